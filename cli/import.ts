@@ -2,7 +2,7 @@ import { createInterface } from "node:readline/promises";
 import type { Clock } from "../lib/clock.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
-import { openDatagrokClient, listPages, signInWithKey } from "../gateway/datagrok/ask-server.ts";
+import { openDatagrokClient, listPages, signInWithKey } from "../gateway/datagrok/datagrok-client.ts";
 import { localApi, loadSettings } from "./command-context.ts";
 import type { CallApi } from "./server/server-client.ts";
 import { loadKeyFile } from "./server/choose-server.ts";

@@ -72,7 +72,7 @@ need ip iproute2 "the tests' own Docker engine"
 need systemd-analyze systemd "test/cli/install/install.test.ts"
 need systemd-notify systemd "test/processes/notify-systemd.test.ts"
 need unshare util-linux "test/conf/binary/binary.test.ts"
-need openssl openssl "test/gateway/tls.test.ts, test/gateway/edge.test.ts"
+need openssl openssl "test/gateway/tls-keys.test.ts, test/gateway/edge.test.ts"
 need nsenter util-linux "test/program/recovery/engine-restarts.test.ts"
 need setpriv util-linux "test/program/recovery/engine-restarts.test.ts"
 # A module of the system's own Python, which another one on the PATH would not have.

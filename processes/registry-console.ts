@@ -4,7 +4,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Pushed } from "../gateway/registry/decide.ts";
-import { seenByClient } from "../gateway/registry/seen-by-client.ts";
+import { seenByClient } from "../gateway/registry/locations.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { keepKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 import type { TrustedProxies } from "../gateway/trusted-proxies.ts";
@@ -64,9 +64,9 @@ export async function openConsoleOfRegistry(deps: {
     import("../control/console/registry/recent-pushes.ts"),
     import("../gateway/registry/browse/open-browser.ts"),
     import("../gateway/registry/upstream/registry-http.ts"),
-    import("../gateway/datagrok/ask-server.ts"),
-    import("../gateway/datagrok/ask-server.ts"),
-    import("../gateway/datagrok/ask-server.ts"),
+    import("../gateway/datagrok/datagrok-client.ts"),
+    import("../gateway/datagrok/datagrok-client.ts"),
+    import("../gateway/datagrok/datagrok-client.ts"),
   ]);
   const socket = "socketPath" in upstream.target ? upstream.target.socketPath : undefined;
   const registry = openBrowser({ upstream: { ...upstream, close: async () => {} }, http: openRegistryHttp({ clock, socketPath: socket }), clock });

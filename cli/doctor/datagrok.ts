@@ -6,7 +6,7 @@ import { openLog } from "../../lib/log.ts";
 import { sendRequest, readJson, withoutSecrets, requestDockerToken } from "./send-request.ts";
 import { type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
-import { listPages, openDatagrokClient, signInWithKey } from "../../gateway/datagrok/ask-server.ts";
+import { listPages, openDatagrokClient, signInWithKey } from "../../gateway/datagrok/datagrok-client.ts";
 import { readContainer } from "../../gateway/datagrok/read-container.ts";
 
 /** The server behind: its API, its keys, and whether the tokens that it makes are those that berth takes. */

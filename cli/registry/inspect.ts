@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { MANIFEST_TYPES } from "../../lib/registry-client/registry-client.ts";
 import type { V2 } from "./open-v2.ts";
-import { isRepository } from "../../gateway/registry/v2-path.ts";
+import { isRepository } from "../../gateway/registry/permit.ts";
 
 /** What `inspect` shows. An image for several platforms has their sizes, but no configuration. */
 type InspectedImage = {

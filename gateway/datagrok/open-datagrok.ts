@@ -4,12 +4,12 @@ import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ContainerView, Directory, Standing, Identity } from "../contract.ts";
-import { openCallerCache, LOOKUP_LIMITS } from "../feed/known-callers.ts";
+import { openCallerCache, LOOKUP_LIMITS } from "../feed/caller-cache.ts";
 import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
-import { createWatchers } from "../feed/known-containers.ts";
+import { createWatchers } from "../feed/container-cache.ts";
 import { accepts, createDatagrokStarts } from "./wakes.ts";
-import { type DatagrokClient, openDatagrokClient, serverAway, serverBusy, findCaller, listPages, signInWithKey } from "./ask-server.ts";
-import { createContainerLookups } from "./look-ups.ts";
+import { type DatagrokClient, openDatagrokClient, serverAway, serverBusy, findCaller, listPages, signInWithKey } from "./datagrok-client.ts";
+import { createContainerLookups } from "./container-lookups.ts";
 import { readContainer, type DatagrokContainer } from "./read-container.ts";
 
 export type DatagrokDirectory = {

@@ -1,8 +1,8 @@
 import type { Clock } from "../../lib/clock.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type DatagrokClient, sentenceOf } from "./ask-server.ts";
-import type { ContainerLookups } from "./look-ups.ts";
+import { type DatagrokClient, sentenceOf } from "./datagrok-client.ts";
+import type { ContainerLookups } from "./container-lookups.ts";
 import type { DatagrokContainer } from "./read-container.ts";
 import { connect } from "node:net";
 

@@ -17,11 +17,11 @@ import {
   type CallersRequest,
   WIRE_VERSION,
 } from "../contract.ts";
-import { controlAway, controlBusy, openControlClient } from "./ask-control.ts";
+import { controlAway, controlBusy, openControlClient } from "./control-client.ts";
 import type { ControlLink } from "./control-link.ts";
-import { openFeedConnection } from "./keep-feed.ts";
-import { openCallerCache } from "./known-callers.ts";
-import { createContainerCache } from "./known-containers.ts";
+import { openFeedConnection } from "./feed-connection.ts";
+import { openCallerCache } from "./caller-cache.ts";
+import { createContainerCache } from "./container-cache.ts";
 import { openUseReports } from "./use-reports.ts";
 
 export type Feed = {

@@ -8,17 +8,14 @@ import type { ExchangeLabels, RouteName } from "../access-record.ts";
 import type { Readiness } from "../readiness.ts";
 import { openTraceContext } from "../traces.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
-import { challenge } from "./challenge.ts";
-import type { IdentityServer } from "./identity-server.ts";
-import { askedBehind, mountedFrom, needsOf, permit, type Needs } from "./permit.ts";
+import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
+import { type IdentityServer, type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";
+import { askedBehind, mountedFrom, needsOf, permit, type Needs, readV2Path, splitTarget, type V2Path } from "./permit.ts";
 import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts";
-import { seenByClient } from "./seen-by-client.ts";
+import { seenByClient } from "./locations.ts";
 import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
-import { type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { Upstream } from "./upstream/upstream.ts";
-import { internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
-import { readV2Path, splitTarget, type V2Path } from "./v2-path.ts";
 import type { Granted, VerifyToken } from "./verify-token.ts";
 
 /** An image whose manifest was pushed, or deleted. */

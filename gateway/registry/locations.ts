@@ -1,8 +1,9 @@
-import type { HeaderEdits, HeaderLine, ResponseHeadView } from "../decision.ts";
+import type { HeaderEdits, HeaderLine, ResponseHeadView, IncomingRequest, Head } from "../decision.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import { matchesHost } from "../../lib/registry-client/redirect-rules.ts";
 import { registrable } from "../../lib/registry-client/trusted-realm.ts";
-import { readV2Path } from "./v2-path.ts";
+import { readV2Path } from "./permit.ts";
+import type { TrustedProxies } from "../trusted-proxies.ts";
 
 /** Where a request was sent, and from whom it came: what an address in its answer is read against. */
 export type AnsweredFrom = {
@@ -90,4 +91,25 @@ function pathHere({ upstream: { basePath, nameOf }, repository }: AnsweredFrom, 
   if (found === undefined) return undefined;
   if (!("repository" in found) || repository === undefined || found.repository !== nameOf(repository)) return bare;
   return `/v2/${repository}${found.tail}`;
+}
+
+const AUTHORITY = /^[A-Za-z0-9._~-]+(?::\d{1,5})?$|^\[[0-9A-Fa-f:.]+\](?::\d{1,5})?$/;
+
+/** The address of the proxy as the client sees it, e.g. `https://registry.example`; a trusted load balancer says so where there is one. */
+export function seenByClient(
+  { head, peer, tls }: Pick<IncomingRequest, "peer" | "tls"> & { head: Pick<Head, "header"> },
+  trusted: TrustedProxies,
+): string {
+  const trusts = trusted.trusts(peer.address);
+  const proto = trusts ? firstOf(head.header("x-forwarded-proto"))?.toLowerCase() : undefined;
+  const host = trusts ? firstOf(head.header("x-forwarded-host")) : undefined;
+  const scheme = proto === "http" || proto === "https" ? proto : tls ? "https" : "http";
+  // It ends up within quotes, and in redirects: nothing but an authority may.
+  const authority = [host, head.header("host")].find((one) => one !== undefined && AUTHORITY.test(one));
+  return `${scheme}://${authority ?? "localhost"}`;
+}
+
+/** Each proxy on the way may have added its own behind the first. */
+function firstOf(value: string | undefined): string | undefined {
+  return value?.split(",", 1)[0]?.trim();
 }

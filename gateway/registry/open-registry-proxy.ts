@@ -11,10 +11,9 @@ import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import { createExchangeObserver, type ExchangeListener } from "../count-exchanges.ts";
 import { openRegistryDecide, type Pushed } from "./decide.ts";
-import type { IdentityServer } from "./identity-server.ts";
-import { openVerification } from "./open-verification.ts";
+import type { IdentityServer, TokenAttempts } from "./token-request.ts";
+import { openVerification } from "./verify-token.ts";
 import { redirectRules } from "../../lib/registry-client/redirect-rules.ts";
-import type { TokenAttempts } from "./token-request.ts";
 import { registryAnswer } from "./v2-answers.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 

@@ -3,7 +3,9 @@ import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { verifyToken, LONGEST_TOKEN } from "../../lib/jwks/verify-token.ts";
-import type { Signers } from "../../lib/jwks/open-signers.ts";
+import { type Signers, openSigners } from "../../lib/jwks/open-signers.ts";
+import type { Log } from "../../lib/log.ts";
+import type { IdentityServer } from "./token-request.ts";
 
 /** One entry of a token's `access`: what may be done with one thing. */
 export type Access = { type: string; name: string; actions: readonly string[] };
@@ -69,4 +71,16 @@ function isAccess(one: unknown): one is Access {
   if (typeof one !== "object" || one === null) return false;
   const { type, name, actions } = one as Partial<Access>;
   return typeof type === "string" && typeof name === "string" && Array.isArray(actions) && actions.every((action) => typeof action === "string");
+}
+
+/** Verification with the keys and the issuer that the identity server has; neither is asked for before the first token comes. */
+export function openVerification(parts: {
+  identity: Pick<IdentityServer, "get" | "keys" | "anyIssuer">;
+  /** Where unset, it is the identity server's own `webRoot`, or any where that has no other tokens. */
+  issuer: string | undefined;
+  audience: string;
+  clock: Clock;
+  log: Log;
+}): { verify: VerifyToken; close(): void } {
+  return openVerifyToken({ ...parts, ...openSigners({ ...parts, server: parts.identity }) });
 }

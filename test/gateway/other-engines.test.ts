@@ -5,17 +5,17 @@ import t from "tap";
 const ENGINES: readonly Record<string, string>[] = [{ BERTH_FORWARDER: "http-proxy" }, { BERTH_FORWARDER: "splice", BERTH_READS: "buffers" }];
 const FILES = [
   "aborts",
-  "again",
-  "authenticate",
+  "exchange/intercept",
+  "containers/credentials",
   "derived-token",
-  "doubt",
+  "containers/suspect-address",
   "error-table",
-  "forwarded",
-  "hold",
+  "forwarded-headers",
+  "containers/hold",
   "http-transparency",
-  "proxy-ws",
-  "revoked",
-  "service-worker",
+  "websockets/accept-websocket",
+  "containers/end-revoked-exchanges",
+  "containers/service-worker",
   "transparent-upgrade",
 ].map((name) => `${name}.test.ts`);
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { openCallerCache } from "../../gateway/feed/known-callers.ts";
+import { openCallerCache } from "../../gateway/feed/caller-cache.ts";
 import { WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";

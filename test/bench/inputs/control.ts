@@ -10,7 +10,7 @@ import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } f
 import { readPackageJson } from "../../../control/packages/publish/package-json.ts";
 import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/read-text.ts";
 import { parseReference } from "../../../drivers/reference.ts";
-import { readV2Path } from "../../../gateway/registry/v2-path.ts";
+import { readV2Path } from "../../../gateway/registry/permit.ts";
 import { readImage } from "../../../gateway/registry/browse/read-image.ts";
 import { nextPage } from "../../../lib/registry-client/next-page.ts";
 import { Fault } from "../../../lib/fault.ts";

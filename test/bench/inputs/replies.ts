@@ -2,7 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { SignJWT } from "jose";
 import { systemClock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { listPages } from "../../../gateway/datagrok/ask-server.ts";
+import { listPages } from "../../../gateway/datagrok/datagrok-client.ts";
 import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";

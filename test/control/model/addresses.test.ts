@@ -6,7 +6,7 @@ import * as fc from "fast-check";
 import t from "tap";
 import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import { openStore } from "../../../control/store/open-store.ts";
-import { createContainerCache } from "../../../gateway/feed/known-containers.ts";
+import { createContainerCache } from "../../../gateway/feed/container-cache.ts";
 import { stillClock, turns } from "../../fixtures/still-clock.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { openAddressWorld } from "./address-world.ts";

@@ -5,7 +5,7 @@ import type { Test } from "tap";
 import { systemClock, type Clock } from "../../../lib/clock.ts";
 import type { Target } from "../../../gateway/contract.ts";
 import type { Pushed } from "../../../gateway/registry/decide.ts";
-import { datagrokIdentity } from "../../../gateway/registry/identity-server.ts";
+import { datagrokIdentity } from "../../../gateway/registry/token-request.ts";
 import { openRegistryProxy, type RegistryProxyParts } from "../../../gateway/registry/open-registry-proxy.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { trustedProxies } from "../../../gateway/trusted-proxies.ts";

@@ -3,8 +3,8 @@ import { createServer, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import type { Fault } from "../../lib/fault.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import type { Fault } from "../../../lib/fault.ts";
 import {
   type ContainerView,
   type Standing,
@@ -15,13 +15,13 @@ import {
   type UseReport,
   type WakeRequest,
   WIRE_VERSION,
-} from "../../gateway/contract.ts";
-import { controlHere } from "../../gateway/feed/control-link.ts";
-import { openFeed } from "../../gateway/feed/open-feed.ts";
-import { type Log, openLog } from "../../lib/log.ts";
-import { ADA } from "../fixtures/directory.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
-import { ID, shortFolder, until } from "./stand.ts";
+} from "../../../gateway/contract.ts";
+import { controlHere } from "../../../gateway/feed/control-link.ts";
+import { openFeed } from "../../../gateway/feed/open-feed.ts";
+import { type Log, openLog } from "../../../lib/log.ts";
+import { ADA } from "../../fixtures/directory.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { ID, shortFolder, until } from "../stand.ts";
 
 const linkTo = (feedSocket: string) => controlHere({ feedSocket, apiSocket: "/nowhere" });
 const NEVER = new AbortController().signal;

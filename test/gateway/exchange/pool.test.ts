@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import t, { type Test } from "tap";
-import { exchange, get, ID, openRawContainer, openStand, PATH, until, type Address } from "./stand.ts";
+import { exchange, get, ID, openRawContainer, openStand, PATH, until, type Address } from "../stand.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const STOPPED = { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "stopped" } } as const;

@@ -1,12 +1,12 @@
 import t from "tap";
-import { credentials } from "../../lib/sign-in.ts";
-import type { Fault } from "../../lib/fault.ts";
-import { authenticate } from "../../gateway/containers/credentials.ts";
-import { checkOrigin, preflightAnswer, originLines } from "../../gateway/containers/origins.ts";
-import { originForm, readRoute, routeKind } from "../../gateway/containers/route.ts";
-import type { Head } from "../../gateway/decision.ts";
-import { openTestDirectory } from "../fixtures/directory.ts";
-import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+import { credentials } from "../../../lib/sign-in.ts";
+import type { Fault } from "../../../lib/fault.ts";
+import { authenticate } from "../../../gateway/containers/credentials.ts";
+import { checkOrigin, preflightAnswer, originLines } from "../../../gateway/containers/origins.ts";
+import { originForm, readRoute, routeKind } from "../../../gateway/containers/route.ts";
+import type { Head } from "../../../gateway/decision.ts";
+import { openTestDirectory } from "../../fixtures/directory.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
 
 const head = (headers: Record<string, string>, method = "GET"): Head => ({ method, target: "/", upgrade: false, header: (name) => headers[name] });
 const never = new AbortController().signal;

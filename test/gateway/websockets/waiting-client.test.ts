@@ -1,5 +1,5 @@
 import t from "tap";
-import { openQueueBudget, type QueueBudget } from "../../gateway/websockets/waiting-client.ts";
+import { openQueueBudget, type QueueBudget } from "../../../gateway/websockets/waiting-client.ts";
 
 /** Queues by name, and which of them may be read. */
 function openQueues(budget: QueueBudget) {

@@ -1,13 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import { closeFrame, shortFrame } from "../../gateway/websockets/frames.ts";
-import { Draining } from "../../gateway/connections/closing.ts";
-import type { NetConnection } from "../../gateway/connections/connection.ts";
-import { createConnectionFactory, READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
-import { spliceWebSocket, type PongFilter } from "../../gateway/websockets/splice-websocket.ts";
-import { until } from "./stand.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { closeFrame, shortFrame } from "../../../gateway/websockets/frames.ts";
+import { Draining } from "../../../gateway/connections/closing.ts";
+import type { NetConnection } from "../../../gateway/connections/connection.ts";
+import { createConnectionFactory, READ_MODES, type ReadMode } from "../../../gateway/connections/open-connections.ts";
+import { spliceWebSocket, type PongFilter } from "../../../gateway/websockets/splice-websocket.ts";
+import { until } from "../stand.ts";
 
 type Spliced = {
   /** The far ends, and what came to them. */

@@ -1,7 +1,7 @@
 import t from "tap";
-import { CLOSE, closeFor, closeReason, closeFrame, shortFrame } from "../../gateway/websockets/frames.ts";
-import { Fault } from "../../lib/fault.ts";
-import { frame } from "../fixtures/frame.ts";
+import { CLOSE, closeFor, closeReason, closeFrame, shortFrame } from "../../../gateway/websockets/frames.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { frame } from "../../fixtures/frame.ts";
 
 t.test("frames of our own are frames", async (t) => {
   t.ok(shortFrame(1, "CONNECTED").equals(frame(1, Buffer.from("CONNECTED"), { masked: false })));

@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerView } from "../contract.ts";
 import { createSingleFlight } from "../single-flight.ts";
-import { type DatagrokClient, MAX_REQUESTS, serverAway, serverBusy } from "./ask-server.ts";
+import { type DatagrokClient, MAX_REQUESTS, serverAway, serverBusy } from "./datagrok-client.ts";
 import { readContainer, type DatagrokContainer } from "./read-container.ts";
 
 /** As `Caller`'s: an answer is at most 10 s old, its own way here included. */

@@ -1,14 +1,14 @@
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import { createConnectionLimits } from "../../lib/connection-limits.ts";
-import type { DirectResponse, Forward, Interception, Lease, ResponseHeadView } from "../../gateway/decision.ts";
-import type { Target } from "../../gateway/contract.ts";
-import { openSpliceEngine } from "../../gateway/exchange/open-splice-engine.ts";
-import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
-import { openLog } from "../../lib/log.ts";
-import { openMetrics } from "../../lib/metrics/open-metrics.ts";
-import { bodyOf, exchange, openContainer } from "./stand.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { createConnectionLimits } from "../../../lib/connection-limits.ts";
+import type { DirectResponse, Forward, Interception, Lease, ResponseHeadView } from "../../../gateway/decision.ts";
+import type { Target } from "../../../gateway/contract.ts";
+import { openSpliceEngine } from "../../../gateway/exchange/open-splice-engine.ts";
+import { GATEWAY_LIMITS } from "../../../gateway/limits.ts";
+import { openLog } from "../../../lib/log.ts";
+import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
+import { bodyOf, exchange, openContainer } from "../stand.ts";
 
 const REFUSAL: DirectResponse = { status: 502, reason: "Bad Gateway", headers: [["Content-Length", "0"]], body: "" };
 let released = 0;

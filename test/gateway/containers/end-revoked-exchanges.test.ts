@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { Fault } from "../../lib/fault.ts";
-import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, until, WS_PATH } from "../stand.ts";
 
 const AUTH = { headers: { authorization: "token" } };
 

@@ -1,5 +1,5 @@
 import t from "tap";
-import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "../stand.ts";
 
 const ORIGIN_WIDE = ["Service-Worker-Allowed: /", 'CLEAR-SITE-DATA: "cookies"'];
 

@@ -1,6 +1,6 @@
 import t from "tap";
-import { QueuedFrames } from "../../gateway/websockets/queued-frames.ts";
-import { frame } from "../fixtures/frame.ts";
+import { QueuedFrames } from "../../../gateway/websockets/queued-frames.ts";
+import { frame } from "../../fixtures/frame.ts";
 
 const PONG = 10;
 

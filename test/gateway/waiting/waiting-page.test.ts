@@ -2,9 +2,9 @@ import { readFileSync } from "node:fs";
 import { type IncomingHttpHeaders, request } from "node:http";
 import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
-import type { Standing } from "../../gateway/contract.ts";
-import { openSite, visit } from "../program/rights/fixtures/chromium.ts";
-import { ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
+import type { Standing } from "../../../gateway/contract.ts";
+import { openSite, visit } from "../../program/rights/fixtures/chromium.ts";
+import { ID, openContainer, openStand, PATH, until, WS_PATH } from "../stand.ts";
 
 const FILES = { css: readFileSync("gateway/waiting/page.css", "utf8"), js: readFileSync("gateway/waiting/page.js", "utf8") };
 const NAVIGATES = { authorization: "token", accept: "text/html,*/*;q=0.8", "sec-fetch-mode": "navigate" };

@@ -1,9 +1,9 @@
 import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
-import { Fault } from "../../lib/fault.ts";
-import type { Standing } from "../../gateway/contract.ts";
-import { bodyOf, ID, openContainer, openStand, PATH, until } from "./stand.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { Standing } from "../../../gateway/contract.ts";
+import { bodyOf, ID, openContainer, openStand, PATH, until } from "../stand.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 

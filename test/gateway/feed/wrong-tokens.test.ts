@@ -1,12 +1,12 @@
 import { connect } from "node:net";
 import t from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import { Fault } from "../../lib/fault.ts";
-import { openCallerCache } from "../../gateway/feed/known-callers.ts";
-import { createRecentSet, createWrongTokens, WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
-import { ADA } from "../fixtures/directory.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
-import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { openCallerCache } from "../../../gateway/feed/caller-cache.ts";
+import { createRecentSet, createWrongTokens, WRONG_TOKENS } from "../../../gateway/feed/wrong-tokens.ts";
+import { ADA } from "../../fixtures/directory.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, until } from "../stand.ts";
 
 const NEVER = new AbortController().signal;
 

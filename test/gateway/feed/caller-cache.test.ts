@@ -1,9 +1,9 @@
 import t from "tap";
-import { Fault } from "../../lib/fault.ts";
-import { openCallerCache, LOOKUP_LIMITS } from "../../gateway/feed/known-callers.ts";
-import type { CallerReply } from "../../gateway/contract.ts";
-import { ADA } from "../fixtures/directory.ts";
-import { stillClock, turns } from "../fixtures/still-clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { openCallerCache, LOOKUP_LIMITS } from "../../../gateway/feed/caller-cache.ts";
+import type { CallerReply } from "../../../gateway/contract.ts";
+import { ADA } from "../../fixtures/directory.ts";
+import { stillClock, turns } from "../../fixtures/still-clock.ts";
 
 const NEVER = new AbortController().signal;
 const AWAY = new Fault("CONTROL_AWAY", "away");

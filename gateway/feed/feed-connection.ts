@@ -5,7 +5,7 @@ import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { FEED_SILENCE_MS, type FeedLine } from "../contract.ts";
-import { isFaultData } from "./ask-control.ts";
+import { isFaultData } from "./control-client.ts";
 import { agentOf, type ControlLink, distrust } from "./control-link.ts";
 import type { Readable } from "node:stream";
 

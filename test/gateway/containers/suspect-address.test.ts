@@ -1,8 +1,8 @@
 import { createServer } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import t, { type Test } from "tap";
-import { openFullQueue } from "./full-queue.ts";
-import { exchange, ID, listen, openStand, PATH, until } from "./stand.ts";
+import { openFullQueue } from "../full-queue.ts";
+import { exchange, ID, listen, openStand, PATH, until } from "../stand.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 

@@ -4,11 +4,11 @@ import { connect, type Socket } from "node:net";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { Fault } from "../../lib/fault.ts";
-import type { Standing } from "../../gateway/contract.ts";
-import { frame } from "../fixtures/frame.ts";
-import { turns } from "../fixtures/still-clock.ts";
-import { exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until, WS_PATH, type Address, type Stand } from "./stand.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { Standing } from "../../../gateway/contract.ts";
+import { frame } from "../../fixtures/frame.ts";
+import { turns } from "../../fixtures/still-clock.ts";
+import { exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until, WS_PATH, type Address, type Stand } from "../stand.ts";
 
 /** What a client saw, in order. */
 type Seen = { socket: WebSocket; frames: [data: Buffer, binary: boolean][]; pings: number; closed: { code: number; reason: string } | undefined };
