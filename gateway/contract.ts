@@ -24,7 +24,7 @@ export function keyOfTarget(target: Target): string {
  * What a gateway may do with a container right now. Control derives it from the container's state, so that the gateway
  * needs to know no state at all.
  */
-export type Standing =
+export type Availability =
   /** It accepts connections at each of these addresses, which are its own and no other container's: forward to one of them. Never empty. */
   | { kind: "awake"; addresses: readonly ContainerAddress[] }
   /** It runs but exposes no port: 400. */
@@ -44,7 +44,7 @@ export type Standing =
 export type ContainerView = {
   id: string;
   name: string;
-  standing: Standing;
+  availability: Availability;
   /** Of the last start that succeeded. */
   start?: StartTimes;
 };
@@ -187,29 +187,27 @@ export type FeedLine =
   | { kind: "beat"; revision?: number | undefined };
 
 /**
- * A view as it travels. Gateways and control of berth 0.1 know one address alone, and say `doubted` of one that is being checked: the first stands beside
- * the list for as long as both speak this wire.
+ * A view on the feed, which names the availability `standing`. Gateways and control of berth 0.1 know one address only, and send `doubted` for one that is
+ * being checked: the first address stands beside the list for as long as both speak this version.
  */
-export type WireView = Omit<ContainerView, "standing"> & {
+export type WireView = Omit<ContainerView, "availability"> & {
   standing:
-    | Exclude<Standing, { kind: "awake" }>
+    | Exclude<Availability, { kind: "awake" }>
     | { kind: "awake"; addresses?: readonly ContainerAddress[]; address?: ContainerAddress; doubted?: boolean };
 };
 
-export function viewOnWire(view: ContainerView): WireView {
-  const { standing } = view;
-  if (standing.kind !== "awake") return { ...view, standing };
-  const [address] = standing.addresses;
-  return { ...view, standing: { ...standing, ...(address === undefined ? {} : { address }) } };
+export function viewOnWire({ availability, ...view }: ContainerView): WireView {
+  if (availability.kind !== "awake") return { ...view, standing: availability };
+  const [address] = availability.addresses;
+  return { ...view, standing: { ...availability, ...(address === undefined ? {} : { address }) } };
 }
 
-export function viewOffWire(view: WireView): ContainerView {
-  const { standing } = view;
-  if (standing.kind !== "awake") return { ...view, standing };
+export function viewOffWire({ standing, ...view }: WireView): ContainerView {
+  if (standing.kind !== "awake") return { ...view, availability: standing };
   const { addresses, address, doubted } = standing;
   const all = addresses ?? (address === undefined ? [] : [address]);
-  if (doubted === true || all.length === 0) return { ...view, standing: { kind: "coming", step: "check" } };
-  return { ...view, standing: { kind: "awake", addresses: all } };
+  if (doubted === true || all.length === 0) return { ...view, availability: { kind: "coming", step: "check" } };
+  return { ...view, availability: { kind: "awake", addresses: all } };
 }
 
 /** Counts what gateways and control of different versions could not understand of each other. */
@@ -267,7 +265,7 @@ export const CONSOLE_HEADER = "x-berth-console";
 export const GATEWAY_TOKEN_HEADER = "x-berth-gateway";
 
 /** A manifest, or an index of several, as far as people look at it. Sizes are bytes as they are stored. */
-export type RegistryImage = {
+export type StoredManifest = {
   digest: string;
   mediaType: string;
   /** Its layers and configuration; of an index, all that it lists. */
@@ -291,7 +289,7 @@ export type RegistryBrowser = {
   /** Undefined where there is no such repository. */
   tags(repository: string, signal: AbortSignal): Promise<string[] | undefined>;
   /** What a tag or digest points at; undefined where it is not there. */
-  image(repository: string, reference: string, signal: AbortSignal): Promise<RegistryImage | undefined>;
+  image(repository: string, reference: string, signal: AbortSignal): Promise<StoredManifest | undefined>;
   /** Deletes an image with all its tags; false where it is not there. Faults: REGISTRY_REFUSED too, where the registry deletes nothing. */
   remove(repository: string, digest: string, signal: AbortSignal): Promise<boolean>;
   close(): Promise<void>;

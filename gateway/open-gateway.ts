@@ -13,7 +13,7 @@ import { openHttpProxyEngine } from "./http-proxy/open-http-proxy-engine.ts";
 import type { ReadMode } from "./connections/open-connections.ts";
 import { openSpliceEngine } from "./exchange/open-splice-engine.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
-import { GATEWAY_LIMITS, type GatewayLimits } from "./limits.ts";
+import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "./limits.ts";
 import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./api-backend.ts";
 import type { TlsKeys } from "./tls-keys.ts";
@@ -37,7 +37,7 @@ export type GatewayDeps = {
   trusted?: TrustedProxies;
   /** With them the edge speaks TLS; they stay their opener's. */
   tls?: TlsKeys | undefined;
-  limits?: Partial<GatewayLimits>;
+  limits: ConfiguredLimits & Partial<FixedLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
   /** The host name under which the edge serves the console (`BERTH_CONSOLE_HOST`). */
@@ -61,7 +61,7 @@ const ENGINES: Record<EngineName, (parts: ForwardingEngineDeps) => ForwardingEng
 /** Composes the edge: decide what to do with a request, then let an engine do it. The directory and the identity stay their opener's. */
 export function openGateway(parts: GatewayDeps): ForwardingEngine {
   const { directory, identity, clock, log } = parts;
-  const limits = { ...GATEWAY_LIMITS, ...parts.limits };
+  const limits = { ...FIXED_LIMITS, ...parts.limits };
   const metrics = parts.metrics ?? openMetrics();
   const hold = createHold({
     directory,

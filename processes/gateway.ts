@@ -1,9 +1,8 @@
 import { once } from "node:events";
 import type { Clock } from "../lib/clock.ts";
-import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { GATEWAY_LIMITS, type GatewayLimits } from "../gateway/limits.ts";
+import { configuredLimits } from "./configured-limits.ts";
 import type { ControlLink } from "../gateway/feed/control-link.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
@@ -61,7 +60,7 @@ export async function runGateway(options: {
     readiness,
     forwarder: settings.forwarder,
     reads: settings.reads,
-    limits: limitsOf(settings),
+    limits: configuredLimits(settings),
     tls,
     trusted: trustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
@@ -113,24 +112,6 @@ function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
   read(metrics.feedSilentSeconds, ({ heardAt: lastNewsAt }) => (clock.monotonic() - lastNewsAt) / 1_000);
   // Without a feed there is nothing to lag behind.
   read(metrics.feedSeq, ({ connected, seq }) => (connected ? seq : undefined));
-}
-
-function limitsOf(settings: Settings): Partial<GatewayLimits> {
-  return {
-    proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout,
-    holdLimit: settings.holdLimit,
-    holdUserLimit: settings.holdUserLimit,
-    holdUserTotal: settings.holdUserLimit * 4,
-    connectionsPerAddress: settings.connectionsPerAddress,
-    connectionsTotal: connectionsFor(descriptorLimit(), GATEWAY_LIMITS.connectionsTotal),
-    headersTimeoutMs: settings.headTimeout,
-    keepAliveTimeoutMs: settings.keepAliveTimeout,
-    idleTimeoutMs: settings.idleTimeout,
-    bodyTimeoutMs: settings.bodyTimeout,
-    totalTimeoutMs: settings.totalTimeout,
-    noWake: settings.noWake,
-    underscoreHeaders: settings.underscoreHeaders,
-  };
 }
 
 /** Whom this gateway asks who calls and where containers are. Faults: SETTINGS_INVALID. */

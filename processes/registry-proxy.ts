@@ -1,12 +1,11 @@
 import { once } from "node:events";
 import { join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
-import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { openControlClient } from "../gateway/feed/control-client.ts";
 import { controlHere } from "../gateway/feed/control-link.ts";
-import { GATEWAY_LIMITS } from "../gateway/limits.ts";
+import { configuredLimits } from "./configured-limits.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { controlIdentity, datagrokIdentity } from "../gateway/registry/token-request.ts";
 import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
@@ -78,15 +77,8 @@ export async function runRegistryProxy(options: {
     readiness,
     tls,
     reads: registry.reads,
-    limits: {
-      connectionsPerAddress: settings.connectionsPerAddress,
-      connectionsTotal: connectionsFor(descriptorLimit(), GATEWAY_LIMITS.connectionsTotal),
-      headersTimeoutMs: settings.headTimeout,
-      keepAliveTimeoutMs: settings.keepAliveTimeout,
-      idleTimeoutMs: settings.idleTimeout,
-      bodyTimeoutMs: settings.bodyTimeout,
-      totalTimeoutMs: settings.totalTimeout,
-    },
+    // A registry has no header with an underscore.
+    limits: { ...configuredLimits(settings), underscoreHeaders: "drop" },
     onPushed: (pushed) => {
       log.info(pushed, pushed.deleted ? "an image was deleted" : "an image was pushed");
       console?.saw(pushed);

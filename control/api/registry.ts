@@ -1,6 +1,6 @@
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import type { RegistryBrowser, RegistryImage } from "../../gateway/contract.ts";
+import type { RegistryBrowser, StoredManifest } from "../../gateway/contract.ts";
 import { assignImage, imageOfRepository, repositoryOwner } from "../identity/rights.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { isoDate } from "./entity-json.ts";
@@ -132,7 +132,7 @@ export function registryRoutes({ registry, usage: currentUsage, pushes }: Regist
 
 type TagDetails = { tag: string; push: TagPush | undefined; usedBy: string[] };
 
-function taggedImageToJson(image: RegistryImage, { tag, push, usedBy }: TagDetails): TaggedImageJson {
+function taggedImageToJson(image: StoredManifest, { tag, push, usedBy }: TagDetails): TaggedImageJson {
   return {
     ...image,
     tag,

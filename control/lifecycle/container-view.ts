@@ -1,4 +1,4 @@
-import type { ContainerView, Standing } from "../../gateway/contract.ts";
+import type { ContainerView, Availability } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { ContainerState } from "../model/states.ts";
@@ -9,13 +9,13 @@ import type { Changes } from "./changes.ts";
 /** An interrupted watch is mostly there again within a moment; an address that was in use is not given to another pod so soon. */
 const GRACE_MS = 5_000;
 
-const QUEUED: Standing = { kind: "coming", step: "queue" };
-const CHECKED: Standing = { kind: "coming", step: "check" };
-const STARTING: Standing = { kind: "coming", step: "start" };
-const ASLEEP: Standing = { kind: "asleep" };
+const QUEUED: Availability = { kind: "coming", step: "queue" };
+const CHECKED: Availability = { kind: "coming", step: "check" };
+const STARTING: Availability = { kind: "coming", step: "start" };
+const ASLEEP: Availability = { kind: "asleep" };
 
 /** What a gateway may do with a container in each state. */
-const STANDINGS: Record<ContainerState, (container: ContainerToView) => Standing> = {
+const AVAILABILITY: Record<ContainerState, (container: ContainerToView) => Availability> = {
   PENDING_START: () => QUEUED,
   STARTING: () => STARTING,
   STARTED: awake,
@@ -30,22 +30,22 @@ const STANDINGS: Record<ContainerState, (container: ContainerToView) => Standing
 
 export function viewOf(container: ContainerToView): ContainerView {
   const { id, name, phases } = container;
-  return { id, name, standing: STANDINGS[container.state](container), ...(phases ? { start: phases } : {}) };
+  return { id, name, availability: AVAILABILITY[container.state](container), ...(phases ? { start: phases } : {}) };
 }
 
-function awake({ address }: ContainerToView): Standing {
+function awake({ address }: ContainerToView): Availability {
   return address ? { kind: "awake", addresses: [{ host: address.host, port: address.port }] } : { kind: "portless" };
 }
 
 /** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it was stopped for idleness. */
-function stopped(container: ContainerToView): Standing {
+function stopped(container: ContainerToView): Availability {
   if (container.desiredInstances === 1) return QUEUED;
   if (container.config.onDemand || container.stopFor === "system") return ASLEEP;
   const fault: FaultData = { code: "CONTAINER_STOPPED", message: `The container ${container.name} is not running; a user has to start it.` };
   return { kind: "stopped", fault };
 }
 
-function failed(container: ContainerToView): Standing {
+function failed(container: ContainerToView): Availability {
   const fault = container.fault ?? { code: "INTERNAL", message: `The container ${container.name} failed.` };
   return { kind: "failed", fault, wakeable: container.config.onDemand, retryAt: container.notBefore };
 }
@@ -104,7 +104,7 @@ export function openWatchedAddresses({ clock, watched, changed }: WatchedAddress
 /** A container's view in the gateways' feed now. */
 export function currentView(watched: Pick<WatchedAddresses, "current">, container: ContainerToView): ContainerView {
   const view = viewOf(container);
-  return view.standing.kind !== "awake" || watched.current() ? view : { ...view, standing: CHECKED };
+  return view.availability.kind !== "awake" || watched.current() ? view : { ...view, availability: CHECKED };
 }
 
 /** Publishes anew all containers that have an address. */

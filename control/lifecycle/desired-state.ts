@@ -112,13 +112,14 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     },
     wake: (id, userId, ref) => {
       const row = find(id);
-      const { standing } = currentView(deps.watched, row);
-      if (standing.kind === "awake" || row.state === "CHECKING") return verify(row, userId);
-      if (standing.kind === "asleep") return requestStart(id, userId, "request", ref);
-      if (standing.kind === "stopped") throw Fault.from(standing.fault);
-      if (standing.kind !== "failed") return row;
-      const waitMs = standing.retryAt - clock.now();
-      if (!standing.wakeable || waitMs > 0) throw Fault.from({ ...standing.fault, ...(standing.wakeable ? { retryAfterMs: waitMs } : {}) });
+      const { availability } = currentView(deps.watched, row);
+      if (availability.kind === "awake" || row.state === "CHECKING") return verify(row, userId);
+      if (availability.kind === "asleep") return requestStart(id, userId, "request", ref);
+      if (availability.kind === "stopped") throw Fault.from(availability.fault);
+      if (availability.kind !== "failed") return row;
+      const waitMs = availability.retryAt - clock.now();
+      if (!availability.wakeable || waitMs > 0)
+        throw Fault.from({ ...availability.fault, ...(availability.wakeable ? { retryAfterMs: waitMs } : {}) });
       return requestStart(id, userId, "request", ref);
     },
     setBusy: (id, ms) => {

@@ -4,7 +4,7 @@ import type { Head, HeaderEdits, HeaderLine } from "../decision.ts";
 import type { Caller, Identity } from "../contract.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 
-/** `others`: who holds the request's further credentials, which are sessions as well. `judged`: all of its credentials that were looked at. */
+/** `others`: who holds the request's further credentials, which are sessions as well. `examined`: all of its credentials that were looked at. */
 export type GatewayCaller = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; examined: readonly string[] };
 
 const NO_CALLERS: readonly Caller[] = [];
@@ -24,15 +24,15 @@ export function cachedCaller(identity: Identity, head: Head): GatewayCaller | un
   if (caller.derivedToken === undefined || !hasMoreCredentials(head.header, first.from))
     return { caller, from: first.from, others: NO_CALLERS, examined: NONE };
   const others: Caller[] = [];
-  const judged: string[] = [];
+  const examined: string[] = [];
   for (const { token } of credentials(head.header)) {
-    judged.push(token);
+    examined.push(token);
     if (token === first.token || !isSessionShaped(token)) continue;
     const other = identity.cached(token);
     if (other === undefined) return undefined;
     others.push(other);
   }
-  return { caller, from: first.from, others, examined: judged };
+  return { caller, from: first.from, others, examined };
 }
 
 /**
@@ -44,9 +44,9 @@ export async function authenticate(identity: Identity, head: Head, signal: Abort
   let away: unknown;
   let unjudged: unknown;
   const others: Caller[] = [];
-  const judged: string[] = [];
+  const examined: string[] = [];
   for (const { token, from } of credentials(head.header)) {
-    judged.push(token);
+    examined.push(token);
     if (found !== undefined && !isSessionShaped(token)) continue;
     try {
       const caller = await identity.find(token, signal, client);
@@ -63,7 +63,7 @@ export async function authenticate(identity: Identity, head: Head, signal: Abort
   }
   if (found === undefined) throw away ?? notSignedIn(head.header);
   if (unjudged !== undefined && found.caller.derivedToken !== undefined) throw unjudged;
-  return { ...found, others, examined: judged };
+  return { ...found, others, examined };
 }
 
 /** Cookies of berth's own consoles. A browser sends a host's cookies to all of its ports; nothing behind the edge is to have them. */
@@ -113,7 +113,7 @@ export function withoutConsoleCookies(cookie: string): string {
   return mapCookies(cookie, (name, value) => (CONSOLE_COOKIES.includes(name) ? undefined : value));
 }
 
-function cookiesToSend(cookie: string, { caller, others, examined: judged }: Pick<GatewayCaller, "caller" | "others" | "examined">): string {
+function cookiesToSend(cookie: string, { caller, others, examined }: Pick<GatewayCaller, "caller" | "others" | "examined">): string {
   const own = withoutConsoleCookies(cookie);
   if (caller.derivedToken === undefined || !own.includes("auth")) return own;
   return mapCookies(own, (name, value) => {
@@ -122,7 +122,7 @@ function cookiesToSend(cookie: string, { caller, others, examined: judged }: Pic
     const holder = token === caller.token ? caller : others.find((other) => other.token === token);
     if (holder !== undefined) return holder.derivedToken ?? value;
     // There are more than are looked at, and this may be a session's token: it was not looked up.
-    return isSessionShaped(token) && !judged.includes(token) ? undefined : value;
+    return isSessionShaped(token) && !examined.includes(token) ? undefined : value;
   });
 }
 

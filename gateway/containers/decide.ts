@@ -115,9 +115,9 @@ function checkPage({ origins }: DecideContext, head: Head, { from }: GatewayCall
 function toContainer(parts: DecideContext, asked: IncomingRequest, { route, who, view, until }: AuthorizedRequest): Decision {
   const { caller } = who;
   const { head, peer, tls } = asked;
-  const looksIn = parts.noWake(head);
-  if (looksIn && !isReachable(view)) throw asleepFault(view);
-  const page = looksIn || route.kind === "proxy-ws" ? undefined : parts.waiting?.(head, view, caller);
+  const isProbe = parts.noWake(head);
+  if (isProbe && !isReachable(view)) throw asleepFault(view);
+  const page = isProbe || route.kind === "proxy-ws" ? undefined : parts.waiting?.(head, view, caller);
   // A page that waits is not counted as the container's answer.
   if (page !== undefined) return { kind: "answer", answer: page, labels: { route: route.kind, container: view.name, login: caller.login } };
   const edits = parts.edits(head, peer, tls, credentialEdits(head, who));
@@ -126,7 +126,7 @@ function toContainer(parts: DecideContext, asked: IncomingRequest, { route, who,
     view,
     caller,
     kind: head.upgrade ? "websocket" : "http",
-    isProbe: looksIn,
+    isProbe,
     until,
     request: asked,
     traceparent: traced?.holdTraceparent,
@@ -147,7 +147,7 @@ function toContainer(parts: DecideContext, asked: IncomingRequest, { route, who,
 }
 
 /** Whoever only looks in is not held either. */
-function isReachable({ standing: { kind } }: ContainerView): boolean {
+function isReachable({ availability: { kind } }: ContainerView): boolean {
   return kind === "awake" || kind === "portless" || kind === "stopped";
 }
 

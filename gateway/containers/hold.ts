@@ -192,7 +192,7 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
     if (verdict.kind === "go") for (const waiter of waiters) waiter.resolve({ addresses: verdict.addresses, held: true, start: view.start });
     else if (verdict.kind === "refuse") for (const waiter of waiters) waiter.reject(verdict.fault);
     // A failure after the wake is its outcome, whatever its back-off says.
-    else if (view.standing.kind === "failed") for (const waiter of waiters) waiter.reject(Fault.from(view.standing.fault));
+    else if (view.availability.kind === "failed") for (const waiter of waiters) waiter.reject(Fault.from(view.availability.fault));
     else if (verdict.kind === "wake" && waiters[0] !== undefined) void wake(id, queue, waiters[0].caller);
   }
 }

@@ -154,22 +154,22 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
   }
 
   target(): Target | Promise<Target> {
-    const { view: claimed, caller, isProbe: looksIn } = this.#claim;
+    const { view: claimed, caller, isProbe } = this.#claim;
     // What was so when the request was decided on may be over: the caller may have been looked up in between.
     const view = this.#parts.directory.cached(claimed.id, caller) ?? claimed;
-    if (view.standing.kind === "awake") return this.#pick(view.standing.addresses);
-    return looksIn && view.standing.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#reach(view);
+    if (view.availability.kind === "awake") return this.#pick(view.availability.addresses);
+    return isProbe && view.availability.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#reach(view);
   }
 
   async replaceTarget(target: Target): Promise<Target> {
     const { directory, clock, doubtMs } = this.#parts;
-    const { view, caller, isProbe: looksIn } = this.#claim;
+    const { view, caller, isProbe } = this.#claim;
     const refused = keyOfTarget(target);
     const signal = this.#whileWanted();
     const now = await directory.find(view.id, caller, signal);
     if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
     // What control finds out by itself is soon enough.
-    if (looksIn) throw asleepFault(view);
+    if (isProbe) throw asleepFault(view);
     if (isElsewhere(now, refused)) return this.#reach(now, refused);
     const better = betterView(directory, clock, now, refused, doubtMs, signal);
     // It should be awake and is not: asking for it once more makes control look again.
@@ -314,18 +314,18 @@ function reportBusyUntil(parts: Pick<LeaseDeps, "directory" | "clock">, tally: C
 }
 
 /** It may be sent to at once. */
-function isAwake({ standing }: ContainerView): boolean {
-  return standing.kind === "awake" || standing.kind === "portless";
+function isAwake({ availability }: ContainerView): boolean {
+  return availability.kind === "awake" || availability.kind === "portless";
 }
 
 /** The address is one of the container's, as far as is known now. */
-function isAt({ standing }: ContainerView, key: string): boolean {
-  return standing.kind === "awake" && standing.addresses.some((address) => keyOfTarget(address) === key);
+function isAt({ availability }: ContainerView, key: string): boolean {
+  return availability.kind === "awake" && availability.addresses.some((address) => keyOfTarget(address) === key);
 }
 
 /** There is something better to do than to try the address that refused: wait for its check, or another address. */
-function isElsewhere({ standing }: ContainerView, refused: string): boolean {
-  return standing.kind !== "awake" || standing.addresses.some((address) => keyOfTarget(address) !== refused);
+function isElsewhere({ availability }: ContainerView, refused: string): boolean {
+  return availability.kind !== "awake" || availability.addresses.some((address) => keyOfTarget(address) !== refused);
 }
 
 /**

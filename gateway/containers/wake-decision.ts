@@ -11,10 +11,10 @@ export type WakeDecision =
 
 /** `now` is epoch milliseconds: a failed start is tried again from its `retryAt` on, and answered at once before that. */
 export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision {
-  const { standing } = view;
-  switch (standing.kind) {
+  const { availability } = view;
+  switch (availability.kind) {
     case "awake":
-      return { kind: "go", addresses: standing.addresses };
+      return { kind: "go", addresses: availability.addresses };
     case "coming":
       return { kind: "hold" };
     case "asleep":
@@ -25,10 +25,13 @@ export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision 
         fault: new Fault("CONTAINER_HAS_NO_PORT", `${view.name} exposes no port: its image has no EXPOSE and container.json no port`),
       };
     case "stopped":
-      return { kind: "refuse", fault: Fault.from(standing.fault) };
+      return { kind: "refuse", fault: Fault.from(availability.fault) };
     case "failed":
-      if (standing.wakeable && now >= standing.retryAt) return { kind: "wake" };
-      return { kind: "refuse", fault: Fault.from(standing.wakeable ? { retryAfterMs: standing.retryAt - now, ...standing.fault } : standing.fault) };
+      if (availability.wakeable && now >= availability.retryAt) return { kind: "wake" };
+      return {
+        kind: "refuse",
+        fault: Fault.from(availability.wakeable ? { retryAfterMs: availability.retryAt - now, ...availability.fault } : availability.fault),
+      };
   }
 }
 

@@ -3,7 +3,7 @@ import { BoundedMap } from "../../lib/bounded-map.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { ContainerView, Directory, Standing, Identity } from "../contract.ts";
+import type { ContainerView, Directory, Availability, Identity } from "../contract.ts";
 import { openCallerCache, LOOKUP_LIMITS } from "../feed/caller-cache.ts";
 import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
 import { createWatchers } from "../feed/container-cache.ts";
@@ -52,11 +52,11 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
 
   /** What the server says, but for a start that failed here before, and for one that is started and was not reached yet. */
   const viewOf = (view: ContainerView): ContainerView => {
-    const { id, standing } = view;
-    if (standing.kind === "awake") return wakes.isUnderWay(id) ? { ...view, standing: { kind: "coming" } } : view;
+    const { id, availability } = view;
+    if (availability.kind === "awake") return wakes.isUnderWay(id) ? { ...view, availability: { kind: "coming" } } : view;
     const failure = failures.get(id);
-    if (failure === undefined || (standing.kind !== "asleep" && standing.kind !== "failed")) return view;
-    return { ...view, standing: { kind: "failed", fault: failure.fault, wakeable: isWakeable(standing), retryAt: failure.retryAt } };
+    if (failure === undefined || (availability.kind !== "asleep" && availability.kind !== "failed")) return view;
+    return { ...view, availability: { kind: "failed", fault: failure.fault, wakeable: isWakeable(availability), retryAt: failure.retryAt } };
   };
   const tell = (id: string) => {
     const seen = lookUps.seen(id);
@@ -101,7 +101,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
         const seen = lookUps.seen(id);
         if (error.code === "CONTAINER_NOT_FOUND") watching.tell(id, undefined);
         // Those who wait hear why, the next one asks anew.
-        else if (seen?.transient === true) watching.tell(id, { ...seen.view, standing: failedNow(error, clock.now()) });
+        else if (seen?.transient === true) watching.tell(id, { ...seen.view, availability: failedNow(error, clock.now()) });
         return;
       }
     }
@@ -115,7 +115,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
       const seen = await lookUps.look(id, token, closed.signal);
       // Also where nothing is new: who came to wait just as it was seen to have started would otherwise hear nothing.
       tell(id);
-      if (JSON.stringify(seen?.view.standing) !== before) return;
+      if (JSON.stringify(seen?.view.availability) !== before) return;
     }
   };
 
@@ -150,8 +150,8 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
         };
       },
       wake: async (id, { token }) => {
-        const standing = lookUps.seen(id)?.view.standing;
-        if (standing?.kind === "awake" && !wakes.isUnderWay(id)) return doubt(id, token, JSON.stringify(standing));
+        const availability = lookUps.seen(id)?.view.availability;
+        if (availability?.kind === "awake" && !wakes.isUnderWay(id)) return doubt(id, token, JSON.stringify(availability));
         await follow(id, token, true);
       },
       // That server has no ear for any of it, and asks nothing.
@@ -182,11 +182,11 @@ async function untilHeard(server: DatagrokClient, clock: Clock, signal: AbortSig
   }
 }
 
-function isWakeable(standing: Standing): boolean {
-  return standing.kind === "asleep" || (standing.kind === "failed" && standing.wakeable);
+function isWakeable(availability: Availability): boolean {
+  return availability.kind === "asleep" || (availability.kind === "failed" && availability.wakeable);
 }
 
-function failedNow(fault: Fault, now: number): Standing {
+function failedNow(fault: Fault, now: number): Availability {
   return { kind: "failed", fault: fault.toJSON(), wakeable: true, retryAt: now };
 }
 

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
-import type { ContainerView, Standing } from "../contract.ts";
+import type { ContainerView, Availability } from "../contract.ts";
 
 /** A container as a Datagrok server tells it. */
 export type DatagrokContainer = {
@@ -13,29 +13,29 @@ export type DatagrokContainer = {
 
 type ContainerEntity = { id: string; name: string; onDemand: boolean; address: EntityAddress | undefined; lastLogs: string; status: string };
 type EntityAddress = { host: string; port: number };
-type StatusRule = { passing?: true; standing(entity: ContainerEntity): Standing };
+type StatusRule = { passing?: true; availability(entity: ContainerEntity): Availability };
 
-const awake = ({ address }: ContainerEntity): Standing => (address === undefined ? { kind: "portless" } : standingAt(address));
-const coming = (): Standing => ({ kind: "coming" });
-const stopped = ({ name }: ContainerEntity): Standing => ({
+const awake = ({ address }: ContainerEntity): Availability => (address === undefined ? { kind: "portless" } : availabilityAt(address));
+const coming = (): Availability => ({ kind: "coming" });
+const stopped = ({ name }: ContainerEntity): Availability => ({
   kind: "stopped",
   fault: { code: "CONTAINER_STOPPED", message: `The container ${name} is not running; a user has to start it.` },
 });
-const ifOnDemand = (then: Standing) => (entity: ContainerEntity) => (entity.onDemand ? then : stopped(entity));
+const ifOnDemand = (then: Availability) => (entity: ContainerEntity) => (entity.onDemand ? then : stopped(entity));
 
 /** What a gateway may do, by how the server's word for the state begins; the first that fits. */
 const STATUSES: readonly (readonly [prefix: string, reading: StatusRule])[] = [
-  ["started", { standing: awake }],
-  ["checking", { standing: awake }],
-  ["pending start", { passing: true, standing: coming }],
-  ["starting", { passing: true, standing: coming }],
+  ["started", { availability: awake }],
+  ["checking", { availability: awake }],
+  ["pending start", { passing: true, availability: coming }],
+  ["starting", { passing: true, availability: coming }],
   // A start that is asked for while it stops may be lost on a server: who waits for it waits for its end, and then has it run.
-  ["pending system stop", { passing: true, standing: coming }],
-  ["pending", { passing: true, standing: ifOnDemand({ kind: "coming" }) }],
-  ["stopping", { passing: true, standing: ifOnDemand({ kind: "coming" }) }],
-  ["stopped by system", { standing: () => ({ kind: "asleep" }) }],
-  ["stopped", { standing: ifOnDemand({ kind: "asleep" }) }],
-  ["error", { standing: failed }],
+  ["pending system stop", { passing: true, availability: coming }],
+  ["pending", { passing: true, availability: ifOnDemand({ kind: "coming" }) }],
+  ["stopping", { passing: true, availability: ifOnDemand({ kind: "coming" }) }],
+  ["stopped by system", { availability: () => ({ kind: "asleep" }) }],
+  ["stopped", { availability: ifOnDemand({ kind: "asleep" }) }],
+  ["error", { availability: failed }],
 ];
 
 /** Reads the entity that the server tells of a container. Faults: DATAGROK_BROKE_OFF for what is none. */
@@ -43,8 +43,8 @@ export function readContainer(said: unknown): DatagrokContainer {
   const entity = readEntity(said);
   const [, reading] = STATUSES.find(([prefix]) => entity.status.startsWith(prefix)) ?? [];
   if (reading === undefined) throw unreadable(`says that the container ${entity.name} is ${JSON.stringify(entity.status.slice(0, 50))}`);
-  const view = { id: entity.id, name: entity.name, standing: reading.standing(entity) };
-  return { view, transient: reading.passing === true && view.standing.kind === "coming", shutdownMinutes: shutdownOf(said as EntityFields) };
+  const view = { id: entity.id, name: entity.name, availability: reading.availability(entity) };
+  return { view, transient: reading.passing === true && view.availability.kind === "coming", shutdownMinutes: shutdownOf(said as EntityFields) };
 }
 
 type EntityFields = Record<string, unknown>;
@@ -85,14 +85,14 @@ function addressOf(said: EntityFields): EntityAddress | undefined {
   return { host, port };
 }
 
-function standingAt(address: EntityAddress): Standing {
+function availabilityAt(address: EntityAddress): Availability {
   if (!isRefusedHost(address.host)) return { kind: "awake", addresses: [address] };
   const message = `The Datagrok server says that the container is at ${address.host}, which is a link-local address or a cloud's metadata.`;
   return { kind: "failed", fault: { code: "ADDRESS_REFUSED", message }, wakeable: false, retryAt: 0 };
 }
 
 /** `retryAt` has passed: the server backs off by itself. */
-function failed({ name, onDemand, lastLogs }: ContainerEntity): Standing {
+function failed({ name, onDemand, lastLogs }: ContainerEntity): Availability {
   const logs = lastLogs.trim() === "" ? {} : { logs: lastLogs.trimEnd().split("\n").slice(-LAST_LINES) };
   const message = `The Datagrok server says that the container ${name} failed`;
   return { kind: "failed", fault: { code: "CONTAINER_NOT_READY", message, ...logs }, wakeable: onDemand, retryAt: 0 };

@@ -55,11 +55,12 @@ export function createDatagrokStarts(parts: {
     for (let delay = FIRST_LOOK_MS; ; delay = Math.min(LONGEST_LOOK_MS, delay * 1.5)) {
       const seen = await lookUps.look(id, token, signal);
       if (seen === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed while the request waited for it");
-      const { standing } = seen.view;
-      if (standing.kind === "awake") return Promise.any(standing.addresses.map((address) => accepts(address, signal)));
-      if (standing.kind === "portless") return;
+      const { availability } = seen.view;
+      if (availability.kind === "awake") return Promise.any(availability.addresses.map((address) => accepts(address, signal)));
+      if (availability.kind === "portless") return;
       if (!seen.transient && !run) return;
-      if (!seen.transient && (refused !== undefined || standing.kind === "failed" || clock.monotonic() >= settleUntil)) throw whyNot(seen, refused);
+      if (!seen.transient && (refused !== undefined || availability.kind === "failed" || clock.monotonic() >= settleUntil))
+        throw whyNot(seen, refused);
       await clock.sleep(delay, signal);
     }
   };
@@ -102,9 +103,9 @@ function ifAway(error: unknown, signal: AbortSignal): Fault {
 }
 
 /** That the server was away says least: it is no failure of the container's. */
-function whyNot({ view: { name, standing } }: DatagrokContainer, refused: Fault | undefined): Fault {
+function whyNot({ view: { name, availability } }: DatagrokContainer, refused: Fault | undefined): Fault {
   if (refused?.code === "CONTAINER_NOT_READY") return refused;
-  if (standing.kind === "failed") return Fault.from(standing.fault);
+  if (availability.kind === "failed") return Fault.from(availability.fault);
   return refused ?? new Fault("CONTAINER_NOT_READY", `The Datagrok server had ${name} run, and it did not start`);
 }
 

@@ -5,7 +5,7 @@ import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ForwardingEngine } from "../connections/engine.ts";
 import type { ReadMode } from "../connections/open-connections.ts";
 import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
-import { GATEWAY_LIMITS, type GatewayLimits } from "../limits.ts";
+import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "../limits.ts";
 import { openReadiness, type Readiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
@@ -30,7 +30,7 @@ export type RegistryProxyParts = {
   trusted: TrustedProxies;
   readiness?: Readiness;
   tls?: TlsKeys | undefined;
-  limits?: Partial<GatewayLimits>;
+  limits: ConfiguredLimits & Partial<FixedLimits>;
   /** How connections are read. */
   reads?: ReadMode;
   /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
@@ -48,7 +48,7 @@ export type RegistryProxyParts = {
 /** Composes the registry proxy. Draining and closing are the engine's; the upstream and the identity server stay their opener's. */
 export function openRegistryProxy(parts: RegistryProxyParts): ForwardingEngine {
   const { upstream, service, clock, log } = parts;
-  const limits = { ...GATEWAY_LIMITS, ...parts.limits };
+  const limits = { ...FIXED_LIMITS, ...parts.limits };
   const metrics = parts.metrics ?? openMetrics();
   const verification = openVerification({ ...parts, issuer: parts.issuer, audience: service });
   const engine = openSpliceEngine({

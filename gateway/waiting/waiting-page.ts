@@ -95,14 +95,14 @@ export type StartProgress = {
 
 /** `now` is epoch ms. */
 export function progressOf(view: ContainerView, now: number): StartProgress {
-  const { standing } = view;
+  const { availability } = view;
   const waits = (state: "asleep" | "waiting", step: StartStep): StartProgress => ({ state, step, says: `${STEPS[step]} …`, logs: [] });
-  if (standing.kind === "asleep") return waits("asleep", "queue");
-  if (standing.kind === "coming") return waits("waiting", standing.step ?? "queue");
+  if (availability.kind === "asleep") return waits("asleep", "queue");
+  if (availability.kind === "coming") return waits("waiting", availability.step ?? "queue");
   const verdict = wakeDecisionFor(view, now);
-  if (standing.kind !== "failed") return { state: "ready", step: "start", says: "It is there.", logs: [] };
+  if (availability.kind !== "failed") return { state: "ready", step: "start", says: "It is there.", logs: [] };
   // Another try may begin, but this page is what tells of the last one.
-  const { message, logs = [] } = standing.fault;
+  const { message, logs = [] } = availability.fault;
   return { state: "failed", step: "start", says: message, logs, ...(verdict.kind === "refuse" ? { fault: verdict.fault } : {}) };
 }
 
@@ -120,14 +120,14 @@ export function createWaitingPage({ directory, clock, files }: { directory: Dire
   return (head, view, caller) => {
     if (head.method !== "GET" || head.upgrade) return undefined;
     if (head.header(PROGRESS_HEADER) !== undefined) return progressAnswer(view, clock.now());
-    const { kind } = view.standing;
+    const { kind } = view.availability;
     // It runs, and is mostly found to be where it was within a moment.
-    if (kind === "coming" && view.standing.step === "check") return undefined;
+    if (kind === "coming" && view.availability.step === "check") return undefined;
     if ((kind !== "asleep" && kind !== "coming" && kind !== "failed") || !isNavigation(head)) return undefined;
     const progress = progressOf(view, clock.now());
     if (kind === "asleep" || (progress.state === "failed" && progress.fault === undefined)) {
       directory.wake(view.id, caller, NEVER).catch(() => undefined);
-      return page(view, progressOf({ ...view, standing: { kind: "asleep" } }, clock.now()));
+      return page(view, progressOf({ ...view, availability: { kind: "asleep" } }, clock.now()));
     }
     return page(view, progress);
   };

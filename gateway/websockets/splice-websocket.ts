@@ -176,9 +176,9 @@ class ClientFrames implements NetConnectionUser {
     this.#splice.closed();
   }
 
-  #sift(chunk: Buffer, sieve: PongFilter): void {
+  #sift(chunk: Buffer, pongFilter: PongFilter): void {
     const { container, client } = this.#splice;
-    const rest = sieve(chunk);
+    const rest = pongFilter(chunk);
     if (rest === undefined) return;
     this.#splice.pongFilter = undefined;
     if (rest.length > 0 && !container.send(rest, client)) client.pause();

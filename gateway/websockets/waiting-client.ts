@@ -70,13 +70,13 @@ export class WaitingClient implements NetConnectionUser {
     this.#leave(closeFrame(code, reason));
   }
 
-  /** The container is there: what the client sent so far. Of a pong that has come in part, `sieve` takes the rest out of what follows. */
-  handOver(): { early: Buffer[]; sieve: PongFilter | undefined } {
+  /** The container is there: what the client sent so far. Of a pong that has come in part, `pongFilter` takes the rest out of what follows. */
+  handOver(): { early: Buffer[]; pongFilter: PongFilter | undefined } {
     this.#cancelPing();
     this.#share.release();
     const frames = this.#frames;
     // Of a close that has come in part, the container gets that part too: the rest will go to it.
-    return { early: frames.take(), sieve: frames.withinPong ? (chunk) => frames.behindPong(chunk) : undefined };
+    return { early: frames.take(), pongFilter: frames.withinPong ? (chunk) => frames.behindPong(chunk) : undefined };
   }
 
   #queue(chunk: Buffer): void {

@@ -12,7 +12,7 @@ import { Fault } from "../../lib/fault.ts";
 import { openCallerCache } from "../../gateway/feed/caller-cache.ts";
 import { createContainerCache } from "../../gateway/feed/container-cache.ts";
 import { openUseReports } from "../../gateway/feed/use-reports.ts";
-import { GATEWAY_LIMITS } from "../../gateway/limits.ts";
+import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
 import { openReadiness } from "../../gateway/readiness.ts";
 import { openLog } from "../../lib/log.ts";
 
@@ -24,7 +24,7 @@ const clock = systemClock();
 const log = openLog({ level: "silent", name: "bench" });
 const containers = createContainerCache();
 const ids = Array.from({ length: CONTAINERS }, (_, at) => `1b9f4f0c-5c8e-4c53-9a52-${at.toString(16).padStart(12, "0")}`);
-for (const id of ids) containers.change({ id, name: "demo", standing: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 9 }] } });
+for (const id of ids) containers.change({ id, name: "demo", availability: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 9 }] } });
 const reports = openUseReports({ clock, send: () => Promise.resolve() });
 const callers = openCallerCache({
   clock,
@@ -53,7 +53,7 @@ const decide = createDecide({
   leases,
   api: { target: { socketPath: "/nowhere" } },
   origins: [],
-  limits: GATEWAY_LIMITS,
+  limits: DEFAULT_LIMITS,
   clock,
   log,
 });

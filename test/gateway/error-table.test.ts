@@ -1,7 +1,7 @@
 import { createServer, request as httpRequest, type IncomingMessage } from "node:http";
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
-import type { Standing } from "../../gateway/contract.ts";
+import type { Availability } from "../../gateway/contract.ts";
 import { bodyOf, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
 
 type Answered = { status: number; reason: string; type: string | undefined; sentence: unknown; headers: IncomingMessage["headers"] };
@@ -32,14 +32,14 @@ t.test("every failure of the system has its status, reason, exact content type a
   const rude = await openRawContainer(t, (socket) => socket.once("data", () => socket.destroy()));
   const babbling = await openRawContainer(t, (socket) => socket.once("data", () => socket.end("what?\r\n\r\n")));
   const odd = await openRawContainer(t, (socket) => socket.once("data", () => socket.end("HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n")));
-  const failed: Standing = {
+  const failed: Availability = {
     kind: "failed",
     fault: { code: "CONTAINER_CRASHED", message: "It exited with 1", logs: ['line "one"', "line two"] },
     wakeable: false,
     retryAt: 0,
   };
   const refusing = { host: "127.0.0.1", port: 1 };
-  type Row = { name: string; standing?: Standing; path?: string; headers?: Record<string, string>; status: number; reason: string };
+  type Row = { name: string; availability?: Availability; path?: string; headers?: Record<string, string>; status: number; reason: string };
   const rows: Row[] = [
     { name: "no token", headers: {}, status: 401, reason: "Authentication required" },
     { name: "a bad token", headers: { authorization: "bad" }, status: 401, reason: "Token is not valid" },
@@ -50,21 +50,21 @@ t.test("every failure of the system has its status, reason, exact content type a
     { name: "plain HTTP on the WebSocket route", path: WS_PATH, status: 400, reason: "Bad request" },
     {
       name: "stopped",
-      standing: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It is stopped" } },
+      availability: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It is stopped" } },
       status: 400,
       reason: "Container is not running",
     },
-    { name: "portless", standing: { kind: "portless" }, status: 400, reason: "Container exposes no port" },
-    { name: "its start failed", standing: failed, status: 500, reason: "Container crashed" },
-    { name: "it refuses the connection", standing: { kind: "awake", addresses: [refusing] }, status: 502, reason: "Container unreachable" },
-    { name: "it breaks the connection", standing: { kind: "awake", addresses: [rude] }, status: 502, reason: "Container broke the connection" },
-    { name: "it speaks no HTTP", standing: { kind: "awake", addresses: [babbling] }, status: 502, reason: "Container broke the connection" },
-    { name: "its status is none", standing: { kind: "awake", addresses: [odd] }, status: 502, reason: "Container broke the connection" },
-    { name: "not ready in time", standing: { kind: "coming" }, status: 504, reason: "Container not ready in time" },
-    { name: "no response head in time", standing: { kind: "awake", addresses: [mute] }, status: 504, reason: "Container did not answer in time" },
+    { name: "portless", availability: { kind: "portless" }, status: 400, reason: "Container exposes no port" },
+    { name: "its start failed", availability: failed, status: 500, reason: "Container crashed" },
+    { name: "it refuses the connection", availability: { kind: "awake", addresses: [refusing] }, status: 502, reason: "Container unreachable" },
+    { name: "it breaks the connection", availability: { kind: "awake", addresses: [rude] }, status: 502, reason: "Container broke the connection" },
+    { name: "it speaks no HTTP", availability: { kind: "awake", addresses: [babbling] }, status: 502, reason: "Container broke the connection" },
+    { name: "its status is none", availability: { kind: "awake", addresses: [odd] }, status: 502, reason: "Container broke the connection" },
+    { name: "not ready in time", availability: { kind: "coming" }, status: 504, reason: "Container not ready in time" },
+    { name: "no response head in time", availability: { kind: "awake", addresses: [mute] }, status: 504, reason: "Container did not answer in time" },
   ];
-  for (const { name, standing, path = PATH, headers = SIGNED_IN, status, reason } of rows) {
-    if (standing !== undefined) stand.set(ID, standing);
+  for (const { name, availability, path = PATH, headers = SIGNED_IN, status, reason } of rows) {
+    if (availability !== undefined) stand.set(ID, availability);
     const answer = await ask(stand.port, path, headers);
     t.match(answer, { status, reason, type: "application/json", sentence: /\w/ }, name);
     t.equal(answer.type, "application/json", `${name}: without a charset`);

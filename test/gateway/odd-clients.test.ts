@@ -178,8 +178,8 @@ for (const reads of READ_MODES) {
   t.test(`${reads}: who breaks off is noticed while nobody takes what it sends`, async (t) => {
     const stand = await openStand(t, { reads });
     const address = await openRawContainer(t, (socket) => void socket.pause());
-    for (const standing of [{ kind: "awake", address }, { kind: "coming" }] as const) {
-      stand.set(ID, standing);
+    for (const availability of [{ kind: "awake", address }, { kind: "coming" }] as const) {
+      stand.set(ID, availability);
       const client = await openClient(stand.port);
       client.on("error", () => undefined);
       client.write(`POST ${PATH}/ HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\nContent-Length: 50000000\r\n\r\n`);
@@ -189,7 +189,7 @@ for (const reads of READ_MODES) {
         before = client.bytesWritten - client.writableLength;
         await new Promise((resolve) => setTimeout(resolve, 100));
       } while (client.bytesWritten - client.writableLength > before);
-      t.equal(stand.uses.get(ID)?.open, 1, standing.kind);
+      t.equal(stand.uses.get(ID)?.open, 1, availability.kind);
       client.resetAndDestroy();
       await until("it counts no more", () => stand.uses.get(ID)?.open === 0);
     }

@@ -20,6 +20,7 @@ import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
+import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
 import { PATIENCE_MS } from "../fixtures/patience.ts";
 
 export const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
@@ -57,7 +58,7 @@ export async function openStand(
     identity: options.identity ?? held.identity,
     api: { target: { socketPath: apiSocket }, ...(options.admits === undefined ? {} : { admits: options.admits }) },
     ...engine(options),
-    limits: { doubtMs: 50, lingerMs: 500, ...options.limits },
+    limits: { ...DEFAULT_LIMITS, doubtMs: 50, lingerMs: 500, ...options.limits },
     origins: options.origins ?? [],
     trusted: trustedProxies(options.trusted ?? []),
     tls: options.tls,

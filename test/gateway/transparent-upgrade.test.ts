@@ -183,12 +183,12 @@ t.test("whoever keeps its side open after an answer, or after the container has 
   const ending = await openRawContainer(t, (socket) =>
     socket.once("data", () => socket.end("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")),
   );
-  for (const [standing, path] of [
+  for (const [availability, path] of [
     [{ kind: "awake", address: ending }, PATH],
     [{ kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It sleeps" } }, PATH],
     [{ kind: "awake", address: ending }, WS_PATH],
   ] as const) {
-    stand.set(ID, standing);
+    stand.set(ID, availability);
     const client = connect({ port: stand.port, host: "127.0.0.1", allowHalfOpen: true }, () =>
       client.write(`${upgrade(path, path === WS_PATH ? ["Upgrade: websocket"] : UPGRADE)}early`),
     );

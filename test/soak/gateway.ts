@@ -2,7 +2,7 @@
 import { Socket, type AddressInfo } from "node:net";
 import { queryObjects } from "node:v8";
 import { clockFrom, systemClock } from "../../lib/clock.ts";
-import type { Standing } from "../../gateway/contract.ts";
+import type { Availability } from "../../gateway/contract.ts";
 import { NetConnection } from "../../gateway/connections/connection.ts";
 import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import { ClientConnection } from "../../gateway/exchange/client-connection.ts";
@@ -11,6 +11,7 @@ import { Exchange } from "../../gateway/exchange/exchange.ts";
 import { openGateway } from "../../gateway/open-gateway.ts";
 import { openLog } from "../../lib/log.ts";
 import { openTestDirectory } from "../fixtures/directory.ts";
+import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
 
 /** What the process holds after everything that is garbage was collected. */
 export type Held = {
@@ -64,8 +65,8 @@ const clock = clockFrom({
 });
 
 const held = openTestDirectory();
-const standings = Object.entries(JSON.parse(views) as Record<string, Standing>);
-for (const [id, standing] of standings) held.set(id, standing);
+const availabilities = Object.entries(JSON.parse(views) as Record<string, Availability>);
+for (const [id, availability] of availabilities) held.set(id, availability);
 const gateway = openGateway({
   directory: held.directory,
   identity: held.identity,
@@ -73,7 +74,7 @@ const gateway = openGateway({
   reads: reads as ReadMode,
   origins: [],
   // Dead targets are given up, and what is idle is closed, soon enough for a soak.
-  limits: { doubtMs: 10, lingerMs: 500, connectTimeoutMs: 2_000, upstreamIdleMs: 500 },
+  limits: { ...DEFAULT_LIMITS, doubtMs: 10, lingerMs: 500, connectTimeoutMs: 2_000, upstreamIdleMs: 500 },
   clock,
   log: openLog({ level: "warn", name: "soak" }),
 });
@@ -89,7 +90,7 @@ function look(): Held {
   let uses = 0;
   for (const { open, streams } of held.uses.values()) uses += open + streams;
   let watchers = 0;
-  for (const [id] of standings) watchers += held.watchers(id);
+  for (const [id] of availabilities) watchers += held.watchers(id);
   const parserBytes = programs.reduce((sum, { exports }) => sum + exports.memory.buffer.byteLength, 0);
   return { heapBytes: heapUsed, bufferBytes: arrayBuffers - parserBytes, parserBytes, timers, uses, watchers, objects };
 }

@@ -2,7 +2,7 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Standing } from "../../gateway/contract.ts";
+import type { Availability } from "../../gateway/contract.ts";
 import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Held } from "./gateway.ts";
 
@@ -35,7 +35,7 @@ const SETTLED_WITHIN_MS = 30_000;
 export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
   const containers = fork(join(import.meta.dirname, "containers.ts"));
   const { port: there } = (await told(containers)) as { port: number };
-  const views: Record<string, Standing> = {
+  const views: Record<string, Availability> = {
     ...Object.fromEntries(LIVE.map(({ id, host }) => [id, { kind: "awake", addresses: [{ host, port: there }] } as const])),
     // Nobody listens at a port this low.
     [DEAD_ID]: { kind: "awake", addresses: [{ host: "127.0.1.100", port: 1 }] },

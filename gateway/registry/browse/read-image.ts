@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { RegistryImage } from "../../contract.ts";
+import type { StoredManifest } from "../../contract.ts";
 import type { HttpReply } from "../../../lib/http-client.ts";
 
 /** What a manifest says, once it has been looked at: anybody who may push writes one, and a registry need not read what it keeps. */
@@ -16,7 +16,7 @@ export async function readImage(parts: {
   reply: HttpReply;
   manifest: Record<string, unknown>;
   config(digest: string): Promise<Record<string, unknown>>;
-}): Promise<RegistryImage> {
+}): Promise<StoredManifest> {
   const { reply, manifest } = parts;
   const layers = listOf(manifest["layers"]).map(({ digest, size }) => ({ digest, size }));
   const images = listOf(manifest["manifests"]).map(({ digest, size, platform }) => ({ digest, size, platform: platform ?? "unknown" }));

@@ -10,7 +10,7 @@ import { QueuedFrames } from "../../../gateway/websockets/queued-frames.ts";
 import { originForm, readRoute } from "../../../gateway/containers/route.ts";
 import { FrameBoundary } from "../../../gateway/websockets/frame-boundary.ts";
 import { MessageRefused, openHttp1 } from "../../../gateway/http1/open-http1.ts";
-import { GATEWAY_LIMITS } from "../../../gateway/limits.ts";
+import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import { openReadiness } from "../../../gateway/readiness.ts";
 import { requestIdOf } from "../../../gateway/forwarded-headers.ts";
 import { isTraceparent } from "../../../gateway/traces.ts";
@@ -41,7 +41,7 @@ const decide = createDecide({
   readiness: openReadiness("ready"),
   trusted: trustedProxies(["private"]),
   origins: ["https://good.example"],
-  limits: GATEWAY_LIMITS,
+  limits: DEFAULT_LIMITS,
   clock,
   log,
 });

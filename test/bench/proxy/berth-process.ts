@@ -11,6 +11,7 @@ import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
+import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 
 const [folder = "", port = "", settings = "{}"] = process.argv.slice(2);
 const clock = systemClock();
@@ -34,7 +35,7 @@ const gateway = openGateway({
   clock,
   log,
   // All load comes from one address.
-  limits: { connectionsPerAddress: 65_536 },
+  limits: { ...DEFAULT_LIMITS, connectionsPerAddress: 65_536 },
   ...engine,
 });
 await feed.ready();

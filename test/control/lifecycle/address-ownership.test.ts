@@ -32,8 +32,8 @@ async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Dr
       release();
     },
     addresses: (id: string) => {
-      const { standing } = viewOf(stand.row(id));
-      return standing.kind === "awake" ? standing.addresses.map(({ port }) => port) : standing.kind;
+      const { availability } = viewOf(stand.row(id));
+      return availability.kind === "awake" ? availability.addresses.map(({ port }) => port) : availability.kind;
     },
   };
   stand.lifecycle().watch((change) => void ("container" in change && views.push(viewOf(change.container))));
@@ -58,7 +58,7 @@ t.test("an end that is reported takes the address away before any inspection", a
   await stand.world.kill(service);
   await until("it is withdrawn", () => stand.addresses(id) === "coming");
   t.equal(stand.row(id).address, undefined, "also for who comes after a kill");
-  t.match(stand.views.at(-1), { id, standing: { kind: "coming", step: "check" } }, "and gateways get it");
+  t.match(stand.views.at(-1), { id, availability: { kind: "coming", step: "check" } }, "and gateways get it");
   stand.letLook();
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
@@ -69,7 +69,7 @@ t.test("an end that is none is found to be none, and the container is where it w
   const port = portOf(stand, id);
   stand.world.tellEnd(service);
   await until("it is back", () => stand.store().history.of(id).at(-1)?.event === "foundRunning");
-  t.match(stand.views.slice(-2), [{ standing: { kind: "coming" } }, { standing: { kind: "awake" } }]);
+  t.match(stand.views.slice(-2), [{ availability: { kind: "coming" } }, { availability: { kind: "awake" } }]);
   t.same(stand.addresses(id), [port]);
   t.equal(stand.world.asked(`deploy ${service}`), 2, "which found what runs");
 });
@@ -105,7 +105,7 @@ t.test("an address that is given to a container is taken from the container that
   t.same([stand.addresses(id), stand.addresses(other.id)], ["coming", [port]]);
   stand.letLook();
   await stand.reaches(id, "SYSTEM_STOPPED");
-  const order = stand.views.map(({ id: one, standing }) => `${one === id ? "web" : "other"} ${standing.kind}`);
+  const order = stand.views.map(({ id: one, availability }) => `${one === id ? "web" : "other"} ${availability.kind}`);
   t.ok(order.lastIndexOf("web coming") < order.indexOf("other awake"), "no gateway ever has both");
 });
 
@@ -140,7 +140,7 @@ t.test("an end that is reported while the engine shows the container as running 
   ended = () => void stand.world.kill(service);
   stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "CONTAINER_CRASHED" }, address: undefined });
-  t.notOk(stand.views.some(({ standing }) => standing.kind === "awake"), "it never counted as awake"); // prettier-ignore
+  t.notOk(stand.views.some(({ availability }) => availability.kind === "awake"), "it never counted as awake"); // prettier-ignore
 });
 
 t.test("what the list does not have is withdrawn before it is looked at", async (t) => {
@@ -176,8 +176,8 @@ t.test("where an orchestrator gives addresses to others by itself, they count on
   const stand = await openHeldStand(t, { driver: (driver) => ({ ...driver, watchedAddresses: true }) });
   const { id, service } = await started(stand, "web");
   const shown = () => {
-    const { standing } = stand.lifecycle().viewOf(stand.row(id));
-    return standing.kind === "awake" ? standing.addresses[0]?.port : standing.kind;
+    const { availability } = stand.lifecycle().viewOf(stand.row(id));
+    return availability.kind === "awake" ? availability.addresses[0]?.port : availability.kind;
   };
   const port = portOf(stand, id);
   await stand.clock.advance(10_000);

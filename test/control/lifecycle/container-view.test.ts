@@ -1,5 +1,5 @@
 import t from "tap";
-import type { Standing } from "../../../gateway/contract.ts";
+import type { Availability } from "../../../gateway/contract.ts";
 import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import type { Container } from "../../../control/model/entities.ts";
 import { newContainer, newImage } from "./lifecycle-fixture.ts";
@@ -9,7 +9,7 @@ const plain = newContainer(newImage("web", 0), { cpu: 1, memoryMb: 1, gpu: 0, sh
 const onDemand = { ...plain, config: { ...plain.config, onDemand: true } };
 const FAULT = { code: "CONTAINER_CRASHED", message: "It crashed." } as const;
 
-type Case = [what: string, container: Container, change: Partial<Container>, standing: Standing["kind"]];
+type Case = [what: string, container: Container, change: Partial<Container>, availability: Availability["kind"]];
 
 const CASES: Case[] = [
   ["started with an address", plain, { state: "STARTED", desiredInstances: 1, address: ADDRESS }, "awake"],
@@ -32,15 +32,15 @@ const CASES: Case[] = [
 ];
 
 t.test("what a gateway may do follows from the state, the wish and the kind", async (t) => {
-  for (const [what, container, change, standing] of CASES) t.equal(viewOf({ ...container, ...change }).standing.kind, standing, what);
+  for (const [what, container, change, availability] of CASES) t.equal(viewOf({ ...container, ...change }).availability.kind, availability, what);
 });
 
 t.test("only an on-demand container in error is woken by a request, once its back-off has passed", async (t) => {
   const failed = { state: "ERROR", desiredInstances: 1, fault: FAULT, notBefore: 1_234 } as const;
-  t.match(viewOf({ ...onDemand, ...failed }).standing, { wakeable: true, retryAt: 1_234, fault: FAULT });
-  t.match(viewOf({ ...plain, ...failed }).standing, { wakeable: false, fault: FAULT });
+  t.match(viewOf({ ...onDemand, ...failed }).availability, { wakeable: true, retryAt: 1_234, fault: FAULT });
+  t.match(viewOf({ ...plain, ...failed }).availability, { wakeable: false, fault: FAULT });
 });
 
 t.test("a plain container that a user stopped says so", async (t) => {
-  t.match(viewOf(plain).standing, { kind: "stopped", fault: { code: "CONTAINER_STOPPED" } });
+  t.match(viewOf(plain).availability, { kind: "stopped", fault: { code: "CONTAINER_STOPPED" } });
 });

@@ -69,8 +69,8 @@ async function openReal() {
     send: (nth: number): "served" | "refused" | "held" => {
       const id = ids[nth] ?? "";
       const view = cache.find(id);
-      if (view?.standing.kind !== "awake") return "held";
-      const [address] = view.standing.addresses;
+      if (view?.availability.kind !== "awake") return "held";
+      const [address] = view.availability.addresses;
       const met = address && world.listenerAt(address.port);
       assert.ok(met === undefined || met === id, `a request for ${NAMES[nth]} met ${NAMES[ids.indexOf(met ?? "")]}`);
       return met === undefined ? "refused" : "served";
@@ -90,8 +90,8 @@ async function openReal() {
       const held = real.rows().flatMap(({ address }) => (address ? [address.port] : []));
       assert.equal(new Set(held).size, held.length, "no address is two containers'");
       const known = ids.flatMap((id) => {
-        const standing = cache.find(id)?.standing;
-        return standing?.kind === "awake" ? standing.addresses.map(({ port }) => port) : [];
+        const availability = cache.find(id)?.availability;
+        return availability?.kind === "awake" ? availability.addresses.map(({ port }) => port) : [];
       });
       assert.equal(new Set(known).size, known.length, "nor for a gateway");
     },

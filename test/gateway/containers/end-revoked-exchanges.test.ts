@@ -121,7 +121,7 @@ t.test("a caller who loses the right to a container, where the server behind has
   await connected(socket, "hello");
   const closed = closeOf(socket);
   Object.assign(stand.directory, {
-    known: () => undefined,
+    cached: () => undefined,
     find: () => Promise.reject(new Fault("NOT_PERMITTED", "You may not see this container")),
   });
   t.same(await closed, [1008, "You may not see this container"]);

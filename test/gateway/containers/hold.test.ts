@@ -2,7 +2,7 @@ import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
 import { Fault } from "../../../lib/fault.ts";
-import type { Standing } from "../../../gateway/contract.ts";
+import type { Availability } from "../../../gateway/contract.ts";
 import { bodyOf, ID, openContainer, openStand, PATH, until } from "../stand.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
@@ -91,7 +91,7 @@ t.test("a failed container is woken again once its back-off is over", async (t) 
 
 t.test("a start that fails without any back-off still answers instead of starting for ever", async (t) => {
   const stand = await openStand(t);
-  const failed: Standing = { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: 0 };
+  const failed: Availability = { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: 0 };
   stand.set(ID, failed);
   stand.onWake(() => void setTimeout(() => stand.set(ID, failed), 10));
   t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 500);
@@ -212,15 +212,15 @@ t.test("who only looks in neither wakes a container, nor waits for it, nor keeps
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
   const ask = (headers: Record<string, string>) => fetch(stand.base + PATH, { headers: { authorization: "token", ...headers } });
   const looks = [{ "x-berth-no-wake": "1" }, { "user-agent": "kube-probe/1.2" }];
-  for (const standing of [
+  for (const availability of [
     { kind: "asleep" },
     { kind: "coming" },
     { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: 0 },
   ] as const) {
-    stand.set(ID, standing);
+    stand.set(ID, availability);
     for (const headers of looks) {
       const answer = await ask(headers);
-      t.equal(answer.status, 503, standing.kind);
+      t.equal(answer.status, 503, availability.kind);
       t.equal(answer.headers.get("retry-after"), "60");
       t.match(await answer.json(), { "datagrok-error": /asleep/ });
     }

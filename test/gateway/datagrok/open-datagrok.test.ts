@@ -40,8 +40,8 @@ async function open(t: Test) {
   await ready();
   /** Resolves with the first view that is not of one on its way. */
   const outcome = (id: string) =>
-    new Promise<ContainerView["standing"]["kind"] | undefined>((resolve) => {
-      t.teardown(directory.watch(id, (view) => view?.standing.kind !== "coming" && resolve(view?.standing.kind)));
+    new Promise<ContainerView["availability"]["kind"] | undefined>((resolve) => {
+      t.teardown(directory.watch(id, (view) => view?.availability.kind !== "coming" && resolve(view?.availability.kind)));
     });
   return { directory, states, runs, outcome };
 }
@@ -68,9 +68,9 @@ t.test("a start whose answer a load balancer no longer waits for goes on, and ke
 t.test("who comes to wait just as another has seen that it started is told of it", async (t) => {
   const { directory, states, outcome } = await open(t);
   states.set(A, "stopped by system");
-  t.equal((await directory.find(A, ADA, NEVER))?.standing.kind, "asleep");
+  t.equal((await directory.find(A, ADA, NEVER))?.availability.kind, "asleep");
   states.set(A, "started");
-  t.equal((await directory.find(A, BOB, NEVER))?.standing.kind, "awake");
+  t.equal((await directory.find(A, BOB, NEVER))?.availability.kind, "awake");
   const told = outcome(A);
   directory.wake(A, ADA, NEVER).catch(() => undefined);
   t.equal(await told, "awake");

@@ -3,7 +3,7 @@ import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 
 const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
 const read = (told: object) => readContainer({ id: ID, name: "square", status: "started", address: "10.0.0.7", port: 8080, ...told });
-const kind = (told: object) => read(told).view.standing.kind;
+const kind = (told: object) => read(told).view.availability.kind;
 
 t.test("what a gateway may do follows from the state's word and from whether requests may wake it", async (t) => {
   const rows: [status: string, onDemand: string, other: string][] = [
@@ -25,8 +25,8 @@ t.test("what a gateway may do follows from the state's word and from whether req
     t.equal(kind({ status, onDemand: true }), onDemand, `${status}, on-demand in the entity's own words`);
     t.equal(kind({ status }), other, status);
   }
-  t.match(read({ status: "error", config: { on_demand: true } }).view.standing, { wakeable: true });
-  t.match(read({ status: "error" }).view.standing, { wakeable: false });
+  t.match(read({ status: "error", config: { on_demand: true } }).view.availability, { wakeable: true });
+  t.match(read({ status: "error" }).view.availability, { wakeable: false });
   t.throws(() => read({ status: "sailing" }), { code: "DATAGROK_BROKE_OFF" });
   for (const said of [undefined, null, [], "x", { id: ID }, { status: "started" }])
     t.throws(() => readContainer(said), { code: "DATAGROK_BROKE_OFF" });
@@ -42,8 +42,8 @@ t.test("an address may bring its port, and one that hides the machine's own link
     ["[fd00::7]:5353", null, "fd00::7", 5353],
   ];
   for (const [address, port, host, at] of rows)
-    t.same(read({ address, port }).view.standing, { kind: "awake", addresses: [{ host, port: at }] }, String(address));
+    t.same(read({ address, port }).view.availability, { kind: "awake", addresses: [{ host, port: at }] }, String(address));
   for (const address of [null, "", "10.0.0.7:99999"]) t.equal(kind({ address, port: null }), "portless", String(address));
   for (const address of ["169.254.169.254:80", "metadata.google.internal:80", "2852039166:80", "[fe80::1%eth0]:80"])
-    t.match(read({ address }).view.standing, { kind: "failed", fault: { code: "ADDRESS_REFUSED" }, wakeable: false }, address);
+    t.match(read({ address }).view.availability, { kind: "failed", fault: { code: "ADDRESS_REFUSED" }, wakeable: false }, address);
 });

@@ -5,7 +5,7 @@ import { createConnectionLimits } from "../../../lib/connection-limits.ts";
 import type { DirectResponse, Forward, Interception, Lease, ResponseHeadView } from "../../../gateway/decision.ts";
 import type { Target } from "../../../gateway/contract.ts";
 import { openSpliceEngine } from "../../../gateway/exchange/open-splice-engine.ts";
-import { GATEWAY_LIMITS } from "../../../gateway/limits.ts";
+import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { bodyOf, exchange, openContainer } from "../stand.ts";
@@ -38,7 +38,7 @@ function forwardOf(path: string, again?: (received: ResponseHeadView) => Interce
 async function openEdge(t: Test, forward: Forward, target: Target): Promise<number> {
   const engine = openSpliceEngine({
     decide: () => ({ kind: "forward", forward, lease: leaseOf(target) }),
-    limits: GATEWAY_LIMITS,
+    limits: DEFAULT_LIMITS,
     reads: "events",
     tls: undefined,
     bounds: createConnectionLimits({ perAddress: 100, total: 100, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) }),

@@ -7,7 +7,7 @@ import { systemClock } from "../../../lib/clock.ts";
 import type { Fault } from "../../../lib/fault.ts";
 import {
   type ContainerView,
-  type Standing,
+  type Availability,
   type Caller,
   FEED_SILENCE_MS,
   type FeedLine,
@@ -15,6 +15,7 @@ import {
   type UseReport,
   type WakeRequest,
   WIRE_VERSION,
+  viewOnWire,
 } from "../../../gateway/contract.ts";
 import { controlHere } from "../../../gateway/feed/control-link.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
@@ -26,7 +27,7 @@ import { ID, shortFolder, until } from "../stand.ts";
 const linkTo = (feedSocket: string) => controlHere({ feedSocket, apiSocket: "/nowhere" });
 const NEVER = new AbortController().signal;
 const CALLER: Caller = { ...ADA, token: "token" };
-const view = (standing: Standing): ContainerView => ({ id: ID, name: "demo", standing });
+const view = (availability: Availability): ContainerView => ({ id: ID, name: "demo", availability });
 const COMING = view({ kind: "coming" });
 const ASLEEP = view({ kind: "asleep" });
 
@@ -54,7 +55,7 @@ async function openControl(
   socketPath: string,
   greeting: FeedLine[] = [
     { kind: "hello", gateway: "g" },
-    { kind: "all", containers: [ASLEEP], seq: 7 },
+    { kind: "all", containers: [viewOnWire(ASLEEP)], seq: 7 },
   ],
 ): Promise<Control> {
   const sockets = new Set<Socket>();
@@ -144,7 +145,7 @@ t.test("changes are told to who watches, however their bytes are cut", async (t)
   const { control, feed } = await openBoth(t);
   await feed.ready();
   const seen: (string | undefined)[] = [];
-  const unwatch = feed.directory.watch(ID, (changed) => seen.push(changed?.standing.kind));
+  const unwatch = feed.directory.watch(ID, (changed) => seen.push(changed?.availability.kind));
   const bytes = Buffer.from(`${JSON.stringify({ kind: "changed", container: { ...COMING, name: "dämö" }, seq: 8 })}\n`);
   for (const byte of bytes) control.feeds[0]?.write(Buffer.from([byte]));
   await until("the change", () => seen.length === 1);
@@ -154,7 +155,7 @@ t.test("changes are told to who watches, however their bytes are cut", async (t)
   t.same(seen, ["coming", undefined]);
   t.equal(await feed.directory.find(ID, CALLER, NEVER), undefined);
   unwatch();
-  control.say({ kind: "changed", container: ASLEEP, seq: 10 }, { kind: "beat" });
+  control.say({ kind: "changed", container: viewOnWire(ASLEEP), seq: 10 }, { kind: "beat" });
   await until("it is known", () => control.reports.at(-1)?.seq === 10);
   t.equal(seen.length, 2, "and to nobody else");
 });
@@ -188,14 +189,14 @@ t.test("a control that is there and slow is busy, not away; and a hundred wakes 
   await until("as many are sent as may be", () => control.answerWake?.length === 4);
   t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
   await clock.advance(3_000);
-  control.say({ kind: "changed", container: COMING, seq: 8 });
+  control.say({ kind: "changed", container: viewOnWire(COMING), seq: 8 });
   await until("its event has arrived", () => feed.state()?.seq === 8);
   await clock.advance(2_000);
   t.same(new Set(await Promise.all(wakes)), new Set(["CONTROL_BUSY"]));
   control.answerWho = [];
   const who = feed.identity.find("another", NEVER);
   await until("it is sent", () => control.answerWho?.length === 1);
-  control.say({ kind: "changed", container: COMING, seq: 9 });
+  control.say({ kind: "changed", container: viewOnWire(COMING), seq: 9 });
   await until("its event has arrived", () => feed.state()?.seq === 9);
   await clock.advance(5_000);
   await until("it is sent once more", () => control.answerWho?.length === 2);
@@ -208,7 +209,7 @@ t.test("what is known is served while control is away, and what was missed is to
   await feed.ready();
   t.ok(await feed.identity.find("token", NEVER));
   const seen: (string | undefined)[] = [];
-  feed.directory.watch(ID, (changed) => seen.push(changed?.standing.kind));
+  feed.directory.watch(ID, (changed) => seen.push(changed?.availability.kind));
   await control.close();
   await until("it is noticed", () => control.feeds[0]?.destroyed === true);
   t.match(await feed.directory.find(ID, CALLER, NEVER), ASLEEP);
@@ -217,7 +218,7 @@ t.test("what is known is served while control is away, and what was missed is to
   t.equal(await codeOf(feed.identity.find("another", NEVER)), "CONTROL_AWAY");
   const back = await openControl(t, socketPath, [
     { kind: "hello", gateway: "g2" },
-    { kind: "all", containers: [COMING], seq: 1 },
+    { kind: "all", containers: [viewOnWire(COMING)], seq: 1 },
   ]);
   await until("what was missed", () => seen.length > 0);
   t.same(seen, ["coming"]);
@@ -235,8 +236,8 @@ t.test("what comes in several lines is known once the last is there, and a list 
   const other = { ...COMING, id: "another" };
   const [hello, first, last]: FeedLine[] = [
     { kind: "hello", gateway: "g" },
-    { kind: "all", containers: [ASLEEP], seq: 7, more: true },
-    { kind: "all", containers: [other], seq: 7 },
+    { kind: "all", containers: [viewOnWire(ASLEEP)], seq: 7, more: true },
+    { kind: "all", containers: [viewOnWire(other)], seq: 7 },
   ];
   const control = await openControl(t, socketPath, [hello, first] as FeedLine[]);
   const feed = openFeed({ link: linkTo(socketPath), version: "test", clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
@@ -285,7 +286,7 @@ t.test("use is reported soon when a container falls out of use, else every secon
   await clock.advance(50);
   await until("idle is news", () => control.reports.length === 3);
   t.match(control.reports[2]?.uses, [{ open: 0, lastActive: 11 }]);
-  control.say({ kind: "changed", container: COMING, seq: 8 });
+  control.say({ kind: "changed", container: viewOnWire(COMING), seq: 8 });
   await until("the change is there", () => clock.pending() > 1);
   await until("a change is acknowledged", () => (void clock.advance(50), control.reports.length === 4));
   t.same(control.reports[3], { gateway: "g", seq: 8, uses: [] }, "and what is over is not told again");
@@ -327,7 +328,7 @@ t.test("a token is asked for once by any number of callers, and then remembered"
 });
 
 t.test("a control plane that speaks another wire is refused, one of another version only remarked on", async (t) => {
-  const known = [{ kind: "all", containers: [ASLEEP], seq: 7 }] satisfies FeedLine[];
+  const known = [{ kind: "all", containers: [viewOnWire(ASLEEP)], seq: 7 }] satisfies FeedLine[];
   for (const [hello, outcome, said] of [
     [{ wire: WIRE_VERSION, version: "1.2.3" }, "joined", 0],
     [{ wire: WIRE_VERSION, version: "9.9.9" }, "joined", 1],
@@ -371,7 +372,7 @@ t.test("where control wants to hear of a gateway now and then, it reports what h
   const socketPath = join(await shortFolder(t), "feed.sock");
   const control = await openControl(t, socketPath, [
     { kind: "hello", gateway: "g", reportMs: 2_000 },
-    { kind: "all", containers: [ASLEEP], seq: 7 },
+    { kind: "all", containers: [viewOnWire(ASLEEP)], seq: 7 },
   ]);
   const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock, log: openLog({ level: "silent", name: "test" }) });
   await feed.ready();
@@ -387,7 +388,7 @@ t.test("where control wants to hear of a gateway now and then, it reports what h
 
 t.test("a gateway tells control which revision of its store it has seen, and its log has when control comes back with an older one", async (t) => {
   const socketPath = join(await shortFolder(t), "feed.sock");
-  const all: FeedLine = { kind: "all", containers: [ASLEEP], seq: 7 };
+  const all: FeedLine = { kind: "all", containers: [viewOnWire(ASLEEP)], seq: 7 };
   const first = await openControl(t, socketPath, [{ kind: "hello", gateway: "g", store: "s", revision: 10 }, all]);
   const logged: unknown[] = [];
   const write = (fields: Record<string, unknown>, message: string) => void logged.push([message, fields["seen"], fields["found"]]);
@@ -396,11 +397,11 @@ t.test("a gateway tells control which revision of its store it has seen, and its
   t.teardown(() => feed.close());
   await feed.ready();
   first.say({ kind: "beat", revision: 12 });
-  first.say({ kind: "changed", container: COMING, seq: 8 });
-  await until("the change after the beat", () => feed.directory.cached(ID, CALLER)?.standing.kind === "coming");
+  first.say({ kind: "changed", container: viewOnWire(COMING), seq: 8 });
+  await until("the change after the beat", () => feed.directory.cached(ID, CALLER)?.availability.kind === "coming");
   await first.close();
   const second = await openControl(t, socketPath, [{ kind: "hello", gateway: "h", store: "s", revision: 11 }, all]);
-  await until("control's state", () => feed.directory.cached(ID, CALLER)?.standing.kind === "asleep");
+  await until("control's state", () => feed.directory.cached(ID, CALLER)?.availability.kind === "asleep");
   t.strictSame(second.asked, ["/feed?was=g&store=s&revision=12"]);
   t.strictSame(logged, [["The control plane came back with an older store: changes are lost", 12, 11]]);
 });

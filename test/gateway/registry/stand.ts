@@ -12,6 +12,8 @@ import { trustedProxies } from "../../../gateway/trusted-proxies.ts";
 import { openLog } from "../../../lib/log.ts";
 import type { KeyHabits } from "../../../lib/jwks/key-set.ts";
 import { DEV_KEY, openTokenServer, SERVICE, type TokenServer } from "./token-server.ts";
+import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
+import type { GatewayLimits } from "../../../gateway/limits.ts";
 
 export type Stand = {
   host: string;
@@ -27,8 +29,9 @@ export type Stand = {
   call(path: string, init?: RequestInit & { scopes?: string[]; duplex?: "half" }): Promise<Response>;
 };
 
-export type StandOptions = Partial<Omit<RegistryProxyParts, "trusted" | "upstream">> & {
+export type StandOptions = Partial<Omit<RegistryProxyParts, "trusted" | "upstream" | "limits">> & {
   trusted?: string[];
+  limits?: Partial<GatewayLimits>;
   clock?: Clock;
   upstream?: Upstream;
   keys?: KeyHabits;
@@ -51,7 +54,7 @@ export async function openStand(t: Test, registry: { port: number }, options: St
     log: openLog({ level: "silent", name: "test" }),
     ...options,
     upstream: options.upstream ?? plainUpstream(registry.port),
-    limits: { lingerMs: 500, ...options.limits },
+    limits: { ...DEFAULT_LIMITS, lingerMs: 500, ...options.limits },
     trusted: trustedProxies(options.trusted ?? []),
   });
   await new Promise<void>((resolve) => void proxy.server.listen(0, "127.0.0.1", resolve));

@@ -2,14 +2,14 @@ import { readFileSync } from "node:fs";
 import { type IncomingHttpHeaders, request } from "node:http";
 import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
-import type { Standing } from "../../../gateway/contract.ts";
+import type { Availability } from "../../../gateway/contract.ts";
 import { openSite, visit } from "../../program/rights/fixtures/chromium.ts";
 import { ID, openContainer, openStand, PATH, until, WS_PATH } from "../stand.ts";
 
 const FILES = { css: readFileSync("gateway/waiting/page.css", "utf8"), js: readFileSync("gateway/waiting/page.js", "utf8") };
 const NAVIGATES = { authorization: "token", accept: "text/html,*/*;q=0.8", "sec-fetch-mode": "navigate" };
 const LAST_LINES = ["</pre><script>alert(1)</script>"];
-const failedUntil = (retryAt: number): Standing => ({
+const failedUntil = (retryAt: number): Availability => ({
   kind: "failed",
   fault: { code: "CONTAINER_CRASHED", message: "It <crashed>", logs: [...LAST_LINES] },
   wakeable: true,
@@ -65,14 +65,14 @@ t.test("what is no navigation is held as ever: fetch, forms, other readers, WebS
 
 t.test("how the start goes is told without waking, waiting or counting as use", async (t) => {
   const stand = await open(t);
-  for (const [standing, state, step] of [
+  for (const [availability, state, step] of [
     [{ kind: "asleep" }, "asleep", "queue"],
     [{ kind: "coming", step: "queue" }, "waiting", "queue"],
     [{ kind: "coming", step: "start" }, "waiting", "start"],
     [{ kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] }, "ready", "start"],
     [failedUntil(0), "failed", "start"],
   ] as const) {
-    stand.set(ID, standing);
+    stand.set(ID, availability);
     const { body } = await ask(stand.base, { authorization: "token", "x-berth-progress": "1" });
     t.match(JSON.parse(body), { state, step, logs: state === "failed" ? LAST_LINES : [] });
   }
@@ -102,10 +102,10 @@ t.test("in a browser, the page follows the start through a failure and goes on t
     response.setHeader("content-type", "text/html").end(`<!doctype html><script>${script}</script>`),
   );
   // Each later than the page looks: woken, starting, failed, started after all by somebody else.
-  const course: Standing[] = [{ kind: "coming", step: "start" }, failedUntil(Date.now() + 60_000), { kind: "awake", addresses: [address] }];
+  const course: Availability[] = [{ kind: "coming", step: "start" }, failedUntil(Date.now() + 60_000), { kind: "awake", addresses: [address] }];
   stand.onWake(() => {
     stand.set(ID, { kind: "coming", step: "queue" });
-    for (const [at, standing] of course.entries()) setTimeout(() => stand.set(ID, standing), 1_500 * (at + 1));
+    for (const [at, availability] of course.entries()) setTimeout(() => stand.set(ID, availability), 1_500 * (at + 1));
   });
   stand.set(ID, { kind: "asleep" });
   site.put("/", `await cookieStore.set("auth", "token"); location.href = ${JSON.stringify(`${stand.base}${PATH}/deep?a=1`)};`);

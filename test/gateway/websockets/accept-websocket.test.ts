@@ -5,7 +5,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { Fault } from "../../../lib/fault.ts";
-import type { Standing } from "../../../gateway/contract.ts";
+import type { Availability } from "../../../gateway/contract.ts";
 import { frame } from "../../fixtures/frame.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until, WS_PATH, type Address, type Stand } from "../stand.ts";
@@ -218,26 +218,26 @@ t.test("every refusal is an accept and a close that says why", async (t) => {
   });
   const mute = await openRawContainer(t, () => undefined);
   const cookie = { cookie: "auth=token" };
-  type Row = { name: string; code: number; headers?: Record<string, string>; path?: string; standing?: Standing };
+  type Row = { name: string; code: number; headers?: Record<string, string>; path?: string; availability?: Availability };
   const rows: Row[] = [
     { name: "no token", headers: {}, code: 1008 },
     { name: "a bad token", headers: { cookie: "auth=bad" }, code: 1008 },
     { name: "another origin", headers: { ...cookie, origin: "https://evil.example" }, code: 1008 },
     { name: "an unknown id", headers: { ...cookie, origin: "https://good.example" }, path: WS_PATH.replace("1b9f", "ffff"), code: 1008 },
     { name: "no UUID", path: WS_PATH.replace(ID, "x"), code: 1008 },
-    { name: "stopped", standing: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It is stopped" } }, code: 1008 },
+    { name: "stopped", availability: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "It is stopped" } }, code: 1008 },
     {
       name: "failed",
-      standing: { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "ä".repeat(100) }, wakeable: false, retryAt: 0 },
+      availability: { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "ä".repeat(100) }, wakeable: false, retryAt: 0 },
       code: 1011,
     },
-    { name: "queue full", standing: { kind: "coming" }, code: 1013 },
-    { name: "refused", standing: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] }, code: 1011 },
-    { name: "not a WebSocket", standing: { kind: "awake", addresses: [plain] }, code: 1011 },
-    { name: "no answer", standing: { kind: "awake", addresses: [mute] }, code: 1011 },
+    { name: "queue full", availability: { kind: "coming" }, code: 1013 },
+    { name: "refused", availability: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] }, code: 1011 },
+    { name: "not a WebSocket", availability: { kind: "awake", addresses: [plain] }, code: 1011 },
+    { name: "no answer", availability: { kind: "awake", addresses: [mute] }, code: 1011 },
   ];
-  for (const { name, code, headers, path, standing } of rows) {
-    if (standing !== undefined) stand.set(ID, standing);
+  for (const { name, code, headers, path, availability } of rows) {
+    if (availability !== undefined) stand.set(ID, availability);
     const seen = open(stand, { ...(headers === undefined ? {} : { headers }), ...(path === undefined ? {} : { path }) });
     await until(`${name} is closed`, () => seen.closed !== undefined);
     t.equal(seen.closed?.code, code, `${name}: ${seen.closed?.reason}`);

@@ -21,10 +21,10 @@ type Spliced = {
   over: () => boolean;
 };
 
-type Options = { reads: ReadMode; early?: Buffer[]; rest?: Buffer; sieve?: PongFilter; lingerMs?: number };
+type Options = { reads: ReadMode; early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingerMs?: number };
 
 /** Two connections that have become one WebSocket. */
-async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), sieve, lingerMs = 1_000 }: Options): Promise<Spliced> {
+async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pongFilter, lingerMs = 1_000 }: Options): Promise<Spliced> {
   const links = createConnectionFactory(reads);
   const near: NetConnection[] = [];
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.accept(socket)));
@@ -55,7 +55,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), siev
     container: container.link,
     early,
     rest,
-    pongFilter: sieve,
+    pongFilter: pongFilter,
     lease: { countBytes: (n) => void (count += n) },
     record: { bytesIn: 0, bytesOut: 0 },
     draining,
@@ -181,12 +181,12 @@ for (const reads of READ_MODES) {
 
     t.test("what is left of an answer to our own ping does not reach the container", async (t) => {
       let left = 5;
-      const sieve: PongFilter = (chunk) => {
+      const pongFilter: PongFilter = (chunk) => {
         const here = Math.min(left, chunk.length);
         left -= here;
         return left === 0 ? chunk.subarray(here) : undefined;
       };
-      const { client, seen, bytes } = await splice(t, { reads, sieve });
+      const { client, seen, bytes } = await splice(t, { reads, pongFilter });
       client.write("123");
       await until("the first part is read", () => bytes() === 3);
       client.write("45message");
