@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import { Fault } from "../lib/fault.ts";
-import type { Head, HeaderEdits, HeaderLine, Lease, ClientPeer } from "./decision.ts";
-import { type Target, CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
+import type { Head, HeaderEdits, HeaderLine, Lease, ClientPeer, ForwardTarget } from "./decision.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import { trimTrailing } from "../lib/trim-trailing.ts";
@@ -72,7 +72,7 @@ export function datagrokBackend({ url, keepHost }: DatagrokServer): ApiBackend {
 }
 
 /** The server does not move: a connection that was refused is tried once more. */
-function leaseOf(target: Target): Lease {
+function leaseOf(target: ForwardTarget): Lease {
   return {
     owner: "",
     target: () => target,

@@ -1,24 +1,8 @@
 import type { FaultData } from "../lib/fault.ts";
 import type { StartTimes } from "../lib/start-phases.ts";
 
-/** Where bytes go: a container's address, the Unix socket of the control plane's API, or a server that speaks TLS under this name. */
-export type Target = { host: string; port: number; tls?: TlsPeer } | { socketPath: string };
-
-/**
- * `servername` is what the server's certificate must be for; empty where its address is. `ca`: who may have signed it, as PEM, in place of those that
- * Node trusts. `fingerprint`: the certificate itself, by its SHA-256 in hexadecimal, whoever signed it and whatever it is for.
- */
-export type TlsPeer = { servername: string; ca?: string | undefined; fingerprint?: string | undefined };
-
 /** Where a container takes connections, as reachable from gateways. */
 export type ContainerAddress = { host: string; port: number };
-
-/** Equal for targets that a connection may serve alike. */
-export function keyOfTarget(target: Target): string {
-  if ("socketPath" in target) return target.socketPath;
-  const address = `${target.host}:${target.port}`;
-  return target.tls === undefined ? address : `${address} ${target.tls.servername}`;
-}
 
 /**
  * What a gateway may do with a container right now. Control derives it from the container's state, so that the gateway
@@ -58,8 +42,6 @@ export type ContainerUse = {
   streams: number;
   /** When bytes last went either way, epoch ms. */
   lastActive: number;
-  /** For whoever reports it: told of, and not reported yet. */
-  changed?: boolean;
 };
 
 export const EXCHANGE_KINDS = ["http", "websocket"] as const;
@@ -107,7 +89,7 @@ export type Directory = {
   /** A container has said in an answer that it is busy for so many seconds. Nobody waits for it to be heard. */
   reportBusy(id: string, seconds: number): void;
   /** Who is asked what this gateway has open at a container, whenever somebody wants to know. */
-  onAsk(answer: (id: string) => OpenExchangeList): void;
+  setOpenExchanges(answer: (id: string) => OpenExchangeList): void;
   /** Says how the container is used; cheap, and reported in batches. Of one container always the same object may come, which changes on. */
   reportUse(use: ContainerUse): void;
   close(): Promise<void>;

@@ -1,5 +1,4 @@
 import type { Fault } from "../lib/fault.ts";
-import type { Target } from "./contract.ts";
 import type { ExchangeLabels } from "./access-record.ts";
 
 /** The head of a request, as it came: no decoding, no collapsing. */
@@ -34,6 +33,22 @@ export type DirectResponse = {
   close?: true;
 };
 
+/** Where bytes go: a container's address, the Unix socket of the control plane's API, or a server that speaks TLS under this name. */
+export type ForwardTarget = { host: string; port: number; tls?: TlsPeer } | { socketPath: string };
+
+/**
+ * `servername` is what the server's certificate must be for; empty where its address is. `ca`: who may have signed it, as PEM, in place of those that
+ * Node trusts. `fingerprint`: the certificate itself, by its SHA-256 in hexadecimal, whoever signed it and whatever it is for.
+ */
+export type TlsPeer = { servername: string; ca?: string | undefined; fingerprint?: string | undefined };
+
+/** Equal for targets that a connection may serve alike. */
+export function keyOfTarget(target: ForwardTarget): string {
+  if ("socketPath" in target) return target.socketPath;
+  const address = `${target.host}:${target.port}`;
+  return target.tls === undefined ? address : `${address} ${target.tls.servername}`;
+}
+
 /** The two ends of an exchange. */
 export type ExchangeSide = "client" | "container";
 
@@ -45,14 +60,14 @@ export type Lease = {
    * Where to send it: at once where that is known, else once the container is awake. Rejects with the `Fault` to answer, or with the
    * signal's reason; never throws.
    */
-  target(): Target | Promise<Target>;
+  target(): ForwardTarget | Promise<ForwardTarget>;
   /** The target refused the connection before any byte was sent: asks once for a better one, or rejects with the `Fault`. */
-  replaceTarget(target: Target): Promise<Target>;
+  replaceTarget(target: ForwardTarget): Promise<ForwardTarget>;
   /**
    * Calls `act` once the target is no longer the container's, at once where that is so already, until the returned function is called: an address that
    * without an owner refuses no connection, it only never accepts one, and one that another container was given accepts it.
    */
-  onTargetGone(target: Target, act: () => void): () => void;
+  onTargetGone(target: ForwardTarget, act: () => void): () => void;
   /** `n` bytes came from one side and go to the other: of a request its body, of an answer all that comes. */
   countBytes(n: number, from: ExchangeSide): void;
   /** Sets the listener, in place of the one before, for the event that the exchange must end. Left out where that never happens. */

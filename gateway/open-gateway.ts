@@ -71,7 +71,7 @@ export function openGateway(parts: GatewayDeps): ForwardingEngine {
     counts: metrics,
   });
   const leases = createLeases({ directory, hold, clock, doubtMs: limits.doubtMs, answersOf: (name) => answersOf(metrics, name) });
-  directory.onAsk(leases.openAt);
+  directory.setOpenExchanges(leases.openAt);
   const waiting = parts.waitingFiles && createWaitingPage({ directory, clock, files: parts.waitingFiles });
   const decide = createDecide({ ...parts, waiting, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
   const engine = ENGINES[parts.forwarder ?? "splice"]({

@@ -3,8 +3,7 @@ import { connect as connectSecurely } from "node:tls";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Count } from "../../lib/metrics/cells.ts";
-import type { Lease } from "../decision.ts";
-import type { TlsPeer, Target } from "../contract.ts";
+import type { Lease, TlsPeer, ForwardTarget } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import type { Log } from "../../lib/log.ts";
@@ -22,7 +21,7 @@ export const MOST_REMOVALS = 10;
 /** Whatever an engine makes of a connection: a link, or the socket alone. */
 export type DialedSocket = { socket: Socket };
 
-export type DialResult<Made extends DialedSocket> = { connection: Made; target: Target; connectMs: number };
+export type DialResult<Made extends DialedSocket> = { connection: Made; target: ForwardTarget; connectMs: number };
 
 /** How connects went, and how many were second ones. */
 export type DialCounts = {
@@ -42,7 +41,7 @@ export type DialOptions<Made extends DialedSocket> = {
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
   signal: AbortSignal;
   /** Where the lease leads, where that was asked already. */
-  target?: Target;
+  target?: ForwardTarget;
   dials?: DialCounts;
   /** Begins a connection; how that goes, its socket's own events tell. */
   connect(options: ConnectOptions): Made;
@@ -109,7 +108,7 @@ export function codeOf(error: unknown): string {
   return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
 }
 
-function dial<Made extends DialedSocket>(lease: TargetLease, target: Target, options: DialOptions<Made>): Promise<DialResult<Made>> {
+function dial<Made extends DialedSocket>(lease: TargetLease, target: ForwardTarget, options: DialOptions<Made>): Promise<DialResult<Made>> {
   const { clock, limits, signal } = options;
   const begun = clock.monotonic();
   return new Promise((resolve, reject) => {

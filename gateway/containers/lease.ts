@@ -1,19 +1,17 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { IncomingRequest, Lease, LeaseHolder, ExchangeSide } from "../decision.ts";
+import { type IncomingRequest, type Lease, type LeaseHolder, type ExchangeSide, keyOfTarget, type ForwardTarget } from "../decision.ts";
 import {
   type ContainerAddress,
-  keyOfTarget,
   type ContainerView,
   type Directory,
   type OpenExchange,
   type OpenExchangeList,
-  type Target,
   type ContainerUse,
   type Caller,
 } from "../contract.ts";
-import type { Count } from "../../lib/metrics/cells.ts";
 import { asleepFault } from "./wake-decision.ts";
+import type { Count } from "../../lib/metrics/cells.ts";
 import type { HoldResult, RequestHold } from "./hold.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 
@@ -153,7 +151,7 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
     return this.#tally.id;
   }
 
-  target(): Target | Promise<Target> {
+  target(): ForwardTarget | Promise<ForwardTarget> {
     const { view: claimed, caller, isProbe } = this.#claim;
     // What was so when the request was decided on may be over: the caller may have been looked up in between.
     const view = this.#parts.directory.cached(claimed.id, caller) ?? claimed;
@@ -161,7 +159,7 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
     return isProbe && view.availability.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#reach(view);
   }
 
-  async replaceTarget(target: Target): Promise<Target> {
+  async replaceTarget(target: ForwardTarget): Promise<ForwardTarget> {
     const { directory, clock, doubtMs } = this.#parts;
     const { view, caller, isProbe } = this.#claim;
     const refused = keyOfTarget(target);
@@ -179,7 +177,7 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
     return this.#reach(directory.cached(view.id, caller) ?? first, refused);
   }
 
-  onTargetGone(target: Target, act: () => void): () => void {
+  onTargetGone(target: ForwardTarget, act: () => void): () => void {
     const dialled = keyOfTarget(target);
     const { directory } = this.#parts;
     const { view, caller } = this.#claim;
@@ -258,7 +256,7 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
   }
 
   /** Not the one that refused just now, where there is another. */
-  #pick(addresses: readonly ContainerAddress[], refused?: string): Target {
+  #pick(addresses: readonly ContainerAddress[], refused?: string): ForwardTarget {
     const first = addresses[0];
     if (first === undefined) throw new Error("A container that is awake has an address");
     if (addresses.length === 1) return first;
@@ -266,7 +264,7 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
     return others[this.#tally.turn++ % others.length] ?? first;
   }
 
-  async #reach(from: ContainerView, refused?: string): Promise<Target> {
+  async #reach(from: ContainerView, refused?: string): Promise<ForwardTarget> {
     const { caller, until, traceparent } = this.#claim;
     this.#use(isAwake(from) ? 1 : 0);
     const found: HoldResult = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted(), traceparent });

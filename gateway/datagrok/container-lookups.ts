@@ -56,7 +56,7 @@ export function createContainerLookups(parts: { server: DatagrokClient; clock: C
     // Two callers' answers may overtake each other: the one that was asked for later is the newer.
     if (seen !== undefined && from >= container.from) {
       const isNews = JSON.stringify(container.container) !== JSON.stringify(seen);
-      Object.assign(container, { seen, from });
+      Object.assign(container, { container: seen, from } satisfies Partial<LookupEntry>);
       if (isNews) changed(seen);
     }
     return orRefused(refusal, seen);

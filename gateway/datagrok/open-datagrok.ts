@@ -158,7 +158,7 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
       reportUse: () => undefined,
       reportConnected: () => undefined,
       reportBusy: () => undefined,
-      onAsk: () => undefined,
+      setOpenExchanges: () => undefined,
       close: () => Promise.resolve(),
     },
     ready: () => heard,

@@ -1,7 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { internalFault } from "../direct-responses.ts";
-import type { IncomingRequest, Decision, Forward, Interception, Lease, ClientPeer } from "../decision.ts";
-import type { Target } from "../contract.ts";
+import type { IncomingRequest, Decision, Forward, Interception, Lease, ClientPeer, ForwardTarget } from "../decision.ts";
 import { AccessRecord } from "../access-record.ts";
 import { MessageRefused, type RequestHead, type ResponseHead } from "../http1/open-http1.ts";
 import { brokeOff, dialLease, type DialResult } from "../connections/dial.ts";
@@ -41,7 +40,7 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
   forward: Forward | undefined;
   lease: Lease | undefined;
   readonly record: AccessRecord;
-  #target: Target | undefined;
+  #target: ForwardTarget | undefined;
   #held: Buffer[] = [];
   #heldBytes = 0;
   #bodySent = false;
@@ -293,14 +292,14 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     else this.#go(target);
   }
 
-  async #hold(coming: Promise<Target>): Promise<void> {
+  async #hold(coming: Promise<ForwardTarget>): Promise<void> {
     const { clock } = this.client.context;
     const from = clock.monotonic();
     const target = await coming.finally(() => (this.record.holdMs = clock.monotonic() - from));
     this.#go(target);
   }
 
-  #go(target: Target): void {
+  #go(target: ForwardTarget): void {
     const { lease } = this;
     if (this.#over || lease === undefined) return;
     const idle = this.client.context.pool.take(target, lease);
@@ -309,7 +308,7 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     else this.#ask(idle);
   }
 
-  #dial(target: Target): void {
+  #dial(target: ForwardTarget): void {
     const { lease } = this;
     if (lease === undefined) return;
     const { context: parts, signal } = this.client;

@@ -1,14 +1,13 @@
-import type { Lease } from "../decision.ts";
-import { keyOfTarget, type Target } from "../contract.ts";
+import { type Lease, keyOfTarget, type ForwardTarget } from "../decision.ts";
 import type { Ticker } from "./ticker.ts";
 import type { ResponseReader } from "../http1/open-http1.ts";
 import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 
 /** Connections to containers that are in no use at the moment, by container and address: the one used last is taken first. */
 export type ConnectionPool = {
-  take(target: Target, lease: Pick<Lease, "owner">): ContainerConnection | undefined;
+  take(target: ForwardTarget, lease: Pick<Lease, "owner">): ContainerConnection | undefined;
   /** Keeps a connection for the next exchange with its target; `lease` is how the pool learns that nobody is there any more. */
-  put(side: ContainerConnection, target: Target, lease: Pick<Lease, "owner" | "onTargetGone">): void;
+  put(side: ContainerConnection, target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): void;
   /** It closed. */
   forget(side: ContainerConnection): void;
   /** How many it keeps. */
@@ -26,13 +25,13 @@ export function openPool(parts: { ticker: Ticker; idleMs: number }): ConnectionP
   const { ticker, idleMs } = parts;
   const shelves = new Map<string, IdleConnectionList>();
   /** A container's address mostly comes as the same object as before, which is its alone: then there is no key to be made. */
-  const known = new WeakMap<Target, IdleConnectionList>();
+  const known = new WeakMap<ForwardTarget, IdleConnectionList>();
 
   /** An address that another container had may still have its connections: they lead to that one, or nowhere. */
-  const keyOf = (target: Target, { owner }: Pick<Lease, "owner">) => `${owner} ${keyOfTarget(target)}`;
-  const shelfOf = (target: Target, lease: Pick<Lease, "owner">): IdleConnectionList | undefined =>
+  const keyOf = (target: ForwardTarget, { owner }: Pick<Lease, "owner">) => `${owner} ${keyOfTarget(target)}`;
+  const shelfOf = (target: ForwardTarget, lease: Pick<Lease, "owner">): IdleConnectionList | undefined =>
     known.get(target) ?? shelves.get(keyOf(target, lease));
-  const openShelf = (target: Target, lease: Pick<Lease, "owner" | "onTargetGone">): IdleConnectionList => {
+  const openShelf = (target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): IdleConnectionList => {
     const shelf: IdleConnectionList = { key: keyOf(target, lease), connections: [], gone: false, unwatch: () => undefined };
     shelf.unwatch = lease.onTargetGone(target, () => {
       shelf.gone = true;

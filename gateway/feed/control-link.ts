@@ -1,8 +1,8 @@
 import { Agent, type AgentOptions } from "node:http";
 import { connect, type Socket } from "node:net";
 import { Fault } from "../../lib/fault.ts";
-import type { HeaderLine } from "../decision.ts";
-import { type TlsPeer, type Target, GATEWAY_TOKEN_HEADER } from "../contract.ts";
+import type { HeaderLine, TlsPeer, ForwardTarget } from "../decision.ts";
+import { GATEWAY_TOKEN_HEADER } from "../contract.ts";
 import { CertificateDiffers, openSecured } from "../connections/dial.ts";
 
 /** How a gateway reaches control: what differs between this machine's Unix sockets and a network. */
@@ -17,7 +17,7 @@ export type ControlLink = {
 };
 
 /** Where the API is, and the header line with which a client's request is let in there; none where whoever reaches it is. */
-export type ControlApi = { target: Target; admits?: () => HeaderLine };
+export type ControlApi = { target: ForwardTarget; admits?: () => HeaderLine };
 
 /** The control plane of this machine: its sockets are for this user only. */
 export function controlHere(sockets: { feedSocket: string; apiSocket: string }): ControlLink {

@@ -232,7 +232,7 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
         void control.post("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
       // What is busy says so again.
       reportBusy: (id, seconds) => void control.post("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
-      onAsk: (answer) => void (openRequests = answer),
+      setOpenExchanges: (answer) => void (openRequests = answer),
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       reportUse: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.availability.kind !== "awake"),
       close,

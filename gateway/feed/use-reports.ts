@@ -23,6 +23,8 @@ const EVERY_MS = 1_000;
 export function openUseReports(parts: { clock: Clock; send(uses: ContainerUse[], last: boolean): Promise<void> }): UseReports {
   const { clock, send } = parts;
   const uses = new Map<string, ContainerUse>();
+  /** Used since the last report. */
+  const changed = new Set<ContainerUse>();
   let due: { at: number; ms: number; cancel: () => void } | undefined;
   let sending: Promise<void> | undefined;
   let again = false;
@@ -36,19 +38,19 @@ export function openUseReports(parts: { clock: Clock; send(uses: ContainerUse[],
       again = true;
       return sending;
     }
-    const told = [...uses.values()].filter((use) => isOpen(use) || use.changed === true);
-    for (const use of told) use.changed = false;
-    sending = report(told);
+    const reported = [...uses.values()].filter((use) => isOpen(use) || changed.has(use));
+    changed.clear();
+    sending = report(reported);
     return sending;
   };
 
-  const report = async (told: readonly ContainerUse[]): Promise<void> => {
+  const report = async (reported: readonly ContainerUse[]): Promise<void> => {
     try {
-      await send(told.map(wireForm), closing);
-      for (const use of told) if (!isOpen(use) && use.changed !== true && uses.get(use.id) === use) uses.delete(use.id);
+      await send(reported.map(wireForm), closing);
+      for (const use of reported) if (!isOpen(use) && !changed.has(use) && uses.get(use.id) === use) uses.delete(use.id);
     } catch {
       // Control is away: what it has not heard, it hears once it is back.
-      for (const use of told) use.changed = true;
+      for (const use of reported) changed.add(use);
       if (!closing) schedule(EVERY_MS * (1 + Math.random()));
     }
     sending = undefined;
@@ -75,8 +77,10 @@ export function openUseReports(parts: { clock: Clock; send(uses: ContainerUse[],
   return {
     used: (use, soon) => {
       // Called twice for each request: what waits to be reported already needs no looking up.
-      if (use.changed !== true) uses.set(use.id, use);
-      use.changed = true;
+      if (!changed.has(use)) {
+        uses.set(use.id, use);
+        changed.add(use);
+      }
       schedule(soon ? SOON_MS : EVERY_MS);
     },
     flushSoon: () => schedule(SOON_MS),

@@ -1,7 +1,6 @@
 import { Agent } from "node:http";
 import { Agent as SecureAgent } from "node:https";
-import type { Lease } from "../decision.ts";
-import { keyOfTarget, type Target } from "../contract.ts";
+import { type Lease, keyOfTarget, type ForwardTarget } from "../decision.ts";
 import { openSecured } from "../connections/dial.ts";
 
 /** Node's pools of connections, with and without their keeping. */
@@ -9,7 +8,7 @@ export type Agents = { pooled: Agent; fresh: Agent };
 
 /** Those of one owner at one plain target, which end once it is no longer the owner's; and of each server that speaks TLS. */
 export function openAgents({ idleMs }: { idleMs: number }): {
-  of(target: Target, lease: Pick<Lease, "owner" | "onTargetGone">): Agents;
+  of(target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): Agents;
   close(): void;
 } {
   const kept = { keepAlive: true, scheduling: "lifo", timeout: idleMs, maxFreeSockets: 64 } as const;
@@ -17,7 +16,7 @@ export function openAgents({ idleMs }: { idleMs: number }): {
   const plain = new Map<string, { pooled: Agent; unwatch(): void }>();
   const secured = new Map<string, Agents>();
 
-  const pooledOf = (target: Target, lease: Pick<Lease, "owner" | "onTargetGone">): Agent => {
+  const pooledOf = (target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): Agent => {
     const key = `${lease.owner} ${keyOfTarget(target)}`;
     const known = plain.get(key);
     if (known !== undefined) return known.pooled;

@@ -3,8 +3,7 @@ import { pipeline, Stream } from "node:stream";
 import { ProxyServer, type ServerOptions } from "http-proxy";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Forward, Lease } from "../decision.ts";
-import type { Target } from "../contract.ts";
+import type { Forward, Lease, ForwardTarget } from "../decision.ts";
 import type { AccessRecord } from "../access-record.ts";
 import { type GatewayLimits, MAX_HEAD_BYTES } from "../limits.ts";
 import { brokeOff, type DialCounts, MOST_REMOVALS, TargetRemoved, unreachable } from "../connections/dial.ts";
@@ -87,7 +86,7 @@ export function openForwardRequest(parts: {
     close: agents.close,
   };
 
-  function attempt(exchange: NodeExchange & { within: ExchangeLimits }, target: Target, agent: Agent): Promise<AttemptOutcome> {
+  function attempt(exchange: NodeExchange & { within: ExchangeLimits }, target: ForwardTarget, agent: Agent): Promise<AttemptOutcome> {
     const { request, response, forward, lease, signal, within, record } = exchange;
     if (signal.aborted) return Promise.reject(signal.reason as Error);
     let removed = false;
@@ -233,7 +232,7 @@ function refuseUnfit(received: IncomingMessage): void {
     throw new Fault("CONTAINER_BROKE_OFF", "The container used a transfer coding other than chunked, which nobody had asked for");
 }
 
-function detailed(target: Target): { host: string; port: number; socketPath?: string; protocol?: string } {
+function detailed(target: ForwardTarget): { host: string; port: number; socketPath?: string; protocol?: string } {
   if ("socketPath" in target) return { host: "localhost", port: 80, socketPath: target.socketPath };
   return target.tls === undefined ? target : { host: target.host, port: target.port, protocol: "https:" };
 }

@@ -1,6 +1,15 @@
 import { Fault } from "../../lib/fault.ts";
-import type { DirectResponse, IncomingRequest, Forward, HeaderEdits, HeaderLine, Interception, Lease, ResponseHeadView } from "../decision.ts";
-import type { Target } from "../contract.ts";
+import type {
+  DirectResponse,
+  IncomingRequest,
+  Forward,
+  HeaderEdits,
+  HeaderLine,
+  Interception,
+  Lease,
+  ResponseHeadView,
+  ForwardTarget,
+} from "../decision.ts";
 import { isRedirect, locationEdits, originOf, type AnsweredFrom } from "./locations.ts";
 import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
@@ -127,7 +136,7 @@ export class ToRegistry implements Forward {
 }
 
 /** The registry does not move: a connection that was refused is tried once more. */
-export function fixedLease(target: Target | Promise<Target>): Lease {
+export function fixedLease(target: ForwardTarget | Promise<ForwardTarget>): Lease {
   return {
     owner: "",
     target: () => target,

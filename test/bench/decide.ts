@@ -38,7 +38,7 @@ const directory = {
   watch: containers.watch,
   wake: () => Promise.resolve(),
   reportConnected: () => undefined,
-  onAsk: () => undefined,
+  setOpenExchanges: () => undefined,
   reportBusy: () => undefined,
   reportUse: (use: ContainerUse) => reports.used(use, false),
   close: () => Promise.resolve(),

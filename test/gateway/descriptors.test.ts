@@ -13,7 +13,7 @@ const DIALLER = `
   const target = { host: "127.0.0.1", port: Number(process.argv[2]) };
   const counts = { refused: 0, exhausted: [] };
   const dials = { made: { add() {} }, refused: { add: () => counts.refused++ }, retries: { add() {} }, exhausted: (code) => counts.exhausted.push(code) };
-  const lease = { target: () => target, lost: () => { counts.lost = true; return target; }, whenGone: () => () => {} };
+  const lease = { target: () => target, replaceTarget: () => { counts.lost = true; return target; }, onTargetGone: () => () => {} };
   const options = { clock: systemClock(), limits: { connectTimeoutMs: 5_000, probeAfterMs: 1_000 }, signal: new AbortController().signal, dials, connect: connectPlainly };
   try { for (;;) openSync("/dev/null"); } catch {}
   const { code, status, retryAfterMs } = await dialLease(lease, options).catch((error) => error);

@@ -1,13 +1,13 @@
 import { isIP } from "node:net";
 import { Fault } from "../../../lib/fault.ts";
 import { isLocal } from "../../../lib/registry-client/trusted-realm.ts";
-import type { Target } from "../../contract.ts";
+import type { ForwardTarget } from "../../decision.ts";
 import type { Upstream } from "./upstream.ts";
 import { trimTrailing } from "../../../lib/trim-trailing.ts";
 
 /** Where a registry is. */
 export type RegistryAddress = {
-  target: Extract<Target, { host: string }>;
+  target: Extract<ForwardTarget, { host: string }>;
   /** As its Host header and in image names: without a port that the scheme implies. */
   host: string;
   /** Without port, in lower case, and without an IPv6 address's brackets. */

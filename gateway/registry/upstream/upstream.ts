@@ -1,11 +1,11 @@
 import type { HttpClient } from "../../../lib/http-client.ts";
 import { createRegistryClient, type RegistryClient, type RegistryCredentials } from "../../../lib/registry-client/registry-client.ts";
 import type { Fault } from "../../../lib/fault.ts";
-import type { Target } from "../../contract.ts";
+import type { ForwardTarget } from "../../decision.ts";
 
 /** The registry behind the proxy. Faults of its credentials: UPSTREAM_CREDENTIAL_FAILED (502, says which action or setting is missing; never a secret). */
 export type Upstream = RegistryCredentials & {
-  target: Target;
+  target: ForwardTarget;
   /** Its Host header. */
   host: string;
   /** "" or a path before /v2, without a slash at its end. */

@@ -2,8 +2,7 @@ import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { createConnectionLimits } from "../../../lib/connection-limits.ts";
-import type { DirectResponse, Forward, Interception, Lease, ResponseHeadView } from "../../../gateway/decision.ts";
-import type { Target } from "../../../gateway/contract.ts";
+import type { DirectResponse, Forward, Interception, Lease, ResponseHeadView, ForwardTarget } from "../../../gateway/decision.ts";
 import { openSpliceEngine } from "../../../gateway/exchange/open-splice-engine.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import { openLog } from "../../../lib/log.ts";
@@ -13,7 +12,7 @@ import { bodyOf, exchange, openContainer } from "../stand.ts";
 const REFUSAL: DirectResponse = { status: 502, reason: "Bad Gateway", headers: [["Content-Length", "0"]], body: "" };
 let released = 0;
 
-function leaseOf(target: Target): Lease {
+function leaseOf(target: ForwardTarget): Lease {
   return {
     owner: "",
     target: () => target,
@@ -35,7 +34,7 @@ function forwardOf(path: string, again?: (received: ResponseHeadView) => Interce
   };
 }
 
-async function openEdge(t: Test, forward: Forward, target: Target): Promise<number> {
+async function openEdge(t: Test, forward: Forward, target: ForwardTarget): Promise<number> {
   const engine = openSpliceEngine({
     decide: () => ({ kind: "forward", forward, lease: leaseOf(target) }),
     limits: DEFAULT_LIMITS,

@@ -146,7 +146,7 @@ t.test("changes are told to who watches, however their bytes are cut", async (t)
   await feed.ready();
   const seen: (string | undefined)[] = [];
   const unwatch = feed.directory.watch(ID, (changed) => seen.push(changed?.availability.kind));
-  const bytes = Buffer.from(`${JSON.stringify({ kind: "changed", container: { ...COMING, name: "dämö" }, seq: 8 })}\n`);
+  const bytes = Buffer.from(`${JSON.stringify({ kind: "changed", container: { ...viewOnWire(COMING), name: "dämö" }, seq: 8 })}\n`);
   for (const byte of bytes) control.feeds[0]?.write(Buffer.from([byte]));
   await until("the change", () => seen.length === 1);
   t.equal((await feed.directory.find(ID, CALLER, NEVER))?.name, "dämö");
@@ -164,7 +164,7 @@ t.test("asked what it has open, it says so", async (t) => {
   const { control, feed } = await openBoth(t);
   await feed.ready();
   const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }] as const;
-  feed.directory.onAsk((id) => ({ count: id === ID ? 5 : 0, open: [...open] }));
+  feed.directory.setOpenExchanges((id) => ({ count: id === ID ? 5 : 0, open: [...open] }));
   control.say({ kind: "ask", ask: 3, id: ID });
   await until("the answer", () => control.opened.length === 1);
   t.same(control.opened, [{ gateway: "g", ask: 3, count: 5, open }]);

@@ -3,7 +3,7 @@ import { createServer, type IncomingHttpHeaders, type RequestListener } from "no
 import type { AddressInfo } from "node:net";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../../lib/clock.ts";
-import type { Target } from "../../../gateway/contract.ts";
+import type { ForwardTarget } from "../../../gateway/decision.ts";
 import type { Pushed } from "../../../gateway/registry/decide.ts";
 import { datagrokIdentity } from "../../../gateway/registry/token-request.ts";
 import { openRegistryProxy, type RegistryProxyParts } from "../../../gateway/registry/open-registry-proxy.ts";
@@ -92,7 +92,7 @@ export function basic(key: string): string {
 
 /** A registry that asks for nothing. */
 export function plainUpstream(port: number, more: Partial<Upstream> = {}): Upstream {
-  const target: Target = { host: "127.0.0.1", port };
+  const target: ForwardTarget = { host: "127.0.0.1", port };
   return {
     target,
     host: `127.0.0.1:${port}`,
