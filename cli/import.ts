@@ -106,7 +106,7 @@ async function readServer({ url }: ImportOptions, key: string, clock: Clock): Pr
       };
     });
   } finally {
-    await server.close();
+    server.close();
   }
 }
 

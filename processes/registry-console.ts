@@ -94,7 +94,7 @@ export async function openConsoleOfRegistry(deps: {
     close: async () => {
       await console.close();
       await registry.close();
-      await server.close();
+      server.close();
     },
   };
 }

@@ -112,7 +112,7 @@ export async function runRegistryProxy(options: {
       tls?.close();
       control?.close();
       await upstream.close();
-      await identity.close();
+      identity.close();
       accessLog?.close();
       await traces?.close();
     },

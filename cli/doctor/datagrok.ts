@@ -82,7 +82,7 @@ export async function checkSleepers({ settings, key, clock }: CheckContext, sign
       problems: affected.length === 0 ? [] : [warning(what, REMOVE_TIMEOUT)],
     };
   } finally {
-    await server.close();
+    server.close();
   }
 }
 

@@ -165,7 +165,8 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
     close: async () => {
       closed.abort(serverAway("is no longer asked"));
       await identity.close();
-      await Promise.all([server.close(), runs.close()]);
+      server.close();
+      runs.close();
     },
   };
 }

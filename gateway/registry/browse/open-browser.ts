@@ -72,7 +72,7 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
     remove: (repository, digest, signal) => inTime(signal, (limited) => remove(repository, digest, limited)),
     close: async () => {
       await upstream.close();
-      await http.close();
+      http.close();
     },
   };
 }

@@ -101,7 +101,7 @@ export function challengeUpstream(
       probe.close();
       if (way?.kind === "bearer") way.tokens.close();
       await file?.close();
-      await http.close();
+      http.close();
     },
   };
 }

@@ -45,7 +45,7 @@ export function upstreamSource(
     login: async (host, signal) => (own(host) ? parts.login(signal) : undefined),
     close: async () => {
       await upstream.close();
-      await http.close();
+      http.close();
     },
   };
 }

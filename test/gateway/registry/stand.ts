@@ -60,7 +60,7 @@ export async function openStand(t: Test, registry: { port: number }, options: St
   await new Promise<void>((resolve) => void proxy.server.listen(0, "127.0.0.1", resolve));
   t.teardown(async () => {
     await proxy.close();
-    await identity.close();
+    identity.close();
   });
   const { port } = proxy.server.address() as AddressInfo;
   const host = `127.0.0.1:${port}`;
