@@ -22,7 +22,7 @@ import { openPublisher } from "../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
 import { traceWakes } from "../control/lifecycle/trace-wakes.ts";
 import { openConfiguredTraces } from "./telemetry.ts";
-import { openAudit } from "../control/store/open-audit.ts";
+import { createAuditLog } from "../control/store/audit.ts";
 import { noteRollback } from "../control/store/rollback-note.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../lib/fault.ts";
@@ -58,13 +58,13 @@ export async function runControl(options: {
 }): Promise<StoppableProcess> {
   const { settings, runtime, consoleHandle, version, metrics, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
-  const store = openStore({ folder: settings.data, clock, metrics });
+  const store = await openStore({ folder: settings.data, clock, metrics });
   const entranceAt = await bindEntrance(settings, clock, log);
   const sessionMs = settings.sessionDays * DAY_MS;
   const identity = createIdentity({ store, clock, sessionMs });
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
-  identity.ensureAdmin(admin.key);
-  const vault = openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
+  await identity.ensureAdmin(admin.key);
+  const vault = await openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
   const signingKeys = createSigningKeys({ store, vault, clock, log });
   const driverName = configuredDriver(settings);
@@ -90,7 +90,7 @@ export async function runControl(options: {
     log,
   });
   const traces = await openConfiguredTraces(settings, { version, role: "control" });
-  const audit = openAudit({ store, keepMs: settings.auditDays * DAY_MS, clock, metrics });
+  const audit = createAuditLog({ audit: store.audit, keepMs: settings.auditDays * DAY_MS, clock, metrics });
   const feed = await openFeed({
     socketPath: runtime.feedSocket,
     lifecycle,
@@ -109,7 +109,7 @@ export async function runControl(options: {
     clock,
     log,
   });
-  endSessionsAtRest(store, lifecycle);
+  await endSessionsAtRest(store, lifecycle);
   const publisher = await openPublisher({
     store,
     lifecycle,
@@ -202,7 +202,7 @@ export async function runControl(options: {
       await driver.close();
       await registry?.close();
       await browser?.close();
-      store.close();
+      await store.close();
       await traces?.close();
     },
   };

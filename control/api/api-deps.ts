@@ -5,7 +5,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Credentials } from "../packages/credentials/open-credentials.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
-import type { AuditLog } from "../store/open-audit.ts";
+import type { AuditLog } from "../store/audit.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { GatewayQueries } from "./gateway-queries.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";

@@ -1,5 +1,5 @@
 import { Type } from "typebox";
-import type { AuditEntry } from "../store/audit.ts";
+import type { AuditEntry } from "../model/records.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { isoDate } from "./entity-json.ts";
 import { AUDIT_ACTIONS } from "./record-audit.ts";
@@ -42,7 +42,7 @@ export function auditRoutes({ store }: Pick<ApiDeps, "store">): Route[] {
         response: Type.Array(ENTRY),
       },
       handle: async ({ query: { from, to, limit = 100, ...query } }) =>
-        store.audit.list({ ...query, limit, ...epochMs("from", from), ...epochMs("to", to) }).map(entryToJson),
+        (await store.audit.list({ ...query, limit, ...epochMs("from", from), ...epochMs("to", to) })).map(entryToJson),
     }),
   ];
 }

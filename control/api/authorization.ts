@@ -15,7 +15,7 @@ export type Authorization = {
   /** The caller of a request to a route for `session` or `admin`. */
   caller(request: FastifyRequest): ApiCaller;
   /** Whether the credential of the request would still be accepted. */
-  isStillSignedIn(request: FastifyRequest): boolean;
+  isStillSignedIn(request: FastifyRequest): Promise<boolean>;
   /** The user who makes the request, as far as its credentials are known by now; for the audit log. */
   actor(request: FastifyRequest): Actor | undefined;
   /**
@@ -24,7 +24,7 @@ export type Authorization = {
    */
   developer(request: FastifyRequest, key: string | undefined): Promise<User>;
   /** Calls `use` with the developer key of a request. After too many wrong keys, a client waits. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS. */
-  withDevKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => R | Promise<R>): Promise<R>;
+  withDevKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => Promise<R>): Promise<R>;
 };
 
 export type Actor = Pick<ApiCaller, "userId" | "login" | "by">;
@@ -44,7 +44,7 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     const key = parseDevKey(request.headers.authorization);
     if (key !== undefined) return authorizeKey(request, key);
     const header = headerOf(request.headers);
-    const caller = isAtConsole(request) ? authorizeAtConsole(header) : authenticate(header, identity.who);
+    const caller = await (isAtConsole(request) ? authorizeAtConsole(header) : authenticate(header, identity.who));
     const mutates = request.routeOptions.config.mutates ?? !isSafe(request.method);
     // A browser may send a GET without a header about its page, so a missing header proves nothing.
     if (!isAtConsole(request) && caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
@@ -55,9 +55,9 @@ export function createAuthorization({ identity, store, attempts, pages, settings
   };
 
   /** The console's cookie is valid for the console's own pages only. The edge's cookie is not valid there. */
-  const authorizeAtConsole = (header: HeaderOf): ApiCaller => {
+  const authorizeAtConsole = async (header: HeaderOf): Promise<ApiCaller> => {
     const token = consoleToken(header);
-    const caller = token === undefined ? undefined : identity.who(token, "console");
+    const caller = token === undefined ? undefined : await identity.who(token, "console");
     // Only a session of the console has no token for containers.
     if (token === undefined || caller === undefined || caller.derivedToken !== undefined)
       return authenticate((name) => (name === "cookie" ? undefined : header(name)), identity.who);
@@ -74,9 +74,9 @@ export function createAuthorization({ identity, store, attempts, pages, settings
   };
 
   /** Called before the route changes anything: a user may revoke the key of the request itself. */
-  const holderOf = (key: string): Actor | undefined => {
+  const holderOf = async (key: string): Promise<Actor | undefined> => {
     try {
-      const { id, login } = identity.userOfDevKey(key);
+      const { id, login } = await identity.userOfDevKey(key);
       return { userId: id, login, by: "devKey" };
     } catch (error) {
       // Some clients send the token of a session as a key.
@@ -92,7 +92,7 @@ export function createAuthorization({ identity, store, attempts, pages, settings
       if (key === undefined) throw new Fault("DEV_KEY_INVALID", "The developer key is missing: send Authorization: Dev <key>.");
       const result = await use(key);
       attempts.succeeded(peer, key);
-      const actor = holderOf(key);
+      const actor = await holderOf(key);
       if (actor) byKey.set(request, actor);
       return result;
     } catch (error) {
@@ -104,7 +104,7 @@ export function createAuthorization({ identity, store, attempts, pages, settings
   const authorizeAdmin = async (request: FastifyRequest): Promise<void> => {
     const { admin, userId } = await authorizeSession(request);
     if (admin) return;
-    if (store.users.find(userId)?.admin !== true) throw new Fault("NOT_PERMITTED", "Only administrators may do this.");
+    if ((await store.users.find(userId))?.admin !== true) throw new Fault("NOT_PERMITTED", "Only administrators may do this.");
     throw new Fault(
       "NOT_PERMITTED",
       "This session has no administration: show the developer key itself (Authorization: Dev <key>), or sign in with users/login/dev?administration=true.",
@@ -124,16 +124,16 @@ export function createAuthorization({ identity, store, attempts, pages, settings
       if (!caller) throw new Error(`${request.routeOptions.url} uses the caller, and does not authorize a session`);
       return caller;
     },
-    isStillSignedIn: (request) => {
+    isStillSignedIn: async (request) => {
       const { by, token } = callers.get(request) ?? {};
-      if (by === "devKey") return holderOf(parseDevKey(request.headers.authorization) ?? "") !== undefined;
-      return token !== undefined && identity.who(token, isAtConsole(request) ? "console" : "edge") !== undefined;
+      if (by === "devKey") return (await holderOf(parseDevKey(request.headers.authorization) ?? "")) !== undefined;
+      return token !== undefined && (await identity.who(token, isAtConsole(request) ? "console" : "edge")) !== undefined;
     },
     developer: async (request, key) => {
       const shown = key ?? parseDevKey(request.headers.authorization);
       if (shown !== undefined) return withDevKey(request, shown, identity.userOfDevKey);
       const { userId, admin } = await authorizeSession(request);
-      const user = store.users.find(userId);
+      const user = await store.users.find(userId);
       if (!user) throw new Fault("TOKEN_INVALID", "The user of this session no longer exists.");
       return { ...user, admin };
     },
@@ -179,9 +179,9 @@ export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
 }
 
 /** The first valid credential counts. Faults: TOKEN_MISSING, TOKEN_INVALID. */
-export function authenticate(header: HeaderOf, who: (token: string) => CallerReply | undefined): ApiCaller {
+export async function authenticate(header: HeaderOf, who: (token: string) => Promise<CallerReply | undefined>): Promise<ApiCaller> {
   for (const { from, token } of credentials(header)) {
-    const caller = who(token);
+    const caller = await who(token);
     if (caller) return { ...caller, by: from, token };
   }
   throw notSignedIn(header);

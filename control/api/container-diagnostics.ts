@@ -3,8 +3,10 @@ import type { ContainerExplanation } from "../lifecycle/explain/explain-containe
 import { DRIVER_PHASES } from "../../lib/start-phases.ts";
 import { requireManage } from "../identity/rights.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
-import { HISTORY_LENGTH, type HistoryEntry } from "../store/history.ts";
-import { type Wake, WAKES_KEPT } from "../store/wakes.ts";
+import type { HistoryEntry } from "../model/records.ts";
+import { HISTORY_LENGTH } from "../store/history.ts";
+import type { Wake } from "../model/records.ts";
+import { WAKES_KEPT } from "../store/wakes.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { isoDate } from "./entity-json.ts";
 import { requireContainer, requireImage } from "./find-entities.ts";
@@ -38,7 +40,7 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
       schema: { ...schema, summary: `Lists the last ${HISTORY_LENGTH} events of a container, oldest first`, response: HISTORY },
       handle: async (request) => {
         const container = requireContainer(store, authorization.caller(request), request.params.id);
-        return store.history.of(container.id).map((entry) => historyEntryToJson(entry, CONTAINER_WIRE_STATES, store));
+        return historyToJson(store, store.history.of(container.id), CONTAINER_WIRE_STATES);
       },
     }),
     route({
@@ -54,7 +56,7 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
       handle: async (request) => {
         const image = requireImage(store, request.params.id);
         requireManage(store, authorization.caller(request), image.packageId);
-        return store.history.of(image.id).map((entry) => historyEntryToJson(entry, IMAGE_WIRE_STATES, store));
+        return historyToJson(store, store.history.of(image.id), IMAGE_WIRE_STATES);
       },
     }),
     route({
@@ -64,7 +66,9 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
       schema: { ...schema, summary: "Explains the status of a container", response: EXPLANATION },
       handle: async (request, reply) => {
         const container = requireContainer(store, authorization.caller(request), request.params.id);
-        return explanationToJson(await lifecycle.explain(container.id, clientAbortSignal(reply)), store);
+        const explanation = await lifecycle.explain(container.id, clientAbortSignal(reply));
+        const { history, container: explained } = explanation;
+        return explanationToJson(explanation, await store.users.logins([explained.wishedBy, ...history.map(({ byUser }) => byUser)]));
       },
     }),
     route({
@@ -78,7 +82,9 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
       },
       handle: async (request) => {
         const container = requireContainer(store, authorization.caller(request), request.params.id);
-        return store.wakes.of(container.id).map((wake) => wakeToJson(wake, loginOf(store, wake.byUser), clock.now()));
+        const wakes = store.wakes.of(container.id);
+        const logins = await store.users.logins(wakes.map(({ byUser }) => byUser));
+        return wakes.map((wake) => wakeToJson(wake, logins.get(wake.byUser), clock.now()));
       },
     }),
     // Without paths: a query may contain data of the caller.
@@ -95,14 +101,17 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
   ];
 }
 
-function loginOf({ users }: UserStore, id: string | undefined): string | undefined {
-  return id === undefined ? undefined : users.find(id)?.login;
+type Logins = ReadonlyMap<string | undefined, string>;
+
+async function historyToJson({ users }: UserStore, history: readonly HistoryEntry[], words: Record<string, string>): Promise<HistoryEntryJson[]> {
+  const logins = await users.logins(history.map(({ byUser }) => byUser));
+  return history.map((entry) => historyEntryToJson(entry, words, logins));
 }
 
 function historyEntryToJson(
   { at, fromState, toState, event, byUser, cause }: HistoryEntry,
   words: Record<string, string>,
-  store: UserStore,
+  logins: Logins,
 ): HistoryEntryJson {
   return {
     time: isoDate(at),
@@ -110,12 +119,12 @@ function historyEntryToJson(
     to: words[toState] ?? toState,
     event,
     by: byUser ?? "system",
-    login: loginOf(store, byUser) ?? null,
+    login: logins.get(byUser) ?? null,
     cause: cause ?? null,
   };
 }
 
-function explanationToJson({ container, why, history, timers, awake, failure, engine }: ContainerExplanation, store: UserStore): ExplanationJson {
+function explanationToJson({ container, why, history, timers, awake, failure, engine }: ContainerExplanation, logins: Logins): ExplanationJson {
   const { fact } = engine;
   return {
     id: container.id,
@@ -125,7 +134,7 @@ function explanationToJson({ container, why, history, timers, awake, failure, en
     why,
     wish: {
       instances: container.desiredInstances,
-      by: loginOf(store, container.wishedBy) ?? null,
+      by: logins.get(container.wishedBy) ?? null,
       time: container.wishedOn === 0 ? null : isoDate(container.wishedOn),
     },
     next: timers.map(({ kind, at, says }) => ({ kind, time: isoDate(at), says })),
@@ -139,7 +148,7 @@ function explanationToJson({ container, why, history, timers, awake, failure, en
       exitCode: fact?.exit?.code ?? null,
       outOfMemory: fact?.exit?.outOfMemory ?? null,
     },
-    history: history.map((entry) => historyEntryToJson(entry, CONTAINER_WIRE_STATES, store)),
+    history: history.map((entry) => historyEntryToJson(entry, CONTAINER_WIRE_STATES, logins)),
   };
 }
 

@@ -133,7 +133,7 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       audit: { action: "containerSaved", target: ({ body }) => body.name ?? body.id ?? undefined },
       schema: { tags, summary: "Saves a container", body: SAVED_CONTAINER, response: CONTAINER },
       handle: async (request) => {
-        const { container, image } = saveContainer(deps, authorization.caller(request), request.body);
+        const { container, image } = await saveContainer(deps, authorization.caller(request), request.body);
         return containerToJson(container, image, true);
       },
     }),
@@ -229,7 +229,7 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       schema: { tags, summary: "Reports that a container is busy", params: LEASE_PARAMS, body: LEASE, response: LEASED },
       handle: async (request) => {
         const caller = authorization.caller(request);
-        const own = caller.token === undefined ? undefined : identity.containerOf(caller.token);
+        const own = caller.token === undefined ? undefined : await identity.containerOf(caller.token);
         const { id } = request.params;
         if (id === LEASE_OF_SELF && own === undefined)
           throw new Fault("REQUEST_INVALID", "Only a container that shows its own token can use `self`.");
@@ -254,11 +254,11 @@ function requireStarted(container: Container): void {
 }
 
 /** Saves what a client sent, if the caller may. Faults: REQUEST_INVALID, ID_INVALID, IMAGE_ENTITY_NOT_FOUND, NOT_PERMITTED. */
-function saveContainer(
+async function saveContainer(
   { store, publisher }: Pick<RouteDeps, "store" | "publisher">,
   caller: CallerRights,
   body: Static<typeof SAVED_CONTAINER>,
-): LiveContainer {
+): Promise<LiveContainer> {
   const id = body.id ? parseUuid(body.id) : undefined;
   const existing = id === undefined ? undefined : findLiveContainer(store, id);
   const changes = {
@@ -269,7 +269,7 @@ function saveContainer(
   };
   if (existing) {
     requireManage(store, caller, existing.container.packageId);
-    return { container: publisher.save({ ...changes, known: existing.container }), image: existing.image };
+    return { container: await publisher.save({ ...changes, known: existing.container }), image: existing.image };
   }
   if (!body.dockerfile?.id) throw new Fault("REQUEST_INVALID", "A new container needs the id of a published image as dockerfile.id.");
   const image = store.images.find(parseUuid(body.dockerfile.id));
@@ -277,5 +277,5 @@ function saveContainer(
   requireManage(store, caller, image.packageId);
   // A row with that id that is not live is about to be removed.
   if (id !== undefined && store.containers.find(id)) throw new Fault("REQUEST_INVALID", "The container is being removed.");
-  return { container: publisher.save({ ...changes, image, id }), image };
+  return { container: await publisher.save({ ...changes, image, id }), image };
 }

@@ -41,8 +41,8 @@ function credentialRoutes({ store, credentials, vault, authorization }: RouteDep
     const user = await authorization.developer(request, undefined);
     return credentials.find(nameOf(request), (owner) => requireManage(store, { userId: user.id, admin: user.admin }, owner.id));
   };
-  const toJson = (target: Target) => {
-    const names = credentials.names(target);
+  const toJson = async (target: Target) => {
+    const names = await credentials.names(target);
     const warnings =
       target.entity === ""
         ? names
@@ -70,7 +70,7 @@ function credentialRoutes({ store, credentials, vault, authorization }: RouteDep
         schema: { ...schema, summary: `Sets credentials and removes all others: ${BODY}` },
         handle: async (request) => {
           const target = await find(request);
-          credentials.replace(target, parseValues(request.body));
+          await credentials.replace(target, parseValues(request.body));
           return toJson(target);
         },
       }),
@@ -82,7 +82,7 @@ function credentialRoutes({ store, credentials, vault, authorization }: RouteDep
         schema: { ...schema, summary: `Sets credentials and keeps all others: ${BODY}` },
         handle: async (request) => {
           const target = await find(request);
-          credentials.merge(target, parseValues(request.body));
+          await credentials.merge(target, parseValues(request.body));
           return toJson(target);
         },
       }),
@@ -94,7 +94,7 @@ function credentialRoutes({ store, credentials, vault, authorization }: RouteDep
         schema: { ...schema, summary: "Removes credentials", querystring: REMOVE_QUERY },
         handle: async (request) => {
           const target = await find(request);
-          credentials.remove(target, request.query.name);
+          await credentials.remove(target, request.query.name);
           return toJson(target);
         },
       }),

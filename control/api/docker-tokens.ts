@@ -74,10 +74,10 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
   /** By a developer key, or by the token of a session, which containers and pages have instead. */
   const userOf = async (key: string): Promise<User> => {
     try {
-      return identity.userOfDevKey(key);
+      return await identity.userOfDevKey(key);
     } catch (error) {
-      const session = identity.who(key);
-      const user = session && store.users.find(session.userId);
+      const session = await identity.who(key);
+      const user = session && (await store.users.find(session.userId));
       if (!user) throw error;
       return { ...user, admin: session.admin };
     }
@@ -100,7 +100,7 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
     if (!user && !isPullOnly(scopes))
       throw new Fault("TOKEN_MISSING", "Only pulling needs no key: docker login, with a developer key as the password.");
     if (!user) return { access: [] satisfies DockerScope[], token: anonymousToken(clock) };
-    const access = grantedScopes(scopes, { admin: user.admin, mayPush: (repository) => mayPush(store, user, repository) });
+    const access = await grantedScopes(scopes, { admin: user.admin, mayPush: (repository) => mayPush(store, user, repository) });
     const issuer = settings.issuer ?? webRootOf(settings, request);
     const audience = service === "" ? undefined : service;
     return { access, token: await dockerToken({ signingKeys, clock }, { issuer, audience, login: user.login, access }) };

@@ -15,14 +15,14 @@ import {
   WIRE_VERSION,
 } from "../../gateway/contract.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
-import type { AuditLog } from "../store/open-audit.ts";
+import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
 import type { GatewayQueries } from "./gateway-queries.ts";
 
 export type FeedDeps = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "viewOf" | "watch" | "seq" | "wake" | "setBusy" | "recordUse" | "gatewayJoined" | "gatewayLeft" | "imagePushed">;
-  store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users"> &
+  store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users" | "rights"> &
     Partial<Pick<Store, "id" | "revision">>;
   /** Called if a gateway has seen a later revision of this store: acknowledged changes are lost. */
   storeWentBack?: (revisions: { seen: number; found: number }) => void;

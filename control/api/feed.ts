@@ -39,7 +39,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       const { id, userId, ref, traceparent } = parseWakeRequest(body);
       const shown = ref?.own ?? ref?.session;
       // The gateway may not know that the session has ended. A start without a session could never end with it.
-      if (shown !== undefined && !deps.store.sessions.byDigest(shown)) throw new Fault("TOKEN_INVALID", "The session has ended: sign in again.");
+      if (shown !== undefined && !deps.store.rights.hasSession(shown)) throw new Fault("TOKEN_INVALID", "The session has ended: sign in again.");
       if (traceparent !== undefined) deps.traceWake?.(id, traceparent);
       deps.lifecycle.wake(id, userId, ref);
       return undefined;
@@ -67,11 +67,11 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     "/pushed": async (body) => {
       const { by, deleted, ...pushed } = parsePushedReport(body);
       if (!deleted) {
-        claimPushed(deps.store, by, pushed.repository, deps.clock.now());
+        await claimPushed(deps.store, by, pushed.repository, deps.clock.now());
         deps.lifecycle.imagePushed(pushed);
       }
       const target = `${pushed.repository}${pushed.reference.includes(":") ? "@" : ":"}${pushed.reference}`.slice(0, 300);
-      deps.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });
+      await deps.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });
       return undefined;
     },
     "/who": async (body) => {
@@ -80,13 +80,13 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     },
   };
 
-  const answer: FeedHandler = (request, response, from) => {
+  const answer: FeedHandler = async (request, response, from) => {
     const [path = "", query] = (request.url ?? "").split("?", 2);
     if (request.method === "GET" && path === "/feed")
       return streamChanges(deps, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
     const handler = request.method === "POST" && Object.hasOwn(handlers, path) ? handlers[path] : undefined;
     const result = handler ? readBody(request).then(handler) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
-    result.then(
+    await result.then(
       (body) => send(response, body ? 200 : 204, body),
       (error: unknown) => {
         if (!(error instanceof Fault)) log.error({ err: error, url: request.url }, "unexpected error");

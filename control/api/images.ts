@@ -83,7 +83,7 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
         response: COMPATIBLE_IMAGE,
       },
       handle: async (request) => {
-        const images = offeredImages(store, authorization.caller(request), request.params.name);
+        const images = await offeredImages(store, authorization.caller(request), request.params.name);
         const image = latestCompatible(images, request.query);
         if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", "No published image can run instead of a new build.");
         return image;
@@ -134,13 +134,15 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
  * The images of this name that a caller can use: in the image's own repository, of packages that the caller may manage and whose author owns that
  * repository. Any other image would run another user's program in the caller's container.
  */
-function offeredImages(store: Store, caller: Pick<CallerReply, "userId" | "admin">, name: string): Image[] {
+async function offeredImages(store: Store, caller: Pick<CallerReply, "userId" | "admin">, name: string): Promise<Image[]> {
   const where = [{ columns: ["name"], holds: "is", value: name }] as const;
-  return store.images.some(store.images.ids({ where })).filter(({ packageId, name: image, ref }) => {
-    const authorId = store.packages.find(packageId)?.authorId;
-    const isOwners = authorId !== undefined && mayUseImage(store, { id: authorId, admin: false }, image);
-    return isOwners && mayManagePackage(store, caller, packageId) && isOfRepository(ref, imageRepository(image));
-  });
+  const offered: Image[] = [];
+  for (const image of store.images.some(store.images.ids({ where }))) {
+    const authorId = (await store.packages.find(image.packageId))?.authorId;
+    const isOwners = authorId !== undefined && (await mayUseImage(store, { id: authorId, admin: false }, image.name));
+    if (isOwners && mayManagePackage(store, caller, image.packageId) && isOfRepository(image.ref, imageRepository(image.name))) offered.push(image);
+  }
+  return offered;
 }
 
 /**

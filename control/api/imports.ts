@@ -29,8 +29,11 @@ const MOST_BYTES = 256 * 1_048_576;
 
 /** Imports images and containers of a Datagrok server; `berth import` does the same at a command line. */
 export function importRoutes({ importer, store, authorization }: Pick<RouteDeps, "importer" | "store" | "authorization">): Route[] {
-  const rowsOf = ({ images, containers }: Plan, user: { id: string; login: string }): Static<typeof ROW>[] => {
-    const authorOf = (author: string | undefined) => ownerOf({ store, importer: user }, author).login;
+  const rowsOf = async ({ images, containers }: Plan, user: { id: string; login: string }): Promise<Static<typeof ROW>[]> => {
+    const logins = new Map<string | undefined, string>();
+    for (const author of new Set([...images.map(({ image }) => image.author), ...containers.map(({ container }) => container.author)]))
+      logins.set(author, (await ownerOf({ store, importer: user }, author)).login);
+    const authorOf = (author: string | undefined) => logins.get(author) ?? user.login;
     return [
       ...images.map(({ image: { id, name, status, author }, fate, why }) => {
         return { kind: "image" as const, id, name, status, fate, why, author: authorOf(author) };

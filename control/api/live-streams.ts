@@ -58,16 +58,17 @@ export function openLiveStreams(parts: {
       requireFreeStream(userId);
       const over = new AbortController();
       let cancel = () => {};
-      const check = () => {
-        if (!authorization.isStillSignedIn(request)) end();
+      const check = async () => {
+        // A store that cannot be read confirms no session.
+        if (!(await authorization.isStillSignedIn(request).catch(() => false))) end();
       };
-      const tick = () => {
-        check();
+      const tick = async () => {
+        await check();
         if (over.signal.aborted) return;
         beat();
-        cancel = clock.after(BEAT_MS, tick);
+        cancel = clock.after(BEAT_MS, () => void tick());
       };
-      const unwatch = identity.watchSignOuts(check);
+      const unwatch = identity.watchSignOuts(() => void check());
       const end = () => {
         if (over.signal.aborted) return;
         remove(userId, end);
@@ -78,7 +79,7 @@ export function openLiveStreams(parts: {
         if (!reply.raw.destroyed) cancel = clock.after(BEAT_MS, () => reply.raw.destroy());
       };
       add(userId, end);
-      cancel = clock.after(BEAT_MS, tick);
+      cancel = clock.after(BEAT_MS, () => void tick());
       reply.raw.once("close", () => {
         end();
         cancel();

@@ -95,8 +95,8 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
   await app.register(swagger, { openapi: { info: { title: "berth", version: settings.version } } });
   await app.register(
     async (api) => {
-      const pushes = (repository: string) => {
-        const last = lastPushes(store, repository);
+      const pushes = async (repository: string) => {
+        const last = await lastPushes(store, repository);
         return (tag: string) => last.get(tag);
       };
       addRoutes(api, [

@@ -53,7 +53,7 @@ function packageRoutes(path: string, { store, publisher, authorization }: RouteD
       schema: { tags, summary: "Lists files that a client need not send again: none", params, response: TIMESTAMPS },
       handle: async (request) => {
         const { name, key } = parsePackageAddress(request.params);
-        refuseForeignAuthor(store, name, await authorization.developer(request, key));
+        await refuseForeignAuthor(store, name, await authorization.developer(request, key));
         return {};
       },
     }),

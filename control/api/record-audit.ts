@@ -80,14 +80,14 @@ export function recordAudit(
     begun.set(request, { action, target: target?.(request)?.slice(0, LONGEST_TEXT) });
   });
 
-  const write = (request: FastifyRequest, status: number | undefined) => {
+  const write = async (request: FastifyRequest, status: number | undefined) => {
     const entry = begun.get(request);
     if (entry === undefined) return;
     begun.delete(request);
     const actor = authorization.actor(request);
     const header = headerOf(request.headers);
     const requestId = header("x-request-id");
-    log.append({
+    await log.append({
       action: entry.action,
       target: entry.target,
       userId: actor?.userId,
@@ -100,7 +100,7 @@ export function recordAudit(
   };
 
   app.addHook("onSend", async (request, reply) => {
-    if (reply.statusCode < 400 || accepted.has(request)) write(request, reply.statusCode);
+    if (reply.statusCode < 400 || accepted.has(request)) await write(request, reply.statusCode);
     else begun.delete(request);
   });
   // A client that waits for a start may leave before it ends. The start was accepted all the same.

@@ -56,9 +56,9 @@ function parseReference(ref: string): { name: string; tag: string } {
 const MOST_PUSHES = 1_000;
 
 /** The last push of each tag of a repository, as far as the audit log goes back; by tag. */
-export function lastPushes(store: Pick<Store, "audit">, repository: string): Map<string, TagPush> {
+export async function lastPushes(store: Pick<Store, "audit">, repository: string): Promise<Map<string, TagPush>> {
   const pushes = new Map<string, TagPush>();
-  for (const { target, login, at } of store.audit.list({ action: IMAGE_ACTIONS.pushed, target: `${repository}:`, limit: MOST_PUSHES })) {
+  for (const { target, login, at } of await store.audit.list({ action: IMAGE_ACTIONS.pushed, target: `${repository}:`, limit: MOST_PUSHES })) {
     if (target?.startsWith(`${repository}:`) !== true) continue;
     const tag = target.slice(repository.length + 1);
     if (!pushes.has(tag)) pushes.set(tag, { by: login, at });

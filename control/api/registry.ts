@@ -29,7 +29,7 @@ export type RegistryRouteDeps = {
   /** The usage at this moment. */
   usage(): ImageUsage;
   /** The last pushes of the tags of a repository, as far as they are known. */
-  pushes(repository: string): (tag: string) => TagPush | undefined | Promise<TagPush>;
+  pushes(repository: string): Promise<(tag: string) => TagPush | undefined | Promise<TagPush>>;
 };
 
 /** The images in the registry, and their usage. Only administrators delete. */
@@ -91,7 +91,7 @@ export function registryRoutes({ registry, usage: currentUsage, pushes }: Regist
         const listed = await browser().tags(repository, signal);
         if (!listed) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
         const usage = currentUsage();
-        const pushOf = pushes(repository);
+        const pushOf = await pushes(repository);
         const last = listed.toSorted().slice(-MOST_TAGS).toReversed();
         const images: TaggedImageJson[] = [];
         for (let at = 0; at < last.length; at += AT_ONCE) {
@@ -160,9 +160,9 @@ export function repositoryOwnerRoutes({ store, clock }: Pick<RouteDeps, "store" 
     if (image !== undefined) return image;
     throw new Fault("REQUEST_INVALID", `${JSON.stringify(repository)} has no owner: only repositories datagrok/<image> have one.`);
   };
-  const ownerToJson = (repository: string) => {
-    const owner = repositoryOwner(store, imageOf(repository));
-    return { repository, login: (owner && store.users.find(owner.userId)?.login) ?? null, package: owner?.packageName ?? null };
+  const ownerToJson = async (repository: string) => {
+    const owner = await repositoryOwner(store, imageOf(repository));
+    return { repository, login: (owner && (await store.users.find(owner.userId))?.login) ?? null, package: owner?.packageName ?? null };
   };
 
   return [
@@ -185,9 +185,9 @@ export function repositoryOwnerRoutes({ store, clock }: Pick<RouteDeps, "store" 
         response: OWNER,
       },
       handle: async ({ body: { repository, login } }) => {
-        const user = store.users.byLogin(login);
+        const user = await store.users.byLogin(login);
         if (!user) throw new Fault("USER_NOT_FOUND", `There is no user ${login}.`);
-        assignImage(store, imageOf(repository), user.id, clock.now());
+        await assignImage(store, imageOf(repository), user.id, clock.now());
         return ownerToJson(repository);
       },
     }),

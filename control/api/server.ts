@@ -1,3 +1,4 @@
+import type { UserAccounts } from "../identity/open-users.ts";
 import { createHash } from "node:crypto";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
@@ -32,7 +33,7 @@ export function serverRoutes({ store, settings }: Pick<RouteDeps, "store" | "set
       exposeHead: true,
       schema: { tags, summary: "Returns 200 while the server works", response: Type.Object({ status: text }) },
       handle: async () => {
-        store.users.byLogin("");
+        await store.users.byLogin("");
         return { status: "ok" };
       },
     }),
@@ -94,7 +95,6 @@ export function overviewRoutes(deps: OverviewDeps): Route[] {
           log.debug({ err }, "capacity of the container engine unknown");
           return undefined;
         });
-        const accounts = identity.users.all();
         return {
           version: settings.version,
           node: process.version,
@@ -107,16 +107,23 @@ export function overviewRoutes(deps: OverviewDeps): Route[] {
           queue: lifecycle.depth(),
           gateways: gateways.count(),
           untrustedProxies: proxies.addresses(),
-          signingKeys: signingKeys
-            .all()
-            .map(({ kid, createdOn, retiredOn }) => ({ kid, createdOn: isoDate(createdOn), signs: retiredOn === undefined })),
-          developerKeys: accounts.flatMap(({ user }) =>
-            identity.users.keys(user.login).map(({ id, label, createdOn }) => ({ login: user.login, id, label, createdOn: isoDate(createdOn) })),
-          ),
+          signingKeys: (await signingKeys.all()).map(({ kid, createdOn, retiredOn }) => ({
+            kid,
+            createdOn: isoDate(createdOn),
+            signs: retiredOn === undefined,
+          })),
+          developerKeys: await developerKeysOf(identity.users),
         };
       },
     }),
   ];
+}
+
+async function developerKeysOf(users: UserAccounts) {
+  const keys: { login: string; id: string; label: string; createdOn: string }[] = [];
+  for (const { user } of await users.all())
+    for (const { id, label, createdOn } of await users.keys(user.login)) keys.push({ login: user.login, id, label, createdOn: isoDate(createdOn) });
+  return keys;
 }
 
 export type UntrustedProxies = {

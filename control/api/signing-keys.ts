@@ -21,7 +21,7 @@ export function signingKeyRoutes({ signingKeys }: Pick<RouteDeps, "signingKeys">
       path: "/admin/keys",
       authorize: "admin",
       schema: { tags, summary: "Lists the published keys", response: Type.Array(KEY) },
-      handle: async () => signingKeys.all().map(keyToJson),
+      handle: async () => (await signingKeys.all()).map(keyToJson),
     }),
     route({
       method: "POST",
@@ -42,7 +42,7 @@ export function signingKeyRoutes({ signingKeys }: Pick<RouteDeps, "signingKeys">
       audit: { action: "signingKeyRevoked", target: ({ params }) => params.kid },
       schema: { tags, summary: "Revokes a key: tokens that it signed become invalid", params: Type.Object({ kid: text }), response: DONE },
       handle: async ({ params }) => {
-        signingKeys.revoke(params.kid);
+        await signingKeys.revoke(params.kid);
         return { isSuccess: true };
       },
     }),

@@ -65,7 +65,7 @@ export function signInRoutes({ identity, store, authorization }: Pick<RouteDeps,
       schema: { tags, summary: "Ends the session of the request; gateways know within 10 s", response: DONE },
       handle: async (request) => {
         const { token } = authorization.caller(request);
-        if (token !== undefined) identity.endSession(token);
+        if (token !== undefined) await identity.endSession(token);
         return { isSuccess: true };
       },
     }),
@@ -75,7 +75,7 @@ export function signInRoutes({ identity, store, authorization }: Pick<RouteDeps,
       authorize: "session",
       schema: { tags, summary: "Returns the signed-in user", response: USER },
       handle: async (request) => {
-        const user = store.users.find(authorization.caller(request).userId);
+        const user = await store.users.find(authorization.caller(request).userId);
         if (!user) throw new Fault("TOKEN_INVALID", "The user of this session no longer exists.");
         return userToJson(user);
       },
@@ -115,7 +115,7 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       path: "/users",
       authorize,
       schema: { tags, summary: "Lists users", response: Type.Array(ACCOUNT) },
-      handle: async () => users.all().map(accountToJson),
+      handle: async () => (await users.all()).map(accountToJson),
     }),
     route({
       method: "POST",
@@ -128,7 +128,7 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
         body: Type.Object({ login: Type.String({ pattern: LOGIN }), ...CHANGES }, { additionalProperties: false }),
         response: ACCOUNT,
       },
-      handle: async ({ body: { login, ...changes } }) => accountToJson(users.add(login, changes)),
+      handle: async ({ body: { login, ...changes } }) => accountToJson(await users.add(login, changes)),
     }),
     route({
       method: "PATCH",
@@ -142,7 +142,7 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
         body: Type.Object(CHANGES, { additionalProperties: false }),
         response: ACCOUNT,
       },
-      handle: async ({ params, body }) => accountToJson(users.change(params.login, body)),
+      handle: async ({ params, body }) => accountToJson(await users.change(params.login, body)),
     }),
     route({
       method: "DELETE",
@@ -155,14 +155,14 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
         params: OF_LOGIN,
         response: REMOVED,
       },
-      handle: async (request) => ({ packages: users.remove(request.params.login, { id: authorization.caller(request).userId }) }),
+      handle: async (request) => ({ packages: await users.remove(request.params.login, { id: authorization.caller(request).userId }) }),
     }),
     route({
       method: "GET",
       path: "/users/:login/keys",
       authorize,
       schema: { tags, summary: "Lists the developer keys of a user", params: OF_LOGIN, response: Type.Array(KEY) },
-      handle: async ({ params }) => users.keys(params.login).map(keyToJson),
+      handle: async ({ params }) => (await users.keys(params.login)).map(keyToJson),
     }),
     route({
       method: "POST",
@@ -177,7 +177,7 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
         response: NEW_KEY,
       },
       handle: async ({ params, body }) => {
-        const { key, kept } = users.addKey(params.login, body.label ?? "");
+        const { key, kept } = await users.addKey(params.login, body.label ?? "");
         return { ...keyToJson(kept), key };
       },
     }),
@@ -193,7 +193,7 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
         response: DONE,
       },
       handle: async ({ params }) => {
-        users.revokeKey(params.login, params.id);
+        await users.revokeKey(params.login, params.id);
         return { isSuccess: true };
       },
     }),

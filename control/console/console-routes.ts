@@ -31,9 +31,9 @@ export function addConsole(app: FastifyInstance, deps: SessionTransferDeps): voi
         sessionMs: settings.sessionMs,
         isSecure: (request) => isHttps({ webRoot: settings.console?.url }, request),
         signIn: (request, key) => authorization.withDevKey(request, key, (valid) => identity.signIn(valid, "console")),
-        signOut: (request) => {
+        signOut: async (request) => {
           const { token } = authorization.caller(request);
-          if (token !== undefined) identity.endSession(token);
+          if (token !== undefined) await identity.endSession(token);
         },
       }),
     ]);

@@ -67,7 +67,7 @@ export function addSessionTransfer(app: FastifyInstance, { identity, settings, c
       codes.delete(tokenDigest(code));
       if (!transfer || clock.monotonic() > transfer.until)
         throw new Fault("TOKEN_INVALID", "The transfer of the session took too long: open the container again from the console.");
-      const token = identity.openSessionFrom(transfer.token);
+      const token = await identity.openSessionFrom(transfer.token);
       const seconds = Math.floor(settings.sessionMs / 1_000);
       const secure = isHttps(settings, request) ? "; Secure" : "";
       return reply

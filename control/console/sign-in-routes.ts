@@ -14,7 +14,7 @@ export type SignInRouteDeps = {
   /** The token of a new session for a developer key. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS, and those of the server that verifies the key. */
   signIn(request: FastifyRequest, key: string | undefined, reply: FastifyReply): Promise<string>;
   /** Ends the session of an authorized request. */
-  signOut(request: FastifyRequest): void;
+  signOut(request: FastifyRequest): void | Promise<void>;
 };
 
 /** Signing in and out of the console: the session is in a cookie that no script can read. */
@@ -45,7 +45,7 @@ export function consoleSignInRoutes({ cookie, sessionMs, isSecure, signIn, signO
       audit: { action: "signedOut" },
       schema,
       handle: async (request, reply) => {
-        signOut(request);
+        await signOut(request);
         reply.header("set-cookie", cookieLine(request, "", 0));
         return { isSuccess: true };
       },

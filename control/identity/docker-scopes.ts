@@ -7,7 +7,7 @@ export type DockerScope = { type: string; name: string; actions: string[] };
 /** The rights of a user; undefined: the request shows no credential. */
 export type ScopeRights = {
   admin: boolean;
-  mayPush(repository: string): boolean;
+  mayPush(repository: string): Promise<boolean>;
 };
 
 /** A push names its own repository and a few that it mounts layers from. */
@@ -44,20 +44,21 @@ export function isPullOnly(scopes: readonly DockerScope[]): boolean {
 }
 
 /** The requested actions that are allowed; scopes without one are left out. */
-export function grantedScopes(requested: readonly DockerScope[], rights: ScopeRights | undefined): DockerScope[] {
-  return requested
-    .map((scope) => {
-      const allowed = allowedActions(scope, rights);
-      return { ...scope, actions: scope.actions.includes("*") ? allowed : scope.actions.filter((action) => allowed.includes(action)) };
-    })
-    .filter(({ actions }) => actions.length > 0);
+export async function grantedScopes(requested: readonly DockerScope[], rights: ScopeRights | undefined): Promise<DockerScope[]> {
+  const granted: DockerScope[] = [];
+  for (const scope of requested) {
+    const allowed = await allowedActions(scope, rights);
+    const actions = scope.actions.includes("*") ? allowed : scope.actions.filter((action) => allowed.includes(action));
+    if (actions.length > 0) granted.push({ ...scope, actions });
+  }
+  return granted;
 }
 
-function allowedActions({ type, name }: DockerScope, rights: ScopeRights | undefined): string[] {
+async function allowedActions({ type, name }: DockerScope, rights: ScopeRights | undefined): Promise<string[]> {
   if (type === "registry" && name === "catalog") return rights ? ["*"] : [];
   if (type !== "repository" || !isRepository(name)) return [];
   if (rights?.admin) return ["pull", "push", "delete", "*"];
-  return rights?.mayPush(name) ? ["pull", "push"] : ["pull"];
+  return (await rights?.mayPush(name)) ? ["pull", "push"] : ["pull"];
 }
 
 function isRepository(name: string): boolean {

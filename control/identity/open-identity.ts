@@ -12,25 +12,25 @@ import { ADMIN_LOGIN, createUserAccounts, type UserAccounts } from "./open-users
 /** Users' developer keys and sessions, as the store has them now: a revoked one is unknown to the next call. */
 export type ControlIdentity = {
   /** Makes the first user where there is none, and this key its only one that comes from the settings; keys that were made stay. */
-  ensureAdmin(key: string): User;
+  ensureAdmin(key: string): Promise<User>;
   /** Who holds a developer key. Faults: DEV_KEY_INVALID. */
-  userOfDevKey(key: string): User;
+  userOfDevKey(key: string): Promise<User>;
   /** A developer key as `SessionRef` has it. */
   refOfDevKey(key: string): SessionRef;
   /** The token of a new session for the holder of a developer key, with which it ends. Faults: DEV_KEY_INVALID. */
-  signIn(key: string, kind?: SessionKind): string;
+  signIn(key: string, kind?: SessionKind): Promise<string>;
   /** A new session's token; only its digest is kept. */
-  openSession(userId: string, lifetimeMs?: number, kind?: SessionKind): string;
+  openSession(userId: string, lifetimeMs?: number, kind?: SessionKind): Promise<string>;
   /** A plain session's token for the holder of another session, with which it ends. Faults: TOKEN_INVALID. */
-  openSessionFrom(token: string): string;
+  openSessionFrom(token: string): Promise<string>;
   /** Calls `listener` after sessions ended before their time, until the returned function is called. */
   watchSignOuts(listener: () => void): () => void;
   /** Ends it, with what came from it; an unknown one is success. */
-  endSession(token: string): void;
+  endSession(token: string): Promise<void>;
   /** Undefined for a token that is not valid any more. A token of the console is valid only `at` the console. */
-  who(token: string, at?: "edge" | "console"): CallerReply | undefined;
+  who(token: string, at?: "edge" | "console"): Promise<CallerReply | undefined>;
   /** The container that was given this token, where one was. */
-  containerOf(token: string): string | undefined;
+  containerOf(token: string): Promise<string | undefined>;
   users: UserAccounts;
   /** For who lets keys be shown: how often they were wrong. */
   attempts: SignInAttempts;
@@ -45,53 +45,54 @@ const LONGEST_SECRET = 4_096;
 /** `sessionMs` is how long a session lasts, 30 days where unset. */
 export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store: Store; clock: Clock; sessionMs?: number }): ControlIdentity {
   const ensureAdmin: ControlIdentity["ensureAdmin"] = (key) =>
-    store.transaction(() => {
-      const known = store.users.byLogin(ADMIN_LOGIN);
-      const admin = known ?? store.users.insert({ id: randomUUID(), login: ADMIN_LOGIN, friendlyName: "Admin", admin: true, createdOn: clock.now() });
+    store.transaction(async () => {
+      const known = await store.users.byLogin(ADMIN_LOGIN);
+      const admin =
+        known ?? (await store.users.insert({ id: randomUUID(), login: ADMIN_LOGIN, friendlyName: "Admin", admin: true, createdOn: clock.now() }));
       const wanted = tokenDigest(key);
       // The setting is how the key is changed, so one that leaked must end with it.
-      for (const held of store.devKeys.byUser(admin.id)) if (held.fromSetting && held.digest !== wanted) endKey(store, held);
-      if (store.devKeys.byDigest(wanted)?.userId !== admin.id) {
-        store.devKeys.remove(wanted);
-        store.devKeys.insert({ digest: wanted, userId: admin.id, id: keyId(), label: "", createdOn: clock.now(), fromSetting: true });
+      for (const held of await store.devKeys.byUser(admin.id)) if (held.fromSetting && held.digest !== wanted) await endKey(store, held);
+      if ((await store.devKeys.byDigest(wanted))?.userId !== admin.id) {
+        await store.devKeys.remove(wanted);
+        await store.devKeys.insert({ digest: wanted, userId: admin.id, id: keyId(), label: "", createdOn: clock.now(), fromSetting: true });
       }
       return admin;
     });
 
-  const holder = (key: string) => {
-    const held = key.length > LONGEST_SECRET ? undefined : store.devKeys.byDigest(tokenDigest(key));
-    const user = held && store.users.find(held.userId);
+  const holder = async (key: string) => {
+    const held = key.length > LONGEST_SECRET ? undefined : await store.devKeys.byDigest(tokenDigest(key));
+    const user = held && (await store.users.find(held.userId));
     if (!user) throw new Fault("DEV_KEY_INVALID", "The developer key is not valid. Check the key for this server in your configuration.");
     return { user, keyDigest: held.digest };
   };
 
-  const open = ({ lifetimeMs, ...session }: Omit<Session, "digest" | "expiresOn"> & { lifetimeMs: number }): string => {
+  const open = async ({ lifetimeMs, ...session }: Omit<Session, "digest" | "expiresOn"> & { lifetimeMs: number }): Promise<string> => {
     const token = randomBytes(32).toString("base64url");
     const { keyDigest } = session;
     // Nothing of a session of the console goes to containers.
     const derived = session.kind === "console" ? undefined : derivedDigest(token);
-    store.transaction(() => {
-      store.sessions.removeExpired(clock.now());
-      store.sessions.insert({ ...session, digest: tokenDigest(token), expiresOn: clock.now() + lifetimeMs, derivedDigest: derived });
-      if (keyDigest !== undefined) store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
+    await store.transaction(async () => {
+      await store.sessions.removeExpired(clock.now());
+      await store.sessions.insert({ ...session, digest: tokenDigest(token), expiresOn: clock.now() + lifetimeMs, derivedDigest: derived });
+      if (keyDigest !== undefined) await store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
     });
     return token;
   };
 
   /** The session of a token, or of one that was derived from it, where it still counts. */
-  const sessionOf = (token: string): { session: Session; isDerived: boolean } | undefined => {
+  const sessionOf = async (token: string): Promise<{ session: Session; isDerived: boolean } | undefined> => {
     if (token.length > LONGEST_SECRET) return undefined;
     const shown = tokenDigest(token);
-    const own = store.sessions.byDigest(shown);
-    const session = own ?? store.sessions.byDerived(shown);
+    const own = await store.sessions.byDigest(shown);
+    const session = own ?? (await store.sessions.byDerived(shown));
     if (!session || session.expiresOn <= clock.now()) return undefined;
     if (session.containerId !== undefined && !isContainerTokenValid(store.containers.find(session.containerId))) return undefined;
     return { session, isDerived: own === undefined };
   };
 
   /** Of a session that began before such were kept, its digest is kept now. */
-  const derivedOf = (token: string, session: Session): string => {
-    if (session.derivedDigest === undefined) store.sessions.updateDerived(session.digest, derivedDigest(token));
+  const derivedOf = async (token: string, session: Session): Promise<string> => {
+    if (session.derivedDigest === undefined) await store.sessions.updateDerived(session.digest, derivedDigest(token));
     return derivedToken(token);
   };
 
@@ -118,31 +119,34 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
     users: createUserAccounts({ store, clock, signedOut }),
     attempts: createSignInAttempts({ clock }),
     ensureAdmin,
-    userOfDevKey: (key) => holder(key).user,
+    userOfDevKey: async (key) => (await holder(key)).user,
     refOfDevKey: (key) => ({ key: tokenDigest(key) }),
-    signIn: (key, kind = "plain") => {
-      const { user, keyDigest } = holder(key);
-      return open({ userId: user.id, lifetimeMs: sessionMs, keyDigest, kind });
-    },
+    signIn: (key, kind = "plain") =>
+      store.transaction(async () => {
+        const { user, keyDigest } = await holder(key);
+        return open({ userId: user.id, lifetimeMs: sessionMs, keyDigest, kind });
+      }),
     openSession: (userId, lifetimeMs = sessionMs, kind = "plain") => open({ userId, lifetimeMs, keyDigest: undefined, kind }),
-    openSessionFrom: (token) => {
-      const { session } = sessionOf(token) ?? {};
-      if (!session) throw new Fault("TOKEN_INVALID", "The session is over: sign in again.");
-      const { userId, keyDigest, expiresOn, digest: parent } = session;
-      return open({ userId, lifetimeMs: expiresOn - clock.now(), keyDigest, kind: "plain", parent });
-    },
-    endSession: (token) => {
-      endSession(store, tokenDigest(token));
+    openSessionFrom: (token) =>
+      // In one transaction, so that the session does not outlive the one that it comes from.
+      store.transaction(async () => {
+        const { session } = (await sessionOf(token)) ?? {};
+        if (!session) throw new Fault("TOKEN_INVALID", "The session is over: sign in again.");
+        const { userId, keyDigest, expiresOn, digest: parent } = session;
+        return open({ userId, lifetimeMs: expiresOn - clock.now(), keyDigest, kind: "plain", parent });
+      }),
+    endSession: async (token) => {
+      await endSession(store, tokenDigest(token));
       signedOut();
     },
-    containerOf: (token) => (token.length > LONGEST_SECRET ? undefined : store.sessions.byDigest(tokenDigest(token))?.containerId),
-    who: (token, at = "edge") => {
-      const { session, isDerived } = sessionOf(token) ?? {};
+    containerOf: async (token) => (token.length > LONGEST_SECRET ? undefined : (await store.sessions.byDigest(tokenDigest(token)))?.containerId),
+    who: async (token, at = "edge") => {
+      const { session, isDerived } = (await sessionOf(token)) ?? {};
       if (session === undefined || (session.kind === "console" && at !== "console")) return undefined;
-      const user = store.users.find(session.userId);
+      const user = await store.users.find(session.userId);
       if (!user) return undefined;
       const admin = user.admin && !isDerived && (session.kind === "administration" || session.kind === "console");
-      const derived = session.kind === "console" ? {} : { derivedToken: isDerived ? token : derivedOf(token, session) };
+      const derived = session.kind === "console" ? {} : { derivedToken: isDerived ? token : await derivedOf(token, session) };
       return { userId: user.id, login: user.login, admin, ref: refOf(session), ...derived };
     },
   };

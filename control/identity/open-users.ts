@@ -11,21 +11,21 @@ export type UserAccountChange = { friendlyName?: string; admin?: boolean; groups
 
 /** Users and their developer keys, for administrators. Every method with a login: USER_NOT_FOUND. */
 export type UserAccounts = {
-  all(): UserAccount[];
+  all(): Promise<UserAccount[]>;
   /** Faults: LOGIN_TAKEN, also where it differs by case alone; REQUEST_INVALID. */
-  add(login: string, changes: UserAccountChange): UserAccount;
+  add(login: string, changes: UserAccountChange): Promise<UserAccount>;
   /** Changes what is given; `groups` are then all that the user is in. Faults: REQUEST_INVALID. */
-  change(login: string, changes: UserAccountChange): UserAccount;
+  change(login: string, changes: UserAccountChange): Promise<UserAccount>;
   /**
    * Ends the user's keys and sessions with the user. The packages of the user become those of `heir`, so every package has
    * an author; the result names them. Faults: REQUEST_INVALID.
    */
-  remove(login: string, heir: Pick<User, "id">): string[];
-  keys(login: string): DevKey[];
+  remove(login: string, heir: Pick<User, "id">): Promise<string[]>;
+  keys(login: string): Promise<DevKey[]>;
   /** The key itself is in this answer and nowhere else. Faults: REQUEST_INVALID. */
-  addKey(login: string, label: string): { key: string; kept: DevKey };
+  addKey(login: string, label: string): Promise<{ key: string; kept: DevKey }>;
   /** Faults: KEY_NOT_FOUND, REQUEST_INVALID. */
-  revokeKey(login: string, id: string): void;
+  revokeKey(login: string, id: string): Promise<void>;
 };
 
 /** The first user, whose key is in the settings. */
@@ -38,73 +38,78 @@ const MOST_KEYS = 20;
 
 /** `signedOut` is called after sessions ended with their user or their key. */
 export function createUserAccounts({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: () => void }): UserAccounts {
-  const find = (login: string): User => {
-    const user = store.users.byLogin(login);
+  const find = async (login: string): Promise<User> => {
+    const user = await store.users.byLogin(login);
     if (!user) throw new Fault("USER_NOT_FOUND", `There is no user ${login}.`);
     return user;
   };
-  const person = (user: User): UserAccount => ({ user, groups: store.groups.ofUser(user.id), keys: store.devKeys.byUser(user.id).length });
+  const person = async (user: User): Promise<UserAccount> => ({
+    user,
+    groups: await store.groups.ofUser(user.id),
+    keys: (await store.devKeys.byUser(user.id)).length,
+  });
 
   return {
-    all: () => store.users.all().map(person),
+    all: async () => Promise.all((await store.users.all()).map(person)),
     add: (login, { friendlyName = login, admin = false, groups = [] }) =>
-      store.transaction(() => {
+      store.transaction(async () => {
         if (!new RegExp(LOGIN).test(login) || RESERVED.has(login.toLowerCase())) {
           throw new Fault(
             "REQUEST_INVALID",
             `"${login}" cannot be a login: letters, digits, ., _ and -, at most 63, and none of ${[...RESERVED].join(", ")}.`,
           );
         }
-        const taken = store.users.all().find((user) => user.login.toLowerCase() === login.toLowerCase());
+        const taken = (await store.users.all()).find((user) => user.login.toLowerCase() === login.toLowerCase());
         if (taken) throw new Fault("LOGIN_TAKEN", `There is a user ${taken.login} already.`);
-        const user = store.users.insert({ id: randomUUID(), login, friendlyName, admin, createdOn: clock.now() });
-        store.groups.put(user.id, groups);
+        const user = await store.users.insert({ id: randomUUID(), login, friendlyName, admin, createdOn: clock.now() });
+        await store.groups.put(user.id, groups);
         return person(user);
       }),
-    change: (login, { groups, ...changes }) => {
-      const changed = store.transaction(() => {
-        const user = find(login);
+    change: async (login, { groups, ...changes }) => {
+      const changed = await store.transaction(async () => {
+        const user = await find(login);
         if (login === ADMIN_LOGIN && changes.admin === false) throw new Fault("REQUEST_INVALID", "The first user stays an administrator.");
-        if (groups) store.groups.put(user.id, groups);
-        return person(store.users.update(user.id, changes) ?? user);
+        if (groups) await store.groups.put(user.id, groups);
+        return person((await store.users.update(user.id, changes)) ?? user);
       });
       // Rights may be fewer now: cached callers, and those with open requests, are verified again.
       if (groups !== undefined || changes.admin === false) signedOut();
       return changed;
     },
-    remove: (login, heir) => {
-      const left = store.transaction(() => {
-        const user = find(login);
+    remove: async (login, heir) => {
+      const left = await store.transaction(async () => {
+        const user = await find(login);
         if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user cannot be removed; its key is changed by BERTH_ADMIN_KEY.");
         if (user.id === heir.id) throw new Fault("REQUEST_INVALID", "You cannot remove yourself; another administrator can.");
-        const packages = store.packages.all().filter(({ authorId }) => authorId === user.id);
-        for (const { id } of packages) store.packages.update(id, { authorId: heir.id });
-        store.repositories.passOn(user.id, heir.id);
+        if (!(await store.users.find(heir.id))) throw new Fault("USER_NOT_FOUND", "The user who would own the packages was removed meanwhile.");
+        const packages = (await store.packages.all()).filter(({ authorId }) => authorId === user.id);
+        for (const { id } of packages) await store.packages.update(id, { authorId: heir.id });
+        await store.repositories.passOn(user.id, heir.id);
         // A later start must not use a session of a removed user.
         for (const { id, wishedBy } of store.containers.all()) if (wishedBy === user.id) store.containers.update(id, { wishedBy: undefined });
-        store.users.remove(user.id);
+        await store.users.remove(user.id);
         return packages.map(({ name }) => name);
       });
       signedOut();
       return left;
     },
-    keys: (login) => store.devKeys.byUser(find(login).id),
+    keys: async (login) => store.devKeys.byUser((await find(login)).id),
     addKey: (login, label) =>
-      store.transaction(() => {
-        const user = find(login);
-        if (store.devKeys.byUser(user.id).length >= MOST_KEYS)
+      store.transaction(async () => {
+        const user = await find(login);
+        if ((await store.devKeys.byUser(user.id)).length >= MOST_KEYS)
           throw new Fault("REQUEST_INVALID", `${login} has ${MOST_KEYS} keys already: revoke one.`);
         const key = randomBytes(24).toString("base64url");
         const kept = { digest: tokenDigest(key), userId: user.id, id: keyId(), label, createdOn: clock.now(), fromSetting: false };
-        return { key, kept: store.devKeys.insert(kept) };
+        return { key, kept: await store.devKeys.insert(kept) };
       }),
-    revokeKey: (login, id) => {
-      store.transaction(() => {
-        const key = store.devKeys.byUser(find(login).id).find((one) => one.id === id);
+    revokeKey: async (login, id) => {
+      await store.transaction(async () => {
+        const key = (await store.devKeys.byUser((await find(login)).id)).find((one) => one.id === id);
         if (!key) throw new Fault("KEY_NOT_FOUND", `${login} has no key ${id}.`);
         if (key.fromSetting)
           throw new Fault("REQUEST_INVALID", "This key comes from the settings: it ends when berth starts with another BERTH_ADMIN_KEY.");
-        endKey(store, key);
+        await endKey(store, key);
       });
       signedOut();
     },

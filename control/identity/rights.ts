@@ -24,43 +24,48 @@ export function imageOfRef(ref: string): string | undefined {
 }
 
 /** Who owns `datagrok/<image>`; undefined: no owner. Names that differ only in case and separators have one owner. */
-export function repositoryOwner(store: OwnerStore, image: string): RepositoryOwner | undefined {
-  const owned = store.repositories.find(nameKey(image));
-  const owner = owned?.packageId === undefined ? undefined : store.packages.find(owned.packageId);
+export async function repositoryOwner(store: OwnerStore, image: string): Promise<RepositoryOwner | undefined> {
+  const owned = await store.repositories.find(nameKey(image));
+  const owner = owned?.packageId === undefined ? undefined : await store.packages.find(owned.packageId);
   if (owner) return { userId: owner.authorId, packageName: owner.name };
   return owned?.userId === undefined ? undefined : { userId: owned.userId, packageName: undefined };
 }
 
 /** Whether packages of this user may have the image, and this user may push it: it has no owner, or one whose packages the user may manage. */
-export function mayUseImage(store: OwnerStore, user: Pick<User, "id" | "admin">, image: string): boolean {
-  const owner = repositoryOwner(store, image);
+export async function mayUseImage(store: OwnerStore, user: Pick<User, "id" | "admin">, image: string): Promise<boolean> {
+  const owner = await repositoryOwner(store, image);
   return owner === undefined || mayManageAuthor(store, { userId: user.id, admin: user.admin }, owner.userId);
 }
 
 /** The first owner stays. Call it in the transaction that stores what uses the image. */
-export function claimImage(store: Pick<Store, "repositories">, image: string, owner: { packageId: string } | { userId: string }, now: number): void {
+export async function claimImage(
+  store: Pick<Store, "repositories">,
+  image: string,
+  owner: { packageId: string } | { userId: string },
+  now: number,
+): Promise<void> {
   const key = nameKey(image);
   if (key === "") return;
   const ids = { packageId: undefined, userId: undefined, ...owner };
-  store.repositories.claim({ key, name: imageRepository(image), ...ids, since: now });
+  await store.repositories.claim({ key, name: imageRepository(image), ...ids, since: now });
 }
 
 /** The same for all of a package, in one statement. */
-export function claimImages(store: Pick<Store, "repositories">, images: readonly string[], packageId: string, now: number): void {
+export async function claimImages(store: Pick<Store, "repositories">, images: readonly string[], packageId: string, now: number): Promise<void> {
   const owned = images.map((image) => ({ key: nameKey(image), name: imageRepository(image) })).filter(({ key }) => key !== "");
-  store.repositories.claimAll(owned, packageId, now);
+  await store.repositories.claimAll(owned, packageId, now);
 }
 
 /** Its owner before may no longer use it. */
-export function assignImage(store: Pick<Store, "repositories">, image: string, userId: string, now: number): void {
-  store.repositories.assign({ key: nameKey(image), name: imageRepository(image), packageId: undefined, userId, since: now });
+export async function assignImage(store: Pick<Store, "repositories">, image: string, userId: string, now: number): Promise<void> {
+  await store.repositories.assign({ key: nameKey(image), name: imageRepository(image), packageId: undefined, userId, since: now });
 }
 
 /** Whether someone may start, stop and look into what a package runs: its author, the author's groups, and admins. */
 export function mayManagePackage(store: Store, caller: Pick<CallerReply, "userId" | "admin">, packageId: string): boolean {
   if (caller.admin) return true;
-  const authorId = store.packages.find(packageId)?.authorId;
-  return authorId !== undefined && mayManageAuthor(store, caller, authorId);
+  const authorId = store.rights.authorOf(packageId);
+  return authorId !== undefined && (caller.userId === authorId || store.rights.shareGroup(caller.userId, authorId));
 }
 
 /** The same for many things of a few packages, each of which is looked up once. */
@@ -81,14 +86,14 @@ export function requireManage(store: Store, caller: Pick<CallerReply, "userId" |
 
 /** The same for a caller who was authorized a while ago: the rights may have changed. */
 export function mayStillManage(store: Store, { userId, admin }: Pick<CallerReply, "userId" | "admin">, packageId: string): boolean {
-  const user = store.users.find(userId);
+  const user = store.rights.userOf(userId);
   return user !== undefined && mayManagePackage(store, { userId, admin: admin && user.admin }, packageId);
 }
 
 type CallerIdentity = { userId: string; admin: boolean };
 
 /** Whether someone may publish over, start, stop and look into what this author published: the author, who shares a group with the author, and admins. */
-export function mayManageAuthor(store: Pick<Store, "groups">, person: CallerIdentity, authorId: string): boolean {
+export async function mayManageAuthor(store: Pick<Store, "groups">, person: CallerIdentity, authorId: string): Promise<boolean> {
   return person.admin || person.userId === authorId || store.groups.shared(person.userId, authorId);
 }
 
@@ -98,15 +103,15 @@ type PushStore = Pick<Store, "repositories" | "packages" | "groups" | "users">;
  * Whether a user may push to a repository: one below `datagrok/` that the user or a user of the same group owns, or that has no owner. An image is pushed
  * before its package is published, so a repository without an owner is free. Administrators push anywhere.
  */
-export function mayPush(store: PushStore, user: Pick<User, "id" | "admin">, repository: string): boolean {
+export async function mayPush(store: PushStore, user: Pick<User, "id" | "admin">, repository: string): Promise<boolean> {
   if (user.admin) return true;
   const image = imageOfRepository(repository);
   return image !== undefined && mayUseImage(store, user, image);
 }
 
 /** A repository without an owner belongs to the user who pushed to it. */
-export function claimPushed(store: PushStore, login: string | undefined, repository: string, now: number): void {
-  const user = login === undefined ? undefined : store.users.byLogin(login);
+export async function claimPushed(store: PushStore, login: string | undefined, repository: string, now: number): Promise<void> {
+  const user = login === undefined ? undefined : await store.users.byLogin(login);
   const image = imageOfRepository(repository);
-  if (user && image !== undefined) claimImage(store, image, { userId: user.id }, now);
+  if (user && image !== undefined) await claimImage(store, image, { userId: user.id }, now);
 }

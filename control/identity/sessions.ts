@@ -26,24 +26,26 @@ export function isContainerTokenValid(container: Container | undefined): boolean
  * start of the same definition for that user hands over the same one: what runs may have been started before a crash or a failure, and
  * knows no other. Undefined where no user is behind it, or none any more.
  */
-export function containerToken({ store, vault }: { store: Store; vault: Vault }, container: Container): string | undefined {
+export async function containerToken({ store, vault }: { store: Store; vault: Vault }, container: Container): Promise<string | undefined> {
   const { id, generation, wishedBy, wishedKey, wishedSession } = container;
-  if (wishedBy === undefined || !store.users.find(wishedBy)) return undefined;
-  if (wishedKey !== undefined && store.devKeys.byDigest(wishedKey)?.userId !== wishedBy) return undefined;
-  const before = store.sessions.byContainer(id);
-  for (const { digest: known, userId, keyDigest, start } of before) {
-    const isSame = start?.generation === generation && userId === wishedBy && keyDigest === wishedKey;
-    const sealed = isSame ? start.sealed : undefined;
-    const token = sealed && orUndefined(() => vault.open(aboutSession(known), sealed, "The container's session"));
-    if (token !== undefined) return token;
-  }
-  const token = randomBytes(32).toString("base64url");
-  const made = tokenDigest(token);
-  const sealed = orUndefined(() => vault.seal(aboutSession(made), token));
-  store.transaction(() => {
+  if (wishedBy === undefined) return undefined;
+  // One transaction: no key is revoked, and no credential sealed anew, between the look and the write.
+  return store.transaction(async () => {
+    if (!(await store.users.find(wishedBy))) return undefined;
+    if (wishedKey !== undefined && (await store.devKeys.byDigest(wishedKey))?.userId !== wishedBy) return undefined;
+    const before = await store.sessions.byContainer(id);
+    for (const { digest: known, userId, keyDigest, start } of before) {
+      const isSame = start?.generation === generation && userId === wishedBy && keyDigest === wishedKey;
+      const sealed = isSame ? start.sealed : undefined;
+      const token = sealed && (await orUndefined(async () => vault.open(aboutSession(known), sealed, "The container's session")));
+      if (token !== undefined) return token;
+    }
+    const token = randomBytes(32).toString("base64url");
+    const made = tokenDigest(token);
+    const sealed = await orUndefined(() => vault.seal(aboutSession(made), token));
     // What runs of an older definition is replaced.
-    for (const session of before) if (session.start?.generation !== generation) store.sessions.remove(session.digest);
-    store.sessions.insert({
+    for (const session of before) if (session.start?.generation !== generation) await store.sessions.remove(session.digest);
+    await store.sessions.insert({
       digest: made,
       userId: wishedBy,
       expiresOn: NEVER,
@@ -53,22 +55,22 @@ export function containerToken({ store, vault }: { store: Store; vault: Vault },
       containerId: id,
       start: { generation, sealed },
     });
+    return token;
   });
-  return token;
 }
 
 /** Forgets the sessions of containers that rest, now and whenever one comes to rest: the next start makes its own. What lies frozen keeps its, to go on with. */
-export function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): () => void {
-  const end = ({ id, state, pausedOn }: Container) => {
-    if (state === "USER_STOPPED" || (state === "SYSTEM_STOPPED" && pausedOn === undefined)) store.sessions.removeByContainer(id);
+export async function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): Promise<() => void> {
+  const end = async ({ id, state, pausedOn }: Container) => {
+    if (state === "USER_STOPPED" || (state === "SYSTEM_STOPPED" && pausedOn === undefined)) await store.sessions.removeByContainer(id);
   };
-  for (const { containerId = "" } of store.sessions.ofContainers()) {
+  for (const { containerId = "" } of await store.sessions.ofContainers()) {
     const container = store.containers.find(containerId);
-    if (container) end(container);
+    if (container) await end(container);
   }
-  return lifecycle.watch((change) => {
+  return lifecycle.watch(async (change) => {
     try {
-      if ("container" in change) end(change.container);
+      if ("container" in change) await end(change.container);
     } catch (error) {
       // A full disk must not block other listeners. The state alone makes the token invalid.
       if (!(error instanceof Fault)) throw error;
@@ -77,9 +79,9 @@ export function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle, "watc
 }
 
 /** Without the key the container still starts; only that a repeated start gives it a second token. */
-function orUndefined<T>(work: () => T): T | undefined {
+async function orUndefined<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
-    return work();
+    return await work();
   } catch (error) {
     if (error instanceof Fault && error.code === "CREDENTIALS_UNREADABLE") return undefined;
     throw error;
@@ -87,20 +89,20 @@ function orUndefined<T>(work: () => T): T | undefined {
 }
 
 /** Ends a session, those that came from it, and the tokens of what was started with any of them. An unknown one is success. */
-export function endSession(store: Store, digest: string): void {
-  store.transaction(() => {
-    for (const child of store.sessions.byParent(digest)) endSession(store, child.digest);
+export async function endSession(store: Store, digest: string): Promise<void> {
+  await store.transaction(async () => {
+    for (const child of await store.sessions.byParent(digest)) await endSession(store, child.digest);
     store.containers.endStartsOfSession(digest);
-    store.sessions.remove(digest);
+    await store.sessions.remove(digest);
   });
 }
 
 /** Ends a developer key with all sessions that it opened and the tokens of what was started with it. */
-export function endKey(store: Store, { digest, userId }: { digest: string; userId: string }): void {
-  store.transaction(() => {
+export async function endKey(store: Store, { digest, userId }: { digest: string; userId: string }): Promise<void> {
+  await store.transaction(async () => {
     store.containers.endStartsOfKey(digest);
     // Which of the user's keys these were started with is not known.
-    store.sessions.removeWithoutKey(userId);
-    store.devKeys.remove(digest);
+    await store.sessions.removeWithoutKey(userId);
+    await store.devKeys.remove(digest);
   });
 }

@@ -4,7 +4,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { aboutSigningKey, type Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
-import type { SigningKey } from "../store/signing-keys.ts";
+import type { SigningKey } from "../model/records.ts";
 
 export const SIGNING_ALGORITHM = "RS256";
 /** The lifetime of a docker token. */
@@ -28,11 +28,11 @@ export type SigningKeys = {
   /** What tokens that are good now may be signed with: never empty. The key that signs next is among them before its first token. */
   published(): Promise<PublishedKey[]>;
   /** The published ones, the newest first. */
-  all(): SigningKeyInfo[];
+  all(): Promise<SigningKeyInfo[]>;
   /** A new key signs from now on; the one before stays published until its last token has ended. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
   rotate(): Promise<{ kid: string }>;
   /** Its tokens are no longer good, as soon as verifiers look. Where it was the one that signs, the next token makes another. Faults: SIGNING_KEY_NOT_FOUND. */
-  revoke(kid: string): void;
+  revoke(kid: string): Promise<void>;
 };
 
 export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "seal" | "open">; clock: Clock; log: Log }): SigningKeys {
@@ -41,18 +41,19 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
   let making: Promise<{ kid: string; key: CryptoKey }> | undefined;
 
   const endOf = ({ retiredOn }: SigningKey) => (retiredOn === undefined ? undefined : retiredOn + PUBLISHED_AFTER_MS);
-  const good = () => store.signingKeys.all().filter((row) => (endOf(row) ?? Number.POSITIVE_INFINITY) > clock.now());
-  const current = () => store.signingKeys.all().find(({ retiredOn }) => retiredOn === undefined);
+  const good = async () => (await store.signingKeys.all()).filter((row) => (endOf(row) ?? Number.POSITIVE_INFINITY) > clock.now());
+  const current = async () => (await store.signingKeys.all()).find(({ retiredOn }) => retiredOn === undefined);
 
   const make = async () => {
     const { pair, publicKey, kid } = await newPair();
     const pem = await exportPKCS8(pair.privateKey);
     const key = await importPKCS8(pem, SIGNING_ALGORITHM);
-    const sealed = vault.seal(aboutSigningKey(kid), pem);
-    store.transaction(() => {
-      store.signingKeys.removeRetiredBefore(clock.now() - PUBLISHED_AFTER_MS);
-      store.signingKeys.retire(clock.now());
-      store.signingKeys.insert({ kid, publicKey, ...sealed, createdOn: clock.now(), retiredOn: undefined });
+    await store.transaction(async () => {
+      // Sealed here, so that no rotation of the vault's key comes in between.
+      const sealed = await vault.seal(aboutSigningKey(kid), pem);
+      await store.signingKeys.removeRetiredBefore(clock.now() - PUBLISHED_AFTER_MS);
+      await store.signingKeys.retire(clock.now());
+      await store.signingKeys.insert({ kid, publicKey, ...sealed, createdOn: clock.now(), retiredOn: undefined });
     });
     log.info({ kid }, "made a key that signs docker tokens");
     opened = { kid, key };
@@ -61,7 +62,7 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
 
   /** Undefined where there is none, or the key that it is sealed with is gone. */
   const openCurrent = async () => {
-    const row = current();
+    const row = await current();
     if (!row || opened?.kid === row.kid) return row && opened;
     const pem = orUndefined(() => vault.open(aboutSigningKey(row.kid), row, "The key that signs docker tokens"));
     if (pem === undefined) {
@@ -72,7 +73,8 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
     return opened;
   };
 
-  const signer: SigningKeys["signer"] = async () => (await openCurrent()) ?? (await (making ??= make().finally(() => (making = undefined))));
+  const openOrMake = async () => (await openCurrent()) ?? make();
+  const signer: SigningKeys["signer"] = async () => (await openCurrent()) ?? (await (making ??= openOrMake().finally(() => (making = undefined))));
 
   return {
     signer,
@@ -81,19 +83,19 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
         await signer();
       } catch (error) {
         // What was signed before is still to be verified.
-        if (!(error instanceof Fault) || good().length === 0) throw error;
+        if (!(error instanceof Fault) || (await good()).length === 0) throw error;
       }
-      return good().map(({ kid, publicKey }) => ({ ...publicKey, kid, alg: SIGNING_ALGORITHM, use: "sig" }));
+      return (await good()).map(({ kid, publicKey }) => ({ ...publicKey, kid, alg: SIGNING_ALGORITHM, use: "sig" }));
     },
-    all: () => good().map((row) => ({ kid: row.kid, createdOn: row.createdOn, retiredOn: row.retiredOn, publishedUntil: endOf(row) })),
+    all: async () => (await good()).map((row) => ({ kid: row.kid, createdOn: row.createdOn, retiredOn: row.retiredOn, publishedUntil: endOf(row) })),
     rotate: async () => {
-      if (good().length >= MOST_PUBLISHED)
+      if ((await good()).length >= MOST_PUBLISHED)
         throw new Fault("REQUEST_INVALID", `${MOST_PUBLISHED} keys are published already: wait until the oldest one ends, or revoke one.`);
       const { kid } = await make();
       return { kid };
     },
-    revoke: (kid) => {
-      if (!store.signingKeys.remove(kid)) throw new Fault("SIGNING_KEY_NOT_FOUND", `There is no key ${kid.slice(0, 100)}.`);
+    revoke: async (kid) => {
+      if (!(await store.signingKeys.remove(kid))) throw new Fault("SIGNING_KEY_NOT_FOUND", `There is no key ${kid.slice(0, 100)}.`);
       log.info({ kid }, "revoked a key that signed docker tokens");
     },
   };

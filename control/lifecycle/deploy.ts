@@ -22,7 +22,7 @@ export type SpecSource = {
   /** The variables that every container is given; its own map is added after them. Called at every start. */
   injectedEnv(container: Container, image: Image): Promise<Record<string, string>> | Record<string, string>;
   /** The container's own map as it is handed over; as it is written where this is left out. Faults: those that prevent its start. */
-  renderEnv?: (container: Container) => Record<string, string>;
+  renderEnv?: (container: Container) => Promise<Record<string, string>>;
   /** What `Image.files` is relative to. */
   filesFolder: string;
 };
@@ -54,8 +54,8 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
     };
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.
-      const own = source.renderEnv?.(row) ?? row.env;
-      const spec = specOf(source, row, image, { ...(await source.injectedEnv(row, image)), ...own });
+      const own = (await source.renderEnv?.(row)) ?? row.env;
+      const spec = await specOf(source, row, image, { ...(await source.injectedEnv(row, image)), ...own });
       stop.throwIfAborted();
       rememberImage(store, row, image);
       return [spec];
@@ -76,13 +76,13 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
     );
   };
 
-  function specOf({ environment, filesFolder }: SpecSource, row: Container, image: Image, env: Record<string, string>): Spec {
+  async function specOf({ environment, filesFolder }: SpecSource, row: Container, image: Image, env: Record<string, string>): Promise<Spec> {
     const { cpu, memoryMb, shmMb, storageGb, gpu, port } = row.config;
     return {
       service: row.service,
       labels: { store: store.id, environment, container: row.id, generation: row.generation },
       image: image.resolvedId ?? image.ref,
-      package: store.packages.find(row.packageId)?.name,
+      package: (await store.packages.find(row.packageId))?.name,
       ...(image.files === "" ? {} : { folder: join(filesFolder, image.files) }),
       env,
       cpu,

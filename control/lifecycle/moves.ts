@@ -55,7 +55,7 @@ export function createMoves({ store, changes, queue, ends, clock, log }: MovesDe
       if (!to) return undefined;
       const at = clock.now();
       const fault = patch.fault ? { fault: cutFaultLogs(patch.fault) } : {};
-      return store.transaction(() => {
+      return store.synchronous(() => {
         const isCurrent = patch.address === undefined || store.containers.find(row.id)?.state === row.state;
         const taken = patch.address && isCurrent ? takeAddress(store, row.id, patch.address, at) : undefined;
         const moved = store.containers.move(row.id, row.state, to, { since: at, ...patch, ...fault }, { at, event, byUser });
@@ -84,7 +84,7 @@ export function createMoves({ store, changes, queue, ends, clock, log }: MovesDe
       return updated;
     },
     claimAddress: ({ id, state }, address, isNew) =>
-      store.transaction(() => {
+      store.synchronous(() => {
         const row = store.containers.find(id);
         if (row?.state !== state || (state !== "STARTING" && !isNew)) return;
         const taken = takeAddress(store, id, address, clock.now());

@@ -51,7 +51,7 @@ async function validate(deps: ImageDeps, image: Image, signal: AbortSignal): Pro
   try {
     const resolved = await resolve(deps, image, signal);
     const logs = image.logs + findings(resolved, clock);
-    store.transaction(() => {
+    store.synchronous(() => {
       const patch = { resolvedId: resolved.id, digest: resolved.digest, exposed: resolved.exposed, logs, fault: undefined };
       if (!moves.image(image, "resolved", patch) || image.resolvedId === undefined || image.resolvedId === resolved.id) return;
       // A tag that moved is a new definition of what runs from it.

@@ -1,27 +1,9 @@
-import { optional, text, whole } from "./columns.ts";
-import { rowsOf } from "./rows.ts";
-import type { Sql } from "./sql.ts";
-
-/** One thing that somebody did. */
-export type AuditEntry = {
-  /** Counts on; a later entry has a larger one. */
-  seq: number;
-  /** Epoch ms. */
-  at: number;
-  action: string;
-  /** What it was done to: a container's name and id, a login, a package, an image. */
-  target: string | undefined;
-  userId: string | undefined;
-  /** As it was then: the user may be gone. */
-  login: string | undefined;
-  /** What showed who it was: `devKey`, or where a session's token stood. */
-  via: string | undefined;
-  /** The client's address, as the edge saw it. */
-  address: string | undefined;
-  requestId: string | undefined;
-  /** Of the answer; undefined where the client was gone before it. */
-  status: number | undefined;
-};
+import { sql } from "kysely";
+import type { Clock } from "../../lib/clock.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { AuditEntry } from "../model/records.ts";
+import { createEntityTable } from "./entity-table.ts";
+import type { Queries } from "./queries.ts";
 
 /** `before` is a `seq`. */
 export type AuditQuery = { limit: number; before?: number; action?: string; login?: string; target?: string; from?: number; to?: number };
@@ -29,45 +11,56 @@ export type AuditQuery = { limit: number; before?: number; action?: string; logi
 /** However short the time for which entries are kept, and however many there are in it. */
 const MOST_ENTRIES = 500_000;
 
-const CONDITIONS = [
-  ["before", "seq < ?"],
-  ["action", "action = ?"],
-  ["login", "login = ?"],
-  ["target", "instr(target, ?) > 0"],
-  ["from", "at >= ?"],
-  ["to", "at < ?"],
-] as const;
+export type Audit = ReturnType<typeof createAudit>;
 
-export type Audit = ReturnType<typeof auditIn>;
-
-export function auditIn(sql: Sql) {
-  const rows = rowsOf<AuditEntry>(sql, "audit", "seq", {
-    seq: whole(),
-    at: whole(),
-    action: text(),
-    target: optional(text()),
-    userId: optional(text()),
-    login: optional(text()),
-    via: optional(text()),
-    address: optional(text()),
-    requestId: optional(text()),
-    status: optional(whole()),
-  });
+export function createAudit(queries: Queries) {
+  const { builder, database, dialect, run, select } = queries;
+  const table = createEntityTable(queries, "audit", "seq");
+  const last = select(() => builder.selectFrom("audit").select((of) => of.fn.max("seq").as("seq")));
+  const removeOld = run((values: { keepFrom: number; seq: number }) =>
+    builder.deleteFrom("audit").where("at", "<", values.keepFrom).where("seq", "<", values.seq),
+  );
+  const removeMany = run((values: { seq: number }) => builder.deleteFrom("audit").where("seq", "<=", values.seq));
   return {
-    /** Durable when it returns. Entries from before `keepFrom` (epoch ms) are forgotten. */
+    /** Durable when it resolves. Entries from before `keepFrom` (epoch ms) are removed. */
     append: (entry: Omit<AuditEntry, "seq">, keepFrom: number) =>
-      sql.transaction(() => {
-        const [last] = sql.all<{ seq: number | null }>("SELECT max(seq) AS seq FROM audit");
-        const seq = (last?.seq ?? 0) + 1;
-        rows.insert({ ...entry, seq });
-        sql.run("DELETE FROM audit WHERE at < ? AND seq < ?", Math.trunc(keepFrom), seq);
-        sql.run("DELETE FROM audit WHERE seq <= ?", seq - MOST_ENTRIES);
+      database.transaction(async () => {
+        const [newest] = await last({});
+        const seq = (newest?.seq ?? 0) + 1;
+        await table.insert({ ...entry, seq });
+        await removeOld({ keepFrom: Math.trunc(keepFrom), seq });
+        await removeMany({ seq: seq - MOST_ENTRIES });
       }),
     /** The newest first. */
-    list: ({ limit, ...asked }: AuditQuery) => {
-      const given = CONDITIONS.flatMap(([name, condition]) => (asked[name] === undefined ? [] : [{ condition, value: asked[name] }]));
-      const where = given.map(({ condition }) => condition).join(" AND ") || "TRUE";
-      return rows.where(`${where} ORDER BY seq DESC LIMIT ?`, ...given.map(({ value }) => value), limit);
+    list: async ({ limit, before, action, login, target, from, to }: AuditQuery) => {
+      const list = table.list((query) => {
+        let listed = query.orderBy("seq", "desc").limit(limit);
+        if (before !== undefined) listed = listed.where("seq", "<", before);
+        if (action !== undefined) listed = listed.where("action", "=", action);
+        if (login !== undefined) listed = listed.where("login", "=", login);
+        if (target !== undefined) listed = listed.where(dialect.contains(sql.ref("target"), sql.val(target)));
+        if (from !== undefined) listed = listed.where("at", ">=", from);
+        if (to !== undefined) listed = listed.where("at", "<", to);
+        return listed;
+      });
+      return list({});
+    },
+  };
+}
+
+export type AuditLog = {
+  /** Durable when it resolves. Faults: the store's. */
+  append(entry: Omit<AuditEntry, "seq" | "at">): Promise<void>;
+};
+
+/** The audit log is a table of the store: it is as durable as what was done, part of each backup, and read over the API; a file would be none of these. */
+export function createAuditLog(deps: { audit: Pick<Audit, "append">; keepMs: number; clock: Clock; metrics?: Pick<Metrics, "audited"> }): AuditLog {
+  const { audit, keepMs, clock, metrics } = deps;
+  return {
+    append: async (entry) => {
+      const at = clock.now();
+      await audit.append({ ...entry, at }, at - keepMs);
+      metrics?.audited.at(entry.action).add();
     },
   };
 }

@@ -1,54 +1,82 @@
-import { text, whole } from "./columns.ts";
-import { rowsOf } from "./rows.ts";
-import type { Sql } from "./sql.ts";
+import type { Sealed } from "../model/records.ts";
+import { createEntityTable } from "./entity-table.ts";
+import type { Queries } from "./queries.ts";
 
-/** A value as it lies in the store: `box` means nothing without the key that `keyId` names. */
-export type Sealed = { keyId: string; box: string };
+export type Connections = ReturnType<typeof createConnections>;
+export type Credentials = ReturnType<typeof createCredentials>;
+export type SigningKeys = ReturnType<typeof createSigningKeys>;
 
-/** One sealed value. */
-export type Credential = Sealed & {
-  id: string;
-  packageId: string;
-  /** The key of the connection that it belongs to; empty for the package itself. */
-  entity: string;
-  name: string;
-  /** `package`: it stood in the package's own files. `set`: a person set it, and no publish changes it. */
-  origin: "package" | "set";
-  updatedOn: number;
-};
-
-export type Credentials = ReturnType<typeof credentialsIn>;
-
-export function credentialsIn(sql: Sql) {
-  const rows = rowsOf<Credential>(sql, "credentials", "id", {
-    id: text(),
-    packageId: text(),
-    entity: text(),
-    name: text(),
-    keyId: text(),
-    box: text(),
-    origin: text<Credential["origin"]>(),
-    updatedOn: whole(),
-  });
+export function createConnections(queries: Queries) {
+  const { builder, run } = queries;
+  const table = createEntityTable(queries, "connections", "id");
+  const byPackage = table.list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId).orderBy("name"));
+  const find = table.first((query, values: { packageId: string; key: string }) =>
+    query.where("package_id", "=", values.packageId).where("key", "=", values.key),
+  );
+  const removeByPackage = run((values: { packageId: string }) => builder.deleteFrom("connections").where("package_id", "=", values.packageId));
   return {
-    of: (packageId: string, entity: string) => rows.where("package_id = ? AND entity = ? ORDER BY name", packageId, entity),
-    /** The entities of the package that have any. */
-    entities: (packageId: string) =>
-      sql.all<{ entity: string }>("SELECT DISTINCT entity FROM credentials WHERE package_id = ?", packageId).map(({ entity }) => entity),
-    all: () => rows.where("TRUE"),
-    insert: rows.insert,
-    update: (id: string, sealed: Sealed) => rows.update(id, { keyId: sealed.keyId, box: sealed.box }),
-    remove: rows.remove,
-    removeOf: (packageId: string, entity: string) => sql.run("DELETE FROM credentials WHERE package_id = ? AND entity = ?", packageId, entity),
-    /** What the files of the package's last version brought, wherever nobody set anything else. */
-    removeBrought: (packageId: string) =>
-      sql.run(
-        `DELETE FROM credentials WHERE package_id = ? AND entity <> ''
-         AND entity NOT IN (SELECT entity FROM credentials WHERE package_id = ? AND origin = 'set')`,
-        packageId,
-        packageId,
+    byPackage: (packageId: string) => byPackage({ packageId }),
+    find: (packageId: string, key: string) => find({ packageId, key }),
+    insert: table.insert,
+    removeByPackage: (packageId: string) => removeByPackage({ packageId }),
+  };
+}
+
+export function createCredentials(queries: Queries) {
+  const { builder, run, select } = queries;
+  const table = createEntityTable(queries, "credentials", "id");
+  const of = table.list((query, values: { packageId: string; entity: string }) =>
+    query.where("package_id", "=", values.packageId).where("entity", "=", values.entity).orderBy("name"),
+  );
+  const all = table.list((query) => query);
+  const removeOf = run((values: { packageId: string; entity: string }) =>
+    builder.deleteFrom("credentials").where("package_id", "=", values.packageId).where("entity", "=", values.entity),
+  );
+  const removeBrought = run((values: { packageId: string }) =>
+    builder
+      .deleteFrom("credentials")
+      .where("package_id", "=", values.packageId)
+      .where("entity", "<>", "")
+      .where(
+        "entity",
+        "not in",
+        builder.selectFrom("credentials").select("entity").where("package_id", "=", values.packageId).where("origin", "=", "set"),
       ),
+  );
+  const entities = select((values: { packageId: string }) =>
+    builder.selectFrom("credentials").select("entity").distinct().where("package_id", "=", values.packageId),
+  );
+  const keyIds = select(() => builder.selectFrom("credentials").select("key_id").distinct());
+  return {
+    of: (packageId: string, entity: string) => of({ packageId, entity }),
+    /** The entities of the package that have any. */
+    entities: async (packageId: string) => (await entities({ packageId })).map(({ entity }) => entity),
+    all: () => all({}),
+    insert: table.insert,
+    update: (id: string, { keyId, box }: Sealed) => table.update(id, { keyId, box }),
+    remove: table.remove,
+    removeOf: (packageId: string, entity: string) => removeOf({ packageId, entity }),
+    /** What the files of the package's last version brought, except where a user has set something else. */
+    removeBrought: (packageId: string) => removeBrought({ packageId }),
     /** The keys that are needed to open all there is. */
-    keyIds: () => sql.all<{ key_id: string }>("SELECT DISTINCT key_id FROM credentials").map(({ key_id }) => key_id),
+    keyIds: async () => (await keyIds({})).map(({ key_id }) => key_id),
+  };
+}
+
+export function createSigningKeys(queries: Queries) {
+  const { builder, dialect, run } = queries;
+  const table = createEntityTable(queries, "signing_keys", "kid");
+  const all = table.list((query) => query.orderBy("created_on", "desc").orderBy(dialect.insertion, "desc"));
+  const retire = run((values: { at: number }) => builder.updateTable("signing_keys").set({ retired_on: values.at }).where("retired_on", "is", null));
+  const removeRetired = run((values: { before: number }) => builder.deleteFrom("signing_keys").where("retired_on", "<", values.before));
+  return {
+    /** The newest first. */
+    all: () => all({}),
+    insert: table.insert,
+    /** All that sign now do not from `at` on. */
+    retire: (at: number) => retire({ at: Math.trunc(at) }),
+    reseal: (kid: string, { keyId, box }: Sealed) => table.update(kid, { keyId, box }),
+    remove: table.remove,
+    removeRetiredBefore: (time: number) => removeRetired({ before: Math.trunc(time) }),
   };
 }

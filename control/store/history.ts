@@ -1,22 +1,8 @@
 import type { FaultData } from "../../lib/fault.ts";
+import type { FaultCause, HistoryEntry } from "../model/records.ts";
 import { json, optional, text, whole } from "./columns.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
-
-/** One move of a container or an image from one state to the next. */
-export type HistoryEntry = {
-  /** The id of the container or image. */
-  entity: string;
-  /** Epoch ms. */
-  at: number;
-  fromState: string;
-  toState: string;
-  event: string;
-  /** Why, where the move was a failure; its log lines are kept elsewhere. */
-  cause: Pick<FaultData, "code" | "message"> | undefined;
-  /** The user who wished it; undefined: the system found it necessary. */
-  byUser: string | undefined;
-};
 
 /** What a move says of itself beyond its states. */
 export type Reason = Pick<HistoryEntry, "at" | "event" | "byUser">;
@@ -33,7 +19,7 @@ export function historyIn(sql: Sql) {
     fromState: text(),
     toState: text(),
     event: text(),
-    cause: optional(json<Pick<FaultData, "code" | "message">>()),
+    cause: optional(json<FaultCause>()),
     byUser: optional(text()),
   });
   return {

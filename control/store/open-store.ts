@@ -1,31 +1,29 @@
-import Sqlite, { type Database } from "better-sqlite3";
+import type { Database as SqliteDatabase } from "better-sqlite3";
 import { randomUUID } from "node:crypto";
 import { statSync } from "node:fs";
 import type { Clock } from "../../lib/clock.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
-import { type Audit, auditIn } from "./audit.ts";
+import { type Audit, createAudit } from "./audit.ts";
 import { type Containers, containersIn } from "./containers.ts";
-import { type Connections, connectionsIn } from "./connections.ts";
-import { type Credentials, credentialsIn } from "./credentials.ts";
+import { type Connections, createConnections, createCredentials, createSigningKeys, type Credentials, type SigningKeys } from "./credentials.ts";
 import { openDataFolder } from "./data-folder.ts";
-import { type DevKeys, devKeysIn } from "./dev-keys.ts";
-import { type Groups, groupsIn } from "./groups.ts";
+import { createDatabase, type Database } from "./database.ts";
 import { type History, historyIn } from "./history.ts";
 import { type Images, imagesIn } from "./images.ts";
-import { refuseDamaged } from "./refuse-damaged.ts";
-import { type Repositories, repositoriesIn } from "./repositories.ts";
 import { migrate } from "./migrate.ts";
-import { type Packages, packagesIn } from "./packages.ts";
-import { type Sessions, sessionsIn } from "./sessions.ts";
-import { type SigningKeys, signingKeysIn } from "./signing-keys.ts";
+import { createPackages, createRepositories, type Packages, type Repositories } from "./packages.ts";
+import { createQueries, SQLITE_DIALECT } from "./queries.ts";
+import { refuseDamaged } from "./refuse-damaged.ts";
+import { createSessions, type Sessions } from "./sessions.ts";
 import { type Sql, sqlOn } from "./sql.ts";
+import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
 import { type Staging, stagingIn } from "./staging.ts";
 import { storeFault } from "./store-fault.ts";
 import { type Tombstones, tombstonesIn } from "./tombstones.ts";
-import { type Users, usersIn } from "./users.ts";
+import { createDevKeys, createGroups, createUsers, type DevKeys, type Groups, type Users } from "./users.ts";
 import { type Wakes, wakesIn } from "./wakes.ts";
 
-/** Wishes and facts. Every write is durable when its call returns, or is not there at all. */
+/** Desired and observed state. Every write is durable when its call resolves, or is not there at all. */
 export type Store = {
   /** Random, made once: what runs with another store's id is none of our business. */
   readonly id: string;
@@ -43,38 +41,47 @@ export type Store = {
   images: Images;
   containers: Containers;
   tombstones: Tombstones;
-  /** What is being published: nothing of it is durable before it is recorded. */
-  staging: Staging;
   /** Written by the moves themselves. */
   history: Pick<History, "of">;
   audit: Audit;
+  /** What is being published: nothing of it is durable before it is recorded. */
+  staging: Staging;
   wakes: Wakes;
-  /** All of `work`'s writes or none; `work` may not wait for anything. `isLarge` as in `sql.ts`. */
-  transaction<R>(work: () => R, options?: { isLarge?: boolean }): R;
-  /** Calls `task` as soon as the transaction around it is durable, or never. Without a transaction it calls it at once. */
-  afterCommit(task: () => void): void;
-  close(): void;
+  transaction: Database["transaction"];
+  afterCommit: Database["afterCommit"];
+  /** For entities whose calls are still synchronous: images, containers, tombstones, history, wakes. `work` may not wait for anything. */
+  synchronous<R>(work: () => R): R;
+  /** The same: what the API's rights follow from. */
+  rights: {
+    authorOf(packageId: string): string | undefined;
+    shareGroup(one: string, other: string): boolean;
+    userOf(id: string): { admin: boolean } | undefined;
+    hasSession(digest: string): boolean;
+  };
+  /** Waits for the writes that are under way. */
+  close(): Promise<void>;
 };
 
-/** How long a statement waits for another program (a backup, `sqlite3`) that holds the database, in milliseconds. */
-const BUSY_TIMEOUT_MS = 5_000;
-
 /** Faults: DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE, STORE_READ_ONLY, STORE_FULL; the last two at any later write too. */
-export function openStore(options: { folder: string; clock: Clock; metrics?: Pick<Metrics, "commitSeconds" | "storeBytes"> }): Store {
+export async function openStore(options: { folder: string; clock: Clock; metrics?: Pick<Metrics, "commitSeconds" | "storeBytes"> }): Promise<Store> {
   const { clock, metrics = openMetrics() } = options;
   const folder = openDataFolder(options.folder);
-  let database: Database | undefined;
+  const connections: SqliteDatabase[] = [];
   try {
-    database = new Sqlite(folder.file, { timeout: BUSY_TIMEOUT_MS });
-    refuseDamaged(database, options.folder);
-    database.pragma("journal_mode = WAL");
-    database.pragma("synchronous = FULL");
-    database.pragma("foreign_keys = ON");
+    const writer = openSqlite(folder.file);
+    connections.push(writer);
+    refuseDamaged(writer, options.folder);
+    writer.pragma("journal_mode = WAL");
+    writer.pragma("synchronous = FULL");
+    writer.pragma("foreign_keys = ON");
     // What is staged is no file: only a publish that is recorded needs the disk.
-    database.pragma("temp_store = MEMORY");
-    migrate(database);
-    const sql = sqlOn(database, options.folder, { clock, seconds: metrics.commitSeconds.at() });
-    sql.run("DELETE FROM sessions WHERE expires_on <= ?", Math.trunc(clock.now()));
+    writer.pragma("temp_store = MEMORY");
+    migrate(writer);
+    const reader = openSqliteReader(folder.file);
+    connections.push(reader);
+    const commits = { clock, seconds: metrics.commitSeconds.at() };
+    const database = createDatabase(sqliteConnection(writer, options.folder), sqliteConnection(reader, options.folder), commits);
+    const sql = sqlOn(writer, reader, database, options.folder, commits);
     metrics.storeBytes.look((family) => {
       for (const [part, path] of [
         ["database", folder.file],
@@ -82,41 +89,60 @@ export function openStore(options: { folder: string; clock: Clock; metrics?: Pic
       ] as const)
         family.at(part).set(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
     });
-    return storeOn(sql, database, folder.close);
+    const close = async () => {
+      for (const connection of connections) connection.close();
+      folder.close();
+    };
+    const store = await storeOn(database, sql, () => database.close(close));
+    await store.sessions.removeExpired(clock.now());
+    return store;
   } catch (error) {
-    database?.close();
+    for (const connection of connections) connection.close();
     folder.close();
     throw storeFault(error, options.folder);
   }
 }
 
-function storeOn(sql: Sql, database: Database, unlock: () => void): Store {
-  sql.run("INSERT INTO store (id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM store)", randomUUID());
-  const [own] = sql.all<{ id: string }>("SELECT id FROM store");
+async function storeOn(database: Database, sql: Sql, close: () => Promise<void>): Promise<Store> {
+  const queries = createQueries(database, SQLITE_DIALECT);
+  const { builder, select, run } = queries;
+  const own = select(() => builder.selectFrom("store").select(["id", "revision"]));
+  if ((await own({})).length === 0)
+    await run((values: { id: string }) => builder.insertInto("store").values({ id: values.id, revision: 0 }))({ id: randomUUID() });
+  const [{ id } = { id: "" }] = await own({});
   return {
-    id: (own as { id: string }).id,
+    id,
     revision: () => sql.all<{ revision: number }>("SELECT revision FROM store")[0]?.revision ?? 0,
-    users: usersIn(sql),
-    sessions: sessionsIn(sql),
-    devKeys: devKeysIn(sql),
-    groups: groupsIn(sql),
-    packages: packagesIn(sql),
-    repositories: repositoriesIn(sql),
-    connections: connectionsIn(sql),
-    credentials: credentialsIn(sql),
-    signingKeys: signingKeysIn(sql),
+    users: createUsers(queries),
+    sessions: createSessions(queries),
+    devKeys: createDevKeys(queries),
+    groups: createGroups(queries),
+    packages: createPackages(queries),
+    repositories: createRepositories(queries),
+    connections: createConnections(queries),
+    credentials: createCredentials(queries),
+    signingKeys: createSigningKeys(queries),
     images: imagesIn(sql),
     containers: containersIn(sql),
     tombstones: tombstonesIn(sql),
-    staging: stagingIn(sql),
     history: historyIn(sql),
-    audit: auditIn(sql),
+    audit: createAudit(queries),
     wakes: wakesIn(sql),
-    transaction: sql.transaction,
-    afterCommit: sql.afterCommit,
-    close: () => {
-      database.close();
-      unlock();
+    staging: stagingIn(sql),
+    transaction: database.transaction,
+    afterCommit: (task) => (database.isInTransaction() ? database.afterCommit(task) : sql.afterCommit(task)),
+    synchronous: sql.transaction,
+    rights: {
+      hasSession: (digest) => sql.all("SELECT 1 FROM sessions WHERE digest = ?", digest).length > 0,
+      userOf: (id) => sql.all<{ admin: number }>("SELECT admin FROM users WHERE id = ?", id).map(({ admin }) => ({ admin: admin === 1 }))[0],
+      authorOf: (packageId) => sql.all<{ author: string }>("SELECT author_id AS author FROM packages WHERE id = ?", packageId)[0]?.author,
+      shareGroup: (one, other) =>
+        sql.all(
+          "SELECT 1 FROM group_members AS mine JOIN group_members AS theirs USING (name) WHERE mine.user_id = ? AND theirs.user_id = ? LIMIT 1",
+          one,
+          other,
+        ).length > 0,
     },
+    close,
   };
 }

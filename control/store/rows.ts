@@ -47,7 +47,7 @@ export function rowsOf<T extends object>(sql: Sql, table: string, key: keyof T &
     if (changed.length === 0) return sql.all<StoredRow>(`SELECT ${all} FROM ${table} WHERE ${key} = ? AND ${condition}`, id, ...values).map(read)[0];
     const written = changed.map((field) => write(field, patch));
     return sql
-      .all<StoredRow>(`UPDATE ${table} SET ${assign(changed)} WHERE ${key} = ? AND ${condition} RETURNING ${all}`, ...written, id, ...values)
+      .change<StoredRow>(`UPDATE ${table} SET ${assign(changed)} WHERE ${key} = ? AND ${condition} RETURNING ${all}`, ...written, id, ...values)
       .map(read)[0];
   };
 

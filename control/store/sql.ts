@@ -1,6 +1,7 @@
-import type { Database, Statement } from "better-sqlite3";
+import type { Database as SqliteDatabase, Statement } from "better-sqlite3";
 import type { Clock } from "../../lib/clock.ts";
 import type { Spread } from "../../lib/metrics/cells.ts";
+import type { Database } from "./database.ts";
 import { storeFault } from "./store-fault.ts";
 
 type Value = string | number | null;
@@ -8,10 +9,12 @@ type Value = string | number | null;
 /** What the entity files see of SQLite: text and values. Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE. */
 export type Sql = {
   all<R>(text: string, ...values: Value[]): R[];
+  /** A write that returns rows. */
+  change<R>(text: string, ...values: Value[]): R[];
   /** How many rows it changed. */
   run(text: string, ...values: Value[]): number;
-  /** All of it or nothing; may be nested. Durable when it returns. `isLarge`: it writes megabytes, which the next write copies from the log into the database. */
-  transaction<R>(work: () => R, options?: { isLarge?: boolean }): R;
+  /** All of it or nothing; may be nested. Durable when it returns. */
+  transaction<R>(work: () => R): R;
   /** The same in a transaction of its own. In one that is open already it is a part of that, without a savepoint of its own: do not catch what it throws. */
   together<R>(work: () => R): R;
   /** Calls `task` as soon as the transaction around it is durable, or never. Without a transaction it calls it at once. */
@@ -21,23 +24,30 @@ export type Sql = {
 /** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
 const MOST_PREPARED = 500;
 
-/** From so many pages in the log on, a commit also copies them into the database. SQLite's own default. */
-const CHECKPOINT_PAGES = 1_000;
-
 /** How long writes take until they are durable, in seconds. */
 export type Commits = { clock: Clock; seconds: Spread };
 
 /** Each text is prepared once; texts are put together from our own pieces, never from input. */
-export function sqlOn(database: Database, folder: string, commits: Commits): Sql {
-  const prepared = new Map<string, Statement>();
-  const statement = (text: string): Statement => {
-    const known = prepared.get(text);
-    if (known) return known;
-    const fresh = database.prepare(text);
-    if (prepared.size >= MOST_PREPARED) prepared.delete(prepared.keys().next().value ?? "");
-    prepared.set(text, fresh);
-    return fresh;
+export function sqlOn(
+  database: SqliteDatabase,
+  reader: SqliteDatabase,
+  flows: Pick<Database, "isElsewhere" | "interrupt">,
+  folder: string,
+  commits: Commits,
+): Sql {
+  const prepare = (connection: SqliteDatabase) => {
+    const prepared = new Map<string, Statement>();
+    return (text: string): Statement => {
+      const known = prepared.get(text);
+      if (known) return known;
+      const fresh = connection.prepare(text);
+      if (prepared.size >= MOST_PREPARED) prepared.delete(prepared.keys().next().value ?? "");
+      prepared.set(text, fresh);
+      return fresh;
+    };
   };
+  const writing = prepare(database);
+  const reading = prepare(reader);
   const guarded = <R>(work: () => R): R => {
     try {
       return work();
@@ -45,8 +55,10 @@ export function sqlOn(database: Database, folder: string, commits: Commits): Sql
       throw storeFault(error, folder);
     }
   };
+  const interrupt = () => flows.interrupt(() => void (database.inTransaction && database.exec("ROLLBACK")));
   /** What is part of a transaction is written with it. */
   const written = <R>(work: () => R): R => {
+    interrupt();
     if (database.inTransaction) return guarded(work);
     const from = commits.clock.monotonic();
     const result = guarded(work);
@@ -55,6 +67,7 @@ export function sqlOn(database: Database, folder: string, commits: Commits): Sql
   };
   const tasks: (() => void)[] = [];
   const transaction = <R>(work: () => R): R => {
+    interrupt();
     const isOutermost = !database.inTransaction;
     const before = tasks.length;
     let result: R;
@@ -67,20 +80,17 @@ export function sqlOn(database: Database, folder: string, commits: Commits): Sql
     if (isOutermost) for (const task of tasks.splice(0)) task();
     return result;
   };
+  const together: Sql["together"] = (work) => {
+    interrupt();
+    return database.inTransaction ? work() : transaction(work);
+  };
   return {
-    all: <R>(text: string, ...values: Value[]) => guarded(() => statement(text).all(...values) as R[]),
-    run: (text, ...values) => written(() => statement(text).run(...values).changes),
-    together: (work) => (database.inTransaction ? work() : transaction(work)),
-    transaction: (work, { isLarge = false } = {}) => {
-      if (!isLarge || database.inTransaction) return transaction(work);
-      // Writing the log and copying it would otherwise be one turn of the event loop.
-      database.pragma("wal_autocheckpoint = 0");
-      try {
-        return transaction(work);
-      } finally {
-        database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
-      }
-    },
+    all: <R>(text: string, ...values: Value[]) =>
+      guarded(() => (/^\s*SELECT/.test(text) && flows.isElsewhere() ? reading : writing)(text).all(...values) as R[]),
+    change: (text, ...values) => written(() => writing(text).all(...values) as never[]),
+    run: (text, ...values) => written(() => writing(text).run(...values).changes),
+    together,
+    transaction,
     afterCommit: (task) => {
       if (database.inTransaction) tasks.push(task);
       else task();

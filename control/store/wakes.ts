@@ -1,29 +1,8 @@
-import type { FaultData } from "../../lib/fault.ts";
+import type { FaultCause, Wake } from "../model/records.ts";
 import { json, optional, text, whole } from "./columns.ts";
 import type { Container, WishedFor } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
-
-/** One start of a container, from the wish to its outcome. Times are epoch ms. */
-export type Wake = {
-  container: string;
-  askedOn: number;
-  /** Undefined for what was wished before berth kept this. */
-  askedFor: WishedFor | undefined;
-  /** Who wished it, where a person did. */
-  byUser: string | undefined;
-  /** When the driver was asked; undefined: it never was, or not yet. */
-  begunOn: number | undefined;
-  /** Undefined: it is under way. */
-  endedOn: number | undefined;
-  /** The event that ended it. */
-  outcome: string | undefined;
-  /** Of a start that succeeded, as the driver measured them. */
-  phases: Container["phases"];
-  /** How long the first gateway took to connect, in milliseconds; undefined: none has. */
-  connectMs: number | undefined;
-  fault: Pick<FaultData, "code" | "message"> | undefined;
-};
 
 /** Older ones of the same container are forgotten. */
 export const WAKES_KEPT = 20;
@@ -41,7 +20,7 @@ export function wakesIn(sql: Sql) {
     outcome: optional(text()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
     connectMs: optional(whole()),
-    fault: optional(json<Pick<FaultData, "code" | "message">>()),
+    fault: optional(json<FaultCause>()),
   });
   const newest = "seq = (SELECT max(seq) FROM wakes WHERE container = ?)";
   return {

@@ -35,7 +35,7 @@ for (const size of SIZES) await measure(size);
 
 async function measure(size: number): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), "berth-bench-api-"));
-  const known = fill(join(data, "berth-data"), size);
+  const known = await fill(join(data, "berth-data"), size);
   const berth = await startBerth({ data, env: { BERTH_DRIVER: "process", BERTH_LOG_LEVEL: "warn" } });
   const agent = new Agent({ keepAlive: true, maxSockets: CLIENTS });
   try {
@@ -54,18 +54,18 @@ async function measure(size: number): Promise<void> {
 }
 
 /** Packages of ten folders each, as publishing would have written them. */
-function fill(folder: string, size: number): Known[] {
+async function fill(folder: string, size: number): Promise<Known[]> {
   const clock = systemClock();
-  const store = openStore({ folder, clock });
+  const store = await openStore({ folder, clock });
   const now = clock.now();
-  const author = store.users.insert({ id: randomUUID(), login: "author", friendlyName: "Author", admin: false, createdOn: now });
+  const author = await store.users.insert({ id: randomUUID(), login: "author", friendlyName: "Author", admin: false, createdOn: now });
   const known: Known[] = [];
-  store.transaction(() => {
+  await store.transaction(async () => {
     let packageId = "";
     for (let index = 0; index < size; index++) {
       if (index % 10 === 0) {
         packageId = randomUUID();
-        store.packages.insert({ id: packageId, name: `p${index}`, version: "1.0.0", authorId: author.id, createdOn: now, updatedOn: now });
+        await store.packages.insert({ id: packageId, name: `p${index}`, version: "1.0.0", authorId: author.id, createdOn: now, updatedOn: now });
       }
       const name = `p${index - (index % 10)}-folder${index % 10}`;
       const [imageId, id] = [randomUUID(), randomUUID()];
@@ -86,7 +86,7 @@ function fill(folder: string, size: number): Known[] {
       known.push({ id, name });
     }
   });
-  store.close();
+  await store.close();
   return known;
 }
 

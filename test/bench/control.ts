@@ -49,7 +49,7 @@ process.exit(0);
 async function measure(size: number): Promise<Found> {
   const folder = mkdtempSync(join(tmpdir(), "berth-bench-control-"));
   try {
-    const ids = fill(join(folder, "data"), size);
+    const ids = await fill(join(folder, "data"), size);
     return { size, ...(await atRest(folder)), ...(await waking(folder, ids)) };
   } finally {
     rmSync(folder, { recursive: true, force: true });

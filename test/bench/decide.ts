@@ -89,12 +89,12 @@ async function pass(work: (head: Head) => unknown): Promise<number> {
   return ((user + system) * 1_000) / CALLS;
 }
 
-const request = (head: Head) => {
-  const decision = decide({ head, peer, tls: false, signal });
+const request = async (head: Head) => {
+  const decision = await decide({ head, peer, tls: false, signal });
   return decision instanceof Promise ? decision.then(execute) : execute(decision);
 };
 
-function execute(decision: Awaited<ReturnType<typeof decide>>): unknown {
+async function execute(decision: Awaited<ReturnType<typeof decide>>): Promise<unknown> {
   if (decision.kind !== "forward") throw new Error(decision.kind);
   const { lease, forward } = decision;
   const finish = () => {
@@ -102,7 +102,7 @@ function execute(decision: Awaited<ReturnType<typeof decide>>): unknown {
     forward.response({ status: 200, header: () => undefined, names: () => [] }, 0);
     lease.release();
   };
-  const target = lease.target();
+  const target = await lease.target();
   return target instanceof Promise ? target.then(finish) : finish();
 }
 

@@ -28,7 +28,7 @@ async function measure(size: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "berth-bench-reconcile-"));
   const clock = stillClock();
   const world = openMemoryWorld(clock);
-  const store = openStore({ folder, clock });
+  const store = await openStore({ folder, clock });
   const lifecycle = openLifecycle({
     store,
     driver: world.open(),
@@ -39,9 +39,9 @@ async function measure(size: number): Promise<void> {
     filesFolder: folder,
   });
   const user = randomUUID();
-  store.users.insert({ id: user, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  await store.users.insert({ id: user, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
   const image = newImage("bench", clock.now());
-  store.packages.insert({ id: image.packageId, name: "bench", version: "1.0.0", authorId: user, createdOn: 1, updatedOn: 1 });
+  await store.packages.insert({ id: image.packageId, name: "bench", version: "1.0.0", authorId: user, createdOn: 1, updatedOn: 1 });
   // No port, and so no socket of each in this process: what is measured is the lifecycle.
   world.apps.set(image.ref, { exposed: [], run: () => undefined });
   store.images.insert(image);
@@ -71,7 +71,7 @@ async function measure(size: number): Promise<void> {
   const share = `${((ms / LIFECYCLE_LIMITS.sweepMs) * 100).toFixed(3)} %`;
   console.log([size, calls, ms.toFixed(2), share, started.toFixed(0), (toStart / size).toFixed(1)].map(cell).join(""));
   await lifecycle.close();
-  store.close();
+  await store.close();
   await world.close();
   rmSync(folder, { recursive: true });
 }

@@ -206,7 +206,7 @@ async function publish(client: BerthClient, name: string, folders: readonly stri
   if (answer.status !== 200) throw new Error(`publish of ${name}: ${answer.status} ${await answer.text()}`);
 }
 
-function readyId(client: BerthClient, name: string): Promise<string> {
+async function readyId(client: BerthClient, name: string): Promise<string> {
   return eventually(`the image of ${name}`, 120_000, async () => {
     const entity = await client.container(name);
     return entity.dockerfile.status === "ready" ? entity.id : undefined;

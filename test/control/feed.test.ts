@@ -253,14 +253,14 @@ t.test("silence is broken by a beat at least every two seconds", async (t) => {
 t.test("who pushes first to a repository without an owner has it from then on", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   const store = stand.store();
-  for (const login of ["bob", "eve"]) store.users.insert({ id: `u-${login}`, login, friendlyName: login, admin: false, createdOn: 0 });
+  for (const login of ["bob", "eve"]) await store.users.insert({ id: `u-${login}`, login, friendlyName: login, admin: false, createdOn: 0 });
   const pushed = (repository: string, by?: string) => ask(socketPath, "/pushed", { repository, reference: "1", ...(by === undefined ? {} : { by }) });
   for (const by of ["bob", "eve"]) t.equal((await pushed("datagrok/shared-worker", by)).status, 204);
   for (const repository of ["library/debian", "datagrok/a/b"]) await pushed(repository, "eve");
   await pushed("datagrok/unknown");
   await pushed("datagrok/gone", "unknown");
-  t.match(store.repositories.find("sharedworker"), { userId: "u-bob", name: "datagrok/shared-worker" });
-  for (const key of ["librarydebian", "debian", "ab", "unknown", "gone"]) t.equal(store.repositories.find(key), undefined, key);
+  t.match(await store.repositories.find("sharedworker"), { userId: "u-bob", name: "datagrok/shared-worker" });
+  for (const key of ["librarydebian", "debian", "ab", "unknown", "gone"]) t.equal(await store.repositories.find(key), undefined, key);
 });
 
 t.test("what is no question is refused, and harms nothing", async (t) => {
@@ -305,8 +305,8 @@ t.test("gateways are told at once when a session ends before its time", async (t
   const { socketPath, identity } = await openTestFeed(t);
   const feed = listen(t, socketPath);
   await until("the feed is open", () => feed.lines.length > 1);
-  identity.ensureAdmin("a-developer-key");
-  identity.endSession(identity.signIn("a-developer-key"));
+  await identity.ensureAdmin("a-developer-key");
+  await identity.endSession(await identity.signIn("a-developer-key"));
   await until("the sign-out is sent", () => feed.lines.some(({ kind }) => kind === "signedOut"));
   t.equal(feed.lines.filter(({ kind }) => kind === "signedOut").length, 1);
 });
@@ -316,8 +316,8 @@ t.test("a user who signs in and out all the time causes two look-ups of callers 
   const feed = listen(t, socketPath);
   const signOuts = () => feed.lines.filter(({ kind }) => kind === "signedOut").length;
   await until("the feed is open", () => feed.lines.length > 1);
-  identity.ensureAdmin("a-developer-key");
-  for (let time = 0; time < 100; time++) identity.endSession(identity.signIn("a-developer-key"));
+  await identity.ensureAdmin("a-developer-key");
+  for (let time = 0; time < 100; time++) await identity.endSession(await identity.signIn("a-developer-key"));
   await until("the first is sent at once", () => signOuts() === 1);
   await stand.clock.advance(500);
   await until("the others are sent together", () => signOuts() === 2);
@@ -325,7 +325,7 @@ t.test("a user who signs in and out all the time causes two look-ups of callers 
   const container = stand.publish({});
   await until("the feed goes on", () => feed.lines.some((line) => line.kind === "changed" && line.container.id === container.id));
   t.equal(signOuts(), 2, "and nothing more");
-  identity.endSession(identity.signIn("a-developer-key"));
+  await identity.endSession(await identity.signIn("a-developer-key"));
   await until("a later one is sent at once", () => signOuts() === 3);
 });
 
@@ -367,7 +367,7 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
   });
   const { id: first } = stand.publish({ config: { onDemand: true } });
   const { imageId, config } = stand.row(first);
-  stand.store().transaction(() => {
+  await stand.store().transaction(async () => {
     for (let number = 1; number < 1_200; number++) {
       const row = newContainer(stand.image(imageId), config, stand.clock.now());
       stand.store().containers.insert({ ...row, folder: `web${number}`, name: `web${number}`, service: `web${number}` });

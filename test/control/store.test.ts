@@ -15,17 +15,17 @@ import { newContainer, newImage, USER } from "./lifecycle/lifecycle-fixture.ts";
 const PACKAGE = "33333333-3333-4333-8333-333333333333";
 const clock = stillClock();
 
-function opened(t: Test, folder: string): Store {
-  const store = openStore({ folder, clock });
+async function opened(t: Test, folder: string): Promise<Store> {
+  const store = await openStore({ folder, clock });
   t.teardown(() => store.close());
   return store;
 }
 
 /** A store with a user, a package, an image and a container. */
-function filled(t: Test, folder = join(t.testdir(), "data")) {
-  const store = opened(t, folder);
-  store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
-  store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+async function filled(t: Test, folder = join(t.testdir(), "data")) {
+  const store = await opened(t, folder);
+  await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   const image = store.images.insert(newImage("web", 7));
   const container = store.containers.insert(
     newContainer(image, { cpu: 0.25, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true, port: 80 }, 7),
@@ -34,7 +34,7 @@ function filled(t: Test, folder = join(t.testdir(), "data")) {
 }
 
 t.test("what is written is read back as it was", async (t) => {
-  const { store, image, container } = filled(t);
+  const { store, image, container } = await filled(t);
   t.strictSame(store.images.find(image.id), image);
   t.strictSame(store.containers.find(container.id), container);
   const patch = {
@@ -44,13 +44,13 @@ t.test("what is written is read back as it was", async (t) => {
   } as const;
   t.strictSame(store.containers.update(container.id, patch), { ...container, ...patch });
   t.strictSame(store.containers.update(container.id, { phases: undefined, address: undefined, fault: undefined }), container);
-  t.strictSame(store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  t.strictSame(await store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   t.strictSame(store.containers.byImage(image.id), [container]);
   t.equal(store.containers.find("nobody"), undefined);
 });
 
 t.test("a state moves only from the state that was looked at", async (t) => {
-  const { store, image, container } = filled(t);
+  const { store, image, container } = await filled(t);
   t.match(store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 1 }), {
     state: "PENDING_START",
     desiredInstances: 1,
@@ -62,15 +62,15 @@ t.test("a state moves only from the state that was looked at", async (t) => {
 });
 
 t.test("the last use never goes back", async (t) => {
-  const { store, container } = filled(t);
+  const { store, container } = await filled(t);
   store.containers.touch(new Map([[container.id, 50.9]]));
   store.containers.touch(new Map([[container.id, 20]]));
   t.equal(store.containers.find(container.id)?.lastActive, 50);
 });
 
 t.test("a transaction that fails leaves nothing behind", async (t) => {
-  const { store, container } = filled(t);
-  t.throws(() =>
+  const { store, container } = await filled(t);
+  await t.rejects(() =>
     store.transaction(() => {
       store.containers.update(container.id, { name: "other" });
       throw new Error("no");
@@ -80,7 +80,7 @@ t.test("a transaction that fails leaves nothing behind", async (t) => {
 });
 
 t.test("a removed container leaves a tombstone until its service is gone, and its id for good", async (t) => {
-  const { store, container } = filled(t);
+  const { store, container } = await filled(t);
   t.ok(store.containers.remove(container.id, 9));
   t.notOk(store.containers.remove(container.id, 10));
   t.strictSame(store.tombstones.open(), [{ id: container.id, service: container.service, adopted: undefined, removedOn: 9, clearedOn: undefined }]);
@@ -90,33 +90,33 @@ t.test("a removed container leaves a tombstone until its service is gone, and it
 });
 
 t.test("sessions end with their time, their user or by themselves", async (t) => {
-  const { store } = filled(t);
+  const { store } = await filled(t);
   for (const [digest, expiresOn] of [
     ["a", 10],
     ["b", 20],
     ["c", 30],
   ] as const)
-    store.sessions.insert({ digest, userId: USER, expiresOn, keyDigest: undefined });
-  t.equal(store.sessions.removeExpired(10), 1);
-  t.ok(store.sessions.remove("b"));
-  t.equal(store.sessions.byDigest("c")?.expiresOn, 30);
+    await store.sessions.insert({ digest, userId: USER, expiresOn, keyDigest: undefined });
+  t.equal(await store.sessions.removeExpired(10), 1);
+  t.ok(await store.sessions.remove("b"));
+  t.equal((await store.sessions.byDigest("c"))?.expiresOn, 30);
   const key = { digest: "k", userId: USER, id: "1", label: "laptop", createdOn: 7, fromSetting: false };
-  store.devKeys.insert(key);
-  t.strictSame(store.devKeys.byUser(USER), [key]);
-  store.sessions.insert({ digest: "d", userId: USER, expiresOn: 30, keyDigest: "k" });
-  t.ok(store.devKeys.remove("k"));
-  t.equal(store.sessions.byDigest("d"), undefined, "or with the key that opened them");
-  t.equal(store.sessions.removeByUser(USER), 1);
+  await store.devKeys.insert(key);
+  t.strictSame(await store.devKeys.byUser(USER), [key]);
+  await store.sessions.insert({ digest: "d", userId: USER, expiresOn: 30, keyDigest: "k" });
+  t.ok(await store.devKeys.remove("k"));
+  t.equal(await store.sessions.byDigest("d"), undefined, "or with the key that opened them");
+  t.equal(await store.sessions.removeByUser(USER), 1);
 });
 
 t.test("the store keeps its id, and is for its user only", async (t) => {
   const folder = join(t.testdir(), "deep", "data");
-  const first = openStore({ folder, clock });
+  const first = await openStore({ folder, clock });
   const { id } = first;
   t.equal(statSync(folder).mode & 0o777, 0o700);
   for (const file of readdirSync(folder)) t.equal(statSync(join(folder, file)).mode & 0o777, 0o600, file);
-  first.close();
-  t.equal(opened(t, folder).id, id);
+  await first.close();
+  t.equal((await opened(t, folder)).id, id);
 });
 
 t.test("a second berth on the same folder is refused, and let in once the first was killed", async (t) => {
@@ -124,69 +124,69 @@ t.test("a second berth on the same folder is refused, and let in once the first 
   const script = `
     import { openStore } from ${JSON.stringify(join(import.meta.dirname, "../../control/store/open-store.ts"))};
     import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../lib/clock.ts"))};
-    const store = openStore({ folder: ${JSON.stringify(folder)}, clock: systemClock() });
-    store.users.insert({ id: "killed", login: "killed", friendlyName: "", admin: false, createdOn: 1 });
+    const store = await openStore({ folder: ${JSON.stringify(folder)}, clock: systemClock() });
+    await store.users.insert({ id: "killed", login: "killed", friendlyName: "", admin: false, createdOn: 1 });
     console.log("open");
     setInterval(() => {}, 1000);`;
   const other = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
   await once(other.stdout, "data");
-  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_IN_USE" });
+  await t.rejects(() => openStore({ folder, clock }), { code: "DATA_FOLDER_IN_USE" });
   other.kill("SIGKILL");
   await once(other, "exit");
-  t.ok(opened(t, folder).users.find("killed"), "what it had written is there");
+  t.ok(await (await opened(t, folder)).users.find("killed"), "what it had written is there");
 });
 
 t.test("a store of a newer berth is refused, and left as it is", async (t) => {
   const folder = join(t.testdir(), "data");
-  openStore({ folder, clock }).close();
+  await (await openStore({ folder, clock })).close();
   const raw = new Sqlite(join(folder, "berth.db"));
   raw.pragma("user_version = 999");
   raw.close();
-  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" });
-  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" }, "the refusal has let go of the lock");
+  await t.rejects(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" });
+  await t.rejects(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" }, "the refusal has let go of the lock");
 });
 
 t.test("what ran before berth remembered what it deployed is not taken for unused", async (t) => {
   const folder = join(t.testdir(), "data");
-  const { store, container, image } = filled(t, folder);
+  const { store, container, image } = await filled(t, folder);
   store.containers.move(container.id, "SYSTEM_STOPPED", "STARTED", { runningGeneration: 1 });
-  store.close();
+  await store.close();
   const raw = new Sqlite(join(folder, "berth.db"));
   beforeStep(raw, "ADD COLUMN deployed");
   raw.close();
-  t.same(opened(t, folder).containers.deployed(), [{ ref: image.ref }]);
+  t.same((await opened(t, folder)).containers.deployed(), [{ ref: image.ref }]);
 });
 
 t.test("a folder that cannot be one is refused", async (t) => {
   const base = t.testdir({ file: "" });
-  t.throws(() => openStore({ folder: join(base, "file", "data"), clock }), { code: "DATA_FOLDER_UNUSABLE" });
-  t.throws(() => openStore({ folder: "/proc/berth", clock }), { code: "DATA_FOLDER_UNUSABLE" });
+  await t.rejects(() => openStore({ folder: join(base, "file", "data"), clock }), { code: "DATA_FOLDER_UNUSABLE" });
+  await t.rejects(() => openStore({ folder: "/proc/berth", clock }), { code: "DATA_FOLDER_UNUSABLE" });
 });
 
 t.test("a file that is no database is refused", async (t) => {
   const folder = join(t.testdir(), "data");
   mkdirSync(folder);
   writeFileSync(join(folder, "berth.db"), "this is no database, and long enough to be taken for one".repeat(100));
-  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" });
+  await t.rejects(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" });
 });
 
 t.test("a store with a damaged page is refused before anything is done with it, and let go of", async (t) => {
   const folder = join(t.testdir(), "data");
-  const { store, image } = filled(t, folder);
+  const { store, image } = await filled(t, folder);
   const config = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: false };
   for (let index = 0; index < 200; index++) store.containers.insert({ ...newContainer(image, config, 7), folder: `app/${index}` });
-  store.close();
+  await store.close();
   const file = join(folder, "berth.db");
   const middle = Math.floor(statSync(file).size / 4096 / 2) * 4096;
   const disk = openSync(file, "r+");
   writeSync(disk, Buffer.alloc(4096, 0xff), 0, 4096, middle);
   closeSync(disk);
-  for (const time of ["once", "and again"]) t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" }, time);
+  for (const time of ["once", "and again"]) await t.rejects(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE" }, time);
 });
 
 t.test("a full disk fails the write that does not fit, loses nothing, and is over when there is space again", async (t) => {
   const disk = smallDisk(t, "size=2m");
-  const { store, container } = filled(t, join(disk, "data"));
+  const { store, container } = await filled(t, join(disk, "data"));
   let fault: unknown;
   let kept = 0;
   for (let size = 0; size < 4_000_000 && !fault; size += 100_000) {
@@ -205,13 +205,13 @@ t.test("a full disk fails the write that does not fit, loses nothing, and is ove
 
 t.test("a read-only data folder is refused", async (t) => {
   const disk = smallDisk(t, "size=2m");
-  openStore({ folder: join(disk, "data"), clock }).close();
+  await (await openStore({ folder: join(disk, "data"), clock })).close();
   remount(disk, "ro");
-  t.throws(() => openStore({ folder: join(disk, "data"), clock }), { code: "STORE_READ_ONLY" });
+  await t.rejects(() => openStore({ folder: join(disk, "data"), clock }), { code: "STORE_READ_ONLY" });
 });
 
 t.test("the revision grows with each change of a container or an image, and is that of the copy that is put back", async (t) => {
-  const { store, image, container, folder } = filled(t);
+  const { store, image, container, folder } = await filled(t);
   const before = store.revision();
   const copy = join(folder, "../copy.db");
   backUp({ folder, file: copy, version: "0.0.0-test", clock });
@@ -220,7 +220,7 @@ t.test("the revision grows with each change of a container or an image, and is t
   t.ok(after > before);
   store.images.insert({ ...newImage("other", 8), packageId: image.packageId });
   t.ok(store.revision() > after);
-  store.close();
+  await store.close();
   restore({ folder, file: copy, version: "0.0.0-test", clock });
-  t.equal(opened(t, folder).revision(), before);
+  t.equal((await opened(t, folder)).revision(), before);
 });

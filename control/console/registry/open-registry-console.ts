@@ -85,7 +85,7 @@ function createRegistryConsole(deps: RegistryConsoleDeps): FastifyInstance {
   ]);
   app.register(
     async (api) => {
-      const pushes = (repository: string) => (tag: string) => pushOf(repository, tag);
+      const pushes = async (repository: string) => (tag: string) => pushOf(repository, tag);
       addRoutes(api, registryRoutes({ registry, usage: () => NO_USAGE, pushes }));
     },
     { prefix: "/api" },

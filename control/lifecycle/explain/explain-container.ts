@@ -1,7 +1,7 @@
 import type { Observed } from "../../../drivers/driver.ts";
 import { Fault, type FaultCode } from "../../../lib/fault.ts";
 import type { Container } from "../../model/entities.ts";
-import type { HistoryEntry } from "../../store/history.ts";
+import type { HistoryEntry } from "../../model/records.ts";
 import type { Store } from "../../store/open-store.ts";
 import { type ContainerEngine, linesOfTail } from "../engine.ts";
 import type { LifecycleLimits } from "../limits.ts";
@@ -37,11 +37,13 @@ export async function explainContainer(deps: ExplainDeps, id: string, signal: Ab
   const { store, situationOf, limits } = deps;
   const container = store.containers.find(id);
   if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+  const history = store.history.of(id);
+  const logins = await store.users.logins([container.wishedBy, ...history.map(({ byUser }) => byUser)]);
   const context: ExplainContext = {
     ...situationOf(container, "unknown"),
     limits,
-    history: store.history.of(id),
-    nameOf: (userId) => (userId === undefined ? "berth" : (store.users.find(userId)?.login ?? "a removed user")),
+    history,
+    nameOf: (userId) => (userId === undefined ? "berth" : (logins.get(userId) ?? "a removed user")),
   };
   return {
     container,

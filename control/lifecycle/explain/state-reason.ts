@@ -1,7 +1,7 @@
 import type { LifecycleLimits } from "../limits.ts";
 import type { ContainerEvent, ContainerState } from "../../model/states.ts";
 import { isPassingImage } from "../../model/states.ts";
-import type { HistoryEntry } from "../../store/history.ts";
+import type { HistoryEntry } from "../../model/records.ts";
 import { isEngineTrouble } from "../failures.ts";
 import type { ContainerSituation } from "../situation.ts";
 

@@ -11,12 +11,12 @@ import type { Vault } from "./open-vault.ts";
  */
 export function containerEnvironment(parts: { store: Store; vault: Vault; credentials: Credentials; stand: StandSettings }) {
   const { store, credentials, stand } = parts;
-  return (container: Container, image: Pick<Image, "name" | "version">): Record<string, string> => {
+  return async (container: Container, image: Pick<Image, "name" | "version">): Promise<Record<string, string>> => {
     const { service, config, packageId } = container;
-    const packageName = store.packages.find(packageId)?.name ?? "";
+    const packageName = (await store.packages.find(packageId))?.name ?? "";
     const own = { service, cpu: config.cpu, image: image.name, packageName, packageVersion: image.version };
     // Read first: where it cannot be, no session is made for a container that does not start.
-    const secrets = credentials.packageEnv(packageId);
-    return { ...injectedEnv(stand, own, containerToken(parts, container)), ...secrets };
+    const secrets = await credentials.packageEnv(packageId);
+    return { ...injectedEnv(stand, own, await containerToken(parts, container)), ...secrets };
   };
 }

@@ -2,14 +2,14 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { PublishedConnection } from "../publish/connections.ts";
-import type { Credential, Sealed } from "../../store/credentials.ts";
+import type { Credential, Sealed } from "../../model/records.ts";
 import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { isPackageName, nameKey } from "./names.ts";
 import { aboutCredential, type Vault } from "./open-vault.ts";
 import { requireValues, type Values } from "./values.ts";
 import { findTarget, type Target } from "./target.ts";
-import { renderTemplates, type Template } from "./templates.ts";
+import { findTemplates, renderTemplates, type Template } from "./templates.ts";
 
 /** Linux starts no program whose variables and arguments are larger than some 2 MB together. */
 const MAX_RENDERED_CHARACTERS = 1_048_576;
@@ -17,86 +17,90 @@ const MAX_RENDERED_CHARACTERS = 1_048_576;
 /** The secrets of packages and of their connections. What is set now, a container gets at its next start. */
 export type Credentials = {
   /** `permit` throws for whoever may not look into the package. Faults: its own, PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND, REQUEST_INVALID. */
-  find(text: string, permit: (owner: Package) => void): Target;
-  names(target: Target): string[];
+  find(text: string, permit: (owner: Package) => void): Promise<Target>;
+  names(target: Target): Promise<string[]>;
   /** All of them, and no others. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
-  replace(target: Target, values: Values): void;
+  replace(target: Target, values: Values): Promise<void>;
   /** These, beside those that there are. Faults: as `replace`. */
-  merge(target: Target, values: Values): void;
+  merge(target: Target, values: Values): Promise<void>;
   /** All, or those named. */
-  remove(target: Target, names?: readonly string[]): void;
+  remove(target: Target, names?: readonly string[]): Promise<void>;
   /** Publishing tells what a package brings, within its transaction; returns warnings for the author. Faults: CREDENTIALS_UNREADABLE. */
-  record(owner: Package, connections: readonly PublishedConnection[]): string[];
+  record(owner: Package, connections: readonly PublishedConnection[]): Promise<string[]>;
   /** The package's own, as variables. Faults: CREDENTIALS_UNREADABLE. */
-  packageEnv(packageId: string): Record<string, string>;
+  packageEnv(packageId: string): Promise<Record<string, string>>;
   /** The container's map with its templates rendered. Faults: CREDENTIAL_NOT_FOUND, CREDENTIALS_UNREADABLE. */
-  renderEnv(container: Pick<Container, "packageId" | "env">): Record<string, string>;
+  renderEnv(container: Pick<Container, "packageId" | "env">): Promise<Record<string, string>>;
 };
 
 /** What a shell takes for a variable's name; others are stored, but no container is given them. */
 export const VARIABLE = /^[A-Za-z_]\w*$/;
 
 export function openCredentials({ store, vault, clock }: { store: Store; vault: Vault; clock: Clock }): Credentials {
-  const insertSealed = (packageId: string, secrets: readonly { entity: string; name: string; value: unknown }[], origin: Credential["origin"]) => {
+  const insertSealed = async (
+    packageId: string,
+    secrets: readonly { entity: string; name: string; value: unknown }[],
+    origin: Credential["origin"],
+  ) => {
     const rows = secrets.map(({ entity, name }) => ({ packageId, entity, name }));
-    const boxes = vault.sealAll(
+    const boxes = await vault.sealAll(
       secrets.map(({ value }, index) => ({ about: aboutCredential(rows[index] as (typeof rows)[0]), text: JSON.stringify(value) })),
     );
     for (const [index, row] of rows.entries())
-      store.credentials.insert({ ...row, ...(boxes[index] as Sealed), id: randomUUID(), origin, updatedOn: clock.now() });
+      await store.credentials.insert({ ...row, ...(boxes[index] as Sealed), id: randomUUID(), origin, updatedOn: clock.now() });
   };
-  const put = (packageId: string, entity: string, values: Values) => {
-    for (const row of store.credentials.of(packageId, entity)) if (Object.hasOwn(values, row.name)) store.credentials.remove(row.id);
-    insertSealed(
+  const put = async (packageId: string, entity: string, values: Values) => {
+    for (const row of await store.credentials.of(packageId, entity)) if (Object.hasOwn(values, row.name)) await store.credentials.remove(row.id);
+    await insertSealed(
       packageId,
       Object.entries(values).map(([name, value]) => ({ entity, name, value })),
       "set",
     );
   };
-  const read = (packageId: string, entity: string, what: string): Record<string, unknown> =>
+  const read = async (packageId: string, entity: string, what: string): Promise<Record<string, unknown>> =>
     Object.fromEntries(
-      store.credentials.of(packageId, entity).map((row) => [row.name, JSON.parse(vault.open(aboutCredential(row), row, what)) as unknown]),
+      (await store.credentials.of(packageId, entity)).map((row) => [row.name, JSON.parse(vault.open(aboutCredential(row), row, what)) as unknown]),
     );
 
   /** The entity as JSON, in one line. */
-  const render = (owner: Package, variable: string, template: Template): string => {
+  const render = async (owner: Package, variable: string, template: Template): Promise<string> => {
     const foreign = template.package !== undefined && !isPackageName(owner.name, template.package);
-    const connection = foreign || template.entity === "" ? undefined : store.connections.find(owner.id, nameKey(template.entity));
+    const connection = foreign || template.entity === "" ? undefined : await store.connections.find(owner.id, nameKey(template.entity));
     if (!connection) {
       const why = foreign ? `only entities of ${owner.name} itself can be used` : `${owner.name} has no connection of this name`;
       throw new Fault("CREDENTIAL_NOT_FOUND", `${template.text} in the variable ${variable} does not resolve: ${why}.`);
     }
-    const parameters = read(owner.id, connection.key, `The credentials of ${owner.name}.${connection.name}`);
+    const parameters = await read(owner.id, connection.key, `The credentials of ${owner.name}.${connection.name}`);
     if (Object.keys(parameters).length === 0) return JSON.stringify(connection.entity);
     return JSON.stringify({ ...connection.entity, credentials: { ...(connection.entity["credentials"] as object | undefined), parameters } });
   };
 
   return {
     find: (text, permit) => findTarget(store, text, permit),
-    names: ({ package: { id }, entity }) => store.credentials.of(id, entity).map(({ name }) => name),
-    replace: ({ package: { id }, entity }, values) => {
+    names: async ({ package: { id }, entity }) => (await store.credentials.of(id, entity)).map(({ name }) => name),
+    replace: async ({ package: { id }, entity }, values) => {
       requireValues(values);
-      store.transaction(() => {
-        store.credentials.removeOf(id, entity);
-        put(id, entity, values);
+      await store.transaction(async () => {
+        await store.credentials.removeOf(id, entity);
+        await put(id, entity, values);
       });
     },
-    merge: ({ package: { id }, entity }, values) => {
+    merge: async ({ package: { id }, entity }, values) => {
       requireValues(values);
-      store.transaction(() => put(id, entity, values));
+      await store.transaction(() => put(id, entity, values));
     },
     remove: ({ package: { id }, entity }, names) =>
-      store.transaction(() => {
-        for (const row of store.credentials.of(id, entity)) if (!names || names.includes(row.name)) store.credentials.remove(row.id);
+      store.transaction(async () => {
+        for (const row of await store.credentials.of(id, entity)) if (!names || names.includes(row.name)) await store.credentials.remove(row.id);
       }),
-    record: (owner, connections) => {
-      store.connections.removeByPackage(owner.id);
-      store.credentials.removeBrought(owner.id);
-      for (const { name, key, entity } of connections) store.connections.insert({ id: randomUUID(), packageId: owner.id, key, name, entity });
-      const set = new Set(store.credentials.entities(owner.id));
+    record: async (owner, connections) => {
+      await store.connections.removeByPackage(owner.id);
+      await store.credentials.removeBrought(owner.id);
+      for (const { name, key, entity } of connections) await store.connections.insert({ id: randomUUID(), packageId: owner.id, key, name, entity });
+      const set = new Set(await store.credentials.entities(owner.id));
       const secret = connections.filter(({ secrets }) => Object.keys(secrets).length > 0);
       const brought = secret.filter(({ key }) => !set.has(key));
-      insertSealed(
+      await insertSealed(
         owner.id,
         brought.flatMap(({ key, secrets }) => Object.entries(secrets).map(([name, value]) => ({ entity: key, name, value }))),
         "package",
@@ -104,26 +108,26 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
       const kept = secret.filter(({ key }) => set.has(key));
       return kept.map(({ name }) => `The connection ${name} brings credentials; those that were set here are kept.`);
     },
-    packageEnv: (packageId) => {
-      const values = Object.entries(read(packageId, "", "The package's credentials")).filter(([name]) => VARIABLE.test(name));
+    packageEnv: async (packageId) => {
+      const values = Object.entries(await read(packageId, "", "The package's credentials")).filter(([name]) => VARIABLE.test(name));
       return Object.fromEntries(values.map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]));
     },
-    renderEnv: ({ packageId, env }) => {
-      const owner = store.packages.find(packageId);
+    renderEnv: async ({ packageId, env }) => {
+      const owner = await store.packages.find(packageId);
       if (!owner) return env;
       const rendered = new Map<string, string>();
       let left = MAX_RENDERED_CHARACTERS;
-      const once = (variable: string, template: Template): string => {
-        const text = rendered.get(template.text) ?? render(owner, variable, template);
-        rendered.set(template.text, text);
-        left -= text.length;
-        if (left < 0) {
+      for (const [variable, value] of Object.entries(env)) {
+        for (const template of findTemplates(value)) {
+          const text = rendered.get(template.text) ?? (await render(owner, variable, template));
+          rendered.set(template.text, text);
+          left -= text.length;
+          if (left >= 0) continue;
           const sentence = `The entities in the variables of a container have more than ${MAX_RENDERED_CHARACTERS} characters together, at ${variable}.`;
           throw new Fault("VARIABLES_TOO_LARGE", sentence);
         }
-        return text;
-      };
-      return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, renderTemplates(value, (found) => once(name, found))]));
+      }
+      return Object.fromEntries(Object.entries(env).map(([name, value]) => [name, renderTemplates(value, ({ text }) => rendered.get(text) ?? text)]));
     },
   };
 }

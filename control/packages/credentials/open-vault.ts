@@ -1,6 +1,6 @@
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import type { Credential, Sealed } from "../../store/credentials.ts";
+import type { Credential, Sealed } from "../../model/records.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { KeyFile } from "./key-file.ts";
 import { type Key, newKey, readKey } from "./key-ring.ts";
@@ -8,17 +8,20 @@ import { type About, seal, unseal } from "./seal.ts";
 
 /** Seals and opens secrets with the installation's key, which lies outside the database. */
 export type Vault = {
-  /** Makes the key where there is none yet. Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing. */
-  seal(about: About, text: string): Sealed;
+  /**
+   * Makes the key where there is none yet. Call it in the transaction that stores the result: a rotation in between would drop its key.
+   * Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing.
+   */
+  seal(about: About, text: string): Promise<Sealed>;
   /** As `seal`, which looks each time whether the keys of everything are there. */
-  sealAll(secrets: readonly { about: About; text: string }[]): Sealed[];
+  sealAll(secrets: readonly { about: About; text: string }[]): Promise<Sealed[]>;
   /** `what` names it for people. Faults: CREDENTIALS_UNREADABLE. */
   open(about: About, sealed: Sealed, what: string): string;
   /**
    * Makes a new key and seals everything anew with it. May be killed at any line: the old key stays until the new rows are durable, and
    * the next start finishes. Faults: REQUEST_INVALID where a setting gives the key, CREDENTIALS_UNREADABLE.
    */
-  rotate(): { keyId: string; resealed: number };
+  rotate(): Promise<{ keyId: string; resealed: number }>;
 };
 
 /** What a credential is sealed about. */
@@ -39,7 +42,7 @@ export function aboutSigningKey(kid: string): About {
 const SETTING = "BERTH_CREDENTIALS_KEY";
 
 /** `given` are the keys of the setting, newest first; with them, the file's only open. Faults: DATA_FOLDER_UNUSABLE. */
-export function openVault(parts: { store: Store; keyFile: KeyFile; given: readonly string[]; log: Log }): Vault {
+export async function openVault(parts: { store: Store; keyFile: KeyFile; given: readonly string[]; log: Log }): Promise<Vault> {
   const { store, keyFile, log } = parts;
   const given = parts.given.flatMap((text) => readKey(text) ?? []);
   let kept = keyFile.read();
@@ -56,11 +59,11 @@ export function openVault(parts: { store: Store; keyFile: KeyFile; given: readon
   const missing = (id: string, what: string) =>
     new Fault("CREDENTIALS_UNREADABLE", `${what} need the key ${id}, which is missing. Put it back into ${where}; nothing is lost.`);
 
-  const requireAll = () => {
-    for (const id of store.credentials.keyIds()) if (!find(id)) throw missing(id, "The credentials");
+  const requireAll = async () => {
+    for (const id of await store.credentials.keyIds()) if (!find(id)) throw missing(id, "The credentials");
   };
-  const current = (): Key => {
-    requireAll();
+  const current = async (): Promise<Key> => {
+    await requireAll();
     if (ring().length === 0) kept = keyFile.read();
     const [first] = ring();
     if (first) return first;
@@ -80,26 +83,26 @@ export function openVault(parts: { store: Store; keyFile: KeyFile; given: readon
   };
 
   /** Everything under the current key, in one transaction; only then are the others dropped. */
-  const finish = (): number => {
-    const key = current();
-    const resealed = store.transaction(() => {
-      const rows = store.credentials.all().filter(({ keyId }) => keyId !== key.id);
+  const finish = async (): Promise<number> => {
+    const key = await current();
+    const resealed = await store.transaction(async () => {
+      const rows = (await store.credentials.all()).filter(({ keyId }) => keyId !== key.id);
       for (const row of rows) {
         const about = aboutCredential(row);
-        store.credentials.update(row.id, seal(key, about, open(about, row, "Credentials")));
+        await store.credentials.update(row.id, seal(key, about, open(about, row, "Credentials")));
       }
-      for (const { digest, start } of store.sessions.ofContainers()) {
+      for (const { digest, start } of await store.sessions.ofContainers()) {
         if (!start?.sealed || start.sealed.keyId === key.id) continue;
         const old = find(start.sealed.keyId);
         const token = old && unseal(old, aboutSession(digest), start.sealed);
-        store.sessions.updateStart(digest, { ...start, sealed: token === undefined ? undefined : seal(key, aboutSession(digest), token) });
+        await store.sessions.updateStart(digest, { ...start, sealed: token === undefined ? undefined : seal(key, aboutSession(digest), token) });
       }
-      for (const row of store.signingKeys.all()) {
+      for (const row of await store.signingKeys.all()) {
         if (row.keyId === key.id) continue;
         const old = find(row.keyId);
         const pem = old && unseal(old, aboutSigningKey(row.kid), row);
         // One that cannot be opened signs nothing any more, and is replaced when it should.
-        if (pem !== undefined) store.signingKeys.reseal(row.kid, seal(key, aboutSigningKey(row.kid), pem));
+        if (pem !== undefined) await store.signingKeys.reseal(row.kid, seal(key, aboutSigningKey(row.kid), pem));
       }
       return rows.length;
     });
@@ -113,9 +116,9 @@ export function openVault(parts: { store: Store; keyFile: KeyFile; given: readon
   try {
     // A rotation that was cut short, or a setting with a new key in front of the old one.
     if (ring().length > 1) {
-      const resealed = finish();
+      const resealed = await finish();
       if (resealed > 0) log.info({ resealed }, "sealed the credentials with the newest key");
-    } else requireAll();
+    } else await requireAll();
   } catch (error) {
     // All that needs no credentials works without them.
     if (!(error instanceof Fault)) throw error;
@@ -123,22 +126,22 @@ export function openVault(parts: { store: Store; keyFile: KeyFile; given: readon
   }
 
   return {
-    seal: (about, text) => seal(current(), about, text),
-    sealAll: (secrets) => {
+    seal: async (about, text) => seal(await current(), about, text),
+    sealAll: async (secrets) => {
       if (secrets.length === 0) return [];
-      const key = current();
+      const key = await current();
       return secrets.map(({ about, text }) => seal(key, about, text));
     },
     open,
-    rotate: () => {
+    rotate: async () => {
       if (given.length > 0) {
         throw new Fault("REQUEST_INVALID", `The key comes from ${SETTING}: set that to the new key, a comma and the old one, and start berth again.`);
       }
-      requireAll();
+      await requireAll();
       const made = newKey();
       keyFile.write([made, ...kept]);
       kept = [made, ...kept];
-      return { keyId: made.id, resealed: finish() };
+      return { keyId: made.id, resealed: await finish() };
     },
   };
 }

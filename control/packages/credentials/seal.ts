@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
-import type { Sealed } from "../../store/credentials.ts";
+import type { Sealed } from "../../model/records.ts";
 import type { Key } from "./key-ring.ts";
 
 /** What a sealed value belongs to. It is bound to it: a row that is copied to another place does not open there. */

@@ -17,8 +17,8 @@ export type Target = {
  * dots, so a text may mean several packages; one of those that `permit` does not refuse is meant.
  * Faults: those of `permit`, before the response depends on the package; PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
  */
-export function findTarget(store: Store, text: string, permit: (owner: Package) => void): Target {
-  const packages = store.packages.all();
+export async function findTarget(store: Store, text: string, permit: (owner: Package) => void): Promise<Target> {
+  const packages = await store.packages.all();
   const found: { owner: Package; entity: string; refusal: unknown }[] = [];
   for (let end = text.length; end > 0; end = text.lastIndexOf(".", end - 1)) {
     const owner = findPackage(packages, text.slice(0, end));
@@ -55,13 +55,13 @@ function findPackage(packages: readonly Package[], said: string): Package | unde
   return alike.find(({ name }) => name === said) ?? (alike.length === 1 ? alike[0] : undefined);
 }
 
-function findEntity(store: Store, owner: Package, said: string): Target {
+async function findEntity(store: Store, owner: Package, said: string): Promise<Target> {
   const key = nameKey(said);
-  const known = key === "" ? undefined : store.connections.find(owner.id, key);
+  const known = key === "" ? undefined : await store.connections.find(owner.id, key);
   if (known) return { package: owner, entity: key, name: `${owner.name}.${known.name}` };
   // One that its package no longer has may still have credentials, which somebody may want to see and remove.
-  if (key !== "" && store.credentials.of(owner.id, key).length > 0) return { package: owner, entity: key, name: `${owner.name}.${said}` };
-  const names = store.connections.byPackage(owner.id).map(({ name }) => name);
+  if (key !== "" && (await store.credentials.of(owner.id, key)).length > 0) return { package: owner, entity: key, name: `${owner.name}.${said}` };
+  const names = (await store.connections.byPackage(owner.id)).map(({ name }) => name);
   const there = names.length === 0 ? "it has no connections" : `it has ${names.join(", ")}`;
   throw new Fault("ENTITY_NOT_FOUND", `The package ${owner.name} has no connection ${JSON.stringify(said.slice(0, 200))}: ${there}.`);
 }

@@ -15,19 +15,28 @@ function isImportedPackage({ name }: Pick<Package, "name">): boolean {
 }
 
 /** Which of these names are of images that `claimImported` may find. */
-export function importedAmong(store: Store, names: readonly string[], packageId: string): Set<string> {
-  const found = Map.groupBy(store.images.named(names, packageId), (image) => image.packageId);
-  const imported = [...found].filter(([id]) => isImportedPackage(store.packages.find(id) ?? { name: "" }));
-  return new Set(imported.flatMap(([, images]) => images.map(({ name }) => name.toLowerCase())));
+export async function importedAmong(store: Store, names: readonly string[], packageId: string): Promise<Set<string>> {
+  const imported = new Set<string>();
+  for (const [id, images] of Map.groupBy(store.images.named(names, packageId), (image) => image.packageId)) {
+    if (!isImportedPackage((await store.packages.find(id)) ?? { name: "" })) continue;
+    for (const { name } of images) imported.add(name.toLowerCase());
+  }
+  return imported;
 }
 
 /**
  * Takes an imported image of this name, with its containers, into the package that publishes it, so that their ids stay; call it in a transaction. It has
  * to be one that the user may manage.
  */
-export function claimImported(store: Store, name: string, user: Pick<User, "id" | "admin">, into: { packageId: string; folder: string }): void {
+export async function claimImported(
+  store: Store,
+  name: string,
+  user: Pick<User, "id" | "admin">,
+  into: { packageId: string; folder: string },
+): Promise<void> {
   const where = [{ columns: ["name"], holds: "is", value: name }] as const;
-  const mine = store.images.some(store.images.ids({ where })).filter((image) => isMine(store, image, user));
+  const mine: Image[] = [];
+  for (const image of store.images.some(store.images.ids({ where }))) if (await isMine(store, image, user)) mine.push(image);
   const containers = (image: Image) => store.containers.byImage(image.id);
   const [best] = mine.toSorted((one, other) => containers(other).length - containers(one).length || other.createdOn - one.createdOn);
   if (best === undefined) return;
@@ -36,8 +45,8 @@ export function claimImported(store: Store, name: string, user: Pick<User, "id" 
   store.images.update(best.id, into);
 }
 
-function isMine(store: Store, { packageId, state }: Image, user: Pick<User, "id" | "admin">): boolean {
-  const holder = store.packages.find(packageId);
+async function isMine(store: Store, { packageId, state }: Image, user: Pick<User, "id" | "admin">): Promise<boolean> {
+  const holder = await store.packages.find(packageId);
   if (state === "DELETED" || holder === undefined || !isImportedPackage(holder)) return false;
   return mayManageAuthor(store, { userId: user.id, admin: user.admin }, holder.authorId);
 }

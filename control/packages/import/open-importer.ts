@@ -35,10 +35,10 @@ export function openImporter(parts: { store: Store; driver: Driver; lifecycle: T
     take: async (asked, importer, signal) => {
       const { images, containers } = readAll(asked);
       const found = await adoptables(parts, asked, containers, signal);
-      // From here on nothing is waited for: what is planned is what is written.
-      const plan = store.transaction(() => {
+      // In one transaction: what is planned is what is written.
+      const plan = await store.transaction(async () => {
         const planned = planImport(store, images, containers, found);
-        if (!asked.dryRun) recordImport({ store, environment, now: clock.now(), importer }, planned);
+        if (!asked.dryRun) await recordImport({ store, environment, now: clock.now(), importer }, planned);
         return planned;
       });
       if (asked.dryRun) return plan;

@@ -10,20 +10,23 @@ import type { Plan, PlannedContainer, PlannedImage } from "./plan-import.ts";
 type Rooms = { store: Store; environment: string; now: number; importer: Pick<User, "id" | "login"> };
 
 /** Writes all that is planned, with the ids that it has; call it in a transaction. */
-export function recordImport(rooms: Rooms, { images, containers }: Plan): void {
-  for (const { image, fate } of images) if (fate === "import") recordImage(rooms, image);
+export async function recordImport(rooms: Rooms, { images, containers }: Plan): Promise<void> {
+  for (const { image, fate } of images) if (fate === "import") await recordImage(rooms, image);
   for (const planned of containers) if (planned.fate === "import" || planned.fate === "adopt") recordContainer(rooms, planned);
 }
 
 /** Whose it will be: the author, where somebody has that login here too. */
-export function ownerOf({ store, importer }: Pick<Rooms, "store" | "importer">, author: string | undefined): Pick<User, "id" | "login"> {
-  return (author === undefined ? undefined : store.users.byLogin(author)) ?? importer;
+export async function ownerOf(
+  { store, importer }: Pick<Rooms, "store" | "importer">,
+  author: string | undefined,
+): Promise<Pick<User, "id" | "login">> {
+  return (author === undefined ? undefined : await store.users.byLogin(author)) ?? importer;
 }
 
-function recordImage(rooms: Rooms, { author, status: _status, ...image }: PlannedImage["image"]): void {
+async function recordImage(rooms: Rooms, { author, status: _status, ...image }: PlannedImage["image"]): Promise<void> {
   const { store, now } = rooms;
-  const packageId = packageOf(rooms, author);
-  for (const name of [image.name, imageOfRef(image.ref)]) if (name !== undefined) claimImage(store, name, { packageId }, now);
+  const packageId = await packageOf(rooms, author);
+  for (const name of [image.name, imageOfRef(image.ref)]) if (name !== undefined) await claimImage(store, name, { packageId }, now);
   store.images.insert({
     ...image,
     packageId,
@@ -84,11 +87,12 @@ function recordContainer(rooms: Rooms, { container, adoptable }: PlannedContaine
   });
 }
 
-function packageOf(rooms: Rooms, author: string | undefined): string {
+async function packageOf(rooms: Rooms, author: string | undefined): Promise<string> {
   const { store, now } = rooms;
-  const { id: authorId, login } = ownerOf(rooms, author);
+  const { id: authorId, login } = await ownerOf(rooms, author);
   const name = importedPackageName(login);
   return (
-    store.packages.byName(name) ?? store.packages.insert({ id: randomUUID(), name, version: "0.0.0", authorId, createdOn: now, updatedOn: now })
+    (await store.packages.byName(name)) ??
+    (await store.packages.insert({ id: randomUUID(), name, version: "0.0.0", authorId, createdOn: now, updatedOn: now }))
   ).id;
 }

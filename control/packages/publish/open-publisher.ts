@@ -44,7 +44,7 @@ export type Publisher = {
    */
   publish(asked: Publishing): Promise<Published>;
   /** Changes a container, or makes one of an image that was published. Faults: REQUEST_INVALID, NOT_PERMITTED. */
-  save(asked: Saving): Container;
+  save(asked: Saving): Promise<Container>;
 };
 
 /** The name of the upload in its incoming folder. */
@@ -73,7 +73,7 @@ export async function openPublisher(parts: {
   limits: ZipLimits;
 }): Promise<Publisher> {
   const { store, clock } = parts;
-  const files = await openPackageFiles(parts.dataFolder, (id) => store.packages.find(id) !== undefined);
+  const files = await openPackageFiles(parts.dataFolder, async (id) => (await store.packages.find(id)) !== undefined);
   const locked = createPackageLocks();
 
   const readPackage = async (folder: string, asked: Publishing) => {
@@ -95,14 +95,14 @@ export async function openPublisher(parts: {
     connections: readonly PublishedConnection[],
     staged: ReadonlyMap<string, string>,
   ): Promise<{ recorded: Recorded; kept: string[] }> => {
-    refuseForeignAuthor(store, json.name, asked.user);
+    await refuseForeignAuthor(store, json.name, asked.user);
     // No other publish makes a package of this name meanwhile.
-    const packageId = store.packages.byName(json.name)?.id ?? randomUUID();
+    const packageId = (await store.packages.byName(json.name))?.id ?? randomUUID();
     const folders = definitions.map(({ folder, at, hash }) => ({ from: staged.get(folder) ?? at, folder, hash }));
     const rooms = { store, environment: parts.environment, now: Math.trunc(clock.now()) };
-    const record = () => {
-      const recorded = recordPackage(rooms, json, asked.user, definitions, packageId);
-      return { recorded, kept: parts.credentials.record(recorded.package, connections) };
+    const record = async () => {
+      const recorded = await recordPackage(rooms, json, asked.user, definitions, packageId);
+      return { recorded, kept: await parts.credentials.record(recorded.package, connections) };
     };
     try {
       const owner = { id: packageId, version: json.version };
@@ -150,7 +150,7 @@ export async function openPublisher(parts: {
   const publishes = createFairSlots({ ...PUBLISHES, full: full("publishing") });
 
   const publish = async (asked: Publishing): Promise<Published> => {
-    refuseForeignAuthor(store, asked.name, asked.user);
+    await refuseForeignAuthor(store, asked.name, asked.user);
     const folder = await files.incoming();
     const { body, signal } = asked;
     const user = asked.user.id;
@@ -170,10 +170,10 @@ export async function openPublisher(parts: {
       await inSlices(redefined, (id) => parts.lifecycle.definitionChanged(id, asked.user.id));
       // Meanwhile another publish may have brought the folder back.
       const publishedOn = published.package.updatedOn;
-      const isBack = ({ imageId, packageId }: PackageContainer) =>
-        store.packages.find(packageId)?.updatedOn !== publishedOn && store.images.find(imageId)?.state !== "DELETED";
-      await inSlices(published.removed, (container) => {
-        if (!isBack(container)) parts.lifecycle.remove(container.id);
+      const isBack = async ({ imageId, packageId }: PackageContainer) =>
+        (await store.packages.find(packageId))?.updatedOn !== publishedOn && store.images.find(imageId)?.state !== "DELETED";
+      await inSlices(published.removed, async (container) => {
+        if (!(await isBack(container))) parts.lifecycle.remove(container.id);
       });
       return published;
     } finally {

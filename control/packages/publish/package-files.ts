@@ -13,7 +13,7 @@ export type PackageFiles = {
   /** A copy of a folder that `place` can take; `from` and `to` lie in the same incoming folder. */
   copy(from: string, to: string): Promise<void>;
   /** Moves the package's folders to their places, then does `work`; where either fails, none of them stays there. */
-  placing<R>(packageId: string, folders: readonly FolderToPlace[], signal: AbortSignal, work: () => R): Promise<R>;
+  placing<R>(packageId: string, folders: readonly FolderToPlace[], signal: AbortSignal, work: () => Promise<R>): Promise<R>;
   /** Throws away the folder's versions but those in `kept` (relative to the data folder). */
   prune(packageId: string, folder: string, kept: readonly string[]): Promise<void>;
   discard(folder: string): Promise<void>;
@@ -36,7 +36,7 @@ export function isVersionName(name: string): boolean {
 }
 
 /** `isKnown` tells whether there is a package of an id. Faults, here and in its methods: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE. */
-export async function openPackageFiles(dataFolder: string, isKnown: (packageId: string) => boolean): Promise<PackageFiles> {
+export async function openPackageFiles(dataFolder: string, isKnown: (packageId: string) => Promise<boolean>): Promise<PackageFiles> {
   const incoming = join(dataFolder, "incoming");
   const translated = async <R>(work: Promise<R>): Promise<R> =>
     work.catch((error: unknown) => {
@@ -76,7 +76,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
         await place(one.from, to);
         placed.push(to);
       }
-      return work();
+      return await work();
     } catch (error) {
       for (const folder of placed)
         await doom(folder).then(
@@ -89,7 +89,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
 
   // What was placed by a process that died before it wrote the package's rows.
   for (const id of await readdir(join(dataFolder, PACKAGES)).catch(() => []))
-    if (!isKnown(id)) await translated(doom(join(dataFolder, PACKAGES, id)));
+    if (!(await isKnown(id))) await translated(doom(join(dataFolder, PACKAGES, id)));
 
   return {
     incoming: async () => {

@@ -35,9 +35,9 @@ type Rooms = { store: Store; environment: string; now: number };
 type StagedPackage = { id: string; version: string };
 
 /** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
-export function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): void {
-  const known = store.packages.byName(name);
-  if (known && !mayManageAuthor(store, { userId: user.id, admin: user.admin }, known.authorId))
+export async function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): Promise<void> {
+  const known = await store.packages.byName(name);
+  if (known && !(await mayManageAuthor(store, { userId: user.id, admin: user.admin }, known.authorId)))
     throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
 }
 
@@ -78,27 +78,27 @@ export function stageFolders(
  * Writes what a package says into the store, once all its folders are staged; call it in a transaction. Ids stay with (package, folder), also when it is published
  * again. A container whose definition changed gets a new generation; nothing is started here. Faults: NOT_PERMITTED, NAME_TAKEN.
  */
-export function recordPackage(
+export async function recordPackage(
   rooms: Rooms,
   json: PackageJson,
   user: Pick<User, "id" | "admin">,
   defined: readonly Definition[],
   newPackageId: string,
-): Recorded {
+): Promise<Recorded> {
   const { store, now } = rooms;
-  refuseForeignAuthor(store, json.name, user);
-  const owner = recordPackageRow(rooms, json, user.id, newPackageId);
-  const images = imagesBefore(store, owner, user, defined);
+  await refuseForeignAuthor(store, json.name, user);
+  const owner = await recordPackageRow(rooms, json, user.id, newPackageId);
+  const images = await imagesBefore(store, owner, user, defined);
   const leaving = store.images.ofOtherFolders(
     owner.id,
     defined.map(({ folder }) => folder),
   );
   const containers = new Map(store.containers.byPackage(owner.id).map((container) => [container.folder, container]));
-  requireFreeNames(store, owner, defined, containers);
+  await requireFreeNames(store, owner, defined, containers);
   const folders = identifyStaged(rooms, owner, images, containers);
   const known = [...images.values()].map(({ id }) => id);
   store.staging.record(owner.id, known, { at: now, event: "validationWished", byUser: user.id });
-  claimNames(store, owner, defined, now);
+  await claimNames(store, owner, defined, now);
   removeImages(store, leaving, { at: now, event: "removed", byUser: user.id });
   const ofFolders = new Set(folders.map(({ folder }) => folder));
   const ofImages = new Set(folders.map(({ imageId }) => imageId));
@@ -113,18 +113,23 @@ export function recordPackage(
 }
 
 /** By folder. Imported ones are taken into the package first. */
-function imagesBefore(store: Store, owner: Package, user: Pick<User, "id" | "admin">, defined: readonly Definition[]): Map<string, PackageImage> {
+async function imagesBefore(
+  store: Store,
+  owner: Package,
+  user: Pick<User, "id" | "admin">,
+  defined: readonly Definition[],
+): Promise<Map<string, PackageImage>> {
   const folders = defined.map(({ folder }) => folder);
   const read = () => new Map(store.images.ofFolders(owner.id, folders).map((image) => [image.folder, image]));
   const known = read();
   const fresh = defined.filter(({ folder }) => !known.has(folder));
-  const imported = importedAmong(
+  const imported = await importedAmong(
     store,
     fresh.map(({ image }) => image),
     owner.id,
   );
   const claimed = fresh.filter(({ image }) => imported.has(image.toLowerCase()));
-  for (const { image, folder } of claimed) claimImported(store, image, user, { packageId: owner.id, folder });
+  for (const { image, folder } of claimed) await claimImported(store, image, user, { packageId: owner.id, folder });
   return claimed.length === 0 ? known : read();
 }
 
@@ -137,10 +142,10 @@ function isFollower({ folder }: Pick<Container, "folder">): boolean {
   return folder.includes("/");
 }
 
-function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string, newId: string): Package {
-  const known = store.packages.byName(json.name);
-  if (known) return store.packages.update(known.id, { version: json.version, updatedOn: now }) ?? known;
-  requireFreePackageName(store, json.name, authorId);
+async function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string, newId: string): Promise<Package> {
+  const known = await store.packages.byName(json.name);
+  if (known) return (await store.packages.update(known.id, { version: json.version, updatedOn: now })) ?? known;
+  await requireFreePackageName(store, json.name, authorId);
   return store.packages.insert({ id: newId, name: json.name, version: json.version, authorId, createdOn: now, updatedOn: now });
 }
 

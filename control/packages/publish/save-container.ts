@@ -28,27 +28,36 @@ const NAME = /^[A-Za-z0-9][\w.-]{0,199}$/;
 const LONGEST_FRIENDLY_NAME = 200;
 
 /** A changed definition replaces what runs, as publishing does; the next publish of its folder has the last word. */
-export function saveContainer(rooms: { store: Store; lifecycle: Told; environment: string; now: number }, asked: Saving): Container {
+export async function saveContainer(rooms: { store: Store; lifecycle: Told; environment: string; now: number }, asked: Saving): Promise<Container> {
   const { store, lifecycle } = rooms;
-  const saved = store.transaction(() => ("known" in asked ? change(rooms, asked.known, asked) : make(rooms, asked.image, asked.id, asked)));
+  const saved = await store.transaction(() => ("known" in asked ? change(rooms, asked.known.id, asked) : make(rooms, asked.image, asked.id, asked)));
   lifecycle.definitionChanged(saved.id);
   return saved;
 }
 
-function change({ store, now }: { store: Store; now: number }, known: Container, asked: SavedContainer): Container {
-  const said = { ...readNames(store, asked, known, known.packageId), ...readDefinition(asked, known) };
+async function change({ store, now }: { store: Store; now: number }, id: string, asked: SavedContainer): Promise<Container> {
+  // As it is now: another definition may have come since the caller looked.
+  const known = store.containers.find(id);
+  if (!known) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+  const said = { ...(await readNames(store, asked, known, known.packageId)), ...readDefinition(asked, known) };
   const changed = !isDeepStrictEqual([known.config, known.env], [said.config, said.env]);
   const fresh = changed ? { generation: known.generation + 1, attempts: 0, notBefore: 0 } : {};
   return store.containers.update(known.id, { ...said, ...fresh, updatedOn: now }) ?? known;
 }
 
-function make(rooms: { store: Store; environment: string; now: number }, image: Image, given: string | undefined, asked: SavedContainer): Container {
-  const { name, friendlyName } = readNames(rooms.store, asked, undefined, image.packageId);
+async function make(
+  rooms: { store: Store; environment: string; now: number },
+  image: Image,
+  given: string | undefined,
+  asked: SavedContainer,
+): Promise<Container> {
+  const { name, friendlyName } = await readNames(rooms.store, asked, undefined, image.packageId);
   if (name === undefined) throw new Fault("REQUEST_INVALID", "A new container needs a name.");
   const { config, env } = readDefinition(asked, undefined);
   // Its id is that of a package's container, or one that others may still call: neither is for somebody else to take.
   if (given !== undefined && rooms.store.tombstones.find(given))
     throw new Fault("REQUEST_INVALID", `The container ${given} was removed: leave out its id to make another, or publish its package again.`);
+  if (given !== undefined && rooms.store.containers.find(given)) throw new Fault("REQUEST_INVALID", `There is a container ${given} already.`);
   const id = given ?? randomUUID();
   return rooms.store.containers.insert({
     ...newContainer(rooms.environment, id, name, config, rooms.now),
@@ -64,7 +73,7 @@ function make(rooms: { store: Store; environment: string; now: number }, image: 
 }
 
 /** Plugins find containers by name, so no two may share one. */
-function readNames(store: Store, { name, friendlyName }: SavedContainer, known: Container | undefined, packageId: string) {
+async function readNames(store: Store, { name, friendlyName }: SavedContainer, known: Container | undefined, packageId: string) {
   if (name !== undefined && name !== known?.name) {
     if (!NAME.test(name)) throw new Fault("REQUEST_INVALID", `${JSON.stringify(name.slice(0, 100))} is no name: letters, digits, _ . and - only.`);
     const where = [{ columns: ["name"], holds: "is", value: name }] as const;
@@ -74,7 +83,7 @@ function readNames(store: Store, { name, friendlyName }: SavedContainer, known: 
     throw new Fault("REQUEST_INVALID", `A friendly name has at most ${LONGEST_FRIENDLY_NAME} characters.`);
   }
   const changed = [name, friendlyName].filter((one) => one !== undefined && one !== known?.name && one !== known?.friendlyName);
-  for (const one of changed) requireFreeName(store, packageId, one ?? "");
+  for (const one of changed) await requireFreeName(store, packageId, one ?? "");
   return { ...(name === undefined ? {} : { name }), ...(friendlyName === undefined ? {} : { friendlyName }) };
 }
 

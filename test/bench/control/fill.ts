@@ -9,23 +9,24 @@ const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand
 export const USER = "22222222-2222-4222-8222-222222222222";
 
 /** A store with so many containers that sleep, each of an image of its own and with what one that has run leaves: some lines of logs. Returns their ids. */
-export function fill(folder: string, count: number): string[] {
+export async function fill(folder: string, count: number): Promise<string[]> {
   const clock = systemClock();
-  const store = openStore({ folder, clock });
+  const store = await openStore({ folder, clock });
   const now = clock.now();
-  store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: now });
-  const ids = store.transaction(() =>
-    Array.from({ length: count }, (_, index) => {
+  await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: now });
+  const ids: string[] = [];
+  await store.transaction(async () => {
+    for (let index = 0; index < count; index++) {
       const name = `app-${index}`;
       const fresh = newImage(name, now);
       const image = { ...fresh, state: "READY" as const, resolvedId: `memory:${fresh.ref}`, exposed: [80], logs: "x".repeat(500) };
       if (index === 0)
-        store.packages.insert({ id: image.packageId, name: "bench", version: "1.0.0", authorId: USER, createdOn: now, updatedOn: now });
+        await store.packages.insert({ id: image.packageId, name: "bench", version: "1.0.0", authorId: USER, createdOn: now, updatedOn: now });
       store.images.insert(image);
-      return store.containers.insert({ ...newContainer(image, CONFIG, now), lastLogs: "y".repeat(2_000) }).id;
-    }),
-  );
-  store.close();
+      ids.push(store.containers.insert({ ...newContainer(image, CONFIG, now), lastLogs: "y".repeat(2_000) }).id);
+    }
+  });
+  await store.close();
   return ids.toSorted(() => Math.random() - 0.5);
 }
 

@@ -12,7 +12,7 @@ import { openMemoryWorld } from "../../fixtures/memory-driver.ts";
 const [folder = "", socketPath = ""] = process.argv.slice(2);
 const clock = systemClock();
 const log = openLog({ level: "error", name: "waking" });
-const store = openStore({ folder, clock });
+const store = await openStore({ folder, clock });
 // No port, and so no socket of each in this process.
 const world = openMemoryWorld(clock, { sockets: false });
 for (const { ref } of store.images.all()) world.apps.set(ref, { exposed: [80], run: ({ listen }) => listen() });

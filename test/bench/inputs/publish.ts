@@ -56,9 +56,9 @@ type Running = { publish(zip: Buffer): Promise<void>; close(): void };
 async function openBench(): Promise<Running> {
   const folder = mkdtempSync(join(tmpdir(), "berth-bench-publish-"));
   const clock = systemClock();
-  const store = openStore({ folder, clock });
-  store.users.insert(AUTHOR);
-  const vault = openVault({ store, keyFile: openKeyFile(folder), given: [], log: openLog({ level: "silent", name: "bench" }) });
+  const store = await openStore({ folder, clock });
+  await store.users.insert(AUTHOR);
+  const vault = await openVault({ store, keyFile: openKeyFile(folder), given: [], log: openLog({ level: "silent", name: "bench" }) });
   const publisher = await openPublisher({
     store,
     // Each is a write, as in earnest: the first also copies the log into the database.
@@ -81,8 +81,8 @@ async function openBench(): Promise<Running> {
       })();
       await publisher.publish({ name: "demo", user: AUTHOR, debug: false, body, signal: new AbortController().signal });
     },
-    close: () => {
-      store.close();
+    close: async () => {
+      await store.close();
       rmSync(folder, { recursive: true });
     },
   };

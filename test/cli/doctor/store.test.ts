@@ -15,9 +15,9 @@ t.test("a store that SQLite finds damaged is wrong, with the backup to restore; 
   mkdirSync(folder);
   const env = { BERTH_DATA: folder };
   t.match(await look(t, ["settings", "store"], env), { store: { state: "not looked at" } }, "where there is none");
-  const store = openStore({ folder, clock });
-  store.users.insert({ id: "ada", login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
-  store.close();
+  const store = await openStore({ folder, clock });
+  await store.users.insert({ id: "ada", login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  await store.close();
   t.match(await look(t, ["settings", "store"], env), { store: { state: "not looked at" } });
   t.match(await look(t, ["settings", "store"], env, { store: true }), { store: { state: "ok" } });
   const file = join(folder, "../backup.db");
@@ -32,7 +32,7 @@ t.test("a store that SQLite finds damaged is wrong, with the backup to restore; 
 
 t.test("a store that lost changes is wrong until somebody has looked", async (t) => {
   const folder = join(tempFolder(t), "data");
-  openStore({ folder, clock }).close();
+  await (await openStore({ folder, clock })).close();
   noteRollback(folder, { at: clock.now(), seen: 12, found: 11 });
   const { store: row } = await look(t, ["settings", "store"], { BERTH_DATA: folder });
   t.match(row, { state: "wrong" });

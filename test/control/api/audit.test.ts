@@ -50,7 +50,7 @@ t.test("who did what to what is kept, with the client's address and the request'
 t.test("what was refused, and what was only looked at, is not there; nor does anybody but an administrator see it", async (t) => {
   const stand = await openStand(t);
   const id = await publishedId(stand);
-  const { token } = stand.addUser("eve");
+  const { token } = await stand.addUser("eve");
   const asEve = { headers: { authorization: token } };
   t.equal((await stand.call(`/docker/containers/${id}/run`, asEve)).status, 403);
   t.equal((await stand.call("/users/login/dev", { method: "POST", headers: { authorization: "Dev wrong" } })).status, 401);
@@ -71,7 +71,7 @@ t.test("who waits for a start and leaves has wished it all the same", async (t) 
   await until(() => stand.waits.length === 1);
   leaving.abort();
   await asked;
-  await until(() => stand.store.audit.list({ limit: 1 })[0]?.action === "containerStarted");
+  await until(async () => (await stand.store.audit.list({ limit: 1 }))[0]?.action === "containerStarted");
   t.match((await entriesOf(stand))[0], { action: "containerStarted", login: "admin", status: null });
 });
 
@@ -113,7 +113,7 @@ t.test("entries are found by action, login, target and time, page by page, and f
 });
 
 t.test("a route that changes something and has no audit keeps berth from starting", async (t) => {
-  const audit = { append: () => undefined };
+  const audit = { append: async () => undefined };
   const app = fastify();
   recordAudit(app, { audit }, { actor: () => undefined });
   t.throws(() => app.post("/api/something/new", () => ({})));

@@ -7,8 +7,8 @@ import { ADMIN_KEY, openStand, type Stand } from "./fixtures/api-stand.ts";
 
 function raw({ socketPath }: Stand, path: string, headers: Record<string, string>) {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Buffer }>();
-  const call = request({ socketPath, path: `/api${path}`, headers: { host: "berth.example", ...headers } }, (response) => {
-    buffer(response).then((body) => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }), reject);
+  const call = request({ socketPath, path: `/api${path}`, headers: { host: "berth.example", ...headers } }, async (response) => {
+    await buffer(response).then((body) => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }), reject);
   });
   call.on("error", reject);
   call.end();

@@ -187,8 +187,8 @@ t.test("logs are raw text, and the last known ones where it does not run", async
 
 t.test("anybody signed in reads; author and admins act, and see what is inside", async (t) => {
   const stand = await openStand(t);
-  const author = stand.addUser("anna");
-  const other = stand.addUser("bert");
+  const author = await stand.addUser("anna");
+  const other = await stand.addUser("bert");
   const { json } = await stand.publish("walk", WALK, { key: author.key });
   const id: string = json.containers[0].id;
   stand.store.containers.update(id, { lastLogs: "inside" });
@@ -220,11 +220,11 @@ t.test("anybody signed in reads; author and admins act, and see what is inside",
 t.test("a container says that it is busy with its own token, of itself only; who may stop it may say so too", async (t) => {
   const stand = await openStand(t);
   const { app, db } = await walk(stand);
-  const other = stand.addUser("bert");
+  const other = await stand.addUser("bert");
   const token = "the-container's-own";
   stand.store.containers.move(app, "SYSTEM_STOPPED", "STARTED", {});
   const session = { digest: tokenDigest(token), userId: other.user.id, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined, containerId: app };
-  stand.store.sessions.insert(session);
+  await stand.store.sessions.insert(session);
   const say = (id: string, key: string, seconds: unknown = 60) =>
     stand.call(`/docker/containers/${id}/lease`, {
       method: "POST",

@@ -41,8 +41,8 @@ const row = (stand: Stand, id: string) => stand.store.containers.find(id) as Non
 
 t.test("changes are told as they happen, each entity as the other routes show it to that caller", async (t) => {
   const stand = await openStand(t);
-  const author = stand.addUser("anna");
-  const other = stand.addUser("bert");
+  const author = await stand.addUser("anna");
+  const other = await stand.addUser("bert");
   const { id, imageId } = await published(stand, author.key);
   const [mine, theirs] = [await follow(t, stand, { token: author.token }), await follow(t, stand, { token: other.token })];
   t.match(mine.response.headers, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store" });
@@ -107,7 +107,7 @@ t.test("silence is broken by a beat, and a session that ends takes its streams a
   const clock = stillClock();
   const stand = await openStand(t, {}, clock);
   const { id } = await published(stand);
-  const token = stand.identity.openSession(stand.admin.id, 12_000);
+  const token = await stand.identity.openSession(stand.admin.id, 12_000);
   const stream = await follow(t, stand, { token });
   const outlived = await follow(t, stand);
   await until(() => stream.events.length === 1 && outlived.events.length === 1);
@@ -119,7 +119,7 @@ t.test("silence is broken by a beat, and a session that ends takes its streams a
   t.equal(outlived.ended(), false);
   const logs = await follow(t, stand, { path: `/docker/containers/${id}/logs?follow=true` });
   await until(logs.ended);
-  stand.identity.endSession(stand.token);
+  await stand.identity.endSession(stand.token);
   await until(outlived.ended);
 });
 
@@ -127,9 +127,9 @@ t.test("who is no administrator any more sees no more than others from then on, 
   const clock = stillClock();
   const stand = await openStand(t, {}, clock);
   const { id } = await published(stand);
-  const { user } = stand.addUser("bert");
-  stand.store.users.update(user.id, { admin: true });
-  const token = stand.identity.openSession(user.id, undefined, "administration");
+  const { user } = await stand.addUser("bert");
+  await stand.store.users.update(user.id, { admin: true });
+  const token = await stand.identity.openSession(user.id, undefined, "administration");
   stand.follows.set(row(stand, id).service, async function* (signal) {
     yield "first\n";
     await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
@@ -137,7 +137,7 @@ t.test("who is no administrator any more sees no more than others from then on, 
   const logs = await follow(t, stand, { token, path: `/docker/containers/${id}/logs?follow=true` });
   const { events } = await follow(t, stand, { token });
   for (const [at, admin] of [true, false].entries()) {
-    stand.store.users.update(user.id, { admin });
+    await stand.store.users.update(user.id, { admin });
     stand.changes.publish(row(stand, id));
     await until(() => events.length === at + 2);
     t.equal(JSON.stringify(events[at + 1]?.data).includes("hidden"), admin);
@@ -194,7 +194,7 @@ t.test("one user follows a quarter of all streams at most; a place is free again
 
 t.test("four users who have all streams keep no fifth out: who has more than a fair share loses the oldest", async (t) => {
   const stand = await openStand(t);
-  const [last = "", ...rest] = ["anna", "bert", "cleo", "dora"].map((login) => stand.addUser(login).token);
+  const [last = "", ...rest] = await Promise.all(["anna", "bert", "cleo", "dora"].map(async (login) => (await stand.addUser(login)).token));
   const fill = (token: string) => Promise.all(Array.from({ length: 64 }, () => follow(t, stand, { token })));
   const mine = await fill(stand.token);
   for (const token of rest) await fill(token);

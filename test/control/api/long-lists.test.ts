@@ -9,7 +9,7 @@ t.test("a list of many is whole, in order, and says the same as its pages", asyn
   const { store, get, publish } = await openStand(t);
   const { json } = await publish("many", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" });
   const { packageId, imageId } = store.containers.find(json.containers[0].id) ?? { packageId: "", imageId: "" };
-  store.transaction(() => {
+  await store.transaction(async () => {
     for (let index = 0; index < MANY; index++) {
       const id = crypto.randomUUID();
       const name = `Many-${String(index).padStart(4, "0")}`;
@@ -58,7 +58,7 @@ t.test("eight whole lists of one user at once delay another user's call by less 
   const { json } = await publish("many", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n".padEnd(2_000, "# text\n") });
   const { packageId, imageId } = store.containers.find(json.containers[0].id) ?? { packageId: "", imageId: "" };
   const rows = 10_005;
-  store.transaction(() => {
+  await store.transaction(async () => {
     for (let index = 1; index < rows; index++) {
       const id = crypto.randomUUID();
       const name = `many-${index}`;
@@ -66,7 +66,7 @@ t.test("eight whole lists of one user at once delay another user's call by less 
       store.containers.insert({ ...row, config: CONFIG, env: {}, lastLogs: "log line\n".repeat(100), updatedOn: index });
     }
   });
-  const bob = addUser("bob");
+  const bob = await addUser("bob");
   const lists = Array.from({ length: 8 }, () => get("/docker/containers?limit=0"));
   const state = { over: false };
   const all = Promise.all(lists).finally(() => (state.over = true));

@@ -22,7 +22,7 @@ const actions = async (stand: Stand, key: string, repository: string) => {
 
 t.test("an image name of another author's package is refused, also where it differs only in case and separators", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   t.equal((await stand.publish("PowerGrid", APP, { key: alice.key })).status, 200);
   for (const name of ["powergrid", "power-grid", "@mallory/powergrid", "@mallory/power_grid", "POWERGRID"])
     t.match(await stand.publish(name, APP, { key: mallory.key }), TAKEN, name);
@@ -33,7 +33,7 @@ t.test("an image name of another author's package is refused, also where it diff
   );
   t.match(await stand.publish("power", { "dockerfiles/Grid-App/container.json": '{"image":"evil:1"}' }, { key: mallory.key }), TAKEN, "by an image");
   t.same(
-    stand.store.packages.all().map(({ name }) => name),
+    (await stand.store.packages.all()).map(({ name }) => name),
     ["PowerGrid"],
     "nothing of a refused package is kept",
   );
@@ -47,8 +47,8 @@ t.test("an image name of another author's package is refused, also where it diff
 
 t.test("two packages never have a container of one name, also those of one author", async (t) => {
   const stand = await openStand(t);
-  const [ada, max, eve] = [stand.addUser("ada"), stand.addUser("max"), stand.addUser("eve")];
-  for (const { user } of [ada, max]) stand.store.groups.put(user.id, ["lab"]);
+  const [ada, max, eve] = [await stand.addUser("ada"), await stand.addUser("max"), await stand.addUser("eve")];
+  for (const { user } of [ada, max]) await stand.store.groups.put(user.id, ["lab"]);
   const first = await stand.publish("walk", APP, { key: ada.key });
   t.equal(first.status, 200);
   for (const { key } of [ada, max, eve, { key: ADMIN_KEY }]) t.match(await stand.publish("@scope/walk", APP, { key }), TAKEN);
@@ -61,7 +61,7 @@ t.test("two packages never have a container of one name, also those of one autho
 
 t.test("a store in which two authors have one name opens, and the first of them publishes again", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   const made = await stand.publish("PowerGrid", APP, { key: alice.key });
   await stand.publish("other", APP, { key: mallory.key });
   // As an earlier version let it happen.
@@ -80,7 +80,7 @@ t.test("a store in which two authors have one name opens, and the first of them 
 
 t.test("image.json names an image of the folder's own repository, and no other", async (t) => {
   const stand = await openStand(t);
-  const { key } = stand.addUser("mallory");
+  const { key } = await stand.addUser("mallory");
   for (const image of ["docker.io/evil/backdoor:1", "datagrok/other-app:1", "registry.example/datagrok/walk-app:1", "datagrok/walk-app", "evil:1"]) {
     const answer = await stand.publish("walk", { ...APP, ...imageJson(image) }, { key });
     if (image === "datagrok/walk-app") t.equal(answer.status, 200, image);
@@ -91,8 +91,8 @@ t.test("image.json names an image of the folder's own repository, and no other",
 
 t.test("latest-compatible offers an image to who may manage its package alone, and only one of its own repository", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory, max] = [stand.addUser("alice"), stand.addUser("mallory"), stand.addUser("max")];
-  for (const { user } of [alice, max]) stand.store.groups.put(user.id, ["lab"]);
+  const [alice, mallory, max] = [await stand.addUser("alice"), await stand.addUser("mallory"), await stand.addUser("max")];
+  for (const { user } of [alice, max]) await stand.store.groups.put(user.id, ["lab"]);
   const [image] = (await stand.publish("chem", APP, { key: alice.key })).json["images"];
   makeReady(stand, image.id);
   const found = { status: 200, json: { image: image.imageRef } };
@@ -107,7 +107,7 @@ t.test("latest-compatible offers an image to who may manage its package alone, a
 
 t.test("latest-compatible never offers an administrator the image of a package that took another author's name", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   const [own] = (await stand.publish("chem", APP, { key: alice.key })).json["images"];
   const [foreign] = (await stand.publish("other", APP, { key: mallory.key })).json["images"];
   const database = new Sqlite(join(stand.folder, "berth.db"));
@@ -119,7 +119,7 @@ t.test("latest-compatible never offers an administrator the image of a package t
 
 t.test("an author keeps push on the package's repositories when others publish packages of that name", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   await stand.publish("mychem", APP, { key: alice.key });
   t.equal((await stand.publish("@mallory/mychem", { "dockerfiles/x/Dockerfile": "FROM a\n" }, { key: mallory.key })).status, 200);
   for (const repository of ["datagrok/mychem", "datagrok/mychem-app", "datagrok/my-chem", "datagrok/my_chem_app"]) {
@@ -131,8 +131,8 @@ t.test("an author keeps push on the package's repositories when others publish p
 
 t.test("an image that another author's container runs by its image key cannot be pushed over", async (t) => {
   const stand = await openStand(t);
-  const [bob, mallory, max] = [stand.addUser("bob"), stand.addUser("mallory"), stand.addUser("max")];
-  for (const { user } of [bob, max]) stand.store.groups.put(user.id, ["lab"]);
+  const [bob, mallory, max] = [await stand.addUser("bob"), await stand.addUser("mallory"), await stand.addUser("max")];
+  for (const { user } of [bob, max]) await stand.store.groups.put(user.id, ["lab"]);
   const runs = (image: string) => ({ "dockerfiles/worker/container.json": JSON.stringify({ image }) });
   await stand.publish("jobs", runs("registry.example:5000/datagrok/shared-worker:1"), { key: bob.key });
   await stand.publish("more", runs("datagrok/shared-worker:1"), { key: mallory.key });
@@ -144,8 +144,8 @@ t.test("an image that another author's container runs by its image key cannot be
 
 t.test("an administrator assigns a repository; what another user pushed to first is that user's until then", async (t) => {
   const stand = await openStand(t);
-  const [anna, mallory] = [stand.addUser("anna"), stand.addUser("mallory")];
-  stand.store.repositories.claim({ key: "chemapp", name: "datagrok/chem-app", packageId: undefined, userId: mallory.user.id, since: 1 });
+  const [anna, mallory] = [await stand.addUser("anna"), await stand.addUser("mallory")];
+  await stand.store.repositories.claim({ key: "chemapp", name: "datagrok/chem-app", packageId: undefined, userId: mallory.user.id, since: 1 });
   t.match(await stand.publish("chem", APP, { key: anna.key }), { ...TAKEN, json: { message: /mallory, who pushed to it first/ } });
   const owner = "/docker/registry/owner";
   const lookUp = `${owner}?repository=datagrok/chem-app`;
@@ -165,15 +165,15 @@ t.test("an administrator assigns a repository; what another user pushed to first
 
 t.test("what a removed user had pushed to goes to who removes the user", async (t) => {
   const stand = await openStand(t);
-  const { user } = stand.addUser("mallory");
-  stand.store.repositories.claim({ key: "chemapp", name: "datagrok/chem-app", packageId: undefined, userId: user.id, since: 1 });
+  const { user } = await stand.addUser("mallory");
+  await stand.store.repositories.claim({ key: "chemapp", name: "datagrok/chem-app", packageId: undefined, userId: user.id, since: 1 });
   t.equal((await stand.get("/users/mallory", { method: "DELETE" })).status, 200);
   t.match((await stand.get("/docker/registry/owner?repository=datagrok/chem-app")).json, { login: "admin" });
 });
 
 t.test("a look-up by a bare word finds the exact name first, in whatever order and on the first page", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   await stand.publish("chem-chem", { "dockerfiles/x/Dockerfile": "FROM a\n" }, { key: alice.key });
   for (const name of ["aaa-chem-chem", "zzz-chem-chem"])
     await stand.publish(name, { "dockerfiles/x/Dockerfile": "FROM a\n", "dockerfiles/xx/Dockerfile": "FROM a\n" }, { key: mallory.key });
@@ -194,8 +194,8 @@ t.test("a look-up by a bare word finds the exact name first, in whatever order a
 
 t.test("a container's name and its name for people are neither another author's nor an id", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory, max] = [stand.addUser("alice"), stand.addUser("mallory"), stand.addUser("max")];
-  for (const { user } of [alice, max]) stand.store.groups.put(user.id, ["lab"]);
+  const [alice, mallory, max] = [await stand.addUser("alice"), await stand.addUser("mallory"), await stand.addUser("max")];
+  for (const { user } of [alice, max]) await stand.store.groups.put(user.id, ["lab"]);
   const [own] = (await stand.publish("@alice/PowerGrid", APP, { key: alice.key })).json["containers"];
   const [theirs] = (await stand.publish("other", APP, { key: mallory.key })).json["containers"];
   const [mates] = (await stand.publish("mates", APP, { key: max.key })).json["containers"];
@@ -220,7 +220,7 @@ t.test("a container's name and its name for people are neither another author's 
 
 t.test("warnings of images and names of services are for users who may manage the package", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   const made = await stand.publish("chem", { "dockerfiles/app/Dockerfile": "FROM a\n" }, { key: alice.key });
   const [image] = made.json["images"];
   const [container] = made.json["containers"];

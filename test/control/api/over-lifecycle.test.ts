@@ -15,7 +15,7 @@ import { openImporter } from "../../../control/packages/import/open-importer.ts"
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../../../control/packages/publish/unpack-zip.ts";
-import { openAudit } from "../../../control/store/open-audit.ts";
+import { createAuditLog } from "../../../control/store/audit.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import type { Driver, Observed, Spec } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
@@ -69,12 +69,12 @@ async function openControl(t: Test) {
   const folder = mkdtempSync(join(tmpdir(), "berth-api-"));
   const clock = systemClock();
   const log = openLog({ level: "silent", name: "test" });
-  const store = openStore({ folder, clock });
+  const store = await openStore({ folder, clock });
   const identity = createIdentity({ store, clock });
   const driver = memoryDriver();
   const lifecycle = openLifecycle({ store, driver, clock, log, environment: "test", filesFolder: folder, injectedEnv: () => ({}) });
   const maxPackageBytes = 1_000_000;
-  const vault = openVault({ store, keyFile: openKeyFile(folder), given: [], log });
+  const vault = await openVault({ store, keyFile: openKeyFile(folder), given: [], log });
   const credentials = openCredentials({ store, vault, clock });
   const environment = "test";
   const publisher = await openPublisher({
@@ -103,7 +103,7 @@ async function openControl(t: Test) {
       credentials,
       vault,
       signingKeys: createSigningKeys({ store, vault, clock, log }),
-      audit: openAudit({ store, keepMs: 86_400_000, clock }),
+      audit: createAuditLog({ audit: store.audit, keepMs: 86_400_000, clock }),
       driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
       settings: { webRoot: undefined, origins: [], version: "0.1.0", sessionMs: 86_400_000 },
       clock,
@@ -115,10 +115,10 @@ async function openControl(t: Test) {
   t.teardown(async () => {
     await api.close();
     await lifecycle.close();
-    store.close();
+    await store.close();
     await rm(folder, { recursive: true });
   });
-  const authorization = identity.openSession(identity.ensureAdmin("key").id);
+  const authorization = await identity.openSession((await identity.ensureAdmin("key")).id);
   const call = (path: string, asked: Asked = {}) => callSocket(socketPath, `/api${path}`, { ...asked, headers: { authorization, ...asked.headers } });
   return { driver, store, call };
 }

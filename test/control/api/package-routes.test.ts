@@ -14,8 +14,8 @@ const PACKAGE_JSON = JSON.stringify({ name: "walk", version: "1.0.0" });
 const dev = { authorization: `Dev ${ADMIN_KEY}` };
 
 /** Nothing of a refused package is left: no row, and no file beyond those that a store and an empty room have. */
-function nothingLeft(t: Test, { store, folder }: Stand): void {
-  t.same([store.packages.all(), store.images.all(), store.containers.all()], [[], [], []]);
+async function nothingLeft(t: Test, { store, folder }: Stand): Promise<void> {
+  t.same([await store.packages.all(), store.images.all(), store.containers.all()], [[], [], []]);
   t.same(readdirSync(join(folder, "incoming")), []);
   t.equal(existsSync(join(folder, "packages")), false);
 }
@@ -207,7 +207,7 @@ t.test("the id of a container that was deleted is its package's to give again, a
 
 t.test("a debug publish runs the developer's own tag", async (t) => {
   const { publish, addUser } = await openStand(t);
-  const { key } = addUser("anna");
+  const { key } = await addUser("anna");
   const { json } = await publish(
     "walk",
     { "dockerfiles/app/Dockerfile": DOCKERFILE },
@@ -218,7 +218,7 @@ t.test("a debug publish runs the developer's own tag", async (t) => {
 
 t.test("over another author's package nobody publishes but an admin", async (t) => {
   const { publish, addUser, call, store } = await openStand(t);
-  const [anna, bert] = [addUser("anna"), addUser("bert")];
+  const [anna, bert] = [await addUser("anna"), await addUser("bert")];
   t.equal((await publish("walk", {}, { key: anna.key })).status, 200);
   t.match(await publish("walk", { "dockerfiles/x/Dockerfile": DOCKERFILE }, { key: bert.key }), {
     status: 403,
@@ -229,7 +229,7 @@ t.test("over another author's package nobody publishes but an admin", async (t) 
     json: { code: "NOT_PERMITTED" },
   });
   t.equal((await publish("walk", {})).status, 200);
-  t.equal(store.packages.byName("walk")?.authorId, anna.user.id, "the author stays");
+  t.equal((await store.packages.byName("walk"))?.authorId, anna.user.id, "the author stays");
 });
 
 const whole = await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/aa/Dockerfile": DOCKERFILE });
@@ -265,7 +265,7 @@ t.test("a bad package is refused with a sentence, and nothing of it is kept", as
     const answer = await stand.call("/packages/dev/walk", { method: "POST", headers: dev, body });
     t.equal(answer.status, status, what);
     t.match(answer.json, { "#type": "ApiError", code, message: /^[A-Z].*\.$/i }, what);
-    nothingLeft(t, stand);
+    await nothingLeft(t, stand);
   }
   t.equal((await stand.publish("walk", {})).status, 200, "and a good one is welcome afterwards");
 });
@@ -287,12 +287,12 @@ t.test("a client that goes away in the middle of its package leaves nothing", as
   client.abort();
   await gone;
   await until(() => incoming() === 0);
-  nothingLeft(t, stand);
+  await nothingLeft(t, stand);
 });
 
 t.test("uploads that drip keep no other user from publishing", async (t) => {
   const stand = await openStand(t);
-  const { key } = stand.addUser("mallory");
+  const { key } = await stand.addUser("mallory");
   const client = new AbortController();
   const headers = { authorization: `Dev ${key}`, "content-length": "1000" };
   for (let number = 0; number < 12; number++) {
@@ -325,7 +325,7 @@ t.test("a client that sends a package too slowly gets that as the reason", async
   await clock.advance(60_000);
   t.equal(await answered, 408);
   upload.destroy();
-  nothingLeft(t, stand);
+  await nothingLeft(t, stand);
 });
 
 t.test("a store that cannot be written to leaves nothing half-published", async (t) => {
@@ -344,7 +344,7 @@ t.test("a store that cannot be written to leaves nothing half-published", async 
   ] as const) {
     fail();
     t.equal((await stand.publish("walk", files)).status, 500, when);
-    t.same([stand.store.packages.all(), stand.store.images.all(), stand.store.containers.all()], [[], [], []]);
+    t.same([await stand.store.packages.all(), stand.store.images.all(), stand.store.containers.all()], [[], [], []]);
     t.same(stand.wishes, []);
     Object.assign(staging, { stage });
     Object.assign(repositories, { claimAll });
@@ -356,19 +356,19 @@ t.test("a package that defines an imported image takes it and its container over
   const { publish, store } = await openStand(t);
   const files = { "dockerfiles/app/container.json": '{"image":"a"}', "dockerfiles/two/container.json": '{"image":"b"}' };
   await publish("walk", files);
-  const [owner] = store.packages.all();
+  const [owner] = await store.packages.all();
   const [image, container] = [
     store.images.all().find(({ folder }) => folder === "app"),
     store.containers.all().find(({ folder }) => folder === "app"),
   ];
   if (!owner || !image || !container) throw new Error("nothing was published");
-  const imported = store.packages.insert({ ...owner, id: randomUUID(), name: "imported (admin)" });
+  const imported = await store.packages.insert({ ...owner, id: randomUUID(), name: "imported (admin)" });
   const imageId = randomUUID();
   const id = randomUUID();
   store.images.insert({ ...image, id: imageId, packageId: imported.id, folder: "x", name: "hike-app" });
   store.containers.insert({ ...container, id, packageId: imported.id, imageId, folder: "x", name: "old-name", service: "old" });
   t.equal((await publish("hike", files)).status, 200);
-  const hike = store.packages.byName("hike");
+  const hike = await store.packages.byName("hike");
   t.match(store.images.find(imageId), { packageId: hike?.id, folder: "app", state: "PENDING_VALIDATION" });
   t.match(store.containers.find(id), { packageId: hike?.id, folder: "app", name: "hike-app", service: "old", imageId, generation: 2 });
   t.equal(store.containers.byPackage(hike?.id ?? "").length, 2);
@@ -411,7 +411,7 @@ t.test("a publish that fails at its last write leaves no files behind", async (t
   writeFileSync(join(folder, "credentials.key"), "no key\n");
   t.match(await publish("walk", files), { status: 500, json: { code: "DATA_FOLDER_UNUSABLE" } });
   await until(() => !existsSync(join(folder, "packages")));
-  nothingLeft(t, stand);
+  await nothingLeft(t, stand);
 
   rmSync(join(folder, "credentials.key"));
   t.equal((await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE })).status, 200);
@@ -436,7 +436,7 @@ t.test("files of a publish that was killed before its rows were written go at th
   await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
   const killed = join(folder, "packages/6b1c3f0e-0000-4000-8000-000000000000/app", "0".repeat(64));
   mkdirSync(killed, { recursive: true });
-  await openPackageFiles(folder, (id) => store.packages.find(id) !== undefined);
+  await openPackageFiles(folder, async (id) => (await store.packages.find(id)) !== undefined);
   await until(() => readdirSync(join(folder, "packages")).length === 1);
   t.ok(existsSync(join(folder, store.images.all()[0]?.files ?? "", "Dockerfile")));
 });
@@ -447,7 +447,7 @@ t.test("a folder that is named as versions are is refused: it would be taken for
     status: 400,
     json: { code: "PACKAGE_INVALID" },
   });
-  nothingLeft(t, stand);
+  await nothingLeft(t, stand);
 });
 
 t.test("a package of 30 long Dockerfiles is reported whole, and its answer stays below 1 MB", async (t) => {

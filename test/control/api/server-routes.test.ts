@@ -63,7 +63,7 @@ t.test("a store that fails is a plain 500 without detail", async (t) => {
 t.test("the whole stand is for administrators, holds no key, and is told while the orchestrator is silent", async (t) => {
   const clock = stillClock();
   const stand = await openStand(t, {}, clock);
-  const { token, key } = stand.addUser("eve");
+  const { token, key } = await stand.addUser("eve");
   t.equal((await stand.call("/admin/stand", { headers: { authorization: token } })).status, 403);
   t.match((await stand.get("/admin/stand")).json, { capacity: { machines: 1, cpu: 4 }, backend: { driver: "process" }, gateways: 1 });
   let asked = false;

@@ -81,7 +81,7 @@ t.test("no credential and a bad one are told apart, and no header of a proxy is 
 
 t.test("a session that was ended is refused", async (t) => {
   const { call, identity, token } = await openStand(t);
-  identity.endSession(token);
+  await identity.endSession(token);
   t.equal((await call("/users/current", { headers: { authorization: token } })).status, 401);
 });
 
@@ -107,7 +107,7 @@ t.test("who keeps guessing keys is told to wait, even when one is right, and can
 
 t.test("guesses from many addresses keep no user out: a right key from a fresh address is taken, by docker login too", async (t) => {
   const { call, addUser } = await openStand(t, {}, stillClock());
-  const { key } = addUser("bob");
+  const { key } = await addUser("bob");
   const from = (peer: string) => ({ "x-berth-client": peer });
   const signIn = (shown: string, peer: string) =>
     call("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${shown}`, ...from(peer) } });
@@ -135,13 +135,10 @@ t.test("guesses from one /64 are those of one client", async (t) => {
 t.test("signing out ends the session that was shown, and needs the own page where a cookie shows it", async (t) => {
   const { call, identity, admin } = await openStand(t);
   const logout = (headers: Record<string, string>) => call("/users/logout", { method: "POST", headers });
-  const [one, other] = [identity.openSession(admin.id), identity.openSession(admin.id)];
+  const [one, other] = [await identity.openSession(admin.id), await identity.openSession(admin.id)];
   t.equal((await logout({ cookie: `auth=${one}`, origin: "https://evil.example" })).status, 403);
   t.equal((await logout({ cookie: `auth=${one}`, origin: "http://berth.example:8080" })).status, 200);
-  t.same(
-    [one, other].map((token) => identity.who(token)?.login),
-    [undefined, "admin"],
-  );
+  t.same(await Promise.all([one, other].map(async (token) => (await identity.who(token))?.login)), [undefined, "admin"]);
   t.equal((await logout({ authorization: one })).status, 401);
 });
 

@@ -61,7 +61,7 @@ async function reached(t: Test, { socketPath }: Stand): Promise<string> {
 async function openStates(t: Test) {
   const stand = await openStand(t);
   const now = Date.now();
-  stand.store.packages.insert({ id: PACKAGE, name: "states", version: "1.0.0", authorId: stand.admin.id, createdOn: now, updatedOn: now });
+  await stand.store.packages.insert({ id: PACKAGE, name: "states", version: "1.0.0", authorId: stand.admin.id, createdOn: now, updatedOn: now });
   const kept = stand.store.images.insert({ ...newImage("kept", now), state: "READY" });
   for (const state of CONTAINER_STATES) {
     const fault =

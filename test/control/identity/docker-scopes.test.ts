@@ -1,9 +1,9 @@
 import t from "tap";
 import { grantedScopes, isPullOnly, type ScopeRights, parseScopes, formatScopes } from "../../../control/identity/docker-scopes.ts";
 
-const granted = (asked: string, who?: ScopeRights) => formatScopes(grantedScopes(parseScopes([asked]), who));
-const ANNA: ScopeRights = { admin: false, mayPush: (repository) => repository === "datagrok/own" };
-const ADMIN: ScopeRights = { admin: true, mayPush: () => true };
+const granted = async (asked: string, who?: ScopeRights) => formatScopes(await grantedScopes(parseScopes([asked]), who));
+const ANNA: ScopeRights = { admin: false, mayPush: async (repository) => repository === "datagrok/own" };
+const ADMIN: ScopeRights = { admin: true, mayPush: async () => true };
 
 t.test("scopes come repeated, several in one, and are joined by what they are about", async (t) => {
   t.same(parseScopes(["repository:a:pull repository:b:pull,push", "repository:a:push,pull"]), [
@@ -49,9 +49,5 @@ t.test("what is granted was asked for and is allowed", async (t) => {
     [`repository:${"a/".repeat(200)}a:pull`, "", "", ""],
   ];
   for (const [asked, ...wanted] of rows)
-    t.same(
-      [undefined, ANNA, ADMIN].map((who) => granted(asked, who)),
-      wanted,
-      asked.slice(0, 60),
-    );
+    t.same(await Promise.all([undefined, ANNA, ADMIN].map((who) => granted(asked, who))), wanted, asked.slice(0, 60));
 });

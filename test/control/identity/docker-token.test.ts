@@ -37,7 +37,7 @@ async function openVerifier(t: Test, { socketPath }: Stand, path = "/api/docker/
 
 const openPublished = async (t: Test, settings?: Partial<ApiSettings>) => {
   const stand = await openStand(t, settings);
-  const [anna, max] = [stand.addUser("anna"), stand.addUser("max")];
+  const [anna, max] = [await stand.addUser("anna"), await stand.addUser("max")];
   await stand.publish("chem", FILES, { key: anna.key });
   return { ...stand, anna, max };
 };
@@ -90,8 +90,8 @@ t.test("its issuer is the setting, else the web root, else the address that was 
 t.test("who may push where", async (t) => {
   const stand = await openPublished(t);
   const verify = await openVerifier(t, stand);
-  stand.store.groups.put(stand.addUser("ada").user.id, ["lab"]);
-  stand.store.groups.put(stand.anna.user.id, ["lab"]);
+  await stand.store.groups.put((await stand.addUser("ada")).user.id, ["lab"]);
+  await stand.store.groups.put(stand.anna.user.id, ["lab"]);
   const rows: [who: string, key: string, repository: string, actions: string][] = [
     ["the author", stand.anna.key, "datagrok/chem-app", "pull,push"],
     ["a colleague of the author", "ada-key", "datagrok/chem-app", "pull,push"],

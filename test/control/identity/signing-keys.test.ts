@@ -73,7 +73,7 @@ t.test("a revoked key is not published any more, and another one signs", async (
 
 t.test("only administrators see, rotate and revoke keys, which are bounded in number", async (t) => {
   const { call, get, addUser, kids, rotate, clock } = await open(t);
-  const anna = addUser("anna");
+  const anna = await addUser("anna");
   for (const [method, path] of [
     ["GET", "/admin/keys"],
     ["POST", "/admin/keys/rotate"],
@@ -114,15 +114,15 @@ t.test("the private part is sealed, and outlives restarts and a rotation of what
   const bytes = ["berth.db", "berth.db-wal"].map((file) => readFileSync(join(folder, file), "latin1")).join("");
   t.ok(bytes.includes(kid));
   t.notMatch(bytes, /PRIVATE KEY/);
-  const again = () => {
-    const vault = openVault({ store, keyFile: openKeyFile(folder), given: [], log });
+  const again = async () => {
+    const vault = await openVault({ store, keyFile: openKeyFile(folder), given: [], log });
     return { vault, keys: createSigningKeys({ store, vault, clock, log }) };
   };
-  t.equal((await again().keys.signer()).kid, kid);
-  again().vault.rotate();
-  t.equal((await again().keys.signer()).kid, kid, "sealed anew");
+  t.equal((await (await again()).keys.signer()).kid, kid);
+  await (await again()).vault.rotate();
+  t.equal((await (await again()).keys.signer()).kid, kid, "sealed anew");
   rmSync(join(folder, "credentials.key"));
-  const { kid: next } = await again().keys.signer();
+  const { kid: next } = await (await again()).keys.signer();
   t.not(next, kid, "one that cannot be opened is replaced");
   t.same(await kids(), [next, kid], "and what it signed is still good");
 });

@@ -74,6 +74,6 @@ t.test("a gateway that leaves after the lifecycle and the store were closed need
   stand.lifecycle().gatewayJoined(GATEWAY, seq);
   stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
   await stand.lifecycle().close();
-  stand.store().close();
+  await stand.store().close();
   t.doesNotThrow(() => stand.lifecycle().gatewayLeft(GATEWAY));
 });

@@ -50,8 +50,8 @@ export async function openLifecycleFixture(
   const log = openLog({ level: "silent", name: "test" });
   let clock = stillClock();
   const world = openMemoryWorld({ ...clock, sleep: (ms, signal) => clock.sleep(ms, signal), monotonic: () => clock.monotonic() });
-  const open = () => {
-    const store = openStore({ folder, clock });
+  const open = async () => {
+    const store = await openStore({ folder, clock });
     const lifecycle = openLifecycle({
       store,
       driver: options.driver?.(world.open(), clock) ?? world.open(),
@@ -65,13 +65,13 @@ export async function openLifecycleFixture(
     });
     return { store, lifecycle };
   };
-  let now = open();
-  now.store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
-  now.store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  let now = await open();
+  await now.store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  await now.store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   if (options.start !== false) now.lifecycle.start();
   t.teardown(async () => {
     await now.lifecycle.close();
-    now.store.close();
+    await now.store.close();
     await world.close();
     rmSync(folder, { recursive: true });
   });
@@ -104,9 +104,9 @@ export async function openLifecycleFixture(
       return stand.row(id);
     },
     restart: async () => {
-      now.store.close();
+      await now.store.close();
       clock = stillClock(clock.now() + 1);
-      now = open();
+      now = await open();
       now.lifecycle.start();
       await turns();
     },

@@ -149,7 +149,7 @@ t.test("a request that comes while it is being frozen has it go on", async (t) =
 t.test("who wakes it as another user, or after it was published again or removed, does not meet what lay frozen", async (t) => {
   const { stand, id, app, starts, wake, sleep, fact } = await awake(t);
   const other = "44444444-4444-4444-8444-444444444444";
-  stand.store().users.insert({ id: other, login: "bob", friendlyName: "Bob", admin: false, createdOn: 1 });
+  await stand.store().users.insert({ id: other, login: "bob", friendlyName: "Bob", admin: false, createdOn: 1 });
   await sleep();
   await wake(other);
   t.match(starts, [{ USER_API_KEY: `token-of-${USER}` }, { USER_API_KEY: `token-of-${other}` }], "it acts for whoever had it started");

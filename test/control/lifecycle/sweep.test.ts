@@ -12,7 +12,7 @@ t.test(
     const stand = await openLifecycleFixture(t, { start: false });
     const store = stand.store();
     const now = stand.clock.now();
-    store.transaction(() => {
+    await store.transaction(async () => {
       for (let index = 0; index < MANY; index++) {
         const name = `app-${index}`;
         const image = { ...newImage(name, now), state: "READY" as const, resolvedId: `memory:${name}`, exposed: [80], logs: "x".repeat(500) };

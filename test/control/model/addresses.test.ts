@@ -32,8 +32,8 @@ async function openReal() {
   let clock = stillClock();
   /** What a gateway knows; it outlives control. */
   const cache = createContainerCache();
-  const begin = () => {
-    const store = openStore({ folder, clock });
+  const begin = async () => {
+    const store = await openStore({ folder, clock });
     const { driver, kill } = world.open();
     const lifecycle = openModelLifecycle({ store, driver, clock, filesFolder: folder });
     const follow = () => {
@@ -43,9 +43,9 @@ async function openReal() {
     };
     return { store, lifecycle, kill, follow };
   };
-  let now = begin();
-  now.store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
-  now.store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  let now = await begin();
+  await now.store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  await now.store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   const config = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true, port: 80 };
   const ids = NAMES.map((name) => {
     const image = { ...newImage(name, 1), state: "READY" as const, exposed: [80], resolvedId: name };
@@ -97,10 +97,10 @@ async function openReal() {
     },
     restart: async (downMs: number, meanwhile: () => void) => {
       now.kill();
-      now.store.close();
+      await now.store.close();
       meanwhile();
       clock = stillClock(clock.now() + downMs);
-      now = begin();
+      now = await begin();
       now.lifecycle.start();
       now.follow();
       await turns();
@@ -110,7 +110,7 @@ async function openReal() {
       world.boot();
       await now.lifecycle.close();
       now.kill();
-      now.store.close();
+      await now.store.close();
       rmSync(folder, { recursive: true, force: true });
     },
   };

@@ -123,7 +123,7 @@ const behindItsBack = fc.oneof(
 const publish = fc
   .tuple(fc.constantFrom(...FOLDERS), fc.constantFrom<App | "same" | undefined>(...APP_NAMES, "good", "good", "same", undefined))
   .map(([folder, app]) =>
-    command(`publish ${folder} as ${app}`, (model, real) => {
+    command(`publish ${folder} as ${app}`, async (model, real) => {
       const before = model.published[folder];
       const after = app === "same" ? before : app && { app, version: (versions.get(model) ?? 0) + 1 };
       if (after) {
@@ -136,7 +136,7 @@ const publish = fc
         model.wishes.delete(folder);
         model.hindered.delete(folder);
       }
-      real.publish(model.published);
+      await real.publish(model.published);
     }),
   );
 /** No two versions of a life are the same one. */

@@ -23,7 +23,7 @@ t.test("whatever befalls them, containers and images go along their tables to wh
       const real = await openReal({ pausedMs });
       const model = newModel();
       try {
-        publishAll(model, real);
+        await publishAll(model, real);
         await fc.asyncModelRun(() => ({ model, real }), commands);
         await end(model, real);
       } finally {
@@ -34,12 +34,12 @@ t.test("whatever befalls them, containers and images go along their tables to wh
   await checkLives(t, property, { file: "test/control/model/lifecycle.test.ts", usual: 80 });
 });
 
-function publishAll(model: Model, real: Real): void {
+async function publishAll(model: Model, real: Real): Promise<void> {
   for (const folder of FOLDERS) {
     model.published[folder] = { app: "good", version: 0 };
     model.wishes.set(folder, { runs: false, by: SHAPES[folder].onDemand ? "system" : "user" });
   }
-  real.publish(model.published);
+  await real.publish(model.published);
 }
 
 /** With nothing in the way any more, what is wished to run runs, and what is then wished to rest rests. */
@@ -51,7 +51,7 @@ async function end(model: Model, real: Real): Promise<void> {
     const { version } = model.published[folder] ?? {};
     if (version !== undefined) model.published[folder] = { app: "good", version: version + 1_000 };
   }
-  real.publish(model.published);
+  await real.publish(model.published);
   await settle(model, real);
   model.hindered.clear();
   for (const runs of [true, false]) {

@@ -6,7 +6,7 @@ import type { Lifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { recordPackage, stageFolders } from "../../../control/packages/publish/record-package.ts";
 import type { Definition } from "../../../control/packages/publish/definitions.ts";
 import type { Container, ContainerConfig } from "../../../control/model/entities.ts";
-import type { HistoryEntry } from "../../../control/store/history.ts";
+import type { HistoryEntry } from "../../../control/model/records.ts";
 import type { Labels } from "../../../drivers/driver.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
 import { crashing, listening, type MemoryApp, type MemoryWorld, mute, openMemoryWorld } from "../../fixtures/memory-driver.ts";
@@ -62,7 +62,7 @@ export type Real = {
   /** How many moves there were when a container was removed, which takes its history along. */
   forgotten: Map<string, number>;
   /** Publishes the package with these folders and no others; their images are what these apps are. */
-  publish(apps: Partial<Record<Folder, { app: App; version: number }>>): void;
+  publish(apps: Partial<Record<Folder, { app: App; version: number }>>): Promise<void>;
   /** A service with a container's labels that nobody here has asked for, unless there is one of that name; as `docker start` would. */
   startBehind(left: Left): void;
   /** The container that its package had, of those that it has no more. */
@@ -90,16 +90,16 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
 
   const forgotten = new Map<string, number>();
 
-  const begin = () => {
-    const store = telling(openStore({ folder, clock }), moves);
+  const begin = async () => {
+    const store = telling(await openStore({ folder, clock }), moves);
     const { driver, kill } = script.over(world.open());
     const lifecycle = openModelLifecycle({ store, driver, clock, filesFolder: folder, limits: { pausedMs, ...FEW } });
-    if (!store.users.find(USER.id)) store.users.insert({ ...USER, login: "ada", friendlyName: "Ada", createdOn: 1 });
+    if (!(await store.users.find(USER.id))) await store.users.insert({ ...USER, login: "ada", friendlyName: "Ada", createdOn: 1 });
     lifecycle.start();
     lifecycle.gatewayJoined(GATEWAY, lifecycle.seq());
     return { store, lifecycle, kill };
   };
-  let now = begin();
+  let now = await begin();
   const open = new Map<string, number>();
 
   return {
@@ -115,16 +115,18 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
     },
     moves,
     forgotten,
-    publish: (apps) => {
+    publish: async (apps) => {
       const definitions = Object.entries(apps).map(([name, { version }]) => definitionOf(name as Folder, version));
       for (const [name, { app, version }] of Object.entries(apps)) {
         const behaves = APPS[app];
         if (behaves) world.apps.set(refOf(name, version), behaves);
       }
       const rooms = { store: now.store, environment: "test", now: clock.now() };
-      const id = now.store.packages.byName("demo")?.id ?? randomUUID();
+      const id = (await now.store.packages.byName("demo"))?.id ?? randomUUID();
       stageFolders(rooms, { id, version: "1.0.0" }, definitions, () => "");
-      const recorded = now.store.transaction(() => recordPackage(rooms, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, id));
+      const recorded = await now.store.transaction(() =>
+        recordPackage(rooms, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, id),
+      );
       now.store.staging.clear(id);
       for (const { imageId } of recorded.folders) now.lifecycle.requestValidation(imageId, USER.id);
       for (const { containerId } of recorded.folders) now.lifecycle.definitionChanged(containerId, USER.id);
@@ -147,16 +149,16 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
     restart: async (downMs) => {
       now.kill();
       world.forget();
-      now.store.close();
+      await now.store.close();
       open.clear();
       clock = stillClock(clock.now() + downMs);
-      now = begin();
+      now = await begin();
       await turns();
     },
     close: async () => {
       await now.lifecycle.close();
       now.kill();
-      now.store.close();
+      await now.store.close();
       await world.close();
       rmSync(folder, { recursive: true, force: true });
     },
@@ -193,7 +195,7 @@ function telling(store: Store, moves: Moved[]): Store {
     move: (...args: never[]) => {
       const [entity, fromState, toState, , reason] = args as unknown as [string, string, string, unknown, { event: string } | undefined];
       const moved = rows.move(...args);
-      if (moved) moves.push({ entity, fromState, toState, event: reason?.event ?? "" });
+      if (moved) store.afterCommit(() => moves.push({ entity, fromState, toState, event: reason?.event ?? "" }));
       return moved;
     },
   });
@@ -202,7 +204,7 @@ function telling(store: Store, moves: Moved[]): Store {
     removeAll: (ids, now, reason) => {
       const before = ids.map((id) => ({ entity: id, fromState: store.images.find(id)?.state ?? "" }));
       store.images.removeAll(ids, now, reason);
-      moves.push(...before.map((one) => ({ ...one, toState: "DELETED", event: reason.event })));
+      store.afterCommit(() => moves.push(...before.map((one) => ({ ...one, toState: "DELETED", event: reason.event }))));
     },
   };
   const staging: Store["staging"] = {
@@ -210,7 +212,8 @@ function telling(store: Store, moves: Moved[]): Store {
     record: (packageId, known, reason) => {
       const before = known.map((id) => ({ entity: id, fromState: store.images.find(id)?.state ?? "" }));
       store.staging.record(packageId, known, reason);
-      moves.push(...before.map((one) => ({ ...one, toState: store.images.find(one.entity)?.state ?? "", event: reason.event })));
+      const after = before.map((one) => ({ ...one, toState: store.images.find(one.entity)?.state ?? "", event: reason.event }));
+      store.afterCommit(() => moves.push(...after));
     },
   };
   return { ...store, containers: watched(store.containers), images, staging };

@@ -30,15 +30,15 @@ const PACKAGE = "33333333-3333-4333-8333-333333333333";
 const FILES = `packages/${PACKAGE}/web/${"a".repeat(64)}`;
 
 /** A data folder with a store, a published folder, keys; the store is open. */
-function stand(t: Test) {
+async function stand(t: Test) {
   const base = t.testdir();
   const folder = join(base, "data");
-  const store = openStore({ folder, clock });
+  const store = await openStore({ folder, clock });
   t.teardown(() => store.close());
-  store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
-  store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   store.images.insert({ ...newImage("web", 7), files: FILES });
-  store.sessions.insert({ digest: "signed-in", userId: USER, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined });
+  await store.sessions.insert({ digest: "signed-in", userId: USER, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined });
   mkdirSync(join(folder, FILES, "sub"), { recursive: true });
   writeFileSync(join(folder, FILES, ".hidden"), "one");
   writeFileSync(join(folder, FILES, "sub/run.sh"), "two");
@@ -57,26 +57,26 @@ function damage(file: string): void {
 }
 
 t.test("a store that is written to is backed up, and restored elsewhere as it was", async (t) => {
-  const { base, folder, store, file } = stand(t);
+  const { base, folder, store, file } = await stand(t);
   t.match(backUp({ folder, file, version, clock }), { file, bytes: statSync(file).size });
-  store.users.insert({ id: "later", login: "later", friendlyName: "", admin: false, createdOn: 1 });
+  await store.users.insert({ id: "later", login: "later", friendlyName: "", admin: false, createdOn: 1 });
 
   const other = join(base, "other");
   t.same(restore({ folder: other, file, version, clock }), { madeOn: clock.now(), kept: undefined });
   t.equal(readFileSync(join(other, FILES, ".hidden"), "utf8"), "one");
   t.equal(readFileSync(join(other, FILES, "sub/run.sh"), "utf8"), "two");
   t.equal(statSync(join(other, FILES, "sub/run.sh")).mode & 0o777, 0o700);
-  const restored = openStore({ folder: other, clock });
+  const restored = await openStore({ folder: other, clock });
   t.teardown(() => restored.close());
   t.equal(restored.id, store.id);
-  t.match(restored.users.find(USER), { login: "ada" });
-  t.equal(restored.users.find("later"), undefined);
-  t.equal(restored.sessions.byDigest("signed-in"), undefined, "nobody is signed in by an old copy");
+  t.match(await restored.users.find(USER), { login: "ada" });
+  t.equal(await restored.users.find("later"), undefined);
+  t.equal(await restored.sessions.byDigest("signed-in"), undefined, "nobody is signed in by an old copy");
   t.notOk(existsSync(join(other, "restoring.db")));
 });
 
 t.test("no key is in a backup, and nobody else may read it", async (t) => {
-  const { folder, file } = stand(t);
+  const { folder, file } = await stand(t);
   backUp({ folder, file, version, clock });
   const bytes = readFileSync(file);
   t.notOk(bytes.includes("the key of"));
@@ -84,7 +84,7 @@ t.test("no key is in a backup, and nobody else may read it", async (t) => {
 });
 
 t.test("a backup replaces nothing, and leaves nothing where it cannot be written", async (t) => {
-  const { base, folder, file } = stand(t);
+  const { base, folder, file } = await stand(t);
   writeFileSync(file, "mine");
   t.throws(() => backUp({ folder, file, version, clock }), { code: "BACKUP_UNUSABLE" });
   t.equal(readFileSync(file, "utf8"), "mine");
@@ -94,53 +94,53 @@ t.test("a backup replaces nothing, and leaves nothing where it cannot be written
 });
 
 t.test("published files that are missing are no reason for a backup without them", async (t) => {
-  const { base, folder, file } = stand(t);
+  const { base, folder, file } = await stand(t);
   rmSync(join(folder, FILES), { recursive: true });
   t.throws(() => backUp({ folder, file, version, clock }), { code: "BACKUP_UNUSABLE" });
   t.same(readdirSync(base), ["data"]);
 });
 
 t.test("restoring keeps what was there, as a backup", async (t) => {
-  const { folder, store, file } = stand(t);
+  const { folder, store, file } = await stand(t);
   backUp({ folder, file, version, clock });
-  store.users.insert({ id: "later", login: "later", friendlyName: "", admin: false, createdOn: 1 });
+  await store.users.insert({ id: "later", login: "later", friendlyName: "", admin: false, createdOn: 1 });
   t.throws(() => restore({ folder, file, version, clock }), { code: "DATA_FOLDER_IN_USE" }, "not under a berth that runs");
-  store.close();
+  await store.close();
   const { kept = "" } = restore({ folder, file, version, clock });
-  const after = openStore({ folder, clock });
-  t.equal(after.users.find("later"), undefined);
-  after.close();
+  const after = await openStore({ folder, clock });
+  t.equal(await after.users.find("later"), undefined);
+  await after.close();
   restore({ folder, file: kept, version, clock });
-  const back = openStore({ folder, clock });
+  const back = await openStore({ folder, clock });
   t.teardown(() => back.close());
-  t.match(back.users.find("later"), { login: "later" });
+  t.match(await back.users.find("later"), { login: "later" });
   t.equal(readFileSync(join(folder, "credentials.key"), "utf8"), "the key of the credentials", "keys stay where they are");
 });
 
 t.test("a damaged store is refused at start by a sentence that names the newest backup, which then takes its place", async (t) => {
-  const { base, folder, store, file } = stand(t);
-  store.close();
+  const { base, folder, store, file } = await stand(t);
+  await store.close();
   const before = readFileSync(join(folder, "berth.db"));
   damage(join(folder, "berth.db"));
-  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE", message: /No backup of it is known/ });
+  await t.rejects(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE", message: /No backup of it is known/ });
   writeFileSync(join(folder, "berth.db"), before);
   backUp({ folder, file: join(base, "older.db"), version, clock });
   backUp({ folder, file, version, clock });
   damage(join(folder, "berth.db"));
-  t.throws(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE", message: file });
+  await t.rejects(() => openStore({ folder, clock }), { code: "DATA_FOLDER_UNUSABLE", message: file });
   t.throws(() => backUp({ folder, file: join(base, "of-damage.db"), version, clock }), { code: "DATA_FOLDER_UNUSABLE" });
 
   const { kept = "" } = restore({ folder, file, version, clock });
   t.ok(readFileSync(kept).includes(Buffer.alloc(1_000, 0x5a)), "what is left of it is kept as it lies there");
-  const restored = openStore({ folder, clock });
+  const restored = await openStore({ folder, clock });
   t.teardown(() => restored.close());
-  t.match(restored.users.find(USER), { login: "ada" });
+  t.match(await restored.users.find(USER), { login: "ada" });
 });
 
 t.test("what is no whole backup of ours is refused, and the store stays", async (t) => {
-  const { base, folder, store, file } = stand(t);
+  const { base, folder, store, file } = await stand(t);
   backUp({ folder, file, version, clock });
-  store.close();
+  await store.close();
   const spoilt = (name: string, spoil: (path: string) => void) => {
     const path = join(base, name);
     writeFileSync(path, readFileSync(file));
@@ -165,9 +165,9 @@ t.test("what is no whole backup of ours is refused, and the store stays", async 
   for (const [what, path] of Object.entries(refused))
     t.throws(() => restore({ folder, file: path, version, clock }), { code: "BACKUP_UNUSABLE" }, what);
   t.equal(readFileSync(join(folder, "admin.key"), "utf8"), "the key of the first user");
-  const same = openStore({ folder, clock });
+  const same = await openStore({ folder, clock });
   t.teardown(() => same.close());
-  t.match(same.sessions.byDigest("signed-in"), { userId: USER }, "not even anybody was signed out");
+  t.match(await same.sessions.byDigest("signed-in"), { userId: USER }, "not even anybody was signed out");
   t.same(
     readdirSync(folder).filter((name) => /restor/.test(name)),
     [],
@@ -175,21 +175,21 @@ t.test("what is no whole backup of ours is refused, and the store stays", async 
 });
 
 t.test("a backup of an older schema comes to the newest one", async (t) => {
-  const { base, folder, file } = stand(t);
+  const { base, folder, file } = await stand(t);
   backUp({ folder, file, version, clock });
   const raw = new Sqlite(file);
   beforeStep(raw, "ADD COLUMN deployed");
   raw.close();
   restore({ folder: join(base, "other"), file, version, clock });
-  const restored = openStore({ folder: join(base, "other"), clock });
+  const restored = await openStore({ folder: join(base, "other"), clock });
   t.teardown(() => restored.close());
-  t.match(restored.users.find(USER), { login: "ada" });
+  t.match(await restored.users.find(USER), { login: "ada" });
 });
 
 t.test("a damaged store is not backed up unless somebody asks for it, and its newest good backup is named", async (t) => {
-  const { folder, store, file, base } = stand(t);
+  const { folder, store, file, base } = await stand(t);
   backUp({ folder, file, version, clock });
-  store.close();
+  await store.close();
   // The table goes on as it was, and its index lacks a row: nothing that a copy would notice, since that makes indexes anew.
   const raw = new Sqlite(join(folder, "berth.db"));
   raw.unsafeMode(true);
@@ -207,8 +207,8 @@ t.test("a damaged store is not backed up unless somebody asks for it, and its ne
 });
 
 t.test("a value that was altered within its row is not found: SQLite has no checksums", async (t) => {
-  const { folder, store } = stand(t);
-  store.close();
+  const { folder, store } = await stand(t);
+  await store.close();
   const path = join(folder, "berth.db");
   const bytes = readFileSync(path);
   bytes.write("Adb", bytes.indexOf("Ada"));

@@ -8,17 +8,17 @@ import { newContainer, newImage, USER } from "../lifecycle/lifecycle-fixture.ts"
 const PACKAGE = "33333333-3333-4333-8333-333333333333";
 const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 
-function filled(t: Test) {
-  const store = openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
+async function filled(t: Test) {
+  const store = await openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
   t.teardown(() => store.close());
-  store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
-  store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   const image = store.images.insert(newImage("web", 7));
   return { store, image, container: store.containers.insert(newContainer(image, CONFIG, 7)) };
 }
 
 t.test("a move is told with its cause and who wished it, without the log lines, which are many", async (t) => {
-  const { store, image, container } = filled(t);
+  const { store, image, container } = await filled(t);
   store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "startWished", byUser: USER });
   const fault = { code: "NO_CAPACITY", message: "Full.", logs: ["a", "b"] } as const;
   store.containers.move(
@@ -45,11 +45,11 @@ t.test("a move is told with its cause and who wished it, without the log lines, 
 });
 
 t.test("a move that is not made is not told, nor one that is undone", async (t) => {
-  const { store, container } = filled(t);
+  const { store, container } = await filled(t);
   const reason = { at: 8, event: "startWished", byUser: undefined };
   t.equal(store.containers.move(container.id, "STARTED", "CHECKING", {}, reason), undefined);
-  t.throws(() =>
-    store.transaction(() => {
+  await t.rejects(() =>
+    store.transaction(async () => {
       store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", {}, reason);
       throw new Error("undone");
     }),
@@ -58,9 +58,9 @@ t.test("a move that is not made is not told, nor one that is undone", async (t) 
 });
 
 t.test("it is bounded for each, oldest first, and goes with its container", async (t) => {
-  const { store, image, container } = filled(t);
+  const { store, image, container } = await filled(t);
   store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}, { at: 1, event: "validationBegan", byUser: undefined });
-  store.transaction(() => {
+  await store.transaction(async () => {
     for (let at = 1; at <= HISTORY_LENGTH + 5; at++) {
       store.containers.move(container.id, "SYSTEM_STOPPED", "SYSTEM_STOPPED", {}, { at, event: "idled", byUser: undefined });
     }

@@ -37,7 +37,7 @@ for (const from of SCHEMA_STEPS.keys()) {
     t.equal(old.pragma("user_version", { simple: true }), from);
     old.close();
 
-    const store = openStore({ folder, clock });
+    const store = await openStore({ folder, clock });
     t.teardown(() => store.close());
     const raw = new Sqlite(join(folder, "berth.db"), { readonly: true });
     const fresh = new Sqlite(":memory:");
@@ -48,9 +48,9 @@ for (const from of SCHEMA_STEPS.keys()) {
     t.strictSame(raw.pragma("foreign_key_check"), []);
     if (from === 0) return;
     t.equal(store.id, "the-store");
-    t.strictSame(store.users.find("u"), { id: "u", login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
-    t.match(store.devKeys.byUser("u"), [{ digest: "k", id: /^[0-9a-f]{0,8}$/ }]);
-    t.match(store.sessions.byDigest("s"), { userId: "u", keyDigest: undefined });
+    t.strictSame(await store.users.find("u"), { id: "u", login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+    t.match(await store.devKeys.byUser("u"), [{ digest: "k", id: /^[0-9a-f]{0,8}$/ }]);
+    t.match(await store.sessions.byDigest("s"), { userId: "u", keyDigest: undefined });
     t.match(store.images.find("i"), { state: "READY", ref: "datagrok/demo-web:1", mutable: false, warnings: [], contentHash: undefined });
     t.match(store.containers.find("c"), {
       state: "STARTED",

@@ -24,26 +24,27 @@ const SCRIPT = (folder: string, file: string) => `
 t.test("a restore that is killed at any moment leaves the old store or the new one, whole, and may be called again", async (t) => {
   const base = t.testdir();
   const [folder, file] = [join(base, "data"), join(base, "backup.db")];
-  const users = () => {
-    const store = openStore({ folder, clock });
-    const logins = ["old", "new"].filter((login) => store.users.byLogin(login));
-    store.close();
+  const users = async () => {
+    const store = await openStore({ folder, clock });
+    const logins: string[] = [];
+    for (const login of ["old", "new"]) if (await store.users.byLogin(login)) logins.push(login);
+    await store.close();
     return logins.join();
   };
-  const add = (login: string) => {
-    const store = openStore({ folder, clock });
-    store.users.insert({ id: login, login, friendlyName: "x".repeat(2_000_000), admin: false, createdOn: 1 });
-    for (const other of ["old", "new"]) if (other !== login) store.users.remove(other);
-    store.close();
+  const add = async (login: string) => {
+    const store = await openStore({ folder, clock });
+    await store.users.insert({ id: login, login, friendlyName: "x".repeat(2_000_000), admin: false, createdOn: 1 });
+    for (const other of ["old", "new"]) if (other !== login) await store.users.remove(other);
+    await store.close();
   };
-  add("new");
+  await add("new");
   backUp({ folder, file, version: "1", clock });
-  add("old");
+  await add("old");
 
   const found = new Set<string>();
   let came = 0;
   for (let kill = 0; kill < KILLS; kill++) {
-    if (users() === "new") add("old");
+    if ((await users()) === "new") await add("old");
     const child = spawn(process.execPath, ["--input-type=module", "-e", SCRIPT(folder, file)], { stdio: ["ignore", "pipe", "inherit"] });
     const gone = once(child, "exit");
     let said = "";
@@ -56,12 +57,12 @@ t.test("a restore that is killed at any moment leaves the old store or the new o
     const [code, signal] = (await gone) as [number | null, NodeJS.Signals | null];
     t.ok(code === 0 || signal === "SIGKILL", "what an earlier one left behind is in nobody's way");
     if (!said.includes("done")) came++;
-    const now = users();
+    const now = await users();
     t.ok(now === "old" || now === "new", now);
     found.add(now);
   }
   t.ok(came > 0, "some were killed before the end");
   t.same([...found].toSorted(), ["new", "old"]);
   restore({ folder, file, version: "1", clock });
-  t.equal(users(), "new");
+  t.equal(await users(), "new");
 });

@@ -85,7 +85,7 @@ t.test("a part of an index that a container uses is in use as well", async (t) =
   });
   const app = fastify();
   app.setErrorHandler(sendErrors(openLog({ level: "silent", name: "test" })));
-  addRoutes(app, registryRoutes({ registry: browser, usage: () => imageUsage(stand.store), pushes: () => () => undefined }));
+  addRoutes(app, registryRoutes({ registry: browser, usage: () => imageUsage(stand.store), pushes: async () => () => undefined }));
   t.teardown(() => app.close());
   const remove = async () =>
     (await app.inject({ method: "DELETE", url: `/docker/registry/images?repository=datagrok/x&digest=${encodeURIComponent(PART)}` })).statusCode;

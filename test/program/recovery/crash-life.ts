@@ -68,10 +68,10 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
     });
   }
   const open = async (kill: KillSwitch): Promise<Process> => {
-    const own = openStore({ folder, clock });
+    const own = await openStore({ folder, clock });
     const store = kill.store(own);
     const driver = kill.driver(world.open());
-    const vault = openVault({ store: own, keyFile: openKeyFile(folder), given: [], log });
+    const vault = await openVault({ store: own, keyFile: openKeyFile(folder), given: [], log });
     const credentials = openCredentials({ store: own, vault, clock });
     const lifecycle = openLifecycle({
       store,
@@ -87,15 +87,15 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
     const publisher = await openPublisher({
       store,
       lifecycle,
-      credentials: { record: () => [] },
+      credentials: { record: async () => [] },
       dataFolder: folder,
       environment: "test",
       clock,
       maxPackageBytes: 100_000,
       limits: ZIP_LIMITS,
     });
-    if (!store.users.find(USER.id)) store.users.insert({ ...USER, friendlyName: "Ada", createdOn: 1 });
-    endSessionsAtRest(store, lifecycle);
+    if (!(await store.users.find(USER.id))) await store.users.insert({ ...USER, friendlyName: "Ada", createdOn: 1 });
+    await endSessionsAtRest(store, lifecycle);
     lifecycle.start();
     return { store, lifecycle, publisher, close: async () => own.close() };
   };
@@ -117,7 +117,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       const serves = row.state === "STARTED" && row.runningGeneration === row.generation && fact?.running === true && mine.length === 1;
       const version = now.store.images.find(row.imageId)?.ref.split(":")[1];
       const same = serves && fact.labels.generation === row.generation && fact.address?.port === row.address?.port;
-      const spoken = now.store.sessions.byContainer(row.id).map((session) => session.digest);
+      const spoken = (await now.store.sessions.byContainer(row.id)).map((session) => session.digest);
       const known = now.store.images.find(row.imageId)?.ref ?? "";
       if (same && !spoken.includes(tokenDigest(tokens.get(known) ?? ""))) left.add("a token that does not count");
       const frozen = row.state === "SYSTEM_STOPPED" && row.pausedOn !== undefined && fact?.paused === true && mine.length === 1;

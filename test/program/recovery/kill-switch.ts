@@ -53,7 +53,7 @@ export function openKillSwitch(at = Infinity): KillSwitch {
       if (pass(`before ${name}`)) return silence;
       const begun = change(...args);
       if (pass(`${name} sent`)) {
-        begun.catch(() => {});
+        await begun.catch(() => {});
         return silence;
       }
       const answer = await begun.catch(dead);
@@ -78,11 +78,17 @@ export function openKillSwitch(at = Infinity): KillSwitch {
       staging: mortal(store.staging, "staging", ["stage", "record", "clear"]),
       // Its last write is done and the disk does not have it yet.
       transaction: (work, options) =>
-        store.transaction(() => {
-          const done = work();
+        store.transaction(async () => {
+          const done = await work();
           if (pass("before a commit")) throw new Killed();
           return done;
         }, options),
+      synchronous: (work) =>
+        store.synchronous(() => {
+          const done = work();
+          if (pass("before a commit")) throw new Killed();
+          return done;
+        }),
     }),
     driver: (driver) => ({
       ...driver,

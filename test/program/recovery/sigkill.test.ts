@@ -41,7 +41,7 @@ for (const after of AFTER) {
     file.close();
 
     const clock = stillClock(Date.now());
-    const store = openStore({ folder, clock });
+    const store = await openStore({ folder, clock });
     const world = openMemoryWorld(clock, { sockets: false });
     for (const { ref } of store.images.all()) world.apps.set(ref, listening);
     // The one wish that was made and not said yet may have been made.
@@ -69,7 +69,7 @@ for (const after of AFTER) {
     );
     t.equal(world.running().length, store.containers.all().filter(({ desiredInstances }) => desiredInstances === 1).length);
     await lifecycle.close();
-    store.close();
+    await store.close();
     await world.close();
   });
 }

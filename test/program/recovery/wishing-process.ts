@@ -9,14 +9,14 @@ import { newContainer, newImage, USER } from "../../control/lifecycle/lifecycle-
 
 const [, , folder = "", count = "0"] = process.argv;
 const clock = systemClock();
-const store = openStore({ folder, clock });
+const store = await openStore({ folder, clock });
 // Its orchestrator dies with it: what counts here is what the disk has.
 const world = openMemoryWorld(clock, { sockets: false });
 const log = openLog({ level: "silent", name: "test" });
 const lifecycle = openLifecycle({ store, driver: world.open(), clock, log, environment: "test", injectedEnv: () => ({}), filesFolder: folder });
-store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand: false };
-store.packages.insert({ id: newImage("", 1).packageId, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+await store.packages.insert({ id: newImage("", 1).packageId, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
 const ids = Array.from({ length: Number(count) }, (_, index) => {
   const image = store.images.insert({ ...newImage(`app-${index}`, clock.now()), logs: "x".repeat(20_000) });
   world.apps.set(image.ref, listening);

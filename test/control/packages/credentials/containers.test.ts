@@ -51,7 +51,7 @@ async function openWalk(t: Test, data: string): Promise<Walk> {
   const published = await berth.publish(PACKAGE, FILES);
   t.equal(published.status, 200, await published.text());
   const { id } = await berth.container(NAME);
-  return { berth, data, id, variables: async () => (await berth.call(`/docker/containers/proxy/${id}/`)).json() as never };
+  return { berth, data, id, variables: async () => (await (await berth.call(`/docker/containers/proxy/${id}/`)).json()) as never };
 }
 
 function folder(t: Test): string {

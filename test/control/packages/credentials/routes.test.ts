@@ -11,9 +11,9 @@ const files = (credentials?: object) => ({
 const post = (values: unknown) => ({ method: "POST", body: JSON.stringify(values) });
 
 /** What a container of the package would be given for the connection. */
-function given({ store, credentials }: Stand, packageName: string): unknown {
-  const packageId = store.packages.byName(packageName)?.id ?? "";
-  return JSON.parse(credentials.renderEnv({ packageId, env: { CONN: "#{x.Chembl}" } })["CONN"] ?? "");
+async function given({ store, credentials }: Stand, packageName: string): Promise<unknown> {
+  const packageId = (await store.packages.byName(packageName))?.id ?? "";
+  return JSON.parse((await credentials.renderEnv({ packageId, env: { CONN: "#{x.Chembl}" } }))["CONN"] ?? "");
 }
 
 t.test("a package is found by its whole name alone, in any case, and its connections however they are spelled", async (t) => {
@@ -47,7 +47,7 @@ t.test("a package is found by its whole name alone, in any case, and its connect
 
 t.test("credentials for a package that is not yet published never reach somebody else's of nearly the same name", async (t) => {
   const stand = await openStand(t);
-  const mallory = stand.addUser("mallory");
+  const mallory = await stand.addUser("mallory");
   await stand.publish("@evil/futurepkg", files(), { key: mallory.key });
   for (const name of ["futurepkg", "futurepkg.Chembl", "FuturePkg", "@datagrok/futurepkg", "@datagrok/futurepkg.Chembl"])
     t.match(await stand.get(`/credentials/for/${name}`, post({ password: "hunter2" })), { status: 404, json: { code: "PACKAGE_NOT_FOUND" } }, name);
@@ -57,7 +57,7 @@ t.test("credentials for a package that is not yet published never reach somebody
 
 t.test("where a text may mean the packages of two authors, an administrator has to name one, and each author has their own", async (t) => {
   const stand = await openStand(t);
-  const [alice, mallory] = [stand.addUser("alice"), stand.addUser("mallory")];
+  const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   await stand.publish("chem", files(), { key: alice.key });
   await stand.publish("chem.Chembl", files(), { key: mallory.key });
   const path = "/credentials/for/chem.Chembl";
@@ -65,13 +65,13 @@ t.test("where a text may mean the packages of two authors, an administrator has 
   const as = async ({ token }: { token: string }) =>
     (await stand.call(path, { ...post({ a: "b" }), headers: { authorization: token } })).json["name"];
   t.same([await as(alice), await as(mallory)], ["chem.Chembl", "chem.Chembl"]);
-  t.same(stand.store.credentials.of(stand.store.packages.byName("chem")?.id ?? "", "chembl").length, 1);
-  t.same(stand.store.credentials.of(stand.store.packages.byName("chem.Chembl")?.id ?? "", "").length, 1);
+  t.same((await stand.store.credentials.of((await stand.store.packages.byName("chem"))?.id ?? "", "chembl")).length, 1);
+  t.same((await stand.store.credentials.of((await stand.store.packages.byName("chem.Chembl"))?.id ?? "", "")).length, 1);
 });
 
 t.test("only the author and administrators set, see and remove them; a session or a developer key will do", async (t) => {
   const { publish, addUser, call, token } = await openStand(t);
-  const [author, other] = [addUser("author"), addUser("other")];
+  const [author, other] = [await addUser("author"), await addUser("other")];
   await publish("mine", files(), { key: author.key });
   const requests = [post({ login: "a" }), { method: "PATCH", body: "{}" }, { method: "GET" }, { method: "DELETE" }];
   for (const headers of [{ authorization: author.token }, { authorization: `Dev ${author.key}` }, { authorization: `Bearer ${token}` }])
@@ -97,13 +97,13 @@ t.test("POST replaces, PATCH adds, DELETE removes some or all", async (t) => {
   await stand.get(path, post({ login: "a", password: "b" }));
   await stand.get(path, { method: "PATCH", body: '{"token":{"kind":"json"}}' });
   t.same(await names(), ["login", "password", "token"]);
-  t.same(given(stand, "demo"), { ...CONNECTION, credentials: { parameters: { login: "a", password: "b", token: { kind: "json" } } } });
+  t.same(await given(stand, "demo"), { ...CONNECTION, credentials: { parameters: { login: "a", password: "b", token: { kind: "json" } } } });
   await stand.get(`${path}?name=login&name=token`, { method: "DELETE" });
   t.same(await names(), ["password"]);
   await stand.get(path, post({ login: "c" }));
   t.same(await names(), ["login"]);
   await stand.get(path, { method: "DELETE" });
-  t.same(given(stand, "demo"), CONNECTION);
+  t.same(await given(stand, "demo"), CONNECTION);
 });
 
 t.test("a body that cannot be is refused without a word of it, whatever its Content-Type", async (t) => {
@@ -124,17 +124,17 @@ t.test("a body that cannot be is refused without a word of it, whatever its Cont
 t.test("what a package brings is taken in anew with each publish, until somebody sets something", async (t) => {
   const stand = await openStand(t);
   await stand.publish("demo", files(BROUGHT));
-  t.same(given(stand, "demo"), { ...CONNECTION, credentials: { parameters: BROUGHT } });
+  t.same(await given(stand, "demo"), { ...CONNECTION, credentials: { parameters: BROUGHT } });
   await stand.publish("demo", files({ token: "t" }));
-  t.same(given(stand, "demo"), { ...CONNECTION, credentials: { parameters: { token: "t" } } });
+  t.same(await given(stand, "demo"), { ...CONNECTION, credentials: { parameters: { token: "t" } } });
   await stand.get("/credentials/for/demo.chembl", post({ login: "set" }));
   const { json } = await stand.publish("demo", files(BROUGHT));
   t.match(json["warnings"], [/Chembl brings credentials.*kept/]);
-  t.same(given(stand, "demo"), { ...CONNECTION, credentials: { parameters: { login: "set" } } });
+  t.same(await given(stand, "demo"), { ...CONNECTION, credentials: { parameters: { login: "set" } } });
   await stand.publish("demo", {});
-  t.throws(() => given(stand, "demo"), { code: "CREDENTIAL_NOT_FOUND" }, "the connection left the package");
+  await t.rejects(() => given(stand, "demo"), { code: "CREDENTIAL_NOT_FOUND" }, "the connection left the package");
   await stand.publish("demo", files());
-  t.same(given(stand, "demo"), { ...CONNECTION, credentials: { parameters: { login: "set" } } }, "and came back");
+  t.same(await given(stand, "demo"), { ...CONNECTION, credentials: { parameters: { login: "set" } } }, "and came back");
   t.same(readdirSync(join(stand.folder, "incoming")), [], "nothing of the archive is left lying");
 });
 
@@ -154,7 +154,7 @@ t.test("a connection that cannot be read stops no publish, and is a warning that
   t.equal(json["warnings"].length, 3);
   t.notMatch(JSON.stringify(json), /hunter2/);
   t.same(
-    stand.store.connections.byPackage(json["id"]).map(({ name }) => name),
+    (await stand.store.connections.byPackage(json["id"])).map(({ name }) => name),
     ["Chembl", "nameless"],
   );
 });
@@ -164,5 +164,5 @@ t.test("a package's own credentials that are no variables are kept, and said not
   const { json: published } = await stand.publish("demo", {});
   const { json } = await stand.get("/credentials/for/demo", post({ "api-key": "a", API_KEY: "b", N: 1 }));
   t.match(json["warnings"], [/api-key/]);
-  t.same(stand.credentials.packageEnv(published["id"]), { API_KEY: "b", N: "1" });
+  t.same(await stand.credentials.packageEnv(published["id"]), { API_KEY: "b", N: "1" });
 });

@@ -21,25 +21,25 @@ const OTHER = "44444444-4444-4444-8444-444444444444";
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 
 /** A container that a user wished to start, in a state of the test's choice. */
-function openStand(t: Test) {
+async function openStand(t: Test) {
   const folder = mkdtempSync(join(tmpdir(), "berth-session-"));
-  const store = openStore({ folder, clock });
-  t.teardown(() => {
-    store.close();
+  const store = await openStore({ folder, clock });
+  t.teardown(async () => {
+    await store.close();
     rmSync(folder, { recursive: true });
   });
   for (const [id, login] of [[USER, "ada"] as const, [OTHER, "bob"] as const])
-    store.users.insert({ id, login, friendlyName: login, admin: false, createdOn: 1 });
+    await store.users.insert({ id, login, friendlyName: login, admin: false, createdOn: 1 });
   const image = newImage("web", 1);
-  store.packages.insert({ id: image.packageId, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  await store.packages.insert({ id: image.packageId, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   store.images.insert(image);
   const container = store.containers.insert({ ...newContainer(image, CONFIG, 1), wishedBy: USER, wishedOn: 10, state: "STARTING" });
   const identity = createIdentity({ store, clock });
   const keyFile = openKeyFile(folder);
   /** What a process that has just begun hands over. */
-  const token = (patch: object = {}) => {
-    const vault = openVault({ store, keyFile, given: [], log });
-    return containerToken({ store, vault }, store.containers.update(container.id, patch) ?? container) ?? "";
+  const token = async (patch: object = {}) => {
+    const vault = await openVault({ store, keyFile, given: [], log });
+    return (await containerToken({ store, vault }, store.containers.update(container.id, patch) ?? container)) ?? "";
   };
   const enter = (state: ContainerState) => {
     const { state: from } = store.containers.find(container.id) ?? container;
@@ -49,18 +49,18 @@ function openStand(t: Test) {
 }
 
 t.test("until it rests, each start of a definition for a user hands over the same token", async (t) => {
-  const { store, identity, container, token, enter } = openStand(t);
-  const first = token();
-  t.match(identity.who(first), { userId: USER, login: "ada" });
-  t.equal(token(), first, "asked again by another process, after a crash");
-  t.equal(token({ wishedOn: 20 }), first, "asked again because its address was in doubt");
-  const ofBob = token({ wishedBy: OTHER });
-  t.match([identity.who(first), identity.who(ofBob)], [{ login: "ada" }, { login: "bob" }], "which of them runs is not known");
-  const next = token({ generation: 2 });
-  t.same([identity.who(first), identity.who(ofBob)], [undefined, undefined], "what runs of an older definition is replaced");
-  t.match(identity.who(next), { login: "bob" });
-  t.equal(store.sessions.byContainer(container.id).length, 1);
-  t.equal(token({ wishedBy: undefined }), "", "nobody wished it");
+  const { store, identity, container, token, enter } = await openStand(t);
+  const first = await token();
+  t.match(await identity.who(first), { userId: USER, login: "ada" });
+  t.equal(await token(), first, "asked again by another process, after a crash");
+  t.equal(await token({ wishedOn: 20 }), first, "asked again because its address was in doubt");
+  const ofBob = await token({ wishedBy: OTHER });
+  t.match([await identity.who(first), await identity.who(ofBob)], [{ login: "ada" }, { login: "bob" }], "which of them runs is not known");
+  const next = await token({ generation: 2 });
+  t.same([await identity.who(first), await identity.who(ofBob)], [undefined, undefined], "what runs of an older definition is replaced");
+  t.match(await identity.who(next), { login: "bob" });
+  t.equal((await store.sessions.byContainer(container.id)).length, 1);
+  t.equal(await token({ wishedBy: undefined }), "", "nobody wished it");
 
   await t.test("and then another one", async (t) => {
     let tell: (change: EntityChange) => void = () => {};
@@ -68,119 +68,119 @@ t.test("until it rests, each start of a definition for a user hands over the sam
       tell = listener;
       return () => {};
     };
-    endSessionsAtRest(store, { watch });
-    t.equal(token({ wishedBy: OTHER }), next, "it runs");
+    await endSessionsAtRest(store, { watch });
+    t.equal(await token({ wishedBy: OTHER }), next, "it runs");
     enter("SYSTEM_STOPPED");
     store.containers.update(container.id, { pausedOn: 1 });
     tell({ seq: 1, container: store.containers.find(container.id) ?? container });
-    t.equal(identity.who(next), undefined, "it lies frozen, and nobody speaks for it");
-    endSessionsAtRest(store, { watch: () => () => {} });
-    t.equal(token(), next, "but it is to go on with what it has");
+    t.equal(await identity.who(next), undefined, "it lies frozen, and nobody speaks for it");
+    await endSessionsAtRest(store, { watch: () => () => {} });
+    t.equal(await token(), next, "but it is to go on with what it has");
     enter("USER_STOPPED");
     tell({ seq: 1, container: store.containers.find(container.id) ?? container });
-    t.same(store.sessions.ofContainers(), []);
-    t.not(token(), next);
-    endSessionsAtRest(store, { watch: () => () => {} });
-    t.same(store.sessions.ofContainers(), [], "also where the process died before it heard of the stop");
+    t.same(await store.sessions.ofContainers(), []);
+    t.not(await token(), next);
+    await endSessionsAtRest(store, { watch: () => () => {} });
+    t.same(await store.sessions.ofContainers(), [], "also where the process died before it heard of the stop");
   });
 });
 
 t.test("a container's token counts in the states in which it may run, and in no other", async (t) => {
-  const { identity, token, enter } = openStand(t);
-  const shown = token();
+  const { identity, token, enter } = await openStand(t);
+  const shown = await token();
   const counts: ContainerState[] = ["STARTING", "STARTED", "CHECKING", "PENDING_USER_STOP", "PENDING_SYSTEM_STOP", "STOPPING"];
   for (const state of Object.keys(CONTAINER_WIRE_STATES) as ContainerState[]) {
     enter(state);
-    t.equal(identity.who(shown) !== undefined, counts.includes(state), state);
+    t.equal((await identity.who(shown)) !== undefined, counts.includes(state), state);
   }
   enter("ERROR");
   enter("STARTED");
-  t.ok(identity.who(shown), "one that is found well again has the token that it was started with");
+  t.ok(await identity.who(shown), "one that is found well again has the token that it was started with");
 });
 
 t.test("it ends with the container and with the user, and is never extended by time", async (t) => {
-  const one = openStand(t);
-  const shown = one.token();
+  const one = await openStand(t);
+  const shown = await one.token();
   await clock.advance(365 * 24 * 3_600_000);
-  t.ok(one.identity.who(shown));
+  t.ok(await one.identity.who(shown));
   one.store.containers.remove(one.container.id, clock.now());
-  t.equal(one.identity.who(shown), undefined);
-  t.same(one.store.sessions.ofContainers(), []);
-  const two = openStand(t);
-  const gone = two.token({ wishedBy: OTHER });
-  two.store.users.remove(OTHER);
-  t.equal(two.identity.who(gone), undefined);
-  t.equal(two.token(), "", "a user who is gone starts nothing");
+  t.equal(await one.identity.who(shown), undefined);
+  t.same(await one.store.sessions.ofContainers(), []);
+  const two = await openStand(t);
+  const gone = await two.token({ wishedBy: OTHER });
+  await two.store.users.remove(OTHER);
+  t.equal(await two.identity.who(gone), undefined);
+  t.equal(await two.token(), "", "a user who is gone starts nothing");
 });
 
 t.test("without the key a container starts with a token all the same, and what runs keeps its own", async (t) => {
-  const { store, identity, keyFile, token } = openStand(t);
-  const vault = openVault({ store, keyFile, given: [], log });
+  const { store, identity, keyFile, token } = await openStand(t);
+  const vault = await openVault({ store, keyFile, given: [], log });
   const target = { package: { id: "33333333-3333-4333-8333-333333333333" } as never, entity: "", name: "demo" };
-  openCredentials({ store, vault, clock }).replace(target, { A: "b" });
-  const first = token();
+  await openCredentials({ store, vault, clock }).replace(target, { A: "b" });
+  const first = await token();
   rmSync(keyFile.path);
-  const second = token();
-  t.ok(identity.who(second));
-  t.ok(identity.who(first), "the one that runs knows no other");
-  token({ generation: 2 });
-  t.equal(identity.who(first) ?? identity.who(second), undefined, "until it is replaced");
+  const second = await token();
+  t.ok(await identity.who(second));
+  t.ok(await identity.who(first), "the one that runs knows no other");
+  await token({ generation: 2 });
+  t.equal((await identity.who(first)) ?? (await identity.who(second)), undefined, "until it is replaced");
 });
 
 t.test("a token lies in the store neither as it is nor with its key, and stays the same through a rotation", async (t) => {
-  const { store, keyFile, token } = openStand(t);
-  const first = token();
+  const { store, keyFile, token } = await openStand(t);
+  const first = await token();
   t.notOk(JSON.stringify(store.sessions.ofContainers()).includes(first));
-  openVault({ store, keyFile, given: [], log }).rotate();
-  t.equal(token(), first);
+  await (await openVault({ store, keyFile, given: [], log })).rotate();
+  t.equal(await token(), first);
 });
 
 t.test("a container's token ends with the key and with the session of the user who started it, and the next start has none", async (t) => {
-  const { identity, store, container, token } = openStand(t);
-  const start = (shown: string) => {
-    const { ref = {} } = identity.who(shown) ?? {};
+  const { identity, store, container, token } = await openStand(t);
+  const start = async (shown: string) => {
+    const { ref = {} } = (await identity.who(shown)) ?? {};
     return token({ wishedKey: ref.key, wishedSession: ref.session, generation: (store.containers.find(container.id)?.generation ?? 0) + 1 });
   };
   const addKey = () => identity.users.addKey("ada", "");
 
-  const ofSession = identity.signIn(addKey().key);
-  const first = start(ofSession);
-  t.match(identity.who(first), { login: "ada", admin: false });
+  const ofSession = await identity.signIn((await addKey()).key);
+  const first = await start(ofSession);
+  t.match(await identity.who(first), { login: "ada", admin: false });
   let signOuts = 0;
   identity.watchSignOuts(() => signOuts++);
-  identity.endSession(ofSession);
-  t.equal(identity.who(first), undefined, "signed out");
+  await identity.endSession(ofSession);
+  t.equal(await identity.who(first), undefined, "signed out");
   t.equal(signOuts, 1, "and gateways get the event");
-  t.equal(token({ generation: 20 }), "", "it starts again without one");
+  t.equal(await token({ generation: 20 }), "", "it starts again without one");
 
-  const revoked = addKey();
-  const second = start(identity.signIn(revoked.key));
-  const derived = identity.who(second)?.derivedToken ?? "";
-  t.match(identity.who(derived), { login: "ada" });
-  identity.users.revokeKey("ada", revoked.kept.id);
-  t.same([identity.who(second), identity.who(derived)], [undefined, undefined], "the key was revoked");
-  t.equal(token({ generation: 30 }), "");
+  const revoked = await addKey();
+  const second = await start(await identity.signIn(revoked.key));
+  const derived = (await identity.who(second))?.derivedToken ?? "";
+  t.match(await identity.who(derived), { login: "ada" });
+  await identity.users.revokeKey("ada", revoked.kept.id);
+  t.same([await identity.who(second), await identity.who(derived)], [undefined, undefined], "the key was revoked");
+  t.equal(await token({ generation: 30 }), "");
 
-  const third = token({ wishedKey: undefined, wishedSession: undefined, generation: 40 });
-  t.ok(identity.who(third), "with which key this was started is not known");
-  identity.users.revokeKey("ada", identity.users.keys("ada")[0]?.id ?? "");
-  t.equal(identity.who(third), undefined, "so it ends with any of the user's");
+  const third = await token({ wishedKey: undefined, wishedSession: undefined, generation: 40 });
+  t.ok(await identity.who(third), "with which key this was started is not known");
+  await identity.users.revokeKey("ada", (await identity.users.keys("ada"))[0]?.id ?? "");
+  t.equal(await identity.who(third), undefined, "so it ends with any of the user's");
 });
 
 t.test("a container's token outlives a session that only ran out", async (t) => {
-  const { identity, store, token } = openStand(t);
-  const { key } = identity.users.addKey("ada", "");
-  const { ref = {} } = identity.who(identity.signIn(key)) ?? {};
-  const given = token({ wishedKey: ref.key, wishedSession: ref.session });
-  store.sessions.remove(ref.session ?? "");
-  t.match(identity.who(given), { login: "ada" });
+  const { identity, store, token } = await openStand(t);
+  const { key } = await identity.users.addKey("ada", "");
+  const { ref = {} } = (await identity.who(await identity.signIn(key))) ?? {};
+  const given = await token({ wishedKey: ref.key, wishedSession: ref.session });
+  await store.sessions.remove(ref.session ?? "");
+  t.match(await identity.who(given), { login: "ada" });
 });
 
 t.test("what a container starts ends with the session that started the container, not with the container", async (t) => {
-  const { identity, token } = openStand(t);
-  const session = identity.signIn(identity.users.addKey("ada", "").key);
-  const { ref = {} } = identity.who(session) ?? {};
-  const given = token({ wishedKey: ref.key, wishedSession: ref.session });
-  t.match(identity.who(given)?.ref, { session: ref.session, key: ref.key });
-  t.ok(identity.who(given)?.ref?.own, "its own is included as well: its wakes are refused once that has ended");
+  const { identity, token } = await openStand(t);
+  const session = await identity.signIn((await identity.users.addKey("ada", "")).key);
+  const { ref = {} } = (await identity.who(session)) ?? {};
+  const given = await token({ wishedKey: ref.key, wishedSession: ref.session });
+  t.match((await identity.who(given))?.ref, { session: ref.session, key: ref.key });
+  t.ok((await identity.who(given))?.ref?.own, "its own is included as well: its wakes are refused once that has ended");
 });

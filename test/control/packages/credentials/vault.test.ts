@@ -17,89 +17,89 @@ const VALUES = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: 5432 };
 const SEEN = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: "5432" };
 
 /** A package with credentials, and as many processes on its data folder as are opened one after the other. */
-function openStand(t: Test) {
+async function openStand(t: Test) {
   const folder = mkdtempSync(join(tmpdir(), "berth-vault-"));
-  const store = openStore({ folder, clock });
-  t.teardown(() => {
-    store.close();
+  const store = await openStore({ folder, clock });
+  t.teardown(async () => {
+    await store.close();
     rmSync(folder, { recursive: true });
   });
-  store.users.insert({ id: "u1", login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
-  store.packages.insert(PACKAGE);
+  await store.users.insert({ id: "u1", login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  await store.packages.insert(PACKAGE);
   const keyFile = openKeyFile(folder);
-  const open = (more: { store?: Store; keyFile?: KeyFile; given?: string[] } = {}) => {
+  const open = async (more: { store?: Store; keyFile?: KeyFile; given?: string[] } = {}) => {
     const parts = { store, keyFile, given: [], log, ...more };
-    const vault = openVault(parts);
+    const vault = await openVault(parts);
     return { vault, credentials: openCredentials({ store: parts.store, vault, clock }) };
   };
-  const seen = (given: string[] = []) => open({ given }).credentials.packageEnv("p1");
+  const seen = async (given: string[] = []) => (await open({ given })).credentials.packageEnv("p1");
   return { folder, store, keyFile, open, seen };
 }
 
 const target = { package: PACKAGE, entity: "", name: "demo" };
 
 t.test("what is set is read back by the next process, with a key that is no part of the database", async (t) => {
-  const { folder, store, keyFile, open, seen } = openStand(t);
+  const { folder, store, keyFile, open, seen } = await openStand(t);
   t.same(keyFile.read(), [], "there is no key before it is needed");
-  open().credentials.replace(target, VALUES);
-  t.same(seen(), SEEN);
+  await (await open()).credentials.replace(target, VALUES);
+  t.same(await seen(), SEEN);
   t.equal(statSync(keyFile.path).mode & 0o777, 0o600);
   const [key] = keyFile.read();
-  t.same(store.credentials.keyIds(), [key?.id]);
+  t.same(await store.credentials.keyIds(), [key?.id]);
   for (const file of ["berth.db", "berth.db-wal"]) {
     const bytes = readFileSync(join(folder, file));
     t.notOk(bytes.includes("s3cr3t") || bytes.includes(key?.bytes ?? "") || bytes.includes(key ? writeKey(key) : ""), file);
   }
   chmodSync(keyFile.path, 0o644);
-  t.same(seen(), SEEN);
+  t.same(await seen(), SEEN);
   t.equal(statSync(keyFile.path).mode & 0o777, 0o600, "others' eyes are shut out again");
 });
 
 t.test("a sealed value opens nowhere but where it belongs, and not after a change", async (t) => {
-  const { store, open } = openStand(t);
-  store.packages.insert({ ...PACKAGE, id: "p2", name: "other" });
-  const { credentials } = open();
-  credentials.replace(target, VALUES);
-  const [one, two] = store.credentials.of("p1", "");
+  const { store, open } = await openStand(t);
+  await store.packages.insert({ ...PACKAGE, id: "p2", name: "other" });
+  const { credentials } = await open();
+  await credentials.replace(target, VALUES);
+  const [one, two] = await store.credentials.of("p1", "");
   if (!one || !two) throw new Error("nothing was stored");
   for (const [what, swap] of [
     ["another name", () => store.credentials.update(one.id, two)],
     ["another package", () => store.credentials.insert({ ...one, id: "copied", packageId: "p2" })],
     ["a flipped bit", () => store.credentials.update(two.id, { ...two, box: two.box.replace(/^./, (first) => (first === "A" ? "B" : "A")) })],
   ] as const) {
-    swap();
+    await swap();
     const owner = what === "another package" ? "p2" : "p1";
-    t.throws(() => credentials.packageEnv(owner), { code: "CREDENTIALS_UNREADABLE" }, what);
-    store.credentials.update(one.id, one);
+    await t.rejects(() => credentials.packageEnv(owner), { code: "CREDENTIALS_UNREADABLE" }, what);
+    await store.credentials.update(one.id, one);
   }
 });
 
 t.test("a missing or wrong key is a fault that says where the key belongs, and nothing is lost", async (t) => {
-  const { store, keyFile, open, seen } = openStand(t);
-  open().credentials.replace(target, VALUES);
+  const { store, keyFile, open, seen } = await openStand(t);
+  await (await open()).credentials.replace(target, VALUES);
   const text = readFileSync(keyFile.path);
   for (const [what, spoil] of [
     ["missing", () => rmSync(keyFile.path)],
     ["wrong", () => keyFile.write([newKey()])],
   ] as const) {
     spoil();
-    const before = store.credentials.all();
-    const { credentials, vault } = open();
+    const before = await store.credentials.all();
+    const { credentials, vault } = await open();
     const fault = { code: "CREDENTIALS_UNREADABLE", message: new RegExp(`${keyFile.path.replaceAll(".", "\\.")}.*nothing is lost`) };
-    t.throws(() => credentials.packageEnv("p1"), fault, what);
-    t.throws(() => credentials.merge(target, { NEW: "1" }), fault, `${what}: nothing is sealed beside it under another key`);
-    t.throws(() => vault.rotate(), fault);
-    t.same(store.credentials.all(), before);
+    await t.rejects(() => credentials.packageEnv("p1"), fault, what);
+    await t.rejects(() => credentials.merge(target, { NEW: "1" }), fault, `${what}: nothing is sealed beside it under another key`);
+    await t.rejects(() => vault.rotate(), fault);
+    t.same(await store.credentials.all(), before);
     writeFileSync(keyFile.path, text);
-    t.same(seen(), SEEN);
+    t.same(await seen(), SEEN);
   }
   rmSync(keyFile.path);
-  const { credentials } = open();
-  credentials.remove(target);
-  credentials.replace(target, { LOGIN: "anew" });
-  t.same(seen(), { LOGIN: "anew" }, "once what was lost is removed, a new key is made");
+  const { credentials } = await open();
+  await credentials.remove(target);
+  await credentials.replace(target, { LOGIN: "anew" });
+  t.same(await seen(), { LOGIN: "anew" }, "once what was lost is removed, a new key is made");
   writeFileSync(keyFile.path, "no key\n");
-  t.throws(() => open(), { code: "DATA_FOLDER_UNUSABLE" });
+  await t.rejects(() => open(), { code: "DATA_FOLDER_UNUSABLE" });
 });
 
 t.test("a rotation that is cut short at any of its writes leaves everything readable, and is finished by the next start", async (t) => {
@@ -112,41 +112,41 @@ t.test("a rotation that is cut short at any of its writes leaves everything read
     ["after it", (_, file) => ({ keyFile: failing(file, 2, true) })],
   ];
   for (const [when, cut] of cuts) {
-    const { store, keyFile, open, seen } = openStand(t);
-    open().credentials.replace(target, VALUES);
-    const { vault } = open(cut(store, keyFile));
-    t.throws(() => vault.rotate(), { message: "killed" }, when);
-    t.same(seen(), SEEN, when);
+    const { store, keyFile, open, seen } = await openStand(t);
+    await (await open()).credentials.replace(target, VALUES);
+    const { vault } = await open(cut(store, keyFile));
+    await t.rejects(() => vault.rotate(), { message: "killed" }, when);
+    t.same(await seen(), SEEN, when);
     const keys = keyFile.read();
     t.equal(keys.length, 1, "one key is left");
-    t.same(store.credentials.keyIds(), [keys[0]?.id], "and it is the one that all is sealed with");
+    t.same(await store.credentials.keyIds(), [keys[0]?.id], "and it is the one that all is sealed with");
   }
 });
 
 t.test("a rotation leaves the old key without anything to open", async (t) => {
-  const { store, keyFile, open, seen } = openStand(t);
-  const { credentials, vault } = open();
-  credentials.replace(target, VALUES);
+  const { store, keyFile, open, seen } = await openStand(t);
+  const { credentials, vault } = await open();
+  await credentials.replace(target, VALUES);
   const [old] = keyFile.read();
-  t.match(vault.rotate(), { resealed: 3 });
+  t.match(await vault.rotate(), { resealed: 3 });
   t.not(keyFile.read()[0]?.id, old?.id);
-  t.notOk(store.credentials.keyIds().includes(old?.id ?? ""));
-  t.same(credentials.packageEnv("p1"), SEEN, "for the process that did it");
-  t.same(seen(), SEEN, "and for the next");
+  t.notOk((await store.credentials.keyIds()).includes(old?.id ?? ""));
+  t.same(await credentials.packageEnv("p1"), SEEN, "for the process that did it");
+  t.same(await seen(), SEEN, "and for the next");
 });
 
 t.test("a key in a setting is rotated by a new one in front of it, and takes over from the file", async (t) => {
-  const { store, keyFile, open, seen } = openStand(t);
+  const { store, keyFile, open, seen } = await openStand(t);
   const [first, second] = [newKey(), newKey()];
-  open().credentials.replace(target, VALUES);
-  t.same(seen([writeKey(first)]), SEEN, "what the file's key sealed is sealed anew");
-  t.same(store.credentials.keyIds(), [first.id]);
+  await (await open()).credentials.replace(target, VALUES);
+  t.same(await seen([writeKey(first)]), SEEN, "what the file's key sealed is sealed anew");
+  t.same(await store.credentials.keyIds(), [first.id]);
   rmSync(keyFile.path);
-  t.same(seen([second.bytes.toString("hex"), writeKey(first)]), SEEN);
-  t.same(store.credentials.keyIds(), [second.id]);
-  t.same(seen([second.bytes.toString("base64url")]), SEEN, "the old one can go");
-  t.throws(() => open({ given: [writeKey(second)] }).vault.rotate(), { code: "REQUEST_INVALID" });
-  t.throws(() => seen([writeKey(first)]), { code: "CREDENTIALS_UNREADABLE" });
+  t.same(await seen([second.bytes.toString("hex"), writeKey(first)]), SEEN);
+  t.same(await store.credentials.keyIds(), [second.id]);
+  t.same(await seen([second.bytes.toString("base64url")]), SEEN, "the old one can go");
+  await t.rejects(async () => (await open({ given: [writeKey(second)] })).vault.rotate(), { code: "REQUEST_INVALID" });
+  await t.rejects(() => seen([writeKey(first)]), { code: "CREDENTIALS_UNREADABLE" });
   t.equal(readKey("c2hvcnQ="), undefined);
 });
 
@@ -165,11 +165,11 @@ function failing(file: KeyFile, nth: number, written: boolean): KeyFile {
 function cutShort(store: Store, committed: boolean): Store {
   return {
     ...store,
-    transaction: (work) =>
+    transaction: async (work) =>
       committed
-        ? (store.transaction(work), killed())
-        : store.transaction(() => {
-            work();
+        ? (await store.transaction(work), killed())
+        : store.transaction(async () => {
+            await work();
             return killed();
           }),
   };

@@ -33,8 +33,8 @@ t.test("variables have a number and a size", async (t) => {
 t.test("templates do not become larger than what a program can be started with", async (t) => {
   const { store, credentials } = await openStand(t);
   const now = 0;
-  const user = store.users.all()[0];
-  const owner = store.packages.insert({
+  const user = (await store.users.all())[0];
+  const owner = await store.packages.insert({
     id: crypto.randomUUID(),
     name: "big",
     version: "1.0.0",
@@ -42,7 +42,7 @@ t.test("templates do not become larger than what a program can be started with",
     createdOn: now,
     updatedOn: now,
   });
-  credentials.record(owner, [{ name: "Big", key: "big", entity: { text: "x".repeat(100_000) }, secrets: {} }]);
-  t.ok(credentials.renderEnv({ packageId: owner.id, env: { A: "#{x.Big}".repeat(10) } })["A"]);
-  t.throws(() => credentials.renderEnv({ packageId: owner.id, env: { A: "#{x.Big}".repeat(4_000) } }), { code: "VARIABLES_TOO_LARGE" });
+  await credentials.record(owner, [{ name: "Big", key: "big", entity: { text: "x".repeat(100_000) }, secrets: {} }]);
+  t.ok((await credentials.renderEnv({ packageId: owner.id, env: { A: "#{x.Big}".repeat(10) } }))["A"]);
+  await t.rejects(() => credentials.renderEnv({ packageId: owner.id, env: { A: "#{x.Big}".repeat(4_000) } }), { code: "VARIABLES_TOO_LARGE" });
 });

@@ -1,0 +1,109 @@
+import type { FaultData } from "../../lib/fault.ts";
+import type { Container, WishedFor } from "./entities.ts";
+
+/** What the store keeps beside the entities that users see. Times are epoch milliseconds throughout. */
+
+/** One action of a user. */
+export type AuditEntry = {
+  /** Counts on; a later entry has a larger one. */
+  seq: number;
+  at: number;
+  action: string;
+  /** What the action changed: a container's name and id, a login, a package, an image. */
+  target: string | undefined;
+  userId: string | undefined;
+  /** As it was then: the user may be gone. */
+  login: string | undefined;
+  /** What showed who it was: `devKey`, or where a session's token stood. */
+  via: string | undefined;
+  /** The client's address, as the edge saw it. */
+  address: string | undefined;
+  requestId: string | undefined;
+  /** Of the response; undefined where the client was gone before it. */
+  status: number | undefined;
+};
+
+/** A fault without its log lines, which would be two hundred times those of one failure. */
+export type FaultCause = Pick<FaultData, "code" | "message">;
+
+/** One move of a container or an image from one state to the next. */
+export type HistoryEntry = {
+  /** The id of the container or image. */
+  entity: string;
+  at: number;
+  fromState: string;
+  toState: string;
+  event: string;
+  /** Why, where the move was a failure; its log lines are kept elsewhere. */
+  cause: FaultCause | undefined;
+  /** The user who requested it; undefined: the system found it necessary. */
+  byUser: string | undefined;
+};
+
+/** One start of a container, from the request to its outcome. */
+export type Wake = {
+  container: string;
+  askedOn: number;
+  /** Undefined for what was requested before berth kept this. */
+  askedFor: WishedFor | undefined;
+  /** The user who requested it, where one did. */
+  byUser: string | undefined;
+  /** When the driver was called; undefined: it never was, or not yet. */
+  begunOn: number | undefined;
+  /** Undefined: it is under way. */
+  endedOn: number | undefined;
+  /** The event that ended it. */
+  outcome: string | undefined;
+  /** Of a start that succeeded, as the driver measured them. */
+  phases: Container["phases"];
+  /** How long the first gateway took to connect, in milliseconds; undefined: none has. */
+  connectMs: number | undefined;
+  fault: FaultCause | undefined;
+};
+
+/** An entity that a package brings in `connections/`, as its file has it but without its credentials, which are kept apart and sealed. */
+export type Connection = {
+  id: string;
+  packageId: string;
+  /** Its name as templates and addresses are compared with it: the same for every spelling. */
+  key: string;
+  name: string;
+  entity: Record<string, unknown>;
+};
+
+/** A value as it lies in the store: `box` means nothing without the key that `keyId` names. */
+export type Sealed = { keyId: string; box: string };
+
+/** One sealed value. */
+export type Credential = Sealed & {
+  id: string;
+  packageId: string;
+  /** The key of the connection that it belongs to; empty for the package itself. */
+  entity: string;
+  name: string;
+  /** `package`: it stood in the package's own files. `set`: a user set it, and no publish changes it. */
+  origin: "package" | "set";
+  updatedOn: number;
+};
+
+/** A pair of keys that tokens are signed with; the private part is sealed. */
+export type SigningKey = Sealed & {
+  /** The RFC 7638 thumbprint of the public part. */
+  kid: string;
+  /** The public part as a JWK. */
+  publicKey: { kty: "RSA"; n: string; e: string };
+  createdOn: number;
+  /** When it stopped signing; undefined: it signs. */
+  retiredOn: number | undefined;
+};
+
+/** A repository below `datagrok/` and its owner: the package, or else the user, that had it first. */
+export type OwnedRepository = {
+  /** Its image name without case and separators: names that differ in these alone have one owner. */
+  key: string;
+  /** As the owner spells it, e.g. `datagrok/power-grid`. */
+  name: string;
+  packageId: string | undefined;
+  userId: string | undefined;
+  since: number;
+};

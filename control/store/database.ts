@@ -1,0 +1,157 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { Clock } from "../../lib/clock.ts";
+import type { Spread } from "../../lib/metrics/cells.ts";
+
+/** A statement as the query builder compiles it. */
+export type Statement = { readonly sql: string; readonly parameters: readonly unknown[] };
+
+/** One connection to the database. Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE. */
+export type Connection = {
+  rows(statement: Statement): Promise<object[]>;
+  /** Returns how many rows it changed. */
+  run(statement: Statement): Promise<number>;
+  begin(options: TransactionOptions): Promise<void>;
+  /** Calls `committed` in the same turn, before anybody else can write. */
+  commit(committed: () => void): Promise<void>;
+  rollback(): Promise<void>;
+};
+
+/** How long writes take until they are durable, in seconds. */
+export type CommitMetrics = { clock: Clock; seconds: Spread };
+
+/** `isLarge`: it writes megabytes, which the commit leaves to the next write to copy from the log into the database. */
+export type TransactionOptions = { isLarge?: boolean };
+
+export type Database = {
+  /** Outside a transaction it reads what is committed, and waits for no writer. */
+  read(statement: Statement): Promise<object[]>;
+  /** A write that returns rows. Durable when it resolves, as with `run`; in a transaction, when that resolves. */
+  write(statement: Statement): Promise<object[]>;
+  /** Returns how many rows it changed. */
+  run(statement: Statement): Promise<number>;
+  /**
+   * All writes of `work` or none; durable when it resolves. One transaction runs at a time, and no other write comes in between. `work` awaits nothing
+   * but the store: everybody else's writes wait for it. A call within another transaction is part of that one: where it fails, all of that fails,
+   * whoever catches the error.
+   */
+  transaction<R>(work: () => Promise<R>, options?: TransactionOptions): Promise<R>;
+  /** Whether the caller is in a transaction. */
+  isInTransaction(): boolean;
+  /** Calls `task` as soon as the transaction around it is durable, in the order of the commits, or never. Without a transaction it calls it at once. */
+  afterCommit(task: () => void): void;
+  /** Calls `connections`, which closes them, when no write is under way. */
+  close(connections: () => Promise<void>): Promise<void>;
+  /** For entities that are still synchronous: whether another flow's transaction is open on `writer`. */
+  isElsewhere(): boolean;
+  /** For writes of the same: a transaction of another flow is rolled back, and runs again afterwards. */
+  interrupt(rollback: () => void): void;
+};
+
+/** Ends an attempt at a transaction that a synchronous write interrupted. */
+class Interrupted extends Error {}
+
+type Transaction = { isOpen: boolean; isInterrupted: boolean; failure: { error: unknown } | undefined; tasks: (() => void)[] };
+
+/**
+ * `reader` reads while a transaction is open on `writer`. Which transaction a call belongs to follows from the async function that makes it, so that no
+ * caller hands a transaction on, and none can write past its own.
+ */
+export function createDatabase(writer: Connection, reader: Pick<Connection, "rows">, metrics: CommitMetrics): Database {
+  const context = new AsyncLocalStorage<Transaction | undefined>();
+  const waiting: (() => void)[] = [];
+  let isLocked = false;
+  let open: Transaction | undefined;
+
+  /** The transaction of the caller. What outlives its transaction has none. */
+  const own = (): Transaction | undefined => {
+    const transaction = context.getStore();
+    if (transaction?.isInterrupted === true) throw new Interrupted();
+    return transaction?.isOpen === true ? transaction : undefined;
+  };
+  const alone = async <R>(work: () => Promise<R>): Promise<R> => {
+    // Whoever hands the lock over leaves it locked, so that nobody comes in between.
+    if (isLocked) await new Promise<void>((resolve) => waiting.push(resolve));
+    else isLocked = true;
+    try {
+      return await work();
+    } finally {
+      const next = waiting.shift();
+      if (next) next();
+      else isLocked = false;
+    }
+  };
+  const isElsewhere = () => open !== undefined && open !== own();
+  const timed = async <R>(work: () => Promise<R>): Promise<R> => {
+    const from = metrics.clock.monotonic();
+    const result = await work();
+    metrics.seconds.observe((metrics.clock.monotonic() - from) / 1_000);
+    return result;
+  };
+  const single = <R>(work: () => Promise<R>): Promise<R> => (own() ? work() : alone(() => timed(work)));
+
+  const attempt = async <R>(transaction: Transaction, work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
+    // Before the database begins, so that no synchronous write takes this transaction for its own.
+    open = transaction;
+    try {
+      await writer.begin(options);
+      const result = await context.run(transaction, work);
+      if (transaction.failure) throw transaction.failure.error;
+      if (transaction.isInterrupted) throw new Interrupted();
+      transaction.isOpen = false;
+      await writer.commit(() => {
+        open = undefined;
+        for (const task of transaction.tasks) context.run(undefined, task);
+      });
+      return result;
+    } catch (error) {
+      transaction.isOpen = false;
+      await writer.rollback();
+      throw error;
+    } finally {
+      if (open === transaction) open = undefined;
+    }
+  };
+  const begin = async <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
+    for (;;) {
+      const transaction: Transaction = { isOpen: true, isInterrupted: false, failure: undefined, tasks: [] };
+      try {
+        return await timed(() => attempt(transaction, work, options));
+      } catch (error) {
+        if (!transaction.isInterrupted) throw error;
+      }
+    }
+  };
+  const join = async <R>(transaction: Transaction, work: () => Promise<R>): Promise<R> => {
+    try {
+      return await work();
+    } catch (error) {
+      transaction.failure ??= { error };
+      throw error;
+    }
+  };
+
+  return {
+    read: (statement) => (isElsewhere() ? reader : writer).rows(statement),
+    write: (statement) => single(() => writer.rows(statement)),
+    run: (statement) => single(() => writer.run(statement)),
+    isInTransaction: () => own() !== undefined,
+    transaction: (work, options = {}) => {
+      const transaction = own();
+      return transaction ? join(transaction, work) : alone(() => begin(work, options));
+    },
+    afterCommit: (task) => {
+      const transaction = own();
+      if (transaction) transaction.tasks.push(task);
+      else task();
+    },
+    close: (connections) => alone(connections),
+    isElsewhere,
+    interrupt: (rollback) => {
+      const mine = own();
+      if (!open || open === mine) return;
+      open.isInterrupted = true;
+      open = undefined;
+      rollback();
+    },
+  };
+}

@@ -1,0 +1,71 @@
+import Sqlite, { type Database as SqliteDatabase, type Statement as SqliteStatement } from "better-sqlite3";
+import type { Connection, Statement } from "./database.ts";
+import { storeFault } from "./store-fault.ts";
+
+/** How long a statement waits for another program (a backup, `sqlite3`) that holds the database, in milliseconds. */
+const BUSY_TIMEOUT_MS = 5_000;
+
+/** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
+const MOST_PREPARED = 500;
+
+/** From so many pages in the log on, a commit also copies them into the database. SQLite's own default. */
+const CHECKPOINT_PAGES = 1_000;
+
+/** Opens the file for writing. `folder` is named in faults. */
+export function openSqlite(file: string): SqliteDatabase {
+  return new Sqlite(file, { timeout: BUSY_TIMEOUT_MS });
+}
+
+/** Opens the file for reading: it sees what is committed, whatever another connection is writing. */
+export function openSqliteReader(file: string): SqliteDatabase {
+  const database = openSqlite(file);
+  database.pragma("query_only = ON");
+  return database;
+}
+
+/** Every call runs at once, before it returns its promise. Each text is prepared once. */
+export function sqliteConnection(database: SqliteDatabase, folder: string): Connection {
+  const prepared = new Map<string, SqliteStatement>();
+  const statement = (text: string): SqliteStatement => {
+    const known = prepared.get(text);
+    if (known) return known;
+    const fresh = database.prepare(text);
+    if (prepared.size >= MOST_PREPARED) prepared.delete(prepared.keys().next().value ?? "");
+    prepared.set(text, fresh);
+    return fresh;
+  };
+  const guarded = async <R>(work: () => R): Promise<R> => {
+    try {
+      return work();
+    } catch (error) {
+      throw storeFault(error, folder);
+    }
+  };
+  let isUncopied = false;
+  const end = (word: "COMMIT" | "ROLLBACK") => {
+    try {
+      if (database.inTransaction) statement(word).run();
+    } finally {
+      if (isUncopied) database.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+      isUncopied = false;
+    }
+  };
+  return {
+    rows: ({ sql, parameters }: Statement) => guarded(() => statement(sql).all(...parameters) as object[]),
+    run: ({ sql, parameters }: Statement) => guarded(() => statement(sql).run(...parameters).changes),
+    begin: ({ isLarge = false }) =>
+      guarded(() => {
+        // Writing the log and copying it would otherwise be one turn of the event loop.
+        if (isLarge) database.pragma("wal_autocheckpoint = 0");
+        isUncopied = isLarge;
+        statement("BEGIN").run();
+      }),
+    commit: (committed) =>
+      guarded(() => {
+        end("COMMIT");
+        committed();
+      }),
+    // SQLite has rolled back by itself where the disk is full or fails.
+    rollback: () => guarded(() => end("ROLLBACK")),
+  };
+}

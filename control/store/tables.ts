@@ -1,0 +1,252 @@
+import type { FaultData } from "../../lib/fault.ts";
+import type {
+  AdoptedInstance,
+  Container,
+  ContainerConfig,
+  ContainerStart,
+  DeployedImage,
+  DevKey,
+  Image,
+  OwnedAddress,
+  Package,
+  Session,
+  SessionKind,
+  Tombstone,
+  User,
+  WishedFor,
+} from "../model/entities.ts";
+import type { ContainerState, ImageState } from "../model/states.ts";
+import type { AuditEntry, Connection, Credential, FaultCause, HistoryEntry, OwnedRepository, SigningKey, Wake } from "../model/records.ts";
+
+export type StoredValue = string | number | null;
+
+/** How one field of an entity lies in a column. */
+export type Column<V, S extends StoredValue = StoredValue> = { write(value: V): S; read(stored: StoredValue): V };
+
+/** A string; `S` narrows it to the words that the application ever writes. */
+function text<S extends string = string>(): Column<S, S> {
+  return { write: (value) => value, read: (stored) => stored as S };
+}
+
+/** An integer: a count, or epoch milliseconds. Fractions are cut, since the tables are STRICT. */
+function whole(): Column<number, number> {
+  return { write: (value) => Math.trunc(value), read: (stored) => Number(stored) };
+}
+
+/** One of few integers. */
+function oneOf<N extends number>(): Column<N, N> {
+  return { write: (value) => value, read: (stored) => stored as N };
+}
+
+function flag(): Column<boolean, 0 | 1> {
+  return { write: (value) => (value ? 1 : 0), read: (stored) => stored === 1 };
+}
+
+/** Plain data that is one text for the database. */
+function json<V>(): Column<V, string> {
+  return { write: (value) => JSON.stringify(value), read: (stored) => JSON.parse(String(stored)) as V };
+}
+
+/** NULL is undefined. */
+function optional<V, S extends StoredValue>(column: Column<V, S>): Column<V | undefined, S | null> {
+  return {
+    write: (value) => (value === undefined ? null : column.write(value)),
+    read: (stored) => (stored === null ? undefined : column.read(stored)),
+  };
+}
+
+/** A column for each field of an entity; its name is the field's in snake case. */
+type ColumnsOf<T> = { [K in keyof T]-?: Column<T[K]> };
+
+declare const ENTITY: unique symbol;
+
+/** Checks that the columns are those of the entity `T`; they keep their own types, from which the query builder's follow. */
+function columnsOf<T>(): <C extends ColumnsOf<T>>(columns: C & Record<Exclude<keyof C, keyof T>, never>) => C & { readonly [ENTITY]?: T } {
+  return (columns) => columns;
+}
+
+/** Every column of every table, but for the `seq` of `history` and `wakes`, by which alone they are ordered. */
+export const TABLES = {
+  users: columnsOf<User>()({ id: text(), login: text(), friendlyName: text(), admin: flag(), createdOn: whole() }),
+  group_members: columnsOf<{ name: string; userId: string }>()({ name: text(), userId: text() }),
+  dev_keys: columnsOf<DevKey>()({
+    digest: text(),
+    userId: text(),
+    id: text(),
+    label: text(),
+    createdOn: whole(),
+    fromSetting: flag(),
+  }),
+  sessions: columnsOf<Session>()({
+    digest: text(),
+    userId: text(),
+    expiresOn: whole(),
+    keyDigest: optional(text()),
+    containerId: optional(text()),
+    start: optional(json<ContainerStart>()),
+    kind: optional(text<SessionKind>()),
+    derivedDigest: optional(text()),
+    parent: optional(text()),
+  }),
+  packages: columnsOf<Package>()({
+    id: text(),
+    name: text(),
+    version: text(),
+    authorId: text(),
+    createdOn: whole(),
+    updatedOn: whole(),
+  }),
+  repositories: columnsOf<OwnedRepository>()({
+    key: text(),
+    name: text(),
+    packageId: optional(text()),
+    userId: optional(text()),
+    since: whole(),
+  }),
+  connections: columnsOf<Connection>()({
+    id: text(),
+    packageId: text(),
+    key: text(),
+    name: text(),
+    entity: json<Record<string, unknown>>(),
+  }),
+  credentials: columnsOf<Credential>()({
+    id: text(),
+    packageId: text(),
+    entity: text(),
+    name: text(),
+    keyId: text(),
+    box: text(),
+    origin: text<Credential["origin"]>(),
+    updatedOn: whole(),
+  }),
+  signing_keys: columnsOf<SigningKey>()({
+    kid: text(),
+    publicKey: json<SigningKey["publicKey"]>(),
+    keyId: text(),
+    box: text(),
+    createdOn: whole(),
+    retiredOn: optional(whole()),
+  }),
+  images: columnsOf<Image>()({
+    id: text(),
+    packageId: text(),
+    folder: text(),
+    name: text(),
+    friendlyName: text(),
+    description: text(),
+    version: text(),
+    ref: text(),
+    dockerfile: text(),
+    dockerfilePath: text(),
+    files: text(),
+    state: text<ImageState>(),
+    since: whole(),
+    fault: optional(json<FaultData>()),
+    resolvedId: optional(text()),
+    digest: optional(text()),
+    exposed: json<number[]>(),
+    mutable: flag(),
+    contentHash: optional(text()),
+    warnings: json<string[]>(),
+    logs: text(),
+    createdOn: whole(),
+    updatedOn: whole(),
+  }),
+  containers: columnsOf<Container>()({
+    id: text(),
+    packageId: text(),
+    imageId: text(),
+    folder: text(),
+    name: text(),
+    friendlyName: text(),
+    service: text(),
+    generation: whole(),
+    config: json<ContainerConfig>(),
+    env: json<Record<string, string>>(),
+    desiredInstances: oneOf<0 | 1>(),
+    wishedBy: optional(text()),
+    wishedKey: optional(text()),
+    wishedSession: optional(text()),
+    wishedOn: whole(),
+    wishedFor: optional(text<WishedFor>()),
+    stopFor: optional(text<"user" | "system">()),
+    state: text<ContainerState>(),
+    since: whole(),
+    fault: optional(json<FaultData>()),
+    runningGeneration: optional(whole()),
+    deployed: optional(json<DeployedImage>()),
+    address: optional(json<OwnedAddress>()),
+    adopted: optional(json<AdoptedInstance>()),
+    phases: optional(json<NonNullable<Container["phases"]>>()),
+    pausedOn: optional(whole()),
+    busyUntil: whole(),
+    attempts: whole(),
+    notBefore: whole(),
+    lastLogs: text(),
+    lastActive: whole(),
+    createdOn: whole(),
+    updatedOn: whole(),
+  }),
+  tombstones: columnsOf<Tombstone>()({
+    id: text(),
+    service: text(),
+    adopted: optional(json<AdoptedInstance>()),
+    removedOn: whole(),
+    clearedOn: optional(whole()),
+  }),
+  history: columnsOf<HistoryEntry>()({
+    entity: text(),
+    at: whole(),
+    fromState: text(),
+    toState: text(),
+    event: text(),
+    cause: optional(json<FaultCause>()),
+    byUser: optional(text()),
+  }),
+  wakes: columnsOf<Wake>()({
+    container: text(),
+    askedOn: whole(),
+    askedFor: optional(text<WishedFor>()),
+    byUser: optional(text()),
+    begunOn: optional(whole()),
+    endedOn: optional(whole()),
+    outcome: optional(text()),
+    phases: optional(json<NonNullable<Container["phases"]>>()),
+    connectMs: optional(whole()),
+    fault: optional(json<FaultCause>()),
+  }),
+  audit: columnsOf<AuditEntry>()({
+    seq: whole(),
+    at: whole(),
+    action: text(),
+    target: optional(text()),
+    userId: optional(text()),
+    login: optional(text()),
+    via: optional(text()),
+    address: optional(text()),
+    requestId: optional(text()),
+    status: optional(whole()),
+  }),
+  store: columnsOf<{ id: string; revision: number }>()({ id: text(), revision: whole() }),
+};
+
+export type TableName = keyof typeof TABLES;
+
+/** The entity that a row of the table is. */
+export type EntityOf<N extends TableName> = (typeof TABLES)[N] extends { readonly [ENTITY]?: infer T extends object } ? T : never;
+
+type SnakeCase<S extends string> = S extends `${infer First}${infer Rest}`
+  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${SnakeCase<Rest>}`
+  : S;
+
+type StoredRow<N extends TableName> = {
+  [K in keyof (typeof TABLES)[N] & string as SnakeCase<K>]: (typeof TABLES)[N][K] extends { write(value: never): infer S } ? S : never;
+};
+
+/** The tables as the query builder sees them. */
+export type Tables = { [N in TableName]: N extends "history" | "wakes" ? StoredRow<N> & { seq: number } : StoredRow<N> };
+
+export function columnName(field: string): string {
+  return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
