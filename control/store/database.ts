@@ -3,13 +3,13 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Spread } from "../../lib/metrics/cells.ts";
 
 /** A statement as the query builder compiles it. */
-export type Statement = { readonly sql: string; readonly parameters: readonly unknown[] };
+export type DatabaseStatement = { readonly sql: string; readonly parameters: readonly unknown[] };
 
 /** One connection to the database. Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE. */
-export type Connection = {
-  rows(statement: Statement): Promise<object[]>;
+export type DatabaseConnection = {
+  rows(statement: DatabaseStatement): Promise<object[]>;
   /** Returns how many rows it changed. */
-  run(statement: Statement): Promise<number>;
+  run(statement: DatabaseStatement): Promise<number>;
   begin(options: TransactionOptions): Promise<void>;
   /** Calls `committed` in the same turn, before anybody else can write. */
   commit(committed: () => void): Promise<void>;
@@ -24,11 +24,11 @@ export type TransactionOptions = { isLarge?: boolean };
 
 export type Database = {
   /** Outside a transaction it reads what is committed, and waits for no writer. */
-  read(statement: Statement): Promise<object[]>;
+  read(statement: DatabaseStatement): Promise<object[]>;
   /** A write that returns rows. Durable when it resolves, as with `run`; in a transaction, when that resolves. */
-  write(statement: Statement): Promise<object[]>;
+  write(statement: DatabaseStatement): Promise<object[]>;
   /** Returns how many rows it changed. */
-  run(statement: Statement): Promise<number>;
+  run(statement: DatabaseStatement): Promise<number>;
   /**
    * All writes of `work` or none; durable when it resolves. One transaction runs at a time, and no other write comes in between. `work` awaits nothing
    * but the store: everybody else's writes wait for it. A call within another transaction is part of that one: where it fails, all of that fails,
@@ -56,7 +56,7 @@ type Transaction = { isOpen: boolean; isInterrupted: boolean; failure: { error: 
  * `reader` reads while a transaction is open on `writer`. Which transaction a call belongs to follows from the async function that makes it, so that no
  * caller hands a transaction on, and none can write past its own.
  */
-export function createDatabase(writer: Connection, reader: Pick<Connection, "rows">, metrics: CommitMetrics): Database {
+export function createDatabase(writer: DatabaseConnection, reader: Pick<DatabaseConnection, "rows">, metrics: CommitMetrics): Database {
   const context = new AsyncLocalStorage<Transaction | undefined>();
   const waiting: (() => void)[] = [];
   let isLocked = false;

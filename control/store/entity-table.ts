@@ -1,7 +1,7 @@
 import { type Kysely, type RawBuilder, type SelectQueryBuilder, sql } from "kysely";
-import type { Statement } from "./database.ts";
+import type { DatabaseStatement } from "./database.ts";
 import { compileOnce, type Queries } from "./queries.ts";
-import { type Column, columnName, type EntityOf, type StoredValue, TABLES, type TableName, type Tables } from "./tables.ts";
+import { type TableColumn, columnName, type EntityOf, type StoredValue, TABLES, type TableName, type Tables } from "./tables.ts";
 
 type StoredEntity = Record<string, StoredValue>;
 type Values = Record<string, StoredValue>;
@@ -36,14 +36,14 @@ export function createEntityTable<N extends TableName>(queries: Queries, name: N
   const { database } = queries;
   const builder = queries.builder as unknown as Kysely<{ entity: StoredEntity }>;
   const table = name as unknown as "entity";
-  const columns = TABLES[name] as unknown as Record<string, Column<unknown>>;
+  const columns = TABLES[name] as unknown as Record<string, TableColumn<unknown>>;
   const allFields = Object.keys(columns) as (keyof T & string)[];
   const keyColumn = columnName(key);
   const write = (field: string, entity: Partial<T>): StoredValue => columns[field]?.write(entity[field as keyof T]) ?? null;
 
   const readerOf = <F extends keyof T & string>(fields: readonly F[]) => {
     const names = fields.map(columnName);
-    const readers = fields.map((field, index) => ({ field, column: names[index] ?? "", read: (columns[field] as Column<unknown>).read }));
+    const readers = fields.map((field, index) => ({ field, column: names[index] ?? "", read: (columns[field] as TableColumn<unknown>).read }));
     const read = (row: object): Pick<T, F> => {
       const entity: Record<string, unknown> = {};
       for (const { field, column, read: readColumn } of readers) entity[field] = readColumn((row as StoredEntity)[column] ?? null);
@@ -74,8 +74,8 @@ export function createEntityTable<N extends TableName>(queries: Queries, name: N
 
   /** One statement for each set of fields that is ever changed together. */
   const updates = (condition: (values: never) => RawBuilder<unknown>, isReturning: boolean) => {
-    const statements = new Map<string, (values: Values) => Statement>();
-    return (changed: readonly string[]): ((values: Values) => Statement) => {
+    const statements = new Map<string, (values: Values) => DatabaseStatement>();
+    return (changed: readonly string[]): ((values: Values) => DatabaseStatement) => {
       const known = statements.get(changed.join());
       if (known) return known;
       const fresh = compileOnce<Values>((values) => {

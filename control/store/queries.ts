@@ -9,7 +9,7 @@ import {
   SqliteQueryCompiler,
   sql,
 } from "kysely";
-import type { Database, Statement } from "./database.ts";
+import type { Database, DatabaseStatement } from "./database.ts";
 import type { Tables } from "./tables.ts";
 
 /** What the queries need of a database that other databases spell otherwise. */
@@ -52,7 +52,7 @@ class Placeholder {
 }
 
 /** Builds and compiles a statement once; each call puts its values in. `P` names them. */
-export function compileOnce<P extends object>(build: (values: P) => Compilable): (values: P) => Statement {
+export function compileOnce<P extends object>(build: (values: P) => Compilable): (values: P) => DatabaseStatement {
   const placeholders = new Proxy({}, { get: (_, name) => new Placeholder(String(name)) });
   const { sql: text, parameters } = build(placeholders as P).compile();
   return (values) => ({

@@ -1,5 +1,5 @@
 import Sqlite, { type Database as SqliteDatabase, type Statement as SqliteStatement } from "better-sqlite3";
-import type { Connection, Statement } from "./database.ts";
+import type { DatabaseConnection, DatabaseStatement } from "./database.ts";
 import { storeFault } from "./store-fault.ts";
 
 /** How long a statement waits for another program (a backup, `sqlite3`) that holds the database, in milliseconds. */
@@ -24,7 +24,7 @@ export function openSqliteReader(file: string): SqliteDatabase {
 }
 
 /** Every call runs at once, before it returns its promise. Each text is prepared once. */
-export function sqliteConnection(database: SqliteDatabase, folder: string): Connection {
+export function sqliteConnection(database: SqliteDatabase, folder: string): DatabaseConnection {
   const prepared = new Map<string, SqliteStatement>();
   const statement = (text: string): SqliteStatement => {
     const known = prepared.get(text);
@@ -51,8 +51,8 @@ export function sqliteConnection(database: SqliteDatabase, folder: string): Conn
     }
   };
   return {
-    rows: ({ sql, parameters }: Statement) => guarded(() => statement(sql).all(...parameters) as object[]),
-    run: ({ sql, parameters }: Statement) => guarded(() => statement(sql).run(...parameters).changes),
+    rows: ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).all(...parameters) as object[]),
+    run: ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).run(...parameters).changes),
     begin: ({ isLarge = false }) =>
       guarded(() => {
         // Writing the log and copying it would otherwise be one turn of the event loop.

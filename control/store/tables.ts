@@ -21,34 +21,34 @@ import type { AuditEntry, Connection, Credential, FaultCause, HistoryEntry, Owne
 export type StoredValue = string | number | null;
 
 /** How one field of an entity lies in a column. */
-export type Column<V, S extends StoredValue = StoredValue> = { write(value: V): S; read(stored: StoredValue): V };
+export type TableColumn<V, S extends StoredValue = StoredValue> = { write(value: V): S; read(stored: StoredValue): V };
 
 /** A string; `S` narrows it to the words that the application ever writes. */
-function text<S extends string = string>(): Column<S, S> {
+function text<S extends string = string>(): TableColumn<S, S> {
   return { write: (value) => value, read: (stored) => stored as S };
 }
 
 /** An integer: a count, or epoch milliseconds. Fractions are cut, since the tables are STRICT. */
-function whole(): Column<number, number> {
+function whole(): TableColumn<number, number> {
   return { write: (value) => Math.trunc(value), read: (stored) => Number(stored) };
 }
 
 /** One of few integers. */
-function oneOf<N extends number>(): Column<N, N> {
+function oneOf<N extends number>(): TableColumn<N, N> {
   return { write: (value) => value, read: (stored) => stored as N };
 }
 
-function flag(): Column<boolean, 0 | 1> {
+function flag(): TableColumn<boolean, 0 | 1> {
   return { write: (value) => (value ? 1 : 0), read: (stored) => stored === 1 };
 }
 
 /** Plain data that is one text for the database. */
-function json<V>(): Column<V, string> {
+function json<V>(): TableColumn<V, string> {
   return { write: (value) => JSON.stringify(value), read: (stored) => JSON.parse(String(stored)) as V };
 }
 
 /** NULL is undefined. */
-function optional<V, S extends StoredValue>(column: Column<V, S>): Column<V | undefined, S | null> {
+function optional<V, S extends StoredValue>(column: TableColumn<V, S>): TableColumn<V | undefined, S | null> {
   return {
     write: (value) => (value === undefined ? null : column.write(value)),
     read: (stored) => (stored === null ? undefined : column.read(stored)),
@@ -56,7 +56,7 @@ function optional<V, S extends StoredValue>(column: Column<V, S>): Column<V | un
 }
 
 /** A column for each field of an entity; its name is the field's in snake case. */
-type ColumnsOf<T> = { [K in keyof T]-?: Column<T[K]> };
+type ColumnsOf<T> = { [K in keyof T]-?: TableColumn<T[K]> };
 
 declare const ENTITY: unique symbol;
 
