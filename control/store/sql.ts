@@ -92,7 +92,7 @@ export function sqlOn(
     together,
     transaction,
     afterCommit: (task) => {
-      if (database.inTransaction) tasks.push(task);
+      if (database.inTransaction && !flows.isElsewhere()) tasks.push(task);
       else task();
     },
   };

@@ -1,0 +1,113 @@
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openStore } from "../../../control/store/open-store.ts";
+import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
+import { stillClock } from "../../fixtures/still-clock.ts";
+
+const user = (login: string) => ({ id: login, login, friendlyName: login, admin: false, createdOn: 1 });
+
+async function filledStore(t: Test) {
+  const store = await openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
+  t.teardown(() => store.close());
+  await store.users.insert({ ...user("ada"), id: USER });
+  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const image = store.images.insert(newImage("web", 7));
+  const container = store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 7));
+  return { store, container };
+}
+
+t.test("transactions run one after the other, and others see only what is committed", async (t) => {
+  const { store } = await filledStore(t);
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  const steps: string[] = [];
+  const first = store.transaction(async () => {
+    await store.users.insert(user("first"));
+    steps.push("first inserted");
+    await gate;
+    t.ok(await store.users.find("first"), "it sees its own writes");
+    steps.push("first ends");
+  });
+  const second = store.transaction(async () => {
+    steps.push("second begins");
+    t.ok(await store.users.find("first"));
+  });
+  const single = store.users.insert(user("single")).then(() => steps.push("single write"));
+  while (steps.length === 0) await new Promise(setImmediate);
+  t.equal(await store.users.find("first"), undefined);
+  open();
+  await Promise.all([first, second, single]);
+  t.strictSame(steps, ["first inserted", "first ends", "second begins", "single write"]);
+});
+
+t.test("a nested transaction that fails undoes all of the outer one, even where the error is caught", async (t) => {
+  const { store } = await filledStore(t);
+  const fails = store.transaction(async () => {
+    await store.users.insert(user("outer"));
+    const nested = store.transaction(async () => {
+      await store.users.insert(user("inner"));
+      throw new Error("no");
+    });
+    await nested.catch(() => undefined);
+  });
+  await t.rejects(fails, { message: "no" });
+  t.strictSame([await store.users.find("outer"), await store.users.find("inner")], [undefined, undefined]);
+  await store.users.insert(user("outer"));
+});
+
+t.test("what follows a commit runs once it is durable, and never after a rollback", async (t) => {
+  const { store } = await filledStore(t);
+  const ran: string[] = [];
+  await store.transaction(async () => {
+    store.afterCommit(() => ran.push("after"));
+    await store.users.insert(user("one"));
+    ran.push("in it");
+  });
+  await t.rejects(
+    store.transaction(async () => {
+      store.afterCommit(() => ran.push("never"));
+      await store.users.insert(user("two"));
+      throw new Error("no");
+    }),
+  );
+  t.strictSame(ran, ["in it", "after"]);
+});
+
+t.test("a synchronous write beside an open transaction is kept, and the transaction runs again as a whole", async (t) => {
+  const { store, container } = await filledStore(t);
+  let attempts = 0;
+  const begun = Promise.withResolvers<void>();
+  const ran: string[] = [];
+  const transaction = store.transaction(async () => {
+    attempts++;
+    await store.users.insert(user("transaction"));
+    begun.resolve();
+    store.afterCommit(() => ran.push("after"));
+    await new Promise(setImmediate);
+    await store.users.update("transaction", { friendlyName: "Changed" });
+  });
+  await begun.promise;
+  store.containers.update(container.id, { name: "other" });
+  t.equal(store.containers.find(container.id)?.name, "other");
+  await transaction;
+  t.equal(attempts, 2);
+  t.strictSame(ran, ["after"]);
+  t.equal(store.containers.find(container.id)?.name, "other");
+  t.match(await store.users.find("transaction"), { friendlyName: "Changed" });
+});
+
+t.test("what is to follow a commit does not wait for the transaction of another function", async (t) => {
+  const { store } = await filledStore(t);
+  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  const transaction = store.transaction(async () => {
+    await store.users.insert(user("slow"));
+    begun.resolve();
+    await gate;
+  });
+  await begun.promise;
+  let ran = false;
+  store.afterCommit(() => (ran = true));
+  t.ok(ran, "it has no transaction around it");
+  open();
+  await transaction;
+});
