@@ -90,7 +90,7 @@ export async function zipOf(folder: string): Promise<Uint8Array<ArrayBuffer>> {
 }
 
 const RUN_PLACES: Partial<Record<DriverName, string>> = {
-  process: "a plain child process here, isolated by nothing: for trying out only",
+  process: "a plain child process without isolation, for trying out only",
   docker: "a container of the Docker engine",
 };
 
@@ -131,11 +131,11 @@ export function demoBanner(demo: {
 berth listens on ${demo.base} and keeps its data in ${demo.dataFolder}.
 Its console is at ${demo.console}/
 
-The demo container "${demo.name}" is asleep; it is ${RUN_PLACES[demo.driver] ?? `run by ${demo.driver}`}.
-The first request wakes it; this prints {"result":16}:
+The demo container "${demo.name}" is sleeping. When it runs, it is ${RUN_PLACES[demo.driver] ?? `a container of ${demo.driver}`}.
+The first request starts it. This command prints {"result":16}:
 
   curl ${curlTls}-H "Authorization: $(cat ${demo.tokenFile})" "${demo.base}${path}"
 
-${demo.hasNode ? `A WebSocket wakes it too; this prints CONNECTED, then hello:\n\n  node -e '${script}'\n\n` : ""}Left alone for ${minutes}, it is stopped again. Ctrl-C stops berth.
+${demo.hasNode ? `A WebSocket starts it too. This command prints CONNECTED, then hello:\n\n  node -e '${script}'\n\n` : ""}berth stops the container after ${minutes} without traffic. Ctrl-C stops berth.
 `;
 }
