@@ -1,11 +1,10 @@
-import type { FaultData } from "../../lib/fault.ts";
 import type { ContainerState } from "../model/states.ts";
-import { json, oneOf, optional, text, whole } from "./columns.ts";
-import type { AdoptedInstance, Container, ContainerConfig, DeployedImage, OwnedAddress, WishedFor } from "../model/entities.ts";
+import type { Container, OwnedAddress } from "../model/entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
-import { type Columns, rowsOf } from "./rows.ts";
+import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+import { pickColumns, TABLES } from "./tables.ts";
 import { wakesIn } from "./wakes.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
@@ -40,87 +39,32 @@ type DefinedContainer = Pick<Container, "id" | "folder" | "config" | "env">;
 
 type PlacedContainer = Pick<Container, "id" | "state" | "wishedBy">;
 
-const TO_VIEW: Columns<ContainerToView> = {
-  id: text(),
-  name: text(),
-  state: text<ContainerState>(),
-  config: json<ContainerConfig>(),
-  desiredInstances: oneOf<0 | 1>(),
-  stopFor: optional(text<"user" | "system">()),
-  fault: optional(json<FaultData>()),
-  address: optional(json<OwnedAddress>()),
-  phases: optional(json<NonNullable<Container["phases"]>>()),
-  notBefore: whole(),
-};
-
-const BRIEF: Columns<BriefContainer> = {
-  id: text(),
-  service: text(),
-  generation: whole(),
-  desiredInstances: oneOf<0 | 1>(),
-  state: text<ContainerState>(),
-  since: whole(),
-  fault: optional(json<FaultData>()),
-  address: optional(json<OwnedAddress>()),
-};
-
-export const CONTAINER_COLUMNS: Columns<Container> = {
-  ...BRIEF,
-  ...TO_VIEW,
-  packageId: text(),
-  imageId: text(),
-  folder: text(),
-  friendlyName: text(),
-  env: json<Record<string, string>>(),
-  wishedBy: optional(text()),
-  wishedKey: optional(text()),
-  wishedSession: optional(text()),
-  wishedOn: whole(),
-  wishedFor: optional(text<WishedFor>()),
-  runningGeneration: optional(whole()),
-  deployed: optional(json<DeployedImage>()),
-  adopted: optional(json<AdoptedInstance>()),
-  pausedOn: optional(whole()),
-  busyUntil: whole(),
-  attempts: whole(),
-  lastLogs: text(),
-  lastActive: whole(),
-  createdOn: whole(),
-  updatedOn: whole(),
-};
-
 export type Containers = ReturnType<typeof containersIn>;
 
 export function containersIn(sql: Sql) {
-  const paused = rowsOf<PausedContainer>(sql, "containers", "id", {
-    id: text(),
-    service: text(),
-    generation: whole(),
-    state: text<ContainerState>(),
-    pausedOn: optional(whole()),
-  });
-  const tried = rowsOf<TriedContainer>(sql, "containers", "id", { id: text(), since: whole(), fault: optional(json<FaultData>()) });
-  const placed = rowsOf<PlacedContainer>(sql, "containers", "id", { id: text(), state: text<ContainerState>(), wishedBy: optional(text()) });
-  const briefs = rowsOf<BriefContainer>(sql, "containers", "id", BRIEF);
-  const ofPackage = rowsOf<PackageContainer>(sql, "containers", "id", {
-    id: text(),
-    packageId: text(),
-    imageId: text(),
-    folder: text(),
-    name: text(),
-    service: text(),
-    generation: whole(),
-    runningGeneration: optional(whole()),
-    createdOn: whole(),
-  });
-  const defined = rowsOf<DefinedContainer>(sql, "containers", "id", {
-    id: text(),
-    folder: text(),
-    config: json<ContainerConfig>(),
-    env: json<Record<string, string>>(),
-  });
-  const viewed = rowsOf<ContainerToView>(sql, "containers", "id", TO_VIEW);
-  const rows = rowsOf<Container>(sql, "containers", "id", CONTAINER_COLUMNS);
+  const paused = rowsOf<PausedContainer>(sql, "containers", "id", pickColumns("containers", "id", "service", "generation", "state", "pausedOn"));
+  const tried = rowsOf<TriedContainer>(sql, "containers", "id", pickColumns("containers", "id", "since", "fault"));
+  const placed = rowsOf<PlacedContainer>(sql, "containers", "id", pickColumns("containers", "id", "state", "wishedBy"));
+  const briefs = rowsOf<BriefContainer>(
+    sql,
+    "containers",
+    "id",
+    pickColumns("containers", "id", "service", "generation", "desiredInstances", "state", "since", "fault", "address"),
+  );
+  const ofPackage = rowsOf<PackageContainer>(
+    sql,
+    "containers",
+    "id",
+    pickColumns("containers", "id", "packageId", "imageId", "folder", "name", "service", "generation", "runningGeneration", "createdOn"),
+  );
+  const defined = rowsOf<DefinedContainer>(sql, "containers", "id", pickColumns("containers", "id", "folder", "config", "env"));
+  const viewed = rowsOf<ContainerToView>(
+    sql,
+    "containers",
+    "id",
+    pickColumns("containers", "id", "name", "state", "config", "desiredInstances", "stopFor", "fault", "address", "phases", "notBefore"),
+  );
+  const rows = rowsOf<Container>(sql, "containers", "id", TABLES.containers);
   const history = historyIn(sql);
   const wakes = wakesIn(sql);
   return {

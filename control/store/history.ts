@@ -1,8 +1,8 @@
 import type { FaultData } from "../../lib/fault.ts";
-import type { FaultCause, HistoryEntry } from "../model/records.ts";
-import { json, optional, text, whole } from "./columns.ts";
+import type { HistoryEntry } from "../model/records.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+import { TABLES } from "./tables.ts";
 
 /** What a move says of itself beyond its states. */
 export type Reason = Pick<HistoryEntry, "at" | "event" | "byUser">;
@@ -13,15 +13,7 @@ export const HISTORY_LENGTH = 200;
 export type History = ReturnType<typeof historyIn>;
 
 export function historyIn(sql: Sql) {
-  const rows = rowsOf<HistoryEntry>(sql, "history", "entity", {
-    entity: text(),
-    at: whole(),
-    fromState: text(),
-    toState: text(),
-    event: text(),
-    cause: optional(json<FaultCause>()),
-    byUser: optional(text()),
-  });
+  const rows = rowsOf<HistoryEntry>(sql, "history", "entity", TABLES.history);
   return {
     /** Oldest first. */
     of: (entity: string) => rows.where("entity = ? ORDER BY seq", entity),

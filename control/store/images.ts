@@ -1,11 +1,10 @@
-import type { FaultData } from "../../lib/fault.ts";
 import type { ImageState } from "../model/states.ts";
-import { flag, json, optional, text, whole } from "./columns.ts";
 import type { Image } from "../model/entities.ts";
 import { listingsOf } from "./listing.ts";
 import { causeOf, historyIn, type Reason } from "./history.ts";
-import { type Columns, rowsOf } from "./rows.ts";
+import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+import { pickColumns, TABLES } from "./tables.ts";
 
 /** All but those that are as they are to be. In the words of its index: for others SQLite reads every row. */
 const AT_WORK = "(state NOT IN ('READY', 'DELETED') OR fault IS NOT NULL)";
@@ -13,37 +12,11 @@ const AT_WORK = "(state NOT IN ('READY', 'DELETED') OR fault IS NOT NULL)";
 /** What a publish needs of the images that its package has, without the texts. */
 export type PackageImage = Pick<Image, "id" | "folder" | "files" | "state">;
 
-export const IMAGE_COLUMNS: Columns<Image> = {
-  id: text(),
-  packageId: text(),
-  folder: text(),
-  name: text(),
-  friendlyName: text(),
-  description: text(),
-  version: text(),
-  ref: text(),
-  dockerfile: text(),
-  dockerfilePath: text(),
-  files: text(),
-  state: text<ImageState>(),
-  since: whole(),
-  fault: optional(json<FaultData>()),
-  resolvedId: optional(text()),
-  digest: optional(text()),
-  exposed: json<number[]>(),
-  mutable: flag(),
-  contentHash: optional(text()),
-  warnings: json<string[]>(),
-  logs: text(),
-  createdOn: whole(),
-  updatedOn: whole(),
-};
-
 export type Images = ReturnType<typeof imagesIn>;
 
 export function imagesIn(sql: Sql) {
-  const rows = rowsOf<Image>(sql, "images", "id", IMAGE_COLUMNS);
-  const brief = rowsOf<PackageImage>(sql, "images", "id", { id: text(), folder: text(), files: text(), state: text<ImageState>() });
+  const rows = rowsOf<Image>(sql, "images", "id", TABLES.images);
+  const brief = rowsOf<PackageImage>(sql, "images", "id", pickColumns("images", "id", "folder", "files", "state"));
   const history = historyIn(sql);
   return {
     /** Deleted ones too: an image's row is its own tombstone. */

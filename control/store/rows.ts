@@ -1,33 +1,24 @@
-import type { Column } from "./columns.ts";
 import type { Sql } from "./sql.ts";
+import { columnName, type ColumnsOf, type StoredValue } from "./tables.ts";
 
-/** Which field of an entity lies in which kind of column; the whole mapping of a table, and the only one. */
-export type Columns<T> = { [K in keyof T]-?: Column<T[K]> };
-
-type Stored = string | number | null;
-type StoredRow = Record<string, Stored>;
+type StoredRow = Record<string, StoredValue>;
 
 export type Rows<T> = {
   find(key: string): T | undefined;
   /** The rows that satisfy an SQL condition over columns, e.g. `"package_id = ? ORDER BY name"`. */
-  where(condition: string, ...values: Stored[]): T[];
+  where(condition: string, ...values: StoredValue[]): T[];
   insert(row: T): T;
   /** The row as it is now, or undefined where none has this key. */
   update(key: string, patch: Partial<T>): T | undefined;
   /** As `update`, for a row that was read in this transaction: returns it as it is now without reading it again. */
   change<K extends T>(row: K, patch: Partial<T>): K;
   /** Compare-and-set: as `update`, but only where the row still satisfies the condition. */
-  updateWhere(key: string, patch: Partial<T>, condition: string, ...values: Stored[]): T | undefined;
+  updateWhere(key: string, patch: Partial<T>, condition: string, ...values: StoredValue[]): T | undefined;
   remove(key: string): boolean;
 };
 
-/** The columns of an entity are its fields' names in snake case. */
-export function columnName(field: string): string {
-  return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-}
-
 /** Reads and writes the entities of one table; `key` names its primary key. */
-export function rowsOf<T extends object>(sql: Sql, table: string, key: keyof T & string, columns: Columns<T>): Rows<T> {
+export function rowsOf<T extends object>(sql: Sql, table: string, key: keyof T & string, columns: ColumnsOf<T>): Rows<T> {
   const fields = Object.keys(columns) as (keyof T & string)[];
   const names = fields.map(columnName);
   const all = names.join(", ");
@@ -36,10 +27,10 @@ export function rowsOf<T extends object>(sql: Sql, table: string, key: keyof T &
 
   const read = (row: StoredRow): T => {
     const entity: Partial<T> = {};
-    for (const [index, field] of fields.entries()) entity[field] = columns[field].read(row[names[index] as string] as Stored);
+    for (const [index, field] of fields.entries()) entity[field] = columns[field].read(row[names[index] as string] as StoredValue);
     return entity as T;
   };
-  const write = <K extends keyof T>(field: K, row: Partial<T>): Stored => columns[field].write(row[field] as T[K]);
+  const write = <K extends keyof T>(field: K, row: Partial<T>): StoredValue => columns[field].write(row[field] as T[K]);
 
   const assign = (changed: readonly (keyof T & string)[]) => changed.map((field) => setting.get(field)).join(", ");
   const updateWhere: Rows<T>["updateWhere"] = (id, patch, condition, ...values) => {

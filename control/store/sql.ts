@@ -1,18 +1,16 @@
-import type { Database as SqliteDatabase, Statement } from "better-sqlite3";
-import type { Clock } from "../../lib/clock.ts";
-import type { Spread } from "../../lib/metrics/cells.ts";
-import type { Database } from "./database.ts";
+import type { Database as SqliteDatabase } from "better-sqlite3";
+import type { CommitMetrics, Database } from "./database.ts";
+import { prepareOnce } from "./sqlite.ts";
 import { storeFault } from "./store-fault.ts";
-
-type Value = string | number | null;
+import type { StoredValue } from "./tables.ts";
 
 /** What the entity files see of SQLite: text and values. Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE. */
 export type Sql = {
-  all<R>(text: string, ...values: Value[]): R[];
+  all<R>(text: string, ...values: StoredValue[]): R[];
   /** A write that returns rows. */
-  change<R>(text: string, ...values: Value[]): R[];
+  change<R>(text: string, ...values: StoredValue[]): R[];
   /** How many rows it changed. */
-  run(text: string, ...values: Value[]): number;
+  run(text: string, ...values: StoredValue[]): number;
   /** All of it or nothing; may be nested. Durable when it returns. */
   transaction<R>(work: () => R): R;
   /** The same in a transaction of its own. In one that is open already it is a part of that, without a savepoint of its own: do not catch what it throws. */
@@ -21,33 +19,15 @@ export type Sql = {
   afterCommit(task: () => void): void;
 };
 
-/** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
-const MOST_PREPARED = 500;
-
-/** How long writes take until they are durable, in seconds. */
-export type Commits = { clock: Clock; seconds: Spread };
-
-/** Each text is prepared once; texts are put together from our own pieces, never from input. */
 export function sqlOn(
   database: SqliteDatabase,
   reader: SqliteDatabase,
   flows: Pick<Database, "isElsewhere" | "interrupt">,
   folder: string,
-  commits: Commits,
+  commits: CommitMetrics,
 ): Sql {
-  const prepare = (connection: SqliteDatabase) => {
-    const prepared = new Map<string, Statement>();
-    return (text: string): Statement => {
-      const known = prepared.get(text);
-      if (known) return known;
-      const fresh = connection.prepare(text);
-      if (prepared.size >= MOST_PREPARED) prepared.delete(prepared.keys().next().value ?? "");
-      prepared.set(text, fresh);
-      return fresh;
-    };
-  };
-  const writing = prepare(database);
-  const reading = prepare(reader);
+  const writing = prepareOnce(database);
+  const reading = prepareOnce(reader);
   const guarded = <R>(work: () => R): R => {
     try {
       return work();
@@ -85,7 +65,7 @@ export function sqlOn(
     return database.inTransaction ? work() : transaction(work);
   };
   return {
-    all: <R>(text: string, ...values: Value[]) =>
+    all: <R>(text: string, ...values: StoredValue[]) =>
       guarded(() => (/^\s*SELECT/.test(text) && flows.isElsewhere() ? reading : writing)(text).all(...values) as R[]),
     change: (text, ...values) => written(() => writing(text).all(...values) as never[]),
     run: (text, ...values) => written(() => writing(text).run(...values).changes),

@@ -23,10 +23,10 @@ export function openSqliteReader(file: string): SqliteDatabase {
   return database;
 }
 
-/** Every call runs at once, before it returns its promise. Each text is prepared once. */
-export function sqliteConnection(database: SqliteDatabase, folder: string): DatabaseConnection {
+/** Prepares each text once, and keeps the newest of them. Texts are put together from our own pieces, never from input. */
+export function prepareOnce(database: SqliteDatabase): (text: string) => SqliteStatement {
   const prepared = new Map<string, SqliteStatement>();
-  const statement = (text: string): SqliteStatement => {
+  return (text) => {
     const known = prepared.get(text);
     if (known) return known;
     const fresh = database.prepare(text);
@@ -34,6 +34,11 @@ export function sqliteConnection(database: SqliteDatabase, folder: string): Data
     prepared.set(text, fresh);
     return fresh;
   };
+}
+
+/** Every call runs at once, before it returns its promise. */
+export function sqliteConnection(database: SqliteDatabase, folder: string): DatabaseConnection {
+  const statement = prepareOnce(database);
   const guarded = async <R>(work: () => R): Promise<R> => {
     try {
       return work();

@@ -1,17 +1,16 @@
-import { CONTAINER_COLUMNS } from "./containers.ts";
 import type { Container, Image } from "../model/entities.ts";
 import { historyIn, type Reason } from "./history.ts";
-import { IMAGE_COLUMNS } from "./images.ts";
-import { columnName, rowsOf } from "./rows.ts";
+import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+import { columnName, TABLES } from "./tables.ts";
 
 /** `name`: its container's. The ids are those of the rows that it becomes. */
 export type StagedFolder = { folder: string; name: string; imageId: string; containerId: string };
 
 export type Staging = ReturnType<typeof stagingIn>;
 
-const IMAGE_FIELDS = Object.keys(IMAGE_COLUMNS).map(columnName).join(", ");
-const CONTAINER_FIELDS = Object.keys(CONTAINER_COLUMNS).map(columnName).join(", ");
+const IMAGE_FIELDS = Object.keys(TABLES.images).map(columnName).join(", ");
+const CONTAINER_FIELDS = Object.keys(TABLES.containers).map(columnName).join(", ");
 
 /** An image is redefined where its reference or its files are others. */
 const IS_OTHER_IMAGE = "(image.ref <> new_image.ref OR image.files <> new_image.files)";
@@ -25,8 +24,8 @@ export function stagingIn(sql: Sql) {
     sql.run(`CREATE TEMP TABLE staged_${table} AS SELECT * FROM ${table} WHERE FALSE`);
     sql.run(`CREATE INDEX temp.staged_${table}_by_id ON staged_${table} (id)`);
   }
-  const images = rowsOf<Image>(sql, "staged_images", "id", IMAGE_COLUMNS);
-  const containers = rowsOf<Container>(sql, "staged_containers", "id", CONTAINER_COLUMNS);
+  const images = rowsOf<Image>(sql, "staged_images", "id", TABLES.images);
+  const containers = rowsOf<Container>(sql, "staged_containers", "id", TABLES.containers);
   const history = historyIn(sql);
 
   /** First of all: whether an image changes is seen as long as its old row is there. */

@@ -56,7 +56,7 @@ function optional<V, S extends StoredValue>(column: TableColumn<V, S>): TableCol
 }
 
 /** A column for each field of an entity; its name is the field's in snake case. */
-type ColumnsOf<T> = { [K in keyof T]-?: TableColumn<T[K]> };
+export type ColumnsOf<T> = { [K in keyof T]-?: TableColumn<T[K]> };
 
 declare const ENTITY: unique symbol;
 
@@ -232,6 +232,11 @@ export const TABLES = {
 };
 
 export type TableName = keyof typeof TABLES;
+
+/** Some columns of a table, for reads that need no more. */
+export function pickColumns<N extends TableName, F extends keyof (typeof TABLES)[N] & string>(name: N, ...fields: F[]): Pick<(typeof TABLES)[N], F> {
+  return Object.fromEntries(fields.map((field) => [field, TABLES[name][field]])) as Pick<(typeof TABLES)[N], F>;
+}
 
 /** The entity that a row of the table is. */
 export type EntityOf<N extends TableName> = (typeof TABLES)[N] extends { readonly [ENTITY]?: infer T extends object } ? T : never;

@@ -1,18 +1,12 @@
-import { json, optional, text, whole } from "./columns.ts";
-import type { AdoptedInstance, Tombstone } from "../model/entities.ts";
+import type { Tombstone } from "../model/entities.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+import { TABLES } from "./tables.ts";
 
 export type Tombstones = ReturnType<typeof tombstonesIn>;
 
 export function tombstonesIn(sql: Sql) {
-  const rows = rowsOf<Tombstone>(sql, "tombstones", "id", {
-    id: text(),
-    service: text(),
-    adopted: optional(json<AdoptedInstance>()),
-    removedOn: whole(),
-    clearedOn: optional(whole()),
-  });
+  const rows = rowsOf<Tombstone>(sql, "tombstones", "id", TABLES.tombstones);
   return {
     find: rows.find,
     some: (ids: readonly string[]) => rows.where("id IN (SELECT value FROM json_each(?))", JSON.stringify(ids)),

@@ -1,8 +1,7 @@
-import type { FaultCause, Wake } from "../model/records.ts";
-import { json, optional, text, whole } from "./columns.ts";
-import type { Container, WishedFor } from "../model/entities.ts";
+import type { Wake } from "../model/records.ts";
 import { rowsOf } from "./rows.ts";
 import type { Sql } from "./sql.ts";
+import { TABLES } from "./tables.ts";
 
 /** Older ones of the same container are forgotten. */
 export const WAKES_KEPT = 20;
@@ -10,18 +9,7 @@ export const WAKES_KEPT = 20;
 export type Wakes = ReturnType<typeof wakesIn>;
 
 export function wakesIn(sql: Sql) {
-  const rows = rowsOf<Wake>(sql, "wakes", "container", {
-    container: text(),
-    askedOn: whole(),
-    askedFor: optional(text<WishedFor>()),
-    byUser: optional(text()),
-    begunOn: optional(whole()),
-    endedOn: optional(whole()),
-    outcome: optional(text()),
-    phases: optional(json<NonNullable<Container["phases"]>>()),
-    connectMs: optional(whole()),
-    fault: optional(json<FaultCause>()),
-  });
+  const rows = rowsOf<Wake>(sql, "wakes", "container", TABLES.wakes);
   const newest = "seq = (SELECT max(seq) FROM wakes WHERE container = ?)";
   return {
     /** The newest first. */
