@@ -3,7 +3,7 @@ import { Fault } from "../lib/fault.ts";
 import type { Head, HeaderEdits, HeaderLine, Lease, ClientPeer, ForwardTarget } from "./decision.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import type { ControlApi } from "./feed/control-link.ts";
-import type { TrustedProxies } from "./trusted-proxies.ts";
+import type { TrustedProxies } from "./forwarded-headers.ts";
 import { trimTrailing } from "../lib/trim-trailing.ts";
 
 /** Where every request goes that is for no container. */

@@ -5,7 +5,7 @@ import { createDecide } from "./containers/decide.ts";
 import { endRevokedExchanges } from "./containers/end-revoked-exchanges.ts";
 import { createHold } from "./containers/hold.ts";
 import { createLeases } from "./containers/lease.ts";
-import { answersOf, createExchangeObserver, type ExchangeListener } from "./count-exchanges.ts";
+import { answersOf, createExchangeObserver, type ExchangeListener } from "./access-record.ts";
 import type { Directory, Identity } from "./contract.ts";
 import type { ControlApi } from "./feed/control-link.ts";
 import type { ForwardingEngine, ForwardingEngineDeps, EngineName } from "./connections/engine.ts";
@@ -19,7 +19,7 @@ import type { DatagrokServer } from "./api-backend.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import type { TraceContext } from "./traces.ts";
 import { createWaitingPage, type PageFiles } from "./waiting/waiting-page.ts";
-import type { TrustedProxies } from "./trusted-proxies.ts";
+import type { TrustedProxies } from "./forwarded-headers.ts";
 
 export type GatewayDeps = {
   directory: Directory;

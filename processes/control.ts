@@ -28,7 +28,7 @@ import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../lib/fault.ts";
 import { openConsoleListener } from "../control/console/open-console-listener.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
-import { trustedProxies } from "../gateway/trusted-proxies.ts";
+import { trustedProxies } from "../gateway/forwarded-headers.ts";
 import { countCalls } from "../drivers/count-calls.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";

@@ -7,7 +7,7 @@ import type { ControlLink } from "../gateway/feed/control-link.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
-import { trustedProxies } from "../gateway/trusted-proxies.ts";
+import { trustedProxies } from "../gateway/forwarded-headers.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { ownText } from "../lib/own-files.ts";

@@ -7,7 +7,7 @@ import type { Pushed } from "../gateway/registry/decide.ts";
 import { seenByClient } from "../gateway/registry/locations.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { keepKeys, type TlsKeys } from "../gateway/tls-keys.ts";
-import type { TrustedProxies } from "../gateway/trusted-proxies.ts";
+import type { TrustedProxies } from "../gateway/forwarded-headers.ts";
 import type { Log } from "../lib/log.ts";
 import { type ListeningHandle, openListeningHandle } from "./listening-handle.ts";
 

@@ -12,7 +12,7 @@ import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
 import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstream/open-upstream.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { createSignInAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
-import { trustedProxies } from "../gateway/trusted-proxies.ts";
+import { trustedProxies } from "../gateway/forwarded-headers.ts";
 import type { PushedReport } from "../gateway/contract.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";

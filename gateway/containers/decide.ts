@@ -6,12 +6,11 @@ import { type ContainerView, type Directory, type Identity, BUSY_HEADER, CONSOLE
 import { phasesOf, type StartTimes } from "../../lib/start-phases.ts";
 import type { ExchangeLabels } from "../access-record.ts";
 import type { ControlApi } from "../feed/control-link.ts";
-import { forwardedEdits, type ForwardedEdits } from "../forwarded-headers.ts";
+import { forwardedEdits, type ForwardedEdits, trustedProxies, type TrustedProxies } from "../forwarded-headers.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Readiness } from "../readiness.ts";
 import { controlBackend, datagrokBackend, type DatagrokServer, type ApiBackend } from "../api-backend.ts";
 import { openTraceContext, type TraceContext } from "../traces.ts";
-import { trustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
 import type { WaitingPage } from "../waiting/waiting-page.ts";
 import { apiErrorResponse, containerErrorResponse, internalFault } from "../direct-responses.ts";
 import { closeFor } from "../websockets/frames.ts";

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerView } from "../contract.ts";
-import { createSingleFlight } from "../single-flight.ts";
+import { createSingleFlight } from "../shared-lookups.ts";
 import { type DatagrokClient, MAX_REQUESTS, serverAway, serverBusy } from "./datagrok-client.ts";
 import { readContainer, type DatagrokContainer } from "./read-container.ts";
 

@@ -6,9 +6,9 @@ import type { NetConnection, NetConnectionUser } from "../connections/connection
 import { isBroken } from "../connections/outbox.ts";
 import { responseBytes, refusalFault } from "../direct-responses.ts";
 import { Exchange } from "./exchange.ts";
-import { probeHalfOpen } from "./half-open.ts";
+import { probeHalfOpen } from "../connections/closing.ts";
 import type { ExchangeClient, EngineContext } from "./engine-context.ts";
-import type { Ticking } from "./ticker.ts";
+import type { Ticking } from "../../lib/clock.ts";
 
 /**
  * Where a client's connection is:

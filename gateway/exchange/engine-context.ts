@@ -1,4 +1,4 @@
-import type { Clock } from "../../lib/clock.ts";
+import type { Clock, Ticker } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Fault } from "../../lib/fault.ts";
 import type { QueueBudget } from "../websockets/waiting-client.ts";
@@ -11,7 +11,6 @@ import type { Draining } from "../connections/closing.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { ContainerConnection, ConnectionPool } from "./pool.ts";
-import type { Ticker } from "./ticker.ts";
 
 /** What all connections of one engine share. */
 export type EngineContext = {

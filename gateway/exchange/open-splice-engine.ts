@@ -2,14 +2,13 @@ import { dialCounts } from "../connections/dial.ts";
 import { apiErrorResponse } from "../direct-responses.ts";
 import { openQueueBudget } from "../websockets/waiting-client.ts";
 import { openHttp1 } from "../http1/open-http1.ts";
-import { openEdgeServer, watchHandshakes } from "../connections/edge-server.ts";
+import { openEdgeServer, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining } from "../connections/closing.ts";
-import type { ForwardingEngine, ForwardingEngineDeps } from "../connections/engine.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import { createConnectionFactory } from "../connections/open-connections.ts";
 import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
-import { openTicker } from "./ticker.ts";
+import { openTicker } from "../../lib/clock.ts";
 import { openPool } from "./pool.ts";
 
 /** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */

@@ -1,5 +1,5 @@
 import { type Lease, keyOfTarget, type ForwardTarget } from "../decision.ts";
-import type { Ticker } from "./ticker.ts";
+import type { Ticker } from "../../lib/clock.ts";
 import type { ResponseReader } from "../http1/open-http1.ts";
 import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 

@@ -4,9 +4,8 @@ import type { Clock } from "../../lib/clock.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { addressBlock } from "../../lib/client-address-block.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import { createFairQueue, type FairQueueLimits } from "../fair-queue.ts";
+import { createFairQueue, type FairQueueLimits, createSingleFlight } from "../shared-lookups.ts";
 import type { Caller, Identity, CallerReply } from "../contract.ts";
-import { createSingleFlight } from "../single-flight.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
 

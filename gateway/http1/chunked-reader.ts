@@ -1,6 +1,5 @@
-import type { BodyListener, HeadParser } from "./head-parser.ts";
-import { CODE, KIND } from "./llhttp.ts";
-import { MessageRefused } from "./framing.ts";
+import { type BodyListener, type HeadParser, CODE, KIND } from "./head-parser.ts";
+import { MessageRefused } from "./header-lines.ts";
 
 /** What says how the chunks of a body lie may be this long without a byte of the body: chunk extensions and trailers have no other limit. */
 const MAX_OVERHEAD_BYTES = 16_384;

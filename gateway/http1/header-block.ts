@@ -1,7 +1,6 @@
 import { setsCookie } from "../../lib/cookies.ts";
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
-import { mayBeNamed, DROPPED, isName, markOf, NAME, UNSEEN, type KnownNames } from "./header-lines.ts";
-import { readFraming, MessageRefused } from "./framing.ts";
+import { mayBeNamed, DROPPED, isName, markOf, NAME, UNSEEN, type KnownNames, readFraming, MessageRefused } from "./header-lines.ts";
 
 const CR = 13;
 const LF = 10;

@@ -1,4 +1,4 @@
-// The builds of llhttp inside undici are no part of its types; test/gateway/http1/llhttp.test.ts notices when they move.
+// The builds of llhttp inside undici are no part of its types; test/gateway/http1/head-parser.test.ts notices when they move.
 declare module "undici/lib/llhttp/llhttp_simd-wasm.js" {
   const program: Buffer<ArrayBuffer>;
   export default program;

@@ -3,7 +3,7 @@ import type { Upstream } from "./upstream/upstream.ts";
 import { matchesHost } from "../../lib/registry-client/redirect-rules.ts";
 import { registrable } from "../../lib/registry-client/trusted-realm.ts";
 import { readV2Path } from "./permit.ts";
-import type { TrustedProxies } from "../trusted-proxies.ts";
+import type { TrustedProxies } from "../forwarded-headers.ts";
 
 /** Where a request was sent, and from whom it came: what an address in its answer is read against. */
 export type AnsweredFrom = {

@@ -11,8 +11,7 @@ import type {
   Head,
   ClientPeer,
 } from "../decision.ts";
-import type { ForwardedEdits } from "../forwarded-headers.ts";
-import type { TrustedProxies } from "../trusted-proxies.ts";
+import type { ForwardedEdits, TrustedProxies } from "../forwarded-headers.ts";
 import { jsonAnswer, registryAnswer } from "./v2-answers.ts";
 import { controlBackend, datagrokBackend, type ApiBackend } from "../api-backend.ts";
 import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../lib/jwks/key-server.ts";

@@ -1,10 +1,9 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Fault } from "../../lib/fault.ts";
-import { CLOSE, closeFor, closeFrame } from "./frames.ts";
+import { CLOSE, closeFor, closeFrame, FrameBoundary } from "./frames.ts";
 import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
-import { FrameBoundary } from "./frame-boundary.ts";
 import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 
 /** How many bytes came from the client and the container. */

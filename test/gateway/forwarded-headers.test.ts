@@ -1,8 +1,7 @@
 import t, { type Test } from "tap";
 import type { Head } from "../../gateway/decision.ts";
-import { forwardedEdits } from "../../gateway/forwarded-headers.ts";
+import { forwardedEdits, trustedProxies } from "../../gateway/forwarded-headers.ts";
 import { isTraceparent, openTraceContext } from "../../gateway/traces.ts";
-import { trustedProxies } from "../../gateway/trusted-proxies.ts";
 import { echoHead, exchange, get, ID, listen, openContainer, openStand, PATH } from "./stand.ts";
 import { createServer } from "node:http";
 

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { exportJWK, exportSPKI } from "jose";
 import t from "tap";
 import { controlIdentity } from "../../../gateway/registry/token-request.ts";
-import { trustedProxies } from "../../../gateway/trusted-proxies.ts";
+import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/key-server.ts";
 import { openRecorder, openStand, type Stand } from "./stand.ts";

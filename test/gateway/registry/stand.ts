@@ -8,7 +8,7 @@ import type { Pushed } from "../../../gateway/registry/decide.ts";
 import { datagrokIdentity } from "../../../gateway/registry/token-request.ts";
 import { openRegistryProxy, type RegistryProxyParts } from "../../../gateway/registry/open-registry-proxy.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
-import { trustedProxies } from "../../../gateway/trusted-proxies.ts";
+import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { openLog } from "../../../lib/log.ts";
 import type { KeyHabits } from "../../../lib/jwks/key-set.ts";
 import { DEV_KEY, openTokenServer, SERVICE, type TokenServer } from "./token-server.ts";

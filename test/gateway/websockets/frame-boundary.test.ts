@@ -1,6 +1,5 @@
 import t from "tap";
-import { closeFrame, shortFrame } from "../../../gateway/websockets/frames.ts";
-import { FrameBoundary } from "../../../gateway/websockets/frame-boundary.ts";
+import { closeFrame, shortFrame, FrameBoundary } from "../../../gateway/websockets/frames.ts";
 
 /** A server's frame; `wide` is how many bytes its length has. */
 function frame(first: number, length: number, wide: 0 | 2 | 8 = length < 126 ? 0 : length < 65_536 ? 2 : 8): Buffer {

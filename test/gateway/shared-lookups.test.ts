@@ -1,6 +1,6 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
-import { createFairQueue, type FairQueueLimits } from "../../gateway/fair-queue.ts";
+import { createFairQueue, type FairQueueLimits } from "../../gateway/shared-lookups.ts";
 import { stillClock, turns } from "../fixtures/still-clock.ts";
 
 const NEVER = new AbortController().signal;

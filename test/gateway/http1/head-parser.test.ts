@@ -2,7 +2,7 @@ import plain from "undici/lib/llhttp/llhttp-wasm.js";
 import simd from "undici/lib/llhttp/llhttp_simd-wasm.js";
 import t from "tap";
 import constants from "undici/lib/llhttp/constants.js";
-import { CODE, KIND } from "../../../gateway/http1/llhttp.ts";
+import { CODE, KIND } from "../../../gateway/http1/head-parser.ts";
 
 /** What gateway/http1 uses of the two builds in undici, which are no part of what undici promises. */
 const EXPORTS = [
