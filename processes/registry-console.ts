@@ -61,7 +61,7 @@ export async function openConsoleOfRegistry(deps: {
     { findCaller },
   ] = await Promise.all([
     import("../control/console/registry/open-registry-console.ts"),
-    import("../control/console/registry/recent-pushes.ts"),
+    import("../control/console/registry/open-registry-console.ts"),
     import("../gateway/registry/browse/open-browser.ts"),
     import("../gateway/registry/upstream/registry-http.ts"),
     import("../gateway/datagrok/datagrok-client.ts"),

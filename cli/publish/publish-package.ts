@@ -9,10 +9,9 @@ import type { ProgressLine } from "../terminal/progress.ts";
 import { type PreparedImage, prepareImage } from "./bring-image.ts";
 import { type DockerCommand, createDockerCommand } from "./open-docker.ts";
 import { uploadPackage } from "./upload-package.ts";
-import { type Definition, defineContainers } from "../../control/packages/publish/definitions.ts";
+import { type Definition, defineContainers, type PackageJson, readPackageJson } from "../../control/packages/publish/definitions.ts";
 import { findFolders } from "../../control/packages/publish/folders.ts";
-import { type PackageJson, readPackageJson } from "../../control/packages/publish/package-json.ts";
-import { readText } from "../../control/packages/publish/read-text.ts";
+import { readText } from "../../control/packages/publish/author-files.ts";
 
 /** What became of a package: for programs as it is. `how` is `named` of an image that is published elsewhere. */
 type PublishReport = {

@@ -3,13 +3,11 @@ import type { ContainerExplanation } from "../lifecycle/explain/explain-containe
 import { DRIVER_PHASES } from "../../lib/start-phases.ts";
 import { requireManage } from "../identity/rights.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
-import type { HistoryEntry } from "../model/records.ts";
+import type { HistoryEntry, Wake } from "../model/records.ts";
 import { HISTORY_LENGTH } from "../store/history.ts";
-import type { Wake } from "../model/records.ts";
 import { WAKES_KEPT } from "../store/wakes.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { isoDate } from "./entity-json.ts";
-import { requireContainer, requireImage } from "./find-entities.ts";
+import { isoDate, requireContainer, requireImage } from "./entities.ts";
 import type { GatewayOpenRequests } from "./gateway-queries.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import {

@@ -7,9 +7,8 @@ import { createManageCheck, mayManagePackage, mayStillManage, requireManage } fr
 import type { Container } from "../model/entities.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
-import { containerToJson } from "./entity-json.ts";
-import { findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./find-entities.ts";
+import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./services.ts";
+import { containerToJson, findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./entities.ts";
 import { detailOf, type ListFields, momentOf, parseListing, stateOf } from "./lists.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";

@@ -1,14 +1,15 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import { type DockerScope, formatScopes, grantedScopes, isPullOnly, parseScopes } from "../identity/docker-scopes.ts";
+import { type DockerScope, formatScopes, grantedScopes, isPullOnly, parseScopes, anonymousToken, dockerToken } from "../identity/docker-tokens.ts";
 import { mayPush } from "../identity/rights.ts";
-import { anonymousToken, dockerToken } from "../identity/signed-tokens.ts";
 import type { User } from "../model/entities.ts";
 import { errorBody, sendErrors } from "./api-error.ts";
 import { webRootOf } from "./origins.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
-import { API_ERROR, date, mapOf, text } from "./schemas.ts";
+import { API_ERROR, date, mapOf, text, DONE, nullable } from "./schemas.ts";
+import type { SigningKeyInfo } from "../identity/signing-keys.ts";
+import { isoDate } from "./entities.ts";
 
 type TokenQuery = { service?: string; scope?: string[] };
 
@@ -193,4 +194,58 @@ function basicPassword(authorization: string | undefined): string | undefined {
 function parseForm(body: string): Record<string, string | string[]> {
   const form = new URLSearchParams(body);
   return { ...Object.fromEntries(form), ...(form.has("scope") ? { scope: form.getAll("scope") } : {}) };
+}
+
+const KEY = Type.Object({
+  kid: text,
+  createdOn: date,
+  signs: Type.Boolean(),
+  publishedUntil: nullable(text, { description: "of a key that no longer signs" }),
+});
+
+/** The keys that sign docker tokens, for administrators; `berth keys` does the same at a command line. */
+export function signingKeyRoutes({ signingKeys }: Pick<RouteDeps, "signingKeys">): Route[] {
+  const tags = ["registry"];
+
+  return [
+    route({
+      method: "GET",
+      path: "/admin/keys",
+      authorize: "admin",
+      schema: { tags, summary: "Lists the published keys", response: Type.Array(KEY) },
+      handle: async () => (await signingKeys.all()).map(keyToJson),
+    }),
+    route({
+      method: "POST",
+      path: "/admin/keys/rotate",
+      authorize: "admin",
+      audit: { action: "signingKeyRotated" },
+      schema: {
+        tags,
+        summary: "Creates a key, which signs from now on; the previous one stays published for half an hour",
+        response: Type.Object({ kid: text }),
+      },
+      handle: () => signingKeys.rotate(),
+    }),
+    route({
+      method: "DELETE",
+      path: "/admin/keys/:kid",
+      authorize: "admin",
+      audit: { action: "signingKeyRevoked", target: ({ params }) => params.kid },
+      schema: { tags, summary: "Revokes a key: tokens that it signed become invalid", params: Type.Object({ kid: text }), response: DONE },
+      handle: async ({ params }) => {
+        await signingKeys.revoke(params.kid);
+        return { isSuccess: true };
+      },
+    }),
+  ];
+}
+
+function keyToJson({ kid, createdOn, retiredOn, publishedUntil }: SigningKeyInfo) {
+  return {
+    kid,
+    createdOn: isoDate(createdOn),
+    signs: retiredOn === undefined,
+    publishedUntil: publishedUntil === undefined ? null : isoDate(publishedUntil),
+  };
 }

@@ -3,8 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import type { EntityChange } from "../lifecycle/changes.ts";
 import { mayStillManage } from "../identity/rights.ts";
-import { containerToJson, imageToJson } from "./entity-json.ts";
-import { findLiveContainer } from "./find-entities.ts";
+import { containerToJson, imageToJson, findLiveContainer } from "./entities.ts";
 import { addRoutes, route, type RouteDeps } from "./route.ts";
 
 /** A client with a larger backlog is disconnected. It reconnects and receives what it missed. */

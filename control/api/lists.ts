@@ -4,7 +4,7 @@ import { Fault } from "../../lib/fault.ts";
 import { createFairSlots } from "../../lib/fair-slots.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import type { Condition, Listing } from "../store/listing.ts";
-import type { EntityDetail } from "./entity-json.ts";
+import type { EntityDetail } from "./entities.ts";
 import type { ListQuery } from "./schemas.ts";
 
 /** The rows of a list. */

@@ -9,10 +9,13 @@ import { UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { headerOf } from "./authorization.ts";
-import { isoDate } from "./entity-json.ts";
+import { isoDate } from "./entities.ts";
 import { webRootOf } from "./origins.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { SERVER_OVERVIEW, text } from "./schemas.ts";
+import { SERVER_OVERVIEW, text, count, date, nullable, oneOf } from "./schemas.ts";
+import type { AuditEntry } from "../model/records.ts";
+import type { ApiDeps } from "./api-deps.ts";
+import { AUDIT_ACTIONS } from "./record-audit.ts";
 
 /** What clients and load balancers request before they sign in. */
 export function serverRoutes({ store, settings }: Pick<RouteDeps, "store" | "settings">): Route[] {
@@ -156,5 +159,64 @@ export function watchUntrustedProxies(app: FastifyInstance, clock: Clock): Untru
         .filter(([, at]) => clock.monotonic() - at <= PEER_MS)
         .map(([address]) => address)
         .toReversed(),
+  };
+}
+
+const ENTRY = Type.Object({
+  seq: count,
+  time: date,
+  action: text,
+  target: nullable(text, { description: "what it was done to" }),
+  login: nullable(text, { description: "the login at that time" }),
+  userId: nullable(text),
+  via: nullable(text, { description: "devKey, session (key, authorization or cookie), or registry" }),
+  address: nullable(text, { description: "the client's address, as the edge saw it" }),
+  requestId: nullable(text),
+  status: nullable(count, { description: "of the response; null: the client left before it" }),
+});
+const QUERY = Type.Object({
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 100 })),
+  before: Type.Optional(Type.Integer({ minimum: 1, description: "the smallest seq of the previous page" })),
+  action: Type.Optional(oneOf(AUDIT_ACTIONS)),
+  login: Type.Optional(text),
+  target: Type.Optional(Type.String({ minLength: 1, description: "a part of the target" })),
+  from: Type.Optional(Type.String({ format: "date-time", description: "from this time on" })),
+  to: Type.Optional(Type.String({ format: "date-time", description: "before this time" })),
+});
+
+/** The audit log, for administrators. */
+export function auditRoutes({ store }: Pick<ApiDeps, "store">): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/admin/audit",
+      authorize: "admin",
+      schema: {
+        tags: ["server"],
+        summary: "Lists who started, stopped, published, pushed, deleted, changed or signed in; the newest first",
+        querystring: QUERY,
+        response: Type.Array(ENTRY),
+      },
+      handle: async ({ query: { from, to, limit = 100, ...query } }) =>
+        (await store.audit.list({ ...query, limit, ...epochMs("from", from), ...epochMs("to", to) })).map(entryToJson),
+    }),
+  ];
+}
+
+function epochMs(name: "from" | "to", time: string | undefined): { from?: number; to?: number } {
+  return time === undefined ? {} : { [name]: Date.parse(time) };
+}
+
+function entryToJson({ at, target, login, userId, via, address, requestId, status, ...entry }: AuditEntry) {
+  return {
+    ...entry,
+    time: isoDate(at),
+    target: target ?? null,
+    login: login ?? null,
+    userId: userId ?? null,
+    via: via ?? null,
+    address: address ?? null,
+    requestId: requestId ?? null,
+    status: status ?? null,
   };
 }

@@ -3,9 +3,17 @@ import { Fault } from "../../lib/fault.ts";
 import { createManageCheck, requireManage } from "../identity/rights.ts";
 import type { Orphan } from "../lifecycle/sweep.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { containerLogs, LOG_LINES, MOST_LOG_LINES } from "./container-logs.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { count, DONE, text } from "./schemas.ts";
+import type { Container } from "../model/entities.ts";
+import type { ApiDeps } from "./api-deps.ts";
+
+/** The default and the maximum. */
+export const LOG_LINES = 10_000;
+export const MOST_LOG_LINES = 100_000;
+
+/** Longer logs lose their beginning: the end is more useful. */
+const MOST_CHARACTERS = 8 * 1024 * 1024;
 
 const NAME_PARAMS = Type.Object({ name: Type.String({ description: "a container's `serviceName`" }) });
 /** A client without a limit sends the word `null`. */
@@ -100,4 +108,45 @@ export function orphanRoutes({ orphans }: Pick<RouteDeps, "orphans">): Route[] {
 
 function orphanToJson({ observed: { service, running, labels }, why }: Orphan) {
   return { service, why, running, ...labels };
+}
+
+/** The last `tail` lines of a container. If it is not running, or its orchestrator is unreachable, the log tail of its last run. */
+export async function containerLogs(driverLogs: ApiDeps["driverLogs"], container: Container, tail: number, signal: AbortSignal): Promise<string> {
+  try {
+    let text = "";
+    for await (const piece of driverLogs(container.service, { tail }, signal)) {
+      text += piece;
+      if (text.length > 2 * MOST_CHARACTERS) text = text.slice(-MOST_CHARACTERS);
+    }
+    if (text !== "") return text.slice(-MOST_CHARACTERS);
+  } catch (error) {
+    if (!(error instanceof Fault) || container.lastLogs === "") throw error;
+  }
+  return lastLines(container.lastLogs, tail);
+}
+
+/** The same, and later lines, until the container ends. Of a container that is not running: only its log tail. */
+export async function* followedLogs(
+  driverLogs: ApiDeps["driverLogs"],
+  container: Container,
+  tail: number,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  let empty = true;
+  try {
+    for await (const piece of driverLogs(container.service, { tail, follow: true }, signal)) {
+      empty = false;
+      yield piece;
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    if (!empty || !(error instanceof Fault) || container.lastLogs === "") throw error;
+  }
+  if (empty) yield lastLines(container.lastLogs, tail);
+}
+
+function lastLines(text: string, count: number): string {
+  const lines = text.split("\n");
+  const ended = lines.at(-1) === "" ? 1 : 0;
+  return lines.slice(-(count + ended)).join("\n");
 }

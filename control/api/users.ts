@@ -3,7 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import { LOGIN, type UserAccount } from "../identity/open-users.ts";
 import type { DevKey } from "../model/entities.ts";
 import { parseDevKey } from "./authorization.ts";
-import { isoDate, userToJson } from "./entity-json.ts";
+import { isoDate, userToJson } from "./entities.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { count, date, DONE, text, USER } from "./schemas.ts";

@@ -1,5 +1,4 @@
-import { withoutRegistryHost, imageRepository, isRepositoryPart } from "../model/names.ts";
-import { nameKey } from "../packages/credentials/names.ts";
+import { withoutRegistryHost, imageRepository, isRepositoryPart, nameKey } from "../model/names.ts";
 import type { User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { Fault } from "../../lib/fault.ts";

@@ -93,3 +93,13 @@ export function withoutRegistryHost(ref: string): string {
   const host = ref.slice(0, Math.max(ref.indexOf("/"), 0));
   return host === "localhost" || /[.:]/.test(host) ? ref.slice(host.length + 1) : ref;
 }
+
+/** Entities and packages are found however their name is spelled: `sequence-translator` is `SequenceTranslator`. */
+export function nameKey(name: string): string {
+  return name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "");
+}
+
+/** Whether someone who says `said` means the package: its name, with or without the scope, in any spelling. */
+export function isPackageName(packageName: string, said: string): boolean {
+  return packageName.toLowerCase() === said.toLowerCase() || nameKey(unscoped(packageName)) === nameKey(said);
+}

@@ -1,6 +1,6 @@
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { openConsoleListener } from "../../control/console/open-console-listener.ts";
+import { openConsoleListener } from "../../control/console/console-routes.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
 import { openLog } from "../../lib/log.ts";
 import { openListeningHandle } from "../../processes/listening-handle.ts";

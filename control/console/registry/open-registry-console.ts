@@ -5,14 +5,14 @@ import { maskedPath } from "../../../lib/masked-path.ts";
 import type { RegistryBrowser } from "../../../gateway/contract.ts";
 import type { Log } from "../../../lib/log.ts";
 import { sendErrors } from "../../api/api-error.ts";
-import { NO_USAGE, type TagPush } from "../../api/registry-usage.ts";
-import { registryRoutes } from "../../api/registry.ts";
+import { NO_USAGE, type TagPush, registryRoutes } from "../../api/registry.ts";
 import { addRoutes, route } from "../../api/route.ts";
 import { USER } from "../../api/schemas.ts";
 import { type ControlListenerOptions, openControlListener } from "../../api/control-listener.ts";
 import { consolePageRoutes } from "../console-pages.ts";
 import { consoleSignInRoutes, type SignInRouteDeps } from "../sign-in-routes.ts";
 import { COOKIE, createRegistrySignIn, type RegistrySignInDeps } from "./registry-sign-in.ts";
+import type { Clock } from "../../../lib/clock.ts";
 
 export type RegistryConsoleDeps = RegistrySignInDeps &
   Pick<ControlListenerOptions, "handle" | "tls"> & {
@@ -91,4 +91,31 @@ function createRegistryConsole(deps: RegistryConsoleDeps): FastifyInstance {
     { prefix: "/api" },
   );
   return app;
+}
+
+/** As the registry proxy sees them go by; `reference` is a tag or a digest. */
+type ObservedPush = { repository: string; reference: string; by?: string; deleted?: true };
+
+export type RecentPushes = {
+  record(seen: ObservedPush): void;
+  of(repository: string, reference: string): TagPush | undefined;
+};
+
+const MOST = 5_000;
+
+/** The last pushes that this process passed on, in memory alone: a registry itself does not keep who pushed. With more, the oldest is forgotten. */
+export function createRecentPushes({ clock, most = MOST }: { clock: Clock; most?: number }): RecentPushes {
+  const pushes = new Map<string, TagPush>();
+  return {
+    record: ({ repository, reference, by, deleted }) => {
+      const key = `${repository} ${reference}`;
+      // Last in the map is what was pushed last.
+      pushes.delete(key);
+      if (deleted) return;
+      pushes.set(key, { at: clock.now(), by });
+      const [oldest] = pushes.keys();
+      if (pushes.size > most && oldest !== undefined) pushes.delete(oldest);
+    },
+    of: (repository, reference) => pushes.get(`${repository} ${reference}`),
+  };
 }

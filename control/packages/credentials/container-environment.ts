@@ -1,9 +1,9 @@
 import { containerToken } from "../../identity/sessions.ts";
-import { injectedEnv, type StandSettings } from "../publish/injected-env.ts";
 import type { Container, Image } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Credentials } from "./open-credentials.ts";
 import type { Vault } from "./open-vault.ts";
+import { unscoped } from "../../model/names.ts";
 
 /**
  * All variables that a start gives its container but its own map, which comes after them: what every container gets, then the package's
@@ -18,5 +18,63 @@ export function containerEnvironment(parts: { store: Store; vault: Vault; creden
     // Read first: where it cannot be, no session is made for a container that does not start.
     const secrets = await credentials.packageEnv(packageId);
     return { ...injectedEnv(stand, own, await containerToken(parts, container)), ...secrets };
+  };
+}
+
+/** What containers are told of the stand around them. */
+export type StandSettings = {
+  /** Where a *container* reaches the API; differs from the public address. */
+  apiUrl: string | undefined;
+  queue: {
+    amqpHost: string;
+    amqpPort: number;
+    amqpUser: string;
+    amqpPassword: string;
+    tls: boolean;
+    pipeHost: string;
+    pipePort: number;
+    pipeKey: string;
+  };
+};
+
+/** What a container is told of itself. */
+export type OwnFacts = { service: string; cpu: number; image: string; packageName: string; packageVersion: string };
+
+/** Processes per core of a queue worker. */
+const WORKERS_PER_CORE = 2;
+
+/**
+ * The variables that every container gets, under the names that published images read (AMPQ is how they spell it). The package's
+ * credentials and then the container's own map come after them and win. `userToken` is a session of the user whose action starts it.
+ */
+export function injectedEnv(stand: StandSettings, own: OwnFacts, userToken: string | undefined): Record<string, string> {
+  const { queue } = stand;
+  return {
+    DATAGROK_AMPQ_HOST: queue.amqpHost,
+    DATAGROK_AMPQ_PORT: String(queue.amqpPort),
+    DATAGROK_AMPQ_USER: queue.amqpUser,
+    DATAGROK_AMPQ_PASSWORD: queue.amqpPassword,
+    DATAGROK_AMPQ_TLS: String(queue.tls),
+    DATAGROK_PIPE_HOST: queue.pipeHost,
+    DATAGROK_PIPE_PORT: String(queue.pipePort),
+    DATAGROK_PIPE_KEY: queue.pipeKey,
+    ...(stand.apiUrl === undefined ? {} : { DATAGROK_API_URL: stand.apiUrl }),
+    ...(userToken === undefined ? {} : { USER_API_KEY: userToken }),
+    ...workerEnv(own),
+  };
+}
+
+/**
+ * What the queue workers read that the publishing client generates (`celery -A $DATAGROK_CELERY_NAME … -Q $TASK_QUEUE_NAME`), and their
+ * like in JavaScript. The first follows from the client, whose entry file has that name; that the queue is called after the image is ours.
+ */
+function workerEnv({ service, cpu, image, packageName, packageVersion }: OwnFacts): Record<string, string> {
+  return {
+    DATAGROK_CELERY_NAME: image.replaceAll("-", "_"),
+    TASK_QUEUE_NAME: image,
+    CELERY_HOSTNAME: service,
+    WORKERS_PROCESSES: String(Math.max(1, Math.round(cpu * WORKERS_PER_CORE))),
+    DATAGROK_PACKAGE_NAME: unscoped(packageName),
+    DATAGROK_PACKAGE_VERSION: packageVersion,
   };
 }

@@ -1,9 +1,8 @@
-import { randomUUID } from "node:crypto";
+import { randomUUID, createHash, randomBytes } from "node:crypto";
 import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
 import { storeFault } from "../../store/store-fault.ts";
-import { type Key, readKey, writeKey } from "./key-ring.ts";
 
 /** The keys of an installation, in a file of its own: whoever copies the database copies no key. */
 export type KeyFile = {
@@ -75,4 +74,28 @@ function flushFolder(folder: string): void {
   } finally {
     closeSync(open);
   }
+}
+
+/** A key of AES-256. Its id is stored beside all that it sealed, and tells nothing about it. */
+export type Key = { id: string; bytes: Buffer };
+
+const KEY_BYTES = 32;
+
+/** 32 bytes as base64 (either alphabet) or as hexadecimal digits; undefined for anything else. */
+export function readKey(text: string): Key | undefined {
+  const bytes = /^[0-9a-f]{64}$/i.test(text) ? Buffer.from(text, "hex") : Buffer.from(text, "base64");
+  return /^[\w+/-]{43,64}=?$/.test(text) && bytes.length === KEY_BYTES ? keyOf(bytes) : undefined;
+}
+
+export function newKey(): Key {
+  return keyOf(randomBytes(KEY_BYTES));
+}
+
+/** As `readKey` takes it. */
+export function writeKey(key: Key): string {
+  return key.bytes.toString("base64");
+}
+
+function keyOf(bytes: Buffer): Key {
+  return { id: createHash("sha256").update("berth credentials key ").update(bytes).digest("hex").slice(0, 16), bytes };
 }

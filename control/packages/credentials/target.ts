@@ -1,7 +1,7 @@
 import { Fault } from "../../../lib/fault.ts";
 import type { Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
-import { nameKey } from "./names.ts";
+import { nameKey } from "../../model/names.ts";
 
 /** What credentials belong to: a package, or one of its connections. */
 export type Target = {

@@ -1,3 +1,6 @@
+import type { PublishedConnection } from "../publish/connections.ts";
+import { isPackageName, nameKey } from "../../model/names.ts";
+
 /** A reference to an entity in a value of a container's map. */
 export type Template = {
   /** As it stands there. */
@@ -25,4 +28,20 @@ function readTemplate(text: string, inner: string, closed: boolean): Template {
   const [first = "", second] = parts;
   if (!closed || parts.length > 2) return { text, package: undefined, entity: "" };
   return second === undefined ? { text, package: undefined, entity: first } : { text, package: first, entity: second };
+}
+
+/** Makes a sentence for each template in a container's map that no entity of its package answers to: the container would not start. */
+export function unresolvedTemplates(
+  packageName: string,
+  connections: readonly PublishedConnection[],
+): (container: string, env: Record<string, string>) => string[] {
+  const keys = new Set(connections.map(({ key }) => key));
+  const resolves = (owner: string | undefined, entity: string) =>
+    (owner === undefined || isPackageName(packageName, owner)) && keys.has(nameKey(entity));
+  return (container, env) =>
+    Object.entries(env).flatMap(([variable, value]) =>
+      findTemplates(value)
+        .filter((template) => !resolves(template.package, template.entity))
+        .map(({ text }) => `The container ${container} will not start: ${text} in its variable ${variable} names no connection of this package.`),
+    );
 }

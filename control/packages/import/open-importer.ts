@@ -3,8 +3,7 @@ import type { Driver } from "../../../drivers/driver.ts";
 import type { Told } from "../publish/told.ts";
 import type { User } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
-import { type Adoptable, findAdoptable } from "./find-adoptable.ts";
-import { type Plan, planImport, runsThere } from "./plan-import.ts";
+import { type Adoptable, findAdoptable, type Plan, planImport, runsThere } from "./plan-import.ts";
 import { type ImportedContainer, type ImportedImage, readContainer, readImage } from "./read-imported.ts";
 import { recordImport } from "./record-import.ts";
 

@@ -1,10 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { claimImage, imageOfRef } from "../../identity/rights.ts";
 import { newContainer } from "../publish/new-container.ts";
-import { followerFolder } from "../publish/record-package.ts";
+import { followerFolder, importedPackageName } from "../publish/record-package.ts";
 import type { Container, User } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
-import { importedPackageName } from "./imported-package.ts";
 import type { Plan, PlannedContainer, PlannedImage } from "./plan-import.ts";
 
 type Rooms = { store: Store; environment: string; now: number; importer: Pick<User, "id" | "login"> };

@@ -1,9 +1,9 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
-import { nameKey } from "../credentials/names.ts";
+import { nameKey } from "../../model/names.ts";
 import { requireRoomForText } from "./definitions.ts";
-import { isTooDeep } from "./parse-json.ts";
+import { isTooDeep } from "./author-files.ts";
 
 /** An entity of a package's `connections/` folder. */
 export type PublishedConnection = {

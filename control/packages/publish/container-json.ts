@@ -2,9 +2,8 @@ import { closest, distance } from "fastest-levenshtein";
 import { Fault } from "../../../lib/fault.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../../model/warm-hours.ts";
 import type { ContainerConfig } from "../../model/entities.ts";
-import { MAX_WARNINGS } from "./cap-warnings.ts";
+import { MAX_WARNINGS, parseJson, shownValue } from "./author-files.ts";
 import { isImageRef } from "../../model/names.ts";
-import { parseJson, shownValue } from "./parse-json.ts";
 
 export type ContainerFile = {
   config: ContainerConfig;

@@ -2,13 +2,13 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/parse-instructions.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { capWarnings } from "./cap-warnings.ts";
+import { capWarnings, readText, parseJson, shownValue } from "./author-files.ts";
 import { type ContainerFile, readContainerJson } from "./container-json.ts";
-import { readDockerfilePort } from "./dockerfile-port.ts";
-import { folderHash } from "./folder-hash.ts";
-import { type ImageFile, readImageJson } from "./image-json.ts";
 import { isVersionName } from "./package-files.ts";
-import { readText } from "./read-text.ts";
+import { isImageRef } from "../../model/names.ts";
+import { readFinalStage } from "../../../lib/dockerfile/read-final-stage.ts";
+import { createHash, type Hash } from "node:crypto";
+import { createReadStream } from "node:fs";
 
 /** A folder that makes one image and one container. */
 export type PublishedFolder = {
@@ -94,4 +94,101 @@ async function readFolder(at: string, folder: string, signal: AbortSignal): Prom
     folder: { folder, at, hash, dockerfile: dockerfile ?? "", dockerfilePath, imageJson, container, warnings: capWarnings(warnings) },
     warnings: [],
   };
+}
+
+/** What the publishing client says of the image that it built and pushed for a folder, or found instead. */
+export type ImageFile = {
+  /** Undefined where it has none to offer. */
+  image: string | undefined;
+  /** True where it is not the image of this very folder and version. */
+  fallback: boolean;
+  /** For a fallback: whether it was built from the same content. */
+  hashMatch: boolean | undefined;
+};
+
+/** `text` is undefined where the folder has none: published by other means. Faults: PACKAGE_INVALID. */
+export function readImageJson(text: string | undefined, path: string): ImageFile | undefined {
+  if (text === undefined) return undefined;
+  const { image, fallback, hashMatch } = parseJson(text, path);
+  if (image !== null && image !== undefined && (typeof image !== "string" || !isImageRef(image))) {
+    throw new Fault("PACKAGE_INVALID", `${path}: image is ${shownValue(image)}; allowed: an image reference or null.`);
+  }
+  return { image: image ?? undefined, fallback: fallback === true, hashMatch: typeof hashMatch === "boolean" ? hashMatch : undefined };
+}
+
+export type DockerfilePort = { port: number | undefined; warnings: string[] };
+
+/** Ports and arguments that one warning names. */
+const MAX_NAMED = 10;
+const MAX_ARGUMENT_CHARACTERS = 100;
+
+/**
+ * The port of a Dockerfile's final stage: its first TCP `EXPOSE`, or that of the earlier stage which it is built from. `path` names the file in the warnings.
+ */
+export function readDockerfilePort(text: string, path: string): DockerfilePort {
+  const { exposed, unreadPorts } = readFinalStage(text);
+  const nearest = exposed.find((stage) => stage.length > 0) ?? [];
+  const warnings: string[] = [];
+  const unknown = new Set(nearest.filter(({ ports }) => ports === undefined).map(({ written }) => written.slice(0, MAX_ARGUMENT_CHARACTERS)));
+  for (const written of unknown) warnings.push(`${path}: EXPOSE ${written} is no known port: name a port by its number. It is ignored.`);
+  if (unreadPorts > 0) warnings.push(`${path}: EXPOSE has too many arguments; the last ${unreadPorts} are passed over.`);
+  // A range is taken for its first port.
+  const several = [...new Set(nearest.flatMap(({ ports }) => (ports?.protocol === "tcp" ? ports.first : [])))];
+  const [port] = several;
+  if (several.length > 1) {
+    const more = several.length > MAX_NAMED ? ` and ${several.length - MAX_NAMED} more` : "";
+    warnings.push(`${path} exposes ${several.slice(0, MAX_NAMED).join(", ")}${more}; requests go to ${port}.`);
+  }
+  if (port === undefined) {
+    warnings.push(
+      `${path} has no EXPOSE: unless its base image exposes a port, or container.json sets port, requests to the container are answered 400.`,
+    );
+  }
+  return { port, warnings };
+}
+
+/** The client writes `image.json` into the archive after it has hashed the folder: into the folder itself, and into those beside a Dockerfile directly in `dockerfiles/`. */
+const WRITTEN_LATER = { folder: /^image\.json$/, root: /^([^/]+\/)?image\.json$/ };
+
+/**
+ * The SHA-256, in hex, by which a client knows whether a folder changed: over its entries sorted by relative path, a folder as
+ * `dir:<path>:`, a file as `file:<path>:` and its bytes, with CRLF made LF where it looks like text. `kind` is `root` for `dockerfiles/` itself.
+ */
+export async function folderHash(folder: string, kind: keyof typeof WRITTEN_LATER, signal: AbortSignal): Promise<string> {
+  let hash = createHash("sha256");
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const paths = new Map(entries.map((entry) => [join(entry.parentPath, entry.name).slice(join(folder, "/").length), entry.isDirectory()]));
+  for (const [path, isFolder] of [...paths].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    if (WRITTEN_LATER[kind].test(path)) continue;
+    if (isFolder) hash.update(`dir:${path}:`);
+    else hash = await withFile(hash.update(`file:${path}:`), join(folder, path), signal);
+  }
+  return hash.digest("hex");
+}
+
+const CARRIAGE_RETURN = 0x0d;
+const NUL = 0x00;
+
+/**
+ * Piece by piece, since a model file may be larger than what memory has to spare. Whether it is text is known at its end only, so it is
+ * hashed both ways for as long as it may be.
+ */
+async function withFile(before: Hash, file: string, signal: AbortSignal): Promise<Hash> {
+  const asItIs = before.copy();
+  const asText = before.copy();
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  let mayBeText = true;
+  let hasReturns = false;
+  /** A CR at the end of a piece, whose LF may begin the next. */
+  let rest = "";
+  for await (const piece of createReadStream(file, { signal }) as AsyncIterable<Buffer>) {
+    asItIs.update(piece);
+    mayBeText &&= !piece.includes(NUL);
+    if (!mayBeText) continue;
+    hasReturns ||= piece.includes(CARRIAGE_RETURN);
+    const text = rest + decoder.decode(piece, { stream: true });
+    rest = text.endsWith("\r") ? "\r" : "";
+    asText.update(text.slice(0, text.length - rest.length).replaceAll("\r\n", "\n"));
+  }
+  return mayBeText && hasReturns ? asText.update(rest + decoder.decode()) : asItIs;
 }

@@ -8,17 +8,14 @@ import type { Container, User } from "../../model/entities.ts";
 import type { PackageContainer } from "../../store/containers.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
-import { unresolvedTemplates } from "../credentials/unresolved.ts";
+import { unresolvedTemplates } from "../credentials/templates.ts";
 import { createFairSlots } from "../../../lib/fair-slots.ts";
-import { capWarnings } from "./cap-warnings.ts";
+import { capWarnings, readText } from "./author-files.ts";
 import { findConnections, isConnection, type PublishedConnection } from "./connections.ts";
-import { defineContainers, type Definition } from "./definitions.ts";
+import { defineContainers, type Definition, type PackageJson, readPackageJson } from "./definitions.ts";
 import { DOCKERFILES, findFolders } from "./folders.ts";
 import { unscoped } from "../../model/names.ts";
 import { openPackageFiles, versionPath } from "./package-files.ts";
-import { createPackageLocks } from "./package-locks.ts";
-import { type PackageJson, readPackageJson } from "./package-json.ts";
-import { readText } from "./read-text.ts";
 import { receiveUpload } from "./receive-upload.ts";
 import { type Recorded, recordPackage, refuseForeignAuthor, stageFolders } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
@@ -225,4 +222,27 @@ async function inSlices<T>(items: readonly T[], work: (item: T) => void, size = 
 
 function slicesOf<T>(items: readonly T[]): T[][] {
   return Array.from({ length: Math.ceil(items.length / SLICE) }, (_, index) => items.slice(index * SLICE, (index + 1) * SLICE));
+}
+
+/** Runs `work` alone among those of the same package, in the order in which they came. The signal's reason is thrown where it came before its turn. */
+export type PackageLocks = <R>(packageName: string, signal: AbortSignal, work: () => Promise<R>) => Promise<R>;
+
+/** Publishes of one package share its folder of files. Their number is bounded by the publish slots. */
+export function createPackageLocks(): PackageLocks {
+  const last = new Map<string, Promise<void>>();
+  return (packageName, signal, work) => {
+    const run = (last.get(packageName) ?? Promise.resolve()).then(() => {
+      signal.throwIfAborted();
+      return work();
+    });
+    const ended = run.then(
+      () => undefined,
+      () => undefined,
+    );
+    last.set(packageName, ended);
+    void ended.finally(() => {
+      if (last.get(packageName) === ended) last.delete(packageName);
+    });
+    return run;
+  };
 }

@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../../lib/fault.ts";
-import { claimImported, importedAmong } from "../import/imported-package.ts";
 import { mayManageAuthor } from "../../identity/rights.ts";
 import { IMAGE_TABLE, nextState } from "../../model/states.ts";
 import type { Container, Image, Package, User } from "../../model/entities.ts";
@@ -9,11 +8,9 @@ import type { PackageContainer } from "../../store/containers.ts";
 import type { Reason } from "../../store/history.ts";
 import type { PackageImage } from "../../store/images.ts";
 import type { Store } from "../../store/open-store.ts";
-import { containerIdOf } from "./container-id.ts";
-import type { Definition } from "./definitions.ts";
+import { containerIdOf, newContainer } from "./new-container.ts";
+import type { Definition, PackageJson } from "./definitions.ts";
 import { serviceName } from "../../model/names.ts";
-import { newContainer } from "./new-container.ts";
-import type { PackageJson } from "./package-json.ts";
 import { claimNames, requireFreeNames, requireFreePackageName } from "./require-free-names.ts";
 
 export type RecordedFolder = { folder: string; imageId: string; containerId: string };
@@ -176,4 +173,53 @@ function identifyStaged(
 function removeImages(store: Store, images: readonly PackageImage[], reason: Reason): void {
   const left = images.filter(({ state }) => nextState(IMAGE_TABLE, state, "removed") === "DELETED").map(({ id }) => id);
   store.images.removeAll(left, reason.at, reason);
+}
+
+/**
+ * A server does not tell which package its images and containers are of. Until that is published here they are in one of this name, which no package can
+ * have: it would otherwise be published over.
+ */
+export function importedPackageName(login: string): string {
+  return `imported (${login})`;
+}
+
+function isImportedPackage({ name }: Pick<Package, "name">): boolean {
+  return /^imported \(.+\)$/.test(name);
+}
+
+/** Which of these names are of images that `claimImported` may find. */
+export async function importedAmong(store: Store, names: readonly string[], packageId: string): Promise<Set<string>> {
+  const imported = new Set<string>();
+  for (const [id, images] of Map.groupBy(store.images.named(names, packageId), (image) => image.packageId)) {
+    if (!isImportedPackage((await store.packages.find(id)) ?? { name: "" })) continue;
+    for (const { name } of images) imported.add(name.toLowerCase());
+  }
+  return imported;
+}
+
+/**
+ * Takes an imported image of this name, with its containers, into the package that publishes it, so that their ids stay; call it in a transaction. It has
+ * to be one that the user may manage.
+ */
+export async function claimImported(
+  store: Store,
+  name: string,
+  user: Pick<User, "id" | "admin">,
+  into: { packageId: string; folder: string },
+): Promise<void> {
+  const where = [{ columns: ["name"], holds: "is", value: name }] as const;
+  const mine: Image[] = [];
+  for (const image of store.images.some(store.images.ids({ where }))) if (await isMine(store, image, user)) mine.push(image);
+  const containers = (image: Image) => store.containers.byImage(image.id);
+  const [best] = mine.toSorted((one, other) => containers(other).length - containers(one).length || other.createdOn - one.createdOn);
+  if (best === undefined) return;
+  for (const { id, folder } of containers(best))
+    store.containers.update(id, { packageId: into.packageId, folder: folder === best.folder ? into.folder : `${into.folder}/${id}` });
+  store.images.update(best.id, into);
+}
+
+async function isMine(store: Store, { packageId, state }: Image, user: Pick<User, "id" | "admin">): Promise<boolean> {
+  const holder = await store.packages.find(packageId);
+  if (state === "DELETED" || holder === undefined || !isImportedPackage(holder)) return false;
+  return mayManageAuthor(store, { userId: user.id, admin: user.admin }, holder.authorId);
 }

@@ -1,12 +1,11 @@
 import { Fault } from "../../../lib/fault.ts";
-import { nameKey } from "../credentials/names.ts";
+import { nameKey, imageName, imageRepository, unscoped } from "../../model/names.ts";
 import { mayManageAuthor, claimImages, imageOfRef, mayUseImage, repositoryOwner } from "../../identity/rights.ts";
 import type { Package } from "../../model/entities.ts";
 import type { PackageContainer } from "../../store/containers.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { OwnedRepository } from "../../model/records.ts";
 import type { Definition } from "./definitions.ts";
-import { imageName, imageRepository, unscoped } from "../../model/names.ts";
 
 /**
  * Names that a package may not have: images of another author's package, and names of other packages' containers, of any author. Plugins find

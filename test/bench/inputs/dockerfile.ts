@@ -1,4 +1,4 @@
-import { readDockerfilePort } from "../../../control/packages/publish/dockerfile-port.ts";
+import { readDockerfilePort } from "../../../control/packages/publish/folders.ts";
 import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/parse-instructions.ts";
 import { readDockerfile } from "../../../drivers/process/dockerfile.ts";
 import { Fault } from "../../../lib/fault.ts";

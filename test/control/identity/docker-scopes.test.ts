@@ -1,5 +1,5 @@
 import t from "tap";
-import { grantedScopes, isPullOnly, type ScopeRights, parseScopes, formatScopes } from "../../../control/identity/docker-scopes.ts";
+import { grantedScopes, isPullOnly, type ScopeRights, parseScopes, formatScopes } from "../../../control/identity/docker-tokens.ts";
 
 const granted = async (asked: string, who?: ScopeRights) => formatScopes(await grantedScopes(parseScopes([asked]), who));
 const ANNA: ScopeRights = { admin: false, mayPush: async (repository) => repository === "datagrok/own" };

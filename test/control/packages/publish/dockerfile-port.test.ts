@@ -1,5 +1,5 @@
 import t from "tap";
-import { readDockerfilePort } from "../../../../control/packages/publish/dockerfile-port.ts";
+import { readDockerfilePort } from "../../../../control/packages/publish/folders.ts";
 
 const PORTS: readonly (readonly [what: string, text: string, port: number | undefined, warnings: number])[] = [
   ["one EXPOSE", "FROM a\nEXPOSE 5353\n", 5353, 0],

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import t from "tap";
-import { folderHash } from "../../../../control/packages/publish/folder-hash.ts";
+import { folderHash } from "../../../../control/packages/publish/folders.ts";
 
 const { signal } = new AbortController();
 const sha256 = (...parts: (string | Buffer)[]) => {

@@ -1,7 +1,7 @@
 import t from "tap";
 import { readContainerJson } from "../../../../control/packages/publish/container-json.ts";
-import { readImageJson } from "../../../../control/packages/publish/image-json.ts";
-import { readPackageJson } from "../../../../control/packages/publish/package-json.ts";
+import { readImageJson } from "../../../../control/packages/publish/folders.ts";
+import { readPackageJson } from "../../../../control/packages/publish/definitions.ts";
 import { openStand } from "../../api/fixtures/api-stand.ts";
 
 const DEEP = "[".repeat(60_000) + "]".repeat(60_000);

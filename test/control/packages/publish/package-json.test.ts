@@ -1,5 +1,5 @@
 import t from "tap";
-import { readPackageJson } from "../../../../control/packages/publish/package-json.ts";
+import { readPackageJson } from "../../../../control/packages/publish/definitions.ts";
 
 t.test("name and version are taken", async (t) => {
   t.same(readPackageJson('{"name":"@datagrok/chem","version":"1.2.3-rc.1","description":"d","x":1}'), {

@@ -1,4 +1,5 @@
 import { Fault } from "../../../lib/fault.ts";
+import { readFile, stat } from "node:fs/promises";
 
 /** People nest a few levels. JSON of thousands cannot be written again: it ends the stack. */
 const MAX_DEPTH = 64;
@@ -44,4 +45,34 @@ export function shownValue(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.slice(0, 100));
   if (Array.isArray(value)) return "a list";
   return typeof value === "object" && value !== null ? "an object" : JSON.stringify(value);
+}
+
+/** Far beyond what people write by hand, and little enough to be read, kept in a row and told in lists. */
+export const LONGEST_TEXT_BYTES = 131_072;
+
+const ABSENT = new Set(["ENOENT", "ENOTDIR", "EISDIR"]);
+
+/** A file that an author wrote; undefined where there is none. `path` is its name in the package. Faults: PACKAGE_INVALID for one that is too long. */
+export async function readText(file: string, path: string, signal: AbortSignal, maxBytes = LONGEST_TEXT_BYTES): Promise<string | undefined> {
+  try {
+    const { size } = await stat(file);
+    if (size > maxBytes) throw new Fault("PACKAGE_INVALID", `${path} has ${size} bytes; ${maxBytes} are allowed. Make it smaller.`);
+    return await readFile(file, { encoding: "utf8", signal });
+  } catch (error) {
+    if (ABSENT.has((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw error;
+  }
+}
+
+/** Of one folder. Its author reads a handful; each is stored with the image and sent in every answer about it. */
+export const MAX_WARNINGS = 20;
+const MAX_WARNING_CHARACTERS = 500;
+
+/** At most `most` warnings, each cut to 500 characters; the last line counts those left out. */
+export function capWarnings(warnings: readonly string[], most = MAX_WARNINGS): string[] {
+  const kept = warnings
+    .slice(0, most)
+    .map((warning) => (warning.length > MAX_WARNING_CHARACTERS ? `${warning.slice(0, MAX_WARNING_CHARACTERS)}…` : warning));
+  const left = warnings.length - kept.length;
+  return left > 0 ? [...kept, `And ${left} more.`] : kept;
 }
