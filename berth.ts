@@ -8,7 +8,7 @@ import { oneLine } from "./cli/terminal/text.ts";
 import { createScreen } from "./cli/terminal/screen.ts";
 import { Fault } from "./lib/fault.ts";
 import { findParent } from "./processes/parent.ts";
-import { HANDOVER_NAME } from "./processes/predecessor.ts";
+import { HANDOVER_NAME } from "./processes/handover.ts";
 
 // Who reads what is printed may have had enough of it, as `head` has.
 for (const stream of [process.stdout, process.stderr])

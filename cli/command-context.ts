@@ -12,7 +12,7 @@ import { ownBuild } from "../lib/own-files.ts";
 import type { Parent } from "../processes/parent.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "../processes/runtime-folder.ts";
 import { type CallApi, createServerClient, type ServerClient } from "./server/server-client.ts";
-import { type PublishedMetrics, publishMetrics } from "../processes/publish-metrics.ts";
+import { type PublishedMetrics, publishMetrics } from "../processes/telemetry.ts";
 import { VERSION } from "./version.ts";
 
 /** Where a command runs: what it was started with, and what it makes of that. */

@@ -1,4 +1,4 @@
-import { consoleListenerAt } from "../processes/console-listener.ts";
+import { consoleListenerAt } from "../processes/listener-settings.ts";
 import { runControl } from "../processes/control.ts";
 import { openListeningHandle } from "../processes/listening-handle.ts";
 import { runUntilStopped } from "../processes/parent.ts";

@@ -1,9 +1,8 @@
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { controlHere } from "../gateway/feed/control-link.ts";
+import { controlHere } from "../gateway/feed/control-client.ts";
 import type { Log } from "../lib/log.ts";
-import { remoteControl } from "../processes/remote-control.ts";
-import { runGateway } from "../processes/gateway.ts";
+import { remoteControl, runGateway } from "../processes/gateway.ts";
 import { serve } from "../processes/serve.ts";
 import { runUntilStopped } from "../processes/parent.ts";
 import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "./command-context.ts";

@@ -5,7 +5,7 @@ import { DEFAULT_SUBNETS } from "../drivers/docker/subnets.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
-import { SAMPLER_NAMES } from "../lib/traces/settings.ts";
+import { SAMPLER_NAMES } from "../lib/traces/traces.ts";
 import { parameterName, spawnerNames, optional, setting, type SettingRow, type SettingValues } from "./row.ts";
 import { addressBlock, flag, host, list, oneOf, origin, port, portRange, quantity, subnet, text, url, wholeNumber } from "./parsers.ts";
 

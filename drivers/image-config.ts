@@ -2,11 +2,9 @@ import { isIP } from "node:net";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../lib/http-client.ts";
-import { type RedirectRules, redirectRules } from "../lib/registry-client/redirect-rules.ts";
+import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
 import { createRegistryClient, IMAGE_TYPES, MANIFEST_TYPES, type RegistryClient } from "../lib/registry-client/registry-client.ts";
-import { basicAuthorization, type RegistryLogin } from "../lib/registry-client/registry-login.ts";
-import { buyToken } from "../lib/registry-client/registry-token.ts";
-import { isLocal } from "../lib/registry-client/trusted-realm.ts";
+import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import type { ResolvedImage } from "./driver.ts";
 import { exposedPorts } from "./exposed.ts";
 

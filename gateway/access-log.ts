@@ -1,6 +1,6 @@
 import { pino } from "pino";
 import type { Clock } from "../lib/clock.ts";
-import type { Count } from "../lib/metrics/cells.ts";
+import type { Count } from "../lib/metrics/open-metrics.ts";
 import { maskedPath } from "../lib/masked-path.ts";
 import type { ExchangeLabels, AccessRecord } from "./access-record.ts";
 import { requestIdOf } from "./forwarded-headers.ts";

@@ -1,8 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import { type FaultCode, FAULTS } from "../lib/fault.ts";
-import type { Count, Spread } from "../lib/metrics/cells.ts";
+import type { Count, Spread, Metrics } from "../lib/metrics/open-metrics.ts";
 import type { TracePlace } from "../lib/traces/traces.ts";
-import type { Metrics } from "../lib/metrics/open-metrics.ts";
 
 /**
  * What requests are told apart by where they are counted: calls of containers, the API behind, questions about health, a registry's manifests, layers,

@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { Fault } from "../lib/fault.ts";
 import type { Head, HeaderEdits, HeaderLine, Lease, ClientPeer, ForwardTarget } from "./decision.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
-import type { ControlApi } from "./feed/control-link.ts";
+import type { ControlApi } from "./feed/control-client.ts";
 import type { TrustedProxies } from "./forwarded-headers.ts";
 import { trimTrailing } from "../lib/trim-trailing.ts";
 

@@ -7,7 +7,7 @@ import { createHold } from "./containers/hold.ts";
 import { createLeases } from "./containers/lease.ts";
 import { answersOf, createExchangeObserver, type ExchangeListener } from "./access-record.ts";
 import type { Directory, Identity } from "./contract.ts";
-import type { ControlApi } from "./feed/control-link.ts";
+import type { ControlApi } from "./feed/control-client.ts";
 import type { ForwardingEngine, ForwardingEngineDeps, EngineName } from "./connections/engine.ts";
 import { openHttpProxyEngine } from "./http-proxy/open-http-proxy-engine.ts";
 import type { ReadMode } from "./connections/open-connections.ts";

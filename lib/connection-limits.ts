@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
-import type { Server, Socket } from "node:net";
-import { addressBlock } from "./client-address-block.ts";
+import { type Server, type Socket, isIP } from "node:net";
 import type { Clock } from "./clock.ts";
 import type { Log } from "./log.ts";
-import type { Count } from "./metrics/cells.ts";
+import type { Count } from "./metrics/open-metrics.ts";
 
 /** One connection that counts. */
 export type AdmittedConnection = {
@@ -112,4 +111,26 @@ export function descriptorLimit(): number | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * The addresses that one client has at will, as a key to count it by: an IPv4 address alone, of IPv6 the /64 around it, which is the
+ * least that a subscriber is given (RFC 6177). What is no address stays as it is.
+ */
+export function addressBlock(address: string): string {
+  if (!address.includes(":")) return address;
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [bare = ""] = address.split("%", 1);
+  if (isIP(bare) !== 6) return address;
+  const [before = "", after] = bare.split("::");
+  const groups = before === "" ? [] : before.split(":");
+  if (after !== undefined) {
+    const behind = after === "" ? [] : after.split(":");
+    // A dotted quad at the end stands for two groups.
+    const count = groups.length + behind.length + (after.includes(".") ? 1 : 0);
+    groups.push(...Array.from({ length: 8 - count }, () => "0"), ...behind);
+  }
+  const network = groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
+  return `${network.join(":")}::/64`;
 }

@@ -1,7 +1,7 @@
 import type { Clock } from "./clock.ts";
 import { backoffDelay } from "./backoff.ts";
 import { Fault } from "./fault.ts";
-import type { Count } from "./metrics/cells.ts";
+import type { Count } from "./metrics/open-metrics.ts";
 import { raceAbort, withTimeout } from "./deadline.ts";
 
 /** `lifeMs`: how long it may be used; `renewMs`: when to look for the next one. Both count from when it was asked for. */

@@ -54,9 +54,8 @@ export async function openChosenDriver(
 
 /** Asks the engine what it is, and says so. */
 async function askEngine(settings: Settings, { clock, log }: DriverDeps, signal: AbortSignal): Promise<DriverName> {
-  const [{ openEngine }, { isManager }, { leftOnEngine }] = await Promise.all([
+  const [{ openEngine }, { isManager, leftOnEngine }] = await Promise.all([
     import("../drivers/engine/engine.ts"),
-    import("../drivers/swarm/cluster.ts"),
     import("../drivers/swarm/cluster.ts"),
   ]);
   const engine = openEngine(engineAt(settings), clock);

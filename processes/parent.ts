@@ -1,5 +1,5 @@
 import type { Fault } from "../lib/fault.ts";
-import type { Snapshot } from "../lib/metrics/snapshot.ts";
+import type { Snapshot } from "../lib/metrics/open-metrics.ts";
 import type { ChildReport, ParentOrder } from "./supervise-child.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 

@@ -8,7 +8,7 @@ import { openMaintenance } from "./distribution/maintenance.ts";
 import { openDistribution, type DistributionImage } from "./distribution/open-distribution.ts";
 import { tagPushedAt } from "./distribution/stored-images.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
-import { ownUpstream } from "./registry-browser.ts";
+import { ownUpstream } from "./configured-registry.ts";
 import { type RegistryProxy, runRegistryProxy } from "./registry-proxy.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 

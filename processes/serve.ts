@@ -1,11 +1,12 @@
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
-import type { MetricsAggregator } from "../lib/metrics/gather.ts";
+import type { MetricsAggregator } from "../lib/metrics/serve-metrics.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { type SupervisedProcess, superviseChild } from "./supervise-child.ts";
-import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-config.ts";
-import { explainConsolePort } from "./console-listener.ts";
+import { superviseChild } from "./supervise-child.ts";
+import type { SupervisedProcess } from "./supervise-process.ts";
+import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-program.ts";
+import { explainConsolePort } from "./listener-settings.ts";
 import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
 
 /** How long the gateways may finish open exchanges, and control its own work, before they are ended by force. */

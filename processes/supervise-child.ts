@@ -2,14 +2,10 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Clock } from "../lib/clock.ts";
 import { Fault, type FaultData } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
-import type { Count } from "../lib/metrics/cells.ts";
-import type { MetricsAggregator } from "../lib/metrics/gather.ts";
-import type { Snapshot } from "../lib/metrics/snapshot.ts";
-import { type SupervisedProcess, superviseProcess } from "./supervise-process.ts";
+import type { Count, Snapshot } from "../lib/metrics/open-metrics.ts";
+import type { MetricsAggregator } from "../lib/metrics/serve-metrics.ts";
+import { type SupervisedProcess, superviseProcess, MISSED_CHECKS, startWatchdog } from "./supervise-process.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
-import { MISSED_CHECKS, startWatchdog } from "./watchdog.ts";
-
-export type { SupervisedProcess } from "./supervise-process.ts";
 
 /** What a role process tells the process that forked it. */
 export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot } | { kind: "pong" };

@@ -4,9 +4,11 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { type AccessLog, openAccessLog } from "../gateway/access-log.ts";
 import type { Log } from "../lib/log.ts";
-import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { traceSettings } from "../lib/traces/settings.ts";
-import type { Traces } from "../lib/traces/traces.ts";
+import type { Metrics, Snapshot } from "../lib/metrics/open-metrics.ts";
+import { traceSettings, type Traces } from "../lib/traces/traces.ts";
+import type { PrivateListeners } from "../lib/container-peers.ts";
+import type { MetricsAggregator } from "../lib/metrics/serve-metrics.ts";
+import type { Parent, StoppableProcess } from "./parent.ts";
 
 /** Of a sink that stays broken nobody wants to hear with each line. */
 const ERROR_EVERY_MS = 60_000;
@@ -52,4 +54,51 @@ export async function openConfiguredTraces({ traces }: Settings, program: { vers
   if (settings === undefined) return undefined;
   const { openTraces } = await import("../lib/traces/open-traces.ts");
   return openTraces(settings, program);
+}
+
+type MetricsOptions = {
+  role: string;
+  metrics: Metrics;
+  program: { version: string; commit: string };
+  /** Where to serve them; undefined: nowhere. */
+  at: { host: string; port: number; handle?: object | undefined } | undefined;
+  /** Keeps containers from it. */
+  listeners?: PrivateListeners | undefined;
+  clock: Clock;
+  log: Log;
+};
+
+export type PublishedMetrics = StoppableProcess & {
+  /** Where others of this berth are put to it; undefined where nobody asks. */
+  gathering: MetricsAggregator | undefined;
+  port: number | undefined;
+  /** The socket of their listener, where it has one of its own. */
+  handle?: object | undefined;
+};
+
+/**
+ * Lets what this process counts be known: to its parent, which asks all of its processes, or where there is none on a listener of its own. Where nothing is
+ * to be served, nothing is loaded for it either. Faults: ADDRESS_IN_USE.
+ */
+export async function publishMetrics(
+  { role, metrics, program, at, listeners, clock, log }: MetricsOptions,
+  parent: Parent | undefined,
+): Promise<PublishedMetrics> {
+  if (at === undefined) return { gathering: undefined, port: undefined, close: async () => {} };
+  // Costs some tens of milliseconds, and a timer that watches the event loop.
+  const { openNodeMetrics, measureEventLoopDelay } = await import("../lib/metrics/process-metrics.ts");
+  measureEventLoopDelay(metrics, role);
+  const node = openNodeMetrics(role);
+  metrics.build.at(program.version, program.commit, process.versions.node).set(1);
+  metrics.processes.at(role).set(1);
+  const snapshot = async (): Promise<Snapshot> => [...metrics.snapshot(), ...(await node.snapshot())];
+  if (parent) {
+    parent.onMetricsRequest(snapshot);
+    return { gathering: undefined, port: undefined, close: async () => {} };
+  }
+  const { createMetricsAggregator, serveMetrics } = await import("../lib/metrics/serve-metrics.ts");
+  const gathering = createMetricsAggregator();
+  gathering.join(snapshot);
+  const served = await serveMetrics(at, { gathering, listeners, refused: metrics.refusedConnections, clock, log });
+  return { gathering, port: served.port, handle: served.handle, close: served.close };
 }

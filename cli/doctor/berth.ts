@@ -4,7 +4,7 @@ import { checkReady } from "../health.ts";
 import { VERSION } from "../version.ts";
 import { sendRequest, readJson, withoutSecrets } from "./send-request.ts";
 import { urlAt, type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
-import { consoleSettingsFault } from "../../processes/console-listener.ts";
+import { consoleSettingsFault } from "../../processes/listener-settings.ts";
 
 const CONTROL = "control";
 const LOOK_AT_LOG = "See that berth runs (`systemctl status berth`), and what its log says.";

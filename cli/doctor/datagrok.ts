@@ -1,6 +1,5 @@
-import { datagrokKeys } from "../../lib/jwks/key-server.ts";
+import { datagrokKeys, openSigners } from "../../lib/jwks/signers.ts";
 import { verifyToken } from "../../lib/jwks/verify-token.ts";
-import { openSigners } from "../../lib/jwks/open-signers.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
 import { sendRequest, readJson, withoutSecrets, requestDockerToken } from "./send-request.ts";

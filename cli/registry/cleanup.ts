@@ -2,15 +2,14 @@ import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
 import { deleteManifest, type CollectedGarbage, collectGarbage, requestCollection } from "../../processes/distribution/maintenance.ts";
 import { openDistribution, ownFolders } from "../../processes/distribution/open-distribution.ts";
-import { retain } from "../../processes/distribution/retention.ts";
-import { referencedDigests, loadStoredImages } from "../../processes/distribution/stored-images.ts";
+import { retain, referencedDigests, loadStoredImages } from "../../processes/distribution/stored-images.ts";
 import { registryFolders, registryImage } from "../../processes/registry.ts";
 import { localApi, type CommandContext, openRuntime, loadSettings } from "../command-context.ts";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findDistribution } from "../../processes/distribution/find-distribution.ts";
-import { endLeftovers } from "../../processes/distribution/leftover-process.ts";
+import { findDistribution } from "../../processes/distribution/distribution-program.ts";
+import { endLeftovers } from "../../processes/distribution/supervise-distribution.ts";
 
 /** An image without a tag may be part of a push that goes on for so long. */
 const IN_FLIGHT_MS = 24 * 3_600_000;

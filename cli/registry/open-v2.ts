@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
 import { createRegistryClient, type RegistryAction } from "../../lib/registry-client/registry-client.ts";
-import { buyToken } from "../../lib/registry-client/registry-token.ts";
+import { buyToken } from "../../lib/registry-client/registry-login.ts";
 import { isOnThisMachine } from "./registry-address.ts";
 
 /** The parts of a registry's API that the commands use. Faults: ENTITY_NOT_FOUND, NOT_PERMITTED, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */

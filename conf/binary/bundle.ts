@@ -15,7 +15,7 @@ const SQLITE_ADDON: Plugin = {
 };
 
 /** They ask whether there is a source tree first. */
-const OWN_PLACE = ["berth.ts", "lib/own-files.ts", "processes/distribution/find-distribution.ts"];
+const OWN_PLACE = ["berth.ts", "lib/own-files.ts", "processes/distribution/distribution-program.ts"];
 
 /** A file that looks beside itself finds nothing there, and would be noticed by whoever needs it first. */
 const NO_OWN_PLACE = (root: string): Plugin => ({

@@ -1,7 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { Spread } from "../../lib/metrics/cells.ts";
+import type { Spread, Metrics } from "../../lib/metrics/open-metrics.ts";
 import { phasesOf } from "../../lib/start-phases.ts";
-import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Clock } from "../../lib/clock.ts";
-import type { Spread } from "../../lib/metrics/cells.ts";
+import type { Spread } from "../../lib/metrics/open-metrics.ts";
 
 /** A statement as the query builder compiles it. */
 export type DatabaseStatement = { readonly sql: string; readonly parameters: readonly unknown[] };

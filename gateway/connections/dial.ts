@@ -2,12 +2,11 @@ import { Socket, type NetConnectOpts } from "node:net";
 import { connect as connectSecurely } from "node:tls";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Count } from "../../lib/metrics/cells.ts";
+import type { Count, Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Lease, TlsPeer, ForwardTarget } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 
 /** A connection that could not be made: no byte was sent, so another target may be tried. */
 export class ConnectionRefused extends Error {}

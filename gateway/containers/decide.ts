@@ -5,7 +5,7 @@ import type { DirectResponse, IncomingRequest, Decide, Decision, Forward, Head, 
 import { type ContainerView, type Directory, type Identity, BUSY_HEADER, CONSOLE_HEADER } from "../contract.ts";
 import { phasesOf, type StartTimes } from "../../lib/start-phases.ts";
 import type { ExchangeLabels } from "../access-record.ts";
-import type { ControlApi } from "../feed/control-link.ts";
+import type { ControlApi } from "../feed/control-client.ts";
 import { forwardedEdits, type ForwardedEdits, trustedProxies, type TrustedProxies } from "../forwarded-headers.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Readiness } from "../readiness.ts";

@@ -11,7 +11,7 @@ import {
   type Caller,
 } from "../contract.ts";
 import { asleepFault } from "./wake-decision.ts";
-import type { Count } from "../../lib/metrics/cells.ts";
+import type { Count } from "../../lib/metrics/open-metrics.ts";
 import type { HoldResult, RequestHold } from "./hold.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 

@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
-import { addressBlock } from "../../lib/client-address-block.ts";
+import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { createFairQueue, type FairQueueLimits, createSingleFlight } from "../shared-lookups.ts";
 import type { Caller, Identity, CallerReply } from "../contract.ts";

@@ -5,8 +5,7 @@ import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { FEED_SILENCE_MS, type FeedLine } from "../contract.ts";
-import { isFaultData } from "./control-client.ts";
-import { agentOf, type ControlLink, distrust } from "./control-link.ts";
+import { isFaultData, agentOf, type ControlLink, distrust } from "./control-client.ts";
 import type { Readable } from "node:stream";
 
 /** Many times what control puts into one, which is 500 containers. */

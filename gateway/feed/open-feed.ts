@@ -17,8 +17,7 @@ import {
   type CallersRequest,
   WIRE_VERSION,
 } from "../contract.ts";
-import { controlAway, controlBusy, openControlClient } from "./control-client.ts";
-import type { ControlLink } from "./control-link.ts";
+import { controlAway, controlBusy, openControlClient, type ControlLink } from "./control-client.ts";
 import { openFeedConnection } from "./feed-connection.ts";
 import { openCallerCache } from "./caller-cache.ts";
 import { createContainerCache } from "./container-cache.ts";

@@ -9,7 +9,7 @@ import { apiErrorResponse, internalFault, sendResponse, sendRawResponse } from "
 import { openQueueBudget } from "../websockets/waiting-client.ts";
 import type { DirectResponse, Decision } from "../decision.ts";
 import { AccessRecord } from "../access-record.ts";
-import type { Count } from "../../lib/metrics/cells.ts";
+import type { Count } from "../../lib/metrics/open-metrics.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
 import { keepKeys } from "../tls-keys.ts";
 import { secured, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";

@@ -10,7 +10,7 @@ import { openTraceContext } from "../traces.ts";
 import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
 import { type IdentityServer, type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";
 import { askedBehind, mountedFrom, needsOf, permit, type Needs, readV2Path, splitTarget, type V2Path } from "./permit.ts";
-import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts";
+import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import { seenByClient } from "./locations.ts";
 import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";

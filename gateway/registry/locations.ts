@@ -1,7 +1,6 @@
 import type { HeaderEdits, HeaderLine, ResponseHeadView, IncomingRequest, Head } from "../decision.ts";
 import type { Upstream } from "./upstream/upstream.ts";
-import { matchesHost } from "../../lib/registry-client/redirect-rules.ts";
-import { registrable } from "../../lib/registry-client/trusted-realm.ts";
+import { matchesHost, registrable } from "../../lib/registry-client/trusted-hosts.ts";
 import { readV2Path } from "./permit.ts";
 import type { TrustedProxies } from "../forwarded-headers.ts";
 

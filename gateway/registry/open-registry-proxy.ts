@@ -13,7 +13,7 @@ import { createExchangeObserver, type ExchangeListener } from "../access-record.
 import { openRegistryDecide, type Pushed } from "./decide.ts";
 import type { IdentityServer, TokenAttempts } from "./token-request.ts";
 import { openVerification } from "./verify-token.ts";
-import { redirectRules } from "../../lib/registry-client/redirect-rules.ts";
+import { redirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import { registryAnswer } from "./v2-answers.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 

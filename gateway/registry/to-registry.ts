@@ -11,7 +11,7 @@ import type {
   ForwardTarget,
 } from "../decision.ts";
 import { isRedirect, locationEdits, originOf, type AnsweredFrom } from "./locations.ts";
-import type { RedirectRules } from "../../lib/registry-client/redirect-rules.ts";
+import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import { registryAnswer } from "./v2-answers.ts";

@@ -14,7 +14,7 @@ import type {
 import type { ForwardedEdits, TrustedProxies } from "../forwarded-headers.ts";
 import { jsonAnswer, registryAnswer } from "./v2-answers.ts";
 import { controlBackend, datagrokBackend, type ApiBackend } from "../api-backend.ts";
-import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../lib/jwks/key-server.ts";
+import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../lib/jwks/signers.ts";
 
 export type TokenParts = {
   identity: IdentityServer;

@@ -3,7 +3,7 @@ import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { verifyToken, LONGEST_TOKEN } from "../../lib/jwks/verify-token.ts";
-import { type Signers, openSigners } from "../../lib/jwks/open-signers.ts";
+import { type Signers, openSigners } from "../../lib/jwks/signers.ts";
 import type { Log } from "../../lib/log.ts";
 import type { IdentityServer } from "./token-request.ts";
 

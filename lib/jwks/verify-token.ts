@@ -1,7 +1,7 @@
 import { errors, type JWTPayload, jwtVerify } from "jose";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
-import type { Signers } from "./open-signers.ts";
+import type { Signers } from "./signers.ts";
 import { trimTrailing } from "../trim-trailing.ts";
 
 const LEEWAY_SECONDS = 60;

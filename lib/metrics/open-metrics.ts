@@ -1,6 +1,3 @@
-import { Count, Spread } from "./cells.ts";
-import { Family } from "./family.ts";
-import type { Snapshot } from "./snapshot.ts";
 import { METRICS, type MetricRow } from "./table.ts";
 
 type CellOf<Row> = Row extends { type: "histogram" } ? Spread : Count;
@@ -20,4 +17,112 @@ export function openMetrics(): Metrics {
     ...(Object.fromEntries(families) as unknown as Families),
     snapshot: () => families.flatMap(([, family]) => family.snapshot()),
   };
+}
+
+/** One number of a metric; of a histogram each has a name of its own. */
+export type Sample = { metricName?: string; labels: Record<string, string | number>; value: number };
+
+/** The metrics of one process as of one moment, in the form in which `prom-client` puts those of several together. It survives JSON. */
+export type Snapshot = {
+  name: string;
+  type: "counter" | "gauge" | "histogram" | "summary";
+  help: string;
+  aggregator: string;
+  values: Sample[];
+}[];
+
+/** One number, which whoever counts holds on to: counting is an addition, and no label is looked up for it. */
+export class Count {
+  value = 0;
+
+  add(n = 1): void {
+    this.value += n;
+  }
+
+  set(n: number): void {
+    this.value = n;
+  }
+}
+
+/** How often something took how long: one number for each bound, and one for what lies above them all. */
+export class Spread {
+  readonly bounds: readonly number[];
+  readonly counts: number[];
+  sum = 0;
+
+  constructor(bounds: readonly number[]) {
+    this.bounds = bounds;
+    this.counts = Array.from({ length: bounds.length + 1 }, () => 0);
+  }
+
+  observe(value: number): void {
+    const { bounds, counts } = this;
+    let at = 0;
+    for (const bound of bounds) {
+      if (value <= bound) break;
+      at++;
+    }
+    counts[at] = (counts[at] ?? 0) + 1;
+    this.sum += value;
+  }
+}
+
+/** Whatever the labels are, nobody's memory grows beyond this: the rest is counted together. */
+const MOST_CELLS = 5_000;
+const OTHERS = "(others)";
+
+type Values<Labels extends readonly string[]> = { [I in keyof Labels]: string };
+
+/** One metric of one process. */
+export class Family<Labels extends readonly string[], Cell extends Count | Spread> {
+  readonly #row: MetricRow;
+  readonly #make: () => Cell;
+  readonly #cells = new Map<string, { labels: Record<string, string>; cell: Cell }>();
+  readonly #looks: ((family: Family<Labels, Cell>) => void)[] = [];
+
+  constructor(row: MetricRow, make: () => Cell) {
+    this.#row = row;
+    this.#make = make;
+    // What has not happened yet is none, rather than unknown: an alert on the first one would else miss it.
+    if (row.labels.length === 0 && row.type !== "gauge") this.at(...([] as unknown as Values<Labels>));
+  }
+
+  /** The cell of these labels' values, in the table's order; for what is counted often, to be kept. */
+  at(...values: Values<Labels>): Cell {
+    const key = values.join("\0");
+    const found = this.#cells.get(key);
+    if (found !== undefined) return found.cell;
+    // What there may be many of comes first; the other labels have few values.
+    const [first, ...rest] = values as readonly string[];
+    if (first !== undefined && first !== OTHERS && this.#cells.size >= MOST_CELLS) return this.at(...([OTHERS, ...rest] as Values<Labels>));
+    const labels = Object.fromEntries(this.#row.labels.map((name, at) => [name, (values as readonly string[])[at] ?? ""]));
+    const cell = this.#make();
+    this.#cells.set(key, { labels, cell });
+    return cell;
+  }
+
+  /** Of a gauge: `look` is asked whenever the metrics are, and sets what is to be set. */
+  look(look: (family: Family<Labels, Cell>) => void): void {
+    this.#looks.push(look);
+  }
+
+  snapshot(): Snapshot {
+    // What looks may find fewer labels than before: a state that no container is in any more.
+    if (this.#looks.length > 0) this.#cells.clear();
+    for (const look of this.#looks) look(this);
+    if (this.#cells.size === 0) return [];
+    const { name, type, says, across = "sum" } = this.#row;
+    const values = [...this.#cells.values()].flatMap(({ labels, cell }) => samples(name, labels, cell));
+    return [{ name, type, help: says, aggregator: across, values }];
+  }
+}
+
+function samples(name: string, labels: Record<string, string>, cell: Count | Spread): Sample[] {
+  if (cell instanceof Count) return [{ labels, value: cell.value }];
+  let below = 0;
+  const buckets = cell.counts.map((count, at): Sample => {
+    below += count;
+    return { metricName: `${name}_bucket`, labels: { ...labels, le: String(cell.bounds[at] ?? "+Inf") }, value: below };
+  });
+  return [...buckets, { metricName: `${name}_sum`, labels, value: cell.sum }, { metricName: `${name}_count`, labels, value: below }];
 }

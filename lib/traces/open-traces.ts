@@ -12,8 +12,7 @@ import {
   TraceIdRatioBasedSampler,
 } from "@opentelemetry/sdk-trace";
 import { randomBytes } from "node:crypto";
-import { type Span, type Traces, readTraceparent } from "./traces.ts";
-import type { SamplerName, TraceSettings } from "./settings.ts";
+import { type Span, type Traces, readTraceparent, type SamplerName, type TraceSettings } from "./traces.ts";
 
 /** What waits to be sent; beyond it spans are dropped. */
 const MOST_WAITING = 2_048;

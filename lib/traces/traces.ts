@@ -1,4 +1,5 @@
 import type { FaultCode } from "../fault.ts";
+import { trimTrailing } from "../trim-trailing.ts";
 
 /** A part of what became of a request, told once it is over. Times are epoch milliseconds. */
 export type Span = {
@@ -41,4 +42,62 @@ export function traceparentOf({ traceId, spanId, sampled }: Pick<TracePlace, "tr
 export function readTraceparent(text: string): { traceId: string; spanId: string; sampled: boolean } {
   const [, traceId = "", spanId = "", flags = "0"] = text.split("-");
   return { traceId, spanId, sampled: (Number.parseInt(flags, 16) & 1) === 1 };
+}
+
+/** As OpenTelemetry names them. */
+export const SAMPLER_NAMES = [
+  "always_on",
+  "always_off",
+  "traceidratio",
+  "parentbased_always_on",
+  "parentbased_always_off",
+  "parentbased_traceidratio",
+] as const;
+export type SamplerName = (typeof SAMPLER_NAMES)[number];
+
+export type TraceSettings = {
+  /** Where spans are sent, with the path. */
+  url: string;
+  headers: Record<string, string>;
+  serviceName: string;
+  resource: Record<string, string>;
+  sampler: SamplerName;
+  /** Of the samplers that take a part of all traces: how large a one. */
+  ratio: number;
+};
+
+/** What the `OTEL_*` variables say; undefined where nothing is to be sent. */
+export function traceSettings(given: {
+  disabled: boolean;
+  exporter: string;
+  endpoint: string | undefined;
+  tracesEndpoint: string | undefined;
+  headers: readonly string[];
+  serviceName: string;
+  resource: readonly string[];
+  sampler: SamplerName;
+  samplerArg: number;
+}): TraceSettings | undefined {
+  const url = given.tracesEndpoint ?? (given.endpoint === undefined ? undefined : `${trimTrailing(given.endpoint, "/")}/v1/traces`);
+  if (url === undefined || given.disabled || given.exporter === "none") return undefined;
+  const { serviceName, sampler } = given;
+  return { url, headers: pairs(given.headers), serviceName, resource: pairs(given.resource), sampler, ratio: given.samplerArg };
+}
+
+/** `key=value`, with `%` where a character would end either. */
+function pairs(texts: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf("=");
+      return [decoded(text.slice(0, at).trim()), decoded(text.slice(at + 1).trim())];
+    }),
+  );
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

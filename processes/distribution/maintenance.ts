@@ -6,9 +6,8 @@ import type { Log } from "../../lib/log.ts";
 import type { OwnRegistry } from "./open-distribution.ts";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
-import { distributionConfig } from "./distribution-config.ts";
-import type { DistributionProgram } from "./find-distribution.ts";
-import { processFile, rememberProcess } from "./leftover-process.ts";
+import { distributionConfig, type DistributionProgram } from "./distribution-program.ts";
+import { processFile, rememberProcess } from "./supervise-distribution.ts";
 import { blobFile } from "./stored-images.ts";
 
 /** How long a collection may take: it reads every manifest there is. */

@@ -7,11 +7,8 @@ import { lock, makeFolder, privateFile } from "../../control/store/data-folder.t
 import { Fault } from "../../lib/fault.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import type { Log, LogLevel } from "../../lib/log.ts";
-import { DISTRIBUTION_ENDS_MS, distributionConfig } from "./distribution-config.ts";
-import { type DistributionProgram, findDistribution } from "./find-distribution.ts";
-import { superviseDistribution } from "./supervise-distribution.ts";
-import { endLeftovers, processFile } from "./leftover-process.ts";
-import type { ImageRun } from "./run-image.ts";
+import { DISTRIBUTION_ENDS_MS, distributionConfig, type DistributionProgram, findDistribution, type ImageRun } from "./distribution-program.ts";
+import { superviseDistribution, endLeftovers, processFile } from "./supervise-distribution.ts";
 
 export type DistributionImage = Pick<ImageRun, "image" | "engine">;
 

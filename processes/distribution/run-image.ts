@@ -1,15 +1,12 @@
 import { once } from "node:events";
 import { systemClock } from "../../lib/clock.ts";
 import { demux } from "../../drivers/engine/log-stream.ts";
-import { type EngineAt, openEngine } from "../../drivers/engine/engine.ts";
+import { openEngine } from "../../drivers/engine/engine.ts";
 import { pull } from "../../drivers/engine/pull.ts";
 import { parseReference } from "../../drivers/reference.ts";
 import { localImage } from "../../drivers/engine/images.ts";
 import { Fault } from "../../lib/fault.ts";
-import { DISTRIBUTION_ENDS_MS } from "./distribution-config.ts";
-
-/** `mounts` are folders, at the same place in the container as here; `owner` is whose containers they are. */
-export type ImageRun = { image: string; engine: EngineAt; owner: string; mounts: readonly string[] };
+import { DISTRIBUTION_ENDS_MS, type ImageRun } from "./distribution-program.ts";
 
 const OWNER = "berth.registry";
 const WORDS = "berth.registry.words";

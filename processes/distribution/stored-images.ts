@@ -87,3 +87,85 @@ function entriesOf(folder: string): string[] {
     return [];
   }
 }
+
+type KeptImage = { repository: string; digest: string; tag: string | undefined; why: "newest" | "used" | "same image" };
+type ExpiredImage = { repository: string; digest: string; tags: string[] };
+type Retention = { kept: KeptImage[]; removable: ExpiredImage[] };
+
+export type RetentionRule = {
+  /** How many tags of each repository stay, of those that were pushed last. */
+  keep: number;
+  /** What containers use, by whatever name of the registry. */
+  used: readonly string[];
+  names(digest: string): ReferencedDigests;
+  /** Epoch ms: an image without a tag that was pushed since may be part of a push that goes on, which names it last of all. */
+  since: number;
+};
+
+/**
+ * What a rule leaves: of each repository the tags that were pushed last, all that is used, other tags of the same images, since a tag costs
+ * nothing, and what any of these needs. All else is doomed, each image as a whole: with its tags, and without any where they moved on.
+ */
+export function retain(repositories: readonly StoredRepository[], rule: RetentionRule): Retention {
+  const all = repositories.map((repository) => retainIn(repository, rule));
+  return { kept: all.flatMap(({ kept }) => kept), removable: all.flatMap(({ removable }) => removable) };
+}
+
+function retainIn({ name: repository, tags, revisions }: StoredRepository, rule: RetentionRule): Retention {
+  const newestFirst = tags.toSorted((a, b) => b.pushedAt - a.pushedAt || (a.tag < b.tag ? 1 : -1));
+  const isUsed = (digest: string, tag?: string) => {
+    const digests = [digest, ...rule.names(digest).lists];
+    return rule.used.some((reference) => refersTo(reference, repository, tag, digests));
+  };
+  const whyKept = new Map<StoredTag, KeptImage["why"]>();
+  for (const [at, tag] of newestFirst.entries()) {
+    if (isUsed(tag.digest, tag.tag)) whyKept.set(tag, "used");
+    else if (at < rule.keep) whyKept.set(tag, "newest");
+  }
+  const tagged = new Set(tags.map(({ digest }) => digest));
+  const untagged = revisions.filter(({ digest }) => !tagged.has(digest));
+  const usedUntagged = untagged.filter(({ digest }) => isUsed(digest));
+  const young = untagged.filter(({ pushedAt }) => pushedAt >= rule.since);
+  const needed = neededBy([...whyKept.keys(), ...usedUntagged, ...young], revisions, rule);
+  for (const tag of newestFirst) if (!whyKept.has(tag) && needed.has(tag.digest)) whyKept.set(tag, "same image");
+
+  const gone = new Map<string, string[]>();
+  for (const tag of newestFirst) if (!whyKept.has(tag)) gone.set(tag.digest, [...(gone.get(tag.digest) ?? []), tag.tag]);
+  for (const { digest } of untagged) if (!needed.has(digest)) gone.set(digest, []);
+  return {
+    kept: [
+      ...newestFirst.flatMap((tag) => {
+        const why = whyKept.get(tag);
+        return why === undefined ? [] : [{ repository, digest: tag.digest, tag: tag.tag, why }];
+      }),
+      ...usedUntagged.map(({ digest }) => ({ repository, digest, tag: undefined, why: "used" as const })),
+    ],
+    removable: [...gone].map(([digest, itsTags]) => ({ repository, digest, tags: itsTags })),
+  };
+}
+
+/** These, what they list, and what is said about any of it: signatures name their subject, which does not name them. */
+function neededBy(roots: readonly { digest: string }[], revisions: readonly StoredRevision[], { names }: RetentionRule): Set<string> {
+  const needed = new Set<string>();
+  const need = (digest: string) => {
+    for (const one of [digest, ...names(digest).lists]) needed.add(one);
+  };
+  for (const { digest } of roots) need(digest);
+  const about = revisions.map(({ digest }) => ({ digest, subject: names(digest).subject })).filter(({ subject }) => subject !== undefined);
+  for (let before = -1; before !== needed.size;) {
+    before = needed.size;
+    for (const { digest, subject = "" } of about) if (needed.has(subject)) need(digest);
+  }
+  return needed;
+}
+
+/** Whether `reference`, at whatever registry it is said to be, means this image: rather one too many is kept. */
+function refersTo(reference: string, repository: string, tag: string | undefined, digests: readonly string[]): boolean {
+  const [named = "", digest] = reference.split("@", 2);
+  const colon = named.lastIndexOf(":");
+  const tagged = colon > named.lastIndexOf("/");
+  const name = tagged ? named.slice(0, colon) : named;
+  if (name !== repository && !name.endsWith(`/${repository}`)) return false;
+  if (digest !== undefined && digests.includes(digest)) return true;
+  return tagged ? named.slice(colon + 1) === tag : digest === undefined && tag === "latest";
+}

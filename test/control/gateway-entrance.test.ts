@@ -8,7 +8,7 @@ import { openGatewayListener } from "../../control/api/gateway-listener.ts";
 import type { ListenerTls } from "../../control/api/control-listener.ts";
 import { ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../gateway/contract.ts";
 import { type TlsPeer } from "../../gateway/decision.ts";
-import { controlElsewhere } from "../../gateway/feed/control-link.ts";
+import { controlElsewhere } from "../../gateway/feed/control-client.ts";
 import { openFeed as openGatewaysFeed } from "../../gateway/feed/open-feed.ts";
 import { openSecured } from "../../gateway/connections/dial.ts";
 import { openLog } from "../../lib/log.ts";

@@ -8,7 +8,7 @@ import { openAccessLog } from "../../gateway/access-log.ts";
 import { AccessRecord } from "../../gateway/access-record.ts";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
-import { Count } from "../../lib/metrics/cells.ts";
+import { Count } from "../../lib/metrics/open-metrics.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, type Stand, until, WS_PATH } from "./stand.ts";
 

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../lib/clock.ts";
-import type { ControlApi } from "../../gateway/feed/control-link.ts";
+import type { ControlApi } from "../../gateway/feed/control-client.ts";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import { READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Identity } from "../../gateway/contract.ts";

@@ -4,7 +4,7 @@ import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { superviseChild } from "../../processes/supervise-child.ts";
-import { startWatchdog } from "../../processes/watchdog.ts";
+import { startWatchdog } from "../../processes/supervise-process.ts";
 import { eventually, startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { stillClock } from "../fixtures/still-clock.ts";

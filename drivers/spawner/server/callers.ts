@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { verifyToken, LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
-import type { Signers } from "../../../lib/jwks/open-signers.ts";
+import type { Signers } from "../../../lib/jwks/signers.ts";
 
 /** Who may call: whoever shows the key, or a token that a Datagrok server has made for spawners. Faults: TOKEN_MISSING, TOKEN_INVALID, TOKEN_KEYS_UNKNOWN. */
 export type Callers = { admit(headers: IncomingHttpHeaders): Promise<void> };

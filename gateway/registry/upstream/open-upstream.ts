@@ -1,7 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import { openRegistryHttp } from "./registry-http.ts";
+import { openRegistryHttp, type Upstream } from "./upstream.ts";
 import { parseLogin } from "../../../lib/registry-client/registry-login.ts";
 import { challengeUpstream } from "./by-challenge.ts";
 import { openEcrApi } from "./ecr-api.ts";
@@ -9,7 +9,6 @@ import { ecrUpstream } from "./ecr.ts";
 import { readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
 import type { RefreshCounts } from "../../../lib/refreshing-token.ts";
 import { openTokenFile } from "./token-file.ts";
-import type { Upstream } from "./upstream.ts";
 
 export type UpstreamSettings = {
   /** `REGISTRY_URL`; may be missing where it is ECR. */

@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { Fault } from "../../../lib/fault.ts";
-import { isLocal } from "../../../lib/registry-client/trusted-realm.ts";
+import { isLocal } from "../../../lib/registry-client/trusted-hosts.ts";
 import type { ForwardTarget } from "../../decision.ts";
 import type { Upstream } from "./upstream.ts";
 import { trimTrailing } from "../../../lib/trim-trailing.ts";

@@ -1,7 +1,8 @@
-import type { HttpClient } from "../../../lib/http-client.ts";
+import { type HttpClient, type HttpFailure, openHttpClient } from "../../../lib/http-client.ts";
 import { createRegistryClient, type RegistryClient, type RegistryCredentials } from "../../../lib/registry-client/registry-client.ts";
-import type { Fault } from "../../../lib/fault.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { ForwardTarget } from "../../decision.ts";
+import type { Clock } from "../../../lib/clock.ts";
 
 /** The registry behind the proxy. Faults of its credentials: UPSTREAM_CREDENTIAL_FAILED (502, says which action or setting is missing; never a secret). */
 export type Upstream = RegistryCredentials & {
@@ -28,4 +29,31 @@ export type Upstream = RegistryCredentials & {
 export function upstreamClient(upstream: Upstream, http: Pick<HttpClient, "request">): RegistryClient {
   const scheme = "tls" in upstream.target && upstream.target.tls !== undefined ? "https" : "http";
   return createRegistryClient({ root: `${scheme}://${upstream.host}${upstream.basePath}`, http, credentials: upstream });
+}
+
+const CONNECT_MS = 5_000;
+const SILENCE_MS = 15_000;
+/** Callers have shorter limits of their own. */
+const ANSWER_MS = 120_000;
+const CONNECTIONS = 16;
+const MAX_BYTES = 4 * 1_048_576;
+
+/** For small requests to registries and token servers. With a `socketPath` every request goes there, whatever host it names. Faults: REGISTRY_UNREACHABLE. */
+export function openRegistryHttp({ clock, socketPath }: { clock: Clock; socketPath?: string | undefined }): HttpClient {
+  return openHttpClient({
+    clock,
+    maxBytes: MAX_BYTES,
+    timeoutMs: ANSWER_MS,
+    connectTimeoutMs: CONNECT_MS,
+    idleTimeoutMs: SILENCE_MS,
+    connections: CONNECTIONS,
+    ...(socketPath === undefined ? {} : { socketPath }),
+    toFault,
+  });
+}
+
+function toFault({ kind, url, why, cause }: HttpFailure): Fault {
+  const sentence =
+    kind === "oversized" ? `The response of ${url.host} is larger than ${MAX_BYTES} bytes.` : `${url.host} cannot be reached (${why}).`;
+  return new Fault("REGISTRY_UNREACHABLE", sentence, { cause });
 }

@@ -3,7 +3,7 @@
  * then wakes those it is told to.
  */
 import { systemClock } from "../../../lib/clock.ts";
-import { controlHere } from "../../../gateway/feed/control-link.ts";
+import { controlHere } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openLog } from "../../../lib/log.ts";
 import { CALLER } from "./fill.ts";

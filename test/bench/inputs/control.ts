@@ -11,8 +11,8 @@ import { readPackageJson } from "../../../control/packages/publish/definitions.t
 import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/author-files.ts";
 import { parseReference } from "../../../drivers/reference.ts";
 import { readV2Path } from "../../../gateway/registry/permit.ts";
-import { readImage } from "../../../gateway/registry/browse/read-image.ts";
-import { nextPage } from "../../../lib/registry-client/next-page.ts";
+import { readImage } from "../../../gateway/registry/browse/open-browser.ts";
+import { nextPage } from "../../../lib/registry-client/registry-client.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { credentials, notSignedIn } from "../../../lib/sign-in.ts";
 import { type InputCase, pumped } from "./input-case.ts";

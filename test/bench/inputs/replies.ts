@@ -6,13 +6,13 @@ import { listPages } from "../../../gateway/datagrok/datagrok-client.ts";
 import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
-import { parseChallenges } from "../../../lib/registry-client/challenge.ts";
-import { askToken } from "../../../gateway/registry/upstream/token-server.ts";
+import { parseChallenges } from "../../../lib/registry-client/registry-login.ts";
+import { askToken } from "../../../gateway/registry/upstream/bearer-tokens.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { openVerifyToken } from "../../../gateway/registry/verify-token.ts";
 import { MOST_REPLY_VALUES, parseReply } from "../../../lib/parse-reply.ts";
 import { LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
-import { parseKeys } from "../../../lib/jwks/parse-keys.ts";
+import { parseKeys } from "../../../lib/jwks/key-set.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
 /** What berth reads of one reply: of a Datagrok server or a registry, and of keys. */

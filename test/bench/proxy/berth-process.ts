@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { join } from "node:path";
 import { systemClock } from "../../../lib/clock.ts";
-import { controlHere } from "../../../gateway/feed/control-link.ts";
+import { controlHere } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";

@@ -17,7 +17,7 @@ import {
   WIRE_VERSION,
   viewOnWire,
 } from "../../../gateway/contract.ts";
-import { controlHere } from "../../../gateway/feed/control-link.ts";
+import { controlHere } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { type Log, openLog } from "../../../lib/log.ts";
 import { ADA } from "../../fixtures/directory.ts";

@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import { eventually } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildRegistryImage } from "../../fixtures/images.ts";
-import { findDistribution } from "../../../processes/distribution/find-distribution.ts";
+import { findDistribution } from "../../../processes/distribution/distribution-program.ts";
 import { openOwn } from "./own-registry.ts";
 import { MANIFEST } from "./registry-client.ts";
 

@@ -7,7 +7,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { readSettings } from "../../../conf/read-settings.ts";
 import type { Log } from "../../../lib/log.ts";
-import { findDistribution } from "../../../processes/distribution/find-distribution.ts";
+import { findDistribution } from "../../../processes/distribution/distribution-program.ts";
 import { requestCollection, openMaintenance } from "../../../processes/distribution/maintenance.ts";
 import { openDistribution, type OwnRegistry } from "../../../processes/distribution/open-distribution.ts";
 import { registryFolders } from "../../../processes/registry.ts";

@@ -7,7 +7,7 @@ import t from "tap";
 import { controlIdentity } from "../../../gateway/registry/token-request.ts";
 import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { datagrokKeys } from "../../../lib/jwks/key-server.ts";
+import { datagrokKeys } from "../../../lib/jwks/signers.ts";
 import { openRecorder, openStand, type Stand } from "./stand.ts";
 
 const MINUTE_MS = 60_000;

@@ -1,5 +1,5 @@
 import t from "tap";
-import { redirectRules } from "../../../lib/registry-client/redirect-rules.ts";
+import { redirectRules } from "../../../lib/registry-client/trusted-hosts.ts";
 import { openRecorder, openStand, plainUpstream } from "./stand.ts";
 
 const BLOB = "/v2/datagrok/a/blobs/sha256:ab";

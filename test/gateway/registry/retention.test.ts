@@ -1,6 +1,5 @@
 import t from "tap";
-import { retain, type RetentionRule } from "../../../processes/distribution/retention.ts";
-import type { StoredTag } from "../../../processes/distribution/stored-images.ts";
+import { retain, type RetentionRule, type StoredTag } from "../../../processes/distribution/stored-images.ts";
 
 const tag = (name: string, digest: string, pushedAt: number) => ({ tag: name, digest: `sha256:${digest}`, pushedAt });
 /** As it lies on the disk: each image once, and those without a tag beside them, by when they were pushed. */

@@ -4,7 +4,7 @@ import t from "tap";
 import { parse } from "yaml";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { METRICS, type MetricRow } from "../../../lib/metrics/table.ts";
-import { openNodeMetrics } from "../../../lib/metrics/node-metrics.ts";
+import { openNodeMetrics } from "../../../lib/metrics/process-metrics.ts";
 
 const FOLDER = join(import.meta.dirname, "../../../conf/grafana");
 const NAME = /\b(?:berth|process|nodejs)_[a-z0-9_]+/g;

@@ -6,7 +6,7 @@ import { openCallers } from "../../../../drivers/spawner/server/callers.ts";
 import { openSpawner } from "../../../../drivers/spawner/server/open-spawner.ts";
 import type { Driver } from "../../../../drivers/driver.ts";
 import { hostsDriver } from "../../../../drivers/hosts.ts";
-import type { Signers } from "../../../../lib/jwks/open-signers.ts";
+import type { Signers } from "../../../../lib/jwks/signers.ts";
 import { listening, mute, crashing, type MemoryWorld, openMemoryWorld } from "../../../fixtures/memory-driver.ts";
 import { type SpawnerResponse, askSpawner, driverFor, SPAWNER_KEY } from "../../../fixtures/spawner.ts";
 

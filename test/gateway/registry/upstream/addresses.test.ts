@@ -1,14 +1,11 @@
 import t from "tap";
 import { systemClock } from "../../../../lib/clock.ts";
-import { openRegistryHttp } from "../../../../gateway/registry/upstream/registry-http.ts";
-import { challengeUpstream } from "../../../../gateway/registry/upstream/by-challenge.ts";
-import { upstreamSource } from "../../../../gateway/registry/upstream/image-sources.ts";
-import { openImageRegistry } from "../../../../gateway/registry/upstream/open-image-registry.ts";
-import { parseChallenges } from "../../../../lib/registry-client/challenge.ts";
-import { readImageName } from "../../../../gateway/registry/upstream/image-name.ts";
+import { openRegistryHttp } from "../../../../gateway/registry/upstream/upstream.ts";
+import { challengeUpstream, scopeOf, withScopes } from "../../../../gateway/registry/upstream/by-challenge.ts";
+import { upstreamSource, readImageName, openImageRegistry } from "../../../../gateway/registry/upstream/image-registry.ts";
+import { parseChallenges } from "../../../../lib/registry-client/registry-login.ts";
 import { readRegistryAddress, placeOf } from "../../../../gateway/registry/upstream/registry-address.ts";
-import { scopeOf, withScopes } from "../../../../gateway/registry/upstream/scope.ts";
-import { realmTrust } from "../../../../lib/registry-client/trusted-realm.ts";
+import { realmTrust } from "../../../../lib/registry-client/trusted-hosts.ts";
 import { Fault } from "../../../../lib/fault.ts";
 
 const faultOf = (act: () => unknown) => {

@@ -7,7 +7,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../../../lib/clock.ts";
 import { openUpstream, type UpstreamSettings } from "../../../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../../../lib/log.ts";
-import { Count } from "../../../../lib/metrics/cells.ts";
+import { Count } from "../../../../lib/metrics/open-metrics.ts";
 import { rejectsWith } from "../../../drivers/conformance.ts";
 import { stillClock } from "../../../fixtures/still-clock.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";

@@ -5,7 +5,7 @@ import { readSettings } from "../../../../conf/read-settings.ts";
 import { dockerDriver } from "../../../../drivers/docker/driver.ts";
 import { openUpstream } from "../../../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../../../lib/log.ts";
-import { openConfiguredRegistry } from "../../../../processes/image-registry.ts";
+import { openConfiguredRegistry } from "../../../../processes/configured-registry.ts";
 import { call, rejectsWith } from "../../../drivers/conformance.ts";
 import { openEngine } from "../../../fixtures/engine.ts";
 import { buildTestImages } from "../../../fixtures/images.ts";

@@ -3,7 +3,9 @@ import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { isSea } from "node:sea";
 import { Fault } from "../../lib/fault.ts";
-import type { ImageRun } from "./run-image.ts";
+import type { EngineAt } from "../../drivers/engine/engine.ts";
+import { stringify } from "yaml";
+import type { LogLevel } from "../../lib/log.ts";
 
 /** CNCF Distribution, the registry program, as it was found on this machine. */
 export type DistributionProgram = {
@@ -24,6 +26,9 @@ type DistributionCommand = {
   /** Removes what was left behind that is no process of ours. */
   clear(): Promise<void>;
 };
+
+/** An image of it on a Docker engine. `mounts` are folders at the same path in the container; `owner` names whose containers they are. */
+export type ImageRun = { image: string; engine: EngineAt; owner: string; mounts: readonly string[] };
 
 /** As upstream names it, and as Debian does. */
 const NAMES = ["registry", "docker-registry"];
@@ -97,4 +102,46 @@ function isProgram(path: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** How long Distribution may finish open requests when it stops, in milliseconds. */
+const DRAIN_MS = 30_000;
+/** How long it takes at most to end, in milliseconds: then it is ended by force. */
+export const DISTRIBUTION_ENDS_MS = DRAIN_MS + 2_000;
+
+type DistributionConfig = {
+  /** Where blobs and manifests lie. */
+  storage: string;
+  /** The Unix socket that it listens on: nobody but a proxy of this user reaches it, so it asks nobody who they are. */
+  socket: string;
+  /** Signs the state of uploads, so that one can be resumed after a restart. */
+  secret: string;
+  /** It takes no pushes and no deletes: 405. */
+  readOnly: boolean;
+  level: LogLevel;
+};
+
+/** Distribution knows no level that says nothing: what it then says is thrown away by our own log. */
+const LEVELS: Record<LogLevel, string> = { debug: "debug", info: "info", warn: "warn", error: "error", silent: "error" };
+
+/** The text of its configuration file, the same for version 2.8 and 3. */
+export function distributionConfig({ storage, socket, secret, readOnly, level }: DistributionConfig): string {
+  return stringify({
+    version: 0.1,
+    log: { formatter: "json", level: LEVELS[level], accesslog: { disabled: true } },
+    storage: {
+      filesystem: { rootdirectory: storage },
+      delete: { enabled: true },
+      // Uploads that were begun and left are removed after a week.
+      maintenance: { uploadpurging: { enabled: true, age: "168h", interval: "24h", dryrun: false }, readonly: { enabled: readOnly } },
+    },
+    http: {
+      net: "unix",
+      addr: socket,
+      secret,
+      // It knows no address that a client could use; what it names in Location is below /v2/ of whoever was asked.
+      relativeurls: true,
+      draintimeout: `${DRAIN_MS}ms`,
+    },
+  });
 }

@@ -1,5 +1,5 @@
 import t from "tap";
-import { measureEventLoopDelay } from "../../../lib/metrics/event-loop-delay.ts";
+import { measureEventLoopDelay } from "../../../lib/metrics/process-metrics.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { eventually } from "../../fixtures/berth.ts";
 

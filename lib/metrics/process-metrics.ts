@@ -1,5 +1,6 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import type { Metrics } from "./open-metrics.ts";
+import type { Metrics, Snapshot } from "./open-metrics.ts";
+import { collectDefaultMetrics, Registry } from "prom-client";
 
 /** The loop is looked at so often: finer would wake a process that does nothing a hundred times a second. */
 const EVERY_MS = 50;
@@ -22,4 +23,14 @@ export function measureEventLoopDelay({ eventLoopDelay }: Pick<Metrics, "eventLo
     family.at(process, "max").set(seconds(max));
     histogram.reset();
   });
+}
+
+/** Node's own precision of 10 ms would wake a process that does nothing a hundred times a second. */
+const LAG_PRECISION_MS = 50;
+
+/** What `prom-client` tells of a Node process: CPU, memory, the event loop, garbage collection. `role` is its label `process`. */
+export function openNodeMetrics(role: string): { snapshot(): Promise<Snapshot> } {
+  const register = new Registry();
+  collectDefaultMetrics({ register, labels: { process: role }, eventLoopMonitoringPrecision: LAG_PRECISION_MS });
+  return { snapshot: async () => (await register.getMetricsAsJSON()) as unknown as Snapshot };
 }

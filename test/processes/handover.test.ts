@@ -1,6 +1,6 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
-import { resumeLater } from "../../processes/successor.ts";
+import { resumeLater } from "../../processes/handover.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 
 /** A berth whose control can start again from the attempt on that the test names. */

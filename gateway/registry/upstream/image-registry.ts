@@ -1,0 +1,187 @@
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { Log } from "../../../lib/log.ts";
+import type { HttpClient } from "../../../lib/http-client.ts";
+import { openRegistryHttp, type Upstream, upstreamClient } from "./upstream.ts";
+import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
+import { challengeUpstream } from "./by-challenge.ts";
+import type { EcrApi } from "./ecr-api.ts";
+import { openEcrToken } from "./ecr.ts";
+import { HUB_NAME, isHub, readRegistryAddress } from "./registry-address.ts";
+import { createHash } from "node:crypto";
+import { MANIFEST_TYPES } from "../../../lib/registry-client/registry-client.ts";
+
+/** One registry that images are looked for in. */
+export type ImageSource = {
+  /** What stands before a short name to make it a full one. */
+  host: string;
+  /** Whether a full name's host is this registry. */
+  is(host: string): boolean;
+  /** Its own name of a repository. */
+  nameOf(repository: string): string;
+  /** Undefined where it is not there. */
+  digestOf(name: ImageName, signal: AbortSignal): Promise<string | undefined>;
+  /** What an engine signs in to this host with, to pull; undefined where it needs nothing or berth has nothing. */
+  login(host: string, signal: AbortSignal): Promise<RegistryLogin | undefined>;
+  close(): Promise<void>;
+};
+
+/**
+ * The registry that is set up. `namedAs` is the host by which engines reach it, where that is another: the registry proxy before it, which
+ * lets everybody pull and is sent no credentials.
+ */
+export function upstreamSource(
+  upstream: Upstream,
+  parts: { http: HttpClient; namedAs: string | undefined; login(signal: AbortSignal): Promise<RegistryLogin | undefined> },
+): ImageSource {
+  const { http, namedAs } = parts;
+  const own = (host: string) => host === upstream.host || (isHub(upstream.host) && isHub(host));
+  return {
+    host: namedAs ?? (isHub(upstream.host) ? HUB_NAME : upstream.host),
+    is: (host) => own(host) || host === namedAs,
+    nameOf: upstream.nameOf,
+    digestOf: (name, signal) => manifestDigest(upstream, http, name, signal),
+    login: async (host, signal) => (own(host) ? parts.login(signal) : undefined),
+    close: async () => {
+      await upstream.close();
+      http.close();
+    },
+  };
+}
+
+/** ECR asked through Amazon's API, as roles on ECS may. What it is called is known once it gave a token. */
+export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; signal: AbortSignal }): Promise<ImageSource> {
+  const token = openEcrToken(api, { ...tools, file: undefined });
+  const close = async () => {
+    token.close();
+    api.close();
+  };
+  try {
+    const { host } = readRegistryAddress((await token.get(tools.signal)).endpoint ?? "");
+    return {
+      host,
+      is: (other) => other === host,
+      nameOf: (repository) => repository,
+      digestOf: ({ repository, version }, signal) => api.digestOf(repository, version, signal),
+      login: async (_, signal) => loginOf(await token.get(signal)),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function loginOf({ username, password }: RegistryLogin): RegistryLogin {
+  return { username, password };
+}
+
+/** Docker Hub without a login. It answers what is private and what does not exist alike. */
+export function hubSource(tools: { clock: Clock }): ImageSource {
+  const http = openRegistryHttp(tools);
+  const upstream = challengeUpstream(readRegistryAddress(HUB_NAME), { login: undefined, http, file: undefined, clock: tools.clock });
+  return {
+    host: HUB_NAME,
+    is: isHub,
+    nameOf: upstream.nameOf,
+    digestOf: async (name, signal) => {
+      try {
+        return await manifestDigest(upstream, http, name, signal);
+      } catch (error) {
+        if (error instanceof Fault && error.code === "PULL_DENIED") return undefined;
+        throw error;
+      }
+    },
+    login: async () => undefined,
+    close: async () => upstream.close(),
+  };
+}
+
+/** A container image's name taken apart. */
+export type ImageName = {
+  /** The registry, only where the name says one itself: a first part with a dot or a colon, or `localhost`. */
+  host: string | undefined;
+  repository: string;
+  /** The digest where there is one, else the tag, else `latest`. */
+  version: string;
+  /** With its separator, as it is written behind the repository. */
+  suffix: string;
+};
+
+const PART = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
+const NAME = new RegExp(
+  `^(?<repository>${PART}(?:/${PART})*)(?::(?<tag>\\w[\\w.-]{0,127}))?(?:@(?<digest>[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-f]{32,128}))?$`,
+);
+const HOST = /^(localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+(?=:))(:\d{1,5})?$/;
+
+/** Faults: IMAGE_REFERENCE_INVALID. */
+export function readImageName(ref: string): ImageName {
+  const slash = ref.indexOf("/");
+  const first = slash === -1 ? "" : ref.slice(0, slash);
+  const host = HOST.test(first) ? first : undefined;
+  const groups = ref.length <= 512 ? NAME.exec(host === undefined ? ref : ref.slice(slash + 1))?.groups : undefined;
+  if (!groups) throw new Fault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
+  const { repository = "", tag, digest } = groups as Record<string, string | undefined>;
+  return { host, repository, version: digest ?? tag ?? "latest", suffix: digest === undefined ? `:${tag ?? "latest"}` : `@${digest}` };
+}
+
+/**
+ * The digest of a tag, or a digest, of a repository; undefined where it is not there. Faults: PULL_DENIED, REGISTRY_UNREACHABLE,
+ * UPSTREAM_CREDENTIAL_FAILED.
+ */
+export async function manifestDigest(
+  upstream: Upstream,
+  http: Pick<HttpClient, "request">,
+  { repository, version }: { repository: string; version: string },
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const path = `${upstream.nameOf(repository)}/manifests/${version}`;
+  const request = { repository, actions: ["pull"], path, accept: MANIFEST_TYPES, signal } as const;
+  const client = upstreamClient(upstream, http);
+  const { status, header } = await client.send({ ...request, method: "HEAD" });
+  if (status === 404) return undefined;
+  if (status === 401 || status === 403)
+    throw new Fault("PULL_DENIED", `The registry ${upstream.host} does not let ${repository} be read (${status}).`);
+  if (status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${upstream.host} answered ${status} for ${repository}.`);
+  const digest = header("docker-content-digest");
+  if (digest !== undefined && /^[a-z0-9+._-]+:[0-9a-f]{32,}$/.test(digest)) return digest;
+  const manifest = await client.send(request);
+  return manifest.status === 200 ? `sha256:${createHash("sha256").update(manifest.body).digest("hex")}` : undefined;
+}
+
+/** Looks images up for control, which sees it as drivers/driver.ts declares a registry. */
+export type ImageRegistry = {
+  /**
+   * The full name and digest of an image: a short name is looked for in each registry in turn, a full one in its own. Undefined where none of them
+   * has it, or where it names a registry that is not set up. A registry that fails ends the search: a later one may have another image of that
+   * name. Faults: IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED.
+   */
+  resolve(ref: string, call: { signal: AbortSignal }): Promise<{ reference: string; digest: string } | undefined>;
+  /** What a reference may be in full, the likeliest first. */
+  fullNames(ref: string): string[];
+  login(host: string, call: { signal: AbortSignal }): Promise<RegistryLogin | undefined>;
+  close(): Promise<void>;
+};
+
+export function openImageRegistry(sources: readonly ImageSource[]): ImageRegistry {
+  const sourcesOf = ({ host }: ImageName) => (host === undefined ? sources : sources.filter((source) => source.is(host)));
+  const fullName = (source: ImageSource, { host, repository, suffix }: ImageName) => `${host ?? source.host}/${source.nameOf(repository)}${suffix}`;
+  return {
+    resolve: async (ref, { signal }) => {
+      const name = readImageName(ref);
+      for (const source of sourcesOf(name)) {
+        const digest = await source.digestOf(name, signal);
+        if (digest !== undefined) return { reference: fullName(source, name), digest };
+      }
+      return undefined;
+    },
+    fullNames: (ref) => {
+      const name = readImageName(ref);
+      return sourcesOf(name).map((source) => fullName(source, name));
+    },
+    login: async (host, { signal }) => sources.find((source) => source.is(host))?.login(host, signal),
+    close: async () => {
+      await Promise.all(sources.map((source) => source.close()));
+    },
+  };
+}

@@ -1,0 +1,75 @@
+import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../lib/fault.ts";
+import { type ConfiguredLimits, MAX_CONNECTIONS } from "../gateway/limits.ts";
+import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
+import type { Clock } from "../lib/clock.ts";
+import { openTlsKeys, type TlsKeys } from "../gateway/tls-keys.ts";
+import type { Log } from "../lib/log.ts";
+
+/** Where the console listens. Undefined where it has a host name of its own at the edge, or where a Datagrok server's page is there. */
+export function consoleListenerAt({
+  consoleName,
+  datagrok,
+  edgeHost: host,
+  consolePort: port,
+}: Settings): { host: string; port: number } | undefined {
+  return consoleName === undefined && datagrok.url === undefined ? { host, port } : undefined;
+}
+
+/** Throws the error again; where the port is in use, with the setting that names another. */
+export function explainConsolePort(error: unknown): never {
+  if (!(error instanceof Fault) || error.code !== "ADDRESS_IN_USE") throw error;
+  throw new Fault("ADDRESS_IN_USE", `${error.message} BERTH_CONSOLE_PORT names another for the console.`, { cause: error });
+}
+
+/** What is wrong with the settings of a console that has a host name of its own: its button Open posts to the edge, whose address only BERTH_WEB_ROOT tells then. */
+export function consoleSettingsFault({ consoleName, webRoot }: Pick<Settings, "consoleName" | "webRoot">): Fault | undefined {
+  if (consoleName === undefined) return undefined;
+  if (webRoot === undefined)
+    return new Fault(
+      "SETTINGS_INVALID",
+      `BERTH_CONSOLE_HOST is ${consoleName} and BERTH_WEB_ROOT is not set, so the console's button Open cannot find the edge: set BERTH_WEB_ROOT to the edge's public address.`,
+    );
+  if (new URL(webRoot).hostname !== consoleName.toLowerCase()) return undefined;
+  return new Fault(
+    "SETTINGS_INVALID",
+    `BERTH_CONSOLE_HOST and BERTH_WEB_ROOT both name ${consoleName}, so no container can be reached: give the console a host name of its own.`,
+  );
+}
+
+/** The limits of a gateway, and of a registry proxy, by the settings. */
+export function configuredLimits(settings: Settings): ConfiguredLimits {
+  return {
+    proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout,
+    holdLimit: settings.holdLimit,
+    holdUserLimit: settings.holdUserLimit,
+    holdUserTotal: settings.holdUserLimit * 4,
+    connectionsPerAddress: settings.connectionsPerAddress,
+    connectionsTotal: connectionsFor(descriptorLimit(), MAX_CONNECTIONS),
+    headersTimeoutMs: settings.headTimeout,
+    keepAliveTimeoutMs: settings.keepAliveTimeout,
+    idleTimeoutMs: settings.idleTimeout,
+    bodyTimeoutMs: settings.bodyTimeout,
+    totalTimeoutMs: settings.totalTimeout,
+    noWake: settings.noWake,
+    underscoreHeaders: settings.underscoreHeaders,
+  };
+}
+
+/** The keys that the edge and the registry proxy speak TLS with; undefined where none are set. Faults: SETTINGS_INVALID. SIGHUP makes them be read again, beside their own changes. */
+export function openEdgeTlsKeys({ tlsCert, tlsKey }: Settings, clock: Clock, log: Log): TlsKeys | undefined {
+  const names = { cert: "BERTH_TLS_CERT", key: "BERTH_TLS_KEY" };
+  const keys = openListenerTlsKeys({ cert: tlsCert, key: tlsKey }, { names, whose: "The edge", clock, log });
+  if (keys) process.on("SIGHUP", keys.reload);
+  return keys;
+}
+
+/** The same for a listener of its own, `whose` in the log, and whose settings have these names. */
+export function openListenerTlsKeys(
+  { cert, key }: { cert: string | undefined; key: string | undefined },
+  { names, whose, clock, log }: { names: { cert: string; key: string }; whose: string; clock: Clock; log: Log },
+): TlsKeys | undefined {
+  if (cert === undefined && key === undefined) return undefined;
+  if (cert === undefined || key === undefined) throw new Fault("SETTINGS_INVALID", `${names.cert} and ${names.key} are set together or not at all.`);
+  return openTlsKeys({ files: { cert, key }, whose, clock, log });
+}
