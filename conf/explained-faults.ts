@@ -1,9 +1,9 @@
-import { ADVICE, type DriverFaultCode } from "../drivers/advice.ts";
+import { ADVICE, type DriverFaultCode } from "../drivers/faults.ts";
 import type { FaultCode } from "../lib/fault.ts";
 
 type FaultExplanation = { means: string; todo: string };
 
-/** Meaning and advice of each fault, for docs/reference/faults.md; faults of drivers have theirs in drivers/advice.ts. */
+/** Meaning and advice of each fault, for docs/reference/faults.md; faults of drivers have theirs in drivers/faults.ts. */
 const OTHER_FAULTS = {
   TOKEN_MISSING: { means: "The request has no credential.", todo: "Sign in, or send a session token (for `docker login`: a developer key)." },
   TOKEN_INVALID: {

@@ -108,7 +108,7 @@ export function metricsPage(): string {
 
 const FAULTS_INTRO = `# Every fault
 
-<!-- Written by \`npm run docs\` from lib/fault.ts, conf/explained-faults.ts and drivers/advice.ts; a test fails when it differs. -->
+<!-- Written by \`npm run docs\` from lib/fault.ts, conf/explained-faults.ts and drivers/faults.ts; a test fails when it differs. -->
 
 This page is for everybody who gets an error from berth. It lists the faults that berth itself answers, by the status line that a client sees. berth forwards a
 container's own responses unchanged. The body of a fault has \`datagrok-error\`, or below the API \`"#type":"ApiError"\`, with one sentence. A WebSocket on

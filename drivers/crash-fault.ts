@@ -1,5 +1,5 @@
 import type { Fault } from "../lib/fault.ts";
-import { advisedFault } from "./advice.ts";
+import { advisedFault } from "./faults.ts";
 import type { Spec } from "./driver.ts";
 
 /** How many lines of a container that failed are kept. */

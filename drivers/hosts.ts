@@ -1,4 +1,4 @@
-import { advisedFault } from "./advice.ts";
+import { advisedFault } from "./faults.ts";
 import type { Call, Driver, Host, Observed, Spec, DriverEvent } from "./driver.ts";
 import { foreignOwnerOf } from "./labels.ts";
 

@@ -4,7 +4,7 @@ import type { Log } from "../lib/log.ts";
 import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
 import type { EcsOptions } from "./ecs/driver.ts";
-import { guardAddresses } from "./guard-addresses.ts";
+import { guardAddresses } from "./middleware.ts";
 import type { KubernetesOptions } from "./kubernetes/driver.ts";
 import type { ProcessOptions } from "./process/driver.ts";
 import type { SpawnerOptions } from "./spawner/driver.ts";

@@ -1,4 +1,4 @@
-import { advisedFault } from "./advice.ts";
+import { advisedFault } from "./faults.ts";
 
 /** A DNS label: what every orchestrator takes as a name, and every gateway can resolve. */
 const SERVICE_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;

@@ -9,7 +9,7 @@ import { type CommandContext, loadSettings } from "../command-context.ts";
 import { listenerUrl } from "../serve.ts";
 import { sendRequest, readJson, withoutSecrets } from "./send-request.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
-import { ADVICE } from "../../drivers/advice.ts";
+import { ADVICE } from "../../drivers/faults.ts";
 
 /** What the command line asks for. */
 export type DoctorOptions = {

@@ -1,13 +1,13 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { pull } from "../engine/pull.ts";
 import { REACH_RULES } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
-import { parseReference } from "../reference.ts";
+import { parseReference } from "../image.ts";
 import { containerCrashFault, findContainer } from "./inspect.ts";
 import { createOrAdopt } from "./create.ts";
 import type { DockerSite } from "./definition.ts";

@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { described, localImage } from "../engine/images.ts";
 import { pull, PULL_IDLE_MS } from "../engine/pull.ts";
-import { parseReference, type Reference } from "../reference.ts";
+import { parseReference, type Reference } from "../image.ts";
 
 /** With a copy at hand, a registry that says nothing for this long is taken for away. */
 const REFRESH_IDLE_MS = 15_000;

@@ -1,5 +1,5 @@
 import type { Service } from "@aws-sdk/client-ecs";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Spec } from "../driver.ts";
 import { notHonoured, service, taskDefinition } from "./definition.ts";
@@ -9,7 +9,7 @@ import { chooseLaunch, type Launch } from "./launch.ts";
 import { findService, tasksOf } from "./describe.ts";
 import { isEnding } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { readTags } from "./tags.ts";
+import { readTags } from "./labels.ts";
 import { foreignOwnerOf } from "../labels.ts";
 
 /** What was made a moment ago is not known everywhere at AWS: a name that is taken may not be seen yet, a role not be usable. Some 15 s in all. */

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import type { ContainerDefinition, CreateServiceCommandInput, RegisterTaskDefinitionCommandInput } from "@aws-sdk/client-ecs";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
 import { cpuUnits, type Launch } from "./launch.ts";
 import type { LogGroup, EcsSite } from "./site.ts";
-import { writeTags } from "./tags.ts";
+import { writeTags } from "./labels.ts";
 
 /** Log streams are `<prefix>/<container>/<task id>`; the policies in the field let nothing else be read. */
 const LOG_PREFIX = "grok_spawner";

@@ -1,4 +1,4 @@
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { isServiceName } from "../service-name.ts";
@@ -6,7 +6,7 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { isNamed } from "./faults.ts";
 import { findService, findTasks, tasksOf } from "./describe.ts";
 import type { EcsSite } from "./site.ts";
-import { readTags } from "./tags.ts";
+import { readTags } from "./labels.ts";
 
 /** A task's grace, and what Fargate takes to take its network away; longer, and ECS is stuck. */
 const GONE_MS = 180_000;

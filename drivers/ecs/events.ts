@@ -3,7 +3,7 @@ import type { Call, DriverEvent } from "../driver.ts";
 import { allServices, liveTasks, ofService } from "./describe.ts";
 import { runs, taskId } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { readTags } from "./tags.ts";
+import { readTags } from "./labels.ts";
 
 /**
  * ECS sends no events without a queue of EventBridge's, so all is polled, less often the longer nothing changes. An instance is a task, by its id;

@@ -1,4 +1,4 @@
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 
 /** CPU in units of 1/1024 vCPU, memory in MiB. */
 export type FargateSize = { cpu: number; memoryMb: number };

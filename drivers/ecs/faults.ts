@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault, type DriverFaultCode } from "../advice.ts";
+import { advisedFault, type DriverFaultCode } from "../faults.ts";
 
 /** The first row that fits names the fault; one without `names`, `text` or `of` does not ask for it. `todo`: where the code alone does not say. */
 type AwsFaultRow = {

@@ -1,5 +1,5 @@
 import type { ContainerInstance } from "@aws-sdk/client-ecs";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
 import type { Aws } from "./aws.ts";
 import { findEc2Capacity } from "./ec2-capacity.ts";

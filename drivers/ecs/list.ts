@@ -4,7 +4,7 @@ import { isServiceName } from "../service-name.ts";
 import { allServices, findService, liveTasks, ofService, tasksOf } from "./describe.ts";
 import { observe, runs } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { readTags } from "./tags.ts";
+import { readTags } from "./labels.ts";
 
 /** A service that only has the name, but is not ours, does not exist for berth. */
 export async function inspect(site: EcsSite, service: string, { signal }: Call): Promise<Observed | undefined> {

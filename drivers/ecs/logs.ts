@@ -9,7 +9,7 @@ import { isNamed } from "./faults.ts";
 import { findTasks, findService, tasksOf } from "./describe.ts";
 import { mainContainer, taskId } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { readTags } from "./tags.ts";
+import { readTags } from "./labels.ts";
 
 /** The most that one call answers with. */
 const MOST_EVENTS = 10_000;

@@ -2,7 +2,7 @@ import type { Container, Service, Task } from "@aws-sdk/client-ecs";
 import type { Address, Observed } from "../driver.ts";
 import { containerName } from "./definition.ts";
 import type { Reach } from "./site.ts";
-import { readTags } from "./tags.ts";
+import { readTags } from "./labels.ts";
 
 /** The contract's words for a service and its tasks, the newest first; undefined for a service that is not ours. */
 export function observe(service: Service, tasks: readonly Task[], reach: Reach): Observed | undefined {

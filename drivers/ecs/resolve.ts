@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault } from "../advice.ts";
-import { parseReference } from "../reference.ts";
+import { advisedFault } from "../faults.ts";
+import { parseReference } from "../image.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";

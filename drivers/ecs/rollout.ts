@@ -1,5 +1,5 @@
 import type { Service, Task } from "@aws-sdk/client-ecs";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Address, DeployCall, Spec } from "../driver.ts";
 import { awaitReady } from "../ready.ts";

@@ -6,7 +6,7 @@ import { inspect } from "node:util";
 import Docker from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { engineFault, type Reading } from "./faults.ts";
 import type { Capacity } from "../driver.ts";

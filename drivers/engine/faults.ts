@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault, type DriverFaultCode } from "../advice.ts";
+import { advisedFault, type DriverFaultCode } from "../faults.ts";
 
 /** The first row that fits names the fault; a row without `status` or `text` does not ask for it. */
 type EngineFaultRow = { code: DriverFaultCode; status?: number; text?: RegExp };

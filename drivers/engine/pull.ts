@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { DeployCall, Registry, Call } from "../driver.ts";
-import type { Reference } from "../reference.ts";
+import type { Reference } from "../image.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault } from "./faults.ts";
 import { jsonLines } from "../../lib/split-lines.ts";

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Call, Registry } from "../driver.ts";
-import { parseReference } from "../reference.ts";
+import { parseReference } from "../image.ts";
 import type { PullWith } from "./definition.ts";
 
 /** `kubernetes.dockerAuth` as it was understood: the name of a Secret, or what one holds. */

@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { parseReference } from "../reference.ts";
+import { parseReference } from "../image.ts";
 import type { Call, ImageSource, ResolvedImage } from "../driver.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
 import { withTimeout } from "../../lib/deadline.ts";

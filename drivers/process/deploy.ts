@@ -1,10 +1,10 @@
 import type { Clock } from "../../lib/clock.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Address, DeployCall, Deployment, Labels, Spec } from "../driver.ts";
 import { crashFault } from "../crash-fault.ts";
 import { awaitReady } from "../ready.ts";
 import { destroy } from "./destroy.ts";
-import { localise, readRecipe } from "./folder.ts";
+import { localise, readRecipe } from "./resolve.ts";
 import { freePort, launch } from "./spawn.ts";
 import { lastLog } from "./logs.ts";
 import { instanceOf, type Records } from "./records.ts";

@@ -1,5 +1,5 @@
 import { readFinalStage } from "../../lib/dockerfile/read-final-stage.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 
 /** What a Dockerfile says about running; how its image is built is passed over. */
 export type Recipe = {

@@ -2,12 +2,12 @@ import { availableParallelism, totalmem } from "node:os";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Driver, Observed } from "../driver.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
-import { resolve } from "./folder.ts";
+import { resolve } from "./resolve.ts";
 import { logs } from "./logs.ts";
 import { type ProcessState, instanceOf, openRecords } from "./records.ts";
 

@@ -3,7 +3,7 @@ import { closeSync, constants, openSync } from "node:fs";
 import { constants as os } from "node:os";
 import { delimiter, dirname } from "node:path";
 import { createServer } from "node:net";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 
 const { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } = constants;
 

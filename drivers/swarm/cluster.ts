@@ -1,4 +1,4 @@
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Capacity, Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { OURS } from "../labels.ts";

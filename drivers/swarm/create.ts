@@ -1,6 +1,6 @@
 import type { AuthConfig, CreateServiceOptions } from "dockerode";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { Reach } from "../engine/reach.ts";
@@ -8,7 +8,7 @@ import { parseLabels, foreignOwnerOf } from "../labels.ts";
 import { localContainer } from "./inspect.ts";
 import { isNameTaken } from "./overlay.ts";
 import { publishes } from "./observe.ts";
-import { remove } from "./remove.ts";
+import { remove } from "./destroy.ts";
 import { currentTask, findService, isOver, type Service, tasksOf } from "./task.ts";
 
 const PAUSE_MS = 50;

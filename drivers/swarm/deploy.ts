@@ -1,21 +1,21 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { DeployCall, Deployment, Registry, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
-import { parseReference } from "../reference.ts";
+import { parseReference } from "../image.ts";
 import { readCluster } from "./cluster.ts";
 import { createOrAdopt } from "./create.ts";
 import { definition, type SwarmSite } from "./definition.ts";
 import { look } from "./inspect.ts";
 import { addressOf, type SwarmView } from "./observe.ts";
 import { ensureOverlay } from "./overlay.ts";
-import { remove } from "./remove.ts";
+import { remove } from "./destroy.ts";
 import { currentTask, findService, isOver, type Task, tasksOf } from "./task.ts";
 import { chooseTaskReach } from "./placement.ts";
-import { unplacedFault, taskFault } from "./task-fault.ts";
+import { unplacedFault, taskFault } from "./faults.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 
 const LOOK_EVERY_MS = 50;

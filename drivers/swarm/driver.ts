@@ -13,7 +13,7 @@ import { logs } from "./logs.ts";
 import { inspect, list } from "./inspect.ts";
 import type { SwarmView } from "./observe.ts";
 import { ensureOverlay } from "./overlay.ts";
-import { destroy } from "./remove.ts";
+import { destroy } from "./destroy.ts";
 import { resolve } from "./resolve.ts";
 
 export type SwarmOptions = {

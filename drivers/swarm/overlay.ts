@@ -1,4 +1,4 @@
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
 import { Fault } from "../../lib/fault.ts";

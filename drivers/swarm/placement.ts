@@ -1,4 +1,4 @@
-import { parseReference } from "../reference.ts";
+import { parseReference } from "../image.ts";
 import type { SwarmCluster } from "./cluster.ts";
 import type { Reach, REACHES } from "../engine/reach.ts";
 

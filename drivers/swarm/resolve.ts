@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
 import { askDistribution, pull } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
 import { described, localImage } from "../engine/images.ts";
-import { parseReference, type Reference } from "../reference.ts";
+import { parseReference, type Reference } from "../image.ts";
 
 type Name = Extract<Reference, { kind: "name" }>;
 type SwarmResolveDeps = { registry: Registry | undefined; log: Log };

@@ -3,7 +3,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { demux } from "../../drivers/engine/log-stream.ts";
 import { openEngine } from "../../drivers/engine/engine.ts";
 import { pull } from "../../drivers/engine/pull.ts";
-import { parseReference } from "../../drivers/reference.ts";
+import { parseReference } from "../../drivers/image.ts";
 import { localImage } from "../../drivers/engine/images.ts";
 import { Fault } from "../../lib/fault.ts";
 import { DISTRIBUTION_ENDS_MS, type ImageRun } from "./distribution-program.ts";

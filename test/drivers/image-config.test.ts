@@ -5,7 +5,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { mayLead, readImageConfig } from "../../drivers/image-config.ts";
 import { call, rejectsWith } from "./conformance.ts";
-import { openWorld } from "./kubernetes-world.ts";
+import { openWorld } from "./kubernetes/test-cluster.ts";
 
 /** A server that records its requests. */
 async function listen(t: Test, host: string, answer: (request: IncomingMessage, response: ServerResponse) => void) {

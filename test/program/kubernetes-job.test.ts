@@ -3,7 +3,7 @@ import t from "tap";
 import { eventually, startBerth } from "../fixtures/berth.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
-import { NAMESPACE, openWorld } from "../drivers/kubernetes-world.ts";
+import { NAMESPACE, openWorld } from "../drivers/kubernetes/test-cluster.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /**

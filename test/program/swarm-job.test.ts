@@ -1,5 +1,5 @@
 import t from "tap";
-import { openOwnSwarm } from "../drivers/own-swarm.ts";
+import { openOwnSwarm } from "../drivers/swarm/own-swarm.ts";
 import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";

@@ -9,7 +9,7 @@ import { readImageJson } from "../../../control/packages/publish/folders.ts";
 import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/model/names.ts";
 import { readPackageJson } from "../../../control/packages/publish/definitions.ts";
 import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/author-files.ts";
-import { parseReference } from "../../../drivers/reference.ts";
+import { parseReference } from "../../../drivers/image.ts";
 import { readV2Path } from "../../../gateway/registry/permit.ts";
 import { readImage } from "../../../gateway/registry/browse/open-browser.ts";
 import { nextPage } from "../../../lib/registry-client/registry-client.ts";

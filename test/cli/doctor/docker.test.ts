@@ -6,7 +6,7 @@ import t from "tap";
 import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { tarOf } from "../../../cli/doctor/tar.ts";
-import { openOwnSwarm } from "../../drivers/own-swarm.ts";
+import { openOwnSwarm } from "../../drivers/swarm/own-swarm.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { look, states } from "./look.ts";
 

@@ -2,9 +2,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { CLUSTER, LOG_GROUP, openStand, REGION } from "../../drivers/ecs/stand.ts";
+import { CLUSTER, LOG_GROUP, openStand, REGION } from "../../drivers/ecs/fixture.ts";
 import { RIGHTS } from "../../../drivers/kubernetes/rights.ts";
-import { NAMESPACE, openWorld, RBAC } from "../../drivers/kubernetes-world.ts";
+import { NAMESPACE, openWorld, RBAC } from "../../drivers/kubernetes/test-cluster.ts";
 import { look } from "./look.ts";
 
 t.test("of ECS and ECR each reading call that the role is denied is named, and no other", async (t) => {

@@ -1,7 +1,7 @@
 import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { ADVICE } from "../../../drivers/advice.ts";
+import { ADVICE } from "../../../drivers/faults.ts";
 import { FAULTS } from "../../../lib/fault.ts";
 import { BACKENDS, type ConformanceBackend } from "./backends.ts";
 import { conformanceLines, driversPage } from "./page.ts";

@@ -1,4 +1,4 @@
-import { ADVICE } from "../../../drivers/advice.ts";
+import { ADVICE } from "../../../drivers/faults.ts";
 import { FAULTS, type FaultCode } from "../../../lib/fault.ts";
 import { BACKENDS, type ConformanceBackend } from "./backends.ts";
 import type { ConformanceTheme } from "./harness.ts";
@@ -10,7 +10,7 @@ const ALL: readonly ConformanceBackend[] = Object.values(BACKENDS);
 export function driversPage(): string {
   return `# Drivers
 
-<!-- Written by \`npm run docs\` from test/drivers/conformance and drivers/advice.ts; a test fails when it differs. -->
+<!-- Written by \`npm run docs\` from test/drivers/conformance and drivers/faults.ts; a test fails when it differs. -->
 
 This page is for administrators who choose an orchestrator, and for contributors. A driver runs containers on an orchestrator;
 [driver.ts](../../drivers/driver.ts) is the contract. What to set: [swarm](../drivers/swarm.md), [ecs](../drivers/ecs.md),

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { call, rejectsWith } from "../conformance.ts";
 import { denied } from "./answer.ts";
-import { openStand } from "./stand.ts";
+import { openStand } from "./fixture.ts";
 
 const sha = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
 

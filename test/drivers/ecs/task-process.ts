@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { localise, readRecipe } from "../../../drivers/process/folder.ts";
+import { localise, readRecipe } from "../../../drivers/process/resolve.ts";
 
 /** How often it is looked how much memory a process has. */
 const LOOK_EVERY_MS = 20;

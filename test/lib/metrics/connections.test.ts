@@ -5,7 +5,7 @@ import { systemClock } from "../../../lib/clock.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { serveMetrics } from "../../../lib/metrics/serve-metrics.ts";
-import { openStand } from "../../drivers/spawner/server/stand.ts";
+import { openStand } from "../../drivers/spawner/server/fixture.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 

@@ -2,7 +2,7 @@ import { get } from "node:http";
 import t from "tap";
 import { clockFrom, systemClock } from "../../../../lib/clock.ts";
 import { SPAWNER_KEY } from "../../../fixtures/spawner.ts";
-import { openStand, specBody } from "./stand.ts";
+import { openStand, specBody } from "./fixture.ts";
 
 const KEY = { "x-api-key": SPAWNER_KEY };
 

@@ -6,7 +6,7 @@ import { openLog } from "../../../../lib/log.ts";
 import { datagrokKeys, openSigners } from "../../../../lib/jwks/signers.ts";
 import { SPAWNER_KEY } from "../../../fixtures/spawner.ts";
 import { makeSigner, openTokenServer } from "../../../gateway/registry/token-server.ts";
-import { openStand } from "./stand.ts";
+import { openStand } from "./fixture.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const AUDIENCE = "datagrok-spawner";

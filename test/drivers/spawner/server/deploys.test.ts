@@ -2,7 +2,7 @@ import t from "tap";
 import { labelsFor, rejectsWith, until, call } from "../../conformance.ts";
 import { systemClock } from "../../../../lib/clock.ts";
 import type { Spec } from "../../../../drivers/driver.ts";
-import { openStand, specBody } from "./stand.ts";
+import { openStand, specBody } from "./fixture.ts";
 
 const codeOf = (text: string) => (JSON.parse(text) as { code?: string }).code;
 

@@ -1,5 +1,5 @@
 import t from "tap";
-import { openStand, specBody } from "./stand.ts";
+import { openStand, specBody } from "./fixture.ts";
 
 const FOREIGN = { image: "listening" };
 

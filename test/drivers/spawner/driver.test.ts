@@ -4,18 +4,18 @@ import { type AddressInfo, connect } from "node:net";
 import { join } from "node:path";
 import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates } from "node:tls";
 import t, { type Test } from "tap";
-import { clockFrom, systemClock } from "../../lib/clock.ts";
-import type { DriverEvent } from "../../drivers/driver.ts";
-import { openRecords } from "../../drivers/process/records.ts";
-import { spawnerDriver } from "../../drivers/spawner/driver.ts";
-import { openLog } from "../../lib/log.ts";
-import { makeCertificate } from "../fixtures/certificates.ts";
-import { layOutFolder, type TestImage } from "../fixtures/images.ts";
-import { driverFor, SPAWNER_KEY, spawnerWay, startSpawner } from "../fixtures/spawner.ts";
-import { tempFolder } from "../fixtures/temp-folder.ts";
-import { BACKENDS } from "./conformance/backends.ts";
-import { call, conformance, get, rejectsWith, specOf, text, until } from "./conformance.ts";
-import { openGate, openSilence } from "./engine-gate.ts";
+import { clockFrom, systemClock } from "../../../lib/clock.ts";
+import type { DriverEvent } from "../../../drivers/driver.ts";
+import { openRecords } from "../../../drivers/process/records.ts";
+import { spawnerDriver } from "../../../drivers/spawner/driver.ts";
+import { openLog } from "../../../lib/log.ts";
+import { makeCertificate } from "../../fixtures/certificates.ts";
+import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
+import { driverFor, SPAWNER_KEY, spawnerWay, startSpawner } from "../../fixtures/spawner.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { BACKENDS } from "../conformance/backends.ts";
+import { call, conformance, get, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { openGate, openSilence } from "../engine-gate.ts";
 
 /** Over a real connection to a real `berth spawner`, whose containers are processes. */
 async function world(t: Test) {

@@ -1,16 +1,16 @@
 import type { Service } from "dockerode";
 import t from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import type { Registry } from "../../drivers/driver.ts";
-import { openEngine } from "../../drivers/engine/engine.ts";
-import { ensureOverlay } from "../../drivers/swarm/overlay.ts";
-import { swarmDriver, type SwarmOptions } from "../../drivers/swarm/driver.ts";
-import { openLog } from "../../lib/log.ts";
-import { buildTestImages } from "../fixtures/images.ts";
-import { openRegistry } from "../fixtures/registry.ts";
-import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text, until } from "./conformance.ts";
-import { BACKENDS } from "./conformance/backends.ts";
-import { openGate } from "./engine-gate.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import type { Registry } from "../../../drivers/driver.ts";
+import { openEngine } from "../../../drivers/engine/engine.ts";
+import { ensureOverlay } from "../../../drivers/swarm/overlay.ts";
+import { swarmDriver, type SwarmOptions } from "../../../drivers/swarm/driver.ts";
+import { openLog } from "../../../lib/log.ts";
+import { buildTestImages } from "../../fixtures/images.ts";
+import { openRegistry } from "../../fixtures/registry.ts";
+import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { BACKENDS } from "../conformance/backends.ts";
+import { openGate } from "../engine-gate.ts";
 import { openOwnSwarm } from "./own-swarm.ts";
 
 // Swarm takes 2 s to stop a task and as long again to remove its container, dozens of times here.

@@ -5,7 +5,7 @@ import type { Driver, Spec } from "../../../drivers/driver.ts";
 import type { Log } from "../../../lib/log.ts";
 import { call, get, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
 import { denied, failure, throttled } from "./answer.ts";
-import { CLUSTER, openStand, type EcsFixture } from "./stand.ts";
+import { CLUSTER, openStand, type EcsFixture } from "./fixture.ts";
 
 const name = namer("start");
 const IMAGE = { ref: "berth-test/ondemand:1" };

@@ -2,7 +2,7 @@ import { CreateClusterCommand } from "@aws-sdk/client-ecs";
 import t from "tap";
 import { askSpawner, startSpawner } from "../../fixtures/spawner.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { CLUSTER, EXEC_ROLE, LOG_GROUP, openStand, REGION } from "./stand.ts";
+import { CLUSTER, EXEC_ROLE, LOG_GROUP, openStand, REGION } from "./fixture.ts";
 
 const BODY = { image: "berth-test/ondemand:1", cpu: 0.25, memory: 256 };
 

@@ -2,9 +2,9 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import t from "tap";
-import { openRegistry } from "../fixtures/registry.ts";
-import { call, rejectsWith, specOf } from "./conformance.ts";
-import { NAMESPACE, openWorld, REGISTRY } from "./kubernetes-world.ts";
+import { openRegistry } from "../../fixtures/registry.ts";
+import { call, rejectsWith, specOf } from "../conformance.ts";
+import { NAMESPACE, openWorld, REGISTRY } from "./test-cluster.ts";
 
 t.test("images are what the registries say, by their digest, and nothing else", async (t) => {
   const { open, image } = await openWorld(t);

@@ -1,8 +1,8 @@
 import t from "tap";
-import { clockFrom, systemClock } from "../../lib/clock.ts";
-import { KubernetesApiError } from "../fixtures/kubernetes/status.ts";
-import { call, specOf, until } from "./conformance.ts";
-import { NAMESPACE, openWorld, faster, listen } from "./kubernetes-world.ts";
+import { clockFrom, systemClock } from "../../../lib/clock.ts";
+import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
+import { call, specOf, until } from "../conformance.ts";
+import { NAMESPACE, openWorld, faster, listen } from "./test-cluster.ts";
 
 t.test("events go on where a watch broke off, and begin anew where the cluster has forgotten", async (t) => {
   const { cluster, open, image } = await openWorld(t);

@@ -3,7 +3,7 @@ import { ACTIONS } from "../../../drivers/ecs/aws.ts";
 import { conformance, until } from "../conformance.ts";
 import { BACKENDS } from "../conformance/backends.ts";
 import { openGate } from "../engine-gate.ts";
-import { openStand } from "./stand.ts";
+import { openStand } from "./fixture.ts";
 
 t.test("the ECS driver keeps the contract, with the rights of its policy", async (t) => {
   const stand = await openStand(t, ["onDemand", "plain", "tcpOnly", "worker", "crashing", "broken", "mute", "hungry"]);

@@ -5,7 +5,7 @@ import type { DriverEvent } from "../../../drivers/driver.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { call, labelsFor, namer, specOf, text, until } from "../conformance.ts";
 import { denied } from "./answer.ts";
-import { CLUSTER, EXEC_ROLE, openStand, REGION, type EcsFixture } from "./stand.ts";
+import { CLUSTER, EXEC_ROLE, openStand, REGION, type EcsFixture } from "./fixture.ts";
 
 const name = namer("look");
 const WORKER = { ref: "berth-test/worker:1" };

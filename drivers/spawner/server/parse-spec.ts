@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type { Host, Labels, ResolvedImage, Spec } from "../../driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Wanted } from "./deploys.ts";
-import type { Body } from "./read-body.ts";
+import type { Body } from "./parse-request.ts";
 import { foreignName, readServiceName } from "./service-name.ts";
 
 /** What a body leaves out, as in `container.json`. */

@@ -2,11 +2,11 @@ import dns from "node:dns";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { makeCertificate } from "../fixtures/certificates.ts";
-import { KubernetesApiError } from "../fixtures/kubernetes/status.ts";
-import { call, rejectsWith, specOf, text } from "./conformance.ts";
-import { openSilence } from "./engine-gate.ts";
-import { NAMESPACE, openWorld, RBAC, faster, type KubernetesWorld } from "./kubernetes-world.ts";
+import { makeCertificate } from "../../fixtures/certificates.ts";
+import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
+import { call, rejectsWith, specOf, text } from "../conformance.ts";
+import { openSilence } from "../engine-gate.ts";
+import { NAMESPACE, openWorld, RBAC, faster, type KubernetesWorld } from "./test-cluster.ts";
 
 t.test("what berth may not do is named with its verb and resource", async (t) => {
   const manifest = readFileSync(RBAC, "utf8");

@@ -1,11 +1,11 @@
 import t from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import { swarmDriver } from "../../drivers/swarm/driver.ts";
-import { openLog } from "../../lib/log.ts";
-import { eventually } from "../fixtures/berth.ts";
-import { buildTestImages } from "../fixtures/images.ts";
-import { openRegistry } from "../fixtures/registry.ts";
-import { call, get, namer, rejectsWith, specOf, text, until } from "./conformance.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { swarmDriver } from "../../../drivers/swarm/driver.ts";
+import { openLog } from "../../../lib/log.ts";
+import { eventually } from "../../fixtures/berth.ts";
+import { buildTestImages } from "../../fixtures/images.ts";
+import { openRegistry } from "../../fixtures/registry.ts";
+import { call, get, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
 import { openTwoNodes } from "./own-swarm.ts";
 
 /** What runs on another node than the manager, of which the manager's engine sees nothing itself. */

@@ -6,10 +6,10 @@ import { validate as account } from "kubernetes-models/_schemas/IoK8sApiCoreV1Se
 import { validate as role } from "kubernetes-models/_schemas/IoK8sApiRbacV1Role";
 import { validate as binding } from "kubernetes-models/_schemas/IoK8sApiRbacV1RoleBinding";
 import t from "tap";
-import { definition } from "../../drivers/kubernetes/definition.ts";
-import { strictFaults } from "../fixtures/kubernetes/strict.ts";
-import { labelsFor } from "./conformance.ts";
-import { openWorld, RBAC, type KubernetesWorld } from "./kubernetes-world.ts";
+import { definition } from "../../../drivers/kubernetes/definition.ts";
+import { strictFaults } from "../../fixtures/kubernetes/strict.ts";
+import { labelsFor } from "../conformance.ts";
+import { openWorld, RBAC, type KubernetesWorld } from "./test-cluster.ts";
 
 /** What a real API server refuses, the double must refuse too, or what passes here proves nothing. */
 const { cluster } = await openWorld(t);

@@ -1,8 +1,8 @@
 import t from "tap";
-import type { Address } from "../../drivers/driver.ts";
-import { KubernetesApiError } from "../fixtures/kubernetes/status.ts";
-import { call, get, rejectsWith, specOf, until } from "./conformance.ts";
-import { NAMESPACE, openWorld } from "./kubernetes-world.ts";
+import type { Address } from "../../../drivers/driver.ts";
+import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
+import { call, get, rejectsWith, specOf, until } from "../conformance.ts";
+import { NAMESPACE, openWorld } from "./test-cluster.ts";
 
 t.test("why a start failed is told in the house's words, and nothing is left of it", async (t) => {
   const world = await openWorld(t);

@@ -1,5 +1,5 @@
 import type { ContainerInfo } from "dockerode";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";

@@ -3,14 +3,14 @@ import { once } from "node:events";
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import t, { type Test } from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import { processDriver } from "../../drivers/process/driver.ts";
-import { openRecords } from "../../drivers/process/records.ts";
-import { openLog } from "../../lib/log.ts";
-import { layOutFolder, type TestImage } from "../fixtures/images.ts";
-import { workingIn } from "../fixtures/processes.ts";
-import { BACKENDS } from "./conformance/backends.ts";
-import { call, conformance, get, labelsFor, specOf, text, until } from "./conformance.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { processDriver } from "../../../drivers/process/driver.ts";
+import { openRecords } from "../../../drivers/process/records.ts";
+import { openLog } from "../../../lib/log.ts";
+import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
+import { workingIn } from "../../fixtures/processes.ts";
+import { BACKENDS } from "../conformance/backends.ts";
+import { call, conformance, get, labelsFor, specOf, text, until } from "../conformance.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 
@@ -50,8 +50,8 @@ t.test("a service outlives the berth that started it, and the next one finds and
   const driver = open();
   const spec = await specOf(driver, "outlives", source("onDemand"));
   const script = `
-    const { processDriver } = await import(${JSON.stringify(join(import.meta.dirname, "../../drivers/process/driver.ts"))});
-    const { systemClock } = await import(${JSON.stringify(join(import.meta.dirname, "../../lib/clock.ts"))});
+    const { processDriver } = await import(${JSON.stringify(join(import.meta.dirname, "../../../drivers/process/driver.ts"))});
+    const { systemClock } = await import(${JSON.stringify(join(import.meta.dirname, "../../../lib/clock.ts"))});
     const write = () => {};
     const driver = processDriver({ folder: ${JSON.stringify(services)}, nodePath: process.execPath, clock: systemClock(), log: { debug: write, info: write, warn: write, error: write } });
     const { address } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });

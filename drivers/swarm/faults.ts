@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
 import { crashFault, LOG_TAIL_LINES, logTail } from "../crash-fault.ts";
 import { askDistribution } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
 import { readAnswer } from "../engine/faults.ts";
-import { parseReference } from "../reference.ts";
+import { parseReference } from "../image.ts";
 import { localContainer } from "./inspect.ts";
 import { taskLogs } from "./task-logs.ts";
 import type { Task } from "./task.ts";

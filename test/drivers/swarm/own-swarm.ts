@@ -1,6 +1,6 @@
 import type { Test } from "tap";
-import { openOwnEngine, type OwnEngine } from "../program/recovery/own-engine.ts";
-import { joinNetworks } from "../program/recovery/own-network.ts";
+import { openOwnEngine, type OwnEngine } from "../../program/recovery/own-engine.ts";
+import { joinNetworks } from "../../program/recovery/own-network.ts";
 
 /** A swarm of one node for one test alone: a real engine in a network of its own, which manages it. `gpus` are made up: a name is all that Swarm knows. */
 export async function openOwnSwarm(t: Test, gpus: readonly string[] = []): Promise<OwnEngine> {

@@ -2,8 +2,8 @@ import * as fc from "fast-check";
 import t from "tap";
 import type { Host } from "../../../../drivers/driver.ts";
 import { Fault } from "../../../../lib/fault.ts";
-import { parseBody } from "../../../../drivers/spawner/server/read-body.ts";
-import { parseSpec } from "../../../../drivers/spawner/server/read-spec.ts";
+import { parseBody } from "../../../../drivers/spawner/server/parse-request.ts";
+import { parseSpec } from "../../../../drivers/spawner/server/parse-spec.ts";
 import { foreignName, readServiceName } from "../../../../drivers/spawner/server/service-name.ts";
 
 const image = { id: "sha256:1", exposed: [8080, 9090] };

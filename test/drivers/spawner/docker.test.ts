@@ -3,13 +3,13 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import t from "tap";
-import { openEngine } from "../fixtures/engine.ts";
-import { buildTestImages } from "../fixtures/images.ts";
-import { spawnerWay, startSpawner } from "../fixtures/spawner.ts";
-import { tempFolder } from "../fixtures/temp-folder.ts";
-import { BACKENDS } from "./conformance/backends.ts";
-import { dockerWorld } from "./docker-world.ts";
-import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, until } from "./conformance.ts";
+import { openEngine } from "../../fixtures/engine.ts";
+import { buildTestImages } from "../../fixtures/images.ts";
+import { spawnerWay, startSpawner } from "../../fixtures/spawner.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { BACKENDS } from "../conformance/backends.ts";
+import { dockerWorld } from "../docker-world.ts";
+import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, until } from "../conformance.ts";
 
 /** Over a real connection to a real `berth spawner`, on the real engine. */
 const { docker } = openEngine();

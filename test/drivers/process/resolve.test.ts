@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import t from "tap";
-import { readDockerfile } from "../../drivers/process/dockerfile.ts";
-import { localise } from "../../drivers/process/folder.ts";
+import { readDockerfile } from "../../../drivers/process/dockerfile.ts";
+import { localise } from "../../../drivers/process/resolve.ts";
 
 t.test("the final stage says what runs, after the stages that it is made from", async (t) => {
   const recipe = readDockerfile(`

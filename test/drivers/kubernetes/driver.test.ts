@@ -1,11 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { BACKENDS } from "./conformance/backends.ts";
-import { openGate } from "./engine-gate.ts";
-import type { Address } from "../../drivers/driver.ts";
-import { call, conformance, get, labelsFor, rejectsWith, specOf, text, until } from "./conformance.ts";
-import { NAMESPACE, openWorld, REGISTRY, applyAs } from "./kubernetes-world.ts";
+import { BACKENDS } from "../conformance/backends.ts";
+import { openGate } from "../engine-gate.ts";
+import type { Address } from "../../../drivers/driver.ts";
+import { call, conformance, get, labelsFor, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { NAMESPACE, openWorld, REGISTRY, applyAs } from "./test-cluster.ts";
 
 t.test("the kubernetes driver keeps the contract, with the rights of conf/kubernetes/rbac.yaml and all of them", async (t) => {
   const world = await openWorld(t);

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { Address } from "../../drivers/driver.ts";
-import { guardAddresses } from "../../drivers/guard-addresses.ts";
+import { guardAddresses } from "../../drivers/middleware.ts";
 import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
 import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
 import { stillClock } from "../fixtures/still-clock.ts";

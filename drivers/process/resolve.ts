@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, posix, resolve as absolute } from "node:path";
 import { MAX_DOCKERFILE_BYTES } from "../../lib/dockerfile/parse-instructions.ts";
-import { advisedFault } from "../advice.ts";
+import { advisedFault } from "../faults.ts";
 import type { ImageSource, ResolvedImage } from "../driver.ts";
 import { readDockerfile, type Recipe } from "./dockerfile.ts";
 

@@ -1,4 +1,4 @@
-import { advisedFault } from "./advice.ts";
+import { advisedFault } from "./faults.ts";
 
 const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
 const REGISTRY = `(?:${LABEL}(?:\\.${LABEL})*|\\[[0-9a-fA-F:]+\\])(?::[0-9]+)?`;
