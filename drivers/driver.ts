@@ -163,7 +163,7 @@ export type Driver = {
    * without a port it ran through `graceMs`. A service of the same name and generation that already runs is adopted; so is one that is paused, where
    * image and variables too are those that are asked for, and goes on. One of an older generation, or one that has exited, is replaced. When it fails or is aborted, nothing of it is left running.
    * Faults: those of `resolve`, and SPEC_REFUSED (also for a name that is another store's), NO_CAPACITY, CONTAINER_UNSCHEDULABLE,
-   * CONTAINER_OUT_OF_MEMORY and CONTAINER_CRASHED (with its last log lines), CONTAINER_NOT_READY, ADDRESS_REFUSED, ENGINE_ACTION_DENIED. All are in `advice.ts`.
+   * CONTAINER_OUT_OF_MEMORY and CONTAINER_CRASHED (with its last log lines), CONTAINER_NOT_READY, ADDRESS_REFUSED, ENGINE_ACTION_DENIED. All are in `faults.ts`.
    */
   deploy(spec: Spec, call: DeployCall): Promise<Deployment>;
 

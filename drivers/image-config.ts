@@ -6,7 +6,7 @@ import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-clie
 import { createRegistryClient, IMAGE_TYPES, MANIFEST_TYPES, type RegistryClient } from "../lib/registry-client/registry-client.ts";
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import type { ResolvedImage } from "./driver.ts";
-import { exposedPorts } from "./exposed.ts";
+import { exposedPorts } from "./image.ts";
 
 /** What a registry says of an image without pulling it: https://github.com/opencontainers/distribution-spec, and image-spec's config. */
 export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;

@@ -1,4 +1,5 @@
 import type { Labels } from "./driver.ts";
+import { advisedFault } from "./faults.ts";
 
 /** The label that every container of ours has, whichever store it belongs to: what lists and events are filtered by. */
 export const OURS = "berth.container";
@@ -44,4 +45,19 @@ export function foreignOwnerOf(
   if (holder === undefined) return unmade;
   if (holder.store === store && holder.container === container) return undefined;
   return `container ${holder.container} of another berth (store ${holder.store})`;
+}
+
+/** A DNS label: what every orchestrator takes as a name, and every gateway can resolve. */
+const SERVICE_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** Nothing of another name was ever made, so that asking for it needs no orchestrator. */
+export function isServiceName(name: string): boolean {
+  return SERVICE_NAME.test(name);
+}
+
+/** Faults: SPEC_REFUSED. */
+export function refuseBadName(name: string): void {
+  if (isServiceName(name)) return;
+  const sentence = `"${name.slice(0, 100)}" cannot be a service's name: that is a DNS label, at most 63 of a-z, 0-9 and - that neither begins nor ends with -.`;
+  throw advisedFault("SPEC_REFUSED", sentence);
 }

@@ -1,6 +1,8 @@
 import { Fault } from "../lib/fault.ts";
 import { isRefusedHost } from "../lib/forbidden-addresses.ts";
 import { type Address, type Driver, type Observed, wrapDriver } from "./driver.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
 
 /**
  * Gateways send users' tokens to whatever address a driver tells, and an orchestrator, or who answers in its place, may be wrong or hostile: a link-local
@@ -47,4 +49,20 @@ export function guardAddresses(driver: Driver): Driver {
 
 function isRefused({ host }: Address): boolean {
   return isRefusedHost(host);
+}
+
+/** The same driver, whose calls are counted: the time of each and its outcome. Logs and events are left out: they last as long as their reader. */
+export function countCalls(driver: Driver, { metrics, clock }: { metrics: Pick<Metrics, "driverSeconds">; clock: Clock }): Driver {
+  return wrapDriver(driver, {}, async (verb, { signal }, next) => {
+    const from = clock.monotonic();
+    let outcome = "done";
+    try {
+      return await next();
+    } catch (error) {
+      outcome = signal.aborted ? "aborted" : error instanceof Fault ? error.code : "INTERNAL";
+      throw error;
+    } finally {
+      metrics.driverSeconds.at(verb, outcome).observe((clock.monotonic() - from) / 1_000);
+    }
+  });
 }

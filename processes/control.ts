@@ -28,7 +28,7 @@ import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../lib/fault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
 import { trustedProxies } from "../gateway/forwarded-headers.ts";
-import { countCalls } from "../drivers/count-calls.ts";
+import { countCalls } from "../drivers/middleware.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { privateListeners } from "../lib/container-peers.ts";

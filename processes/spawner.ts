@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { countCalls } from "../drivers/count-calls.ts";
+import { countCalls } from "../drivers/middleware.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { openCallers } from "../drivers/spawner/server/callers.ts";

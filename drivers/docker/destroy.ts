@@ -2,7 +2,7 @@ import type { ContainerInspectInfo } from "dockerode";
 import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { isServiceName } from "../service-name.ts";
+import { isServiceName } from "../labels.ts";
 import { findContainer } from "./inspect.ts";
 import { observeOne, type DockerView } from "./observe.ts";
 

@@ -7,7 +7,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Driver, Registry } from "../driver.ts";
 import { engineCapacity, openEngine } from "../engine/engine.ts";
 import { DEFAULT_PIDS_LIMIT, chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
-import { refuseBadName } from "../service-name.ts";
+import { refuseBadName } from "../labels.ts";
 import type { DockerSite } from "./definition.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";

@@ -2,10 +2,10 @@ import type { ContainerInspectInfo } from "dockerode";
 import type { Call, Observed, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { isServiceName } from "../service-name.ts";
+import { isServiceName } from "../labels.ts";
 import { observeOne, type DockerView } from "./observe.ts";
 import { Fault } from "../../lib/fault.ts";
-import { crashFault, LOG_TAIL_LINES, logTail } from "../crash-fault.ts";
+import { crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import { logStream } from "../engine/log-stream.ts";
 
 /** All that the engine knows of a container, ours or not; undefined where there is none. */

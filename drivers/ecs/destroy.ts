@@ -1,10 +1,10 @@
 import { advisedFault } from "../faults.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
-import { isServiceName } from "../service-name.ts";
+import { isServiceName } from "../labels.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { isNamed } from "./faults.ts";
-import { findService, findTasks, tasksOf } from "./describe.ts";
+import { findService, findTasks, tasksOf } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 import { readTags } from "./labels.ts";
 

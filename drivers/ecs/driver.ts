@@ -6,9 +6,9 @@ import { openAws } from "./aws.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
-import { inspect, list } from "./list.ts";
+import { inspect, list } from "./observe.ts";
 import { logs } from "./logs.ts";
-import { refuseBadName } from "../service-name.ts";
+import { refuseBadName } from "../labels.ts";
 import { resolve } from "./resolve.ts";
 import type { EveryLook, LaunchType, LogGroup, Reach, EcsSite } from "./site.ts";
 

@@ -1,7 +1,6 @@
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
-import { allServices, liveTasks, ofService } from "./describe.ts";
-import { runs, taskId } from "./observe.ts";
+import { allServices, liveTasks, ofService, runs, taskId } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 import { readTags } from "./labels.ts";
 

@@ -1,9 +1,7 @@
-import type { ContainerInstance } from "@aws-sdk/client-ecs";
+import type { ContainerInstance, Resource } from "@aws-sdk/client-ecs";
 import { advisedFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
 import type { Aws } from "./aws.ts";
-import { findEc2Capacity } from "./ec2-capacity.ts";
-import { fargateSize, type FargateSize } from "./fargate-sizes.ts";
 import type { LaunchType } from "./site.ts";
 
 /** What a task runs on. */
@@ -51,4 +49,67 @@ async function instances(aws: Aws, signal: AbortSignal): Promise<ContainerInstan
     if (nextToken === undefined) break;
   }
   return found;
+}
+
+/** What a task asks of one container instance: CPU in units of 1/1024 vCPU, memory in MiB, whole GPUs, ports of the instance itself. */
+export type TaskNeeds = { cpu: number; memoryMb: number; gpu: number; hostPorts: readonly number[] };
+
+export type CapacityResult = { fits: true } | { fits: false; why: string };
+
+/** Instances have it where their tasks may have network interfaces of their own (`awsvpc`). */
+const TASK_NETWORK = "ecs.capability.task-eni";
+
+/** What may be missing on an instance, the first of which is named. */
+const LACKS: readonly { what: string; lacks(instance: ContainerInstance, need: TaskNeeds): boolean }[] = [
+  { what: "is active with its agent connected", lacks: ({ status, agentConnected }) => status !== "ACTIVE" || agentConnected !== true },
+  { what: `has the attribute ${TASK_NETWORK}`, lacks: ({ attributes }) => attributes?.some(({ name }) => name === TASK_NETWORK) !== true },
+  { what: "has the GPUs free", lacks: (instance, { gpu }) => gpu > 0 && free(instance, "GPU").names.length < gpu },
+  { what: "has the CPU free", lacks: (instance, { cpu }) => free(instance, "CPU").number < cpu },
+  { what: "has the memory free", lacks: (instance, { memoryMb }) => free(instance, "MEMORY").number < memoryMb },
+  // Of ports, the list has those that are taken.
+  { what: "has the ports free", lacks: (instance, { hostPorts }) => hostPorts.some((port) => free(instance, "PORTS").names.includes(String(port))) },
+];
+
+/** Whether any one of these instances has room now; where none has, what the one that came furthest lacks. */
+export function findEc2Capacity(instances: readonly ContainerInstance[], need: TaskNeeds): CapacityResult {
+  if (instances.length === 0) return { fits: false, why: "the cluster has no EC2 instances" };
+  const lacking = instances.map((instance) => LACKS.findIndex(({ lacks }) => lacks(instance, need)));
+  if (lacking.includes(-1)) return { fits: true };
+  return { fits: false, why: `none of the cluster's ${instances.length} EC2 instances ${LACKS[Math.max(...lacking)]?.what}` };
+}
+
+function free({ remainingResources }: ContainerInstance, name: string): { number: number; names: readonly string[] } {
+  const found: Resource | undefined = remainingResources?.find((resource) => resource.name === name);
+  return { number: found?.integerValue ?? 0, names: found?.stringSetValue ?? [] };
+}
+
+/** CPU in units of 1/1024 vCPU, memory in MiB. */
+export type FargateSize = { cpu: number; memoryMb: number };
+
+/**
+ * What Fargate sells, smallest first, after the table "Task CPU and memory" of the ECS developer guide
+ * (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size).
+ */
+export const FARGATE_SIZES: readonly { cpu: number; memoryMb: readonly number[] }[] = [
+  { cpu: 256, memoryMb: [512, 1_024, 2_048] },
+  { cpu: 512, memoryMb: steps(1_024, 4_096, 1_024) },
+  { cpu: 1_024, memoryMb: steps(2_048, 8_192, 1_024) },
+  { cpu: 2_048, memoryMb: steps(4_096, 16_384, 1_024) },
+  { cpu: 4_096, memoryMb: steps(8_192, 30_720, 1_024) },
+  { cpu: 8_192, memoryMb: steps(16_384, 61_440, 4_096) },
+  { cpu: 16_384, memoryMb: steps(32_768, 122_880, 8_192) },
+];
+
+/** The smallest that has room for so many cores and so much memory. Faults: SPEC_REFUSED. */
+export function fargateSize({ cpu, memoryMb }: { cpu: number; memoryMb: number }): FargateSize {
+  for (const size of FARGATE_SIZES) {
+    const enough = size.cpu >= cpu * 1_024 ? size.memoryMb.find((most) => most >= memoryMb) : undefined;
+    if (enough !== undefined) return { cpu: size.cpu, memoryMb: enough };
+  }
+  const sentence = `Fargate has no size for ${cpu} CPU with ${memoryMb} MB; the largest is 16 CPU with 122880 MB`;
+  throw advisedFault("SPEC_REFUSED", sentence, { todo: "Ask for less in container.json, or add EC2 instances to the cluster." });
+}
+
+function steps(from: number, to: number, by: number): number[] {
+  return Array.from({ length: (to - from) / by + 1 }, (_, at) => from + at * by);
 }

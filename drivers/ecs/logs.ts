@@ -3,11 +3,10 @@ import type { Task } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { logStream } from "./definition.ts";
-import { LOG_TAIL_LINES } from "../crash-fault.ts";
-import { isServiceName } from "../service-name.ts";
+import { LOG_TAIL_LINES } from "../faults.ts";
+import { isServiceName } from "../labels.ts";
 import { isNamed } from "./faults.ts";
-import { findTasks, findService, tasksOf } from "./describe.ts";
-import { mainContainer, taskId } from "./observe.ts";
+import { findTasks, findService, tasksOf, mainContainer, taskId } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 import { readTags } from "./labels.ts";
 

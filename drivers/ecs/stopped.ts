@@ -1,8 +1,7 @@
 import type { Task } from "@aws-sdk/client-ecs";
 import type { Fault } from "../../lib/fault.ts";
-import { advisedFault, type DriverFaultCode } from "../faults.ts";
+import { advisedFault, type DriverFaultCode, crashFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
-import { crashFault } from "../crash-fault.ts";
 import { deniedAction } from "./faults.ts";
 import { mainContainer } from "./observe.ts";
 

@@ -1,7 +1,7 @@
 import type { ImageInspectInfo } from "dockerode";
 import type { ResolvedImage } from "../driver.ts";
 import type { Engine } from "./engine.ts";
-import { exposedPorts } from "../exposed.ts";
+import { exposedPorts } from "../image.ts";
 import { answered } from "./faults.ts";
 
 /** The engine's own copy of an image, if it has one. */

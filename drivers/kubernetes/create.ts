@@ -7,9 +7,8 @@ import { definition, type Definition, ownerOf } from "./definition.ts";
 import { destroy } from "./destroy.ts";
 import { readLabels, readPort, selectService } from "./labels.ts";
 import { apply, find, listAll, refuseForeignOwner } from "./objects.ts";
-import { currentPod } from "./observe.ts";
+import { currentPod, podStateOf } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-secret.ts";
-import { podStateOf } from "./pod-state.ts";
 
 export type KubernetesTools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
 

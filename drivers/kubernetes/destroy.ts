@@ -4,8 +4,8 @@ import { withTimeout } from "../../lib/deadline.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { find, discard, isOf } from "./objects.ts";
 import { NAMES, selectService } from "./labels.ts";
-import { STOP_GRACE_S } from "./pod-spec.ts";
-import { watchPods } from "./watch.ts";
+import { STOP_GRACE_S } from "./definition.ts";
+import { watchPods } from "./events.ts";
 
 /** Beyond its own grace time, a pod's node needs a moment to tell; one that is down never does. */
 const GONE_MS = (STOP_GRACE_S + 50) * 1_000;

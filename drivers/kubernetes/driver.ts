@@ -7,7 +7,7 @@ import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
-import { isServiceName } from "../service-name.ts";
+import { isServiceName } from "../labels.ts";
 import { inspect, list } from "./observe.ts";
 import { readDockerAuth } from "./pull-secret.ts";
 import { resolve } from "./resolve.ts";

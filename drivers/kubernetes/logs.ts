@@ -1,14 +1,15 @@
 import type { IncomingMessage } from "node:http";
 import { StringDecoder } from "node:string_decoder";
 import type { V1Pod } from "@kubernetes/client-node";
-import type { Call } from "../driver.ts";
+import type { Call, Spec } from "../driver.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { answered, unreachable } from "./faults.ts";
 import { selectService } from "./labels.ts";
 import { listAll } from "./objects.ts";
-import { currentPod } from "./observe.ts";
-import { CONTAINER } from "./pod-spec.ts";
-import { restartsOf } from "./pod-state.ts";
+import { currentPod, restartsOf, lastEnd, lastMessage, podStateOf } from "./observe.ts";
+import { CONTAINER } from "./definition.ts";
+import { Fault } from "../../lib/fault.ts";
+import { linesOf } from "../faults.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
 export async function* logs(
@@ -60,4 +61,32 @@ export async function* logsOf(
   } finally {
     stream.destroy();
   }
+}
+
+const LAST_LINES = 20;
+
+/** What a container that ended by itself leaves behind, read before its pod is removed. */
+export async function podCrashFault(cluster: KubernetesApi, spec: Spec, pod: V1Pod, signal: AbortSignal): Promise<Fault> {
+  const verdict = podStateOf(pod);
+  const again = verdict.is !== "ended";
+  const end = again ? lastEnd(pod) : verdict;
+  const logs = await lastLines(cluster, pod, again, signal);
+  if (end?.exit.outOfMemory) {
+    const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed before it was ready.`;
+    return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
+  }
+  return new Fault("CONTAINER_CRASHED", `${spec.service} ended before it was ready, exit code ${end?.exit.code ?? "unknown"}${end?.says ?? ""}.`, {
+    logs,
+  });
+}
+
+async function lastLines(cluster: KubernetesApi, pod: V1Pod, previous: boolean, signal: AbortSignal): Promise<string[]> {
+  let text = "";
+  try {
+    for await (const piece of logsOf(cluster, pod, { tail: LAST_LINES, previous }, signal)) text += piece;
+  } catch {
+    // The crash is what matters; a log that cannot be read must not hide it.
+    signal.throwIfAborted();
+  }
+  return linesOf(text === "" ? lastMessage(pod) : text).slice(-LAST_LINES);
 }

@@ -1,7 +1,7 @@
 import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Labels } from "../driver.ts";
-import { isServiceName, refuseBadName } from "../service-name.ts";
+import { isServiceName, refuseBadName } from "../labels.ts";
 
 /** What is kept of a service, so that another berth finds it again. Its process writes its own identity beside it. */
 export type ProcessRecord = {

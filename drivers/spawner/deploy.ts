@@ -5,10 +5,9 @@ import type { Log } from "../../lib/log.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import { type SpawnerClient, servicePath } from "./client.ts";
-import { awaitWork } from "./await-work.ts";
+import { type SpawnerClient, servicePath, awaitWork } from "./client.ts";
 import { HOST } from "./resolve.ts";
-import { isServiceName } from "../service-name.ts";
+import { isServiceName } from "../labels.ts";
 import { deploymentOff, specOnWire } from "./wire.ts";
 
 /** How long what was called off is tried to be undone, as long as the spawner's own stop takes. */

@@ -7,7 +7,7 @@ import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { resolve } from "./resolve.ts";
-import { isServiceName } from "../service-name.ts";
+import { isServiceName } from "../labels.ts";
 import { observedOff, type WireObserved } from "./wire.ts";
 
 export type SpawnerOptions = SpawnerAt;

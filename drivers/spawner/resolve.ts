@@ -1,8 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DeployCall, Host, ImageSource, ResolvedImage } from "../driver.ts";
-import type { SpawnerClient } from "./client.ts";
-import { awaitWork } from "./await-work.ts";
+import { type SpawnerClient, awaitWork } from "./client.ts";
 import { folderOnWire } from "./wire.ts";
 
 /** Percent-encoded, a spawner still takes it. */

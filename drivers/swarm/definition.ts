@@ -3,7 +3,7 @@ import type { Spec } from "../driver.ts";
 import type { Reach } from "../engine/reach.ts";
 import { writeLabels } from "../labels.ts";
 import type { SwarmCluster } from "./cluster.ts";
-import { constraintsFor, gpuKind } from "./placement.ts";
+import { constraintsFor, gpuKind } from "./observe.ts";
 
 const MB = 1024 * 1024;
 const SECOND = 1_000_000_000;

@@ -6,15 +6,11 @@ import type { Engine } from "../engine/engine.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { awaitReady } from "../ready.ts";
 import { parseReference } from "../image.ts";
-import { readCluster } from "./cluster.ts";
-import { createOrAdopt } from "./create.ts";
+import { readCluster, currentTask, findService, isOver, type Task, tasksOf } from "./cluster.ts";
+import { createOrAdopt, ensureOverlay } from "./create.ts";
 import { definition, type SwarmSite } from "./definition.ts";
-import { look } from "./inspect.ts";
-import { addressOf, type SwarmView } from "./observe.ts";
-import { ensureOverlay } from "./overlay.ts";
+import { look, addressOf, type SwarmView, chooseTaskReach } from "./observe.ts";
 import { remove } from "./destroy.ts";
-import { currentTask, findService, isOver, type Task, tasksOf } from "./task.ts";
-import { chooseTaskReach } from "./placement.ts";
 import { unplacedFault, taskFault } from "./faults.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 

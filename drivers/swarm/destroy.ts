@@ -3,11 +3,9 @@ import { advisedFault } from "../faults.ts";
 import type { Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { OURS } from "../labels.ts";
-import { isServiceName } from "../service-name.ts";
-import { listNodes } from "./cluster.ts";
+import { OURS, isServiceName } from "../labels.ts";
+import { listNodes, findService, isOver, listTasks, type Task } from "./cluster.ts";
 import { STOP_GRACE_MS } from "./definition.ts";
-import { findService, isOver, listTasks, type Task } from "./task.ts";
 
 /** Swarm takes 2 s to tell all nodes that a task goes before it stops it, and as long again before it removes the container. */
 const GONE_MS = STOP_GRACE_MS + 30_000;

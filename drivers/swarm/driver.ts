@@ -5,14 +5,13 @@ import type { Driver, Registry, Spec } from "../driver.ts";
 import { openEngine } from "../engine/engine.ts";
 import { joinNetwork } from "../engine/join-network.ts";
 import { DEFAULT_PIDS_LIMIT, engineMachine, type REACHES } from "../engine/reach.ts";
-import { refuseBadName } from "../service-name.ts";
+import { refuseBadName } from "../labels.ts";
 import { swarmCapacity } from "./cluster.ts";
 import { deploy, type Start } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
-import { inspect, list } from "./inspect.ts";
-import type { SwarmView } from "./observe.ts";
-import { ensureOverlay } from "./overlay.ts";
+import { inspect, list, type SwarmView } from "./observe.ts";
+import { ensureOverlay } from "./create.ts";
 import { destroy } from "./destroy.ts";
 import { resolve } from "./resolve.ts";
 

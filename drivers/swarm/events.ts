@@ -3,7 +3,7 @@ import type { Call, DriverEvent } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type EngineEvent, eventStream, TELLING } from "../engine/event-stream.ts";
 import { OURS } from "../labels.ts";
-import { findService } from "./task.ts";
+import { findService } from "./cluster.ts";
 
 /** The label that the engine gives to a service's containers. */
 const SERVICE_NAME = "com.docker.swarm.service.name";

@@ -1,14 +1,13 @@
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault } from "../faults.ts";
+import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
-import { crashFault, LOG_TAIL_LINES, logTail } from "../crash-fault.ts";
 import { askDistribution } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
 import { readAnswer } from "../engine/faults.ts";
 import { parseReference } from "../image.ts";
-import { localContainer } from "./inspect.ts";
-import { taskLogs } from "./task-logs.ts";
-import type { Task } from "./task.ts";
+import { localContainer } from "./observe.ts";
+import { taskLogs } from "./logs.ts";
+import type { Task } from "./cluster.ts";
 
 /** Why a task ended before it was ready; read before its service is removed. */
 export async function taskFault(engine: Engine, spec: Spec, task: Task, registry: Registry | undefined, call: Call): Promise<Fault> {

@@ -1,9 +1,8 @@
 import t from "tap";
 import { demux } from "../../drivers/engine/log-stream.ts";
-import { exposedPorts } from "../../drivers/exposed.ts";
+import { exposedPorts, parseReference } from "../../drivers/image.ts";
 import { engineFault } from "../../drivers/engine/faults.ts";
 import { chooseReach } from "../../drivers/engine/reach.ts";
-import { parseReference } from "../../drivers/image.ts";
 import { Fault } from "../../lib/fault.ts";
 
 t.test("the order of ports is the history's, and a guess says that it is one", async (t) => {

@@ -1,17 +1,17 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import type { DeployCall, ResolvedImage } from "../../driver.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import type { Log } from "../../../lib/log.ts";
+import type { DeployCall, Driver, ResolvedImage } from "../../driver.ts";
 import { deploymentOnWire, LINES, type WireLine } from "../wire.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { toFault } from "./answer-fault.ts";
-import { clientGone } from "./streams.ts";
-import { parseBody, type Body } from "./parse-request.ts";
-import { imageNamed, parseCallId, readCount, parseHost } from "./read-path.ts";
-import { foreignLabels, parseSpec, type DeployRequest } from "./parse-spec.ts";
-import { foreignName } from "./service-name.ts";
-import type { SpawnerParts } from "./spawner-parts.ts";
+import type { Deploys } from "./deploys.ts";
+import { clientGone, type Streams } from "./streams.ts";
+import { parseBody, type Body, imageNamed, parseCallId, readCount, parseHost } from "./parse-request.ts";
+import { foreignLabels, parseSpec, type DeployRequest, foreignName } from "./parse-spec.ts";
 import { answersInLines, CALL, DEPLOYMENT, DESTROYED, IMAGE, IMAGE_BODY, pathParams, SPEC_BODY } from "./wire-schemas.ts";
-import { type Progress, type Work, workLines } from "./work.ts";
+import { type Bulkhead, type PullProgress, type Work, workLines } from "./work.ts";
 
 /** How long a client waits whose answer comes in one piece; the deploy goes on. */
 const WAIT_MS = 300_000;
@@ -20,9 +20,20 @@ const MOST_NAMES = 1_000;
 
 type Path<Last extends string> = { Params: Record<"host" | "service" | Last, string> };
 
-/** What grok_spawner's clients call. */
-export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
-  const { driver, environment, deploys, validations, streams, clock, log } = parts;
+export type DeployRouteDeps = {
+  driver: Driver;
+  /** The installation's name, in front of what foreign servers name. */
+  environment: string;
+  deploys: Deploys;
+  validations: Bulkhead;
+  streams: Streams;
+  clock: Clock;
+  log: Log;
+};
+
+/** The routes that grok_spawner's clients call. */
+export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void {
+  const { driver, environment, deploys, validations, streams, clock, log } = deps;
   const tags = ["deploy"];
   const told = new Set<string>();
 
@@ -39,7 +50,7 @@ export function deployRoutes(app: FastifyInstance, parts: SpawnerParts): void {
       const image = body.image ?? imageNamed(service, tag);
       const leave = validations.enter();
       const gone = clientGone(reply);
-      const listeners = new Set<(progress: Progress) => void>();
+      const listeners = new Set<(progress: PullProgress) => void>();
       const call: DeployCall = { signal: gone, onPull: (progress) => listeners.forEach((tell) => tell(progress)) };
       const result = driver.resolve({ ref: image, folder: body.folder }, call).finally(leave);
       // Who waits for it may be refused first, or go away.

@@ -11,11 +11,10 @@ import type { Log } from "../../../lib/log.ts";
 import { answerFault, sendFault, toFault } from "./answer-fault.ts";
 import type { Callers } from "./callers.ts";
 import { DEPLOY_LIMITS, type DeployLimits, openDeploys } from "./deploys.ts";
-import { deployRoutes } from "./deploy-routes.ts";
+import { type DeployRouteDeps, deployRoutes } from "./deploy-routes.ts";
 import { eventRoutes, openStreams } from "./streams.ts";
-import { createBulkhead } from "./bulkhead.ts";
+import { createBulkhead } from "./work.ts";
 import { serviceRoutes } from "./service-routes.ts";
-import type { SpawnerParts } from "./spawner-parts.ts";
 import { answers, INFO } from "./wire-schemas.ts";
 
 /** How long a client may take to send a request. */
@@ -94,7 +93,7 @@ export async function openSpawner(parts: {
 
 async function buildApp(
   { callers, keepAliveTimeoutMs }: { callers: Callers; keepAliveTimeoutMs: number },
-  parts: SpawnerParts,
+  parts: DeployRouteDeps & { version: string },
 ): Promise<FastifyInstance> {
   const { driver, environment, version, log } = parts;
   const app = fastify({

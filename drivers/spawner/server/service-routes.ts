@@ -1,10 +1,11 @@
 import type { FastifyInstance } from "fastify";
 import { observedOnWire } from "../wire.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { clientGone } from "./streams.ts";
-import { parseCallId, parseGeneration, parseTail } from "./read-path.ts";
-import { readServiceName } from "./service-name.ts";
-import type { SpawnerParts } from "./spawner-parts.ts";
+import { clientGone, type Streams } from "./streams.ts";
+import { parseCallId, parseGeneration, parseTail } from "./parse-request.ts";
+import { readServiceName } from "./parse-spec.ts";
+import type { Driver } from "../../driver.ts";
+import type { Deploys } from "./deploys.ts";
 import { answers, CALL, DESTROYED, NAME_PARAMS, SERVICE } from "./wire-schemas.ts";
 
 const LOG_LINES = 10_000;
@@ -27,8 +28,10 @@ const DESTROY_QUERY = {
 
 type Named = { Params: { service: string } };
 
+type ServiceRouteDeps = { driver: Driver; deploys: Deploys; streams: Streams };
+
 /** Services under the names that the orchestrator knows them by. */
-export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }: SpawnerParts): void {
+export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }: ServiceRouteDeps): void {
   const tags = ["services"];
 
   app.get(

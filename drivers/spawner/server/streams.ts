@@ -5,7 +5,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { BEAT_MS, LINES } from "../wire.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import type { Log } from "../../../lib/log.ts";
-import { createBulkhead } from "./bulkhead.ts";
+import { createBulkhead } from "./work.ts";
 import type { Driver } from "../../driver.ts";
 import { answers, EVENT } from "./wire-schemas.ts";
 

@@ -1,6 +1,6 @@
 import { CreateServiceCommand, ECSClient, RegisterTaskDefinitionCommand } from "@aws-sdk/client-ecs";
 import t from "tap";
-import { batchCalls, createRateLimit } from "../../../drivers/ecs/batch-calls.ts";
+import { batchCalls, createRateLimit } from "../../../drivers/ecs/aws.ts";
 import type { DriverEvent } from "../../../drivers/driver.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { call, labelsFor, namer, specOf, text, until } from "../conformance.ts";

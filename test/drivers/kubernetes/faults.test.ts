@@ -2,10 +2,9 @@ import type { V1ContainerStatus, V1Pod, V1PodCondition } from "@kubernetes/clien
 import t from "tap";
 import { admissionFault, mayPass, refusedFault, Refusal } from "../../../drivers/kubernetes/faults.ts";
 import { readLabels, writeMeta } from "../../../drivers/kubernetes/labels.ts";
-import { currentPod } from "../../../drivers/kubernetes/observe.ts";
-import { podSpec } from "../../../drivers/kubernetes/pod-spec.ts";
+import { currentPod, podStateOf } from "../../../drivers/kubernetes/observe.ts";
+import { podSpec } from "../../../drivers/kubernetes/definition.ts";
 import { pathOf } from "../../../drivers/kubernetes/resources.ts";
-import { podStateOf } from "../../../drivers/kubernetes/pod-state.ts";
 import { labelsFor } from "../conformance.ts";
 
 const status = (state: object, more: object = {}) =>

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import t from "tap";
-import { readDockerfile } from "../../../drivers/process/dockerfile.ts";
-import { localise } from "../../../drivers/process/resolve.ts";
+import { readDockerfile, localise } from "../../../drivers/process/resolve.ts";
 
 t.test("the final stage says what runs, after the stages that it is made from", async (t) => {
   const recipe = readDockerfile(`

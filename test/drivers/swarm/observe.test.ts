@@ -1,10 +1,19 @@
 import t from "tap";
 import type { Spec } from "../../../drivers/driver.ts";
-import { crashFault } from "../../../drivers/crash-fault.ts";
-import { addressOf, observe, type SeenTask, type SwarmView } from "../../../drivers/swarm/observe.ts";
+import { crashFault } from "../../../drivers/faults.ts";
+import {
+  addressOf,
+  observe,
+  type SeenTask,
+  type SwarmView,
+  constraintsFor,
+  gpuKind,
+  type Standpoint,
+  chooseTaskReach,
+  taskReachOf,
+} from "../../../drivers/swarm/observe.ts";
 import { definition } from "../../../drivers/swarm/definition.ts";
-import { constraintsFor, gpuKind, type Standpoint, chooseTaskReach, taskReachOf } from "../../../drivers/swarm/placement.ts";
-import { currentTask, type Task } from "../../../drivers/swarm/task.ts";
+import { currentTask, type Task } from "../../../drivers/swarm/cluster.ts";
 import { unplacedFault } from "../../../drivers/swarm/faults.ts";
 
 // One node is all that a test can have here: what depends on several is asked of the functions that decide it.

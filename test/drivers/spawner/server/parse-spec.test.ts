@@ -3,8 +3,7 @@ import t from "tap";
 import type { Host } from "../../../../drivers/driver.ts";
 import { Fault } from "../../../../lib/fault.ts";
 import { parseBody } from "../../../../drivers/spawner/server/parse-request.ts";
-import { parseSpec } from "../../../../drivers/spawner/server/parse-spec.ts";
-import { foreignName, readServiceName } from "../../../../drivers/spawner/server/service-name.ts";
+import { parseSpec, foreignName, readServiceName } from "../../../../drivers/spawner/server/parse-spec.ts";
 
 const image = { id: "sha256:1", exposed: [8080, 9090] };
 
