@@ -2,7 +2,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import type { Call, DriverName, Registry } from "../drivers/driver.ts";
 import { parseBasic, parseLogin } from "../lib/registry-client/registry-login.ts";
-import type { ImageSource, ImageRegistry } from "../gateway/registry/upstream/image-registry.ts";
+import type { UpstreamSource, ImageRegistry } from "../gateway/registry/upstream/image-registry.ts";
 import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
 import { raceAbort } from "../lib/deadline.ts";
 import type { Log } from "../lib/log.ts";
@@ -38,7 +38,7 @@ export function openConfiguredRegistry(
 
   const openAll = async () => {
     const { openImageRegistry } = await load();
-    const sources: ImageSource[] = [];
+    const sources: UpstreamSource[] = [];
     try {
       for (const open of opens) sources.push(await open({ ...tools, signal: closing.signal }));
     } catch (error) {
@@ -80,7 +80,7 @@ const load = async () => {
   return { openRegistryHttp, openEcrApi, openUpstream, ...sources };
 };
 
-function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Opening) => Promise<ImageSource>)[] {
+function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Opening) => Promise<UpstreamSource>)[] {
   const { url, ecrMode } = settings.registry;
   const { registryProxyHost: host, registryProxyPort: port } = settings.dockerSettings;
   const namedAs = host === "" ? ownProxy(settings) : host.includes(":") ? host : `${host}:${port}`;

@@ -75,7 +75,7 @@ export type Connection = {
 export type Sealed = { keyId: string; box: string };
 
 /** One sealed value. */
-export type Credential = Sealed & {
+export type SealedCredential = Sealed & {
   id: string;
   packageId: string;
   /** The key of the connection that it belongs to; empty for the package itself. */

@@ -3,8 +3,8 @@ import { createEntityTable } from "./entity-table.ts";
 import type { Queries } from "./queries.ts";
 
 export type Connections = ReturnType<typeof createConnections>;
-export type Credentials = ReturnType<typeof createCredentials>;
-export type SigningKeys = ReturnType<typeof createSigningKeys>;
+export type CredentialQueries = ReturnType<typeof createCredentials>;
+export type SigningKeyQueries = ReturnType<typeof createSigningKeys>;
 
 export function createConnections(queries: Queries) {
   const { builder, run } = queries;

@@ -5,7 +5,14 @@ import type { Clock } from "../../lib/clock.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { type Audit, createAudit } from "./audit.ts";
 import { type Containers, containersIn } from "./containers.ts";
-import { type Connections, createConnections, createCredentials, createSigningKeys, type Credentials, type SigningKeys } from "./credentials.ts";
+import {
+  type Connections,
+  createConnections,
+  createCredentials,
+  createSigningKeys,
+  type CredentialQueries,
+  type SigningKeyQueries,
+} from "./credentials.ts";
 import { openDataFolder } from "./data-folder.ts";
 import { createDatabase, type Database } from "./database.ts";
 import { type History, historyIn } from "./history.ts";
@@ -36,8 +43,8 @@ export type Store = {
   packages: Packages;
   repositories: Repositories;
   connections: Connections;
-  credentials: Credentials;
-  signingKeys: SigningKeys;
+  credentials: CredentialQueries;
+  signingKeys: SigningKeyQueries;
   images: Images;
   containers: Containers;
   tombstones: Tombstones;

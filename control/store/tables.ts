@@ -16,7 +16,7 @@ import type {
   WishedFor,
 } from "../model/entities.ts";
 import type { ContainerState, ImageState } from "../model/states.ts";
-import type { AuditEntry, Connection, Credential, FaultCause, HistoryEntry, OwnedRepository, SigningKey, Wake } from "../model/records.ts";
+import type { AuditEntry, Connection, SealedCredential, FaultCause, HistoryEntry, OwnedRepository, SigningKey, Wake } from "../model/records.ts";
 
 export type StoredValue = string | number | null;
 
@@ -110,14 +110,14 @@ export const TABLES = {
     name: text(),
     entity: json<Record<string, unknown>>(),
   }),
-  credentials: columnsOf<Credential>()({
+  credentials: columnsOf<SealedCredential>()({
     id: text(),
     packageId: text(),
     entity: text(),
     name: text(),
     keyId: text(),
     box: text(),
-    origin: text<Credential["origin"]>(),
+    origin: text<SealedCredential["origin"]>(),
     updatedOn: whole(),
   }),
   signing_keys: columnsOf<SigningKey>()({

@@ -17,7 +17,7 @@ const PAUSE_MS = 50;
 /** Two seconds: longer, and somebody else keeps taking the name. */
 const ATTEMPTS = 40;
 
-export type Created = { id: string; adopted: boolean };
+export type CreatedContainer = { id: string; adopted: boolean };
 
 /** Creates the service's container, or finds the one that is as good; its holder of any other generation goes first. */
 export async function createOrAdopt(
@@ -28,7 +28,7 @@ export async function createOrAdopt(
   endpoint: Endpoint,
   log: Log,
   signal: AbortSignal,
-): Promise<Created> {
+): Promise<CreatedContainer> {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {

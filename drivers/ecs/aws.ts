@@ -42,7 +42,7 @@ export const ACTIONS = [
   "ecs:RegisterTaskDefinition",
   "logs:GetLogEvents",
 ] as const;
-export type Action = (typeof ACTIONS)[number];
+export type AwsAction = (typeof ACTIONS)[number];
 
 /** What one call may ask about at most, by the API reference. */
 export const SERVICES_PER_CALL = 10;
@@ -82,7 +82,11 @@ export function openAws(at: {
   const logs = new CloudWatchLogsClient(client(at.logsRegion ?? at.region));
   const turn = createRateLimit({ ...at.rate, clock });
 
-  const ask = async <T>(action: Action, signal: AbortSignal | undefined, send: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> => {
+  const ask = async <T>(
+    action: AwsAction,
+    signal: AbortSignal | undefined,
+    send: (options: { abortSignal: AbortSignal }) => Promise<T>,
+  ): Promise<T> => {
     const overdue = () => unreachable(action, `no answer within ${CALL_MS / 1_000} s`);
     try {
       await turn(signal);

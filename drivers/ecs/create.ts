@@ -5,7 +5,7 @@ import type { Spec } from "../driver.ts";
 import { notHonoured, service, taskDefinition } from "./definition.ts";
 import { deregister, remove } from "./destroy.ts";
 import { isNamed, isTrouble, saidBy } from "./faults.ts";
-import { chooseLaunch, type Launch } from "./launch.ts";
+import { chooseLaunch, type TaskLaunch } from "./launch.ts";
 import { findService, tasksOf, isEnding } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 import { readTags } from "./labels.ts";
@@ -44,7 +44,7 @@ export async function createOrAdopt(site: EcsSite, spec: Spec, signal: AbortSign
 }
 
 /** Neither call is cut off by a signal: ECS, which no longer hears us, may still do it. */
-async function create(site: EcsSite, spec: Spec, launch: Launch): Promise<void> {
+async function create(site: EcsSite, spec: Spec, launch: TaskLaunch): Promise<void> {
   const registered = await site.aws.registerTaskDefinition(taskDefinition(spec, launch, site));
   const arn = registered.taskDefinition?.taskDefinitionArn ?? "";
   try {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { ContainerDefinition, CreateServiceCommandInput, RegisterTaskDefinitionCommandInput } from "@aws-sdk/client-ecs";
 import { advisedFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
-import { cpuUnits, type Launch } from "./launch.ts";
+import { cpuUnits, type TaskLaunch } from "./launch.ts";
 import type { LogGroup, EcsSite } from "./site.ts";
 import { writeTags } from "./labels.ts";
 
@@ -26,7 +26,7 @@ export function logStream(service: string, taskId: string): string {
 }
 
 /** One task of one container. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html. Faults: SPEC_REFUSED. */
-export function taskDefinition(spec: Spec, launch: Launch, site: Pick<EcsSite, "execRole" | "logGroup">): RegisterTaskDefinitionCommandInput {
+export function taskDefinition(spec: Spec, launch: TaskLaunch, site: Pick<EcsSite, "execRole" | "logGroup">): RegisterTaskDefinitionCommandInput {
   const onEc2 = launch.type === "EC2";
   if (!onEc2 && spec.storageGb > STORAGE_GB.most) {
     const sentence = `${spec.service} wants ${spec.storageGb} GB of storage; Fargate has ${STORAGE_GB.most} GB at most`;
@@ -59,14 +59,14 @@ export function taskDefinition(spec: Spec, launch: Launch, site: Pick<EcsSite, "
 }
 
 /** What the container is run without, each in a few words that name it. What nobody asked for is not missed. */
-export function notHonoured({ shmMb, storageGb }: Pick<Spec, "shmMb" | "storageGb">, launch: Launch): string[] {
+export function notHonoured({ shmMb, storageGb }: Pick<Spec, "shmMb" | "storageGb">, launch: TaskLaunch): string[] {
   if (launch.type === "EC2")
     return storageGb > USUAL_STORAGE_GB ? [`storage (${storageGb} GB): on EC2 a container has what its instance's disk has`] : [];
   return shmMb > USUAL_SHM_MB ? [`shm (${shmMb} MB): on Fargate a container has ${USUAL_SHM_MB} MB`] : [];
 }
 
 /** A service of one task. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_CreateService.html */
-export function service(spec: Spec, launch: Launch, definitionArn: string, site: EcsSite): CreateServiceCommandInput {
+export function service(spec: Spec, launch: TaskLaunch, definitionArn: string, site: EcsSite): CreateServiceCommandInput {
   return {
     serviceName: spec.service,
     taskDefinition: definitionArn,

@@ -10,7 +10,7 @@ import { inspect, list } from "./observe.ts";
 import { logs } from "./logs.ts";
 import { refuseBadName } from "../labels.ts";
 import { resolve } from "./resolve.ts";
-import type { EveryLook, LaunchType, LogGroup, Reach, EcsSite } from "./site.ts";
+import type { EveryLook, LaunchType, LogGroup, TaskReach, EcsSite } from "./site.ts";
 
 export type EcsOptions = {
   /** Name or ARN. */
@@ -25,7 +25,7 @@ export type EcsOptions = {
   logGroup: string | undefined;
   /** Where unset, EC2 if the cluster's instances have room, else Fargate. */
   launchType: LaunchType | undefined;
-  reach: Reach;
+  reach: TaskReach;
   registry?: Registry | undefined;
   /** Hosts at which a registry that a package names may be, whatever their addresses. */
   registryHosts?: readonly string[];

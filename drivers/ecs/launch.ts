@@ -5,7 +5,7 @@ import type { Aws } from "./aws.ts";
 import type { LaunchType } from "./site.ts";
 
 /** What a task runs on. */
-export type Launch = { type: "EC2" } | { type: "FARGATE"; size: FargateSize };
+export type TaskLaunch = { type: "EC2" } | { type: "FARGATE"; size: FargateSize };
 
 const PER_DESCRIBE = 100;
 /** 5 000 instances, which is what a cluster may have. */
@@ -20,7 +20,7 @@ export function cpuUnits({ cpu }: Pick<Spec, "cpu">): number {
  * The launch type that is set; where none is, EC2 if the cluster's instances have room now, else Fargate.
  * Faults: SPEC_REFUSED (a GPU on Fargate, a size that it does not have), CONTAINER_UNSCHEDULABLE (no instance has the GPUs free), and AWS's.
  */
-export async function chooseLaunch(aws: Aws, spec: Spec, wished: LaunchType | undefined, signal: AbortSignal): Promise<Launch> {
+export async function chooseLaunch(aws: Aws, spec: Spec, wished: LaunchType | undefined, signal: AbortSignal): Promise<TaskLaunch> {
   if (wished === "ec2") return { type: "EC2" };
   if (wished === "fargate" && spec.gpu > 0) {
     const todo = "Unset …_ECS__LAUNCH_TYPE and add EC2 instances with GPUs.";

@@ -1,14 +1,14 @@
 import type { Container, Service, Task } from "@aws-sdk/client-ecs";
 import type { Address, Observed, Call } from "../driver.ts";
 import { containerName } from "./definition.ts";
-import type { Reach, EcsSite } from "./site.ts";
+import type { TaskReach, EcsSite } from "./site.ts";
 import { readTags } from "./labels.ts";
 import { isServiceName } from "../labels.ts";
 import { SERVICES_PER_CALL, TASKS_PER_CALL, type Aws } from "./aws.ts";
 import { isNamed } from "./faults.ts";
 
 /** The contract's words for a service and its tasks, the newest first; undefined for a service that is not ours. */
-export function observe(service: Service, tasks: readonly Task[], reach: Reach): Observed | undefined {
+export function observe(service: Service, tasks: readonly Task[], reach: TaskReach): Observed | undefined {
   const tagged = readTags(service.tags);
   if (!tagged) return undefined;
   const { labels, port } = tagged;
@@ -43,7 +43,7 @@ export function taskId(task: Task): string {
 }
 
 /** From the task's own network interface: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Attachment.html */
-export function addressOf(task: Task, port: number, reach: Reach): Address | undefined {
+export function addressOf(task: Task, port: number, reach: TaskReach): Address | undefined {
   const details = task.attachments?.find(({ type }) => type === "ElasticNetworkInterface")?.details;
   const detail = (name: string) => details?.find((one) => one.name === name)?.value;
   const own = task.containers?.[0]?.networkInterfaces?.[0];

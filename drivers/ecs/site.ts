@@ -8,7 +8,7 @@ export type LaunchType = (typeof LAUNCH_TYPES)[number];
 
 export const REACHES = ["address", "name"] as const;
 /** How a gateway reaches a task: by the private address of its network interface, or by that address's private DNS name. */
-export type Reach = (typeof REACHES)[number];
+export type TaskReach = (typeof REACHES)[number];
 
 /** Where the log driver writes, and where it is read back. */
 export type LogGroup = { name: string; region: string };
@@ -29,7 +29,7 @@ export type EcsSite = {
   execRole: string | undefined;
   logGroup: LogGroup | undefined;
   launchType: LaunchType | undefined;
-  reach: Reach;
+  reach: TaskReach;
   registry: Registry | undefined;
   /** Hosts at which a registry that a package names may be, whatever their addresses. */
   registryHosts: readonly string[];

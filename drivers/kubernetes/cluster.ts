@@ -5,7 +5,7 @@ import { Fault } from "../../lib/fault.ts";
 import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { mayPass, refusalOf, refusedFault, Refusal, unreachable } from "./faults.ts";
-import { pathOf, type ReviewResource, type Resource, type Verb, VERBS } from "./resources.ts";
+import { pathOf, type ReviewResource, type Resource, type KubernetesVerb, VERBS } from "./resources.ts";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
@@ -26,7 +26,7 @@ const PROBE_MS = 15_000;
 export type ClusterCall = {
   /** Begins the sentence of a fault, such as "Stopping x". */
   doing: string;
-  verb: Verb;
+  verb: KubernetesVerb;
   resource: Resource | ReviewResource;
   name?: string;
   part?: "log";

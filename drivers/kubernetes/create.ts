@@ -3,7 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
 import type { KubernetesApi } from "./cluster.ts";
-import { definition, type Definition, ownerOf } from "./definition.ts";
+import { definition, type KubernetesDefinition, ownerOf } from "./definition.ts";
 import { destroy } from "./destroy.ts";
 import { readLabels, readPort, selectService } from "./labels.ts";
 import { apply, find, listAll, refuseForeignOwner } from "./objects.ts";
@@ -42,7 +42,7 @@ export async function createOrAdopt(cluster: KubernetesApi, spec: Spec, tools: K
  * What pods need comes before the Deployment, and is given to it afterwards: a berth that dies in between leaves nothing that
  * runs, and what it leaves goes with the next deploy or destroy of that name.
  */
-async function make(cluster: KubernetesApi, spec: Spec, objects: Definition, signal: AbortSignal): Promise<void> {
+async function make(cluster: KubernetesApi, spec: Spec, objects: KubernetesDefinition, signal: AbortSignal): Promise<void> {
   const needs = (owner?: V1OwnerReference) =>
     [
       ["secrets", objects.variables(owner)],

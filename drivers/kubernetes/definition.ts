@@ -61,7 +61,7 @@ export function definition(spec: Spec, pull: PullWith) {
   };
 }
 
-export type Definition = ReturnType<typeof definition>;
+export type KubernetesDefinition = ReturnType<typeof definition>;
 
 export function ownerOf(deployment: V1Deployment): V1OwnerReference {
   const { name = "", uid = "" } = deployment.metadata ?? {};

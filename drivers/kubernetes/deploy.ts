@@ -42,7 +42,7 @@ export async function deploy(
 type Alive = Pick<Deployment, "address" | "instance"> & { startedOn: number };
 
 /** Resolves when the service is ready, rejects as soon as that is hopeless; whichever loses is called off. */
-async function alive(cluster: KubernetesApi, spec: Spec, start: Omit<Start, "started">, call: DeployCall): Promise<Alive> {
+async function alive(cluster: KubernetesApi, spec: Spec, start: Omit<PodStart, "started">, call: DeployCall): Promise<Alive> {
   const over = new AbortController();
   const signal = AbortSignal.any([call.signal, over.signal]);
   const starts = Promise.withResolvers<{ pod: V1Pod; startedOn: number }>();
@@ -78,7 +78,7 @@ const LOOK_EVERY_MS = 500;
 const QUOTA_MS = 2_000;
 
 /** A start as it is watched. `patienceMs` is how long the cluster may struggle on its own; `started` is told of the pod that runs. */
-export type Start = {
+export type PodStart = {
   adopted: boolean;
   patienceMs: number;
   onPull: DeployCall["onPull"];
@@ -90,7 +90,7 @@ export type Start = {
  * Faults: IMAGE_NOT_FOUND, IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, NO_CAPACITY, SPEC_REFUSED, CONTAINER_UNSCHEDULABLE,
  * CONTAINER_CRASHED, CONTAINER_OUT_OF_MEMORY, ENGINE_ACTION_DENIED.
  */
-export async function watchStart(cluster: KubernetesApi, spec: Spec, start: Start, signal: AbortSignal): Promise<never> {
+export async function watchStart(cluster: KubernetesApi, spec: Spec, start: PodStart, signal: AbortSignal): Promise<never> {
   const { clock } = cluster;
   const seen: { pod?: V1Pod | undefined; struggle?: Struggle | undefined } = {};
   return Promise.race([followPod(cluster, spec, start, seen, signal), losePatience()]);
@@ -114,7 +114,7 @@ type Struggle = Extract<PodState, { is: "struggling" }> & { since: number };
 async function followPod(
   cluster: KubernetesApi,
   spec: Spec,
-  { adopted, started }: Start,
+  { adopted, started }: PodStart,
   seen: { pod?: V1Pod | undefined; struggle?: Struggle | undefined },
   signal: AbortSignal,
 ): Promise<never> {

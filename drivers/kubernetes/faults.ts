@@ -60,10 +60,10 @@ const ANSWERS: readonly RefusalRow[] = [
   { code: "SPEC_REFUSED", status: 422 },
 ];
 
-export type Action = { doing: string; verb: string; resource: string; namespace: string };
+export type ApiOperation = { doing: string; verb: string; resource: string; namespace: string };
 
 /** An answer that is not a success, in the house's words. */
-export function refusedFault(refusal: Refusal, { doing, verb, resource, namespace }: Action): Fault {
+export function refusedFault(refusal: Refusal, { doing, verb, resource, namespace }: ApiOperation): Fault {
   const { status, message: said } = refusal;
   const row = ANSWERS.find((one) => one.status === status && (one.text === undefined || one.text.test(said)));
   if (status === 403 && row?.code === "ENGINE_ACTION_DENIED") {

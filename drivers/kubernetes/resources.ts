@@ -25,7 +25,7 @@ export const VERBS = {
   delete: "DELETE",
 } as const;
 
-export type Verb = keyof typeof VERBS;
+export type KubernetesVerb = keyof typeof VERBS;
 
 /** The path of a collection, or of one object in it; `part` is a subresource. */
 export function pathOf(namespace: string, resource: Resource | ReviewResource, name?: string, part?: string): string {

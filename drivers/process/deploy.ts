@@ -20,9 +20,9 @@ const RECORD_MS = 5_000;
 const EXIT_CODE_MS = 250;
 const LAST_LINES = 20;
 
-export type Host = { records: Records; clock: Clock; nodePath: string };
+export type ProcessDeps = { records: Records; clock: Clock; nodePath: string };
 
-export async function deploy(host: Host, spec: Spec, { signal, onLaunched, onAddress }: DeployCall): Promise<Deployment> {
+export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched, onAddress }: DeployCall): Promise<Deployment> {
   const { records, clock } = host;
   const began = clock.monotonic();
   const port = await startOrAdopt(host, spec, signal);
@@ -43,7 +43,7 @@ export async function deploy(host: Host, spec: Spec, { signal, onLaunched, onAdd
 }
 
 /** Returns the port that the service was given, where its spec has one. */
-async function startOrAdopt(host: Host, spec: Spec, signal: AbortSignal): Promise<number | undefined> {
+async function startOrAdopt(host: ProcessDeps, spec: Spec, signal: AbortSignal): Promise<number | undefined> {
   const { records, clock, nodePath } = host;
   const recipe = await readRecipe({ ref: spec.image, folder: spec.folder });
   signal.throwIfAborted();
@@ -78,7 +78,7 @@ function refuseForeignOwner(holder: Labels, spec: Spec): void {
 }
 
 /** Waits until the service's process is known, or the record turns out to be one that was never filled. */
-async function recorded({ records, clock }: Host, service: string, signal?: AbortSignal): Promise<void> {
+async function recorded({ records, clock }: ProcessDeps, service: string, signal?: AbortSignal): Promise<void> {
   for (const end = clock.monotonic() + RECORD_MS; clock.monotonic() < end;) {
     const found = records.find(service);
     if (!found || found.process || found.boot !== records.boot) return;
@@ -87,7 +87,7 @@ async function recorded({ records, clock }: Host, service: string, signal?: Abor
 }
 
 /** Resolves when the service is ready, rejects as soon as it has died. */
-async function alive(host: Host, spec: Spec, address: Address | undefined, signal: AbortSignal): Promise<void> {
+async function alive(host: ProcessDeps, spec: Spec, address: Address | undefined, signal: AbortSignal): Promise<void> {
   const { clock } = host;
   const over = new AbortController();
   const either = AbortSignal.any([signal, over.signal]);
@@ -99,7 +99,7 @@ async function alive(host: Host, spec: Spec, address: Address | undefined, signa
   }
 }
 
-async function death({ records, clock }: Host, spec: Spec, signal: AbortSignal): Promise<never> {
+async function death({ records, clock }: ProcessDeps, spec: Spec, signal: AbortSignal): Promise<never> {
   while (records.find(spec.service)?.running) await clock.sleep(LOOK_EVERY_MS, signal);
   const ended = clock.monotonic();
   while (records.find(spec.service)?.exitCode === undefined && clock.monotonic() - ended < EXIT_CODE_MS) await clock.sleep(LOOK_EVERY_MS, signal);
@@ -118,10 +118,13 @@ const PREAMBLE = '{ read -r s < /proc/$$/stat; } 2>/dev/null || s=$$; printf "%s
 
 const SYSTEM_PATH = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-export type Launch = { command: string[]; cwd: string; env: Record<string, string>; nodePath: string; statPath: string; logPath: string };
+export type ProcessLaunch = { command: string[]; cwd: string; env: Record<string, string>; nodePath: string; statPath: string; logPath: string };
 
 /** Starts a service in a session and process group of its own; it outlives berth. `onExit` is called if berth lives to see it end. */
-export function launch({ command, cwd, env, nodePath, statPath, logPath }: Launch, onExit: (pid: number, code: number) => void): Promise<void> {
+export function launch(
+  { command, cwd, env, nodePath, statPath, logPath }: ProcessLaunch,
+  onExit: (pid: number, code: number) => void,
+): Promise<void> {
   // Appending, so that what is cut off at its front does not leave a hole.
   const log = openSync(logPath, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600);
   // Nothing of berth's own environment is handed on: it may hold secrets.

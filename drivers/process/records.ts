@@ -14,7 +14,7 @@ export type ProcessRecord = {
 };
 
 /** A record as it stands now. */
-export type ProcessState = ProcessRecord & { process: Identity | undefined; running: boolean };
+export type ProcessState = ProcessRecord & { process: ProcessIdentity | undefined; running: boolean };
 
 /** A process by its id and its start, which no later one has in common with it; a port of this machine is given to no other service while its record is there. */
 export function instanceOf({ process }: Pick<ProcessState, "process">): string | undefined {
@@ -118,14 +118,14 @@ function read(path: string): string | undefined {
 }
 
 /** A process for good: pids are used again, but not with the same start time since the same boot. */
-export type Identity = {
+export type ProcessIdentity = {
   pid: number;
   /** Clock ticks after boot; 0 on a machine without /proc, where the pid alone must do. */
   startTime: number;
 };
 
 /** Reads a line of /proc/<pid>/stat, or a bare pid where there is no /proc. */
-export function readStat(line: string): (Identity & { dead: boolean }) | undefined {
+export function readStat(line: string): (ProcessIdentity & { dead: boolean }) | undefined {
   const pid = Number.parseInt(line, 10);
   if (!Number.isInteger(pid) || pid <= 1) return undefined;
   // The second field is the program's name in parentheses, which may hold spaces and parentheses of its own.
@@ -135,7 +135,7 @@ export function readStat(line: string): (Identity & { dead: boolean }) | undefin
 }
 
 /** A zombie, whom nobody has buried yet, is dead. */
-export function isAlive({ pid, startTime }: Identity): boolean {
+export function isAlive({ pid, startTime }: ProcessIdentity): boolean {
   if (startTime === 0) return answersTo(pid);
   try {
     const found = readStat(readFileSync(`/proc/${pid}/stat`, "utf8"));

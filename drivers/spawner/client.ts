@@ -10,7 +10,7 @@ import type { DeployCall } from "../driver.ts";
 /** How this side shows who it is: the key that both know, or a token that is made for each call. */
 export type SpawnerAuth = { key: string } | { token(): Promise<string> };
 
-export type SpawnerAt = {
+export type SpawnerEndpoint = {
   host: string;
   port: number;
   /** Speak TLS; whose certificates are believed is Node's own to say. */
@@ -45,7 +45,7 @@ const CONNECT_MS = 10_000;
 const MAX_BYTES = 16 * 1_048_576;
 
 /** Opens no connection until the first call. */
-export function openSpawnerClient({ host, port, tls, auth }: SpawnerAt, clock: Clock): SpawnerClient {
+export function openSpawnerClient({ host, port, tls, auth }: SpawnerEndpoint, clock: Clock): SpawnerClient {
   const name = `${tls ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
   // No connection is used twice: one that the spawner closes while it is taken again looks like a spawner that is away.
   const http = openHttpClient({

@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Driver } from "../driver.ts";
-import { openSpawnerClient, type SpawnerAt, servicePath } from "./client.ts";
+import { openSpawnerClient, type SpawnerEndpoint, servicePath } from "./client.ts";
 import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
@@ -10,7 +10,7 @@ import { resolve } from "./resolve.ts";
 import { isServiceName } from "../labels.ts";
 import { observedOff, type WireObserved } from "./wire.ts";
 
-export type SpawnerOptions = SpawnerAt;
+export type SpawnerOptions = SpawnerEndpoint;
 
 /** Stopping a container takes its grace time, and comes after what is under way for the same service. */
 const DESTROY_MS = 120_000;

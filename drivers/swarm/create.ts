@@ -15,7 +15,7 @@ const PAUSE_MS = 50;
 /** Two seconds of others taking the name between our looks. */
 const ATTEMPTS = 40;
 
-export type Created = { id: string; adopted: boolean };
+export type CreatedService = { id: string; adopted: boolean };
 
 /** Creates the service, or finds the one that is as good; the name's holder of any other generation goes first. */
 export async function createOrAdopt(
@@ -26,7 +26,7 @@ export async function createOrAdopt(
   login: AuthConfig | undefined,
   log: Log,
   signal: AbortSignal,
-): Promise<Created> {
+): Promise<CreatedService> {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {

@@ -17,10 +17,10 @@ import type { DriverTimes } from "../../lib/start-phases.ts";
 const LOOK_EVERY_MS = 50;
 const TELL_EVERY_MS = 1_000;
 
-export type Start = { engine: Engine; view: SwarmView; site: SwarmSite; registry: Registry | undefined; unplacedMs: number; log: Log };
+export type SwarmStart = { engine: Engine; view: SwarmView; site: SwarmSite; registry: Registry | undefined; unplacedMs: number; log: Log };
 
 /** Create or adopt, and wait until the task runs and answers, or dies. */
-export async function deploy(start: Start, spec: Spec, call: DeployCall): Promise<Deployment> {
+export async function deploy(start: SwarmStart, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { engine, view, site, log } = start;
   const { signal } = call;
   const { clock } = engine;
@@ -55,7 +55,7 @@ async function loginFor(image: string, registry: Registry | undefined, call: Dep
   return login && { ...login, serveraddress: named.registry };
 }
 
-async function untilRunning(start: Start, spec: Spec, id: string, call: DeployCall): Promise<void> {
+async function untilRunning(start: SwarmStart, spec: Spec, id: string, call: DeployCall): Promise<void> {
   const { engine, site, unplacedMs } = start;
   const { clock } = engine;
   const began = clock.monotonic();
@@ -75,7 +75,7 @@ async function untilRunning(start: Start, spec: Spec, id: string, call: DeployCa
 }
 
 /** The service's task as long as it may still become or stay ready. Faults: why it cannot. */
-async function taskOf({ engine, registry }: Start, spec: Spec, id: string, signal: AbortSignal): Promise<Task | undefined> {
+async function taskOf({ engine, registry }: SwarmStart, spec: Spec, id: string, signal: AbortSignal): Promise<Task | undefined> {
   const tasks = await tasksOf(engine, id, signal);
   if (!tasks) throw new Fault("CONTAINER_CRASHED", `${spec.service} was removed by somebody else before it was ready.`);
   const task = currentTask(tasks);
@@ -84,7 +84,7 @@ async function taskOf({ engine, registry }: Start, spec: Spec, id: string, signa
 }
 
 /** Resolves when the task is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(start: Start, spec: Spec, { id, adopted }: { id: string; adopted: boolean }, way: Reach, call: DeployCall): Promise<Where> {
+async function alive(start: SwarmStart, spec: Spec, { id, adopted }: { id: string; adopted: boolean }, way: Reach, call: DeployCall): Promise<Where> {
   const over = new AbortController();
   const either = AbortSignal.any([call.signal, over.signal]);
   try {
@@ -94,7 +94,7 @@ async function alive(start: Start, spec: Spec, { id, adopted }: { id: string; ad
   }
 }
 
-async function death(start: Start, spec: Spec, id: string, signal: AbortSignal): Promise<never> {
+async function death(start: SwarmStart, spec: Spec, id: string, signal: AbortSignal): Promise<never> {
   for (;;) {
     await start.engine.clock.sleep(LOOK_EVERY_MS * 2, signal);
     await taskOf(start, spec, id, signal);
@@ -104,7 +104,7 @@ async function death(start: Start, spec: Spec, id: string, signal: AbortSignal):
 type Where = Pick<Deployment, "address" | "instance">;
 
 async function ready(
-  { engine, view, site }: Start,
+  { engine, view, site }: SwarmStart,
   spec: Spec,
   way: Reach,
   { signal, onAddress, adopted }: DeployCall & { adopted: boolean },

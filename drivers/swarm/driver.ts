@@ -7,7 +7,7 @@ import { joinNetwork } from "../engine/join-network.ts";
 import { DEFAULT_PIDS_LIMIT, engineMachine, type REACHES } from "../engine/reach.ts";
 import { refuseBadName } from "../labels.ts";
 import { swarmCapacity } from "./cluster.ts";
-import { deploy, type Start } from "./deploy.ts";
+import { deploy, type SwarmStart } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { inspect, list, type SwarmView } from "./observe.ts";
@@ -50,7 +50,7 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     engineHost: machine.host,
   };
   const site = { network, nodeRole: options.nodeRole, pidsLimit: options.pidsLimit ?? DEFAULT_PIDS_LIMIT };
-  const start: Start = { engine, view, site, registry, unplacedMs: options.unplacedMs ?? UNPLACED_MS, log };
+  const start: SwarmStart = { engine, view, site, registry, unplacedMs: options.unplacedMs ?? UNPLACED_MS, log };
   const byName = view.standpoint.wished === "name" || (view.standpoint.wished === "auto" && view.standpoint.inContainer);
   let joined = !byName;
   let warned = false;

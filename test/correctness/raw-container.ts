@@ -1,12 +1,12 @@
 import { createServer, type Socket } from "node:net";
 import type { Test } from "tap";
-import { listen, type Address } from "../gateway/stand.ts";
+import { listen, type ListenAddress } from "../gateway/stand.ts";
 import { readHead, type MessageHead } from "./messages.ts";
 import { openWire, type Wire } from "./wire.ts";
 
 /** What stands behind the proxy: it writes the bytes that a probe wants, and keeps every byte that came. */
 export type RawContainer = {
-  address: Address;
+  address: ListenAddress;
   /** Its connections, in the order in which they were made. */
   links: readonly Wire[];
   /** All that came, over all connections. */

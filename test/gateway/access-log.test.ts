@@ -10,10 +10,10 @@ import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { Count } from "../../lib/metrics/open-metrics.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { exchange, get, ID, openContainer, openStand, PATH, type Stand, until, WS_PATH } from "./stand.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, type GatewayFixture, until, WS_PATH } from "./stand.ts";
 
 type Line = Record<string, unknown>;
-type Written = { stand: Stand; path: string; reopen(): void; lines(count: number): Promise<Line[]> };
+type Written = { stand: GatewayFixture; path: string; reopen(): void; lines(count: number): Promise<Line[]> };
 
 async function openWritten(t: Test, options: { query?: boolean; forwarder?: EngineName; waitingFiles?: PageFiles } = {}): Promise<Written> {
   const path = join(tempFolder(t), "access.log");

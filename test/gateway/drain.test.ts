@@ -4,11 +4,11 @@ import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import { openReadiness, type Readiness } from "../../gateway/readiness.ts";
-import { bodyOf, exchange, get, ID, listen, openContainer, openStand, PATH, until, WS_PATH, type Stand } from "./stand.ts";
+import { bodyOf, exchange, get, ID, listen, openContainer, openStand, PATH, until, WS_PATH, type GatewayFixture } from "./stand.ts";
 
 const CLIENTS = 20;
 
-type Edge = Stand & { readiness: Readiness };
+type Edge = GatewayFixture & { readiness: Readiness };
 
 async function openEdge(t: Test, forwarder: EngineName, state: "starting" | "ready" = "ready"): Promise<Edge> {
   const readiness = openReadiness(state);

@@ -11,7 +11,7 @@ import { openTlsKeys } from "../../gateway/tls-keys.ts";
 import { openLog } from "../../lib/log.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { ID, openContainer, openStand, PATH, until, type Stand } from "./stand.ts";
+import { ID, openContainer, openStand, PATH, until, type GatewayFixture } from "./stand.ts";
 
 const made = tempFolder(t);
 const PAIR = makeCertificate(made, "edge");
@@ -38,7 +38,7 @@ function body(): Buffer {
 }
 
 /** Sends a body to a container that sends it back, and reads that now fast, now slowly. */
-function echoed(stand: Stand, agent: PlainAgent | SecureAgent, sent: Buffer): Promise<Buffer> {
+function echoed(stand: GatewayFixture, agent: PlainAgent | SecureAgent, sent: Buffer): Promise<Buffer> {
   const ask = agent instanceof SecureAgent ? askSecurely : askPlainly;
   return new Promise((resolve, reject) => {
     const asked = ask({ port: stand.port, host: "127.0.0.1", path: PATH, method: "POST", agent, headers: { authorization: "token" } }, (answer) => {

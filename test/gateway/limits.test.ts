@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { stillClock, turns, type StillClock } from "../fixtures/still-clock.ts";
-import { ID, openRawContainer, openStand, PATH, until, type Stand } from "./stand.ts";
+import { ID, openRawContainer, openStand, PATH, until, type GatewayFixture } from "./stand.ts";
 
 const MIB = 1_048_576;
 /** What the system keeps of a connection's bytes, on both ends and on this machine, is far below this. */
@@ -12,7 +12,7 @@ const MOST_IN_FLIGHT = 32 * MIB;
 type Client = { socket: Socket; came: string; bytes: number; closed: boolean };
 
 /** A client that reads what comes unless it is told not to. */
-function openClient(t: Test, stand: Stand): Client {
+function openClient(t: Test, stand: GatewayFixture): Client {
   const socket = connect(stand.port, "127.0.0.1");
   const client: Client = { socket, came: "", bytes: 0, closed: false };
   socket.setEncoding("latin1");
@@ -45,7 +45,7 @@ function answering(t: Test, body = "ok", onRequest: () => void = () => undefined
   });
 }
 
-async function openStill(t: Test, limits: Partial<GatewayLimits>): Promise<Stand & { clock: StillClock }> {
+async function openStill(t: Test, limits: Partial<GatewayLimits>): Promise<GatewayFixture & { clock: StillClock }> {
   const clock = stillClock();
   return { ...(await openStand(t, { limits, clock, forwarder: "splice" })), clock };
 }

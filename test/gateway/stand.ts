@@ -27,8 +27,8 @@ export const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
 export const PATH = `/api/docker/containers/proxy/${ID}`;
 export const WS_PATH = `/api/docker/containers/proxy-ws/${ID}`;
 
-export type Address = { host: string; port: number };
-export type Stand = TestDirectory & { gateway: Gateway; port: number; base: string; apiSocket: string };
+export type ListenAddress = { host: string; port: number };
+export type GatewayFixture = TestDirectory & { gateway: Gateway; port: number; base: string; apiSocket: string };
 
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
 export async function openStand(
@@ -50,7 +50,7 @@ export async function openStand(
     watchers?: ExchangeListener[];
     waitingFiles?: PageFiles;
   } = {},
-): Promise<Stand> {
+): Promise<GatewayFixture> {
   const held = openTestDirectory();
   const apiSocket = join(await shortFolder(t), "api.sock");
   const gateway = openGateway({
@@ -91,14 +91,14 @@ export async function shortFolder(t: Pick<Test, "teardown">): Promise<string> {
 }
 
 /** A container: a real server that answers with `listener`; it is registered as awake unless told otherwise. */
-export async function openContainer(t: Test, listener: RequestListener): Promise<{ address: Address; server: Server }> {
+export async function openContainer(t: Test, listener: RequestListener): Promise<{ address: ListenAddress; server: Server }> {
   const server = createServer(listener);
   server.keepAliveTimeout = 60_000;
   return { address: await listen(t, server), server };
 }
 
 /** A container that answers with bytes as the test writes them. */
-export async function openRawContainer(t: Test, onConnection: (socket: Socket) => void): Promise<Address> {
+export async function openRawContainer(t: Test, onConnection: (socket: Socket) => void): Promise<ListenAddress> {
   const server = createTcpServer((socket) => {
     socket.on("error", () => undefined);
     onConnection(socket);
@@ -110,7 +110,7 @@ export async function listen(
   t: Pick<Test, "teardown">,
   server: Server | ReturnType<typeof createTcpServer>,
   where: { path: string } | { port: number } = { port: 0 },
-): Promise<Address> {
+): Promise<ListenAddress> {
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);

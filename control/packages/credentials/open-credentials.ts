@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { PublishedConnection } from "../publish/connections.ts";
-import type { Credential, Sealed } from "../../model/records.ts";
+import type { SealedCredential, Sealed } from "../../model/records.ts";
 import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { isPackageName, nameKey } from "../../model/names.ts";
@@ -39,7 +39,7 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
   const insertSealed = async (
     packageId: string,
     secrets: readonly { entity: string; name: string; value: unknown }[],
-    origin: Credential["origin"],
+    origin: SealedCredential["origin"],
   ) => {
     const rows = secrets.map(({ entity, name }) => ({ packageId, entity, name }));
     const boxes = await vault.sealAll(

@@ -1,6 +1,6 @@
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import type { Credential, Sealed } from "../../model/records.ts";
+import type { SealedCredential, Sealed } from "../../model/records.ts";
 import type { Store } from "../../store/open-store.ts";
 import { type KeyFile, type Key, newKey, readKey } from "./key-file.ts";
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
@@ -24,7 +24,7 @@ export type Vault = {
 };
 
 /** What a credential is sealed about. */
-export function aboutCredential({ packageId, entity, name }: Pick<Credential, "packageId" | "entity" | "name">): About {
+export function aboutCredential({ packageId, entity, name }: Pick<SealedCredential, "packageId" | "entity" | "name">): About {
   return ["credential", packageId, entity, name];
 }
 

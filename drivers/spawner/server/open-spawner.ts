@@ -38,7 +38,7 @@ declare module "fastify" {
 }
 
 /** What it listens on: as `server.listen` takes it. */
-export type SpawnerAt = { host: string; port: number } | object;
+export type SpawnerListenOptions = { host: string; port: number } | object;
 
 /**
  * The spawner's REST over one driver. It keeps nothing: what runs, the driver's orchestrator knows. `close` ends connections and waits for
@@ -51,7 +51,7 @@ export async function openSpawner(parts: {
   version: string;
   /** How long a connection without a request is kept. */
   keepAliveTimeoutMs: number;
-  at: SpawnerAt;
+  at: SpawnerListenOptions;
   /** Keeps containers from it. */
   listeners?: PrivateListeners | undefined;
   limits?: Partial<DeployLimits & { streams: number; connections: number; connectionsPerAddress: number }>;

@@ -12,7 +12,7 @@ import { createHash } from "node:crypto";
 import { MANIFEST_TYPES } from "../../../lib/registry-client/registry-client.ts";
 
 /** One registry that images are looked for in. */
-export type ImageSource = {
+export type UpstreamSource = {
   /** What stands before a short name to make it a full one. */
   host: string;
   /** Whether a full name's host is this registry. */
@@ -33,7 +33,7 @@ export type ImageSource = {
 export function upstreamSource(
   upstream: Upstream,
   parts: { http: HttpClient; namedAs: string | undefined; login(signal: AbortSignal): Promise<RegistryLogin | undefined> },
-): ImageSource {
+): UpstreamSource {
   const { http, namedAs } = parts;
   const own = (host: string) => host === upstream.host || (isHub(upstream.host) && isHub(host));
   return {
@@ -50,7 +50,7 @@ export function upstreamSource(
 }
 
 /** ECR asked through Amazon's API, as roles on ECS may. What it is called is known once it gave a token. */
-export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; signal: AbortSignal }): Promise<ImageSource> {
+export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; signal: AbortSignal }): Promise<UpstreamSource> {
   const token = openEcrToken(api, { ...tools, file: undefined });
   const close = async () => {
     token.close();
@@ -77,7 +77,7 @@ function loginOf({ username, password }: RegistryLogin): RegistryLogin {
 }
 
 /** Docker Hub without a login. It answers what is private and what does not exist alike. */
-export function hubSource(tools: { clock: Clock }): ImageSource {
+export function hubSource(tools: { clock: Clock }): UpstreamSource {
   const http = openRegistryHttp(tools);
   const upstream = challengeUpstream(readRegistryAddress(HUB_NAME), { login: undefined, http, file: undefined, clock: tools.clock });
   return {
@@ -163,9 +163,10 @@ export type ImageRegistry = {
   close(): Promise<void>;
 };
 
-export function openImageRegistry(sources: readonly ImageSource[]): ImageRegistry {
+export function openImageRegistry(sources: readonly UpstreamSource[]): ImageRegistry {
   const sourcesOf = ({ host }: ImageName) => (host === undefined ? sources : sources.filter((source) => source.is(host)));
-  const fullName = (source: ImageSource, { host, repository, suffix }: ImageName) => `${host ?? source.host}/${source.nameOf(repository)}${suffix}`;
+  const fullName = (source: UpstreamSource, { host, repository, suffix }: ImageName) =>
+    `${host ?? source.host}/${source.nameOf(repository)}${suffix}`;
   return {
     resolve: async (ref, { signal }) => {
       const name = readImageName(ref);

@@ -2,7 +2,7 @@ import { fastify } from "fastify";
 import t from "tap";
 import { recordAudit } from "../../../control/api/record-audit.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { ADMIN_KEY, openStand, type Stand } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, openStand, type ApiFixture } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";
 
 type Entry = { seq: number; action: string; target: string | null; login: string | null; via: string | null; status: number | null };
@@ -10,11 +10,11 @@ type Entry = { seq: number; action: string; target: string | null; login: string
 const JSON_TYPE = { "content-type": "application/json" };
 const FILES = { "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 80\n" };
 
-async function entriesOf({ get }: Stand, query = ""): Promise<Entry[]> {
+async function entriesOf({ get }: ApiFixture, query = ""): Promise<Entry[]> {
   return (await get(`/admin/audit${query}`)).json as Entry[];
 }
 
-async function publishedId(stand: Stand): Promise<string> {
+async function publishedId(stand: ApiFixture): Promise<string> {
   await stand.publish("pack", FILES);
   return stand.store.containers.all()[0]?.id ?? "";
 }

@@ -3,9 +3,9 @@ import { request } from "node:http";
 import { buffer } from "node:stream/consumers";
 import t from "tap";
 import { gunzipSync } from "node:zlib";
-import { ADMIN_KEY, openStand, type Stand } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, openStand, type ApiFixture } from "./fixtures/api-stand.ts";
 
-function raw({ socketPath }: Stand, path: string, headers: Record<string, string>) {
+function raw({ socketPath }: ApiFixture, path: string, headers: Record<string, string>) {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Buffer }>();
   const call = request({ socketPath, path: `/api${path}`, headers: { host: "berth.example", ...headers } }, async (response) => {
     await buffer(response).then((body) => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }), reject);

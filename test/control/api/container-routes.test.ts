@@ -1,7 +1,7 @@
 import t from "tap";
 import { tokenDigest } from "../../../control/identity/tokens.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { openStand, type Stand } from "./fixtures/api-stand.ts";
+import { openStand, type ApiFixture } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";
 
 const UNKNOWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
@@ -13,7 +13,7 @@ const WALK = {
   "dockerfiles/db/container.json": '{"image":"postgres:16","port":5432}',
 };
 
-async function walk(stand: Stand): Promise<{ app: string; db: string }> {
+async function walk(stand: ApiFixture): Promise<{ app: string; db: string }> {
   const { json } = await stand.publish("walk", WALK);
   return { app: json.containers[0].id, db: json.containers[1].id };
 }

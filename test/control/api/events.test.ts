@@ -2,12 +2,12 @@ import { request, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { openStand, type Stand } from "./fixtures/api-stand.ts";
+import { openStand, type ApiFixture } from "./fixtures/api-stand.ts";
 import { until } from "./fixtures/until.ts";
 
 const APP = { "dockerfiles/app/container.json": '{"image":"app:1","port":80,"env":{"PASSWORD":"hidden"}}' };
 
-async function published(stand: Stand, key?: string) {
+async function published(stand: ApiFixture, key?: string) {
   const { json } = await stand.publish("walk", APP, key === undefined ? {} : { key });
   return { id: json.containers[0].id as string, imageId: json.images[0].id as string };
 }
@@ -15,7 +15,7 @@ async function published(stand: Stand, key?: string) {
 /** Follows the events, or with another path anything else. */
 async function follow(
   t: Test,
-  stand: Stand,
+  stand: ApiFixture,
   { token = stand.token, last, path = "/docker/events" }: { token?: string; last?: string; path?: string } = {},
 ) {
   const events: StreamEvent[] = [];
@@ -37,7 +37,7 @@ async function follow(
   return { events, response, ended: () => ended, leave: () => call.destroy(), names: () => events.map(({ event }) => event) };
 }
 
-const row = (stand: Stand, id: string) => stand.store.containers.find(id) as NonNullable<ReturnType<Stand["store"]["containers"]["find"]>>;
+const row = (stand: ApiFixture, id: string) => stand.store.containers.find(id) as NonNullable<ReturnType<ApiFixture["store"]["containers"]["find"]>>;
 
 t.test("changes are told as they happen, each entity as the other routes show it to that caller", async (t) => {
   const stand = await openStand(t);

@@ -1,18 +1,18 @@
 import Sqlite from "better-sqlite3";
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, openStand, type Stand } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, openStand, type ApiFixture } from "./fixtures/api-stand.ts";
 
 const APP = { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" };
 const imageJson = (image: string) => ({ "dockerfiles/app/image.json": JSON.stringify({ image, fallback: false }) });
 const TAKEN = { status: 409, json: { "#type": "ApiError", code: "NAME_TAKEN" } };
 
 /** The image becomes ready, as validating it would make it. */
-const makeReady = (stand: Stand, id: string) => stand.store.images.move(id, "PENDING_VALIDATION", "READY", {});
-const compatible = (stand: Stand, image: string, token: string) =>
+const makeReady = (stand: ApiFixture, id: string) => stand.store.images.move(id, "PENDING_VALIDATION", "READY", {});
+const compatible = (stand: ApiFixture, image: string, token: string) =>
   stand.call(`/docker/images/${image}/latest-compatible?version=1.0.0`, { headers: { authorization: token } });
 /** What a docker token allows there. */
-const actions = async (stand: Stand, key: string, repository: string) => {
+const actions = async (stand: ApiFixture, key: string, repository: string) => {
   const headers = { authorization: `Basic ${Buffer.from(`any:${key}`).toString("base64")}` };
   const { json } = await stand.call(`/docker/token?service=r&scope=repository:${repository}:pull,push`, { headers });
   const [, payload = ""] = String(json["token"]).split(".");

@@ -21,7 +21,7 @@ import type { Driver, Observed, Spec } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { makeZip } from "../packages/publish/fixtures/make-zip.ts";
-import { type Asked, callSocket } from "./fixtures/call-socket.ts";
+import { type SocketRequest, callSocket } from "./fixtures/call-socket.ts";
 import { until } from "./fixtures/until.ts";
 
 /** An orchestrator in memory: whatever is deployed runs at once, but for images whose reference says that they crash. */
@@ -119,7 +119,8 @@ async function openControl(t: Test) {
     await rm(folder, { recursive: true });
   });
   const authorization = await identity.openSession((await identity.ensureAdmin("key")).id);
-  const call = (path: string, asked: Asked = {}) => callSocket(socketPath, `/api${path}`, { ...asked, headers: { authorization, ...asked.headers } });
+  const call = (path: string, asked: SocketRequest = {}) =>
+    callSocket(socketPath, `/api${path}`, { ...asked, headers: { authorization, ...asked.headers } });
   return { driver, store, call };
 }
 

@@ -7,14 +7,14 @@ import { openPackageFiles } from "../../../control/packages/publish/package-file
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { makeZip, renamed } from "../packages/publish/fixtures/make-zip.ts";
 import { until } from "./fixtures/until.ts";
-import { ADMIN_KEY, MAX_PACKAGE_BYTES, openStand, type Stand } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, MAX_PACKAGE_BYTES, openStand, type ApiFixture } from "./fixtures/api-stand.ts";
 
 const DOCKERFILE = "FROM a\nEXPOSE 80\n";
 const PACKAGE_JSON = JSON.stringify({ name: "walk", version: "1.0.0" });
 const dev = { authorization: `Dev ${ADMIN_KEY}` };
 
 /** Nothing of a refused package is left: no row, and no file beyond those that a store and an empty room have. */
-async function nothingLeft(t: Test, { store, folder }: Stand): Promise<void> {
+async function nothingLeft(t: Test, { store, folder }: ApiFixture): Promise<void> {
   t.same([await store.packages.all(), store.images.all(), store.containers.all()], [[], [], []]);
   t.same(readdirSync(join(folder, "incoming")), []);
   t.equal(existsSync(join(folder, "packages")), false);

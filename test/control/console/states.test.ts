@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState, IMAGE_WIRE_STATES, type ImageState } from "../../../control/model/states.ts";
-import { ADMIN_KEY, openStand, type Stand } from "../api/fixtures/api-stand.ts";
+import { ADMIN_KEY, openStand, type ApiFixture } from "../api/fixtures/api-stand.ts";
 import { newContainer, newImage, PACKAGE } from "../lifecycle/lifecycle-fixture.ts";
 import { openConsole } from "./fixtures/open-console.ts";
 
@@ -38,7 +38,7 @@ const BUTTONS: Record<ContainerState, string[]> = {
 };
 
 /** The API's own socket, for a browser, which only knows ports. */
-async function reached(t: Test, { socketPath }: Stand): Promise<string> {
+async function reached(t: Test, { socketPath }: ApiFixture): Promise<string> {
   const server = createServer((incoming, answer) => {
     const headers = { ...incoming.headers, [CONSOLE_HEADER]: "1" };
     const sent = request({ socketPath, method: incoming.method, path: incoming.url, headers }, (received) => {

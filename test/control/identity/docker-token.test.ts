@@ -3,7 +3,7 @@ import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import type { ApiSettings } from "../../../control/api/api-deps.ts";
-import { ADMIN_KEY, openStand, type Stand } from "../api/fixtures/api-stand.ts";
+import { ADMIN_KEY, openStand, type ApiFixture } from "../api/fixtures/api-stand.ts";
 
 const SERVICE = "registry.example:5000";
 const FILES = { "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 80\n" };
@@ -12,10 +12,10 @@ const query = (scopes: readonly string[], service = SERVICE) =>
   `/docker/token?account=any&client_id=docker&offline_token=true&service=${encodeURIComponent(service)}${scopes.map((scope) => `&scope=${encodeURIComponent(scope)}`).join("")}`;
 const keysOf = ({ json }: { json: unknown }) => (json as JSONWebKeySet).keys;
 
-const ask = (stand: Stand, headers: Record<string, string>, ...scopes: string[]) => stand.call(query(scopes), { headers });
+const ask = (stand: ApiFixture, headers: Record<string, string>, ...scopes: string[]) => stand.call(query(scopes), { headers });
 
 /** As a registry does: the keys are fetched from where they are published, here through a port that passes calls on to the API's socket. */
-async function openVerifier(t: Test, { socketPath }: Stand, path = "/api/docker/keys") {
+async function openVerifier(t: Test, { socketPath }: ApiFixture, path = "/api/docker/keys") {
   const server = createServer((asked, answer) => {
     const passed = request({ socketPath, path: asked.url, method: asked.method }, (said) => said.pipe(answer));
     asked.pipe(passed);

@@ -1,8 +1,8 @@
 import type { Driver } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 
-export type Asked = "resolve" | "deploy" | "pause" | "destroy" | "inspect" | "list";
-export const ASKED: readonly Asked[] = ["resolve", "deploy", "pause", "destroy", "inspect", "list"];
+export type ScriptedVerb = "resolve" | "deploy" | "pause" | "destroy" | "inspect" | "list";
+export const ASKED: readonly ScriptedVerb[] = ["resolve", "deploy", "pause", "destroy", "inspect", "list"];
 
 /** How the next call of a kind goes wrong; `unheard` is carried out, and its answer lost. */
 export type Mishap = "refused" | "away" | "unheard" | "hangs";
@@ -10,7 +10,7 @@ export const MISHAPS: readonly Mishap[] = ["refused", "away", "unheard", "hangs"
 
 export type Script = {
   /** Takes effect once, at the next such call. */
-  next(asked: Asked, mishap: Mishap): void;
+  next(asked: ScriptedVerb, mishap: Mishap): void;
   /** All calls go well from now on; those that hang go on hanging. */
   clear(): void;
   /** Between one process and the orchestrator, until `kill`: from then on it asks nothing and hears nothing. */
@@ -18,9 +18,9 @@ export type Script = {
 };
 
 export function openScript(): Script {
-  const planned: { asked: Asked; mishap: Mishap }[] = [];
+  const planned: { asked: ScriptedVerb; mishap: Mishap }[] = [];
   const silence = new Promise<never>(() => {});
-  const mishapOf = (asked: Asked): Mishap | undefined => {
+  const mishapOf = (asked: ScriptedVerb): Mishap | undefined => {
     const at = planned.findIndex((one) => one.asked === asked);
     return at < 0 ? undefined : planned.splice(at, 1)[0]?.mishap;
   };
@@ -31,7 +31,7 @@ export function openScript(): Script {
       let dead = false;
       const scripted =
         <Args extends [unknown, { signal: AbortSignal }] | [{ signal: AbortSignal }], Answer>(
-          asked: Asked,
+          asked: ScriptedVerb,
           ask: (...args: Args) => Promise<Answer>,
         ) =>
         async (...args: Args): Promise<Answer> => {

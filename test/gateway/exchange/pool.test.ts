@@ -1,12 +1,12 @@
 import type { Socket } from "node:net";
 import t, { type Test } from "tap";
-import { exchange, get, ID, openRawContainer, openStand, PATH, until, type Address } from "../stand.ts";
+import { exchange, get, ID, openRawContainer, openStand, PATH, until, type ListenAddress } from "../stand.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const STOPPED = { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "stopped" } } as const;
 
 /** A container whose connections are counted; `answer` says what becomes of each request. */
-async function openCounted(t: Test, answer: (socket: Socket) => void): Promise<{ address: Address; open: Set<Socket>; most: () => number }> {
+async function openCounted(t: Test, answer: (socket: Socket) => void): Promise<{ address: ListenAddress; open: Set<Socket>; most: () => number }> {
   const open = new Set<Socket>();
   let most = 0;
   const address = await openRawContainer(t, (socket) => {

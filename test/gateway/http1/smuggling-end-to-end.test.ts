@@ -2,10 +2,10 @@ import { createServer, type IncomingMessage } from "node:http";
 import { createServer as createTcpServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { smuggling } from "../../fixtures/smuggling.ts";
-import { exchange, ID, listen, openStand, PATH, type Address } from "../stand.ts";
+import { exchange, ID, listen, openStand, PATH, type ListenAddress } from "../stand.ts";
 
 /** A container and the requests that it has seen to their ends: method, target, body as latin1. */
-type Upstream = { address: Address; seen: string[][] };
+type Upstream = { address: ListenAddress; seen: string[][] };
 
 async function openNode(t: Test, lenient: boolean): Promise<Upstream> {
   const seen: string[][] = [];

@@ -2,7 +2,7 @@ import { createHmac, createPrivateKey, sign } from "node:crypto";
 import { connect } from "node:net";
 import { exportJWK, exportPKCS8, exportSPKI } from "jose";
 import t from "tap";
-import { openRecorder, openStand, type Stand } from "./stand.ts";
+import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";
 import { makeSigner, SERVICE } from "./token-server.ts";
 
 const UPLOADS = "/v2/datagrok/a/blobs/uploads/";
@@ -176,7 +176,7 @@ t.test("a load balancer that is trusted says under which address clients see the
 });
 
 /** Sends bytes that no client would, and answers with all that came back. */
-function raw({ port }: Stand, bytes: string): Promise<string> {
+function raw({ port }: RegistryFixture, bytes: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: "127.0.0.1" }, () => socket.write(bytes));
     let came = "";

@@ -5,7 +5,7 @@ import { openEngine } from "../../fixtures/engine.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openDistribution } from "./distribution.ts";
 import { run } from "./run.ts";
-import { openStand, type Stand } from "./stand.ts";
+import { openStand, type RegistryFixture } from "./stand.ts";
 import { DEV_KEY } from "./token-server.ts";
 
 /** docker with a configuration of its own, against the tests' engine, which takes a loopback address for a registry without TLS. */
@@ -27,7 +27,7 @@ async function build(t: Test, call: ReturnType<typeof docker>["call"], tag: stri
   t.teardown(() => call(["image", "rm", "-f", tag]));
 }
 
-const login = ({ host }: Stand, key = DEV_KEY): [words: string[], input: string] => [["login", host, "-u", "any", "--password-stdin"], key];
+const login = ({ host }: RegistryFixture, key = DEV_KEY): [words: string[], input: string] => [["login", host, "-u", "any", "--password-stdin"], key];
 
 t.test("docker signs in, pushes, pulls, looks and signs out as at any registry", async (t) => {
   const stand = await openStand(t, await openDistribution(t));

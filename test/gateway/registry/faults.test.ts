@@ -5,7 +5,7 @@ import { connect, type Socket } from "node:net";
 import t from "tap";
 import { eventually } from "../../fixtures/berth.ts";
 import { openDistribution } from "./distribution.ts";
-import { openRecorder, openStand, plainUpstream, type Stand } from "./stand.ts";
+import { openRecorder, openStand, plainUpstream, type RegistryFixture } from "./stand.ts";
 
 const SCOPES = ["repository:datagrok/a:pull,push"];
 const UPLOADS = "/v2/datagrok/a/blobs/uploads/";
@@ -266,7 +266,7 @@ t.test(
 );
 
 /** Begins to send a body and says when so much of it has left; `answer` is undefined where the connection broke. */
-function begin({ base }: Stand, location: string, token: string, body: Buffer) {
+function begin({ base }: RegistryFixture, location: string, token: string, body: Buffer) {
   const sending = request(new URL(location, base), {
     method: "PATCH",
     headers: { authorization: `Bearer ${token}`, "content-length": body.length, "content-type": "application/octet-stream" },

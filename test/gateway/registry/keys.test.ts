@@ -8,19 +8,19 @@ import { controlIdentity } from "../../../gateway/registry/token-request.ts";
 import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/signers.ts";
-import { openRecorder, openStand, type Stand } from "./stand.ts";
+import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";
 
 const MINUTE_MS = 60_000;
 
 /** Whether somebody with this token may push. */
-async function pushes({ call }: Stand, token: string): Promise<boolean> {
+async function pushes({ call }: RegistryFixture, token: string): Promise<boolean> {
   const answer = await call("/v2/a/blobs/uploads/", { method: "POST", headers: { authorization: `Bearer ${token}` } });
   return answer.status === 200;
 }
 
 t.test("keys are taken in every form in which servers publish them", async (t) => {
   const registry = await openRecorder(t);
-  const forms: Record<string, NonNullable<Stand["tokens"]["publish"]>> = {
+  const forms: Record<string, NonNullable<RegistryFixture["tokens"]["publish"]>> = {
     "a single JWK": async ([signer]) => JSON.stringify({ ...(await exportJWK(signer!.publicKey)), kid: signer!.kid }),
     "a single JWK without an id": async ([signer]) => JSON.stringify(await exportJWK(signer!.publicKey)),
     "PEMs by their ids": async ([signer]) => JSON.stringify({ other: "-----BEGIN nonsense", [signer!.kid]: await exportSPKI(signer!.publicKey) }),

@@ -15,7 +15,7 @@ import { DEV_KEY, openTokenServer, SERVICE, type TokenServer } from "./token-ser
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import type { GatewayLimits } from "../../../gateway/limits.ts";
 
-export type Stand = {
+export type RegistryFixture = {
   host: string;
   base: string;
   port: number;
@@ -38,7 +38,7 @@ export type StandOptions = Partial<Omit<RegistryProxyParts, "trusted" | "upstrea
 };
 
 /** The proxy on a port of its own in front of a registry, with a token server of the test's. */
-export async function openStand(t: Test, registry: { port: number }, options: StandOptions = {}): Promise<Stand> {
+export async function openStand(t: Test, registry: { port: number }, options: StandOptions = {}): Promise<RegistryFixture> {
   const tokens = await openTokenServer(t);
   const pushed: Pushed[] = [];
   const remote = datagrokIdentity(tokens.url, systemClock());

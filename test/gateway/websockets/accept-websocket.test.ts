@@ -8,12 +8,25 @@ import { Fault } from "../../../lib/fault.ts";
 import type { Availability } from "../../../gateway/contract.ts";
 import { frame } from "../../fixtures/frame.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until, WS_PATH, type Address, type Stand } from "../stand.ts";
+import {
+  exchange,
+  get,
+  ID,
+  listen,
+  openContainer,
+  openRawContainer,
+  openStand,
+  PATH,
+  until,
+  WS_PATH,
+  type ListenAddress,
+  type GatewayFixture,
+} from "../stand.ts";
 
 /** What a client saw, in order. */
 type Seen = { socket: WebSocket; frames: [data: Buffer, binary: boolean][]; pings: number; closed: { code: number; reason: string } | undefined };
 
-function open(stand: Stand, options: { path?: string; headers?: Record<string, string>; protocols?: string[] } = {}): Seen {
+function open(stand: GatewayFixture, options: { path?: string; headers?: Record<string, string>; protocols?: string[] } = {}): Seen {
   const url = `ws://127.0.0.1:${stand.port}${options.path ?? WS_PATH}`;
   const socket = new WebSocket(url, options.protocols ?? [], { headers: options.headers ?? { cookie: "a=b; auth=token" }, perMessageDeflate: true });
   const seen: Seen = { socket, frames: [], pings: 0, closed: undefined };
@@ -27,7 +40,7 @@ function open(stand: Stand, options: { path?: string; headers?: Record<string, s
 async function openEcho(
   t: Test,
   onConnection: (socket: WebSocket, url: string | undefined) => void = () => undefined,
-): Promise<Address & { server: WebSocketServer; refused: string[] }> {
+): Promise<ListenAddress & { server: WebSocketServer; refused: string[] }> {
   const http = createServer();
   const server = new WebSocketServer({ server: http, perMessageDeflate: true });
   server.on("connection", (socket, request) => {
@@ -361,7 +374,7 @@ t.test("a client that sends much while it waits feels it instead of filling the 
 });
 
 /** An accepted WebSocket whose container is not there, as a socket. */
-async function openHeld(stand: Stand, id: string, authorization: string): Promise<Socket> {
+async function openHeld(stand: GatewayFixture, id: string, authorization: string): Promise<Socket> {
   const socket = connect(stand.port, "127.0.0.1");
   socket.on("error", () => undefined);
   const accepted = new Promise<void>((resolve) => socket.once("data", () => resolve()));

@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, openStand, type Stand } from "../../api/fixtures/api-stand.ts";
+import { ADMIN_KEY, openStand, type ApiFixture } from "../../api/fixtures/api-stand.ts";
 
 const CONNECTION = { "#type": "DataConnection", name: "Chembl", parameters: { server: "db" }, dataSource: "Postgres" };
 const BROUGHT = { login: "demo", password: "brought" };
@@ -11,7 +11,7 @@ const files = (credentials?: object) => ({
 const post = (values: unknown) => ({ method: "POST", body: JSON.stringify(values) });
 
 /** What a container of the package would be given for the connection. */
-async function given({ store, credentials }: Stand, packageName: string): Promise<unknown> {
+async function given({ store, credentials }: ApiFixture, packageName: string): Promise<unknown> {
   const packageId = (await store.packages.byName(packageName))?.id ?? "";
   return JSON.parse((await credentials.renderEnv({ packageId, env: { CONN: "#{x.Chembl}" } }))["CONN"] ?? "");
 }
