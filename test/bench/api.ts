@@ -18,8 +18,8 @@ const CLIENTS = 8;
 const CONFIG = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: true };
 const twice = (filter: string) => encodeURIComponent(encodeURIComponent(filter));
 
-type Known = { id: string; name: string };
-const CALLS: Record<string, (one: Known) => string> = {
+type CreatedContainer = { id: string; name: string };
+const CALLS: Record<string, (one: CreatedContainer) => string> = {
   "find by id": ({ id }) => `/docker/containers/${id}`,
   "find by name": ({ name }) => `/docker/containers?text=${twice(`name = "${name}"`)}&limit=1`,
   "first page of 50": () => "/docker/containers?order=name&limit=50",
@@ -35,14 +35,17 @@ for (const size of SIZES) await measure(size);
 
 async function measure(size: number): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), "berth-bench-api-"));
-  const known = await fill(join(data, "berth-data"), size);
+  const containers = await fill(join(data, "berth-data"), size);
   const berth = await startBerth({ data, env: { BERTH_DRIVER: "process", BERTH_LOG_LEVEL: "warn" } });
   const agent = new Agent({ keepAlive: true, maxSockets: CLIENTS });
   try {
     // Each start looks at every row once; that is not what is measured.
     await load(() => ask(agent, berth.api, berth.token, "/docker/containers/count"), 2);
     for (const [name, path] of Object.entries(CALLS)) {
-      const times = await load(() => ask(agent, berth.api, berth.token, path(known[Math.floor(Math.random() * size)] as Known)), SECONDS);
+      const times = await load(
+        () => ask(agent, berth.api, berth.token, path(containers[Math.floor(Math.random() * size)] as CreatedContainer)),
+        SECONDS,
+      );
       const at = (part: number) => (times[Math.min(times.length - 1, Math.floor(times.length * part))] ?? 0).toFixed(1);
       console.log([String(size), name, (times.length / SECONDS).toFixed(0), at(0.5), at(0.99)].map(cell).join(""));
     }
@@ -54,12 +57,12 @@ async function measure(size: number): Promise<void> {
 }
 
 /** Packages of ten folders each, as publishing would have written them. */
-async function fill(folder: string, size: number): Promise<Known[]> {
+async function fill(folder: string, size: number): Promise<CreatedContainer[]> {
   const clock = systemClock();
   const store = await openStore({ folder, clock });
   const now = clock.now();
   const author = await store.users.insert({ id: randomUUID(), login: "author", friendlyName: "Author", admin: false, createdOn: now });
-  const known: Known[] = [];
+  const containers: CreatedContainer[] = [];
   await store.transaction(async () => {
     let packageId = "";
     for (let index = 0; index < size; index++) {
@@ -70,8 +73,14 @@ async function fill(folder: string, size: number): Promise<Known[]> {
       const name = `p${index - (index % 10)}-folder${index % 10}`;
       const [imageId, id] = [randomUUID(), randomUUID()];
       const image = { id: imageId, packageId, folder: `folder${index % 10}`, name, friendlyName: name, description: "", version: "1.0.0" };
-      const said = { dockerfile: "FROM node\nEXPOSE 8080\n".repeat(10), dockerfilePath: "", files: "", logs: "validated\n".repeat(5), warnings: [] };
-      const found = {
+      const fromDockerfile = {
+        dockerfile: "FROM node\nEXPOSE 8080\n".repeat(10),
+        dockerfilePath: "",
+        files: "",
+        logs: "validated\n".repeat(5),
+        warnings: [],
+      };
+      const resolved = {
         state: "READY",
         since: now,
         fault: undefined,
@@ -80,14 +89,22 @@ async function fill(folder: string, size: number): Promise<Known[]> {
         mutable: false,
         contentHash: undefined,
       } as const;
-      store.images.insert({ ...image, ...said, ...found, exposed: [80], ref: `datagrok/${name}:1.0.0`, createdOn: now + index, updatedOn: now });
+      store.images.insert({
+        ...image,
+        ...fromDockerfile,
+        ...resolved,
+        exposed: [80],
+        ref: `datagrok/${name}:1.0.0`,
+        createdOn: now + index,
+        updatedOn: now,
+      });
       const container = { ...newContainer("bench", id, name, CONFIG, now), packageId, imageId, folder: image.folder, name, friendlyName: name };
       store.containers.insert({ ...container, config: CONFIG, env: { LEVEL: "info" }, createdOn: now + index, updatedOn: now });
-      known.push({ id, name });
+      containers.push({ id, name });
     }
   });
   await store.close();
-  return known;
+  return containers;
 }
 
 /** Milliseconds that each request took, in order of length. */

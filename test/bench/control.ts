@@ -24,29 +24,29 @@ const AT_ONCE = 64;
 const IDLE_MS = 10_000;
 const SETTLE_MS = 3_000;
 
-const ROWS: readonly [says: string, figure: (found: Found) => string][] = [
+const ROWS: readonly [says: string, figure: (result: ControlResult) => string][] = [
   ["start to ready, s", ({ startMs }) => (startMs / 1_000).toFixed(1)],
   ["memory of control, MB", ({ controlMb }) => controlMb.toFixed(0)],
   ["the most it had, MB", ({ controlPeakMb }) => controlPeakMb.toFixed(0)],
   ["memory of one gateway, MB", ({ gatewayMb }) => gatewayMb.toFixed(0)],
   ["a new gateway knows all, s", ({ feedMs }) => (feedMs / 1_000).toFixed(2)],
   ["CPU of control at rest, % of a core", ({ idleShare }) => (idleShare * 100).toFixed(2)],
-  ["told to known, median ms", ({ toldMs }) => at(toldMs, 0.5).toFixed(2)],
-  ["told to known, p99 ms", ({ toldMs }) => at(toldMs, 0.99).toFixed(2)],
+  ["told to known, median ms", ({ delayMs }) => at(delayMs, 0.5).toFixed(2)],
+  ["told to known, p99 ms", ({ delayMs }) => at(delayMs, 0.99).toFixed(2)],
   ["wakes made durable, per s", ({ wakesPerS }) => wakesPerS.toFixed(0)],
 ];
 
-type Found = { size: number } & Awaited<ReturnType<typeof atRest>> & Awaited<ReturnType<typeof waking>>;
+type ControlResult = { size: number } & Awaited<ReturnType<typeof atRest>> & Awaited<ReturnType<typeof waking>>;
 
 console.log(`Load before the run ${loadavg()[0]?.toFixed(1)}; changes ${CHANGES}, wakes ${WAKES}, ${AT_ONCE} at a time`);
 for (const size of SIZES) {
-  const found = await measure(size);
+  const result = await measure(size);
   console.log(`\n${size} containers asleep, load ${loadavg()[0]?.toFixed(1)}`);
-  for (const [says, figure] of ROWS) console.log(says.padEnd(38) + figure(found).padStart(10));
+  for (const [says, figure] of ROWS) console.log(says.padEnd(38) + figure(result).padStart(10));
 }
 process.exit(0);
 
-async function measure(size: number): Promise<Found> {
+async function measure(size: number): Promise<ControlResult> {
   const folder = mkdtempSync(join(tmpdir(), "berth-bench-control-"));
   try {
     const ids = await fill(join(folder, "data"), size);
@@ -79,33 +79,33 @@ async function atRest(folder: string) {
 async function waking(folder: string, ids: readonly string[]) {
   const socketPath = join(folder, "feed.sock");
   const control = fork(join(import.meta.dirname, "control/waking.ts"), [join(folder, "data"), socketPath]);
-  await heard(control);
+  await nextMessage(control);
   const { end } = await openEnd(socketPath);
   const one = await woken(end, { ids: ids.slice(0, CHANGES), atOnce: 1 });
   const many = await woken(end, { ids: ids.slice(CHANGES, CHANGES + WAKES), atOnce: AT_ONCE });
   control.send("when");
-  const toldAt = (await heard(control)) as Record<string, number>;
+  const sentAt = (await nextMessage(control)) as Record<string, number>;
   await ended(end);
   await ended(control);
-  const toldMs = Object.entries(one.knownAt).map(([id, known]) => (known - (toldAt[id] ?? Number.NaN)) / 1e6);
-  return { toldMs, wakesPerS: Object.keys(many.knownAt).length / (many.ms / 1_000) };
+  const delayMs = Object.entries(one.knownAt).map(([id, known]) => (known - (sentAt[id] ?? Number.NaN)) / 1e6);
+  return { delayMs, wakesPerS: Object.keys(many.knownAt).length / (many.ms / 1_000) };
 }
 
 async function openEnd(socketPath: string): Promise<{ end: ChildProcess; ms: number }> {
   const end = fork(join(import.meta.dirname, "control/feed-end.ts"), [socketPath]);
-  const report = (await heard(end)) as EndReport;
+  const report = (await nextMessage(end)) as EndReport;
   return { end, ms: report.ms };
 }
 
 async function woken(end: ChildProcess, order: WakeOrder) {
   end.send(order);
-  const report = (await heard(end)) as EndReport;
+  const report = (await nextMessage(end)) as EndReport;
   if (report.kind !== "woken") throw new Error("It said something else.");
   return report;
 }
 
 /** The next thing that it says. */
-async function heard(child: ChildProcess): Promise<unknown> {
+async function nextMessage(child: ChildProcess): Promise<unknown> {
   const gone = once(child, "exit").then(() => Promise.reject(new Error("It ended.")));
   return ((await Promise.race([once(child, "message"), gone])) as [unknown])[0];
 }

@@ -91,13 +91,13 @@ function makeLayer(path: string): string {
 function curl(args: string[], expected: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn("curl", ["-sS", "-o", "/dev/null", "-w", "%{http_code} %{time_total}", ...args], { stdio: ["ignore", "pipe", "inherit"] });
-    let said = "";
-    child.stdout.on("data", (piece: Buffer) => void (said += piece.toString()));
+    let output = "";
+    child.stdout.on("data", (piece: Buffer) => void (output += piece.toString()));
     child.once("error", reject);
     child.once("close", () => {
-      const [status, seconds] = said.split(" ");
+      const [status, seconds] = output.split(" ");
       if (status === expected) resolve(Number(seconds));
-      else reject(new Error(`curl was answered ${said}`));
+      else reject(new Error(`curl was answered ${output}`));
     });
   });
 }

@@ -25,14 +25,14 @@ const starts = PROGRAMS.map(() => [] as Start[]);
 for (let run = 0; run < RUNS; run++)
   for (const [index, { command }] of PROGRAMS.entries()) if (command !== undefined) starts[index]?.push(await start(command));
 for (const [index, { name }] of PROGRAMS.entries()) {
-  const found = starts[index] ?? [];
+  const measured = starts[index] ?? [];
   const figures = [
-    median(found.map(({ ms }) => ms)),
-    median(found.map(({ cpuMs }) => cpuMs)),
-    found[0]?.processes ?? 0,
-    median(found.map(({ rssMb }) => rssMb)),
+    median(measured.map(({ ms }) => ms)),
+    median(measured.map(({ cpuMs }) => cpuMs)),
+    measured[0]?.processes ?? 0,
+    median(measured.map(({ rssMb }) => rssMb)),
   ];
-  console.log([name, ...(found.length === 0 ? ["npm run build:binary makes it"] : figures.map((figure) => figure.toFixed(0)))].map(cell).join(""));
+  console.log([name, ...(measured.length === 0 ? ["npm run build:binary makes it"] : figures.map((figure) => figure.toFixed(0)))].map(cell).join(""));
 }
 
 type Start = { ms: number; cpuMs: number; processes: number; rssMb: number };
@@ -46,9 +46,9 @@ async function start(command: readonly string[]): Promise<Start> {
     const { status } = await fetch(`${berth.announced[0]}/readyz`);
     const ms = performance.now() - begun;
     if (status !== 200) throw new Error(`It says that it is not ready: ${status}`);
-    const found = { ms, cpuMs: cpuUs(berth.pid) / 1_000, processes: tree(berth.pid).length, rssMb: rssKb(berth.pid) / 1_024 };
+    const lastStart = { ms, cpuMs: cpuUs(berth.pid) / 1_000, processes: tree(berth.pid).length, rssMb: rssKb(berth.pid) / 1_024 };
     await berth.end("SIGTERM");
-    return found;
+    return lastStart;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

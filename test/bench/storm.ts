@@ -156,10 +156,10 @@ try {
   console.log(`  engine alone   ${secondsOf(cpuAlone)}`);
   for (const process of ["control", "gateway"]) {
     const [p50, p99, max] = ["p50", "p99", "max"].map((part) => {
-      const found = delays.find(
+      const sample = delays.find(
         ({ name, labels }) => name === "berth_event_loop_delay_seconds" && labels["process"] === process && labels["part"] === part,
       );
-      return ms((found?.value ?? 0) * 1_000);
+      return ms((sample?.value ?? 0) * 1_000);
     });
     console.log(`event loop       ${process}: p50 ${p50}, p99 ${p99}, max ${max}`);
   }

@@ -11,9 +11,9 @@ const env = { BERTH_DRIVER: "process" };
 const program = join(import.meta.dirname, "../../berth.ts");
 
 const command = (...args: string[]) =>
-  new Promise<{ code: number; said: string }>((resolve) => {
+  new Promise<{ code: number; output: string }>((resolve) => {
     const options = { env: { PATH: process.env["PATH"], BERTH_DATA: join(data, "berth-data") }, cwd: data };
-    execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, said: stdout + stderr }));
+    execFile(process.execPath, [program, ...args], options, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, output: stdout + stderr }));
   });
 
 t.test("a berth that runs is backed up; all of it lost, it is restored, and wakes what was published", async (t) => {
@@ -29,16 +29,16 @@ t.test("a berth that runs is backed up; all of it lost, it is restored, and wake
   const { id } = await berth.container("kept-square");
 
   const made = await command("backup", "kept.db");
-  t.equal(made.code, 0, made.said);
-  t.match(made.said, join(data, "berth-data/credentials.key"), "it says where the key is that it does not hold");
+  t.equal(made.code, 0, made.output);
+  t.match(made.output, join(data, "berth-data/credentials.key"), "it says where the key is that it does not hold");
   t.equal((await berth.publish("later", packageOf("later", ["square"]))).status, 200, "berth goes on");
   const refused = await command("restore", "kept.db");
-  t.match(refused, { code: 1, said: /^berth: Another berth uses the data folder/ });
+  t.match(refused, { code: 1, output: /^berth: Another berth uses the data folder/ });
 
   await berth.stop();
   for (const name of readdirSync(join(data, "berth-data"))) if (name !== "admin.key") rmSync(join(data, "berth-data", name), { recursive: true });
   const restored = await command("restore", "kept.db");
-  t.match(restored, { code: 0, said: /is as it was on 20.*Missing here:\n- the key of the credentials.*credentials\.key/s });
+  t.match(restored, { code: 0, output: /is as it was on 20.*Missing here:\n- the key of the credentials.*credentials\.key/s });
 
   berth = await startBerth({ data, env });
   t.equal((await berth.container("kept-square")).id, id);
@@ -48,5 +48,5 @@ t.test("a berth that runs is backed up; all of it lost, it is restored, and wake
 
 t.test("a command line that names no file, or several, is told how it goes", async (t) => {
   for (const words of [["backup"], ["restore"], ["backup", "a", "b"], ["restore", "--force"]])
-    t.match(await command(...words), { code: 1, said: new RegExp(`Usage: berth ${words[0]} <file>`) });
+    t.match(await command(...words), { code: 1, output: new RegExp(`Usage: berth ${words[0]} <file>`) });
 });

@@ -83,12 +83,12 @@ t.test("containers are listed, named, started, stopped, read and explained at a 
     t.equal((await type(["logs", "typed-crash", "--tail", "1"])).stdout, "crash: giving up\n");
     t.match(await type(["logs", "typed-talk", "--tail", "none"]), { code: 2 });
     const pressed = new AbortController();
-    let heard = "";
+    let received = "";
     const until = (text: string) => {
-      heard += text;
-      if (heard.split("more").length > 30) pressed.abort(new Interrupted());
+      received += text;
+      if (received.split("more").length > 30) pressed.abort(new Interrupted());
     };
-    const { code, stdout } = await type(["logs", "-f", "-n", "1", "typed-talk"], { interrupted: pressed.signal, heard: until });
+    const { code, stdout } = await type(["logs", "-f", "-n", "1", "typed-talk"], { interrupted: pressed.signal, onOutput: until });
     t.equal(code, 130);
     t.match(stdout, /^more\nmore\n(more\n)+$/, "from the last line on, none left out and none twice");
   });

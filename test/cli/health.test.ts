@@ -19,33 +19,36 @@ t.teardown(() => server.close());
 const port = String((server.address() as AddressInfo).port);
 
 const health = (env: Record<string, string>) =>
-  new Promise<{ code: number; said: string }>((resolve) => {
+  new Promise<{ code: number; output: string }>((resolve) => {
     const options = { env: { PATH: process.env["PATH"], BERTH_HOST: "0.0.0.0", BERTH_DATA: "/nowhere/at-all", ...env } };
-    execFile(process.execPath, [program, "health"], options, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, said: stdout + stderr }));
+    execFile(process.execPath, [program, "health"], options, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, output: stdout + stderr }));
   });
 
 t.test("the listener of its role is asked whether it takes requests", async (t) => {
-  t.same(await health({ BERTH_EDGE_PORT: port }), { code: 0, said: "ready\n" });
-  t.same(await health({ BERTH_ROLE: "registry-proxy", BERTH_REGISTRY_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, said: "ready\n" });
-  t.same(await health({ BERTH_ROLE: "spawner", BERTH_SPAWNER_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, said: "ready\n" });
+  t.same(await health({ BERTH_EDGE_PORT: port }), { code: 0, output: "ready\n" });
+  t.same(await health({ BERTH_ROLE: "registry-proxy", BERTH_REGISTRY_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, output: "ready\n" });
+  t.same(await health({ BERTH_ROLE: "spawner", BERTH_SPAWNER_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, output: "ready\n" });
   status = 503;
-  t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, said: /answers 503/ });
-  t.match(await health({ BERTH_EDGE_PORT: "1" }), { code: 1, said: /cannot be reached/ });
+  t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, output: /answers 503/ });
+  t.match(await health({ BERTH_EDGE_PORT: "1" }), { code: 1, output: /cannot be reached/ });
   status = 200;
   // A registry and a spawner beside the edge are asked, too, each where it listens.
   for (const beside of [
     { BERTH_REGISTRY: "embedded", BERTH_REGISTRY_PORT: "1" },
     { BERTH_SPAWNER: "on", BERTH_SPAWNER_PORT: "1" },
   ])
-    t.match(await health({ BERTH_EDGE_PORT: port, X_API_KEY: "a-key-that-nobody-knows", ...beside }), { code: 1, said: /:1\/\w+ cannot be reached/ });
-  t.match(await health({ BERTH_ROLE: "control" }), { code: 1, said: /^berth: No berth runs/ });
+    t.match(await health({ BERTH_EDGE_PORT: port, X_API_KEY: "a-key-that-nobody-knows", ...beside }), {
+      code: 1,
+      output: /:1\/\w+ cannot be reached/,
+    });
+  t.match(await health({ BERTH_ROLE: "control" }), { code: 1, output: /^berth: No berth runs/ });
 });
 
 t.test("a gateway whose control elsewhere is away stays healthy, since it serves what runs", async (t) => {
   body = JSON.stringify({ status: "ready", control: "unavailable since 2026-01-31T12:00:00.000Z" });
-  t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, said: /degraded: control is unavailable since/ });
+  t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, output: /degraded: control is unavailable since/ });
   t.match(await health({ BERTH_ROLE: "gateway", BERTH_CONTROL: "http://127.0.0.1:1", BERTH_EDGE_PORT: port }), {
     code: 0,
-    said: /^degraded: control is unavailable since/,
+    output: /^degraded: control is unavailable since/,
   });
 });

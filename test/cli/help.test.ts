@@ -19,13 +19,13 @@ const berth = (args: string[], more: NodeJS.ProcessEnv = {}) =>
 t.test("who asks for help gets it, of every command and every verb, and nothing else happens", async (t) => {
   const { output } = await berth(["help"]);
   for (const flag of ["--help", "-h"]) t.same(await berth([flag]), { code: 0, output });
-  const asked: string[][] = [];
+  const requests: string[][] = [];
   for (const [name, command] of Object.entries(COMMANDS)) {
     t.match(output, new RegExp(`^ {2}${name} `, "m"));
     const module = await command.load();
-    asked.push([name], ...("verbs" in module ? Object.keys(module.verbs).map((verb) => [name, ...verb.split(" ")]) : []));
+    requests.push([name], ...("verbs" in module ? Object.keys(module.verbs).map((verb) => [name, ...verb.split(" ")]) : []));
   }
-  for (const words of asked) {
+  for (const words of requests) {
     const wanted = new RegExp(`berth ${words[0]}`);
     t.match(await typeBerth([...words.filter(Boolean), "--help"], { env, width: 80 }), { code: 0, stdout: wanted, stderr: "" }, words.join(" "));
     t.match(await typeBerth(["help", ...words.filter(Boolean)], { env, width: 80 }), { code: 0, stdout: wanted }, words.join(" "));
@@ -38,7 +38,7 @@ t.test("the page of commands says what the table says", async (t) => {
 });
 
 t.test("what is misspelt is refused with what was meant", async (t) => {
-  const rows: [args: string[], said: RegExp][] = [
+  const rows: [args: string[], expected: RegExp][] = [
     [["usres"], /did you mean users/],
     [["users", "ad"], /did you mean add/],
     [["users", "key"], /berth users key add/],

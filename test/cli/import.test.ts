@@ -17,7 +17,7 @@ import { PATIENCE_MS } from "../fixtures/patience.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const FOLDERS = ["square", "retaken", "removed", "theirs", "asleep"] as const;
 type Folder = (typeof FOLDERS)[number];
-type Told = Record<string, unknown>;
+type ServerContainer = Record<string, unknown>;
 
 const engine = openEngine();
 const images = await buildTestImages(engine.docker, ["onDemand"]);
@@ -48,12 +48,14 @@ async function openThere(t: Test) {
   const containers = Object.fromEntries(await Promise.all(started)) as Record<Folder, Entity>;
   const between = await openBetween(t, server.berth.base);
   /** What it tells of containers, otherwise than it is. */
-  const tells = (edit: ((entities: Told[]) => Told[]) | undefined) => {
-    between.instead = (asked, answer) => {
-      if (edit === undefined || !asked.url?.startsWith("/api/docker/containers?")) return false;
-      void fetch(`${server.berth.base}${asked.url}`, { headers: { authorization: asked.headers.authorization ?? "" } })
-        .then(async (said) =>
-          answer.writeHead(said.status, { "content-type": "application/json" }).end(JSON.stringify(edit((await said.json()) as Told[]))),
+  const tells = (edit: ((entities: ServerContainer[]) => ServerContainer[]) | undefined) => {
+    between.instead = (incoming, answer) => {
+      if (edit === undefined || !incoming.url?.startsWith("/api/docker/containers?")) return false;
+      void fetch(`${server.berth.base}${incoming.url}`, { headers: { authorization: incoming.headers.authorization ?? "" } })
+        .then(async (response) =>
+          answer
+            .writeHead(response.status, { "content-type": "application/json" })
+            .end(JSON.stringify(edit((await response.json()) as ServerContainer[]))),
         )
         .catch((error: unknown) => answer.destroy(error as Error));
       return true;
@@ -189,13 +191,13 @@ t.test("containers of another server are taken over, those that run without a re
 
   t.test("what has taken a name since is a stranger's, and is left alone", async (t) => {
     await made.retaken.remove({ force: true });
-    const stranger = await makeByHand(there.containers.retaken.serviceName);
+    const handMade = await makeByHand(there.containers.retaken.serviceName);
     await eventually("another to run in its place", 30_000, async () => {
       const { status } = await square("retaken");
       return status === 200 && (await find("retaken")).serviceName !== there.containers.retaken.serviceName ? true : undefined;
     });
     await here.berth().call(`/docker/containers/${there.containers.retaken.id}/stop?awaitStop=true`);
-    t.equal((await stranger.inspect()).State.Running, true);
+    t.equal((await handMade.inspect()).State.Running, true);
   });
 
   t.test("one that is deleted here is ended, it and no other", async (t) => {

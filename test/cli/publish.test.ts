@@ -92,13 +92,14 @@ t.test("a package is built, pushed and published by one command, and woken by a 
 t.test("what is no package that makes containers is refused before anything is asked", async (t) => {
   const env = { PATH: "/nowhere", HOME: "/nowhere", BERTH_SERVER: "http://127.0.0.1:1", BERTH_KEY: "some-key-of-mine" };
   const json = { "package.json": JSON.stringify({ name: "typed", version: "1.0.0" }) };
-  const rows: [files: Record<string, string>, code: number, said: RegExp][] = [
+  const rows: [files: Record<string, string>, code: number, expected: RegExp][] = [
     [{}, 2, /no package\.json/],
     [{ "package.json": "{" }, 1, /not JSON/],
     [json, 1, /makes no container/],
     [{ ...json, "dockerfiles/app/container.json": '{"cpu": "many"}', "dockerfiles/app/Dockerfile": "FROM scratch" }, 1, /cpu is "many"/],
     [{ ...json, "dockerfiles/app/Dockerfile": "FROM scratch" }, 5, /127\.0\.0\.1:1/],
   ];
-  for (const [files, code, said] of rows) t.match(await typeBerth(["publish", writeAll(tempFolder(t), files)], { env }), { code, stderr: said });
+  for (const [files, code, expected] of rows)
+    t.match(await typeBerth(["publish", writeAll(tempFolder(t), files)], { env }), { code, stderr: expected });
   t.match(await typeBerth(["publish", "--debug", "--release"], { env }), { code: 2 });
 });

@@ -14,13 +14,13 @@ type Advisories = Record<string, object[]>;
 
 /** `advisories`: undefined for a registry that has no such list. */
 async function audit(t: Test, advisories: Advisories | undefined) {
-  const asked: string[] = [];
+  const requests: string[] = [];
   const server = createServer(async (request, response) => {
     const pieces: Buffer[] = [];
     for await (const piece of request) pieces.push(piece as Buffer);
-    const known = request.method === "POST" && request.url === "/-/npm/v1/security/advisories/bulk" && advisories !== undefined;
-    if (!known) return response.writeHead(405).end();
-    asked.push(...Object.keys(JSON.parse(gunzipSync(Buffer.concat(pieces)).toString()) as object));
+    const isAdvisoryQuery = request.method === "POST" && request.url === "/-/npm/v1/security/advisories/bulk" && advisories !== undefined;
+    if (!isAdvisoryQuery) return response.writeHead(405).end();
+    requests.push(...Object.keys(JSON.parse(gunzipSync(Buffer.concat(pieces)).toString()) as object));
     return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(advisories));
   });
   server.listen(0, "127.0.0.1");
@@ -39,7 +39,7 @@ async function audit(t: Test, advisories: Advisories | undefined) {
   server.closeAllConnections();
   server.close();
   const { components } = JSON.parse(readFileSync(file, "utf8")) as { components: { name: string; version: string }[] };
-  return { code, asked, components };
+  return { code, requests, components };
 }
 
 const PACKAGE = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Record<"dependencies" | "devDependencies", Record<string, string>>;
@@ -54,7 +54,7 @@ const advisory = (severity: string) => ({
 });
 
 t.test("the bill of materials has all that runs and none of the tools; where nothing is known against it, all is well", async (t) => {
-  const { code, asked, components } = await audit(t, {});
+  const { code, requests, components } = await audit(t, {});
   t.equal(code, 0);
   const named = new Map(components.map(({ name, version }) => [name, version]));
   t.match(Object.fromEntries(named), { ws: PACKAGE.dependencies["ws"], "better-sqlite3": PACKAGE.dependencies["better-sqlite3"] });
@@ -64,7 +64,7 @@ t.test("the bill of materials has all that runs and none of the tools; where not
     [],
   );
   t.notOk(named.has("tap") || named.has("typescript"));
-  t.ok(asked.includes("ws") && !asked.includes("tap"), "what is asked about is what runs");
+  t.ok(requests.includes("ws") && !requests.includes("tap"), "what is asked about is what runs");
 });
 
 t.test("a grave advisory fails the build, a slight one does not", async (t) => {

@@ -49,22 +49,22 @@ export type ChartValues = Record<string, unknown>;
 
 /** What Helm makes of the chart, or the first line of why it does not. */
 export async function render(values: ChartValues): Promise<{ objects: Rendered[] } | { refused: string }> {
-  const { code, out, said } = await helm(["template", "stand", CHART, "--namespace", "ns", "--values", "-"], values);
-  if (code !== 0) return { refused: said };
+  const { code, out, stderr } = await helm(["template", "stand", CHART, "--namespace", "ns", "--values", "-"], values);
+  if (code !== 0) return { refused: stderr };
   return { objects: parseAllDocuments(out).flatMap((document) => (document.toJS() as Rendered | null) ?? []) };
 }
 
 export async function lint(values: ChartValues): Promise<string[]> {
-  const { code, out, said } = await helm(["lint", "--strict", CHART, "--values", "-"], values);
+  const { code, out, stderr } = await helm(["lint", "--strict", CHART, "--values", "-"], values);
   if (code === 0) return [];
   const complaints = out.split("\n").filter((line) => /^\[(?:ERROR|WARNING)\]/.test(line));
-  return complaints.length > 0 ? complaints : [`helm lint ended with ${code}: ${said}`];
+  return complaints.length > 0 ? complaints : [`helm lint ended with ${code}: ${stderr}`];
 }
 
-function helm(args: string[], values: ChartValues): Promise<{ code: number; out: string; said: string }> {
+function helm(args: string[], values: ChartValues): Promise<{ code: number; out: string; stderr: string }> {
   return new Promise((resolve) => {
-    const child = execFile(HELM, args, { timeout: 60_000, maxBuffer: 1 << 24 }, (error, out, said) => {
-      resolve({ code: error === null ? 0 : Number(error.code ?? 1), out, said });
+    const child = execFile(HELM, args, { timeout: 60_000, maxBuffer: 1 << 24 }, (error, out, stderr) => {
+      resolve({ code: error === null ? 0 : Number(error.code ?? 1), out, stderr });
     });
     child.stdin?.end(JSON.stringify(values));
   });

@@ -64,8 +64,8 @@ const STACKS: Record<string, { parameters: (account: Account) => Promise<Record<
 async function existingListener({ aws, subnets }: Account): Promise<string> {
   const { LoadBalancers } = await aws.elb.send(new CreateLoadBalancerCommand({ Name: "stand", Subnets: [...subnets] }));
   const DefaultActions = [{ Type: "fixed-response" as const, FixedResponseConfig: { StatusCode: "404" } }];
-  const asked = { LoadBalancerArn: LoadBalancers?.[0]?.LoadBalancerArn, Port: 80, Protocol: "HTTP" as const, DefaultActions };
-  const { Listeners } = await aws.elb.send(new CreateListenerCommand(asked));
+  const listener = { LoadBalancerArn: LoadBalancers?.[0]?.LoadBalancerArn, Port: 80, Protocol: "HTTP" as const, DefaultActions };
+  const { Listeners } = await aws.elb.send(new CreateListenerCommand(listener));
   return Listeners?.[0]?.ListenerArn ?? "";
 }
 
@@ -276,8 +276,8 @@ async function asksOf(t: Test, statements: Statement[]) {
     const name = body["repositoryName"] as string | undefined;
     const resource = name === undefined ? "*" : `arn:aws:ecr:${REGION}:${ACCOUNT}:repository/${name}`;
     // Tags at creation are a right of their own.
-    const asked = [`ecr:${action}`, ...(tags.length > 0 ? ["ecr:TagResource"] : [])];
-    if (asked.every((one) => role.allows(one, context, resource))) return undefined;
+    const actions = [`ecr:${action}`, ...(tags.length > 0 ? ["ecr:TagResource"] : [])];
+    if (actions.every((one) => role.allows(one, context, resource))) return undefined;
     refused.push(`${action} ${name}`);
     return denied(action);
   };

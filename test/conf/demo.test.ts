@@ -20,10 +20,10 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
 
 /** A server that answers as berth's API does; its image has these statuses, one look after another. */
 async function stand(t: Test, statuses: string[]) {
-  const asked: { line: string; authorization: string | undefined; body: Buffer }[] = [];
+  const requests: { line: string; authorization: string | undefined; body: Buffer }[] = [];
   const server = createServer((request, response) => {
     void bodyOf(request).then((body) => {
-      asked.push({ line: `${request.method} ${request.url}`, authorization: request.headers.authorization, body });
+      requests.push({ line: `${request.method} ${request.url}`, authorization: request.headers.authorization, body });
       const answer = (status: number, value: unknown) =>
         response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(value));
       if (request.url === "/api/users/login/dev") {
@@ -40,19 +40,19 @@ async function stand(t: Test, statuses: string[]) {
     server.close();
     server.closeAllConnections();
   });
-  return { asked, base: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+  return { requests, base: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
 }
 
 t.test("the demo is published as an author would, and awaited until its image is ready", async (t) => {
-  const { asked, base } = await stand(t, ["pending validation", "validating", "ready"]);
+  const { requests, base } = await stand(t, ["pending validation", "validating", "ready"]);
   t.same(await publishDemo({ base, devKey: "right-key", folder: DEMO_FOLDER, clock, signal }), { id: "an-id", name: "demo-square", token: "t0ken" });
-  const published = asked.find(({ line }) => line === "POST /api/packages/dev/demo?debug=true");
+  const published = requests.find(({ line }) => line === "POST /api/packages/dev/demo?debug=true");
   t.equal(published?.authorization, "Dev right-key");
   const names = await new Promise<string[]>((resolve, reject) => {
     fromBuffer(published?.body ?? Buffer.alloc(0), (error, zip) => {
       if (error) return reject(error);
-      const found: string[] = [];
-      zip.on("entry", (entry: { fileName: string }) => found.push(entry.fileName)).on("end", () => resolve(found));
+      const lines: string[] = [];
+      zip.on("entry", (entry: { fileName: string }) => lines.push(entry.fileName)).on("end", () => resolve(lines));
     });
   });
   for (const name of ["package.json", "dockerfiles/square/Dockerfile", "dockerfiles/square/container.json", "dockerfiles/square/server.mjs"]) {
@@ -87,7 +87,7 @@ t.test("the token is kept for its owner alone, also where the file was there bef
 
 t.test("the commands of the banner can be pasted into a shell, and show no token", async (t) => {
   const folder = t.testdir({ "demo.token": "t0ken\n" });
-  const { asked, base } = await stand(t, ["ready"]);
+  const { requests, base } = await stand(t, ["ready"]);
   const tokenFile = join(folder, "demo.token");
   const banner = demoBanner({
     console: "http://127.0.0.1:8081",
@@ -108,5 +108,5 @@ t.test("the commands of the banner can be pasted into a shell, and show no token
     .split("\n");
   t.same(words, ["-H", "Authorization: t0ken", `${base}/api/docker/containers/proxy/an-id/square?number=4`]);
   t.match(banner, /^ {2}node -e '[^'\n]+'$/m);
-  t.same(asked, []);
+  t.same(requests, []);
 });

@@ -280,9 +280,9 @@ t.test("what the chart takes for secret, and which berth it is for, is what the 
     definitions["secrets"]?.enum.filter((name) => !/^AWS_|^GROK_PARAMETERS$/.test(name)),
     secrets.toSorted(),
   );
-  const known = new Set([...rowsOf(SETTINGS)].flatMap(([, row]) => [...row.env]));
+  const names = new Set([...rowsOf(SETTINGS)].flatMap(([, row]) => [...row.env]));
   t.strictSame(
-    definitions["ownedByChart"]?.enum.filter((name) => /^(?:BERTH|GROK)_/.test(name) && !known.has(name) && name !== "BERTH_CONFIG"),
+    definitions["ownedByChart"]?.enum.filter((name) => /^(?:BERTH|GROK)_/.test(name) && !names.has(name) && name !== "BERTH_CONFIG"),
     [],
   );
   const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };

@@ -23,11 +23,11 @@ t.test("every link between pages leads to a file, and to a heading in it", async
 });
 
 t.test("every BERTH_ variable that a page names is a setting", async (t) => {
-  const known = new Set([...rowsOf(SETTINGS).flatMap(([, row]) => row.env), ...OTHERS_VARIABLES]);
+  const variables = new Set([...rowsOf(SETTINGS).flatMap(([, row]) => row.env), ...OTHERS_VARIABLES]);
   const unknown = pages.flatMap((page) =>
     [...textOf(page).matchAll(/\bBERTH_[A-Z][A-Z_]*[A-Z]\b(?![_…*<])/g)]
       .map(([name]) => name)
-      .filter((name) => !known.has(name) && !known.has(name.replace(/_FILE$/, "")))
+      .filter((name) => !variables.has(name) && !variables.has(name.replace(/_FILE$/, "")))
       .map((name) => `${relative(ROOT, page)}: ${name}`),
   );
   t.same(unknown, []);

@@ -129,14 +129,14 @@ t.test("a secret is taken from the file that its variable with _FILE names, with
   t.equal(settings.spawnerApiKey, "a key from a file");
   t.equal(settings.registry.password, undefined);
   t.equal(sources["adminKey"], "BERTH_ADMIN_KEY_FILE");
-  for (const [name, value, said] of [
+  for (const [name, value, expected] of [
     ["BERTH_ADMIN_KEY_FILE", "/no/such/file", /cannot be read \(ENOENT\)/],
     // Else the key that everybody knows would be in force.
     ["X_API_KEY_FILE", "/run/secrets/empty", /is empty/],
     ["BERTH_ADMIN_KEY_FILE", "/run/secrets/key", /^BERTH_ADMIN_KEY_FILE: the value is not allowed/],
     ["BERTH_EDGE_PORT_FILE", "/run/secrets/key", /no such setting/],
   ] as const) {
-    t.throws(() => readSettings({ env: { [name]: value }, readText }), { code: "SETTINGS_INVALID", message: said }, `${name}=${value}`);
+    t.throws(() => readSettings({ env: { [name]: value }, readText }), { code: "SETTINGS_INVALID", message: expected }, `${name}=${value}`);
   }
   const both = { BERTH_ADMIN_KEY: "another-key", BERTH_ADMIN_KEY_FILE: "/run/secrets/admin" };
   t.throws(() => readSettings({ env: both, readText }), { code: "SETTINGS_INVALID", message: /BERTH_ADMIN_KEY and BERTH_ADMIN_KEY_FILE/ });

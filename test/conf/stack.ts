@@ -79,9 +79,9 @@ export async function createStack({ aws, vpc, subnets }: Account, name: string, 
     ]),
   );
   const id = (logical: string) => {
-    const found = made[logical];
-    if (found === undefined) throw new Error(`The stack has no ${logical}.`);
-    return found;
+    const created = made[logical];
+    if (created === undefined) throw new Error(`The stack has no ${logical}.`);
+    return created;
   };
   return {
     made,

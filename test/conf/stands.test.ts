@@ -115,8 +115,8 @@ t.test("compose", async (t) => {
       for (const name of ["stand-http", "stand-ws"]) await imageReady(berth, name);
       t.same(await siblings(), []);
       t.same(await square(berth, "stand-http", 4), { result: 16 });
-      const { heard, code } = await talkTo(berth, (await berth.container("stand-ws")).id, "/ws", ["one"], 2);
-      t.same(heard, ["text:CONNECTED", "text:one"]);
+      const { received, code } = await talkTo(berth, (await berth.container("stand-ws")).id, "/ws", ["one"], 2);
+      t.same(received, ["text:CONNECTED", "text:one"]);
       t.equal(code, 1000);
       for (const { NetworkSettings, Ports } of await siblings()) {
         t.match(Object.keys(NetworkSettings.Networks), [/^z-berth-stand-[0-9a-f]{8}$/]);
@@ -212,8 +212,8 @@ t.test("swarm", async (t) => {
     t.equal((await berth.publish("Stand", FILES)).status, 200);
     for (const name of ["stand-http", "stand-ws"]) await imageReady(berth, name);
     t.same(await square(berth, "stand-http", 4), { result: 16 });
-    const { heard } = await talkTo(berth, (await berth.container("stand-ws")).id, "/ws", ["one"], 2);
-    t.same(heard, ["text:CONNECTED", "text:one"]);
+    const { received } = await talkTo(berth, (await berth.container("stand-ws")).id, "/ws", ["one"], 2);
+    t.same(received, ["text:CONNECTED", "text:one"]);
     const [id = ""] = await own();
     const inspected = await docker.getContainer(id).inspect();
     t.notMatch(JSON.stringify(inspected), key);

@@ -71,9 +71,9 @@ function listen(
     let rest = "";
     response.setEncoding("utf8");
     response.on("data", (piece: string) => {
-      const parts = (rest + piece).split("\n");
-      rest = parts.pop() ?? "";
-      for (const part of parts) {
+      const pieces = (rest + piece).split("\n");
+      rest = pieces.pop() ?? "";
+      for (const part of pieces) {
         const line = JSON.parse(part) as FeedLine;
         lines.push(line);
         onLine(line);
@@ -90,14 +90,14 @@ function listen(
 
 function post(socketPath: string, path: string, body: string): Promise<{ status: number; body: unknown }> {
   return new Promise((resolve, reject) => {
-    const asked = httpRequest({ socketPath, path, method: "POST", headers: { "content-type": "application/json" } }, (response) => {
+    const outgoing = httpRequest({ socketPath, path, method: "POST", headers: { "content-type": "application/json" } }, (response) => {
       let text = "";
       response.setEncoding("utf8");
       response.on("data", (piece: string) => (text += piece));
       response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text === "" ? undefined : (JSON.parse(text) as unknown) }));
     });
-    asked.on("error", reject);
-    asked.end(body);
+    outgoing.on("error", reject);
+    outgoing.end(body);
   });
 }
 const ask = (socketPath: string, path: string, question: unknown) => post(socketPath, path, JSON.stringify(question));
@@ -106,8 +106,8 @@ function lastView(lines: FeedLine[], id: string): unknown {
   return lines.findLast((line) => line.kind === "changed" && line.container.id === id);
 }
 
-type Asked = Extract<FeedLine, { kind: "ask" }>;
-const asksIn = (lines: FeedLine[]) => lines.filter((line): line is Asked => line.kind === "ask");
+type AskLine = Extract<FeedLine, { kind: "ask" }>;
+const asksIn = (lines: FeedLine[]) => lines.filter((line): line is AskLine => line.kind === "ask");
 
 async function gatewayOf(lines: FeedLine[]): Promise<string> {
   await until("hello and all", () => lines.length >= 2);
@@ -398,15 +398,15 @@ t.test("a store that is older than what a gateway has seen of it is reported, an
   const { stand, socketPath } = await openTestFeed(t, undefined, (revisions) => reported.push(revisions));
   stand.publish({ config: { onDemand: true } });
   const { id } = stand.store();
-  const found = stand.store().revision();
-  t.ok(found > 0);
+  const revision = stand.store().revision();
+  t.ok(revision > 0);
   const join = async (query: string) => {
     const { lines } = listen(t, socketPath, undefined, query);
     await gatewayOf(lines);
     return lines;
   };
   await join("");
-  await join(`?was=g&store=${id}&revision=${found}`);
+  await join(`?was=g&store=${id}&revision=${revision}`);
   await join(`?was=g&store=${randomUUID()}&revision=1000`);
   t.strictSame(reported, [], "what it knew, or knew of another store");
   const lines = await join(`?was=g&store=${id}&revision=1000`);
@@ -414,5 +414,5 @@ t.test("a store that is older than what a gateway has seen of it is reported, an
   t.match(reported, [{ seen: 1_000 }]);
   stand.publish({ config: { onDemand: true } });
   await stand.clock.advance(2_000);
-  await until("a beat", () => lines.some((line) => line.kind === "beat" && (line.revision ?? 0) > found));
+  await until("a beat", () => lines.some((line) => line.kind === "beat" && (line.revision ?? 0) > revision));
 });

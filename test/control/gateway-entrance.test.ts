@@ -50,21 +50,21 @@ async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown
   });
 
   const ask = (method: string, path: string, shown: string | string[] | undefined, body = "") =>
-    new Promise<{ status: number; said: unknown }>((resolve, reject) => {
+    new Promise<{ status: number; body: unknown }>((resolve, reject) => {
       const headers = shown === undefined ? {} : { "x-berth-gateway": shown };
-      const asked = httpRequest({ port, path, method, headers, agent: false }, (response) => {
+      const outgoing = httpRequest({ port, path, method, headers, agent: false }, (response) => {
         let text = "";
         response.on("data", (piece: Buffer) => (text += piece.toString()));
-        response.on("end", () => resolve({ status: response.statusCode ?? 0, said: text === "" ? undefined : (JSON.parse(text) as unknown) }));
+        response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text === "" ? undefined : (JSON.parse(text) as unknown) }));
       });
-      asked.on("error", reject);
-      asked.end(body);
+      outgoing.on("error", reject);
+      outgoing.end(body);
     });
   /** Joins as a gateway does. */
   const enter = async (was?: string) => {
     const lines: FeedLine[] = [];
     let over = false;
-    const asked = httpRequest(
+    const outgoing = httpRequest(
       { port, path: was === undefined ? "/feed" : `/feed?was=${was}`, headers: { "x-berth-gateway": `feed ${TOKEN}` }, agent: false },
       (response: IncomingMessage) => {
         response.on("data", (piece: Buffer) => {
@@ -74,9 +74,9 @@ async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown
         response.on("error", () => undefined);
       },
     );
-    asked.on("error", () => undefined);
-    asked.end();
-    t.teardown(() => asked.destroy());
+    outgoing.on("error", () => undefined);
+    outgoing.end();
+    t.teardown(() => outgoing.destroy());
     await until("hello and all", () => lines.length >= 2);
     const gateway = lines[0]?.kind === "hello" ? lines[0].gateway : "";
     const report = (open: number, of: string, more: object = {}) =>
@@ -86,7 +86,7 @@ async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown
         `feed ${TOKEN}`,
         JSON.stringify({ gateway, seq: stand.lifecycle().seq(), uses: open === 0 ? [] : [useOf(stand, of, open)], ...more }),
       );
-    return { gateway, lines, report, ended: () => over, leave: () => asked.destroy() };
+    return { gateway, lines, report, ended: () => over, leave: () => outgoing.destroy() };
   };
   /** A container that runs. */
   const started = async (idleMs = IDLE_MS) => {
@@ -106,13 +106,13 @@ async function passed(stand: LifecycleFixture, ms: number): Promise<void> {
 
 t.test("who shows no token gets to neither, and who shows one to what it says it wants", async (t) => {
   const { ask } = await openEntrance(t);
-  const refused = { status: 503, said: { code: "GATEWAY_REFUSED" } };
+  const refused = { status: 503, body: { code: "GATEWAY_REFUSED" } };
   for (const shown of [undefined, "", TOKEN, `feed ${TOKEN}x`, "feed ", `admin ${TOKEN}`, [`api ${TOKEN}`, `feed ${TOKEN}`]])
     for (const path of ["/feed", "/who", "/api/users"]) t.match(await ask("POST", path, shown, "{}"), refused, `${path} with ${String(shown)}`);
-  t.same(await ask("POST", "/who", `feed ${TOKEN}`, '{"tokens":[]}'), { status: 200, said: { callers: [] } });
+  t.same(await ask("POST", "/who", `feed ${TOKEN}`, '{"tokens":[]}'), { status: 200, body: { callers: [] } });
   t.same(
     await ask("GET", "/feed", `api ${TOKEN}`),
-    { status: 200, said: { api: "/feed", shown: null } },
+    { status: 200, body: { api: "/feed", shown: null } },
     "a client's request gets to no feed, and the token no further",
   );
 });
@@ -128,7 +128,7 @@ t.test("one that falls silent is let go, and what it had open counts for a minut
   const id = await started();
   const { report, ended } = await join();
   await report(1, id);
-  for (let heard = 0; heard < 3; heard++) {
+  for (let nth = 0; nth < 3; nth++) {
     await passed(stand, GATEWAY_SILENCE_MS - 1_000);
     await report(1, id);
   }
@@ -145,7 +145,7 @@ t.test("while a lost gateway may be using it, no container is put to sleep that 
   const { stand, join, started } = await openEntrance(t);
   const id = await started();
   const { report } = await join();
-  for (let heard = 0; heard < 9; heard++) {
+  for (let nth = 0; nth < 9; nth++) {
     await passed(stand, 5_000);
     await report(0, id);
   }
@@ -163,9 +163,9 @@ t.test("one that says it ends is gone at once", async (t) => {
   await report(1, id);
   await report(0, id);
   // Half of its time is over: a gateway that was only lost would keep it awake beyond the other half.
-  for (let heard = 0; heard < 6; heard++) {
+  for (let nth = 0; nth < 6; nth++) {
     await passed(stand, IDLE_MS / 12);
-    await report(0, id, heard === 5 ? { last: true } : {});
+    await report(0, id, nth === 5 ? { last: true } : {});
   }
   leave();
   await new Promise((resolve) => setTimeout(resolve, 50));

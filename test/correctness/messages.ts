@@ -29,15 +29,15 @@ const HEAD_END = "\r\n\r\n";
 export function readResponses(came: string, methods: readonly string[], over: "open" | "ended" | "reset"): Read {
   const responses: Response[] = [];
   let rest = came;
-  let asked = 0;
+  let started = 0;
   while (rest.includes(HEAD_END)) {
     const head = readHead(rest.slice(0, rest.indexOf(HEAD_END)));
     const after = rest.slice(rest.indexOf(HEAD_END) + HEAD_END.length);
     const status = Number(/^HTTP\/1\.[01] (\d{3}) /.exec(`${head.start} `)?.[1] ?? 0);
-    const read = readBody(head, status, methods[asked], after, over);
+    const read = readBody(head, status, methods[started], after, over);
     responses.push({ ...head, status, ...read.message });
     rest = read.rest;
-    if (status >= 200 || status === 101) asked++;
+    if (status >= 200 || status === 101) started++;
     if (!read.message.whole || status === 0 || status === 101) break;
   }
   return { responses, rest };

@@ -50,7 +50,7 @@ ${table(["case", "berth", ...others.map(({ name, version }) => `${name} ${versio
 }
 
 function peers(): string {
-  const lines = PEER_ROWS.map(({ id, asked, cells }) => line([asked, ownAnswer(id), ...cells]));
+  const lines = PEER_ROWS.map(({ id, property, cells }) => line([property, ownAnswer(id), ...cells]));
   return `## Results by hand
 
 Some results in words, found by hand before berth was written, with the named versions and default configurations; bold is wrong or dangerous. For berth:

@@ -12,8 +12,8 @@ import { probeRow, type Scope } from "./probe-row.ts";
 import type { Probed, CorrectnessRow } from "./row.ts";
 import { ROWS } from "./rows.ts";
 
-const asked = process.argv.slice(2).filter((word) => word !== "--peers");
-const rows = ROWS.filter(({ id }) => asked.length === 0 || asked.includes(id));
+const wanted = process.argv.slice(2).filter((word) => word !== "--peers");
+const rows = ROWS.filter(({ id }) => wanted.length === 0 || wanted.includes(id));
 
 if (!process.argv.includes("--peers")) {
   for (const { forwarder } of ENGINES) await printed(forwarder, rows, (scope, limits) => openBerth(scope, { forwarder }, limits));
@@ -26,8 +26,8 @@ if (!process.argv.includes("--peers")) {
     const common = rows.filter(({ own }) => own !== true);
     const wrong = await printed(`${peer.name} ${version}`, common, (scope) => openPeer(scope, peer));
     // Of rows that were not asked now, what is known stays.
-    const known = before.find(({ name }) => name === peer.name)?.wrong ?? {};
-    const kept = Object.entries(known).filter(([id]) => ROWS.some((row) => row.id === id) && !rows.some((row) => row.id === id));
+    const previous = before.find(({ name }) => name === peer.name)?.wrong ?? {};
+    const kept = Object.entries(previous).filter(([id]) => ROWS.some((row) => row.id === id) && !rows.some((row) => row.id === id));
     all.push({ name: peer.name, version, wrong: { ...Object.fromEntries(kept), ...wrong } });
   }
   writeFileSync(MEASURED_FILE, `${JSON.stringify(all, null, 2)}\n`);
@@ -43,7 +43,7 @@ async function printed(
   const wrong: Record<string, string> = {};
   for (const row of all) {
     const begun = performance.now();
-    const { seen, missed } = await probeRow(row, open);
+    const { targets: seen, missed } = await probeRow(row, open);
     if (missed.length > 0) wrong[row.id] = seen.slice(0, 200);
     const how = `${missed.length === 0 ? "right" : "WRONG"} ${name} ${row.id} (${Math.round(performance.now() - begun)} ms): ${seen}`;
     console.log([how, ...missed.map((what) => `      missed: ${what}`)].join("\n"));

@@ -11,7 +11,7 @@ export async function probeRow(row: CorrectnessRow, open: (scope: Scope, limits:
   try {
     return await row.probe(await open(scope, row.limits));
   } catch (error) {
-    return { seen: String(error), missed: ["an outcome"] };
+    return { targets: String(error), missed: ["an outcome"] };
   } finally {
     for (const act of acts.toReversed()) await act();
   }

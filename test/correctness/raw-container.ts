@@ -30,11 +30,11 @@ export async function openRawContainer(t: Pick<Test, "teardown">): Promise<RawCo
     let at = 0;
     socket.on("data", () => {
       for (;;) {
-        const found = headFrom(link.came(), at);
-        if (found === undefined) return;
-        at = found.end;
-        heads.push(found.head);
-        act(link, heads.length - 1, found.head);
+        const parsedHead = headFrom(link.came(), at);
+        if (parsedHead === undefined) return;
+        at = parsedHead.end;
+        heads.push(parsedHead.head);
+        act(link, heads.length - 1, parsedHead.head);
       }
     });
   });

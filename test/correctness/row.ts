@@ -20,7 +20,7 @@ export type Probed = {
 };
 
 /** `seen`: what came out on either side, in words. `missed`: which of the things that are right did not happen. */
-export type RowResult = { seen: string; missed: readonly string[] };
+export type RowResult = { targets: string; missed: readonly string[] };
 
 export type CorrectnessRow = {
   id: string;
@@ -36,7 +36,7 @@ export type CorrectnessRow = {
 
 /** What must be true, in words, and whether it is. */
 export function judge(seen: string, right: Readonly<Record<string, boolean>>): RowResult {
-  return { seen, missed: Object.entries(right).flatMap(([what, is]) => (is ? [] : [what])) };
+  return { targets: seen, missed: Object.entries(right).flatMap(([what, is]) => (is ? [] : [what])) };
 }
 
 export type ProbeHead = { method?: string; version?: string; host?: string | undefined; lines?: readonly string[] };

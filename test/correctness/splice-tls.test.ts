@@ -20,8 +20,8 @@ t.test(
       });
       const client = spawn("openssl", ["s_client", "-quiet", "-connect", `127.0.0.1:${proxy.port}`], { stdio: "pipe" });
       client.stdin.write(headFor(proxy, "/"));
-      const [said, complaint] = await Promise.all([text(client.stdout), text(client.stderr), once(client, "close")]);
-      t.ok(said.endsWith("part"));
+      const [output, complaint] = await Promise.all([text(client.stdout), text(client.stderr), once(client, "close")]);
+      t.ok(output.endsWith("part"));
       t.equal(/errno=104/.test(complaint), broken, complaint);
     }
   },

@@ -8,7 +8,7 @@ import { ROWS } from "./rows.ts";
 export async function testEngine(t: Test, how: How): Promise<void> {
   const cannot = ENGINES.find(({ forwarder }) => forwarder === how.forwarder)?.cannot ?? {};
   for (const row of ROWS) {
-    const { seen, missed } = await probeRow(row, (scope, limits) => openBerth(scope, how, limits));
+    const { targets: seen, missed } = await probeRow(row, (scope, limits) => openBerth(scope, how, limits));
     const declared = cannot[row.id];
     if (declared === undefined) t.same(missed, [], `${row.id}: ${row.asks} (${seen})`);
     else t.not(missed.length, 0, `${row.id} is declared as one that it cannot pass, since ${declared} (${seen})`);

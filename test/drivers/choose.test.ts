@@ -35,10 +35,10 @@ t.test("an engine that is away is asked again until it says what it is, and once
   world.apps.set("app", listening);
   t.teardown(() => world.close());
   let away = true;
-  let asked = 0;
+  let requests = 0;
   const driver = deferredDriver({
     choose: async () => {
-      asked++;
+      requests++;
       if (away) throw new Fault("ENGINE_UNREACHABLE", "It is away.");
       return world.open();
     },
@@ -47,9 +47,9 @@ t.test("an engine that is away is asked again until it says what it is, and once
     log: openLog({ level: "silent", name: "test" }),
   });
   const over = new AbortController();
-  const heard: string[] = [];
+  const events: string[] = [];
   const listeningToIt = (async () => {
-    for await (const { kind } of driver.events({ signal: over.signal })) heard.push(kind);
+    for await (const { kind } of driver.events({ signal: over.signal })) events.push(kind);
   })();
   t.equal(driver.name, "docker");
   await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));
@@ -57,12 +57,12 @@ t.test("an engine that is away is asked again until it says what it is, and once
   t.equal(await driver.list({ signal: AbortSignal.abort(reason) }).catch((error: unknown) => error), reason);
   away = false;
   t.strictSame(await driver.list(call()), []);
-  const once = asked;
+  const once = requests;
   t.match(await driver.resolve({ ref: "app" }, call()), { exposed: [5353] });
   t.equal(driver.name, "process", "the one that was opened");
-  for (let tries = 0; heard.length === 0 && tries < 500; tries++) await clock.sleep(10);
-  t.strictSame(heard, ["connected"]);
-  t.equal(asked, once, "not asked again");
+  for (let tries = 0; events.length === 0 && tries < 500; tries++) await clock.sleep(10);
+  t.strictSame(events, ["connected"]);
+  t.equal(requests, once, "not asked again");
   over.abort();
   await listeningToIt;
   await driver.close();

@@ -26,13 +26,13 @@ async function openDouble(t: { teardown(end: () => void): void }) {
     const path = (request.url ?? "").split("?")[0] ?? "";
     const answer = (status: number, body: object = {}) =>
       response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
-    const found = () => ({
+    const network = () => ({
       Id: ID,
       Name: state.name,
       Labels: { [NETWORK_LABEL]: "berth", [PACKAGE_LABEL]: "app" },
       Containers: Object.fromEntries([...members].map((one) => [one, { Name: one }])),
     });
-    if (path.endsWith("/networks")) return answer(200, [found()]);
+    if (path.endsWith("/networks")) return answer(200, [network()]);
     if (path.endsWith("/connect")) members.add(ownContainer());
     if (path.endsWith("/disconnect")) members.clear();
     if (request.method === "POST") return answer(200);
@@ -40,7 +40,7 @@ async function openDouble(t: { teardown(end: () => void): void }) {
     const name = path.split("/").at(-1);
     if (name === "berth") return answer(404, { message: "no such network" });
     state.name ||= name ?? "";
-    return answer(200, found());
+    return answer(200, network());
   }).listen(0, "127.0.0.1");
   await once(server, "listening");
   t.teardown(() => void server.close());

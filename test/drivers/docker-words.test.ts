@@ -34,21 +34,25 @@ t.test("a reference is taken apart as the engine would", async (t) => {
 });
 
 t.test("an engine's answer has one meaning in the house", async (t) => {
-  const said = (statusCode: number, message: string) => Object.assign(new Error(`(HTTP code ${statusCode}) reason - ${message} `), { statusCode });
-  t.equal(engineFault(said(404, "manifest unknown"), "pull", "Pulling x").code, "IMAGE_NOT_FOUND");
-  t.equal(engineFault(said(404, "pull access denied for x, repository does not exist"), "pull", "Pulling x").code, "PULL_DENIED");
-  t.equal(engineFault(said(500, "Get https://r/v2/: unauthorized: authentication required"), "pull", "Pulling x").code, "PULL_DENIED");
-  t.equal(engineFault(said(500, "dial tcp: lookup r: no such host"), "pull", "Pulling x").code, "ENGINE_FAILED");
-  t.equal(engineFault(said(404, "No such image: x"), "start", "Starting x").code, "IMAGE_NOT_FOUND");
-  t.equal(engineFault(said(400, "invalid CPU count"), "start", "Starting x").code, "SPEC_REFUSED");
+  const dockerError = (statusCode: number, message: string) =>
+    Object.assign(new Error(`(HTTP code ${statusCode}) reason - ${message} `), { statusCode });
+  t.equal(engineFault(dockerError(404, "manifest unknown"), "pull", "Pulling x").code, "IMAGE_NOT_FOUND");
+  t.equal(engineFault(dockerError(404, "pull access denied for x, repository does not exist"), "pull", "Pulling x").code, "PULL_DENIED");
+  t.equal(engineFault(dockerError(500, "Get https://r/v2/: unauthorized: authentication required"), "pull", "Pulling x").code, "PULL_DENIED");
+  t.equal(engineFault(dockerError(500, "dial tcp: lookup r: no such host"), "pull", "Pulling x").code, "ENGINE_FAILED");
+  t.equal(engineFault(dockerError(404, "No such image: x"), "start", "Starting x").code, "IMAGE_NOT_FOUND");
+  t.equal(engineFault(dockerError(400, "invalid CPU count"), "start", "Starting x").code, "SPEC_REFUSED");
   t.equal(
     engineFault(Object.assign(new Error("connect"), { code: "ECONNREFUSED", syscall: "connect" }), "control", "Listing").code,
     "ENGINE_UNREACHABLE",
   );
-  t.equal(engineFault(said(500, "boom"), "control", "Listing").code, "ENGINE_FAILED");
-  const plugin = said(403, "authorization denied by plugin opa: POST /containers/create is not allowed");
+  t.equal(engineFault(dockerError(500, "boom"), "control", "Listing").code, "ENGINE_FAILED");
+  const plugin = dockerError(403, "authorization denied by plugin opa: POST /containers/create is not allowed");
   for (const reading of ["control", "pull", "start"] as const) t.equal(engineFault(plugin, reading, "Starting x").code, "ENGINE_ACTION_DENIED");
-  t.match(engineFault(said(500, "no space left on device"), "start", "Starting x").message, /^Starting x: no space left on device\. Stop other/);
+  t.match(
+    engineFault(dockerError(500, "no space left on device"), "start", "Starting x").message,
+    /^Starting x: no space left on device\. Stop other/,
+  );
   const own = new Fault("NO_CAPACITY", "full");
   t.equal(engineFault(own, "control", "Listing"), own);
 });

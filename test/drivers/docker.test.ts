@@ -175,9 +175,9 @@ t.test("berth in a container joins the network and reaches services by name", as
   });
   await inside.start();
   const { StatusCode } = (await inside.wait()) as { StatusCode: number };
-  const said = (await inside.logs({ stdout: true, stderr: true })).subarray(8).toString();
-  t.equal(StatusCode, 0, said);
-  t.strictSame(JSON.parse(said), { address: { host: service, port: 15353 }, body: { result: 49 } });
+  const output = (await inside.logs({ stdout: true, stderr: true })).subarray(8).toString();
+  t.equal(StatusCode, 0, output);
+  t.strictSame(JSON.parse(output), { address: { host: service, port: 15353 }, body: { result: 49 } });
   await inside.remove({ force: true });
   await remove(service);
 });
@@ -200,8 +200,8 @@ t.test("sizes that the machine does not have are no capacity, and senseless ones
 
 t.test("an engine that cannot limit a container's disk starts them all the same, and is warned about once", async (t) => {
   const warnings: unknown[] = [];
-  const heard = { ...log, warn: (fields: unknown) => warnings.push(fields) };
-  const driver = dockerDriver({ host, network, reach: "auto", clock: systemClock(), log: heard });
+  const recordingLog = { ...log, warn: (fields: unknown) => warnings.push(fields) };
+  const driver = dockerDriver({ host, network, reach: "auto", clock: systemClock(), log: recordingLog });
   const services = [name("disk-one"), name("disk-two"), name("disk-three")];
   const specs = await Promise.all(services.map((service) => specOf(driver, service, { ref: images.worker }, { storageGb: 21 })));
   await Promise.all(specs.map((spec) => driver.deploy(spec, call())));
@@ -213,14 +213,14 @@ t.test("an engine that cannot limit a container's disk starts them all the same,
 t.test("a container of somebody else with the same name is left alone", async (t) => {
   const driver = open();
   const service = name("stranger");
-  const stranger = await docker.createContainer({ name: service, Image: images.worker });
-  await stranger.start();
+  const foreign = await docker.createContainer({ name: service, Image: images.worker });
+  await foreign.start();
   await rejectsWith(t, "SPEC_REFUSED", driver.deploy(await specOf(driver, service, { ref: images.worker }), call()));
   await driver.destroy(service, call());
   t.equal(await driver.inspect(service, call()), undefined);
   t.equal(await text(driver.logs(service, { tail: 10 }, call())), "");
-  t.equal((await stranger.inspect()).State.Running, true);
-  await stranger.remove({ force: true });
+  t.equal((await foreign.inspect()).State.Running, true);
+  await foreign.remove({ force: true });
 });
 
 t.test("one that was created but never started is started, not made again", async (t) => {
@@ -239,13 +239,13 @@ t.test("one that was created but never started is started, not made again", asyn
 
 t.test("the registry is asked for what the engine does not have, and for a tag that may have moved", async (t) => {
   const driver = open();
-  const told: { done: number; total: number }[] = [];
+  const reports: { done: number; total: number }[] = [];
   const first = registry.put("datagrok/moving", "admin", "one");
   const ref = `${registry.host}/datagrok/moving:admin`;
-  const one = await driver.resolve({ ref }, { ...call(), onPull: (progress) => told.push(progress) });
+  const one = await driver.resolve({ ref }, { ...call(), onPull: (progress) => reports.push(progress) });
   t.equal(one.digest, first);
   t.strictSame(one.exposed, [8080]);
-  t.ok(told.length > 0, "progress is told");
+  t.ok(reports.length > 0, "progress is told");
 
   const second = registry.put("datagrok/moving", "admin", "two");
   const two = await driver.resolve({ ref }, call());

@@ -74,19 +74,19 @@ export async function openWarner(t: Test, engine: string, warning: string): Prom
     // As a whole: an engine that refuses what it has read of a body takes no more of it.
     const body = await buffer(near);
     const { method, url: path, headers } = near;
-    const far = request({ socketPath, method, path, headers, agent: false }, (said) => {
-      if (path?.includes("/containers/create")) return void warned(said, answer);
-      answer.writeHead(said.statusCode ?? 500, said.headers);
-      said.pipe(answer);
+    const far = request({ socketPath, method, path, headers, agent: false }, (response) => {
+      if (path?.includes("/containers/create")) return void warned(response, answer);
+      answer.writeHead(response.statusCode ?? 500, response.headers);
+      response.pipe(answer);
     });
     far.on("error", () => answer.destroy());
     answer.once("close", () => far.destroy());
     far.end(body);
   }
 
-  async function warned(said: IncomingMessage, answer: ServerResponse): Promise<void> {
-    const { Warnings, ...rest } = JSON.parse(await text(said)) as { Warnings?: string[] | null };
-    const told = said.statusCode === 201 ? { ...rest, Warnings: [...(Warnings ?? []), warning] } : rest;
-    answer.writeHead(said.statusCode ?? 500, { "content-type": "application/json" }).end(JSON.stringify(told));
+  async function warned(response: IncomingMessage, answer: ServerResponse): Promise<void> {
+    const { Warnings, ...rest } = JSON.parse(await text(response)) as { Warnings?: string[] | null };
+    const changed = response.statusCode === 201 ? { ...rest, Warnings: [...(Warnings ?? []), warning] } : rest;
+    answer.writeHead(response.statusCode ?? 500, { "content-type": "application/json" }).end(JSON.stringify(changed));
   }
 }

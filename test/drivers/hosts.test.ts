@@ -98,25 +98,25 @@ t.test("on hosts that share one orchestrator each starts its own way, and nothin
   t.strictSame((await driver.list(call())).map(({ service }) => service).toSorted(), ["part", "plugin"]);
   const { address } = await driver.deploy(specFor("part", "datagrok"), call());
   t.strictSame((await driver.inspect("part", call()))?.address, address);
-  t.equal(cvm.asked("destroy part"), 0, "asked again, it is the one that runs");
+  t.equal(cvm.callCount("destroy part"), 0, "asked again, it is the one that runs");
 });
 
 t.test("of both the events are told, until nobody listens or one fails", async (t) => {
   const { cvm, datagrok, driver } = stand(t);
-  const heard: DriverEvent[] = [];
+  const events: DriverEvent[] = [];
   const over = new AbortController();
   const listening = (async () => {
-    for await (const event of driver().events({ signal: over.signal })) heard.push(event);
+    for await (const event of driver().events({ signal: over.signal })) events.push(event);
   })();
-  const told = (name: string) => async () => heard.some((event) => event.kind === "changed" && event.service === name);
-  await until(t, "both say that they are there", async () => heard.filter(({ kind }) => kind === "connected").length === 2);
+  const isReported = (name: string) => async () => events.some((event) => event.kind === "changed" && event.service === name);
+  await until(t, "both say that they are there", async () => events.filter(({ kind }) => kind === "connected").length === 2);
   cvm.begin("one", labelsFor("one"));
-  await until(t, "the first is heard", told("one"));
+  await until(t, "the first is heard", isReported("one"));
   datagrok.begin("other", labelsFor("other"));
-  await until(t, "the second is heard", told("other"));
+  await until(t, "the second is heard", isReported("other"));
   for (let round = 0; round < 100; round++) datagrok.begin(`many-${round}`, labelsFor("many"));
-  await until(t, "none is lost", told("many-99"));
-  t.equal(heard.length, 104);
+  await until(t, "none is lost", isReported("many-99"));
+  t.equal(events.length, 104);
   over.abort(new Error("enough"));
   await listening;
 

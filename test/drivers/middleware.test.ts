@@ -54,15 +54,15 @@ t.test("addresses of the link and of clouds' metadata are refused however they a
 async function misled(address: Address, more: object = {}) {
   const world = openMemoryWorld(stillClock(), { sockets: false });
   world.apps.set("app", listening);
-  const told = world.open();
+  const other = world.open();
   const driver = guardAddresses({
-    ...told,
-    deploy: async (spec, call) => ({ ...(await told.deploy(spec, call)), address }),
+    ...other,
+    deploy: async (spec, call) => ({ ...(await other.deploy(spec, call)), address }),
     inspect: async (service, call) => {
-      const fact = await told.inspect(service, call);
+      const fact = await other.inspect(service, call);
       return fact && { ...fact, address };
     },
-    list: async (call) => (await told.list(call)).map((fact) => ({ ...fact, address })),
+    list: async (call) => (await other.list(call)).map((fact) => ({ ...fact, address })),
     ...more,
   });
   const labels = { store: "store", environment: "test", container: "container", generation: 1 };

@@ -24,10 +24,12 @@ async function closedPort(t: Test): Promise<number> {
 
 t.test("ready is told soon after the port takes connections, and not before", async (t) => {
   const port = await closedPort(t);
-  let told = false;
-  const ready = awaitReady({ host: "127.0.0.1", port }, "accepted", { clock, signal: AbortSignal.timeout(PATIENCE_MS) }).then(() => (told = true));
+  let isReported = false;
+  const ready = awaitReady({ host: "127.0.0.1", port }, "accepted", { clock, signal: AbortSignal.timeout(PATIENCE_MS) }).then(
+    () => (isReported = true),
+  );
   await clock.sleep(120);
-  t.equal(told, false);
+  t.equal(isReported, false);
   const opened = clock.monotonic();
   await listening(t, createServer(), port);
   await ready;

@@ -29,11 +29,11 @@ export async function attack(http1: Http1, judge: Judge, side: FuzzSide, seed: n
     tryOne(batch, one);
     for (let mutant = 0; mutant < MUTANTS; mutant++) tryOne(batch, { ...one, stream: mutantOf(batch, one, made) });
   }
-  const verdicts = await judge.judge(batch.sent.map(({ stream }) => stream));
+  const judged = await judge.judge(batch.sent.map(({ stream }) => stream));
   for (const [at, { expected, source, stream }] of batch.sent.entries()) {
-    if (verdicts[at] === expected) continue;
+    if (judged[at] === expected) continue;
     const sent = JSON.stringify(stream.sent.toString("latin1"));
-    fail(batch, "h11 sees something else", { stream: source, sent, expected: JSON.stringify(expected), seen: JSON.stringify(verdicts[at]) });
+    fail(batch, "h11 sees something else", { stream: source, sent, expected: JSON.stringify(expected), seen: JSON.stringify(judged[at]) });
   }
   return tally;
 }
@@ -58,7 +58,7 @@ function tryOne(batch: Batch, { methods, stream }: FuzzCase): void {
     if (typeof whole.end === "number") tally.refused++;
     if (comparable(whole) !== comparable(inPieces))
       fail(batch, `Cut in ${cuts.length} places it is read otherwise`, { stream: source, whole: comparable(whole), cut: comparable(inPieces) });
-    const { seen, sent, endsWithConnection } = next(2) === 0 ? whole : inPieces;
+    const { messages: seen, sent, endsWithConnection } = next(2) === 0 ? whole : inPieces;
     if (sent.length === 0) return;
     const last = seen.at(-1);
     if (endsWithConnection && last !== undefined) last.complete = true;
@@ -70,12 +70,12 @@ function tryOne(batch: Batch, { methods, stream }: FuzzCase): void {
   }
 }
 
-function fail({ tally, seed, side }: Batch, what: string, told: Record<string, string>): void {
-  const lines = Object.entries(told).map(([name, text]) => `  ${name.padEnd(8)} ${text.slice(0, 3_000)}`);
+function fail({ tally, seed, side }: Batch, what: string, details: Record<string, string>): void {
+  const lines = Object.entries(details).map(([name, text]) => `  ${name.padEnd(8)} ${text.slice(0, 3_000)}`);
   tally.failures.push([`${what} (${side}, seed ${seed})`, ...lines].join("\n"));
 }
 
 /** Of a message that was refused on its way, how much of its body had gone on by then depends on the cuts. */
-function comparable({ seen, end }: Outcome): string {
+function comparable({ messages: seen, end }: Outcome): string {
   return JSON.stringify([seen.map((message) => (message.complete || typeof end !== "number" ? message : { ...message, body: "" })), end]);
 }

@@ -13,19 +13,19 @@ const STREAMS = Number(process.env["FUZZ_STREAMS"] ?? 400);
 
 /** Of a server: method, target and body of each request whose end it has seen. */
 async function openRecorder(t: Test, path: string): Promise<string[][]> {
-  const seen: string[][] = [];
+  const recorded: string[][] = [];
   const server = createServer((request, response) => {
     let body = "";
     request.setEncoding("latin1").on("data", (text: string) => (body += text));
     request
       .on("error", () => undefined)
       .once("end", () => {
-        seen.push([request.method ?? "", request.url ?? "", body]);
+        recorded.push([request.method ?? "", request.url ?? "", body]);
         response.end("ok");
       });
   });
   await listen(t, server, { path });
-  return seen;
+  return recorded;
 }
 
 const LAST = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -33,7 +33,7 @@ const LAST = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 t.test("through the whole engine too, a server sees just the requests that were decided on", async (t) => {
   // What is for no container goes to the control plane's socket, whatever its path.
   const stand = await openStand(t, { forwarder: "splice", limits: { lingerMs: 20 } });
-  const seen = await openRecorder(t, stand.apiSocket);
+  const recorded = await openRecorder(t, stand.apiSocket);
   const http1 = openHttp1({ underscoreHeaders: "drop" });
   let passed = 0;
   const next = numbers(SEED);
@@ -44,15 +44,15 @@ t.test("through the whole engine too, a server sees just the requests that were 
     const whole = readRequests(http1, [Buffer.from(stream, "latin1")]).end;
     if (whole === "waits") continue;
     const bytes = Buffer.from(whole === "done" ? stream + LAST : stream, "latin1");
-    const { seen: messages, end } = readRequests(http1, [bytes], true);
+    const { messages, end } = readRequests(http1, [bytes], true);
     const wanted = messages.filter(({ complete }) => complete).map(({ method, target, body }) => [method, originForm(target), body]);
-    seen.length = 0;
+    recorded.length = 0;
     const came = await exchange(stand.port, bytes);
     const statuses = [...came.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => Number(status));
     const wantedStatuses = [...wanted.map(() => 200), ...(typeof end === "number" ? [end] : [])];
-    if (JSON.stringify([seen, statuses]) !== JSON.stringify([wanted, wantedStatuses]))
-      t.same([seen, statuses], [wanted, wantedStatuses], JSON.stringify(stream));
-    passed += seen.length;
+    if (JSON.stringify([recorded, statuses]) !== JSON.stringify([wanted, wantedStatuses]))
+      t.same([recorded, statuses], [wanted, wantedStatuses], JSON.stringify(stream));
+    passed += recorded.length;
   }
   t.ok(passed > STREAMS / 2, `${passed} requests passed`);
 });

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import type { HeaderLine } from "../../gateway/decision.ts";
-import type { Seen } from "../gateway/http1/read-stream.ts";
+import type { ReadMessage } from "../gateway/http1/read-stream.ts";
 
 export type Stream = { kind: "requests" | "responses" | "responsesThatEnd"; methods: readonly string[]; sent: Buffer };
 
@@ -18,34 +18,34 @@ export function openJudge(): Judge {
   const pieces = child.stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let held: Buffer = Buffer.alloc(0);
   const take = async (size: number): Promise<Buffer> => {
-    const parts = [held];
+    const received = [held];
     let length = held.length;
     while (length < size) {
       const { value, done } = await pieces.next();
       if (done === true) throw new Error("h11 has ended");
-      parts.push(value);
+      received.push(value);
       length += value.length;
     }
-    const all = Buffer.concat(parts);
+    const all = Buffer.concat(received);
     held = all.subarray(size);
     return all.subarray(0, size);
   };
   return {
     async judge(streams) {
-      const asked = streams.flatMap(({ kind, methods, sent }) => {
+      const questions = streams.flatMap(({ kind, methods, sent }) => {
         const names = Buffer.from(methods.join(" "), "latin1");
         return [Buffer.from([KINDS[kind]]), size(names), names, size(sent), sent];
       });
-      child.stdin.write(Buffer.concat([size(Buffer.alloc(streams.length)), ...asked]));
+      child.stdin.write(Buffer.concat([size(Buffer.alloc(streams.length)), ...questions]));
       const total = (await take(4)).readUInt32LE();
       const answers = await take(total);
-      const verdicts: string[] = [];
+      const judged: string[] = [];
       for (let at = 0; at < answers.length;) {
         const length = answers.readUInt32LE(at);
-        verdicts.push(answers.toString("latin1", at + 4, at + 4 + length));
+        judged.push(answers.toString("latin1", at + 4, at + 4 + length));
         at += 4 + length;
       }
-      return verdicts;
+      return judged;
     },
     async close() {
       child.stdin.end();
@@ -61,7 +61,7 @@ function size(bytes: Buffer): Buffer {
 }
 
 /** As h11-judge.py writes what it saw. */
-export function written(seen: readonly Seen[]): string {
+export function written(seen: readonly ReadMessage[]): string {
   return seen
     .map((message) =>
       [message.method, message.target, lines(message.lines), message.body, lines(message.trailers), message.complete ? "1" : "0"].map(field).join(""),

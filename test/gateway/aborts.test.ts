@@ -46,12 +46,12 @@ t.test("a client that leaves within a stream, or within its own body, ends the c
 
 t.test("a silent connection is probed within a minute, so that a client that vanished does not keep its container awake", async (t) => {
   const stand = await openStand(t);
-  let asked = 0;
-  const { address } = await openContainer(t, () => asked++);
+  let requests = 0;
+  const { address } = await openContainer(t, () => requests++);
   stand.set(ID, { kind: "awake", address });
   const client = connect(stand.port, "127.0.0.1", () => client.write(get(PATH)));
   t.teardown(() => client.destroy());
-  await until("it arrives", () => asked === 1);
+  await until("it arrives", () => requests === 1);
   // Linux: the connection's own line, from the gateway's side; timer 2 is the probe, with the time until it in 1/100 s.
   const hex = (port: number | undefined) => (port ?? 0).toString(16).toUpperCase().padStart(4, "0");
   const line = new RegExp(`0100007F:${hex(stand.port)} 0100007F:${hex(client.localPort)} 01 \\S+ 02:(\\S+)`);

@@ -187,14 +187,14 @@ t.test("where nobody takes the lines, they are dropped and counted, and nobody w
     log.close();
     drain.unref();
   });
-  const told = new AccessRecord(
+  const record = new AccessRecord(
     { over: log.write, keepsHeads: true },
     clock,
     { method: "GET", target: `/${"x".repeat(900)}`, header: () => undefined },
     "::1",
   );
   await until("a line to be dropped", () => {
-    for (let i = 0; i < 1_000; i++) told.finish("answered");
+    for (let i = 0; i < 1_000; i++) record.finish("answered");
     return dropped.value > 0;
   });
   t.ok(dropped.value > 0);

@@ -25,25 +25,25 @@ async function open(t: Test) {
   sockets.on("connection", (_, request) => void upgrades.push(request));
   stand.set(ID, { kind: "awake", address });
   /** The lines that the container sees of these. */
-  const seen = async (lines: string[]) => {
+  const forwarded = async (lines: string[]) => {
     const head = [`GET ${PATH}/ HTTP/1.1`, "Host: stand.example", ...lines, "Connection: close", "", ""].join("\r\n");
     const answer = await exchange(stand.port, head);
     if (!answer.startsWith("HTTP/1.1 200")) return answer.slice(0, 12);
     const { rawHeaders } = JSON.parse(answer.slice(answer.indexOf("{"))) as { rawHeaders: string[] };
-    const found: string[] = [];
+    const tokens: string[] = [];
     for (let at = 0; at < rawHeaders.length; at += 2) {
       const name = rawHeaders[at] ?? "";
-      if (/^(authorization|cookie|x-.*key|other)$/i.test(name)) found.push(`${name}: ${rawHeaders[at + 1]}`);
+      if (/^(authorization|cookie|x-.*key|other)$/i.test(name)) tokens.push(`${name}: ${rawHeaders[at + 1]}`);
     }
-    return found.toSorted();
+    return tokens.toSorted();
   };
-  return { stand, seen, upgrades };
+  return { stand, forwarded, upgrades };
 }
 
 const KEY = `x-user-api-key: ${ADAS_DERIVED}`;
 
 t.test("a container is given a token that is derived of the session's, wherever that stood; all else stays", async (t) => {
-  const { seen, stand } = await open(t);
+  const { forwarded, stand } = await open(t);
   const rows: [sent: string[], seen: string[] | string][] = [
     [[`Authorization: ${ADA}`], [`Authorization: ${ADAS_DERIVED}`, KEY]],
     [[`Authorization: Bearer ${ADA}`], [`Authorization: Bearer ${ADAS_DERIVED}`, KEY]],
@@ -99,10 +99,10 @@ t.test("a container is given a token that is derived of the session's, wherever 
       [`Authorization: ${ADAS_DERIVED}`, KEY],
     ],
   ];
-  for (const [sent, expected] of rows) t.same(await seen(sent), expected, sent.join(", ").slice(0, 90));
+  for (const [sent, expected] of rows) t.same(await forwarded(sent), expected, sent.join(", ").slice(0, 90));
   stand.tokens.set(FOREIGN, new Fault("CONTROL_AWAY", "control is away"));
   t.match(
-    await seen([`Authorization: ${ADA}`, `Cookie: auth=${FOREIGN}`]),
+    await forwarded([`Authorization: ${ADA}`, `Cookie: auth=${FOREIGN}`]),
     "HTTP/1.1 503",
     "what may be a session, and cannot be looked up, goes nowhere",
   );
@@ -122,10 +122,10 @@ t.test("WebSockets through both routes do the same", async (t) => {
 });
 
 t.test("where the server behind knows the sessions, the token itself goes on", async (t) => {
-  const { seen, stand } = await open(t);
+  const { forwarded, stand } = await open(t);
   stand.tokens.set(ADA, person("ada"));
-  t.same(await seen([`Authorization: ${ADA}`]), [`Authorization: ${ADA}`, `x-user-api-key: ${ADA}`]);
-  t.same(await seen([`Cookie: auth=${ADA}`]), [`Cookie: auth=${ADA}`, `x-user-api-key: ${ADA}`]);
+  t.same(await forwarded([`Authorization: ${ADA}`]), [`Authorization: ${ADA}`, `x-user-api-key: ${ADA}`]);
+  t.same(await forwarded([`Cookie: auth=${ADA}`]), [`Cookie: auth=${ADA}`, `x-user-api-key: ${ADA}`]);
 });
 
 t.test("cookies are rewritten one by one", async (t) => {

@@ -121,9 +121,9 @@ for (const forwarder of ENGINE_NAMES) {
     sockets.on("connection", (socket) => socket.send("hello"));
     edge.set(ID, { kind: "awake", address });
     const client = new WebSocket(`ws://127.0.0.1:${edge.port}${WS_PATH}`, { headers: { authorization: "token" } });
-    const heard: string[] = [];
-    client.on("message", (data: Buffer) => void heard.push(data.toString()));
-    await until("the container to be heard", () => heard.includes("hello"));
+    const received: string[] = [];
+    client.on("message", (data: Buffer) => void received.push(data.toString()));
+    await until("the container to be heard", () => received.includes("hello"));
     const closed = once(client, "close") as Promise<[number]>;
     const begun = performance.now();
     await edge.gateway.drain(20_000);

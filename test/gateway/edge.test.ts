@@ -12,12 +12,12 @@ import { bodyOf, echoHead, exchange, get, ID, listen, openContainer, openRawCont
 
 const made = tempFolder(t);
 const TRUSTED = makeCertificate(made, "trusted");
-const STRANGER = makeCertificate(made, "stranger");
+const FOREIGN = makeCertificate(made, "stranger");
 setDefaultCACertificates([...getCACertificates("default"), TRUSTED.cert]);
 
-type Seen = { url: string; method: string; headers: Record<string, string> };
+type ForwardedRequest = { url: string; method: string; headers: Record<string, string> };
 
-function seenIn(answer: string): Seen {
+function seenIn(answer: string): ForwardedRequest {
   const { url, method, rawHeaders } = JSON.parse(answer.slice(answer.indexOf("{"), answer.lastIndexOf("}") + 1)) as {
     url: string;
     method: string;
@@ -47,16 +47,16 @@ for (const forwarder of ENGINE_NAMES) {
       ["/api/docker/containers", "/grok/api/docker/containers"],
       ["//api/../x", "/grok//api/../x"],
     ] as const) {
-      const seen = seenIn(await exchange(stand.port, get(sent, ["X-Forwarded-Host: evil.example"])));
-      t.equal(seen.url, path);
-      t.match(seen.headers, {
+      const forwarded = seenIn(await exchange(stand.port, get(sent, ["X-Forwarded-Host: evil.example"])));
+      t.equal(forwarded.url, path);
+      t.match(forwarded.headers, {
         host: `127.0.0.1:${port}`,
         "x-forwarded-host": "stand.example",
         "x-forwarded-for": "127.0.0.1",
         authorization: "token",
       });
-      t.notOk("x-berth-client" in seen.headers);
-      t.notOk("x-user-api-key" in seen.headers, "who calls is for that server to find out");
+      t.notOk("x-berth-client" in forwarded.headers);
+      t.notOk("x-user-api-key" in forwarded.headers, "who calls is for that server to find out");
     }
     const { address } = await openContainer(t, (_request, response) => response.end("container"));
     stand.set(ID, { kind: "awake", address });
@@ -89,12 +89,12 @@ for (const forwarder of ENGINE_NAMES) {
   });
 
   t.test(`${forwarder}: a server whose certificate nobody vouches for gets no request`, async (t) => {
-    let asked = 0;
-    const { port } = await openSecured(t, forwarder, (_request, response) => void response.end(String(asked++)), { pair: STRANGER });
+    let requests = 0;
+    const { port } = await openSecured(t, forwarder, (_request, response) => void response.end(String(requests++)), { pair: FOREIGN });
     const answer = await fetch(`http://127.0.0.1:${port}/api/x`, { headers: { authorization: "token" } });
     t.equal(answer.status, 503);
     t.match(await answer.json(), { "#type": "ApiError", message: /SELF_SIGNED/ });
-    t.equal(asked, 0);
+    t.equal(requests, 0);
   });
 
   t.test(`${forwarder}: a WebSocket to the server passes through`, async (t) => {
@@ -106,16 +106,16 @@ for (const forwarder of ENGINE_NAMES) {
     });
     const client = new WebSocket(`ws://127.0.0.1:${port}/api/events?x=1`);
     t.teardown(() => client.terminate());
-    const heard: string[] = [];
+    const received: string[] = [];
     await new Promise<void>((resolve, reject) => {
       client.on("message", (data: Buffer) => {
-        heard.push(data.toString());
-        if (heard.length === 1) client.send("back");
+        received.push(data.toString());
+        if (received.length === 1) client.send("back");
         else resolve();
       });
       client.once("error", reject);
     });
-    t.same(heard, ["/api/events?x=1", "back"]);
+    t.same(received, ["/api/events?x=1", "back"]);
   });
 
   t.test(`${forwarder}: a server that is away, or breaks off, is named in the answer`, async (t) => {

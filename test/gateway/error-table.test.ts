@@ -24,7 +24,7 @@ function ask(port: number, path: string, headers: Record<string, string>, method
 }
 
 const SIGNED_IN = { authorization: "token" };
-const NOBODY = "00000000-0000-0000-0000-000000000000";
+const UNKNOWN_ID = "00000000-0000-0000-0000-000000000000";
 
 t.test("every failure of the system has its status, reason, exact content type and sentence", async (t) => {
   const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 150 } });
@@ -44,7 +44,7 @@ t.test("every failure of the system has its status, reason, exact content type a
     { name: "no token", headers: {}, status: 401, reason: "Authentication required" },
     { name: "a bad token", headers: { authorization: "bad" }, status: 401, reason: "Token is not valid" },
     { name: "an unknown id", path: PATH.replace("1b9f", "ffff"), status: 404, reason: "Container not found" },
-    { name: "the all-zero id", path: PATH.replace(ID, NOBODY), status: 404, reason: "Container not found" },
+    { name: "the all-zero id", path: PATH.replace(ID, UNKNOWN_ID), status: 404, reason: "Container not found" },
     { name: "an id that is no UUID", path: PATH.replace(ID, "demo"), status: 400, reason: "Id is not a UUID" },
     { name: "no id", path: PATH.replace(ID, ""), status: 400, reason: "Id is not a UUID" },
     { name: "plain HTTP on the WebSocket route", path: WS_PATH, status: 400, reason: "Bad request" },

@@ -17,12 +17,12 @@ async function seenBehind(t: Test, options: { trusted?: string[] }): Promise<(li
 
 function headersIn(answer: string): Record<string, string[]> {
   const { rawHeaders } = JSON.parse(answer.slice(answer.indexOf("{"), answer.lastIndexOf("}") + 1)) as { rawHeaders: string[] };
-  const seen: Record<string, string[]> = {};
-  for (let at = 0; at < rawHeaders.length; at += 2) (seen[(rawHeaders[at] ?? "").toLowerCase()] ??= []).push(rawHeaders[at + 1] ?? "");
-  return seen;
+  const headers: Record<string, string[]> = {};
+  for (let at = 0; at < rawHeaders.length; at += 2) (headers[(rawHeaders[at] ?? "").toLowerCase()] ??= []).push(rawHeaders[at + 1] ?? "");
+  return headers;
 }
 
-const SAID = [
+const CLIENT_HEADERS = [
   "X-Forwarded-For: 6.6.6.6",
   "X-Forwarded-Proto: https",
   "X-Forwarded-Host: public.example",
@@ -31,16 +31,16 @@ const SAID = [
 ];
 
 t.test("what a stranger says of where a request came from does not reach the container", async (t) => {
-  const seen = await (await seenBehind(t, {}))(SAID);
-  t.match(seen, { "x-forwarded-for": ["127.0.0.1"], "x-forwarded-proto": ["http"], "x-forwarded-host": ["stand.example"] });
-  for (const name of ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]) t.equal(seen[name]?.length, 1, name);
-  t.notOk("x-real-ip" in seen);
-  t.notOk("forwarded" in seen);
+  const headers = await (await seenBehind(t, {}))(CLIENT_HEADERS);
+  t.match(headers, { "x-forwarded-for": ["127.0.0.1"], "x-forwarded-proto": ["http"], "x-forwarded-host": ["stand.example"] });
+  for (const name of ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]) t.equal(headers[name]?.length, 1, name);
+  t.notOk("x-real-ip" in headers);
+  t.notOk("forwarded" in headers);
 });
 
 t.test("a trusted proxy's word stands, and its address is added", async (t) => {
   const ask = await seenBehind(t, { trusted: ["loopback"] });
-  t.match(await ask(SAID), {
+  t.match(await ask(CLIENT_HEADERS), {
     "x-forwarded-for": ["6.6.6.6, 127.0.0.1"],
     "x-forwarded-proto": ["https"],
     "x-forwarded-host": ["public.example"],
@@ -56,8 +56,8 @@ t.test("a chain in several lines is one chain", async (t) => {
 });
 
 t.test("a valid trace goes on unchanged, and its state with it", async (t) => {
-  const seen = await (await seenBehind(t, {}))([`traceparent: ${TRACE}`, "tracestate: a=1,b=2"]);
-  t.match(seen, { traceparent: [TRACE], tracestate: ["a=1,b=2"] });
+  const headers = await (await seenBehind(t, {}))([`traceparent: ${TRACE}`, "tracestate: a=1,b=2"]);
+  t.match(headers, { traceparent: [TRACE], tracestate: ["a=1,b=2"] });
 });
 
 t.test("a trace is begun where there is none, or none that is valid; the state of such a one goes", async (t) => {
@@ -152,8 +152,8 @@ t.test("the API learns the client's address from the gateway alone", async (t) =
   ] as const) {
     const stand = await openStand(t, { trusted: [...trusted] });
     await listen(t, createServer(echoHead), { path: stand.apiSocket });
-    const seen = headersIn(await exchange(stand.port, get("/api/users", ["x-berth-client: 9.9.9.9", "X-Forwarded-For: 6.6.6.6"])));
-    t.same(seen["x-berth-client"], [client]);
+    const headers = headersIn(await exchange(stand.port, get("/api/users", ["x-berth-client: 9.9.9.9", "X-Forwarded-For: 6.6.6.6"])));
+    t.same(headers["x-berth-client"], [client]);
   }
 });
 
@@ -161,8 +161,8 @@ t.test("a client's own token of a gateway goes nowhere, and the gateway's is sho
   for (const shown of [undefined, "api mine"]) {
     const joined = await openStand(t, shown === undefined ? {} : { admits: () => ["x-berth-gateway", shown] });
     await listen(t, createServer(echoHead), { path: joined.apiSocket });
-    const seen = headersIn(await exchange(joined.port, get("/feed", ["X-Berth-Gateway: feed stolen", "x-berth-gateway: feed stolen"])));
-    t.same(seen["x-berth-gateway"], shown === undefined ? undefined : [shown]);
+    const headers = headersIn(await exchange(joined.port, get("/feed", ["X-Berth-Gateway: feed stolen", "x-berth-gateway: feed stolen"])));
+    t.same(headers["x-berth-gateway"], shown === undefined ? undefined : [shown]);
     const { address } = await openContainer(t, echoHead);
     joined.set(ID, { kind: "awake", address });
     t.equal(headersIn(await exchange(joined.port, get(PATH)))["x-berth-gateway"], undefined, "no container hears of it");
@@ -183,7 +183,7 @@ t.test("a request id that can be one goes on as it came; any other is replaced b
   const ask = await seenBehind(t, {});
   t.same((await ask(["X-Request-Id: req-1.2_3:4"]))["x-request-id"], ["req-1.2_3:4"]);
   for (const odd of [[], ["X-Request-Id: a b"], [`X-Request-Id: ${"x".repeat(129)}`], ["X-Request-Id: one", "X-Request-Id: two"]]) {
-    const seen = await ask([`traceparent: ${TRACE}`, ...odd]);
-    t.same(seen["x-request-id"], ["0af7651916cd43dd8448eb211c80319c"], odd.join());
+    const headers = await ask([`traceparent: ${TRACE}`, ...odd]);
+    t.same(headers["x-request-id"], ["0af7651916cd43dd8448eb211c80319c"], odd.join());
   }
 });

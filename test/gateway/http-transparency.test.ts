@@ -26,9 +26,9 @@ t.test("path and query reach the container byte for byte", async (t) => {
     ["/a?b=c?d=/../e&f=%20+;'\"|{}\\^`", "/a?b=c?d=/../e&f=%20+;'\"|{}\\^`"],
     ["/http://evil.example/x", "/http://evil.example/x"],
   ];
-  for (const [sent, seen] of rows) {
+  for (const [sent, forwarded] of rows) {
     const answer = await exchange(port, get(PATH + sent));
-    t.equal(JSON.parse(answer.slice(answer.indexOf("{"))).url, seen, `${sent} arrives as ${seen}`);
+    t.equal(JSON.parse(answer.slice(answer.indexOf("{"))).url, forwarded, `${sent} arrives as ${forwarded}`);
   }
 });
 
@@ -58,10 +58,10 @@ t.test("an empty reason phrase stays empty", async (t) => {
 
 t.test("compressed and binary bodies pass untouched both ways", async (t) => {
   const sent = gzipSync(randomBytes(3_000_000));
-  let seen = "";
+  let received = "";
   const { port } = await AWAKE(t, async (request, response) => {
     const body = await bodyOf(request);
-    seen = `${request.headers["content-encoding"]} ${createHash("sha256").update(body).digest("hex")}`;
+    received = `${request.headers["content-encoding"]} ${createHash("sha256").update(body).digest("hex")}`;
     response.writeHead(201, { "Content-Encoding": "gzip" });
     response.end(body);
   });
@@ -73,7 +73,7 @@ t.test("compressed and binary bodies pass untouched both ways", async (t) => {
       request.end(sent);
       const response = await new Promise<IncomingMessage>((resolve, reject) => request.once("response", resolve).once("error", reject));
       const body = await bodyOf(response);
-      t.equal(seen, `gzip ${createHash("sha256").update(sent).digest("hex")}`, `${method}, chunked ${chunked}`);
+      t.equal(received, `gzip ${createHash("sha256").update(sent).digest("hex")}`, `${method}, chunked ${chunked}`);
       t.ok(body.equals(sent));
       t.equal(response.headers["content-encoding"], "gzip");
       t.equal(response.statusCode, 201);
@@ -113,12 +113,12 @@ t.test("what belongs to one connection does not travel on, in either direction",
 
 t.test("the container learns who asks and from where", async (t) => {
   const { port } = await AWAKE(t, echoHead);
-  const seen = async (lines: string[]) => {
+  const forwarded = async (lines: string[]) => {
     const answer = await exchange(port, get(PATH, lines));
     const raw = JSON.parse(answer.slice(answer.indexOf("{"))).rawHeaders as string[];
     return new Map(raw.flatMap((name, at) => (at % 2 === 0 ? [[name.toLowerCase(), raw[at + 1]]] : [])));
   };
-  const plain = await seen(["X-Custom: Ünï".normalize()]);
+  const plain = await forwarded(["X-Custom: Ünï".normalize()]);
   t.equal(plain.get("x-user-api-key"), "token");
   t.equal(plain.get("authorization"), "token");
   t.equal(plain.get("host"), "stand.example");
@@ -126,7 +126,7 @@ t.test("the container learns who asks and from where", async (t) => {
   t.equal(plain.get("x-forwarded-proto"), "http");
   t.equal(plain.get("x-forwarded-host"), "stand.example");
   t.ok(plain.has("x-custom"));
-  t.equal((await seen(["x-user-api-key: token"])).get("x-user-api-key"), "token");
+  t.equal((await forwarded(["x-user-api-key: token"])).get("x-user-api-key"), "token");
 });
 
 t.test("events of a stream arrive one by one", async (t) => {
@@ -179,14 +179,14 @@ t.test("a client that expects 100-continue is told to go on only when the contai
     method: "POST",
     headers: { authorization: "token", expect: "100-continue", "content-length": 4 },
   });
-  let told = false;
+  let isContinued = false;
   request.once("continue", () => {
-    told = true;
+    isContinued = true;
     request.end("body");
   });
   request.flushHeaders();
   await until("it waits", () => stand.watchers(ID) === 1);
-  t.notOk(told);
+  t.notOk(isContinued);
   const answered = new Promise<IncomingMessage>((resolve) => request.once("response", resolve));
   stand.set(ID, { kind: "awake", address });
   t.equal((await bodyOf(await answered)).toString(), "body");
@@ -211,21 +211,21 @@ t.test("a connection that the container closed while idle costs nobody a request
 t.test("bytes beyond ASCII in a head stay the bytes that they are, in both directions", async (t) => {
   const stand = await openStand(t);
   const head = "HTTP/1.1 200 Gr\xfc\xdfe\r\nX-Latin: caf\xe9\r\nX-Utf: caf\xc3\xa9\r\nContent-Length: 0\r\n";
-  let asked = "";
+  let target = "";
   const address = await openRawContainer(t, (socket) => {
     socket.on("data", (bytes: Buffer) => {
-      asked += bytes.toString("latin1");
-      if (asked.endsWith("\r\n\r\n") || asked.endsWith("body")) socket.end(Buffer.from(`${head}\r\n`, "latin1"));
+      target += bytes.toString("latin1");
+      if (target.endsWith("\r\n\r\n") || target.endsWith("body")) socket.end(Buffer.from(`${head}\r\n`, "latin1"));
     });
   });
   stand.set(ID, { kind: "awake", address });
   const lines = ["X-Latin: caf\xe9", "X-Utf: caf\xc3\xa9"];
   const rows = [get(PATH, lines), `${get(PATH, [...lines, "Content-Length: 4"]).replace("GET", "POST")}body`];
   for (const sent of rows) {
-    asked = "";
+    target = "";
     const answer = await exchange(stand.port, Buffer.from(sent, "latin1"));
     t.ok(answer.startsWith(head), answer);
-    for (const line of lines) t.ok(asked.includes(`\r\n${line}\r\n`), asked);
+    for (const line of lines) t.ok(target.includes(`\r\n${line}\r\n`), target);
   }
 });
 

@@ -41,23 +41,26 @@ function body(): Buffer {
 function echoed(stand: GatewayFixture, agent: PlainAgent | SecureAgent, sent: Buffer): Promise<Buffer> {
   const ask = agent instanceof SecureAgent ? askSecurely : askPlainly;
   return new Promise((resolve, reject) => {
-    const asked = ask({ port: stand.port, host: "127.0.0.1", path: PATH, method: "POST", agent, headers: { authorization: "token" } }, (answer) => {
-      const came: Buffer[] = [];
-      answer.on("data", (piece: Buffer) => {
-        came.push(piece);
-        if (randomInt(20) > 0) return;
-        answer.pause();
-        setTimeout(() => answer.resume(), randomInt(5));
-      });
-      answer.once("end", () => resolve(Buffer.concat(came))).once("error", reject);
-    });
-    asked.once("error", reject);
+    const outgoing = ask(
+      { port: stand.port, host: "127.0.0.1", path: PATH, method: "POST", agent, headers: { authorization: "token" } },
+      (answer) => {
+        const came: Buffer[] = [];
+        answer.on("data", (piece: Buffer) => {
+          came.push(piece);
+          if (randomInt(20) > 0) return;
+          answer.pause();
+          setTimeout(() => answer.resume(), randomInt(5));
+        });
+        answer.once("end", () => resolve(Buffer.concat(came))).once("error", reject);
+      },
+    );
+    outgoing.once("error", reject);
     for (let at = 0; at < sent.length;) {
       const to = Math.min(sent.length, at + 1 + randomInt(200_000));
-      asked.write(sent.subarray(at, to));
+      outgoing.write(sent.subarray(at, to));
       at = to;
     }
-    asked.end();
+    outgoing.end();
   });
 }
 
@@ -65,7 +68,7 @@ for (const reads of READ_MODES) {
   for (const secure of [false, true]) {
     t.test(`${reads}${secure ? ", TLS" : ""}: of many bodies at once every byte comes through`, async (t) => {
       const stand = await openStand(t, { reads, ...(secure && { tls: tlsKeys(t) }) });
-      const { address } = await openContainer(t, (asked, answer) => void asked.pipe(answer));
+      const { address } = await openContainer(t, (incoming, answer) => void incoming.pipe(answer));
       stand.set(ID, { kind: "awake", address });
       const agent = secure ? new SecureAgent({ keepAlive: true, ca: PAIR.cert, servername: "localhost" }) : new PlainAgent({ keepAlive: true });
       t.teardown(() => agent.destroy());

@@ -1,13 +1,13 @@
 import { connect } from "node:net";
 import t from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
-import { faultsOf, PARTS, soak } from "../soak/soak.ts";
+import { faultsOf, SOAKS, soak } from "../soak/soak.ts";
 import { get, ID, openRawContainer, openStand, PATH, until } from "./stand.ts";
 
 /** For each way to read; `npm run soak` plays a hundred times as many. */
 const COUNT = 1_000;
 
-const SCRIPTS = Object.values(PARTS).flatMap(({ scripts }) => scripts);
+const SCRIPTS = Object.values(SOAKS).flatMap(({ scripts }) => scripts);
 
 for (const reads of READ_MODES) {
   t.test(`clients that come and go leave nothing behind in a gateway that reads by ${reads}`, async (t) => {

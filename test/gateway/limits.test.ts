@@ -100,9 +100,9 @@ t.test("the second head of a connection has no more time than the first", async 
 
 t.test("who says nothing, or empty lines only, is let go without a word", async (t) => {
   const stand = await openStill(t, { headersTimeoutMs: 5_000 });
-  for (const said of ["", "\r\n", "\r"]) {
+  for (const leading of ["", "\r\n", "\r"]) {
     const client = openClient(t, stand);
-    if (said !== "") client.socket.write(said);
+    if (leading !== "") client.socket.write(leading);
     await turns(20);
     await stand.clock.advance(4_000);
     t.notOk(client.closed, "it is waited for");
@@ -333,7 +333,7 @@ for (const reads of READ_MODES) {
     const address = await openRawContainer(t, (socket) => {
       const piece = Buffer.alloc(MIB, "x");
       const goOn = () => {
-        for (let room = true; room && written < total; written += MIB) room = socket.write(piece);
+        for (let isWritable = true; isWritable && written < total; written += MIB) isWritable = socket.write(piece);
       };
       socket.on("drain", goOn);
       socket.once("data", () => {
@@ -358,7 +358,7 @@ for (const reads of READ_MODES) {
     let written = 0;
     const address = await openRawContainer(t, (socket) => {
       const goOn = () => {
-        for (let room = true; room && written < 4 * MOST_IN_FLIGHT; written += interim.length) room = socket.write(interim);
+        for (let isWritable = true; isWritable && written < 4 * MOST_IN_FLIGHT; written += interim.length) isWritable = socket.write(interim);
         if (written >= 4 * MOST_IN_FLIGHT) socket.off("drain", goOn).write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
       };
       socket.on("drain", goOn);
@@ -381,21 +381,21 @@ for (const reads of READ_MODES) {
 
   t.test(`who sends requests and reads no answers is read no further, and loses nothing (${reads})`, async (t) => {
     const stand = await openStand(t, { forwarder: "splice", reads });
-    let asked = 0;
+    let requests = 0;
     const count = 3_000;
     const body = "x".repeat(16_384);
-    stand.set(ID, { kind: "awake", address: await answering(t, body, () => asked++) });
+    stand.set(ID, { kind: "awake", address: await answering(t, body, () => requests++) });
     const client = openClient(t, stand);
     client.socket.pause();
     for (let turn = 0; turn < count; turn++) client.socket.write(head("GET", `/${turn}`));
-    const inFlight = (await stalled(() => asked)) * body.length;
+    const inFlight = (await stalled(() => requests)) * body.length;
     t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
     client.socket.resume();
-    await until("all are asked", () => asked === count);
+    await until("all are asked", () => requests === count);
     await until("all have come", () => client.bytes > count * body.length);
     client.socket.write(head("GET", "/last", ["Connection: close"]));
     await until("the last is answered", () => client.closed);
-    t.equal(asked, count + 1);
+    t.equal(requests, count + 1);
     t.ok(client.bytes > (count + 1) * body.length, `${client.bytes} bytes`);
   });
 
@@ -419,7 +419,7 @@ for (const reads of READ_MODES) {
     let written = 0;
     const piece = Buffer.alloc(MIB, "x");
     const goOn = () => {
-      for (let room = true; room && written < total; written += MIB) room = client.socket.write(piece);
+      for (let isWritable = true; isWritable && written < total; written += MIB) isWritable = client.socket.write(piece);
     };
     client.socket.write(head("POST", "/", [`Content-Length: ${total}`]));
     client.socket.on("drain", goOn);

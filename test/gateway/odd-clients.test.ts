@@ -15,10 +15,10 @@ function openClient(port: number): Promise<Socket> {
 for (const reads of READ_MODES) {
   t.test(`${reads}: requests are served in the order in which they came, also those that had to wait for a client to read`, async (t) => {
     const stand = await openStand(t, { reads });
-    const seen: number[] = [];
+    const statuses: number[] = [];
     const body = Buffer.alloc(60_000, "x");
     const { address } = await openContainer(t, (request, response) => {
-      seen.push(Number(request.url?.slice(1)));
+      statuses.push(Number(request.url?.slice(1)));
       response.end(body);
     });
     stand.set(ID, { kind: "awake", address });
@@ -34,13 +34,13 @@ for (const reads of READ_MODES) {
     let before = -1;
     const stalled = async () => {
       do {
-        before = seen.length;
+        before = statuses.length;
         await new Promise((resolve) => setTimeout(resolve, 60));
-      } while (seen.length > before);
+      } while (statuses.length > before);
     };
     send(250);
     await stalled();
-    t.ok(seen.length < 250, `${seen.length} were served to a client that does not read`);
+    t.ok(statuses.length < 250, `${statuses.length} were served to a client that does not read`);
     let got = 0;
     client.on("data", (chunk: Buffer) => {
       got += chunk.length;
@@ -49,9 +49,9 @@ for (const reads of READ_MODES) {
       setImmediate(() => client.resume());
     });
     client.resume();
-    await until("all are answered", () => seen.length === 500 && got > 500 * body.length);
+    await until("all are answered", () => statuses.length === 500 && got > 500 * body.length);
     t.same(
-      seen,
+      statuses,
       Array.from({ length: 500 }, (_, n) => n),
     );
   });

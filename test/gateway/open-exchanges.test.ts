@@ -10,15 +10,15 @@ const SIGNED_IN = { headers: { authorization: "token" } };
 t.test("an answer that says that its container is busy is told on, and the client is spared the word", async (t) => {
   const clock = stillClock();
   const stand = await openStand(t, { origins: ["https://good.example"], clock });
-  const said: (string | undefined)[] = ["300", "300", "7", undefined, "soon", "-1", "0"];
+  const values: (string | undefined)[] = ["300", "300", "7", undefined, "soon", "-1", "0"];
   const { address } = await openContainer(t, (_, response) => {
-    const busy = said.shift();
+    const busy = values.shift();
     if (busy !== undefined) response.setHeader("X-Berth-Busy", busy);
     response.end("ok");
   });
   stand.set(ID, { kind: "awake", address });
-  while (said.length > 0) {
-    const headers = { authorization: "token", ...(said.length % 2 === 0 ? {} : { origin: "https://good.example" }) };
+  while (values.length > 0) {
+    const headers = { authorization: "token", ...(values.length % 2 === 0 ? {} : { origin: "https://good.example" }) };
     const answer = await fetch(stand.base + PATH, { headers });
     t.equal(answer.headers.get("x-berth-busy"), null);
     t.notMatch(answer.headers.get("access-control-expose-headers") ?? "", /busy/i);
@@ -42,7 +42,7 @@ t.test("what is open is told with its caller, its age and its bytes, and nothing
     response.write("x".repeat(1_000));
     waiting.push(response);
   });
-  new WebSocketServer({ server }).on("connection", (socket) => socket.on("message", (said: Buffer) => socket.send(said)));
+  new WebSocketServer({ server }).on("connection", (socket) => socket.on("message", (data: Buffer) => socket.send(data)));
   const before = Date.now();
   stand.set(ID, { kind: "coming" });
   const answer = fetch(`${stand.base}${PATH}/secret?key=secret`, { ...SIGNED_IN, method: "POST", body: "y".repeat(500) });
@@ -58,14 +58,14 @@ t.test("what is open is told with its caller, its age and its bytes, and nothing
   t.notMatch(JSON.stringify(stand.openAt(ID)), /secret|token/);
 
   const socket = new WebSocket(`ws://127.0.0.1:${stand.port}${WS_PATH}`, SIGNED_IN);
-  const heard: string[] = [];
-  socket.on("message", (said: Buffer) => heard.push(said.toString()));
-  await until("it is connected", () => heard.length === 1);
+  const received: string[] = [];
+  socket.on("message", (data: Buffer) => received.push(data.toString()));
+  await until("it is connected", () => received.length === 1);
   socket.send("hello");
-  await until("it is echoed", () => heard.length === 2);
-  const found = stand.openAt(ID).open[1];
-  t.match(found, { kind: "websocket", login: "ada", state: "streaming" });
-  t.ok((found?.bytesIn ?? 0) >= 5 && (found?.bytesOut ?? 0) >= 5);
+  await until("it is echoed", () => received.length === 2);
+  const exchange = stand.openAt(ID).open[1];
+  t.match(exchange, { kind: "websocket", login: "ada", state: "streaming" });
+  t.ok((exchange?.bytesIn ?? 0) >= 5 && (exchange?.bytesOut ?? 0) >= 5);
 
   socket.close();
   for (const response of waiting) response.end();

@@ -77,9 +77,9 @@ export async function openStand(
 }
 
 /** The one that the test asks for, or else the one that whoever runs it names. */
-function engine(asked: { forwarder?: EngineName; reads?: ReadMode }): { forwarder?: EngineName; reads?: ReadMode } {
-  const forwarder = asked.forwarder ?? ENGINE_NAMES.find((name) => name === process.env["BERTH_FORWARDER"]);
-  const reads = asked.reads ?? READ_MODES.find((name) => name === process.env["BERTH_READS"]);
+function engine(engineOptions: { forwarder?: EngineName; reads?: ReadMode }): { forwarder?: EngineName; reads?: ReadMode } {
+  const forwarder = engineOptions.forwarder ?? ENGINE_NAMES.find((name) => name === process.env["BERTH_FORWARDER"]);
+  const reads = engineOptions.reads ?? READ_MODES.find((name) => name === process.env["BERTH_READS"]);
   return { ...(forwarder === undefined ? {} : { forwarder }), ...(reads === undefined ? {} : { reads }) };
 }
 

@@ -102,8 +102,8 @@ t.test("a refusal by a container that keeps its connection is whole by its own f
       socket.once("data", () => socket.write(`HTTP/1.1 403 Forbidden\r\nConnection: keep-alive\r\n${framing}\r\n\r\n${body}`)),
     );
     stand.set(ID, { kind: "awake", address });
-    const asked = request({ port: stand.port, path: PATH, headers: { ...HEADERS, authorization: "token" }, agent: false }).end();
-    const received = await new Promise<IncomingMessage>((resolve) => void asked.once("response", resolve));
+    const outgoing = request({ port: stand.port, path: PATH, headers: { ...HEADERS, authorization: "token" }, agent: false }).end();
+    const received = await new Promise<IncomingMessage>((resolve) => void outgoing.once("response", resolve));
     t.equal(received.statusCode, 403);
     t.equal((await bodyOf(received)).toString(), "forbidden", framing);
     t.ok(received.complete, framing);
@@ -164,11 +164,11 @@ t.test("a client that reads a large refusal slowly slows the container down", as
   const client = connect(stand.port, "127.0.0.1", () => client.write(upgrade(PATH))).pause();
   t.teardown(() => client.destroy());
   let before = 0;
-  let looks = 0;
+  let checks = 0;
   await until("nothing more is taken for 30 looks", () => {
-    looks = written > 0 && written === before ? looks + 1 : 0;
+    checks = written > 0 && written === before ? checks + 1 : 0;
     before = written;
-    return looks === 30;
+    return checks === 30;
   });
   t.ok(written < 100_000_000, `${written} bytes`);
 });

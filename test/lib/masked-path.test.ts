@@ -30,10 +30,10 @@ const SLASHES = ["/", "//", "/./", "%2f", "%2F", "%252f", ";/", "/;a=b/", "\\", 
 
 /** The text behind all of its encodings. */
 function plain(text: string): string {
-  let found = text;
-  for (let round = 0; round < 10 && found.includes("%"); round++)
-    found = found.replace(/%([0-9a-f]{2})/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
-  return found;
+  let current = text;
+  for (let round = 0; round < 10 && current.includes("%"); round++)
+    current = current.replace(/%([0-9a-f]{2})/gi, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+  return current;
 }
 
 t.test("a key in a path never stays in it, however the path is spelled", (t) => {

@@ -67,7 +67,7 @@ async function listening(): Promise<void> {
 /** A request at nginx whose body is still open. */
 function begin(options: RequestOptions) {
   const request = openRequest({ socketPath: front, agent: false, ...options });
-  const response = once(request, "response").then(([found]) => found as IncomingMessage);
+  const response = once(request, "response").then(([reply]) => reply as IncomingMessage);
   return { request, response };
 }
 
@@ -83,10 +83,10 @@ function pieces(body: IncomingMessage): () => Promise<string | undefined> {
 async function ask(options: RequestOptions): Promise<{ response: IncomingMessage; body: string }> {
   const { request, response } = begin(options);
   request.end();
-  const found = await response;
+  const reply = await response;
   let body = "";
-  for await (const piece of found) body += String(piece);
-  return { response: found, body };
+  for await (const piece of reply) body += String(piece);
+  return { response: reply, body };
 }
 
 t.test("the path and query arrive byte for byte", async (t) => {

@@ -19,14 +19,14 @@ t.test("the Lua proxy and berth answer the same, but for what is written down wi
   const stand = await openStand(t, registry);
   const nginx = await openLuaProxy(t, { DATAGROK_URL: stand.tokens.url, REGISTRY_URL: registry.host });
   const requests = parseRequests(readFileSync(SAMPLE, "utf8"));
-  const known = parseKnownDifferences(readFileSync(join(LUA_COMPAT, "differences.json"), "utf8"));
+  const knownDifferences = parseKnownDifferences(readFileSync(join(LUA_COMPAT, "differences.json"), "utf8"));
   const {
     sent,
     skipped: passedOver,
     differences: found,
   } = await compareProxies(
     requests,
-    known,
+    knownDifferences,
     createPlayer({ base: nginx.base, repository: "shadow/one", key: DEV_KEY, clock: systemClock() }),
     createPlayer({ base: stand.base, repository: "shadow/two", key: DEV_KEY, clock: systemClock() }),
   );
@@ -39,7 +39,7 @@ t.test("the Lua proxy and berth answer the same, but for what is written down wi
   );
   const used = new Set(found.map((one) => one.known));
   t.same(
-    known.filter((one) => !used.has(one)),
+    knownDifferences.filter((one) => !used.has(one)),
     [],
     "nothing is written down that is no difference any more",
   );
@@ -114,12 +114,12 @@ t.test("a wrong key is shown once, and who is told to wait does", async (t) => {
     ({ headers, body }) => headers["authorization"]?.startsWith("Basic ") || /password=(?!\{key\})/.test(body ?? ""),
   );
   t.equal(wrong.length, 1);
-  let asked = 0;
+  let clientRequests = 0;
   const registry = await openRecorder(
     t,
-    (_, response) => void (asked++ === 0 ? response.writeHead(429, { "retry-after": "1" }).end() : response.end("in")),
+    (_, response) => void (clientRequests++ === 0 ? response.writeHead(429, { "retry-after": "1" }).end() : response.end("in")),
   );
   const player = createPlayer({ base: `http://127.0.0.1:${registry.port}`, repository: "a/b", key: undefined, clock: systemClock() });
   t.match(await player.play({ method: "GET", path: "/token", headers: {} }), { status: 200, body: "in" });
-  t.equal(asked, 2);
+  t.equal(clientRequests, 2);
 });

@@ -93,8 +93,8 @@ t.test("told to stop, berth turns red first, then takes nobody new, and answers 
   process.kill(berth.pid, "SIGTERM");
   // Both workers do, whoever of them is asked.
   await eventually("every worker to be red", 1_800, async () => {
-    const seen = await Promise.all(Array.from({ length: 8 }, () => fetch(`${berth.base}/readyz`, { headers: { connection: "close" } })));
-    return seen.every(({ status }) => status === 503) ? true : undefined;
+    const replies = await Promise.all(Array.from({ length: 8 }, () => fetch(`${berth.base}/readyz`, { headers: { connection: "close" } })));
+    return replies.every(({ status }) => status === 503) ? true : undefined;
   });
   red = true;
   t.equal((await fetch(`${berth.base}/healthz`)).status, 200);

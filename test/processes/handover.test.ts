@@ -6,30 +6,30 @@ import { stillClock } from "../fixtures/still-clock.ts";
 /** A berth whose control can start again from the attempt on that the test names. */
 function released(from: number) {
   const clock = stillClock();
-  const found = { attempts: 0, logged: 0, isHandingOver: false };
+  const counts = { attempts: 0, logged: 0, isHandingOver: false };
   resumeLater({
     resume: async () => {
-      if (++found.attempts < from) throw new Fault("DATA_FOLDER_IN_USE", "Another berth uses the data folder.");
+      if (++counts.attempts < from) throw new Fault("DATA_FOLDER_IN_USE", "Another berth uses the data folder.");
     },
-    isHandingOver: () => found.isHandingOver,
+    isHandingOver: () => counts.isHandingOver,
     clock,
-    log: { error: () => void found.logged++ },
+    log: { error: () => void counts.logged++ },
   });
-  return { clock, found };
+  return { clock, counts };
 }
 
 t.test("a berth whose successor still holds the data after it failed tries again until it has them", async (t) => {
-  const { clock, found } = released(4);
+  const { clock, counts } = released(4);
   await clock.advance(9_000);
-  t.equal(found.attempts, 0, "the caller puts the old program back first");
+  t.equal(counts.attempts, 0, "the caller puts the old program back first");
   await clock.advance(60_000);
-  t.strictSame(found, { attempts: 4, logged: 3, isHandingOver: false });
+  t.strictSame(counts, { attempts: 4, logged: 3, isHandingOver: false });
 });
 
 t.test("an upgrade that begins meanwhile is not disturbed", async (t) => {
-  const { clock, found } = released(4);
+  const { clock, counts } = released(4);
   await clock.advance(10_000);
-  found.isHandingOver = true;
+  counts.isHandingOver = true;
   await clock.advance(60_000);
-  t.equal(found.attempts, 1);
+  t.equal(counts.attempts, 1);
 });

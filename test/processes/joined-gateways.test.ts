@@ -100,7 +100,7 @@ t.test("a gateway that is not let in says so in a sentence, and ends; so does a 
 
 t.test("settings that name no control plane to join safely are refused", (t) => {
   const token = "a".repeat(64);
-  const rows: [env: Record<string, string>, said: RegExp][] = [
+  const rows: [env: Record<string, string>, expected: RegExp][] = [
     [{ BERTH_CONTROL: "https://berth.internal:8443" }, /No token/],
     [{ BERTH_CONTROL: "https://berth.internal:8443", BERTH_CONTROL_TOKEN: token, BERTH_CONTROL_TOKEN_FILE: "/x" }, /one of them/],
     [{ BERTH_CONTROL: "https://berth.internal:8443", BERTH_CONTROL_TOKEN_FILE: "/nowhere" }, /cannot be read/],
@@ -108,7 +108,7 @@ t.test("settings that name no control plane to join safely are refused", (t) => 
     [{ BERTH_CONTROL: "http://192.0.2.1:8443", BERTH_CONTROL_TOKEN: token }, /would not be encrypted/],
   ];
   const linkOf = (env: Record<string, string>) => remoteControl(readSettings({ env, file: undefined }).settings, systemClock());
-  for (const [env, said] of rows) t.throws(() => linkOf(env), { code: "SETTINGS_INVALID", message: said });
+  for (const [env, expected] of rows) t.throws(() => linkOf(env), { code: "SETTINGS_INVALID", message: expected });
   t.ok(linkOf({ BERTH_CONTROL: "http://192.0.2.1:8443", BERTH_CONTROL_TOKEN: token, BERTH_CONTROL_PLAIN: "on" }));
   t.ok(linkOf({ BERTH_CONTROL: "http://127.0.0.1:8443", BERTH_CONTROL_TOKEN: token }));
   t.equal(linkOf({}), undefined);

@@ -9,11 +9,11 @@ import { PATIENCE_MS } from "../fixtures/patience.ts";
 t.test("each listener keeps a connection between two requests as long as is set, and no longer", async (t) => {
   const cwd = tempFolder(t);
   const ports = { BERTH_EDGE_PORT: "0", BERTH_SPAWNER_PORT: "0", BERTH_REGISTRY_PORT: "0" };
-  const parts = { BERTH_DRIVER: "process", BERTH_SPAWNER: "on", REGISTRY_URL: "127.0.0.1:1" };
+  const services = { BERTH_DRIVER: "process", BERTH_SPAWNER: "on", REGISTRY_URL: "127.0.0.1:1" };
   const berth = await startBerthProcess({
     role: "serve",
     cwd,
-    env: { ...ports, ...parts, BERTH_KEEP_ALIVE_TIMEOUT: "1000" },
+    env: { ...ports, ...services, BERTH_KEEP_ALIVE_TIMEOUT: "1000" },
     announces: /^spawner at \S+:(\d+)$/,
   });
   t.teardown(() => berth.end("SIGTERM"));
@@ -28,14 +28,14 @@ t.test("each listener keeps a connection between two requests as long as is set,
       const socket = connect({ host: "127.0.0.1", port: at });
       t.teardown(() => socket.destroy());
       await once(socket, "connect");
-      const said = text(socket);
+      const output = text(socket);
       for (let times = 0; times < 2; times++) {
         socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
         await once(socket, "data", { signal: AbortSignal.timeout(PATIENCE_MS) });
       }
       // By default it would be 75 s.
       await once(socket, "close", { signal: AbortSignal.timeout(PATIENCE_MS) });
-      t.equal((await said).split("HTTP/1.1 200").length, 3, path);
+      t.equal((await output).split("HTTP/1.1 200").length, 3, path);
     }),
   );
 });

@@ -22,14 +22,14 @@ async function listener(t: Test) {
   t.teardown(() => python.kill());
   const lines = createInterface({ input: python.stdout });
   await once(lines, "line");
-  return { socket, heard: async () => String((await once(lines, "line"))[0]) };
+  return { socket, nextLine: async () => String((await once(lines, "line"))[0]) };
 }
 
 t.test("systemd hears that berth is ready once it is, and that it is ending", async (t) => {
-  const { socket, heard } = await listener(t);
+  const { socket, nextLine } = await listener(t);
   const first = (async () => {
     for (;;) {
-      const line = await heard();
+      const line = await nextLine();
       if (line.includes("READY=1")) return line;
     }
   })();
@@ -37,7 +37,7 @@ t.test("systemd hears that berth is ready once it is, and that it is ending", as
   t.match(await first, /READY=1/);
   const last = (async () => {
     for (;;) {
-      const line = await heard();
+      const line = await nextLine();
       if (line.includes("STOPPING=1")) return line;
     }
   })();
@@ -46,9 +46,9 @@ t.test("systemd hears that berth is ready once it is, and that it is ending", as
 });
 
 t.test("systemd is notified again and again that berth is alive, where its unit has a watchdog", async (t) => {
-  const { socket, heard } = await listener(t);
+  const { socket, nextLine } = await listener(t);
   const alive = (async () => {
-    for (let left = 3; left > 0;) if ((await heard()).includes("WATCHDOG=1")) left--;
+    for (let left = 3; left > 0;) if ((await nextLine()).includes("WATCHDOG=1")) left--;
     return true;
   })();
   const berth = await startBerth({ data: tempFolder(t), env: { BERTH_DRIVER: "process", NOTIFY_SOCKET: socket, WATCHDOG_USEC: "1000000" } });

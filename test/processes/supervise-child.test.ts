@@ -22,23 +22,23 @@ const SCRIPT = `
   process.on("message", ({ kind }) => { if (kind === "end") process.exit(0); });
 `;
 
-type Kept = SupervisedProcess & { env: NodeJS.ProcessEnv; pids(): number[]; said: string[] };
+type Kept = SupervisedProcess & { env: NodeJS.ProcessEnv; pids(): number[]; output: string[] };
 
 function keep(t: Test, more: NodeJS.ProcessEnv = {}): Kept {
   const folder = t.testdir({ "role.cjs": SCRIPT, pids: "" });
   const pids = join(folder, "pids");
   writeFileSync(pids, "");
-  const said: string[] = [];
-  const write = (fields: Record<string, unknown>, sentence: string) => void said.push(`${sentence} ${JSON.stringify(fields)}`);
+  const output: string[] = [];
+  const write = (fields: Record<string, unknown>, sentence: string) => void output.push(`${sentence} ${JSON.stringify(fields)}`);
   const log: Log = { debug: write, info: write, warn: write, error: write, child: () => log };
   const env: NodeJS.ProcessEnv = { PIDS: pids, ...more };
   const child = superviseChild({ role: "role", script: join(folder, "role.cjs"), env, clock: systemClock(), log });
   t.teardown(() => child.stop(1_000));
-  return { ...child, env, said, pids: () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number) };
+  return { ...child, env, output, pids: () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number) };
 }
 
 const started = (kept: Kept, count: number) => eventually(`start ${count}`, 10_000, async () => kept.pids()[count - 1]);
-const says = (kept: Kept, pattern: RegExp) => eventually(String(pattern), 10_000, async () => kept.said.find((line) => pattern.test(line)));
+const says = (kept: Kept, pattern: RegExp) => eventually(String(pattern), 10_000, async () => kept.output.find((line) => pattern.test(line)));
 
 t.test("a process that dies is started again, also where the machine could not start one at first", async (t) => {
   const kept = keep(t);
@@ -52,9 +52,9 @@ t.test("a process that dies is started again, also where the machine could not s
   const { execPath } = process;
   process.execPath = "/nowhere/node";
   t.teardown(() => (process.execPath = execPath));
-  const before = kept.said.length;
+  const before = kept.output.length;
   process.kill(second, "SIGKILL");
-  await eventually("it fails again", 10_000, async () => kept.said.slice(before).find((line) => /cannot be started/.test(line)));
+  await eventually("it fails again", 10_000, async () => kept.output.slice(before).find((line) => /cannot be started/.test(line)));
   process.execPath = execPath;
   t.ok(await started(kept, 3));
 });

@@ -13,23 +13,23 @@ import { tempFolder } from "../fixtures/temp-folder.ts";
 /** A watchdog on time that stands still; `answers`: whether the process answers. */
 function watched() {
   const clock = stillClock();
-  const found = { answers: true, hung: [] as number[] };
-  const ping = () => (found.answers ? Promise.resolve() : new Promise<void>(() => {}));
-  const watchdog = startWatchdog({ everyMs: 5_000, limit: () => 3, ping, hung: (silentMs) => found.hung.push(silentMs), clock });
-  return { clock, found, watchdog };
+  const state = { answers: true, hung: [] as number[] };
+  const ping = () => (state.answers ? Promise.resolve() : new Promise<void>(() => {}));
+  const watchdog = startWatchdog({ everyMs: 5_000, limit: () => 3, ping, hung: (silentMs) => state.hung.push(silentMs), clock });
+  return { clock, state, watchdog };
 }
 
 t.test("a process that answers is left alone, one that misses three checks is reported once with its silence", async (t) => {
-  const { clock, found } = watched();
+  const { clock, state } = watched();
   await clock.advance(60_000);
-  t.strictSame(found.hung, []);
-  found.answers = false;
+  t.strictSame(state.hung, []);
+  state.answers = false;
   await clock.advance(15_000);
-  t.strictSame(found.hung, [], "the first of the three was sent 15 s ago at most");
+  t.strictSame(state.hung, [], "the first of the three was sent 15 s ago at most");
   await clock.advance(5_000);
-  t.strictSame(found.hung, [20_000]);
+  t.strictSame(state.hung, [20_000]);
   await clock.advance(60_000);
-  t.equal(found.hung.length, 1);
+  t.equal(state.hung.length, 1);
 });
 
 t.test("a check that comes late itself counts nothing: the whole machine was suspended", async (t) => {
@@ -62,12 +62,12 @@ t.test("a check that comes late itself counts nothing: the whole machine was sus
 });
 
 t.test("a stopped watchdog reports nothing", async (t) => {
-  const { clock, found, watchdog } = watched();
-  found.answers = false;
+  const { clock, state, watchdog } = watched();
+  state.answers = false;
   await clock.advance(10_000);
   watchdog.stop();
   await clock.advance(60_000);
-  t.strictSame(found.hung, []);
+  t.strictSame(state.hung, []);
   t.equal(clock.pending(), 0);
 });
 

@@ -56,8 +56,8 @@ t.teardown(async () => {
 
 const running = async (name: string) => {
   const { serviceName } = await berth.container(name);
-  const found = await engine.docker.listContainers({ filters: { name: [serviceName] } });
-  return found.length;
+  const containers = await engine.docker.listContainers({ filters: { name: [serviceName] } });
+  return containers.length;
 };
 const ask = async (name: string, path: string, init?: RequestInit) =>
   berth.call(`/docker/containers/proxy/${(await berth.container(name)).id}${path}`, init);
@@ -159,11 +159,11 @@ t.test("a container that crashes at start answers with the cause, and is not sta
 
 t.test("a WebSocket hears CONNECTED, then the container, also while it is cold", async (t) => {
   const warm = await talk(NAMES.onDemand, "/ws", ["one"], 2);
-  t.same(warm.heard, ["text:CONNECTED", "text:one"]);
+  t.same(warm.received, ["text:CONNECTED", "text:one"]);
   t.equal(warm.code, 1000);
   t.equal((await berth.container(NAMES.slow)).status, "stopped by system");
   const cold = await talk(NAMES.slow, "/ws", ["one", "two"], 3);
-  t.same(cold.heard, ["text:CONNECTED", "text:one", "text:two"]);
+  t.same(cold.received, ["text:CONNECTED", "text:one", "text:two"]);
 });
 
 t.test("left alone it is stopped; bytes from the container alone keep it awake", async (t) => {

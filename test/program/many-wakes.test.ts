@@ -38,7 +38,7 @@ t.test("thirty-two containers that are called at once all answer, each after exa
   );
   const waiting = new AbortController();
   const answers = Promise.all(containers.map(({ id }, n) => berth.call(`/docker/containers/proxy/${id}/square?number=${n}`)));
-  const looks = (async () => {
+  const polling = (async () => {
     const statuses = new Set<number>();
     while (!waiting.signal.aborted) statuses.add((await berth.call(`/docker/containers/${containers[0]?.id}`)).status);
     return statuses;
@@ -48,7 +48,7 @@ t.test("thirty-two containers that are called at once all answer, each after exa
     await Promise.all(all.map(async (answer) => [answer.status, await answer.json()])),
     containers.map((_, n) => [200, { result: n ** 2 }]),
   );
-  t.same(await looks, new Set([200]), "the API answered all the while");
+  t.same(await polling, new Set([200]), "the API answered all the while");
   t.same(
     await Promise.all(containers.map(({ id }) => startsOf(docker, id))),
     containers.map(() => 1),

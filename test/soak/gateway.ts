@@ -83,7 +83,7 @@ const COUNTED = { Socket, NetConnection, ClientConnection, ContainerConnection, 
 
 function look(): Held {
   // What the fixture remembers for tests would itself be a leak.
-  for (const told of [held.reports, held.questions, held.wakes]) told.length = 0;
+  for (const list of [held.reports, held.questions, held.wakes]) list.length = 0;
   for (let round = 0; round < 3; round++) globalThis.gc?.();
   const objects = Object.fromEntries(Object.entries(COUNTED).map(([name, kind]) => [name, queryObjects(kind, { format: "count" })]));
   const { heapUsed, arrayBuffers } = process.memoryUsage();
@@ -95,8 +95,8 @@ function look(): Held {
   return { heapBytes: heapUsed, bufferBytes: arrayBuffers - parserBytes, parserBytes, timers, uses, watchers, objects };
 }
 
-process.on("message", (asked) => {
-  if (asked === "timers") process.send?.({ timers });
+process.on("message", (message) => {
+  if (message === "timers") process.send?.({ timers });
   else process.send?.(look());
 });
 process.once("disconnect", () => process.exit(0));

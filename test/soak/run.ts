@@ -1,6 +1,6 @@
 /** `npm run soak [-- SHARE]`: the connects and aborts of `PARTS`, half of them for each way to read; SHARE (0 to 1) of them for a quick look. */
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
-import { described, faultsOf, PARTS, soak } from "./soak.ts";
+import { described, faultsOf, SOAKS, soak } from "./soak.ts";
 
 /** No client begins later, whatever is left to do: what was not played counts as failed. */
 const WITHIN_MS = 420_000;
@@ -11,7 +11,7 @@ const end = performance.now() + WITHIN_MS;
 const share = Number(process.argv[2] ?? "1");
 let passed = true;
 for (const reads of READ_MODES) {
-  for (const [name, { scripts, count: all }] of Object.entries(PARTS)) {
+  for (const [name, { scripts, count: all }] of Object.entries(SOAKS)) {
     const count = Math.round((all * share) / READ_MODES.length);
     console.log(`${count} ${name}, ${scripts.length} kinds and targets, read by ${reads} …`);
     const outcome = await soak(reads, { scripts, count, warmUp: WARM_UP, withinMs: end - performance.now() });

@@ -18,10 +18,10 @@ export function play({ name, steps, leave }: SoakScript, at: { port: number; fro
   return new Promise((resolve, reject) => {
     const socket = connect({ port: at.port, host: "127.0.0.1", localAddress: at.from, noDelay: true });
     const [...left] = steps;
-    let heard = "";
+    let received = "";
     let error: Error | undefined;
     const fail = (why: string) => {
-      error ??= new ScriptFailed(`${name}: ${why}, waiting for ${JSON.stringify(left[0])} after ${JSON.stringify(heard.slice(-200))}`);
+      error ??= new ScriptFailed(`${name}: ${why}, waiting for ${JSON.stringify(left[0])} after ${JSON.stringify(received.slice(-200))}`);
       socket.resetAndDestroy();
     };
     const timer = setTimeout(() => fail("nothing came"), MOST_MS);
@@ -30,9 +30,9 @@ export function play({ name, steps, leave }: SoakScript, at: { port: number; fro
       for (let step = left[0]; step !== undefined; step = left[0]) {
         if ("send" in step) socket.write(step.send);
         else {
-          const found = heard.indexOf(step.hear);
-          if (found === -1) return;
-          heard = heard.slice(found + step.hear.length);
+          const index = received.indexOf(step.hear);
+          if (index === -1) return;
+          received = received.slice(index + step.hear.length);
         }
         left.shift();
       }
@@ -44,7 +44,7 @@ export function play({ name, steps, leave }: SoakScript, at: { port: number; fro
     socket.once("connect", goOn);
     socket.on("data", (text: string) => {
       if (left.length === 0) return;
-      heard += text;
+      received += text;
       goOn();
     });
     socket.once("end", () => left.length > 0 && fail("the connection ended"));

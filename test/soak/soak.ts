@@ -6,7 +6,7 @@ import { WEBSOCKETS } from "./websockets.ts";
 import { openWorld, type SoakSnapshot } from "./world.ts";
 
 /** What there is to be played, and how often in all. */
-export const PARTS: Record<string, { scripts: readonly SoakScript[]; count: number }> = {
+export const SOAKS: Record<string, { scripts: readonly SoakScript[]; count: number }> = {
   "WebSocket connects": { scripts: WEBSOCKETS, count: 100_000 },
   "aborted requests": { scripts: ABORTS, count: 200_000 },
 };

@@ -18,9 +18,9 @@ const OBJECTS_MAY_GROW = 20;
 
 /** What there is more of than before, in words; empty where all is back at its baseline. */
 export function grown(before: SoakSnapshot, after: SoakSnapshot): string[] {
-  const found = Object.entries(MAY_GROW).flatMap(([what, by]) => compared(what, before[what as "files"], after[what as "files"], by));
+  const problems = Object.entries(MAY_GROW).flatMap(([what, by]) => compared(what, before[what as "files"], after[what as "files"], by));
   const objects = Object.entries(after.objects).flatMap(([kind, count]) => compared(kind, before.objects[kind] ?? 0, count, OBJECTS_MAY_GROW));
-  return [...found, ...objects];
+  return [...problems, ...objects];
 }
 
 function compared(what: string, before: number, after: number, by: number): string[] {

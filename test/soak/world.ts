@@ -34,7 +34,7 @@ const SETTLED_WITHIN_MS = 30_000;
 
 export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
   const containers = fork(join(import.meta.dirname, "containers.ts"));
-  const { port: there } = (await told(containers)) as { port: number };
+  const { port: there } = (await nextMessage(containers)) as { port: number };
   const views: Record<string, Availability> = {
     ...Object.fromEntries(LIVE.map(({ id, host }) => [id, { kind: "awake", addresses: [{ host, port: there }] } as const])),
     // Nobody listens at a port this low.
@@ -43,11 +43,11 @@ export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
     [STOPPED_ID]: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "Stopped" } },
   };
   const gateway = fork(join(import.meta.dirname, "gateway.ts"), [reads, JSON.stringify(views)], { execArgv: ["--expose-gc", "--no-warnings"] });
-  const { port } = (await told(gateway)) as { port: number };
+  const { port } = (await nextMessage(gateway)) as { port: number };
   const files = () => readdirSync(`/proc/${gateway.pid}/fd`).length;
   const ask = <Answer>(what: string) => {
     gateway.send(what);
-    return told(gateway) as Promise<Answer>;
+    return nextMessage(gateway) as Promise<Answer>;
   };
   // Nothing goes on before the first client.
   const quiet = files();
@@ -71,7 +71,7 @@ export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
   };
 }
 
-async function told(child: ChildProcess): Promise<unknown> {
+async function nextMessage(child: ChildProcess): Promise<unknown> {
   const over = new AbortController();
   try {
     return await Promise.race([

@@ -43,13 +43,13 @@ async function wakeAll(ids: string[], atOnce: number): Promise<void> {
 }
 
 async function wake(id: string, knownAt: Record<string, number>): Promise<void> {
-  const known = Promise.withResolvers<void>();
+  const complete = Promise.withResolvers<void>();
   const unwatch = feed.directory.watch(id, () => {
     // Of a clock that all processes of a machine share.
     knownAt[id] ??= Number(process.hrtime.bigint());
-    known.resolve();
+    complete.resolve();
   });
   await feed.directory.wake(id, CALLER, never);
-  await known.promise;
+  await complete.promise;
   unwatch();
 }

@@ -80,8 +80,8 @@ export function pumped(name: string, options: { limit: number; pieces: readonly 
   const { limit, pieces, read } = options;
   const part = fc.array(fc.constantFrom(...pieces), { maxLength: 6 }).map((tokens) => tokens.join(""));
   const fill = (before: string, repeated: string, after: string) => {
-    const room = limit - before.length - after.length;
-    return repeated === "" || room < 0 ? before + after : before + repeated.repeat(Math.floor(room / repeated.length)) + after;
+    const available = limit - before.length - after.length;
+    return repeated === "" || available < 0 ? before + after : before + repeated.repeat(Math.floor(available / repeated.length)) + after;
   };
   return {
     name,
@@ -98,8 +98,8 @@ export function pumped(name: string, options: { limit: number; pieces: readonly 
         }
         return ms <= MAX_BLOCK_MS;
       });
-      const found = fc.check(property, { seed, numRuns: runs, interruptAfterTimeLimit: 60_000 });
-      if (found.counterexample) input = JSON.stringify(found.counterexample);
+      const details = fc.check(property, { seed, numRuns: runs, interruptAfterTimeLimit: 60_000 });
+      if (details.counterexample) input = JSON.stringify(details.counterexample);
       return { longestMs, input };
     },
   };

@@ -25,9 +25,9 @@ const { signal } = new AbortController();
 const filled = (text: string, bytes: number) => text.repeat(Math.floor(bytes / text.length));
 /** A list of different names, or an object of different keys. */
 const names = (bytes: number, value = "") => {
-  const found: string[] = [];
-  for (let length = 0; length < bytes - 64; length += (found.at(-1)?.length ?? 0) + 1) found.push(`"${found.length.toString(36)}"${value}`);
-  return found.join(",");
+  const problems: string[] = [];
+  for (let length = 0; length < bytes - 64; length += (problems.at(-1)?.length ?? 0) + 1) problems.push(`"${problems.length.toString(36)}"${value}`);
+  return problems.join(",");
 };
 
 /** What takes JSON.parse long for its size. */
@@ -113,7 +113,7 @@ const { verify } = openVerifyToken({
 const coded = (text: string) => Buffer.from(text).toString("base64url");
 const HEADER = { alg: "RS256", kid: "a" };
 /** What fits into the longest token, as a header or a payload. */
-const ROOM = Math.floor((LONGEST_TOKEN * 3) / 4) - 600;
+const PAYLOAD_BYTES = Math.floor((LONGEST_TOKEN * 3) / 4) - 600;
 let serial = 0;
 /** Signed, since only then the payload is read; and a new one each time, since good ones are remembered. */
 const signed = (claims: object) => () =>
@@ -125,11 +125,11 @@ const signed = (claims: object) => () =>
     .sign(rsa.privateKey);
 const unsigned = (header: string, payload: string) => () => Promise.resolve(`${coded(header)}.${coded(payload)}.${coded("x".repeat(256))}`);
 const tokens: Readonly<Record<string, () => Promise<string>>> = {
-  "a header of many keys": unsigned(`{"alg":"RS256",${names(ROOM, ":1")}}`, "{}"),
-  "a header of levels": unsigned(`{"alg":"RS256","a":${"[".repeat(ROOM / 2)}${"]".repeat(ROOM / 2)}}`, "{}"),
+  "a header of many keys": unsigned(`{"alg":"RS256",${names(PAYLOAD_BYTES, ":1")}}`, "{}"),
+  "a header of levels": unsigned(`{"alg":"RS256","a":${"[".repeat(PAYLOAD_BYTES / 2)}${"]".repeat(PAYLOAD_BYTES / 2)}}`, "{}"),
   "a header of critical names": unsigned(JSON.stringify({ ...HEADER, crit: Array.from({ length: 2_000 }, (_, at) => `${at}`) }), "{}"),
-  "a payload of levels": unsigned(JSON.stringify(HEADER), `${"[".repeat(ROOM / 2)}${"]".repeat(ROOM / 2)}`),
-  "a signature of 12 KB": () => Promise.resolve(`${coded(JSON.stringify(HEADER))}.${coded("{}")}.${coded("x".repeat(ROOM))}`),
+  "a payload of levels": unsigned(JSON.stringify(HEADER), `${"[".repeat(PAYLOAD_BYTES / 2)}${"]".repeat(PAYLOAD_BYTES / 2)}`),
+  "a signature of 12 KB": () => Promise.resolve(`${coded(JSON.stringify(HEADER))}.${coded("{}")}.${coded("x".repeat(PAYLOAD_BYTES))}`),
   "signed, with many permissions": signed({ access: Array.from({ length: 200 }, () => ({ type: "repository", name: "a", actions: ["pull"] })) }),
   "signed, with many actions": signed({ access: [{ type: "repository", name: "a", actions: Array.from({ length: 2_000 }, () => "a") }] }),
   "signed, with many audiences": signed({ aud: Array.from({ length: 2_000 }, (_, at) => `${at}`) }),

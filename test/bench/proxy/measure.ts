@@ -54,12 +54,12 @@ async function pass(runner: Runner, workload: Workload, { world, seconds, stream
   }
   const spent = pid === undefined ? 0 : cpuUs(pid) - cpuBefore;
   if (pinned?.ended()) throw new Error(`it ended: ${pinned.output().slice(-300)}`);
-  const found = workload.read(output);
+  const result = workload.read(output);
   return {
-    cpuUs: (found.cpuUs ?? spent) / found.count,
-    perSecond: found.count / found.seconds,
-    ...(found.p50Us === undefined ? {} : { p50Us: found.p50Us }),
-    ...(found.p99Us === undefined ? {} : { p99Us: found.p99Us }),
+    cpuUs: (result.cpuUs ?? spent) / result.count,
+    perSecond: result.count / result.seconds,
+    ...(result.p50Us === undefined ? {} : { p50Us: result.p50Us }),
+    ...(result.p99Us === undefined ? {} : { p99Us: result.p99Us }),
     rssMb: most / 1_024,
     grownMb: (most - rssBefore) / 1_024,
   };

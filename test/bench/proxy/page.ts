@@ -6,7 +6,7 @@ import { IDLE_ROWS } from "./idle.ts";
 import { PEERS } from "./install-peers.ts";
 import type { BenchOptions } from "./options.ts";
 import type { Results } from "./results.ts";
-import { bound, TARGETS, verdict } from "./targets.ts";
+import { bound, TARGETS, compareToTarget } from "./targets.ts";
 import type { Workload } from "./workloads.ts";
 
 /** The page of figures. It bears no date: a run that finds the same writes the same. */
@@ -42,7 +42,7 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
         bound(target),
         ...berths.map((berth) => {
           const value = target.measured(results, berth);
-          return value === undefined ? "not measured" : `${value.toFixed(2)}: ${verdict(target, value)}`;
+          return value === undefined ? "not measured" : `${value.toFixed(2)}: ${compareToTarget(target, value)}`;
         }),
       ]),
     ),
@@ -158,7 +158,7 @@ function table(head: string[], rows: string[][]): string[] {
 }
 
 function versions(): string[] {
-  const said = (argv: [string, ...string[]], pattern: RegExp) => {
+  const versionOf = (argv: [string, ...string[]], pattern: RegExp) => {
     try {
       const [program, ...more] = argv;
       const options = { encoding: "utf8", env: { PATH: `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin` } } as const;
@@ -168,9 +168,9 @@ function versions(): string[] {
     }
   };
   const programs = {
-    nginx: said(["nginx", "-v"], /nginx\/(\S+)/),
-    HAProxy: said(["haproxy", "-v"], /version (\d[\d.]*)/),
-    Caddy: said(["caddy", "version"], /^v?(\d[\d.]*)/),
+    nginx: versionOf(["nginx", "-v"], /nginx\/(\S+)/),
+    HAProxy: versionOf(["haproxy", "-v"], /version (\d[\d.]*)/),
+    Caddy: versionOf(["caddy", "version"], /^v?(\d[\d.]*)/),
   };
   const peers = (JSON.parse(readFileSync(join(PEERS, "package.json"), "utf8")) as { dependencies: Record<string, string> }).dependencies;
   return [

@@ -59,9 +59,9 @@ export function openPinned(folder: string) {
       const end = Date.now() + START_MS;
       while (!(await accepts(port))) {
         if (pinned.ended() || Date.now() > end) {
-          const said = pinned.output();
+          const printed = pinned.output();
           await pinned.stop();
-          throw new Error(`${name} did not start:\n${said.slice(-2_000)}`);
+          throw new Error(`${name} did not start:\n${printed.slice(-2_000)}`);
         }
         await sleep(25);
       }

@@ -1,7 +1,7 @@
 import type { Idle } from "./idle.ts";
 import type { Cell } from "./measure.ts";
 import type { Results } from "./results.ts";
-import { bound, TARGETS, verdict } from "./targets.ts";
+import { bound, TARGETS, compareToTarget } from "./targets.ts";
 import type { Workload } from "./workloads.ts";
 
 const COLUMNS = ["x nginx", "x lua", "per s", "p50 ms", "p99 ms", "RSS MB", "+RSS MB"] as const;
@@ -38,9 +38,11 @@ export function printWorkload(workload: Workload, cells: Map<string, Cell>): voi
 /** Each target beside what was measured for each row of berth; those that this run has no figure for are not shown. */
 export function printTargets(results: Results, berths: readonly string[]): void {
   const rows = TARGETS.flatMap((target) => {
-    const found = berths.map((berth) => target.measured(results, berth));
-    if (found.every((value) => value === undefined)) return [];
-    return [[target.says, bound(target), ...found.map((value) => (value === undefined ? "" : `${value.toFixed(2)} ${verdict(target, value)}`))]];
+    const values = berths.map((berth) => target.measured(results, berth));
+    if (values.every((value) => value === undefined)) return [];
+    return [
+      [target.says, bound(target), ...values.map((value) => (value === undefined ? "" : `${value.toFixed(2)} ${compareToTarget(target, value)}`))],
+    ];
   });
   if (rows.length === 0) return;
   console.log("\ntargets");

@@ -62,7 +62,7 @@ export const TARGETS: readonly BenchTarget[] = [
   },
 ];
 
-export function verdict({ floor, goal }: BenchTarget, measured: number): "met" | "floor met" | "not met" {
+export function compareToTarget({ floor, goal }: BenchTarget, measured: number): "met" | "floor met" | "not met" {
   if (measured > floor) return "not met";
   return goal === undefined || measured <= goal ? "met" : "floor met";
 }

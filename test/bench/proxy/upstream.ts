@@ -45,15 +45,15 @@ function serve(socket: Socket): void {
 
   function answer(text: string, rest: Buffer): void {
     const [, path = "", query = ""] = /^\S+ ([^? ]*)\??(\S*) /.exec(text) ?? [];
-    const asked = new URLSearchParams(query);
+    const parameters = new URLSearchParams(query);
     if (path.startsWith("/head")) return respond(Buffer.from(text), rest);
     if (path === "/sink") return sink(text, rest);
-    if (path === "/down") return down(Number(asked.get("bytes")), rest);
+    if (path === "/down") return down(Number(parameters.get("bytes")), rest);
     if (path === "/chunked") {
       socket.write(Buffer.concat([Buffer.from("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"), CHUNKED]));
       return next(rest);
     }
-    if (path === "/sse") return events(Number(asked.get("ms")), Number(asked.get("for")));
+    if (path === "/sse") return events(Number(parameters.get("ms")), Number(parameters.get("for")));
     if (path === "/ws") return webSocket(text, rest);
     socket.end("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
   }

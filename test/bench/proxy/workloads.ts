@@ -43,10 +43,10 @@ function wrk(name: string, says: string, plan: WrkPlan): Workload {
     to: plan.to,
     wakesFirst: true,
     load: ({ world, port, pid, seconds }) => {
-      const told = [world.folder, plan.method, plan.path, ...IDS[plan.to].map(String), String(plan.sends), pid === undefined ? "" : PREFIX];
+      const argv = [world.folder, plan.method, plan.path, ...IDS[plan.to].map(String), String(plan.sends), pid === undefined ? "" : PREFIX];
       const url = `http://127.0.0.1:${port}/`;
       const script = join(import.meta.dirname, "load/wrk.lua");
-      return { argv: ["wrk", "-t1", `-c${WRK_CONNECTIONS}`, `-d${seconds}s`, "--timeout", "10s", "-s", script, url, "--", ...told] };
+      return { argv: ["wrk", "-t1", `-c${WRK_CONNECTIONS}`, `-d${seconds}s`, "--timeout", "10s", "-s", script, url, "--", ...argv] };
     },
     read: (output) => {
       const got = result(output) as { requests: number; bytes: number; us: number; p50: number; p99: number; failed: number; statuses: number };
@@ -88,7 +88,7 @@ function own(name: string, says: string, plan: OwnPlan): Workload {
 
 export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, streamMb, ...against }: Against): PinnedCommand {
   const seconds = Math.max(against.seconds, plan.leastSeconds ?? 0);
-  const told: LoadPlan = {
+  const loadPlan: LoadPlan = {
     folder: world.folder,
     port,
     prefix: pid === undefined ? "" : (plan.prefix ?? PREFIX),
@@ -100,7 +100,7 @@ export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, stre
     ...(pid === undefined ? {} : { pid }),
     ...(plan.more === undefined ? {} : { more: plan.more }),
   };
-  return { argv: [process.execPath, join(import.meta.dirname, "load", `${plan.load}.ts`), JSON.stringify(told)] };
+  return { argv: [process.execPath, join(import.meta.dirname, "load", `${plan.load}.ts`), JSON.stringify(loadPlan)] };
 }
 
 function result(output: string): unknown {

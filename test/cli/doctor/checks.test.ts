@@ -149,7 +149,7 @@ t.test("a console that the edge sends browsers to, and that does not answer, or 
   let location = `http://127.0.0.1:${console}/`;
   const edge = await listen(
     t,
-    createServer((_asked, response) => response.writeHead(302, location === "" ? {} : { location }).end()),
+    createServer((_incoming, response) => response.writeHead(302, location === "" ? {} : { location }).end()),
   );
   const server = `http://127.0.0.1:${edge}`;
   leads.to = server;

@@ -36,8 +36,12 @@ async function importEmpty(tag: string): Promise<string> {
   const file = join(data, "file");
   writeFileSync(file, "no program");
   const importImage = docker.importImage.bind(docker) as unknown as (tar: Readable, options: object) => Promise<Readable>;
-  const told = await importImage(Readable.from(tarOf([{ path: "/file", from: file }])), { repo: "berth-test/doctor", tag, changes: 'CMD ["/none"]' });
-  await text(told);
+  const progress = await importImage(Readable.from(tarOf([{ path: "/file", from: file }])), {
+    repo: "berth-test/doctor",
+    tag,
+    changes: 'CMD ["/none"]',
+  });
+  await text(progress);
   return `berth-test/doctor:${tag}`;
 }
 

@@ -26,9 +26,9 @@ export async function look(
     parent: undefined,
     clock: systemClock(),
   };
-  const asked: DoctorOptions = { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0, ...more };
+  const options: DoctorOptions = { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0, ...more };
   const links = CHECKS.filter(({ name }) => names === "all" || names.includes(name));
-  return byName(await runChecks(links, openCheckContext(here, asked), new AbortController().signal));
+  return byName(await runChecks(links, openCheckContext(here, options), new AbortController().signal));
 }
 
 export function byName(rows: readonly ReportRow[]): CheckRows {

@@ -22,19 +22,19 @@ t.test("of ECS and ECR each reading call that the role is denied is named, and n
   const allows = stand.role.allows;
   const denied = new Set(["ecs:ListTasks", "ecs:DescribeTasks", "logs:GetLogEvents", "ecr:ListImages"]);
   stand.role.allows = (action, ...more) => !denied.has(action) && allows(action, ...more);
-  const found = await lookNow();
-  t.equal(found?.state, "wrong");
-  const named = (found?.problems ?? []).map(({ what }) => /\b(ecs|ecr|logs):\w+/.exec(what)?.[0]);
+  const current = await lookNow();
+  t.equal(current?.state, "wrong");
+  const named = (current?.problems ?? []).map(({ what }) => /\b(ecs|ecr|logs):\w+/.exec(what)?.[0]);
   t.same(new Set(named), denied);
 });
 
 t.test("of a Kubernetes cluster each right that the account lacks is named, and no other", async (t) => {
-  const found = async (rbac: string) => {
+  const check = async (rbac: string) => {
     const world = await openWorld(t, { rbac });
     const env = { BERTH_DRIVER: "kubernetes", GROK_SPAWNER_KUBERNETES__KUBECONFIG: world.kubeconfig, GROK_SPAWNER_KUBERNETES__NAMESPACE: NAMESPACE };
     return { row: (await look(t, ["driver"], env))["driver"], granted: world.cluster.roles.granted() };
   };
-  const well = await found(RBAC);
+  const well = await check(RBAC);
   t.match(well.row, { state: "ok", problems: [] });
   const wanted = RIGHTS.flatMap(({ resource, part, verbs }) =>
     verbs.map((verb) => `${verb} ${part === undefined ? resource : `${resource}/${part}`}`),
@@ -42,7 +42,7 @@ t.test("of a Kubernetes cluster each right that the account lacks is named, and 
   t.same(new Set(wanted), well.granted);
   const cut = join(tempFolder(t), "rbac.yaml");
   writeFileSync(cut, readFileSync(RBAC, "utf8").replaceAll('"patch"', '"none"'));
-  const { row } = await found(cut);
+  const { row } = await check(cut);
   t.equal(row?.state, "wrong");
   t.equal(row?.problems.length, 3);
 });

@@ -35,18 +35,18 @@ t.test("the page tells of each link, in the order of the walk", async (t) => {
 
 t.test("what rests on a broken link is not looked at, nor what rests on that; the rest is", async (t) => {
   const looked: string[] = [];
-  const seen = (name: string) => async () => {
+  const record = (name: string) => async () => {
     looked.push(name);
     return good();
   };
   const rows = await runChecks(
     [
       link("a", [], bad),
-      link("b", ["a"], seen("b")),
-      link("c", ["b"], seen("c")),
-      link("d", [], seen("d")),
+      link("b", ["a"], record("b")),
+      link("c", ["b"], record("c")),
+      link("d", [], record("d")),
       link("e", [], async () => ({ unlooked: "why" })),
-      link("f", ["e"], seen("f")),
+      link("f", ["e"], record("f")),
     ],
     open(),
     never,
@@ -93,9 +93,9 @@ t.test("a warning leaves its link well, and each state is a word beside its colo
   const warns = link("a", [], async () => ({ says: "good", problems: [warning("what", "todo")] }));
   const rows = await runChecks([warns, link("b", [], bad), link("c", ["b"], good)], open(), never);
   t.same(countRows(rows), { ok: 1, wrong: 1, "not looked at": 1, warnings: 1 });
-  const told = JSON.parse(JSON.stringify(reportJson(rows))) as { ok: boolean; links: { link: string; state: string; problems: unknown[] }[] };
-  t.equal(told.ok, false);
-  t.same(told.links.map(({ link, state, problems }) => [link, state, problems.length]), [["a", "ok", 1], ["b", "wrong", 1], ["c", "not looked at", 0]]); // prettier-ignore
+  const report = JSON.parse(JSON.stringify(reportJson(rows))) as { ok: boolean; links: { link: string; state: string; problems: unknown[] }[] };
+  t.equal(report.ok, false);
+  t.same(report.links.map(({ link, state, problems }) => [link, state, problems.length]), [["a", "ok", 1], ["b", "wrong", 1], ["c", "not looked at", 0]]); // prettier-ignore
   const used = new Set<string>();
   const lines = rows.map((row) => formatRow(row, (colour, text) => (used.add(colour), text))).join("\n");
   t.same(used, new Set(["green", "yellow", "red", "dim"]));

@@ -70,8 +70,8 @@ t.test("a proxy in front that passes no WebSocket and keeps events back, and one
 
 t.test("a proxy in front that is not trusted is warned of: all clients behind it are one address", async (t) => {
   const { port } = await openForwarder(t, berth.base);
-  const found = (await look(t, ["berth"], env, { server: `http://127.0.0.1:${port}` }))["berth"]?.problems;
-  t.match(found, [{ kind: "warning", what: /^127\.0\.0\.1 sends X-Forwarded-For and is not trusted/ }]);
+  const problems = (await look(t, ["berth"], env, { server: `http://127.0.0.1:${port}` }))["berth"]?.problems;
+  t.match(problems, [{ kind: "warning", what: /^127\.0\.0\.1 sends X-Forwarded-For and is not trusted/ }]);
 });
 
 t.test("a berth of another version than this program", async (t) => {

@@ -24,18 +24,18 @@ const analyze = (...args: string[]) => {
     encoding: "utf8",
     env: { PATH: process.env["PATH"], SYSTEMD_COLORS: "0" },
   });
-  return { status, said: stdout + stderr };
+  return { status, output: stdout + stderr };
 };
 
 t.test("systemd finds nothing wrong with the unit, and little that it exposes", async (t) => {
   const { root, program } = system(t, "root:x:0:\ndocker:x:999:\nberth:x:990:\n");
   t.same(installFiles({ root, program }), { hasEngineGroup: true });
   const verified = analyze("verify", "--man=no", `--root=${root}`, INSTALL_PATHS.unit);
-  t.equal(verified.status, 0, verified.said);
-  t.notMatch(verified.said, /berth\.service/, verified.said);
+  t.equal(verified.status, 0, verified.output);
+  t.notMatch(verified.output, /berth\.service/, verified.output);
   // It runs from 0 to 10; a unit that says nothing has 9.6.
   const exposed = analyze("security", "--offline=yes", "--threshold=20", `--root=${root}`, INSTALL_PATHS.unit);
-  t.equal(exposed.status, 0, exposed.said.split("\n").slice(-3).join("\n"));
+  t.equal(exposed.status, 0, exposed.output.split("\n").slice(-3).join("\n"));
   t.match(readFileSync(join(root, INSTALL_PATHS.unit), "utf8"), /^SupplementaryGroups=docker$/m);
 });
 
@@ -47,7 +47,7 @@ t.test("a mistake in a unit is one that this would find", async (t) => {
     join(root, INSTALL_PATHS.unit),
     unit.replace("ProtectSystem=strict", "ProtectSytem=strict").replace(INSTALL_PATHS.program, "/no/such/berth"),
   );
-  t.match(analyze("verify", "--man=no", `--root=${root}`, INSTALL_PATHS.unit).said, /ProtectSytem/);
+  t.match(analyze("verify", "--man=no", `--root=${root}`, INSTALL_PATHS.unit).output, /ProtectSytem/);
 });
 
 t.test("installed again, it has the new program, and the settings of whoever runs it", async (t) => {
@@ -65,9 +65,9 @@ t.test("installed again, it has the new program, and the settings of whoever run
 });
 
 t.test("from its source tree berth installs nothing, and says what does", async (t) => {
-  const { code, said } = await new Promise<{ code: number; said: string }>((resolve) => {
+  const { code, output } = await new Promise<{ code: number; output: string }>((resolve) => {
     const program = join(import.meta.dirname, "../../../berth.ts");
-    execFile(process.execPath, [program, "install"], { env: {} }, (error, _, stderr) => resolve({ code: error ? 1 : 0, said: stderr }));
+    execFile(process.execPath, [program, "install"], { env: {} }, (error, _, stderr) => resolve({ code: error ? 1 : 0, output: stderr }));
   });
-  t.match({ code, said }, { code: 1, said: /^berth: .*npm run build:binary/ });
+  t.match({ code, output }, { code: 1, output: /^berth: .*npm run build:binary/ });
 });

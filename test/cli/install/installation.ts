@@ -8,7 +8,7 @@ import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 export const ROOT = join(import.meta.dirname, "../../..");
 /** The id of Debian's user without rights. */
-export const NOBODY_UID = 65_534;
+export const UNPRIVILEGED_UID = 65_534;
 const BERTH = `${process.execPath} ${join(ROOT, "berth.ts")}`;
 
 /**

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import Sqlite from "better-sqlite3";
 import t from "tap";
 import { isAlive } from "../../fixtures/processes.ts";
-import { NOBODY_UID, openInstallation, ROOT } from "./installation.ts";
+import { UNPRIVILEGED_UID, openInstallation, ROOT } from "./installation.ts";
 
 t.test("the new program runs in the place of the old one, with all that was there", async (t) => {
   const { folder, program, run, pid, upgrade, users } = await openInstallation(t);
@@ -24,11 +24,11 @@ t.test("the new program runs in the place of the old one, with all that was ther
 });
 
 t.test("root upgrades the berth of another user, and leaves nothing that this one could not read", async (t) => {
-  const { folder, program, upgrade } = await openInstallation(t, NOBODY_UID);
+  const { folder, program, upgrade } = await openInstallation(t, UNPRIVILEGED_UID);
   const { code, output } = await upgrade(program("new", "true"));
   t.equal(code, 0, output);
   t.same(
-    readdirSync(join(folder, "data")).filter((name) => statSync(join(folder, "data", name)).uid !== NOBODY_UID),
+    readdirSync(join(folder, "data")).filter((name) => statSync(join(folder, "data", name)).uid !== UNPRIVILEGED_UID),
     [],
   );
 });

@@ -5,7 +5,7 @@ import { openStand } from "../../program/rights/fixtures/stand.ts";
 
 t.test("keys are listed, rotated and revoked at a command line, while tokens are bought and verified at the edge", async (t) => {
   const { berth, env } = await openStand(t);
-  const told = async (...args: string[]) => {
+  const run = async (...args: string[]) => {
     const { code, stdout, stderr } = await typeBerth(["keys", ...args], { env });
     t.equal(code, 0, stderr);
     return stdout;
@@ -24,19 +24,19 @@ t.test("keys are listed, rotated and revoked at a command line, while tokens are
     );
   };
 
-  t.match(await told("list"), /no key yet/);
+  t.match(await run("list"), /no key yet/);
   const old = await token();
   const first = (await verified(old)) ?? "";
-  t.match((await told("list")).split("\n")[1], new RegExp(`^${first} .* signs$`));
+  t.match((await run("list")).split("\n")[1], new RegExp(`^${first} .* signs$`));
 
-  const second = /^(\S{43}) signs/.exec(await told("rotate"))?.[1] ?? "";
+  const second = /^(\S{43}) signs/.exec(await run("rotate"))?.[1] ?? "";
   t.equal(await verified(await token()), second);
   t.equal(await verified(old), first);
-  t.match(await told("list"), new RegExp(`^${second} .* signs\\n${first} .* published until 2`, "m"));
+  t.match(await run("list"), new RegExp(`^${second} .* signs\\n${first} .* published until 2`, "m"));
 
-  await told("revoke", first);
+  await run("revoke", first);
   t.equal(await verified(old), undefined);
-  t.notMatch(await told("list"), first);
+  t.notMatch(await run("list"), first);
 
   for (const args of [[], ["frob"], ["revoke"], ["rotate", "x"], ["revoke", first]]) {
     const { code, stdout, stderr } = await typeBerth(["keys", ...args], { env });

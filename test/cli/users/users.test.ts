@@ -7,7 +7,7 @@ import { openStand, packageOf } from "../../program/rights/fixtures/stand.ts";
 t.test("people, their groups and their keys are kept at a command line", async (t) => {
   const { berth, publish, env, data } = await openStand(t);
   const command = (args: string[], more: Record<string, string> = {}) => typeBerth(["users", ...args], { env: { ...env, ...more } });
-  const told = async (args: string[]) => {
+  const run = async (args: string[]) => {
     const { code, stdout, stderr } = await command(args);
     t.equal(code, 0, stderr);
     return stdout.trimEnd();
@@ -20,40 +20,40 @@ t.test("people, their groups and their keys are kept at a command line", async (
   const login = async (key: string) =>
     (await fetch(`${berth.api}/users/login/dev`, { method: "POST", headers: { authorization: `Dev ${key}` } })).status;
 
-  await told(["add", "anna", "--group", "lab", "--group", "berlin"]);
-  await told(["add", "max"]);
+  await run(["add", "anna", "--group", "lab", "--group", "berlin"]);
+  await run(["add", "max"]);
   await refused(["add", "Anna"], 1, /anna/);
-  t.match(await told(["list"]), /^anna +user +berlin lab +0 /m);
+  t.match(await run(["list"]), /^anna +user +berlin lab +0 /m);
 
-  const key = await told(["key", "add", "anna", "--label", "laptop"]);
-  const second = (JSON.parse(await told(["key", "add", "anna", "--json"])) as { key: string }).key;
+  const key = await run(["key", "add", "anna", "--label", "laptop"]);
+  const second = (JSON.parse(await run(["key", "add", "anna", "--json"])) as { key: string }).key;
   t.match(key, /^[\w-]{32}$/);
   t.same([await login(key), await login(second)], [200, 200]);
-  const listed = await told(["key", "list", "anna"]);
+  const listed = await run(["key", "list", "anna"]);
   t.notMatch(listed, key);
   const id = /^(\w{8}) .* laptop$/m.exec(listed)?.[1] ?? "";
-  await told(["key", "revoke", "anna", id]);
+  await run(["key", "revoke", "anna", id]);
   t.same([await login(key), await login(second)], [401, 200]);
   await refused(["key", "revoke", "anna", id], 3, /no key/);
 
   t.equal((await publish("annas", packageOf("annas", ["one"]), { authorization: `Dev ${second}` })).status, 200);
-  t.match(await told(["remove", "anna"]), /annas/, "it says whose the packages are now");
+  t.match(await run(["remove", "anna"]), /annas/, "it says whose the packages are now");
   t.equal(await login(second), 401);
   await refused(["remove", "anna"], 3, /no user/);
 
-  t.match(await told(["change", "max", "--admin", "--group", "lab"]), /administrator.*lab/);
-  t.match(await told(["change", "max", "--no-admin", "--no-group"]), /user.*no group/);
+  t.match(await run(["change", "max", "--admin", "--group", "lab"]), /administrator.*lab/);
+  t.match(await run(["change", "max", "--no-admin", "--no-group"]), /user.*no group/);
 
   await refused(["add"], 2, /berth users add <login>/);
   await refused(["list", "--jsn"], 2, /did you mean --json/);
   await refused([], 2, /berth users add/);
   await refused(["frob"], 2, /frob/);
-  const elsewhere: [what: string, env: Record<string, string>, code: number, said: RegExp][] = [
+  const elsewhere: [what: string, env: Record<string, string>, code: number, expected: RegExp][] = [
     ["another key", { BERTH_ADMIN_KEY: `${ADMIN_KEY}-other` }, 4, /BERTH_ADMIN_KEY/],
     ["no berth", { BERTH_DATA: join(data, "elsewhere") }, 5, /cannot be reached/],
   ];
-  for (const [what, more, code, said] of elsewhere) {
+  for (const [what, more, code, expected] of elsewhere) {
     const ran = await command(["list"], more);
-    t.match(ran, { code, stdout: "", stderr: said }, what);
+    t.match(ran, { code, stdout: "", stderr: expected }, what);
   }
 });

@@ -44,9 +44,9 @@ async function start(ref: string, env: readonly string[], host: object = {}) {
 
 t.test("the image is small, has a user of its own and no shell, and says whether it is healthy", async (t) => {
   const ref = image("berth");
-  const found = await engine.docker.getImage(ref).inspect();
-  t.ok(found.Size < 1.1 * bytes, `${found.Size} bytes`);
-  t.match(found.Config, { User: "10001:10001", Healthcheck: { Test: ["CMD", "berth", "health"] } });
+  const inspected = await engine.docker.getImage(ref).inspect();
+  t.ok(inspected.Size < 1.1 * bytes, `${inspected.Size} bytes`);
+  t.match(inspected.Config, { User: "10001:10001", Healthcheck: { Test: ["CMD", "berth", "health"] } });
 
   const berth = await start(
     ref,
@@ -101,8 +101,8 @@ t.test("in the place of grok_registry it brings a registry, on the volume that t
     throw new Error(`${String(error)}\n${String(await registry.logs({ stdout: true, stderr: true }))}`);
   });
   t.equal((await fetch(`http://${own}:5000/v2/no/such/manifests/image`)).status, 404, "whom it asks is there");
-  const found = await engine.docker.getImage(image("grok_registry")).inspect();
-  t.ok("8080/tcp" in (found.Config.ExposedPorts ?? {}), "as that one, it has a page there");
+  const inspected = await engine.docker.getImage(image("grok_registry")).inspect();
+  t.ok("8080/tcp" in (inspected.Config.ExposedPorts ?? {}), "as that one, it has a page there");
   t.same(await (await fetch(`http://${own}:8080/console/rooms`)).json(), { rooms: ["registry"] });
   t.match(await (await fetch(`http://${own}:8080/`)).text(), /<script /);
   const mounts = (await registry.inspect()).Mounts.map(({ Destination }) => Destination);

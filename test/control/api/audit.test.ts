@@ -67,10 +67,10 @@ t.test("who waits for a start and leaves has wished it all the same", async (t) 
   const stand = await openStand(t);
   const id = await publishedId(stand);
   const leaving = new AbortController();
-  const asked = stand.get(`/docker/containers/${id}/run?awaitStart=true`, { signal: leaving.signal }).catch(() => undefined);
+  const started = stand.get(`/docker/containers/${id}/run?awaitStart=true`, { signal: leaving.signal }).catch(() => undefined);
   await until(() => stand.waits.length === 1);
   leaving.abort();
-  await asked;
+  await started;
   await until(async () => (await stand.store.audit.list({ limit: 1 }))[0]?.action === "containerStarted");
   t.match((await entriesOf(stand))[0], { action: "containerStarted", login: "admin", status: null });
 });
@@ -78,14 +78,14 @@ t.test("who waits for a start and leaves has wished it all the same", async (t) 
 t.test("who waits for a start that fails has wished it too, and the entry says how that was answered", async (t) => {
   const stand = await openStand(t);
   const id = await publishedId(stand);
-  for (const [wish, action] of [
+  for (const [command, action] of [
     ["run?awaitStart=true", "containerStarted"],
     ["stop?awaitStop=true", "containerStopped"],
   ] as const) {
-    const asked = stand.get(`/docker/containers/${id}/${wish}`);
+    const pending = stand.get(`/docker/containers/${id}/${command}`);
     await until(() => stand.waits.length === 1);
     stand.waits.pop()?.settle({ state: "ERROR", fault: { code: "CONTAINER_CRASHED", message: "It ended." } });
-    t.equal((await asked).status, 500);
+    t.equal((await pending).status, 500);
     t.match((await entriesOf(stand))[0], { action, login: "admin", status: 500 });
   }
 });

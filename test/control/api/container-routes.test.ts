@@ -119,10 +119,10 @@ t.test("an id that is unknown, or no id at all, is told in the way that the clie
 t.test("run and stop return as soon as the wish is recorded", async (t) => {
   const stand = await openStand(t);
   const { app } = await walk(stand);
-  stand.wishes.length = 0;
+  stand.commands.length = 0;
   t.equal((await stand.get(`/docker/containers/${app}/run`)).status, 200);
   t.equal((await stand.get(`/docker/containers/${app.toUpperCase()}/stop?awaitStop=false`)).status, 200);
-  t.same(stand.wishes, [`start ${app}`, `stop ${app}`]);
+  t.same(stand.commands, [`start ${app}`, `stop ${app}`]);
   t.equal(stand.waits.length, 0);
 });
 
@@ -155,7 +155,7 @@ t.test("awaited, they return when it is done, with the cause where it failed", a
 t.test("a client that goes away ends the wait, and not the wish", async (t) => {
   const stand = await openStand(t);
   const { app } = await walk(stand);
-  stand.wishes.length = 0;
+  stand.commands.length = 0;
   const client = new AbortController();
   const answer = stand.get(`/docker/containers/${app}/run?awaitStart=true`, { signal: client.signal });
   await until(() => stand.waits.length === 1);
@@ -163,7 +163,7 @@ t.test("a client that goes away ends the wait, and not the wish", async (t) => {
   client.abort();
   await t.rejects(answer);
   await until(() => stand.waits[0]?.signal.aborted === true);
-  t.same(stand.wishes, [`start ${app}`]);
+  t.same(stand.commands, [`start ${app}`]);
 });
 
 t.test("logs are raw text, and the last known ones where it does not run", async (t) => {
@@ -209,10 +209,10 @@ t.test("anybody signed in reads; author and admins act, and see what is inside",
       t.equal(status, allowed ? 200 : 403, `${who}: ${path}`);
       if (!allowed) t.equal(answer.code, "NOT_PERMITTED");
     }
-    const found = (await as(`/docker/containers/${id}`)).json;
-    t.equal(found.environmentVars.PASSWORD, allowed ? "hidden" : "***", who);
-    t.equal(found.lastLogs, allowed ? "inside" : "", who);
-    t.same((await as("/docker/containers?text=app")).json, [found], `${who}: the list says the same`);
+    const container = (await as(`/docker/containers/${id}`)).json;
+    t.equal(container.environmentVars.PASSWORD, allowed ? "hidden" : "***", who);
+    t.equal(container.lastLogs, allowed ? "inside" : "", who);
+    t.same((await as("/docker/containers?text=app")).json, [container], `${who}: the list says the same`);
     t.equal((await as(`/docker/images/${imageId}`)).status, 200);
   }
 });
@@ -231,7 +231,7 @@ t.test("a container says that it is busy with its own token, of itself only; who
       headers: { "x-user-api-key": key, "content-type": "application/json" },
       body: JSON.stringify({ seconds }),
     });
-  stand.wishes.length = 0;
+  stand.commands.length = 0;
   for (const [id, key, status, code] of [
     ["self", token, 200, undefined],
     [app, token, 200, undefined],
@@ -245,7 +245,7 @@ t.test("a container says that it is busy with its own token, of itself only; who
     t.equal(answer.status, status, `${id} ${code}`);
     if (code) t.equal(answer.json.code, code);
   }
-  t.same(stand.wishes, Array(3).fill(`busy ${app}`));
+  t.same(stand.commands, Array(3).fill(`busy ${app}`));
   for (const seconds of [-1, "soon"]) t.equal((await say(app, stand.token, seconds)).status, 400, String(seconds));
 });
 

@@ -27,11 +27,11 @@ t.test("images are listed, filtered and found", async (t) => {
 });
 
 t.test("an image is validated again on demand", async (t) => {
-  const { get, publish, wishes } = await openStand(t);
+  const { get, publish, commands } = await openStand(t);
   const { json } = await publish("walk", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" });
-  wishes.length = 0;
+  commands.length = 0;
   t.equal((await get(`/docker/images/${json.images[0].id}/revalidate`)).status, 200);
-  t.same(wishes, [`validate ${json.images[0].id}`]);
+  t.same(commands, [`validate ${json.images[0].id}`]);
 });
 
 t.test("unknown images are 404, and no ids 400", async (t) => {

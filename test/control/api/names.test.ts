@@ -95,8 +95,8 @@ t.test("latest-compatible offers an image to who may manage its package alone, a
   for (const { user } of [alice, max]) await stand.store.groups.put(user.id, ["lab"]);
   const [image] = (await stand.publish("chem", APP, { key: alice.key })).json["images"];
   makeReady(stand, image.id);
-  const found = { status: 200, json: { image: image.imageRef } };
-  for (const { token } of [alice, max, { token: stand.token }]) t.match(await compatible(stand, "chem-app", token), found);
+  const reply = { status: 200, json: { image: image.imageRef } };
+  for (const { token } of [alice, max, { token: stand.token }]) t.match(await compatible(stand, "chem-app", token), reply);
   t.match(await compatible(stand, "chem-app", mallory.token), { status: 404, json: { code: "IMAGE_ENTITY_NOT_FOUND" } });
   // As an earlier version let it be published.
   const database = new Sqlite(join(stand.folder, "berth.db"));
@@ -180,11 +180,11 @@ t.test("a look-up by a bare word finds the exact name first, in whatever order a
   for (const kind of ["containers", "images"])
     for (const order of ["", "&order=name", "&order=!name", "&order=createdOn", "&order=!createdOn"])
       for (const text of ["chem-chem-x", "CHEM-chem-x"]) {
-        const found = async (page: string) => (await stand.get(`/docker/${kind}?text=${text}${order}${page}`)).json.map(({ name }) => String(name));
-        const all = await found("");
+        const search = async (page: string) => (await stand.get(`/docker/${kind}?text=${text}${order}${page}`)).json.map(({ name }) => String(name));
+        const all = await search("");
         t.equal(all[0], "chem-chem-x", `${kind} ${text} ${order}`);
         t.equal(all.length, 5);
-        const pages = [await found("&limit=2&page=1"), await found("&limit=2&page=2"), await found("&limit=2&page=3")];
+        const pages = [await search("&limit=2&page=1"), await search("&limit=2&page=2"), await search("&limit=2&page=3")];
         t.same(pages.flat(), all, "the pages are the list");
         const rest = all.slice(1);
         if (order === "&order=!name") t.same(rest, rest.toSorted().toReversed());

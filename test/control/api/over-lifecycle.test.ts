@@ -119,8 +119,8 @@ async function openControl(t: Test) {
     await rm(folder, { recursive: true });
   });
   const authorization = await identity.openSession((await identity.ensureAdmin("key")).id);
-  const call = (path: string, asked: SocketRequest = {}) =>
-    callSocket(socketPath, `/api${path}`, { ...asked, headers: { authorization, ...asked.headers } });
+  const call = (path: string, callOptions: SocketRequest = {}) =>
+    callSocket(socketPath, `/api${path}`, { ...callOptions, headers: { authorization, ...callOptions.headers } });
   return { driver, store, call };
 }
 

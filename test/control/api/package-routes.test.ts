@@ -21,7 +21,7 @@ async function nothingLeft(t: Test, { store, folder }: ApiFixture): Promise<void
 }
 
 t.test("a package makes an image and a container for each of its folders, and the lifecycle is told", async (t) => {
-  const { publish, wishes, store, folder } = await openStand(t);
+  const { publish, commands, store, folder } = await openStand(t);
   const { status, json } = await publish("@datagrok/Walk", {
     "dockerfiles/Dockerfile": DOCKERFILE,
     "dockerfiles/app/Dockerfile": DOCKERFILE,
@@ -39,7 +39,7 @@ t.test("a package makes an image and a container for each of its folders, and th
     ],
   );
   t.same(
-    new Set(wishes),
+    new Set(commands),
     new Set([...json.images.map(({ id }: { id: string }) => `validate ${id}`), ...json.containers.map(({ id }: { id: string }) => `defined ${id}`)]),
   );
   const [root, app] = json.images.map(({ id }: { id: string }) => join(folder, store.images.find(id)?.files ?? "missing"));
@@ -168,15 +168,15 @@ t.test("a container that runs is left running by a publish; what to do about it 
 });
 
 t.test("what a package no longer has is gone for clients, and comes back under its old id", async (t) => {
-  const { publish, store, get, wishes } = await openStand(t);
+  const { publish, store, get, commands } = await openStand(t);
   const both = { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/db/container.json": '{"image":"postgres:16"}' };
   const { json } = await publish("walk", both);
   const [app, db] = json.containers.map(({ id }: { id: string }) => id);
   store.containers.move(db, "USER_STOPPED", "STARTED", { desiredInstances: 1 });
-  wishes.length = 0;
+  commands.length = 0;
 
   await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
-  t.ok(wishes.includes(`removed ${db}`));
+  t.ok(commands.includes(`removed ${db}`));
   t.equal(store.containers.find(db), undefined);
   t.match((await get(`/docker/images/${json.images[1].id}`)).json, { status: "deleted" });
   t.same(
@@ -345,7 +345,7 @@ t.test("a store that cannot be written to leaves nothing half-published", async 
     fail();
     t.equal((await stand.publish("walk", files)).status, 500, when);
     t.same([await stand.store.packages.all(), stand.store.images.all(), stand.store.containers.all()], [[], [], []]);
-    t.same(stand.wishes, []);
+    t.same(stand.commands, []);
     Object.assign(staging, { stage });
     Object.assign(repositories, { claimAll });
   }
@@ -458,5 +458,5 @@ t.test("a package of 30 long Dockerfiles is reported whole, and its answer stays
   t.equal(status, 200);
   t.equal(json.containers.length, 30);
   t.ok(text.length < 1_000_000, `${text.length} characters`);
-  t.equal(stand.wishes.length, 60);
+  t.equal(stand.commands.length, 60);
 });

@@ -28,10 +28,10 @@ t.test("an unknown route is an ApiError, signed in or not", async (t) => {
 });
 
 t.test("a HEAD starts nothing", async (t) => {
-  const { get, publish, wishes } = await openStand(t);
+  const { get, publish, commands } = await openStand(t);
   const { json } = await publish("walk", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" });
   t.equal((await get(`/docker/containers/${json.containers[0].id}/run`, { method: "HEAD" })).status, 404);
-  t.notMatch(wishes.join(), /start/);
+  t.notMatch(commands.join(), /start/);
 });
 
 t.test("the OpenAPI description lists each route, with its answers", async (t) => {
@@ -66,13 +66,13 @@ t.test("the whole stand is for administrators, holds no key, and is told while t
   const { token, key } = await stand.addUser("eve");
   t.equal((await stand.call("/admin/stand", { headers: { authorization: token } })).status, 403);
   t.match((await stand.get("/admin/stand")).json, { capacity: { machines: 1, cpu: 4 }, backend: { driver: "process" }, gateways: 1 });
-  let asked = false;
+  let isCalled = false;
   stand.backend.capacity = (signal) => {
-    asked = true;
+    isCalled = true;
     return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
   };
   const silent = stand.get("/admin/stand");
-  await until(() => asked);
+  await until(() => isCalled);
   await clock.advance(5_000);
   const { status, text, json } = await silent;
   t.equal(status, 200);

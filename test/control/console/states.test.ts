@@ -11,7 +11,7 @@ const CONFIG = { cpu: 1, memoryMb: 128, gpu: 0, shmMb: 1, storageGb: 1, onDemand
 const CONTAINER_STATES = Object.keys(CONTAINER_WIRE_STATES) as ContainerState[];
 const IMAGE_STATES = Object.keys(IMAGE_WIRE_STATES) as ImageState[];
 /** How each looks: a word, not a colour. */
-const LOOKS: Record<ContainerState, string> = {
+const STATE_TEXTS: Record<ContainerState, string> = {
   PENDING_START: "moving",
   STARTING: "moving",
   STARTED: "good",
@@ -93,7 +93,7 @@ t.test(
         const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: CONTAINER_WIRE_STATES[state], exact: true }) });
         const status = row.locator(".status");
         t.equal(await status.textContent(), CONTAINER_WIRE_STATES[state]);
-        t.match(await status.getAttribute("class"), LOOKS[state], state);
+        t.match(await status.getAttribute("class"), STATE_TEXTS[state], state);
         const buttons = await row.getByRole("button").allTextContents();
         t.same(
           buttons.map((text) =>
@@ -137,8 +137,8 @@ t.test("a container's page masks what looks secret, and what it shows of others 
 t.test("a console whose stream was refused, as while berth restarts, is live again by itself", async (t) => {
   const { base, stand } = await openStates(t);
   const { page, signIn } = await openConsole(t, base);
-  let asked = 0;
-  await page.route("**/api/docker/events", (route) => (asked++ === 0 ? route.fulfill({ status: 503, body: "{}" }) : route.continue()));
+  let requests = 0;
+  await page.route("**/api/docker/events", (route) => (requests++ === 0 ? route.fulfill({ status: 503, body: "{}" }) : route.continue()));
   await signIn(ADMIN_KEY);
   const broken = page.getByText("Connection lost");
   await broken.waitFor();

@@ -1,7 +1,7 @@
 import t from "tap";
 import { grantedScopes, isPullOnly, type ScopeRights, parseScopes, formatScopes } from "../../../control/identity/docker-tokens.ts";
 
-const granted = async (asked: string, who?: ScopeRights) => formatScopes(await grantedScopes(parseScopes([asked]), who));
+const granted = async (requested: string, who?: ScopeRights) => formatScopes(await grantedScopes(parseScopes([requested]), who));
 const ANNA: ScopeRights = { admin: false, mayPush: async (repository) => repository === "datagrok/own" };
 const ADMIN: ScopeRights = { admin: true, mayPush: async () => true };
 
@@ -20,7 +20,7 @@ t.test("scopes come repeated, several in one, and are joined by what they are ab
 });
 
 t.test("only pulling is for anybody", async (t) => {
-  for (const asked of [
+  for (const requested of [
     "",
     "repository:a:pull",
     "repository(plugin):a:pull",
@@ -28,13 +28,13 @@ t.test("only pulling is for anybody", async (t) => {
     "repository:a:pull repository:b:pull",
     "repository:a:",
   ])
-    t.ok(isPullOnly(parseScopes([asked])), asked);
-  for (const asked of ["repository:a:push", "repository:a:*", "repository:a:pull repository:b:push", "registry:catalog:*", "other:a:pull"])
-    t.notOk(isPullOnly(parseScopes([asked])), asked);
+    t.ok(isPullOnly(parseScopes([requested])), requested);
+  for (const requested of ["repository:a:push", "repository:a:*", "repository:a:pull repository:b:push", "registry:catalog:*", "other:a:pull"])
+    t.notOk(isPullOnly(parseScopes([requested])), requested);
 });
 
 t.test("what is granted was asked for and is allowed", async (t) => {
-  const rows: [asked: string, nobody: string, anna: string, admin: string][] = [
+  const rows: [requested: string, anonymous: string, anna: string, admin: string][] = [
     ["repository:datagrok/x:pull", "repository:datagrok/x:pull", "repository:datagrok/x:pull", "repository:datagrok/x:pull"],
     ["repository:datagrok/own:pull,push", "repository:datagrok/own:pull", "repository:datagrok/own:pull,push", "repository:datagrok/own:pull,push"],
     ["repository:datagrok/x:push", "", "", "repository:datagrok/x:push"],
@@ -48,6 +48,6 @@ t.test("what is granted was asked for and is allowed", async (t) => {
     ["repository:Datagrok/own:push", "", "", ""],
     [`repository:${"a/".repeat(200)}a:pull`, "", "", ""],
   ];
-  for (const [asked, ...wanted] of rows)
-    t.same(await Promise.all([undefined, ANNA, ADMIN].map((who) => granted(asked, who))), wanted, asked.slice(0, 60));
+  for (const [requested, ...wanted] of rows)
+    t.same(await Promise.all([undefined, ANNA, ADMIN].map((who) => granted(requested, who))), wanted, requested.slice(0, 60));
 });

@@ -16,9 +16,9 @@ const ask = (stand: ApiFixture, headers: Record<string, string>, ...scopes: stri
 
 /** As a registry does: the keys are fetched from where they are published, here through a port that passes calls on to the API's socket. */
 async function openVerifier(t: Test, { socketPath }: ApiFixture, path = "/api/docker/keys") {
-  const server = createServer((asked, answer) => {
-    const passed = request({ socketPath, path: asked.url, method: asked.method }, (said) => said.pipe(answer));
-    asked.pipe(passed);
+  const server = createServer((incoming, answer) => {
+    const passed = request({ socketPath, path: incoming.url, method: incoming.method }, (reply) => reply.pipe(answer));
+    incoming.pipe(passed);
   });
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
   t.teardown(() => {
@@ -160,9 +160,9 @@ t.test("a wrong key is refused in words that docker shows, even where pulling ne
     { authorization: "Bearer wr0ng" },
   ];
   for (const headers of nobodys) {
-    const { status, json, text, headers: said } = await ask(stand, headers, "repository:a:pull");
+    const { status, json, text, headers: received } = await ask(stand, headers, "repository:a:pull");
     t.equal(status, 401);
-    t.match(said["www-authenticate"], /^Basic realm=/);
+    t.match(received["www-authenticate"], /^Basic realm=/);
     t.match(json, { "#type": "ApiError", code: /INVALID$/, errors: [{ code: "UNAUTHORIZED", message: json["message"] as string }] });
     t.notMatch(text, /wr0ng/);
   }

@@ -71,7 +71,7 @@ t.test("an end that is none is found to be none, and the container is where it w
   await until("it is back", () => stand.store().history.of(id).at(-1)?.event === "foundRunning");
   t.match(stand.views.slice(-2), [{ availability: { kind: "coming" } }, { availability: { kind: "awake" } }]);
   t.same(stand.addresses(id), [port]);
-  t.equal(stand.world.asked(`deploy ${service}`), 2, "which found what runs");
+  t.equal(stand.world.callCount(`deploy ${service}`), 2, "which found what runs");
 });
 
 t.test("the end of an earlier instance does not concern the one that runs", async (t) => {
@@ -194,7 +194,7 @@ t.test("where an orchestrator gives addresses to others by itself, they count on
   t.equal(shown(), "coming", "a list alone does not do");
   stand.world.tell({ kind: "connected" });
   await until("it is verified", () => shown() === port);
-  t.equal(stand.world.asked(`deploy ${service}`), 1, "by one list for all");
+  t.equal(stand.world.callCount(`deploy ${service}`), 1, "by one list for all");
   await stand.restart();
   await until("it is verified anew", () => shown() === port);
 });

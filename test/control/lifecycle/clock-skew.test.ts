@@ -13,10 +13,10 @@ t.test("set back by an hour, what failed may be asked for again as soon as befor
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "ERROR");
   stand.clock.jump(-HOUR_MS);
-  const told: number[] = [];
-  stand.lifecycle().watch((change) => void ("container" in change && told.push(change.container.notBefore)));
+  const reported: number[] = [];
+  stand.lifecycle().watch((change) => void ("container" in change && reported.push(change.container.notBefore)));
   await stand.clock.advance(SWEEP_MS);
-  t.ok((told.at(-1) ?? Infinity) <= stand.clock.now(), "gateways, which answer for it, are told");
+  t.ok((reported.at(-1) ?? Infinity) <= stand.clock.now(), "gateways, which answer for it, are told");
   stand.world.apps.set(stand.image(imageId).ref, listening);
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");

@@ -53,20 +53,20 @@ t.test("a tag that may move is pulled ahead of the next start, and nothing else 
   await until("it is ready", () => stand.image(imageId).state === "READY");
   const { ref } = stand.image(imageId);
   const [repository = "", reference = ""] = ref.split(":");
-  const asked = () => stand.world.asked(`resolve ${ref}`);
-  const before = { image: stand.image(imageId), container: stand.row(id), asked: asked() };
+  const lookups = () => stand.world.callCount(`resolve ${ref}`);
+  const before = { image: stand.image(imageId), container: stand.row(id), lookups: lookups() };
   stand.lifecycle().imagePushed({ repository, reference });
   await turns(20);
-  t.equal(asked(), before.asked, "a release is what it was");
+  t.equal(lookups(), before.lookups, "a release is what it was");
 
   stand.store().images.update(imageId, { mutable: true });
   stand.lifecycle().imagePushed({ repository, reference });
-  await until("it was pulled", () => asked() === before.asked + 1);
+  await until("it was pulled", () => lookups() === before.lookups + 1);
   stand.world.away = true;
   stand.lifecycle().imagePushed({ repository, reference });
-  await until("it was tried", () => asked() === before.asked + 2);
+  await until("it was tried", () => lookups() === before.lookups + 2);
   await stand.clock.advance(60_000);
-  t.equal(asked(), before.asked + 2, "one that fails is left to the start");
+  t.equal(lookups(), before.lookups + 2, "one that fails is left to the start");
   t.match(stand.image(imageId), { state: "READY", resolvedId: before.image.resolvedId, logs: before.image.logs });
   t.match(stand.row(id), { state: before.container.state, generation: before.container.generation });
 });
@@ -77,11 +77,11 @@ t.test("where images are pulled by somebody else, nothing is pulled ahead", asyn
   await until("it is ready", () => stand.image(imageId).state === "READY");
   stand.store().images.update(imageId, { mutable: true });
   const { ref } = stand.image(imageId);
-  const before = stand.world.asked(`resolve ${ref}`);
+  const before = stand.world.callCount(`resolve ${ref}`);
   const [repository = "", reference = ""] = ref.split(":");
   stand.lifecycle().imagePushed({ repository, reference });
   await turns(20);
-  t.equal(stand.world.asked(`resolve ${ref}`), before);
+  t.equal(stand.world.callCount(`resolve ${ref}`), before);
 });
 
 t.test("an image that came past berth is found by itself, in looks that become rare, which leave its row alone until then", async (t) => {
@@ -91,17 +91,17 @@ t.test("an image that came past berth is found by itself, in looks that become r
   stand.world.apps.delete(ref);
   await until("it is missed", () => stand.image(imageId).state === "ERROR");
   const missed = stand.image(imageId);
-  const asked = () => stand.world.asked(`resolve ${ref}`);
-  const first = asked();
-  const looks: number[] = [];
+  const lookups = () => stand.world.callCount(`resolve ${ref}`);
+  const first = lookups();
+  const times: number[] = [];
   for (let minute = 1; minute <= 60; minute++) {
-    const before = asked();
+    const before = lookups();
     await stand.clock.advance(60_000);
     await turns(20);
-    if (asked() > before) looks.push(minute);
+    if (lookups() > before) times.push(minute);
   }
-  t.strictSame(looks, [1, 2, 4, 8, 16, 26, 36, 46, 56]);
-  t.equal(asked(), first + looks.length);
+  t.strictSame(times, [1, 2, 4, 8, 16, 26, 36, 46, 56]);
+  t.equal(lookups(), first + times.length);
   t.strictSame(stand.image(imageId), missed);
 
   await stand.restart();
@@ -110,7 +110,7 @@ t.test("an image that came past berth is found by itself, in looks that become r
   await until("it was found", () => stand.image(imageId).state === "READY");
   t.match(stand.image(imageId), { fault: undefined });
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
-  const found = asked();
+  const count = lookups();
   await stand.clock.advance(60 * 60_000);
-  t.equal(asked(), found, "what was found is not looked for");
+  t.equal(lookups(), count, "what was found is not looked for");
 });

@@ -11,13 +11,13 @@ const COUNT = 200;
 
 /** Counts how many calls a driver has at the same time. */
 function counting() {
-  const seen = { open: 0, most: 0 };
+  const calls = { open: 0, most: 0 };
   const counted = async <T>(task: () => Promise<T>): Promise<T> => {
-    seen.most = Math.max(seen.most, ++seen.open);
+    calls.most = Math.max(calls.most, ++calls.open);
     try {
       return await task();
     } finally {
-      seen.open--;
+      calls.open--;
     }
   };
   const wrap = (driver: Driver): Driver => ({
@@ -28,22 +28,22 @@ function counting() {
     inspect: (service, call) => counted(() => driver.inspect(service, call)),
     list: (call) => counted(() => driver.list(call)),
   });
-  return { seen, wrap };
+  return { calls, wrap };
 }
 
 t.test(
   "two hundred containers that are wished at once are started each once, a bounded number at a time; then a pass asks for one list",
   async (t) => {
-    const { seen, wrap } = counting();
+    const { calls, wrap } = counting();
     const stand = await openLifecycleFixture(t, { driver: wrap });
     const all = Array.from({ length: COUNT }, (_, n) => stand.publish({ name: `many-${n}` }));
     await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
     for (const { id } of all) stand.lifecycle().requestStart(id, USER);
     await until("all have started", () => all.every(({ id }) => stand.row(id).state === "STARTED"));
     const { start, look, sweep } = LIFECYCLE_LIMITS.lanes;
-    t.ok(seen.most <= start.total + look.total + sweep.total, `${seen.most} calls at a time`);
+    t.ok(calls.most <= start.total + look.total + sweep.total, `${calls.most} calls at a time`);
     t.ok(
-      all.every(({ service }) => stand.world.asked(`deploy ${service}`) === 1),
+      all.every(({ service }) => stand.world.callCount(`deploy ${service}`) === 1),
       "each was started once",
     );
 

@@ -42,7 +42,7 @@ async function planted(stand: LifecycleFixture, service: string, labels: Partial
 t.test("a plain container that dies is started again", async (t) => {
   const { stand, id, service } = await started(t);
   await stand.world.kill(service);
-  await until("started again, at once", () => stand.world.asked(`deploy ${service}`) === 2);
+  await until("started again, at once", () => stand.world.callCount(`deploy ${service}`) === 2);
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined, desiredInstances: 1, attempts: 1 });
   const [lost] = stand.store().history.of(id).slice(-3);
   t.match(lost, { fromState: "CHECKING", toState: "PENDING_START", event: "lost", cause: { code: "CONTAINER_CRASHED" } });
@@ -51,7 +51,7 @@ t.test("a plain container that dies is started again", async (t) => {
 t.test("one that dies again and again is started more slowly each time, and given up in the end", async (t) => {
   const { stand, id, service } = await started(t);
   await stand.world.kill(service);
-  await until("started again, at once", () => stand.world.asked(`deploy ${service}`) === 2);
+  await until("started again, at once", () => stand.world.callCount(`deploy ${service}`) === 2);
   await stand.reaches(id, "STARTED");
   for (const waitMs of [1_000, 2_000, 4_000]) {
     await stand.world.kill(service);
@@ -69,7 +69,7 @@ t.test("one that ran well for a while owes nothing to earlier failures", async (
   for (let round = 0; round < 6; round++) {
     await stand.clock.advance(60_000);
     await stand.world.kill(service);
-    await until("started again, at once", () => stand.world.asked(`deploy ${service}`) === round + 2);
+    await until("started again, at once", () => stand.world.callCount(`deploy ${service}`) === round + 2);
     t.equal((await stand.reaches(id, "STARTED")).attempts, 1);
   }
 });
@@ -122,7 +122,7 @@ t.test("an engine that is away changes no state, and what died meanwhile is foun
   await stand.clock.advance(61_000);
   await stand.clock.advance(2_000);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1 });
-  t.equal(stand.world.asked(`deploy ${service}`), 2);
+  t.equal(stand.world.callCount(`deploy ${service}`), 2);
 });
 
 t.test("a plain container whose start met no engine starts once there is one", async (t) => {
@@ -175,7 +175,7 @@ t.test("killed and started again, it adopts what runs and starts nothing anew", 
   await stand.restart();
   await stand.clock.advance(10_000);
   t.match(stand.row(id), { state: "STARTED", address });
-  t.equal(stand.world.asked(`deploy ${service}`), 1);
+  t.equal(stand.world.callCount(`deploy ${service}`), 1);
 });
 
 t.test("killed in the middle of a start, the next one finishes it", async (t) => {

@@ -26,7 +26,7 @@ t.test("an always-on container runs on after twenty restarts of the engine", asy
   const { stand, id, service } = await started(t);
   for (let restart = 1; restart <= 20; restart++) {
     await restartEngine(stand, service);
-    await until("started again, at once", () => stand.world.asked(`deploy ${service}`) === restart + 1);
+    await until("started again, at once", () => stand.world.callCount(`deploy ${service}`) === restart + 1);
     t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 0 });
   }
 });
@@ -47,7 +47,7 @@ t.test("losses that are seen while the engine ends are forgiven once it is back"
     // It ends its containers first, with events.
     await stand.clock.advance(1_000);
     await stand.world.kill(service);
-    await until("the loss is seen", () => stand.world.asked(`deploy ${service}`) === restart + 1);
+    await until("the loss is seen", () => stand.world.callCount(`deploy ${service}`) === restart + 1);
     stand.world.tell({ kind: "disconnected" });
     await stand.clock.advance(3_000);
     stand.world.tell({ kind: "connected" });
@@ -68,12 +68,12 @@ t.test("a start that failed while the engine ended is tried again once it is bac
     await stand.reaches(id, "ERROR");
     stand.world.apps.set("datagrok/web:1.0.0", listening);
     await stand.clock.advance(pauseMs);
-    const deploys = stand.world.asked(`deploy ${service}`);
+    const deploys = stand.world.callCount(`deploy ${service}`);
     stand.world.tell({ kind: "disconnected" });
     stand.world.tell({ kind: "connected" });
     await stand.clock.advance(20_000);
     t.equal(stand.row(id).state, state);
-    t.equal(stand.world.asked(`deploy ${service}`), deploys + (state === "STARTED" ? 1 : 0));
+    t.equal(stand.world.callCount(`deploy ${service}`), deploys + (state === "STARTED" ? 1 : 0));
   }
 });
 
@@ -84,7 +84,7 @@ t.test("one that is lost again and again while the engine is out of sight is sti
   const waits: number[] = [];
   for (let loss = 1; loss <= 4; loss++) {
     await stand.world.kill(service);
-    await until("it is seen", () => stand.world.asked(`deploy ${service}`) === loss + 1 || stand.row(id).state === "PENDING_START");
+    await until("it is seen", () => stand.world.callCount(`deploy ${service}`) === loss + 1 || stand.row(id).state === "PENDING_START");
     waits.push(Math.max(0, stand.row(id).notBefore - stand.clock.now()));
     await stand.clock.advance(waits.at(-1) ?? 0);
     await stand.reaches(id, "STARTED");

@@ -81,13 +81,13 @@ t.test("without the setting, or where the engine cannot, it is ended as ever", a
 t.test("it is ended when it has lain frozen for as long as it may, and the next request starts it anew", async (t) => {
   const { stand, id, starts, wake, sleep, fact } = await awake(t);
   await sleep();
-  const seen: unknown[] = [];
-  const unwatch = stand.lifecycle().watch((change) => "container" in change && seen.push(change.container.pausedOn));
+  const events: unknown[] = [];
+  const unwatch = stand.lifecycle().watch((change) => "container" in change && events.push(change.container.pausedOn));
   await pass(stand, PAUSED_MS);
   await until("it is ended", () => fact() === undefined);
   await until("and the row says so", () => stand.row(id).pausedOn === undefined);
   unwatch();
-  t.same(seen, [undefined], "who keeps its session hears of it");
+  t.same(events, [undefined], "who keeps its session hears of it");
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
   await wake();
   t.equal(starts.length, 2);

@@ -17,12 +17,12 @@ function pulling(minutes: number, tells: boolean, during: "resolve" | "deploy") 
       }
     };
     const first =
-      <Asked, Answer>(act: (asked: Asked, call: DeployCall) => Promise<Answer>) =>
-      async (asked: Asked, call: DeployCall) => {
+      <Spec, Answer>(act: (spec: Spec, call: DeployCall) => Promise<Answer>) =>
+      async (spec: Spec, call: DeployCall) => {
         await pull(call);
-        return act(asked, call);
+        return act(spec, call);
       };
-    return { ...driver, [during]: first(driver[during] as (asked: unknown, call: DeployCall) => Promise<unknown>) };
+    return { ...driver, [during]: first(driver[during] as (spec: unknown, call: DeployCall) => Promise<unknown>) };
   };
 }
 

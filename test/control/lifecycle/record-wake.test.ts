@@ -7,9 +7,9 @@ import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 t.test("a wake is kept with who asked, what for, and what each part took", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { onDemand: true } });
-  const askedOn = stand.clock.now();
+  const now = stand.clock.now();
   stand.lifecycle().wake(id, USER);
-  t.match(stand.store().wakes.of(id), [{ askedOn, askedFor: "request", byUser: USER, begunOn: undefined, endedOn: undefined }], "at once");
+  t.match(stand.store().wakes.of(id), [{ askedOn: now, askedFor: "request", byUser: USER, begunOn: undefined, endedOn: undefined }], "at once");
   const { phases } = await stand.reaches(id, "STARTED");
   t.match(stand.store().wakes.of(id), [{ outcome: "answered", phases, connectMs: undefined, fault: undefined }]);
   stand.store().wakes.connected(id, 7);

@@ -112,10 +112,10 @@ t.test("a mutable tag is resolved anew at every start, any other only once", asy
     const ref = stand.image(imageId).ref;
     for (const start of [1, 2]) {
       await stand.clock.advance(1_000);
-      const before = stand.world.asked(`resolve ${ref}`);
+      const before = stand.world.callCount(`resolve ${ref}`);
       stand.lifecycle().requestStart(id, USER);
       await stand.reaches(id, "STARTED");
-      t.equal(stand.world.asked(`resolve ${ref}`) - before, mutable ? 1 : 0, `start ${start} of a ${mutable ? "mutable" : "fixed"} tag`);
+      t.equal(stand.world.callCount(`resolve ${ref}`) - before, mutable ? 1 : 0, `start ${start} of a ${mutable ? "mutable" : "fixed"} tag`);
       stand.lifecycle().requestStop(id, USER);
       await stand.reaches(id, "USER_STOPPED");
     }
@@ -144,10 +144,10 @@ t.test("a clock that was set back does not have an image resolved over and over"
   stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
   const { ref } = stand.image(imageId);
-  const before = stand.world.asked(`resolve ${ref}`);
+  const before = stand.world.callCount(`resolve ${ref}`);
   // As a start that was wished an hour from now.
   stand.store().containers.move(id, "USER_STOPPED", "PENDING_START", { desiredInstances: 1, since: stand.clock.now() + 3_600_000 });
   stand.lifecycle().definitionChanged(id);
   await stand.reaches(id, "STARTED");
-  t.ok(stand.world.asked(`resolve ${ref}`) - before <= 1);
+  t.ok(stand.world.callCount(`resolve ${ref}`) - before <= 1);
 });

@@ -20,7 +20,7 @@ t.test("a hundred wakes start a container once, and it answers", async (t) => {
   const row = await stand.reaches(id, "STARTED");
   t.match(row, { desiredInstances: 1, wishedBy: USER, attempts: 0, runningGeneration: 1, fault: undefined });
   t.ok(row.address && row.phases, "with its address and where the time went");
-  t.equal(stand.world.asked(`deploy ${service}`), 1);
+  t.equal(stand.world.callCount(`deploy ${service}`), 1);
   for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
   await stand.clock.advance(60_000);
   t.equal(instances, 1);
@@ -72,10 +72,10 @@ t.test("an image that could not be had is looked for again by the next start, on
   await stand.clock.advance(1);
   stand.lifecycle().requestStart(id, USER);
   await stand.clock.advance(998);
-  t.match([stand.row(id).state, stand.world.asked(`resolve ${ref}`)], ["PENDING_START", 1]);
+  t.match([stand.row(id).state, stand.world.callCount(`resolve ${ref}`)], ["PENDING_START", 1]);
   await stand.clock.advance(1);
   await stand.reaches(id, "STARTED");
-  t.equal(stand.world.asked(`resolve ${ref}`), 2);
+  t.equal(stand.world.callCount(`resolve ${ref}`), 2);
 });
 
 t.test("a start that failed is remembered: a hundred requests within its back-off get the cause and start nothing", async (t) => {
@@ -89,12 +89,12 @@ t.test("a start that failed is remembered: a hundred requests within its back-of
     t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
     await stand.clock.advance(5);
   }
-  t.equal(stand.world.asked(`deploy ${service}`), 1);
+  t.equal(stand.world.callCount(`deploy ${service}`), 1);
 
   await t.test("after it, a request tries again, and the next back-off is longer", async (t) => {
     await stand.clock.advance(500);
     stand.lifecycle().wake(id, USER);
-    await until("a second start", () => stand.world.asked(`deploy ${service}`) === 2);
+    await until("a second start", () => stand.world.callCount(`deploy ${service}`) === 2);
     t.match(await stand.reaches(id, "ERROR"), { attempts: 2, notBefore: stand.clock.now() + 2_000 });
   });
 
@@ -102,10 +102,10 @@ t.test("a start that failed is remembered: a hundred requests within its back-of
     stand.lifecycle().requestStart(id, USER);
     await stand.clock.advance(1_999);
     t.equal(stand.row(id).state, "PENDING_START");
-    t.equal(stand.world.asked(`deploy ${service}`), 2);
+    t.equal(stand.world.callCount(`deploy ${service}`), 2);
     await stand.clock.advance(1);
     await stand.reaches(id, "ERROR");
-    t.equal(stand.world.asked(`deploy ${service}`), 3);
+    t.equal(stand.world.callCount(`deploy ${service}`), 3);
   });
 });
 
@@ -163,7 +163,7 @@ t.test("a start that is wished during a stop follows it", async (t) => {
   const settled = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
   gate.resolve();
   t.equal((await settled).state, "STARTED", "whoever waits does not take the stop between for the end");
-  t.equal(stand.world.asked(`deploy ${service}`), 2);
+  t.equal(stand.world.callCount(`deploy ${service}`), 2);
 });
 
 t.test("a worker without a port starts by running through its grace time", async (t) => {

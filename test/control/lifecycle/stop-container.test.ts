@@ -162,7 +162,7 @@ t.test("a plain container that fell asleep is woken by a request", async (t) => 
   await stand.reaches(id, "SYSTEM_STOPPED");
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
-  t.equal(stand.world.asked(`deploy ${service}`), 2);
+  t.equal(stand.world.callCount(`deploy ${service}`), 2);
 });
 
 t.test("a request that comes while an idle container is stopped has it started again", async (t) => {
@@ -173,7 +173,7 @@ t.test("a request that comes while an idle container is stopped has it started a
   stand.lifecycle().wake(id, USER);
   t.equal(stand.row(id).desiredInstances, 1);
   await pass(stand, 10_000);
-  await until("started again", () => stand.world.asked(`deploy ${service}`) === 2);
+  await until("started again", () => stand.world.callCount(`deploy ${service}`) === 2);
   await stand.reaches(id, "STARTED");
 });
 
@@ -190,7 +190,7 @@ t.test("a request that was sent just before its gateway heard of an idle stop is
   await pass(stand, MINUTE);
   use(0);
   await stand.reaches(id, "SYSTEM_STOPPED");
-  t.equal(stand.world.asked(`deploy ${service}`), 1);
+  t.equal(stand.world.callCount(`deploy ${service}`), 1);
 });
 
 t.test("a request that waits for an idle container's end does not take its stop back", async (t) => {

@@ -12,7 +12,7 @@ async function started(t: Test, config: Partial<ContainerConfig> = {}, app: Memo
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.clock.advance(500);
-  const deploys = () => stand.world.asked(`deploy ${service}`);
+  const deploys = () => stand.world.callCount(`deploy ${service}`);
   return { stand, id, service, deploys };
 }
 
@@ -32,7 +32,7 @@ t.test("an on-demand container whose death nobody heard of is started again by t
   const { stand, id, service } = await started(t, { onDemand: true });
   await diesUnheard(stand, service);
   t.equal(stand.lifecycle().wake(id, USER).state, "CHECKING", "at once");
-  await until("another instance", () => stand.world.asked(`deploy ${service}`) === 2);
+  await until("another instance", () => stand.world.callCount(`deploy ${service}`) === 2);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 1, fault: undefined });
   t.same(eventsOf(stand, id).slice(-4), ["doubted", "lost", "startBegan", "answered"], "without time having passed");
   t.equal(stand.store().history.of(id).at(-4)?.byUser, USER);

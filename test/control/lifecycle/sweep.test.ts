@@ -20,24 +20,24 @@ t.test(
         store.containers.insert({ ...newContainer(image, CONFIG, now), lastLogs: "y".repeat(2_000) });
       }
     });
-    const asked = () => stand.world.calls.filter((call) => call !== "events");
+    const driverCalls = () => stand.world.calls.filter((call) => call !== "events");
     const begun = performance.now();
     await stand.restart();
-    await until("listed", () => stand.world.asked("list") >= 1);
+    await until("listed", () => stand.world.callCount("list") >= 1);
     await turns(20);
     t.comment(`up after ${Math.round(performance.now() - begun)} ms`);
     // The stand itself begins with a berth that has not started; this one hears that events are connected, too.
     t.ok(
-      asked().every((call) => call === "list"),
-      asked().slice(0, 5).join(),
+      driverCalls().every((call) => call === "list"),
+      driverCalls().slice(0, 5).join(),
     );
-    t.ok(asked().length <= 2);
+    t.ok(driverCalls().length <= 2);
 
-    const before = asked().length;
+    const before = driverCalls().length;
     const passing = performance.now();
     await stand.clock.advance(30_000);
     t.comment(`a period takes ${Math.round((performance.now() - passing) / 3)} ms`);
-    t.same(asked().slice(before), ["list", "list", "list"]);
+    t.same(driverCalls().slice(before), ["list", "list", "list"]);
 
     const { id } = stand.publish({ name: "wanted" });
     stand.lifecycle().requestStart(id, USER);

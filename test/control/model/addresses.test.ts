@@ -89,11 +89,11 @@ async function openReal() {
     judge: () => {
       const held = real.rows().flatMap(({ address }) => (address ? [address.port] : []));
       assert.equal(new Set(held).size, held.length, "no address is two containers'");
-      const known = ids.flatMap((id) => {
+      const current = ids.flatMap((id) => {
         const availability = cache.find(id)?.availability;
         return availability?.kind === "awake" ? availability.addresses.map(({ port }) => port) : [];
       });
-      assert.equal(new Set(known).size, known.length, "nor for a gateway");
+      assert.equal(new Set(current).size, current.length, "nor for a gateway");
     },
     restart: async (downMs: number, meanwhile: () => void) => {
       now.kill();

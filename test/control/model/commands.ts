@@ -6,7 +6,7 @@ import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { hinder, judge, type Model, unhinder } from "./model.ts";
 import { type App, APP_NAMES, type Folder, FOLDERS, type Left, type Real, SHAPES, USER } from "./real.ts";
-import { ASKED, MISHAPS } from "./scripted-driver.ts";
+import { DRIVER_CALLS, MISHAPS } from "./scripted-driver.ts";
 import { settle } from "./settle.ts";
 
 type Command = fc.AsyncCommand<Model, Real>;
@@ -42,13 +42,13 @@ function follows(folder: Folder, real: Real, event: ContainerEvent, act: (id: st
 }
 
 const start = of("start", (folder, model, real) => {
-  model.wishes.set(folder, { runs: true, by: "user" });
+  model.desired.set(folder, { runs: true, by: "user" });
   if (rowOf(real, folder).state !== "STARTED") unhinder(model, folder);
   follows(folder, real, "startWished", (id) => real.lifecycle().requestStart(id, USER.id));
 });
 
 const stop = of("stop", (folder, model, real) => {
-  model.wishes.set(folder, { runs: false, by: "user" });
+  model.desired.set(folder, { runs: false, by: "user" });
   follows(folder, real, "stopWished", (id) => real.lifecycle().requestStop(id, USER.id));
 });
 
@@ -66,7 +66,7 @@ const request = of("request", (folder, model, real) => {
     );
     return assert.deepEqual(rowOf(real, folder), row, "nor changed");
   }
-  if (row.desiredInstances === 0) model.wishes.set(folder, { runs: true, by: "user" });
+  if (row.desiredInstances === 0) model.desired.set(folder, { runs: true, by: "user" });
   if (row.state !== "STARTED") unhinder(model, folder);
   real.lifecycle().wake(row.id, USER.id);
 });
@@ -129,11 +129,11 @@ const publish = fc
       if (after) {
         versions.set(model, Math.max(versions.get(model) ?? 0, after.version));
         model.published[folder] = after;
-        if (!before) model.wishes.set(folder, { runs: false, by: SHAPES[folder].onDemand ? "system" : "user" });
+        if (!before) model.desired.set(folder, { runs: false, by: SHAPES[folder].onDemand ? "system" : "user" });
         if (app !== "good" && app !== "portless") model.hindered.add(folder);
       } else {
         delete model.published[folder];
-        model.wishes.delete(folder);
+        model.desired.delete(folder);
         model.hindered.delete(folder);
       }
       await real.publish(model.published);
@@ -150,10 +150,10 @@ const engine = fc.oneof(
     }),
   ),
   fc.boolean().map((deaf) => command(`events ${deaf ? "lost" : "heard"}`, (_, real) => void (real.world.deaf = deaf))),
-  fc.tuple(fc.constantFrom(...ASKED), fc.constantFrom(...MISHAPS)).map(([asked, mishap]) =>
-    command(`next ${asked} ${mishap}`, (model, real) => {
+  fc.tuple(fc.constantFrom(...DRIVER_CALLS), fc.constantFrom(...MISHAPS)).map(([callName, mishap]) =>
+    command(`next ${callName} ${mishap}`, (model, real) => {
       hinder(model);
-      real.script.next(asked, mishap);
+      real.script.next(callName, mishap);
     }),
   ),
 );

@@ -37,7 +37,7 @@ t.test("whatever befalls them, containers and images go along their tables to wh
 async function publishAll(model: Model, real: Real): Promise<void> {
   for (const folder of FOLDERS) {
     model.published[folder] = { app: "good", version: 0 };
-    model.wishes.set(folder, { runs: false, by: SHAPES[folder].onDemand ? "system" : "user" });
+    model.desired.set(folder, { runs: false, by: SHAPES[folder].onDemand ? "system" : "user" });
   }
   await real.publish(model.published);
 }
@@ -58,7 +58,7 @@ async function end(model: Model, real: Real): Promise<void> {
     for (const folder of FOLDERS) {
       const id = real.row(folder)?.id;
       if (id === undefined) continue;
-      model.wishes.set(folder, { runs, by: "user" });
+      model.desired.set(folder, { runs, by: "user" });
       if (runs) real.lifecycle().requestStart(id, USER.id);
       else real.lifecycle().requestStop(id, USER.id);
       judge(model, real);

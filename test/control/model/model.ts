@@ -14,11 +14,11 @@ import { HISTORY_LENGTH } from "../../../control/store/history.ts";
 import { type App, type Folder, FOLDERS, type Moved, type Real, SHAPES } from "./real.ts";
 
 /** What was last acknowledged of a container, and what the system may have made of it since. */
-type Wish = { runs: boolean; by: "user" | "system" };
+type DesiredState = { runs: boolean; by: "user" | "system" };
 
 export type Model = {
   published: Partial<Record<Folder, { app: App; version: number }>>;
-  wishes: Map<Folder, Wish>;
+  desired: Map<Folder, DesiredState>;
   /** Whose last start may have failed, or may yet: an error of these is not berth's. */
   hindered: Set<Folder>;
   /** Until when a container has said that it is busy, by its id. */
@@ -30,7 +30,7 @@ export type Model = {
 };
 
 export function newModel(): Model {
-  return { published: {}, wishes: new Map(), hindered: new Set(), busy: new Map(), quiet: true, judged: 0 };
+  return { published: {}, desired: new Map(), hindered: new Set(), busy: new Map(), quiet: true, judged: 0 };
 }
 
 /** From now on a container may end in an error that is nobody's fault here. */
@@ -56,11 +56,15 @@ export function judge(model: Model, real: Real): void {
   for (const entity of moved) judgeHistory(real, entity);
   for (const folder of FOLDERS) {
     const row = real.row(folder);
-    const wish = model.wishes.get(folder);
-    assert.equal(row === undefined, wish === undefined, `${folder} is there just as it was published`);
-    if (!row || !wish) continue;
-    assert.equal(row.desiredInstances, wish.runs ? 1 : 0, `${folder}: the wish that was acknowledged (${wish.runs ? "run" : "rest"}) is the row's`);
-    if (!wish.runs) assert.equal(row.stopFor, wish.by, `${folder}: whoever had it stopped is remembered`);
+    const wanted = model.desired.get(folder);
+    assert.equal(row === undefined, wanted === undefined, `${folder} is there just as it was published`);
+    if (!row || !wanted) continue;
+    assert.equal(
+      row.desiredInstances,
+      wanted.runs ? 1 : 0,
+      `${folder}: the wish that was acknowledged (${wanted.runs ? "run" : "rest"}) is the row's`,
+    );
+    if (!wanted.runs) assert.equal(row.stopFor, wanted.by, `${folder}: whoever had it stopped is remembered`);
   }
   const owners = real.world.facts().map(({ labels }) => labels.container);
   assert.equal(new Set(owners).size, owners.length, "no container has two services");
@@ -73,8 +77,8 @@ function judgeMoves(model: Model, real: Real): void {
     const isImage = real.store().images.find(move.entity) !== undefined;
     assert.equal(allowed(isImage, move), move.toState, `${move.fromState} -${move.event}-> ${move.toState} is an edge of the table`);
     const folder = isImage ? undefined : FOLDERS.find((name) => real.row(name)?.id === move.entity);
-    const wish = folder && model.wishes.get(folder);
-    if (!wish) continue;
+    const wanted = folder && model.desired.get(folder);
+    if (!wanted) continue;
     const shape: Partial<ContainerConfig> = SHAPES[folder];
     if (move.event === "idled") assert.ok(shape.shutdownTimeoutMinutes, `${folder} may sleep when nobody uses it`);
     if (move.event === "idled") {
@@ -88,21 +92,21 @@ function judgeMoves(model: Model, real: Real): void {
     }
     if (move.toState === "STOPPING" || move.toState === "ERROR") model.busy.delete(move.entity);
     if (move.event === "lostAsleep") assert.ok(shape.onDemand && model.hindered.has(folder), `${folder} may sleep when it is lost, and was`);
-    if (move.event === "idled" || move.event === "lostAsleep") model.wishes.set(folder, { runs: false, by: "system" });
+    if (move.event === "idled" || move.event === "lostAsleep") model.desired.set(folder, { runs: false, by: "system" });
     // Its hours have come, and no user had it stopped: that is a wish too.
-    if (move.event === "startWished" && !wish.runs && wish.by === "system" && shape.keepWarm) {
+    if (move.event === "startWished" && !wanted.runs && wanted.by === "system" && shape.keepWarm) {
       const startedOn =
         real
           .store()
           .history.of(move.entity)
           .findLast(({ event }) => event === "startWished")?.at ?? 0;
       assert.ok(warmUntil(shape.keepWarm, startedOn), `${folder} is started by itself within its hours only`);
-      model.wishes.set(folder, { runs: true, by: "system" });
+      model.desired.set(folder, { runs: true, by: "system" });
       continue;
     }
-    if (move.event === "usedAfterAll") model.wishes.set(folder, { ...wish, runs: true });
+    if (move.event === "usedAfterAll") model.desired.set(folder, { ...wanted, runs: true });
     const starts = move.event === "startWished" || move.event === "startBegan" || move.event === "answered";
-    assert.ok(!starts || wish.runs, `${folder} ${move.event} while it is wished to rest`);
+    assert.ok(!starts || wanted.runs, `${folder} ${move.event} while it is wished to rest`);
   }
 }
 
@@ -121,13 +125,13 @@ function judgeHistory(real: Real, entity: string): void {
   const state = (real.store().containers.find(entity) ?? real.store().images.find(entity))?.state;
   // A removed container has none.
   if (state === undefined) return;
-  const told = real.store().history.of(entity);
+  const history = real.store().history.of(entity);
   const since = real.moves.slice(real.forgotten.get(entity) ?? 0);
   const made = since.filter((move) => move.entity === entity && move.event !== "").slice(-HISTORY_LENGTH);
-  assert.deepEqual(told.map(inWords), made.map(inWords), "a history tells the moves as they were made");
-  for (const [index, entry] of told.entries())
-    if (index > 0) assert.equal(entry.fromState, told[index - 1]?.toState, "each begins where the last ended");
-  if (told.length > 0) assert.equal(told.at(-1)?.toState, state, "the last is the row's state");
+  assert.deepEqual(history.map(inWords), made.map(inWords), "a history tells the moves as they were made");
+  for (const [index, entry] of history.entries())
+    if (index > 0) assert.equal(entry.fromState, history[index - 1]?.toState, "each begins where the last ended");
+  if (history.length > 0) assert.equal(history.at(-1)?.toState, state, "the last is the row's state");
 }
 
 function inWords({ fromState, event, toState }: Omit<Moved, "entity">): string {

@@ -121,11 +121,11 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
         const behaves = APPS[app];
         if (behaves) world.apps.set(refOf(name, version), behaves);
       }
-      const rooms = { store: now.store, environment: "test", now: clock.now() };
+      const context = { store: now.store, environment: "test", now: clock.now() };
       const id = (await now.store.packages.byName("demo"))?.id ?? randomUUID();
-      stageFolders(rooms, { id, version: "1.0.0" }, definitions, () => "");
+      stageFolders(context, { id, version: "1.0.0" }, definitions, () => "");
       const recorded = await now.store.transaction(() =>
-        recordPackage(rooms, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, id),
+        recordPackage(context, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, id),
       );
       now.store.staging.clear(id);
       for (const { imageId } of recorded.folders) now.lifecycle.requestValidation(imageId, USER.id);

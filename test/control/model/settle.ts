@@ -45,7 +45,7 @@ function unsettled(model: Model, real: Real): string[] {
     if (image && isPassingImage(image)) say("waits for its image");
     if (isPassing(row.state)) say("is on its way");
     else if (row.desiredInstances === 0) {
-      const rest = model.wishes.get(folder)?.by === "user" ? "USER_STOPPED" : "SYSTEM_STOPPED";
+      const rest = model.desired.get(folder)?.by === "user" ? "USER_STOPPED" : "SYSTEM_STOPPED";
       if (row.state !== rest) say(`is not ${rest}`);
       if (fact?.running) say("runs though it is to rest");
       if (fact?.paused !== (row.pausedOn === undefined ? undefined : true)) say("does not know whether it lies frozen");

@@ -11,9 +11,9 @@ import {
 } from "../../../control/model/states.ts";
 
 function reachable(table: TransitionTable<string, string>, firsts: readonly string[]): Set<string> {
-  const seen = new Set(firsts);
-  for (const state of seen) for (const to of Object.values(table[state] ?? {})) if (to !== undefined) seen.add(to);
-  return seen;
+  const reached = new Set(firsts);
+  for (const state of reached) for (const to of Object.values(table[state] ?? {})) if (to !== undefined) reached.add(to);
+  return reached;
 }
 
 t.test("every passing state has a clock", async (t) => {

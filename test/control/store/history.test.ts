@@ -65,9 +65,9 @@ t.test("it is bounded for each, oldest first, and goes with its container", asyn
       store.containers.move(container.id, "SYSTEM_STOPPED", "SYSTEM_STOPPED", {}, { at, event: "idled", byUser: undefined });
     }
   });
-  const told = store.history.of(container.id);
-  t.equal(told.length, HISTORY_LENGTH);
-  t.match([told[0]?.at, told.at(-1)?.at], [6, HISTORY_LENGTH + 5]);
+  const entries = store.history.of(container.id);
+  t.equal(entries.length, HISTORY_LENGTH);
+  t.match([entries[0]?.at, entries.at(-1)?.at], [6, HISTORY_LENGTH + 5]);
   t.equal(store.history.of(image.id).length, 1, "another's is not cut");
   store.containers.remove(container.id, 9);
   t.strictSame(store.history.of(container.id), []);

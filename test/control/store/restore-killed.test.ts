@@ -9,14 +9,14 @@ import { eventually } from "../../fixtures/berth.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 
 const clock = stillClock();
-const ROOM = join(import.meta.dirname, "../../../control/store");
+const STORE_FOLDER = join(import.meta.dirname, "../../../control/store");
 /** Moments of a restore, which takes some 100 ms here; the last of them come after its end. */
 const KILLS = 14;
 
 /** Restores, and says in one line when it begins and when it is done. */
 const SCRIPT = (folder: string, file: string) => `
-  import { restore } from ${JSON.stringify(join(ROOM, "restore.ts"))};
-  import { systemClock } from ${JSON.stringify(join(ROOM, "../../lib/clock.ts"))};
+  import { restore } from ${JSON.stringify(join(STORE_FOLDER, "restore.ts"))};
+  import { systemClock } from ${JSON.stringify(join(STORE_FOLDER, "../../lib/clock.ts"))};
   console.log("begun");
   restore({ folder: ${JSON.stringify(folder)}, file: ${JSON.stringify(file)}, version: "1", clock: systemClock() });
   console.log("done");`;
@@ -41,28 +41,28 @@ t.test("a restore that is killed at any moment leaves the old store or the new o
   backUp({ folder, file, version: "1", clock });
   await add("old");
 
-  const found = new Set<string>();
+  const states = new Set<string>();
   let came = 0;
   for (let kill = 0; kill < KILLS; kill++) {
     if ((await users()) === "new") await add("old");
     const child = spawn(process.execPath, ["--input-type=module", "-e", SCRIPT(folder, file)], { stdio: ["ignore", "pipe", "inherit"] });
     const gone = once(child, "exit");
-    let said = "";
-    child.stdout.on("data", (piece: Buffer) => (said += piece.toString()));
-    await eventually("its begin", 20_000, async () => said.includes("begun") || undefined);
+    let output = "";
+    child.stdout.on("data", (piece: Buffer) => (output += piece.toString()));
+    await eventually("its begin", 20_000, async () => output.includes("begun") || undefined);
     // Where it is then differs from machine to machine; the last one is sure to be over.
     if (kill === KILLS - 1) await gone;
     else await new Promise((resolve) => setTimeout(resolve, kill * 12));
     child.kill("SIGKILL");
     const [code, signal] = (await gone) as [number | null, NodeJS.Signals | null];
     t.ok(code === 0 || signal === "SIGKILL", "what an earlier one left behind is in nobody's way");
-    if (!said.includes("done")) came++;
+    if (!output.includes("done")) came++;
     const now = await users();
     t.ok(now === "old" || now === "new", now);
-    found.add(now);
+    states.add(now);
   }
   t.ok(came > 0, "some were killed before the end");
-  t.same([...found].toSorted(), ["new", "old"]);
+  t.same([...states].toSorted(), ["new", "old"]);
   restore({ folder, file, version: "1", clock });
   t.equal(await users(), "new");
 });

@@ -15,7 +15,7 @@ type Cell = string;
 export type PeerRow = {
   /** The row of ours that asks this. */
   id: string;
-  asked: string;
+  property: string;
   /** In the order of `PEERS`; bold is wrong or dangerous. */
   cells: readonly [Cell, Cell, Cell, Cell, Cell, Cell, Cell, Cell];
 };
@@ -23,10 +23,10 @@ export type PeerRow = {
 const NO = "**no**";
 
 export const PEER_ROWS: readonly PeerRow[] = [
-  { id: "connection-named", asked: "a header named in `Connection` is stripped", cells: [NO, NO, NO, "yes", NO, NO, NO, "yes"] },
+  { id: "connection-named", property: "a header named in `Connection` is stripped", cells: [NO, NO, NO, "yes", NO, NO, NO, "yes"] },
   {
     id: "hop-by-hop",
-    asked: "hop-by-hop headers that leak",
+    property: "hop-by-hop headers that leak",
     cells: [
       "**Keep-Alive, TE, Proxy-Authorization**",
       "**Keep-Alive, TE, Proxy-Authorization**",
@@ -40,7 +40,7 @@ export const PEER_ROWS: readonly PeerRow[] = [
   },
   {
     id: "forged-forwarded-for",
-    asked: "a forged `X-Forwarded-For: 6.6.6.6`",
+    property: "a forged `X-Forwarded-For: 6.6.6.6`",
     cells: [
       "appended to",
       "appended to",
@@ -54,62 +54,62 @@ export const PEER_ROWS: readonly PeerRow[] = [
   },
   {
     id: "underscore-header",
-    asked: "`X_Auth_User`",
+    property: "`X_Auth_User`",
     cells: ["**passed**", "**passed**", "**passed**", "**passed**", "**passed**", "dropped", "**passed**", "dropped"],
   },
   {
     id: "length-and-chunked",
-    asked: "`Content-Length` beside `Transfer-Encoding`",
+    property: "`Content-Length` beside `Transfer-Encoding`",
     cells: ["400", "400", "400", "400", "400", "400", "200, one request", "200, both pipelined requests ran"],
   },
-  { id: "two-hosts", asked: "two `Host` headers", cells: ["**200**", "**200**", "**200**", "**200**", "**200**", "400", "400", "400"] },
+  { id: "two-hosts", property: "two `Host` headers", cells: ["**200**", "**200**", "**200**", "**200**", "**200**", "400", "400", "400"] },
   {
     id: "absolute-form",
-    asked: "`GET http://evil/abs`",
+    property: "`GET http://evil/abs`",
     cells: ["`Host` kept", "`Host` kept", "**path becomes `/http://evil…`**", "400", "`Host` kept", "`Host: evil`", "400", "`Host: evil`"],
   },
   {
     id: "dot-segments",
-    asked: "`/a/../b`, `/a/%2e%2e/b`",
+    property: "`/a/../b`, `/a/%2e%2e/b`",
     cells: ["as it is", "**becomes `/b`**", "as it is", "400", "**becomes `/b`**", "as it is", "as it is", "as it is"],
   },
-  { id: "odd-percent", asked: "`/%zz`", cells: ["passed", "passed", "passed", "400", "**500**", "400", "passed", "400"] },
+  { id: "odd-percent", property: "`/%zz`", cells: ["passed", "passed", "passed", "400", "**500**", "400", "passed", "400"] },
   {
     id: "double-slash",
-    asked: "`//x//y`",
+    property: "`//x//y`",
     cells: ["**becomes `/x/y`**", "as it is", "as it is", "**400**", "as it is", "as it is", "as it is", "as it is"],
   },
   {
     id: "dies-within-length",
-    asked: "the upstream dies within a body: the client",
+    property: "the upstream dies within a body: the client",
     cells: ["**hangs over 12 s**", "**hangs over 12 s**", "closed after 110 ms", "closed", "**hangs over 12 s**", "closed", "closed", "closed"],
   },
-  { id: "early-hints", asked: "103 Early Hints", cells: ["no", "no", "no", "no", "no", "yes", "yes", "yes"] },
-  { id: "response-trailers", asked: "trailers", cells: ["no", "no", "no", "no", "no", "no", "yes", "yes"] },
+  { id: "early-hints", property: "103 Early Hints", cells: ["no", "no", "no", "no", "no", "yes", "yes", "yes"] },
+  { id: "response-trailers", property: "trailers", cells: ["no", "no", "no", "no", "no", "no", "yes", "yes"] },
   {
     id: "expect-end-to-end",
-    asked: "`Expect: 100-continue`: the 100 is",
+    property: "`Expect: 100-continue`: the 100 is",
     cells: ["**its own**", "**its own**", "**its own**", "**its own, then 500**", "**its own**", "its own", "the upstream's", "its own, then 401"],
   },
   {
     id: "upgrade-refused",
-    asked: "an upgrade refused with a chunked body",
+    property: "an upgrade refused with a chunked body",
     cells: ["**broken framing**", "passed", "passed", "**101, although the upstream said 401**", "passed", "passed", "passed", "passed"],
   },
-  { id: "upgrade-cookies", asked: "two `Set-Cookie` on a 101", cells: ["2", "2", "2", "**0**", "2", "2", "2", "2"] },
+  { id: "upgrade-cookies", property: "two `Set-Cookie` on a 101", cells: ["2", "2", "2", "**0**", "2", "2", "2", "2"] },
   {
     id: "client-leaves-stream",
-    asked: "a client leaves a stream: the upstream is closed",
+    property: "a client leaves a stream: the upstream is closed",
     cells: ["**no**", "yes", "yes", "yes", "yes", "yes", "yes", "yes"],
   },
   {
     id: "client-leaves-before-head",
-    asked: "a client leaves before the head: the upstream is closed",
+    property: "a client leaves before the head: the upstream is closed",
     cells: ["**no**", "yes", "yes", "**no**", "yes", "yes", "no", "yes"],
   },
   {
     id: "server-traffic-counts",
-    asked: "what an upstream says over a WebSocket counts as activity",
+    property: "what an upstream says over a WebSocket counts as activity",
     cells: ["–", "–", "–", "–", "**no**", "–", "–", "–"],
   },
 ];

@@ -97,7 +97,7 @@ export const BROKEN_OFF: readonly CorrectnessRow[] = [
       return judge(`${withBody.second.last.start} and ${bare.second.last.start}; asked ${withBody.times} and ${bare.times} times`, {
         "asked once, both": withBody.times === 1 && bare.times === 1,
         "a failure, or its end, said to both": [withBody, bare].every(
-          ({ reused, second }) => !reused || (second.last.status !== 200 && isTold(second)),
+          ({ reused, second }) => !reused || (second.last.status !== 200 && isReported(second)),
         ),
       });
     },
@@ -110,8 +110,8 @@ export const BROKEN_OFF: readonly CorrectnessRow[] = [
       const dead = await overStale(proxy, headFor(proxy, "/second"), "GET", (link) => link.socket.resetAndDestroy());
       const begun = await overStale(proxy, headFor(proxy, "/second"), "GET", undefined, "HTTP/1.1 200 O");
       return judge(`${dead.second.last.start} after ${dead.times} tries; begun: ${begun.second.last.start} after ${begun.times}`, {
-        "at most twice": dead.times <= 2 && isTold(dead.second),
-        "once where it had begun": begun.times === 1 && (!begun.reused || isTold(begun.second)),
+        "at most twice": dead.times <= 2 && isReported(dead.second),
+        "once where it had begun": begun.times === 1 && (!begun.reused || isReported(begun.second)),
       });
     },
   },
@@ -194,7 +194,7 @@ function leaves(id: string, asks: string, answer: (link: Wire) => void, when: (c
     section: "RFC 9112 §9.5",
     probe: async (proxy) => {
       const times: string[] = [];
-      let heard = true;
+      let isAborted = true;
       for (const [nth, how] of (["end", "break"] as const).entries()) {
         proxy.container.onRequest(answer);
         const client = await dial(proxy);
@@ -206,15 +206,15 @@ function leaves(id: string, asks: string, answer: (link: Wire) => void, when: (c
         else client.socket.destroy();
         const link = proxy.container.links.at(-1);
         const over = await within(GRANTED_MS, () => link !== undefined && link.state() !== "open");
-        heard &&= over;
+        isAborted &&= over;
         times.push(over ? `${Math.round((link?.overAt() ?? 0) - left)} ms` : `not within ${GRANTED_MS} ms`);
       }
-      return judge(`by an end: ${times[0]}; by a break: ${times[1]}`, { "the container hears of it": heard });
+      return judge(`by an end: ${times[0]}; by a break: ${times[1]}`, { "the container hears of it": isAborted });
     },
   };
 }
 
-function isTold({ last, wire }: ProbeResponse): boolean {
+function isReported({ last, wire }: ProbeResponse): boolean {
   return last.status >= 500 || (last.status === 0 && wire.state() !== "open");
 }
 

@@ -19,24 +19,24 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
       proxy.container.onRequest(() => undefined);
       const client = await dial(proxy);
       client.send(headFor(proxy, "/", { method: "POST", lines: ["Expect: 100-continue", "Content-Length: 4"] }));
-      const heard = await arrived(proxy, 1, 500);
+      const arrivedEarly = await arrived(proxy, 1, 500);
       await settled(500, client.count);
       const early = client.came();
       const [link] = proxy.container.links;
       link?.send("HTTP/1.1 100 Go On\r\nX-Mine: 1\r\n\r\n");
       await within(1_000, () => client.came().includes("100"));
-      const told = client.came();
+      const replied = client.came();
       client.send("body");
       await within(1_000, () => proxy.container.came().endsWith("body"));
       link?.send(OK);
       await answered(client);
       const expects = firstSeen(proxy).values("expect");
       return judge(
-        `${heard ? `the container saw Expect: ${expects.join() || "none"}` : "the container saw nothing before the body"}; before it spoke the client had ${shown(early) || "nothing"}; then ${shown(told, 40)}`,
+        `${arrivedEarly ? `the container saw Expect: ${expects.join() || "none"}` : "the container saw nothing before the body"}; before it spoke the client had ${shown(early) || "nothing"}; then ${shown(replied, 40)}`,
         {
           "Expect reaches the container": expects.join() === "100-continue",
           "nobody says 100 before the container": early === "",
-          "its 100 reaches the client": told.startsWith("HTTP/1.1 100 Go On\r\n"),
+          "its 100 reaches the client": replied.startsWith("HTTP/1.1 100 Go On\r\n"),
           "the body follows": proxy.container.came().endsWith("body"),
           "the answer follows": answersOf(client, ["POST"]).last.status === 200,
         },
@@ -52,10 +52,10 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
       const client = await dial(proxy);
       client.send(headFor(proxy, "/", { method: "POST", lines: ["Expect: 100-continue", "Content-Length: 4"] }));
       await within(2_000, () => client.came().includes("\r\n\r\n"));
-      const said = answersOf(client, ["POST"])
+      const statuses = answersOf(client, ["POST"])
         .responses.map(({ status }) => status)
         .join(", then ");
-      return judge(`the client got ${said || "nothing"}`, { "only the refusal": said === "401" });
+      return judge(`the client got ${statuses || "nothing"}`, { "only the refusal": statuses === "401" });
     },
   },
   {
@@ -191,8 +191,8 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
       const client = await dial(proxy);
       client.socket.end(headFor(proxy, "/1") + headFor(proxy, "/2"));
       await answered(client, ["GET", "GET"]);
-      const said = answersOf(client, ["GET", "GET"]).responses.filter(({ status }) => status >= 200);
-      return judge(`answers: ${said.map(({ status }) => status).join(", ") || "none"}`, { both: said.length === 2 });
+      const statuses = answersOf(client, ["GET", "GET"]).responses.filter(({ status }) => status >= 200);
+      return judge(`answers: ${statuses.map(({ status }) => status).join(", ") || "none"}`, { both: statuses.length === 2 });
     },
   },
   {
@@ -227,10 +227,10 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
         ["GET", "POST", "GET"],
       );
       const bodies = responses.map(({ body }) => body).join(" ");
-      const asked = proxy.container.heads().map(({ start }) => start.split(" ")[1] ?? "");
-      return judge(`answers: ${bodies}; requests: ${asked.join(" ")}`, {
+      const paths = proxy.container.heads().map(({ start }) => start.split(" ")[1] ?? "");
+      return judge(`answers: ${bodies}; requests: ${paths.join(" ")}`, {
         "in order": bodies === "/1 /2 /3",
-        "each once": asked.length === 3 && new Set(asked).size === 3,
+        "each once": paths.length === 3 && new Set(paths).size === 3,
       });
     },
   },
@@ -273,10 +273,10 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
       await answered(client, ["POST"]);
       client.send(`${rest}${headFor(proxy, "/next")}`);
       await answered(client, ["POST", "GET"], 1_500);
-      const said = answersOf(client, ["POST", "GET"]).responses.map(({ status }) => status);
-      return judge(`answers: ${said.join(", ")}; ${client.state()}`, {
+      const statuses = answersOf(client, ["POST", "GET"]).responses.map(({ status }) => status);
+      return judge(`answers: ${statuses.join(", ")}; ${client.state()}`, {
         "no request out of a body": !proxy.container.heads().some(({ start }) => start.includes("/smuggled")),
-        "an answer to what follows, or the end": said.join() === "413,200" || (said.join() === "413" && client.state() !== "open"),
+        "an answer to what follows, or the end": statuses.join() === "413,200" || (statuses.join() === "413" && client.state() !== "open"),
       });
     },
   },

@@ -204,7 +204,7 @@ export const REQUEST_HEAD: readonly CorrectnessRow[] = [
         [501],
       );
       const version = await refused(proxy, headFor(proxy, "/", { version: "1.2" }), [400, 505]);
-      return { seen: `${methods.seen}; 1.2: ${version.seen}`, missed: [...methods.missed, ...version.missed] };
+      return { targets: `${methods.targets}; 1.2: ${version.targets}`, missed: [...methods.missed, ...version.missed] };
     },
   },
   {
@@ -287,13 +287,13 @@ function untouched(id: string, asks: string, paths: readonly string[]): Correctn
     asks,
     section: "RFC 3986 §6, RFC 9110 §7.6",
     probe: async (proxy) => {
-      const seen: string[] = [];
+      const targets: string[] = [];
       for (const path of paths) {
         const { last } = await ask(proxy, headFor(proxy, path));
-        const head = proxy.container.heads()[seen.length];
-        seen.push(head === undefined ? `${path}: ${last.start}` : (head.start.split(" ")[1] ?? ""));
+        const head = proxy.container.heads()[targets.length];
+        targets.push(head === undefined ? `${path}: ${last.start}` : (head.start.split(" ")[1] ?? ""));
       }
-      return judge(`came: ${seen.join(" ")}`, { "each is what was sent": seen.join(" ") === paths.join(" ") });
+      return judge(`came: ${targets.join(" ")}`, { "each is what was sent": targets.join(" ") === paths.join(" ") });
     },
   };
 }
@@ -302,10 +302,10 @@ async function refused(proxy: Probed, sent: string, statuses: readonly number[])
   const methods = ["POST", "GET"];
   const wire = await dial(proxy);
   wire.send(sent);
-  const said = () => answersOf(wire, methods).responses.map(({ status }) => status);
-  await within(2_000, () => wire.state() !== "open" || said().some((status) => !statuses.includes(status)));
-  return judge(`${said().join(" and ") || "no answer"}, ${wire.state()}; the container saw ${proxy.container.heads().length} requests`, {
-    "an answer says so, and nothing else": said().length === 1 && statuses.includes(said()[0] ?? 0),
+  const readStatuses = () => answersOf(wire, methods).responses.map(({ status }) => status);
+  await within(2_000, () => wire.state() !== "open" || readStatuses().some((status) => !statuses.includes(status)));
+  return judge(`${readStatuses().join(" and ") || "no answer"}, ${wire.state()}; the container saw ${proxy.container.heads().length} requests`, {
+    "an answer says so, and nothing else": readStatuses().length === 1 && statuses.includes(readStatuses()[0] ?? 0),
     "the connection is closed": wire.state() !== "open",
     "the container hears nothing": proxy.container.came() === "",
   });
@@ -315,8 +315,8 @@ async function eachRefused(all: readonly string[], proxy: Probed, statuses: read
   const bad: string[] = [];
   for (const sent of all) {
     const before = proxy.container.came().length;
-    const verdict = await refused({ ...proxy, container: { ...proxy.container, came: () => proxy.container.came().slice(before) } }, sent, statuses);
-    if (verdict.missed.length > 0) bad.push(`${shown(sent, 200)}: ${verdict.seen}`);
+    const result = await refused({ ...proxy, container: { ...proxy.container, came: () => proxy.container.came().slice(before) } }, sent, statuses);
+    if (result.missed.length > 0) bad.push(`${shown(sent, 200)}: ${result.targets}`);
   }
   return judge(bad.length === 0 ? `all ${all.length} refused` : bad.join(" / "), { "each is refused": bad.length === 0 });
 }

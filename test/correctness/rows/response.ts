@@ -84,9 +84,9 @@ export const RESPONSE: readonly CorrectnessRow[] = [
         setTimeout(() => go(), 100);
       });
       const { responses } = await ask(proxy, headFor(proxy, "/"));
-      const said = responses.map(({ status }) => status).join(", then ");
-      return judge(`the client got ${said}`, {
-        "both, in order": said === "103, then 200",
+      const summary = responses.map(({ status }) => status).join(", then ");
+      return judge(`the client got ${summary}`, {
+        "both, in order": summary === "103, then 200",
         "with its line": responses[0]?.values("link").join() === "</a.css>; rel=preload",
       });
     },
@@ -100,8 +100,8 @@ export const RESPONSE: readonly CorrectnessRow[] = [
         link.send(`HTTP/1.1 102 Wait\r\n\r\nHTTP/1.1 199 Odd\r\nX-A: 1\r\n\r\nHTTP/1.1 103 Hints\r\nX-B: 2\r\n\r\n${OK}`),
       );
       const { responses } = await ask(proxy, headFor(proxy, "/"));
-      const said = responses.map(({ start }) => start.slice(9)).join(", then ");
-      return judge(`the client got ${said}`, { all: said === "102 Wait, then 199 Odd, then 103 Hints, then 200 OK" });
+      const summary = responses.map(({ start }) => start.slice(9)).join(", then ");
+      return judge(`the client got ${summary}`, { all: summary === "102 Wait, then 199 Odd, then 103 Hints, then 200 OK" });
     },
   },
   {
@@ -111,8 +111,8 @@ export const RESPONSE: readonly CorrectnessRow[] = [
     probe: async (proxy) => {
       proxy.container.onRequest((link) => link.send(`HTTP/1.1 103 Early Hints\r\nX-A: 1\r\n\r\n${OK}`));
       const { responses } = await ask(proxy, headFor(proxy, "/", { version: "1.0" }));
-      const said = responses.map(({ status }) => status).join(", then ");
-      return judge(`the client got ${said}`, { "only the final one": said === "200" });
+      const summary = responses.map(({ status }) => status).join(", then ");
+      return judge(`the client got ${summary}`, { "only the final one": summary === "200" });
     },
   },
   {
@@ -146,8 +146,8 @@ export const RESPONSE: readonly CorrectnessRow[] = [
       const methods = ["HEAD", "GET", "GET", "HEAD", "GET"];
       proxy.container.onRequest((link, nth) => link.send(`HTTP/1.1 ${heads[nth]}\r\n\r\n${nth === 4 ? "ok" : ""}`));
       const { responses, rest } = await ask(proxy, methods.map((method, nth) => headFor(proxy, `/${nth}`, { method })).join(""), methods);
-      const said = responses.map(({ status, framing }) => `${status} ${framing}`).join(", ");
-      return judge(said, {
+      const summary = responses.map(({ status, framing }) => `${status} ${framing}`).join(", ");
+      return judge(summary, {
         "all five, on one connection": responses.map(({ status }) => status).join() === "200,204,304,200,200",
         "the announced length stays": responses[0]?.values("content-length").join() === "77",
         "nothing is left over": rest === "" && responses.at(-1)?.body === "ok",
@@ -292,12 +292,12 @@ export const RESPONSE: readonly CorrectnessRow[] = [
         "Content-Length: 3\r\nX-A: 1\r\n folded",
         "Content-Length : 3",
       ];
-      const said: number[] = [];
+      const summary: number[] = [];
       for (const lines of heads) {
         proxy.container.onRequest((link) => link.send(`HTTP/1.1 200 OK\r\n${lines}\r\n\r\n3\r\nabc\r\n0\r\n\r\n`));
-        said.push((await ask(proxy, headFor(proxy, "/"))).last.status);
+        summary.push((await ask(proxy, headFor(proxy, "/"))).last.status);
       }
-      return judge(said.join(" "), { "each is a 502": said.every((status) => status === 502) });
+      return judge(summary.join(" "), { "each is a 502": summary.every((status) => status === 502) });
     },
   },
 ];

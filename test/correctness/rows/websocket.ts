@@ -72,7 +72,7 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       const { wire: client } = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const [link] = proxy.container.links;
       if (link === undefined) return judge("nothing came", { "the container is asked": false });
-      const seen: string[] = [];
+      const received: string[] = [];
       let right = true;
       for (const [from, to] of [
         [link, client],
@@ -85,9 +85,9 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
         to.socket.resume();
         const all = await within(8_000, () => to.count() - before >= SLOW);
         right &&= all && taken < SLOW * 0.65;
-        seen.push(`${(taken / 1_048_576).toFixed(1)} MiB, then ${all ? "all" : "not all"}`);
+        received.push(`${(taken / 1_048_576).toFixed(1)} MiB, then ${all ? "all" : "not all"}`);
       }
-      return judge(`towards the client ${seen[0]}; towards the container ${seen[1]}; of ${SLOW / 1_048_576} MiB`, { "both ways": right });
+      return judge(`towards the client ${received[0]}; towards the container ${received[1]}; of ${SLOW / 1_048_576} MiB`, { "both ways": right });
     },
   },
   {
@@ -99,13 +99,16 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       const { wire: client } = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const [link] = proxy.container.links;
       client.socket.end("last words");
-      const heard = await within(1_000, () => link !== undefined && afterHead(link) === "last words" && link.state() === "ended");
+      const isReceived = await within(1_000, () => link !== undefined && afterHead(link) === "last words" && link.state() === "ended");
       link?.socket.end("answer");
       const back = await within(1_000, () => afterHead(client) === "answer" && client.state() === "ended");
-      return judge(`the container heard ${heard ? "all and the end" : "not all"}, the client ${back ? "the answer and the end" : "not the answer"}`, {
-        heard,
-        back,
-      });
+      return judge(
+        `the container heard ${isReceived ? "all and the end" : "not all"}, the client ${back ? "the answer and the end" : "not the answer"}`,
+        {
+          isReceived,
+          back,
+        },
+      );
     },
   },
   {
@@ -121,12 +124,15 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       const two = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const left = performance.now();
       two.wire.abort();
-      const heard = await within(1_000, () => proxy.container.links[1]?.state() !== "open");
+      const isReceived = await within(1_000, () => proxy.container.links[1]?.state() !== "open");
       const ms = (from: number, wire: Wire | undefined) => `${Math.round((wire?.overAt() ?? Infinity) - from)} ms`;
-      return judge(`client ${ended ? ms(killed, one.wire) : "still open"}, container ${heard ? ms(left, proxy.container.links[1]) : "still open"}`, {
-        "the client's side ends": ended,
-        "the container's side ends": heard,
-      });
+      return judge(
+        `client ${ended ? ms(killed, one.wire) : "still open"}, container ${isReceived ? ms(left, proxy.container.links[1]) : "still open"}`,
+        {
+          "the client's side ends": ended,
+          "the container's side ends": isReceived,
+        },
+      );
     },
   },
   {

@@ -49,22 +49,22 @@ export const OUTSIDE: ConformanceTheme = {
       promise: "an end is reported, observed and repaired",
       run: async (t, { driver, harness, name }) => {
         const service = name("death");
-        const heard = await hear(t, driver);
+        const recorded = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const { instance } = await driver.deploy(spec, call());
-        const told = () => heard.changes(service, spec.labels.container);
-        await until(t, "the start was told", () => told() > 0);
-        const before = told();
+        const changeCount = () => recorded.changes(service, spec.labels.container);
+        await until(t, "the start was told", () => changeCount() > 0);
+        const before = changeCount();
         await harness.kill(service);
-        await until(t, "the death was told", () => told() > before);
-        await until(t, "as the end of this very instance", () => heard.ends(service, instance) > 0);
+        await until(t, "the death was told", () => changeCount() > before);
+        await until(t, "as the end of this very instance", () => recorded.ends(service, instance) > 0);
         await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit?.code === 137);
         const observed = (await driver.list(call())).find((one) => one.service === service);
         t.strictSame(withoutInstance(observed), { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
         const again = await driver.deploy(spec, call());
         t.strictSame(await get(addressOf(again), "/square?number=3"), { result: 9 });
         await driver.destroy(service, call());
-        await heard.end();
+        await recorded.end();
       },
     },
     {
@@ -87,19 +87,19 @@ export const OUTSIDE: ConformanceTheme = {
       promise: "a removed service is reported, does not exist, and is created again",
       run: async (t, { driver, harness, name }) => {
         const service = name("removed");
-        const heard = await hear(t, driver);
+        const recorded = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         await driver.deploy(spec, call());
-        await until(t, "the start was told", () => heard.changes(service, spec.labels.container) > 0);
-        const before = heard.changes(service, spec.labels.container);
+        await until(t, "the start was told", () => recorded.changes(service, spec.labels.container) > 0);
+        const before = recorded.changes(service, spec.labels.container);
         await harness.vanish?.(service);
-        await until(t, "it was told", () => heard.changes(service, spec.labels.container) > before);
+        await until(t, "it was told", () => recorded.changes(service, spec.labels.container) > before);
         await until(t, "it is nothing", async () => (await driver.inspect(service, call())) === undefined);
         t.notOk((await driver.list(call())).some((one) => one.service === service));
         const again = await driver.deploy(spec, call());
         t.strictSame(await get(addressOf(again), "/square?number=6"), { result: 36 });
         await driver.destroy(service, call());
-        await heard.end();
+        await recorded.end();
       },
     },
     {
@@ -108,13 +108,13 @@ export const OUTSIDE: ConformanceTheme = {
       promise: "a service at a new address is reported, and observed there",
       run: async (t, { driver, harness, name }) => {
         const service = name("moved");
-        const heard = await hear(t, driver);
+        const recorded = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const before = addressOf(await driver.deploy(spec, call()));
-        await until(t, "the start was told", () => heard.changes(service, spec.labels.container) > 0);
-        const told = heard.changes(service, spec.labels.container);
+        await until(t, "the start was told", () => recorded.changes(service, spec.labels.container) > 0);
+        const changeCount = recorded.changes(service, spec.labels.container);
         await harness.move?.(service);
-        await until(t, "it was told", () => heard.changes(service, spec.labels.container) > told);
+        await until(t, "it was told", () => recorded.changes(service, spec.labels.container) > changeCount);
         await until(t, "another address", async () => {
           const now = (await driver.inspect(service, call()))?.address;
           return now !== undefined && (now.host !== before.host || now.port !== before.port);
@@ -125,7 +125,7 @@ export const OUTSIDE: ConformanceTheme = {
         t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, now);
         t.strictSame((await driver.deploy(spec, call())).address, now, "it is adopted there");
         await driver.destroy(service, call());
-        await heard.end();
+        await recorded.end();
       },
     },
     {
@@ -134,7 +134,7 @@ export const OUTSIDE: ConformanceTheme = {
       promise: "events begin anew when their stream breaks, and say so",
       run: async (t, { driver, harness, name }) => {
         const way = await wayOf(t, harness);
-        const heard = await hear(t, way.driver);
+        const recorded = await hear(t, way.driver);
         // A driver may be between two connections at that moment, so its stream is cut until it breaks.
         let cutOn = -Infinity;
         await until(t, "connected again", () => {
@@ -142,13 +142,13 @@ export const OUTSIDE: ConformanceTheme = {
             way.cut();
             cutOn = performance.now();
           }
-          return heard.connects() >= 2;
+          return recorded.connects() >= 2;
         });
         const service = name("events");
         const spec = await specOf(driver, service, await harness.image("worker"));
         await driver.deploy(spec, call());
-        await until(t, "told after the break", () => heard.changes(service, spec.labels.container) > 0);
-        await heard.end();
+        await until(t, "told after the break", () => recorded.changes(service, spec.labels.container) > 0);
+        await recorded.end();
         await driver.destroy(service, call());
         await way.driver.close();
       },
@@ -218,17 +218,17 @@ async function wayOf(t: Test, { way }: Harness): Promise<Way> {
 async function hear(t: Test, driver: Driver) {
   const caller = new AbortController();
   t.teardown(() => caller.abort());
-  const seen: DriverEvent[] = [];
+  const events: DriverEvent[] = [];
   const listening = (async () => {
-    for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+    for await (const event of driver.events({ signal: caller.signal })) events.push(event);
   })();
-  await until(t, "connected", () => seen[0]?.kind === "connected");
+  await until(t, "connected", () => events[0]?.kind === "connected");
   return {
-    connects: () => seen.filter(({ kind }) => kind === "connected").length,
+    connects: () => events.filter(({ kind }) => kind === "connected").length,
     changes: (service: string, container: string) =>
-      seen.filter((event) => event.kind === "changed" && event.service === service && event.container === container).length,
+      events.filter((event) => event.kind === "changed" && event.service === service && event.container === container).length,
     ends: (service: string, instance: string | undefined) =>
-      seen.filter((event) => event.kind === "changed" && event.service === service && event.ended?.instance === instance).length,
+      events.filter((event) => event.kind === "changed" && event.service === service && event.ended?.instance === instance).length,
     end: async () => {
       caller.abort();
       await listening;

@@ -17,8 +17,8 @@ function left(stand: EcsFixture, service: string): unknown {
   return kept && stand.scheduler.live(kept).length === 0 && kept.status !== "ACTIVE" ? undefined : kept?.status;
 }
 
-function asked(stand: EcsFixture, action: string, service: string) {
-  return stand.asked
+function requestsOf(stand: EcsFixture, action: string, service: string) {
+  return stand.requests
     .filter((one) => one.action === action && [one.body["serviceName"], one.body["family"]].includes(service))
     .map(({ body }) => body);
 }
@@ -35,8 +35,8 @@ t.test("starts", async (t) => {
   await t.test("what is made bears the caller's tag, a breaker that counts to one, and addresses of its own", async (t) => {
     const service = name("made");
     await runs(t, driver, await specOf(driver, service, IMAGE));
-    const [made] = asked(stand, "CreateService", service);
-    const [definition] = asked(stand, "RegisterTaskDefinition", service);
+    const [made] = requestsOf(stand, "CreateService", service);
+    const [definition] = requestsOf(stand, "RegisterTaskDefinition", service);
     const caller = { key: "caller", value: "grok_spawner" };
     t.match(made, {
       desiredCount: 1,
@@ -163,7 +163,7 @@ t.test("starts", async (t) => {
     t.equal(left(stand, crash.service), undefined, "though ECS would try again");
     stand.answers = () => undefined;
     t.strictSame(
-      asked(stand, "CreateService", spec.service).map((body) => JSON.stringify(body).includes("thresholdConfiguration")),
+      requestsOf(stand, "CreateService", spec.service).map((body) => JSON.stringify(body).includes("thresholdConfiguration")),
       [true, false, false],
     );
   });
@@ -178,7 +178,7 @@ t.test("starts", async (t) => {
     };
     await runs(t, stand.open(), spec);
     t.equal(slowed.size, 2);
-    t.equal(asked(stand, "CreateService", spec.service).length, 2, "the same one again");
+    t.equal(requestsOf(stand, "CreateService", spec.service).length, 2, "the same one again");
     stand.answers = () => undefined;
     await driver.destroy(spec.service, call());
   });
@@ -247,12 +247,12 @@ t.test("starts", async (t) => {
     await until(t, "it is deleted", () => stand.services.get(service)?.status === "DRAINING");
     await runs(t, driver, spec);
     const successor = stand.services.get(service);
-    const from = stand.asked.length;
+    const from = stand.requests.length;
     await destroying;
     t.equal(stand.services.get(service), successor);
     t.equal(successor?.status, "ACTIVE");
     t.notOk(
-      stand.asked.slice(from).some(({ action }) => action === "DeregisterTaskDefinition"),
+      stand.requests.slice(from).some(({ action }) => action === "DeregisterTaskDefinition"),
       "nor is its definition",
     );
     await driver.destroy(service, call());
@@ -279,9 +279,9 @@ t.test("starts", async (t) => {
     await rejectsWith(t, "ENGINE_ACTION_DENIED", driver.deploy(spec, call()));
     stand.answers = () => undefined;
     await driver.deploy(spec, call());
-    const before = stand.asked.filter(({ action }) => action === "DeregisterTaskDefinition").length;
+    const before = stand.requests.filter(({ action }) => action === "DeregisterTaskDefinition").length;
     await driver.destroy(service, call());
-    t.equal(stand.asked.filter(({ action }) => action === "DeregisterTaskDefinition").length - before, 2);
+    t.equal(stand.requests.filter(({ action }) => action === "DeregisterTaskDefinition").length - before, 2);
   });
 
   await t.test("a task that ECS replaced is told of at its new address", async (t) => {
@@ -304,7 +304,7 @@ t.test("starts", async (t) => {
     const none = () => {};
     const log: Log = { debug: none, info: none, error: none, warn: (_, sentence) => void warned.push(sentence), child: () => log };
     const fargate = stand.open({ launchType: "fargate", log });
-    const before = stand.asked.length;
+    const before = stand.requests.length;
     const spec = await specOf(fargate, name("fargate"), IMAGE, { shmMb: 128 });
     await runs(t, fargate, spec);
     await fargate.destroy(spec.service, call());
@@ -312,7 +312,7 @@ t.test("starts", async (t) => {
     await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, gpu: 1 }, call()));
     await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, cpu: 17 }, call()));
     await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, storageGb: 201 }, call()));
-    t.notOk(stand.asked.slice(before).some(({ action }) => action === "ListContainerInstances"));
+    t.notOk(stand.requests.slice(before).some(({ action }) => action === "ListContainerInstances"));
   });
 
   await t.test("where an EC2 instance has room a task goes there; a GPU that none has free is said", async (t) => {
@@ -324,14 +324,14 @@ t.test("starts", async (t) => {
     await stand.admin.ecs.send(new RegisterContainerInstanceCommand({ cluster: CLUSTER, instanceIdentityDocument }));
     const roomy = await specOf(driver, name("ec2"), IMAGE, { shmMb: 128, cpu: 4, memoryMb: 7_482 });
     await runs(t, driver, roomy);
-    t.match(asked(stand, "CreateService", roomy.service), [{ launchType: "EC2" }]);
-    t.match(asked(stand, "RegisterTaskDefinition", roomy.service), [
+    t.match(requestsOf(stand, "CreateService", roomy.service), [{ launchType: "EC2" }]);
+    t.match(requestsOf(stand, "RegisterTaskDefinition", roomy.service), [
       { requiresCompatibilities: ["EC2"], containerDefinitions: [{ linuxParameters: { sharedMemorySize: 128 } }] },
     ]);
     await driver.destroy(roomy.service, call());
     const large = await specOf(driver, name("fargate-after-all"), IMAGE, { memoryMb: 7_483 });
     await runs(t, driver, large);
-    t.match(asked(stand, "CreateService", large.service), [{ launchType: "FARGATE" }]);
+    t.match(requestsOf(stand, "CreateService", large.service), [{ launchType: "FARGATE" }]);
     await driver.destroy(large.service, call());
   });
 

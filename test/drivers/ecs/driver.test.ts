@@ -37,9 +37,9 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
   });
 
   t.test("every action that it names was asked for, and no other", async (t) => {
-    const asked = stand.actions().filter((action) => !action.startsWith("ecr:"));
+    const actions = stand.actions().filter((action) => !action.startsWith("ecr:"));
     // Only a cluster with EC2 instances is asked what they are.
-    t.strictSame([...asked, "ecs:DescribeContainerInstances"].toSorted(), [...ACTIONS]);
+    t.strictSame([...actions, "ecs:DescribeContainerInstances"].toSorted(), [...ACTIONS]);
   });
   t.test("and the policy allows just those, what they imply, and what images are looked up with", async (t) => {
     const implied = [
@@ -53,8 +53,8 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
     t.strictSame(stand.role.actions, [...ACTIONS, ...implied].toSorted());
   });
   t.test("no task definition is left in use", async (t) => {
-    const registered = stand.asked.filter(({ action }) => action === "RegisterTaskDefinition").length;
-    const gone = new Set(stand.asked.filter(({ action }) => action === "DeregisterTaskDefinition").map(({ body }) => body["taskDefinition"]));
+    const registered = stand.requests.filter(({ action }) => action === "RegisterTaskDefinition").length;
+    const gone = new Set(stand.requests.filter(({ action }) => action === "DeregisterTaskDefinition").map(({ body }) => body["taskDefinition"]));
     t.equal(gone.size, registered);
   });
 });

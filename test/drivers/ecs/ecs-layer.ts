@@ -197,19 +197,21 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
       const of = body["serviceName"];
       if (of !== undefined && !inForce(services.get(nameOf(of)))) return failure("ServiceNotFoundException", "Service not found.");
       const wanted = body["desiredStatus"] ?? "RUNNING";
-      const found = scheduler.tasks().filter((task) => task.desiredStatus === wanted && (of === undefined || task.group === `service:${nameOf(of)}`));
+      const matching = scheduler
+        .tasks()
+        .filter((task) => task.desiredStatus === wanted && (of === undefined || task.group === `service:${nameOf(of)}`));
       return page(
         "taskArns",
-        found.map(({ taskArn }) => taskArn),
+        matching.map(({ taskArn }) => taskArn),
         body,
       );
     },
     "ecs:DescribeTasks": (body) => {
       const wanted = body["tasks"] as string[];
       if (wanted.length === 0 || wanted.length > 100) return failure("InvalidParameterException", "Tasks must be 1 to 100.");
-      const found = scheduler.tasks().filter(({ taskArn }) => wanted.includes(taskArn));
-      const failures = wanted.filter((arn) => !found.some(({ taskArn }) => taskArn === arn)).map((arn) => ({ arn, reason: "MISSING" }));
-      return { status: 200, body: { tasks: found, failures } };
+      const matching = scheduler.tasks().filter(({ taskArn }) => wanted.includes(taskArn));
+      const failures = wanted.filter((arn) => !matching.some(({ taskArn }) => taskArn === arn)).map((arn) => ({ arn, reason: "MISSING" }));
+      return { status: 200, body: { tasks: matching, failures } };
     },
     "ecs:DescribeContainerInstances": async (_, pass) => {
       const answer = await pass();

@@ -65,7 +65,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const models = { ecs: openApiModel("ecs"), logs: openApiModel("logs"), ecr: openApiModel("ecr") };
   const fates = new Map<string, TaskFate>();
   const streams = new Set<string>();
-  const asked: EcsRequest[] = [];
+  const requests: EcsRequest[] = [];
   const scheduler = openScheduler({
     folderOf: (image) => images.find(({ repository, digest }) => image.includes(`/${repository}@${digest}`))?.folder,
     fateOf: (service) => fates.get(service),
@@ -84,13 +84,13 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     return (await ask(headers, { taskDefinition })).body["taskDefinition"] as EcsTaskDefinition;
   });
   const stand = {
-    asked,
+    requests,
     restartMs: options.restartMs ?? 3_000,
     stopMs: 0,
     ecs: layer,
-    answers: (() => undefined) as (asked: EcsRequest) => EcsResponse | undefined,
+    answers: (() => undefined) as (request: EcsRequest) => EcsResponse | undefined,
     /** True where what was asked is done, but its answer is lost on the way. */
-    loses: (() => false) as (asked: EcsRequest) => boolean,
+    loses: (() => false) as (request: EcsRequest) => boolean,
     fates,
     services: layer.services,
     scheduler,
@@ -100,7 +100,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     securityGroups,
     registry,
     url: "",
-    actions: () => [...new Set(asked.map(({ api, action }) => `${api}:${action}`))].toSorted(),
+    actions: () => [...new Set(requests.map(({ api, action }) => `${api}:${action}`))].toSorted(),
     tags: (name: TestImage) => images.find((one) => one.name === name) as PublishedTestImage,
     open: (more: Partial<EcsOptions> & { log?: Log } = {}) => openDriver(more),
     /** As a person does it, past the driver. */
@@ -157,11 +157,11 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       ...headers,
     };
     const answer = await fetch(moto, { method: "POST", headers: signed, body: JSON.stringify(body) });
-    const said = await answer.text();
+    const responseText = await answer.text();
     try {
-      return { status: answer.status, body: JSON.parse(said) as EcsBody };
+      return { status: answer.status, body: JSON.parse(responseText) as EcsBody };
     } catch {
-      return failure("ServerException", said.slice(0, 300));
+      return failure("ServerException", responseText.slice(0, 300));
     }
   }
 
@@ -192,7 +192,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     const sent = await text(incoming);
     const [target = "", action = ""] = String(incoming.headers["x-amz-target"] ?? "").split(".");
     const question: EcsRequest = { api: APIS[target] ?? "ecs", action, body: JSON.parse(sent || "{}") as EcsBody };
-    asked.push(question);
+    requests.push(question);
     const { status, body } = await answerTo(question, incoming.headers).catch((error: unknown) => failure("ServerException", String(error)));
     response.writeHead(status, { "content-type": JSON_1_1, "x-amzn-requestid": randomUUID() }).end(JSON.stringify(body));
   });
@@ -209,8 +209,8 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
 
   const tools = { clock: systemClock(), log: openLog({ level: "silent", name: "test" }) };
   const ecr = await ecrSource(await openEcrApi({ region: REGION, clock: tools.clock }), { ...tools, signal: AbortSignal.timeout(PATIENCE_MS) });
-  const known = openImageRegistry([ecr]);
-  t.teardown(() => known.close());
+  const registries = openImageRegistry([ecr]);
+  t.teardown(() => registries.close());
   function openDriver(more: Partial<EcsOptions> & { log?: Log }) {
     const driver = ecsDriver({
       cluster: CLUSTER,
@@ -221,7 +221,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       logGroup: LOG_GROUP,
       launchType: undefined,
       reach: "address",
-      registry: known,
+      registry: registries,
       // The tests' registries are on this machine, where those of packages may not be.
       registryHosts: ["127.0.0.1"],
       looks: { start: { first: 20, longest: 80 }, retry: { first: 20, longest: 80 }, events: { first: 50, longest: 100 } },

@@ -31,7 +31,7 @@ async function make(stand: EcsFixture, service: string, tags: { key: string; val
     };
     const { taskDefinition } = await client.send(new RegisterTaskDefinitionCommand({ ...base, ...more } as never));
     const awsvpcConfiguration = { subnets: stand.subnets, securityGroups: stand.securityGroups };
-    const asked = {
+    const creation = {
       cluster: CLUSTER,
       serviceName: service,
       taskDefinition: taskDefinition?.taskDefinitionArn,
@@ -39,7 +39,7 @@ async function make(stand: EcsFixture, service: string, tags: { key: string; val
       launchType: "FARGATE",
       tags,
     };
-    await client.send(new CreateServiceCommand({ ...asked, networkConfiguration: { awsvpcConfiguration } } as never));
+    await client.send(new CreateServiceCommand({ ...creation, networkConfiguration: { awsvpcConfiguration } } as never));
   } finally {
     client.destroy();
   }
@@ -65,7 +65,7 @@ t.test("looks", async (t) => {
     await t.rejects(make(stand, service, [CALLER], { ephemeralStorage: { sizeInGiB: 20 } }), { name: "ClientException" }, "too little disk");
     await t.rejects(make(stand, service, [CALLER], { networkMode: "elsewhere" }), { name: "InvalidParameterException" }, "no value of the API's");
     await t.rejects(make(stand, service, [CALLER], { volumes: [{ name: "x", host: { sourcePath: 7 } }] }), "not of the API's type");
-    t.match(stand.asked.at(-1)?.action, "RegisterTaskDefinition");
+    t.match(stand.requests.at(-1)?.action, "RegisterTaskDefinition");
     await make(stand, service, [CALLER], { executionRoleArn: EXEC_ROLE });
     await t.rejects(make(stand, service, [CALLER]), { name: "InvalidParameterException" }, "the name is taken");
   });
@@ -76,7 +76,7 @@ t.test("looks", async (t) => {
     const spec = await specOf(driver, name("of-many-that-runs"), WORKER);
     await driver.deploy(spec, call());
     stand.ecs.pageSize = 5;
-    const from = stand.asked.length;
+    const from = stand.requests.length;
     const listed = await driver.list(call());
     stand.ecs.pageSize = 100;
     t.strictSame(listed.map(({ service }) => service).toSorted(), [...services, spec.service].toSorted());
@@ -84,7 +84,7 @@ t.test("looks", async (t) => {
       listed.filter(({ running }) => running),
       [{ service: spec.service, labels: spec.labels, running: true }],
     );
-    const actions = stand.asked.slice(from).map(({ action }) => action);
+    const actions = stand.requests.slice(from).map(({ action }) => action);
     const count = (action: string) => actions.filter((one) => one === action).length;
     t.equal(count("ListServices"), 3);
     t.equal(count("DescribeServices"), 2);
@@ -97,16 +97,16 @@ t.test("looks", async (t) => {
   await t.test("looks at the same time share what they ask", async (t) => {
     const services = Array.from({ length: 12 }, (_, at) => name(`at-once-${at}`));
     for (const service of services) await make(stand, service, ours(service));
-    const from = stand.asked.length;
+    const from = stand.requests.length;
     const observed = await Promise.all(services.map(async (service) => driver.inspect(service, call())));
     t.strictSame(
       observed.map((one) => one?.service),
       services,
     );
-    const asked = stand.asked
+    const sizes = stand.requests
       .slice(from)
       .flatMap(({ action, body }) => (action === "DescribeServices" ? [(body["services"] as string[]).length] : []));
-    t.strictSame(asked, [10, 2]);
+    t.strictSame(sizes, [10, 2]);
     for (const service of services) await driver.destroy(service, call());
   });
 
@@ -121,21 +121,21 @@ t.test("looks", async (t) => {
 
   await t.test("events that are lost for a while come back, and say that all must be looked at", async (t) => {
     const caller = new AbortController();
-    const seen: DriverEvent[] = [];
+    const events: DriverEvent[] = [];
     const listening = (async () => {
-      for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+      for await (const event of driver.events({ signal: caller.signal })) events.push(event);
     })();
-    const connected = () => seen.filter(({ kind }) => kind === "connected").length;
+    const connected = () => events.filter(({ kind }) => kind === "connected").length;
     await until(t, "connected", () => connected() === 1);
     stand.answers = ({ action }) => (action === "ListServices" ? denied("ecs:ListServices") : undefined);
-    const from = stand.asked.length;
-    await until(t, "it tried again and again", () => stand.asked.slice(from).filter(({ action }) => action === "ListServices").length > 3);
+    const from = stand.requests.length;
+    await until(t, "it tried again and again", () => stand.requests.slice(from).filter(({ action }) => action === "ListServices").length > 3);
     const service = name("unheard");
     await make(stand, service, ours(service));
     stand.answers = () => undefined;
     await until(t, "connected again", () => connected() === 2);
     await driver.destroy(service, call());
-    await until(t, "its end is told", () => seen.some((event) => event.kind === "changed" && event.service === service));
+    await until(t, "its end is told", () => events.some((event) => event.kind === "changed" && event.service === service));
     caller.abort();
     await listening;
   });
@@ -207,24 +207,24 @@ t.test("calls come in bursts and then at their pace, and one that is called off 
 
 t.test("single questions are asked together", async (t) => {
   const clock = stillClock();
-  const asked: string[][] = [];
+  const batches: string[][] = [];
   let fail: Error | undefined;
   const one = batchCalls<string>({
     most: 3,
     windowMs: 20,
     clock,
     ask: async (keys) => {
-      asked.push(keys);
+      batches.push(keys);
       if (fail) throw fail;
       return new Map(keys.filter((key) => key !== "nobody").map((key) => [key, key.toUpperCase()]));
     },
   });
   const first = Promise.all([one("a"), one("nobody"), one("a")]);
   await clock.advance(19);
-  t.strictSame(asked, [], "it waits for others");
+  t.strictSame(batches, [], "it waits for others");
   await clock.advance(1);
   t.strictSame(await first, ["A", undefined, "A"]);
-  t.strictSame(asked, [["a", "nobody"]]);
+  t.strictSame(batches, [["a", "nobody"]]);
 
   t.strictSame(await Promise.all(["b", "c", "d"].map(async (key) => one(key))), ["B", "C", "D"], "at once, where it is as many as may be");
   t.equal(clock.pending(), 0);

@@ -21,26 +21,26 @@ async function openOddRegistry(t: Test) {
   const manifest = JSON.stringify({ schemaVersion: 2, config: { digest: sha(config) } });
   const platform = (architecture: string, digest: string) => ({ digest, platform: { os: "linux", architecture } });
   const index = JSON.stringify({ schemaVersion: 2, manifests: [platform("arm64", sha("other")), platform("amd64", sha(manifest))] });
-  const known: Record<string, string> = { "manifests/1": index, [`manifests/${sha(index)}`]: index, [`manifests/${sha(manifest)}`]: manifest };
-  const seen: { path: string; authorization: string | undefined }[] = [];
+  const documents: Record<string, string> = { "manifests/1": index, [`manifests/${sha(index)}`]: index, [`manifests/${sha(manifest)}`]: manifest };
+  const requests: { path: string; authorization: string | undefined }[] = [];
   const store = await listen((request, response) => {
-    seen.push({ path: `store ${request.url}`, authorization: request.headers.authorization });
+    requests.push({ path: `store ${request.url}`, authorization: request.headers.authorization });
     response.end(config);
   });
   const host: string = await listen((request, response) => {
     const url = new URL(request.url ?? "", `http://${request.headers.host}`);
-    seen.push({ path: url.pathname, authorization: request.headers.authorization });
+    requests.push({ path: url.pathname, authorization: request.headers.authorization });
     if (url.pathname === "/token") return response.end(JSON.stringify({ token: `for-${url.searchParams.get("scope")}` }));
     if (request.headers.authorization !== "Bearer for-repository:odd/x:pull") {
       return response.writeHead(401, { "www-authenticate": `Bearer realm="http://${host}/token",service="odd"` }).end();
     }
     const path = url.pathname.replace("/v2/odd/x/", "");
     if (path === `blobs/${sha(config)}`) return response.writeHead(307, { location: `http://${store}/blob` }).end();
-    const body = known[path];
+    const body = documents[path];
     if (body === undefined) return response.writeHead(404).end();
     response.writeHead(200, { "docker-content-digest": sha(body) }).end(body);
   });
-  return { host, seen, digest: sha(index) };
+  return { host, requests, digest: sha(index) };
 }
 
 t.test("images", async (t) => {
@@ -56,7 +56,7 @@ t.test("images", async (t) => {
     t.strictSame(await resolve(`${repository}@${digest}`), { id, digest, exposed: [9000, 8000] });
     t.strictSame((await resolve("berth-test/worker:1")).exposed, []);
     t.notOk(
-      stand.asked.some(({ action }) => action === "DescribeImages"),
+      stand.requests.some(({ action }) => action === "DescribeImages"),
       "which roles in the field may not",
     );
   });
@@ -73,15 +73,15 @@ t.test("images", async (t) => {
     const id = `${odd.host}/odd/x@${odd.digest}`;
     t.strictSame(await resolve(`${odd.host}/odd/x:1`), { id, digest: odd.digest, exposed: [8000] });
     t.strictSame(await resolve(id), { id, digest: odd.digest, exposed: [8000] });
-    t.equal(odd.seen.find(({ path }) => path.startsWith("store"))?.authorization, undefined, "the token goes nowhere else");
+    t.equal(odd.requests.find(({ path }) => path.startsWith("store"))?.authorization, undefined, "the token goes nowhere else");
     await rejectsWith(t, "IMAGE_NOT_FOUND", resolve(`${odd.host}/odd/x:2`));
   });
 
   await t.test("one that does not answer us is left to ECS", async (t) => {
-    const nobody = createServer().listen(0, "127.0.0.1");
-    await once(nobody, "listening");
-    const { port } = nobody.address() as AddressInfo;
-    nobody.close();
+    const silent = createServer().listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const { port } = silent.address() as AddressInfo;
+    silent.close();
     t.strictSame(await resolve(`127.0.0.1:${port}/x/y:z`), { id: `127.0.0.1:${port}/x/y:z`, exposed: [] });
   });
 

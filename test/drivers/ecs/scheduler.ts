@@ -131,10 +131,10 @@ export function openScheduler(world: World) {
       group: definition.log.group,
       stream: `${definition.log.prefix}/${definition.container}/${task.taskArn.split("/").at(-1)}`,
     };
-    let said = Promise.resolve();
+    let published = Promise.resolve();
     task.pullStartedAt = now();
     const env = Object.fromEntries(definition.environment.map(({ name, value }) => [name, value]));
-    const say = (text: string) => void (stream && (said = said.then(() => world.say(stream, text))));
+    const say = (text: string) => void (stream && (published = published.then(() => world.say(stream, text))));
     const started = await runTask({ folder, host, env, memoryMb: definition.memoryMb, say }).catch((error: Error) => error);
     task.pullStoppedAt = now();
     if (started instanceof Error) {
@@ -152,7 +152,7 @@ export function openScheduler(world: World) {
       of.rolloutState = "COMPLETED";
     });
     const { code, outOfMemory } = await started.ended;
-    await said;
+    await published;
     entry.process = undefined;
     container.lastStatus = "STOPPED";
     container.exitCode = code;

@@ -109,7 +109,7 @@ t.test("why none could be placed is told too", async (t) => {
       "failed to launch a task with (error ECS was unable to assume the role 'arn:aws:iam::1:role/x' that was provided for this task.)",
     ],
   ];
-  for (const [code, said] of cases) t.equal(faultOf("x", `(service x) ${said}`)?.code, code, said);
+  for (const [code, reason] of cases) t.equal(faultOf("x", `(service x) ${reason}`)?.code, code, reason);
   t.equal(faultOf("x", "(service x) has reached a steady state."), undefined);
 });
 

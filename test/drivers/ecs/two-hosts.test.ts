@@ -31,7 +31,7 @@ t.test("a spawner on ECS takes the block of settings that the host in the path h
     return (method: string, path: string, body?: object) => askSpawner(spawner.port, method, path, body ? { body } : {});
   };
   const made = (service: string) => {
-    const calls = stand.asked.filter(({ action, body }) => action === "CreateService" && body["serviceName"] === service);
+    const calls = stand.requests.filter(({ action, body }) => action === "CreateService" && body["serviceName"] === service);
     return calls.map(({ body }) => ({
       cluster: body["cluster"],
       subnets: (body["networkConfiguration"] as { awsvpcConfiguration: { subnets: string[] } }).awsvpcConfiguration.subnets,
@@ -56,7 +56,7 @@ t.test("a spawner on ECS takes the block of settings that the host in the path h
     const answer = await ask("POST", "/deploy/datagrok/two/1", BODY);
     t.equal(answer.status, 200, answer.text);
     t.strictSame(made("hosts-two"), [{ cluster: CLUSTER, subnets: [second] }]);
-    const looked = stand.asked.filter(({ action, body }) => action === "DescribeServices" && (body["services"] as string[]).includes("hosts-two"));
+    const looked = stand.requests.filter(({ action, body }) => action === "DescribeServices" && (body["services"] as string[]).includes("hosts-two"));
     t.strictSame([...new Set(looked.map(({ body }) => String(body["cluster"])))].toSorted(), [CLUSTER, "plugins"]);
   });
 });

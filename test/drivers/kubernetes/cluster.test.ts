@@ -49,11 +49,11 @@ t.test("berth in the cluster uses its pod's service account, and reaches service
     dns.lookup = lookup;
   });
   // In the place of the cluster's DNS and its proxy: a service's name leads to its pod, once that is ready.
-  const asked: string[] = [];
+  const requests: string[] = [];
   dns.lookup = ((name: string, options: dns.LookupOptions, done: (error: Error | null, address?: unknown, family?: number) => void) => {
     const [service = "", namespace, ...rest] = name.split(".");
     if (rest.join(".") !== "svc.cluster.local" || namespace !== NAMESPACE) return lookup(name, options, done as never);
-    asked.push(name);
+    requests.push(name);
     const pod = cluster.objects.all("pods").find(({ metadata }) => metadata.labels?.["berth.service"] === service);
     const { podIP, containerStatuses } = (pod?.status ?? {}) as { podIP?: string; containerStatuses?: { ready: boolean }[] };
     if (!cluster.objects.find("services", NAMESPACE, service) || !containerStatuses?.[0]?.ready)
@@ -66,7 +66,7 @@ t.test("berth in the cluster uses its pod's service account, and reaches service
   const { address } = await driver.deploy(spec, call());
   t.strictSame(address, { host: "named.berth.svc.cluster.local", port: 15353 });
   t.strictSame((await driver.inspect("named", call()))?.address, address);
-  t.ok(asked.length > 0 && asked.length < 3, "a name that may not be there yet is not asked for");
+  t.ok(requests.length > 0 && requests.length < 3, "a name that may not be there yet is not asked for");
 
   await t.test("a token that was renewed on the disk is used as soon as the old one is refused", async () => {
     writeFileSync(join(account, "token"), "renewed");

@@ -31,7 +31,7 @@ const but = (object: object | undefined, act: (copy: never) => void) => {
 t.test("an object with one thing wrong is refused, for that", async (t) => {
   type Deployment = { spec: { selector: unknown; template: { spec: { restartPolicy: string; containers: Record<string, unknown>[] } } } };
   const container = (change: object) => (copy: Deployment) => Object.assign(copy.spec.template.spec.containers[0] ?? {}, change);
-  const cases: [what: string, path: string, object: object, status: number, says: RegExp][] = [
+  const cases: [what: string, path: string, object, status: number, says: RegExp][] = [
     [
       "an unknown field",
       `${DEPLOYMENTS}/x`,
@@ -206,9 +206,9 @@ function ask(
   const text = body === undefined ? "" : JSON.stringify(body);
   const headers = { authorization: `Bearer ${token}`, "content-type": type, "content-length": String(Buffer.byteLength(text)) };
   request(`${cluster.url}${path}`, { method, headers, ca: cluster.ca }, (response) => {
-    let said = "";
-    response.setEncoding("utf8").on("data", (piece: string) => (said += piece));
-    response.on("end", () => resolve({ status: response.statusCode ?? 0, text: (JSON.parse(said) as { message?: string }).message ?? "" }));
+    let output = "";
+    response.setEncoding("utf8").on("data", (piece: string) => (output += piece));
+    response.on("end", () => resolve({ status: response.statusCode ?? 0, text: (JSON.parse(output) as { message?: string }).message ?? "" }));
   })
     .on("error", reject)
     .end(text);

@@ -20,7 +20,7 @@ t.test("the kubernetes driver keeps the contract, with the rights of conf/kubern
     },
     ...BACKENDS.kubernetes,
   });
-  t.strictSame([...world.cluster.roles.asked()].toSorted(), [...world.cluster.roles.granted()].toSorted());
+  t.strictSame([...world.cluster.roles.requests()].toSorted(), [...world.cluster.roles.granted()].toSorted());
 });
 
 t.test("what the spec asks for is what the cluster is told", async (t) => {

@@ -7,13 +7,13 @@ import { NAMESPACE, openWorld, faster, listen } from "./test-cluster.ts";
 t.test("events go on where a watch broke off, and begin anew where the cluster has forgotten", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open({ clock: faster(20) });
-  const { seen, end } = await listen(t, driver, cluster);
-  const connects = () => seen.filter(({ kind }) => kind === "connected").length;
-  const told = (service: string) => seen.some((event) => event.kind === "changed" && event.service === service);
+  const { events, end } = await listen(t, driver, cluster);
+  const connects = () => events.filter(({ kind }) => kind === "connected").length;
+  const isReported = (service: string) => events.some((event) => event.kind === "changed" && event.service === service);
   cluster.cutWatches();
   const source = await image("worker");
   await driver.deploy(await specOf(driver, "missed", source, { graceMs: 1 }), call());
-  await until(t, "what happened meanwhile is told", () => told("missed"));
+  await until(t, "what happened meanwhile is told", () => isReported("missed"));
   t.ok(connects() >= 2, "and that something may have been missed");
   await driver.destroy("missed", call());
 
@@ -28,7 +28,7 @@ t.test("events go on where a watch broke off, and begin anew where the cluster h
   cluster.cutWatches();
   await until(t, "listed anew, since that version was forgotten", () => connects() > listed);
   await driver.deploy(await specOf(driver, "later", source, { graceMs: 1 }), call());
-  await until(t, "told after that", () => told("later"));
+  await until(t, "told after that", () => isReported("later"));
   await driver.destroy("later", call());
   await end();
 });
@@ -36,7 +36,7 @@ t.test("events go on where a watch broke off, and begin anew where the cluster h
 t.test("a watch whose time is up goes on where it was, and says nothing of it", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open({ clock: faster(20) });
-  const { seen, end } = await listen(t, driver, cluster);
+  const { events, end } = await listen(t, driver, cluster);
   // A bookmark is all that tells a version which is younger than what the cluster has forgotten.
   cluster.objects.forget();
   await until(t, "a bookmark", () => cluster.bookmarked() >= cluster.objects.oldest());
@@ -45,8 +45,8 @@ t.test("a watch whose time is up goes on where it was, and says nothing of it", 
   await until(t, "watching again", () => cluster.roles.times("watch pods") === 2 && cluster.watching() === 1);
   t.equal(cluster.roles.times("list pods"), lists, "nothing was listed anew");
   await driver.deploy(await specOf(driver, "later", await image("worker"), { graceMs: 1 }), call());
-  await until(t, "told", () => seen.some((event) => event.kind === "changed" && event.service === "later"));
-  t.equal(seen.filter(({ kind }) => kind === "connected").length, 1);
+  await until(t, "told", () => events.some((event) => event.kind === "changed" && event.service === "later"));
+  t.equal(events.filter(({ kind }) => kind === "connected").length, 1);
   await driver.destroy("later", call());
   await end();
 });
@@ -55,9 +55,9 @@ t.test("a watch that falls silent for longer than it may last is begun anew", as
   const { cluster, open } = await openWorld(t);
   const system = systemClock();
   const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms > 200_000 ? 100 : ms, task) });
-  const { seen, end } = await listen(t, open({ clock: hasty }), cluster);
-  await until(t, "connected again", () => seen.length >= 3);
-  t.strictSame(seen.slice(0, 3), [{ kind: "connected" }, { kind: "disconnected" }, { kind: "connected" }], "and the break was reported before");
+  const { events, end } = await listen(t, open({ clock: hasty }), cluster);
+  await until(t, "connected again", () => events.length >= 3);
+  t.strictSame(events.slice(0, 3), [{ kind: "connected" }, { kind: "disconnected" }, { kind: "connected" }], "and the break was reported before");
   await end();
 });
 
@@ -83,11 +83,11 @@ t.test("a pod that terminates is reported as the end of that very pod, as soon a
   const { cluster, open, image } = await openWorld(t);
   const driver = open();
   t.equal(driver.watchedAddresses, true, "from outside a pod is reached at its own address, which others are given later");
-  const { seen, end } = await listen(t, driver, cluster);
+  const { events, end } = await listen(t, driver, cluster);
   const spec = await specOf(driver, "goes", await image("onDemand"));
   const { instance } = await driver.deploy(spec, call());
   t.equal((await driver.inspect("goes", call()))?.instance, instance);
-  const ends = () => seen.filter((event) => event.kind === "changed" && event.ended?.instance === instance).length;
+  const ends = () => events.filter((event) => event.kind === "changed" && event.ended?.instance === instance).length;
   t.equal(ends(), 0);
   await driver.destroy("goes", call());
   await until(t, "its end is reported", () => ends() > 0);

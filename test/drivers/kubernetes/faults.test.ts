@@ -14,8 +14,8 @@ const waiting = (reason: string, message = "") => pod([status({ waiting: { reaso
 
 t.test("what a pod's status comes to", async (t) => {
   const codes = (found: V1Pod) => {
-    const verdict = podStateOf(found);
-    return [verdict.is, "code" in verdict ? verdict.code : undefined];
+    const podState = podStateOf(found);
+    return [podState.is, "code" in podState ? podState.code : undefined];
   };
   t.strictSame(codes({}), ["pending", undefined]);
   t.strictSame(codes(waiting("ContainerCreating")), ["pending", undefined]);
@@ -30,7 +30,7 @@ t.test("what a pod's status comes to", async (t) => {
 });
 
 t.test("why an image was not pulled, in the words of containerd, CRI-O and registries", async (t) => {
-  for (const [said, is, code] of [
+  for (const [failure, is, code] of [
     [
       'rpc error: code = NotFound desc = failed to pull and unpack image "docker.io/x/y:1": failed to resolve reference "docker.io/x/y:1": docker.io/x/y:1: not found',
       "failing",
@@ -53,7 +53,7 @@ t.test("why an image was not pulled, in the words of containerd, CRI-O and regis
     ["toomanyrequests: You have reached your pull rate limit", "struggling", "REGISTRY_UNREACHABLE"],
     ["failed to extract layer: write /x: no space left on device", "struggling", "NO_CAPACITY"],
   ] as const) {
-    t.match(podStateOf(waiting("ErrImagePull", said)), { is, code }, said);
+    t.match(podStateOf(waiting("ErrImagePull", failure)), { is, code }, failure);
   }
   const vague = podStateOf(waiting("ImagePullBackOff", `Back-off pulling image "r/x@sha256:${"4".repeat(64)}"`));
   t.match(vague, { is: "struggling", vague: true }, "what says no more than that is no cause");

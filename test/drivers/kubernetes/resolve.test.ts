@@ -10,8 +10,8 @@ t.test("images are what the registries say, by their digest, and nothing else", 
   const { open, image } = await openWorld(t);
   const driver = open();
   const { ref } = await image("worker");
-  const found = await driver.resolve({ ref }, call());
-  t.strictSame(found, { id: `${REGISTRY}/berth/worker@${found.digest}`, digest: found.digest, exposed: [], portsUnknown: true });
+  const resolved = await driver.resolve({ ref }, call());
+  t.strictSame(resolved, { id: `${REGISTRY}/berth/worker@${resolved.digest}`, digest: resolved.digest, exposed: [], portsUnknown: true });
   for (const unknown of ["nobody/nothing:1", `${REGISTRY}/nobody/nothing:1`, `sha256:${"0".repeat(64)}`])
     await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: unknown }, call()));
   await rejectsWith(t, "IMAGE_REFERENCE_INVALID", driver.resolve({ ref: "Not A Reference" }, call()));
@@ -31,17 +31,17 @@ t.test("a registry that is not set up is asked itself, and for the ports, with w
   await rejectsWith(t, "PULL_DENIED", driver.resolve({ ref: `${other.host}/denied/thing:1` }, call()));
 
   // Before it, a door that wants a name and a password.
-  const door = createServer(async (request, response) => {
-    const known = request.headers.authorization === `Basic ${Buffer.from("me:my:password").toString("base64")}`;
-    if (!known) return response.writeHead(401, { "www-authenticate": "Basic" }).end();
+  const server = createServer(async (request, response) => {
+    const isAuthorized = request.headers.authorization === `Basic ${Buffer.from("me:my:password").toString("base64")}`;
+    if (!isAuthorized) return response.writeHead(401, { "www-authenticate": "Basic" }).end();
     const answer = await fetch(`http://${other.host}${request.url}`);
     response.writeHead(answer.status, { "docker-content-digest": answer.headers.get("docker-content-digest") ?? "" });
     response.end(Buffer.from(await answer.arrayBuffer()));
   });
-  door.listen(0, "127.0.0.1");
-  await once(door, "listening");
-  t.teardown(() => door.close());
-  const host = `127.0.0.1:${(door.address() as AddressInfo).port}`;
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const resolve = (entry: object) =>
     open({ dockerAuth: JSON.stringify({ auths: { [host]: entry } }) }).resolve({ ref: `${host}/datagrok/thing:1` }, call());
   t.match(await resolve({ auth: Buffer.from("me:my:password").toString("base64") }), { digest, exposed: [8080] });

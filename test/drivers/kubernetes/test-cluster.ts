@@ -70,7 +70,7 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
       return { ref: put(name, { folder: at }), port: (await readRecipe({ ref: name, folder: at })).exposed[0] };
     },
     /** One that the registry has and the node does not get, for this reason. */
-    refused: (name: string, said: string): TestSource => ({ ref: put(name, { refused: said }), port: 8080 }),
+    refused: (name: string, message: string): TestSource => ({ ref: put(name, { refused: message }), port: 8080 }),
     podOf,
     kill: async (service: string) => {
       const pod = podOf(service);
@@ -98,16 +98,16 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
 /** Hears the driver's events, from when it is connected and watches. */
 export async function listen(t: Test, driver: Driver, cluster: KubernetesWorld["cluster"]) {
   const caller = new AbortController();
-  const seen: DriverEvent[] = [];
+  const events: DriverEvent[] = [];
   const listening = (async () => {
-    for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+    for await (const event of driver.events({ signal: caller.signal })) events.push(event);
   })();
-  await until(t, "connected", () => seen[0]?.kind === "connected" && cluster.watching() === 1);
+  await until(t, "connected", () => events[0]?.kind === "connected" && cluster.watching() === 1);
   const end = async () => {
     caller.abort();
     await listening;
   };
-  return { seen, end };
+  return { events, end };
 }
 
 /** Time that passes so many times as fast, for who waits. */

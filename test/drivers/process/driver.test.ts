@@ -138,17 +138,17 @@ t.test("a chatty service does not fill the disk, and its newest lines can be rea
   const size = () => statSync(join(services, "chatty.log")).size;
   await driver.deploy(await specOf(driver, "chatty", { ref: "chatty", folder: chatty }, { graceMs: 100 }), call());
   await until(t, "it is large", () => size() > 20_000_000);
-  const heard: string[] = [];
+  const events: string[] = [];
   const following = (async () => {
-    for await (const piece of driver.logs("chatty", { tail: 1, follow: true }, { signal: over.signal })) heard.push(piece);
+    for await (const piece of driver.logs("chatty", { tail: 1, follow: true }, { signal: over.signal })) events.push(piece);
   })().catch(() => {});
   const watching = (async () => {
     for await (const event of driver.events({ signal: over.signal })) if (event.kind === "changed") return;
   })();
   await until(t, "it is cut", () => size() < 2_000_000);
-  const before = heard.length;
-  await until(t, "the follower goes on", () => heard.length > before + 3);
-  t.ok(heard.join("").length < 10_000, "and hears nothing twice");
+  const before = events.length;
+  await until(t, "the follower goes on", () => events.length > before + 3);
+  t.ok(events.join("").length < 10_000, "and hears nothing twice");
   t.match(await text(driver.logs("chatty", { tail: 1_000 }, call())), /x\ntwenty\n(more\n)+$/);
   over.abort();
   await Promise.all([following, watching]);

@@ -110,7 +110,7 @@ t.test("a wrong key is told as what it is, and neither key is in it", async (t) 
   await rejectsWith(t, "ENGINE_ACTION_DENIED", text(driver.logs("any", { tail: 1 }, call())));
 });
 
-async function stranger(t: Test, listener: RequestListener): Promise<number> {
+async function startServer(t: Test, listener: RequestListener): Promise<number> {
   const server = createServer(listener);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -129,7 +129,7 @@ t.test("what is no spawner is not taken for one", async (t) => {
     "an error that names a fault and is none": (_, response) => void response.writeHead(500).end(JSON.stringify({ code: "toString", message: "x" })),
   };
   for (const [name, listener] of Object.entries(answers)) {
-    const driver = driverFor(await stranger(t, listener));
+    const driver = driverFor(await startServer(t, listener));
     await rejectsWith(t, "ENGINE_FAILED", driver.list(call())).catch(() => t.fail(name));
     await rejectsWith(t, "ENGINE_FAILED", driver.inspect("any", call()));
     await driver.close();
@@ -152,12 +152,12 @@ t.test("a spawner that hears and says nothing fails in bounded time, and obeys t
 });
 
 t.test("a deploy whose answer falls silent is asked for again, and a silent stream of events too", async (t) => {
-  let asked = 0;
-  const port = await stranger(t, (request, response) => {
+  let requests = 0;
+  const port = await startServer(t, (request, response) => {
     response.writeHead(200, { "content-type": "application/x-ndjson" });
     response.flushHeaders();
     if (request.url === "/events") return void response.write('{"kind":"connected"}\n');
-    if (++asked === 1) return void response.write("\n");
+    if (++requests === 1) return void response.write("\n");
     response.end(`${JSON.stringify({ image: { id: "sha256:1", exposed: [1] } })}\n`);
   });
   const system = systemClock();
@@ -165,7 +165,7 @@ t.test("a deploy whose answer falls silent is asked for again, and a silent stre
   const log = openLog({ level: "silent", name: "test" });
   const driver = spawnerDriver({ host: "127.0.0.1", port, tls: false, auth: { key: "x" }, clock: hasty, log });
   t.strictSame(await driver.resolve({ ref: "a:1" }, call()), { id: "sha256:1", exposed: [1] });
-  t.equal(asked, 2);
+  t.equal(requests, 2);
   const caller = new AbortController();
   let connected = 0;
   const listening = (async () => {
@@ -181,16 +181,16 @@ t.test("events begin anew when the connection to the spawner breaks", async (t) 
   const gate = await openGate(t, { host: "127.0.0.1", port: spawner.port });
   const driver = driverFor(gate.port);
   const caller = new AbortController();
-  const seen: DriverEvent[] = [];
+  const events: DriverEvent[] = [];
   const listening = (async () => {
-    for await (const event of driver.events({ signal: caller.signal })) seen.push(event);
+    for await (const event of driver.events({ signal: caller.signal })) events.push(event);
   })();
-  const connects = () => seen.filter(({ kind }) => kind === "connected").length;
+  const connects = () => events.filter(({ kind }) => kind === "connected").length;
   await until(t, "connected", () => connects() === 1);
   gate.cut();
   await until(t, "connected again", () => connects() === 2);
   await spawner.driver().deploy(await specOf(driver, "told", source("worker"), { graceMs: 1 }), call());
-  await until(t, "told after the break", () => seen.some((event) => event.kind === "changed" && event.service === "told"));
+  await until(t, "told after the break", () => events.some((event) => event.kind === "changed" && event.service === "told"));
   caller.abort();
   await listening;
   await driver.destroy("told", call());

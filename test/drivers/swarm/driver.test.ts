@@ -106,8 +106,8 @@ t.test("what the spec asks for is set on the swarm, and nothing that fights with
 
 t.test("what Swarm cannot do is named in a warning, once", async (t) => {
   const warnings: unknown[] = [];
-  const heard = { ...log, warn: (fields: unknown) => warnings.push(fields) };
-  const driver = swarmDriver({ host, network, nodeRole: "cvm", reach: "auto", clock: systemClock(), log: heard });
+  const recordingLog = { ...log, warn: (fields: unknown) => warnings.push(fields) };
+  const driver = swarmDriver({ host, network, nodeRole: "cvm", reach: "auto", clock: systemClock(), log: recordingLog });
   for (const service of [name("disk-one"), name("disk-two")]) {
     await driver.deploy(await specOf(driver, service, { ref: images.worker }, { storageGb: 21 }), call());
     await driver.destroy(service, call());
@@ -203,11 +203,11 @@ t.test("nodes pull by digest what the registry has, signed in as it wants", asyn
   await t.test("one that may not is told as whom it asked", async (t) => {
     for (const { Id, RepoDigests } of await docker.listImages())
       if (RepoDigests?.some((known) => known.startsWith(registry.host))) await docker.getImage(Id).remove({ force: true });
-    const stranger = open({ registry: signedIn({ username: "eve", password: "guessed" }) });
-    const resolving = await rejectsWith(t, "PULL_DENIED", stranger.resolve({ ref }, call()));
+    const unauthorized = open({ registry: signedIn({ username: "eve", password: "guessed" }) });
+    const resolving = await rejectsWith(t, "PULL_DENIED", unauthorized.resolve({ ref }, call()));
     t.match(resolving.message, /the user "eve"/);
     t.notMatch(resolving.message, /guessed/);
-    const starting = await rejectsWith(t, "PULL_DENIED", stranger.deploy({ ...spec, image: image.id, port: 8080 }, call()));
+    const starting = await rejectsWith(t, "PULL_DENIED", unauthorized.deploy({ ...spec, image: image.id, port: 8080 }, call()));
     t.match(starting.message, /the user "eve"/);
     await rejectsWith(t, "IMAGE_NOT_FOUND", driver.deploy({ ...spec, image: `${registry.host}/datagrok/none@${digest}`, port: 8080 }, call()));
     await rejectsWith(t, "IMAGE_NOT_FOUND", driver.deploy({ ...spec, image: `sha256:${"0".repeat(64)}` }, call()));
@@ -222,10 +222,10 @@ t.test("a task on a published port answers there when it is ready", async (t) =>
   const start = driver.deploy(spec, call());
   start.catch(() => {});
   await until(t, "it has an address", async () => (await driver.inspect(service, call()))?.address !== undefined);
-  const seen = (await driver.inspect(service, call()))?.address;
-  t.not(seen?.port, 15353);
-  t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, seen);
-  t.strictSame((await start).address, seen);
+  const current = (await driver.inspect(service, call()))?.address;
+  t.not(current?.port, 15353);
+  t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, current);
+  t.strictSame((await start).address, current);
   await driver.destroy(service, call());
 });
 
@@ -252,9 +252,9 @@ t.test("berth in a container joins the overlay and reaches services by name", as
   });
   await inside.start();
   const { StatusCode } = (await inside.wait()) as { StatusCode: number };
-  const said = (await inside.logs({ stdout: true, stderr: true })).subarray(8).toString();
-  t.equal(StatusCode, 0, said);
-  t.strictSame(JSON.parse(said), { address: { host: service, port: 15353 }, body: { result: 49 } });
+  const output = (await inside.logs({ stdout: true, stderr: true })).subarray(8).toString();
+  t.equal(StatusCode, 0, output);
+  t.strictSame(JSON.parse(output), { address: { host: service, port: 15353 }, body: { result: 49 } });
   await inside.remove({ force: true });
   await open().destroy(service, call());
 });

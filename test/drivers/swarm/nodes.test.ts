@@ -103,9 +103,9 @@ t.test("berth in a container beside the manager reaches a task on another node b
   });
   await inside.start();
   const { StatusCode } = (await inside.wait()) as { StatusCode: number };
-  const said = (await inside.logs({ stdout: true, stderr: true })).subarray(8).toString();
-  t.equal(StatusCode, 0, said);
-  t.strictSame(JSON.parse(said), { address: { host: service, port: 15353 }, body: { result: 49 } });
+  const output = (await inside.logs({ stdout: true, stderr: true })).subarray(8).toString();
+  t.equal(StatusCode, 0, output);
+  t.strictSame(JSON.parse(output), { address: { host: service, port: 15353 }, body: { result: 49 } });
   t.equal((await onWorker(service)).length, 1, "it runs over there");
   await inside.remove({ force: true });
   await driver.destroy(service, call());

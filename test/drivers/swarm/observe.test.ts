@@ -88,7 +88,7 @@ const task = (Status: Task["Status"], more: Partial<Task> = {}): Task => ({
   Status,
   ...more,
 });
-const seen = (more: Partial<SeenTask>): SeenTask => ({
+const taskWith = (more: Partial<SeenTask>): SeenTask => ({
   service: { ID: "s", Spec: { Name: "web", Labels: { "berth.container": "c", "berth.store": "x", "berth.generation": "3", "berth.port": "80" } } },
   task: task(status("running")),
   local: undefined,
@@ -99,27 +99,27 @@ const seen = (more: Partial<SeenTask>): SeenTask => ({
 const view: SwarmView = { standpoint: here, engineHost: "127.0.0.1" };
 
 t.test("of a task on another node, the swarm's word is taken; of one here, the engine's", async (t) => {
-  t.equal(observe(view, seen({}))?.running, true);
-  t.equal(observe(view, seen({ task: task(status("preparing")) }))?.running, false);
-  t.equal(observe(view, seen({ task: undefined }))?.running, false);
-  t.equal(observe(view, seen({ task: task(status("running"), { DesiredState: "shutdown" }) }))?.running, false);
+  t.equal(observe(view, taskWith({}))?.running, true);
+  t.equal(observe(view, taskWith({ task: task(status("preparing")) }))?.running, false);
+  t.equal(observe(view, taskWith({ task: undefined }))?.running, false);
+  t.equal(observe(view, taskWith({ task: task(status("running"), { DesiredState: "shutdown" }) }))?.running, false);
   const failed = { ...status("failed"), ContainerStatus: { ContainerID: "id", ExitCode: 9 } };
-  t.match(observe(view, seen({ task: task(failed) })), { running: false, exit: { code: 9, outOfMemory: false } });
+  t.match(observe(view, taskWith({ task: task(failed) })), { running: false, exit: { code: 9, outOfMemory: false } });
   const dead = { running: false, code: 137, outOfMemory: true };
-  t.match(observe(view, seen({ local: dead })), { running: false, exit: { code: 137, outOfMemory: true } }, "before the swarm knows");
-  t.notOk(observe(view, seen({ task: task(status("rejected", "no such image")) }))?.exit, "none that never ran has an exit code");
+  t.match(observe(view, taskWith({ local: dead })), { running: false, exit: { code: 137, outOfMemory: true } }, "before the swarm knows");
+  t.notOk(observe(view, taskWith({ task: task(status("rejected", "no such image")) }))?.exit, "none that never ran has an exit code");
 });
 
 t.test("a published task is reached on its own node", async (t) => {
-  const service = { ...seen({}).service, Spec: { ...seen({}).service.Spec, EndpointSpec: { Ports: [{ TargetPort: 80 }] } } };
+  const service = { ...taskWith({}).service, Spec: { ...taskWith({}).service.Spec, EndpointSpec: { Ports: [{ TargetPort: 80 }] } } };
   const at = task({ ...status("running"), PortStatus: { Ports: [{ TargetPort: 80, PublishedPort: 32_768 }] } });
-  const address = (host: string) => addressOf(view, seen({ service, task: at, node: { address: host } }));
+  const address = (host: string) => addressOf(view, taskWith({ service, task: at, node: { address: host } }));
   t.strictSame(address("10.0.0.7"), { host: "10.0.0.7", port: 32_768 });
   t.strictSame(address("127.0.0.1"), { host: "127.0.0.1", port: 32_768 });
   t.strictSame(address("0.0.0.0"), { host: "127.0.0.1", port: 32_768 });
-  t.equal(addressOf(view, seen({ service })), undefined, "not before it has a port");
-  t.strictSame(addressOf(view, seen({ bridged: "172.18.0.3" })), { host: "172.18.0.3", port: 80 });
-  t.equal(addressOf(view, seen({})), undefined, "on another machine, there is no way");
+  t.equal(addressOf(view, taskWith({ service })), undefined, "not before it has a port");
+  t.strictSame(addressOf(view, taskWith({ bridged: "172.18.0.3" })), { host: "172.18.0.3", port: 80 });
+  t.equal(addressOf(view, taskWith({})), undefined, "on another machine, there is no way");
 });
 
 t.test("the newest run counts, however its time is written", async (t) => {

@@ -168,9 +168,9 @@ t.test("a foreign page changes nothing with the browser's cookie", async (t) => 
 });
 
 t.test("only a preflight is answered as one", async (t) => {
-  const asked = { origin: "https://good.example", "access-control-request-method": "GET" };
-  t.ok(preflightAnswer(head(asked, "OPTIONS"), ["https://good.example"]));
-  t.notOk(preflightAnswer(head(asked, "GET"), ["https://good.example"]));
-  t.notOk(preflightAnswer(head({ origin: asked.origin }, "OPTIONS"), ["https://good.example"]));
-  t.same(originLines(head(asked), [], []), []);
+  const corsHeaders = { origin: "https://good.example", "access-control-request-method": "GET" };
+  t.ok(preflightAnswer(head(corsHeaders, "OPTIONS"), ["https://good.example"]));
+  t.notOk(preflightAnswer(head(corsHeaders, "GET"), ["https://good.example"]));
+  t.notOk(preflightAnswer(head({ origin: corsHeaders.origin }, "OPTIONS"), ["https://good.example"]));
+  t.same(originLines(head(corsHeaders), [], []), []);
 });

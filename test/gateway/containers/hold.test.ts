@@ -211,14 +211,14 @@ t.test("who only looks in neither wakes a container, nor waits for it, nor keeps
   const stand = await openStand(t, { limits: { noWake: ["x-berth-no-wake", "user-agent:Probe"] } });
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
   const ask = (headers: Record<string, string>) => fetch(stand.base + PATH, { headers: { authorization: "token", ...headers } });
-  const looks = [{ "x-berth-no-wake": "1" }, { "user-agent": "kube-probe/1.2" }];
+  const probes = [{ "x-berth-no-wake": "1" }, { "user-agent": "kube-probe/1.2" }];
   for (const availability of [
     { kind: "asleep" },
     { kind: "coming" },
     { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: 0 },
   ] as const) {
     stand.set(ID, availability);
-    for (const headers of looks) {
+    for (const headers of probes) {
       const answer = await ask(headers);
       t.equal(answer.status, 503, availability.kind);
       t.equal(answer.headers.get("retry-after"), "60");
@@ -226,7 +226,7 @@ t.test("who only looks in neither wakes a container, nor waits for it, nor keeps
     }
   }
   stand.set(ID, { kind: "awake", address });
-  for (const headers of looks) t.equal(await (await ask(headers)).text(), "awake");
+  for (const headers of probes) t.equal(await (await ask(headers)).text(), "awake");
   t.same(stand.wakes, []);
   await until("all are counted out", () => stand.uses.get(ID)?.streams === 0);
   t.match(stand.uses.get(ID), { open: 0, lastActive: 0 });

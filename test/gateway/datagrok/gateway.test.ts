@@ -12,7 +12,7 @@ import { openBetween, startGateway } from "./stand.ts";
  * knows of the gateway.
  */
 const OWN = { name: "own", folders: ["square", "plain", "asleep", "idle"] };
-const NOBODY = "00000000-0000-0000-0000-000000000000";
+const UNKNOWN_ID = "00000000-0000-0000-0000-000000000000";
 const UNKNOWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
 const NEVER = "3f1c9a52-7b0e-4d16-9a41-0123456789ad";
 
@@ -78,7 +78,7 @@ t.test("a gateway without control takes container traffic off a running server",
       [401, await call(proxy(ids.square), "")],
       [401, await call(proxy(ids.square), "no-token")],
       [401, await call(proxy(ids.square), "Bearer \u00ff")],
-      [404, await call(proxy(NOBODY))],
+      [404, await call(proxy(UNKNOWN_ID))],
       [400, await call(proxy(ids.plain))],
     ] as const) {
       t.equal(answer.status, status);
@@ -110,12 +110,12 @@ t.test("a gateway without control takes container traffic off a running server",
     const socket = new WebSocket(`${gateway.base.replace("http", "ws")}/api/docker/containers/proxy-ws/${ids.square}/ws`, {
       headers: { cookie: `auth=${encodeURIComponent(server.berth.token)}` },
     });
-    const heard: string[] = [];
-    socket.on("message", (message, isBinary) => heard.push(`${isBinary ? "binary" : "text"}:${String(message)}`));
+    const received: string[] = [];
+    socket.on("message", (message, isBinary) => received.push(`${isBinary ? "binary" : "text"}:${String(message)}`));
     await once(socket, "open");
     socket.send("hello");
-    await eventually("the echo", 20_000, async () => (heard.length >= 2 ? true : undefined));
-    t.equal(heard[0], "text:CONNECTED");
+    await eventually("the echo", 20_000, async () => (received.length >= 2 ? true : undefined));
+    t.equal(received[0], "text:CONNECTED");
     socket.close(1000);
     await once(socket, "close");
   });
@@ -127,8 +127,8 @@ t.test("a gateway without control takes container traffic off a running server",
   });
 
   t.test("what runs is looked up once for each caller in a while, and each one's answer is that one's alone", async (t) => {
-    between.instead = (asked, answer) => {
-      if (asked.headers.authorization !== bob.token || asked.url !== `/api/docker/containers/${ids.plain}`) return false;
+    between.instead = (incoming, answer) => {
+      if (incoming.headers.authorization !== bob.token || incoming.url !== `/api/docker/containers/${ids.plain}`) return false;
       answer.writeHead(403, { "content-type": "application/json" }).end('{"#type":"ApiError","message":"no"}');
       return true;
     };
@@ -145,8 +145,8 @@ t.test("a gateway without control takes container traffic off a running server",
   });
 
   t.test("a start that fails is answered with that server's cause, and not asked for again at once", async (t) => {
-    between.instead = (asked, answer) => {
-      if (!asked.url?.startsWith(`/api/docker/containers/${ids.asleep}/run`)) return false;
+    between.instead = (incoming, answer) => {
+      if (!incoming.url?.startsWith(`/api/docker/containers/${ids.asleep}/run`)) return false;
       answer.writeHead(500, { "content-type": "application/json" }).end('{"#type":"ApiError","message":"no room left on the ship"}');
       return true;
     };
@@ -165,9 +165,9 @@ t.test("a gateway without control takes container traffic off a running server",
     const late = createServer((_, answer) => answer.end("at last"));
     const { port } = await listen(t, createServer());
     let status = "stopped by system";
-    between.instead = (asked, answer) => {
-      if (!asked.url?.startsWith(`/api/docker/containers/${UNKNOWN}`)) return false;
-      if (asked.url.includes("/run")) status = "started";
+    between.instead = (incoming, answer) => {
+      if (!incoming.url?.startsWith(`/api/docker/containers/${UNKNOWN}`)) return false;
+      if (incoming.url.includes("/run")) status = "started";
       answer
         .writeHead(200, { "content-type": "application/json" })
         .end(JSON.stringify({ id: UNKNOWN, name: "late", status, address: `127.0.0.2:${port}` }));
@@ -191,8 +191,8 @@ t.test("a gateway without control takes container traffic off a running server",
       ["3f1c9a52-7b0e-4d16-9a41-000000000002", 1, ["pending user stop", "stopping", "stopped by user", "starting", "started"]],
     ] as const) {
       const left: string[] = [...states];
-      between.instead = (asked, answer) => {
-        if (!asked.url?.startsWith(`/api/docker/containers/${id}`)) return false;
+      between.instead = (incoming, answer) => {
+        if (!incoming.url?.startsWith(`/api/docker/containers/${id}`)) return false;
         const status = left.length > 1 ? left.shift() : left[0];
         answer.writeHead(200, { "content-type": "application/json" });
         answer.end(JSON.stringify({ id, name: "moving", status, onDemand: true, address: "127.0.0.1", port }));
@@ -206,8 +206,8 @@ t.test("a gateway without control takes container traffic off a running server",
 
   t.test("nobody's token is sent to a metadata address, whatever the server says", async (t) => {
     const id = "3f1c9a52-7b0e-4d16-9a41-0123456789ac";
-    between.instead = (asked, answer) => {
-      if (asked.url !== `/api/docker/containers/${id}`) return false;
+    between.instead = (incoming, answer) => {
+      if (incoming.url !== `/api/docker/containers/${id}`) return false;
       answer
         .writeHead(200, { "content-type": "application/json" })
         .end(JSON.stringify({ id, name: "bad", status: "started", address: "169.254.169.254", port: 80 }));

@@ -20,8 +20,8 @@ async function open(t: Test) {
   const { port: behind } = await listen(t, createServer());
   const states = new Map<string, string>();
   const runs = new Map<string, Run>();
-  const server = createServer((asked, answer) => {
-    const [, id = "", run] = /^\/api\/docker\/containers\/([^/?]+)(\/run)?/.exec(asked.url ?? "") ?? [];
+  const server = createServer((incoming, answer) => {
+    const [, id = "", run] = /^\/api\/docker\/containers\/([^/?]+)(\/run)?/.exec(incoming.url ?? "") ?? [];
     const { status, body, after } = (run && runs.get(id)) || { status: 200, body: "", after: states.get(id) };
     if (after !== undefined) states.set(id, after);
     const entity = { id, name: id, status: states.get(id), address: "127.0.0.1", port: behind };
@@ -71,7 +71,7 @@ t.test("who comes to wait just as another has seen that it started is told of it
   t.equal((await directory.find(A, ADA, NEVER))?.availability.kind, "asleep");
   states.set(A, "started");
   t.equal((await directory.find(A, BOB, NEVER))?.availability.kind, "awake");
-  const told = outcome(A);
+  const result = outcome(A);
   directory.wake(A, ADA, NEVER).catch(() => undefined);
-  t.equal(await told, "awake");
+  t.equal(await result, "awake");
 });

@@ -2,8 +2,8 @@ import t from "tap";
 import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 
 const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
-const read = (told: object) => readContainer({ id: ID, name: "square", status: "started", address: "10.0.0.7", port: 8080, ...told });
-const kind = (told: object) => read(told).view.availability.kind;
+const read = (fields: object) => readContainer({ id: ID, name: "square", status: "started", address: "10.0.0.7", port: 8080, ...fields });
+const kind = (fields: object) => read(fields).view.availability.kind;
 
 t.test("what a gateway may do follows from the state's word and from whether requests may wake it", async (t) => {
   const rows: [status: string, onDemand: string, other: string][] = [
@@ -28,8 +28,8 @@ t.test("what a gateway may do follows from the state's word and from whether req
   t.match(read({ status: "error", config: { on_demand: true } }).view.availability, { wakeable: true });
   t.match(read({ status: "error" }).view.availability, { wakeable: false });
   t.throws(() => read({ status: "sailing" }), { code: "DATAGROK_BROKE_OFF" });
-  for (const said of [undefined, null, [], "x", { id: ID }, { status: "started" }])
-    t.throws(() => readContainer(said), { code: "DATAGROK_BROKE_OFF" });
+  for (const value of [undefined, null, [], "x", { id: ID }, { status: "started" }])
+    t.throws(() => readContainer(value), { code: "DATAGROK_BROKE_OFF" });
 });
 
 t.test("an address may bring its port, and one that hides the machine's own link is refused", async (t) => {

@@ -9,28 +9,28 @@ import { listen } from "../stand.ts";
 export type Between = {
   base: string;
   /** `GET /api/…` of each request, in order, queries included. */
-  asked: string[];
+  requests: string[];
   /** How many of those were this. */
   count(line: string): number;
   /** Where it leads to; undefined: every connection is broken off. */
   to: string | undefined;
   /** Answers in the server's place where it says that it did. */
-  instead: ((...asked: Parameters<RequestListener>) => boolean) | undefined;
+  instead: ((...args: Parameters<RequestListener>) => boolean) | undefined;
 };
 
 export async function openBetween(t: Test, to: string): Promise<Between> {
-  const between: Between = { base: "", asked: [], count: (line) => between.asked.filter((one) => one === line).length, to, instead: undefined };
-  const server = createServer((asked, answer) => {
-    between.asked.push(`${asked.method} ${asked.url}`);
-    if (between.instead?.(asked, answer)) return;
-    if (between.to === undefined) return void asked.socket.destroy();
-    const onward = request(`${between.to}${asked.url}`, { method: asked.method, headers: asked.headers }, (said) => {
-      answer.writeHead(said.statusCode ?? 500, said.headers);
-      said.pipe(answer);
+  const between: Between = { base: "", requests: [], count: (line) => between.requests.filter((one) => one === line).length, to, instead: undefined };
+  const server = createServer((incoming, answer) => {
+    between.requests.push(`${incoming.method} ${incoming.url}`);
+    if (between.instead?.(incoming, answer)) return;
+    if (between.to === undefined) return void incoming.socket.destroy();
+    const onward = request(`${between.to}${incoming.url}`, { method: incoming.method, headers: incoming.headers }, (response) => {
+      answer.writeHead(response.statusCode ?? 500, response.headers);
+      response.pipe(answer);
     });
-    onward.on("error", () => asked.socket.destroy());
+    onward.on("error", () => incoming.socket.destroy());
     answer.on("close", () => onward.destroy());
-    asked.pipe(onward);
+    incoming.pipe(onward);
   });
   const { port } = await listen(t, server);
   between.base = `http://127.0.0.1:${port}`;

@@ -55,13 +55,13 @@ const ask = (method: string, body = "") =>
   `${method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${body === "" ? "" : `Content-Length: ${body.length}\r\n`}\r\n${body}`;
 
 t.test("an answer that is not wanted is asked for once more, elsewhere, and the client sees that one only", async (t) => {
-  const seen: string[] = [];
+  const heads: string[] = [];
   const { address: first } = await openContainer(t, (request, response) => {
-    seen.push(`first ${request.url}`);
+    heads.push(`first ${request.url}`);
     response.writeHead(401).end("a body that nobody wants");
   });
   const { address: second } = await openContainer(t, (request, response) => {
-    seen.push(`second ${request.url}`);
+    heads.push(`second ${request.url}`);
     response.end("wanted");
   });
   const again = (received: ResponseHeadView) =>
@@ -70,28 +70,28 @@ t.test("an answer that is not wanted is asked for once more, elsewhere, and the 
   const answer = await exchange(await openEdge(t, forwardOf("/", again), first), ask("GET"));
   t.match(answer, /^HTTP\/1\.1 200 OK\r\n[^]*wanted$/);
   t.notMatch(answer, /nobody wants/);
-  t.same(seen, ["first /", "second /again"]);
+  t.same(heads, ["first /", "second /again"]);
   t.equal(released, 2);
 });
 
 t.test("a request whose body was sent is not asked again", async (t) => {
-  let asked = 0;
+  let requests = 0;
   const { address } = await openContainer(t, async (request, response) => {
     await bodyOf(request);
-    asked++;
+    requests++;
     response.writeHead(401).end("refused");
   });
   const again = () => ({ forward: forwardOf("/again"), lease: leaseOf(address) });
   t.match(await exchange(await openEdge(t, forwardOf("/", again), address), ask("POST", "body")), /^HTTP\/1\.1 401 /);
-  t.equal(asked, 1);
+  t.equal(requests, 1);
 });
 
 t.test("who never has enough is answered in the end", async (t) => {
-  let asked = 0;
-  const { address } = await openContainer(t, (_, response) => void response.writeHead(401).end(String(++asked)));
+  let requests = 0;
+  const { address } = await openContainer(t, (_, response) => void response.writeHead(401).end(String(++requests)));
   const again = (): Interception => ({ forward: forwardOf("/", again), lease: leaseOf(address) });
   t.match(await exchange(await openEdge(t, forwardOf("/", again), address), ask("GET")), /^HTTP\/1\.1 401 /);
-  t.equal(asked, 5);
+  t.equal(requests, 5);
 });
 
 t.test("an answer of one's own may stand in for a container's, also where the question about it fails", async (t) => {

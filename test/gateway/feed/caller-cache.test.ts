@@ -16,7 +16,7 @@ function callersOf(
   answers: (CallerReply | undefined | Fault | Promise<CallerReply>)[],
   isToken: (token: string) => boolean = () => true,
 ) {
-  const asked: string[] = [];
+  const lookups: string[] = [];
   const clock = stillClock();
   let broken = 0;
   const callers = openCallerCache({
@@ -25,7 +25,7 @@ function callersOf(
     isToken,
     full: () => new Fault("CONTROL_AWAY", "full"),
     findCallers: async (tokens, signal) => {
-      asked.push(tokens.join(" "));
+      lookups.push(tokens.join(" "));
       signal.addEventListener("abort", () => broken++);
       const answer = await answers.shift();
       if (answer instanceof Fault) throw answer;
@@ -38,28 +38,28 @@ function callersOf(
     await clock.advance(afterMs);
     return callers.find(token, NEVER);
   };
-  return { callers, clock, asked, who, broken: () => broken };
+  return { callers, clock, lookups, who, broken: () => broken };
 }
 
 t.test("while control is away, who was known is known still", async (t) => {
-  const { who, asked } = callersOf(t, [ADA, AWAY, AWAY]);
+  const { who, lookups } = callersOf(t, [ADA, AWAY, AWAY]);
   t.equal((await who())?.login, ADA.login);
   t.equal((await who())?.login, ADA.login);
-  t.equal(asked.length, 2);
+  t.equal(lookups.length, 2);
   t.equal((await who("token", 500))?.login, ADA.login, "and for a while nobody waits for control to say nothing");
-  t.equal(asked.length, 2);
+  t.equal(lookups.length, 2);
   await t.rejects(who("another", 0), { code: "CONTROL_AWAY" });
 });
 
 t.test("who was known does not wait for a control plane that is slow to answer, and its answer counts when it comes", async (t) => {
   const slow = Promise.withResolvers<CallerReply>();
-  const { callers, clock, asked, who } = callersOf(t, [ADA, slow.promise]);
+  const { callers, clock, lookups, who } = callersOf(t, [ADA, slow.promise]);
   t.equal((await who())?.login, ADA.login);
   await clock.advance(OLD_MS);
   const answer = callers.find("token", NEVER);
   await clock.advance(100);
   t.equal((await answer)?.login, ADA.login, "the old answer");
-  t.equal(asked.length, 2);
+  t.equal(lookups.length, 2);
   slow.resolve({ ...ADA, login: "renamed" });
   await slow.promise;
   await new Promise(setImmediate);
@@ -79,7 +79,7 @@ t.test("a sign-out that comes while control is slow to answer is not passed over
 });
 
 t.test("a question is broken off once the last who waits for its answer has left, and then asked anew", async (t) => {
-  const { callers, asked, broken } = callersOf(t, [new Promise<CallerReply>(() => undefined), ADA]);
+  const { callers, lookups, broken } = callersOf(t, [new Promise<CallerReply>(() => undefined), ADA]);
   const [first, second] = [new AbortController(), new AbortController()];
   const both = [callers.find("token", first.signal), callers.find("token", second.signal)];
   first.abort();
@@ -89,38 +89,38 @@ t.test("a question is broken off once the last who waits for its answer has left
   await t.rejects(async () => both[1]);
   t.equal(broken(), 1);
   t.equal((await callers.find("token", NEVER))?.login, ADA.login);
-  t.equal(asked.length, 2);
+  t.equal(lookups.length, 2);
 });
 
 t.test("invented tokens of one address hold up neither another address nor who was known before", async (t) => {
   const silent = Array.from({ length: LOOKUP_LIMITS.ofOne + 1 }, () => new Promise<CallerReply>(() => undefined));
   const answers = [ADA, ...silent, ADA];
-  const { callers, who, asked } = callersOf(t, answers);
+  const { callers, who, lookups } = callersOf(t, answers);
   await who();
   const flood = Array.from({ length: 1_500 }, (_, at) => callers.find(`invented ${at}`, NEVER, "192.0.2.1").catch((error: unknown) => error));
   t.match(await flood.at(-1), { code: "CONTROL_AWAY" }, "only so many of one address wait");
-  t.equal(asked.length, 1 + LOOKUP_LIMITS.ofOne);
+  t.equal(lookups.length, 1 + LOOKUP_LIMITS.ofOne);
   void callers.find("of another address", NEVER, "192.0.2.2").catch(() => undefined);
   await turns();
-  t.equal(asked.at(-1), "of another address");
+  t.equal(lookups.at(-1), "of another address");
   t.equal((await who())?.login, ADA.login);
 });
 
 t.test("addresses of one IPv6 network have the turns of one", async (t) => {
-  const { callers, asked } = callersOf(
+  const { callers, lookups } = callersOf(
     t,
     Array.from({ length: 100 }, () => new Promise<CallerReply>(() => undefined)),
   );
   for (let at = 0; at < 50; at++) void callers.find(`invented ${at}`, NEVER, `2001:db8::${at}`).catch(() => undefined);
   await turns();
-  t.equal(asked.length, LOOKUP_LIMITS.ofOne);
+  t.equal(lookups.length, LOOKUP_LIMITS.ofOne);
 });
 
 t.test("what is no token by its form is never looked up", async (t) => {
-  const { callers, asked } = callersOf(t, [ADA], (token) => token.length > 3);
+  const { callers, lookups } = callersOf(t, [ADA], (token) => token.length > 3);
   t.equal(await callers.find("abc", NEVER), undefined);
   t.equal((await callers.find("abcd", NEVER))?.login, ADA.login);
-  t.same(asked, ["abcd"]);
+  t.same(lookups, ["abcd"]);
 });
 
 t.test("a failure of another kind is no excuse", async (t) => {
@@ -151,20 +151,20 @@ t.test("an answer that a sign-out overtook is not remembered", async (t) => {
 });
 
 t.test("who goes on calling is asked about again in good time, all in one question, and no call waits for it", async (t) => {
-  const { callers, clock, asked } = callersOf(t, [ADA, ADA, ADA, ADA, undefined]);
+  const { callers, clock, lookups } = callersOf(t, [ADA, ADA, ADA, ADA, undefined]);
   for (const token of ["one", "two", "silent"]) await callers.find(token, NEVER);
   for (let second = 0; second < 7; second++) {
     for (const token of ["one", "two"]) t.ok(callers.cached(token));
     await clock.advance(1_000);
   }
-  t.same(asked, ["one", "two", "silent", "one two"]);
+  t.same(lookups, ["one", "two", "silent", "one two"]);
   for (const token of ["one", "two"]) t.ok(callers.cached(token));
   await clock.advance(2_000);
-  t.same(asked.slice(4), ["one two"]);
+  t.same(lookups.slice(4), ["one two"]);
   t.notOk(callers.cached("silent"), "who is silent is forgotten");
   t.notOk(callers.cached("one"), "and who nobody is any more is refused");
   t.equal(await callers.find("two", NEVER), undefined);
-  t.equal(asked.length, 5);
+  t.equal(lookups.length, 5);
 });
 
 t.test("no answer counts for longer than ten seconds, however often the token is used", async (t) => {
@@ -189,13 +189,13 @@ t.test("of an answer that was long on its way, that time counts, too", async (t)
 
 t.test("a sign-out that overtakes the answer to many is not overlooked", async (t) => {
   const late = Promise.withResolvers<CallerReply>();
-  const { callers, clock, asked } = callersOf(t, [ADA, late.promise]);
+  const { callers, clock, lookups } = callersOf(t, [ADA, late.promise]);
   await callers.find("token", NEVER);
   for (let second = 0; second < 6; second++) {
     callers.cached("token");
     await clock.advance(1_000);
   }
-  t.equal(asked.length, 2);
+  t.equal(lookups.length, 2);
   callers.forget();
   late.resolve(ADA);
   await clock.advance(10);

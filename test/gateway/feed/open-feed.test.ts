@@ -34,7 +34,7 @@ const ASLEEP = view({ kind: "asleep" });
 type Control = {
   feeds: ServerResponse[];
   /** What the feed was asked by. */
-  asked: string[];
+  requests: string[];
   say(...lines: FeedLine[]): void;
   wakes: WakeRequest[];
   reports: UseReport[];
@@ -61,7 +61,7 @@ async function openControl(
   const sockets = new Set<Socket>();
   const control: Control = {
     feeds: [],
-    asked: [],
+    requests: [],
     wakes: [],
     reports: [],
     opened: [],
@@ -80,7 +80,7 @@ async function openControl(
   };
   const server = createServer(async (request, response) => {
     if (request.url?.split("?")[0] === "/feed") {
-      control.asked.push(request.url);
+      control.requests.push(request.url);
       if (control.deaf) return;
       control.feeds.push(response);
       response.writeHead(200);
@@ -89,19 +89,19 @@ async function openControl(
     }
     let text = "";
     for await (const piece of request) text += String(piece);
-    const asked = JSON.parse(text);
-    if (request.url === "/use") control.reports.push(asked);
-    else if (request.url === "/open") control.opened.push(asked);
-    else if (request.url === "/wake" && asked.id === "refused") {
+    const query = JSON.parse(text);
+    if (request.url === "/use") control.reports.push(query);
+    else if (request.url === "/open") control.opened.push(query);
+    else if (request.url === "/wake" && query.id === "refused") {
       response.writeHead(400);
       return response.end(JSON.stringify({ code: "CONTAINER_STOPPED", message: "no" }));
     } else if (request.url === "/wake") {
-      control.wakes.push(asked);
+      control.wakes.push(query);
       await new Promise<void>((resolve) => (control.answerWake === undefined ? resolve() : void control.answerWake.push(resolve)));
     } else {
-      control.questions.push(...asked.tokens);
+      control.questions.push(...query.tokens);
       await new Promise<void>((resolve) => (control.answerWho === undefined ? resolve() : void control.answerWho.push(resolve)));
-      return response.end(JSON.stringify({ callers: asked.tokens.map((token: string) => (token === "token" ? ADA : null)) }));
+      return response.end(JSON.stringify({ callers: query.tokens.map((token: string) => (token === "token" ? ADA : null)) }));
     }
     response.writeHead(204);
     return response.end();
@@ -144,20 +144,20 @@ t.test("before anything is known, control counts as away", async (t) => {
 t.test("changes are told to who watches, however their bytes are cut", async (t) => {
   const { control, feed } = await openBoth(t);
   await feed.ready();
-  const seen: (string | undefined)[] = [];
-  const unwatch = feed.directory.watch(ID, (changed) => seen.push(changed?.availability.kind));
+  const names: (string | undefined)[] = [];
+  const unwatch = feed.directory.watch(ID, (changed) => names.push(changed?.availability.kind));
   const bytes = Buffer.from(`${JSON.stringify({ kind: "changed", container: { ...viewOnWire(COMING), name: "dämö" }, seq: 8 })}\n`);
   for (const byte of bytes) control.feeds[0]?.write(Buffer.from([byte]));
-  await until("the change", () => seen.length === 1);
+  await until("the change", () => names.length === 1);
   t.equal((await feed.directory.find(ID, CALLER, NEVER))?.name, "dämö");
   control.say({ kind: "removed", id: ID, seq: 9 });
-  await until("the removal", () => seen.length === 2);
-  t.same(seen, ["coming", undefined]);
+  await until("the removal", () => names.length === 2);
+  t.same(names, ["coming", undefined]);
   t.equal(await feed.directory.find(ID, CALLER, NEVER), undefined);
   unwatch();
   control.say({ kind: "changed", container: viewOnWire(ASLEEP), seq: 10 }, { kind: "beat" });
   await until("it is known", () => control.reports.at(-1)?.seq === 10);
-  t.equal(seen.length, 2, "and to nobody else");
+  t.equal(names.length, 2, "and to nobody else");
 });
 
 t.test("asked what it has open, it says so", async (t) => {
@@ -208,8 +208,8 @@ t.test("what is known is served while control is away, and what was missed is to
   const { socketPath, control, feed } = await openBoth(t);
   await feed.ready();
   t.ok(await feed.identity.find("token", NEVER));
-  const seen: (string | undefined)[] = [];
-  feed.directory.watch(ID, (changed) => seen.push(changed?.availability.kind));
+  const names: (string | undefined)[] = [];
+  feed.directory.watch(ID, (changed) => names.push(changed?.availability.kind));
   await control.close();
   await until("it is noticed", () => control.feeds[0]?.destroyed === true);
   t.match(await feed.directory.find(ID, CALLER, NEVER), ASLEEP);
@@ -220,15 +220,15 @@ t.test("what is known is served while control is away, and what was missed is to
     { kind: "hello", gateway: "g2" },
     { kind: "all", containers: [viewOnWire(COMING)], seq: 1 },
   ]);
-  await until("what was missed", () => seen.length > 0);
-  t.same(seen, ["coming"]);
-  t.same(back.asked, ["/feed?was=g"], "under whose name it may still be known");
+  await until("what was missed", () => names.length > 0);
+  t.same(names, ["coming"]);
+  t.same(back.requests, ["/feed?was=g"], "under whose name it may still be known");
   await until("a report under the new name", () => back.reports.length > 0);
   t.match(back.reports[0], { gateway: "g2", seq: 1 });
   back.feeds[0]?.end();
   await until("it reconnects after an end as well", () => back.feeds.length === 2);
   await feed.directory.find(ID, CALLER, NEVER);
-  t.same(seen, ["coming"], "and nothing is told twice");
+  t.same(names, ["coming"], "and nothing is told twice");
 });
 
 t.test("what comes in several lines is known once the last is there, and a list that broke off is not taken for the whole", async (t) => {
@@ -328,14 +328,14 @@ t.test("a token is asked for once by any number of callers, and then remembered"
 });
 
 t.test("a control plane that speaks another wire is refused, one of another version only remarked on", async (t) => {
-  const known = [{ kind: "all", containers: [viewOnWire(ASLEEP)], seq: 7 }] satisfies FeedLine[];
-  for (const [hello, outcome, said] of [
+  const snapshot = [{ kind: "all", containers: [viewOnWire(ASLEEP)], seq: 7 }] satisfies FeedLine[];
+  for (const [hello, outcome, warnings] of [
     [{ wire: WIRE_VERSION, version: "1.2.3" }, "joined", 0],
     [{ wire: WIRE_VERSION, version: "9.9.9" }, "joined", 1],
     [{ wire: WIRE_VERSION + 1, version: "9.9.9" }, "GATEWAY_REFUSED", 0],
   ] as const) {
     const socketPath = join(await shortFolder(t), "feed.sock");
-    await openControl(t, socketPath, [{ kind: "hello", gateway: "g", ...hello }, ...known]);
+    await openControl(t, socketPath, [{ kind: "hello", gateway: "g", ...hello }, ...snapshot]);
     const warned: unknown[] = [];
     const silent = openLog({ level: "silent", name: "test" });
     const log: Log = { ...silent, info: () => undefined, warn: (...line: unknown[]) => void warned.push(line) };
@@ -343,7 +343,7 @@ t.test("a control plane that speaks another wire is refused, one of another vers
     t.teardown(() => feed.close());
     const joined = feed.ready().then(() => "joined");
     t.equal(await Promise.race([joined, feed.refused().then(({ code }) => code)]), outcome);
-    t.equal(warned.length, said);
+    t.equal(warned.length, warnings);
   }
 });
 
@@ -361,10 +361,10 @@ t.test("whom a network keeps control from is told so without a wait, and who was
   // Nothing comes any more, and nothing is refused either.
   await clock.advance(2_000);
   await until("what was asked to be given up with it", () => code === "CONTROL_AWAY");
-  const asked = control.questions.length;
+  const before = control.questions.length;
   await clock.advance(10_000);
   t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
-  t.equal(control.questions.length, asked, "without a question that nobody would answer");
+  t.equal(control.questions.length, before, "without a question that nobody would answer");
 });
 
 t.test("where control wants to hear of a gateway now and then, it reports what has not changed, and that it ends", async (t) => {
@@ -402,6 +402,6 @@ t.test("a gateway tells control which revision of its store it has seen, and its
   await first.close();
   const second = await openControl(t, socketPath, [{ kind: "hello", gateway: "h", store: "s", revision: 11 }, all]);
   await until("control's state", () => feed.directory.cached(ID, CALLER)?.availability.kind === "asleep");
-  t.strictSame(second.asked, ["/feed?was=g&store=s&revision=12"]);
+  t.strictSame(second.requests, ["/feed?was=g&store=s&revision=12"]);
   t.strictSame(logged, [["The control plane came back with an older store: changes are lost", 12, 11]]);
 });

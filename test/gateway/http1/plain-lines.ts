@@ -10,8 +10,8 @@ export function plainLines(head: string, side: "request" | "response"): HeaderLi
     .split("\r\n")
     .slice(1, -2)
     .map((line): HeaderLine => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 1).replace(/^[ \t]+|[ \t]+$/g, "")]);
-  const seen = side === "request" ? all.filter(([name]) => !name.includes("_")) : all;
-  const named = seen
+  const visible = side === "request" ? all.filter(([name]) => !name.includes("_")) : all;
+  const named = visible
     .filter(([name]) => name.toLowerCase() === "connection")
     .flatMap(([, value]) => value.split(","))
     .map((name) => name.replace(/^[ \t]+|[ \t]+$/g, "").toLowerCase())
@@ -19,7 +19,7 @@ export function plainLines(head: string, side: "request" | "response"): HeaderLi
   const status = Number(head.slice(9, 12));
   const claims = all.some(([name, value]) => /^transfer-encoding$/i.test(name) || (/^content-length$/i.test(name) && Number(value) > 0));
   const bodiless = side === "response" && (status < 200 || status === 204) && claims;
-  return seen.filter(([name]) => {
+  return visible.filter(([name]) => {
     const lower = name.toLowerCase();
     if (bodiless && (lower === "transfer-encoding" || lower === "trailer" || lower === "content-length")) return false;
     return !HOP_BY_HOP.test(lower) && !named.includes(lower);

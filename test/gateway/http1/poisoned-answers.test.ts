@@ -4,7 +4,7 @@ import { exchange, get, ID, openRawContainer, openStand, PATH } from "../stand.t
 const POISON = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned";
 
 /** What a container says to a request, with an answer behind it that nobody has asked for; and what its client is to get. */
-const ROWS: [name: string, method: string, said: string, got: RegExp][] = [
+const ROWS: [name: string, method: string, response: string, got: RegExp][] = [
   ["a body longer than its length", "GET", `HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok${POISON}`, /^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nok$/],
   ["a body behind a HEAD", "HEAD", `HTTP/1.1 200 OK\r\nContent-Length: ${POISON.length}\r\n\r\n${POISON}`, /^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\n$/],
   ["a body behind a 204", "GET", `HTTP/1.1 204 No\r\nContent-Length: ${POISON.length}\r\n\r\n${POISON}`, /^HTTP\/1\.1 204 No\r\n[^]*\r\n\r\n$/],
@@ -35,13 +35,13 @@ const ROWS: [name: string, method: string, said: string, got: RegExp][] = [
   ],
 ];
 
-for (const [name, method, said, got] of ROWS) {
+for (const [name, method, response, got] of ROWS) {
   t.test(`${name}: what a container says unasked is nobody's answer`, async (t) => {
     const stand = await openStand(t, { forwarder: "splice" });
     let connections = 0;
     const address = await openRawContainer(t, (socket) => {
       const first = connections++ === 0;
-      socket.on("data", () => socket.write(first ? said : "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright"));
+      socket.on("data", () => socket.write(first ? response : "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright"));
     });
     stand.set(ID, { kind: "awake", address });
     t.match(await exchange(stand.port, get(PATH).replace("GET", method)), got);

@@ -4,7 +4,7 @@ import { MessageRefused, type Http1, type RequestHead, type ResponseHead } from 
 import { plainLines } from "./plain-lines.ts";
 
 /** A message as it was decided on. */
-export type Seen = {
+export type ReadMessage = {
   method: string;
   target: string;
   lines: HeaderLine[];
@@ -16,7 +16,7 @@ export type Seen = {
 
 /** What became of a stream: the messages, what was sent on for them, and how it ended. */
 export type Outcome = {
-  seen: Seen[];
+  messages: ReadMessage[];
   sent: Buffer;
   end: "waits" | "done" | number;
   /** The last body ends with the connection. */ endsWithConnection: boolean;
@@ -27,7 +27,7 @@ export const EDITS = { remove: ["x-forwarded-for"], add: [["X-Forwarded-For", "1
 type Body = { kind: "none" | "length" | "chunked" | "close"; length: number };
 
 /** A message whose head has been read: what is sent for it, and whether another may follow. */
-export type Opened = { seen: Seen; sent: string; body: Body; last: boolean };
+export type Opened = { messages: ReadMessage; sent: string; body: Body; last: boolean };
 
 /** One direction of a connection, for `readStream`. */
 export type Side = {
@@ -40,7 +40,7 @@ export type Side = {
 
 /** Reads a stream as an engine would: what belongs to a body is sent once the piece that it came in has been read. */
 export function readStream(side: Side, pieces: readonly Buffer[]): Outcome {
-  const seen: Seen[] = [];
+  const messages: ReadMessage[] = [];
   const sent: Buffer[] = [];
   let opened: Opened | undefined;
   let remaining = 0;
@@ -48,13 +48,13 @@ export function readStream(side: Side, pieces: readonly Buffer[]): Outcome {
   const flow = { over: false };
   const finish = () => {
     if (opened === undefined) return;
-    opened.seen.complete = true;
+    opened.messages.complete = true;
     flow.over = opened.last;
     opened = undefined;
   };
   const done = (end: Outcome["end"]): Outcome => {
     side.close();
-    return { seen, sent: Buffer.concat(sent), end, endsWithConnection: opened?.body.kind === "close" };
+    return { messages, sent: Buffer.concat(sent), end, endsWithConnection: opened?.body.kind === "close" };
   };
   try {
     for (const piece of pieces) {
@@ -64,14 +64,14 @@ export function readStream(side: Side, pieces: readonly Buffer[]): Outcome {
           if (end === -1) break;
           at = end;
           opened = side.open();
-          seen.push(opened.seen);
+          messages.push(opened.messages);
           sent.push(Buffer.from(opened.sent, "latin1"));
           remaining = opened.body.length;
           chunks = "";
           if (opened.body.kind === "none" || (opened.body.kind === "length" && remaining === 0)) finish();
           continue;
         }
-        const { seen: message, body } = opened;
+        const { messages: message, body } = opened;
         if (body.kind === "chunked") {
           let payload = "";
           const end = side.readChunked(piece, at, (from, to) => (payload += piece.toString("latin1", from, to)));
@@ -107,7 +107,7 @@ export function readRequests(http1: Http1, pieces: readonly Buffer[], untilClose
     sideOf(reader, () => {
       const { head } = reader;
       return {
-        seen: { method: head.method, target: head.target, lines: linesOf(head, "request"), body: "", trailers: [], complete: false },
+        messages: { method: head.method, target: head.target, lines: linesOf(head, "request"), body: "", trailers: [], complete: false },
         sent: head.write(head.target, EDITS),
         body: { kind: head.bodyKind, length: head.bodyLength },
         last: untilClosed && !head.persistent,
@@ -129,7 +129,7 @@ export function readResponses(http1: Http1, methods: readonly string[], pieces: 
       const method = methods[answered] ?? "GET";
       if (head.status >= 200) answered++;
       return {
-        seen: { method: String(head.status), target: head.reason, lines: linesOf(head, "response"), body: "", trailers: [], complete: false },
+        messages: { method: String(head.status), target: head.reason, lines: linesOf(head, "response"), body: "", trailers: [], complete: false },
         sent: head.write(EDITS) ?? fail(),
         body: { kind: head.bodyKind(method), length: head.bodyLength },
         last: head.status >= 200 && (!head.persistent || answered >= methods.length),

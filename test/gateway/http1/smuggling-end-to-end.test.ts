@@ -5,19 +5,19 @@ import { smuggling } from "../../fixtures/smuggling.ts";
 import { exchange, ID, listen, openStand, PATH, type ListenAddress } from "../stand.ts";
 
 /** A container and the requests that it has seen to their ends: method, target, body as latin1. */
-type Upstream = { address: ListenAddress; seen: string[][] };
+type Upstream = { address: ListenAddress; forwarded: string[][] };
 
 async function openNode(t: Test, lenient: boolean): Promise<Upstream> {
-  const seen: string[][] = [];
+  const forwarded: string[][] = [];
   const server = createServer({ insecureHTTPParser: lenient }, (request: IncomingMessage, response) => {
     let body = "";
     request.setEncoding("latin1").on("data", (text: string) => (body += text));
     request.once("end", () => {
-      seen.push([request.method ?? "", request.url ?? "", body]);
+      forwarded.push([request.method ?? "", request.url ?? "", body]);
       response.end("ok");
     });
   });
-  return { address: await listen(t, server), seen };
+  return { address: await listen(t, server), forwarded };
 }
 
 /**
@@ -25,20 +25,20 @@ async function openNode(t: Test, lenient: boolean): Promise<Upstream> {
  * length, and a body only where one of the two is there.
  */
 async function openNaive(t: Test): Promise<Upstream> {
-  const seen: string[][] = [];
+  const forwarded: string[][] = [];
   const server = createTcpServer((socket: Socket) => {
     let held = "";
     socket.setEncoding("latin1").on("error", () => undefined);
     socket.on("data", (text: string) => {
       held += text;
       for (let rest = readOne(held); rest !== undefined; rest = readOne(held)) {
-        seen.push(rest.request);
+        forwarded.push(rest.request);
         held = rest.left;
         socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
       }
     });
   });
-  return { address: await listen(t, server), seen };
+  return { address: await listen(t, server), forwarded };
 }
 
 function readOne(text: string): { request: string[]; left: string } | undefined {
@@ -87,7 +87,7 @@ const LAST = `GET ${PATH}/last HTTP/1.1\r\n${LINES}Connection: close\r\n\r\n`;
 for (const [name, openUpstream] of Object.entries(UPSTREAMS)) {
   t.test(`${name} sees no request but those that the edge has decided on`, async (t) => {
     const stand = await openStand(t, { forwarder: "splice", limits: { lingerMs: 20 } });
-    const { address, seen } = await openUpstream(t);
+    const { address, forwarded: seen } = await openUpstream(t);
     stand.set(ID, { kind: "awake", address });
     for (const { name, stream, requests, refused } of smuggling(PATH, LINES)) {
       seen.length = 0;

@@ -16,9 +16,9 @@ for (const { name, stream, requests, refused } of smuggling("/p", "Host: berth\r
   };
   const wanted = requests.map(([method, target, body]) => `${method} ${target} ${body}`);
   for (const [way, pieces] of Object.entries(ways)) {
-    const { seen, end } = readRequests(http1, pieces);
+    const { messages: seen, end } = readRequests(http1, pieces);
     // A body that is refused on its way may have been passed up to there.
-    const found = seen.map(({ method, target, body, complete }) => `${method} ${target} ${complete ? body : "…"}`);
-    t.same([found, end], [wanted, refused ?? "done"], `${name}, ${way}`);
+    const messages = seen.map(({ method, target, body, complete }) => `${method} ${target} ${complete ? body : "…"}`);
+    t.same([messages, end], [wanted, refused ?? "done"], `${name}, ${way}`);
   }
 }

@@ -13,18 +13,18 @@ t.test("no forged token gets anything to the registry", async (t) => {
   const registry = await openRecorder(t);
   const stand = await openStand(t, registry);
   const { tokens } = stand;
-  const stranger = await makeSigner("stranger");
+  const foreign = await makeSigner("stranger");
   const claims = () => ({ iss: tokens.issuer, aud: SERVICE, exp: soon(), lim: "docker" });
   const unsigned = (header: object, signature = "") => `${encode(header)}.${encode(claims())}.${signature}`;
   /** Signed by a stranger, with a header that leads to the stranger's key. */
   const led = async (header: object) => {
     const input = `${encode({ alg: "RS256", kid: "first", ...header })}.${encode(claims())}`;
-    const key = createPrivateKey(await exportPKCS8(stranger.privateKey));
+    const key = createPrivateKey(await exportPKCS8(foreign.privateKey));
     return `${input}.${sign("sha256", Buffer.from(input), key).toString("base64url")}`;
   };
   const publicPem = await exportSPKI(tokens.signer().publicKey);
   const hmacInput = `${encode({ alg: "HS256", kid: "first" })}.${encode(claims())}`;
-  const jwk = await exportJWK(stranger.publicKey);
+  const jwk = await exportJWK(foreign.publicKey);
   const attacks: Record<string, string> = {
     "alg none": unsigned({ alg: "none", kid: "first" }, "x"),
     "alg None, no signature": unsigned({ alg: "None" }),
@@ -64,7 +64,7 @@ t.test("no forged token gets anything to the registry", async (t) => {
     t.equal(answer.status, 401, name);
     t.match(answer.headers.get("www-authenticate"), /error="(invalid_token|insufficient_scope)"/, name);
   }
-  t.same(registry.asked, []);
+  t.same(registry.requests, []);
   const good = await stand.call(UPLOADS, { method: "POST", headers: { authorization: `Bearer ${await tokens.sign()}` } });
   t.equal(good.status, 200, "a token without access is good for everything");
 });
@@ -110,7 +110,7 @@ t.test("nothing in a path makes the registry read another repository than was ju
     const answer = await stand.call(`${UPLOADS}?${query}`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
     t.equal(answer.status, status, query);
   }
-  t.same(registry.asked, []);
+  t.same(registry.requests, []);
   const mounted = await stand.call(`${UPLOADS}?mount=x&from=datagrok%2fb`, {
     method: "POST",
     scopes: ["repository:datagrok/a:pull,push", "repository:datagrok/b:pull"],
@@ -125,7 +125,7 @@ t.test("deleting and listing all repositories take a token, and deleting one tha
   t.equal((await call(manifest, { method: "DELETE" })).status, 401);
   t.equal((await call(manifest, { method: "DELETE", scopes: ["repository:datagrok/a:pull,push"] })).status, 401);
   t.equal((await call("/v2/_catalog")).status, 401);
-  t.same(registry.asked, []);
+  t.same(registry.requests, []);
   t.equal((await call(manifest, { method: "DELETE", scopes: ["repository:datagrok/a:delete"] })).status, 200);
   t.equal((await call("/v2/_catalog", { scopes: ["registry:catalog:*"] })).status, 200);
   t.equal((await call("/v2/datagrok/a/blobs/uploads/1", { method: "DELETE", scopes: ["repository:datagrok/a:push"] })).status, 200);
@@ -139,7 +139,7 @@ t.test("where reads are closed, they take a token that may pull", async (t) => {
   t.equal((await call(manifest)).status, 401);
   t.equal((await call(manifest, { headers: { authorization: "Bearer nonsense" } })).status, 401);
   t.equal((await call(manifest, { scopes: ["repository:datagrok/b:pull"] })).status, 401);
-  t.same(registry.asked, []);
+  t.same(registry.requests, []);
   t.equal((await call(manifest, { scopes: ["repository:datagrok/a:pull"] })).status, 200);
 });
 
@@ -159,15 +159,15 @@ t.test("what a client shows us, nobody behind us sees; and what it says of itsel
   const challenged = await call("/v2/", { headers });
   t.notMatch(challenged.headers.get("www-authenticate"), /evil|https/);
   await call("/v2/datagrok/a/manifests/1", { headers, scopes: ["repository:datagrok/a:pull"] });
-  const [seen] = registry.asked;
-  for (const name of ["authorization", ...Object.keys(headers)]) t.notOk(seen?.headers[name], name);
-  t.equal(seen?.headers.host, `127.0.0.1:${registry.port}`);
+  const [origin] = registry.requests;
+  for (const name of ["authorization", ...Object.keys(headers)]) t.notOk(origin?.headers[name], name);
+  t.equal(origin?.headers.host, `127.0.0.1:${registry.port}`);
 });
 
 t.test("a load balancer that is trusted says under which address clients see the proxy", async (t) => {
   const { call } = await openStand(t, await openRecorder(t), { trusted: ["loopback"] });
-  const seen = { "x-forwarded-host": "registry.example", "x-forwarded-proto": "https" };
-  t.match((await call("/v2/", { headers: seen })).headers.get("www-authenticate"), /realm="https:\/\/registry\.example\/token"/);
+  const origin = { "x-forwarded-host": "registry.example", "x-forwarded-proto": "https" };
+  t.match((await call("/v2/", { headers: origin })).headers.get("www-authenticate"), /realm="https:\/\/registry\.example\/token"/);
   const odd = { "x-forwarded-host": 'x",realm="http://evil', "x-forwarded-proto": "javascript" };
   t.match(
     (await call("/v2/", { headers: odd })).headers.get("www-authenticate"),

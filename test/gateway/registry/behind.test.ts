@@ -51,10 +51,10 @@ t.test("a token that ran out behind is renewed, and the client notices nothing",
   t.equal((await begin()).status, 403);
   await clock.advance(10_000);
   tokens.shape.lifeSeconds = 300;
-  const before = tokens.asked.length;
+  const before = tokens.requests.length;
   t.equal((await begin()).status, 202);
   t.equal((await begin()).status, 202);
-  t.equal(tokens.asked.length - before, 1);
+  t.equal(tokens.requests.length - before, 1);
 });
 
 t.test("however many names are made up, the file of tokens has those that were of use", async (t) => {

@@ -68,10 +68,10 @@ t.test("a manifest may say anything: what is no digest, size or list counts as n
 t.test("a registry that goes on saying a little is not listened to for ever", async (t) => {
   const clock = stillClock();
   const { browser, paths } = await openFake(t, (_, response) => void response.write(" "), clock);
-  const asked = t.rejects(browser.tags("datagrok/x", signal), { code: "REGISTRY_TIMED_OUT" });
+  const rejected = t.rejects(browser.tags("datagrok/x", signal), { code: "REGISTRY_TIMED_OUT" });
   await until("it is asked", () => paths.length === 1);
   await clock.advance(30_000);
-  await asked;
+  await rejected;
 });
 
 t.test("a part of an index that a container uses is in use as well", async (t) => {

@@ -23,23 +23,23 @@ const path = process.env["PATH"] ?? "";
 
 type Line = { level: string; sentence: string; fields: Record<string, unknown> };
 
-function lines(said: Line[] = []): { log: Log; said: Line[] } {
-  const write = (level: string) => (fields: Record<string, unknown>, sentence: string) => void said.push({ level, sentence, fields });
+function lines(logged: Line[] = []): { log: Log; logged: Line[] } {
+  const write = (level: string) => (fields: Record<string, unknown>, sentence: string) => void logged.push({ level, sentence, fields });
   const log: Log = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error"), child: () => log };
-  return { log, said };
+  return { log, logged };
 }
 
 async function open(
   t: Test,
   folder = tempFolder(t),
-): Promise<{ registry: OwnRegistry; folder: string; socket: string; said: Line[]; pid(): number }> {
+): Promise<{ registry: OwnRegistry; folder: string; socket: string; logged: Line[]; pid(): number }> {
   const socket = join(folder, "registry.sock");
-  const { log, said } = lines();
+  const { log, logged } = lines();
   const at = join(folder, "registry");
   const registry = await openDistribution({ folder: at, storage: join(at, "images"), socket, path, level: "info", clock: systemClock(), log });
   t.teardown(() => registry.close());
   const pid = () => (JSON.parse(readFileSync(join(at, "writable.pid"), "utf8")) as { pid: number }).pid;
-  return { registry, folder, socket, said, pid };
+  return { registry, folder, socket, logged, pid };
 }
 
 function ask(socketPath: string, path: string, method = "GET"): Promise<number> {
@@ -64,12 +64,12 @@ const answers = (socket: string) =>
   );
 
 t.test("it answers as soon as it is open, says what runs, and keeps its files to this user", async (t) => {
-  const { socket, folder, said } = await open(t);
+  const { socket, folder, logged } = await open(t);
   t.equal(await ask(socket, "/v2/"), 200);
   t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 202);
   t.equal(statSync(socket).mode & 0o777, 0o600);
   for (const name of ["writable.yml", "secret", "writable.pid"]) t.equal(statSync(join(folder, "registry", name)).mode & 0o777, 0o600, name);
-  const start = said.find(({ fields }) => fields["program"] !== undefined);
+  const start = logged.find(({ fields }) => fields["program"] !== undefined);
   t.match(start, { level: "info", fields: { version: /^\d+\.\d+/ } });
 });
 
@@ -147,22 +147,22 @@ t.test("who pushes while garbage is collected is told to try again, and who read
 });
 
 t.test("that garbage is collected already is for who asks a second time to know, and no failure of ours", async (t) => {
-  const { registry, folder, said } = await open(t);
-  const { log } = lines(said);
+  const { registry, folder, logged } = await open(t);
+  const { log } = lines(logged);
   const at = join(folder, "admin.sock");
   const maintenance = await openMaintenance({ socket: at, registry, log });
   t.teardown(() => maintenance.close());
   await registry.whileReadOnly(() => t.rejects(requestCollection(at), { code: "REGISTRY_BUSY" }));
   t.same(await requestCollection(at), { blobs: [], bytes: 0 });
-  t.notOk(said.some(({ level }) => level === "error"));
+  t.notOk(logged.some(({ level }) => level === "error"));
 });
 
 t.test("where it cannot take pushes again after a collection, that is tried until it can", async (t) => {
-  const { registry, socket, said } = await open(t);
+  const { registry, socket, logged } = await open(t);
   // Nothing can listen where a folder is.
   const inTheWay = `${socket}.writable`;
   const collected = registry.whileReadOnly(async () => mkdirSync(inTheWay));
-  await eventually("the failure", 10_000, async () => said.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
+  await eventually("the failure", 10_000, async () => logged.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
   t.equal(await ask(socket, "/v2/"), 200);
   rmdirSync(inTheWay);
   await collected;
@@ -170,10 +170,10 @@ t.test("where it cannot take pushes again after a collection, that is tried unti
 });
 
 t.test("one that cannot take pushes again ends all the same when it is told to", async (t) => {
-  const { registry, socket, said, folder } = await open(t);
+  const { registry, socket, logged, folder } = await open(t);
   const collected = registry.whileReadOnly(async () => mkdirSync(`${socket}.writable`));
   const refused = t.rejects(collected, { code: "REGISTRY_FAILED" });
-  await eventually("the failure", 10_000, async () => said.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
+  await eventually("the failure", 10_000, async () => logged.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
   const last = (JSON.parse(readFileSync(join(folder, "registry/readonly.pid"), "utf8")) as { pid: number }).pid;
   await registry.close();
   await refused;
@@ -181,15 +181,15 @@ t.test("one that cannot take pushes again ends all the same when it is told to",
 });
 
 t.test("its lines come in our log at their level, and what clients get wrong is no error", async (t) => {
-  const { socket, said } = await open(t);
+  const { socket, logged } = await open(t);
   t.equal(await ask(socket, "/v2/a/manifests/none"), 404);
-  await eventually("the line", 5_000, async () => said.find(({ fields }) => fields["err.code"] === "manifest unknown"));
-  t.equal(said.find(({ fields }) => fields["err.code"] === "manifest unknown")?.level, "debug");
+  await eventually("the line", 5_000, async () => logged.find(({ fields }) => fields["err.code"] === "manifest unknown"));
+  t.equal(logged.find(({ fields }) => fields["err.code"] === "manifest unknown")?.level, "debug");
   t.same(
-    said.filter(({ level }) => level === "error"),
+    logged.filter(({ level }) => level === "error"),
     [],
   );
-  t.ok(said.some(({ level, sentence }) => level === "info" && sentence.startsWith("listening on")));
+  t.ok(logged.some(({ level, sentence }) => level === "info" && sentence.startsWith("listening on")));
 });
 
 t.test("a second berth is kept off the same images; what a killed one left behind is ended", async (t) => {

@@ -11,17 +11,17 @@ t.test("a Datagrok server that names itself as it is asked makes tokens that are
   const identity = datagrokIdentity(`http://127.0.0.1:${server.port}/api`, systemClock());
   t.teardown(identity.close);
   const { call } = await openStand(t, await openRecorder(t), { identity, trusted: ["loopback"] });
-  const seen = {
+  const origin = {
     "x-forwarded-host": "registry.example",
     "x-forwarded-proto": "https",
     "x-forwarded-port": "443",
     forwarded: "host=registry.example;proto=https",
   };
-  await call("/token?service=x", { headers: { authorization: basic("key"), "x-forwarded-for": "192.0.2.7", ...seen } });
-  const [asked] = server.asked;
-  t.equal(asked?.headers.host, `127.0.0.1:${server.port}`);
-  for (const name of Object.keys(seen)) t.notOk(asked?.headers[name], name);
-  t.match(asked?.headers["x-forwarded-for"], /^192\.0\.2\.7, /, "who asks is told");
+  await call("/token?service=x", { headers: { authorization: basic("key"), "x-forwarded-for": "192.0.2.7", ...origin } });
+  const [received] = server.requests;
+  t.equal(received?.headers.host, `127.0.0.1:${server.port}`);
+  for (const name of Object.keys(origin)) t.notOk(received?.headers[name], name);
+  t.match(received?.headers["x-forwarded-for"], /^192\.0\.2\.7, /, "who asks is told");
 });
 
 t.test("a token of berth's own API is taken by its registry proxy, by whatever address it was had", async (t) => {

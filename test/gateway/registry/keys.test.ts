@@ -31,8 +31,8 @@ t.test("keys are taken in every form in which servers publish them", async (t) =
     const stand = await openStand(t, registry);
     stand.tokens.publish = publish;
     t.ok(await pushes(stand, await stand.tokens.sign()), name);
-    const stranger = await openStand(t, registry);
-    t.notOk(await pushes(stand, await stranger.tokens.sign({ iss: stand.tokens.issuer })), `${name}, and no other`);
+    const foreign = await openStand(t, registry);
+    t.notOk(await pushes(stand, await foreign.tokens.sign({ iss: stand.tokens.issuer })), `${name}, and no other`);
   }
 });
 
@@ -60,7 +60,7 @@ t.test("a new key is found by the first token that it signed, and old tokens sta
   await stand.tokens.rotate("second");
   t.ok(await pushes(stand, await stand.tokens.sign()));
   t.ok(await pushes(stand, old));
-  t.equal(stand.tokens.keysAsked, 2);
+  t.equal(stand.tokens.keyRequests, 2);
 });
 
 t.test("however many unknown keys arrive, the server is asked once in half a minute", async (t) => {
@@ -69,13 +69,13 @@ t.test("however many unknown keys arrive, the server is asked once in half a min
   t.ok(await pushes(stand, await stand.tokens.sign()));
   const forge = () => Promise.all(Array.from({ length: 200 }, async (_, n) => pushes(stand, await stand.tokens.sign({}, { kid: `forged ${n}` }))));
   t.notOk((await forge()).some(Boolean));
-  t.equal(stand.tokens.keysAsked, 2);
+  t.equal(stand.tokens.keyRequests, 2);
   await clock.advance(29_000);
   await forge();
-  t.equal(stand.tokens.keysAsked, 2);
+  t.equal(stand.tokens.keyRequests, 2);
   await clock.advance(2_000);
   await forge();
-  t.equal(stand.tokens.keysAsked, 3);
+  t.equal(stand.tokens.keyRequests, 3);
 });
 
 t.test("a key that a Datagrok server no longer publishes is used for a token's lifetime, and no longer", async (t) => {
@@ -114,10 +114,10 @@ t.test("a server of keys that hangs holds a request up for two seconds, and no o
   stand.tokens.publish = () => hanging;
   await clock.advance(20 * MINUTE_MS);
   const [first, second] = [pushes(stand, token), pushes(stand, token)];
-  await until(async () => stand.tokens.keysAsked === 2);
+  await until(async () => stand.tokens.keyRequests === 2);
   await clock.advance(2_000);
   t.ok((await first) && (await second) && (await pushes(stand, token)));
-  t.equal(stand.tokens.keysAsked, 2);
+  t.equal(stand.tokens.keyRequests, 2);
 });
 
 t.test("while the server of the keys is away, reads go on, known keys count, and others are told to come again", async (t) => {
@@ -165,7 +165,7 @@ t.test("an issuer that is set is not asked for", async (t) => {
   const stand = await openStand(t, await openRecorder(t), { issuer: "https://stand.example/" });
   t.ok(await pushes(stand, await stand.tokens.sign({ iss: "https://stand.example" })));
   t.notOk(await pushes(stand, await stand.tokens.sign()));
-  t.notOk(stand.tokens.asked.includes("/api/admin/startup_data"));
+  t.notOk(stand.tokens.requests.includes("/api/admin/startup_data"));
 });
 
 async function until(look: () => Promise<boolean>): Promise<void> {

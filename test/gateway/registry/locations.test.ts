@@ -14,8 +14,8 @@ const FROM: AnsweredFrom = {
 };
 
 /** What a client gets where the registry says this. */
-function seen(name: "location" | "link", value: string, status = 202, from: Partial<AnsweredFrom> = {}): string {
-  const header = (asked: string) => (asked === name ? value : undefined);
+function rewritten(name: "location" | "link", value: string, status = 202, from: Partial<AnsweredFrom> = {}): string {
+  const header = (headerName: string) => (headerName === name ? value : undefined);
   const { remove, add } = locationEdits({ ...FROM, ...from }, { status, header, names: () => [name] });
   t.same(
     remove,
@@ -28,7 +28,7 @@ const HUB = { ...FROM.upstream, host: "registry-1.docker.io", basePath: "" };
 const BELOW = { ...FROM.upstream, basePath: "/artifactory" };
 
 t.test("where an upload goes on is always here", async (t) => {
-  const rows: [said: string, seen: string][] = [
+  const rows: [value: string, rewritten: string][] = [
     // Absolute, under its own name, that of another port, and one that only it knows.
     [
       "http://registry.internal:5001/v2/datagrok/a/blobs/uploads/1?_state=a%2Fb%3D&x=",
@@ -41,16 +41,16 @@ t.test("where an upload goes on is always here", async (t) => {
     ["/v2/datagrok/a/blobs/uploads/1?_state=x", "/v2/datagrok/a/blobs/uploads/1?_state=x"],
     ["1?_state=x", "/v2/datagrok/a/blobs/uploads/1?_state=x"],
   ];
-  for (const [said, expected] of rows) t.equal(seen("location", said), expected, said);
-  t.equal(seen("location", "/v2/datagrok/a/blobs/sha256:ab", 201), "/v2/datagrok/a/blobs/sha256:ab");
+  for (const [sent, expected] of rows) t.equal(rewritten("location", sent), expected, sent);
+  t.equal(rewritten("location", "/v2/datagrok/a/blobs/sha256:ab", 201), "/v2/datagrok/a/blobs/sha256:ab");
 });
 
 t.test("a repository keeps the name by which its client called it, and a path before the registry's is not seen", async (t) => {
   const hub = { upstream: HUB, repository: "busybox", sent: "/v2/library/busybox/blobs/uploads/" };
-  t.equal(seen("location", "/v2/library/busybox/blobs/uploads/1", 202, hub), "/v2/busybox/blobs/uploads/1");
+  t.equal(rewritten("location", "/v2/library/busybox/blobs/uploads/1", 202, hub), "/v2/busybox/blobs/uploads/1");
   const below = { upstream: BELOW, sent: "/artifactory/v2/datagrok/a/blobs/uploads/" };
   t.equal(
-    seen("location", "http://registry.internal:5001/artifactory/v2/datagrok/a/blobs/uploads/1?x", 202, below),
+    rewritten("location", "http://registry.internal:5001/artifactory/v2/datagrok/a/blobs/uploads/1?x", 202, below),
     "https://registry.example/v2/datagrok/a/blobs/uploads/1?x",
   );
 });
@@ -73,28 +73,28 @@ t.test("an upload goes on nowhere but here and at the registry's own domain, and
 
 t.test("a redirect elsewhere stays one, and one within the registry leads here", async (t) => {
   const store = "https://bucket.s3.amazonaws.com/docker/blob?X-Amz-Signature=a%2Bb";
-  t.equal(seen("location", store, 307), store);
+  t.equal(rewritten("location", store, 307), store);
   const mirror = "https://mirror.example/v2/datagrok/a/blobs/sha256:ab";
-  t.equal(seen("location", mirror, 307), mirror);
+  t.equal(rewritten("location", mirror, 307), mirror);
   t.equal(
-    seen("location", "http://registry.internal:5001/v2/datagrok/b/blobs/sha256:ab", 307),
+    rewritten("location", "http://registry.internal:5001/v2/datagrok/b/blobs/sha256:ab", 307),
     "https://registry.example/v2/datagrok/b/blobs/sha256:ab",
   );
   // What this proxy does not have is fetched from the registry itself.
-  t.equal(seen("location", "/store/ab?token=x", 302), "http://registry.internal:5001/store/ab?token=x");
+  t.equal(rewritten("location", "/store/ab?token=x", 302), "http://registry.internal:5001/store/ab?token=x");
 });
 
 t.test("the next page is here", async (t) => {
   const tags = { sent: "/v2/datagrok/a/tags/list?n=1" };
-  t.equal(seen("link", '</v2/datagrok/a/tags/list?last=1&n=1>; rel="next"', 200, tags), '</v2/datagrok/a/tags/list?last=1&n=1>; rel="next"');
+  t.equal(rewritten("link", '</v2/datagrok/a/tags/list?last=1&n=1>; rel="next"', 200, tags), '</v2/datagrok/a/tags/list?last=1&n=1>; rel="next"');
   t.equal(
-    seen("link", '<http://registry.internal:5001/v2/datagrok/a/tags/list?last=a%2Bb&n=1>; rel="next"', 200, tags),
+    rewritten("link", '<http://registry.internal:5001/v2/datagrok/a/tags/list?last=a%2Bb&n=1>; rel="next"', 200, tags),
     '<https://registry.example/v2/datagrok/a/tags/list?last=a%2Bb&n=1>; rel="next"',
   );
   const catalog = { sent: "/artifactory/v2/_catalog?n=1", repository: undefined, upstream: BELOW };
-  t.equal(seen("link", '</artifactory/v2/_catalog?last=b&n=1>; rel="next"', 200, catalog), '</v2/_catalog?last=b&n=1>; rel="next"');
+  t.equal(rewritten("link", '</artifactory/v2/_catalog?last=b&n=1>; rel="next"', 200, catalog), '</v2/_catalog?last=b&n=1>; rel="next"');
 });
 
 t.test("what is no address stays as it is", async (t) => {
-  for (const odd of ["http://[", "mailto:somebody@example.org"]) t.equal(seen("location", odd, 307), odd);
+  for (const odd of ["http://[", "mailto:somebody@example.org"]) t.equal(rewritten("location", odd, 307), odd);
 });

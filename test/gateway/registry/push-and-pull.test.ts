@@ -102,7 +102,7 @@ t.test("to read, a token that grants nothing is given to anybody; to push, only 
   t.equal((await call("/token?scope=repository(plugin):a:push")).status, 401);
   t.equal((await call("/token?scope=repository:a:pull,push")).status, 401);
   t.equal((await call("/token?scope=repository:a:pull%20repository:b:push")).status, 401);
-  t.same(tokens.asked, []);
+  t.same(tokens.requests, []);
   t.equal((await fetch(`${base}/token`, { headers: { authorization: basic("wrong") } })).status, 401);
   for (const query of ["", "&service="]) {
     const answer = await fetch(`${base}/token?scope=repository:a:push${query}`, { headers: { authorization: basic(DEV_KEY) } });

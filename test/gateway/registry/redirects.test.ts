@@ -25,14 +25,14 @@ t.test("or it is led there unseen, with its range and without any credential", a
   t.equal(answer.status, 206);
   t.equal(await answer.text(), "la");
   t.notOk(answer.headers.has("set-cookie"));
-  t.equal(registry.asked[0]?.headers.authorization, "Basic c2VjcmV0");
-  t.notOk(registry.asked[1]?.headers.authorization);
-  const [asked] = store.asked;
-  t.equal(asked?.url, "/ab?signed=a%2Fb");
-  t.equal(asked?.headers.range, "bytes=0-1");
-  t.equal(asked?.headers.host, `127.0.0.1:${store.port}`);
-  t.notOk(asked?.headers.authorization);
-  t.notOk(asked?.headers.cookie);
+  t.equal(registry.requests[0]?.headers.authorization, "Basic c2VjcmV0");
+  t.notOk(registry.requests[1]?.headers.authorization);
+  const [received] = store.requests;
+  t.equal(received?.url, "/ab?signed=a%2Fb");
+  t.equal(received?.headers.range, "bytes=0-1");
+  t.equal(received?.headers.host, `127.0.0.1:${store.port}`);
+  t.notOk(received?.headers.authorization);
+  t.notOk(received?.headers.cookie);
 });
 
 t.test("it is led nowhere that is not allowed, nor for ever", async (t) => {
@@ -43,9 +43,9 @@ t.test("it is led nowhere that is not allowed, nor for ever", async (t) => {
   });
   const { call } = await openStand(t, registry, { redirects: "follow" });
   t.equal((await call(BLOB)).status, 502);
-  t.same(secret.asked, []);
+  t.same(secret.requests, []);
   t.equal((await call("/v2/loop/blobs/sha256:ab")).status, 502);
-  t.ok(registry.asked.length <= 5);
+  t.ok(registry.requests.length <= 5);
   t.equal((await call("/v2/datagrok/a/manifests/1")).status, 307, "only blobs are followed");
 });
 

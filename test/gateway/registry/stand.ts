@@ -105,13 +105,13 @@ export function plainUpstream(port: number, more: Partial<Upstream> = {}): Upstr
   };
 }
 
-export type Recorder = { port: number; asked: { method: string; url: string; headers: IncomingHttpHeaders }[] };
+export type Recorder = { port: number; requests: { method: string; url: string; headers: IncomingHttpHeaders }[] };
 
 /** A registry of the test's own making, which notes what it is asked. */
 export async function openRecorder(t: Test, listener: RequestListener = (_, response) => void response.end("{}")): Promise<Recorder> {
-  const asked: Recorder["asked"] = [];
+  const requests: Recorder["requests"] = [];
   const server = createServer((request, response) => {
-    asked.push({ method: request.method ?? "", url: request.url ?? "", headers: request.headers });
+    requests.push({ method: request.method ?? "", url: request.url ?? "", headers: request.headers });
     listener(request, response);
   });
   server.listen(0, "127.0.0.1");
@@ -120,5 +120,5 @@ export async function openRecorder(t: Test, listener: RequestListener = (_, resp
     server.closeAllConnections();
     server.close();
   });
-  return { port: (server.address() as AddressInfo).port, asked };
+  return { port: (server.address() as AddressInfo).port, requests };
 }

@@ -14,8 +14,8 @@ export type TokenServer = {
   url: string;
   issuer: string;
   /** How often the keys were fetched. */
-  keysAsked: number;
-  asked: string[];
+  keyRequests: number;
+  requests: string[];
   /** While true it answers nobody. */
   away: boolean;
   /** A new key signs; `published` says whether the old one stays in the set. */
@@ -32,12 +32,12 @@ export async function openTokenServer(t: Pick<Test, "teardown">): Promise<TokenS
   const http = createServer(async (request, response) => {
     const { pathname, searchParams } = new URL(request.url ?? "/", "http://x");
     if (server.away) return void request.socket.destroy();
-    server.asked.push(pathname);
+    server.requests.push(pathname);
     const json = (status: number, body: unknown) =>
       void response.writeHead(status, { "content-type": "application/json" }).end(typeof body === "string" ? body : JSON.stringify(body));
     if (pathname === "/api/admin/startup_data") return json(200, { webRoot: server.issuer });
     if (pathname === "/api/docker/keys") {
-      server.keysAsked++;
+      server.keyRequests++;
       return json(200, server.publish ? await server.publish(keys) : { keys: await Promise.all(keys.map(jwkOf)) });
     }
     if (pathname !== "/api/docker/token") return json(404, {});
@@ -71,8 +71,8 @@ export async function openTokenServer(t: Pick<Test, "teardown">): Promise<TokenS
   const server: TokenServer = {
     url: `${origin}/api`,
     issuer: origin,
-    keysAsked: 0,
-    asked: [],
+    keyRequests: 0,
+    requests: [],
     away: false,
     publish: undefined,
     rotate: async (kid, published = true) => void (keys = [await makeSigner(kid), ...(published ? keys : [])]),
@@ -81,8 +81,8 @@ export async function openTokenServer(t: Pick<Test, "teardown">): Promise<TokenS
       const now = Math.floor(Date.now() / 1_000);
       const payload = { iss: server.issuer, aud: SERVICE, sub: "somebody", iat: now, nbf: now, exp: now + 1_800, lim: "docker", ...claims };
       const { kid, privateKey } = keys[0] as Signer;
-      const known = Object.fromEntries(Object.entries(payload).filter(([, value]) => value !== undefined));
-      return new SignJWT(known).setProtectedHeader({ alg: "RS256", typ: "JWT", kid, ...header }).sign(privateKey);
+      const definedClaims = Object.fromEntries(Object.entries(payload).filter(([, value]) => value !== undefined));
+      return new SignJWT(definedClaims).setProtectedHeader({ alg: "RS256", typ: "JWT", kid, ...header }).sign(privateKey);
     },
   };
   return server;

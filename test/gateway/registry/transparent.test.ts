@@ -17,7 +17,7 @@ const IMAGE = JSON.stringify({
   config: { ...LAYER, mediaType: "application/vnd.oci.image.config.v1+json" },
   layers: [LAYER],
 });
-const NOBODY = `sha256:${"0".repeat(64)}`;
+const ABSENT = `sha256:${"0".repeat(64)}`;
 
 type Ask = { method: string; path: string; headers?: Record<string, string>; body?: string };
 
@@ -32,7 +32,7 @@ const ASKS: Ask[] = [
   { method: "HEAD", path: `${A}/blobs/${LAYER.digest}` },
   { method: "GET", path: `${A}/blobs/${LAYER.digest}`, headers: { range: "bytes=2-6" } },
   { method: "GET", path: `${A}/blobs/${LAYER.digest}`, headers: { range: "bytes=900-" } },
-  { method: "GET", path: `${A}/blobs/${NOBODY}` },
+  { method: "GET", path: `${A}/blobs/${ABSENT}` },
   { method: "GET", path: `${A}/tags/list` },
   { method: "GET", path: `${A}/tags/list?n=1` },
   { method: "GET", path: "/v2/datagrok/unknown/tags/list" },
@@ -41,10 +41,10 @@ const ASKS: Ask[] = [
   { method: "PUT", path: `${A}/manifests/2`, headers: { "content-type": MANIFEST }, body: "{}" },
   { method: "POST", path: `${A}/blobs/uploads/` },
   { method: "POST", path: `${A}/blobs/uploads/?mount=${LAYER.digest}&from=datagrok/b` },
-  { method: "POST", path: `${A}/blobs/uploads/?digest=${NOBODY}`, body: BLOB },
+  { method: "POST", path: `${A}/blobs/uploads/?digest=${ABSENT}`, body: BLOB },
   { method: "PATCH", path: `${A}/blobs/uploads/2c8b1dd0-9d1d-4a4e-a3a5-000000000000?_state=x`, body: BLOB },
-  { method: "DELETE", path: `${A}/manifests/${NOBODY}` },
-  { method: "DELETE", path: `${A}/blobs/${NOBODY}` },
+  { method: "DELETE", path: `${A}/manifests/${ABSENT}` },
+  { method: "DELETE", path: `${A}/blobs/${ABSENT}` },
 ];
 
 /** Of the connection, not of the answer; and the time. */
@@ -55,7 +55,7 @@ t.test("what a client sees of a registry through the proxy is what it sees direc
   const stand = await openStand(t, registry);
   const authorization = `Bearer ${await stand.token("repository:datagrok/a:pull,push,delete", "repository:datagrok/b:pull", "registry:catalog:*")}`;
 
-  const seen = async (host: string, { method, path, headers, body }: Ask) => {
+  const exchanged = async (host: string, { method, path, headers, body }: Ask) => {
     const own = { ...headers, ...(host === stand.host ? { authorization } : {}), ...(body === undefined ? {} : { "content-length": body.length }) };
     const asking = request({ host: "127.0.0.1", port: host.split(":")[1], method, path, headers: own, agent: false }).end(body);
     const [answer] = (await once(asking, "response")) as [IncomingMessage];
@@ -79,8 +79,8 @@ t.test("what a client sees of a registry through the proxy is what it sees direc
     }
   }
   for (const ask of ASKS) {
-    const direct = await seen(registry.host, ask);
-    t.strictSame(await seen(stand.host, ask), direct, `${ask.method} ${ask.path} ${direct.status}`);
+    const direct = await exchanged(registry.host, ask);
+    t.strictSame(await exchanged(stand.host, ask), direct, `${ask.method} ${ask.path} ${direct.status}`);
   }
 });
 
@@ -90,11 +90,11 @@ t.test("what refers to an image is asked for and answered as it is", async (t) =
     response.writeHead(200, { "content-type": "application/vnd.oci.image.index.v1+json", "oci-filters-applied": "artifactType" }).end(index),
   );
   const { call } = await openStand(t, registry);
-  const path = `${A}/referrers/${NOBODY}?artifactType=application%2Fvnd.example.sbom%2Bjson`;
+  const path = `${A}/referrers/${ABSENT}?artifactType=application%2Fvnd.example.sbom%2Bjson`;
   const answer = await call(path);
   t.equal(answer.status, 200);
   t.equal(answer.headers.get("oci-filters-applied"), "artifactType");
   t.equal(answer.headers.get("content-type"), "application/vnd.oci.image.index.v1+json");
   t.equal(await answer.text(), index);
-  t.equal(registry.asked[0]?.url, path);
+  t.equal(registry.requests[0]?.url, path);
 });

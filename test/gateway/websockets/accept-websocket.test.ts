@@ -24,17 +24,22 @@ import {
 } from "../stand.ts";
 
 /** What a client saw, in order. */
-type Seen = { socket: WebSocket; frames: [data: Buffer, binary: boolean][]; pings: number; closed: { code: number; reason: string } | undefined };
+type RecordedSocket = {
+  socket: WebSocket;
+  frames: [data: Buffer, binary: boolean][];
+  pings: number;
+  closed: { code: number; reason: string } | undefined;
+};
 
-function open(stand: GatewayFixture, options: { path?: string; headers?: Record<string, string>; protocols?: string[] } = {}): Seen {
+function open(stand: GatewayFixture, options: { path?: string; headers?: Record<string, string>; protocols?: string[] } = {}): RecordedSocket {
   const url = `ws://127.0.0.1:${stand.port}${options.path ?? WS_PATH}`;
   const socket = new WebSocket(url, options.protocols ?? [], { headers: options.headers ?? { cookie: "a=b; auth=token" }, perMessageDeflate: true });
-  const seen: Seen = { socket, frames: [], pings: 0, closed: undefined };
-  socket.on("message", (data: Buffer, binary: boolean) => seen.frames.push([data, binary]));
-  socket.on("ping", () => seen.pings++);
-  socket.on("close", (code, reason) => (seen.closed = { code, reason: reason.toString() }));
+  const recorded: RecordedSocket = { socket, frames: [], pings: 0, closed: undefined };
+  socket.on("message", (data: Buffer, binary: boolean) => recorded.frames.push([data, binary]));
+  socket.on("ping", () => recorded.pings++);
+  socket.on("close", (code, reason) => (recorded.closed = { code, reason: reason.toString() }));
   socket.on("error", () => undefined);
-  return seen;
+  return recorded;
 }
 
 async function openEcho(
@@ -60,26 +65,26 @@ function switching(handshake: Buffer): string {
   return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`;
 }
 
-const texts = ({ frames }: Seen) => frames.map(([data]) => data.toString());
-const connected = (seen: Seen) => until("CONNECTED", () => seen.frames.length > 0);
+const texts = ({ frames }: RecordedSocket) => frames.map(([data]) => data.toString());
+const connected = (recorded: RecordedSocket) => until("CONNECTED", () => recorded.frames.length > 0);
 
 t.test("CONNECTED is a text frame and comes before any byte of the container", async (t) => {
   const stand = await openStand(t);
   let url: string | undefined;
-  const address = await openEcho(t, (socket, asked) => {
-    url = asked;
+  const address = await openEcho(t, (socket, protocol) => {
+    url = protocol;
     socket.send(Buffer.from("hello"));
   });
   stand.set(ID, { kind: "awake", address });
-  const seen = open(stand, { path: `${WS_PATH}//ws//x?y=%zz` });
-  await until("both", () => seen.frames.length === 2);
-  t.same(texts(seen), ["CONNECTED", "hello"]);
+  const recorded = open(stand, { path: `${WS_PATH}//ws//x?y=%zz` });
+  await until("both", () => recorded.frames.length === 2);
+  t.same(texts(recorded), ["CONNECTED", "hello"]);
   t.same(
-    seen.frames.map(([, binary]) => binary),
+    recorded.frames.map(([, binary]) => binary),
     [false, true],
   );
   t.equal(url, "//ws//x?y=%zz");
-  seen.socket.terminate();
+  recorded.socket.terminate();
   await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
 });
 
@@ -87,46 +92,46 @@ t.test("a cold WebSocket is accepted at once, pinged while it waits, and its fra
   const stand = await openStand(t, { limits: { wsPingMs: 10 } });
   const address = await openEcho(t);
   stand.set(ID, { kind: "asleep" });
-  const seen = open(stand);
-  await until("it is accepted", () => seen.socket.readyState === WebSocket.OPEN);
+  const recorded = open(stand);
+  await until("it is accepted", () => recorded.socket.readyState === WebSocket.OPEN);
   const sent = Array.from({ length: 50 }, (_, n) => (n % 2 === 0 ? `text ${n}` : `${n} `.repeat(20_000)));
-  for (const text of sent.slice(0, 3)) seen.socket.send(text);
-  await until("it is pinged", () => seen.pings >= 3);
+  for (const text of sent.slice(0, 3)) recorded.socket.send(text);
+  await until("it is pinged", () => recorded.pings >= 3);
   t.same(stand.wakes, [ID]);
-  t.same(seen.frames, [], "and nothing is said before the container is there");
+  t.same(recorded.frames, [], "and nothing is said before the container is there");
   t.match(stand.uses.get(ID), { open: 0, streams: 0 });
-  for (const text of sent.slice(3)) seen.socket.send(text);
+  for (const text of sent.slice(3)) recorded.socket.send(text);
   stand.set(ID, { kind: "awake", address });
-  await until("all come back", () => seen.frames.length === 51);
-  t.same(texts(seen), ["CONNECTED", ...sent]);
-  const pings = seen.pings;
+  await until("all come back", () => recorded.frames.length === 51);
+  t.same(texts(recorded), ["CONNECTED", ...sent]);
+  const pings = recorded.pings;
   await new Promise((resolve) => setTimeout(resolve, 50));
-  t.equal(seen.pings, pings, "pings end with the wait");
-  seen.socket.terminate();
+  t.equal(recorded.pings, pings, "pings end with the wait");
+  recorded.socket.terminate();
 });
 
 t.test("large, fragmented, binary and control frames pass untouched", async (t) => {
   const stand = await openStand(t);
   const address = await openEcho(t);
   stand.set(ID, { kind: "awake", address });
-  const seen = open(stand);
-  await connected(seen);
+  const recorded = open(stand);
+  await connected(recorded);
   const bodies = [0, 1, 125, 126, 127, 65_535, 65_536, 3_000_000].map((size) => Buffer.alloc(size, size % 251));
-  for (const body of bodies) seen.socket.send(body);
-  seen.socket.send("frag", { fin: false });
-  seen.socket.send("men", { fin: false });
-  seen.socket.send("ted", { fin: true });
-  await until("all come back", () => seen.frames.length === bodies.length + 2);
+  for (const body of bodies) recorded.socket.send(body);
+  recorded.socket.send("frag", { fin: false });
+  recorded.socket.send("men", { fin: false });
+  recorded.socket.send("ted", { fin: true });
+  await until("all come back", () => recorded.frames.length === bodies.length + 2);
   const hash = (data: Buffer) => createHash("sha256").update(data).digest("hex");
   t.same(
-    seen.frames.slice(1, -1).map(([data]) => hash(data)),
+    recorded.frames.slice(1, -1).map(([data]) => hash(data)),
     bodies.map(hash),
   );
-  t.equal(seen.frames.at(-1)?.[0].toString(), "fragmented");
-  const ponged = new Promise<string>((resolve) => seen.socket.once("pong", (data) => resolve(data.toString())));
-  seen.socket.ping("are you there");
+  t.equal(recorded.frames.at(-1)?.[0].toString(), "fragmented");
+  const ponged = new Promise<string>((resolve) => recorded.socket.once("pong", (data) => resolve(data.toString())));
+  recorded.socket.ping("are you there");
   t.equal(await ponged, "are you there", "a ping is the container's to answer");
-  seen.socket.terminate();
+  recorded.socket.terminate();
 });
 
 t.test("no extension is agreed to on either side, and only the first subprotocol is offered on", async (t) => {
@@ -136,12 +141,12 @@ t.test("no extension is agreed to on either side, and only the first subprotocol
   const server = new WebSocketServer({ server: http, perMessageDeflate: true });
   server.on("connection", (_, request) => (offered = request.headers));
   stand.set(ID, { kind: "awake", address: await listen(t, http) });
-  const seen = open(stand, { protocols: ["v2.demo", "v1.demo"] });
-  await connected(seen);
-  t.equal(seen.socket.protocol, "v2.demo");
-  t.equal(seen.socket.extensions, "");
+  const recorded = open(stand, { protocols: ["v2.demo", "v1.demo"] });
+  await connected(recorded);
+  t.equal(recorded.socket.protocol, "v2.demo");
+  t.equal(recorded.socket.extensions, "");
   t.match(offered, { "sec-websocket-protocol": "v2.demo", "sec-websocket-extensions": undefined, "x-user-api-key": "token" });
-  seen.socket.terminate();
+  recorded.socket.terminate();
 });
 
 t.test("a container that agrees to another subprotocol closes with 1002", async (t) => {
@@ -153,9 +158,9 @@ t.test("a container that agrees to another subprotocol closes with 1002", async 
     server.handleUpgrade(request, socket, head, () => undefined);
   });
   stand.set(ID, { kind: "awake", address: await listen(t, http) });
-  const seen = open(stand, { protocols: ["mine"] });
-  await until("it is closed", () => seen.closed !== undefined);
-  t.equal(seen.closed?.code, 1002);
+  const recorded = open(stand, { protocols: ["mine"] });
+  await until("it is closed", () => recorded.closed !== undefined);
+  t.equal(recorded.closed?.code, 1002);
 });
 
 t.test("either side's close reaches the other with its code and reason", async (t) => {
@@ -187,11 +192,11 @@ t.test("a container that dies closes the client with 1011, between two frames", 
   const stand = await openStand(t);
   const address = await openEcho(t, (socket) => socket.on("message", () => socket.terminate()));
   stand.set(ID, { kind: "awake", address });
-  const seen = open(stand);
-  await connected(seen);
-  seen.socket.send("die");
-  await until("the client hears", () => seen.closed !== undefined);
-  t.equal(seen.closed?.code, 1011);
+  const recorded = open(stand);
+  await connected(recorded);
+  recorded.socket.send("die");
+  await until("the client hears", () => recorded.closed !== undefined);
+  t.equal(recorded.closed?.code, 1011);
 });
 
 t.test("within a frame the connection just ends", async (t) => {
@@ -204,10 +209,10 @@ t.test("within a frame the connection just ends", async (t) => {
     }),
   );
   stand.set(ID, { kind: "awake", address });
-  const seen = open(stand);
-  await until("the client hears", () => seen.closed !== undefined);
-  t.equal(seen.closed?.code, 1006);
-  t.same(texts(seen), ["CONNECTED"]);
+  const recorded = open(stand);
+  await until("the client hears", () => recorded.closed !== undefined);
+  t.equal(recorded.closed?.code, 1006);
+  t.same(texts(recorded), ["CONNECTED"]);
 });
 
 t.test("a client that vanishes ends the container's side", async (t) => {
@@ -215,9 +220,9 @@ t.test("a client that vanishes ends the container's side", async (t) => {
   let over = false;
   const address = await openEcho(t, (socket) => socket.on("close", () => (over = true)));
   stand.set(ID, { kind: "awake", address });
-  const seen = open(stand);
-  await connected(seen);
-  seen.socket.terminate();
+  const recorded = open(stand);
+  await connected(recorded);
+  recorded.socket.terminate();
   await until("the container hears", () => over);
   await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
   t.pass("and nothing is left");
@@ -251,12 +256,12 @@ t.test("every refusal is an accept and a close that says why", async (t) => {
   ];
   for (const { name, code, headers, path, availability } of rows) {
     if (availability !== undefined) stand.set(ID, availability);
-    const seen = open(stand, { ...(headers === undefined ? {} : { headers }), ...(path === undefined ? {} : { path }) });
-    await until(`${name} is closed`, () => seen.closed !== undefined);
-    t.equal(seen.closed?.code, code, `${name}: ${seen.closed?.reason}`);
-    t.ok((seen.closed?.reason.length ?? 0) > 5, name);
-    t.ok(Buffer.byteLength(seen.closed?.reason ?? "") <= 123, name);
-    t.same(texts(seen), [], `${name}: nothing was said`);
+    const recorded = open(stand, { ...(headers === undefined ? {} : { headers }), ...(path === undefined ? {} : { path }) });
+    await until(`${name} is closed`, () => recorded.closed !== undefined);
+    t.equal(recorded.closed?.code, code, `${name}: ${recorded.closed?.reason}`);
+    t.ok((recorded.closed?.reason.length ?? 0) > 5, name);
+    t.ok(Buffer.byteLength(recorded.closed?.reason ?? "") <= 123, name);
+    t.same(texts(recorded), [], `${name}: nothing was said`);
   }
   await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
 });
@@ -264,11 +269,11 @@ t.test("every refusal is an accept and a close that says why", async (t) => {
 t.test("a start that fails while a client waits closes it with the cause", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "asleep" });
-  const seen = open(stand);
+  const recorded = open(stand);
   await until("it waits", () => stand.watchers(ID) === 1);
   stand.set(ID, { kind: "failed", fault: new Fault("CONTAINER_CRASHED", "It exited with 1").toJSON(), wakeable: true, retryAt: Date.now() + 60_000 });
-  await until("it is closed", () => seen.closed !== undefined);
-  t.same(seen.closed, { code: 1011, reason: "It exited with 1" });
+  await until("it is closed", () => recorded.closed !== undefined);
+  t.same(recorded.closed, { code: 1011, reason: "It exited with 1" });
 });
 
 t.test("a client that gives up while it waits is answered, and leaves the queue", async (t) => {
@@ -309,17 +314,17 @@ t.test("a close that comes in two parts, one on either side of CONNECTED, reache
 
 t.test("an answer to a ping of the gateway's own that comes in two parts does not reach the container", async (t) => {
   const stand = await openStand(t);
-  let said = Buffer.alloc(0);
+  let received = Buffer.alloc(0);
   const address = await openRawContainer(t, (socket) => {
     socket.once("data", (head: Buffer) => {
       socket.write(switching(head));
-      socket.on("data", (bytes: Buffer) => (said = Buffer.concat([said, bytes])));
+      socket.on("data", (bytes: Buffer) => (received = Buffer.concat([received, bytes])));
     });
   });
   const message = Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69]);
   const pong = Buffer.from([0x8a, 0x82, 1, 2, 3, 4, 5, 6]);
   for (const [at] of pong.entries()) {
-    said = Buffer.alloc(0);
+    received = Buffer.alloc(0);
     stand.set(ID, { kind: "coming" });
     const client = connect(stand.port, "127.0.0.1", () => client.write(HANDSHAKE));
     t.teardown(() => client.destroy());
@@ -332,9 +337,9 @@ t.test("an answer to a ping of the gateway's own that comes in two parts does no
     stand.set(ID, { kind: "awake", address });
     await until("CONNECTED", () => came.includes("CONNECTED"));
     client.write(Buffer.concat([pong.subarray(at), message]));
-    await until("both messages", () => said.length >= 2 * message.length);
+    await until("both messages", () => received.length >= 2 * message.length);
     // Once it is passed on, a whole pong is as good as any.
-    t.same(said, at === 0 ? Buffer.concat([message, pong, message]) : Buffer.concat([message, message]), `cut after ${at}`);
+    t.same(received, at === 0 ? Buffer.concat([message, pong, message]) : Buffer.concat([message, message]), `cut after ${at}`);
     client.destroy();
   }
 });
@@ -360,17 +365,17 @@ t.test("a client that sends much while it waits feels it instead of filling the 
   const stand = await openStand(t, { limits: { prebufferBytes: 65_536 } });
   const address = await openEcho(t);
   stand.set(ID, { kind: "coming" });
-  const seen = open(stand);
-  await until("it is accepted", () => seen.socket.readyState === WebSocket.OPEN);
+  const recorded = open(stand);
+  await until("it is accepted", () => recorded.socket.readyState === WebSocket.OPEN);
   const body = Buffer.alloc(1_048_576, 7);
-  for (let n = 0; n < 32; n++) seen.socket.send(body);
+  for (let n = 0; n < 32; n++) recorded.socket.send(body);
   await until("it waits", () => stand.watchers(ID) === 1);
   await new Promise((resolve) => setTimeout(resolve, 100));
-  t.ok(seen.socket.bufferedAmount > 16 * 1_048_576, `${seen.socket.bufferedAmount} bytes stay with the client`);
+  t.ok(recorded.socket.bufferedAmount > 16 * 1_048_576, `${recorded.socket.bufferedAmount} bytes stay with the client`);
   stand.set(ID, { kind: "awake", address });
-  await until("all come back", () => seen.frames.length === 33);
-  t.ok(seen.frames.slice(1).every(([data]) => data.equals(body)));
-  seen.socket.terminate();
+  await until("all come back", () => recorded.frames.length === 33);
+  t.ok(recorded.frames.slice(1).every(([data]) => data.equals(body)));
+  recorded.socket.terminate();
 });
 
 /** An accepted WebSocket whose container is not there, as a socket. */
@@ -473,12 +478,12 @@ t.test("bytes of a WebSocket are activity in both directions", async (t) => {
   const stand = await openStand(t);
   const address = await openEcho(t, (socket) => void setInterval(() => socket.send("tick"), 20).unref());
   stand.set(ID, { kind: "awake", address });
-  const seen = open(stand);
-  await connected(seen);
+  const recorded = open(stand);
+  await connected(recorded);
   const before = stand.uses.get(ID)?.lastActive ?? 0;
   await until("it is reported", () => (stand.uses.get(ID)?.lastActive ?? 0) > before);
   t.match(stand.uses.get(ID), { open: 0, streams: 1 });
-  seen.socket.terminate();
+  recorded.socket.terminate();
 });
 
 t.test("a slow client slows the container down", async (t) => {

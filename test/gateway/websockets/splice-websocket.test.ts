@@ -13,7 +13,7 @@ type Spliced = {
   /** The far ends, and what came to them. */
   client: Socket;
   container: Socket;
-  seen: { client: Buffer; container: Buffer };
+  received: { client: Buffer; container: Buffer };
   /** The near ends. */
   links: { client: NetConnection; container: NetConnection };
   bytes: () => number;
@@ -44,9 +44,9 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pong
     }
     server.close();
   });
-  const seen = { client: Buffer.alloc(0), container: Buffer.alloc(0) };
-  client.far.on("data", (chunk: Buffer) => (seen.client = Buffer.concat([seen.client, chunk])));
-  container.far.on("data", (chunk: Buffer) => (seen.container = Buffer.concat([seen.container, chunk])));
+  const received = { client: Buffer.alloc(0), container: Buffer.alloc(0) };
+  client.far.on("data", (chunk: Buffer) => (received.client = Buffer.concat([received.client, chunk])));
+  container.far.on("data", (chunk: Buffer) => (received.container = Buffer.concat([received.container, chunk])));
   const draining = new Draining();
   let count = 0;
   let over = false;
@@ -55,7 +55,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pong
     container: container.link,
     early,
     rest,
-    pongFilter: pongFilter,
+    pongFilter,
     lease: { countBytes: (n) => void (count += n) },
     record: { bytesIn: 0, bytesOut: 0 },
     draining,
@@ -65,7 +65,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pong
   return {
     client: client.far,
     container: container.far,
-    seen,
+    received,
     links: { client: client.link, container: container.link },
     bytes: () => count,
     drain: () => draining.begin(),
@@ -81,7 +81,7 @@ const ends = (socket: Socket) => new Promise<void>((resolve) => void socket.once
 for (const reads of READ_MODES) {
   t.test(`reading ${reads}`, async (t) => {
     t.test("what came early is passed on first, and all is counted", async (t) => {
-      const { client, container, seen, bytes, over } = await splice(t, { reads, early: [Buffer.from("a"), Buffer.from("b")], rest: HELLO });
+      const { client, container, received: seen, bytes, over } = await splice(t, { reads, early: [Buffer.from("a"), Buffer.from("b")], rest: HELLO });
       client.write("c");
       container.write(HELLO);
       await until("both", () => seen.container.toString() === "abc" && seen.client.equals(Buffer.concat([HELLO, HELLO])));
@@ -92,7 +92,7 @@ for (const reads of READ_MODES) {
     });
 
     t.test("a gateway about to end waits for the end of a frame before it says so, and the client's answer reaches the container", async (t) => {
-      const { client, container, seen, drain, over, bytes } = await splice(t, { reads });
+      const { client, container, received: seen, drain, over, bytes } = await splice(t, { reads });
       container.write(HELLO.subarray(0, 3));
       await until("it is within a frame", () => bytes() === 3);
       drain();
@@ -110,7 +110,7 @@ for (const reads of READ_MODES) {
     });
 
     t.test("between two frames it says so at once, with extensions agreed or not, and nothing follows", async (t) => {
-      const { client, container, seen, drain, bytes } = await splice(t, { reads });
+      const { client, container, received: seen, drain, bytes } = await splice(t, { reads });
       const deflated = Buffer.concat([Buffer.from([0xc1, 2]), Buffer.from("xx")]);
       container.write(deflated);
       await until("it came", () => bytes() === deflated.length);
@@ -124,7 +124,7 @@ for (const reads of READ_MODES) {
 
     t.test("after the container's close no other is sent, neither for an end nor for a restart", async (t) => {
       const theirs = closeFrame(4444, "that is all");
-      const { client, container, seen, drain, over } = await splice(t, { reads });
+      const { client, container, received: seen, drain, over } = await splice(t, { reads });
       const ended = ends(client);
       container.write(theirs);
       await until("it came", () => seen.client.length > 0);
@@ -137,7 +137,7 @@ for (const reads of READ_MODES) {
     });
 
     t.test("where the container's bytes are no frames they pass, and none of ours among them", async (t) => {
-      const { client, container, seen, drain, links } = await splice(t, { reads });
+      const { client, container, received: seen, drain, links } = await splice(t, { reads });
       container.write("HTTP is not a frame");
       await until("it came", () => seen.client.length > 0);
       drain();
@@ -158,7 +158,7 @@ for (const reads of READ_MODES) {
         first.container[how]();
         await ended;
         t.ok(performance.now() - began < 200, `the client, by ${how}`);
-        t.same(first.seen.client, BROKE_OFF);
+        t.same(first.received.client, BROKE_OFF);
         const second = await splice(t, { reads });
         ended = ends(second.container);
         began = performance.now();
@@ -186,7 +186,7 @@ for (const reads of READ_MODES) {
         left -= here;
         return left === 0 ? chunk.subarray(here) : undefined;
       };
-      const { client, seen, bytes } = await splice(t, { reads, pongFilter });
+      const { client, received: seen, bytes } = await splice(t, { reads, pongFilter });
       client.write("123");
       await until("the first part is read", () => bytes() === 3);
       client.write("45message");

@@ -16,7 +16,7 @@ const OF_PROMETHEUS = ["instance", "job", "le"];
 type Panel = { title: string; targets?: { expr: string; legendFormat: string }[] };
 
 /** The labels of every name that may be on the page; a histogram has three. */
-async function known(): Promise<Map<string, readonly string[]>> {
+async function metricLabels(): Promise<Map<string, readonly string[]>> {
   const node = await openNodeMetrics("test").snapshot();
   return new Map<string, readonly string[]>([
     ...Object.values<MetricRow>(METRICS).flatMap(({ name, type, labels }) =>
@@ -32,20 +32,20 @@ function namesIn(expression: string): string[] {
 }
 
 t.test("the dashboard and the alerts name nothing but what is on the page, with its labels", async (t) => {
-  const names = await known();
+  const names = await metricLabels();
   const { panels, templating } = JSON.parse(readFileSync(join(FOLDER, "berth.json"), "utf8")) as {
     panels: Panel[];
     templating: { list: { query: string | { query: string } }[] };
   };
   const { groups } = parse(readFileSync(join(FOLDER, "alerts.yaml"), "utf8")) as { groups: { rules: { alert: string; expr: string }[] }[] };
   const variables = templating.list.flatMap(({ query }) => (typeof query === "string" ? [] : [query.query]));
-  const asked = [
+  const queried = [
     ...panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => [title, expr] as const)),
     ...groups.flatMap(({ rules }) => rules.map(({ alert, expr }) => [alert, expr] as const)),
     ...variables.map((query) => ["a variable", query] as const),
   ];
-  t.ok(asked.length > 40);
-  for (const [title, expression] of asked) {
+  t.ok(queried.length > 40);
+  for (const [title, expression] of queried) {
     const used = namesIn(expression).filter((name) => name !== "process");
     t.ok(used.length > 0, title);
     for (const name of used) t.ok(names.has(name), `${title}: ${name}`);
@@ -56,7 +56,7 @@ t.test("the dashboard and the alerts name nothing but what is on the page, with 
     for (const [, labels = ""] of expression.matchAll(GROUPED))
       for (const label of labels.split(",")) t.ok(allowed.has(label.trim()), `${title}: by ${label}`);
   }
-  const shown = asked.map(([, expression]) => expression).join("\n");
+  const shown = queried.map(([, expression]) => expression).join("\n");
   const unseen = Object.values<MetricRow>(METRICS).filter(({ name }) => !shown.includes(name));
   t.same(
     unseen.map(({ name }) => name),

@@ -7,8 +7,8 @@ t.test("a process whose event loop stood still reports for how long, until it is
   const metrics = openMetrics();
   measureEventLoopDelay(metrics, "control");
   const delay = (part: string) => {
-    const found = metrics.snapshot().find(({ name }) => name === "berth_event_loop_delay_seconds");
-    return found?.values.find(({ labels }) => labels["part"] === part && labels["process"] === "control")?.value ?? Number.NaN;
+    const metric = metrics.snapshot().find(({ name }) => name === "berth_event_loop_delay_seconds");
+    return metric?.values.find(({ labels }) => labels["part"] === part && labels["process"] === "control")?.value ?? Number.NaN;
   };
   t.equal(delay("max"), 0, "nothing was measured yet");
   // A figure needs two looks of the process's own, 50 ms apart.

@@ -25,34 +25,34 @@ t.test("one page tells what all processes counted: requests, a wake with its pha
   for (let i = 0; i < 6; i++) t.equal((await berth.call(square)).status, 200);
   t.equal((await berth.call(square, { headers: { authorization: "nobody" } })).status, 401);
 
-  const seen = await eventually("all of it to be counted", 5_000, async () => {
+  const counted = await eventually("all of it to be counted", 5_000, async () => {
     const samples = await scrape(berth);
     return total(samples, "berth_requests_total", PROXY) === 6 ? samples : undefined;
   });
-  t.equal(total(seen, "berth_processes"), 4, "the parent, control, and two gateways");
-  t.equal(total(seen, "berth_build_info"), 1);
-  t.equal(total(seen, "berth_container_requests_total", { container: "seen-square", status: "2xx" }), 6);
-  t.equal(total(seen, "berth_request_seconds_count", { route: "proxy" }), 7);
-  t.equal(total(seen, "berth_first_byte_seconds_count", { route: "proxy" }), 6);
-  t.equal(total(seen, "berth_auth_failures_total", { where: "proxy", code: "TOKEN_INVALID" }), 1);
-  t.ok(total(seen, "berth_bytes_total", { route: "proxy", direction: "out" }) > 6 * '{"result":16}'.length);
-  t.equal(total(seen, "berth_wakes_total", { container: "seen-square", outcome: "started" }), 1);
-  for (const phase of ["queue", "create", "boot", "connect"]) t.equal(total(seen, "berth_wake_phase_seconds_count", { phase }), 1, phase);
-  t.equal(total(seen, "berth_holds_total", { outcome: "awake" }), 1);
-  t.equal(total(seen, "berth_held_requests"), 0);
-  t.equal(total(seen, "berth_feed_connected"), 2);
-  t.equal(total(seen, "berth_control_gateways"), 2);
-  t.equal(total(seen, "berth_feed_seq"), total(seen, "berth_control_seq"));
-  t.equal(total(seen, "berth_containers", { state: "started" }), 1);
-  t.equal(total(seen, "berth_driver_call_seconds_count", { verb: "deploy", outcome: "done" }), 1);
-  t.ok(total(seen, "berth_store_commit_seconds_count") > 0);
-  t.ok(total(seen, "berth_store_bytes", { part: "database" }) > 0);
-  t.ok(total(seen, "berth_reconcile_seconds_count", { outcome: "done" }) > 0);
-  t.ok(total(seen, "berth_upstream_connects_total", { outcome: "made" }) > 0);
-  for (const process of ["serve", "control", "gateway"]) t.ok(total(seen, "process_cpu_seconds_total", { process }) > 0, process);
+  t.equal(total(counted, "berth_processes"), 4, "the parent, control, and two gateways");
+  t.equal(total(counted, "berth_build_info"), 1);
+  t.equal(total(counted, "berth_container_requests_total", { container: "seen-square", status: "2xx" }), 6);
+  t.equal(total(counted, "berth_request_seconds_count", { route: "proxy" }), 7);
+  t.equal(total(counted, "berth_first_byte_seconds_count", { route: "proxy" }), 6);
+  t.equal(total(counted, "berth_auth_failures_total", { where: "proxy", code: "TOKEN_INVALID" }), 1);
+  t.ok(total(counted, "berth_bytes_total", { route: "proxy", direction: "out" }) > 6 * '{"result":16}'.length);
+  t.equal(total(counted, "berth_wakes_total", { container: "seen-square", outcome: "started" }), 1);
+  for (const phase of ["queue", "create", "boot", "connect"]) t.equal(total(counted, "berth_wake_phase_seconds_count", { phase }), 1, phase);
+  t.equal(total(counted, "berth_holds_total", { outcome: "awake" }), 1);
+  t.equal(total(counted, "berth_held_requests"), 0);
+  t.equal(total(counted, "berth_feed_connected"), 2);
+  t.equal(total(counted, "berth_control_gateways"), 2);
+  t.equal(total(counted, "berth_feed_seq"), total(counted, "berth_control_seq"));
+  t.equal(total(counted, "berth_containers", { state: "started" }), 1);
+  t.equal(total(counted, "berth_driver_call_seconds_count", { verb: "deploy", outcome: "done" }), 1);
+  t.ok(total(counted, "berth_store_commit_seconds_count") > 0);
+  t.ok(total(counted, "berth_store_bytes", { part: "database" }) > 0);
+  t.ok(total(counted, "berth_reconcile_seconds_count", { outcome: "done" }) > 0);
+  t.ok(total(counted, "berth_upstream_connects_total", { outcome: "made" }) > 0);
+  for (const process of ["serve", "control", "gateway"]) t.ok(total(counted, "process_cpu_seconds_total", { process }) > 0, process);
   for (const process of ["control", "gateway"])
     for (const part of ["p50", "p99", "max"])
-      t.ok(Number.isFinite(total(seen, "berth_event_loop_delay_seconds", { process, part })), `${process} ${part}`);
+      t.ok(Number.isFinite(total(counted, "berth_event_loop_delay_seconds", { process, part })), `${process} ${part}`);
 
   const [victim] = rolesBelow(berth.pid)["gateway"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");

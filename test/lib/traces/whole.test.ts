@@ -35,9 +35,9 @@ t.test("a request that wakes a container is one trace, from the caller's span to
     (await berth.call(`/docker/containers/proxy/${id}/x`, traceparent === undefined ? {} : { headers: { traceparent } })).text();
   const of = (traceId: string) => receiver.spans.filter((span) => span.traceId === traceId);
   const named = (spans: readonly ReceivedSpan[], name: string) => {
-    const found = spans.filter((span) => span.name === name);
-    if (found.length !== 1) throw new Error(`${found.length} spans ${name}, of ${spans.map((span) => span.name).join(", ")}`);
-    return found[0] as ReceivedSpan;
+    const matching = spans.filter((span) => span.name === name);
+    if (matching.length !== 1) throw new Error(`${matching.length} spans ${name}, of ${spans.map((span) => span.name).join(", ")}`);
+    return matching[0] as ReceivedSpan;
   };
 
   const toContainer = await ask(`00-${TRACE}-${PARENT}-01`);

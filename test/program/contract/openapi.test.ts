@@ -24,7 +24,7 @@ t.test("each route of openapi.json is called", async (t) => {
   const dev = { authorization: `Dev ${stand.key}` };
   const json = { ...session, "content-type": "application/json" };
   const zip = async (name: string) => zipOf({ "package.json": JSON.stringify({ name, version: "1.0.0" }) });
-  const body = (said: object) => new TextEncoder().encode(JSON.stringify(said));
+  const body = (value: object) => new TextEncoder().encode(JSON.stringify(value));
   const call = (method: string, path: string, headers: Record<string, string> = session, sent?: Uint8Array) =>
     raw(stand, method, path, headers, sent);
   const keyId = async () => (JSON.parse((await call("GET", "/users/anna/keys")).text) as { id: string }[])[0]?.id ?? "";

@@ -21,7 +21,7 @@ function folderHash(files: Record<string, string>): string {
 }
 const hashOf = (files: Record<string, string>, folder: string) =>
   folderHash(Object.fromEntries(Object.entries(files).map(([path, content]) => [path.slice(`dockerfiles/${folder}/`.length), content])));
-const imageJson = (folder: string, said: object) => ({ [`dockerfiles/${folder}/image.json`]: JSON.stringify(said) });
+const imageJson = (folder: string, fields: object) => ({ [`dockerfiles/${folder}/image.json`]: JSON.stringify(fields) });
 
 t.test("GET packages/dev/{name}/timestamps is an object, or an error that says why", async (t) => {
   for (const [path, headers] of [
@@ -79,19 +79,19 @@ t.test("latest-compatible finds what can be run instead of building", async (t) 
     const answer = await call(`/docker/images/compat-app/latest-compatible${query}`);
     return answer.status === 200 ? answer.json() : answer.status;
   };
-  const found = (hashMatch: boolean) => ({ image: "datagrok/compat-app:1.2.3.own", hashMatch });
-  t.same(await ask(`?version=1.2.3&contentHash=${hash}`), found(true));
-  t.same(await ask(`?version=2.0.0&contentHash=${hash}`), found(true), "the same content serves any version");
-  t.same(await ask(`?version=1.2.9&contentHash=${other}`), found(false), "a later one of the same minor version");
+  const imageStatus = (hashMatch: boolean) => ({ image: "datagrok/compat-app:1.2.3.own", hashMatch });
+  t.same(await ask(`?version=1.2.3&contentHash=${hash}`), imageStatus(true));
+  t.same(await ask(`?version=2.0.0&contentHash=${hash}`), imageStatus(true), "the same content serves any version");
+  t.same(await ask(`?version=1.2.9&contentHash=${other}`), imageStatus(false), "a later one of the same minor version");
   t.same(await ask(`?version=1.2.2&contentHash=${other}`), 404, "nothing earlier");
   t.same(await ask(`?version=1.3.0&contentHash=${other}`), 404);
-  t.same(await ask(`?version=admin&contentHash=${other}`), found(false), "a debug publish asks with a login");
-  t.same(await ask(""), found(false));
+  t.same(await ask(`?version=admin&contentHash=${other}`), imageStatus(false), "a debug publish asks with a login");
+  t.same(await ask(""), imageStatus(false));
   t.equal((await call(`/docker/images/nothing/latest-compatible?version=1.2.3&contentHash=${hash}`)).status, 404);
 
   const two = appFiles("app", "two");
   await published("compat", { ...two, ...imageJson("app", { image: "datagrok/compat-app:1.2.3.own", fallback: true }) }, { version: "1.2.4" });
-  t.same(await ask(`?version=1.2.4&contentHash=${hashOf(two, "app")}`), found(false), "a fallback was not built from the folder it runs for");
+  t.same(await ask(`?version=1.2.4&contentHash=${hashOf(two, "app")}`), imageStatus(false), "a fallback was not built from the folder it runs for");
 });
 
 t.test("image.json: null, a fallback, and a fallback from the same content", async (t) => {
@@ -127,8 +127,8 @@ t.test("the port: container.json's, else the first EXPOSE, with a warning where 
   const dockerfile = (expose: string) => ({ "dockerfiles/app/Dockerfile": `FROM node\n${expose}\nCMD ["node", "-v"]\n` });
   const first = await published("ports", dockerfile("EXPOSE 81 82"));
   t.match(first, { containers: [{ port: 81 }], warnings: [/exposes 81, 82; requests go to 81/] });
-  const said = await published("ports", { ...dockerfile("EXPOSE 81 82"), "dockerfiles/app/container.json": '{"port":83}' });
-  t.match(said, { containers: [{ port: 83 }], warnings: [] });
+  const fields = await published("ports", { ...dockerfile("EXPOSE 81 82"), "dockerfiles/app/container.json": '{"port":83}' });
+  t.match(fields, { containers: [{ port: 83 }], warnings: [] });
   t.match((await published("ports", dockerfile(""))).warnings, [/no EXPOSE/]);
 });
 

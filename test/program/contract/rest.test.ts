@@ -18,7 +18,7 @@ t.test("GET docker/containers is an array, filtered, ordered and paged", async (
   t.same(await names("?order=!name&limit=1&page=1"), ["walk-plain"], "the first page is 1, and what clients send for 0");
   t.same(await names("?order=!name&limit=1&page=2"), ["walk-app"]);
   t.same((await names("?order=createdOn&limit=10")).toSorted(), ["walk-app", "walk-plain"], "made in one moment");
-  for (const [filter, found] of [
+  for (const [filter, container] of [
     ["PLAIN", ["walk-plain"]],
     ['name = "walk-app"', ["walk-app"]],
     ['friendlyName = "WALK-APP"', ["walk-app"]],
@@ -30,8 +30,8 @@ t.test("GET docker/containers is an array, filtered, ordered and paged", async (
     ["%", []],
     ["x' OR 'x'='x", []],
   ] as const) {
-    t.same(await names(`?order=name&text=${twice(filter)}`), found, filter);
-    t.equal(await json(`/docker/containers/count?text=${twice(filter)}`), found.length, `count: ${filter}`);
+    t.same(await names(`?order=name&text=${twice(filter)}`), container, filter);
+    t.equal(await json(`/docker/containers/count?text=${twice(filter)}`), container.length, `count: ${filter}`);
   }
   const none = await call(`/docker/containers?text=${twice("nothing at all")}`);
   t.equal(await none.text(), "[]");
@@ -42,8 +42,8 @@ t.test("GET docker/containers/count is a plain integer", async (t) => {
 });
 
 t.test("GET docker/containers/{id} has the fields that clients read, and is 404 for an unknown one", async (t) => {
-  const found = await json(`/docker/containers/${app.id}`);
-  t.match(found, {
+  const container = await json(`/docker/containers/${app.id}`);
+  t.match(container, {
     "#type": "DockerContainer",
     id: app.id,
     name: "walk-app",
@@ -57,10 +57,10 @@ t.test("GET docker/containers/{id} has the fields that clients read, and is 404 
     environmentVars: { GREETING: "hello" },
     config: { cpu: 0.25, memory: 512, gpu: 0, on_demand: true, shm_size: 64, storage: 21 },
   });
-  t.ok(["address", "lastActive"].every((field) => field in found));
-  t.match(found.dockerfile, { "#type": "DockerImage", name: "walk-app", status: "ready", dockerName: "walk-app", version: "1.0.0" });
+  t.ok(["address", "lastActive"].every((field) => field in container));
+  t.match(container.dockerfile, { "#type": "DockerImage", name: "walk-app", status: "ready", dockerName: "walk-app", version: "1.0.0" });
   for (const field of ["friendlyName", "description", "dockerfile", "dockerfilePath", "logs", "imageRef", "createdOn", "updatedOn"]) {
-    t.type(found.dockerfile[field], "string", field);
+    t.type(container.dockerfile[field], "string", field);
   }
   const unknown = await call(`/docker/containers/${UNKNOWN}`);
   t.equal(unknown.status, 404);

@@ -56,14 +56,14 @@ export async function openStand(t: Test, env: Record<string, string> = {}): Prom
     published: async (name, files, { query = "?debug=false&rebuild=false&dropDb=false", key = berth.key, version = "1.0.0" } = {}) => {
       const body = await zipOf({ "package.json": JSON.stringify({ name, version }), ...files });
       const answer = await fetch(`${berth.api}/packages/dev/${name}${query}`, { method: "POST", headers: { authorization: `Dev ${key}` }, body });
-      const said = (await answer.json()) as PublishResponse;
-      for (const { id } of said.images ?? []) {
+      const result = (await answer.json()) as PublishResponse;
+      for (const { id } of result.images ?? []) {
         await eventually(`image ${id} to be judged`, 10_000, async () => {
           const { status } = await json<{ status: string }>(`/docker/images/${id}`);
           return ["ready", "error"].includes(status) ? true : undefined;
         });
       }
-      return { ...said, status: answer.status };
+      return { ...result, status: answer.status };
     },
     person: async (login) => {
       const post = (body: object) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
@@ -82,7 +82,7 @@ export function raw(berth: Berth, method: string, path: string, headers: Record<
     const length = body === undefined ? {} : { "content-length": String(body.length) };
     const call = request({ hostname, port, method, path: `/api${path}`, headers: { ...length, ...headers } }, (answer) => {
       text(answer).then(
-        (said) => resolve({ status: answer.statusCode ?? 0, type: answer.headers["content-type"], text: said }),
+        (responseText) => resolve({ status: answer.statusCode ?? 0, type: answer.headers["content-type"], text: responseText }),
         (error: unknown) => reject(error as Error),
       );
     });

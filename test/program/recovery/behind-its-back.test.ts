@@ -74,13 +74,13 @@ t.test("a start that fails costs a handful of attempts, however many ask for it"
   const { id } = await stand.entity("crash");
   const since = Math.floor(Date.now() / 1000);
   const end = Date.now() + 6_000;
-  let asked = 0;
+  let attempts = 0;
   while (Date.now() < end) {
     const answers = await Promise.all(Array.from({ length: 10 }, () => stand.berth().call(`/docker/containers/proxy/${id}/`)));
-    asked += answers.length;
+    attempts += answers.length;
     for (const answer of answers) if (answer.status !== 500) t.fail(`answered ${answer.status}`);
   }
-  t.ok(asked >= 100, `${asked} requests`);
+  t.ok(attempts >= 100, `${attempts} requests`);
   const filters = { label: [`berth.container=${id}`], event: ["start"] };
   const events = await docker.getEvents({ since, until: Math.ceil(Date.now() / 1000), filters });
   let text = "";

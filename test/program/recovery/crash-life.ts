@@ -106,7 +106,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
   let reborn = false;
   const dead = () => !reborn && kill.diedAt() !== undefined;
 
-  const seen = async () => {
+  const unfinished = async () => {
     const facts = await world.open().list({ signal: new AbortController().signal });
     const rows = now.store.containers.all().filter((row) => now.store.images.find(row.imageId)?.state !== "DELETED" || row.state !== "USER_STOPPED");
     const truth: Record<string, string | undefined> = {};
@@ -118,10 +118,10 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       const version = now.store.images.find(row.imageId)?.ref.split(":")[1];
       const same = serves && fact.labels.generation === row.generation && fact.address?.port === row.address?.port;
       const spoken = (await now.store.sessions.byContainer(row.id)).map((session) => session.digest);
-      const known = now.store.images.find(row.imageId)?.ref ?? "";
-      if (same && !spoken.includes(tokenDigest(tokens.get(known) ?? ""))) left.add("a token that does not count");
+      const imageRef = now.store.images.find(row.imageId)?.ref ?? "";
+      if (same && !spoken.includes(tokenDigest(tokens.get(imageRef) ?? ""))) left.add("a token that does not count");
       const frozen = row.state === "SYSTEM_STOPPED" && row.pausedOn !== undefined && fact?.paused === true && mine.length === 1;
-      if (frozen && !spoken.includes(tokenDigest(tokens.get(known) ?? ""))) left.add("a frozen one whose token is gone");
+      if (frozen && !spoken.includes(tokenDigest(tokens.get(imageRef) ?? ""))) left.add("a frozen one whose token is gone");
       if (!fact && spoken.length > 0) left.add("a token of nobody");
       truth[row.folder] = same ? `runs ${version}` : fact && !frozen ? `${row.state}, yet there is ${mine.length} of it` : row.state;
       if (fact && (same || frozen)) left.delete(fact.service);
@@ -131,12 +131,12 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
   };
   /** Waits until one of these is true, or the process is dead. */
   const settles = async (withinMs: number, ...truths: Truth[]): Promise<void> => {
-    const wishes = truths.map((truth) => inWords({ ...truth, orphans: [], unsettled: [] }));
+    const truthTexts = truths.map((truth) => inWords({ ...truth, orphans: [], unsettled: [] }));
     const giveUpAt = clock.monotonic() + withinMs;
     for (let turn = 1; !dead(); turn++) {
-      const is = inWords(await seen());
-      if (wishes.includes(is)) return;
-      if (clock.monotonic() >= giveUpAt) throw new Error(`is ${is} instead of ${wishes.join(" or ")}`);
+      const is = inWords(await unfinished());
+      if (truthTexts.includes(is)) return;
+      if (clock.monotonic() >= giveUpAt) throw new Error(`is ${is} instead of ${truthTexts.join(" or ")}`);
       await turns(2);
       if (turn % 50 === 0) await clock.advance(STEP_MS);
     }
@@ -153,12 +153,12 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
   try {
     for (const { name, ask, after } of LIFE) {
       try {
-        let acknowledged = await heard(() => ask(now, world, clock));
+        let acknowledged = await isReplied(() => ask(now, world, clock));
         if (!dead() && acknowledged) await settles(SETTLES_WITHIN_MS, after);
         if (!dead()) continue;
         await restart();
         await settles(CONVERGES_WITHIN_MS, ...(acknowledged ? [after] : [before, after]));
-        acknowledged ||= await heard(() => ask(now, world, clock));
+        acknowledged ||= await isReplied(() => ask(now, world, clock));
         await settles(SETTLES_WITHIN_MS, after);
       } catch (error) {
         lived.trouble.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
@@ -182,13 +182,13 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
 /** What SQLite finds wrong with the store's file, in words. */
 function damage(folder: string): string[] {
   const file = new Sqlite(join(folder, "berth.db"), { readonly: true });
-  const found = [file.pragma("integrity_check", { simple: true }), ...(file.pragma("foreign_key_check") as unknown[])];
+  const problems = [file.pragma("integrity_check", { simple: true }), ...(file.pragma("foreign_key_check") as unknown[])];
   file.close();
-  return found.filter((finding) => finding !== "ok").map((finding) => `the store is damaged: ${JSON.stringify(finding)}`);
+  return problems.filter((finding) => finding !== "ok").map((finding) => `the store is damaged: ${JSON.stringify(finding)}`);
 }
 
 /** True where it returned: its caller was told that it is done. */
-async function heard(ask: () => unknown): Promise<boolean> {
+async function isReplied(ask: () => unknown): Promise<boolean> {
   try {
     await ask();
     return true;

@@ -30,13 +30,13 @@ t.test("while the engine is away, what runs is served and no state changes", asy
 
 t.test("back after a restart, it is given its plain containers again; the others wait for a request, or stay stopped", async (t) => {
   const before = await Promise.all([kill("plain"), kill("ondemand")]);
-  const asked = stand.ask("ondemand", "/square?number=4");
+  const pending = stand.ask("ondemand", "/square?number=4");
   await proxy.mend();
   await stand.until("plain", "started");
   await eventually("another instance", 20_000, async () => ((await stand.instances("plain"))[0] === before[0] ? undefined : true));
   await stand.until("plain", "started");
   t.same(await (await stand.ask("plain", "/square?number=3")).json(), { result: 9 });
-  t.ok([200, 502].includes((await asked).status), "who asked meanwhile was told so, or has the answer");
+  t.ok([200, 502].includes((await pending).status), "who asked meanwhile was told so, or has the answer");
   t.same(await (await stand.ask("ondemand", "/square?number=5")).json(), { result: 25 });
   for (const folder of ["plain", "ondemand"]) t.equal((await stand.instances(folder)).length, 1, folder);
   t.equal((await stand.entity("stopped")).status, "stopped by user");

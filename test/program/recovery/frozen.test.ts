@@ -16,9 +16,9 @@ const inspect = async (folder: string) => {
 };
 const asleep = async (folder: string) => {
   await stand.until(folder, "stopped by system");
-  const found = await inspect(folder);
-  t.equal(found.paused, true, `${folder} lies frozen`);
-  return found;
+  const inspected = await inspect(folder);
+  t.equal(inspected.paused, true, `${folder} lies frozen`);
+  return inspected;
 };
 /** As whom the API knows the bearer of a token. */
 const who = async (token: string) => (await stand.berth().call("/users/current", { headers: { authorization: token } })).status;

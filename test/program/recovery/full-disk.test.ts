@@ -38,8 +38,8 @@ t.test("with a full disk what runs is served, what is wished is refused and not 
   // The write-ahead log has some room left of before, for a wish or two.
   let refused: Response | undefined;
   for (let tries = 0; tries < 500 && refused === undefined; tries++) {
-    for (const wish of ["run", "stop"] as const) {
-      const answer = await berth.call(`/docker/containers/${asleep}/${wish}`);
+    for (const command of ["run", "stop"] as const) {
+      const answer = await berth.call(`/docker/containers/${asleep}/${command}`);
       if (answer.status >= 400) refused ??= answer;
       else await answer.text();
     }

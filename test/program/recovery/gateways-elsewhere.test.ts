@@ -90,8 +90,8 @@ const AWAY = /is away: what is known is served/;
 const codeIn = (body: string) => /CONTROL_AWAY|control plane/i.test(body);
 
 t.test("hundreds of requests at once, through three gateways, start a container once", async (t) => {
-  const asked = Array.from({ length: 300 }, (_, nth) => statusAt(gateways[nth % 3] ?? first, warm));
-  const statuses = await Promise.all(asked);
+  const pending = Array.from({ length: 300 }, (_, nth) => statusAt(gateways[nth % 3] ?? first, warm));
+  const statuses = await Promise.all(pending);
   t.same(new Set(statuses), new Set([200]));
   t.equal(await startsOf(engine.docker, warm ?? ""), 1);
   t.equal((await ask(`${second.base()}/api/users/current`, berth.token)).status, 200, "what is for no container is for control's API");

@@ -31,15 +31,15 @@ export function openKillSwitch(at = Infinity): KillSwitch {
   const silence = new Promise<never>(() => {});
 
   /** A room of the store whose writes may be the ones that never happen. */
-  const mortal = <Room extends object>(room: Room, name: string, writes: readonly (keyof Room & string)[]): Room => {
-    const wrapped = { ...room };
+  const mortal = <Target extends object>(target: Target, name: string, writes: readonly (keyof Target & string)[]): Target => {
+    const wrapped = { ...target };
     for (const write of writes) {
-      const real = room[write] as (...args: unknown[]) => unknown;
+      const real = target[write] as (...args: unknown[]) => unknown;
       const dying = (...args: unknown[]) => {
         if (pass(`before ${name}.${write}(${args.filter((arg) => typeof arg === "string" && !arg.includes("-")).join(", ")})`)) throw new Killed();
         return real(...args);
       };
-      wrapped[write] = dying as Room[typeof write];
+      wrapped[write] = dying as Target[typeof write];
     }
     return wrapped;
   };

@@ -24,8 +24,8 @@ async function plant(service: string, image: string, labels: Record<string, stri
 
 type Listed = { service: string; why: string; store: string };
 const listed = async () => {
-  const found = (await (await stand.berth().call("/admin/orphans")).json()) as Listed[];
-  return Object.fromEntries(found.filter(({ service }) => service.startsWith(environment)).map(({ service, why }) => [service, why]));
+  const orphanList = (await (await stand.berth().call("/admin/orphans")).json()) as Listed[];
+  return Object.fromEntries(orphanList.filter(({ service }) => service.startsWith(environment)).map(({ service, why }) => [service, why]));
 };
 const cli = (...args: string[]) =>
   spawnSync(process.execPath, [BERTH, "orphans", ...args], {
@@ -44,8 +44,8 @@ t.test("what this store issued and removed is taken away, whoever started it; th
   const { id: removed } = await stand.entity("gone");
   await stand.publish({ keep: { image: (await docker.getContainer(kept).inspect()).Config.Image } });
   await eventually("the removed one to go", 20_000, async () => {
-    const found = await docker.listContainers({ all: true, filters: { label: [`berth.container=${removed}`] } });
-    return found.length === 0 ? true : undefined;
+    const running = await docker.listContainers({ all: true, filters: { label: [`berth.container=${removed}`] } });
+    return running.length === 0 ? true : undefined;
   });
   const tombstoned = await plant("tombstoned", image, { "berth.store": store, "berth.container": removed });
   const unknown = await plant("unknown", image, { "berth.store": store, "berth.container": randomUUID() });

@@ -21,15 +21,15 @@ for (const after of AFTER) {
     const child = spawn(process.execPath, [join(import.meta.dirname, "wishing-process.ts"), folder, String(CONTAINERS)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
-    let said = "";
+    let output = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      said += text;
-      if (said.split("\n").length > after) child.kill("SIGKILL");
+      output += text;
+      if (output.split("\n").length > after) child.kill("SIGKILL");
     });
     await once(child, "close");
     t.equal(child.signalCode, "SIGKILL");
-    const wishes = said.trim().split("\n");
-    const acknowledged = new Map(wishes.map((line) => line.split(" ") as [string, string]));
+    const commands = output.trim().split("\n");
+    const acknowledged = new Map(commands.map((line) => line.split(" ") as [string, string]));
 
     // As it lies there, with its log of what was not written back yet: a copy, since looking writes that back.
     const copy = join(folder, "copy");
@@ -45,11 +45,11 @@ for (const after of AFTER) {
     const world = openMemoryWorld(clock, { sockets: false });
     for (const { ref } of store.images.all()) world.apps.set(ref, listening);
     // The one wish that was made and not said yet may have been made.
-    const [last = ""] = wishes.at(-1)?.split(" ") ?? [];
+    const [last = ""] = commands.at(-1)?.split(" ") ?? [];
     const rows = store.containers.all();
     t.equal(rows.length, CONTAINERS);
-    const next = (wishes.findIndex((line) => line.startsWith(last)) + 1) % CONTAINERS;
-    const unsaid = wishes[next]?.split(" ")[0] ?? "";
+    const next = (commands.findIndex((line) => line.startsWith(last)) + 1) % CONTAINERS;
+    const unsaid = commands[next]?.split(" ")[0] ?? "";
     const wrong = rows.filter(
       (row) => row.id !== unsaid && String(row.desiredInstances) !== (acknowledged.get(row.id) ?? String(row.desiredInstances)),
     );

@@ -81,8 +81,8 @@ export async function openStand(
     until: (folder, ...statuses) => berth.until(`${name}-${folder}`, statuses),
     instances: async (folder) => {
       const { id } = await stand.entity(folder);
-      const found = await docker.listContainers({ all: true, filters: { label: [`berth.container=${id}`] } });
-      return found.map((one) => one.Id);
+      const containers = await docker.listContainers({ all: true, filters: { label: [`berth.container=${id}`] } });
+      return containers.map((one) => one.Id);
     },
     history: async (folder) => {
       const answer = await berth.call(`/docker/containers/${(await stand.entity(folder)).id}/history`);

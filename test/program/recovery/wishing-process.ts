@@ -23,9 +23,9 @@ const ids = Array.from({ length: Number(count) }, (_, index) => {
   return store.containers.insert(newContainer(image, CONFIG, clock.now())).id;
 });
 lifecycle.start();
-for (let wish = 0; ; wish++) {
-  const id = ids[wish % ids.length] ?? "";
-  const runs = Math.floor(wish / ids.length) % 2 === 0;
+for (let nth = 0; ; nth++) {
+  const id = ids[nth % ids.length] ?? "";
+  const runs = Math.floor(nth / ids.length) % 2 === 0;
   if (runs) lifecycle.requestStart(id, USER);
   else lifecycle.requestStop(id, USER);
   writeSync(1, `${id} ${runs ? 1 : 0}\n`);

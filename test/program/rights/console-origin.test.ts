@@ -80,11 +80,11 @@ t.test("a plugin's page can neither take over the console, nor read or use its c
   await plugin.reload();
   await plugin.getByRole("heading", { name: "a plugin" }).waitFor();
 
-  const seen = String(await plugin.evaluate("fetch('seen').then((answer) => answer.text())"));
-  t.match(seen, /auth=/);
-  t.notMatch(seen, /berth-console/, "the container was never sent the console's cookie");
+  const received = String(await plugin.evaluate("fetch('seen').then((answer) => answer.text())"));
+  t.match(received, /auth=/);
+  t.notMatch(received, /berth-console/, "the container was never sent the console's cookie");
   const cookies = await page.context().cookies();
-  for (const { name, value } of cookies.filter(({ name }) => name !== "plugin")) t.notOk(seen.includes(value), `nor the session in ${name}`);
+  for (const { name, value } of cookies.filter(({ name }) => name !== "plugin")) t.notOk(received.includes(value), `nor the session in ${name}`);
   t.match(
     cookies.find(({ name }) => name === "berth-console"),
     { httpOnly: true, sameSite: "Strict" },

@@ -83,9 +83,9 @@ t.test("who may do what", async (t) => {
     t.same(answered, Object.fromEntries(ROLES.map((role, at) => [role, expected[at as 0]])), action);
   }
 
-  const seen = async (role: Role) => {
+  const statusOf = async (role: Role) => {
     const answer = await fetch(`${berth.api}/docker/containers/${id}`, { headers: headers(role) });
     return ((await answer.json()) as { lastLogs: string }).lastLogs !== "";
   };
-  t.same([await seen("user"), await seen("member")], [false, true], "what a container wrote is shown in the entity to the same people alone");
+  t.same([await statusOf("user"), await statusOf("member")], [false, true], "what a container wrote is shown in the entity to the same people alone");
 });

@@ -7,7 +7,7 @@ for (const forwarder of ["splice", "http-proxy"] as const) {
     const stand = await openStand(t, { forwarder });
     const { address } = await openContainer(t, echoHead);
     stand.set(ID, { kind: "awake", address });
-    const heard = async (lines: string[]) => {
+    const received = async (lines: string[]) => {
       const answer = await exchange(stand.port, get(PATH, lines));
       const raw = JSON.parse(answer.slice(answer.indexOf("{"), answer.lastIndexOf("}") + 1)).rawHeaders as string[];
       return raw.flatMap((name, at) => (at % 2 === 0 ? [[name.toLowerCase(), raw[at + 1] ?? ""] as const] : []));
@@ -15,14 +15,14 @@ for (const forwarder of ["splice", "http-proxy"] as const) {
     const valuesOf = (lines: readonly (readonly [string, string])[], name: string) =>
       lines.filter(([known]) => known === name).map(([, value]) => value);
 
-    const unsaid = await heard(["Connection: x-user-api-key, x-forwarded-for, x-forwarded-proto, authorization, host, traceparent, close"]);
+    const unsaid = await received(["Connection: x-user-api-key, x-forwarded-for, x-forwarded-proto, authorization, host, traceparent, close"]);
     t.same(valuesOf(unsaid, "x-user-api-key"), ["token"]);
     t.same(valuesOf(unsaid, "authorization"), ["token"]);
     t.same(valuesOf(unsaid, "x-forwarded-for"), ["127.0.0.1"]);
     t.equal(valuesOf(unsaid, "traceparent").length, 1);
     t.equal(valuesOf(unsaid, "host").length, 1);
 
-    const said = await heard([
+    const headers = await received([
       "X-Forwarded-For: 10.9.9.9",
       "X-Real-IP: 10.9.9.9",
       "Forwarded: for=10.9.9.9;proto=https",
@@ -30,13 +30,13 @@ for (const forwarder of ["splice", "http-proxy"] as const) {
       "X-Forwarded-Host: evil",
     ]);
     t.notOk(
-      said.some(([, value]) => value.includes("10.9.9.9") || value === "evil"),
+      headers.some(([, value]) => value.includes("10.9.9.9") || value === "evil"),
       "a stranger's word of where it comes from",
     );
-    t.same(valuesOf(said, "x-forwarded-proto"), ["http"]);
+    t.same(valuesOf(headers, "x-forwarded-proto"), ["http"]);
 
     // Servers that turn `_` into `-`, as CGI and WSGI do, would read these as the gateway's own.
-    const alike = await heard(["X_User_Api_Key: stolen", "X_Forwarded_For: 10.9.9.9"]);
+    const alike = await received(["X_User_Api_Key: stolen", "X_Forwarded_For: 10.9.9.9"]);
     t.same(
       alike.filter(([, value]) => value === "stolen" || value === "10.9.9.9"),
       [],

@@ -10,7 +10,7 @@ import { openStand, packageOf } from "../rights/fixtures/stand.ts";
 const stand = await openStand(t);
 const { berth } = stand;
 const author = await stand.addPerson("anna");
-const stranger = await stand.addPerson("uma");
+const outsider = await stand.addPerson("uma");
 const published = await stand.publish("tricks", packageOf("tricks", ["square", "other"]), { authorization: author.token });
 if (published.status !== 200) throw new Error(await published.text());
 const id = await stand.ready("tricks-square");
@@ -36,7 +36,7 @@ const PROXY = "/api/docker/containers/proxy";
 const CONTAINERS = "/api/docker/containers";
 
 t.test("what is not an id of a container is no container, signed in or not", async (t) => {
-  const rows: [target: string, signedIn: number, nobody: number][] = [
+  const rows: [target: string, signedIn: number, anonymous: number][] = [
     [`${PROXY}/${id}%2fsquare`, 400, 400],
     [`${PROXY}/%${id.charCodeAt(0).toString(16)}${id.slice(1)}/square`, 400, 400],
     [`${PROXY}/{${id}}/`, 400, 400],
@@ -50,9 +50,9 @@ t.test("what is not an id of a container is no container, signed in or not", asy
     [`${PROXY}//${id}/square`, 400, 400],
     [`${PROXY}/00000000-0000-0000-0000-000000000000/`, 404, 401],
   ];
-  for (const [target, signedIn, nobody] of rows) {
+  for (const [target, signedIn, anonymous] of rows) {
     t.equal((await ask(target, author.token)).status, signedIn, target);
-    t.equal((await ask(target, undefined)).status, nobody, `${target} by nobody`);
+    t.equal((await ask(target, undefined)).status, anonymous, `${target} by nobody`);
   }
 });
 
@@ -77,8 +77,8 @@ t.test("upper case is the same container, with the same rights", async (t) => {
   t.equal((await ask(`${PROXY}/${upper}/square?number=3`, author.token)).status, 200);
   t.equal((await ask(`${PROXY}/${upper}/square?number=3`, undefined)).status, 401);
   for (const what of ["run", "stop", "logs", "history", "explain", "wakes", "open"])
-    t.equal((await ask(`${CONTAINERS}/${upper}/${what}`, stranger.token)).status, 403, what);
-  t.equal((await ask(`${CONTAINERS}/${upper}`, stranger.token, "DELETE")).status, 403);
+    t.equal((await ask(`${CONTAINERS}/${upper}/${what}`, outsider.token)).status, 403, what);
+  t.equal((await ask(`${CONTAINERS}/${upper}`, outsider.token, "DELETE")).status, 403);
   t.equal((await ask(`${CONTAINERS}/${upper}/logs`, author.token)).status, 200);
 });
 
@@ -94,11 +94,11 @@ t.test("behind its id a path is the container's own: no dot of it leads to anoth
 t.test("an id that the API decodes is judged as it then is, under the rights of what it names", async (t) => {
   const encoded = `%${id.charCodeAt(0).toString(16)}${id.slice(1)}`;
   for (const what of ["run", "stop", "logs"]) {
-    t.equal((await ask(`${CONTAINERS}/${encoded}/${what}`, stranger.token)).status, 403, what);
-    t.equal((await ask(`${CONTAINERS}/${id}%2f..%2f${other}/${what}`, stranger.token)).status, 400, what);
+    t.equal((await ask(`${CONTAINERS}/${encoded}/${what}`, outsider.token)).status, 403, what);
+    t.equal((await ask(`${CONTAINERS}/${id}%2f..%2f${other}/${what}`, outsider.token)).status, 400, what);
     t.equal((await ask(`${CONTAINERS}/${id}%00/${what}`, author.token)).status, 400, what);
   }
-  t.equal((await ask(`/api/docker/services/${serviceName}/logs`, stranger.token)).status, 403, "its logs by its service's name, too");
+  t.equal((await ask(`/api/docker/services/${serviceName}/logs`, outsider.token)).status, 403, "its logs by its service's name, too");
   t.ok((await ask(`/api/docker/services/..%2f${serviceName}/logs`, author.token)).status >= 400);
 });
 

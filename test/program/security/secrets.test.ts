@@ -92,8 +92,8 @@ t.test("what is kept is a digest, or sealed; and what is public about a process 
   for (const [name, secret] of Object.entries(others)) t.notOk(kept.includes(secret), `${name} is not in the store as it is`);
 
   const pids = await eventually("the container to run", 5_000, async () => {
-    const found = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && environmentOf(pid).includes(OWN));
-    return found.length > 0 ? found : undefined;
+    const exposed = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && environmentOf(pid).includes(OWN));
+    return exposed.length > 0 ? exposed : undefined;
   });
   const lines = [...pids, String(berth.pid)].map((pid) => readFileSync(`/proc/${pid}/cmdline`, "latin1")).join("\n");
   for (const [name, secret] of Object.entries(secrets)) t.notOk(lines.includes(secret), `${name} is on no command line`);

@@ -6,21 +6,21 @@ const { plan, key, target } = readPlan();
 const total = plan.bytes;
 const end = begin(plan);
 const times: number[] = [];
-let asked = 0;
+let started = 0;
 
 for (let index = 0; index < plan.connections; index++) void run();
 
 async function run(): Promise<void> {
   const client = await openClient(plan.port, 36);
   const next = () => {
-    if (asked >= total) return;
+    if (started >= total) return;
     const begun = performance.now();
-    client.ask(requestOf(target(asked), key(asked)), () => {
+    client.ask(requestOf(target(started), key(started)), () => {
       times.push((performance.now() - begun) * 1_000);
       if (times.length === total) tell(end(total, times));
       next();
     });
-    asked++;
+    started++;
   };
   next();
 }

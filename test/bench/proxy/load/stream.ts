@@ -18,12 +18,12 @@ if (plan.more === "down") {
 } else {
   const framing = plan.more === "up" ? `Content-Length: ${plan.bytes}` : "Transfer-Encoding: chunked";
   socket.write(`POST ${target(3)} HTTP/1.1\r\n${[...lines, framing].join("\r\n")}\r\n\r\n`);
-  let said = "";
+  let output = "";
   socket.on("data", (piece: Buffer) => {
-    said += piece.toString("latin1");
-    if (!said.startsWith("HTTP/1.1 200".slice(0, said.length))) fail(`the answer was ${said.slice(0, 300)}`);
+    output += piece.toString("latin1");
+    if (!output.startsWith("HTTP/1.1 200".slice(0, output.length))) fail(`the answer was ${output.slice(0, 300)}`);
     // The answer is the number of bytes that arrived.
-    if (said.includes("\r\n\r\n") && said.slice(said.indexOf("\r\n\r\n")).includes(String(plan.bytes))) tell(end(plan.bytes / GIB));
+    if (output.includes("\r\n\r\n") && output.slice(output.indexOf("\r\n\r\n")).includes(String(plan.bytes))) tell(end(plan.bytes / GIB));
   });
   send();
 }

@@ -37,8 +37,8 @@ function open(index: number): Promise<Socket> {
       if (plan.more === "connected") {
         const frame = frameAt(came, after);
         if (frame === undefined) return;
-        const said = came.toString("latin1", frame.payloadAt, frame.end);
-        if (frame.opcode !== 1 || said !== "CONNECTED") fail(`the first frame was ${frame.opcode} ${said}`);
+        const payload = came.toString("latin1", frame.payloadAt, frame.end);
+        if (frame.opcode !== 1 || payload !== "CONNECTED") fail(`the first frame was ${frame.opcode} ${payload}`);
       }
       socket.off("data", head);
       resolve(socket);

@@ -65,7 +65,7 @@ function credentials(data: string, args: string[], input = "", more: Record<stri
   const command = [join(ROOT, "berth.ts"), "credentials", ...args];
   const settings = { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: "test-admin-key", ...more };
   const { status, stdout, stderr } = spawnSync(process.execPath, command, { cwd: data, env: settings, input, encoding: "utf8" });
-  return { status, said: stdout + stderr };
+  return { status, output: stdout + stderr };
 }
 
 const whoIs = async (berth: Berth, token = "") => (await fetch(`${berth.api}/users/current`, { headers: { authorization: token } })).status;
@@ -107,8 +107,8 @@ t.test("a container is given its stand, its package's credentials and its own ma
   const body = JSON.stringify({ password: CONNECTION_SECRET });
   t.equal(await call(`/credentials/for/${PACKAGE}.PostgresNorthwind`, { method: "POST", body }), 200);
   const own = credentials(data, ["set", PACKAGE], JSON.stringify({ LOGIN: "package", API_SECRET: PACKAGE_SECRET, DATAGROK_PIPE_HOST: "mine" }));
-  t.equal(own.status, 0, own.said);
-  shown.push(own.said, credentials(data, ["list", PACKAGE]).said, credentials(data, ["list", `${PACKAGE}.PostgresNorthwind`]).said);
+  t.equal(own.status, 0, own.output);
+  shown.push(own.output, credentials(data, ["list", PACKAGE]).output, credentials(data, ["list", `${PACKAGE}.PostgresNorthwind`]).output);
   t.equal(await call(`/credentials/for/${PACKAGE}`), 200);
   t.equal(await call("/credentials/for/%40scope%2Fcred-walk.PostgresNorthwind"), 200);
 
@@ -199,15 +199,15 @@ t.test("a container that outlives berth keeps its token, and is given no second 
 
   await t.test("credentials typed into a command line, and sealed with a new key, reach its next start", async (t) => {
     const lines = ["login=abc", "password=x=y"].join("\n");
-    t.match(credentials(data, ["set", `${PACKAGE}.PostgresNorthwind`, "-"], lines), { status: 0, said: /password = \*\*\*/ });
-    t.match(credentials(data, ["rotate"]), { status: 0, said: /2 credentials/ });
+    t.match(credentials(data, ["set", `${PACKAGE}.PostgresNorthwind`, "-"], lines), { status: 0, output: /password = \*\*\*/ });
+    t.match(credentials(data, ["rotate"]), { status: 0, output: /2 credentials/ });
     await second.call(`/docker/containers/${first.id}/stop?awaitStop=true`);
     const rotated = (await (await second.call(`/docker/containers/proxy/${first.id}/`)).json()) as Record<string, string>;
     t.same(JSON.parse(rotated["CONN"] ?? "").credentials.parameters, { login: "abc", password: "x=y" });
   });
 
   await t.test("what cannot be is one sentence, and ends with a number of its own", async (t) => {
-    t.match(credentials(data, ["list", `${PACKAGE}.nothing`]), { status: 3, said: /PostgresNorthwind/ });
-    t.match(credentials(data, ["list", PACKAGE], "", { BERTH_DATA: join(data, "elsewhere") }), { status: 5, said: /elsewhere/ });
+    t.match(credentials(data, ["list", `${PACKAGE}.nothing`]), { status: 3, output: /PostgresNorthwind/ });
+    t.match(credentials(data, ["list", PACKAGE], "", { BERTH_DATA: join(data, "elsewhere") }), { status: 5, output: /elsewhere/ });
   });
 });

@@ -19,7 +19,7 @@ async function given({ store, credentials }: ApiFixture, packageName: string): P
 t.test("a package is found by its whole name alone, in any case, and its connections however they are spelled", async (t) => {
   const stand = await openStand(t);
   await stand.publish("@datagrok/sequence-translator", files());
-  for (const [said, name] of [
+  for (const [spelling, name] of [
     ["@Datagrok/Sequence-Translator", "@datagrok/sequence-translator"],
     ["@datagrok/sequence-translator.chembl", "@datagrok/sequence-translator.Chembl"],
     ["@datagrok/sequence-translator", "@datagrok/sequence-translator"],
@@ -27,7 +27,7 @@ t.test("a package is found by its whole name alone, in any case, and its connect
     ["%40datagrok%2Fsequence-translator.Chembl", "@datagrok/sequence-translator.Chembl"],
   ] as const) {
     const { status, json } = await stand.get(`/credentials/for/${name}`, post({ login: "a" }));
-    t.same([status, json], [200, { "#type": "Credentials", name, parameters: { login: "***" }, warnings: [] }], said);
+    t.same([status, json], [200, { "#type": "Credentials", name, parameters: { login: "***" }, warnings: [] }], spelling);
     t.same((await stand.get(`/credentials/for/${name}`)).json, json);
   }
   await stand.publish("other", files());

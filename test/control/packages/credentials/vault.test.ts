@@ -13,7 +13,7 @@ const clock = stillClock();
 const log = openLog({ level: "silent", name: "test" });
 const PACKAGE = { id: "p1", name: "demo", version: "1.0.0", authorId: "u1", createdOn: 1, updatedOn: 1 };
 const VALUES = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: 5432 };
-const SEEN = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: "5432" };
+const CREDENTIAL = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: "5432" };
 
 /** A package with credentials, and as many processes on its data folder as are opened one after the other. */
 async function openStand(t: Test) {
@@ -27,21 +27,21 @@ async function openStand(t: Test) {
   await store.packages.insert(PACKAGE);
   const keyFile = openKeyFile(folder);
   const open = async (more: { store?: Store; keyFile?: KeyFile; given?: string[] } = {}) => {
-    const parts = { store, keyFile, given: [], log, ...more };
-    const vault = await openVault(parts);
-    return { vault, credentials: openCredentials({ store: parts.store, vault, clock }) };
+    const dependencies = { store, keyFile, given: [], log, ...more };
+    const vault = await openVault(dependencies);
+    return { vault, credentials: openCredentials({ store: dependencies.store, vault, clock }) };
   };
-  const seen = async (given: string[] = []) => (await open({ given })).credentials.packageEnv("p1");
-  return { folder, store, keyFile, open, seen };
+  const environment = async (given: string[] = []) => (await open({ given })).credentials.packageEnv("p1");
+  return { folder, store, keyFile, open, environment };
 }
 
 const target = { package: PACKAGE, entity: "", name: "demo" };
 
 t.test("what is set is read back by the next process, with a key that is no part of the database", async (t) => {
-  const { folder, store, keyFile, open, seen } = await openStand(t);
+  const { folder, store, keyFile, open, environment } = await openStand(t);
   t.same(keyFile.read(), [], "there is no key before it is needed");
   await (await open()).credentials.replace(target, VALUES);
-  t.same(await seen(), SEEN);
+  t.same(await environment(), CREDENTIAL);
   t.equal(statSync(keyFile.path).mode & 0o777, 0o600);
   const [key] = keyFile.read();
   t.same(await store.credentials.keyIds(), [key?.id]);
@@ -50,7 +50,7 @@ t.test("what is set is read back by the next process, with a key that is no part
     t.notOk(bytes.includes("s3cr3t") || bytes.includes(key?.bytes ?? "") || bytes.includes(key ? writeKey(key) : ""), file);
   }
   chmodSync(keyFile.path, 0o644);
-  t.same(await seen(), SEEN);
+  t.same(await environment(), CREDENTIAL);
   t.equal(statSync(keyFile.path).mode & 0o777, 0o600, "others' eyes are shut out again");
 });
 
@@ -74,7 +74,7 @@ t.test("a sealed value opens nowhere but where it belongs, and not after a chang
 });
 
 t.test("a missing or wrong key is a fault that says where the key belongs, and nothing is lost", async (t) => {
-  const { store, keyFile, open, seen } = await openStand(t);
+  const { store, keyFile, open, environment } = await openStand(t);
   await (await open()).credentials.replace(target, VALUES);
   const text = readFileSync(keyFile.path);
   for (const [what, spoil] of [
@@ -90,13 +90,13 @@ t.test("a missing or wrong key is a fault that says where the key belongs, and n
     await t.rejects(() => vault.rotate(), fault);
     t.same(await store.credentials.all(), before);
     writeFileSync(keyFile.path, text);
-    t.same(await seen(), SEEN);
+    t.same(await environment(), CREDENTIAL);
   }
   rmSync(keyFile.path);
   const { credentials } = await open();
   await credentials.remove(target);
   await credentials.replace(target, { LOGIN: "anew" });
-  t.same(await seen(), { LOGIN: "anew" }, "once what was lost is removed, a new key is made");
+  t.same(await environment(), { LOGIN: "anew" }, "once what was lost is removed, a new key is made");
   writeFileSync(keyFile.path, "no key\n");
   await t.rejects(() => open(), { code: "DATA_FOLDER_UNUSABLE" });
 });
@@ -111,11 +111,11 @@ t.test("a rotation that is cut short at any of its writes leaves everything read
     ["after it", (_, file) => ({ keyFile: failing(file, 2, true) })],
   ];
   for (const [when, cut] of cuts) {
-    const { store, keyFile, open, seen } = await openStand(t);
+    const { store, keyFile, open, environment } = await openStand(t);
     await (await open()).credentials.replace(target, VALUES);
     const { vault } = await open(cut(store, keyFile));
     await t.rejects(() => vault.rotate(), { message: "killed" }, when);
-    t.same(await seen(), SEEN, when);
+    t.same(await environment(), CREDENTIAL, when);
     const keys = keyFile.read();
     t.equal(keys.length, 1, "one key is left");
     t.same(await store.credentials.keyIds(), [keys[0]?.id], "and it is the one that all is sealed with");
@@ -123,29 +123,29 @@ t.test("a rotation that is cut short at any of its writes leaves everything read
 });
 
 t.test("a rotation leaves the old key without anything to open", async (t) => {
-  const { store, keyFile, open, seen } = await openStand(t);
+  const { store, keyFile, open, environment } = await openStand(t);
   const { credentials, vault } = await open();
   await credentials.replace(target, VALUES);
   const [old] = keyFile.read();
   t.match(await vault.rotate(), { resealed: 3 });
   t.not(keyFile.read()[0]?.id, old?.id);
   t.notOk((await store.credentials.keyIds()).includes(old?.id ?? ""));
-  t.same(await credentials.packageEnv("p1"), SEEN, "for the process that did it");
-  t.same(await seen(), SEEN, "and for the next");
+  t.same(await credentials.packageEnv("p1"), CREDENTIAL, "for the process that did it");
+  t.same(await environment(), CREDENTIAL, "and for the next");
 });
 
 t.test("a key in a setting is rotated by a new one in front of it, and takes over from the file", async (t) => {
-  const { store, keyFile, open, seen } = await openStand(t);
+  const { store, keyFile, open, environment } = await openStand(t);
   const [first, second] = [newKey(), newKey()];
   await (await open()).credentials.replace(target, VALUES);
-  t.same(await seen([writeKey(first)]), SEEN, "what the file's key sealed is sealed anew");
+  t.same(await environment([writeKey(first)]), CREDENTIAL, "what the file's key sealed is sealed anew");
   t.same(await store.credentials.keyIds(), [first.id]);
   rmSync(keyFile.path);
-  t.same(await seen([second.bytes.toString("hex"), writeKey(first)]), SEEN);
+  t.same(await environment([second.bytes.toString("hex"), writeKey(first)]), CREDENTIAL);
   t.same(await store.credentials.keyIds(), [second.id]);
-  t.same(await seen([second.bytes.toString("base64url")]), SEEN, "the old one can go");
+  t.same(await environment([second.bytes.toString("base64url")]), CREDENTIAL, "the old one can go");
   await t.rejects(async () => (await open({ given: [writeKey(second)] })).vault.rotate(), { code: "REQUEST_INVALID" });
-  await t.rejects(() => seen([writeKey(first)]), { code: "CREDENTIALS_UNREADABLE" });
+  await t.rejects(() => environment([writeKey(first)]), { code: "CREDENTIALS_UNREADABLE" });
   t.equal(readKey("c2hvcnQ="), undefined);
 });
 

@@ -10,7 +10,7 @@ import { USER } from "../../lifecycle/lifecycle-fixture.ts";
 const IMAGE = { id: "33333333-3333-4333-8333-333333333333", name: "app", imageRef: "app:1.0" };
 
 /** As another server tells of a container that runs under this name. */
-const told = (nth: number, serviceName: string) =>
+const imported = (nth: number, serviceName: string) =>
   readContainer({ id: `44444444-4444-4444-8444-44444444444${nth}`, name: `app-${nth}`, status: "started", serviceName, dockerfile: IMAGE });
 
 t.test("a name whose adopted instance is still to be ended is adopted for nobody else: that end would be the new one's", async (t) => {
@@ -18,16 +18,16 @@ t.test("a name whose adopted instance is still to be ended is adopted for nobody
   t.teardown(() => store.close());
   const importer = await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   const plan = (nth: number) => {
-    const container = told(nth, "spawned");
+    const container = imported(nth, "spawned");
     const adoptable = new Map([[container.id, { instance: String(nth).repeat(64), address: undefined, port: undefined }]]);
     return planImport(store, container.image ? [container.image] : [], [container], adoptable);
   };
   const fate = (nth: number) => plan(nth).containers[0]?.fate;
   await recordImport({ store, environment: "test", now: 1, importer }, plan(1));
   t.equal(store.containers.byService("spawned")?.adopted?.instance, "1".repeat(64));
-  store.containers.remove(told(1, "spawned").id, 2);
+  store.containers.remove(imported(1, "spawned").id, 2);
   t.equal(fate(2), "import");
-  store.tombstones.clear(told(1, "spawned").id, 3);
+  store.tombstones.clear(imported(1, "spawned").id, 3);
   t.equal(fate(2), "adopt");
   t.end();
 });

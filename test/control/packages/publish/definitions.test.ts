@@ -7,9 +7,9 @@ const PACKAGE = { name: "@datagrok/Walk", version: "1.2.3", description: "" };
 type Folder = { [name: string]: string | Folder };
 
 async function define(t: Test, dockerfiles: Folder, debugLogin?: string, otherBytes = 0) {
-  const found = await findFolders(t.testdir({ dockerfiles }), signal);
-  const { definitions, warnings } = defineContainers(PACKAGE, found.folders, debugLogin, otherBytes);
-  return { definitions, warnings: [...found.warnings, ...warnings] };
+  const result = await findFolders(t.testdir({ dockerfiles }), signal);
+  const { definitions, warnings } = defineContainers(PACKAGE, result.folders, debugLogin, otherBytes);
+  return { definitions, warnings: [...result.warnings, ...warnings] };
 }
 
 const DOCKERFILE = "FROM a\nEXPOSE 80\n";

@@ -30,9 +30,9 @@ const PORTS: readonly (readonly [what: string, text: string, port: number | unde
 
 t.test("the port is the first TCP one that the final stage exposes", async (t) => {
   for (const [what, text, port, warnings] of PORTS) {
-    const found = readDockerfilePort(text, "dockerfiles/x/Dockerfile");
-    t.equal(found.port, port, what);
-    t.equal(found.warnings.length, warnings, `${what}: ${warnings} warnings`);
+    const result = readDockerfilePort(text, "dockerfiles/x/Dockerfile");
+    t.equal(result.port, port, what);
+    t.equal(result.warnings.length, warnings, `${what}: ${warnings} warnings`);
   }
 });
 

@@ -67,12 +67,12 @@ t.test("a service is deployed, seen, listened to and destroyed", async (t) => {
   const { ask } = await openStand(t);
   const deployed = JSON.parse((await ask("POST", "/deploy/cvm/web/1", { body: specBody("web") })).text) as Record<string, unknown>;
   t.match(deployed, { serviceName: "web", address: "127.0.0.1", phases: { create: Number, boot: Number } });
-  const seen = JSON.parse((await ask("GET", "/services/web")).text) as unknown;
+  const service = JSON.parse((await ask("GET", "/services/web")).text) as unknown;
   const labels = { store: "a-store", environment: "test", container: "web", generation: 1 };
   const { instance } = deployed;
   t.type(instance, "string");
-  t.strictSame(seen, { serviceName: "web", running: true, instance, address: "127.0.0.1", port: deployed["port"], labels });
-  t.strictSame(JSON.parse((await ask("GET", "/services")).text), [seen]);
+  t.strictSame(service, { serviceName: "web", running: true, instance, address: "127.0.0.1", port: deployed["port"], labels });
+  t.strictSame(JSON.parse((await ask("GET", "/services")).text), [service]);
   t.strictSame(JSON.parse((await ask("POST", "/deploy/datagrok/web/0")).text), { serviceName: "web", isSuccess: true });
   t.equal((await ask("GET", "/services/web")).status, 404);
   t.strictSame(JSON.parse((await ask("GET", "/services")).text), []);
@@ -87,7 +87,7 @@ t.test("an image is looked at by what path or body name, and a slash in a name i
   const unknown = await ask("POST", `/validate/datagrok/registry%3A5000%2Fa%2Fb/${digest}`);
   t.equal(unknown.status, 500);
   t.match(JSON.parse(unknown.text), { code: "IMAGE_NOT_FOUND" });
-  t.equal(world.asked(`resolve registry:5000/a/b@${digest}`), 1);
+  t.equal(world.callCount(`resolve registry:5000/a/b@${digest}`), 1);
 });
 
 t.test("what a container said before it failed is in the answer, for people and for programs", async (t) => {
@@ -171,7 +171,7 @@ t.test("a foreign server's body is taken as far as it can be read; names that me
   t.equal(first.status, 200, first.text);
   const { serviceName } = JSON.parse(first.text) as { serviceName: string };
   t.match(serviceName, /^test-datagrok-chem-app-[0-9a-f]{8}$/, "environment, name, and nothing random");
-  t.equal(world.asked("resolve listening"), 1);
+  t.equal(world.callCount("resolve listening"), 1);
 
   await t.test("asked again, it is the same service, which is found by either name", async (t) => {
     const again = await ask("POST", "/deploy/cvm/Datagrok%2FChem_App/1", { body });
@@ -187,9 +187,9 @@ t.test("a foreign server's body is taken as far as it can be read; names that me
     t.match(JSON.parse((await ask("POST", "/deploy/cvm/Datagrok%2FChem_App/0", { body: {} })).text), { serviceName });
     t.strictSame(world.left(""), []);
   });
-  const told = logged.filter((line) => line.includes("replicas"));
-  t.equal(told.length, 1);
-  t.match(told[0], "on_demand");
+  const warnings = logged.filter((line) => line.includes("replicas"));
+  t.equal(warnings.length, 1);
+  t.match(warnings[0], "on_demand");
   t.notMatch(logged.join("\n"), /hush|SECRET/);
 });
 

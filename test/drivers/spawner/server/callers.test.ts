@@ -44,7 +44,7 @@ t.test("a token of the server opens, with or without the mark of its own, and be
 t.test("a token that is for something else, over, or forged opens nothing", async (t) => {
   const { tokens, sign, bearer } = await openServed(t);
   const now = Math.floor(Date.now() / 1_000);
-  const stranger = await openTokenServer(t);
+  const foreign = await openTokenServer(t);
   const claims = { iss: tokens.issuer, aud: AUDIENCE, sub: "x", exp: now + 600, iat: now };
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
   // The public key, which everybody has, taken for a shared secret.
@@ -64,11 +64,11 @@ t.test("a token that is for something else, over, or forged opens nothing", asyn
     "that has expired": await sign({ exp: now - 120 }),
     "that never expires": await sign({ exp: undefined }),
     "that is not good yet": await sign({ nbf: now + 300 }),
-    "signed by another server": await stranger.sign({ aud: AUDIENCE, lim: undefined, iss: tokens.issuer }),
+    "signed by another server": await foreign.sign({ aud: AUDIENCE, lim: undefined, iss: tokens.issuer }),
     "signed by nobody": new UnsecuredJWT(claims).encode(),
     "signed with the public key": confused,
     "with other claims under a good signature": `${head}.${part({ ...claims, sub: "root" })}.${signature}`,
-    "that brings its own key": await stranger.sign({ aud: AUDIENCE, lim: undefined, iss: tokens.issuer }, { jwk: other.kid, jku: stranger.url }),
+    "that brings its own key": await foreign.sign({ aud: AUDIENCE, lim: undefined, iss: tokens.issuer }, { jwk: other.kid, jku: foreign.url }),
     "that is none": "not.a.token",
     "that is longer than any": `${"a".repeat(20_000)}.b.c`,
   };

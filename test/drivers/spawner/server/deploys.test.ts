@@ -13,7 +13,7 @@ t.test("a hundred who ask for the same deploy have one made, and all get it", as
   t.equal(new Set(answers.map(({ text }) => (JSON.parse(text) as { port: number }).port)).size, 1);
   t.strictSame(world.left(""), ["web"]);
   // Those who came after it was made have it found again.
-  t.ok(world.asked("deploy web") < 100, `${world.asked("deploy web")} deploys`);
+  t.ok(world.callCount("deploy web") < 100, `${world.callCount("deploy web")} deploys`);
 });
 
 t.test("a client that gave up undoes nothing, and who asks again joins", async (t) => {
@@ -29,10 +29,10 @@ t.test("a client that gave up undoes nothing, and who asks again joins", async (
   await t.rejects(first);
   const second = ask("POST", "/deploy/cvm/slow/1", { body });
   await until(t, "it still runs", async () => JSON.parse((await ask("GET", "/services/slow")).text).running === true);
-  t.equal(world.asked("deploy slow"), 1);
+  t.equal(world.callCount("deploy slow"), 1);
   booted.resolve();
   t.equal((await second).status, 200);
-  t.equal(world.asked("deploy slow"), 1);
+  t.equal(world.callCount("deploy slow"), 1);
 });
 
 t.test("a newer definition takes the place of the one under way, whose clients are told", async (t) => {
@@ -159,7 +159,7 @@ t.test("an engine that is away behind the spawner is told as such, and the deplo
   world.away = true;
   const fault = await rejectsWith(t, "ENGINE_UNREACHABLE", driver().deploy(specFor("away", 1, "memory:listening"), call()));
   t.equal(fault.message, "The engine is away.");
-  t.equal(world.asked("deploy away"), 1);
+  t.equal(world.callCount("deploy away"), 1);
   await rejectsWith(t, "ENGINE_UNREACHABLE", driver().list(call()));
   await rejectsWith(t, "ENGINE_UNREACHABLE", driver().resolve({ ref: "listening" }, call()));
 });

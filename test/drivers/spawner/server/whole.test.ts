@@ -131,9 +131,9 @@ for (const auth of ["password", "jwt"] as const) {
     // Who is accepted while it dies is cut off, as anybody would be; its sockets may outlive its first thread.
     await eventually("nobody to listen there", 5_000, async () => ((await isRefused(port)) ? true : undefined));
     const again = await ask("far-steady");
-    const said = await again.text();
-    t.equal(again.status, 200, said);
-    t.not(Number(said), steady, "crashed, it is another one");
+    const body = await again.text();
+    t.equal(again.status, 200, body);
+    t.not(Number(body), steady, "crashed, it is another one");
     t.strictSame(pids().length, 1);
 
     await berth.call(`/docker/containers/${(await berth.container("far-steady")).id}/stop?awaitStop=true`);
@@ -196,8 +196,8 @@ t.test("a berth that opens its own spawner takes deploys beside its own, by its 
     [(await berth.container("far-app")).serviceName],
   );
   const basic = { authorization: `Basic ${Buffer.from(`any:${berth.key}`).toString("base64")}` };
-  const asked = await fetch(`${berth.api}/docker/token?service=datagrok-spawner`, { headers: basic });
-  t.equal(asked.status, 400, "nobody gets a token for it");
+  const reply = await fetch(`${berth.api}/docker/token?service=datagrok-spawner`, { headers: basic });
+  t.equal(reply.status, 400, "nobody gets a token for it");
   const docker = (await (await fetch(`${berth.api}/docker/token?service=docker-registry`, { headers: basic })).json()) as { token: string };
   t.equal((await askSpawner(port, "GET", "/services", { headers: { authorization: `Bearer ${docker.token}` } })).status, 401);
 });
@@ -244,10 +244,10 @@ t.test("settings that contradict each other stop the start", async (t) => {
     ["serve", { BERTH_DRIVER: "spawner" }, /BERTH_WEB_ROOT/],
     ["serve", { BERTH_DRIVER: "spawner", GROK_PARAMETERS_DOCKER_SETTINGS__USE_GROK_SPAWNER: "false" }, /useGrokSpawner/],
   ];
-  for (const [role, env, said] of cases) {
+  for (const [role, env, body] of cases) {
     const answer = refused(role, tempFolder(t), env);
     t.not(answer.status, 0);
-    t.match(answer.stderr, said);
+    t.match(answer.stderr, body);
     t.notMatch(answer.stderr, /\bat .*\.ts:\d+/);
   }
 });

@@ -75,8 +75,8 @@ t.test("the token file", async (t) => {
   });
 
   await t.test("that cannot be written is told once", async (t) => {
-    const said: string[] = [];
-    const write = (_: unknown, sentence: string) => void said.push(sentence);
+    const messages: string[] = [];
+    const write = (_: unknown, sentence: string) => void messages.push(sentence);
     const own: Log = { debug: write, info: write, warn: write, error: write, child: () => own };
     mkdirSync(join(folder, "taken"));
     const file = openTokenFile(join(folder, "taken"), { clock: systemClock(), log: own });
@@ -84,7 +84,7 @@ t.test("the token file", async (t) => {
       file.keep("*", "Basic secret", 60_000);
       await file.close();
     }
-    t.equal(said.length, 1);
-    t.notMatch(said.join(), /secret/);
+    t.equal(messages.length, 1);
+    t.notMatch(messages.join(), /secret/);
   });
 });

@@ -53,8 +53,8 @@ t.test("in front of a registry that takes tokens", async (t) => {
     t.type(digest, "string");
     const pulled = await through(upstream, PULL, "/v2/datagrok/x/manifests/1", { method: "HEAD" });
     t.equal(pulled.status, 200);
-    t.strictSame([...new Set(tokens.asked.flatMap(({ scopes }) => scopes))], ["repository:datagrok/x:pull,push", "repository:datagrok/x:pull"]);
-    t.equal(tokens.asked.length, 2, "one for each scope");
+    t.strictSame([...new Set(tokens.requests.flatMap(({ scopes }) => scopes))], ["repository:datagrok/x:pull,push", "repository:datagrok/x:pull"]);
+    t.equal(tokens.requests.length, 2, "one for each scope");
     t.same([counts.done.value, counts.failed.value], [2, 0]);
   });
 
@@ -79,7 +79,7 @@ t.test("in front of a registry that takes tokens", async (t) => {
   await t.test("without a login, tokens that let pull are had and a push is refused by the registry", async (t) => {
     const anonymous = await open(t, `http://${registry.host}`);
     t.equal((await through(anonymous, PULL, "/v2/datagrok/x/tags/list")).status, 200);
-    t.equal(tokens.asked.at(-1)?.authorization, undefined);
+    t.equal(tokens.requests.at(-1)?.authorization, undefined);
     t.equal(await push(anonymous, "datagrok/x", "2"), 401);
   });
 
@@ -100,10 +100,10 @@ t.test("a refused token is renewed once for all who were refused", async (t) => 
   t.equal((await through(upstream, PULL, "/v2/datagrok/x/tags/list")).status, 401);
   await clock.advance(10_000);
   tokens.shape.lifeSeconds = 300;
-  const before = tokens.asked.length;
+  const before = tokens.requests.length;
   const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await through(upstream, PULL, "/v2/datagrok/x/tags/list")).status));
   t.strictSame([...new Set(statuses)], [404], "let in, though there is no such repository");
-  t.equal(tokens.asked.length - before, 1);
+  t.equal(tokens.requests.length - before, 1);
 });
 
 t.test("a hundred who ask at once ask the token server once, and later ones not at all until it is due", async (t) => {
@@ -115,7 +115,7 @@ t.test("a hundred who ask at once ask the token server once, and later ones not 
   const upstream = await open(t, registry, LOGIN, clock);
   const all = await Promise.all(Array.from({ length: 100 }, async () => upstream.authorization(PULL, signal())));
   t.equal(new Set(all).size, 1);
-  t.equal(tokens.asked.length, 1);
+  t.equal(tokens.requests.length, 1);
   t.type(upstream.authorization(PULL, signal()), "string", "at once");
 
   await t.test("who leaves takes nothing from the others", async (t) => {
@@ -144,11 +144,11 @@ t.test("a hundred who ask at once ask the token server once, and later ones not 
     const first = await upstream.authorization(lasting, signal());
     await clock.advance(80_000);
     tokens.failures.push({ status: 403 });
-    const before = tokens.asked.length;
+    const before = tokens.requests.length;
     t.equal(upstream.authorization(lasting, signal()), first);
     t.equal(upstream.authorization(lasting, signal()), first);
-    while (tokens.asked.length === before) await systemClock().sleep(5);
-    t.equal(tokens.asked.length, before + 1);
+    while (tokens.requests.length === before) await systemClock().sleep(5);
+    t.equal(tokens.requests.length, before + 1);
     await clock.advance(20_000);
     t.match(await upstream.authorization(lasting, signal()), /^Bearer /);
   });
@@ -162,15 +162,15 @@ t.test("a token server that is overloaded is asked again when it says", async (t
   const begun = Date.now();
   t.match(await upstream.authorization(PULL, signal()), /^Bearer /);
   t.ok(Date.now() - begun >= 1_000);
-  t.equal(tokens.asked.length, 3);
+  t.equal(tokens.requests.length, 3);
 
   await t.test("and after it failed not before a pause, in which the same fault is the answer", async (t) => {
     tokens.failures.push(...Array.from({ length: 3 }, () => ({ status: 500 })));
     const other = { ...PULL, repository: "other" };
     await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", Promise.resolve(upstream.authorization(other, signal())));
-    const before = tokens.asked.length;
+    const before = tokens.requests.length;
     await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", Promise.resolve(upstream.authorization(other, signal())));
-    t.equal(tokens.asked.length, before);
+    t.equal(tokens.requests.length, before);
   });
 });
 
@@ -205,8 +205,8 @@ t.test("a hostile registry gets credentials sent nowhere", async (t) => {
     const registry = await serve(t, (_, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}"` }).end());
     const upstream = await open(t, registry, LOGIN);
     await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", Promise.resolve(upstream.authorization(PULL, signal())));
-    const asked = upstream.refused(PULL, `Bearer realm="${realm}"`, signal());
-    await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", asked);
+    const pending = upstream.refused(PULL, `Bearer realm="${realm}"`, signal());
+    await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", pending);
   }
   t.strictSame(received, []);
 });

@@ -29,16 +29,16 @@ export async function openDistribution(t: Test, auth: (folder: string) => string
     if (child.exitCode === null && child.signalCode === null && child.kill()) await ended;
   };
   t.teardown(stop);
-  const said: string[] = [];
+  const output: string[] = [];
   for await (const line of createInterface(child.stderr)) {
-    said.push(line);
+    output.push(line);
     const host = /listening on (127\.0\.0\.1:\d+)/.exec(line)?.[1];
     if (host !== undefined) {
       child.stderr.resume();
       return { host, stop };
     }
   }
-  throw new Error(`docker-registry did not start:\n${said.join("\n")}`);
+  throw new Error(`docker-registry did not start:\n${output.join("\n")}`);
 }
 
 export function htpasswd(folder: string): string {

@@ -85,8 +85,8 @@ t.test("an engine pulls short names from the registry that is set up, signed in 
     t.strictSame(await registry?.login(home.host, call()), LOGIN);
     t.equal(await registry?.login("127.0.0.1:1", call()), undefined);
     const named = open(t, { ...env, GROK_PARAMETERS: JSON.stringify({ dockerSettings: { registryProxyHost: "proxy.example" } }) });
-    const found = await named.registry?.resolve(`${name}:full`, call());
-    t.equal(found?.reference, `proxy.example:5000/${name}:full`);
+    const resolved = await named.registry?.resolve(`${name}:full`, call());
+    t.equal(resolved?.reference, `proxy.example:5000/${name}:full`);
     t.equal(await named.registry?.login("proxy.example:5000", call()), undefined);
   });
 

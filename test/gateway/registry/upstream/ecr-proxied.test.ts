@@ -37,7 +37,7 @@ t.test("where the role may not make it and it is missing, the client reads which
   const { errors } = (await answer.json()) as { errors: { code: string; message: string }[] };
   t.equal(errors[0]?.code, "NAME_UNKNOWN");
   t.match(errors[0]?.message, /ecr:CreateRepository/);
-  t.equal(registry.asked.length, 1, "the push was let go on first");
+  t.equal(registry.requests.length, 1, "the push was let go on first");
 
   await t.test("other things that are missing are what the registry says", async (t) => {
     t.equal((await stand.call("/v2/datagrok/x/manifests/1")).status, 404);

@@ -42,7 +42,7 @@ t.test("in front of ECR", async (t) => {
   await t.test("a hundred pushes at once make the repository once, with the tag that policies want", async (t) => {
     await Promise.all(Array.from({ length: 100 }, async () => upstream.beforePush?.("datagrok/x", signal())));
     await upstream.beforePush?.("datagrok/x", signal());
-    const made = ecr.asked.filter(({ action }) => action === "CreateRepository");
+    const made = ecr.motoRequest.filter(({ action }) => action === "CreateRepository");
     t.equal(made.length, 1);
     t.strictSame(made[0]?.body, { repositoryName: "datagrok/x", tags: [{ Key: "builder", Value: "grok_spawner" }] });
     t.match(await push(upstream, "datagrok/x", "1"), /^sha256:/);
@@ -62,9 +62,9 @@ t.test("in front of ECR", async (t) => {
     const why = upstream.whyUnknown?.("datagrok/made-by-a-template");
     t.equal(why?.code, "REPOSITORY_NOT_MADE");
     t.match(why?.message, /ecr:CreateRepository/);
-    const before = ecr.asked.length;
+    const before = ecr.motoRequest.length;
     await upstream.beforePush?.("datagrok/made-by-a-template", signal());
-    t.equal(ecr.asked.length, before, "remembered for a while");
+    t.equal(ecr.motoRequest.length, before, "remembered for a while");
     ecr.answers = () => undefined;
   });
 

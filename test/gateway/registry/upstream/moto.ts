@@ -10,7 +10,7 @@ import { LOGIN } from "./distribution.ts";
 import { PATIENCE_MS } from "../../../fixtures/patience.ts";
 
 type Answer = { status: number; body: Record<string, unknown> };
-type Asked = { action: string; body: Record<string, unknown> };
+type MotoRequest = { action: string; body: Record<string, unknown> };
 
 export const denied = (action: string): Answer => ({
   status: 400,
@@ -24,19 +24,19 @@ export const throttled: Answer = { status: 400, body: { __type: "ThrottlingExcep
 /** `answers` stands before moto: undefined lets the question through to it. Tokens open the registry at `registry`. */
 export async function openEcr(t: Test, options: { registry?: string; hours?: number } = {}) {
   const moto = await openMoto(t);
-  const asked: Asked[] = [];
+  const requests: MotoRequest[] = [];
   const stand = {
-    asked,
+    motoRequest: requests,
     hours: options.hours ?? 12,
-    answers: (() => undefined) as (asked: Asked) => Answer | undefined,
+    answers: (() => undefined) as (motoRequest: MotoRequest) => Answer | undefined,
     url: "",
-    actions: () => asked.map(({ action }) => action),
+    actions: () => requests.map(({ action }) => action),
   };
   const server = createServer(async (incoming, response) => {
     const sent = await text(incoming);
     const action = String(incoming.headers["x-amz-target"] ?? "").split(".")[1] ?? "";
     const question = { action, body: JSON.parse(sent || "{}") as Record<string, unknown> };
-    asked.push(question);
+    requests.push(question);
     const say = ({ status, body }: Answer) => response.writeHead(status, { "content-type": "application/x-amz-json-1.1" }).end(JSON.stringify(body));
     const own = stand.answers(question);
     if (own) return say(own);

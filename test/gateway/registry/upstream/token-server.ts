@@ -8,7 +8,7 @@ import { importPKCS8, SignJWT } from "jose";
 import type { Test } from "tap";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 
-type Asked = { scopes: string[]; authorization: string | undefined };
+type TokenQuery = { scopes: string[]; authorization: string | undefined };
 
 /** A registry's token server, with an own key, whose certificate Distribution is told to trust. */
 export async function openTokenServer(t: Test, login: { username: string; password: string }) {
@@ -20,7 +20,7 @@ export async function openTokenServer(t: Test, login: { username: string; passwo
   const signing = await importPKCS8(readFileSync(key, "utf8"), "RS256");
   const x5c = [readFileSync(cert, "utf8").replace(/-----[A-Z ]+-----|\s/g, "")];
   const wanted = `Basic ${Buffer.from(`${login.username}:${login.password}`).toString("base64")}`;
-  const asked: Asked[] = [];
+  const requests: TokenQuery[] = [];
   /** Statuses that the next asks are answered with before any token; what their Retry-After says. */
   const failures: { status: number; retryAfter?: string }[] = [];
   /** What the answer adds to or takes from the usual; `lifeSeconds` is the token's true life. */
@@ -30,7 +30,7 @@ export async function openTokenServer(t: Test, login: { username: string; passwo
     const url = new URL(request.url ?? "/", "http://tokens");
     const { authorization } = request.headers;
     const scopes = url.searchParams.getAll("scope");
-    asked.push({ scopes, authorization });
+    requests.push({ scopes, authorization });
     const failure = failures.shift();
     if (failure) {
       response.writeHead(failure.status, failure.retryAfter === undefined ? {} : { "retry-after": failure.retryAfter }).end();
@@ -54,7 +54,7 @@ export async function openTokenServer(t: Test, login: { username: string; passwo
       .setIssuedAt(now)
       .setNotBefore(now - 10)
       .setExpirationTime(now + shape.lifeSeconds)
-      .setJti(String(asked.length))
+      .setJti(String(requests.length))
       .sign(signing);
     response.setHeader("content-type", "application/json");
     response.end(JSON.stringify({ token, ...shape.answer }));
@@ -67,5 +67,5 @@ export async function openTokenServer(t: Test, login: { username: string; passwo
   });
   const realm = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
   const auth = () => `auth: { token: { realm: '${realm}', service: 'the registry', issuer: tokens, rootcertbundle: ${cert} } }`;
-  return { asked, failures, shape, realm, auth };
+  return { requests, failures, shape, realm, auth };
 }
