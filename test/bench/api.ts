@@ -1,6 +1,6 @@
 /**
  * How fast lists and look-ups are: `npm run bench:api [seconds]`. A whole berth, with 10, 1 000 and 10 000 containers in its store, is
- * asked over its edge by a few clients on kept-alive connections. Clients and berth share the machine, so the figures are a floor.
+ * called over its edge by a few clients on kept-alive connections. Clients and berth share the machine, so the figures are a floor.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";

@@ -31,8 +31,8 @@ const ROWS: readonly [says: string, figure: (result: ControlResult) => string][]
   ["memory of one gateway, MB", ({ gatewayMb }) => gatewayMb.toFixed(0)],
   ["a new gateway knows all, s", ({ feedMs }) => (feedMs / 1_000).toFixed(2)],
   ["CPU of control at rest, % of a core", ({ idleShare }) => (idleShare * 100).toFixed(2)],
-  ["told to known, median ms", ({ delayMs }) => at(delayMs, 0.5).toFixed(2)],
-  ["told to known, p99 ms", ({ delayMs }) => at(delayMs, 0.99).toFixed(2)],
+  ["sent to known, median ms", ({ delayMs }) => at(delayMs, 0.5).toFixed(2)],
+  ["sent to known, p99 ms", ({ delayMs }) => at(delayMs, 0.99).toFixed(2)],
   ["wakes made durable, per s", ({ wakesPerS }) => wakesPerS.toFixed(0)],
 ];
 
@@ -56,7 +56,7 @@ async function measure(size: number): Promise<ControlResult> {
   }
 }
 
-/** As it is run, with nobody calling. */
+/** As in production, without calls. */
 async function atRest(folder: string) {
   const data = join(folder, "data");
   const env = { BERTH_DRIVER: "process", BERTH_EDGE_PORT: "0", BERTH_DATA: data, BERTH_ADMIN_KEY: "bench-key", XDG_RUNTIME_DIR: folder };
@@ -100,7 +100,7 @@ async function openEnd(socketPath: string): Promise<{ end: ChildProcess; ms: num
 async function woken(end: ChildProcess, order: WakeOrder) {
   end.send(order);
   const report = (await nextMessage(end)) as EndReport;
-  if (report.kind !== "woken") throw new Error("It said something else.");
+  if (report.kind !== "woken") throw new Error("The message is of another kind.");
   return report;
 }
 

@@ -1,6 +1,6 @@
 /**
  * What keeping containers costs while nothing happens: `npm run bench:reconcile`. The lifecycle on a real store, with 10, 100 and 1 000 containers
- * that run in the tests' orchestrator in memory: an orchestrator's own time is not in these figures, what it is asked is.
+ * that run in the tests' orchestrator in memory: these figures contain the calls of the orchestrator, but not its own time.
  */
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";

@@ -76,7 +76,7 @@ try {
   for (const end of endings) await end();
 }
 
-/** Zeros, which take no room on the disk; returns their digest. */
+/** Zeros, which take no space on the disk; returns their digest. */
 function makeLayer(path: string): string {
   const file = openSync(path, "w");
   ftruncateSync(file, SIZE);

@@ -173,7 +173,7 @@ try {
   rmSync(data, { recursive: true, force: true });
 }
 
-/** Whose processor time is told apart, by the command lines of processes; `folder` is that of the engine. */
+/** The processes whose processor time is counted apart, by their command lines; `folder` is that of the engine. */
 function rolesOf(folder: string, parent: number) {
   const role = (name: string) => (command: string, _: number, ppid: number) => ppid === parent && command.includes(`berth.ts ${name}`);
   return {

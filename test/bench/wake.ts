@@ -5,7 +5,7 @@
  * - total: from the request to the whole response.
  * - overhead: total less the application's own boot (from the start of its process until it listens).
  * - release: from the moment the application listens until the response is there.
- * - engine alone: what the engine takes to create and start the same container, asked directly, in turn with the rounds. What
+ * - engine alone: what the engine takes to create and start the same container through its own API, in turn with the rounds. What
  *   of the overhead is above that is ours.
  */
 import { mkdtempSync, rmSync } from "node:fs";

@@ -46,7 +46,7 @@ t.test("a berth that runs is backed up; all of it lost, it is restored, and wake
   await t.rejects(berth.container("later-square"), "what came later is not in it");
 });
 
-t.test("a command line that names no file, or several, is told how it goes", async (t) => {
+t.test("a command line that names no file, or several, prints the usage", async (t) => {
   for (const words of [["backup"], ["restore"], ["backup", "a", "b"], ["restore", "--force"]])
     t.match(await command(...words), { code: 1, output: new RegExp(`Usage: berth ${words[0]} <file>`) });
 });

@@ -77,7 +77,7 @@ t.test("containers are listed, named, started, stopped, read and explained at a 
     t.match(await json("top", "squash"), [{ name: "typed-squash", status: "started", since: /^20/ }]);
   });
 
-  await t.test("logs are printed to the last line asked for, and followed until Ctrl-C", async (t) => {
+  await t.test("logs are printed to the last requested line, and followed until Ctrl-C", async (t) => {
     await json("run", "typed-talk");
     t.match((await type(["logs", "typed-talk"])).stdout, /^first\nmore\n/);
     t.equal((await type(["logs", "typed-crash", "--tail", "1"])).stdout, "crash: giving up\n");
@@ -93,7 +93,7 @@ t.test("containers are listed, named, started, stopped, read and explained at a 
     t.match(stdout, /^more\nmore\n(more\n)+$/, "from the last line on, none left out and none twice");
   });
 
-  await t.test("who may not do it is told so", async (t) => {
+  await t.test("a user without the right gets an error", async (t) => {
     const { key } = await addPerson("guest");
     t.match(await type(["run", "typed-square", "--key", key]), { code: 4, stdout: "" });
     t.match(await type(["users", "list", "--key", key]), { code: 4 });

@@ -9,7 +9,7 @@ const program = join(import.meta.dirname, "../../berth.ts");
 
 /** Of a spawner, its drop-in's path; of all others, the edge's. */
 const ANSWERING = new Set(["/readyz", "/info"]);
-/** A berth's listener, as far as it is asked. */
+/** The part of berth's listener that these tests use. */
 const server = createServer((request, response) => response.writeHead(ANSWERING.has(request.url ?? "") ? status : 404).end(body));
 let status = 200;
 let body = "";
@@ -24,7 +24,7 @@ const health = (env: Record<string, string>) =>
     execFile(process.execPath, [program, "health"], options, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, output: stdout + stderr }));
   });
 
-t.test("the listener of its role is asked whether it takes requests", async (t) => {
+t.test("the command checks that the listener of its role takes requests", async (t) => {
   t.same(await health({ BERTH_EDGE_PORT: port }), { code: 0, output: "ready\n" });
   t.same(await health({ BERTH_ROLE: "registry-proxy", BERTH_REGISTRY_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, output: "ready\n" });
   t.same(await health({ BERTH_ROLE: "spawner", BERTH_SPAWNER_PORT: port, BERTH_EDGE_PORT: "1" }), { code: 0, output: "ready\n" });
@@ -32,12 +32,12 @@ t.test("the listener of its role is asked whether it takes requests", async (t) 
   t.match(await health({ BERTH_EDGE_PORT: port }), { code: 1, output: /answers 503/ });
   t.match(await health({ BERTH_EDGE_PORT: "1" }), { code: 1, output: /cannot be reached/ });
   status = 200;
-  // A registry and a spawner beside the edge are asked, too, each where it listens.
+  // A registry and a spawner beside the edge are checked too, each where it listens.
   for (const beside of [
     { BERTH_REGISTRY: "embedded", BERTH_REGISTRY_PORT: "1" },
     { BERTH_SPAWNER: "on", BERTH_SPAWNER_PORT: "1" },
   ])
-    t.match(await health({ BERTH_EDGE_PORT: port, X_API_KEY: "a-key-that-nobody-knows", ...beside }), {
+    t.match(await health({ BERTH_EDGE_PORT: port, X_API_KEY: "a-key-that-is-unknown", ...beside }), {
       code: 1,
       output: /:1\/\w+ cannot be reached/,
     });

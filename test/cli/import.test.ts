@@ -123,7 +123,7 @@ t.test("containers of another server are taken over, those that run without a re
   const count = async (berth: Berth) => Number(await (await berth.call("/docker/containers/count")).text());
   await here.berth().call("/users", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ login: "ada" }) });
 
-  t.test("nothing is done before it was said what, and agreed to", async (t) => {
+  t.test("the plan is shown and confirmed before anything is done", async (t) => {
     there.tells((entities) => entities.map((one) => ({ ...one, author: { login: "ada" } })));
     const dry = await here.run([there.url, "--key-file", keyFile, "--adopt", "--dry-run"]);
     t.equal(dry.code, 0, dry.stderr);
@@ -189,7 +189,7 @@ t.test("containers of another server are taken over, those that run without a re
     t.equal(Config.Labels["berth.container"], there.containers.square.id);
   });
 
-  t.test("what has taken a name since is a stranger's, and is left alone", async (t) => {
+  t.test("a container of a foreign owner that has taken a name is not touched", async (t) => {
     await made.retaken.remove({ force: true });
     const handMade = await makeByHand(there.containers.retaken.serviceName);
     await eventually("another to run in its place", 30_000, async () => {

@@ -89,7 +89,7 @@ t.test("a package is built, pushed and published by one command, and woken by a 
   t.match(await typeBerth(["publish", folder, "--server", berth.base, "--key", "another-key"], { env: wrong }), { code: 4 });
 });
 
-t.test("what is no package that makes containers is refused before anything is asked", async (t) => {
+t.test("a folder that is no package with containers is refused before the first request", async (t) => {
   const env = { PATH: "/nowhere", HOME: "/nowhere", BERTH_SERVER: "http://127.0.0.1:1", BERTH_KEY: "some-key-of-mine" };
   const json = { "package.json": JSON.stringify({ name: "typed", version: "1.0.0" }) };
   const rows: [files: Record<string, string>, code: number, expected: RegExp][] = [

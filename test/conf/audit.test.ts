@@ -1,4 +1,4 @@
-// A fake: the package registry's list of advisories, which is not asked from here. What it answers is what the real one's documented bulk endpoint
+// A fake: the package registry's list of advisories, which tests do not call. What it answers is what the real one's documented bulk endpoint
 // does; any other path, and a body that is not its own gzip of names and versions, is refused as there.
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";
@@ -64,7 +64,7 @@ t.test("the bill of materials has all that runs and none of the tools; where not
     [],
   );
   t.notOk(named.has("tap") || named.has("typescript"));
-  t.ok(requests.includes("ws") && !requests.includes("tap"), "what is asked about is what runs");
+  t.ok(requests.includes("ws") && !requests.includes("tap"), "the query names the packages that run");
 });
 
 t.test("a grave advisory fails the build, a slight one does not", async (t) => {
@@ -72,6 +72,6 @@ t.test("a grave advisory fails the build, a slight one does not", async (t) => {
   t.equal((await audit(t, { ws: [advisory("low")] })).code, 0);
 });
 
-t.test("a registry that cannot be asked is no clean bill", async (t) => {
+t.test("a registry that cannot be reached fails the audit", async (t) => {
   t.equal((await audit(t, undefined)).code, 2);
 });

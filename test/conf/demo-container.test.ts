@@ -67,7 +67,7 @@ t.test("it takes a frame that comes in pieces, and refuses one that is too long"
   t.ok(text.endsWith("\x81\x02hi\x88\x02\x03\xf1"), "echo, then close 1009");
 });
 
-t.test("it ends at once when it is told to stop", async (t) => {
+t.test("it ends at once after a stop signal", async (t) => {
   child.kill("SIGTERM");
   const [code] = (await once(child, "exit")) as [number];
   t.equal(code, 0);

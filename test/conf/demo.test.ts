@@ -60,7 +60,7 @@ t.test("the demo is published as an author would, and awaited until its image is
   }
 });
 
-t.test("an image that cannot be used, or a key that is wrong, is told with the server's words", async (t) => {
+t.test("an image that cannot be used, or a wrong key, is reported with the server's message", async (t) => {
   const { base } = await stand(t, ["error"]);
   const failure = (devKey: string) =>
     publishDemo({ base, devKey, folder: DEMO_FOLDER, clock, signal }).catch((error: unknown) => (error instanceof Fault ? error.code : error));

@@ -12,11 +12,11 @@ import { tempFolder } from "../fixtures/temp-folder.ts";
 import { CHART, faultsOf, lint, ofKind, podsOf, render, type ChartValues } from "./chart.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const KEY = "a-key-that-nobody-knows";
+const KEY = "a-key-that-is-unknown";
 const SECRET = { data: { X_API_KEY: KEY, REGISTRY_PASSWORD: "of-the-registry" } };
 const NAMES = { host: "stand.example", consoleHost: "console.stand.example", registryHost: "registry.stand.example" };
 
-/** What people set; `roles` are the processes that come of it, `ports` what can be reached. */
+/** What administrators set; `roles` are the processes that result, `ports` what can be reached. */
 const SETS: Record<string, { values: ChartValues; roles: string[]; ports: number[] }> = {
   "nothing but defaults": { values: {}, roles: ["serve"], ports: [8080, 8081] },
   "all in one pod, opened to the outside": {
@@ -296,7 +296,7 @@ t.test("berth starts with what a pod has: a volume that belongs to root, its gro
   const volume = tempFolder(t);
   const tmp = join(tempFolder(t), "tmp");
   mkdirSync(tmp, { mode: 0o700 });
-  // As the kubelet leaves a volume with fsGroup; here the owner is somebody else, and we are root in its group without root's powers.
+  // As the kubelet leaves a volume with fsGroup; here the owner is another user, and we are root in its group without root's powers.
   chownSync(volume, 12_345, 0);
   chmodSync(volume, 0o2775);
   const env = Object.fromEntries(

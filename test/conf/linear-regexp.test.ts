@@ -19,9 +19,9 @@ t.test("the check refuses a regular expression that can take more than linear ti
     return spawnSync("env", [...linter, "-c", config, file], { encoding: "utf8" });
   };
   for (const source of ["/\\s+$/", "/(a+)+b/", "/a*a*$/", 'new RegExp("(x+x+)+y")']) {
-    const { status, stdout } = lint(`export const found = ${source}.test("x");\n`);
+    const { status, stdout } = lint(`export const matches = ${source}.test("x");\n`);
     t.equal(status, 1, source);
     t.match(stdout, "linear-regexp", source);
   }
-  t.equal(lint('export const found = /^[a-z]+$/.test("x");\n').status, 0);
+  t.equal(lint('export const matches = /^[a-z]+$/.test("x");\n').status, 0);
 });

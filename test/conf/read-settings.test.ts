@@ -54,7 +54,7 @@ t.test("numbers are taken as whole only where they are", async (t) => {
   }
 });
 
-t.test("all faults are told at once, those of the file too", async (t) => {
+t.test("all faults are reported at once, those of the file too", async (t) => {
   const lines = refused({ BERTH_WORKERS: "many", BERTH_DRIVER: "podman", BERTH_EDGE_PROT: "1" }, "holdLimit: none\n");
   t.equal(lines.length, 4);
   for (const name of ["BERTH_WORKERS", "BERTH_DRIVER", "BERTH_EDGE_PROT", "berth.yaml:1, holdLimit"]) {
@@ -196,7 +196,7 @@ t.test("a file that is not YAML, or holds no names, is refused by its line", asy
   t.match(refused({}, "host: { name: x }\n"), [/^berth\.yaml:1, host: /]);
 });
 
-t.test("a stand's own parameters for what is not there yet are nothing to be told of", (t) => {
+t.test("parameters of an installation for later features are not reported", (t) => {
   t.same(read({ GROK_PARAMETERS: JSON.stringify({ queueSettings: { amqpAuthMode: "jwt" } }) }).warnings, []);
   t.end();
 });

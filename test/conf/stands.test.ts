@@ -201,7 +201,7 @@ t.test("swarm", async (t) => {
     command(["stack", "deploy", "--resolve-image=never", "-c", stack, "berth"], { more: { DOCKER_GID: gid, DOCKER_SOCKET: socket } });
   let berth: BerthClient;
 
-  await t.test("a stack with its secrets is a berth that is woken through, and the secrets are seen by nobody else", async (t) => {
+  await t.test("a stack with secrets starts containers on demand, and no other service sees the secrets", async (t) => {
     const [node] = (await docker.listNodes()) as { ID: string }[];
     await command(["node", "update", "--label-add", "berth=data", node?.ID ?? ""]);
     await command(["secret", "create", "berth_admin_key", "-"], { input: `${key}\n` });

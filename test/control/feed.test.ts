@@ -14,7 +14,7 @@ import { newContainer, openLifecycleFixture, type LifecycleFixture, until, USER 
 
 const ADA = { userId: USER, login: "ada", admin: false };
 
-/** `looked`: called whenever some of the list was read, before it is told. */
+/** `looked`: called whenever some of the list was read, before it is sent. */
 async function openTestFeed(
   t: Test,
   looked: (stand: LifecycleFixture) => void = () => {},
@@ -58,7 +58,7 @@ async function openTestFeed(
   return { stand, feed, socketPath, open, left, identity };
 }
 
-/** Opens the feed as a gateway does, and keeps what it is told. */
+/** Opens the feed as a gateway does, and keeps what it receives. */
 function listen(
   t: Test,
   socketPath: string,
@@ -114,7 +114,7 @@ async function gatewayOf(lines: FeedLine[]): Promise<string> {
   return lines[0]?.kind === "hello" ? lines[0].gateway : "";
 }
 
-t.test("a gateway is told its name, every container, then each change in order", async (t) => {
+t.test("a gateway receives its name, every container, then each change in order", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   const { id } = stand.publish({ config: { onDemand: true } });
   const { lines } = listen(t, socketPath);
@@ -157,7 +157,7 @@ t.test("a wake that may not be is refused with the cause", async (t) => {
   t.match(await ask(socketPath, "/wake", { id: USER, userId: USER }), { status: 404, body: { code: "CONTAINER_NOT_FOUND" } });
 });
 
-t.test("who holds a token, and nobody", async (t) => {
+t.test("the owner of a token, and an unknown token", async (t) => {
   const { socketPath } = await openTestFeed(t);
   t.same(await ask(socketPath, "/who", { tokens: ["good", "bad", "good"] }), { status: 200, body: { callers: [ADA, null, ADA] } });
   t.same(await ask(socketPath, "/who", { tokens: [] }), { status: 200, body: { callers: [] } });
@@ -180,7 +180,7 @@ t.test("what a gateway has open keeps a container awake, until the gateway is go
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
-t.test("a stop that a gateway may not have heard of yet waits until it has said that it knows all", async (t) => {
+t.test("a stop that a gateway may not have received yet waits until the gateway confirms its state", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   const { id } = stand.publish({ config: { onDemand: true } });
   stand.lifecycle().wake(id, USER);
@@ -202,14 +202,14 @@ async function passed(stand: LifecycleFixture, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 1_000) await stand.clock.advance(1_000);
 }
 
-t.test("gateways are asked what they have open, only when somebody wants to know, and nobody waits for long for one", async (t) => {
+t.test("gateways are queried for open requests only on demand, and a slow one delays no caller for long", async (t) => {
   const { stand, feed, socketPath } = await openTestFeed(t);
-  t.same(await feed.openRequests(USER), [], "nobody is there");
+  t.same(await feed.openRequests(USER), [], "no gateway is there");
   const [quick, mute, gone] = [listen(t, socketPath), listen(t, socketPath), listen(t, socketPath)];
   const [one, other, third] = [await gatewayOf(quick.lines), await gatewayOf(mute.lines), await gatewayOf(gone.lines)];
   t.same(asksIn(quick.lines), []);
   const answers = Promise.all([feed.openRequests(USER), feed.openRequests(USER)]);
-  await until("all are asked", () => [quick, mute, gone].every(({ lines }) => asksIn(lines).length > 0));
+  await until("all are queried", () => [quick, mute, gone].every(({ lines }) => asksIn(lines).length > 0));
   t.match(asksIn(quick.lines), [{ id: USER }], "once for all who want to know the same");
   const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }];
   const number = asksIn(quick.lines)[0]?.ask;
@@ -232,12 +232,12 @@ t.test("gateways are asked what they have open, only when somebody wants to know
 
   const many = Array.from({ length: 40 }, (_, at) =>
     feed.openRequests(`id-${at}`).then(
-      () => "told",
+      () => "replied",
       ({ code }: { code: string }) => code,
     ),
   );
   await stand.clock.advance(1_000);
-  t.same(new Set(await Promise.all(many)), new Set(["told", "GATEWAYS_BUSY"]));
+  t.same(new Set(await Promise.all(many)), new Set(["replied", "GATEWAYS_BUSY"]));
 });
 
 t.test("silence is broken by a beat at least every two seconds", async (t) => {
@@ -301,7 +301,7 @@ t.test("a gateway that does not read is cut off before it costs much memory", as
   t.ok(process.memoryUsage().rss - before < 100 * 1_048_576);
 });
 
-t.test("gateways are told at once when a session ends before its time", async (t) => {
+t.test("gateways are notified at once when a session ends before its time", async (t) => {
   const { socketPath, identity } = await openTestFeed(t);
   const feed = listen(t, socketPath);
   await until("the feed is open", () => feed.lines.length > 1);
@@ -345,7 +345,7 @@ t.test("a crash with endless last lines costs no gateway its feed", async (t) =>
   });
   stand.lifecycle().requestStart(id, USER);
   const row = await stand.reaches(id, "ERROR");
-  t.ok(row.lastLogs.length <= 65_536, "nor the store its room");
+  t.ok(row.lastLogs.length <= 65_536, "nor does the store keep it all");
   await until("the failure", () => JSON.stringify(lastView(lines, id) ?? "").includes("failed"));
   t.notOk(ended());
 });
@@ -359,7 +359,7 @@ t.test("a report of a hundred thousand containers in use at once is taken", asyn
 });
 
 t.test("a gateway is given a long list whole, however much that is, in lines of some hundreds, and what changes meanwhile after it", async (t) => {
-  // One that is told already, and two that are not.
+  // One that is sent already, and two that are not.
   const { stand, socketPath } = await openTestFeed(t, ({ store, lifecycle }) => {
     const ids = store().containers.toView("", 2_000);
     for (const at of [0, -1]) lifecycle().remove(ids.at(at)?.id ?? "");
@@ -380,7 +380,7 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
     if (line.kind === "removed") left.delete(line.id);
     if (line.kind !== "all") return;
     coming.push(...line.containers.map(viewOffWire));
-    // As gateways do: the list takes the place of all that was told before.
+    // As gateways do: the list replaces all that was sent before.
     if (!line.more) left = new Map(coming.map((view) => [view.id, view]));
   });
   const all = () => lines.flatMap((line) => (line.kind === "all" ? [line] : []));
@@ -388,7 +388,7 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
   const held = () => JSON.stringify([...left.values()].toSorted((one, other) => (one.id < other.id ? -1 : 1)));
   const kept = () => JSON.stringify(stand.store().containers.toView("", 2_000).map(viewOf));
   await until("what changed meanwhile", () => ended() || lines.filter(({ kind }) => kind === "removed").length === 6);
-  t.ok(held() === kept(), "what was told is what is");
+  t.ok(held() === kept(), "what was sent is the state");
   t.ok(all().length >= 3 && all().every(({ containers }) => containers.length <= 500));
   t.equal(all().filter(({ more }) => !more).length, 1, "and only the last says that it is");
 });

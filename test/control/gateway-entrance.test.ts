@@ -117,7 +117,7 @@ t.test("who shows no token gets to neither, and who shows one to what it says it
   );
 });
 
-t.test("a gateway elsewhere is told who control is, and how often it wants to be heard of", async (t) => {
+t.test("a gateway elsewhere receives control's name and its heartbeat interval", async (t) => {
   const { join } = await openEntrance(t);
   const { lines } = await join();
   t.match(lines[0], { kind: "hello", version: "1.2.3", wire: 1, reportMs: REPORT_MS });
@@ -132,7 +132,7 @@ t.test("one that falls silent is let go, and what it had open counts for a minut
     await passed(stand, GATEWAY_SILENCE_MS - 1_000);
     await report(1, id);
   }
-  t.notOk(ended(), "heard now and then, it stays");
+  t.notOk(ended(), "with heartbeats it stays");
   await passed(stand, GATEWAY_SILENCE_MS);
   await until("it is let go", ended);
   await passed(stand, LOST_GATEWAY_MS + IDLE_MS - 5_000);
@@ -195,18 +195,18 @@ t.test("one that joins again goes on under another name, with what it had open u
   await until("its line before is closed", before.ended);
   t.not(again.gateway, before.gateway);
   await passed(stand, GATEWAY_SILENCE_MS - 1_000);
-  t.equal(stand.row(id).state, "STARTED", "it has not said yet what it has");
+  t.equal(stand.row(id).state, "STARTED", "it has not reported its state yet");
   await again.report(1, id);
   await passed(stand, GATEWAY_SILENCE_MS - 1_000);
   t.equal(stand.row(id).state, "STARTED");
   await again.report(0, id);
   await passed(stand, GATEWAY_SILENCE_MS - 1_000);
-  // It has heard of the stop.
+  // It has received the stop.
   await again.report(0, id);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
-t.test("a gateway shows its token to the control plane that is meant, and to nobody else", async (t) => {
+t.test("a gateway sends its token only to the intended control plane", async (t) => {
   const folder = tempFolder(t);
   const { cert: ca, key } = makeCertificate(folder, "entrance");
   const { fingerprint256 } = new X509Certificate(ca);
@@ -215,12 +215,12 @@ t.test("a gateway shows its token to the control plane that is meant, and to nob
   const tls = { current: () => ({ cert: ca, key }), keep: () => undefined };
   const { port } = await openEntrance(t, { tls, accepts: (token) => shown.push(token) > 0 });
   const rows: [what: string, secured: TlsPeer, outcome: string][] = [
-    ["signed by whom it trusts", { servername: "localhost", ca }, "joined"],
+    ["signed by a trusted issuer", { servername: "localhost", ca }, "joined"],
     ["an address, signed for it", { servername: "", ca }, "joined"],
     ["the very certificate", { servername: "", fingerprint }, "joined"],
     ["the very certificate, whatever it is for", { servername: "berth.internal", fingerprint }, "joined"],
-    ["signed by nobody it knows", { servername: "localhost" }, "CONTROL_UNTRUSTED"],
-    ["signed for somebody else", { servername: "berth.internal", ca }, "CONTROL_UNTRUSTED"],
+    ["signed by an unknown issuer", { servername: "localhost" }, "CONTROL_UNTRUSTED"],
+    ["signed for another name", { servername: "berth.internal", ca }, "CONTROL_UNTRUSTED"],
     [
       "another certificate",
       { servername: "localhost", fingerprint: fingerprint.replace(/^../, fingerprint.startsWith("00") ? "01" : "00") },

@@ -46,7 +46,7 @@ t.test("what is written is read back as it was", async (t) => {
   t.strictSame(store.containers.update(container.id, { phases: undefined, address: undefined, fault: undefined }), container);
   t.strictSame(await store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   t.strictSame(store.containers.byImage(image.id), [container]);
-  t.equal(store.containers.find("nobody"), undefined);
+  t.equal(store.containers.find("unknown"), undefined);
 });
 
 t.test("a state moves only from the state that was looked at", async (t) => {
@@ -119,7 +119,7 @@ t.test("the store keeps its id, and is for its user only", async (t) => {
   t.equal((await opened(t, folder)).id, id);
 });
 
-t.test("a second berth on the same folder is refused, and let in once the first was killed", async (t) => {
+t.test("a second berth on the same folder is refused, and starts once the first was killed", async (t) => {
   const folder = join(t.testdir(), "data");
   const script = `
     import { openStore } from ${JSON.stringify(join(import.meta.dirname, "../../control/store/open-store.ts"))};

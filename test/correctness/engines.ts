@@ -8,7 +8,7 @@ export const ENGINES: readonly ProbedEngine[] = [
   {
     forwarder: "splice",
     cannot: {
-      "half-close-slow": "who has ended and is then told nothing for 50 ms cannot be told from who has left, and counts as gone",
+      "half-close-slow": "a client that has half-closed and gets nothing for 50 ms counts as gone",
     },
   },
   {
@@ -31,7 +31,7 @@ export const ENGINES: readonly ProbedEngine[] = [
       "response-trailers": "the library does not pass them on",
       "until-close": "Node frames the body in chunks",
       "truncated-until-close": "Node's client takes a broken connection for the end of such a body",
-      "repeated-once": "Node's client does not say whether a part of the head had come, so it is asked again then too",
+      "repeated-once": "Node's client does not say whether a part of the head had come, so the request is sent again then too",
     },
   },
 ];

@@ -25,7 +25,7 @@ export type Read = { responses: Response[]; rest: string };
 
 const HEAD_END = "\r\n\r\n";
 
-/** The responses in what came to a client that asked with these methods, interim ones too. `over`: how the connection ended. */
+/** The responses in what came to a client that used these methods, interim ones too. `over`: how the connection ended. */
 export function readResponses(came: string, methods: readonly string[], over: "open" | "ended" | "reset"): Read {
   const responses: Response[] = [];
   let rest = came;

@@ -10,7 +10,7 @@ t.test("the page of what the gateway does is in step with its rows (else: npm ru
   t.equal(readFileSync(join(import.meta.dirname, "../../docs/reference/correctness.md"), "utf8"), correctnessPage());
 });
 
-t.test("whatever others were asked is asked of berth", async (t) => {
+t.test("berth gets every row that other proxies got", async (t) => {
   const ids = ROWS.map(({ id }) => id);
   t.same(
     PEER_ROWS.filter(({ id }) => !ids.includes(id)),

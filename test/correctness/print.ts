@@ -25,7 +25,7 @@ if (!process.argv.includes("--peers")) {
     if (version === undefined) continue;
     const common = rows.filter(({ own }) => own !== true);
     const wrong = await printed(`${peer.name} ${version}`, common, (scope) => openPeer(scope, peer));
-    // Of rows that were not asked now, what is known stays.
+    // Rows that did not run now keep their results.
     const previous = before.find(({ name }) => name === peer.name)?.wrong ?? {};
     const kept = Object.entries(previous).filter(([id]) => ROWS.some((row) => row.id === id) && !rows.some((row) => row.id === id));
     all.push({ name: peer.name, version, wrong: { ...Object.fromEntries(kept), ...wrong } });

@@ -28,7 +28,7 @@ export type CorrectnessRow = {
   asks: string;
   /** Where that is written. */
   section: string;
-  /** A promise of berth's own, or one that takes its settings: others are not asked. */
+  /** A promise of berth's own, or one that takes its settings: other proxies do not run it. */
   own?: boolean;
   limits?: Partial<GatewayLimits>;
   probe(proxy: Probed): Promise<RowResult>;

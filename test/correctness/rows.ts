@@ -7,7 +7,7 @@ import { WEBSOCKET } from "./rows/websocket.ts";
 
 export type CorrectnessTheme = { title: string; rows: readonly CorrectnessRow[] };
 
-/** Everything that is asked of a proxy. */
+/** Every row of the correctness table. */
 export const THEMES: readonly CorrectnessTheme[] = [
   { title: "The head of a request", rows: REQUEST_HEAD },
   { title: "Bodies and order", rows: REQUEST_BODY },

@@ -30,7 +30,7 @@ t.test("the settings mean one orchestrator", async (t) => {
   t.equal(chooseOnEngine({ managesSwarm: false }), "docker");
 });
 
-t.test("an engine that is away is asked again until it says what it is, and once", async (t) => {
+t.test("an unavailable engine is queried again until it reports its kind, and once", async (t) => {
   const world = openMemoryWorld(clock);
   world.apps.set("app", listening);
   t.teardown(() => world.close());
@@ -62,7 +62,7 @@ t.test("an engine that is away is asked again until it says what it is, and once
   t.equal(driver.name, "process", "the one that was opened");
   for (let tries = 0; events.length === 0 && tries < 500; tries++) await clock.sleep(10);
   t.strictSame(events, ["connected"]);
-  t.equal(requests, once, "not asked again");
+  t.equal(requests, once, "no further query");
   over.abort();
   await listeningToIt;
   await driver.close();

@@ -53,7 +53,7 @@ t.test("a start takes four calls to the engine, one of them its wait for the con
   for (const { service } of [spec, second]) await driver.destroy(service, call());
 });
 
-t.test("a network that somebody removed a moment after a start is made anew by the next one", async (t) => {
+t.test("a network that was removed a moment after a start is made anew by the next one", async (t) => {
   const spec = await specOf(driver, name("again"), { ref: images.onDemand });
   await driver.deploy(spec, call());
   await driver.destroy(spec.service, call());

@@ -8,7 +8,7 @@ export function dockerWorld(docker: Docker, { network, image, squatter }: { netw
     },
     /** At once: an app that is still loading has not begun to listen to SIGTERM, and would use up its whole grace time. */
     remove: (service: string) => docker.getContainer(service).remove({ force: true }),
-    /** Its old address is taken by somebody else before it is connected again. */
+    /** Another container takes its old address before it is connected again. */
     move: async (service: string) => {
       const at = docker.getNetwork(network);
       await at.disconnect({ Container: service, Force: true });

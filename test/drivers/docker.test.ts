@@ -36,7 +36,7 @@ t.test("the docker driver keeps the contract", async (t) => {
   await conformance(t, {
     open,
     image: async (image) => ({ ref: images[image] }),
-    unknown: async () => ({ ref: `${registry.host}/nobody/nothing:1` }),
+    unknown: async () => ({ ref: `${registry.host}/absent/nothing:1` }),
     kill,
     left,
     vanish: remove,
@@ -104,7 +104,7 @@ t.test(
   },
 );
 
-t.test("the shared network is made once, whoever comes first", async (t) => {
+t.test("the shared network is made once, whichever start comes first", async (t) => {
   const fresh = `${network}-fresh`;
   const services = ["one", "two", "three"].map(name);
   await Promise.all(
@@ -128,7 +128,7 @@ t.test("a container on a published port answers there when it is ready", async (
   t.strictSame((await driver.inspect(service, call()))?.address, address);
   t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, address);
 
-  await t.test("one that cannot be reached the way it is now asked for is replaced", async (t) => {
+  await t.test("one that cannot be reached in the requested way is replaced", async (t) => {
     const direct = open({ reach: "address" });
     const again = await direct.deploy(await specOf(direct, service, { ref: images.onDemand }, { labels: labelsFor(service, 2) }), call());
     const back = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }, { labels: labelsFor(service, 2) }), call());
@@ -210,9 +210,9 @@ t.test("an engine that cannot limit a container's disk starts them all the same,
   t.equal(warnings.length, 1, "however many come first");
 });
 
-t.test("a container of somebody else with the same name is left alone", async (t) => {
+t.test("a container of a foreign owner with the same name is not touched", async (t) => {
   const driver = open();
-  const service = name("stranger");
+  const service = name("foreign");
   const foreign = await docker.createContainer({ name: service, Image: images.worker });
   await foreign.start();
   await rejectsWith(t, "SPEC_REFUSED", driver.deploy(await specOf(driver, service, { ref: images.worker }), call()));
@@ -237,7 +237,7 @@ t.test("one that was created but never started is started, not made again", asyn
   await driver.destroy(service, call());
 });
 
-t.test("the registry is asked for what the engine does not have, and for a tag that may have moved", async (t) => {
+t.test("the registry is queried for images that the engine lacks, and for a tag that may have moved", async (t) => {
   const driver = open();
   const reports: { done: number; total: number }[] = [];
   const first = registry.put("datagrok/moving", "admin", "one");
@@ -245,7 +245,7 @@ t.test("the registry is asked for what the engine does not have, and for a tag t
   const one = await driver.resolve({ ref }, { ...call(), onPull: (progress) => reports.push(progress) });
   t.equal(one.digest, first);
   t.strictSame(one.exposed, [8080]);
-  t.ok(reports.length > 0, "progress is told");
+  t.ok(reports.length > 0, "progress is reported");
 
   const second = registry.put("datagrok/moving", "admin", "two");
   const two = await driver.resolve({ ref }, call());
@@ -263,7 +263,7 @@ t.test("a registry's refusal has a name of its own", async (t) => {
   await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: `${registry.host}/datagrok/moving:never` }, call()));
   await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: `sha256:${"0".repeat(64)}` }, call()));
   await rejectsWith(t, "IMAGE_REFERENCE_INVALID", driver.resolve({ ref: "Not A Reference" }, call()));
-  await rejectsWith(t, "ENGINE_FAILED", driver.resolve({ ref: "127.0.0.1:1/nobody/there:1" }, call()));
+  await rejectsWith(t, "ENGINE_FAILED", driver.resolve({ ref: "127.0.0.1:1/not/there:1" }, call()));
 });
 
 t.test("the engine's own copy serves where its registry is away", async (t) => {
@@ -296,7 +296,7 @@ t.test("an engine that manages no swarm says what to do, when it is taken for on
   await driver.close();
 });
 
-t.test("an engine that cannot be meant is told when the driver is made", async (t) => {
+t.test("an invalid engine address is reported when the driver is made", async (t) => {
   for (const wrong of ["ftp://nowhere", "unix://", "tcp://", "tcp://host:port"])
     t.throws(() => open({ host: wrong }), { code: "SETTINGS_INVALID" }, wrong);
   t.throws(() => open({ host: "tcp://127.0.0.1:2376", tls: { folder: t.testdir() } }), { code: "SETTINGS_INVALID" });

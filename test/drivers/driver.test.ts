@@ -23,7 +23,7 @@ function fakeDriver(name: () => Driver["name"]): Driver {
   };
 }
 
-t.test("a wrapped driver keeps what is not overridden, and its name is read when it is asked for", async (t) => {
+t.test("a wrapped driver keeps what is not overridden, and its name is read at each use", async (t) => {
   let name: Driver["name"] = "docker";
   const wrapped = wrapDriver(
     fakeDriver(() => name),

@@ -9,7 +9,7 @@ export type Gate = {
   port: number;
   /** Breaks what is open; a new connection gets through. */
   cut(): void;
-  /** Nobody listens until `back`. */
+  /** Nothing listens until `back`. */
   away(): Promise<void>;
   back(): Promise<void>;
 };

@@ -30,7 +30,7 @@ t.test("two hosts together keep the contract of one", async (t) => {
   await conformance(t, {
     open: driver,
     image: async (name) => ({ ref: name }),
-    unknown: async () => ({ ref: "nobody" }),
+    unknown: async () => ({ ref: "unknown" }),
     kill: (service) => cvm.kill(service),
     left: async (prefix) => [...cvm.left(prefix), ...datagrok.left(prefix)],
     vanish: async (service) => cvm.vanish(service),
@@ -61,13 +61,13 @@ t.test("a container runs on the host that it is for, and is found and ended whic
   t.match(await driver.inspect("part", call()), { service: "part", running: true });
   t.match(await driver.inspect("plugin", call()), { service: "plugin", running: true });
   t.match(await text(driver.logs("part", { tail: 10 }, call())), /worker began/);
-  t.equal(await text(driver.logs("nobody", { tail: 10 }, call())), "");
+  t.equal(await text(driver.logs("unknown", { tail: 10 }, call())), "");
   await driver.destroy("part", call());
   t.strictSame(running(), [["plugin", "neither"], []]);
   t.equal(await driver.inspect("part", call()), undefined);
 });
 
-t.test("what is for another host from now on runs there alone; somebody else's keeps its name", async (t) => {
+t.test("what is for another host from now on runs there alone; a foreign owner's keeps its name", async (t) => {
   const { cvm, driver: open, running } = stand(t);
   const driver = open();
   await driver.deploy(specFor("web", "cvm"), call());
@@ -98,10 +98,10 @@ t.test("on hosts that share one orchestrator each starts its own way, and nothin
   t.strictSame((await driver.list(call())).map(({ service }) => service).toSorted(), ["part", "plugin"]);
   const { address } = await driver.deploy(specFor("part", "datagrok"), call());
   t.strictSame((await driver.inspect("part", call()))?.address, address);
-  t.equal(cvm.callCount("destroy part"), 0, "asked again, it is the one that runs");
+  t.equal(cvm.callCount("destroy part"), 0, "at the second call it is the one that runs");
 });
 
-t.test("of both the events are told, until nobody listens or one fails", async (t) => {
+t.test("the events of both are reported, until the listener ends or one fails", async (t) => {
   const { cvm, datagrok, driver } = stand(t);
   const events: DriverEvent[] = [];
   const over = new AbortController();
@@ -111,9 +111,9 @@ t.test("of both the events are told, until nobody listens or one fails", async (
   const isReported = (name: string) => async () => events.some((event) => event.kind === "changed" && event.service === name);
   await until(t, "both say that they are there", async () => events.filter(({ kind }) => kind === "connected").length === 2);
   cvm.begin("one", labelsFor("one"));
-  await until(t, "the first is heard", isReported("one"));
+  await until(t, "the first is reported", isReported("one"));
   datagrok.begin("other", labelsFor("other"));
-  await until(t, "the second is heard", isReported("other"));
+  await until(t, "the second is reported", isReported("other"));
   for (let round = 0; round < 100; round++) datagrok.begin(`many-${round}`, labelsFor("many"));
   await until(t, "none is lost", isReported("many-99"));
   t.equal(events.length, 104);
@@ -132,7 +132,7 @@ t.test("of both the events are told, until nobody listens or one fails", async (
   }
 });
 
-t.test("while one is away, nobody is told that its services are gone, and the other's go on", async (t) => {
+t.test("while one is away, its services are not reported as gone, and the other's go on", async (t) => {
   const { cvm, datagrok, driver: open, running } = stand(t);
   const driver = open();
   await driver.deploy(specFor("plugin", "cvm"), call());

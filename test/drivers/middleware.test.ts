@@ -50,7 +50,7 @@ t.test("addresses of the link and of clouds' metadata are refused however they a
   );
 });
 
-/** A driver that is told a wrong address by its orchestrator: the memory driver, but for what it says. */
+/** A driver that gets a wrong address from its orchestrator: the memory driver with another address. */
 async function misled(address: Address, more: object = {}) {
   const world = openMemoryWorld(stillClock(), { sockets: false });
   world.apps.set("app", listening);
@@ -71,13 +71,13 @@ async function misled(address: Address, more: object = {}) {
   return { world, driver, call, spec: { service: "app", labels, image: "memory:app", env: {}, ...size, port: 80, graceMs: 0 } };
 }
 
-t.test("a container that is said to be at one of them does not start, and nothing of it is left", async (t) => {
+t.test("a container that is reported at one of them does not start, and nothing of it is left", async (t) => {
   const { world, driver, spec, call } = await misled({ host: "169.254.169.254", port: 80 });
   await t.rejects(driver.deploy(spec, call), { code: "ADDRESS_REFUSED" });
   t.same(world.running(), []);
 });
 
-t.test("nor is one that runs already told to gateways as being there", async (t) => {
+t.test("nor is a running one published to gateways at such an address", async (t) => {
   const { world, driver, spec, call } = await misled({ host: "fe80::1%eth0", port: 80 });
   world.begin(spec.service, spec.labels);
   t.match(await driver.inspect("app", call), { running: true, address: undefined });

@@ -22,7 +22,7 @@ async function closedPort(t: Test): Promise<number> {
   return port;
 }
 
-t.test("ready is told soon after the port takes connections, and not before", async (t) => {
+t.test("ready is reported soon after the port takes connections, and not before", async (t) => {
   const port = await closedPort(t);
   let isReported = false;
   const ready = awaitReady({ host: "127.0.0.1", port }, "accepted", { clock, signal: AbortSignal.timeout(PATIENCE_MS) }).then(

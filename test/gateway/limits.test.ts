@@ -391,7 +391,7 @@ for (const reads of READ_MODES) {
     const inFlight = (await stalled(() => requests)) * body.length;
     t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
     client.socket.resume();
-    await until("all are asked", () => requests === count);
+    await until("all are queried", () => requests === count);
     await until("all have come", () => client.bytes > count * body.length);
     client.socket.write(head("GET", "/last", ["Connection: close"]));
     await until("the last is answered", () => client.closed);

@@ -154,7 +154,7 @@ t.test("a container that crashes at start answers with the cause, and is not sta
   const starts = await startsOf(engine.docker, id);
   t.ok(starts >= 1 && starts <= 3, `the engine started it ${starts} times for 101 requests`);
   const logs = await (await berth.call(`/docker/containers/${id}/logs`)).text();
-  t.ok(logs.length > 0, "its last words are kept");
+  t.ok(logs.length > 0, "its log tail is kept");
 });
 
 t.test("a WebSocket hears CONNECTED, then the container, also while it is cold", async (t) => {

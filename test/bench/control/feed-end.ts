@@ -1,6 +1,6 @@
 /**
  * A gateway's end of the feed as a process of its own: `node feed-end.ts SOCKET`. It tells its parent how long it took until it knew every container, and
- * then wakes those it is told to.
+ * then wakes those that its parent names.
  */
 import { systemClock } from "../../../lib/clock.ts";
 import { controlHere } from "../../../gateway/feed/control-client.ts";

@@ -30,5 +30,5 @@ export async function fill(folder: string, count: number): Promise<string[]> {
   return ids.toSorted(() => Math.random() - 0.5);
 }
 
-/** A token that nobody holds: the calls of this measurement go by the feed's socket, which knows no tokens. */
+/** A token without a user: the calls of this measurement go by the feed's socket, which knows no tokens. */
 export const CALLER = { userId: USER, login: "ada", admin: false, token: randomUUID() };

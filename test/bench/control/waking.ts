@@ -1,6 +1,6 @@
 /**
  * Control's store, lifecycle and feed as a process of its own, whose containers run in the tests' orchestrator in memory: `node waking.ts FOLDER SOCKET`.
- * Asked, it tells its parent when it told the gateways of each container first.
+ * On a message it reports to its parent when it first sent each container to the gateways.
  */
 import { systemClock } from "../../../lib/clock.ts";
 import { openFeed } from "../../../control/api/feed.ts";

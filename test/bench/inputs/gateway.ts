@@ -21,7 +21,7 @@ import { type InputCase, pumped } from "./input-case.ts";
 
 const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
 const PATH = `/api/docker/containers/proxy/${ID}`;
-/** What a head may have, less room for its first lines; and what one read of a socket brings. */
+/** The limit of a head, less its first lines; and what one read of a socket brings. */
 const HEAD = 64_000;
 const READ = 65_536;
 

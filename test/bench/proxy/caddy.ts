@@ -28,8 +28,8 @@ ${world.keys.map((key) => `      ${key} ${key}`).join("\n")}
 ${world.ids.map((id, index) => `      ${id} 127.0.0.1:${portOf(world, index)}`).join("\n")}
       default ""
     }
-    @nobody vars {caller} ""
-    respond @nobody 401
+    @anonymous vars {caller} ""
+    respond @anonymous 401
     @unknown vars {target} ""
     respond @unknown 404
     rewrite * {re.container.2}

@@ -20,7 +20,7 @@ export async function wrongs(world: BenchWorld, port: number, options: { noKeys:
     problems.push("forwarded headers are missing");
   if (options.noKeys) return problems;
   if (!has(new RegExp(`^x-user-api-key: ${other}$`, "i"))) problems.push("x-user-api-key is missing");
-  const refused = await get(port, `${fixed}/small`, { authorization: "nobody's" });
+  const refused = await get(port, `${fixed}/small`, { authorization: "unknown-key" });
   if (refused.status !== 401) problems.push(`a wrong key: ${describe(refused)}`);
   const unknown = await get(port, `${PREFIX}00000000-0000-4000-8000-000000000000/small`, { authorization: key });
   if (unknown.status !== 404) problems.push(`an unknown container: ${describe(unknown)}`);

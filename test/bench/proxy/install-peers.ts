@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-/** The peers that are libraries have a lock file of their own, so that nobody pays for them who does not run this. */
+/** The peers that are libraries have a lock file of their own, so that only this benchmark installs them. */
 export const PEERS = join(import.meta.dirname, "peers");
 const INSTALLED = join(PEERS, "node_modules", ".package-lock.json");
 const AT_MOST_MS = 120_000;

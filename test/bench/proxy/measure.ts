@@ -15,7 +15,7 @@ export type Runner = { name: string; proxy?: Proxy; port: number; pinned?: Pinne
 
 export type At = { world: BenchWorld; seconds: number; streamMb: number; processes: Processes };
 
-/** Beyond what a load is told to take. */
+/** Time beyond the set duration of a load. */
 const SLACK_MS = 30_000;
 
 export async function startProxy(proxy: Proxy, world: BenchWorld, processes: Processes): Promise<Runner> {

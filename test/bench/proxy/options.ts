@@ -25,7 +25,7 @@ export const HELP = `npm run bench:proxy -- [options]
   --only berth,nginx       these rows only
   --workloads get,ws125    these workloads only
   --passes 3               interleaved passes; medians are shown
-  --seconds 1              of each pass of a workload that lasts so long as it is told to
+  --seconds 1              of each pass of a workload that has a set duration
   --stream-mb 1024         length of one long body
   --berth FOLDER           the gateway of another checkout, with this one's loads and peers
   --beside FOLDER          the gateway of one more checkout, as a row of its own: before and after in one run

@@ -3,7 +3,7 @@ import type { LoadResult, LoadPlan } from "./load/plan.ts";
 import type { PinnedCommand } from "./pinned.ts";
 import { CONTAINERS, FIXED, PREFIX, WS_PREFIX, type BenchWorld } from "./world.ts";
 
-/** What a load is run against. `pid` is the proxy's; none where the container is asked directly. */
+/** What a load is run against. `pid` is the proxy's; none where requests go to the container directly. */
 export type Against = { world: BenchWorld; port: number; pid: number | undefined; seconds: number; streamMb: number };
 
 export type Workload = {
@@ -105,7 +105,7 @@ export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, stre
 
 function result(output: string): unknown {
   const text = /^RESULT (.*)$/m.exec(output)?.[1];
-  if (text === undefined) throw new Error(/^FAILED (.*)$/m.exec(output)?.[1] ?? `the load said: ${output.slice(-300)}`);
+  if (text === undefined) throw new Error(/^FAILED (.*)$/m.exec(output)?.[1] ?? `the load printed: ${output.slice(-300)}`);
   return JSON.parse(text);
 }
 

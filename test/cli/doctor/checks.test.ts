@@ -21,7 +21,7 @@ async function listen(t: Test, server: Server, at?: string): Promise<number> {
   return at === undefined ? (server.address() as AddressInfo).port : 0;
 }
 
-t.test("settings that cannot be read are told, and nothing else is looked at", async (t) => {
+t.test("settings that cannot be read are reported, and nothing else is checked", async (t) => {
   const rows = await look(t, "all", { BERTH_EDGE_PORT: "eighty", BERTH_DRIVER: "sail" });
   t.equal(rows["settings"]?.problems.length, 2);
   t.same(new Set(Object.values(states(rows)).slice(1)), new Set(["not looked at"]));
@@ -36,8 +36,8 @@ t.test("settings that let everybody in are wrong; those that are merely open are
   t.same((await look(t, ["settings"], {}))["settings"]?.problems, []);
 });
 
-t.test("a name that leads nowhere is told for whom it stands, and what needs that is not looked at", async (t) => {
-  // Longer than a label may be, so that no name server is asked.
+t.test("a name without an address is reported with its purpose, and checks that need it are skipped", async (t) => {
+  // Longer than a label may be, so that no query reaches a name server.
   const nowhere = `${"x".repeat(64)}.example`;
   const names = ["address", "datagrok name", "registry name", "certificate", "datagrok"];
   const rows = await look(t, names, { DATAGROK_URL: `http://${nowhere}/api`, REGISTRY_URL: nowhere }, { server: `https://${nowhere}` });
@@ -46,7 +46,7 @@ t.test("a name that leads nowhere is told for whom it stands, and what needs tha
   t.same(states(await look(t, ["address"], {}, { server: "http://localhost" })), { address: "ok" });
 });
 
-t.test("a certificate that has ended, is another's, or whose signer nobody knows", async (t) => {
+t.test("a certificate that is expired, for another name, or of an unknown signer", async (t) => {
   const folder = tempFolder(t);
   const make = (name: string, differs: Differs & { names?: string }) => makeCertificate(folder, name, undefined, differs.names, differs);
   const soon = make("soon", { dates: ["-days", "10"] });
@@ -170,7 +170,7 @@ t.test("a console that the edge sends browsers to, and that does not answer, or 
   t.equal((await row())?.state, "wrong");
 });
 
-t.test("an engine whose socket is gone, nobody's, or not permitted", async (t) => {
+t.test("an engine whose socket is missing, without a listener, or not permitted", async (t) => {
   const folder = tempFolder(t);
   const state = async (host: string) => (await look(t, ["driver"], { BERTH_DRIVER: "docker", DOCKER_HOST: host }))["driver"]?.state;
   t.equal(await state(`unix://${folder}/none.sock`), "wrong");
@@ -192,7 +192,7 @@ t.test("an engine whose socket is gone, nobody's, or not permitted", async (t) =
   );
 });
 
-t.test("a registry behind the proxy that has stopped, and a key that is nobody's", async (t) => {
+t.test("a registry behind the proxy that has stopped, and an unknown key", async (t) => {
   const server = await openTokenServer(t);
   const distribution = await openDistribution(t);
   const data = tempFolder(t);

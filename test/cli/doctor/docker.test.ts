@@ -45,7 +45,7 @@ async function importEmpty(tag: string): Promise<string> {
   return `berth-test/doctor:${tag}`;
 }
 
-t.test("a container that does not start is told with its last words, and what needs it is not looked at", async (t) => {
+t.test("a container that does not start is reported with its log tail, and checks that need it are skipped", async (t) => {
   const image = await importEmpty(String(process.pid));
   t.teardown(() => docker.getImage(image).remove());
   const rows = await look(t, ["driver", "container", "websocket", "events"], env, { image });

@@ -63,7 +63,7 @@ t.test("a link that hangs is wrong when its time is up, and those after it have 
   t.same(states(byName(await walking)), { a: "wrong", b: "ok" });
 });
 
-t.test("whoever interrupts it still has all removed, the newest first", async (t) => {
+t.test("after an interrupt everything is removed, the newest first", async (t) => {
   const stop = new AbortController();
   const removed: string[] = [];
   const chain = open();
@@ -77,7 +77,7 @@ t.test("whoever interrupts it still has all removed, the newest first", async (t
   t.same(removed, ["second", "first"]);
 });
 
-t.test("what cannot be removed is told, and the rest removed all the same", async (t) => {
+t.test("what cannot be removed is reported, and the rest is removed", async (t) => {
   const removed: string[] = [];
   const makes = link("a", [], async (chain) => {
     chain.addCleanup("kept", async () => void removed.push("kept"));

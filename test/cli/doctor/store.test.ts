@@ -30,7 +30,7 @@ t.test("a store that SQLite finds damaged is wrong, with the backup to restore; 
   t.match(JSON.stringify(row), `berth restore ${file}`);
 });
 
-t.test("a store that lost changes is wrong until somebody has looked", async (t) => {
+t.test("a store that lost changes is wrong until an administrator confirms it", async (t) => {
   const folder = join(tempFolder(t), "data");
   await (await openStore({ folder, clock })).close();
   noteRollback(folder, { at: clock.now(), seen: 12, found: 11 });

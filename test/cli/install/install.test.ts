@@ -50,7 +50,7 @@ t.test("a mistake in a unit is one that this would find", async (t) => {
   t.match(analyze("verify", "--man=no", `--root=${root}`, INSTALL_PATHS.unit).output, /ProtectSytem/);
 });
 
-t.test("installed again, it has the new program, and the settings of whoever runs it", async (t) => {
+t.test("installed again, it has the new program and keeps the administrator's settings", async (t) => {
   const { root, program } = system(t, "root:x:0:\n");
   t.same(installFiles({ root, program }), { hasEngineGroup: false });
   t.notMatch(readFileSync(join(root, INSTALL_PATHS.unit), "utf8"), /SupplementaryGroups/, "a group that is not there would keep it from starting");

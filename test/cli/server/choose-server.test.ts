@@ -20,7 +20,7 @@ t.test("a server is named by address or alias, and its key given in one of sever
   const keyFile = write("key", `${ADMIN_KEY}\n`);
   const nothing = { PATH: "/nowhere", HOME: home, BERTH_DATA: join(home, "no-data") };
   const rows: [what: string, files: Record<string, string>, env: Record<string, string>, args: string[], code: number, stderr?: RegExp][] = [
-    ["nobody is here", {}, {}, [], 5, /No berth runs/],
+    ["no berth runs here", {}, {}, [], 5, /No berth runs/],
     ["this machine's", {}, { BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY }, [], 0],
     ["an address and a key", {}, {}, ["--server", berth.base, "--key", ADMIN_KEY], 0],
     ["an address with its API and a key file", {}, {}, ["--server", `${berth.api}/`, "--key-file", keyFile], 0],
@@ -28,7 +28,7 @@ t.test("a server is named by address or alias, and its key given in one of sever
     ["no key", {}, {}, ["--server", berth.base], 2, /no developer key/],
     ["two keys", {}, {}, ["--server", berth.base, "--key", ADMIN_KEY, "--key-file", keyFile], 2],
     ["another key", {}, {}, ["--server", berth.base, "--key", "no-such-key"], 4],
-    ["nobody there", {}, {}, ["--server", "http://127.0.0.1:1", "--key", ADMIN_KEY], 5],
+    ["no berth runs there", {}, {}, ["--server", "http://127.0.0.1:1", "--key", ADMIN_KEY], 5],
     ["no address", {}, {}, ["--server", "http://", "--key", ADMIN_KEY], 2],
     ["an alias of datagrok-tools", { ".grok/config.yaml": config("dev", berth.api) }, {}, ["--server", "dev"], 0],
     ["whose default does not count", { ".grok/config.yaml": `${config("dev", berth.api)}default: dev\n` }, {}, [], 5],
@@ -61,7 +61,7 @@ function config(alias: string, url: string): string {
   return `servers:\n  ${alias}:\n    url: ${url}\n    key: ${ADMIN_KEY}\n`;
 }
 
-t.test("what answers at an address and is no API, or breaks off, is told so", async (t) => {
+t.test("an address that is no API, or that breaks off, is reported", async (t) => {
   const answers: Record<string, (response: ServerResponse) => void> = {
     "/page/users/login/dev": (response) => response.end("<html></html>"),
     "/refusing/users/login/dev": (response) => response.end('{"#type":"ApiError","code":"no","message":"Not today"}'),

@@ -4,7 +4,7 @@ import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { typeBerth } from "../fixtures/type-berth.ts";
 import { openStand, packageOf } from "../../program/rights/fixtures/stand.ts";
 
-t.test("people, their groups and their keys are kept at a command line", async (t) => {
+t.test("the command line manages users, their groups and their keys", async (t) => {
   const { berth, publish, env, data } = await openStand(t);
   const command = (args: string[], more: Record<string, string> = {}) => typeBerth(["users", ...args], { env: { ...env, ...more } });
   const run = async (args: string[]) => {

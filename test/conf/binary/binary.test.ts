@@ -80,10 +80,10 @@ t.test("a long message reaches a slow reader whole", async (t) => {
 t.test("what is loaded where it is used is in it", async (t) => {
   t.match(run("complete", "--", "users", "key", ""), { status: 0, stdout: /^list\t/ });
   t.match(run("publish", "no-such-folder", "--server", "http://127.0.0.1:1", "--key", "x"), { status: 2, stderr: /no package\.json/ });
-  const nowhere = { image: "x:1", engine: { host: "unix:///no/such.sock" }, owner: "nobody", mounts: [] };
+  const nowhere = { image: "x:1", engine: { host: "unix:///no/such.sock" }, owner: "no-owner", mounts: [] };
   t.match(run("registry-image", JSON.stringify(nowhere), "--version"), { status: 1, stderr: /no container engine can be reached/ });
 
-  // Amazon's client, as far as an address where nobody listens.
+  // Amazon's client, as far as an address without a listener.
   const [file = "", ...args] = command;
   const aws = {
     HOME: "/tmp",
@@ -153,8 +153,8 @@ t.test("publish, ready, asleep, woken, answering, idle, and again after kill -9"
   t.same(await ask(6), { result: 36 });
 });
 
-t.test("what it unpacks is nobody else's to write", async (t) => {
-  // In the place of the last resort, since this root has no home: a folder that anybody may write is not taken.
+t.test("no other user may write what it unpacks", async (t) => {
+  // In the place of the last resort, since this root has no home: a folder that every user may write is not used.
   const folder = join(root, "tmp/berth-0-files");
   t.equal(execFileSync("stat", ["-c", "%a", folder], { encoding: "utf8" }).trim(), "700");
   execFileSync("chmod", ["777", folder]);

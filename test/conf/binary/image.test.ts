@@ -80,7 +80,7 @@ t.test("the image is small, has a user of its own and no shell, and says whether
   t.same(await answer.json(), { result: 16 });
 
   await berth.stop({ t: 20 });
-  t.equal((await berth.inspect()).State.ExitCode, 0, "told to stop, it ends in order");
+  t.equal((await berth.inspect()).State.ExitCode, 0, "it ends in order after a stop signal");
 });
 
 t.test("in the place of grok_registry_proxy it listens on port 5000 in that role", async (t) => {
@@ -100,7 +100,7 @@ t.test("in the place of grok_registry it brings a registry, on the volume that t
   ).catch(async (error: unknown) => {
     throw new Error(`${String(error)}\n${String(await registry.logs({ stdout: true, stderr: true }))}`);
   });
-  t.equal((await fetch(`http://${own}:5000/v2/no/such/manifests/image`)).status, 404, "whom it asks is there");
+  t.equal((await fetch(`http://${own}:5000/v2/no/such/manifests/image`)).status, 404, "its upstream answers");
   const inspected = await engine.docker.getImage(image("grok_registry")).inspect();
   t.ok("8080/tcp" in (inspected.Config.ExposedPorts ?? {}), "as that one, it has a page there");
   t.same(await (await fetch(`http://${own}:8080/console/rooms`)).json(), { rooms: ["registry"] });

@@ -47,7 +47,7 @@ t.test("who did what to what is kept, with the client's address and the request'
   t.notMatch(JSON.stringify(stand.store.audit.list({ limit: 100 })), /hush|admin-dev-key/);
 });
 
-t.test("what was refused, and what was only looked at, is not there; nor does anybody but an administrator see it", async (t) => {
+t.test("refused calls and reads are not in the list, and only administrators see it", async (t) => {
   const stand = await openStand(t);
   const id = await publishedId(stand);
   const { token } = await stand.addUser("eve");
@@ -63,7 +63,7 @@ t.test("what was refused, and what was only looked at, is not there; nor does an
   );
 });
 
-t.test("who waits for a start and leaves has wished it all the same", async (t) => {
+t.test("the start of a client that stops waiting is recorded", async (t) => {
   const stand = await openStand(t);
   const id = await publishedId(stand);
   const leaving = new AbortController();
@@ -75,7 +75,7 @@ t.test("who waits for a start and leaves has wished it all the same", async (t) 
   t.match((await entriesOf(stand))[0], { action: "containerStarted", login: "admin", status: null });
 });
 
-t.test("who waits for a start that fails has wished it too, and the entry says how that was answered", async (t) => {
+t.test("a start that fails is recorded too, with the status of its response", async (t) => {
   const stand = await openStand(t);
   const id = await publishedId(stand);
   for (const [command, action] of [

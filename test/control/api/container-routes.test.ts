@@ -92,7 +92,7 @@ t.test("lists are ordered and paged", async (t) => {
   }
 });
 
-t.test("an id that is unknown, or no id at all, is told in the way that the client does not swallow", async (t) => {
+t.test("an unknown or malformed id gets an error that the client does not swallow", async (t) => {
   const { get } = await openStand(t);
   for (const [path, status, code] of [
     [`/docker/containers/${UNKNOWN}`, 404, "CONTAINER_NOT_FOUND"],
@@ -116,7 +116,7 @@ t.test("an id that is unknown, or no id at all, is told in the way that the clie
   }
 });
 
-t.test("run and stop return as soon as the wish is recorded", async (t) => {
+t.test("run and stop return as soon as the desired state is recorded", async (t) => {
   const stand = await openStand(t);
   const { app } = await walk(stand);
   stand.commands.length = 0;
@@ -152,7 +152,7 @@ t.test("awaited, they return when it is done, with the cause where it failed", a
   }
 });
 
-t.test("a client that goes away ends the wait, and not the wish", async (t) => {
+t.test("a client that leaves ends the wait, but keeps the desired state", async (t) => {
   const stand = await openStand(t);
   const { app } = await walk(stand);
   stand.commands.length = 0;
@@ -179,13 +179,13 @@ t.test("logs are raw text, and the last known ones where it does not run", async
   stand.logs.set(service, ["now ", '"quoted"\n']);
   t.equal((await logs("?limit=10000")).text, 'now "quoted"\n');
   stand.logs.set(service, new Fault("ENGINE_UNREACHABLE", "gone"));
-  t.equal((await logs()).text, "one\ntwo\nthree\n", "the engine cannot be asked");
+  t.equal((await logs()).text, "one\ntwo\nthree\n", "the engine is unavailable");
   stand.store.containers.update(app, { lastLogs: "" });
   t.match(await logs(), { status: 500, json: { code: "ENGINE_UNREACHABLE" } });
   t.match(await logs("?limit=0"), { status: 400, json: { code: "REQUEST_INVALID" } });
 });
 
-t.test("anybody signed in reads; author and admins act, and see what is inside", async (t) => {
+t.test("every signed-in user reads; author and admins act, and see what is inside", async (t) => {
   const stand = await openStand(t);
   const author = await stand.addUser("anna");
   const other = await stand.addUser("bert");
@@ -196,7 +196,7 @@ t.test("anybody signed in reads; author and admins act, and see what is inside",
   for (const [who, token, allowed] of [
     ["the author", author.token, true],
     ["an admin", stand.token, true],
-    ["somebody else", other.token, false],
+    ["another user", other.token, false],
   ] as const) {
     const as = (path: string) => stand.call(path, { headers: { authorization: token } });
     for (const path of [

@@ -39,7 +39,7 @@ async function follow(
 
 const row = (stand: ApiFixture, id: string) => stand.store.containers.find(id) as NonNullable<ReturnType<ApiFixture["store"]["containers"]["find"]>>;
 
-t.test("changes are told as they happen, each entity as the other routes show it to that caller", async (t) => {
+t.test("changes are sent as they happen, each entity as the other routes show it to that caller", async (t) => {
   const stand = await openStand(t);
   const author = await stand.addUser("anna");
   const other = await stand.addUser("bert");
@@ -54,7 +54,7 @@ t.test("changes are told as they happen, each entity as the other routes show it
   t.same(mine.names(), ["resync", "container", "image"]);
   for (const [who, { events }, token] of [
     ["the author", mine, author.token],
-    ["somebody else", theirs, other.token],
+    ["another user", theirs, other.token],
   ] as const) {
     t.same(events[1]?.data, (await stand.call(`/docker/containers/${id}`, { headers: { authorization: token } })).json, who);
     t.same(events[2]?.data, (await stand.call(`/docker/images/${imageId}`, { headers: { authorization: token } })).json, who);
@@ -64,7 +64,7 @@ t.test("changes are told as they happen, each entity as the other routes show it
   t.match(mine.events[3], { event: "removed", data: { "#type": "DockerContainer", id } });
 });
 
-t.test("who comes back is told what was missed, once each; who was away for too long is told to read anew", async (t) => {
+t.test("a returning client gets what it missed, once each; after too long it has to read anew", async (t) => {
   const stand = await openStand(t);
   const { id } = await published(stand);
   const first = await follow(t, stand);

@@ -192,7 +192,7 @@ t.test("a look-up by a bare word finds the exact name first, in whatever order a
       }
 });
 
-t.test("a container's name and its name for people are neither another author's nor an id", async (t) => {
+t.test("a container's name and its friendly name are neither another author's nor an id", async (t) => {
   const stand = await openStand(t);
   const [alice, mallory, max] = [await stand.addUser("alice"), await stand.addUser("mallory"), await stand.addUser("max")];
   for (const { user } of [alice, max]) await stand.store.groups.put(user.id, ["lab"]);

@@ -144,10 +144,10 @@ t.test("published, validated, started, read, stopped: through these calls alone"
     json: { status: "stopped by user", desiredInstances: 0, address: null },
   });
   t.equal(driver.running.size, 0);
-  t.equal((await call(`/docker/containers/${id}/logs`)).text, `logs of ${serviceName}\n`, "its last words are kept");
+  t.equal((await call(`/docker/containers/${id}/logs`)).text, `logs of ${serviceName}\n`, "its log tail is kept");
 });
 
-t.test("a start that fails says why, to whoever waits for it", async (t) => {
+t.test("a start that fails reports its cause to every waiting caller", async (t) => {
   const { call } = await openControl(t);
   for (const [image, code, innerMessage] of [
     ["crash:1", "CONTAINER_CRASHED", "the last line"],
@@ -190,7 +190,7 @@ t.test("deleted while the engine is away, and published again before it is back:
   t.equal(driver.running.get(serviceName)?.image, "sha256:app:2");
 });
 
-t.test("whoever waits for a start hears when the container is deleted, as something that clients do not take for success", async (t) => {
+t.test("a caller who waits for a start gets an error when the container is deleted", async (t) => {
   const { driver, store, call } = await openControl(t);
   const [{ id }] = (await call("/packages/dev/walk", { method: "POST", body: await package1({ image: "app:1" }) })).json.containers;
   await until(() => store.images.all()[0]?.state === "READY");

@@ -13,14 +13,14 @@ const DOCKERFILE = "FROM a\nEXPOSE 80\n";
 const PACKAGE_JSON = JSON.stringify({ name: "walk", version: "1.0.0" });
 const dev = { authorization: `Dev ${ADMIN_KEY}` };
 
-/** Nothing of a refused package is left: no row, and no file beyond those that a store and an empty room have. */
+/** Nothing of a refused package is left: no row, and no file beyond those of a store and an empty folder. */
 async function nothingLeft(t: Test, { store, folder }: ApiFixture): Promise<void> {
   t.same([await store.packages.all(), store.images.all(), store.containers.all()], [[], [], []]);
   t.same(readdirSync(join(folder, "incoming")), []);
   t.equal(existsSync(join(folder, "packages")), false);
 }
 
-t.test("a package makes an image and a container for each of its folders, and the lifecycle is told", async (t) => {
+t.test("a package makes an image and a container for each of its folders, and the lifecycle is notified", async (t) => {
   const { publish, commands, store, folder } = await openStand(t);
   const { status, json } = await publish("@datagrok/Walk", {
     "dockerfiles/Dockerfile": DOCKERFILE,
@@ -194,7 +194,7 @@ t.test("what a package no longer has is gone for clients, and comes back under i
   t.match((await get(`/docker/images/${json.images[1].id}`)).json, { status: "pending validation" });
 });
 
-t.test("the id of a container that was deleted is its package's to give again, and nobody else's", async (t) => {
+t.test("only the package of a deleted container may use its id again", async (t) => {
   const { publish, get } = await openStand(t);
   const files = { "dockerfiles/Dockerfile": DOCKERFILE };
   const [container] = (await publish("walk", files)).json.containers;
@@ -216,7 +216,7 @@ t.test("a debug publish runs the developer's own tag", async (t) => {
   t.equal(json.images[0].imageRef, "datagrok/walk-app:anna");
 });
 
-t.test("over another author's package nobody publishes but an admin", async (t) => {
+t.test("only an admin publishes over another author's package", async (t) => {
   const { publish, addUser, call, store } = await openStand(t);
   const [anna, bert] = [await addUser("anna"), await addUser("bert")];
   t.equal((await publish("walk", {}, { key: anna.key })).status, 200);

@@ -13,7 +13,7 @@ t.test("what clients ask before they sign in is answered", async (t) => {
   t.equal((await call("/admin/health", { method: "HEAD" })).status, 200);
 });
 
-t.test("a public address that was set is the one that is told", async (t) => {
+t.test("a configured public address is the reported one", async (t) => {
   const { call } = await openStand(t, { webRoot: "https://public.example" });
   t.equal((await call("/info/server")).json.webRoot, "https://public.example");
   t.equal((await call("/admin/startup_data")).json.webRoot, "https://public.example");
@@ -60,7 +60,7 @@ t.test("a store that fails is a plain 500 without detail", async (t) => {
   t.notMatch(text, /secret detail/);
 });
 
-t.test("the whole stand is for administrators, holds no key, and is told while the orchestrator is silent", async (t) => {
+t.test("only administrators read the whole server, without keys, also while the orchestrator is silent", async (t) => {
   const clock = stillClock();
   const stand = await openStand(t, {}, clock);
   const { token, key } = await stand.addUser("eve");

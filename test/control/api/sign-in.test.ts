@@ -62,7 +62,7 @@ t.test("the first valid credential counts, wherever it is", async (t) => {
   for (const headers of accepted) t.equal((await call("/users/current", { headers })).status, 200, JSON.stringify(Object.keys(headers)));
 });
 
-t.test("no credential and a bad one are told apart, and no header of a proxy is one", async (t) => {
+t.test("a missing and a bad credential get different errors, and a proxy's header is no credential", async (t) => {
   const { call, admin } = await openStand(t);
   const refused: readonly (readonly [headers: Record<string, string>, code: string])[] = [
     [{}, "TOKEN_MISSING"],
@@ -90,7 +90,7 @@ t.test("only this user can open the socket", async (t) => {
   t.equal(statSync(socketPath).mode & 0o777, 0o600);
 });
 
-t.test("who keeps guessing keys is told to wait, even when one is right, and cannot pass for somebody else", async (t) => {
+t.test("a client that guesses keys has to wait, even when one is right, and cannot pass for another client", async (t) => {
   const { call } = await openStand(t);
   const guess = (key: string, from: string) =>
     call("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${key}`, "x-berth-client": from } });
@@ -142,7 +142,7 @@ t.test("signing out ends the session that was shown, and needs the own page wher
   t.equal((await logout({ authorization: one })).status, 401);
 });
 
-t.test("the console's cookie is for https alone where the browser came by it, said by the gateway or by the public address", async (t) => {
+t.test("the console's cookie is for https alone where the browser used it, by the gateway's header or by the public address", async (t) => {
   const { socketPath } = await openStand(t, { console: { url: "https://berth.example", name: undefined, port: 8081, edgePort: 8080 } });
   const attributes = async (host: string, headers: Record<string, string> = {}) => {
     const signIn = { method: "POST", headers: { host, [CONSOLE_HEADER]: "1", authorization: `Dev ${ADMIN_KEY}`, ...headers } };
@@ -157,7 +157,7 @@ t.test("the console's cookie is for https alone where the browser came by it, sa
     method: "POST",
     headers: { [CONSOLE_HEADER]: "1", authorization: `Dev ${ADMIN_KEY}`, origin: "https://evil.example" },
   });
-  t.equal(foreign.status, 403, "another page signs nobody in");
+  t.equal(foreign.status, 403, "another page cannot sign in");
   const atTheEdge = await callSocket(socketPath, "/console/sign-in", { method: "POST", headers: { authorization: `Dev ${ADMIN_KEY}` } });
   t.equal(atTheEdge.status, 404, "and not at the edge");
 });

@@ -120,7 +120,7 @@ t.test("a port that is taken, as by another berth, is one sentence that names it
   t.match(ended.output, new RegExp(`${port}.*BERTH_REGISTRY_CONSOLE_PORT`));
 });
 
-t.test("who may what is asked of the Datagrok server: wrong keys, foreign pages, who is no administrator, or no longer", async (t) => {
+t.test("the Datagrok server decides the rights: wrong keys, foreign pages, users who are not or no longer administrators", async (t) => {
   const alone = await openAlone(t, server, { BERTH_TRUSTED_PROXIES: "loopback" });
   const [carl, anna] = [await alone.person("carl"), await alone.person("anna", { admin: true })];
   const digest = await alone.push("datagrok/app", "1.0.0", "a layer");
@@ -150,7 +150,7 @@ t.test("who may what is asked of the Datagrok server: wrong keys, foreign pages,
   const guess = async (from: string) => (await codeOf(await alone.signIn("no-such-key", { "x-forwarded-for": from })))[1];
   for (let tries = 0; tries < 10; tries++) t.equal(await guess("203.0.113.1"), "DEV_KEY_INVALID");
   await server.stop();
-  t.equal(await guess("203.0.113.1"), "TOO_MANY_ATTEMPTS", "it is not even asked about");
+  t.equal(await guess("203.0.113.1"), "TOO_MANY_ATTEMPTS", "no request reaches the server");
   t.equal(await guess("203.0.113.2"), "DATAGROK_AWAY");
   t.equal((await alone.ask(IMAGES, session)).status, 200, "who is signed in goes on looking while that server is away");
 });

@@ -5,7 +5,7 @@ import { stillClock } from "../../fixtures/still-clock.ts";
 
 const of = (userId: string) => ({ user: { userId, login: userId, admin: false }, token: `of-${userId}` });
 
-t.test("a session ends with its time, or when somebody signs out", async (t) => {
+t.test("a session ends with its time, or at sign-out", async (t) => {
   const clock = stillClock();
   const sessions = createRegistrySessions({ clock, limits: { lifeMs: 1_000, most: 10, mostOfAUser: 10 } });
   const [one, other] = [sessions.begin(of("anna")), sessions.begin(of("anna"))];

@@ -64,7 +64,7 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   t.same(troubles, []);
 });
 
-t.test("who may not look into a container is told so, and sees no value of its environment", async (t) => {
+t.test("a user who may not inspect a container gets an error, and sees no value of its environment", async (t) => {
   const stand = await openStand(t);
   await stand.published("app", appFiles("web", "one", { env: { PLAIN: "not-for-bert" } }));
   const { key } = await stand.person("bert");

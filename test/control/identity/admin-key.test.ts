@@ -26,7 +26,7 @@ t.test("a file that a full disk left empty is no key", async (t) => {
   t.equal(readFileSync(join(dataFolder, ADMIN_KEY_FILE), "utf8").trim(), key);
 });
 
-t.test("a data folder that cannot keep it is said so", async (t) => {
+t.test("a data folder that cannot keep it is reported", async (t) => {
   const dataFolder = t.testdir({});
   mkdirSync(join(dataFolder, ADMIN_KEY_FILE));
   t.throws(() => adminKey({ dataFolder, given: undefined }), { code: "DATA_FOLDER_UNUSABLE" });

@@ -19,7 +19,7 @@ t.test("scopes come repeated, several in one, and are joined by what they are ab
   t.equal(parseScopes(many.slice(1)).length, 20);
 });
 
-t.test("only pulling is for anybody", async (t) => {
+t.test("anonymous callers may only pull", async (t) => {
   for (const requested of [
     "",
     "repository:a:pull",
@@ -33,7 +33,7 @@ t.test("only pulling is for anybody", async (t) => {
     t.notOk(isPullOnly(parseScopes([requested])), requested);
 });
 
-t.test("what is granted was asked for and is allowed", async (t) => {
+t.test("only requested and allowed actions are granted", async (t) => {
   const rows: [requested: string, anonymous: string, anna: string, admin: string][] = [
     ["repository:datagrok/x:pull", "repository:datagrok/x:pull", "repository:datagrok/x:pull", "repository:datagrok/x:pull"],
     ["repository:datagrok/own:pull,push", "repository:datagrok/own:pull", "repository:datagrok/own:pull,push", "repository:datagrok/own:pull,push"],

@@ -71,7 +71,7 @@ t.test("keys are public, cacheable for a minute, and hold no private part", asyn
   t.same((await stand.call("/.well-known/jwks.json")).json, first.json);
 });
 
-t.test("its issuer is the setting, else the web root, else the address that was asked", async (t) => {
+t.test("its issuer is the setting, else the web root, else the address of the request", async (t) => {
   for (const [settings, issuer] of [
     [{ issuer: "me", webRoot: "https://grok.example" }, "me"],
     [{ webRoot: "https://grok.example" }, "https://grok.example"],
@@ -95,13 +95,13 @@ t.test("who may push where", async (t) => {
   const rows: [who: string, key: string, repository: string, actions: string][] = [
     ["the author", stand.anna.key, "datagrok/chem-app", "pull,push"],
     ["a colleague of the author", "ada-key", "datagrok/chem-app", "pull,push"],
-    ["somebody else", stand.max.key, "datagrok/chem-app", "pull"],
-    ["somebody else, by the package's own name", stand.max.key, "datagrok/chem", "pull"],
-    ["somebody, where nobody published yet", stand.max.key, "datagrok/new-app", "pull,push"],
-    ["somebody, a longer name", stand.max.key, "datagrok/chem-apparatus", "pull,push"],
-    ["somebody, outside", stand.max.key, "library/debian", "pull"],
-    ["somebody, below", stand.max.key, "datagrok/a/b", "pull"],
-    ["somebody, nowhere", stand.max.key, "datagrok", "pull"],
+    ["another user", stand.max.key, "datagrok/chem-app", "pull"],
+    ["another user, by the package's own name", stand.max.key, "datagrok/chem", "pull"],
+    ["another user, a name without a publisher", stand.max.key, "datagrok/new-app", "pull,push"],
+    ["another user, a longer name", stand.max.key, "datagrok/chem-apparatus", "pull,push"],
+    ["another user, outside", stand.max.key, "library/debian", "pull"],
+    ["another user, below", stand.max.key, "datagrok/a/b", "pull"],
+    ["another user, nowhere", stand.max.key, "datagrok", "pull"],
     ["an administrator", ADMIN_KEY, "datagrok/chem-app", "pull,push,delete"],
     ["an administrator, outside", ADMIN_KEY, "library/debian", "pull,push,delete"],
   ];
@@ -168,7 +168,7 @@ t.test("a wrong key is refused in words that docker shows, even where pulling ne
   }
 });
 
-t.test("nobody gets a token that grants nothing, and only for pulling", async (t) => {
+t.test("anonymous callers get a token that grants nothing, and only for pulling", async (t) => {
   const stand = await openStand(t);
   for (const scopes of [[], ["repository:a:pull"], ["repository:a:pull repository:b:pull"]]) {
     const { status, json } = await ask(stand, {}, ...scopes);
@@ -234,7 +234,7 @@ t.test("the OAuth2 form is the same by other words", async (t) => {
   }
 });
 
-t.test("who keeps showing wrong keys is told to wait, in both forms", async (t) => {
+t.test("a client that repeats wrong keys has to wait, in both forms", async (t) => {
   const { call } = await openStand(t);
   const from = { "x-berth-client": "9.9.9.9" };
   for (let tried = 0; tried < 10; tried++) t.equal((await call(query([]), { headers: { ...basic("wrong"), ...from } })).status, 401);

@@ -13,7 +13,7 @@ function openBoth(t: Test) {
   return { file: join(folder, "gateways.token"), clock, control: open(), command: open() };
 }
 
-t.test("a token is made once, by whoever asks first, and kept for the owner of the folder alone", (t) => {
+t.test("the first caller makes the token, and only the owner of the folder may read it", (t) => {
   const { file, control, command } = openBoth(t);
   t.notOk(control.accepts(""), "before there is one, nothing is good");
   const token = command.current();

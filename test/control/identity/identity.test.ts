@@ -144,7 +144,7 @@ t.test("tokens are long, differ, and are not in the store", async (t) => {
   for (const secret of [...tokens, "the-dev-key"]) t.notOk(stored.includes(secret));
 });
 
-t.test("a user who is removed is nobody at once", async (t) => {
+t.test("a removed user loses access at once", async (t) => {
   const { identity, store } = await open(t);
   const user = await identity.ensureAdmin("key");
   const token = await identity.openSession(user.id);
@@ -153,13 +153,13 @@ t.test("a user who is removed is nobody at once", async (t) => {
   await t.rejects(() => identity.userOfDevKey("key"), { code: "DEV_KEY_INVALID" });
 });
 
-t.test("what nobody holds is nobody", async (t) => {
+t.test("an unknown token has no user", async (t) => {
   const { identity } = await open(t);
   await identity.ensureAdmin("key");
   for (const token of ["", "x", "key", "x".repeat(1_000_000)]) t.equal(await identity.who(token), undefined);
 });
 
-t.test("who signs in without end ends the oldest sessions of that key, and nobody else's", async (t) => {
+t.test("too many sign-ins end the oldest sessions of that key, and no others", async (t) => {
   const { store, identity } = await open(t);
   const admin = await identity.ensureAdmin("key");
   const { key } = await identity.users.addKey("admin", "laptop");

@@ -97,7 +97,7 @@ t.test("only administrators see, rotate and revoke keys, which are bounded in nu
     shown.map((_, at) => [at === 0, at === 0]),
   );
   await clock.advance(31 * MINUTE);
-  t.ok(await rotate(), "there is room again");
+  t.ok(await rotate(), "another key fits again");
   t.equal((await kids()).length, 2);
 });
 

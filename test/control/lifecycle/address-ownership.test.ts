@@ -129,7 +129,7 @@ t.test("an end that is reported while the engine shows the container as running 
     ...real,
     deploy: async (spec, call) => {
       const deployment = await real.deploy(spec, call);
-      // The answer is on its way, and with it the end.
+      // The answer is being sent, and with it the end.
       ended();
       await turns(3);
       return deployment;

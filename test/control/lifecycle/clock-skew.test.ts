@@ -7,7 +7,7 @@ const HOUR_MS = 3_600_000;
 /** The sweep finds what was written in the future. */
 const SWEEP_MS = 10_000;
 
-t.test("set back by an hour, what failed may be asked for again as soon as before", async (t) => {
+t.test("set back by an hour, a failed container may be started again as soon as before", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ app: crashing, config: { onDemand: true } });
   stand.lifecycle().wake(id, USER);
@@ -16,13 +16,13 @@ t.test("set back by an hour, what failed may be asked for again as soon as befor
   const reported: number[] = [];
   stand.lifecycle().watch((change) => void ("container" in change && reported.push(change.container.notBefore)));
   await stand.clock.advance(SWEEP_MS);
-  t.ok((reported.at(-1) ?? Infinity) <= stand.clock.now(), "gateways, which answer for it, are told");
+  t.ok((reported.at(-1) ?? Infinity) <= stand.clock.now(), "gateways get the event");
   stand.world.apps.set(stand.image(imageId).ref, listening);
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
 });
 
-t.test("set back by an hour, what nobody answers still ends in time", async (t) => {
+t.test("set back by an hour, a start without an answer still ends in time", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
   await until("validated", () => stand.image(stand.row(id).imageId).state === "READY");
@@ -71,7 +71,7 @@ t.test("set on by an hour, nothing times out, and nothing falls asleep that was 
   await stand.reaches(slow.id, "STARTING");
   await until("it runs", () => later.length > 0);
   stand.clock.jump(HOUR_MS);
-  // Somebody looks: an event, a report or a wish would.
+  // Something triggers a check: an event, a report or a request would.
   stand.lifecycle().definitionChanged(slow.id);
   stand.lifecycle().definitionChanged(used.id);
   await turns(20);

@@ -18,7 +18,7 @@ const CASES: Case[] = [
   ["about to start", plain, { state: "PENDING_START", desiredInstances: 1 }, "coming"],
   ["starting", plain, { state: "STARTING", desiredInstances: 1 }, "coming"],
   ["stopped to be replaced", plain, { state: "STOPPING", desiredInstances: 1, stopFor: "system" }, "coming"],
-  ["stopped, wished meanwhile", plain, { state: "USER_STOPPED", desiredInstances: 1 }, "coming"],
+  ["stopped, start requested meanwhile", plain, { state: "USER_STOPPED", desiredInstances: 1 }, "coming"],
   ["a plain one that a user stops", plain, { state: "PENDING_USER_STOP", stopFor: "user" }, "stopped"],
   ["a plain one that is being stopped for a user", plain, { state: "STOPPING", stopFor: "user" }, "stopped"],
   ["a plain one that a user stopped", plain, { state: "USER_STOPPED", stopFor: "user" }, "stopped"],
@@ -31,7 +31,7 @@ const CASES: Case[] = [
   ["an on-demand one in error", onDemand, { state: "ERROR", desiredInstances: 1, fault: FAULT }, "failed"],
 ];
 
-t.test("what a gateway may do follows from the state, the wish and the kind", async (t) => {
+t.test("what a gateway may do follows from the state, the desired state and the kind", async (t) => {
   for (const [what, container, change, availability] of CASES) t.equal(viewOf({ ...container, ...change }).availability.kind, availability, what);
 });
 

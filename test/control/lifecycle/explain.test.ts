@@ -10,13 +10,13 @@ const signal = new AbortController().signal;
 const explain = (stand: LifecycleFixture, id: string) => stand.lifecycle().explain(id, signal);
 const kinds = (timers: readonly { kind: string }[]) => timers.map(({ kind }) => kind);
 
-t.test("one that sleeps is said to be woken by a request, and that the engine has nothing of it", async (t) => {
+t.test("the explanation of a sleeping container: a request starts it, and the engine has no container", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { onDemand: true } });
   t.match(await explain(stand, id), { why: /request wakes/, timers: [], awake: [], failure: undefined, history: [], engine: { fact: undefined } });
 });
 
-t.test("one that runs names who asked, what keeps it awake and when it sleeps", async (t) => {
+t.test("the explanation of a running container: who started it, what keeps it awake and when it sleeps", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 10 } });
   stand.lifecycle().wake(id, USER);
@@ -54,7 +54,7 @@ t.test("a start under way says what it waits for, and when it is given up", asyn
   ]);
 });
 
-t.test("a start that failed is told with its cause, its last lines and when the next may be tried, also once it runs again", async (t) => {
+t.test("a failed start is explained with its cause, its log tail and the time of the next try, also once it runs again", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: crashing, config: { onDemand: true } });
   stand.lifecycle().wake(id, USER);
@@ -70,7 +70,7 @@ t.test("a start that failed is told with its cause, its last lines and when the 
   t.match(await explain(stand, id), { failure: { at: since, logs: ["crash: giving up"] }, engine: { fact: { service, running: true } } });
 });
 
-t.test("who stopped it is named, and idleness where nobody did", async (t) => {
+t.test("the explanation names the user who stopped it, else idleness", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
   stand.lifecycle().requestStart(id, USER);
@@ -85,7 +85,7 @@ t.test("who stopped it is named, and idleness where nobody did", async (t) => {
   t.match((await explain(stand, id)).why, /ada/);
 });
 
-t.test("an engine that is away is told in its place, and keeps nobody waiting", async (t) => {
+t.test("an unavailable engine is reported in its place, without a delay", async (t) => {
   const app: MemoryApp = listening;
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ app });

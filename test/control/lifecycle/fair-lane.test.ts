@@ -7,7 +7,7 @@ t.test("one user has all places but one, and while another one starts something,
   for (let n = 0; n < 10; n++) lane.put(`storm-${n}`, "storm");
   t.equal(lane.begin()?.item, "storm-0");
   t.equal(lane.begin()?.item, "storm-1");
-  t.equal(lane.begin(), undefined, "one place is free for somebody else");
+  t.equal(lane.begin(), undefined, "one place is free for another user");
   lane.put("single", "other");
   t.equal(lane.begin()?.item, "single", "at once");
   lane.end("storm");

@@ -71,7 +71,7 @@ t.test("a tag that may move is pulled ahead of the next start, and nothing else 
   t.match(stand.row(id), { state: before.container.state, generation: before.container.generation });
 });
 
-t.test("where images are pulled by somebody else, nothing is pulled ahead", async (t) => {
+t.test("where another program pulls images, nothing is prefetched", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { imageId } = stand.publish();
   await until("it is ready", () => stand.image(imageId).state === "READY");

@@ -35,7 +35,7 @@ export type LifecycleFixture = {
   restart(): Promise<void>;
 };
 
-/** The lifecycle on a real store, with an orchestrator in memory and time standing still. */
+/** The lifecycle on a real store, with an orchestrator in memory and a still clock. */
 export async function openLifecycleFixture(
   t: Test,
   options: {

@@ -32,7 +32,7 @@ function counting() {
 }
 
 t.test(
-  "two hundred containers that are wished at once are started each once, a bounded number at a time; then a pass asks for one list",
+  "two hundred containers that are requested at once are started each once, a bounded number at a time; then a pass asks for one list",
   async (t) => {
     const { calls, wrap } = counting();
     const stand = await openLifecycleFixture(t, { driver: wrap });

@@ -12,7 +12,7 @@ t.test("the memory driver keeps the contract that it stands in for", async (t) =
   await conformance(t, {
     open: world.open,
     image: async (name) => ({ ref: name }),
-    unknown: async () => ({ ref: "nobody" }),
+    unknown: async () => ({ ref: "unknown" }),
     kill: (service) => world.kill(service),
     left: async (prefix) => world.left(prefix),
     vanish: async (service) => world.vanish(service),

@@ -78,13 +78,13 @@ t.test("an on-demand container that dies sleeps, keeps the cause, and is woken b
   const app: MemoryApp = {
     ...listening,
     run: (start) => {
-      start.say("last words");
+      start.say("last lines");
       start.listen();
     },
   };
   const { stand, id, service } = await started(t, { onDemand: true }, app);
   await stand.world.kill(service, 137);
-  t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { desiredInstances: 0, fault: { code: "CONTAINER_CRASHED" }, lastLogs: "last words" });
+  t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { desiredInstances: 0, fault: { code: "CONTAINER_CRASHED" }, lastLogs: "last lines" });
   await stand.clock.advance(30_000);
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
   stand.lifecycle().wake(id, USER);
@@ -148,7 +148,7 @@ t.test("an image that met no engine is validated once there is one", async (t) =
   await until("ready", () => stand.image(imageId).state === "READY");
 });
 
-t.test("a stopped container that somebody else starts is stopped again", async (t) => {
+t.test("a stopped container that another program starts is stopped again", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish();
   // It may be taken away before it is ready.
@@ -202,7 +202,7 @@ t.test("killed in the middle of a stop, the next one finishes it", async (t) => 
   t.same(stand.world.left(service), []);
 });
 
-t.test("what died while nobody was there is noticed at the start", async (t) => {
+t.test("what died while berth was down is noticed at the start", async (t) => {
   const { stand, id, service } = await started(t, { onDemand: true });
   stand.world.deaf = true;
   await stand.world.kill(service);
@@ -224,7 +224,7 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
   stand.lifecycle().remove(id);
-  await until("buried", () => stand.store().tombstones.open().length === 0);
+  await until("tombstones are finalized", () => stand.store().tombstones.open().length === 0);
   await planted(stand, "removed-one", { container: id });
   await planted(stand, "unknown-one", {});
   // Its container is there, and has another service.
@@ -249,7 +249,7 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
   );
 });
 
-t.test("a container whose definition left its package is stopped, even where nobody was told", async (t) => {
+t.test("a container whose definition left its package is stopped, even without a notification", async (t) => {
   const { stand, id, service } = await started(t);
   stand.store().containers.update(id, { desiredInstances: 0, stopFor: "user" });
   await stand.clock.advance(10_000);

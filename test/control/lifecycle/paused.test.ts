@@ -115,7 +115,7 @@ t.test("a user's stop ends it: before it sleeps, while it is being frozen, and a
   });
   await during.stand.clock.advance(MINUTE + 1_000);
   t.match(await during.stand.reaches(during.id, "USER_STOPPED"), { pausedOn: undefined });
-  t.same(left, [undefined], "who waits for the stop is told when it is done");
+  t.same(left, [undefined], "a caller who waits for the stop is notified when it is done");
   const after = await awake(t);
   await after.sleep();
   after.stand.lifecycle().requestStop(after.id, USER);
@@ -152,7 +152,7 @@ t.test("who wakes it as another user, or after it was published again or removed
   await stand.store().users.insert({ id: other, login: "bob", friendlyName: "Bob", admin: false, createdOn: 1 });
   await sleep();
   await wake(other);
-  t.match(starts, [{ USER_API_KEY: `token-of-${USER}` }, { USER_API_KEY: `token-of-${other}` }], "it acts for whoever had it started");
+  t.match(starts, [{ USER_API_KEY: `token-of-${USER}` }, { USER_API_KEY: `token-of-${other}` }], "it acts for the user who started it");
   await sleep();
   const image = newImage("web-2", stand.clock.now());
   stand.world.apps.set(image.ref, app);
@@ -170,7 +170,7 @@ t.test("who wakes it as another user, or after it was published again or removed
   await until("removed, it is ended", () => fact() === undefined);
 });
 
-t.test("with a WebSocket open that nobody used, it is ended: its other side would never hear that it is frozen", async (t) => {
+t.test("an open but unused WebSocket is closed: its other side would never learn that the container is frozen", async (t) => {
   const { stand, id, fact } = await awake(t);
   stand.lifecycle().gatewayJoined(GATEWAY, stand.lifecycle().seq());
   const report = () =>
@@ -186,7 +186,7 @@ t.test("with a WebSocket open that nobody used, it is ended: its other side woul
 });
 
 t.test("killed at any moment of it, berth finds it asleep, and wakes it without another start", async (t) => {
-  // The answer of the engine is never heard; the engine did as it was told.
+  // The engine's answer is lost; the engine did the work.
   const never = new Promise<never>(() => {});
   let deaf = true;
   const { stand, id, starts, wake, fact } = await awake(t, {
@@ -224,7 +224,7 @@ t.test("frozen ones that the engine ended are forgotten, and start anew", async 
 t.test("where its start fails before it could go on, it is ended rather than left to hold its memory", async (t) => {
   const { stand, id, starts, wake, sleep, fact } = await awake(t, {
     driver: (driver) => {
-      const inTurn = [driver.deploy, () => Promise.reject(new Fault("NO_CAPACITY", "There is no room."))];
+      const inTurn = [driver.deploy, () => Promise.reject(new Fault("NO_CAPACITY", "There is no capacity."))];
       return { ...driver, deploy: (spec, call) => (inTurn.shift() ?? driver.deploy)(spec, call) };
     },
   });
@@ -237,7 +237,7 @@ t.test("where its start fails before it could go on, it is ended rather than lef
   t.equal(starts.length, 2);
 });
 
-t.test("frozen by somebody else while it is to run, it goes on; freed by somebody else while it is to sleep, it is frozen again", async (t) => {
+t.test("frozen by another program while it is to run, it goes on; freed by another program while it is to sleep, it is frozen again", async (t) => {
   const { stand, id, service, starts, sleep, fact } = await awake(t);
   stand.world.freeze(service, true);
   await until("it runs again", () => fact()?.running === true);

@@ -71,7 +71,7 @@ t.test("a start that has to pull once more is given the same time", async (t) =>
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
 });
 
-t.test("and without progress fails with its cause before whoever waits gives up", async (t) => {
+t.test("and without progress fails with its cause before the waiting caller gives up", async (t) => {
   const { stand, id, imageId, service } = await started(t, pulling(12, false, "deploy"));
   await until("valid", () => stand.image(imageId).state === "READY");
   stand.lifecycle().wake(id, USER);

@@ -4,7 +4,7 @@ import { WAKES_KEPT } from "../../../control/store/wakes.ts";
 import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
-t.test("a wake is kept with who asked, what for, and what each part took", async (t) => {
+t.test("a wake is recorded with its user, its reason and the time of each part", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { onDemand: true } });
   const now = stand.clock.now();
@@ -33,7 +33,7 @@ t.test("one that failed is kept with its cause, one that a user broke off withou
   t.match(broken, { outcome: "stopWished", fault: undefined, begunOn: Number, endedOn: Number });
 });
 
-t.test("a crash of what ran is a wake of its own, and nobody's", async (t) => {
+t.test("a crash of a running container is a wake of its own, without a user", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish();
   stand.lifecycle().requestStart(id, USER);

@@ -12,7 +12,7 @@ async function running(t: Test) {
   return { stand, ...row };
 }
 
-/** As publishing writes it: the rows in one turn, then the lifecycle is told. */
+/** As publishing writes it: the rows in one turn, then the lifecycle is notified. */
 function republish(stand: LifecycleFixture, id: string, ref: string) {
   const { imageId, generation } = stand.row(id);
   stand.store().images.move(imageId, "READY", "PENDING_VALIDATION", { ref, resolvedId: undefined, logs: "", since: stand.clock.now() });
@@ -145,7 +145,7 @@ t.test("a clock that was set back does not have an image resolved over and over"
   await stand.reaches(id, "USER_STOPPED");
   const { ref } = stand.image(imageId);
   const before = stand.world.callCount(`resolve ${ref}`);
-  // As a start that was wished an hour from now.
+  // As a start that was requested an hour from now.
   stand.store().containers.move(id, "USER_STOPPED", "PENDING_START", { desiredInstances: 1, since: stand.clock.now() + 3_600_000 });
   stand.lifecycle().definitionChanged(id);
   await stand.reaches(id, "STARTED");

@@ -26,7 +26,7 @@ t.test("a hundred wakes start a container once, and it answers", async (t) => {
   t.equal(instances, 1);
 });
 
-t.test("it is told its own variables after those that the stand injects", async (t) => {
+t.test("it gets its own variables after those that the installation injects", async (t) => {
   const stand = await openLifecycleFixture(t);
   let env: Record<string, string> = {};
   const app: MemoryApp = {
@@ -52,7 +52,7 @@ t.test("a container waits for its image, and starts when that is ready", async (
   t.match(stand.image(imageId).logs, /exposes port 5353/);
 });
 
-t.test("an image that nobody has is an error, for the containers that wait for it too", async (t) => {
+t.test("an image that does not exist is an error, for the containers that wait for it too", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ config: ON_DEMAND });
   stand.world.apps.clear();
@@ -109,7 +109,7 @@ t.test("a start that failed is remembered: a hundred requests within its back-of
   });
 });
 
-t.test("a plain container in error is not woken by requests, and a run by its user heals it", async (t) => {
+t.test("a plain container in error is not woken by requests, and a run by its user recovers it", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ app: crashing });
   stand.lifecycle().requestStart(id, USER);
@@ -150,7 +150,7 @@ t.test("a stop during a start breaks it off at once", async (t) => {
   t.same(stand.world.left(service), []);
 });
 
-t.test("a start that is wished during a stop follows it", async (t) => {
+t.test("a start that is requested during a stop follows it", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish();
   stand.lifecycle().requestStart(id, USER);
@@ -162,7 +162,7 @@ t.test("a start that is wished during a stop follows it", async (t) => {
   stand.lifecycle().requestStart(id, USER);
   const settled = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
   gate.resolve();
-  t.equal((await settled).state, "STARTED", "whoever waits does not take the stop between for the end");
+  t.equal((await settled).state, "STARTED", "a waiting caller does not take the stop between for the end");
   t.equal(stand.world.callCount(`deploy ${service}`), 2);
 });
 
@@ -178,7 +178,7 @@ t.test("a worker without a port starts by running through its grace time", async
   t.match(await stand.reaches(id, "STARTED"), { address: undefined });
 });
 
-t.test("whoever waits for a container that goes away is told", async (t) => {
+t.test("a caller who waits for a removed container is notified", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: mute });
   stand.lifecycle().requestStart(id, USER);

@@ -27,14 +27,14 @@ t.test("a user's stop without open requests is done at once, and keeps the last 
   const app: MemoryApp = {
     ...listening,
     run: ({ say, listen }) => {
-      say("last words");
+      say("last lines");
       listen();
     },
   };
   const { stand, id, service } = await started(t, {}, {}, app);
   stand.lifecycle().requestStop(id, USER);
-  t.match(stand.row(id), { state: "PENDING_USER_STOP", desiredInstances: 0 }, "the wish is written when the call returns");
-  t.match(await stand.reaches(id, "USER_STOPPED"), { address: undefined, runningGeneration: undefined, stopFor: "user", lastLogs: "last words\n" });
+  t.match(stand.row(id), { state: "PENDING_USER_STOP", desiredInstances: 0 }, "the desired state is written when the call returns");
+  t.match(await stand.reaches(id, "USER_STOPPED"), { address: undefined, runningGeneration: undefined, stopFor: "user", lastLogs: "last lines\n" });
   t.same(stand.world.left(service), []);
 });
 
@@ -56,34 +56,37 @@ t.test("a stop waits until every gateway knows of it and nothing is open", async
   await stand.reaches(id, "USER_STOPPED");
 });
 
-t.test("a container that says that it is busy does not sleep until then, across a kill of berth too; nobody else has to wait for it", async (t) => {
-  const { stand, id } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 }, { busyMs: 60 * MINUTE });
-  const limit = stand.clock.now() + 60 * MINUTE;
-  t.equal(stand.lifecycle().setBusy(id, 24 * 60 * MINUTE).busyUntil, limit, "no longer than it may");
-  stand.lifecycle().setBusy(id, 10 * MINUTE);
-  await pass(stand, 5 * MINUTE);
-  await stand.restart();
-  await pass(stand, 4 * MINUTE);
-  t.equal(stand.row(id).state, "STARTED");
-  const { awake, timers } = await stand.lifecycle().explain(id, new AbortController().signal);
-  t.match([awake.map(({ kind }) => kind), timers], [["busy"], [{ kind: "idleStop", at: stand.row(id).busyUntil }]]);
-  await pass(stand, MINUTE + 1_000);
-  t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { busyUntil: 0 });
-  t.throws(() => stand.lifecycle().setBusy(id, MINUTE), { code: "CONTAINER_STOPPED" });
+t.test(
+  "a container that says that it is busy does not sleep until then, across a kill of berth too; no other caller has to wait for it",
+  async (t) => {
+    const { stand, id } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 }, { busyMs: 60 * MINUTE });
+    const limit = stand.clock.now() + 60 * MINUTE;
+    t.equal(stand.lifecycle().setBusy(id, 24 * 60 * MINUTE).busyUntil, limit, "no longer than it may");
+    stand.lifecycle().setBusy(id, 10 * MINUTE);
+    await pass(stand, 5 * MINUTE);
+    await stand.restart();
+    await pass(stand, 4 * MINUTE);
+    t.equal(stand.row(id).state, "STARTED");
+    const { awake, timers } = await stand.lifecycle().explain(id, new AbortController().signal);
+    t.match([awake.map(({ kind }) => kind), timers], [["busy"], [{ kind: "idleStop", at: stand.row(id).busyUntil }]]);
+    await pass(stand, MINUTE + 1_000);
+    t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { busyUntil: 0 });
+    t.throws(() => stand.lifecycle().setBusy(id, MINUTE), { code: "CONTAINER_STOPPED" });
 
-  stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
-  stand.lifecycle().setBusy(id, 10 * MINUTE);
-  stand.lifecycle().setBusy(id, 0);
-  await pass(stand, 2 * MINUTE);
-  await stand.reaches(id, "SYSTEM_STOPPED");
+    stand.lifecycle().wake(id, USER);
+    await stand.reaches(id, "STARTED");
+    stand.lifecycle().setBusy(id, 10 * MINUTE);
+    stand.lifecycle().setBusy(id, 0);
+    await pass(stand, 2 * MINUTE);
+    await stand.reaches(id, "SYSTEM_STOPPED");
 
-  stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
-  stand.lifecycle().setBusy(id, 10 * MINUTE);
-  stand.lifecycle().requestStop(id, USER);
-  await stand.reaches(id, "USER_STOPPED");
-});
+    stand.lifecycle().wake(id, USER);
+    await stand.reaches(id, "STARTED");
+    stand.lifecycle().setBusy(id, 10 * MINUTE);
+    stand.lifecycle().requestStop(id, USER);
+    await stand.reaches(id, "USER_STOPPED");
+  },
+);
 
 t.test("one that says that it is busy while it is being put to sleep stays awake", async (t) => {
   const { stand, id, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 });
@@ -115,7 +118,7 @@ t.test("a gateway that left is not waited for", async (t) => {
   await stand.reaches(id, "USER_STOPPED");
 });
 
-t.test("a container that nobody uses for its time is stopped by the system, exactly then", async (t) => {
+t.test("a container without traffic for its idle time is stopped by the system, exactly then", async (t) => {
   const { stand, id, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 2 });
   join();
   await pass(stand, MINUTE);
@@ -177,7 +180,7 @@ t.test("a request that comes while an idle container is stopped has it started a
   await stand.reaches(id, "STARTED");
 });
 
-t.test("a request that was sent just before its gateway heard of an idle stop is not cut off: the stop is taken back", async (t) => {
+t.test("a request that was sent just before its gateway learned of an idle stop is not cut off: the stop is taken back", async (t) => {
   const { stand, id, service, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 });
   join();
   await pass(stand, MINUTE);
@@ -207,7 +210,7 @@ t.test("without a time-out it runs for ever", async (t) => {
   t.equal(stand.row(id).state, "STARTED");
 });
 
-t.test("an engine that does not stop a container is named as the cause, and asked again later", async (t) => {
+t.test("an engine that does not stop a container is named as the cause, and called again later", async (t) => {
   const { stand, id } = await started(t, {}, { statusMs: MINUTE });
   const gate = Promise.withResolvers<void>();
   stand.world.holdDestroy = gate.promise;
@@ -222,7 +225,7 @@ t.test("an engine that does not stop a container is named as the cause, and aske
   t.equal(stand.world.running().length, 0);
 });
 
-t.test("a new definition replaces what runs once its requests have ended, and the wish stays", async (t) => {
+t.test("a new definition replaces what runs once its requests have ended, and the desired state stays", async (t) => {
   const { stand, id, service, use, join } = await started(t);
   join();
   use(1);

@@ -16,7 +16,7 @@ async function started(t: Test, config: Partial<ContainerConfig> = {}, app: Memo
   return { stand, id, service, deploys };
 }
 
-/** Dead, and nobody told. */
+/** Dead, without an event. */
 async function diesUnheard(stand: LifecycleFixture, service: string): Promise<void> {
   stand.world.deaf = true;
   await stand.world.kill(service);
@@ -28,7 +28,7 @@ const eventsOf = (stand: LifecycleFixture, id: string) =>
     .history.of(id)
     .map(({ event }) => event);
 
-t.test("an on-demand container whose death nobody heard of is started again by the request that it refused", async (t) => {
+t.test("an on-demand container that died without an event is started again by the request that it refused", async (t) => {
   const { stand, id, service } = await started(t, { onDemand: true });
   await diesUnheard(stand, service);
   t.equal(stand.lifecycle().wake(id, USER).state, "CHECKING", "at once");
@@ -38,7 +38,7 @@ t.test("an on-demand container whose death nobody heard of is started again by t
   t.equal(stand.store().history.of(id).at(-4)?.byUser, USER);
 });
 
-t.test("a plain one too, as its wish says anyway", async (t) => {
+t.test("a plain one too, as its desired state says anyway", async (t) => {
   const { stand, id, service, deploys } = await started(t);
   await diesUnheard(stand, service);
   stand.lifecycle().wake(id, USER);
@@ -46,7 +46,7 @@ t.test("a plain one too, as its wish says anyway", async (t) => {
   await stand.reaches(id, "STARTED");
 });
 
-t.test("an unfounded doubt changes nothing, and a hundred cost one check", async (t) => {
+t.test("an unfounded report changes nothing, and a hundred cost one check", async (t) => {
   const { stand, id, deploys } = await started(t, { onDemand: true });
   const before = stand.row(id);
   for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
@@ -146,7 +146,7 @@ t.test("a container that runs and refuses connections is started again after hal
   await stand.reaches(id, "STARTED");
 });
 
-t.test("one that ran well before it was doubted owes nothing to earlier failures", async (t) => {
+t.test("one that ran well before it was suspect owes nothing to earlier failures", async (t) => {
   const { stand, id, service, deploys } = await started(t, { onDemand: true });
   for (let round = 1; round <= 6; round++) {
     await stand.clock.advance(60_000);
@@ -176,7 +176,7 @@ t.test("one that dies after each answer is started more slowly each time, and in
   t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
 });
 
-t.test("an engine that stays away while a plain container is in doubt is the cause of its error, and its return the end of it", async (t) => {
+t.test("an engine that stays away while a plain container is suspect is the cause of its error, and its return the end of it", async (t) => {
   const { stand, id, service } = await started(t);
   await diesUnheard(stand, service);
   stand.world.away = true;
@@ -188,7 +188,7 @@ t.test("an engine that stays away while a plain container is in doubt is the cau
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
 });
 
-t.test("an engine that was away for longer than a check may last costs nobody a container that runs", async (t) => {
+t.test("an engine that was away for longer than a check may last loses no running container", async (t) => {
   const server = createServer();
   const { stand, id, service } = await started(t, { onDemand: true }, { ...listening, run: ({ listen }) => listen(server) });
   const port = stand.row(id).address?.port;

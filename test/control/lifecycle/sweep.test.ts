@@ -5,9 +5,9 @@ import { newContainer, newImage, openLifecycleFixture, until, USER } from "./lif
 const MANY = 10_000;
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand: true };
 
-/** What they cost is what the engine is asked and what is written, which no machine's speed changes. */
+/** The cost is counted in engine calls and writes, which no machine's speed changes. */
 t.test(
-  "ten thousand containers that sleep cost the engine a list, at the start and in each period, and one that is asked for starts among them",
+  "ten thousand containers that sleep cost the engine a list, at the start and in each period, and a requested one starts among them",
   async (t) => {
     const stand = await openLifecycleFixture(t, { start: false });
     const store = stand.store();

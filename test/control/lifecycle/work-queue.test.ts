@@ -107,7 +107,7 @@ t.test("a full lane keeps no other waiting, and a key that changes its lane leav
   t.same(queue.depth(), { waiting: 0, running: 0 });
 });
 
-t.test("work that fails comes back later and later, and at once when something new is said", async (t) => {
+t.test("work that fails comes back later and later, and at once after a new request", async (t) => {
   let failing = true;
   const { clock, queue, began } = openTestQueue(t, { failing: () => failing });
   queue.add("a");

@@ -34,7 +34,7 @@ const of = (name: string, run: (folder: Folder, model: Model, real: Real) => unk
 
 const rowOf = (real: Real, folder: Folder) => real.row(folder) as Container;
 
-/** The row goes along the table, or stays where that has no such edge: the wish alone is noted. */
+/** The row goes along the table, or stays where that has no such edge: only the desired state changes. */
 function follows(folder: Folder, real: Real, event: ContainerEvent, act: (id: string) => void): void {
   const { id, state } = rowOf(real, folder);
   act(id);
@@ -52,7 +52,7 @@ const stop = of("stop", (folder, model, real) => {
   follows(folder, real, "stopWished", (id) => real.lifecycle().requestStop(id, USER.id));
 });
 
-/** A request that no gateway could send on: an on-demand container is woken whoever stopped it, a plain one only where the system did. */
+/** A request that no gateway could send on: it wakes every stopped on-demand container, and a plain one only if the system stopped it. */
 const request = of("request", (folder, model, real) => {
   const row = rowOf(real, folder);
   const failed = row.state === "ERROR" && (!SHAPES[folder].onDemand || row.notBefore > real.clock().now());
@@ -80,7 +80,7 @@ const endOfUse = of("end of use", (folder, _model, real) => {
   real.open.delete(rowOf(real, folder).id);
   real.report();
 });
-/** It says that it is busy, and then nobody uses it for longer than it may be idle; one that does not run has no word. */
+/** It says that it is busy, and then gets no traffic for longer than it may be idle; one that does not run says nothing. */
 const busy = of("busy", async (folder, model, real) => {
   const { id, state } = rowOf(real, folder);
   if (!["STARTED", "PENDING_SYSTEM_STOP"].includes(state)) return;
@@ -90,13 +90,13 @@ const busy = of("busy", async (folder, model, real) => {
 const validate = of("revalidate", (folder, _model, real) => real.lifecycle().requestValidation(rowOf(real, folder).imageId, USER.id));
 
 const behindItsBack = fc.oneof(
-  of("somebody starts", (folder, model, real) => {
+  of("foreign start", (folder, model, real) => {
     const { service, id, generation } = rowOf(real, folder);
     hinder(model);
-    // It starts what listens, and nobody can run an image that there is none of.
+    // It starts what listens; an image that does not exist cannot run.
     if (model.published[folder]?.app === "good") real.startBehind({ service, container: id, generation });
   }),
-  fc.constant(command("somebody starts what was removed", (_, real) => real.lastRemoved() && real.startBehind(real.lastRemoved() as Left))),
+  fc.constant(command("foreign start of what was removed", (_, real) => real.lastRemoved() && real.startBehind(real.lastRemoved() as Left))),
   of("kill", (folder, model, real) => {
     hinder(model);
     return real.world.kill(rowOf(real, folder).service);
@@ -149,7 +149,7 @@ const engine = fc.oneof(
       real.world.away = away;
     }),
   ),
-  fc.boolean().map((deaf) => command(`events ${deaf ? "lost" : "heard"}`, (_, real) => void (real.world.deaf = deaf))),
+  fc.boolean().map((deaf) => command(`events ${deaf ? "lost" : "received"}`, (_, real) => void (real.world.deaf = deaf))),
   fc.tuple(fc.constantFrom(...DRIVER_CALLS), fc.constantFrom(...MISHAPS)).map(([callName, mishap]) =>
     command(`next ${callName} ${mishap}`, (model, real) => {
       hinder(model);

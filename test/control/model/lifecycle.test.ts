@@ -42,7 +42,7 @@ async function publishAll(model: Model, real: Real): Promise<void> {
   await real.publish(model.published);
 }
 
-/** With nothing in the way any more, what is wished to run runs, and what is then wished to rest rests. */
+/** With nothing in the way any more, what shall run runs, and what shall then stop stops. */
 async function end(model: Model, real: Real): Promise<void> {
   real.world.deaf = false;
   real.open.clear();

@@ -21,9 +21,9 @@ export type Model = {
   desired: Map<Folder, DesiredState>;
   /** Whose last start may have failed, or may yet: an error of these is not berth's. */
   hindered: Set<Folder>;
-  /** Until when a container has said that it is busy, by its id. */
+  /** Until when a container is busy by its own report, by its id. */
   busy: Map<string, number>;
-  /** Nothing has hindered anybody since all was last seen to be settled. */
+  /** Nothing has hindered a container since all were last settled. */
   quiet: boolean;
   /** How many of the moves have been judged. */
   judged: number;
@@ -33,13 +33,13 @@ export function newModel(): Model {
   return { published: {}, desired: new Map(), hindered: new Set(), busy: new Map(), quiet: true, judged: 0 };
 }
 
-/** From now on a container may end in an error that is nobody's fault here. */
+/** From now on a container may end in an error without a fault of berth. */
 export function hinder(model: Model): void {
   model.quiet = false;
   for (const folder of FOLDERS) model.hindered.add(folder);
 }
 
-/** It is asked to start while all is well, so that it must not fail. */
+/** Its start is requested while all is well, so that it must not fail. */
 export function unhinder(model: Model, folder: Folder): void {
   if (model.quiet && isGood(model, folder)) model.hindered.delete(folder);
 }
@@ -62,15 +62,15 @@ export function judge(model: Model, real: Real): void {
     assert.equal(
       row.desiredInstances,
       wanted.runs ? 1 : 0,
-      `${folder}: the wish that was acknowledged (${wanted.runs ? "run" : "rest"}) is the row's`,
+      `${folder}: the acknowledged desired state (${wanted.runs ? "run" : "rest"}) is the row's`,
     );
-    if (!wanted.runs) assert.equal(row.stopFor, wanted.by, `${folder}: whoever had it stopped is remembered`);
+    if (!wanted.runs) assert.equal(row.stopFor, wanted.by, `${folder}: the one who stopped it is remembered`);
   }
   const owners = real.world.facts().map(({ labels }) => labels.container);
   assert.equal(new Set(owners).size, owners.length, "no container has two services");
 }
 
-/** Each move is an edge of its table; and of the wishes only idleness and a loss take one back, each where it may. */
+/** Each move is an edge of its table; only idleness and a loss change a desired state, each where it may. */
 function judgeMoves(model: Model, real: Real): void {
   for (const move of real.moves.slice(model.judged)) {
     model.judged++;
@@ -80,7 +80,7 @@ function judgeMoves(model: Model, real: Real): void {
     const wanted = folder && model.desired.get(folder);
     if (!wanted) continue;
     const shape: Partial<ContainerConfig> = SHAPES[folder];
-    if (move.event === "idled") assert.ok(shape.shutdownTimeoutMinutes, `${folder} may sleep when nobody uses it`);
+    if (move.event === "idled") assert.ok(shape.shutdownTimeoutMinutes, `${folder} may sleep without traffic`);
     if (move.event === "idled") {
       const idledOn =
         real
@@ -93,7 +93,7 @@ function judgeMoves(model: Model, real: Real): void {
     if (move.toState === "STOPPING" || move.toState === "ERROR") model.busy.delete(move.entity);
     if (move.event === "lostAsleep") assert.ok(shape.onDemand && model.hindered.has(folder), `${folder} may sleep when it is lost, and was`);
     if (move.event === "idled" || move.event === "lostAsleep") model.desired.set(folder, { runs: false, by: "system" });
-    // Its hours have come, and no user had it stopped: that is a wish too.
+    // Its warm hours have begun, and no user had it stopped: that is a desired state too.
     if (move.event === "startWished" && !wanted.runs && wanted.by === "system" && shape.keepWarm) {
       const startedOn =
         real
@@ -106,7 +106,7 @@ function judgeMoves(model: Model, real: Real): void {
     }
     if (move.event === "usedAfterAll") model.desired.set(folder, { ...wanted, runs: true });
     const starts = move.event === "startWished" || move.event === "startBegan" || move.event === "answered";
-    assert.ok(!starts || wanted.runs, `${folder} ${move.event} while it is wished to rest`);
+    assert.ok(!starts || wanted.runs, `${folder} ${move.event} while it shall be stopped`);
   }
 }
 

@@ -23,7 +23,7 @@ const MEMORY = "/dev/shm";
 const TWO = { total: 2, perUser: 2 };
 const FEW = { startSlots: TWO, lanes: { start: { total: 3, perUser: 3 }, stop: TWO, look: TWO, image: TWO, sweep: { total: 1, perUser: 1 } } };
 
-/** One of each kind: without and with sleep, woken by whom. */
+/** One of each kind: without and with sleep, and by what they wake. */
 export const SHAPES = {
   web: { onDemand: false },
   nap: { onDemand: false, shutdownTimeoutMinutes: 1 },
@@ -63,7 +63,7 @@ export type Real = {
   forgotten: Map<string, number>;
   /** Publishes the package with these folders and no others; their images are what these apps are. */
   publish(apps: Partial<Record<Folder, { app: App; version: number }>>): Promise<void>;
-  /** A service with a container's labels that nobody here has asked for, unless there is one of that name; as `docker start` would. */
+  /** A service with a container's labels that berth did not start, unless there is one of that name; as `docker start` would. */
   startBehind(left: Left): void;
   /** The container that its package had, of those that it has no more. */
   lastRemoved(): Left | undefined;

@@ -8,7 +8,7 @@ const STEP_MS = 5_000;
 /** A call that hangs, the longest back-off and another try. */
 const SETTLES_WITHIN_MS = 20 * 60_000;
 
-/** Puts the engine right and lets time pass until all is as it is wished, twice in a row. Throws what still is not. */
+/** Repairs the engine and lets time pass until all is as desired, twice in a row. Throws what still is not. */
 export async function settle(model: Model, real: Real): Promise<void> {
   real.world.away = false;
   real.script.clear();
@@ -22,7 +22,7 @@ export async function settle(model: Model, real: Real): Promise<void> {
     amiss = unsettled(model, real);
     well = amiss.length === 0 ? well + 1 : 0;
   }
-  assert.deepEqual(amiss, [], "everything comes to rest as it is wished");
+  assert.deepEqual(amiss, [], "everything settles in its desired state");
   model.quiet = true;
   for (const folder of FOLDERS) {
     const row = real.row(folder);
@@ -30,7 +30,7 @@ export async function settle(model: Model, real: Real): Promise<void> {
   }
 }
 
-/** In words: what is not as it is wished though nothing hinders it. */
+/** In words: what is not as desired though nothing hinders it. */
 function unsettled(model: Model, real: Real): string[] {
   const facts = real.world.facts();
   const mine = new Set<string>();
@@ -43,7 +43,7 @@ function unsettled(model: Model, real: Real): string[] {
     mine.add(row.id);
     const say = (what: string) => amiss.push(`${folder} ${what}: ${row.state} ${row.fault?.code ?? ""}`);
     if (image && isPassingImage(image)) say("waits for its image");
-    if (isPassing(row.state)) say("is on its way");
+    if (isPassing(row.state)) say("is starting or stopping");
     else if (row.desiredInstances === 0) {
       const rest = model.desired.get(folder)?.by === "user" ? "USER_STOPPED" : "SYSTEM_STOPPED";
       if (row.state !== rest) say(`is not ${rest}`);

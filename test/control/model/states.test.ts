@@ -32,7 +32,7 @@ t.test("every state is reached from the first ones", async (t) => {
   t.same([...reachable(IMAGE_TABLE, ["PENDING_VALIDATION"])].toSorted(), Object.keys(IMAGE_TABLE).toSorted());
 });
 
-t.test("an error is left by a wish or by a healthy fact, and by nothing else", async (t) => {
+t.test("an error is left by a request or by a healthy observation, and by nothing else", async (t) => {
   t.same(CONTAINER_TABLE.ERROR, { startWished: "PENDING_START", stopWished: "PENDING_USER_STOP", foundRunning: "STARTED" });
 });
 

@@ -71,11 +71,11 @@ t.test("a store that is written to is backed up, and restored elsewhere as it wa
   t.equal(restored.id, store.id);
   t.match(await restored.users.find(USER), { login: "ada" });
   t.equal(await restored.users.find("later"), undefined);
-  t.equal(await restored.sessions.byDigest("signed-in"), undefined, "nobody is signed in by an old copy");
+  t.equal(await restored.sessions.byDigest("signed-in"), undefined, "no session is restored from an old copy");
   t.notOk(existsSync(join(other, "restoring.db")));
 });
 
-t.test("no key is in a backup, and nobody else may read it", async (t) => {
+t.test("no key is in a backup, and no other user may read it", async (t) => {
   const { folder, file } = await stand(t);
   backUp({ folder, file, version, clock });
   const bytes = readFileSync(file);
@@ -167,7 +167,7 @@ t.test("what is no whole backup of ours is refused, and the store stays", async 
   t.equal(readFileSync(join(folder, "admin.key"), "utf8"), "the key of the first user");
   const same = await openStore({ folder, clock });
   t.teardown(() => same.close());
-  t.match(await same.sessions.byDigest("signed-in"), { userId: USER }, "not even anybody was signed out");
+  t.match(await same.sessions.byDigest("signed-in"), { userId: USER }, "sessions stay too");
   t.same(
     readdirSync(folder).filter((name) => /restor/.test(name)),
     [],
@@ -186,7 +186,7 @@ t.test("a backup of an older schema comes to the newest one", async (t) => {
   t.match(await restored.users.find(USER), { login: "ada" });
 });
 
-t.test("a damaged store is not backed up unless somebody asks for it, and its newest good backup is named", async (t) => {
+t.test("a damaged store is backed up only on request, and its newest good backup is named", async (t) => {
   const { folder, store, file, base } = await stand(t);
   backUp({ folder, file, version, clock });
   await store.close();

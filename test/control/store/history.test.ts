@@ -17,7 +17,7 @@ async function filled(t: Test) {
   return { store, image, container: store.containers.insert(newContainer(image, CONFIG, 7)) };
 }
 
-t.test("a move is told with its cause and who wished it, without the log lines, which are many", async (t) => {
+t.test("a move is recorded with its cause and its user, without the log lines, which are many", async (t) => {
   const { store, image, container } = await filled(t);
   store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "startWished", byUser: USER });
   const fault = { code: "NO_CAPACITY", message: "Full.", logs: ["a", "b"] } as const;
@@ -44,7 +44,7 @@ t.test("a move is told with its cause and who wished it, without the log lines, 
   t.equal(store.history.of(image.id).length, 1);
 });
 
-t.test("a move that is not made is not told, nor one that is undone", async (t) => {
+t.test("a move that is not made is not recorded, nor one that is undone", async (t) => {
   const { store, container } = await filled(t);
   const reason = { at: 8, event: "startWished", byUser: undefined };
   t.equal(store.containers.move(container.id, "STARTED", "CHECKING", {}, reason), undefined);

@@ -55,7 +55,7 @@ t.test("a restore that is killed at any moment leaves the old store or the new o
     else await new Promise((resolve) => setTimeout(resolve, kill * 12));
     child.kill("SIGKILL");
     const [code, signal] = (await gone) as [number | null, NodeJS.Signals | null];
-    t.ok(code === 0 || signal === "SIGKILL", "what an earlier one left behind is in nobody's way");
+    t.ok(code === 0 || signal === "SIGKILL", "what an earlier one left behind does no harm");
     if (!output.includes("done")) came++;
     const now = await users();
     t.ok(now === "old" || now === "new", now);

@@ -94,7 +94,7 @@ export const PEER_ROWS: readonly PeerRow[] = [
   {
     id: "upgrade-refused",
     property: "an upgrade refused with a chunked body",
-    cells: ["**broken framing**", "passed", "passed", "**101, although the upstream said 401**", "passed", "passed", "passed", "passed"],
+    cells: ["**broken framing**", "passed", "passed", "**101, although the upstream sent 401**", "passed", "passed", "passed", "passed"],
   },
   { id: "upgrade-cookies", property: "two `Set-Cookie` on a 101", cells: ["2", "2", "2", "**0**", "2", "2", "2", "2"] },
   {

@@ -15,8 +15,8 @@ export type PeerProgram = {
 const LIBRARIES = join(import.meta.dirname, "../../bench/proxy/peers/node_modules");
 
 /**
- * Each as an operator would set it up for containers: nothing buffered, WebSockets allowed, the peer's address told. Caddy finds out by itself
- * what to stream; told to, it keeps on with requests whose clients have left.
+ * Each as an operator would set it up for containers: nothing buffered, WebSockets allowed, the peer's address passed on. Caddy finds out by itself
+ * what to stream; with that setting it keeps on with requests whose clients have left.
  */
 export const PROGRAMS: readonly PeerProgram[] = [
   library("http-proxy"),

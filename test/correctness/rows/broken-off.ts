@@ -3,7 +3,7 @@ import { dial, within, type Wire } from "../wire.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/** What is promised, and what a busy machine is granted: without the first the second is not met either, but by seconds. */
+/** The promise, and what a busy machine is granted: without the first the second is not met either, but by seconds. */
 const PROMPT_MS = 200;
 const GRANTED_MS = 1_000;
 
@@ -41,7 +41,7 @@ export const BROKEN_OFF: readonly CorrectnessRow[] = [
     },
   },
   leaves("client-leaves-stream", "A client that leaves within a stream", tick, (client) => client.count() > 100),
-  leaves("client-leaves-quiet-stream", "A client that leaves a stream in which nothing is being said", begin, (client) => client.count() > 0),
+  leaves("client-leaves-quiet-stream", "A client that leaves a silent stream", begin, (client) => client.count() > 0),
   leaves(
     "client-leaves-before-head",
     "A client that leaves before the response's head",
@@ -84,7 +84,7 @@ export const BROKEN_OFF: readonly CorrectnessRow[] = [
     section: "RFC 9110 §9.2.2",
     probe: async (proxy) => {
       const { second, times } = await overStale(proxy, headFor(proxy, "/second"), "GET");
-      return judge(`${second.last.start}; asked ${times} times`, { "it is answered": second.last.status === 200 });
+      return judge(`${second.last.start}; sent ${times} times`, { "it is answered": second.last.status === 200 });
     },
   },
   {
@@ -94,9 +94,9 @@ export const BROKEN_OFF: readonly CorrectnessRow[] = [
     probe: async (proxy) => {
       const withBody = await overStale(proxy, `${headFor(proxy, "/second", { method: "POST", lines: ["Content-Length: 4"] })}body`, "POST");
       const bare = await overStale(proxy, headFor(proxy, "/second", { method: "POST", lines: ["Content-Length: 0"] }), "POST");
-      return judge(`${withBody.second.last.start} and ${bare.second.last.start}; asked ${withBody.times} and ${bare.times} times`, {
-        "asked once, both": withBody.times === 1 && bare.times === 1,
-        "a failure, or its end, said to both": [withBody, bare].every(
+      return judge(`${withBody.second.last.start} and ${bare.second.last.start}; sent ${withBody.times} and ${bare.times} times`, {
+        "sent once, both": withBody.times === 1 && bare.times === 1,
+        "a failure, or its end, reported to both": [withBody, bare].every(
           ({ reused, second }) => !reused || (second.last.status !== 200 && isReported(second)),
         ),
       });

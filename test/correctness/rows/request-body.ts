@@ -35,7 +35,7 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
         `${arrivedEarly ? `the container saw Expect: ${expects.join() || "none"}` : "the container saw nothing before the body"}; before it spoke the client had ${shown(early) || "nothing"}; then ${shown(replied, 40)}`,
         {
           "Expect reaches the container": expects.join() === "100-continue",
-          "nobody says 100 before the container": early === "",
+          "no 100 before the container's": early === "",
           "its 100 reaches the client": replied.startsWith("HTTP/1.1 100 Go On\r\n"),
           "the body follows": proxy.container.came().endsWith("body"),
           "the answer follows": answersOf(client, ["POST"]).last.status === 200,
@@ -131,7 +131,7 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
       const begun = performance.now();
       const { last } = await ask(proxy, `${headFor(proxy, "/", { method: "POST", lines: ["Content-Length: 1000000"] })}part`, ["POST"]);
       return judge(`${last.start}: ${last.body} after ${Math.round(performance.now() - begun)} ms`, {
-        "it is heard": last.status === 413,
+        "it is received": last.status === 413,
         "it is whole": last.whole && last.body === "too much",
       });
     },
@@ -148,7 +148,7 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
       const head = headFor(proxy, "/", { method: "POST", lines: ["Content-Length: 1000000"] });
       const { last, wire } = await ask(proxy, `${head}part`, ["POST"]);
       wire.send("another part");
-      return judge(`${last.start}: ${last.body}`, { "it is heard": last.status === 413, "it is whole": last.whole && last.body === "too much" });
+      return judge(`${last.start}: ${last.body}`, { "it is received": last.status === 413, "it is whole": last.whole && last.body === "too much" });
     },
   },
   {

@@ -3,7 +3,7 @@ import { dial, within } from "../wire.ts";
 
 const SMUGGLED = "GET /smuggled HTTP/1.1\r\nHost: stand.example\r\n\r\n";
 
-/** What becomes of a request's head on its way. */
+/** What a proxy does with a request's head. */
 export const REQUEST_HEAD: readonly CorrectnessRow[] = [
   {
     id: "connection-named",
@@ -274,8 +274,8 @@ export const REQUEST_HEAD: readonly CorrectnessRow[] = [
       const over = wire.state() !== "open";
       return judge(over ? `${last.start} after ${ms} ms` : `still open after ${ms} ms`, {
         "it is over": over,
-        "nothing but 408 is said": last.status === 0 || last.status === 408,
-        "the container heard nothing": proxy.container.came() === "",
+        "nothing but 408 is sent": last.status === 0 || last.status === 408,
+        "the container received nothing": proxy.container.came() === "",
       });
     },
   },

@@ -197,11 +197,14 @@ export const RESPONSE: readonly CorrectnessRow[] = [
       const both = answersOf(kept.wire, ["GET", "GET"]).responses;
       const plain = await ask(proxy, headFor(proxy, "/", { version: "1.0" }));
       await within(1_000, () => plain.wire.state() !== "open");
-      return judge(`asked: ${both.length} answers, Connection: ${both[0]?.values("connection").join() ?? ""}; not asked: ${plain.wire.state()}`, {
-        "two answers on one connection": both.length === 2,
-        "it is told": both[0]?.values("connection").join().toLowerCase() === "keep-alive",
-        "who does not ask is closed": plain.wire.state() === "ended" && plain.last.status === 200,
-      });
+      return judge(
+        `with the header: ${both.length} answers, Connection: ${both[0]?.values("connection").join() ?? ""}; without: ${plain.wire.state()}`,
+        {
+          "two answers on one connection": both.length === 2,
+          "it is reported": both[0]?.values("connection").join().toLowerCase() === "keep-alive",
+          "who does not ask is closed": plain.wire.state() === "ended" && plain.last.status === 200,
+        },
+      );
     },
   },
   {
@@ -273,7 +276,7 @@ export const RESPONSE: readonly CorrectnessRow[] = [
         `${good} of 8 good requests answered over ${proxy.container.links.length} connections${came.includes("evil") ? "; the surplus came" : ""}`,
         {
           "all are answered": good === 8,
-          "nobody sees it": !came.includes("evil"),
+          "no client sees it": !came.includes("evil"),
         },
       );
     },

@@ -71,7 +71,7 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       proxy.container.onRequest((link, _, head) => link.send(accept(head)));
       const { wire: client } = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const [link] = proxy.container.links;
-      if (link === undefined) return judge("nothing came", { "the container is asked": false });
+      if (link === undefined) return judge("nothing came", { "the container is reached": false });
       const received: string[] = [];
       let right = true;
       for (const [from, to] of [
@@ -98,12 +98,12 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       proxy.container.onRequest((link, _, head) => link.send(accept(head)));
       const { wire: client } = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const [link] = proxy.container.links;
-      client.socket.end("last words");
-      const isReceived = await within(1_000, () => link !== undefined && afterHead(link) === "last words" && link.state() === "ended");
+      client.socket.end("last bytes");
+      const isReceived = await within(1_000, () => link !== undefined && afterHead(link) === "last bytes" && link.state() === "ended");
       link?.socket.end("answer");
       const back = await within(1_000, () => afterHead(client) === "answer" && client.state() === "ended");
       return judge(
-        `the container heard ${isReceived ? "all and the end" : "not all"}, the client ${back ? "the answer and the end" : "not the answer"}`,
+        `the container received ${isReceived ? "all and the end" : "not all"}, the client ${back ? "the answer and the end" : "not the answer"}`,
         {
           isReceived,
           back,

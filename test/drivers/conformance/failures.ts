@@ -2,7 +2,7 @@ import { systemClock } from "../../../lib/clock.ts";
 import { call, rejectsWith, specOf, text, until } from "./asking.ts";
 import type { ConformanceTheme } from "./harness.ts";
 
-/** Starts that fail or are called off: what is said, and that nothing is left. */
+/** Starts that fail or are aborted: what is reported, and that nothing is left. */
 export const FAILURES: ConformanceTheme = {
   title: "Starts that come to nothing",
   cases: [

@@ -10,7 +10,7 @@ export type Harness = {
   /** A new driver over the same world, as a berth that was started again would have. */
   open(): Driver;
   image(name: TestImage): Promise<TestSource>;
-  /** An image that nobody has. */
+  /** An image that does not exist. */
   unknown(): Promise<ImageSource>;
   /** Kills a running service, as a crash would, without the driver's help. */
   kill(service: string): Promise<void>;
@@ -32,7 +32,7 @@ export type Way = {
   driver: Driver;
   /** Breaks what is open; a new call gets through. */
   cut(): void;
-  /** Nobody answers until `back`. */
+  /** No answer comes until `back`. */
   away(): Promise<void>;
   back(): Promise<void>;
 };

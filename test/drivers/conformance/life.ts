@@ -149,10 +149,10 @@ export const LIFE: ConformanceTheme = {
       },
     },
     {
-      id: "strangers",
+      id: "foreign-owner",
       promise: "what another store has created is listed with its labels, keeps its name for itself, and is removed on request",
       run: async (t, { driver, harness, name }) => {
-        const service = name("stranger");
+        const service = name("foreign");
         const spec = await specOf(driver, service, await harness.image("worker"));
         const labels = { ...spec.labels, store: "another-store", container: "its-container" };
         await driver.deploy({ ...spec, labels }, call());

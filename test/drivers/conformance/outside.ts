@@ -53,10 +53,10 @@ export const OUTSIDE: ConformanceTheme = {
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const { instance } = await driver.deploy(spec, call());
         const changeCount = () => recorded.changes(service, spec.labels.container);
-        await until(t, "the start was told", () => changeCount() > 0);
+        await until(t, "the start was reported", () => changeCount() > 0);
         const before = changeCount();
         await harness.kill(service);
-        await until(t, "the death was told", () => changeCount() > before);
+        await until(t, "the death was reported", () => changeCount() > before);
         await until(t, "as the end of this very instance", () => recorded.ends(service, instance) > 0);
         await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit?.code === 137);
         const observed = (await driver.list(call())).find((one) => one.service === service);
@@ -90,10 +90,10 @@ export const OUTSIDE: ConformanceTheme = {
         const recorded = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         await driver.deploy(spec, call());
-        await until(t, "the start was told", () => recorded.changes(service, spec.labels.container) > 0);
+        await until(t, "the start was reported", () => recorded.changes(service, spec.labels.container) > 0);
         const before = recorded.changes(service, spec.labels.container);
         await harness.vanish?.(service);
-        await until(t, "it was told", () => recorded.changes(service, spec.labels.container) > before);
+        await until(t, "it was reported", () => recorded.changes(service, spec.labels.container) > before);
         await until(t, "it is nothing", async () => (await driver.inspect(service, call())) === undefined);
         t.notOk((await driver.list(call())).some((one) => one.service === service));
         const again = await driver.deploy(spec, call());
@@ -111,10 +111,10 @@ export const OUTSIDE: ConformanceTheme = {
         const recorded = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const before = addressOf(await driver.deploy(spec, call()));
-        await until(t, "the start was told", () => recorded.changes(service, spec.labels.container) > 0);
+        await until(t, "the start was reported", () => recorded.changes(service, spec.labels.container) > 0);
         const changeCount = recorded.changes(service, spec.labels.container);
         await harness.move?.(service);
-        await until(t, "it was told", () => recorded.changes(service, spec.labels.container) > changeCount);
+        await until(t, "it was reported", () => recorded.changes(service, spec.labels.container) > changeCount);
         await until(t, "another address", async () => {
           const now = (await driver.inspect(service, call()))?.address;
           return now !== undefined && (now.host !== before.host || now.port !== before.port);
@@ -147,7 +147,7 @@ export const OUTSIDE: ConformanceTheme = {
         const service = name("events");
         const spec = await specOf(driver, service, await harness.image("worker"));
         await driver.deploy(spec, call());
-        await until(t, "told after the break", () => recorded.changes(service, spec.labels.container) > 0);
+        await until(t, "reported after the break", () => recorded.changes(service, spec.labels.container) > 0);
         await recorded.end();
         await driver.destroy(service, call());
         await way.driver.close();

@@ -23,7 +23,7 @@ export const PAUSED: ConformanceTheme = {
         t.strictSame(withoutInstance(await driver.inspect(service, call())), frozen);
         t.strictSame(withoutInstance((await driver.list(call())).find((one) => one.service === service)), frozen);
         const second = harness.open();
-        t.strictSame(await Promise.all([began(spec), began(spec, second)]), [first, first], "it goes on, whoever of two was first");
+        t.strictSame(await Promise.all([began(spec), began(spec, second)]), [first, first], "it goes on, whichever of two was first");
         t.equal((await second.inspect(service, call()))?.running, true);
         await second.close();
         await freeze();

@@ -40,7 +40,7 @@ t.test("definitions for both launch types are what the API takes", async (t) => 
   }
 });
 
-t.test("shared memory and GPUs are asked for on EC2 alone, disk on Fargate alone", async (t) => {
+t.test("shared memory and GPUs are requested on EC2 alone, disk on Fargate alone", async (t) => {
   const asking = { ...SPEC, shmMb: 256, storageGb: 50, gpu: 2 };
   const [onEc2] = taskDefinition(asking, EC2, site).containerDefinitions ?? [];
   t.match(onEc2, { linuxParameters: { sharedMemorySize: 256 }, resourceRequirements: [{ type: "GPU", value: "2" }] });
@@ -50,14 +50,14 @@ t.test("shared memory and GPUs are asked for on EC2 alone, disk on Fargate alone
   t.throws(() => taskDefinition({ ...SPEC, storageGb: 201 }, FARGATE, site), { code: "SPEC_REFUSED", message: /201 GB.*200 GB/ });
 });
 
-t.test("what cannot be had is named, what nobody asked for is not", async (t) => {
+t.test("unavailable resources are named, if they were requested", async (t) => {
   t.match(notHonoured({ shmMb: 65, storageGb: 21 }, FARGATE), [/^shm \(65 MB\)/]);
   t.match(notHonoured({ shmMb: 65, storageGb: 22 }, EC2), [/^storage \(22 GB\)/]);
   t.strictSame(notHonoured({ shmMb: 64, storageGb: 200 }, FARGATE), []);
   t.strictSame(notHonoured({ shmMb: 512, storageGb: 21 }, EC2), []);
 });
 
-t.test("labels and port come back from tags; what berth did not tag is nobody's", async (t) => {
+t.test("labels and port come back from tags; what berth did not tag has no owner", async (t) => {
   t.strictSame(readTags(writeTags(LABELS, 80)), { labels: LABELS, port: 80 });
   t.strictSame(readTags(writeTags(LABELS, undefined)), { labels: LABELS, port: undefined });
   t.match(writeTags(LABELS, 80)[0], { key: "caller", value: "grok_spawner" });

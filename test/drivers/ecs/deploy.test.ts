@@ -57,7 +57,7 @@ t.test("starts", async (t) => {
     await driver.destroy(service, call());
   });
 
-  await t.test("what ECS says of a task that did not start is said on, and nothing is left", async (t) => {
+  await t.test("ECS's reason for a task that did not start is passed on, and nothing is left", async (t) => {
     const cases = [
       ["IMAGE_NOT_FOUND", { stoppedReason: "CannotPullContainerError: failed to resolve ref x: not found" }, /ECS said: CannotPullContainerError/],
       ["PULL_DENIED", { stoppedReason: `CannotPullContainerError: ${USER} ecr:BatchGetImage on resource: x` }, /ecr:BatchGetImage/],
@@ -84,7 +84,7 @@ t.test("starts", async (t) => {
     }
   });
 
-  await t.test("a task that nothing has room for, and one for which ECS gives no address or no reason", async (t) => {
+  await t.test("a task without capacity, and one for which ECS gives no address or no reason", async (t) => {
     const cases = [
       [
         "CONTAINER_UNSCHEDULABLE",
@@ -147,7 +147,7 @@ t.test("starts", async (t) => {
     t.equal(left(stand, spec.service), undefined);
   });
 
-  await t.test("an ECS that knows no breaker that counts is asked again without, once", async (t) => {
+  await t.test("an ECS without a counting circuit breaker gets the request again without it, once", async (t) => {
     const spec = await specOf(driver, name("breaker"), IMAGE);
     const own = stand.open();
     stand.answers = ({ action, body }) =>
@@ -196,7 +196,7 @@ t.test("starts", async (t) => {
     await driver.destroy(spec.service, call());
   });
 
-  await t.test("what was made though nobody heard of it is taken away", async (t) => {
+  await t.test("a service whose creation got no reply is removed", async (t) => {
     const spec = await specOf(driver, name("unheard"), IMAGE);
     stand.loses = ({ action }) => action === "CreateService";
     await rejectsWith(t, "ENGINE_FAILED", driver.deploy(spec, call()));
@@ -225,8 +225,8 @@ t.test("starts", async (t) => {
     }
   });
 
-  await t.test("a name that somebody else has is left alone", async (t) => {
-    const service = name("stranger");
+  await t.test("a name of a foreign owner is not touched", async (t) => {
+    const service = name("foreign");
     const spec = await specOf(driver, service, IMAGE);
     await driver.deploy(spec, call());
     const kept = stand.services.get(service);
@@ -237,7 +237,7 @@ t.test("starts", async (t) => {
     await driver.destroy(service, call());
   });
 
-  await t.test("one that is on its way out is waited for, and its successor is left to whoever made it", async (t) => {
+  await t.test("a draining service is waited for, and its successor is left to its creator", async (t) => {
     const service = name("draining");
     const spec = await specOf(driver, service, IMAGE);
     await driver.deploy(spec, call());
@@ -260,7 +260,7 @@ t.test("starts", async (t) => {
   });
 
   await t.test("destroyed is what has stopped, though ECS gives the name away before", async (t) => {
-    const service = name("lingers");
+    const service = name("draining");
     await driver.deploy(await specOf(driver, service, IMAGE), call());
     const kept = stand.services.get(service);
     stand.stopMs = 600;
@@ -284,7 +284,7 @@ t.test("starts", async (t) => {
     t.equal(stand.requests.filter(({ action }) => action === "DeregisterTaskDefinition").length - before, 2);
   });
 
-  await t.test("a task that ECS replaced is told of at its new address", async (t) => {
+  await t.test("a task that ECS replaced is reported at its new address", async (t) => {
     const service = name("moved");
     const spec = await specOf(driver, service, IMAGE);
     const { address } = await driver.deploy(spec, call());
@@ -299,7 +299,7 @@ t.test("starts", async (t) => {
     await driver.destroy(service, call());
   });
 
-  await t.test("with LAUNCH_TYPE=FARGATE no instance is asked for, and what Fargate has not is refused or said", async (t) => {
+  await t.test("with LAUNCH_TYPE=FARGATE no instance is requested, and what Fargate lacks is refused or reported", async (t) => {
     const warned: string[] = [];
     const none = () => {};
     const log: Log = { debug: none, info: none, error: none, warn: (_, sentence) => void warned.push(sentence), child: () => log };
@@ -315,7 +315,7 @@ t.test("starts", async (t) => {
     t.notOk(stand.requests.slice(before).some(({ action }) => action === "ListContainerInstances"));
   });
 
-  await t.test("where an EC2 instance has room a task goes there; a GPU that none has free is said", async (t) => {
+  await t.test("a task goes to an EC2 instance with capacity; a missing free GPU is reported", async (t) => {
     await rejectsWith(t, "CONTAINER_UNSCHEDULABLE", driver.deploy(await specOf(driver, name("gpu"), IMAGE, { gpu: 1 }), call()));
     const { Instances } = await stand.admin.ec2.send(
       new RunInstancesCommand({ ImageId: "ami-12c6146b", InstanceType: "m5.large", MinCount: 1, MaxCount: 1 }),
@@ -335,7 +335,7 @@ t.test("starts", async (t) => {
     await driver.destroy(large.service, call());
   });
 
-  await t.test("AWS that cannot be reached is said so", async (t) => {
+  await t.test("unreachable AWS is reported", async (t) => {
     const service = name("away");
     const spec = await specOf(driver, service, IMAGE);
     await stand.close();

@@ -10,7 +10,7 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
   await conformance(t, {
     open: () => stand.open(),
     image: async (name) => ({ ref: `berth-test/${name.toLowerCase()}:1` }),
-    unknown: async () => ({ ref: "berth-test/nobody:1" }),
+    unknown: async () => ({ ref: "berth-test/absent:1" }),
     kill: async (service) => stand.scheduler.kill(service),
     vanish: (service) => stand.deleteService(service),
     move: async (service) => {
@@ -20,7 +20,7 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
     way: async (t) => {
       const { hostname: host, port } = new URL(stand.url);
       const gate = await openGate(t, { host, port: Number(port) });
-      // Clients read it when they are first asked something.
+      // Clients read it at their first call.
       process.env["AWS_ENDPOINT_URL"] = gate.host.replace("tcp:", "http:");
       t.teardown(() => {
         process.env["AWS_ENDPOINT_URL"] = stand.url;
@@ -36,9 +36,9 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
     ...BACKENDS.ecs,
   });
 
-  t.test("every action that it names was asked for, and no other", async (t) => {
+  t.test("every action that it names was called, and no other", async (t) => {
     const actions = stand.actions().filter((action) => !action.startsWith("ecr:"));
-    // Only a cluster with EC2 instances is asked what they are.
+    // Only a cluster with EC2 instances is queried for them.
     t.strictSame([...actions, "ecs:DescribeContainerInstances"].toSorted(), [...ACTIONS]);
   });
   t.test("and the policy allows just those, what they imply, and what images are looked up with", async (t) => {

@@ -28,7 +28,7 @@ export function nameOf(service: unknown): string {
   return String(service).split("/").at(-1) ?? "";
 }
 
-/** https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html: for one task it is three where nothing else is said. */
+/** https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html: for one task it is three by default. */
 function thresholdOf(body: EcsBody): number {
   const { deploymentCircuitBreaker: breaker } = (body["deploymentConfiguration"] ?? {}) as {
     deploymentCircuitBreaker?: { enable: boolean; thresholdConfiguration?: { type: string; value: number } };

@@ -89,7 +89,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     stopMs: 0,
     ecs: layer,
     answers: (() => undefined) as (request: EcsRequest) => EcsResponse | undefined,
-    /** True where what was asked is done, but its answer is lost on the way. */
+    /** True where a call is done, but its answer is lost. */
     loses: (() => false) as (request: EcsRequest) => boolean,
     fates,
     services: layer.services,

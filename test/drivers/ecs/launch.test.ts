@@ -24,7 +24,7 @@ function instance({ cpu = 1_024, memory = 2_048, gpus = [], ports = ["22"] }: Fr
   };
 }
 
-t.test("there is room where one instance has all that is asked for, to the last unit", async (t) => {
+t.test("a task fits where one instance has all that is requested, to the last unit", async (t) => {
   t.strictSame(findEc2Capacity([instance()], NEED), { fits: true });
   t.strictSame(findEc2Capacity([instance({ cpu: 512, memory: 1_024 })], NEED), { fits: true });
   t.strictSame(findEc2Capacity([instance({ cpu: 0 }), instance({ gpus: ["gpu-1", "gpu-2"] })], { ...NEED, gpu: 2 }), { fits: true });
@@ -51,7 +51,7 @@ t.test("where there is none, it says what is missing", async (t) => {
   for (const [why, instances, need] of cases) t.match(findEc2Capacity(instances, { ...NEED, ...need }), { fits: false, why });
 });
 
-t.test("an instance that says nothing of itself has no room", async (t) => {
+t.test("an instance that reports nothing has no capacity", async (t) => {
   t.equal(findEc2Capacity([{}], NEED).fits, false);
   t.equal(findEc2Capacity([{ status: "ACTIVE", agentConnected: true, attributes: [{ name: "ecs.capability.task-eni" }] }], NEED).fits, false);
 });
@@ -70,7 +70,7 @@ t.test("the table is Amazon's", async (t) => {
   );
 });
 
-t.test("from 0.25 to 16 CPU and 0.5 to 120 GB, the size has room and none that is sold and smaller has", async (t) => {
+t.test("from 0.25 to 16 CPU and 0.5 to 120 GB, the size fits and no smaller size on sale does", async (t) => {
   const cpu = fc.oneof(fc.double({ min: 0.25, max: 16, noNaN: true }), fc.constantFrom(0.25, 0.5, 1, 2, 4, 8, 16));
   const memoryMb = fc.oneof(fc.integer({ min: 512, max: 122_880 }), fc.constantFrom(512, 1_024, 30_720, 30_721, 61_440, 61_441, 122_880));
   const property = fc.property(cpu, memoryMb, (cpu, memoryMb) => {
@@ -90,12 +90,15 @@ t.test("less than the smallest is the smallest; memory may cost CPU, and CPU mem
   t.strictSame(fargateSize({ cpu: 16, memoryMb: 122_880 }), { cpu: 16_384, memoryMb: 122_880 });
 });
 
-t.test("beyond the largest it says what was asked for and what there is", async (t) => {
-  for (const asked of [
+t.test("beyond the largest it names the requested and the available size", async (t) => {
+  for (const requested of [
     { cpu: 16.01, memoryMb: 512 },
     { cpu: 1, memoryMb: 122_881 },
     { cpu: 32, memoryMb: 250_000 },
   ]) {
-    t.throws(() => fargateSize(asked), { code: "SPEC_REFUSED", message: new RegExp(`${asked.cpu} CPU with ${asked.memoryMb} MB.*16 CPU`) });
+    t.throws(() => fargateSize(requested), {
+      code: "SPEC_REFUSED",
+      message: new RegExp(`${requested.cpu} CPU with ${requested.memoryMb} MB.*16 CPU`),
+    });
   }
 });

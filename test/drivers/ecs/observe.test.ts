@@ -10,7 +10,7 @@ import { CLUSTER, EXEC_ROLE, openStand, REGION, type EcsFixture } from "./fixtur
 const name = namer("look");
 const WORKER = { ref: "berth-test/worker:1" };
 
-/** A service as anybody with these rights could make it, beside the driver; its image exists nowhere, so it runs nothing. */
+/** A service as every user with these rights could make it, beside the driver; its image exists nowhere, so it runs nothing. */
 async function make(stand: EcsFixture, service: string, tags: { key: string; value: string }[], more: object = {}) {
   const client = new ECSClient({
     region: REGION,
@@ -60,7 +60,7 @@ t.test("looks", async (t) => {
   await t.test("the stand refuses what AWS would", async (t) => {
     const service = name("refused");
     await t.rejects(make(stand, service, []), { name: "AccessDeniedException" }, "no tag");
-    await t.rejects(make(stand, service, [{ key: "caller", value: "somebody" }]), { name: "AccessDeniedException" }, "another tag");
+    await t.rejects(make(stand, service, [{ key: "caller", value: "another" }]), { name: "AccessDeniedException" }, "another tag");
     await t.rejects(make(stand, service, [CALLER], { memory: "4096" }), { name: "ClientException" }, "no size of Fargate's");
     await t.rejects(make(stand, service, [CALLER], { ephemeralStorage: { sizeInGiB: 20 } }), { name: "ClientException" }, "too little disk");
     await t.rejects(make(stand, service, [CALLER], { networkMode: "elsewhere" }), { name: "InvalidParameterException" }, "no value of the API's");
@@ -135,12 +135,12 @@ t.test("looks", async (t) => {
     stand.answers = () => undefined;
     await until(t, "connected again", () => connected() === 2);
     await driver.destroy(service, call());
-    await until(t, "its end is told", () => events.some((event) => event.kind === "changed" && event.service === service));
+    await until(t, "its end is reported", () => events.some((event) => event.kind === "changed" && event.service === service));
     caller.abort();
     await listening;
   });
 
-  await t.test("what a dead one said can be read, and following it ends with it", async (t) => {
+  await t.test("the logs of a dead one can be read, and following them ends", async (t) => {
     const service = name("dead");
     await driver.deploy(await specOf(driver, service, WORKER, { graceMs: 500 }), call());
     const following = text(driver.logs(service, { tail: 0, follow: true }, call()));
@@ -153,7 +153,7 @@ t.test("looks", async (t) => {
     t.equal(await text(driver.logs(service, { tail: 10 }, call())), "");
   });
 
-  await t.test("while its successor is on its way, a dead one's lines and exit code are what there is", async (t) => {
+  await t.test("while its successor starts, a dead one's lines and exit code are reported", async (t) => {
     const service = name("succeeded");
     const spec = await specOf(driver, service, WORKER);
     await driver.deploy(spec, call());
@@ -164,7 +164,7 @@ t.test("looks", async (t) => {
     stand.scheduler.kill(service);
     await until(
       t,
-      "its successor is on its way",
+      "its successor starts",
       () =>
         stand.services.has(service) && stand.scheduler.tasks().some((task) => task.group === `service:${service}` && task.lastStatus === "PENDING"),
     );
@@ -174,7 +174,7 @@ t.test("looks", async (t) => {
     stand.restartMs = 2_500;
   });
 
-  await t.test("logs in no group of ours may not be read, which is said with the right that is missing", async (t) => {
+  await t.test("logs outside our groups cannot be read, and the missing right is reported", async (t) => {
     const service = name("no-logs");
     await driver.deploy(await specOf(driver, service, WORKER), call());
     stand.answers = ({ api }) => (api === "logs" ? denied("logs:GetLogEvents") : undefined);
@@ -205,7 +205,7 @@ t.test("calls come in bursts and then at their pace, and one that is called off 
   t.equal(passed, 5);
 });
 
-t.test("single questions are asked together", async (t) => {
+t.test("single queries are sent together", async (t) => {
   const clock = stillClock();
   const batches: string[][] = [];
   let fail: Error | undefined;
@@ -216,15 +216,15 @@ t.test("single questions are asked together", async (t) => {
     ask: async (keys) => {
       batches.push(keys);
       if (fail) throw fail;
-      return new Map(keys.filter((key) => key !== "nobody").map((key) => [key, key.toUpperCase()]));
+      return new Map(keys.filter((key) => key !== "unknown").map((key) => [key, key.toUpperCase()]));
     },
   });
-  const first = Promise.all([one("a"), one("nobody"), one("a")]);
+  const first = Promise.all([one("a"), one("unknown"), one("a")]);
   await clock.advance(19);
   t.strictSame(batches, [], "it waits for others");
   await clock.advance(1);
   t.strictSame(await first, ["A", undefined, "A"]);
-  t.strictSame(batches, [["a", "nobody"]]);
+  t.strictSame(batches, [["a", "unknown"]]);
 
   t.strictSame(await Promise.all(["b", "c", "d"].map(async (key) => one(key))), ["B", "C", "D"], "at once, where it is as many as may be");
   t.equal(clock.pending(), 0);

@@ -63,12 +63,12 @@ t.test("images", async (t) => {
 
   await t.test("what is nowhere is not found; what is no name is refused", async (t) => {
     await rejectsWith(t, "IMAGE_NOT_FOUND", resolve("berth-test/worker:2"));
-    await rejectsWith(t, "IMAGE_NOT_FOUND", resolve(`${stand.registry.host}/berth-test/nobody:1`));
+    await rejectsWith(t, "IMAGE_NOT_FOUND", resolve(`${stand.registry.host}/berth-test/absent:1`));
     await rejectsWith(t, "IMAGE_NOT_FOUND", resolve(`sha256:${"0".repeat(64)}`));
     await rejectsWith(t, "IMAGE_REFERENCE_INVALID", resolve("Not A Name"));
   });
 
-  await t.test("a registry that is not set up is asked as an engine would ask it", async (t) => {
+  await t.test("a registry that is not set up is queried as an engine would do", async (t) => {
     const odd = await openOddRegistry(t);
     const id = `${odd.host}/odd/x@${odd.digest}`;
     t.strictSame(await resolve(`${odd.host}/odd/x:1`), { id, digest: odd.digest, exposed: [8000] });
@@ -85,7 +85,7 @@ t.test("images", async (t) => {
     t.strictSame(await resolve(`127.0.0.1:${port}/x/y:z`), { id: `127.0.0.1:${port}/x/y:z`, exposed: [] });
   });
 
-  await t.test("a role that may not look in ECR is told which right it lacks", async (t) => {
+  await t.test("a role that may not read ECR gets the name of the missing right", async (t) => {
     stand.answers = ({ action }) => (action === "ListImages" ? denied("ecr:ListImages") : undefined);
     await t.rejects(resolve("berth-test/worker:1"), { message: /ecr:ListImages/ });
     stand.answers = () => undefined;

@@ -8,7 +8,7 @@ const SPEC = { service: "x", memoryMb: 100 };
 const ECR = "123456789012.dkr.ecr.us-east-1.amazonaws.com/api";
 const USER = "User: arn:aws:sts::123456789012:assumed-role/tasks/x is not authorized to perform:";
 
-/** As the pages on stopped tasks' errors quote them, and people who met them. */
+/** As the pages on stopped tasks' errors quote them, and users who met them. */
 const STOPPED: [FaultCode, string, RegExp?][] = [
   ["IMAGE_NOT_FOUND", `CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref ${ECR}@sha256:ab: not found`],
   ["IMAGE_NOT_FOUND", `CannotPullContainerError: Error response from daemon: manifest for ${ECR}:v1 not found: manifest unknown`],
@@ -76,7 +76,7 @@ t.test("on EC2 the reason is the container's, not the task's", async (t) => {
   t.equal(stoppedFault(SPEC, task, []).code, "IMAGE_NOT_FOUND");
 });
 
-t.test("a container that ended is told with its exit code, one that ate its memory with that", async (t) => {
+t.test("a container that ended is reported with its exit code, or with its lack of memory", async (t) => {
   const ended = (containers: Task["containers"]): Task => ({
     stopCode: "EssentialContainerExited",
     stoppedReason: "Essential container in task exited",
@@ -89,7 +89,7 @@ t.test("a container that ended is told with its exit code, one that ate its memo
   t.equal(stoppedFault(SPEC, {}, []).code, "CONTAINER_CRASHED");
 });
 
-t.test("why none could be placed is told too", async (t) => {
+t.test("the reason for a failed placement is reported too", async (t) => {
   const cases: [FaultCode, string][] = [
     [
       "CONTAINER_UNSCHEDULABLE",
@@ -121,7 +121,7 @@ t.test("what AWS refuses has one meaning in the house", async (t) => {
     "ecs:CreateService",
   );
   t.match(denied, { code: "ENGINE_ACTION_DENIED", message: /denies ecs:CreateService/ });
-  // Another action than the one asked for.
+  // Another action than the requested one.
   t.match(
     awsFault(error("AccessDeniedException", `${USER} iam:PassRole on resource: y`), "ecs:RegisterTaskDefinition").message,
     /denies iam:PassRole/,

@@ -12,7 +12,7 @@ const PAGE_BYTES = 4_096;
 const BIND_HERE = join(import.meta.dirname, "bind-here.cjs");
 
 export type TaskProcess = {
-  /** Resolves once it has ended and all that it said was handed on. */
+  /** Resolves once it has ended and all its output was handed on. */
   ended: Promise<{ code: number; outOfMemory: boolean }>;
   kill(signal: NodeJS.Signals): void;
 };

@@ -6,7 +6,7 @@ import { CLUSTER, EXEC_ROLE, LOG_GROUP, openStand, REGION } from "./fixture.ts";
 
 const BODY = { image: "berth-test/ondemand:1", cpu: 0.25, memory: 256 };
 
-/** The stand has one cluster's services, whichever a call names: that the two are asked apart is shown by what they were asked. */
+/** The stand has one cluster's services, whichever a call names: the recorded calls show that the two are called apart. */
 t.test("a spawner on ECS takes the block of settings that the host in the path has", async (t) => {
   const stand = await openStand(t, ["onDemand"]);
   await stand.admin.ecs.send(new CreateClusterCommand({ clusterName: "plugins" }));
@@ -51,7 +51,7 @@ t.test("a spawner on ECS takes the block of settings that the host in the path h
     for (const host of ["cvm", "datagrok"]) t.equal((await ask("POST", `/deploy/${host}/one-${host}/0`)).status, 200);
   });
 
-  await t.test("of two, its own cluster; the other is asked for an older one", async (t) => {
+  await t.test("of two, its own cluster; an older service is looked up in the other", async (t) => {
     const ask = await open({ GROK_SPAWNER_CVM_ECS__CLUSTER: "plugins", GROK_SPAWNER_DATAGROK_ECS__CLUSTER: CLUSTER });
     const answer = await ask("POST", "/deploy/datagrok/two/1", BODY);
     t.equal(answer.status, 200, answer.text);

@@ -91,5 +91,5 @@ t.test("a whole berth on ECS", async (t) => {
     t.equal(stand.services.get(await service()), kept, "the same service");
   });
 
-  t.notMatch(berth.output(), /test-admin-key|s3cret/, "no secret is told");
+  t.notMatch(berth.output(), /test-admin-key|s3cret/, "no secret is printed");
 });

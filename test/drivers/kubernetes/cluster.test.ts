@@ -66,7 +66,7 @@ t.test("berth in the cluster uses its pod's service account, and reaches service
   const { address } = await driver.deploy(spec, call());
   t.strictSame(address, { host: "named.berth.svc.cluster.local", port: 15353 });
   t.strictSame((await driver.inspect("named", call()))?.address, address);
-  t.ok(requests.length > 0 && requests.length < 3, "a name that may not be there yet is not asked for");
+  t.ok(requests.length > 0 && requests.length < 3, "a name that may not exist yet is not queried");
 
   await t.test("a token that was renewed on the disk is used as soon as the old one is refused", async () => {
     writeFileSync(join(account, "token"), "renewed");
@@ -82,7 +82,7 @@ t.test("a client's certificate will do as well as a token", async (t) => {
   t.strictSame(await open().list(call()), []);
 });
 
-t.test("who is not known, or not who it should be, is told apart", async (t) => {
+t.test("an unknown identity and a wrong one get different errors", async (t) => {
   const { cluster, kubeconfig, folder, open } = await openWorld(t);
   writeFileSync(kubeconfig, cluster.kubeconfig({ token: "wrong" }));
   await rejectsWith(t, "ENGINE_ACTION_DENIED", open().list(call()));
@@ -91,7 +91,7 @@ t.test("who is not known, or not who it should be, is told apart", async (t) => 
   await rejectsWith(t, "ENGINE_UNREACHABLE", open().list(call()));
 });
 
-t.test("a server that is busy is asked again, and two who come at once both get through", async (t) => {
+t.test("a busy server gets the request again, and two concurrent requests both succeed", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open({ clock: faster(100) });
   const busy = { error: new KubernetesApiError(429, "TooManyRequests", "Too many requests, please try again later.", 1) };
@@ -127,7 +127,7 @@ t.test("a cluster that is not there is unreachable in every call, and one that s
   t.equal(await listing.catch((error: unknown) => error), reason);
 });
 
-t.test("settings that lead to no cluster are told when the driver is made", async (t) => {
+t.test("settings that lead to no cluster are reported when the driver is made", async (t) => {
   const { kubeconfig, folder, open } = await openWorld(t);
   const wrong = (text: string) => {
     writeFileSync(kubeconfig, text);

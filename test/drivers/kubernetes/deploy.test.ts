@@ -4,7 +4,7 @@ import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
 import { call, get, rejectsWith, specOf, until } from "../conformance.ts";
 import { NAMESPACE, openWorld } from "./test-cluster.ts";
 
-t.test("why a start failed is told in the house's words, and nothing is left of it", async (t) => {
+t.test("a failed start is reported with a fault code, and nothing is left of it", async (t) => {
   const world = await openWorld(t);
   const { cluster, image, refused, left } = world;
   const driver = world.open({ patienceMs: 700 });

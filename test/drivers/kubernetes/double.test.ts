@@ -87,7 +87,7 @@ t.test("an object with one thing wrong is refused, for that", async (t) => {
       /restartPolicy/,
     ],
     [
-      "more asked for than allowed",
+      "more requested than allowed",
       `${DEPLOYMENTS}/x`,
       but(objects.deployment(), container({ resources: { requests: { cpu: "2" }, limits: { cpu: "1500m" } } })),
       422,
@@ -176,7 +176,7 @@ t.test("what is applied belongs to who applied it", async (t) => {
   t.equal((await ask("GET", `${SECRETS}/x.env`)).status, 404);
 });
 
-t.test("nobody gets in without a name, and nobody does what the manifest does not name", async (t) => {
+t.test("the API refuses anonymous callers, and actions that the manifest does not name", async (t) => {
   t.equal((await ask("GET", DEPLOYMENTS, undefined, undefined, "wrong")).status, 401);
   const answer = await ask("GET", SECRETS);
   t.equal(answer.status, 403);

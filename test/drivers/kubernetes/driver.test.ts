@@ -11,7 +11,7 @@ t.test("the kubernetes driver keeps the contract, with the rights of conf/kubern
   const world = await openWorld(t);
   await conformance(t, {
     ...world,
-    unknown: async () => ({ ref: `${REGISTRY}/nobody/nothing:1` }),
+    unknown: async () => ({ ref: `${REGISTRY}/absent/nothing:1` }),
     way: async (t) => {
       const gate = await openGate(t, { host: "127.0.0.1", port: Number(new URL(world.cluster.url).port) });
       const kubeconfig = join(world.folder, "through-the-gate");
@@ -23,7 +23,7 @@ t.test("the kubernetes driver keeps the contract, with the rights of conf/kubern
   t.strictSame([...world.cluster.roles.requests()].toSorted(), [...world.cluster.roles.granted()].toSorted());
 });
 
-t.test("what the spec asks for is what the cluster is told", async (t) => {
+t.test("the cluster gets what the spec requests", async (t) => {
   const { cluster, open, image, podOf } = await openWorld(t);
   const driver = open();
   const sizes = { cpu: 0.25, memoryMb: 96, shmMb: 32, storageGb: 21 };
@@ -60,7 +60,7 @@ t.test("what the spec asks for is what the cluster is told", async (t) => {
   await driver.destroy("sizes", call());
 });
 
-t.test("a Deployment that somebody removes takes the rest of its service with it", async (t) => {
+t.test("a Deployment that is removed takes the rest of its service with it", async (t) => {
   const { cluster, open, image, vanish } = await openWorld(t);
   const driver = open();
   await driver.deploy(await specOf(driver, "removed", await image("worker"), { graceMs: 1 }), call());
@@ -70,33 +70,33 @@ t.test("a Deployment that somebody removes takes the rest of its service with it
   await driver.destroy("removed", call());
 });
 
-t.test("a name that somebody else has is left alone", async (t) => {
+t.test("a name of a foreign owner is not touched", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open();
-  const spec = await specOf(driver, "stranger", await image("worker"), { graceMs: 1 });
+  const spec = await specOf(driver, "foreign", await image("worker"), { graceMs: 1 });
   const theirs = await open().deploy(spec, call());
   t.ok(theirs);
   const other = { ...spec, labels: { ...spec.labels, store: "another" } };
   await rejectsWith(t, "SPEC_REFUSED", driver.deploy(other, call()));
-  t.equal((await driver.inspect("stranger", call()))?.labels.store, spec.labels.store);
-  await driver.destroy("stranger", call());
+  t.equal((await driver.inspect("foreign", call()))?.labels.store, spec.labels.store);
+  await driver.destroy("foreign", call());
 
   const template = { metadata: { labels: { app: "theirs" } }, spec: { containers: [{ name: "theirs", image: "theirs:1" }] } };
   const own = {
     apiVersion: "apps/v1",
     kind: "Deployment",
-    metadata: { name: "stranger" },
+    metadata: { name: "foreign" },
     spec: { selector: { matchLabels: { app: "theirs" } }, template },
   };
-  t.equal(await applyAs(cluster, "kubectl", "/apis/apps/v1/namespaces/berth/deployments/stranger", own), 201);
+  t.equal(await applyAs(cluster, "kubectl", "/apis/apps/v1/namespaces/berth/deployments/foreign", own), 201);
   await rejectsWith(t, "SPEC_REFUSED", driver.deploy(spec, call()));
-  t.equal(await driver.inspect("stranger", call()), undefined);
-  t.equal(await text(driver.logs("stranger", { tail: 10 }, call())), "");
-  await driver.destroy("stranger", call());
-  t.ok(cluster.objects.find("deployments", NAMESPACE, "stranger"), "theirs is still there");
+  t.equal(await driver.inspect("foreign", call()), undefined);
+  t.equal(await text(driver.logs("foreign", { tail: 10 }, call())), "");
+  await driver.destroy("foreign", call());
+  t.ok(cluster.objects.find("deployments", NAMESPACE, "foreign"), "theirs is still there");
 });
 
-t.test("a field that somebody else has set is not taken from them", async (t) => {
+t.test("a field of another field manager is not taken over", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open();
   const spec = await specOf(driver, "shared", await image("worker"), { graceMs: 1 });
@@ -111,7 +111,7 @@ t.test("a field that somebody else has set is not taken from them", async (t) =>
   t.match(fault.message, /conflict with "kubectl" using v1: \.type/);
 });
 
-t.test("one that dies later is started again by the cluster, and both are told: its end, its last words, its return", async (t) => {
+t.test("the cluster restarts one that dies later, and the driver reports its end, its log tail and its return", async (t) => {
   const { open, image, kill } = await openWorld(t);
   const driver = open();
   const spec = await specOf(driver, "again", await image("worker"), { graceMs: 300 });

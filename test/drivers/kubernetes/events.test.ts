@@ -13,7 +13,7 @@ t.test("events go on where a watch broke off, and begin anew where the cluster h
   cluster.cutWatches();
   const source = await image("worker");
   await driver.deploy(await specOf(driver, "missed", source, { graceMs: 1 }), call());
-  await until(t, "what happened meanwhile is told", () => isReported("missed"));
+  await until(t, "what happened meanwhile is reported", () => isReported("missed"));
   t.ok(connects() >= 2, "and that something may have been missed");
   await driver.destroy("missed", call());
 
@@ -28,7 +28,7 @@ t.test("events go on where a watch broke off, and begin anew where the cluster h
   cluster.cutWatches();
   await until(t, "listed anew, since that version was forgotten", () => connects() > listed);
   await driver.deploy(await specOf(driver, "later", source, { graceMs: 1 }), call());
-  await until(t, "told after that", () => isReported("later"));
+  await until(t, "reported after that", () => isReported("later"));
   await driver.destroy("later", call());
   await end();
 });
@@ -45,7 +45,7 @@ t.test("a watch whose time is up goes on where it was, and says nothing of it", 
   await until(t, "watching again", () => cluster.roles.times("watch pods") === 2 && cluster.watching() === 1);
   t.equal(cluster.roles.times("list pods"), lists, "nothing was listed anew");
   await driver.deploy(await specOf(driver, "later", await image("worker"), { graceMs: 1 }), call());
-  await until(t, "told", () => events.some((event) => event.kind === "changed" && event.service === "later"));
+  await until(t, "reported", () => events.some((event) => event.kind === "changed" && event.service === "later"));
   t.equal(events.filter(({ kind }) => kind === "connected").length, 1);
   await driver.destroy("later", call());
   await end();

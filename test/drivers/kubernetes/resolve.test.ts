@@ -12,13 +12,13 @@ t.test("images are what the registries say, by their digest, and nothing else", 
   const { ref } = await image("worker");
   const resolved = await driver.resolve({ ref }, call());
   t.strictSame(resolved, { id: `${REGISTRY}/berth/worker@${resolved.digest}`, digest: resolved.digest, exposed: [], portsUnknown: true });
-  for (const unknown of ["nobody/nothing:1", `${REGISTRY}/nobody/nothing:1`, `sha256:${"0".repeat(64)}`])
+  for (const unknown of ["absent/nothing:1", `${REGISTRY}/absent/nothing:1`, `sha256:${"0".repeat(64)}`])
     await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: unknown }, call()));
   await rejectsWith(t, "IMAGE_REFERENCE_INVALID", driver.resolve({ ref: "Not A Reference" }, call()));
   await rejectsWith(t, "REGISTRY_UNREACHABLE", driver.resolve({ ref: "127.0.0.1:2/some/thing:1" }, call()));
 });
 
-t.test("a registry that is not set up is asked itself, and for the ports, with what nodes pull with", async (t) => {
+t.test("a registry that is not set up is queried directly, also for the ports, with the nodes' pull credentials", async (t) => {
   const { open } = await openWorld(t);
   const other = await openRegistry();
   t.teardown(() => other.close());
@@ -30,7 +30,7 @@ t.test("a registry that is not set up is asked itself, and for the ports, with w
   await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: `${other.host}/datagrok/thing:2` }, call()));
   await rejectsWith(t, "PULL_DENIED", driver.resolve({ ref: `${other.host}/denied/thing:1` }, call()));
 
-  // Before it, a door that wants a name and a password.
+  // A server in front of it that requires a name and a password.
   const server = createServer(async (request, response) => {
     const isAuthorized = request.headers.authorization === `Basic ${Buffer.from("me:my:password").toString("base64")}`;
     if (!isAuthorized) return response.writeHead(401, { "www-authenticate": "Basic" }).end();

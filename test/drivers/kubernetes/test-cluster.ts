@@ -16,7 +16,7 @@ import { type TestSource, until } from "../conformance.ts";
 
 export const RBAC = join(import.meta.dirname, "../../../conf/kubernetes/rbac.yaml");
 export const NAMESPACE = "berth";
-/** Nobody is there: what it has is known without asking, but not what it exposes. */
+/** No registry listens there: its images are known without a query, but not their ports. */
 export const REGISTRY = "127.0.0.1:1";
 
 export type KubernetesWorld = Awaited<ReturnType<typeof openWorld>>;

@@ -28,7 +28,7 @@ t.test("the process driver keeps the contract", async (t) => {
   await conformance(t, {
     open,
     image: async (name) => source(name),
-    unknown: async () => ({ ref: "test/nobody", folder: join(services, "no-such-folder") }),
+    unknown: async () => ({ ref: "test/absent", folder: join(services, "no-such-folder") }),
     kill: async (service) => {
       process.kill(records.find(service)?.process?.pid as number, "SIGKILL");
     },
@@ -115,7 +115,7 @@ t.test("the children of a service end with it", async (t) => {
   await driver.destroy("family", call());
   await until(t, "the child is gone", () => {
     try {
-      // A zombie still has its number; its parent, which is gone, leaves it to be buried by the machine.
+      // A zombie still has its number; its parent, which is gone, leaves it to init.
       return readFileSync(`/proc/${child}/stat`, "utf8").includes(") Z ");
     } catch {
       return true;
@@ -179,7 +179,7 @@ t.test("relative folders mean the same to a service, which runs in another folde
   t.strictSame(readdirSync(join(folder, "packages/onDemand")).toSorted(), ["Dockerfile", "app.js", "node_modules", "package.json"]);
 });
 
-t.test("called off before its process has said who it is, a start leaves no process", async (t) => {
+t.test("a start that is aborted before its process reports its identity leaves no process", async (t) => {
   const { folder, source, open } = world(t);
   const driver = open();
   const spec = await specOf(driver, "unsaid", source("mute"));

@@ -52,7 +52,7 @@ t.test("the spawner driver keeps the contract, over a spawner of a Docker engine
   await conformance(t, {
     open: () => spawner.driver(),
     image: async (image) => ({ ref: images[image] }),
-    unknown: async () => ({ ref: `${registry.host}/nobody/nothing:1` }),
+    unknown: async () => ({ ref: `${registry.host}/absent/nothing:1` }),
     kill,
     left,
     vanish: remove,

@@ -37,7 +37,7 @@ t.test("the spawner driver keeps the contract, over a spawner of plain processes
   await conformance(t, {
     open: () => spawner.driver(),
     image: async (name) => source(name),
-    unknown: async () => ({ ref: "test/nobody", folder: join(data, "no-such-folder") }),
+    unknown: async () => ({ ref: "test/absent", folder: join(data, "no-such-folder") }),
     kill: async (service) => {
       process.kill(records.find(service)?.process?.pid as number, "SIGKILL");
     },
@@ -190,7 +190,7 @@ t.test("events begin anew when the connection to the spawner breaks", async (t) 
   gate.cut();
   await until(t, "connected again", () => connects() === 2);
   await spawner.driver().deploy(await specOf(driver, "told", source("worker"), { graceMs: 1 }), call());
-  await until(t, "told after the break", () => events.some((event) => event.kind === "changed" && event.service === "told"));
+  await until(t, "reported after the break", () => events.some((event) => event.kind === "changed" && event.service === "told"));
   caller.abort();
   await listening;
   await driver.destroy("told", call());

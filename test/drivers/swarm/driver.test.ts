@@ -50,7 +50,7 @@ t.test("the swarm driver keeps the contract", async (t) => {
   await conformance(t, {
     open,
     image: async (image) => ({ ref: images[image] }),
-    unknown: async () => ({ ref: `${registry.host}/nobody/nothing:1` }),
+    unknown: async () => ({ ref: `${registry.host}/absent/nothing:1` }),
     kill: async (service) => {
       const [running] = await containersOf(service);
       await docker.getContainer(running?.Id ?? "none").kill();

@@ -39,7 +39,7 @@ t.test("one that ends by itself comes back, and its history says how it ended", 
   await stand.until("plain", "started");
   const lost = (await stand.history("plain")).filter(({ event }) => event === "lost").at(-1);
   t.match(lost, { from: /^started|^checking/, to: "pending start", by: "system", cause: { code: "CONTAINER_CRASHED", message: /42/ } });
-  t.match((await stand.entity("plain")).lastLogs, /square listens/, "its last words are kept");
+  t.match((await stand.entity("plain")).lastLogs, /square listens/, "its log tail is kept");
   t.equal((await stand.ask("plain", "/")).status, 200);
 });
 

@@ -1,6 +1,6 @@
 /** WebSocket frames as the load and the container send them: whole messages of a fixed size, client's ones masked with zeros. */
 
-/** A client's message; its mask leaves the payload as it is, so that nobody here pays for unmasking. */
+/** A client's message; its mask leaves the payload as it is, so that unmasking costs nothing here. */
 export function clientFrame(payload: Buffer): Buffer {
   return Buffer.concat([header(payload.length, 0x80), Buffer.alloc(4), payload]);
 }

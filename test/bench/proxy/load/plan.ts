@@ -3,14 +3,14 @@ import { join } from "node:path";
 import { cpuUs } from "../cost.ts";
 import type { BenchWorld } from "../world.ts";
 
-/** What a load of ours is told, as JSON in its one argument. */
+/** What a load of ours gets, as JSON in its one argument. */
 export type LoadPlan = {
   folder: string;
   port: number;
-  /** Before the container's id; nothing where the container is asked directly. */
+  /** Before the container's id; empty where requests go to the container directly. */
   prefix: string;
   path: string;
-  /** Indices of the containers that are asked, from the first up to the second. */
+  /** Indices of the containers that get requests, from the first up to the second. */
   ids: readonly [number, number];
   seconds: number;
   connections: number;

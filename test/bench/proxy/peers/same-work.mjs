@@ -10,7 +10,7 @@ export const routes = new Map(world.ids.map((id, index) => [id, `http://127.0.0.
 export const PREFIX = "/api/docker/containers/proxy/";
 export const agent = new Agent({ keepAlive: true, maxFreeSockets: 256 });
 
-/** Where a request goes and as whom, or the status of its refusal. */
+/** Where a request goes and for which user, or the status of its refusal. */
 export function decide(url, authorization) {
   const caller = callers.get(authorization);
   if (caller === undefined) return { status: 401 };

@@ -88,7 +88,7 @@ function holders(at: string, text: string): string[] {
   });
 }
 
-t.test("a container is given its stand, its package's credentials and its own map, and nobody else sees a secret", async (t) => {
+t.test("a container gets its installation's, its package's and its own variables, and no other container sees a secret", async (t) => {
   const { berth, data, id, variables } = await openWalk(t, folder(t));
   const shown: string[] = [];
   const call = async (path: string, init?: RequestInit) => {
@@ -97,7 +97,7 @@ t.test("a container is given its stand, its package's credentials and its own ma
     return answer.status;
   };
 
-  await t.test("what the package brings counts until somebody sets something", async (t) => {
+  await t.test("the package's own values count until a user sets some", async (t) => {
     const before = await variables();
     t.same(JSON.parse(before["CONN"] ?? ""), { ...ENTITY, credentials: { parameters: { login: "reader", password: BROUGHT } } });
     t.equal(before["TEXT"], `<${before["CONN"]}>`);
@@ -151,7 +151,7 @@ t.test("a container is given its stand, its package's credentials and its own ma
     t.ok(await eventually("its session to be forgotten", 10_000, async () => (sessions(data) === 0 ? true : undefined)));
   });
 
-  await t.test("a template that names nothing is told at publish, and as the cause before anything is started", async (t) => {
+  await t.test("a template without a value is reported at publish, and as the cause before anything is started", async (t) => {
     const files = {
       ...FILES,
       "package.json": JSON.stringify({ name: "broken", version: "1.0.0" }),

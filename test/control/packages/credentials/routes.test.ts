@@ -45,7 +45,7 @@ t.test("a package is found by its whole name alone, in any case, and its connect
   }
 });
 
-t.test("credentials for a package that is not yet published never reach somebody else's of nearly the same name", async (t) => {
+t.test("credentials for a package that is not yet published never reach another user's package of nearly the same name", async (t) => {
   const stand = await openStand(t);
   const mallory = await stand.addUser("mallory");
   await stand.publish("@evil/futurepkg", files(), { key: mallory.key });
@@ -84,7 +84,7 @@ t.test("only the author and administrators set, see and remove them; a session o
   ] as const)
     for (const one of requests) t.equal((await call("/credentials/for/mine.chembl", { ...one, headers })).status, status, one.method);
   const guessed = await call("/credentials/for/mine.nothing", { headers: { authorization: other.token } });
-  t.equal(guessed.status, 403, "nor are others told which connections there are");
+  t.equal(guessed.status, 403, "nor do others learn which connections there are");
   t.equal((await call("/credentials/rotate", { method: "POST", headers: { authorization: author.token } })).status, 403);
   t.equal((await call("/credentials/rotate", { method: "POST", headers: { authorization: `Dev ${ADMIN_KEY}` } })).status, 200);
 });
@@ -121,7 +121,7 @@ t.test("a body that cannot be is refused without a word of it, whatever its Cont
   t.same((await get("/credentials/for/demo.chembl")).json["parameters"], {});
 });
 
-t.test("what a package brings is taken in anew with each publish, until somebody sets something", async (t) => {
+t.test("the package's own values are read anew with each publish, until a user sets some", async (t) => {
   const stand = await openStand(t);
   await stand.publish("demo", files(BROUGHT));
   t.same(await given(stand, "demo"), { ...CONNECTION, credentials: { parameters: BROUGHT } });
@@ -159,7 +159,7 @@ t.test("a connection that cannot be read stops no publish, and is a warning that
   );
 });
 
-t.test("a package's own credentials that are no variables are kept, and said not to be given", async (t) => {
+t.test("a package's own credentials that are no variables are kept, and reported as not passed on", async (t) => {
   const stand = await openStand(t);
   const { json: published } = await stand.publish("demo", {});
   const { json } = await stand.get("/credentials/for/demo", post({ "api-key": "a", API_KEY: "b", N: 1 }));

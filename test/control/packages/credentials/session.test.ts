@@ -20,7 +20,7 @@ const log = openLog({ level: "silent", name: "test" });
 const OTHER = "44444444-4444-4444-8444-444444444444";
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 
-/** A container that a user wished to start, in a state of the test's choice. */
+/** A container whose start a user requested, in a state of the test's choice. */
 async function openStand(t: Test) {
   const folder = mkdtempSync(join(tmpdir(), "berth-session-"));
   const store = await openStore({ folder, clock });
@@ -52,15 +52,15 @@ t.test("until it rests, each start of a definition for a user hands over the sam
   const { store, identity, container, token, enter } = await openStand(t);
   const first = await token();
   t.match(await identity.who(first), { userId: USER, login: "ada" });
-  t.equal(await token(), first, "asked again by another process, after a crash");
-  t.equal(await token({ wishedOn: 20 }), first, "asked again because its address was in doubt");
+  t.equal(await token(), first, "requested again by another process, after a crash");
+  t.equal(await token({ wishedOn: 20 }), first, "requested again because its address was suspect");
   const ofBob = await token({ wishedBy: OTHER });
   t.match([await identity.who(first), await identity.who(ofBob)], [{ login: "ada" }, { login: "bob" }], "which of them runs is not known");
   const next = await token({ generation: 2 });
   t.same([await identity.who(first), await identity.who(ofBob)], [undefined, undefined], "what runs of an older definition is replaced");
   t.match(await identity.who(next), { login: "bob" });
   t.equal((await store.sessions.byContainer(container.id)).length, 1);
-  t.equal(await token({ wishedBy: undefined }), "", "nobody wished it");
+  t.equal(await token({ wishedBy: undefined }), "", "without a user");
 
   await t.test("and then another one", async (t) => {
     let tell: (change: EntityChange) => void = () => {};
@@ -73,7 +73,7 @@ t.test("until it rests, each start of a definition for a user hands over the sam
     enter("SYSTEM_STOPPED");
     store.containers.update(container.id, { pausedOn: 1 });
     tell({ seq: 1, container: store.containers.find(container.id) ?? container });
-    t.equal(await identity.who(next), undefined, "it lies frozen, and nobody speaks for it");
+    t.equal(await identity.who(next), undefined, "it is frozen, and its token has no user");
     await endSessionsAtRest(store, { watch: () => () => {} });
     t.equal(await token(), next, "but it is to go on with what it has");
     enter("USER_STOPPED");
@@ -81,7 +81,7 @@ t.test("until it rests, each start of a definition for a user hands over the sam
     t.same(await store.sessions.ofContainers(), []);
     t.not(await token(), next);
     await endSessionsAtRest(store, { watch: () => () => {} });
-    t.same(await store.sessions.ofContainers(), [], "also where the process died before it heard of the stop");
+    t.same(await store.sessions.ofContainers(), [], "also where the process died before it learned of the stop");
   });
 });
 

@@ -13,7 +13,7 @@ const IMAGE = { id: "33333333-3333-4333-8333-333333333333", name: "app", imageRe
 const imported = (nth: number, serviceName: string) =>
   readContainer({ id: `44444444-4444-4444-8444-44444444444${nth}`, name: `app-${nth}`, status: "started", serviceName, dockerfile: IMAGE });
 
-t.test("a name whose adopted instance is still to be ended is adopted for nobody else: that end would be the new one's", async (t) => {
+t.test("a name whose adopted instance is still to be ended is not adopted again: that end would hit the new one", async (t) => {
   const store = await openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
   t.teardown(() => store.close());
   const importer = await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });

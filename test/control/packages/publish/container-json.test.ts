@@ -48,7 +48,7 @@ t.test("every key arrives where it belongs", async (t) => {
   t.strictSame(warnings, []);
 });
 
-t.test("no time-out, in whichever way it is said, is none", async (t) => {
+t.test("every spelling of no time-out is none", async (t) => {
   for (const shutdown_timeout of [null, 0]) t.notOk("shutdownTimeoutMinutes" in read({ shutdown_timeout }).config);
 });
 
@@ -109,7 +109,7 @@ t.test("a wrong value is refused, and the sentence names the file and the key", 
   }
 });
 
-t.test("all wrong values are said at once", async (t) => {
+t.test("all wrong values are reported at once", async (t) => {
   t.throws(() => read({ cpu: 0, port: 0 }), { code: "PACKAGE_INVALID", message: /cpu is 0.*port is 0/ });
 });
 

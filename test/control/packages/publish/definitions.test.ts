@@ -91,7 +91,7 @@ t.test("a fallback that was built from the same content is as good as new", asyn
   t.same(warnings, []);
 });
 
-t.test("folders that cannot be told apart, or make no image name, are refused", async (t) => {
+t.test("folders with the same name, or without a valid image name, are refused", async (t) => {
   for (const [what, dockerfiles] of [
     ["two that differ in case", { App: { Dockerfile: DOCKERFILE }, app: { Dockerfile: DOCKERFILE } }],
     ["a name with a space", { "my app": { Dockerfile: DOCKERFILE } }],

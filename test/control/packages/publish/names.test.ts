@@ -23,7 +23,7 @@ t.test("a release's tag follows the content, a developer's follows the login", a
   t.equal(debugTag("-"), "latest");
 });
 
-t.test("names that no registry takes are told apart", async (t) => {
+t.test("names that no registry takes are recognized", async (t) => {
   for (const name of ["a", "a-b", "a__b", "a.b", "a---b"]) t.ok(isRepositoryPart(name), name);
   for (const name of ["", "A", "a b", "-a", "a-", "a..b", "a/b", "a___b", "ä"]) t.notOk(isRepositoryPart(name), name);
 });

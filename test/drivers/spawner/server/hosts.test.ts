@@ -25,7 +25,7 @@ t.test("a foreign server that asks for the other host has its service moved ther
   t.equal((await ask("POST", "/deploy/datagrok/chem/1", { body: FOREIGN })).status, 200);
   t.strictSame([world.running(), second.running()], [[], ["test-chem"]]);
   await ask("POST", "/deploy/datagrok/chem/1", { body: FOREIGN });
-  t.equal(world.callCount("destroy test-chem"), 1, "asked again, it is the one that runs");
+  t.equal(world.callCount("destroy test-chem"), 1, "at the second call it is the one that runs");
 });
 
 t.test("berth's own control is for the host of plugins' containers, unless a spec says another", async (t) => {
