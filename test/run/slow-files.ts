@@ -36,5 +36,5 @@ export const SLOW_FILES: readonly string[] = [
   "test/cli/doctor/docker.test.ts",
   "test/program/recovery/behind-its-back.test.ts",
   "test/program/recovery/clocks.test.ts",
-  "test/control/console/registry-alone.test.ts",
+  "test/control/console/registry/open-registry-console.test.ts",
 ];

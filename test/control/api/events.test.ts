@@ -2,7 +2,7 @@ import { request, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { openStand, type ApiFixture } from "./fixtures/api-stand.ts";
+import { openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 import { until } from "./fixtures/until.ts";
 
 const APP = { "dockerfiles/app/container.json": '{"image":"app:1","port":80,"env":{"PASSWORD":"hidden"}}' };
@@ -40,7 +40,7 @@ async function follow(
 const row = (stand: ApiFixture, id: string) => stand.store.containers.find(id) as NonNullable<ReturnType<ApiFixture["store"]["containers"]["find"]>>;
 
 t.test("changes are sent as they happen, each entity as the other routes show it to that caller", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const author = await stand.addUser("anna");
   const other = await stand.addUser("bert");
   const { id, imageId } = await published(stand, author.key);
@@ -65,7 +65,7 @@ t.test("changes are sent as they happen, each entity as the other routes show it
 });
 
 t.test("a returning client gets what it missed, once each; after too long it has to read anew", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { id } = await published(stand);
   const first = await follow(t, stand);
   await until(() => first.events.length === 1);
@@ -88,7 +88,7 @@ t.test("a returning client gets what it missed, once each; after too long it has
 });
 
 t.test("a client that does not read is cut off before it costs much memory", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { id } = await published(stand);
   const deaf = await follow(t, stand);
   deaf.response.pause();
@@ -105,7 +105,7 @@ t.test("a client that does not read is cut off before it costs much memory", asy
 
 t.test("silence is broken by a beat, and a session that ends takes its streams along", async (t) => {
   const clock = stillClock();
-  const stand = await openStand(t, {}, clock);
+  const stand = await openApiFixture(t, {}, clock);
   const { id } = await published(stand);
   const token = await stand.identity.openSession(stand.admin.id, 12_000);
   const stream = await follow(t, stand, { token });
@@ -125,7 +125,7 @@ t.test("silence is broken by a beat, and a session that ends takes its streams a
 
 t.test("who is no administrator any more sees no more than others from then on, and logs that are followed end", async (t) => {
   const clock = stillClock();
-  const stand = await openStand(t, {}, clock);
+  const stand = await openApiFixture(t, {}, clock);
   const { id } = await published(stand);
   const { user } = await stand.addUser("bert");
   await stand.store.users.update(user.id, { admin: true });
@@ -147,7 +147,7 @@ t.test("who is no administrator any more sees no more than others from then on, 
 });
 
 t.test("followed logs go on until their container ends, or their reader leaves", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { id } = await published(stand);
   const { service } = row(stand, id);
   const path = `/docker/containers/${id}/logs?follow=true`;
@@ -182,7 +182,7 @@ t.test("followed logs go on until their container ends, or their reader leaves",
 });
 
 t.test("one user follows a quarter of all streams at most; a place is free again when one leaves", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const all = await Promise.all(Array.from({ length: 64 }, () => follow(t, stand)));
   t.match(await stand.get("/docker/events"), { status: 503, json: { code: "STREAMS_FULL" }, headers: { "retry-after": "5" } });
   const [first] = all;
@@ -193,7 +193,7 @@ t.test("one user follows a quarter of all streams at most; a place is free again
 });
 
 t.test("four users who have all streams keep no fifth out: who has more than a fair share loses the oldest", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [last = "", ...rest] = await Promise.all(["anna", "bert", "cleo", "dora"].map(async (login) => (await stand.addUser(login)).token));
   const fill = (token: string) => Promise.all(Array.from({ length: 64 }, () => follow(t, stand, { token })));
   const mine = await fill(stand.token);

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState, IMAGE_WIRE_STATES, type ImageState } from "../../../control/model/states.ts";
-import { ADMIN_KEY, openStand, type ApiFixture } from "../api/fixtures/api-stand.ts";
+import { ADMIN_KEY, openApiFixture, type ApiFixture } from "../api/fixtures/open-api-fixture.ts";
 import { newContainer, newImage, PACKAGE } from "../lifecycle/lifecycle-fixture.ts";
 import { openConsole } from "./fixtures/open-console.ts";
 
@@ -59,7 +59,7 @@ async function reached(t: Test, { socketPath }: ApiFixture): Promise<string> {
 }
 
 async function openStates(t: Test) {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const now = Date.now();
   await stand.store.packages.insert({ id: PACKAGE, name: "states", version: "1.0.0", authorId: stand.admin.id, createdOn: now, updatedOn: now });
   const kept = stand.store.images.insert({ ...newImage("kept", now), state: "READY" });

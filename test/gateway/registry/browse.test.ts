@@ -11,7 +11,7 @@ import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
 import { openRegistryHttp } from "../../../gateway/registry/upstream/upstream.ts";
 import { openLog } from "../../../lib/log.ts";
 import { ownUpstream } from "../../../processes/configured-registry.ts";
-import { openStand } from "../../control/api/fixtures/api-stand.ts";
+import { openApiFixture } from "../../control/api/fixtures/open-api-fixture.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { shortFolder, until } from "../stand.ts";
 
@@ -75,7 +75,7 @@ t.test("a registry that goes on saying a little is not listened to for ever", as
 });
 
 t.test("a part of an index that a container uses is in use as well", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { browser, paths } = await openFake(t, ({ url }, response) => {
     const isPart = url?.endsWith(PART);
     if (url?.includes("/tags/list")) return void response.end(JSON.stringify({ tags: ["1"] }));

@@ -1,5 +1,6 @@
-import t, { type Test } from "tap";
-import { defineContainers } from "../../../../control/packages/publish/definitions.ts";
+import t from "tap";
+import type { Test } from "tap";
+import { defineContainers, readPackageJson } from "../../../../control/packages/publish/definitions.ts";
 import { findFolders } from "../../../../control/packages/publish/folders.ts";
 
 const { signal } = new AbortController();
@@ -115,4 +116,34 @@ t.test("a package whose Dockerfiles have more than 2 MiB together is refused", a
   t.equal((await define(t, folders(34))).definitions.length, 34);
   await t.rejects(define(t, folders(35)), { code: "PACKAGE_TOO_LARGE" });
   await t.rejects(define(t, folders(34), undefined, 100_000), { code: "PACKAGE_TOO_LARGE" }, "its connections count, too");
+});
+
+t.test("name and version are taken", async (t) => {
+  t.same(readPackageJson('{"name":"@datagrok/chem","version":"1.2.3-rc.1","description":"d","x":1}'), {
+    name: "@datagrok/chem",
+    version: "1.2.3-rc.1",
+    description: "d",
+  });
+  t.same(readPackageJson('\uFEFF{"name":"Chem","version":"1"}'), { name: "Chem", version: "1", description: "" });
+});
+
+t.test("what is no package.json is refused", async (t) => {
+  for (const text of [
+    undefined,
+    "",
+    "{",
+    "[]",
+    "null",
+    '{"version":"1.0.0"}',
+    '{"name":"x"}',
+    '{"name":"x","version":1}',
+    '{"name":"x","version":""}',
+    '{"name":"x","version":"1/2"}',
+    '{"name":"../x","version":"1.0.0"}',
+    '{"name":"a/b","version":"1.0.0"}',
+    '{"name":"x y","version":"1.0.0"}',
+    `{"name":"${"x".repeat(300)}","version":"1.0.0"}`,
+  ]) {
+    t.throws(() => readPackageJson(text), { code: "PACKAGE_INVALID" }, String(text).slice(0, 50));
+  }
 });

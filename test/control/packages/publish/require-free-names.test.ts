@@ -1,7 +1,7 @@
 import Sqlite from "better-sqlite3";
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, openStand, type ApiFixture } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, openApiFixture, type ApiFixture } from "../../api/fixtures/open-api-fixture.ts";
 
 const APP = { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" };
 const imageJson = (image: string) => ({ "dockerfiles/app/image.json": JSON.stringify({ image, fallback: false }) });
@@ -21,7 +21,7 @@ const actions = async (stand: ApiFixture, key: string, repository: string) => {
 };
 
 t.test("an image name of another author's package is refused, also where it differs only in case and separators", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   t.equal((await stand.publish("PowerGrid", APP, { key: alice.key })).status, 200);
   for (const name of ["powergrid", "power-grid", "@mallory/powergrid", "@mallory/power_grid", "POWERGRID"])
@@ -46,7 +46,7 @@ t.test("an image name of another author's package is refused, also where it diff
 });
 
 t.test("two packages never have a container of one name, also those of one author", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [ada, max, eve] = [await stand.addUser("ada"), await stand.addUser("max"), await stand.addUser("eve")];
   for (const { user } of [ada, max]) await stand.store.groups.put(user.id, ["lab"]);
   const first = await stand.publish("walk", APP, { key: ada.key });
@@ -60,7 +60,7 @@ t.test("two packages never have a container of one name, also those of one autho
 });
 
 t.test("a store in which two authors have one name opens, and the first of them publishes again", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   const made = await stand.publish("PowerGrid", APP, { key: alice.key });
   await stand.publish("other", APP, { key: mallory.key });
@@ -79,7 +79,7 @@ t.test("a store in which two authors have one name opens, and the first of them 
 });
 
 t.test("image.json names an image of the folder's own repository, and no other", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { key } = await stand.addUser("mallory");
   for (const image of ["docker.io/evil/backdoor:1", "datagrok/other-app:1", "registry.example/datagrok/walk-app:1", "datagrok/walk-app", "evil:1"]) {
     const answer = await stand.publish("walk", { ...APP, ...imageJson(image) }, { key });
@@ -90,7 +90,7 @@ t.test("image.json names an image of the folder's own repository, and no other",
 });
 
 t.test("latest-compatible offers an image to who may manage its package alone, and only one of its own repository", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory, max] = [await stand.addUser("alice"), await stand.addUser("mallory"), await stand.addUser("max")];
   for (const { user } of [alice, max]) await stand.store.groups.put(user.id, ["lab"]);
   const [image] = (await stand.publish("chem", APP, { key: alice.key })).json["images"];
@@ -106,7 +106,7 @@ t.test("latest-compatible offers an image to who may manage its package alone, a
 });
 
 t.test("latest-compatible never offers an administrator the image of a package that took another author's name", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   const [own] = (await stand.publish("chem", APP, { key: alice.key })).json["images"];
   const [foreign] = (await stand.publish("other", APP, { key: mallory.key })).json["images"];
@@ -118,7 +118,7 @@ t.test("latest-compatible never offers an administrator the image of a package t
 });
 
 t.test("an author keeps push on the package's repositories when others publish packages of that name", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   await stand.publish("mychem", APP, { key: alice.key });
   t.equal((await stand.publish("@mallory/mychem", { "dockerfiles/x/Dockerfile": "FROM a\n" }, { key: mallory.key })).status, 200);
@@ -130,7 +130,7 @@ t.test("an author keeps push on the package's repositories when others publish p
 });
 
 t.test("an image that another author's container runs by its image key cannot be pushed over", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [bob, mallory, max] = [await stand.addUser("bob"), await stand.addUser("mallory"), await stand.addUser("max")];
   for (const { user } of [bob, max]) await stand.store.groups.put(user.id, ["lab"]);
   const runs = (image: string) => ({ "dockerfiles/worker/container.json": JSON.stringify({ image }) });
@@ -143,7 +143,7 @@ t.test("an image that another author's container runs by its image key cannot be
 });
 
 t.test("an administrator assigns a repository; what another user pushed to first is that user's until then", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [anna, mallory] = [await stand.addUser("anna"), await stand.addUser("mallory")];
   await stand.store.repositories.claim({ key: "chemapp", name: "datagrok/chem-app", packageId: undefined, userId: mallory.user.id, since: 1 });
   t.match(await stand.publish("chem", APP, { key: anna.key }), { ...TAKEN, json: { message: /mallory, who pushed to it first/ } });
@@ -164,7 +164,7 @@ t.test("an administrator assigns a repository; what another user pushed to first
 });
 
 t.test("what a removed user had pushed to goes to who removes the user", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { user } = await stand.addUser("mallory");
   await stand.store.repositories.claim({ key: "chemapp", name: "datagrok/chem-app", packageId: undefined, userId: user.id, since: 1 });
   t.equal((await stand.get("/users/mallory", { method: "DELETE" })).status, 200);
@@ -172,7 +172,7 @@ t.test("what a removed user had pushed to goes to who removes the user", async (
 });
 
 t.test("a look-up by a bare word finds the exact name first, in whatever order and on the first page", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   await stand.publish("chem-chem", { "dockerfiles/x/Dockerfile": "FROM a\n" }, { key: alice.key });
   for (const name of ["aaa-chem-chem", "zzz-chem-chem"])
@@ -193,7 +193,7 @@ t.test("a look-up by a bare word finds the exact name first, in whatever order a
 });
 
 t.test("a container's name and its friendly name are neither another author's nor an id", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory, max] = [await stand.addUser("alice"), await stand.addUser("mallory"), await stand.addUser("max")];
   for (const { user } of [alice, max]) await stand.store.groups.put(user.id, ["lab"]);
   const [own] = (await stand.publish("@alice/PowerGrid", APP, { key: alice.key })).json["containers"];
@@ -219,7 +219,7 @@ t.test("a container's name and its friendly name are neither another author's no
 });
 
 t.test("warnings of images and names of services are for users who may manage the package", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   const made = await stand.publish("chem", { "dockerfiles/app/Dockerfile": "FROM a\n" }, { key: alice.key });
   const [image] = made.json["images"];

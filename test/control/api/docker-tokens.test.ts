@@ -3,7 +3,7 @@ import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import type { ApiSettings } from "../../../control/api/api-deps.ts";
-import { ADMIN_KEY, openStand, type ApiFixture } from "../api/fixtures/api-stand.ts";
+import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 
 const SERVICE = "registry.example:5000";
 const FILES = { "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 80\n" };
@@ -36,7 +36,7 @@ async function openVerifier(t: Test, { socketPath }: ApiFixture, path = "/api/do
 }
 
 const openPublished = async (t: Test, settings?: Partial<ApiSettings>) => {
-  const stand = await openStand(t, settings);
+  const stand = await openApiFixture(t, settings);
   const [anna, max] = [await stand.addUser("anna"), await stand.addUser("max")];
   await stand.publish("chem", FILES, { key: anna.key });
   return { ...stand, anna, max };
@@ -60,7 +60,7 @@ t.test("a developer key buys a token that the published keys verify", async (t) 
 });
 
 t.test("keys are public, cacheable for a minute, and hold no private part", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const first = await stand.call("/docker/keys");
   t.equal(first.status, 200);
   t.equal(first.headers["cache-control"], "public, max-age=60");
@@ -77,7 +77,7 @@ t.test("its issuer is the setting, else the web root, else the address of the re
     [{ webRoot: "https://grok.example" }, "https://grok.example"],
     [{}, "http://berth.example:8080"],
   ] as const) {
-    const stand = await openStand(t, settings);
+    const stand = await openApiFixture(t, settings);
     const verify = await openVerifier(t, stand);
     const { json } = await ask(stand, basic(ADMIN_KEY));
     t.equal((await verify(json["token"] as string, issuer)).payload.iss, issuer);
@@ -151,7 +151,7 @@ t.test("a key of either kind is taken, whatever name stands beside it", async (t
 });
 
 t.test("a wrong key is refused in words that docker shows, even where pulling needs none", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const nobodys = [
     basic("wr0ng"),
     basic(""),
@@ -169,7 +169,7 @@ t.test("a wrong key is refused in words that docker shows, even where pulling ne
 });
 
 t.test("anonymous callers get a token that grants nothing, and only for pulling", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   for (const scopes of [[], ["repository:a:pull"], ["repository:a:pull repository:b:pull"]]) {
     const { status, json } = await ask(stand, {}, ...scopes);
     t.equal(status, 200);
@@ -235,7 +235,7 @@ t.test("the OAuth2 form is the same by other words", async (t) => {
 });
 
 t.test("a client that repeats wrong keys has to wait, in both forms", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   const from = { "x-berth-client": "9.9.9.9" };
   for (let tried = 0; tried < 10; tried++) t.equal((await call(query([]), { headers: { ...basic("wrong"), ...from } })).status, 401);
   const limited = await call(query([]), { headers: { ...basic(ADMIN_KEY), ...from } });

@@ -1,10 +1,10 @@
 import t from "tap";
-import { openStand } from "./fixtures/api-stand.ts";
+import { openApiFixture } from "./fixtures/open-api-fixture.ts";
 
 const UNKNOWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
 
 t.test("images are listed, filtered and found", async (t) => {
-  const { get, publish } = await openStand(t);
+  const { get, publish } = await openApiFixture(t);
   await publish("walk", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n", "dockerfiles/db/container.json": '{"image":"postgres:16"}' });
   const { json } = await get("/docker/images?order=!name");
   t.same(
@@ -27,7 +27,7 @@ t.test("images are listed, filtered and found", async (t) => {
 });
 
 t.test("an image is validated again on demand", async (t) => {
-  const { get, publish, commands } = await openStand(t);
+  const { get, publish, commands } = await openApiFixture(t);
   const { json } = await publish("walk", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" });
   commands.length = 0;
   t.equal((await get(`/docker/images/${json.images[0].id}/revalidate`)).status, 200);
@@ -35,7 +35,7 @@ t.test("an image is validated again on demand", async (t) => {
 });
 
 t.test("unknown images are 404, and no ids 400", async (t) => {
-  const { get } = await openStand(t);
+  const { get } = await openApiFixture(t);
   for (const path of ["", "/revalidate"]) {
     t.match(await get(`/docker/images/${UNKNOWN}${path}`), { status: 404, json: { "#type": "ApiError", code: "IMAGE_ENTITY_NOT_FOUND" } });
     t.match(await get(`/docker/images/nonsense${path}`), { status: 400, json: { "#type": "ApiError", code: "ID_INVALID" } });

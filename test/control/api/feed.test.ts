@@ -5,12 +5,12 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { openFeed } from "../../control/api/feed.ts";
-import { type ContainerView, type FeedLine, viewOffWire } from "../../gateway/contract.ts";
-import { createIdentity } from "../../control/identity/open-identity.ts";
-import { openLog } from "../../lib/log.ts";
-import { viewOf } from "../../control/lifecycle/container-view.ts";
-import { newContainer, openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle/lifecycle-fixture.ts";
+import { openFeed } from "../../../control/api/feed.ts";
+import { type ContainerView, type FeedLine, viewOffWire } from "../../../gateway/contract.ts";
+import { createIdentity } from "../../../control/identity/open-identity.ts";
+import { openLog } from "../../../lib/log.ts";
+import { viewOf } from "../../../control/lifecycle/container-view.ts";
+import { newContainer, openLifecycleFixture, type LifecycleFixture, until, USER } from "../lifecycle/lifecycle-fixture.ts";
 
 const ADA = { userId: USER, login: "ada", admin: false };
 

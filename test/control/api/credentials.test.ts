@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, openStand, type ApiFixture } from "../../api/fixtures/api-stand.ts";
+import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 
 const CONNECTION = { "#type": "DataConnection", name: "Chembl", parameters: { server: "db" }, dataSource: "Postgres" };
 const BROUGHT = { login: "demo", password: "brought" };
@@ -17,7 +17,7 @@ async function given({ store, credentials }: ApiFixture, packageName: string): P
 }
 
 t.test("a package is found by its whole name alone, in any case, and its connections however they are spelled", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   await stand.publish("@datagrok/sequence-translator", files());
   for (const [spelling, name] of [
     ["@Datagrok/Sequence-Translator", "@datagrok/sequence-translator"],
@@ -46,7 +46,7 @@ t.test("a package is found by its whole name alone, in any case, and its connect
 });
 
 t.test("credentials for a package that is not yet published never reach another user's package of nearly the same name", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const mallory = await stand.addUser("mallory");
   await stand.publish("@evil/futurepkg", files(), { key: mallory.key });
   for (const name of ["futurepkg", "futurepkg.Chembl", "FuturePkg", "@datagrok/futurepkg", "@datagrok/futurepkg.Chembl"])
@@ -56,7 +56,7 @@ t.test("credentials for a package that is not yet published never reach another 
 });
 
 t.test("where a text may mean the packages of two authors, an administrator has to name one, and each author has their own", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const [alice, mallory] = [await stand.addUser("alice"), await stand.addUser("mallory")];
   await stand.publish("chem", files(), { key: alice.key });
   await stand.publish("chem.Chembl", files(), { key: mallory.key });
@@ -70,7 +70,7 @@ t.test("where a text may mean the packages of two authors, an administrator has 
 });
 
 t.test("only the author and administrators set, see and remove them; a session or a developer key will do", async (t) => {
-  const { publish, addUser, call, token } = await openStand(t);
+  const { publish, addUser, call, token } = await openApiFixture(t);
   const [author, other] = [await addUser("author"), await addUser("other")];
   await publish("mine", files(), { key: author.key });
   const requests = [post({ login: "a" }), { method: "PATCH", body: "{}" }, { method: "GET" }, { method: "DELETE" }];
@@ -90,7 +90,7 @@ t.test("only the author and administrators set, see and remove them; a session o
 });
 
 t.test("POST replaces, PATCH adds, DELETE removes some or all", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   await stand.publish("demo", files());
   const path = "/credentials/for/demo.chembl";
   const names = async () => Object.keys((await stand.get(path)).json["parameters"]);
@@ -107,7 +107,7 @@ t.test("POST replaces, PATCH adds, DELETE removes some or all", async (t) => {
 });
 
 t.test("a body that cannot be is refused without a word of it, whatever its Content-Type", async (t) => {
-  const { publish, get } = await openStand(t);
+  const { publish, get } = await openApiFixture(t);
   await publish("demo", files());
   const bodies = ["hunter2", '{"password":"hunter2"', '["hunter2"]', '"hunter2"', '{"a=b":"hunter2"}', '{"":"hunter2"}', '{"login":null}', ""];
   bodies.push(`{"password":"hunter2\\u0000"}`, `{"password":"hunter2${"x".repeat(70_000)}"}`, `{"password":"hunter2${"x".repeat(300_000)}"}`);
@@ -122,7 +122,7 @@ t.test("a body that cannot be is refused without a word of it, whatever its Cont
 });
 
 t.test("the package's own values are read anew with each publish, until a user sets some", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   await stand.publish("demo", files(BROUGHT));
   t.same(await given(stand, "demo"), { ...CONNECTION, credentials: { parameters: BROUGHT } });
   await stand.publish("demo", files({ token: "t" }));
@@ -139,7 +139,7 @@ t.test("the package's own values are read anew with each publish, until a user s
 });
 
 t.test("a connection that cannot be read stops no publish, and is a warning that repeats nothing of it", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { status, json } = await stand.publish("demo", {
     ...files(),
     "connections/broken.json": '{"password": "hunter2',
@@ -160,7 +160,7 @@ t.test("a connection that cannot be read stops no publish, and is a warning that
 });
 
 t.test("a package's own credentials that are no variables are kept, and reported as not passed on", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { json: published } = await stand.publish("demo", {});
   const { json } = await stand.get("/credentials/for/demo", post({ "api-key": "a", API_KEY: "b", N: 1 }));
   t.match(json["warnings"], [/api-key/]);

@@ -1,7 +1,7 @@
 import t from "tap";
 import { tokenDigest } from "../../../control/identity/tokens.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { openStand, type ApiFixture } from "./fixtures/api-stand.ts";
+import { openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 import { until } from "./fixtures/until.ts";
 
 const UNKNOWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
@@ -19,13 +19,13 @@ async function walk(stand: ApiFixture): Promise<{ app: string; db: string }> {
 }
 
 t.test("lists are arrays, empty where there is nothing", async (t) => {
-  const { get } = await openStand(t);
+  const { get } = await openApiFixture(t);
   for (const path of ["/docker/containers", "/docker/images"]) t.equal((await get(path)).text, "[]");
   t.equal((await get("/docker/containers/count")).text, "0");
 });
 
 t.test("a container has the fields and the words that clients know", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { app } = await walk(stand);
   const { json } = await stand.get(`/docker/containers/${app}`);
   t.match(json, {
@@ -47,7 +47,7 @@ t.test("a container has the fields and the words that clients know", async (t) =
 });
 
 t.test("text filters arrive encoded twice, as a word or as a comparison", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   await walk(stand);
   const twice = (text: string) => encodeURIComponent(encodeURIComponent(text));
   for (const [text, names] of [
@@ -76,7 +76,7 @@ t.test("text filters arrive encoded twice, as a word or as a comparison", async 
 });
 
 t.test("lists are ordered and paged", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   await walk(stand);
   const names = async (query: string) => (await stand.get(`/docker/containers?${query}`)).json.map(({ name }) => name);
   t.same(await names("order=name"), ["walk-app", "walk-db"]);
@@ -93,7 +93,7 @@ t.test("lists are ordered and paged", async (t) => {
 });
 
 t.test("an unknown or malformed id gets an error that the client does not swallow", async (t) => {
-  const { get } = await openStand(t);
+  const { get } = await openApiFixture(t);
   for (const [path, status, code] of [
     [`/docker/containers/${UNKNOWN}`, 404, "CONTAINER_NOT_FOUND"],
     [`/docker/containers/${ZERO}`, 404, "CONTAINER_NOT_FOUND"],
@@ -117,7 +117,7 @@ t.test("an unknown or malformed id gets an error that the client does not swallo
 });
 
 t.test("run and stop return as soon as the desired state is recorded", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { app } = await walk(stand);
   stand.commands.length = 0;
   t.equal((await stand.get(`/docker/containers/${app}/run`)).status, 200);
@@ -129,7 +129,7 @@ t.test("run and stop return as soon as the desired state is recorded", async (t)
 const fault = new Fault("CONTAINER_CRASHED", "It ended with code 1.", { logs: ["line 1", "line 2"] }).toJSON();
 
 t.test("awaited, they return when it is done, with the cause where it failed", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { app } = await walk(stand);
   for (const [query, patch, status, error] of [
     ["run?awaitStart=true", { state: "STARTED" }, 200, undefined],
@@ -153,7 +153,7 @@ t.test("awaited, they return when it is done, with the cause where it failed", a
 });
 
 t.test("a client that leaves ends the wait, but keeps the desired state", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { app } = await walk(stand);
   stand.commands.length = 0;
   const client = new AbortController();
@@ -167,7 +167,7 @@ t.test("a client that leaves ends the wait, but keeps the desired state", async 
 });
 
 t.test("logs are raw text, and the last known ones where it does not run", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { app } = await walk(stand);
   const service = stand.store.containers.find(app)?.service ?? "";
   const logs = async (query = "") => stand.get(`/docker/containers/${app}/logs${query}`);
@@ -186,7 +186,7 @@ t.test("logs are raw text, and the last known ones where it does not run", async
 });
 
 t.test("every signed-in user reads; author and admins act, and see what is inside", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const author = await stand.addUser("anna");
   const other = await stand.addUser("bert");
   const { json } = await stand.publish("walk", WALK, { key: author.key });
@@ -218,7 +218,7 @@ t.test("every signed-in user reads; author and admins act, and see what is insid
 });
 
 t.test("a container says that it is busy with its own token, of itself only; who may stop it may say so too", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { app, db } = await walk(stand);
   const other = await stand.addUser("bert");
   const token = "the-container's-own";
@@ -250,7 +250,7 @@ t.test("a container says that it is busy with its own token, of itself only; who
 });
 
 t.test("with a browser's cookie, only pages of the same or an allowed origin change anything", async (t) => {
-  const stand = await openStand(t, { origins: ["https://allowed.example"] });
+  const stand = await openApiFixture(t, { origins: ["https://allowed.example"] });
   const { app } = await walk(stand);
   const cookie = `auth=${stand.token}`;
   for (const [what, headers, status] of [

@@ -2,7 +2,7 @@ import t from "tap";
 import { readContainerJson } from "../../../../control/packages/publish/container-json.ts";
 import { readImageJson } from "../../../../control/packages/publish/folders.ts";
 import { readPackageJson } from "../../../../control/packages/publish/definitions.ts";
-import { openStand } from "../../api/fixtures/api-stand.ts";
+import { openApiFixture } from "../../api/fixtures/open-api-fixture.ts";
 
 const DEEP = "[".repeat(60_000) + "]".repeat(60_000);
 const invalid = { code: "PACKAGE_INVALID" };
@@ -31,7 +31,7 @@ t.test("variables have a number and a size", async (t) => {
 });
 
 t.test("templates do not become larger than what a program can be started with", async (t) => {
-  const { store, credentials } = await openStand(t);
+  const { store, credentials } = await openApiFixture(t);
   const now = 0;
   const user = (await store.users.all())[0];
   const owner = await store.packages.insert({

@@ -2,7 +2,7 @@ import { fastify } from "fastify";
 import t from "tap";
 import { recordAudit } from "../../../control/api/record-audit.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { ADMIN_KEY, openStand, type ApiFixture } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 import { until } from "./fixtures/until.ts";
 
 type Entry = { seq: number; action: string; target: string | null; login: string | null; via: string | null; status: number | null };
@@ -20,7 +20,7 @@ async function publishedId(stand: ApiFixture): Promise<string> {
 }
 
 t.test("who did what to what is kept, with the client's address and the request's id, the newest first", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { get, call } = stand;
   const id = await publishedId(stand);
   const headers = { ...JSON_TYPE, "x-berth-client": "203.0.113.9", "x-request-id": "req-1" };
@@ -48,7 +48,7 @@ t.test("who did what to what is kept, with the client's address and the request'
 });
 
 t.test("refused calls and reads are not in the list, and only administrators see it", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const id = await publishedId(stand);
   const { token } = await stand.addUser("eve");
   const asEve = { headers: { authorization: token } };
@@ -64,7 +64,7 @@ t.test("refused calls and reads are not in the list, and only administrators see
 });
 
 t.test("the start of a client that stops waiting is recorded", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const id = await publishedId(stand);
   const leaving = new AbortController();
   const started = stand.get(`/docker/containers/${id}/run?awaitStart=true`, { signal: leaving.signal }).catch(() => undefined);
@@ -76,7 +76,7 @@ t.test("the start of a client that stops waiting is recorded", async (t) => {
 });
 
 t.test("a start that fails is recorded too, with the status of its response", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const id = await publishedId(stand);
   for (const [command, action] of [
     ["run?awaitStart=true", "containerStarted"],
@@ -92,7 +92,7 @@ t.test("a start that fails is recorded too, with the status of its response", as
 
 t.test("entries are found by action, login, target and time, page by page, and forgotten when they are old", async (t) => {
   const clock = stillClock();
-  const stand = await openStand(t, {}, clock);
+  const stand = await openApiFixture(t, {}, clock);
   const add = (login: string) => stand.get("/users", { method: "POST", headers: JSON_TYPE, body: JSON.stringify({ login }) });
   for (const login of ["a1", "b2", "c3"]) {
     await add(login);

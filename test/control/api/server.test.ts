@@ -1,11 +1,11 @@
 import t from "tap";
 import { tokenDigest } from "../../../control/identity/tokens.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, openApiFixture } from "./fixtures/open-api-fixture.ts";
 import { until } from "./fixtures/until.ts";
 
 t.test("what clients ask before they sign in is answered", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   t.same((await call("/info/server")).json, { Version: "0.1.0", webRoot: "http://berth.example:8080" });
   t.same((await call("/info/server", { headers: { "x-forwarded-proto": "https" } })).json.webRoot, "https://berth.example:8080");
   t.same((await call("/admin/startup_data")).json, { webRoot: "http://berth.example:8080" });
@@ -14,13 +14,13 @@ t.test("what clients ask before they sign in is answered", async (t) => {
 });
 
 t.test("a configured public address is the reported one", async (t) => {
-  const { call } = await openStand(t, { webRoot: "https://public.example" });
+  const { call } = await openApiFixture(t, { webRoot: "https://public.example" });
   t.equal((await call("/info/server")).json.webRoot, "https://public.example");
   t.equal((await call("/admin/startup_data")).json.webRoot, "https://public.example");
 });
 
 t.test("an unknown route is an ApiError, signed in or not", async (t) => {
-  const { call, get } = await openStand(t);
+  const { call, get } = await openApiFixture(t);
   for (const answer of [await call("/nowhere"), await get("/nowhere"), await get("/docker/containers", { method: "PUT" })]) {
     t.equal(answer.status, 404);
     t.match(answer.json, { "#type": "ApiError", code: "ROUTE_NOT_FOUND" });
@@ -28,14 +28,14 @@ t.test("an unknown route is an ApiError, signed in or not", async (t) => {
 });
 
 t.test("a HEAD starts nothing", async (t) => {
-  const { get, publish, commands } = await openStand(t);
+  const { get, publish, commands } = await openApiFixture(t);
   const { json } = await publish("walk", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" });
   t.equal((await get(`/docker/containers/${json.containers[0].id}/run`, { method: "HEAD" })).status, 404);
   t.notMatch(commands.join(), /start/);
 });
 
 t.test("the OpenAPI description lists each route, with its answers", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   const { status, json } = await call("/openapi.json");
   t.equal(status, 200);
   t.match(json.openapi, /^3\./);
@@ -50,7 +50,7 @@ t.test("the OpenAPI description lists each route, with its answers", async (t) =
 });
 
 t.test("a store that fails is a plain 500 without detail", async (t) => {
-  const { get, store } = await openStand(t);
+  const { get, store } = await openApiFixture(t);
   store.images.ids = () => {
     throw new TypeError("secret detail");
   };
@@ -62,7 +62,7 @@ t.test("a store that fails is a plain 500 without detail", async (t) => {
 
 t.test("only administrators read the whole server, without keys, also while the orchestrator is silent", async (t) => {
   const clock = stillClock();
-  const stand = await openStand(t, {}, clock);
+  const stand = await openApiFixture(t, {}, clock);
   const { token, key } = await stand.addUser("eve");
   t.equal((await stand.call("/admin/stand", { headers: { authorization: token } })).status, 403);
   t.match((await stand.get("/admin/stand")).json, { capacity: { machines: 1, cpu: 4 }, backend: { driver: "process" }, gateways: 1 });

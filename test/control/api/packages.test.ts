@@ -7,7 +7,7 @@ import { openPackageFiles } from "../../../control/packages/publish/package-file
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { makeZip, renamed } from "../packages/publish/fixtures/make-zip.ts";
 import { until } from "./fixtures/until.ts";
-import { ADMIN_KEY, MAX_PACKAGE_BYTES, openStand, type ApiFixture } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, MAX_PACKAGE_BYTES, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 
 const DOCKERFILE = "FROM a\nEXPOSE 80\n";
 const PACKAGE_JSON = JSON.stringify({ name: "walk", version: "1.0.0" });
@@ -21,7 +21,7 @@ async function nothingLeft(t: Test, { store, folder }: ApiFixture): Promise<void
 }
 
 t.test("a package makes an image and a container for each of its folders, and the lifecycle is notified", async (t) => {
-  const { publish, commands, store, folder } = await openStand(t);
+  const { publish, commands, store, folder } = await openApiFixture(t);
   const { status, json } = await publish("@datagrok/Walk", {
     "dockerfiles/Dockerfile": DOCKERFILE,
     "dockerfiles/app/Dockerfile": DOCKERFILE,
@@ -48,7 +48,7 @@ t.test("a package makes an image and a container for each of its folders, and th
 });
 
 t.test("every shape of the address is understood", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   for (const [path, name, headers] of [
     ["/packages/dev/walk", "walk", dev],
     ["/packages/dev/@datagrok/walk", "@datagrok/walk", dev],
@@ -67,7 +67,7 @@ t.test("every shape of the address is understood", async (t) => {
 });
 
 t.test("a wrong key is refused as the client understands it; a session will do", async (t) => {
-  const { call, token } = await openStand(t);
+  const { call, token } = await openApiFixture(t);
   const body = await makeZip({ "package.json": PACKAGE_JSON });
   for (const [path, headers] of [
     ["/packages/dev/walk", { authorization: "Dev wrong" }],
@@ -85,7 +85,7 @@ t.test("a wrong key is refused as the client understands it; a session will do",
 });
 
 t.test("the body is taken whatever its Content-Type says", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   const body = await makeZip({ "package.json": PACKAGE_JSON });
   for (const type of ["application/zip", "application/json", "text/plain", "application/x-www-form-urlencoded"]) {
     t.equal((await call("/packages/dev/walk", { method: "POST", headers: { ...dev, "content-type": type }, body })).status, 200, type);
@@ -93,7 +93,7 @@ t.test("the body is taken whatever its Content-Type says", async (t) => {
 });
 
 t.test("published again, ids stay, and the generation is raised where the definition changed", async (t) => {
-  const { publish, store, folder } = await openStand(t);
+  const { publish, store, folder } = await openApiFixture(t);
   const files = { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/db/container.json": '{"image":"postgres:16"}' };
   const first = (await publish("walk", files)).json;
   const generations = () => store.containers.all().map(({ name, generation }) => [name, generation]);
@@ -159,7 +159,7 @@ t.test("published again, ids stay, and the generation is raised where the defini
 });
 
 t.test("a container that runs is left running by a publish; what to do about it follows from the generation", async (t) => {
-  const { publish, store } = await openStand(t);
+  const { publish, store } = await openApiFixture(t);
   const { json } = await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
   const [{ id }] = json.containers;
   store.containers.move(id, "USER_STOPPED", "STARTED", { desiredInstances: 1, runningGeneration: 1 });
@@ -168,7 +168,7 @@ t.test("a container that runs is left running by a publish; what to do about it 
 });
 
 t.test("what a package no longer has is gone for clients, and comes back under its old id", async (t) => {
-  const { publish, store, get, commands } = await openStand(t);
+  const { publish, store, get, commands } = await openApiFixture(t);
   const both = { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/db/container.json": '{"image":"postgres:16"}' };
   const { json } = await publish("walk", both);
   const [app, db] = json.containers.map(({ id }: { id: string }) => id);
@@ -195,7 +195,7 @@ t.test("what a package no longer has is gone for clients, and comes back under i
 });
 
 t.test("only the package of a deleted container may use its id again", async (t) => {
-  const { publish, get } = await openStand(t);
+  const { publish, get } = await openApiFixture(t);
   const files = { "dockerfiles/Dockerfile": DOCKERFILE };
   const [container] = (await publish("walk", files)).json.containers;
   await get(`/docker/containers/${container.id}`, { method: "DELETE" });
@@ -206,7 +206,7 @@ t.test("only the package of a deleted container may use its id again", async (t)
 });
 
 t.test("a debug publish runs the developer's own tag", async (t) => {
-  const { publish, addUser } = await openStand(t);
+  const { publish, addUser } = await openApiFixture(t);
   const { key } = await addUser("anna");
   const { json } = await publish(
     "walk",
@@ -217,7 +217,7 @@ t.test("a debug publish runs the developer's own tag", async (t) => {
 });
 
 t.test("only an admin publishes over another author's package", async (t) => {
-  const { publish, addUser, call, store } = await openStand(t);
+  const { publish, addUser, call, store } = await openApiFixture(t);
   const [anna, bert] = [await addUser("anna"), await addUser("bert")];
   t.equal((await publish("walk", {}, { key: anna.key })).status, 200);
   t.match(await publish("walk", { "dockerfiles/x/Dockerfile": DOCKERFILE }, { key: bert.key }), {
@@ -260,7 +260,7 @@ const REFUSED: readonly (readonly [what: string, body: Buffer, status: number, c
 ];
 
 t.test("a bad package is refused with a sentence, and nothing of it is kept", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   for (const [what, body, status, code] of REFUSED) {
     const answer = await stand.call("/packages/dev/walk", { method: "POST", headers: dev, body });
     t.equal(answer.status, status, what);
@@ -271,7 +271,7 @@ t.test("a bad package is refused with a sentence, and nothing of it is kept", as
 });
 
 t.test("a client that goes away in the middle of its package leaves nothing", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const client = new AbortController();
   const upload = request({
     socketPath: stand.socketPath,
@@ -291,7 +291,7 @@ t.test("a client that goes away in the middle of its package leaves nothing", as
 });
 
 t.test("uploads that drip keep no other user from publishing", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { key } = await stand.addUser("mallory");
   const client = new AbortController();
   const headers = { authorization: `Dev ${key}`, "content-length": "1000" };
@@ -310,7 +310,7 @@ t.test("uploads that drip keep no other user from publishing", async (t) => {
 
 t.test("a client that sends a package too slowly gets that as the reason", async (t) => {
   const clock = stillClock();
-  const stand = await openStand(t, {}, clock);
+  const stand = await openApiFixture(t, {}, clock);
   const upload = request({
     socketPath: stand.socketPath,
     path: "/api/packages/dev/walk",
@@ -329,7 +329,7 @@ t.test("a client that sends a package too slowly gets that as the reason", async
 });
 
 t.test("a store that cannot be written to leaves nothing half-published", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { staging, repositories } = stand.store;
   const { stage } = staging;
   const { claimAll } = repositories;
@@ -353,7 +353,7 @@ t.test("a store that cannot be written to leaves nothing half-published", async 
 });
 
 t.test("a package that defines an imported image takes it and its container over with their ids", async (t) => {
-  const { publish, store } = await openStand(t);
+  const { publish, store } = await openApiFixture(t);
   const files = { "dockerfiles/app/container.json": '{"image":"a"}', "dockerfiles/two/container.json": '{"image":"b"}' };
   await publish("walk", files);
   const [owner] = await store.packages.all();
@@ -375,7 +375,7 @@ t.test("a package that defines an imported image takes it and its container over
 });
 
 t.test("a container has a new generation where its definition is another, and only there", async (t) => {
-  const { publish, store } = await openStand(t);
+  const { publish, store } = await openApiFixture(t);
   const generation = async (json: object) => {
     await publish("walk", { "dockerfiles/app/container.json": JSON.stringify({ image: "a", ...json }) });
     return store.containers.all()[0]?.generation;
@@ -391,7 +391,7 @@ t.test("a container has a new generation where its definition is another, and on
 });
 
 t.test("publishing one package many times at once leaves one whole version", async (t) => {
-  const { publish, store, folder } = await openStand(t);
+  const { publish, store, folder } = await openApiFixture(t);
   const answers = await Promise.all(
     Array.from({ length: 8 }, (_, index) => publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/app/version": String(index) })),
   );
@@ -405,7 +405,7 @@ t.test("publishing one package many times at once leaves one whole version", asy
 });
 
 t.test("a publish that fails at its last write leaves no files behind", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const { folder, publish } = stand;
   const files = { "dockerfiles/app/Dockerfile": DOCKERFILE, "connections/c.json": '{"name":"c","credentials":{"parameters":{"password":"p"}}}' };
   writeFileSync(join(folder, "credentials.key"), "no key\n");
@@ -422,7 +422,7 @@ t.test("a publish that fails at its last write leaves no files behind", async (t
 });
 
 t.test("files of a folder that the package no longer has are taken away", async (t) => {
-  const { folder, publish, store } = await openStand(t);
+  const { folder, publish, store } = await openApiFixture(t);
   await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/web/Dockerfile": DOCKERFILE });
   const [app, web] = store.images.all().map(({ files }) => join(folder, files, "Dockerfile"));
   await publish("walk", { "dockerfiles/web/Dockerfile": DOCKERFILE });
@@ -432,7 +432,7 @@ t.test("files of a folder that the package no longer has are taken away", async 
 });
 
 t.test("files of a publish that was killed before its rows were written go at the next start", async (t) => {
-  const { folder, publish, store } = await openStand(t);
+  const { folder, publish, store } = await openApiFixture(t);
   await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
   const killed = join(folder, "packages/6b1c3f0e-0000-4000-8000-000000000000/app", "0".repeat(64));
   mkdirSync(killed, { recursive: true });
@@ -442,7 +442,7 @@ t.test("files of a publish that was killed before its rows were written go at th
 });
 
 t.test("a folder that is named as versions are is refused: it would be taken for an old one", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   t.match(await stand.publish("walk", { [`dockerfiles/${"a".repeat(64)}/Dockerfile`]: DOCKERFILE }), {
     status: 400,
     json: { code: "PACKAGE_INVALID" },
@@ -451,7 +451,7 @@ t.test("a folder that is named as versions are is refused: it would be taken for
 });
 
 t.test("a package of 30 long Dockerfiles is reported whole, and its answer stays below 1 MB", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const long = "FROM a\nEXPOSE 80\n".padEnd(60_000, "# long\n");
   const files = Object.fromEntries(Array.from({ length: 30 }, (_, index) => [`dockerfiles/app${index}/Dockerfile`, long]));
   const { status, text, json } = await stand.publish("many", files);

@@ -2,13 +2,13 @@ import { statSync } from "node:fs";
 import t from "tap";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
-import { ADMIN_KEY, openStand } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, openApiFixture } from "./fixtures/open-api-fixture.ts";
 import { callSocket } from "./fixtures/call-socket.ts";
 
 const UUID = /^[0-9a-f-]{36}$/;
 
 t.test("a developer key buys a session, in the header or in the path", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   for (const [path, headers] of [
     ["/users/login/dev", { authorization: `Dev ${ADMIN_KEY}` }],
     [`/users/login/dev/${ADMIN_KEY}`, {}],
@@ -22,7 +22,7 @@ t.test("a developer key buys a session, in the header or in the path", async (t)
 });
 
 t.test("a wrong developer key is an ApiError that does not repeat it", async (t) => {
-  const { call, token } = await openStand(t);
+  const { call, token } = await openApiFixture(t);
   for (const [path, authorization] of [
     ["/users/login/dev", "Dev wrong-key"],
     ["/users/login/dev/wrong-key", undefined],
@@ -39,7 +39,7 @@ t.test("a wrong developer key is an ApiError that does not repeat it", async (t)
 });
 
 t.test("a path that is no route is answered without the key that stands in it", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   for (const path of ["/users/login/DEV/sesame", "/users/login%2fdev/sesame", "/users/login/dev;/sesame", "/packages/dev/x/y/z/sesame"]) {
     const { status, json, text } = await call(path, { method: "POST" });
     t.match([status, json], [404, { code: "ROUTE_NOT_FOUND" }], path);
@@ -48,7 +48,7 @@ t.test("a path that is no route is answered without the key that stands in it", 
 });
 
 t.test("the first valid credential counts, wherever it is", async (t) => {
-  const { call, token } = await openStand(t);
+  const { call, token } = await openApiFixture(t);
   const accepted: Record<string, string>[] = [
     { authorization: token },
     { authorization: `Bearer ${token}` },
@@ -63,7 +63,7 @@ t.test("the first valid credential counts, wherever it is", async (t) => {
 });
 
 t.test("a missing and a bad credential get different errors, and a proxy's header is no credential", async (t) => {
-  const { call, admin } = await openStand(t);
+  const { call, admin } = await openApiFixture(t);
   const refused: readonly (readonly [headers: Record<string, string>, code: string])[] = [
     [{}, "TOKEN_MISSING"],
     [{ "x-user-id": admin.id, "x-forwarded-user": "admin", "remote-user": "admin" }, "TOKEN_MISSING"],
@@ -80,18 +80,18 @@ t.test("a missing and a bad credential get different errors, and a proxy's heade
 });
 
 t.test("a session that was ended is refused", async (t) => {
-  const { call, identity, token } = await openStand(t);
+  const { call, identity, token } = await openApiFixture(t);
   await identity.endSession(token);
   t.equal((await call("/users/current", { headers: { authorization: token } })).status, 401);
 });
 
 t.test("only this user can open the socket", async (t) => {
-  const { socketPath } = await openStand(t);
+  const { socketPath } = await openApiFixture(t);
   t.equal(statSync(socketPath).mode & 0o777, 0o600);
 });
 
 t.test("a client that guesses keys has to wait, even when one is right, and cannot pass for another client", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   const guess = (key: string, from: string) =>
     call("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${key}`, "x-berth-client": from } });
   for (let tried = 0; tried < 10; tried++) t.equal((await guess("wrong", "9.9.9.9")).status, 401);
@@ -106,7 +106,7 @@ t.test("a client that guesses keys has to wait, even when one is right, and cann
 });
 
 t.test("guesses from many addresses keep no user out: a right key from a fresh address is taken, by docker login too", async (t) => {
-  const { call, addUser } = await openStand(t, {}, stillClock());
+  const { call, addUser } = await openApiFixture(t, {}, stillClock());
   const { key } = await addUser("bob");
   const from = (peer: string) => ({ "x-berth-client": peer });
   const signIn = (shown: string, peer: string) =>
@@ -124,7 +124,7 @@ t.test("guesses from many addresses keep no user out: a right key from a fresh a
 });
 
 t.test("guesses from one /64 are those of one client", async (t) => {
-  const { call } = await openStand(t);
+  const { call } = await openApiFixture(t);
   const guess = (shown: string, peer: string) =>
     call("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${shown}`, "x-berth-client": peer } });
   for (let tried = 0; tried < 10; tried++) t.equal((await guess("wrong", `2001:db8:1:2::${tried}`)).status, 401);
@@ -133,7 +133,7 @@ t.test("guesses from one /64 are those of one client", async (t) => {
 });
 
 t.test("signing out ends the session that was shown, and needs the own page where a cookie shows it", async (t) => {
-  const { call, identity, admin } = await openStand(t);
+  const { call, identity, admin } = await openApiFixture(t);
   const logout = (headers: Record<string, string>) => call("/users/logout", { method: "POST", headers });
   const [one, other] = [await identity.openSession(admin.id), await identity.openSession(admin.id)];
   t.equal((await logout({ cookie: `auth=${one}`, origin: "https://evil.example" })).status, 403);
@@ -143,7 +143,7 @@ t.test("signing out ends the session that was shown, and needs the own page wher
 });
 
 t.test("the console's cookie is for https alone where the browser used it, by the gateway's header or by the public address", async (t) => {
-  const { socketPath } = await openStand(t, { console: { url: "https://berth.example", name: undefined, port: 8081, edgePort: 8080 } });
+  const { socketPath } = await openApiFixture(t, { console: { url: "https://berth.example", name: undefined, port: 8081, edgePort: 8080 } });
   const attributes = async (host: string, headers: Record<string, string> = {}) => {
     const signIn = { method: "POST", headers: { host, [CONSOLE_HEADER]: "1", authorization: `Dev ${ADMIN_KEY}`, ...headers } };
     const [cookie = ""] = (await callSocket(socketPath, "/console/sign-in", signIn)).headers["set-cookie"] ?? [];

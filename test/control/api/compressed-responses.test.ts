@@ -3,7 +3,7 @@ import { request } from "node:http";
 import { buffer } from "node:stream/consumers";
 import t from "tap";
 import { gunzipSync } from "node:zlib";
-import { ADMIN_KEY, openStand, type ApiFixture } from "./fixtures/api-stand.ts";
+import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 
 function raw({ socketPath }: ApiFixture, path: string, headers: Record<string, string>) {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; headers: NodeJS.Dict<string | string[]>; body: Buffer }>();
@@ -18,7 +18,7 @@ function raw({ socketPath }: ApiFixture, path: string, headers: Record<string, s
 const gzip = { "accept-encoding": "br, gzip;q=0.8" };
 
 t.test("long JSON is compressed for who accepts it, and is the same", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   for (let index = 0; index < 12; index++)
     await stand.publish(`p${index}`, { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n".padEnd(500, "# x\n") });
   const signed = { authorization: stand.token };
@@ -34,7 +34,7 @@ t.test("long JSON is compressed for who accepts it, and is the same", async (t) 
 });
 
 t.test("a long list is compressed as it is sent", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const files = Object.fromEntries(Array.from({ length: 60 }, (_, index) => [`dockerfiles/app${index}/Dockerfile`, "FROM a\nEXPOSE 80\n"]));
   await stand.publish("many", files);
   const { headers, body } = await raw(stand, "/docker/containers", { authorization: stand.token, ...gzip });
@@ -43,7 +43,7 @@ t.test("a long list is compressed as it is sent", async (t) => {
 });
 
 t.test("nothing is compressed that another page could have a browser ask for, nor an answer with a token", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   for (let index = 0; index < 12; index++)
     await stand.publish(`p${index}`, { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n".padEnd(500, "# x\n") });
   const cookie = { cookie: `auth=${encodeURIComponent(stand.token)}`, ...gzip };
@@ -56,7 +56,7 @@ t.test("nothing is compressed that another page could have a browser ask for, no
 });
 
 t.test("openapi.json is made once and need not be sent again", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const first = await raw(stand, "/openapi.json", gzip);
   t.match(first, { status: 200, headers: { "content-encoding": "gzip", "cache-control": "no-cache" } });
   t.ok(JSON.parse(gunzipSync(first.body).toString()).paths);
@@ -65,7 +65,7 @@ t.test("openapi.json is made once and need not be sent again", async (t) => {
 });
 
 t.test("clients that request openapi.json and read nothing delay no other client", async (t) => {
-  const stand = await openStand(t);
+  const stand = await openApiFixture(t);
   const requests = `GET /api/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n`.repeat(300);
   const idle = Array.from({ length: 50 }, () => {
     const socket = connect(stand.socketPath);

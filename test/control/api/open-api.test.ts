@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import t from "tap";
 import { createApi } from "../../../control/api/open-api.ts";
 import { addConsole } from "../../../control/console/console-routes.ts";
-import { openApiDeps } from "./fixtures/api-stand.ts";
+import { openApiDeps } from "./fixtures/open-api-fixture.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 const OFFLINE = { REDOCLY_TELEMETRY: "off", REDOCLY_SUPPRESS_UPDATE_NOTICE: "true" };

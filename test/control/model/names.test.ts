@@ -1,5 +1,5 @@
 import t from "tap";
-import { containerName, debugTag, imageName, isRepositoryPart, releaseTag, serviceName } from "../../../../control/model/names.ts";
+import { containerName, debugTag, imageName, isRepositoryPart, releaseTag, serviceName } from "../../../control/model/names.ts";
 
 t.test("images and containers are named as the publishing client and plugins name them", async (t) => {
   for (const [name, folder, image, container] of [

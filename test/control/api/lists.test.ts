@@ -1,12 +1,12 @@
 import t from "tap";
 import { newContainer } from "../../../control/packages/publish/new-container.ts";
-import { openStand } from "./fixtures/api-stand.ts";
+import { openApiFixture } from "./fixtures/open-api-fixture.ts";
 
 const MANY = 700;
 const CONFIG = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: false };
 
 t.test("a list of many is whole, in order, and says the same as its pages", async (t) => {
-  const { store, get, publish } = await openStand(t);
+  const { store, get, publish } = await openApiFixture(t);
   const { json } = await publish("many", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" });
   const { packageId, imageId } = store.containers.find(json.containers[0].id) ?? { packageId: "", imageId: "" };
   await store.transaction(async () => {
@@ -34,7 +34,7 @@ t.test("a list of many is whole, in order, and says the same as its pages", asyn
 });
 
 t.test("lists cut long texts to 4 KiB, and one entity has them whole", async (t) => {
-  const { store, get, publish } = await openStand(t);
+  const { store, get, publish } = await openApiFixture(t);
   const dockerfile = "FROM a\nEXPOSE 80\n".padEnd(60_000, "# long\n");
   const { json } = await publish("long", { "dockerfiles/app/Dockerfile": dockerfile });
   t.ok(json.images[0].dockerfile.length <= 4_096, "in the answer to a publish too");
@@ -54,7 +54,7 @@ t.test("lists cut long texts to 4 KiB, and one entity has them whole", async (t)
 });
 
 t.test("eight whole lists of one user at once delay another user's call by less than 100 ms of work", async (t) => {
-  const { store, get, call, addUser, publish } = await openStand(t);
+  const { store, get, call, addUser, publish } = await openApiFixture(t);
   const { json } = await publish("many", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n".padEnd(2_000, "# text\n") });
   const { packageId, imageId } = store.containers.find(json.containers[0].id) ?? { packageId: "", imageId: "" };
   const rows = 10_005;

@@ -1,7 +1,7 @@
 import t from "tap";
-import { createRegistrySessions } from "../../../control/console/registry/registry-sign-in.ts";
-import { createRecentPushes } from "../../../control/console/registry/open-registry-console.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createRegistrySessions } from "../../../../control/console/registry/registry-sign-in.ts";
+import { createRecentPushes } from "../../../../control/console/registry/open-registry-console.ts";
+import { stillClock } from "../../../fixtures/still-clock.ts";
 
 const of = (userId: string) => ({ user: { userId, login: userId, admin: false }, token: `of-${userId}` });
 

@@ -1,10 +1,10 @@
 import t from "tap";
-import { openStand } from "./fixtures/api-stand.ts";
+import { openApiFixture } from "./fixtures/open-api-fixture.ts";
 
 const DIGEST = `sha256:${"d".repeat(64)}`;
 
 t.test("an image is in use while a container runs it, whatever was published since", async (t) => {
-  const { publish, store, get } = await openStand(t);
+  const { publish, store, get } = await openApiFixture(t);
   const files = { "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 80\n" };
   const { images, containers } = (await publish("walk", files)).json;
   const [{ id }] = containers;
@@ -21,7 +21,7 @@ t.test("an image is in use while a container runs it, whatever was published sin
 });
 
 t.test("an image is in use by the digest that its tag had when it was validated", async (t) => {
-  const { publish, store, get } = await openStand(t);
+  const { publish, store, get } = await openApiFixture(t);
   const { images } = (await publish("walk", { "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 80\n" })).json;
   store.images.update(images[0].id, { digest: DIGEST });
   t.ok(((await get("/admin/images-in-use")).json.references as unknown as string[]).includes(`${images[0].imageRef}@${DIGEST}`));
