@@ -315,6 +315,12 @@ export const SETTINGS = {
     url("unix:///path, tcp://host:port, or http(s)://host:port", "unix", "tcp", "http", "https", "npipe"),
     "The Docker engine; if unset, the usual socket",
   ),
+  dockerCallSeconds: setting(
+    "BERTH_DOCKER_CALL_SECONDS",
+    quantity(1, 600, "seconds"),
+    30,
+    "How long the Docker engine may take to answer a call, except pulls and stops. A start repeats the call until its own limit",
+  ),
   dockerTlsVerify: setting("DOCKER_TLS_VERIFY", flag(), false, "Use TLS with the engine"),
   dockerCertPath: optional("DOCKER_CERT_PATH", text("a path"), "Folder with ca.pem, cert.pem and key.pem for that"),
   dockerNetwork: setting(

@@ -1,4 +1,5 @@
 import { Fault } from "../lib/fault.ts";
+import { unansweredFault } from "./faults.ts";
 import { type DriverName, type Call, type Driver, DRIVER_VERBS, type DriverVerb } from "./driver.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
@@ -69,7 +70,7 @@ export function deferredDriver({ choose, meanwhile, clock, log }: DeferredChoice
     });
     const asked = choosing;
     asked.catch(() => {});
-    const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not say within ${CHOICE_MS / 1000} s what it is.`);
+    const overdue = () => unansweredFault(`The container engine did not report within ${CHOICE_MS / 1000} s what it is`);
     // Whoever gives up waiting leaves the question to others.
     return withTimeout({ clock, ms: CHOICE_MS, overdue, signal }, () => asked);
   };

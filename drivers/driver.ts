@@ -4,7 +4,8 @@ import type { DriverTimes } from "../lib/start-phases.ts";
  * The contract between control and an orchestrator, as plain data in the system's own words.
  *
  * Every call takes an `AbortSignal`, may be repeated (the process may have died between asking and hearing the answer)
- * and fails with a `Fault` whose code says what to do; no foreign error leaves a driver. A driver keeps no state of its
+ * and fails with a `Fault` whose code says what to do; no foreign error leaves a driver. ENGINE_UNREACHABLE with `retryAfterMs`: the orchestrator did not
+ * answer in time, and the call may be repeated. A driver keeps no state of its
  * own: what it knows of a service, it asks the orchestrator. All drivers pass `test/drivers/conformance.ts`.
  */
 export const DRIVERS = ["docker", "swarm", "ecs", "kubernetes", "process", "spawner"] as const;

@@ -55,11 +55,11 @@ export const ADVICE = {
     todo: "Grant that permission to berth's role or account.",
   },
   ENGINE_UNREACHABLE: {
-    means: "The orchestrator does not answer at its address. Nothing changes meanwhile, and berth retries.",
+    means: "The orchestrator does not answer at its address, or not in time. Nothing changes meanwhile, and berth retries.",
     todo: "Check that it runs and that its address is right.",
   },
   ENGINE_FAILED: {
-    means: "The orchestrator failed, or did not answer in time. berth retries.",
+    means: "The orchestrator failed, or did not finish its work in time. berth retries.",
     todo: "Read the orchestrator's log.",
   },
 } as const satisfies Partial<Record<FaultCode, { means: string; todo: string }>>;
@@ -73,6 +73,14 @@ export function advisedFault(
   { todo = ADVICE[code].todo, ...more }: ConstructorParameters<typeof Fault>[2] & { todo?: string | undefined } = {},
 ): Fault {
   return new Fault(code, `${trimTrailing(sentence, " \t\r\n.")}. ${todo}`, more);
+}
+
+/** After so long the same call may be repeated. */
+const CALL_AGAIN_MS = 1_000;
+
+/** The orchestrator accepted a call and did not answer it within the call's limit. It may still do so: the caller may repeat the call. */
+export function unansweredFault(sentence: string, more: Parameters<typeof advisedFault>[2] = {}): Fault {
+  return advisedFault("ENGINE_UNREACHABLE", sentence, { ...more, retryAfterMs: CALL_AGAIN_MS });
 }
 
 /** How many lines of a container that failed are kept. */

@@ -73,8 +73,9 @@ async function askEngine(settings: Settings, { clock, log }: DriverDeps, signal:
 }
 
 /** The engine that the settings name. */
-export function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath }: Settings) {
-  return { host, tls: dockerTlsVerify && dockerCertPath !== undefined ? { folder: dockerCertPath } : undefined };
+export function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath, dockerCallSeconds }: Settings) {
+  const tls = dockerTlsVerify && dockerCertPath !== undefined ? { folder: dockerCertPath } : undefined;
+  return { host, tls, callMs: dockerCallSeconds * 1_000 };
 }
 
 function optionsOf(settings: Settings, registry: Registry | undefined): DriverSettings {

@@ -6,6 +6,7 @@ import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { enteredOn } from "./deadlines.ts";
 import { type ContainerEngine, linesOfTail } from "./engine.ts";
+import { isEngineTrouble } from "./failures.ts";
 import type { StartSlots } from "./fair-lane.ts";
 import type { InFlightOperations } from "./in-flight-operations.ts";
 import { containerKey } from "./lanes.ts";
@@ -44,11 +45,16 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
     const image = store.images.find(row.imageId);
     if (!image) return Promise.reject(new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
     let logs: string[] = [];
+    // Until the engine has done its part, the limit is the engine's failure.
+    let unanswered = row.state === "STARTING" && row.fault && isEngineTrouble(row.fault.code) ? row.fault : undefined;
     const deadline = {
       ms: Math.min(limitMs, enteredOn(row, epoch()) + limitMs - clock.now()),
       capMs: limits.pullCapMs,
-      overdue: () =>
-        new Fault("START_TIMED_OUT", `The container ${row.name} did not accept a connection within ${Math.round(limitMs / 1000)} s.`, { logs }),
+      overdue: () => {
+        if (unanswered) return Fault.from({ code: unanswered.code, message: unanswered.message });
+        const seconds = Math.round(limitMs / 1000);
+        return new Fault("START_TIMED_OUT", `The container ${row.name} did not accept a connection within ${seconds} s.`, { logs });
+      },
       // The driver removes what did not start, and its log with it.
       beforeAbort: async () => void (logs = linesOfTail(await engine.logTail(row.service, signal))),
     };
@@ -60,7 +66,11 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
       rememberImage(store, row, image);
       return [spec];
     };
-    const onLaunched = () => slots.leave(row.id);
+    const onLaunched = () => {
+      slots.leave(row.id);
+      if (unanswered) store.containers.update(row.id, { fault: undefined });
+      unanswered = undefined;
+    };
     let renewedOn = row.since;
     const onPull = () => {
       // A pull may take half an hour, and is the network's work rather than the engine's.

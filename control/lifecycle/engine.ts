@@ -24,13 +24,21 @@ export type ContainerEngine = {
   logTail(service: string, signal: AbortSignal): Promise<string>;
 };
 
-export type ContainerEngineDeps = { driver: Driver; clock: Clock; limits: Pick<LifecycleLimits, "callMs" | "statusMs">; storeId: string };
+export type ContainerEngineDeps = {
+  driver: Driver;
+  clock: Clock;
+  limits: Pick<LifecycleLimits, "callMs" | "statusMs" | "lookRetry">;
+  storeId: string;
+};
 
 export function createContainerEngine({ driver, clock, limits, storeId }: ContainerEngineDeps): ContainerEngine {
   const call = createDriverCalls({ driver, clock });
   const within = (ms: number, what: string) => ({
     ms,
-    overdue: () => new Fault("ENGINE_UNREACHABLE", `The container engine did not ${what} within ${Math.round(ms / 1_000)} s.`),
+    overdue: () =>
+      new Fault("ENGINE_UNREACHABLE", `The container engine did not ${what} within ${Math.round(ms / 1_000)} s.`, {
+        retryAfterMs: limits.lookRetry.firstMs,
+      }),
   });
   return {
     call,

@@ -12,6 +12,11 @@ export function isEngineTrouble(code: FaultCode | undefined): boolean {
   return code !== undefined && TROUBLE.has(code);
 }
 
+/** The orchestrator did not answer a call in time. It may still do so: what was requested is repeated, and fails only at its own limit. */
+export function isUnanswered({ code, retryAfterMs }: Pick<Fault, "code" | "retryAfterMs">): boolean {
+  return code === "ENGINE_UNREACHABLE" && retryAfterMs !== undefined;
+}
+
 /** What is stored of an error: a fault as it is. Anything else is a bug, which is logged here and stored without detail. */
 export function asFault(error: unknown, log: Log): Fault {
   if (error instanceof Fault) return error;
@@ -19,8 +24,10 @@ export function asFault(error: unknown, log: Log): Fault {
   return new Fault("INTERNAL", "An internal error occurred.", { cause: error });
 }
 
-/** What a failure leaves in the row: the cause, and when the next start may be tried (epoch ms). */
-export function failurePatch(fault: FaultData, attempts: number, notBefore: number): ContainerPatch {
+/** What a failure leaves in the row: the cause, and when the next start may be tried (epoch ms), whatever the cause says of that. */
+export function failurePatch(cause: FaultData, attempts: number, notBefore: number): ContainerPatch {
+  const fault = { ...cause };
+  delete fault.retryAfterMs;
   return { fault, attempts, notBefore, ...(fault.logs?.length ? { lastLogs: cutLogTail(fault.logs.join("\n")) } : {}) };
 }
 

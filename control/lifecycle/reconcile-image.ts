@@ -4,7 +4,7 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { imageTimeLeft } from "./deadlines.ts";
-import { asFault, isEngineTrouble } from "./failures.ts";
+import { asFault, isEngineTrouble, isUnanswered } from "./failures.ts";
 import { isStoppedAsDesired } from "./idle-policy.ts";
 import { type ImageLookupDeps, imageSource, isMissing, scheduleMissingRetry } from "./image-lookups.ts";
 import type { InFlightOperations } from "./in-flight-operations.ts";
@@ -23,7 +23,7 @@ export async function reconcileImage(deps: ImageDeps, id: string, signal: AbortS
     const image = store.images.find(id);
     if (!image) return;
     if (image.state === "PENDING_VALIDATION") {
-      moves.image(image, "validationBegan", { logs: logLine(clock, `validating ${image.ref}`) });
+      moves.image(image, "validationBegan", { logs: logLine(clock, `validating ${image.ref}`), fault: undefined });
     } else if (image.state === "VALIDATING") {
       await validate(deps, image, signal);
     } else if (image.state === "ERROR" && isEngineTrouble(image.fault?.code)) {
@@ -61,7 +61,14 @@ async function validate(deps: ImageDeps, image: Image, signal: AbortSignal): Pro
     signal.throwIfAborted();
     // Validation was requested again meanwhile: this result no longer counts.
     if (store.images.find(image.id)?.state !== "VALIDATING") return;
-    const fault = asFault(error, log);
+    const result = asFault(error, log);
+    // It stays VALIDATING, and those who wait go on waiting, until the validation's own limit: then this is the cause.
+    if (isUnanswered(result)) {
+      const { code, message } = result;
+      if (!image.fault) store.images.update(image.id, { fault: { code, message }, logs: image.logs + logLine(clock, `${code}: ${message}`) });
+      throw result;
+    }
+    const fault = result.code === "VALIDATION_TIMED_OUT" && image.fault ? Fault.from(image.fault) : result;
     const event = fault.code === "VALIDATION_TIMED_OUT" ? "timedOut" : "refused";
     const lines = [`${fault.code}: ${fault.message}`, ...stillRunning(store, image)].map((text) => logLine(clock, text)).join("");
     moves.image(image, event, { fault: fault.toJSON(), logs: image.logs + lines });

@@ -5,23 +5,27 @@ import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddress } from "./address-ownership.ts";
 import { type ConfirmDeps, confirmDeployment } from "./confirm-deployment.ts";
+import { enteredOn } from "./deadlines.ts";
 import type { Deploy } from "./deploy.ts";
-import { asFault, failurePatch } from "./failures.ts";
+import { asFault, failurePatch, isUnanswered } from "./failures.ts";
 import type { StartSlots } from "./fair-lane.ts";
 import type { InFlightOperations } from "./in-flight-operations.ts";
 import { containerKey, imageKey } from "./lanes.ts";
+import { type LifecycleLimits, startLimit } from "./limits.ts";
 import { type Moves, NOT_RUNNING } from "./moves.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {
   store: Pick<Store, "containers" | "images">;
   moves: Pick<Moves, "container" | "image">;
-  queue: Pick<WorkQueue, "add">;
+  queue: Pick<WorkQueue, "add" | "addAfter">;
   slots: Pick<StartSlots, "enter">;
   inFlight: InFlightOperations;
   ends: EndCounts;
   deploy: Deploy;
   clock: Pick<Clock, "now">;
+  epoch: () => number;
+  limits: LifecycleLimits;
   startDelay: (attempts: number) => number;
   log: Log;
 };
@@ -36,7 +40,7 @@ export async function beginStart(deps: StartDeps, row: Container, { ref, digest 
 
 /** The deploy itself. In this state after a crash, it is simply requested again: the driver adopts what is there. Returns the row as started; undefined: it is not. */
 export async function startContainer(deps: StartDeps, row: Container, signal: AbortSignal): Promise<Container | undefined> {
-  const { store, moves, ends: counts, log } = deps;
+  const { store, moves, queue, ends: counts, clock, limits, log } = deps;
   if (!(await awaitSlot(deps, row, signal)) || store.containers.find(row.id)?.state !== "STARTING") return undefined;
   const queueMs = Math.max(0, row.since - row.wishedOn);
   const ends = counts.count(row.id);
@@ -54,6 +58,12 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
     signal.throwIfAborted();
     if (store.containers.find(row.id)?.state !== "STARTING") return undefined;
     const fault = asFault(error, log);
+    // It stays STARTING, and those who wait go on waiting, until the start's own limit.
+    const leftMs = enteredOn(row, deps.epoch()) + startLimit(limits) - clock.now();
+    if (isUnanswered(fault) && leftMs > 0) {
+      queue.addAfter(containerKey(row.id), leftMs);
+      throw fault;
+    }
     // What was validated has left the engine: the next start pulls it again.
     if (fault.code === "IMAGE_NOT_FOUND") revalidateImage(deps, row.imageId);
     failStart(deps, row, fault.toJSON());

@@ -28,6 +28,8 @@ export type DockerOptions = {
   host?: string | undefined;
   /** Speak TLS; `folder` holds ca.pem, cert.pem and key.pem (`DOCKER_CERT_PATH`). */
   tls?: { folder: string } | undefined;
+  /** How long a call may take; 30 s where left out. */
+  callMs?: number;
   /** The bridge network that containers are on, or by name the first part of what their networks are called; made where it is missing. */
   network: string;
   /** Where berth's networks get their subnets from, in CIDR notation; `DEFAULT_SUBNETS` where left out. */

@@ -25,7 +25,7 @@ import {
 } from "@aws-sdk/client-ecs";
 import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import { awsFault, unreachable } from "./faults.ts";
+import { awsFault, unanswered } from "./faults.ts";
 
 /** Every IAM action that the driver itself asks for: `conf/ecs/policy.json` allows these. */
 export const ACTIONS = [
@@ -87,7 +87,7 @@ export function openAws(at: {
     signal: AbortSignal | undefined,
     send: (options: { abortSignal: AbortSignal }) => Promise<T>,
   ): Promise<T> => {
-    const overdue = () => unreachable(action, `no answer within ${CALL_MS / 1_000} s`);
+    const overdue = () => unanswered(action, `no answer within ${CALL_MS / 1_000} s`);
     try {
       await turn(signal);
       // The chain of credentials cannot be cancelled, so nobody waits for it longer than for the rest.

@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault, type DriverFaultCode } from "../faults.ts";
+import { advisedFault, type DriverFaultCode, unansweredFault } from "../faults.ts";
 
 /** The first row that fits names the fault; one without `names`, `text` or `of` does not ask for it. `todo`: where the code alone does not say. */
 type AwsFaultRow = {
@@ -92,13 +92,18 @@ export function awsFault(error: unknown, action: string): Fault {
       (names === undefined || names.includes(name)) && (text === undefined || text.test(said)) && (of === undefined || of.test(action)),
   );
   if (row) return advisedFault(row.code, row.is(action, said), { todo: row.todo, cause: error });
-  if ($metadata?.httpStatusCode === undefined && (typeof system === "string" || name === "TimeoutError"))
-    return unreachable(action, typeof system === "string" ? system : "no answer in time", error);
+  if ($metadata?.httpStatusCode === undefined && typeof system === "string") return unreachable(action, system, error);
+  if ($metadata?.httpStatusCode === undefined && name === "TimeoutError") return unanswered(action, "no answer in time", error);
   return advisedFault("ENGINE_FAILED", `${action} failed: ${said === "" ? name || "no reason given" : said}`, { todo: FAILED, cause: error });
 }
 
-export function unreachable(action: string, why: string, cause?: unknown): Fault {
+function unreachable(action: string, why: string, cause: unknown): Fault {
   return advisedFault("ENGINE_UNREACHABLE", `AWS cannot be reached for ${action} (${why})`, { todo: UNREACHABLE, cause });
+}
+
+/** AWS may have received the call and may still answer it. */
+export function unanswered(action: string, why: string, cause?: unknown): Fault {
+  return unansweredFault(`AWS cannot be reached for ${action} (${why})`, { todo: UNREACHABLE, cause });
 }
 
 /** True where AWS answered with an error of one of these names, whether or not it was translated since. */

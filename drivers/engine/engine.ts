@@ -6,18 +6,18 @@ import { inspect } from "node:util";
 import Docker from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault } from "../faults.ts";
+import { advisedFault, unansweredFault } from "../faults.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { engineFault, type Reading } from "./faults.ts";
 import type { Capacity } from "../driver.ts";
 
-/** Every call that is not a stream answers within this, or the engine counts as failed. */
+/** Every call that is not a stream answers within this, or the engine counts as unreachable. */
 const CALL_MS = 30_000;
 
 const USUAL_HOST = "unix:///var/run/docker.sock";
 
-/** Where the engine is: `DOCKER_HOST`'s syntax, and for TLS the folder that holds ca.pem, cert.pem and key.pem. */
-export type EngineAt = { host?: string | undefined; tls?: { folder: string } | undefined };
+/** Where the engine is: `DOCKER_HOST`'s syntax, and for TLS the folder that holds ca.pem, cert.pem and key.pem. `callMs`: the limit of a call. */
+export type EngineAt = { host?: string | undefined; tls?: { folder: string } | undefined; callMs?: number | undefined };
 
 export type Engine = {
   docker: Docker;
@@ -47,8 +47,12 @@ export function openEngine(at: EngineAt, clock: Clock): Engine {
     docker,
     remote: where.host,
     clock,
-    call: async ({ doing, signal, reading = "control", ms = CALL_MS }, task) => {
-      const overdue = () => advisedFault("ENGINE_FAILED", `${doing}: the container engine did not answer within ${ms / 1000} s.`);
+    call: async ({ doing, signal, reading = "control", ms = at.callMs ?? CALL_MS }, task) => {
+      const overdue = () => {
+        const sentence = `${doing}: the container engine did not answer within ${ms / 1000} s.`;
+        // There the engine itself waits for a registry.
+        return reading === "pull" ? advisedFault("ENGINE_FAILED", sentence) : unansweredFault(sentence);
+      };
       try {
         return await withTimeout({ clock, ms, overdue, signal }, (own) => task(docker, own));
       } catch (error) {

@@ -4,13 +4,14 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import { withTimeout } from "../../lib/deadline.ts";
+import { unansweredFault } from "../faults.ts";
 import { mayPass, refusalOf, refusedFault, Refusal, unreachable } from "./faults.ts";
 import { pathOf, type ReviewResource, type Resource, type KubernetesVerb, VERBS } from "./resources.ts";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
 
-/** Every call that is not a stream answers within this, or the cluster counts as failed. */
+/** Every call that is not a stream answers within this, or the cluster counts as unreachable. */
 const CALL_MS = 30_000;
 /** A busy API server says when to come again; more often than this, it has had its say. */
 const ATTEMPTS = 4;
@@ -101,7 +102,7 @@ export function openCluster(at: ConfigAt & { namespace?: string | undefined }, c
 
   const bounded = async <T>(asked: ClusterCall, task: (own: AbortSignal) => Promise<T>): Promise<T> => {
     const { doing, verb, resource, part, signal } = asked;
-    const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the Kubernetes API did not answer within ${CALL_MS / 1_000} s.`);
+    const overdue = () => unansweredFault(`${doing}: the Kubernetes API did not answer within ${CALL_MS / 1_000} s.`);
     try {
       return await withTimeout({ clock, ms: CALL_MS, overdue, signal }, task);
     } catch (error) {

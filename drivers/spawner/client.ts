@@ -1,6 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpRequest, openHttpClient } from "../../lib/http-client.ts";
+import { unansweredFault } from "../faults.ts";
 import { answerFault, brokenOff, isFault, brokeOffAfterConnect, saidFault } from "./faults.ts";
 import { LINES, BEAT_MS, type WireLine } from "./wire.ts";
 import { createLineSplitter } from "../../lib/split-lines.ts";
@@ -67,7 +68,7 @@ export function openSpawnerClient({ host, port, tls, auth }: SpawnerEndpoint, cl
     signal,
     timeoutMs: ms,
     toFault: ({ kind, why, cause }) => {
-      if (kind === "overdue") return new Fault("ENGINE_FAILED", `${doing}: the spawner at ${name}: ${why}.`);
+      if (kind === "overdue") return unansweredFault(`${doing}: the spawner at ${name}: ${why}`);
       if (kind === "oversized") return new Fault("ENGINE_FAILED", `${doing}: the spawner at ${name} sent a response larger than ${MAX_BYTES} bytes.`);
       return brokenOff(cause, doing, name);
     },

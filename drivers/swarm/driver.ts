@@ -20,6 +20,8 @@ export type SwarmOptions = {
   host?: string | undefined;
   /** Speak TLS; `folder` holds ca.pem, cert.pem and key.pem (`DOCKER_CERT_PATH`). */
   tls?: { folder: string } | undefined;
+  /** How long a call may take; 30 s where left out. */
+  callMs?: number;
   /** The attachable overlay network that all services share; made when it is missing. */
   network: string;
   /** The label `role` of the nodes that run containers which are for no host, where any node has it. */

@@ -21,7 +21,7 @@ export function explainState(context: ExplainContext): string {
 
 const REASONS: Record<ContainerState, (context: ExplainContext) => string> = {
   PENDING_START: (context) => `${startReason(context)} ${waitReason(context)}`,
-  STARTING: (context) => `${startReason(context)} It is being created or boots, and accepts no connection yet.`,
+  STARTING: (context) => `${startReason(context)} ${bootReason(context)}`,
   STARTED: (context) => `${runReason(context)}${outdatedNote(context)}`,
   CHECKING: ({ history }) =>
     history.at(-1)?.byUser === undefined
@@ -42,6 +42,11 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   if (begin?.event === "redefined") return "Its definition changed while it started.";
   if (row.wishedFor === "keepWarm") return "Its keep_warm hours have begun.";
   return `${nameOf(row.wishedBy)} requested its start.`;
+}
+
+function bootReason({ row }: ExplainContext): string {
+  if (isEngineTrouble(row.fault?.code)) return `${row.fault?.message} berth tries again.`;
+  return "It is being created or boots, and accepts no connection yet.";
 }
 
 function waitReason({ row, image, now }: ExplainContext): string {

@@ -1,4 +1,5 @@
 import t from "tap";
+import { Fault } from "../../../lib/fault.ts";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
 import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 import { PATIENCE_MS } from "../../fixtures/patience.ts";
@@ -227,4 +228,103 @@ t.test("a bug in what is injected fails the start without telling what it was", 
   const { fault } = await stand.reaches(id, "ERROR");
   t.equal(fault?.code, "INTERNAL");
   t.notMatch(JSON.stringify(fault), /hunter2/);
+});
+
+/** The calls of one kind go unanswered until their limit, for as long as `silent`. */
+const silence = () => {
+  const engine = { silent: true, calls: 0 };
+  const unanswered = () => {
+    engine.calls++;
+    if (engine.silent) throw new Fault("ENGINE_UNREACHABLE", "The engine did not answer within 30 s.", { retryAfterMs: 1_000 });
+  };
+  return { engine, unanswered };
+};
+
+t.test("a start that the engine does not answer in time goes on once it does", async (t) => {
+  const { engine, unanswered } = silence();
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({ ...driver, deploy: async (spec, call) => (unanswered(), driver.deploy(spec, call)) }),
+  });
+  const { id } = stand.publish({ config: ON_DEMAND });
+  stand.lifecycle().wake(id, USER);
+  await until("called", () => engine.calls === 1);
+  for (let calls = 2; calls < 6; calls++) {
+    await stand.clock.advance(10_000);
+    await until("called again", () => engine.calls >= calls);
+    t.match(stand.row(id), { state: "STARTING", fault: { code: "ENGINE_UNREACHABLE" }, attempts: 0 });
+  }
+  engine.silent = false;
+  await stand.clock.advance(60_000);
+  t.match(await stand.reaches(id, "STARTED"), { fault: undefined, attempts: 0 });
+  const events = stand.store().history.of(id);
+  t.notOk(events.some(({ event }) => event === "startFailed"));
+});
+
+t.test("a start that the engine never answers fails at the start's limit, with the engine as the cause", async (t) => {
+  const { engine, unanswered } = silence();
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({ ...driver, deploy: async (spec, call) => (unanswered(), driver.deploy(spec, call)) }),
+  });
+  const { id } = stand.publish({ config: ON_DEMAND });
+  stand.lifecycle().wake(id, USER);
+  await until("called", () => engine.calls === 1);
+  for (let seconds = 20; seconds < 295; seconds += 20) {
+    await stand.clock.advance(20_000);
+    t.equal(stand.row(id).state, "STARTING");
+  }
+  await stand.clock.advance(15_000);
+  const { fault } = await stand.reaches(id, "ERROR");
+  t.same(fault, { code: "ENGINE_UNREACHABLE", message: "The engine did not answer within 30 s." });
+  t.equal(stand.store().history.of(id).at(-1)?.event, "startFailed");
+});
+
+t.test("a start whose container boots after the engine was silent has no cause of the engine's", async (t) => {
+  const { engine, unanswered } = silence();
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({
+      ...driver,
+      deploy: async (spec, call) => {
+        unanswered();
+        call.onLaunched?.();
+        return driver.deploy(spec, call);
+      },
+    }),
+  });
+  const { id, service } = stand.publish({ app: mute, config: ON_DEMAND });
+  stand.lifecycle().wake(id, USER);
+  await until("called", () => engine.calls === 1);
+  engine.silent = false;
+  await stand.clock.advance(1_000);
+  await until("it boots", () => stand.world.running().includes(service));
+  t.match(stand.row(id), { state: "STARTING", fault: undefined });
+  await stand.clock.advance(295_000);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "START_TIMED_OUT" } });
+});
+
+t.test("a stop ends a start that the engine does not answer", async (t) => {
+  const { engine, unanswered } = silence();
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({ ...driver, deploy: async (spec, call) => (unanswered(), driver.deploy(spec, call)) }),
+  });
+  const { id } = stand.publish();
+  stand.lifecycle().requestStart(id, USER);
+  await until("called", () => engine.calls === 1);
+  stand.lifecycle().requestStop(id, USER);
+  t.equal((await stand.reaches(id, "USER_STOPPED")).desiredInstances, 0);
+});
+
+t.test("an image about which the engine answers late is resolved once it does, and who waits for it waits on", async (t) => {
+  const { engine, unanswered } = silence();
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({ ...driver, resolve: async (image, call) => (unanswered(), driver.resolve(image, call)) }),
+  });
+  const { id, imageId } = stand.publish({ config: ON_DEMAND });
+  stand.lifecycle().wake(id, USER);
+  await until("called", () => engine.calls === 1);
+  await stand.clock.advance(30_000);
+  t.match([stand.row(id).state, stand.image(imageId)], ["PENDING_START", { state: "VALIDATING", fault: { code: "ENGINE_UNREACHABLE" } }]);
+  engine.silent = false;
+  await stand.clock.advance(60_000);
+  await stand.reaches(id, "STARTED");
+  t.match(stand.image(imageId), { state: "READY", fault: undefined });
 });

@@ -142,7 +142,7 @@ t.test("a spawner that hears and says nothing fails in bounded time, and obeys t
   const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms / 1000, task) });
   const log = openLog({ level: "silent", name: "test" });
   const options = { host: at.hostname, port: Number(at.port), tls: false, auth: { key: "x" }, log };
-  await rejectsWith(t, "ENGINE_FAILED", spawnerDriver({ ...options, clock: hasty }).list(call()));
+  t.type((await rejectsWith(t, "ENGINE_UNREACHABLE", spawnerDriver({ ...options, clock: hasty }).list(call()))).retryAfterMs, "number");
   const patient = spawnerDriver({ ...options, clock: system });
   const caller = new AbortController();
   const reason = new Error("enough");

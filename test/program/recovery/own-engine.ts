@@ -19,6 +19,9 @@ export type OwnEngine = {
   network: OwnNetwork;
   start(): Promise<void>;
   stop(): Promise<void>;
+  /** Has its process stand still with SIGSTOP: connections are accepted, and nothing answers. Until `resume`. */
+  pause(): void;
+  resume(): void;
   /** Stops it, and leaves nothing of it behind. */
   close(): Promise<void>;
 };
@@ -76,6 +79,7 @@ export async function openOwnEngine(flags: readonly string[] = [], nth = 0): Pro
     if (!child || child.exitCode !== null) return;
     const gone = once(child, "exit");
     child.kill("SIGTERM");
+    child.kill("SIGCONT");
     const late = setTimeout(() => child.kill("SIGKILL"), STOPS_WITHIN_MS);
     await gone;
     clearTimeout(late);
@@ -99,6 +103,8 @@ export async function openOwnEngine(flags: readonly string[] = [], nth = 0): Pro
     network,
     start,
     stop,
+    pause: () => void running?.kill("SIGSTOP"),
+    resume: () => void running?.kill("SIGCONT"),
     close,
   };
 }
