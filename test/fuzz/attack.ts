@@ -75,7 +75,7 @@ function fail({ tally, seed, side }: Batch, what: string, details: Record<string
   tally.failures.push([`${what} (${side}, seed ${seed})`, ...lines].join("\n"));
 }
 
-/** Of a message that was refused on its way, how much of its body had gone on by then depends on the cuts. */
+/** How much of the body of a refused message was passed on depends on the cuts. */
 function comparable({ messages: seen, end }: Outcome): string {
   return JSON.stringify([seen.map((message) => (message.complete || typeof end !== "number" ? message : { ...message, body: "" })), end]);
 }

@@ -42,7 +42,7 @@ t.test("a page that is shown while a container starts has its route, container a
 });
 
 for (const forwarder of ENGINE_NAMES) {
-  t.test(`${forwarder}: a line says who asked what of whom, how it ended, what passed and where the time went; no query, no token`, async (t) => {
+  t.test(`${forwarder}: a line has the caller, the request, the container, the outcome, the bytes and the times; no query, no token`, async (t) => {
     const { stand, lines, path } = await openWritten(t, { forwarder });
     const { address } = await openContainer(t, (_request, response) => response.writeHead(201).end("x".repeat(1_000)));
     stand.set(ID, { kind: "asleep" });
@@ -70,7 +70,7 @@ for (const forwarder of ENGINE_NAMES) {
   });
 }
 
-t.test("the query is written where that is wished; developer keys in paths are not, in any case", async (t) => {
+t.test("the query is written if the setting says so; developer keys in paths are not, in any case", async (t) => {
   const { stand, lines, path } = await openWritten(t, { query: true });
   const { address } = await openContainer(t, (_request, response) => response.end());
   stand.set(ID, { kind: "awake", address });
@@ -167,7 +167,7 @@ t.test("a file that was moved away is left for a new one", async (t) => {
   t.match(await lines(1), [{ path: "/readyz", route: "health" }]);
 });
 
-t.test("where nobody takes the lines, they are dropped and counted, and nobody waits", async (t) => {
+t.test("without a reader lines are dropped and counted, and no request waits", async (t) => {
   const path = join(tempFolder(t), "pipe");
   execFileSync("mkfifo", [path]);
   const reader = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
@@ -175,7 +175,7 @@ t.test("where nobody takes the lines, they are dropped and counted, and nobody w
   const clock = systemClock();
   const log = openAccessLog({ to: path, query: false, dropped, clock, onError: () => undefined });
   t.teardown(() => {
-    // Its thread waits for somebody who reads.
+    // Its thread waits for a reader.
     const into = Buffer.alloc(65_536);
     const drain = setInterval(() => {
       try {

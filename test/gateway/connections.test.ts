@@ -18,7 +18,7 @@ function open(t: Test, port: number, localAddress: string): Socket {
 }
 
 for (const engine of ENGINES) {
-  t.test(`${engine.forwarder}, ${engine.reads}: connections of one address leave room for others, and closed ones for new ones`, async (t) => {
+  t.test(`${engine.forwarder}, ${engine.reads}: connections of one address leave places for others, and closed ones for new ones`, async (t) => {
     const metrics = openMetrics();
     const stand = await openStand(t, { ...engine, metrics, limits: { connectionsPerAddress: 20 } });
     const { address } = await openContainer(t, (_, response) => void response.end("here"));
@@ -39,7 +39,7 @@ for (const engine of ENGINES) {
   });
 }
 
-t.test("connections without a request make room near the bound", async (t) => {
+t.test("connections without a request are closed near the bound", async (t) => {
   const stand = await openStand(t, { forwarder: "splice", limits: { connectionsPerAddress: 10 } });
   const { address } = await openContainer(t, (_, response) => void response.end("here"));
   stand.set(ID, { kind: "awake", address });

@@ -33,7 +33,7 @@ async function askOn(
     // As a load balancer does: the connection that there is goes on until it is closed, a new one goes to who is ready.
     if (edge === undefined || agent === undefined) {
       edge = edges.find(isReady);
-      if (edge === undefined) throw new Error("nobody is ready");
+      if (edge === undefined) throw new Error("no edge is ready");
       agent = new Agent({ keepAlive: true, maxSockets: 1 });
     }
     const { port } = edge;
@@ -114,7 +114,7 @@ for (const forwarder of ENGINE_NAMES) {
     t.match(await exchange(edge.port, get(PATH)), /served$/);
   });
 
-  t.test(`${forwarder}: a WebSocket is told to connect anew, before the time is up`, async (t) => {
+  t.test(`${forwarder}: a WebSocket gets the close to connect anew, before the time is up`, async (t) => {
     const edge = await openEdge(t, forwarder);
     const { address, server } = await openContainer(t, () => undefined);
     const sockets = new WebSocketServer({ server });
@@ -123,7 +123,7 @@ for (const forwarder of ENGINE_NAMES) {
     const client = new WebSocket(`ws://127.0.0.1:${edge.port}${WS_PATH}`, { headers: { authorization: "token" } });
     const received: string[] = [];
     client.on("message", (data: Buffer) => void received.push(data.toString()));
-    await until("the container to be heard", () => received.includes("hello"));
+    await until("the container's message arrives", () => received.includes("hello"));
     const closed = once(client, "close") as Promise<[number]>;
     const begun = performance.now();
     await edge.gateway.drain(20_000);

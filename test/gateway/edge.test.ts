@@ -12,7 +12,7 @@ import { bodyOf, echoHead, exchange, get, ID, listen, openContainer, openRawCont
 
 const made = tempFolder(t);
 const TRUSTED = makeCertificate(made, "trusted");
-const FOREIGN = makeCertificate(made, "stranger");
+const FOREIGN = makeCertificate(made, "foreign");
 setDefaultCACertificates([...getCACertificates("default"), TRUSTED.cert]);
 
 type ForwardedRequest = { url: string; method: string; headers: Record<string, string> };
@@ -63,7 +63,7 @@ for (const forwarder of ENGINE_NAMES) {
     t.match(await exchange(stand.port, get(PATH)), /container$/);
   });
 
-  t.test(`${forwarder}: the Host that the client asked for, where a setting says so`, async (t) => {
+  t.test(`${forwarder}: the Host that the client sent, if a setting says so`, async (t) => {
     const { port } = await listen(t, createServer(echoHead));
     const stand = await openStand(t, { forwarder, datagrok: { url: `http://127.0.0.1:${port}/api`, keepHost: true } });
     t.equal(seenIn(await exchange(stand.port, get("/api/x"))).headers["host"], "stand.example");
@@ -88,7 +88,7 @@ for (const forwarder of ENGINE_NAMES) {
     t.equal(await (await fetch(`http://127.0.0.1:${port}/api/x`)).text(), "here");
   });
 
-  t.test(`${forwarder}: a server whose certificate nobody vouches for gets no request`, async (t) => {
+  t.test(`${forwarder}: a server with an untrusted certificate gets no request`, async (t) => {
     let requests = 0;
     const { port } = await openSecured(t, forwarder, (_request, response) => void response.end(String(requests++)), { pair: FOREIGN });
     const answer = await fetch(`http://127.0.0.1:${port}/api/x`, { headers: { authorization: "token" } });

@@ -99,7 +99,7 @@ t.test("a full queue answers at once and says when to come again", async (t) => 
   await waiting;
 });
 
-t.test("control that cannot be asked is a 503, not a 401", async (t) => {
+t.test("unavailable control is a 503, not a 401", async (t) => {
   const stand = await openStand(t);
   stand.tokens.set("cached", new Fault("CONTROL_AWAY", "away", { retryAfterMs: 1_000 }));
   t.match(await ask(stand.port, PATH, { authorization: "cached" }), { status: 503, headers: { "retry-after": "1" } });

@@ -30,7 +30,7 @@ const CLIENT_HEADERS = [
   "Forwarded: for=6.6.6.6;proto=https",
 ];
 
-t.test("what a stranger says of where a request came from does not reach the container", async (t) => {
+t.test("forwarded headers of an untrusted client do not reach the container", async (t) => {
   const headers = await (await seenBehind(t, {}))(CLIENT_HEADERS);
   t.match(headers, { "x-forwarded-for": ["127.0.0.1"], "x-forwarded-proto": ["http"], "x-forwarded-host": ["stand.example"] });
   for (const name of ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"]) t.equal(headers[name]?.length, 1, name);
@@ -99,7 +99,7 @@ t.test("no two traces are alike, over many fillings of the pool", async (t) => {
   t.ok(traces.every(isTraceparent));
 });
 
-t.test("whom the proxies in front are trusted for", async (t) => {
+t.test("which clients the proxies in front are trusted for", async (t) => {
   const rows: [trusted: string[], address: string, trusts: boolean][] = [
     [[], "127.0.0.1", false],
     [["loopback"], "127.9.9.9", true],

@@ -12,7 +12,7 @@ const LISTENER = `
   });
 `;
 
-/** An address that neither accepts nor refuses, as one that nobody holds: the kernel has no room for another connection there. */
+/** An address that neither accepts nor refuses, like an unused one: the kernel's queue for connections is full there. */
 export async function openFullQueue(t: Test): Promise<{ host: string; port: number }> {
   const child = spawn(process.execPath, ["-e", LISTENER], { stdio: ["ignore", "pipe", "inherit"] });
   t.teardown(() => child.kill("SIGKILL"));

@@ -169,7 +169,7 @@ t.test("HEAD, 204 and 304 have no body and keep the connection", async (t) => {
   t.match(answer, /200 OK[^]*Content-Length: 77[^]*204 No Content[^]*304 Not Modified/);
 });
 
-t.test("a client that expects 100-continue is told to go on only when the container is there", async (t) => {
+t.test("a client that expects 100-continue gets it only when the container is there", async (t) => {
   const stand = await openStand(t);
   const { address } = await openContainer(t, async (request, response) => void response.end(await bodyOf(request)));
   stand.set(ID, { kind: "coming" });
@@ -192,7 +192,7 @@ t.test("a client that expects 100-continue is told to go on only when the contai
   t.equal((await bodyOf(await answered)).toString(), "body");
 });
 
-t.test("a connection that the container closed while idle costs nobody a request", async (t) => {
+t.test("a connection that the container closed while idle costs no request", async (t) => {
   const stand = await openStand(t);
   let connections = 0;
   const address = await openRawContainer(t, (socket) => {

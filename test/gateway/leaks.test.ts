@@ -16,7 +16,7 @@ for (const reads of READ_MODES) {
   });
 }
 
-t.test("a connection to a container that was kept and then became a WebSocket is nobody's afterwards", async (t) => {
+t.test("a pooled connection that became a WebSocket is not in the pool afterwards", async (t) => {
   const stand = await openStand(t);
   const address = await openRawContainer(t, (socket) =>
     socket.on("data", (bytes: Buffer) => {

@@ -11,7 +11,7 @@ const MOST_IN_FLIGHT = 32 * MIB;
 
 type Client = { socket: Socket; came: string; bytes: number; closed: boolean };
 
-/** A client that reads what comes unless it is told not to. */
+/** A client that reads what comes unless the test stops it. */
 function openClient(t: Test, stand: GatewayFixture): Client {
   const socket = connect(stand.port, "127.0.0.1");
   const client: Client = { socket, came: "", bytes: 0, closed: false };
@@ -50,7 +50,7 @@ async function openStill(t: Test, limits: Partial<GatewayLimits>): Promise<Gatew
   return { ...(await openStand(t, { limits, clock, forwarder: "splice" })), clock };
 }
 
-/** Waits until nothing has changed for a while: then whoever sends has to wait for who reads. */
+/** Waits until nothing has changed for a while: then the sender has to wait for the reader. */
 /** Bytes wait for the other end, and not only for the end of the turn. */
 function isStuck(edge: Socket | undefined): boolean {
   return edge !== undefined && edge.writableLength > 0 && edge.writableCorked === 0;
@@ -124,7 +124,7 @@ t.test("a connection between two requests is kept so long and no longer", async 
   }
   await stand.clock.advance(1_500);
   await until("it is closed", () => client.closed);
-  t.match(client.came, /ok$/, "and nothing more was said");
+  t.match(client.came, /ok$/, "and nothing more was sent");
 });
 
 t.test("a body that stops coming ends its exchange, whichever way it went", async (t) => {
@@ -245,7 +245,7 @@ t.test("the last messages of a WebSocket wait for a client that reads slowly, bu
     const client = openClient(t, stand);
     client.socket.once("data", () => client.socket.pause());
     client.socket.write(head("GET", "/", ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]));
-    await until("the container has said all it had to say", () => edges[0]?.writableEnded === true);
+    await until("the container has sent everything", () => edges[0]?.writableEnded === true);
     t.ok(isStuck(edges[0]), `${edges[0]?.writableLength} bytes wait`);
     await stand.clock.advance(5_000);
     t.notOk(edges[0]?.destroyed);
@@ -311,7 +311,7 @@ t.test("a connection serves on after an early answer, even where the end of its 
     }
     return { client, sent };
   };
-  // How much it takes until the client is told to wait: as much is then a whole request.
+  // How much it takes until the client has to wait: as much is then a whole request.
   const measured = await early(100 * MIB);
   measured.client.socket.destroy();
   for (let turn = 0; turn < 3; turn++) {

@@ -122,7 +122,7 @@ for (const reads of READ_MODES) {
     t.equal(over, "error");
   });
 
-  t.test(`${reads}: an early answer is heard, however soon its container closes behind it`, async (t) => {
+  t.test(`${reads}: an early answer arrives, however soon its container closes behind it`, async (t) => {
     const stand = await openStand(t, { reads });
     const address = await openRawContainer(t, (socket) => {
       socket.once("data", () => {
@@ -175,7 +175,7 @@ for (const reads of READ_MODES) {
     await until("and counts no more", () => stand.uses.get(ID)?.open === 0);
   });
 
-  t.test(`${reads}: who breaks off is noticed while nobody takes what it sends`, async (t) => {
+  t.test(`${reads}: a broken connection is noticed while its bytes are not read`, async (t) => {
     const stand = await openStand(t, { reads });
     const address = await openRawContainer(t, (socket) => void socket.pause());
     for (const availability of [{ kind: "awake", address }, { kind: "coming" }] as const) {
@@ -195,7 +195,7 @@ for (const reads of READ_MODES) {
     }
   });
 
-  t.test(`${reads}: what is wrong within a body is told as a container's callers know it`, async (t) => {
+  t.test(`${reads}: an error within a body is reported in the form that a container's callers know`, async (t) => {
     const stand = await openStand(t, { reads });
     const address = await openRawContainer(t, (socket) => void socket.resume());
     stand.set(ID, { kind: "awake", address });

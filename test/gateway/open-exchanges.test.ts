@@ -7,7 +7,7 @@ import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./st
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
-t.test("an answer that says that its container is busy is told on, and the client is spared the word", async (t) => {
+t.test("a busy header of an answer is reported to control, and the client does not get it", async (t) => {
   const clock = stillClock();
   const stand = await openStand(t, { origins: ["https://good.example"], clock });
   const values: (string | undefined)[] = ["300", "300", "7", undefined, "soon", "-1", "0"];
@@ -34,7 +34,7 @@ t.test("an answer that says that its container is busy is told on, and the clien
   );
 });
 
-t.test("what is open is told with its caller, its age and its bytes, and nothing of where it goes", async (t) => {
+t.test("an open exchange is listed with its caller, its age and its bytes, without its target", async (t) => {
   const stand = await openStand(t);
   const waiting: ServerResponse[] = [];
   const { address, server } = await openContainer(t, async (request, response) => {
@@ -90,7 +90,7 @@ t.test("what ends leaves the list as it was without it, wherever it stood in it"
     const made = (name: string): Member => ({ name, before: undefined, after: undefined });
     const members: Record<string, Member> = { a: made("a"), b: made("b"), c: made("c"), d: made("d") };
     for (const member of Object.values(members)) addTo(list, member);
-    for (const name of ended) removeFrom(list, members[name] ?? made("nobody"));
+    for (const name of ended) removeFrom(list, members[name] ?? made("absent"));
     addTo(list, made("e"));
     t.equal(
       oldestOf(list, 9)

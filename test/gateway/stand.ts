@@ -76,21 +76,21 @@ export async function openStand(
   return { ...held, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket };
 }
 
-/** The one that the test asks for, or else the one that whoever runs it names. */
+/** The one that the test requests, or else the one that the environment names. */
 function engine(engineOptions: { forwarder?: EngineName; reads?: ReadMode }): { forwarder?: EngineName; reads?: ReadMode } {
   const forwarder = engineOptions.forwarder ?? ENGINE_NAMES.find((name) => name === process.env["BERTH_FORWARDER"]);
   const reads = engineOptions.reads ?? READ_MODES.find((name) => name === process.env["BERTH_READS"]);
   return { ...(forwarder === undefined ? {} : { forwarder }), ...(reads === undefined ? {} : { reads }) };
 }
 
-/** A folder whose path leaves room for a socket's name: such a path has at most 107 bytes. */
+/** A folder whose path is short enough for a socket's name: such a path has at most 107 bytes. */
 export async function shortFolder(t: Pick<Test, "teardown">): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "berth-"));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
   return folder;
 }
 
-/** A container: a real server that answers with `listener`; it is registered as awake unless told otherwise. */
+/** A container: a real server that answers with `listener`; it is registered as awake by default. */
 export async function openContainer(t: Test, listener: RequestListener): Promise<{ address: ListenAddress; server: Server }> {
   const server = createServer(listener);
   server.keepAliveTimeout = 60_000;

@@ -15,7 +15,7 @@ async function openLimited(t: Test, forwarder: EngineName, limits: Partial<Gatew
 
 function post(port: number): ClientRequest {
   const headers = { authorization: "token", "transfer-encoding": "chunked" };
-  // Who waits for the answer is told as well.
+  // The client that waits for the answer gets an error as well.
   return request({ port, host: "127.0.0.1", path: PATH, method: "POST", headers, agent: false }).on("error", () => undefined);
 }
 

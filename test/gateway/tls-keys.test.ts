@@ -107,7 +107,7 @@ for (const forwarder of ENGINE_NAMES) {
     });
   });
 
-  t.test(`${forwarder}: bytes that are no TLS, and a client that hangs up, harm nobody else`, async (t) => {
+  t.test(`${forwarder}: bytes that are no TLS, and a client that hangs up, harm no other client`, async (t) => {
     const stand = await openStand(t, { tls: keysOf(t, filesIn(t, FIRST)), forwarder });
     await t.rejects(fetch(`http://127.0.0.1:${stand.port}/`));
     t.equal(await shownBy(stand.port), "first");

@@ -173,7 +173,7 @@ t.test("a client that reads a large refusal slowly slows the container down", as
   t.ok(written < 100_000_000, `${written} bytes`);
 });
 
-t.test("whoever keeps its side open after an answer, or after the container has ended, is cut off after a while", async (t) => {
+t.test("a side that stays open after an answer, or after the container has ended, is cut off after a while", async (t) => {
   const stand = await openStand(t, { limits: { lingerMs: 50 } });
   let held = 0;
   stand.gateway.server.on("connection", (socket) => {
@@ -205,12 +205,12 @@ t.test("a client that sends early and leaves before the 101 ends the container's
   const stand = await openStand(t);
   let state = "";
   const address = await openRawContainer(t, (socket) => {
-    socket.once("data", () => (state = "asked"));
+    socket.once("data", () => (state = "requested"));
     socket.once("close", () => (state = "over"));
   });
   stand.set(ID, { kind: "awake", address });
   const client = connect(stand.port, "127.0.0.1", () => client.write(`${upgrade(PATH)}early`));
-  await until("the container is asked", () => state === "asked");
+  await until("the container has the request", () => state === "requested");
   client.end();
   await until("the container hears of it", () => state === "over");
   await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
@@ -253,12 +253,12 @@ t.test("a client that leaves while it is held leaves the queue, and one that lea
   await until("it left", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
   let state = "";
   const address = await openRawContainer(t, (socket) => {
-    socket.once("data", () => (state = "asked"));
+    socket.once("data", () => (state = "requested"));
     socket.once("close", () => (state = "over"));
   });
   stand.set(ID, { kind: "awake", address });
   const asking = connect(stand.port, "127.0.0.1", () => asking.write(upgrade(PATH)));
-  await until("the container is asked", () => state === "asked");
+  await until("the container has the request", () => state === "requested");
   asking.resetAndDestroy();
   await until("the container hears of it", () => state === "over");
   await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);

@@ -35,7 +35,7 @@ t.test("one address has its part of the connections, and a load balancer in fron
   t.equal(admit("192.0.2.3"), undefined, "and counts once only");
 });
 
-t.test("near a bound, connections without a request are to make room", async (t) => {
+t.test("near a bound, connections without a request are to close", async (t) => {
   const ofOne = openBounds({ perAddress: 10, total: 1_000 });
   const first = ofOne.admit("192.0.2.1");
   const other = ofOne.admit("192.0.2.2");

@@ -17,7 +17,7 @@ const PLACES = [
   ["/api/docker/containers/proxy/3f1c9a52-7b0e-4d16-9a41-0123456789ab/users/login/dev/", ""],
 ] as const;
 
-/** One letter as somebody may write it: in the other case, percent-encoded once or again, or in full width. */
+/** One letter as a client may write it: in the other case, percent-encoded once or again, or in full width. */
 function spelled(letter: string, how: number): string {
   const code = letter.charCodeAt(0);
   const once = `%${code.toString(16)}`;
@@ -25,7 +25,7 @@ function spelled(letter: string, how: number): string {
   return [letter, letter, letter.toUpperCase(), once, once.toUpperCase(), once.replaceAll("%", "%25"), wide][how % 7] ?? letter;
 }
 
-/** A slash as somebody may write it. */
+/** A slash as a client may write it. */
 const SLASHES = ["/", "//", "/./", "%2f", "%2F", "%252f", ";/", "/;a=b/", "\\", "%5c"];
 
 /** The text behind all of its encodings. */

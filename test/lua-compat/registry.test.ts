@@ -45,7 +45,7 @@ async function signedWithPublicKey(tokens: TokenServer): Promise<string> {
   return `${unsigned}.${createHmac("sha256", jwks).update(unsigned).digest("base64url")}`;
 }
 
-t.test("who shows a good token pushes, and nobody else does", async (t) => {
+t.test("only a client with a valid token pushes", async (t) => {
   const { tokens, put, nginx } = await openLua(t);
   const now = Math.floor(Date.now() / 1_000);
   t.equal((await put(await tokens.sign(mayPush()))).status, 201);
@@ -78,7 +78,7 @@ t.test("who shows a good token pushes, and nobody else does", async (t) => {
   t.notMatch(nginx.errors(), /\[(?:error|crit|alert|emerg)\]/);
 });
 
-t.test("keys are asked for once for any number of ids that nobody has, and rotation needs no restart", async (t) => {
+t.test("keys are requested once for any number of unknown ids, and rotation needs no restart", async (t) => {
   const { tokens, put } = await openLua(t);
   t.equal((await put(await tokens.sign(mayPush()))).status, 201);
   const before = tokens.keyRequests;

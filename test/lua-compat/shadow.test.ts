@@ -93,13 +93,13 @@ t.test("the command prints what differs, and fails for what is not known", async
     });
   const same = await berth(stand.base, stand.base, "--requests", "requests.jsonl", "--key-file", "key");
   t.equal(same.code, 0, same.out);
-  // The registry itself asks nobody who they are.
+  // The registry itself requires no credentials.
   const other = await berth(stand.base, `http://${registry.host}`, "--requests", "requests.jsonl", "--key-file", "key");
   t.equal(other.code, 4);
   t.equal((await berth(stand.base, stand.base, "--requests", "wrong.jsonl")).code, 2);
   t.equal((await berth(stand.base)).code, 2);
 
-  // As its page begins: against one in use, by somebody who has no key yet.
+  // As its page begins: against one in use, by a user without a key yet.
   const read = await berth(stand.base, stand.base, "--read-only");
   t.equal(read.code, 0, read.out);
   t.match(read.out, /^\d\d requests compared, \d+ since they sign in and there is no --key-file; 0 differences/m);
@@ -109,7 +109,7 @@ t.test("the command prints what differs, and fails for what is not known", async
   t.match(noTls.out, /^berth: https:\S+ does not answer GET \S+: it speaks no TLS, or another one: try http\.\n$/);
 });
 
-t.test("a wrong key is shown once, and who is told to wait does", async (t) => {
+t.test("a wrong key is shown once, and a client that has to wait does so", async (t) => {
   const wrong = parseRequests(readFileSync(SAMPLE, "utf8")).filter(
     ({ headers, body }) => headers["authorization"]?.startsWith("Basic ") || /password=(?!\{key\})/.test(body ?? ""),
   );

@@ -66,14 +66,14 @@ function knock(berth: Berth): Promise<string> {
   });
 }
 
-t.test("told to stop, berth turns red first, then takes nobody new, and answers whoever is there", async (t) => {
+t.test("after a stop signal berth turns red first, then takes no new client, and answers the present ones", async (t) => {
   const { berth, app } = await openServed(t, { BERTH_WORKERS: "2", BERTH_DRAIN_DELAY_SECONDS: "2" });
   const ready = async () => (await fetch(`${berth.base}/readyz`)).status;
   t.equal(await ready(), 200);
 
   let red = false;
   let served = 0;
-  // One request after the other, anew where the connection was closed, unless there is nobody to turn to any more.
+  // One request after the other, anew where the connection was closed, unless no process accepts any more.
   const clients = Array.from({ length: CLIENTS }, async () => {
     for (;;) {
       const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -91,7 +91,7 @@ t.test("told to stop, berth turns red first, then takes nobody new, and answers 
   await eventually("some requests", 5_000, async () => (served > 100 ? true : undefined));
   const slow = ask(berth, `${app}/3500`, slowAgent);
   process.kill(berth.pid, "SIGTERM");
-  // Both workers do, whoever of them is asked.
+  // Both workers do, whichever of them gets the request.
   await eventually("every worker to be red", 1_800, async () => {
     const replies = await Promise.all(Array.from({ length: 8 }, () => fetch(`${berth.base}/readyz`, { headers: { connection: "close" } })));
     return replies.every(({ status }) => status === 503) ? true : undefined;
@@ -111,7 +111,7 @@ for (const second of ["SIGTERM", "SIGINT"] as const) {
     const slow = ask(berth, `${app}/20000`, new Agent());
     slow.catch(() => undefined);
     process.kill(berth.pid, "SIGTERM");
-    await eventually("the gateway to take nobody new", 5_000, async () => ((await knock(berth)) === "ECONNREFUSED" ? true : undefined));
+    await eventually("the gateway to take no new client", 5_000, async () => ((await knock(berth)) === "ECONNREFUSED" ? true : undefined));
     process.kill(berth.pid, second);
     await eventually("it to end", 5_000, async () => (isAlive(berth.pid) ? undefined : true));
     await t.rejects(slow);
@@ -131,13 +131,13 @@ t.test("a service manager that tells every process at once ends it as well as on
   t.notOk(children.some(isAlive));
 });
 
-t.test("WebSockets hear that the service restarts, once berth takes nobody new", async (t) => {
+t.test("WebSockets get the close for a restart, once berth takes no new client", async (t) => {
   const { berth, app } = await openServed(t, {});
   const sockets: Promise<[number]>[] = [];
   for (const path of [app, app.replace("/proxy/", "/proxy-ws/")]) {
     const client = new WebSocket(berth.base.replace("http", "ws") + path, { headers: { authorization: berth.token } });
     t.teardown(() => client.terminate());
-    // CONNECTED may come with the upgrade itself, and before anybody who waits for that goes on.
+    // CONNECTED may come with the upgrade itself, and before a waiter for that goes on.
     await Promise.all([once(client, "open"), ...(path === app ? [] : [once(client, "message")])]);
     sockets.push(once(client, "close") as Promise<[number]>);
   }

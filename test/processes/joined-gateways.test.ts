@@ -14,7 +14,7 @@ import { tempFolder } from "../fixtures/temp-folder.ts";
 import { freePort } from "../gateway/registry/distribution.ts";
 import { openStand, packageOf } from "../program/rights/fixtures/stand.ts";
 
-/** `berth gateway --control …` as people start it, beside the control plane that it joins; across machines: `test/program/recovery/gateways-elsewhere.test.ts`. */
+/** `berth gateway --control …` as administrators start it, beside the control plane that it joins; across machines: `test/program/recovery/gateways-elsewhere.test.ts`. */
 async function openJoinable(t: Test, more: { plain?: boolean } = {}) {
   const folder = tempFolder(t);
   const files = { cert: join(folder, "entrance.crt"), key: join(folder, "entrance.key") };
@@ -64,8 +64,8 @@ t.test("a gateway that joins serves containers, wakes them, and passes everythin
   await stand.berth.kill();
   t.equal(await statusOf(gateway.base + path, stand.berth.token), 200, "without control it goes on");
   const early = await start();
-  t.equal(await statusOf(`${early.base}/readyz`, ""), 503, "one that never heard of it is red");
-  t.equal(await statusOf(`${early.base}/api/users/current`, "anybody's"), 503);
+  t.equal(await statusOf(`${early.base}/readyz`, ""), 503, "one that never reached it is red");
+  t.equal(await statusOf(`${early.base}/api/users/current`, "any-key"), 503);
   const control = await startBerthProcess({
     role: "serve",
     cwd: stand.data,
@@ -83,7 +83,7 @@ t.test("a gateway that joins serves containers, wakes them, and passes everythin
   await eventually("it to have joined", 10_000, async () => ((await statusOf(`${early.base}/readyz`, "")) === 200 ? true : undefined));
 });
 
-t.test("a gateway that is not let in says so in a sentence, and ends; so does a control plane that would let in anybody", async (t) => {
+t.test("a gateway that control refuses says so in a sentence, and ends; so does a control plane that would accept every gateway", async (t) => {
   const { stand, control, token, joins } = await openJoinable(t);
   const real = await token();
   const wrong = `${real.startsWith("a") ? "b" : "a"}${real.slice(1)}`;
@@ -126,7 +126,7 @@ t.test("a token that is replaced reaches a gateway by its file, without an end; 
   t.equal(await statusOf(gateway.base + path, stand.berth.token), 200, "what it knows, it serves");
   t.equal(await statusOf(`${gateway.base}/api/users/current`, stand.berth.token), 503);
   writeFileSync(tokenFile, `${next}\n`);
-  await eventually("it to be let in", 45_000, async () =>
+  await eventually("control to accept it", 45_000, async () =>
     (await statusOf(`${gateway.base}/api/users/current`, stand.berth.token)) === 200 ? true : undefined,
   );
   t.match((await stand.command(["gateways", "token"])).stdout.trim(), next);

@@ -141,7 +141,7 @@ t.test("a data folder that cannot be used is named, and nothing is started", asy
   t.equal(readFileSync(join(data, "berth-data"), "utf8"), "a file where a folder should be");
 });
 
-t.test("an admin key that nobody gave is made once, printed once and kept for this user alone", async (t) => {
+t.test("an admin key that is not set is made once, printed once and kept for this user alone", async (t) => {
   const data = tempFolder(t);
   const unset = { ...env, BERTH_ADMIN_KEY: "" };
   const first = await startBerth({ data, env: unset });

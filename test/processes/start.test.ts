@@ -54,7 +54,7 @@ for (const [more, which] of [
   [1, "control"],
   [2, "its gateway"],
 ] as const) {
-  t.test(`killed while ${which} starts, it leaves nobody behind, and the next start finds all of it free`, async (t) => {
+  t.test(`killed while ${which} starts, it leaves no process behind, and the next start finds all of it free`, async (t) => {
     const { data, child, left } = await starting(t, "serve", more);
     child.kill("SIGKILL");
     await eventually("its processes to be gone", 5_000, async () => (left().length === 0 ? true : undefined));
@@ -63,7 +63,7 @@ for (const [more, which] of [
   });
 
   for (const command of ["serve", "demo"]) {
-    t.test(`${command} that is told to end while ${which} starts does so, and is not ready on the way`, async (t) => {
+    t.test(`${command} that gets a stop signal while ${which} starts ends, and is not ready before`, async (t) => {
       const { child, left, ended, printed } = await starting(t, command, more);
       child.kill("SIGTERM");
       t.strictSame(await ended, [0, null]);

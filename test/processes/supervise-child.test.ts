@@ -12,12 +12,12 @@ import { superviseProcess, type StartedProcess } from "../../processes/supervise
 import { eventually } from "../fixtures/berth.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 
-/** Writes down its process id, says that it is ready, or why it is not, and stays until it is told to end. */
+/** Writes down its process id, says that it is ready, or why it is not, and stays until it gets a stop signal. */
 const SCRIPT = `
   const { appendFileSync } = require("node:fs");
   appendFileSync(process.env.PIDS, process.pid + "\\n");
   if (process.env.DIES) process.kill(process.pid, "SIGKILL");
-  if (process.env.FAULT) process.send({ kind: "fault", fault: { code: "STORE_FULL", message: "no room" } }, () => process.exit(1));
+  if (process.env.FAULT) process.send({ kind: "fault", fault: { code: "STORE_FULL", message: "no space" } }, () => process.exit(1));
   else process.send({ kind: "ready" });
   process.on("message", ({ kind }) => { if (kind === "end") process.exit(0); });
 `;
@@ -59,12 +59,12 @@ t.test("a process that dies is started again, also where the machine could not s
   t.ok(await started(kept, 3));
 });
 
-t.test("why a process cannot start again is said", async (t) => {
+t.test("the reason why a process cannot start again is logged", async (t) => {
   const kept = keep(t);
   await kept.ready;
   kept.env["FAULT"] = "yes";
   process.kill(await started(kept, 1), "SIGKILL");
-  t.match(await says(kept, /STORE_FULL/), /no room/);
+  t.match(await says(kept, /STORE_FULL/), /no space/);
 });
 
 t.test("a process that the machine cannot start the first time is a fault, and there is nothing to stop", async (t) => {
@@ -129,11 +129,11 @@ const LISTENER = `
   await parent.handle();
   appendFileSync(process.env.NOTES, "listens\\n");
   await parent.stopRequested();
-  appendFileSync(process.env.NOTES, "told\\n");
+  appendFileSync(process.env.NOTES, "stop\\n");
   process.exit(0);
 `;
 
-t.test("a process runs before its socket may be had, and ends at once where it is told to before that", async (t) => {
+t.test("a process runs before its socket is available, and ends at once after an earlier stop signal", async (t) => {
   const folder = t.testdir({ "role.ts": LISTENER, early: "", late: "" });
   const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => log };
   const { handle } = await openListeningHandle({ host: "127.0.0.1", port: 0 }, systemClock());

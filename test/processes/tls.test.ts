@@ -9,7 +9,7 @@ import { eventually } from "../fixtures/berth.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
-/** Whom a berth shows itself to be, to a new connection. */
+/** The certificate that a berth shows to a new connection. */
 function nameShown(port: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false }, () => {

@@ -53,7 +53,7 @@ t.teardown(() => berth.stop());
 const ask = async (name: string, path: string) => berth.call(`/docker/containers/proxy/${(await berth.container(name)).id}${path}`);
 const serviceOf = async (name: string) => (await berth.container(name)).serviceName;
 
-t.test("a published package's images are looked up and pinned, and one that nobody has is told", async (t) => {
+t.test("a published package's images are looked up and pinned, and a missing one is reported", async (t) => {
   const answer = await berth.publish("@datagrok/Walk", FILES);
   t.equal(answer.status, 200, await answer.clone().text());
   for (const [name, status] of [
@@ -67,7 +67,7 @@ t.test("a published package's images are looked up and pinned, and one that nobo
     );
   }
   t.match((await berth.container("walk-steady")).dockerfile.logs, /exposes port 8080/, "what the registry says; container.json names another");
-  t.strictSame(cluster.objects.all("deployments"), [], "nothing is made before it is asked for");
+  t.strictSame(cluster.objects.all("deployments"), [], "nothing is made before the first request");
 });
 
 t.test("the first request wakes a container, and left alone it is gone from the cluster", async (t) => {
@@ -96,7 +96,7 @@ t.test("one that dies is woken by the next request, whatever the cluster does me
   t.same(await (await ask("walk-steady", "/square?number=3")).json(), { result: 9 });
 });
 
-t.test("what somebody removed by hand is made anew for the next request", async (t) => {
+t.test("what was removed by hand is made anew for the next request", async (t) => {
   const service = await serviceOf("walk-steady");
   t.same(await (await ask("walk-steady", "/square?number=5")).json(), { result: 25 });
   await vanish(service);

@@ -111,7 +111,7 @@ t.test("errors of the system say so", async (t) => {
   t.hasProp((await unknown.json()) as object, "datagrok-error");
   t.equal((await berth.call("/docker/containers/proxy/00000000-0000-0000-0000-000000000000/")).status, 404);
   t.equal((await ask(NAMES.plain, "/")).status, 400, "a stopped plain container is not woken");
-  t.equal((await berth.call(`/docker/containers/proxy/${UNKNOWN}/`, { headers: { authorization: "nobody" } })).status, 401);
+  t.equal((await berth.call(`/docker/containers/proxy/${UNKNOWN}/`, { headers: { authorization: "unknown" } })).status, 401);
   const logs = await berth.call(`/docker/containers/${UNKNOWN}/logs`);
   t.ok(logs.status >= 400 && logs.status !== 404, `logs of an unknown container: ${logs.status}`);
 });

@@ -97,7 +97,7 @@ t.test("one that dies is started again, and answers", async (t) => {
   t.ok((await history(NAMES.plain)).some(({ event, cause }) => event === "lost" && cause?.code === "CONTAINER_CRASHED"));
 });
 
-t.test("one that somebody removed is woken anew by the next request, and its row says why", async (t) => {
+t.test("one that was removed by hand is woken anew by the next request, and its row says why", async (t) => {
   await ask(NAMES.onDemand, "/");
   await docker.getService((await berth.container(NAMES.onDemand)).serviceName).remove();
   await berth.until(NAMES.onDemand, ["stopped by system"]);

@@ -111,7 +111,7 @@ async function clear(docker: Docker): Promise<void> {
 
 function ownFolder(path: string): string {
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  if (statSync(path).uid !== process.getuid?.()) throw new Error(`${path} belongs to somebody else`);
+  if (statSync(path).uid !== process.getuid?.()) throw new Error(`${path} belongs to another user`);
   return path;
 }
 

@@ -8,11 +8,11 @@ const CHUNK = `1000\r\n${"x".repeat(4_096)}\r\n`;
 export const ABORTS: readonly SoakScript[] = LIVE_IDS.flatMap((id) => {
   const ok = [...request("GET", id, "/ok"), hears("\r\n\r\nok")];
   const ways: Record<string, SoakStep[]> = {
-    "nothing said": [],
+    "nothing sent": [],
     "within the first head": [{ send: `GET ${PREFIX}/${id}/ok HTTP/1.1\r\nHost: x\r\nAuth` }],
     "within the second head": [...ok, { send: `GET ${PREFIX}/${id}/ok HTTP/1.1\r\nHost: x\r\nAuth` }],
     "between two requests": ok,
-    "as soon as it is asked": request("GET", id, "/ok"),
+    "as soon as it has the request": request("GET", id, "/ok"),
     "before the response": [...request("GET", id, "/never"), hears("103 ")],
     "before the response, the body sent": [...request("POST", id, "/never", "Content-Length: 5", "hello"), hears("103 ")],
     "within a body with a length": [...request("POST", id, "/never", "Content-Length: 100000", "part"), hears("103 "), { send: "more" }],

@@ -1,6 +1,6 @@
 /**
  * Containers as clients and gateways meet them, in a process of their own: one server, reached by many addresses. What it does is in the
- * path. Before it does nothing more it sends 103, so that whoever waits behind a gateway knows how far its request has come.
+ * path. Before it does nothing more it sends 103, so that the waiting client behind a gateway knows how far its request has come.
  */
 import { createHash } from "node:crypto";
 import { createServer, type AddressInfo, type Socket } from "node:net";

@@ -21,7 +21,7 @@ export type Held = {
   /** The memory of the parser's program. */
   parserBytes: number;
   timers: number;
-  /** Exchanges that the directory was told of and not told of the end of. */
+  /** Exchanges whose begin was reported to the directory, and whose end was not. */
   uses: number;
   watchers: number;
   objects: Record<string, number>;

@@ -1,6 +1,6 @@
 import { connect } from "node:net";
 
-/** What a client does, step by step: it sends bytes, or waits until it has heard some more that contain these. */
+/** What a client does, step by step: it sends bytes, or waits until it has received some more that contain these. */
 export type SoakStep = { send: string | Buffer } | { hear: string };
 
 /** How it goes: `fin` closes as a program does that ends or closes, `rst` breaks the connection. */

@@ -1,7 +1,7 @@
 import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import { ABORTS } from "./aborts.ts";
 import { playAll, type Played, type SoakScript } from "./script.ts";
-import { grown, inWords } from "./verdict.ts";
+import { grown, inWords } from "./growth.ts";
 import { WEBSOCKETS } from "./websockets.ts";
 import { openWorld, type SoakSnapshot } from "./world.ts";
 

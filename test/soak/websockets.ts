@@ -14,7 +14,7 @@ export const WEBSOCKETS: readonly SoakScript[] = LIVE_IDS.flatMap((id) => [
   script("a transparent one, with a reset", "rst", transparent(id, "/ws"), says(FRAME), hears("hello")),
   script("a transparent one, with a close", "fin", transparent(id, "/ws"), says(FRAME), hears("hello")),
   script("a message with the handshake", "rst", asks(`proxy-ws/${id}/ws`, FRAME), hears("CONNECTED"), hears("hello")),
-  script("left before it is told of its container", "rst", accepted(id, "/never")),
+  script("left before its container is there", "rst", accepted(id, "/never")),
   script("left while the container thinks about it", "fin", asks(`proxy/${id}/never`), hears("103 ")),
   script("a container that refuses", "fin", accepted(id, "/refuses"), hears("\x88")),
   script("a container that refuses, transparently", "rst", asks(`proxy/${id}/refuses`), hears("403 ")),
@@ -25,7 +25,7 @@ export const WEBSOCKETS: readonly SoakScript[] = LIVE_IDS.flatMap((id) => [
   script("one that sleeps, left by a reset", "rst", accepted(COMING_ID, "/ws"), says(FRAME)),
   script("one that sleeps, left by a close", "fin", accepted(COMING_ID, "/ws"), says(CLOSE_FRAME), hears("\x88")),
   script("one that is stopped", "fin", accepted(STOPPED_ID, "/ws"), hears("\x88")),
-  script("one that nobody knows", "rst", accepted(UNKNOWN_ID, "/ws"), hears("\x88")),
+  script("an unknown one", "rst", accepted(UNKNOWN_ID, "/ws"), hears("\x88")),
 ]);
 
 function script(name: string, leave: SoakScript["leave"], ...steps: SoakStep[][]): SoakScript {

@@ -37,7 +37,7 @@ export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
   const { port: there } = (await nextMessage(containers)) as { port: number };
   const views: Record<string, Availability> = {
     ...Object.fromEntries(LIVE.map(({ id, host }) => [id, { kind: "awake", addresses: [{ host, port: there }] } as const])),
-    // Nobody listens at a port this low.
+    // Nothing listens at a port this low.
     [DEAD_ID]: { kind: "awake", addresses: [{ host: "127.0.1.100", port: 1 }] },
     [COMING_ID]: { kind: "coming" },
     [STOPPED_ID]: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "Stopped" } },

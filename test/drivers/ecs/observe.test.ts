@@ -19,7 +19,7 @@ async function make(stand: EcsFixture, service: string, tags: { key: string; val
     credentials: { accessKeyId: "test", secretAccessKey: "test" },
   });
   try {
-    const containerDefinitions = [{ name: "x", image: "nobody/nothing:1", memory: 512 }];
+    const containerDefinitions = [{ name: "x", image: "absent/nothing:1", memory: 512 }];
     const base = {
       family: service,
       networkMode: "awsvpc",

@@ -77,7 +77,7 @@ t.test("what the engine says of a container comes through, and the spec reaches 
   t.strictSame(await left(service), []);
 });
 
-t.test("a spawner that is told where gateways reach its machine tells that address", async (t) => {
+t.test("a spawner reports the configured address where gateways reach its machine", async (t) => {
   const far = await startSpawner({ data: tempFolder(t), env: { ...env, BERTH_DOCKER_PUBLISH_HOST: "127.0.0.2" } });
   t.teardown(() => far.stop());
   const driver = far.driver();

@@ -69,21 +69,21 @@ t.test("a spawner that is killed in the middle of a deploy and started again fin
   t.strictSame(await left("again"), []);
 });
 
-t.test("a spawner that is told to end in the middle of a deploy undoes nothing, and the next one finishes it", async (t) => {
+t.test("a spawner that stops in the middle of a deploy undoes nothing, and the next one finishes it", async (t) => {
   const { data, spawner, source, records } = await world(t);
   const driver = spawner.driver();
-  const spec = await specOf(driver, "told", source("slow"), { env: { BOOT_MS: "3000" } });
+  const spec = await specOf(driver, "slow", source("slow"), { env: { BOOT_MS: "3000" } });
   const deployed = driver.deploy(spec, call());
   deployed.catch(() => {});
-  await until(t, "the service boots", async () => records.find("told")?.running === true);
-  const before = records.find("told")?.process?.pid;
+  await until(t, "the service boots", async () => records.find("slow")?.running === true);
+  const before = records.find("slow")?.process?.pid;
   await spawner.stop();
-  t.equal(records.find("told")?.process?.pid, before);
+  t.equal(records.find("slow")?.process?.pid, before);
   const second = await startSpawner({ data, port: spawner.port, env: { BERTH_DRIVER: "process" } });
   t.teardown(() => second.stop());
   t.ok((await deployed).address);
-  t.equal(records.find("told")?.process?.pid, before);
-  await driver.destroy("told", call());
+  t.equal(records.find("slow")?.process?.pid, before);
+  await driver.destroy("slow", call());
 });
 
 t.test("a spawner that is not there is unreachable, in every call and at once", async (t) => {
@@ -100,7 +100,7 @@ t.test("a spawner that is not there is unreachable, in every call and at once", 
   await driver.close();
 });
 
-t.test("a wrong key is told as what it is, and neither key is in it", async (t) => {
+t.test("a wrong key is reported as such, and the message contains neither key", async (t) => {
   const { spawner } = await world(t);
   const driver = spawner.driver({ key: "another-key" });
   const fault = await rejectsWith(t, "ENGINE_ACTION_DENIED", driver.list(call()));
@@ -124,7 +124,7 @@ async function startServer(t: Test, listener: RequestListener): Promise<number> 
 t.test("what is no spawner is not taken for one", async (t) => {
   const answers: Record<string, RequestListener> = {
     "a page": (_, response) => void response.writeHead(200, { "content-type": "text/html" }).end("<html>hello</html>"),
-    "somebody else's JSON": (_, response) => void response.end(JSON.stringify({ ok: true })),
+    "another server's JSON": (_, response) => void response.end(JSON.stringify({ ok: true })),
     "a 404": (_, response) => void response.writeHead(404).end("nothing here"),
     "an error that names a fault and is none": (_, response) => void response.writeHead(500).end(JSON.stringify({ code: "toString", message: "x" })),
   };
@@ -151,7 +151,7 @@ t.test("a spawner that hears and says nothing fails in bounded time, and obeys t
   t.equal(await listing.catch((error: unknown) => error), reason);
 });
 
-t.test("a deploy whose answer falls silent is asked for again, and a silent stream of events too", async (t) => {
+t.test("a deploy without an answer is requested again, and a silent stream of events too", async (t) => {
   let requests = 0;
   const port = await startServer(t, (request, response) => {
     response.writeHead(200, { "content-type": "application/x-ndjson" });
@@ -189,11 +189,11 @@ t.test("events begin anew when the connection to the spawner breaks", async (t) 
   await until(t, "connected", () => connects() === 1);
   gate.cut();
   await until(t, "connected again", () => connects() === 2);
-  await spawner.driver().deploy(await specOf(driver, "told", source("worker"), { graceMs: 1 }), call());
-  await until(t, "reported after the break", () => events.some((event) => event.kind === "changed" && event.service === "told"));
+  await spawner.driver().deploy(await specOf(driver, "slow", source("worker"), { graceMs: 1 }), call());
+  await until(t, "reported after the break", () => events.some((event) => event.kind === "changed" && event.service === "slow"));
   caller.abort();
   await listening;
-  await driver.destroy("told", call());
+  await driver.destroy("slow", call());
 });
 
 t.test("a spawner behind TLS is spoken to where its certificate is believed, and not at all where it is not", async (t) => {

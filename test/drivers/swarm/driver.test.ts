@@ -152,7 +152,7 @@ t.test("with nodes that have the role, containers run on those only; where none 
   t.strictSame(await left(service), []);
 });
 
-t.test("a service of somebody else with the same name is left alone", async (t) => {
+t.test("a service of a foreign owner with the same name is not touched", async (t) => {
   const driver = open();
   const service = name("foreign");
   const TaskTemplate = { ContainerSpec: { Image: images.worker } };
@@ -200,7 +200,7 @@ t.test("nodes pull by digest what the registry has, signed in as it wants", asyn
     "the node has pulled it",
   );
 
-  await t.test("one that may not is told as whom it asked", async (t) => {
+  await t.test("an error names the user without the right", async (t) => {
     for (const { Id, RepoDigests } of await docker.listImages())
       if (RepoDigests?.some((known) => known.startsWith(registry.host))) await docker.getImage(Id).remove({ force: true });
     const unauthorized = open({ registry: signedIn({ username: "eve", password: "guessed" }) });
@@ -259,7 +259,7 @@ t.test("berth in a container joins the overlay and reaches services by name", as
   await open().destroy(service, call());
 });
 
-t.test("the shared overlay is made once, whoever comes first", async (t) => {
+t.test("the shared overlay is made once, whichever start comes first", async (t) => {
   // Many rounds: that two are at it in the very same moment, which the swarm answers in another way, is a matter of luck.
   const engine = openEngine({ host }, systemClock());
   for (let round = 0; round < 10; round++) {
@@ -279,7 +279,7 @@ t.test("the shared overlay is made once, whoever comes first", async (t) => {
   await docker.getNetwork(fresh).remove();
 });
 
-t.test("a network that is no overlay is told, with what to set", async (t) => {
+t.test("a network that is no overlay is reported, with the setting to change", async (t) => {
   const bridge = `${network}-bridge`;
   await docker.createNetwork({ Name: bridge, Driver: "bridge" });
   const driver = open({ network: bridge });

@@ -37,7 +37,7 @@ const open = (login = LOGIN) =>
 const driver = open();
 const onWorker = (service: string) => worker.docker.listContainers({ filters: { label: [`com.docker.swarm.service.name=${service}`] } });
 
-t.test("a task on another node is reached by a port of that node, heard, seen to die, and replaced", async (t) => {
+t.test("a task on another node is reached by a port of that node, its logs are read, and it is replaced after its death", async (t) => {
   const service = name("far");
   // By its tag, which both nodes have: what one has built has another id on the other.
   const spec = { ...(await specOf(driver, service, { ref: images.onDemand })), image: images.onDemand };
@@ -56,7 +56,7 @@ t.test("a task on another node is reached by a port of that node, heard, seen to
   t.strictSame(await onWorker(service), []);
 });
 
-t.test("one that runs out of memory over there is told as killed, perhaps for its memory", async (t) => {
+t.test("a remote task that runs out of memory is reported as killed, perhaps for its memory", async (t) => {
   const service = name("hungry");
   const spec = { ...(await specOf(driver, service, { ref: images.hungry }, { memoryMb: 100 })), image: images.hungry };
   t.match((await rejectsWith(t, "CONTAINER_CRASHED", driver.deploy(spec, call()))).message, /exit code 137 \(killed, perhaps for its memory\)/);

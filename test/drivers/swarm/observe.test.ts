@@ -16,7 +16,7 @@ import { definition } from "../../../drivers/swarm/definition.ts";
 import { currentTask, type Task } from "../../../drivers/swarm/cluster.ts";
 import { unplacedFault } from "../../../drivers/swarm/faults.ts";
 
-// One node is all that a test can have here: what depends on several is asked of the functions that decide it.
+// A test has one node here: cases of several nodes test the deciding functions.
 const node = (id: string, more: object = {}) => ({
   id,
   address: `10.0.0.${id}`,
@@ -47,7 +47,7 @@ t.test("tasks are placed by the nodes' role where any has it, and by hand where 
   t.equal(gpuKind(one), "gpu");
 });
 
-t.test("a service goes to the nodes of the host that it is for; one for none, to those that the driver was told of", async (t) => {
+t.test("a service goes to the nodes of the host that it is for; one for none, to those of the driver's setting", async (t) => {
   const placed = (more: Partial<Spec>, cluster: typeof one = three) => {
     const whole = {
       ...spec,
@@ -138,7 +138,7 @@ t.test("what the scheduler says has one meaning in the house", async (t) => {
   t.equal(code("new"), "NO_CAPACITY", "no address was given to it");
 });
 
-t.test("an end is told with its code, and with what is not known", async (t) => {
+t.test("an end is reported with its code, and with what is unknown", async (t) => {
   t.match(crashFault(spec, { code: 7, outOfMemory: false }, ["last"]), { code: "CONTAINER_CRASHED", message: /exit code 7/, logs: ["last"] });
   t.match(crashFault(spec, { code: 137, outOfMemory: undefined }, []).message, /perhaps for its memory/);
   t.notMatch(crashFault(spec, { code: 137, outOfMemory: false }, []).message, /memory/);

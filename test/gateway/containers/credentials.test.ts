@@ -161,10 +161,7 @@ t.test("a foreign page changes nothing with the browser's cookie", async (t) => 
     t.equal(refused("GET", headers), false, `reading ${what}`);
   }
   t.ok(refused("POST", { "sec-fetch-site": "same-site" }));
-  t.notOk(
-    refused("GET", { origin: "http://stand.example", "sec-fetch-site": "cross-site" }, true),
-    "ws: and http: are not always said to be one site",
-  );
+  t.notOk(refused("GET", { origin: "http://stand.example", "sec-fetch-site": "cross-site" }, true), "ws: and http: do not always count as one site");
 });
 
 t.test("only a preflight is answered as one", async (t) => {

@@ -23,7 +23,7 @@ t.test("a hundred requests wake a container once and are all answered", async (t
     Array.from({ length: 100 }, () => "awake"),
   );
   t.same(stand.wakes, [ID]);
-  await until("nobody is left in the queue, nor a connection that could be used again", () => stand.watchers(ID) === 0);
+  await until("the queue is empty, and no connection could be used again", () => stand.watchers(ID) === 0);
   await until("all are counted out", () => stand.uses.get(ID)?.open === 0);
   t.same(stand.openAt(ID), { count: 0, open: [] });
 });
@@ -98,7 +98,7 @@ t.test("a start that fails without any back-off still answers instead of startin
   t.same(stand.wakes, [ID]);
 });
 
-t.test("a container that falls asleep while somebody waits is woken again", async (t) => {
+t.test("a container that falls asleep while a request waits is woken again", async (t) => {
   const stand = await openStand(t);
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
   stand.set(ID, { kind: "coming" });
@@ -109,7 +109,7 @@ t.test("a container that falls asleep while somebody waits is woken again", asyn
   t.equal(await (await answer).text(), "awake");
 });
 
-t.test("a container that is removed or stopped while somebody waits says so", async (t) => {
+t.test("a request that waits for a container gets an error when it is removed or stopped", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "coming" });
   const stopped = fetch(stand.base + PATH, SIGNED_IN);
@@ -233,10 +233,10 @@ t.test("who only looks in neither wakes a container, nor waits for it, nor keeps
   t.ok(stand.reports.every(({ open }) => open === 0));
 
   stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
-  t.equal((await ask({ "x-berth-no-wake": "" })).status, 503, "it is gone, and is not asked for");
+  t.equal((await ask({ "x-berth-no-wake": "" })).status, 503, "it is gone, and no start is requested");
   t.same(stand.wakes, []);
   t.equal((await ask({ "user-agent": "a browser" })).status, 502);
-  t.same(stand.wakes, [ID], "anybody else asks for it");
+  t.same(stand.wakes, [ID], "every other request starts it");
 });
 
 t.test("a woken response says where the time went, one from a container that was awake does not", async (t) => {
@@ -250,7 +250,7 @@ t.test("a woken response says where the time went, one from a container that was
   t.same(stand.reached, [ID], "the first of those who waited tells that it was reached");
 });
 
-t.test("a container that refuses the connection is asked for once more", async (t) => {
+t.test("a container that refuses the connection is requested once more", async (t) => {
   const stand = await openStand(t, { limits: { doubtMs: 2_000 } });
   const { address } = await openContainer(t, async (request, response) => void response.end(await bodyOf(request)));
   stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });

@@ -73,7 +73,7 @@ t.test("a gateway without control takes container traffic off a running server",
     t.equal((await call("/docker/containers", "no-token")).status, 401);
   });
 
-  t.test("who calls without a token that server takes, or for no container, is told so as a container's clients read it", async (t) => {
+  t.test("a call without a valid token, or for no container, gets an error in the form that a container's clients read", async (t) => {
     for (const [status, answer] of [
       [401, await call(proxy(ids.square), "")],
       [401, await call(proxy(ids.square), "no-token")],
@@ -96,7 +96,7 @@ t.test("a gateway without control takes container traffic off a running server",
 
   t.test("one who may not start it is refused, and does not stand in the way of one who may", async (t) => {
     await server.berth.call(`/docker/containers/${ids.square}/stop?awaitStop=true`);
-    await eventually("the gateway to have heard of it", 15_000, async () => {
+    await eventually("the gateway to know of it", 15_000, async () => {
       const { status } = await call(proxy(ids.square), bob.token);
       return status === 403 ? true : undefined;
     });
@@ -105,7 +105,7 @@ t.test("a gateway without control takes container traffic off a running server",
     t.equal((await call(proxy(ids.square), bob.token)).status, 200, "once it runs, he may call it");
   });
 
-  t.test("a WebSocket is told CONNECTED before anything of its container, which it wakes", async (t) => {
+  t.test("a WebSocket receives CONNECTED before anything of its container, which it wakes", async (t) => {
     await server.berth.call(`/docker/containers/${ids.square}/stop?awaitStop=true`);
     const socket = new WebSocket(`${gateway.base.replace("http", "ws")}/api/docker/containers/proxy-ws/${ids.square}/ws`, {
       headers: { cookie: `auth=${encodeURIComponent(server.berth.token)}` },
@@ -144,15 +144,15 @@ t.test("a gateway without control takes container traffic off a running server",
     between.instead = undefined;
   });
 
-  t.test("a start that fails is answered with that server's cause, and not asked for again at once", async (t) => {
+  t.test("a start that fails is answered with that server's cause, and not requested again at once", async (t) => {
     between.instead = (incoming, answer) => {
       if (!incoming.url?.startsWith(`/api/docker/containers/${ids.asleep}/run`)) return false;
-      answer.writeHead(500, { "content-type": "application/json" }).end('{"#type":"ApiError","message":"no room left on the ship"}');
+      answer.writeHead(500, { "content-type": "application/json" }).end('{"#type":"ApiError","message":"no capacity left on the server"}');
       return true;
     };
     const first = await call(proxy(ids.asleep));
     t.equal(first.status, 500);
-    t.match(await first.json(), { "datagrok-error": /no room left on the ship/ });
+    t.match(await first.json(), { "datagrok-error": /no capacity left on the server/ });
     t.same(
       (await Promise.all([call(proxy(ids.asleep)), call(proxy(ids.asleep))])).map(({ status }) => status),
       [500, 500],
@@ -161,7 +161,7 @@ t.test("a gateway without control takes container traffic off a running server",
     between.instead = undefined;
   });
 
-  t.test("one that is said to have started before it listens is waited for", async (t) => {
+  t.test("a container that is reported as started before it listens is waited for", async (t) => {
     const late = createServer((_, answer) => answer.end("at last"));
     const { port } = await listen(t, createServer());
     let status = "stopped by system";
@@ -181,7 +181,7 @@ t.test("a gateway without control takes container traffic off a running server",
     between.instead = undefined;
   });
 
-  t.test("one on its way is gone along with: up, or down and then up again", async (t) => {
+  t.test("a starting or stopping container is followed: up, or down and then up again", async (t) => {
     const { port } = await listen(
       t,
       createServer((_, answer) => answer.end("there")),
@@ -204,7 +204,7 @@ t.test("a gateway without control takes container traffic off a running server",
     between.instead = undefined;
   });
 
-  t.test("nobody's token is sent to a metadata address, whatever the server says", async (t) => {
+  t.test("no token is sent to a metadata address, whatever the server says", async (t) => {
     const id = "3f1c9a52-7b0e-4d16-9a41-0123456789ac";
     between.instead = (incoming, answer) => {
       if (incoming.url !== `/api/docker/containers/${id}`) return false;
@@ -232,7 +232,7 @@ t.test("a gateway without control takes container traffic off a running server",
     const again = await startBerth({ data: server.data, env: { BERTH_DRIVER: "process" } });
     t.teardown(() => again.stop());
     between.to = again.base;
-    await eventually("the server to be asked again", 10_000, async () => ((await call(proxy(NEVER))).status === 404 ? true : undefined));
+    await eventually("the server to get a request again", 10_000, async () => ((await call(proxy(NEVER))).status === 404 ? true : undefined));
     t.equal((await call(proxy(ids.square))).status, 200);
   });
 

@@ -38,7 +38,7 @@ async function open(t: Test) {
   });
   t.teardown(close);
   await ready();
-  /** Resolves with the first view that is not of one on its way. */
+  /** Resolves with the first view that is not starting or stopping. */
   const outcome = (id: string) =>
     new Promise<ContainerView["availability"]["kind"] | undefined>((resolve) => {
       t.teardown(directory.watch(id, (view) => view?.availability.kind !== "coming" && resolve(view?.availability.kind)));
@@ -65,7 +65,7 @@ t.test("a start whose answer a load balancer no longer waits for goes on, and ke
   t.equal(await a, "awake");
 });
 
-t.test("who comes to wait just as another has seen that it started is told of it", async (t) => {
+t.test("a caller that begins to wait just as another sees the start is notified", async (t) => {
   const { directory, states, outcome } = await open(t);
   states.set(A, "stopped by system");
   t.equal((await directory.find(A, ADA, NEVER))?.availability.kind, "asleep");

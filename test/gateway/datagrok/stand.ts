@@ -5,7 +5,7 @@ import { type BerthProcess, startBerthProcess } from "../../fixtures/berth-proce
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { listen } from "../stand.ts";
 
-/** What stands between the gateway and the server, as a load balancer does: counts what is asked, and can lose the server. */
+/** What stands between the gateway and the server, as a load balancer does: counts requests, and can lose the server. */
 export type Between = {
   base: string;
   /** `GET /api/…` of each request, in order, queries included. */

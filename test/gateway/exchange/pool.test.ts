@@ -34,7 +34,7 @@ t.test("one on which the last answer came after its container was stopped is not
   const { address, open } = await openCounted(t, (socket) => (answer = () => socket.write(OK)));
   stand.set(ID, { kind: "awake", address });
   const came = exchange(stand.port, get(PATH));
-  await until("it is asked", () => open.size === 1);
+  await until("it is requested", () => open.size === 1);
   await new Promise((resolve) => setTimeout(resolve, 20));
   stand.set(ID, STOPPED);
   answer();
@@ -42,7 +42,7 @@ t.test("one on which the last answer came after its container was stopped is not
   await until("it is closed", () => open.size === 0);
   stand.set(ID, { kind: "awake", address });
   const again = exchange(stand.port, get(PATH));
-  await until("it is asked anew", () => open.size === 1);
+  await until("it is requested anew", () => open.size === 1);
   await new Promise((resolve) => setTimeout(resolve, 20));
   answer();
   t.match(await again, /^HTTP\/1\.1 200 /, "and the container may come back to the same address");

@@ -10,7 +10,7 @@ const AWAY = new Fault("CONTROL_AWAY", "away");
 /** Longer than an answer counts. */
 const OLD_MS = 9_000;
 
-/** Control's answers, one after the other, to whatever it is asked. */
+/** Control's answers, one after the other, to every query. */
 function callersOf(
   t: { teardown(act: () => unknown): unknown },
   answers: (CallerReply | undefined | Fault | Promise<CallerReply>)[],
@@ -46,7 +46,7 @@ t.test("while control is away, who was known is known still", async (t) => {
   t.equal((await who())?.login, ADA.login);
   t.equal((await who())?.login, ADA.login);
   t.equal(lookups.length, 2);
-  t.equal((await who("token", 500))?.login, ADA.login, "and for a while nobody waits for control to say nothing");
+  t.equal((await who("token", 500))?.login, ADA.login, "and for a while no caller waits for silent control");
   t.equal(lookups.length, 2);
   await t.rejects(who("another", 0), { code: "CONTROL_AWAY" });
 });
@@ -78,7 +78,7 @@ t.test("a sign-out that comes while control is slow to answer is not passed over
   t.equal(await answer, undefined);
 });
 
-t.test("a question is broken off once the last who waits for its answer has left, and then asked anew", async (t) => {
+t.test("a query is aborted once its last waiting caller has left, and then sent anew", async (t) => {
   const { callers, lookups, broken } = callersOf(t, [new Promise<CallerReply>(() => undefined), ADA]);
   const [first, second] = [new AbortController(), new AbortController()];
   const both = [callers.find("token", first.signal), callers.find("token", second.signal)];
@@ -150,7 +150,7 @@ t.test("an answer that a sign-out overtook is not remembered", async (t) => {
   await t.rejects(who(), { code: "CONTROL_AWAY" });
 });
 
-t.test("who goes on calling is asked about again in good time, all in one question, and no call waits for it", async (t) => {
+t.test("active callers are looked up again in good time, all in one query, and no call waits for it", async (t) => {
   const { callers, clock, lookups } = callersOf(t, [ADA, ADA, ADA, ADA, undefined]);
   for (const token of ["one", "two", "silent"]) await callers.find(token, NEVER);
   for (let second = 0; second < 7; second++) {
@@ -162,7 +162,7 @@ t.test("who goes on calling is asked about again in good time, all in one questi
   await clock.advance(2_000);
   t.same(lookups.slice(4), ["one two"]);
   t.notOk(callers.cached("silent"), "who is silent is forgotten");
-  t.notOk(callers.cached("one"), "and who nobody is any more is refused");
+  t.notOk(callers.cached("one"), "and a removed caller is refused");
   t.equal(await callers.find("two", NEVER), undefined);
   t.equal(lookups.length, 5);
 });
@@ -175,7 +175,7 @@ t.test("no answer counts for longer than ten seconds, however often the token is
   t.ok(seconds <= 9, `${seconds} s`);
 });
 
-t.test("of an answer that was long on its way, that time counts, too", async (t) => {
+t.test("the travel time of a slow answer counts too", async (t) => {
   const late = Promise.withResolvers<CallerReply>();
   const { callers, clock } = callersOf(t, [late.promise, ...Array.from({ length: 20 }, () => AWAY)]);
   const first = callers.find("token", NEVER);

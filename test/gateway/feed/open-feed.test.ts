@@ -33,7 +33,7 @@ const ASLEEP = view({ kind: "asleep" });
 
 type Control = {
   feeds: ServerResponse[];
-  /** What the feed was asked by. */
+  /** The requests to the feed. */
   requests: string[];
   say(...lines: FeedLine[]): void;
   wakes: WakeRequest[];
@@ -44,7 +44,7 @@ type Control = {
   answerWho: (() => void)[] | undefined;
   /** Answers `/wake` only when called. */
   answerWake: (() => void)[] | undefined;
-  /** Takes whoever asks for the feed, and says nothing. */
+  /** Accepts requests for the feed, and sends nothing. */
   deaf: boolean;
   close(): Promise<void>;
 };
@@ -141,7 +141,7 @@ t.test("before anything is known, control counts as away", async (t) => {
   t.match(await feed.directory.find(ID, CALLER, NEVER), ASLEEP, "and is found as soon as it is there");
 });
 
-t.test("changes are told to who watches, however their bytes are cut", async (t) => {
+t.test("watchers get changes, however their bytes are cut", async (t) => {
   const { control, feed } = await openBoth(t);
   await feed.ready();
   const names: (string | undefined)[] = [];
@@ -157,10 +157,10 @@ t.test("changes are told to who watches, however their bytes are cut", async (t)
   unwatch();
   control.say({ kind: "changed", container: viewOnWire(ASLEEP), seq: 10 }, { kind: "beat" });
   await until("it is known", () => control.reports.at(-1)?.seq === 10);
-  t.equal(names.length, 2, "and to nobody else");
+  t.equal(names.length, 2, "and to no other");
 });
 
-t.test("asked what it has open, it says so", async (t) => {
+t.test("it answers a query for its open requests", async (t) => {
   const { control, feed } = await openBoth(t);
   await feed.ready();
   const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }] as const;
@@ -204,7 +204,7 @@ t.test("a control that is there and slow is busy, not away; and a hundred wakes 
   t.equal(await who, undefined, "late, and answered");
 });
 
-t.test("what is known is served while control is away, and what was missed is told on return", async (t) => {
+t.test("known containers are served while control is away, and missed changes arrive on return", async (t) => {
   const { socketPath, control, feed } = await openBoth(t);
   await feed.ready();
   t.ok(await feed.identity.find("token", NEVER));
@@ -228,7 +228,7 @@ t.test("what is known is served while control is away, and what was missed is to
   back.feeds[0]?.end();
   await until("it reconnects after an end as well", () => back.feeds.length === 2);
   await feed.directory.find(ID, CALLER, NEVER);
-  t.same(names, ["coming"], "and nothing is told twice");
+  t.same(names, ["coming"], "and nothing is sent twice");
 });
 
 t.test("what comes in several lines is known once the last is there, and a list that broke off is not taken for the whole", async (t) => {
@@ -289,7 +289,7 @@ t.test("use is reported soon when a container falls out of use, else every secon
   control.say({ kind: "changed", container: viewOnWire(COMING), seq: 8 });
   await until("the change is there", () => clock.pending() > 1);
   await until("a change is acknowledged", () => (void clock.advance(50), control.reports.length === 4));
-  t.same(control.reports[3], { gateway: "g", seq: 8, uses: [] }, "and what is over is not told again");
+  t.same(control.reports[3], { gateway: "g", seq: 8, uses: [] }, "and what is over is not reported again");
 });
 
 t.test("a report that control missed is made once it is back", async (t) => {
@@ -299,11 +299,11 @@ t.test("a report that control missed is made once it is back", async (t) => {
   feed.directory.reportUse({ id: ID, open: 0, streams: 0, lastActive: 5 });
   await new Promise((resolve) => setTimeout(resolve, 150));
   const back = await openControl(t, socketPath);
-  await until("it is told", () => back.reports.some(({ uses }) => uses.some(({ lastActive }) => lastActive === 5)));
+  await until("it is reported", () => back.reports.some(({ uses }) => uses.some(({ lastActive }) => lastActive === 5)));
   t.pass("late, not lost");
 });
 
-t.test("a token is asked for once by any number of callers, and then remembered", async (t) => {
+t.test("a token is looked up once for any number of callers, and then remembered", async (t) => {
   const { control, feed } = await openBoth(t);
   await feed.ready();
   control.answerWho = [];
@@ -321,7 +321,7 @@ t.test("a token is asked for once by any number of callers, and then remembered"
   control.answerWho = undefined;
   t.equal(await feed.identity.find("bad", NEVER), undefined);
   t.equal(await feed.identity.find("bad", NEVER), undefined);
-  t.same(control.questions, ["token", "bad"], "that nobody holds it, too");
+  t.same(control.questions, ["token", "bad"], "an unknown token, too");
   await until("but only for two seconds", () => (void feed.identity.find("bad", NEVER), control.questions.length > 2));
   // Joins the question that is under way: left alone, it would fail when the feed is closed.
   await feed.identity.find("bad", NEVER);
@@ -347,7 +347,7 @@ t.test("a control plane that speaks another wire is refused, one of another vers
   }
 });
 
-t.test("whom a network keeps control from is told so without a wait, and who was known is known", async (t) => {
+t.test("callers behind a broken network get an error without a wait, and known callers stay known", async (t) => {
   const clock = stillClock();
   const { control, feed } = await openBoth(t, clock);
   await feed.ready();
@@ -360,11 +360,11 @@ t.test("whom a network keeps control from is told so without a wait, and who was
   await until("it is sent", () => control.answerWho?.length === 1);
   // Nothing comes any more, and nothing is refused either.
   await clock.advance(2_000);
-  await until("what was asked to be given up with it", () => code === "CONTROL_AWAY");
+  await until("the query is aborted with it", () => code === "CONTROL_AWAY");
   const before = control.questions.length;
   await clock.advance(10_000);
   t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
-  t.equal(control.questions.length, before, "without a question that nobody would answer");
+  t.equal(control.questions.length, before, "without a query that would get no answer");
 });
 
 t.test("where control wants to hear of a gateway now and then, it reports what has not changed, and that it ends", async (t) => {

@@ -93,7 +93,7 @@ t.test("what refuses or closes in the middle leaves the next body alone", async 
     left.close();
     if (read("5\r\nhello!").refused !== 400) t.fail("it is refused");
   }
-  const thrown = new Error("told");
+  const thrown = new Error("thrown");
   t.throws(
     () =>
       http1.requests().readChunked(Buffer.from("1\r\nx\r\n"), 0, () => {

@@ -3,7 +3,7 @@ import { exchange, get, ID, openRawContainer, openStand, PATH } from "../stand.t
 
 const POISON = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\npoisoned";
 
-/** What a container says to a request, with an answer behind it that nobody has asked for; and what its client is to get. */
+/** A container's response, with an answer without a request behind it; and what its client shall get. */
 const ROWS: [name: string, method: string, response: string, got: RegExp][] = [
   ["a body longer than its length", "GET", `HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok${POISON}`, /^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\nok$/],
   ["a body behind a HEAD", "HEAD", `HTTP/1.1 200 OK\r\nContent-Length: ${POISON.length}\r\n\r\n${POISON}`, /^HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\n$/],
@@ -28,7 +28,7 @@ const ROWS: [name: string, method: string, response: string, got: RegExp][] = [
   ["a folded line", "GET", `HTTP/1.1 200 OK\r\nX: y\r\n Content-Length: 2\r\n\r\nok${POISON}`, /^HTTP\/1\.1 502 /],
   ["a space before a colon", "GET", `HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok${POISON}`, /^HTTP\/1\.1 502 /],
   [
-    "a switch of protocols that nobody asked for",
+    "a switch of protocols without a request for it",
     "GET",
     `HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n${POISON}`,
     /^HTTP\/1\.1 502 /,
@@ -36,7 +36,7 @@ const ROWS: [name: string, method: string, response: string, got: RegExp][] = [
 ];
 
 for (const [name, method, response, got] of ROWS) {
-  t.test(`${name}: what a container says unasked is nobody's answer`, async (t) => {
+  t.test(`${name}: an answer without a request reaches no client`, async (t) => {
     const stand = await openStand(t, { forwarder: "splice" });
     let connections = 0;
     const address = await openRawContainer(t, (socket) => {
@@ -49,7 +49,7 @@ for (const [name, method, response, got] of ROWS) {
   });
 }
 
-t.test("an answer that comes while nobody waits for one ends the connection it comes on", async (t) => {
+t.test("an answer that comes without a waiting request ends its connection", async (t) => {
   const stand = await openStand(t, { forwarder: "splice" });
   let poison = () => {};
   let closed = Promise.resolve();

@@ -124,8 +124,8 @@ export function readResponses(http1: Http1, methods: readonly string[], pieces: 
   return readStream(
     sideOf(reader, () => {
       const { head } = reader;
-      // A switch of protocols is the engine's to judge; here nobody has asked for one.
-      if (head.status === 101) throw new MessageRefused(400, "nobody asked");
+      // The engine judges a switch of protocols; here no request wants one.
+      if (head.status === 101) throw new MessageRefused(400, "not requested");
       const method = methods[answered] ?? "GET";
       if (head.status >= 200) answered++;
       return {

@@ -183,7 +183,7 @@ t.test("a long head is read as a short one, whole and in pieces", async (t) => {
   }
 });
 
-t.test("Connection has no more members than anybody means", async (t) => {
+t.test("Connection has no more members than a real client sends", async (t) => {
   t.equal(
     refusalOf(() => request([`Connection: ${"a,".repeat(1_025)}`])),
     431,

@@ -13,7 +13,7 @@ function read(text: string): ResponseHead {
 
 const response = (lines: string[], first = "HTTP/1.1 200 OK") => read([first, ...lines, "", ""].join("\r\n"));
 
-t.test("the status line is told as it came", async (t) => {
+t.test("the status line is passed on as it came", async (t) => {
   const rows: [line: string, status: number, reason: string, minorVersion: number][] = [
     ["HTTP/1.1 200 OK", 200, "OK", 1],
     ["HTTP/1.0 404 Not  \xe4 Found ", 404, "Not  \xe4 Found ", 0],

@@ -17,7 +17,7 @@ for (const { name, stream, requests, refused } of smuggling("/p", "Host: berth\r
   const wanted = requests.map(([method, target, body]) => `${method} ${target} ${body}`);
   for (const [way, pieces] of Object.entries(ways)) {
     const { messages: seen, end } = readRequests(http1, pieces);
-    // A body that is refused on its way may have been passed up to there.
+    // A refused body may have been passed up to there.
     const messages = seen.map(({ method, target, body, complete }) => `${method} ${target} ${complete ? body : "…"}`);
     t.same([messages, end], [wanted, refused ?? "done"], `${name}, ${way}`);
   }

@@ -13,10 +13,10 @@ t.test("no forged token gets anything to the registry", async (t) => {
   const registry = await openRecorder(t);
   const stand = await openStand(t, registry);
   const { tokens } = stand;
-  const foreign = await makeSigner("stranger");
+  const foreign = await makeSigner("foreign");
   const claims = () => ({ iss: tokens.issuer, aud: SERVICE, exp: soon(), lim: "docker" });
   const unsigned = (header: object, signature = "") => `${encode(header)}.${encode(claims())}.${signature}`;
-  /** Signed by a stranger, with a header that leads to the stranger's key. */
+  /** Signed by a foreign issuer, with a header that leads to its key. */
   const led = async (header: object) => {
     const input = `${encode({ alg: "RS256", kid: "first", ...header })}.${encode(claims())}`;
     const key = createPrivateKey(await exportPKCS8(foreign.privateKey));
@@ -30,7 +30,7 @@ t.test("no forged token gets anything to the registry", async (t) => {
     "alg None, no signature": unsigned({ alg: "None" }),
     "HS256 with the public key": `${hmacInput}.${createHmac("sha256", publicPem).update(hmacInput).digest("base64url")}`,
     "RS512, with the right key": await tokens.sign({}, {}).then((good) => good.replace(/^[^.]+/, encode({ alg: "RS512", kid: "first" }))),
-    "a stranger's signature": await led({}),
+    "a foreign issuer's signature": await led({}),
     "jwk in the header": await led({ jwk }),
     "jku in the header": await led({ jku: `http://127.0.0.1:${registry.port}/keys` }),
     "x5u in the header": await led({ x5u: `http://127.0.0.1:${registry.port}/chain` }),
@@ -143,7 +143,7 @@ t.test("where reads are closed, they take a token that may pull", async (t) => {
   t.equal((await call(manifest, { scopes: ["repository:datagrok/a:pull"] })).status, 200);
 });
 
-t.test("what a client shows us, nobody behind us sees; and what it says of itself is not believed", async (t) => {
+t.test("no server behind us sees a client's credentials; and a client's claims about itself are not trusted", async (t) => {
   const registry = await openRecorder(t);
   const { call } = await openStand(t, registry);
   const unseen = ["for", "port", "prefix", "scheme", "ssl"].map((name) => `x-forwarded-${name}`);

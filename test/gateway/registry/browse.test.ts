@@ -69,7 +69,7 @@ t.test("a registry that goes on saying a little is not listened to for ever", as
   const clock = stillClock();
   const { browser, paths } = await openFake(t, (_, response) => void response.write(" "), clock);
   const rejected = t.rejects(browser.tags("datagrok/x", signal), { code: "REGISTRY_TIMED_OUT" });
-  await until("it is asked", () => paths.length === 1);
+  await until("it is requested", () => paths.length === 1);
   await clock.advance(30_000);
   await rejected;
 });

@@ -63,7 +63,7 @@ ${more.beside ?? ""}
   };
 }
 
-/** A port that nobody has at the moment; Distribution cannot say which one it took. */
+/** A port that is free at the moment; Distribution cannot say which one it took. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -44,7 +44,7 @@ t.test("docker signs in, pushes, pulls, looks and signs out as at any registry",
   t.match(await call(...login(stand)), { code: 0, output: /Login Succeeded/ });
   t.match(readFileSync(join(config, "config.json"), "utf8"), stand.host);
   t.match(await call(["push", image]), { code: 0, output: /1: digest: sha256:/ });
-  t.same(stand.pushed, [{ repository: "datagrok/docker-test", reference: "1", by: "somebody" }]);
+  t.same(stand.pushed, [{ repository: "datagrok/docker-test", reference: "1", by: "ada" }]);
   t.match(await call(["manifest", "inspect", "--insecure", image]), { code: 0, output: /"schemaVersion": 2/ });
 
   t.match(await call(["logout", stand.host]), { code: 0 });

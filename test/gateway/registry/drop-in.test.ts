@@ -52,7 +52,7 @@ t.test("it starts and serves reads while the Datagrok server is away, and pushes
   t.notOk(existsSync(join(folder, ".berth")), "it needs no data folder");
 });
 
-t.test("told to end, it lets a push finish and takes no other", async (t) => {
+t.test("after a stop signal it lets a push finish and takes no other", async (t) => {
   const registry = await openDistribution(t);
   const tokens = await openTokenServer(t);
   const { base, child } = await openDropIn(t, { DATAGROK_URL: tokens.url, REGISTRY_URL: registry.host, BERTH_DRAIN_SECONDS: "20" });

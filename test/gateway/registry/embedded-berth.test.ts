@@ -13,7 +13,7 @@ import { openTokenServer } from "./token-server.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 
-t.test("an image is pushed with a developer key and pulled by anybody; retention and garbage collection make room", async (t) => {
+t.test("an image is pushed with a developer key and pulled without one; retention and garbage collection free disk space", async (t) => {
   const { push, status, command, data } = await openOwn(t);
   for (const tag of ["1", "2", "3"]) {
     await push("datagrok/a", tag, `layer of ${tag}`);
@@ -47,7 +47,7 @@ t.test("an image is pushed with a developer key and pulled by anybody; retention
   t.same(files(), filesBefore, "who only looks leaves nothing behind");
   // As another user left it, who looked before this was so.
   writeFileSync(join(data, "berth-data/registry/garbage.yml"), "", { mode: 0o400 });
-  // Whoever reads meanwhile notices nothing.
+  // Readers notice nothing meanwhile.
   const over = new AbortController();
   const statuses: number[] = [];
   const reading = (async () => {
@@ -89,7 +89,7 @@ t.test("a delete takes an admin's token: who may push may not", async (t) => {
   t.equal(await remove(ADMIN_KEY), 202);
 });
 
-t.test("what a tag pointed to before it was pushed again makes room, a day later", async (t) => {
+t.test("the former image of a tag that was pushed again is deleted a day later", async (t) => {
   const { push, data, command, status } = await openOwn(t);
   const digests: string[] = [];
   for (const layer of ["first", "second", "third"]) digests.push(await push("datagrok/a", "login", layer));
@@ -119,7 +119,7 @@ t.test("once berth has stopped, or was killed, its images are there again; comma
   t.same(await once(child, "exit"), [0, null]);
 });
 
-t.test("clients go on where Distribution dies, and none is left behind by a berth that was told to stop, or killed", async (t) => {
+t.test("clients continue when Distribution dies, and a berth that stops or is killed leaves none behind", async (t) => {
   const { berth, data, base, push, status } = await openOwn(t);
   const digest = await push("datagrok/a", "1", "a layer");
   const [first = 0, ...others] = distributions(data);
@@ -193,7 +193,7 @@ t.test("berth registry alone knows its users by a Datagrok server", async (t) =>
   t.equal((await begin({ authorization: `Bearer ${await tokens.sign({ access })}` })).status, 202);
   t.match(out, /the registry is Distribution \d/);
 
-  // A token that says nothing of what it allows may be anybody's: that is enough for pushing, and not for deleting.
+  // A token without grants may be any user's: that is enough for pushing, and not for deleting.
   const remove = (authorization: string) =>
     fetch(`${base}/v2/a/manifests/sha256:${"0".repeat(64)}`, { method: "DELETE", headers: { authorization } });
   t.equal((await begin({ authorization: `Bearer ${await tokens.sign()}` })).status, 202);

@@ -26,7 +26,7 @@ t.test("the registry's image is run where there is no program: pushed to, collec
   const [first = "", ...others] = await containers();
   t.same(others, []);
   const { NetworkSettings } = await docker.getContainer(first).inspect();
-  t.same(Object.keys(NetworkSettings.Networks), ["none"], "nobody reaches it but by its socket");
+  t.same(Object.keys(NetworkSettings.Networks), ["none"], "it is reached only by its socket");
 
   t.match(await command("retain", "--keep", "1"), { code: 0, out: /removed/ });
   t.match(await command("gc", "--dry-run"), { code: 0, out: /^Would remove 2 / });
@@ -59,7 +59,7 @@ t.test("its container ends with a berth that is killed, too", async (t) => {
   await eventually("no container", 10_000, async () => (await containers()).length === 0 || undefined);
 });
 
-t.test("an image that cannot be had is said, beside what else would do", async (t) => {
+t.test("an unavailable image is reported, with the alternatives", async (t) => {
   const { host } = openEngine();
   const run = { image: "127.0.0.1:1/no/such:image", engine: { host }, owner: "/nowhere", mounts: [] };
   await t.rejects(findDistribution("/nowhere", run), { code: "REGISTRY_PROGRAM_MISSING", message: /docker-registry.*127\.0\.0\.1:1/ });

@@ -6,7 +6,7 @@ import { eventually } from "../../fixtures/berth.ts";
 import { distributions, openOwn } from "./own-registry.ts";
 import { digestOf } from "./registry-client.ts";
 
-t.test("a layer that is being pushed when berth is told to stop is taken to its end", async (t) => {
+t.test("a layer that is being pushed when berth stops is received to its end", async (t) => {
   const { berth, base, token, data } = await openOwn(t, { BERTH_DRAIN_SECONDS: "20" });
   const layer = "x".repeat(1_000_000);
   const authorization = `Bearer ${await token(["repository:datagrok/a:pull,push"])}`;
@@ -17,7 +17,7 @@ t.test("a layer that is being pushed when berth is told to stop is taken to its 
   const answer = once(put, "response") as Promise<[{ statusCode: number; resume(): void }]>;
   await new Promise((go) => put.write(layer.slice(0, 500_000), go));
   const stopped = berth.stop();
-  // Nobody new is taken by then.
+  // No new client is accepted by then.
   await eventually("the registry to be closed", 10_000, () => refused(new URL(base)));
   put.end(layer.slice(500_000));
   const [{ statusCode }] = await answer;

@@ -7,7 +7,7 @@ import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { freePort } from "./distribution.ts";
 import { run } from "./run.ts";
 
-/** One machine and nothing on it but Docker and Distribution: `BERTH_REGISTRY=embedded` is all that is said. */
+/** One machine and nothing on it but Docker and Distribution: `BERTH_REGISTRY=embedded` is the only setting. */
 t.test("with a registry of berth's own, what is pushed is found, pulled and run without any other setting", async (t) => {
   const port = await freePort();
   const { docker: engine, host } = openEngine();

@@ -81,7 +81,7 @@ t.test("one that dies is started again, and answers at the same place", async (t
   await eventually("an answer", 5_000, () => answers(socket));
 });
 
-t.test("a push that Distribution dies in fails, and succeeds when it is tried again: somebody has started it by then", async (t) => {
+t.test("a push that Distribution dies in fails, and succeeds when it is tried again: it has restarted by then", async (t) => {
   const { socket, folder, pid } = await open(t);
   const stand = await openStand(t, { port: 0 }, { upstream: { ...plainUpstream(0), target: { socketPath: socket } } });
   const uploads = join(folder, "registry/images/docker/registry/v2/repositories/datagrok/a/_uploads");
@@ -104,7 +104,7 @@ t.test("a push that Distribution dies in fails, and succeeds when it is tried ag
   t.match(await (await stand.call("/v2/datagrok/a/tags/list")).json(), { tags: ["1"] });
 });
 
-t.test("while it is read-only nobody who reads is refused, and nobody writes", async (t) => {
+t.test("while it is read-only, every read succeeds and every write fails", async (t) => {
   const { registry, socket } = await open(t);
   const over = new AbortController();
   const statuses: unknown[] = [];
@@ -124,7 +124,7 @@ t.test("while it is read-only nobody who reads is refused, and nobody writes", a
   t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 202);
 });
 
-t.test("who pushes while garbage is collected is told to try again, and who reads notices nothing", async (t) => {
+t.test("a push during garbage collection has to retry, and a read notices nothing", async (t) => {
   const { registry, socket } = await open(t);
   const { call } = await openStand(t, { port: 0 }, { own: registry, upstream: { ...plainUpstream(0), target: { socketPath: socket } } });
   const scopes = ["repository:a:pull,push,delete"];
@@ -169,7 +169,7 @@ t.test("where it cannot take pushes again after a collection, that is tried unti
   t.equal(await ask(socket, "/v2/a/blobs/uploads/", "POST"), 202);
 });
 
-t.test("one that cannot take pushes again ends all the same when it is told to", async (t) => {
+t.test("one that cannot take pushes again ends on request all the same", async (t) => {
   const { registry, socket, logged, folder } = await open(t);
   const collected = registry.whileReadOnly(async () => mkdirSync(`${socket}.writable`));
   const refused = t.rejects(collected, { code: "REGISTRY_FAILED" });
@@ -226,7 +226,7 @@ t.test("once closed, nothing of it runs and nothing listens", async (t) => {
   t.throws(() => process.kill(last, 0));
 });
 
-t.test("berth registry takes over the volume of a grok_registry where there is one, and is told otherwise by a setting", async (t) => {
+t.test("berth registry takes over the volume of a grok_registry if there is one, unless a setting names another", async (t) => {
   const folder = tempFolder(t);
   const read = (env: Record<string, string>) => readSettings({ env: { BERTH_DATA: join(folder, "data"), ...env }, file: undefined }).settings;
   const storage = (env: Record<string, string>, volume: string) => registryFolders(read(env), volume).storage;

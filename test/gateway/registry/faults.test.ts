@@ -68,7 +68,7 @@ t.test("the registry's refusals come back as they are", async (t) => {
   t.match(await wrong.json(), { errors: [{ code: "DIGEST_INVALID" }] });
 });
 
-t.test("a credential that ran out in mid-session is renewed, and nobody notices but who was sending", async (t) => {
+t.test("a credential that ran out in mid-session is renewed, and only a sending client notices", async (t) => {
   let valid = "one";
   const renewals: string[] = [];
   const registry = await openRecorder(t, (request, response) => {
@@ -99,17 +99,14 @@ t.test("a credential that ran out in mid-session is renewed, and nobody notices 
   t.equal((await call(`${UPLOADS}1`, { method: "PATCH", scopes: SCOPES, body: "bytes" })).status, 202);
 });
 
-t.test(
-  "that the registry will not have our credential is our fault, and nobody is asked to sign in for it: docker shows what a 403 says",
-  async (t) => {
-    const registry = await openRecorder(t, (_, response) => void response.writeHead(401, { "www-authenticate": "Basic" }).end());
-    const { call } = await openStand(t, registry);
-    const answer = await call("/v2/datagrok/a/manifests/1");
-    t.equal(answer.status, 403);
-    t.notOk(answer.headers.has("www-authenticate"));
-    t.match(await answer.json(), { errors: [{ code: "DENIED" }] });
-  },
-);
+t.test("a refused credential of ours is our fault, and no client has to sign in for it: docker shows the message of a 403", async (t) => {
+  const registry = await openRecorder(t, (_, response) => void response.writeHead(401, { "www-authenticate": "Basic" }).end());
+  const { call } = await openStand(t, registry);
+  const answer = await call("/v2/datagrok/a/manifests/1");
+  t.equal(answer.status, 403);
+  t.notOk(answer.headers.has("www-authenticate"));
+  t.match(await answer.json(), { errors: [{ code: "DENIED" }] });
+});
 
 t.test("what the registry forbids, it says itself", async (t) => {
   const quota = JSON.stringify({ errors: [{ code: "DENIED", message: "adding 5 MiB of storage resource, which exceeds the quota" }] });
@@ -199,7 +196,7 @@ t.test("a registry that does not read holds up who writes: nothing is held for i
   socket.destroy();
 });
 
-t.test("who writes slowly gets through however long it takes: only standing still is too slow", async (t) => {
+t.test("a slow writer gets through however long it takes: only a stalled one is too slow", async (t) => {
   const stand = await openStand(t, await openDistribution(t), { limits: { idleTimeoutMs: 800, headersTimeoutMs: 300, apiTimeoutMs: 300 } });
   const token = await stand.token(...SCOPES);
   const put = async (pauseMs: number) => {

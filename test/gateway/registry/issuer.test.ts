@@ -5,7 +5,7 @@ import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { basic, openRecorder, openStand } from "./stand.ts";
 
-t.test("a Datagrok server that names itself as it is asked makes tokens that are taken, wherever the proxy was asked", async (t) => {
+t.test("the proxy takes tokens of a Datagrok server that names itself by the request's address, at every address of the proxy", async (t) => {
   // Another berth, or any server that believes the load balancer before it.
   const server = await openRecorder(t);
   const identity = datagrokIdentity(`http://127.0.0.1:${server.port}/api`, systemClock());
@@ -21,7 +21,7 @@ t.test("a Datagrok server that names itself as it is asked makes tokens that are
   const [received] = server.requests;
   t.equal(received?.headers.host, `127.0.0.1:${server.port}`);
   for (const name of Object.keys(origin)) t.notOk(received?.headers[name], name);
-  t.match(received?.headers["x-forwarded-for"], /^192\.0\.2\.7, /, "who asks is told");
+  t.match(received?.headers["x-forwarded-for"], /^192\.0\.2\.7, /, "the client's address is passed on");
 });
 
 t.test("a token of berth's own API is taken by its registry proxy, by whatever address it was had", async (t) => {

@@ -12,7 +12,7 @@ import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";
 
 const MINUTE_MS = 60_000;
 
-/** Whether somebody with this token may push. */
+/** Whether a client with this token may push. */
 async function pushes({ call }: RegistryFixture, token: string): Promise<boolean> {
   const answer = await call("/v2/a/blobs/uploads/", { method: "POST", headers: { authorization: `Bearer ${token}` } });
   return answer.status === 200;
@@ -63,7 +63,7 @@ t.test("a new key is found by the first token that it signed, and old tokens sta
   t.equal(stand.tokens.keyRequests, 2);
 });
 
-t.test("however many unknown keys arrive, the server is asked once in half a minute", async (t) => {
+t.test("however many unknown keys arrive, the server gets one request in half a minute", async (t) => {
   const clock = stillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock });
   t.ok(await pushes(stand, await stand.tokens.sign()));
@@ -120,7 +120,7 @@ t.test("a server of keys that hangs holds a request up for two seconds, and no o
   t.equal(stand.tokens.keyRequests, 2);
 });
 
-t.test("while the server of the keys is away, reads go on, known keys count, and others are told to come again", async (t) => {
+t.test("while the JWKS server is away, reads go on, known keys count, and other clients have to retry", async (t) => {
   const clock = stillClock(Date.now());
   const registry = await openRecorder(t);
   const stand = await openStand(t, registry, { clock });
@@ -161,7 +161,7 @@ t.test("a token that is remembered ends when it says", async (t) => {
   t.notOk(await pushes(stand, token));
 });
 
-t.test("an issuer that is set is not asked for", async (t) => {
+t.test("a configured issuer is not looked up", async (t) => {
   const stand = await openStand(t, await openRecorder(t), { issuer: "https://stand.example/" });
   t.ok(await pushes(stand, await stand.tokens.sign({ iss: "https://stand.example" })));
   t.notOk(await pushes(stand, await stand.tokens.sign()));

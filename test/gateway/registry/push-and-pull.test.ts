@@ -11,7 +11,7 @@ async function stand(t: Test) {
   return openStand(t, await openDistribution(t));
 }
 
-t.test("a client is told where to get a token, and with one that it has arrived", async (t) => {
+t.test("a client gets the address of the token server, and with a token access", async (t) => {
   const { call, base, tokens } = await stand(t);
   const challenged = await call("/v2/");
   t.equal(challenged.status, 401);
@@ -43,7 +43,7 @@ t.test("what is pushed can be pulled, also by who shows nothing", async (t) => {
   const manifest = JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config, layers: [] });
   const tagged = await call("/v2/datagrok/a/manifests/1", { method: "PUT", scopes, body: manifest, headers: { "content-type": MANIFEST } });
   t.equal(tagged.status, 201);
-  t.same(pushed, [{ repository: "datagrok/a", reference: "1", by: "somebody" }]);
+  t.same(pushed, [{ repository: "datagrok/a", reference: "1", by: "ada" }]);
 
   t.equal(await (await call("/v2/datagrok/a/manifests/1", { headers: { accept: MANIFEST } })).text(), manifest);
   t.equal(await (await call(`/v2/datagrok/a/blobs/${digestOf(blob)}`)).text(), blob);
@@ -90,7 +90,7 @@ t.test("who shows nothing pushes nothing", async (t) => {
   t.match(await other.json(), { errors: [{ code: "DENIED" }] });
 });
 
-t.test("to read, a token that grants nothing is given to anybody; to push, only to who shows a key", async (t) => {
+t.test("for pulling, every client gets a token that grants nothing; for pushing, only a client with a key", async (t) => {
   const { call, base, tokens } = await stand(t);
   const read = await call("/token?service=x&scope=repository:a:pull&scope=repository:b:pull");
   t.equal(read.status, 200);

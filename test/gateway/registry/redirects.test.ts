@@ -4,7 +4,7 @@ import { openRecorder, openStand, plainUpstream } from "./stand.ts";
 
 const BLOB = "/v2/datagrok/a/blobs/sha256:ab";
 
-t.test("a client is told where the registry leads", async (t) => {
+t.test("a client gets the registry's redirect", async (t) => {
   const registry = await openRecorder(t, (_, response) => void response.writeHead(307, { location: "http://store.example/ab?signed=1" }).end());
   const { call } = await openStand(t, registry);
   const answer = await call(BLOB);

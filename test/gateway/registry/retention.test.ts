@@ -65,7 +65,7 @@ t.test("an image whose tag moved on goes, unless a container uses it by its dige
   t.same(goneOf({ since: 2 }, [moved]), ["sha256:one"], "the rest of an index that is being pushed");
 });
 
-t.test("what is said about an image that is kept is kept with it: a signature has no tag", async (t) => {
+t.test("what refers to a kept image is kept with it: a signature has no tag", async (t) => {
   const subjects: Record<string, string> = { "sha256:of-three": "sha256:three", "sha256:of-that": "sha256:of-three", "sha256:of-two": "sha256:two" };
   const names = (digest: string) => ({ lists: [], subject: subjects[digest] });
   const signed = repository("a", [tag("2", "two", 2), tag("3", "three", 3)], { "of-that": 0, "of-three": 0, "of-two": 0 });

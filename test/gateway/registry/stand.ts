@@ -107,7 +107,7 @@ export function plainUpstream(port: number, more: Partial<Upstream> = {}): Upstr
 
 export type Recorder = { port: number; requests: { method: string; url: string; headers: IncomingHttpHeaders }[] };
 
-/** A registry of the test's own making, which notes what it is asked. */
+/** A registry of the test's own making, which records its requests. */
 export async function openRecorder(t: Test, listener: RequestListener = (_, response) => void response.end("{}")): Promise<Recorder> {
   const requests: Recorder["requests"] = [];
   const server = createServer((request, response) => {

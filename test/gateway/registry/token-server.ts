@@ -16,7 +16,7 @@ export type TokenServer = {
   /** How often the keys were fetched. */
   keyRequests: number;
   requests: string[];
-  /** While true it answers nobody. */
+  /** While true it does not answer. */
   away: boolean;
   /** A new key signs; `published` says whether the old one stays in the set. */
   rotate(kid: string, published?: boolean): Promise<void>;
@@ -51,7 +51,7 @@ export async function openTokenServer(t: Pick<Test, "teardown">): Promise<TokenS
       form = new URLSearchParams(text);
       key = form.get("password") ?? "";
     }
-    if (key !== DEV_KEY) return json(401, { message: "nobody's" });
+    if (key !== DEV_KEY) return json(401, { message: "unknown key" });
     const access = form
       .getAll("scope")
       .flatMap((scope) => scope.split(" "))
@@ -79,7 +79,7 @@ export async function openTokenServer(t: Pick<Test, "teardown">): Promise<TokenS
     signer: () => keys[0] as Signer,
     sign: (claims = {}, header = {}) => {
       const now = Math.floor(Date.now() / 1_000);
-      const payload = { iss: server.issuer, aud: SERVICE, sub: "somebody", iat: now, nbf: now, exp: now + 1_800, lim: "docker", ...claims };
+      const payload = { iss: server.issuer, aud: SERVICE, sub: "ada", iat: now, nbf: now, exp: now + 1_800, lim: "docker", ...claims };
       const { kid, privateKey } = keys[0] as Signer;
       const definedClaims = Object.fromEntries(Object.entries(payload).filter(([, value]) => value !== undefined));
       return new SignJWT(definedClaims).setProtectedHeader({ alg: "RS256", typ: "JWT", kid, ...header }).sign(privateKey);

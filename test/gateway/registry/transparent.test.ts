@@ -84,7 +84,7 @@ t.test("what a client sees of a registry through the proxy is what it sees direc
   }
 });
 
-t.test("what refers to an image is asked for and answered as it is", async (t) => {
+t.test("referrers of an image are requested and answered as they are", async (t) => {
   const index = JSON.stringify({ schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests: [] });
   const registry = await openRecorder(t, (_, response) =>
     response.writeHead(200, { "content-type": "application/vnd.oci.image.index.v1+json", "oci-filters-applied": "artifactType" }).end(index),

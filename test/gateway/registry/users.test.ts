@@ -32,7 +32,7 @@ t.test("who is no administrator pushes what is hers, and not what another has pu
   const refused = await push("datagrok/chem-app");
   t.not(refused.code, 0, "another's");
   t.match(refused.output, /access to the resource is denied/);
-  t.not((await push("library/debian")).code, 0, "nobody's of berth");
+  t.not((await push("library/debian")).code, 0, "without a user of berth");
   const { repositories } = (await (await fetch(`http://${registry.host}/v2/_catalog`)).json()) as { repositories: string[] };
   t.same(repositories, [], "nothing of it came to the registry");
   t.match(await push("datagrok/annas-own"), { code: 0 });

@@ -63,7 +63,7 @@ t.test("what is no navigation is held as ever: fetch, forms, other readers, WebS
   t.not((await ask(stand.base, NAVIGATES, "GET", WS_PATH)).status, 503);
 });
 
-t.test("how the start goes is told without waking, waiting or counting as use", async (t) => {
+t.test("the progress of the start is reported without waking, waiting or counting as use", async (t) => {
   const stand = await open(t);
   for (const [availability, state, step] of [
     [{ kind: "asleep" }, "asleep", "queue"],
@@ -80,7 +80,7 @@ t.test("how the start goes is told without waking, waiting or counting as use", 
   t.equal(stand.uses.size, 0);
 });
 
-t.test("a failed start is told on the page, written so that nothing of its lines runs; once it may be, it is tried again", async (t) => {
+t.test("a failed start is shown on the page, escaped so that nothing of its lines runs; once it may be, it is tried again", async (t) => {
   const stand = await open(t);
   stand.set(ID, failedUntil(Date.now() + 60_000));
   const { status, headers, body } = await ask(stand.base, NAVIGATES);
@@ -101,7 +101,7 @@ t.test("in a browser, the page follows the start through a failure and goes on t
   const { address } = await openContainer(t, (_, response) =>
     response.setHeader("content-type", "text/html").end(`<!doctype html><script>${script}</script>`),
   );
-  // Each later than the page looks: woken, starting, failed, started after all by somebody else.
+  // Each later than the page looks: woken, starting, failed, started after all by another caller.
   const course: Availability[] = [{ kind: "coming", step: "start" }, failedUntil(Date.now() + 60_000), { kind: "awake", addresses: [address] }];
   stand.onWake(() => {
     stand.set(ID, { kind: "coming", step: "queue" });

@@ -98,7 +98,7 @@ t.test("a cold WebSocket is accepted at once, pinged while it waits, and its fra
   for (const text of sent.slice(0, 3)) recorded.socket.send(text);
   await until("it is pinged", () => recorded.pings >= 3);
   t.same(stand.wakes, [ID]);
-  t.same(recorded.frames, [], "and nothing is said before the container is there");
+  t.same(recorded.frames, [], "and nothing is sent before the container is there");
   t.match(stand.uses.get(ID), { open: 0, streams: 0 });
   for (const text of sent.slice(3)) recorded.socket.send(text);
   stand.set(ID, { kind: "awake", address });
@@ -261,7 +261,7 @@ t.test("every refusal is an accept and a close that says why", async (t) => {
     t.equal(recorded.closed?.code, code, `${name}: ${recorded.closed?.reason}`);
     t.ok((recorded.closed?.reason.length ?? 0) > 5, name);
     t.ok(Buffer.byteLength(recorded.closed?.reason ?? "") <= 123, name);
-    t.same(texts(recorded), [], `${name}: nothing was said`);
+    t.same(texts(recorded), [], `${name}: nothing was sent`);
   }
   await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
 });

@@ -98,7 +98,7 @@ for (const reads of READ_MODES) {
       drain();
       client.write("still here");
       await until("nothing holds the client's bytes up", () => seen.container.toString() === "still here");
-      t.equal(seen.client.length, 3, "and nothing is said within a frame");
+      t.equal(seen.client.length, 3, "and nothing is sent within a frame");
       const ended = ends(client);
       container.write(Buffer.concat([HELLO.subarray(3), HELLO]));
       await ended;
@@ -150,7 +150,7 @@ for (const reads of READ_MODES) {
       t.equal(seen.client.toString(), "HTTP is not a frame and neither is this");
     });
 
-    t.test("whoever dies ends the other within 200 ms", async (t) => {
+    t.test("the death of one side ends the other within 200 ms", async (t) => {
       for (const how of ["destroy", "resetAndDestroy"] as const) {
         const first = await splice(t, { reads });
         let began = performance.now();

@@ -23,7 +23,7 @@ t.test("one page tells what all processes counted: requests, a wake with its pha
   });
   const square = `/docker/containers/proxy/${id}/square?number=4`;
   for (let i = 0; i < 6; i++) t.equal((await berth.call(square)).status, 200);
-  t.equal((await berth.call(square, { headers: { authorization: "nobody" } })).status, 401);
+  t.equal((await berth.call(square, { headers: { authorization: "unknown" } })).status, 401);
 
   const counted = await eventually("all of it to be counted", 5_000, async () => {
     const samples = await scrape(berth);

@@ -65,7 +65,7 @@ t.test("a request that wakes a container is one trace, from the caller's span to
   t.equal(own[3], "01", "a trace that begins here is recorded");
   const begun = await eventually("the spans of that", 10_000, async () => (of(own[1] ?? "").length >= 2 ? of(own[1] ?? "") : undefined));
   t.equal(named(begun, "GET proxy").parentSpanId, undefined);
-  await berth.call(`/docker/containers/proxy/${id}/x`, { headers: { authorization: "nobody", traceparent: `00-${"2".repeat(32)}-${PARENT}-01` } });
+  await berth.call(`/docker/containers/proxy/${id}/x`, { headers: { authorization: "unknown", traceparent: `00-${"2".repeat(32)}-${PARENT}-01` } });
   const refused = await eventually("the span of a refusal", 10_000, async () => of("2".repeat(32))[0]);
   t.match(refused, { name: "GET proxy", status: { code: 2, message: "TOKEN_INVALID" } });
   t.same(of("1".repeat(32)), []);

@@ -3,10 +3,10 @@ import { eventually } from "../../fixtures/berth.ts";
 import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
 import { type Json, openStand } from "./stand.ts";
 
-/** Answers at once, never, or when it is told to; says a line for each request. */
+/** Answers at once, never, or on release; prints a line for each request. */
 const SERVER = `let waiting;
 require("node:http").createServer((request, response) => {
-  console.log("asked " + request.url);
+  console.log("request " + request.url);
   if (request.url.startsWith("/hang")) return void (waiting = response.write("begun") && response);
   if (request.url === "/release") waiting.end();
   response.end("ok");
@@ -49,11 +49,11 @@ t.test("a wake, who holds it awake, its lines and its changes are seen as they h
   await follow(`/docker/containers/${id}/logs?follow=true`, (piece) => (lines += Buffer.from(piece).toString()));
   await eventually("the first line", 5_000, async () => lines.includes("/hang") || undefined);
   t.equal((await stand.call(`/docker/containers/proxy/${id}/release`)).status, 200);
-  await eventually("the line that came since", 5_000, async () => lines.includes("asked /release") || undefined);
+  await eventually("the line that came since", 5_000, async () => lines.includes("request /release") || undefined);
   await woken.text();
   await eventually("nothing to be open", 5_000, async () => ((await stand.json(`/docker/containers/${id}/open`))[0].count === 0 ? true : undefined));
 
-  const wake = await eventually("the connect to be told", 5_000, async () => {
+  const wake = await eventually("the connect to be reported", 5_000, async () => {
     const [newest] = await stand.json(`/docker/containers/${id}/wakes`);
     return newest.phases.some(({ name }: Json) => name === "connect") ? newest : undefined;
   });

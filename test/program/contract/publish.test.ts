@@ -96,13 +96,13 @@ t.test("latest-compatible finds what can be run instead of building", async (t) 
 
 t.test("image.json: null, a fallback, and a fallback from the same content", async (t) => {
   const files = appFiles("app", "one");
-  const none = await published("told", { ...files, ...imageJson("app", { image: null, fallback: true, requestedVersion: "1.0.0" }) });
+  const none = await published("older", { ...files, ...imageJson("app", { image: null, fallback: true, requestedVersion: "1.0.0" }) });
   t.match(none.warnings, [/no image was published/]);
-  t.equal(none.images[0].imageRef, `datagrok/told-app:1.0.0.${hashOf(files, "app").slice(0, 8)}`);
-  const older = await published("told", { ...files, ...imageJson("app", { image: "datagrok/told-app:0.9.0", fallback: true, hashMatch: false }) });
+  t.equal(none.images[0].imageRef, `datagrok/older-app:1.0.0.${hashOf(files, "app").slice(0, 8)}`);
+  const older = await published("older", { ...files, ...imageJson("app", { image: "datagrok/older-app:0.9.0", fallback: true, hashMatch: false }) });
   t.match(older.warnings, [/other content/]);
-  t.equal(older.images[0].imageRef, "datagrok/told-app:0.9.0");
-  const same = await published("told", { ...files, ...imageJson("app", { image: "datagrok/told-app:0.9.0", fallback: true, hashMatch: true }) });
+  t.equal(older.images[0].imageRef, "datagrok/older-app:0.9.0");
+  const same = await published("older", { ...files, ...imageJson("app", { image: "datagrok/older-app:0.9.0", fallback: true, hashMatch: true }) });
   t.same(same.warnings, []);
 });
 
@@ -112,7 +112,7 @@ t.test("a folder may name a published image and have no Dockerfile", async (t) =
   t.match(containers, [{ name: "named-db", dockerImage: "postgres:16", port: 5432 }]);
 });
 
-t.test("container.json: both spellings of env, defaults, and unknown keys that the author is told of", async (t) => {
+t.test("container.json: both spellings of env, defaults, and warnings about unknown keys", async (t) => {
   const both = await published("spelt", { ...appFiles("a", "one", { env: { A: "1" } }), ...appFiles("b", "one", { environmentVars: { B: 2 } }) });
   t.match(both.containers, [{ environmentVars: { A: "1" } }, { environmentVars: { B: "2" } }]);
   t.match(both.containers, [{ config: { cpu: 0.25, memory: 512, gpu: 0, on_demand: false, shm_size: 64, storage: 21 } }]);
@@ -146,7 +146,7 @@ t.test("publishing again keeps ids, and replaces what runs after its open reques
   t.equal((await json<Entity>(`/docker/containers/${id}`)).status, "started");
 });
 
-t.test("where the new image is in error, the old one goes on, and that is said", async (t) => {
+t.test("where the new image is in error, the old one goes on, and the response says so", async (t) => {
   const { containers } = await published("broken", appFiles("app", "one"));
   const id = containers[0]?.id ?? "";
   await call(`/docker/containers/${id}/run?awaitStart=true`);
@@ -170,7 +170,7 @@ t.test("a folder that is gone takes its container along, and comes back with its
   );
 });
 
-t.test("somebody else's package is not published over", async (t) => {
+t.test("another user's package is not overwritten", async (t) => {
   await published("owned", appFiles("app", "one"));
   const { key } = await stand.person("carl");
   t.match(await published("owned", appFiles("app", "two"), { key }), { status: 403, code: "NOT_PERMITTED" });

@@ -84,7 +84,7 @@ t.test("GET docker/services and docker/services/{name}/logs are JSON", async (t)
   for (const limit of ["?limit=5", "?limit=null", ""]) {
     t.equal(await json(`/docker/services/${encodeURIComponent(plain.serviceName)}/logs${limit}`), "version one speaks\n", limit);
   }
-  t.match(await (await call("/docker/services/nobody/logs?limit=5")).json(), { "#type": "ApiError", code: "REQUEST_INVALID" });
+  t.match(await (await call("/docker/services/unknown/logs?limit=5")).json(), { "#type": "ApiError", code: "REQUEST_INVALID" });
 });
 
 t.test("GET docker/containers/{id}/stop returns at once, or when stopped", async (t) => {
@@ -195,7 +195,7 @@ t.test("POST users/login/dev, its older form, and GET users/current", async (t) 
   t.equal((await raw(stand, "GET", "/users/current")).status, 401);
 });
 
-t.test("GET info/server, admin/health and admin/startup_data need nobody to be signed in", async (t) => {
+t.test("GET info/server, admin/health and admin/startup_data need no sign-in", async (t) => {
   const { host } = new URL(stand.base);
   t.match(JSON.parse((await raw(stand, "GET", "/info/server")).text), { Version: /^\d+\.\d+\.\d+/, webRoot: stand.base });
   t.equal((await raw(stand, "GET", "/admin/health")).status, 200);

@@ -2,7 +2,7 @@ import t from "tap";
 import { eventually } from "../../fixtures/berth.ts";
 import { openStand } from "./stand.ts";
 
-/** What somebody else does to containers on the engine, and what they do to themselves. */
+/** What other programs do to containers on the engine, and what containers do to themselves. */
 const stand = await openStand(
   t,
   "behind",
@@ -60,7 +60,7 @@ t.test("one that ended by itself too", async (t) => {
   t.equal((await stand.instances("ondemand")).length, 1);
 });
 
-t.test("a container that never listens ends in error with the cause and its last words, and nothing of it is left", async (t) => {
+t.test("a container that never listens ends in error with the cause and its log tail, and nothing of it is left", async (t) => {
   const answer = await stand.ask("mute", "/");
   t.equal(answer.status, 500);
   t.match(((await answer.json()) as Record<string, string>)["datagrok-error"], /did not accept a connection/);

@@ -122,7 +122,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       if (same && !spoken.includes(tokenDigest(tokens.get(imageRef) ?? ""))) left.add("a token that does not count");
       const frozen = row.state === "SYSTEM_STOPPED" && row.pausedOn !== undefined && fact?.paused === true && mine.length === 1;
       if (frozen && !spoken.includes(tokenDigest(tokens.get(imageRef) ?? ""))) left.add("a frozen one whose token is gone");
-      if (!fact && spoken.length > 0) left.add("a token of nobody");
+      if (!fact && spoken.length > 0) left.add("a token without a user");
       truth[row.folder] = same ? `runs ${version}` : fact && !frozen ? `${row.state}, yet there is ${mine.length} of it` : row.state;
       if (fact && (same || frozen)) left.delete(fact.service);
     }
@@ -187,7 +187,7 @@ function damage(folder: string): string[] {
   return problems.filter((finding) => finding !== "ok").map((finding) => `the store is damaged: ${JSON.stringify(finding)}`);
 }
 
-/** True where it returned: its caller was told that it is done. */
+/** True where it returned: its caller knows that it is done. */
 async function isReplied(ask: () => unknown): Promise<boolean> {
   try {
     await ask();

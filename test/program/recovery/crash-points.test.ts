@@ -13,7 +13,7 @@ const PAUSED_MS = 24 * 3_600_000;
 const LIVES = await Promise.all([0, PAUSED_MS].map(async (pausedMs) => ({ pausedMs, whole: await live(undefined, pausedMs) })));
 if (named === "all") t.setTimeout(0);
 
-t.test("a life that nobody cuts short comes to its end", async (t) => {
+t.test("a life without a kill comes to its end", async (t) => {
   for (const { whole } of LIVES) {
     t.same(whole.trouble, []);
     t.ok(whole.places > 100, `${whole.places} places to die at`);

@@ -30,14 +30,14 @@ const web = (version: number) => ({ image: `demo/web:${version}` });
 const lazy = (version: number) => ({ image: `demo/lazy:${version}`, on_demand: true, shutdown_timeout: IDLE_MINUTES });
 /** Longer than any other step waits. */
 const IDLE_MINUTES = 10;
-/** Nobody asks for it and nobody is told: it has come about when it has. */
+/** It happens without a call and without a notification. */
 const fallAsleep = async (now: Process, _world: MemoryWorld, clock: StillClock) => {
   now.lifecycle.recordUse({ gateway: "gateway", seq: 0, uses: [{ id: of(now, "web").id, open: 0, streams: 0, lastActive: clock.now() }] });
   await clock.advance(IDLE_MINUTES * 60_000 + 1_000);
   if (of(now, "lazy").state === "STARTED") throw new Killed();
 };
 
-/** Each is asked once, and once more where nobody heard that it was done. */
+/** Each is requested once, and once more if its acknowledgement was lost. */
 export const LIFE: CrashStep[] = [
   { name: "publish", ask: publish({ web: web(1), lazy: lazy(1) }), after: { web: "USER_STOPPED", lazy: "SYSTEM_STOPPED" } },
   { name: "run", ask: (now) => now.lifecycle.requestStart(of(now, "web").id, USER.id), after: { web: "runs 1", lazy: "SYSTEM_STOPPED" } },

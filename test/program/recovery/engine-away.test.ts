@@ -36,7 +36,7 @@ t.test("back after a restart, it is given its plain containers again; the others
   await eventually("another instance", 20_000, async () => ((await stand.instances("plain"))[0] === before[0] ? undefined : true));
   await stand.until("plain", "started");
   t.same(await (await stand.ask("plain", "/square?number=3")).json(), { result: 9 });
-  t.ok([200, 502].includes((await pending).status), "who asked meanwhile was told so, or has the answer");
+  t.ok([200, 502].includes((await pending).status), "a request meanwhile gets an error, or the answer");
   t.same(await (await stand.ask("ondemand", "/square?number=5")).json(), { result: 25 });
   for (const folder of ["plain", "ondemand"]) t.equal((await stand.instances(folder)).length, 1, folder);
   t.equal((await stand.entity("stopped")).status, "stopped by user");
@@ -54,7 +54,7 @@ t.test("a start that meets no engine is made once there is one", async (t) => {
   await stand.until("stopped", "started");
 });
 
-t.test("a death during a gap in the events is noticed when they are heard again", async (t) => {
+t.test("a death during a gap in the events is noticed when they arrive again", async (t) => {
   proxy.cutEvents();
   await kill("ondemand");
   proxy.mendEvents();

@@ -3,7 +3,7 @@ import { eventually } from "../../fixtures/berth.ts";
 import { openEngineProxy } from "./engine-proxy.ts";
 import { engineHost, openStand } from "./stand.ts";
 
-/** The engine takes what it is asked and says nothing: nothing waits for it longer than a passing state may last. */
+/** The engine takes requests and does not answer: nothing waits for it longer than a passing state may last. */
 const STATUS_MINUTES = 0.05;
 const proxy = await openEngineProxy(engineHost);
 const stand = await openStand(
@@ -21,7 +21,7 @@ const imageIs = (status: string) =>
     return dockerfile.status === status ? dockerfile : undefined;
   });
 
-t.test("an image about which the engine says nothing is in error with the cause, and ready once it is asked again", async (t) => {
+t.test("an image about which the engine says nothing is in error with the cause, and ready once it is requested again", async (t) => {
   const { id } = await imageIs("ready");
   proxy.hang(/^GET \S*\/images\//);
   t.ok((await stand.berth().call(`/docker/images/${id}/revalidate`)).ok);
@@ -34,7 +34,7 @@ t.test("an image about which the engine says nothing is in error with the cause,
   await imageIs("ready");
 });
 
-t.test("a stop that the engine does not carry out is in error, still wished, and carried out once the engine answers again", async (t) => {
+t.test("a stop that the engine does not carry out is in error, still desired, and carried out once the engine answers again", async (t) => {
   await stand.run("app");
   const [instance = ""] = await stand.instances("app");
   proxy.hang(/^POST \S*\/stop|^DELETE /);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 export type EngineProxy = {
   /** What `DOCKER_HOST` is to be. */
   host: string;
-  /** From now on nobody gets through, and whoever was connected is cut off. */
+  /** From now on no connection gets through, and open ones are cut off. */
   cut(): Promise<void>;
   mend(): Promise<void>;
   /** Only the stream of events is cut off, and kept away until `mendEvents`. */
@@ -19,7 +19,7 @@ export type EngineProxy = {
   slow(requests: RegExp, ms: number): void;
   /** From now on the engine's events come so many milliseconds later; 0: at once. */
   slowEvents(ms: number): void;
-  /** Whoever has not given up meanwhile is answered after all. */
+  /** Requests that still wait are answered after all. */
   answer(): void;
   close(): Promise<void>;
 };

@@ -4,7 +4,7 @@ import { buildTestImages } from "../../fixtures/images.ts";
 import { openOwnEngine } from "./own-engine.ts";
 import { openStand } from "./stand.ts";
 
-/** The engine itself is stopped and started, and with it all containers: berth goes on, and wakes what is wished. */
+/** The engine itself is stopped and started, and with it all containers: berth goes on, and starts what shall run. */
 const engine = await openOwnEngine();
 t.teardown(() => engine.close());
 const images = await buildTestImages(engine.docker, ["plain", "onDemand"]);
@@ -45,7 +45,7 @@ t.test("five restarts of the engine in a row count for no container: the always-
   await stand.until("plain", "stopped by user");
 });
 
-t.test("after a restart of the engine, its plain containers run again by themselves, and the others when they are asked", async (t) => {
+t.test("after a restart of the engine, its plain containers run again by themselves, and the others at a request", async (t) => {
   await stand.run("plain");
   await stand.ask("ondemand", "/");
   await stand.ask("frozen", "/");
@@ -54,7 +54,7 @@ t.test("after a restart of the engine, its plain containers run again by themsel
   t.equal((await engine.docker.getContainer(asleep).inspect()).State.Paused, true);
   const before = await stand.instances("plain");
   await engine.stop();
-  t.equal((await stand.entity("plain")).desiredInstances, 1, "the wish outlives the engine");
+  t.equal((await stand.entity("plain")).desiredInstances, 1, "the desired state outlives the engine");
   await engine.start();
   await eventually("another instance that runs", 20_000, async () => {
     const [now] = await stand.instances("plain");

@@ -20,14 +20,14 @@ const asleep = async (folder: string) => {
   t.equal(inspected.paused, true, `${folder} lies frozen`);
   return inspected;
 };
-/** As whom the API knows the bearer of a token. */
+/** The user that the API sees behind a token. */
 const who = async (token: string) => (await stand.berth().call("/users/current", { headers: { authorization: token } })).status;
 
 t.test("a container lies frozen across a kill of berth, and a request has the very process go on, whose token counts again", async (t) => {
   const { startedAt } = await json("naps", "/times");
   const { USER_API_KEY: token = "" } = await json("naps", "/env");
   const before = await asleep("naps");
-  t.equal(await who(token), 401, "while it sleeps nobody speaks for it");
+  t.equal(await who(token), 401, "while it sleeps its token has no user");
   await stand.restart();
   t.equal((await stand.entity("naps")).status, "stopped by system");
   t.same(await inspect("naps"), before);

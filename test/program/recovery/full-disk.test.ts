@@ -25,7 +25,7 @@ function free(): void {
   for (let index = 0; index < 200; index++) rmSync(`${filler}-${index}`, { force: true });
 }
 
-t.test("with a full disk what runs is served, what is wished is refused and not half done; with space again all goes on", async (t) => {
+t.test("with a full disk running containers are served, and new commands are refused and not half done; with space again all goes on", async (t) => {
   const published = await berth.publish("full", packageOf("full", ["running", "asleep"]));
   t.equal(published.status, 200, await published.text());
   const running = (await berth.container("full-running")).id;
@@ -35,7 +35,7 @@ t.test("with a full disk what runs is served, what is wished is refused and not 
   t.equal((await ask()).status, 200);
 
   fill();
-  // The write-ahead log has some room left of before, for a wish or two.
+  // The write-ahead log has some space left, for a command or two.
   let refused: Response | undefined;
   for (let tries = 0; tries < 500 && refused === undefined; tries++) {
     for (const command of ["run", "stop"] as const) {

@@ -98,7 +98,7 @@ t.test("hundreds of requests at once, through three gateways, start a container 
   t.equal((await ask(`${second.base()}/feed`, berth.token)).status, 404, "and its feed is for no client");
 });
 
-t.test("with one gateway killed and one cut off for a minute, nobody else notices, and both serve right again", async (t) => {
+t.test("with one gateway killed and one cut off for a minute, no other gateway notices, and both serve right again", async (t) => {
   t.equal(await statusAt(second, removed), 200);
   const key = await (await berth.call("/users/admin/keys", { method: "POST", headers: { "content-type": "application/json" }, body: "{}" })).json();
   const login = await fetch(`${berth.api}/users/login/dev?administration=true`, {
@@ -134,7 +134,7 @@ t.test("with one gateway killed and one cut off for a minute, nobody else notice
   t.equal(await startsOf(engine.docker, idle ?? ""), 1);
 
   await new Promise((resolve) => setTimeout(resolve, Math.max(0, CUT_MS - (performance.now() - cutAt))));
-  await t.rejects(ask(at(second, warm), berth.token), "nobody reached the one that was cut off");
+  await t.rejects(ask(at(second, warm), berth.token), "no request reached the one that was cut off");
   t.match(second.output(), AWAY);
   second.mend();
   const mended = performance.now();
@@ -155,7 +155,7 @@ t.test("with one gateway killed and one cut off for a minute, nobody else notice
 t.test("a control plane that is killed and started again is missed by no request of a container that runs", async (t) => {
   await (await berth.call(`/docker/containers/${asleep}/stop?awaitStop=true`)).text();
   const loads = gateways.map((gateway) => openLoad(at(gateway, warm), berth.token));
-  // Each has heard of the caller before: a session that control never told it of is nobody's while that is away.
+  // Each has looked up the caller before: an unknown session has no user while control is away.
   await Promise.all(gateways.map((gateway) => ask(at(gateway, warm), berth.token)));
   await berth.kill();
   for (const gateway of gateways) {

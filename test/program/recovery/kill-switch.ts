@@ -6,7 +6,7 @@ export class Killed extends Error {}
 
 /**
  * Counts the places at which a process can die to different effect: before a write, before a call to the orchestrator, and for calls
- * that change something also as soon as it was sent, and when it was carried out and the answer is not heard.
+ * that change something also as soon as it was sent, and when it was carried out and the answer is lost.
  */
 export type KillSwitch = {
   /** What has been passed so far. */
@@ -17,7 +17,7 @@ export type KillSwitch = {
   driver(driver: Driver): Driver;
 };
 
-/** `at` counts from 1; without it, nobody dies. */
+/** `at` counts from 1; without it, nothing dies. */
 export function openKillSwitch(at = Infinity): KillSwitch {
   let passed = 0;
   let diedAt: string | undefined;
@@ -30,7 +30,7 @@ export function openKillSwitch(at = Infinity): KillSwitch {
   };
   const silence = new Promise<never>(() => {});
 
-  /** A room of the store whose writes may be the ones that never happen. */
+  /** A table of the store whose writes may be the ones that never happen. */
   const mortal = <Target extends object>(target: Target, name: string, writes: readonly (keyof Target & string)[]): Target => {
     const wrapped = { ...target };
     for (const write of writes) {
@@ -59,7 +59,7 @@ export function openKillSwitch(at = Infinity): KillSwitch {
       const answer = await begun.catch(dead);
       return pass(`${name} carried out`) ? silence : answer;
     };
-  /** Nobody is there to hear of the failure. */
+  /** No caller is there to get the failure. */
   const dead = (error: unknown): Promise<never> => {
     if (diedAt !== undefined) return silence;
     throw error;

@@ -46,7 +46,7 @@ t.test("with control killed alone, the request that waits is answered by the nex
   t.same(await stand.instances("other"), [instance]);
 });
 
-t.test("a stop that was wished just before the kill is carried out, and a start too", async (t) => {
+t.test("a stop that was requested just before the kill is carried out, and a start too", async (t) => {
   const { id } = await stand.entity("plain");
   await stand.berth().call(`/docker/containers/${id}/run`);
   await stand.restart();

@@ -35,7 +35,7 @@ const cli = (...args: string[]) =>
     env: { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(stand.data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...env },
   });
 
-t.test("what this store issued and removed is taken away, whoever started it; the rest stays and is told", async (t) => {
+t.test("what this store issued and removed is deleted, whichever program started it; the rest stays and is reported", async (t) => {
   await stand.run("keep");
   await stand.run("gone");
   const [kept = ""] = await stand.instances("keep");

@@ -28,7 +28,7 @@ const pidOf = async (name: string) => {
   const { serviceName } = await berth.container(name);
   return Number.parseInt(readFileSync(join(data, "berth-data/processes", `${serviceName}.stat`), "utf8"), 10);
 };
-/** Only once it is really dead does nobody accept connections any more; who was accepted before that is cut off, which is a 502. */
+/** Only a dead process refuses connections; a request that was accepted before is cut off, which is a 502. */
 const kill = async (pid: number) => {
   process.kill(pid, "SIGKILL");
   await eventually(`${pid} to be dead`, 5_000, async () => (isDead(pid) ? true : undefined));
@@ -56,7 +56,7 @@ t.test("killed behind its back, an on-demand one answers the very next request",
   t.same(events.at(-1), "answered", events.join());
 });
 
-t.test("and a plain one, which comes back without being asked too", async (t) => {
+t.test("and a plain one, which comes back without a request", async (t) => {
   const { id } = await berth.container("died-plain");
   await berth.call(`/docker/containers/${id}/run?awaitStart=true`);
   for (const asks of [true, false]) {
@@ -70,7 +70,7 @@ t.test("and a plain one, which comes back without being asked too", async (t) =>
   }
 });
 
-t.test("who wished what is told by their ids, and what nobody wished by the system", async (t) => {
+t.test("the history names the users by their ids, and the system where no user acted", async (t) => {
   const me = (await (await berth.call("/users/current")).json()) as { id: string };
   const lines = await history("died-plain");
   t.equal(lines.find(({ event }) => event === "startWished")?.by, me.id);

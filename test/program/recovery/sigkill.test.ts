@@ -12,13 +12,13 @@ import { stillClock, turns } from "../../fixtures/still-clock.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 const CONTAINERS = 7;
-/** After how many acknowledged wishes the kill is sent; where it lands, in a write or between two, is the machine's choice. */
+/** After how many acknowledged commands the kill is sent; where it lands, in a write or between two, is the machine's choice. */
 const AFTER = [1, 2, 5, 9, 17, 33, 64, 130];
 
 for (const after of AFTER) {
-  t.test(`a real kill -9 after ${after} acknowledged wishes loses none of them, and damages nothing`, async (t) => {
+  t.test(`a real kill -9 after ${after} acknowledged commands loses none of them, and damages nothing`, async (t) => {
     const folder = join(tempFolder(t), "data");
-    const child = spawn(process.execPath, [join(import.meta.dirname, "wishing-process.ts"), folder, String(CONTAINERS)], {
+    const child = spawn(process.execPath, [join(import.meta.dirname, "endless-commands.ts"), folder, String(CONTAINERS)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     let output = "";
@@ -44,7 +44,7 @@ for (const after of AFTER) {
     const store = await openStore({ folder, clock });
     const world = openMemoryWorld(clock, { sockets: false });
     for (const { ref } of store.images.all()) world.apps.set(ref, listening);
-    // The one wish that was made and not said yet may have been made.
+    // The one command that was made and not acknowledged yet may have been recorded.
     const [last = ""] = commands.at(-1)?.split(" ") ?? [];
     const rows = store.containers.all();
     t.equal(rows.length, CONTAINERS);
@@ -65,7 +65,7 @@ for (const after of AFTER) {
     t.same(
       store.containers.all().filter(({ state, desiredInstances }) => state !== (desiredInstances === 1 ? "STARTED" : "USER_STOPPED")),
       [],
-      "within a reconcile period all is as it is wished",
+      "within a reconcile period all is as desired",
     );
     t.equal(world.running().length, store.containers.all().filter(({ desiredInstances }) => desiredInstances === 1).length);
     await lifecycle.close();

@@ -8,12 +8,12 @@ const ATTEMPTS = (api: string, id: string, report: string) => `
   const url = ${JSON.stringify(`${api}/docker/containers`)};
   const proxied = url + "/proxy/${id}/square?number=4";
   const ask = (path, init) => fetch(path, { credentials: "include", ...init }).then(async (answer) => [answer.status, await answer.text()], () => "refused");
-  const status = async (path, init) => { const said = await ask(path, init); return said === "refused" ? said : said[0]; };
+  const status = async (path, init) => { const reply = await ask(path, init); return reply === "refused" ? reply : reply[0]; };
   const talk = (path) => new Promise((resolve) => {
     const socket = new WebSocket(path.replace("http", "ws"));
-    const heard = [];
+    const received = [];
     socket.onopen = () => socket.send("hello");
-    socket.onmessage = ({ data }) => { heard.push(data); if (data === "hello") { resolve(heard); socket.close(); } };
+    socket.onmessage = ({ data }) => { received.push(data); if (data === "hello") { resolve(received); socket.close(); } };
     socket.onclose = ({ code }) => resolve(code);
   });
   const result = {

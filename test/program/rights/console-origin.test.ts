@@ -6,10 +6,10 @@ import { openStand, packageOf } from "./fixtures/stand.ts";
 /** A plugin with a page, a worker's script that would answer for all of the origin, and a list of the cookies that it was sent. */
 const PLUGIN = `
   import { createServer } from "node:http";
-  const seen = [];
+  const cookies = [];
   createServer(({ url, headers }, response) => {
-    if (headers.cookie !== undefined) seen.push(headers.cookie);
-    if (url === "/seen") return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(seen));
+    if (headers.cookie !== undefined) cookies.push(headers.cookie);
+    if (url === "/seen") return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(cookies));
     if (url === "/worker.js") {
       response.writeHead(200, { "content-type": "text/javascript", "service-worker-allowed": "/" });
       return response.end('self.addEventListener("fetch", (event) => event.respondWith(new Response("taken over")));');

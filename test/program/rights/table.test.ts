@@ -87,5 +87,5 @@ t.test("who may do what", async (t) => {
     const answer = await fetch(`${berth.api}/docker/containers/${id}`, { headers: headers(role) });
     return ((await answer.json()) as { lastLogs: string }).lastLogs !== "";
   };
-  t.same([await statusOf("user"), await statusOf("member")], [false, true], "what a container wrote is shown in the entity to the same people alone");
+  t.same([await statusOf("user"), await statusOf("member")], [false, true], "what a container wrote is shown in the entity to the same users alone");
 });

@@ -1,7 +1,7 @@
 import t from "tap";
 import { echoHead, exchange, get, ID, openContainer, openStand, PATH } from "../../gateway/stand.ts";
 
-/** What a container hears of who asks: plugins judge by it, so nobody may say it for himself, nor unsay it. */
+/** What a container learns about the caller: plugins decide by it, so no client may set it, nor remove it. */
 for (const forwarder of ["splice", "http-proxy"] as const) {
   t.test(`with ${forwarder}, no header of a client takes another's place, or takes away what the gateway says`, async (t) => {
     const stand = await openStand(t, { forwarder });
@@ -31,7 +31,7 @@ for (const forwarder of ["splice", "http-proxy"] as const) {
     ]);
     t.notOk(
       headers.some(([, value]) => value.includes("10.9.9.9") || value === "evil"),
-      "a stranger's word of where it comes from",
+      "an untrusted client's forwarded headers",
     );
     t.same(valuesOf(headers, "x-forwarded-proto"), ["http"]);
 

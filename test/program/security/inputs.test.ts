@@ -4,7 +4,7 @@ import { loadInputCases } from "../../bench/load-input-cases.ts";
 
 const SEED = 20_261_129;
 const RUNS = 20;
-/** On a busy machine caches are cold, so an input fails here only where it is slow beyond doubt. `npm run bench:inputs` is exact. */
+/** On a busy machine caches are cold, so an input fails here only where it is clearly slow. `npm run bench:inputs` is exact. */
 const BUSY_MACHINE = 3;
 
 t.setTimeout(110_000);

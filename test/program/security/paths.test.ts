@@ -5,7 +5,7 @@ import { openStand, packageOf } from "../rights/fixtures/stand.ts";
 
 /**
  * Ids and paths that are written in odd ways, byte by byte over a socket, since a client's library would tidy them up. Whatever is written, it is
- * nobody's route, or the same container under the same rights.
+ * no route, or the same container under the same rights.
  */
 const stand = await openStand(t);
 const { berth } = stand;
@@ -52,7 +52,7 @@ t.test("what is not an id of a container is no container, signed in or not", asy
   ];
   for (const [target, signedIn, anonymous] of rows) {
     t.equal((await ask(target, author.token)).status, signedIn, target);
-    t.equal((await ask(target, undefined)).status, anonymous, `${target} by nobody`);
+    t.equal((await ask(target, undefined)).status, anonymous, `${target} without a user`);
   }
 });
 

@@ -88,7 +88,7 @@ t.test("what is kept is a digest, or sealed; and what is public about a process 
     .join("\n");
   t.ok(kept.includes("secretive"), "the store was read");
   const { OWN: inItsDefinition, ...others } = secrets;
-  t.ok(kept.includes(inItsDefinition), "a container's own map is a part of its definition, and said to be");
+  t.ok(kept.includes(inItsDefinition), "a container's own map is a part of its definition, and documented as such");
   for (const [name, secret] of Object.entries(others)) t.notOk(kept.includes(secret), `${name} is not in the store as it is`);
 
   const pids = await eventually("the container to run", 5_000, async () => {

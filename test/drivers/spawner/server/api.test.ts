@@ -38,7 +38,7 @@ t.test("each route of openapi.json is called, and answers as it should", async (
   }
 });
 
-t.test("who this is may be asked by anybody, and nothing else", async (t) => {
+t.test("without a key a caller may read the spawner's identity, and nothing else", async (t) => {
   const { ask } = await openStand(t, { environment: "stand-7" });
   t.strictSame(JSON.parse((await ask("GET", "/info", { headers: {} })).text), {
     name: "berth",
@@ -90,7 +90,7 @@ t.test("an image is looked at by what path or body name, and a slash in a name i
   t.equal(world.callCount(`resolve registry:5000/a/b@${digest}`), 1);
 });
 
-t.test("what a container said before it failed is in the answer, for people and for programs", async (t) => {
+t.test("the log tail of a failed container is in the answer, for users and for programs", async (t) => {
   const { ask } = await openStand(t);
   const answer = await ask("POST", "/deploy/cvm/bad/1", { body: specBody("bad", 1, { image: "memory:crashing" }) });
   t.equal(answer.status, 500);
@@ -137,7 +137,7 @@ t.test("bad input is 400 with one sentence, whatever it is", async (t) => {
     t.match(message, /^[^\n]+[.?]$/, name);
     t.notMatch(text, /\bat .*\.ts:\d+/);
   }
-  t.strictSame(world.calls, [], "nobody asked the driver");
+  t.strictSame(world.calls, [], "no driver call");
 });
 
 t.test("what is too long is refused as such, and a route that there is not, and a method", async (t) => {
@@ -158,7 +158,7 @@ t.test("a huge body is refused while it comes, and by who shows no key not read 
   t.equal((await ask("POST", "/deploy/cvm/web/1", { body, headers: {} })).status, 401);
 });
 
-t.test("a foreign server's body is taken as far as it can be read; names that mean nothing are told once, and no value is", async (t) => {
+t.test("a foreign server's body is read as far as possible; unknown names are reported once, and no value is", async (t) => {
   const { ask, world, logged } = await openStand(t);
   const body = {
     dockerImage: "listening",
@@ -173,7 +173,7 @@ t.test("a foreign server's body is taken as far as it can be read; names that me
   t.match(serviceName, /^test-datagrok-chem-app-[0-9a-f]{8}$/, "environment, name, and nothing random");
   t.equal(world.callCount("resolve listening"), 1);
 
-  await t.test("asked again, it is the same service, which is found by either name", async (t) => {
+  await t.test("the second deploy is the same service, which is found by either name", async (t) => {
     const again = await ask("POST", "/deploy/cvm/Datagrok%2FChem_App/1", { body });
     t.match(JSON.parse(again.text), { serviceName, port: (JSON.parse(first.text) as { port: number }).port });
     t.strictSame(world.left(""), [serviceName]);
@@ -214,7 +214,7 @@ t.test("a long name stays a DNS label, and two of them stay apart", async (t) =>
   t.not(names[0], names[1]);
 });
 
-t.test("streams are bounded, and one that is left makes room", async (t) => {
+t.test("streams are bounded, and one that ends frees its place", async (t) => {
   const { ask, port } = await openStand(t, { limits: { streams: 1 } });
   const left = new AbortController();
   const first = await fetch(`http://127.0.0.1:${port}/events`, { headers: KEY, signal: left.signal });

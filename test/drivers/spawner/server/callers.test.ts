@@ -65,7 +65,7 @@ t.test("a token that is for something else, over, or forged opens nothing", asyn
     "that never expires": await sign({ exp: undefined }),
     "that is not good yet": await sign({ nbf: now + 300 }),
     "signed by another server": await foreign.sign({ aud: AUDIENCE, lim: undefined, iss: tokens.issuer }),
-    "signed by nobody": new UnsecuredJWT(claims).encode(),
+    unsigned: new UnsecuredJWT(claims).encode(),
     "signed with the public key": confused,
     "with other claims under a good signature": `${head}.${part({ ...claims, sub: "root" })}.${signature}`,
     "that brings its own key": await foreign.sign({ aud: AUDIENCE, lim: undefined, iss: tokens.issuer }, { jwk: other.kid, jku: foreign.url }),
@@ -77,7 +77,7 @@ t.test("a token that is for something else, over, or forged opens nothing", asyn
   t.equal(await bearer(await sign()), 200, "and a good one still does");
 });
 
-t.test("a new key counts at once, and a server that is away keeps nobody out who was in", async (t) => {
+t.test("a new key counts at once, and an unavailable server locks out no known caller", async (t) => {
   const { tokens, sign, bearer } = await openServed(t);
   t.equal(await bearer(await sign()), 200);
   await tokens.rotate("second");
@@ -94,7 +94,7 @@ t.test("where no server is set, a token opens nothing and says what to do", asyn
   t.match((JSON.parse(answer.text) as { message: string }).message, /DATAGROK_URL/);
 });
 
-t.test("while keys were never had, who shows a token is told to come again, and who shows the key is let in", async (t) => {
+t.test("before the first JWKS, a caller with a token has to retry, and a caller with the key is accepted", async (t) => {
   const { tokens, stand, status, sign } = await openServed(t);
   const token = await sign();
   tokens.away = true;

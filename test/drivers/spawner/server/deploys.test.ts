@@ -35,7 +35,7 @@ t.test("a client that gave up undoes nothing, and who asks again joins", async (
   t.equal(world.callCount("deploy slow"), 1);
 });
 
-t.test("a newer definition takes the place of the one under way, whose clients are told", async (t) => {
+t.test("a newer definition replaces the one in progress, whose clients get an error", async (t) => {
   const { ask, world } = await openStand(t);
   const old = ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 1, { image: "memory:mute" }) });
   await until(t, "the old one runs", () => world.running().includes("web"));
@@ -47,7 +47,7 @@ t.test("a newer definition takes the place of the one under way, whose clients a
   t.match(JSON.parse((await ask("GET", "/services/web")).text), { labels: { generation: 2 } });
 });
 
-t.test("an older definition, and somebody else's, are refused while one is under way", async (t) => {
+t.test("an older definition, and a foreign owner's, are refused while one is in progress", async (t) => {
   const { ask, world } = await openStand(t);
   const under = ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 2, { image: "memory:mute" }) });
   await until(t, "it runs", () => world.running().includes("web"));
@@ -103,7 +103,7 @@ t.test("called off at any moment, a start leaves nothing", async (t) => {
   t.strictSame(world.left(""), [], "nor does anything come late");
 });
 
-t.test("what does not become ready in time is taken away, with its last lines told", async (t) => {
+t.test("what does not become ready in time is removed, and its log tail is reported", async (t) => {
   const { ask, world } = await openStand(t, { limits: { startMs: 150 } });
   world.apps.set("babbling", {
     exposed: [1],
@@ -154,7 +154,7 @@ t.test("a deploy that its driver's caller calls off leaves nothing, also where t
   t.strictSame(world.left(""), []);
 });
 
-t.test("an engine that is away behind the spawner is told as such, and the deploy is not asked for over and over", async (t) => {
+t.test("an unavailable engine behind the spawner is reported as such, and the deploy is not repeated", async (t) => {
   const { driver, world } = await openStand(t);
   world.away = true;
   const fault = await rejectsWith(t, "ENGINE_UNREACHABLE", driver().deploy(specFor("away", 1, "memory:listening"), call()));

@@ -21,7 +21,7 @@ export type SpawnerFixture = {
   ask(method: string, path: string, more?: Parameters<typeof askSpawner>[3]): Promise<SpawnerResponse>;
 };
 
-/** The API on a port of its own, over services in memory: what is asked of the driver can be counted and held up. */
+/** The API on a port of its own, over services in memory: driver calls can be counted and delayed. */
 export async function openStand(
   t: Test,
   options: { limits?: Parameters<typeof openSpawner>[0]["limits"]; signers?: Signers; environment?: string; clock?: Clock; hosts?: boolean } = {},

@@ -30,7 +30,7 @@ const files = (folder: string, container: object) => ({
 /** 3 s of idleness, in the minutes of container.json. */
 const SHORT_TIMEOUT = 0.05;
 
-/** A control here, and a spawner elsewhere that runs what it wishes. */
+/** A control here, and a spawner elsewhere that runs its containers. */
 async function openPair(t: Test, auth: "password" | "jwt") {
   const data = tempFolder(t);
   const at = tempFolder(t);
@@ -112,7 +112,7 @@ for (const auth of ["password", "jwt"] as const) {
     const { berth, records, ask } = await openPair(t, auth);
     await publish(berth, { lazy: { on_demand: true, shutdown_timeout: SHORT_TIMEOUT }, steady: { on_demand: true } });
     const pids = () => records.all().flatMap(({ running, process }) => (running ? [process?.pid] : []));
-    t.strictSame(pids(), [], "nothing runs before it is asked for");
+    t.strictSame(pids(), [], "nothing runs before the first request");
 
     const first = await ask("far-lazy");
     t.equal(first.status, 200);
@@ -128,8 +128,8 @@ for (const auth of ["password", "jwt"] as const) {
     const port = records.find((await berth.container("far-steady")).serviceName)?.port ?? 0;
     t.notOk(await isRefused(port), "it listens there");
     await ask("far-steady", "/exit");
-    // Who is accepted while it dies is cut off, as anybody would be; its sockets may outlive its first thread.
-    await eventually("nobody to listen there", 5_000, async () => ((await isRefused(port)) ? true : undefined));
+    // A client that is accepted while it dies is cut off, as every client would be; its sockets may outlive its first thread.
+    await eventually("the port to be closed", 5_000, async () => ((await isRefused(port)) ? true : undefined));
     const again = await ask("far-steady");
     const body = await again.text();
     t.equal(again.status, 200, body);
@@ -155,7 +155,7 @@ t.test("the spawner killed in the middle of a start, the request that waits is a
   t.equal(records.all().length, 1);
 });
 
-t.test("a start that a user calls off leaves nothing at the spawner, though that goes on with what nobody waits for", async (t) => {
+t.test("an aborted start leaves nothing at the spawner, though the spawner finishes it without a waiting caller", async (t) => {
   const { berth, records } = await openPair(t, "password");
   await publish(berth, { slow: { environmentVars: { BOOT_MS: 60_000 } } });
   const { id, serviceName } = await berth.container("far-slow");
@@ -197,7 +197,7 @@ t.test("a berth that opens its own spawner takes deploys beside its own, by its 
   );
   const basic = { authorization: `Basic ${Buffer.from(`any:${berth.key}`).toString("base64")}` };
   const reply = await fetch(`${berth.api}/docker/token?service=datagrok-spawner`, { headers: basic });
-  t.equal(reply.status, 400, "nobody gets a token for it");
+  t.equal(reply.status, 400, "no token is issued for it");
   const docker = (await (await fetch(`${berth.api}/docker/token?service=docker-registry`, { headers: basic })).json()) as { token: string };
   t.equal((await askSpawner(port, "GET", "/services", { headers: { authorization: `Bearer ${docker.token}` } })).status, 401);
 });

@@ -74,7 +74,7 @@ t.test("the token file", async (t) => {
     t.match(lines(path).at(-1), /^scope999 /);
   });
 
-  await t.test("that cannot be written is told once", async (t) => {
+  await t.test("that cannot be written is reported once", async (t) => {
     const messages: string[] = [];
     const write = (_: unknown, sentence: string) => void messages.push(sentence);
     const own: Log = { debug: write, info: write, warn: write, error: write, child: () => own };

@@ -66,7 +66,7 @@ t.test("in front of a registry that takes tokens", async (t) => {
     t.equal((await through(upstream, { repository: undefined, actions: [] }, "/v2/")).status, 200);
   });
 
-  await t.test("programs beside berth find the tokens in a file of which nobody else reads a word", async (t) => {
+  await t.test("programs beside berth find the tokens in a file that no other user may read", async (t) => {
     await upstream.close();
     t.equal(statSync(file).mode & 0o777, 0o600);
     const lines = readFileSync(file, "utf8").trimEnd().split("\n");
@@ -83,7 +83,7 @@ t.test("in front of a registry that takes tokens", async (t) => {
     t.equal(await push(anonymous, "datagrok/x", "2"), 401);
   });
 
-  await t.test("a token that ran out is refused, and the next one asked for once", async (t) => {
+  await t.test("a token that ran out is refused, and the next one requested once", async (t) => {
     const fresh = await open(t, `http://${registry.host}`, LOGIN, stillClock());
     tokens.shape.lifeSeconds = -100;
     t.equal((await through(fresh, PULL, "/v2/datagrok/x/tags/list")).status, 401, "so new that another would be no better");
@@ -102,7 +102,7 @@ t.test("a refused token is renewed once for all who were refused", async (t) => 
   tokens.shape.lifeSeconds = 300;
   const before = tokens.requests.length;
   const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await through(upstream, PULL, "/v2/datagrok/x/tags/list")).status));
-  t.strictSame([...new Set(statuses)], [404], "let in, though there is no such repository");
+  t.strictSame([...new Set(statuses)], [404], "authorized, though there is no such repository");
   t.equal(tokens.requests.length - before, 1);
 });
 
@@ -154,7 +154,7 @@ t.test("a hundred who ask at once ask the token server once, and later ones not 
   });
 });
 
-t.test("a token server that is overloaded is asked again when it says", async (t) => {
+t.test("an overloaded token server gets the request again after its Retry-After", async (t) => {
   const tokens = await openTokenServer(t, LOGIN);
   const registry = await serve(t, (_, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.realm}"` }).end());
   const upstream = await open(t, registry, LOGIN);
@@ -174,7 +174,7 @@ t.test("a token server that is overloaded is asked again when it says", async (t
   });
 });
 
-t.test("a wrong password is said, and the password is not", async (t) => {
+t.test("a wrong password is reported, without the password", async (t) => {
   const tokens = await openTokenServer(t, { ...LOGIN, password: "another" });
   const registry = await serve(t, (_, response) => response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.realm}"` }).end());
   const upstream = await open(t, registry, LOGIN);

@@ -40,21 +40,21 @@ t.test("an engine pulls short names from the registry that is set up, signed in 
       if (RepoTags?.some((tag) => tag.startsWith(home.host))) await docker.getImage(Id).remove({ force: true });
     }
   });
-  const pushed = await push(upstream, name, "somebody", "one");
+  const pushed = await push(upstream, name, "first", "one");
   let pulls = 0;
   const resolve = (ref: string) => driver.resolve({ ref }, { ...call(), onPull: () => pulls++ });
 
-  const first = await resolve(`${name}:somebody`);
+  const first = await resolve(`${name}:first`);
   t.equal(first.digest, pushed);
-  t.match((await docker.getImage(first.id).inspect()).RepoTags, [`${home.host}/${name}:somebody`]);
-  t.strictSame(await registry?.resolve(`${name}:somebody`, call()), { reference: `${home.host}/${name}:somebody`, digest: pushed });
+  t.match((await docker.getImage(first.id).inspect()).RepoTags, [`${home.host}/${name}:first`]);
+  t.strictSame(await registry?.resolve(`${name}:first`, call()), { reference: `${home.host}/${name}:first`, digest: pushed });
 
   await t.test("again only where the tag has moved", async (t) => {
     const before = pulls;
-    t.equal((await resolve(`${name}:somebody`)).id, first.id);
+    t.equal((await resolve(`${name}:first`)).id, first.id);
     t.equal(pulls, before);
-    const moved = await push(upstream, name, "somebody", "two");
-    const second = await resolve(`${name}:somebody`);
+    const moved = await push(upstream, name, "first", "two");
+    const second = await resolve(`${name}:first`);
     t.equal(second.digest, moved);
     t.not(second.id, first.id);
     t.strictSame((await docker.getImage(second.id).inspect()).Config.Env, ["TEXT=two"]);
@@ -73,7 +73,7 @@ t.test("an engine pulls short names from the registry that is set up, signed in 
     t.equal((await resolve(worker)).id, id);
   });
 
-  await t.test("with a wrong password it is denied, and nobody is told the password", async (t) => {
+  await t.test("with a wrong password it is denied, and the password is not reported", async (t) => {
     const wrong = open(t, { ...env, REGISTRY_PASSWORD: "another-Word" });
     await push(upstream, name, "unseen", "four");
     const fault = await rejectsWith(t, "PULL_DENIED", wrong.driver.resolve({ ref: `${name}:unseen` }, call()));
@@ -91,14 +91,14 @@ t.test("an engine pulls short names from the registry that is set up, signed in 
   });
 
   await t.test("while it is away, what was pulled before serves", async (t) => {
-    const { id } = await resolve(`${name}:somebody`);
+    const { id } = await resolve(`${name}:first`);
     await home.stop();
-    t.equal((await resolve(`${name}:somebody`)).id, id);
+    t.equal((await resolve(`${name}:first`)).id, id);
     await rejectsWith(t, "REGISTRY_UNREACHABLE", resolve(`${name}:never-seen`));
   });
 });
 
-t.test("nothing is looked up where no registry is set up, and settings that cannot be right are told at once", async (t) => {
+t.test("nothing is looked up where no registry is set up, and invalid settings are reported at once", async (t) => {
   t.equal(open(t, {}).registry, undefined);
   await rejectsWith(
     t,

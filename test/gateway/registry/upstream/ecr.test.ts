@@ -90,7 +90,7 @@ t.test("the token is renewed", async (t) => {
   const ecr = await openEcr(t);
   const tokens = () => ecr.actions().filter((action) => action === "GetAuthorizationToken").length;
 
-  await t.test("every 6 h, also where nobody asks for it", async (t) => {
+  await t.test("every 6 h, also without a request", async (t) => {
     ecr.hours = 24;
     const clock = stillClock(Date.now());
     const upstream = await open(t, {}, clock);
@@ -98,7 +98,7 @@ t.test("the token is renewed", async (t) => {
     await clock.advance(5.9 * HOUR_MS);
     t.equal(tokens(), before);
     await clock.advance(0.2 * HOUR_MS);
-    await until(t, "asked again", () => tokens() === before + 1);
+    await until(t, "requested again", () => tokens() === before + 1);
     t.equal(upstream.authorization(PULL, signal()), BASIC);
   });
 
@@ -109,7 +109,7 @@ t.test("the token is renewed", async (t) => {
     ecr.answers = ({ action }) => denied(action);
     const before = tokens();
     await clock.advance(0.6 * HOUR_MS);
-    await until(t, "asked again", () => tokens() > before);
+    await until(t, "requested again", () => tokens() > before);
     t.equal(upstream.authorization(PULL, signal()), BASIC);
     await clock.advance(0.5 * HOUR_MS);
     const fault = await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", Promise.resolve(upstream.authorization(PULL, signal())));

@@ -6,7 +6,7 @@ import { openTokenFile } from "../../../../gateway/registry/upstream/token-file.
 import { openLog } from "../../../../lib/log.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 
-t.test("who reads much takes no room from who pushes", async (t) => {
+t.test("many reads take no place from pushes", async (t) => {
   const path = join(tempFolder(t), "registry-token");
   const file = openTokenFile(path, { clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
   const pushing = ["repository:a:pull,push", "repository:a:pull,push,repository:b:pull", "*", "registry:catalog:*"];

@@ -10,7 +10,7 @@ import { tempFolder } from "../../../fixtures/temp-folder.ts";
 
 type TokenQuery = { scopes: string[]; authorization: string | undefined };
 
-/** A registry's token server, with an own key, whose certificate Distribution is told to trust. */
+/** A registry's token server, with an own key, whose certificate Distribution is set up to trust. */
 export async function openTokenServer(t: Test, login: { username: string; password: string }) {
   const folder = tempFolder(t);
   const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
@@ -42,14 +42,14 @@ export async function openTokenServer(t: Test, login: { username: string; passwo
     }
     const access = scopes.flatMap((scope) => {
       const [, type, name, actions = ""] = /^(\w+):(.+):([^:]+)$/.exec(scope) ?? [];
-      // Nobody but the user may push.
+      // Only the user may push.
       return [{ type, name, actions: actions.split(",").filter((action) => authorization !== undefined || action === "pull") }];
     });
     const now = Math.floor(Date.now() / 1_000);
     const token = await new SignJWT({ access })
       .setProtectedHeader({ alg: "RS256", typ: "JWT", x5c })
       .setIssuer("tokens")
-      .setSubject("somebody")
+      .setSubject("ada")
       .setAudience(url.searchParams.get("service") ?? "")
       .setIssuedAt(now)
       .setNotBefore(now - 10)

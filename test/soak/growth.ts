@@ -13,7 +13,7 @@ const MAY_GROW: Record<Exclude<keyof SoakSnapshot, "objects">, number> = {
   bufferBytes: MIB,
 };
 
-/** A connection that is gone may still be held by what was said last; a leak counts in thousands. */
+/** A connection that is gone may still be held by its last bytes; a leak counts in thousands. */
 const OBJECTS_MAY_GROW = 20;
 
 /** What there is more of than before, in words; empty where all is back at its baseline. */

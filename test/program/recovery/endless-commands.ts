@@ -1,4 +1,4 @@
-/** A process of its own that wishes without end, and writes down each wish as soon as it was acknowledged: to be killed at any moment. */
+/** A process of its own that sends commands without end, and writes down each as soon as it was acknowledged: to be killed at any moment. */
 import { writeSync } from "node:fs";
 import { systemClock } from "../../../lib/clock.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
