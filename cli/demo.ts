@@ -6,6 +6,7 @@ import type { Settings } from "../conf/settings.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
+import { type HttpFailure, openHttpClient, type SecureRequestOptions } from "../lib/http-client.ts";
 import { engineAt } from "../processes/open-driver.ts";
 import { untilSignal } from "../processes/parent.ts";
 import { loadSettingsAndLog, type CommandContext } from "./command-context.ts";
@@ -14,6 +15,7 @@ import { X509Certificate } from "node:crypto";
 
 /** How long stopping the demo container may take when the person has had enough. */
 const STOP_MS = 15_000;
+const MAX_BYTES = 1_048_576;
 const ENGINE_ANSWERS_MS = 10_000;
 
 /** `berth demo`: a whole berth, and in it a plugin that is published over its edge as an author would. */
@@ -32,12 +34,12 @@ export async function run(context: CommandContext): Promise<void> {
   // A listener on every interface is reachable on this one, too.
   const base = listenerUrl({ ...settings, edgeHost: /^(0\.0\.0\.0|::)$/.test(settings.edgeHost) ? "127.0.0.1" : settings.edgeHost }, served.port);
   const trust = settings.tlsCert === undefined ? undefined : demoTrust(settings.tlsCert, new URL(base).hostname);
-  const send = trust === undefined ? fetch : await fetchTrusting(trust);
+  const tls = trust && trustOptions(trust);
   try {
     await Promise.race([served.ready, stopRequested]);
     stopped.signal.throwIfAborted();
     const { key } = adminKey({ dataFolder: settings.data, given: settings.adminKey });
-    const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: context.clock, signal: stopped.signal, send });
+    const demo = await publishDemo({ base, devKey: key, folder: DEMO_FOLDER, clock: context.clock, signal: stopped.signal, tls });
     const tokenFile = join(settings.data, "demo.token");
     saveDemoToken(tokenFile, demo.token);
     const shown = new URL(base);
@@ -59,7 +61,7 @@ export async function run(context: CommandContext): Promise<void> {
       }),
     );
     await stopRequested;
-    await rest(`${base}/api/docker/containers/${demo.id}/stop?awaitStop=true`, demo.token, context.clock, send);
+    await stopDemo(`${base}/api/docker/containers/${demo.id}/stop?awaitStop=true`, demo.token, context.clock, tls);
   } catch (error) {
     if (!stopped.signal.aborted) throw error;
   } finally {
@@ -99,13 +101,11 @@ function idleMinutes(): number {
   return (JSON.parse(config) as { shutdown_timeout: number }).shutdown_timeout;
 }
 
-/** What a trial started ends with it. */
-async function rest(stop: string, token: string, clock: Clock, send: typeof fetch): Promise<void> {
-  const late = new AbortController();
-  const cancel = clock.after(STOP_MS, () => late.abort());
-  const answer = await send(stop, { headers: { authorization: token }, signal: late.signal });
-  await answer.text();
-  cancel();
+/** The demo container ends with the demo. */
+async function stopDemo(url: string, token: string, clock: Clock, tls: SecureRequestOptions = {}): Promise<void> {
+  const toFault = ({ why, cause }: HttpFailure) => new Fault("STOP_TIMED_OUT", `The demo container did not stop: ${why}.`, { cause });
+  const client = openHttpClient({ clock, maxBytes: MAX_BYTES, timeoutMs: STOP_MS, options: tls, toFault });
+  await client.request({ url, headers: { authorization: token } }).finally(client.close);
 }
 
 /** How the demo reaches its own edge over TLS: this certificate and no other, with any issuer and any name. */
@@ -122,9 +122,6 @@ function demoTrust(file: string, host: string): DemoTrust {
   }
 }
 
-/** `fetch` that accepts only this certificate. undici's own: Node's has no place for a certificate. */
-async function fetchTrusting({ certificate }: DemoTrust): Promise<typeof fetch> {
-  const undici = await import("undici");
-  const dispatcher = new undici.Agent({ connect: { ca: certificate, allowPartialTrustChain: true, checkServerIdentity: () => undefined } });
-  return ((url: string, init: object) => undici.fetch(url, { ...init, dispatcher })) as unknown as typeof fetch;
+function trustOptions({ certificate }: DemoTrust): SecureRequestOptions {
+  return { ca: certificate, allowPartialTrustChain: true, checkServerIdentity: () => undefined };
 }

@@ -1,8 +1,8 @@
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { controlHere } from "../gateway/feed/control-client.ts";
+import { localControl } from "../gateway/feed/control-client.ts";
 import type { Log } from "../lib/log.ts";
-import { remoteControl, runGateway } from "../processes/gateway.ts";
+import { configuredControlLink, runGateway } from "../processes/gateway.ts";
 import { serve } from "../processes/serve.ts";
 import { runUntilStopped } from "../processes/parent.ts";
 import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "./command-context.ts";
@@ -39,7 +39,7 @@ export const verbs: Verbs = {
 
 async function runGatewayProcess(context: CommandContext, env: NodeJS.ProcessEnv): Promise<void> {
   const { settings, log } = loadSettingsAndLog({ ...context, env }, "gateway");
-  const elsewhere = remoteControl(settings, context.clock);
+  const elsewhere = configuredControlLink(settings, context.clock);
   const isBefore = settings.datagrok.directory === "datagrok";
   if (elsewhere !== undefined && isBefore)
     throw new Fault(
@@ -47,7 +47,7 @@ async function runGatewayProcess(context: CommandContext, env: NodeJS.ProcessEnv
       "BERTH_CONTROL names a control plane, BERTH_DIRECTORY=datagrok a Datagrok server to ask instead: set one of them.",
     );
   if ((elsewhere !== undefined || isBefore) && context.parent === undefined) return startGateways(context, env, settings, log);
-  const link = elsewhere ?? controlHere(openRuntime(context, settings));
+  const link = elsewhere ?? localControl(openRuntime(context, settings));
   const { metrics } = await publishProcessMetrics(context, settings, "gateway", log);
   const handle = await context.parent?.handle();
   await runUntilStopped(async () => {

@@ -1,7 +1,6 @@
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
+import { openHttpClient } from "../lib/http-client.ts";
 import { localApi, type CommandContext, loadSettings } from "./command-context.ts";
 import { listenerUrl, registryListener } from "./serve.ts";
 import { defineVerb, type Verbs } from "./command.ts";
@@ -57,7 +56,7 @@ export async function checkReady(context: CommandContext): Promise<Fault | undef
   return new Fault("CONTROL_AWAY", `degraded: control is ${control}. Containers that run are served; nothing is started.`);
 }
 
-const MAX_BODY = 4_096;
+const MAX_BYTES = 1_048_576;
 
 /** What a gateway that is ready reports about a control that it does not reach. */
 function controlIn(body: string): string | undefined {
@@ -68,28 +67,32 @@ function controlIn(body: string): string | undefined {
   }
 }
 
-/** Resolves with what it reports about a control that it does not reach. A listener on all interfaces is called on this machine's own; whose certificate it is does not matter to itself. */
-function requestReady(
+/**
+ * Resolves with what it reports about a control that it does not reach. A listener on all interfaces is called on the loopback interface. Any
+ * certificate is accepted: the listener is berth's own.
+ */
+async function requestReady(
   settings: Settings,
   { host, port, path = "/readyz", isPlain }: ReadyEndpoint,
   { clock }: CommandContext,
 ): Promise<string | undefined> {
   const edgeHost = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
   const url = `${listenerUrl({ edgeHost, tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;
-  const over = new AbortController();
-  const signal = clock.deadline(REQUEST_MS, () => new Fault("CONTROL_AWAY", `${url} did not answer within ${REQUEST_MS / 1_000} s.`), over.signal);
-  return new Promise<string | undefined>((resolve, reject) => {
-    const options = { signal, rejectUnauthorized: false };
-    const sent = (url.startsWith("https") ? httpsRequest : httpRequest)(url, options, (answer) => {
-      let body = "";
-      answer.setEncoding("utf8");
-      answer.on("data", (piece: string) => void (body.length < MAX_BODY && (body += piece)));
-      answer.once("end", () => resolve(controlIn(body)));
-      if (answer.statusCode !== 200) reject(new Fault("CONTROL_AWAY", `${url} answers ${answer.statusCode}: it takes no requests now.`));
-    });
-    sent.once("error", (cause) =>
-      reject(signal.aborted ? signal.reason : new Fault("CONTROL_AWAY", `${url} cannot be reached: ${cause.message}.`, { cause })),
-    );
-    sent.end();
-  }).finally(() => over.abort());
+  const client = openHttpClient({
+    clock,
+    maxBytes: MAX_BYTES,
+    timeoutMs: REQUEST_MS,
+    options: { rejectUnauthorized: false },
+    toFault: ({ kind, why, cause }) =>
+      new Fault("CONTROL_AWAY", kind === "overdue" ? `${url} did not answer within ${REQUEST_MS / 1_000} s.` : `${url} cannot be reached: ${why}.`, {
+        cause,
+      }),
+  });
+  try {
+    const reply = await client.request({ url });
+    if (reply.status !== 200) throw new Fault("CONTROL_AWAY", `${url} answers ${reply.status}: it takes no requests now.`);
+    return controlIn(reply.text());
+  } finally {
+    client.close();
+  }
 }

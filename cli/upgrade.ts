@@ -61,10 +61,10 @@ export const verbs: Verbs = {
 };
 
 /** Of a source tree, which is replaced by other means. Faults: CONTROL_AWAY where no berth of this user runs; PROGRAM_UNUSABLE. */
-async function handOverInPlace({ env }: CommandContext, { data }: Settings): Promise<string> {
+async function handOverInPlace({ env, clock }: CommandContext, { data }: Settings): Promise<string> {
   const path = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
-  const answer = await callParent(path, "hand-over").catch(async (error: unknown) => {
-    await callParent(path, "resume");
+  const answer = await callParent({ path, clock }, "hand-over").catch(async (error: unknown) => {
+    await callParent({ path, clock }, "resume");
     throw error;
   });
   if (answer?.version !== undefined) return answer.version;
@@ -82,7 +82,11 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
   /** The first time the new program takes over; where that failed, the next ones have the berth that is still there go on. */
   const replace = async () => {
     const action = isHandedOver ? "resume" : "hand-over";
-    if (command === undefined && (await callParent(parentSocket, action, { program }).finally(() => (isHandedOver = true))) !== undefined) return;
+    if (
+      command === undefined &&
+      (await callParent({ path: parentSocket, clock }, action, { program }).finally(() => (isHandedOver = true))) !== undefined
+    )
+      return;
     const drainMs = (settings.drainSeconds + settings.drainDelaySeconds) * 1_000;
     await execute("/bin/sh", ["-c", command ?? `systemctl restart ${UNIT_NAME}`], { env, timeout: drainMs + RESTART_MS });
   };

@@ -3,6 +3,7 @@ import { join, relative } from "node:path";
 import { ZipFile } from "yazl";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
+import { type HttpRequest, openHttpClient, type SecureRequestOptions } from "../lib/http-client.ts";
 import { ownFile } from "../lib/own-files.ts";
 import type { DriverName } from "../drivers/driver.ts";
 
@@ -15,6 +16,7 @@ export const BUILD_DEMO_IMAGE = `docker build -t ${DEMO_IMAGE} ${relative(proces
 const CALL_MS = 15_000;
 const READY_MS = 120_000;
 const POLL_MS = 100;
+const MAX_BYTES = 16 * 1_048_576;
 
 type DemoEntity = { id: string; name: string; dockerfile: { status: string; logs?: string } };
 
@@ -31,23 +33,24 @@ export async function publishDemo(options: {
   signal: AbortSignal;
   /** What to look at where its image cannot be used. */
   hint?: string;
-  /** Another `fetch`, for an edge whose certificate only that one trusts. */
-  send?: typeof fetch;
+  /** How to trust the edge's certificate. */
+  tls?: SecureRequestOptions | undefined;
 }): Promise<{ id: string; name: string; token: string }> {
-  const { base, devKey, folder, clock, signal, hint = `with Docker, build it first: ${BUILD_DEMO_IMAGE}`, send = fetch } = options;
+  const { base, devKey, folder, clock, signal, hint = `with Docker, build it first: ${BUILD_DEMO_IMAGE}`, tls } = options;
   const { name } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8")) as { name: string };
-  const call = async <T>(path: string, init: RequestInit): Promise<T> => {
-    const late = new AbortController();
-    const overdue = new Fault("VALIDATION_TIMED_OUT", `${name} was not published: ${path} did not answer within ${CALL_MS / 1_000} s.`);
-    const inTime = clock.after(CALL_MS, () => late.abort(overdue));
-    try {
-      const response = await send(`${base}/api${path}`, { ...init, signal: AbortSignal.any([signal, late.signal]) });
-      const text = await response.text();
-      if (!response.ok) throw new Fault("PACKAGE_INVALID", `${name} was not published: ${path} answered ${response.status} ${text.slice(0, 500)}`);
-      return JSON.parse(text) as T;
-    } finally {
-      inTime();
-    }
+  const client = openHttpClient({
+    clock,
+    maxBytes: MAX_BYTES,
+    timeoutMs: CALL_MS,
+    options: tls ?? {},
+    toFault: ({ kind, url, why, cause }) =>
+      new Fault(kind === "overdue" ? "VALIDATION_TIMED_OUT" : "PACKAGE_INVALID", `${name} was not published: ${url.pathname}: ${why}.`, { cause }),
+  });
+  const call = async <T>(path: string, request: Omit<HttpRequest, "url">): Promise<T> => {
+    const reply = await client.request({ ...request, url: `${base}/api${path}`, signal });
+    const text = reply.text();
+    if (reply.status >= 300) throw new Fault("PACKAGE_INVALID", `${name} was not published: ${path} answered ${reply.status} ${text.slice(0, 500)}`);
+    return JSON.parse(text) as T;
   };
 
   const { token } = await call<{ token: string }>("/users/login/dev", { method: "POST", headers: { authorization: `Dev ${devKey}` } });

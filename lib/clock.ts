@@ -1,7 +1,4 @@
-/**
- * Time, as a thing that is passed in: nothing else in the house reads a clock or sets a timer, so a test may hold time
- * still and advance it.
- */
+/** The only source of time and timers. It is a parameter everywhere, so that a test can stop and advance it. */
 export type Clock = {
   /** Milliseconds since the epoch, for what is stored or shown. */
   now(): number;
@@ -11,8 +8,6 @@ export type Clock = {
   after(ms: number, task: () => void): () => void;
   /** Resolves after `ms`, or rejects with the signal's reason as soon as it aborts. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
-  /** A signal that aborts after `ms` with `reason()`, or with `parent`'s own reason when that aborts first. */
-  deadline(ms: number, reason: () => Error, parent?: AbortSignal): AbortSignal;
 };
 
 /** The largest delay that `setTimeout` takes; beyond it, it would fire at once. */
@@ -34,23 +29,6 @@ export function clockFrom(source: Pick<Clock, "now" | "monotonic" | "after">): C
         });
         signal?.addEventListener("abort", onAbort, { once: true });
       }),
-    deadline: (ms, reason, parent) => {
-      const own = new AbortController();
-      if (parent?.aborted) {
-        own.abort(parent.reason);
-        return own.signal;
-      }
-      const onParent = () => {
-        cancel();
-        own.abort(parent?.reason);
-      };
-      const cancel = source.after(ms, () => {
-        parent?.removeEventListener("abort", onParent);
-        own.abort(reason());
-      });
-      parent?.addEventListener("abort", onParent, { once: true });
-      return own.signal;
-    },
   };
 }
 

@@ -1,5 +1,5 @@
 import { Agent, type IncomingHttpHeaders, type IncomingMessage, request as plainRequest, type RequestOptions } from "node:http";
-import { Agent as SecureAgent, request as secureRequest } from "node:https";
+import { Agent as SecureAgent, request as secureRequest, type RequestOptions as TlsRequestOptions } from "node:https";
 import { isIP, type Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { Clock } from "./clock.ts";
@@ -35,7 +35,10 @@ export type HttpClientOptions = {
   toFault(failure: HttpFailure): Error;
 };
 
-export type SecureRequestOptions = RequestOptions & { servername?: string | undefined; rejectUnauthorized?: boolean | undefined };
+export type SecureRequestOptions = Omit<TlsRequestOptions, "servername" | "rejectUnauthorized"> & {
+  servername?: string | undefined;
+  rejectUnauthorized?: boolean | undefined;
+};
 
 export type HttpRequest = {
   method?: string;
@@ -152,6 +155,24 @@ export function openHttpClient(client: HttpClientOptions): HttpClient {
       for (const agent of agents.values()) agent.destroy();
     },
   };
+}
+
+/** One request to a process of this machine. Undefined if no process listens on the socket. */
+export async function requestSocket(client: HttpClientOptions & { socketPath: string }, request: HttpRequest): Promise<HttpReply | undefined> {
+  let isAbsent = false;
+  const toFault = (failure: HttpFailure) => {
+    isAbsent = failure.why === "ENOENT" || failure.why === "ECONNREFUSED";
+    return client.toFault(failure);
+  };
+  const { request: send, close } = openHttpClient({ ...client, toFault });
+  try {
+    return await send(request);
+  } catch (error) {
+    if (isAbsent) return undefined;
+    throw error;
+  } finally {
+    close();
+  }
 }
 
 /** The code that Node or the system gave an error, else its message. */

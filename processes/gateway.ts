@@ -3,7 +3,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { configuredLimits, openEdgeTlsKeys } from "./listener-settings.ts";
-import { type ControlLink, controlElsewhere } from "../gateway/feed/control-client.ts";
+import { type ControlLink, remoteControl } from "../gateway/feed/control-client.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
@@ -130,7 +130,7 @@ function openDirectory(deps: { settings: Settings; link: ControlLink; version: s
 const READ_AGAIN_MS = 5_000;
 
 /** The control plane on another machine that the settings name; undefined where they name none. Faults: SETTINGS_INVALID. */
-export function remoteControl({ control }: Settings, clock: Clock): ControlLink | undefined {
+export function configuredControlLink({ control }: Settings, clock: Clock): ControlLink | undefined {
   if (control.url === undefined) return undefined;
   const { protocol, hostname, port, pathname, search, username } = new URL(control.url);
   if (pathname !== "/" || search !== "" || username !== "")
@@ -139,7 +139,7 @@ export function remoteControl({ control }: Settings, clock: Clock): ControlLink 
   const isSecure = protocol === "https:";
   if (!isSecure && !control.plain && !isLoopback(host))
     throw invalid(`The way to ${control.url} would not be encrypted: have it speak https, or set BERTH_CONTROL_PLAIN=on where the network encrypts.`);
-  return controlElsewhere({
+  return remoteControl({
     host,
     port: Number(port) || (isSecure ? 443 : 80),
     secured: isSecure

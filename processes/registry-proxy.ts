@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { openControlClient, controlHere } from "../gateway/feed/control-client.ts";
+import { openControlClient, localControl } from "../gateway/feed/control-client.ts";
 import { configuredLimits, openEdgeTlsKeys } from "./listener-settings.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { controlIdentity, datagrokIdentity } from "../gateway/registry/token-request.ts";
@@ -57,7 +57,7 @@ export async function runRegistryProxy(options: {
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const place = options.handle === undefined ? await bindRegistryConsole(settings, clock, log) : undefined;
   const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted, clock) : datagrokIdentity(datagrok.url, clock);
-  const control = runtime && openControlClient({ link: controlHere(runtime), clock });
+  const control = runtime && openControlClient({ link: localControl(runtime), clock });
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });

@@ -81,7 +81,7 @@ export async function checkOpenFiles({ context, settings }: CheckContext): Promi
   if (!existsSync(data)) return { unlooked: `there is no ${data} here` };
   // Root may look at the berth of another user.
   const path = parentSocketOf({ data, base: context.env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: statSync(data).uid });
-  const limits = await loadParentLimits(path);
+  const limits = await loadParentLimits({ path, clock: context.clock });
   if (limits?.pid === undefined) return { unlooked: `no \`berth serve\` of this version runs on ${data}` };
   const { pid, openFiles } = limits;
   if (openFiles === undefined) return { says: "no limit is known" };

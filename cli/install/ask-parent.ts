@@ -1,56 +1,42 @@
-import { existsSync } from "node:fs";
-import { request } from "node:http";
+import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
+import { requestSocket } from "../../lib/http-client.ts";
 import type { ParentLimits } from "../../processes/parent-socket.ts";
 
 /** Longer than the first process gives its successor. */
-const ANSWER_MS = 400_000;
+const HAND_OVER_MS = 400_000;
 const LIMITS_MS = 5_000;
+const MAX_BYTES = 1_048_576;
 
-/** Asks the first process of the berth that runs; undefined where none listens at `path`. Faults: what it answers with; PROGRAM_UNUSABLE. */
-export function callParent(path: string, action: "hand-over" | "resume", body: { program?: string } = {}): Promise<{ version?: string } | undefined> {
-  return send(path, { method: "POST", path: `/${action}`, timeout: ANSWER_MS }, body);
+/** Where the first process of the running berth listens. */
+type ParentProcess = { path: string; clock: Clock };
+
+/** Undefined if no berth runs there. Faults: those of the reply; PROGRAM_UNUSABLE. */
+export function callParent(
+  parent: ParentProcess,
+  action: "hand-over" | "resume",
+  body: { program?: string } = {},
+): Promise<{ version?: string } | undefined> {
+  return send(parent, { method: "POST", path: `/${action}`, body: JSON.stringify(body), timeoutMs: HAND_OVER_MS });
 }
 
-/** The limits of the first process of the berth that runs; undefined where none listens at `path`. Faults: PROGRAM_UNUSABLE. */
-export function loadParentLimits(path: string): Promise<Partial<ParentLimits> | undefined> {
-  return send(path, { method: "GET", path: "/limits", timeout: LIMITS_MS });
+/** The limits of the first process. Undefined if no berth runs there. Faults: PROGRAM_UNUSABLE. */
+export function loadParentLimits(parent: ParentProcess): Promise<Partial<ParentLimits> | undefined> {
+  return send(parent, { method: "GET", path: "/limits", timeoutMs: LIMITS_MS });
 }
 
-function send<Answer extends object>(
-  socketPath: string,
-  options: { method: string; path: string; timeout: number },
-  body?: object,
-): Promise<Answer | undefined> {
-  if (!existsSync(socketPath)) return Promise.resolve(undefined);
-  return new Promise((resolve, reject) => {
-    const sent = request({ ...options, socketPath, agent: false }, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (piece: string) => (text += piece));
-      response.once("error", (cause) => reject(broken(cause)));
-      response.once("end", () => {
-        const answer = JSON.parse(text) as Answer & FaultData;
-        if (response.statusCode === 200) resolve(answer);
-        else reject(Fault.from(answer));
-      });
-    });
-    sent.once("timeout", () => sent.destroy(new Error(`no answer within ${options.timeout / 1_000} s`)));
-    sent.once("error", (cause: NodeJS.ErrnoException) => {
-      // A dead process's socket.
-      if (cause.code === "ECONNREFUSED" || cause.code === "ENOENT") resolve(undefined);
-      else reject(broken(cause));
-    });
-    sent.end(body && JSON.stringify(body));
-  });
-}
-
-function broken(cause: Error): Fault {
-  return new Fault(
-    "PROGRAM_UNUSABLE",
-    `The first process of the berth that runs did not complete its answer: ${cause.message}. Its log has the reason.`,
-    {
-      cause,
-    },
+async function send<Result extends object>(
+  { path: socketPath, clock }: ParentProcess,
+  { path, ...request }: { method: string; path: string; body?: string; timeoutMs: number },
+): Promise<Result | undefined> {
+  const toFault = ({ why, cause }: { why: string; cause?: unknown }) =>
+    new Fault("PROGRAM_UNUSABLE", `The first process of the berth that runs did not complete its answer: ${why}. Its log has the reason.`, { cause });
+  const reply = await requestSocket(
+    { socketPath, clock, maxBytes: MAX_BYTES, timeoutMs: request.timeoutMs, toFault },
+    { ...request, url: `http://localhost${path}` },
   );
+  if (reply === undefined) return undefined;
+  const value = JSON.parse(reply.text()) as Result & FaultData;
+  if (reply.status !== 200) throw Fault.from(value);
+  return value;
 }

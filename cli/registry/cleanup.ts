@@ -48,7 +48,7 @@ export async function removeOldImages(
       },
     );
     try {
-      for (const { repository, digest } of removable) await deleteManifest(socket, repository, digest);
+      for (const { repository, digest } of removable) await deleteManifest({ socketPath: socket, clock: context.clock }, repository, digest);
     } finally {
       await own?.close();
     }
@@ -69,7 +69,7 @@ function explainControlAway(error: unknown): never {
 export async function collectLocalGarbage(context: CommandContext, dryRun: boolean): Promise<CollectedGarbage> {
   const { settings } = loadSettings(context);
   const folders = registryFolders(settings);
-  const collected = dryRun ? undefined : await requestCollection(openRuntime(context, settings).registryAdminSocket);
+  const collected = dryRun ? undefined : await requestCollection(openRuntime(context, settings).registryAdminSocket, context.clock);
   return collected ?? (await collectHere());
 
   async function collectHere(): Promise<CollectedGarbage> {

@@ -1,7 +1,6 @@
-import { request as httpRequest } from "node:http";
-import { request as httpsRequest } from "node:https";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { type HttpClient, type HttpFailure, openHttpClient, reasonOf } from "../../lib/http-client.ts";
 import { fillTemplate, type RecordedRequest } from "./requests.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 
@@ -21,6 +20,13 @@ const MAX_BODY = 1_048_576;
 /** `key`: the developer key, for the requests that sign in. Faults of `play`: REGISTRY_UNREACHABLE; SETTINGS_INVALID where a key is missing. */
 export function createPlayer(at: { base: string; repository: string; key: string | undefined; clock: Clock }): RequestPlayer {
   const base = trimTrailing(at.base, "/");
+  const client = openHttpClient({
+    clock: at.clock,
+    maxBytes: MAX_BODY,
+    timeoutMs: ANSWER_MS,
+    idleTimeoutMs: ANSWER_MS,
+    toFault: ({ why, cause }) => new Fault("REGISTRY_UNREACHABLE", `${base} does not answer: ${why}.`, { cause }),
+  });
   const kept = new Map<string, string>([["repository", at.repository]]);
   if (at.key !== undefined) kept.set("key", encodeURIComponent(at.key));
   const tokens = new Map<string, string>();
@@ -28,7 +34,7 @@ export function createPlayer(at: { base: string; repository: string; key: string
   /** Who slows down those that show wrong keys says when to come again; that it does so is no difference. */
   const patiently = async (one: PlayedRequest): Promise<ProxyResponse> => {
     for (let tried = 1; ; tried++) {
-      const came = await send(base, one);
+      const came = await send({ base, client }, one);
       const seconds = Number(headerValue(came, "retry-after") ?? 0);
       if (came.status !== 429 || tried === MAX_TRIES || !(seconds <= MAX_WAIT_SECONDS)) return came;
       await at.clock.sleep(seconds * 1_000);
@@ -83,45 +89,24 @@ function headerValue({ headers }: ProxyResponse, name: string): string | undefin
   return values.length === 0 ? undefined : values.join(", ");
 }
 
-/** On a connection of its own, so that none is lost to the request before. */
-function send(base: string, one: PlayedRequest): Promise<ProxyResponse> {
-  return new Promise((resolve, reject) => {
-    const failed = (cause: NodeJS.ErrnoException) =>
-      reject(new Fault("REGISTRY_UNREACHABLE", `${base} does not answer ${one.method} ${one.path}: ${whyNot(cause)}.`, { cause }));
-    const { protocol, hostname, port } = new URL(base);
-    const length: Record<string, string> = one.body === undefined ? {} : { "content-length": String(Buffer.byteLength(one.body)) };
-    const open = protocol === "https:" ? httpsRequest : httpRequest;
-    const sent = open(
-      {
-        protocol,
-        hostname: hostname.replace(/^\[|\]$/g, ""),
-        port,
-        method: one.method,
-        path: one.path,
-        headers: { ...length, ...one.headers },
-        agent: false,
-        timeout: ANSWER_MS,
-      },
-      (answer) => {
-        let body = "";
-        answer.setEncoding("latin1");
-        answer.on("data", (piece: string) => {
-          if (body.length < MAX_BODY) body += piece;
-        });
-        answer.once("error", failed);
-        answer.once("end", () => resolve({ status: answer.statusCode ?? 0, headers: pairs(answer.rawHeaders), body }));
-      },
-    );
-    sent.once("timeout", () => sent.destroy(new Error(`nothing came for ${ANSWER_MS / 1_000} s`)));
-    sent.once("error", failed);
-    sent.end(one.body);
-  });
+/** Each request has a connection of its own, so that none fails because the server closed an idle one. */
+async function send({ base, client }: { base: string; client: HttpClient }, { method, path, headers, body }: PlayedRequest): Promise<ProxyResponse> {
+  const unanswered = (why: string, cause?: unknown) =>
+    new Fault("REGISTRY_UNREACHABLE", `${base} does not answer ${method} ${path}: ${why}.`, { cause });
+  const toFault = ({ why, cause }: HttpFailure) => unanswered(why === "EPROTO" ? NO_TLS : why, cause);
+  // The path as recorded: a URL would normalize it.
+  const { status, stream } = await client.stream({ method, url: base, headers, body, options: { path }, toFault });
+  let text = "";
+  try {
+    for await (const piece of stream as AsyncIterable<Buffer>) if (text.length < MAX_BODY) text += piece.toString("latin1");
+  } catch (cause) {
+    throw unanswered(reasonOf(cause), cause);
+  }
+  return { status, headers: pairs(stream.rawHeaders), body: text };
 }
 
-/** OpenSSL says where in its own source something is wrong, in a line of its own. */
-function whyNot({ code, message }: NodeJS.ErrnoException): string {
-  return code === "EPROTO" ? "it speaks no TLS, or another one: try http" : message;
-}
+/** OpenSSL's own message names a line of its source. */
+const NO_TLS = "it speaks no TLS, or another one: try http";
 
 function pairs(raw: readonly string[]): [string, string][] {
   return raw.flatMap((name, at) => (at % 2 === 0 ? [[name.toLowerCase(), raw[at + 1] ?? ""] as [string, string]] : []));

@@ -1,17 +1,17 @@
-import { request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
 import type { Clock } from "../../lib/clock.ts";
 import { createLineSplitter } from "../../lib/split-lines.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
+import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
 import { FEED_SILENCE_MS, type FeedLine } from "../contract.ts";
-import { isFaultData, agentOf, type ControlLink, distrust } from "./control-client.ts";
+import { isFaultData, type ControlLink, untrustedFault } from "./control-client.ts";
 import type { Readable } from "node:stream";
 
 /** Many times what control puts into one, which is 500 containers. */
 const LONGEST_LINE = 64 * 1_048_576;
 const SILENCE = "silence";
-const LONGEST_REFUSAL = 65_536;
+const MAX_REFUSAL_BYTES = 65_536;
 const RETRY = { firstMs: 100, longestMs: 2_000 };
 /** A person has to do something first, and is told so each time. */
 const REFUSED_DELAY_MS = 30_000;
@@ -41,58 +41,54 @@ export type FeedConnectionDeps = {
  * delays, so that many gateways do not meet a control that comes back all at once.
  */
 export function openFeedConnection({ link, path, onLine, onLost, onRefused, clock, log }: FeedConnectionDeps): FeedConnection {
-  const agent = agentOf(link, { keepAlive: false });
+  const client = openHttpClient({
+    clock,
+    maxBytes: MAX_REFUSAL_BYTES,
+    // The silence timer of this connection is earlier.
+    timeoutMs: 2 * FEED_SILENCE_MS,
+    connect: link.connect,
+    toFault: ({ why, cause }) => untrustedFault(cause, link) ?? new Error(why, { cause }),
+  });
   let closed = false;
   let failures = 0;
-  let told = false;
-  let sent: ClientRequest | undefined;
+  let isReported = false;
   let loseCurrent: (why: string) => void = () => undefined;
   let cancelSilence: () => void = () => undefined;
   let cancelRetry: () => void = () => undefined;
 
   const open = () => {
-    const current = httpRequest({ path: path(), agent, headers: link.headers() });
-    sent = current;
-    let over = false;
+    const ended = new AbortController();
     const lost = (why: string | Fault) => {
-      if (over) return;
-      over = true;
+      if (ended.signal.aborted) return;
+      ended.abort();
       cancelSilence();
-      current.destroy();
       if (closed) return;
       onLost(why === SILENCE);
       if (why instanceof Fault) {
         onRefused(why);
-        told = true;
+        isReported = true;
         return void (cancelRetry = clock.after(REFUSED_DELAY_MS * (0.5 + Math.random() / 2), open));
       }
-      log[told ? "debug" : "warn"]({ why, control: link.name }, "The control plane is away: what is known is served, nothing is woken");
-      told = true;
+      log[isReported ? "debug" : "warn"]({ why, control: link.name }, "control is away: known containers are served, none is started");
+      isReported = true;
       const delay = backoffDelay(RETRY, ++failures);
       cancelRetry = clock.after(delay * (0.5 + Math.random() / 2), open);
     };
     loseCurrent = lost;
-    const listen = () => {
+    const restartSilence = () => {
       cancelSilence();
       cancelSilence = clock.after(FEED_SILENCE_MS, () => lost(SILENCE));
     };
-    listen();
-    current.on("error", (error) => lost(distrust(error, link) ?? error.message));
-    const onClose = () => lost("closed");
-    current.once("close", onClose);
-    current.once("response", (answer) => {
-      if (answer.statusCode !== 200) {
-        // What it says is still being read when it is over.
-        current.off("close", onClose);
-        return void refusalIn(answer).then(lost);
-      }
-      answer.on("error", (error) => lost(error.message));
-      answer.once("end", () => lost("ended"));
-      readLines(answer, LONGEST_LINE, (text) => {
-        if (over) return;
-        listen();
-        const line = readLine(text);
-        if (line === undefined) return lost("a line that is no JSON");
+    restartSilence();
+    const read = (stream: Readable) => {
+      stream.on("error", (error) => lost(error.message));
+      stream.once("end", () => lost("ended"));
+      stream.once("close", () => lost("closed"));
+      readLines(stream, LONGEST_LINE, (text) => {
+        if (ended.signal.aborted) return;
+        restartSilence();
+        const line = parseLine(text);
+        if (line === undefined) return lost("a line that is not JSON");
         try {
           onLine(line);
         } catch (error) {
@@ -101,11 +97,14 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
         }
         if (line.kind === "all") {
           failures = 0;
-          told = false;
+          isReported = false;
         }
       });
-    });
-    current.end();
+    };
+    client
+      .stream({ url: `http://localhost${path()}`, headers: link.headers(), signal: ended.signal })
+      .then(async (reply) => (reply.status === 200 ? read(reply.stream) : lost(await refusalOf(reply))))
+      .catch((error: Error) => lost(error instanceof Fault ? error : error.message));
   };
 
   open();
@@ -114,31 +113,25 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
     close: () => {
       closed = true;
       cancelRetry();
-      cancelSilence();
-      sent?.destroy();
-      agent.destroy();
+      loseCurrent("closed");
+      client.close();
     },
   };
 }
 
-/** Why control does not give the feed. A fault where it does not let this gateway in. */
-async function refusalIn(answer: IncomingMessage): Promise<string | Fault> {
-  const status = `status ${answer.statusCode}`;
-  let text = "";
+/** Why control does not send the feed. A fault if it refuses this gateway. */
+async function refusalOf(reply: HttpStream): Promise<string | Fault> {
   try {
-    for await (const piece of answer) {
-      text += String(piece);
-      if (text.length > LONGEST_REFUSAL) return status;
-    }
-    const said: unknown = JSON.parse(text);
-    return isFaultData(said) && said.code === "GATEWAY_REFUSED" ? Fault.from(said) : status;
+    const body: unknown = JSON.parse((await reply.read()).text());
+    if (isFaultData(body) && body.code === "GATEWAY_REFUSED") return Fault.from(body);
   } catch {
-    return status;
+    // Not one of control's own replies.
   }
+  return `status ${reply.status}`;
 }
 
 /** The other end is our own program, of the same wire version: beyond being JSON, a line is trusted. */
-function readLine(text: string): FeedLine | undefined {
+function parseLine(text: string): FeedLine | undefined {
   try {
     return JSON.parse(text) as FeedLine;
   } catch {

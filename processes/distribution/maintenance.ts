@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { rmSync, chmodSync, statSync, writeFileSync } from "node:fs";
-import { createServer, request } from "node:http";
+import { createServer } from "node:http";
+import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
+import { type HttpFailure, requestSocket } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
 import type { OwnRegistry } from "./open-distribution.ts";
 import { execFile } from "node:child_process";
@@ -51,24 +53,15 @@ export async function openMaintenance(options: { socket: string; registry: OwnRe
   };
 }
 
-/** Has the berth that runs collect garbage; undefined where none does. Faults: those of collecting, REGISTRY_FAILED. */
-export function requestCollection(socketPath: string): Promise<CollectedGarbage | undefined> {
-  return new Promise((resolve, reject) => {
-    const sent = request({ socketPath, path: "/garbage", method: "POST", agent: false, timeout: LONGEST_MS }, (answer) => {
-      let body = "";
-      answer.setEncoding("utf8").on("data", (piece: string) => (body += piece));
-      answer.once("end", () => {
-        const said = JSON.parse(body) as CollectedGarbage | FaultData;
-        if ("code" in said) reject(Fault.from(said));
-        else resolve(said);
-      });
-    });
-    sent.once("error", (cause: NodeJS.ErrnoException) => {
-      if (cause.code === "ENOENT" || cause.code === "ECONNREFUSED") resolve(undefined);
-      else reject(new Fault("REGISTRY_FAILED", "The berth that runs ended before it had collected garbage.", { cause }));
-    });
-    sent.end();
-  });
+/** Has the running berth collect garbage. Undefined if none runs. Faults: those of collecting, REGISTRY_FAILED. */
+export async function requestCollection(socketPath: string, clock: Clock): Promise<CollectedGarbage | undefined> {
+  const toFault = ({ cause }: HttpFailure) => new Fault("REGISTRY_FAILED", "The berth that runs ended before it had collected garbage.", { cause });
+  const client = { socketPath, clock, maxBytes: LONGEST_OUTPUT, timeoutMs: LONGEST_MS, toFault };
+  const reply = await requestSocket(client, { method: "POST", url: "http://localhost/garbage" });
+  if (reply === undefined) return undefined;
+  const result = JSON.parse(reply.text()) as CollectedGarbage | FaultData;
+  if ("code" in result) throw Fault.from(result);
+  return result;
 }
 
 /** What no manifest refers to, and how many bytes of the disk that is. */
@@ -128,25 +121,18 @@ function lastLine(text: string): string {
 }
 
 const ANSWER_MS = 60_000;
+const MAX_BYTES = 65_536;
 
 /**
  * Deletes an image by its digest, and with it all of its tags; one that is not there is deleted already. Its layers stay until garbage is
  * collected. Faults: REGISTRY_FAILED, REGISTRY_BUSY while garbage is collected.
  */
-export function deleteManifest(socketPath: string, repository: string, digest: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const failed = (why: string, cause?: unknown) =>
-      reject(new Fault("REGISTRY_FAILED", `${repository}@${digest} cannot be deleted: ${why}.`, { cause }));
-    const path = `/v2/${repository}/manifests/${digest}`;
-    const sent = request({ socketPath, path, method: "DELETE", agent: false, timeout: ANSWER_MS }, (answer) => {
-      answer.resume();
-      if (answer.statusCode === 202 || answer.statusCode === 404) return resolve();
-      if (answer.statusCode === 405)
-        return reject(new Fault("REGISTRY_BUSY", "Garbage is being collected, so nothing can be deleted: try again after that."));
-      failed(`the registry answered ${answer.statusCode}`);
-    });
-    sent.once("timeout", () => sent.destroy(new Error("no answer")));
-    sent.once("error", (cause) => failed(cause.message, cause));
-    sent.end();
-  });
+export async function deleteManifest(at: { socketPath: string; clock: Clock }, repository: string, digest: string): Promise<void> {
+  const failed = (why: string, cause?: unknown) => new Fault("REGISTRY_FAILED", `${repository}@${digest} cannot be deleted: ${why}.`, { cause });
+  const client = { ...at, maxBytes: MAX_BYTES, timeoutMs: ANSWER_MS, toFault: ({ why, cause }: HttpFailure) => failed(why, cause) };
+  const reply = await requestSocket(client, { method: "DELETE", url: `http://localhost/v2/${repository}/manifests/${digest}` });
+  if (reply === undefined) throw failed("the registry does not run");
+  if (reply.status === 202 || reply.status === 404) return;
+  if (reply.status === 405) throw new Fault("REGISTRY_BUSY", "Garbage is being collected, so nothing can be deleted: try again after that.");
+  throw failed(`the registry answered ${reply.status}`);
 }

@@ -1,12 +1,12 @@
 import { spawn } from "node:child_process";
 import { chmodSync, renameSync, rmSync, readFileSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
 import { createInterface } from "node:readline";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { type SupervisedProcess, superviseProcess, MISSED_CHECKS, startWatchdog } from "../supervise-process.ts";
 import type { DistributionProgram } from "./distribution-program.ts";
 import { withTimeout } from "../../lib/deadline.ts";
+import { type HttpFailure, requestSocket } from "../../lib/http-client.ts";
 import { Fault } from "../../lib/fault.ts";
 import { join } from "node:path";
 
@@ -14,6 +14,7 @@ import { join } from "node:path";
 const HEALTHY_MS = 20_000;
 const POLL_MS = 25;
 const ANSWER_MS = 2_000;
+const MAX_BYTES = 65_536;
 
 /**
  * Keeps one Distribution running. It listens on `listen`, and once it answers there its socket is moved to `socket`, in one step: who
@@ -65,7 +66,7 @@ export function superviseDistribution(options: {
           everyMs,
           limit: () => MISSED_CHECKS,
           ping: async () => {
-            if (!(await isHealthy(socket, everyMs))) throw new Fault("REGISTRY_FAILED", "The registry does not answer.");
+            if (!(await isHealthy(socket, clock, everyMs))) throw new Fault("REGISTRY_FAILED", "The registry does not answer.");
           },
           hung: (silentMs) => {
             log.error({ pid: child.pid, silentMs: Math.round(silentMs) }, "process does not answer and is killed");
@@ -91,20 +92,15 @@ export function superviseDistribution(options: {
 async function untilHealthy(socketPath: string, clock: Clock, over: AbortSignal): Promise<void> {
   const overdue = () => new Error(`no answer within ${HEALTHY_MS / 1_000} s`);
   await withTimeout({ clock, ms: HEALTHY_MS, overdue, signal: over }, async (signal) => {
-    while (!(await isHealthy(socketPath))) await clock.sleep(POLL_MS, signal);
+    while (!(await isHealthy(socketPath, clock))) await clock.sleep(POLL_MS, signal);
   });
 }
 
-function isHealthy(socketPath: string, answerMs = ANSWER_MS): Promise<boolean> {
-  return new Promise((resolve) => {
-    const check = request({ socketPath, path: "/v2/", agent: false, timeout: answerMs }, (answer) => {
-      answer.resume();
-      resolve(answer.statusCode === 200);
-    });
-    check.on("timeout", () => check.destroy());
-    check.on("error", () => resolve(false));
-    check.end();
-  });
+async function isHealthy(socketPath: string, clock: Clock, timeoutMs = ANSWER_MS): Promise<boolean> {
+  const toFault = ({ why, cause }: HttpFailure) => new Fault("REGISTRY_FAILED", `The registry does not answer: ${why}.`, { cause });
+  const client = { socketPath, clock, maxBytes: MAX_BYTES, timeoutMs, toFault };
+  const reply = await requestSocket(client, { url: "http://localhost/v2/" }).catch(() => undefined);
+  return reply?.status === 200;
 }
 
 /** A line that is no JSON is a panic or a mistake in its start; longer ones are cut. */

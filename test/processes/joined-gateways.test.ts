@@ -5,7 +5,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { readSettings } from "../../conf/read-settings.ts";
-import { remoteControl } from "../../processes/gateway.ts";
+import { configuredControlLink } from "../../processes/gateway.ts";
 import { eventually } from "../fixtures/berth.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
@@ -107,7 +107,7 @@ t.test("settings that name no control plane to join safely are refused", (t) => 
     [{ BERTH_CONTROL: "https://berth.internal:8443/api", BERTH_CONTROL_TOKEN: token }, /scheme, host and port/],
     [{ BERTH_CONTROL: "http://192.0.2.1:8443", BERTH_CONTROL_TOKEN: token }, /would not be encrypted/],
   ];
-  const linkOf = (env: Record<string, string>) => remoteControl(readSettings({ env, file: undefined }).settings, systemClock());
+  const linkOf = (env: Record<string, string>) => configuredControlLink(readSettings({ env, file: undefined }).settings, systemClock());
   for (const [env, expected] of rows) t.throws(() => linkOf(env), { code: "SETTINGS_INVALID", message: expected });
   t.ok(linkOf({ BERTH_CONTROL: "http://192.0.2.1:8443", BERTH_CONTROL_TOKEN: token, BERTH_CONTROL_PLAIN: "on" }));
   t.ok(linkOf({ BERTH_CONTROL: "http://127.0.0.1:8443", BERTH_CONTROL_TOKEN: token }));

@@ -3,7 +3,7 @@
  * then wakes those that its parent names.
  */
 import { systemClock } from "../../../lib/clock.ts";
-import { controlHere } from "../../../gateway/feed/control-client.ts";
+import { localControl } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openLog } from "../../../lib/log.ts";
 import { CALLER } from "./fill.ts";
@@ -16,7 +16,7 @@ const [socketPath = ""] = process.argv.slice(2);
 const never = new AbortController().signal;
 const begun = performance.now();
 const feed = openFeed({
-  link: controlHere({ feedSocket: socketPath, apiSocket: "/nowhere" }),
+  link: localControl({ feedSocket: socketPath, apiSocket: "/nowhere" }),
   version: "bench",
   clock: systemClock(),
   log: openLog({ level: "warn", name: "feed-end" }),

@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { join } from "node:path";
 import { systemClock } from "../../../lib/clock.ts";
-import { controlHere } from "../../../gateway/feed/control-client.ts";
+import { localControl } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
@@ -17,7 +17,7 @@ const [folder = "", port = "", settings = "{}"] = process.argv.slice(2);
 const clock = systemClock();
 const log = openLog({ level: "warn", name: "bench" });
 const sockets = { feedSocket: join(folder, "control.sock"), apiSocket: join(folder, "no-api.sock") };
-const link = controlHere(sockets);
+const link = localControl(sockets);
 const feed = openFeed({ link, version: "bench", clock, log });
 // Which engine, and how it reads; a row whose setting this checkout does not know is left out before it comes here.
 const { accessLog, ...engine } = JSON.parse(settings) as { accessLog?: string };

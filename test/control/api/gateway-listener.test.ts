@@ -8,7 +8,7 @@ import { openGatewayListener } from "../../../control/api/gateway-listener.ts";
 import type { ListenerTls } from "../../../control/api/control-listener.ts";
 import { ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../../gateway/contract.ts";
 import { type TlsPeer } from "../../../gateway/decision.ts";
-import { controlElsewhere } from "../../../gateway/feed/control-client.ts";
+import { remoteControl } from "../../../gateway/feed/control-client.ts";
 import { openFeed as openGatewaysFeed } from "../../../gateway/feed/open-feed.ts";
 import { openSecured } from "../../../gateway/connections/dial.ts";
 import { openLog } from "../../../lib/log.ts";
@@ -229,7 +229,7 @@ t.test("a gateway sends its token only to the intended control plane", async (t)
   ];
   for (const [what, secured, outcome] of rows) {
     shown.length = 0;
-    const link = controlElsewhere({ host: "127.0.0.1", port, secured, token: () => TOKEN });
+    const link = remoteControl({ host: "127.0.0.1", port, secured, token: () => TOKEN });
     const feed = openGatewaysFeed({ link, version: "1.2.3", clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
     const joined = feed.ready().then(() => "joined");
     t.equal(await Promise.race([joined, feed.refused().then(({ code }) => code)]), outcome, what);

@@ -17,14 +17,14 @@ import {
   WIRE_VERSION,
   viewOnWire,
 } from "../../../gateway/contract.ts";
-import { controlHere } from "../../../gateway/feed/control-client.ts";
+import { localControl } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { type Log, openLog } from "../../../lib/log.ts";
 import { ADA } from "../../fixtures/directory.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ID, shortFolder, until } from "../stand.ts";
 
-const linkTo = (feedSocket: string) => controlHere({ feedSocket, apiSocket: "/nowhere" });
+const linkTo = (feedSocket: string) => localControl({ feedSocket, apiSocket: "/nowhere" });
 const NEVER = new AbortController().signal;
 const CALLER: Caller = { ...ADA, token: "token" };
 const view = (availability: Availability): ContainerView => ({ id: ID, name: "demo", availability });

@@ -152,8 +152,8 @@ t.test("that garbage is collected already is for who asks a second time to know,
   const at = join(folder, "admin.sock");
   const maintenance = await openMaintenance({ socket: at, registry, log });
   t.teardown(() => maintenance.close());
-  await registry.whileReadOnly(() => t.rejects(requestCollection(at), { code: "REGISTRY_BUSY" }));
-  t.same(await requestCollection(at), { blobs: [], bytes: 0 });
+  await registry.whileReadOnly(() => t.rejects(requestCollection(at, systemClock()), { code: "REGISTRY_BUSY" }));
+  t.same(await requestCollection(at, systemClock()), { blobs: [], bytes: 0 });
   t.notOk(logged.some(({ level }) => level === "error"));
 });
 

@@ -86,7 +86,7 @@ const [warm, asleep, removed, idle] = await Promise.all(["warm", "asleep", "remo
 const at = (gateway: { base(): string }, id = "", path = "/square?number=4") => `${gateway.base()}/api/docker/containers/proxy/${id}${path}`;
 const statusAt = async (...of: Parameters<typeof at>) => (await ask(at(...of), berth.token)).status;
 /** What a gateway logs. */
-const AWAY = /is away: what is known is served/;
+const AWAY = /control is away: known containers are served/;
 const codeIn = (body: string) => /CONTROL_AWAY|control plane/i.test(body);
 
 t.test("hundreds of requests at once, through three gateways, start a container once", async (t) => {
