@@ -2,13 +2,13 @@ import { pino } from "pino";
 import type { Clock } from "../lib/clock.ts";
 import type { Count } from "../lib/metrics/open-metrics.ts";
 import { maskedPath } from "../lib/masked-path.ts";
-import type { ExchangeLabels, AccessRecord } from "./access-record.ts";
+import type { AccessRecord, ExchangeLabels } from "./access-record.ts";
 import { requestIdOf } from "./forwarded-headers.ts";
 
 export type AccessLog = {
   /** Writes one line; never waits. */
   write(exchange: AccessRecord): void;
-  /** Goes on in a new file under the same name: the one before was moved away. */
+  /** Opens the file again, after it was renamed. */
   reopen(): void;
   close(): void;
 };
@@ -16,36 +16,36 @@ export type AccessLog = {
 export type AccessLogDeps = {
   /** `stdout`, or a file's path. */
   to: string;
-  /** Whether the query of a target is written, in which there may be secrets. */
+  /** Whether queries are written, which may contain secrets. */
   query: boolean;
   dropped: Count;
   clock: Clock;
   onError(error: Error): void;
 };
 
-/** What waits to be written at most; beyond it lines are dropped, and counted. */
-const MOST_WAITING = 4 * 1_048_576;
-/** Of a pipe, several processes may write so much at once without one's line getting into another's (PIPE_BUF). */
-const AT_ONCE = 4_096;
-const ENOUGH = AT_ONCE / 2;
+/** Bytes that wait to be written; beyond it, lines are dropped and counted. */
+const MAX_BUFFERED_BYTES = 4 * 1_048_576;
+/** Several processes may write so much to a pipe at once without mixing their lines (PIPE_BUF). */
+const MAX_WRITE_BYTES = 4_096;
+const MIN_WRITE_BYTES = MAX_WRITE_BYTES / 2;
 const FLUSH_MS = 250;
-const LONGEST_PATH = 1_024;
-const LONGEST_NAME = 200;
+const MAX_PATH_LENGTH = 1_024;
+const MAX_NAME_LENGTH = 200;
 
-/** One line of JSON for each exchange that is over, written beside the event loop. No token, no key, and no query unless that is wished. */
+/** One line of JSON for each finished exchange, written outside the event loop. Never a token or key; a query only with `query`. */
 export function openAccessLog({ to, query, dropped, clock, onError }: AccessLogDeps): AccessLog {
   const sink = pino.destination({
     dest: to === "stdout" ? 1 : to,
     sync: false,
     mode: 0o640,
-    minLength: ENOUGH,
-    maxWrite: AT_ONCE,
-    maxLength: MOST_WAITING,
+    minLength: MIN_WRITE_BYTES,
+    maxWrite: MAX_WRITE_BYTES,
+    maxLength: MAX_BUFFERED_BYTES,
     periodicFlush: FLUSH_MS,
   });
   sink.on("drop", () => dropped.add());
   sink.on("error", onError);
-  // What else a container writes to the same place is told from it by its first field.
+  // The first field distinguishes these lines from others that go to the same output.
   const log = pino({ base: null, timestamp: false, formatters: { level: () => ({ log: "access" }) } }, sink);
 
   return {
@@ -58,18 +58,18 @@ export function openAccessLog({ to, query, dropped, clock, onError }: AccessLogD
 }
 
 function lineOf(exchange: AccessRecord, query: boolean, clock: Clock): Record<string, unknown> {
-  const { labels: about, head, startedAt, firstByteAt, overAt } = exchange;
-  const fault = exchange.fault ?? about.fault;
+  const { labels, head, startedAt, firstByteAt, overAt } = exchange;
+  const fault = exchange.fault ?? labels.fault;
   return {
     time: new Date(clock.now()).toISOString(),
-    requestId: about.requestId ?? (head && requestIdOf(head.header)),
-    traceId: about.traceparent?.slice(3, 35),
+    requestId: labels.requestId ?? (head && requestIdOf(head.header)),
+    traceId: labels.traceparent?.slice(3, 35),
     peer: exchange.peer,
-    who: about.login?.slice(0, LONGEST_NAME),
+    who: labels.login?.slice(0, MAX_NAME_LENGTH),
     method: head?.method,
-    route: about.route,
-    container: about.container?.slice(0, LONGEST_NAME),
-    path: shown(exchange, query),
+    route: labels.route,
+    container: labels.container?.slice(0, MAX_NAME_LENGTH),
+    path: pathOf(exchange, query),
     status: exchange.status,
     fault,
     ending: exchange.ending,
@@ -83,18 +83,18 @@ function lineOf(exchange: AccessRecord, query: boolean, clock: Clock): Record<st
   };
 }
 
-/** A query goes with the path that it is masked with: a key may hold a `?`. */
-function shown({ labels: about, head, status }: AccessRecord, query: boolean): string | undefined {
+/** If the end of the path is masked, so is the query: a key may contain a `?`. */
+function pathOf({ labels, head, status }: AccessRecord, query: boolean): string | undefined {
   if (head === undefined) return undefined;
   const [path = "", ...rest] = head.target.split("?");
   const published = head.method === "POST" && status >= 200 && status < 300;
-  let text = maskedPath(path, { container: about.container !== undefined || isOfRegistry(about, path), published });
+  let text = maskedPath(path, { container: labels.container !== undefined || isRegistryPath(labels, path), published });
   if (query && rest.length > 0) text += text.endsWith("***") ? "?***" : `?${rest.join("?")}`;
-  return text.length > LONGEST_PATH ? `${text.slice(0, LONGEST_PATH)}…` : text;
+  return text.length > MAX_PATH_LENGTH ? `${text.slice(0, MAX_PATH_LENGTH)}…` : text;
 }
 
-/** Repositories may have any word in their names, and no key is in such a path. */
-function isOfRegistry({ route }: ExchangeLabels, path: string): boolean {
+/** Such a path contains no key, and the names of repositories may look like one. */
+function isRegistryPath({ route }: ExchangeLabels, path: string): boolean {
   return route !== "none" && route !== "api" && path.startsWith("/v2/");
 }
 

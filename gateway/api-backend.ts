@@ -1,37 +1,42 @@
 import { isIP } from "node:net";
+import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
-import type { Head, HeaderEdits, HeaderLine, Lease, ClientPeer, ForwardTarget } from "./decision.ts";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
-import type { ControlApi } from "./feed/control-client.ts";
-import type { TrustedProxies } from "./forwarded-headers.ts";
+import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../lib/jwks/signers.ts";
 import { trimTrailing } from "../lib/trim-trailing.ts";
+import type { ClientPeer, Decision, ForwardTarget, Head, HeaderEdits, HeaderLine, IncomingRequest, Lease, PlainForward } from "./decision.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
+import { withoutConsoleCookies } from "./containers/credentials.ts";
+import { readable } from "./containers/origins.ts";
+import { apiErrorResponse } from "./direct-responses.ts";
+import type { ControlApi } from "./feed/control-client.ts";
+import type { ForwardedEdits, TrustedProxies } from "./forwarded-headers.ts";
 
-/** Where every request goes that is for no container. */
+/** The server that receives every request that is not for a container. */
 export type ApiBackend = {
   lease: Lease;
-  /** The request target there of one that came here. */
+  /** The request target at this server, from the target at the edge. */
   pathOf(target: string): string;
-  /** What is changed in its headers, beyond what every target gets. */
+  /** Header edits beyond those for every target. */
   edits(head: Head, peer: ClientPeer): HeaderEdits;
-  /** What a failure to reach a container means where it was this server. */
+  /** Translates a container's fault to this server's. */
   faultOf(fault: Fault): Fault;
 };
 
-/** A Datagrok server that berth stands in front of. */
+/** A Datagrok server behind berth. */
 export type DatagrokServer = {
   /** Its API, with `/api`. */
   url: string;
-  /** Whether it is sent the Host that the client asked for, rather than its own. */
+  /** Forwards the client's Host instead of the server's own. */
   keepHost: boolean;
 };
 
-const SOON_MS = 1_000;
+const RETRY_MS = 1_000;
 /** Headers that only the gateway may set for the API. */
 const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
 
-/** The control plane's API. The client's address is told to it by us alone. */
+/** The control plane's API. */
 export function controlBackend({ target, admits }: ControlApi, trusted: TrustedProxies): ApiBackend {
-  const away = () => new Fault("CONTROL_AWAY", "The control plane is away; it should be back in a moment", { retryAfterMs: SOON_MS });
+  const away = () => new Fault("CONTROL_AWAY", "The control plane is unavailable; try again in a moment", { retryAfterMs: RETRY_MS });
   return {
     lease: { ...leaseOf(target), replaceTarget: () => Promise.reject(away()) },
     pathOf: (target) => target,
@@ -55,23 +60,23 @@ export function datagrokBackend({ url, keepHost }: DatagrokServer): ApiBackend {
   const edits: HeaderEdits = keepHost ? { remove: [], add: [] } : { remove: ["host"], add: [["Host", host]] };
   return {
     lease: leaseOf(secure ? { ...address, tls: { servername: isIP(bare) === 0 ? bare : "" } } : address),
-    // `*` is the whole server (RFC 9112 §3.2.4), under whatever path.
+    // `*` means the whole server (RFC 9112 §3.2.4), so it gets no path.
     pathOf: (target) => (target.startsWith("/") ? base + target : target),
     edits: () => edits,
     faultOf: (fault) => {
       const { cause } = fault;
       const why = codeOf(cause);
       if (fault.code === "CONTAINER_UNREACHABLE")
-        return new Fault("DATAGROK_AWAY", `The Datagrok server cannot be reached (${why})`, { cause, retryAfterMs: SOON_MS });
+        return new Fault("DATAGROK_AWAY", `The Datagrok server cannot be reached (${why})`, { cause, retryAfterMs: RETRY_MS });
       if (fault.status === 502)
-        return new Fault("DATAGROK_BROKE_OFF", `The Datagrok server broke the connection before it answered (${why})`, { cause });
-      if (fault.code === "RESPONSE_TIMED_OUT") return new Fault("RESPONSE_TIMED_OUT", "The Datagrok server did not answer in time", { cause });
+        return new Fault("DATAGROK_BROKE_OFF", `The Datagrok server closed the connection before it responded (${why})`, { cause });
+      if (fault.code === "RESPONSE_TIMED_OUT") return new Fault("RESPONSE_TIMED_OUT", "The Datagrok server did not respond in time", { cause });
       return fault;
     },
   };
 }
 
-/** The server does not move: a connection that was refused is tried once more. */
+/** A lease of a server that does not move: after a refused connection, the same target is tried once more. */
 function leaseOf(target: ForwardTarget): Lease {
   return {
     owner: "",
@@ -83,9 +88,70 @@ function leaseOf(target: ForwardTarget): Lease {
   };
 }
 
-/** Also one error further down: what was refused says by what. */
+/** The code of the error or of the nearest cause that has one. */
 function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return "no reason given";
   if ("code" in error && typeof error.code === "string") return error.code;
   return codeOf(error.cause);
+}
+
+export type ForwardToApiDeps = { backend: ApiBackend; edits: ForwardedEdits; apiTimeoutMs: number; origins: readonly string[] };
+
+const NO_EDITS: HeaderEdits = { remove: [], add: [] };
+const TO_CONSOLE: HeaderLine = [CONSOLE_HEADER, "1"];
+
+/** Forwards a request to the API, which authenticates it. `target` is in origin form. `toConsole`: it came under the console's host name. */
+export function forwardToApi(
+  { backend, edits, apiTimeoutMs, origins }: ForwardToApiDeps,
+  { head, peer, tls }: IncomingRequest,
+  target: string,
+  toConsole = false,
+): Decision {
+  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls, toConsole ? undefined : consoleCookieEdits(head));
+  const more = backend.edits(head, peer);
+  const forward: PlainForward = {
+    target: backend.pathOf(target),
+    headTimeoutMs: apiTimeoutMs,
+    request: { remove: [...remove, ...more.remove], add: [...add, ...more.add, ...(toConsole ? [TO_CONSOLE] : [])] },
+    response: () => NO_EDITS,
+    respondTo: (fault) => readable(head, apiErrorResponse(backend.faultOf(fault)), origins),
+  };
+  return { kind: "forward", forward, lease: backend.lease, labels: { route: "api", requestId, traceparent, traced } };
+}
+
+/** Removes the cookies of berth's consoles, which no server behind may receive. */
+function consoleCookieEdits({ header }: Head): HeaderEdits | undefined {
+  const cookie = header("cookie");
+  const kept = cookie === undefined ? undefined : withoutConsoleCookies(cookie);
+  if (cookie === undefined || kept === undefined || kept === cookie) return undefined;
+  return { remove: ["cookie"], add: kept === "" ? [] : [["Cookie", kept]] };
+}
+
+/** The server that issues registry tokens, and publishes the keys that verify them. */
+export type IdentityServer = KeyServer & {
+  /** Receives requests for tokens. Their paths begin with `/api`. */
+  backend: ApiBackend;
+};
+
+/** The proxy's address as clients see it. A server that derives its issuer from them would name another one than in its own metadata. */
+const CLIENT_VIEW_HEADERS = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"];
+
+/** Control, over its private socket. */
+export function controlIdentity(socketPath: string, trusted: TrustedProxies, clock: Clock): IdentityServer {
+  const backend = controlBackend({ target: { socketPath } }, trusted);
+  const edits = (head: Head, peer: ClientPeer): HeaderEdits => {
+    const { remove, add } = backend.edits(head, peer);
+    return { remove: [...remove, ...CLIENT_VIEW_HEADERS, "x-forwarded-for", "x-real-ip", "host"], add: [...add, ["Host", CONTROL_HOST]] };
+  };
+  return { ...controlKeys(socketPath, clock), backend: { ...backend, edits } };
+}
+
+/** `url` is the server's API, with `/api`. */
+export function datagrokIdentity(url: string, clock: Clock): IdentityServer {
+  const backend = datagrokBackend({ url, keepHost: false });
+  const edits = (head: Head, peer: ClientPeer): HeaderEdits => {
+    const { remove, add } = backend.edits(head, peer);
+    return { remove: [...remove, ...CLIENT_VIEW_HEADERS], add };
+  };
+  return { ...datagrokKeys(url, clock), backend: { ...backend, edits } };
 }

@@ -1,12 +1,12 @@
 import type { Fault } from "../lib/fault.ts";
 import type { ExchangeLabels } from "./access-record.ts";
 
-/** The head of a request, as it came: no decoding, no collapsing. */
+/** The head of a request as it was received, neither decoded nor normalized. */
 export type Head = {
   method: string;
-  /** The request target byte for byte, query included. */
+  /** The request target byte for byte, with its query. */
   target: string;
-  /** True where the client asks for `Upgrade: websocket`. */
+  /** The client requests `Upgrade: websocket`. */
   upgrade: boolean;
   /** The value of a header by its lower-case name; repeated ones joined with `, `. */
   header(name: string): string | undefined;
@@ -17,32 +17,34 @@ export type ClientPeer = {
   address: string;
 };
 
-/** Header lines as they are written: name and value, in order; a name may repeat. */
+/** A header line as it is written. A name may repeat. */
 export type HeaderLine = readonly [name: string, value: string];
 
-/** Lines to drop (lower-case names), then lines to add at the end. `removeCookies`: of a response, the cookies whose `Set-Cookie` lines are dropped as well. */
+/**
+ * Lines to remove, by lower-case name, then lines to append. `removeCookies`: cookies of a response whose `Set-Cookie` lines are removed as well.
+ */
 export type HeaderEdits = { remove: readonly string[]; add: readonly HeaderLine[]; removeCookies?: readonly string[] };
 
-/** An answer that the system makes by itself. */
+/** A response that berth creates itself. */
 export type DirectResponse = {
   status: number;
   reason: string;
   headers: readonly HeaderLine[];
   body: string;
-  /** The connection ends with it, and says so. */
+  /** Closes the connection after it, with `Connection: close`. */
   close?: true;
 };
 
-/** Where bytes go: a container's address, the Unix socket of the control plane's API, or a server that speaks TLS under this name. */
+/** A container's address, the Unix socket of the control plane's API, or a TLS server. */
 export type ForwardTarget = { host: string; port: number; tls?: TlsPeer } | { socketPath: string };
 
 /**
- * `servername` is what the server's certificate must be for; empty where its address is. `ca`: who may have signed it, as PEM, in place of those that
- * Node trusts. `fingerprint`: the certificate itself, by its SHA-256 in hexadecimal, whoever signed it and whatever it is for.
+ * `servername` must match the certificate; empty if the address must. `ca`: the trusted authorities as PEM, instead of Node's own. `fingerprint`: the
+ * SHA-256 of the only accepted certificate in hexadecimal, whatever its issuer and names.
  */
 export type TlsPeer = { servername: string; ca?: string | undefined; fingerprint?: string | undefined };
 
-/** Equal for targets that a connection may serve alike. */
+/** Targets with the same key may share connections. */
 export function keyOfTarget(target: ForwardTarget): string {
   if ("socketPath" in target) return target.socketPath;
   const address = `${target.host}:${target.port}`;
@@ -54,34 +56,34 @@ export type ExchangeSide = "client" | "container";
 
 /** The claim of one exchange on its target, from the decision until its last byte. */
 export type Lease = {
-  /** Whose connections these are: one that was made for another owner is never used, even where the address is the same. */
+  /** The owner of the connections: a connection of another owner is never used, even at the same address. */
   readonly owner: string;
   /**
-   * Where to send it: at once where that is known, else once the container is awake. Rejects with the `Fault` to answer, or with the
-   * signal's reason; never throws.
+   * The target at once if it is known, else after the container has started. Rejects with the `Fault` for the client, or with the signal's
+   * reason. Never throws.
    */
   target(): ForwardTarget | Promise<ForwardTarget>;
-  /** The target refused the connection before any byte was sent: asks once for a better one, or rejects with the `Fault`. */
+  /** The target refused the connection, and no byte was sent. Resolves to a target to try once more, or rejects with the `Fault`. */
   replaceTarget(target: ForwardTarget): Promise<ForwardTarget>;
   /**
-   * Calls `act` once the target is no longer the container's, at once where that is so already, until the returned function is called: an address that
-   * without an owner refuses no connection, it only never accepts one, and one that another container was given accepts it.
+   * Calls `act` when the target no longer belongs to the container, at once if it does not belong already, until the returned function is
+   * called. Connections cannot tell: an unused address never refuses one, and another container at this address accepts it.
    */
   onTargetGone(target: ForwardTarget, act: () => void): () => void;
-  /** `n` bytes came from one side and go to the other: of a request its body, of an answer all that comes. */
+  /** Counts `n` bytes from one side to the other: the body of a request, all of a response. */
   countBytes(n: number, from: ExchangeSide): void;
-  /** Sets the listener, in place of the one before, for the event that the exchange must end. Left out where that never happens. */
+  /** Sets the holder, in place of the previous one. Absent if the lease is never revoked. */
   setHolder?(holder: LeaseHolder): void;
   /** The exchange is over. May be repeated. */
   release(): void;
 };
 
 export type LeaseHolder = {
-  /** The caller's session was revoked, or the right to the container: ends the exchange, with the reason where that is still possible. */
+  /** The caller's session or right was revoked: ends the exchange, with the fault as response if that is still possible. */
   revoke(fault: Fault): void;
 };
 
-/** The head of a response, as it came. */
+/** The head of a response as it was received. */
 export type ResponseHeadView = {
   status: number;
   /** The value of a header by its lower-case name; repeated ones joined with `, `. */
@@ -90,42 +92,46 @@ export type ResponseHeadView = {
   names(): readonly string[];
 };
 
+/** How a request is forwarded. */
 export type Forward = {
   /** The request target to send, byte for byte. */
   target: string;
-  /** How long the response head may take after the request body was sent, in milliseconds. */
+  /** How long the response head may take after the whole request was sent, in milliseconds. */
   headTimeoutMs: number;
-  /** What is changed in the request's header lines, beyond what is hop-by-hop. */
+  /** Edits of the request's headers, beyond hop-by-hop ones. */
   request: HeaderEdits;
-  /** What is changed in those of informational (1xx) responses; nothing where it is left out. */
+  /** Edits of informational (1xx) responses; none if absent. */
   interim?: HeaderEdits;
-  /** What is changed in the response's; asked when its head has come. `connectMs`: how long the connect took, 0 where there was none. */
+  /** Edits of the response; called with its head. `connectMs`: the duration of the connect, 0 for a reused connection. */
   response(received: ResponseHeadView, connectMs: number): HeaderEdits;
-  /**
-   * Asked when the head of a response came: what to do instead of passing it on, such as asking once more with a fresh credential, or elsewhere.
-   * Once any byte of the request's body was sent (`bodySent`), only another answer can take its place. Undefined: this answer is the one. The
-   * socket engine asks; the other does not.
-   */
-  intercept?(received: ResponseHeadView, bodySent: boolean): Interception | Promise<Interception> | undefined;
-  /** Turns a failure of this exchange into the answer that its caller understands. */
+  /** The response to a failure, in the form that the client expects. */
   respondTo(fault: Fault): DirectResponse;
 };
 
-export type Interception = { forward: Forward; lease: Lease } | { answer: DirectResponse };
+/** What every engine executes. */
+export type PlainForward = Forward & { intercept?: never };
 
-/**
- * What is to be done with a request. `decide` makes it from a head, a peer and a signal, never from a socket; an engine
- * executes it. `acceptWebSocket`: answer 101 at once, then say `CONNECTED` when the container has accepted, then splice.
- */
-export type Decision = {
-  /** For those who watch. */
+/** What only the splice engine executes. */
+export type InterceptingForward = Forward & {
+  /**
+   * Called with the head of a response. Returns what replaces it, such as a second request with a new credential; undefined passes the response
+   * on. After a byte of the request's body was sent (`bodySent`), only a direct response can replace it.
+   */
+  intercept?(received: ResponseHeadView, bodySent: boolean): Interception | Promise<Interception> | undefined;
+};
+
+export type Interception = { forward: InterceptingForward; lease: Lease } | { answer: DirectResponse };
+
+/** What to do with a request. `decide` creates it from a head, a peer and a signal, never from a socket; an engine executes it. */
+export type Decision<Forwarded extends Forward = PlainForward> = {
+  /** For logs, metrics and traces. */
   labels?: ExchangeLabels;
 } & (
   | { kind: "answer"; answer: DirectResponse }
-  | { kind: "forward"; forward: Forward; lease: Lease }
-  /** `user`: whose part of the queues its frames take while it waits. */
-  | { kind: "acceptWebSocket"; forward: Forward; lease: Lease; user: string }
-  /** Accept, then close at once with a code and a reason: what a WebSocket client can show its user. */
+  | { kind: "forward"; forward: Forwarded; lease: Lease }
+  /** Responds 101 at once, sends `CONNECTED` when the container has accepted, then splices. `user`: whose queue budget its frames use while it waits. */
+  | { kind: "acceptWebSocket"; forward: Forwarded; lease: Lease; user: string }
+  /** Accepts, then closes with a code and a reason: a WebSocket client can show its user nothing else. */
   | { kind: "refuseWebSocket"; code: number; reason: string }
 );
 
@@ -133,9 +139,9 @@ export type IncomingRequest = {
   head: Head;
   peer: ClientPeer;
   tls: boolean;
-  /** Aborts when the client is gone. Read only where something has to be waited for, so that it may be made only then. */
+  /** Aborts when the client is gone. Engines create it on first access, so that requests that never wait do not pay for it. */
   readonly signal: AbortSignal;
 };
 
-/** Decides at once where all that it takes is known, as for most requests; never throws then, and rejects only once `signal` has aborted. */
-export type Decide = (asked: IncomingRequest) => Decision | Promise<Decision>;
+/** Decides at once if everything is cached, and then never throws. Else rejects only after `signal` has aborted. */
+export type Decide<Forwarded extends Forward = PlainForward> = (request: IncomingRequest) => Decision<Forwarded> | Promise<Decision<Forwarded>>;

@@ -3,17 +3,17 @@ import type { DirectResponse, HeaderLine } from "./decision.ts";
 import type { ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 
-/** A failure as the published plugins read it: they compare the content type with `===`, so it has no charset. */
+/** For clients of containers. Published plugins compare the content type with `===`, so it has no charset. */
 export function containerErrorResponse(fault: Fault): DirectResponse {
   return answer(fault, JSON.stringify({ "datagrok-error": sentence(fault) }));
 }
 
-/** A failure as clients of the REST API read it; anything else shows their user `null`. */
+/** For clients of the REST API, which show their user `null` for any other form. */
 export function apiErrorResponse(fault: Fault): DirectResponse {
   return answer(fault, JSON.stringify({ "#type": "ApiError", code: fault.status, message: sentence(fault), innerMessage: null }));
 }
 
-/** One sentence, and for a failed start the last log lines below it. */
+/** The message, and for a failed start the log tail. */
 export function sentence(fault: Fault): string {
   if (fault.logs === undefined || fault.logs.length === 0) return fault.message;
   return `${fault.message.replace(/\.$/, "")}. Last log lines:\n${fault.logs.join("\n")}`;
@@ -30,12 +30,12 @@ function answer(fault: Fault, body: string): DirectResponse {
   return { status: fault.status, reason: fault.reason, headers, body };
 }
 
-/** A bug: no detail leaves the house. */
+/** A bug. The client gets no details. */
 export function internalFault(cause: unknown): Fault {
-  return new Fault("INTERNAL", "Something went wrong here; the log says what", { cause });
+  return new Fault("INTERNAL", "Internal error; see the log", { cause });
 }
 
-/** Writes an answer of the system's own; does nothing where the client has left or a response has begun. */
+/** Does nothing if the client has left or a response has begun. */
 export function sendResponse(response: ServerResponse, answer: DirectResponse): void {
   if (response.headersSent || response.destroyed) return;
   if (answer.close === true) response.shouldKeepAlive = false;
@@ -43,24 +43,19 @@ export function sendResponse(response: ServerResponse, answer: DirectResponse): 
   response.end(answer.body);
 }
 
-/** The same on a bare socket, for a request that asked for an upgrade; the connection ends with it. */
+/** The same on the socket of an upgrade request. Ends the connection. */
 export function sendRawResponse(socket: Duplex, answer: DirectResponse): void {
   if (socket.destroyed || socket.writableEnded) return;
-  sendRawHead(socket, answer.status, answer.reason, [...answer.headers, ["Connection", "close"]]);
+  socket.write(headText(answer.status, answer.reason, [...answer.headers, ["Connection", "close"]]), "latin1");
   socket.end(answer.body);
 }
 
-/** Writes a head as the bytes that its lines came as. */
-export function sendRawHead(socket: Duplex, status: number, reason: string, lines: readonly HeaderLine[]): void {
-  socket.write(headText(status, reason, lines), "latin1");
-}
-
-/** A response head, one byte a character; names, values and reason are from a parser or from here. */
+/** A response head in latin1. Its parts come from a parser or from constants, so they are not checked. */
 export function headText(status: number, reason: string, lines: readonly HeaderLine[]): string {
   return [`HTTP/1.1 ${status} ${reason}`, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""].join("\r\n");
 }
 
-/** An answer of the system's own as it goes over the wire. `bodyless`: to a HEAD, which is told of a body and gets none. */
+/** `bodyless`: for a HEAD request, whose response has `Content-Length` but no body. */
 export function responseBytes(answer: DirectResponse, { bodyless, connection }: { bodyless: boolean; connection: string | undefined }): Buffer {
   const lines = answer.headers.map(([name, value]) => `${name}: ${value}\r\n`).join("");
   const last = connection === undefined ? "" : `Connection: ${connection}\r\n`;
@@ -77,7 +72,7 @@ const CODES: Record<number, FaultCode> = {
   505: "VERSION_UNSUPPORTED",
 };
 
-/** What is wrong with bytes that are no request; the connection ends with the answer to it. */
-export function refusalFault(status: number, sentence: string): Fault {
-  return new Fault(CODES[status] ?? "REQUEST_INVALID", sentence);
+/** The fault of bytes that are not a request. */
+export function refusalFault(status: number, message: string): Fault {
+  return new Fault(CODES[status] ?? "REQUEST_INVALID", message);
 }

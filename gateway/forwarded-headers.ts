@@ -1,43 +1,43 @@
+import { randomFillSync } from "node:crypto";
+import { BlockList, isIP } from "node:net";
+import { BoundedMap } from "../lib/bounded-map.ts";
 import type { Head, HeaderEdits, HeaderLine, ClientPeer } from "./decision.ts";
 import type { RecordedTrace } from "./access-record.ts";
-import { isTraceparent, type TraceContext } from "./traces.ts";
-import { BoundedMap } from "../lib/bounded-map.ts";
-import { BlockList, isIP } from "node:net";
 
-/** The edits of a request, and the names under which it goes on. */
+/** The edits of a request, and the ids under which it is forwarded. */
 export type ForwardedHeaderEdits = HeaderEdits & {
   requestId: string;
   traceparent: string;
   traced: RecordedTrace | undefined;
 };
 
-/** Makes the edits of a request, `own` among them. */
+/** Creates the edits of a request, `own` among them. */
 export type ForwardedEdits = (head: Head, peer: ClientPeer, tls: boolean, own?: HeaderEdits) => ForwardedHeaderEdits;
 
-/** Where a sender says by whom and how it was asked. Who is not trusted says nothing in them. */
+/** Headers in which a proxy names its client. They are removed unless the peer is a trusted proxy. */
 const PROXY_HEADERS = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
 const TRACE_HEADERS = ["traceparent", "tracestate"];
 
-/** What goes, by who asks, whose trace it is and whose id: always the same lists, so that nobody has to look into them twice. */
+/** Lists of headers to remove. They are created once: a request then allocates none. */
 const REMOVED = {
-  trusted: removed(["x-forwarded-for"]),
-  untrusted: removed(PROXY_HEADERS),
+  trusted: removedLists(["x-forwarded-for"]),
+  untrusted: removedLists(PROXY_HEADERS),
 } as const;
 
-function removed(said: readonly string[]) {
-  const byTrace = (trace: readonly string[]) => ({ theirId: [...said, ...trace], ourId: [...said, ...trace, "x-request-id"] });
+function removedLists(always: readonly string[]) {
+  const byTrace = (trace: readonly string[]) => ({ theirId: [...always, ...trace], ourId: [...always, ...trace, "x-request-id"] });
   return { theirTrace: byTrace([]), inTheirTrace: byTrace(["traceparent"]), ourTrace: byTrace(TRACE_HEADERS) } as const;
 }
 
 const PROTO_HTTP: HeaderLine = ["X-Forwarded-Proto", "http"];
 const PROTO_HTTPS: HeaderLine = ["X-Forwarded-Proto", "https"];
 
-/** Where the ids of a trace stand in a `traceparent`. */
+/** Offsets of the trace id within a `traceparent`. */
 const TRACE_ID = [3, 35] as const;
 
 /**
- * The edits that tell a target whom it really talks to, and under which trace and request id. A trusted proxy's word stands, with its own address
- * added to it; anybody else's is replaced by what is seen here. A valid trace goes on as it came, unless what happens here is part of it.
+ * Creates the edits that name the client, the trace and the request id. Headers of a trusted proxy are kept, and its address is appended to
+ * `X-Forwarded-For`. Those of any other peer are replaced. A valid `traceparent` is kept unless this gateway records a span.
  */
 export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; trace: TraceContext }): ForwardedEdits {
   return (head, peer, tls, own) => {
@@ -48,8 +48,7 @@ export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; tr
     if (!trusts || head.header("x-forwarded-proto") === undefined) add.push(tls ? PROTO_HTTPS : PROTO_HTTP);
     const host = head.header("host");
     if (host !== undefined && (!trusts || head.header("x-forwarded-host") === undefined)) add.push(["X-Forwarded-Host", host]);
-    const said = head.header("traceparent");
-    const theirs = said !== undefined && isTraceparent(said) ? said : undefined;
+    const theirs = traceparentIn(head);
     const traced = trace.begin?.(theirs);
     const traceparent = traced === undefined ? trace.next(theirs) : traced.traceparent;
     if (traceparent !== theirs) add.push(["traceparent", traceparent]);
@@ -64,56 +63,56 @@ export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; tr
   };
 }
 
-/** As programs write ids: nothing that could become a second line of a log, or be too long for one. */
-const SANE = /^[\w.:+/=@-]{1,128}$/;
+/** Characters of usual ids. No line feed, which would begin another log line, and a bounded length. */
+const REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
 
-/** The name under which a request is known in the logs of all who handle it: the client's own where it can be one. Undefined where a new one is to be made. */
-export function requestIdOf(header: (name: string) => string | undefined): string | undefined {
-  const given = header("x-request-id");
-  return given !== undefined && SANE.test(given) ? given : undefined;
+/** The client's `X-Request-Id` if it is safe to log; undefined: a new id is needed. */
+export function requestIdOf(header: Head["header"]): string | undefined {
+  const value = header("x-request-id");
+  return value !== undefined && REQUEST_ID.test(value) ? value : undefined;
 }
 
-/** The load balancers in front: what they say of where a request came from is believed. */
+/** The load balancers in front: their forwarding headers are believed. */
 export type TrustedProxies = {
   trusts(address: string): boolean;
   /**
-   * The client's own address: of `peer` and those that `forwardedFor` names before it, the last that is no trusted proxy. What an
-   * untrusted one says of whom it speaks for is not even looked at.
+   * The client's own address: of `peer` and the addresses that `forwardedFor` lists before it, the last that is not a trusted proxy.
+   * Entries that an untrusted address wrote are ignored.
    */
   clientOf(forwardedFor: string | undefined, peer: string): string;
 };
 
-/** What the words of `BERTH_TRUSTED_PROXIES` stand for. `private`: RFC 1918 and RFC 4193. */
-const WORDS: Record<string, readonly string[]> = {
+/** Names that `BERTH_TRUSTED_PROXIES` accepts beside blocks. `private`: RFC 1918 and RFC 4193. */
+const NAMED_BLOCKS: Record<string, readonly string[]> = {
   loopback: ["127.0.0.0/8", "::1"],
   private: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
 };
 
-/** Proxies that one request may have passed; what is named before them is not looked at. A header of 64 KiB names thousands. */
-const MOST_HOPS = 32;
+/** Entries of `X-Forwarded-For` that are read at most. A header of 64 KiB lists thousands. */
+const MAX_HOPS = 32;
 
-/** Peers whose verdict is remembered; the list behind it costs a microsecond to ask. */
-const MOST_REMEMBERED = 1_000;
+/** Peers whose result is cached; a look-up in the block list takes a microsecond. */
+const MAX_CACHED_PEERS = 1_000;
 
-/** `blocks` are addresses, blocks such as `10.0.0.0/8`, and the words above. */
+/** `blocks` are addresses, blocks such as `10.0.0.0/8`, and the names above. */
 export function trustedProxies(blocks: readonly string[]): TrustedProxies {
-  if (blocks.length === 0) return { trusts: () => false, clientOf: (_chain, peer) => peer };
+  if (blocks.length === 0) return { trusts: () => false, clientOf: (_forwardedFor, peer) => peer };
   const list = new BlockList();
-  for (const block of blocks.flatMap((word) => WORDS[word] ?? [word])) {
+  for (const block of blocks.flatMap((name) => NAMED_BLOCKS[name] ?? [name])) {
     const [address = "", bits] = block.split("/");
     const family = isIP(address) === 6 ? "ipv6" : "ipv4";
     if (bits === undefined) list.addAddress(address, family);
     else list.addSubnet(address, Number(bits), family);
   }
-  const remembered = new BoundedMap<string, boolean>(MOST_REMEMBERED);
+  const cache = new BoundedMap<string, boolean>(MAX_CACHED_PEERS);
 
   const trusts = (address: string): boolean => {
-    const known = remembered.get(address);
-    if (known !== undefined) return known;
+    const cached = cache.get(address);
+    if (cached !== undefined) return cached;
     const family = isIP(address);
-    const verdict = family !== 0 && list.check(address, family === 6 ? "ipv6" : "ipv4");
-    remembered.set(address, verdict);
-    return verdict;
+    const trusted = family !== 0 && list.check(address, family === 6 ? "ipv6" : "ipv4");
+    cache.set(address, trusted);
+    return trusted;
   };
 
   return {
@@ -122,7 +121,7 @@ export function trustedProxies(blocks: readonly string[]): TrustedProxies {
       let client = peer;
       const chain = forwardedFor ?? "";
       let end = forwardedFor === undefined ? -1 : chain.length;
-      for (let hop = 0; end >= 0 && hop < MOST_HOPS && trusts(client); hop++) {
+      for (let hop = 0; end >= 0 && hop < MAX_HOPS && trusts(client); hop++) {
         const comma = end === 0 ? -1 : chain.lastIndexOf(",", end - 1);
         const address = addressIn(chain.slice(comma + 1, end).trim());
         if (address === undefined) return client;
@@ -134,9 +133,58 @@ export function trustedProxies(blocks: readonly string[]): TrustedProxies {
   };
 }
 
-/** Some write a port behind the address, and then brackets around one of IPv6. */
-function addressIn(said: string): string | undefined {
-  if (isIP(said) !== 0) return said;
-  const address = /^(?:\[([^\]]+)\]|([^:]+))(?::\d+)?$/.exec(said)?.slice(1).find(Boolean) ?? "";
+/** Some proxies append a port, and then enclose an IPv6 address in brackets. */
+function addressIn(entry: string): string | undefined {
+  if (isIP(entry) !== 0) return entry;
+  const address = /^(?:\[([^\]]+)\]|([^:]+))(?::\d+)?$/.exec(entry)?.slice(1).find(Boolean) ?? "";
   return isIP(address) === 0 ? undefined : address;
+}
+
+/** Creates `traceparent` values (W3C Trace Context), which connect the logs of several programs for one request. */
+export type TraceContext = {
+  /**
+   * The `traceparent` to forward when this gateway records no span: the client's valid one, else a new one. A new one is not marked as sampled,
+   * because other programs decide whether they record.
+   */
+  next(theirs: string | undefined): string;
+  /** Present if this gateway records spans: the request's place in its trace; undefined if this request is not sampled. */
+  begin?(theirs: string | undefined): RecordedTrace | undefined;
+};
+
+/** Version, trace id, parent id, flags; no id is all zeros. Later versions may append fields. */
+const TRACEPARENT =
+  /^(?:00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}|(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)$/;
+
+export function isTraceparent(value: string): boolean {
+  return TRACEPARENT.test(value);
+}
+
+/** The valid `traceparent` of a request. */
+export function traceparentIn({ header }: Pick<Head, "header">): string | undefined {
+  const value = header("traceparent");
+  return value !== undefined && isTraceparent(value) ? value : undefined;
+}
+
+/** Random bytes are requested for this many traces at once: one call for each would take a microsecond. */
+const TRACES_AT_ONCE = 170;
+/** A trace id of 16 bytes and a parent id of 8, in hexadecimal. */
+const DIGITS = 48;
+
+export function createTraceContext(): TraceContext {
+  const pool = Buffer.alloc((TRACES_AT_ONCE * DIGITS) / 2);
+  let digits = "";
+  let at = 0;
+
+  return {
+    next: (theirs) => {
+      if (theirs !== undefined) return theirs;
+      if (at === digits.length) {
+        digits = randomFillSync(pool).toString("hex");
+        at = 0;
+      }
+      const traceparent = `00-${digits.slice(at, at + 32)}-${digits.slice(at + 32, at + DIGITS)}-00`;
+      at += DIGITS;
+      return traceparent;
+    },
+  };
 }

@@ -2,9 +2,10 @@ import type { Clock } from "../lib/clock.ts";
 import { createConnectionLimits } from "../lib/connection-limits.ts";
 import type { Log } from "../lib/log.ts";
 import { createDecide } from "./containers/decide.ts";
-import { endRevokedExchanges } from "./containers/end-revoked-exchanges.ts";
+import { startRevocationChecks } from "./containers/end-revoked-exchanges.ts";
 import { createHold } from "./containers/hold.ts";
 import { createLeases } from "./containers/lease.ts";
+import { createOpenExchanges, type OpenExchanges } from "./containers/open-exchanges.ts";
 import { answersOf, createExchangeObserver, type ExchangeListener } from "./access-record.ts";
 import type { Directory, Identity } from "./contract.ts";
 import type { ControlApi } from "./feed/control-client.ts";
@@ -17,52 +18,51 @@ import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "./limits.
 import { openReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./api-backend.ts";
 import type { TlsKeys } from "./tls-keys.ts";
-import type { TraceContext } from "./traces.ts";
 import { createWaitingPage, type PageFiles } from "./waiting/waiting-page.ts";
-import type { TrustedProxies } from "./forwarded-headers.ts";
+import type { TraceContext, TrustedProxies } from "./forwarded-headers.ts";
 
 export type GatewayDeps = {
   directory: Directory;
   identity: Identity;
-  /** The control plane's API: where every request goes that is for no container. */
+  /** Records the open exchanges. Default: one of its own. */
+  exchanges?: OpenExchanges;
+  /** The control plane's API: it receives every request that is not for a container, unless `datagrok` is set. */
   api: ControlApi;
-  /** In front of a Datagrok server those go there. */
   datagrok?: DatagrokServer | undefined;
-  /** What load balancers are told; always that it is ready where it is left out. */
+  /** Default: always ready. */
   readiness?: Readiness;
   forwarder?: EngineName;
-  /** How the splice engine reads its connections. */
+  /** Of the splice engine. */
   reads?: ReadMode;
-  /** The load balancers in front; none where it is left out. */
+  /** The load balancers in front. Default: none. */
   trusted?: TrustedProxies;
-  /** With them the edge speaks TLS; they stay their opener's. */
+  /** Makes the edge a TLS server. The caller closes them. */
   tls?: TlsKeys | undefined;
   limits: ConfiguredLimits & Partial<FixedLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
   /** The host name under which the edge serves the console (`BERTH_CONSOLE_HOST`). */
   consoleName?: string | undefined;
-  /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
   watchers?: readonly ExchangeListener[];
-  /** Where traces go on; they are passed on alone where it is left out. */
+  /** Default: traces are forwarded, not recorded. */
   trace?: TraceContext | undefined;
-  /** The page that browsers are shown while a container starts; without it, their requests are held like any other. */
+  /** The page that browsers show while a container starts. Default: their requests are held. */
   waitingFiles?: PageFiles | undefined;
   clock: Clock;
   log: Log;
 };
 
-const ENGINES: Record<EngineName, (parts: ForwardingEngineDeps) => ForwardingEngine> = {
+const ENGINES: Record<EngineName, (deps: ForwardingEngineDeps) => ForwardingEngine> = {
   splice: openSpliceEngine,
   "http-proxy": openHttpProxyEngine,
 };
 
-/** Composes the edge: decide what to do with a request, then let an engine do it. The directory and the identity stay their opener's. */
-export function openGateway(parts: GatewayDeps): ForwardingEngine {
-  const { directory, identity, clock, log } = parts;
-  const limits = { ...FIXED_LIMITS, ...parts.limits };
-  const metrics = parts.metrics ?? openMetrics();
+/** Composes the edge from `decide` and an engine. The caller closes the directory and the identity. */
+export function openGateway(deps: GatewayDeps): ForwardingEngine {
+  const { directory, identity, clock, log } = deps;
+  const limits = { ...FIXED_LIMITS, ...deps.limits };
+  const metrics = deps.metrics ?? openMetrics();
   const hold = createHold({
     directory,
     clock,
@@ -70,34 +70,35 @@ export function openGateway(parts: GatewayDeps): ForwardingEngine {
     ofUser: { ofContainer: limits.holdUserLimit, ofAll: limits.holdUserTotal },
     counts: metrics,
   });
-  const leases = createLeases({ directory, hold, clock, doubtMs: limits.doubtMs, answersOf: (name) => answersOf(metrics, name) });
-  directory.setOpenExchanges(leases.openAt);
-  const waiting = parts.waitingFiles && createWaitingPage({ directory, clock, files: parts.waitingFiles });
-  const decide = createDecide({ ...parts, waiting, readiness: parts.readiness ?? openReadiness("ready"), leases, limits });
-  const engine = ENGINES[parts.forwarder ?? "splice"]({
+  const exchanges = deps.exchanges ?? createOpenExchanges();
+  const { suspectAddressMs } = limits;
+  const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, answersOf: (name) => answersOf(metrics, name) });
+  const waiting = deps.waitingFiles && createWaitingPage({ directory, clock, files: deps.waitingFiles });
+  const decide = createDecide({ ...deps, waiting, readiness: deps.readiness ?? openReadiness("ready"), leases, limits });
+  const engine = ENGINES[deps.forwarder ?? "splice"]({
     decide,
     limits,
-    reads: parts.reads ?? "events",
-    tls: parts.tls,
+    reads: deps.reads ?? "events",
+    tls: deps.tls,
     bounds: createConnectionLimits({
       perAddress: limits.connectionsPerAddress,
       total: limits.connectionsTotal,
-      isExempt: (address) => parts.trusted?.trusts(address) === true,
+      isExempt: (address) => deps.trusted?.trusts(address) === true,
       refused: metrics.refusedConnections,
       clock,
       log,
     }),
-    watch: createExchangeObserver(metrics, parts.watchers ?? []),
+    watch: createExchangeObserver(metrics, deps.watchers ?? []),
     counts: metrics,
     clock,
     log,
   });
-  const revoked = endRevokedExchanges({ leases, identity, directory, clock });
+  const revocationChecks = startRevocationChecks({ exchanges, identity, directory, clock });
   const close = () => {
-    revoked.close();
+    revocationChecks.close();
     return engine.close();
   };
-  return { server: engine.server, drain: (ms) => engine.drain(ms).finally(revoked.close), close };
+  return { server: engine.server, drain: (ms) => engine.drain(ms).finally(revocationChecks.close), close };
 }
 
 export type { ForwardingEngine as Gateway };

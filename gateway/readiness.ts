@@ -1,17 +1,17 @@
 import type { DirectResponse, Head } from "./decision.ts";
 
-/** `starting`: nothing was heard from control yet. `draining`: told to stop, so that whoever has a choice goes elsewhere. */
+/** `starting`: control has sent nothing yet. `draining`: the gateway stops, and load balancers should use another one. */
 export type ReadyState = "starting" | "ready" | "draining";
 
 export type Readiness = {
   turn(state: ReadyState): void;
-  /** The answer to a question about health; undefined for every other request. `target` is in origin form. */
+  /** The response to a health check; undefined for every other request. `target` is in origin form. */
   answer(head: Head, target: string): DirectResponse | undefined;
 };
 
-/** Load balancers send no more where this is not 200. */
+/** Load balancers send requests while this is 200. */
 const READY_PATH = "/readyz";
-/** Whoever watches processes starts this one anew where this is not 200. */
+/** Supervisors restart the process unless this is 200. */
 const ALIVE_PATHS: readonly string[] = ["/healthz", "/livez"];
 
 const STATUS: Record<ReadyState, readonly [status: number, reason: string]> = {
@@ -21,8 +21,8 @@ const STATUS: Record<ReadyState, readonly [status: number, reason: string]> = {
 };
 
 /**
- * What load balancers request of the gateway itself, without a key; once it drains, it stays so. `controlAwaySince`: since when, in epoch ms, control
- * is unavailable. A gateway serves containers that run without it, so that it stays ready; the body names it.
+ * Health checks of load balancers and supervisors, which need no key. `draining` is final. `controlAwaySince`: since when control is unavailable, in
+ * epoch ms. The gateway stays ready then, because it still serves running containers; the body reports it.
  */
 export function openReadiness(first: ReadyState, controlAwaySince: () => number | undefined = () => undefined): Readiness {
   let state = first;
@@ -36,7 +36,6 @@ export function openReadiness(first: ReadyState, controlAwaySince: () => number 
       if (path !== undefined && ALIVE_PATHS.includes(path)) return answer(200, "OK", "alive");
       if (path !== READY_PATH) return undefined;
       const [status, reason] = STATUS[state];
-      // Who keeps asking over a connection that is to end would keep it open.
       const away = state === "ready" ? controlAwaySince() : undefined;
       const control = away === undefined ? {} : { control: `unavailable since ${new Date(away).toISOString()}` };
       return { ...answer(status, reason, state, control), ...(state === "draining" ? { close: true as const } : {}) };

@@ -1,45 +1,91 @@
 import type { Clock } from "../lib/clock.ts";
-import type { Fault } from "../lib/fault.ts";
 import { raceAbort } from "../lib/deadline.ts";
+import type { Fault } from "../lib/fault.ts";
+
+/** Shares look-ups: of each key, one is in flight at a time. */
+export type SingleFlight<T> = {
+  /**
+   * Resolves to the result of the look-up in flight, or else of `lookUp`. The look-up is aborted when no caller waits for it.
+   * Faults: `full`, and those of the look-up.
+   */
+  run(key: string, signal: AbortSignal, lookUp: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  has(key: string): boolean;
+};
+
+type InFlight<T> = { result: Promise<T>; waiting: number; over: AbortController };
+
+const NO_WAITERS = new Error("no caller waits for the result");
+
+/** `full`: thrown if `max` look-ups are in flight. */
+export function createSingleFlight<T>(max: number, full: () => Fault): SingleFlight<T> {
+  const inFlight = new Map<string, InFlight<T>>();
+
+  const begin = (key: string, lookUp: (signal: AbortSignal) => Promise<T>): InFlight<T> => {
+    if (inFlight.size >= max) throw full();
+    const over = new AbortController();
+    const flight: InFlight<T> = { result: lookUp(over.signal), waiting: 0, over };
+    inFlight.set(key, flight);
+    const land = () => {
+      if (inFlight.get(key) === flight) inFlight.delete(key);
+    };
+    flight.result.then(land, land);
+    return flight;
+  };
+
+  return {
+    has: (key) => inFlight.has(key),
+    run: async (key, signal, lookUp) => {
+      signal.throwIfAborted();
+      const flight = inFlight.get(key) ?? begin(key, lookUp);
+      flight.waiting++;
+      try {
+        return await raceAbort(flight.result, signal);
+      } finally {
+        flight.waiting--;
+        if (flight.waiting === 0 && inFlight.get(key) === flight) {
+          inFlight.delete(key);
+          flight.over.abort(NO_WAITERS);
+        }
+      }
+    },
+  };
+}
 
 export type FairQueueLimits = {
-  /** Turns that are under way at a time, and of those of one owner. */
+  /** Turns at a time: in total, and of one owner. */
   atOnce: number;
   ofOne: number;
-  /** Owners' requests that may wait for a turn, all together and of one owner, and for how long in milliseconds. */
+  /** Requests that wait for a turn: in total, and of one owner; and for how long in milliseconds. */
   waiting: number;
   waitingOfOne: number;
   waitMs: number;
 };
 
 export type FairQueue = {
-  /**
-   * A turn, which ends when the returned function is called. Faults: `full`; an abort rejects with the signal's reason, and gives the place
-   * up.
-   */
+  /** Resolves to the function that ends the turn. Rejects with `full`, or with the signal's reason. */
   take(owner: string, signal: AbortSignal): Promise<() => void>;
 };
 
 type FairQueueWaiter = { begin(): void; refuse(): void };
 
-/** `waiters`: in the order in which they came. */
-type Owner = { running: number; waiters: Set<FairQueueWaiter> };
+/** `waiters`: in the order of arrival. */
+type FairQueueOwner = { running: number; waiters: Set<FairQueueWaiter> };
 
 /**
- * Turns that owners take one after another: next is who has the fewest under way, so that who asks for many does not hold the others up. Where all places to wait are
- * taken, who has few waiting takes the place of the last of who has most.
+ * A semaphore whose owners take turns: the next turn goes to the owner with the fewest running, so a flood of one owner delays no other. If all waiting
+ * places are taken, an owner with few waiters replaces the last waiter of the owner with the most.
  */
 export function createFairQueue(limits: FairQueueLimits, full: () => Fault, clock: Clock): FairQueue {
-  /** In the order in which it is their turn. */
-  const owners = new Map<string, Owner>();
+  /** In the order of their next turns. */
+  const owners = new Map<string, FairQueueOwner>();
   let running = 0;
   let waiting = 0;
 
-  const forget = (name: string, owner: Owner) => {
+  const deleteIfIdle = (name: string, owner: FairQueueOwner) => {
     if (owner.running === 0 && owner.waiters.size === 0) owners.delete(name);
   };
 
-  const begin = (name: string, owner: Owner): (() => void) => {
+  const begin = (name: string, owner: FairQueueOwner): (() => void) => {
     running++;
     owner.running++;
     owners.delete(name);
@@ -50,14 +96,14 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
       over = true;
       running--;
       owner.running--;
-      forget(name, owner);
+      deleteIfIdle(name, owner);
       next();
     };
   };
 
   const next = () => {
     if (running >= limits.atOnce || waiting === 0) return;
-    let chosen: Owner | undefined;
+    let chosen: FairQueueOwner | undefined;
     for (const owner of owners.values()) {
       if (owner.waiters.size === 0 || owner.running >= (chosen?.running ?? limits.ofOne)) continue;
       chosen = owner;
@@ -67,8 +113,8 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
     waiter?.begin();
   };
 
-  /** False where there is none, and no other owner has more waiting. */
-  const makeRoom = (owner: Owner): boolean => {
+  /** False if no place is free, and no other owner has more waiters. */
+  const freePlace = (owner: FairQueueOwner): boolean => {
     if (owner.waiters.size >= limits.waitingOfOne) return false;
     if (waiting < limits.waiting) return true;
     let most = owner;
@@ -83,10 +129,10 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
       if (signal.aborted) return Promise.reject(signal.reason as Error);
       const owner = owners.get(name) ?? { running: 0, waiters: new Set<FairQueueWaiter>() };
       owners.set(name, owner);
-      // No owner waits while a turn is free, except one that has all of its own.
+      // While a turn is free, only owners at their own limit wait.
       if (running < limits.atOnce && owner.running < limits.ofOne) return Promise.resolve(begin(name, owner));
-      if (!makeRoom(owner)) {
-        forget(name, owner);
+      if (!freePlace(owner)) {
+        deleteIfIdle(name, owner);
         return Promise.reject(full());
       }
       return new Promise((resolve, reject) => {
@@ -95,9 +141,9 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
           signal.removeEventListener("abort", onAbort);
           if (owner.waiters.delete(waiter)) waiting--;
         };
-        const give = (reason: unknown) => {
+        const fail = (reason: unknown) => {
           leave();
-          forget(name, owner);
+          deleteIfIdle(name, owner);
           reject(reason);
         };
         const waiter: FairQueueWaiter = {
@@ -105,60 +151,14 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
             leave();
             resolve(begin(name, owner));
           },
-          refuse: () => give(full()),
+          refuse: () => fail(full()),
         };
-        const onAbort = () => give(signal.reason);
+        const onAbort = () => fail(signal.reason);
         const cancel = clock.after(limits.waitMs, waiter.refuse);
         signal.addEventListener("abort", onAbort, { once: true });
         owner.waiters.add(waiter);
         waiting++;
       });
-    },
-  };
-}
-
-/** Questions of which each is asked once at a time, however many want the answer. */
-export type SingleFlight<T> = {
-  /** The answer to the question of this key that is under way, or else to `question`, which is broken off once nobody waits any more. Faults: `full`. */
-  run(key: string, signal: AbortSignal, question: (signal: AbortSignal) => Promise<T>): Promise<T>;
-  has(key: string): boolean;
-};
-
-type InFlight<T> = { answer: Promise<T>; waiting: number; over: AbortController };
-
-const NO_WAITERS = new Error("nobody waits for the answer any more");
-
-/** `full`: what is thrown where `most` others are under way. */
-export function createSingleFlight<T>(most: number, full: () => Fault): SingleFlight<T> {
-  const asking = new Map<string, InFlight<T>>();
-
-  const begin = (key: string, question: (signal: AbortSignal) => Promise<T>): InFlight<T> => {
-    if (asking.size >= most) throw full();
-    const over = new AbortController();
-    const flight: InFlight<T> = { answer: question(over.signal), waiting: 0, over };
-    asking.set(key, flight);
-    const land = () => {
-      if (asking.get(key) === flight) asking.delete(key);
-    };
-    flight.answer.then(land, land);
-    return flight;
-  };
-
-  return {
-    has: (key) => asking.has(key),
-    run: async (key, signal, question) => {
-      signal.throwIfAborted();
-      const flight = asking.get(key) ?? begin(key, question);
-      flight.waiting++;
-      try {
-        return await raceAbort(flight.answer, signal);
-      } finally {
-        flight.waiting--;
-        if (flight.waiting === 0 && asking.get(key) === flight) {
-          asking.delete(key);
-          flight.over.abort(NO_WAITERS);
-        }
-      }
     },
   };
 }

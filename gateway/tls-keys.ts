@@ -6,32 +6,32 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 
-/** A certificate with its chain, and its key, as they are now. */
+/** A certificate with its chain, and its key. */
 export type TlsKeys = {
   current(): { cert: string; key: string };
-  /** Calls `act` whenever they have changed, until the returned function is called. */
+  /** Calls `act` after each change, until the returned function is called. */
   onChange(act: () => void): () => void;
-  /** Looks now, as for somebody who knows that they have changed. */
+  /** Reads the files now. */
   reload(): void;
   close(): void;
 };
 
 type KeyPairFiles = { cert: string; key: string };
 
-/** Writers of such files write one after the other, and often more than once. */
+/** Writers replace one file after the other, and often more than once. */
 const SETTLE_MS = 200;
-/** Some file systems tell nothing of what others write. */
+/** Some file systems send no event for changes by other machines. */
 const POLL_MS = 60_000;
-const SOON_MS = 7 * 24 * 3_600_000;
+const EXPIRES_SOON_MS = 7 * 24 * 3_600_000;
 
 /**
- * Reads a certificate and its key from two PEM files, and again when they change; what cannot be used is told to the log, and what was
- * there before stays. `whose` they are, the log says. Faults, at the opening only: SETTINGS_INVALID.
+ * Reads a certificate and its key from two PEM files, and again when they change. An unusable change is logged, and the previous pair stays in use.
+ * `whose`: the server, for the log. Faults, only at opening: SETTINGS_INVALID.
  */
 export function openTlsKeys({ files, whose = "The edge", clock, log }: { files: KeyPairFiles; whose?: string; clock: Clock; log: Log }): TlsKeys {
   let pair = readPair(files);
-  warnOfAge(pair, whose, clock, log);
-  let complaint = "";
+  warnOfDates(pair, whose, clock, log);
+  let lastProblem = "";
   let cancelSettle = () => {};
   let cancelPoll = () => {};
   const acts = new Set<() => void>();
@@ -42,20 +42,20 @@ export function openTlsKeys({ files, whose = "The edge", clock, log }: { files: 
     cancelPoll = clock.after(POLL_MS, reload);
     try {
       const now = readPair(files);
-      complaint = "";
+      lastProblem = "";
       if (now.cert === pair.cert && now.key === pair.key) return;
       pair = now;
-      warnOfAge(pair, whose, clock, log);
-      log.info({ ...datesOf(pair) }, `${whose} has a new certificate`);
+      warnOfDates(pair, whose, clock, log);
+      log.info({ whose, ...datesOf(pair) }, "new certificate in use");
       for (const act of acts) act();
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      if (complaint !== error.message) log.warn({ err: error }, `The certificate has changed and cannot be used: ${whose} keeps the one before`);
-      complaint = error.message;
+      if (lastProblem !== error.message) log.warn({ err: error, whose }, "the changed certificate cannot be used; the previous one stays in use");
+      lastProblem = error.message;
     }
   };
 
-  // Folders, not files: a file is often put in place of another, and links to them are turned.
+  // Folders, not files: writers often rename a new file over the old one, or change a symbolic link.
   const folders = new Set([dirname(files.cert), dirname(files.key)]);
   const watchers = [...folders].flatMap((folder) => {
     try {
@@ -63,7 +63,7 @@ export function openTlsKeys({ files, whose = "The edge", clock, log }: { files: 
         cancelSettle();
         cancelSettle = clock.after(SETTLE_MS, reload);
       });
-      // What it would have told, looking every now and then finds too.
+      // The poll finds changes without it.
       watcher.on("error", () => watcher.close());
       return [watcher];
     } catch {
@@ -88,7 +88,7 @@ export function openTlsKeys({ files, whose = "The edge", clock, log }: { files: 
   };
 }
 
-/** Lets new connections to `server` have what `keys` has at the time; those that are open keep what they began with. */
+/** New connections to `server` use the current keys; open connections keep theirs. */
 export function keepKeys(server: Server, keys: TlsKeys): void {
   const forget = keys.onChange(() => server.setSecureContext(keys.current()));
   server.once("close", forget);
@@ -102,8 +102,8 @@ function readPair(files: KeyPairFiles): KeyPairFiles {
   if (!certificate.checkPrivateKey(secret)) {
     throw new Fault("SETTINGS_INVALID", `The key in ${files.key} is not that of the certificate in ${files.cert}.`);
   }
-  // Chains are looked at, and keys too short for anybody's trust refused, only where a server takes them.
-  parsed(() => createSecureContext({ cert, key }), files.cert, "a certificate, with its chain, that TLS can use today");
+  // Only this checks the chain and refuses keys that are too short.
+  parsed(() => createSecureContext({ cert, key }), files.cert, "a certificate, with its chain, that TLS accepts");
   return { cert, key };
 }
 
@@ -117,7 +117,7 @@ function readPem(path: string, what: string): string {
   }
 }
 
-/** Without the cause: it might show what is in the file. */
+/** Without the cause, which may contain the content of the file. */
 function parsed<T>(parse: () => T, path: string, what: string): T {
   try {
     return parse();
@@ -131,10 +131,10 @@ function datesOf({ cert }: KeyPairFiles): { validFrom: string; validTo: string }
   return { validFrom, validTo };
 }
 
-function warnOfAge(pair: KeyPairFiles, whose: string, clock: Clock, log: Log): void {
-  const dates = datesOf(pair);
+function warnOfDates(pair: KeyPairFiles, whose: string, clock: Clock, log: Log): void {
+  const dates = { whose, ...datesOf(pair) };
   const [from, to] = [Date.parse(dates.validFrom), Date.parse(dates.validTo)];
-  if (to < clock.now()) log.warn(dates, `${whose} has a certificate that has expired: clients will refuse it`);
-  else if (from > clock.now()) log.warn(dates, `${whose} has a certificate that is not valid yet: clients will refuse it`);
-  else if (to < clock.now() + SOON_MS) log.warn(dates, `${whose} has a certificate that expires within a week`);
+  if (to < clock.now()) log.warn(dates, "the certificate has expired; clients refuse it");
+  else if (from > clock.now()) log.warn(dates, "the certificate is not valid yet; clients refuse it");
+  else if (to < clock.now() + EXPIRES_SOON_MS) log.warn(dates, "the certificate expires within a week");
 }

@@ -1,60 +1,17 @@
-import { randomFillSync } from "node:crypto";
 import { type Traces, traceparentOf } from "../lib/traces/traces.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { AccessRecord, RecordedTrace } from "./access-record.ts";
-
-/** Makes and checks `traceparent` (W3C Trace Context), which ties together what several programs log of one request. */
-export type TraceContext = {
-  /**
-   * What is sent on of a request that came with `theirs`, which is valid: that where nothing is recorded here. Without one a new one, not marked as
-   * sampled: whether anybody records it is not ours to say.
-   */
-  next(theirs: string | undefined): string;
-  /** Where what happens here is recorded: the request's place in its trace, and undefined for one that is not recorded. */
-  begin?(theirs: string | undefined): RecordedTrace | undefined;
-};
-
-/** Version, trace id, parent id, flags; the ids are not all zero. Later versions may have more at the end. */
-const VALID =
-  /^(?:00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}|(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)$/;
-
-export function isTraceparent(value: string): boolean {
-  return VALID.test(value);
-}
-
-/** Random bytes are fetched for this many traces at once: one call for each would cost a microsecond. */
-const TRACES = 170;
-/** Of a trace id of 16 bytes and a parent id of 8, in hexadecimal. */
-const DIGITS = 48;
-
-export function openTraceContext(): TraceContext {
-  const pool = Buffer.alloc((TRACES * DIGITS) / 2);
-  let digits = "";
-  let at = 0;
-
-  return {
-    next: (theirs) => {
-      if (theirs !== undefined) return theirs;
-      if (at === digits.length) {
-        digits = randomFillSync(pool).toString("hex");
-        at = 0;
-      }
-      const traceparent = `00-${digits.slice(at, at + 32)}-${digits.slice(at + 32, at + DIGITS)}-00`;
-      at += DIGITS;
-      return traceparent;
-    },
-  };
-}
+import { createTraceContext, traceparentIn, type TraceContext } from "./forwarded-headers.ts";
 
 export type TraceExchanges = {
-  /** For the edits of requests: the container is told of the span of its own call. */
+  /** For the edits of requests: the container receives the span of its own call as parent. */
   context: TraceContext;
   over(exchange: AccessRecord): void;
 };
 
-/** A request to the edge as spans: the request, and in it the hold, the connect and the call of the container. */
+/** Records a request to the edge as spans: the request, and within it the hold, the connect and the call of the container. */
 export function traceExchanges({ traces, clock }: { traces: Traces; clock: Clock }): TraceExchanges {
-  const place = (theirs: string | undefined): RecordedTrace => {
+  const beginTrace = (theirs: string | undefined): RecordedTrace => {
     const own = traces.begin(theirs);
     const [forwardId, holdId] = [traces.newId(), traces.newId()];
     return {
@@ -68,36 +25,35 @@ export function traceExchanges({ traces, clock }: { traces: Traces; clock: Clock
 
   return {
     context: {
-      ...openTraceContext(),
+      ...createTraceContext(),
       begin: (theirs) => {
-        const traced = place(theirs);
+        const traced = beginTrace(theirs);
         return traced.sampled ? traced : undefined;
       },
     },
     over: (exchange) => {
-      const { labels: about, head } = exchange;
-      if (about.traced) return record(exchange, about.traced);
-      if (about.traceparent !== undefined || about.route === "health" || about.route === "none" || head === undefined) return;
-      // It was answered before anything was sent on, and has no place yet.
-      const said = head.header("traceparent");
-      const traced = place(said !== undefined && isTraceparent(said) ? said : undefined);
+      const { labels, head } = exchange;
+      if (labels.traced) return record(exchange, labels.traced);
+      if (labels.traceparent !== undefined || labels.route === "health" || labels.route === "none" || head === undefined) return;
+      // berth answered before the request was forwarded, so the request has no trace yet.
+      const traced = beginTrace(traceparentIn(head));
       if (traced.sampled) record(exchange, traced);
     },
   };
 
   function record(exchange: AccessRecord, traced: RecordedTrace): void {
-    const { labels: about, head, startedAt, overAt, identityMs, holdMs, connectMs } = exchange;
+    const { labels, head, startedAt, overAt, identityMs, holdMs, connectMs } = exchange;
     const { traceId, spanId, parentId } = traced;
-    // From the clock's scale that never jumps to the one that is shown.
+    // Converts times from the monotonic scale to epoch milliseconds.
     const base = clock.now() - clock.monotonic();
-    const fault = exchange.fault ?? about.fault;
-    const container: Record<string, string> = about.container === undefined ? {} : { "berth.container": about.container };
+    const fault = exchange.fault ?? labels.fault;
+    const container: Record<string, string> = labels.container === undefined ? {} : { "berth.container": labels.container };
     const from = base + startedAt;
     const to = base + overAt;
     const part = (name: string, kind: "client" | "internal", id: string, begin: number, end: number, more: Record<string, string | number> = {}) =>
       traces.record({ name, kind, traceId, spanId: id, parentId: spanId, from: begin, to: end, attributes: { ...container, ...more }, fault });
     traces.record({
-      name: `${head?.method ?? "GET"} ${about.route}`,
+      name: `${head?.method ?? "GET"} ${labels.route}`,
       kind: "server",
       traceId,
       spanId,
@@ -107,18 +63,18 @@ export function traceExchanges({ traces, clock }: { traces: Traces; clock: Clock
       attributes: {
         ...container,
         "http.request.method": head?.method ?? "GET",
-        "http.route": about.route,
+        "http.route": labels.route,
         "http.response.status_code": exchange.status,
         "client.address": exchange.peer,
-        ...(about.requestId === undefined ? {} : { "berth.request_id": about.requestId }),
+        ...(labels.requestId === undefined ? {} : { "berth.request_id": labels.requestId }),
         "berth.ending": exchange.ending,
       },
       fault: exchange.status >= 500 ? (fault ?? "INTERNAL") : fault,
     });
-    if (about.traced === undefined) return;
+    if (labels.traced === undefined) return;
     const held = from + identityMs + holdMs;
     if (holdMs > 0) part("hold", "internal", traced.holdId, from + identityMs, held);
-    // It never came to a call.
+    // The hold failed: the container was not called.
     if (holdMs > 0 && fault !== undefined && exchange.firstByteAt === 0) return;
     if (connectMs > 0) part("connect", "client", traces.newId(), held, held + connectMs);
     part("forward", "client", traced.forwardId, held + connectMs, to, { "http.response.status_code": exchange.status });

@@ -5,6 +5,7 @@ import { Fault } from "../lib/fault.ts";
 import { configuredLimits, openEdgeTlsKeys } from "./listener-settings.ts";
 import { type ControlLink, remoteControl } from "../gateway/feed/control-client.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
+import { createOpenExchanges, type OpenExchanges } from "../gateway/containers/open-exchanges.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { openReadiness } from "../gateway/readiness.ts";
 import { trustedProxies } from "../gateway/forwarded-headers.ts";
@@ -48,12 +49,14 @@ export async function runGateway(options: {
     if (state === undefined || (state.connected && clock.monotonic() - state.heardAt < SILENT_MS)) return undefined;
     return clock.now() - (clock.monotonic() - state.heardAt);
   });
-  const feed = openDirectory({ settings, link, version, clock, log });
+  const exchanges = createOpenExchanges();
+  const feed = openDirectory({ settings, link, version, openExchanges: exchanges.at, clock, log });
   const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });
   const traces = await openConfiguredTraces(settings, { version, role: "gateway" });
   const traced = traces && traceExchanges({ traces, clock });
   countFeed(metrics, feed, clock);
   const gateway = openGateway({
+    exchanges,
     directory: feed.directory,
     identity: feed.identity,
     api: link.api,
@@ -116,10 +119,17 @@ function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
 }
 
 /** Whom this gateway asks who calls and where containers are. Faults: SETTINGS_INVALID. */
-function openDirectory(deps: { settings: Settings; link: ControlLink; version: string; clock: Clock; log: Log }): Feed {
-  const { settings, link, version, clock, log } = deps;
+function openDirectory(deps: {
+  settings: Settings;
+  link: ControlLink;
+  version: string;
+  openExchanges: OpenExchanges["at"];
+  clock: Clock;
+  log: Log;
+}): Feed {
+  const { settings, link, version, openExchanges, clock, log } = deps;
   const { url, directory, key } = settings.datagrok;
-  if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, clock, log });
+  if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, openExchanges, clock, log });
   if (url === undefined) throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok asks the Datagrok server of DATAGROK_URL: set that too.");
   // It refuses callers, never a gateway.
   const refused = () => new Promise<never>(() => undefined);

@@ -6,7 +6,7 @@ import { Fault } from "../lib/fault.ts";
 import { openControlClient, localControl } from "../gateway/feed/control-client.ts";
 import { configuredLimits, openEdgeTlsKeys } from "./listener-settings.ts";
 import { openReadiness } from "../gateway/readiness.ts";
-import { controlIdentity, datagrokIdentity } from "../gateway/registry/token-request.ts";
+import { controlIdentity, datagrokIdentity } from "../gateway/api-backend.ts";
 import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
 import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstream/open-upstream.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";

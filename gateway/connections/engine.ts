@@ -1,32 +1,31 @@
-import { type Server, createServer, type ServerOpts, type Socket } from "node:net";
+import { createServer, type Server, type ServerOpts, type Socket } from "node:net";
+import { createServer as createSecureServer, type Server as SecureServer } from "node:tls";
 import type { Clock } from "../../lib/clock.ts";
-import type { ConnectionLimits, AdmittedConnection } from "../../lib/connection-limits.ts";
+import type { AdmittedConnection, ConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Fault } from "../../lib/fault.ts";
-import type { DirectResponse, Decide } from "../decision.ts";
+import type { Decide, DirectResponse, Forward, PlainForward } from "../decision.ts";
 import type { ExchangeObserver } from "../access-record.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
-import { type TlsKeys, keepKeys } from "../tls-keys.ts";
+import { keepKeys, type TlsKeys } from "../tls-keys.ts";
 import type { ReadMode } from "./open-connections.ts";
-import { createServer as createSecureServer, type Server as SecureServer } from "node:tls";
 
-/** What there is: `splice` works on sockets; `http-proxy` on Node's own HTTP server and the library of that name. */
+/** `splice` works on sockets; `http-proxy` on Node's HTTP server and the library of that name. */
 export const ENGINE_NAMES = ["splice", "http-proxy"] as const;
 export type EngineName = (typeof ENGINE_NAMES)[number];
 
-export type ForwardingEngineDeps = {
-  decide: Decide;
-  /** What is said to bytes that are no request, as clients of this listener read it; as those of the REST API do where it is left out. */
+export type ForwardingEngineDeps<Forwarded extends Forward = PlainForward> = {
+  decide: Decide<Forwarded>;
+  /** The response to bytes that are not a request. Default: as the REST API responds. */
   refusal?: (fault: Fault) => DirectResponse;
   limits: GatewayLimits;
   reads: ReadMode;
-  /** With them the server speaks TLS. */
+  /** Makes the server a TLS server. */
   tls: TlsKeys | undefined;
-  /** Which connections are taken. */
+  /** Admits connections. */
   bounds: ConnectionLimits;
   watch: ExchangeObserver;
-  /** What it counts of its connections. */
   counts: EngineCounts;
   clock: Clock;
   log: Log;
@@ -34,26 +33,25 @@ export type ForwardingEngineDeps = {
 
 export type EngineCounts = Pick<Metrics, "connections" | "webSockets" | "pooled" | "connects" | "retries">;
 
-/** Reads what clients send, asks `decide` what is to be done with it, and does it. */
+/** Reads requests, calls `decide`, and executes the decision. */
 export type ForwardingEngine = {
-  /** The caller lets it listen, on a handle that workers may share. */
+  /** The caller makes it listen, on a handle that workers may share. */
   server: Server;
-  /** Takes no more connections, tells WebSockets to come again elsewhere and lets requests finish for at most `ms`; then closes. */
+  /** Stops accepting, closes WebSockets with 1012, waits at most `ms` for requests to finish, then closes. */
   drain(ms: number): Promise<void>;
   /** Ends everything at once. */
   close(): Promise<void>;
 };
 
 /**
- * A server of plain or, with `tls`, of TLS connections. `onConnection` gets each that `bounds` admits once bytes of a request may come from it, and
- * of a TLS one the TCP connection under it; of a plain one, the admission is to be released at its end.
+ * A server of plain or TLS connections. `onConnection` receives each admitted connection when it can carry a request: a TLS one after its handshake,
+ * with the TCP connection `under` it. The caller releases the admission of a plain connection.
  */
 export function openEdgeServer(
   options: ServerOpts,
   { tls, handshakeMs, bounds }: { tls: TlsKeys | undefined; handshakeMs: number; bounds: ConnectionLimits },
   onConnection: (socket: Socket, admission: AdmittedConnection, under?: Socket) => void,
 ): Server {
-  /** One that is not admitted is closed, without an event. */
   const admit = (socket: Socket): AdmittedConnection | undefined => {
     const admission = bounds.admit(socket.remoteAddress);
     if (admission === undefined) socket.destroy();
@@ -65,8 +63,8 @@ export function openEdgeServer(
       if (admission !== undefined) onConnection(socket, admission);
     });
   const under = new Map<string, { socket: Socket; admission: AdmittedConnection }>();
-  // Half-open only from then on: a client that leaves within the handshake would else be waited for until its time is up.
-  const server = createSecureServer({ ...options, ...secured(tls, handshakeMs), allowHalfOpen: false }, (socket) => {
+  // Half-open only after the handshake: else a client that leaves within it would occupy its place until the timeout.
+  const server = createSecureServer({ ...options, ...tlsServerOptions(tls, handshakeMs), allowHalfOpen: false }, (socket) => {
     socket.allowHalfOpen = options.allowHalfOpen ?? false;
     const below = under.get(nameOf(socket));
     if (below === undefined) socket.destroy();
@@ -86,15 +84,18 @@ export function openEdgeServer(
   return server;
 }
 
-/** What a TLS server takes beside what a plain one does. HTTP/1.1 is all that is spoken here; `handshakeMs` is how long agreeing on keys may take. */
-export function secured(tls: TlsKeys, handshakeMs: number): { cert: string; key: string; handshakeTimeout: number; ALPNProtocols: string[] } {
+/** Options of a TLS server. Only HTTP/1.1 is offered. */
+export function tlsServerOptions(
+  tls: TlsKeys,
+  handshakeMs: number,
+): { cert: string; key: string; handshakeTimeout: number; ALPNProtocols: string[] } {
   return { ...tls.current(), handshakeTimeout: handshakeMs, ALPNProtocols: ["http/1.1"] };
 }
 
-/** The connections of a server that have not agreed on keys yet: no engine knows them, and the server does not close before they are gone. */
+/** Connections within their TLS handshake. No engine has them yet, but the server does not close before they end. */
 export type Handshakes = { count(): number; destroy(): void };
 
-/** `onLess` is called whenever one has ended, either way. Of a plain server there are none. */
+/** `onLess` is called when a handshake ends, with or without success. A plain server has none. */
 export function watchHandshakes(server: Server, tls: TlsKeys | undefined, onLess: () => void): Handshakes {
   const open = new Map<string, Socket>();
   if (tls !== undefined) {
@@ -116,7 +117,7 @@ export function watchHandshakes(server: Server, tls: TlsKeys | undefined, onLess
   };
 }
 
-/** The same before and after: one socket becomes another by the handshake. */
+/** Identifies a connection before and after the handshake, which replaces the socket object. */
 function nameOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`;
 }

@@ -4,18 +4,18 @@ import type { Head, HeaderEdits, HeaderLine } from "../decision.ts";
 import type { Caller, Identity } from "../contract.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 
-/** `others`: who holds the request's further credentials, which are sessions as well. `examined`: all of its credentials that were looked at. */
+/** `others`: the callers of further credentials that are sessions. `examined`: all credentials that were looked up. */
 export type GatewayCaller = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; examined: readonly string[] };
 
 const NO_CALLERS: readonly Caller[] = [];
 const NONE: readonly string[] = [];
 
-/** Whether it may be the token of a session of berth's: 256 bits in base64url. */
-export function isSessionShaped(token: string): boolean {
+/** Has the form of berth's session tokens: 256 bits in base64url. */
+function isSessionShaped(token: string): boolean {
   return token.length === 43 && /^[\w-]+$/.test(token);
 }
 
-/** The caller of the first credential, where all that matters is cached; undefined: unknown. */
+/** The caller of the first credential, if all relevant callers are cached; undefined: look them up. */
 export function cachedCaller(identity: Identity, head: Head): GatewayCaller | undefined {
   const first = firstCredential(head.header);
   if (first === undefined) return undefined;
@@ -36,43 +36,42 @@ export function cachedCaller(identity: Identity, head: Head): GatewayCaller | un
 }
 
 /**
- * The caller of the first valid credential; `client` is the sender's address. The callers of the others are looked up as well where they may be
- * sessions: no container is to have the token of one. Faults: TOKEN_MISSING, TOKEN_INVALID, TOO_MANY_ATTEMPTS, CONTROL_AWAY.
+ * The caller of the first valid credential. Other credentials that may be sessions are looked up as well, because no container may receive the token of a
+ * session. `client` is the sender's address. Faults: TOKEN_MISSING, TOKEN_INVALID, TOO_MANY_ATTEMPTS, CONTROL_AWAY.
  */
 export async function authenticate(identity: Identity, head: Head, signal: AbortSignal, client?: string): Promise<GatewayCaller> {
-  let found: Pick<GatewayCaller, "caller" | "from"> | undefined;
-  let away: unknown;
-  let unjudged: unknown;
+  let first: Pick<GatewayCaller, "caller" | "from"> | undefined;
+  let lastFault: Fault | undefined;
+  let sessionFault: Fault | undefined;
   const others: Caller[] = [];
   const examined: string[] = [];
   for (const { token, from } of credentials(head.header)) {
     examined.push(token);
-    if (found !== undefined && !isSessionShaped(token)) continue;
+    if (first !== undefined && !isSessionShaped(token)) continue;
     try {
       const caller = await identity.find(token, signal, client);
       if (caller === undefined) continue;
-      if (found !== undefined) others.push(caller);
-      else found = { caller, from };
-      // A Datagrok server's tokens go on as they are.
+      if (first !== undefined) others.push(caller);
+      else first = { caller, from };
+      // Tokens of a Datagrok server are forwarded unchanged.
       if (caller.derivedToken === undefined) break;
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      away = error;
-      if (isSessionShaped(token)) unjudged = error;
+      lastFault = error;
+      if (isSessionShaped(token)) sessionFault = error;
     }
   }
-  if (found === undefined) throw away ?? notSignedIn(head.header);
-  if (unjudged !== undefined && found.caller.derivedToken !== undefined) throw unjudged;
-  return { ...found, others, examined };
+  if (first === undefined) throw lastFault ?? notSignedIn(head.header);
+  if (sessionFault !== undefined && first.caller.derivedToken !== undefined) throw sessionFault;
+  return { ...first, others, examined };
 }
 
-/** Cookies of berth's own consoles. A browser sends a host's cookies to all of its ports; nothing behind the edge is to have them. */
+/** Cookies of berth's consoles. A browser sends a host's cookies to all its ports; nothing behind the edge may receive them. */
 export const CONSOLE_COOKIES: readonly string[] = ["berth-console", "berth-registry"];
 
 /**
- * The edits by which a container gets derived tokens in place of sessions' own, wherever those stand: in `x-user-api-key`, `Authorization` and the cookies `auth`. The
- * first of them is added as `x-user-api-key` where the caller set none. What is no session's token stays as it is, but for the consoles' cookies. Without derived
- * tokens (in front of a Datagrok server) the caller's own token goes on.
+ * Replaces session tokens by derived tokens in `x-user-api-key`, `Authorization` and the cookies `auth`. Adds `x-user-api-key` if the client sent none.
+ * Other credentials stay, except the cookies of consoles. Without derived tokens (in front of a Datagrok server) the caller's token is forwarded.
  */
 export function credentialEdits({ header }: Head, who: GatewayCaller): HeaderEdits {
   const { caller, others } = who;
@@ -100,14 +99,13 @@ export function credentialEdits({ header }: Head, who: GatewayCaller): HeaderEdi
 }
 
 const REMOVED = { authorization: 1, cookie: 2, key: 4 } as const;
-/** By the sum of `REMOVED`. */
+/** Index: a sum of `REMOVED`. */
 const REMOVED_NAMES: readonly (readonly string[])[] = Array.from({ length: 8 }, (_, sum) => [
   ...(sum & REMOVED.authorization ? ["authorization"] : []),
   ...(sum & REMOVED.cookie ? ["cookie"] : []),
   ...(sum & REMOVED.key ? ["x-user-api-key"] : []),
 ]);
 
-/** The cookies without those of berth's consoles. */
 export function withoutConsoleCookies(cookie: string): string {
   if (!CONSOLE_COOKIES.some((name) => cookie.includes(name))) return cookie;
   return mapCookies(cookie, (name, value) => (CONSOLE_COOKIES.includes(name) ? undefined : value));
@@ -121,7 +119,7 @@ function cookiesToSend(cookie: string, { caller, others, examined }: Pick<Gatewa
     const token = unquotedCookie(value);
     const holder = token === caller.token ? caller : others.find((other) => other.token === token);
     if (holder !== undefined) return holder.derivedToken ?? value;
-    // There are more than are looked at, and this may be a session's token: it was not looked up.
+    // A request may have more credentials than are looked up: this one may be a session.
     return isSessionShaped(token) && !examined.includes(token) ? undefined : value;
   });
 }
@@ -135,6 +133,6 @@ function withAllDerived(value: string, caller: Caller, others: readonly Caller[]
 function withDerived(value: string, { token, derivedToken }: Caller): string {
   const at = derivedToken === undefined ? -1 : value.indexOf(token);
   if (derivedToken === undefined || at === -1) return value;
-  // Mostly the token is the end of the value.
+  // Usually the value ends with the token.
   return at + token.length === value.length ? value.slice(0, at) + derivedToken : value.replaceAll(token, derivedToken);
 }

@@ -1,137 +1,173 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { DirectResponse, IncomingRequest, Decide, Decision, Forward, Head, HeaderEdits, HeaderLine, ResponseHeadView } from "../decision.ts";
-import { type ContainerView, type Directory, type Identity, BUSY_HEADER, CONSOLE_HEADER } from "../contract.ts";
 import { phasesOf, type StartTimes } from "../../lib/start-phases.ts";
 import type { ExchangeLabels } from "../access-record.ts";
+import { controlBackend, datagrokBackend, type DatagrokServer, forwardToApi } from "../api-backend.ts";
+import { BUSY_HEADER, type ContainerView, type Directory, type Identity } from "../contract.ts";
+import type {
+  Decide,
+  Decision,
+  DirectResponse,
+  Head,
+  HeaderEdits,
+  HeaderLine,
+  IncomingRequest,
+  PlainForward,
+  ResponseHeadView,
+} from "../decision.ts";
+import { containerErrorResponse, internalFault } from "../direct-responses.ts";
 import type { ControlApi } from "../feed/control-client.ts";
-import { forwardedEdits, type ForwardedEdits, trustedProxies, type TrustedProxies } from "../forwarded-headers.ts";
+import {
+  createTraceContext,
+  type ForwardedEdits,
+  forwardedEdits,
+  type TraceContext,
+  type TrustedProxies,
+  trustedProxies,
+} from "../forwarded-headers.ts";
+import { originForm } from "../http1/message-heads.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Readiness } from "../readiness.ts";
-import { controlBackend, datagrokBackend, type DatagrokServer, type ApiBackend } from "../api-backend.ts";
-import { openTraceContext, type TraceContext } from "../traces.ts";
 import type { WaitingPage } from "../waiting/waiting-page.ts";
-import { apiErrorResponse, containerErrorResponse, internalFault } from "../direct-responses.ts";
 import { closeFor } from "../websockets/frames.ts";
-import { authenticate, cachedCaller, type GatewayCaller, CONSOLE_COOKIES, credentialEdits, withoutConsoleCookies } from "./credentials.ts";
+import { authenticate, cachedCaller, type GatewayCaller, CONSOLE_COOKIES, credentialEdits } from "./credentials.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
-import { checkOrigin, originLines, preflightAnswer, readable, OF_THE_ORIGIN, serviceWorkerAnswer } from "./origins.ts";
-import { asleepFault, type ProbeMatcher, createProbeMatcher } from "./wake-decision.ts";
-import { originForm, readRoute, routeKind, type ContainerRoute } from "./route.ts";
+import { checkOrigin, ORIGIN_WIDE_HEADERS, originLines, preflightResponse, readable, SERVICE_WORKER_RESPONSE } from "./origins.ts";
+import { asleepFault, createProbeMatcher, type ProbeMatcher } from "./wake-decision.ts";
 
 export type DecideDeps = {
   directory: Directory;
   identity: Identity;
   leases: Leases;
-  /** The control plane's API: where every request goes that is for no container, unless `datagrok` is there. */
+  /** The control plane's API: it receives every request that is not for a container, unless `datagrok` is set. */
   api: ControlApi;
   datagrok?: DatagrokServer | undefined;
   readiness: Readiness;
-  /** The load balancers in front; none where it is left out. */
+  /** Default: none. */
   trusted?: TrustedProxies;
   origins: readonly string[];
-  /** The host name under which the console is served here; no container is reached under it. */
+  /** The host name of the console. Containers are not reachable under it. */
   consoleName?: string | undefined;
-  /** Where traces go on; they are passed on alone where it is left out. */
+  /** Default: traces are forwarded, not recorded. */
   trace?: TraceContext | undefined;
-  /** What browsers are shown meanwhile; they wait as everybody else where it is left out. */
+  /** Default: browsers are held like other clients. */
   waiting?: WaitingPage | undefined;
   limits: Pick<GatewayLimits, "proxyRequestTimeoutMs" | "apiTimeoutMs" | "noWake">;
   clock: Clock;
   log: Log;
 };
 
+type DecideContext = Pick<DecideDeps, "directory" | "identity" | "leases" | "origins" | "waiting" | "limits"> & {
+  trusted: TrustedProxies;
+  edits: ForwardedEdits;
+  isProbe: ProbeMatcher;
+};
+
 const HEALTH: ExchangeLabels = { route: "health" };
-const NO_EDITS: HeaderEdits = { remove: [], add: [] };
-/** Of a container's response without other headers of interest, an informational one among them. */
-const CONTAINER_EDITS: HeaderEdits = { remove: OF_THE_ORIGIN, add: [], removeCookies: CONSOLE_COOKIES };
-const REMOVED_WITH_BUSY = [...OF_THE_ORIGIN, BUSY_HEADER];
 
-type DecideContext = DecideDeps & { noWake: ProbeMatcher; trusted: TrustedProxies; edits: ForwardedEdits; server: ApiBackend };
+/** Container routes are decided here. Every other request goes to the API, which authenticates it. */
+export function createDecide(deps: DecideDeps): Decide {
+  const { origins, consoleName, readiness, identity, directory, limits, clock, log } = deps;
+  const trusted = deps.trusted ?? trustedProxies([]);
+  const edits = forwardedEdits({ trusted, trace: deps.trace ?? createTraceContext() });
+  const context: DecideContext = { ...deps, trusted, edits, isProbe: createProbeMatcher(limits.noWake) };
+  const backend = deps.datagrok === undefined ? controlBackend(deps.api, trusted) : datagrokBackend(deps.datagrok);
+  const toApi = { backend, edits, apiTimeoutMs: limits.apiTimeoutMs, origins };
 
-/** Container routes are answered for here; everything else is for the server behind, which authenticates for itself. */
-export function createDecide(given: DecideDeps): Decide {
-  const trusted = given.trusted ?? trustedProxies([]);
-  const server = given.datagrok === undefined ? controlBackend(given.api, trusted) : datagrokBackend(given.datagrok);
-  const parts: DecideContext = {
-    ...given,
-    noWake: createProbeMatcher(given.limits.noWake),
-    trusted,
-    edits: forwardedEdits({ trusted, trace: given.trace ?? openTraceContext() }),
-    server,
-  };
-  return (asked) => {
-    const target = originForm(asked.head.target);
-    if (given.consoleName !== undefined && isFor(asked.head, given.consoleName)) return toServer(parts, asked, target, TO_CONSOLE);
+  return (request) => {
+    const { head } = request;
+    const target = originForm(head.target);
+    if (consoleName !== undefined && isForHost(head, consoleName)) return forwardToApi(toApi, request, target, true);
     const kind = routeKind(target);
     if (kind === undefined) {
-      const health = parts.readiness.answer(asked.head, target);
-      return health === undefined ? toServer(parts, asked, target) : { kind: "answer", answer: health, labels: HEALTH };
+      const health = readiness.answer(head, target);
+      return health === undefined ? forwardToApi(toApi, request, target) : { kind: "answer", answer: health, labels: HEALTH };
     }
-    const failed = (error: unknown) => refusal(asked.head, kind, error instanceof Fault ? error : logged(parts.log, error), parts.origins);
+    const refuse = (error: unknown) => refusal(head, kind, error instanceof Fault ? error : loggedFault(log, error), origins);
     try {
-      const until = parts.clock.monotonic() + parts.limits.proxyRequestTimeoutMs;
-      const answer = preflightAnswer(asked.head, parts.origins) ?? serviceWorkerAnswer(asked.head);
+      const until = clock.monotonic() + limits.proxyRequestTimeoutMs;
+      const answer = browserResponse(head, origins);
       if (answer !== undefined) return { kind: "answer", answer, labels: { route: kind } };
-      const route = readRoute(kind, target);
-      if (kind === "proxy-ws" && !asked.head.upgrade) throw new Fault("REQUEST_INVALID", "This route takes WebSockets; HTTP requests go to /proxy/");
-      const who = cachedCaller(parts.identity, asked.head);
-      const view = who && parts.directory.cached(route.id, who.caller);
-      if (who !== undefined) checkPage(parts, asked.head, who);
-      if (who !== undefined && view !== undefined) return toContainer(parts, asked, { route, who, view, until });
-      return lookUp(parts, asked, route)
-        .then((found) => toContainer(parts, asked, { route, ...found, until }))
+      const route = parseRoute(kind, target);
+      if (kind === "proxy-ws" && !head.upgrade) throw new Fault("REQUEST_INVALID", "This route is for WebSockets; HTTP requests go to /proxy/");
+      const who = cachedCaller(identity, head);
+      const view = who && directory.cached(route.id, who.caller);
+      if (who?.from === "cookie") checkOrigin(head, origins);
+      if (who !== undefined && view !== undefined) return toContainer(context, request, { route, who, view, until });
+      return lookUp(context, request, route)
+        .then((result) => toContainer(context, request, { route, ...result, until }))
         .catch((error: unknown) => {
-          if (asked.signal.aborted) throw error;
-          return failed(error);
+          if (request.signal.aborted) throw error;
+          return refuse(error);
         });
     } catch (error) {
-      return failed(error);
+      return refuse(error);
     }
   };
 }
 
+/** A call to a container. `path` is the target for the container with its query, byte for byte. */
+export type ContainerRoute = { kind: "proxy" | "proxy-ws"; id: string; path: string };
+
+/** `proxy-ws` sends `CONNECTED`; an upgrade on `proxy` is passed through. */
+const PREFIXES = { proxy: "/api/docker/containers/proxy/", "proxy-ws": "/api/docker/containers/proxy-ws/" } as const;
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const UUID_LENGTH = 36;
+/** Characters that may follow an id. */
+const ID_ENDS = "/?#";
+
+/** The kind of container call of an origin-form target; undefined for every other route. */
+export function routeKind(target: string): ContainerRoute["kind"] | undefined {
+  if (target.startsWith(PREFIXES.proxy)) return "proxy";
+  return target.startsWith(PREFIXES["proxy-ws"]) ? "proxy-ws" : undefined;
+}
+
+/** Parses an origin-form target of `kind`. Faults: ID_INVALID. */
+export function parseRoute(kind: ContainerRoute["kind"], target: string): ContainerRoute {
+  const begin = PREFIXES[kind].length;
+  const end = begin + UUID_LENGTH;
+  const id = target.slice(begin, end);
+  if (!UUID.test(id) || !(end === target.length || ID_ENDS.includes(target.charAt(end)))) {
+    throw new Fault(
+      "ID_INVALID",
+      "A container id is a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12, e.g. 1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11",
+    );
+  }
+  const path = target.slice(end);
+  return { kind, id: id.toLowerCase(), path: path.startsWith("/") ? path : `/${path}` };
+}
+
 async function lookUp(
-  parts: DecideContext,
+  { trusted, identity, directory, origins }: DecideContext,
   { head, peer, signal }: IncomingRequest,
   { id }: ContainerRoute,
 ): Promise<{ who: GatewayCaller; view: ContainerView }> {
-  const client = parts.trusted.clientOf(head.header("x-forwarded-for"), peer.address);
-  const who = await authenticate(parts.identity, head, signal, client);
-  checkPage(parts, head, who);
-  const view = await parts.directory.find(id, who.caller, signal);
+  const client = trusted.clientOf(head.header("x-forwarded-for"), peer.address);
+  const who = await authenticate(identity, head, signal, client);
+  if (who.from === "cookie") checkOrigin(head, origins);
+  const view = await directory.find(id, who.caller, signal);
   if (view === undefined) throw new Fault("CONTAINER_NOT_FOUND", `There is no container with the id ${id}`);
   return { who, view };
 }
 
 type AuthorizedRequest = { route: ContainerRoute; who: GatewayCaller; view: ContainerView; until: number };
 
-function checkPage({ origins }: DecideContext, head: Head, { from }: GatewayCaller): void {
-  if (from === "cookie") checkOrigin(head, origins);
-}
-
-function toContainer(parts: DecideContext, asked: IncomingRequest, { route, who, view, until }: AuthorizedRequest): Decision {
+function toContainer(context: DecideContext, request: IncomingRequest, { route, who, view, until }: AuthorizedRequest): Decision {
   const { caller } = who;
-  const { head, peer, tls } = asked;
-  const isProbe = parts.noWake(head);
+  const { head, peer, tls } = request;
+  const isProbe = context.isProbe(head);
   if (isProbe && !isReachable(view)) throw asleepFault(view);
-  const page = isProbe || route.kind === "proxy-ws" ? undefined : parts.waiting?.(head, view, caller);
-  // A page that waits is not counted as the container's answer.
+  const page = isProbe || route.kind === "proxy-ws" ? undefined : context.waiting?.(head, view, caller);
+  // Without `answers`: the waiting page is not a response of the container.
   if (page !== undefined) return { kind: "answer", answer: page, labels: { route: route.kind, container: view.name, login: caller.login } };
-  const edits = parts.edits(head, peer, tls, credentialEdits(head, who));
+  const edits = context.edits(head, peer, tls, credentialEdits(head, who));
   const { requestId, traceparent, traced } = edits;
-  const lease = parts.leases.open({
-    view,
-    caller,
-    kind: head.upgrade ? "websocket" : "http",
-    isProbe,
-    until,
-    request: asked,
-    traceparent: traced?.holdTraceparent,
-  });
-  const forward = new ToContainer(parts, head, lease, route.path, edits);
-  const about: ExchangeLabels = {
+  const kind = head.upgrade ? "websocket" : "http";
+  const lease = context.leases.open({ view, caller, kind, isProbe, until, request, traceparent: traced?.holdTraceparent });
+  const forward = new ForwardToContainer(context, head, lease, route.path, edits);
+  const labels: ExchangeLabels = {
     route: route.kind,
     container: view.name,
     answers: lease.answers,
@@ -141,17 +177,21 @@ function toContainer(parts: DecideContext, asked: IncomingRequest, { route, who,
     traced,
   };
   return route.kind === "proxy-ws"
-    ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, labels: about }
-    : { kind: "forward", forward, lease, labels: about };
+    ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, labels }
+    : { kind: "forward", forward, lease, labels };
 }
 
-/** Whoever only looks in is not held either. */
+/** A probe is neither held nor wakes the container. */
 function isReachable({ availability: { kind } }: ContainerView): boolean {
   return kind === "awake" || kind === "portless" || kind === "stopped";
 }
 
-/** One is made for every request: as an object of a class it costs less than one with functions of its own. */
-class ToContainer implements Forward {
+/** Edits of informational responses, and of responses without headers of interest. */
+const CONTAINER_EDITS: HeaderEdits = { remove: ORIGIN_WIDE_HEADERS, add: [], removeCookies: CONSOLE_COOKIES };
+const REMOVED_WITH_BUSY = [...ORIGIN_WIDE_HEADERS, BUSY_HEADER];
+
+/** Created for every request: an object of a class costs less than one with its own functions. */
+class ForwardToContainer implements PlainForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;
@@ -160,7 +200,7 @@ class ToContainer implements Forward {
   readonly #origins: readonly string[];
   readonly #lease: ContainerLease;
 
-  constructor({ limits, origins }: DecideContext, head: Head, lease: ContainerLease, path: string, edits: HeaderEdits) {
+  constructor({ limits, origins }: Pick<DecideContext, "limits" | "origins">, head: Head, lease: ContainerLease, path: string, edits: HeaderEdits) {
     this.target = path;
     this.headTimeoutMs = limits.proxyRequestTimeoutMs;
     this.request = edits;
@@ -170,7 +210,18 @@ class ToContainer implements Forward {
   }
 
   response(received: ResponseHeadView, connectMs: number): HeaderEdits {
-    return responseEdits(this.#head, this.#origins, this.#lease, received, connectMs);
+    const lease = this.#lease;
+    const woken = lease.woken();
+    if (woken !== undefined) lease.reportConnected(connectMs);
+    const busy = received.header(BUSY_HEADER);
+    if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.reportBusy(Number(busy));
+    const remove = busy === undefined ? ORIGIN_WIDE_HEADERS : REMOVED_WITH_BUSY;
+    const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
+    // Most requests do not come from a page of another origin, and need no list of names.
+    if (this.#head.header("origin") === undefined)
+      return own.length === 0 && busy === undefined ? CONTAINER_EDITS : { ...CONTAINER_EDITS, remove, add: own };
+    const names = [...received.names().filter((name) => !remove.includes(name)), ...own.map(([name]) => name.toLowerCase())];
+    return { ...CONTAINER_EDITS, remove, add: [...own, ...originLines(this.#head, names, this.#origins)] };
   }
 
   respondTo(fault: Fault): DirectResponse {
@@ -178,71 +229,32 @@ class ToContainer implements Forward {
   }
 }
 
-const TO_CONSOLE: HeaderLine = [CONSOLE_HEADER, "1"];
+/** The durations of a start's phases (W3C Server Timing). */
+export function serverTiming(start: StartTimes | undefined, connectMs: number): string {
+  return [...phasesOf(start ?? {}), ["connect", connectMs] as const].map(([name, ms]) => `${name};dur=${ms.toFixed(1)}`).join(", ");
+}
 
-function isFor({ header }: Head, name: string): boolean {
+/** The response to a preflight, or to the request for a service worker: neither needs a credential. */
+function browserResponse(head: Head, origins: readonly string[]): DirectResponse | undefined {
+  if (head.method === "OPTIONS") {
+    const preflight = preflightResponse(head, origins);
+    if (preflight !== undefined) return preflight;
+  }
+  return head.header("service-worker") === undefined ? undefined : SERVICE_WORKER_RESPONSE;
+}
+
+function isForHost({ header }: Head, name: string): boolean {
   return header("host")?.toLowerCase().replace(/:\d+$/, "") === name.toLowerCase();
 }
 
-function toServer(
-  { server, edits, limits, origins }: DecideContext,
-  { head, peer, tls }: IncomingRequest,
-  target: string,
-  toConsole?: HeaderLine,
-): Decision {
-  const own = toConsole === undefined ? consoleEdits(head) : undefined;
-  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls, own);
-  const more = server.edits(head, peer);
-  const forward: Forward = {
-    target: server.pathOf(target),
-    headTimeoutMs: limits.apiTimeoutMs,
-    request: { remove: [...remove, ...more.remove], add: [...add, ...more.add, ...(toConsole === undefined ? [] : [toConsole])] },
-    response: () => NO_EDITS,
-    respondTo: (fault) => readable(head, apiErrorResponse(server.faultOf(fault)), origins),
-  };
-  return { kind: "forward", forward, lease: server.lease, labels: { route: "api", requestId, traceparent, traced } };
-}
-
-/** No server behind is sent the cookies of berth's consoles. */
-function consoleEdits({ header }: Head): HeaderEdits | undefined {
-  const cookie = header("cookie");
-  const kept = cookie === undefined ? undefined : withoutConsoleCookies(cookie);
-  if (cookie === undefined || kept === undefined || kept === cookie) return undefined;
-  return { remove: ["cookie"], add: kept === "" ? [] : [["Cookie", kept]] };
-}
-
-/** What a WebSocket client gets is an accept and a close: an HTTP error shows its user nothing useful. */
+/** A WebSocket client gets an accept and a close: it cannot show its user an HTTP error. */
 function refusal(head: Head, kind: ContainerRoute["kind"], fault: Fault, origins: readonly string[]): Decision {
-  const about: ExchangeLabels = { route: kind, fault: fault.code };
-  if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), labels: about };
-  return { kind: "answer", answer: readable(head, containerErrorResponse(fault), origins), labels: about };
+  const labels: ExchangeLabels = { route: kind, fault: fault.code };
+  if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), labels };
+  return { kind: "answer", answer: readable(head, containerErrorResponse(fault), origins), labels };
 }
 
-function responseEdits(head: Head, origins: readonly string[], lease: ContainerLease, received: ResponseHeadView, connectMs: number): HeaderEdits {
-  const woken = lease.woken();
-  if (woken !== undefined) lease.reportConnected(connectMs);
-  const busy = received.header(BUSY_HEADER);
-  if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.reportBusy(Number(busy));
-  const remove = busy === undefined ? OF_THE_ORIGIN : REMOVED_WITH_BUSY;
-  const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
-  // Most callers are no page of another origin, and need no list of names.
-  if (head.header("origin") === undefined) return own.length === 0 && busy === undefined ? CONTAINER_EDITS : { ...CONTAINER_EDITS, remove, add: own };
-  return {
-    ...CONTAINER_EDITS,
-    remove,
-    add: [
-      ...own,
-      ...originLines(head, [...received.names().filter((name) => !remove.includes(name)), ...own.map(([name]) => name.toLowerCase())], origins),
-    ],
-  };
-}
-
-function logged(log: Log, error: unknown): Fault {
-  log.error({ err: error }, "A request could not be decided on");
+function loggedFault(log: Log, error: unknown): Fault {
+  log.error({ err: error }, "request not decided: internal error");
   return internalFault(error);
-}
-
-/** Where the time of a wake went (W3C Server Timing). */
-export function serverTiming(start: StartTimes | undefined, connectMs: number): string {
-  return [...phasesOf(start ?? {}), ["connect", connectMs] as const].map(([name, ms]) => `${name};dur=${ms.toFixed(1)}`).join(", ");
 }

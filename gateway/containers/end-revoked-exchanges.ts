@@ -1,22 +1,22 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Directory, Identity } from "../contract.ts";
-import type { RevocableLease, Leases } from "./lease.ts";
+import type { OpenExchanges, RevocableLease } from "./open-exchanges.ts";
 
-/** With the age that an answer about a caller may have (5 s), what is open ends within 10 s of a revocation, even if the news of it is lost. */
+/** Cached callers are at most 8 s old, so exchanges end within 10 s of a revocation even if its event is lost. */
 const CHECK_EVERY_MS = 2_000;
-/** After a sign-out all callers with open exchanges are looked up; many sign-outs in a row are one. */
+/** Every sign-out causes a check; several within this time cause one. */
 const PAUSE_MS = 250;
-/** So many of a Datagrok server's rights are looked up at a time. */
-const LOOK_UPS = 16;
+/** Rights that are looked up at a Datagrok server at a time. */
+const CONCURRENT_LOOKUPS = 16;
 
-export type EndRevokedExchangesDeps = { leases: Pick<Leases, "openLeases">; identity: Identity; directory: Directory; clock: Clock };
+export type EndRevokedExchangesDeps = { exchanges: Pick<OpenExchanges, "leases">; identity: Identity; directory: Directory; clock: Clock };
 
 /**
- * Ends requests and WebSockets whose caller's session was revoked, or who lost the right to their container, while they are open. Where the look-up is unavailable,
- * they go on. `close` stops looking.
+ * Ends open requests and WebSockets after their caller's session or right was revoked. While the look-up is unavailable, they continue. `close` ends the
+ * checks.
  */
-export function endRevokedExchanges({ leases, identity, directory, clock }: EndRevokedExchangesDeps): { close(): void } {
+export function startRevocationChecks({ exchanges, identity, directory, clock }: EndRevokedExchangesDeps): { close(): void } {
   const closed = new AbortController();
   let cancel = clock.after(CHECK_EVERY_MS, () => void check());
   let checking = false;
@@ -31,8 +31,8 @@ export function endRevokedExchanges({ leases, identity, directory, clock }: EndR
     checking = true;
     again = false;
     try {
-      await endWithoutSession(claimsByToken(leases.openLeases()), identity);
-      await endWithoutRight(leases.openLeases(), directory, closed.signal);
+      await endWithoutSession(leasesByToken(exchanges.leases()), identity);
+      await endWithoutRight(exchanges.leases(), directory, closed.signal);
     } finally {
       checking = false;
       if (!closed.signal.aborted) cancel = clock.after(again ? PAUSE_MS : CHECK_EVERY_MS, () => void check());
@@ -42,41 +42,41 @@ export function endRevokedExchanges({ leases, identity, directory, clock }: EndR
 
   return {
     close: () => {
-      closed.abort(new Error("the gateway ends"));
+      closed.abort(new Error("the gateway closes"));
       unwatch();
       cancel();
     },
   };
 }
 
-function claimsByToken(claims: Iterable<RevocableLease>): Map<string, RevocableLease[]> {
-  const found = new Map<string, RevocableLease[]>();
-  for (const claim of claims) {
-    const others = found.get(claim.caller.token);
-    if (others === undefined) found.set(claim.caller.token, [claim]);
-    else others.push(claim);
+function leasesByToken(leases: Iterable<RevocableLease>): Map<string, RevocableLease[]> {
+  const byToken = new Map<string, RevocableLease[]>();
+  for (const lease of leases) {
+    const others = byToken.get(lease.caller.token);
+    if (others === undefined) byToken.set(lease.caller.token, [lease]);
+    else others.push(lease);
   }
-  return found;
+  return byToken;
 }
 
-async function endWithoutSession(claims: Map<string, RevocableLease[]>, identity: Identity): Promise<void> {
-  if (claims.size === 0) return;
-  const ended = await identity.findEnded([...claims.keys()]);
+async function endWithoutSession(leases: Map<string, RevocableLease[]>, identity: Identity): Promise<void> {
+  if (leases.size === 0) return;
+  const ended = await identity.findEnded([...leases.keys()]);
   for (const token of ended) {
-    const fault = new Fault("TOKEN_INVALID", "The session has ended while the request was open: sign in again");
-    for (const claim of claims.get(token) ?? []) claim.revoke(fault);
+    const fault = new Fault("TOKEN_INVALID", "The session ended while the request was open: sign in again");
+    for (const lease of leases.get(token) ?? []) lease.revoke(fault);
   }
 }
 
-/** Control lets everybody call who is signed in; a Datagrok server has rights for each container. */
-async function endWithoutRight(claims: Iterable<RevocableLease>, directory: Directory, signal: AbortSignal): Promise<void> {
-  const unknown = [...claims].filter(({ containerId, caller }) => directory.cached(containerId, caller) === undefined);
-  for (let at = 0; at < unknown.length; at += LOOK_UPS) {
-    const some = unknown.slice(at, at + LOOK_UPS);
+/** Control permits every user; a Datagrok server has rights for each container. */
+async function endWithoutRight(leases: Iterable<RevocableLease>, directory: Directory, signal: AbortSignal): Promise<void> {
+  const unknown = [...leases].filter(({ containerId, caller }) => directory.cached(containerId, caller) === undefined);
+  for (let at = 0; at < unknown.length; at += CONCURRENT_LOOKUPS) {
+    const batch = unknown.slice(at, at + CONCURRENT_LOOKUPS);
     await Promise.all(
-      some.map((claim) =>
-        directory.find(claim.containerId, claim.caller, signal).catch((error: unknown) => {
-          if (error instanceof Fault && error.code === "NOT_PERMITTED") claim.revoke(error);
+      batch.map((lease) =>
+        directory.find(lease.containerId, lease.caller, signal).catch((error: unknown) => {
+          if (error instanceof Fault && error.code === "NOT_PERMITTED") lease.revoke(error);
         }),
       ),
     );

@@ -7,9 +7,9 @@ import type { StartTimes } from "../../lib/start-phases.ts";
 import { wakeDecisionFor } from "./wake-decision.ts";
 
 export type HoldResult = {
-  /** Any of them; never empty. */
+  /** Of the container; never empty. */
   addresses: readonly ContainerAddress[];
-  /** True where the request had to wait for the container. */
+  /** The request had to wait for the container. */
   held: boolean;
   start?: StartTimes | undefined;
 };
@@ -20,50 +20,50 @@ export type HoldRequest = {
   /** When waiting ends, on the clock's monotonic scale. */
   until: number;
   signal: AbortSignal;
-  /** What a wake for it is part of, where that is recorded. */
+  /** The parent span of a start that it causes. */
   traceparent?: string | undefined;
 };
 
 export type RequestHold = {
   /**
-   * Where the container is reached, as soon as it is awake; at once where it is. Otherwise one of:
-   * - CONTAINER_HAS_NO_PORT, CONTAINER_STOPPED, the cause of its failed start: it will not be reached by waiting;
-   * - CONTAINER_NOT_FOUND: it was removed meanwhile;
-   * - HOLD_FULL, HOLD_TIMED_OUT, or the fault of `wake` (CONTROL_AWAY where control is unavailable; a busy one gets the wake again);
-   * - the signal's reason: the caller left, and with it its place in the queue.
+   * Resolves to the container's addresses when it is awake. Rejects with one of:
+   * - CONTAINER_HAS_NO_PORT, CONTAINER_STOPPED, or the cause of its failed start: waiting does not help;
+   * - CONTAINER_NOT_FOUND: it was removed;
+   * - HOLD_FULL, HOLD_TIMED_OUT, or the fault of `wake` (CONTROL_AWAY; a busy control gets the wake again);
+   * - the signal's reason: the caller left its place in the queue.
    */
-  wait(wait: HoldRequest): Promise<HoldResult>;
+  wait(request: HoldRequest): Promise<HoldResult>;
 };
 
-export type HoldCounts = Pick<Metrics, "held" | "holds" | "holdSeconds">;
+type HoldCounts = Pick<Metrics, "held" | "holds" | "holdSeconds">;
 
-type HeldRequest = { caller: Caller; resolve(found: HoldResult): void; reject(error: unknown): void };
+type HeldRequest = { caller: Caller; resolve(result: HoldResult): void; reject(error: unknown): void };
 
 type HoldQueue = {
   waiters: Set<HeldRequest>;
-  /** A wake was asked for, and control has not answered yet. */
+  /** A wake was sent, and control has not replied yet. */
   waking: boolean;
-  /** A wake was asked for, and nothing was heard of the container since. */
+  /** A wake was sent, and no view of the container came since. */
   woken: boolean;
-  /** Why control has not taken the wake yet, after a failed attempt. */
-  trouble: string | undefined;
+  /** Why the last attempt to wake failed. */
+  problem: string | undefined;
   unwatch(): void;
 };
 
-/** When a caller who found the queue full should come again, in milliseconds: about the start of a small container. */
+/** Suggested to clients when the queue is full: about the start of a small container. */
 const RETRY_AFTER_MS = 2_000;
-/** Between two attempts to have a container woken. */
+/** Delays between attempts to wake. */
 const WAKE_RETRY = { firstMs: 100, longestMs: 2_000 };
-/** Control is there, and has too much to do: the wake may be repeated. */
+/** Control is overloaded: the wake is repeated. */
 const BUSY: ReadonlySet<FaultCode> = new Set(["CONTROL_BUSY", "DATAGROK_BUSY"]);
-/** Gone for the moment; after an attempt that met somebody, it will be back. */
+/** Control is unavailable: the wake is repeated if an earlier attempt reached it. */
 const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY"]);
-/** They say something of who asked, and nothing of the container: the next one may be let. */
-const ONE_CALLERS: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
+/** Faults of one caller, not of the container: another waiter may be permitted. */
+const OF_CALLER: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
 
 /**
- * Requests that wait for containers: one bounded queue for each, one wake for any number of waiters, released by events. `limit` is of one
- * queue, of which one user has half at most.
+ * Holds requests until their containers are awake: one bounded queue for each container, one wake for all its waiters, released by events. `limit` is for
+ * one queue; one user gets at most half of it.
  */
 export function createHold(parts: { directory: Directory; clock: Clock; limit: number; ofUser: HoldShareLimits; counts?: HoldCounts }): RequestHold {
   const { directory, clock, limit, counts } = parts;
@@ -74,16 +74,16 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
 
   return {
     wait: ({ view, caller, until, signal, traceparent }) => {
-      const verdict = wakeDecisionFor(view, clock.now());
-      if (verdict.kind === "go") return Promise.resolve({ addresses: verdict.addresses, held: false, start: view.start });
-      if (verdict.kind === "refuse") return Promise.reject(verdict.fault);
+      const decision = wakeDecisionFor(view, clock.now());
+      if (decision.kind === "go") return Promise.resolve({ addresses: decision.addresses, held: false, start: view.start });
+      if (decision.kind === "refuse") return Promise.reject(decision.fault);
       if ((queues.get(view.id)?.waiters.size ?? 0) >= limit) return refuse(`${limit} requests already wait for ${view.name}`);
       const leaveShare = shares.take(caller.userId, view.id);
       if (leaveShare === "ofContainer") return refuse(`${ofUser.ofContainer} requests of yours already wait for ${view.name}`);
       if (leaveShare === "ofAll") return refuse(`${ofUser.ofAll} requests of yours already wait for containers`);
       const queue = queues.get(view.id) ?? openQueue(view.id);
       const waiting = join(view, queue, caller, until, signal, leaveShare);
-      if (verdict.kind === "wake") void wake(view.id, queue, caller, traceparent);
+      if (decision.kind === "wake") void wake(view.id, queue, caller, traceparent);
       return waiting;
     },
   };
@@ -94,7 +94,7 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
   }
 
   function openQueue(id: string): HoldQueue {
-    const queue: HoldQueue = { waiters: new Set(), waking: false, woken: false, trouble: undefined, unwatch: () => undefined };
+    const queue: HoldQueue = { waiters: new Set(), waking: false, woken: false, problem: undefined, unwatch: () => undefined };
     queues.set(id, queue);
     queue.unwatch = directory.watch(id, (view) => onView(id, queue, view));
     return queue;
@@ -118,11 +118,11 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
       };
       const waiter: HeldRequest = {
         caller,
-        resolve: (found) => {
+        resolve: (result) => {
           leave();
           counts?.holds.at("awake").add();
           counts?.holdSeconds.at().observe((clock.monotonic() - from) / 1_000);
-          resolve(found);
+          resolve(result);
         },
         reject: (error) => {
           leave();
@@ -131,7 +131,7 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
         },
       };
       const onAbort = () => waiter.reject(signal.reason);
-      const cancel = clock.after(Math.max(0, until - clock.monotonic()), () => waiter.reject(lateFault(view, queue.trouble)));
+      const cancel = clock.after(Math.max(0, until - clock.monotonic()), () => waiter.reject(timeoutFault(view, queue.problem)));
       signal.addEventListener("abort", onAbort, { once: true });
       queue.waiters.add(waiter);
       if (signal.aborted) onAbort();
@@ -149,13 +149,13 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
     queue.waking = true;
     queue.woken = true;
     try {
-      // Not a waiter's own signal: the wake belongs to all of them, and the first may leave.
+      // Without a waiter's signal: the wake is for all waiters, and the first may leave.
       await requestWake(id, queue, caller, traceparent);
       queue.waking = false;
     } catch (error) {
       queue.waking = false;
-      const isHis = error instanceof Fault && ONE_CALLERS.has(error.code);
-      for (const waiter of queue.waiters) if (!isHis || waiter.caller.token === caller.token) waiter.reject(error);
+      const isOfCaller = error instanceof Fault && OF_CALLER.has(error.code);
+      for (const waiter of queue.waiters) if (!isOfCaller || waiter.caller.token === caller.token) waiter.reject(error);
       const [next] = queue.waiters;
       if (next === undefined) return;
       queue.woken = false;
@@ -163,16 +163,16 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
     }
   }
 
-  /** Repeats the wake until it is taken or no waiter is left: each waiter has its own limit. */
+  /** Repeats the wake until control takes it, or no waiter is left: each waiter has its own time limit. */
   async function requestWake(id: string, queue: HoldQueue, first: Caller, traceparent?: string): Promise<void> {
     for (let caller: Caller | undefined = first, attempts = 1; caller !== undefined; attempts++) {
       try {
         await directory.wake(id, caller, new AbortController().signal, traceparent);
-        queue.trouble = undefined;
+        queue.problem = undefined;
         return;
       } catch (error) {
         if (!(error instanceof Fault) || !(BUSY.has(error.code) || (attempts > 1 && AWAY.has(error.code)))) throw error;
-        queue.trouble = error.message;
+        queue.problem = error.message;
       }
       await clock.sleep(scattered(backoffDelay(WAKE_RETRY, attempts)));
       caller = queue.waiters.values().next().value?.caller;
@@ -185,52 +185,52 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
       for (const waiter of waiters) waiter.reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed while the request waited for it"));
       return;
     }
-    const verdict = wakeDecisionFor(view, clock.now());
-    // What it was before the wake, told once more.
-    if (queue.waking && verdict.kind === "wake") return;
+    const decision = wakeDecisionFor(view, clock.now());
+    // A view from before the wake.
+    if (queue.waking && decision.kind === "wake") return;
     queue.woken = false;
-    if (verdict.kind === "go") for (const waiter of waiters) waiter.resolve({ addresses: verdict.addresses, held: true, start: view.start });
-    else if (verdict.kind === "refuse") for (const waiter of waiters) waiter.reject(verdict.fault);
-    // A failure after the wake is its outcome, whatever its back-off says.
+    if (decision.kind === "go") for (const waiter of waiters) waiter.resolve({ addresses: decision.addresses, held: true, start: view.start });
+    else if (decision.kind === "refuse") for (const waiter of waiters) waiter.reject(decision.fault);
+    // A failure after the wake is its result, even if a retry is due.
     else if (view.availability.kind === "failed") for (const waiter of waiters) waiter.reject(Fault.from(view.availability.fault));
-    else if (verdict.kind === "wake" && waiters[0] !== undefined) void wake(id, queue, waiters[0].caller);
+    else if (decision.kind === "wake" && waiters[0] !== undefined) void wake(id, queue, waiters[0].caller);
   }
 }
 
-function lateFault(view: ContainerView, trouble: string | undefined): Fault {
-  const why = trouble === undefined ? "" : `: ${trouble}`;
-  return new Fault("HOLD_TIMED_OUT", `${view.name} did not become ready in time${why}; it may be on the next try`);
+function timeoutFault(view: ContainerView, problem: string | undefined): Fault {
+  const why = problem === undefined ? "" : `: ${problem}`;
+  return new Fault("HOLD_TIMED_OUT", `${view.name} did not become ready in time${why}; try again`);
 }
 
-/** How many requests of one user may wait: for one container, and for all of them together. */
-export type HoldShareLimits = { ofContainer: number; ofAll: number };
+/** Requests of one user that may wait: for one container, and for all. */
+type HoldShareLimits = { ofContainer: number; ofAll: number };
 
-export type HoldShares = {
-  /** A place of the user's share, given back by the returned function; what of it is spent where there is none. */
+type HoldShares = {
+  /** Takes a place of the user's share; the returned function gives it back. If the share is used up: which limit it met. */
   take(userId: string, containerId: string): (() => void) | keyof HoldShareLimits;
 };
 
 type UserShare = { all: number; containers: Map<string, number> };
 
-/** What each user has of the places to wait in, so that one who fills a share leaves the rest to the others. */
-export function createHoldShares(limits: HoldShareLimits): HoldShares {
+/** Limits each user's waiting requests, so that one user cannot fill all places. */
+function createHoldShares(limits: HoldShareLimits): HoldShares {
   const users = new Map<string, UserShare>();
 
   return {
     take: (userId, containerId) => {
-      const spent = users.get(userId) ?? { all: 0, containers: new Map<string, number>() };
-      const here = spent.containers.get(containerId) ?? 0;
+      const share = users.get(userId) ?? { all: 0, containers: new Map<string, number>() };
+      const here = share.containers.get(containerId) ?? 0;
       if (here >= limits.ofContainer) return "ofContainer";
-      if (spent.all >= limits.ofAll) return "ofAll";
-      users.set(userId, spent);
-      spent.all++;
-      spent.containers.set(containerId, here + 1);
+      if (share.all >= limits.ofAll) return "ofAll";
+      users.set(userId, share);
+      share.all++;
+      share.containers.set(containerId, here + 1);
       return () => {
-        spent.all--;
-        const left = (spent.containers.get(containerId) ?? 1) - 1;
-        if (left === 0) spent.containers.delete(containerId);
-        else spent.containers.set(containerId, left);
-        if (spent.all === 0 && users.get(userId) === spent) users.delete(userId);
+        share.all--;
+        const left = (share.containers.get(containerId) ?? 1) - 1;
+        if (left === 0) share.containers.delete(containerId);
+        else share.containers.set(containerId, left);
+        if (share.all === 0 && users.get(userId) === share) users.delete(userId);
       };
     },
   };

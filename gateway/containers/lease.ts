@@ -1,128 +1,72 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type IncomingRequest, type Lease, type LeaseHolder, type ExchangeSide, keyOfTarget, type ForwardTarget } from "../decision.ts";
-import {
-  type ContainerAddress,
-  type ContainerView,
-  type Directory,
-  type OpenExchange,
-  type OpenExchangeList,
-  type ContainerUse,
-  type Caller,
-} from "../contract.ts";
-import { asleepFault } from "./wake-decision.ts";
 import type { Count } from "../../lib/metrics/open-metrics.ts";
-import type { HoldResult, RequestHold } from "./hold.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
+import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
+import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
+import type { RequestHold } from "./hold.ts";
+import { addLease, type ContainerTally, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
+import { asleepFault } from "./wake-decision.ts";
 
 export type LeaseRequest = {
   view: ContainerView;
   caller: Caller;
-  /** An open HTTP request keeps its container in use; a WebSocket only by the bytes that pass. */
+  /** An open HTTP request keeps its container in use; a WebSocket does so only while bytes pass. */
   kind: OpenExchange["kind"];
   /** It neither wakes its container nor counts as use of it. */
   isProbe: boolean;
   /** When waiting for the container ends, on the clock's monotonic scale. */
   until: number;
-  /** Whose signal it is that the caller is gone. */
+  /** Its signal aborts when the client is gone. */
   request: Pick<IncomingRequest, "signal">;
-  /** What a wake is part of, where that is recorded. */
+  /** The parent span of a start that it causes. */
   traceparent?: string | undefined;
 };
 
 export type ContainerLease = Lease & {
-  /** Defined once the exchange had to wait for its container: how long each part of that start took. */
+  /** Defined if the exchange had to wait for its container: the durations of the start's phases. */
   woken(): { start: StartTimes | undefined } | undefined;
-  /** It was woken, and has connected: of each start, the first of those who waited tells it. */
+  /** The exchange has connected after a wait. Only the first exchange of each start is reported. */
   reportConnected(connectMs: number): void;
-  /** Its container has said in an answer that it is busy. */
+  /** The container says in a response that it is busy. */
   reportBusy(seconds: number): void;
-  /** Where its container's answers are counted. */
+  /** The counters of the container's responses. */
   readonly answers: readonly Count[] | undefined;
 };
 
-/** What somebody has open at a container. */
-export type RevocableLease = LeaseHolder & { readonly caller: Caller; readonly containerId: string };
-
-export type Leases = {
-  open(claim: LeaseRequest): ContainerLease;
-  /** All that is open at this moment. */
-  openLeases(): RevocableLease[];
-  /** What is open at a container. */
-  openAt(id: string): OpenExchangeList;
-};
-
-/** Bytes are reported as activity this often; a shutdown time-out counts in minutes. */
-const REPORT_EVERY_MS = 1_000;
-
-type ContainerTally = ContainerUse & {
-  reportedAt: number;
-  leases: LeaseList<OpenLease>;
-  busyUntil: number;
-  /** A word on being busy was told a moment ago: the next one waits, and only the newest is told. */
-  busyReported: boolean;
-  /** Counts up, so that of several addresses each has its turn. */
-  turn: number;
-  answers: readonly Count[] | undefined;
-};
+export type Leases = { open(request: LeaseRequest): ContainerLease };
 
 type LeaseDeps = {
   directory: Directory;
   hold: RequestHold;
+  exchanges: OpenExchanges;
   clock: Clock;
-  doubtMs: number;
+  suspectAddressMs: number;
   answersOf?: (name: string) => readonly Count[];
-  /** Starts that have been told to be reached. */
+};
+
+type LeaseContext = LeaseDeps & {
+  /** Starts whose first connect was reported. */
   reportedStarts: WeakSet<StartTimes>;
 };
 
-/** That it is busy is told anew only where that ends this much later, or earlier, than was told, and no sooner than after this: every answer may say it, and control writes it down. */
+/** Interval in which passing bytes are reported as activity; a shutdown timeout counts in minutes. */
+const REPORT_EVERY_MS = 1_000;
+/** `busyUntil` is reported again only if it changes by this much, and at most once in this time: every response may set it, and control stores it. */
 const BUSY_STEP_MS = 1_000;
-/** Of one container's exchanges, so many are told of: whoever asks looks for what holds it, and that is among the oldest. */
-const MOST_TOLD = 200;
-/** More than this many containers out of use are not kept count of. */
-const MOST_TALLIES = 10_000;
 
-/** Counts the exchanges that each container has open, and tells the directory. */
-export function createLeases(given: Omit<LeaseDeps, "reportedStarts">): Leases {
-  const parts: LeaseDeps = { ...given, reportedStarts: new WeakSet() };
-  const tallies = new Map<string, ContainerTally>();
-  const tallyOf = ({ id, name }: ContainerView): ContainerTally => {
-    const kept = tallies.get(id);
-    if (kept !== undefined) return kept;
-    if (tallies.size >= MOST_TALLIES) for (const [unused, { leases }] of tallies) if (leases.size === 0) tallies.delete(unused);
-    const tally: ContainerTally = {
-      id,
-      open: 0,
-      streams: 0,
-      lastActive: 0,
-      reportedAt: 0,
-      leases: { oldest: undefined, newest: undefined, size: 0 },
-      busyUntil: 0,
-      busyReported: false,
-      turn: 0,
-      answers: parts.answersOf?.(name),
-    };
-    tallies.set(id, tally);
-    return tally;
-  };
-  return {
-    open: (claim) => new OpenLease(parts, claim, tallyOf(claim.view)),
-    openLeases: () => [...tallies.values()].flatMap(({ leases }) => oldestOf(leases, leases.size)),
-    openAt: (id) => {
-      const leases = tallies.get(id)?.leases;
-      return leases === undefined
-        ? { count: 0, open: [] }
-        : { count: leases.size, open: oldestOf(leases, MOST_TOLD).map((lease) => lease.describe()) };
-    },
-  };
+/** Counts the open exchanges of each container, and reports them to the directory. */
+export function createLeases(deps: LeaseDeps): Leases {
+  const context: LeaseContext = { ...deps, reportedStarts: new WeakSet() };
+  const { exchanges, answersOf } = deps;
+  return { open: (request) => new OpenLease(context, request, exchanges.tally(request.view, answersOf)) };
 }
 
-class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLease> {
-  before: OpenLease | undefined = undefined;
-  after: OpenLease | undefined = undefined;
-  readonly #parts: LeaseDeps;
-  readonly #claim: LeaseRequest;
+class OpenLease implements ContainerLease, ListedLease {
+  before: ListedLease | undefined = undefined;
+  after: ListedLease | undefined = undefined;
+  readonly #context: LeaseContext;
+  readonly #request: LeaseRequest;
   readonly #tally: ContainerTally;
   readonly #open: 0 | 1;
   #streams: 0 | 1;
@@ -132,19 +76,19 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
   #bytesOut = 0;
   #holder: LeaseHolder | undefined;
   #woken: { start: StartTimes | undefined } | undefined;
-  /** Made only where something is waited for: who has been released no longer waits. */
+  /** Aborts waits at the release. Created only for a wait. */
   #over: AbortController | undefined;
 
-  constructor(parts: LeaseDeps, claim: LeaseRequest, tally: ContainerTally) {
-    this.#parts = parts;
-    this.#claim = claim;
+  constructor(context: LeaseContext, request: LeaseRequest, tally: ContainerTally) {
+    this.#context = context;
+    this.#request = request;
     this.#tally = tally;
-    this.#open = claim.kind === "http" && !claim.isProbe ? 1 : 0;
-    this.#streams = isAwake(claim.view) ? 1 : 0;
+    this.#open = request.kind === "http" && !request.isProbe ? 1 : 0;
+    this.#streams = isRunning(request.view) ? 1 : 0;
     this.#count(this.#open, this.#streams);
-    // Asking the clock twice for every request would be a tenth of what it costs.
-    this.#since = claim.isProbe ? parts.clock.now() : tally.lastActive;
-    addTo(tally.leases, this);
+    // A second call of the clock would be a tenth of the cost.
+    this.#since = request.isProbe ? context.clock.now() : tally.lastActive;
+    addLease(tally.leases, this);
   }
 
   get owner(): string {
@@ -152,40 +96,40 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
   }
 
   target(): ForwardTarget | Promise<ForwardTarget> {
-    const { view: claimed, caller, isProbe } = this.#claim;
-    // What was so when the request was decided on may be over: the caller may have been looked up in between.
-    const view = this.#parts.directory.cached(claimed.id, caller) ?? claimed;
+    const { view: before, caller, isProbe } = this.#request;
+    // The view may have changed since the decision, during the look-up of the caller.
+    const view = this.#context.directory.cached(before.id, caller) ?? before;
     if (view.availability.kind === "awake") return this.#pick(view.availability.addresses);
-    return isProbe && view.availability.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#reach(view);
+    return isProbe && view.availability.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#wait(view);
   }
 
   async replaceTarget(target: ForwardTarget): Promise<ForwardTarget> {
-    const { directory, clock, doubtMs } = this.#parts;
-    const { view, caller, isProbe } = this.#claim;
+    const { directory } = this.#context;
+    const { view, caller, isProbe } = this.#request;
     const refused = keyOfTarget(target);
-    const signal = this.#whileWanted();
+    const signal = this.#waitSignal();
     const now = await directory.find(view.id, caller, signal);
     if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
-    // What control finds out by itself is soon enough.
+    // A probe requests no check: control finds the problem by itself.
     if (isProbe) throw asleepFault(view);
-    if (isElsewhere(now, refused)) return this.#reach(now, refused);
-    const better = betterView(directory, clock, now, refused, doubtMs, signal);
-    // It should be awake and is not: asking for it once more makes control look again.
+    if (isElsewhere(now, refused)) return this.#wait(now, refused);
+    const better = betterView(this.#context, now, refused, signal);
+    // The container counts as awake, so a wake makes control check it.
     directory.wake(view.id, caller, signal).catch(() => undefined);
     const first = await better;
-    // Of several changes in one chunk it is the first: a wait for the last one, which has come already, would never end.
-    return this.#reach(directory.cached(view.id, caller) ?? first, refused);
+    // If one chunk of the feed has several changes, `first` is outdated, and waiting for a later one would never end.
+    return this.#wait(directory.cached(view.id, caller) ?? first, refused);
   }
 
   onTargetGone(target: ForwardTarget, act: () => void): () => void {
-    const dialled = keyOfTarget(target);
-    const { directory } = this.#parts;
-    const { view, caller } = this.#claim;
-    const known = directory.cached(view.id, caller);
-    // Not known says nothing; being told of nothing says that it is gone.
-    if (known !== undefined && !isAt(known, dialled)) act();
+    const key = keyOfTarget(target);
+    const { directory } = this.#context;
+    const { view, caller } = this.#request;
+    const cached = directory.cached(view.id, caller);
+    // Undefined in the cache means unknown; undefined in a change means removed.
+    if (cached !== undefined && !hasAddress(cached, key)) act();
     return directory.watch(view.id, (now) => {
-      if (now === undefined || !isAt(now, dialled)) act();
+      if (now === undefined || !hasAddress(now, key)) act();
     });
   }
 
@@ -193,18 +137,18 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
     if (this.#released) return;
     if (from === "client") this.#bytesIn += n;
     else this.#bytesOut += n;
-    if (this.#claim.isProbe) return;
+    if (this.#request.isProbe) return;
     const tally = this.#tally;
-    tally.lastActive = this.#parts.clock.now();
+    tally.lastActive = this.#context.clock.now();
     if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) this.#report();
   }
 
   get caller(): Caller {
-    return this.#claim.caller;
+    return this.#request.caller;
   }
 
   get containerId(): string {
-    return this.#claim.view.id;
+    return this.#request.view.id;
   }
 
   setHolder(holder: LeaseHolder): void {
@@ -220,7 +164,7 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
     this.#released = true;
     this.#holder = undefined;
     this.#over?.abort();
-    removeFrom(this.#tally.leases, this);
+    removeLease(this.#tally.leases, this);
     this.#count(-this.#open, -this.#streams);
   }
 
@@ -233,111 +177,100 @@ class OpenLease implements ContainerLease, RevocableLease, LeaseListNode<OpenLea
   }
 
   describe(): OpenExchange {
-    const { kind, caller } = this.#claim;
+    const { kind, caller } = this.#request;
     const state = this.#streams === 0 ? "held" : "streaming";
     return { kind, login: caller.login, since: this.#since, bytesIn: this.#bytesIn, bytesOut: this.#bytesOut, state };
   }
 
   reportConnected(connectMs: number): void {
-    const { reportedStarts: told, directory } = this.#parts;
+    const { reportedStarts, directory } = this.#context;
     const start = this.#woken?.start;
-    if (start === undefined || told.has(start)) return;
-    told.add(start);
-    directory.reportConnected(this.#claim.view.id, connectMs);
+    if (start === undefined || reportedStarts.has(start)) return;
+    reportedStarts.add(start);
+    directory.reportConnected(this.containerId, connectMs);
   }
 
   reportBusy(seconds: number): void {
     const tally = this.#tally;
-    const now = this.#parts.clock.now();
+    const now = this.#context.clock.now();
     const until = now + seconds * 1_000;
     if (Math.abs(until - tally.busyUntil) < BUSY_STEP_MS) return;
     tally.busyUntil = until;
-    if (!tally.busyReported) reportBusyUntil(this.#parts, tally, now);
+    if (!tally.busyReported) reportBusyUntil(this.#context, tally, now);
   }
 
-  /** Not the one that refused just now, where there is another. */
+  /** The next address in turn, other than the one that refused. */
   #pick(addresses: readonly ContainerAddress[], refused?: string): ForwardTarget {
-    const first = addresses[0];
+    const [first] = addresses;
     if (first === undefined) throw new Error("A container that is awake has an address");
     if (addresses.length === 1) return first;
     const others = refused === undefined ? addresses : addresses.filter((address) => keyOfTarget(address) !== refused);
     return others[this.#tally.turn++ % others.length] ?? first;
   }
 
-  async #reach(from: ContainerView, refused?: string): Promise<ForwardTarget> {
-    const { caller, until, traceparent } = this.#claim;
-    this.#use(isAwake(from) ? 1 : 0);
-    const found: HoldResult = await this.#parts.hold.wait({ view: from, caller, until, signal: this.#whileWanted(), traceparent });
-    this.#use(1);
-    if (found.held) this.#woken = { start: found.start };
-    return this.#pick(found.addresses, refused);
+  async #wait(view: ContainerView, refused?: string): Promise<ForwardTarget> {
+    const { caller, until, traceparent } = this.#request;
+    this.#setStreams(isRunning(view) ? 1 : 0);
+    const { addresses, held, start } = await this.#context.hold.wait({ view, caller, until, signal: this.#waitSignal(), traceparent });
+    this.#setStreams(1);
+    if (held) this.#woken = { start };
+    return this.#pick(addresses, refused);
   }
 
-  /** What waits for a container does not use it: a stop that waited for those who wait for its end would never end. */
-  #use(now: 0 | 1): void {
-    if (this.#released || now === this.#streams) return;
-    this.#count(0, now - this.#streams);
-    this.#streams = now;
+  /** A held request is not a stream: a graceful stop waits for streams, and held requests wait for its end. */
+  #setStreams(streams: 0 | 1): void {
+    if (this.#released || streams === this.#streams) return;
+    this.#count(0, streams - this.#streams);
+    this.#streams = streams;
   }
 
-  #whileWanted(): AbortSignal {
+  #waitSignal(): AbortSignal {
     this.#over ??= new AbortController();
-    return AbortSignal.any([this.#claim.request.signal, this.#over.signal]);
+    return AbortSignal.any([this.#request.request.signal, this.#over.signal]);
   }
 
   #count(open: number, streams: number): void {
     const tally = this.#tally;
     tally.open += open;
     tally.streams += streams;
-    if (!this.#claim.isProbe) tally.lastActive = this.#parts.clock.now();
+    if (!this.#request.isProbe) tally.lastActive = this.#context.clock.now();
     this.#report();
   }
 
   #report(): void {
     const tally = this.#tally;
     tally.reportedAt = tally.lastActive;
-    this.#parts.directory.reportUse(tally);
+    this.#context.directory.reportUse(tally);
   }
 }
 
-function reportBusyUntil(parts: Pick<LeaseDeps, "directory" | "clock">, tally: ContainerTally, now: number): void {
-  const { directory, clock } = parts;
-  const told = tally.busyUntil;
-  directory.reportBusy(tally.id, Math.max(0, told - now) / 1_000);
+function reportBusyUntil(deps: Pick<LeaseDeps, "directory" | "clock">, tally: ContainerTally, now: number): void {
+  const { directory, clock } = deps;
+  const { busyUntil } = tally;
+  directory.reportBusy(tally.id, Math.max(0, busyUntil - now) / 1_000);
   tally.busyReported = true;
   clock.after(BUSY_STEP_MS, () => {
     tally.busyReported = false;
-    if (tally.busyUntil !== told) reportBusyUntil(parts, tally, clock.now());
+    if (tally.busyUntil !== busyUntil) reportBusyUntil(deps, tally, clock.now());
   });
 }
 
-/** It may be sent to at once. */
-function isAwake({ availability }: ContainerView): boolean {
+function isRunning({ availability }: ContainerView): boolean {
   return availability.kind === "awake" || availability.kind === "portless";
 }
 
-/** The address is one of the container's, as far as is known now. */
-function isAt({ availability }: ContainerView, key: string): boolean {
+function hasAddress({ availability }: ContainerView, key: string): boolean {
   return availability.kind === "awake" && availability.addresses.some((address) => keyOfTarget(address) === key);
 }
 
-/** There is something better to do than to try the address that refused: wait for its check, or another address. */
+/** There is a better choice than the address that refused: another address, or a wait for the check of this one. */
 function isElsewhere({ availability }: ContainerView, refused: string): boolean {
   return availability.kind !== "awake" || availability.addresses.some((address) => keyOfTarget(address) !== refused);
 }
 
-/**
- * The next view that does not lead to the address that refused alone; mostly the one of a check.
- * Faults: CONTAINER_UNREACHABLE where none comes in time.
- */
-function betterView(
-  directory: Directory,
-  clock: Clock,
-  before: ContainerView,
-  refused: string,
-  ms: number,
-  signal: AbortSignal,
-): Promise<ContainerView> {
+/** The next view with a better choice than the address that refused; mostly of its check. Faults: CONTAINER_UNREACHABLE if none comes in time. */
+function betterView(deps: LeaseDeps, { id, name }: ContainerView, refused: string, signal: AbortSignal): Promise<ContainerView> {
+  const { directory, clock, suspectAddressMs } = deps;
   return new Promise((resolve, reject) => {
     const settle = (act: () => void) => {
       cancel();
@@ -346,46 +279,13 @@ function betterView(
       act();
     };
     const onAbort = () => settle(() => reject(signal.reason as Error));
-    const cancel = clock.after(ms, () =>
-      settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${before.name} refused the connection at ${refused}`))),
+    const cancel = clock.after(suspectAddressMs, () =>
+      settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${name} refused the connection at ${refused}`))),
     );
-    const unwatch = directory.watch(before.id, (view) => {
+    const unwatch = directory.watch(id, (view) => {
       if (view === undefined) settle(() => reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed")));
       else if (isElsewhere(view, refused)) settle(() => resolve(view));
     });
     signal.addEventListener("abort", onAbort, { once: true });
   });
-}
-
-/** In the order in which they were opened. Linked through its members: a `Set` would cost every request a sixth of its decision. */
-export type LeaseList<Member extends LeaseListNode<Member>> = { oldest: Member | undefined; newest: Member | undefined; size: number };
-
-/** Undefined at either end of its list. */
-export type LeaseListNode<Member> = { before: Member | undefined; after: Member | undefined };
-
-export function addTo<Member extends LeaseListNode<Member>>(list: LeaseList<Member>, member: Member): void {
-  member.before = list.newest;
-  if (list.newest === undefined) list.oldest = member;
-  else list.newest.after = member;
-  list.newest = member;
-  list.size++;
-}
-
-/** Of one that is in it. */
-export function removeFrom<Member extends LeaseListNode<Member>>(list: LeaseList<Member>, member: Member): void {
-  const { before, after } = member;
-  if (before === undefined) list.oldest = after;
-  else before.after = after;
-  if (after === undefined) list.newest = before;
-  else after.before = before;
-  member.before = undefined;
-  member.after = undefined;
-  list.size--;
-}
-
-/** The oldest `most` of them. */
-export function oldestOf<Member extends LeaseListNode<Member>>({ oldest }: LeaseList<Member>, most: number): Member[] {
-  const found: Member[] = [];
-  for (let member = oldest; member !== undefined && found.length < most; member = member.after) found.push(member);
-  return found;
 }

@@ -9,7 +9,7 @@ export type WakeDecision =
   | { kind: "wake" }
   | { kind: "refuse"; fault: Fault };
 
-/** `now` is epoch milliseconds: a failed start is tried again from its `retryAt` on, and answered at once before that. */
+/** `now` is epoch milliseconds: a failed start is retried from its `retryAt` on. */
 export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision {
   const { availability } = view;
   switch (availability.kind) {
@@ -35,19 +35,20 @@ export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision 
   }
 }
 
-/** Requests that neither wake a container nor keep it awake, as the setting names them: `header`, or `header:part of its value`, in any case. */
+/** Matches probes: requests that neither wake a container nor keep it awake. */
 export type ProbeMatcher = (head: Pick<Head, "header">) => boolean;
 
-/** When whoever only looks in may do so again. */
+/** The interval suggested to probes of a sleeping container. */
 const RETRY_AFTER_MS = 60_000;
 
+/** `rules`: `header`, or `header:part of its value`, in any case. */
 export function createProbeMatcher(rules: readonly string[]): ProbeMatcher {
-  const read = rules.map((rule) => {
+  const parsed = rules.map((rule) => {
     const [name = "", ...part] = rule.toLowerCase().split(":");
     return { name: name.trim(), part: part.join(":").trim() };
   });
   return ({ header }) => {
-    for (const { name, part } of read) {
+    for (const { name, part } of parsed) {
       const value = header(name);
       if (value !== undefined && value.toLowerCase().includes(part)) return true;
     }
@@ -55,7 +56,7 @@ export function createProbeMatcher(rules: readonly string[]): ProbeMatcher {
   };
 }
 
-/** What such a request is told of a container that is not awake. */
+/** The fault of a probe whose container is not awake. */
 export function asleepFault({ name }: Pick<ContainerView, "name">): Fault {
   return new Fault("CONTAINER_ASLEEP", `${name} is asleep, and this request does not wake it (BERTH_NO_WAKE)`, { retryAfterMs: RETRY_AFTER_MS });
 }

@@ -158,7 +158,6 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
       reportUse: () => undefined,
       reportConnected: () => undefined,
       reportBusy: () => undefined,
-      setOpenExchanges: () => undefined,
       close: () => Promise.resolve(),
     },
     ready: () => heard,

@@ -1,7 +1,7 @@
 import type { AdmittedConnection } from "../../lib/connection-limits.ts";
 import type { DirectResponse, ClientPeer } from "../decision.ts";
 import { AccessRecord } from "../access-record.ts";
-import { MessageRefused, type RequestReader } from "../http1/open-http1.ts";
+import { MessageRefused, type RequestReader } from "../http1/message-reader.ts";
 import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 import { isBroken } from "../connections/outbox.ts";
 import { responseBytes, refusalFault } from "../direct-responses.ts";
@@ -183,7 +183,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     if (this.#state === "body") {
       this.#state = "drop";
       this.#closeAfterDrop = closing;
-      this.#deadline = this.context.ticker.now + this.context.limits.lingerMs;
+      this.#deadline = this.context.ticker.now + this.context.limits.lingeringCloseMs;
       if (closing) this.connection.end();
       this.connection.resume();
       return;
@@ -352,7 +352,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     const begun = this.#state === "head" && this.#headClock && this.#reader.begun;
     if (!begun && this.#stillTakes()) {
       const { ticker, limits } = this.context;
-      this.#deadline = ticker.now + (this.#state === "head" ? limits.keepAliveTimeoutMs : limits.lingerMs);
+      this.#deadline = ticker.now + (this.#state === "head" ? limits.keepAliveTimeoutMs : limits.lingeringCloseMs);
       return;
     }
     this.#deadline = NEVER;
@@ -376,9 +376,9 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
   #close(): void {
     if (this.#state === "closing") return;
     this.#state = "closing";
-    this.#deadline = this.context.ticker.now + this.context.limits.lingerMs;
+    this.#deadline = this.context.ticker.now + this.context.limits.lingeringCloseMs;
     this.connection.end();
-    if (this.#ended) this.#deadline = this.context.ticker.now + this.context.limits.lingerMs;
+    if (this.#ended) this.#deadline = this.context.ticker.now + this.context.limits.lingeringCloseMs;
     this.connection.resume();
   }
 }

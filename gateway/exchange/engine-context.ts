@@ -2,9 +2,9 @@ import type { Clock, Ticker } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Fault } from "../../lib/fault.ts";
 import type { QueueBudget } from "../websockets/waiting-client.ts";
-import type { DirectResponse, Decide, Forward, Lease, ClientPeer } from "../decision.ts";
+import type { DirectResponse, Decide, InterceptingForward, Lease, ClientPeer } from "../decision.ts";
 import type { AccessRecord, ExchangeObserver } from "../access-record.ts";
-import type { Http1, RequestHead, ResponseHead } from "../http1/open-http1.ts";
+import type { Http1, RequestHead, ResponseHead } from "../http1/message-reader.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { DialCounts } from "../connections/dial.ts";
 import type { Draining } from "../connections/closing.ts";
@@ -14,7 +14,7 @@ import type { ContainerConnection, ConnectionPool } from "./pool.ts";
 
 /** What all connections of one engine share. */
 export type EngineContext = {
-  decide: Decide;
+  decide: Decide<InterceptingForward>;
   /** What is said to bytes that are no request, and where `decide` fails. */
   refusal: (fault: Fault) => DirectResponse;
   limits: GatewayLimits;
@@ -72,7 +72,7 @@ export type ForwardedExchange = {
   /** The client's connection ends with this response. */
   closing: boolean;
   container: ContainerConnection | undefined;
-  readonly forward: Forward | undefined;
+  readonly forward: InterceptingForward | undefined;
   readonly lease: Lease | undefined;
   readonly record: AccessRecord;
   /** True where another response is wanted instead of the one whose head has come. */

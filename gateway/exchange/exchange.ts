@@ -1,8 +1,8 @@
 import { Fault } from "../../lib/fault.ts";
 import { internalFault } from "../direct-responses.ts";
-import type { IncomingRequest, Decision, Forward, Interception, Lease, ClientPeer, ForwardTarget } from "../decision.ts";
+import type { IncomingRequest, Decision, InterceptingForward, Interception, Lease, ClientPeer, ForwardTarget } from "../decision.ts";
 import { AccessRecord } from "../access-record.ts";
-import { MessageRefused, type RequestHead, type ResponseHead } from "../http1/open-http1.ts";
+import { MessageRefused, type RequestHead, type ResponseHead } from "../http1/message-reader.ts";
 import { brokeOff, dialLease, type DialResult } from "../connections/dial.ts";
 import { stalledBody } from "../limits.ts";
 import type { NetConnection } from "../connections/connection.ts";
@@ -37,7 +37,7 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
   /** The client's connection ends with this answer. */
   closing = false;
   container: ContainerConnection | undefined;
-  forward: Forward | undefined;
+  forward: InterceptingForward | undefined;
   lease: Lease | undefined;
   readonly record: AccessRecord;
   #target: ForwardTarget | undefined;
@@ -228,13 +228,13 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     return container;
   }
 
-  #executeLate(decision: Decision): void {
+  #executeLate(decision: Decision<InterceptingForward>): void {
     const { record } = this;
     record.identityMs = this.client.context.clock.monotonic() - record.startedAt;
     this.#execute(decision);
   }
 
-  #execute(decision: Decision): void {
+  #execute(decision: Decision<InterceptingForward>): void {
     if (decision.labels !== undefined) this.record.labels = decision.labels;
     if (this.#over) {
       if ("lease" in decision) decision.lease.release();

@@ -1,14 +1,15 @@
 import { dialCounts } from "../connections/dial.ts";
+import type { InterceptingForward } from "../decision.ts";
 import { apiErrorResponse } from "../direct-responses.ts";
 import { openQueueBudget } from "../websockets/waiting-client.ts";
-import { openHttp1 } from "../http1/open-http1.ts";
+import { createHttp1 } from "../http1/message-reader.ts";
 import { openEdgeServer, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining } from "../connections/closing.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import { createConnectionFactory } from "../connections/open-connections.ts";
 import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
-import { openTicker } from "../../lib/clock.ts";
+import { createTicker } from "../../lib/clock.ts";
 import { openPool } from "./pool.ts";
 
 /** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
@@ -23,8 +24,8 @@ export function openSpliceEngine({
   counts,
   clock,
   log,
-}: ForwardingEngineDeps): ForwardingEngine {
-  const ticker = openTicker(clock);
+}: ForwardingEngineDeps<InterceptingForward>): ForwardingEngine {
+  const ticker = createTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
   const links = createConnectionFactory(reads);
   const draining = new Draining();
@@ -38,7 +39,7 @@ export function openSpliceEngine({
     limits,
     clock,
     log,
-    http1: openHttp1({ underscoreHeaders: limits.underscoreHeaders }),
+    http1: createHttp1({ underscoreHeaders: limits.underscoreHeaders }),
     connections: links,
     pool,
     ticker,

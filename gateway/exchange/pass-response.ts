@@ -1,4 +1,4 @@
-import type { ResponseHead } from "../http1/open-http1.ts";
+import type { ResponseHead } from "../http1/message-reader.ts";
 import type { ContainerConnection } from "./pool.ts";
 import type { ForwardedExchange } from "./engine-context.ts";
 import { switchProtocols } from "./upgrade.ts";

@@ -1,6 +1,6 @@
 import { type Lease, keyOfTarget, type ForwardTarget } from "../decision.ts";
 import type { Ticker } from "../../lib/clock.ts";
-import type { ResponseReader } from "../http1/open-http1.ts";
+import type { ResponseReader } from "../http1/message-reader.ts";
 import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 
 /** Connections to containers that are in no use at the moment, by container and address: the one used last is taken first. */

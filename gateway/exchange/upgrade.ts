@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
-import type { Decision } from "../decision.ts";
-import { type ResponseHead, MessageRefused } from "../http1/open-http1.ts";
+import type { Decision, InterceptingForward } from "../decision.ts";
+import { type ResponseHead, MessageRefused } from "../http1/message-reader.ts";
 import { spliceWebSocket } from "../websockets/splice-websocket.ts";
 import type { ForwardedExchange, EngineContext } from "./engine-context.ts";
 import { writeLines, writeTarget } from "../http1/header-lines.ts";
@@ -13,7 +13,10 @@ import type { NetConnection } from "../connections/connection.ts";
 export const SWITCH_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
 /** Becomes a WebSocket at once, and then reaches for the container. */
-export function acceptUpgrade(exchange: ForwardedExchange, { forward, lease, user }: Extract<Decision, { kind: "acceptWebSocket" }>): void {
+export function acceptUpgrade(
+  exchange: ForwardedExchange,
+  { forward, lease, user }: Extract<Decision<InterceptingForward>, { kind: "acceptWebSocket" }>,
+): void {
   const { client, head, record } = exchange;
   const { context: parts, connection: link } = client;
   record.becameWebSocket();

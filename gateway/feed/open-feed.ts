@@ -50,8 +50,16 @@ const LONGEST_WHO_MS = 30_000;
  * The gateway's side of `gateway/contract.ts`, on this machine or another: goes on answering from what it knows while control is away. `version` is that
  * of this program; `isToken`: whether a text may be a session's token by its form; anything where it is left out.
  */
-export function openFeed(parts: { link: ControlLink; version: string; isToken?: (token: string) => boolean; clock: Clock; log: Log }): Feed {
-  const { link, version, isToken, clock, log } = parts;
+export function openFeed(parts: {
+  link: ControlLink;
+  version: string;
+  isToken?: (token: string) => boolean;
+  /** The open exchanges of a container, for control's queries. */
+  openExchanges?: (id: string) => OpenExchangeList;
+  clock: Clock;
+  log: Log;
+}): Feed {
+  const { link, version, isToken, openExchanges = () => ({ count: 0, open: [] }), clock, log } = parts;
   const control = openControlClient({ link, refused: () => kept.renew("this gateway is let in no more"), isAway: () => informed && away, clock });
   const containers = createContainerCache();
   const closed = new AbortController();
@@ -121,11 +129,10 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
     known.resolve();
     reports.flushSoon();
   };
-  let openRequests = (_id: string): OpenExchangeList => ({ count: 0, open: [] });
   const answerAsk = ({ ask, id }: { ask: number; id: string }) => {
     if (gateway === undefined) return;
     // Who asked has gone on without, should it not arrive.
-    control.post("/open", { gateway, ask, ...openRequests(id) } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
+    control.post("/open", { gateway, ask, ...openExchanges(id) } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
   };
 
   const onLine = (line: FeedLine) => {
@@ -231,7 +238,6 @@ export function openFeed(parts: { link: ControlLink; version: string; isToken?: 
         void control.post("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
       // What is busy says so again.
       reportBusy: (id, seconds) => void control.post("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
-      setOpenExchanges: (answer) => void (openRequests = answer),
       // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
       reportUse: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.availability.kind !== "awake"),
       close,

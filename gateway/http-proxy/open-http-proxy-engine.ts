@@ -12,7 +12,7 @@ import { AccessRecord } from "../access-record.ts";
 import type { Count } from "../../lib/metrics/open-metrics.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
 import { keepKeys } from "../tls-keys.ts";
-import { secured, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
+import { tlsServerOptions, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining, lingeringClose } from "../connections/closing.ts";
 import { readEarly, createUpgradeContainer, transparentUpgrade } from "./upgrade.ts";
 import { connectionOver } from "../connections/connection.ts";
@@ -56,7 +56,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
     keepAliveInitialDelay: limits.probeAfterMs,
     shouldUpgradeCallback: isWebSocket,
   };
-  const server = tls === undefined ? createServer(options) : createSecureServer({ ...options, ...secured(tls, limits.headersTimeoutMs) });
+  const server = tls === undefined ? createServer(options) : createSecureServer({ ...options, ...tlsServerOptions(tls, limits.headersTimeoutMs) });
   if (tls !== undefined) keepKeys(server as SecureServer, tls);
   limitConnections(server, bounds);
   const handshakes = watchHandshakes(server, tls, () => undefined);
@@ -174,7 +174,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
       log.error({ err: error }, "An upgrade could not be forwarded");
       socket.destroy();
     } finally {
-      lingeringClose(socket, clock, limits.lingerMs);
+      lingeringClose(socket, clock, limits.lingeringCloseMs);
       webSockets?.add(-1);
       record.finish(signal.aborted && record.status === 0 ? "left" : "answered");
     }
@@ -201,7 +201,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
   /** What remains of a body after its answer is read and thrown away for a while, so that the client gets to see the answer. */
   function dropRest(request: IncomingMessage): void {
     if (request.complete) return;
-    const cancel = clock.after(limits.lingerMs, () => request.socket.destroy());
+    const cancel = clock.after(limits.lingeringCloseMs, () => request.socket.destroy());
     request.once("close", cancel);
     request.resume();
   }

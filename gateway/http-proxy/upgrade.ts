@@ -85,7 +85,7 @@ export type UpgradeExchange = {
   record: ByteCounts & Pick<AccessRecord, "status" | "fault">;
 };
 
-type UpgradeDeps = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "lingerMs"> };
+type UpgradeDeps = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "lingeringCloseMs"> };
 
 const SWITCH: readonly HeaderLine[] = [
   ["Connection", "Upgrade"],

@@ -1,15 +1,15 @@
 import { type BodyListener, type HeadParser, CODE, KIND } from "./head-parser.ts";
 import { MessageRefused } from "./header-lines.ts";
 
-/** What says how the chunks of a body lie may be this long without a byte of the body: chunk extensions and trailers have no other limit. */
+/** Limit of the bytes between two bytes of the body: chunk extensions and trailers have no other limit. */
 const MAX_OVERHEAD_BYTES = 16_384;
-/** A size beyond 16 digits is larger than any body can be, or an attempt to have it read in two ways. */
+/** Two readers could differ in a longer size. */
 const MAX_SIZE_DIGITS = 16;
 
 const LF = 10;
 const PRIMER = Buffer.from("POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\n\r\n", "latin1");
 
-/** Parsers for chunked bodies: one is owned only while a body is in between. */
+/** A pool of parsers: a reader owns one only within a body. */
 export class ChunkParsers {
   readonly parser: HeadParser;
   readonly #free: number[] = [];
@@ -21,7 +21,7 @@ export class ChunkParsers {
     PRIMER.copy(parser.llhttp.memory(), this.#primer);
   }
 
-  /** One that stands at the first byte of a chunked body; the coding is the same in requests and responses. */
+  /** A parser at the first byte of a chunked body. The coding is the same in requests and responses. */
   take(): number {
     const { exports } = this.parser.llhttp;
     const taken = this.#free.pop() ?? exports.llhttp_alloc(KIND.request);
@@ -40,23 +40,23 @@ export class ChunkParsers {
 
 const IGNORE: BodyListener = { name: () => undefined, value: () => undefined, body: () => undefined };
 
-/** Reads the chunked bodies of one connection, to find where they end. */
+/** Finds the ends of the chunked bodies of one connection. */
 export class ChunkedReader implements BodyListener {
   readonly #parsers: ChunkParsers;
   readonly #rules: TrailerRules;
   #own = 0;
   #trailers: Trailers | undefined;
-  /** Bytes since the last byte of the body that were none of it. */
+  /** Bytes since the last byte of the body. */
   #overhead = 0;
-  /** Of the size that is being read; -1 where none is. */
+  /** Digits of the current chunk size; -1: outside a size. */
   #digits = 0;
   #size = 0;
-  // Of the run:
+  // Of the current call:
   #onData: ((start: number, end: number) => void) | undefined;
   #chunk: Buffer = PRIMER;
   #shift = 0;
-  #seen = 0;
-  #thrown: { error: unknown } | undefined;
+  #checked = 0;
+  #failure: { error: unknown } | undefined;
 
   constructor(parsers: ChunkParsers, rules: TrailerRules) {
     this.#parsers = parsers;
@@ -75,11 +75,11 @@ export class ChunkedReader implements BodyListener {
         const to = Math.min(chunk.length, from + scratchBytes);
         chunk.copy(llhttp.memory(), scratch, from, to);
         this.#shift = from - scratch;
-        this.#seen = from;
+        this.#checked = from;
         const code = llhttp.exports.llhttp_execute(this.#own, scratch, to - from);
-        if (this.#thrown !== undefined) throw this.#thrown.error;
+        if (this.#failure !== undefined) throw this.#failure.error;
         const end = code === CODE.ok ? to : llhttp.exports.llhttp_get_error_pos(this.#own) + this.#shift;
-        this.#walk(end);
+        this.#check(end);
         if (code !== CODE.ok && code !== CODE.paused) throw new MessageRefused(400, `The chunked body is malformed: ${llhttp.reason(this.#own)}`);
         if (code === CODE.paused) {
           this.#trailers?.end();
@@ -94,7 +94,7 @@ export class ChunkedReader implements BodyListener {
       throw error;
     } finally {
       parser.listen(undefined);
-      this.#thrown = undefined;
+      this.#failure = undefined;
       this.#onData = undefined;
       this.#chunk = PRIMER;
     }
@@ -106,33 +106,33 @@ export class ChunkedReader implements BodyListener {
     this.#trailers = undefined;
   }
 
-  // What is thrown through WebAssembly's own frames would leave its stack where it was.
+  // An exception must not pass through frames of WebAssembly, which would keep their stack.
 
   body(at: number, length: number): void {
-    if (this.#thrown !== undefined) return;
+    if (this.#failure !== undefined) return;
     const start = at + this.#shift;
     try {
-      this.#walk(start);
-      this.#seen = start + length;
+      this.#check(start);
+      this.#checked = start + length;
       this.#overhead = 0;
       this.#digits = -1;
       if (length > 0) this.#onData?.(start, start + length);
     } catch (error) {
-      this.#thrown = { error };
+      this.#failure = { error };
     }
   }
 
   name(at: number, length: number): void {
-    if (this.#thrown !== undefined) return;
+    if (this.#failure !== undefined) return;
     const start = at + this.#shift;
     try {
       if (this.#trailers === undefined) {
-        this.#walk(start);
+        this.#check(start);
         this.#trailers = new Trailers(this.#rules);
       }
       this.#trailers.name(this.#chunk.toString("latin1", start, start + length));
     } catch (error) {
-      this.#thrown = { error };
+      this.#failure = { error };
     }
   }
 
@@ -146,34 +146,33 @@ export class ChunkedReader implements BodyListener {
     this.#digits = this.#size = 0;
   }
 
-  /** Looks at what is between chunks: the parser takes any number of leading zeros, and sizes up to 2^64. */
-  #walk(to: number): void {
+  /** Checks the bytes between chunks: llhttp accepts any number of leading zeros, and sizes up to 2^64. */
+  #check(to: number): void {
     const chunk = this.#chunk;
     let digits = this.#digits;
     let size = this.#size;
-    for (let at = this.#trailers === undefined ? this.#seen : to; at < to; at++) {
+    for (let at = this.#trailers === undefined ? this.#checked : to; at < to; at++) {
       const byte = chunk[at] ?? 0;
       const value = byte >= 48 && byte <= 57 ? byte - 48 : (byte | 32) >= 97 && (byte | 32) <= 102 ? (byte | 32) - 87 : -1;
       if (byte === LF) digits = size = 0;
       else if (value === -1) digits = -1;
       else if (digits !== -1) {
         size = size * 16 + value;
-        if (++digits > MAX_SIZE_DIGITS || size > Number.MAX_SAFE_INTEGER)
-          throw new MessageRefused(413, "The size of a chunk is larger than any body can be");
+        if (++digits > MAX_SIZE_DIGITS || size > Number.MAX_SAFE_INTEGER) throw new MessageRefused(413, "The size of a chunk is too large");
       }
     }
     this.#digits = digits;
     this.#size = size;
-    this.#overhead += to - this.#seen;
-    this.#seen = to;
-    if (this.#overhead > MAX_OVERHEAD_BYTES) throw new MessageRefused(431, "The chunks of the body have too much between them");
+    this.#overhead += to - this.#checked;
+    this.#checked = to;
+    if (this.#overhead > MAX_OVERHEAD_BYTES) throw new MessageRefused(431, "The chunk extensions and trailers are too long");
   }
 }
 
 export type TrailerRules = { lines: number; isForbidden(name: string): boolean };
 
-/** Looks at the names in a trailer section, which come in pieces. */
-export class Trailers {
+/** Checks the names of a trailer section, which come in pieces. */
+class Trailers {
   readonly #rules: TrailerRules;
   #lines = 0;
   #name = "";
@@ -199,8 +198,7 @@ export class Trailers {
   #check(): void {
     if (this.#name === "") return;
     if (++this.#lines > this.#rules.lines) throw new MessageRefused(431, "The body has too many trailers");
-    if (this.#rules.isForbidden(this.#name.toLowerCase().replaceAll("_", "-")))
-      throw new MessageRefused(400, "The body has a trailer that may not be one");
+    if (this.#rules.isForbidden(this.#name.toLowerCase().replaceAll("_", "-"))) throw new MessageRefused(400, "The body has a forbidden trailer");
     this.#name = "";
     this.#named = false;
   }

@@ -1,20 +1,19 @@
-import { MessageRefused } from "./header-lines.ts";
-import { isForeign, refusedVersion } from "./message-heads.ts";
 import plainProgram from "undici/lib/llhttp/llhttp-wasm.js";
 import simdProgram from "undici/lib/llhttp/llhttp_simd-wasm.js";
+import { MessageRefused } from "./header-lines.ts";
+import { isUnknownMethod, refusedVersion } from "./message-heads.ts";
 
-/** How much of a chunk is given to the parser at first: most heads are shorter, and what is behind them need not be copied. */
-const FIRST_PIECE = 4_096;
-
-export type ParsedHead = { text: string; spans: number[]; targetStart: number; targetEnd: number; /** Behind the head, in the chunk. */ end: number };
+/** A complete head. Offsets are within its text, but for `end`: within the chunk. */
+export type ParsedHead = { text: string; spans: number[]; targetStart: number; targetEnd: number; end: number };
 
 export type HeadParser = {
   llhttp: Llhttp;
+  /** Memory for input, of `scratchBytes`. */
   scratch: number;
   scratchBytes: number;
-  /** Reads a head from its first byte; undefined where more is needed. Throws MessageRefused. */
+  /** Parses a head from its first byte; undefined if more bytes are needed. Throws MessageRefused. */
   parse(kind: keyof typeof KIND, chunk: Buffer, from: number, to: number): ParsedHead | undefined;
-  /** Who gets what a chunked body's run tells. */
+  /** Sets the receiver of the events of a chunked body. */
   listen(body: BodyListener | undefined): void;
 };
 
@@ -24,13 +23,16 @@ export type BodyListener = {
   body(at: number, length: number): void;
 };
 
-/** One parser for every connection: a head is read in one go, from bytes that are all there. `scratchBytes`: the longest head. */
-export function openHeadParser(scratchBytes: number): HeadParser {
+/** Bytes that the parser gets at first: most heads are shorter, and what follows them need not be copied. */
+const FIRST_PIECE = 4_096;
+
+/** One parser for all connections, because it parses a head in one call. `scratchBytes`: the longest head. */
+export function createHeadParser(scratchBytes: number): HeadParser {
   let targetStart = 0;
   let targetEnd = 0;
   let spans: number[] = [];
   let listener: BodyListener | undefined;
-  const llhttp = openLlhttp({
+  const llhttp = createLlhttp({
     target: (at, length) => {
       targetStart = at - scratch;
       targetEnd = at - scratch + length;
@@ -41,7 +43,7 @@ export function openHeadParser(scratchBytes: number): HeadParser {
     },
     value: (at, length) => {
       if (listener !== undefined) return listener.value(at, length);
-      // An empty value is told behind its line's end.
+      // The position of an empty value is after the end of its line.
       spans.push(length === 0 ? at - scratch - 2 : at - scratch + length);
     },
     headEnd: () => (listener === undefined ? CODE.paused : CODE.ok),
@@ -71,14 +73,15 @@ export function openHeadParser(scratchBytes: number): HeadParser {
     }
   }
 
-  /** Looks no further than at the byte that failed: how the bytes before it were cut into pieces must not matter. */
+  /** Reads no further than the byte that failed: the result must not depend on how the bytes were split. */
   function refusal(kind: keyof typeof KIND, code: number, parser: number, chunk: Buffer, from: number): MessageRefused {
     const failed = from + exports.llhttp_get_error_pos(parser) - scratch;
     if (kind === "request") {
-      if (code === CODE.invalidMethod && isTokenByte(chunk[failed] ?? 0)) return new MessageRefused(501, "There is no such method here");
-      // A method of RTSP, which the parser knows, in a request of HTTP.
-      if (code === CODE.invalidConstant && isForeign(chunk.toString("latin1", from, from + targetStart - 1)))
-        return new MessageRefused(501, "There is no such method here");
+      const isUnknown =
+        (code === CODE.invalidMethod && isTokenByte(chunk[failed] ?? 0)) ||
+        // llhttp knows methods of RTSP, and refuses them in a request of HTTP.
+        (code === CODE.invalidConstant && isUnknownMethod(chunk.toString("latin1", from, from + targetStart - 1)));
+      if (isUnknown) return new MessageRefused(501, "The method is not supported");
       if (code === CODE.invalidVersion) return refusedVersion(chunk.toString("latin1", from, failed + 1), targetEnd);
     }
     return new MessageRefused(400, `The head is malformed: ${llhttp.reason(parser)}`);
@@ -91,8 +94,8 @@ function isTokenByte(byte: number): boolean {
   return /[!#$%&'*+\-.^_`|~\dA-Za-z]/.test(String.fromCharCode(byte));
 }
 
-/** What this uses of llhttp's WebAssembly build; a pointer is an offset in its memory. */
-export type LlhttpExports = {
+/** The used exports of llhttp's WebAssembly build. A pointer is an offset in its memory. */
+type LlhttpExports = {
   memory: WebAssembly.Memory;
   _initialize(): void;
   malloc(size: number): number;
@@ -104,8 +107,8 @@ export type LlhttpExports = {
   llhttp_get_error_reason(parser: number): number;
 };
 
-/** What a run tells of; positions are offsets in the memory. A result other than 0 ends the run with that code. */
-export type Heard = {
+/** Events of a run. Positions are offsets in the memory. A result other than 0 ends the run with that code. */
+type LlhttpListener = {
   target(at: number, length: number): void;
   name(at: number, length: number): void;
   value(at: number, length: number): void;
@@ -116,35 +119,35 @@ export type Heard = {
 
 export const KIND = { request: 1, response: 2 } as const;
 
-/** llhttp's own numbers (undici/lib/llhttp/constants.js). */
+/** Numbers of llhttp (undici/lib/llhttp/constants.js). */
 export const CODE = { ok: 0, invalidMethod: 6, invalidConstant: 8, invalidVersion: 9, paused: 21 } as const;
 
-export type Llhttp = {
+type Llhttp = {
   exports: LlhttpExports;
-  /** The memory, to write into; another object after anything was allocated. */
+  /** The memory; another object after an allocation. */
   memory(): Buffer;
   /** Why the last run of this parser failed, in llhttp's words. */
   reason(parser: number): string;
 };
 
-/** Starts llhttp's own program. Nothing of its leniency is ever switched on. */
-export function openLlhttp(heard: Heard): Llhttp {
+/** Instantiates llhttp. None of its leniency flags is ever set. */
+export function createLlhttp(listener: LlhttpListener): Llhttp {
   const nothing = () => 0;
   const env = {
     wasm_on_message_begin: nothing,
     wasm_on_status: nothing,
-    wasm_on_url: (_: number, at: number, length: number) => (heard.target(at, length), 0),
-    wasm_on_header_field: (_: number, at: number, length: number) => (heard.name(at, length), 0),
-    wasm_on_header_value: (_: number, at: number, length: number) => (heard.value(at, length), 0),
-    wasm_on_headers_complete: () => heard.headEnd(),
-    wasm_on_body: (_: number, at: number, length: number) => (heard.body(at, length), 0),
-    wasm_on_message_complete: () => heard.messageEnd(),
+    wasm_on_url: (_: number, at: number, length: number) => (listener.target(at, length), 0),
+    wasm_on_header_field: (_: number, at: number, length: number) => (listener.name(at, length), 0),
+    wasm_on_header_value: (_: number, at: number, length: number) => (listener.value(at, length), 0),
+    wasm_on_headers_complete: () => listener.headEnd(),
+    wasm_on_body: (_: number, at: number, length: number) => (listener.body(at, length), 0),
+    wasm_on_message_complete: () => listener.messageEnd(),
   };
-  const exports = new WebAssembly.Instance(programFor(), { env }).exports as unknown as LlhttpExports;
+  const exports = new WebAssembly.Instance(loadProgram(), { env }).exports as unknown as LlhttpExports;
   exports["_initialize"]();
   let memory = Buffer.from(exports.memory.buffer);
   const current = () => {
-    // Memory that has grown is another object; what was made of the old one is empty then.
+    // After memory grows, its previous buffer is empty.
     if (memory.buffer !== exports.memory.buffer) memory = Buffer.from(exports.memory.buffer);
     return memory;
   };
@@ -155,7 +158,7 @@ export function openLlhttp(heard: Heard): Llhttp {
   return { exports, memory: current, reason };
 }
 
-function programFor(): object {
-  // Some machines have no SIMD in their WebAssembly; the other build reads the same, more slowly.
+function loadProgram(): object {
+  // Some machines have no SIMD in WebAssembly. The plain build behaves the same, more slowly.
   return new WebAssembly.Module(WebAssembly.validate(simdProgram) ? simdProgram : plainProgram);
 }

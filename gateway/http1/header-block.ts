@@ -1,6 +1,6 @@
 import { setsCookie } from "../../lib/cookies.ts";
 import type { HeaderEdits, HeaderLine } from "../decision.ts";
-import { mayBeNamed, DROPPED, isName, markOf, NAME, UNSEEN, type KnownNames, readFraming, MessageRefused } from "./header-lines.ts";
+import { mayBeNamed, DROPPED, isName, markOf, NAME, UNSEEN, type KnownNames, parseFraming, MessageRefused } from "./header-lines.ts";
 
 const CR = 13;
 const LF = 10;
@@ -9,50 +9,50 @@ const COLON = 58;
 export type HeadText = {
   /** The whole head as latin1, its empty line included. */
   text: string;
-  /** Of each line: where its name begins and ends, and where its value ends, spaces behind it included. Whoever makes a block of it keeps the list. */
+  /** For each line: the begin and end of its name, and the end of its value with trailing spaces. `HeaderBlock` takes over the list. */
   spans: number[];
-  /** Where the first header line begins. */
+  /** The begin of the first header line. */
   at: number;
 };
 
 export type ReadOptions = {
   known: KnownNames;
-  /** Lines whose name has an underscore are taken for not there: many servers make `x_user` and `x-user` one name. */
+  /** Ignores lines with an underscore in their name: many servers treat `x_user` and `x-user` as one name. */
   dropUnderscores: boolean;
 };
 
-/** The header lines of a head as they came, what they are to a proxy, and how they are sent on. */
+/** The header lines of a head as received, with their marks, and what is forwarded of them. */
 export class HeaderBlock {
   readonly text: string;
-  /** Of each line: where its name begins, where it ends, and its mark. */
+  /** For each line: the begin and end of its name, and its mark. */
   readonly #lines: readonly number[];
-  /** Where the first line ends. */
+  /** The end of the first line. */
   protected readonly lineEnd: number;
-  /** How many lines there are of each that matters, and where the last one is in `#lines`. */
+  /** By name id: the number of lines, and the index of the last one in `#lines`. */
   readonly #counts = [0, 0, 0, 0, 0, 0, 0, 0, 0];
   readonly #last = [0, 0, 0, 0, 0, 0, 0, 0, 0];
-  /** A bit for each length of a name, modulo 32: most names that are looked up or removed are ruled out by it, without a look at the lines. */
+  /** A bit for each length of a name, modulo 32: excludes most names without a scan of the lines. */
   readonly #lengths: number;
   /** The members of `Connection`, in lower case. */
   protected readonly connection: readonly string[];
   readonly #named: ReadonlySet<string> | undefined;
   readonly #drops: boolean;
 
-  /** May be handed on by itself: those who ask for headers take a function. */
+  /** A function of its own, so that it can be passed as a parameter. */
   readonly header = (name: string): string | undefined => {
     if (!this.#mayHave(name)) return undefined;
-    let found: string | undefined;
+    let joined: string | undefined;
     const lines = this.#lines;
     for (let at = 0; at < lines.length; at += 3) {
       const start = lines[at] ?? 0;
       if ((lines[at + 1] ?? 0) - start !== name.length || !isName(this.text, start, name) || (lines[at + 2] ?? 0) >= UNSEEN) continue;
       const value = this.#value(at);
-      found = found === undefined ? value : `${found}${name === "cookie" ? "; " : ", "}${value}`;
+      joined = joined === undefined ? value : `${joined}${name === "cookie" ? "; " : ", "}${value}`;
     }
-    return found;
+    return joined;
   };
 
-  /** `spans` is what the parser found; that nothing but them is in the text is looked at again here. */
+  /** Verifies that the text contains nothing but the parser's `spans`. */
   constructor({ text, spans, at }: HeadText, { known, dropUnderscores }: ReadOptions) {
     this.text = text;
     this.lineEnd = at;
@@ -87,7 +87,7 @@ export class HeaderBlock {
         this.#counts[id] = (this.#counts[id] ?? 0) + 1;
         this.#last[id] = next;
       }
-      // A value ends where its line does, which is known now: no second list has to be made.
+      // The end of the value follows from the end of its line, so the list needs no fourth number.
       spans[next + 2] = mark;
     }
     this.#lines = spans;
@@ -99,7 +99,7 @@ export class HeaderBlock {
     this.#drops = drops || this.#named !== undefined;
   }
 
-  /** How many lines have this name. */
+  /** The number of lines with this name. */
   protected count(id: number): number {
     return this.#counts[id] ?? 0;
   }
@@ -109,12 +109,12 @@ export class HeaderBlock {
     return this.#value(this.#last[id] ?? 0);
   }
 
-  /** What these lines say of the body's length: in bytes, chunked, or nothing. */
+  /** The body's length in bytes, "chunked", or undefined. */
   protected framing(minorVersion: 0 | 1): number | "chunked" | undefined {
     const lengths = this.count(NAME.length);
     const codings = this.count(NAME.coding);
     if (lengths + codings === 0) return undefined;
-    return readFraming({
+    return parseFraming({
       lengths,
       length: lengths > 0 ? this.#raw(NAME.length) : "",
       codings,
@@ -123,21 +123,21 @@ export class HeaderBlock {
     });
   }
 
-  /** In lower case and order, a repeated one as often as it came. */
+  /** In lower case and order; repeated names repeat. */
   names(): string[] {
     const names: string[] = [];
     for (let at = 0; at < this.#lines.length; at += 3) if ((this.#lines[at + 2] ?? 0) < UNSEEN) names.push(this.#name(at).toLowerCase());
     return names;
   }
 
-  /** The lines that travel on, and those that `edits` add; `alsoDropped` are ids of names. */
+  /** The forwarded lines, and those that `edits` add. `alsoDropped`: ids of names. */
   lines(edits: HeaderEdits, alsoDropped: readonly number[] = NO_IDS): HeaderLine[] {
     const lines: HeaderLine[] = [];
     for (let at = 0; at < this.#lines.length; at += 3) if (!this.#isDropped(at, edits, alsoDropped)) lines.push([this.#name(at), this.#value(at)]);
     return [...lines, ...edits.add];
   }
 
-  /** Their very bytes, up to the empty line and without it. */
+  /** The text of the forwarded lines, without the empty line. */
   protected kept(edits: HeaderEdits, alsoDropped: readonly number[] = NO_IDS): string {
     const end = this.text.length - 2;
     if (!this.#drops && alsoDropped.length === 0 && !this.#mayRemove(edits)) return this.text.slice(this.lineEnd, end);
@@ -153,20 +153,20 @@ export class HeaderBlock {
     return run < end ? kept + this.text.slice(run, end) : kept;
   }
 
-  /** Whether `kept` would leave any line out. */
-  protected leavesOut(edits: HeaderEdits): boolean {
+  /** `kept` omits at least one line. */
+  protected omitsLines(edits: HeaderEdits): boolean {
     if (this.#drops) return true;
     if (!this.#mayRemove(edits)) return false;
     for (let at = 0; at < this.#lines.length; at += 3) if (this.#isRemoved(at, edits)) return true;
     return false;
   }
 
-  /** False where no line has this name. */
+  /** False: no line has this name. */
   #mayHave(name: string): boolean {
     return (this.#lengths & (1 << name.length)) !== 0;
   }
 
-  /** False where these edits remove no line. */
+  /** False: these edits remove no line. */
   #mayRemove({ remove, removeCookies }: HeaderEdits): boolean {
     if (removeCookies !== undefined && this.count(NAME.setCookie) > 0) return true;
     for (const name of remove) if (this.#mayHave(name)) return true;
@@ -196,7 +196,7 @@ export class HeaderBlock {
     return false;
   }
 
-  /** All between the colon and the end of the last line with this name. */
+  /** The untrimmed value of the last line with this name. */
   #raw(id: number): string {
     const at = this.#last[id] ?? 0;
     return this.text.slice((this.#lines[at + 1] ?? 0) + 1, (this.#lines[at + 3] ?? this.text.length - 2) - 2);
@@ -214,8 +214,8 @@ export class HeaderBlock {
 const NONE: readonly string[] = [];
 const NO_IDS: readonly number[] = [];
 
-/** Without the spaces and tabs around it, and no other: a value may begin with a byte that JavaScript takes for a space. */
-export function trimmed(text: string, from: number, to: number): string {
+/** Trims spaces and tabs only: JavaScript's `trim` also removes bytes that may begin a value. */
+function trimmed(text: string, from: number, to: number): string {
   let start = from;
   let end = to;
   while (start < end && isBlank(text.charCodeAt(start))) start++;
@@ -227,25 +227,25 @@ function isBlank(code: number): boolean {
   return code === 32 || code === 9;
 }
 
-/** Faults: 431 where there are more than anybody means. */
+/** Throws MessageRefused if there are too many. */
 function membersOf(connection: string): readonly string[] {
-  const usual = USUAL.get(connection);
-  if (usual !== undefined) return usual;
+  const common = COMMON_CONNECTIONS.get(connection);
+  if (common !== undefined) return common;
   if (connection.length > MAX_CONNECTION_BYTES) throw new MessageRefused(431, "The Connection of the head is too long");
   return connection.split(",").map((member) => trimmed(member, 0, member.length).toLowerCase());
 }
 
 const MAX_CONNECTION_BYTES = 2_048;
-const USUAL: ReadonlyMap<string, readonly string[]> = new Map(
+const COMMON_CONNECTIONS: ReadonlyMap<string, readonly string[]> = new Map(
   ["keep-alive", "Keep-Alive", "close", "upgrade", "Upgrade"].map((value) => [value, [value.toLowerCase()]]),
 );
 
-/** What `Connection` makes hop-by-hop, if anything. */
+/** The fields that `Connection` makes hop-by-hop. */
 function namedIn(members: readonly string[]): ReadonlySet<string> | undefined {
   if (members.length === 0 || (members.length === 1 && OPTIONS.includes(members[0] ?? ""))) return undefined;
   const named = members.filter((name) => name !== "" && !OPTIONS.includes(name) && mayBeNamed(name));
   return named.length === 0 ? undefined : new Set(named);
 }
 
-/** Members that name no field. */
+/** Members that are not names of fields. */
 const OPTIONS = ["keep-alive", "close", "upgrade"];

@@ -1,11 +1,11 @@
 import type { HeaderLine } from "../decision.ts";
 
-/** What a header line is to this room: a number per name that matters, and the flags below. */
+/** The mark of a header line: a number for each name that matters to a proxy, and the flags below. */
 export const NAME = { other: 0, host: 1, length: 2, coding: 3, connection: 4, upgrade: 5, trailer: 6, expect: 7, setCookie: 8 } as const;
 
-/** Does not travel on. */
+/** The line is not forwarded. */
 export const DROPPED = 16;
-/** Is not even seen: as if it had not come. */
+/** The line is ignored. */
 export const UNSEEN = 32;
 
 const IDS: ReadonlyMap<string, number> = new Map([
@@ -21,7 +21,7 @@ const IDS: ReadonlyMap<string, number> = new Map([
 
 type KnownName = { name: string; first: number; mark: number };
 
-/** The names that matter, by their length: most lines of a head are told apart by that alone. */
+/** The names that matter, by their length: most lines differ from all of them by length alone. */
 export type KnownNames = readonly (readonly KnownName[] | undefined)[];
 
 export function knownNames(): KnownNames {
@@ -30,7 +30,7 @@ export function knownNames(): KnownNames {
     const mark = (IDS.get(name) ?? NAME.other) | (HOP_BY_HOP.has(name) ? DROPPED : 0);
     (byLength[name.length] ??= []).push({ name, first: name.charCodeAt(0), mark });
   }
-  // No holes: an array with holes is looked up more slowly.
+  // Without holes, which make look-ups slower.
   return Array.from(byLength);
 }
 
@@ -43,7 +43,7 @@ export function markOf(known: KnownNames, text: string, start: number, end: numb
   return NAME.other;
 }
 
-/** Whether `name`, in lower case, stands at `start` in `text`, in whatever case. */
+/** `text` has `name` (lower case) at `start`, in any case. */
 export function isName(text: string, start: number, name: string): boolean {
   for (let at = 0; at < name.length; at++) {
     const code = text.charCodeAt(start + at);
@@ -53,8 +53,8 @@ export function isName(text: string, start: number, name: string): boolean {
 }
 
 /**
- * What belongs to one connection and never travels on (RFC 9110 §7.6.1), in lower case. `Transfer-Encoding` and `Trailer` belong
- * here too, but travel with a body that is passed as the bytes it came as; who takes a body apart drops them as well.
+ * Headers of one connection, which are never forwarded (RFC 9110 §7.6.1), in lower case. `Transfer-Encoding` and `Trailer` are hop-by-hop too, but are
+ * forwarded with a body whose bytes are forwarded unchanged.
  */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
@@ -68,8 +68,8 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * What `Connection` may not make hop-by-hop: what says where a message ends, what a decision was made on (it would be true of
- * another message than the one that is sent), and what a proxy in front of this one has vouched for.
+ * Headers that `Connection` must not make hop-by-hop: those of the framing, those that decisions depend on (the decision would be for another message than
+ * the one that is sent), and those that a proxy in front has set.
  */
 const NEVER_NAMED: ReadonlySet<string> = new Set([
   "host",
@@ -90,27 +90,27 @@ const NEVER_NAMED: ReadonlySet<string> = new Set([
 
 const NEVER_NAMED_FAMILIES = ["content-", "x-forwarded-", "sec-", "access-control-"];
 
-/** Whether `Connection` may name this field (in lower case) as one that does not travel on. */
+/** `Connection` may make this field (lower case) hop-by-hop. */
 export function mayBeNamed(name: string): boolean {
   return !NEVER_NAMED.has(name) && !NEVER_NAMED_FAMILIES.some((family) => name.startsWith(family));
 }
 
-/** A line as it is written. What is no field is a bug of who made it, and must not become a second line, or another message. */
+/** Writes lines. Throws if one is not a valid field, which is a bug: it could become a second line, or another message. */
 export function writeLines(lines: readonly HeaderLine[]): string {
   let text = "";
   for (const [name, value] of lines) text += `${name}: ${value}\r\n`;
-  // Read as a whole, which costs less than each by itself: as many lines as were meant, and nothing but lines.
+  // Checks all lines at once, which costs less than each by itself: valid lines only, and as many as given.
   if (FIT.test(text) && countLines(text) === lines.length) return text;
   throw new Error(`A header line cannot be written: ${lines.map(([name]) => JSON.stringify(name)).join(", ")}`);
 }
 
-/** A target as it is written, under the same promise. */
+/** Returns the target, or throws for the same reason. */
 export function writeTarget(target: string): string {
   if (target === "" || UNFIT_TARGET.test(target)) throw new Error("The request target cannot be written");
   return target;
 }
 
-// No characters beyond latin1: their low byte alone would be sent, and that may be a line feed.
+// No characters beyond latin1: only their low byte would be sent, which may be a line feed.
 const FIT = /^(?:[!#$%&'*+\-.^_`|~\dA-Za-z]+: [\t\x20-\x7e\x80-\xff]*\r\n)*$/;
 const UNFIT_TARGET = /[^\x21-\x7e]/;
 
@@ -121,20 +121,17 @@ function countLines(text: string): number {
 }
 
 /**
- * What says where a body ends: how many lines of each kind there are, and the value of one, with all that is between its colon and
- * the end of its line. Tabs and trailing spaces are refused in it: where readers differ, they do in what they trim.
+ * The headers that describe where a body ends: the number of lines of each, and the value of one, untrimmed. Values with tabs or trailing spaces are
+ * refused, because readers differ in what they trim.
  */
-export type Framing = { lengths: number; length: string; codings: number; coding: string; minorVersion: 0 | 1 };
+type Framing = { lengths: number; length: string; codings: number; coding: string; minorVersion: 0 | 1 };
 
-/**
- * The length of a body, or "chunked", or undefined where no line says. Whatever two readers could take in two ways is refused
- * (RFC 9112 §6.3).
- */
-export function readFraming({ lengths, length, codings, coding, minorVersion }: Framing): number | "chunked" | undefined {
+/** The length of a body, "chunked", or undefined without such a header. Throws MessageRefused if two readers could differ (RFC 9112 §6.3). */
+export function parseFraming({ lengths, length, codings, coding, minorVersion }: Framing): number | "chunked" | undefined {
   if (codings > 0) {
     if (lengths > 0) throw new MessageRefused(400, "The message has a Content-Length and a Transfer-Encoding");
     if (codings > 1) throw new MessageRefused(400, "The message has more than one Transfer-Encoding");
-    if (minorVersion === 0) throw new MessageRefused(400, "A message of HTTP/1.0 has no Transfer-Encoding");
+    if (minorVersion === 0) throw new MessageRefused(400, "A message of HTTP/1.0 must not have a Transfer-Encoding");
     if (!/^ *chunked$/i.test(coding)) throw new MessageRefused(501, "The Transfer-Encoding is not exactly chunked");
     return "chunked";
   }
@@ -142,24 +139,23 @@ export function readFraming({ lengths, length, codings, coding, minorVersion }: 
   if (lengths > 1) throw new MessageRefused(400, "The message has more than one Content-Length");
   if (!/^ *\d+$/.test(length)) throw new MessageRefused(400, "The Content-Length is not a number");
   const bytes = Number(length);
-  // Beyond it numbers are not exact, here and elsewhere.
-  if (length.trimStart().length > 16 || !Number.isSafeInteger(bytes))
-    throw new MessageRefused(413, "The Content-Length is larger than any body can be");
+  // Larger numbers are not exact.
+  if (length.trimStart().length > 16 || !Number.isSafeInteger(bytes)) throw new MessageRefused(413, "The Content-Length is too large");
   return bytes;
 }
 
 /**
- * A message that is not passed on; its connection ends, since nobody can say where its next message would begin. `status` answers a
- * request; a response that is refused is a container's fault, and its caller gets 502.
+ * The message is not forwarded, and its connection is closed, because the begin of the next message is unknown. `status` is for a request; a refused
+ * response becomes 502.
  */
 export class MessageRefused extends Error {
   readonly status: RefusedStatus;
 
-  constructor(status: RefusedStatus, sentence: string) {
-    super(sentence);
+  constructor(status: RefusedStatus, message: string) {
+    super(message);
     this.name = "MessageRefused";
     this.status = status;
   }
 }
 
-export type RefusedStatus = 400 | 408 | 413 | 414 | 431 | 501 | 505;
+type RefusedStatus = 400 | 408 | 413 | 414 | 431 | 501 | 505;

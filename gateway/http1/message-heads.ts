@@ -2,9 +2,9 @@ import type { HeaderEdits, HeaderLine } from "../decision.ts";
 import { writeLines, writeTarget, NAME, MessageRefused } from "./header-lines.ts";
 import { HeaderBlock, type HeadText, type ReadOptions } from "./header-block.ts";
 
-export type RequestText = Omit<HeadText, "at"> & { targetStart: number; targetEnd: number };
+type RequestText = Omit<HeadText, "at"> & { targetStart: number; targetEnd: number };
 
-/** The head of a request that is fit to be passed on. */
+/** The head of a request that may be forwarded. */
 export class RequestHead extends HeaderBlock {
   readonly method: string;
   /** Byte for byte, as latin1. */
@@ -13,16 +13,16 @@ export class RequestHead extends HeaderBlock {
   readonly bodyKind: "none" | "length" | "chunked";
   /** Of a body with a length, in bytes; else 0. */
   readonly bodyLength: number;
-  /** The client wants to keep its connection. */
+  /** The client keeps its connection open. */
   readonly persistent: boolean;
-  /** It asks to become a WebSocket. No other protocol is ours to switch to: such a request counts as if it had not asked. */
+  /** Requests an upgrade to WebSocket. An upgrade to any other protocol is ignored. */
   readonly websocket: boolean;
-  /** Its body waits for `100 Continue`. */
+  /** The client waits for `100 Continue` before it sends the body. */
   readonly expectsContinue: boolean;
 
-  /** Refuses what RFC 9112 does and the parser does not. */
+  /** Throws MessageRefused for what RFC 9112 forbids and the parser accepts. */
   constructor({ text, spans, targetStart, targetEnd }: RequestText, options: ReadOptions) {
-    const line = readRequestLine(text, targetStart, targetEnd);
+    const line = parseRequestLine(text, targetStart, targetEnd);
     super({ text, spans, at: line.end }, options);
     this.method = line.method;
     this.target = line.target;
@@ -44,15 +44,11 @@ export class RequestHead extends HeaderBlock {
       this.count(NAME.expect) === 1 && line.minorVersion === 1 && this.bodyKind !== "none" && this.last(NAME.expect).toLowerCase() === "100-continue";
   }
 
-  /** As `decide` asks for it. */
   get upgrade(): boolean {
     return this.websocket;
   }
 
-  /**
-   * The head to send, as latin1: the request line with `target`, the lines that travel on as the very bytes they came as, in order,
-   * then those that are added, then `more`, which is ready-made lines.
-   */
+  /** The head to send, as latin1: the request line with `target`, the kept lines byte for byte, the added lines, then `more`, which is written lines. */
   write(target: string, edits: HeaderEdits, more = ""): string {
     return `${this.method} ${writeTarget(target)} HTTP/1.1\r\n${this.kept(edits)}${writeLines(edits.add)}${more}\r\n`;
   }
@@ -64,7 +60,7 @@ export function isPersistent(minorVersion: 0 | 1, connection: readonly string[])
   return !connection.includes("close") && (minorVersion === 1 || connection.includes("keep-alive"));
 }
 
-/** The methods that llhttp knows, without those of other protocols and CONNECT, which would make this a tunnel. */
+/** The methods of llhttp, without those of other protocols and without CONNECT, which would open a tunnel. */
 const METHODS = new Set(
   (
     "GET HEAD POST PUT DELETE OPTIONS PATCH TRACE QUERY SEARCH LINK UNLINK PURGE COPY LOCK UNLOCK MOVE MKCOL PROPFIND PROPPATCH " +
@@ -72,29 +68,29 @@ const METHODS = new Set(
   ).split(" "),
 );
 
-export type RequestLine = { method: string; target: string; minorVersion: 0 | 1; /** Where the header lines begin. */ end: number };
+type RequestLine = { method: string; target: string; minorVersion: 0 | 1; /** Where the header lines begin. */ end: number };
 
-/** Reads the request line again: the parser takes two spaces, HTTP/0.9, HTTP/2.0, ICE/1.0 and targets of any scheme. */
-export function readRequestLine(text: string, targetStart: number, targetEnd: number): RequestLine {
-  // Most are this one, and a constant is compared faster than a piece of the text.
+/** Parses the request line again: llhttp accepts two spaces, HTTP/0.9, HTTP/2.0, ICE/1.0 and targets of any scheme. */
+function parseRequestLine(text: string, targetStart: number, targetEnd: number): RequestLine {
+  // The most frequent method; a constant is compared faster than a slice.
   const method = text.startsWith("GET ") && targetStart === 4 ? "GET" : text.slice(0, targetStart - 1);
   const target = text.slice(targetStart, targetEnd);
   const minorVersion = text.startsWith(" HTTP/1.1\r\n", targetEnd) ? 1 : text.startsWith(" HTTP/1.0\r\n", targetEnd) ? 0 : undefined;
   if (minorVersion === undefined) throw refusedVersion(text, targetEnd);
   if (!METHODS.has(method)) {
-    if (text.charCodeAt(targetStart - 1) === SPACE && isForeign(method)) throw new MessageRefused(501, "There is no such method here");
+    if (text.charCodeAt(targetStart - 1) === SPACE && isUnknownMethod(method)) throw new MessageRefused(501, "The method is not supported");
     throw new MessageRefused(400, "The request line is malformed");
   }
   if (text.charCodeAt(targetStart - 1) !== SPACE) throw new MessageRefused(400, "The request line is malformed");
-  // What is not visible ASCII, and what only a browser itself may see.
-  if (UNFIT.test(target)) throw new MessageRefused(400, "The request target has bytes that no target has");
+  // Bytes beyond visible ASCII, and fragments.
+  if (UNFIT.test(target)) throw new MessageRefused(400, "The request target has bytes that are not allowed in a target");
   if (target.charCodeAt(0) !== SLASH && !ABSOLUTE.test(target) && !(target === "*" && method === "OPTIONS"))
-    throw new MessageRefused(400, "The request target is of no form that is served here");
+    throw new MessageRefused(400, "The form of the request target is not supported");
   return { method, target, minorVersion, end: targetEnd + 11 };
 }
 
-/** A method, and none that is served here. */
-export function isForeign(method: string): boolean {
+/** A well-formed method that is not supported. */
+export function isUnknownMethod(method: string): boolean {
   return TOKEN.test(method) && !METHODS.has(method);
 }
 
@@ -104,53 +100,59 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~\dA-Za-z]+$/;
 const UNFIT = /[^\x21\x22\x24-\x7e]/;
 const ABSOLUTE = /^https?:\/\/[^/?]/i;
 
-/** Of a version that is well-formed and not served, or not even that. */
+/** 505 for a well-formed version that is not supported, else 400. */
 export function refusedVersion(text: string, at: number): MessageRefused {
   const version = /^ HTTP\/(\d)\.(\d)/.exec(text.slice(at, at + 9));
   if (version === null || (version[1] === "1" && Number(version[2]) < 2)) return new MessageRefused(400, "The request line is malformed");
-  return new MessageRefused(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here");
+  return new MessageRefused(505, "Only HTTP/1.1 and HTTP/1.0 are supported");
 }
 
-/** Faults: 400 where it names no host, or another one than an absolute target (RFC 9112 §3.2.2). */
-export function checkHost(host: string, target: string): void {
+const AUTHORITY = /^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i;
+
+/** The request target in origin form: an absolute one (RFC 9112 §3.2.2) loses its scheme and authority, and no other byte changes. */
+export function originForm(target: string): string {
+  if (target.startsWith("/")) return target;
+  const rest = target.replace(AUTHORITY, "");
+  return rest === "" || rest.startsWith("?") ? `/${rest}` : rest;
+}
+
+/** Refuses a Host that is malformed, or differs from an absolute target (RFC 9112 §3.2.2). */
+function checkHost(host: string, target: string): void {
   if (!HOST.test(host)) throw new MessageRefused(400, "The Host is malformed");
   if (target.charCodeAt(0) === SLASH || target === "*") return;
   const [scheme = "", , authority = ""] = target.split(/[/?]/, 3);
   const port = scheme.toLowerCase() === "https:" ? ":443" : ":80";
-  if (named(authority, port) !== named(host, port)) throw new MessageRefused(400, "The request target and the Host name two hosts");
+  if (withoutPort(authority, port) !== withoutPort(host, port)) throw new MessageRefused(400, "The request target and the Host name different hosts");
 }
 
 const HOST = /^(?:\[[\da-fA-F:.]+\]|[\w\-.~!$&'()*+;=%]+)(?::\d{0,5})?$/;
 
-function named(authority: string, defaultPort: string): string {
+function withoutPort(authority: string, defaultPort: string): string {
   const name = authority.toLowerCase();
   if (name.endsWith(":")) return name.slice(0, -1);
   return name.endsWith(defaultPort) ? name.slice(0, -defaultPort.length) : name;
 }
 
-export type ResponseText = Omit<HeadText, "at">;
+type ResponseText = Omit<HeadText, "at">;
 
-/**
- * The head of a response that is fit to be passed on. As strict as with requests, but for the space behind a status without a reason,
- * which many leave out.
- */
+/** The head of a response that may be forwarded. As strict as for requests, except that the space before an empty reason may be missing. */
 export class ResponseHead extends HeaderBlock {
   readonly status: number;
   /** As latin1; may be empty. */
   readonly reason: string;
   readonly minorVersion: 0 | 1;
-  /** The container wants to keep its connection, and its next response can be told from this one. */
+  /** The container keeps its connection open, and the end of this response is certain. */
   readonly persistent: boolean;
   /** Of a body with a length, in bytes; else 0. */
   readonly bodyLength: number;
-  /** Of the head as it was received, in bytes. */
+  /** Of the received head, in bytes. */
   readonly length: number;
   readonly #framing: number | "chunked" | undefined;
-  /** It says of a body what a response of this status cannot have (RFC 9110 §8.6); what it says may be followed by one all the same. */
+  /** It announces a body although a response of this status has none (RFC 9110 §8.6). The container may send one all the same. */
   readonly #stray: boolean;
 
   constructor({ text, spans }: ResponseText, options: ReadOptions) {
-    const line = text.startsWith(USUAL_LINE) ? USUAL : readStatusLine(text);
+    const line = text.startsWith(USUAL_LINE) ? USUAL : parseStatusLine(text);
     super({ text, spans, at: line.end }, options);
     this.minorVersion = line.minorVersion;
     this.status = line.status;
@@ -163,46 +165,43 @@ export class ResponseHead extends HeaderBlock {
     this.persistent = !this.#stray && isPersistent(this.minorVersion, this.connection);
   }
 
-  /** How the body of this response to a request with `method` ends (RFC 9112 §6.3). */
+  /** What ends the body of this response to a request with `method` (RFC 9112 §6.3). */
   bodyKind(method: string): "none" | "length" | "chunked" | "close" {
     if (method === "HEAD" || this.status < 200 || this.status === 204 || this.status === 304) return "none";
     if (this.#framing === undefined) return "close";
     return this.#framing === "chunked" ? "chunked" : this.#framing === 0 ? "none" : "length";
   }
 
-  /** Of a 101: the protocol that is switched to, in lower case. */
+  /** The protocol of a 101, in lower case. */
   get upgrade(): string | undefined {
     return this.status === 101 ? this.header("upgrade")?.toLowerCase() : undefined;
   }
 
   override lines(edits: HeaderEdits): HeaderLine[] {
-    return super.lines(edits, this.#stray ? FRAMING : NOTHING);
+    return super.lines(edits, this.#stray ? FRAMING : NO_LINES);
   }
 
-  /**
-   * The head to send, as latin1, always as HTTP/1.1; `dechunk` for a body that is taken out of its chunks. Undefined where not one
-   * byte would change, so that the buffer it came in can be passed on.
-   */
+  /** The head to send, as latin1 and HTTP/1.1. `dechunk`: its body is sent without chunks. Undefined if no byte changes: the received buffer is sent. */
   write(edits: HeaderEdits, more = "", dechunk = false): string | undefined {
     const coding = dechunk && (this.count(NAME.coding) > 0 || this.count(NAME.trailer) > 0);
-    if (!coding && !this.#stray && more === "" && edits.add.length === 0 && this.minorVersion === 1 && !this.leavesOut(edits)) return undefined;
-    const kept = this.kept(edits, this.#stray ? FRAMING : coding ? CODING : NOTHING);
+    if (!coding && !this.#stray && more === "" && edits.add.length === 0 && this.minorVersion === 1 && !this.omitsLines(edits)) return undefined;
+    const kept = this.kept(edits, this.#stray ? FRAMING : coding ? CODING : NO_LINES);
     return `HTTP/1.1${this.text.slice(8, this.lineEnd)}${kept}${writeLines(edits.add)}${more}\r\n`;
   }
 }
 
 type StatusLine = { minorVersion: 0 | 1; status: number; reason: string; /** Where the header lines begin. */ end: number };
 
-function readStatusLine(text: string): StatusLine {
+function parseStatusLine(text: string): StatusLine {
   const line = STATUS_LINE.exec(text);
   if (line === null) throw new MessageRefused(400, "The status line is malformed");
   return { minorVersion: line[1] === "1" ? 1 : 0, status: Number(line[2]), reason: line[3] ?? "", end: line[0].length };
 }
 
-/** Most responses begin with it: a comparison costs less than the expression. */
+/** Most responses begin with it, and a comparison costs less than the expression. */
 const USUAL_LINE = "HTTP/1.1 200 OK\r\n";
 const USUAL: StatusLine = { minorVersion: 1, status: 200, reason: "OK", end: USUAL_LINE.length };
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n/;
 const CODING = [NAME.coding, NAME.trailer];
 const FRAMING = [...CODING, NAME.length];
-const NOTHING: readonly never[] = [];
+const NO_LINES: readonly never[] = [];

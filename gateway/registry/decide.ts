@@ -1,14 +1,14 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { originForm } from "../containers/route.ts";
-import type { DirectResponse, IncomingRequest, Decide, Decision } from "../decision.ts";
-import { forwardedEdits, type TrustedProxies } from "../forwarded-headers.ts";
+import { originForm } from "../http1/message-heads.ts";
+import type { DirectResponse, IncomingRequest, Decide, InterceptingForward } from "../decision.ts";
+import { createTraceContext, forwardedEdits, type TrustedProxies } from "../forwarded-headers.ts";
 import type { ExchangeLabels, RouteName } from "../access-record.ts";
 import type { Readiness } from "../readiness.ts";
-import { openTraceContext } from "../traces.ts";
 import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
-import { type IdentityServer, type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";
+import type { IdentityServer } from "../api-backend.ts";
+import { type RegistryDecision, type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";
 import { askedBehind, mountedFrom, needsOf, permit, type Needs, readV2Path, splitTarget, type V2Path } from "./permit.ts";
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import { seenByClient } from "./locations.ts";
@@ -52,12 +52,12 @@ const COLLECTED_MS = 60_000;
 const CHALLENGED: ReadonlySet<FaultCode> = new Set(["TOKEN_MISSING", "TOKEN_INVALID", "SCOPE_INSUFFICIENT"]);
 
 /** What to do with the requests of a registry's clients: who may push is decided here, all else is the registry's behind. */
-export function openRegistryDecide(given: RegistryDecideParts): Decide {
+export function openRegistryDecide(given: RegistryDecideParts): Decide<InterceptingForward> {
   const { upstream, follow, headTimeoutMs, trusted } = given;
   const parts: Parts = {
     ...given,
     registry: { upstream, follow, headTimeoutMs },
-    token: { ...given, attempts: given.attempts, edits: forwardedEdits({ trusted, trace: openTraceContext() }) },
+    token: { ...given, attempts: given.attempts, edits: forwardedEdits({ trusted, trace: createTraceContext() }) },
   };
   return (asked) => {
     const target = originForm(asked.head.target);
@@ -67,7 +67,7 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide {
     if (path === "/token") return { ...tokenRequest(parts.token, asked, query), labels: { route: "token" } };
     let about: ExchangeLabels = { route: "registry" };
     let scope = "";
-    const failed = (error: unknown): Decision => {
+    const failed = (error: unknown): RegistryDecision => {
       if (!(error instanceof Fault)) {
         parts.log.error({ err: error }, "A request of a registry's client could not be decided on");
         return { ...answered(internalAnswer(error)), labels: { ...about, fault: "INTERNAL" } };
@@ -110,7 +110,13 @@ function aboutOf({ kind }: V2Path, method: string, login?: string): ExchangeLabe
   return { route: ROUTE[kind], ...(image === undefined ? {} : { image }), ...(login === undefined ? {} : { login }) };
 }
 
-function onward(parts: Parts, asked: IncomingRequest, path: V2Path, query: string, login: string | undefined): Decision | Promise<Decision> {
+function onward(
+  parts: Parts,
+  asked: IncomingRequest,
+  path: V2Path,
+  query: string,
+  login: string | undefined,
+): RegistryDecision | Promise<RegistryDecision> {
   const about = aboutOf(path, asked.head.method, login);
   if (path.kind === "base") return { ...answered(jsonAnswer({})), labels: about };
   const { upstream } = parts;
@@ -125,7 +131,7 @@ function onward(parts: Parts, asked: IncomingRequest, path: V2Path, query: strin
   const deletes = path.kind === "manifest" && method === "DELETE";
   const followable = path.kind === "blob" && !writes;
 
-  const withCredential = (authorization: string | undefined): Decision => {
+  const withCredential = (authorization: string | undefined): RegistryDecision => {
     const forward = new ToRegistry(parts.registry, {
       ask,
       from,
@@ -161,12 +167,12 @@ function queryThere({ upstream }: Parts, { kind }: V2Path, query: string): strin
   return `?${words.toString()}`;
 }
 
-function answered(answer: DirectResponse): Decision {
+function answered(answer: DirectResponse): RegistryDecision {
   return { kind: "answer", answer };
 }
 
 /** A decision fails only where there is still somebody to be answered. */
-function unlessLeft(asked: IncomingRequest, error: unknown, failed: (error: unknown) => Decision): Decision {
+function unlessLeft(asked: IncomingRequest, error: unknown, failed: (error: unknown) => RegistryDecision): RegistryDecision {
   if (!(error instanceof Fault) && asked.signal.aborted) throw error;
   return failed(error);
 }

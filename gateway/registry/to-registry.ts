@@ -2,7 +2,7 @@ import { Fault } from "../../lib/fault.ts";
 import type {
   DirectResponse,
   IncomingRequest,
-  Forward,
+  InterceptingForward,
   HeaderEdits,
   HeaderLine,
   Interception,
@@ -73,7 +73,7 @@ const BEGINS_UPLOAD = /\/blobs\/uploads\/?(\?|$)/;
 const MOST_HOPS = 2;
 
 /** One request to the registry behind, with our credential in place of the client's. */
-export class ToRegistry implements Forward {
+export class ToRegistry implements InterceptingForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;
@@ -165,7 +165,7 @@ function followed(parts: RegistryParts, base: string, received: ResponseHeadView
 }
 
 /** One request to where a registry keeps what it is asked for. */
-class ToStore implements Forward {
+class ToStore implements InterceptingForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;

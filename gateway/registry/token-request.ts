@@ -1,20 +1,11 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type {
-  DirectResponse,
-  IncomingRequest,
-  Decision,
-  Forward,
-  HeaderEdits,
-  Interception,
-  ResponseHeadView,
-  Head,
-  ClientPeer,
-} from "../decision.ts";
+import type { DirectResponse, IncomingRequest, Decision, InterceptingForward, HeaderEdits, Interception, ResponseHeadView } from "../decision.ts";
 import type { ForwardedEdits, TrustedProxies } from "../forwarded-headers.ts";
 import { jsonAnswer, registryAnswer } from "./v2-answers.ts";
-import { controlBackend, datagrokBackend, type ApiBackend } from "../api-backend.ts";
-import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../../lib/jwks/signers.ts";
+import type { IdentityServer } from "../api-backend.ts";
+
+export type RegistryDecision = Decision<InterceptingForward>;
 
 export type TokenParts = {
   identity: IdentityServer;
@@ -44,7 +35,7 @@ const TIMEOUT_MS = 60_000;
 const ONLY_PULLS = /^repository(?:\([^()]*\))?:.+:(?:pull(?:,pull)*)?$/;
 
 /** `/token`, where our challenges lead. Who shows a key is for the identity server to judge; who only reads needs none. */
-export function tokenRequest(parts: TokenParts, asked: IncomingRequest, query: string): Decision {
+export function tokenRequest(parts: TokenParts, asked: IncomingRequest, query: string): RegistryDecision {
   const { method, header } = asked.head;
   if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "A token is asked for by GET or POST"));
   // Of a form, the credentials are in the body, which is nothing that we look into.
@@ -62,7 +53,7 @@ function anonymousToken(clock: Clock): object {
   return { token: ANONYMOUS, access_token: ANONYMOUS, expires_in: ANONYMOUS_SECONDS, issued_at: new Date(clock.now()).toISOString() };
 }
 
-function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts, asked: IncomingRequest, query: string): Decision {
+function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts, asked: IncomingRequest, query: string): RegistryDecision {
   const { head, peer, tls } = asked;
   const client = trusted.clientOf(head.header("x-forwarded-for"), peer.address);
   const credential = head.header("authorization");
@@ -77,7 +68,7 @@ function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts,
     else if (status < 300 && credential !== undefined) attempts?.succeeded(client, credential);
   };
   const { remove, add } = edits(head, peer, tls);
-  const more = identity.behind.edits(head, peer);
+  const more = identity.backend.edits(head, peer);
   const dropped = [...remove, ...more.remove];
   const forward = new ToIdentity(
     identity,
@@ -88,7 +79,7 @@ function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts,
     },
     onStatus,
   );
-  return { kind: "forward", forward, lease: identity.behind.lease };
+  return { kind: "forward", forward, lease: identity.backend.lease };
 }
 
 /** A token that is for no registry would be for none: who does not say which one means this. A form may say another in its body, which counts first. */
@@ -99,7 +90,7 @@ function withService(query: string, service: string): string {
   return `?${words.toString()}`;
 }
 
-class ToIdentity implements Forward {
+class ToIdentity implements InterceptingForward {
   readonly target: string;
   readonly headTimeoutMs = TIMEOUT_MS;
   readonly request: HeaderEdits;
@@ -108,7 +99,7 @@ class ToIdentity implements Forward {
 
   constructor(identity: IdentityServer, path: string, request: HeaderEdits, onStatus: (status: number) => void) {
     this.#onStatus = onStatus;
-    this.target = identity.behind.pathOf(path);
+    this.target = identity.backend.pathOf(path);
     this.request = request;
     this.#identity = identity;
   }
@@ -126,38 +117,10 @@ class ToIdentity implements Forward {
   }
 
   respondTo(fault: Fault): DirectResponse {
-    return registryAnswer(this.#identity.behind.faultOf(fault));
+    return registryAnswer(this.#identity.backend.faultOf(fault));
   }
 }
 
-function refusal(fault: Fault): Decision {
+function refusal(fault: Fault): RegistryDecision {
   return { kind: "answer", answer: registryAnswer(fault) };
-}
-
-/** Who makes the tokens, and says how they are verified: control over its private socket, or a Datagrok server. */
-export type IdentityServer = KeyServer & {
-  /** Where requests for tokens go. Their paths begin with `/api`, as everywhere here. */
-  behind: ApiBackend;
-};
-
-/** The address at which a client sees the proxy: a server that makes its own out of it would name another issuer than when it is asked who it is. */
-const SEEN_BY_CLIENT = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"];
-
-export function controlIdentity(socketPath: string, trusted: TrustedProxies, clock: Clock): IdentityServer {
-  const behind = controlBackend({ target: { socketPath } }, trusted);
-  const edits = (head: Head, peer: ClientPeer): HeaderEdits => {
-    const { remove, add } = behind.edits(head, peer);
-    return { remove: [...remove, ...SEEN_BY_CLIENT, "x-forwarded-for", "x-real-ip", "host"], add: [...add, ["Host", CONTROL_HOST]] };
-  };
-  return { ...controlKeys(socketPath, clock), behind: { ...behind, edits } };
-}
-
-/** `url` is its API, with `/api`. */
-export function datagrokIdentity(url: string, clock: Clock): IdentityServer {
-  const behind = datagrokBackend({ url, keepHost: false });
-  const edits = (head: Head, peer: ClientPeer): HeaderEdits => {
-    const { remove, add } = behind.edits(head, peer);
-    return { remove: [...remove, ...SEEN_BY_CLIENT], add };
-  };
-  return { ...datagrokKeys(url, clock), behind: { ...behind, edits } };
 }

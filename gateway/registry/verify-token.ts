@@ -5,7 +5,7 @@ import { Fault } from "../../lib/fault.ts";
 import { verifyToken, LONGEST_TOKEN } from "../../lib/jwks/verify-token.ts";
 import { type Signers, openSigners } from "../../lib/jwks/signers.ts";
 import type { Log } from "../../lib/log.ts";
-import type { IdentityServer } from "./token-request.ts";
+import type { IdentityServer } from "../api-backend.ts";
 
 /** One entry of a token's `access`: what may be done with one thing. */
 export type Access = { type: string; name: string; actions: readonly string[] };

@@ -34,7 +34,7 @@ export type AcceptWebSocketDeps = {
   queues: QueueBudget;
   clock: Clock;
   log: Log;
-  limits: Pick<GatewayLimits, "wsPingMs" | "prebufferBytes" | "lingerMs">;
+  limits: Pick<GatewayLimits, "wsPingMs" | "prebufferBytes" | "lingeringCloseMs">;
 };
 
 /**
@@ -107,7 +107,7 @@ async function connectWaiting(
       waiting.close(code, reason);
     }
     client.flush();
-    lingeringClose(client.socket, clock, limits.lingerMs);
+    lingeringClose(client.socket, clock, limits.lingeringCloseMs);
     client.resume();
     await closing(client);
     return undefined;
@@ -126,7 +126,7 @@ export type RefusedWebSocket = { request: UpgradeRequestHead; client: NetConnect
  * Accepts a WebSocket only to close it with a code and a reason, which its client can show; what the client sends is read and thrown
  * away. Resolves when its connection is closed.
  */
-export function refuseWebSocket(parts: { clock: Clock; limits: { lingerMs: number } }, refused: RefusedWebSocket): Promise<void> {
+export function refuseWebSocket(parts: { clock: Clock; limits: { lingeringCloseMs: number } }, refused: RefusedWebSocket): Promise<void> {
   const { request: asked, client, code, reason } = refused;
   const closed = new Promise<void>((resolve) => {
     client.user = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => resolve() };
@@ -142,7 +142,7 @@ export function refuseWebSocket(parts: { clock: Clock; limits: { lingerMs: numbe
   }
   // The client's own close must be read.
   client.resume();
-  lingeringClose(client.socket, parts.clock, parts.limits.lingerMs);
+  lingeringClose(client.socket, parts.clock, parts.limits.lingeringCloseMs);
   return closed;
 }
 

@@ -23,7 +23,7 @@ export type UpgradedPair = {
   record: ByteCounts;
   draining: Draining;
   clock: Clock;
-  limits: Pick<GatewayLimits, "lingerMs">;
+  limits: Pick<GatewayLimits, "lingeringCloseMs">;
 };
 
 /**
@@ -53,7 +53,7 @@ class WebSocketSplice implements LeaseHolder {
   #cancelRevoked = () => {};
   readonly #draining: Draining;
   readonly #clock: Clock;
-  readonly #lingerMs: number;
+  readonly #lingeringCloseMs: number;
   readonly #resolve: () => void;
   #open = 2;
 
@@ -65,7 +65,7 @@ class WebSocketSplice implements LeaseHolder {
     this.pongFilter = upgraded.pongFilter;
     this.#draining = upgraded.draining;
     this.#clock = upgraded.clock;
-    this.#lingerMs = upgraded.limits.lingerMs;
+    this.#lingeringCloseMs = upgraded.limits.lingeringCloseMs;
     this.#resolve = resolve;
   }
 
@@ -140,7 +140,7 @@ class WebSocketSplice implements LeaseHolder {
 
   #linger(link: NetConnection): void {
     link.flush();
-    if (!link.socket.writableEnded) lingeringClose(link.socket, this.#clock, this.#lingerMs);
+    if (!link.socket.writableEnded) lingeringClose(link.socket, this.#clock, this.#lingeringCloseMs);
     // It may have waited for the other side to take something; now only its end is waited for.
     link.resume();
   }

@@ -7,6 +7,7 @@ import { systemClock } from "../../lib/clock.ts";
 import { createDecide } from "../../gateway/containers/decide.ts";
 import { createHold } from "../../gateway/containers/hold.ts";
 import { createLeases } from "../../gateway/containers/lease.ts";
+import { createOpenExchanges } from "../../gateway/containers/open-exchanges.ts";
 import type { Head } from "../../gateway/decision.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openCallerCache } from "../../gateway/feed/caller-cache.ts";
@@ -38,13 +39,12 @@ const directory = {
   watch: containers.watch,
   wake: () => Promise.resolve(),
   reportConnected: () => undefined,
-  setOpenExchanges: () => undefined,
   reportBusy: () => undefined,
   reportUse: (use: ContainerUse) => reports.used(use, false),
   close: () => Promise.resolve(),
 };
 const hold = createHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
-const leases = createLeases({ directory, hold, clock, doubtMs: 1_000 });
+const leases = createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 1_000 });
 const readiness = openReadiness("ready");
 const decide = createDecide({
   readiness,

@@ -3,7 +3,7 @@
  * beside it Node's own parser, which reads only.
  */
 import { createRequire } from "node:module";
-import { openHttp1 } from "../../gateway/http1/open-http1.ts";
+import { createHttp1 } from "../../gateway/http1/message-reader.ts";
 
 const REQUEST = Buffer.from(
   "GET /docker/containers/proxy/6b0f3c1e-2d5c-4c5f-9a53-3d7f0a1b2c3d/api/values?limit=20 HTTP/1.1\r\n" +
@@ -30,7 +30,7 @@ const EDITS = {
 const NOTHING = { remove: [], add: [] };
 const HALF = 150;
 
-const http1 = openHttp1({ underscoreHeaders: "drop" });
+const http1 = createHttp1({ underscoreHeaders: "drop" });
 const requests = http1.requests();
 const responses = http1.responses();
 let sink = 0;

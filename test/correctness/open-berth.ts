@@ -13,7 +13,7 @@ export type How = { forwarder: EngineName; reads?: ReadMode; tls?: TlsKeys };
 /** A gateway with one of its engines, in front of a container that is awake. */
 export async function openBerth(scope: Scope, how: How, limits: CorrectnessRow["limits"]): Promise<Probed> {
   const container = await openRawContainer(scope);
-  const stand = await openStand(scope, { ...how, limits: { lingerMs: 100, ...limits } });
+  const stand = await openStand(scope, { ...how, limits: { lingeringCloseMs: 100, ...limits } });
   stand.set(ID, { kind: "awake", address: container.address });
   return {
     port: stand.port,

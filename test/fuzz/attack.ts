@@ -1,5 +1,5 @@
 import * as fc from "fast-check";
-import type { Http1 } from "../../gateway/http1/open-http1.ts";
+import type { Http1 } from "../../gateway/http1/message-reader.ts";
 import { smuggling } from "../fixtures/smuggling.ts";
 import { cut, readRequests, readResponses, type Outcome } from "../gateway/http1/read-stream.ts";
 import { written, type Judge, type Stream } from "./judge.ts";

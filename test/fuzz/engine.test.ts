@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
 import * as fc from "fast-check";
 import t, { type Test } from "tap";
-import { openHttp1 } from "../../gateway/http1/open-http1.ts";
+import { createHttp1 } from "../../gateway/http1/message-reader.ts";
 import { readRequests } from "../gateway/http1/read-stream.ts";
 import { exchange, listen, openStand } from "../gateway/stand.ts";
 import { mutate } from "./mutate.ts";
@@ -32,9 +32,9 @@ const LAST = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 t.test("through the whole engine too, a server sees just the requests that were decided on", async (t) => {
   // What is for no container goes to the control plane's socket, whatever its path.
-  const stand = await openStand(t, { forwarder: "splice", limits: { lingerMs: 20 } });
+  const stand = await openStand(t, { forwarder: "splice", limits: { lingeringCloseMs: 20 } });
   const recorded = await openRecorder(t, stand.apiSocket);
-  const http1 = openHttp1({ underscoreHeaders: "drop" });
+  const http1 = createHttp1({ underscoreHeaders: "drop" });
   let passed = 0;
   const next = numbers(SEED);
   const made = fc.sample(requestCases, { numRuns: STREAMS, seed: SEED }).map(({ stream }) => stream);

@@ -1,5 +1,5 @@
 import t from "tap";
-import { openHttp1 } from "../../gateway/http1/open-http1.ts";
+import { createHttp1 } from "../../gateway/http1/message-reader.ts";
 import { attack, type FuzzSide } from "./attack.ts";
 import { openJudge } from "./judge.ts";
 
@@ -9,7 +9,7 @@ const SEEDS = [1, 2];
 for (const side of ["requests", "responses"] satisfies FuzzSide[]) {
   t.test(`whatever ${side} come, what is sent on is to another parser just what was decided on`, async (t) => {
     const judge = openJudge();
-    const http1 = openHttp1({ underscoreHeaders: "drop" });
+    const http1 = createHttp1({ underscoreHeaders: "drop" });
     for (const seed of SEEDS) {
       const { cases, refused, messages, failures } = await attack(http1, judge, side, seed);
       t.same(failures.slice(0, 5), [], `${cases} streams, ${refused} refused`);

@@ -5,7 +5,7 @@
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
-import { openHttp1 } from "../../gateway/http1/open-http1.ts";
+import { createHttp1 } from "../../gateway/http1/message-reader.ts";
 import { attack, type Tally } from "./attack.ts";
 import { openJudge } from "./judge.ts";
 
@@ -42,7 +42,7 @@ async function lead(): Promise<void> {
 }
 
 async function work({ seed, cases, until }: Work): Promise<void> {
-  const http1 = openHttp1({ underscoreHeaders: "drop" });
+  const http1 = createHttp1({ underscoreHeaders: "drop" });
   const judge = openJudge();
   const total: Tally = { cases: 0, refused: 0, messages: 0, failures: [] };
   for (let batch = 0; (total.cases < cases || Date.now() < until) && total.failures.length < FAILURES; batch++)

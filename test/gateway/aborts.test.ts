@@ -90,7 +90,7 @@ t.test("a container that dies within a body ends the client's response promptly"
 });
 
 t.test("the answer of a container that has not read the body arrives", async (t) => {
-  const stand = await openStand(t, { limits: { lingerMs: 200 } });
+  const stand = await openStand(t, { limits: { lingeringCloseMs: 200 } });
   const { address } = await openContainer(t, (_, response) => {
     response.writeHead(413, "Too Much");
     response.end("no");

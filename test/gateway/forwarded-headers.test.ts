@@ -1,7 +1,6 @@
 import t, { type Test } from "tap";
 import type { Head } from "../../gateway/decision.ts";
-import { forwardedEdits, trustedProxies } from "../../gateway/forwarded-headers.ts";
-import { isTraceparent, openTraceContext } from "../../gateway/traces.ts";
+import { createTraceContext, forwardedEdits, isTraceparent, trustedProxies } from "../../gateway/forwarded-headers.ts";
 import { echoHead, exchange, get, ID, listen, openContainer, openStand, PATH } from "./stand.ts";
 import { createServer } from "node:http";
 
@@ -92,7 +91,7 @@ t.test("what a traceparent is", async (t) => {
 });
 
 t.test("no two traces are alike, over many fillings of the pool", async (t) => {
-  const trace = openTraceContext();
+  const trace = createTraceContext();
   const traces = Array.from({ length: 2_000 }, () => trace.next(undefined));
   t.equal(new Set(traces).size, 2_000);
   t.equal(new Set(traces.map((one) => one.slice(36, 52))).size, 2_000);
@@ -171,7 +170,7 @@ t.test("a client's own token of a gateway goes nowhere, and the gateway's is sho
 
 t.test("without a Host there is none to tell", async (t) => {
   const head: Head = { method: "GET", target: "/", upgrade: false, header: () => undefined };
-  const { add } = forwardedEdits({ trusted: trustedProxies([]), trace: openTraceContext() })(head, { address: "::1" }, true);
+  const { add } = forwardedEdits({ trusted: trustedProxies([]), trace: createTraceContext() })(head, { address: "::1" }, true);
   t.match(add, [
     ["X-Forwarded-For", "::1"],
     ["X-Forwarded-Proto", "https"],

@@ -189,7 +189,7 @@ t.test("a head beyond the limit is refused at once, and read no further", async 
 });
 
 t.test("the end of an answer waits for a client that reads slowly, where the connection closes and where it is kept", async (t) => {
-  const limits = { lingerMs: 1_000, keepAliveTimeoutMs: 2_000 };
+  const limits = { lingeringCloseMs: 1_000, keepAliveTimeoutMs: 2_000 };
   const stand = await openStill(t, limits);
   let edge: Socket | undefined;
   stand.gateway.server.on("connection", (socket) => (edge = socket));
@@ -222,7 +222,7 @@ t.test("the end of an answer waits for a client that reads slowly, where the con
 });
 
 t.test("the last messages of a WebSocket wait for a client that reads slowly, but not for one that reads nothing", async (t) => {
-  const stand = await openStill(t, { lingerMs: 1_000 });
+  const stand = await openStill(t, { lingeringCloseMs: 1_000 });
   const edges: Socket[] = [];
   stand.gateway.server.on("connection", (socket) => edges.unshift(socket));
   let sent = 0;
@@ -258,7 +258,7 @@ t.test("the last messages of a WebSocket wait for a client that reads slowly, bu
 });
 
 t.test("a client that takes nothing of what waits for it is cut off all the same", async (t) => {
-  const stand = await openStill(t, { lingerMs: 1_000, idleTimeoutMs: 30_000 });
+  const stand = await openStill(t, { lingeringCloseMs: 1_000, idleTimeoutMs: 30_000 });
   let edge: Socket | undefined;
   stand.gateway.server.on("connection", (socket) => (edge = socket));
   const address = await openRawContainer(t, (socket) => {

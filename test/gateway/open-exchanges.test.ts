@@ -1,7 +1,7 @@
 import type { ServerResponse } from "node:http";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { addTo, oldestOf, type LeaseList, removeFrom } from "../../gateway/containers/lease.ts";
+import { addLease, type LeaseList, oldestLeases, removeLease } from "../../gateway/containers/open-exchanges.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
 
@@ -89,17 +89,17 @@ t.test("what ends leaves the list as it was without it, wherever it stood in it"
     const list: LeaseList<Member> = { oldest: undefined, newest: undefined, size: 0 };
     const made = (name: string): Member => ({ name, before: undefined, after: undefined });
     const members: Record<string, Member> = { a: made("a"), b: made("b"), c: made("c"), d: made("d") };
-    for (const member of Object.values(members)) addTo(list, member);
-    for (const name of ended) removeFrom(list, members[name] ?? made("absent"));
-    addTo(list, made("e"));
+    for (const member of Object.values(members)) addLease(list, member);
+    for (const name of ended) removeLease(list, members[name] ?? made("absent"));
+    addLease(list, made("e"));
     t.equal(
-      oldestOf(list, 9)
+      oldestLeases(list, 9)
         .map(({ name }) => name)
         .join(""),
       `${left}e`,
       ended,
     );
     t.equal(list.size, left.length + 1);
-    t.equal(oldestOf(list, 1).length, 1);
+    t.equal(oldestLeases(list, 1).length, 1);
   }
 });

@@ -10,6 +10,7 @@ import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.
 import { READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Identity } from "../../gateway/contract.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
+import { createOpenExchanges, type OpenExchanges } from "../../gateway/containers/open-exchanges.ts";
 import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
 import type { Readiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/api-backend.ts";
@@ -28,7 +29,7 @@ export const PATH = `/api/docker/containers/proxy/${ID}`;
 export const WS_PATH = `/api/docker/containers/proxy-ws/${ID}`;
 
 export type ListenAddress = { host: string; port: number };
-export type GatewayFixture = TestDirectory & { gateway: Gateway; port: number; base: string; apiSocket: string };
+export type GatewayFixture = TestDirectory & { openAt: OpenExchanges["at"]; gateway: Gateway; port: number; base: string; apiSocket: string };
 
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
 export async function openStand(
@@ -53,12 +54,14 @@ export async function openStand(
 ): Promise<GatewayFixture> {
   const held = openTestDirectory();
   const apiSocket = join(await shortFolder(t), "api.sock");
+  const exchanges = createOpenExchanges();
   const gateway = openGateway({
+    exchanges,
     directory: held.directory,
     identity: options.identity ?? held.identity,
     api: { target: { socketPath: apiSocket }, ...(options.admits === undefined ? {} : { admits: options.admits }) },
     ...engine(options),
-    limits: { ...DEFAULT_LIMITS, doubtMs: 50, lingerMs: 500, ...options.limits },
+    limits: { ...DEFAULT_LIMITS, suspectAddressMs: 50, lingeringCloseMs: 500, ...options.limits },
     origins: options.origins ?? [],
     trusted: trustedProxies(options.trusted ?? []),
     tls: options.tls,
@@ -73,7 +76,7 @@ export async function openStand(
   await new Promise<void>((resolve) => void gateway.server.listen(0, "127.0.0.1", resolve));
   t.teardown(() => gateway.close());
   const { port } = gateway.server.address() as AddressInfo;
-  return { ...held, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket };
+  return { ...held, openAt: exchanges.at, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket };
 }
 
 /** The one that the test requests, or else the one that the environment names. */

@@ -168,7 +168,7 @@ for (const [what, pair] of [
     files.write(pair);
     await until("it to be noticed", () => warned.length > 0);
     keys.reload();
-    t.match(warned[0], /edge\.crt is not a certificate, with its chain, that TLS can use today/);
+    t.match(warned[0], /edge\.crt is not a certificate, with its chain, that TLS accepts/);
     t.equal(await shownBy(stand.port), "first");
     t.throws(() => openTlsKeys({ files, clock: systemClock(), log: SILENT }), { code: "SETTINGS_INVALID" });
     files.write(SECOND);

@@ -174,7 +174,7 @@ t.test("a client that reads a large refusal slowly slows the container down", as
 });
 
 t.test("a side that stays open after an answer, or after the container has ended, is cut off after a while", async (t) => {
-  const stand = await openStand(t, { limits: { lingerMs: 50 } });
+  const stand = await openStand(t, { limits: { lingeringCloseMs: 50 } });
   let held = 0;
   stand.gateway.server.on("connection", (socket) => {
     held++;

@@ -74,7 +74,7 @@ const gateway = openGateway({
   reads: reads as ReadMode,
   origins: [],
   // Dead targets are given up, and what is idle is closed, soon enough for a soak.
-  limits: { ...DEFAULT_LIMITS, doubtMs: 10, lingerMs: 500, connectTimeoutMs: 2_000, upstreamIdleMs: 500 },
+  limits: { ...DEFAULT_LIMITS, suspectAddressMs: 10, lingeringCloseMs: 500, connectTimeoutMs: 2_000, upstreamIdleMs: 500 },
   clock,
   log: openLog({ level: "warn", name: "soak" }),
 });

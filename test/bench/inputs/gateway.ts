@@ -5,14 +5,15 @@ import { FrameError, FrameBoundary } from "../../../gateway/websockets/frames.ts
 import { createDecide } from "../../../gateway/containers/decide.ts";
 import { createHold } from "../../../gateway/containers/hold.ts";
 import { createLeases } from "../../../gateway/containers/lease.ts";
+import { createOpenExchanges } from "../../../gateway/containers/open-exchanges.ts";
 import { createProbeMatcher } from "../../../gateway/containers/wake-decision.ts";
 import { QueuedFrames } from "../../../gateway/websockets/queued-frames.ts";
-import { originForm, readRoute } from "../../../gateway/containers/route.ts";
-import { MessageRefused, openHttp1 } from "../../../gateway/http1/open-http1.ts";
+import { parseRoute } from "../../../gateway/containers/decide.ts";
+import { originForm } from "../../../gateway/http1/message-heads.ts";
+import { MessageRefused, createHttp1 } from "../../../gateway/http1/message-reader.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import { openReadiness } from "../../../gateway/readiness.ts";
-import { requestIdOf, trustedProxies } from "../../../gateway/forwarded-headers.ts";
-import { isTraceparent } from "../../../gateway/traces.ts";
+import { isTraceparent, requestIdOf, trustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openTestDirectory } from "../../fixtures/directory.ts";
@@ -25,7 +26,7 @@ const PATH = `/api/docker/containers/proxy/${ID}`;
 const HEAD = 64_000;
 const READ = 65_536;
 
-const http1 = openHttp1({ underscoreHeaders: "drop" });
+const http1 = createHttp1({ underscoreHeaders: "drop" });
 const clock = systemClock();
 const log = openLog({ level: "silent", name: "bench" });
 const { directory, identity, set } = openTestDirectory();
@@ -34,7 +35,7 @@ const hold = createHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10
 const decide = createDecide({
   directory,
   identity,
-  leases: createLeases({ directory, hold, clock, doubtMs: 0 }),
+  leases: createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 0 }),
   api: { target: { socketPath: "/nowhere" } },
   readiness: openReadiness("ready"),
   trusted: trustedProxies(["private"]),
@@ -117,7 +118,7 @@ const texts: Readonly<Record<string, { pieces: readonly string[]; worst: string;
   "request targets": {
     pieces: ["/", "a", "http://", "@", "%", "?", "#", PATH, "."],
     worst: `http://${filled("@")}${PATH}`,
-    read: (text) => readRoute("proxy", originForm(text)),
+    read: (text) => parseRoute("proxy", originForm(text)),
   },
   "trace and request ids": {
     pieces: ["00-", "a", "0", "-", "ff", "01"],

@@ -32,7 +32,17 @@ function proxy(reads: ReadMode, port: number, upstream: number): void {
         state = 1;
         const lease = { countBytes: () => void state++ };
         const record = { bytesIn: 0, bytesOut: 0 };
-        void spliceWebSocket({ client, container, early: [], rest: Buffer.alloc(0), lease, record, draining, clock, limits: { lingerMs: 5_000 } });
+        void spliceWebSocket({
+          client,
+          container,
+          early: [],
+          rest: Buffer.alloc(0),
+          lease,
+          record,
+          draining,
+          clock,
+          limits: { lingeringCloseMs: 5_000 },
+        });
       });
     });
   }).listen(port, "127.0.0.1", 4_096);

@@ -2,8 +2,9 @@ import t from "tap";
 import { credentials } from "../../../lib/sign-in.ts";
 import type { Fault } from "../../../lib/fault.ts";
 import { authenticate } from "../../../gateway/containers/credentials.ts";
-import { checkOrigin, preflightAnswer, originLines } from "../../../gateway/containers/origins.ts";
-import { originForm, readRoute, routeKind } from "../../../gateway/containers/route.ts";
+import { checkOrigin, preflightResponse, originLines } from "../../../gateway/containers/origins.ts";
+import { parseRoute, routeKind } from "../../../gateway/containers/decide.ts";
+import { originForm } from "../../../gateway/http1/message-heads.ts";
 import type { Head } from "../../../gateway/decision.ts";
 import { openTestDirectory } from "../../fixtures/directory.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
@@ -79,8 +80,8 @@ t.test("a route is read byte for byte", async (t) => {
     [`${PATH}//a/%2e%2e`, "//a/%2e%2e"],
     [`HTTPS://u:p@h:1${PATH}/x`, "/x"],
   ];
-  for (const [target, path] of rows) t.same(readRoute("proxy", originForm(target)), { kind: "proxy", id: ID, path }, target);
-  t.same(readRoute("proxy-ws", `${WS_PATH.toUpperCase().replace("/API/DOCKER/CONTAINERS/PROXY-WS", "/api/docker/containers/proxy-ws")}/ws`), {
+  for (const [target, path] of rows) t.same(parseRoute("proxy", originForm(target)), { kind: "proxy", id: ID, path }, target);
+  t.same(parseRoute("proxy-ws", `${WS_PATH.toUpperCase().replace("/API/DOCKER/CONTAINERS/PROXY-WS", "/api/docker/containers/proxy-ws")}/ws`), {
     kind: "proxy-ws",
     id: ID,
     path: "/ws",
@@ -97,7 +98,7 @@ t.test("a route is read byte for byte", async (t) => {
     t.equal(routeKind(target), undefined, target);
   }
   for (const id of ["", "x", `${ID}0`, ID.slice(1), `${ID}%20`, ID.replaceAll("-", "")])
-    t.throws(() => readRoute("proxy", PATH.replace(ID, id)), { code: "ID_INVALID" }, id);
+    t.throws(() => parseRoute("proxy", PATH.replace(ID, id)), { code: "ID_INVALID" }, id);
 });
 
 t.test("a permitted page of another origin gets its preflight without signing in, others do not", async (t) => {
@@ -166,8 +167,8 @@ t.test("a foreign page changes nothing with the browser's cookie", async (t) => 
 
 t.test("only a preflight is answered as one", async (t) => {
   const corsHeaders = { origin: "https://good.example", "access-control-request-method": "GET" };
-  t.ok(preflightAnswer(head(corsHeaders, "OPTIONS"), ["https://good.example"]));
-  t.notOk(preflightAnswer(head(corsHeaders, "GET"), ["https://good.example"]));
-  t.notOk(preflightAnswer(head({ origin: corsHeaders.origin }, "OPTIONS"), ["https://good.example"]));
+  t.ok(preflightResponse(head(corsHeaders, "OPTIONS"), ["https://good.example"]));
+  t.notOk(preflightResponse(head(corsHeaders, "GET"), ["https://good.example"]));
+  t.notOk(preflightResponse(head({ origin: corsHeaders.origin }, "OPTIONS"), ["https://good.example"]));
   t.same(originLines(head(corsHeaders), [], []), []);
 });

@@ -40,7 +40,7 @@ t.test("open WebSockets are closed with 1008 once their caller's session is revo
     stand.signOut("token");
     const [code, reason] = await closed;
     t.equal(code, 1008);
-    t.match(reason, /session has ended/);
+    t.match(reason, /session ended while the request was open/);
     await until("the container's side has ended", () => sockets.clients.size === 0);
   }
   await until("nothing is left open", () => stand.openAt(ID).count === 0);

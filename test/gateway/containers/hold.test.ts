@@ -251,7 +251,7 @@ t.test("a woken response says where the time went, one from a container that was
 });
 
 t.test("a container that refuses the connection is requested once more", async (t) => {
-  const stand = await openStand(t, { limits: { doubtMs: 2_000 } });
+  const stand = await openStand(t, { limits: { suspectAddressMs: 2_000 } });
   const { address } = await openContainer(t, async (request, response) => void response.end(await bodyOf(request)));
   stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
   stand.onWake(() => {

@@ -19,7 +19,7 @@ async function refusing(t: Test) {
 }
 
 t.test("a refused request waits for what control finds, and succeeds where the same address accepts again", async (t) => {
-  const stand = await openStand(t, { limits: { doubtMs: 2_000 } });
+  const stand = await openStand(t, { limits: { suspectAddressMs: 2_000 } });
   const { address, accept } = await refusing(t);
   stand.set(ID, { kind: "awake", address });
   stand.onWake(async () => {
@@ -48,7 +48,7 @@ t.test("a request for a container whose address is checked waits, and is sent no
 });
 
 t.test("a lost container is held for until it is there again, somewhere else", async (t) => {
-  const stand = await openStand(t, { limits: { doubtMs: 2_000 } });
+  const stand = await openStand(t, { limits: { suspectAddressMs: 2_000 } });
   const { address } = await refusing(t);
   const elsewhere = await listen(t, createServer((_, response) => void response.end("elsewhere"))); // prettier-ignore
   stand.set(ID, { kind: "awake", address });
@@ -61,7 +61,7 @@ t.test("a lost container is held for until it is there again, somewhere else", a
 });
 
 t.test("a lost container that is there again in the very next line of control's feed is not waited for", async (t) => {
-  const stand = await openStand(t, { limits: { doubtMs: 2_000, proxyRequestTimeoutMs: 10_000 } });
+  const stand = await openStand(t, { limits: { suspectAddressMs: 2_000, proxyRequestTimeoutMs: 10_000 } });
   const { address } = await refusing(t);
   const elsewhere = await listen(t, createServer((_, response) => void response.end("elsewhere"))); // prettier-ignore
   stand.set(ID, { kind: "awake", address });
@@ -74,7 +74,7 @@ t.test("a lost container that is there again in the very next line of control's 
 });
 
 t.test("a refusal that is never checked is a 502, not a wait for ever", async (t) => {
-  const stand = await openStand(t, { limits: { doubtMs: 50 } });
+  const stand = await openStand(t, { limits: { suspectAddressMs: 50 } });
   const { address } = await refusing(t);
   await t.rejects(new Promise((resolve, reject) => connect(address.port).once("connect", resolve).once("error", reject)));
   stand.set(ID, { kind: "awake", address });
@@ -83,7 +83,7 @@ t.test("a refusal that is never checked is a 502, not a wait for ever", async (t
 });
 
 t.test("a connection that is never accepted is given up as soon as the container is known to be gone", async (t) => {
-  const stand = await openStand(t, { limits: { connectTimeoutMs: 30_000, doubtMs: 2_000, upstreamIdleMs: 50 } });
+  const stand = await openStand(t, { limits: { connectTimeoutMs: 30_000, suspectAddressMs: 2_000, upstreamIdleMs: 50 } });
   const elsewhere = await listen(
     t,
     createServer((_, response) => void response.end("elsewhere")).on("upgrade", (_, socket) => socket.end("HTTP/1.1 418 Teapot\r\n\r\n")),

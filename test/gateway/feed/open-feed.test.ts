@@ -13,6 +13,7 @@ import {
   type FeedLine,
   type OpenExchangesReply,
   type UseReport,
+  type OpenExchangeList,
   type WakeRequest,
   WIRE_VERSION,
   viewOnWire,
@@ -115,10 +116,16 @@ async function openControl(
   return control;
 }
 
-async function openBoth(t: Test, clock = systemClock()) {
+async function openBoth(t: Test, clock = systemClock(), openExchanges?: (id: string) => OpenExchangeList) {
   const socketPath = join(await shortFolder(t), "feed.sock");
   const control = await openControl(t, socketPath);
-  const feed = openFeed({ link: linkTo(socketPath), version: "1.2.3", clock, log: openLog({ level: "silent", name: "test" }) });
+  const feed = openFeed({
+    link: linkTo(socketPath),
+    version: "1.2.3",
+    ...(openExchanges && { openExchanges }),
+    clock,
+    log: openLog({ level: "silent", name: "test" }),
+  });
   t.teardown(() => feed.close());
   return { socketPath, control, feed };
 }
@@ -161,10 +168,9 @@ t.test("watchers get changes, however their bytes are cut", async (t) => {
 });
 
 t.test("it answers a query for its open requests", async (t) => {
-  const { control, feed } = await openBoth(t);
-  await feed.ready();
   const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }] as const;
-  feed.directory.setOpenExchanges((id) => ({ count: id === ID ? 5 : 0, open: [...open] }));
+  const { control, feed } = await openBoth(t, systemClock(), (id) => ({ count: id === ID ? 5 : 0, open: [...open] }));
+  await feed.ready();
   control.say({ kind: "ask", ask: 3, id: ID });
   await until("the answer", () => control.opened.length === 1);
   t.same(control.opened, [{ gateway: "g", ask: 3, count: 5, open }]);

@@ -1,7 +1,7 @@
 import t from "tap";
-import { MessageRefused, openHttp1, type MessageReader } from "../../../gateway/http1/open-http1.ts";
+import { MessageRefused, createHttp1, type MessageReader } from "../../../gateway/http1/message-reader.ts";
 
-const http1 = openHttp1({ underscoreHeaders: "drop" });
+const http1 = createHttp1({ underscoreHeaders: "drop" });
 
 /** The payload, the rest behind the body, and the status of a refusal. */
 function read(

@@ -1,6 +1,6 @@
 import { deepStrictEqual } from "node:assert/strict";
 import type { HeaderLine } from "../../../gateway/decision.ts";
-import { MessageRefused, type Http1, type RequestHead, type ResponseHead } from "../../../gateway/http1/open-http1.ts";
+import { MessageRefused, type Http1, type RequestHead, type ResponseHead } from "../../../gateway/http1/message-reader.ts";
 import { plainLines } from "./plain-lines.ts";
 
 /** A message as it was decided on. */

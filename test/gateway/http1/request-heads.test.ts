@@ -1,7 +1,7 @@
 import t from "tap";
-import { MessageRefused, openHttp1, type RequestHead } from "../../../gateway/http1/open-http1.ts";
+import { MessageRefused, createHttp1, type RequestHead } from "../../../gateway/http1/message-reader.ts";
 
-const http1 = openHttp1({ underscoreHeaders: "drop" });
+const http1 = createHttp1({ underscoreHeaders: "drop" });
 const NOTHING = { remove: [], add: [] };
 
 function read(text: string, from = http1): RequestHead {
@@ -124,7 +124,7 @@ t.test("lines with an underscore are taken for not there, or kept where that is 
   t.equal(head.header("x_user"), undefined);
   t.equal(head.write("/", NOTHING), "GET / HTTP/1.1\r\nHost: h\r\nX-User: c_c\r\n\r\n");
   t.same(head.names(), ["host", "x-user"]);
-  const passing = read(text, openHttp1({ underscoreHeaders: "pass" }));
+  const passing = read(text, createHttp1({ underscoreHeaders: "pass" }));
   t.equal(passing.header("x_user"), "a");
   t.equal(passing.write("/", NOTHING), text);
 });
@@ -137,7 +137,7 @@ t.test("what is added cannot become a second line", async (t) => {
 });
 
 t.test("a head may be as long as the limit and no longer", async (t) => {
-  const small = openHttp1({ underscoreHeaders: "drop", maxHeadBytes: 1_000, maxHeaderLines: 10 });
+  const small = createHttp1({ underscoreHeaders: "drop", maxHeadBytes: 1_000, maxHeaderLines: 10 });
   const filled = (length: number) => {
     const start = "GET / HTTP/1.1\r\nHost: h\r\nX: ";
     return `${start}${"x".repeat(length - start.length - 4)}\r\n\r\n`;

@@ -1,7 +1,7 @@
 import t from "tap";
-import { MessageRefused, openHttp1, type ResponseHead } from "../../../gateway/http1/open-http1.ts";
+import { MessageRefused, createHttp1, type ResponseHead } from "../../../gateway/http1/message-reader.ts";
 
-const http1 = openHttp1({ underscoreHeaders: "drop" });
+const http1 = createHttp1({ underscoreHeaders: "drop" });
 const NOTHING = { remove: [], add: [] };
 
 function read(text: string): ResponseHead {

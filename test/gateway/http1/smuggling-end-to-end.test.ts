@@ -86,7 +86,7 @@ const LAST = `GET ${PATH}/last HTTP/1.1\r\n${LINES}Connection: close\r\n\r\n`;
 
 for (const [name, openUpstream] of Object.entries(UPSTREAMS)) {
   t.test(`${name} sees no request but those that the edge has decided on`, async (t) => {
-    const stand = await openStand(t, { forwarder: "splice", limits: { lingerMs: 20 } });
+    const stand = await openStand(t, { forwarder: "splice", limits: { lingeringCloseMs: 20 } });
     const { address, forwarded: seen } = await openUpstream(t);
     stand.set(ID, { kind: "awake", address });
     for (const { name, stream, requests, refused } of smuggling(PATH, LINES)) {

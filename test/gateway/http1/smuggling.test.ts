@@ -1,10 +1,10 @@
 import t from "tap";
-import { openHttp1 } from "../../../gateway/http1/open-http1.ts";
+import { createHttp1 } from "../../../gateway/http1/message-reader.ts";
 import { smuggling } from "../../fixtures/smuggling.ts";
 import { cut, readRequests } from "./read-stream.ts";
 import { numbers } from "../../fuzz/numbers.ts";
 
-const http1 = openHttp1({ underscoreHeaders: "drop" });
+const http1 = createHttp1({ underscoreHeaders: "drop" });
 const next = numbers(1);
 
 for (const { name, stream, requests, refused } of smuggling("/p", "Host: berth\r\n")) {

@@ -1,6 +1,6 @@
 import { systemClock } from "../../../lib/clock.ts";
 import t from "tap";
-import { datagrokIdentity } from "../../../gateway/registry/token-request.ts";
+import { datagrokIdentity } from "../../../gateway/api-backend.ts";
 import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { basic, openRecorder, openStand } from "./stand.ts";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { exportJWK, exportSPKI } from "jose";
 import t from "tap";
-import { controlIdentity } from "../../../gateway/registry/token-request.ts";
+import { controlIdentity } from "../../../gateway/api-backend.ts";
 import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/signers.ts";

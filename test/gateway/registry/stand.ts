@@ -5,7 +5,7 @@ import type { Test } from "tap";
 import { systemClock, type Clock } from "../../../lib/clock.ts";
 import type { ForwardTarget } from "../../../gateway/decision.ts";
 import type { Pushed } from "../../../gateway/registry/decide.ts";
-import { datagrokIdentity } from "../../../gateway/registry/token-request.ts";
+import { datagrokIdentity } from "../../../gateway/api-backend.ts";
 import { openRegistryProxy, type RegistryProxyParts } from "../../../gateway/registry/open-registry-proxy.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
@@ -54,7 +54,7 @@ export async function openStand(t: Test, registry: { port: number }, options: St
     log: openLog({ level: "silent", name: "test" }),
     ...options,
     upstream: options.upstream ?? plainUpstream(registry.port),
-    limits: { ...DEFAULT_LIMITS, lingerMs: 500, ...options.limits },
+    limits: { ...DEFAULT_LIMITS, lingeringCloseMs: 500, ...options.limits },
     trusted: trustedProxies(options.trusted ?? []),
   });
   await new Promise<void>((resolve) => void proxy.server.listen(0, "127.0.0.1", resolve));

@@ -345,7 +345,7 @@ t.test("an answer to a ping of the gateway's own that comes in two parts does no
 });
 
 t.test("a client that ignores the container's end is cut off after a while", async (t) => {
-  const stand = await openStand(t, { limits: { lingerMs: 50 } });
+  const stand = await openStand(t, { limits: { lingeringCloseMs: 50 } });
   for (const last of [Buffer.alloc(0), Buffer.from([0x88, 2, 3, 0xe8])]) {
     const address = await openRawContainer(t, (socket) =>
       socket.once("data", (head: Buffer) => socket.end(Buffer.concat([Buffer.from(switching(head)), last]))),

@@ -21,10 +21,10 @@ type Spliced = {
   over: () => boolean;
 };
 
-type Options = { reads: ReadMode; early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingerMs?: number };
+type Options = { reads: ReadMode; early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingeringCloseMs?: number };
 
 /** Two connections that have become one WebSocket. */
-async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pongFilter, lingerMs = 1_000 }: Options): Promise<Spliced> {
+async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000 }: Options): Promise<Spliced> {
   const links = createConnectionFactory(reads);
   const near: NetConnection[] = [];
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.accept(socket)));
@@ -60,7 +60,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pong
     record: { bytesIn: 0, bytesOut: 0 },
     draining,
     clock: systemClock(),
-    limits: { lingerMs },
+    limits: { lingeringCloseMs },
   }).then(() => (over = true));
   return {
     client: client.far,
@@ -171,7 +171,7 @@ for (const reads of READ_MODES) {
     });
 
     t.test("who does not follow is cut off after a while", async (t) => {
-      const { client, container, over } = await splice(t, { reads, lingerMs: 50 });
+      const { client, container, over } = await splice(t, { reads, lingeringCloseMs: 50 });
       client.resume();
       container.pause();
       client.end();
