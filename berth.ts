@@ -4,7 +4,7 @@ import { isSea } from "node:sea";
 import { systemClock } from "./lib/clock.ts";
 import { exitCodeOf, Interrupted } from "./cli/exit-codes.ts";
 import { runCommand } from "./cli/run-command.ts";
-import { oneLine } from "./cli/terminal/text.ts";
+import { oneLine } from "./cli/terminal/format.ts";
 import { createScreen } from "./cli/terminal/screen.ts";
 import { Fault } from "./lib/fault.ts";
 import { findParent } from "./processes/parent.ts";

@@ -12,7 +12,7 @@ import {
   type Verb,
 } from "./command.ts";
 import { EXIT_CODES } from "./exit-codes.ts";
-import { wrapText } from "./terminal/text.ts";
+import { wrapText } from "./terminal/format.ts";
 import { VERSION } from "./version.ts";
 
 export const verbs: Verbs = {

@@ -2,7 +2,7 @@ import type { Commands } from "./command.ts";
 
 /** What `berth <command>` does. */
 export const COMMANDS: Commands = {
-  containers: { section: "containers", summary: "show containers and their state", load: () => import("./containers/containers.ts") },
+  containers: { section: "containers", summary: "show containers and their state", load: () => import("./containers/list.ts") },
   images: { section: "containers", summary: "show images and their state", load: () => import("./containers/images.ts") },
   run: {
     section: "containers",
@@ -24,11 +24,11 @@ export const COMMANDS: Commands = {
     load: () => import("./containers/orphans.ts"),
   },
   health: { section: "inspect", summary: "check whether berth accepts requests", load: () => import("./health.ts") },
-  doctor: { section: "inspect", summary: "check every step from a browser to a container", load: () => import("./doctor.ts") },
+  doctor: { section: "inspect", summary: "check every step from a browser to a container", load: () => import("./doctor/doctor.ts") },
   shadow: {
     section: "inspect",
     summary: "send the same requests to two registry proxies, and print the differences",
-    load: () => import("./shadow.ts"),
+    load: () => import("./shadow/shadow.ts"),
   },
   publish: { section: "publish", summary: "build a package's images, push them, and publish it", load: () => import("./publish/publish.ts") },
   registry: {
@@ -53,9 +53,9 @@ export const COMMANDS: Commands = {
   install: {
     section: "maintain",
     summary: "install this executable as a systemd service",
-    load: () => import("./install.ts"),
+    load: () => import("./install/install.ts"),
   },
-  upgrade: { section: "maintain", summary: "replace the running executable by another one", load: () => import("./upgrade.ts") },
+  upgrade: { section: "maintain", summary: "replace the running executable by another one", load: () => import("./install/upgrade.ts") },
   backup: { section: "maintain", summary: "write the store and the published files to a file, while berth runs", load: () => import("./backup.ts") },
   restore: { section: "maintain", summary: "restore the store from a backup file", load: () => import("./restore.ts") },
   import: { section: "maintain", summary: "import images and containers from a Datagrok server", load: () => import("./import.ts") },

@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
 import { type MoveOnWire, findByName } from "../server/find-entity.ts";
 import { JSON_OPTION, type SelectedServer, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { formatAge, formatDuration, wrapText, oneLine } from "../terminal/text.ts";
+import { formatAge, formatDuration, wrapText, oneLine } from "../terminal/format.ts";
 import { stateColour, formatTable } from "../terminal/text-table.ts";
 import type { Screen } from "../terminal/screen.ts";
 import { defineVerb, type Verbs } from "../command.ts";
-import { containerJson } from "./containers.ts";
+import { containerJson } from "./list.ts";
 
 const DEFAULT_MOVES = 10;
 /** Where facts begin, behind what they are about. */

@@ -5,7 +5,7 @@ import type { ServerClient } from "../server/server-client.ts";
 import { openProgressLine } from "../terminal/progress.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
 import { defineVerb, type Verb, type Verbs } from "../command.ts";
-import { containerJson } from "./containers.ts";
+import { containerJson } from "./list.ts";
 
 /** What a user can request. */
 export const ACTIONS = {

@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { formatAge } from "../terminal/text.ts";
+import { formatAge } from "../terminal/format.ts";
 import { openFullScreen } from "../terminal/full-screen.ts";
 import type { Screen } from "../terminal/screen.ts";
 import { stateColour, formatTable } from "../terminal/text-table.ts";
 import { defineVerb, type Verbs } from "../command.ts";
-import { containerJson } from "./containers.ts";
+import { containerJson } from "./list.ts";
 import { type ContainerOnWire, type MoveOnWire, listEntities } from "../server/find-entity.ts";
 import type { ServerClient } from "../server/server-client.ts";
 

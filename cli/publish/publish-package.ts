@@ -6,7 +6,7 @@ import type { ImageOnWire } from "../server/find-entity.ts";
 import type { ServerClient } from "../server/server-client.ts";
 import type { SelectedServer } from "../server/server-command.ts";
 import type { ProgressLine } from "../terminal/progress.ts";
-import { type PreparedImage, prepareImage } from "./bring-image.ts";
+import { type PreparedImage, prepareImage } from "./prepare-image.ts";
 import { type DockerCommand, createDockerCommand } from "./open-docker.ts";
 import { uploadPackage } from "./upload-package.ts";
 import { type Definition, defineContainers, type PackageJson, readPackageJson } from "../../control/packages/publish/definitions.ts";

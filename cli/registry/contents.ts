@@ -3,7 +3,7 @@ import { suggestion } from "../../conf/suggestion.ts";
 import type { CommandContext } from "../command-context.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
 import type { ServerOptions } from "../server/choose-server.ts";
-import { oneLine } from "../terminal/text.ts";
+import { oneLine } from "../terminal/format.ts";
 import { formatTable } from "../terminal/text-table.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { parseImageArgument, inspectImage } from "./inspect.ts";

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Screen } from "./screen.ts";
-import { formatDuration } from "./text.ts";
+import { formatDuration } from "./format.ts";
 
 /** One line that says what is waited for, written over again while a person watches; for programs there is none. */
 export type ProgressLine = {

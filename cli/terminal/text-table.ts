@@ -1,4 +1,4 @@
-import { oneLine } from "./text.ts";
+import { oneLine } from "./format.ts";
 import type { Colour, Screen } from "./screen.ts";
 
 /** Narrower than this, a column says nothing any more. */

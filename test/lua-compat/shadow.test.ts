@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { SAMPLE, compareProxies } from "../../cli/shadow.ts";
+import { SAMPLE, compareProxies } from "../../cli/shadow/shadow.ts";
 import { compareResponses, parseKnownDifferences } from "../../cli/shadow/compare.ts";
 import { createPlayer, type RequestPlayer } from "../../cli/shadow/play.ts";
 import { parseRequests } from "../../cli/shadow/requests.ts";

@@ -2,7 +2,7 @@ import { execFile, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { installFiles } from "../../../cli/install.ts";
+import { installFiles } from "../../../cli/install/install.ts";
 import { INSTALL_PATHS } from "../../../cli/install/unit.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
-import { Fault } from "../lib/fault.ts";
-import { type DoctorOptions, openCheckContext } from "./doctor/check.ts";
-import { CHECKS } from "./doctor/checks.ts";
-import { countRows, reportJson, formatTotals, formatRow, runChecks } from "./doctor/run-checks.ts";
-import { defineVerb, type Verbs } from "./command.ts";
+import { Fault } from "../../lib/fault.ts";
+import { type DoctorOptions, openCheckContext } from "./check.ts";
+import { CHECKS } from "./checks.ts";
+import { countRows, reportJson, formatTotals, formatRow, runChecks } from "./run-checks.ts";
+import { defineVerb, type Verbs } from "../command.ts";
 
 const MOST_IDLE = 3_600;
 

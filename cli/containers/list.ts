@@ -1,4 +1,4 @@
-import { formatAge } from "../terminal/text.ts";
+import { formatAge } from "../terminal/format.ts";
 import { stateColour, formatTable } from "../terminal/text-table.ts";
 import { type ContainerOnWire, listEntities } from "../server/find-entity.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";

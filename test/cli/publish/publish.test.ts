@@ -2,12 +2,12 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, startBerth } from "../fixtures/berth.ts";
-import { openEngine } from "../fixtures/engine.ts";
-import { buildTestImages } from "../fixtures/images.ts";
-import { tempFolder } from "../fixtures/temp-folder.ts";
-import { freePort } from "../gateway/registry/distribution.ts";
-import { typeBerth } from "./fixtures/type-berth.ts";
+import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
+import { openEngine } from "../../fixtures/engine.ts";
+import { buildTestImages } from "../../fixtures/images.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { freePort } from "../../gateway/registry/distribution.ts";
+import { typeBerth } from "../fixtures/type-berth.ts";
 
 function writeAll(folder: string, files: Record<string, string>): string {
   for (const [path, text] of Object.entries(files)) {

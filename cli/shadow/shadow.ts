@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
-import type { Clock } from "../lib/clock.ts";
-import { Fault } from "../lib/fault.ts";
-import { ownFile } from "../lib/own-files.ts";
-import { compareResponses, type Difference, findExplanation, type KnownDifference, parseKnownDifferences } from "./shadow/compare.ts";
-import { createPlayer, type RequestPlayer } from "./shadow/play.ts";
-import { type RecordedRequest, parseRequests, signsIn } from "./shadow/requests.ts";
-import { defineVerb, type Verbs } from "./command.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { ownFile } from "../../lib/own-files.ts";
+import { compareResponses, type Difference, findExplanation, type KnownDifference, parseKnownDifferences } from "./compare.ts";
+import { createPlayer, type RequestPlayer } from "./play.ts";
+import { type RecordedRequest, parseRequests, signsIn } from "./requests.ts";
+import { defineVerb, type Verbs } from "../command.ts";
 
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = ownFile("lua-compat/requests.jsonl");

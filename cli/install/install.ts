@@ -1,10 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { Fault } from "../lib/fault.ts";
-import { INSTALL_PATHS, SERVICE_USER, UNIT_NAME, FIRST_SETTINGS, unitText } from "./install/unit.ts";
-import { defineVerb, type Verbs } from "./command.ts";
+import { Fault } from "../../lib/fault.ts";
+import { INSTALL_PATHS, SERVICE_USER, UNIT_NAME, FIRST_SETTINGS, unitText } from "./unit.ts";
+import { defineVerb, type Verbs } from "../command.ts";
 import { join } from "node:path";
-import { placeFile } from "./install/place-file.ts";
+import { placeFile } from "./place-file.ts";
 
 const MAKE_USER_MS = 30_000;
 

@@ -1,8 +1,8 @@
 import { stripVTControlCharacters } from "node:util";
 import t, { type Test } from "tap";
-import { Interrupted } from "../../cli/exit-codes.ts";
-import { openStand, packageOf } from "../program/rights/fixtures/stand.ts";
-import { typeBerth } from "./fixtures/type-berth.ts";
+import { Interrupted } from "../../../cli/exit-codes.ts";
+import { openStand, packageOf } from "../../program/rights/fixtures/stand.ts";
+import { typeBerth } from "../fixtures/type-berth.ts";
 
 const CRASH = `console.log("crash: reading settings"); console.log("crash: giving up"); process.exit(7);`;
 const TALK = `console.log("first"); setInterval(() => console.log("more"), 50); require("http").createServer().listen(process.env.PORT);`;
