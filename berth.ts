@@ -2,7 +2,7 @@
 /** The root that everything is composed from: the only file that reads the environment. What commands there are stands in cli/table.ts. */
 import { isSea } from "node:sea";
 import { systemClock } from "./lib/clock.ts";
-import { exitCodeOf, Interrupted } from "./cli/exit-codes.ts";
+import { exitCodeOf, Interrupted } from "./cli/command.ts";
 import { runCommand } from "./cli/run-command.ts";
 import { oneLine } from "./cli/terminal/format.ts";
 import { createScreen } from "./cli/terminal/screen.ts";

@@ -4,8 +4,14 @@ import { join, resolve } from "node:path";
 import { loadSettings } from "./command-context.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
+import { restore } from "../control/store/restore.ts";
+import { existsSync } from "node:fs";
+import type { Settings } from "../conf/settings.ts";
+import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
+import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
+import { registryFolders } from "../processes/registry.ts";
 
-export const verbs: Verbs = {
+export const BACKUP: Verbs = {
   "": defineVerb({
     words: "<file>",
     summary: "write the store and the published files to a new file; berth can run meanwhile",
@@ -26,4 +32,46 @@ export const verbs: Verbs = {
 /** Where the key is that opens the credentials of a store. */
 export function keyPlace({ data, credentialsKey }: { data: string; credentialsKey: readonly string[] }): string {
   return credentialsKey.length > 0 ? "in BERTH_CREDENTIALS_KEY" : `in ${join(resolve(data), KEY_FILE)}`;
+}
+
+export const RESTORE: Verbs = {
+  "": defineVerb({
+    words: "<file>",
+    summary: "restore the store from a file of `berth backup`; berth must not run, and the current store is kept as a backup",
+    details: "Run it as berth's user.",
+    options: {},
+    completes: "files",
+    run: async ({ context, words: [file = ""], screen }) => {
+      const { settings } = loadSettings(context);
+      const { madeOn, kept } = restore({ folder: settings.data, file, version: VERSION, clock: context.clock });
+      screen.print(
+        `${settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` What was there is kept in ${kept}.`}`,
+      );
+      screen.print("Users must sign in again.");
+      const missing = missingFor(settings);
+      screen.print(
+        missing.length === 0 ? "Nothing is missing here: start berth." : `Missing here:\n${missing.map((line) => `- ${line}`).join("\n")}`,
+      );
+    },
+  }),
+};
+
+/** What a berth on this data folder needs, and no backup has, with what to do about it. */
+function missingFor(settings: Settings): string[] {
+  const { data, credentialsKey, adminKey, gateways, registry } = settings;
+  const lacks = (file: string) => !existsSync(join(resolve(data), file));
+  const missing: string[] = [];
+  if (credentialsKey.length === 0 && lacks(KEY_FILE))
+    missing.push(
+      `the key of the credentials, which belongs ${keyPlace(settings)}: put your copy there before you start berth. Without it, stored credentials and the keys that sign docker tokens stay sealed.`,
+    );
+  if (adminKey === undefined && lacks(ADMIN_KEY_FILE))
+    missing.push(`the first user's key, ${join(resolve(data), ADMIN_KEY_FILE)}: put it back, or the next start makes a new one and prints it.`);
+  if (gateways.port !== undefined && lacks(GATEWAY_TOKEN_FILE))
+    missing.push(
+      "the token of gateways on other machines, which this older backup does not hold: give each of them what `berth gateways token` prints.",
+    );
+  if (registry.kind === "embedded" && !existsSync(registryFolders(settings).storage))
+    missing.push(`the images of berth's own registry, ${registryFolders(settings).storage}: copy them back, or push them again.`);
+  return missing;
 }

@@ -30,7 +30,7 @@ export type CommandContext = {
 export function loadSettings({ env }: Pick<CommandContext, "env">): ReadSettings {
   const named = env[SETTINGS_FILE_NAME];
   const path = named ?? SETTINGS_FILE;
-  const file = named !== undefined || existsSync(path) ? { path, text: readText(path) } : undefined;
+  const file = named !== undefined || existsSync(path) ? { path, text: loadTextFile(path, `The settings file ${path}`) } : undefined;
   return readSettings({ env, file, readText: (secret) => readFileSync(secret, "utf8") });
 }
 
@@ -79,10 +79,11 @@ export function localApi(context: CommandContext): CallApi {
   return async (method, path, body, limitMs) => localServer(context, { key: undefined, bareKey: true }).call(method, path, body, limitMs);
 }
 
-function readText(path: string): string {
+/** The text of a file that an option or a setting names. `what` is for the message. Faults: SETTINGS_INVALID. */
+export function loadTextFile(path: string, what = path): string {
   try {
     return readFileSync(path, "utf8");
   } catch (cause) {
-    throw new Fault("SETTINGS_INVALID", `The settings file ${path} cannot be read: ${(cause as Error).message}.`, { cause });
+    throw new Fault("SETTINGS_INVALID", `${what} cannot be read: ${(cause as Error).message}.`, { cause });
   }
 }

@@ -1,10 +1,10 @@
 import { suggestion } from "../conf/suggestion.ts";
-import { Fault } from "../lib/fault.ts";
+import { Fault, type FaultCode } from "../lib/fault.ts";
 import type { CommandContext } from "./command-context.ts";
 import type { Screen } from "./terminal/screen.ts";
-import { parseArgs, type ParseArgsConfig } from "node:util";
+import { parseArgs } from "node:util";
 
-/** What a command's module has: its verbs; or `run`, which takes no words unless it has a `usage` and reads them itself. A number is the exit code. */
+/** A command has verbs; or `run`, which reads its arguments itself if there is a `usage`, and else takes none. A number is the exit code. */
 export type CommandModule = { verbs: Verbs } | { run(context: CommandContext): Promise<number | void>; usage?: string };
 
 /** `summary` is one sentence without a full stop. `load` imports only what the command needs. */
@@ -12,28 +12,25 @@ export type Command = { section: keyof typeof HELP_SECTIONS; summary: string; lo
 
 export type Commands = Readonly<Record<string, Command>>;
 
-/** What help and the docs put commands under, in this order. */
+/** The headings of help and docs, in their order. */
 export const HELP_SECTIONS = {
   containers: "Containers",
-  inspect: "Finding out what is wrong",
+  inspect: "Diagnosis",
   publish: "Publishing",
   users: "Users and secrets",
   run: "Running berth",
-  maintain: "Looking after it",
-  shell: "This command line",
+  maintain: "Maintenance",
+  shell: "Command line",
 } as const;
 
 /** Faults: SETTINGS_INVALID. */
 export function findCommand(name: string, commands: Commands, internal: Commands = {}): Command {
-  const found = [commands, internal].find((table) => Object.hasOwn(table, name))?.[name];
-  if (found) return found;
-  throw new Fault(
-    "SETTINGS_INVALID",
-    `There is no command ${JSON.stringify(name)}${suggestion(name, Object.keys(commands))}; berth help lists what there is.`,
-  );
+  const command = [commands, internal].find((table) => Object.hasOwn(table, name))?.[name];
+  if (command) return command;
+  throw new Fault("SETTINGS_INVALID", `There is no command ${JSON.stringify(name)}${suggestion(name, Object.keys(commands))}; berth help lists all.`);
 }
 
-/** What a word or an option's value may be, for shells that complete it. */
+/** The kind of an argument or an option's value, for shells that complete it. */
 export type Completes = "containers" | "images" | "users" | "servers" | "commands" | "files" | "folders" | readonly string[];
 
 /** `value` names the value in angle brackets; without it the option is a switch. `group` lists it separately in help, since many verbs share it. */
@@ -48,42 +45,42 @@ type VerbCall<O extends Options> = {
   context: CommandContext;
   words: string[];
   options: OptionValues<O>;
-  /** The table that this is in, for what is about commands. */
+  /** The table of this command, for help and completion. */
   commands: Commands;
   screen: Screen;
-  /** Aborts when the person presses Ctrl-C. A verb that takes it has to end by it; the others end by themselves. */
+  /** Aborts on Ctrl-C. A verb that reads it must end then; Ctrl-C ends the others at once. */
   signal: AbortSignal;
 };
 
 /** One verb of a command. Help, the docs, completion and parsing come from this table. */
-export type Verb<O extends Options = Options> = {
-  /** As in a usage line: `<name>` is needed, `[<name>]` is not, and `...` behind one lets it come several times. */
+export type CommandVerb<O extends Options = Options> = {
+  /** The arguments, as in a usage line: `<name>` is required, `[<name>]` optional, `...` repeats it. */
   words: string;
-  /** One sentence without its full stop, beginning with a small letter. */
+  /** One sentence, lower-case, without a full stop. */
   summary: string;
-  /** Further lines for who asks for help. */
+  /** More lines for `--help`. */
   details?: string;
   options: O;
   completes?: Completes;
   run(call: VerbCall<O>): Promise<void>;
 };
 
-/** By their names; the one without a name is the command itself. */
-export type Verbs = Readonly<Record<string, Verb>>;
+/** By name; the verb with the empty name is the command itself. */
+export type Verbs = Readonly<Record<string, CommandVerb>>;
 
-/** Keeps what is known of the options for `run`. */
-export function defineVerb<const O extends Options>(of: Verb<O>): Verb {
+/** Gives `run` the types of its options. */
+export function defineVerb<const O extends Options>(of: CommandVerb<O>): CommandVerb {
   return of;
 }
 
 /** `berth users key add <login> [options]` */
-export function usageLine(command: string, name: string, { words, options }: Verb): string {
+export function usageLine(command: string, name: string, { words, options }: CommandVerb): string {
   const segments = ["berth", command, name, words, Object.keys(options).length === 0 ? "" : "[options]"];
   return segments.filter((part) => part !== "").join(" ");
 }
 
-/** The verb that the words begin with, and those that are left for it. Faults: SETTINGS_INVALID. */
-export function findVerb(command: string, verbs: Verbs, args: readonly string[]): { name: string; verb: Verb; args: string[] } {
+/** The verb at the beginning of the arguments, and the rest of them. Faults: SETTINGS_INVALID. */
+export function findVerb(command: string, verbs: Verbs, args: readonly string[]): { name: string; verb: CommandVerb; args: string[] } {
   const names = Object.keys(verbs).toSorted((a, b) => b.length - a.length);
   const name = names.find((one) => one !== "" && `${args.join(" ")} `.startsWith(`${one} `)) ?? "";
   const verb = verbs[name];
@@ -101,7 +98,7 @@ export function findVerb(command: string, verbs: Verbs, args: readonly string[])
 }
 
 /** Faults: SETTINGS_INVALID, with the usage. */
-export function parseVerbArgs(command: string, name: string, verb: Verb, args: string[]): { words: string[]; options: OptionValues<Options> } {
+export function parseVerbArgs(command: string, name: string, verb: CommandVerb, args: string[]): { words: string[]; options: OptionValues<Options> } {
   const usage = `Usage: ${usageLine(command, name, verb)}`;
   const options = Object.fromEntries(
     Object.entries(verb.options).map(([option, { value: takes, repeatable: many = false, short }]) => [
@@ -109,29 +106,55 @@ export function parseVerbArgs(command: string, name: string, verb: Verb, args: s
       { type: takes === undefined ? ("boolean" as const) : ("string" as const), multiple: many, ...(short === undefined ? {} : { short }) },
     ]),
   );
-  const { values, positionals } = parseWords({ args, options, allowPositionals: true }, usage, Object.keys(options));
+  const { values, positionals } = parse();
   const least = verb.words.replaceAll(/\[[^[\]]*\]/g, "").split("<").length - 1;
   const most = verb.words.includes("...") ? Number.POSITIVE_INFINITY : verb.words.split("<").length - 1;
   if (positionals.length >= least && positionals.length <= most && !positionals.slice(0, least).includes(""))
     return { words: positionals, options: values as OptionValues<Options> };
   const wrong = positionals.length > most ? `There is no place for ${JSON.stringify(positionals[most])}` : "Something is missing";
   throw new Fault("SETTINGS_INVALID", `${wrong}.\n${usage}`);
+
+  function parse() {
+    try {
+      return parseArgs({ args, options, allowPositionals: true });
+    } catch (error) {
+      const [message = ""] = (error as Error).message.split(". ", 1);
+      const [, unknown] = /^Unknown option '(--[^']+)'/.exec(message) ?? [];
+      const names = Object.keys(options).map((option) => `--${option}`);
+      throw new Fault("SETTINGS_INVALID", `${message}${unknown === undefined ? "" : suggestion(unknown, names)}.\n${usage}`, { cause: error });
+    }
+  }
 }
 
-/** The words behind a command; one that is not among `config`'s is refused. Faults: SETTINGS_INVALID, with what is wrong and then `usage`. */
-function parseWords<const T extends ParseArgsConfig>(config: T, usage: string, names: readonly string[] = []): ReturnType<typeof parseArgs<T>> {
-  try {
-    return parseArgs(config);
-  } catch (error) {
-    const [message = ""] = (error as Error).message.split(". ", 1);
-    const unknownOption = /^Unknown option '--([^']+)'/.exec(message)?.[1];
-    const near =
-      unknownOption === undefined
-        ? ""
-        : suggestion(
-            `--${unknownOption}`,
-            names.map((name) => `--${name}`),
-          );
-    throw new Fault("SETTINGS_INVALID", `${message}${near}.\n${usage}`, { cause: error });
-  }
+/** Faults: SETTINGS_INVALID. */
+export function requireHttpUrl(url: string): string {
+  if (/^https?:\/\//.test(url) && URL.canParse(url)) return url;
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no http or https address.`);
+}
+
+type ExitCode = { code: number; summary: string; faults?: readonly FaultCode[]; statuses?: readonly number[] };
+
+/** A command exits with the first row that has the fault's code or status. Scripts compare these numbers: never change one. */
+export const EXIT_CODES = {
+  done: { code: 0, summary: "done" },
+  usage: { code: 2, summary: "the command line or the settings are wrong; nothing was done", faults: ["SETTINGS_INVALID"] },
+  away: {
+    code: 5,
+    summary: "the server, its registry or the Docker engine cannot be reached",
+    faults: ["CONTROL_AWAY", "DATAGROK_AWAY", "REGISTRY_UNREACHABLE", "ENGINE_UNREACHABLE"],
+  },
+  missing: { code: 3, summary: "it does not exist", statuses: [404] },
+  refused: { code: 4, summary: "not signed in, or not allowed", statuses: [401, 403] },
+  failed: { code: 1, summary: "any other failure" },
+  interrupted: { code: 130, summary: "interrupted by Ctrl-C or a signal" },
+} as const satisfies Record<string, ExitCode>;
+
+/** After Ctrl-C: not a failure, and no message. */
+export class Interrupted extends Error {}
+
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof Interrupted) return EXIT_CODES.interrupted.code;
+  if (!(error instanceof Fault)) return EXIT_CODES.failed.code;
+  const rows: ExitCode[] = Object.values(EXIT_CODES);
+  return (rows.find(({ faults = [], statuses = [] }) => faults.includes(error.code) || statuses.includes(error.status)) ?? EXIT_CODES.failed).code;
 }

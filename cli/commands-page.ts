@@ -1,6 +1,5 @@
-import { type Command, HELP_SECTIONS, usageLine, type Verb } from "./command.ts";
+import { type Command, HELP_SECTIONS, usageLine, type CommandVerb, EXIT_CODES } from "./command.ts";
 import { SCRIPTS } from "./completion.ts";
-import { EXIT_CODES } from "./exit-codes.ts";
 import { optionWords } from "./help.ts";
 import { COMMANDS } from "./table.ts";
 
@@ -72,11 +71,11 @@ async function commandSection(name: string, command: Command): Promise<string> {
 }
 
 /** Words in angle brackets would be taken for HTML. */
-function heading(command: string, name: string, verb: Verb): string {
+function heading(command: string, name: string, verb: CommandVerb): string {
   return `\`${usageLine(command, name, verb)}\``;
 }
 
-function body({ summary: says, details, options }: Verb): string {
+function body({ summary: says, details, options }: CommandVerb): string {
   const all = Object.entries(options);
   const own = all.filter(([, { group }]) => group === undefined);
   const rows = own.map(([name, option]) => `| \`${optionWords(name, option)}\` | ${cell(option.summary)} |\n`);

@@ -1,5 +1,9 @@
 import { Fault } from "../lib/fault.ts";
-import { defineVerb, type Verbs } from "./command.ts";
+import { defineVerb, type Verbs, type Commands, type Completes, type Option, type CommandVerb } from "./command.ts";
+import type { CommandContext } from "./command-context.ts";
+import { loadConfigFiles } from "./server/choose-server.ts";
+import { type EntityKind, listEntities } from "./server/find-entity.ts";
+import { selectServer } from "./server/server-command.ts";
 
 /**
  * What a shell needs to know: it asks `berth complete` for what may stand where the cursor is, so that a newer berth, and what there is at the server, need no
@@ -71,7 +75,7 @@ type Shell = keyof typeof SCRIPTS;
 
 const SHELLS = Object.keys(SCRIPTS) as Shell[];
 
-export const verbs: Verbs = {
+export const COMPLETION: Verbs = {
   "": defineVerb({
     words: "<shell>",
     summary: `print the completion script of a shell: ${SHELLS.join(", ")}`,
@@ -87,3 +91,136 @@ export const verbs: Verbs = {
     },
   }),
 };
+
+/** A word that may stand there, and what it is. */
+type Candidate = [word: string, summary: string];
+type CompletionKind = Exclude<Completes, readonly string[]>;
+
+/** A shell user does not wait longer for a hint. */
+const REQUEST_MS = 3_000;
+
+/** `berth complete -- <word>...`, which shells run. The user is typing the final word. After any failure there is no hint. */
+export const COMPLETE: Verbs = {
+  "": defineVerb({
+    words: "[<word>...]",
+    summary: "print the words that can follow",
+    options: {},
+    run: async ({ context, words, commands, screen }) => {
+      const matches = await candidates({ here: context, commands }, words).catch(() => []);
+      const typed = words.at(-1) ?? "";
+      for (const [word, summary] of matches)
+        if (word.startsWith(":") || word.startsWith(typed)) screen.print(summary === "" ? word : `${word}\t${summary}`);
+    },
+  }),
+};
+
+async function candidates(at: { here: CommandContext; commands: Commands }, words: readonly string[]): Promise<Candidate[]> {
+  const { commands } = at;
+  const [name = "", ...rest] = words;
+  if (rest.length === 0) return Object.entries(commands).map(([command, { summary }]) => [command, summary]);
+  if (!Object.hasOwn(commands, name)) return [];
+  const module = await commands[name]?.load();
+  if (!module || !("verbs" in module)) return [];
+  const before = rest.slice(0, -1);
+  const typed = rest.at(-1) ?? "";
+  const { verb, args } = verbOf(module.verbs, before);
+  const next = args.length < before.length ? [] : verbWords(module.verbs, before);
+  if (!verb) return next;
+  const value = valueOf(verb, before.at(-1));
+  if (value) return namesOf(at, value.completes, before, verb);
+  if (typed.startsWith("-")) return Object.entries(verb.options).map(([option, { summary }]) => [`--${option}`, summary]);
+  const full = !verb.words.includes("...") && positionals(verb, args).length >= verb.words.split("<").length - 1;
+  return [...next, ...(full ? [] : await namesOf(at, verb.completes, args, verb))];
+}
+
+/** The complete verb, and its arguments. */
+function verbOf(verbs: Verbs, before: readonly string[]): { verb: CommandVerb | undefined; args: readonly string[] } {
+  const names = Object.keys(verbs).toSorted((a, b) => b.length - a.length);
+  const name = names.find((one) => one !== "" && `${before.join(" ")} `.startsWith(`${one} `));
+  if (name !== undefined) return { verb: verbs[name], args: before.slice(name.split(" ").length) };
+  return { verb: verbs[""], args: before };
+}
+
+/** The next word of each verb that begins with what stands there. */
+function verbWords(verbs: Verbs, before: readonly string[]): Candidate[] {
+  const lead = before.map((word) => `${word} `).join("");
+  const matches = Object.entries(verbs).filter(([name]) => name !== "" && name.startsWith(lead) && name.length > lead.length);
+  const next = new Map<string, string>();
+  for (const [name, { summary }] of matches) {
+    const [word = "", ...further] = name.slice(lead.length).split(" ");
+    const before = next.get(word);
+    next.set(word, further.length === 0 ? summary : [...(before === undefined ? [] : [before]), further.join(" ")].join(", "));
+  }
+  return [...next];
+}
+
+/** The option whose value is being typed. */
+function valueOf({ options }: CommandVerb, last: string | undefined): Option | undefined {
+  const option = Object.entries(options).find(([name, { short }]) => last === `--${name}` || (short !== undefined && last === `-${short}`))?.[1];
+  return option?.value === undefined ? undefined : option;
+}
+
+function positionals(verb: CommandVerb, args: readonly string[]): string[] {
+  return args.filter((word, at) => !word.startsWith("-") && valueOf(verb, args[at - 1]) === undefined);
+}
+
+async function namesOf(
+  at: { here: CommandContext; commands: Commands },
+  completes: Completes | undefined,
+  args: readonly string[],
+  verb: CommandVerb,
+): Promise<Candidate[]> {
+  if (completes === undefined) return [];
+  if (typeof completes !== "string") return completes.map((word) => [word, ""]);
+  return NAME_SOURCES[completes](at, serverOptionsIn(args), positionals(verb, args));
+}
+
+/** The server that is named so far. */
+function serverOptionsIn(args: readonly string[]): { server?: string; "key-file"?: string } {
+  const after = (option: string) => {
+    const index = args.indexOf(option);
+    return index === -1 ? undefined : args[index + 1];
+  };
+  const [server, file] = [after("--server"), after("--key-file")];
+  return { ...(server === undefined ? {} : { server }), ...(file === undefined ? {} : { "key-file": file }) };
+}
+
+type NameSource = (
+  at: { here: CommandContext; commands: Commands },
+  serverOptions: { server?: string; "key-file"?: string },
+  known: readonly string[],
+) => Promise<Candidate[]>;
+
+/** Where names come from. What is named already is not named again. */
+const NAME_SOURCES: Record<CompletionKind, NameSource> = {
+  containers: entityNames("containers"),
+  images: entityNames("images"),
+  users: async ({ here: context }, serverOptions, known) =>
+    known.length > 0
+      ? []
+      : withTimeLimit(context, async () => {
+          const users = await selectServer(context, serverOptions).call<{ login: string; admin: boolean }[]>("GET", "/users");
+          return users.map(({ login, admin }): Candidate => [login, admin ? "admin" : "user"]);
+        }),
+  servers: async ({ here: context }) =>
+    loadConfigFiles(context.env).flatMap(({ servers }) => servers.map(({ alias, url }): Candidate => [alias, url])),
+  commands: async ({ commands }, _serverOptions, [name]) => {
+    if (name === undefined) return Object.entries(commands).map(([command, { summary }]) => [command, summary]);
+    const module = await commands[name]?.load();
+    return module && "verbs" in module ? verbWords(module.verbs, []) : [];
+  },
+  files: async () => [[":files", ""]],
+  folders: async () => [[":folders", ""]],
+};
+
+function entityNames(kind: EntityKind): NameSource {
+  return ({ here: context }, serverOptions, known) =>
+    withTimeLimit(context, async () => {
+      const all = await listEntities(selectServer(context, serverOptions), kind);
+      return all.flatMap(({ name, status }): Candidate[] => (known.includes(name) ? [] : [[name, status]]));
+    });
+}
+
+async function withTimeLimit(context: CommandContext, ask: () => Promise<Candidate[]>): Promise<Candidate[]> {
+  return Promise.race([ask(), context.clock.sleep(REQUEST_MS).then(() => [])]);
+}

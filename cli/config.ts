@@ -1,7 +1,7 @@
 import { printSettings, settingsJson } from "../conf/print-settings.ts";
 import { loadSettings } from "./command-context.ts";
-import { loadConfigFiles } from "./server/config-files.ts";
-import { formatTable } from "./terminal/text-table.ts";
+import { loadConfigFiles } from "./server/choose-server.ts";
+import { formatTable } from "./terminal/format.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 
 export const verbs: Verbs = {

@@ -9,9 +9,9 @@ import {
   findVerb,
   type Option,
   usageLine,
-  type Verb,
+  type CommandVerb,
+  EXIT_CODES,
 } from "./command.ts";
-import { EXIT_CODES } from "./exit-codes.ts";
 import { wrapText } from "./terminal/format.ts";
 import { VERSION } from "./version.ts";
 
@@ -69,7 +69,7 @@ export async function commandHelp(name: string, command: Command, words: readonl
 }
 
 /** Who asks for help gets it, however the words go on. */
-function verbOf(command: string, verbs: Verbs, words: readonly string[]): { name: string; verb: Verb } | undefined {
+function verbOf(command: string, verbs: Verbs, words: readonly string[]): { name: string; verb: CommandVerb } | undefined {
   try {
     return findVerb(command, verbs, [...words]);
   } catch {
@@ -77,7 +77,7 @@ function verbOf(command: string, verbs: Verbs, words: readonly string[]): { name
   }
 }
 
-function verbPage(command: string, name: string, verb: Verb, width: number): string {
+function verbPage(command: string, name: string, verb: CommandVerb, width: number): string {
   const lines = [`Usage: ${usageLine(command, name, verb)}`, wrapText(`  ${verb.summary}`, 2, width)];
   if (verb.details !== undefined) lines.push("", ...verb.details.split("\n").map((line) => wrapText(`  ${line}`, 4, width)));
   const all = Object.entries(verb.options);

@@ -7,8 +7,8 @@ import { localApi, loadSettings } from "./command-context.ts";
 import type { CallApi } from "./server/server-client.ts";
 import { loadKeyFile } from "./server/choose-server.ts";
 import type { Screen } from "./terminal/screen.ts";
-import { formatTable } from "./terminal/text-table.ts";
-import { defineVerb, type Verbs } from "./command.ts";
+import { formatTable } from "./terminal/format.ts";
+import { defineVerb, requireHttpUrl, type Verbs } from "./command.ts";
 
 type ImportRow = {
   kind: string;
@@ -49,7 +49,7 @@ export const verbs: Verbs = {
       yes: { summary: "import without confirmation" },
     },
     run: async ({ context, words: [url = ""], options, screen }) => {
-      requireAddress(url);
+      requireHttpUrl(url);
       const { datagrok } = loadSettings(context).settings;
       const key = await readKey(options["key-file"], datagrok.key);
       const importOptions = { url, adopt: options.adopt ?? false, dryRun: options["dry-run"] ?? false, yes: options.yes ?? false };
@@ -78,11 +78,6 @@ async function runImport(importOptions: ImportOptions, deps: ImportDeps): Promis
   // Something may have come between.
   if (JSON.stringify(done) !== JSON.stringify(planned)) print(`\n${tableOf(done, deps.screen)}`);
   print(`\nImported ${countTaken(done).summary}.`);
-}
-
-function requireAddress(url: string): void {
-  if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return;
-  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no address of a server: https://stand.example.com, say.`);
 }
 
 async function readKey(keyFile: string | undefined, set: string | undefined): Promise<string> {

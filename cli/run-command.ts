@@ -3,8 +3,7 @@ import { findCommand, findVerb, parseVerbArgs } from "./command.ts";
 import { commandHelp, overview } from "./help.ts";
 import type { CommandContext } from "./command-context.ts";
 import type { Screen } from "./terminal/screen.ts";
-import { INTERNAL_COMMANDS } from "./internal-commands.ts";
-import { COMMANDS } from "./table.ts";
+import { INTERNAL_COMMANDS, COMMANDS } from "./table.ts";
 
 const asksForHelp = (word: string) => word === "--help" || word === "-h";
 

@@ -210,11 +210,6 @@ export function printMetricsUrl({ metricsHost }: Settings, port: number | undefi
   if (port !== undefined) console.log(`metrics at ${listenerUrl({ edgeHost: metricsHost, tlsCert: undefined }, port)}/metrics`);
 }
 
-/** The console of a registry without a control plane. */
-export function printConsoleUrl({ registryHost, tlsCert }: Settings, port: number | undefined): void {
-  if (port !== undefined) console.log(`console at ${listenerUrl({ edgeHost: registryHost, tlsCert }, port)}`);
-}
-
 export function listenerUrl({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {
   return `${tlsCert === undefined ? "http" : "https"}://${edgeHost.includes(":") ? `[${edgeHost}]` : edgeHost}:${port}`;
 }

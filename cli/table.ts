@@ -1,9 +1,22 @@
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { constants, Script } from "node:vm";
+import { Fault } from "../lib/fault.ts";
+import type { CommandContext } from "./command-context.ts";
 import type { Commands } from "./command.ts";
 
 /** What `berth <command>` does. */
 export const COMMANDS: Commands = {
-  containers: { section: "containers", summary: "show containers and their state", load: () => import("./containers/list.ts") },
-  images: { section: "containers", summary: "show images and their state", load: () => import("./containers/images.ts") },
+  containers: {
+    section: "containers",
+    summary: "show containers and their state",
+    load: async () => ({ verbs: (await import("./containers/list.ts")).CONTAINERS }),
+  },
+  images: {
+    section: "containers",
+    summary: "show images and their state",
+    load: async () => ({ verbs: (await import("./containers/list.ts")).IMAGES }),
+  },
   run: {
     section: "containers",
     summary: "start containers, and wait until they answer",
@@ -38,29 +51,132 @@ export const COMMANDS: Commands = {
   },
   users: { section: "users", summary: "manage users and their developer keys", load: () => import("./users/users.ts") },
   credentials: { section: "users", summary: "manage the secrets of packages and their connections", load: () => import("./users/credentials.ts") },
-  gateways: { section: "users", summary: "print the token that gateways on other machines join with", load: () => import("./gateways.ts") },
-  keys: { section: "users", summary: "manage the keys that sign docker tokens", load: () => import("./users/keys.ts") },
+  gateways: {
+    section: "users",
+    summary: "print the token that gateways on other machines join with",
+    load: async () => ({ verbs: (await import("./users/keys.ts")).GATEWAY_TOKENS }),
+  },
+  keys: {
+    section: "users",
+    summary: "manage the keys that sign docker tokens",
+    load: async () => ({ verbs: (await import("./users/keys.ts")).SIGNING_KEYS }),
+  },
   serve: { section: "run", summary: "run berth: one control process and BERTH_WORKERS gateway processes", load: () => import("./serve.ts") },
   demo: { section: "run", summary: "run berth with a demo plugin, as `npm start` does", load: () => import("./demo.ts") },
-  control: { section: "run", summary: "run only the control plane", load: () => import("./control.ts") },
+  control: {
+    section: "run",
+    summary: "run only the control plane",
+    load: async () => ({ run: (await import("./run-process.ts")).runControlProcess }),
+  },
   gateway: {
     section: "run",
     summary: "run only gateways, for a control plane or a Datagrok server",
     load: () => import("./gateway.ts"),
   },
-  "registry-proxy": { section: "run", summary: "run only the registry proxy, beside a Datagrok server", load: () => import("./registry-proxy.ts") },
-  spawner: { section: "run", summary: "run the spawner API on port 8000, on this machine's engine", load: () => import("./spawner.ts") },
+  "registry-proxy": {
+    section: "run",
+    summary: "run only the registry proxy, beside a Datagrok server",
+    load: async () => ({ run: (await import("./run-process.ts")).runRegistryProxyProcess }),
+  },
+  spawner: {
+    section: "run",
+    summary: "run the spawner API on port 8000, on this machine's engine",
+    load: async () => ({ run: (await import("./run-process.ts")).runSpawnerProcess }),
+  },
   install: {
     section: "maintain",
     summary: "install this executable as a systemd service",
     load: () => import("./install/install.ts"),
   },
   upgrade: { section: "maintain", summary: "replace the running executable by another one", load: () => import("./install/upgrade.ts") },
-  backup: { section: "maintain", summary: "write the store and the published files to a file, while berth runs", load: () => import("./backup.ts") },
-  restore: { section: "maintain", summary: "restore the store from a backup file", load: () => import("./restore.ts") },
+  backup: {
+    section: "maintain",
+    summary: "write the store and the published files to a file, while berth runs",
+    load: async () => ({ verbs: (await import("./backup.ts")).BACKUP }),
+  },
+  restore: {
+    section: "maintain",
+    summary: "restore the store from a backup file",
+    load: async () => ({ verbs: (await import("./backup.ts")).RESTORE }),
+  },
   import: { section: "maintain", summary: "import images and containers from a Datagrok server", load: () => import("./import.ts") },
   config: { section: "maintain", summary: "print the effective settings and the source of each", load: () => import("./config.ts") },
-  completion: { section: "shell", summary: "print a shell's completion script", load: () => import("./completion.ts") },
+  completion: {
+    section: "shell",
+    summary: "print a shell's completion script",
+    load: async () => ({ verbs: (await import("./completion.ts")).COMPLETION }),
+  },
   version: { section: "shell", summary: "print the version, its commit and its build", load: () => import("./version.ts") },
   help: { section: "shell", summary: "print all commands, or one command's help", load: () => import("./help.ts") },
 };
+
+/** Commands that berth itself or a shell runs. Help and the docs leave them out. */
+export const INTERNAL_COMMANDS: Commands = {
+  node: {
+    section: "run",
+    summary: "run a JavaScript file with the Node of this executable",
+    load: async () => ({ usage: NODE_USAGE, run: runFile }),
+  },
+  /** For `berth upgrade`, which often runs as another user. */
+  running: {
+    section: "maintain",
+    summary: "print the version of the running berth",
+    load: async () => {
+      const { localApi } = await import("./command-context.ts");
+      return { run: async (context) => console.log((await localApi(context)<{ Version: string }>("GET", "/info/server")).Version) };
+    },
+  },
+  /** In an image of berth, BERTH_ROLE names this command. */
+  "doctor-echo": {
+    section: "inspect",
+    summary: "run the container that berth doctor starts",
+    load: async () => {
+      const [{ ownFile }, { ECHO_FILE }] = await Promise.all([import("../lib/own-files.ts"), import("./doctor/container.ts")]);
+      return { run: (context) => runFile({ ...context, args: [ownFile(ECHO_FILE)] }) };
+    },
+  },
+  "registry-image": {
+    section: "run",
+    summary: "run Distribution's image as if it were a program",
+    load: async () => {
+      const { runImage } = await import("../processes/distribution/run-image.ts");
+      return { usage: "Usage: berth registry-image <argument>...", run: ({ args }) => runImage(args) };
+    },
+  },
+  /** A process of its own, so that its caller can kill it. */
+  "check-store": {
+    section: "maintain",
+    summary: "print what is wrong with the store, as a JSON list",
+    load: async () => {
+      const [{ checkIntegrity }, { loadSettings }] = await Promise.all([
+        import("../control/store/check-integrity.ts"),
+        import("./command-context.ts"),
+      ]);
+      return { run: async (context) => console.log(JSON.stringify(checkIntegrity(loadSettings(context).settings.data))) };
+    },
+  },
+  complete: {
+    section: "shell",
+    summary: "print the words that can follow, for a shell",
+    load: async () => ({ verbs: (await import("./completion.ts")).COMPLETE }),
+  },
+};
+
+const NODE_USAGE = "Usage: berth node <file> [<argument>...]";
+
+/**
+ * `berth node`: the program `node` for services of the driver `process`, where berth is a single file. It runs a file, and takes no options of Node.
+ * Faults: SETTINGS_INVALID.
+ */
+async function runFile({ args: [file, ...rest] }: CommandContext): Promise<void> {
+  if (file === undefined || file.startsWith("-"))
+    throw new Fault("SETTINGS_INVALID", `The Node within berth runs a file, and takes no options.\n${NODE_USAGE}`);
+  const path = resolve(file);
+  process.argv = [process.execPath, path, ...rest];
+  // An import of the single file itself must be built in; a script of the default loader may import any file.
+  const load = new Script("(url) => import(url)", { importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER });
+  await (load.runInThisContext() as (url: string) => Promise<unknown>)(pathToFileURL(path).href);
+  // Node would report an unsettled await when the file has nothing more to do.
+  process.once("beforeExit", (code) => process.exit(code));
+  await new Promise(() => {});
+}

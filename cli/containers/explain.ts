@@ -1,8 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { type MoveOnWire, findByName } from "../server/find-entity.ts";
 import { JSON_OPTION, type SelectedServer, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { formatAge, formatDuration, wrapText, oneLine } from "../terminal/format.ts";
-import { stateColour, formatTable } from "../terminal/text-table.ts";
+import { formatAge, formatDuration, wrapText, oneLine, stateColour, formatTable } from "../terminal/format.ts";
 import type { Screen } from "../terminal/screen.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { containerJson } from "./list.ts";

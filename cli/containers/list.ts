@@ -1,6 +1,5 @@
-import { formatAge } from "../terminal/format.ts";
-import { stateColour, formatTable } from "../terminal/text-table.ts";
-import { type ContainerOnWire, listEntities } from "../server/find-entity.ts";
+import { formatAge, stateColour, formatTable } from "../terminal/format.ts";
+import { type ContainerOnWire, type EntityByKind, type EntityKind, type ImageOnWire, listEntities } from "../server/find-entity.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 
@@ -12,7 +11,7 @@ type ContainerColumn = {
 };
 
 /** The columns of a container: all in JSON, those with a head in the table. Variables are left out, since they may hold secrets. */
-export const CONTAINER_COLUMNS: readonly ContainerColumn[] = [
+const CONTAINER_COLUMNS: readonly ContainerColumn[] = [
   { key: "name", head: "NAME", value: ({ name }) => name },
   { key: "status", head: "STATUS", value: ({ status }) => status },
   { key: "lastActive", head: "USED", value: ({ lastActive }) => lastActive ?? null, cell: ({ lastActive }, now) => formatAge(lastActive, now) },
@@ -25,30 +24,61 @@ export const CONTAINER_COLUMNS: readonly ContainerColumn[] = [
   { key: "service", value: ({ serviceName }) => serviceName ?? null },
   { key: "id", head: "ID", value: ({ id }) => id, cell: ({ id }) => id.slice(0, 8) },
 ];
+const TABLE_COLUMNS = CONTAINER_COLUMNS.filter(({ head }) => head !== undefined);
 
 export function containerJson(one: ContainerOnWire): Record<string, unknown> {
   return Object.fromEntries(CONTAINER_COLUMNS.map(({ key, value: of }) => [key, of(one)]));
 }
 
-export const verbs: Verbs = {
-  "": defineVerb({
+export function imageJson({ id, name, status, version, imageRef, updatedOn, logs }: ImageOnWire): Record<string, unknown> {
+  return { name, status, version: version ?? null, ref: imageRef ?? null, updatedOn: updatedOn ?? null, logs: logs ?? "", id };
+}
+
+/** `berth containers` */
+export const CONTAINERS = listVerb("containers", {
+  statuses: "started, stopped, error …",
+  json: containerJson,
+  heads: TABLE_COLUMNS.map(({ head = "" }) => head),
+  cells: (one, now) => TABLE_COLUMNS.map(({ value: of, cell }) => cell?.(one, now) ?? String(of(one) ?? "-")),
+});
+
+/** `berth images` */
+export const IMAGES = listVerb("images", {
+  statuses: "ready, error …",
+  json: imageJson,
+  heads: ["NAME", "STATUS", "VERSION", "CHANGED", "IMAGE", "ID"],
+  cells: ({ id, name, status, version, imageRef, updatedOn }, now) => {
+    return [name, status, version || "-", formatAge(updatedOn, now), imageRef || "-", id.slice(0, 8)];
+  },
+});
+
+function listVerb<K extends EntityKind>(
+  kind: K,
+  shows: {
+    /** Examples for help. */
+    statuses: string;
+    json(one: EntityByKind[K]): Record<string, unknown>;
+    heads: readonly string[];
+    cells(one: EntityByKind[K], now: number): string[];
+  },
+): Verbs {
+  const verb = defineVerb({
     words: "[<word>]",
-    summary: "show containers and their state, or those with a word in their names",
+    summary: `show ${kind} and their state, or those with a word in their names`,
     options: {
       ...SERVER_OPTIONS,
       ...JSON_OPTION,
-      status: { value: "<beginning>", summary: "show only statuses that begin with this: started, stopped, error …" },
+      status: { value: "<beginning>", summary: `show only statuses that begin with this: ${shows.statuses}` },
     },
-    completes: "containers",
+    completes: kind,
     run: async ({ context, words: [word], options, screen }) => {
-      const all = await listEntities(selectServer(context, options), "containers", word);
+      const all = await listEntities(selectServer(context, options), kind, word);
       const meant = all.filter(({ status }) => status.startsWith(options.status ?? "")).toSorted((a, b) => a.name.localeCompare(b.name));
-      if (options.json) return screen.json(meant.map(containerJson));
-      if (meant.length === 0) return screen.print(all.length === 0 && word === undefined ? "There are no containers." : "There are none.");
-      const shown = CONTAINER_COLUMNS.filter(({ head }) => head !== undefined);
-      const rows = meant.map((one) => shown.map(({ value: of, cell }) => cell?.(one, context.clock.now()) ?? String(of(one) ?? "-")));
-      const heads = shown.map(({ head = "" }) => head);
-      screen.print(formatTable(heads, rows, screen, (column, cell) => (column === "STATUS" ? stateColour(cell) : undefined)));
+      if (options.json) return screen.json(meant.map(shows.json));
+      if (meant.length === 0) return screen.print(all.length === 0 && word === undefined ? `There are no ${kind}.` : "There are none.");
+      const rows = meant.map((one) => shows.cells(one, context.clock.now()));
+      screen.print(formatTable(shows.heads, rows, screen, (column, cell) => (column === "STATUS" ? stateColour(cell) : undefined)));
     },
-  }),
-};
+  });
+  return { "": verb };
+}

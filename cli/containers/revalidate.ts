@@ -3,9 +3,9 @@ import { Fault } from "../../lib/fault.ts";
 import { type ImageOnWire, findByName } from "../server/find-entity.ts";
 import type { ServerClient } from "../server/server-client.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { openProgressLine } from "../terminal/progress.ts";
+import { openProgressLine } from "../terminal/screen.ts";
 import { defineVerb, type Verbs } from "../command.ts";
-import { imageJson } from "./images.ts";
+import { imageJson } from "./list.ts";
 
 const POLL_MS = 300;
 /** A server gives up before; a pull may take long. */

@@ -2,9 +2,9 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
 import { type ContainerOnWire, type MoveOnWire, findByName } from "../server/find-entity.ts";
 import type { ServerClient } from "../server/server-client.ts";
-import { openProgressLine } from "../terminal/progress.ts";
+import { openProgressLine } from "../terminal/screen.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { defineVerb, type Verb, type Verbs } from "../command.ts";
+import { defineVerb, type CommandVerb, type Verbs } from "../command.ts";
 import { containerJson } from "./list.ts";
 
 /** What a user can request. */
@@ -79,7 +79,7 @@ async function logTail(server: Pick<ServerClient, "text">, at: string, container
 }
 
 /** `berth run` and `berth stop`, which differ in where they go. Faults: the cause of the first that failed, after the others were tried. */
-function actionVerb(to: StartStopAction, summary: string): Verb {
+function actionVerb(to: StartStopAction, summary: string): CommandVerb {
   const { done, failed, doing } = ACTIONS[to];
   return defineVerb({
     words: "<container>...",

@@ -1,9 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { formatAge } from "../terminal/format.ts";
-import { openFullScreen } from "../terminal/full-screen.ts";
+import { formatAge, stateColour, formatTable } from "../terminal/format.ts";
 import type { Screen } from "../terminal/screen.ts";
-import { stateColour, formatTable } from "../terminal/text-table.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { containerJson } from "./list.ts";
 import { type ContainerOnWire, type MoveOnWire, listEntities } from "../server/find-entity.ts";
@@ -12,36 +10,35 @@ import type { ServerClient } from "../server/server-client.ts";
 const DEFAULT_SECONDS = 2;
 const MAX_SECONDS = 3_600;
 
+/** xterm's: to the first line, and the rest of a line or of the screen away. */
+const HOME = "\u001b[H";
+const CLEAR_LINE = "\u001b[K";
+const CLEAR_REST = "\u001b[J";
+
 export const verbs: Verbs = {
   "": defineVerb({
     words: "[<word>]",
-    summary: "watch what containers do, those that run first; q leaves. Where it is no terminal, or with --json, once",
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, every: { value: "<seconds>", summary: `how often it looks (${DEFAULT_SECONDS})` } },
+    summary: "watch what containers do, running ones first, until Ctrl-C; without a terminal, or with --json, print it once",
+    options: { ...SERVER_OPTIONS, ...JSON_OPTION, every: { value: "<seconds>", summary: `seconds between two tables (${DEFAULT_SECONDS})` } },
     run: async ({ context, words: [word], options, screen, signal }) => {
       const everyMs = parseSeconds(options.every) * 1_000;
       const { clock } = context;
       const load = createActivityReader(selectServer(context, options), word);
-      const first = await load();
-      if (options.json) return screen.json(first.map(topJson));
-      if (screen.width === undefined) return screen.print(table(first, clock.now(), screen));
-      const full = openFullScreen(screen, signal);
-      let trouble = "";
-      try {
-        for (let activity = first; ;) {
-          full.draw(`${heading(activity)}${trouble}`, table(activity, clock.now(), screen));
-          await clock.sleep(everyMs, full.left);
-          trouble = "";
-          // One that is away may come back, and what was seen last is still of use.
-          activity = await load().catch((error: unknown) => {
-            if (!(error instanceof Fault) || error.code !== "CONTROL_AWAY") throw error;
-            trouble = `: ${error.message}`;
-            return activity;
-          });
-        }
-      } catch (error) {
-        if (!full.left.aborted || signal.aborted) throw error;
-      } finally {
-        full.close();
+      let activity = await load();
+      if (options.json) return screen.json(activity.map(topJson));
+      if (screen.width === undefined) return screen.print(table(activity, clock.now(), screen));
+      for (let trouble = ""; ;) {
+        const title = `${heading(activity)}${trouble}`.slice(0, screen.width);
+        const lines = [screen.paint("bold", title), "", ...table(activity, clock.now(), screen).split("\n")].slice(0, screen.height - 1);
+        screen.write(HOME + lines.map((line) => `${line}${CLEAR_LINE}\n`).join("") + CLEAR_REST);
+        await clock.sleep(everyMs, signal);
+        trouble = "";
+        // The server may come back, and the last table is still of use.
+        activity = await load().catch((error: unknown) => {
+          if (!(error instanceof Fault) || error.code !== "CONTROL_AWAY") throw error;
+          trouble = `: ${error.message}`;
+          return activity;
+        });
       }
     },
   }),
@@ -61,7 +58,7 @@ function heading(all: readonly ContainerActivity[]): string {
   return `${all.length} ${all.length === 1 ? "container" : "containers"}${counted && `: ${counted}`}`;
 }
 
-/** Of processors and memory what a container may use: no server says yet what it does use. */
+/** CPU and memory are limits: no server reports their use yet. */
 function table(all: readonly ContainerActivity[], now: number, screen: Screen): string {
   const rows = all.map(({ name, status, since, open, lastActive, config, address, port }) => [
     name,
@@ -81,13 +78,13 @@ function topJson({ since, open, ...one }: ContainerActivity): Record<string, unk
   return { ...containerJson(one), since, open, cpuLimit: one.config?.cpu ?? null, memoryLimitMb: one.config?.memory ?? null };
 }
 
-/** A container with what the list of them does not say; null where that is not known, or it rests. */
+/** A container with more than its list has; null: unknown, or it is stopped. */
 type ContainerActivity = ContainerOnWire & { since: string | null; open: number | null };
 
-/** Requests per container are sent for this many; more do not fit on a screen. */
+/** Containers with requests of their own; more do not fit on a screen. */
 const MAX_REQUESTED = 50;
 
-/** The look of `berth top`, to be repeated: those that run first. A route that a server lacks is not requested again. Faults: those of the calls. */
+/** Loads the containers, running ones first. A route that a server lacks is not requested again. Faults: those of the calls. */
 function createActivityReader(server: Pick<ServerClient, "call">, word: string | undefined): () => Promise<ContainerActivity[]> {
   const unknown = new Set<string>();
   const lastStates = new Map<string, { status: string; since: string | null }>();
@@ -98,7 +95,7 @@ function createActivityReader(server: Pick<ServerClient, "call">, word: string |
       return await server.call<T>("GET", `/docker/containers/${id}/${question}`);
     } catch (error) {
       if (!(error instanceof Fault) || ![403, 404].includes(error.status)) throw error;
-      // A berth says otherwise that the container is gone.
+      // A berth answers another code where only the container is missing.
       if (error.code === "ROUTE_NOT_FOUND" || error.code === "ENTITY_NOT_FOUND") unknown.add(question);
       return undefined;
     }
@@ -113,14 +110,14 @@ function createActivityReader(server: Pick<ServerClient, "call">, word: string |
   };
 
   const openOf = async ({ id, status }: ContainerOnWire): Promise<number | null> => {
-    if (isResting(status)) return null;
+    if (isStopped(status)) return null;
     const open = await ask<{ count: number }[]>(id, "open");
     return open?.reduce((sum, { count }) => sum + count, 0) ?? null;
   };
 
   return async () => {
     const all = (await listEntities(server, "containers", word)).toSorted(
-      (a, b) => Number(isResting(a.status)) - Number(isResting(b.status)) || a.name.localeCompare(b.name),
+      (a, b) => Number(isStopped(a.status)) - Number(isStopped(b.status)) || a.name.localeCompare(b.name),
     );
     return Promise.all(
       all.map(async (one, at) => {
@@ -132,6 +129,6 @@ function createActivityReader(server: Pick<ServerClient, "call">, word: string |
   };
 }
 
-function isResting(status: string): boolean {
+function isStopped(status: string): boolean {
   return status.startsWith("stopped");
 }

@@ -2,7 +2,8 @@ import { Fault } from "../../lib/fault.ts";
 import { localApi, type CommandContext } from "../command-context.ts";
 import { checkReady } from "../health.ts";
 import { VERSION } from "../version.ts";
-import { sendRequest, readJson, withoutSecrets } from "./send-request.ts";
+import { sendRequest, withoutSecrets } from "./send-request.ts";
+import { parseJson } from "../server/server-client.ts";
 import { urlAt, type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
 import { consoleSettingsFault } from "../../processes/listener-settings.ts";
 
@@ -72,7 +73,7 @@ async function untrustedProxies(context: CheckContext["context"]): Promise<Check
 /** Faults: CHAIN_BROKEN. */
 async function versionAt(url: string, signal: AbortSignal): Promise<string> {
   const { status, text } = await sendRequest(url, { signal });
-  const { Version } = (readJson(text) ?? {}) as { Version?: unknown };
+  const { Version } = (parseJson(text) ?? {}) as { Version?: unknown };
   if (status === 200 && typeof Version === "string") return Version;
   throw new Fault("CHAIN_BROKEN", `${url} answers ${status}, and not as berth does.`);
 }
@@ -96,7 +97,7 @@ export async function checkConsole({ settings, server }: CheckContext, signal: A
     return error;
   });
   if (response instanceof Fault) return { says: "", problems: [failure(`The edge sends browsers to ${origin}. ${response.message}`, PUBLISH)] };
-  if (response.status !== 200 || !Array.isArray((readJson(response.text) as { rooms?: unknown } | undefined)?.rooms))
+  if (response.status !== 200 || !Array.isArray((parseJson(response.text) as { rooms?: unknown } | undefined)?.rooms))
     return {
       says: "",
       problems: [failure(`The edge sends browsers to ${origin}, which answers ${response.status} and not as the console does.`, PUBLISH)],

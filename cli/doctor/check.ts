@@ -7,7 +7,8 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
 import { listenerUrl } from "../serve.ts";
-import { sendRequest, readJson, withoutSecrets } from "./send-request.ts";
+import { sendRequest, withoutSecrets } from "./send-request.ts";
+import { parseJson } from "../server/server-client.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { ADVICE } from "../../drivers/faults.ts";
 
@@ -77,7 +78,7 @@ export function openCheckContext(context: CommandContext, options: DoctorOptions
     },
     signIn: async (base, key, signal) => {
       const { status, text } = await sendRequest(`${base}/users/login/dev`, { method: "POST", headers: { authorization: `Dev ${key}` }, signal });
-      const { token } = (readJson(text) ?? {}) as { token?: unknown };
+      const { token } = (parseJson(text) ?? {}) as { token?: unknown };
       if (status < 300 && typeof token === "string") return token;
       throw new Fault("CHAIN_BROKEN", `${withoutSecrets(base)} does not take the developer key: it answers ${status}.`);
     },

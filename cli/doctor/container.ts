@@ -5,9 +5,9 @@ import { publishDemo, zipOf } from "../../conf/demo.ts";
 import type { DriverName } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
-import { sendRequest, readJson } from "./send-request.ts";
+import { sendRequest } from "./send-request.ts";
+import { parseJson } from "../server/server-client.ts";
 import { urlAt, type CheckContext, type CheckResult } from "./check.ts";
-import { ECHO_FILE, ECHO_PORT } from "./echo-file.ts";
 
 const PACKAGE = "berth-doctor";
 const FOLDER = "echo";
@@ -57,7 +57,7 @@ export async function checkContainer(chain: CheckContext, signal: AbortSignal): 
   const begun = clock.monotonic();
   const { status, text } = await sendRequest(`${base}/api/docker/containers/proxy/${id}/`, { headers: { authorization: token }, signal });
   if (status === 200 && text === GREETING) return { says: `${driver}, woken by a request in ${((clock.monotonic() - begun) / 1_000).toFixed(1)} s` };
-  const body = (readJson(text) ?? {}) as { "datagrok-error"?: string };
+  const body = (parseJson(text) ?? {}) as { "datagrok-error"?: string };
   throw new Fault("CHAIN_BROKEN", `The container does not answer: ${status} ${(body["datagrok-error"] ?? text).slice(0, 1_000)}`);
 }
 
@@ -79,7 +79,7 @@ async function removeAll(base: string, token: string, key: string, empty: string
   const headers = { authorization: token };
   const text = encodeURIComponent(encodeURIComponent(`name = "${PACKAGE}-${FOLDER}"`));
   const listed = await sendRequest(`${base}/api/docker/containers?text=${text}`, { headers, signal });
-  for (const { id } of (readJson(listed.text) ?? []) as { id: string }[]) {
+  for (const { id } of (parseJson(listed.text) ?? []) as { id: string }[]) {
     await sendRequest(`${base}/api/docker/containers/${id}/stop?awaitStop=true`, { headers, signal });
     await sendRequest(`${base}/api/docker/containers/${id}`, { method: "DELETE", headers, signal });
   }
@@ -91,3 +91,8 @@ async function removeAll(base: string, token: string, key: string, empty: string
   });
   if (status >= 300) throw new Fault("CHAIN_BROKEN", `publishing it without containers is answered ${status}.`);
 }
+
+/** The program of the container that answers, by its path in the source tree. */
+export const ECHO_FILE = "cli/doctor/echo.mjs";
+/** Its default port. */
+export const ECHO_PORT = 8080;

@@ -2,7 +2,8 @@ import { datagrokKeys, openSigners } from "../../lib/jwks/signers.ts";
 import { verifyToken } from "../../lib/jwks/verify-token.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
-import { sendRequest, readJson, withoutSecrets, requestDockerToken } from "./send-request.ts";
+import { sendRequest, withoutSecrets, requestDockerToken } from "./send-request.ts";
+import { parseJson } from "../server/server-client.ts";
 import { type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { listPages, openDatagrokClient, signInWithKey } from "../../gateway/datagrok/datagrok-client.ts";
@@ -14,7 +15,7 @@ export async function checkDatagrok({ settings, key, clock }: CheckContext, sign
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
   const base = trimTrailing(url, "/");
   const { status, text } = await sendRequest(`${base}/admin/startup_data`, { signal });
-  const { webRoot } = (readJson(text) ?? {}) as { webRoot?: unknown };
+  const { webRoot } = (parseJson(text) ?? {}) as { webRoot?: unknown };
   if (status !== 200 || typeof webRoot !== "string")
     throw new Fault(
       "CHAIN_BROKEN",

@@ -1,7 +1,9 @@
+import { randomUUID } from "node:crypto";
 import type { DriverName } from "../../drivers/driver.ts";
+import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
-import { configuredDriver } from "../../processes/open-driver.ts";
-import { type CheckContext, type CheckResult, failure } from "./check.ts";
+import { configuredDriver, ecsHosts, ecsOptions } from "../../processes/open-driver.ts";
+import { type CheckContext, type CheckProblem, type CheckResult, failure } from "./check.ts";
 
 type DriverCheck = (chain: CheckContext, signal: AbortSignal) => Promise<CheckResult>;
 
@@ -10,7 +12,7 @@ const DRIVER_CHECKS: Readonly<Record<DriverName | "ask", DriverCheck>> = {
   docker: async (...args) => (await import("./engine.ts")).checkEngine("docker", ...args),
   swarm: async (...args) => (await import("./engine.ts")).checkEngine("swarm", ...args),
   ask: async (...args) => (await import("./engine.ts")).checkEngine("ask", ...args),
-  ecs: async (...args) => (await import("./ecs.ts")).checkEcs(...args),
+  ecs: checkEcs,
   kubernetes: checkKubernetes,
   process: (...args) => listAll("process", ...args),
   spawner: (...args) => listAll("spawner", ...args),
@@ -52,4 +54,75 @@ async function checkKubernetes({ settings, clock }: CheckContext, signal: AbortS
       failure(`berth's account may not ${right} in the namespace ${cluster.namespace}.`, "Give it the role of conf/kubernetes/rbac.yaml."),
     ),
   };
+}
+
+const RATE = { perSecond: 10, burst: 20 };
+/** AWS answers so for a made-up name: the call itself was allowed. */
+const NOT_THERE = ["ResourceNotFoundException", "InvalidParameterException", "ServiceNotFoundException"];
+const ALLOW = "Allow it to the role that berth runs with, as conf/ecs/policy.json does.";
+
+/** ECS: which of the reading calls that the driver makes the role is denied. Those that make and end services show with a container's start. */
+async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  const [{ openAws }, { deniedAction, isNamed, saidBy }, { openEcrApi }, { deniedEcr }] = await Promise.all([
+    import("../../drivers/ecs/aws.ts"),
+    import("../../drivers/ecs/faults.ts"),
+    import("../../gateway/registry/upstream/ecr-api.ts"),
+    import("./registry.ts"),
+  ]);
+  const hosts = ecsHosts(settings);
+  const blocks = hosts ? [hosts.cvm, hosts.datagrok] : [ecsOptions(settings)];
+  const problems: CheckProblem[] = [];
+  for (const { cluster, region, logGroup } of blocks) {
+    if (cluster === undefined) throw new Fault("SETTINGS_INVALID", "No cluster is set: GROK_SPAWNER_CVM_ECS__CLUSTER names it.");
+    const aws = openAws({ cluster, region, logsRegion: undefined, rate: RATE, clock });
+    const made = `arn:aws:ecs:${region ?? "us-east-1"}:000000000000:task/${randomUUID()}`;
+    let instances: string[] = [];
+    const calls: [action: string, ask: () => Promise<unknown>][] = [
+      ["ecs:ListServices", () => aws.listServices({ maxResults: 1 }, signal)],
+      ["ecs:DescribeServices", () => aws.describeServices({ services: ["berth-doctor"] }, signal)],
+      ["ecs:ListTasks", () => aws.listTasks({ maxResults: 1 }, signal)],
+      ["ecs:DescribeTasks", () => aws.describeTasks({ tasks: [made] }, signal)],
+      ["ecs:ListTaskDefinitions", () => aws.listTaskDefinitions({ maxResults: 1 })],
+      [
+        "ecs:ListContainerInstances",
+        async () => (instances = (await aws.listContainerInstances({ maxResults: 1 }, signal)).containerInstanceArns ?? []),
+      ],
+      // Without instances the driver never asks it either.
+      ["ecs:DescribeContainerInstances", async () => instances.length > 0 && aws.describeContainerInstances(instances, signal)],
+      ...(logGroup === undefined
+        ? []
+        : [
+            [
+              "logs:GetLogEvents",
+              () => aws.getLogEvents({ logGroupName: nameOf(logGroup), logStreamName: "grok_spawner/berth-doctor/none", limit: 1 }, signal),
+            ] as [string, () => Promise<unknown>],
+          ]),
+    ];
+    try {
+      for (const [action, ask] of calls) {
+        const failed = await ask().then(() => undefined, (error: unknown) => error); // prettier-ignore
+        signal.throwIfAborted();
+        if (failed === undefined || isNamed(failed, ...NOT_THERE)) continue;
+        if (!(failed instanceof Fault) || failed.code !== "ENGINE_ACTION_DENIED") throw failed;
+        problems.push(failure(`AWS denies ${deniedAction(saidBy(failed)) ?? action} in the cluster ${cluster}.`, ALLOW));
+      }
+    } finally {
+      aws.close();
+    }
+  }
+  const region = settings.awsRegion ?? blocks[0]?.region;
+  const ecr = await openEcrApi({ region, clock });
+  try {
+    problems.push(...(await deniedEcr(ecr, signal)));
+  } finally {
+    ecr.close();
+  }
+  return {
+    says: `ecs, cluster ${blocks.map(({ cluster }) => cluster).join(" and ")}; what makes services is seen with a container's start`,
+    problems,
+  };
+}
+
+function nameOf(arn: string): string {
+  return arn.replace(/^.*:log-group:/, "").replace(/:\*$/, "");
 }

@@ -9,7 +9,7 @@ import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { engineAt } from "../../processes/open-driver.ts";
 import type { CheckContext } from "./check.ts";
-import { ECHO_FILE, ECHO_PORT } from "./echo-file.ts";
+import { ECHO_FILE, ECHO_PORT } from "./container.ts";
 import { tarOf } from "./tar.ts";
 
 /** Docker's words for processors. */

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
+import { parseJson } from "../server/server-client.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpClient, type HttpFailure, type HttpRequest, type HttpStream, openHttpClient, reasonOf } from "../../lib/http-client.ts";
@@ -67,14 +68,6 @@ export function withoutSecrets(url: string | URL): string {
   return `${origin}${pathname}`;
 }
 
-export function readJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
-}
-
 type DockerTokenRequest = { key: string; service: string; scope?: string; certificate?: string | undefined; signal: AbortSignal };
 
 /** A docker token of the server whose `/token` is at `url`, for a developer key; undefined where it makes none for that key. Faults: CHAIN_BROKEN. */
@@ -82,6 +75,6 @@ export async function requestDockerToken(url: string, { key, service, scope, cer
   const query = new URLSearchParams({ service, ...(scope === undefined ? {} : { scope }) });
   const headers = { authorization: `Basic ${Buffer.from(`any:${key}`).toString("base64")}` };
   const { text } = await sendRequest(`${url}?${query.toString()}`, { headers, certificate, signal });
-  const { token } = (readJson(text) ?? {}) as { token?: unknown };
+  const { token } = (parseJson(text) ?? {}) as { token?: unknown };
   return typeof token === "string" && token.split(".").length === 3 ? token : undefined;
 }

@@ -1,9 +1,9 @@
 import type { Definition } from "../../control/packages/publish/definitions.ts";
 import { imageName, imageRepository, isOfRepository } from "../../control/model/names.ts";
 import { Fault } from "../../lib/fault.ts";
-import { isOnThisMachine } from "../registry/registry-address.ts";
+import { isOnThisMachine } from "../registry/open-v2.ts";
 import type { ServerClient } from "../server/server-client.ts";
-import type { ProgressLine } from "../terminal/progress.ts";
+import type { ProgressLine } from "../terminal/screen.ts";
 import type { DockerCommand } from "./open-docker.ts";
 
 /** What became of one folder's image, and what its `image.json` says of it. */
@@ -17,7 +17,7 @@ export type PreparedImage = {
 /** Servers of plugins are amd64; only an engine beside this one may be something else, as this machine is. */
 const PLATFORM = "linux/amd64";
 
-type CompatibleImage = { image: string; hashMatch: boolean };
+type LatestCompatible = { image: string; hashMatch: boolean };
 
 /**
  * Sees to it that the image of a folder can be run: one that was built from the same content is taken as it is, unless `rebuild` is set; else it is built, and
@@ -69,10 +69,15 @@ export async function prepareImage(
 }
 
 /** A server that knows of none says 404. */
-async function findCompatible(server: Pick<ServerClient, "call">, name: string, version: string, hash: string): Promise<CompatibleImage | undefined> {
+async function findCompatible(
+  server: Pick<ServerClient, "call">,
+  name: string,
+  version: string,
+  hash: string,
+): Promise<LatestCompatible | undefined> {
   const query = new URLSearchParams({ version, contentHash: hash });
   try {
-    return await server.call<CompatibleImage>("GET", `/docker/images/${encodeURIComponent(name)}/latest-compatible?${query.toString()}`);
+    return await server.call<LatestCompatible>("GET", `/docker/images/${encodeURIComponent(name)}/latest-compatible?${query.toString()}`);
   } catch (error) {
     if (error instanceof Fault && error.status === 404) return undefined;
     throw error;

@@ -2,7 +2,7 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { Transform } from "node:stream";
 import { DOCKERFILES } from "../../control/packages/publish/folders.ts";
 import type { ServerClient } from "../server/server-client.ts";
-import type { ProgressLine } from "../terminal/progress.ts";
+import type { ProgressLine } from "../terminal/screen.ts";
 import type { PreparedImage } from "./prepare-image.ts";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,14 +1,9 @@
 import { Fault } from "../../lib/fault.ts";
 import { JSON_OPTION } from "../server/server-command.ts";
-import { formatTable } from "../terminal/text-table.ts";
+import { formatTable } from "../terminal/format.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { collectLocalGarbage, removeOldImages } from "./cleanup.ts";
 import { CONTENT_VERBS } from "./contents.ts";
-import { runRegistry } from "../../processes/registry.ts";
-import { runUntilStopped } from "../../processes/parent.ts";
-import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "../command-context.ts";
-import { listenerUrl, printConsoleUrl } from "../serve.ts";
-import { VERSION } from "../version.ts";
 
 const DRY_RUN = { "dry-run": { summary: "only show what would be removed" } } as const;
 
@@ -17,7 +12,7 @@ export const verbs: Verbs = {
     words: "",
     summary: "run berth's own registry behind its proxy",
     options: {},
-    run: ({ context }) => runRegistryProcess(context),
+    run: async ({ context }) => (await import("../run-process.ts")).runRegistryProcess(context),
   }),
   ...CONTENT_VERBS,
   gc: defineVerb({
@@ -62,32 +57,3 @@ export const verbs: Verbs = {
     },
   }),
 };
-
-/** A registry of berth's own, with its proxy: alone, or one of the processes of `berth serve`. Faults: SETTINGS_INVALID, those of the registry. */
-async function runRegistryProcess(context: CommandContext): Promise<void> {
-  const { settings, log } = loadSettingsAndLog(context, "registry");
-  if (settings.registry.url !== undefined || settings.registry.ecrMode)
-    throw new Fault(
-      "SETTINGS_INVALID",
-      "berth registry brings a registry, REGISTRY_URL or ECR_MODE names another: unset these, or run berth registry-proxy in front of that one.",
-    );
-  const { metrics } = await publishProcessMetrics(context, settings, "registry", log);
-  const handle = await context.parent?.handle();
-  await runUntilStopped(async () => {
-    const registry = await runRegistry({
-      settings,
-      runtime: openRuntime(context, settings),
-      withControl: context.parent !== undefined || settings.datagrok.url === undefined,
-      path: context.env["PATH"] ?? "",
-      handle,
-      clock: context.clock,
-      log,
-      metrics,
-      version: VERSION,
-    });
-    if (registry.port !== undefined)
-      console.log(`berth ${VERSION} registry at ${listenerUrl({ ...settings, edgeHost: settings.registryHost }, registry.port)}`);
-    printConsoleUrl(settings, registry.consolePort);
-    return registry;
-  }, context.parent);
-}

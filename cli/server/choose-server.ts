@@ -1,9 +1,11 @@
 import { suggestion } from "../../conf/suggestion.ts";
 import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { ConfigFile, ConfiguredServer } from "./config-files.ts";
+import { loadTextFile } from "../command-context.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parse } from "yaml";
 
 /** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
 type ServerChoice = { remote: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
@@ -62,11 +64,73 @@ function apiOf(address: string): string {
 
 /** The developer key that a file holds. Faults: SETTINGS_INVALID. */
 export function loadKeyFile(file: string): string {
-  try {
-    const key = readFileSync(file, "utf8").trim();
-    if (/^[\x21-\x7e]+$/.test(key)) return key;
-  } catch (cause) {
-    throw new Fault("SETTINGS_INVALID", `The key file ${file} cannot be read: ${(cause as Error).message}.`, { cause });
-  }
+  const key = loadTextFile(file, `The key file ${file}`).trim();
+  if (/^[\x21-\x7e]+$/.test(key)) return key;
   throw new Fault("SETTINGS_INVALID", `The key file ${file} holds no developer key.`);
+}
+
+/** A server of a config file, by its alias. */
+export type ConfiguredServer = { alias: string; url: string; key: string | undefined; registry: string | undefined };
+
+/** `own` is the file of berth's command line, which alone may name a default. */
+export type ConfigFile = { path: string; own: boolean; servers: ConfiguredServer[]; default: string | undefined };
+
+/**
+ * The files in which servers and their keys are written down: berth's own, then that of datagrok-tools. Both have its format: `servers`, each with
+ * `url`, `key` and `registry`, and `default`. A file that is not there is passed over. Faults: SETTINGS_INVALID.
+ */
+export function loadConfigFiles(env: NodeJS.ProcessEnv): ConfigFile[] {
+  const home = env["HOME"] ?? "";
+  if (home === "" && !env["XDG_CONFIG_HOME"]) return [];
+  const own = join(env["XDG_CONFIG_HOME"] || join(home, ".config"), "berth/config.yaml");
+  const files = [
+    { path: own, own: true },
+    { path: join(home, ".grok/config.yaml"), own: false },
+  ];
+  return files.flatMap(({ path, own }) => {
+    const text = readText(path);
+    return text === undefined ? [] : [{ path, own, ...readConfig(text, path) }];
+  });
+}
+
+/** Nothing of the file is repeated in a fault: it holds keys. */
+function readConfig(text: string, path: string): { servers: ConfiguredServer[]; default: string | undefined } {
+  const wrong = (what: string) => new Fault("SETTINGS_INVALID", `${path}: ${what}.`);
+  let config: unknown;
+  try {
+    config = parse(text);
+  } catch {
+    throw wrong("it is not YAML");
+  }
+  if (config === null || config === undefined) return { servers: [], default: undefined };
+  const { servers = {}, default: chosen } = asRecord(config) ?? {};
+  const records = asRecord(servers ?? {});
+  if (!records) throw wrong("servers is no map of names to url and key");
+  return {
+    default: textOf(chosen),
+    servers: Object.entries(records).map(([alias, value]) => {
+      const { url, key, registry } = asRecord(value) ?? {};
+      const address = textOf(url);
+      if (address === undefined || !/^https?:$/.test(URL.parse(address)?.protocol ?? ""))
+        throw wrong(`servers.${alias}.url is no http or https address`);
+      return { alias, url: address, key: textOf(key), registry: textOf(registry) };
+    }),
+  };
+}
+
+function asRecord(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
+}
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" && value.trim() !== "" ? value.trim() : typeof value === "number" ? String(value) : undefined;
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    if (["ENOENT", "ENOTDIR"].includes((cause as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw new Fault("SETTINGS_INVALID", `${path} cannot be read: ${(cause as Error).message}.`, { cause });
+  }
 }

@@ -8,7 +8,7 @@ const KINDS = {
   images: { one: "image", missing: "IMAGE_ENTITY_NOT_FOUND" },
 } as const;
 
-type EntityByKind = { containers: ContainerOnWire; images: ImageOnWire };
+export type EntityByKind = { containers: ContainerOnWire; images: ImageOnWire };
 export type EntityKind = keyof typeof KINDS;
 
 /** The shortest beginning of an id that is accepted. */

@@ -78,7 +78,7 @@ export function createServerClient(deps: {
     return reply.text();
   };
   const refusal = (status: number, text: string): Fault => {
-    const { code, message, innerMessage } = (readJson(text) ?? {}) as { code?: unknown; message?: unknown; innerMessage?: unknown };
+    const { code, message, innerMessage } = (parseJson(text) ?? {}) as { code?: unknown; message?: unknown; innerMessage?: unknown };
     if (code === "DEV_KEY_INVALID") return new Fault("DEV_KEY_INVALID", `${capital(name)} does not know this developer key. ${hints.key}`);
     const faultCode = typeof code === "string" && Object.hasOwn(FAULTS, code) ? (code as FaultCode) : (BY_STATUS[status] ?? "INTERNAL");
     const logs = typeof innerMessage === "string" && innerMessage !== "" ? innerMessage.split("\n") : undefined;
@@ -104,7 +104,7 @@ export function createServerClient(deps: {
 
   /** Some refusals of a Datagrok server come as a success; what is no JSON comes from something else at the same address. */
   const readAnswer = (text: string): unknown => {
-    const parsed = readJson(text);
+    const parsed = parseJson(text);
     if (parsed === undefined && text.trim() !== "") throw new Fault("CONTROL_AWAY", `${capital(name)} does not answer as an API does. ${hints.away}`);
     if ((parsed as { "#type"?: unknown } | null | undefined)?.["#type"] === "ApiError") throw refusal(400, text);
     return parsed;
@@ -128,7 +128,8 @@ export function createServerClient(deps: {
   };
 }
 
-function readJson(text: string): unknown {
+/** Undefined where it is no JSON. */
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
   } catch {

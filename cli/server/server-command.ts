@@ -1,8 +1,7 @@
 import { localServer, type CommandContext, loadSettings } from "../command-context.ts";
-import { type Options, type Completes, type OptionValues, defineVerb, type Verb } from "../command.ts";
-import { loadConfigFiles } from "./config-files.ts";
+import { type Options, type Completes, type OptionValues, defineVerb, type CommandVerb } from "../command.ts";
+import { loadConfigFiles, type ServerOptions, chooseServer } from "./choose-server.ts";
 import { createServerClient, type ServerClient, type CallApi } from "./server-client.ts";
-import { type ServerOptions, chooseServer } from "./choose-server.ts";
 import type { Screen } from "../terminal/screen.ts";
 
 /** Of every verb that talks to a server. */
@@ -42,7 +41,7 @@ export function requestVerb<const O extends Options, T>(of: {
   completes?: Completes;
   ask(call: CallApi, words: string[], given: OptionValues<O>, screen: Screen): Promise<T>;
   shows(answer: T, words: string[], screen: Screen): string;
-}): Verb {
+}): CommandVerb {
   const { words, says: summary, options, completes } = of;
   return defineVerb({
     words,

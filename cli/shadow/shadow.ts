@@ -1,11 +1,11 @@
-import { readFileSync } from "node:fs";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { compareResponses, type Difference, findExplanation, type KnownDifference, parseKnownDifferences } from "./compare.ts";
 import { createPlayer, type RequestPlayer } from "./play.ts";
 import { type RecordedRequest, parseRequests, signsIn } from "./requests.ts";
-import { defineVerb, type Verbs } from "../command.ts";
+import { loadTextFile } from "../command-context.ts";
+import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
 
 /** What comes with berth: requests of docker and skopeo, and what they get wrong. */
 export const SAMPLE = ownFile("lua-compat/requests.jsonl");
@@ -47,11 +47,11 @@ type ShadowRun = {
 
 /** What to print, and how many differences have no explanation. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
 async function runShadow({ first, second, given: values, clock }: ShadowRun): Promise<{ report: string; unexplained: number }> {
-  const key = values["key-file"] === undefined ? undefined : readText(values["key-file"]).trim();
-  const all = parseRequests(readText(values.requests ?? SAMPLE));
+  const key = values["key-file"] === undefined ? undefined : loadTextFile(values["key-file"]).trim();
+  const all = parseRequests(loadTextFile(values.requests ?? SAMPLE));
   const reading = values["read-only"] ? all.filter(({ method }) => method === "GET" || method === "HEAD") : all;
   const requests = key === undefined ? reading.filter((one) => !signsIn(one)) : reading;
-  const knownDifferences = values.known === undefined ? [] : parseKnownDifferences(readText(values.known));
+  const knownDifferences = values.known === undefined ? [] : parseKnownDifferences(loadTextFile(values.known));
   const shadowed = await compareProxies(
     requests,
     knownDifferences,
@@ -83,14 +83,6 @@ function formatReport({ sent, skipped, differences: found }: ShadowResult, unexp
   ].join("\n");
 }
 
-function readText(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new Fault("SETTINGS_INVALID", `${path} cannot be read: ${(cause as Error).message}.`, { cause });
-  }
-}
-
 /** `berth shadow`; differences that are not known make it fail. */
 export const verbs: Verbs = {
   "": defineVerb({
@@ -112,9 +104,7 @@ export const verbs: Verbs = {
       "read-only": { summary: "sends GET and HEAD alone" },
     },
     run: async ({ context, words: [first = "", second = ""], options, screen }) => {
-      for (const url of [first, second])
-        if (!/^https?:\/\//.test(url) || !URL.canParse(url))
-          throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no http or https address.`);
+      for (const url of [first, second]) requireHttpUrl(url);
       const { report, unexplained } = await runShadow({ first, second, given: options, clock: context.clock });
       screen.print(report);
       if (unexplained > 0) throw new Fault("ANSWERS_DIFFER", `${unexplained} differences are not known.`);

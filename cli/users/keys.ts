@@ -1,11 +1,15 @@
 import { requestVerb } from "../server/server-command.ts";
-import { formatTable } from "../terminal/text-table.ts";
-import type { Verbs } from "../command.ts";
+import { formatTable } from "../terminal/format.ts";
+import { type Verbs, defineVerb } from "../command.ts";
+import { existsSync } from "node:fs";
+import { createGatewayTokens, REPLACED_TOKEN_MS } from "../../control/identity/gateway-tokens.ts";
+import { Fault } from "../../lib/fault.ts";
+import { loadSettings } from "../command-context.ts";
 
 type SigningKeyOnWire = { kid: string; createdOn: string; signs: boolean; publishedUntil: string | null };
 
 /** `berth keys <verb>`: the keys that docker tokens are signed with. */
-export const verbs: Verbs = {
+export const SIGNING_KEYS: Verbs = {
   list: requestVerb({
     words: "",
     says: "list the published keys, and which one signs",
@@ -40,3 +44,26 @@ export const verbs: Verbs = {
 function minute(date: string | null): string {
   return (date ?? "").slice(0, 16).replace("T", " ");
 }
+
+/** `berth gateways <verb>`: what gateways on other machines join this control plane with. */
+export const GATEWAY_TOKENS: Verbs = {
+  token: defineVerb({
+    words: "",
+    summary: "print the token with which gateways on other machines join this control plane (BERTH_GATEWAYS_PORT); it is made where there is none",
+    options: {
+      new: {
+        summary: `make another one; the one before is good for ${REPLACED_TOKEN_MS / 60_000} more minutes, the time to bring the new one to every gateway`,
+      },
+      "at-once": { summary: "with --new: refuse the old token at once, because it may be stolen" },
+    },
+    run: async ({ context, options, screen }) => {
+      const atOnce = options["at-once"] ?? false;
+      if (atOnce && !options.new) throw new Fault("SETTINGS_INVALID", "--at-once goes with --new: berth gateways token --new --at-once.");
+      const { data } = loadSettings(context).settings;
+      if (!existsSync(data))
+        throw new Fault("DATA_FOLDER_UNUSABLE", `There is no data folder ${data}: start berth first, or name its folder by BERTH_DATA.`);
+      const tokens = createGatewayTokens({ dataFolder: data, clock: context.clock });
+      screen.print(options.new ? tokens.renew(atOnce) : tokens.current());
+    },
+  }),
+};

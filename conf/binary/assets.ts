@@ -1,6 +1,6 @@
 import { globSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { ECHO_FILE } from "../../cli/doctor/echo-file.ts";
+import { ECHO_FILE } from "../../cli/doctor/container.ts";
 import { ADDON_FILE } from "./sqlite-addon.ts";
 
 /**

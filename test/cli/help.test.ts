@@ -3,7 +3,7 @@ import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { commandsPage } from "../../cli/commands-page.ts";
-import { EXIT_CODES, exitCodeOf, Interrupted } from "../../cli/exit-codes.ts";
+import { EXIT_CODES, exitCodeOf, Interrupted } from "../../cli/command.ts";
 import { COMMANDS } from "../../cli/table.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from "node:util";
 import t, { type Test } from "tap";
-import { Interrupted } from "../../../cli/exit-codes.ts";
+import { Interrupted } from "../../../cli/command.ts";
 import { openStand, packageOf } from "../../program/rights/fixtures/stand.ts";
 import { typeBerth } from "../fixtures/type-berth.ts";
 

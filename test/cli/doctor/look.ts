@@ -5,7 +5,7 @@ import type { Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { type DoctorOptions, openCheckContext } from "../../../cli/doctor/check.ts";
 import { CHECKS } from "../../../cli/doctor/checks.ts";
-import { type ReportRow, runChecks } from "../../../cli/doctor/run-checks.ts";
+import { type ReportRow, runChecks } from "../../../cli/doctor/doctor.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 export const PROGRAM = join(import.meta.dirname, "../../../berth.ts");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { openCheckContext, type CheckResult, warning, failure, type Check } from "../../../cli/doctor/check.ts";
 import { CHECKS } from "../../../cli/doctor/checks.ts";
-import { countRows, reportJson, formatTotals, formatRow, runChecks } from "../../../cli/doctor/run-checks.ts";
+import { countRows, reportJson, formatTotals, formatRow, runChecks } from "../../../cli/doctor/doctor.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { byName, states } from "./look.ts";
 

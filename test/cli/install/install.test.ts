@@ -2,8 +2,7 @@ import { execFile, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { installFiles } from "../../../cli/install/install.ts";
-import { INSTALL_PATHS } from "../../../cli/install/unit.ts";
+import { installFiles, INSTALL_PATHS } from "../../../cli/install/install.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 /** A system with systemd's own units and users, in which systemd looks without being the first process. */
