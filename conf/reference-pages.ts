@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { FILE_SUFFIX } from "./read-settings.ts";
 import { type SettingRow, rowsOf } from "./row.ts";
 import { SETTINGS, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./settings.ts";
@@ -131,3 +133,26 @@ function row(code: FaultCode): string {
   const { means, todo } = EXPLAINED_FAULTS[code];
   return `| ${[`${status} ${reason}`, `\`${code}\``, means, todo].join(" | ")} |\n`;
 }
+
+/** Every generated file, by its path from the root. */
+async function generatedFiles(): Promise<Record<string, string>> {
+  const [{ correctnessPage }, { driversPage }, { commandsPage }, { containerSchema }] = await Promise.all([
+    import("../test/correctness/page.ts"),
+    import("../test/drivers/conformance/page.ts"),
+    import("../cli/commands-page.ts"),
+    import("../control/packages/publish/container-json.ts"),
+  ]);
+  return {
+    "conf/berth.schema.json": settingsSchema(),
+    "conf/container.schema.json": `${JSON.stringify(containerSchema(), null, 2)}\n`,
+    "docs/reference/cli.md": await commandsPage(),
+    "docs/reference/correctness.md": correctnessPage(),
+    "docs/reference/drivers.md": driversPage(),
+    "docs/reference/faults.md": faultsPage(),
+    "docs/reference/metrics.md": metricsPage(),
+    "docs/reference/settings.md": settingsPage(),
+  };
+}
+
+/** `npm run docs` */
+if (import.meta.main) for (const [path, text] of Object.entries(await generatedFiles())) writeFileSync(join(import.meta.dirname, "..", path), text);

@@ -16,7 +16,8 @@ if ! node_modules/.bin/node --version >/dev/null 2>&1; then
   # The package `node` brings its program by an install script, which some npm settings keep from running.
   npm rebuild node --ignore-scripts=false --loglevel=error >&2 || true
   if ! node_modules/.bin/node --version >/dev/null 2>&1; then
-    say "Node 26 is missing: the install script of the npm package 'node' did not run (is ignore-scripts set?)"
+    say "Node 26 does not run: $(node_modules/.bin/node --version 2>&1 || true)"
+    say "If it is missing, the install script of the npm package 'node' did not run (is ignore-scripts set?). It needs libatomic1."
     exit 1
   fi
 fi

@@ -1,13 +1,11 @@
 /** `npm run build:binary`: dist/berth, all of berth in one file that needs no Node. Node's documentation has it as "Single executable applications". */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BUILD_FILE } from "../../lib/own-files.ts";
-import { assets } from "./assets.ts";
-import { bundle } from "./bundle.ts";
-import { withoutLibatomic } from "./without-libatomic.ts";
+import { assets, bundle } from "./bundle.ts";
 
 const root = join(import.meta.dirname, "../..");
 const target = process.argv[2] ?? join(root, "dist/berth");
@@ -39,8 +37,6 @@ try {
   };
   writeFileSync(join(work, "sea.json"), JSON.stringify(config));
   execFileSync(process.execPath, ["--random-seed=1", "--build-sea", join(work, "sea.json")], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
-  const file = readFileSync(output);
-  if (withoutLibatomic(file)) writeFileSync(output, file);
   mkdirSync(join(target, ".."), { recursive: true });
   renameSync(output, target);
   console.log(`${target}: commit ${build.commit}, bundle ${build.bundle.slice(0, 12)}`);
@@ -50,7 +46,7 @@ try {
 
 function commit(): { commit: string; built: string } {
   const git = (...args: string[]) => execFileSync("git", ["-C", root, ...args], { encoding: "utf8" }).trim();
-  // From an archive of the source there is nobody to ask.
+  // An archive of the source has no history.
   if (!existsSync(join(root, ".git"))) return { commit: "unknown", built: "unknown" };
   const changed = git("status", "--porcelain", "--untracked-files=no") === "" ? "" : "+changes";
   return { commit: `${git("rev-parse", "--short=12", "HEAD")}${changed}`, built: git("show", "-s", "--format=%cI", "HEAD") };

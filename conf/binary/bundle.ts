@@ -1,5 +1,7 @@
 import { build, type Plugin } from "esbuild";
-import { readFileSync } from "node:fs";
+import { globSync, readdirSync, readFileSync } from "node:fs";
+import { ECHO_FILE } from "../../cli/doctor/container.ts";
+import { ADDON_FILE } from "./sqlite-addon.ts";
 import { join, relative } from "node:path";
 
 /** better-sqlite3 looks for its addon in its own folder, which is not there any more. */
@@ -27,7 +29,7 @@ const NO_OWN_PLACE = (root: string): Plugin => ({
       return {
         errors: [
           {
-            text: `${file} asks where it lies, which is nowhere in the single executable: ask ownFile, and list its files in conf/binary/assets.ts.`,
+            text: `${file} asks where it lies, which is nowhere in the single executable: ask ownFile, and list its files in conf/binary/bundle.ts.`,
           },
         ],
       };
@@ -67,4 +69,26 @@ function ascii(text: string): Uint8Array {
     text.replaceAll(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
     "latin1",
   );
+}
+
+/**
+ * What the single executable carries beside its code: each file by the path under which `ownFile` or `ownText` is asked for it. `page` is the
+ * console, built.
+ */
+export function assets(root: string, page: string): Record<string, string> {
+  const files = [...globSync("conf/demo/**/*", { cwd: root, withFileTypes: true })].filter((one) => one.isFile());
+  const demo = files.map(({ parentPath, name }) => join(parentPath, name)).toSorted();
+  return {
+    ...Object.fromEntries(demo.map((path) => [path.slice(root.length + 1), path])),
+    [ECHO_FILE]: join(root, ECHO_FILE),
+    ...Object.fromEntries(
+      readdirSync(page)
+        .toSorted()
+        .map((name) => [`control/console/dist/${name}`, join(page, name)]),
+    ),
+    "lua-compat/requests.jsonl": join(root, "lua-compat/requests.jsonl"),
+    ...Object.fromEntries(["gateway/waiting/page.css", "gateway/waiting/page.js"].map((path) => [path, join(root, path)])),
+    // Of glibc's: what Node itself is linked with.
+    [ADDON_FILE]: join(root, `node_modules/better-sqlite3/prebuilds/${process.platform}-${process.arch}.node`),
+  };
 }

@@ -1,9 +1,12 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /**
  * The words that the project decided against, in identifiers and in prose, and the search for them and for type names that are not unique.
  * docs/contributing/glossary.md says what to write instead.
+ *
+ * `npm run words`: how many words of the list each folder has, and whether that is more than conf/lint/words.json allows.
+ * `-- --lower` writes the smaller numbers into it. `-- <path>` prints each occurrence below a path.
  */
 
 export type SourceFile = { path: string; text: string };
@@ -26,7 +29,7 @@ type Exception = { path: string; words: readonly string[] | "all"; reason: strin
 /** A path that ends in `/` is a folder. */
 const EXCEPTIONS: readonly Exception[] = [
   { path: "conf/lint/words.ts", words: "all", reason: "the list itself" },
-  { path: "test/conf/words.test.ts", words: "all", reason: "tests the list" },
+  { path: "test/conf/lint/words.test.ts", words: "all", reason: "tests the list" },
   { path: "docs/contributing/glossary.md", words: "all", reason: "gives the word to use instead" },
 ];
 
@@ -118,3 +121,34 @@ export function loadSourceFiles(root: string, folder = ""): SourceFile[] {
       return entry.isFile() && SOURCE.test(entry.name) ? [{ path, text: readFileSync(join(root, path), "utf8") }] : [];
     });
 }
+
+function runCheck(argument: string | undefined): void {
+  const files = loadSourceFiles(join(import.meta.dirname, "../.."));
+  const file = join(import.meta.dirname, "words.json");
+  const allowed = JSON.parse(readFileSync(file, "utf8")) as Allowed;
+  if (argument === "--lower") writeFileSync(file, `${JSON.stringify(lowered(files, allowed), undefined, 2)}\n`);
+  else if (argument === undefined) report(files, allowed);
+  else list(files, argument);
+}
+
+function list(files: readonly SourceFile[], prefix: string): void {
+  for (const { path, text } of files.filter((file) => file.path.startsWith(prefix))) {
+    for (const [index, line] of text.split("\n").entries()) {
+      const words = findWords({ path, text: line });
+      if (words.length > 0) console.log(`${path}:${index + 1}: ${words.join(", ")}: ${line.trim().slice(0, 160)}`);
+    }
+  }
+}
+
+function report(files: readonly SourceFile[], allowed: Allowed): void {
+  const words = Object.values(countByFolder(files)).reduce((sum, count) => sum + count, 0);
+  const lines = files.reduce((sum, { text }) => sum + text.split("\n").length - 1, 0);
+  console.log(
+    `words of the list: ${words} (${((words * 1000) / lines).toFixed(2)} per 1,000 lines); type names not unique: ${duplicateTypes(files).size}`,
+  );
+  const problems = wordProblems(files, allowed);
+  for (const problem of problems) console.error(problem);
+  process.exitCode = problems.length > 0 ? 1 : 0;
+}
+
+if (import.meta.main) runCheck(process.argv[2]);

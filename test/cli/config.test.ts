@@ -1,5 +1,5 @@
 import t from "tap";
-import { printSettings, settingsJson } from "../../conf/print-settings.ts";
+import { printSettings, settingsJson } from "../../cli/config.ts";
 import { readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";

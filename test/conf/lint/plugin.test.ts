@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
 
-const ROOT = join(import.meta.dirname, "../..");
+const ROOT = join(import.meta.dirname, "../../..");
 
 t.test("the check refuses a regular expression that can take more than linear time", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "berth-lint-"));

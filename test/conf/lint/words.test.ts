@@ -1,5 +1,5 @@
 import t from "tap";
-import { countByFolder, duplicateTypes, findWords, lowered, wordProblems } from "../../conf/lint/words.ts";
+import { countByFolder, duplicateTypes, findWords, lowered, wordProblems } from "../../../conf/lint/words.ts";
 
 const file = (path: string, text: string) => ({ path, text });
 const NONE = { words: {}, duplicateTypes: {} };

@@ -1,5 +1,5 @@
 import t from "tap";
-import { countTap } from "../run/count.ts";
+import { countTap } from "./count.ts";
 
 t.test("the totals of tap's own output are what counts", async (t) => {
   t.same(countTap("TAP version 14\n1..2\nok 1 - a\n# { total: 9, pass: 9 }\n# time=1ms\n", true), { passed: 9, failed: 0 });
