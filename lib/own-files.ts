@@ -1,10 +1,11 @@
 /** The files that come with berth: those of the source tree, or those that its single executable carries. */
 import { createHash } from "node:crypto";
-import { chmodSync, lstatSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { getAsset, getAssetKeys, getRawAsset, isSea } from "node:sea";
 import { Fault } from "./fault.ts";
+import { replaceFile } from "./replace-file.ts";
 
 /** The single executable's own description of itself. */
 export const BUILD_FILE = "build.json";
@@ -74,12 +75,9 @@ function unpackInto(base: string): string {
   return folder;
 }
 
-/** In one step: nobody meets half a file. */
+/** Not flushed to the disk: a file that a power failure cut short has another size, and is written again. */
 function write(path: string, bytes: Uint8Array, mode: number): void {
   if (statSync(path, { throwIfNoEntry: false })?.size === bytes.byteLength) return;
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const passing = `${path}.${process.pid}`;
-  writeFileSync(passing, bytes, { mode });
-  chmodSync(passing, mode);
-  renameSync(passing, path);
+  replaceFile(path, bytes, { mode, isDurable: false });
 }

@@ -69,9 +69,9 @@ export function installFiles(options: { root: string; program: string }): { hasE
   const groups = existsSync(at("/etc/group")) ? readFileSync(at("/etc/group"), "utf8").split("\n") : [];
   const hasEngineGroup = groups.some((line) => line.startsWith(`${ENGINE_GROUP}:`));
   placeFile(at(INSTALL_PATHS.program), { copyOf: options.program }, 0o755);
-  placeFile(at(INSTALL_PATHS.unit), { text: unitText({ groups: hasEngineGroup ? [ENGINE_GROUP] : [] }) }, 0o644);
+  placeFile(at(INSTALL_PATHS.unit), unitText({ groups: hasEngineGroup ? [ENGINE_GROUP] : [] }), 0o644);
   // Secrets will stand in it.
-  if (!existsSync(at(INSTALL_PATHS.settings))) placeFile(at(INSTALL_PATHS.settings), { text: FIRST_SETTINGS }, 0o600);
+  if (!existsSync(at(INSTALL_PATHS.settings))) placeFile(at(INSTALL_PATHS.settings), FIRST_SETTINGS, 0o600);
   return { hasEngineGroup };
 }
 

@@ -1,7 +1,8 @@
-import { randomBytes, randomUUID } from "node:crypto";
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "../../lib/fault.ts";
+import { replaceFile } from "../../lib/replace-file.ts";
 import { storeFault } from "../store/store-fault.ts";
 
 export const ADMIN_KEY_FILE = "admin.key";
@@ -18,7 +19,7 @@ export function adminKey(options: { dataFolder: string; given: string | undefine
     const kept = read(file);
     if (kept !== undefined) return { key: kept, made: false };
     const key = randomBytes(24).toString("base64url");
-    keep(file, key);
+    replaceFile(file, `${key}\n`, { mode: 0o600 });
     return { key, made: true };
   } catch (error) {
     const fault = storeFault(error, options.dataFolder);
@@ -44,18 +45,6 @@ function read(file: string): string | undefined {
     return readFileSync(file, "utf8").trim() || undefined;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-/** Written aside and then renamed, so that there is a whole key or none. */
-function keep(file: string, key: string): void {
-  const aside = `${file}.${randomUUID()}`;
-  try {
-    writeFileSync(aside, `${key}\n`, { mode: 0o600, flag: "wx", flush: true });
-    renameSync(aside, file);
-  } catch (error) {
-    rmSync(aside, { force: true });
     throw error;
   }
 }

@@ -1,9 +1,10 @@
 import { GATEWAY_TOKEN_FILE } from "../store/data-folder.ts";
-import { randomBytes, randomUUID, timingSafeEqual } from "node:crypto";
-import { chownSync, linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { randomBytes, timingSafeEqual } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { replaceFile } from "../../lib/replace-file.ts";
 import { storeFault } from "../store/store-fault.ts";
 import { tokenDigest } from "./tokens.ts";
 
@@ -44,22 +45,9 @@ export function createGatewayTokens({ dataFolder, clock }: { dataFolder: string;
     readAt = clock.monotonic();
     return known;
   };
-  /** All of it or nothing; `first`: not where there is one already, which somebody else made just now. */
-  const write = (kept: readonly GatewayTokenEntry[], first: boolean) => {
-    const aside = `${path}.${randomUUID()}`;
-    try {
-      writeFileSync(aside, HEAD + kept.map(lineOf).join(""), { mode: 0o600, flag: "wx", flush: true });
-      // Root makes no file in there that berth could not read.
-      const { uid, gid } = statSync(dataFolder);
-      if (process.getuid?.() === 0) chownSync(aside, uid, gid);
-      if (first) linkSync(aside, path);
-      else renameSync(aside, path);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    } finally {
-      rmSync(aside, { force: true });
-    }
-  };
+  /** `first`: keeps a file that another process makes at this moment. */
+  const write = (kept: readonly GatewayTokenEntry[], first: boolean) =>
+    replaceFile(path, HEAD + kept.map(lineOf).join(""), { mode: 0o600, ownedByFolder: true, unlessExists: first });
 
   return {
     current: () =>

@@ -1,21 +1,10 @@
 import Sqlite, { type Database } from "better-sqlite3";
 import { randomUUID } from "node:crypto";
-import {
-  chownSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { flushToDisk, replaceFile } from "../../lib/replace-file.ts";
 import { GATEWAY_TOKEN_FILE } from "./data-folder.ts";
 import { checkIntegrity } from "./check-integrity.ts";
 import { privateFile } from "./data-folder.ts";
@@ -61,7 +50,7 @@ export function backUp(from: From & Into): { file: string; bytes: number } {
       if (left === 1) throw new Fault("BACKUP_UNUSABLE", "Published files changed each time they were copied: try again.");
     }
     renameSync(aside, file);
-    flush(dirname(file));
+    flushToDisk(dirname(file));
   } catch (error) {
     if (error instanceof Fault) throw error;
     throw new Fault("BACKUP_UNUSABLE", `The backup ${file} cannot be written: ${(error as Error).message}.`, { cause: error });
@@ -103,7 +92,7 @@ function copyOnce({ folder, version, clock }: From, source: string, target: stri
     return copy.transaction(() => addFiles(copy, folder))();
   } finally {
     copy.close();
-    flush(target);
+    flushToDisk(target);
   }
 }
 
@@ -136,11 +125,7 @@ function addFiles(copy: Database, folder: string): boolean {
 /** Only a hint: a backup that is made is made. Where another user makes it, root mostly, the folder's owner has to be able to read it. */
 function remember(folder: string, file: string): void {
   try {
-    const note = join(folder, NEWEST_FILE);
-    const { uid, gid } = statSync(folder);
-    writeFileSync(`${note}.new`, `${file}\n`, { mode: 0o600 });
-    if (process.getuid?.() === 0) chownSync(`${note}.new`, uid, gid);
-    renameSync(`${note}.new`, note);
+    replaceFile(join(folder, NEWEST_FILE), `${file}\n`, { mode: 0o600, ownedByFolder: true });
   } catch {
     // The folder may be read only.
   }
@@ -153,15 +138,5 @@ export function newestBackup(folder: string): string | undefined {
     return existsSync(file) ? file : undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** For files and folders. */
-export function flush(path: string): void {
-  const open = openSync(path, "r");
-  try {
-    fsyncSync(open);
-  } finally {
-    closeSync(open);
   }
 }

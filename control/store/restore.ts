@@ -1,11 +1,12 @@
 import Sqlite, { type Database } from "better-sqlite3";
 import { randomUUID } from "node:crypto";
-import { copyFileSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, linkSync, mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, resolve, sep } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { flushToDisk, replaceFile } from "../../lib/replace-file.ts";
 import { GATEWAY_TOKEN_FILE } from "./data-folder.ts";
-import { BACKUP_TABLES, backUp, flush } from "./backup.ts";
+import { BACKUP_TABLES, backUp } from "./backup.ts";
 import { openDataFolder, privateFile } from "./data-folder.ts";
 import { knownVersion, migrate } from "./migrate.ts";
 import { storeFault } from "./store-fault.ts";
@@ -41,7 +42,7 @@ export function restore(options: { folder: string; file: string; version: string
     // What the old one had not yet written into itself must not meet the new one.
     for (const end of ["-wal", "-shm"]) rmSync(held.file + end, { force: true });
     renameSync(passing, held.file);
-    flush(folder);
+    flushToDisk(folder);
     return { madeOn, kept };
   } catch (error) {
     throw storeFault(error, folder);
@@ -68,7 +69,7 @@ function prepare(passing: string, folder: string, file: string): number {
     return madeOn;
   } finally {
     database.close();
-    flush(passing);
+    flushToDisk(passing);
   }
 }
 
@@ -105,8 +106,7 @@ function place(folder: string, path: string, mode: number, bytes: Buffer): void 
   // The path names the content; a token that is there is newer than that of the backup.
   if (existsSync(target)) return;
   mkdirSync(dirname(target), { recursive: true, mode: 0o700 });
-  writeFileSync(`${target}.restoring`, bytes, { mode: mode & 0o700, flush: true });
-  renameSync(`${target}.restoring`, target);
+  replaceFile(target, bytes, { mode: mode & 0o700 });
 }
 
 /** A store that is damaged is kept as it lies there, all of its files. */

@@ -1,5 +1,6 @@
-import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { replaceFile } from "../../lib/replace-file.ts";
 
 /** A store that lost what a gateway had seen already: revisions of both, and when control noticed it, in epoch ms. */
 export type StoreRollback = { at: number; seen: number; found: number };
@@ -9,10 +10,8 @@ export const ROLLBACK_FILE = "store-rollback.json";
 
 /** Only a note for `berth doctor`: the log has it, and a folder that cannot be written has other problems. */
 export function noteRollback(folder: string, rollback: StoreRollback): void {
-  const note = join(folder, ROLLBACK_FILE);
   try {
-    writeFileSync(`${note}.new`, `${JSON.stringify(rollback)}\n`, { mode: 0o600 });
-    renameSync(`${note}.new`, note);
+    replaceFile(join(folder, ROLLBACK_FILE), `${JSON.stringify(rollback)}\n`, { mode: 0o600 });
   } catch {
     // As above.
   }

@@ -1,5 +1,6 @@
-import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { replaceFile } from "../../lib/replace-file.ts";
 import type { Labels } from "../driver.ts";
 import { isServiceName, refuseBadName } from "../labels.ts";
 
@@ -35,17 +36,9 @@ export function openRecords(at: string) {
     return join(folder, `${service}.${kind}`);
   };
 
-  /** Whole or not at all, since a kill may come at any time. */
-  const write = (record: ProcessRecord, place: (from: string, to: string) => void) => {
-    const whole = path(record.service, "json");
-    const draft = join(folder, `.${record.service}.${process.pid}.tmp`);
-    writeFileSync(draft, JSON.stringify(record), { mode: 0o600 });
-    try {
-      place(draft, whole);
-    } finally {
-      rmSync(draft, { force: true });
-    }
-  };
+  /** In one step, since a kill may come at any time. It need not outlast the machine's own end: the services do not either. */
+  const write = (record: ProcessRecord, unlessExists: boolean) =>
+    replaceFile(path(record.service, "json"), JSON.stringify(record), { mode: 0o600, unlessExists, isDurable: false });
 
   const find = (service: string): ProcessState | undefined => {
     if (!isServiceName(service)) return undefined;
@@ -66,22 +59,14 @@ export function openRecords(at: string) {
         .filter((name) => name.endsWith(".json"))
         .flatMap((name) => find(name.slice(0, -".json".length)) ?? []),
     /** False where there is one already: of two who start a service, one does. */
-    claim: (record: ProcessRecord): boolean => {
-      try {
-        write(record, linkSync);
-        return true;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-        throw error;
-      }
-    },
+    claim: (record: ProcessRecord): boolean => write(record, true),
     /** Says how it ended, unless it was removed or replaced meanwhile. A disk that takes no more loses the exit code only. */
     ended: (service: string, pid: number, exitCode: number) => {
       const found = find(service);
       if (found?.process?.pid !== pid) return;
       const { process: _, running: __, ...record } = found;
       try {
-        write({ ...record, exitCode }, renameSync);
+        write({ ...record, exitCode }, false);
       } catch {}
     },
     remove: (service: string) => {

@@ -1,7 +1,8 @@
-import { randomUUID, createHash, randomBytes } from "node:crypto";
-import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { chmodSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
+import { replaceFile } from "../../../lib/replace-file.ts";
 import { storeFault } from "../../store/store-fault.ts";
 
 /** The keys of an installation, in a file of its own: whoever copies the database copies no key. */
@@ -31,18 +32,7 @@ export function openKeyFile(dataFolder: string): KeyFile {
   return {
     path,
     read: () => guarded(() => parse(readText(path), path)),
-    write: (keys) =>
-      guarded(() => {
-        const aside = `${path}.${randomUUID()}`;
-        try {
-          writeFileSync(aside, `${HEAD}${keys.map((key) => `${writeKey(key)}\n`).join("")}`, { mode: 0o600, flag: "wx", flush: true });
-          renameSync(aside, path);
-        } catch (error) {
-          rmSync(aside, { force: true });
-          throw error;
-        }
-        flushFolder(dataFolder);
-      }),
+    write: (keys) => guarded(() => void replaceFile(path, `${HEAD}${keys.map((key) => `${writeKey(key)}\n`).join("")}`, { mode: 0o600 })),
   };
 }
 
@@ -64,16 +54,6 @@ function parse(text: string, path: string): Key[] {
     if (!key) throw new Fault("DATA_FOLDER_UNUSABLE", `Line ${index + 1} of the key file ${path} is no key: 32 bytes in base64 or hexadecimal.`);
     return [key];
   });
-}
-
-/** A name in a folder is durable only once the folder is. */
-function flushFolder(folder: string): void {
-  const open = openSync(folder, "r");
-  try {
-    fsyncSync(open);
-  } finally {
-    closeSync(open);
-  }
 }
 
 /** A key of AES-256. Its id is stored beside all that it sealed, and tells nothing about it. */

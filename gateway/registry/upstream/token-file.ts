@@ -1,8 +1,8 @@
-import { randomUUID } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Clock } from "../../../lib/clock.ts";
 import type { Log } from "../../../lib/log.ts";
+import { replaceFileInBackground } from "../../../lib/replace-file.ts";
 
 /**
  * The file through which programs beside berth, such as OpenResty's Lua, use the credentials that it holds for the backing registry.
@@ -45,7 +45,8 @@ export function openTokenFile(path: string, { clock, log }: { clock: Clock; log:
       const now = clock.now() / 1_000;
       const lasting = [...lines].filter(([, { expires }]) => expires > now);
       const kept = lasting.toSorted(([one], [other]) => Number(ONLY_PULLS.test(other)) - Number(ONLY_PULLS.test(one))).slice(-MOST_LINES);
-      await replace(path, kept.map(([scope, { expires, value }]) => `${scope} ${expires} ${value}\n`).join(""));
+      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      await replaceFileInBackground(path, kept.map(([scope, { expires, value }]) => `${scope} ${expires} ${value}\n`).join(""), { mode: 0o600 });
     }
   };
 
@@ -74,22 +75,4 @@ export function openTokenFile(path: string, { clock, log }: { clock: Clock; log:
     },
     close: async () => writing,
   };
-}
-
-async function replace(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const fresh = `${path}.${randomUUID()}`;
-  try {
-    const file = await open(fresh, "wx", 0o600);
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(fresh, path);
-  } catch (error) {
-    await rm(fresh, { force: true });
-    throw error;
-  }
 }
