@@ -2,6 +2,7 @@ import type { ResolvedImage } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
+import type { ImageState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import { imageTimeLeft } from "./deadlines.ts";
 import { asFault, isEngineTrouble, isUnanswered } from "./failures.ts";
@@ -22,10 +23,8 @@ export async function reconcileImage(deps: ImageDeps, id: string, signal: AbortS
     signal.throwIfAborted();
     const image = store.images.find(id);
     if (!image) return;
-    if (image.state === "PENDING_VALIDATION") {
-      moves.image(image, "validationBegan", { logs: logLine(clock, `validating ${image.ref}`), fault: undefined });
-    } else if (image.state === "VALIDATING") {
-      await validate(deps, image, signal);
+    if (image.state === "PENDING_VALIDATION" || image.state === "VALIDATING") {
+      if (!(await validateTogether(deps, image, signal))) return;
     } else if (image.state === "ERROR" && isEngineTrouble(image.fault?.code)) {
       const waitMs = image.since + ((image.fault && ENGINE_BACK_MS[image.fault.code]) ?? 0) - clock.now();
       if (waitMs > 0) {
@@ -46,32 +45,82 @@ function reconcileWaiting({ store, queue }: ImageDeps, imageId: string): void {
   for (const row of store.containers.byImage(imageId)) if (!isStoppedAsDesired(row)) queue.add(containerKey(row.id));
 }
 
-async function validate(deps: ImageDeps, image: Image, signal: AbortSignal): Promise<void> {
-  const { store, moves, clock, log } = deps;
+/**
+ * Validates an image together with all others in its state that name the same image of a registry, since a package may name one 500 times: the engine resolves it
+ * once, and a few commits serve all. False where that is in progress: its end requests another look.
+ */
+async function validateTogether(deps: ImageDeps, image: Image, signal: AbortSignal): Promise<boolean> {
+  const { store, queue, inFlight } = deps;
+  const { id, ref, state, files } = image;
+  const source = files === "" ? `ref:${ref}` : imageKey(id);
+  if (inFlight.generation(source) !== undefined) return false;
+  const ids = files === "" ? store.images.ofRef(ref, state) : [id];
   try {
-    const resolved = await resolve(deps, image, signal);
-    const logs = image.logs + findings(resolved, clock);
-    store.synchronous(() => {
-      const patch = { resolvedId: resolved.id, digest: resolved.digest, exposed: resolved.exposed, logs, fault: undefined };
-      if (!moves.image(image, "resolved", patch) || image.resolvedId === undefined || image.resolvedId === resolved.id) return;
+    await inFlight.run([source, ...ids.map(imageKey)], 0, signal, (own) => validate(deps, image, { ids, own, signal }));
+  } finally {
+    const later = signal.aborted || files !== "" ? [] : store.images.ofRef(ref, "PENDING_VALIDATION");
+    for (const other of [...ids, ...later]) if (other !== id) queue.add(imageKey(other));
+  }
+  return true;
+}
+
+/** `own` also aborts when the validation of one of them is requested again. */
+type ValidateOptions = { ids: readonly string[]; own: AbortSignal; signal: AbortSignal };
+
+async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: ValidateOptions): Promise<void> {
+  const { store, moves, clock, log } = deps;
+  const inState = (state: ImageState, work: (image: Image) => void) =>
+    inCommits(store, ids, (now) => {
+      // Requested again or published anew meanwhile: this no longer counts for it.
+      if (now.state === state && now.ref === image.ref && now.files === image.files) work(now);
+    });
+  if (image.state === "PENDING_VALIDATION") {
+    const logs = logLine(clock, `validating ${image.ref}`);
+    await inState("PENDING_VALIDATION", (now) => moves.image(now, "validationBegan", { logs, fault: undefined }));
+  }
+  try {
+    const resolved = await resolve(deps, store.images.find(image.id) ?? image, ids, own);
+    const { id: resolvedId, digest, exposed } = resolved;
+    const lines = findings(resolved, clock);
+    await inState("VALIDATING", (now) => {
+      moves.image(now, "resolved", { resolvedId, digest, exposed, logs: now.logs + lines, fault: undefined });
+      if (now.resolvedId === undefined || now.resolvedId === resolvedId) return;
       // A tag that moved is a new definition of what runs from it.
-      for (const { id, generation } of store.containers.byImage(image.id)) store.containers.update(id, { generation: generation + 1 });
+      for (const { id, generation } of store.containers.byImage(now.id)) store.containers.update(id, { generation: generation + 1 });
     });
   } catch (error) {
     signal.throwIfAborted();
-    // Validation was requested again meanwhile: this result no longer counts.
-    if (store.images.find(image.id)?.state !== "VALIDATING") return;
+    if (own.aborted) return;
     const result = asFault(error, log);
-    // It stays VALIDATING, and those who wait go on waiting, until the validation's own limit: then this is the cause.
-    if (isUnanswered(result)) {
-      const { code, message } = result;
-      if (!image.fault) store.images.update(image.id, { fault: { code, message }, logs: image.logs + logLine(clock, `${code}: ${message}`) });
-      throw result;
-    }
-    const fault = result.code === "VALIDATION_TIMED_OUT" && image.fault ? Fault.from(image.fault) : result;
-    const event = fault.code === "VALIDATION_TIMED_OUT" ? "timedOut" : "refused";
-    const lines = [`${fault.code}: ${fault.message}`, ...stillRunning(store, image)].map((text) => logLine(clock, text)).join("");
-    moves.image(image, event, { fault: fault.toJSON(), logs: image.logs + lines });
+    if (!isUnanswered(result)) return inState("VALIDATING", (now) => failValidation(deps, now, result));
+    // They stay VALIDATING, and those who wait go on waiting, until the validation's own limit: then this is the cause.
+    const { code, message } = result;
+    await inState("VALIDATING", (now) => {
+      if (!now.fault) store.images.update(now.id, { fault: { code, message }, logs: now.logs + logLine(clock, `${code}: ${message}`) });
+    });
+    throw result;
+  }
+}
+
+function failValidation({ store, moves, clock }: ImageDeps, image: Image, result: Fault): void {
+  const fault = result.code === "VALIDATION_TIMED_OUT" && image.fault ? Fault.from(image.fault) : result;
+  const event = fault.code === "VALIDATION_TIMED_OUT" ? "timedOut" : "refused";
+  const lines = [`${fault.code}: ${fault.message}`, ...stillRunning(store, image)].map((text) => logLine(clock, text)).join("");
+  moves.image(image, event, { fault: fault.toJSON(), logs: image.logs + lines });
+}
+
+/** So many in one commit: few commits for a large package, and other work gets its turn between them. */
+const SLICE = 25;
+
+async function inCommits(store: Store, ids: readonly string[], work: (image: Image) => void): Promise<void> {
+  for (let at = 0; at < ids.length; at += SLICE) {
+    if (at > 0) await new Promise(setImmediate);
+    store.synchronous(() => {
+      for (const id of ids.slice(at, at + SLICE)) {
+        const image = store.images.find(id);
+        if (image) work(image);
+      }
+    });
   }
 }
 
@@ -82,8 +131,9 @@ function stillRunning({ containers }: Pick<Store, "containers">, image: Image): 
 }
 
 function resolve(
-  { store, engine, inFlight, clock, epoch, limits, filesFolder }: ImageDeps,
+  { store, engine, clock, epoch, limits, filesFolder }: ImageDeps,
   image: Image,
+  ids: readonly string[],
   signal: AbortSignal,
 ): Promise<ResolvedImage> {
   const seconds = Math.round(limits.statusMs / 1000);
@@ -98,11 +148,9 @@ function resolve(
     const now = clock.now();
     if (now - renewedOn < limits.flushMs || now - image.since > limits.pullCapMs) return;
     renewedOn = now;
-    store.images.move(image.id, "VALIDATING", "VALIDATING", { since: renewedOn });
+    store.synchronous(() => ids.forEach((id) => store.images.move(id, "VALIDATING", "VALIDATING", { since: now })));
   };
-  return inFlight.run(imageKey(image.id), 0, signal, (own) =>
-    engine.call("resolve", [imageSource(image, filesFolder)], { deadline, signal: own, onPull }),
-  );
+  return engine.call("resolve", [imageSource(image, filesFolder)], { deadline, signal, onPull });
 }
 
 function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage, clock: Pick<Clock, "now">): string {

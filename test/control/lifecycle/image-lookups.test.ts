@@ -1,7 +1,7 @@
 import t from "tap";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openLifecycleFixture, until } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
 import { PATIENCE_MS } from "../../fixtures/patience.ts";
 
 t.test("an image that was missed is validated as soon as it is pushed, and its container starts", async (t) => {
@@ -113,4 +113,88 @@ t.test("an image that came past berth is found by itself, in looks that become r
   const count = lookups();
   await stand.clock.advance(60 * 60_000);
   t.equal(lookups(), count, "what was found is not looked for");
+});
+
+t.test("a package that names one image 200 times has the engine resolve it once", async (t) => {
+  const calls: string[] = [];
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({ ...driver, resolve: async (image, call) => (calls.push(image.ref), driver.resolve(image, call)) }),
+  });
+  const published = Array.from({ length: 200 }, () => stand.publish({ config: { onDemand: true } }));
+  const [first] = published;
+  const ref = stand.image(first?.imageId ?? "").ref;
+  await until("all ready", () => published.every(({ imageId }) => stand.image(imageId).state === "READY"));
+  t.same(calls, [ref]);
+  for (const { imageId } of published) t.match(stand.image(imageId), { resolvedId: /./, logs: /resolved to/, exposed: [5353], fault: undefined });
+  stand.lifecycle().wake(published[150]?.id ?? "", USER);
+  await stand.reaches(published[150]?.id ?? "", "STARTED");
+});
+
+t.test("an image that nobody has fails once for all that name it, and for each of them with the cause", async (t) => {
+  const calls: string[] = [];
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({ ...driver, resolve: async (image, call) => (calls.push(image.ref), driver.resolve(image, call)) }),
+  });
+  const published = Array.from({ length: 60 }, () => stand.publish({ config: { onDemand: true } }));
+  stand.world.apps.clear();
+  stand.lifecycle().wake(published[0]?.id ?? "", USER);
+  await until("all failed", () => published.every(({ imageId }) => stand.image(imageId).state === "ERROR"));
+  t.equal(calls.length, 1);
+  for (const { imageId } of published) t.match(stand.image(imageId), { fault: { code: "IMAGE_NOT_FOUND" }, logs: /IMAGE_NOT_FOUND/ });
+  t.match(await stand.reaches(published[0]?.id ?? "", "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
+});
+
+t.test("whose validation is requested while the same image is resolved gets the result of a resolution that began later", async (t) => {
+  const calls: PromiseWithResolvers<void>[] = [];
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({
+      ...driver,
+      resolve: async (image, call) => {
+        const release = Promise.withResolvers<void>();
+        call.signal.addEventListener("abort", () => release.reject(call.signal.reason as Error));
+        calls.push(release);
+        await release.promise;
+        return driver.resolve(image, call);
+      },
+    }),
+  });
+  const [one, two] = [stand.publish(), stand.publish()];
+  await until("the first resolution", () => calls.length === 1);
+  const late = stand.publish();
+  await until("it waits", () => stand.image(late.imageId).state === "PENDING_VALIDATION");
+  t.equal(calls.length, 1);
+  calls[0]?.resolve();
+  await until("the second resolution", () => calls.length === 2);
+  t.same(
+    [one, two, late].map(({ imageId }) => stand.image(imageId).state),
+    ["READY", "READY", "VALIDATING"],
+  );
+  // Of two that are resolved together one is requested again: the result counts for neither before a new resolution.
+  stand.lifecycle().requestValidation(one.imageId, USER);
+  stand.lifecycle().requestValidation(late.imageId, USER);
+  await until("the third resolution", () => calls.length === 3);
+  calls[2]?.resolve();
+  await until("all ready", () => [one, two, late].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  t.equal(calls.length, 3);
+});
+
+t.test("killed while an image of many is resolved, the next one resolves it once", async (t) => {
+  let calls = 0;
+  let hangs = true;
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({
+      ...driver,
+      resolve: async (image, call) => {
+        calls++;
+        if (hangs) await new Promise(() => {});
+        return driver.resolve(image, call);
+      },
+    }),
+  });
+  const published = Array.from({ length: 60 }, () => stand.publish());
+  await until("called", () => calls === 1);
+  hangs = false;
+  await stand.restart();
+  await until("all ready", () => published.every(({ imageId }) => stand.image(imageId).state === "READY"));
+  t.equal(calls, 2);
 });
