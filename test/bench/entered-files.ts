@@ -8,10 +8,11 @@ import { join, relative, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import t from "tap";
-import { eventually, startBerth, zipOf } from "../fixtures/berth.ts";
+import { startBerth, zipOf } from "../fixtures/berth.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { digestOf, MANIFEST, registryClient } from "../gateway/registry/registry-client.ts";
 import { appFiles } from "../program/contract/stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const ROOT = resolve(process.argv[2] ?? join(import.meta.dirname, "../.."));
 const REPETITIONS = 4;
@@ -48,7 +49,7 @@ t.test("files that each path enters", async (t) => {
     t.equal(answer.status, 200);
     const { images } = (await answer.json()) as { images: { id: string }[] };
     for (const { id } of images) {
-      await eventually("the image to be validated", 10_000, async () => {
+      await eventually("the image to be validated", async () => {
         const { status } = (await (await berth.call(`/docker/images/${id}`)).json()) as { status: string };
         return status === "ready" ? true : undefined;
       });
@@ -78,7 +79,7 @@ t.test("files that each path enters", async (t) => {
   let version = 1;
   await count("a publish until its image is ready", () => publish(`1.0.${version++}`));
 
-  const base = await eventually("the registry's address", 5_000, async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
+  const base = await eventually("the registry's address", async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
   const registry = registryClient(t, base);
   const layer = "a layer";
   await registry.push("datagrok/app-web", "1.0.0", layer);

@@ -9,10 +9,11 @@ import { createHash } from "node:crypto";
 import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { eventually } from "../fixtures/berth.ts";
+
 import { freePort, openDistribution } from "../gateway/registry/distribution.ts";
 import { basic } from "../gateway/registry/stand.ts";
 import { DEV_KEY, openTokenServer } from "../gateway/registry/token-server.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const MEGABYTE = 1_048_576;
 const SIZE = Number(process.argv[2] ?? 2_048) * MEGABYTE;
@@ -112,7 +113,7 @@ async function openProxy(datagrokUrl: string, registry: string) {
     stdio: ["ignore", openSync(log, "a"), "inherit"],
   });
   bench.teardown(() => child.kill("SIGKILL"));
-  const base = await eventually("the proxy", 20_000, async () => /registry proxy at (http:\S+)/.exec(readFileSync(log, "utf8"))?.[1]);
+  const base = await eventually("the proxy", async () => /registry proxy at (http:\S+)/.exec(readFileSync(log, "utf8"))?.[1]);
   const ticks = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
   return {
     base,
@@ -147,7 +148,7 @@ http {
   });
   bench.teardown(() => child.kill("SIGTERM"));
   const base = `http://127.0.0.1:${port}`;
-  await eventually("nginx", 10_000, () => fetch(base).catch(() => undefined));
+  await eventually("nginx", () => fetch(base).catch(() => undefined));
   return base;
 }
 

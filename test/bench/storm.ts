@@ -8,7 +8,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
-import { ADMIN_KEY, type BerthClient, eventually, openClient, startBerth } from "../fixtures/berth.ts";
+import { ADMIN_KEY, type BerthClient, openClient, startBerth } from "../fixtures/berth.ts";
 import { openEngine as openClientOf } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { scrape } from "../fixtures/metrics-page.ts";
@@ -18,6 +18,7 @@ import { cpuSeconds, cpuSince } from "./storm/cpu-time.ts";
 import { engineAlone } from "./storm/engine-alone.ts";
 import { countCalls } from "./storm/engine-calls.ts";
 import { type Figures, figuresOf, startTraffic } from "./storm/traffic.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const named = process.env["DOCKER_HOST"] ?? "";
 if (named === "") enterOwnNetwork();
@@ -207,10 +208,14 @@ async function publish(client: BerthClient, name: string, folders: readonly stri
 }
 
 async function readyId(client: BerthClient, name: string): Promise<string> {
-  return eventually(`the image of ${name}`, 120_000, async () => {
-    const entity = await client.container(name);
-    return entity.dockerfile.status === "ready" ? entity.id : undefined;
-  });
+  return eventually(
+    `the image of ${name}`,
+    async () => {
+      const entity = await client.container(name);
+      return entity.dockerfile.status === "ready" ? entity.id : undefined;
+    },
+    120_000,
+  );
 }
 
 async function proxied(client: BerthClient, id: string): Promise<Response> {

@@ -2,13 +2,13 @@ import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { ADMIN_KEY, type Berth, type Entity, eventually, startBerth, zipOf } from "../fixtures/berth.ts";
+import { ADMIN_KEY, type Berth, type Entity, startBerth, zipOf } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages, tagOwnImage } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openBetween } from "../gateway/datagrok/stand.ts";
 import { openStand as openServer, packageOf } from "../program/rights/fixtures/stand.ts";
-import { PATIENCE_MS } from "../fixtures/patience.ts";
+import { eventually, PATIENCE_MS } from "../fixtures/eventually.ts";
 
 /**
  * `berth import` on a real Docker engine. The server that is left is another berth, which test/contract holds against the clients' calls. What it believes
@@ -192,7 +192,7 @@ t.test("containers of another server are taken over, those that run without a re
   t.test("a container of a foreign owner that has taken a name is not touched", async (t) => {
     await made.retaken.remove({ force: true });
     const handMade = await makeByHand(there.containers.retaken.serviceName);
-    await eventually("another to run in its place", 30_000, async () => {
+    await eventually("another to run in its place", async () => {
       const { status } = await square("retaken");
       return status === 200 && (await find("retaken")).serviceName !== there.containers.retaken.serviceName ? true : undefined;
     });
@@ -202,7 +202,7 @@ t.test("containers of another server are taken over, those that run without a re
 
   t.test("one that is deleted here is ended, it and no other", async (t) => {
     t.equal((await here.berth().call(`/docker/containers/${there.containers.removed.id}`, { method: "DELETE" })).status, 200);
-    await eventually("it to be gone", 20_000, () => made.removed.inspect().then(() => undefined, () => true)); // prettier-ignore
+    await eventually("it to be gone", () => made.removed.inspect().then(() => undefined, () => true)); // prettier-ignore
   });
 
   t.test("published here, they keep their ids", async (t) => {

@@ -22,7 +22,7 @@ import { openRole, POLICY } from "../drivers/ecs/iam.ts";
 import { denied, openEcr } from "../gateway/registry/upstream/moto.ts";
 import { unspecified } from "./specification.ts";
 import { createStack, openAccount, readTemplate, REGION, type Account, type Statement } from "./stack.ts";
-import { PATIENCE_MS } from "../fixtures/patience.ts";
+import { PATIENCE_MS } from "../fixtures/eventually.ts";
 
 const ACCOUNT = "123456789012";
 const IDLE_SECONDS = 300;

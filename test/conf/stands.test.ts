@@ -2,12 +2,13 @@ import { execFileSync } from "node:child_process";
 import { cpSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { type BerthClient, eventually, openClient } from "../fixtures/berth.ts";
+import { type BerthClient, openClient } from "../fixtures/berth.ts";
 import { talkTo } from "../fixtures/talk.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openOwnEngine } from "../program/recovery/own-engine.ts";
 import { run } from "../gateway/registry/run.ts";
 import { PLUGIN, standImages } from "./stand-images.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /**
  * The files by which Docker starts a whole stand, conf/compose and conf/swarm, each started as it is shipped, with the images of conf/docker/Dockerfile, and
@@ -45,14 +46,12 @@ async function shell(lines: string): Promise<void> {
 const removalCommands = (page: string) => /^## Remove it\n\n```sh\n(.*?)^```/ms.exec(readFileSync(page, "utf8"))?.[1] ?? "false";
 
 const ready = async (base: string, output: () => string) =>
-  eventually(`${base} to take requests`, 40_000, async () => ((await fetch(`${base}/readyz`).catch(() => undefined))?.ok ? true : undefined)).catch(
-    (cause: unknown) => {
-      throw new Error(output(), { cause });
-    },
-  );
+  eventually(`${base} to take requests`, async () => (await fetch(`${base}/readyz`).catch(() => undefined))?.ok).catch((cause: unknown) => {
+    throw new Error(output(), { cause });
+  });
 
 const imageReady = async (berth: BerthClient, name: string) =>
-  eventually(`${name}'s image to be ready`, 20_000, async () => ((await berth.container(name)).dockerfile.status === "ready" ? true : undefined));
+  eventually(`${name}'s image to be ready`, async () => (await berth.container(name)).dockerfile.status === "ready");
 
 /** A package with two containers that wake on demand. */
 const FILES = {
@@ -123,9 +122,7 @@ t.test("compose", async (t) => {
         t.ok(Ports.every(({ PublicPort }) => PublicPort === undefined));
       }
       t.equal((await berth.container("stand-http")).address, (await berth.container("stand-http")).serviceName);
-      await eventually("it to be healthy", 20_000, async () =>
-        (await docker.getContainer("berth-berth-1").inspect()).State.Health?.Status === "healthy" ? true : undefined,
-      );
+      await eventually("it to be healthy", async () => (await docker.getContainer("berth-berth-1").inspect()).State.Health?.Status === "healthy");
     },
   );
 
@@ -139,7 +136,7 @@ t.test("compose", async (t) => {
     await ready(base, output);
     // Its registry is a process of its own, on a port that the engine takes connections for before it listens.
     const health = ["compose", "-f", join(at, "compose.yaml"), "exec", "-T", "berth", "berth", "health"];
-    await eventually("all of it to be there", 20_000, async () => ((await run("docker", health, { env })).code === 0 ? true : undefined));
+    await eventually("all of it to be there", async () => (await run("docker", health, { env })).code === 0);
     await command(["login", "127.0.0.1:5000", "-u", "any", "--password-stdin"], { input: key });
     berth = await openClient({ base, key, output });
     t.same(await square(berth, "stand-http", 5), { result: 25 });
@@ -154,14 +151,14 @@ t.test("compose", async (t) => {
     );
     await compose(["compose.yaml", "drop-in.yaml"], "--profile=grok_spawner", "--profile=grok_registry", "up", "--detach", "--no-recreate");
     const spawner = `http://${there}:8000`;
-    await eventually("the spawner", 20_000, async () => ((await fetch(`${spawner}/info`).catch(() => undefined))?.ok ? true : undefined));
+    await eventually("the spawner", async () => (await fetch(`${spawner}/info`).catch(() => undefined))?.ok);
     const headers = { "x-api-key": "test-x-api-key", "content-type": "application/json" };
     const deployed = await fetch(`${spawner}/deploy/cvm/spawned/1`, { method: "POST", headers, body: JSON.stringify({ image: PLUGIN }) });
     t.match(await deployed.json(), { address: "berth-spawned", port: 5000 });
     t.ok((await docker.getContainer("berth-spawned").inspect()).NetworkSettings.Networks["datagrok"]);
     t.match((await docker.getContainer("berth-grok_spawner-1").inspect()).HostConfig, { ReadonlyRootfs: true, CapDrop: ["ALL"] });
     const registry = `http://${there}:5001`;
-    await eventually("the registry", 20_000, async () => ((await fetch(`${registry}/readyz`).catch(() => undefined))?.ok ? true : undefined));
+    await eventually("the registry", async () => (await fetch(`${registry}/readyz`).catch(() => undefined))?.ok);
     const basic = `Basic ${Buffer.from(`any:${key}`).toString("base64")}`;
     const { token } = (await (await fetch(`${registry}/token?service=docker-registry`, { headers: { authorization: basic } })).json()) as {
       token: string;
@@ -235,7 +232,7 @@ t.test("swarm", async (t) => {
     const { id } = await berth.container("stand-http");
     await command(["service", "update", "--force", "--detach", "berth_berth"]);
     let most = 0;
-    await eventually("another one in its place", 60_000, async () => {
+    await eventually("another one in its place", async () => {
       const now = await own();
       most = Math.max(most, now.length);
       return now.length === 1 && now[0] !== before ? true : undefined;
@@ -252,9 +249,9 @@ t.test("swarm", async (t) => {
     // As the page says: while containers are about to end the network may be in use, and the last line is for once more.
     const again = removal.trim().split("\n").at(-1) ?? "";
     const well = (lines: string) => shell(lines).then(() => true, () => undefined); // prettier-ignore
-    if (!(await well(removal))) await eventually("the network to go", 30_000, () => well(again));
+    if (!(await well(removal))) await eventually("the network to go", () => well(again));
     const isThere = async () => (await docker.listNetworks()).some(({ Name }) => Name === "datagrok");
-    await eventually("the node to give it up", 20_000, async () => ((await isThere()) ? undefined : true));
+    await eventually("the node to give it up", async () => ((await isThere()) ? undefined : true));
     t.same(await services(), []);
   });
 });

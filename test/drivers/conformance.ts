@@ -3,7 +3,7 @@ import { namer } from "./conformance/asking.ts";
 import type { Harness, ConformanceWorld } from "./conformance/harness.ts";
 import { CASES } from "./conformance/themes.ts";
 
-export { call, get, labelsFor, namer, rejectsWith, specOf, text, until } from "./conformance/asking.ts";
+export { call, get, labelsFor, namer, rejectsWith, specOf, text } from "./conformance/asking.ts";
 export type { Harness, TestSource, Way } from "./conformance/harness.ts";
 
 /** The promises of `drivers/driver.ts`, on a real orchestrator. What one cannot have is declared in its harness, with the reason. */

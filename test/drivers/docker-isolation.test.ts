@@ -11,10 +11,11 @@ import { DEFAULT_SUBNETS } from "../../drivers/docker/subnets.ts";
 import { NETWORK_LABEL } from "../../drivers/docker/network.ts";
 import type { Address } from "../../drivers/driver.ts";
 import { openLog } from "../../lib/log.ts";
-import { eventually } from "../fixtures/berth.ts";
+
 import { openEngine, runIn } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { call, get, namer, specOf } from "./conformance.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** What containers of a real engine reach, and what they do not, by each way that berth reaches them. */
 const log = openLog({ level: "silent", name: "test" });
@@ -144,7 +145,7 @@ t.test("reached by name, a package's containers reach each other, berth and the 
   });
   await inside.start();
   const output = async () => (await inside.logs({ stdout: true, stderr: true })).toString();
-  const line = await eventually("berth's containers", 60_000, async () => /\{"deployed".*\}/.exec(await output())?.[0]);
+  const line = await eventually("berth's containers", async () => /\{"deployed".*\}/.exec(await output())?.[0]);
   t.strictSame(JSON.parse(line), {
     deployed: [one, sibling, other].map((each) => ({ host: each, port: 15353 })),
     answers: [{ result: 49 }, { result: 49 }, { result: 49 }],
@@ -168,7 +169,7 @@ t.test("reached by name, a package's containers reach each other, berth and the 
   await t.test("a package's network goes with its last container", async (t) => {
     await docker.getContainer(other).remove({ force: true });
     await inside.kill({ signal: "SIGUSR2" });
-    await eventually("its network to go", 20_000, async () => ((await owned()).length === 1 ? true : undefined));
+    await eventually("its network to go", async () => (await owned()).length === 1);
     t.strictSame(await owned(), [`z-${base}-scope-mine`]);
   });
   await program.close();

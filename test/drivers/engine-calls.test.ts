@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { openEngine } from "../../drivers/engine/engine.ts";
-import { eventually } from "../fixtures/berth.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const OPEN = 300;
 const CALLS = 20;
@@ -30,7 +30,7 @@ t.test("an engine call costs the same processor time however many calls are open
   const alone = await callsMs();
   const waits = Array.from({ length: OPEN }, async (_, i) => engine.docker.getContainer(`c${i}`).wait());
   const ended = Promise.allSettled(waits);
-  await eventually("all waits are open", 120_000, async () => (held.length === OPEN ? true : undefined));
+  await eventually("all waits are open", async () => held.length === OPEN, 120_000);
   const among = await callsMs();
   t.ok(among < 10 * alone + 100, `${CALLS} calls took ${Math.round(alone)} ms alone and ${Math.round(among)} ms beside ${OPEN} open ones`);
   for (const response of held) response.writeHead(200, { "content-type": "application/json" }).end("{}");

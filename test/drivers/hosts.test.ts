@@ -4,8 +4,9 @@ import type { Driver, DriverEvent, Host, Spec } from "../../drivers/driver.ts";
 import { hostsDriver } from "../../drivers/hosts.ts";
 import { MEMORY_APPS } from "../fixtures/memory-apps.ts";
 import { openMemoryWorld } from "../fixtures/memory-driver.ts";
-import { call, conformance, labelsFor, rejectsWith, text, until } from "./conformance.ts";
+import { call, conformance, labelsFor, rejectsWith, text } from "./conformance.ts";
 import { BACKENDS } from "./conformance/backends.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** Two orchestrators that know nothing of each other, and the one driver before them. */
 function stand(t: Test) {
@@ -109,13 +110,13 @@ t.test("the events of both are reported, until the listener ends or one fails", 
     for await (const event of driver().events({ signal: over.signal })) events.push(event);
   })();
   const isReported = (name: string) => async () => events.some((event) => event.kind === "changed" && event.service === name);
-  await until(t, "both say that they are there", async () => events.filter(({ kind }) => kind === "connected").length === 2);
+  await eventually("both say that they are there", async () => events.filter(({ kind }) => kind === "connected").length === 2);
   cvm.begin("one", labelsFor("one"));
-  await until(t, "the first is reported", isReported("one"));
+  await eventually("the first is reported", isReported("one"));
   datagrok.begin("other", labelsFor("other"));
-  await until(t, "the second is reported", isReported("other"));
+  await eventually("the second is reported", isReported("other"));
   for (let round = 0; round < 100; round++) datagrok.begin(`many-${round}`, labelsFor("many"));
-  await until(t, "none is lost", isReported("many-99"));
+  await eventually("none is lost", isReported("many-99"));
   t.equal(events.length, 104);
   over.abort(new Error("enough"));
   await listening;

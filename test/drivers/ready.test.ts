@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Server } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { awaitReady } from "../../drivers/ready.ts";
-import { PATIENCE_MS } from "../fixtures/patience.ts";
+import { PATIENCE_MS } from "../fixtures/eventually.ts";
 
 const clock = systemClock();
 

@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
-import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
+import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 t.test("a client that leaves before the response ends the container's request", async (t) => {
   const stand = await openStand(t);
@@ -14,10 +15,10 @@ t.test("a client that leaves before the response ends the container's request", 
   });
   stand.set(ID, { kind: "awake", address });
   const client = connect(stand.port, "127.0.0.1", () => client.write(get(PATH)));
-  await until("it arrives", () => arrived);
+  await eventually("it arrives", () => arrived);
   client.destroy();
-  await until("the container hears of it", () => ended);
-  await until("it is counted out", () => stand.uses.get(ID)?.open === 0);
+  await eventually("the container hears of it", () => ended);
+  await eventually("it is counted out", () => stand.uses.get(ID)?.open === 0);
   t.pass("both sides are over");
 });
 
@@ -36,11 +37,11 @@ t.test("a client that leaves within a stream, or within its own body, ends the c
   for (const sent of [get(PATH), `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 100\r\n\r\npart`]) {
     state = "";
     const client = connect(stand.port, "127.0.0.1", () => client.write(sent));
-    await until("it arrives", () => state === "arrived");
+    await eventually("it arrives", () => state === "arrived");
     client.destroy();
-    await until("the container hears of it", () => state === "ended");
+    await eventually("the container hears of it", () => state === "ended");
   }
-  await until("both are counted out", () => stand.uses.get(ID)?.open === 0);
+  await eventually("both are counted out", () => stand.uses.get(ID)?.open === 0);
   t.pass("twice");
 });
 
@@ -51,11 +52,11 @@ t.test("a silent connection is probed within a minute, so that a client that van
   stand.set(ID, { kind: "awake", address });
   const client = connect(stand.port, "127.0.0.1", () => client.write(get(PATH)));
   t.teardown(() => client.destroy());
-  await until("it arrives", () => requests === 1);
+  await eventually("it arrives", () => requests === 1);
   // Linux: the connection's own line, from the gateway's side; timer 2 is the probe, with the time until it in 1/100 s.
   const hex = (port: number | undefined) => (port ?? 0).toString(16).toUpperCase().padStart(4, "0");
   const line = new RegExp(`0100007F:${hex(stand.port)} 0100007F:${hex(client.localPort)} 01 \\S+ 02:(\\S+)`);
-  await until("nothing is in flight", () => line.test(readFileSync("/proc/net/tcp", "utf8")));
+  await eventually("nothing is in flight", () => line.test(readFileSync("/proc/net/tcp", "utf8")));
   const [, left = "ffffffff"] = line.exec(readFileSync("/proc/net/tcp", "utf8")) ?? [];
   t.ok(Number.parseInt(left, 16) <= 6_000, `${Number.parseInt(left, 16) / 100} s`);
 });
@@ -139,7 +140,7 @@ t.test("a draining gateway lets requests finish and then closes its connections"
   const { address } = await openContainer(t, (_, response) => (finish = () => response.end("finished")));
   stand.set(ID, { kind: "awake", address });
   const answer = fetch(stand.base + PATH, { headers: { authorization: "token" } });
-  await until("it arrives", () => finish !== undefined);
+  await eventually("it arrives", () => finish !== undefined);
   const drained = stand.gateway.drain(5_000);
   finish?.();
   t.equal(await (await answer).text(), "finished");
@@ -167,10 +168,10 @@ t.test("a draining gateway tells clients that it closes their connections, and s
     });
   // The second goes out on the first one's connection, as soon as that is free.
   const answers = [ask("/streamed", agent), ask("/after", agent), ask("/whole", new Agent({ keepAlive: true }))];
-  await until("both arrive", () => finish.size === 2);
+  await eventually("both arrive", () => finish.size === 2);
   const drained = stand.gateway.drain(5_000);
   finish.get("/streamed")?.();
-  await until("the last arrives", () => finish.size === 3);
+  await eventually("the last arrives", () => finish.size === 3);
   finish.get("/whole")?.();
   await answers[2];
   finish.get("/after")?.();
@@ -182,7 +183,7 @@ t.test("a drain does not wait for longer than its limit", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "coming" });
   const answer = fetch(stand.base + PATH, { headers: { authorization: "token" } }).catch(() => "cut off");
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   await stand.gateway.drain(50);
   t.equal(await answer, "cut off");
   t.equal(stand.uses.get(ID)?.open, 0);

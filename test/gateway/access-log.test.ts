@@ -10,7 +10,8 @@ import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { Count } from "../../lib/metrics/open-metrics.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { exchange, get, ID, openContainer, openStand, PATH, type GatewayFixture, until, WS_PATH } from "./stand.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, type GatewayFixture, WS_PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 type Line = Record<string, unknown>;
 type Written = { stand: GatewayFixture; path: string; reopen(): void; lines(count: number): Promise<Line[]> };
@@ -28,7 +29,7 @@ async function openWritten(t: Test, options: { query?: boolean; forwarder?: Engi
     path,
     reopen: log.reopen,
     lines: async (count) => {
-      await until(`${count} lines`, () => read().length >= count);
+      await eventually(`${count} lines`, () => read().length >= count);
       return read().map((line) => JSON.parse(line) as Line);
     },
   };
@@ -137,7 +138,7 @@ t.test("a client that leaves, bytes that are no request, and a WebSocket when it
   });
   stand.set(ID, { kind: "awake", address });
   const gone = exchange(stand.port, get(PATH)).catch(() => undefined);
-  await until("the request to be there", () => (stand.uses.get(ID)?.open ?? 0) === 1);
+  await eventually("the request to be there", () => (stand.uses.get(ID)?.open ?? 0) === 1);
   const socket = new WebSocket(`ws://127.0.0.1:${stand.port}${WS_PATH}`, { headers: { authorization: "token" } });
   socket.on("error", () => undefined);
   await new Promise((resolve) => socket.once("close", resolve));
@@ -157,7 +158,7 @@ t.test("a file that was moved away is left for a new one", async (t) => {
   renameSync(path, `${path}.1`);
   reopen();
   await exchange(stand.port, get("/readyz"));
-  await until("the new file", () => {
+  await eventually("the new file", () => {
     try {
       return readFileSync(path, "utf8").endsWith("\n");
     } catch {
@@ -193,7 +194,7 @@ t.test("without a reader lines are dropped and counted, and no request waits", a
     { method: "GET", target: `/${"x".repeat(900)}`, header: () => undefined },
     "::1",
   );
-  await until("a line to be dropped", () => {
+  await eventually("a line to be dropped", () => {
     for (let i = 0; i < 1_000; i++) record.finish("answered");
     return dropped.value > 0;
   });

@@ -3,7 +3,8 @@ import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
-import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
+import { exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const KEPT = get(PATH).replace("Connection: close\r\n", "");
 const ENGINES = [
@@ -24,8 +25,8 @@ for (const engine of ENGINES) {
     const { address } = await openContainer(t, (_, response) => void response.end("here"));
     stand.set(ID, { kind: "awake", address });
     const flood = Array.from({ length: 50 }, () => open(t, stand.port, "127.0.0.2"));
-    await until("30 are refused", () => metrics.refusedConnections.at("address").value === 30);
-    await until("and closed", () => flood.filter(({ closed }) => closed).length === 30);
+    await eventually("30 are refused", () => metrics.refusedConnections.at("address").value === 30);
+    await eventually("and closed", () => flood.filter(({ closed }) => closed).length === 30);
     t.match(await exchange(stand.port, get(PATH)), /here$/);
     for (const socket of flood) socket.destroy();
     // Closed connections are noticed a moment later.
@@ -48,7 +49,7 @@ t.test("connections without a request are closed near the bound", async (t) => {
     socket.write(KEPT);
     await once(socket, "data");
   }
-  await until("idle ones are closed", () => idle.filter(({ closed }) => closed).length >= 2);
+  await eventually("idle ones are closed", () => idle.filter(({ closed }) => closed).length >= 2);
   const answer = await exchange(stand.port, KEPT, /here/);
   t.match(answer, /^HTTP\/1\.1 200 /);
 });

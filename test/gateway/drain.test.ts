@@ -4,7 +4,8 @@ import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import { openReadiness, type Readiness } from "../../gateway/readiness.ts";
-import { bodyOf, exchange, get, ID, listen, openContainer, openStand, PATH, until, WS_PATH, type GatewayFixture } from "./stand.ts";
+import { bodyOf, exchange, get, ID, listen, openContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const CLIENTS = 20;
 
@@ -123,7 +124,7 @@ for (const forwarder of ENGINE_NAMES) {
     const client = new WebSocket(`ws://127.0.0.1:${edge.port}${WS_PATH}`, { headers: { authorization: "token" } });
     const received: string[] = [];
     client.on("message", (data: Buffer) => void received.push(data.toString()));
-    await until("the container's message arrives", () => received.includes("hello"));
+    await eventually("the container's message arrives", () => received.includes("hello"));
     const closed = once(client, "close") as Promise<[number]>;
     const begun = performance.now();
     await edge.gateway.drain(20_000);

@@ -2,7 +2,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { gzipSync } from "node:zlib";
 import t, { type Test } from "tap";
-import { bodyOf, echoHead, exchange, get, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
+import { bodyOf, echoHead, exchange, get, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const AWAKE = async (test: Test, listener: Parameters<typeof openContainer>[1]) => {
   const stand = await openStand(test);
@@ -144,7 +145,7 @@ t.test("events of a stream arrive one by one", async (t) => {
   response.setEncoding("utf8").on("data", (text: string) => (came += text));
   for (const event of ["data: 1\n\n", "data: 2\n\n"]) {
     say(event);
-    await until(event, () => came.endsWith(event));
+    await eventually(event, () => came.endsWith(event));
   }
   request.destroy();
 });
@@ -185,7 +186,7 @@ t.test("a client that expects 100-continue gets it only when the container is th
     request.end("body");
   });
   request.flushHeaders();
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   t.notOk(isContinued);
   const answered = new Promise<IncomingMessage>((resolve) => request.once("response", resolve));
   stand.set(ID, { kind: "awake", address });

@@ -11,7 +11,8 @@ import { openTlsKeys } from "../../gateway/tls-keys.ts";
 import { openLog } from "../../lib/log.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { ID, openContainer, openStand, PATH, until, type GatewayFixture } from "./stand.ts";
+import { ID, openContainer, openStand, PATH, type GatewayFixture } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const made = tempFolder(t);
 const PAIR = makeCertificate(made, "edge");
@@ -106,9 +107,9 @@ for (const reads of READ_MODES) {
       client.on("message", (came: Buffer) => (right += came.equals(awaited.next().value ?? Buffer.alloc(0)) ? 1 : 0));
       for (const message of sent) client.send(message);
     }
-    await until("all messages are back", () => right === COUNT * 3);
+    await eventually("all messages are back", () => right === COUNT * 3);
     // What a moment ago was still being written may be let go of a moment later.
-    await until("each connection holds next to nothing", () => heldBytes() - before < SHARED + COUNT * 65_536);
+    await eventually("each connection holds next to nothing", () => heldBytes() - before < SHARED + COUNT * 65_536);
     t.equal(right, COUNT * 3);
     for (const client of clients) client.terminate();
   });

@@ -2,7 +2,8 @@ import { connect } from "node:net";
 import t from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { faultsOf, SOAKS, soak } from "../soak/soak.ts";
-import { get, ID, openRawContainer, openStand, PATH, until } from "./stand.ts";
+import { get, ID, openRawContainer, openStand, PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** For each way to read; `npm run soak` plays a hundred times as many. */
 const COUNT = 1_000;
@@ -35,5 +36,5 @@ t.test("a pooled connection that became a WebSocket is not in the pool afterward
     t.equal(stand.watchers(ID), lines.length === 0 ? 1 : 0, "the pool watches only where it keeps something");
     client.resetAndDestroy();
   }
-  await until("it is over", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("it is over", () => stand.uses.get(ID)?.streams === 0);
 });

@@ -3,7 +3,8 @@ import t, { type Test } from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { stillClock, turns, type StillClock } from "../fixtures/still-clock.ts";
-import { ID, openRawContainer, openStand, PATH, until, type GatewayFixture } from "./stand.ts";
+import { ID, openRawContainer, openStand, PATH, type GatewayFixture } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const MIB = 1_048_576;
 /** What the system keeps of a connection's bytes, on both ends and on this machine, is far below this. */
@@ -91,7 +92,7 @@ t.test("the second head of a connection has no more time than the first", async 
   stand.set(ID, { kind: "awake", address: await answering(t) });
   const client = openClient(t, stand);
   client.socket.write(head("GET", "/"));
-  await until("the first is answered", () => client.came.endsWith("ok"));
+  await eventually("the first is answered", () => client.came.endsWith("ok"));
   client.socket.write("GET /");
   const seconds = await dribble(stand, client, () => "a");
   t.ok(seconds >= 5 && seconds <= 7, `after ${seconds} s`);
@@ -107,7 +108,7 @@ t.test("who says nothing, or empty lines only, is let go without a word", async 
     await stand.clock.advance(4_000);
     t.notOk(client.closed, "it is waited for");
     await stand.clock.advance(2_000);
-    await until("it is let go", () => client.closed);
+    await eventually("it is let go", () => client.closed);
     t.notMatch(client.came, "200");
   }
 });
@@ -118,12 +119,12 @@ t.test("a connection between two requests is kept so long and no longer", async 
   const client = openClient(t, stand);
   for (let turn = 1; turn <= 3; turn++) {
     client.socket.write(head("GET", "/"));
-    await until("it is answered", () => client.came.split("ok").length === turn + 1);
+    await eventually("it is answered", () => client.came.split("ok").length === turn + 1);
     await stand.clock.advance(19_000);
     t.notOk(client.closed);
   }
   await stand.clock.advance(1_500);
-  await until("it is closed", () => client.closed);
+  await eventually("it is closed", () => client.closed);
   t.match(client.came, /ok$/, "and nothing more was sent");
 });
 
@@ -142,17 +143,17 @@ t.test("a body that stops coming ends its exchange, whichever way it went", asyn
   up.socket.write(head("POST", "/up", ["Content-Length: 100"]));
   const down = openClient(t, stand);
   down.socket.write(head("GET", "/down"));
-  await until("the answer begins", () => down.came.endsWith("part"));
+  await eventually("the answer begins", () => down.came.endsWith("part"));
   // Bytes either way keep it.
   await stand.clock.advance(8_000);
   up.socket.write("part");
   await turns(20);
   await stand.clock.advance(8_000);
-  await until("what came no further is cut", () => down.closed);
+  await eventually("what came no further is cut", () => down.closed);
   t.notOk(up.closed);
   await stand.clock.advance(3_000);
-  await until("and so is the other", () => up.came.startsWith("HTTP/1.1 504 "));
-  await until("both containers hear of it", () => gone.length === 2);
+  await eventually("and so is the other", () => up.came.startsWith("HTTP/1.1 504 "));
+  await eventually("both containers hear of it", () => gone.length === 2);
   t.equal(stand.uses.get(ID)?.open, 0);
 });
 
@@ -166,7 +167,7 @@ t.test("an exchange takes no longer in all than it may, whatever flows", async (
   stand.set(ID, { kind: "awake", address });
   const client = openClient(t, stand);
   client.socket.write(head("GET", "/"));
-  await until("the answer begins", () => client.came.endsWith("\r\n\r\n"));
+  await eventually("the answer begins", () => client.came.endsWith("\r\n\r\n"));
   const begun = stand.clock.monotonic();
   while (!client.closed && stand.clock.monotonic() < begun + 60_000) {
     answer?.write("1\r\nx\r\n");
@@ -182,9 +183,9 @@ t.test("a head beyond the limit is refused at once, and read no further", async 
   for (const lines of [[`x: ${"y".repeat(70_000)}`], Array.from({ length: 250 }, (_, at) => `x-${at}: y`)]) {
     const client = openClient(t, stand);
     client.socket.write(head("GET", "/", lines));
-    await until("it is refused", () => client.came.startsWith("HTTP/1.1 431 "));
+    await eventually("it is refused", () => client.came.startsWith("HTTP/1.1 431 "));
     client.socket.end();
-    await until("it is closed", () => client.closed);
+    await eventually("it is closed", () => client.closed);
   }
 });
 
@@ -212,11 +213,11 @@ t.test("the end of an answer waits for a client that reads slowly, where the con
     const client = openClient(t, stand);
     client.socket.pause();
     client.socket.write(head("GET", "/", lines));
-    await until("all that is passed on waits", () => over && stand.uses.get(ID)?.open === 0);
+    await eventually("all that is passed on waits", () => over && stand.uses.get(ID)?.open === 0);
     t.ok(isStuck(edge), `${edge?.writableLength} bytes wait`);
     await stand.clock.advance(10_000);
     client.socket.resume();
-    await until("all has come", () => client.came.endsWith("0\r\n\r\n"));
+    await eventually("all has come", () => client.came.endsWith("0\r\n\r\n"));
     client.socket.destroy();
   }
 });
@@ -245,13 +246,13 @@ t.test("the last messages of a WebSocket wait for a client that reads slowly, bu
     const client = openClient(t, stand);
     client.socket.once("data", () => client.socket.pause());
     client.socket.write(head("GET", "/", ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]));
-    await until("the container has sent everything", () => edges[0]?.writableEnded === true);
+    await eventually("the container has sent everything", () => edges[0]?.writableEnded === true);
     t.ok(isStuck(edges[0]), `${edges[0]?.writableLength} bytes wait`);
     await stand.clock.advance(5_000);
     t.notOk(edges[0]?.destroyed);
     if (reading) client.socket.resume();
     else await stand.clock.advance(60_000);
-    if (reading) await until("the close has come", () => client.bytes >= sent && client.came.endsWith("\x88\0"));
+    if (reading) await eventually("the close has come", () => client.bytes >= sent && client.came.endsWith("\x88\0"));
     else t.ok(edges[0]?.destroyed);
     client.socket.destroy();
   }
@@ -272,7 +273,7 @@ t.test("a client that takes nothing of what waits for it is cut off all the same
   const client = openClient(t, stand);
   client.socket.pause();
   client.socket.write(head("GET", "/"));
-  await until("its exchange is over", () => isStuck(edge) && stand.uses.get(ID)?.open === 0);
+  await eventually("its exchange is over", () => isStuck(edge) && stand.uses.get(ID)?.open === 0);
   await stand.clock.advance(25_000);
   t.notOk(edge?.destroyed);
   await stand.clock.advance(10_000);
@@ -302,7 +303,7 @@ t.test("a connection serves on after an early answer, even where the end of its 
   const early = async (length: number) => {
     const client = openClient(t, stand);
     client.socket.write(head("POST", "/", [`Content-Length: ${length}`]));
-    await until("the early answer", () => client.came.endsWith("ok"));
+    await eventually("the early answer", () => client.came.endsWith("ok"));
     let sent = 0;
     while (sent < length && edge?.isPaused() === false) {
       client.socket.write(piece.subarray(0, length - sent));
@@ -320,7 +321,7 @@ t.test("a connection serves on after an early answer, even where the end of its 
     // The client may have to wait a little earlier than before.
     client.socket.write(Buffer.alloc(measured.sent - sent, "x"));
     client.socket.write(head("GET", "/"));
-    await until("the next answer", () => client.came.split("ok").length === 3);
+    await eventually("the next answer", () => client.came.split("ok").length === 3);
   }
 });
 
@@ -348,8 +349,8 @@ for (const reads of READ_MODES) {
     const inFlight = await stalled(() => written);
     t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
     client.socket.resume();
-    await until("all has come", () => client.bytes >= total);
-    await until("and all is over", () => stand.uses.get(ID)?.open === 0);
+    await eventually("all has come", () => client.bytes >= total);
+    await eventually("and all is over", () => stand.uses.get(ID)?.open === 0);
   });
 
   t.test(`interim responses without end wait for a client that does not read them, too (${reads})`, async (t) => {
@@ -374,9 +375,9 @@ for (const reads of READ_MODES) {
     const inFlight = await stalled(() => written);
     t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
     client.socket.resume();
-    await until("all has come", () => client.bytes > written && client.came.endsWith("ok"));
+    await eventually("all has come", () => client.bytes > written && client.came.endsWith("ok"));
     client.socket.write(head("GET", "/"));
-    await until("the next answer", () => client.came.endsWith("next"));
+    await eventually("the next answer", () => client.came.endsWith("next"));
   });
 
   t.test(`who sends requests and reads no answers is read no further, and loses nothing (${reads})`, async (t) => {
@@ -391,10 +392,10 @@ for (const reads of READ_MODES) {
     const inFlight = (await stalled(() => requests)) * body.length;
     t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
     client.socket.resume();
-    await until("all are queried", () => requests === count);
-    await until("all have come", () => client.bytes > count * body.length);
+    await eventually("all are queried", () => requests === count);
+    await eventually("all have come", () => client.bytes > count * body.length);
     client.socket.write(head("GET", "/last", ["Connection: close"]));
-    await until("the last is answered", () => client.closed);
+    await eventually("the last is answered", () => client.closed);
     t.equal(requests, count + 1);
     t.ok(client.bytes > (count + 1) * body.length, `${client.bytes} bytes`);
   });
@@ -427,7 +428,7 @@ for (const reads of READ_MODES) {
     const inFlight = await stalled(() => written);
     t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
     container?.resume();
-    await until("it is answered", () => client.came.endsWith("ok"));
+    await eventually("it is answered", () => client.came.endsWith("ok"));
     t.equal(came, total);
   });
 }

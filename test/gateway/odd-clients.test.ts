@@ -1,7 +1,8 @@
 import { connect, type Socket } from "node:net";
 import t from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
-import { exchange, ID, openContainer, openRawContainer, openStand, PATH, until } from "./stand.ts";
+import { exchange, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const ask = (path: string, version = "1.1") => `GET ${PATH}${path} HTTP/${version}\r\nHost: stand.example\r\nAuthorization: token\r\n\r\n`;
 
@@ -49,7 +50,7 @@ for (const reads of READ_MODES) {
       setImmediate(() => client.resume());
     });
     client.resume();
-    await until("all are answered", () => statuses.length === 500 && got > 500 * body.length);
+    await eventually("all are answered", () => statuses.length === 500 && got > 500 * body.length);
     t.same(
       statuses,
       Array.from({ length: 500 }, (_, n) => n),
@@ -78,7 +79,7 @@ for (const reads of READ_MODES) {
     client.setEncoding("latin1").on("data", (text: string) => (came += text));
     client.once("close", () => (ended = true)).once("end", () => (ended = true));
     client.end(ask("/breaks") + ask("/streams"));
-    await until("it ends", () => ended);
+    await eventually("it ends", () => ended);
     // Before an answer begins, the client is probed with interim responses.
     t.match(came, /^(?:HTTP\/1\.1 100 Continue\r\n\r\n)*HTTP\/1\.1 502 [^]*HTTP\/1\.1 200 OK\r\n[^]*\r\n\r\ny{100}$/);
   });
@@ -98,7 +99,7 @@ for (const reads of READ_MODES) {
     client.end(ask("/"));
     await new Promise((resolve) => setTimeout(resolve, 400));
     client.resume();
-    await until("it ends", () => over !== "");
+    await eventually("it ends", () => over !== "");
     t.equal(over, "end");
     t.ok(got > body.length, `${got}`);
   });
@@ -118,7 +119,7 @@ for (const reads of READ_MODES) {
     client.resume();
     client.once("error", () => (over = "error")).once("end", () => (over ||= "end"));
     client.write(ask("/", "1.0"));
-    await until("it ends", () => over !== "");
+    await eventually("it ends", () => over !== "");
     t.equal(over, "error");
   });
 
@@ -152,13 +153,13 @@ for (const reads of READ_MODES) {
     const LONG = 100_000;
     client.write(`POST ${PATH}/ HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\nContent-Length: ${LONG}\r\n\r\n`);
     client.write(Buffer.alloc(LONG));
-    await until("it is held", () => stand.uses.get(ID)?.open === 1);
+    await eventually("it is held", () => stand.uses.get(ID)?.open === 1);
     await new Promise((resolve) => setTimeout(resolve, 50));
     stand.set(ID, { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "stopped" } });
-    await until("it is answered", () => came.includes("CONTAINER_STOPPED") || came.includes("stopped"));
+    await eventually("it is answered", () => came.includes("CONTAINER_STOPPED") || came.includes("stopped"));
     stand.set(ID, { kind: "awake", address });
     client.write(ask("/"));
-    await until("the next one is, too", () => came.endsWith("next"));
+    await eventually("the next one is, too", () => came.endsWith("next"));
   });
 
   t.test(`${reads}: who left is noticed over a long path too, on which the news takes its time`, async (t) => {
@@ -171,8 +172,8 @@ for (const reads of READ_MODES) {
     // The system of one that left answers what is sent to it with a reset.
     client.once("data", () => setTimeout(() => client.resetAndDestroy(), ROUND_TRIP_MS));
     client.end(ask("/"));
-    await until("the container's request is cancelled", () => closed);
-    await until("and counts no more", () => stand.uses.get(ID)?.open === 0);
+    await eventually("the container's request is cancelled", () => closed);
+    await eventually("and counts no more", () => stand.uses.get(ID)?.open === 0);
   });
 
   t.test(`${reads}: a broken connection is noticed while its bytes are not read`, async (t) => {
@@ -191,7 +192,7 @@ for (const reads of READ_MODES) {
       } while (client.bytesWritten - client.writableLength > before);
       t.equal(stand.uses.get(ID)?.open, 1, availability.kind);
       client.resetAndDestroy();
-      await until("it counts no more", () => stand.uses.get(ID)?.open === 0);
+      await eventually("it counts no more", () => stand.uses.get(ID)?.open === 0);
     }
   });
 

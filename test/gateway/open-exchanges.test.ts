@@ -3,7 +3,8 @@ import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { addLease, type LeaseList, oldestLeases, removeLease } from "../../gateway/containers/open-exchanges.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
-import { bodyOf, ID, openContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
+import { bodyOf, ID, openContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
@@ -46,13 +47,13 @@ t.test("an open exchange is listed with its caller, its age and its bytes, witho
   const before = Date.now();
   stand.set(ID, { kind: "coming" });
   const answer = fetch(`${stand.base}${PATH}/secret?key=secret`, { ...SIGNED_IN, method: "POST", body: "y".repeat(500) });
-  await until("it is held", () => stand.openAt(ID).count === 1);
+  await eventually("it is held", () => stand.openAt(ID).count === 1);
   const [held] = stand.openAt(ID).open;
   t.match(held, { kind: "http", login: "ada", state: "held", bytesOut: 0 });
   t.ok(held && held.since >= before && held.since <= Date.now());
 
   stand.set(ID, { kind: "awake", address });
-  await until("it is answered", () => (stand.openAt(ID).open[0]?.bytesOut ?? 0) >= 1_000);
+  await eventually("it is answered", () => (stand.openAt(ID).open[0]?.bytesOut ?? 0) >= 1_000);
   t.match(stand.openAt(ID), { count: 1, open: [{ state: "streaming", since: held?.since }] });
   t.equal(stand.openAt(ID).open[0]?.bytesIn, 500);
   t.notMatch(JSON.stringify(stand.openAt(ID)), /secret|token/);
@@ -60,9 +61,9 @@ t.test("an open exchange is listed with its caller, its age and its bytes, witho
   const socket = new WebSocket(`ws://127.0.0.1:${stand.port}${WS_PATH}`, SIGNED_IN);
   const received: string[] = [];
   socket.on("message", (data: Buffer) => received.push(data.toString()));
-  await until("it is connected", () => received.length === 1);
+  await eventually("it is connected", () => received.length === 1);
   socket.send("hello");
-  await until("it is echoed", () => received.length === 2);
+  await eventually("it is echoed", () => received.length === 2);
   const exchange = stand.openAt(ID).open[1];
   t.match(exchange, { kind: "websocket", login: "ada", state: "streaming" });
   t.ok((exchange?.bytesIn ?? 0) >= 5 && (exchange?.bytesOut ?? 0) >= 5);
@@ -70,7 +71,7 @@ t.test("an open exchange is listed with its caller, its age and its bytes, witho
   socket.close();
   for (const response of waiting) response.end();
   t.equal((await (await answer).text()).length, 1_000);
-  await until("nothing is left", () => stand.openAt(ID).count === 0);
+  await eventually("nothing is left", () => stand.openAt(ID).count === 0);
   t.same(stand.openAt("another"), { count: 0, open: [] });
 });
 

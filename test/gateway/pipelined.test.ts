@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import t from "tap";
 import { startBerth } from "../fixtures/berth.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { until } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const CONNECTIONS = 300;
 const REQUESTS = 500;
@@ -40,7 +40,7 @@ t.test("clients that pipeline requests and read no response cost little memory a
     }),
   );
   t.equal(sockets.length, CONNECTIONS);
-  await until("all of it was sent", () => written === CONNECTIONS);
+  await eventually("all of it was sent", () => written === CONNECTIONS);
   let longestMs = 0;
   let most = 0;
   for (let call = 0; call < 10; call++) {

@@ -22,7 +22,7 @@ import { openLog } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
 import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
-import { PATIENCE_MS } from "../fixtures/patience.ts";
+import { PATIENCE_MS } from "../fixtures/eventually.ts";
 
 export const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
 export const PATH = `/api/docker/containers/proxy/${ID}`;
@@ -155,15 +155,6 @@ export function exchange(port: number, sent: string | Buffer, until?: string | R
 /** A GET as a plain client writes it. */
 export function get(path: string, lines: string[] = []): string {
   return [`GET ${path} HTTP/1.1`, "Host: stand.example", "Authorization: token", "Connection: close", ...lines, "", ""].join("\r\n");
-}
-
-/** Polls until a condition holds. */
-export async function until(what: string, condition: () => boolean): Promise<void> {
-  const end = Date.now() + PATIENCE_MS;
-  while (!condition()) {
-    if (Date.now() > end) throw new Error(`did not happen: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 export function bodyOf(message: IncomingMessage): Promise<Buffer> {

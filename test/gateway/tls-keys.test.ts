@@ -13,7 +13,8 @@ import { openTlsKeys, type TlsKeys } from "../../gateway/tls-keys.ts";
 import { makeCertificate, SHORT, type Certificate } from "../fixtures/certificates.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { bodyOf, echoHead, ID, openContainer, openStand, PATH, until } from "./stand.ts";
+import { bodyOf, echoHead, ID, openContainer, openStand, PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const SILENT = openLog({ level: "silent", name: "test" });
 const made = tempFolder(t);
@@ -77,7 +78,7 @@ for (const forwarder of ENGINE_NAMES) {
 
     files.write(SECOND);
     let shown = "";
-    await until("a new connection to be shown the new certificate", () => {
+    await eventually("a new connection to be shown the new certificate", () => {
       void shownBy(stand.port).then((by) => (shown = by));
       return shown === "second";
     });
@@ -94,11 +95,11 @@ for (const forwarder of ENGINE_NAMES) {
         .resume(),
     );
     t.teardown(() => silent.forEach((socket) => socket.destroy()));
-    await until("five are refused", () => silent.filter(({ closed }) => closed).length === 5);
+    await eventually("five are refused", () => silent.filter(({ closed }) => closed).length === 5);
     await t.rejects(shownBy(stand.port));
     for (const socket of silent) socket.destroy();
     let shown = "";
-    await until("their places to be given back", () => {
+    await eventually("their places to be given back", () => {
       shownBy(stand.port).then(
         (by) => (shown = by),
         () => undefined,
@@ -126,12 +127,12 @@ t.test("a pair of which only half is written yet is passed over; once it is whol
   let changes = 0;
   keys.onChange(() => changes++);
   files.write({ cert: SECOND.cert });
-  await until("the half to be noticed", () => warned.length > 0);
+  await eventually("the half to be noticed", () => warned.length > 0);
   t.equal(keys.current().cert, FIRST.cert);
   keys.reload();
   t.equal(warned.length, 1, "the same complaint is made once");
   files.write({ key: SECOND.key });
-  await until("the pair to be taken", () => keys.current().cert === SECOND.cert);
+  await eventually("the pair to be taken", () => keys.current().cert === SECOND.cert);
   t.equal(keys.current().key, SECOND.key);
   t.equal(changes, 1);
   keys.reload();
@@ -166,13 +167,13 @@ for (const [what, pair] of [
     const keys = keysOf(t, files, { ...SILENT, warn: (fields) => void ("err" in fields && warned.push(String(fields.err))) });
     const stand = await openStand(t, { tls: keys });
     files.write(pair);
-    await until("it to be noticed", () => warned.length > 0);
+    await eventually("it to be noticed", () => warned.length > 0);
     keys.reload();
     t.match(warned[0], /edge\.crt is not a certificate, with its chain, that TLS accepts/);
     t.equal(await shownBy(stand.port), "first");
     t.throws(() => openTlsKeys({ files, clock: systemClock(), log: SILENT }), { code: "SETTINGS_INVALID" });
     files.write(SECOND);
-    await until("a good pair to be taken", () => keys.current().cert === SECOND.cert);
+    await eventually("a good pair to be taken", () => keys.current().cert === SECOND.cert);
     t.equal(await shownBy(stand.port), "second");
   });
 }
@@ -193,7 +194,7 @@ t.test("a folder that a link leads to, and that is exchanged as a whole, is foll
   t.equal(keys.current().cert, FIRST.cert);
   symlinkSync("two", join(folder, "..new"));
   renameSync(join(folder, "..new"), join(folder, "..data"));
-  await until("the other folder's to be taken", () => keys.current().cert === SECOND.cert);
+  await eventually("the other folder's to be taken", () => keys.current().cert === SECOND.cert);
 });
 
 t.test("where nothing tells of a change, it is found within a minute", async (t) => {

@@ -6,7 +6,8 @@ import { Fault } from "../../lib/fault.ts";
 import { openCallerCache } from "../../gateway/feed/caller-cache.ts";
 import { WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
 import { ADA } from "../fixtures/directory.ts";
-import { exchange, get, ID, openContainer, openStand, PATH, until } from "./stand.ts";
+import { exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** What each question to the control plane takes here. */
 const ASK_MS = 25;
@@ -46,7 +47,7 @@ t.test("invented tokens from other addresses do not keep a fresh session out", a
     return socket;
   });
   t.teardown(() => flood.forEach((socket) => socket.destroy()));
-  await until("the flood is there", () => sent > CONNECTIONS && lookUps.bad > 50);
+  await eventually("the flood is there", () => sent > CONNECTIONS && lookUps.bad > 50);
   const { bad } = lookUps;
   t.match(await exchange(stand.port, get(PATH)), /^HTTP\/1\.1 200 /);
   // Hundreds wait: in the order in which they came, the session would be behind all of them. Counted, since this machine may be busy.

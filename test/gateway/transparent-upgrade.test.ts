@@ -2,7 +2,8 @@ import { createServer, request, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { bodyOf, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, until, WS_PATH } from "./stand.ts";
+import { bodyOf, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const UPGRADE = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
 const HEADERS = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
@@ -32,7 +33,7 @@ t.test("an upgrade reaches the container as it is, and its own 101 comes back", 
   const client = connect(stand.port, "127.0.0.1", () => client.write(upgrade(`${PATH}//a/../b?x=%zz`)));
   let came = "";
   client.on("data", (bytes: Buffer) => (came += bytes.toString()));
-  await until("the container's first words", () => came.endsWith("first words"));
+  await eventually("the container's first words", () => came.endsWith("first words"));
   t.match(head, /^GET \/\/a\/\.\.\/b\?x=%zz HTTP\/1\.1\r\n/);
   t.match(head, /\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n/);
   t.match(head, /\r\nx-user-api-key: token\r\n/);
@@ -41,10 +42,10 @@ t.test("an upgrade reaches the container as it is, and its own 101 comes back", 
   for (const line of answer) t.ok(came.includes(`${line}\r\n`), line);
   t.notMatch(came, /CONNECTED/);
   client.write("bytes");
-  await until("the echo", () => came.endsWith("echo bytes"));
+  await eventually("the echo", () => came.endsWith("echo bytes"));
   t.match(stand.uses.get(ID), { open: 0, streams: 1 });
   client.destroy();
-  await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("it is counted out", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("a WebSocket library talks through it, also while cold", async (t) => {
@@ -60,16 +61,16 @@ t.test("a WebSocket library talks through it, also while cold", async (t) => {
   client.on("open", () => client.send("x".repeat(100_000)));
   client.on("message", (data: Buffer) => frames.push(data.toString()));
   client.on("close", (code) => (closed = code));
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   t.equal(client.readyState, WebSocket.CONNECTING, "the 101 is the container's to give");
   stand.set(ID, { kind: "awake", address });
-  await until("the echo", () => frames.length === 1);
+  await eventually("the echo", () => frames.length === 1);
   t.equal(frames[0], "x".repeat(100_000));
   t.match(client.extensions, /permessage-deflate/, "extensions are between the two of them");
   client.close(4002, "bye");
-  await until("it is closed", () => closed !== undefined);
+  await eventually("it is closed", () => closed !== undefined);
   t.equal(closed, 4002);
-  await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("it is counted out", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("the container's own refusal reaches the client", async (t) => {
@@ -88,7 +89,7 @@ t.test("the container's own refusal reaches the client", async (t) => {
     t.match(answer, /forbidden/);
     t.notMatch(answer, /datagrok-error/);
   }
-  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("a refusal by a container that keeps its connection is whole by its own framing, and not waited for longer", async (t) => {
@@ -108,7 +109,7 @@ t.test("a refusal by a container that keeps its connection is whole by its own f
     t.equal((await bodyOf(received)).toString(), "forbidden", framing);
     t.ok(received.complete, framing);
   }
-  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("bytes beyond ASCII in the container's head stay the bytes that they are", async (t) => {
@@ -165,7 +166,7 @@ t.test("a client that reads a large refusal slowly slows the container down", as
   t.teardown(() => client.destroy());
   let before = 0;
   let checks = 0;
-  await until("nothing more is taken for 30 looks", () => {
+  await eventually("nothing more is taken for 30 looks", () => {
     checks = written > 0 && written === before ? checks + 1 : 0;
     before = written;
     return checks === 30;
@@ -194,11 +195,11 @@ t.test("a side that stays open after an answer, or after the container has ended
     );
     t.teardown(() => client.destroy());
     client.on("error", () => undefined).resume();
-    await until("it came", () => client.bytesRead > 0);
-    await until("the gateway has let go", () => held === 0);
+    await eventually("it came", () => client.bytesRead > 0);
+    await eventually("the gateway has let go", () => held === 0);
     t.notOk(client.writableEnded, "the client still has its side open");
   }
-  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("a client that sends early and leaves before the 101 ends the container's side", async (t) => {
@@ -210,10 +211,10 @@ t.test("a client that sends early and leaves before the 101 ends the container's
   });
   stand.set(ID, { kind: "awake", address });
   const client = connect(stand.port, "127.0.0.1", () => client.write(`${upgrade(PATH)}early`));
-  await until("the container has the request", () => state === "requested");
+  await eventually("the container has the request", () => state === "requested");
   client.end();
-  await until("the container hears of it", () => state === "over");
-  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("the container hears of it", () => state === "over");
+  await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
   t.pass("both");
 });
 
@@ -241,16 +242,16 @@ t.test("failures of the system are plain answers here", async (t) => {
   t.match(await ask(), /^HTTP\/1\.1 502 Container broke the connection/);
   stand.set(ID, { kind: "awake", address: mute });
   t.match(await ask(), /^HTTP\/1\.1 504 Container did not answer in time/);
-  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("a client that leaves while it is held leaves the queue, and one that leaves before the 101 ends the container's side", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "coming" });
   const waiting = connect(stand.port, "127.0.0.1", () => waiting.write(upgrade(PATH)));
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   waiting.end();
-  await until("it left", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
+  await eventually("it left", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
   let state = "";
   const address = await openRawContainer(t, (socket) => {
     socket.once("data", () => (state = "requested"));
@@ -258,10 +259,10 @@ t.test("a client that leaves while it is held leaves the queue, and one that lea
   });
   stand.set(ID, { kind: "awake", address });
   const asking = connect(stand.port, "127.0.0.1", () => asking.write(upgrade(PATH)));
-  await until("the container has the request", () => state === "requested");
+  await eventually("the container has the request", () => state === "requested");
   asking.resetAndDestroy();
-  await until("the container hears of it", () => state === "over");
-  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("the container hears of it", () => state === "over");
+  await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
   t.pass("both");
 });
 

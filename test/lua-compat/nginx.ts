@@ -3,9 +3,10 @@ import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
-import { eventually } from "../fixtures/berth.ts";
+
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { freePort } from "../gateway/registry/distribution.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 export const LUA_COMPAT = join(import.meta.dirname, "../../lua-compat");
 const MODULES = "/usr/share/nginx/modules";
@@ -50,7 +51,7 @@ http {
   };
   t.teardown(stop);
   const base = `http://127.0.0.1:${port}`;
-  await eventually("nginx", 10_000, () =>
+  await eventually("nginx", () =>
     nginx.exitCode === null ? fetch(`${base}/nowhere`).catch(() => undefined) : Promise.reject(new Error(`nginx does not start:\n${errors()}`)),
   );
   return { base, port, errors, stop };

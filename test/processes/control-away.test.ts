@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import t from "tap";
-import { eventually, startBerth } from "../fixtures/berth.ts";
+import { startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const BERTH = join(import.meta.dirname, "../../berth.ts");
 
@@ -28,19 +29,19 @@ t.test("a control that stands still is reported by readyz and health, and a new 
   const { control: [control = 0] = [], gateway: [gateway = 0] = [] } = rolesBelow(berth.pid);
   process.kill(control, "SIGSTOP");
   t.teardown(() => isAlive(control) && process.kill(control, "SIGCONT"));
-  const output = await eventually("readyz to say it", 30_000, async () => (await readyz()).control);
+  const output = await eventually("readyz to say it", async () => (await readyz()).control);
   t.match(output, /^unavailable since 20/);
   t.equal((await fetch(`${berth.base}/readyz`)).status, 200, "it serves what it knows");
   t.equal((await fetch(`${berth.base}/livez`)).status, 200);
   t.match(await health(), { code: 5, output: /degraded: control is unavailable since/ });
 
   process.kill(gateway, "SIGKILL");
-  await eventually("another gateway", 30_000, async () => rolesBelow(berth.pid)["gateway"]?.find((pid) => pid !== gateway));
+  await eventually("another gateway", async () => rolesBelow(berth.pid)["gateway"]?.find((pid) => pid !== gateway));
   const path = "/docker/containers/proxy/1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
   const answer = await berth.call(path, { headers: { connection: "close" } });
   t.equal(answer.status, 503, "and never 401");
   t.ok(Number(answer.headers.get("retry-after")) >= 1);
   process.kill(control, "SIGCONT");
-  await eventually("the caller to be known", 60_000, async () => ((await berth.call(path)).status === 404 ? true : undefined));
+  await eventually("the caller to be known", async () => (await berth.call(path)).status === 404);
   t.match(await health(), { code: 0 });
 });

@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { eventually } from "../fixtures/berth.ts";
+
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { workingIn } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
@@ -28,7 +29,7 @@ for (const signal of ["SIGINT", "SIGHUP"] as const) {
   t.test(`a demo that is left by ${signal} takes along what it started`, async (t) => {
     const data = tempFolder(t);
     const demo = startDemo(t, data);
-    const url = await eventually("the command to paste", 60_000, async () => /"(http:\S+\/square\?number=4)"/.exec(demo.printed())?.[1]);
+    const url = await eventually("the command to paste", async () => /"(http:\S+\/square\?number=4)"/.exec(demo.printed())?.[1]);
     const answer = await fetch(url, { headers: { authorization: readFileSync(join(data, "demo.token"), "utf8").trim() } });
     t.strictSame(await answer.json(), { result: 16 });
     t.equal(workingIn(data).length, 1, "its container runs");
@@ -46,10 +47,10 @@ t.test("a demo behind a certificate that only itself trusts is published, and it
     writeFileSync(keyFile, key);
     const env = { BERTH_TLS_CERT: certFile, BERTH_TLS_KEY: keyFile };
     const demo = startDemo(t, data, env);
-    const command = await eventually("the command to paste", 60_000, async () => /^ {2}(curl .*)$/m.exec(demo.printed())?.[1]);
+    const command = await eventually("the command to paste", async () => /^ {2}(curl .*)$/m.exec(demo.printed())?.[1]);
     t.match(command, names.includes("127.0.0.1") ? `--cacert ${certFile} ` : "--insecure ");
     t.equal(execFileSync("sh", ["-c", command.replace("curl ", "curl --silent --max-time 60 ")], { encoding: "utf8" }).trim(), '{"result":16}');
-    const socket = await eventually("the other command", 1_000, async () => /^ {2}(node -e .*)$/m.exec(demo.printed())?.[1]);
+    const socket = await eventually("the other command", async () => /^ {2}(node -e .*)$/m.exec(demo.printed())?.[1]);
     t.match(execFileSync("sh", ["-c", socket], { encoding: "utf8", cwd: ROOT, timeout: 60_000 }), /^CONNECTED\nhello\n/);
     t.strictSame(await demo.end("SIGINT"), [0, null]);
   }

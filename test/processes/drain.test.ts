@@ -3,9 +3,10 @@ import { Agent, request, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t, { type Test } from "tap";
 import { WebSocket } from "ws";
-import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { type Berth, startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** How the processes of one berth end, over real sockets; containers are child processes, so that no engine is needed. */
 const SERVER = `
@@ -33,7 +34,7 @@ async function openServed(t: Test, env: Record<string, string>): Promise<{ berth
   t.teardown(() => berth.stop());
   const answer = await berth.publish("drained", FILES);
   if (answer.status !== 200) throw new Error(await answer.text());
-  const { id } = await eventually("the image to be ready", 10_000, async () => {
+  const { id } = await eventually("the image to be ready", async () => {
     const entity = await berth.container("drained-app");
     return entity.dockerfile.status === "ready" ? entity : undefined;
   });
@@ -88,11 +89,11 @@ t.test("after a stop signal berth turns red first, then takes no new client, and
     }
   });
   const slowAgent = new Agent();
-  await eventually("some requests", 5_000, async () => (served > 100 ? true : undefined));
+  await eventually("some requests", async () => served > 100);
   const slow = ask(berth, `${app}/3500`, slowAgent);
   process.kill(berth.pid, "SIGTERM");
   // Both workers do, whichever of them gets the request.
-  await eventually("every worker to be red", 1_800, async () => {
+  await eventually("every worker to be red", async () => {
     const replies = await Promise.all(Array.from({ length: 8 }, () => fetch(`${berth.base}/readyz`, { headers: { connection: "close" } })));
     return replies.every(({ status }) => status === 503) ? true : undefined;
   });
@@ -100,9 +101,9 @@ t.test("after a stop signal berth turns red first, then takes no new client, and
   t.equal((await fetch(`${berth.base}/healthz`)).status, 200);
   t.equal((await fetch(`${berth.base}${app}`, { headers: { authorization: berth.token } })).status, 200, "who comes nevertheless is served");
   await Promise.all(clients);
-  t.equal(await eventually("newcomers to be refused", 2_000, async () => ((await knock(berth)) === "ECONNREFUSED" ? true : undefined)), true);
+  t.equal(await eventually("newcomers to be refused", async () => (await knock(berth)) === "ECONNREFUSED"), true);
   t.match(await slow, { status: 200, body: "served" }, "what was under way is finished");
-  await eventually("it to end", 5_000, async () => (isAlive(berth.pid) ? undefined : true));
+  await eventually("it to end", async () => (isAlive(berth.pid) ? undefined : true));
 });
 
 for (const second of ["SIGTERM", "SIGINT"] as const) {
@@ -111,9 +112,9 @@ for (const second of ["SIGTERM", "SIGINT"] as const) {
     const slow = ask(berth, `${app}/20000`, new Agent());
     slow.catch(() => undefined);
     process.kill(berth.pid, "SIGTERM");
-    await eventually("the gateway to take no new client", 5_000, async () => ((await knock(berth)) === "ECONNREFUSED" ? true : undefined));
+    await eventually("the gateway to take no new client", async () => (await knock(berth)) === "ECONNREFUSED");
     process.kill(berth.pid, second);
-    await eventually("it to end", 5_000, async () => (isAlive(berth.pid) ? undefined : true));
+    await eventually("it to end", async () => (isAlive(berth.pid) ? undefined : true));
     await t.rejects(slow);
   });
 }
@@ -124,10 +125,10 @@ t.test("a service manager that tells every process at once ends it as well as on
   const children = Object.values(rolesBelow(berth.pid)).flat();
   t.equal(children.length, 3);
   for (const pid of [...children, berth.pid]) process.kill(pid, "SIGTERM");
-  await eventually("it to be red", 900, async () => ((await fetch(`${berth.base}/readyz`)).status === 503 ? true : undefined));
+  await eventually("it to be red", async () => (await fetch(`${berth.base}/readyz`)).status === 503);
   t.equal((await berth.call("/docker/containers")).status, 200, "control outlasts those who ask it");
   t.match(await slow, { status: 200, body: "served" });
-  await eventually("it to end", 5_000, async () => (isAlive(berth.pid) ? undefined : true));
+  await eventually("it to end", async () => (isAlive(berth.pid) ? undefined : true));
   t.notOk(children.some(isAlive));
 });
 

@@ -6,13 +6,14 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { readSettings } from "../../conf/read-settings.ts";
 import { configuredControlLink } from "../../processes/gateway.ts";
-import { eventually } from "../fixtures/berth.ts";
+
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { freePort } from "../gateway/registry/distribution.ts";
 import { openStand, packageOf } from "../program/rights/fixtures/stand.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** `berth gateway --control …` as administrators start it, beside the control plane that it joins; across machines: `test/program/recovery/gateways-elsewhere.test.ts`. */
 async function openJoinable(t: Test, more: { plain?: boolean } = {}) {
@@ -56,10 +57,10 @@ t.test("a gateway that joins serves containers, wakes them, and passes everythin
 
   const [victim] = rolesBelow(gateway.pid)["gateway"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");
-  await eventually("the worker to be gone", 5_000, async () => (isAlive(victim ?? 0) ? undefined : true));
+  await eventually("the worker to be gone", async () => (isAlive(victim ?? 0) ? undefined : true));
   const statuses = await Promise.all(Array.from({ length: 20 }, () => statusOf(gateway.base + path, stand.berth.token)));
   t.same(new Set(statuses), new Set([200]), "the other one takes what comes");
-  await eventually("another to be there", 10_000, async () => ((rolesBelow(gateway.pid)["gateway"] ?? []).length === 2 ? true : undefined));
+  await eventually("another to be there", async () => (rolesBelow(gateway.pid)["gateway"] ?? []).length === 2);
 
   await stand.berth.kill();
   t.equal(await statusOf(gateway.base + path, stand.berth.token), 200, "without control it goes on");
@@ -80,7 +81,7 @@ t.test("a gateway that joins serves containers, wakes them, and passes everythin
     announces: /http:\/\/\S+?:\d+/,
   });
   t.teardown(() => control.end("SIGTERM"));
-  await eventually("it to have joined", 10_000, async () => ((await statusOf(`${early.base}/readyz`, "")) === 200 ? true : undefined));
+  await eventually("it to have joined", async () => (await statusOf(`${early.base}/readyz`, "")) === 200);
 });
 
 t.test("a gateway that control refuses says so in a sentence, and ends; so does a control plane that would accept every gateway", async (t) => {
@@ -122,13 +123,11 @@ t.test("a token that is replaced reaches a gateway by its file, without an end; 
   const gateway = await start();
   t.equal(await statusOf(gateway.base + path, stand.berth.token), 200);
   const next = await token("--new", "--at-once");
-  await eventually("it to be refused", 15_000, async () => (/refuses this gateway's token/.test(gateway.output()) ? true : undefined));
+  await eventually("it to be refused", async () => /refuses this gateway's token/.test(gateway.output()));
   t.equal(await statusOf(gateway.base + path, stand.berth.token), 200, "what it knows, it serves");
   t.equal(await statusOf(`${gateway.base}/api/users/current`, stand.berth.token), 503);
   writeFileSync(tokenFile, `${next}\n`);
-  await eventually("control to accept it", 45_000, async () =>
-    (await statusOf(`${gateway.base}/api/users/current`, stand.berth.token)) === 200 ? true : undefined,
-  );
+  await eventually("control to accept it", async () => (await statusOf(`${gateway.base}/api/users/current`, stand.berth.token)) === 200);
   t.match((await stand.command(["gateways", "token"])).stdout.trim(), next);
   for (const args of [[], ["frob"], ["token", "--at-once"], ["token", "x"]])
     t.equal((await stand.command(["gateways", ...args])).code, 2, args.join(" "));
@@ -151,8 +150,6 @@ t.test("after a backup, the loss of everything and a restore, a gateway joins ag
     announces: /http:\/\/\S+?:\d+/,
   });
   t.teardown(() => control.end("SIGTERM"));
-  await eventually("the gateway to be authorized", 30_000, async () =>
-    (await statusOf(`${gateway.base}/api/users/current`, "unknown")) === 401 ? true : undefined,
-  );
+  await eventually("the gateway to be authorized", async () => (await statusOf(`${gateway.base}/api/users/current`, "unknown")) === 401);
   t.notMatch(gateway.output(), /GATEWAY_REFUSED/);
 });

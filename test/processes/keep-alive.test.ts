@@ -4,7 +4,7 @@ import { text } from "node:stream/consumers";
 import t from "tap";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { PATIENCE_MS } from "../fixtures/patience.ts";
+import { PATIENCE_MS } from "../fixtures/eventually.ts";
 
 t.test("each listener keeps a connection between two requests as long as is set, and no longer", async (t) => {
   const cwd = tempFolder(t);

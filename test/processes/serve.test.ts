@@ -3,10 +3,10 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "
 import { get } from "node:http";
 import { join } from "node:path";
 import t from "tap";
-import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { type Berth, startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { PATIENCE_MS } from "../fixtures/patience.ts";
+import { eventually, PATIENCE_MS } from "../fixtures/eventually.ts";
 
 /** The processes of one berth, over real sockets; containers are child processes, so that no engine is needed. */
 const ROOT = join(import.meta.dirname, "../..");
@@ -27,7 +27,7 @@ function statusOnNewConnection(url: string, token: string): Promise<number | und
 async function published(berth: Berth): Promise<string> {
   const answer = await berth.publish("roles", FILES);
   if (answer.status !== 200) throw new Error(await answer.text());
-  return eventually("the image to be ready", 10_000, async () => {
+  return eventually("the image to be ready", async () => {
     const entity = await berth.container("roles-square");
     return entity.dockerfile.status === "ready" ? `/docker/containers/proxy/${entity.id}/square?number=4` : undefined;
   });
@@ -50,7 +50,7 @@ t.test("a killed gateway loses no connection that was waiting, and is replaced",
   t.equal((await berth.call(square)).status, 200);
   const [victim] = rolesBelow(berth.pid)["gateway"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");
-  await eventually("the gateway to be gone", 5_000, async () => (isAlive(victim ?? 0) ? undefined : true));
+  await eventually("the gateway to be gone", async () => (isAlive(victim ?? 0) ? undefined : true));
   const waited = await Promise.all(Array.from({ length: 20 }, () => statusOnNewConnection(`${berth.api}${square}`, berth.token)));
   t.ok(waited.every((status) => status === 200));
   t.not(rolesBelow(berth.pid)["gateway"]?.[0], victim);
@@ -64,7 +64,7 @@ t.test("while control is away, containers that run are served; then control come
   const [victim] = rolesBelow(berth.pid)["control"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");
   for (let i = 0; i < 10; i++) t.equal((await berth.call(square)).status, 200);
-  await eventually("the API to answer again", 10_000, async () => ((await berth.call("/docker/containers")).status === 200 ? true : undefined));
+  await eventually("the API to answer again", async () => (await berth.call("/docker/containers")).status === 200);
   t.equal((await berth.call(square)).status, 200);
 });
 
@@ -102,9 +102,7 @@ t.test("without an engine, `auto` waits for one instead of running plain process
   const berth = await startBerth({ data, env: { ...env, BERTH_DRIVER: "auto", DOCKER_HOST: `unix://${data}/none.sock` } });
   t.teardown(() => berth.stop());
   t.equal((await berth.publish("roles", FILES)).status, 200);
-  await eventually("the image to be judged", 10_000, async () =>
-    (await berth.container("roles-square")).dockerfile.status === "error" ? true : undefined,
-  );
+  await eventually("the image to be judged", async () => (await berth.container("roles-square")).dockerfile.status === "error");
   const { id, dockerfile } = await berth.container("roles-square");
   t.match(await (await berth.call(`/docker/images/${dockerfile.id}`)).json(), { logs: /ENGINE_UNREACHABLE/ });
   t.not((await berth.call(`/docker/containers/${id}/run?awaitStart=true`)).status, 200);

@@ -2,9 +2,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { eventually, startBerth } from "../fixtures/berth.ts";
+import { startBerth } from "../fixtures/berth.ts";
 import { rolesBelow, startedWith } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** A berth that is ended while it starts; containers would be child processes, so that no engine is needed. */
 const BERTH = join(import.meta.dirname, "../../berth.ts");
@@ -40,11 +41,11 @@ for (const [more, role] of [
 ] as const) {
   t.test(`a ${role} that is killed while it starts is started again, and berth gets ready`, async (t) => {
     const { child, printed, ended } = await starting(t, "serve", more);
-    await eventually(`a ${role}`, 30_000, async () => {
+    await eventually(`a ${role}`, async () => {
       const [pid] = rolesBelow(child.pid ?? 0)[role] ?? [];
       return pid === undefined || printed().includes(" at http") ? pid : process.kill(pid, "SIGKILL");
     });
-    await eventually("berth to be ready", 60_000, async () => (printed().includes(" at http") ? true : undefined));
+    await eventually("berth to be ready", async () => printed().includes(" at http"));
     child.kill("SIGTERM");
     t.strictSame(await ended, [0, null]);
   });
@@ -57,7 +58,7 @@ for (const [more, which] of [
   t.test(`killed while ${which} starts, it leaves no process behind, and the next start finds all of it free`, async (t) => {
     const { data, child, left } = await starting(t, "serve", more);
     child.kill("SIGKILL");
-    await eventually("its processes to be gone", 5_000, async () => (left().length === 0 ? true : undefined));
+    await eventually("its processes to be gone", async () => left().length === 0);
     const next = await startBerth({ data, env: { BERTH_DRIVER: "process" } });
     await next.stop();
   });

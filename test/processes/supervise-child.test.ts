@@ -9,8 +9,9 @@ import { superviseChild } from "../../processes/supervise-child.ts";
 import type { SupervisedProcess } from "../../processes/supervise-process.ts";
 import { type ListeningHandle, openListeningHandle } from "../../processes/listening-handle.ts";
 import { superviseProcess, type StartedProcess } from "../../processes/supervise-process.ts";
-import { eventually } from "../fixtures/berth.ts";
+
 import { stillClock } from "../fixtures/still-clock.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** Writes down its process id, says that it is ready, or why it is not, and stays until it gets a stop signal. */
 const SCRIPT = `
@@ -37,8 +38,8 @@ function keep(t: Test, more: NodeJS.ProcessEnv = {}): Kept {
   return { ...child, env, output, pids: () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number) };
 }
 
-const started = (kept: Kept, count: number) => eventually(`start ${count}`, 10_000, async () => kept.pids()[count - 1]);
-const says = (kept: Kept, pattern: RegExp) => eventually(String(pattern), 10_000, async () => kept.output.find((line) => pattern.test(line)));
+const started = (kept: Kept, count: number) => eventually(`start ${count}`, async () => kept.pids()[count - 1]);
+const says = (kept: Kept, pattern: RegExp) => eventually(String(pattern), async () => kept.output.find((line) => pattern.test(line)));
 
 t.test("a process that dies is started again, also where the machine could not start one at first", async (t) => {
   const kept = keep(t);
@@ -54,7 +55,7 @@ t.test("a process that dies is started again, also where the machine could not s
   t.teardown(() => (process.execPath = execPath));
   const before = kept.output.length;
   process.kill(second, "SIGKILL");
-  await eventually("it fails again", 10_000, async () => kept.output.slice(before).find((line) => /cannot be started/.test(line)));
+  await eventually("it fails again", async () => kept.output.slice(before).find((line) => /cannot be started/.test(line)));
   process.execPath = execPath;
   t.ok(await started(kept, 3));
 });
@@ -142,7 +143,7 @@ t.test("a process runs before its socket is available, and ends at once after an
     const notes = join(folder, name);
     const child = superviseChild({ role: "role", script: join(folder, "role.ts"), env: { NOTES: notes }, handle: given, clock: systemClock(), log });
     t.teardown(() => child.stop(1));
-    return { ...child, noted: (note: string) => eventually(note, 10_000, async () => readFileSync(notes, "utf8").includes(note)) };
+    return { ...child, noted: (note: string) => eventually(note, async () => readFileSync(notes, "utf8").includes(note)) };
   };
   const never = open("early", new Promise(() => {}));
   await never.noted("runs");

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { connect } from "node:tls";
 import t from "tap";
-import { eventually } from "../fixtures/berth.ts";
+
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** The certificate that a berth shows to a new connection. */
 function nameShown(port: number): Promise<string> {
@@ -60,11 +61,11 @@ t.test("a berth that gets SIGHUP shows its new certificate from every gateway an
 
   put("after");
   berth.kill("SIGHUP");
-  await eventually("both gateways to show it", 10_000, async () => {
+  await eventually("both gateways to show it", async () => {
     const shown = await Promise.all(Array.from({ length: 8 }, () => nameShown(port)));
     return shown.every((name) => name === "after") ? true : undefined;
   });
-  await eventually("the console to show it", 10_000, async () => ((await nameShown(consolePort)) === "after" ? true : undefined));
+  await eventually("the console to show it", async () => (await nameShown(consolePort)) === "after");
   open.write("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   t.match(String((await once(open, "data"))[0]), /^HTTP\/1\.1 200 /);
   const ended = once(berth, "exit");

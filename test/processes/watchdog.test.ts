@@ -5,10 +5,11 @@ import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import { superviseChild } from "../../processes/supervise-child.ts";
 import { startWatchdog } from "../../processes/supervise-process.ts";
-import { eventually, startBerth } from "../fixtures/berth.ts";
+import { startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { stillClock } from "../fixtures/still-clock.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** A watchdog on time that stands still; `answers`: whether the process answers. */
 function watched() {
@@ -108,7 +109,7 @@ for (const [signal, what] of [
     });
     t.teardown(() => child.stop(0));
     const started = (count: number) =>
-      eventually(`start ${count}`, 60_000, async () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number)[count - 1]);
+      eventually(`start ${count}`, async () => readFileSync(pids, "utf8").split("\n").filter(Boolean).map(Number)[count - 1]);
     const first = await started(1);
     process.kill(first, signal);
     await started(2);
@@ -125,8 +126,8 @@ t.test("a stopped control and a stopped gateway are replaced, and berth serves a
   t.teardown(() => berth.stop());
   const victims = ["control", "gateway"].map((role) => rolesBelow(berth.pid)[role]?.[0] ?? 0);
   for (const pid of victims) process.kill(pid, "SIGSTOP");
-  await eventually("both to be gone", 60_000, async () => (victims.some(isAlive) ? undefined : true));
-  await eventually("the API to answer", 60_000, async () => {
+  await eventually("both to be gone", async () => (victims.some(isAlive) ? undefined : true));
+  await eventually("the API to answer", async () => {
     const answer = await berth.call("/users/current", { signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
     return answer?.status === 200 ? true : undefined;
   });

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, type Entity, eventually, zipOf } from "../fixtures/berth.ts";
+import { ADMIN_KEY, type Entity, zipOf } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /**
  * berth in a container of the engine that it drives: it joins the containers' network by itself and reaches them by their names.
@@ -37,7 +38,7 @@ await berth.start();
 const own = Object.values((await berth.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
 const api = `http://${own}:8080/api`;
 const headers = { authorization: `Dev ${ADMIN_KEY}` };
-const token = await eventually("berth to answer", 30_000, async () => {
+const token = await eventually("berth to answer", async () => {
   const answer = await fetch(`${api}/users/login/dev?administration=true`, { method: "POST", headers }).catch(() => undefined);
   return answer?.ok ? ((await answer.json()) as { token: string }).token : undefined;
 });
@@ -49,7 +50,7 @@ t.test("it wakes a container and reaches it by its name", async (t) => {
   });
   t.equal((await fetch(`${api}/packages/dev/inside`, { method: "POST", headers, body })).status, 200);
   const find = async () => ((await (await fetch(`${api}/docker/containers`, { headers: { authorization: token } })).json()) as Entity[])[0];
-  const { id } = await eventually("the image to be ready", 20_000, async () => {
+  const { id } = await eventually("the image to be ready", async () => {
     const entity = await find();
     return entity?.dockerfile.status === "ready" ? entity : undefined;
   });

@@ -1,10 +1,11 @@
 import { join } from "node:path";
 import t from "tap";
-import { eventually, startBerth } from "../fixtures/berth.ts";
+import { startBerth } from "../fixtures/berth.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { NAMESPACE, openWorld } from "../drivers/kubernetes/test-cluster.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /**
  * The walk of a plugin's containers over a cluster, seen from outside: publish, wake, use, asleep again, a crash, `kill -9` of berth. The cluster is
@@ -62,9 +63,7 @@ t.test("a published package's images are looked up and pinned, and a missing one
     ["walk-crash", "ready"],
     ["walk-missing", "error"],
   ]) {
-    await eventually(`${name}'s image to be ${status}`, 20_000, async () =>
-      (await berth.container(name ?? "")).dockerfile.status === status ? true : undefined,
-    );
+    await eventually(`${name}'s image to be ${status}`, async () => (await berth.container(name ?? "")).dockerfile.status === status);
   }
   t.match((await berth.container("walk-steady")).dockerfile.logs, /exposes port 8080/, "what the registry says; container.json names another");
   t.strictSame(cluster.objects.all("deployments"), [], "nothing is made before the first request");
@@ -100,7 +99,7 @@ t.test("what was removed by hand is made anew for the next request", async (t) =
   const service = await serviceOf("walk-steady");
   t.same(await (await ask("walk-steady", "/square?number=5")).json(), { result: 25 });
   await vanish(service);
-  await eventually("its pod to be gone", 20_000, async () => (podOf(service) ? undefined : true));
+  await eventually("its pod to be gone", async () => (podOf(service) ? undefined : true));
   t.same(await (await ask("walk-steady", "/square?number=6")).json(), { result: 36 });
 });
 

@@ -1,9 +1,10 @@
 import t from "tap";
-import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { type Berth, startBerth } from "../fixtures/berth.ts";
 import { openEngine, startsOf } from "../fixtures/engine.ts";
 import { buildTestImages, tagOwnImage } from "../fixtures/images.ts";
 import { talkTo } from "../fixtures/talk.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /**
  * The walk of a plugin's containers over a real Docker engine, seen from outside alone: publish, ready, asleep, woken,
@@ -70,9 +71,7 @@ t.test("a published package has its containers, asleep or stopped, and its image
   t.equal(answer.status, 200, await answer.clone().text());
   t.not(((await answer.json()) as Record<string, unknown>)["#type"], "ApiError");
   for (const name of Object.values(NAMES)) {
-    await eventually(`${name}'s image to be ready`, 20_000, async () =>
-      (await berth.container(name)).dockerfile.status === "ready" ? true : undefined,
-    );
+    await eventually(`${name}'s image to be ready`, async () => (await berth.container(name)).dockerfile.status === "ready");
   }
   t.equal((await berth.container(NAMES.onDemand)).status, "stopped by system");
   t.equal((await berth.container(NAMES.plain)).status, "stopped by user");

@@ -1,8 +1,9 @@
 import t from "tap";
-import { eventually, startBerth } from "../fixtures/berth.ts";
+import { startBerth } from "../fixtures/berth.ts";
 import { openEngine, startsOf } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** So many containers at once as one page of a user's may call. */
 const COUNT = 32;
@@ -30,7 +31,7 @@ t.test("thirty-two containers that are called at once all answer, each after exa
   t.equal((await berth.publish("many", { "package.json": JSON.stringify({ name: "many", version: "1.0.0" }), ...files })).status, 200);
   const containers = await Promise.all(
     folders.map((folder) =>
-      eventually(`the image of ${folder}`, 60_000, async () => {
+      eventually(`the image of ${folder}`, async () => {
         const entity = await berth.container(`many-${folder}`);
         return entity.dockerfile.status === "ready" ? entity : undefined;
       }),

@@ -1,8 +1,9 @@
 import t from "tap";
 import { openOwnSwarm } from "../drivers/swarm/own-swarm.ts";
-import { type Berth, eventually, startBerth } from "../fixtures/berth.ts";
+import { type Berth, startBerth } from "../fixtures/berth.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /**
  * The walk of a plugin's containers over a real swarm that a started berth finds by itself, seen from outside alone: publish, wake, use, idle stop,
@@ -50,9 +51,7 @@ t.test("what is published is made ready, and nothing of it runs yet", async (t) 
   const answer = await berth.publish("Walk", FILES);
   t.equal(answer.status, 200, await answer.clone().text());
   for (const name of Object.values(NAMES)) {
-    await eventually(`${name}'s image to be ready`, 20_000, async () =>
-      (await berth.container(name)).dockerfile.status === "ready" ? true : undefined,
-    );
+    await eventually(`${name}'s image to be ready`, async () => (await berth.container(name)).dockerfile.status === "ready");
   }
   t.same(await services(), []);
   t.match(berth.output(), /manages a swarm/);
@@ -88,7 +87,7 @@ t.test("one that dies is started again, and answers", async (t) => {
   t.ok((await berth.call(`/docker/containers/${id}/run?awaitStart=true`)).status < 400);
   const [before] = await running(NAMES.plain);
   await docker.getContainer(before?.Id ?? "none").kill();
-  await eventually("another one", 30_000, async () => {
+  await eventually("another one", async () => {
     const [now] = await running(NAMES.plain);
     return now !== undefined && now.Id !== before?.Id ? true : undefined;
   });

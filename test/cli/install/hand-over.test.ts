@@ -2,10 +2,11 @@ import { get } from "node:http";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, eventually, openClient } from "../../fixtures/berth.ts";
+import { ADMIN_KEY, openClient } from "../../fixtures/berth.ts";
 import { isAlive } from "../../fixtures/processes.ts";
 import { packageOf } from "../../program/rights/fixtures/stand.ts";
 import { openInstallation } from "./installation.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** Sends requests over new connections, again and again, until `end`; which resolves with the outcomes, each with how often. */
 function asking(url: string, authorization: string) {
@@ -43,7 +44,7 @@ async function warm(stand: Awaited<ReturnType<typeof openInstallation>>) {
   const path = `/docker/containers/proxy/${id}/square?number=4`;
   t.equal((await client.call(path)).status, 200);
   // Announced after the edge.
-  const console = await eventually("the console's address", 10_000, async () => stand.consoleBase() || undefined);
+  const console = await eventually("the console's address", async () => stand.consoleBase());
   return { client, calls: asking(`${client.api}${path}`, client.token), consoleCalls: asking(`${console}/api/users/current`, client.token) };
 }
 
@@ -53,7 +54,7 @@ t.test("a berth that hands over refuses no connection and fails no call, and the
   const before = opened.pid();
   const { code, output } = await opened.upgrade(opened.program("new", "true"), []);
   t.equal(code, 0, output);
-  await eventually("the old berth to be gone", 60_000, async () => (isAlive(before) ? undefined : true));
+  await eventually("the old berth to be gone", async () => (isAlive(before) ? undefined : true));
   const came = await calls.end();
   t.comment(came);
   t.strictSame(Object.keys(came), ["200"]);

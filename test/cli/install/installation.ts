@@ -2,9 +2,10 @@ import { execFile } from "node:child_process";
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Test } from "tap";
-import { ADMIN_KEY, eventually } from "../../fixtures/berth.ts";
+import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { startedWith, workingIn } from "../../fixtures/processes.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 export const ROOT = join(import.meta.dirname, "../../..");
 /** The id of Debian's user without rights. */
@@ -69,7 +70,7 @@ export async function openInstallation(t: Test, user = 0) {
   t.equal(started.code, 0, started.output);
   t.teardown(async () => {
     for (const one of startedWith(`BERTH_DATA=${env.BERTH_DATA}`)) end(one);
-    await eventually("its end", 20_000, async () => startedWith(`BERTH_DATA=${env.BERTH_DATA}`).length === 0 || undefined);
+    await eventually("its end", async () => startedWith(`BERTH_DATA=${env.BERTH_DATA}`).length === 0);
     // Services of the process driver outlive berth on purpose.
     for (const one of workingIn(folder)) end(one, "SIGKILL");
   });

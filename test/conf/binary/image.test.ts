@@ -1,9 +1,10 @@
 import { statSync } from "node:fs";
 import t from "tap";
-import { ADMIN_KEY, type Entity, eventually, zipOf } from "../../fixtures/berth.ts";
+import { ADMIN_KEY, type Entity, zipOf } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { buildBerthImages, type ImageTarget } from "./fixtures/berth-images.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** The images of conf/docker/Dockerfile on the real engine, each started as it is, in its role. */
 t.setTimeout(240_000);
@@ -54,7 +55,7 @@ t.test("the image is small, has a user of its own and no shell, and says whether
     { Binds: [`${socket}:/engine.sock`], GroupAdd: [String(statSync(socket).gid)] },
   );
   const healthy = async () => ((await berth.inspect()).State.Health?.Status === "healthy" ? true : undefined);
-  await eventually("it to be healthy", 40_000, healthy).catch(async (error: unknown) => {
+  await eventually("it to be healthy", healthy).catch(async (error: unknown) => {
     throw new Error(`${String(error)}\n${String(await berth.logs({ stdout: true, stderr: true }))}`);
   });
 
@@ -72,7 +73,7 @@ t.test("the image is small, has a user of its own and no shell, and says whether
     "dockerfiles/app/container.json": JSON.stringify({ image: onDemand, on_demand: true }),
   });
   t.equal((await fetch(`${api}/packages/dev/inside`, { method: "POST", headers, body })).status, 200);
-  const { id } = await eventually("the image to be ready", 20_000, async () => {
+  const { id } = await eventually("the image to be ready", async () => {
     const [entity] = (await (await fetch(`${api}/docker/containers`, { headers: { authorization: token } })).json()) as Entity[];
     return entity?.dockerfile.status === "ready" ? entity : undefined;
   });
@@ -86,7 +87,7 @@ t.test("the image is small, has a user of its own and no shell, and says whether
 t.test("in the place of grok_registry_proxy it listens on port 5000 in that role", async (t) => {
   const proxy = await start(image("grok_registry_proxy"), ["DATAGROK_URL=http://127.0.0.1:1/api", "REGISTRY_URL=http://127.0.0.1:2"]);
   const own = Object.values((await proxy.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
-  const answer = await eventually("a challenge", 20_000, () => fetch(`http://${own}:5000/v2/`).catch(() => undefined));
+  const answer = await eventually("a challenge", () => fetch(`http://${own}:5000/v2/`).catch(() => undefined));
   t.equal(answer.status, 401);
   t.match(answer.headers.get("www-authenticate"), /^Bearer realm=/);
 });
@@ -95,11 +96,11 @@ t.test("in the place of grok_registry it brings a registry, on the volume that t
   // Root has no home there that it could write to, and the library of SQLite lies in a file.
   const registry = await start(image("grok_registry"), ["DATAGROK_URL=http://127.0.0.1:1/api"], { Tmpfs: { "/tmp": "exec" } });
   const own = Object.values((await registry.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
-  await eventually("it to be ready", 30_000, async () =>
-    (await fetch(`http://${own}:5000/readyz`).catch(() => undefined))?.ok ? true : undefined,
-  ).catch(async (error: unknown) => {
-    throw new Error(`${String(error)}\n${String(await registry.logs({ stdout: true, stderr: true }))}`);
-  });
+  await eventually("it to be ready", async () => (await fetch(`http://${own}:5000/readyz`).catch(() => undefined))?.ok).catch(
+    async (error: unknown) => {
+      throw new Error(`${String(error)}\n${String(await registry.logs({ stdout: true, stderr: true }))}`);
+    },
+  );
   t.equal((await fetch(`http://${own}:5000/v2/no/such/manifests/image`)).status, 404, "its upstream answers");
   const inspected = await engine.docker.getImage(image("grok_registry")).inspect();
   t.ok("8080/tcp" in (inspected.Config.ExposedPorts ?? {}), "as that one, it has a page there");
@@ -120,7 +121,7 @@ t.test("in the place of grok_spawner it deploys on the engine whose socket it is
   );
   const own = Object.values((await spawner.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
   const base = `http://${own}:8000`;
-  await eventually("it to answer", 30_000, async () => ((await fetch(`${base}/info`).catch(() => undefined))?.ok ? true : undefined));
+  await eventually("it to answer", async () => (await fetch(`${base}/info`).catch(() => undefined))?.ok);
   const headers = { "x-api-key": "test-x-api-key", "content-type": "application/json" };
   const post = async (path: string, body: object) => fetch(`${base}${path}`, { method: "POST", headers, body: JSON.stringify(body) });
   t.equal((await fetch(`${base}/services`)).status, 401);

@@ -2,7 +2,7 @@ import t from "tap";
 import { tokenDigest } from "../../../control/identity/tokens.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
-import { until } from "./fixtures/until.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const UNKNOWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
 const ZERO = "00000000-0000-0000-0000-000000000000";
@@ -144,7 +144,7 @@ t.test("awaited, they return when it is done, with the cause where it failed", a
     ["stop?awaitStop=true", { state: "ERROR", fault }, 500, { code: "CONTAINER_CRASHED" }],
   ] as const) {
     const answer = stand.get(`/docker/containers/${app}/${query}`);
-    await until(() => stand.waits.length === 1);
+    await eventually("the request waits", () => stand.waits.length === 1);
     stand.waits.pop()?.settle(patch);
     const { status: got, json } = await answer;
     t.equal(got, status, query);
@@ -158,11 +158,11 @@ t.test("a client that leaves ends the wait, but keeps the desired state", async 
   stand.commands.length = 0;
   const client = new AbortController();
   const answer = stand.get(`/docker/containers/${app}/run?awaitStart=true`, { signal: client.signal });
-  await until(() => stand.waits.length === 1);
+  await eventually("the request waits", () => stand.waits.length === 1);
   t.equal(stand.waits[0]?.signal.aborted, false);
   client.abort();
   await t.rejects(answer);
-  await until(() => stand.waits[0]?.signal.aborted === true);
+  await eventually("the call is aborted", () => stand.waits[0]?.signal.aborted === true);
   t.same(stand.commands, [`start ${app}`]);
 });
 

@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
-import { until } from "./fixtures/until.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const APP = { "dockerfiles/app/container.json": '{"image":"app:1","port":80,"env":{"PASSWORD":"hidden"}}' };
 
@@ -46,11 +46,11 @@ t.test("changes are sent as they happen, each entity as the other routes show it
   const { id, imageId } = await published(stand, author.key);
   const [mine, theirs] = [await follow(t, stand, { token: author.token }), await follow(t, stand, { token: other.token })];
   t.match(mine.response.headers, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store" });
-  await until(() => mine.events.length === 1 && theirs.events.length === 1);
+  await eventually("the events arrive", () => mine.events.length === 1 && theirs.events.length === 1);
   t.same(mine.names(), ["resync"]);
   stand.changes.publish(row(stand, id));
   stand.changes.publishImage(stand.store.images.find(imageId) as NonNullable<ReturnType<typeof stand.store.images.find>>);
-  await until(() => mine.events.length === 3 && theirs.events.length === 3);
+  await eventually("the events arrive", () => mine.events.length === 3 && theirs.events.length === 3);
   t.same(mine.names(), ["resync", "container", "image"]);
   for (const [who, { events }, token] of [
     ["the author", mine, author.token],
@@ -60,7 +60,7 @@ t.test("changes are sent as they happen, each entity as the other routes show it
     t.same(events[2]?.data, (await stand.call(`/docker/images/${imageId}`, { headers: { authorization: token } })).json, who);
   }
   stand.changes.publishRemoved(id);
-  await until(() => mine.events.length === 4);
+  await eventually("the events arrive", () => mine.events.length === 4);
   t.match(mine.events[3], { event: "removed", data: { "#type": "DockerContainer", id } });
 });
 
@@ -68,21 +68,21 @@ t.test("a returning client gets what it missed, once each; after too long it has
   const stand = await openApiFixture(t);
   const { id } = await published(stand);
   const first = await follow(t, stand);
-  await until(() => first.events.length === 1);
+  await eventually("the events arrive", () => first.events.length === 1);
   const last = first.events[0]?.id ?? "";
   first.leave();
   for (let round = 0; round < 3; round++) stand.changes.publish(row(stand, id));
   const back = await follow(t, stand, { last });
-  await until(() => back.events.length === 1);
+  await eventually("the events arrive", () => back.events.length === 1);
   t.same(back.names(), ["container"]);
   stand.changes.publish(row(stand, id));
-  await until(() => back.events.length === 2);
+  await eventually("the events arrive", () => back.events.length === 2);
   t.ok(Number(back.events[1]?.id) > Number(back.events[0]?.id));
 
   for (let round = 0; round < 300; round++) stand.changes.publish(row(stand, id));
   for (const unknown of [last, "nonsense", "99999999999999", ""]) {
     const late = await follow(t, stand, { last: unknown });
-    await until(() => late.events.length === 1);
+    await eventually("the events arrive", () => late.events.length === 1);
     t.same(late.names(), ["resync"], unknown);
   }
 });
@@ -99,7 +99,7 @@ t.test("a client that does not read is cut off before it costs much memory", asy
     await new Promise(setImmediate);
   }
   deaf.response.resume();
-  await until(deaf.ended);
+  await eventually("the stream ends", deaf.ended);
   t.ok(process.memoryUsage().rss - before < 60 * 1_048_576);
 });
 
@@ -110,17 +110,17 @@ t.test("silence is broken by a beat, and a session that ends takes its streams a
   const token = await stand.identity.openSession(stand.admin.id, 12_000);
   const stream = await follow(t, stand, { token });
   const outlived = await follow(t, stand);
-  await until(() => stream.events.length === 1 && outlived.events.length === 1);
+  await eventually("the events arrive", () => stream.events.length === 1 && outlived.events.length === 1);
   await clock.advance(5_000);
-  await until(() => stream.events.length === 2);
+  await eventually("the events arrive", () => stream.events.length === 2);
   t.same(stream.names(), ["resync", "beat"]);
   await clock.advance(10_000);
-  await until(stream.ended);
+  await eventually("the stream ends", stream.ended);
   t.equal(outlived.ended(), false);
   const logs = await follow(t, stand, { path: `/docker/containers/${id}/logs?follow=true` });
-  await until(logs.ended);
+  await eventually("the stream ends", logs.ended);
   await stand.identity.endSession(stand.token);
-  await until(outlived.ended);
+  await eventually("the stream ends", outlived.ended);
 });
 
 t.test("who is no administrator any more sees no more than others from then on, and logs that are followed end", async (t) => {
@@ -139,11 +139,11 @@ t.test("who is no administrator any more sees no more than others from then on, 
   for (const [at, admin] of [true, false].entries()) {
     await stand.store.users.update(user.id, { admin });
     stand.changes.publish(row(stand, id));
-    await until(() => events.length === at + 2);
+    await eventually("the events arrive", () => events.length === at + 2);
     t.equal(JSON.stringify(events[at + 1]?.data).includes("hidden"), admin);
   }
   await clock.advance(5_000);
-  await until(logs.ended);
+  await eventually("the stream ends", logs.ended);
 });
 
 t.test("followed logs go on until their container ends, or their reader leaves", async (t) => {
@@ -165,9 +165,9 @@ t.test("followed logs go on until their container ends, or their reader leaves",
   const read = await follow(t, stand, { path });
   let text = "";
   read.response.on("data", (piece: Buffer) => (text += piece.toString()));
-  await until(() => text === "first\n");
+  await eventually("the first line arrives", () => text === "first\n");
   more.resolve();
-  await until(read.ended);
+  await eventually("the stream ends", read.ended);
   t.equal(text, "first\nsecond\n");
 
   stand.follows.set(service, async function* (signal) {
@@ -176,9 +176,9 @@ t.test("followed logs go on until their container ends, or their reader leaves",
     await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
   });
   const left = await follow(t, stand, { path });
-  await until(() => followed !== undefined && !followed.aborted);
+  await eventually("the logs are followed", () => followed !== undefined && !followed.aborted);
   left.leave();
-  await until(() => followed?.aborted === true);
+  await eventually("the call is aborted", () => followed?.aborted === true);
 });
 
 t.test("one user follows a quarter of all streams at most; a place is free again when one leaves", async (t) => {
@@ -204,5 +204,5 @@ t.test("four users who have all streams keep no fifth out: who has more than a f
     { status: 503, json: { code: "STREAMS_FULL" } },
     "a fair share, no more",
   );
-  await until(() => mine.filter(({ ended }) => ended()).length >= 12);
+  await eventually("the stream ends", () => mine.filter(({ ended }) => ended()).length >= 12);
 });

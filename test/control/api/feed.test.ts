@@ -10,7 +10,8 @@ import { type ContainerView, type FeedLine, viewOffWire } from "../../../gateway
 import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { openLog } from "../../../lib/log.ts";
 import { viewOf } from "../../../control/lifecycle/container-view.ts";
-import { newContainer, openLifecycleFixture, type LifecycleFixture, until, USER } from "../lifecycle/lifecycle-fixture.ts";
+import { newContainer, openLifecycleFixture, type LifecycleFixture, USER } from "../lifecycle/lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const ADA = { userId: USER, login: "ada", admin: false };
 
@@ -110,7 +111,7 @@ type AskLine = Extract<FeedLine, { kind: "ask" }>;
 const asksIn = (lines: FeedLine[]) => lines.filter((line): line is AskLine => line.kind === "ask");
 
 async function gatewayOf(lines: FeedLine[]): Promise<string> {
-  await until("hello and all", () => lines.length >= 2);
+  await eventually("hello and all", () => lines.length >= 2);
   return lines[0]?.kind === "hello" ? lines[0].gateway : "";
 }
 
@@ -122,7 +123,7 @@ t.test("a gateway receives its name, every container, then each change in order"
   t.match(lines.slice(0, 2), [{ kind: "hello" }, { kind: "all", containers: [{ id, name: "web", standing: { kind: "asleep" } }] }]);
 
   t.equal((await ask(socketPath, "/wake", { id, userId: USER })).status, 204);
-  await until("awake", () => lines.some((line) => line.kind === "changed" && line.container.standing.kind === "awake"));
+  await eventually("awake", () => lines.some((line) => line.kind === "changed" && line.container.standing.kind === "awake"));
   t.match(lastView(lines, id), {
     container: {
       standing: { addresses: [{ host: "127.0.0.1", port: stand.row(id).address?.port }] },
@@ -138,7 +139,7 @@ t.test("a gateway receives its name, every container, then each change in order"
   );
 
   stand.lifecycle().remove(id);
-  await until("removed", () => lines.some((line) => line.kind === "removed" && line.id === id));
+  await eventually("removed", () => lines.some((line) => line.kind === "removed" && line.id === id));
 });
 
 t.test("a wake is written when it is answered", async (t) => {
@@ -175,7 +176,7 @@ t.test("what a gateway has open keeps a container awake, until the gateway is go
   await passed(stand, 180_000);
   t.equal(stand.row(id).state, "STARTED");
   close();
-  await until("it has left", () => left.includes(gateway));
+  await eventually("it has left", () => left.includes(gateway));
   await passed(stand, 70_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
@@ -209,13 +210,13 @@ t.test("gateways are queried for open requests only on demand, and a slow one de
   const [one, other, third] = [await gatewayOf(quick.lines), await gatewayOf(mute.lines), await gatewayOf(gone.lines)];
   t.same(asksIn(quick.lines), []);
   const answers = Promise.all([feed.openRequests(USER), feed.openRequests(USER)]);
-  await until("all are queried", () => [quick, mute, gone].every(({ lines }) => asksIn(lines).length > 0));
+  await eventually("all are queried", () => [quick, mute, gone].every(({ lines }) => asksIn(lines).length > 0));
   t.match(asksIn(quick.lines), [{ id: USER }], "once for all who want to know the same");
   const open = [{ kind: "http", login: "ada", since: 1, bytesIn: 2, bytesOut: 3, state: "held" }];
   const number = asksIn(quick.lines)[0]?.ask;
   t.equal((await ask(socketPath, "/open", { gateway: one, ask: number, count: 1, open })).status, 204);
   gone.close();
-  await until("it has left", () => gone.ended());
+  await eventually("it has left", () => gone.ended());
   await stand.clock.advance(1_000);
   const [first, second] = await answers;
   t.same(
@@ -246,7 +247,7 @@ t.test("silence is broken by a beat at least every two seconds", async (t) => {
   await gatewayOf(lines);
   for (let beats = 1; beats <= 3; beats++) {
     await stand.clock.advance(2_000);
-    await until("a beat", () => lines.filter(({ kind }) => kind === "beat").length >= beats);
+    await eventually("a beat", () => lines.filter(({ kind }) => kind === "beat").length >= beats);
   }
 });
 
@@ -297,17 +298,17 @@ t.test("a gateway that does not read is cut off before it costs much memory", as
     await stand.clock.advance(0);
   }
   deaf.resume();
-  await until("cut off", () => deaf.destroyed);
+  await eventually("cut off", () => deaf.destroyed);
   t.ok(process.memoryUsage().rss - before < 100 * 1_048_576);
 });
 
 t.test("gateways are notified at once when a session ends before its time", async (t) => {
   const { socketPath, identity } = await openTestFeed(t);
   const feed = listen(t, socketPath);
-  await until("the feed is open", () => feed.lines.length > 1);
+  await eventually("the feed is open", () => feed.lines.length > 1);
   await identity.ensureAdmin("a-developer-key");
   await identity.endSession(await identity.signIn("a-developer-key"));
-  await until("the sign-out is sent", () => feed.lines.some(({ kind }) => kind === "signedOut"));
+  await eventually("the sign-out is sent", () => feed.lines.some(({ kind }) => kind === "signedOut"));
   t.equal(feed.lines.filter(({ kind }) => kind === "signedOut").length, 1);
 });
 
@@ -315,18 +316,18 @@ t.test("a user who signs in and out all the time causes two look-ups of callers 
   const { stand, socketPath, identity } = await openTestFeed(t);
   const feed = listen(t, socketPath);
   const signOuts = () => feed.lines.filter(({ kind }) => kind === "signedOut").length;
-  await until("the feed is open", () => feed.lines.length > 1);
+  await eventually("the feed is open", () => feed.lines.length > 1);
   await identity.ensureAdmin("a-developer-key");
   for (let time = 0; time < 100; time++) await identity.endSession(await identity.signIn("a-developer-key"));
-  await until("the first is sent at once", () => signOuts() === 1);
+  await eventually("the first is sent at once", () => signOuts() === 1);
   await stand.clock.advance(500);
-  await until("the others are sent together", () => signOuts() === 2);
+  await eventually("the others are sent together", () => signOuts() === 2);
   await stand.clock.advance(5_000);
   const container = stand.publish({});
-  await until("the feed goes on", () => feed.lines.some((line) => line.kind === "changed" && line.container.id === container.id));
+  await eventually("the feed goes on", () => feed.lines.some((line) => line.kind === "changed" && line.container.id === container.id));
   t.equal(signOuts(), 2, "and nothing more");
   await identity.endSession(await identity.signIn("a-developer-key"));
-  await until("a later one is sent at once", () => signOuts() === 3);
+  await eventually("a later one is sent at once", () => signOuts() === 3);
 });
 
 t.test("a crash with endless last lines costs no gateway its feed", async (t) => {
@@ -346,7 +347,7 @@ t.test("a crash with endless last lines costs no gateway its feed", async (t) =>
   stand.lifecycle().requestStart(id, USER);
   const row = await stand.reaches(id, "ERROR");
   t.ok(row.lastLogs.length <= 65_536, "nor does the store keep it all");
-  await until("the failure", () => JSON.stringify(lastView(lines, id) ?? "").includes("failed"));
+  await eventually("the failure", () => JSON.stringify(lastView(lines, id) ?? "").includes("failed"));
   t.notOk(ended());
 });
 
@@ -384,10 +385,10 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
     if (!line.more) left = new Map(coming.map((view) => [view.id, view]));
   });
   const all = () => lines.flatMap((line) => (line.kind === "all" ? [line] : []));
-  await until("the last of all", () => ended() || all().some(({ more }) => !more));
+  await eventually("the last of all", () => ended() || all().some(({ more }) => !more));
   const held = () => JSON.stringify([...left.values()].toSorted((one, other) => (one.id < other.id ? -1 : 1)));
   const kept = () => JSON.stringify(stand.store().containers.toView("", 2_000).map(viewOf));
-  await until("what changed meanwhile", () => ended() || lines.filter(({ kind }) => kind === "removed").length === 6);
+  await eventually("what changed meanwhile", () => ended() || lines.filter(({ kind }) => kind === "removed").length === 6);
   t.ok(held() === kept(), "what was sent is the state");
   t.ok(all().length >= 3 && all().every(({ containers }) => containers.length <= 500));
   t.equal(all().filter(({ more }) => !more).length, 1, "and only the last says that it is");
@@ -414,5 +415,5 @@ t.test("a store that is older than what a gateway has seen of it is reported, an
   t.match(reported, [{ seen: 1_000 }]);
   stand.publish({ config: { onDemand: true } });
   await stand.clock.advance(2_000);
-  await until("a beat", () => lines.some((line) => line.kind === "beat" && (line.revision ?? 0) > revision));
+  await eventually("a beat", () => lines.some((line) => line.kind === "beat" && (line.revision ?? 0) > revision));
 });

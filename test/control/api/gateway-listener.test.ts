@@ -16,7 +16,8 @@ import { openListeningHandle } from "../../../processes/listening-handle.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { makeCertificate } from "../../fixtures/certificates.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "../lifecycle/lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "../lifecycle/lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const TOKEN = "the-token";
 const IDLE_MS = 60_000;
@@ -77,7 +78,7 @@ async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown
     outgoing.on("error", () => undefined);
     outgoing.end();
     t.teardown(() => outgoing.destroy());
-    await until("hello and all", () => lines.length >= 2);
+    await eventually("hello and all", () => lines.length >= 2);
     const gateway = lines[0]?.kind === "hello" ? lines[0].gateway : "";
     const report = (open: number, of: string, more: object = {}) =>
       ask(
@@ -134,7 +135,7 @@ t.test("one that falls silent is let go, and what it had open counts for a minut
   }
   t.notOk(ended(), "with heartbeats it stays");
   await passed(stand, GATEWAY_SILENCE_MS);
-  await until("it is let go", ended);
+  await eventually("it is let go", ended);
   await passed(stand, LOST_GATEWAY_MS + IDLE_MS - 5_000);
   t.equal(stand.row(id).state, "STARTED", "its request counts as open for a minute, and then the container is idle for another one");
   await passed(stand, 10_000);
@@ -192,7 +193,7 @@ t.test("one that joins again goes on under another name, with what it had open u
   const before = await join();
   await before.report(1, id);
   const again = await join(before.gateway);
-  await until("its line before is closed", before.ended);
+  await eventually("its line before is closed", before.ended);
   t.not(again.gateway, before.gateway);
   await passed(stand, GATEWAY_SILENCE_MS - 1_000);
   t.equal(stand.row(id).state, "STARTED", "it has not reported its state yet");

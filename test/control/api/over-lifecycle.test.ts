@@ -22,7 +22,7 @@ import { Fault } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { makeZip } from "../packages/publish/fixtures/make-zip.ts";
 import { type SocketRequest, callSocket } from "./fixtures/call-socket.ts";
-import { until } from "./fixtures/until.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** An orchestrator in memory: whatever is deployed runs at once, but for images whose reference says that they crash. */
 function memoryDriver(): Driver & { running: Map<string, Spec>; away: boolean } {
@@ -132,7 +132,7 @@ t.test("published, validated, started, read, stopped: through these calls alone"
   const publish = async (app: object) => (await call("/packages/dev/walk", { method: "POST", body: await package1(app) })).json;
   const { containers, images } = await publish({ image: "app:1", port: 8080 });
   const [{ id, serviceName }] = containers;
-  await until(() => store.images.find(images[0].id)?.state === "READY");
+  await eventually("the image is ready", () => store.images.find(images[0].id)?.state === "READY");
   t.match((await call(`/docker/containers/${id}`)).json, { status: "stopped by user", dockerfile: { status: "ready", logs: /resolved/ } });
 
   t.match(await call(`/docker/containers/${id}/run?awaitStart=true`), { status: 200, json: { status: "started", address: "127.0.0.1", port: 8080 } });
@@ -167,11 +167,11 @@ t.test("published again, what runs is replaced by the new definition; no longer 
   t.equal(driver.running.get(serviceName)?.image, "sha256:app:1");
 
   await publish(await package1({ image: "app:2" }));
-  await until(() => driver.running.get(serviceName)?.image === "sha256:app:2");
+  await eventually("the new image runs", () => driver.running.get(serviceName)?.image === "sha256:app:2");
   t.equal(store.containers.find(id)?.desiredInstances, 1);
 
   await publish(await makeZip({ "package.json": '{"name":"walk","version":"1.0.1"}' }));
-  await until(() => driver.running.size === 0);
+  await eventually("nothing runs", () => driver.running.size === 0);
   t.equal((await call(`/docker/containers/${id}`)).status, 404);
   t.equal((await publish(await package1({ image: "app:1" }))).containers[0].id, id, "it comes back under its id");
 });
@@ -193,10 +193,10 @@ t.test("deleted while the engine is away, and published again before it is back:
 t.test("a caller who waits for a start gets an error when the container is deleted", async (t) => {
   const { driver, store, call } = await openControl(t);
   const [{ id }] = (await call("/packages/dev/walk", { method: "POST", body: await package1({ image: "app:1" }) })).json.containers;
-  await until(() => store.images.all()[0]?.state === "READY");
+  await eventually("the image is ready", () => store.images.all()[0]?.state === "READY");
   driver.away = true;
   const started = call(`/docker/containers/${id}/run?awaitStart=true`);
-  await until(() => store.containers.find(id)?.desiredInstances === 1);
+  await eventually("the start is requested", () => store.containers.find(id)?.desiredInstances === 1);
   await call(`/docker/containers/${id}`, { method: "DELETE" });
   t.match(await started, { status: 400, json: { "#type": "ApiError", code: "REQUEST_INVALID" } });
 });

@@ -6,8 +6,9 @@ import t, { type Test } from "tap";
 import { openPackageFiles } from "../../../control/packages/publish/package-files.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { makeZip, renamed } from "../packages/publish/fixtures/make-zip.ts";
-import { until } from "./fixtures/until.ts";
+
 import { ADMIN_KEY, MAX_PACKAGE_BYTES, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const DOCKERFILE = "FROM a\nEXPOSE 80\n";
 const PACKAGE_JSON = JSON.stringify({ name: "walk", version: "1.0.0" });
@@ -283,10 +284,10 @@ t.test("a client that goes away in the middle of its package leaves nothing", as
   const gone = new Promise((resolve) => upload.once("error", resolve));
   upload.write(whole.subarray(0, 100));
   const incoming = () => readdirSync(join(stand.folder, "incoming")).length;
-  await until(() => incoming() === 1);
+  await eventually("the upload begins", () => incoming() === 1);
   client.abort();
   await gone;
-  await until(() => incoming() === 0);
+  await eventually("the upload is removed", () => incoming() === 0);
   await nothingLeft(t, stand);
 });
 
@@ -302,10 +303,10 @@ t.test("uploads that drip keep no other user from publishing", async (t) => {
   }
   t.teardown(() => client.abort());
   const incoming = () => readdirSync(join(stand.folder, "incoming")).length;
-  await until(() => incoming() === 12);
+  await eventually("the upload begins", () => incoming() === 12);
   t.equal((await stand.publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE })).status, 200);
   client.abort();
-  await until(() => incoming() === 0);
+  await eventually("the upload is removed", () => incoming() === 0);
 });
 
 t.test("a client that sends a package too slowly gets that as the reason", async (t) => {
@@ -319,9 +320,9 @@ t.test("a client that sends a package too slowly gets that as the reason", async
   });
   const answered = new Promise<number>((resolve) => upload.once("response", (response) => resolve(response.resume().statusCode ?? 0)));
   upload.write(whole.subarray(0, 100));
-  await until(() => existsSync(join(stand.folder, "incoming")) && readdirSync(join(stand.folder, "incoming")).length === 1);
+  await eventually("the upload begins", () => existsSync(join(stand.folder, "incoming")) && readdirSync(join(stand.folder, "incoming")).length === 1);
   const [folder = ""] = readdirSync(join(stand.folder, "incoming"));
-  await until(() => existsSync(join(stand.folder, "incoming", folder, "package.zip")));
+  await eventually("the package arrives", () => existsSync(join(stand.folder, "incoming", folder, "package.zip")));
   await clock.advance(60_000);
   t.equal(await answered, 408);
   upload.destroy();
@@ -410,7 +411,7 @@ t.test("a publish that fails at its last write leaves no files behind", async (t
   const files = { "dockerfiles/app/Dockerfile": DOCKERFILE, "connections/c.json": '{"name":"c","credentials":{"parameters":{"password":"p"}}}' };
   writeFileSync(join(folder, "credentials.key"), "no key\n");
   t.match(await publish("walk", files), { status: 500, json: { code: "DATA_FOLDER_UNUSABLE" } });
-  await until(() => !existsSync(join(folder, "packages")));
+  await eventually("the folder is removed", () => !existsSync(join(folder, "packages")));
   await nothingLeft(t, stand);
 
   rmSync(join(folder, "credentials.key"));
@@ -437,7 +438,7 @@ t.test("files of a publish that was killed before its rows were written go at th
   const killed = join(folder, "packages/6b1c3f0e-0000-4000-8000-000000000000/app", "0".repeat(64));
   mkdirSync(killed, { recursive: true });
   await openPackageFiles(folder, async (id) => (await store.packages.find(id)) !== undefined);
-  await until(() => readdirSync(join(folder, "packages")).length === 1);
+  await eventually("the package is stored", () => readdirSync(join(folder, "packages")).length === 1);
   t.ok(existsSync(join(folder, store.images.all()[0]?.files ?? "", "Dockerfile")));
 });
 

@@ -3,7 +3,7 @@ import t from "tap";
 import { recordAudit } from "../../../control/api/record-audit.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
-import { until } from "./fixtures/until.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 type Entry = { seq: number; action: string; target: string | null; login: string | null; via: string | null; status: number | null };
 
@@ -68,10 +68,10 @@ t.test("the start of a client that stops waiting is recorded", async (t) => {
   const id = await publishedId(stand);
   const leaving = new AbortController();
   const started = stand.get(`/docker/containers/${id}/run?awaitStart=true`, { signal: leaving.signal }).catch(() => undefined);
-  await until(() => stand.waits.length === 1);
+  await eventually("the request waits", () => stand.waits.length === 1);
   leaving.abort();
   await started;
-  await until(async () => (await stand.store.audit.list({ limit: 1 }))[0]?.action === "containerStarted");
+  await eventually("the entry is written", async () => (await stand.store.audit.list({ limit: 1 }))[0]?.action === "containerStarted");
   t.match((await entriesOf(stand))[0], { action: "containerStarted", login: "admin", status: null });
 });
 
@@ -83,7 +83,7 @@ t.test("a start that fails is recorded too, with the status of its response", as
     ["stop?awaitStop=true", "containerStopped"],
   ] as const) {
     const pending = stand.get(`/docker/containers/${id}/${command}`);
-    await until(() => stand.waits.length === 1);
+    await eventually("the request waits", () => stand.waits.length === 1);
     stand.waits.pop()?.settle({ state: "ERROR", fault: { code: "CONTAINER_CRASHED", message: "It ended." } });
     t.equal((await pending).status, 500);
     t.match((await entriesOf(stand))[0], { action, login: "admin", status: 500 });

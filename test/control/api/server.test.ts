@@ -2,7 +2,7 @@ import t from "tap";
 import { tokenDigest } from "../../../control/identity/tokens.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { ADMIN_KEY, openApiFixture } from "./fixtures/open-api-fixture.ts";
-import { until } from "./fixtures/until.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("what clients ask before they sign in is answered", async (t) => {
   const { call } = await openApiFixture(t);
@@ -72,7 +72,7 @@ t.test("only administrators read the whole server, without keys, also while the 
     return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
   };
   const silent = stand.get("/admin/stand");
-  await until(() => isCalled);
+  await eventually("the driver is called", () => isCalled);
   await clock.advance(5_000);
   const { status, text, json } = await silent;
   t.equal(status, 200);

@@ -4,7 +4,8 @@ import type { Driver, Observed } from "../../../drivers/driver.ts";
 import type { ContainerView } from "../../../gateway/contract.ts";
 import { type MemoryApp, listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** An engine whose looks can be held up, and whose answers can be other ones than what is so. */
 async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Driver } = {}) {
@@ -56,7 +57,7 @@ t.test("an end that is reported takes the address away before any inspection", a
   const { id, service } = await started(stand, "web");
   stand.holdLooks();
   await stand.world.kill(service);
-  await until("it is withdrawn", () => stand.addresses(id) === "coming");
+  await eventually("it is withdrawn", () => stand.addresses(id) === "coming");
   t.equal(stand.row(id).address, undefined, "also for who comes after a kill");
   t.match(stand.views.at(-1), { id, availability: { kind: "coming", step: "check" } }, "and gateways get it");
   stand.letLook();
@@ -68,7 +69,7 @@ t.test("an end that is none is found to be none, and the container is where it w
   const { id, service } = await started(stand, "web");
   const port = portOf(stand, id);
   stand.world.tellEnd(service);
-  await until("it is back", () => stand.store().history.of(id).at(-1)?.event === "foundRunning");
+  await eventually("it is back", () => stand.store().history.of(id).at(-1)?.event === "foundRunning");
   t.match(stand.views.slice(-2), [{ availability: { kind: "coming" } }, { availability: { kind: "awake" } }]);
   t.same(stand.addresses(id), [port]);
   t.equal(stand.world.callCount(`deploy ${service}`), 2, "which found what runs");
@@ -96,7 +97,7 @@ t.test("an address that is given to a container is taken from the container that
   const other = stand.publish({ name: "other", app: slow, config: { onDemand: true } });
   stand.world.assigns.set(other.service, port);
   stand.lifecycle().requestStart(other.id, USER);
-  await until("taken", () => stand.addresses(id) === "coming");
+  await eventually("taken", () => stand.addresses(id) === "coming");
   t.equal(stand.row(other.id).state, "STARTING", "which is still booting");
   t.equal(portOf(stand, other.id), port);
   answer();
@@ -120,7 +121,7 @@ t.test("one that is being stopped loses its address as well, and cannot come bac
   t.equal(stand.row(id).state, "PENDING_USER_STOP");
   t.ok(stand.row(id).address);
   await stand.world.kill(service);
-  await until("taken", () => stand.row(id).address === undefined);
+  await eventually("taken", () => stand.row(id).address === undefined);
 });
 
 t.test("an end that is reported while the engine shows the container as running is inspected again", async (t) => {
@@ -151,7 +152,7 @@ t.test("what the list does not have is withdrawn before it is looked at", async 
   stand.holdLooks();
   t.not(stand.addresses(id), "coming");
   await stand.clock.advance(10_000);
-  await until("withdrawn", () => stand.addresses(id) === "coming");
+  await eventually("withdrawn", () => stand.addresses(id) === "coming");
 });
 
 t.test("of two that the engine reports at one address, the one that lost it gets it back only by itself", async (t) => {
@@ -163,7 +164,7 @@ t.test("of two that the engine reports at one address, the one that lost it gets
   const driver = stand.world.claims;
   driver.set(one.service, address.port);
   stand.world.tellEnd(one.service);
-  await until("checked", () => stand.row(one.id).fault?.code === "ENGINE_FAILED");
+  await eventually("checked", () => stand.row(one.id).fault?.code === "ENGINE_FAILED");
   t.equal(stand.row(one.id).state, "CHECKING");
   t.same(stand.addresses(other.id), [address.port]);
   driver.delete(one.service);
@@ -193,10 +194,10 @@ t.test("where an orchestrator gives addresses to others by itself, they count on
   await stand.clock.advance(30_000);
   t.equal(shown(), "coming", "a list alone does not do");
   stand.world.tell({ kind: "connected" });
-  await until("it is verified", () => shown() === port);
+  await eventually("it is verified", () => shown() === port);
   t.equal(stand.world.callCount(`deploy ${service}`), 1, "by one list for all");
   await stand.restart();
-  await until("it is verified anew", () => shown() === port);
+  await eventually("it is verified anew", () => shown() === port);
 });
 
 t.test("no two rows can have one address", async (t) => {

@@ -1,7 +1,8 @@
 import t from "tap";
 import { crashing, listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const HOUR_MS = 3_600_000;
 /** The sweep finds what was written in the future. */
@@ -25,7 +26,7 @@ t.test("set back by an hour, a failed container may be started again as soon as 
 t.test("set back by an hour, a start without an answer still ends in time", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
-  await until("validated", () => stand.image(stand.row(id).imageId).state === "READY");
+  await eventually("validated", () => stand.image(stand.row(id).imageId).state === "READY");
   let release = () => {};
   stand.world.holdDestroy = new Promise((resolve) => (release = resolve));
   stand.lifecycle().requestStart(id, USER);
@@ -40,7 +41,7 @@ t.test("set back by an hour, a start without an answer still ends in time", asyn
       .store()
       .history.of(id)
       .some(({ event }) => event === "timedOut");
-  await until("it was given up", timedOut);
+  await eventually("it was given up", timedOut);
   stand.world.holdDestroy = undefined;
   release();
   await stand.clock.advance(3 * SWEEP_MS);
@@ -69,7 +70,7 @@ t.test("set on by an hour, nothing times out, and nothing falls asleep that was 
   const later: (() => void)[] = [];
   stand.lifecycle().requestStart(slow.id, USER);
   await stand.reaches(slow.id, "STARTING");
-  await until("it runs", () => later.length > 0);
+  await eventually("it runs", () => later.length > 0);
   stand.clock.jump(HOUR_MS);
   // Something triggers a check: an event, a report or a request would.
   stand.lifecycle().definitionChanged(slow.id);

@@ -1,7 +1,8 @@
 import t from "tap";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openLifecycleFixture, type LifecycleFixture, until } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const OTHER = "66666666-6666-4666-8666-666666666666";
 const GATEWAY = "gateway";
@@ -25,10 +26,10 @@ t.test("a start makes one call to the orchestrator, also where its events and a 
     }),
   });
   const { id, imageId, service } = stand.publish({ config: { onDemand: true } });
-  await until("the image is ready", () => stand.image(imageId).state === "READY");
+  await eventually("the image is ready", () => stand.image(imageId).state === "READY");
   await callsOf(stand);
   stand.lifecycle().wake(id, OTHER);
-  await until("it runs", () => stand.world.running().length === 1);
+  await eventually("it runs", () => stand.world.running().length === 1);
   await stand.clock.advance(LIFECYCLE_LIMITS.sweepMs);
   await turns(200);
   release.resolve();
@@ -60,7 +61,7 @@ t.test("a definition of a container that rests is no reason to query the orchest
   const stand = await openLifecycleFixture(t);
   await callsOf(stand);
   const all = Array.from({ length: 20 }, (_, n) => stand.publish({ name: `rests-${n}`, config: { onDemand: true }, state: "SYSTEM_STOPPED" }));
-  await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
+  await eventually("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
   t.strictSame(
     (await callsOf(stand)).filter((call) => !call.startsWith("resolve ")),
     [],

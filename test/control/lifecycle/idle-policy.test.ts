@@ -1,6 +1,7 @@
 import t from "tap";
 import { nextWarm, warmUntil } from "../../../control/model/warm-hours.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const MINUTE = 60_000;
 const at = (iso: string) => Date.parse(iso);
@@ -37,7 +38,7 @@ async function pass(stand: LifecycleFixture, ms: number): Promise<void> {
 t.test("it is started when its hours come, stays awake within them, and sleeps after them", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1, keepWarm: HOURS } });
-  await until("its image is there", () => stand.image(stand.row(id).imageId).state === "READY");
+  await eventually("its image is there", () => stand.image(stand.row(id).imageId).state === "READY");
   const begins = at("2023-11-14T22:15:00Z");
   t.match((await stand.lifecycle().explain(id, new AbortController().signal)).timers, [{ kind: "warmHours", at: begins }]);
   await pass(stand, MINUTE);

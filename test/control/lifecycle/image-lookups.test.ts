@@ -1,8 +1,9 @@
 import t from "tap";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
-import { PATIENCE_MS } from "../../fixtures/patience.ts";
+import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { PATIENCE_MS } from "../../fixtures/eventually.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("an image that was missed is validated as soon as it is pushed, and its container starts", async (t) => {
   const stand = await openLifecycleFixture(t);
@@ -50,7 +51,7 @@ t.test("a push is of an image whatever registry its name says", async (t) => {
 t.test("a tag that may move is pulled ahead of the next start, and nothing else comes of the push", async (t) => {
   const stand = await openLifecycleFixture(t, { driver: (driver) => ({ ...driver, pulls: true }) });
   const { id, imageId } = stand.publish();
-  await until("it is ready", () => stand.image(imageId).state === "READY");
+  await eventually("it is ready", () => stand.image(imageId).state === "READY");
   const { ref } = stand.image(imageId);
   const [repository = "", reference = ""] = ref.split(":");
   const lookups = () => stand.world.callCount(`resolve ${ref}`);
@@ -61,10 +62,10 @@ t.test("a tag that may move is pulled ahead of the next start, and nothing else 
 
   stand.store().images.update(imageId, { mutable: true });
   stand.lifecycle().imagePushed({ repository, reference });
-  await until("it was pulled", () => lookups() === before.lookups + 1);
+  await eventually("it was pulled", () => lookups() === before.lookups + 1);
   stand.world.away = true;
   stand.lifecycle().imagePushed({ repository, reference });
-  await until("it was tried", () => lookups() === before.lookups + 2);
+  await eventually("it was tried", () => lookups() === before.lookups + 2);
   await stand.clock.advance(60_000);
   t.equal(lookups(), before.lookups + 2, "one that fails is left to the start");
   t.match(stand.image(imageId), { state: "READY", resolvedId: before.image.resolvedId, logs: before.image.logs });
@@ -74,7 +75,7 @@ t.test("a tag that may move is pulled ahead of the next start, and nothing else 
 t.test("where another program pulls images, nothing is prefetched", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { imageId } = stand.publish();
-  await until("it is ready", () => stand.image(imageId).state === "READY");
+  await eventually("it is ready", () => stand.image(imageId).state === "READY");
   stand.store().images.update(imageId, { mutable: true });
   const { ref } = stand.image(imageId);
   const before = stand.world.callCount(`resolve ${ref}`);
@@ -89,7 +90,7 @@ t.test("an image that came past berth is found by itself, in looks that become r
   const { id, imageId } = stand.publish({ config: { onDemand: true } });
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
-  await until("it is missed", () => stand.image(imageId).state === "ERROR");
+  await eventually("it is missed", () => stand.image(imageId).state === "ERROR");
   const missed = stand.image(imageId);
   const lookups = () => stand.world.callCount(`resolve ${ref}`);
   const first = lookups();
@@ -107,7 +108,7 @@ t.test("an image that came past berth is found by itself, in looks that become r
   await stand.restart();
   stand.world.apps.set(ref, listening);
   await stand.clock.advance(10 * 60_000);
-  await until("it was found", () => stand.image(imageId).state === "READY");
+  await eventually("it was found", () => stand.image(imageId).state === "READY");
   t.match(stand.image(imageId), { fault: undefined });
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
   const count = lookups();
@@ -123,7 +124,7 @@ t.test("a package that names one image 200 times has the engine resolve it once"
   const published = Array.from({ length: 200 }, () => stand.publish({ config: { onDemand: true } }));
   const [first] = published;
   const ref = stand.image(first?.imageId ?? "").ref;
-  await until("all ready", () => published.every(({ imageId }) => stand.image(imageId).state === "READY"));
+  await eventually("all ready", () => published.every(({ imageId }) => stand.image(imageId).state === "READY"));
   t.same(calls, [ref]);
   for (const { imageId } of published) t.match(stand.image(imageId), { resolvedId: /./, logs: /resolved to/, exposed: [5353], fault: undefined });
   stand.lifecycle().wake(published[150]?.id ?? "", USER);
@@ -138,7 +139,7 @@ t.test("an image that nobody has fails once for all that name it, and for each o
   const published = Array.from({ length: 60 }, () => stand.publish({ config: { onDemand: true } }));
   stand.world.apps.clear();
   stand.lifecycle().wake(published[0]?.id ?? "", USER);
-  await until("all failed", () => published.every(({ imageId }) => stand.image(imageId).state === "ERROR"));
+  await eventually("all failed", () => published.every(({ imageId }) => stand.image(imageId).state === "ERROR"));
   t.equal(calls.length, 1);
   for (const { imageId } of published) t.match(stand.image(imageId), { fault: { code: "IMAGE_NOT_FOUND" }, logs: /IMAGE_NOT_FOUND/ });
   t.match(await stand.reaches(published[0]?.id ?? "", "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
@@ -159,12 +160,12 @@ t.test("whose validation is requested while the same image is resolved gets the 
     }),
   });
   const [one, two] = [stand.publish(), stand.publish()];
-  await until("the first resolution", () => calls.length === 1);
+  await eventually("the first resolution", () => calls.length === 1);
   const late = stand.publish();
-  await until("it waits", () => stand.image(late.imageId).state === "PENDING_VALIDATION");
+  await eventually("it waits", () => stand.image(late.imageId).state === "PENDING_VALIDATION");
   t.equal(calls.length, 1);
   calls[0]?.resolve();
-  await until("the second resolution", () => calls.length === 2);
+  await eventually("the second resolution", () => calls.length === 2);
   t.same(
     [one, two, late].map(({ imageId }) => stand.image(imageId).state),
     ["READY", "READY", "VALIDATING"],
@@ -172,9 +173,9 @@ t.test("whose validation is requested while the same image is resolved gets the 
   // Of two that are resolved together one is requested again: the result counts for neither before a new resolution.
   stand.lifecycle().requestValidation(one.imageId, USER);
   stand.lifecycle().requestValidation(late.imageId, USER);
-  await until("the third resolution", () => calls.length === 3);
+  await eventually("the third resolution", () => calls.length === 3);
   calls[2]?.resolve();
-  await until("all ready", () => [one, two, late].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  await eventually("all ready", () => [one, two, late].every(({ imageId }) => stand.image(imageId).state === "READY"));
   t.equal(calls.length, 3);
 });
 
@@ -192,9 +193,9 @@ t.test("killed while an image of many is resolved, the next one resolves it once
     }),
   });
   const published = Array.from({ length: 60 }, () => stand.publish());
-  await until("called", () => calls === 1);
+  await eventually("called", () => calls === 1);
   hangs = false;
   await stand.restart();
-  await until("all ready", () => published.every(({ imageId }) => stand.image(imageId).state === "READY"));
+  await eventually("all ready", () => published.every(({ imageId }) => stand.image(imageId).state === "READY"));
   t.equal(calls, 2);
 });

@@ -13,6 +13,7 @@ import type { Driver } from "../../../drivers/driver.ts";
 import { openLog } from "../../../lib/log.ts";
 import { listening, type MemoryApp, type MemoryWorld, openMemoryWorld } from "../../fixtures/memory-driver.ts";
 import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 export const USER = "22222222-2222-4222-8222-222222222222";
 export const PACKAGE = "33333333-3333-4333-8333-333333333333";
@@ -96,10 +97,9 @@ export async function openLifecycleFixture(
     row: (id) => now.store.containers.find(id) as Container,
     image: (id) => now.store.images.find(id) as Image,
     reaches: async (id, state) => {
-      await until(
-        `${id} is ${state}`,
+      await eventually(
+        () => `${id} is ${state} (${String(stand.row(id).state)})`,
         () => stand.row(id).state === state,
-        () => stand.row(id).state,
       );
       return stand.row(id);
     },
@@ -112,15 +112,6 @@ export async function openLifecycleFixture(
     },
   };
   return stand;
-}
-
-/** Waits in real turns of the event loop, bounded. */
-export async function until(what: string, so: () => boolean, seen: () => unknown = () => ""): Promise<void> {
-  for (let turn = 0; turn < 5_000; turn++) {
-    if (so()) return;
-    await turns(1);
-  }
-  throw new Error(`never: ${what} (${String(seen())})`);
 }
 
 export function newImage(name: string, now: number): Image {

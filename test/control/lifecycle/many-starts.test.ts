@@ -3,7 +3,8 @@ import type { Driver } from "../../../drivers/driver.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { turns } from "../../fixtures/still-clock.ts";
 import { mute } from "../../fixtures/memory-driver.ts";
-import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const OTHER = "66666666-6666-4666-8666-666666666666";
 
@@ -37,9 +38,9 @@ t.test(
     const { calls, wrap } = counting();
     const stand = await openLifecycleFixture(t, { driver: wrap });
     const all = Array.from({ length: COUNT }, (_, n) => stand.publish({ name: `many-${n}` }));
-    await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
+    await eventually("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
     for (const { id } of all) stand.lifecycle().requestStart(id, USER);
-    await until("all have started", () => all.every(({ id }) => stand.row(id).state === "STARTED"));
+    await eventually("all have started", () => all.every(({ id }) => stand.row(id).state === "STARTED"));
     const { start, look, sweep } = LIFECYCLE_LIMITS.lanes;
     t.ok(calls.most <= start.total + look.total + sweep.total, `${calls.most} calls at a time`);
     t.ok(
@@ -64,12 +65,12 @@ t.test("two hundred starts that never listen keep neither another user's wake wa
   const never = Array.from({ length: 200 }, (_, n) => stand.publish({ name: `mute-${n}`, app: mute, config: { onDemand: true } }));
   const other = stand.publish({ name: "other", config: { onDemand: true } });
   const running = stand.publish({ name: "running" });
-  await until("all images are ready", () => [...never, other, running].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  await eventually("all images are ready", () => [...never, other, running].every(({ imageId }) => stand.image(imageId).state === "READY"));
   stand.lifecycle().requestStart(running.id, USER);
   await stand.reaches(running.id, "STARTED");
   const from = stand.clock.now();
   for (const { id } of never) stand.lifecycle().wake(id, USER);
-  await until("as many wait for their boot as one user may have", () => {
+  await eventually("as many wait for their boot as one user may have", () => {
     const starting = never.filter(({ id }) => stand.row(id).state === "STARTING").length;
     return starting === LIFECYCLE_LIMITS.lanes.start.perUser;
   });
@@ -97,7 +98,7 @@ t.test("a start that waits for its turn for longer than a start may take is no f
     }),
   });
   const all = Array.from({ length: 4 }, (_, n) => stand.publish({ name: `turn-${n}` }));
-  await until("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
+  await eventually("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
   for (const { id } of all) stand.lifecycle().requestStart(id, USER);
   for (let second = 0; second < 200; second++) {
     await stand.clock.advance(1_000);
@@ -130,11 +131,11 @@ t.test("the engine creates a bounded number of containers at a time, of several 
   const { total, perUser } = LIFECYCLE_LIMITS.startSlots;
   const mine = Array.from({ length: 20 }, (_, n) => stand.publish({ name: `mine-${n}`, config: { onDemand: true } }));
   const others = stand.publish({ name: "others", config: { onDemand: true } });
-  await until("all images are ready", () => [...mine, others].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  await eventually("all images are ready", () => [...mine, others].every(({ imageId }) => stand.image(imageId).state === "READY"));
   for (const { id } of mine) stand.lifecycle().wake(id, USER);
-  await until("one user has all that he may have", () => creating.size === perUser);
+  await eventually("one user has all that he may have", () => creating.size === perUser);
   stand.lifecycle().wake(others.id, OTHER);
-  await until("another finds a place", () => creating.has(others.service));
+  await eventually("another finds a place", () => creating.has(others.service));
   while (!mine.every(({ id }) => stand.row(id).state === "STARTED")) {
     releases.splice(0).forEach((release) => release());
     await turns(5);

@@ -3,7 +3,8 @@ import t, { type Test } from "tap";
 import type { Labels, Spec } from "../../../drivers/driver.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const CALL = { signal: AbortSignal.timeout(60_000) };
 
@@ -42,7 +43,7 @@ async function planted(stand: LifecycleFixture, service: string, labels: Partial
 t.test("a plain container that dies is started again", async (t) => {
   const { stand, id, service } = await started(t);
   await stand.world.kill(service);
-  await until("started again, at once", () => stand.world.callCount(`deploy ${service}`) === 2);
+  await eventually("started again, at once", () => stand.world.callCount(`deploy ${service}`) === 2);
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined, desiredInstances: 1, attempts: 1 });
   const [lost] = stand.store().history.of(id).slice(-3);
   t.match(lost, { fromState: "CHECKING", toState: "PENDING_START", event: "lost", cause: { code: "CONTAINER_CRASHED" } });
@@ -51,7 +52,7 @@ t.test("a plain container that dies is started again", async (t) => {
 t.test("one that dies again and again is started more slowly each time, and given up in the end", async (t) => {
   const { stand, id, service } = await started(t);
   await stand.world.kill(service);
-  await until("started again, at once", () => stand.world.callCount(`deploy ${service}`) === 2);
+  await eventually("started again, at once", () => stand.world.callCount(`deploy ${service}`) === 2);
   await stand.reaches(id, "STARTED");
   for (const waitMs of [1_000, 2_000, 4_000]) {
     await stand.world.kill(service);
@@ -69,7 +70,7 @@ t.test("one that ran well for a while owes nothing to earlier failures", async (
   for (let round = 0; round < 6; round++) {
     await stand.clock.advance(60_000);
     await stand.world.kill(service);
-    await until("started again, at once", () => stand.world.callCount(`deploy ${service}`) === round + 2);
+    await eventually("started again, at once", () => stand.world.callCount(`deploy ${service}`) === round + 2);
     t.equal((await stand.reaches(id, "STARTED")).attempts, 1);
   }
 });
@@ -103,7 +104,7 @@ t.test("a container that moved is followed to its new address", async (t) => {
   const { stand, id, service } = await started(t);
   const before = stand.row(id).address;
   await stand.world.moveAway(service);
-  await until("moved", () => stand.row(id).state === "STARTED" && stand.row(id).address?.port !== before?.port);
+  await eventually("moved", () => stand.row(id).state === "STARTED" && stand.row(id).address?.port !== before?.port);
   t.ok(await accepts(stand.row(id).address?.port ?? 0));
   t.equal(stand.world.running().length, 1);
 });
@@ -128,7 +129,7 @@ t.test("an engine that is away changes no state, and what died meanwhile is foun
 t.test("a plain container whose start met no engine starts once there is one", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish();
-  await until("valid", () => stand.image(imageId).state === "READY");
+  await eventually("valid", () => stand.image(imageId).state === "READY");
   stand.world.away = true;
   stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "ENGINE_UNREACHABLE" }, desiredInstances: 1 });
@@ -142,10 +143,10 @@ t.test("an image that met no engine is validated once there is one", async (t) =
   const stand = await openLifecycleFixture(t);
   stand.world.away = true;
   const { imageId } = stand.publish();
-  await until("refused", () => stand.image(imageId).state === "ERROR");
+  await eventually("refused", () => stand.image(imageId).state === "ERROR");
   stand.world.away = false;
   await stand.clock.advance(10_000);
-  await until("ready", () => stand.image(imageId).state === "READY");
+  await eventually("ready", () => stand.image(imageId).state === "READY");
 });
 
 t.test("a stopped container that another program starts is stopped again", async (t) => {
@@ -153,7 +154,7 @@ t.test("a stopped container that another program starts is stopped again", async
   const { id, service } = stand.publish();
   // It may be taken away before it is ready.
   await planted(stand, service, { container: id }).catch(() => {});
-  await until("stopped again", () => stand.world.running().length === 0);
+  await eventually("stopped again", () => stand.world.running().length === 0);
   t.equal((await stand.reaches(id, "USER_STOPPED")).desiredInstances, 0);
 });
 
@@ -182,7 +183,7 @@ t.test("killed in the middle of a start, the next one finishes it", async (t) =>
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: mute, config: { onDemand: true } });
   stand.lifecycle().wake(id, USER);
-  await until("it runs", () => stand.world.running().includes(service));
+  await eventually("it runs", () => stand.world.running().includes(service));
   t.equal(stand.row(id).state, "STARTING");
   stand.world.vanish(service);
   stand.world.apps.set(stand.image(stand.row(id).imageId).ref, listening);
@@ -224,14 +225,14 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
   const stand = await openLifecycleFixture(t);
   const { id } = stand.publish();
   stand.lifecycle().remove(id);
-  await until("tombstones are finalized", () => stand.store().tombstones.open().length === 0);
+  await eventually("tombstones are finalized", () => stand.store().tombstones.open().length === 0);
   await planted(stand, "removed-one", { container: id });
   await planted(stand, "unknown-one", {});
   // Its container is there, and has another service.
   await planted(stand, "second-one", { container: stand.publish({ name: "other" }).id });
   await planted(stand, "foreign-one", { store: "55555555-5555-4555-8555-555555555555", container: id });
   await stand.clock.advance(10_000);
-  await until("removed", () => !stand.world.running().includes("removed-one"));
+  await eventually("removed", () => !stand.world.running().includes("removed-one"));
   await stand.clock.advance(30_000);
   t.same(stand.world.running().toSorted(), ["foreign-one", "second-one", "unknown-one"]);
   t.same(

@@ -1,7 +1,8 @@
 import t, { type Test } from "tap";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { crashing, listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t);
@@ -26,7 +27,7 @@ t.test("an always-on container runs on after twenty restarts of the engine", asy
   const { stand, id, service } = await started(t);
   for (let restart = 1; restart <= 20; restart++) {
     await restartEngine(stand, service);
-    await until("started again, at once", () => stand.world.callCount(`deploy ${service}`) === restart + 1);
+    await eventually("started again, at once", () => stand.world.callCount(`deploy ${service}`) === restart + 1);
     t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 0 });
   }
 });
@@ -47,12 +48,12 @@ t.test("losses that are seen while the engine ends are forgiven once it is back"
     // It ends its containers first, with events.
     await stand.clock.advance(1_000);
     await stand.world.kill(service);
-    await until("the loss is seen", () => stand.world.callCount(`deploy ${service}`) === restart + 1);
+    await eventually("the loss is seen", () => stand.world.callCount(`deploy ${service}`) === restart + 1);
     stand.world.tell({ kind: "disconnected" });
     await stand.clock.advance(3_000);
     stand.world.tell({ kind: "connected" });
     await stand.reaches(id, "STARTED");
-    await until("it is forgiven", () => stand.row(id).attempts === 0);
+    await eventually("it is forgiven", () => stand.row(id).attempts === 0);
     await stand.clock.advance(10_000);
   }
 });
@@ -84,7 +85,7 @@ t.test("one that is lost again and again while the engine is out of sight is sti
   const waits: number[] = [];
   for (let loss = 1; loss <= 4; loss++) {
     await stand.world.kill(service);
-    await until("it is seen", () => stand.world.callCount(`deploy ${service}`) === loss + 1 || stand.row(id).state === "PENDING_START");
+    await eventually("it is seen", () => stand.world.callCount(`deploy ${service}`) === loss + 1 || stand.row(id).state === "PENDING_START");
     waits.push(Math.max(0, stand.row(id).notBefore - stand.clock.now()));
     await stand.clock.advance(waits.at(-1) ?? 0);
     await stand.reaches(id, "STARTED");

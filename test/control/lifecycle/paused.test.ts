@@ -3,7 +3,8 @@ import type { Driver } from "../../../drivers/driver.ts";
 import type { MemoryApp } from "../../fixtures/memory-driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { newImage, openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { newImage, openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const GATEWAY = "gateway-1";
 const MINUTE = 60_000;
@@ -84,8 +85,8 @@ t.test("it is ended when it has lain frozen for as long as it may, and the next 
   const events: unknown[] = [];
   const unwatch = stand.lifecycle().watch((change) => "container" in change && events.push(change.container.pausedOn));
   await pass(stand, PAUSED_MS);
-  await until("it is ended", () => fact() === undefined);
-  await until("and the row says so", () => stand.row(id).pausedOn === undefined);
+  await eventually("it is ended", () => fact() === undefined);
+  await eventually("and the row says so", () => stand.row(id).pausedOn === undefined);
   unwatch();
   t.same(events, [undefined], "who keeps its session hears of it");
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
@@ -120,7 +121,7 @@ t.test("a user's stop ends it: before it sleeps, while it is being frozen, and a
   await after.sleep();
   after.stand.lifecycle().requestStop(after.id, USER);
   t.equal(after.stand.row(after.id).state, "USER_STOPPED");
-  await until("it is ended", () => after.fact() === undefined && after.stand.row(after.id).pausedOn === undefined);
+  await eventually("it is ended", () => after.fact() === undefined && after.stand.row(after.id).pausedOn === undefined);
   t.match(
     [before, during, after].map(({ starts }) => starts.length),
     [1, 1, 1],
@@ -160,14 +161,14 @@ t.test("who wakes it as another user, or after it was published again or removed
   stand.lifecycle().requestValidation(image.id);
   stand.store().containers.update(id, { imageId: image.id, generation: 2 });
   stand.lifecycle().definitionChanged(id);
-  await until("what lay frozen is ended", () => fact() === undefined);
-  await until("and the row says so", () => stand.row(id).pausedOn === undefined);
+  await eventually("what lay frozen is ended", () => fact() === undefined);
+  await eventually("and the row says so", () => stand.row(id).pausedOn === undefined);
   await wake(other);
   t.match([starts.length, fact()?.labels.generation], [3, 2]);
   await sleep();
   t.match(fact(), { paused: true });
   stand.lifecycle().remove(id);
-  await until("removed, it is ended", () => fact() === undefined);
+  await eventually("removed, it is ended", () => fact() === undefined);
 });
 
 t.test("an open but unused WebSocket is closed: its other side would never learn that the container is frozen", async (t) => {
@@ -193,7 +194,7 @@ t.test("killed at any moment of it, berth finds it asleep, and wakes it without 
     driver: (driver) => ({ ...driver, pause: async (...args) => ((await driver.pause?.(...args)) && deaf ? never : true) }),
   });
   await stand.clock.advance(MINUTE + 1_000);
-  await until("it is frozen", () => fact()?.paused === true);
+  await eventually("it is frozen", () => fact()?.paused === true);
   t.match(stand.row(id), { state: "STOPPING" });
   deaf = false;
   stand.world.forget();
@@ -214,7 +215,7 @@ t.test("frozen ones that the engine ended are forgotten, and start anew", async 
     stand.world.deaf = true;
     await stand.world[end](service);
     await pass(stand, 10_000);
-    await until("the row says so", () => stand.row(id).pausedOn === undefined);
+    await eventually("the row says so", () => stand.row(id).pausedOn === undefined);
     t.equal(stand.row(id).state, "SYSTEM_STOPPED");
     await wake();
     t.equal(starts.length, 2);
@@ -231,7 +232,7 @@ t.test("where its start fails before it could go on, it is ended rather than lef
   await sleep();
   stand.lifecycle().wake(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { pausedOn: undefined });
-  await until("it is ended", () => fact() === undefined);
+  await eventually("it is ended", () => fact() === undefined);
   await pass(stand, 10_000);
   await wake();
   t.equal(starts.length, 2);
@@ -240,7 +241,7 @@ t.test("where its start fails before it could go on, it is ended rather than lef
 t.test("frozen by another program while it is to run, it goes on; freed by another program while it is to sleep, it is frozen again", async (t) => {
   const { stand, id, service, starts, sleep, fact } = await awake(t);
   stand.world.freeze(service, true);
-  await until("it runs again", () => fact()?.running === true);
+  await eventually("it runs again", () => fact()?.running === true);
   await stand.reaches(id, "STARTED");
   await sleep();
   stand.world.freeze(service, false);

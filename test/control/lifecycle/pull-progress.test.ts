@@ -3,7 +3,8 @@ import type { Clock } from "../../../lib/clock.ts";
 import { startLimit } from "../../../control/lifecycle/limits.ts";
 import type { DeployCall, Driver } from "../../../drivers/driver.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const MINUTE = 60_000;
 
@@ -63,7 +64,7 @@ t.test("progress renews the limit for half an hour in all, and no longer", async
 
 t.test("a start that has to pull once more is given the same time", async (t) => {
   const { stand, id, imageId } = await started(t, pulling(12, true, "deploy"));
-  await until("valid", () => stand.image(imageId).state === "READY");
+  await eventually("valid", () => stand.image(imageId).state === "READY");
   stand.lifecycle().wake(id, USER);
   await pass(stand, 11);
   t.equal(stand.row(id).state, "STARTING");
@@ -73,7 +74,7 @@ t.test("a start that has to pull once more is given the same time", async (t) =>
 
 t.test("and without progress fails with its cause before the waiting caller gives up", async (t) => {
   const { stand, id, imageId, service } = await started(t, pulling(12, false, "deploy"));
-  await until("valid", () => stand.image(imageId).state === "READY");
+  await eventually("valid", () => stand.image(imageId).state === "READY");
   stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTING");
   await pass(stand, 5);

@@ -2,7 +2,8 @@ import t, { type Test } from "tap";
 import { Fault } from "../../../lib/fault.ts";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/still-clock.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 async function running(t: Test) {
   const stand = await openLifecycleFixture(t);
@@ -30,7 +31,7 @@ t.test("what runs goes on serving until the image of the new definition is ready
   });
   republish(stand, id, "datagrok/web:2");
   t.equal(stand.row(id).state, "STARTED");
-  await until("replaced", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
+  await eventually("replaced", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
   t.ok(
     states.every((state) => state.startsWith("STARTED") || state.endsWith("READY")),
     states.join("; "),
@@ -42,7 +43,7 @@ t.test("what runs goes on serving until the image of the new definition is ready
 t.test("where the new image is no good, the old instance goes on and the image's log says so", async (t) => {
   const { stand, id, imageId, service } = await running(t);
   republish(stand, id, "datagrok/web:missing");
-  await until("refused", () => stand.image(imageId).state === "ERROR");
+  await eventually("refused", () => stand.image(imageId).state === "ERROR");
   stand.lifecycle().definitionChanged(id);
   await turns();
   await stand.clock.advance(60_000);
@@ -55,12 +56,12 @@ t.test("where the new image is no good, the old instance goes on and the image's
   await stand.world.moveAway(service);
   const moved = () => stand.row(id).state === "STARTED" && stand.row(id).address?.port !== before;
   await stand.clock.advance(60_000);
-  await until("it is found at its new address", moved);
+  await eventually("it is found at its new address", moved);
   t.match(stand.row(id), { runningGeneration: 1 });
 
   stand.world.apps.set("datagrok/web:missing", listening);
   stand.lifecycle().requestValidation(imageId);
-  await until("replaced once the image is there", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
+  await eventually("replaced once the image is there", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
 });
 
 t.test("killed while it started and was published again, it runs the new definition once that one's image is ready", async (t) => {
@@ -97,10 +98,10 @@ t.test("where the engine failed to validate the new image, it is replaced once t
   stand.world.apps.set("datagrok/web:2", listening);
   broken = true;
   republish(stand, id, "datagrok/web:2");
-  await until("it failed", () => stand.image(imageId).state === "ERROR");
+  await eventually("it failed", () => stand.image(imageId).state === "ERROR");
   broken = false;
   await stand.clock.advance(61_000);
-  await until("replaced", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
+  await eventually("replaced", () => stand.row(id).runningGeneration === 2 && stand.row(id).state === "STARTED");
 });
 
 t.test("a mutable tag is resolved anew at every start, any other only once", async (t) => {
@@ -108,7 +109,7 @@ t.test("a mutable tag is resolved anew at every start, any other only once", asy
   for (const mutable of [true, false]) {
     const { id, imageId } = stand.publish({ name: `tag-${mutable}` });
     stand.store().images.update(imageId, { mutable });
-    await until("validated", () => stand.image(imageId).state === "READY");
+    await eventually("validated", () => stand.image(imageId).state === "READY");
     const ref = stand.image(imageId).ref;
     for (const start of [1, 2]) {
       await stand.clock.advance(1_000);
@@ -126,7 +127,7 @@ t.test("a mutable tag that is gone fails the start with the cause, and is looked
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish();
   stand.store().images.update(imageId, { mutable: true });
-  await until("validated", () => stand.image(imageId).state === "READY");
+  await eventually("validated", () => stand.image(imageId).state === "READY");
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
   await stand.clock.advance(1_000);

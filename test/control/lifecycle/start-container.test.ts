@@ -1,8 +1,8 @@
 import t from "tap";
 import { Fault } from "../../../lib/fault.ts";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
-import { openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
-import { PATIENCE_MS } from "../../fixtures/patience.ts";
+import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
 
 const ON_DEMAND = { onDemand: true };
 
@@ -95,7 +95,7 @@ t.test("a start that failed is remembered: a hundred requests within its back-of
   await t.test("after it, a request tries again, and the next back-off is longer", async (t) => {
     await stand.clock.advance(500);
     stand.lifecycle().wake(id, USER);
-    await until("a second start", () => stand.world.callCount(`deploy ${service}`) === 2);
+    await eventually("a second start", () => stand.world.callCount(`deploy ${service}`) === 2);
     t.match(await stand.reaches(id, "ERROR"), { attempts: 2, notBefore: stand.clock.now() + 2_000 });
   });
 
@@ -133,7 +133,7 @@ t.test("a container that never answers ends in error shortly before its waiters 
   const stand = await openLifecycleFixture(t, { limits: { statusMs: 300_000, holdMs: 60_000 } });
   const { id, service } = stand.publish({ app: mute, config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await until("it runs", () => stand.world.running().includes(service));
+  await eventually("it runs", () => stand.world.running().includes(service));
   await stand.clock.advance(54_000);
   t.equal(stand.row(id).state, "STARTING");
   await stand.clock.advance(1_100);
@@ -145,7 +145,7 @@ t.test("a stop during a start breaks it off at once", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: mute });
   stand.lifecycle().requestStart(id, USER);
-  await until("it runs", () => stand.world.running().includes(service));
+  await eventually("it runs", () => stand.world.running().includes(service));
   stand.lifecycle().requestStop(id, USER);
   t.match(await stand.reaches(id, "USER_STOPPED"), { desiredInstances: 0, fault: undefined, attempts: 0 });
   t.same(stand.world.left(service), []);
@@ -172,7 +172,7 @@ t.test("a worker without a port starts by running through its grace time", async
   const { id } = stand.publish({ app: { exposed: [], run: () => {} } });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTING");
-  await until("it is being started", () => stand.world.running().length === 1);
+  await eventually("it is being started", () => stand.world.running().length === 1);
   await stand.clock.advance(2_900);
   t.equal(stand.row(id).state, "STARTING");
   await stand.clock.advance(200);
@@ -183,23 +183,23 @@ t.test("a caller who waits for a removed container is notified", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = stand.publish({ app: mute });
   stand.lifecycle().requestStart(id, USER);
-  await until("it runs", () => stand.world.running().includes(service));
+  await eventually("it runs", () => stand.world.running().includes(service));
   const waiting = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
   stand.lifecycle().remove(id);
   await t.rejects(waiting, { code: "CONTAINER_NOT_FOUND" });
-  await until("its service is gone", () => stand.world.left(service).length === 0 && stand.store().tombstones.open().length === 0);
+  await eventually("its service is gone", () => stand.world.left(service).length === 0 && stand.store().tombstones.open().length === 0);
 });
 
 t.test("an image that left the engine after it was validated is fetched again for the next start", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = stand.publish({ config: ON_DEMAND });
-  await until("valid", () => stand.image(imageId).state === "READY");
+  await eventually("valid", () => stand.image(imageId).state === "READY");
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
   stand.lifecycle().wake(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
   stand.world.apps.set(ref, listening);
-  await until("looked at again", () => stand.image(imageId).state !== "READY");
+  await eventually("looked at again", () => stand.image(imageId).state !== "READY");
   stand.lifecycle().requestValidation(imageId);
   await stand.clock.advance(1_000);
   stand.lifecycle().wake(id, USER);
@@ -213,7 +213,7 @@ t.test("a tag that moved replaces what runs from it", async (t) => {
   await stand.reaches(id, "STARTED");
   stand.store().images.update(imageId, { resolvedId: "memory:something-older" });
   stand.lifecycle().requestValidation(imageId);
-  await until("replaced", () => stand.row(id).runningGeneration === 2);
+  await eventually("replaced", () => stand.row(id).runningGeneration === 2);
   t.equal((await stand.reaches(id, "STARTED")).desiredInstances, 1);
 });
 
@@ -247,10 +247,10 @@ t.test("a start that the engine does not answer in time goes on once it does", a
   });
   const { id } = stand.publish({ config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await until("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls === 1);
   for (let calls = 2; calls < 6; calls++) {
     await stand.clock.advance(10_000);
-    await until("called again", () => engine.calls >= calls);
+    await eventually("called again", () => engine.calls >= calls);
     t.match(stand.row(id), { state: "STARTING", fault: { code: "ENGINE_UNREACHABLE" }, attempts: 0 });
   }
   engine.silent = false;
@@ -267,7 +267,7 @@ t.test("a start that the engine never answers fails at the start's limit, with t
   });
   const { id } = stand.publish({ config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await until("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls === 1);
   for (let seconds = 20; seconds < 295; seconds += 20) {
     await stand.clock.advance(20_000);
     t.equal(stand.row(id).state, "STARTING");
@@ -292,10 +292,10 @@ t.test("a start whose container boots after the engine was silent has no cause o
   });
   const { id, service } = stand.publish({ app: mute, config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await until("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls === 1);
   engine.silent = false;
   await stand.clock.advance(1_000);
-  await until("it boots", () => stand.world.running().includes(service));
+  await eventually("it boots", () => stand.world.running().includes(service));
   t.match(stand.row(id), { state: "STARTING", fault: undefined });
   await stand.clock.advance(295_000);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "START_TIMED_OUT" } });
@@ -308,7 +308,7 @@ t.test("a stop ends a start that the engine does not answer", async (t) => {
   });
   const { id } = stand.publish();
   stand.lifecycle().requestStart(id, USER);
-  await until("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls === 1);
   stand.lifecycle().requestStop(id, USER);
   t.equal((await stand.reaches(id, "USER_STOPPED")).desiredInstances, 0);
 });
@@ -320,7 +320,7 @@ t.test("an image about which the engine answers late is resolved once it does, a
   });
   const { id, imageId } = stand.publish({ config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await until("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls === 1);
   await stand.clock.advance(30_000);
   t.match([stand.row(id).state, stand.image(imageId)], ["PENDING_START", { state: "VALIDATING", fault: { code: "ENGINE_UNREACHABLE" } }]);
   engine.silent = false;

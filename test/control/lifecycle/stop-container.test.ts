@@ -2,7 +2,8 @@ import t, { type Test } from "tap";
 import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const GATEWAY = "gateway-1";
 const MINUTE = 60_000;
@@ -176,7 +177,7 @@ t.test("a request that comes while an idle container is stopped has it started a
   stand.lifecycle().wake(id, USER);
   t.equal(stand.row(id).desiredInstances, 1);
   await pass(stand, 10_000);
-  await until("started again", () => stand.world.callCount(`deploy ${service}`) === 2);
+  await eventually("started again", () => stand.world.callCount(`deploy ${service}`) === 2);
   await stand.reaches(id, "STARTED");
 });
 
@@ -234,7 +235,7 @@ t.test("a new definition replaces what runs once its requests have ended, and th
   await stand.clock.advance(1_000);
   t.match(stand.row(id), { state: "PENDING_SYSTEM_STOP", desiredInstances: 1 });
   use(0);
-  await until("replaced", () => stand.row(id).runningGeneration === 2);
+  await eventually("replaced", () => stand.row(id).runningGeneration === 2);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1 });
   t.same(stand.world.left(service), [service]);
 });

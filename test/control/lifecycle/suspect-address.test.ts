@@ -3,7 +3,8 @@ import t, { type Test } from "tap";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import type { Observed } from "../../../drivers/driver.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
-import { openLifecycleFixture, type LifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A gateway's connect was refused although the container counts as awake: that is what a wake of it means. */
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
@@ -32,7 +33,7 @@ t.test("an on-demand container that died without an event is started again by th
   const { stand, id, service } = await started(t, { onDemand: true });
   await diesUnheard(stand, service);
   t.equal(stand.lifecycle().wake(id, USER).state, "CHECKING", "at once");
-  await until("another instance", () => stand.world.callCount(`deploy ${service}`) === 2);
+  await eventually("another instance", () => stand.world.callCount(`deploy ${service}`) === 2);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 1, fault: undefined });
   t.same(eventsOf(stand, id).slice(-4), ["doubted", "lost", "startBegan", "answered"], "without time having passed");
   t.equal(stand.store().history.of(id).at(-4)?.byUser, USER);
@@ -42,7 +43,7 @@ t.test("a plain one too, as its desired state says anyway", async (t) => {
   const { stand, id, service, deploys } = await started(t);
   await diesUnheard(stand, service);
   stand.lifecycle().wake(id, USER);
-  await until("another instance", () => deploys() === 2);
+  await eventually("another instance", () => deploys() === 2);
   await stand.reaches(id, "STARTED");
 });
 
@@ -89,7 +90,7 @@ async function startedBehindStaleReports(t: Test, config: Partial<ContainerConfi
   const { id, service } = stand.publish({ config, app: listening });
   stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
-  await until("an inspection", () => reports.last?.running === true);
+  await eventually("an inspection", () => reports.last?.running === true);
   const dies = async () => {
     reports.stale = true;
     await stand.world.kill(service);
@@ -100,7 +101,7 @@ async function startedBehindStaleReports(t: Test, config: Partial<ContainerConfi
 t.test("a death that the orchestrator reports late is a loss all the same, and the container is started again", async (t) => {
   const { stand, id, service, dies } = await startedBehindStaleReports(t, {});
   await dies();
-  await until("a loss", () => eventsOf(stand, id).includes("lost"));
+  await eventually("a loss", () => eventsOf(stand, id).includes("lost"));
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 1, fault: undefined });
   t.match(
     stand
@@ -115,8 +116,8 @@ t.test("a death that the orchestrator reports late is a loss all the same, and t
 t.test("one on demand whose death is reported late sleeps, and nothing of it runs", async (t) => {
   const { stand, id, dies } = await startedBehindStaleReports(t, { onDemand: true });
   await dies();
-  await until("a loss", () => eventsOf(stand, id).includes("lostAsleep"));
-  await until("nothing runs", () => stand.world.running().length === 0);
+  await eventually("a loss", () => eventsOf(stand, id).includes("lostAsleep"));
+  await eventually("nothing runs", () => stand.world.running().length === 0);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
@@ -142,7 +143,7 @@ t.test("a container that runs and refuses connections is started again after hal
   await stand.clock.advance(29_000);
   t.equal(stand.row(id).state, "CHECKING");
   await stand.clock.advance(1_000);
-  await until("another instance", () => instances === 2);
+  await eventually("another instance", () => instances === 2);
   await stand.reaches(id, "STARTED");
 });
 
@@ -152,7 +153,7 @@ t.test("one that ran well before it was suspect owes nothing to earlier failures
     await stand.clock.advance(60_000);
     await diesUnheard(stand, service);
     stand.lifecycle().wake(id, USER);
-    await until("another instance", () => deploys() === round + 1);
+    await eventually("another instance", () => deploys() === round + 1);
     t.equal((await stand.reaches(id, "STARTED")).attempts, 1);
   }
 });
@@ -164,9 +165,9 @@ t.test("one that dies after each answer is started more slowly each time, and in
     await stand.clock.advance(1_000);
     await diesUnheard(stand, service);
     stand.lifecycle().wake(id, USER);
-    await until("lost", () => eventsOf(stand, id).filter((event) => event === "lost").length === before);
+    await eventually("lost", () => eventsOf(stand, id).filter((event) => event === "lost").length === before);
     await stand.clock.advance(waitMs);
-    await until("another instance", () => deploys() === before + 1);
+    await eventually("another instance", () => deploys() === before + 1);
     await stand.reaches(id, "STARTED");
   }
   await stand.clock.advance(1_000);

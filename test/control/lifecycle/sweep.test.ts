@@ -1,6 +1,7 @@
 import t from "tap";
 import { turns } from "../../fixtures/still-clock.ts";
-import { newContainer, newImage, openLifecycleFixture, until, USER } from "./lifecycle-fixture.ts";
+import { newContainer, newImage, openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const MANY = 10_000;
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand: true };
@@ -23,7 +24,7 @@ t.test(
     const driverCalls = () => stand.world.calls.filter((call) => call !== "events");
     const begun = performance.now();
     await stand.restart();
-    await until("listed", () => stand.world.callCount("list") >= 1);
+    await eventually("listed", () => stand.world.callCount("list") >= 1);
     await turns(20);
     t.comment(`up after ${Math.round(performance.now() - begun)} ms`);
     // The stand itself begins with a berth that has not started; this one hears that events are connected, too.

@@ -1,11 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { connect } from "node:net";
 import { type Test } from "tap";
-import { systemClock } from "../../../lib/clock.ts";
 import type { Address, Driver, Labels, Observed, Spec } from "../../../drivers/driver.ts";
 import { Fault, type FaultCode } from "../../../lib/fault.ts";
 import type { TestSource } from "./harness.ts";
-import { PATIENCE_MS } from "../../fixtures/patience.ts";
+import { PATIENCE_MS } from "../../fixtures/eventually.ts";
 
 const STORE = randomUUID();
 const TEST_MS = 2 * PATIENCE_MS;
@@ -47,13 +46,6 @@ export async function rejectsWith(t: Test, code: FaultCode, task: Promise<unknow
   t.ok(error instanceof Fault, `fails with a fault: ${String(error)}`);
   t.equal((error as Fault | undefined)?.code, code);
   return error as Fault;
-}
-
-/** Looks every few milliseconds until it is so; fails the test where it never is. */
-export async function until(t: Test, what: string, so: () => Promise<boolean> | boolean): Promise<void> {
-  const clock = systemClock();
-  for (const end = clock.monotonic() + PATIENCE_MS; clock.monotonic() < end; await clock.sleep(20)) if (await so()) return;
-  t.fail(`never: ${what}`);
 }
 
 export async function text(pieces: AsyncIterable<string>): Promise<string> {

@@ -1,6 +1,7 @@
 import { systemClock } from "../../../lib/clock.ts";
-import { call, rejectsWith, specOf, text, until } from "./asking.ts";
+import { call, rejectsWith, specOf, text } from "./asking.ts";
 import type { ConformanceTheme } from "./harness.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** Starts that fail or are aborted: what is reported, and that nothing is left. */
 export const FAILURES: ConformanceTheme = {
@@ -57,7 +58,7 @@ export const FAILURES: ConformanceTheme = {
         const reason = new Error("enough");
         const start = driver.deploy(spec, { signal: caller.signal });
         start.catch(() => {});
-        await until(t, "the service runs", async () => (await driver.inspect(service, call()))?.running === true);
+        await eventually("the service runs", async () => (await driver.inspect(service, call()))?.running === true);
         caller.abort(reason);
         t.equal(await start.catch((error: unknown) => error), reason);
         t.strictSame(await harness.left(service), []);

@@ -1,7 +1,8 @@
 import type { Test } from "tap";
 import type { Driver, DriverEvent } from "../../../drivers/driver.ts";
-import { addressOf, call, get, rejectsWith, specOf, text, until, withoutInstance } from "./asking.ts";
+import { addressOf, call, get, rejectsWith, specOf, text, withoutInstance } from "./asking.ts";
 import type { Harness, ConformanceTheme, Way } from "./harness.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** What happens past the driver: deaths, removals, moves, an orchestrator that is away. */
 export const OUTSIDE: ConformanceTheme = {
@@ -35,9 +36,11 @@ export const OUTSIDE: ConformanceTheme = {
         const service = name("words");
         await driver.deploy(await specOf(driver, service, await harness.image("worker")), call());
         const followed = text(driver.logs(service, { tail: 1000, follow: true }, call()));
-        await until(t, "it wrote its first line", async () => (await text(driver.logs(service, { tail: 1000 }, call()))).includes("worker began\n"));
+        await eventually("it wrote its first line", async () =>
+          (await text(driver.logs(service, { tail: 1000 }, call()))).includes("worker began\n"),
+        );
         await harness.kill(service);
-        await until(t, "it is dead", async () => (await driver.inspect(service, call()))?.running === false);
+        await eventually("it is dead", async () => (await driver.inspect(service, call()))?.running === false);
         t.match(await followed, /^worker began\n/);
         t.match(await text(driver.logs(service, { tail: 1000 }, call())), /^worker began\n/);
         await driver.destroy(service, call());
@@ -53,12 +56,12 @@ export const OUTSIDE: ConformanceTheme = {
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const { instance } = await driver.deploy(spec, call());
         const changeCount = () => recorded.changes(service, spec.labels.container);
-        await until(t, "the start was reported", () => changeCount() > 0);
+        await eventually("the start was reported", () => changeCount() > 0);
         const before = changeCount();
         await harness.kill(service);
-        await until(t, "the death was reported", () => changeCount() > before);
-        await until(t, "as the end of this very instance", () => recorded.ends(service, instance) > 0);
-        await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit?.code === 137);
+        await eventually("the death was reported", () => changeCount() > before);
+        await eventually("as the end of this very instance", () => recorded.ends(service, instance) > 0);
+        await eventually("its end is known", async () => (await driver.inspect(service, call()))?.exit?.code === 137);
         const observed = (await driver.list(call())).find((one) => one.service === service);
         t.strictSame(withoutInstance(observed), { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
         const again = await driver.deploy(spec, call());
@@ -75,7 +78,7 @@ export const OUTSIDE: ConformanceTheme = {
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const address = addressOf(await driver.deploy(spec, call()));
         await fetch(`http://${address.host}:${address.port}/exit?code=42`).catch(() => {});
-        await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit !== undefined);
+        await eventually("its end is known", async () => (await driver.inspect(service, call()))?.exit !== undefined);
         const end = { service, labels: spec.labels, running: false, exit: { code: 42, outOfMemory: false } };
         t.strictSame(withoutInstance(await driver.inspect(service, call())), end);
         await driver.destroy(service, call());
@@ -90,11 +93,11 @@ export const OUTSIDE: ConformanceTheme = {
         const recorded = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         await driver.deploy(spec, call());
-        await until(t, "the start was reported", () => recorded.changes(service, spec.labels.container) > 0);
+        await eventually("the start was reported", () => recorded.changes(service, spec.labels.container) > 0);
         const before = recorded.changes(service, spec.labels.container);
         await harness.vanish?.(service);
-        await until(t, "it was reported", () => recorded.changes(service, spec.labels.container) > before);
-        await until(t, "it is nothing", async () => (await driver.inspect(service, call())) === undefined);
+        await eventually("it was reported", () => recorded.changes(service, spec.labels.container) > before);
+        await eventually("it is nothing", async () => (await driver.inspect(service, call())) === undefined);
         t.notOk((await driver.list(call())).some((one) => one.service === service));
         const again = await driver.deploy(spec, call());
         t.strictSame(await get(addressOf(again), "/square?number=6"), { result: 36 });
@@ -111,16 +114,16 @@ export const OUTSIDE: ConformanceTheme = {
         const recorded = await hear(t, driver);
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const before = addressOf(await driver.deploy(spec, call()));
-        await until(t, "the start was reported", () => recorded.changes(service, spec.labels.container) > 0);
+        await eventually("the start was reported", () => recorded.changes(service, spec.labels.container) > 0);
         const changeCount = recorded.changes(service, spec.labels.container);
         await harness.move?.(service);
-        await until(t, "it was reported", () => recorded.changes(service, spec.labels.container) > changeCount);
-        await until(t, "another address", async () => {
+        await eventually("it was reported", () => recorded.changes(service, spec.labels.container) > changeCount);
+        await eventually("another address", async () => {
           const now = (await driver.inspect(service, call()))?.address;
           return now !== undefined && (now.host !== before.host || now.port !== before.port);
         });
         const now = addressOf((await driver.inspect(service, call())) ?? {});
-        await until(t, "it answers there", () => get(now, "/square?number=7").then(() => true, () => false)); // prettier-ignore
+        await eventually("it answers there", () => get(now, "/square?number=7").then(() => true, () => false)); // prettier-ignore
         t.strictSame(await get(now, "/square?number=7"), { result: 49 });
         t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, now);
         t.strictSame((await driver.deploy(spec, call())).address, now, "it is adopted there");
@@ -137,7 +140,7 @@ export const OUTSIDE: ConformanceTheme = {
         const recorded = await hear(t, way.driver);
         // A driver may be between two connections at that moment, so its stream is cut until it breaks.
         let cutOn = -Infinity;
-        await until(t, "connected again", () => {
+        await eventually("connected again", () => {
           if (performance.now() - cutOn > 3_000) {
             way.cut();
             cutOn = performance.now();
@@ -147,7 +150,7 @@ export const OUTSIDE: ConformanceTheme = {
         const service = name("events");
         const spec = await specOf(driver, service, await harness.image("worker"));
         await driver.deploy(spec, call());
-        await until(t, "reported after the break", () => recorded.changes(service, spec.labels.container) > 0);
+        await eventually("reported after the break", () => recorded.changes(service, spec.labels.container) > 0);
         await recorded.end();
         await driver.destroy(service, call());
         await way.driver.close();
@@ -193,7 +196,7 @@ export const OUTSIDE: ConformanceTheme = {
           () => "ready",
           (error: { code?: string }) => error.code,
         );
-        await until(t, "it runs", async () => (await driver.inspect(service, call()))?.running === true);
+        await eventually("it runs", async () => (await driver.inspect(service, call()))?.running === true);
         await way.away();
         // A driver may ask again until the orchestrator is back.
         const whileAway = await Promise.race([start, new Promise<undefined>((resolve) => setTimeout(resolve, 10_000, undefined).unref())]);
@@ -222,7 +225,7 @@ async function hear(t: Test, driver: Driver) {
   const listening = (async () => {
     for await (const event of driver.events({ signal: caller.signal })) events.push(event);
   })();
-  await until(t, "connected", () => events[0]?.kind === "connected");
+  await eventually("connected", () => events[0]?.kind === "connected");
   return {
     connects: () => events.filter(({ kind }) => kind === "connected").length,
     changes: (service: string, container: string) =>

@@ -3,9 +3,10 @@ import { RunInstancesCommand } from "@aws-sdk/client-ec2";
 import t, { type Test } from "tap";
 import type { Driver, Spec } from "../../../drivers/driver.ts";
 import type { Log } from "../../../lib/log.ts";
-import { call, get, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { call, get, namer, rejectsWith, specOf, text } from "../conformance.ts";
 import { denied, failure, throttled } from "./answer.ts";
 import { CLUSTER, openStand, type EcsFixture } from "./fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const name = namer("start");
 const IMAGE = { ref: "berth-test/ondemand:1" };
@@ -117,7 +118,7 @@ t.test("starts", async (t) => {
     stand.fates.set(service, { event: "has begun something." });
     const start = driver.deploy(await specOf(driver, service, IMAGE), call());
     start.catch(() => {});
-    await until(t, "it was made", () => stand.services.has(service));
+    await eventually("it was made", () => stand.services.has(service));
     Object.assign(stand.services.get(service) as object, {
       rolloutState: "FAILED",
       rolloutStateReason: "ECS deployment circuit breaker: tasks failed to start.",
@@ -244,7 +245,7 @@ t.test("starts", async (t) => {
     const seldom = { first: 2_000, longest: 2_000 };
     const slow = stand.open({ looks: { start: seldom, retry: seldom, events: seldom } });
     const destroying = slow.destroy(service, call());
-    await until(t, "it is deleted", () => stand.services.get(service)?.status === "DRAINING");
+    await eventually("it is deleted", () => stand.services.get(service)?.status === "DRAINING");
     await runs(t, driver, spec);
     const successor = stand.services.get(service);
     const from = stand.requests.length;
@@ -265,7 +266,7 @@ t.test("starts", async (t) => {
     const kept = stand.services.get(service);
     stand.stopMs = 600;
     const destroying = driver.destroy(service, call());
-    await until(t, "its name is free", () => kept?.status === "INACTIVE");
+    await eventually("its name is free", () => kept?.status === "INACTIVE");
     t.equal(kept && stand.scheduler.live(kept).length, 1, "its task is still there");
     await destroying;
     t.equal(kept && stand.scheduler.live(kept).length, 0);
@@ -288,13 +289,13 @@ t.test("starts", async (t) => {
     const service = name("moved");
     const spec = await specOf(driver, service, IMAGE);
     const { address } = await driver.deploy(spec, call());
-    await until(t, "ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
+    await eventually("ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
     stand.scheduler.kill(service);
     const moved = async () => {
       const now = await driver.inspect(service, call());
       return now?.running === true && now.address?.host !== address?.host ? now.address : undefined;
     };
-    await until(t, "it moved", async () => (await moved()) !== undefined);
+    await eventually("it moved", async () => (await moved()) !== undefined);
     t.strictSame((await driver.deploy(spec, call())).address, await moved(), "and adopted there");
     await driver.destroy(service, call());
   });

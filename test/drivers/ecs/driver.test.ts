@@ -1,9 +1,10 @@
 import t from "tap";
 import { ACTIONS } from "../../../drivers/ecs/aws.ts";
-import { conformance, until } from "../conformance.ts";
+import { conformance } from "../conformance.ts";
 import { BACKENDS } from "../conformance/backends.ts";
 import { openGate } from "../engine-gate.ts";
 import { openStand } from "./fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("the ECS driver keeps the contract, with the rights of its policy", async (t) => {
   const stand = await openStand(t, ["onDemand", "plain", "tcpOnly", "worker", "crashing", "broken", "mute", "hungry"]);
@@ -14,7 +15,7 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
     kill: async (service) => stand.scheduler.kill(service),
     vanish: (service) => stand.deleteService(service),
     move: async (service) => {
-      await until(t, "ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
+      await eventually("ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
       stand.scheduler.stopTask(service);
     },
     way: async (t) => {

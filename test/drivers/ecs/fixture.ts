@@ -26,7 +26,7 @@ import { CLUSTER, nameOf, openEcsLayer, REGION, type EcsTaskDefinition } from ".
 import { openRole, type Context } from "./iam.ts";
 import { publish, type PublishedTestImage } from "./images.ts";
 import { openScheduler, type TaskFate } from "./scheduler.ts";
-import { PATIENCE_MS } from "../../fixtures/patience.ts";
+import { PATIENCE_MS } from "../../fixtures/eventually.ts";
 
 export { CLUSTER, REGION };
 export const EXEC_ROLE = "arn:aws:iam::123456789012:role/tasks";

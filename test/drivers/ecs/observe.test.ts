@@ -3,9 +3,10 @@ import t from "tap";
 import { batchCalls, createRateLimit } from "../../../drivers/ecs/aws.ts";
 import type { DriverEvent } from "../../../drivers/driver.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { call, labelsFor, namer, specOf, text, until } from "../conformance.ts";
+import { call, labelsFor, namer, specOf, text } from "../conformance.ts";
 import { denied } from "./answer.ts";
 import { CLUSTER, EXEC_ROLE, openStand, REGION, type EcsFixture } from "./fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const name = namer("look");
 const WORKER = { ref: "berth-test/worker:1" };
@@ -119,23 +120,23 @@ t.test("looks", async (t) => {
     t.equal(stand.services.get(service)?.status, "ACTIVE");
   });
 
-  await t.test("events that are lost for a while come back, and say that all must be looked at", async (t) => {
+  await t.test("events that are lost for a while come back, and say that all must be looked at", async () => {
     const caller = new AbortController();
     const events: DriverEvent[] = [];
     const listening = (async () => {
       for await (const event of driver.events({ signal: caller.signal })) events.push(event);
     })();
     const connected = () => events.filter(({ kind }) => kind === "connected").length;
-    await until(t, "connected", () => connected() === 1);
+    await eventually("connected", () => connected() === 1);
     stand.answers = ({ action }) => (action === "ListServices" ? denied("ecs:ListServices") : undefined);
     const from = stand.requests.length;
-    await until(t, "it tried again and again", () => stand.requests.slice(from).filter(({ action }) => action === "ListServices").length > 3);
+    await eventually("it tried again and again", () => stand.requests.slice(from).filter(({ action }) => action === "ListServices").length > 3);
     const service = name("unheard");
     await make(stand, service, ours(service));
     stand.answers = () => undefined;
-    await until(t, "connected again", () => connected() === 2);
+    await eventually("connected again", () => connected() === 2);
     await driver.destroy(service, call());
-    await until(t, "its end is reported", () => events.some((event) => event.kind === "changed" && event.service === service));
+    await eventually("its end is reported", () => events.some((event) => event.kind === "changed" && event.service === service));
     caller.abort();
     await listening;
   });
@@ -144,7 +145,7 @@ t.test("looks", async (t) => {
     const service = name("dead");
     await driver.deploy(await specOf(driver, service, WORKER, { graceMs: 500 }), call());
     const following = text(driver.logs(service, { tail: 0, follow: true }, call()));
-    await until(t, "it works", async () => (await text(driver.logs(service, { tail: 100 }, call()))).includes("job 8"));
+    await eventually("it works", async () => (await text(driver.logs(service, { tail: 100 }, call()))).includes("job 8"));
     stand.scheduler.kill(service);
     t.match(await following, /^worker did job \d+\n(worker did job \d+\n)*$/);
     t.match(await text(driver.logs(service, { tail: 1_000 }, call())), /^worker began\nworker did job 1\n/);
@@ -157,13 +158,12 @@ t.test("looks", async (t) => {
     const service = name("succeeded");
     const spec = await specOf(driver, service, WORKER);
     await driver.deploy(spec, call());
-    await until(t, "ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
-    await until(t, "its first line is written", async () => (await text(driver.logs(service, { tail: 100 }, call()))).startsWith("worker began\n"));
+    await eventually("ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
+    await eventually("its first line is written", async () => (await text(driver.logs(service, { tail: 100 }, call()))).startsWith("worker began\n"));
     stand.fates.set(service, { pending: true });
     stand.restartMs = 0;
     stand.scheduler.kill(service);
-    await until(
-      t,
+    await eventually(
       "its successor starts",
       () =>
         stand.services.has(service) && stand.scheduler.tasks().some((task) => task.group === `service:${service}` && task.lastStatus === "PENDING"),

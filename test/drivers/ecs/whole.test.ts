@@ -1,7 +1,8 @@
 import t from "tap";
-import { type Berth, eventually, startBerth } from "../../fixtures/berth.ts";
+import { type Berth, startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { CLUSTER, EXEC_ROLE, LOG_GROUP, openStand, REGION } from "./fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A plugin's container on ECS, seen from outside alone: published, woken, used, asleep, crashed, moved, and found again after `kill -9`. */
 t.test("a whole berth on ECS", async (t) => {
@@ -30,8 +31,7 @@ t.test("a whole berth on ECS", async (t) => {
     const response = await berth.call(`/docker/containers/proxy/${id}/square?number=${number}`);
     return { status: response.status, body: await response.json() };
   };
-  const answersAgain = (how: string) =>
-    eventually(`it answers ${how}`, 30_000, async () => ((await square(3).catch(() => undefined))?.status === 200 ? true : undefined));
+  const answersAgain = (how: string) => eventually(`it answers ${how}`, async () => (await square(3).catch(() => undefined))?.status === 200);
   const nine = { status: 200, body: { result: 9 } };
   const service = async () => (await berth.container("whole-square")).serviceName;
 
@@ -73,7 +73,7 @@ t.test("a whole berth on ECS", async (t) => {
 
   await t.test("where ECS moves a task, requests follow", async (t) => {
     const name = await service();
-    await eventually("ECS is content", 10_000, async () => stand.services.get(name)?.rolloutState === "COMPLETED" || undefined);
+    await eventually("ECS is content", async () => stand.services.get(name)?.rolloutState === "COMPLETED");
     const { address } = await berth.container("whole-square");
     stand.restartMs = 0;
     stand.scheduler.kill(name);

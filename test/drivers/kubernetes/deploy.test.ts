@@ -1,8 +1,9 @@
 import t from "tap";
 import type { Address } from "../../../drivers/driver.ts";
 import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
-import { call, get, rejectsWith, specOf, until } from "../conformance.ts";
+import { call, get, rejectsWith, specOf } from "../conformance.ts";
 import { NAMESPACE, openWorld } from "./test-cluster.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("a failed start is reported with a fault code, and nothing is left of it", async (t) => {
   const world = await openWorld(t);
@@ -49,7 +50,7 @@ t.test("a cluster that struggles for a while and then comes right is waited for"
   const source = await image("worker");
   await driver.deploy(await specOf(driver, "big", source, { cpu: 15, graceMs: 1 }), call());
   const second = driver.deploy(await specOf(driver, "second", source, { cpu: 2, graceMs: 1 }), call());
-  await until(t, "it does not fit", () => JSON.stringify(cluster.objects.all("pods")).includes("Unschedulable"));
+  await eventually("it does not fit", () => JSON.stringify(cluster.objects.all("pods")).includes("Unschedulable"));
   await driver.destroy("big", call());
   await second;
   await driver.destroy("second", call());
@@ -60,7 +61,7 @@ t.test("a start outlives a cluster that is away for a moment", async (t) => {
   const driver = open();
   const spec = await specOf(driver, "away", await image("onDemand"), { env: { BOOT_MS: "800" } });
   const start = driver.deploy(spec, call());
-  await until(t, "it is watched", () => cluster.watching() > 0);
+  await eventually("it is watched", () => cluster.watching() > 0);
   const failed = { error: new KubernetesApiError(500, "InternalError", "etcdserver: leader changed"), method: "GET" };
   cluster.trouble.push(failed, failed);
   cluster.cutWatches();
@@ -79,16 +80,16 @@ t.test("a start whose pod is taken away ends at once, and leaves nothing", async
   const start = driver.deploy(spec, call());
   const says = (what: string) => JSON.stringify(podOf("taken")?.status ?? {}).includes(what);
   // Watched before it runs, so that its run is seen before its end.
-  await until(t, "it is watched", () => cluster.watching() > 0 && says("ErrImagePull"));
+  await eventually("it is watched", () => cluster.watching() > 0 && says("ErrImagePull"));
   images.set(spec.image, held);
-  await until(t, "it runs", () => says("startedAt"));
+  await eventually("it runs", () => says("startedAt"));
   const pod = podOf("taken");
   if (pod) cluster.controllers.endPod(pod);
   t.match((await rejectsWith(t, "CONTAINER_CRASHED", start)).message, /taken away/);
   t.strictSame(await left("taken"), []);
 
   const second = driver.deploy(spec, call());
-  await until(t, "it is there", async () => cluster.objects.find("deployments", NAMESPACE, "taken") !== undefined);
+  await eventually("it is there", async () => cluster.objects.find("deployments", NAMESPACE, "taken") !== undefined);
   await driver.destroy("taken", call());
   await rejectsWith(t, "CONTAINER_CRASHED", second);
   t.strictSame(await left("taken"), []);

@@ -4,8 +4,9 @@ import t from "tap";
 import { BACKENDS } from "../conformance/backends.ts";
 import { openGate } from "../engine-gate.ts";
 import type { Address } from "../../../drivers/driver.ts";
-import { call, conformance, get, labelsFor, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { call, conformance, get, labelsFor, rejectsWith, specOf, text } from "../conformance.ts";
 import { NAMESPACE, openWorld, REGISTRY, applyAs } from "./test-cluster.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("the kubernetes driver keeps the contract, with the rights of conf/kubernetes/rbac.yaml and all of them", async (t) => {
   const world = await openWorld(t);
@@ -65,7 +66,7 @@ t.test("a Deployment that is removed takes the rest of its service with it", asy
   const driver = open();
   await driver.deploy(await specOf(driver, "removed", await image("worker"), { graceMs: 1 }), call());
   await vanish("removed");
-  await until(t, "the Secret went too", async () => cluster.objects.all("secrets").length === 0);
+  await eventually("the Secret went too", async () => cluster.objects.all("secrets").length === 0);
   t.equal(await driver.inspect("removed", call()), undefined);
   await driver.destroy("removed", call());
 });
@@ -117,15 +118,15 @@ t.test("the cluster restarts one that dies later, and the driver reports its end
   const spec = await specOf(driver, "again", await image("worker"), { graceMs: 300 });
   await driver.deploy(spec, call());
   await kill("again");
-  await until(t, "its end is seen", async () => (await driver.inspect("again", call()))?.exit?.code === 137);
-  await until(t, "it runs again", async () => (await driver.inspect("again", call()))?.running === true);
-  await until(t, "both runs are in its log", async () => {
+  await eventually("its end is seen", async () => (await driver.inspect("again", call()))?.exit?.code === 137);
+  await eventually("it runs again", async () => (await driver.inspect("again", call()))?.running === true);
+  await eventually("both runs are in its log", async () => {
     const log = await text(driver.logs("again", { tail: 1_000 }, call()));
     return log.split("worker began").length === 3;
   });
   t.ok((await driver.deploy(spec, call())).phases.boot >= 299, "and it is adopted as it is");
   await kill("again");
-  await until(t, "it is not started again for a while", async () => (await driver.inspect("again", call()))?.running === false);
+  await eventually("it is not started again for a while", async () => (await driver.inspect("again", call()))?.running === false);
   await driver.deploy(spec, call());
   t.equal((await driver.inspect("again", call()))?.running, true, "a deploy does not wait for the cluster's back-off");
   await driver.destroy("again", call());

@@ -1,34 +1,35 @@
 import t from "tap";
 import { clockFrom, systemClock } from "../../../lib/clock.ts";
 import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
-import { call, specOf, until } from "../conformance.ts";
+import { call, specOf } from "../conformance.ts";
 import { NAMESPACE, openWorld, faster, listen } from "./test-cluster.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("events go on where a watch broke off, and begin anew where the cluster has forgotten", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open({ clock: faster(20) });
-  const { events, end } = await listen(t, driver, cluster);
+  const { events, end } = await listen(driver, cluster);
   const connects = () => events.filter(({ kind }) => kind === "connected").length;
   const isReported = (service: string) => events.some((event) => event.kind === "changed" && event.service === service);
   cluster.cutWatches();
   const source = await image("worker");
   await driver.deploy(await specOf(driver, "missed", source, { graceMs: 1 }), call());
-  await until(t, "what happened meanwhile is reported", () => isReported("missed"));
+  await eventually("what happened meanwhile is reported", () => isReported("missed"));
   t.ok(connects() >= 2, "and that something may have been missed");
   await driver.destroy("missed", call());
 
-  await until(t, "watching", () => cluster.watching() === 1);
+  await eventually("watching", () => cluster.watching() === 1);
   const before = connects();
   cluster.trouble.push({ error: new KubernetesApiError(410, "Expired", "too old resource version"), method: "GET" });
   cluster.cutWatches();
-  await until(t, "listed anew", () => connects() > before);
-  await until(t, "watching again", () => cluster.watching() === 1);
+  await eventually("listed anew", () => connects() > before);
+  await eventually("watching again", () => cluster.watching() === 1);
   const listed = connects();
   cluster.objects.forget();
   cluster.cutWatches();
-  await until(t, "listed anew, since that version was forgotten", () => connects() > listed);
+  await eventually("listed anew, since that version was forgotten", () => connects() > listed);
   await driver.deploy(await specOf(driver, "later", source, { graceMs: 1 }), call());
-  await until(t, "reported after that", () => isReported("later"));
+  await eventually("reported after that", () => isReported("later"));
   await driver.destroy("later", call());
   await end();
 });
@@ -36,16 +37,16 @@ t.test("events go on where a watch broke off, and begin anew where the cluster h
 t.test("a watch whose time is up goes on where it was, and says nothing of it", async (t) => {
   const { cluster, open, image } = await openWorld(t);
   const driver = open({ clock: faster(20) });
-  const { events, end } = await listen(t, driver, cluster);
+  const { events, end } = await listen(driver, cluster);
   // A bookmark is all that tells a version which is younger than what the cluster has forgotten.
   cluster.objects.forget();
-  await until(t, "a bookmark", () => cluster.bookmarked() >= cluster.objects.oldest());
+  await eventually("a bookmark", () => cluster.bookmarked() >= cluster.objects.oldest());
   const lists = cluster.roles.times("list pods");
   cluster.endWatches();
-  await until(t, "watching again", () => cluster.roles.times("watch pods") === 2 && cluster.watching() === 1);
+  await eventually("watching again", () => cluster.roles.times("watch pods") === 2 && cluster.watching() === 1);
   t.equal(cluster.roles.times("list pods"), lists, "nothing was listed anew");
   await driver.deploy(await specOf(driver, "later", await image("worker"), { graceMs: 1 }), call());
-  await until(t, "reported", () => events.some((event) => event.kind === "changed" && event.service === "later"));
+  await eventually("reported", () => events.some((event) => event.kind === "changed" && event.service === "later"));
   t.equal(events.filter(({ kind }) => kind === "connected").length, 1);
   await driver.destroy("later", call());
   await end();
@@ -55,8 +56,8 @@ t.test("a watch that falls silent for longer than it may last is begun anew", as
   const { cluster, open } = await openWorld(t);
   const system = systemClock();
   const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms > 200_000 ? 100 : ms, task) });
-  const { events, end } = await listen(t, open({ clock: hasty }), cluster);
-  await until(t, "connected again", () => events.length >= 3);
+  const { events, end } = await listen(open({ clock: hasty }), cluster);
+  await eventually("connected again", () => events.length >= 3);
   t.strictSame(events.slice(0, 3), [{ kind: "connected" }, { kind: "disconnected" }, { kind: "connected" }], "and the break was reported before");
   await end();
 });
@@ -83,13 +84,13 @@ t.test("a pod that terminates is reported as the end of that very pod, as soon a
   const { cluster, open, image } = await openWorld(t);
   const driver = open();
   t.equal(driver.watchedAddresses, true, "from outside a pod is reached at its own address, which others are given later");
-  const { events, end } = await listen(t, driver, cluster);
+  const { events, end } = await listen(driver, cluster);
   const spec = await specOf(driver, "goes", await image("onDemand"));
   const { instance } = await driver.deploy(spec, call());
   t.equal((await driver.inspect("goes", call()))?.instance, instance);
   const ends = () => events.filter((event) => event.kind === "changed" && event.ended?.instance === instance).length;
   t.equal(ends(), 0);
   await driver.destroy("goes", call());
-  await until(t, "its end is reported", () => ends() > 0);
+  await eventually("its end is reported", () => ends() > 0);
   await end();
 });

@@ -12,7 +12,8 @@ import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
 import { openApiServer } from "../../fixtures/kubernetes/api-server.ts";
 import type { Node } from "../../fixtures/kubernetes/node.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { type TestSource, until } from "../conformance.ts";
+import { type TestSource } from "../conformance.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 export const RBAC = join(import.meta.dirname, "../../../conf/kubernetes/rbac.yaml");
 export const NAMESPACE = "berth";
@@ -96,13 +97,13 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
 }
 
 /** Hears the driver's events, from when it is connected and watches. */
-export async function listen(t: Test, driver: Driver, cluster: KubernetesWorld["cluster"]) {
+export async function listen(driver: Driver, cluster: KubernetesWorld["cluster"]) {
   const caller = new AbortController();
   const events: DriverEvent[] = [];
   const listening = (async () => {
     for await (const event of driver.events({ signal: caller.signal })) events.push(event);
   })();
-  await until(t, "connected", () => events[0]?.kind === "connected" && cluster.watching() === 1);
+  await eventually("connected", () => events[0]?.kind === "connected" && cluster.watching() === 1);
   const end = async () => {
     caller.abort();
     await listening;

@@ -10,7 +10,8 @@ import { openLog } from "../../../lib/log.ts";
 import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
 import { workingIn } from "../../fixtures/processes.ts";
 import { BACKENDS } from "../conformance/backends.ts";
-import { call, conformance, get, labelsFor, specOf, text, until } from "../conformance.ts";
+import { call, conformance, get, labelsFor, specOf, text } from "../conformance.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 
@@ -113,7 +114,7 @@ t.test("the children of a service end with it", async (t) => {
   const child = Number(/child (\d+)/.exec(text)?.[1]);
   t.ok(process.kill(child, 0));
   await driver.destroy("family", call());
-  await until(t, "the child is gone", () => {
+  await eventually("the child is gone", () => {
     try {
       // A zombie still has its number; its parent, which is gone, leaves it to init.
       return readFileSync(`/proc/${child}/stat`, "utf8").includes(") Z ");
@@ -137,7 +138,7 @@ t.test("a chatty service does not fill the disk, and its newest lines can be rea
   const over = new AbortController();
   const size = () => statSync(join(services, "chatty.log")).size;
   await driver.deploy(await specOf(driver, "chatty", { ref: "chatty", folder: chatty }, { graceMs: 100 }), call());
-  await until(t, "it is large", () => size() > 20_000_000);
+  await eventually("it is large", () => size() > 20_000_000);
   const events: string[] = [];
   const following = (async () => {
     for await (const piece of driver.logs("chatty", { tail: 1, follow: true }, { signal: over.signal })) events.push(piece);
@@ -145,9 +146,9 @@ t.test("a chatty service does not fill the disk, and its newest lines can be rea
   const watching = (async () => {
     for await (const event of driver.events({ signal: over.signal })) if (event.kind === "changed") return;
   })();
-  await until(t, "it is cut", () => size() < 2_000_000);
+  await eventually("it is cut", () => size() < 2_000_000);
   const before = events.length;
-  await until(t, "the follower goes on", () => events.length > before + 3);
+  await eventually("the follower goes on", () => events.length > before + 3);
   t.ok(events.join("").length < 10_000, "and hears nothing twice");
   t.match(await text(driver.logs("chatty", { tail: 1_000 }, call())), /x\ntwenty\n(more\n)+$/);
   over.abort();

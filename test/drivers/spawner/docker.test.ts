@@ -9,7 +9,8 @@ import { spawnerWay, startSpawner } from "../../fixtures/spawner.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { BACKENDS } from "../conformance/backends.ts";
 import { dockerWorld } from "../docker-world.ts";
-import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, until } from "../conformance.ts";
+import { call, conformance, get, labelsFor, namer, rejectsWith, specOf } from "../conformance.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** Over a real connection to a real `berth spawner`, on the real engine. */
 const { docker } = openEngine();
@@ -96,7 +97,7 @@ t.test("killed in the middle of a deploy and started again, the spawner finds th
   const spec = await specOf(driver, service, { ref: images.slow }, { labels: labelsFor(service), env: { BOOT_MS: "4000" } });
   const deployed = driver.deploy(spec, call());
   deployed.catch(() => {});
-  await until(t, "it boots", async () => (await left(service)).length === 1 && (await docker.getContainer(service).inspect()).State.Running);
+  await eventually("it boots", async () => (await left(service)).length === 1 && (await docker.getContainer(service).inspect()).State.Running);
   const { Id } = await docker.getContainer(service).inspect();
   await first.kill();
   const second = await startSpawner({ data: at, port: first.port, env });

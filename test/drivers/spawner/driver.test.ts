@@ -14,8 +14,9 @@ import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
 import { driverFor, SPAWNER_KEY, spawnerWay, startSpawner } from "../../fixtures/spawner.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { BACKENDS } from "../conformance/backends.ts";
-import { call, conformance, get, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { call, conformance, get, rejectsWith, specOf, text } from "../conformance.ts";
 import { openGate, openSilence } from "../engine-gate.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** Over a real connection to a real `berth spawner`, whose containers are processes. */
 async function world(t: Test) {
@@ -57,7 +58,7 @@ t.test("a spawner that is killed in the middle of a deploy and started again fin
   const spec = await specOf(driver, "again", source("slow"), { env: { BOOT_MS: "4000" } });
   const deployed = driver.deploy(spec, call());
   deployed.catch(() => {});
-  await until(t, "the service boots", async () => records.find("again")?.running === true);
+  await eventually("the service boots", async () => records.find("again")?.running === true);
   const before = records.find("again")?.process?.pid;
   await spawner.kill();
   const second = await startSpawner({ data, port: spawner.port, env: { BERTH_DRIVER: "process" } });
@@ -75,7 +76,7 @@ t.test("a spawner that stops in the middle of a deploy undoes nothing, and the n
   const spec = await specOf(driver, "slow", source("slow"), { env: { BOOT_MS: "3000" } });
   const deployed = driver.deploy(spec, call());
   deployed.catch(() => {});
-  await until(t, "the service boots", async () => records.find("slow")?.running === true);
+  await eventually("the service boots", async () => records.find("slow")?.running === true);
   const before = records.find("slow")?.process?.pid;
   await spawner.stop();
   t.equal(records.find("slow")?.process?.pid, before);
@@ -171,7 +172,7 @@ t.test("a deploy without an answer is requested again, and a silent stream of ev
   const listening = (async () => {
     for await (const { kind } of driver.events({ signal: caller.signal })) if (kind === "connected") connected++;
   })();
-  await until(t, "connected anew", () => connected > 1);
+  await eventually("connected anew", () => connected > 1);
   caller.abort();
   await listening;
 });
@@ -186,11 +187,11 @@ t.test("events begin anew when the connection to the spawner breaks", async (t) 
     for await (const event of driver.events({ signal: caller.signal })) events.push(event);
   })();
   const connects = () => events.filter(({ kind }) => kind === "connected").length;
-  await until(t, "connected", () => connects() === 1);
+  await eventually("connected", () => connects() === 1);
   gate.cut();
-  await until(t, "connected again", () => connects() === 2);
+  await eventually("connected again", () => connects() === 2);
   await spawner.driver().deploy(await specOf(driver, "slow", source("worker"), { graceMs: 1 }), call());
-  await until(t, "reported after the break", () => events.some((event) => event.kind === "changed" && event.service === "slow"));
+  await eventually("reported after the break", () => events.some((event) => event.kind === "changed" && event.service === "slow"));
   caller.abort();
   await listening;
   await driver.destroy("slow", call());

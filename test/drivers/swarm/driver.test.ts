@@ -8,10 +8,11 @@ import { swarmDriver, type SwarmOptions } from "../../../drivers/swarm/driver.ts
 import { openLog } from "../../../lib/log.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { openRegistry } from "../../fixtures/registry.ts";
-import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text } from "../conformance.ts";
 import { BACKENDS } from "../conformance/backends.ts";
 import { openGate } from "../engine-gate.ts";
 import { openOwnSwarm } from "./own-swarm.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 // Swarm takes 2 s to stop a task and as long again to remove its container, dozens of times here.
 t.setTimeout(600_000);
@@ -172,7 +173,7 @@ t.test("one that a person scaled to nothing does not run, and is made anew", asy
   await driver.deploy(spec, call());
   const { ID, Spec, Version } = await inspectService(service);
   await docker.getService(ID).update({ _query: { version: Version.Index }, _body: { ...Spec, Mode: { Replicated: { Replicas: 0 } } } });
-  await until(t, "it does not run", async () => (await driver.inspect(service, call()))?.running === false);
+  await eventually("it does not run", async () => (await driver.inspect(service, call()))?.running === false);
   const { address } = await driver.deploy(spec, call());
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
   await driver.destroy(service, call());
@@ -221,7 +222,7 @@ t.test("a task on a published port answers there when it is ready", async (t) =>
   const spec = await specOf(driver, service, { ref: images.slow });
   const start = driver.deploy(spec, call());
   start.catch(() => {});
-  await until(t, "it has an address", async () => (await driver.inspect(service, call()))?.address !== undefined);
+  await eventually("it has an address", async () => (await driver.inspect(service, call()))?.address !== undefined);
   const current = (await driver.inspect(service, call()))?.address;
   t.not(current?.port, 15353);
   t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, current);

@@ -2,11 +2,12 @@ import t from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { swarmDriver } from "../../../drivers/swarm/driver.ts";
 import { openLog } from "../../../lib/log.ts";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { buildTestImages } from "../../fixtures/images.ts";
 import { openRegistry } from "../../fixtures/registry.ts";
-import { call, get, namer, rejectsWith, specOf, text, until } from "../conformance.ts";
+import { call, get, namer, rejectsWith, specOf, text } from "../conformance.ts";
 import { openTwoNodes } from "./own-swarm.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** What runs on another node than the manager, of which the manager's engine sees nothing itself. */
 t.setTimeout(240_000);
@@ -48,7 +49,7 @@ t.test("a task on another node is reached by a port of that node, its logs are r
   t.match(await text(driver.logs(service, { tail: 10 }, call())), /square listens on 15353/);
   const [found] = await onWorker(service);
   await worker.docker.getContainer(found?.Id ?? "none").kill();
-  await until(t, "its end is known", async () => (await driver.inspect(service, call()))?.exit !== undefined);
+  await eventually("its end is known", async () => (await driver.inspect(service, call()))?.exit !== undefined);
   t.match(await driver.inspect(service, call()), { running: false, exit: { code: 137 } });
   const again = await driver.deploy(spec, call());
   t.strictSame(await get(again.address as NonNullable<typeof address>, "/square?number=5"), { result: 25 });
@@ -116,14 +117,14 @@ t.test("of a node that is lost, nothing runs and nothing is waited for; back, it
   const spec = { ...(await specOf(driver, service, { ref: images.onDemand })), image: images.onDemand };
   await driver.deploy(spec, call());
   await worker.stop();
-  await eventually("the swarm to miss it", 90_000, async () => ((await driver.inspect(service, call()))?.running === false ? true : undefined));
+  await eventually("the swarm to miss it", async () => (await driver.inspect(service, call()))?.running === false, 90_000);
   t.match(await driver.list(call()), [{ service, running: false }]);
   await rejectsWith(t, "CONTAINER_UNSCHEDULABLE", driver.deploy({ ...spec, labels: { ...spec.labels, generation: 2 } }, call()));
   t.equal(await driver.inspect(service, call()), undefined);
   await worker.start();
   const third = { ...spec, labels: { ...spec.labels, generation: 3 } };
-  const address = await eventually("it to take a task again", 60_000, () => driver.deploy(third, call()).then(({ address }) => address, () => undefined)); // prettier-ignore
+  const address = await eventually("it to take a task again", () => driver.deploy(third, call()).then(({ address }) => address, () => undefined)); // prettier-ignore
   t.strictSame(await get(address, "/square?number=3"), { result: 9 });
   await driver.destroy(service, call());
-  await until(t, "nothing of it runs over there", async () => (await onWorker(service)).length === 0);
+  await eventually("nothing of it runs over there", async () => (await onWorker(service)).length === 0);
 });

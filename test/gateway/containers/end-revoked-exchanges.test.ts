@@ -4,7 +4,8 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { Fault } from "../../../lib/fault.ts";
-import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, until, WS_PATH } from "../stand.ts";
+import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const AUTH = { headers: { authorization: "token" } };
 
@@ -41,9 +42,9 @@ t.test("open WebSockets are closed with 1008 once their caller's session is revo
     const [code, reason] = await closed;
     t.equal(code, 1008);
     t.match(reason, /session ended while the request was open/);
-    await until("the container's side has ended", () => sockets.clients.size === 0);
+    await eventually("the container's side has ended", () => sockets.clients.size === 0);
   }
-  await until("nothing is left open", () => stand.openAt(ID).count === 0);
+  await eventually("nothing is left open", () => stand.openAt(ID).count === 0);
 });
 
 t.test("a WebSocket that waits for its container is closed with 1008, too", async (t) => {
@@ -51,7 +52,7 @@ t.test("a WebSocket that waits for its container is closed with 1008, too", asyn
   stand.set(ID, { kind: "asleep" });
   const socket = new WebSocket(`${stand.base.replace("http", "ws")}${WS_PATH}/ws`, AUTH);
   await once(socket, "open");
-  await until("it is held", () => stand.openAt(ID).count === 1);
+  await eventually("it is held", () => stand.openAt(ID).count === 1);
   const closed = closeOf(socket);
   stand.signOut("token");
   t.equal((await closed)[0], 1008);
@@ -70,7 +71,7 @@ t.test("a WebSocket whose container never ends a frame is cut off", async (t) =>
   const socket = new WebSocket(`${stand.base.replace("http", "ws")}${PATH}/ws`, AUTH);
   await once(socket, "open");
   socket.on("error", () => undefined);
-  await until("its bytes came", () => (stand.openAt(ID).open[0]?.bytesOut ?? 0) >= 7);
+  await eventually("its bytes came", () => (stand.openAt(ID).open[0]?.bytesOut ?? 0) >= 7);
   const closed = closeOf(socket);
   stand.signOut("token");
   t.equal((await closed)[0], 1006);
@@ -95,7 +96,7 @@ t.test("a request that waits for its container is answered 401", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "asleep" });
   const answer = exchange(stand.port, get(PATH));
-  await until("it is held", () => stand.openAt(ID).count === 1);
+  await eventually("it is held", () => stand.openAt(ID).count === 1);
   stand.signOut("token");
   t.match(await answer, /^HTTP\/1\.1 401 /);
 });

@@ -3,7 +3,8 @@ import { connect } from "node:net";
 import t from "tap";
 import { Fault } from "../../../lib/fault.ts";
 import type { Availability } from "../../../gateway/contract.ts";
-import { bodyOf, ID, openContainer, openStand, PATH, until } from "../stand.ts";
+import { bodyOf, ID, openContainer, openStand, PATH } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
@@ -13,7 +14,7 @@ t.test("a hundred requests wake a container once and are all answered", async (t
   stand.set(ID, { kind: "asleep" });
   stand.onWake(() => stand.set(ID, { kind: "coming" }));
   const answers = Array.from({ length: 100 }, () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.text()));
-  await until("all wait", () => stand.uses.get(ID)?.open === 100);
+  await eventually("all wait", () => stand.uses.get(ID)?.open === 100);
   t.equal(stand.watchers(ID), 1, "they share one watch");
   t.match([stand.openAt(ID).count, stand.openAt(ID).open.length], [100, 100]);
   t.equal(stand.uses.get(ID)?.streams, 0, "a stop need not wait for who waits for its end");
@@ -23,8 +24,8 @@ t.test("a hundred requests wake a container once and are all answered", async (t
     Array.from({ length: 100 }, () => "awake"),
   );
   t.same(stand.wakes, [ID]);
-  await until("the queue is empty, and no connection could be used again", () => stand.watchers(ID) === 0);
-  await until("all are counted out", () => stand.uses.get(ID)?.open === 0);
+  await eventually("the queue is empty, and no connection could be used again", () => stand.watchers(ID) === 0);
+  await eventually("all are counted out", () => stand.uses.get(ID)?.open === 0);
   t.same(stand.openAt(ID), { count: 0, open: [] });
 });
 
@@ -32,7 +33,7 @@ t.test("a failed start answers everybody who waited, and the next request at onc
   const stand = await openStand(t);
   stand.set(ID, { kind: "asleep" });
   const answers = Array.from({ length: 10 }, () => fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.status));
-  await until("all wait", () => stand.uses.get(ID)?.open === 10);
+  await eventually("all wait", () => stand.uses.get(ID)?.open === 10);
   stand.set(ID, { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: Date.now() + 60_000 });
   t.same(new Set(await Promise.all(answers)), new Set([500]));
   t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 500);
@@ -67,7 +68,7 @@ t.test("a request that waits for a control plane that stays busy ends at its own
   const answer = await fetch(stand.base + PATH, SIGNED_IN);
   t.equal(answer.status, 504);
   t.match(await answer.text(), /no answer/);
-  await until("the queue is empty", () => stand.watchers(ID) === 0);
+  await eventually("the queue is empty", () => stand.watchers(ID) === 0);
 });
 
 t.test("a control plane that is away is reported at once", async (t) => {
@@ -103,7 +104,7 @@ t.test("a container that falls asleep while a request waits is woken again", asy
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
   stand.set(ID, { kind: "coming" });
   const answer = fetch(stand.base + PATH, SIGNED_IN);
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   stand.onWake(() => stand.set(ID, { kind: "awake", address }));
   stand.set(ID, { kind: "asleep" });
   t.equal(await (await answer).text(), "awake");
@@ -113,12 +114,12 @@ t.test("a request that waits for a container gets an error when it is removed or
   const stand = await openStand(t);
   stand.set(ID, { kind: "coming" });
   const stopped = fetch(stand.base + PATH, SIGNED_IN);
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   stand.set(ID, { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "A user stopped it" } });
   t.equal((await stopped).status, 400);
   stand.set(ID, { kind: "coming" });
   const removed = fetch(stand.base + PATH, SIGNED_IN);
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   stand.remove(ID);
   t.equal((await removed).status, 404);
 });
@@ -132,10 +133,10 @@ t.test("a client that leaves gives its place in the queue back at once", async (
       ({ status }) => status,
       () => "left",
     );
-    await until("it waits", () => stand.watchers(ID) === 1);
+    await eventually("it waits", () => stand.watchers(ID) === 1);
     left.abort();
     t.equal(await answer, "left");
-    await until("its place is free", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.open === 0);
+    await eventually("its place is free", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.open === 0);
   }
 });
 
@@ -148,11 +149,11 @@ t.test("one user fills neither a container's queue nor the places of other users
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
   const ask = (authorization: string, id = ID) => fetch(stand.base + PATH.replace(ID, id), { headers: { authorization } });
   const mallory = Array.from({ length: 30 }, () => ask("mallory"));
-  await until("half of the queue is hers", () => stand.openAt(ID).count === 10);
+  await eventually("half of the queue is hers", () => stand.openAt(ID).count === 10);
   const bob = Array.from({ length: 10 }, () => ask("token"));
-  await until("the other half is his", () => stand.openAt(ID).count === 20);
+  await eventually("the other half is his", () => stand.openAt(ID).count === 20);
   const elsewhere = Array.from({ length: 5 }, () => ask("mallory", other));
-  await until("she waits for two more elsewhere", () => stand.openAt(other).count === 2);
+  await eventually("she waits for two more elsewhere", () => stand.openAt(other).count === 2);
   const statuses = async (answers: Promise<Response>[]) => (await Promise.all(answers)).map(({ status }) => String(status)).toSorted();
   stand.set(ID, { kind: "awake", address });
   stand.set(other, { kind: "awake", address });
@@ -166,7 +167,7 @@ t.test("one user fills neither a container's queue nor the places of other users
   t.same(await statuses(elsewhere), ["200", "200", "503", "503", "503"]);
   stand.set(ID, { kind: "coming" });
   const again = Array.from({ length: 10 }, () => ask("mallory"));
-  await until("her places were given back", () => stand.openAt(ID).count === 10);
+  await eventually("her places were given back", () => stand.openAt(ID).count === 10);
   stand.set(ID, { kind: "awake", address });
   t.same(
     await statuses(again),
@@ -195,7 +196,7 @@ t.test("a body is not read while its request is held, and arrives whole afterwar
     }
   };
   push();
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   const before = process.memoryUsage().arrayBuffers;
   // Until no byte has moved for a while: then the pressure has come back to the client.
   for (let last = -1, same = 0; same < 20; same = socket.bytesWritten === last ? same + 1 : 0, last = socket.bytesWritten)
@@ -228,7 +229,7 @@ t.test("who only looks in neither wakes a container, nor waits for it, nor keeps
   stand.set(ID, { kind: "awake", address });
   for (const headers of probes) t.equal(await (await ask(headers)).text(), "awake");
   t.same(stand.wakes, []);
-  await until("all are counted out", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("all are counted out", () => stand.uses.get(ID)?.streams === 0);
   t.match(stand.uses.get(ID), { open: 0, lastActive: 0 });
   t.ok(stand.reports.every(({ open }) => open === 0));
 
@@ -269,10 +270,10 @@ t.test("requests and streams are counted, and bytes are activity", async (t) => 
   const request = httpRequest({ port: stand.port, path: PATH, headers: SIGNED_IN.headers });
   request.end();
   request.on("error", () => undefined);
-  await until("it is open", () => stand.uses.get(ID)?.open === 1);
+  await eventually("it is open", () => stand.uses.get(ID)?.open === 1);
   t.match(stand.uses.get(ID), { open: 1, streams: 1 });
   t.ok((stand.uses.get(ID)?.lastActive ?? 0) > Date.now() - 5_000);
   request.destroy();
-  await until("it is over", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("it is over", () => stand.uses.get(ID)?.streams === 0);
   t.match(stand.uses.get(ID), { open: 0, streams: 0 });
 });

@@ -2,7 +2,8 @@ import { createServer } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { openFullQueue } from "../full-queue.ts";
-import { exchange, ID, listen, openStand, PATH, until } from "../stand.ts";
+import { exchange, ID, listen, openStand, PATH } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
@@ -40,7 +41,7 @@ t.test("a request for a container whose address is checked waits, and is sent no
   requests.length = 0;
   stand.set(ID, CHECKED);
   const answer = fetch(stand.base + PATH, SIGNED_IN);
-  await until("it waits", () => stand.watchers(ID) > 0);
+  await eventually("it waits", () => stand.watchers(ID) > 0);
   t.same(requests, []);
   t.same(stand.wakes, [], "it is looked at already");
   stand.set(ID, { kind: "awake", address });
@@ -101,12 +102,12 @@ t.test("a connection that is never accepted is given up as soon as the container
     stand.set(ID, { kind: "awake", address });
     const answer = ask();
     // The decision, and then the connect itself.
-    await until("it watches what it dials", () => stand.watchers(ID) > 0);
+    await eventually("it watches what it dials", () => stand.watchers(ID) > 0);
     stand.set(ID, { kind: "coming" });
-    await until("it waits", () => stand.watchers(ID) > 0);
+    await eventually("it waits", () => stand.watchers(ID) > 0);
     stand.set(ID, { kind: "awake", address: elsewhere });
     t.match(await answer, /elsewhere|Teapot/, kind);
-    await until("nothing is left of it", () => stand.watchers(ID) === 0);
+    await eventually("nothing is left of it", () => stand.watchers(ID) === 0);
   }
 });
 
@@ -117,14 +118,14 @@ t.test("a target that is removed while it is dialled again and again is waited f
   stand.set(ID, { kind: "awake", address });
   const answer = fetch(stand.base + PATH, SIGNED_IN);
   for (let time = 0; time < 4; time++) {
-    await until("it dials", () => stand.watchers(ID) > 0);
+    await eventually("it dials", () => stand.watchers(ID) > 0);
     stand.set(ID, CHECKED);
-    await until("it waits", () => stand.watchers(ID) > 0);
+    await eventually("it waits", () => stand.watchers(ID) > 0);
     stand.set(ID, { kind: "awake", address });
   }
-  await until("it dials", () => stand.watchers(ID) > 0);
+  await eventually("it dials", () => stand.watchers(ID) > 0);
   stand.set(ID, CHECKED);
-  await until("it waits", () => stand.watchers(ID) > 0);
+  await eventually("it waits", () => stand.watchers(ID) > 0);
   stand.set(ID, { kind: "awake", address: elsewhere });
   t.equal(await (await answer).text(), "elsewhere");
 });

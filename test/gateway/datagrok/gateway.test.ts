@@ -2,10 +2,11 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import t, { type Test } from "tap";
 import WebSocket from "ws";
-import { eventually, startBerth } from "../../fixtures/berth.ts";
+import { startBerth } from "../../fixtures/berth.ts";
 import { openStand as openServer, packageOf } from "../../program/rights/fixtures/stand.ts";
 import { listen } from "../stand.ts";
 import { openBetween, startGateway } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /**
  * `berth gateway` in front of a Datagrok server. That server is another berth, which test/contract holds against the clients' calls; nothing of it
@@ -59,7 +60,7 @@ t.test("a gateway without control takes container traffic off a running server",
   const bob = await server.addPerson("bob");
 
   t.test("it warns at its start of a container that the server would stop in use", async (t) => {
-    await eventually("the warning", 10_000, async () => (/"shutdownMinutes"/.test(gateway.output()) ? true : undefined));
+    await eventually("the warning", async () => /"shutdownMinutes"/.test(gateway.output()));
     t.match(gateway.output(), new RegExp(`"container":"${ids.idle}".*"shutdownMinutes":30`));
     t.notMatch(gateway.output(), new RegExp(`"container":"${ids.square}".*"shutdownMinutes"`));
   });
@@ -96,7 +97,7 @@ t.test("a gateway without control takes container traffic off a running server",
 
   t.test("one who may not start it is refused, and does not stand in the way of one who may", async (t) => {
     await server.berth.call(`/docker/containers/${ids.square}/stop?awaitStop=true`);
-    await eventually("the gateway to know of it", 15_000, async () => {
+    await eventually("the gateway to know of it", async () => {
       const { status } = await call(proxy(ids.square), bob.token);
       return status === 403 ? true : undefined;
     });
@@ -114,7 +115,7 @@ t.test("a gateway without control takes container traffic off a running server",
     socket.on("message", (message, isBinary) => received.push(`${isBinary ? "binary" : "text"}:${String(message)}`));
     await once(socket, "open");
     socket.send("hello");
-    await eventually("the echo", 20_000, async () => (received.length >= 2 ? true : undefined));
+    await eventually("the echo", async () => received.length >= 2);
     t.equal(received[0], "text:CONNECTED");
     socket.close(1000);
     await once(socket, "close");
@@ -133,7 +134,7 @@ t.test("a gateway without control takes container traffic off a running server",
       return true;
     };
     await server.berth.call(`/docker/containers/${ids.plain}/run?awaitStart=true`);
-    await eventually("the plain one to be seen running", 15_000, async () => ((await call(proxy(ids.plain))).status === 200 ? true : undefined));
+    await eventually("the plain one to be seen running", async () => (await call(proxy(ids.plain))).status === 200);
     const before = between.count(look(ids.plain));
     const statuses = await Promise.all(
       Array.from({ length: 40 }, async (_, at) => (await call(proxy(ids.plain), at % 2 === 0 ? server.berth.token : bob.token)).status),
@@ -174,7 +175,7 @@ t.test("a gateway without control takes container traffic off a running server",
       return true;
     };
     const answer = call(proxy(UNKNOWN));
-    await eventually("it to be run", 5_000, async () => (between.count(run(UNKNOWN)) > 0 ? true : undefined));
+    await eventually("it to be run", async () => between.count(run(UNKNOWN)) > 0);
     await once(late.listen(port, "127.0.0.2"), "listening");
     t.teardown(() => late.close());
     t.equal(await (await answer).text(), "at last");
@@ -232,7 +233,7 @@ t.test("a gateway without control takes container traffic off a running server",
     const again = await startBerth({ data: server.data, env: { BERTH_DRIVER: "process" } });
     t.teardown(() => again.stop());
     between.to = again.base;
-    await eventually("the server to get a request again", 10_000, async () => ((await call(proxy(NEVER))).status === 404 ? true : undefined));
+    await eventually("the server to get a request again", async () => (await call(proxy(NEVER))).status === 404);
     t.equal((await call(proxy(ids.square))).status, 200);
   });
 

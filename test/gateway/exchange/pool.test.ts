@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import t, { type Test } from "tap";
-import { exchange, get, ID, openRawContainer, openStand, PATH, until, type ListenAddress } from "../stand.ts";
+import { exchange, get, ID, openRawContainer, openStand, PATH, type ListenAddress } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const STOPPED = { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "stopped" } } as const;
@@ -25,7 +26,7 @@ t.test("a connection that is kept goes with its container", async (t) => {
   await exchange(stand.port, get(PATH));
   t.equal(open.size, 1, "it is used again, and kept");
   stand.set(ID, STOPPED);
-  await until("it is closed", () => open.size === 0);
+  await eventually("it is closed", () => open.size === 0);
 });
 
 t.test("one on which the last answer came after its container was stopped is not kept", async (t) => {
@@ -34,15 +35,15 @@ t.test("one on which the last answer came after its container was stopped is not
   const { address, open } = await openCounted(t, (socket) => (answer = () => socket.write(OK)));
   stand.set(ID, { kind: "awake", address });
   const came = exchange(stand.port, get(PATH));
-  await until("it is requested", () => open.size === 1);
+  await eventually("it is requested", () => open.size === 1);
   await new Promise((resolve) => setTimeout(resolve, 20));
   stand.set(ID, STOPPED);
   answer();
   t.match(await came, /^HTTP\/1\.1 200 /);
-  await until("it is closed", () => open.size === 0);
+  await eventually("it is closed", () => open.size === 0);
   stand.set(ID, { kind: "awake", address });
   const again = exchange(stand.port, get(PATH));
-  await until("it is requested anew", () => open.size === 1);
+  await eventually("it is requested anew", () => open.size === 1);
   await new Promise((resolve) => setTimeout(resolve, 20));
   answer();
   t.match(await again, /^HTTP\/1\.1 200 /, "and the container may come back to the same address");
@@ -54,7 +55,7 @@ t.test("one that was not used for a while is closed, before its container closes
   stand.set(ID, { kind: "awake", address });
   await exchange(stand.port, get(PATH));
   t.equal(open.size, 1);
-  await until("it is closed", () => open.size === 0);
+  await eventually("it is closed", () => open.size === 0);
 });
 
 t.test("of one container no more are kept than are worth it", async (t) => {
@@ -64,9 +65,9 @@ t.test("of one container no more are kept than are worth it", async (t) => {
   stand.set(ID, { kind: "awake", address });
   const CALLS = 300;
   const came = Array.from({ length: CALLS }, () => exchange(stand.port, get(PATH)));
-  await until("all of them are there", () => waiting.length === CALLS);
+  await eventually("all of them are there", () => waiting.length === CALLS);
   for (const socket of waiting) socket.write(OK);
   await Promise.all(came);
   t.equal(most(), CALLS);
-  await until("the rest is closed", () => open.size === 256);
+  await eventually("the rest is closed", () => open.size === 256);
 });

@@ -23,7 +23,8 @@ import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { type Log, openLog } from "../../../lib/log.ts";
 import { ADA } from "../../fixtures/directory.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { ID, shortFolder, until } from "../stand.ts";
+import { ID, shortFolder } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const linkTo = (feedSocket: string) => localControl({ feedSocket, apiSocket: "/nowhere" });
 const NEVER = new AbortController().signal;
@@ -155,15 +156,15 @@ t.test("watchers get changes, however their bytes are cut", async (t) => {
   const unwatch = feed.directory.watch(ID, (changed) => names.push(changed?.availability.kind));
   const bytes = Buffer.from(`${JSON.stringify({ kind: "changed", container: { ...viewOnWire(COMING), name: "dämö" }, seq: 8 })}\n`);
   for (const byte of bytes) control.feeds[0]?.write(Buffer.from([byte]));
-  await until("the change", () => names.length === 1);
+  await eventually("the change", () => names.length === 1);
   t.equal((await feed.directory.find(ID, CALLER, NEVER))?.name, "dämö");
   control.say({ kind: "removed", id: ID, seq: 9 });
-  await until("the removal", () => names.length === 2);
+  await eventually("the removal", () => names.length === 2);
   t.same(names, ["coming", undefined]);
   t.equal(await feed.directory.find(ID, CALLER, NEVER), undefined);
   unwatch();
   control.say({ kind: "changed", container: viewOnWire(ASLEEP), seq: 10 }, { kind: "beat" });
-  await until("it is known", () => control.reports.at(-1)?.seq === 10);
+  await eventually("it is known", () => control.reports.at(-1)?.seq === 10);
   t.equal(names.length, 2, "and to no other");
 });
 
@@ -172,7 +173,7 @@ t.test("it answers a query for its open requests", async (t) => {
   const { control, feed } = await openBoth(t, systemClock(), (id) => ({ count: id === ID ? 5 : 0, open: [...open] }));
   await feed.ready();
   control.say({ kind: "ask", ask: 3, id: ID });
-  await until("the answer", () => control.opened.length === 1);
+  await eventually("the answer", () => control.opened.length === 1);
   t.same(control.opened, [{ gateway: "g", ask: 3, count: 5, open }]);
 });
 
@@ -192,20 +193,20 @@ t.test("a control that is there and slow is busy, not away; and a hundred wakes 
   await feed.ready();
   control.answerWake = [];
   const wakes = Array.from({ length: 100 }, () => codeOf(feed.directory.wake(ID, CALLER, NEVER)));
-  await until("as many are sent as may be", () => control.answerWake?.length === 4);
+  await eventually("as many are sent as may be", () => control.answerWake?.length === 4);
   t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
   await clock.advance(3_000);
   control.say({ kind: "changed", container: viewOnWire(COMING), seq: 8 });
-  await until("its event has arrived", () => feed.state()?.seq === 8);
+  await eventually("its event has arrived", () => feed.state()?.seq === 8);
   await clock.advance(2_000);
   t.same(new Set(await Promise.all(wakes)), new Set(["CONTROL_BUSY"]));
   control.answerWho = [];
   const who = feed.identity.find("another", NEVER);
-  await until("it is sent", () => control.answerWho?.length === 1);
+  await eventually("it is sent", () => control.answerWho?.length === 1);
   control.say({ kind: "changed", container: viewOnWire(COMING), seq: 9 });
-  await until("its event has arrived", () => feed.state()?.seq === 9);
+  await eventually("its event has arrived", () => feed.state()?.seq === 9);
   await clock.advance(5_000);
-  await until("it is sent once more", () => control.answerWho?.length === 2);
+  await eventually("it is sent once more", () => control.answerWho?.length === 2);
   for (const answer of control.answerWho) answer();
   t.equal(await who, undefined, "late, and answered");
 });
@@ -217,7 +218,7 @@ t.test("known containers are served while control is away, and missed changes ar
   const names: (string | undefined)[] = [];
   feed.directory.watch(ID, (changed) => names.push(changed?.availability.kind));
   await control.close();
-  await until("it is noticed", () => control.feeds[0]?.destroyed === true);
+  await eventually("it is noticed", () => control.feeds[0]?.destroyed === true);
   t.match(await feed.directory.find(ID, CALLER, NEVER), ASLEEP);
   t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
   t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
@@ -226,13 +227,13 @@ t.test("known containers are served while control is away, and missed changes ar
     { kind: "hello", gateway: "g2" },
     { kind: "all", containers: [viewOnWire(COMING)], seq: 1 },
   ]);
-  await until("what was missed", () => names.length > 0);
+  await eventually("what was missed", () => names.length > 0);
   t.same(names, ["coming"]);
   t.same(back.requests, ["/feed?was=g"], "under whose name it may still be known");
-  await until("a report under the new name", () => back.reports.length > 0);
+  await eventually("a report under the new name", () => back.reports.length > 0);
   t.match(back.reports[0], { gateway: "g2", seq: 1 });
   back.feeds[0]?.end();
-  await until("it reconnects after an end as well", () => back.feeds.length === 2);
+  await eventually("it reconnects after an end as well", () => back.feeds.length === 2);
   await feed.directory.find(ID, CALLER, NEVER);
   t.same(names, ["coming"], "and nothing is sent twice");
 });
@@ -248,10 +249,10 @@ t.test("what comes in several lines is known once the last is there, and a list 
   const control = await openControl(t, socketPath, [hello, first] as FeedLine[]);
   const feed = openFeed({ link: linkTo(socketPath), version: "test", clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
   t.teardown(() => feed.close());
-  await until("it asks", () => control.feeds.length === 1);
+  await eventually("it asks", () => control.feeds.length === 1);
   t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY");
   control.feeds[0]?.end();
-  await until("it asks again", () => control.feeds.length === 2);
+  await eventually("it asks again", () => control.feeds.length === 2);
   t.equal(await codeOf(feed.directory.find(ID, CALLER, NEVER)), "CONTROL_AWAY", "half of it is nothing");
   control.feeds[1]?.write(`${JSON.stringify(last)}\n`);
   await feed.ready();
@@ -268,9 +269,9 @@ t.test("silence means that control is away, and the feed is opened anew", async 
   await clock.advance(FEED_SILENCE_MS - 1_000);
   t.equal(control.feeds.length, 1, "a beat is a sign of life");
   await clock.advance(1_100);
-  await until("the old one is closed", () => control.feeds[0]?.destroyed === true);
+  await eventually("the old one is closed", () => control.feeds[0]?.destroyed === true);
   await clock.advance(100);
-  await until("a new one", () => control.feeds.length === 2);
+  await eventually("a new one", () => control.feeds.length === 2);
 });
 
 t.test("use is reported soon when a container falls out of use, else every second", async (t) => {
@@ -278,23 +279,23 @@ t.test("use is reported soon when a container falls out of use, else every secon
   const { control, feed } = await openBoth(t, clock);
   await feed.ready();
   await clock.advance(50);
-  await until("the greeting is acknowledged", () => control.reports.length === 1);
+  await eventually("the greeting is acknowledged", () => control.reports.length === 1);
   const use = (open: number, lastActive: number) => feed.directory.reportUse({ id: ID, open, streams: open, lastActive });
   for (let n = 1; n <= 10; n++) use(n, n);
   await clock.advance(999);
   t.equal(control.reports.length, 1, "busy is no news for a second");
   await clock.advance(1);
-  await until("one report", () => control.reports.length === 2);
+  await eventually("one report", () => control.reports.length === 2);
   t.same(control.reports[1], { gateway: "g", seq: 7, uses: [{ id: ID, open: 10, streams: 10, lastActive: 10 }] });
   await clock.advance(5_000);
   t.equal(control.reports.length, 2, "nothing changed");
   use(0, 11);
   await clock.advance(50);
-  await until("idle is news", () => control.reports.length === 3);
+  await eventually("idle is news", () => control.reports.length === 3);
   t.match(control.reports[2]?.uses, [{ open: 0, lastActive: 11 }]);
   control.say({ kind: "changed", container: viewOnWire(COMING), seq: 8 });
-  await until("the change is there", () => clock.pending() > 1);
-  await until("a change is acknowledged", () => (void clock.advance(50), control.reports.length === 4));
+  await eventually("the change is there", () => clock.pending() > 1);
+  await eventually("a change is acknowledged", () => (void clock.advance(50), control.reports.length === 4));
   t.same(control.reports[3], { gateway: "g", seq: 8, uses: [] }, "and what is over is not reported again");
 });
 
@@ -305,7 +306,7 @@ t.test("a report that control missed is made once it is back", async (t) => {
   feed.directory.reportUse({ id: ID, open: 0, streams: 0, lastActive: 5 });
   await new Promise((resolve) => setTimeout(resolve, 150));
   const back = await openControl(t, socketPath);
-  await until("it is reported", () => back.reports.some(({ uses }) => uses.some(({ lastActive }) => lastActive === 5)));
+  await eventually("it is reported", () => back.reports.some(({ uses }) => uses.some(({ lastActive }) => lastActive === 5)));
   t.pass("late, not lost");
 });
 
@@ -316,7 +317,7 @@ t.test("a token is looked up once for any number of callers, and then remembered
   const left = new AbortController();
   const first = feed.identity.find("token", left.signal);
   const others = Array.from({ length: 20 }, () => feed.identity.find("token", NEVER));
-  await until("it is sent", () => control.answerWho?.length === 1);
+  await eventually("it is sent", () => control.answerWho?.length === 1);
   left.abort(new Error("left"));
   await t.rejects(first, { message: "left" });
   control.answerWho[0]?.();
@@ -328,7 +329,7 @@ t.test("a token is looked up once for any number of callers, and then remembered
   t.equal(await feed.identity.find("bad", NEVER), undefined);
   t.equal(await feed.identity.find("bad", NEVER), undefined);
   t.same(control.questions, ["token", "bad"], "an unknown token, too");
-  await until("but only for two seconds", () => (void feed.identity.find("bad", NEVER), control.questions.length > 2));
+  await eventually("but only for two seconds", () => (void feed.identity.find("bad", NEVER), control.questions.length > 2));
   // Joins the question that is under way: left alone, it would fail when the feed is closed.
   await feed.identity.find("bad", NEVER);
 });
@@ -363,10 +364,10 @@ t.test("callers behind a broken network get an error without a wait, and known c
   await clock.advance(FEED_SILENCE_MS - 1_000);
   let code = "";
   void codeOf(feed.identity.find("another", NEVER)).then((found) => (code = found));
-  await until("it is sent", () => control.answerWho?.length === 1);
+  await eventually("it is sent", () => control.answerWho?.length === 1);
   // Nothing comes any more, and nothing is refused either.
   await clock.advance(2_000);
-  await until("the query is aborted with it", () => code === "CONTROL_AWAY");
+  await eventually("the query is aborted with it", () => code === "CONTROL_AWAY");
   const before = control.questions.length;
   await clock.advance(10_000);
   t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
@@ -385,7 +386,7 @@ t.test("where control wants to hear of a gateway now and then, it reports what h
   feed.directory.reportUse({ id: ID, open: 1, streams: 1, lastActive: 5 });
   for (let reports = 1; reports <= 2; reports++) {
     await clock.advance(2_000);
-    await until("a report", () => control.reports.length >= reports);
+    await eventually("a report", () => control.reports.length >= reports);
   }
   t.match(control.reports.at(-1), { gateway: "g", uses: [{ id: ID, open: 1 }] });
   await feed.close();
@@ -404,10 +405,10 @@ t.test("a gateway tells control which revision of its store it has seen, and its
   await feed.ready();
   first.say({ kind: "beat", revision: 12 });
   first.say({ kind: "changed", container: viewOnWire(COMING), seq: 8 });
-  await until("the change after the beat", () => feed.directory.cached(ID, CALLER)?.availability.kind === "coming");
+  await eventually("the change after the beat", () => feed.directory.cached(ID, CALLER)?.availability.kind === "coming");
   await first.close();
   const second = await openControl(t, socketPath, [{ kind: "hello", gateway: "h", store: "s", revision: 11 }, all]);
-  await until("control's state", () => feed.directory.cached(ID, CALLER)?.availability.kind === "asleep");
+  await eventually("control's state", () => feed.directory.cached(ID, CALLER)?.availability.kind === "asleep");
   t.strictSame(second.requests, ["/feed?was=g&store=s&revision=12"]);
   t.strictSame(logged, [["The control plane came back with an older store: changes are lost", 12, 11]]);
 });

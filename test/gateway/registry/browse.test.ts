@@ -13,7 +13,8 @@ import { openLog } from "../../../lib/log.ts";
 import { ownUpstream } from "../../../processes/configured-registry.ts";
 import { openApiFixture } from "../../control/api/fixtures/open-api-fixture.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
-import { shortFolder, until } from "../stand.ts";
+import { shortFolder } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const INDEX = `sha256:${"a".repeat(64)}`;
 const PART = `sha256:${"b".repeat(64)}`;
@@ -69,7 +70,7 @@ t.test("a registry that goes on saying a little is not listened to for ever", as
   const clock = stillClock();
   const { browser, paths } = await openFake(t, (_, response) => void response.write(" "), clock);
   const rejected = t.rejects(browser.tags("datagrok/x", signal), { code: "REGISTRY_TIMED_OUT" });
-  await until("it is requested", () => paths.length === 1);
+  await eventually("it is requested", () => paths.length === 1);
   await clock.advance(30_000);
   await rejected;
 });

@@ -4,8 +4,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Test } from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 export type Distribution = {
   host: string;
@@ -42,7 +43,7 @@ ${more.beside ?? ""}
     const killed = () => child.kill("SIGKILL");
     process.once("exit", killed);
     child.once("exit", () => process.off("exit", killed));
-    await eventually("Distribution", 10_000, () =>
+    await eventually("Distribution", () =>
       child.exitCode === null ? fetch(`http://127.0.0.1:${port}/`).catch(() => undefined) : Promise.reject(new Error(written.join(""))),
     );
     return child;

@@ -5,11 +5,12 @@ import { existsSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openDistribution } from "./distribution.ts";
 import { basic } from "./stand.ts";
 import { DEV_KEY, openTokenServer } from "./token-server.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const PROGRAM = join(import.meta.dirname, "../../../berth.ts");
 
@@ -24,7 +25,7 @@ async function openDropIn(t: Test, env: Record<string, string>): Promise<{ base:
   t.teardown(() => child.kill("SIGKILL"));
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (piece: Buffer) => void (output += piece.toString()));
-  const base = await eventually("the proxy", 20_000, async () => {
+  const base = await eventually("the proxy", async () => {
     if (child.exitCode !== null) throw new Error(output);
     return /registry proxy at (http:\S+)/.exec(output)?.[1];
   });
@@ -70,7 +71,7 @@ t.test("after a stop signal it lets a push finish and takes no other", async (t)
   await once(put, "continue");
   put.write(blob.subarray(0, 50_000));
   child.kill("SIGTERM");
-  await eventually("no more to be taken", 5_000, () => fetch(`${base}/v2/`).then(() => undefined, () => true)); // prettier-ignore
+  await eventually("no more to be taken", () => fetch(`${base}/v2/`).then(() => undefined, () => true)); // prettier-ignore
   put.end(blob.subarray(50_000));
   const [answer] = (await once(put, "response")) as [{ statusCode: number; resume(): void }];
   answer.resume();

@@ -4,12 +4,13 @@ import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
-import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
+import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { distributions, openOwn } from "./own-registry.ts";
 import { digestOf, MANIFEST } from "./registry-client.ts";
 import { run } from "./run.ts";
 import { openTokenServer } from "./token-server.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 
@@ -125,9 +126,7 @@ t.test("clients continue when Distribution dies, and a berth that stops or is ki
   const [first = 0, ...others] = distributions(data);
   t.ok(first > 0 && others.length === 0);
   process.kill(first, "SIGKILL");
-  await eventually("an answer", 10_000, async () =>
-    (await status(`/v2/datagrok/a/manifests/${digest}`, { headers: { accept: MANIFEST } })) === 200 ? true : undefined,
-  );
+  await eventually("an answer", async () => (await status(`/v2/datagrok/a/manifests/${digest}`, { headers: { accept: MANIFEST } })) === 200);
   await push("datagrok/a", "2", "another layer");
 
   const host = new URL(base).host;
@@ -147,7 +146,7 @@ t.test("clients continue when Distribution dies, and a berth that stops or is ki
   t.match(await run("skopeo", [...policy, "list-tags", "--tls-verify=false", `docker://${host}/datagrok/copied`]), { code: 0, output: /"2"/ });
 
   await berth.kill();
-  await eventually("it to be gone", 10_000, async () => distributions(data).length === 0 || undefined);
+  await eventually("it to be gone", async () => distributions(data).length === 0);
 });
 
 t.test("an image that a container is to use is kept, however old", async (t) => {
@@ -186,7 +185,7 @@ t.test("berth registry alone knows its users by a Datagrok server", async (t) =>
   let out = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (piece: Buffer) => (out += piece.toString()));
   t.teardown(() => child.kill("SIGKILL"));
-  const base = await eventually("its address", 10_000, async () => /registry at (\S+)/.exec(out)?.[1]);
+  const base = await eventually("its address", async () => /registry at (\S+)/.exec(out)?.[1]);
   const begin = (headers: Record<string, string>) => fetch(`${base}/v2/a/blobs/uploads/`, { method: "POST", headers });
   t.equal((await begin({})).status, 401);
   const access = [{ type: "repository", name: "a", actions: ["pull", "push"] }];

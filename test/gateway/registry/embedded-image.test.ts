@@ -1,11 +1,12 @@
 import { execFileSync } from "node:child_process";
 import t, { type Test } from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildRegistryImage } from "../../fixtures/images.ts";
 import { findDistribution } from "../../../processes/distribution/distribution-program.ts";
 import { openOwn } from "./own-registry.ts";
 import { MANIFEST } from "./registry-client.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A registry of berth's own where Distribution is no program on the PATH but an image of the engine. */
 
@@ -35,15 +36,15 @@ t.test("the registry's image is run where there is no program: pushed to, collec
 
   const [second = ""] = await containers();
   await docker.getContainer(second).kill();
-  await eventually("another container", 10_000, async () => ((await there("2").catch(() => 0)) === 200 ? true : undefined));
+  await eventually("another container", async () => (await there("2").catch(() => 0)) === 200);
   await push("datagrok/a", "3", "layer of 3");
   t.notOk((await containers()).includes(second));
 
   // As a crash leaves it: what ran it is gone, and the container is not.
   const [third = ""] = await containers();
   for (const pid of runners(data)) process.kill(pid, "SIGKILL");
-  await eventually("its end", 10_000, async () => !(await containers()).includes(third) || undefined);
-  await eventually("another container", 10_000, async () => ((await there("3").catch(() => 0)) === 200 ? true : undefined));
+  await eventually("its end", async () => !(await containers()).includes(third));
+  await eventually("another container", async () => (await there("3").catch(() => 0)) === 200);
   t.equal((await containers()).length, 1);
 
   await berth.stop();
@@ -56,7 +57,7 @@ t.test("its container ends with a berth that is killed, too", async (t) => {
   const { own, containers } = await openOnEngine(t);
   t.equal((await containers()).length, 1);
   await own.berth.kill();
-  await eventually("no container", 10_000, async () => (await containers()).length === 0 || undefined);
+  await eventually("no container", async () => (await containers()).length === 0);
 });
 
 t.test("an unavailable image is reported, with the alternatives", async (t) => {

@@ -2,9 +2,10 @@ import { once } from "node:events";
 import { request } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { distributions, openOwn } from "./own-registry.ts";
 import { digestOf } from "./registry-client.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("a layer that is being pushed when berth stops is received to its end", async (t) => {
   const { berth, base, token, data } = await openOwn(t, { BERTH_DRAIN_SECONDS: "20" });
@@ -18,7 +19,7 @@ t.test("a layer that is being pushed when berth stops is received to its end", a
   await new Promise((go) => put.write(layer.slice(0, 500_000), go));
   const stopped = berth.stop();
   // No new client is accepted by then.
-  await eventually("the registry to be closed", 10_000, () => refused(new URL(base)));
+  await eventually("the registry to be closed", () => refused(new URL(base)));
   put.end(layer.slice(500_000));
   const [{ statusCode }] = await answer;
   t.equal(statusCode, 201);

@@ -1,11 +1,12 @@
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
+import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { freePort } from "./distribution.ts";
 import { run } from "./run.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** One machine and nothing on it but Docker and Distribution: `BERTH_REGISTRY=embedded` is the only setting. */
 t.test("with a registry of berth's own, what is pushed is found, pulled and run without any other setting", async (t) => {
@@ -37,9 +38,7 @@ t.test("with a registry of berth's own, what is pushed is found, pulled and run 
   // What runs has to come from the registry.
   await docker(["image", "rm", image]);
   t.teardown(() => docker(["image", "rm", "-f", image]));
-  await eventually("the image to be ready", 20_000, async () =>
-    (await berth.container("embedded-app")).dockerfile.status === "ready" ? true : undefined,
-  );
+  await eventually("the image to be ready", async () => (await berth.container("embedded-app")).dockerfile.status === "ready");
   const { id, serviceName } = await berth.container("embedded-app");
   t.teardown(() => docker(["rm", "-f", serviceName]));
   const answer = await berth.call(`/docker/containers/proxy/${id}/`);

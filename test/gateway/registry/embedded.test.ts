@@ -11,12 +11,13 @@ import { findDistribution } from "../../../processes/distribution/distribution-p
 import { requestCollection, openMaintenance } from "../../../processes/distribution/maintenance.ts";
 import { openDistribution, type OwnRegistry } from "../../../processes/distribution/open-distribution.ts";
 import { registryFolders } from "../../../processes/registry.ts";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { imageFolder } from "./image-folder.ts";
 import { run } from "./run.ts";
 import { openStand, plainUpstream } from "./stand.ts";
 import { DEV_KEY } from "./token-server.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** Debian's docker-registry, kept by berth on a Unix socket. */
 const path = process.env["PATH"] ?? "";
@@ -77,8 +78,8 @@ t.test("one that dies is started again, and answers at the same place", async (t
   const { socket, pid } = await open(t);
   const first = pid();
   process.kill(first, "SIGKILL");
-  await eventually("another process", 5_000, async () => (pid() === first ? undefined : true));
-  await eventually("an answer", 5_000, () => answers(socket));
+  await eventually("another process", async () => (pid() === first ? undefined : true));
+  await eventually("an answer", () => answers(socket));
 });
 
 t.test("a push that Distribution dies in fails, and succeeds when it is tried again: it has restarted by then", async (t) => {
@@ -95,10 +96,10 @@ t.test("a push that Distribution dies in fails, and succeeds when it is tried ag
   const push = () => run("skopeo", [...policy, "copy", "--dest-tls-verify=false", "--dest-creds", `any:${DEV_KEY}`, `dir:${from}`, image]);
   const first = pid();
   const pushing = push();
-  await eventually("a part of the layer", 20_000, async () => arrived());
+  await eventually("a part of the layer", async () => arrived());
   process.kill(first, "SIGKILL");
   t.not((await pushing).code, 0);
-  await eventually("another process", 5_000, () => answers(socket));
+  await eventually("another process", () => answers(socket));
   const { code, output } = await push();
   t.equal(code, 0, output);
   t.match(await (await stand.call("/v2/datagrok/a/tags/list")).json(), { tags: ["1"] });
@@ -162,7 +163,7 @@ t.test("where it cannot take pushes again after a collection, that is tried unti
   // Nothing can listen where a folder is.
   const inTheWay = `${socket}.writable`;
   const collected = registry.whileReadOnly(async () => mkdirSync(inTheWay));
-  await eventually("the failure", 10_000, async () => logged.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
+  await eventually("the failure", async () => logged.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
   t.equal(await ask(socket, "/v2/"), 200);
   rmdirSync(inTheWay);
   await collected;
@@ -173,7 +174,7 @@ t.test("one that cannot take pushes again ends on request all the same", async (
   const { registry, socket, logged, folder } = await open(t);
   const collected = registry.whileReadOnly(async () => mkdirSync(`${socket}.writable`));
   const refused = t.rejects(collected, { code: "REGISTRY_FAILED" });
-  await eventually("the failure", 10_000, async () => logged.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
+  await eventually("the failure", async () => logged.find(({ level, fields }) => level === "error" && fields["retryInMs"] !== undefined));
   const last = (JSON.parse(readFileSync(join(folder, "registry/readonly.pid"), "utf8")) as { pid: number }).pid;
   await registry.close();
   await refused;
@@ -183,7 +184,7 @@ t.test("one that cannot take pushes again ends on request all the same", async (
 t.test("its lines come in our log at their level, and what clients get wrong is no error", async (t) => {
   const { socket, logged } = await open(t);
   t.equal(await ask(socket, "/v2/a/manifests/none"), 404);
-  await eventually("the line", 5_000, async () => logged.find(({ fields }) => fields["err.code"] === "manifest unknown"));
+  await eventually("the line", async () => logged.find(({ fields }) => fields["err.code"] === "manifest unknown"));
   t.equal(logged.find(({ fields }) => fields["err.code"] === "manifest unknown")?.level, "debug");
   t.same(
     logged.filter(({ level }) => level === "error"),

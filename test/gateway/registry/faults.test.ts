@@ -3,9 +3,10 @@ import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { connect, type Socket } from "node:net";
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openDistribution } from "./distribution.ts";
 import { openRecorder, openStand, plainUpstream, type RegistryFixture } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const SCOPES = ["repository:datagrok/a:pull,push"];
 const UPLOADS = "/v2/datagrok/a/blobs/uploads/";
@@ -140,12 +141,12 @@ t.test("a thousand pushes that break off leave no connection behind", async (t) 
     socket.write(
       `PATCH ${url} HTTP/1.1\r\nHost: ${stand.host}\r\nAuthorization: Bearer ${token}\r\nContent-Length: 1000000\r\n\r\n${"x".repeat(10_000)}`,
     );
-    await eventually("the push to arrive", 10_000, async () => arrived.has(url) || undefined);
+    await eventually("the push to arrive", async () => arrived.has(url));
     socket.resetAndDestroy();
   };
   for (let round = 0; round < 10; round++) await Promise.all(Array.from({ length: 100 }, breakOff));
   t.equal(arrived.size, 1_000);
-  await eventually("all connections to be gone", 10_000, async () => (sockets.size === 0 && (await stand.connections()) === 0 ? true : undefined));
+  await eventually("all connections to be gone", async () => sockets.size === 0 && (await stand.connections()) === 0);
   t.pass();
 });
 

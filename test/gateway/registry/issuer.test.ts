@@ -1,9 +1,10 @@
 import { systemClock } from "../../../lib/clock.ts";
 import t from "tap";
 import { datagrokIdentity } from "../../../gateway/api-backend.ts";
-import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
+import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { basic, openRecorder, openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("the proxy takes tokens of a Datagrok server that names itself by the request's address, at every address of the proxy", async (t) => {
   // Another berth, or any server that believes the load balancer before it.
@@ -29,7 +30,7 @@ t.test("a token of berth's own API is taken by its registry proxy, by whatever a
   const env = { BERTH_DRIVER: "process", REGISTRY_URL: `127.0.0.1:${registry.port}`, BERTH_REGISTRY_PORT: "0" };
   const berth = await startBerth({ data: tempFolder(t), env });
   t.teardown(() => berth.stop());
-  const base = await eventually("the registry's address", 5_000, async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
+  const base = await eventually("the registry's address", async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
   for (const from of [`${berth.api}/docker/token`, `${base}/token`]) {
     const query = "?service=docker-registry&scope=repository:datagrok/a:pull,push";
     const answer = await fetch(from + query, { headers: { authorization: basic(ADMIN_KEY) } });

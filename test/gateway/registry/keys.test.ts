@@ -9,6 +9,7 @@ import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { stillClock } from "../../fixtures/still-clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/signers.ts";
 import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -114,7 +115,7 @@ t.test("a server of keys that hangs holds a request up for two seconds, and no o
   stand.tokens.publish = () => hanging;
   await clock.advance(20 * MINUTE_MS);
   const [first, second] = [pushes(stand, token), pushes(stand, token)];
-  await until(async () => stand.tokens.keyRequests === 2);
+  await eventually("the keys are requested again", async () => stand.tokens.keyRequests === 2);
   await clock.advance(2_000);
   t.ok((await first) && (await second) && (await pushes(stand, token)));
   t.equal(stand.tokens.keyRequests, 2);
@@ -167,14 +168,6 @@ t.test("a configured issuer is not looked up", async (t) => {
   t.notOk(await pushes(stand, await stand.tokens.sign()));
   t.notOk(stand.tokens.requests.includes("/api/admin/startup_data"));
 });
-
-async function until(look: () => Promise<boolean>): Promise<void> {
-  for (let times = 0; times < 100; times++) {
-    if (await look()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error("waited in vain");
-}
 
 t.test("a server of keys that sends a byte now and then is given up all the same", async (t) => {
   const dripping = createServer((_, response) => {

@@ -1,9 +1,10 @@
 import { execFileSync, spawn } from "node:child_process";
 import { join } from "node:path";
 import type { Test } from "tap";
-import { ADMIN_KEY, type Berth, eventually, startBerth } from "../../fixtures/berth.ts";
+import { ADMIN_KEY, type Berth, startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { registryClient, type TestRegistryClient } from "./registry-client.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** `berth serve` with a registry of its own: Distribution, the proxy in front, tokens of control. */
 const ROOT = join(import.meta.dirname, "../../..");
@@ -21,7 +22,7 @@ export async function openOwn(t: Test, more: Record<string, string> = {}): Promi
   const env = { BERTH_DRIVER: "process", BERTH_REGISTRY: "embedded", BERTH_REGISTRY_PORT: "0", XDG_RUNTIME_DIR: data, ...more };
   const berth = await startBerth({ data, env });
   t.teardown(() => berth.stop());
-  const base = await eventually("the registry's address", 5_000, async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
+  const base = await eventually("the registry's address", async () => /registry proxy at (\S+)/.exec(berth.output())?.[1]);
   const command = (...args: string[]) =>
     new Promise<{ code: number | null; out: string }>((resolve) => {
       const own = { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...env };

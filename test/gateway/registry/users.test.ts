@@ -1,10 +1,11 @@
 import t from "tap";
-import { eventually, startBerth } from "../../fixtures/berth.ts";
+import { startBerth } from "../../fixtures/berth.ts";
 import { scrape, total } from "../../fixtures/metrics-page.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openDistribution } from "./distribution.ts";
 import { imageFolder } from "./image-folder.ts";
 import { run } from "./run.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const COPY = ["--insecure-policy", "copy", "--dest-tls-verify=false"];
 
@@ -13,7 +14,7 @@ t.test("who is no administrator pushes what is hers, and not what another has pu
   const env = { BERTH_DRIVER: "process", BERTH_METRICS_PORT: "0", REGISTRY_URL: registry.host, BERTH_REGISTRY_PORT: "0" };
   const berth = await startBerth({ data: tempFolder(t), env });
   t.teardown(() => berth.stop());
-  const base = await eventually("the registry's address", 5_000, async () => /registry proxy at http:\/\/(\S+)/.exec(berth.output())?.[1]);
+  const base = await eventually("the registry's address", async () => /registry proxy at http:\/\/(\S+)/.exec(berth.output())?.[1]);
   const post = async (path: string, body: object) => {
     const answer = await berth.call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
     return (await answer.json()) as { key: string };
@@ -38,7 +39,7 @@ t.test("who is no administrator pushes what is hers, and not what another has pu
   t.match(await push("datagrok/annas-own"), { code: 0 });
   t.match(await push("datagrok/chem-app", berth.key), { code: 0 }, "its author does");
 
-  const kept = await eventually("both to be in the audit log", 5_000, async () => {
+  const kept = await eventually("both to be in the audit log", async () => {
     const entries = (await (await berth.call("/admin/audit?action=imagePushed")).json()) as { target: string; login: string }[];
     return entries.length === 2 ? entries.map(({ target, login }) => `${login} ${target}`) : undefined;
   });

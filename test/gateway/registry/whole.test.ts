@@ -1,10 +1,11 @@
 import t from "tap";
-import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
+import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { freePort, openDistribution } from "./distribution.ts";
 import { run } from "./run.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** The whole: berth's own users and keys, its registry proxy before real Distribution, and the engine that pulls through it. */
 t.test("what is pushed with a developer key runs at once, and is refused with a wrong one", async (t) => {
@@ -24,7 +25,7 @@ t.test("what is pushed with a developer key runs at once, and is refused with a 
   });
   t.teardown(() => berth.stop());
   const proxy = `127.0.0.1:${port}`;
-  await eventually("the proxy to say where it is", 10_000, async () => berth.output().includes(`registry proxy at http://${proxy}`) || undefined);
+  await eventually("the proxy to say where it is", async () => berth.output().includes(`registry proxy at http://${proxy}`));
 
   // Published before it is pushed: the image is looked for, and is not there.
   const published = await berth.publish("pushed?debug=true", {
@@ -35,7 +36,7 @@ t.test("what is pushed with a developer key runs at once, and is refused with a 
   });
   t.equal(published.status, 200, await published.text());
   const status = async () => (await berth.container("pushed-app")).dockerfile.status;
-  await eventually("the image to be missed", 30_000, async () => ((await status()) === "error" ? true : undefined));
+  await eventually("the image to be missed", async () => (await status()) === "error");
 
   const config = tempFolder(t);
   const docker = (args: string[], input = "") => run("docker", args, { env: { DOCKER_CONFIG: config, DOCKER_HOST: host }, input });
@@ -47,11 +48,11 @@ t.test("what is pushed with a developer key runs at once, and is refused with a 
   t.teardown(() => docker(["image", "rm", "-f", image]));
   t.match(await docker(["push", image]), { code: 0 });
   // Nothing else makes berth look again.
-  await eventually("the image to be ready", 10_000, async () => ((await status()) === "ready" ? true : undefined));
+  await eventually("the image to be ready", async () => (await status()) === "ready");
   t.match(berth.output(), /an image was pushed/);
   t.notMatch(berth.output(), /image prefetched/);
   // A developer's own tag: what comes to be under it now is wanted by the next start.
   t.match(await docker(["push", image]), { code: 0 });
-  await eventually("the image to be pulled ahead", 10_000, async () => /image prefetched/.test(berth.output()) || undefined);
+  await eventually("the image to be pulled ahead", async () => /image prefetched/.test(berth.output()));
   t.notMatch(berth.output(), new RegExp(ADMIN_KEY));
 });

@@ -4,7 +4,8 @@ import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import type { Availability } from "../../../gateway/contract.ts";
 import { openSite, visit } from "../../program/rights/fixtures/chromium.ts";
-import { ID, openContainer, openStand, PATH, until, WS_PATH } from "../stand.ts";
+import { ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const FILES = { css: readFileSync("gateway/waiting/page.css", "utf8"), js: readFileSync("gateway/waiting/page.js", "utf8") };
 const NAVIGATES = { authorization: "token", accept: "text/html,*/*;q=0.8", "sec-fetch-mode": "navigate" };
@@ -55,7 +56,7 @@ t.test("what is no navigation is held as ever: fetch, forms, other readers, WebS
   ] as const) {
     set(ID, { kind: "asleep" });
     const answer = ask(base, headers, method);
-    await until("it waits", () => watchers(ID) === 1);
+    await eventually("it waits", () => watchers(ID) === 1);
     set(ID, { kind: "awake", address });
     t.equal((await answer).body, "awake", what);
   }

@@ -17,11 +17,11 @@ import {
   openRawContainer,
   openStand,
   PATH,
-  until,
   WS_PATH,
   type ListenAddress,
   type GatewayFixture,
 } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** What a client saw, in order. */
 type RecordedSocket = {
@@ -66,7 +66,7 @@ function switching(handshake: Buffer): string {
 }
 
 const texts = ({ frames }: RecordedSocket) => frames.map(([data]) => data.toString());
-const connected = (recorded: RecordedSocket) => until("CONNECTED", () => recorded.frames.length > 0);
+const connected = (recorded: RecordedSocket) => eventually("CONNECTED", () => recorded.frames.length > 0);
 
 t.test("CONNECTED is a text frame and comes before any byte of the container", async (t) => {
   const stand = await openStand(t);
@@ -77,7 +77,7 @@ t.test("CONNECTED is a text frame and comes before any byte of the container", a
   });
   stand.set(ID, { kind: "awake", address });
   const recorded = open(stand, { path: `${WS_PATH}//ws//x?y=%zz` });
-  await until("both", () => recorded.frames.length === 2);
+  await eventually("both", () => recorded.frames.length === 2);
   t.same(texts(recorded), ["CONNECTED", "hello"]);
   t.same(
     recorded.frames.map(([, binary]) => binary),
@@ -85,7 +85,7 @@ t.test("CONNECTED is a text frame and comes before any byte of the container", a
   );
   t.equal(url, "//ws//x?y=%zz");
   recorded.socket.terminate();
-  await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("it is counted out", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("a cold WebSocket is accepted at once, pinged while it waits, and its frames arrive in order", async (t) => {
@@ -93,16 +93,16 @@ t.test("a cold WebSocket is accepted at once, pinged while it waits, and its fra
   const address = await openEcho(t);
   stand.set(ID, { kind: "asleep" });
   const recorded = open(stand);
-  await until("it is accepted", () => recorded.socket.readyState === WebSocket.OPEN);
+  await eventually("it is accepted", () => recorded.socket.readyState === WebSocket.OPEN);
   const sent = Array.from({ length: 50 }, (_, n) => (n % 2 === 0 ? `text ${n}` : `${n} `.repeat(20_000)));
   for (const text of sent.slice(0, 3)) recorded.socket.send(text);
-  await until("it is pinged", () => recorded.pings >= 3);
+  await eventually("it is pinged", () => recorded.pings >= 3);
   t.same(stand.wakes, [ID]);
   t.same(recorded.frames, [], "and nothing is sent before the container is there");
   t.match(stand.uses.get(ID), { open: 0, streams: 0 });
   for (const text of sent.slice(3)) recorded.socket.send(text);
   stand.set(ID, { kind: "awake", address });
-  await until("all come back", () => recorded.frames.length === 51);
+  await eventually("all come back", () => recorded.frames.length === 51);
   t.same(texts(recorded), ["CONNECTED", ...sent]);
   const pings = recorded.pings;
   await new Promise((resolve) => setTimeout(resolve, 50));
@@ -121,7 +121,7 @@ t.test("large, fragmented, binary and control frames pass untouched", async (t) 
   recorded.socket.send("frag", { fin: false });
   recorded.socket.send("men", { fin: false });
   recorded.socket.send("ted", { fin: true });
-  await until("all come back", () => recorded.frames.length === bodies.length + 2);
+  await eventually("all come back", () => recorded.frames.length === bodies.length + 2);
   const hash = (data: Buffer) => createHash("sha256").update(data).digest("hex");
   t.same(
     recorded.frames.slice(1, -1).map(([data]) => hash(data)),
@@ -159,7 +159,7 @@ t.test("a container that agrees to another subprotocol closes with 1002", async 
   });
   stand.set(ID, { kind: "awake", address: await listen(t, http) });
   const recorded = open(stand, { protocols: ["mine"] });
-  await until("it is closed", () => recorded.closed !== undefined);
+  await eventually("it is closed", () => recorded.closed !== undefined);
   t.equal(recorded.closed?.code, 1002);
 });
 
@@ -175,17 +175,17 @@ t.test("either side's close reaches the other with its code and reason", async (
   const first = open(stand);
   await connected(first);
   first.socket.close(4001, "I gave up");
-  await until("the container hears", () => closed !== undefined);
+  await eventually("the container hears", () => closed !== undefined);
   t.same(closed, { code: 4001, reason: "I gave up" });
-  await until("the client is done", () => first.closed !== undefined);
+  await eventually("the client is done", () => first.closed !== undefined);
   t.same(first.closed, { code: 4001, reason: "I gave up" });
 
   const second = open(stand);
   await connected(second);
   theirs?.close(4444, "that is all");
-  await until("the client hears", () => second.closed !== undefined);
+  await eventually("the client hears", () => second.closed !== undefined);
   t.same(second.closed, { code: 4444, reason: "that is all" });
-  await until("both are counted out", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("both are counted out", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("a container that dies closes the client with 1011, between two frames", async (t) => {
@@ -195,7 +195,7 @@ t.test("a container that dies closes the client with 1011, between two frames", 
   const recorded = open(stand);
   await connected(recorded);
   recorded.socket.send("die");
-  await until("the client hears", () => recorded.closed !== undefined);
+  await eventually("the client hears", () => recorded.closed !== undefined);
   t.equal(recorded.closed?.code, 1011);
 });
 
@@ -210,7 +210,7 @@ t.test("within a frame the connection just ends", async (t) => {
   );
   stand.set(ID, { kind: "awake", address });
   const recorded = open(stand);
-  await until("the client hears", () => recorded.closed !== undefined);
+  await eventually("the client hears", () => recorded.closed !== undefined);
   t.equal(recorded.closed?.code, 1006);
   t.same(texts(recorded), ["CONNECTED"]);
 });
@@ -223,8 +223,8 @@ t.test("a client that vanishes ends the container's side", async (t) => {
   const recorded = open(stand);
   await connected(recorded);
   recorded.socket.terminate();
-  await until("the container hears", () => over);
-  await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("the container hears", () => over);
+  await eventually("it is counted out", () => stand.uses.get(ID)?.streams === 0);
   t.pass("and nothing is left");
 });
 
@@ -257,22 +257,22 @@ t.test("every refusal is an accept and a close that says why", async (t) => {
   for (const { name, code, headers, path, availability } of rows) {
     if (availability !== undefined) stand.set(ID, availability);
     const recorded = open(stand, { ...(headers === undefined ? {} : { headers }), ...(path === undefined ? {} : { path }) });
-    await until(`${name} is closed`, () => recorded.closed !== undefined);
+    await eventually(`${name} is closed`, () => recorded.closed !== undefined);
     t.equal(recorded.closed?.code, code, `${name}: ${recorded.closed?.reason}`);
     t.ok((recorded.closed?.reason.length ?? 0) > 5, name);
     t.ok(Buffer.byteLength(recorded.closed?.reason ?? "") <= 123, name);
     t.same(texts(recorded), [], `${name}: nothing was sent`);
   }
-  await until("nothing is left", () => stand.uses.get(ID)?.streams === 0);
+  await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("a start that fails while a client waits closes it with the cause", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "asleep" });
   const recorded = open(stand);
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   stand.set(ID, { kind: "failed", fault: new Fault("CONTAINER_CRASHED", "It exited with 1").toJSON(), wakeable: true, retryAt: Date.now() + 60_000 });
-  await until("it is closed", () => recorded.closed !== undefined);
+  await eventually("it is closed", () => recorded.closed !== undefined);
   t.same(recorded.closed, { code: 1011, reason: "It exited with 1" });
 });
 
@@ -280,15 +280,15 @@ t.test("a client that gives up while it waits is answered, and leaves the queue"
   const stand = await openStand(t);
   stand.set(ID, { kind: "asleep" });
   const polite = open(stand);
-  await until("it waits", () => stand.watchers(ID) === 1 && polite.socket.readyState === WebSocket.OPEN);
+  await eventually("it waits", () => stand.watchers(ID) === 1 && polite.socket.readyState === WebSocket.OPEN);
   polite.socket.close(4001, "timed out");
-  await until("it is closed", () => polite.closed !== undefined);
+  await eventually("it is closed", () => polite.closed !== undefined);
   t.same(polite.closed, { code: 4001, reason: "timed out" });
-  await until("it left the queue", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
+  await eventually("it left the queue", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
   const rude = open(stand);
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   rude.socket.terminate();
-  await until("it left the queue", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
+  await eventually("it left the queue", () => stand.watchers(ID) === 0 && stand.uses.get(ID)?.streams === 0);
 });
 
 t.test("a close that comes in two parts, one on either side of CONNECTED, reaches the container whole", async (t) => {
@@ -300,15 +300,15 @@ t.test("a close that comes in two parts, one on either side of CONNECTED, reache
   t.teardown(() => client.destroy());
   let came = "";
   client.on("data", (bytes: Buffer) => (came += bytes.toString("latin1")));
-  await until("it is accepted", () => came.includes("101 Switching"));
+  await eventually("it is accepted", () => came.includes("101 Switching"));
   // Masked with zeros: 4001, "bye".
   client.write(Buffer.from([0x88, 0x85, 0, 0, 0, 0, 0x0f]));
   // The gateway is in this very process: it reads what has come within a few turns.
   await turns(20);
   stand.set(ID, { kind: "awake", address });
-  await until("CONNECTED", () => came.includes("CONNECTED"));
+  await eventually("CONNECTED", () => came.includes("CONNECTED"));
   client.write(Buffer.from([0xa1, 0x62, 0x79, 0x65]));
-  await until("the container hears", () => closed !== undefined);
+  await eventually("the container hears", () => closed !== undefined);
   t.same(closed, { code: 4001, reason: "bye" });
 });
 
@@ -330,14 +330,14 @@ t.test("an answer to a ping of the gateway's own that comes in two parts does no
     t.teardown(() => client.destroy());
     let came = "";
     client.on("data", (bytes: Buffer) => (came += bytes.toString("latin1")));
-    await until("it is accepted", () => came.includes("101 Switching"));
+    await eventually("it is accepted", () => came.includes("101 Switching"));
     client.write(Buffer.concat([message, pong.subarray(0, at)]));
     // The gateway is in this very process: it reads what has come within a few turns.
     await turns(20);
     stand.set(ID, { kind: "awake", address });
-    await until("CONNECTED", () => came.includes("CONNECTED"));
+    await eventually("CONNECTED", () => came.includes("CONNECTED"));
     client.write(Buffer.concat([pong.subarray(at), message]));
-    await until("both messages", () => received.length >= 2 * message.length);
+    await eventually("both messages", () => received.length >= 2 * message.length);
     // Once it is passed on, a whole pong is as good as any.
     t.same(received, at === 0 ? Buffer.concat([message, pong, message]) : Buffer.concat([message, message]), `cut after ${at}`);
     client.destroy();
@@ -355,8 +355,8 @@ t.test("a client that ignores the container's end is cut off after a while", asy
     t.teardown(() => client.destroy());
     let came = "";
     client.on("data", (bytes: Buffer) => (came += bytes.toString("latin1"))).on("error", () => undefined);
-    await until("the close", () => came.includes("\x88"));
-    await until("it is counted out", () => stand.uses.get(ID)?.streams === 0);
+    await eventually("the close", () => came.includes("\x88"));
+    await eventually("it is counted out", () => stand.uses.get(ID)?.streams === 0);
     t.notOk(client.writableEnded, "the client still has its side open");
   }
 });
@@ -366,14 +366,14 @@ t.test("a client that sends much while it waits feels it instead of filling the 
   const address = await openEcho(t);
   stand.set(ID, { kind: "coming" });
   const recorded = open(stand);
-  await until("it is accepted", () => recorded.socket.readyState === WebSocket.OPEN);
+  await eventually("it is accepted", () => recorded.socket.readyState === WebSocket.OPEN);
   const body = Buffer.alloc(1_048_576, 7);
   for (let n = 0; n < 32; n++) recorded.socket.send(body);
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   await new Promise((resolve) => setTimeout(resolve, 100));
   t.ok(recorded.socket.bufferedAmount > 16 * 1_048_576, `${recorded.socket.bufferedAmount} bytes stay with the client`);
   stand.set(ID, { kind: "awake", address });
-  await until("all come back", () => recorded.frames.length === 33);
+  await eventually("all come back", () => recorded.frames.length === 33);
   t.ok(recorded.frames.slice(1).every(([data]) => data.equals(body)));
   recorded.socket.terminate();
 });
@@ -400,7 +400,7 @@ t.test("a flood of empty frames before CONNECTED neither fills the memory nor st
   const flood = Buffer.concat(Array.from({ length: Math.ceil(1_048_576 / EMPTY_PING.length) }, () => EMPTY_PING));
   const sockets = await Promise.all(Array.from({ length: 20 }, () => openHeld(stand, asleep, "mallory")));
   t.teardown(() => sockets.forEach((socket) => socket.destroy()));
-  await until("all wait", () => stand.openAt(asleep).count === 20);
+  await eventually("all wait", () => stand.openAt(asleep).count === 20);
   const used = () => process.memoryUsage().arrayBuffers + process.memoryUsage().heapUsed;
   const before = used();
   const delays = monitorEventLoopDelay({ resolution: 5 });
@@ -424,12 +424,12 @@ t.test("what a user sent beyond the share arrives all the same, in order", async
   const address = await openEcho(t);
   stand.set(ID, { kind: "coming" });
   const all = Array.from({ length: 5 }, () => open(stand));
-  await until("they are accepted", () => all.every(({ socket }) => socket.readyState === WebSocket.OPEN));
+  await eventually("they are accepted", () => all.every(({ socket }) => socket.readyState === WebSocket.OPEN));
   const bodies = Array.from({ length: 10 }, (_, at) => Buffer.alloc(30_000, at));
   for (const { socket } of all) for (const body of bodies) socket.send(body);
-  await until("they wait", () => stand.openAt(ID).count === 5);
+  await eventually("they wait", () => stand.openAt(ID).count === 5);
   stand.set(ID, { kind: "awake", address });
-  await until("all come back", () => all.every(({ frames }) => frames.length === 11));
+  await eventually("all come back", () => all.every(({ frames }) => frames.length === 11));
   for (const { frames } of all) t.ok(frames.slice(1).every(([data], at) => data.equals(bodies[at] as Buffer)));
   for (const { socket } of all) socket.terminate();
 });
@@ -466,12 +466,12 @@ t.test("a draining gateway closes WebSockets with 1012, waiting or not", async (
   await connected(talking);
   stand.set(ID, { kind: "coming" });
   const waiting = open(stand);
-  await until("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
   await stand.gateway.drain(2_000);
-  await until("both are closed", () => talking.closed !== undefined && waiting.closed !== undefined);
+  await eventually("both are closed", () => talking.closed !== undefined && waiting.closed !== undefined);
   t.equal(talking.closed?.code, 1012);
   t.equal(waiting.closed?.code, 1012);
-  await until("the container hears the client's own answer", () => closed === 1012);
+  await eventually("the container hears the client's own answer", () => closed === 1012);
 });
 
 t.test("bytes of a WebSocket are activity in both directions", async (t) => {
@@ -481,7 +481,7 @@ t.test("bytes of a WebSocket are activity in both directions", async (t) => {
   const recorded = open(stand);
   await connected(recorded);
   const before = stand.uses.get(ID)?.lastActive ?? 0;
-  await until("it is reported", () => (stand.uses.get(ID)?.lastActive ?? 0) > before);
+  await eventually("it is reported", () => (stand.uses.get(ID)?.lastActive ?? 0) > before);
   t.match(stand.uses.get(ID), { open: 0, streams: 1 });
   recorded.socket.terminate();
 });
@@ -496,7 +496,7 @@ t.test("a slow client slows the container down", async (t) => {
   client.write(
     `GET ${WS_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
   );
-  await until("it is connected", () => theirs !== undefined);
+  await eventually("it is connected", () => theirs !== undefined);
   client.pause();
   for (let n = 0; n < 64; n++) theirs?.send(Buffer.alloc(1_048_576));
   await new Promise((resolve) => setTimeout(resolve, 200));

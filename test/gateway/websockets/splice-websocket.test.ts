@@ -7,7 +7,7 @@ import { Draining } from "../../../gateway/connections/closing.ts";
 import type { NetConnection } from "../../../gateway/connections/connection.ts";
 import { createConnectionFactory, READ_MODES, type ReadMode } from "../../../gateway/connections/open-connections.ts";
 import { spliceWebSocket, type PongFilter } from "../../../gateway/websockets/splice-websocket.ts";
-import { until } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 type Spliced = {
   /** The far ends, and what came to them. */
@@ -33,7 +33,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pong
     const far = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", allowHalfOpen: true });
     far.on("error", () => undefined);
     const before = near.length;
-    await until("it is accepted", () => near.length > before);
+    await eventually("it is accepted", () => near.length > before);
     return { far, link: near[before] as NetConnection };
   };
   const [client, container] = [await reach(), await reach()];
@@ -84,41 +84,41 @@ for (const reads of READ_MODES) {
       const { client, container, received: seen, bytes, over } = await splice(t, { reads, early: [Buffer.from("a"), Buffer.from("b")], rest: HELLO });
       client.write("c");
       container.write(HELLO);
-      await until("both", () => seen.container.toString() === "abc" && seen.client.equals(Buffer.concat([HELLO, HELLO])));
+      await eventually("both", () => seen.container.toString() === "abc" && seen.client.equals(Buffer.concat([HELLO, HELLO])));
       t.equal(bytes(), 1 + 2 * HELLO.length);
       client.destroy();
       container.destroy();
-      await until("it is over", over);
+      await eventually("it is over", over);
     });
 
     t.test("a gateway about to end waits for the end of a frame before it says so, and the client's answer reaches the container", async (t) => {
       const { client, container, received: seen, drain, over, bytes } = await splice(t, { reads });
       container.write(HELLO.subarray(0, 3));
-      await until("it is within a frame", () => bytes() === 3);
+      await eventually("it is within a frame", () => bytes() === 3);
       drain();
       client.write("still here");
-      await until("nothing holds the client's bytes up", () => seen.container.toString() === "still here");
+      await eventually("nothing holds the client's bytes up", () => seen.container.toString() === "still here");
       t.equal(seen.client.length, 3, "and nothing is sent within a frame");
       const ended = ends(client);
       container.write(Buffer.concat([HELLO.subarray(3), HELLO]));
       await ended;
       t.same(seen.client, Buffer.concat([HELLO, HELLO, RESTARTS]));
       client.end("answer");
-      await until("the answer", () => seen.container.toString() === "still hereanswer");
+      await eventually("the answer", () => seen.container.toString() === "still hereanswer");
       container.end();
-      await until("it is over", over);
+      await eventually("it is over", over);
     });
 
     t.test("between two frames it says so at once, with extensions agreed or not, and nothing follows", async (t) => {
       const { client, container, received: seen, drain, bytes } = await splice(t, { reads });
       const deflated = Buffer.concat([Buffer.from([0xc1, 2]), Buffer.from("xx")]);
       container.write(deflated);
-      await until("it came", () => bytes() === deflated.length);
+      await eventually("it came", () => bytes() === deflated.length);
       const ended = ends(client);
       drain();
       await ended;
       container.write(HELLO);
-      await until("it is read", () => bytes() === deflated.length + HELLO.length);
+      await eventually("it is read", () => bytes() === deflated.length + HELLO.length);
       t.same(seen.client, Buffer.concat([deflated, RESTARTS]));
     });
 
@@ -127,22 +127,22 @@ for (const reads of READ_MODES) {
       const { client, container, received: seen, drain, over } = await splice(t, { reads });
       const ended = ends(client);
       container.write(theirs);
-      await until("it came", () => seen.client.length > 0);
+      await eventually("it came", () => seen.client.length > 0);
       drain();
       container.end();
       await ended;
       t.same(seen.client, theirs);
       client.end();
-      await until("it is over", over);
+      await eventually("it is over", over);
     });
 
     t.test("where the container's bytes are no frames they pass, and none of ours among them", async (t) => {
       const { client, container, received: seen, drain, links } = await splice(t, { reads });
       container.write("HTTP is not a frame");
-      await until("it came", () => seen.client.length > 0);
+      await eventually("it came", () => seen.client.length > 0);
       drain();
       container.write(" and neither is this");
-      await until("it came", () => seen.client.toString() === "HTTP is not a frame and neither is this");
+      await eventually("it came", () => seen.client.toString() === "HTTP is not a frame and neither is this");
       t.ok(links.client.writable, "the end is left to the deadline");
       const ended = ends(client);
       container.destroy();
@@ -166,7 +166,7 @@ for (const reads of READ_MODES) {
         await ended;
         t.ok(performance.now() - began < 200, `the container, by ${how}`);
         second.container.end();
-        await until("it is over", second.over);
+        await eventually("it is over", second.over);
       }
     });
 
@@ -175,7 +175,7 @@ for (const reads of READ_MODES) {
       client.resume();
       container.pause();
       client.end();
-      await until("it is over", over);
+      await eventually("it is over", over);
       t.ok(container.writable, "although the container never ended");
     });
 
@@ -188,11 +188,11 @@ for (const reads of READ_MODES) {
       };
       const { client, received: seen, bytes } = await splice(t, { reads, pongFilter });
       client.write("123");
-      await until("the first part is read", () => bytes() === 3);
+      await eventually("the first part is read", () => bytes() === 3);
       client.write("45message");
-      await until("the message", () => seen.container.toString() === "message");
+      await eventually("the message", () => seen.container.toString() === "message");
       client.write(" and more");
-      await until("more", () => seen.container.toString() === "message and more");
+      await eventually("more", () => seen.container.toString() === "message and more");
     });
 
     t.test("slow readers slow the writers down, and every byte arrives as it was sent", async (t) => {
@@ -219,10 +219,10 @@ for (const reads of READ_MODES) {
           });
         return { begin, size: () => size, hash: () => digest.digest("hex") };
       });
-      await until("all stand still", () => ways.every(({ from }) => from.writableLength > 0));
+      await eventually("all stand still", () => ways.every(({ from }) => from.writableLength > 0));
       for (const { links } of all) t.ok(links.client.backlog + links.container.backlog < 4_000_000, "little waits in between");
       for (const { begin } of readers) begin().resume();
-      await until("all came", () => readers.every(({ size }) => size() === whole.length));
+      await eventually("all came", () => readers.every(({ size }) => size() === whole.length));
       const expected = createHash("sha256").update(whole).digest("hex");
       for (const reader of readers) t.equal(reader.hash(), expected);
     });

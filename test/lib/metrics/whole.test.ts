@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { eventually, startBerth } from "../../fixtures/berth.ts";
+import { startBerth } from "../../fixtures/berth.ts";
 import { scrape, total } from "../../fixtures/metrics-page.ts";
 import { isAlive, rolesBelow } from "../../fixtures/processes.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const DEMO = join(import.meta.dirname, "../../../conf/demo/dockerfiles/square");
 const FILES = {
@@ -17,7 +18,7 @@ t.test("one page tells what all processes counted: requests, a wake with its pha
   const berth = await startBerth({ data: tempFolder(t), env: { BERTH_DRIVER: "process", BERTH_METRICS_PORT: "0", BERTH_WORKERS: "2" } });
   t.teardown(() => berth.stop());
   t.equal((await berth.publish("seen", FILES)).status, 200);
-  const { id } = await eventually("the image", 10_000, async () => {
+  const { id } = await eventually("the image", async () => {
     const entity = await berth.container("seen-square");
     return entity.dockerfile.status === "ready" ? entity : undefined;
   });
@@ -25,7 +26,7 @@ t.test("one page tells what all processes counted: requests, a wake with its pha
   for (let i = 0; i < 6; i++) t.equal((await berth.call(square)).status, 200);
   t.equal((await berth.call(square, { headers: { authorization: "unknown" } })).status, 401);
 
-  const counted = await eventually("all of it to be counted", 5_000, async () => {
+  const counted = await eventually("all of it to be counted", async () => {
     const samples = await scrape(berth);
     return total(samples, "berth_requests_total", PROXY) === 6 ? samples : undefined;
   });
@@ -56,14 +57,10 @@ t.test("one page tells what all processes counted: requests, a wake with its pha
 
   const [victim] = rolesBelow(berth.pid)["gateway"] ?? [];
   process.kill(victim ?? 0, "SIGKILL");
-  await eventually("the gateway to be gone", 5_000, async () => (isAlive(victim ?? 0) ? undefined : true));
+  await eventually("the gateway to be gone", async () => (isAlive(victim ?? 0) ? undefined : true));
   const after = await scrape(berth);
   t.equal(total(after, "berth_requests_total", PROXY), 6, "what a gateway had counted outlives it");
   t.equal((await berth.call(square)).status, 200);
-  await eventually("what follows to be added to it", 5_000, async () =>
-    total(await scrape(berth), "berth_requests_total", PROXY) === 7 ? true : undefined,
-  );
-  await eventually("the restart to be counted", 5_000, async () =>
-    total(await scrape(berth), "berth_process_restarts_total", { process: "gateway" }) === 1 ? true : undefined,
-  );
+  await eventually("what follows to be added to it", async () => total(await scrape(berth), "berth_requests_total", PROXY) === 7);
+  await eventually("the restart to be counted", async () => total(await scrape(berth), "berth_process_restarts_total", { process: "gateway" }) === 1);
 });

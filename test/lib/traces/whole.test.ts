@@ -1,7 +1,8 @@
 import t from "tap";
-import { eventually, startBerth } from "../../fixtures/berth.ts";
+import { startBerth } from "../../fixtures/berth.ts";
 import { openReceiver, type ReceivedSpan } from "../../fixtures/otlp-receiver.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** Answers with the traceparent that it was sent. */
 const APP = `import { createServer } from "node:http";
@@ -27,7 +28,7 @@ t.test("a request that wakes a container is one trace, from the caller's span to
   t.teardown(() => berth.stop());
   const published = await berth.publish("traced", FILES);
   t.equal(published.status, 200, await published.text());
-  const { id } = await eventually("the image", 10_000, async () => {
+  const { id } = await eventually("the image", async () => {
     const entity = await berth.container("traced-app");
     return entity.dockerfile.status === "ready" ? entity : undefined;
   });
@@ -41,7 +42,7 @@ t.test("a request that wakes a container is one trace, from the caller's span to
   };
 
   const toContainer = await ask(`00-${TRACE}-${PARENT}-01`);
-  const spans = await eventually("all of its spans", 10_000, async () => (of(TRACE).length >= 8 ? of(TRACE) : undefined));
+  const spans = await eventually("all of its spans", async () => (of(TRACE).length >= 8 ? of(TRACE) : undefined));
   t.same(receiver.refused, []);
   const edge = named(spans, "GET proxy");
   const hold = named(spans, "hold");
@@ -63,10 +64,10 @@ t.test("a request that wakes a container is one trace, from the caller's span to
   t.equal(await ask(unsampled), unsampled, "what its caller does not record goes on as it came");
   const own = (await ask()).split("-");
   t.equal(own[3], "01", "a trace that begins here is recorded");
-  const begun = await eventually("the spans of that", 10_000, async () => (of(own[1] ?? "").length >= 2 ? of(own[1] ?? "") : undefined));
+  const begun = await eventually("the spans of that", async () => (of(own[1] ?? "").length >= 2 ? of(own[1] ?? "") : undefined));
   t.equal(named(begun, "GET proxy").parentSpanId, undefined);
   await berth.call(`/docker/containers/proxy/${id}/x`, { headers: { authorization: "unknown", traceparent: `00-${"2".repeat(32)}-${PARENT}-01` } });
-  const refused = await eventually("the span of a refusal", 10_000, async () => of("2".repeat(32))[0]);
+  const refused = await eventually("the span of a refusal", async () => of("2".repeat(32))[0]);
   t.match(refused, { name: "GET proxy", status: { code: 2, message: "TOKEN_INVALID" } });
   t.same(of("1".repeat(32)), []);
   t.same(receiver.refused, []);

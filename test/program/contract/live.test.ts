@@ -1,7 +1,8 @@
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
 import { type Json, openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** Answers at once, never, or on release; prints a line for each request. */
 const SERVER = `let waiting;
@@ -35,10 +36,10 @@ t.test("a wake, who holds it awake, its lines and its changes are seen as they h
     "/docker/events",
     eventReader((event) => events.push(event)),
   );
-  await eventually("the first event", 5_000, async () => events[0]);
+  await eventually("the first event", async () => events[0]);
 
   const hanging = stand.call(`/docker/containers/proxy/${id}/hang?secret=1`);
-  await eventually("it to be started", 10_000, async () => events.find(({ data }) => data.id === id && data.status === "started"));
+  await eventually("it to be started", async () => events.find(({ data }) => data.id === id && data.status === "started"));
   const woken = await hanging;
   t.equal(woken.status, 200);
   const [gateway] = await stand.json(`/docker/containers/${id}/open`);
@@ -47,13 +48,13 @@ t.test("a wake, who holds it awake, its lines and its changes are seen as they h
 
   let lines = "";
   await follow(`/docker/containers/${id}/logs?follow=true`, (piece) => (lines += Buffer.from(piece).toString()));
-  await eventually("the first line", 5_000, async () => lines.includes("/hang") || undefined);
+  await eventually("the first line", async () => lines.includes("/hang"));
   t.equal((await stand.call(`/docker/containers/proxy/${id}/release`)).status, 200);
-  await eventually("the line that came since", 5_000, async () => lines.includes("request /release") || undefined);
+  await eventually("the line that came since", async () => lines.includes("request /release"));
   await woken.text();
-  await eventually("nothing to be open", 5_000, async () => ((await stand.json(`/docker/containers/${id}/open`))[0].count === 0 ? true : undefined));
+  await eventually("nothing to be open", async () => (await stand.json(`/docker/containers/${id}/open`))[0].count === 0);
 
-  const wake = await eventually("the connect to be reported", 5_000, async () => {
+  const wake = await eventually("the connect to be reported", async () => {
     const [newest] = await stand.json(`/docker/containers/${id}/wakes`);
     return newest.phases.some(({ name }: Json) => name === "connect") ? newest : undefined;
   });

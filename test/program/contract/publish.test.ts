@@ -3,8 +3,9 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { makeZip, renamed } from "../../control/packages/publish/fixtures/make-zip.ts";
-import { type Entity, eventually, zipOf } from "../../fixtures/berth.ts";
+import { type Entity, zipOf } from "../../fixtures/berth.ts";
 import { appFiles, type Json, openStand, raw, UNKNOWN } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const MAX_PACKAGE_MB = 1;
 const stand = await openStand(t, { BERTH_MAX_PACKAGE_MB: String(MAX_PACKAGE_MB) });
@@ -142,7 +143,7 @@ t.test("publishing again keeps ids, and replaces what runs after its open reques
   t.equal(second.containers[0]?.id, id);
   t.equal(second.images[0].id, first.images[0].id);
   t.equal(await open, "one", "an open request ends as it began");
-  await eventually("the new one to answer", 10_000, async () => ((await proxied(id)) === "two" ? true : undefined));
+  await eventually("the new one to answer", async () => (await proxied(id)) === "two");
   t.equal((await json<Entity>(`/docker/containers/${id}`)).status, "started");
 });
 
@@ -155,7 +156,7 @@ t.test("where the new image is in error, the old one goes on, and the response s
   t.match((await image("broken-app")).logs, /broken-app goes on running what was published before/);
   t.equal(await proxied(id), "one");
   await published("broken", appFiles("app", "three"));
-  await eventually("the good one to answer", 10_000, async () => ((await proxied(id)) === "three" ? true : undefined));
+  await eventually("the good one to answer", async () => (await proxied(id)) === "three");
 });
 
 t.test("a folder that is gone takes its container along, and comes back with its id", async (t) => {
@@ -232,7 +233,7 @@ t.test("an upload that breaks off leaves nothing behind", async (t) => {
     },
   });
   await t.rejects(fetch(`${stand.api}/packages/dev/refused`, { method: "POST", headers: dev, body, duplex: "half" }));
-  await eventually("what was received to be gone", 5_000, async () => {
+  await eventually("what was received to be gone", async () => {
     const { files } = await everything();
     return files.length === before.files.length ? true : undefined;
   });

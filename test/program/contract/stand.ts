@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { Test } from "tap";
-import { type Berth, type Entity, eventually, startBerth, zipOf } from "../../fixtures/berth.ts";
+import { type Berth, type Entity, startBerth, zipOf } from "../../fixtures/berth.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A running berth whose containers are processes of Node, and calls to it as the published clients make them. */
 export type ProgramFixture = Berth & {
@@ -58,7 +59,7 @@ export async function openStand(t: Test, env: Record<string, string> = {}): Prom
       const answer = await fetch(`${berth.api}/packages/dev/${name}${query}`, { method: "POST", headers: { authorization: `Dev ${key}` }, body });
       const result = (await answer.json()) as PublishResponse;
       for (const { id } of result.images ?? []) {
-        await eventually(`image ${id} to be judged`, 10_000, async () => {
+        await eventually(`image ${id} to be judged`, async () => {
           const { status } = await json<{ status: string }>(`/docker/images/${id}`);
           return ["ready", "error"].includes(status) ? true : undefined;
         });

@@ -1,10 +1,11 @@
 import t, { type Test } from "tap";
 import { once } from "node:events";
 import { WebSocket } from "ws";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openEngine } from "../../fixtures/engine.ts";
 import { openEngineProxy } from "./engine-proxy.ts";
 import { engineHost, openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /**
  * A container dies, and the engine gives its address to the next one that starts, while it is slow to say how the first one is. Every answer is held against
@@ -71,10 +72,10 @@ async function reuse(t: Test): Promise<void> {
   const [instance = ""] = await stand.instances("victim");
   const { id, address: before } = await stand.entity("victim");
   const asking = askOn(id);
-  await eventually("it gets requests", 30_000, async () => ([...asking.answers.values()].some((count) => count > 3) ? true : undefined));
+  await eventually("it gets requests", async () => [...asking.answers.values()].some((count) => count > 3));
   await docker.getContainer(instance).kill();
   const next = who("next");
-  await eventually("another one has its address", 60_000, async () => ((await stand.entity("next")).address === before ? true : undefined));
+  await eventually("another one has its address", async () => (await stand.entity("next")).address === before);
   t.equal(await next, "next");
   t.equal(await who("victim"), "victim", "it is there again");
   const after = await stand.entity("victim");
@@ -91,7 +92,7 @@ async function rest(): Promise<void> {
     const { id } = await stand.entity(folder);
     await stand.berth().call(`/docker/containers/${id}/stop?awaitStop=true`);
     await stand.until(folder, "stopped by user");
-    await eventually("it is gone", 30_000, async () => ((await stand.instances(folder)).length === 0 ? true : undefined));
+    await eventually("it is gone", async () => (await stand.instances(folder)).length === 0);
   }
 }
 

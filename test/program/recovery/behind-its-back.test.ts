@@ -1,6 +1,7 @@
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** What other programs do to containers on the engine, and what containers do to themselves. */
 const stand = await openStand(
@@ -18,7 +19,7 @@ const { docker } = stand;
 
 /** The only instance, once it is another one than that. */
 const another = (folder: string, before: string) =>
-  eventually(`another instance of ${folder}`, 20_000, async () => {
+  eventually(`another instance of ${folder}`, async () => {
     const [now, ...more] = await stand.instances(folder);
     return now !== undefined && now !== before && more.length === 0 ? now : undefined;
   });

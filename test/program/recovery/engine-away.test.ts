@@ -1,7 +1,8 @@
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openEngineProxy } from "./engine-proxy.ts";
 import { engineHost, openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** The engine goes away and comes back, as when it is restarted, which ends all containers. */
 const proxy = await openEngineProxy(engineHost);
@@ -33,7 +34,7 @@ t.test("back after a restart, it is given its plain containers again; the others
   const pending = stand.ask("ondemand", "/square?number=4");
   await proxy.mend();
   await stand.until("plain", "started");
-  await eventually("another instance", 20_000, async () => ((await stand.instances("plain"))[0] === before[0] ? undefined : true));
+  await eventually("another instance", async () => ((await stand.instances("plain"))[0] === before[0] ? undefined : true));
   await stand.until("plain", "started");
   t.same(await (await stand.ask("plain", "/square?number=3")).json(), { result: 9 });
   t.ok([200, 502].includes((await pending).status), "a request meanwhile gets an error, or the answer");

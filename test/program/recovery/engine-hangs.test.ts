@@ -1,7 +1,8 @@
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openEngineProxy } from "./engine-proxy.ts";
 import { engineHost, openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** The engine takes requests and does not answer: nothing waits for it longer than a passing state may last. */
 const STATUS_MINUTES = 0.05;
@@ -16,7 +17,7 @@ t.teardown(() => proxy.close());
 
 type Line = { event: string; cause: { code: string } | null };
 const imageIs = (status: string) =>
-  eventually(`the image to be ${status}`, 20_000, async () => {
+  eventually(`the image to be ${status}`, async () => {
     const { dockerfile } = await stand.entity("app");
     return dockerfile.status === status ? dockerfile : undefined;
   });

@@ -1,8 +1,9 @@
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { buildTestImages } from "../../fixtures/images.ts";
 import { openOwnEngine } from "./own-engine.ts";
 import { openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** The engine itself is stopped and started, and with it all containers: berth goes on, and starts what shall run. */
 const engine = await openOwnEngine();
@@ -32,7 +33,7 @@ t.test("five restarts of the engine in a row count for no container: the always-
     const [before] = await stand.instances("plain");
     await engine.stop();
     await engine.start();
-    await eventually(`another instance that runs, after restart ${restart}`, 60_000, async () => {
+    await eventually(`another instance that runs, after restart ${restart}`, async () => {
       const [now] = await stand.instances("plain");
       return now !== undefined && now !== before && (await stand.entity("plain")).status === "started" ? true : undefined;
     });
@@ -56,7 +57,7 @@ t.test("after a restart of the engine, its plain containers run again by themsel
   await engine.stop();
   t.equal((await stand.entity("plain")).desiredInstances, 1, "the desired state outlives the engine");
   await engine.start();
-  await eventually("another instance that runs", 20_000, async () => {
+  await eventually("another instance that runs", async () => {
     const [now] = await stand.instances("plain");
     return now !== undefined && now !== before[0] ? true : undefined;
   });

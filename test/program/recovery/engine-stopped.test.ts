@@ -1,8 +1,9 @@
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { buildTestImages } from "../../fixtures/images.ts";
 import { openOwnEngine } from "./own-engine.ts";
 import { openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** The engine's process stands still: it accepts connections and answers nothing, for longer than one call may take. */
 const CALL_SECONDS = 2;
@@ -26,7 +27,7 @@ t.test("a request that wakes a container while the engine stands still is answer
   const responses = [stand.ask("first", "/square?number=3"), stand.ask("second", "/square?number=4")];
   for (const folder of ["first", "second"]) {
     const { id } = await stand.entity(folder);
-    await eventually(`the start of ${folder} to have met the engine's silence`, 60_000, async () => {
+    await eventually(`the start of ${folder} to have met the engine's silence`, async () => {
       const { why } = (await (await stand.berth().call(`/docker/containers/${id}/explain`)).json()) as { why: string };
       return why.includes(`did not answer within ${CALL_SECONDS} s`) ? true : undefined;
     });

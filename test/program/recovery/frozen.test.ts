@@ -1,6 +1,7 @@
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** BERTH_PAUSED_MINUTES, by the whole program on the real engine: what goes to sleep by itself lies frozen there. */
 const NAP = { image: "onDemand", on_demand: true, shutdown_timeout: 0.02 } as const;
@@ -44,7 +45,7 @@ t.test("a user's stop ends it, and so does a new definition, which the next requ
   const [, old] = await Promise.all([asleep("stopped"), asleep("changed")]);
   const { id } = await stand.entity("stopped");
   t.equal((await stand.berth().call(`/docker/containers/${id}/stop?awaitStop=true`)).status, 200);
-  await eventually("the stopped one to be gone", 10_000, async () => ((await stand.instances("stopped")).length === 0 ? true : undefined));
+  await eventually("the stopped one to be gone", async () => (await stand.instances("stopped")).length === 0);
   t.equal((await stand.entity("stopped")).status, "stopped by user");
   const { Image } = (await stand.docker.getContainer(old.id).inspect()).Config;
   await stand.publish({ changed: { ...NAP, image: Image, env: { NEW: "yes" } } });

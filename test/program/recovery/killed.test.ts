@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
 import t from "tap";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openStand } from "./stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** berth dies while it deploys: what it had begun is finished by the next one, and happens once. */
 const stand = await openStand(t, "killed", {
@@ -19,7 +20,7 @@ const pidsOf = (role: string) =>
 
 /** Its only instance, once the engine has one that runs although it does not answer yet. */
 const booting = (folder: string) =>
-  eventually(`${folder} to boot`, 10_000, async () => {
+  eventually(`${folder} to boot`, async () => {
     const [found] = await stand.instances(folder);
     const is = found === undefined ? undefined : await stand.docker.getContainer(found).inspect();
     return is?.State.Running === true && (await stand.entity(folder)).status === "starting" ? found : undefined;

@@ -2,9 +2,9 @@ import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, eventually, startBerth } from "../../fixtures/berth.ts";
+import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { openStand } from "./stand.ts";
-import { PATIENCE_MS } from "../../fixtures/patience.ts";
+import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
 
 /** What runs with berth's labels and belongs to nothing: only what this store issued and removed goes by itself. */
 const stand = await openStand(t, "orphans", { keep: { image: "plain" }, gone: { image: "plain" } });
@@ -43,14 +43,14 @@ t.test("what this store issued and removed is deleted, whichever program started
   const { "berth.store": store = "" } = await labelsOf(kept);
   const { id: removed } = await stand.entity("gone");
   await stand.publish({ keep: { image: (await docker.getContainer(kept).inspect()).Config.Image } });
-  await eventually("the removed one to go", 20_000, async () => {
+  await eventually("the removed one to go", async () => {
     const running = await docker.listContainers({ all: true, filters: { label: [`berth.container=${removed}`] } });
     return running.length === 0 ? true : undefined;
   });
   const tombstoned = await plant("tombstoned", image, { "berth.store": store, "berth.container": removed });
   const unknown = await plant("unknown", image, { "berth.store": store, "berth.container": randomUUID() });
   const foreign = await plant("foreign", image, { "berth.store": randomUUID(), "berth.container": removed });
-  await eventually("the tombstoned one to go", 20_000, async () => ((await exists(tombstoned)) ? undefined : true));
+  await eventually("the tombstoned one to go", async () => ((await exists(tombstoned)) ? undefined : true));
   t.same(await listed(), { [unknown]: "unknown id", [foreign]: "another store" });
   t.ok(await exists(unknown));
   t.ok(await exists(foreign));
@@ -97,7 +97,7 @@ t.test("a berth with an empty data folder removes nothing, and says what it foun
     orphans.find(({ service }) => service === serviceName),
     { why: "another store" },
   );
-  await eventually("it to have looked", 20_000, async () => (fresh.output().includes(serviceName) ? true : undefined));
+  await eventually("it to have looked", async () => fresh.output().includes(serviceName));
   t.same(await stand.instances("keep"), [kept]);
   t.equal((await docker.getContainer(kept).inspect()).State.Running, true);
 });

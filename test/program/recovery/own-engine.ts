@@ -4,8 +4,9 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Docker from "dockerode";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { ENV, openOwnNetwork, type OwnNetwork } from "./own-network.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A Docker engine for one test alone, which may end and start it as `systemctl restart docker` would. */
 export type OwnEngine = {
@@ -64,14 +65,18 @@ export async function openOwnEngine(flags: readonly string[] = [], nth = 0): Pro
     const child = spawn(program, args, { stdio: ["ignore", log, log], detached: true, env: ENV });
     closeSync(log);
     running = child;
-    await eventually("the test's own engine to answer", ANSWERS_WITHIN_MS, () => {
-      if (child.exitCode !== null)
-        throw new Error(`The test's own engine ended:\n${readFileSync(logFile, "utf8").split("\n").slice(-20).join("\n")}`);
-      return docker.ping().then(
-        () => true,
-        () => undefined,
-      );
-    });
+    await eventually(
+      "the test's own engine to answer",
+      () => {
+        if (child.exitCode !== null)
+          throw new Error(`The test's own engine ended:\n${readFileSync(logFile, "utf8").split("\n").slice(-20).join("\n")}`);
+        return docker.ping().then(
+          () => true,
+          () => undefined,
+        );
+      },
+      ANSWERS_WITHIN_MS,
+    );
   };
   const stop = async () => {
     const child = running;

@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readlinkSync } from "node:fs";
-import { eventually } from "../../fixtures/berth.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A network beside ours, with a cable between the two; it ends with this process at the latest. */
 export type OwnNetwork = {
@@ -39,7 +39,7 @@ export async function openOwnNetwork(nth = 0): Promise<OwnNetwork> {
   };
   const ours = readlinkSync("/proc/self/ns/net");
   try {
-    await eventually("the network to be there", 5_000, async () => (readlinkSync(`/proc/${pid}/ns/net`) === ours ? undefined : true));
+    await eventually("the network to be there", async () => (readlinkSync(`/proc/${pid}/ns/net`) === ours ? undefined : true));
     // No two runs on one machine take the same addresses.
     const block = (process.pid + nth * 83) % 250;
     // A /20, the smallest that berth takes for its networks; none of those that it takes by default.

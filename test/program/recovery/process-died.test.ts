@@ -1,8 +1,9 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { eventually, startBerth } from "../../fixtures/berth.ts";
+import { startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A service that is killed outright, on a machine without an engine. */
 const DEMO = join(import.meta.dirname, "../../../conf/demo/dockerfiles/square");
@@ -31,7 +32,7 @@ const pidOf = async (name: string) => {
 /** Only a dead process refuses connections; a request that was accepted before is cut off, which is a 502. */
 const kill = async (pid: number) => {
   process.kill(pid, "SIGKILL");
-  await eventually(`${pid} to be dead`, 5_000, async () => (isDead(pid) ? true : undefined));
+  await eventually(`${pid} to be dead`, async () => isDead(pid));
 };
 const isDead = (pid: number) => {
   try {
@@ -63,7 +64,7 @@ t.test("and a plain one, which comes back without a request", async (t) => {
     const before = await pidOf("died-plain");
     await kill(before);
     if (asks) t.equal((await ask("died-plain", 3)).status, 200);
-    await eventually("another process", 20_000, async () => {
+    await eventually("another process", async () => {
       const { status } = await berth.container("died-plain");
       return status === "started" && (await pidOf("died-plain")) !== before ? true : undefined;
     });

@@ -1,8 +1,9 @@
 import type Docker from "dockerode";
 import type { Test } from "tap";
-import { type Berth, type Entity, eventually, startBerth } from "../../fixtures/berth.ts";
+import { type Berth, type Entity, startBerth } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages, type TestImage } from "../../fixtures/images.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const shared = openEngine();
 const images = await buildTestImages(shared.docker);
@@ -102,9 +103,7 @@ export async function openStand(
   const json = Object.fromEntries(Object.entries(folders).map(([folder, { image, ...more }]) => [folder, { ...more, image: refs[image] }]));
   await stand.publish(json);
   for (const folder of Object.keys(folders)) {
-    await eventually(`the image of ${folder} to be ready`, 20_000, async () =>
-      (await stand.entity(folder)).dockerfile.status === "ready" ? true : undefined,
-    );
+    await eventually(`the image of ${folder} to be ready`, async () => (await stand.entity(folder)).dockerfile.status === "ready");
   }
   return stand;
 }

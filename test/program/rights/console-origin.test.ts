@@ -1,7 +1,8 @@
 import t from "tap";
 import { openConsole } from "../../control/console/fixtures/open-console.ts";
-import { ADMIN_KEY, eventually } from "../../fixtures/berth.ts";
+import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { openStand, packageOf } from "./fixtures/stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A plugin with a page, a worker's script that would answer for all of the origin, and a list of the cookies that it was sent. */
 const PLUGIN = `
@@ -73,7 +74,7 @@ t.test("a plugin's page can neither take over the console, nor read or use its c
     (await send<{ login: string }[]>("GET", "/users")).some(({ login }) => login === "mallory"),
     "nor blindly",
   );
-  await eventually("no service worker to be left", 10_000, async () => {
+  await eventually("no service worker to be left", async () => {
     const left = await plugin.evaluate("navigator.serviceWorker.getRegistrations().then((all) => all.length)");
     return left === 0 ? true : undefined;
   });
@@ -108,7 +109,7 @@ t.test("a plugin's page can neither take over the console, nor read or use its c
   await page.bringToFront();
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByLabel("Developer key").waitFor();
-  await eventually("what was handed over to end with the console's session", 10_000, async () => {
+  await eventually("what was handed over to end with the console's session", async () => {
     const now = await plugin.evaluate("fetch('seen').then(({ status }) => status)");
     return now === 401 ? true : undefined;
   });

@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import t from "tap";
 import { WebSocket } from "ws";
-import { eventually } from "../../fixtures/berth.ts";
+
 import { openStand, packageOf } from "./fixtures/stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** A container that echoes what it was given. */
 const TELLS = `
@@ -63,7 +64,7 @@ t.test("what a container is given names its caller without administration, and e
   for (const token of [given, own, administration]) t.match(await call(token, "GET", "/users/current"), { status: 401 });
   for (const { closed } of sockets) t.equal((await closed)[0], 1008, "open WebSockets are closed");
   for (const token of [given, own])
-    await eventually("gateways to refuse it", 12_000, async () => {
+    await eventually("gateways to refuse it", async () => {
       const statuses = await Promise.all(Array.from({ length: 4 }, async () => (await fetch(proxied, { headers: { authorization: token } })).status));
       return statuses.every((status) => status === 401) ? true : undefined;
     });

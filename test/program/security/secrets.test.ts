@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, eventually } from "../../fixtures/berth.ts";
+import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { openStand, packageOf, talk } from "../rights/fixtures/stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 /** Each is shown to berth in every way there is; then all that it wrote and keeps is searched for it. */
 const OWN = "own-variable-3f9c1d";
@@ -91,7 +92,7 @@ t.test("what is kept is a digest, or sealed; and what is public about a process 
   t.ok(kept.includes(inItsDefinition), "a container's own map is a part of its definition, and documented as such");
   for (const [name, secret] of Object.entries(others)) t.notOk(kept.includes(secret), `${name} is not in the store as it is`);
 
-  const pids = await eventually("the container to run", 5_000, async () => {
+  const pids = await eventually("the container to run", async () => {
     const exposed = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && environmentOf(pid).includes(OWN));
     return exposed.length > 0 ? exposed : undefined;
   });

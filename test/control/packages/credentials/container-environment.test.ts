@@ -4,7 +4,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { type Berth, eventually, startBerth } from "../../../fixtures/berth.ts";
+import { type Berth, startBerth } from "../../../fixtures/berth.ts";
+import { eventually } from "../../../fixtures/eventually.ts";
 
 // Containers are real processes here: what one says of its variables is what it was given.
 const env = { BERTH_DRIVER: "process", BERTH_API_URL: "http://api.example/api" };
@@ -146,9 +147,9 @@ t.test("a container gets its installation's, its package's and its own variables
   await t.test("one that ends by itself takes its token along", async (t) => {
     const token = (await variables())["USER_API_KEY"];
     await berth.call(`/docker/containers/proxy/${id}/exit`);
-    await eventually("its token to be refused", 10_000, async () => ((await whoIs(berth, token)) === 401 ? true : undefined));
+    await eventually("its token to be refused", async () => (await whoIs(berth, token)) === 401);
     // It is silenced at once, and forgotten when berth has found that it rests.
-    t.ok(await eventually("its session to be forgotten", 10_000, async () => (sessions(data) === 0 ? true : undefined)));
+    t.ok(await eventually("its session to be forgotten", async () => sessions(data) === 0));
   });
 
   await t.test("a template without a value is reported at publish, and as the cause before anything is started", async (t) => {

@@ -4,7 +4,7 @@ import { PassThrough } from "node:stream";
 import t from "tap";
 import { receiveUpload } from "../../../../control/packages/publish/receive-upload.ts";
 import { stillClock } from "../../../fixtures/still-clock.ts";
-import { until } from "../../api/fixtures/until.ts";
+import { eventually } from "../../../fixtures/eventually.ts";
 
 const { signal } = new AbortController();
 
@@ -16,10 +16,10 @@ t.test("an upload that brings less than 64 KiB in 30 s is given up", async (t) =
   const received = receiveUpload({ body, to, maxBytes: 1_000_000, clock, signal });
   const failed = t.rejects(received, { code: "UPLOAD_TOO_SLOW", status: 408 });
   client.write(Buffer.alloc(65_536));
-  await until(() => existsSync(to) && statSync(to).size === 65_536);
+  await eventually("it happens", () => existsSync(to) && statSync(to).size === 65_536);
   await clock.advance(30_000);
   client.write(Buffer.alloc(100));
-  await until(() => statSync(to).size === 65_636);
+  await eventually("it happens", () => statSync(to).size === 65_636);
   await clock.advance(30_000);
   await failed;
   t.equal(client.destroyed, false, "the client is to read the reason");

@@ -1,8 +1,9 @@
 import t from "tap";
-import { labelsFor, rejectsWith, until, call } from "../../conformance.ts";
+import { labelsFor, rejectsWith, call } from "../../conformance.ts";
 import { systemClock } from "../../../../lib/clock.ts";
 import type { Spec } from "../../../../drivers/driver.ts";
 import { openStand, specBody } from "./fixture.ts";
+import { eventually } from "../../../fixtures/eventually.ts";
 
 const codeOf = (text: string) => (JSON.parse(text) as { code?: string }).code;
 
@@ -24,11 +25,11 @@ t.test("a client that gave up undoes nothing, and who asks again joins", async (
   const body = specBody("slow", 1, { image: "memory:slow" });
   const first = ask("POST", "/deploy/cvm/slow/1", { body, signal: left.signal });
   first.catch(() => {});
-  await until(t, "it runs", () => world.running().includes("slow"));
+  await eventually("it runs", () => world.running().includes("slow"));
   left.abort();
   await t.rejects(first);
   const second = ask("POST", "/deploy/cvm/slow/1", { body });
-  await until(t, "it still runs", async () => JSON.parse((await ask("GET", "/services/slow")).text).running === true);
+  await eventually("it still runs", async () => JSON.parse((await ask("GET", "/services/slow")).text).running === true);
   t.equal(world.callCount("deploy slow"), 1);
   booted.resolve();
   t.equal((await second).status, 200);
@@ -38,7 +39,7 @@ t.test("a client that gave up undoes nothing, and who asks again joins", async (
 t.test("a newer definition replaces the one in progress, whose clients get an error", async (t) => {
   const { ask, world } = await openStand(t);
   const old = ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 1, { image: "memory:mute" }) });
-  await until(t, "the old one runs", () => world.running().includes("web"));
+  await eventually("the old one runs", () => world.running().includes("web"));
   const next = await ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 2) });
   t.equal(next.status, 200);
   const replaced = await old;
@@ -50,7 +51,7 @@ t.test("a newer definition replaces the one in progress, whose clients get an er
 t.test("an older definition, and a foreign owner's, are refused while one is in progress", async (t) => {
   const { ask, world } = await openStand(t);
   const under = ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 2, { image: "memory:mute" }) });
-  await until(t, "it runs", () => world.running().includes("web"));
+  await eventually("it runs", () => world.running().includes("web"));
   for (const [name, body] of Object.entries({ older: specBody("web", 1), foreign: specBody("another-container", 3) })) {
     const refused = await ask("POST", "/deploy/cvm/web/1", { body });
     t.equal(refused.status, 409, name);
@@ -69,7 +70,7 @@ t.test("a destroy that names a generation spares another", async (t) => {
   t.equal((await ask("DELETE", "/services/web?generation=2")).status, 200);
   t.strictSame(world.left(""), []);
   const under = ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 4, { image: "memory:mute" }) });
-  await until(t, "it runs", () => world.running().includes("web"));
+  await eventually("it runs", () => world.running().includes("web"));
   t.equal((await ask("DELETE", "/services/web?generation=3")).status, 200);
   t.strictSame(world.running(), ["web"]);
   await ask("DELETE", "/services/web");
@@ -118,7 +119,7 @@ t.test("what does not become ready in time is removed, and its log tail is repor
 t.test("deploys are bounded, and those of other services go on", async (t) => {
   const { ask, world } = await openStand(t, { limits: { most: 2 } });
   const under = ["one", "two"].map((name) => ask("POST", `/deploy/cvm/${name}/1`, { body: specBody(name, 1, { image: "memory:mute" }) }));
-  await until(t, "both run", () => world.running().length === 2);
+  await eventually("both run", () => world.running().length === 2);
   const third = await ask("POST", "/deploy/cvm/three/1", { body: specBody("three") });
   t.equal(third.status, 503);
   t.equal(codeOf(third.text), "SPAWNER_BUSY");
@@ -148,7 +149,7 @@ t.test("a deploy that its driver's caller calls off leaves nothing, also where t
   const reason = new Error("enough");
   const deployed = driver().deploy(specFor("off", 1, "memory:mute"), { signal: caller.signal });
   deployed.catch(() => {});
-  await until(t, "it runs", () => world.running().includes("off"));
+  await eventually("it runs", () => world.running().includes("off"));
   caller.abort(reason);
   t.equal(await deployed.catch((error: unknown) => error), reason);
   t.strictSame(world.left(""), []);

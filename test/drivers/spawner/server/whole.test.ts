@@ -6,11 +6,11 @@ import { openDriver } from "../../../../drivers/open.ts";
 import { openRecords } from "../../../../drivers/process/records.ts";
 import { systemClock } from "../../../../lib/clock.ts";
 import { openLog } from "../../../../lib/log.ts";
-import { type Berth, eventually, startBerth } from "../../../fixtures/berth.ts";
+import { type Berth, startBerth } from "../../../fixtures/berth.ts";
 import { rolesBelow } from "../../../fixtures/processes.ts";
 import { askSpawner, SPAWNER_KEY, startSpawner } from "../../../fixtures/spawner.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
-import { PATIENCE_MS } from "../../../fixtures/patience.ts";
+import { eventually, PATIENCE_MS } from "../../../fixtures/eventually.ts";
 
 const ROOT = join(import.meta.dirname, "../../../..");
 
@@ -99,7 +99,7 @@ async function publish(berth: Berth, folders: Record<string, object>): Promise<v
   );
   if (answer.status !== 200) throw new Error(await answer.text());
   for (const folder of Object.keys(folders)) {
-    await eventually(`the image of ${folder} to be ready`, 20_000, async () => {
+    await eventually(`the image of ${folder} to be ready`, async () => {
       const { dockerfile } = await berth.container(`far-${folder}`);
       if (dockerfile.status === "error") throw new Error(await (await berth.call(`/docker/images/${dockerfile.id}`)).text());
       return dockerfile.status === "ready" ? true : undefined;
@@ -129,7 +129,7 @@ for (const auth of ["password", "jwt"] as const) {
     t.notOk(await isRefused(port), "it listens there");
     await ask("far-steady", "/exit");
     // A client that is accepted while it dies is cut off, as every client would be; its sockets may outlive its first thread.
-    await eventually("the port to be closed", 5_000, async () => ((await isRefused(port)) ? true : undefined));
+    await eventually("the port to be closed", async () => await isRefused(port));
     const again = await ask("far-steady");
     const body = await again.text();
     t.equal(again.status, 200, body);
@@ -146,7 +146,7 @@ t.test("the spawner killed in the middle of a start, the request that waits is a
   await publish(berth, { slow: { on_demand: true, environmentVars: { BOOT_MS: 4_000 } } });
   const waiting = ask("far-slow");
   const { serviceName } = await berth.container("far-slow");
-  const pid = await eventually("it to boot", 10_000, async () => records.find(serviceName)?.process?.pid);
+  const pid = await eventually("it to boot", async () => records.find(serviceName)?.process?.pid);
   await restart();
   const answer = await waiting;
   t.equal(answer.status, 200);
@@ -160,7 +160,7 @@ t.test("an aborted start leaves nothing at the spawner, though the spawner finis
   await publish(berth, { slow: { environmentVars: { BOOT_MS: 60_000 } } });
   const { id, serviceName } = await berth.container("far-slow");
   await berth.call(`/docker/containers/${id}/run`);
-  await eventually("it to boot", 10_000, async () => records.find(serviceName)?.process?.pid);
+  await eventually("it to boot", async () => records.find(serviceName)?.process?.pid);
   await berth.call(`/docker/containers/${id}/stop?awaitStop=true`);
   t.equal((await berth.container("far-slow")).status, "stopped by user");
   t.strictSame(records.all(), []);
@@ -177,7 +177,7 @@ t.test("while the spawner is away what runs is served; what is to be woken fails
   t.ok(refused.status >= 500, String(refused.status));
   const second = await startSpawner({ data: at, port, env: { BERTH_DRIVER: "process" } });
   t.teardown(() => second.stop());
-  await eventually("it to be woken", PATIENCE_MS, async () => ((await ask("far-down")).status === 200 ? true : undefined));
+  await eventually("it to be woken", async () => (await ask("far-down")).status === 200);
   t.equal(records.all().length, 2);
 });
 
@@ -186,7 +186,7 @@ t.test("a berth that opens its own spawner takes deploys beside its own, by its 
   const env = { BERTH_DRIVER: "process", BERTH_SPAWNER: "on", BERTH_SPAWNER_PORT: "0", X_API_KEY: SPAWNER_KEY };
   const berth = await startBerth({ data, env });
   t.teardown(() => berth.stop());
-  const port = await eventually("the spawner's address", 5_000, async () => Number(/spawner at \S+:(\d+)/.exec(berth.output())?.[1]) || undefined);
+  const port = await eventually("the spawner's address", async () => Number(/spawner at \S+:(\d+)/.exec(berth.output())?.[1]));
   await publish(berth, { app: { on_demand: true } });
   const called = await berth.call(`/docker/containers/proxy/${(await berth.container("far-app")).id}/`);
   t.equal(called.status, 200);
@@ -206,10 +206,10 @@ t.test("a berth's own spawner that is killed is there again, on the same port, w
   const env = { BERTH_DRIVER: "process", BERTH_SPAWNER: "on", BERTH_SPAWNER_PORT: "0", X_API_KEY: SPAWNER_KEY };
   const berth = await startBerth({ data: tempFolder(t), env });
   t.teardown(() => berth.stop());
-  const port = await eventually("the spawner's address", 5_000, async () => Number(/spawner at \S+:(\d+)/.exec(berth.output())?.[1]) || undefined);
+  const port = await eventually("the spawner's address", async () => Number(/spawner at \S+:(\d+)/.exec(berth.output())?.[1]));
   const before = rolesBelow(berth.pid);
   process.kill(before["spawner"]?.[0] ?? 0, "SIGKILL");
-  await eventually("another one", 10_000, async () => {
+  await eventually("another one", async () => {
     const now = rolesBelow(berth.pid)["spawner"]?.[0];
     return now !== undefined && now !== before["spawner"]?.[0] ? true : undefined;
   });

@@ -8,12 +8,13 @@ import { openUpstream, type UpstreamSettings } from "../../../../gateway/registr
 import { openLog } from "../../../../lib/log.ts";
 import { readSettings } from "../../../../conf/read-settings.ts";
 import { openConfiguredRegistry } from "../../../../processes/configured-registry.ts";
-import { rejectsWith, until } from "../../../drivers/conformance.ts";
+import { rejectsWith } from "../../../drivers/conformance.ts";
 import { stillClock } from "../../../fixtures/still-clock.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { htpasswd, LOGIN, openDistribution } from "./distribution.ts";
 import { denied, openEcr, throttled } from "./moto.ts";
 import { push, signal } from "./pushed.ts";
+import { eventually } from "../../../fixtures/eventually.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const HOUR_MS = 3_600_000;
@@ -78,7 +79,7 @@ t.test("in front of ECR", async (t) => {
   });
 
   await t.test("the token's file is for its owner alone, and for every repository", async (t) => {
-    await until(t, "written", () => statSync(file, { throwIfNoEntry: false }) !== undefined);
+    await eventually("written", () => statSync(file, { throwIfNoEntry: false }) !== undefined);
     t.equal(statSync(file).mode & 0o777, 0o600);
     const [, expires = "", value] = /^\* (\d+) (.+)\n$/.exec(readFileSync(file, "utf8")) ?? [];
     t.equal(value, BASIC);
@@ -98,7 +99,7 @@ t.test("the token is renewed", async (t) => {
     await clock.advance(5.9 * HOUR_MS);
     t.equal(tokens(), before);
     await clock.advance(0.2 * HOUR_MS);
-    await until(t, "requested again", () => tokens() === before + 1);
+    await eventually("requested again", () => tokens() === before + 1);
     t.equal(upstream.authorization(PULL, signal()), BASIC);
   });
 
@@ -109,7 +110,7 @@ t.test("the token is renewed", async (t) => {
     ecr.answers = ({ action }) => denied(action);
     const before = tokens();
     await clock.advance(0.6 * HOUR_MS);
-    await until(t, "requested again", () => tokens() > before);
+    await eventually("requested again", () => tokens() > before);
     t.equal(upstream.authorization(PULL, signal()), BASIC);
     await clock.advance(0.5 * HOUR_MS);
     const fault = await rejectsWith(t, "UPSTREAM_CREDENTIAL_FAILED", Promise.resolve(upstream.authorization(PULL, signal())));

@@ -7,7 +7,7 @@ import { connect, createServer as listen, type AddressInfo } from "node:net";
 import { text } from "node:stream/consumers";
 import type { Test } from "tap";
 import { LOGIN } from "./distribution.ts";
-import { PATIENCE_MS } from "../../../fixtures/patience.ts";
+import { PATIENCE_MS } from "../../../fixtures/eventually.ts";
 
 type Answer = { status: number; body: Record<string, unknown> };
 type MotoRequest = { action: string; body: Record<string, unknown> };

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { RepositoryAccess } from "../../../../lib/registry-client/registry-client.ts";
 import type { Upstream } from "../../../../gateway/registry/upstream/upstream.ts";
-import { PATIENCE_MS } from "../../../fixtures/patience.ts";
+import { PATIENCE_MS } from "../../../fixtures/eventually.ts";
 
 export const signal = () => AbortSignal.timeout(PATIENCE_MS);
 
