@@ -1,0 +1,22 @@
+import { lstatSync, mkdirSync } from "node:fs";
+import { enableCompileCache } from "node:module";
+import { join } from "node:path";
+
+/**
+ * Keeps the compiled form of each file for the next process: without its types, and as V8's byte code. A start then takes half the processor time.
+ * A process runs what is in the folder, so it is in the installation: only a user who may change berth's own files may write there.
+ * Without such a folder there is no cache. `NODE_DISABLE_COMPILE_CACHE=1` turns it off.
+ */
+export function cacheCompiledCode(root: string): void {
+  const folder = join(root, "node_modules/.cache/berth");
+  const user = process.getuid?.();
+  // Another user's installation gets no files that its owner cannot remove.
+  if (lstatSync(join(root, "node_modules"), { throwIfNoEntry: false })?.uid !== user) return;
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const { uid, mode } = lstatSync(folder);
+    if (uid === user && (mode & 0o077) === 0) enableCompileCache(folder);
+  } catch {
+    // A file system that is full or read only.
+  }
+}
