@@ -13,7 +13,7 @@ import { openStore } from "../../control/store/open-store.ts";
 import { openLog } from "../../lib/log.ts";
 import { newContainer, newImage } from "../control/lifecycle/lifecycle-fixture.ts";
 import { openMemoryWorld } from "../fixtures/memory-driver.ts";
-import { stillClock, turns } from "../fixtures/still-clock.ts";
+import { createStillClock, turns } from "../fixtures/clock.ts";
 
 const SIZES = [10, 100, 1_000];
 const PASSES = 50;
@@ -26,7 +26,7 @@ process.exit(0);
 
 async function measure(size: number): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "berth-bench-reconcile-"));
-  const clock = stillClock();
+  const clock = createStillClock();
   const world = openMemoryWorld(clock);
   const store = await openStore({ folder, clock });
   const lifecycle = openLifecycle({

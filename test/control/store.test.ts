@@ -9,11 +9,11 @@ import { backUp } from "../../control/store/backup.ts";
 import { restore } from "../../control/store/restore.ts";
 import { openStore, type Store } from "../../control/store/open-store.ts";
 import { remount, smallDisk } from "../fixtures/small-disk.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 import { newContainer, newImage, USER } from "./lifecycle/lifecycle-fixture.ts";
 
 const PACKAGE = "33333333-3333-4333-8333-333333333333";
-const clock = stillClock();
+const clock = createStillClock();
 
 async function opened(t: Test, folder: string): Promise<Store> {
   const store = await openStore({ folder, clock });

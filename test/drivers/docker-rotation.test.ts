@@ -2,12 +2,12 @@ import t from "tap";
 import { createRotation } from "../../drivers/docker/rotation.ts";
 import { candidates, enginePart, overlaps, readRoutes, readSubnet, type Subnet, writeSubnet } from "../../drivers/docker/subnets.ts";
 import { packageNetworkName } from "../../drivers/docker/network.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 
 const REST_MS = 60_000;
 
 t.test("a number rests before it is given again, however few there are besides", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const rotation = createRotation(4, REST_MS, clock);
   const first = rotation.take() as number;
   rotation.release(first);
@@ -23,7 +23,7 @@ t.test("a number rests before it is given again, however few there are besides",
 });
 
 t.test("what a list shows is in use, and what it no longer shows rests", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const rotation = createRotation(3, REST_MS, clock);
   rotation.seen(new Set([0, 1]), clock.monotonic());
   t.equal(rotation.take(), 2);
@@ -36,7 +36,7 @@ t.test("what a list shows is in use, and what it no longer shows rests", async (
 });
 
 t.test("a process that starts anew begins behind what the one before gave", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const before = createRotation(4_096, REST_MS, clock);
   const given = new Set(
     Array.from({ length: 40 }, () => {

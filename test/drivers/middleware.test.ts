@@ -3,7 +3,7 @@ import type { Address } from "../../drivers/driver.ts";
 import { guardAddresses } from "../../drivers/middleware.ts";
 import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
 import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 
 const REFUSED = [
   "169.254.169.254",
@@ -52,7 +52,7 @@ t.test("addresses of the link and of clouds' metadata are refused however they a
 
 /** A driver that gets a wrong address from its orchestrator: the memory driver with another address. */
 async function misled(address: Address, more: object = {}) {
-  const world = openMemoryWorld(stillClock(), { sockets: false });
+  const world = openMemoryWorld(createStillClock(), { sockets: false });
   world.apps.set("app", listening);
   const other = world.open();
   const driver = guardAddresses({

@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
-import { stillClock, turns, type StillClock } from "../fixtures/still-clock.ts";
+import { createStillClock, turns, type StillClock } from "../fixtures/clock.ts";
 import { ID, openRawContainer, openStand, PATH, type GatewayFixture } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
@@ -47,7 +47,7 @@ function answering(t: Test, body = "ok", onRequest: () => void = () => undefined
 }
 
 async function openStill(t: Test, limits: Partial<GatewayLimits>): Promise<GatewayFixture & { clock: StillClock }> {
-  const clock = stillClock();
+  const clock = createStillClock();
   return { ...(await openStand(t, { limits, clock, forwarder: "splice" })), clock };
 }
 
@@ -327,7 +327,7 @@ t.test("a connection serves on after an early answer, even where the end of its 
 
 for (const reads of READ_MODES) {
   t.test(`a client that reads slowly slows its container down and loses nothing (${reads})`, async (t) => {
-    const clock = stillClock();
+    const clock = createStillClock();
     const stand = await openStand(t, { forwarder: "splice", reads, clock });
     const total = 100 * MIB;
     let written = 0;

@@ -1,13 +1,13 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
 import { createFairQueue, type FairQueueLimits } from "../../gateway/shared-lookups.ts";
-import { stillClock, turns } from "../fixtures/still-clock.ts";
+import { createStillClock, turns } from "../fixtures/clock.ts";
 
 const NEVER = new AbortController().signal;
 const LIMITS: FairQueueLimits = { atOnce: 2, ofOne: 2, waiting: 6, waitingOfOne: 5, waitMs: 1_000 };
 
 function openTurns(limits: Partial<FairQueueLimits> = {}) {
-  const clock = stillClock();
+  const clock = createStillClock();
   const fair = createFairQueue({ ...LIMITS, ...limits }, () => new Fault("CONTROL_AWAY", "full"), clock);
   /** Who has a turn or is refused, in the order in which that happened. */
   const begun: string[] = [];

@@ -11,7 +11,7 @@ import { openLog } from "../../lib/log.ts";
 import { ENGINE_NAMES } from "../../gateway/connections/engine.ts";
 import { openTlsKeys, type TlsKeys } from "../../gateway/tls-keys.ts";
 import { makeCertificate, SHORT, type Certificate } from "../fixtures/certificates.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { bodyOf, echoHead, ID, openContainer, openStand, PATH } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -198,7 +198,7 @@ t.test("a folder that a link leads to, and that is exchanged as a whole, is foll
 });
 
 t.test("where nothing tells of a change, it is found within a minute", async (t) => {
-  const clock = stillClock(Date.now());
+  const clock = createStillClock(Date.now());
   const files = filesIn(t, FIRST);
   const keys = openTlsKeys({ files, clock, log: SILENT });
   t.teardown(() => keys.close());
@@ -236,7 +236,7 @@ t.test("one that has expired, or will soon, is taken and warned of", async (t) =
   const asOf = (now: number) => {
     const warned: object[] = [];
     const log = { ...SILENT, warn: (fields: object) => void warned.push(fields) };
-    const keys = openTlsKeys({ files: filesIn(t, FIRST), clock: stillClock(now), log });
+    const keys = openTlsKeys({ files: filesIn(t, FIRST), clock: createStillClock(now), log });
     t.ok(createSecureContext(keys.current()));
     keys.close();
     return warned.length;

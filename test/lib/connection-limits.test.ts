@@ -4,10 +4,10 @@ import t from "tap";
 import { addressBlock, limitConnections, createConnectionLimits, connectionsFor, descriptorLimit } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 
 function openBounds(limits: { perAddress: number; total: number }) {
-  const clock = stillClock();
+  const clock = createStillClock();
   const metrics = openMetrics();
   const lines: Record<string, unknown>[] = [];
   const log = { warn: (fields: Record<string, unknown>) => void lines.push(fields) } as unknown as Log;

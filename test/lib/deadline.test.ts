@@ -1,12 +1,12 @@
 import t from "tap";
 import { openDeadline, raceAbort, withTimeout } from "../../lib/deadline.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 
 const overdue = () => new Error("overdue");
 const never = () => new Promise<never>(() => {});
 
 t.test("a task that ends in time leaves neither a timer nor a listener", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const caller = new AbortController();
   t.equal(await withTimeout({ clock, ms: 100, overdue, signal: caller.signal }, async () => 7), 7);
   t.equal(clock.pending(), 0);
@@ -18,7 +18,7 @@ t.test("a task that ends in time leaves neither a timer nor a listener", async (
 });
 
 t.test("a task that does not notice its signal is rejected at the limit, or when the caller aborts", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const late = t.rejects(withTimeout({ clock, ms: 100, overdue }, never), { message: "overdue" });
   await clock.advance(100);
   await late;
@@ -33,7 +33,7 @@ t.test("a task that does not notice its signal is rejected at the limit, or when
 });
 
 t.test("progress extends a deadline up to its cap", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const deadline = openDeadline({ clock, ms: 100, capMs: 250, overdue });
   for (let i = 0; i < 3; i++) {
     await clock.advance(80);
@@ -45,7 +45,7 @@ t.test("progress extends a deadline up to its cap", async (t) => {
 });
 
 t.test("a closed deadline does not abort, even while it reads what the abort would remove", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const read = Promise.withResolvers<void>();
   const deadline = openDeadline({ clock, ms: 100, overdue, beforeAbort: () => read.promise });
   await clock.advance(100);

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { type HttpClientOptions, type HttpFailure, openHttpClient } from "../../lib/http-client.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 
 const toFault = ({ kind, why }: HttpFailure) => new Error(`${kind}: ${why}`);
 
@@ -61,7 +61,7 @@ t.test("a response that is larger than it may be is not read on", async (t) => {
 
 t.test("a response that does not end in time, or breaks off, is a failure", async (t) => {
   const url = await serve(t, (_request, response) => void response.write("x"));
-  const clock = stillClock();
+  const clock = createStillClock();
   const late = t.rejects(openClient(t, { clock, timeoutMs: 5_000 }).request({ url }), { message: "overdue: no response within 5 s" });
   await clock.advance(5_000);
   await late;
@@ -107,7 +107,7 @@ t.test("the limit of a stream ends with its head, and the caller's signal ends i
     request.once("close", ended.resolve);
     response.write("first");
   });
-  const clock = stillClock();
+  const clock = createStillClock();
   const caller = new AbortController();
   const { status, stream } = await openClient(t, { clock, timeoutMs: 1_000 }).stream({ url, signal: caller.signal });
   t.equal(status, 200);

@@ -1,11 +1,11 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
 import { resumeLater } from "../../processes/handover.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 
 /** A berth whose control can start again from the attempt on that the test names. */
 function released(from: number) {
-  const clock = stillClock();
+  const clock = createStillClock();
   const counts = { attempts: 0, logged: 0, isHandingOver: false };
   resumeLater({
     resume: async () => {

@@ -10,7 +10,7 @@ import type { SupervisedProcess } from "../../processes/supervise-process.ts";
 import { type ListeningHandle, openListeningHandle } from "../../processes/listening-handle.ts";
 import { superviseProcess, type StartedProcess } from "../../processes/supervise-process.ts";
 
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
 /** Writes down its process id, says that it is ready, or why it is not, and stays until it gets a stop signal. */
@@ -100,7 +100,7 @@ t.test("a process that reports why it cannot start the first time is not tried a
 });
 
 t.test("a process that was ready for a while is started again at once, however often it died before", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const delays: unknown[] = [];
   const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: ({ restartInMs }) => void delays.push(restartInMs), child: () => log };
   let current: EventEmitter | undefined;

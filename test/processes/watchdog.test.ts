@@ -7,13 +7,13 @@ import { superviseChild } from "../../processes/supervise-child.ts";
 import { startWatchdog } from "../../processes/supervise-process.ts";
 import { startBerth } from "../fixtures/berth.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
 /** A watchdog on time that stands still; `answers`: whether the process answers. */
 function watched() {
-  const clock = stillClock();
+  const clock = createStillClock();
   const state = { answers: true, hung: [] as number[] };
   const ping = () => (state.answers ? Promise.resolve() : new Promise<void>(() => {}));
   const watchdog = startWatchdog({ everyMs: 5_000, limit: () => 3, ping, hung: (silentMs) => state.hung.push(silentMs), clock });
@@ -36,7 +36,7 @@ t.test("a process that answers is left alone, one that misses three checks is re
 t.test("a check that comes late itself counts nothing: the whole machine was suspended", async (t) => {
   let now = 0;
   let due = { at: 0, task: () => {} };
-  const still = stillClock();
+  const still = createStillClock();
   const clock = {
     ...still,
     monotonic: () => now,

@@ -4,10 +4,10 @@ import t from "tap";
 import { openCheckContext, type CheckResult, warning, failure, type Check } from "../../../cli/doctor/check.ts";
 import { CHECKS } from "../../../cli/doctor/checks.ts";
 import { countRows, reportJson, formatTotals, formatRow, runChecks } from "../../../cli/doctor/doctor.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { byName, states } from "./look.ts";
 
-const clock = stillClock();
+const clock = createStillClock();
 const open = () =>
   openCheckContext(
     { env: {}, args: [], script: undefined, parent: undefined, clock },

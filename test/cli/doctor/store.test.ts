@@ -4,11 +4,11 @@ import t from "tap";
 import { backUp } from "../../../control/store/backup.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { noteRollback } from "../../../control/store/rollback-note.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { look } from "./look.ts";
 
-const clock = stillClock();
+const clock = createStillClock();
 
 t.test("a store that SQLite finds damaged is wrong, with the backup to restore; without --store it is not checked", async (t) => {
   const folder = join(tempFolder(t), "data");

@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import t from "tap";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
 import { ADMIN_KEY, openApiFixture } from "./fixtures/open-api-fixture.ts";
 import { callSocket } from "./fixtures/call-socket.ts";
@@ -106,7 +106,7 @@ t.test("a client that guesses keys has to wait, even when one is right, and cann
 });
 
 t.test("guesses from many addresses keep no user out: a right key from a fresh address is taken, by docker login too", async (t) => {
-  const { call, addUser } = await openApiFixture(t, {}, stillClock());
+  const { call, addUser } = await openApiFixture(t, {}, createStillClock());
   const { key } = await addUser("bob");
   const from = (peer: string) => ({ "x-berth-client": peer });
   const signIn = (shown: string, peer: string) =>

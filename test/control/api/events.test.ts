@@ -1,7 +1,7 @@
 import { request, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -104,7 +104,7 @@ t.test("a client that does not read is cut off before it costs much memory", asy
 });
 
 t.test("silence is broken by a beat, and a session that ends takes its streams along", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const stand = await openApiFixture(t, {}, clock);
   const { id } = await published(stand);
   const token = await stand.identity.openSession(stand.admin.id, 12_000);
@@ -124,7 +124,7 @@ t.test("silence is broken by a beat, and a session that ends takes its streams a
 });
 
 t.test("who is no administrator any more sees no more than others from then on, and logs that are followed end", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const stand = await openApiFixture(t, {}, clock);
   const { id } = await published(stand);
   const { user } = await stand.addUser("bert");

@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openPackageFiles } from "../../../control/packages/publish/package-files.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { makeZip, renamed } from "../packages/publish/fixtures/make-zip.ts";
 
 import { ADMIN_KEY, MAX_PACKAGE_BYTES, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
@@ -310,7 +310,7 @@ t.test("uploads that drip keep no other user from publishing", async (t) => {
 });
 
 t.test("a client that sends a package too slowly gets that as the reason", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const stand = await openApiFixture(t, {}, clock);
   const upload = request({
     socketPath: stand.socketPath,

@@ -1,7 +1,7 @@
 import { fastify } from "fastify";
 import t from "tap";
 import { recordAudit } from "../../../control/api/record-audit.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -91,7 +91,7 @@ t.test("a start that fails is recorded too, with the status of its response", as
 });
 
 t.test("entries are found by action, login, target and time, page by page, and forgotten when they are old", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const stand = await openApiFixture(t, {}, clock);
   const add = (login: string) => stand.get("/users", { method: "POST", headers: JSON_TYPE, body: JSON.stringify({ login }) });
   for (const login of ["a1", "b2", "c3"]) {

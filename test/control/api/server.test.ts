@@ -1,6 +1,6 @@
 import t from "tap";
 import { tokenDigest } from "../../../control/identity/tokens.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { ADMIN_KEY, openApiFixture } from "./fixtures/open-api-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -61,7 +61,7 @@ t.test("a store that fails is a plain 500 without detail", async (t) => {
 });
 
 t.test("only administrators read the whole server, without keys, also while the orchestrator is silent", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const stand = await openApiFixture(t, {}, clock);
   const { token, key } = await stand.addUser("eve");
   t.equal((await stand.call("/admin/stand", { headers: { authorization: token } })).status, 403);

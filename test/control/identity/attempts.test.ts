@@ -1,9 +1,9 @@
 import t from "tap";
 import { createSignInAttempts } from "../../../control/identity/attempts.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 
 t.test("an address that keeps showing wrong keys is not listened to for a while, and others are", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const attempts = createSignInAttempts({ clock });
   for (let tried = 0; tried < 10; tried++) {
     t.doesNotThrow(() => attempts.check("1.1.1.1"), `attempt ${tried}`);
@@ -24,7 +24,7 @@ t.test("an address that keeps showing wrong keys is not listened to for a while,
 });
 
 t.test("from however many addresses, all that have failed wait together; a fresh one, and one with a success, are listened to", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const attempts = createSignInAttempts({ clock });
   const address = (peer: number) => `10.0.${peer >> 8}.${peer & 255}`;
   attempts.succeeded("2.2.2.2", "right");
@@ -48,7 +48,7 @@ t.test("who has all of a /64 is one client, and so is an IPv4 address however it
     [["1.2.3.4", "::ffff:1.2.3.4", "0:0:0:0:0:ffff:1.2.3.4"], "1.2.3.5"],
   ];
   for (const [same, other] of groups) {
-    const attempts = createSignInAttempts({ clock: stillClock() });
+    const attempts = createSignInAttempts({ clock: createStillClock() });
     for (let tried = 0; tried < 10; tried++) attempts.failed(same[tried % same.length]);
     for (const peer of same) t.throws(() => attempts.check(peer), { code: "TOO_MANY_ATTEMPTS" }, peer);
     t.doesNotThrow(() => attempts.check(other), other);
@@ -57,7 +57,7 @@ t.test("who has all of a /64 is one client, and so is an IPv4 address however it
 });
 
 t.test("a key that was right from an address is listened to there, whatever others do behind the same address; no other key is", (t) => {
-  const attempts = createSignInAttempts({ clock: stillClock() });
+  const attempts = createSignInAttempts({ clock: createStillClock() });
   attempts.succeeded("1.1.1.1", "anna's");
   for (let tried = 0; tried < 10; tried++) attempts.failed("1.1.1.1");
   t.doesNotThrow(() => attempts.check("1.1.1.1", "anna's"));
@@ -71,7 +71,7 @@ t.test("a key that was right from an address is listened to there, whatever othe
 t.test("of many addresses the ones that failed longest ago are forgotten", async (t) => {
   const once = { burst: 1, everyMs: 1_000 };
   const attempts = createSignInAttempts({
-    clock: stillClock(),
+    clock: createStillClock(),
     limits: { ofAPeer: once, ofAll: { burst: 100, everyMs: 1 }, knownMs: 1_000, mostPeers: 2 },
   });
   for (const peer of ["first", "second", "first", "third"]) attempts.failed(peer);

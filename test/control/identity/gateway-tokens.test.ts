@@ -2,13 +2,13 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { createGatewayTokens, REPLACED_TOKEN_MS } from "../../../control/identity/gateway-tokens.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 /** Two processes on one data folder: the control plane, and the command line beside it. */
 function openBoth(t: Test) {
   const folder = tempFolder(t);
-  const clock = stillClock();
+  const clock = createStillClock();
   const open = () => createGatewayTokens({ dataFolder: folder, clock });
   return { file: join(folder, "gateways.token"), clock, control: open(), command: open() };
 }
@@ -51,6 +51,6 @@ t.test("what a full disk left of the file is no token, and the next one is whole
   const token = control.current();
   t.match(readFileSync(file, "utf8"), `${token}\n`);
   t.ok(control.accepts(token));
-  t.throws(() => createGatewayTokens({ dataFolder: join(file, "none"), clock: stillClock() }).current(), { code: "DATA_FOLDER_UNUSABLE" });
+  t.throws(() => createGatewayTokens({ dataFolder: join(file, "none"), clock: createStillClock() }).current(), { code: "DATA_FOLDER_UNUSABLE" });
   t.end();
 });

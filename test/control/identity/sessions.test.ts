@@ -12,10 +12,10 @@ import type { EntityChange } from "../../../control/lifecycle/changes.ts";
 import type { Lifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../lib/log.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { newContainer, newImage, USER } from "../lifecycle/lifecycle-fixture.ts";
 
-const clock = stillClock();
+const clock = createStillClock();
 const log = openLog({ level: "silent", name: "test" });
 const OTHER = "44444444-4444-4444-8444-444444444444";
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };

@@ -6,7 +6,7 @@ import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openVault } from "../../../control/packages/credentials/open-vault.ts";
 import { createSigningKeys } from "../../../control/identity/signing-keys.ts";
 import { openLog } from "../../../lib/log.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
 
 const MINUTE = 60_000;
@@ -14,7 +14,7 @@ const log = openLog({ level: "silent", name: "test" });
 
 /** The API, at a time that stands still. */
 async function open(t: Test) {
-  const clock = stillClock();
+  const clock = createStillClock();
   const stand = await openApiFixture(t, {}, clock);
   const authorization = `Basic ${Buffer.from(`any:${ADMIN_KEY}`).toString("base64")}`;
   const token = async () => (await stand.call("/docker/token?service=x", { headers: { authorization } })).json["token"] as string;

@@ -3,7 +3,7 @@ import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import type { Driver, Observed } from "../../../drivers/driver.ts";
 import type { ContainerView } from "../../../gateway/contract.ts";
 import { type MemoryApp, listening } from "../../fixtures/memory-driver.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

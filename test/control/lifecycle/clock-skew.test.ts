@@ -1,6 +1,6 @@
 import t from "tap";
 import { crashing, listening } from "../../fixtures/memory-driver.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

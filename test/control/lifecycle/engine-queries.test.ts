@@ -1,6 +1,6 @@
 import t from "tap";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { openLifecycleFixture, type LifecycleFixture } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

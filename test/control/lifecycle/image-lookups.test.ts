@@ -1,6 +1,6 @@
 import t from "tap";
 import { listening } from "../../fixtures/memory-driver.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { PATIENCE_MS } from "../../fixtures/eventually.ts";
 import { eventually } from "../../fixtures/eventually.ts";

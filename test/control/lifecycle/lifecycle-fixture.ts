@@ -12,7 +12,7 @@ import { openStore, type Store } from "../../../control/store/open-store.ts";
 import type { Driver } from "../../../drivers/driver.ts";
 import { openLog } from "../../../lib/log.ts";
 import { listening, type MemoryApp, type MemoryWorld, openMemoryWorld } from "../../fixtures/memory-driver.ts";
-import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
+import { type StillClock, createStillClock, turns } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 export const USER = "22222222-2222-4222-8222-222222222222";
@@ -49,7 +49,7 @@ export async function openLifecycleFixture(
 ): Promise<LifecycleFixture> {
   const folder = mkdtempSync(join(tmpdir(), "berth-lifecycle-"));
   const log = openLog({ level: "silent", name: "test" });
-  let clock = stillClock();
+  let clock = createStillClock();
   const world = openMemoryWorld({ ...clock, sleep: (ms, signal) => clock.sleep(ms, signal), monotonic: () => clock.monotonic() });
   const open = async () => {
     const store = await openStore({ folder, clock });
@@ -105,7 +105,7 @@ export async function openLifecycleFixture(
     },
     restart: async () => {
       await now.store.close();
-      clock = stillClock(clock.now() + 1);
+      clock = createStillClock(clock.now() + 1);
       now = await open();
       now.lifecycle.start();
       await turns();

@@ -1,7 +1,7 @@
 import t from "tap";
 import type { Driver } from "../../../drivers/driver.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { mute } from "../../fixtures/memory-driver.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";

@@ -2,7 +2,7 @@ import t, { type Test } from "tap";
 import type { Driver } from "../../../drivers/driver.ts";
 import type { MemoryApp } from "../../fixtures/memory-driver.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { newImage, openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

@@ -1,7 +1,7 @@
 import t, { type Test } from "tap";
 import { Fault } from "../../../lib/fault.ts";
 import { listening } from "../../fixtures/memory-driver.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

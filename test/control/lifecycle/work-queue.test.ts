@@ -2,14 +2,14 @@ import t, { type Test } from "tap";
 import type { LanePlace } from "../../../control/lifecycle/lanes.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { openWorkQueue } from "../../../control/lifecycle/work-queue.ts";
-import { stillClock, turns } from "../../fixtures/still-clock.ts";
+import { createStillClock, turns } from "../../fixtures/clock.ts";
 
 /** A queue whose work a test ends by hand. */
 function openTestQueue(
   t: Test,
   options: { concurrency?: number; perUser?: number; place?: (key: string) => LanePlace; failing?: () => boolean } = {},
 ) {
-  const clock = stillClock();
+  const clock = createStillClock();
   const began: string[] = [];
   const ends = new Map<string, () => void>();
   let most = 0;

@@ -1,6 +1,6 @@
 import type { Driver, DriverEvent, Labels, Observed } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 
 type Instance = { id: string; service: string; labels: Labels; port: number; listens: boolean };
 

@@ -7,7 +7,7 @@ import t from "tap";
 import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { createContainerCache } from "../../../gateway/feed/container-cache.ts";
-import { stillClock, turns } from "../../fixtures/still-clock.ts";
+import { createStillClock, turns } from "../../fixtures/clock.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { openAddressWorld } from "./address-world.ts";
 import { checkLives, REPLAY } from "./check-lives.ts";
@@ -29,7 +29,7 @@ type AddressCommand = fc.AsyncCommand<object, AddressFixture>;
 async function openReal() {
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-addresses-"));
   const world = openAddressWorld();
-  let clock = stillClock();
+  let clock = createStillClock();
   /** What a gateway knows; it outlives control. */
   const cache = createContainerCache();
   const begin = async () => {
@@ -99,7 +99,7 @@ async function openReal() {
       now.kill();
       await now.store.close();
       meanwhile();
-      clock = stillClock(clock.now() + downMs);
+      clock = createStillClock(clock.now() + downMs);
       now = await begin();
       now.lifecycle.start();
       now.follow();

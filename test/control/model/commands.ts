@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { CONTAINER_TABLE, type ContainerEvent, nextState } from "../../../control/model/states.ts";
 import type { Container } from "../../../control/model/entities.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { hinder, judge, type Model, unhinder } from "./model.ts";
 import { type App, APP_NAMES, type Folder, FOLDERS, type Left, type Real, SHAPES, USER } from "./real.ts";
 import { DRIVER_CALLS, MISHAPS } from "./scripted-driver.ts";

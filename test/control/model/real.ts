@@ -10,7 +10,7 @@ import type { HistoryEntry } from "../../../control/model/records.ts";
 import type { Labels } from "../../../drivers/driver.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
 import { crashing, listening, type MemoryApp, type MemoryWorld, mute, openMemoryWorld } from "../../fixtures/memory-driver.ts";
-import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
+import { type StillClock, createStillClock, turns } from "../../fixtures/clock.ts";
 import { openModelLifecycle } from "./open-model-lifecycle.ts";
 import { openScript, type Script } from "./scripted-driver.ts";
 
@@ -78,7 +78,7 @@ export type Real = {
 /** `pausedMs`: for how long what sleeps lies frozen, 0 where it is ended at once. */
 export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real> {
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-model-"));
-  let clock = stillClock();
+  let clock = createStillClock();
   const following = { ...clock, now: () => clock.now(), monotonic: () => clock.monotonic() };
   const world = openMemoryWorld({ ...following, sleep: (ms, signal) => clock.sleep(ms, signal) }, { sockets: false });
   const script = openScript();
@@ -151,7 +151,7 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
       world.forget();
       await now.store.close();
       open.clear();
-      clock = stillClock(clock.now() + downMs);
+      clock = createStillClock(clock.now() + downMs);
       now = await begin();
       await turns();
     },

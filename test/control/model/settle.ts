@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { isPassing, isPassingImage } from "../../../control/model/states.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { isGood, judge, type Model } from "./model.ts";
 import { type Folder, FOLDERS, type Real } from "./real.ts";
 

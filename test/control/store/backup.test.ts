@@ -21,10 +21,10 @@ import { openStore } from "../../../control/store/open-store.ts";
 import { restore } from "../../../control/store/restore.ts";
 import { SCHEMA_STEPS } from "../../../control/store/schema.ts";
 import { beforeStep } from "./fixtures/before-step.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { newImage, USER } from "../lifecycle/lifecycle-fixture.ts";
 
-const clock = stillClock();
+const clock = createStillClock();
 const version = "1.2.3";
 const PACKAGE = "33333333-3333-4333-8333-333333333333";
 const FILES = `packages/${PACKAGE}/web/${"a".repeat(64)}`;

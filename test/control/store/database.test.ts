@@ -2,12 +2,12 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openStore } from "../../../control/store/open-store.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 
 const user = (login: string) => ({ id: login, login, friendlyName: login, admin: false, createdOn: 1 });
 
 async function filledStore(t: Test) {
-  const store = await openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
+  const store = await openStore({ folder: join(t.testdir(), "data"), clock: createStillClock() });
   t.teardown(() => store.close());
   await store.users.insert({ ...user("ada"), id: USER });
   await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });

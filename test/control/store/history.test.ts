@@ -2,14 +2,14 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { HISTORY_LENGTH } from "../../../control/store/history.ts";
 import { openStore } from "../../../control/store/open-store.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { newContainer, newImage, USER } from "../lifecycle/lifecycle-fixture.ts";
 
 const PACKAGE = "33333333-3333-4333-8333-333333333333";
 const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 
 async function filled(t: Test) {
-  const store = await openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
+  const store = await openStore({ folder: join(t.testdir(), "data"), clock: createStillClock() });
   t.teardown(() => store.close());
   await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });

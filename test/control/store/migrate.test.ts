@@ -5,9 +5,9 @@ import t from "tap";
 import { migrate } from "../../../control/store/migrate.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { SCHEMA_STEPS } from "../../../control/store/schema.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 
-const clock = stillClock();
+const clock = createStillClock();
 
 /** In the columns of the very first schema, which every later one still has. */
 const ROWS = `

@@ -6,10 +6,10 @@ import { backUp } from "../../../control/store/backup.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { restore } from "../../../control/store/restore.ts";
 
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
-const clock = stillClock();
+const clock = createStillClock();
 const STORE_FOLDER = join(import.meta.dirname, "../../../control/store");
 /** Moments of a restore, which takes some 100 ms here; the last of them come after its end. */
 const KILLS = 14;

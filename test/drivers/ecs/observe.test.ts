@@ -2,7 +2,7 @@ import { CreateServiceCommand, ECSClient, RegisterTaskDefinitionCommand } from "
 import t from "tap";
 import { batchCalls, createRateLimit } from "../../../drivers/ecs/aws.ts";
 import type { DriverEvent } from "../../../drivers/driver.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { call, labelsFor, namer, specOf, text } from "../conformance.ts";
 import { denied } from "./answer.ts";
 import { CLUSTER, EXEC_ROLE, openStand, REGION, type EcsFixture } from "./fixture.ts";
@@ -187,7 +187,7 @@ t.test("looks", async (t) => {
 });
 
 t.test("calls come in bursts and then at their pace, and one that is called off waits no longer", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const turn = createRateLimit({ perSecond: 10, burst: 3, clock });
   let passed = 0;
   const turns = Array.from({ length: 5 }, async () => turn().then(() => passed++));
@@ -206,7 +206,7 @@ t.test("calls come in bursts and then at their pace, and one that is called off 
 });
 
 t.test("single queries are sent together", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const batches: string[][] = [];
   let fail: Error | undefined;
   const one = batchCalls<string>({

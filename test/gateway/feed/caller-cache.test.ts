@@ -3,7 +3,7 @@ import { Fault } from "../../../lib/fault.ts";
 import { openCallerCache, LOOKUP_LIMITS } from "../../../gateway/feed/caller-cache.ts";
 import type { CallerReply } from "../../../gateway/contract.ts";
 import { ADA } from "../../fixtures/directory.ts";
-import { stillClock, turns } from "../../fixtures/still-clock.ts";
+import { createStillClock, turns } from "../../fixtures/clock.ts";
 
 const NEVER = new AbortController().signal;
 const AWAY = new Fault("CONTROL_AWAY", "away");
@@ -17,7 +17,7 @@ function callersOf(
   isToken: (token: string) => boolean = () => true,
 ) {
   const lookups: string[] = [];
-  const clock = stillClock();
+  const clock = createStillClock();
   let broken = 0;
   const callers = openCallerCache({
     clock,

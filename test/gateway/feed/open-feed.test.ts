@@ -22,7 +22,7 @@ import { localControl } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { type Log, openLog } from "../../../lib/log.ts";
 import { ADA } from "../../fixtures/directory.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { ID, shortFolder } from "../stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -188,7 +188,7 @@ t.test("a wake reaches control, and its refusal comes back as it is", async (t) 
 });
 
 t.test("a control that is there and slow is busy, not away; and a hundred wakes that wait for it keep no token waiting", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const { control, feed } = await openBoth(t, clock);
   await feed.ready();
   control.answerWake = [];
@@ -260,7 +260,7 @@ t.test("what comes in several lines is known once the last is there, and a list 
 });
 
 t.test("silence means that control is away, and the feed is opened anew", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const { control, feed } = await openBoth(t, clock);
   await feed.ready();
   await clock.advance(FEED_SILENCE_MS - 1_000);
@@ -275,7 +275,7 @@ t.test("silence means that control is away, and the feed is opened anew", async 
 });
 
 t.test("use is reported soon when a container falls out of use, else every second", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const { control, feed } = await openBoth(t, clock);
   await feed.ready();
   await clock.advance(50);
@@ -355,7 +355,7 @@ t.test("a control plane that speaks another wire is refused, one of another vers
 });
 
 t.test("callers behind a broken network get an error without a wait, and known callers stay known", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const { control, feed } = await openBoth(t, clock);
   await feed.ready();
   t.ok(await feed.identity.find("token", NEVER));
@@ -375,7 +375,7 @@ t.test("callers behind a broken network get an error without a wait, and known c
 });
 
 t.test("where control wants to hear of a gateway now and then, it reports what has not changed, and that it ends", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const socketPath = join(await shortFolder(t), "feed.sock");
   const control = await openControl(t, socketPath, [
     { kind: "hello", gateway: "g", reportMs: 2_000 },

@@ -5,14 +5,14 @@ import { Fault } from "../../../lib/fault.ts";
 import { openCallerCache } from "../../../gateway/feed/caller-cache.ts";
 import { createRecentSet, createWrongTokens, WRONG_TOKENS } from "../../../gateway/feed/wrong-tokens.ts";
 import { ADA } from "../../fixtures/directory.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { exchange, get, ID, openContainer, openStand, PATH } from "../stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 const NEVER = new AbortController().signal;
 
 /** `tokens`: who holds which now. */
-function openCallers(t: { teardown(act: () => unknown): unknown }, tokens: Set<string>, clock = stillClock()) {
+function openCallers(t: { teardown(act: () => unknown): unknown }, tokens: Set<string>, clock = createStillClock()) {
   const lookUps: string[] = [];
   const callers = openCallerCache({
     clock,
@@ -69,7 +69,7 @@ t.test("wrong tokens of one address are looked up at a bounded rate", async (t) 
 });
 
 t.test("what is remembered of wrong tokens and their clients is bounded", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const set = createRecentSet({ ms: 1_000, most: 3, clock });
   for (const key of ["a", "b", "c", "a", "d"]) set.add(key);
   t.same(

@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { openUpstream } from "../../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../../lib/log.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { imageFolder } from "./image-folder.ts";
 import { run } from "./run.ts";
@@ -37,7 +37,7 @@ t.test("in front of a registry that takes tokens of its own", async (t) => {
 });
 
 t.test("a token that ran out behind is renewed, and the client notices nothing", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const tokens = await openTokenServer(t, LOGIN);
   const registry = await openDistribution(t, tokens.auth);
   const log = openLog({ level: "silent", name: "test" });

@@ -12,7 +12,7 @@ import { openRegistryHttp } from "../../../gateway/registry/upstream/upstream.ts
 import { openLog } from "../../../lib/log.ts";
 import { ownUpstream } from "../../../processes/configured-registry.ts";
 import { openApiFixture } from "../../control/api/fixtures/open-api-fixture.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { shortFolder } from "../stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -67,7 +67,7 @@ t.test("a manifest may say anything: what is no digest, size or list counts as n
 });
 
 t.test("a registry that goes on saying a little is not listened to for ever", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const { browser, paths } = await openFake(t, (_, response) => void response.write(" "), clock);
   const rejected = t.rejects(browser.tags("datagrok/x", signal), { code: "REGISTRY_TIMED_OUT" });
   await eventually("it is requested", () => paths.length === 1);

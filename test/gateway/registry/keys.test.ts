@@ -6,7 +6,7 @@ import { exportJWK, exportSPKI } from "jose";
 import t from "tap";
 import { controlIdentity } from "../../../gateway/api-backend.ts";
 import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
-import { stillClock } from "../../fixtures/still-clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/signers.ts";
 import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -65,7 +65,7 @@ t.test("a new key is found by the first token that it signed, and old tokens sta
 });
 
 t.test("however many unknown keys arrive, the server gets one request in half a minute", async (t) => {
-  const clock = stillClock(Date.now());
+  const clock = createStillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock });
   t.ok(await pushes(stand, await stand.tokens.sign()));
   const forge = () => Promise.all(Array.from({ length: 200 }, async (_, n) => pushes(stand, await stand.tokens.sign({}, { kid: `forged ${n}` }))));
@@ -80,7 +80,7 @@ t.test("however many unknown keys arrive, the server gets one request in half a 
 });
 
 t.test("a key that a Datagrok server no longer publishes is used for a token's lifetime, and no longer", async (t) => {
-  const clock = stillClock(Date.now());
+  const clock = createStillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock });
   const old = await stand.tokens.sign({ exp: Math.floor(Date.now() / 1_000) + 86_400 });
   t.ok(await pushes(stand, old));
@@ -93,9 +93,9 @@ t.test("a key that a Datagrok server no longer publishes is used for a token's l
 });
 
 t.test("a key that control takes back counts no more within a minute, also for tokens that are remembered", async (t) => {
-  const { keys, close } = controlIdentity("/nowhere", trustedProxies([]), stillClock());
+  const { keys, close } = controlIdentity("/nowhere", trustedProxies([]), createStillClock());
   t.teardown(close);
-  const clock = stillClock(Date.now());
+  const clock = createStillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock, keys });
   const token = await stand.tokens.sign();
   t.ok(await pushes(stand, token));
@@ -106,7 +106,7 @@ t.test("a key that control takes back counts no more within a minute, also for t
 });
 
 t.test("a server of keys that hangs holds a request up for two seconds, and no other until it has answered", async (t) => {
-  const clock = stillClock(Date.now());
+  const clock = createStillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock });
   const token = await stand.tokens.sign();
   t.ok(await pushes(stand, token));
@@ -122,7 +122,7 @@ t.test("a server of keys that hangs holds a request up for two seconds, and no o
 });
 
 t.test("while the JWKS server is away, reads go on, known keys count, and other clients have to retry", async (t) => {
-  const clock = stillClock(Date.now());
+  const clock = createStillClock(Date.now());
   const registry = await openRecorder(t);
   const stand = await openStand(t, registry, { clock });
   const token = await stand.tokens.sign();
@@ -153,7 +153,7 @@ t.test("clocks that differ by less than a minute do no harm", async (t) => {
 });
 
 t.test("a token that is remembered ends when it says", async (t) => {
-  const clock = stillClock(Date.now());
+  const clock = createStillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock });
   const token = await stand.tokens.sign({ exp: Math.floor(Date.now() / 1_000) + 10 });
   t.ok(await pushes(stand, token));

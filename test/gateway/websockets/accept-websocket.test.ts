@@ -7,7 +7,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import { Fault } from "../../../lib/fault.ts";
 import type { Availability } from "../../../gateway/contract.ts";
 import { frame } from "../../fixtures/frame.ts";
-import { turns } from "../../fixtures/still-clock.ts";
+import { turns } from "../../fixtures/clock.ts";
 import {
   exchange,
   get,

@@ -15,7 +15,7 @@ import { ZIP_LIMITS } from "../../../control/packages/publish/unpack-zip.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openMemoryWorld } from "../../fixtures/memory-driver.ts";
-import { type StillClock, stillClock, turns } from "../../fixtures/still-clock.ts";
+import { type StillClock, createStillClock, turns } from "../../fixtures/clock.ts";
 import { BEFORE, LIFE, type Process, type Truth, USER } from "./crash-steps.ts";
 import { Killed, type KillSwitch, openKillSwitch } from "./kill-switch.ts";
 
@@ -45,7 +45,7 @@ export type Lived = {
 export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
   const folder = mkdtempSync(join(tmpdir(), "berth-crash-"));
   const log = openLog({ level: "silent", name: "test" });
-  let clock: StillClock = stillClock();
+  let clock: StillClock = createStillClock();
   // The orchestrator goes on when berth dies, so it follows whichever clock moves.
   const following = {
     ...clock,
@@ -144,7 +144,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
   const restart = async () => {
     await now.close();
     lived.trouble.push(...damage(folder));
-    clock = stillClock(clock.now() + 1);
+    clock = createStillClock(clock.now() + 1);
     reborn = true;
     now = await open(openKillSwitch());
   };

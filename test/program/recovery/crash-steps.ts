@@ -4,7 +4,7 @@ import type { Container } from "../../../control/model/entities.ts";
 import type { Store } from "../../../control/store/open-store.ts";
 import { zipOf } from "../../fixtures/berth.ts";
 import type { MemoryWorld } from "../../fixtures/memory-driver.ts";
-import type { StillClock } from "../../fixtures/still-clock.ts";
+import type { StillClock } from "../../fixtures/clock.ts";
 import { Killed } from "./kill-switch.ts";
 
 export const USER = { id: "22222222-2222-4222-8222-222222222222", login: "ada", admin: false };

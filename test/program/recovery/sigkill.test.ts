@@ -8,7 +8,7 @@ import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../lib/log.ts";
 import { listening, openMemoryWorld } from "../../fixtures/memory-driver.ts";
-import { stillClock, turns } from "../../fixtures/still-clock.ts";
+import { createStillClock, turns } from "../../fixtures/clock.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 
 const CONTAINERS = 7;
@@ -40,7 +40,7 @@ for (const after of AFTER) {
     t.same(file.pragma("foreign_key_check"), []);
     file.close();
 
-    const clock = stillClock(Date.now());
+    const clock = createStillClock(Date.now());
     const store = await openStore({ folder, clock });
     const world = openMemoryWorld(clock, { sockets: false });
     for (const { ref } of store.images.all()) world.apps.set(ref, listening);

@@ -1,12 +1,12 @@
 import t from "tap";
 import { createRegistrySessions } from "../../../../control/console/registry/registry-sign-in.ts";
 import { createRecentPushes } from "../../../../control/console/registry/open-registry-console.ts";
-import { stillClock } from "../../../fixtures/still-clock.ts";
+import { createStillClock } from "../../../fixtures/clock.ts";
 
 const of = (userId: string) => ({ user: { userId, login: userId, admin: false }, token: `of-${userId}` });
 
 t.test("a session ends with its time, or at sign-out", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const sessions = createRegistrySessions({ clock, limits: { lifeMs: 1_000, most: 10, mostOfAUser: 10 } });
   const [one, other] = [sessions.begin(of("anna")), sessions.begin(of("anna"))];
   t.equal(Buffer.from(one, "base64url").length, 32);
@@ -19,7 +19,7 @@ t.test("a session ends with its time, or at sign-out", async (t) => {
 });
 
 t.test("who signs in again and again ends sessions of their own, not others'; beyond all that there may be, the oldest goes", (t) => {
-  const sessions = createRegistrySessions({ clock: stillClock(), limits: { lifeMs: 1_000, most: 3, mostOfAUser: 2 } });
+  const sessions = createRegistrySessions({ clock: createStillClock(), limits: { lifeMs: 1_000, most: 3, mostOfAUser: 2 } });
   const berts = sessions.begin(of("bert"));
   const annas = [1, 2, 3].map(() => sessions.begin(of("anna")));
   t.same(
@@ -33,7 +33,7 @@ t.test("who signs in again and again ends sessions of their own, not others'; be
 });
 
 t.test("the last pushes are remembered, so many of them, and none that was deleted", async (t) => {
-  const clock = stillClock(1_000);
+  const clock = createStillClock(1_000);
   const pushes = createRecentPushes({ clock, most: 2 });
   pushes.record({ repository: "a", reference: "1", by: "anna" });
   pushes.record({ repository: "a", reference: "2", by: "bert" });

@@ -7,9 +7,9 @@ import { openCredentials } from "../../../../control/packages/credentials/open-c
 import { openVault } from "../../../../control/packages/credentials/open-vault.ts";
 import { openStore, type Store } from "../../../../control/store/open-store.ts";
 import { openLog } from "../../../../lib/log.ts";
-import { stillClock } from "../../../fixtures/still-clock.ts";
+import { createStillClock } from "../../../fixtures/clock.ts";
 
-const clock = stillClock();
+const clock = createStillClock();
 const log = openLog({ level: "silent", name: "test" });
 const PACKAGE = { id: "p1", name: "demo", version: "1.0.0", authorId: "u1", createdOn: 1, updatedOn: 1 };
 const VALUES = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: 5432 };

@@ -4,7 +4,7 @@ import { planImport } from "../../../../control/packages/import/plan-import.ts";
 import { readContainer } from "../../../../control/packages/import/read-imported.ts";
 import { recordImport } from "../../../../control/packages/import/record-import.ts";
 import { openStore } from "../../../../control/store/open-store.ts";
-import { stillClock } from "../../../fixtures/still-clock.ts";
+import { createStillClock } from "../../../fixtures/clock.ts";
 import { USER } from "../../lifecycle/lifecycle-fixture.ts";
 
 const IMAGE = { id: "33333333-3333-4333-8333-333333333333", name: "app", imageRef: "app:1.0" };
@@ -14,7 +14,7 @@ const imported = (nth: number, serviceName: string) =>
   readContainer({ id: `44444444-4444-4444-8444-44444444444${nth}`, name: `app-${nth}`, status: "started", serviceName, dockerfile: IMAGE });
 
 t.test("a name whose adopted instance is still to be ended is not adopted again: that end would hit the new one", async (t) => {
-  const store = await openStore({ folder: join(t.testdir(), "data"), clock: stillClock() });
+  const store = await openStore({ folder: join(t.testdir(), "data"), clock: createStillClock() });
   t.teardown(() => store.close());
   const importer = await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   const plan = (nth: number) => {

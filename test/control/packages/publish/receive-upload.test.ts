@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import t from "tap";
 import { receiveUpload } from "../../../../control/packages/publish/receive-upload.ts";
-import { stillClock } from "../../../fixtures/still-clock.ts";
+import { createStillClock } from "../../../fixtures/clock.ts";
 import { eventually } from "../../../fixtures/eventually.ts";
 
 const { signal } = new AbortController();
 
 t.test("an upload that brings less than 64 KiB in 30 s is given up", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const client = new PassThrough();
   const body = client.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
   const to = join(t.testdir({}), "package.zip");
@@ -32,8 +32,8 @@ t.test("an upload is written as it came, and ends at its limit", async (t) => {
       yield Buffer.from("abc");
       yield Buffer.from("def");
     })();
-  await receiveUpload({ body: body(), to, maxBytes: 6, clock: stillClock(), signal });
+  await receiveUpload({ body: body(), to, maxBytes: 6, clock: createStillClock(), signal });
   t.equal(readFileSync(to, "utf8"), "abcdef");
   const other = join(t.testdir({}), "other.zip");
-  await t.rejects(receiveUpload({ body: body(), to: other, maxBytes: 5, clock: stillClock(), signal }), { code: "PACKAGE_TOO_LARGE" });
+  await t.rejects(receiveUpload({ body: body(), to: other, maxBytes: 5, clock: createStillClock(), signal }), { code: "PACKAGE_TOO_LARGE" });
 });

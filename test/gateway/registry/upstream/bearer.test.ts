@@ -9,7 +9,7 @@ import { openUpstream, type UpstreamSettings } from "../../../../gateway/registr
 import { openLog } from "../../../../lib/log.ts";
 import { Count } from "../../../../lib/metrics/open-metrics.ts";
 import { rejectsWith } from "../../../drivers/conformance.ts";
-import { stillClock } from "../../../fixtures/still-clock.ts";
+import { createStillClock } from "../../../fixtures/clock.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { LOGIN, openDistribution } from "./distribution.ts";
 import { push, signal, through } from "./pushed.ts";
@@ -84,7 +84,7 @@ t.test("in front of a registry that takes tokens", async (t) => {
   });
 
   await t.test("a token that ran out is refused, and the next one requested once", async (t) => {
-    const fresh = await open(t, `http://${registry.host}`, LOGIN, stillClock());
+    const fresh = await open(t, `http://${registry.host}`, LOGIN, createStillClock());
     tokens.shape.lifeSeconds = -100;
     t.equal((await through(fresh, PULL, "/v2/datagrok/x/tags/list")).status, 401, "so new that another would be no better");
     tokens.shape.lifeSeconds = 300;
@@ -92,7 +92,7 @@ t.test("in front of a registry that takes tokens", async (t) => {
 });
 
 t.test("a refused token is renewed once for all who were refused", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const tokens = await openTokenServer(t, LOGIN);
   const registry = await openDistribution(t, tokens.auth);
   const upstream = await open(t, `http://${registry.host}`, LOGIN, clock);
@@ -107,7 +107,7 @@ t.test("a refused token is renewed once for all who were refused", async (t) => 
 });
 
 t.test("a hundred who ask at once ask the token server once, and later ones not at all until it is due", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const tokens = await openTokenServer(t, LOGIN);
   const registry = await serve(t, (_, response) =>
     response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.realm}",service="s"` }).end(),
@@ -212,7 +212,7 @@ t.test("a hostile registry gets credentials sent nowhere", async (t) => {
 });
 
 t.test("a token server that is not trusted, seen once, is forgotten soon after it was mended", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const tokens = await openTokenServer(t, LOGIN);
   const good = `Bearer realm="${tokens.realm}",service="s"`;
   const broken = 'Bearer realm="http://169.254.169.254/token"';

@@ -9,7 +9,7 @@ import { openLog } from "../../../../lib/log.ts";
 import { readSettings } from "../../../../conf/read-settings.ts";
 import { openConfiguredRegistry } from "../../../../processes/configured-registry.ts";
 import { rejectsWith } from "../../../drivers/conformance.ts";
-import { stillClock } from "../../../fixtures/still-clock.ts";
+import { createStillClock } from "../../../fixtures/clock.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { htpasswd, LOGIN, openDistribution } from "./distribution.ts";
 import { denied, openEcr, throttled } from "./moto.ts";
@@ -93,7 +93,7 @@ t.test("the token is renewed", async (t) => {
 
   await t.test("every 6 h, also without a request", async (t) => {
     ecr.hours = 24;
-    const clock = stillClock(Date.now());
+    const clock = createStillClock(Date.now());
     const upstream = await open(t, {}, clock);
     const before = tokens();
     await clock.advance(5.9 * HOUR_MS);
@@ -105,7 +105,7 @@ t.test("the token is renewed", async (t) => {
 
   await t.test("well before it runs out; while that fails, the one at hand serves on", async (t) => {
     ecr.hours = 1;
-    const clock = stillClock(Date.now());
+    const clock = createStillClock(Date.now());
     const upstream = await open(t, {}, clock);
     ecr.answers = ({ action }) => denied(action);
     const before = tokens();
@@ -120,7 +120,7 @@ t.test("the token is renewed", async (t) => {
 
   await t.test("once for all whose requests were refused", async (t) => {
     ecr.hours = 12;
-    const clock = stillClock(Date.now());
+    const clock = createStillClock(Date.now());
     const upstream = await open(t, {}, clock);
     await clock.advance(60_000);
     const before = tokens();

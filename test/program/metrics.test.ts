@@ -1,13 +1,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { startBerth } from "../../fixtures/berth.ts";
-import { scrape, total } from "../../fixtures/metrics-page.ts";
-import { isAlive, rolesBelow } from "../../fixtures/processes.ts";
-import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { startBerth } from "../fixtures/berth.ts";
+import { scrape, total } from "../fixtures/metrics-page.ts";
+import { isAlive, rolesBelow } from "../fixtures/processes.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
-const DEMO = join(import.meta.dirname, "../../../conf/demo/dockerfiles/square");
+const DEMO = join(import.meta.dirname, "../../conf/demo/dockerfiles/square");
 const FILES = {
   "package.json": JSON.stringify({ name: "seen", version: "1.0.0" }),
   ...Object.fromEntries(readdirSync(DEMO).map((name) => [`dockerfiles/square/${name}`, readFileSync(join(DEMO, name), "utf8")])),

@@ -1,15 +1,15 @@
 import type { ServerResponse } from "node:http";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { addLease, type LeaseList, oldestLeases, removeLease } from "../../gateway/containers/open-exchanges.ts";
-import { stillClock } from "../fixtures/still-clock.ts";
-import { bodyOf, ID, openContainer, openStand, PATH, WS_PATH } from "./stand.ts";
-import { eventually } from "../fixtures/eventually.ts";
+import { addLease, type LeaseList, oldestLeases, removeLease } from "../../../gateway/containers/open-exchanges.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
+import { bodyOf, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
 t.test("a busy header of an answer is reported to control, and the client does not get it", async (t) => {
-  const clock = stillClock();
+  const clock = createStillClock();
   const stand = await openStand(t, { origins: ["https://good.example"], clock });
   const values: (string | undefined)[] = ["300", "300", "7", undefined, "soon", "-1", "0"];
   const { address } = await openContainer(t, (_, response) => {

@@ -1,7 +1,7 @@
 import t from "tap";
-import { appFiles, openStand } from "../../program/contract/stand.ts";
-import { openOwn } from "../../gateway/registry/own-registry.ts";
-import { openConsole } from "./fixtures/open-console.ts";
+import { appFiles, openStand } from "./contract/stand.ts";
+import { openOwn } from "../gateway/registry/own-registry.ts";
+import { openConsole } from "../control/console/fixtures/open-console.ts";
 
 /** Says a line, answers at once, and of `/hold` only the head. */
 const HOLDS = {

@@ -1,8 +1,8 @@
 import t from "tap";
-import { startBerth } from "../../fixtures/berth.ts";
-import { openReceiver, type ReceivedSpan } from "../../fixtures/otlp-receiver.ts";
-import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { startBerth } from "../fixtures/berth.ts";
+import { openReceiver, type ReceivedSpan } from "../fixtures/otlp-receiver.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** Answers with the traceparent that it was sent. */
 const APP = `import { createServer } from "node:http";

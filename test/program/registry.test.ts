@@ -1,11 +1,11 @@
 import t from "tap";
-import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
-import { openEngine } from "../../fixtures/engine.ts";
-import { buildTestImages } from "../../fixtures/images.ts";
-import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { freePort, openDistribution } from "./distribution.ts";
-import { run } from "./run.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { ADMIN_KEY, startBerth } from "../fixtures/berth.ts";
+import { openEngine } from "../fixtures/engine.ts";
+import { buildTestImages } from "../fixtures/images.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { freePort, openDistribution } from "../gateway/registry/distribution.ts";
+import { run } from "../gateway/registry/run.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** The whole: berth's own users and keys, its registry proxy before real Distribution, and the engine that pulls through it. */
 t.test("what is pushed with a developer key runs at once, and is refused with a wrong one", async (t) => {
