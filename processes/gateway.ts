@@ -45,7 +45,7 @@ export async function runGateway(options: {
   const { settings, link, metrics, version, clock, log } = options;
   const tls = openEdgeTlsKeys(settings, clock, log);
   const readiness = openReadiness("starting", () => {
-    const state = feed.state();
+    const state = feed.status();
     if (state === undefined || (state.connected && clock.monotonic() - state.heardAt < SILENT_MS)) return undefined;
     return clock.now() - (clock.monotonic() - state.heardAt);
   });
@@ -105,10 +105,10 @@ export async function runGateway(options: {
 
 /** Nothing of a directory that follows no feed. */
 function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
-  type State = NonNullable<ReturnType<Feed["state"]>>;
+  type State = NonNullable<ReturnType<Feed["status"]>>;
   const read = (family: Metrics["feedConnected"], value: (state: State) => number | undefined) =>
     family.look((cells) => {
-      const state = feed.state();
+      const state = feed.status();
       const now = state && value(state);
       if (now !== undefined) cells.at().set(now);
     });
@@ -133,7 +133,7 @@ function openDirectory(deps: {
   if (url === undefined) throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok asks the Datagrok server of DATAGROK_URL: set that too.");
   // It refuses callers, never a gateway.
   const refused = () => new Promise<never>(() => undefined);
-  return { ...openDatagrok({ url, key, runMs: settings.dockerSettings.proxyRequestTimeout, clock, log }), refused, state: () => undefined };
+  return { ...openDatagrok({ url, key, runMs: settings.dockerSettings.proxyRequestTimeout, clock, log }), refused, status: () => undefined };
 }
 
 /** How old what was read of the token's file may be: whoever replaces the token need not start gateways anew. */

@@ -22,8 +22,8 @@ import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { StoppableProcess } from "./parent.ts";
 import type { FastifyRequest } from "fastify";
 import type { Server } from "node:tls";
-import type { Pushed } from "../gateway/registry/decide.ts";
-import { seenByClient } from "../gateway/registry/locations.ts";
+import type { ManifestChange } from "../gateway/registry/decide.ts";
+import { publicOriginOf } from "../gateway/registry/locations.ts";
 import { keepKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 
 const BACKLOG = 4_096;
@@ -131,7 +131,7 @@ function upstreamSettings({ registry, awsRegion, data }: Settings): UpstreamSett
 /** Where it is to listen, bound before anything else is begun. */
 type ConsolePlace = { handle: ListeningHandle; port: number; datagrokUrl: string };
 
-type RegistryConsole = { saw(pushed: Pushed): void; close(): Promise<void> };
+type RegistryConsole = { saw(pushed: ManifestChange): void; close(): Promise<void> };
 
 /** Questions to the server of the users that are under way at a time. */
 const CONNECTIONS = 8;
@@ -192,7 +192,7 @@ export async function openConsoleOfRegistry(deps: {
     addressOf: (request) => trusted.clientOf(lineOf(request, "x-forwarded-for"), peerOf(request)),
     isSecure: (request) => {
       const head = { header: (name: string) => lineOf(request, name) };
-      return seenByClient({ head, peer: { address: peerOf(request) }, tls: tls !== undefined }, trusted).startsWith("https:");
+      return publicOriginOf({ head, peer: { address: peerOf(request) }, tls: tls !== undefined }, trusted).startsWith("https:");
     },
     clock,
     log,

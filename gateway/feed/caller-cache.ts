@@ -30,7 +30,7 @@ const MOST_RENEWED = 256;
 
 export type CallerCache = Identity & {
   /** Somebody signed out: everybody is asked about anew. */
-  forget(): void;
+  clear(): void;
 };
 
 export type CallerCacheDeps = {
@@ -209,7 +209,7 @@ export function openCallerCache(parts: CallerCacheDeps): CallerCache {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    forget: () => {
+    clear: () => {
       signOuts++;
       valid.clear();
       earlier.flushAll();

@@ -37,7 +37,7 @@ export type Feed = {
    * Whether control is heard at the moment, when it last was (on the clock's monotonic scale), and the last change that was seen; undefined where
    * nothing is followed.
    */
-  state(): { connected: boolean; heardAt: number; seq: number } | undefined;
+  status(): { connected: boolean; heardAt: number; seq: number } | undefined;
   close(): Promise<void>;
 };
 
@@ -157,7 +157,7 @@ export function openFeed(parts: {
       case "ask":
         return answerAsk(line);
       case "signedOut":
-        return identity.forget();
+        return identity.clear();
       case "beat":
         if (revision && line.revision !== undefined) revision.seen = line.revision;
     }
@@ -244,7 +244,7 @@ export function openFeed(parts: {
     },
     ready: () => known.promise,
     refused: () => refused.promise,
-    state: () => ({ connected: gateway !== undefined, heardAt, seq }),
+    status: () => ({ connected: gateway !== undefined, heardAt, seq }),
     close,
   };
 }

@@ -8,19 +8,28 @@ import type { ExchangeLabels, RouteName } from "../access-record.ts";
 import type { Readiness } from "../readiness.ts";
 import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
 import type { IdentityServer } from "../api-backend.ts";
-import { type RegistryDecision, type TokenAttempts, tokenRequest, type TokenParts } from "./token-request.ts";
-import { askedBehind, mountedFrom, needsOf, permit, type Needs, readV2Path, splitTarget, type V2Path } from "./permit.ts";
+import { type RegistryDecision, type TokenAttempts, tokenRequest, type TokenRequestDeps } from "./token-request.ts";
+import {
+  upstreamActions,
+  mountedFrom,
+  accessRequirement,
+  authorize,
+  type AccessRequirement,
+  readV2Path,
+  splitTarget,
+  type V2Path,
+} from "./permit.ts";
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
-import { seenByClient } from "./locations.ts";
-import { fixedLease, ToRegistry, type RegistryParts } from "./to-registry.ts";
+import { publicOriginOf } from "./locations.ts";
+import { fixedLease, RegistryForward, type RegistryForwardDeps } from "./to-registry.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { Upstream } from "./upstream/upstream.ts";
-import type { Granted, VerifyToken } from "./verify-token.ts";
+import type { TokenGrant, VerifyToken } from "./verify-token.ts";
 
 /** An image whose manifest was pushed, or deleted. */
-export type Pushed = { repository: string; reference: string; by?: string; deleted?: true };
+export type ManifestChange = { repository: string; reference: string; by?: string; deleted?: true };
 
-export type RegistryDecideParts = {
+export type RegistryDecisionDeps = {
   upstream: Upstream;
   identity: IdentityServer;
   verify: VerifyToken;
@@ -38,12 +47,12 @@ export type RegistryDecideParts = {
   /** Of wrong keys; undefined where who judges the keys counts them by client. */
   attempts?: TokenAttempts | undefined;
   /** Told of each manifest that was pushed or deleted. */
-  onPushed(pushed: Pushed): void;
+  onPushed(pushed: ManifestChange): void;
   clock: Clock;
   log: Log;
 };
 
-type Parts = RegistryDecideParts & { registry: RegistryParts; token: TokenParts };
+type Parts = RegistryDecisionDeps & { registry: RegistryForwardDeps; token: TokenRequestDeps };
 
 /** What a collection takes where there are not very many images. */
 const COLLECTED_MS = 60_000;
@@ -52,7 +61,7 @@ const COLLECTED_MS = 60_000;
 const CHALLENGED: ReadonlySet<FaultCode> = new Set(["TOKEN_MISSING", "TOKEN_INVALID", "SCOPE_INSUFFICIENT"]);
 
 /** What to do with the requests of a registry's clients: who may push is decided here, all else is the registry's behind. */
-export function openRegistryDecide(given: RegistryDecideParts): Decide<InterceptingForward> {
+export function openRegistryDecide(given: RegistryDecisionDeps): Decide<InterceptingForward> {
   const { upstream, follow, headTimeoutMs, trusted } = given;
   const parts: Parts = {
     ...given,
@@ -73,7 +82,7 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide<Intercept
         return { ...answered(internalAnswer(error)), labels: { ...about, fault: "INTERNAL" } };
       }
       const answer = CHALLENGED.has(error.code)
-        ? challenge(error, { seen: seenByClient(asked, trusted), service: parts.service, scope })
+        ? challenge(error, { seen: publicOriginOf(asked, trusted), service: parts.service, scope })
         : registryAnswer(error);
       return { ...answered(answer), labels: { ...about, fault: error.code } };
     };
@@ -82,10 +91,10 @@ export function openRegistryDecide(given: RegistryDecideParts): Decide<Intercept
       if (asked.head.upgrade) throw new Fault("REQUEST_INVALID", "A registry speaks no WebSocket");
       if (found === undefined) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in a registry, or the repository's name is not valid");
       about = aboutOf(found, asked.head.method);
-      const needs: Needs = needsOf(found, asked.head.method, query, parts.anonymousPull);
+      const needs: AccessRequirement = accessRequirement(found, asked.head.method, query, parts.anonymousPull);
       ({ scope } = needs);
-      const permitted = permit(asked.head, needs, parts.verify, parts.own !== undefined);
-      const go = (granted: Granted | undefined) => onward(parts, asked, found, query, granted?.subject);
+      const permitted = authorize(asked.head, needs, parts.verify, parts.own !== undefined);
+      const go = (granted: TokenGrant | undefined) => onward(parts, asked, found, query, granted?.subject);
       const decided = permitted instanceof Promise ? permitted.then(go) : go(permitted);
       return decided instanceof Promise ? decided.catch((error: unknown) => unlessLeft(asked, error, failed)) : decided;
     } catch (error) {
@@ -124,15 +133,15 @@ function onward(
   const writes = method !== "GET" && method !== "HEAD";
   if (writes && parts.own?.isReadOnly())
     throw new Fault("REGISTRY_READ_ONLY", "Garbage is being collected; try again in a minute", { retryAfterMs: COLLECTED_MS });
-  const ask: RepositoryAccess = { repository: "repository" in path ? path.repository : undefined, actions: askedBehind(path, method) };
+  const ask: RepositoryAccess = { repository: "repository" in path ? path.repository : undefined, actions: upstreamActions(path, method) };
   const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
-  const from = { upstream, repository: ask.repository, sent, seen: seenByClient(asked, parts.trusted), writes, elsewhere: parts.redirectHosts };
+  const from = { upstream, repository: ask.repository, sent, seen: publicOriginOf(asked, parts.trusted), writes, elsewhere: parts.redirectHosts };
   const pushes = path.kind === "manifest" && method === "PUT";
   const deletes = path.kind === "manifest" && method === "DELETE";
   const followable = path.kind === "blob" && !writes;
 
   const withCredential = (authorization: string | undefined): RegistryDecision => {
-    const forward = new ToRegistry(parts.registry, {
+    const forward = new RegistryForward(parts.registry, {
       ask,
       from,
       authorization,

@@ -5,7 +5,7 @@ import { readV2Path } from "./permit.ts";
 import type { TrustedProxies } from "../forwarded-headers.ts";
 
 /** Where a request was sent, and from whom it came: what an address in its answer is read against. */
-export type AnsweredFrom = {
+export type UpstreamRequest = {
   upstream: Pick<Upstream, "host" | "basePath" | "nameOf" | "target">;
   /** As the client named it; undefined for `_catalog`. */
   repository: string | undefined;
@@ -20,24 +20,24 @@ export type AnsweredFrom = {
 };
 
 /** `http://registry.example`, as the registry itself would name itself. */
-export function originOf({ upstream: { target, host } }: Pick<AnsweredFrom, "upstream">): string {
+export function upstreamOrigin({ upstream: { target, host } }: Pick<UpstreamRequest, "upstream">): string {
   return `${"tls" in target && target.tls !== undefined ? "https" : "http"}://${host}`;
 }
 
 /** The edits that make `Location` and `Link` lead back here where they lead to the registry. */
-export function locationEdits(from: AnsweredFrom, received: ResponseHeadView): HeaderEdits {
+export function locationEdits(from: UpstreamRequest, received: ResponseHeadView): HeaderEdits {
   const remove: string[] = [];
   const add: HeaderLine[] = [];
   const location = received.header("location");
-  const led = location === undefined ? undefined : leadBack(from, location, isRedirect(received.status) && from.writes !== true);
+  const led = location === undefined ? undefined : proxyAddress(from, location, isRedirect(received.status) && from.writes !== true);
   // A client takes the rest of its layer there, and its token. Without the header its push fails, and nothing goes astray.
-  if (location !== undefined && from.writes === true && leadsAway(from, led ?? location)) remove.push("location");
+  if (location !== undefined && from.writes === true && leavesRegistry(from, led ?? location)) remove.push("location");
   else if (led !== undefined && led !== location) {
     remove.push("location");
     add.push(["Location", led]);
   }
   const link = received.header("link");
-  const relinked = link?.replace(/<([^<>]*)>/g, (_, address: string) => `<${leadBack(from, address, true) ?? address}>`);
+  const relinked = link?.replace(/<([^<>]*)>/g, (_, address: string) => `<${proxyAddress(from, address, true) ?? address}>`);
   if (relinked !== undefined && relinked !== link) {
     remove.push("link");
     add.push(["Link", relinked]);
@@ -53,13 +53,13 @@ export function isRedirect(status: number): boolean {
  * The address that leads here to what `address` leads to, as relative as it came; undefined where it cannot be read. A redirect elsewhere is
  * meant, to a store of blobs say, and stays; where an upload goes on is here, under whatever name the registry knows itself.
  */
-function leadBack(from: AnsweredFrom, address: string, elsewhereIsMeant: boolean): string | undefined {
-  const own = originOf(from);
+function proxyAddress(from: UpstreamRequest, address: string, elsewhereIsMeant: boolean): string | undefined {
+  const own = upstreamOrigin(from);
   if (!URL.canParse(address, own + from.sent)) return undefined;
   const url = new URL(address, own + from.sent);
   if (url.protocol !== "http:" && url.protocol !== "https:") return undefined;
   const atHome = url.hostname === new URL(own).hostname;
-  const path = pathHere(from, url.pathname);
+  const path = proxyPath(from, url.pathname);
   const relative = !/^(?:[a-z][a-z0-9+.-]*:)?\/\//i.test(address);
   // Nothing that this proxy has: the client finds it at the registry itself, or not at all.
   if (path === undefined) return relative ? url.href : address;
@@ -70,8 +70,8 @@ function leadBack(from: AnsweredFrom, address: string, elsewhereIsMeant: boolean
 }
 
 /** Whether it is neither here nor at the registry's own domain, nor listed. */
-function leadsAway(from: AnsweredFrom, address: string): boolean {
-  const own = new URL(originOf(from));
+function leavesRegistry(from: UpstreamRequest, address: string): boolean {
+  const own = new URL(upstreamOrigin(from));
   const url = URL.parse(address, from.seen);
   if (url === null) return true;
   const hostname = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
@@ -83,7 +83,7 @@ function leadsAway(from: AnsweredFrom, address: string): boolean {
 }
 
 /** The path under which this proxy has what the registry has under `path`; undefined for what is none of a registry's. */
-function pathHere({ upstream: { basePath, nameOf }, repository }: AnsweredFrom, path: string): string | undefined {
+function proxyPath({ upstream: { basePath, nameOf }, repository }: UpstreamRequest, path: string): string | undefined {
   if (!path.startsWith(`${basePath}/v2/`)) return undefined;
   const bare = path.slice(basePath.length);
   const found = readV2Path(bare);
@@ -95,7 +95,7 @@ function pathHere({ upstream: { basePath, nameOf }, repository }: AnsweredFrom, 
 const AUTHORITY = /^[A-Za-z0-9._~-]+(?::\d{1,5})?$|^\[[0-9A-Fa-f:.]+\](?::\d{1,5})?$/;
 
 /** The address of the proxy as the client sees it, e.g. `https://registry.example`; a trusted load balancer says so where there is one. */
-export function seenByClient(
+export function publicOriginOf(
   { head, peer, tls }: Pick<IncomingRequest, "peer" | "tls"> & { head: Pick<Head, "header"> },
   trusted: TrustedProxies,
 ): string {

@@ -10,7 +10,7 @@ import { openReadiness, type Readiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../forwarded-headers.ts";
 import { createExchangeObserver, type ExchangeListener } from "../access-record.ts";
-import { openRegistryDecide, type Pushed } from "./decide.ts";
+import { openRegistryDecide, type ManifestChange } from "./decide.ts";
 import type { IdentityServer } from "../api-backend.ts";
 import type { TokenAttempts } from "./token-request.ts";
 import { openVerification } from "./verify-token.ts";
@@ -18,7 +18,7 @@ import { redirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import { registryAnswer } from "./v2-answers.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
-export type RegistryProxyParts = {
+export type RegistryProxyOptions = {
   upstream: Upstream;
   identity: IdentityServer;
   /** Who signs tokens; where unset, what the identity server says of itself. */
@@ -38,7 +38,7 @@ export type RegistryProxyParts = {
   own?: { isReadOnly(): boolean } | undefined;
   /** Of wrong keys; undefined where who judges the keys counts them by client. */
   attempts?: TokenAttempts | undefined;
-  onPushed?(pushed: Pushed): void;
+  onPushed?(pushed: ManifestChange): void;
   /** Where it counts; for nobody where it is left out. */
   metrics?: Metrics;
   watchers?: readonly ExchangeListener[];
@@ -47,7 +47,7 @@ export type RegistryProxyParts = {
 };
 
 /** Composes the registry proxy. Draining and closing are the engine's; the upstream and the identity server stay their opener's. */
-export function openRegistryProxy(parts: RegistryProxyParts): ForwardingEngine {
+export function openRegistryProxy(parts: RegistryProxyOptions): ForwardingEngine {
   const { upstream, service, clock, log } = parts;
   const limits = { ...FIXED_LIMITS, ...parts.limits };
   const metrics = parts.metrics ?? openMetrics();

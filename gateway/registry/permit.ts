@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Head } from "../decision.ts";
-import { scopeOf, CATALOG_SCOPE, type Need } from "./v2-answers.ts";
+import { scopeOf, CATALOG_SCOPE, type RequiredAccess } from "./v2-answers.ts";
 import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
-import { allows, type Granted, type VerifyToken } from "./verify-token.ts";
+import { allows, type TokenGrant, type VerifyToken } from "./verify-token.ts";
 
 /** What a request needs: `open` where anybody may. */
-export type Needs = { open: boolean; of: readonly Need[]; scope: string };
+export type AccessRequirement = { open: boolean; of: readonly RequiredAccess[]; scope: string };
 
 const PUSH: readonly RegistryAction[] = ["pull", "push"];
 const ACTIONS: Readonly<Record<string, readonly RegistryAction[]>> = {
@@ -18,28 +18,28 @@ const ACTIONS: Readonly<Record<string, readonly RegistryAction[]>> = {
 };
 
 /** Who gives up an upload deletes nothing. */
-const OF_UPLOAD: Readonly<Record<string, readonly RegistryAction[]>> = { ...ACTIONS, DELETE: PUSH };
+const UPLOAD_ACTIONS: Readonly<Record<string, readonly RegistryAction[]>> = { ...ACTIONS, DELETE: PUSH };
 
 /** What our own credential has to allow: of an upload that only asks how far it is as much as of one that goes on. */
-export function askedBehind(path: V2Path, method: string): readonly RegistryAction[] {
+export function upstreamActions(path: V2Path, method: string): readonly RegistryAction[] {
   return path.kind === "upload" ? PUSH : actionsOf(path, method);
 }
 
 /** What is done with a repository by a request. Faults: METHOD_NOT_ALLOWED. */
 export function actionsOf({ kind }: V2Path, method: string): readonly RegistryAction[] {
-  const actions = (kind === "upload" ? OF_UPLOAD : ACTIONS)[method];
+  const actions = (kind === "upload" ? UPLOAD_ACTIONS : ACTIONS)[method];
   if (actions === undefined) throw new Fault("METHOD_NOT_ALLOWED", `A registry knows no ${method}`);
   return actions;
 }
 
 /** Faults: METHOD_NOT_ALLOWED, REQUEST_INVALID. */
-export function needsOf(path: V2Path, method: string, query: string, anonymousPull: boolean): Needs {
+export function accessRequirement(path: V2Path, method: string, query: string, anonymousPull: boolean): AccessRequirement {
   if (path.kind === "base") return { open: false, of: [], scope: "" };
   if (path.kind === "catalog") return { open: false, of: [], scope: CATALOG_SCOPE };
   const actions = actionsOf(path, method);
-  const own: Need = { repository: path.repository, actions };
+  const own: RequiredAccess = { repository: path.repository, actions };
   const from = path.kind === "uploads" ? mountedFrom(query) : undefined;
-  const of = from === undefined ? [own] : [own, { repository: from, actions: ["pull"] } satisfies Need];
+  const of = from === undefined ? [own] : [own, { repository: from, actions: ["pull"] } satisfies RequiredAccess];
   const reads = method === "GET" || method === "HEAD";
   return { open: reads && anonymousPull, of, scope: of.map(scopeOf).join(" ") };
 }
@@ -58,17 +58,22 @@ export function mountedFrom(query: string): string | undefined {
  * What the request's token grants, undefined where none is needed; a promise where that takes asking. Faults: TOKEN_MISSING, TOKEN_INVALID,
  * SCOPE_INSUFFICIENT, and those of verifying. With `deletesAreNamed` only a token that names them allows deletes.
  */
-export function permit(head: Head, needs: Needs, verify: VerifyToken, deletesAreNamed: boolean): Granted | undefined | Promise<Granted> {
+export function authorize(
+  head: Head,
+  needs: AccessRequirement,
+  verify: VerifyToken,
+  deletesAreNamed: boolean,
+): TokenGrant | undefined | Promise<TokenGrant> {
   if (needs.open) return undefined;
   const token = bearer(head.header("authorization"));
-  const check = (granted: Granted) => {
+  const check = (granted: TokenGrant) => {
     for (const { repository, actions } of needs.of) {
       // Whoever may push may read what is there, whether or not that was asked for.
       const wanted = actions.includes("push") ? (["push"] as const) : actions;
       // What a token says nothing of is allowed, but not that: it may be a mere user's.
       const unnamed = (action: RegistryAction) => deletesAreNamed && action === "delete" && granted.access === undefined;
       const missing = wanted.find((action) => unnamed(action) || !allows(granted, repository, action));
-      if (missing !== undefined) throw new Fault("SCOPE_INSUFFICIENT", `You may not ${WORDS[missing]} ${repository}`);
+      if (missing !== undefined) throw new Fault("SCOPE_INSUFFICIENT", `You may not ${ACTION_TEXTS[missing]} ${repository}`);
     }
     return granted;
   };
@@ -76,7 +81,7 @@ export function permit(head: Head, needs: Needs, verify: VerifyToken, deletesAre
   return granted instanceof Promise ? granted.then(check) : check(granted);
 }
 
-const WORDS: Record<RegistryAction, string> = { pull: "pull", push: "push to", delete: "delete from" };
+const ACTION_TEXTS: Record<RegistryAction, string> = { pull: "pull", push: "push to", delete: "delete from" };
 
 /** Faults: TOKEN_MISSING, TOKEN_INVALID. */
 function bearer(authorization: string | undefined): string {

@@ -10,14 +10,14 @@ import type {
   ResponseHeadView,
   ForwardTarget,
 } from "../decision.ts";
-import { isRedirect, locationEdits, originOf, type AnsweredFrom } from "./locations.ts";
+import { isRedirect, locationEdits, upstreamOrigin, type UpstreamRequest } from "./locations.ts";
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import { registryAnswer } from "./v2-answers.ts";
 
 /** What a request to the registry needs beside the request itself. */
-export type RegistryParts = {
+export type RegistryForwardDeps = {
   upstream: Upstream;
   /** Where redirects are followed to; undefined where the client gets them. */
   follow: RedirectRules | undefined;
@@ -25,9 +25,9 @@ export type RegistryParts = {
   headTimeoutMs: number;
 };
 
-export type ToRegistryAsk = {
+export type RegistryForwardRequest = {
   ask: RepositoryAccess;
-  from: AnsweredFrom;
+  from: UpstreamRequest;
   authorization: string | undefined;
   /** Whose signal it is that the client is gone. */
   asked: Pick<IncomingRequest, "signal">;
@@ -41,7 +41,7 @@ export type ToRegistryAsk = {
  * What a client says to us, and nobody behind us is to hear. Who asks there is us; a registry makes addresses out of what proxies say; and one
  * that took another method or path from a header would do what was not judged here.
  */
-const OURS = [
+const CLIENT_HEADERS = [
   "authorization",
   "cookie",
   "host",
@@ -65,7 +65,7 @@ const OURS = [
   "x-rewrite-url",
 ];
 /** What a registry says to us as its user, or of its own name. */
-const THEIRS = ["www-authenticate", "set-cookie", "strict-transport-security", "alt-svc"];
+const REGISTRY_HEADERS = ["www-authenticate", "set-cookie", "strict-transport-security", "alt-svc"];
 
 const BEGINS_UPLOAD = /\/blobs\/uploads\/?(\?|$)/;
 
@@ -73,20 +73,20 @@ const BEGINS_UPLOAD = /\/blobs\/uploads\/?(\?|$)/;
 const MOST_HOPS = 2;
 
 /** One request to the registry behind, with our credential in place of the client's. */
-export class ToRegistry implements InterceptingForward {
+export class RegistryForward implements InterceptingForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;
-  readonly #parts: RegistryParts;
-  readonly #asked: ToRegistryAsk;
+  readonly #parts: RegistryForwardDeps;
+  readonly #asked: RegistryForwardRequest;
   readonly #first: boolean;
 
-  constructor(parts: RegistryParts, asked: ToRegistryAsk, first = true) {
+  constructor(parts: RegistryForwardDeps, asked: RegistryForwardRequest, first = true) {
     const { authorization, from } = asked;
     this.target = from.sent;
     this.headTimeoutMs = parts.headTimeoutMs;
     const own: HeaderLine[] = authorization === undefined ? [] : [["Authorization", authorization]];
-    this.request = { remove: OURS, add: [["Host", parts.upstream.host], ...own] };
+    this.request = { remove: CLIENT_HEADERS, add: [["Host", parts.upstream.host], ...own] };
     this.#parts = parts;
     this.#asked = asked;
     this.#first = first;
@@ -97,15 +97,15 @@ export class ToRegistry implements InterceptingForward {
     if (authorization !== undefined && received.status < 400) this.#parts.upstream.accepted?.(authorization);
     onAnswer?.(received);
     const { remove, add } = locationEdits(this.#asked.from, received);
-    return { remove: [...THEIRS, ...remove], add };
+    return { remove: [...REGISTRY_HEADERS, ...remove], add };
   }
 
   intercept(received: ResponseHeadView, bodySent: boolean): Interception | Promise<Interception> | undefined {
     if (received.status === 401) return this.#refused(received, bodySent);
     if (received.status === 404 && BEGINS_UPLOAD.test(this.target)) return this.#unknown();
     if (bodySent || !this.#asked.followable || !isRedirect(received.status)) return undefined;
-    const origin = originOf(this.#asked.from);
-    return followed(this.#parts, origin + this.target, received, 0);
+    const origin = upstreamOrigin(this.#asked.from);
+    return followRedirect(this.#parts, origin + this.target, received, 0);
   }
 
   respondTo(fault: Fault): DirectResponse {
@@ -115,7 +115,7 @@ export class ToRegistry implements InterceptingForward {
   /** The repository is missing: where it could not be made, that is what the client has to know. */
   #unknown(): Interception | undefined {
     const { repository } = this.#asked.ask;
-    const why = repository === undefined ? undefined : this.#parts.upstream.whyUnknown?.(repository);
+    const why = repository === undefined ? undefined : this.#parts.upstream.missingRepositoryFault?.(repository);
     return why && { answer: registryAnswer(why) };
   }
 
@@ -131,7 +131,7 @@ export class ToRegistry implements InterceptingForward {
           new Fault("REGISTRY_CREDENTIAL_RENEWED", "The registry behind wanted a new credential; try again", { retryAfterMs: 1_000 }),
         ),
       };
-    return { forward: new ToRegistry(this.#parts, { ...this.#asked, authorization }, false), lease: fixedLease(upstream.target) };
+    return { forward: new RegistryForward(this.#parts, { ...this.#asked, authorization }, false), lease: fixedLease(upstream.target) };
   }
 }
 
@@ -148,7 +148,7 @@ export function fixedLease(target: ForwardTarget | Promise<ForwardTarget>): Leas
 }
 
 /** Where the answer leads is asked in the client's place, without our credential. */
-function followed(parts: RegistryParts, base: string, received: ResponseHeadView, hops: number): Promise<Interception> | undefined {
+function followRedirect(parts: RegistryForwardDeps, base: string, received: ResponseHeadView, hops: number): Promise<Interception> | undefined {
   const location = received.header("location");
   const { follow } = parts;
   if (follow === undefined || location === undefined || !URL.canParse(location, base)) return undefined;
@@ -156,7 +156,7 @@ function followed(parts: RegistryParts, base: string, received: ResponseHeadView
   const elsewhere = async (): Promise<Interception> => {
     if (hops === MOST_HOPS) throw new Fault("REDIRECT_REFUSED", "The registry behind leads from one place to the next without an end");
     const target = await follow.targetOf(url);
-    return { forward: new ToStore(parts, url, hops), lease: fixedLease(target) };
+    return { forward: new RedirectForward(parts, url, hops), lease: fixedLease(target) };
   };
   return elsewhere().catch((error: unknown) => {
     if (!(error instanceof Fault)) throw error;
@@ -165,29 +165,29 @@ function followed(parts: RegistryParts, base: string, received: ResponseHeadView
 }
 
 /** One request to where a registry keeps what it is asked for. */
-class ToStore implements InterceptingForward {
+class RedirectForward implements InterceptingForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;
-  readonly #parts: RegistryParts;
+  readonly #parts: RegistryForwardDeps;
   readonly #url: URL;
   readonly #hops: number;
 
-  constructor(parts: RegistryParts, url: URL, hops: number) {
+  constructor(parts: RegistryForwardDeps, url: URL, hops: number) {
     this.target = url.pathname + url.search;
     this.headTimeoutMs = parts.headTimeoutMs;
-    this.request = { remove: OURS, add: [["Host", url.host]] };
+    this.request = { remove: CLIENT_HEADERS, add: [["Host", url.host]] };
     this.#parts = parts;
     this.#url = url;
     this.#hops = hops;
   }
 
   response(): HeaderEdits {
-    return { remove: THEIRS, add: [] };
+    return { remove: REGISTRY_HEADERS, add: [] };
   }
 
   intercept(received: ResponseHeadView): Promise<Interception> | undefined {
-    return isRedirect(received.status) ? followed(this.#parts, this.#url.href, received, this.#hops + 1) : undefined;
+    return isRedirect(received.status) ? followRedirect(this.#parts, this.#url.href, received, this.#hops + 1) : undefined;
   }
 
   respondTo(fault: Fault): DirectResponse {

@@ -7,7 +7,7 @@ import type { IdentityServer } from "../api-backend.ts";
 
 export type RegistryDecision = Decision<InterceptingForward>;
 
-export type TokenParts = {
+export type TokenRequestDeps = {
   identity: IdentityServer;
   edits: ForwardedEdits;
   service: string;
@@ -35,11 +35,11 @@ const TIMEOUT_MS = 60_000;
 const ONLY_PULLS = /^repository(?:\([^()]*\))?:.+:(?:pull(?:,pull)*)?$/;
 
 /** `/token`, where our challenges lead. Who shows a key is for the identity server to judge; who only reads needs none. */
-export function tokenRequest(parts: TokenParts, asked: IncomingRequest, query: string): RegistryDecision {
+export function tokenRequest(parts: TokenRequestDeps, asked: IncomingRequest, query: string): RegistryDecision {
   const { method, header } = asked.head;
   if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "A token is asked for by GET or POST"));
   // Of a form, the credentials are in the body, which is nothing that we look into.
-  if (method === "POST" || /^basic /i.test(header("authorization") ?? "")) return toIdentity(parts, asked, query);
+  if (method === "POST" || /^basic /i.test(header("authorization") ?? "")) return forwardToIdentity(parts, asked, query);
   if (parts.anonymousPull && onlyPulls(query)) return { kind: "answer", answer: jsonAnswer(anonymousToken(parts.clock)) };
   return refusal(new Fault("TOKEN_MISSING", "Sign in first: docker login, with a developer key as the password"));
 }
@@ -53,7 +53,11 @@ function anonymousToken(clock: Clock): object {
   return { token: ANONYMOUS, access_token: ANONYMOUS, expires_in: ANONYMOUS_SECONDS, issued_at: new Date(clock.now()).toISOString() };
 }
 
-function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts, asked: IncomingRequest, query: string): RegistryDecision {
+function forwardToIdentity(
+  { identity, edits, service, attempts, trusted }: TokenRequestDeps,
+  asked: IncomingRequest,
+  query: string,
+): RegistryDecision {
   const { head, peer, tls } = asked;
   const client = trusted.clientOf(head.header("x-forwarded-for"), peer.address);
   const credential = head.header("authorization");
@@ -70,7 +74,7 @@ function toIdentity({ identity, edits, service, attempts, trusted }: TokenParts,
   const { remove, add } = edits(head, peer, tls);
   const more = identity.backend.edits(head, peer);
   const dropped = [...remove, ...more.remove];
-  const forward = new ToIdentity(
+  const forward = new IdentityForward(
     identity,
     `/api/docker/token${withService(query, service)}`,
     {
@@ -90,7 +94,7 @@ function withService(query: string, service: string): string {
   return `?${words.toString()}`;
 }
 
-class ToIdentity implements InterceptingForward {
+class IdentityForward implements InterceptingForward {
   readonly target: string;
   readonly headTimeoutMs = TIMEOUT_MS;
   readonly request: HeaderEdits;

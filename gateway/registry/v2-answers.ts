@@ -55,13 +55,13 @@ function json(value: object, more: readonly HeaderLine[] = []): Pick<DirectRespo
 }
 
 /** What a request needs of the token with it: these actions on each of these repositories; or, of none, any token at all. */
-export type Need = { repository: string; actions: readonly RegistryAction[] };
+export type RequiredAccess = { repository: string; actions: readonly RegistryAction[] };
 
 /** What a client is told of why its token does not do, so that it asks for another one. */
 const ERRORS: Partial<Record<FaultCode, string>> = { TOKEN_INVALID: "invalid_token", SCOPE_INSUFFICIENT: "insufficient_scope" };
 
 /** As clients ask for it at the realm: `repository:x:pull,push`. */
-export function scopeOf({ repository, actions }: Need): string {
+export function scopeOf({ repository, actions }: RequiredAccess): string {
   return `repository:${repository}:${actions.join(",")}`;
 }
 

@@ -8,35 +8,35 @@ import type { Log } from "../../lib/log.ts";
 import type { IdentityServer } from "../api-backend.ts";
 
 /** One entry of a token's `access`: what may be done with one thing. */
-export type Access = { type: string; name: string; actions: readonly string[] };
+export type AccessEntry = { type: string; name: string; actions: readonly string[] };
 
 /** A token that was found good. Without `access` it is good for everything. */
-export type Granted = { subject: string; access: readonly Access[] | undefined };
+export type TokenGrant = { subject: string; access: readonly AccessEntry[] | undefined };
 
 /** Faults: TOKEN_INVALID; those of the keys and the issuer where neither is known and nobody can be asked. */
-export type VerifyToken = (token: string) => Granted | Promise<Granted>;
+export type VerifyToken = (token: string) => TokenGrant | Promise<TokenGrant>;
 
 /** Who signs tokens is asked for each one that is not remembered; `audience` is for whom they must be. */
-export type VerifyParts = Signers & { audience: string; clock: Clock };
+export type TokenVerifierDeps = Signers & { audience: string; clock: Clock };
 
 /** As every signed token looks. */
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const MOST_REMEMBERED = 10_000;
 
-type Remembered = { granted: Granted; version: number; until: number };
+type CachedGrant = { granted: TokenGrant; version: number; until: number };
 
 /** Verifies tokens of `{identity}/docker/token`, and remembers those that were found good. */
-export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts): { verify: VerifyToken; close(): void } {
+export function openTokenVerifier({ keys, issuer, audience, clock }: TokenVerifierDeps): { verify: VerifyToken; close(): void } {
   const remembered = new NodeCache({ useClones: false, stdTTL: 3_600, maxKeys: MOST_REMEMBERED });
 
-  const judge = async (token: string, digest: string): Promise<Granted> => {
+  const judge = async (token: string, digest: string): Promise<TokenGrant> => {
     // As it was before: a key that goes while this goes on is noticed by the next look.
     const version = await keys.version();
     const payload = await verifyToken(token, { keys, issuer, audience, clock });
     if (payload["lim"] !== "docker") throw new Fault("TOKEN_INVALID", "The token is not for a registry");
-    const granted: Granted = { subject: payload.sub ?? "", access: readAccess(payload["access"]) };
+    const granted: TokenGrant = { subject: payload.sub ?? "", access: readAccess(payload["access"]) };
     if (remembered.getStats().keys >= MOST_REMEMBERED) remembered.flushAll();
-    remembered.set(digest, { granted, version, until: (payload.exp ?? 0) * 1_000 } satisfies Remembered);
+    remembered.set(digest, { granted, version, until: (payload.exp ?? 0) * 1_000 } satisfies CachedGrant);
     return granted;
   };
 
@@ -46,7 +46,7 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
       // The one for who only reads, for instance: nobody has to be asked about it.
       if (!COMPACT.test(token)) throw new Fault("TOKEN_INVALID", "This token lets nobody do more than read; sign in first");
       const digest = hash("sha256", token);
-      const found = remembered.get<Remembered>(digest);
+      const found = remembered.get<CachedGrant>(digest);
       if (found === undefined) return judge(token, digest);
       const recall = (version: number) => (found.version === version && clock.now() < found.until ? found.granted : judge(token, digest));
       const version = keys.version();
@@ -56,20 +56,20 @@ export function openVerifyToken({ keys, issuer, audience, clock }: VerifyParts):
   };
 }
 
-export function allows({ access }: Granted, repository: string, action: string): boolean {
+export function allows({ access }: TokenGrant, repository: string, action: string): boolean {
   if (access === undefined) return true;
   return access.some((one) => one.type === "repository" && one.name === repository && (one.actions.includes(action) || one.actions.includes("*")));
 }
 
-function readAccess(access: unknown): readonly Access[] | undefined {
+function readAccess(access: unknown): readonly AccessEntry[] | undefined {
   if (access === undefined) return undefined;
   if (Array.isArray(access) && access.every(isAccess)) return access;
   throw new Fault("TOKEN_INVALID", "What the token allows cannot be read");
 }
 
-function isAccess(one: unknown): one is Access {
+function isAccess(one: unknown): one is AccessEntry {
   if (typeof one !== "object" || one === null) return false;
-  const { type, name, actions } = one as Partial<Access>;
+  const { type, name, actions } = one as Partial<AccessEntry>;
   return typeof type === "string" && typeof name === "string" && Array.isArray(actions) && actions.every((action) => typeof action === "string");
 }
 
@@ -82,5 +82,5 @@ export function openVerification(parts: {
   clock: Clock;
   log: Log;
 }): { verify: VerifyToken; close(): void } {
-  return openVerifyToken({ ...parts, ...openSigners({ ...parts, server: parts.identity }) });
+  return openTokenVerifier({ ...parts, ...openSigners({ ...parts, server: parts.identity }) });
 }

@@ -3,7 +3,7 @@ import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import { basicAuthorization, type RegistryLogin, type RegistryTokenServer, tokenServerIn } from "../../../lib/registry-client/registry-login.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
-import { placeOf, type RegistryAddress } from "./registry-address.ts";
+import { upstreamPlace, type RegistryAddress } from "./registry-address.ts";
 import { type RefreshCounts, openRefreshingToken } from "../../../lib/refreshing-token.ts";
 import type { TokenFile } from "./token-file.ts";
 import { realmTrust } from "../../../lib/registry-client/trusted-hosts.ts";
@@ -11,7 +11,7 @@ import type { Upstream } from "./upstream.ts";
 import type { RegistryAction, RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
 
 /** How the registry wants to be signed in to. */
-type Way = { kind: "basic" } | { kind: "bearer"; server: RegistryTokenServer; tokens: BearerTokens } | { kind: "refused"; fault: Fault };
+type SignInMethod = { kind: "basic" } | { kind: "bearer"; server: RegistryTokenServer; tokens: BearerTokens } | { kind: "refused"; fault: Fault };
 
 const PROBE_MS = 10_000;
 const FOR_EVER_MS = 2 ** 52;
@@ -28,10 +28,10 @@ export function challengeUpstream(
 ): Upstream {
   const { login, http, file, counts, clock } = parts;
   const basic = login && basicAuthorization(login);
-  const place = placeOf(address);
-  let way: Way | undefined;
+  const place = upstreamPlace(address);
+  let way: SignInMethod | undefined;
 
-  const probe = openRefreshingToken<Way>({
+  const probe = openRefreshingToken<SignInMethod>({
     ask: async (signal) => {
       // The name and password wait until it is known who wants them.
       const reply = await http.request({ method: "GET", url: `${address.root}/v2/`, headers: {}, signal });
@@ -45,7 +45,7 @@ export function challengeUpstream(
     clock,
   });
 
-  const adopt = (header: string | undefined): Way => {
+  const adopt = (header: string | undefined): SignInMethod => {
     const wanted = tokenServerIn(header);
     const next = wanted === undefined ? ({ kind: "basic" } as const) : bearer(wanted);
     // Tokens of the same server are as good as before.
@@ -54,7 +54,7 @@ export function challengeUpstream(
     return next;
   };
 
-  const bearer = ({ realm, service }: { realm: URL | null; service: string | undefined }): Way => {
+  const bearer = ({ realm, service }: { realm: URL | null; service: string | undefined }): SignInMethod => {
     const trust = realm === null ? "nothing" : realmTrust(realm, address);
     if (realm === null || trust === "nothing" || (trust === "question" && login)) {
       const why = realm === null ? "names no token server" : `sends for tokens to ${realm.host}, which is not of its own domain, or not by https`;
@@ -65,7 +65,7 @@ export function challengeUpstream(
     return { kind: "bearer", server, tokens: openBearerTokens(server, { login, http, file: login && file, counts, clock }) };
   };
 
-  const learn = async (signal: AbortSignal): Promise<Way> => {
+  const learn = async (signal: AbortSignal): Promise<SignInMethod> => {
     try {
       return await probe.get(signal);
     } catch (error) {
@@ -75,7 +75,7 @@ export function challengeUpstream(
     }
   };
 
-  const authorizationBy = (known: Way, scopes: string, signal: AbortSignal) => {
+  const authorizationBy = (known: SignInMethod, scopes: string, signal: AbortSignal) => {
     if (known.kind === "refused") return Promise.reject(known.fault);
     return known.kind === "basic" ? basic : known.tokens.get(scopes, signal);
   };

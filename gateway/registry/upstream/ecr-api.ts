@@ -98,10 +98,10 @@ export async function openEcrApi({ region, clock }: { region: string | undefined
   };
 }
 
-type Row = { names: readonly string[]; says: (doing: string, said: string) => string };
+type AwsFaultRow = { names: readonly string[]; says: (doing: string, said: string) => string };
 
 /** What AWS answers, by the error's name, in the house's words; the first row that has the name. `doing` is the IAM action. */
-const ROWS: readonly Row[] = [
+const ROWS: readonly AwsFaultRow[] = [
   {
     names: ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"],
     says: (doing, said) => `AWS denies ${doing} to the role that berth runs with: allow it in the role's policy.${said}`,

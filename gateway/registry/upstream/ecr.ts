@@ -5,7 +5,7 @@ import type { Log } from "../../../lib/log.ts";
 import { raceAbort } from "../../../lib/deadline.ts";
 import { basicAuthorization } from "../../../lib/registry-client/registry-login.ts";
 import type { EcrApi, EcrToken } from "./ecr-api.ts";
-import { placeOf, readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
+import { upstreamPlace, readRegistryAddress, type RegistryAddress } from "./registry-address.ts";
 import { type RefreshCounts, openRefreshingToken, type RefreshingToken } from "../../../lib/refreshing-token.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { Upstream } from "./upstream.ts";
@@ -97,7 +97,7 @@ export async function ecrUpstream(parts: {
   };
 
   return {
-    ...placeOf(address),
+    ...upstreamPlace(address),
     authorization: (_, asked) => {
       const held = token.get(asked);
       return held instanceof Promise ? held.then(basicAuthorization) : basicAuthorization(held);
@@ -109,7 +109,7 @@ export async function ecrUpstream(parts: {
       making.set(repository, made);
       await raceAbort(made, asked);
     },
-    whyUnknown: (repository) => {
+    missingRepositoryFault: (repository) => {
       // Somebody removed it behind our back: the next push makes it again.
       there.delete(repository);
       return unmade.get(repository)?.fault;

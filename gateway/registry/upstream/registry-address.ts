@@ -64,6 +64,6 @@ export function isHub(hostname: string): boolean {
 }
 
 /** What an upstream says of where it is. */
-export function placeOf({ target, host, basePath, hub }: RegistryAddress): Pick<Upstream, "target" | "host" | "basePath" | "nameOf"> {
+export function upstreamPlace({ target, host, basePath, hub }: RegistryAddress): Pick<Upstream, "target" | "host" | "basePath" | "nameOf"> {
   return { target, host, basePath, nameOf: (repository) => (hub && !repository.includes("/") ? `library/${repository}` : repository) };
 }

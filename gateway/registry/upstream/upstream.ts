@@ -21,7 +21,7 @@ export type Upstream = RegistryCredentials & {
    * The registry answered a push with NAME_UNKNOWN: why the repository could not be made, where that was tried and refused; the fault
    * (REPOSITORY_NOT_MADE) says which right is missing. Until then such a refusal is no failure: the registry may make it by itself.
    */
-  whyUnknown?(repository: string): Fault | undefined;
+  missingRepositoryFault?(repository: string): Fault | undefined;
   close(): Promise<void>;
 };
 

@@ -9,7 +9,7 @@ import type { HttpClient } from "../../../lib/http-client.ts";
 import { parseChallenges } from "../../../lib/registry-client/registry-login.ts";
 import { askToken } from "../../../gateway/registry/upstream/bearer-tokens.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
-import { openVerifyToken } from "../../../gateway/registry/verify-token.ts";
+import { openTokenVerifier } from "../../../gateway/registry/verify-token.ts";
 import { MOST_REPLY_VALUES, parseReply } from "../../../lib/parse-reply.ts";
 import { LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
 import { parseKeys } from "../../../lib/jwks/key-set.ts";
@@ -104,7 +104,7 @@ const sets: Readonly<Record<string, string>> = {
 };
 for (const [name, text] of Object.entries(sets)) replies.push([`keys of tokens: ${name}`, () => parseKeys(text)]);
 
-const { verify } = openVerifyToken({
+const { verify } = openTokenVerifier({
   keys: { find: () => Promise.resolve(rsa.publicKey), version: () => 1 },
   issuer: () => "https://stand.example",
   audience: "registry",

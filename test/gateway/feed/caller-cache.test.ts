@@ -72,7 +72,7 @@ t.test("a sign-out that comes while control is slow to answer is not passed over
   t.equal((await who())?.login, ADA.login);
   await clock.advance(OLD_MS);
   const answer = callers.find("token", NEVER);
-  callers.forget();
+  callers.clear();
   await clock.advance(1_000);
   slow.resolve(undefined);
   t.equal(await answer, undefined);
@@ -135,7 +135,7 @@ t.test("who was refused, or may have signed out, is not remembered from before",
   t.equal(await refused.who(), undefined);
   const left = callersOf(t, [ADA, AWAY]);
   await left.who();
-  left.callers.forget();
+  left.callers.clear();
   await t.rejects(left.who(), { code: "CONTROL_AWAY" });
 });
 
@@ -144,7 +144,7 @@ t.test("an answer that a sign-out overtook is not remembered", async (t) => {
   const { callers, clock, who } = callersOf(t, [late.promise, AWAY]);
   const first = who();
   await clock.advance(OLD_MS);
-  callers.forget();
+  callers.clear();
   late.resolve(ADA);
   t.equal((await first)?.login, ADA.login);
   await t.rejects(who(), { code: "CONTROL_AWAY" });
@@ -196,7 +196,7 @@ t.test("a sign-out that overtakes the answer to many is not overlooked", async (
     await clock.advance(1_000);
   }
   t.equal(lookups.length, 2);
-  callers.forget();
+  callers.clear();
   late.resolve(ADA);
   await clock.advance(10);
   t.notOk(callers.cached("token"));

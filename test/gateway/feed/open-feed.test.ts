@@ -197,14 +197,14 @@ t.test("a control that is there and slow is busy, not away; and a hundred wakes 
   t.equal((await feed.identity.find("token", NEVER))?.login, "ada");
   await clock.advance(3_000);
   control.say({ kind: "changed", container: viewOnWire(COMING), seq: 8 });
-  await eventually("its event has arrived", () => feed.state()?.seq === 8);
+  await eventually("its event has arrived", () => feed.status()?.seq === 8);
   await clock.advance(2_000);
   t.same(new Set(await Promise.all(wakes)), new Set(["CONTROL_BUSY"]));
   control.answerWho = [];
   const who = feed.identity.find("another", NEVER);
   await eventually("it is sent", () => control.answerWho?.length === 1);
   control.say({ kind: "changed", container: viewOnWire(COMING), seq: 9 });
-  await eventually("its event has arrived", () => feed.state()?.seq === 9);
+  await eventually("its event has arrived", () => feed.status()?.seq === 9);
   await clock.advance(5_000);
   await eventually("it is sent once more", () => control.answerWho?.length === 2);
   for (const answer of control.answerWho) answer();

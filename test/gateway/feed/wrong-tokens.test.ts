@@ -58,7 +58,7 @@ t.test("wrong tokens of one address are looked up at a bounded rate", async (t) 
   t.match(refused[0], { code: "TOO_MANY_ATTEMPTS", status: 429 });
   t.ok(((refused[0] as Fault).retryAfterMs ?? 0) > 0);
   t.ok(await callers.find("fresh", NEVER, "192.0.2.2"), "another address is not concerned");
-  callers.forget();
+  callers.clear();
   t.ok(await callers.find("old", NEVER, "192.0.2.1"), "who was valid behind the same address is not either, also after a sign-out");
   const before = lookUps.length;
   await clock.advance(10_000);

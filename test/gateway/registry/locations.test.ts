@@ -1,7 +1,7 @@
 import t from "tap";
-import { locationEdits, type AnsweredFrom } from "../../../gateway/registry/locations.ts";
+import { locationEdits, type UpstreamRequest } from "../../../gateway/registry/locations.ts";
 
-const FROM: AnsweredFrom = {
+const FROM: UpstreamRequest = {
   upstream: {
     host: "registry.internal:5001",
     target: { host: "registry.internal", port: 5001 },
@@ -14,7 +14,7 @@ const FROM: AnsweredFrom = {
 };
 
 /** What a client gets where the registry says this. */
-function rewritten(name: "location" | "link", value: string, status = 202, from: Partial<AnsweredFrom> = {}): string {
+function rewritten(name: "location" | "link", value: string, status = 202, from: Partial<UpstreamRequest> = {}): string {
   const header = (headerName: string) => (headerName === name ? value : undefined);
   const { remove, add } = locationEdits({ ...FROM, ...from }, { status, header, names: () => [name] });
   t.same(
@@ -57,7 +57,7 @@ t.test("a repository keeps the name by which its client called it, and a path be
 
 t.test("an upload goes on nowhere but here and at the registry's own domain, and takes no layer and no token to others", async (t) => {
   const from = { upstream: { ...FROM.upstream, host: "registry.corp.example", target: { host: "registry.corp.example", port: 443 } }, writes: true };
-  const led = (location: string, status = 202, more: Partial<AnsweredFrom> = {}) => {
+  const led = (location: string, status = 202, more: Partial<UpstreamRequest> = {}) => {
     const header = (name: string) => (name === "location" ? location : undefined);
     const { remove, add } = locationEdits({ ...FROM, ...from, ...more }, { status, header, names: () => ["location"] });
     return add[0]?.[1] ?? (remove.includes("location") ? undefined : location);

@@ -4,9 +4,9 @@ import type { AddressInfo } from "node:net";
 import type { Test } from "tap";
 import { systemClock, type Clock } from "../../../lib/clock.ts";
 import type { ForwardTarget } from "../../../gateway/decision.ts";
-import type { Pushed } from "../../../gateway/registry/decide.ts";
+import type { ManifestChange } from "../../../gateway/registry/decide.ts";
 import { datagrokIdentity } from "../../../gateway/api-backend.ts";
-import { openRegistryProxy, type RegistryProxyParts } from "../../../gateway/registry/open-registry-proxy.ts";
+import { openRegistryProxy, type RegistryProxyOptions } from "../../../gateway/registry/open-registry-proxy.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { openLog } from "../../../lib/log.ts";
@@ -20,7 +20,7 @@ export type RegistryFixture = {
   base: string;
   port: number;
   tokens: TokenServer;
-  pushed: Pushed[];
+  pushed: ManifestChange[];
   /** How many clients' connections are open. */
   connections(): Promise<number>;
   /** A token for these scopes, as docker would get it. */
@@ -29,7 +29,7 @@ export type RegistryFixture = {
   call(path: string, init?: RequestInit & { scopes?: string[]; duplex?: "half" }): Promise<Response>;
 };
 
-export type StandOptions = Partial<Omit<RegistryProxyParts, "trusted" | "upstream" | "limits">> & {
+export type StandOptions = Partial<Omit<RegistryProxyOptions, "trusted" | "upstream" | "limits">> & {
   trusted?: string[];
   limits?: Partial<GatewayLimits>;
   clock?: Clock;
@@ -40,7 +40,7 @@ export type StandOptions = Partial<Omit<RegistryProxyParts, "trusted" | "upstrea
 /** The proxy on a port of its own in front of a registry, with a token server of the test's. */
 export async function openStand(t: Test, registry: { port: number }, options: StandOptions = {}): Promise<RegistryFixture> {
   const tokens = await openTokenServer(t);
-  const pushed: Pushed[] = [];
+  const pushed: ManifestChange[] = [];
   const remote = datagrokIdentity(tokens.url, systemClock());
   const identity = { ...remote, keys: options.keys ?? remote.keys };
   const proxy = openRegistryProxy({

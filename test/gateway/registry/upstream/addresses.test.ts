@@ -4,7 +4,7 @@ import { openRegistryHttp } from "../../../../gateway/registry/upstream/upstream
 import { challengeUpstream, scopeOf, withScopes } from "../../../../gateway/registry/upstream/by-challenge.ts";
 import { upstreamSource, readImageName, openImageRegistry } from "../../../../gateway/registry/upstream/image-registry.ts";
 import { parseChallenges } from "../../../../lib/registry-client/registry-login.ts";
-import { readRegistryAddress, placeOf } from "../../../../gateway/registry/upstream/registry-address.ts";
+import { readRegistryAddress, upstreamPlace } from "../../../../gateway/registry/upstream/registry-address.ts";
 import { realmTrust } from "../../../../lib/registry-client/trusted-hosts.ts";
 import { Fault } from "../../../../lib/fault.ts";
 
@@ -50,9 +50,9 @@ t.test("a registry's address is a host, a host with a port, or a URL", async (t)
 });
 
 t.test("Docker Hub keeps names of one part below library/", async (t) => {
-  const { nameOf } = placeOf(readRegistryAddress("docker.io"));
+  const { nameOf } = upstreamPlace(readRegistryAddress("docker.io"));
   t.strictSame(["nginx", "library/nginx", "datagrok/x"].map(nameOf), ["library/nginx", "library/nginx", "datagrok/x"]);
-  t.equal(placeOf(readRegistryAddress("ghcr.io")).nameOf("nginx"), "nginx");
+  t.equal(upstreamPlace(readRegistryAddress("ghcr.io")).nameOf("nginx"), "nginx");
 });
 
 t.test("Docker Hub as the registry that is set up is named as engines name it", async (t) => {

@@ -47,20 +47,20 @@ t.test("in front of ECR", async (t) => {
     t.equal(made.length, 1);
     t.strictSame(made[0]?.body, { repositoryName: "datagrok/x", tags: [{ Key: "builder", Value: "grok_spawner" }] });
     t.match(await push(upstream, "datagrok/x", "1"), /^sha256:/);
-    t.equal(upstream.whyUnknown?.("datagrok/x"), undefined);
+    t.equal(upstream.missingRepositoryFault?.("datagrok/x"), undefined);
   });
 
   await t.test("one that is there already is as good", async (t) => {
     const other = await open(t);
     await other.beforePush?.("datagrok/x", signal());
-    t.equal(other.whyUnknown?.("datagrok/x"), undefined);
+    t.equal(other.missingRepositoryFault?.("datagrok/x"), undefined);
   });
 
   await t.test("where it may not be made the push goes on, and if it is missing the right is named", async (t) => {
     ecr.answers = ({ action }) => (action === "CreateRepository" ? denied(action) : undefined);
     await upstream.beforePush?.("datagrok/made-by-a-template", signal());
     t.match(await push(upstream, "datagrok/made-by-a-template", "1"), /^sha256:/);
-    const why = upstream.whyUnknown?.("datagrok/made-by-a-template");
+    const why = upstream.missingRepositoryFault?.("datagrok/made-by-a-template");
     t.equal(why?.code, "REPOSITORY_NOT_MADE");
     t.match(why?.message, /ecr:CreateRepository/);
     const before = ecr.motoRequest.length;
@@ -73,7 +73,7 @@ t.test("in front of ECR", async (t) => {
     let left = 2;
     ecr.answers = ({ action }) => (action === "CreateRepository" && left-- > 0 ? throttled : undefined);
     await upstream.beforePush?.("datagrok/throttled", signal());
-    t.equal(upstream.whyUnknown?.("datagrok/throttled"), undefined);
+    t.equal(upstream.missingRepositoryFault?.("datagrok/throttled"), undefined);
     t.equal(left, -1);
     ecr.answers = () => undefined;
   });
