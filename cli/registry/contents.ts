@@ -7,7 +7,7 @@ import { oneLine, formatTable } from "../terminal/format.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { openV2, type V2, REGISTRY_OPTION, registryHostOf } from "./open-v2.ts";
 import { MANIFEST_TYPES } from "../../lib/registry-client/registry-client.ts";
-import { isRepository } from "../../gateway/registry/permit.ts";
+import { isRepository } from "../../gateway/registry/authorize.ts";
 
 const OPTIONS = { ...SERVER_OPTIONS, ...REGISTRY_OPTION, ...JSON_OPTION } as const;
 

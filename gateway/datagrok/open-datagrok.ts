@@ -7,7 +7,7 @@ import type { ContainerView, Directory, Availability, Identity } from "../contra
 import { openCallerCache, LOOKUP_LIMITS } from "../feed/caller-cache.ts";
 import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
 import { createWatchers } from "../feed/container-cache.ts";
-import { accepts, createDatagrokStarts } from "./wakes.ts";
+import { accepts, createDatagrokStarts } from "./starts.ts";
 import { type DatagrokClient, openDatagrokClient, serverAway, serverBusy, findCaller, listPages, signInWithKey } from "./datagrok-client.ts";
 import { createContainerLookups } from "./container-lookups.ts";
 import { readContainer, type DatagrokContainer } from "./read-container.ts";

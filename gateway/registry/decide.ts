@@ -6,7 +6,7 @@ import type { DirectResponse, IncomingRequest, Decide, InterceptingForward } fro
 import { createTraceContext, forwardedEdits, type TrustedProxies } from "../forwarded-headers.ts";
 import type { ExchangeLabels, RouteName } from "../access-record.ts";
 import type { Readiness } from "../readiness.ts";
-import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./v2-answers.ts";
+import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./registry-responses.ts";
 import type { IdentityServer } from "../api-backend.ts";
 import { type RegistryDecision, type TokenAttempts, tokenRequest, type TokenRequestDeps } from "./token-request.ts";
 import {
@@ -18,10 +18,10 @@ import {
   readV2Path,
   splitTarget,
   type V2Path,
-} from "./permit.ts";
+} from "./authorize.ts";
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import { publicOriginOf } from "./locations.ts";
-import { fixedLease, RegistryForward, type RegistryForwardDeps } from "./to-registry.ts";
+import { fixedLease, RegistryForward, type RegistryForwardDeps } from "./registry-forward.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import type { TokenGrant, VerifyToken } from "./verify-token.ts";
@@ -134,19 +134,26 @@ function onward(
   if (writes && parts.own?.isReadOnly())
     throw new Fault("REGISTRY_READ_ONLY", "Garbage is being collected; try again in a minute", { retryAfterMs: COLLECTED_MS });
   const ask: RepositoryAccess = { repository: "repository" in path ? path.repository : undefined, actions: upstreamActions(path, method) };
-  const sent = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
-  const from = { upstream, repository: ask.repository, sent, seen: publicOriginOf(asked, parts.trusted), writes, elsewhere: parts.redirectHosts };
+  const target = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
+  const from = {
+    upstream,
+    repository: ask.repository,
+    target,
+    publicOrigin: publicOriginOf(asked, parts.trusted),
+    writes,
+    uploadHosts: parts.redirectHosts,
+  };
   const pushes = path.kind === "manifest" && method === "PUT";
   const deletes = path.kind === "manifest" && method === "DELETE";
   const followable = path.kind === "blob" && !writes;
 
   const withCredential = (authorization: string | undefined): RegistryDecision => {
     const forward = new RegistryForward(parts.registry, {
-      ask,
+      access: ask,
       from,
       authorization,
-      asked,
-      followable,
+      request: asked,
+      mayFollow: followable,
       ...(pushes || deletes
         ? {
             onAnswer: ({ status }) => {

@@ -1,7 +1,7 @@
 import type { HeaderEdits, HeaderLine, ResponseHeadView, IncomingRequest, Head } from "../decision.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import { matchesHost, registrable } from "../../lib/registry-client/trusted-hosts.ts";
-import { readV2Path } from "./permit.ts";
+import { readV2Path } from "./authorize.ts";
 import type { TrustedProxies } from "../forwarded-headers.ts";
 
 /** Where a request was sent, and from whom it came: what an address in its answer is read against. */
@@ -10,13 +10,13 @@ export type UpstreamRequest = {
   /** As the client named it; undefined for `_catalog`. */
   repository: string | undefined;
   /** The target that was sent, in origin form. */
-  sent: string;
+  target: string;
   /** The proxy's own address as the client sees it. */
-  seen: string;
+  publicOrigin: string;
   /** The request changes something: a client that follows its answer sends a layer there, and a token. */
   writes?: boolean;
   /** Hosts, `host:port` or `*.domain`, at which an upload may go on beside the registry's own domain. */
-  elsewhere?: readonly string[];
+  uploadHosts?: readonly string[];
 };
 
 /** `http://registry.example`, as the registry itself would name itself. */
@@ -55,8 +55,8 @@ export function isRedirect(status: number): boolean {
  */
 function proxyAddress(from: UpstreamRequest, address: string, elsewhereIsMeant: boolean): string | undefined {
   const own = upstreamOrigin(from);
-  if (!URL.canParse(address, own + from.sent)) return undefined;
-  const url = new URL(address, own + from.sent);
+  if (!URL.canParse(address, own + from.target)) return undefined;
+  const url = new URL(address, own + from.target);
   if (url.protocol !== "http:" && url.protocol !== "https:") return undefined;
   const atHome = url.hostname === new URL(own).hostname;
   const path = proxyPath(from, url.pathname);
@@ -66,20 +66,21 @@ function proxyAddress(from: UpstreamRequest, address: string, elsewhereIsMeant: 
   if (!atHome && elsewhereIsMeant) return address;
   // The query byte for byte: it may be signed.
   const at = address.indexOf("?");
-  return `${relative ? "" : from.seen}${path}${at === -1 ? "" : address.slice(at)}`;
+  return `${relative ? "" : from.publicOrigin}${path}${at === -1 ? "" : address.slice(at)}`;
 }
 
 /** Whether it is neither here nor at the registry's own domain, nor listed. */
 function leavesRegistry(from: UpstreamRequest, address: string): boolean {
   const own = new URL(upstreamOrigin(from));
-  const url = URL.parse(address, from.seen);
+  const url = URL.parse(address, from.publicOrigin);
   if (url === null) return true;
   const hostname = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
   const registry = own.hostname.replace(/^\[|\]$/g, "");
   const domain = registrable(hostname);
-  if (url.origin === new URL(from.seen).origin || hostname === registry || (domain !== undefined && domain === registrable(registry))) return false;
+  if (url.origin === new URL(from.publicOrigin).origin || hostname === registry || (domain !== undefined && domain === registrable(registry)))
+    return false;
   const port = Number(url.port) || (url.protocol === "https:" ? 443 : 80);
-  return from.elsewhere?.some((rule) => matchesHost(rule, hostname, port)) !== true;
+  return from.uploadHosts?.some((rule) => matchesHost(rule, hostname, port)) !== true;
 }
 
 /** The path under which this proxy has what the registry has under `path`; undefined for what is none of a registry's. */

@@ -15,7 +15,7 @@ import type { IdentityServer } from "../api-backend.ts";
 import type { TokenAttempts } from "./token-request.ts";
 import { openVerification } from "./verify-token.ts";
 import { redirectRules } from "../../lib/registry-client/trusted-hosts.ts";
-import { registryAnswer } from "./v2-answers.ts";
+import { registryAnswer } from "./registry-responses.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 
 export type RegistryProxyOptions = {

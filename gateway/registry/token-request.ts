@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DirectResponse, IncomingRequest, Decision, InterceptingForward, HeaderEdits, Interception, ResponseHeadView } from "../decision.ts";
 import type { ForwardedEdits, TrustedProxies } from "../forwarded-headers.ts";
-import { jsonAnswer, registryAnswer } from "./v2-answers.ts";
+import { jsonAnswer, registryAnswer } from "./registry-responses.ts";
 import type { IdentityServer } from "../api-backend.ts";
 
 export type RegistryDecision = Decision<InterceptingForward>;

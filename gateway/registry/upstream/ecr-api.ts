@@ -98,17 +98,17 @@ export async function openEcrApi({ region, clock }: { region: string | undefined
   };
 }
 
-type AwsFaultRow = { names: readonly string[]; says: (doing: string, said: string) => string };
+type AwsFaultRow = { names: readonly string[]; sentence: (doing: string, said: string) => string };
 
 /** What AWS answers, by the error's name, in the house's words; the first row that has the name. `doing` is the IAM action. */
 const ROWS: readonly AwsFaultRow[] = [
   {
     names: ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"],
-    says: (doing, said) => `AWS denies ${doing} to the role that berth runs with: allow it in the role's policy.${said}`,
+    sentence: (doing, said) => `AWS denies ${doing} to the role that berth runs with: allow it in the role's policy.${said}`,
   },
   {
     names: ["CredentialsProviderError"],
-    says: (doing) => `No AWS credentials for ${doing}: give the task or instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`,
+    sentence: (doing) => `No AWS credentials for ${doing}: give the task or instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`,
   },
   {
     names: [
@@ -119,11 +119,11 @@ const ROWS: readonly AwsFaultRow[] = [
       "InvalidSignatureException",
       "SignatureDoesNotMatch",
     ],
-    says: (doing) => `AWS does not take the credentials that ${doing} was signed with: they are wrong or have expired, or the clock is wrong.`,
+    sentence: (doing) => `AWS does not take the credentials that ${doing} was signed with: they are wrong or have expired, or the clock is wrong.`,
   },
   {
     names: ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "LimitExceededException"],
-    says: (doing) => `AWS limits how often ${doing} may be asked, or how much there may be.`,
+    sentence: (doing) => `AWS limits how often ${doing} may be asked, or how much there may be.`,
   },
 ];
 
@@ -135,7 +135,7 @@ export function awsFault(error: unknown, action: string, code: FaultCode = "UPST
   const denied = row === ROWS[0] && message !== "" ? ` AWS said: ${message.slice(0, 300)}` : "";
   const region = message === "Region is missing" ? "AWS_REGION is not set." : undefined;
   const sentence =
-    row?.says(action, denied) ?? region ?? `AWS could not be asked for ${action} (${typeof system === "string" ? system : name || "no answer"}).`;
+    row?.sentence(action, denied) ?? region ?? `AWS could not be asked for ${action} (${typeof system === "string" ? system : name || "no answer"}).`;
   return new Fault(code, sentence, { cause: error });
 }
 

@@ -4,7 +4,7 @@ import type { Log } from "../../../lib/log.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import { openRegistryHttp, type Upstream, upstreamClient } from "./upstream.ts";
 import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
-import { challengeUpstream } from "./by-challenge.ts";
+import { challengeUpstream } from "./challenge-upstream.ts";
 import type { EcrApi } from "./ecr-api.ts";
 import { openEcrToken } from "./ecr.ts";
 import { HUB_NAME, isHub, readRegistryAddress } from "./registry-address.ts";

@@ -3,7 +3,7 @@ import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import { openRegistryHttp, type Upstream } from "./upstream.ts";
 import { parseLogin } from "../../../lib/registry-client/registry-login.ts";
-import { challengeUpstream } from "./by-challenge.ts";
+import { challengeUpstream } from "./challenge-upstream.ts";
 import { openEcrApi } from "./ecr-api.ts";
 import { ecrUpstream } from "./ecr.ts";
 import { readRegistryAddress, type RegistryAddress } from "./registry-address.ts";

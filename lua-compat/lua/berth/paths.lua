@@ -1,4 +1,4 @@
--- What of the registry a request is for. The same patterns as berth's gateway/registry/permit.ts: lower-case words between slashes, so
+-- What of the registry a request is for. The same patterns as berth's gateway/registry/authorize.ts: lower-case words between slashes, so
 -- that nothing can be decoded into another repository behind us.
 
 local M = {}

@@ -10,7 +10,7 @@ import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } f
 import { readPackageJson } from "../../../control/packages/publish/definitions.ts";
 import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/author-files.ts";
 import { parseReference } from "../../../drivers/image.ts";
-import { readV2Path } from "../../../gateway/registry/permit.ts";
+import { readV2Path } from "../../../gateway/registry/authorize.ts";
 import { readImage } from "../../../gateway/registry/browse/open-browser.ts";
 import { nextPage } from "../../../lib/registry-client/registry-client.ts";
 import { Fault } from "../../../lib/fault.ts";

@@ -9,8 +9,8 @@ const FROM: UpstreamRequest = {
     nameOf: (repository) => (repository.includes("/") ? repository : `library/${repository}`),
   },
   repository: "datagrok/a",
-  sent: "/v2/datagrok/a/blobs/uploads/",
-  seen: "https://registry.example",
+  target: "/v2/datagrok/a/blobs/uploads/",
+  publicOrigin: "https://registry.example",
 };
 
 /** What a client gets where the registry says this. */
@@ -46,9 +46,9 @@ t.test("where an upload goes on is always here", async (t) => {
 });
 
 t.test("a repository keeps the name by which its client called it, and a path before the registry's is not seen", async (t) => {
-  const hub = { upstream: HUB, repository: "busybox", sent: "/v2/library/busybox/blobs/uploads/" };
+  const hub = { upstream: HUB, repository: "busybox", target: "/v2/library/busybox/blobs/uploads/" };
   t.equal(rewritten("location", "/v2/library/busybox/blobs/uploads/1", 202, hub), "/v2/busybox/blobs/uploads/1");
-  const below = { upstream: BELOW, sent: "/artifactory/v2/datagrok/a/blobs/uploads/" };
+  const below = { upstream: BELOW, target: "/artifactory/v2/datagrok/a/blobs/uploads/" };
   t.equal(
     rewritten("location", "http://registry.internal:5001/artifactory/v2/datagrok/a/blobs/uploads/1?x", 202, below),
     "https://registry.example/v2/datagrok/a/blobs/uploads/1?x",
@@ -67,7 +67,7 @@ t.test("an upload goes on nowhere but here and at the registry's own domain, and
     t.equal(led("http://169.254.169.254/x", status), undefined, `${status}`);
   }
   t.equal(led("https://uploads.corp.example/take?x=1"), "https://uploads.corp.example/take?x=1");
-  t.equal(led("https://store.example.net/x", 202, { elsewhere: ["*.example.net"] }), "https://store.example.net/x");
+  t.equal(led("https://store.example.net/x", 202, { uploadHosts: ["*.example.net"] }), "https://store.example.net/x");
   t.equal(led("https://evil.example.net/v2/datagrok/a/blobs/uploads/1"), "https://registry.example/v2/datagrok/a/blobs/uploads/1");
 });
 
@@ -85,13 +85,13 @@ t.test("a redirect elsewhere stays one, and one within the registry leads here",
 });
 
 t.test("the next page is here", async (t) => {
-  const tags = { sent: "/v2/datagrok/a/tags/list?n=1" };
+  const tags = { target: "/v2/datagrok/a/tags/list?n=1" };
   t.equal(rewritten("link", '</v2/datagrok/a/tags/list?last=1&n=1>; rel="next"', 200, tags), '</v2/datagrok/a/tags/list?last=1&n=1>; rel="next"');
   t.equal(
     rewritten("link", '<http://registry.internal:5001/v2/datagrok/a/tags/list?last=a%2Bb&n=1>; rel="next"', 200, tags),
     '<https://registry.example/v2/datagrok/a/tags/list?last=a%2Bb&n=1>; rel="next"',
   );
-  const catalog = { sent: "/artifactory/v2/_catalog?n=1", repository: undefined, upstream: BELOW };
+  const catalog = { target: "/artifactory/v2/_catalog?n=1", repository: undefined, upstream: BELOW };
   t.equal(rewritten("link", '</artifactory/v2/_catalog?last=b&n=1>; rel="next"', 200, catalog), '</v2/_catalog?last=b&n=1>; rel="next"');
 });
 

@@ -1,7 +1,7 @@
 import t from "tap";
 import { systemClock } from "../../../../lib/clock.ts";
 import { openRegistryHttp } from "../../../../gateway/registry/upstream/upstream.ts";
-import { challengeUpstream, scopeOf, withScopes } from "../../../../gateway/registry/upstream/by-challenge.ts";
+import { challengeUpstream, scopeOf, withScopes } from "../../../../gateway/registry/upstream/challenge-upstream.ts";
 import { upstreamSource, readImageName, openImageRegistry } from "../../../../gateway/registry/upstream/image-registry.ts";
 import { parseChallenges } from "../../../../lib/registry-client/registry-login.ts";
 import { readRegistryAddress, upstreamPlace } from "../../../../gateway/registry/upstream/registry-address.ts";

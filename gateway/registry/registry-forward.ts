@@ -14,7 +14,7 @@ import { isRedirect, locationEdits, upstreamOrigin, type UpstreamRequest } from 
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { Upstream } from "./upstream/upstream.ts";
-import { registryAnswer } from "./v2-answers.ts";
+import { registryAnswer } from "./registry-responses.ts";
 
 /** What a request to the registry needs beside the request itself. */
 export type RegistryForwardDeps = {
@@ -26,13 +26,13 @@ export type RegistryForwardDeps = {
 };
 
 export type RegistryForwardRequest = {
-  ask: RepositoryAccess;
+  access: RepositoryAccess;
   from: UpstreamRequest;
   authorization: string | undefined;
   /** Whose signal it is that the client is gone. */
-  asked: Pick<IncomingRequest, "signal">;
+  request: Pick<IncomingRequest, "signal">;
   /** Redirects of its answer may be followed: it reads a blob. */
-  followable: boolean;
+  mayFollow: boolean;
   /** Its answer is about to be passed on. */
   onAnswer?: (received: ResponseHeadView) => void;
 };
@@ -83,7 +83,7 @@ export class RegistryForward implements InterceptingForward {
 
   constructor(parts: RegistryForwardDeps, asked: RegistryForwardRequest, first = true) {
     const { authorization, from } = asked;
-    this.target = from.sent;
+    this.target = from.target;
     this.headTimeoutMs = parts.headTimeoutMs;
     const own: HeaderLine[] = authorization === undefined ? [] : [["Authorization", authorization]];
     this.request = { remove: CLIENT_HEADERS, add: [["Host", parts.upstream.host], ...own] };
@@ -103,7 +103,7 @@ export class RegistryForward implements InterceptingForward {
   intercept(received: ResponseHeadView, bodySent: boolean): Interception | Promise<Interception> | undefined {
     if (received.status === 401) return this.#refused(received, bodySent);
     if (received.status === 404 && BEGINS_UPLOAD.test(this.target)) return this.#unknown();
-    if (bodySent || !this.#asked.followable || !isRedirect(received.status)) return undefined;
+    if (bodySent || !this.#asked.mayFollow || !isRedirect(received.status)) return undefined;
     const origin = upstreamOrigin(this.#asked.from);
     return followRedirect(this.#parts, origin + this.target, received, 0);
   }
@@ -114,14 +114,14 @@ export class RegistryForward implements InterceptingForward {
 
   /** The repository is missing: where it could not be made, that is what the client has to know. */
   #unknown(): Interception | undefined {
-    const { repository } = this.#asked.ask;
+    const { repository } = this.#asked.access;
     const why = repository === undefined ? undefined : this.#parts.upstream.missingRepositoryFault?.(repository);
     return why && { answer: registryAnswer(why) };
   }
 
   async #refused(received: ResponseHeadView, bodySent: boolean): Promise<Interception> {
     const { upstream } = this.#parts;
-    const { ask, asked } = this.#asked;
+    const { access: ask, request: asked } = this.#asked;
     const authorization = this.#first ? await upstream.refused(ask, received.header("www-authenticate"), asked.signal) : undefined;
     if (authorization === undefined) return { answer: registryAnswer(refusedFault(ask)) };
     // The body is gone: what there is now is for the client's next attempt.

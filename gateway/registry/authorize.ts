@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Head } from "../decision.ts";
-import { scopeOf, CATALOG_SCOPE, type RequiredAccess } from "./v2-answers.ts";
+import { scopeOf, CATALOG_SCOPE, type RequiredAccess } from "./registry-responses.ts";
 import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
 import { allows, type TokenGrant, type VerifyToken } from "./verify-token.ts";
 
 /** What a request needs: `open` where anybody may. */
-export type AccessRequirement = { open: boolean; of: readonly RequiredAccess[]; scope: string };
+export type AccessRequirement = { isPublic: boolean; repositories: readonly RequiredAccess[]; scope: string };
 
 const PUSH: readonly RegistryAction[] = ["pull", "push"];
 const ACTIONS: Readonly<Record<string, readonly RegistryAction[]>> = {
@@ -34,14 +34,14 @@ export function actionsOf({ kind }: V2Path, method: string): readonly RegistryAc
 
 /** Faults: METHOD_NOT_ALLOWED, REQUEST_INVALID. */
 export function accessRequirement(path: V2Path, method: string, query: string, anonymousPull: boolean): AccessRequirement {
-  if (path.kind === "base") return { open: false, of: [], scope: "" };
-  if (path.kind === "catalog") return { open: false, of: [], scope: CATALOG_SCOPE };
+  if (path.kind === "base") return { isPublic: false, repositories: [], scope: "" };
+  if (path.kind === "catalog") return { isPublic: false, repositories: [], scope: CATALOG_SCOPE };
   const actions = actionsOf(path, method);
   const own: RequiredAccess = { repository: path.repository, actions };
   const from = path.kind === "uploads" ? mountedFrom(query) : undefined;
   const of = from === undefined ? [own] : [own, { repository: from, actions: ["pull"] } satisfies RequiredAccess];
   const reads = method === "GET" || method === "HEAD";
-  return { open: reads && anonymousPull, of, scope: of.map(scopeOf).join(" ") };
+  return { isPublic: reads && anonymousPull, repositories: of, scope: of.map(scopeOf).join(" ") };
 }
 
 /** The repository that a layer is taken over from. What two readers could read in two ways is refused. Faults: REQUEST_INVALID. */
@@ -64,10 +64,10 @@ export function authorize(
   verify: VerifyToken,
   deletesAreNamed: boolean,
 ): TokenGrant | undefined | Promise<TokenGrant> {
-  if (needs.open) return undefined;
+  if (needs.isPublic) return undefined;
   const token = bearer(head.header("authorization"));
   const check = (granted: TokenGrant) => {
-    for (const { repository, actions } of needs.of) {
+    for (const { repository, actions } of needs.repositories) {
       // Whoever may push may read what is there, whether or not that was asked for.
       const wanted = actions.includes("push") ? (["push"] as const) : actions;
       // What a token says nothing of is allowed, but not that: it may be a mere user's.
