@@ -1,7 +1,7 @@
 #!/bin/sh
 # What berth is made of, and whether anything is known against it: `sh conf/audit.sh [FILE]` writes the bill of materials of what runs (CycloneDX,
-# without the tools of development; dist/berth.cdx.json by default) and asks the package registry for advisories. Ends with 1 for one that is high or
-# critical, and with 2 where the registry could not be asked, which is no clean bill.
+# without the tools of development; dist/berth.cdx.json by default) and requests advisories from the package registry. Exits with 1 for a high or
+# critical one, and with 2 if the registry did not answer, which is no clean bill.
 set -eu
 cd "$(dirname "$0")/.."
 file=${1:-dist/berth.cdx.json}
@@ -20,5 +20,5 @@ case $report in
     exit 1
     ;;
 esac
-echo "audit: the package registry could not be asked for advisories" >&2
+echo "audit: the package registry did not answer about advisories" >&2
 exit 2

@@ -22,7 +22,7 @@ type DemoEntity = { id: string; name: string; dockerfile: { status: string; logs
 
 /**
  * Publishes a package as its author would while developing it, by HTTP at the edge, and waits until the image of its first
- * container is ready. `base` is the edge's address without `/api`. Faults: PACKAGE_INVALID with what the server said,
+ * container is ready. `base` is the edge's address without `/api`. Faults: PACKAGE_INVALID with the response,
  * VALIDATION_TIMED_OUT.
  */
 export async function publishDemo(options: {
@@ -62,12 +62,12 @@ export async function publishDemo(options: {
     const listed = await call<DemoEntity[]>(`/docker/containers?text=${encodeURIComponent(encodeURIComponent(`${name}-`))}`, {
       headers: { authorization: token },
     });
-    const found = listed.find((one) => one.name.startsWith(`${name}-`));
-    if (found?.dockerfile.status === "ready") return { id: found.id, name: found.name, token };
-    if (found?.dockerfile.status === "error") {
+    const entity = listed.find((one) => one.name.startsWith(`${name}-`));
+    if (entity?.dockerfile.status === "ready") return { id: entity.id, name: entity.name, token };
+    if (entity?.dockerfile.status === "error") {
       throw new Fault(
         "PACKAGE_INVALID",
-        `The image of ${name} cannot be used (${hint}):\n${(found.dockerfile.logs ?? "").trim() || "no reason was given"}`,
+        `The image of ${name} cannot be used (${hint}):\n${(entity.dockerfile.logs ?? "").trim() || "no reason was given"}`,
       );
     }
     if (clock.monotonic() > giveUpAt) throw new Fault("VALIDATION_TIMED_OUT", `The image of ${name} did not become ready.`);

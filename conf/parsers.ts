@@ -1,8 +1,8 @@
 import { isIP } from "node:net";
 
 /**
- * How a value is read: the text of a variable, or a scalar or list of the settings file, into the type that the program uses.
- * `read` answers undefined for what is not allowed; `allowed` says in a few words what is, for people.
+ * Parses the text of a variable, or a scalar or list of the settings file, into the type that the program uses.
+ * `read` returns undefined for a value that is not allowed; `allowed` describes allowed values in messages and docs.
  */
 export type Parser<T> = {
   allowed: string;

@@ -54,13 +54,13 @@ function noText(): never {
   throw new Error("No file is read here.");
 }
 
-function readOne(found: RawSetting, row: SettingRow<unknown>): ParsedSetting | { fault: string } {
-  const value = row.parse.read(found.raw);
-  if (value !== undefined) return { key: found.key, where: found.where, value };
-  const what = row.secret ? "the value" : displayValue(found.raw);
+function readOne({ key, where, raw }: RawSetting, row: SettingRow<unknown>): ParsedSetting | { fault: string } {
+  const value = row.parse.read(raw);
+  if (value !== undefined) return { key, where, value };
+  const what = row.secret ? "the value" : displayValue(raw);
   // Kubernetes sets NAME_PORT=tcp://… for each Service NAME, so a Service `berth-edge` meets BERTH_EDGE_PORT.
-  const hint = String(found.raw).startsWith("tcp://") ? " (from a Kubernetes Service of this name? Then set enableServiceLinks: false)" : "";
-  return { fault: `${found.where}: ${what} is not allowed; it takes ${row.parse.allowed}${hint}` };
+  const hint = String(raw).startsWith("tcp://") ? " (from a Kubernetes Service of this name? Then set enableServiceLinks: false)" : "";
+  return { fault: `${where}: ${what} is not allowed; it takes ${row.parse.allowed}${hint}` };
 }
 
 function resolveSetting(key: string, row: SettingRow<unknown>, values: Map<string, ParsedSetting>): ParsedSetting {
@@ -105,14 +105,14 @@ function readEnv(
   const names = [...keyOf.keys(), ...secretOf.keys(), SETTINGS_FILE_NAME, PARAMETERS];
   const faults: string[] = [];
   const warnings: string[] = [];
-  const found: RawSetting[] = [];
+  const values: RawSetting[] = [];
   for (const { name, value } of set) {
     const key = keyOf.get(name);
     const secret = secretOf.get(name);
-    if (key !== undefined) found.push({ key, where: name, raw: value });
+    if (key !== undefined) values.push({ key, where: name, raw: value });
     else if (secret !== undefined) {
       const read = readSecret(value, readText);
-      if ("raw" in read) found.push({ key: secret, where: name, ...read });
+      if ("raw" in read) values.push({ key: secret, where: name, ...read });
       // Not repeated: by a slip it may be the secret itself.
       else faults.push(`${name}: the file that it names ${read.fault}`);
     } else if (names.includes(name) || setByKubernetes(name, value)) continue;
@@ -128,7 +128,7 @@ function readEnv(
     }
   }
   const parameters = readParameters(set.find(({ name }) => name === PARAMETERS)?.value, rows);
-  return { values: [...found, ...parameters.values], faults: [...faults, ...parameters.faults], warnings: [...warnings, ...parameters.warnings] };
+  return { values: [...values, ...parameters.values], faults: [...faults, ...parameters.faults], warnings: [...warnings, ...parameters.warnings] };
 }
 
 /** Without what an editor or `echo` leaves at its end. An empty one is a slip: passed over, it would leave a default in force. */
@@ -165,7 +165,7 @@ function readParameters(json: string | undefined, rows: readonly [string, Settin
       if (ours.includes(key)) {
         if (raw !== null && raw !== "") source.values.push({ key, where: `${PARAMETERS}, ${key}`, raw });
       } else {
-        // A server of another version may have more of them: only what looks like a slip is told.
+        // A server of another version may have more keys: warn only of what looks like a typo.
         const near = suggestion(key, ours, 2);
         if (near) source.warnings.push(`${PARAMETERS}, ${key}: not known, passed over${near}`);
       }

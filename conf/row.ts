@@ -6,13 +6,13 @@ export type SettingRow<T> = {
   env: readonly string[];
   default: T;
   parse: Parser<T & {}>;
-  /** For people: what it is for. One sentence without its full stop. */
+  /** One sentence for the docs, without a full stop. */
   description: string;
   /** Never shown. */
   secret?: true;
-  /** The key whose value is taken where this one is not set. */
+  /** The key whose value is the default of this one. */
   sameAs?: string;
-  /** It is read and checked, but what it is for is not there yet: what that is. */
+  /** Checked but without effect yet: the feature that will use it. */
   later?: string;
 };
 
@@ -50,11 +50,11 @@ export function rowsOf(table: object, above = ""): [key: string, row: SettingRow
   });
 }
 
-/** A value as it was found, before it is read. */
+/** A value before it is parsed. */
 export type RawSetting = {
   /** The setting's dotted key. */
   key: string;
-  /** What a person would look for: a variable's name, a line of a file. */
+  /** The variable's name, or the line of the file. */
   where: string;
   raw: unknown;
 };
@@ -62,7 +62,7 @@ export type RawSetting = {
 /** What one source holds, and what is wrong with it in one sentence each. */
 export type SettingSource = { values: RawSetting[]; faults: string[]; warnings: string[] };
 
-/** For a person: a value in quotes, without the password of a URL. Never called with a secret. */
+/** A value in quotes for a message, without the password of a URL. Not for secrets. */
 export function displayValue(raw: unknown): string {
   const text = typeof raw === "string" ? raw : (JSON.stringify(raw) ?? String(raw));
   return `"${maskSecrets(text).slice(0, 200)}"`;

@@ -65,7 +65,7 @@ need /usr/libexec/docker/cli-plugins/docker-compose docker-compose "test/conf/st
 need /usr/bin/moto_server python3-moto "test/gateway/registry/upstream"
 # Its package only suggests what its server cannot do without.
 need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/gateway/registry/upstream"
-# Only recommended, and asked for by what makes stacks.
+# Debian only recommends it; moto needs it to make stacks.
 need /usr/lib/python3/dist-packages/openapi_spec_validator python3-openapi-spec-validator "test/conf/cloudformation.test.ts"
 need docker-registry docker-registry "test/registry, test/lua-compat"
 need skopeo skopeo "test/gateway/registry/skopeo.test.ts"

@@ -86,6 +86,9 @@ export type Explanation = {
   transitions: { at: string; from: string; to: string; cause: string | null }[];
 };
 
+/** Events that a user causes. */
+const REQUESTS = ["startWished", "stopWished"];
+
 /** What the events of a history mean. */
 const EVENTS: Readonly<Record<string, string>> = {
   startWished: "a start was requested",
@@ -109,7 +112,7 @@ const EVENTS: Readonly<Record<string, string>> = {
 /** Where the server explains nothing, its last move does. */
 function explainFromHistory(moves: readonly MoveOnWire[], state: string): Explanation {
   const transitions = moves.map(({ time, from, to, event, by, login, cause }) => {
-    const requester = by === "system" || !event.endsWith("Wished") ? "" : ` by ${login ?? `user ${by.slice(0, 8)}`}`;
+    const requester = by === "system" || !REQUESTS.includes(event) ? "" : ` by ${login ?? `user ${by.slice(0, 8)}`}`;
     return { at: time, from, to, cause: cause?.message ?? `${EVENTS[event] ?? event}${requester}` };
   });
   const failure = moves.findLast(({ cause }) => cause !== null)?.cause;

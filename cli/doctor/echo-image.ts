@@ -78,9 +78,9 @@ function loaderOf(program: string): string {
   readSync(open, start);
   closeSync(open);
   // oxlint-disable-next-line berth/linear-regexp -- the beginning of a program of this machine
-  const found = /\/[\w./-]*\/ld-[\w.-]+/.exec(start.toString("latin1"))?.[0];
-  if (found === undefined) throw new Fault("CHAIN_BROKEN", `${program} names no loader, so no image can be made of it.`);
-  return found;
+  const loader = /\/[\w./-]*\/ld-[\w.-]+/.exec(start.toString("latin1"))?.[0];
+  if (loader === undefined) throw new Fault("CHAIN_BROKEN", `${program} names no loader, so no image can be made of it.`);
+  return loader;
 }
 
 /** A container of it may just be ending. */

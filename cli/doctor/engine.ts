@@ -20,14 +20,14 @@ const SOCKET_ADVICE: Readonly<Record<string, string>> = {
 
 /** A Docker engine: who may ask it, whether it manages a swarm, and the network that containers share. */
 export async function checkEngine(configured: "docker" | "swarm" | "ask", chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
-  const { settings, clock, shared: found } = chain;
+  const { settings, clock, shared } = chain;
   const engine = openEngine(engineAt(settings), clock);
   try {
     const managesSwarm = await isManager(engine, signal, ASK_MS);
     const driver = configured === "ask" ? chooseOnEngine({ managesSwarm }) : configured;
-    found.driver = driver as "docker" | "swarm";
+    shared.driver = driver as "docker" | "swarm";
     const nodes = driver === "swarm" ? (await readCluster(engine, signal)).nodes : [];
-    found.nodes = nodes.length;
+    shared.nodes = nodes.length;
     const away = nodes.filter(({ ready }) => !ready);
     const { Version } = await engine.call({ doing: "Asking the engine for its version", signal, ms: ASK_MS }, (docker) => docker.version());
     const swarm = driver === "swarm";
@@ -74,14 +74,14 @@ async function checkOverlay(engine: Engine, name: string, signal: AbortSignal): 
 /** Whether containers are kept apart; those on another network of their own are, by berth's own doing. */
 async function checkBridge(engine: Engine, settings: CheckContext["settings"], signal: AbortSignal): Promise<NetworkFinding> {
   const name = settings.dockerNetwork;
-  const found = await findNetwork(engine, name, signal);
+  const network = await findNetwork(engine, name, signal);
   const problems: CheckProblem[] = [];
-  if (found && !found.ours) {
+  if (network && !network.ours) {
     const todo = "Name a network that does not exist in BERTH_DOCKER_NETWORK: berth makes it, and keeps containers apart there.";
     problems.push(warning(`berth did not make the network ${name}, so containers on it reach each other. ${SEPARATE_NETWORKS}.`, todo));
-  } else if (found && !found.isolated && found.members.size > 0) {
+  } else if (network && !network.isolated && network.members.size > 0) {
     const todo = "Stop all containers once: berth makes the network anew with the next start.";
-    problems.push(warning(`An older berth made the network ${name}: its ${found.members.size} containers reach each other.`, todo));
+    problems.push(warning(`An older berth made the network ${name}: its ${network.members.size} containers reach each other.`, todo));
   }
   const unbounded = await unlimited(engine, signal);
   if (unbounded.length > 0) {
@@ -90,7 +90,7 @@ async function checkBridge(engine: Engine, settings: CheckContext["settings"], s
       warning(`${unbounded.length} containers were started by an older berth, without its limits: ${unbounded.slice(0, 5).join(", ")}.`, todo),
     );
   }
-  return { says: found ? `network ${name}` : `network ${name}, made where it is needed`, problems };
+  return { says: network ? `network ${name}` : `network ${name}, made where it is needed`, problems };
 }
 
 const MAX_INSPECTED = 50;

@@ -198,13 +198,13 @@ async function loadPackage(folder: string, debugLogin: string | undefined, signa
   const text = await readText(join(folder, "package.json"), "package.json", signal);
   if (text === undefined) throw new Fault("SETTINGS_INVALID", `${folder} is no package: it has no package.json.`);
   const json = readPackageJson(text);
-  const found = await findFolders(folder, signal);
+  const read = await findFolders(folder, signal);
   // What an earlier publish wrote there is not what this one makes.
-  const folders = found.folders.map((one) => ({ ...one, imageJson: undefined }));
+  const folders = read.folders.map((one) => ({ ...one, imageJson: undefined }));
   const { definitions, warnings } = defineContainers(json, folders, debugLogin);
   if (definitions.length === 0)
-    throw new Fault("PACKAGE_INVALID", [`${folder} makes no container: put a Dockerfile into dockerfiles/<name>/.`, ...found.warnings].join(" "));
-  return { json, definitions, warnings: [...found.warnings, ...warnings] };
+    throw new Fault("PACKAGE_INVALID", [`${folder} makes no container: put a Dockerfile into dockerfiles/<name>/.`, ...read.warnings].join(" "));
+  return { json, definitions, warnings: [...read.warnings, ...warnings] };
 }
 
 /** Whether there is an image to be built: the folder does not name one that is published elsewhere. */

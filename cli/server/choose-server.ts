@@ -39,16 +39,16 @@ export function chooseServer(options: ServerOptions, client: Settings["client"],
 
 /** An address, whose key may be written down beside the same address, or an alias. */
 function addressOf(word: string, files: readonly ConfigFile[]): ServerAddress {
-  const known = files.flatMap(({ servers }) => servers);
+  const configured = files.flatMap(({ servers }) => servers);
   if (/^https?:\/\//i.test(word)) {
     if (!URL.canParse(word)) throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no address of a server.`);
     const url = apiOf(word);
-    const same = known.find((one) => apiOf(one.url) === url);
+    const same = configured.find((one) => apiOf(one.url) === url);
     return { url, key: same?.key, registry: same?.registry };
   }
-  const selected = known.find(({ alias }) => alias === word);
+  const selected = configured.find(({ alias }) => alias === word);
   if (selected) return { ...selected, url: apiOf(selected.url) };
-  const names = known.map(({ alias }) => alias);
+  const names = configured.map(({ alias }) => alias);
   const there = names.length === 0 ? "no config file names any" : `there are: ${[...new Set(names)].join(", ")}`;
   throw new Fault(
     "SETTINGS_INVALID",

@@ -1,6 +1,5 @@
-import type { ProxyResponse } from "./play.ts";
+import type { ProxyResponse, RecordedRequest } from "./play.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { RecordedRequest } from "./requests.ts";
 
 /** What is not the same: `of` is `status`, `header <name>` or `body`; undefined for a header that did not come. */
 export type Difference = { of: string; first: string | undefined; second: string | undefined };

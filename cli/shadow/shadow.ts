@@ -2,8 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { compareResponses, type Difference, findExplanation, type KnownDifference, parseKnownDifferences } from "./compare.ts";
-import { createPlayer, type RequestPlayer } from "./play.ts";
-import { type RecordedRequest, parseRequests, signsIn } from "./requests.ts";
+import { createPlayer, type RequestPlayer, type RecordedRequest, parseRequests, signsIn } from "./play.ts";
 import { loadTextFile } from "../command-context.ts";
 import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
 

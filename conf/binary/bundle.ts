@@ -4,22 +4,22 @@ import { ECHO_FILE } from "../../cli/doctor/container.ts";
 import { ADDON_FILE } from "./sqlite-addon.ts";
 import { join, relative } from "node:path";
 
-/** better-sqlite3 looks for its addon in its own folder, which is not there any more. */
+/** better-sqlite3 loads its addon from its own folder, which the executable does not have. */
 const SQLITE_ADDON: Plugin = {
   name: "sqlite-addon",
   setup: (build) => {
     build.onResolve({ filter: /^\.\/binding$/ }, ({ importer }) =>
       importer.includes("/better-sqlite3/") ? { path: join(import.meta.dirname, "sqlite-addon.ts") } : undefined,
     );
-    // ssh2 does without its own, for engines over SSH, which berth has not.
+    // ssh2 works without its addon; berth uses no engine over SSH.
     build.onResolve({ filter: /\.node$|^cpu-features$/ }, ({ path }) => ({ path, external: true }));
   },
 };
 
-/** They ask whether there is a source tree first. */
+/** They handle both a source tree and an executable. */
 const OWN_PLACE = ["berth.ts", "lib/own-files.ts", "processes/distribution/distribution-program.ts"];
 
-/** A file that looks beside itself finds nothing there, and would be noticed by whoever needs it first. */
+/** In the executable, a file that uses its own path fails only when it runs: refuse it at the build. */
 const NO_OWN_PLACE = (root: string): Plugin => ({
   name: "no-own-place",
   setup: (build) => {
@@ -29,7 +29,7 @@ const NO_OWN_PLACE = (root: string): Plugin => ({
       return {
         errors: [
           {
-            text: `${file} asks where it lies, which is nowhere in the single executable: ask ownFile, and list its files in conf/binary/bundle.ts.`,
+            text: `${file} uses its own path, which the single executable does not have: call ownFile, and list its files in conf/binary/bundle.ts.`,
           },
         ],
       };
@@ -38,7 +38,7 @@ const NO_OWN_PLACE = (root: string): Plugin => ({
 });
 
 /**
- * All of berth as one file, what is loaded where used included: that is run when it is asked for. Nothing in it tells where or when it was made.
+ * All of berth as one file, lazily loaded modules included. Its content does not depend on the time or place of the build.
  */
 export async function bundle(root: string): Promise<Uint8Array> {
   const { outputFiles } = await build({
@@ -49,12 +49,11 @@ export async function bundle(root: string): Promise<Uint8Array> {
     outfile: "berth.cjs",
     platform: "node",
     target: "node26",
-    // A module that imports node:http is given each export of it, which loads all of `fetch` and WebSocket: 20 ms in each process.
+    // An ES module that imports node:http gets all of its exports, which loads `fetch` and WebSocket: 20 ms in each process.
     format: "cjs",
-    // They ask whether there is a source tree first, and go on where it is none.
     logOverride: { "empty-import-meta": "silent" },
     legalComments: "inline",
-    // Names stay as they are: they are in stack traces, and some packages look at them.
+    // Names stay: stack traces show them, and some packages read them.
     minifySyntax: true,
     minifyWhitespace: true,
     plugins: [SQLITE_ADDON, NO_OWN_PLACE(root)],
@@ -63,7 +62,7 @@ export async function bundle(root: string): Promise<Uint8Array> {
   return ascii((outputFiles[0] as { text: string }).text);
 }
 
-/** Of code esbuild leaves ASCII alone, of licences' comments not: and of a text with one other letter in it V8 makes two bytes for each, in every process. */
+/** esbuild writes code as ASCII, but not the comments with licences. One other letter makes V8 keep two bytes per letter, in every process. */
 function ascii(text: string): Uint8Array {
   return Buffer.from(
     text.replaceAll(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
@@ -72,8 +71,7 @@ function ascii(text: string): Uint8Array {
 }
 
 /**
- * What the single executable carries beside its code: each file by the path under which `ownFile` or `ownText` is asked for it. `page` is the
- * console, built.
+ * The files that the single executable carries, by the path that `ownFile` and `ownText` take. `page` is the folder of the built console.
  */
 export function assets(root: string, page: string): Record<string, string> {
   const files = [...globSync("conf/demo/**/*", { cwd: root, withFileTypes: true })].filter((one) => one.isFile());

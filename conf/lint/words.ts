@@ -39,7 +39,7 @@ const KEPT_TERMS: Readonly<Record<string, string>> = {
   "\\bwished_(?:by|on|for|key|session)\\b": "columns of the released schema",
   "\\bcontainers_wished_\\w+": "indexes of the released schema",
   "\\basked_(?:on|for)\\b": "columns of the released schema",
-  "/console/rooms\\b|\\brooms(?=: sections)": "a route of the console and its field",
+  "/console/rooms\\b|\\brooms(?=\\??:)|\\.rooms\\b": "a route of the console and its field",
   "\\bstanding(?=[:,.?}])|\\.standing\\b|\\{ standing\\b": "a field of the feed, which gateways of other versions read",
   "\\bdoubted(?=[:,?])|\\.doubted\\b": "a field of the feed",
 };
