@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, openSync, readSync, realpathSync } from "node:fs";
+import { closeSync, createReadStream, openSync, readSync, realpathSync, statSync } from "node:fs";
 import { isSea } from "node:sea";
 import { basename, dirname } from "node:path";
 import { Readable } from "node:stream";
+import { pack } from "tar-stream";
 import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
 import { answered } from "../../drivers/engine/faults.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -10,17 +11,16 @@ import { ownFile } from "../../lib/own-files.ts";
 import { engineAt } from "../../processes/open-driver.ts";
 import type { CheckContext } from "./check.ts";
 import { ECHO_FILE, ECHO_PORT } from "./container.ts";
-import { tarOf } from "./tar.ts";
 
-/** Docker's words for processors. */
+/** Docker's names for processors. */
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
 const IMPORT_MS = 90_000;
 const REMOVE_TRIES = 20;
 const REMOVE_AGAIN_MS = 500;
 
 /**
- * Makes an image on the engine out of the program that runs this, the libraries that it has loaded, and the file that answers: no registry is needed.
- * Answers with its name, or with why it cannot be made; the chain removes it.
+ * Makes an image on the engine from this program, its loaded libraries and the echo file, so that no registry is needed. Returns its name, or why it
+ * cannot be made. The context removes it.
  */
 export async function makeEchoImage(chain: CheckContext, signal: AbortSignal): Promise<{ ref: string } | { cannot: string }> {
   if (process.platform !== "linux") return { cannot: "this program's own image runs on Linux alone" };
@@ -41,14 +41,14 @@ export async function makeEchoImage(chain: CheckContext, signal: AbortSignal): P
   type Import = (tar: Readable, options: object) => Promise<AsyncIterable<Buffer>>;
   await engine.call({ doing: `Importing ${ref}`, signal, ms: IMPORT_MS }, async (docker, abortSignal) => {
     const importImage = docker.importImage.bind(docker) as unknown as Import;
-    const output = await importImage(Readable.from(tarOf(files)), { repo: "berth-doctor", tag, changes, abortSignal });
+    const output = await importImage(tarOf(files), { repo: "berth-doctor", tag, changes, abortSignal });
     for await (const piece of output)
       if (String(piece).includes('"error"')) throw new Fault("ENGINE_FAILED", `Importing ${ref}: ${String(piece).slice(0, 300)}`);
   });
   return { ref };
 }
 
-/** Where its loader and libraries lie here, they lie there. */
+/** The loader keeps its path; libraries get a folder. */
 function contents(): { files: { path: string; from: string }[]; changes: string[] } {
   const libraries = loadedLibraries();
   const loader = loaderOf(process.execPath);
@@ -63,15 +63,32 @@ function contents(): { files: { path: string; from: string }[]; changes: string[
   return { files, changes };
 }
 
-/** By the names under which they are looked for; files may have longer ones. */
+/** Paths by the names that the loader searches for; the files behind them may have longer names. */
 function loadedLibraries(): string[] {
-  // Else it asks the names of all who are connected.
+  // A report with the network would look up the name of every peer.
   Object.assign(process.report, { excludeNetwork: true });
   const { sharedObjects } = process.report.getReport() as { sharedObjects: string[] };
   return sharedObjects.filter((path) => path.startsWith("/") && /\.so(\.\d+)*$/.test(path));
 }
 
-/** The interpreter that a dynamic program names near its beginning. */
+/** A tar of these files, read one after the other. */
+function tarOf(files: readonly { path: string; from: string }[]): Readable {
+  const archive = pack();
+  const add = ({ path, from }: (typeof files)[number]) =>
+    new Promise<void>((resolve, reject) => {
+      const header = { name: path.replace(/^\/+/, ""), size: statSync(from).size, mode: 0o755 };
+      const entry = archive.entry(header, (error) => (error ? reject(error) : resolve()));
+      createReadStream(from).once("error", reject).pipe(entry);
+    });
+  const addAll = async () => {
+    for (const file of files) await add(file);
+    archive.finalize();
+  };
+  addAll().catch((error: unknown) => archive.destroy(error as Error));
+  return Readable.from(archive);
+}
+
+/** The ELF interpreter, which a dynamic program names near its beginning. */
 function loaderOf(program: string): string {
   const start = Buffer.alloc(8_192);
   const open = openSync(program, "r");
@@ -83,7 +100,7 @@ function loaderOf(program: string): string {
   return loader;
 }
 
-/** A container of it may just be ending. */
+/** Repeats while a container of it ends. */
 async function remove(engine: Engine, ref: string, signal: AbortSignal, { clock }: CheckContext): Promise<void> {
   for (let left = REMOVE_TRIES; ; left--) {
     try {

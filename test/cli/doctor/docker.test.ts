@@ -1,11 +1,10 @@
 import { join } from "node:path";
-import { writeFileSync } from "node:fs";
 import { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
+import { pack } from "tar-stream";
 import t from "tap";
 import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
-import { tarOf } from "../../../cli/doctor/tar.ts";
 import { openOwnSwarm } from "../../drivers/swarm/own-swarm.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { look, states } from "./look.ts";
@@ -33,10 +32,11 @@ t.test("a Docker engine without any image gets one made of this very program, an
 
 /** Has no program at all. */
 async function importEmpty(tag: string): Promise<string> {
-  const file = join(data, "file");
-  writeFileSync(file, "no program");
+  const archive = pack();
+  archive.entry({ name: "file" }, "no program");
+  archive.finalize();
   const importImage = docker.importImage.bind(docker) as unknown as (tar: Readable, options: object) => Promise<Readable>;
-  const progress = await importImage(Readable.from(tarOf([{ path: "/file", from: file }])), {
+  const progress = await importImage(Readable.from(archive), {
     repo: "berth-test/doctor",
     tag,
     changes: 'CMD ["/none"]',
