@@ -16,20 +16,20 @@ export const BACKUP: Verbs = {
     words: "<file>",
     summary: "write the store and the published files to a new file; berth can run meanwhile",
     details:
-      "In it, too: keys that sign docker tokens (sealed), the token of gateways on other machines. Not in it: the key of the credentials, the first user's key, settings, certificates, images of a registry of berth's own.",
-    options: { damaged: { summary: "write a damaged store too, to rescue what is left" } },
+      "Includes the keys that sign docker tokens (sealed) and the token of gateways on other machines. Does not include the credentials key, the first user's key, settings, certificates, and images of berth's own registry.",
+    options: { damaged: { summary: "also back up a damaged store, to rescue the rest" } },
     completes: "files",
     run: async ({ context, words: [file = ""], options: { damaged = false }, screen }) => {
       const { settings } = loadSettings(context);
       const made = backUp({ folder: settings.data, file, isDamaged: damaged, version: VERSION, clock: context.clock });
       screen.print(
-        `${made.file}: ${(made.bytes / 1_000_000).toFixed(1)} MB. Without the key of the credentials, which is ${keyPlace(settings)}: keep a copy elsewhere.`,
+        `${made.file}: ${(made.bytes / 1_000_000).toFixed(1)} MB. It does not contain the credentials key, which is ${keyPlace(settings)}: keep a copy of that elsewhere.`,
       );
     },
   }),
 };
 
-/** Where the key is that opens the credentials of a store. */
+/** The place of the credentials key. */
 export function keyPlace({ data, credentialsKey }: { data: string; credentialsKey: readonly string[] }): string {
   return credentialsKey.length > 0 ? "in BERTH_CREDENTIALS_KEY" : `in ${join(resolve(data), KEY_FILE)}`;
 }
@@ -45,7 +45,7 @@ export const RESTORE: Verbs = {
       const { settings } = loadSettings(context);
       const { madeOn, kept } = restore({ folder: settings.data, file, version: VERSION, clock: context.clock });
       screen.print(
-        `${settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` What was there is kept in ${kept}.`}`,
+        `${settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` The previous store is in ${kept}.`}`,
       );
       screen.print("Users must sign in again.");
       const missing = missingFor(settings);
@@ -56,7 +56,7 @@ export const RESTORE: Verbs = {
   }),
 };
 
-/** What a berth on this data folder needs, and no backup has, with what to do about it. */
+/** What a berth on this data folder needs and a backup does not contain, and what to do. */
 function missingFor(settings: Settings): string[] {
   const { data, credentialsKey, adminKey, gateways, registry } = settings;
   const lacks = (file: string) => !existsSync(join(resolve(data), file));

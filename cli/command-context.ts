@@ -15,18 +15,18 @@ import { type CallApi, createServerClient, type ServerClient } from "./server/se
 import { type PublishedMetrics, publishMetrics } from "../processes/telemetry.ts";
 import { VERSION } from "./version.ts";
 
-/** Where a command runs: what it was started with, and what it makes of that. */
+/** What a command is started with. */
 export type CommandContext = {
   env: NodeJS.ProcessEnv;
-  /** The words after the command's name. */
+  /** The arguments after the command's name. */
   args: string[];
-  /** The program itself, for processes that it starts; undefined where this executable is all of it. */
+  /** The script to start other processes with; undefined in the single executable. */
   script: string | undefined;
   parent: Parent | undefined;
   clock: Clock;
 };
 
-/** Faults: SETTINGS_INVALID with a line for everything that is wrong. */
+/** Faults: SETTINGS_INVALID with a line per mistake. */
 export function loadSettings({ env }: Pick<CommandContext, "env">): ReadSettings {
   const named = env[SETTINGS_FILE_NAME];
   const path = named ?? SETTINGS_FILE;
@@ -34,16 +34,16 @@ export function loadSettings({ env }: Pick<CommandContext, "env">): ReadSettings
   return readSettings({ env, file, readText: (secret) => readFileSync(secret, "utf8") });
 }
 
-/** The settings and a log, for what runs as long as berth does. */
+/** The settings and a log, for long-running processes. */
 export function loadSettingsAndLog(context: CommandContext, role: string): ReadSettings & { log: Log } {
   const loaded = loadSettings(context);
   const log = openLog({ level: loaded.settings.logLevel, name: role });
-  // One process of several says it; the others read the same.
+  // Only the parent logs them: all processes read the same settings.
   if (!context.parent) for (const warning of loaded.warnings) log.warn({}, warning);
   return { ...loaded, log };
 }
 
-/** What this process counts, and who gets to know it. Faults: ADDRESS_IN_USE. */
+/** The metrics of this process, published to its parent or at the metrics port. Faults: ADDRESS_IN_USE. */
 export async function publishProcessMetrics(
   context: Pick<CommandContext, "parent" | "clock">,
   settings: Settings,
@@ -63,10 +63,10 @@ export function openRuntime({ env }: Pick<CommandContext, "env">, settings: Sett
   return openRuntimeFolder({ data: settings.data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
 }
 
-/** The berth that runs on the same data folder, as its first user where no other key is given. Faults: CONTROL_AWAY where there is none. */
+/** The berth on the same data folder, as its first user unless a key is given. Faults: CONTROL_AWAY if none runs. */
 export function localServer(context: CommandContext, { key: given, bareKey }: { key: string | undefined; bareKey: boolean }): ServerClient {
   const { settings } = loadSettings(context);
-  const away = "Start it first, or name its folder by BERTH_DATA, or another server by --server.";
+  const away = "Start it first, set BERTH_DATA to its folder, or name another server with --server.";
   const key = given ?? readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
   if (key === undefined) throw new Fault("CONTROL_AWAY", `No berth runs on the data folder ${settings.data}. ${away}`);
   const hints = { away, key: given === undefined ? "Run this with the BERTH_ADMIN_KEY that it was started with." : "" };
@@ -74,7 +74,7 @@ export function localServer(context: CommandContext, { key: given, bareKey }: { 
   return createServerClient({ name: `the berth on the data folder ${settings.data}`, place, key, bareKey, hints, clock: context.clock });
 }
 
-/** Calls what the API of the berth that runs on the same data folder has for administrators, as its first user. */
+/** The API of the berth on the same data folder, as its first user. */
 export function localApi(context: CommandContext): CallApi {
   return async (method, path, body, limitMs) => localServer(context, { key: undefined, bareKey: true }).call(method, path, body, limitMs);
 }

@@ -5,43 +5,43 @@ import { COMMANDS } from "./table.ts";
 
 const INTRO = `# Commands
 
-<!-- Written by \`npm run docs\` from cli/table.ts and what it names; a test notices when it differs. -->
+<!-- Written by \`npm run docs\` from cli/table.ts and the commands' files; a test fails when it differs. -->
 
-\`berth <command>\`: its processes, and what talks to one that runs. \`berth help <command>\` prints what stands here.
+This page is for everybody who uses \`berth\` on a command line. \`berth help <command>\` prints the same text.
 
 ## Which server, and with whose key
 
-Commands with \`--server\` talk to a berth, or a Datagrok server, by its public REST. In this order:
+Commands with \`--server\` call the REST API of a berth or of a Datagrok server. The first of these that is set selects the server:
 
-1. \`--server\` or else \`BERTH_SERVER\`: an address (\`https://berth.example\`; without a path, \`/api\` is meant), or an alias of a config file;
+1. \`--server\`, else \`BERTH_SERVER\`: an address such as \`https://berth.example\` (berth adds \`/api\` if it has no path), or an alias of a config file;
 2. the \`default\` of \`~/.config/berth/config.yaml\`;
-3. the berth of this machine: its data folder (\`BERTH_DATA\`, else \`.berth\`) has the first user's key.
+3. the berth of this machine, with the first user's key from its data folder (\`BERTH_DATA\`, else \`.berth\`).
 
 \`\`\`yaml
-# ~/.config/berth/config.yaml, for your eyes only (mode 0600); ~/.grok/config.yaml of datagrok-tools is read too, but for its default
+# ~/.config/berth/config.yaml, mode 0600. berth also reads the servers of datagrok-tools in ~/.grok/config.yaml, but not its default.
 servers:
   dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example }
 default: dev
 \`\`\`
 
-The key is that of \`--key-file\` or \`--key\`, else that of the alias, else \`BERTH_KEY\` or the file \`BERTH_KEY_FILE\` names, else one that a config file has for
-the same address. \`--key\` can be read by everybody on the machine, by \`ps\`: for trying out only. No key is printed but a new one, by \`berth users key add\`.
+The first of these that is set gives the key: \`--key-file\` or \`--key\`; the alias; \`BERTH_KEY\` or \`BERTH_KEY_FILE\`; a config file with the same address.
+Everybody on the machine can read \`--key\` in \`ps\`, so use it for trials only. Only \`berth users key add\` prints a key, the new one.
 
-## Names, tables, numbers
+## Names, output, exit codes
 
-A container or an image is named by its name, its id, or the beginning of either; where that fits several, they are listed and nothing is done.
+Name a container or an image by its name, its id, or the beginning of either. If several match, the command lists them and does nothing.
 
-On a terminal, tables are cut to its width and coloured (not with \`NO_COLOR\`); elsewhere they are whole and plain. \`--json\` prints one JSON document, for
-\`logs\` one a line. Results go to standard output, messages to standard error.
+On a terminal, berth cuts tables to its width and colours them, unless \`NO_COLOR\` is set. \`--json\` prints one JSON document; \`logs --json\` prints one per
+line. Results go to standard output, messages to standard error.
 
-| ends with | means |
+| exit code | meaning |
 | --- | --- |
 `;
 
 const COMPLETION = `
 ## Completion
 
-Words, options, and the names of containers, images and users at the server:
+A shell can complete commands, options, and the names of containers, images and users at the server:
 
 \`\`\`sh
 `;
@@ -70,22 +70,22 @@ async function commandSection(name: string, command: Command): Promise<string> {
   return `\n### berth ${name}\n\n${sentence(command.summary)}\n${sections.join("")}`;
 }
 
-/** Words in angle brackets would be taken for HTML. */
+/** As code: Markdown takes words in angle brackets for HTML. */
 function heading(command: string, name: string, verb: CommandVerb): string {
   return `\`${usageLine(command, name, verb)}\``;
 }
 
-function body({ summary: says, details, options }: CommandVerb): string {
+function body({ summary, details, options }: CommandVerb): string {
   const all = Object.entries(options);
   const own = all.filter(([, { group }]) => group === undefined);
   const rows = own.map(([name, option]) => `| \`${optionWords(name, option)}\` | ${cell(option.summary)} |\n`);
   const server = all.length === own.length ? "" : "| `--server`, `--key-file`, `--key` | [which server](#which-server-and-with-whose-key) |\n";
   const table = all.length === 0 ? "" : `\n| option | |\n| --- | --- |\n${rows.join("")}${server}`;
-  return `${sentence(says)}\n${details === undefined ? "" : `\n\`\`\`text\n${details}\n\`\`\`\n`}${table}`;
+  return `${sentence(summary)}\n${details === undefined ? "" : `\n\`\`\`text\n${details}\n\`\`\`\n`}${table}`;
 }
 
-function sentence(says: string): string {
-  return `${escaped(says.charAt(0).toUpperCase() + says.slice(1))}.`;
+function sentence(text: string): string {
+  return `${escaped(text.charAt(0).toUpperCase() + text.slice(1))}.`;
 }
 
 function cell(text: string): string {

@@ -10,24 +10,24 @@ import { listenerUrl, reloadOnHangup, serveUntilStopped, printMetricsUrl, watchd
 import { defineVerb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
 
-/** Beside a control process, of one elsewhere, or before a Datagrok server; or one of the processes of `berth serve`. */
+/** `berth gateway`: for control on this or another machine, or for a Datagrok server; also a process of `berth serve`. */
 export const verbs: Verbs = {
   "": defineVerb({
     words: "",
     summary: "serve the edge for a control plane: on another machine with --control, else on this one; or for a Datagrok server (BERTH_DIRECTORY)",
-    details: "BERTH_WORKERS says how many processes share the edge here; beside a control plane of this machine it is one.",
+    details: "BERTH_WORKERS sets how many processes share the edge; for a control plane on this machine there is one.",
     options: {
-      control: { value: "<url>", summary: "the control plane to join, by its BERTH_GATEWAYS_PORT: https://host:port; or BERTH_CONTROL" },
+      control: { value: "<url>", summary: "control plane to join, at its BERTH_GATEWAYS_PORT: https://host:port; same as BERTH_CONTROL" },
       token: {
         value: "<token>",
         summary:
-          "what `berth gateways token` prints there; others on this machine see it in `ps`, so prefer BERTH_CONTROL_TOKEN_FILE or BERTH_CONTROL_TOKEN",
+          "output of `berth gateways token` there; others on this machine see it in `ps`, so prefer BERTH_CONTROL_TOKEN_FILE or BERTH_CONTROL_TOKEN",
       },
     },
     run: async ({ context, options: { control, token } }) => {
       if (token !== undefined && control === undefined)
         throw new Fault("SETTINGS_INVALID", "--token goes with --control: berth gateway --control <url> --token <token>.");
-      // What the command line says goes before the environment, and reaches the processes below by it.
+      // Options override the environment, which also reaches the child processes.
       const overrides = {
         ...(control === undefined ? {} : { BERTH_CONTROL: control }),
         ...(token === undefined ? {} : { BERTH_CONTROL_TOKEN: token }),
@@ -44,7 +44,7 @@ async function runGatewayProcess(context: CommandContext, env: NodeJS.ProcessEnv
   if (elsewhere !== undefined && isBefore)
     throw new Fault(
       "SETTINGS_INVALID",
-      "BERTH_CONTROL names a control plane, BERTH_DIRECTORY=datagrok a Datagrok server to ask instead: set one of them.",
+      "BERTH_CONTROL names a control plane, and BERTH_DIRECTORY=datagrok a Datagrok server instead: set one of them.",
     );
   if ((elsewhere !== undefined || isBefore) && context.parent === undefined) return startGateways(context, env, settings, log);
   const link = elsewhere ?? localControl(openRuntime(context, settings));
@@ -57,7 +57,7 @@ async function runGatewayProcess(context: CommandContext, env: NodeJS.ProcessEnv
   }, context.parent);
 }
 
-/** As many processes as are wanted, each of which asks for itself. */
+/** Starts the gateway processes; each queries the control plane or the server by itself. */
 async function startGateways(context: CommandContext, env: NodeJS.ProcessEnv, settings: Settings, log: Log): Promise<void> {
   const counted = await publishProcessMetrics(context, settings, "serve", log);
   const start = async () => {

@@ -7,7 +7,7 @@ import { defineVerb, type Verbs } from "./command.ts";
 
 const REQUEST_MS = 5_000;
 
-/** Where a role says whether it is ready. */
+/** The endpoint that reports whether a role is ready. */
 type ReadyEndpoint = { host: string; port: number; path?: string; isPlain?: true };
 
 type EndpointOf = (settings: Settings) => ReadyEndpoint;
@@ -18,7 +18,7 @@ const spawner: EndpointOf = ({ spawnerHost: host, spawnerPort: port }) => ({ hos
 
 /** By role; control has no listener of its own. */
 const READY_ENDPOINTS: Readonly<Record<string, (settings: Settings) => EndpointOf[]>> = {
-  // Its edge is there first: who signs in to the registry right after would be cut off.
+  // The edge is ready first: a login at the registry right after it would fail.
   serve: (settings) => [edge, ...(registryListener(settings) ? [registry] : []), ...(settings.spawner ? [spawner] : [])],
   gateway: () => [edge],
   "registry-proxy": () => [registry],
@@ -35,14 +35,14 @@ export const verbs: Verbs = {
     options: {},
     run: async ({ context, screen }) => {
       const degraded = await checkReady(context);
-      // Where control is elsewhere, a restart of this one ends what it serves, and brings nothing back.
+      // With control on another machine, a restart of the gateway would only end what it serves.
       if (degraded !== undefined && loadSettings(context).settings.role !== "gateway") throw degraded;
       screen.print(degraded?.message ?? "ready");
     },
   }),
 };
 
-/** Resolves where the berth of these settings takes requests, with what is missing where it serves without control. Faults: CONTROL_AWAY. */
+/** Resolves if the berth of these settings accepts requests, with a fault if it works without control. Faults: CONTROL_AWAY. */
 export async function checkReady(context: CommandContext): Promise<Fault | undefined> {
   const { settings } = loadSettings(context);
   const listeners = READY_ENDPOINTS[settings.role ?? "serve"]?.(settings);
@@ -53,12 +53,12 @@ export async function checkReady(context: CommandContext): Promise<Fault | undef
   const controls = await Promise.all(listeners.map((listener) => requestReady(settings, listener(settings), context)));
   const control = controls.find((state) => state !== undefined);
   if (control === undefined) return undefined;
-  return new Fault("CONTROL_AWAY", `degraded: control is ${control}. Containers that run are served; nothing is started.`);
+  return new Fault("CONTROL_AWAY", `degraded: control is ${control}. Running containers are served; none is started.`);
 }
 
 const MAX_BYTES = 1_048_576;
 
-/** What a gateway that is ready reports about a control that it does not reach. */
+/** The state of control, which a ready gateway reports if it cannot reach it. */
 function controlIn(body: string): string | undefined {
   try {
     return (JSON.parse(body) as { control?: string }).control;
@@ -90,7 +90,7 @@ async function requestReady(
   });
   try {
     const reply = await client.request({ url });
-    if (reply.status !== 200) throw new Fault("CONTROL_AWAY", `${url} answers ${reply.status}: it takes no requests now.`);
+    if (reply.status !== 200) throw new Fault("CONTROL_AWAY", `${url} answers ${reply.status}: it accepts no requests now.`);
     return controlIn(reply.text());
   } finally {
     client.close();

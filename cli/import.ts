@@ -24,9 +24,9 @@ type ImportOptions = { url: string; adopt: boolean; dryRun: boolean; yes: boolea
 
 type ImportDeps = {
   call: CallApi;
-  /** The server's developer key. */
+  /** The developer key of that server. */
   key: string;
-  /** Asks a person; undefined where none is there. */
+  /** Undefined without a terminal. */
   confirm: ((question: string) => Promise<boolean>) | undefined;
   screen: Screen;
   clock: Clock;
@@ -34,14 +34,15 @@ type ImportDeps = {
 
 const ACTIONS: Record<ImportRow["fate"], string> = { import: "import", adopt: "adopt", here: "is here already", left: "leave" };
 const READ_MS = 300_000;
-/** Each that is to be adopted is tried to be reached. */
+/** berth connects to each container that it adopts. */
 const IMPORT_MS = 300_000;
 
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<url>",
     summary: "import images and containers from a Datagrok server, with their ids, into the berth of this data folder",
-    details: "What is here already stays as it is. The server's developer key comes from a file, from standard input, or from BERTH_DATAGROK_KEY.",
+    details:
+      "Existing images and containers stay unchanged. The server's developer key comes from a file, from standard input, or from BERTH_DATAGROK_KEY.",
     options: {
       "key-file": { value: "<file>", summary: "file with a developer key of that server; - is standard input", completes: "files" },
       adopt: { summary: "adopt containers that run on this machine's engine, without stopping them" },
@@ -59,7 +60,7 @@ export const verbs: Verbs = {
   }),
 };
 
-/** Faults: those of the server that is read, and of `call`. */
+/** Faults: those of that server, and of `call`. */
 async function runImport(importOptions: ImportOptions, deps: ImportDeps): Promise<void> {
   const { print } = deps.screen;
   const entities = await readServer(importOptions, deps.key, deps.clock);
@@ -75,7 +76,7 @@ async function runImport(importOptions: ImportOptions, deps: ImportDeps): Promis
     if (!(await deps.confirm(`Import ${count.summary}? [y/N] `))) return print("Nothing was imported.");
   }
   const done = await take(false);
-  // Something may have come between.
+  // The plan may have changed meanwhile.
   if (JSON.stringify(done) !== JSON.stringify(planned)) print(`\n${tableOf(done, deps.screen)}`);
   print(`\nImported ${countTaken(done).summary}.`);
 }
@@ -85,13 +86,13 @@ async function readKey(keyFile: string | undefined, set: string | undefined): Pr
   if (key !== undefined && key.trim() !== "") return key.trim();
   throw new Fault(
     "SETTINGS_INVALID",
-    "A developer key of that server is needed: --key-file <file>, --key-file - for standard input, or BERTH_DATAGROK_KEY.",
+    "The developer key of that server is missing: set --key-file <file>, --key-file - for standard input, or BERTH_DATAGROK_KEY.",
   );
 }
 
 async function readServer({ url }: ImportOptions, key: string, clock: Clock): Promise<{ images: unknown[]; containers: unknown[] }> {
   const server = openDatagrokClient({ url, connections: 1, clock });
-  const overdue = () => new Fault("DATAGROK_AWAY", `${new URL(url).host} did not tell its images and containers within ${READ_MS / 60_000} minutes.`);
+  const overdue = () => new Fault("DATAGROK_AWAY", `${new URL(url).host} did not list its images and containers within ${READ_MS / 60_000} minutes.`);
   try {
     return await withTimeout({ clock, ms: READ_MS, overdue }, async (signal) => {
       const token = await signInWithKey(server, key, signal);
@@ -123,11 +124,11 @@ function countTaken(rows: readonly ImportRow[]): { taken: number; summary: strin
 }
 
 async function confirm(question: string): Promise<boolean> {
-  const asking = createInterface({ input: process.stdin, output: process.stdout });
+  const prompt = createInterface({ input: process.stdin, output: process.stdout });
   try {
-    return /^y(es)?$/i.test((await asking.question(question)).trim());
+    return /^y(es)?$/i.test((await prompt.question(question)).trim());
   } finally {
-    asking.close();
+    prompt.close();
   }
 }
 

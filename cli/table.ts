@@ -24,7 +24,7 @@ export const COMMANDS: Commands = {
   },
   stop: {
     section: "containers",
-    summary: "stop containers, and wait until they have ended",
+    summary: "stop containers, and wait until they have stopped",
     load: async () => ({ verbs: (await import("./containers/start-stop.ts")).STOP }),
   },
   revalidate: { section: "containers", summary: "validate images again", load: () => import("./containers/revalidate.ts") },
@@ -53,7 +53,7 @@ export const COMMANDS: Commands = {
   credentials: { section: "users", summary: "manage the secrets of packages and their connections", load: () => import("./users/credentials.ts") },
   gateways: {
     section: "users",
-    summary: "print the token that gateways on other machines join with",
+    summary: "print the token with which gateways on other machines join",
     load: async () => ({ verbs: (await import("./users/keys.ts")).GATEWAY_TOKENS }),
   },
   keys: {
@@ -88,7 +88,7 @@ export const COMMANDS: Commands = {
     summary: "install this executable as a systemd service",
     load: () => import("./install/install.ts"),
   },
-  upgrade: { section: "maintain", summary: "replace the running executable by another one", load: () => import("./install/upgrade.ts") },
+  upgrade: { section: "maintain", summary: "replace the running executable", load: () => import("./install/upgrade.ts") },
   backup: {
     section: "maintain",
     summary: "write the store and the published files to a file, while berth runs",

@@ -7,7 +7,7 @@ import { defineVerb, type Verbs } from "../command.ts";
 import { containerJson } from "./list.ts";
 
 const DEFAULT_MOVES = 10;
-/** Where facts begin, behind what they are about. */
+/** The column of facts, after their names. */
 const INDENT = 14;
 
 export const verbs: Verbs = {
@@ -27,7 +27,7 @@ export const verbs: Verbs = {
   }),
 };
 
-/** As the server itself explains it, else from what it remembers. */
+/** The server's own explanation, else one from its history. */
 async function loadExplanation(server: SelectedServer, id: string, status: string): Promise<Explanation> {
   const at = `/docker/containers/${id}`;
   const response = await server.call<Record<string, unknown>>("GET", `${at}/explain`).catch(undefinedIfMissing);
@@ -52,7 +52,7 @@ function formatExplanation(
     ...next.map(({ at, says }) => ["next", `${says}${timeUntil(at, now)}`] as const),
     ["awake for", keepsAwake],
     ["engine", driver],
-    // Of one that failed just now, that is why.
+    // A failure may be the reason itself.
     ["failed with", lastFailure?.message === why ? null : lastFailure?.message],
   ] as const;
   const lines = facts.flatMap(([what, fact]) => {
@@ -66,22 +66,22 @@ function formatExplanation(
   return [`${screen.paint("bold", name)} is ${screen.paint(stateColour(state), state)}`, ...lines, ...logs, ...table].join("\n");
 }
 
-/** Behind what comes by itself. */
+/** For events at a known time. */
 function timeUntil(at: string, now: number): string {
   const then = Date.parse(at);
   return Number.isNaN(then) || then <= now ? "" : ` (in ${formatDuration(then - now)})`;
 }
 
-/** Why a container is as it is, in words; null for what is not known. */
+/** Why a container is in its state; null: unknown. */
 export type Explanation = {
   state: string;
   why: string | null;
-  /** What will happen to it by itself, the next first. */
+  /** What will happen next without a request, in order. */
   next: { at: string; says: string }[];
   keepsAwake: string | null;
-  /** What the orchestrator says. */
+  /** The status of the container engine. */
   driver: string | null;
-  /** `code`: of fault.ts, for programs to go by. */
+  /** `code` is one of lib/fault.ts. */
   lastFailure: { code: string | null; message: string; logs: string } | null;
   transitions: { at: string; from: string; to: string; cause: string | null }[];
 };
@@ -89,7 +89,7 @@ export type Explanation = {
 /** Events that a user causes. */
 const REQUESTS = ["startWished", "stopWished"];
 
-/** What the events of a history mean. */
+/** The meaning of each event of a history. */
 const EVENTS: Readonly<Record<string, string>> = {
   startWished: "a start was requested",
   stopWished: "a stop was requested",
@@ -109,7 +109,7 @@ const EVENTS: Readonly<Record<string, string>> = {
   timedOut: "it took too long",
 };
 
-/** Where the server explains nothing, its last move does. */
+/** From the last transitions, for a server without explanations. */
 function explainFromHistory(moves: readonly MoveOnWire[], state: string): Explanation {
   const transitions = moves.map(({ time, from, to, event, by, login, cause }) => {
     const requester = by === "system" || !REQUESTS.includes(event) ? "" : ` by ${login ?? `user ${by.slice(0, 8)}`}`;
@@ -127,7 +127,7 @@ function explainFromHistory(moves: readonly MoveOnWire[], state: string): Explan
   };
 }
 
-/** Of what a server tells, as much as can be read; a server of another version tells more, or less. */
+/** Reads the fields that are there; a server of another version has more or fewer. */
 function parseExplanation(response: Record<string, unknown>, status: string): Explanation {
   const failure = recordOf(response["failure"]);
   const moves = listOf(response["history"]) as MoveOnWire[];
@@ -144,7 +144,7 @@ function parseExplanation(response: Record<string, unknown>, status: string): Ex
   };
 }
 
-/** Text as it is; of an object its sentence, of a list all of them. */
+/** A text; of an object its sentence, of a list all sentences. */
 function textOf(value: unknown): string | null {
   if (Array.isArray(value)) return value.flatMap((one: unknown) => textOf(one) ?? []).join(" ") || null;
   const sentence = recordOf(value)?.["says"] ?? value;

@@ -5,18 +5,18 @@ import { Fault } from "../../lib/fault.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { ServerClient } from "../server/server-client.ts";
 
-/** The most that a server gives. */
+/** The server's limit. */
 const MAX_LINES = 100_000;
 const DEFAULT_LINES = 1_000;
 
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<container>",
-    summary: "print the logs of a container; of a stopped one, its last logs",
+    summary: "print the logs of a container, or the last logs of a stopped one",
     options: {
       ...SERVER_OPTIONS,
       follow: { short: "f", summary: "follow the logs until Ctrl-C" },
-      tail: { short: "n", value: "<lines>", summary: `print this many last lines (${DEFAULT_LINES})` },
+      tail: { short: "n", value: "<lines>", summary: `number of last lines to print (${DEFAULT_LINES})` },
       json: { summary: "print each line as a JSON document" },
     },
     completes: "containers",
@@ -41,7 +41,7 @@ function parseTail(text: string = String(DEFAULT_LINES)): number {
 
 type LogOutput = { piece(text: string): void; end(): void };
 
-/** As it comes; a prompt that follows begins a line of its own. */
+/** Unchanged; ends with a line end, so that the prompt begins a new line. */
 function whole(write: (text: string) => void): LogOutput {
   let last = "\n";
   const piece = (text: string) => {
@@ -63,12 +63,12 @@ function lineByLine(print: (line: string) => void): LogOutput {
 }
 
 const POLL_MS = 1_000;
-/** What may be written between two looks; more than that is passed over. */
+/** Lines between two polls; more are skipped. */
 const POLL_LINES = 5_000;
 
 /**
- * Writes a container's last lines and what it writes from then on, until the signal aborts, or the server ends it. A server that follows sends its answer in
- * pieces; another one sends it whole, and is polled.
+ * Writes a container's last lines and its new ones, until the signal aborts or the server closes the response. Polls a server that sends the whole log
+ * at once instead of following it.
  */
 async function followLogs(source: {
   server: Pick<ServerClient, "stream" | "text">;
@@ -80,18 +80,18 @@ async function followLogs(source: {
 }): Promise<void> {
   const { server, tail, write, clock, signal } = source;
   const at = `/docker/containers/${source.id}/logs`;
-  const answer = await server.stream(`${at}?follow=true&limit=${tail}`, signal);
-  if (answer.headers["content-length"] === undefined) {
-    answer.setEncoding("utf8");
+  const response = await server.stream(`${at}?follow=true&limit=${tail}`, signal);
+  if (response.headers["content-length"] === undefined) {
+    response.setEncoding("utf8");
     try {
-      for await (const piece of answer as AsyncIterable<string>) write(piece);
+      for await (const piece of response as AsyncIterable<string>) write(piece);
     } catch (cause) {
       signal.throwIfAborted();
       throw new Fault("CONTROL_AWAY", "The server closed the connection while logs were followed. Run the command again.", { cause });
     }
     return;
   }
-  answer.destroy();
+  response.destroy();
   const loadText = () => server.text(`${at}?limit=${POLL_LINES}`);
   let previous = await loadText();
   write(lastLines(previous, tail));
@@ -103,7 +103,7 @@ async function followLogs(source: {
   }
 }
 
-/** What stands behind the part of a text that was known: both are the ends of one log, or the later one is of another run and new in all. */
+/** The new part of `text`: both are ends of one log; or `text` is the log of another run, and completely new. */
 function addedText(previous: string, text: string): string {
   for (let at = 0; at < previous.length; at = previous.indexOf("\n", at) + 1) {
     if (text.startsWith(previous.slice(at))) return text.slice(previous.length - at);

@@ -8,15 +8,15 @@ import { defineVerb, type Verbs } from "../command.ts";
 import { imageJson } from "./list.ts";
 
 const POLL_MS = 300;
-/** A server gives up before; a pull may take long. */
+/** Longer than a server's own limit; a pull may take long. */
 const MAX_WAIT_MS = 3_600_000;
 
-/** Looks until an image is known to be of use or not. Faults: VALIDATION_TIMED_OUT. */
+/** Polls until an image is ready or has failed. Faults: VALIDATION_TIMED_OUT. */
 export async function waitUntilValidated(
-  deps: { server: Pick<ServerClient, "call">; hear(image: ImageOnWire): void; clock: Clock; signal: AbortSignal },
+  deps: { server: Pick<ServerClient, "call">; onStatus(image: ImageOnWire): void; clock: Clock; signal: AbortSignal },
   image: ImageOnWire,
 ): Promise<ImageOnWire> {
-  const { server, hear: onStatus, clock, signal } = deps;
+  const { server, onStatus, clock, signal } = deps;
   const giveUpAt = clock.monotonic() + MAX_WAIT_MS;
   for (let now = image; ; now = await server.call<ImageOnWire>("GET", `/docker/images/${image.id}`)) {
     if (!/pending|validating/.test(now.status)) return now;
@@ -26,16 +26,16 @@ export async function waitUntilValidated(
   }
 }
 
-/** The end of what was written while it was looked for, which says why it cannot be used. */
+/** The last line of the validation's log has the reason. */
 export function unusableReason({ name, logs }: ImageOnWire): string {
   const last = (logs ?? "").trim().split("\n").at(-1) ?? "";
-  return `${name} cannot be used: ${last === "" ? "the server does not say why." : last}`;
+  return `${name} cannot be used: ${last === "" ? "the server gives no reason." : last}`;
 }
 
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<image>...",
-    summary: "validate images again, and wait until that is done",
+    summary: "validate images again, and wait for the result",
     options: { ...SERVER_OPTIONS, ...JSON_OPTION, "no-wait": { summary: "return immediately; do not wait" } },
     completes: "images",
     run: async ({ context, words, options, screen, signal }) => {
@@ -49,7 +49,7 @@ export const verbs: Verbs = {
         images.map(async (image) => {
           await server.call("GET", `/docker/images/${image.id}/revalidate`);
           const now = await server.call<ImageOnWire>("GET", `/docker/images/${image.id}`);
-          return options["no-wait"] ? now : waitUntilValidated({ server, hear: onStatus, clock, signal }, now);
+          return options["no-wait"] ? now : waitUntilValidated({ server, onStatus, clock, signal }, now);
         }),
       ).finally(progress.close);
       if (options.json) screen.json(validated.map(imageJson));

@@ -7,7 +7,7 @@ import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-comm
 import { defineVerb, type CommandVerb, type Verbs } from "../command.ts";
 import { containerJson } from "./list.ts";
 
-/** What a user can request. */
+/** The actions that a user can request. */
 export const ACTIONS = {
   run: { path: "run?awaitStart=false", reached: "started", done: "runs", doing: "starting", failed: "did not start" },
   stop: { path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
@@ -15,28 +15,29 @@ export const ACTIONS = {
 
 type StartStopAction = keyof typeof ACTIONS;
 
-/** What became of it; `cause` where it failed, with the last lines that the container wrote. */
+/** The result; of a failure its `cause` and the log tail. */
 type ActionOutcome = { container: ContainerOnWire; ok: boolean; ms: number; cause?: { code: string; message: string }; logs?: string };
 
 const POLL_MS = 300;
-/** Beyond the longest start that a server lets go on. */
+/** Longer than any start that a server allows. */
 const MAX_WAIT_MS = 3_600_000;
 const LOG_LINES = 20;
 
 /**
- * Requests a start or a stop and, with `wait`, polls until it is done. Short requests, since a proxy may end one that stays open for minutes.
- * `onStatus` gets each state in between. Faults: those of the calls; a start that fails is an outcome.
+ * Requests a start or a stop and, with `wait`, polls until it is done. Requests are short, because a proxy may end one that is open for minutes.
+ * Faults: those of the calls; a start that fails is an outcome.
  */
 async function performAction(request: {
   server: Pick<ServerClient, "call" | "text">;
   container: ContainerOnWire;
   move: StartStopAction;
   wait: boolean;
-  hear(status: string): void;
+  /** Gets each state in between. */
+  onStatus(status: string): void;
   clock: Clock;
   signal: AbortSignal;
 }): Promise<ActionOutcome> {
-  const { server, clock, signal, hear: onStatus } = request;
+  const { server, clock, signal, onStatus } = request;
   const { path, reached, doing } = ACTIONS[request.move];
   const begun = clock.monotonic();
   const spent = () => Math.round(clock.monotonic() - begun);
@@ -60,17 +61,17 @@ async function performAction(request: {
   return { container, ok: false, ms: spent(), cause: cause ?? instead, logs: await logTail(server, at, container) };
 }
 
-/** It does not change by itself. A stopped container with the desired state RUNNING will start. */
+/** No transition will follow. A stopped container with the desired state RUNNING will start. */
 function isSettled({ status, desiredInstances }: ContainerOnWire): boolean {
   if (status === "started" || status === "error") return true;
   return status.startsWith("stopped") && desiredInstances !== 1;
 }
 
-/** A server that keeps no history says why in the logs alone. */
+/** A server without a history has the reason only in the logs. */
 async function causeOf(server: Pick<ServerClient, "call">, at: string): Promise<{ code: string; message: string }> {
   const moves = await server.call<MoveOnWire[]>("GET", `${at}/history`).catch(() => []);
   const failure = Array.isArray(moves) ? moves.findLast(({ cause }) => cause !== null)?.cause : undefined;
-  return failure ?? { code: "ENGINE_FAILED", message: "The server does not say why." };
+  return failure ?? { code: "ENGINE_FAILED", message: "The server gives no reason." };
 }
 
 async function logTail(server: Pick<ServerClient, "text">, at: string, container: ContainerOnWire): Promise<string> {
@@ -78,7 +79,7 @@ async function logTail(server: Pick<ServerClient, "text">, at: string, container
   return text.trimEnd().split("\n").slice(-LOG_LINES).join("\n");
 }
 
-/** `berth run` and `berth stop`, which differ in where they go. Faults: the cause of the first that failed, after the others were tried. */
+/** `berth run` and `berth stop`. Faults: the cause of the first failure, after all were tried. */
 function actionVerb(to: StartStopAction, summary: string): CommandVerb {
   const { done, failed, doing } = ACTIONS[to];
   return defineVerb({
@@ -93,14 +94,14 @@ function actionVerb(to: StartStopAction, summary: string): CommandVerb {
       for (const word of words) containers.push(await findByName(server, "containers", word));
       const progress = openProgressLine(screen, clock);
       const states = new Map<string, string>();
-      const onStatus = (name: string, status: string) => {
+      const showStatus = (name: string, status: string) => {
         states.set(name, status);
         progress.update([...states].map(([one, state]) => `${one}: ${state}`).join(", "));
       };
       const wait = !options["no-wait"];
       const outcomes: ActionOutcome[] = await Promise.all(
         containers.map((container) =>
-          performAction({ server, container, move: to, wait, hear: (status) => onStatus(container.name, status), clock, signal }),
+          performAction({ server, container, move: to, wait, onStatus: (status) => showStatus(container.name, status), clock, signal }),
         ),
       )
         .catch((error: unknown) => {

@@ -8,29 +8,29 @@ import { urlAt, type CheckContext, type CheckResult, type CheckProblem, warning,
 import { consoleSettingsFault } from "../../processes/listener-settings.ts";
 
 const CONTROL = "control";
-const LOOK_AT_LOG = "See that berth runs (`systemctl status berth`), and what its log says.";
+const LOOK_AT_LOG = "Check that berth runs (`systemctl status berth`), and read its log.";
 const ADVICE: Partial<Record<Fault["code"], string>> = {
   CONTROL_AWAY: "Start berth; run this as its user and with its variables (docs/install.md).",
   DEV_KEY_INVALID: "Give this command berth's own variables, BERTH_ADMIN_KEY among them.",
-  CHAIN_BROKEN: "See what stands between: a load balancer, a firewall, or BERTH_WEB_ROOT naming another place.",
+  CHAIN_BROKEN: "Check what is between: a load balancer, a firewall, or a wrong BERTH_WEB_ROOT.",
 };
 
-/** Faults: CONTROL_AWAY, also where it serves without control. */
+/** Faults: CONTROL_AWAY, also if the edge works without control. */
 async function edgeOf(context: CommandContext): Promise<undefined> {
   const degraded = await checkReady(context);
   if (degraded !== undefined) throw degraded;
 }
 
-/** The berth that runs: control, the edge here, the API at the public address, and of which version they are. */
+/** The running berth: control, the edge here, the API at the public address, and their versions. */
 export async function checkBerth(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { settings, server, context } = chain;
   const problems: CheckProblem[] = [];
   const reachable: string[] = [];
   const endpoints = [
     { name: CONTROL, look: () => localApi(context)<{ Version: string }>("GET", "/info/server").then(({ Version }) => Version) },
-    // Where the port is any, only the public address leads there.
+    // An edge on any free port is reached only at the public address.
     ...(settings.edgePort === 0 ? [] : [{ name: "the edge", look: () => edgeOf(context) }]),
-    // With a Datagrok server behind, that is who answers there.
+    // In front of a Datagrok server, that server answers there.
     ...(settings.datagrok.url === undefined ? [{ name: "the API", look: () => versionAt(urlAt(server, "/api/info/server"), signal) }] : []),
   ];
   for (const { name, look: loadVersion } of endpoints) {
@@ -46,17 +46,17 @@ export async function checkBerth(chain: CheckContext, signal: AbortSignal): Prom
         );
     } catch (error) {
       if (signal.aborted || !(error instanceof Fault)) throw error;
-      // In front of a Datagrok server a berth may do without control.
+      // In front of a Datagrok server, berth may run without control.
       if (name === CONTROL && settings.datagrok.url !== undefined && error.code === "CONTROL_AWAY") continue;
       problems.push(failure(error.message, ADVICE[error.code] ?? LOOK_AT_LOG));
     }
   }
-  // Last: only requests to the public address pass what stands in front.
+  // Last: only requests to the public address pass the proxies in front.
   if (reachable.includes(CONTROL)) problems.push(...(await untrustedProxies(context)));
   return { says: reachable.length === 0 ? "" : `${reachable.join(", ")}: version ${VERSION}`, problems };
 }
 
-/** What control does not tell, for want of the right key, is no warning. */
+/** No warning if the key does not allow the request. */
 async function untrustedProxies(context: CheckContext["context"]): Promise<CheckProblem[]> {
   const installation = await localApi(context)<{ untrustedProxies?: string[] }>("GET", "/admin/stand").catch((error: unknown) => {
     if (error instanceof Fault) return undefined;
@@ -75,13 +75,13 @@ async function versionAt(url: string, signal: AbortSignal): Promise<string> {
   const { status, text } = await sendRequest(url, { signal });
   const { Version } = (parseJson(text) ?? {}) as { Version?: unknown };
   if (status === 200 && typeof Version === "string") return Version;
-  throw new Fault("CHAIN_BROKEN", `${url} answers ${status}, and not as berth does.`);
+  throw new Fault("CHAIN_BROKEN", `${url} answers ${status}, and is not berth.`);
 }
 
 const PUBLISH = "Publish the port BERTH_CONSOLE_PORT as well, or set BERTH_CONSOLE_URL to the address at which browsers reach the console.";
 const NAME_EDGE = "Set BERTH_WEB_ROOT to the public address of the edge.";
 
-/** The console, where the edge sends browsers: that it answers there, and that its button Open leads back to the edge. */
+/** Follows the edge's redirect to the console, and checks that its button Open leads back to the edge. */
 export async function checkConsole({ settings, server }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   if (settings.datagrok.url !== undefined) return { unlooked: "DATAGROK_URL is set: that server has the pages" };
   const fault = consoleSettingsFault(settings);
@@ -100,16 +100,16 @@ export async function checkConsole({ settings, server }: CheckContext, signal: A
   if (response.status !== 200 || !Array.isArray((parseJson(response.text) as { rooms?: unknown } | undefined)?.rooms))
     return {
       says: "",
-      problems: [failure(`The edge sends browsers to ${origin}, which answers ${response.status} and not as the console does.`, PUBLISH)],
+      problems: [failure(`The edge sends browsers to ${origin}, which answers ${response.status} and is not the console.`, PUBLISH)],
     };
   return { says: `${origin} answers`, problems: await problemsOfOpen(origin, server, signal) };
 }
 
-/** The page permits its forms to be posted to the edge: that address is where the button Open leads. */
+/** The page's policy names the address to which the button Open posts. */
 async function problemsOfOpen(origin: string, { url, named }: CheckContext["server"], signal: AbortSignal): Promise<CheckProblem[]> {
   const { headers } = await sendRequest(`${origin}/`, { signal });
   const [, edge] = /form-action 'self' (\S+)/.exec(String(headers["content-security-policy"] ?? "")) ?? [];
-  if (edge === undefined) return [failure("The console does not know the address of the edge, so that its button Open fails.", NAME_EDGE)];
+  if (edge === undefined) return [failure("The console does not know the edge's address: its button Open fails.", NAME_EDGE)];
   if (named && edge !== url.origin)
     return [warning(`The console's button Open leads to ${edge}, and the public address is ${url.origin}.`, NAME_EDGE)];
   return [];

@@ -12,23 +12,23 @@ import { parseJson } from "../server/server-client.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { ADVICE } from "../../drivers/faults.ts";
 
-/** What the command line asks for. */
+/** The options of the command line. */
 export type DoctorOptions = {
-  /** The public address; where undefined, the settings say. */
+  /** The public address; undefined: that of the settings. */
   server: string | undefined;
-  /** The registry proxy as its clients reach it; where undefined, its own listener. */
+  /** The registry proxy as its clients reach it; undefined: its own listener. */
   registry: string | undefined;
-  /** A developer key; where undefined, the first user's. */
+  /** A developer key; undefined: the first user's. */
   key: string | undefined;
-  /** An image of berth that the orchestrator can have. */
+  /** An image of berth that the orchestrator can pull. */
   image: string | undefined;
-  /** Have SQLite check the whole store. */
+  /** SQLite checks the whole store. */
   store: boolean;
-  /** How long to hold silent connections, to find what closes them; 0: not checked. */
+  /** How long to hold silent connections; 0: not checked. */
   idleSeconds: number;
 };
 
-/** The container that answers while the chain is looked at. */
+/** The test container. */
 export type EchoContainer = { id: string; token: string };
 
 /** What all checks share: settings, options, and the results of earlier checks. */
@@ -39,17 +39,17 @@ export type CheckContext = {
   /** Faults: SETTINGS_INVALID. */
   loadSettings(): ReadSettings;
   readonly settings: Settings;
-  /** The public address without `/api`, and whether an option or a setting named it. Faults: CHAIN_BROKEN where it cannot be known. */
+  /** The public address without `/api`, and whether an option or a setting names it. Faults: CHAIN_BROKEN if it is unknown. */
   readonly server: { url: URL; named: boolean };
-  /** The developer key that is shown; undefined where there is none for the server that knows the users. */
+  /** The developer key for the server that has the users; undefined if there is none. */
   readonly key: string | undefined;
-  /** A session's token, for the developer key; of the API at `base`. Faults: CHAIN_BROKEN. */
+  /** A session token for the developer key, from the API at `base`. Faults: CHAIN_BROKEN. */
   signIn(base: string, key: string, signal: AbortSignal): Promise<string>;
-  /** `nodes` are those of a swarm. */
+  /** Results of earlier checks; `nodes` is the size of a Swarm. */
   shared: { driver?: DriverName; nodes?: number; echo?: EchoContainer };
-  /** Removes something that is about to be made, in whatever state it is by then. */
+  /** Registers a removal. Call it before the creation; `undo` must handle any state. */
   addCleanup(what: string, undo: (signal: AbortSignal) => Promise<void>): void;
-  /** Removes all of it, the newest first; answers with what could not be. */
+  /** Runs all removals, newest first; returns those that failed. */
   close(): Promise<CheckProblem[]>;
 };
 
@@ -72,7 +72,7 @@ export function openCheckContext(context: CommandContext, options: DoctorOptions
       return publicAddress(settings(), options.server);
     },
     get key() {
-      // Another server's business is not tried with a key of berth's own.
+      // A Datagrok server does not get a key of berth's own.
       if (options.key !== undefined || settings().datagrok.url !== undefined) return options.key ?? settings().datagrok.key;
       return readAdminKey({ dataFolder: settings().data, given: settings().adminKey });
     },
@@ -80,7 +80,7 @@ export function openCheckContext(context: CommandContext, options: DoctorOptions
       const { status, text } = await sendRequest(`${base}/users/login/dev`, { method: "POST", headers: { authorization: `Dev ${key}` }, signal });
       const { token } = (parseJson(text) ?? {}) as { token?: unknown };
       if (status < 300 && typeof token === "string") return token;
-      throw new Fault("CHAIN_BROKEN", `${withoutSecrets(base)} does not take the developer key: it answers ${status}.`);
+      throw new Fault("CHAIN_BROKEN", `${withoutSecrets(base)} does not accept the developer key: it answers ${status}.`);
     },
     shared: {},
     addCleanup: (what, undo) => void undoings.unshift({ what, undo }),
@@ -97,17 +97,18 @@ export function openCheckContext(context: CommandContext, options: DoctorOptions
   };
 }
 
-/** A listener on all interfaces is reached on this machine's own. */
+/** A listener on all interfaces is called on the loopback interface. */
 function publicAddress(settings: Settings, given: string | undefined): CheckContext["server"] {
   const named = given ?? settings.webRoot;
   if (named !== undefined) return { url: new URL(trimTrailing(named, "/").replace(/\/api$/, "")), named: true };
   if (settings.edgePort === 0)
     throw new Fault("CHAIN_BROKEN", "BERTH_EDGE_PORT is 0, so the edge's port is unknown. Name the public address with --server.");
-  if (settings.tlsCert !== undefined) throw new Fault("CHAIN_BROKEN", "The edge speaks TLS, and the name that its clients use is not known.");
+  if (settings.tlsCert !== undefined)
+    throw new Fault("CHAIN_BROKEN", "The edge uses TLS, and the name that its clients use is unknown. Name the public address with --server.");
   return { url: new URL(listenerUrl({ ...settings, edgeHost: localHost(settings.edgeHost) }, settings.edgePort)), named: false };
 }
 
-/** Where this machine itself reaches a listener. */
+/** The address at which this machine reaches a listener. */
 export function localHost(host: string): string {
   return host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
 }
@@ -117,10 +118,10 @@ export function urlAt({ url }: CheckContext["server"], path: string): string {
   return `${url.origin}${trimTrailing(url.pathname, "/")}${path}`;
 }
 
-/** What is wrong, and what to do. With only warnings the check is ok. */
+/** A problem, and what to do. A check with only warnings is ok. */
 export type CheckProblem = { what: string; todo: string; kind: "wrong" | "warning" };
 
-/** What a look at a link found; `unlooked` says why there was none. */
+/** The result of a check; `unlooked` says why it was skipped. */
 export type CheckResult = { says: string; problems?: readonly CheckProblem[] } | { unlooked: string };
 
 export function failure(what: string, todo: string): CheckProblem {
@@ -133,23 +134,23 @@ export function warning(what: string, todo: string): CheckProblem {
 
 const DRIVER_ADVICE = new Map<string, { todo: string }>(Object.entries(ADVICE));
 
-/** What a failed look means. A driver's fault says itself what to do; for others it is the link's `advice`. */
+/** The problem behind an error of a check. A driver's fault has its own advice; others get the check's. */
 export function problemOf(error: unknown, advice: string): CheckProblem {
-  if (!(error instanceof Fault)) return failure(`This look itself failed: ${error instanceof Error ? error.message : String(error)}.`, advice);
+  if (!(error instanceof Fault)) return failure(`The check itself failed: ${error instanceof Error ? error.message : String(error)}.`, advice);
   const todo = DRIVER_ADVICE.get(error.code)?.todo;
   const bare = todo !== undefined && error.message.endsWith(todo) ? error.message.slice(0, -todo.length).trimEnd() : error.message;
   return failure(bare, bare === error.message || todo === undefined ? advice : todo);
 }
 
-/** A part of the way between a browser and a container that can break by itself. */
+/** One step between a browser and a container that can fail by itself. */
 export type Check = {
   name: string;
-  /** Links before it without which there is nothing to be seen here. */
+  /** Earlier checks that must not have failed. */
   needs: readonly string[];
   /** The time limit of the check. */
   ms: number | ((chain: CheckContext) => number);
-  /** Whatever it makes, it says to the chain how that is removed before it makes it. Faults are what is wrong. */
+  /** Registers a removal before it creates something. Its faults are problems. */
   check(chain: CheckContext, signal: AbortSignal): Promise<CheckResult>;
-  /** What to do where the look itself says no better. */
+  /** What to do if the fault has no advice. */
   advice: string;
 };

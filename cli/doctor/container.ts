@@ -13,14 +13,14 @@ const PACKAGE = "berth-doctor";
 const FOLDER = "echo";
 const GREETING = "berth doctor";
 
-/** What a folder of a package holds beside its program: an image, or nothing where the driver runs folders. */
+/** The image of the test container; none if the driver runs folders. */
 type EchoSource = { image?: string; env?: Record<string, string> };
 
-/** Where the image is from, by driver; the others can only have one that is named. */
+/** The source of the image, by driver; other drivers need --image. */
 const ECHO_SOURCES: Partial<Record<DriverName, (chain: CheckContext, signal: AbortSignal) => Promise<EchoSource | { cannot: string }>>> = {
   process: async () => ({}),
   docker: ofThisProgram,
-  // An image that is on one node alone does for a swarm of one.
+  // An image on one node is enough for a Swarm of one.
   swarm: async (chain, signal) =>
     chain.shared.nodes === 1 ? ofThisProgram(chain, signal) : { cannot: "a swarm's nodes have no image in common without a registry" },
 };
@@ -31,7 +31,7 @@ async function ofThisProgram(chain: CheckContext, signal: AbortSignal): Promise<
   return "ref" in made ? { image: made.ref } : made;
 }
 
-/** A cold start, as a plugin's: published over the edge, asleep, and woken by a request there. It is removed when all has been looked at. */
+/** A cold start like a plugin's: publishes over the edge, and starts the container by a request. It is removed after all checks. */
 export async function checkContainer(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { settings, server, key, options, clock, shared } = chain;
   const base = urlAt(server, "");
@@ -74,7 +74,7 @@ function writePackage(folder: string, source: EchoSource | undefined): void {
   copyFileSync(ownFile(ECHO_FILE), join(place, "echo.mjs"));
 }
 
-/** Stopped first, so that nothing of it runs any more; then a package that has no containers takes its place, since none can be removed. */
+/** Stops and deletes the containers, then publishes the package without containers: packages cannot be removed. */
 async function removeAll(base: string, token: string, key: string, empty: string, signal: AbortSignal): Promise<void> {
   const headers = { authorization: token };
   const text = encodeURIComponent(encodeURIComponent(`name = "${PACKAGE}-${FOLDER}"`));
@@ -92,7 +92,7 @@ async function removeAll(base: string, token: string, key: string, empty: string
   if (status >= 300) throw new Fault("CHAIN_BROKEN", `publishing it without containers is answered ${status}.`);
 }
 
-/** The program of the container that answers, by its path in the source tree. */
+/** The program of the test container, by its path in the source tree. */
 export const ECHO_FILE = "cli/doctor/echo.mjs";
 /** Its default port. */
 export const ECHO_PORT = 8080;

@@ -12,23 +12,24 @@ const MOST_IDLE = 3_600;
 export const verbs: Verbs = {
   "": defineVerb({
     words: "",
-    summary: "check every step from a browser to a container, with a test container that is removed afterwards, and say what to repair",
-    details: "Ends with 0 if no check fails. Run it as berth's user and with its variables, where berth runs.",
+    summary: "check every step from a browser to a container and print what to repair; starts a test container and removes it",
+    details: "Exits with 0 if no check fails. Run it on berth's machine, as its user and with its variables.",
     options: {
       json: { summary: "print one JSON document" },
-      server: { value: "<url>", summary: "the public address, where not BERTH_WEB_ROOT, or where that is not set the edge of this machine" },
-      registry: { value: "<url>", summary: "the registry proxy as docker reaches it, where not its listener on this machine" },
+      server: { value: "<url>", summary: "the public address; the default is BERTH_WEB_ROOT, else the edge of this machine" },
+      registry: { value: "<url>", summary: "the registry proxy as docker reaches it; the default is its listener on this machine" },
       "key-file": {
         value: "<file>",
-        summary: "a file with an administrator's developer key; else the first user's, or with DATAGROK_URL that of BERTH_DATAGROK_KEY",
+        summary: "file with an administrator's developer key; the default is the first user's key, or BERTH_DATAGROK_KEY if DATAGROK_URL is set",
         completes: "files",
       },
       image: {
         value: "<image>",
-        summary: "an image of berth that the orchestrator can pull, for its container; plain processes, Docker and a swarm of one node need none",
+        summary:
+          "an image of berth for the test container, which the orchestrator can pull; not needed for plain processes, Docker and a Swarm of one node",
       },
       store: { summary: "check the whole store with SQLite; takes seconds for a large store, and berth can run meanwhile" },
-      idle: { value: "<seconds>", summary: "hold silent connections this long, to find what closes them" },
+      idle: { value: "<seconds>", summary: "hold silent connections this long, to find out what closes them" },
     },
     run: async ({ context, options, screen, signal }) => {
       const { server, registry, image, idle = "0", store = false, "key-file": file, json = false } = options;
@@ -54,16 +55,16 @@ function parseIdle(text: string): number {
 
 const STATES = ["ok", "wrong", "not looked at"] as const;
 
-/** One link, looked at. `says` is what was found, or why there was no look. */
+/** The result of one check. `says` is the finding, or why the check was skipped. */
 export type ReportRow = { link: string; state: (typeof STATES)[number]; says: string; problems: readonly CheckProblem[]; ms: number };
 
 /**
- * Looks at one link after another, each within its time. What needs a link that is wrong is not looked at, nor anything once `signal` aborts. What was
- * made on the way is removed in any case, and the final row lists what cannot be removed.
+ * Runs one check after another, each within its time limit. Skips checks that need a failed one, and all once `signal` aborts. Removes in any case what
+ * the checks created; the final row lists what remains.
  */
 export async function runChecks(
-  links: readonly Check[],
-  chain: CheckContext,
+  checks: readonly Check[],
+  shared: CheckContext,
   signal: AbortSignal,
   onRow: (row: ReportRow) => void = () => {},
 ): Promise<ReportRow[]> {
@@ -73,43 +74,43 @@ export async function runChecks(
     rows.push(row);
     onRow(row);
   };
-  for (const link of links) {
-    const { name, needs } = link;
+  for (const check of checks) {
+    const { name, needs } = check;
     const cause = needs.find((one) => broken.has(one));
     const row: ReportRow =
       cause === undefined
-        ? await runCheck(link, chain, signal)
+        ? await runCheck(check, shared, signal)
         : { link: name, state: "not looked at", says: `"${cause}" comes first`, problems: [], ms: 0 };
     if (row.state === "wrong" || cause !== undefined) broken.add(name);
     add(row);
   }
-  const left = await chain.close();
-  if (left.length > 0) add({ link: "clearing up", state: "wrong", says: "something of this look is still there", problems: left, ms: 0 });
+  const left = await shared.close();
+  if (left.length > 0) add({ link: "clearing up", state: "wrong", says: "parts of these checks could not be removed", problems: left, ms: 0 });
   return rows;
 }
 
-async function runCheck(link: Check, chain: CheckContext, signal: AbortSignal): Promise<ReportRow> {
-  const { clock } = chain;
+async function runCheck(check: Check, shared: CheckContext, signal: AbortSignal): Promise<ReportRow> {
+  const { clock } = shared;
   const begun = clock.monotonic();
   const row = (state: ReportRow["state"], says: string, problems: readonly CheckProblem[] = []): ReportRow => {
-    return { link: link.name, state, says, problems, ms: Math.round(clock.monotonic() - begun) };
+    return { link: check.name, state, says, problems, ms: Math.round(clock.monotonic() - begun) };
   };
   try {
-    const ms = typeof link.ms === "number" ? link.ms : link.ms(chain);
+    const ms = typeof check.ms === "number" ? check.ms : check.ms(shared);
     const overdue = () => new Fault("CHAIN_BROKEN", `No result within ${ms / 1_000} s.`);
-    const result = await withTimeout({ clock, ms, overdue, signal }, (own) => link.check(chain, own));
+    const result = await withTimeout({ clock, ms, overdue, signal }, (own) => check.check(shared, own));
     if ("unlooked" in result) return row("not looked at", result.unlooked);
     const { says, problems = [] } = result;
     return row(problems.some(({ kind }) => kind === "wrong") ? "wrong" : "ok", says, problems);
   } catch (error) {
     if (signal.aborted) return row("not looked at", "interrupted");
-    return row("wrong", "", [problemOf(error, link.advice)]);
+    return row("wrong", "", [problemOf(error, check.advice)]);
   }
 }
 
 type Paint = Screen["paint"];
 
-/** A mark and a word, so that nothing depends on colours. */
+/** A mark and a word, so that no meaning depends on a colour. */
 const MARKS: Readonly<Record<ReportRow["state"], { mark: string; colour: Colour }>> = {
   ok: { mark: "✓ ok   ", colour: "green" },
   wrong: { mark: "✗ wrong", colour: "red" },
@@ -117,7 +118,7 @@ const MARKS: Readonly<Record<ReportRow["state"], { mark: string; colour: Colour 
 };
 const NAME_WIDTH = 14;
 
-/** One line, and below it what is wrong and what to do. */
+/** One line, and below it each problem and what to do. */
 export function formatRow({ link, state, says, problems }: ReportRow, paint: Paint): string {
   const lines = problems.flatMap(({ what, todo, kind }) => {
     const [first = "", ...more] = what.split("\n");
@@ -143,7 +144,7 @@ export function formatTotals(rows: readonly ReportRow[]): string {
   return `${counted.join(", ")}${warnings === 0 ? "" : `; ${warnings} ${warnings === 1 ? "warning" : "warnings"}`}`;
 }
 
-/** The same for programs. */
+/** The report as JSON. */
 export function reportJson(rows: readonly ReportRow[]): object {
   return { ok: countRows(rows).wrong === 0, count: countRows(rows), links: rows };
 }

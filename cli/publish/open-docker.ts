@@ -4,27 +4,27 @@ import type { Clock } from "../../lib/clock.ts";
 import { openDeadline } from "../../lib/deadline.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 
-/** The `docker` command, as far as publishing needs it; what it prints goes to `hear`, line by line. */
+/** The `docker` command, as far as publishing needs it. */
 export type DockerCommand = {
   /** Faults: NOT_PERMITTED, REGISTRY_UNREACHABLE. */
   login(registry: string, key: string): Promise<void>;
-  /** Faults: IMAGE_BUILD_FAILED with its last lines. */
+  /** Faults: IMAGE_BUILD_FAILED with its log tail. */
   build(folder: string, tag: string, platform: string | undefined, onLine: LineHandler): Promise<void>;
   tag(from: string, to: string): Promise<void>;
-  /** Faults: IMAGE_PUSH_FAILED with its last lines. */
+  /** Faults: IMAGE_PUSH_FAILED with its log tail. */
   push(tag: string, onLine: LineHandler): Promise<void>;
 };
 
 type LineHandler = (line: string) => void;
 
 const ASK_MS = 60_000;
-/** Large models are built in, and pushed over slow lines. */
+/** Images with large models, pushed over slow lines. */
 const WORK_MS = 2 * 3_600_000;
 const LAST_LINES = 20;
 
 /**
- * Signs in within `config`, a folder of its own, so that what the person is signed in to stays theirs; builds as the person, whose private base images may need that.
- * `env` is theirs without our own secrets. Faults: ENGINE_UNREACHABLE where there is no command or no engine.
+ * Logs in with the configuration folder `config`, so that the user's own logins stay. Builds with the user's configuration, because private base images
+ * may need it. `env` is the user's; berth's secrets are removed. Faults: ENGINE_UNREACHABLE without the command or an engine.
  */
 export async function createDockerCommand(deps: {
   env: NodeJS.ProcessEnv;
@@ -36,9 +36,12 @@ export async function createDockerCommand(deps: {
   const env = Object.fromEntries(Object.entries(deps.env).filter(([name]) => !name.startsWith("BERTH_")));
   mkdirSync(deps.config, { recursive: true, mode: 0o700 });
 
-  const run = (args: string[], how: { env?: NodeJS.ProcessEnv; input?: string; hear?: LineHandler; ms?: number; code: FaultCode; failed: string }) =>
+  const run = (
+    args: string[],
+    how: { env?: NodeJS.ProcessEnv; input?: string; onLine?: LineHandler; ms?: number; code: FaultCode; failed: string },
+  ) =>
     new Promise<string>((resolve, reject) => {
-      const { ms = ASK_MS, hear: onLine, failed, code } = how;
+      const { ms = ASK_MS, onLine, failed, code } = how;
       const overdue = () => new Fault(code, `${failed}: docker did not end within ${ms / 1_000} s.`);
       const deadline = openDeadline({ clock, ms, overdue, signal });
       const { signal: until } = deadline;
@@ -62,7 +65,7 @@ export async function createDockerCommand(deps: {
         act();
         deadline.close();
       };
-      // The deadline ends a program that did not start, too.
+      // The deadline also ends a program that did not start.
       child.on("error", (cause: NodeJS.ErrnoException) =>
         end(() => {
           if (until.aborted && signal.aborted) reject(signal.reason as Error);
@@ -80,7 +83,7 @@ export async function createDockerCommand(deps: {
 
   const unreachable = { code: "ENGINE_UNREACHABLE", failed: "The Docker engine cannot be used" } as const;
   await run(["version", "--format", "{{.Server.Version}}"], unreachable);
-  // The engine of the person's own context, which a configuration of our own does not know.
+  // The engine of the user's context, which the separate configuration does not have.
   const engine = env["DOCKER_HOST"] ?? (await run(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], unreachable)).trim();
   const own = { DOCKER_CONFIG: deps.config, ...(engine === "" ? {} : { DOCKER_HOST: engine }) };
 
@@ -90,18 +93,18 @@ export async function createDockerCommand(deps: {
       const login = run(["login", registry, "-u", "any", "--password-stdin"], { env: own, input: key, code: "REGISTRY_UNREACHABLE", failed });
       await login.catch((error: unknown) => {
         if (error instanceof Fault && /unauthorized|denied|incorrect username/i.test(error.logs?.join("\n") ?? ""))
-          throw new Fault("NOT_PERMITTED", `The registry ${registry} does not take this developer key.`, { cause: error });
+          throw new Fault("NOT_PERMITTED", `The registry ${registry} does not accept this developer key.`, { cause: error });
         throw error;
       });
     },
     build: async (folder, tag, platform, onLine) => {
       const failed = `${tag} cannot be built`;
       const args = ["build", ...(platform === undefined ? [] : ["--platform", platform]), "-t", tag, folder];
-      await run(args, { hear: onLine, ms: WORK_MS, code: "IMAGE_BUILD_FAILED", failed });
+      await run(args, { onLine, ms: WORK_MS, code: "IMAGE_BUILD_FAILED", failed });
     },
     tag: async (from, to) => void (await run(["tag", from, to], { code: "IMAGE_BUILD_FAILED", failed: `${from} cannot be tagged` })),
     push: async (tag, onLine) => {
-      await run(["push", tag], { env: own, hear: onLine, ms: WORK_MS, code: "IMAGE_PUSH_FAILED", failed: `${tag} cannot be pushed` });
+      await run(["push", tag], { env: own, onLine, ms: WORK_MS, code: "IMAGE_PUSH_FAILED", failed: `${tag} cannot be pushed` });
     },
   };
 }

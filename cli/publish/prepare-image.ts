@@ -6,7 +6,7 @@ import type { ServerClient } from "../server/server-client.ts";
 import type { ProgressLine } from "../terminal/screen.ts";
 import type { DockerCommand } from "./open-docker.ts";
 
-/** What became of one folder's image, and what its `image.json` says of it. */
+/** The image of one folder, and the content of its `image.json`. */
 export type PreparedImage = {
   folder: string;
   image: string;
@@ -14,20 +14,20 @@ export type PreparedImage = {
   imageJson: { image: string; fallback: boolean; hashMatch?: boolean };
 };
 
-/** Servers of plugins are amd64; only an engine beside this one may be something else, as this machine is. */
+/** Servers are amd64. Only this machine's own engine may differ. */
 const PLATFORM = "linux/amd64";
 
 type LatestCompatible = { image: string; hashMatch: boolean };
 
 /**
- * Sees to it that the image of a folder can be run: one that was built from the same content is taken as it is, unless `rebuild` is set; else it is built, and
- * pushed where there is a registry. Faults: those of docker and of the server.
+ * Prepares the image of a folder. An image of the same content is used as it is, unless `rebuild` is set. Otherwise it is built, and pushed if there is a
+ * registry. Faults: those of docker and of the server.
  */
 export async function prepareImage(
   definition: Definition,
   deps: {
     packageName: string;
-    /** Of the package; of a debug publish, the developer's login. */
+    /** The version of the package; for a debug publish the developer's login. */
     version: string;
     rebuild: boolean;
     registry: string | undefined;
@@ -40,19 +40,19 @@ export async function prepareImage(
   const { folder, hash, at, ref } = definition;
   const { server, registry, progress } = deps;
   const name = imageName(deps.packageName, folder);
-  progress.update(`${name}: is it published already?`);
+  progress.update(`looking for a published ${name}`);
   const same = deps.rebuild ? undefined : await findCompatible(server, name, deps.version, hash);
   if (same && !isOfRepository(same.image, imageRepository(name)))
     throw new Fault(
       "IMAGE_NOT_FOUND",
       `The server offers ${JSON.stringify(same.image).slice(0, 200)} in place of an image of ${imageRepository(name)}: it is not used. ` +
-        "Build the image with --rebuild, and tell an administrator.",
+        "Build the image with --rebuild, and report it to an administrator.",
     );
   if (same?.hashMatch)
     return { folder, image: same.image, how: "unchanged", imageJson: { image: same.image, fallback: same.image !== ref, hashMatch: true } };
   const docker = await deps.docker();
   const platform = registry === undefined || isOnThisMachine(registry) ? undefined : PLATFORM;
-  // Under the name that it runs by, an engine beside the server would find this one before the registry's.
+  // Not under its final name: an engine beside the server would prefer it to the registry's image.
   const built = ref.slice(ref.indexOf("/") + 1);
   let part = 0;
   progress.update(`building ${built}`, part);
@@ -68,7 +68,7 @@ export async function prepareImage(
   return { folder, image: ref, how: "built", imageJson: { image: ref, fallback: false } };
 }
 
-/** A server that knows of none says 404. */
+/** A server without one answers 404. */
 async function findCompatible(
   server: Pick<ServerClient, "call">,
   name: string,
@@ -84,7 +84,7 @@ async function findCompatible(
   }
 }
 
-/** What a line of `docker build` says about how far it is: a part of 1. Of the old builder `Step 2/5 : …`, of BuildKit `#7 [2/5] …`. */
+/** The progress from 0 to 1 in a line of `docker build`: `Step 2/5 : …` of the old builder, `#7 [2/5] …` of BuildKit. */
 function buildProgress(line: string): number | undefined {
   const [, at, all] = /^(?:Step |#\d+ \[(?:\S+ )?)\s*(\d+)\/(\d+)/.exec(line) ?? [];
   return at === undefined ? undefined : (Number(at) - 1) / Number(all);
@@ -92,7 +92,7 @@ function buildProgress(line: string): number | undefined {
 
 const DONE = /^(Pushed|Layer already exists|Mounted from)/;
 
-/** Of `docker push`, which tells of each layer by itself: how many of those that it spoke of have arrived. */
+/** The progress of `docker push`: pushed layers out of those in its output. */
 function createPushProgress(): (line: string) => number | undefined {
   const layers = new Map<string, boolean>();
   return (line) => {

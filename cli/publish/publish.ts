@@ -17,28 +17,28 @@ import { type Definition, defineContainers, type PackageJson, readPackageJson } 
 import { findFolders } from "../../control/packages/publish/folders.ts";
 import { readText } from "../../control/packages/publish/author-files.ts";
 
-const DETAILS = `As grok publish does, for packages whose containers are what matters: of JavaScript it builds nothing, and sends what lies there.
-Each folder in dockerfiles/ makes an image and a container. An image whose folder has not changed since it was published is not built again.
-A debug publish tags images with your login, and each one replaces the one before; a release tags them with the version and what they are built of.
-docker login is done in a folder of its own: who you are signed in as elsewhere stays as it is.
-Without a registry, images are built and tagged on this machine's engine, for a berth that runs on it.`;
+const DETAILS = `Works like grok publish, for packages with containers. It builds no JavaScript, and sends the files as they are.
+Each folder in dockerfiles/ makes an image and a container. berth does not build an image again if its folder has not changed.
+A debug publish tags images with your login and replaces the previous one. A release tags them with the version and a content hash.
+docker login uses a separate folder, so that your own logins stay.
+Without a registry, berth builds and tags images on this machine's engine, for a berth that runs on it.`;
 
 const MAX_NAMED = 10;
 
 export const verbs: Verbs = {
   "": defineVerb({
     words: "[<folder>]",
-    summary: "build a package's images, push them and publish the package; without a folder, the one where you are",
+    summary: "build a package's images, push them and publish the package in a folder; the default is the working folder",
     details: DETAILS,
     options: {
       ...SERVER_OPTIONS,
       ...REGISTRY_OPTION,
       ...JSON_OPTION,
       debug: { summary: "publish for yourself only; the default" },
-      release: { summary: "for everybody" },
+      release: { summary: "publish for everybody" },
       suffix: { value: "<text>", summary: "suffix of the debug version" },
-      rebuild: { summary: "build every image, also those that have not changed" },
-      "no-wait": { summary: "do not wait until the server has found the images" },
+      rebuild: { summary: "build every image, also unchanged ones" },
+      "no-wait": { summary: "return immediately; do not wait until the server has validated the images" },
     },
     completes: "folders",
     run: async ({ context, words: [folder = "."], options, screen, signal }) => {
@@ -69,14 +69,14 @@ export const verbs: Verbs = {
   }),
 };
 
-/** All of a few; of many their number and the first three. */
+/** All names of a few containers; the number and three names of many. */
 function namesOf(containers: readonly { name: string }[]): string {
   const names = containers.map(({ name }) => name);
   if (names.length <= MAX_NAMED) return names.join(", ");
   return `${names.length} containers: ${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
 }
 
-/** What became of a package: for programs as it is. `how` is `named` of an image that is published elsewhere. */
+/** The result, also as JSON. `how` is `named` for an image that is published elsewhere. */
 type PublishReport = {
   name: string;
   version: string;
@@ -86,10 +86,10 @@ type PublishReport = {
   warnings: string[];
 };
 
-/** What a server says of what it took; a Datagrok server says less. */
-/** Each asks about its image several times a second. */
+/** Each polls its image several times a second. */
 const MAX_PARALLEL = 8;
 
+/** A Datagrok server sends fewer fields. */
 type PublishResponse = { images?: ImageOnWire[]; containers?: { name: string; id: string }[]; warnings?: string[] } | undefined;
 
 type PublishDeps = {
@@ -100,7 +100,7 @@ type PublishDeps = {
   wait: boolean;
   server: SelectedServer;
   registry: string | undefined;
-  /** Of this publish alone. */
+  /** A folder of this publish. */
   temp: string;
   env: NodeJS.ProcessEnv;
   progress: ProgressLine;
@@ -111,8 +111,8 @@ type PublishDeps = {
 };
 
 /**
- * Builds, pushes and uploads, as the publishing client of a Datagrok server does. `unusable` are images that the server cannot run: the package is published all
- * the same. Faults: PACKAGE_INVALID and SETTINGS_INVALID before anything was done; those of docker, the registry and the server.
+ * Builds, pushes and uploads, as the publishing client of a Datagrok server does. `unusable` images failed validation: the package is published anyway.
+ * Faults: PACKAGE_INVALID and SETTINGS_INVALID before anything was done; those of docker, the registry and the server.
  */
 export async function publishPackage(deps: PublishDeps): Promise<{ report: PublishReport; unusable: ImageOnWire[] }> {
   const { folder, release, server, registry, progress, step, clock, signal } = deps;
@@ -121,16 +121,16 @@ export async function publishPackage(deps: PublishDeps): Promise<{ report: Publi
   const login = await loginOf(server);
   const { json, definitions, warnings } = await loadPackage(folder, release ? undefined : login, signal);
   for (const warning of warnings) step(`Note: ${warning}`);
-  // Whose package it is, before anything is built for it.
+  // Check the owner of the package before the build.
   await server.asDeveloper("GET", `/packages/dev/${json.name}/timestamps`);
 
   const docker = once(() => openDockerFor(deps));
   const images: PreparedImage[] = [];
   const buildDeps = { packageName: json.name, version: release ? json.version : login, rebuild: deps.rebuild, registry, server, docker, progress };
   for (const definition of definitions.filter(isBuilt)) {
-    const brought = await prepareImage(definition, buildDeps);
-    images.push(brought);
-    step(brought.how === "built" ? `Built ${registry === undefined ? "" : "and pushed "}${brought.image}.` : `${brought.image} has not changed.`);
+    const prepared = await prepareImage(definition, buildDeps);
+    images.push(prepared);
+    step(prepared.how === "built" ? `Built ${registry === undefined ? "" : "and pushed "}${prepared.image}.` : `${prepared.image} has not changed.`);
   }
   const zip = join(deps.temp, "package.zip");
   const published = await uploadPackage<PublishResponse>({ ...deps, name: json.name, images, zip });
@@ -138,18 +138,16 @@ export async function publishPackage(deps: PublishDeps): Promise<{ report: Publi
   const response = (published?.warnings ?? []).filter((warning) => !warnings.includes(warning));
   for (const warning of response) step(`Note: ${warning}`);
   const onStatus = ({ name, status }: ImageOnWire) => progress.update(`${name}: ${status}`);
-  const validated = deps.wait
-    ? await atOnce(MAX_PARALLEL, taken, (image) => waitUntilValidated({ server, hear: onStatus, clock, signal }, image))
-    : taken;
+  const validated = deps.wait ? await atOnce(MAX_PARALLEL, taken, (image) => waitUntilValidated({ server, onStatus, clock, signal }, image)) : taken;
 
   const report: PublishReport = {
     name: json.name,
     version: json.version,
     release,
     images: definitions.map((definition) => {
-      const brought = images.find((one) => one.folder === definition.folder);
+      const prepared = images.find((one) => one.folder === definition.folder);
       const status = validated.find(({ name }) => name === definition.image)?.status ?? null;
-      return { folder: definition.folder, name: definition.image, image: brought?.image ?? definition.ref, how: brought?.how ?? "named", status };
+      return { folder: definition.folder, name: definition.image, image: prepared?.image ?? definition.ref, how: prepared?.how ?? "named", status };
     }),
     containers: (published?.containers ?? definitions.map(({ name }) => ({ name, id: "" }))).map(({ name, id }) => ({ name, id })),
     warnings: [...warnings, ...response],
@@ -160,10 +158,10 @@ export async function publishPackage(deps: PublishDeps): Promise<{ report: Publi
 async function loginOf(server: Pick<ServerClient, "call">): Promise<string> {
   const { login } = await server.call<{ login?: string }>("GET", "/users/current");
   if (login !== undefined) return login;
-  throw new Fault("INTERNAL", "The server does not say who is signed in.");
+  throw new Fault("INTERNAL", "The server does not return the login.");
 }
 
-/** Elsewhere an image without a registry could not be had. Faults: SETTINGS_INVALID, ENGINE_UNREACHABLE, those of signing in to the registry. */
+/** Another machine cannot pull an image without a registry. Faults: SETTINGS_INVALID, ENGINE_UNREACHABLE, those of signing in to the registry. */
 async function openDockerFor({ server, registry, env, temp, progress, clock, signal }: PublishDeps): Promise<DockerCommand> {
   if (registry === undefined && !server.isLocal)
     throw new Fault("SETTINGS_INVALID", `No registry is known for ${server.name}: name it by --registry, or as registry in the config file.`);
@@ -179,7 +177,7 @@ function once<T>(open: () => Promise<T>): () => Promise<T> {
   return () => (opened ??= open());
 }
 
-/** Does the work for each item, for so many at once; the results in the items' order. */
+/** Runs `work` for `count` items at a time; results are in the order of the items. */
 async function atOnce<T, R>(count: number, items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = [];
   let next = 0;
@@ -190,7 +188,7 @@ async function atOnce<T, R>(count: number, items: readonly T[], work: (item: T) 
   return results;
 }
 
-/** A package as it lies in a folder, read by the same rules as the server reads it when it comes. */
+/** A package in a folder, read by the server's own rules. */
 type LocalPackage = { json: PackageJson; definitions: Definition[]; warnings: string[] };
 
 /** `debugLogin` is the developer's login for a debug publish. Faults: PACKAGE_INVALID, SETTINGS_INVALID where there is no package. */
@@ -199,7 +197,7 @@ async function loadPackage(folder: string, debugLogin: string | undefined, signa
   if (text === undefined) throw new Fault("SETTINGS_INVALID", `${folder} is no package: it has no package.json.`);
   const json = readPackageJson(text);
   const read = await findFolders(folder, signal);
-  // What an earlier publish wrote there is not what this one makes.
+  // Ignore the image.json of an earlier publish.
   const folders = read.folders.map((one) => ({ ...one, imageJson: undefined }));
   const { definitions, warnings } = defineContainers(json, folders, debugLogin);
   if (definitions.length === 0)
@@ -207,7 +205,7 @@ async function loadPackage(folder: string, debugLogin: string | undefined, signa
   return { json, definitions, warnings: [...read.warnings, ...warnings] };
 }
 
-/** Whether there is an image to be built: the folder does not name one that is published elsewhere. */
+/** False if the folder names an image that is published elsewhere. */
 function isBuilt({ container }: Definition): boolean {
   return container.image === undefined;
 }

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { ZipFile } from "yazl";
 
-/** Zips a package with what became of its images, and sends it. Returns what the server says. */
+/** Zips a package with an `image.json` per image, and sends it. Returns the response. */
 export async function uploadPackage<T>(deps: {
   folder: string;
   name: string;
@@ -17,7 +17,7 @@ export async function uploadPackage<T>(deps: {
   release: boolean;
   suffix: string | undefined;
   server: Pick<ServerClient, "upload">;
-  /** The file, which is not there yet. */
+  /** The ZIP file to write. */
   zip: string;
   progress: ProgressLine;
   signal: AbortSignal;
@@ -28,7 +28,7 @@ export async function uploadPackage<T>(deps: {
   const length = await zipPackage(folder, new Map(made), zip, signal);
   const query = new URLSearchParams({ debug: String(!release), rebuild: "false", dropDb: "false", ...(suffix === undefined ? {} : { suffix }) });
   const bytes = reportProgress(zip, (sent) =>
-    progress.update(sent < length ? "uploading" : "waiting until it is stored", sent < length ? sent / length : undefined),
+    progress.update(sent < length ? "uploading" : "waiting for the response", sent < length ? sent / length : undefined),
   );
   return server.upload<T>(`/packages/dev/${name}?${query.toString()}`, { bytes, length, signal });
 }
@@ -49,12 +49,12 @@ function reportProgress(file: string, report: (sent: number) => void): Transform
   return read.pipe(count);
 }
 
-/** What is no part of a package: what is installed, what tools keep for themselves, and a file of keys. */
+/** Not part of a package: installed modules, files of tools, a file of keys. */
 const LEFT_OUT = /^(node_modules|\..*|upload\.keys\.json)$/;
 
 /**
- * Zips a package's folder to a file: all of `dockerfiles/`, which identifies its images, and all other source files. `made` are files that come
- * beside these, or in their place, by their paths. Links to files are followed, as the hash of a folder follows them. Returns the bytes.
+ * Zips a package's folder to a file: all of `dockerfiles/`, which identifies its images, and all other source files. `made` adds or replaces files by
+ * path. Follows links to files, as the hash of a folder does. Returns the size in bytes.
  */
 async function zipPackage(folder: string, made: ReadonlyMap<string, string>, into: string, signal: AbortSignal): Promise<number> {
   const zip = new ZipFile();

@@ -11,12 +11,12 @@ import { join } from "node:path";
 import { findDistribution } from "../../processes/distribution/distribution-program.ts";
 import { endLeftovers } from "../../processes/distribution/supervise-distribution.ts";
 
-/** An image without a tag may be part of a push that goes on for so long. */
+/** An image without a tag may belong to a push that takes this long. */
 const IN_FLIGHT_MS = 24 * 3_600_000;
 
 type RetainedImage = { repository: string; tags: string[]; digest: string; removed: boolean; why: string | null };
 
-/** Deletes the rest, unless it is a dry run. Faults: CONTROL_AWAY, unless `withoutControl` is set; those of the registry. */
+/** Keeps the newest tags and used images, and deletes the rest unless it is a dry run. Faults: CONTROL_AWAY, unless `withoutControl` is set; those of the registry. */
 export async function removeOldImages(
   context: CommandContext,
   words: { keep: number; dryRun: boolean; withoutControl: boolean },
@@ -35,7 +35,7 @@ export async function removeOldImages(
     ...kept.map(({ repository, tag, digest, why }) => ({ repository, tags: tag === undefined ? [] : [tag], digest, removed: false, why })),
   ];
 
-  /** By the registry that runs; where none does, one is started for it. */
+  /** Through the running registry, or through one that is started for it. */
   async function deleteAll(): Promise<void> {
     const socket = openRuntime(context, settings).registrySocket;
     const log = openLog({ level: "error", name: "registry" });
@@ -59,7 +59,7 @@ type ImagesInUse = { references: string[] };
 
 function explainControlAway(error: unknown): never {
   if (error instanceof Fault && error.code === "CONTROL_AWAY")
-    throw new Fault("CONTROL_AWAY", `${error.message} Only control knows which images containers use; --without-control keeps none for them.`, {
+    throw new Fault("CONTROL_AWAY", `${error.message} Only control knows which images containers use; --without-control keeps none of them.`, {
       cause: error,
     });
   throw error;
@@ -75,7 +75,7 @@ export async function collectLocalGarbage(context: CommandContext, dryRun: boole
   async function collectHere(): Promise<CollectedGarbage> {
     const { folder, storage } = folders;
     if (!existsSync(storage)) return { blobs: [], bytes: 0 };
-    // Who only looks may be another user than the one whose folder it is, and leaves nothing there.
+    // A dry run may be another user's, and writes nothing to the folder.
     const at = dryRun ? mkdtempSync(join(tmpdir(), "berth-garbage-")) : folder;
     const unlock = dryRun ? () => rmSync(at, { recursive: true, force: true }) : ownFolders(folder, storage);
     try {

@@ -11,7 +11,7 @@ import { isRepository } from "../../gateway/registry/authorize.ts";
 
 const OPTIONS = { ...SERVER_OPTIONS, ...REGISTRY_OPTION, ...JSON_OPTION } as const;
 
-/** `berth registry ls`, `tags`, `inspect` and `rm`, by the API of registries, whichever it is. */
+/** `berth registry ls`, `tags`, `inspect` and `rm`, for any registry. */
 export const CONTENT_VERBS: Verbs = {
   ls: defineVerb({
     words: "[<word>]",
@@ -71,7 +71,7 @@ export const CONTENT_VERBS: Verbs = {
       const { repository, reference } = parseImageArgument(word);
       if (reference === undefined) throw new Fault("SETTINGS_INVALID", `Name a tag or a digest: ${repository}:<tag>.`);
       const { digest } = await withSuggestion(v2, repository, () => inspectImage(v2, repository, reference));
-      // A registry deletes by digest alone, and every other tag on it goes too.
+      // A registry deletes by digest, and with it every tag of that digest.
       const tags = [];
       for (const tag of await v2.pages(`/${repository}/tags/list`, "tags"))
         if ((await inspectImage(v2, repository, tag)).digest === digest) tags.push(tag);
@@ -83,7 +83,7 @@ export const CONTENT_VERBS: Verbs = {
   }),
 };
 
-/** Faults: SETTINGS_INVALID where no registry is known. */
+/** Faults: SETTINGS_INVALID if no registry is known. */
 function selectRegistry(context: CommandContext, serverOptions: ServerOptions & { registry?: string }): V2 {
   const server = selectServer(context, serverOptions);
   const host = registryHostOf(context, server, serverOptions.registry);
@@ -96,7 +96,7 @@ function listRepositories(v2: V2): Promise<string[]> {
   return v2.pages("/_catalog", "repositories");
 }
 
-/** Says what is there, where the repository is not. */
+/** Suggests a name if the repository does not exist. */
 async function withSuggestion<T>(v2: V2, repository: string, ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
@@ -112,7 +112,7 @@ function megabytes(bytes: number): string {
   return `${(bytes / 1_000_000).toFixed(1)} MB`;
 }
 
-/** What `inspect` shows. An image for several platforms has their sizes, but no configuration. */
+/** The output of `inspect`. An image for several platforms has their sizes, but no configuration. */
 type InspectedImage = {
   digest: string;
   mediaType: string;
@@ -122,7 +122,7 @@ type InspectedImage = {
   created: string | null;
   ports: string[];
   command: string[];
-  /** Names alone: values may be secrets. */
+  /** Only names: values may be secrets. */
   variables: string[];
 };
 
@@ -143,7 +143,7 @@ type InspectedConfig = {
 /** Faults: ENTITY_NOT_FOUND, and those of the registry. */
 export async function inspectImage(v2: V2, repository: string, reference: string): Promise<InspectedImage> {
   const { content, digest = reference } = await v2.get<InspectedManifest>(`/${repository}/manifests/${reference}`, MANIFEST_TYPES);
-  if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry does not say which digest ${repository}:${reference} has.`);
+  if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry returns no digest for ${repository}:${reference}.`);
   const layers = (content.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
   const mediaType = content.mediaType ?? "";
   const nothing = { created: null, ports: [], command: [], variables: [] };
@@ -152,7 +152,7 @@ export async function inspectImage(v2: V2, repository: string, reference: string
     return { digest, mediaType, bytes: sizeOf(content.manifests), platforms, layers, ...nothing };
   }
   const bytes = sizeOf(content.layers ?? []) + (content.config?.size ?? 0);
-  // Of something that is no image, the configuration is of another kind, or missing.
+  // An artifact that is no image has another configuration, or none.
   const config =
     content.config && (await v2.get<InspectedConfig | undefined>(`/${repository}/blobs/${content.config.digest}`).catch(() => undefined))?.content;
   if (!config) return { digest, mediaType, bytes, platforms: [], layers, ...nothing };
@@ -178,12 +178,12 @@ function sizeOf(described: readonly InspectedBlob[]): number {
   return described.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** `reference` is a tag or a digest, where one is named. */
+/** `reference` is a tag or a digest; undefined if there is none. */
 type ImageArgument = { repository: string; reference: string | undefined };
 
 /** `datagrok/x`, `datagrok/x:tag` or `datagrok/x@sha256:…`. Faults: SETTINGS_INVALID. */
 export function parseImageArgument(word: string): ImageArgument {
   const [, repository = "", tag, digest] = /^(.+?)(?::([\w.-]{1,128})|@(sha256:[0-9a-f]{64}))?$/.exec(word) ?? [];
   if (isRepository(repository)) return { repository, reference: tag ?? digest };
-  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} names no image; one is called such as datagrok/demo-square:1.0.0.`);
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no image name. Write one such as datagrok/demo-square:1.0.0.`);
 }

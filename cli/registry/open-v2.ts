@@ -21,10 +21,10 @@ const BY_STATUS: Readonly<Record<number, FaultCode>> = { 401: "NOT_PERMITTED", 4
 const TIMEOUT_MS = 30_000;
 const MAX_BYTES = 64 * 1_048_576;
 const PAGE = 1_000;
-/** For a registry whose pages lead in circles. */
+/** Against a registry whose pages form a loop. */
 const MAX_PAGES = 1_000;
 
-/** `key` buys the tokens that the registry wants, at its own domain. */
+/** `key` buys tokens for the registry, only at its own domain. */
 export function openV2({ host, key, clock }: { host: string; key: string; clock: Clock }): V2 {
   const registry = new URL(`${isOnThisMachine(host) ? "http" : "https"}://${host}`);
   const http = openHttpClient({
@@ -37,12 +37,12 @@ export function openV2({ host, key, clock }: { host: string; key: string; clock:
     },
   });
   const tokens = new Map<string, string>();
-  /** The credentials of one request, whose token is used again for the same path. */
+  /** A client with a token per path. */
   const clientFor = (use: string) =>
     createRegistryClient({
       root: registry.origin,
       http,
-      // A registry may keep layers elsewhere.
+      // A registry may redirect to another store of layers.
       redirects: { most: 1, check: (_from, to) => requireUrl(to, host) },
       credentials: {
         authorization: () => tokens.get(use),
@@ -87,17 +87,17 @@ export function openV2({ host, key, clock }: { host: string; key: string; clock:
 }
 
 function requireUrl(to: URL | null, host: string): asserts to is URL {
-  if (to === null) throw new Fault("REGISTRY_FAILED", `The registry ${host} redirects to what is no URL.`);
+  if (to === null) throw new Fault("REGISTRY_FAILED", `The registry ${host} redirects to an invalid URL.`);
 }
 
-/** Of verbs that talk to a registry. */
+/** For verbs that call a registry. */
 export const REGISTRY_OPTION = {
   registry: { value: "<host>", summary: "the registry's host, and port; else that of the config file, or of this machine's berth" },
 } as const;
 
 /**
- * Host and port of the registry that goes with a server: the given one, else the one beside the server in its config file, else the one that the settings
- * of this machine's berth have. Undefined where none is known.
+ * Host and port of a server's registry: the given one, else that of the config file, else, for this machine's berth, that of its settings. Undefined if
+ * none is known.
  */
 export function registryHostOf(context: CommandContext, server: SelectedServer, givenHost: string | undefined): string | undefined {
   const word = givenHost ?? server.registry;
@@ -111,17 +111,14 @@ export function registryHostOf(context: CommandContext, server: SelectedServer, 
   return `${host.includes(":") ? `[${host}]` : host}:${registryPort}`;
 }
 
-/** A scheme is no part of it, as docker has it. Faults: SETTINGS_INVALID. */
+/** Without a scheme, as docker writes it. Faults: SETTINGS_INVALID. */
 function parseHost(word: string): string {
   const host = trimTrailing(word.replace(/^https?:\/\//, ""), "/");
   if (/^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:\d{1,5})?$/.test(host)) return host;
-  throw new Fault(
-    "SETTINGS_INVALID",
-    `${JSON.stringify(word)} is no registry; a host, with a port where it needs one, such as registry.example:5000.`,
-  );
+  throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no registry. Write a host, and a port if needed, such as registry.example:5000.`);
 }
 
-/** As docker does it: only on this machine it is spoken to without TLS. */
+/** Like docker, berth uses plain HTTP only for registries on this machine. */
 export function isOnThisMachine(host: string): boolean {
   return /^(localhost|127(\.\d+){3}|\[::1\])(:\d+)?$/.test(host);
 }

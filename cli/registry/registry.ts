@@ -39,7 +39,7 @@ export const verbs: Verbs = {
     },
     run: async ({ context, options, screen }) => {
       if (options.keep === undefined || !/^[1-9]\d{0,5}$/.test(options.keep))
-        throw new Fault("SETTINGS_INVALID", "--keep takes a number from 1 on.\nUsage: berth registry retain --keep <number> [options]");
+        throw new Fault("SETTINGS_INVALID", "--keep takes a number of at least 1.\nUsage: berth registry retain --keep <number> [options]");
       const dryRun = options["dry-run"] ?? false;
       const images = await removeOldImages(context, { keep: Number(options.keep), dryRun, withoutControl: options["without-control"] ?? false });
       if (options.json) return screen.json(images.map((image) => ({ ...image, removed: image.removed && !dryRun })));

@@ -5,36 +5,36 @@ import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
 
 /**
- * Calls an API with JSON both ways; `path` begins below `/api`; an answer may take 30 s where no other limit is given. Faults: CONTROL_AWAY,
- * DEV_KEY_INVALID, and what the API refuses with.
+ * Calls an API with JSON in both directions. `path` begins below `/api`; the default limit is 30 s. Faults: CONTROL_AWAY, DEV_KEY_INVALID, those of the
+ * API.
  */
 export type CallApi = <T>(method: string, path: string, body?: object, limitMs?: number) => Promise<T>;
 
-/** Where a server listens: at an address below which its API is, or on a socket of this machine. */
+/** The base URL of an API, or a Unix socket of this machine. */
 type ServerPlace = { url: string } | { socket: string };
 
-/** A berth or a Datagrok server that is talked to by its public API. */
+/** A client of the public API of a berth or a Datagrok server. */
 export type ServerClient = {
   /** For sentences: `the berth on .berth`, `https://dev.example/api`. */
   name: string;
-  /** The developer key, for what is signed in to otherwise: registries. */
+  /** The developer key, also for registries. */
   key: string;
   call: CallApi;
   text(path: string): Promise<string>;
-  /** An answer as it comes, which may never end; its head comes soon. */
+  /** A response that may never end; its head arrives soon. */
   stream(path: string, signal: AbortSignal): Promise<IncomingMessage>;
-  /** As `call`, with the bare key, which what is about publishing takes. */
+  /** `call` with the developer key itself, as publishing requires. */
   asDeveloper: CallApi;
-  /** Sends bytes with the bare key, as publishing clients do. */
+  /** Sends bytes with the developer key itself, as publishing clients do. */
   upload<T>(path: string, body: { bytes: Readable; length: number; signal: AbortSignal }): Promise<T>;
 };
 
 const CALL_MS = 30_000;
 const MAX_BYTES = 64 * 1_048_576;
-/** The server may have to unpack it and to ask a registry. */
+/** The server may unpack it and query a registry. */
 const UPLOAD_MS = 1_800_000;
 
-/** Of another server's answers, whose codes are not ours. */
+/** Faults for responses of other servers, whose codes differ. */
 const BY_STATUS: Readonly<Record<number, FaultCode>> = {
   400: "REQUEST_INVALID",
   401: "TOKEN_INVALID",
@@ -46,8 +46,8 @@ const BY_STATUS: Readonly<Record<number, FaultCode>> = {
 };
 
 /**
- * The first call opens the connection. With `bareKey` each call shows the key itself, which what is for administrators takes; else it is signed in with once. `hints` are
- * what a person can do where it is away, and where the key is wrong.
+ * The first call opens the connection. With `bareKey` each call sends the developer key itself; otherwise the client signs in once. `hints` say what to do
+ * if the server is unavailable, and if the key is wrong.
  */
 export function createServerClient(deps: {
   name: string;
@@ -90,9 +90,9 @@ export function createServerClient(deps: {
     const parsed = textOf(
       await http.request({ method: "POST", url: `${base}/users/login/dev?administration=true`, headers: { authorization: dev } }),
     );
-    const { token: given } = (readAnswer(parsed) ?? {}) as { token?: unknown };
-    if (typeof given === "string") return given;
-    throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not take this developer key. ${hints.key}`);
+    const { token: issued } = (readAnswer(parsed) ?? {}) as { token?: unknown };
+    if (typeof issued === "string") return issued;
+    throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not accept this developer key. ${hints.key}`);
   };
   const authorization = () => (deps.bareKey ? dev : (token ??= signIn()));
 
@@ -102,10 +102,11 @@ export function createServerClient(deps: {
     return readAnswer(textOf(await http.request({ method, url: base + path, headers, body: text, timeoutMs: limitMs }))) as T;
   };
 
-  /** Some refusals of a Datagrok server come as a success; what is no JSON comes from something else at the same address. */
+  /** A Datagrok server sends some errors with status 200. A response without JSON is from something else at this address. */
   const readAnswer = (text: string): unknown => {
     const parsed = parseJson(text);
-    if (parsed === undefined && text.trim() !== "") throw new Fault("CONTROL_AWAY", `${capital(name)} does not answer as an API does. ${hints.away}`);
+    if (parsed === undefined && text.trim() !== "")
+      throw new Fault("CONTROL_AWAY", `${capital(name)} answers, but not with JSON: it is no API. ${hints.away}`);
     if ((parsed as { "#type"?: unknown } | null | undefined)?.["#type"] === "ApiError") throw refusal(400, text);
     return parsed;
   };

@@ -4,11 +4,11 @@ import { loadConfigFiles, type ServerOptions, chooseServer } from "./choose-serv
 import { createServerClient, type ServerClient, type CallApi } from "./server-client.ts";
 import type { Screen } from "../terminal/screen.ts";
 
-/** Of every verb that talks to a server. */
+/** For every verb that calls a server. */
 export const SERVER_OPTIONS = {
   server: {
     value: "<server>",
-    summary: "its address, or its alias in a config file, where it is not the berth of this machine",
+    summary: "address of the server, or its alias in a config file; the default is the berth of this machine",
     completes: "servers",
     group: "server",
   },
@@ -16,33 +16,33 @@ export const SERVER_OPTIONS = {
   key: { value: "<key>", summary: "the key itself; others on this machine see it in `ps`, so prefer --key-file or BERTH_KEY", group: "server" },
 } as const satisfies Options;
 
-/** Of those which answer with data. */
+/** For verbs that print data. */
 export const JSON_OPTION = { json: { summary: "print one JSON document" } } as const satisfies Options;
 
-/** `registry` is the host that is written down beside the server. */
+/** `registry` is the host from the server's config file. */
 export type SelectedServer = ServerClient & { isLocal: boolean; registry: string | undefined };
 
-/** The server that is meant. Faults: SETTINGS_INVALID, CONTROL_AWAY where none runs here. */
+/** The server that options, settings and config files select. Faults: SETTINGS_INVALID, CONTROL_AWAY if none runs here. */
 export function selectServer(context: CommandContext, serverOptions: ServerOptions): SelectedServer {
   const { settings } = loadSettings(context);
-  const { remote: elsewhere, key = "" } = chooseServer(serverOptions, settings.client, loadConfigFiles(context.env));
-  if (elsewhere === undefined)
+  const { remote, key = "" } = chooseServer(serverOptions, settings.client, loadConfigFiles(context.env));
+  if (remote === undefined)
     return { ...localServer(context, { key: key === "" ? undefined : key, bareKey: false }), isLocal: true, registry: undefined };
-  const { name, url, registry } = elsewhere;
-  const hints = { away: "Is the address right?", key: "Give another one by --key-file, BERTH_KEY or in the config file." };
+  const { name, url, registry } = remote;
+  const hints = { away: "Check the address.", key: "Set another one with --key-file, BERTH_KEY or the config file." };
   return { ...createServerClient({ name, place: { url }, key, bareKey: false, hints, clock: context.clock }), isLocal: false, registry };
 }
 
-/** A verb that is one question to the server: with --json its answer is printed as it is, else as `shows` words it. */
+/** A verb that sends one request. With --json it prints the response, otherwise the text that `format` makes of it. */
 export function requestVerb<const O extends Options, T>(of: {
   words: string;
-  says: string;
+  summary: string;
   options: O;
   completes?: Completes;
-  ask(call: CallApi, words: string[], given: OptionValues<O>, screen: Screen): Promise<T>;
-  shows(answer: T, words: string[], screen: Screen): string;
+  request(call: CallApi, words: string[], given: OptionValues<O>, screen: Screen): Promise<T>;
+  format(response: T, words: string[], screen: Screen): string;
 }): CommandVerb {
-  const { words, says: summary, options, completes } = of;
+  const { words, summary, options, completes } = of;
   return defineVerb({
     words,
     summary,
@@ -50,9 +50,9 @@ export function requestVerb<const O extends Options, T>(of: {
     ...(completes === undefined ? {} : { completes }),
     run: async ({ context, words, options: given, screen }) => {
       const serverOptions = given as { server?: string; key?: string; "key-file"?: string; json?: boolean };
-      const answer = await of.ask(selectServer(context, serverOptions).call, words, given, screen);
-      if (serverOptions.json) screen.json(answer);
-      else screen.print(of.shows(answer, words, screen));
+      const response = await of.request(selectServer(context, serverOptions).call, words, given, screen);
+      if (serverOptions.json) screen.json(response);
+      else screen.print(of.format(response, words, screen));
     },
   });
 }

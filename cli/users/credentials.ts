@@ -4,56 +4,56 @@ import { requestVerb } from "../server/server-command.ts";
 import type { Verbs } from "../command.ts";
 import { Fault } from "../../lib/fault.ts";
 
-/** Values are masked already when they come. */
+/** The server masks the values. */
 type CredentialsOnWire = { name: string; parameters: Record<string, string>; warnings?: string[] };
 
 const NAME_FORM = "<package>[.<entity>]";
 
-/** `berth credentials <verb>`; what is printed never holds a value. */
+/** `berth credentials <verb>`: prints no value. */
 export const verbs: Verbs = {
   list: requestVerb({
     words: "<package.entity>",
-    says: `list the names of a package's or, as ${NAME_FORM}, of a connection's credentials; values are never shown`,
+    summary: `list the names of a package's or, as ${NAME_FORM}, of a connection's credentials; values are never shown`,
     options: {},
-    ask: (call, [target = ""]) => call<CredentialsOnWire>("GET", path(target)),
-    shows: table,
+    request: (call, [target = ""]) => call<CredentialsOnWire>("GET", path(target)),
+    format: table,
   }),
   set: requestVerb({
     words: "<package.entity> [<name=value>...]",
-    says: "set credentials, and keep the others; without a pair or with -, read a JSON object or lines of <name>=<value> from standard input",
+    summary: "set credentials, and keep the others; without a pair or with -, read a JSON object or lines of <name>=<value> from standard input",
     options: {},
-    ask: (call, [target = "", ...given], _options, screen) => setValues(call, target, given, screen),
-    shows: table,
+    request: (call, [target = "", ...given], _options, screen) => setValues(call, target, given, screen),
+    format: table,
   }),
   remove: requestVerb({
     words: "<package.entity> [<name>...]",
-    says: "remove all credentials, or the named ones",
+    summary: "remove all credentials, or the named ones",
     options: {},
-    ask: (call, [target = "", ...names]) => {
+    request: (call, [target = "", ...names]) => {
       const query = names.map((name) => `name=${encodeURIComponent(name)}`).join("&");
       return call<CredentialsOnWire>("DELETE", `${path(target)}${query && `?${query}`}`);
     },
-    shows: table,
+    format: table,
   }),
   rotate: requestVerb({
     words: "",
-    says: "make a new key and seal all credentials with it; older copies of the database need the old key",
+    summary: "create a new key and seal all credentials with it; older copies of the database need the old key",
     options: {},
-    ask: (call) => call<{ keyId: string; resealed: number }>("POST", "/credentials/rotate"),
-    shows: ({ keyId, resealed }) => `The key is ${keyId} now; ${resealed} credentials were sealed with it. Keep a copy of the key file.`,
+    request: (call) => call<{ keyId: string; resealed: number }>("POST", "/credentials/rotate"),
+    format: ({ keyId, resealed }) => `The key is ${keyId} now; ${resealed} credentials were sealed with it. Keep a copy of the key file.`,
   }),
 };
 
 async function setValues(call: CallApi, target: string, given: string[], { input, note }: Screen): Promise<CredentialsOnWire> {
   const pairs = given.length === 1 && given[0] === "-" ? [] : given;
-  // Only on a terminal, not for programs that read the output.
+  // Only for a user at a terminal.
   const hint = (sentence: string) => void (input.isTTY && note(sentence));
-  if (pairs.length > 0) hint("What stands in a command line can be read by others on this machine: standard input is safer.");
+  if (pairs.length > 0) hint("Others on this machine can read a command line: standard input is safer.");
   else hint("Reads a JSON object, or lines of <name>=<value>, up to the end of standard input (Ctrl-D).");
   return call<CredentialsOnWire>("PATCH", path(target), pairs.length > 0 ? parsePairs(pairs) : await readInput(input));
 }
 
-/** A scope's slash is encoded too: the whole is one name. */
+/** Encodes the slash of a scope too: the target is one name. */
 function path(target: string): string {
   return `/credentials/for/${encodeURIComponent(target)}`;
 }
@@ -71,14 +71,14 @@ export function parsePairs(pairs: readonly string[]): Record<string, string> {
   return Object.fromEntries(
     pairs.map((pair, index) => {
       const at = pair.indexOf("=");
-      // The pair may be a secret without its name.
+      // Not in the message: the pair may be a secret without its name.
       if (at < 1) throw new Fault("SETTINGS_INVALID", `The ${ordinal(index)} credential is not <name>=<value>.`);
       return [pair.slice(0, at), pair.slice(at + 1)];
     }),
   );
 }
 
-/** A JSON object, or such lines. Faults: SETTINGS_INVALID, without a value in it. */
+/** A JSON object, or lines as in `parsePairs`. Faults: SETTINGS_INVALID, without a value in it. */
 export async function readInput(input: AsyncIterable<Buffer | string>): Promise<object> {
   const pieces: Buffer[] = [];
   let bytes = 0;
@@ -88,12 +88,12 @@ export async function readInput(input: AsyncIterable<Buffer | string>): Promise<
     pieces.push(Buffer.from(piece));
   }
   const text = Buffer.concat(pieces).toString("utf8").trim();
-  if (text === "") throw new Fault("SETTINGS_INVALID", "There is nothing on standard input.");
+  if (text === "") throw new Fault("SETTINGS_INVALID", "Standard input is empty.");
   if (!text.startsWith("{")) return parsePairs(text.split(/\r?\n/).filter((line) => line.trim() !== ""));
   try {
     return JSON.parse(text) as object;
   } catch {
-    throw new Fault("SETTINGS_INVALID", "The input begins like a JSON object, and is none.");
+    throw new Fault("SETTINGS_INVALID", "The input begins like a JSON object, but is not valid JSON.");
   }
 }
 

@@ -12,11 +12,11 @@ type SigningKeyOnWire = { kid: string; createdOn: string; signs: boolean; publis
 export const SIGNING_KEYS: Verbs = {
   list: requestVerb({
     words: "",
-    says: "list the published keys, and which one signs",
+    summary: "list the published keys, and which one signs",
     options: {},
-    ask: (call) => call<SigningKeyOnWire[]>("GET", "/admin/keys"),
-    shows: (keys, _words, screen) => {
-      if (keys.length === 0) return "There is no key yet: the first token makes one.";
+    request: (call) => call<SigningKeyOnWire[]>("GET", "/admin/keys"),
+    format: (keys, _words, screen) => {
+      if (keys.length === 0) return "There is no key yet: the first token creates one.";
       const rows = keys.map(({ kid, createdOn, signs, publishedUntil }) => [
         kid,
         minute(createdOn),
@@ -27,17 +27,17 @@ export const SIGNING_KEYS: Verbs = {
   }),
   rotate: requestVerb({
     words: "",
-    says: "make a new key that signs from now on; the old key stays published until its last token ends",
+    summary: "create a new key that signs from now on; the old key stays published until its last token expires",
     options: {},
-    ask: (call) => call<{ kid: string }>("POST", "/admin/keys/rotate"),
-    shows: ({ kid }) => `${kid} signs from now on. Tokens of the key before it are good until they end.`,
+    request: (call) => call<{ kid: string }>("POST", "/admin/keys/rotate"),
+    format: ({ kid }) => `${kid} signs from now on. Tokens of the previous key stay valid until they expire.`,
   }),
   revoke: requestVerb({
     words: "<key>",
-    says: "refuse all tokens of a key; use it when the key may be stolen",
+    summary: "refuse all tokens of a key that may be stolen",
     options: {},
-    ask: (call, [kid = ""]) => call<unknown>("DELETE", `/admin/keys/${encodeURIComponent(kid)}`),
-    shows: (_done, [kid = ""]) => `Revoked ${kid}. A registry proxy refuses its tokens when it next asks for the keys.`,
+    request: (call, [kid = ""]) => call<unknown>("DELETE", `/admin/keys/${encodeURIComponent(kid)}`),
+    format: (_done, [kid = ""]) => `Revoked ${kid}. A registry proxy refuses its tokens after it loads the keys again.`,
   }),
 };
 
@@ -45,14 +45,14 @@ function minute(date: string | null): string {
   return (date ?? "").slice(0, 16).replace("T", " ");
 }
 
-/** `berth gateways <verb>`: what gateways on other machines join this control plane with. */
+/** `berth gateways <verb>` */
 export const GATEWAY_TOKENS: Verbs = {
   token: defineVerb({
     words: "",
-    summary: "print the token with which gateways on other machines join this control plane (BERTH_GATEWAYS_PORT); it is made where there is none",
+    summary: "print the token with which gateways on other machines join this control plane (BERTH_GATEWAYS_PORT); creates it if there is none",
     options: {
       new: {
-        summary: `make another one; the one before is good for ${REPLACED_TOKEN_MS / 60_000} more minutes, the time to bring the new one to every gateway`,
+        summary: `create another token; the old one stays valid for ${REPLACED_TOKEN_MS / 60_000} minutes, so that you can update every gateway`,
       },
       "at-once": { summary: "with --new: refuse the old token at once, because it may be stolen" },
     },
@@ -61,7 +61,7 @@ export const GATEWAY_TOKENS: Verbs = {
       if (atOnce && !options.new) throw new Fault("SETTINGS_INVALID", "--at-once goes with --new: berth gateways token --new --at-once.");
       const { data } = loadSettings(context).settings;
       if (!existsSync(data))
-        throw new Fault("DATA_FOLDER_UNUSABLE", `There is no data folder ${data}: start berth first, or name its folder by BERTH_DATA.`);
+        throw new Fault("DATA_FOLDER_UNUSABLE", `There is no data folder ${data}: start berth first, or set BERTH_DATA to its folder.`);
       const tokens = createGatewayTokens({ dataFolder: data, clock: context.clock });
       screen.print(options.new ? tokens.renew(atOnce) : tokens.current());
     },

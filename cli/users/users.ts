@@ -12,14 +12,14 @@ const GROUP = {
   summary: "a group of the user; members of an author's group have the author's rights",
 } as const;
 
-/** `berth users <verb>`; a key's verbs have two words. */
+/** `berth users <verb>` */
 export const verbs: Verbs = {
   list: requestVerb({
     words: "",
-    says: "list users",
+    summary: "list users",
     options: {},
-    ask: (call) => call<UserOnWire[]>("GET", "/users"),
-    shows: (users, _words, screen) =>
+    request: (call) => call<UserOnWire[]>("GET", "/users"),
+    format: (users, _words, screen) =>
       formatTable(
         ["LOGIN", "RIGHTS", "GROUPS", "KEYS", "SINCE"],
         users.map((one) => [one.login, one.admin ? "admin" : "user", one.groups.join(" ") || "-", String(one.keys), day(one.createdOn)]),
@@ -28,46 +28,46 @@ export const verbs: Verbs = {
   }),
   add: requestVerb({
     words: "<login>",
-    says: "add a user; add a key afterwards",
+    summary: "add a user; add a key afterwards",
     options: { admin: { summary: "make the user an administrator" }, group: GROUP },
-    ask: (call, [login = ""], { admin = false, group = [] }) => call<UserOnWire>("POST", "/users", { login, admin, groups: group }),
-    shows: (_user, [login = ""]) => `Added ${login}. A key to publish and to sign in with: berth users key add ${login}`,
+    request: (call, [login = ""], { admin = false, group = [] }) => call<UserOnWire>("POST", "/users", { login, admin, groups: group }),
+    format: (_user, [login = ""]) => `Added ${login}. Next, add a key to publish and sign in with: berth users key add ${login}`,
   }),
   change: requestVerb({
     words: "<login>",
-    says: "change a user's rights and groups",
+    summary: "change a user's rights and groups",
     options: {
       admin: { summary: "make the user an administrator" },
-      "no-admin": { summary: "make the user no administrator" },
+      "no-admin": { summary: "remove the administrator's rights" },
       group: GROUP,
       "no-group": { summary: "remove the user from all groups" },
     },
     completes: "users",
-    ask: (call, [login = ""], options) => {
+    request: (call, [login = ""], options) => {
       const admin = options.admin ? true : options["no-admin"] ? false : undefined;
       const groups = options["no-group"] ? [] : options.group;
       if (admin === undefined && groups === undefined)
         throw new Fault("SETTINGS_INVALID", "Name what to change: --admin, --no-admin, --group <name> or --no-group.");
       return call<UserOnWire>("PATCH", path(login), { ...(admin === undefined ? {} : { admin }), ...(groups === undefined ? {} : { groups }) });
     },
-    shows: ({ admin, groups }, [login = ""]) =>
+    format: ({ admin, groups }, [login = ""]) =>
       `${login} is ${admin ? "an administrator" : "a user"}, in ${groups.length === 0 ? "no group" : groups.join(", ")}.`,
   }),
   remove: requestVerb({
     words: "<login>",
-    says: "remove a user with all keys and sessions; their packages go to admin",
+    summary: "remove a user with all keys and sessions; their packages go to admin",
     options: {},
     completes: "users",
-    ask: (call, [login = ""]) => call<{ packages: string[] }>("DELETE", path(login)),
-    shows: ({ packages }, [login = ""]) => `Removed ${login}.${packages.length === 0 ? "" : ` The author of ${packages.join(", ")} is admin now.`}`,
+    request: (call, [login = ""]) => call<{ packages: string[] }>("DELETE", path(login)),
+    format: ({ packages }, [login = ""]) => `Removed ${login}.${packages.length === 0 ? "" : ` The author of ${packages.join(", ")} is admin now.`}`,
   }),
   "key list": requestVerb({
     words: "<login>",
-    says: "list a user's developer keys by id",
+    summary: "list a user's developer keys by id",
     options: {},
     completes: "users",
-    ask: (call, [login = ""]) => call<DeveloperKeyOnWire[]>("GET", `${path(login)}/keys`),
-    shows: (keys, _words, screen) =>
+    request: (call, [login = ""]) => call<DeveloperKeyOnWire[]>("GET", `${path(login)}/keys`),
+    format: (keys, _words, screen) =>
       formatTable(
         ["ID", "MADE", "LABEL"],
         keys.map((key) => [key.id, day(key.createdOn), key.fromSetting ? "(from the settings)" : key.label]),
@@ -76,19 +76,19 @@ export const verbs: Verbs = {
   }),
   "key add": requestVerb({
     words: "<login>",
-    says: "add a developer key, and print it once",
-    options: { label: { value: "<text>", summary: "what it is for" } },
+    summary: "add a developer key, and print it once",
+    options: { label: { value: "<text>", summary: "purpose of the key" } },
     completes: "users",
-    ask: (call, [login = ""], { label = "" }) => call<DeveloperKeyOnWire & { key: string }>("POST", `${path(login)}/keys`, { label }),
-    shows: ({ key }) => key,
+    request: (call, [login = ""], { label = "" }) => call<DeveloperKeyOnWire & { key: string }>("POST", `${path(login)}/keys`, { label }),
+    format: ({ key }) => key,
   }),
   "key revoke": requestVerb({
     words: "<login> <id>",
-    says: "revoke a key, and end its sessions",
+    summary: "revoke a key, and end its sessions",
     options: {},
     completes: "users",
-    ask: (call, [login = "", id = ""]) => call<{ isSuccess: boolean }>("DELETE", `${path(login)}/keys/${encodeURIComponent(id)}`),
-    shows: (_done, [, id = ""]) => `Revoked ${id}. Sessions that it opened are refused within 10 s.`,
+    request: (call, [login = "", id = ""]) => call<{ isSuccess: boolean }>("DELETE", `${path(login)}/keys/${encodeURIComponent(id)}`),
+    format: (_done, [, id = ""]) => `Revoked ${id}. Its sessions end within 10 s.`,
   }),
 };
 
