@@ -6,15 +6,15 @@ import { type EntityKind, listEntities } from "./server/find-entity.ts";
 import { selectServer } from "./server/server-command.ts";
 
 /**
- * What a shell needs to know: it asks `berth complete` for what may stand where the cursor is, so that a newer berth, and what there is at the server, need no
- * new script. Each takes lines of `<word><tab><what it is>`; a last line of `:files` or `:folders` lets the shell complete these itself.
+ * The scripts run `berth complete` for the words at the cursor, so that they work with newer versions and with names at the server. The output has lines
+ * of `<word><tab><summary>`; the line `:files` or `:folders` lets the shell complete these itself.
  */
 export const SCRIPTS = {
   bash: {
     enable: "berth completion bash > /etc/bash_completion.d/berth",
     script: `_berth() {
   local IFS=$'\\n' line words=("\${COMP_WORDS[@]:1:COMP_CWORD}")
-  # Bash parts words at these too, which are no ends of words here.
+  # Bash splits words at = and : too; berth does not.
   if [[ \${COMP_WORDBREAKS} == *[=:]* ]] && declare -F _get_comp_words_by_ref >/dev/null; then
     local cur parted cword
     _get_comp_words_by_ref -n =: -w parted -i cword -c cur
@@ -86,20 +86,20 @@ export const COMPLETION: Verbs = {
     completes: SHELLS,
     run: async ({ words: [word = ""], screen }) => {
       const shell = SHELLS.find((one) => one === word);
-      if (!shell) throw new Fault("SETTINGS_INVALID", `There is no completion for ${JSON.stringify(word)}; there is for ${SHELLS.join(", ")}.`);
+      if (!shell) throw new Fault("SETTINGS_INVALID", `There is no completion for ${JSON.stringify(word)}. Shells: ${SHELLS.join(", ")}.`);
       screen.write(SCRIPTS[shell].script);
     },
   }),
 };
 
-/** A word that may stand there, and what it is. */
+/** A word that can follow, and its summary. */
 type Candidate = [word: string, summary: string];
 type CompletionKind = Exclude<Completes, readonly string[]>;
 
-/** A shell user does not wait longer for a hint. */
+/** Users do not wait longer for a hint. */
 const REQUEST_MS = 3_000;
 
-/** `berth complete -- <word>...`, which shells run. The user is typing the final word. After any failure there is no hint. */
+/** `berth complete -- <word>...`, which shells run. The last word is incomplete. A failure gives no hints. */
 export const COMPLETE: Verbs = {
   "": defineVerb({
     words: "[<word>...]",
@@ -133,7 +133,7 @@ async function candidates(at: { here: CommandContext; commands: Commands }, word
   return [...next, ...(full ? [] : await namesOf(at, verb.completes, args, verb))];
 }
 
-/** The complete verb, and its arguments. */
+/** The verb, if it is complete, and its arguments. */
 function verbOf(verbs: Verbs, before: readonly string[]): { verb: CommandVerb | undefined; args: readonly string[] } {
   const names = Object.keys(verbs).toSorted((a, b) => b.length - a.length);
   const name = names.find((one) => one !== "" && `${before.join(" ")} `.startsWith(`${one} `));
@@ -141,7 +141,7 @@ function verbOf(verbs: Verbs, before: readonly string[]): { verb: CommandVerb | 
   return { verb: verbs[""], args: before };
 }
 
-/** The next word of each verb that begins with what stands there. */
+/** The next word of each verb that begins with these words. */
 function verbWords(verbs: Verbs, before: readonly string[]): Candidate[] {
   const lead = before.map((word) => `${word} `).join("");
   const matches = Object.entries(verbs).filter(([name]) => name !== "" && name.startsWith(lead) && name.length > lead.length);
@@ -175,7 +175,7 @@ async function namesOf(
   return NAME_SOURCES[completes](at, serverOptionsIn(args), positionals(verb, args));
 }
 
-/** The server that is named so far. */
+/** The server options that are complete. */
 function serverOptionsIn(args: readonly string[]): { server?: string; "key-file"?: string } {
   const after = (option: string) => {
     const index = args.indexOf(option);
@@ -188,15 +188,15 @@ function serverOptionsIn(args: readonly string[]): { server?: string; "key-file"
 type NameSource = (
   at: { here: CommandContext; commands: Commands },
   serverOptions: { server?: string; "key-file"?: string },
-  known: readonly string[],
+  given: readonly string[],
 ) => Promise<Candidate[]>;
 
-/** Where names come from. What is named already is not named again. */
+/** The names of each kind, without those that are already there. */
 const NAME_SOURCES: Record<CompletionKind, NameSource> = {
   containers: entityNames("containers"),
   images: entityNames("images"),
-  users: async ({ here: context }, serverOptions, known) =>
-    known.length > 0
+  users: async ({ here: context }, serverOptions, given) =>
+    given.length > 0
       ? []
       : withTimeLimit(context, async () => {
           const users = await selectServer(context, serverOptions).call<{ login: string; admin: boolean }[]>("GET", "/users");
@@ -214,13 +214,13 @@ const NAME_SOURCES: Record<CompletionKind, NameSource> = {
 };
 
 function entityNames(kind: EntityKind): NameSource {
-  return ({ here: context }, serverOptions, known) =>
+  return ({ here: context }, serverOptions, given) =>
     withTimeLimit(context, async () => {
       const all = await listEntities(selectServer(context, serverOptions), kind);
-      return all.flatMap(({ name, status }): Candidate[] => (known.includes(name) ? [] : [[name, status]]));
+      return all.flatMap(({ name, status }): Candidate[] => (given.includes(name) ? [] : [[name, status]]));
     });
 }
 
-async function withTimeLimit(context: CommandContext, ask: () => Promise<Candidate[]>): Promise<Candidate[]> {
-  return Promise.race([ask(), context.clock.sleep(REQUEST_MS).then(() => [])]);
+async function withTimeLimit(context: CommandContext, load: () => Promise<Candidate[]>): Promise<Candidate[]> {
+  return Promise.race([load(), context.clock.sleep(REQUEST_MS).then(() => [])]);
 }

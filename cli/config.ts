@@ -18,7 +18,7 @@ export const verbs: Verbs = {
     words: "",
     summary: "list the servers of the config files, for --server; keys are never shown",
     details:
-      "They are read from ~/.config/berth/config.yaml and ~/.grok/config.yaml, in the format of datagrok-tools:\n  servers:\n    dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example }\n  default: dev\nOnly the default of berth's own file counts: without one, the berth of this machine is meant.",
+      "berth reads ~/.config/berth/config.yaml and ~/.grok/config.yaml, in the format of datagrok-tools:\n  servers:\n    dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example }\n  default: dev\nOnly berth's own file may set a default; without one it is the berth of this machine.",
     options: { json: { summary: "print one JSON document" } },
     run: async ({ context, options, screen }) => {
       const files = loadConfigFiles(context.env);
@@ -33,7 +33,7 @@ export const verbs: Verbs = {
         })),
       );
       if (options.json) return screen.json(configured);
-      if (configured.length === 0) return screen.print("No config file names a server: berth config servers --help says what they look like.");
+      if (configured.length === 0) return screen.print("No config file names a server. berth config servers --help shows the format.");
       const rows = configured.map((one) => [
         one.alias + (one.isDefault ? " *" : ""),
         one.url,
@@ -48,7 +48,7 @@ export const verbs: Verbs = {
 
 const UNSET = "(unset)";
 
-/** Every setting, its value and where that came from, one line each; a secret is `***` where it is set. */
+/** Every setting with its value and source, one per line; a secret that is set is `***`. */
 export function printSettings({ settings, sources }: Pick<ReadSettings, "settings" | "sources">): string {
   const lines = rowsOf(SETTINGS).map(([key, row]) => {
     const text = display(valueAt(settings, key));
@@ -58,7 +58,7 @@ export function printSettings({ settings, sources }: Pick<ReadSettings, "setting
   return lines.map(({ name, source }) => `${name.padEnd(width)}  # ${source}\n`).join("");
 }
 
-/** The same for programs: a list with an object for each setting; null where it is unset. */
+/** The settings as JSON; null: unset. */
 export function settingsJson({ settings, sources }: Pick<ReadSettings, "settings" | "sources">): { key: string; value: unknown; source: string }[] {
   return rowsOf(SETTINGS).map(([key, row]) => {
     const value = valueAt(settings, key);

@@ -13,20 +13,19 @@ import { loadSettingsAndLog, type CommandContext } from "./command-context.ts";
 import { listenerUrl, startServe } from "./serve.ts";
 import { X509Certificate } from "node:crypto";
 
-/** How long stopping the demo container may take when the person has had enough. */
+/** Limit for stopping the demo container at the end. */
 const STOP_MS = 15_000;
 const MAX_BYTES = 1_048_576;
 const ENGINE_ANSWERS_MS = 10_000;
 
-/** `berth demo`: a whole berth, and in it a plugin that is published over its edge as an author would. */
+/** `berth demo`: a complete berth with a demo plugin, which is published over the edge like an author's. */
 export async function run(context: CommandContext): Promise<void> {
   const { settings, sources, log } = loadSettingsAndLog(context, "demo");
-  // A newcomer's machine may have no container engine; who names one gets it.
+  // A newcomer's machine may have no container engine.
   const driver = sources["driver"] === "default" ? "process" : settings.driver;
-  // What a newcomer reads is the page that the demo prints.
   if (driver === "docker") await requireDemoImage(settings, context.clock);
   const quiet = sources["logLevel"] === "default" ? { BERTH_LOG_LEVEL: "error" } : {};
-  // Closing the terminal ends it, too.
+  // SIGHUP: a closed terminal ends the demo too.
   const stopRequested = untilSignal(["SIGTERM", "SIGINT", "SIGHUP"]);
   const served = await startServe(context, settings, log, { BERTH_DRIVER: driver, ...quiet });
   const stopped = new AbortController();
@@ -75,7 +74,7 @@ function consoleUrl({ consoleUrl: url, consoleName }: Settings, edge: URL, port:
   return port === undefined ? edge.origin : `${edge.protocol}//${edge.hostname}:${port}`;
 }
 
-/** Fails at once where the demo would wait for an image that was never built. Faults: PACKAGE_INVALID, and the engine's own. */
+/** Fails at once instead of waiting for an image that was never built. Faults: PACKAGE_INVALID, and the engine's own. */
 async function requireDemoImage(settings: Settings, clock: Clock): Promise<void> {
   const { openEngine } = await import("../drivers/engine/engine.ts");
   const { localImage } = await import("../drivers/engine/images.ts");
@@ -90,7 +89,7 @@ async function requireDemoImage(settings: Settings, clock: Clock): Promise<void>
   throw new Fault("PACKAGE_INVALID", `Docker has no image ${DEMO_IMAGE}. Build it, then start again:\n  ${BUILD_DEMO_IMAGE}`);
 }
 
-/** As a person here would type it. */
+/** The path as a user here would type it. */
 function typed(path: string): string {
   const near = relative(process.cwd(), path);
   return near.startsWith("..") ? resolve(path) : near;

@@ -19,7 +19,7 @@ export const verbs: Verbs = {
   "": defineVerb({
     words: "[<command>] [<verb>...]",
     summary: "print all commands, or one command's help",
-    details: `A command ends with one of these numbers:\n${exitLines().join("\n")}`,
+    details: `Exit codes:\n${exitLines().join("\n")}`,
     options: {},
     completes: "commands",
     run: async ({ words: [name, ...words], commands, screen }) => {
@@ -28,21 +28,21 @@ export const verbs: Verbs = {
   }),
 };
 
-/** Where it is not printed to a terminal. */
+/** Without a terminal. */
 const DEFAULT_WIDTH = 100;
 
-/** Those of a verb's own come first. */
+/** A verb's own options come first. */
 const OPTION_GROUPS = [
   ["Options", undefined],
   ["Which server", "server"],
 ] as const;
 
-/** What `berth help` prints. */
+/** The output of `berth help`. */
 export function overview(commands: Commands, width: number = DEFAULT_WIDTH): string {
   const sections = Object.entries(HELP_SECTIONS).map(([section, title]) => {
     const rows = Object.entries(commands).filter(([, command]) => command.section === section);
     return `${title}:\n${inColumns(
-      rows.map(([name, { summary: says }]) => [name, says]),
+      rows.map(([name, { summary }]) => [name, summary]),
       width,
       Math.max(...Object.keys(commands).map((name) => name.length)),
     ).join("\n")}`;
@@ -53,10 +53,10 @@ Usage: berth <command> [options]
 
 ${sections.join("\n\n")}
 
-${wrapText("berth help <command> says more. Containers and images are named by name, by id, or by the beginning of either. Settings come from the environment and berth.yaml: docs/reference/settings.md.", 0, width)}`;
+${wrapText("berth help <command> prints more. Name containers and images by name, id, or the beginning of either. Settings come from the environment and berth.yaml: docs/reference/settings.md.", 0, width)}`;
 }
 
-/** What `berth <command> [<verb>] --help` prints. */
+/** The output of `berth <command> [<verb>] --help`. */
 export async function commandHelp(name: string, command: Command, words: readonly string[], width: number = DEFAULT_WIDTH): Promise<string> {
   const module: CommandModule = await command.load();
   if (!("verbs" in module)) return module.usage ?? `Usage: berth ${name}\n  ${command.summary}`;
@@ -65,10 +65,10 @@ export async function commandHelp(name: string, command: Command, words: readonl
     if (match) return verbPage(name, match.name, match.verb, width);
   }
   const verbs = Object.entries(module.verbs).map(([verb, one]) => `  ${usageLine(name, verb, one)}\n${wrapText(`      ${one.summary}`, 6, width)}`);
-  return `${wrapText(`berth ${name}: ${command.summary}`, 0, width)}\n\n${verbs.join("\n")}\n\nberth ${name} <one of these> --help says more.`;
+  return `${wrapText(`berth ${name}: ${command.summary}`, 0, width)}\n\n${verbs.join("\n")}\n\nberth ${name} <verb> --help prints more.`;
 }
 
-/** Who asks for help gets it, however the words go on. */
+/** Undefined for unknown words: help prints the command then. */
 function verbOf(command: string, verbs: Verbs, words: readonly string[]): { name: string; verb: CommandVerb } | undefined {
   try {
     return findVerb(command, verbs, [...words]);
@@ -81,8 +81,8 @@ function verbPage(command: string, name: string, verb: CommandVerb, width: numbe
   const lines = [`Usage: ${usageLine(command, name, verb)}`, wrapText(`  ${verb.summary}`, 2, width)];
   if (verb.details !== undefined) lines.push("", ...verb.details.split("\n").map((line) => wrapText(`  ${line}`, 4, width)));
   const all = Object.entries(verb.options);
-  for (const [title, about] of OPTION_GROUPS) {
-    const options = all.filter(([, option]) => option.group === about);
+  for (const [title, name] of OPTION_GROUPS) {
+    const options = all.filter(([, option]) => option.group === name);
     if (options.length > 0) lines.push("", `${title}:`, ...optionLines(options, width));
   }
   return lines.join("\n");
@@ -104,7 +104,7 @@ export function optionWords(name: string, { value, short, repeatable }: Option):
   return `${short === undefined ? "" : `-${short}, `}--${name}${value === undefined ? "" : ` ${value}`}${repeatable ? "..." : ""}`;
 }
 
-/** The numbers with which commands end, a line each. */
+/** The exit codes, a line each. */
 function exitLines(): string[] {
   return Object.values(EXIT_CODES)
     .toSorted((a, b) => a.code - b.code)

@@ -5,24 +5,24 @@ import type { CommandContext } from "./command-context.ts";
 import type { Screen } from "./terminal/screen.ts";
 import { INTERNAL_COMMANDS, COMMANDS } from "./table.ts";
 
-const asksForHelp = (word: string) => word === "--help" || word === "-h";
+const isHelpFlag = (word: string) => word === "--help" || word === "-h";
 
 /**
- * Finds the command that the words begin with, and runs it, or prints its help. `context` has all words. Only a command that cleans up after Ctrl-C
- * calls `interrupted`. Answers with the command's exit code where it has one of its own. Faults: SETTINGS_INVALID, and the command's own.
+ * Runs the command at the beginning of the arguments, or prints its help. Only a command that cleans up after Ctrl-C calls `interrupted`. Returns the
+ * command's exit code, if it has one. Faults: SETTINGS_INVALID, and the command's own.
  */
 export async function runCommand(
   context: CommandContext,
   { screen, interrupted }: { screen: Screen; interrupted(): AbortSignal },
 ): Promise<number | void> {
   const [first = context.env["BERTH_ROLE"] ?? "help", ...args] = context.args;
-  if (asksForHelp(first)) return screen.print(overview(COMMANDS, screen.width));
+  if (isHelpFlag(first)) return screen.print(overview(COMMANDS, screen.width));
   const name = first === "--version" ? "version" : first;
   const entry = findCommand(name, COMMANDS, INTERNAL_COMMANDS);
-  // What stands behind `--`, and behind another program's name, is not ours.
+  // Arguments after `--`, or of another program, are not berth's.
   const own = name === "node" ? [] : args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
-  if (own.some(asksForHelp)) {
-    const words = args.filter((word) => !asksForHelp(word));
+  if (own.some(isHelpFlag)) {
+    const words = args.filter((word) => !isHelpFlag(word));
     return screen.print(await commandHelp(name, entry, words, screen.width));
   }
   const command = await entry.load();
@@ -35,7 +35,7 @@ export async function runCommand(
       ...read,
       commands: COMMANDS,
       screen,
-      // Ctrl-C ends a command at once if it does not read this.
+      // Ctrl-C ends a command that does not read this.
       get signal() {
         return (signal ??= interrupted());
       },

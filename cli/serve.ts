@@ -13,7 +13,7 @@ import { untilSignal } from "../processes/parent.ts";
 import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "./command-context.ts";
 import { VERSION } from "./version.ts";
 
-/** `berth serve`, started by itself or by a berth that hands over to it. */
+/** `berth serve`, started by a user or by a berth that hands over to it. */
 export async function run(given: CommandContext): Promise<void> {
   const predecessor = await findPredecessor(given.env);
   const { [HANDOVER_NAME]: _, ...env } = given.env;
@@ -26,7 +26,7 @@ export async function run(given: CommandContext): Promise<void> {
     if (settings.control.url !== undefined)
       throw new Fault(
         "SETTINGS_INVALID",
-        "BERTH_CONTROL names another berth's control plane, which `berth gateway` joins: `berth serve` brings its own.",
+        "BERTH_CONTROL names another control plane, but `berth serve` has its own. Run `berth gateway` to join that one.",
       );
     const start = async () => {
       const served = await startServe(context, settings, log, {}, predecessor);
@@ -56,8 +56,8 @@ export async function run(given: CommandContext): Promise<void> {
 }
 
 /**
- * Starts the processes, prints that they are ready, runs until a signal ends them, and ends them; or until `handedOver` resolves, which is called once
- * they are ready: then another berth accepts in their place.
+ * Starts the processes, announces that they are ready, and stops them on a signal; or when `handedOver` resolves, which is called once they are ready:
+ * then another berth accepts in their place.
  */
 export async function serveUntilStopped<S extends Served>(
   context: CommandContext & { mainPid?: number | undefined },
@@ -70,14 +70,14 @@ export async function serveUntilStopped<S extends Served>(
   const endWatchdog = startSystemdWatchdog({ env: context.env, clock: context.clock, log });
   const served = await start();
   let isHandedOver = false;
-  const goOn = async () => {
+  const runUntilHandedOver = async () => {
     await served.ready;
     announce(served);
     void notifySystemd("ready", { env: context.env, mainPid: context.mainPid, log });
     await Promise.race([stopRequested, handedOver(served).then(() => (isHandedOver = true))]);
   };
   try {
-    await Promise.race([goOn(), stopRequested]);
+    await Promise.race([runUntilHandedOver(), stopRequested]);
   } finally {
     if (!isHandedOver) void notifySystemd("stopping", { env: context.env, log });
     await served.stop(isHandedOver);
@@ -85,7 +85,7 @@ export async function serveUntilStopped<S extends Served>(
   }
 }
 
-/** Resolves once the program that lies where this one was started from has taken over, which `berth upgrade` asks for. */
+/** Resolves when the program at the same path has taken over, which `berth upgrade` requests. */
 async function untilHandedOver(
   context: CommandContext,
   served: Served & { metricsHandle: object | undefined },
@@ -112,25 +112,25 @@ async function untilHandedOver(
       throw error;
     }
   };
-  /** At the same path the next berth has its own by then. */
+  /** After a handover, the next berth has its socket at the same path. */
   const open = () =>
     openParentSocket(
       path,
       {
         handOver: async (program) => {
-          // Two programs at once would both want control's data.
+          // Two programs at once would compete for control's data.
           if (handing) throw new Fault("PROGRAM_UNUSABLE", "Another upgrade is under way.");
           socket.close();
           handing = handOver(program);
           try {
             const version = await handing;
-            // After the answer.
+            // After the response.
             setImmediate(over.resolve);
             return version;
           } catch (error) {
             log.error({ err: error }, "handing over failed");
             socket = await open();
-            // The caller puts the old program back first; where it does not, this berth goes on all the same.
+            // The caller restores the old program first. This berth continues even if it does not.
             resumeLater({ resume: served.resume, isHandingOver: () => handing !== undefined, clock: context.clock, log });
             throw error;
           } finally {
@@ -146,7 +146,7 @@ async function untilHandedOver(
   return over.promise;
 }
 
-/** The processes of one berth, as they start; `more` is what their environment has beside ours. */
+/** Starts the processes of one berth; `more` extends their environment. */
 export async function startServe(
   context: CommandContext,
   settings: Settings,
@@ -155,10 +155,7 @@ export async function startServe(
   inherited?: Pick<Predecessor, "listeners" | "released">,
 ): Promise<Served & { metricsPort: number | undefined; metricsHandle: object | undefined }> {
   if (settings.datagrok.directory === "datagrok")
-    throw new Fault(
-      "SETTINGS_INVALID",
-      "BERTH_DIRECTORY=datagrok is for `berth gateway`, which needs no control plane beside it: run that, or leave it out.",
-    );
+    throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok is for `berth gateway`, which needs no control plane. Run that, or unset it.");
   const fault = consoleSettingsFault(settings);
   if (fault !== undefined) throw fault;
   const { script, env, clock } = context;
@@ -183,17 +180,17 @@ export async function startServe(
   return { ...served, metricsPort: counted.port, metricsHandle: counted.handle };
 }
 
-/** Undefined: no check. */
+/** Undefined: no watchdog. */
 export function watchdogMs({ watchdogSeconds }: Settings): number | undefined {
   return watchdogSeconds === 0 ? undefined : watchdogSeconds * 1_000;
 }
 
-/** Where there is nothing to read or to open again, the signal ends the program, as it does others whose terminal is gone. */
+/** Without a certificate or a log file to reload, SIGHUP ends the program as usual. */
 export function reloadOnHangup(settings: Settings, served: Served): void {
   if (settings.tlsCert !== undefined || writesAccessLogFile(settings)) process.on("SIGHUP", served.reload);
 }
 
-/** Where a berth of these settings has its registry's listener, and the role that opens it. A registry is named, or is Amazon's, or berth brings its own. Faults: SETTINGS_INVALID for two of these. */
+/** The registry's listener and the role that opens it. The registry is a configured one, ECR, or berth's own. Faults: SETTINGS_INVALID for two of these. */
 export function registryListener({
   registry,
   registryHost: host,
@@ -202,7 +199,7 @@ export function registryListener({
   const isNamed = registry.url !== undefined || registry.ecrMode;
   if (registry.kind !== "embedded") return isNamed ? { role: "registry-proxy", host, port } : undefined;
   if (isNamed)
-    throw new Fault("SETTINGS_INVALID", "BERTH_REGISTRY=embedded brings a registry, REGISTRY_URL or ECR_MODE names another: set one of them.");
+    throw new Fault("SETTINGS_INVALID", "BERTH_REGISTRY=embedded runs a registry, and REGISTRY_URL or ECR_MODE names another: set one of them.");
   return { role: "registry", host, port };
 }
 

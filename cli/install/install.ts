@@ -5,7 +5,7 @@ import { defineVerb, type Verbs } from "../command.ts";
 import { join } from "node:path";
 import { placeFile } from "./place-file.ts";
 
-/** Where things are on a machine on which `berth install` was run. */
+/** Where `berth install` puts files. */
 export const INSTALL_PATHS = {
   program: "/usr/local/bin/berth",
   unit: "/etc/systemd/system/berth.service",
@@ -15,37 +15,37 @@ export const INSTALL_PATHS = {
 } as const;
 
 export const UNIT_NAME = "berth.service";
-/** Both the user and its group. */
+/** The user and its group. */
 export const SERVICE_USER = "berth";
 
 const MAKE_USER_MS = 30_000;
 
-/** `berth install`: what a package would do. */
+/** `berth install` */
 export const verbs: Verbs = {
   "": defineVerb({
     words: "",
-    summary: `copy this executable to ${INSTALL_PATHS.program}, make the user ${SERVICE_USER}, write ${INSTALL_PATHS.unit} and, where there is none, ${INSTALL_PATHS.settings}`,
-    details: "Starts nothing. Run it as root; it can be repeated.",
-    options: { root: { value: "<folder>", summary: "of another system that is to be, in an image: there no user is made", completes: "folders" } },
+    summary: `copy this executable to ${INSTALL_PATHS.program}, create the user ${SERVICE_USER}, write ${INSTALL_PATHS.unit} and, where there is none, ${INSTALL_PATHS.settings}`,
+    details: "Run it as root. It starts nothing, and can be repeated.",
+    options: { root: { value: "<folder>", summary: "root folder of a system image; creates no user there", completes: "folders" } },
     run: async ({ context, options: { root = "/" }, screen }) => {
-      if (!existsSync(root)) throw new Fault("SETTINGS_INVALID", "The folder that --root names is not there.");
+      if (!existsSync(root)) throw new Fault("SETTINGS_INVALID", "The folder of --root does not exist.");
       if (context.script !== undefined)
         throw new Fault(
           "PROGRAM_UNUSABLE",
-          "berth runs from its source tree here: make the executable by `npm run build:binary`, and run its install.",
+          "berth runs from its source tree. Build the executable with `npm run build:binary`, and run its install.",
         );
       if (process.getuid?.() !== 0) throw new Fault("PROGRAM_UNUSABLE", "Only root can install a service: run this with sudo.");
       if (root === "/") makeUser();
       const { hasEngineGroup } = installFiles({ root, program: process.execPath });
       screen.print(`Written: ${INSTALL_PATHS.program}, ${INSTALL_PATHS.unit}, ${INSTALL_PATHS.settings}.`);
       if (!hasEngineGroup)
-        screen.print("There is no group docker, so it will reach no Docker engine of this machine: install that, then run this again.");
+        screen.print("There is no group docker, so berth cannot use a Docker engine of this machine. Install Docker, then run this again.");
       screen.print(`Put settings in ${INSTALL_PATHS.settings}, then:\n  systemctl daemon-reload && systemctl enable --now ${UNIT_NAME}`);
     },
   }),
 };
 
-/** Without a home that it could write, a shell or a password. */
+/** A user without a writable home, a shell or a password. */
 function makeUser(): void {
   const words = ["--system", "--user-group", "--home-dir", INSTALL_PATHS.data, "--no-create-home", "--shell", "/usr/sbin/nologin", SERVICE_USER];
   try {
@@ -55,29 +55,29 @@ function makeUser(): void {
       execFileSync("useradd", words, { stdio: ["ignore", "ignore", "pipe"], timeout: MAKE_USER_MS, encoding: "utf8" });
     } catch (cause) {
       const stderr = (cause as { stderr?: string }).stderr?.trim();
-      throw new Fault("PROGRAM_UNUSABLE", `The user ${SERVICE_USER} cannot be made: ${stderr || (cause as Error).message}`, { cause });
+      throw new Fault("PROGRAM_UNUSABLE", `The user ${SERVICE_USER} cannot be created: ${stderr || (cause as Error).message}`, { cause });
     }
   }
 }
 
-/** The engine's socket belongs to it; where there is none, the unit could not start with it. */
+/** The group of the engine's socket. A unit that names a missing group does not start. */
 const ENGINE_GROUP = "docker";
 
-/** Puts the program, its unit and its first settings below `root`; may be repeated, and then leaves the settings as they are. Faults: PROGRAM_UNUSABLE. */
+/** Writes the program, its unit and its first settings below `root`. Repeated, it keeps the settings. Faults: PROGRAM_UNUSABLE. */
 export function installFiles(options: { root: string; program: string }): { hasEngineGroup: boolean } {
   const at = (path: string) => join(options.root, path);
   const groups = existsSync(at("/etc/group")) ? readFileSync(at("/etc/group"), "utf8").split("\n") : [];
   const hasEngineGroup = groups.some((line) => line.startsWith(`${ENGINE_GROUP}:`));
   placeFile(at(INSTALL_PATHS.program), { copyOf: options.program }, 0o755);
   placeFile(at(INSTALL_PATHS.unit), unitText({ groups: hasEngineGroup ? [ENGINE_GROUP] : [] }), 0o644);
-  // Secrets will stand in it.
+  // It will contain secrets.
   if (!existsSync(at(INSTALL_PATHS.settings))) placeFile(at(INSTALL_PATHS.settings), FIRST_SETTINGS, 0o600);
   return { hasEngineGroup };
 }
 
 /**
- * The unit. What berth does not need is taken from it; it needs sockets, its folders, memory that is written and then run (Node compiles), and the
- * engine's socket, which the group `docker` opens. Source: systemd.service(5), systemd.exec(5), systemd.kill(5).
+ * The unit. It restricts berth to sockets, its folders, memory that is written and then run (Node compiles), and the engine's socket, which the group
+ * `docker` opens. See systemd.service(5), systemd.exec(5), systemd.kill(5).
  */
 export function unitText({ groups }: { groups: readonly string[] }): string {
   return `# Written by \`berth install\`, and again by the next one: settings belong in ${INSTALL_PATHS.settings}, other changes in \`systemctl edit ${UNIT_NAME}\`.
@@ -89,7 +89,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-# systemd-notify tells it for us.
+# systemd-notify sends the notifications.
 NotifyAccess=all
 ExecStart=${INSTALL_PATHS.program} serve
 EnvironmentFile=${INSTALL_PATHS.settings}
@@ -107,7 +107,7 @@ LimitNOFILE=1048576
 # The first process notifies systemd three times in it that its event loop runs; it watches the others itself (BERTH_WATCHDOG_SECONDS).
 WatchdogSec=60
 
-# The first process tells the others in order, and is waited for: BERTH_DRAIN_SECONDS and what comes after. Then all are killed.
+# The first process stops the others in order, within BERTH_DRAIN_SECONDS and some more. Then systemd kills all.
 KillMode=mixed
 TimeoutStopSec=120
 TimeoutStartSec=90
@@ -143,7 +143,7 @@ WantedBy=multi-user.target
 `;
 }
 
-/** What is there at first; an administrator's own is never written again. */
+/** The initial settings; berth never overwrites an existing file. */
 export const FIRST_SETTINGS = `# berth's settings, one NAME=value a line; docs/reference/settings.md lists them all, \`berth config\` prints those in force.
 BERTH_DATA=${INSTALL_PATHS.data}
 XDG_RUNTIME_DIR=${INSTALL_PATHS.runtime}

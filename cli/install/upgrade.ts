@@ -18,9 +18,9 @@ const VERSION_MS = 15_000;
 const RESTORE_MS = 600_000;
 const RESTORE_TRIES = 10;
 const RESTORE_RETRY_MS = 700;
-/** Beyond what open requests may take. */
+/** In addition to the drain time. */
 const RESTART_MS = 120_000;
-/** Until it answers, from when it was started. */
+/** From its start until it answers. */
 const ANSWERS_MS = 30_000;
 const POLL_MS = 100;
 const RUNNING_MS = 20_000;
@@ -30,19 +30,19 @@ const execute = promisify(execFile);
 export const verbs: Verbs = {
   "": defineVerb({
     words: "",
-    summary:
-      "replace the installed executable, hand the listening sockets over to the new process without refusing a connection, and go back to the old one if the new one does not start",
-    details: "A backup of the store comes first. The new program runs with the environment of the old one: restart berth for other settings.",
+    summary: "replace the installed executable without refusing a connection, and restore the old one if the new one does not start",
+    details:
+      "First it backs up the store. The new process takes over the listening sockets, and keeps the environment: restart berth for other settings.",
     options: {
       from: {
         value: "<file>",
-        summary: "the new executable; where left out, what berth was started from was replaced already, as by `git pull`",
+        summary: "the new executable; without it, the program was already replaced in place, for example by `git pull`",
         completes: "files",
       },
-      program: { value: "<file>", summary: `the one that is installed, where it is not ${INSTALL_PATHS.program}`, completes: "files" },
+      program: { value: "<file>", summary: `the installed executable (${INSTALL_PATHS.program})`, completes: "files" },
       restart: {
         value: "<command>",
-        summary: `end and start berth by this command, which returns when both is done, in place of handing its listening sockets over; where no berth of this user answers, \`systemctl restart ${UNIT_NAME}\` is the default`,
+        summary: `restart berth by this command instead of a handover; if no berth of this user answers, the default is \`systemctl restart ${UNIT_NAME}\``,
       },
     },
     run: async ({ context, options: { from, program = INSTALL_PATHS.program, restart }, screen }) => {
@@ -53,14 +53,12 @@ export const verbs: Verbs = {
       }
       const machine = localTarget(context, settings, resolve(program), restart);
       const { was, is, backup } = await swapProgram({ program: resolve(program), from: resolve(from), machine });
-      return screen.print(
-        `berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The store as it was before is kept in ${backup}.`}`,
-      );
+      return screen.print(`berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The previous store is in ${backup}.`}`);
     },
   }),
 };
 
-/** Of a source tree, which is replaced by other means. Faults: CONTROL_AWAY where no berth of this user runs; PROGRAM_UNUSABLE. */
+/** For a source tree that was already replaced. Faults: CONTROL_AWAY if no berth of this user runs; PROGRAM_UNUSABLE. */
 async function handOverInPlace({ env, clock }: CommandContext, { data }: Settings): Promise<string> {
   const path = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
   const answer = await callParent({ path, clock }, "hand-over").catch(async (error: unknown) => {
@@ -68,18 +66,18 @@ async function handOverInPlace({ env, clock }: CommandContext, { data }: Setting
     throw error;
   });
   if (answer?.version !== undefined) return answer.version;
-  throw new Fault("CONTROL_AWAY", `No berth of this user runs on the data folder ${data}: name the new executable by --from, or start berth.`);
+  throw new Fault("CONTROL_AWAY", `No berth of this user runs on the data folder ${data}: name the new executable with --from, or start berth.`);
 }
 
 function localTarget(context: CommandContext, settings: Settings, program: string, command: string | undefined): UpgradeTarget {
   const { env, clock } = context;
   const data = resolve(settings.data);
-  /** The owner of the store: root creates no file there that berth cannot read. */
+  /** Files belong to the owner of the store, so that berth can read what root creates. */
   const owner = existsSync(data) ? statSync(data) : undefined;
   const asOwner = owner && process.getuid?.() === 0 ? { uid: owner.uid, gid: owner.gid } : {};
   const parentSocket = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: owner?.uid ?? process.getuid?.() ?? 0 });
   let isHandedOver = false;
-  /** The first time the new program takes over; where that failed, the next ones have the berth that is still there go on. */
+  /** First a handover to the new program. After a failed one, the berth that still runs resumes. */
   const replace = async () => {
     const action = isHandedOver ? "resume" : "hand-over";
     if (
@@ -95,7 +93,7 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
       const output = readProgramVersion(file);
       const version = /^berth (\d\S*) /.exec(output)?.[1];
       if (version === undefined)
-        throw new Fault("PROGRAM_UNUSABLE", `${file} is no berth that runs on this machine: ${output.trim().slice(0, 300) || "it says nothing"}.`);
+        throw new Fault("PROGRAM_UNUSABLE", `${file} is no berth that runs on this machine: ${output.trim().slice(0, 300) || "it prints nothing"}.`);
       return version;
     },
     backUp: () => {
@@ -109,7 +107,7 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
       await replace();
       const giveUpAt = clock.monotonic() + ANSWERS_MS;
       for (;;) {
-        // Its sockets are its user's, and root would look for those of a berth of root's.
+        // As the owner: sockets are found by user.
         const running = await execute(program, ["running"], { env, ...asOwner, timeout: RUNNING_MS }).then(
           ({ stdout }) => `berth ${stdout.trim()}`,
           (error: unknown) => (error as { stderr?: string }).stderr?.trim() || (error as Error).message,
@@ -123,7 +121,7 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
     },
     restore: async (backup) => {
       const options = { env, ...asOwner, timeout: RESTORE_MS };
-      // A service manager may be starting the old one again and again meanwhile, which has the store for a moment each time.
+      // A service manager may start the old program again and again, which locks the store for a moment each time.
       for (let left = RESTORE_TRIES; ; left--) {
         const failed = await execute(program, ["restore", backup], options).then(
           () => undefined,
@@ -146,25 +144,24 @@ function readProgramVersion(file: string): string {
   }
 }
 
-/** What an upgrade asks of the machine; all of it may be repeated. */
+/** The machine of an upgrade. All calls can be repeated. */
 export type UpgradeTarget = {
-  /** What the program at this path calls itself. Throws where it does not run here. */
+  /** The version of the program at this path. Throws if it does not run here. */
   versionOf(program: string): string;
-  /** A copy of the store, for the case that the new program changed it; undefined where there is no store yet. */
+  /** Copies the store, because the new program may change it; undefined if there is no store yet. */
   backUp(): string | undefined;
-  /** Ends the berth that runs, as it wants to be ended, and starts the one in `program`'s place. Resolves once that of `version` takes requests. */
+  /** Stops the running berth and starts the program at its path. Resolves when `version` accepts requests. */
   restart(version: string): Promise<void>;
-  /** The store as that copy has it. */
+  /** Restores the copy of the store. */
   restore(backup: string): Promise<void>;
 };
 
-/** Beside the program: the one before it, for as long as it may be needed. */
+/** The previous program is kept beside the new one. */
 const OLD_SUFFIX = ".before-upgrade";
 
 /**
- * Puts `from` in the place of `program` and starts it; where that does not come to take requests, all is put back as it was: the old program, and where it
- * does not start either, since the new one changed the store, the store too. Killed in between, it may be called again.
- * Faults: PROGRAM_UNUSABLE, which says what runs now.
+ * Replaces `program` by `from` and starts it. If that fails, restores the old program; if that does not start either, because the new one changed the
+ * store, restores the store too. Can be repeated after a kill. Faults: PROGRAM_UNUSABLE, which says what runs now.
  */
 export async function swapProgram(options: {
   program: string;
@@ -172,7 +169,7 @@ export async function swapProgram(options: {
   machine: UpgradeTarget;
 }): Promise<{ was: string; is: string; backup: string | undefined }> {
   const { program, from, machine } = options;
-  if (!existsSync(program)) throw new Fault("PROGRAM_UNUSABLE", `${program} is not there: berth install puts it there.`);
+  if (!existsSync(program)) throw new Fault("PROGRAM_UNUSABLE", `${program} does not exist. Run berth install first.`);
   const [was, is] = [machine.versionOf(program), machine.versionOf(from)];
   const backup = machine.backUp();
   placeFile(program + OLD_SUFFIX, { copyOf: program }, 0o755);
@@ -206,7 +203,7 @@ export async function swapProgram(options: {
     const kept = backup === undefined ? "" : ` Its store is kept in ${backup}.`;
     return new Fault(
       "PROGRAM_UNUSABLE",
-      `berth ${is} did not start: ${sentence(why)} Nor did berth ${was}, which is in ${program} again: ${sentence(then)}${kept}`,
+      `berth ${is} did not start: ${sentence(why)} Nor did berth ${was}, which is at ${program} again: ${sentence(then)}${kept}`,
       {
         cause: then,
       },

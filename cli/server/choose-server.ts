@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
 
-/** A server elsewhere; undefined where the berth of this machine is meant. `key` is that of this machine's berth where it is undefined. */
+/** `remote` is undefined for the berth of this machine, and `key` then for its first user. */
 type ServerChoice = { remote: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
 
 /** The options of the command line. */
@@ -16,28 +16,28 @@ export type ServerOptions = { server?: string; key?: string; "key-file"?: string
 type ServerAddress = Omit<ConfiguredServer, "alias"> & { alias?: string };
 
 /**
- * Which server is meant and with whose key: `--server`, else BERTH_SERVER, else the `default` of berth's own file, else the berth of this machine. A key
- * that is given beats that of an alias, which beats BERTH_KEY. Faults: SETTINGS_INVALID.
+ * Selects the server: `--server`, else BERTH_SERVER, else the `default` of berth's own config file, else the berth of this machine. Its key is a given
+ * one, else that of the alias, else BERTH_KEY. Faults: SETTINGS_INVALID.
  */
 export function chooseServer(options: ServerOptions, client: Settings["client"], files: readonly ConfigFile[]): ServerChoice {
   const givenKey = options["key-file"] === undefined ? options.key : loadKeyFile(options["key-file"]);
   if (options.key !== undefined && options["key-file"] !== undefined)
-    throw new Fault("SETTINGS_INVALID", "--key and --key-file both give a key: leave one out.");
+    throw new Fault("SETTINGS_INVALID", "--key and --key-file both set a key: leave one out.");
   const own = files.find((file) => file.own)?.default;
   const word = options.server ?? client.server ?? own;
   const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : loadKeyFile(client.keyFile));
   if (word === undefined) return { remote: undefined, key: givenKey ?? fromSettings() };
   const { alias, url, key, registry } = addressOf(word, files);
-  // What goes with BERTH_SERVER does not go with another that has a key of its own.
+  // The key of an alias comes before that of the settings.
   const selected = givenKey ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
   if (selected !== undefined) return { remote: { name: url, url, registry }, key: selected };
   throw new Fault(
     "SETTINGS_INVALID",
-    `There is no developer key for ${word}: give it by --key-file or BERTH_KEY, or write it down in ${files[0]?.path ?? "~/.config/berth/config.yaml"}.`,
+    `There is no developer key for ${word}: set --key-file or BERTH_KEY, or add it to ${files[0]?.path ?? "~/.config/berth/config.yaml"}.`,
   );
 }
 
-/** An address, whose key may be written down beside the same address, or an alias. */
+/** An alias of a config file, or an address, whose key may be in a config file. */
 function addressOf(word: string, files: readonly ConfigFile[]): ServerAddress {
   const configured = files.flatMap(({ servers }) => servers);
   if (/^https?:\/\//i.test(word)) {
@@ -56,28 +56,28 @@ function addressOf(word: string, files: readonly ConfigFile[]): ServerAddress {
   );
 }
 
-/** An address without a path is that of the whole server. */
+/** An address without a path gets `/api`. */
 function apiOf(address: string): string {
   const { origin, pathname } = new URL(address);
   return `${origin}${pathname === "/" ? "/api" : trimTrailing(pathname, "/")}`;
 }
 
-/** The developer key that a file holds. Faults: SETTINGS_INVALID. */
+/** Faults: SETTINGS_INVALID. */
 export function loadKeyFile(file: string): string {
   const key = loadTextFile(file, `The key file ${file}`).trim();
   if (/^[\x21-\x7e]+$/.test(key)) return key;
-  throw new Fault("SETTINGS_INVALID", `The key file ${file} holds no developer key.`);
+  throw new Fault("SETTINGS_INVALID", `The key file ${file} contains no developer key.`);
 }
 
 /** A server of a config file, by its alias. */
 export type ConfiguredServer = { alias: string; url: string; key: string | undefined; registry: string | undefined };
 
-/** `own` is the file of berth's command line, which alone may name a default. */
+/** `own` is berth's own file; only that one may set a default. */
 export type ConfigFile = { path: string; own: boolean; servers: ConfiguredServer[]; default: string | undefined };
 
 /**
- * The files in which servers and their keys are written down: berth's own, then that of datagrok-tools. Both have its format: `servers`, each with
- * `url`, `key` and `registry`, and `default`. A file that is not there is passed over. Faults: SETTINGS_INVALID.
+ * The files with servers and their keys: berth's own, then that of datagrok-tools. Both have `servers`, each with `url`, `key` and `registry`, and
+ * `default`. Skips a missing file. Faults: SETTINGS_INVALID.
  */
 export function loadConfigFiles(env: NodeJS.ProcessEnv): ConfigFile[] {
   const home = env["HOME"] ?? "";
@@ -93,7 +93,7 @@ export function loadConfigFiles(env: NodeJS.ProcessEnv): ConfigFile[] {
   });
 }
 
-/** Nothing of the file is repeated in a fault: it holds keys. */
+/** Faults do not quote the file: it contains keys. */
 function readConfig(text: string, path: string): { servers: ConfiguredServer[]; default: string | undefined } {
   const wrong = (what: string) => new Fault("SETTINGS_INVALID", `${path}: ${what}.`);
   let config: unknown;

@@ -2,7 +2,6 @@ import { suggestion } from "../../conf/suggestion.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ServerClient } from "./server-client.ts";
 
-/** What can be named, and how that is called. */
 const KINDS = {
   containers: { one: "container", missing: "CONTAINER_NOT_FOUND" },
   images: { one: "image", missing: "IMAGE_ENTITY_NOT_FOUND" },
@@ -11,26 +10,26 @@ const KINDS = {
 export type EntityByKind = { containers: ContainerOnWire; images: ImageOnWire };
 export type EntityKind = keyof typeof KINDS;
 
-/** The shortest beginning of an id that is accepted. */
+/** The shortest accepted beginning of an id. */
 const ID_START = /^[0-9a-f]{8}(-|$)/i;
 
-/** How many candidates a message lists. */
+/** Candidates in a message. */
 const MAX_LISTED = 8;
 
-/** `text` is a word to be found in names, or comparisons; the API wants it encoded twice. */
+/** `text` is a part of a name, or comparisons; the API requires it encoded twice. */
 export async function listEntities<K extends EntityKind>(server: Pick<ServerClient, "call">, kind: K, text = ""): Promise<EntityByKind[K][]> {
   const query = text === "" ? "" : `?text=${encodeURIComponent(encodeURIComponent(text))}`;
   return (await server.call<EntityByKind[K][] | null>("GET", `/docker/${kind}${query}`)) ?? [];
 }
 
-/** The one with this name or id, or the only one whose name or id begins so. Faults: CONTAINER_NOT_FOUND, IMAGE_ENTITY_NOT_FOUND, SETTINGS_INVALID for several. */
+/** The entity with this name or id, or the only one whose name or id begins with it. Faults: CONTAINER_NOT_FOUND, IMAGE_ENTITY_NOT_FOUND, SETTINGS_INVALID for several. */
 export async function findByName<K extends EntityKind>(server: Pick<ServerClient, "call">, kind: K, word: string): Promise<EntityByKind[K]> {
-  // A name in the form of an id would be taken for that of another one.
+  // A name in the form of an id could match another entity's id.
   const exact = word.includes('"') || ID_START.test(word) ? [] : await listEntities(server, kind, `name = "${word}"`);
   return pickByName(kind, exact.length === 1 ? exact : await listEntities(server, kind), word);
 }
 
-/** The same among those that were listed. */
+/** Selects from a list. */
 export function pickByName<K extends EntityKind>(kind: K, all: readonly EntityByKind[K][], word: string): EntityByKind[K] {
   const { one, missing } = KINDS[kind];
   const low = word.toLowerCase();
@@ -49,7 +48,7 @@ export function pickByName<K extends EntityKind>(kind: K, all: readonly EntityBy
   throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} may be any of ${matches.length} ${kind}: ${listed.join(", ")}${more}.`);
 }
 
-/** What is read of the API's entities: of a berth, and of a Datagrok server, which may leave things out. */
+/** The fields that berth reads. A Datagrok server may omit some. */
 export type ImageOnWire = {
   id: string;
   name: string;
@@ -77,7 +76,7 @@ export type ContainerOnWire = {
   config?: { on_demand?: boolean; shutdown_timeout?: number; cpu?: number; memory?: number } | null;
 };
 
-/** One move of a container or an image. */
+/** A transition of a container or an image. */
 export type MoveOnWire = {
   time: string;
   from: string;

@@ -1,16 +1,16 @@
 import type { ProxyResponse, RecordedRequest } from "./play.ts";
 import { Fault } from "../../lib/fault.ts";
 
-/** What is not the same: `of` is `status`, `header <name>` or `body`; undefined for a header that did not come. */
+/** `of` is `status`, `header <name>` or `body`; a missing header is undefined. */
 export type Difference = { of: string; first: string | undefined; second: string | undefined };
 
-/** Between two neighbours on the way, and so none of the registry's. */
+/** Hop-by-hop headers, which are not the registry's. */
 const OF_THE_CONNECTION = new Set(["connection", "keep-alive"]);
 
-/** Never twice the same: that they come is compared, not what they say. */
+/** Their values always differ: only their presence is compared. */
 const VOLATILE = new Set(["date", "docker-upload-uuid", "x-request-id"]);
 
-/** What may be different in every answer, in the order in which it is made alike. */
+/** Replaces values that differ in every response, in this order. */
 const NORMALIZATIONS: readonly (readonly [pattern: RegExp, by: string])[] = [
   [/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/gi, "{uuid}"],
   [/(_state=)[^&"\s>]+/g, "$1{state}"],
@@ -18,7 +18,7 @@ const NORMALIZATIONS: readonly (readonly [pattern: RegExp, by: string])[] = [
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, "{time}"],
 ];
 
-/** All in which the answers of two proxies to one request differ, once what never is the same was made alike. */
+/** The differences between two proxies' responses to one request, after normalization. */
 export function compareResponses(
   first: { came: ProxyResponse; at: ProxyLocation },
   second: { came: ProxyResponse; at: ProxyLocation },
@@ -54,7 +54,7 @@ function normalize(text: string, { base, repository }: ProxyLocation): string {
   return normalized;
 }
 
-/** Differences that are meant, and why. All of its patterns must fit; `first` and `second` are what each side says, empty for nothing. */
+/** An expected difference and its reason. All patterns must match; `first` and `second` are the values of each side, empty if missing. */
 export type KnownDifference = { of: string; requests?: string; first?: string; second?: string; reason: string };
 
 const NAMES = ["of", "requests", "first", "second", "reason"];
@@ -65,7 +65,7 @@ export function parseKnownDifferences(text: string): KnownDifference[] {
     const collected = JSON.parse(text) as KnownDifference[];
     for (const one of collected) {
       if (Object.entries(one).some(([name, value]) => !NAMES.includes(name) || typeof value !== "string"))
-        throw new Error(`${JSON.stringify(one)} is none`);
+        throw new Error(`${JSON.stringify(one)} is no known difference`);
       if (one.of === undefined || (one.reason ?? "") === "") throw new Error(`${JSON.stringify(one)} lacks "of" or "reason"`);
       for (const pattern of [one.of, one.requests, one.first, one.second]) "".match(new RegExp(pattern ?? ""));
     }
@@ -75,7 +75,7 @@ export function parseKnownDifferences(text: string): KnownDifference[] {
   }
 }
 
-/** The one that explains a difference. */
+/** The known difference that matches. */
 export function findExplanation(
   known: readonly KnownDifference[],
   request: RecordedRequest,

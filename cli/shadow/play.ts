@@ -3,10 +3,10 @@ import { Fault } from "../../lib/fault.ts";
 import { type HttpClient, type HttpFailure, openHttpClient, reasonOf } from "../../lib/http-client.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 
-/** What came back: `headers` by their lower-case names, in the order in which they came. */
+/** `headers` have lower-case names, in the order of arrival. */
 export type ProxyResponse = { status: number; headers: [name: string, value: string][]; body: string };
 
-/** Sends recorded requests to one registry proxy. Undefined where what the request needs is not there, since an earlier one failed. */
+/** Sends recorded requests to one registry proxy. Undefined if a request needs a value that an earlier, failed one would have returned. */
 export type RequestPlayer = { base: string; repository: string; play(one: RecordedRequest): Promise<ProxyResponse | undefined> };
 
 type PlayedRequest = { method: string; path: string; headers: Record<string, string>; body?: string };
@@ -30,8 +30,8 @@ export function createPlayer(at: { base: string; repository: string; key: string
   if (at.key !== undefined) kept.set("key", encodeURIComponent(at.key));
   const tokens = new Map<string, string>();
 
-  /** Who slows down those that show wrong keys says when to come again; that it does so is no difference. */
-  const patiently = async (one: PlayedRequest): Promise<ProxyResponse> => {
+  /** Repeats after status 429, which a proxy sends after a wrong key. */
+  const sendWithRetry = async (one: PlayedRequest): Promise<ProxyResponse> => {
     for (let tried = 1; ; tried++) {
       const came = await send({ base, client }, one);
       const seconds = Number(headerValue(came, "retry-after") ?? 0);
@@ -47,17 +47,17 @@ export function createPlayer(at: { base: string; repository: string; key: string
     const query = scopes.map((scope) => `&scope=${encodeURIComponent(scope)}`).join("");
     const cached = tokens.get(query);
     if (cached !== undefined) return cached;
-    // The realm and the service that the challenge names, as a client does it.
-    const challenged = await patiently({ method: "GET", path: "/v2/", headers: {} });
+    // The service of the challenge, as a client uses it.
+    const challenged = await sendWithRetry({ method: "GET", path: "/v2/", headers: {} });
     const service = /service="([^"]*)"/.exec(headerValue(challenged, "www-authenticate") ?? "")?.[1] ?? "";
-    const came = await patiently({
+    const came = await sendWithRetry({
       method: "GET",
       path: `/token?service=${encodeURIComponent(service)}${query}`,
       headers: { authorization: basic() },
     });
     const made = came.status === 200 ? (JSON.parse(came.body) as { token?: string; access_token?: string }) : {};
     const token = made.token ?? made.access_token ?? "";
-    if (token === "") throw new Fault("DEV_KEY_INVALID", `${base} gives no token for the developer key: ${came.status}.`);
+    if (token === "") throw new Fault("DEV_KEY_INVALID", `${base} issues no token for the developer key: ${came.status}.`);
     tokens.set(query, token);
     return token;
   };
@@ -72,7 +72,7 @@ export function createPlayer(at: { base: string; repository: string; key: string
       for (const [name, value] of Object.entries(one.headers)) headers[name.toLowerCase()] = fillTemplate(value, kept) ?? value;
       if (one.key) headers["authorization"] = basic();
       if (one.scopes) headers["authorization"] = `Bearer ${await token(one.scopes.map((scope) => fillTemplate(scope, kept) ?? scope))}`;
-      const came = await patiently({ method: one.method, path, headers, ...(one.body === undefined ? {} : { body }) });
+      const came = await sendWithRetry({ method: one.method, path, headers, ...(one.body === undefined ? {} : { body }) });
       const location = headerValue(came, "location");
       if (one.keep !== undefined && location !== undefined && URL.canParse(location, base)) {
         const { pathname, search } = new URL(location, base);
@@ -111,23 +111,23 @@ function pairs(raw: readonly string[]): [string, string][] {
   return raw.flatMap((name, at) => (at % 2 === 0 ? [[name.toLowerCase(), raw[at + 1] ?? ""] as [string, string]] : []));
 }
 
-/** One recorded request: a line of JSON. In `path`, `headers`, `body` and `scopes`, `{repository}`, `{key}` as in forms, and what was kept are put in. */
+/** One recorded request, a line of JSON. `{repository}`, `{key}` (URL-encoded) and kept values are filled in `path`, `headers`, `body` and `scopes`. */
 export type RecordedRequest = {
   says?: string;
   method: string;
-  /** With its query, as it is sent, byte for byte; `{name}` is where the Location kept under that name leads. */
+  /** With its query, byte for byte; `{name}` is the path of the Location kept under that name. */
   path: string;
   headers: Record<string, string>;
   body?: string;
-  /** Signed in as docker is: with a token for these scopes, which is requested first. */
+  /** Sends a token for these scopes, which it requests first, like docker. */
   scopes?: string[];
-  /** With the developer key itself, as at /token. */
+  /** Sends the developer key itself, as to /token. */
   key?: boolean;
-  /** Keeps where the answer's Location leads, under this name. */
+  /** Keeps the path of the response's Location under this name. */
   keep?: string;
 };
 
-/** Whether it signs in, with a key or with a token that the key buys. */
+/** Whether it sends a key or a token. */
 export function signsIn({ scopes, key, body = "" }: RecordedRequest): boolean {
   return scopes !== undefined || key === true || body.includes("{key}");
 }
@@ -144,11 +144,11 @@ const TYPES: Record<string, (value: unknown) => boolean> = {
 };
 const REQUIRED = ["method", "path"];
 
-/** Reads JSON lines; empty ones and those that begin with `//` are passed over. Faults: SETTINGS_INVALID, with the line's number. */
+/** Reads JSON lines; skips empty ones and those that begin with `//`. Faults: SETTINGS_INVALID, with the line's number. */
 export function parseRequests(text: string): RecordedRequest[] {
   return text.split("\n").flatMap((line, at) => {
     if (line.trim() === "" || line.startsWith("//")) return [];
-    const wrong = (why: string) => new Fault("SETTINGS_INVALID", `Line ${at + 1} of the requests is none: ${why}.`);
+    const wrong = (why: string) => new Fault("SETTINGS_INVALID", `Line ${at + 1} of the requests is invalid: ${why}.`);
     const value = parse(line);
     if (typeof value !== "object" || value === null) throw wrong("it is no JSON object");
     for (const [name, one] of Object.entries(value)) {
@@ -160,7 +160,7 @@ export function parseRequests(text: string): RecordedRequest[] {
   });
 }
 
-/** Puts the values in; undefined where one is not there. */
+/** Fills in the values; undefined if one is missing. */
 export function fillTemplate(text: string, values: ReadonlyMap<string, string>): string | undefined {
   let whole = true;
   const filled = text.replace(/\{([a-z][a-z0-9-]*)\}/g, (_, name: string) => {

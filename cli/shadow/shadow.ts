@@ -6,13 +6,13 @@ import { createPlayer, type RequestPlayer, type RecordedRequest, parseRequests, 
 import { loadTextFile } from "../command-context.ts";
 import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
 
-/** What comes with berth: requests of docker and skopeo, and what they get wrong. */
+/** Recorded requests of docker and skopeo, and faulty ones. */
 export const SAMPLE = ownFile("lua-compat/requests.jsonl");
 
 type ReportedDifference = { number: number; request: RecordedRequest; difference: Difference; known: KnownDifference | undefined };
 type ShadowResult = { sent: number; skipped: number; differences: ReportedDifference[] };
 
-/** Plays each request at the first and then at the second; what one side has no more, since an earlier request failed there, differs too. */
+/** Sends each request to the first and then to the second proxy. A request that only one side can send is a difference too. */
 export async function compareProxies(
   requests: readonly RecordedRequest[],
   knownDifferences: readonly KnownDifference[],
@@ -44,7 +44,7 @@ type ShadowRun = {
   clock: Clock;
 };
 
-/** What to print, and how many differences have no explanation. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
+/** The report, and the number of unexplained differences. Faults: SETTINGS_INVALID, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
 async function runShadow({ first, second, given: values, clock }: ShadowRun): Promise<{ report: string; unexplained: number }> {
   const key = values["key-file"] === undefined ? undefined : loadTextFile(values["key-file"]).trim();
   const all = parseRequests(loadTextFile(values.requests ?? SAMPLE));
@@ -76,37 +76,37 @@ function formatReport({ sent, skipped, differences: found }: ShadowResult, unexp
     ...(counted.length === 0 ? [] : ["Known differences:", ...counted]),
     [
       `${sent} requests compared`,
-      ...(skipped === 0 ? [] : [`${skipped} passed over since what they need was not there`]),
-      ...(signIn === 0 ? [] : [`${signIn} since they sign in and there is no --key-file`]),
-    ].join(", ") + `; ${unexplained.length} differences that are not known.`,
+      ...(skipped === 0 ? [] : [`${skipped} skipped because an earlier request failed`]),
+      ...(signIn === 0 ? [] : [`${signIn} skipped because they sign in and --key-file is not set`]),
+    ].join(", ") + `; ${unexplained.length} unknown differences.`,
   ].join("\n");
 }
 
-/** `berth shadow`; differences that are not known make it fail. */
+/** `berth shadow` fails on unknown differences. */
 export const verbs: Verbs = {
   "": defineVerb({
     words: "<url> <url>",
     summary: "send the same requests to two registry proxies, and print every difference between their responses",
-    details: "One of the requests shows each side a wrong key. After a response of 429 the request is repeated at the time that it names.",
+    details: "One of the requests has a wrong key. After status 429 berth repeats the request at the time of Retry-After.",
     options: {
-      requests: { value: "<file>", summary: "JSON lines; where unset, those of lua-compat/requests.jsonl", completes: "files" },
+      requests: { value: "<file>", summary: "JSON lines; the default is lua-compat/requests.jsonl", completes: "files" },
       known: {
         value: "<file>",
-        summary: "differences that are meant, a JSON array of {of, requests, first, second, reason}",
+        summary: "expected differences, a JSON array of {of, requests, first, second, reason}",
         completes: "files",
       },
       "key-file": {
         value: "<file>",
-        summary: "holds a developer key that may push to shadow/one and shadow/two; where unset, what signs in is passed over",
+        summary: "file with a developer key that may push to shadow/one and shadow/two; without it, requests that sign in are skipped",
         completes: "files",
       },
-      "read-only": { summary: "sends GET and HEAD alone" },
+      "read-only": { summary: "send only GET and HEAD" },
     },
     run: async ({ context, words: [first = "", second = ""], options, screen }) => {
       for (const url of [first, second]) requireHttpUrl(url);
       const { report, unexplained } = await runShadow({ first, second, given: options, clock: context.clock });
       screen.print(report);
-      if (unexplained > 0) throw new Fault("ANSWERS_DIFFER", `${unexplained} differences are not known.`);
+      if (unexplained > 0) throw new Fault("ANSWERS_DIFFER", `${unexplained} differences are unknown.`);
     },
   }),
 };
