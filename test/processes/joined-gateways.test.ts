@@ -93,7 +93,7 @@ t.test("a gateway that control refuses says so in a sentence, and ends; so does 
   t.match([refused.code, refused.stderr], [1, /^berth: The control plane refuses this gateway's token/]);
   t.notMatch(refused.stdout + refused.stderr + stand.berth.output(), wrong, "the token is in no log");
   const served = await stand.command(["serve"], { BERTH_CONTROL: control, BERTH_DATA: join(stand.data, "second") });
-  t.match([served.code, served.stderr], [2, /berth serve` brings its own/]);
+  t.match([served.code, served.stderr], [2, /berth serve` has its own/]);
   const exposed = { BERTH_GATEWAYS_PORT: "0", BERTH_GATEWAYS_HOST: "0.0.0.0", BERTH_EDGE_PORT: "0", BERTH_DATA: join(stand.data, "third") };
   const open = await stand.command(["serve"], exposed);
   t.match([open.code, open.stderr], [2, /without TLS/]);
