@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, mkdirSync } from "node:fs";
 import { Fault } from "../../lib/fault.ts";
 import { defineVerb, type Verbs } from "../command.ts";
-import { join } from "node:path";
-import { placeFile } from "./place-file.ts";
+import { join, dirname } from "node:path";
+import { type FileContent, replaceFile } from "../../lib/replace-file.ts";
 
 /** Where `berth install` puts files. */
 export const INSTALL_PATHS = {
@@ -148,3 +148,13 @@ export const FIRST_SETTINGS = `# berth's settings, one NAME=value a line; docs/r
 BERTH_DATA=${INSTALL_PATHS.data}
 XDG_RUNTIME_DIR=${INSTALL_PATHS.runtime}
 `;
+
+/** Puts a file of an installation in its place, in one step. A program that runs goes on with the old one. Faults: PROGRAM_UNUSABLE. */
+export function placeFile(path: string, content: FileContent, mode: number): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    replaceFile(path, content, { mode });
+  } catch (cause) {
+    throw new Fault("PROGRAM_UNUSABLE", `${path} cannot be written: ${(cause as Error).message}.`, { cause });
+  }
+}

@@ -9,10 +9,9 @@ import { Fault } from "../../lib/fault.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
 import { parentSocketOf } from "../../processes/runtime-folder.ts";
 import { callParent } from "./ask-parent.ts";
-import { INSTALL_PATHS, UNIT_NAME } from "./install.ts";
+import { INSTALL_PATHS, UNIT_NAME, placeFile } from "./install.ts";
 import { VERSION } from "../version.ts";
 import { defineVerb, type Verbs } from "../command.ts";
-import { placeFile } from "./place-file.ts";
 
 const VERSION_MS = 15_000;
 const RESTORE_MS = 600_000;
