@@ -121,7 +121,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     logs: (service, which, call) => logs(engine, view, service, which, call),
     capacity: ({ signal }) => engineCapacity(engine, signal),
     foreign: async () => foreignContainers(engine, view),
-    events: (call) => events(engine, log, call),
+    events: (call) => events(engine, log, call, networks.changed),
     close: async () => engine.close(),
   };
 }

@@ -42,6 +42,8 @@ export type Networks = {
   seen(containers: readonly ContainerInfo[], since: number): void;
   /** Puts berth's own container and the shared services where they have to be, and removes what is empty; bounded, and never more often than every 10 s. */
   tend(containers: readonly ContainerInfo[], signal: AbortSignal): Promise<void>;
+  /** The network of this name was created or removed; any may have been where the name is left out. What the engine reported of it before no longer counts. */
+  changed(name?: string): void;
   /** An address of a container that is gone. */
   released(network: string | undefined, address: string | undefined): void;
 };
@@ -66,7 +68,8 @@ const SHARED_BITS = 12;
 const TEND_EVERY_MS = 10_000;
 /**
  * How long the report of the shared network counts: the engine writes every container on it into each. A user may remove the network
- * meanwhile, which the engine allows only while nothing runs there; the next start on it is then refused, and the engine queried again.
+ * meanwhile, which the engine allows only while nothing runs there; the next start on it is then refused, and the engine queried again. Where events are followed,
+ * the report counts until the network is removed or created.
  */
 const SHARED_NETWORK_MS = 10_000;
 /** By which name containers of packages reach berth's own container. */
@@ -90,6 +93,8 @@ export function openNetworks(deps: NetworksDeps): Networks {
   const warned = new Set<string>();
   let foreign: boolean | undefined;
   let shared: { found: BridgeNetwork; at: number } | undefined;
+  /** Of the shared network, as reported by the engine's events. */
+  let changes = 0;
   let tendedAt = -Infinity;
 
   const warnOnce = (what: string, fields: object, sentence: string) => {
@@ -158,9 +163,10 @@ export function openNetworks(deps: NetworksDeps): Networks {
     if (shared !== undefined && known?.id !== shared.found.id && clock.monotonic() - shared.at < SHARED_NETWORK_MS)
       return placeOn(shared.found, Promise.resolve(), true);
     const at = clock.monotonic();
+    const before = changes;
     const current = await ensureShared(signal);
     // One of an older berth is made anew as soon as it is empty, so each start has to see who is on it.
-    shared = current.isolated || !current.ours ? { found: current, at } : undefined;
+    shared = changes === before && (current.isolated || !current.ours) ? { found: current, at } : undefined;
     return placeOn(current, Promise.resolve());
   };
 
@@ -299,6 +305,11 @@ export function openNetworks(deps: NetworksDeps): Networks {
       if (reach !== "name" || clock.monotonic() - tendedAt < TEND_EVERY_MS) return;
       tendedAt = clock.monotonic();
       await tendNow(containers, signal);
+    },
+    changed: (name = network) => {
+      if (name !== network) return;
+      shared = undefined;
+      changes++;
     },
     released: (id, address) => {
       const range = ranges.get(id ?? "");

@@ -2,11 +2,13 @@ import { randomUUID } from "node:crypto";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { ClientRequest } from "node:http";
 import t from "tap";
-import { systemClock } from "../../lib/clock.ts";
+import { clockFrom, systemClock } from "../../lib/clock.ts";
 import { dockerDriver } from "../../drivers/docker/driver.ts";
-import { openLog } from "../../lib/log.ts";
+import { type Log, openLog } from "../../lib/log.ts";
+import { eventually } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
+import { PATIENCE_MS } from "../fixtures/patience.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { call, namer, specOf } from "./conformance.ts";
 
@@ -65,6 +67,42 @@ t.test("a network that was removed a moment after a start is made anew by the ne
   t.not(after.Id, before.Id);
   t.equal(after.Options["com.docker.network.bridge.enable_icc"], "false", "and isolates its containers as the first one did");
   await driver.destroy(spec.service, call());
+});
+
+t.test("a network that an operator replaces by one without isolation is noticed by the engine's event, and the next start warns", async (t) => {
+  const replaced = `berth-replaced-${randomUUID().slice(0, 8)}`;
+  const lines: string[] = [];
+  const ignore = () => {};
+  const recording: Log = { debug: ignore, info: ignore, error: ignore, warn: (_, sentence) => void lines.push(sentence), child: () => recording };
+  // By its clock the engine's report never becomes old.
+  const still = clockFrom({ ...systemClock(), monotonic: () => 0 });
+  const watching = dockerDriver({ host, network: replaced, reach: "address", clock: still, log: recording });
+  const follow = new AbortController();
+  const connected = Promise.withResolvers<void>();
+  const following = (async () => {
+    for await (const { kind } of watching.events({ signal: follow.signal })) if (kind === "connected") connected.resolve();
+  })();
+  await connected.promise;
+  const start = async () => {
+    const spec = await specOf(watching, name("replaced"), { ref: images.onDemand });
+    await watching.deploy(spec, call());
+    await watching.destroy(spec.service, call());
+  };
+  const warned = () => lines.some((line) => line.includes("was not made by berth"));
+  await start();
+  t.notOk(warned());
+  const { IPAM } = (await docker.getNetwork(replaced).inspect()) as { IPAM: { Config: { Subnet: string; IPRange: string; Gateway: string }[] } };
+  await docker.getNetwork(replaced).remove();
+  // The same subnet, so that the engine would accept the addresses that berth gives.
+  await docker.createNetwork({ Name: replaced, Driver: "bridge", IPAM: { Config: IPAM.Config } });
+  await eventually("a start that warns", PATIENCE_MS, async () => {
+    await start();
+    return warned() ? true : undefined;
+  });
+  await docker.getNetwork(replaced).remove();
+  await watching.close();
+  follow.abort();
+  await following;
 });
 
 t.test("an image that left the engine since it was resolved is pulled by the start", async (t) => {
