@@ -51,14 +51,16 @@ function reconcileWaiting({ store, queue }: ImageDeps, imageId: string): void {
  */
 async function validateTogether(deps: ImageDeps, image: Image, signal: AbortSignal): Promise<boolean> {
   const { store, queue, inFlight } = deps;
-  const { id, ref, state, files } = image;
-  const source = files === "" ? `ref:${ref}` : imageKey(id);
+  const { id, ref, state, dockerfile } = image;
+  // With a Dockerfile it may depend on the folder's files, which the process driver runs.
+  const isShared = dockerfile === "";
+  const source = isShared ? `ref:${ref}` : imageKey(id);
   if (inFlight.generation(source) !== undefined) return false;
-  const ids = files === "" ? store.images.ofRef(ref, state) : [id];
+  const ids = isShared ? store.images.ofRef(ref, state) : [id];
   try {
     await inFlight.run([source, ...ids.map(imageKey)], 0, signal, (own) => validate(deps, image, { ids, own, signal }));
   } finally {
-    const later = signal.aborted || files !== "" ? [] : store.images.ofRef(ref, "PENDING_VALIDATION");
+    const later = signal.aborted || !isShared ? [] : store.images.ofRef(ref, "PENDING_VALIDATION");
     for (const other of [...ids, ...later]) if (other !== id) queue.add(imageKey(other));
   }
   return true;
@@ -72,7 +74,7 @@ async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: Val
   const inState = (state: ImageState, work: (image: Image) => void) =>
     inCommits(store, ids, (now) => {
       // Requested again or published anew meanwhile: this no longer counts for it.
-      if (now.state === state && now.ref === image.ref && now.files === image.files) work(now);
+      if (now.state === state && now.ref === image.ref && now.dockerfile === image.dockerfile) work(now);
     });
   if (image.state === "PENDING_VALIDATION") {
     const logs = logLine(clock, `validating ${image.ref}`);

@@ -36,10 +36,10 @@ export function imagesIn(sql: Sql) {
     /** What a package of these folders alone no longer has. Those deleted before, which a package collects over time, are left out. */
     ofOtherFolders: (packageId: string, folders: readonly string[]) =>
       brief.where("package_id = ? AND state <> 'DELETED' AND folder NOT IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
-    /** The ids of all in a state of validation that name this image of a registry. */
+    /** The ids of all in a state of validation that name this image of a registry, and have no Dockerfile. */
     ofRef: (ref: string, state: ImageState) =>
       sql
-        .all<{ id: string }>(`SELECT id FROM images WHERE ${AT_WORK} AND state = ? AND ref = ? AND files = '' ORDER BY id`, state, ref)
+        .all<{ id: string }>(`SELECT id FROM images WHERE ${AT_WORK} AND state = ? AND ref = ? AND dockerfile = '' ORDER BY id`, state, ref)
         .map(({ id }) => id),
     byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
     ...listingsOf(sql, "images", "TRUE", rows),

@@ -122,6 +122,8 @@ t.test("a package that names one image 200 times has the engine resolve it once"
     driver: (driver) => ({ ...driver, resolve: async (image, call) => (calls.push(image.ref), driver.resolve(image, call)) }),
   });
   const published = Array.from({ length: 200 }, () => stand.publish({ config: { onDemand: true } }));
+  // Each has a folder of its own, with its container.json.
+  for (const [n, { imageId }] of published.entries()) stand.store().images.update(imageId, { files: `packages/many/${n}` });
   const [first] = published;
   const ref = stand.image(first?.imageId ?? "").ref;
   await eventually("all ready", () => published.every(({ imageId }) => stand.image(imageId).state === "READY"));

@@ -93,7 +93,7 @@ t.test("an unknown identity and a wrong one get different errors", async (t) => 
 
 t.test("a busy server gets the request again, and two concurrent requests both succeed", async (t) => {
   const { cluster, open, image } = await openWorld(t);
-  const driver = open({ clock: faster(100) });
+  const driver = open({ clock: faster(10) });
   const busy = { error: new KubernetesApiError(429, "TooManyRequests", "Too many requests, please try again later.", 1) };
   cluster.trouble.push(busy);
   t.strictSame(await driver.list(call()), []);
