@@ -5,10 +5,9 @@ import t from "tap";
 import { clockFrom, systemClock } from "../../lib/clock.ts";
 import { dockerDriver } from "../../drivers/docker/driver.ts";
 import { type Log, openLog } from "../../lib/log.ts";
-import { eventually } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
-import { PATIENCE_MS } from "../fixtures/patience.ts";
+import { eventually } from "../fixtures/eventually.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { call, namer, specOf } from "./conformance.ts";
 
@@ -95,7 +94,7 @@ t.test("a network that an operator replaces by one without isolation is noticed 
   await docker.getNetwork(replaced).remove();
   // The same subnet, so that the engine would accept the addresses that berth gives.
   await docker.createNetwork({ Name: replaced, Driver: "bridge", IPAM: { Config: IPAM.Config } });
-  await eventually("a start that warns", PATIENCE_MS, async () => {
+  await eventually("a start that warns", async () => {
     await start();
     return warned() ? true : undefined;
   });
