@@ -90,7 +90,7 @@ const LONGEST_REPOSITORY = 255;
 
 /**
  * Reads scopes, several to a text or one each. A repository's name may hold a colon, so the type ends at the first and the actions begin after the last.
- * The class of a type, `repository(plugin)`, is left out: nothing follows from it. What is no scope is passed over: fewer rights than asked is no error. Faults: REQUEST_INVALID for more than a token can carry.
+ * The class of a type, `repository(plugin)`, is left out: nothing follows from it. A text that is no scope is ignored: a token may have fewer rights than requested. Faults: REQUEST_INVALID for more than a token can carry.
  */
 export function parseScopes(texts: readonly string[]): DockerScope[] {
   const scopes = new Map<string, { type: string; name: string; actions: Set<string> }>();

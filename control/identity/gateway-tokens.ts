@@ -17,7 +17,7 @@ export type GatewayTokens = {
   accepts(shown: string): boolean;
 };
 
-const HEAD = "# Which gateways on other machines are let in, the newest first: berth gateways token\n";
+const HEAD = "# Tokens that gateways on other machines may use, the newest first: berth gateways token\n";
 /** How long a token that was replaced stays good: the time to bring the new one to all gateways. */
 export const REPLACED_TOKEN_MS = 3_600_000;
 /** Another process replaces it: so old what was read may be. */
@@ -28,7 +28,7 @@ type GatewayTokenEntry = { token: string; /** Epoch ms. */ until: number | undef
 /** Faults, in its methods: DATA_FOLDER_UNUSABLE, STORE_FULL, STORE_READ_ONLY. */
 export function createGatewayTokens({ dataFolder, clock }: { dataFolder: string; clock: Clock }): GatewayTokens {
   const path = join(dataFolder, GATEWAY_TOKEN_FILE);
-  let known: GatewayTokenEntry[] = [];
+  let entries: GatewayTokenEntry[] = [];
   let readAt: number | undefined;
 
   const guarded = <R>(work: () => R): R => {
@@ -41,9 +41,9 @@ export function createGatewayTokens({ dataFolder, clock }: { dataFolder: string;
     }
   };
   const read = () => {
-    known = parse(readText(path)).filter(({ until }) => until === undefined || until > clock.now());
+    entries = parse(readText(path)).filter(({ until }) => until === undefined || until > clock.now());
     readAt = clock.monotonic();
-    return known;
+    return entries;
   };
   /** `first`: keeps a file that another process makes at this moment. */
   const write = (kept: readonly GatewayTokenEntry[], first: boolean) =>
@@ -67,7 +67,7 @@ export function createGatewayTokens({ dataFolder, clock }: { dataFolder: string;
       guarded(() => {
         if (readAt === undefined || clock.monotonic() - readAt > READ_AGAIN_MS) read();
         const now = clock.now();
-        return known.some(({ token, until }) => isSame(token, shown) && (until === undefined || until > now));
+        return entries.some(({ token, until }) => isSame(token, shown) && (until === undefined || until > now));
       }),
   };
 }

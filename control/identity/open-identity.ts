@@ -46,9 +46,9 @@ const LONGEST_SECRET = 4_096;
 export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store: Store; clock: Clock; sessionMs?: number }): ControlIdentity {
   const ensureAdmin: ControlIdentity["ensureAdmin"] = (key) =>
     store.transaction(async () => {
-      const known = await store.users.byLogin(ADMIN_LOGIN);
+      const existing = await store.users.byLogin(ADMIN_LOGIN);
       const admin =
-        known ?? (await store.users.insert({ id: randomUUID(), login: ADMIN_LOGIN, friendlyName: "Admin", admin: true, createdOn: clock.now() }));
+        existing ?? (await store.users.insert({ id: randomUUID(), login: ADMIN_LOGIN, friendlyName: "Admin", admin: true, createdOn: clock.now() }));
       const wanted = tokenDigest(key);
       // The setting is how the key is changed, so one that leaked must end with it.
       for (const held of await store.devKeys.byUser(admin.id)) if (held.fromSetting && held.digest !== wanted) await endKey(store, held);

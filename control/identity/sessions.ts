@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { aboutSession, type Vault } from "../packages/credentials/open-vault.ts";
+import { sessionContext, type Vault } from "../packages/credentials/open-vault.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
@@ -37,12 +37,12 @@ export async function containerToken({ store, vault }: { store: Store; vault: Va
     for (const { digest: known, userId, keyDigest, start } of before) {
       const isSame = start?.generation === generation && userId === wishedBy && keyDigest === wishedKey;
       const sealed = isSame ? start.sealed : undefined;
-      const token = sealed && (await orUndefined(async () => vault.open(aboutSession(known), sealed, "The container's session")));
+      const token = sealed && (await orUndefined(async () => vault.open(sessionContext(known), sealed, "The container's session")));
       if (token !== undefined) return token;
     }
     const token = randomBytes(32).toString("base64url");
     const made = tokenDigest(token);
-    const sealed = await orUndefined(() => vault.seal(aboutSession(made), token));
+    const sealed = await orUndefined(() => vault.seal(sessionContext(made), token));
     // What runs of an older definition is replaced.
     for (const session of before) if (session.start?.generation !== generation) await store.sessions.remove(session.digest);
     await store.sessions.insert({

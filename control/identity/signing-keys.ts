@@ -2,7 +2,7 @@ import { calculateJwkThumbprint, exportJWK, exportPKCS8, generateKeyPair, import
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { aboutSigningKey, type Vault } from "../packages/credentials/open-vault.ts";
+import { signingKeyContext, type Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
 import type { SigningKey } from "../model/records.ts";
 
@@ -50,7 +50,7 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
     const key = await importPKCS8(pem, SIGNING_ALGORITHM);
     await store.transaction(async () => {
       // Sealed here, so that no rotation of the vault's key comes in between.
-      const sealed = await vault.seal(aboutSigningKey(kid), pem);
+      const sealed = await vault.seal(signingKeyContext(kid), pem);
       await store.signingKeys.removeRetiredBefore(clock.now() - PUBLISHED_AFTER_MS);
       await store.signingKeys.retire(clock.now());
       await store.signingKeys.insert({ kid, publicKey, ...sealed, createdOn: clock.now(), retiredOn: undefined });
@@ -64,7 +64,7 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
   const openCurrent = async () => {
     const row = await current();
     if (!row || opened?.kid === row.kid) return row && opened;
-    const pem = orUndefined(() => vault.open(aboutSigningKey(row.kid), row, "The key that signs docker tokens"));
+    const pem = orUndefined(() => vault.open(signingKeyContext(row.kid), row, "The key that signs docker tokens"));
     if (pem === undefined) {
       log.warn({ kid: row.kid }, "the key that signs docker tokens cannot be opened: another one takes its place");
       return undefined;

@@ -99,7 +99,7 @@ export function nameKey(name: string): string {
   return name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "");
 }
 
-/** Whether someone who says `said` means the package: its name, with or without the scope, in any spelling. */
-export function isPackageName(packageName: string, said: string): boolean {
-  return packageName.toLowerCase() === said.toLowerCase() || nameKey(unscoped(packageName)) === nameKey(said);
+/** Whether `text` means the package: its name, with or without the scope, in any spelling. */
+export function isPackageName(packageName: string, text: string): boolean {
+  return packageName.toLowerCase() === text.toLowerCase() || nameKey(unscoped(packageName)) === nameKey(text);
 }

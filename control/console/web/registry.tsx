@@ -58,7 +58,7 @@ function TagPush({ image: { pushedOn, pushedBy } }: { image: TaggedImage }) {
 
 /** The layers or platforms of an image. */
 function Layers({ image: { size, platform, layers, images } }: { image: TaggedImage }) {
-  const parts = images.length > 0 ? images : layers;
+  const manifests = images.length > 0 ? images : layers;
   return (
     <details>
       <summary>
@@ -68,7 +68,7 @@ function Layers({ image: { size, platform, layers, images } }: { image: TaggedIm
         </small>
       </summary>
       <ol class="layers">
-        {parts.map((part) => (
+        {manifests.map((part) => (
           <li key={part.digest}>
             <code title={part.digest}>{part.digest.slice(0, SHOWN_DIGEST)}</code> {sizeOf(part.size)} {"platform" in part ? part.platform : null}
           </li>

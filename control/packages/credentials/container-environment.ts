@@ -7,22 +7,22 @@ import { unscoped } from "../../model/names.ts";
 
 /**
  * All variables that a start gives its container but its own map, which comes after them: what every container gets, then the package's
- * credentials. Asked again for the same start it says the same. Faults: CREDENTIALS_UNREADABLE.
+ * credentials. A repeated start gets the same values. Faults: CREDENTIALS_UNREADABLE.
  */
-export function containerEnvironment(parts: { store: Store; vault: Vault; credentials: Credentials; stand: StandSettings }) {
+export function containerEnvironment(parts: { store: Store; vault: Vault; credentials: Credentials; stand: InstallationSettings }) {
   const { store, credentials, stand } = parts;
   return async (container: Container, image: Pick<Image, "name" | "version">): Promise<Record<string, string>> => {
     const { service, config, packageId } = container;
     const packageName = (await store.packages.find(packageId))?.name ?? "";
     const own = { service, cpu: config.cpu, image: image.name, packageName, packageVersion: image.version };
-    // Read first: where it cannot be, no session is made for a container that does not start.
+    // Read first: if that fails, the container does not start and gets no session.
     const secrets = await credentials.packageEnv(packageId);
     return { ...injectedEnv(stand, own, await containerToken(parts, container)), ...secrets };
   };
 }
 
-/** What containers are told of the stand around them. */
-export type StandSettings = {
+/** What containers need to reach this installation. */
+export type InstallationSettings = {
   /** Where a *container* reaches the API; differs from the public address. */
   apiUrl: string | undefined;
   queue: {
@@ -37,8 +37,8 @@ export type StandSettings = {
   };
 };
 
-/** What a container is told of itself. */
-export type OwnFacts = { service: string; cpu: number; image: string; packageName: string; packageVersion: string };
+/** A container's description of itself. */
+export type OwnDescription = { service: string; cpu: number; image: string; packageName: string; packageVersion: string };
 
 /** Processes per core of a queue worker. */
 const WORKERS_PER_CORE = 2;
@@ -47,7 +47,7 @@ const WORKERS_PER_CORE = 2;
  * The variables that every container gets, under the names that published images read (AMPQ is how they spell it). The package's
  * credentials and then the container's own map come after them and win. `userToken` is a session of the user whose action starts it.
  */
-export function injectedEnv(stand: StandSettings, own: OwnFacts, userToken: string | undefined): Record<string, string> {
+export function injectedEnv(stand: InstallationSettings, own: OwnDescription, userToken: string | undefined): Record<string, string> {
   const { queue } = stand;
   return {
     DATAGROK_AMPQ_HOST: queue.amqpHost,
@@ -68,7 +68,7 @@ export function injectedEnv(stand: StandSettings, own: OwnFacts, userToken: stri
  * What the queue workers read that the publishing client generates (`celery -A $DATAGROK_CELERY_NAME … -Q $TASK_QUEUE_NAME`), and their
  * like in JavaScript. The first follows from the client, whose entry file has that name; that the queue is called after the image is ours.
  */
-function workerEnv({ service, cpu, image, packageName, packageVersion }: OwnFacts): Record<string, string> {
+function workerEnv({ service, cpu, image, packageName, packageVersion }: OwnDescription): Record<string, string> {
   return {
     DATAGROK_CELERY_NAME: image.replaceAll("-", "_"),
     TASK_QUEUE_NAME: image,

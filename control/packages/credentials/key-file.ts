@@ -5,7 +5,7 @@ import { Fault } from "../../../lib/fault.ts";
 import { replaceFile } from "../../../lib/replace-file.ts";
 import { storeFault } from "../../store/store-fault.ts";
 
-/** The keys of an installation, in a file of its own: whoever copies the database copies no key. */
+/** The keys of an installation, in a file of its own: a copy of the database contains no key. */
 export type KeyFile = {
   readonly path: string;
   /** The first one seals; the others only open what they sealed. Empty where there is no file. */
@@ -24,8 +24,8 @@ export function openKeyFile(dataFolder: string): KeyFile {
     try {
       return work();
     } catch (error) {
-      const known = storeFault(error, dataFolder);
-      if (known instanceof Fault) throw known;
+      const fault = storeFault(error, dataFolder);
+      if (fault instanceof Fault) throw fault;
       throw new Fault("DATA_FOLDER_UNUSABLE", `The key file ${path} cannot be used: ${(error as Error).message}.`, { cause: error });
     }
   };

@@ -6,7 +6,7 @@ import type { SealedCredential, Sealed } from "../../model/records.ts";
 import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { isPackageName, nameKey } from "../../model/names.ts";
-import { aboutCredential, type Vault } from "./open-vault.ts";
+import { credentialContext, type Vault } from "./open-vault.ts";
 import { findTarget, type Target } from "./target.ts";
 import { findTemplates, renderTemplates, type Template } from "./templates.ts";
 
@@ -15,7 +15,7 @@ const MAX_RENDERED_CHARACTERS = 1_048_576;
 
 /** The secrets of packages and of their connections. What is set now, a container gets at its next start. */
 export type Credentials = {
-  /** `permit` throws for whoever may not look into the package. Faults: its own, PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND, REQUEST_INVALID. */
+  /** `permit` throws for a caller who may not read the package. Faults: its own, PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND, REQUEST_INVALID. */
   find(text: string, permit: (owner: Package) => void): Promise<Target>;
   names(target: Target): Promise<string[]>;
   /** All of them, and no others. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
@@ -24,7 +24,7 @@ export type Credentials = {
   merge(target: Target, values: Values): Promise<void>;
   /** All, or those named. */
   remove(target: Target, names?: readonly string[]): Promise<void>;
-  /** Publishing tells what a package brings, within its transaction; returns warnings for the author. Faults: CREDENTIALS_UNREADABLE. */
+  /** Stores the connections of a published package, in its transaction; returns warnings for the author. Faults: CREDENTIALS_UNREADABLE. */
   record(owner: Package, connections: readonly PublishedConnection[]): Promise<string[]>;
   /** The package's own, as variables. Faults: CREDENTIALS_UNREADABLE. */
   packageEnv(packageId: string): Promise<Record<string, string>>;
@@ -43,7 +43,7 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
   ) => {
     const rows = secrets.map(({ entity, name }) => ({ packageId, entity, name }));
     const boxes = await vault.sealAll(
-      secrets.map(({ value }, index) => ({ about: aboutCredential(rows[index] as (typeof rows)[0]), text: JSON.stringify(value) })),
+      secrets.map(({ value }, index) => ({ context: credentialContext(rows[index] as (typeof rows)[0]), text: JSON.stringify(value) })),
     );
     for (const [index, row] of rows.entries())
       await store.credentials.insert({ ...row, ...(boxes[index] as Sealed), id: randomUUID(), origin, updatedOn: clock.now() });
@@ -58,7 +58,7 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
   };
   const read = async (packageId: string, entity: string, what: string): Promise<Record<string, unknown>> =>
     Object.fromEntries(
-      (await store.credentials.of(packageId, entity)).map((row) => [row.name, JSON.parse(vault.open(aboutCredential(row), row, what)) as unknown]),
+      (await store.credentials.of(packageId, entity)).map((row) => [row.name, JSON.parse(vault.open(credentialContext(row), row, what)) as unknown]),
     );
 
   /** The entity as JSON, in one line. */

@@ -11,11 +11,11 @@ export type Vault = {
    * Makes the key where there is none yet. Call it in the transaction that stores the result: a rotation in between would drop its key.
    * Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing.
    */
-  seal(about: About, text: string): Promise<Sealed>;
+  seal(context: SealContext, text: string): Promise<Sealed>;
   /** As `seal`, which looks each time whether the keys of everything are there. */
-  sealAll(secrets: readonly { about: About; text: string }[]): Promise<Sealed[]>;
-  /** `what` names it for people. Faults: CREDENTIALS_UNREADABLE. */
-  open(about: About, sealed: Sealed, what: string): string;
+  sealAll(secrets: readonly { context: SealContext; text: string }[]): Promise<Sealed[]>;
+  /** `what` names it in the fault. Faults: CREDENTIALS_UNREADABLE. */
+  open(context: SealContext, sealed: Sealed, what: string): string;
   /**
    * Makes a new key and seals everything anew with it. May be killed at any line: the old key stays until the new rows are durable, and
    * the next start finishes. Faults: REQUEST_INVALID where a setting gives the key, CREDENTIALS_UNREADABLE.
@@ -23,18 +23,18 @@ export type Vault = {
   rotate(): Promise<{ keyId: string; resealed: number }>;
 };
 
-/** What a credential is sealed about. */
-export function aboutCredential({ packageId, entity, name }: Pick<SealedCredential, "packageId" | "entity" | "name">): About {
+/** The context of a credential. */
+export function credentialContext({ packageId, entity, name }: Pick<SealedCredential, "packageId" | "entity" | "name">): SealContext {
   return ["credential", packageId, entity, name];
 }
 
-/** What the token of a container's session is sealed about. */
-export function aboutSession(digest: string): About {
+/** The context of the token of a container's session. */
+export function sessionContext(digest: string): SealContext {
   return ["session", digest];
 }
 
-/** What the private part of a key that signs tokens is sealed about. */
-export function aboutSigningKey(kid: string): About {
+/** The context of the private part of a signing key. */
+export function signingKeyContext(kid: string): SealContext {
   return ["signing key", kid];
 }
 
@@ -48,9 +48,9 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
 
   const ring = (): Key[] => [...given, ...kept];
   const find = (id: string) => {
-    const known = ring().find((key) => key.id === id);
-    if (known) return known;
-    // It may have been put back meanwhile.
+    const key = ring().find((one) => one.id === id);
+    if (key) return key;
+    // An operator may have put it back.
     kept = keyFile.read();
     return ring().find((key) => key.id === id);
   };
@@ -73,10 +73,10 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
     log.info({ keyId: made.id }, `made the key of the credentials: ${keyFile.path}`);
     return made;
   };
-  const open: Vault["open"] = (about, sealed, what) => {
+  const open: Vault["open"] = (context, sealed, what) => {
     const key = find(sealed.keyId);
     if (!key) throw missing(sealed.keyId, what);
-    const text = unseal(key, about, sealed);
+    const text = unseal(key, context, sealed);
     if (text === undefined) throw new Fault("CREDENTIALS_UNREADABLE", `${what} were changed outside berth and cannot be read. Set them again.`);
     return text;
   };
@@ -87,21 +87,21 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
     const resealed = await store.transaction(async () => {
       const rows = (await store.credentials.all()).filter(({ keyId }) => keyId !== key.id);
       for (const row of rows) {
-        const about = aboutCredential(row);
-        await store.credentials.update(row.id, seal(key, about, open(about, row, "Credentials")));
+        const context = credentialContext(row);
+        await store.credentials.update(row.id, seal(key, context, open(context, row, "Credentials")));
       }
       for (const { digest, start } of await store.sessions.ofContainers()) {
         if (!start?.sealed || start.sealed.keyId === key.id) continue;
         const old = find(start.sealed.keyId);
-        const token = old && unseal(old, aboutSession(digest), start.sealed);
-        await store.sessions.updateStart(digest, { ...start, sealed: token === undefined ? undefined : seal(key, aboutSession(digest), token) });
+        const token = old && unseal(old, sessionContext(digest), start.sealed);
+        await store.sessions.updateStart(digest, { ...start, sealed: token === undefined ? undefined : seal(key, sessionContext(digest), token) });
       }
       for (const row of await store.signingKeys.all()) {
         if (row.keyId === key.id) continue;
         const old = find(row.keyId);
-        const pem = old && unseal(old, aboutSigningKey(row.kid), row);
+        const pem = old && unseal(old, signingKeyContext(row.kid), row);
         // One that cannot be opened signs nothing any more, and is replaced when it should.
-        if (pem !== undefined) await store.signingKeys.reseal(row.kid, seal(key, aboutSigningKey(row.kid), pem));
+        if (pem !== undefined) await store.signingKeys.reseal(row.kid, seal(key, signingKeyContext(row.kid), pem));
       }
       return rows.length;
     });
@@ -125,11 +125,11 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
   }
 
   return {
-    seal: async (about, text) => seal(await current(), about, text),
+    seal: async (context, text) => seal(await current(), context, text),
     sealAll: async (secrets) => {
       if (secrets.length === 0) return [];
       const key = await current();
-      return secrets.map(({ about, text }) => seal(key, about, text));
+      return secrets.map(({ context, text }) => seal(key, context, text));
     },
     open,
     rotate: async () => {
@@ -146,26 +146,26 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
 }
 
 /** What a sealed value belongs to. It is bound to it: a row that is copied to another place does not open there. */
-export type About = readonly string[];
+export type SealContext = readonly string[];
 
 const CIPHER = "aes-256-gcm";
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /** AES-256-GCM under a nonce of its own; the box is nonce, tag and ciphertext. */
-export function seal(key: Key, about: About, text: string): Sealed {
+export function seal(key: Key, context: SealContext, text: string): Sealed {
   const nonce = randomBytes(NONCE_BYTES);
-  const cipher = createCipheriv(CIPHER, key.bytes, nonce, { authTagLength: TAG_BYTES }).setAAD(bound(about));
+  const cipher = createCipheriv(CIPHER, key.bytes, nonce, { authTagLength: TAG_BYTES }).setAAD(bound(context));
   const sealed = Buffer.concat([cipher.update(text, "utf8"), cipher.final()]);
   return { keyId: key.id, box: Buffer.concat([nonce, cipher.getAuthTag(), sealed]).toString("base64") };
 }
 
 /** Undefined where it was changed, or belongs to something else. */
-export function unseal(key: Key, about: About, { box }: Sealed): string | undefined {
+export function unseal(key: Key, context: SealContext, { box }: Sealed): string | undefined {
   const bytes = Buffer.from(box, "base64");
   try {
     const decipher = createDecipheriv(CIPHER, key.bytes, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES });
-    decipher.setAAD(bound(about)).setAuthTag(bytes.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
+    decipher.setAAD(bound(context)).setAuthTag(bytes.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
     return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]).toString("utf8");
   } catch {
     return undefined;
@@ -173,6 +173,6 @@ export function unseal(key: Key, about: About, { box }: Sealed): string | undefi
 }
 
 /** As JSON, so that no two lists are the same text. */
-function bound(about: About): Buffer {
-  return Buffer.from(JSON.stringify(about));
+function bound(context: SealContext): Buffer {
+  return Buffer.from(JSON.stringify(context));
 }

@@ -24,9 +24,9 @@ export function renderTemplates(value: string, render: (template: Template) => s
 }
 
 function readTemplate(text: string, inner: string, closed: boolean): Template {
-  const parts = inner.split(":").map((part) => part.trim());
-  const [first = "", second] = parts;
-  if (!closed || parts.length > 2) return { text, package: undefined, entity: "" };
+  const names = inner.split(":").map((name) => name.trim());
+  const [first = "", second] = names;
+  if (!closed || names.length > 2) return { text, package: undefined, entity: "" };
   return second === undefined ? { text, package: undefined, entity: first } : { text, package: first, entity: second };
 }
 

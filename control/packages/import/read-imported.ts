@@ -3,13 +3,13 @@ import { readContainerKeys } from "../publish/container-json.ts";
 import { MASK } from "../publish/save-container.ts";
 import type { ContainerConfig, Image } from "../../model/entities.ts";
 
-/** An image of another server, in this one's words. */
+/** An image of another server, in the terms of this one. */
 export type ImportedImage = Pick<
   Image,
   "id" | "name" | "friendlyName" | "description" | "version" | "ref" | "dockerfile" | "dockerfilePath" | "mutable"
 > & {
   status: string;
-  /** The login of whoever made it there, where that is told. */
+  /** The login of its author there; undefined: unknown. */
   author: string | undefined;
 };
 
@@ -27,22 +27,22 @@ export type ImportedContainer = {
   warnings: string[];
 };
 
-type Told = Record<string, unknown>;
+type Fields = Record<string, unknown>;
 type Kind = "image" | "container";
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-/** What a name may be elsewhere; it goes into lists, log lines and tables. */
+/** A name at another server; it appears in lists, log lines and tables. */
 // oxlint-disable-next-line no-control-regex
 const NAME = /^[^\u0000-\u001f\u007f]{1,200}$/;
 const REFERENCE = /^[\w][\w./:@-]{0,511}$/;
 const SERVICE = /^[A-Za-z0-9][\w.-]{0,254}$/;
-/** Where servers tell of a container's settings outside of `config`, or in words of their own. */
+/** Settings that servers have outside of `config`, or under other names. */
 const OWN_KEYS = ["cpu", "memory", "gpu", "on_demand", "shutdown_timeout", "shm_size", "storage", "onDemand", "shutdownTimeout"];
-const OTHER_WORDS: Readonly<Record<string, string>> = { onDemand: "on_demand", shutdownTimeout: "shutdown_timeout" };
+const OTHER_NAMES: Readonly<Record<string, string>> = { onDemand: "on_demand", shutdownTimeout: "shutdown_timeout" };
 
-/** Reads what `GET /docker/images` tells of one. Faults: REQUEST_INVALID, which names the entity and the field. */
-export function readImage(said: unknown): ImportedImage {
-  const { fields, text, optionalText } = fieldsOf("image", said);
+/** Reads an entry of `GET /docker/images`. Faults: REQUEST_INVALID, which names the entity and the field. */
+export function readImage(entity: unknown): ImportedImage {
+  const { fields, text, optionalText } = fieldsOf("image", entity);
   const name = text("name", NAME, "a name");
   const version = optionalText("version") ?? "";
   const ref = optionalText("imageRef", REFERENCE, "an image reference") ?? (version === "" ? `datagrok/${name}` : `datagrok/${name}:${version}`);
@@ -53,7 +53,7 @@ export function readImage(said: unknown): ImportedImage {
     description: optionalText("description") ?? "",
     version,
     ref,
-    // Another's tags are taken at their word where they name a version; a developer's own moves.
+    // A tag that names a version does not move; a developer's tag does.
     mutable: !ref.includes("@sha256:") && !/:v?\d+\.\d[^/:]*$/.test(ref),
     dockerfile: optionalText("dockerfile") ?? "",
     dockerfilePath: optionalText("dockerfilePath") ?? "",
@@ -62,9 +62,9 @@ export function readImage(said: unknown): ImportedImage {
   };
 }
 
-/** Reads what `GET /docker/containers` tells of one. Faults: REQUEST_INVALID, which names the entity and the field. */
-export function readContainer(said: unknown): ImportedContainer & { image: ImportedImage | undefined } {
-  const { fields, text, optionalText, wrong } = fieldsOf("container", said);
+/** Reads an entry of `GET /docker/containers`. Faults: REQUEST_INVALID, which names the entity and the field. */
+export function readContainer(entity: unknown): ImportedContainer & { image: ImportedImage | undefined } {
+  const { fields, text, optionalText, wrong } = fieldsOf("container", entity);
   const id = text("id", UUID, "a UUID").toLowerCase();
   const name = text("name", NAME, "a name");
   const { image, imageId } = imageOf(fields, wrong);
@@ -95,20 +95,20 @@ export function readContainer(said: unknown): ImportedContainer & { image: Impor
 }
 
 /** The whole entity, or its id alone. */
-function imageOf(fields: Told, wrong: (sentence: string) => Fault): { image: ImportedImage | undefined; imageId: string } {
-  const said = fields["dockerfile"];
-  const imageId = isRecord(said) ? said["id"] : said;
+function imageOf(fields: Fields, wrong: (sentence: string) => Fault): { image: ImportedImage | undefined; imageId: string } {
+  const image = fields["dockerfile"];
+  const imageId = isRecord(image) ? image["id"] : image;
   if (typeof imageId !== "string" || !UUID.test(imageId)) throw wrong("dockerfile names no image by its id");
-  return { image: isRecord(said) && "name" in said ? readImage(said) : undefined, imageId: imageId.toLowerCase() };
+  return { image: isRecord(image) && "name" in image ? readImage(image) : undefined, imageId: imageId.toLowerCase() };
 }
 
-function fieldsOf(kind: Kind, said: unknown) {
-  if (!isRecord(said)) throw new Fault("REQUEST_INVALID", `The server tells of a ${kind} that is no object: ${JSON.stringify(said)?.slice(0, 100)}.`);
-  const called = [said["name"], said["id"]].filter((one): one is string => typeof one === "string").map((one) => one.slice(0, 200));
+function fieldsOf(kind: Kind, entity: unknown) {
+  if (!isRecord(entity)) throw new Fault("REQUEST_INVALID", `The server sent a ${kind} that is no object: ${JSON.stringify(entity)?.slice(0, 100)}.`);
+  const called = [entity["name"], entity["id"]].filter((one): one is string => typeof one === "string").map((one) => one.slice(0, 200));
   const wrong = (sentence: string) =>
     new Fault("REQUEST_INVALID", `The server's ${kind} ${called.join(", ") || "without a name and an id"}: ${sentence.replace(/\.$/, "")}.`);
   const optionalText = (field: string, pattern = /^/, allowed = "a text"): string | undefined => {
-    const value = said[field];
+    const value = entity[field];
     if (value === undefined || value === null || value === "") return undefined;
     if (typeof value !== "string" || !pattern.test(value)) throw wrong(`${field} is ${JSON.stringify(value).slice(0, 100)}; ${allowed} is needed`);
     return value;
@@ -118,19 +118,19 @@ function fieldsOf(kind: Kind, said: unknown) {
     if (value === undefined) throw wrong(`${field} is missing`);
     return value;
   };
-  return { fields: said, wrong, text, optionalText };
+  return { fields: entity, wrong, text, optionalText };
 }
 
-function authorOf(fields: Told): string | undefined {
+function authorOf(fields: Fields): string | undefined {
   const logins = [fields["author"], fields["createdBy"]].map((one) => (isRecord(one) ? one["login"] : one));
   return logins.find((login): login is string => typeof login === "string" && login !== "");
 }
 
-function settingsIn(value: unknown): Told {
-  const told = Object.entries(isRecord(value) ? value : {}).filter(([, of]) => of !== null && of !== undefined);
-  return Object.fromEntries(told.map(([key, of]) => [OTHER_WORDS[key] ?? key, of]));
+function settingsIn(value: unknown): Fields {
+  const set = Object.entries(isRecord(value) ? value : {}).filter(([, of]) => of !== null && of !== undefined);
+  return Object.fromEntries(set.map(([key, of]) => [OTHER_NAMES[key] ?? key, of]));
 }
 
-function isRecord(value: unknown): value is Told {
+function isRecord(value: unknown): value is Fields {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

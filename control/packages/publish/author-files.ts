@@ -1,7 +1,7 @@
 import { Fault } from "../../../lib/fault.ts";
 import { readFile, stat } from "node:fs/promises";
 
-/** People nest a few levels. JSON of thousands cannot be written again: it ends the stack. */
+/** Authors nest a few levels. JSON with thousands of levels cannot be serialized: the stack overflows. */
 const MAX_DEPTH = 64;
 
 /** A JSON object of a package, with or without a byte order mark. `path` is its name in the package. Faults: PACKAGE_INVALID. */
@@ -47,7 +47,7 @@ export function shownValue(value: unknown): string {
   return typeof value === "object" && value !== null ? "an object" : JSON.stringify(value);
 }
 
-/** Far beyond what people write by hand, and little enough to be read, kept in a row and told in lists. */
+/** More than authors write by hand, and small enough for memory, a row and lists. */
 export const LONGEST_TEXT_BYTES = 131_072;
 
 const ABSENT = new Set(["ENOENT", "ENOTDIR", "EISDIR"]);

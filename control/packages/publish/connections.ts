@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
 import { nameKey } from "../../model/names.ts";
-import { requireRoomForText } from "./definitions.ts";
+import { requireTextLimit } from "./definitions.ts";
 import { isTooDeep } from "./author-files.ts";
 
 /** An entity of a package's `connections/` folder. */
@@ -36,14 +36,14 @@ export async function findConnections(
 ): Promise<{ connections: PublishedConnection[]; warnings: string[]; bytes: number }> {
   const folder = join(root, CONNECTIONS);
   const names = (await readdir(folder).catch(() => [])).filter((name) => isConnection(`${CONNECTIONS}/${name}`)).toSorted();
-  const found = new Map<string, PublishedConnection>();
+  const connections = new Map<string, PublishedConnection>();
   const warnings: string[] = [];
   let bytes = 0;
   let rows = 0;
   for (const name of names) {
     const path = `${CONNECTIONS}/${name}`;
     const { size } = await stat(join(folder, name));
-    if (size <= LARGEST_BYTES) requireRoomForText((bytes += size));
+    if (size <= LARGEST_BYTES) requireTextLimit((bytes += size));
     const read = size > LARGEST_BYTES ? `is larger than ${LARGEST_BYTES} bytes` : await readConnection(folder, name, signal);
     rows += typeof read === "string" ? 1 : 1 + Object.keys(read.secrets).length;
     if (rows > MAX_ROWS)
@@ -51,12 +51,12 @@ export async function findConnections(
         "PACKAGE_TOO_LARGE",
         `connections/ holds ${rows} connections and credentials or more; ${MAX_ROWS} are allowed: publish some as another package.`,
       );
-    const twin = typeof read === "string" ? undefined : found.get(read.key);
+    const twin = typeof read === "string" ? undefined : connections.get(read.key);
     if (typeof read === "string") warnings.push(`${path} ${read}: it is no entity that a container can be given.`);
     else if (twin) warnings.push(`${path}: the name ${read.name} is taken already, by ${twin.name}; this one is ignored.`);
-    else found.set(read.key, read);
+    else connections.set(read.key, read);
   }
-  return { connections: [...found.values()], warnings, bytes };
+  return { connections: [...connections.values()], warnings, bytes };
 }
 
 /** Or what is wrong with it. */
@@ -68,8 +68,8 @@ async function readConnection(folder: string, file: string, signal: AbortSignal)
   if (key === "") return "has no name";
   const { credentials, ...entity } = json;
   if (!isRecord(credentials)) return { name, key, entity, secrets: {} };
-  const { parameters, ...about } = credentials;
-  const rest = Object.keys(about).length === 0 ? entity : { ...entity, credentials: about };
+  const { parameters, ...others } = credentials;
+  const rest = Object.keys(others).length === 0 ? entity : { ...entity, credentials: others };
   return { name, key, entity: rest, secrets: isRecord(parameters) ? parameters : {} };
 }
 

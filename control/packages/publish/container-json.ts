@@ -114,10 +114,10 @@ export function readContainerJson(text: string | undefined, path: string): Conta
   return readContainerKeys(text === undefined ? {} : parseJson(text, path), path);
 }
 
-/** What `container.json` says of a configuration; the other way round of `readContainerKeys`. */
+/** The keys of `container.json` for a configuration: the reverse of `readContainerKeys`. */
 export function containerKeysOf(config: ContainerConfig): Record<string, unknown> {
-  const said = Object.entries(KEYS).filter(([, { field }]) => field in config);
-  return Object.fromEntries(said.map(([name, { field }]) => [name, config[field as keyof ContainerConfig]]));
+  const set = Object.entries(KEYS).filter(([, { field }]) => field in config);
+  return Object.fromEntries(set.map(([name, { field }]) => [name, config[field as keyof ContainerConfig]]));
 }
 
 /** The same of what was parsed already. */

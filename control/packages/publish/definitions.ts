@@ -3,14 +3,14 @@ import type { PublishedFolder } from "./folders.ts";
 import { containerName, debugTag, imageName, imageRepository, isOfRepository, isRepositoryPart, releaseTag } from "../../model/names.ts";
 import { parseJson, shownValue } from "./author-files.ts";
 
-/** What a folder says of its image and its container, before it meets what is already stored. */
+/** The image and the container of a folder, before it is compared with the store. */
 export type Definition = PublishedFolder & {
   image: string;
   name: string;
   ref: string;
   /** What `ref` points at may change, so each start resolves it anew. */
   mutable: boolean;
-  /** What the image was built from, as far as can be told. */
+  /** The hash of the folder that the image was built from; undefined: unknown. */
   contentHash: string | undefined;
 };
 
@@ -45,7 +45,7 @@ export function defineContainers(
     return { ...folder, image, ref, mutable, contentHash: builtFrom(folder, debug), name: containerName(json.name, folder.folder), warnings };
   });
   refuseTwins(definitions);
-  requireRoomForText(otherBytes + bytesOf(definitions));
+  requireTextLimit(otherBytes + bytesOf(definitions));
   return { definitions, warnings: definitions.flatMap(({ warnings }) => warnings) };
 }
 
@@ -70,7 +70,7 @@ function isMutable(ref: string, debug: boolean): boolean {
 
 function builtFrom({ container, imageJson, hash }: PublishedFolder, debug: boolean): string | undefined {
   if (container.image !== undefined) return undefined;
-  // Nothing is said of an image: a release's own tag holds the hash, a developer's own tag may be of any day.
+  // No image is named: a release's own tag contains the hash, a developer's own tag may be of any day.
   if (imageJson?.image === undefined) return debug ? undefined : hash;
   return !imageJson.fallback || imageJson.hashMatch === true ? hash : undefined;
 }
@@ -84,7 +84,7 @@ function fallbackWarnings({ folder, imageJson }: PublishedFolder, own: string): 
 }
 
 /** Faults: PACKAGE_TOO_LARGE. */
-export function requireRoomForText(bytes: number): void {
+export function requireTextLimit(bytes: number): void {
   if (bytes <= MAX_TEXT_BYTES) return;
   throw new Fault(
     "PACKAGE_TOO_LARGE",
@@ -104,11 +104,11 @@ function bytesOf(definitions: readonly Definition[]): number {
 
 /** Folders whose names differ in case alone would share an image. */
 function refuseTwins(definitions: readonly Definition[]): void {
-  const seen = new Map<string, string>();
+  const folders = new Map<string, string>();
   for (const { image, folder } of definitions) {
-    const twin = seen.get(image);
+    const twin = folders.get(image);
     if (twin !== undefined) throw new Fault("PACKAGE_INVALID", `dockerfiles/${twin} and dockerfiles/${folder} make the same image name, ${image}.`);
-    seen.set(image, folder);
+    folders.set(image, folder);
   }
 }
 

@@ -81,9 +81,9 @@ async function readFolder(at: string, folder: string, signal: AbortSignal): Prom
     };
   }
   if (dockerfile !== undefined && container.config.port === undefined && container.image === undefined) {
-    const found = readDockerfilePort(dockerfile, path("Dockerfile"));
-    if (found.port !== undefined) container.config.port = found.port;
-    warnings.push(...found.warnings);
+    const exposed = readDockerfilePort(dockerfile, path("Dockerfile"));
+    if (exposed.port !== undefined) container.config.port = exposed.port;
+    warnings.push(...exposed.warnings);
   }
   if (dockerfile !== undefined && container.image !== undefined)
     warnings.push(`${path("container.json")} names an image; ${path("Dockerfile")} is not used.`);

@@ -2,7 +2,7 @@ import type { Container, ContainerConfig } from "../../model/entities.ts";
 import { serviceName } from "../../model/names.ts";
 import { hash } from "node:crypto";
 
-/** A container that nobody has started yet: an on-demand one sleeps, any other waits for a user's start. */
+/** A container that no user has started yet: an on-demand one sleeps, any other waits for a user's start. */
 export function newContainer(environment: string, id: string, name: string, config: ContainerConfig, now: number) {
   return {
     id,

@@ -10,7 +10,7 @@ import type { Definition } from "./definitions.ts";
 /**
  * Names that a package may not have: images of another author's package, and names of other packages' containers, of any author. Plugins find
  * containers by name and send their users' tokens along. What another author's package had first stays that author's, also where an earlier version of
- * berth let both have it. All are looked up in a few queries; only what somebody else has is judged one by one. Faults: NAME_TAKEN.
+ * berth let both have it. All are looked up in a few queries; only names that another author has are checked one by one. Faults: NAME_TAKEN.
  */
 export async function requireFreeNames(
   store: Store,
@@ -61,7 +61,7 @@ export async function requireFreePackageName(store: Store, name: string, authorI
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /**
- * A name, or a name for people, that somebody gives to a container of this package. People and programs look containers up by both: neither may be the name of
+ * A name or friendly name that a user gives to a container of this package. Users and programs find containers by both: neither may be the name of
  * another author's container, image or package, nor have the form of an id. Faults: REQUEST_INVALID, NAME_TAKEN.
  */
 export async function requireFreeName(store: Store, packageId: string, name: string): Promise<void> {

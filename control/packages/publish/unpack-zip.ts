@@ -74,7 +74,7 @@ async function unpack(archive: ZipFile, options: Parameters<typeof unpackZip>[0]
   return [...files];
 }
 
-/** yauzl ends the stream with an error as soon as more comes out of an entry than its directory said, so `declared` bounds it. */
+/** yauzl ends the stream with an error as soon as an entry is larger than its directory says, so `declared` bounds it. */
 async function unpackFile(archive: ZipFile, entry: Entry, to: string, signal: AbortSignal): Promise<void> {
   let checksum = 0;
   const check = new Transform({
@@ -97,8 +97,8 @@ const CONTRADICTIONS = new Set(["EEXIST", "ENOTDIR", "EISDIR"]);
 
 function asZipFault(error: unknown, folder: string): unknown {
   if (error instanceof Fault) return error;
-  const known = storeFault(error, folder);
-  if (known instanceof Fault) return known;
+  const fault = storeFault(error, folder);
+  if (fault instanceof Fault) return fault;
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (CONTRADICTIONS.has(code)) return new Fault("PACKAGE_INVALID", "The package holds a file and a folder of the same name.", { cause: error });
   if (code.startsWith("E") && !code.startsWith("ERR_")) return error;

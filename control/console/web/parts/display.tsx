@@ -30,7 +30,7 @@ export function Failure({ error, onRetry }: { error: Error | undefined; onRetry?
 }
 
 /** The style of a status by its prefix; the first match wins. */
-const LOOKS: readonly { begins: string; look: "good" | "moving" | "resting" | "bad" }[] = [
+const APPEARANCES: readonly { begins: string; look: "good" | "moving" | "resting" | "bad" }[] = [
   { begins: "started", look: "good" },
   { begins: "ready", look: "good" },
   { begins: "stopped", look: "resting" },
@@ -40,7 +40,7 @@ const LOOKS: readonly { begins: string; look: "good" | "moving" | "resting" | "b
 ];
 
 export function Status({ status }: { status: string }) {
-  const { look } = LOOKS.find(({ begins }) => status.startsWith(begins)) ?? { look: "moving" };
+  const { look } = APPEARANCES.find(({ begins }) => status.startsWith(begins)) ?? { look: "moving" };
   return <span class={`status ${look}`}>{status}</span>;
 }
 
