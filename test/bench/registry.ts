@@ -10,7 +10,8 @@ import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync, 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { freePort, openDistribution } from "../gateway/registry/distribution.ts";
+import { openDistribution } from "../gateway/registry/distribution.ts";
+import { freePort } from "../fixtures/server.ts";
 import { basic } from "../gateway/registry/stand.ts";
 import { DEV_KEY, openTokenServer } from "../gateway/registry/token-server.ts";
 import { eventually } from "../fixtures/eventually.ts";

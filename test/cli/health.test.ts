@@ -1,9 +1,8 @@
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t from "tap";
+import { listen } from "../fixtures/server.ts";
 
 const program = join(import.meta.dirname, "../../berth.ts");
 
@@ -13,10 +12,8 @@ const ANSWERING = new Set(["/readyz", "/info"]);
 const server = createServer((request, response) => response.writeHead(ANSWERING.has(request.url ?? "") ? status : 404).end(body));
 let status = 200;
 let body = "";
-server.listen(0, "127.0.0.1");
-await once(server, "listening");
-t.teardown(() => server.close());
-const port = String((server.address() as AddressInfo).port);
+const { port: serverPort } = await listen(t, server);
+const port = String(serverPort);
 
 const health = (env: Record<string, string>) =>
   new Promise<{ code: number; output: string }>((resolve) => {

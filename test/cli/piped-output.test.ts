@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { listen } from "../fixtures/server.ts";
 
 /**
  * What a command writes arrives whole, however slowly the other end of the pipe reads. A pipe of the kernel holds 64 KiB; a program that exits with
@@ -27,13 +27,9 @@ async function openLongList(t: Test): Promise<string> {
     if (request.method === "POST") return response.end(JSON.stringify({ isSuccess: true, token: "session" }));
     const isFirst = !/[?&]page=(?!0\b)/.test(request.url ?? "");
     return response.end(isFirst ? body : "[]");
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
   });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { port } = await listen(t, server);
+  return `http://127.0.0.1:${port}`;
 }
 
 /** Runs `berth <args>` in front of a pipe whose reader starts late; answers with the exit code and what `reader` printed. */

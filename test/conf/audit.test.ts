@@ -2,12 +2,11 @@
 // does; any other path, and a body that is not its own gzip of names and versions, is refused as there.
 import { execFile } from "node:child_process";
 import { createServer } from "node:http";
-import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import t, { type Test } from "tap";
+import { listen } from "../fixtures/server.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 type Advisories = Record<string, object[]>;
@@ -23,21 +22,18 @@ async function audit(t: Test, advisories: Advisories | undefined) {
     requests.push(...Object.keys(JSON.parse(gunzipSync(Buffer.concat(pieces)).toString()) as object));
     return response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(advisories));
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
+  const { port } = await listen(t, server);
   const folder = t.testdir({});
   const file = join(folder, "berth.cdx.json");
   const env = {
     ...process.env,
-    npm_config_registry: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    npm_config_registry: `http://127.0.0.1:${port}`,
     npm_config_cache: join(folder, "cache"),
     npm_config_fetch_retries: "0",
   };
   const code = await new Promise<number>((resolve) =>
     execFile("sh", [join(ROOT, "conf/audit.sh"), file], { env, timeout: 60_000 }, (error) => resolve(error === null ? 0 : Number(error.code))),
   );
-  server.closeAllConnections();
-  server.close();
   const { components } = JSON.parse(readFileSync(file, "utf8")) as { components: { name: string; version: string }[] };
   return { code, requests, components };
 }

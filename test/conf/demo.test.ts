@@ -1,13 +1,13 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { fromBuffer } from "yauzl";
 import { systemClock } from "../../lib/clock.ts";
 import { DEMO_FOLDER, saveDemoToken, publishDemo, demoBanner } from "../../conf/demo.ts";
 import { Fault } from "../../lib/fault.ts";
+import { listen } from "../fixtures/server.ts";
 
 const clock = systemClock();
 const signal = new AbortController().signal;
@@ -35,12 +35,8 @@ async function stand(t: Test, statuses: string[]) {
       ]);
     });
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  t.teardown(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return { requests, base: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+  const { port } = await listen(t, server);
+  return { requests, base: `http://127.0.0.1:${port}` };
 }
 
 t.test("the demo is published as an author would, and awaited until its image is ready", async (t) => {

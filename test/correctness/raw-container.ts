@@ -1,6 +1,6 @@
 import { createServer, type Socket } from "node:net";
 import type { Test } from "tap";
-import { listen, type ListenAddress } from "../gateway/stand.ts";
+import { listen, type ListenAddress } from "../fixtures/server.ts";
 import { readHead, type MessageHead } from "./messages.ts";
 import { openWire, type Wire } from "./wire.ts";
 

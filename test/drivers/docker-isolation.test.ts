@@ -1,7 +1,5 @@
-import { once } from "node:events";
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { clockFrom, systemClock } from "../../lib/clock.ts";
 import { dockerDriver, type DockerOptions } from "../../drivers/docker/driver.ts";
@@ -16,6 +14,7 @@ import { openEngine, runIn } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { call, get, namer, specOf } from "./conformance.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { listen } from "../fixtures/server.ts";
 
 /** What containers of a real engine reach, and what they do not, by each way that berth reaches them. */
 const log = openLog({ level: "silent", name: "test" });
@@ -57,12 +56,14 @@ async function reaches(container: string, urls: Record<string, string>): Promise
 }
 
 /** Something that listens on this machine, which is the engine's. */
-async function listen(t: Test, address: string): Promise<number> {
-  const server = createServer((_, response) => response.end("here")).listen(0, address);
-  await once(server, "listening");
-  t.teardown(() => server.close());
-  return (server.address() as AddressInfo).port;
-}
+const startServer = async (t: Test, host: string) =>
+  (
+    await listen(
+      t,
+      createServer((_, response) => response.end("here")),
+      { host },
+    )
+  ).port;
 
 const addressOf = async (container: string) =>
   Object.values((await docker.getContainer(container).inspect()).NetworkSettings.Networks)[0]?.IPAddress ?? "";
@@ -74,7 +75,7 @@ for (const reach of ["address", "published"] as const) {
     const specs = await Promise.all([one, other].map((each) => specOf(driver, each, { ref: images.onDemand })));
     const deployed = await Promise.all(specs.map((spec) => driver.deploy(spec, call())));
     for (const { address } of deployed) t.strictSame(await get(address as Address, "/square?number=3"), { result: 9 }, "berth reaches it");
-    const [api, onLoopback] = [await listen(t, "0.0.0.0"), await listen(t, "127.0.0.1")];
+    const [api, onLoopback] = [await startServer(t, "0.0.0.0"), await startServer(t, "127.0.0.1")];
     const gateway = (await docker.getContainer(one).inspect()).NetworkSettings.Networks[`${network}-${reach}`]?.Gateway;
     const metrics = async (allowed: boolean) => {
       const listeners = privateListeners({ subnets: DEFAULT_SUBNETS, allowed, log });

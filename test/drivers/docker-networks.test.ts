@@ -1,6 +1,4 @@
-import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { ContainerInfo } from "dockerode";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
@@ -10,6 +8,7 @@ import type { Spec } from "../../drivers/driver.ts";
 import { openEngine, type Engine } from "../../drivers/engine/engine.ts";
 import { ownContainer } from "../../drivers/engine/join-network.ts";
 import { openLog } from "../../lib/log.ts";
+import { listen } from "../fixtures/server.ts";
 
 const ID = "a".repeat(64);
 const SPEC = {
@@ -41,10 +40,9 @@ async function openDouble(t: { teardown(end: () => void): void }) {
     if (name === "berth") return answer(404, { message: "no such network" });
     state.name ||= name ?? "";
     return answer(200, network());
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => void server.close());
-  const engine: Engine = openEngine({ host: `tcp://127.0.0.1:${(server.address() as AddressInfo).port}` }, systemClock());
+  });
+  const { port } = await listen(t, server);
+  const engine: Engine = openEngine({ host: `tcp://127.0.0.1:${port}` }, systemClock());
   t.teardown(() => engine.close());
   const networks = openNetworks({
     engine,

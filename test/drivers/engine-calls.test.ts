@@ -1,10 +1,9 @@
-import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { openEngine } from "../../drivers/engine/engine.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { listen } from "../fixtures/server.ts";
 
 const OPEN = 300;
 const CALLS = 20;
@@ -15,10 +14,8 @@ t.test("an engine call costs the same processor time however many calls are open
     if (request.url?.includes("/wait") === true) held.push(response);
     else response.writeHead(200, { "content-type": "application/json" }).end("[]");
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => server.close());
-  const engine = openEngine({ host: `tcp://127.0.0.1:${(server.address() as AddressInfo).port}` }, systemClock());
+  const { port } = await listen(t, server);
+  const engine = openEngine({ host: `tcp://127.0.0.1:${port}` }, systemClock());
   const callsMs = async () => {
     const began = process.cpuUsage();
     for (let i = 0; i < CALLS; i++) await engine.call({ doing: "Listing" }, (docker) => docker.listContainers());

@@ -1,26 +1,24 @@
-import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { mayLead, readImageConfig } from "../../drivers/image-config.ts";
 import { call, rejectsWith } from "./conformance.ts";
 import { openWorld } from "./kubernetes/test-cluster.ts";
+import { listen } from "../fixtures/server.ts";
 
 /** A server that records its requests. */
-async function listen(t: Test, host: string, answer: (request: IncomingMessage, response: ServerResponse) => void) {
+async function openRecorder(t: Test, host: string, answer: (request: IncomingMessage, response: ServerResponse) => void) {
   const requests: { path: string; authorization: string | undefined }[] = [];
   const server = createServer((request, response) => {
     requests.push({ path: request.url ?? "", authorization: request.headers.authorization });
     answer(request, response);
-  }).listen(0, host);
-  await once(server, "listening");
-  t.teardown(() => server.close());
-  return { at: `${host}:${(server.address() as AddressInfo).port}`, requests };
+  });
+  const { port } = await listen(t, server, { host });
+  return { at: `${host}:${port}`, requests };
 }
 
 /** Something that is for this network alone, and that answers a secret as a token server answers a token. */
-const openInternal = (t: Test) => listen(t, "127.0.0.9", (_, response) => void response.end(JSON.stringify({ access_token: "of-the-inside" })));
+const openInternal = (t: Test) => openRecorder(t, "127.0.0.9", (_, response) => void response.end(JSON.stringify({ access_token: "of-the-inside" })));
 
 const challenging = (realm: string) => (_: IncomingMessage, response: ServerResponse) =>
   void response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}",service="x"` }).end();
@@ -49,7 +47,7 @@ t.test("a registry over TLS leads nowhere without it", async (t) => {
 
 t.test("a registry that a package names cannot have control fetch a token from inside its network, and get it", async (t) => {
   const internal = await openInternal(t);
-  const evil = await listen(t, "127.0.0.1", challenging(`http://${internal.at}/internal/secret`));
+  const evil = await openRecorder(t, "127.0.0.1", challenging(`http://${internal.at}/internal/secret`));
   for (const trusted of [false, true]) await rejectsWith(t, "REGISTRY_UNREACHABLE", read(evil.at, { trusted }));
   t.same(internal.requests, []);
   t.notOk(evil.requests.some(({ authorization }) => authorization?.includes("of-the-inside")));
@@ -58,7 +56,7 @@ t.test("a registry that a package names cannot have control fetch a token from i
 t.test("nor lead it there by a redirect", async (t) => {
   const internal = await openInternal(t);
   for (const location of [`http://${internal.at}/internal`, "http://169.254.169.254/latest/meta-data", "http://[::ffff:127.0.0.9]:1/x"]) {
-    const evil = await listen(t, "127.0.0.1", leading(location));
+    const evil = await openRecorder(t, "127.0.0.1", leading(location));
     await rejectsWith(t, "REGISTRY_UNREACHABLE", read(evil.at));
   }
   t.same(internal.requests, []);
@@ -74,8 +72,8 @@ t.test("nor be something of this machine itself", async (t) => {
 });
 
 t.test("a login goes to no other port of the registry's host", async (t) => {
-  const tokens = await listen(t, "127.0.0.1", (_, response) => void response.end(JSON.stringify({ token: "given" })));
-  const registry = await listen(t, "127.0.0.1", challenging(`http://${tokens.at}/token`));
+  const tokens = await openRecorder(t, "127.0.0.1", (_, response) => void response.end(JSON.stringify({ token: "given" })));
+  const registry = await openRecorder(t, "127.0.0.1", challenging(`http://${tokens.at}/token`));
   await rejectsWith(t, "PULL_DENIED", read(registry.at, { login: { username: "me", password: "secret" } }));
   t.match(tokens.requests, [{ path: "/token?service=x&scope=repository%3Aevil%2Fx%3Apull", authorization: undefined }]);
   t.equal(registry.requests.at(-1)?.authorization, "Bearer given");
@@ -83,7 +81,7 @@ t.test("a login goes to no other port of the registry's host", async (t) => {
 
 t.test("an image of such a registry is refused by a driver, which sends nothing there", async (t) => {
   const internal = await openInternal(t);
-  const evil = await listen(t, "127.0.0.1", challenging(`http://${internal.at}/internal/secret`));
+  const evil = await openRecorder(t, "127.0.0.1", challenging(`http://${internal.at}/internal/secret`));
   const { open } = await openWorld(t);
   const driver = open();
   await rejectsWith(t, "REGISTRY_UNREACHABLE", driver.resolve({ ref: `${evil.at}/evil/x:1` }, call()));

@@ -1,9 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:net";
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t from "tap";
+import { listen } from "../fixtures/server.ts";
 
 /** Has no descriptor left, and dials a port that listens; prints what it fails with, and what was counted. */
 const DIALLER = `
@@ -22,11 +21,10 @@ const DIALLER = `
 `;
 
 t.test("a gateway without a descriptor left answers for itself, with a time to try again, and does not blame the container", async (t) => {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => server.close());
+  const server = createServer();
+  const { port: serverPort } = await listen(t, server);
   const script = join(t.testdir({ "dialler.ts": DIALLER }), "dialler.ts");
-  const port = String((server.address() as AddressInfo).port);
+  const port = String(serverPort);
   const printed = execFileSync("/bin/sh", ["-c", 'ulimit -n 64; exec "$0" "$@"', process.execPath, script, port], {
     encoding: "utf8",
     timeout: 60_000,

@@ -4,7 +4,8 @@ import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import { openReadiness, type Readiness } from "../../gateway/readiness.ts";
-import { bodyOf, exchange, get, ID, listen, openContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "./stand.ts";
+import { bodyOf, exchange, get, ID, openContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "./stand.ts";
+import { listen } from "../fixtures/server.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
 const CLIENTS = 20;

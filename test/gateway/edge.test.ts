@@ -1,14 +1,14 @@
 import { createServer } from "node:http";
 import { createServer as createSecureServer } from "node:https";
 import type { RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { bodyOf, echoHead, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
+import { bodyOf, echoHead, exchange, get, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
+import { freePort, listen } from "../fixtures/server.ts";
 
 const made = tempFolder(t);
 const TRUSTED = makeCertificate(made, "trusted");
@@ -119,10 +119,7 @@ for (const forwarder of ENGINE_NAMES) {
   });
 
   t.test(`${forwarder}: a server that is away, or breaks off, is named in the answer`, async (t) => {
-    const closed = createServer();
-    await new Promise<void>((resolve) => void closed.listen(0, "127.0.0.1", resolve));
-    const { port } = closed.address() as AddressInfo;
-    await new Promise((resolve) => void closed.close(resolve));
+    const port = await freePort();
     const away = await openStand(t, { forwarder, datagrok: { url: `http://127.0.0.1:${port}/api`, keepHost: false } });
     const refused = await fetch(`${away.base}/api/x`);
     t.equal(refused.status, 503);

@@ -2,7 +2,8 @@ import { createServer, request as httpRequest, type IncomingMessage } from "node
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
 import type { Availability } from "../../gateway/contract.ts";
-import { bodyOf, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+import { listen } from "../fixtures/server.ts";
 
 type Answered = { status: number; reason: string; type: string | undefined; sentence: unknown; headers: IncomingMessage["headers"] };
 

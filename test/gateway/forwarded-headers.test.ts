@@ -1,7 +1,8 @@
 import t, { type Test } from "tap";
 import type { Head } from "../../gateway/decision.ts";
 import { createTraceContext, forwardedEdits, isTraceparent, trustedProxies } from "../../gateway/forwarded-headers.ts";
-import { echoHead, exchange, get, ID, listen, openContainer, openStand, PATH } from "./stand.ts";
+import { echoHead, exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
+import { listen } from "../fixtures/server.ts";
 import { createServer } from "node:http";
 
 const TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

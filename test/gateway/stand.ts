@@ -23,12 +23,12 @@ import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
 import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
 import { PATIENCE_MS } from "../fixtures/eventually.ts";
+import { listen, type ListenAddress } from "../fixtures/server.ts";
 
 export const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
 export const PATH = `/api/docker/containers/proxy/${ID}`;
 export const WS_PATH = `/api/docker/containers/proxy-ws/${ID}`;
 
-export type ListenAddress = { host: string; port: number };
 export type GatewayFixture = TestDirectory & { openAt: OpenExchanges["at"]; gateway: Gateway; port: number; base: string; apiSocket: string };
 
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
@@ -107,25 +107,6 @@ export async function openRawContainer(t: Test, onConnection: (socket: Socket) =
     onConnection(socket);
   });
   return listen(t, server);
-}
-
-export async function listen(
-  t: Pick<Test, "teardown">,
-  server: Server | ReturnType<typeof createTcpServer>,
-  where: { path: string } | { port: number } = { port: 0 },
-): Promise<ListenAddress> {
-  const sockets = new Set<Socket>();
-  server.on("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-  });
-  await new Promise<void>((resolve) => void server.listen({ host: "127.0.0.1", ...where }, resolve));
-  t.teardown(async () => {
-    for (const socket of sockets) socket.destroy();
-    await new Promise((resolve) => void server.close(resolve));
-  });
-  const address = server.address();
-  return { host: "127.0.0.1", port: typeof address === "object" && address !== null ? address.port : 0 };
 }
 
 /** Sends bytes and reads until the other side ends, or until `until` is in what came. */

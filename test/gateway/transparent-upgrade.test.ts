@@ -2,7 +2,8 @@ import { createServer, request, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
 import { WebSocket, WebSocketServer } from "ws";
-import { bodyOf, exchange, get, ID, listen, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+import { listen } from "../fixtures/server.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
 const UPGRADE = ["Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];

@@ -1,10 +1,11 @@
 import { once } from "node:events";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect, createServer } from "node:net";
 import t from "tap";
 import { addressBlock, limitConnections, createConnectionLimits, connectionsFor, descriptorLimit } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { createStillClock } from "../fixtures/clock.ts";
+import { listen } from "../fixtures/server.ts";
 
 function openBounds(limits: { perAddress: number; total: number }) {
   const clock = createStillClock();
@@ -62,10 +63,9 @@ t.test("a server that is held to them closes what is too many at once", async (t
   const { bounds } = openBounds({ perAddress: 2, total: 8 });
   const server = createServer((socket) => socket.on("error", () => undefined).resume());
   limitConnections(server, bounds);
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  t.teardown(() => server.close());
+  const { port } = await listen(t, server);
   const open = async (localAddress = "127.0.0.1") => {
-    const socket = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", localAddress });
+    const socket = connect({ port: port, host: "127.0.0.1", localAddress });
     t.teardown(() => socket.destroy());
     socket.on("error", () => undefined).resume();
     await once(socket, "connect");

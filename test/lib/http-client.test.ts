@@ -1,13 +1,14 @@
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
-import { createServer as createNetServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer as createNetServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { type HttpClientOptions, type HttpFailure, openHttpClient } from "../../lib/http-client.ts";
 import { createStillClock } from "../fixtures/clock.ts";
+import { listen } from "../fixtures/server.ts";
 
 const toFault = ({ kind, why }: HttpFailure) => new Error(`${kind}: ${why}`);
 
@@ -17,19 +18,8 @@ function openClient(t: Test, options: Partial<HttpClientOptions> = {}) {
   return client;
 }
 
-async function listen(t: Test, server: Server, socketPath?: string): Promise<string> {
-  const sockets = new Set<Socket>();
-  server.on("connection", (socket) => sockets.add(socket));
-  server.listen(socketPath === undefined ? { host: "127.0.0.1", port: 0 } : { path: socketPath });
-  await once(server, "listening");
-  t.teardown(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  return socketPath === undefined ? `http://127.0.0.1:${(server.address() as AddressInfo).port}` : "http://berth";
-}
-
-const serve = (t: Test, respond: RequestListener, socketPath?: string) => listen(t, createServer(respond), socketPath);
+const urlOf = async (t: Test, server: Server) => `http://127.0.0.1:${(await listen(t, server)).port}`;
+const serve = (t: Test, respond: RequestListener) => urlOf(t, createServer(respond));
 
 t.test("a response has its status, its headers and its whole body", async (t) => {
   const url = await serve(t, (request, response) => {
@@ -73,11 +63,11 @@ t.test("a response that does not end in time, or breaks off, is a failure", asyn
 
 t.test("a server that is not there, or does not accept, is unreachable", async (t) => {
   const gone = createNetServer();
-  const url = await listen(t, gone);
+  const url = await urlOf(t, gone);
   gone.close();
   await once(gone, "close");
   await t.rejects(openClient(t).request({ url }), { message: "unreachable: ECONNREFUSED" });
-  const silent = await listen(
+  const silent = await urlOf(
     t,
     createNetServer(() => undefined),
   );
@@ -129,7 +119,7 @@ t.test("a stream can be read as a whole, under the limits of any response", asyn
 
 t.test("connections are used again, and no more are opened than may be", async (t) => {
   const server = createServer((_request, response) => void response.end("ok"));
-  const url = await listen(t, server);
+  const url = await urlOf(t, server);
   let connections = 0;
   server.on("connection", () => connections++);
   const client = openClient(t, { connections: 2 });
@@ -150,7 +140,11 @@ t.test("a request goes to the address that was checked, or to the one socket, wh
   const folder = mkdtempSync(join(tmpdir(), "http-client-"));
   t.teardown(() => rmSync(folder, { recursive: true }));
   const socketPath = join(folder, "s");
-  await serve(t, (request, response) => void response.end(request.headers.host), socketPath);
+  await listen(
+    t,
+    createServer((request, response) => void response.end(request.headers.host)),
+    { path: socketPath },
+  );
   t.equal((await openClient(t, { socketPath }).request({ url: "http://berth/x" })).text(), "berth");
 });
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Test } from "tap";
 
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { freePort } from "../gateway/registry/distribution.ts";
+import { freePort } from "../fixtures/server.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
 export const LUA_COMPAT = join(import.meta.dirname, "../../lua-compat");

@@ -11,7 +11,7 @@ import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { freePort } from "../gateway/registry/distribution.ts";
+import { freePort } from "../fixtures/server.ts";
 import { openStand, packageOf } from "../program/rights/fixtures/stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
 

@@ -3,7 +3,8 @@ import { ADMIN_KEY, startBerth } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { freePort, openDistribution } from "../gateway/registry/distribution.ts";
+import { openDistribution } from "../gateway/registry/distribution.ts";
+import { freePort } from "../fixtures/server.ts";
 import { run } from "../gateway/registry/run.ts";
 import { eventually } from "../fixtures/eventually.ts";
 

@@ -1,8 +1,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
-import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import { type AddressInfo, createServer as createSocket, type Server } from "node:net";
+import { createServer as createSocket, type Server } from "node:net";
 import { join } from "node:path";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import t, { type Test } from "tap";
@@ -12,14 +11,9 @@ import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openDistribution } from "../../gateway/registry/distribution.ts";
 import { DEV_KEY, jwkOf, makeSigner, openTokenServer } from "../../gateway/registry/token-server.ts";
 import { doctor, look, type CheckRows, states } from "./look.ts";
+import { listen } from "../../fixtures/server.ts";
 
-async function listen(t: Test, server: Server, at?: string): Promise<number> {
-  if (at === undefined) server.listen(0, "127.0.0.1");
-  else server.listen(at);
-  await once(server, "listening");
-  t.teardown(() => server.close());
-  return at === undefined ? (server.address() as AddressInfo).port : 0;
-}
+const portOf = async (t: Test, server: Server) => (await listen(t, server)).port;
 
 t.test("settings that cannot be read are reported, and nothing else is checked", async (t) => {
   const rows = await look(t, "all", { BERTH_EDGE_PORT: "eighty", BERTH_DRIVER: "sail" });
@@ -59,7 +53,7 @@ t.test("a certificate that is expired, for another name, or of an unknown signer
   setDefaultCACertificates([...before, ...[soon, long, ended, other].map(({ cert }) => cert)]);
   t.teardown(() => setDefaultCACertificates(before));
   const served = async ({ cert, key }: Certificate) => {
-    const port = await listen(t, createTlsServer({ cert, key }));
+    const port = await portOf(t, createTlsServer({ cert, key }));
     return (await look(t, ["certificate"], {}, { server: `https://localhost:${port}` }))["certificate"];
   };
   t.match(await served(long), { state: "ok", problems: [] });
@@ -81,7 +75,7 @@ t.test("a certificate that is expired, for another name, or of an unknown signer
     t.equal(await own({ cert: long.cert, key: ended.key }), "wrong", "a key of another certificate");
   });
   await t.test("a listener that speaks no TLS", async (t) => {
-    const port = await listen(t, createServer());
+    const port = await portOf(t, createServer());
     t.same(states(await look(t, ["certificate"], {}, { server: `https://localhost:${port}` })), { certificate: "wrong" });
   });
 });
@@ -95,7 +89,7 @@ t.test("a clock that is off, here or there, or where tokens are made", async (t)
     const claims = Buffer.from(JSON.stringify({ nbf: begun, exp: begun + 1_800 })).toString("base64url");
     response.end(request.url?.startsWith("/api/docker/token") ? JSON.stringify({ token: `e30.${claims}.x` }) : "{}");
   };
-  const server = `http://127.0.0.1:${await listen(t, createServer(answer))}`;
+  const server = `http://127.0.0.1:${await portOf(t, createServer(answer))}`;
   const state = async () => (await look(t, ["clock"], { BERTH_ADMIN_KEY: DEV_KEY }, { server }))["clock"]?.state;
   t.equal(await state(), "ok");
   for (const off of [-120_000, 120_000]) {
@@ -130,7 +124,7 @@ t.test("a Datagrok server of another issuer, with other keys, that is none, or i
 });
 
 t.test("a berth that does not run, and one that is not berth", async (t) => {
-  const port = await listen(
+  const port = await portOf(
     t,
     createServer((_request, response) => response.end("hello")),
   );
@@ -139,7 +133,7 @@ t.test("a berth that does not run, and one that is not berth", async (t) => {
 
 t.test("a console that the edge sends browsers to, and that does not answer, or leads back elsewhere", async (t) => {
   const [answers, leads] = [{ rooms: JSON.stringify({ rooms: ["containers"] }) }, { to: "" }];
-  const console = await listen(
+  const console = await portOf(
     t,
     createServer((request, response) => {
       response.setHeader("content-security-policy", `form-action 'self' ${leads.to}`);
@@ -147,7 +141,7 @@ t.test("a console that the edge sends browsers to, and that does not answer, or 
     }),
   );
   let location = `http://127.0.0.1:${console}/`;
-  const edge = await listen(
+  const edge = await portOf(
     t,
     createServer((_incoming, response) => response.writeHead(302, location === "" ? {} : { location }).end()),
   );
@@ -176,7 +170,7 @@ t.test("an engine whose socket is missing, without a listener, or not permitted"
   t.equal(await state(`unix://${folder}/none.sock`), "wrong");
   t.equal(await state("tcp://127.0.0.1:1"), "wrong");
   const socket = join(folder, "engine.sock");
-  await listen(t, createSocket(), socket);
+  await listen(t, createSocket(), { path: socket });
   chmodSync(socket, 0o600);
   chmodSync(folder, 0o755);
   const data = join(folder, "data");
@@ -215,7 +209,7 @@ t.test("containers that a Datagrok server stops by itself are warned of", async 
   ];
   const answer: RequestListener = (request, response) =>
     void response.end(JSON.stringify(request.url?.startsWith("/api/docker/containers?") ? containers : { token: "a-session" }));
-  const DATAGROK_URL = `http://127.0.0.1:${await listen(t, createServer(answer))}/api`;
+  const DATAGROK_URL = `http://127.0.0.1:${await portOf(t, createServer(answer))}/api`;
   t.match((await look(t, ["sleepers"], { DATAGROK_URL }, { key: DEV_KEY }))["sleepers"], { state: "ok", problems: [{ kind: "warning" }] });
   t.equal((await look(t, ["sleepers"], { DATAGROK_URL }))["sleepers"]?.state, "not looked at");
 });

@@ -1,15 +1,14 @@
-import { once } from "node:events";
 import { createServer, request } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { CHECKS } from "../../../cli/doctor/checks.ts";
 import { VERSION } from "../../../cli/version.ts";
 import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { openNginx } from "../../lua-compat/nginx.ts";
-import { freePort } from "../../gateway/registry/distribution.ts";
+import { freePort } from "../../fixtures/server.ts";
 import { openOwn } from "../../gateway/registry/own-registry.ts";
 import { byName, doctor, look, type CheckRows, states } from "./look.ts";
+import { listen } from "../../fixtures/server.ts";
 
 /** A load balancer as simple as can be: it sets forwarding headers. */
 async function openForwarder(t: Test, base: string): Promise<{ port: number }> {
@@ -22,10 +21,7 @@ async function openForwarder(t: Test, base: string): Promise<{ port: number }> {
     sent.once("error", () => answer.destroy());
     incoming.pipe(sent);
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => server.close());
-  return server.address() as AddressInfo;
+  return listen(t, server);
 }
 
 /** A whole berth with plain processes and a registry of its own, and what `berth doctor` finds with it and with what may stand in front. */
@@ -77,10 +73,8 @@ t.test("a proxy in front that is not trusted is warned of: all clients behind it
 t.test("a berth of another version than this program", async (t) => {
   let version = VERSION;
   const server = createServer((_request, response) => response.end(JSON.stringify({ Version: version })));
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => server.close());
-  const state = async () => states(await look(t, ["berth"], env, { server: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }));
+  const { port } = await listen(t, server);
+  const state = async () => states(await look(t, ["berth"], env, { server: `http://127.0.0.1:${port}` }));
   t.same(await state(), { berth: "ok" });
   version = "9.9.9";
   t.same(await state(), { berth: "wrong" });

@@ -6,7 +6,7 @@ import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { freePort } from "../../gateway/registry/distribution.ts";
+import { freePort } from "../../fixtures/server.ts";
 import { typeBerth } from "../fixtures/type-berth.ts";
 
 function writeAll(folder: string, files: Record<string, string>): string {

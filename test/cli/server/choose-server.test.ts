@@ -1,13 +1,12 @@
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import { dirname, join } from "node:path";
 import t from "tap";
 import { ADMIN_KEY } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openStand } from "../../program/rights/fixtures/stand.ts";
 import { typeBerth } from "../fixtures/type-berth.ts";
+import { listen } from "../../fixtures/server.ts";
 
 t.test("a server is named by address or alias, and its key given in one of several ways", async (t) => {
   const { berth, data } = await openStand(t);
@@ -69,10 +68,9 @@ t.test("an address that is no API, or that breaks off, is reported", async (t) =
     "/breaking/docker/containers": (response) => response.end('[{"id":"1","name":"one","status":"started"}]'),
     "/breaking/docker/containers/1/logs": (response) => void response.write("a line\n", () => response.destroy()),
   };
-  const server = createServer((request, response) => answers[(request.url ?? "").split("?")[0] ?? ""]?.(response)).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => server.close());
-  const at = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const server = createServer((request, response) => answers[(request.url ?? "").split("?")[0] ?? ""]?.(response));
+  const { port } = await listen(t, server);
+  const at = `http://127.0.0.1:${port}`;
   const env = { PATH: "/nowhere", HOME: "/nowhere", BERTH_KEY: "some-key-of-mine" };
   t.match(await typeBerth(["containers", "--server", `${at}/page`], { env }), { code: 5, stderr: /no API|as an API/ });
   t.match(await typeBerth(["containers", "--server", `${at}/refusing`], { env }), { code: 1, stderr: "Not today" });

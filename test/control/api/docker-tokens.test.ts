@@ -1,9 +1,9 @@
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, errors, type JSONWebKeySet, jwtVerify } from "jose";
 import { createServer, request } from "node:http";
-import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import type { ApiSettings } from "../../../control/api/api-deps.ts";
 import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
+import { listen } from "../../fixtures/server.ts";
 
 const SERVICE = "registry.example:5000";
 const FILES = { "dockerfiles/app/Dockerfile": "FROM scratch\nEXPOSE 80\n" };
@@ -20,12 +20,8 @@ async function openVerifier(t: Test, { socketPath }: ApiFixture, path = "/api/do
     const passed = request({ socketPath, path: incoming.url, method: incoming.method }, (reply) => reply.pipe(answer));
     incoming.pipe(passed);
   });
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const keys = createRemoteJWKSet(new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}${path}`));
+  const { port } = await listen(t, server);
+  const keys = createRemoteJWKSet(new URL(`http://127.0.0.1:${port}${path}`));
   return (token: string, issuer = "http://berth.example:8080") =>
     jwtVerify(token, keys, {
       algorithms: ["RS256"],

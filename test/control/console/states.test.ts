@@ -1,11 +1,11 @@
 import { createServer, request } from "node:http";
-import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
 import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState, IMAGE_WIRE_STATES, type ImageState } from "../../../control/model/states.ts";
 import { ADMIN_KEY, openApiFixture, type ApiFixture } from "../api/fixtures/open-api-fixture.ts";
 import { newContainer, newImage, PACKAGE } from "../lifecycle/lifecycle-fixture.ts";
 import { openConsole } from "./fixtures/open-console.ts";
+import { listen } from "../../fixtures/server.ts";
 
 const CONFIG = { cpu: 1, memoryMb: 128, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 const CONTAINER_STATES = Object.keys(CONTAINER_WIRE_STATES) as ContainerState[];
@@ -50,12 +50,8 @@ async function reached(t: Test, { socketPath }: ApiFixture): Promise<string> {
     answer.once("close", () => sent.destroy());
     incoming.pipe(sent);
   });
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { port } = await listen(t, server);
+  return `http://127.0.0.1:${port}`;
 }
 
 async function openStates(t: Test) {

@@ -1,11 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { connect, createServer, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import type { Scope } from "../probe-row.ts";
 import { openRawContainer } from "../raw-container.ts";
 import type { Probed } from "../row.ts";
 import type { PeerProgram } from "./programs.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { freePort } from "../../fixtures/server.ts";
 
 /** Another proxy, in a process of its own, in front of a raw container. */
 export async function openPeer(scope: Scope, peer: PeerProgram): Promise<Probed> {
@@ -19,10 +21,8 @@ export async function openPeer(scope: Scope, peer: PeerProgram): Promise<Probed>
     child.kill("SIGKILL");
     await once(child, "exit");
   });
-  for (let tries = 0; !(await listens(port)); tries++) {
-    if (tries > 500 || child.exitCode !== null) throw new Error(`${peer.name} does not listen`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  const died = () => Promise.reject(new Error(`${peer.name} does not listen`));
+  await eventually(`${peer.name} listens`, async () => (child.exitCode === null ? listens(port) : died()));
   return { port, container, at: (path) => path, connected: (path) => path, lines: [], lastUse: () => 0 };
 }
 
@@ -34,13 +34,4 @@ function listens(port: number): Promise<boolean> {
     });
     socket.once("error", () => resolve(false));
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }

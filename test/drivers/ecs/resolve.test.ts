@@ -1,33 +1,27 @@
 import { createHash } from "node:crypto";
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type RequestListener } from "node:http";
 import t, { type Test } from "tap";
 import { call, rejectsWith } from "../conformance.ts";
 import { denied } from "./answer.ts";
 import { openStand } from "./fixture.ts";
+import { freePort, listen } from "../../fixtures/server.ts";
 
 const sha = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
 
 /** A registry that wants a token, keeps blobs on another host and knows one image of two platforms: what the real one of the other tests does not do. */
 async function openOddRegistry(t: Test) {
-  const listen = async (answer: (request: IncomingMessage, response: ServerResponse) => void) => {
-    const server = createServer(answer).listen(0, "127.0.0.1");
-    await once(server, "listening");
-    t.teardown(() => server.close());
-    return `127.0.0.1:${(server.address() as AddressInfo).port}`;
-  };
+  const startServer = async (answer: RequestListener) => `127.0.0.1:${(await listen(t, createServer(answer))).port}`;
   const config = JSON.stringify({ config: { ExposedPorts: { "8000/tcp": {} } }, history: [] });
   const manifest = JSON.stringify({ schemaVersion: 2, config: { digest: sha(config) } });
   const platform = (architecture: string, digest: string) => ({ digest, platform: { os: "linux", architecture } });
   const index = JSON.stringify({ schemaVersion: 2, manifests: [platform("arm64", sha("other")), platform("amd64", sha(manifest))] });
   const documents: Record<string, string> = { "manifests/1": index, [`manifests/${sha(index)}`]: index, [`manifests/${sha(manifest)}`]: manifest };
   const requests: { path: string; authorization: string | undefined }[] = [];
-  const store = await listen((request, response) => {
+  const store = await startServer((request, response) => {
     requests.push({ path: `store ${request.url}`, authorization: request.headers.authorization });
     response.end(config);
   });
-  const host: string = await listen((request, response) => {
+  const host: string = await startServer((request, response) => {
     const url = new URL(request.url ?? "", `http://${request.headers.host}`);
     requests.push({ path: url.pathname, authorization: request.headers.authorization });
     if (url.pathname === "/token") return response.end(JSON.stringify({ token: `for-${url.searchParams.get("scope")}` }));
@@ -78,10 +72,7 @@ t.test("images", async (t) => {
   });
 
   await t.test("one that does not answer us is left to ECS", async (t) => {
-    const silent = createServer().listen(0, "127.0.0.1");
-    await once(silent, "listening");
-    const { port } = silent.address() as AddressInfo;
-    silent.close();
+    const port = await freePort();
     t.strictSame(await resolve(`127.0.0.1:${port}/x/y:z`), { id: `127.0.0.1:${port}/x/y:z`, exposed: [] });
   });
 

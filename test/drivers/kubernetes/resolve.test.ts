@@ -1,10 +1,9 @@
-import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import t from "tap";
 import { openRegistry } from "../../fixtures/registry.ts";
 import { call, rejectsWith, specOf } from "../conformance.ts";
 import { NAMESPACE, openWorld, REGISTRY } from "./test-cluster.ts";
+import { listen } from "../../fixtures/server.ts";
 
 t.test("images are what the registries say, by their digest, and nothing else", async (t) => {
   const { open, image } = await openWorld(t);
@@ -38,10 +37,8 @@ t.test("a registry that is not set up is queried directly, also for the ports, w
     response.writeHead(answer.status, { "docker-content-digest": answer.headers.get("docker-content-digest") ?? "" });
     response.end(Buffer.from(await answer.arrayBuffer()));
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => server.close());
-  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { port } = await listen(t, server);
+  const host = `127.0.0.1:${port}`;
   const resolve = (entry: object) =>
     open({ dockerAuth: JSON.stringify({ auths: { [host]: entry } }) }).resolve({ ref: `${host}/datagrok/thing:1` }, call());
   t.match(await resolve({ auth: Buffer.from("me:my:password").toString("base64") }), { digest, exposed: [8080] });

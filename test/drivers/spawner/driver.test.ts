@@ -1,6 +1,5 @@
-import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
-import { type AddressInfo, connect } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { createServer as createTlsServer, getCACertificates, setDefaultCACertificates } from "node:tls";
 import t, { type Test } from "tap";
@@ -17,6 +16,7 @@ import { BACKENDS } from "../conformance/backends.ts";
 import { call, conformance, get, rejectsWith, specOf, text } from "../conformance.ts";
 import { openGate, openSilence } from "../engine-gate.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { listen } from "../../fixtures/server.ts";
 
 /** Over a real connection to a real `berth spawner`, whose containers are processes. */
 async function world(t: Test) {
@@ -111,16 +111,7 @@ t.test("a wrong key is reported as such, and the message contains neither key", 
   await rejectsWith(t, "ENGINE_ACTION_DENIED", text(driver.logs("any", { tail: 1 }, call())));
 });
 
-async function startServer(t: Test, listener: RequestListener): Promise<number> {
-  const server = createServer(listener);
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return (server.address() as AddressInfo).port;
-}
+const startServer = async (t: Test, listener: RequestListener) => (await listen(t, createServer(listener))).port;
 
 t.test("what is no spawner is not taken for one", async (t) => {
   const answers: Record<string, RequestListener> = {
@@ -205,10 +196,7 @@ t.test("a spawner behind TLS is spoken to where its certificate is believed, and
     for (const socket of [near, far]) socket.on("error", () => [near, far].forEach((one) => one.destroy()));
     near.pipe(far).pipe(near);
   });
-  front.listen(0, "127.0.0.1");
-  await once(front, "listening");
-  t.teardown(() => front.close());
-  const { port } = front.address() as AddressInfo;
+  const { port } = await listen(t, front);
   const log = openLog({ level: "silent", name: "test" });
   const driver = spawnerDriver({ host: "127.0.0.1", port, tls: true, auth: { key: SPAWNER_KEY }, clock: systemClock(), log });
   const fault = await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));

@@ -1,8 +1,9 @@
 import { createServer } from "node:http";
-import { connect, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import t, { type Test } from "tap";
 import { openFullQueue } from "../full-queue.ts";
-import { exchange, ID, listen, openStand, PATH } from "../stand.ts";
+import { exchange, ID, openStand, PATH } from "../stand.ts";
+import { freePort, listen } from "../../fixtures/server.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
@@ -11,10 +12,7 @@ const CHECKED = { kind: "coming", step: "check" } as const;
 
 /** A port that refuses now, and a server that may take it later. */
 async function refusing(t: Test) {
-  const probe = createServer();
-  await new Promise<void>((resolve) => void probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => void probe.close(resolve));
+  const port = await freePort();
   const accept = () => listen(t, createServer((_, response) => void response.end("back")), { port }); // prettier-ignore
   return { address: { host: "127.0.0.1", port }, accept };
 }

@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import WebSocket from "ws";
 import { startBerth } from "../../fixtures/berth.ts";
 import { openStand as openServer, packageOf } from "../../program/rights/fixtures/stand.ts";
-import { listen } from "../stand.ts";
+import { listen } from "../../fixtures/server.ts";
 import { openBetween, startGateway } from "./stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

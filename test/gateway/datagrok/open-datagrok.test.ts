@@ -4,7 +4,7 @@ import { systemClock } from "../../../lib/clock.ts";
 import { openDatagrok } from "../../../gateway/datagrok/open-datagrok.ts";
 import type { ContainerView } from "../../../gateway/contract.ts";
 import { openLog } from "../../../lib/log.ts";
-import { listen } from "../stand.ts";
+import { listen } from "../../fixtures/server.ts";
 
 /** The directory alone, in front of a server that says what each test has it say: it knows everybody, and no rights. */
 const A = "3f1c9a52-7b0e-4d16-9a41-00000000000a";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Test } from "tap";
 import { type BerthProcess, startBerthProcess } from "../../fixtures/berth-process.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { listen } from "../stand.ts";
+import { listen } from "../../fixtures/server.ts";
 
 /** What stands between the gateway and the server, as a load balancer does: counts requests, and can lose the server. */
 export type Between = {

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import t, { type Test } from "tap";
-import { exchange, get, ID, openRawContainer, openStand, PATH, type ListenAddress } from "../stand.ts";
+import { exchange, get, ID, openRawContainer, openStand, PATH } from "../stand.ts";
+import { type ListenAddress } from "../../fixtures/server.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

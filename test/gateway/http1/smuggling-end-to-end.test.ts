@@ -2,7 +2,8 @@ import { createServer, type IncomingMessage } from "node:http";
 import { createServer as createTcpServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { smuggling } from "../../fixtures/smuggling.ts";
-import { exchange, ID, listen, openStand, PATH, type ListenAddress } from "../stand.ts";
+import { exchange, ID, openStand, PATH } from "../stand.ts";
+import { listen, type ListenAddress } from "../../fixtures/server.ts";
 
 /** A container and the requests that it has seen to their ends: method, target, body as latin1. */
 type Upstream = { address: ListenAddress; forwarded: string[][] };

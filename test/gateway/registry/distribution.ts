@@ -1,12 +1,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Test } from "tap";
 
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { freePort } from "../../fixtures/server.ts";
 
 export type Distribution = {
   host: string;
@@ -62,14 +62,4 @@ ${more.beside ?? ""}
     kill,
     start: async () => void (child = await run()),
   };
-}
-
-/** A port that is free at the moment; Distribution cannot say which one it took. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }

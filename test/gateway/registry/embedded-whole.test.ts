@@ -4,7 +4,7 @@ import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { freePort } from "./distribution.ts";
+import { freePort } from "../../fixtures/server.ts";
 import { run } from "./run.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

@@ -1,7 +1,5 @@
 import { systemClock } from "../../../lib/clock.ts";
 import { createServer } from "node:http";
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { exportJWK, exportSPKI } from "jose";
 import t from "tap";
 import { controlIdentity } from "../../../gateway/api-backend.ts";
@@ -10,6 +8,7 @@ import { createStillClock } from "../../fixtures/clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/signers.ts";
 import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { listen } from "../../fixtures/server.ts";
 
 const MINUTE_MS = 60_000;
 
@@ -173,10 +172,9 @@ t.test("a server of keys that sends a byte now and then is given up all the same
   const dripping = createServer((_, response) => {
     const timer = setInterval(() => response.write(" "), 20);
     response.on("close", () => clearInterval(timer));
-  }).listen(0, "127.0.0.1");
-  await once(dripping, "listening");
-  t.teardown(() => dripping.close());
-  const server = datagrokKeys(`http://127.0.0.1:${(dripping.address() as AddressInfo).port}/api`, systemClock(), 200);
+  });
+  const { port } = await listen(t, dripping);
+  const server = datagrokKeys(`http://127.0.0.1:${port}/api`, systemClock(), 200);
   await t.rejects(server.get("/api/docker/keys"), { code: "TOKEN_KEYS_UNKNOWN" });
   server.close();
 });

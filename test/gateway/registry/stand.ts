@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Test } from "tap";
@@ -14,6 +13,7 @@ import type { KeyHabits } from "../../../lib/jwks/key-set.ts";
 import { DEV_KEY, openTokenServer, SERVICE, type TokenServer } from "./token-server.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import type { GatewayLimits } from "../../../gateway/limits.ts";
+import { listen } from "../../fixtures/server.ts";
 
 export type RegistryFixture = {
   host: string;
@@ -114,11 +114,6 @@ export async function openRecorder(t: Test, listener: RequestListener = (_, resp
     requests.push({ method: request.method ?? "", url: request.url ?? "", headers: request.headers });
     listener(request, response);
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { port: (server.address() as AddressInfo).port, requests };
+  const { port } = await listen(t, server);
+  return { port: port, requests };
 }

@@ -1,8 +1,7 @@
 import { createServer } from "node:http";
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import type { Test } from "tap";
+import { listen } from "../../fixtures/server.ts";
 
 export const DEV_KEY = "a-developer-key";
 export const SERVICE = "docker-registry";
@@ -61,13 +60,8 @@ export async function openTokenServer(t: Pick<Test, "teardown">): Promise<TokenS
     const token = await server.sign({ access, aud: service });
     json(200, { token, access_token: token, expires_in: 1800, issued_at: new Date().toISOString() });
   });
-  http.listen(0, "127.0.0.1");
-  await once(http, "listening");
-  t.teardown(() => {
-    http.closeAllConnections();
-    http.close();
-  });
-  const origin = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+  const { port } = await listen(t, http);
+  const origin = `http://127.0.0.1:${port}`;
   const server: TokenServer = {
     url: `${origin}/api`,
     issuer: origin,

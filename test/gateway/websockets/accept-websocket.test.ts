@@ -8,19 +8,8 @@ import { Fault } from "../../../lib/fault.ts";
 import type { Availability } from "../../../gateway/contract.ts";
 import { frame } from "../../fixtures/frame.ts";
 import { turns } from "../../fixtures/clock.ts";
-import {
-  exchange,
-  get,
-  ID,
-  listen,
-  openContainer,
-  openRawContainer,
-  openStand,
-  PATH,
-  WS_PATH,
-  type ListenAddress,
-  type GatewayFixture,
-} from "../stand.ts";
+import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "../stand.ts";
+import { listen, type ListenAddress } from "../../fixtures/server.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 /** What a client saw, in order. */

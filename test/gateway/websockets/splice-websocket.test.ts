@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { closeFrame, shortFrame } from "../../../gateway/websockets/frames.ts";
@@ -8,6 +8,7 @@ import type { NetConnection } from "../../../gateway/connections/connection.ts";
 import { createConnectionFactory, READ_MODES, type ReadMode } from "../../../gateway/connections/open-connections.ts";
 import { spliceWebSocket, type PongFilter } from "../../../gateway/websockets/splice-websocket.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { listen } from "../../fixtures/server.ts";
 
 type Spliced = {
   /** The far ends, and what came to them. */
@@ -28,9 +29,9 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pong
   const links = createConnectionFactory(reads);
   const near: NetConnection[] = [];
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.accept(socket)));
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  const { port } = await listen(t, server);
   const reach = async () => {
-    const far = connect({ port: (server.address() as AddressInfo).port, host: "127.0.0.1", allowHalfOpen: true });
+    const far = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
     far.on("error", () => undefined);
     const before = near.length;
     await eventually("it is accepted", () => near.length > before);
@@ -42,7 +43,6 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pong
       far.destroy();
       link.destroy();
     }
-    server.close();
   });
   const received = { client: Buffer.alloc(0), container: Buffer.alloc(0) };
   client.far.on("data", (chunk: Buffer) => (received.client = Buffer.concat([received.client, chunk])));

@@ -7,7 +7,7 @@ import { makeCertificate } from "../../fixtures/certificates.ts";
 import { openEngine, startsOf } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { freePort } from "../../gateway/registry/distribution.ts";
+import { freePort } from "../../fixtures/server.ts";
 import { ask, type GatewayElsewhere, openGatewayElsewhere, openLoad } from "./gateway-elsewhere.ts";
 import { ENV } from "./own-network.ts";
 import { eventually } from "../../fixtures/eventually.ts";

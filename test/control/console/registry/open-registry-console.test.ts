@@ -1,5 +1,4 @@
-import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import t from "tap";
 import { Agent, request } from "undici";
@@ -13,6 +12,7 @@ import { plainUpstream } from "../../../gateway/registry/stand.ts";
 import { push as pushPast } from "../../../gateway/registry/upstream/pushed.ts";
 import { openConsole } from "../fixtures/open-console.ts";
 import { codeOf, cookieOf, openAlone, openUsers } from "../fixtures/registry-alone.ts";
+import { listen } from "../../../fixtures/server.ts";
 
 const PROGRAM = join(import.meta.dirname, "../../../../berth.ts");
 /** Knows the users for all of these tests; the last one ends it. */
@@ -102,10 +102,8 @@ t.test("with a certificate, keys come and cookies go by TLS alone", async (t) =>
 });
 
 t.test("a port that is taken, as by another berth, is one sentence that names it", async (t) => {
-  const other = createServer().listen(0, "127.0.0.1");
-  await once(other, "listening");
-  t.teardown(() => other.close());
-  const { port } = other.address() as AddressInfo;
+  const other = createServer();
+  const { port } = await listen(t, other);
   const folder = tempFolder(t);
   const env = {
     BERTH_DATA: folder,

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openDriver } from "../../../../drivers/open.ts";
@@ -11,6 +11,7 @@ import { rolesBelow } from "../../../fixtures/processes.ts";
 import { askSpawner, SPAWNER_KEY, startSpawner } from "../../../fixtures/spawner.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { eventually, PATIENCE_MS } from "../../../fixtures/eventually.ts";
+import { freePort } from "../../../fixtures/server.ts";
 
 const ROOT = join(import.meta.dirname, "../../../..");
 
@@ -81,14 +82,6 @@ function isRefused(port: number): Promise<boolean> {
     socket.once("connect", () => resolve(false)).once("error", () => resolve(true));
     socket.once("connect", () => socket.destroy());
   });
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
 
 async function publish(berth: Berth, folders: Record<string, object>): Promise<void> {

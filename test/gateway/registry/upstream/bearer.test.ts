@@ -1,6 +1,4 @@
-import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -14,6 +12,7 @@ import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { LOGIN, openDistribution } from "./distribution.ts";
 import { push, signal, through } from "./pushed.ts";
 import { openTokenServer } from "./token-server.ts";
+import { listen } from "../../../fixtures/server.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const PULL = { repository: "datagrok/x", actions: ["pull"] } as const;
@@ -32,13 +31,9 @@ async function open(
 }
 
 async function serve(t: Test, answer: RequestListener, address = "127.0.0.1"): Promise<string> {
-  const server = createServer(answer).listen(0, address);
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return `http://${address}:${(server.address() as AddressInfo).port}`;
+  const server = createServer(answer);
+  const { port } = await listen(t, server, { host: address });
+  return `http://${address}:${port}`;
 }
 
 t.test("in front of a registry that takes tokens", async (t) => {

@@ -3,11 +3,12 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer, request } from "node:http";
-import { connect, createServer as listen, type AddressInfo } from "node:net";
+import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import type { Test } from "tap";
 import { LOGIN } from "./distribution.ts";
-import { PATIENCE_MS } from "../../../fixtures/eventually.ts";
+import { eventually } from "../../../fixtures/eventually.ts";
+import { freePort, listen } from "../../../fixtures/server.ts";
 
 type Answer = { status: number; body: Record<string, unknown> };
 type MotoRequest = { action: string; body: Record<string, unknown> };
@@ -56,13 +57,8 @@ export async function openEcr(t: Test, options: { registry?: string; hours?: num
     });
     passed.end(sent);
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  stand.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { port: ownPort } = await listen(t, server);
+  stand.url = `http://127.0.0.1:${ownPort}`;
   // As an operator of a test stand would; the client reads them itself.
   const before = { ...process.env };
   t.teardown(() => Object.assign(process.env, before));
@@ -72,21 +68,17 @@ export async function openEcr(t: Test, options: { registry?: string; hours?: num
 
 /** It takes no port 0 that it would name, so it is given one that was free just before. */
 export async function openMoto(t: Test): Promise<number> {
-  const free = listen().listen(0, "127.0.0.1");
-  await once(free, "listening");
-  const { port } = free.address() as AddressInfo;
-  free.close();
-  await once(free, "close");
+  const port = await freePort();
   const child = spawn("/usr/bin/python3", ["/usr/bin/moto_server", "-H", "127.0.0.1", "-p", String(port)], { stdio: "ignore" });
   t.teardown(async () => {
     const ended = once(child, "exit");
     if (child.exitCode === null && child.kill()) await ended;
   });
-  for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 50))) {
+  await eventually("moto listens", async () => {
     const socket = connect({ host: "127.0.0.1", port });
     const accepted = await Promise.race([once(socket, "connect").then(() => true), once(socket, "error").then(() => false)]).catch(() => false);
     socket.destroy();
-    if (accepted) return port;
-  }
-  throw new Error("moto did not start.");
+    return accepted;
+  });
+  return port;
 }

@@ -1,12 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { importPKCS8, SignJWT } from "jose";
 import type { Test } from "tap";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
+import { listen } from "../../../fixtures/server.ts";
 
 type TokenQuery = { scopes: string[]; authorization: string | undefined };
 
@@ -59,13 +58,8 @@ export async function openTokenServer(t: Test, login: { username: string; passwo
     response.setHeader("content-type", "application/json");
     response.end(JSON.stringify({ token, ...shape.answer }));
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const realm = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
+  const { port } = await listen(t, server);
+  const realm = `http://127.0.0.1:${port}/token`;
   const auth = () => `auth: { token: { realm: '${realm}', service: 'the registry', issuer: tokens, rootcertbundle: ${cert} } }`;
   return { requests, failures, shape, realm, auth };
 }
