@@ -10,41 +10,41 @@ const DAY_MS = 86_400_000;
 /** A manual renewal takes some working days. */
 const SOON_DAYS = 21;
 const RENEW = "Renew it. berth reads its files again when they change.";
-const COMPLETE = "Put the certificates of those who signed it behind it, in the same file. A CA of one's own: NODE_EXTRA_CA_CERTS.";
+const COMPLETE = "Append the intermediate certificates to the same file. For your own CA set NODE_EXTRA_CA_CERTS.";
 
-/** What OpenSSL says of a chain: https://docs.openssl.org/master/man1/openssl-verification-options/ */
+/** OpenSSL's codes for a chain: https://docs.openssl.org/master/man1/openssl-verification-options/ */
 const CHAIN_FAULTS: Readonly<Record<string, CheckProblem>> = {
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: failure("The certificate that is served comes without those who signed it.", COMPLETE),
-  UNABLE_TO_GET_ISSUER_CERT: failure("The chain that is served has a gap.", COMPLETE),
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: failure("The served certificate comes without its intermediate certificates.", COMPLETE),
+  UNABLE_TO_GET_ISSUER_CERT: failure("The served chain has a gap.", COMPLETE),
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: failure("The served chain ends with a certificate that this machine does not trust.", COMPLETE),
-  DEPTH_ZERO_SELF_SIGNED_CERT: failure("The certificate that is served is signed by itself alone.", "Take one of a CA that browsers trust."),
+  DEPTH_ZERO_SELF_SIGNED_CERT: failure("The served certificate is self-signed.", "Use one of a CA that browsers trust."),
   SELF_SIGNED_CERT_IN_CHAIN: failure(
-    "The certificate that is served is of a CA that this machine does not trust.",
-    "NODE_EXTRA_CA_CERTS names a CA of one's own.",
+    "The served certificate is from a CA that this machine does not trust.",
+    "For your own CA set NODE_EXTRA_CA_CERTS.",
   ),
 };
 
-/** The edge's own certificate files, and what clients get at the public address. */
+/** The edge's certificate files, and the certificate at the public address. */
 export async function checkCertificate(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { settings, server, clock } = chain;
   const { hostname, protocol } = server.url;
   const host = hostname.replace(/^\[|\]$/g, "");
   const { tlsCert, tlsKey } = settings;
-  if (tlsCert === undefined && protocol !== "https:") return { unlooked: "no certificate is set, and the public address is no https" };
+  if (tlsCert === undefined && protocol !== "https:") return { unlooked: "no certificate is set, and the public address has no https" };
   const own = tlsCert === undefined || tlsKey === undefined ? undefined : loadOwnCertificate(tlsCert, tlsKey);
-  // What is behind a load balancer may have a name of its own: only what clients see has to be theirs.
+  // Behind a load balancer the edge may have another name: only the certificate at the public address must match.
   const problems = own === undefined ? [] : checkDates(own, clock.now(), `The certificate in ${tlsCert}`);
-  if (protocol !== "https:") return { says: `the files are good for ${daysLeft(own, clock.now())} days`, problems };
+  if (protocol !== "https:") return { says: `the files are valid for ${daysLeft(own, clock.now())} days`, problems };
   const shown = await loadServedCertificate(server.url, host, signal);
-  const which = `The certificate that ${host} shows`;
+  const which = `The certificate of ${host}`;
   if (own === undefined || !own.raw.equals(shown.leaf.raw)) problems.push(...checkDates(shown.leaf, clock.now(), which));
   if (!isFor(shown.leaf, host)) {
     const names = shown.leaf.subjectAltName ?? shown.leaf.subject;
-    problems.push(failure(`${which} is for ${names}, not for ${host}.`, "Take one that names it."));
+    problems.push(failure(`${which} is for ${names}, not for ${host}.`, "Use one for this name."));
   }
   // checkDates already reports an expired certificate, with its date.
   const code = shown.fault === "CERT_HAS_EXPIRED" && problems.length > 0 ? undefined : shown.fault;
-  if (code !== undefined) problems.push(CHAIN_FAULTS[code] ?? failure(`The certificate that is served is not good: ${code}.`, COMPLETE));
+  if (code !== undefined) problems.push(CHAIN_FAULTS[code] ?? failure(`The served certificate is invalid: ${code}.`, COMPLETE));
   return { says: `${shown.length} in the chain, ${daysLeft(shown.leaf, clock.now())} days left`, problems };
 }
 
@@ -52,7 +52,7 @@ export async function checkCertificate(chain: CheckContext, signal: AbortSignal)
 function loadOwnCertificate(cert: string, key: string): X509Certificate {
   try {
     const pem = readFileSync(cert);
-    // Which refuses a key that is not the certificate's.
+    // Throws if the key does not match the certificate.
     createSecureContext({ cert: pem, key: readFileSync(key) });
     return new X509Certificate(pem);
   } catch (cause) {
@@ -63,10 +63,10 @@ function loadOwnCertificate(cert: string, key: string): X509Certificate {
 function checkDates(certificate: X509Certificate, now: number, which: string): CheckProblem[] {
   const [begin, end] = [certificate.validFrom, certificate.validTo].map((date) => new Date(date));
   const day = (date: Date | undefined) => date?.toISOString().slice(0, 10);
-  if (begin !== undefined && begin.getTime() > now) return [failure(`${which} counts from ${day(begin)} on only.`, "Look at this machine's clock.")];
-  if (end !== undefined && end.getTime() <= now) return [failure(`${which} ended on ${day(end)}.`, RENEW)];
+  if (begin !== undefined && begin.getTime() > now) return [failure(`${which} is not valid before ${day(begin)}.`, "Check this machine's clock.")];
+  if (end !== undefined && end.getTime() <= now) return [failure(`${which} expired on ${day(end)}.`, RENEW)];
   const days = daysLeft(certificate, now);
-  return days < SOON_DAYS ? [warning(`${which} ends on ${day(end)}, in ${days} days.`, RENEW)] : [];
+  return days < SOON_DAYS ? [warning(`${which} expires on ${day(end)}, in ${days} days.`, RENEW)] : [];
 }
 
 function isFor(certificate: X509Certificate, host: string): boolean {
@@ -77,7 +77,7 @@ function daysLeft(certificate: X509Certificate | undefined, now: number): number
   return certificate === undefined ? 0 : Math.floor((new Date(certificate.validTo).getTime() - now) / DAY_MS);
 }
 
-/** What a client gets there, whether or not it is good. Faults: CHAIN_BROKEN. */
+/** The certificate that a client gets, valid or not. Faults: CHAIN_BROKEN. */
 function loadServedCertificate(
   url: URL,
   host: string,
@@ -92,15 +92,15 @@ function loadServedCertificate(
       const leaf = socket.getPeerX509Certificate();
       const code = socket.authorized ? undefined : (socket.authorizationError as unknown as string | undefined);
       socket.destroy();
-      if (leaf === undefined) return reject(new Fault("CHAIN_BROKEN", `${url.host} shows no certificate.`));
+      if (leaf === undefined) return reject(new Fault("CHAIN_BROKEN", `${url.host} sends no certificate.`));
       resolve({ leaf, length: chain, fault: code });
     });
     signal.addEventListener("abort", () => socket.destroy(), { once: true });
-    socket.once("error", (cause) => reject(new Fault("CHAIN_BROKEN", `No TLS can be spoken with ${url.host}: ${reasonOf(cause)}.`, { cause })));
+    socket.once("error", (cause) => reject(new Fault("CHAIN_BROKEN", `No TLS connection to ${url.host}: ${reasonOf(cause)}.`, { cause })));
   });
 }
 
-/** How many there are; the root is its own issuer. */
+/** The length of a chain; the root is its own issuer. */
 function chainOf(certificate: DetailedPeerCertificate): number {
   let length = 0;
   for (let one: DetailedPeerCertificate | undefined = certificate, before; one && one !== before; before = one, one = one.issuerCertificate) length++;

@@ -10,7 +10,7 @@ import { checkName, checkClock, checkOpenFiles } from "./machine.ts";
 import { checkRegistry } from "./registry.ts";
 import { checkSettings } from "./settings.ts";
 
-/** From a browser to a container, in the order in which each rests on those before it. */
+/** From a browser to a container; each check may need earlier ones. */
 export const CHECKS: readonly Check[] = [
   { name: "settings", needs: [], ms: 5_000, check: checkSettings, advice: "Correct them; docs/reference/settings.md has every setting." },
   {
@@ -39,7 +39,7 @@ export const CHECKS: readonly Check[] = [
     needs: ["address"],
     ms: 10_000,
     check: checkCertificate,
-    advice: "See that something speaks TLS there, and that BERTH_TLS_CERT and BERTH_TLS_KEY are PEM files of one pair.",
+    advice: "Check that the address uses TLS, and that BERTH_TLS_CERT and BERTH_TLS_KEY are a pair of PEM files.",
   },
   { name: "clock", needs: ["address"], ms: 15_000, check: checkClock, advice: "See `timedatectl status`." },
   {
@@ -49,13 +49,14 @@ export const CHECKS: readonly Check[] = [
     check: checkDatagrok,
     advice: "Set DATAGROK_URL to that server's API, with /api, as this machine reaches it.",
   },
-  { name: "berth", needs: ["certificate"], ms: 30_000, check: checkBerth, advice: "See that berth runs, and what its log says." },
+  { name: "berth", needs: ["certificate"], ms: 30_000, check: checkBerth, advice: "Check that berth runs, and read its log." },
   {
     name: "console",
     needs: ["berth"],
     ms: 20_000,
     check: checkConsole,
-    advice: "See that the edge's / leads to the console: BERTH_CONSOLE_PORT, BERTH_CONSOLE_HOST, BERTH_CONSOLE_URL in docs/reference/settings.md.",
+    advice:
+      "Check that / of the edge redirects to the console: BERTH_CONSOLE_PORT, BERTH_CONSOLE_HOST, BERTH_CONSOLE_URL in docs/reference/settings.md.",
   },
   { name: "driver", needs: ["settings"], ms: 60_000, check: checkDriver, advice: "See docs/reference/drivers.md for what this driver needs." },
   {
@@ -63,32 +64,32 @@ export const CHECKS: readonly Check[] = [
     needs: ["berth", "registry name"],
     ms: 60_000,
     check: checkRegistry,
-    advice: "See that the registry behind runs and takes REGISTRY_USERNAME, and that the developer key is good: docs/registry.md.",
+    advice: "Check that the backing registry runs and accepts REGISTRY_USERNAME, and check the developer key: docs/registry.md.",
   },
   {
     name: "container",
     needs: ["berth", "driver"],
     ms: 180_000,
     check: checkContainer,
-    advice: "The sentence above is the driver's; docs/reference/drivers.md says what each means.",
+    advice: "The message is the driver's; docs/reference/drivers.md explains each.",
   },
   {
     name: "websocket",
     needs: ["container"],
     ms: 20_000,
     check: checkWebSocket,
-    advice: "What stands in front must pass Upgrade and Connection on, and speak HTTP/1.1 to berth: lua-compat/README.md has an nginx that does.",
+    advice: "The proxy in front must forward Upgrade and Connection, and use HTTP/1.1 to berth: lua-compat/README.md has a configuration for nginx.",
   },
-  { name: "events", needs: ["container"], ms: 20_000, check: checkEvents, advice: "Switch off the response buffering of what stands in front." },
-  { name: "idle", needs: ["websocket"], ms: idleMs, check: checkIdle, advice: "Raise the idle time-out of what stands in front." },
+  { name: "events", needs: ["container"], ms: 20_000, check: checkEvents, advice: "Disable the response buffering of the proxy in front." },
+  { name: "idle", needs: ["websocket"], ms: idleMs, check: checkIdle, advice: "Raise the idle time-out of the proxy in front." },
   {
     name: "open files",
     needs: ["settings"],
     ms: 10_000,
     check: checkOpenFiles,
-    advice: "See that berth runs, and run this as its user and with its variables (docs/install.md).",
+    advice: "Check that berth runs, and run this as its user with its variables (docs/install.md).",
   },
-  { name: "disk", needs: ["settings"], ms: 10_000, check: checkDisk, advice: "See that the data folder's disk answers." },
+  { name: "disk", needs: ["settings"], ms: 10_000, check: checkDisk, advice: "Check the disk of the data folder." },
   {
     name: "store",
     needs: ["settings"],
@@ -102,6 +103,6 @@ export const CHECKS: readonly Check[] = [
     needs: ["datagrok"],
     ms: 20_000,
     check: checkSleepers,
-    advice: "Give --key-file or BERTH_DATAGROK_KEY a developer key of the Datagrok server.",
+    advice: "Set --key-file or BERTH_DATAGROK_KEY to a developer key of the Datagrok server.",
   },
 ];

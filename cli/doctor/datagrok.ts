@@ -9,7 +9,7 @@ import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { listPages, openDatagrokClient, signInWithKey } from "../../gateway/datagrok/datagrok-client.ts";
 import { readContainer } from "../../gateway/datagrok/read-container.ts";
 
-/** The server behind: its API, its keys, and whether the tokens that it makes are those that berth takes. */
+/** The Datagrok server: its API, its keys, and whether berth accepts its tokens. */
 export async function checkDatagrok({ settings, key, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { url, issuer } = settings.datagrok;
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
@@ -31,13 +31,13 @@ export async function checkDatagrok({ settings, key, clock }: CheckContext, sign
     const token = key === undefined ? undefined : await requestDockerToken(`${base}/docker/token`, { key, service, signal });
     if (token !== undefined) await verifyToken(token, { ...signers, audience: service, clock });
     else if (issuer !== undefined && bare(issuer) !== bare(webRoot)) problems.push(otherIssuer(issuer, webRoot));
-    const verified = token === undefined ? "keys; no docker token was to be had" : "keys and a docker token of theirs";
+    const verified = token === undefined ? "keys, but it issued no docker token" : "keys and a docker token";
     return { says: `${withoutSecrets(base)} answers, with ${verified}`, problems };
   } catch (error) {
     if (!(error instanceof Fault) || error.code !== "TOKEN_INVALID") throw error;
     return {
       says: `${withoutSecrets(base)} answers`,
-      problems: [issuer !== undefined && bare(issuer) !== bare(webRoot) ? otherIssuer(issuer, webRoot) : notTaken(error)],
+      problems: [issuer !== undefined && bare(issuer) !== bare(webRoot) ? otherIssuer(issuer, webRoot) : refusedToken(error)],
     };
   } finally {
     server.close();
@@ -46,14 +46,14 @@ export async function checkDatagrok({ settings, key, clock }: CheckContext, sign
 
 function otherIssuer(issuer: string, webRoot: string): CheckProblem {
   return failure(
-    `DATAGROK_ISSUER is ${issuer}, and the server is ${webRoot} by its own account.`,
-    "Unset DATAGROK_ISSUER, or set it to what the server's tokens name (iss).",
+    `DATAGROK_ISSUER is ${issuer}, but the server calls itself ${webRoot}.`,
+    "Unset DATAGROK_ISSUER, or set it to the issuer (iss) of the server's tokens.",
   );
 }
 
-function notTaken({ message }: Fault): CheckProblem {
+function refusedToken({ message }: Fault): CheckProblem {
   return failure(
-    `A docker token of that server would be refused: ${message}.`,
+    `berth would refuse a docker token of that server: ${message}.`,
     "Compare DATAGROK_ISSUER and BERTH_REGISTRY_SERVICE with its claims iss and aud, and the server's /docker/keys with its kid.",
   );
 }
@@ -64,9 +64,9 @@ function bare(address: string): string {
 
 const MAX_LISTED = 20;
 const CONNECTIONS = 1;
-const REMOVE_TIMEOUT = "Take shutdown_timeout out of their container.json, or have berth's own control run them.";
+const REMOVE_TIMEOUT = "Remove shutdown_timeout from their container.json, or let berth's own control run them.";
 
-/** Containers that a Datagrok server may stop amid work, since it does not learn of their use. Needs a key of that server. */
+/** Containers that a Datagrok server may stop in use, because it does not see their traffic. Needs a key of that server. */
 export async function checkSleepers({ settings, key, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { url } = settings.datagrok;
   if (url === undefined) return { unlooked: "DATAGROK_URL is not set" };
@@ -76,7 +76,7 @@ export async function checkSleepers({ settings, key, clock }: CheckContext, sign
     const listed = await listPages(server, "/docker/containers", await signInWithKey(server, key, signal), signal);
     const affected = listed.flatMap(nameWhereStopped);
     const named = `${affected.slice(0, MAX_LISTED).join(", ")}${affected.length > MAX_LISTED ? " and others" : ""}`;
-    const what = `The Datagrok server stops these by their shutdown_timeout, whatever passes through berth: ${named}.`;
+    const what = `The Datagrok server stops these containers by shutdown_timeout, even while requests pass through berth: ${named}.`;
     return {
       says: `${listed.length} containers, ${affected.length} with shutdown_timeout`,
       problems: affected.length === 0 ? [] : [warning(what, REMOVE_TIMEOUT)],
@@ -86,7 +86,7 @@ export async function checkSleepers({ settings, key, clock }: CheckContext, sign
   }
 }
 
-/** One that cannot be read says so to who calls it. */
+/** An unreadable container fails where it is called. */
 function nameWhereStopped(entity: unknown): string[] {
   try {
     const { view, shutdownMinutes } = readContainer(entity);

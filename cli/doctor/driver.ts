@@ -7,7 +7,7 @@ import { type CheckContext, type CheckProblem, type CheckResult, failure } from 
 
 type DriverCheck = (chain: CheckContext, signal: AbortSignal) => Promise<CheckResult>;
 
-/** What there is to be seen of each orchestrator; loaded where it is used, as its client is. */
+/** One check per driver. Clients are loaded on demand. */
 const DRIVER_CHECKS: Readonly<Record<DriverName | "ask", DriverCheck>> = {
   docker: async (...args) => (await import("./engine.ts")).checkEngine("docker", ...args),
   swarm: async (...args) => (await import("./engine.ts")).checkEngine("swarm", ...args),
@@ -18,17 +18,17 @@ const DRIVER_CHECKS: Readonly<Record<DriverName | "ask", DriverCheck>> = {
   spawner: (...args) => listAll("spawner", ...args),
 };
 
-/** Whether the orchestrator is there, and lets berth do what it does. */
+/** Whether berth reaches the orchestrator and has the rights that it needs. */
 export async function checkDriver(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const name = configuredDriver(chain.settings);
   if (name !== "ask") chain.shared.driver = name;
   return DRIVER_CHECKS[name](chain, signal);
 }
 
-/** By the driver itself: a list of all that berth runs there. Faults: those of a driver. */
+/** Lists berth's services through the driver. Faults: those of a driver. */
 async function listAll(name: DriverName, { settings, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   if (name === "spawner" && settings.dockerSettings.spawnerAuthMode === "jwt")
-    return { unlooked: "only control makes the tokens that the spawner knows it by; a container's start shows whether it takes them" };
+    return { unlooked: "only control makes tokens for the spawner; the start of a container shows whether it accepts them" };
   const { openHostDrivers } = await import("../../processes/open-driver.ts");
   const log = openLog({ level: "silent", name: "doctor" });
   const driver = await openHostDrivers(name, settings, undefined, { clock, log });
@@ -57,11 +57,11 @@ async function checkKubernetes({ settings, clock }: CheckContext, signal: AbortS
 }
 
 const RATE = { perSecond: 10, burst: 20 };
-/** AWS answers so for a made-up name: the call itself was allowed. */
+/** AWS's errors for a made-up name: the call itself was allowed. */
 const NOT_THERE = ["ResourceNotFoundException", "InvalidParameterException", "ServiceNotFoundException"];
-const ALLOW = "Allow it to the role that berth runs with, as conf/ecs/policy.json does.";
+const ALLOW = "Allow it for berth's role, as conf/ecs/policy.json does.";
 
-/** ECS: which of the reading calls that the driver makes the role is denied. Those that make and end services show with a container's start. */
+/** Tries the driver's read calls. The start of a container shows whether the others are allowed. */
 async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const [{ openAws }, { deniedAction, isNamed, saidBy }, { openEcrApi }, { deniedEcr }] = await Promise.all([
     import("../../drivers/ecs/aws.ts"),
@@ -77,7 +77,7 @@ async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal):
     const aws = openAws({ cluster, region, logsRegion: undefined, rate: RATE, clock });
     const made = `arn:aws:ecs:${region ?? "us-east-1"}:000000000000:task/${randomUUID()}`;
     let instances: string[] = [];
-    const calls: [action: string, ask: () => Promise<unknown>][] = [
+    const calls: [action: string, request: () => Promise<unknown>][] = [
       ["ecs:ListServices", () => aws.listServices({ maxResults: 1 }, signal)],
       ["ecs:DescribeServices", () => aws.describeServices({ services: ["berth-doctor"] }, signal)],
       ["ecs:ListTasks", () => aws.listTasks({ maxResults: 1 }, signal)],
@@ -87,7 +87,7 @@ async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal):
         "ecs:ListContainerInstances",
         async () => (instances = (await aws.listContainerInstances({ maxResults: 1 }, signal)).containerInstanceArns ?? []),
       ],
-      // Without instances the driver never asks it either.
+      // The driver needs it only with instances.
       ["ecs:DescribeContainerInstances", async () => instances.length > 0 && aws.describeContainerInstances(instances, signal)],
       ...(logGroup === undefined
         ? []
@@ -99,8 +99,8 @@ async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal):
           ]),
     ];
     try {
-      for (const [action, ask] of calls) {
-        const failed = await ask().then(() => undefined, (error: unknown) => error); // prettier-ignore
+      for (const [action, request] of calls) {
+        const failed = await request().then(() => undefined, (error: unknown) => error); // prettier-ignore
         signal.throwIfAborted();
         if (failed === undefined || isNamed(failed, ...NOT_THERE)) continue;
         if (!(failed instanceof Fault) || failed.code !== "ENGINE_ACTION_DENIED") throw failed;
@@ -118,7 +118,7 @@ async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal):
     ecr.close();
   }
   return {
-    says: `ecs, cluster ${blocks.map(({ cluster }) => cluster).join(" and ")}; what makes services is seen with a container's start`,
+    says: `ecs, cluster ${blocks.map(({ cluster }) => cluster).join(" and ")}; the container check shows the other rights`,
     problems,
   };
 }

@@ -11,14 +11,14 @@ import { type CheckContext, type CheckResult, type CheckProblem, warning, failur
 
 const ASK_MS = 10_000;
 
-/** Why a socket did not let us in, by Node's word. */
+/** Advice by Node's error code for a socket. */
 const SOCKET_ADVICE: Readonly<Record<string, string>> = {
-  EACCES: "Put berth's user into the group that owns the socket (`docker`, mostly), and run this as that user.",
-  ENOENT: "Start the engine, or name its socket by DOCKER_HOST; in a container, mount it.",
+  EACCES: "Add berth's user to the group of the socket (usually `docker`), and run this as that user.",
+  ENOENT: "Start the engine, or set DOCKER_HOST to its socket; in a container, mount it.",
   ECONNREFUSED: "Start the engine: its socket exists, but no process listens.",
 };
 
-/** A Docker engine: who may ask it, whether it manages a swarm, and the network that containers share. */
+/** A Docker engine: access, whether it manages a Swarm, and the containers' network. */
 export async function checkEngine(configured: "docker" | "swarm" | "ask", chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { settings, clock, shared } = chain;
   const engine = openEngine(engineAt(settings), clock);
@@ -51,13 +51,13 @@ export async function checkEngine(configured: "docker" | "swarm" | "ask", chain:
 
 type NetworkFinding = { says: string; problems: CheckProblem[] };
 
-const SEPARATE_NETWORKS = "Every author of a package can call the containers of all others past berth";
+const SEPARATE_NETWORKS = "Every author of a package can call the containers of all others without berth";
 
-/** Services of a swarm share one overlay, also those of different authors. */
+/** Services of a Swarm share one overlay, also those of different authors. */
 async function checkOverlay(engine: Engine, name: string, signal: AbortSignal): Promise<NetworkFinding> {
   const together = warning(
     `Containers on the overlay ${name} reach each other. ${SEPARATE_NETWORKS}.`,
-    "Let only users publish who trust each other: docs/drivers/swarm.md.",
+    "Only users who trust each other should publish: docs/drivers/swarm.md.",
   );
   try {
     const doing = `Looking at the network ${name}`;
@@ -67,35 +67,35 @@ async function checkOverlay(engine: Engine, name: string, signal: AbortSignal): 
     return { says: "", problems: [failure(what, "Set BERTH_SWARM_NETWORK to another name.")] };
   } catch (error) {
     if (!answered(error, 404)) throw error;
-    return { says: `network ${name}, made with the first start`, problems: [together] };
+    return { says: `network ${name}, which the first start creates`, problems: [together] };
   }
 }
 
-/** Whether containers are kept apart; those on another network of their own are, by berth's own doing. */
+/** Whether containers can reach each other. berth isolates containers on its own networks. */
 async function checkBridge(engine: Engine, settings: CheckContext["settings"], signal: AbortSignal): Promise<NetworkFinding> {
   const name = settings.dockerNetwork;
   const network = await findNetwork(engine, name, signal);
   const problems: CheckProblem[] = [];
   if (network && !network.ours) {
-    const todo = "Name a network that does not exist in BERTH_DOCKER_NETWORK: berth makes it, and keeps containers apart there.";
+    const todo = "Set BERTH_DOCKER_NETWORK to a new name: berth creates that network and isolates its containers.";
     problems.push(warning(`berth did not make the network ${name}, so containers on it reach each other. ${SEPARATE_NETWORKS}.`, todo));
   } else if (network && !network.isolated && network.members.size > 0) {
-    const todo = "Stop all containers once: berth makes the network anew with the next start.";
+    const todo = "Stop all containers once: berth creates the network again with the next start.";
     problems.push(warning(`An older berth made the network ${name}: its ${network.members.size} containers reach each other.`, todo));
   }
   const unbounded = await unlimited(engine, signal);
   if (unbounded.length > 0) {
-    const todo = "Stop them once, and start them again: each start sets what berth limits now.";
+    const todo = "Stop and start them once: each start sets the current limits.";
     problems.push(
       warning(`${unbounded.length} containers were started by an older berth, without its limits: ${unbounded.slice(0, 5).join(", ")}.`, todo),
     );
   }
-  return { says: network ? `network ${name}` : `network ${name}, made where it is needed`, problems };
+  return { says: network ? `network ${name}` : `network ${name}, which berth creates when needed`, problems };
 }
 
 const MAX_INSPECTED = 50;
 
-/** Running containers of berth's without a limit of processes; of the first fifty. */
+/** berth's running containers without a process limit, among the first fifty. */
 async function unlimited(engine: Engine, signal: AbortSignal): Promise<string[]> {
   const lines = (await listLines(engine, signal)).filter(({ State }) => State === "running").slice(0, MAX_INSPECTED);
   const all = await Promise.all(lines.map(({ Id }) => findContainer(engine, Id, signal)));

@@ -9,7 +9,7 @@ import type { EcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const OCTETS = "application/octet-stream";
 
-/** The registry proxy as docker uses it: login, push and pull of an image of some bytes, which is deleted again where the registry lets it. */
+/** Uses the registry proxy like docker: login, push and pull of a tiny image, which it then deletes if the registry allows that. */
 export async function checkRegistry(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { settings, options, key, clock } = chain;
   const { registry, registryPort } = settings;
@@ -28,13 +28,13 @@ export async function checkRegistry(chain: CheckContext, signal: AbortSignal): P
   const proxy = placeOf(chain);
   const token = await login(proxy, key, registry.service, signal);
   const image = tinyImage();
-  const call = async (doing: string, path: string, expected: readonly number[], question: Omit<CheckRequest, "signal"> = {}) => {
-    const headers = { authorization: `Bearer ${token}`, ...question.headers };
-    const answer = await sendRequest(new URL(path, proxy.base), { ...question, headers, certificate: proxy.certificate, signal });
-    if (expected.includes(answer.status)) return answer;
+  const call = async (doing: string, path: string, expected: readonly number[], request: Omit<CheckRequest, "signal"> = {}) => {
+    const headers = { authorization: `Bearer ${token}`, ...request.headers };
+    const response = await sendRequest(new URL(path, proxy.base), { ...request, headers, certificate: proxy.certificate, signal });
+    if (expected.includes(response.status)) return response;
     throw new Fault(
       "CHAIN_BROKEN",
-      `${doing} is answered ${answer.status}: ${answer.text.replace(/\s+/g, " ").slice(0, 300) || "no reason is given"}`,
+      `${doing} gets status ${response.status}: ${response.text.replace(/\s+/g, " ").slice(0, 300) || "without a reason"}`,
     );
   };
   for (const [digest, bytes] of image.blobs) {
@@ -47,16 +47,16 @@ export async function checkRegistry(chain: CheckContext, signal: AbortSignal): P
   let left = "";
   await call("Pushing a manifest", `${path}${image.tag}`, [201], { method: "PUT", body: image.manifest, headers: { "content-type": MANIFEST } });
   const pulled = await call("Pulling a manifest", `${path}${image.tag}`, [200], { headers: { accept: MANIFEST } });
-  if (pulled.text !== image.manifest) throw new Fault("CHAIN_BROKEN", "What is pulled is another manifest than was pushed.");
+  if (pulled.text !== image.manifest) throw new Fault("CHAIN_BROKEN", "The pulled manifest differs from the pushed one.");
   for (const [digest] of image.blobs) await call("Pulling a layer", `/v2/${REPOSITORY}/blobs/${digest}`, [200, 307, 302]);
   await call("Deleting the image", `${path}${image.digest}`, [200, 202], { method: "DELETE" }).catch((error: unknown) => {
     if (!(error instanceof Fault)) throw error;
-    left = `; the registry deletes nothing, so ${REPOSITORY}:${image.tag} stays`;
+    left = `; the registry does not delete, so ${REPOSITORY}:${image.tag} stays`;
   });
   return { says: `${proxy.base.host}: login, push and pull of ${REPOSITORY}${left}` };
 }
 
-/** On this machine the proxy shows the certificate of the public address. */
+/** The proxy on this machine has the certificate of the public address. */
 function placeOf({ settings, options, server }: CheckContext): { base: URL; certificate: string | undefined } {
   if (options.registry !== undefined) return { base: new URL(options.registry), certificate: undefined };
   const base = new URL(listenerUrl({ ...settings, edgeHost: localHost(settings.registryHost) }, settings.registryPort));
@@ -73,13 +73,13 @@ async function login({ base, certificate }: ReturnType<typeof placeOf>, key: str
   const token = await requestDockerToken(new URL("/token", base).href, { key, service, scope, certificate, signal }).catch((error: unknown) => {
     throw error instanceof Fault ? error : new Fault("CHAIN_BROKEN", `Requesting a token failed: ${reasonOf(error)}.`, { cause: error });
   });
-  if (token === undefined) throw new Fault("CHAIN_BROKEN", `${base.host} makes no token for the developer key: docker login would fail.`);
+  if (token === undefined) throw new Fault("CHAIN_BROKEN", `${base.host} issues no token for the developer key: docker login would fail.`);
   return token;
 }
 
-/** An image of one layer with nothing in it, which no other image shares: what was pushed is what is pulled. */
+/** A unique image with one empty layer. */
 function tinyImage() {
-  // What a tar of no files is.
+  // An empty tar.
   const layer = Buffer.alloc(1_024);
   const created = { "berth.doctor": randomBytes(8).toString("hex") };
   const config = Buffer.from(
@@ -100,10 +100,10 @@ function digestOf(bytes: string | Buffer): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-/** The repository that a look pushes to. */
+/** The repository to which the check pushes. */
 export const REPOSITORY = "datagrok/berth-doctor";
 
-/** What of ECR the role may not. Faults, for all but a denial: UPSTREAM_CREDENTIAL_FAILED. */
+/** The rights for ECR that the role lacks. Faults, for all but a denial: UPSTREAM_CREDENTIAL_FAILED. */
 export async function deniedEcr(ecr: Pick<EcrApi, "token" | "digestOf">, signal: AbortSignal): Promise<CheckProblem[]> {
   const calls = [() => ecr.token(signal), () => ecr.digestOf(REPOSITORY, "none", signal)];
   const problems: CheckProblem[] = [];
@@ -111,9 +111,9 @@ export async function deniedEcr(ecr: Pick<EcrApi, "token" | "digestOf">, signal:
     try {
       await call();
     } catch (error) {
-      // Its sentence names the action, and the role where AWS does.
+      // The message names the action, and the role if AWS does.
       if (signal.aborted || !(error instanceof Fault) || !error.message.startsWith("AWS denies ")) throw error;
-      problems.push(failure(error.message, "Allow it to the role that berth runs with, as conf/ecs/policy.json does."));
+      problems.push(failure(error.message, "Allow it for berth's role, as conf/ecs/policy.json does."));
     }
   }
   return problems;

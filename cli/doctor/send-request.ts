@@ -11,26 +11,26 @@ export type CheckRequest = {
   headers?: Record<string, string>;
   body?: string | Uint8Array;
   signal: AbortSignal;
-  /** Whose certificate the other side must show; "any" for questions that show no secret. By the address where left out. */
+  /** The name in the server's certificate; default: that of the URL. "any" only for requests without secrets. */
   certificate?: string | undefined;
 };
 
 const CONNECT_MS = 5_000;
-/** The signal of each check ends it long before. */
+/** Each check's signal ends it long before. */
 const TIMEOUT_MS = 3_600_000;
 const MAX_BYTES = 16 * 1_048_576;
 
-/** One question; redirects are answers. Faults: CHAIN_BROKEN where there is no answer, with why. */
-export async function sendRequest(url: string | URL, question: CheckRequest): Promise<CheckResponse> {
-  return send(url, question, async (client, request) => {
+/** One request; it does not follow redirects. Faults: CHAIN_BROKEN without a response. */
+export async function sendRequest(url: string | URL, request: CheckRequest): Promise<CheckResponse> {
+  return send(url, request, async (client, request) => {
     const { status, headers, text } = await client.request(request);
     return { status, headers, text: text() };
   });
 }
 
-/** The same of an answer that is read as it comes: `take` gets its head and its stream, both of which end with it. */
-export async function streamResponse<T>(url: string | URL, question: CheckRequest, take: (answer: HttpStream) => Promise<T>): Promise<T> {
-  return send(url, question, async (client, request) => take(await client.stream(request)));
+/** The same with a streamed response, which is closed after `take`. */
+export async function streamResponse<T>(url: string | URL, request: CheckRequest, take: (response: HttpStream) => Promise<T>): Promise<T> {
+  return send(url, request, async (client, request) => take(await client.stream(request)));
 }
 
 async function send<T>(
@@ -62,7 +62,7 @@ async function send<T>(
   }
 }
 
-/** A user's URL may contain a password, and its query a key. */
+/** A URL may contain a password, and its query a key. */
 export function withoutSecrets(url: string | URL): string {
   const { origin, pathname } = new URL(url);
   return `${origin}${pathname}`;
@@ -70,7 +70,7 @@ export function withoutSecrets(url: string | URL): string {
 
 type DockerTokenRequest = { key: string; service: string; scope?: string; certificate?: string | undefined; signal: AbortSignal };
 
-/** A docker token of the server whose `/token` is at `url`, for a developer key; undefined where it makes none for that key. Faults: CHAIN_BROKEN. */
+/** A docker token from the `/token` at `url` for a developer key; undefined if there is none for that key. Faults: CHAIN_BROKEN. */
 export async function requestDockerToken(url: string, { key, service, scope, certificate, signal }: DockerTokenRequest): Promise<string | undefined> {
   const query = new URLSearchParams({ service, ...(scope === undefined ? {} : { scope }) });
   const headers = { authorization: `Basic ${Buffer.from(`any:${key}`).toString("base64")}` };

@@ -6,34 +6,34 @@ import { type CheckContext, type CheckResult, type CheckProblem, warning, failur
 
 type Rule = { broken(settings: Settings): boolean; is: CheckProblem };
 
-/** What is allowed and still not meant. */
+/** Valid settings that are probably mistakes. */
 const RULES: readonly Rule[] = [
   {
     broken: ({ spawner, spawnerHost, spawnerApiKey }) => spawner && spawnerApiKey === DEFAULT_SPAWNER_KEY && !isLoopback(spawnerHost),
-    is: failure("The spawner API listens beyond this machine with the key that everybody knows.", "Set X_API_KEY, here and where it is called from."),
+    is: failure("The spawner API listens beyond this machine with its default key.", "Set X_API_KEY here and at its callers."),
   },
   {
     broken: ({ driver, dockerSettings: { spawnerAuthMode, grokSpawnerApiKey } }) =>
       driver === "spawner" && spawnerAuthMode === "password" && grokSpawnerApiKey === DEFAULT_SPAWNER_KEY,
-    is: failure("dockerSettings.grokSpawnerApiKey is the key that everybody knows.", "Give the spawner a key of its own, and set it here."),
+    is: failure("dockerSettings.grokSpawnerApiKey is the default key.", "Set another key at the spawner and here."),
   },
   {
     broken: ({ tlsCert, tlsKey }) => (tlsCert === undefined) !== (tlsKey === undefined),
-    is: failure("Of BERTH_TLS_CERT and BERTH_TLS_KEY one is set.", "Set both, or neither."),
+    is: failure("Only one of BERTH_TLS_CERT and BERTH_TLS_KEY is set.", "Set both, or neither."),
   },
   {
     broken: ({ registry }) => registry.kind === "embedded" && (registry.url !== undefined || registry.ecrMode),
-    is: failure("BERTH_REGISTRY=embedded brings a registry, and REGISTRY_URL or ECR_MODE names another.", "Set one of them."),
+    is: failure("BERTH_REGISTRY=embedded runs a registry, and REGISTRY_URL or ECR_MODE names another.", "Set one of them."),
   },
   {
     broken: ({ edgeHost, webRoot }) => !isLoopback(edgeHost) && webRoot === undefined,
-    is: warning("The edge is open to others, and its public address is not set.", "Set BERTH_WEB_ROOT to what browsers call."),
+    is: warning("The edge listens beyond this machine, and its public address is not set.", "Set BERTH_WEB_ROOT to the address that browsers use."),
   },
   {
     broken: ({ edgeHost, webRoot, tlsCert, trustedProxies }) =>
       !isLoopback(edgeHost) && tlsCert === undefined && trustedProxies.length === 0 && !webRoot?.startsWith("https:"),
     is: warning(
-      "The edge is open to others without TLS.",
+      "The edge listens beyond this machine without TLS.",
       "Set BERTH_TLS_CERT and BERTH_TLS_KEY, or put TLS in front and name it in BERTH_TRUSTED_PROXIES.",
     ),
   },
@@ -48,7 +48,7 @@ export async function checkSettings(chain: CheckContext): Promise<CheckResult> {
       says: `readable, ${count} of them set`,
       problems: [
         ...RULES.filter(({ broken }) => broken(settings)).map(({ is }) => is),
-        ...warnings.map((warningText) => warning(warningText, "Look at its name in docs/reference/settings.md.")),
+        ...warnings.map((warningText) => warning(warningText, "Check its name in docs/reference/settings.md.")),
       ],
     };
   } catch (error) {

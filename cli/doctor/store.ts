@@ -9,7 +9,7 @@ import { statfs } from "node:fs/promises";
 
 const execute = promisify(execFile);
 
-/** Whether the store lost changes, and with `--store` whether SQLite finds damage in it. */
+/** Whether the store lost changes; with `--store`, whether SQLite finds damage. */
 export async function checkStore({ context, settings, options }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const folder = resolve(settings.data);
   if (!existsSync(join(folder, "berth.db"))) return { unlooked: `there is no store in ${folder}` };
@@ -18,12 +18,12 @@ export async function checkStore({ context, settings, options }: CheckContext, s
   if (rollback !== undefined)
     problems.push(
       failure(
-        `The store lost changes: on ${new Date(rollback.at).toISOString()} a gateway had seen revision ${rollback.seen}, and the store was at ${rollback.found}.`,
-        `Its log was cut, or an old backup restored: see that containers are as they should be (\`berth orphans\`), then remove ${join(folder, ROLLBACK_FILE)}.`,
+        `The store lost changes: on ${new Date(rollback.at).toISOString()} a gateway had revision ${rollback.seen}, but the store had ${rollback.found}.`,
+        `Its log was cut, or an old backup was restored. Check the containers (\`berth orphans\`), then remove ${join(folder, ROLLBACK_FILE)}.`,
       ),
     );
   if (!options.store) {
-    const says = "structure checked at berth's last start; --store checks all that SQLite can";
+    const says = "structure checked at berth's last start; --store checks everything";
     return problems.length === 0 ? { unlooked: says } : { says, problems };
   }
   const words = [...(context.script === undefined ? [] : [context.script]), "check-store"];
@@ -35,15 +35,15 @@ export async function checkStore({ context, settings, options }: CheckContext, s
       failure(
         `The store is damaged: ${damage.join("; ")}.`,
         backup === undefined
-          ? "Restore a backup: docs/install.md. No backup is known here."
-          : `Stop berth, then \`berth restore ${backup}\`, the newest backup that is known here.`,
+          ? "Restore a backup: docs/install.md. berth knows no backup here."
+          : `Stop berth, then \`berth restore ${backup}\`, the newest backup that berth knows.`,
       ),
     );
   return { says: damage.length === 0 ? "integrity_check found nothing" : "damaged", problems };
 }
 
 const MB = 1_048_576;
-/** Below the first the next package may not fit any more; the second is some days' notice. */
+/** Below LEAST_MB the next package may not fit; FEW_MB gives some days' notice. */
 const LEAST_MB = 200;
 const FEW_MB = 1_024;
 const DAY_MS = 86_400_000;
@@ -61,13 +61,13 @@ export async function checkDisk({ settings }: CheckContext): Promise<CheckResult
   return { says: `${(freeMb / 1_024).toFixed(1)} GB free in ${folder}`, problems };
 }
 
-/** How much would be lost with the store. */
+/** The age of the newest backup. */
 export async function checkBackup({ settings, clock }: CheckContext): Promise<CheckResult> {
   const folder = resolve(settings.data);
   if (!existsSync(folder)) return { unlooked: `there is no ${folder} here` };
   const newest = newestBackup(folder);
-  const todo = "Run `berth backup <file>`, best by a timer, and keep the file elsewhere.";
-  if (newest === undefined) return { says: "none is known", problems: [warning("No backup of the store is known here.", todo)] };
+  const todo = "Run `berth backup <file>` by a timer, and keep the file elsewhere.";
+  if (newest === undefined) return { says: "no backup", problems: [warning("berth knows no backup of the store.", todo)] };
   const days = Math.floor((clock.now() - statSync(newest).mtimeMs) / DAY_MS);
   const problems = days > OLD_DAYS ? [warning(`The newest backup, ${newest}, is ${days} days old.`, todo)] : [];
   return { says: `the newest is of ${days} days ago`, problems };

@@ -7,28 +7,28 @@ import type { Clock } from "../../lib/clock.ts";
 
 const TEXT = "berth doctor";
 
-/** A WebSocket at the public address, up to `CONNECTED` and there and back. */
+/** Opens a WebSocket at the public address, waits for `CONNECTED`, and echoes a message. */
 export async function checkWebSocket(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
-  if (chain.shared.echo === undefined) return { unlooked: "there is no container to speak with" };
+  if (chain.shared.echo === undefined) return { unlooked: "there is no test container" };
   const socket = await openEchoSocket(chain, chain.shared.echo, signal);
   try {
-    if ((await socket.echo(TEXT)) === TEXT) return { says: "CONNECTED, and a message there and back" };
-    throw new Fault("CHAIN_BROKEN", "What comes back on the WebSocket is not what was sent.");
+    if ((await socket.echo(TEXT)) === TEXT) return { says: "CONNECTED, and an echoed message" };
+    throw new Fault("CHAIN_BROKEN", "The WebSocket does not return the message that was sent.");
   } finally {
     socket.close();
   }
 }
 
-/** A WebSocket to the container that answers, past its `CONNECTED`. */
+/** A WebSocket to the test container after `CONNECTED`. */
 type EchoSocket = {
-  /** Sends a text and resolves with what comes back. */
+  /** Sends a text and resolves with the reply. */
   echo(text: string): Promise<string>;
-  /** Resolves when it has ended, with why. */
+  /** Resolves at its end, with the reason. */
   ended: Promise<string>;
   close(): void;
 };
 
-/** As Datagrok's client opens it. Faults: CHAIN_BROKEN, with which step failed. */
+/** Opens it like Datagrok's client. Faults: CHAIN_BROKEN, which names the failed step. */
 async function openEchoSocket({ server }: CheckContext, { id, token }: EchoContainer, signal: AbortSignal): Promise<EchoSocket> {
   const url = urlAt(server, `/api/docker/containers/proxy-ws/${id}/`).replace(/^http/, "ws");
   const socket = new WebSocket(url, { headers: { authorization: token }, perMessageDeflate: false });
@@ -39,7 +39,7 @@ async function openEchoSocket({ server }: CheckContext, { id, token }: EchoConta
   broken.promise.catch(() => undefined);
   const fail = (sentence: string, cause?: unknown) => broken.reject(new Fault("CHAIN_BROKEN", sentence, { cause }));
   socket.on("unexpected-response", (_request, { statusCode }) => {
-    fail(`The address answers a WebSocket with ${statusCode} and no 101: what stands in front does not pass Upgrade on.`);
+    fail(`The address answers a WebSocket with ${statusCode}, not 101: the proxy in front does not forward Upgrade.`);
     socket.terminate();
   });
   socket.on("error", (cause) => {
@@ -55,7 +55,7 @@ async function openEchoSocket({ server }: CheckContext, { id, token }: EchoConta
     Promise.race([
       broken.promise,
       new Promise<string>((resolve) => {
-        // A frame's kind is part of what the client wants: a binary CONNECTED is none.
+        // The client requires a text frame.
         socket.once("message", (data: Buffer, isBinary: boolean) => resolve(isBinary ? `binary ${data.toString("hex")}` : data.toString()));
       }),
     ]);
@@ -83,9 +83,9 @@ async function openEchoSocket({ server }: CheckContext, { id, token }: EchoConta
 
 /** In addition to the silence: the time to open and to close. */
 const MARGIN_MS = 20_000;
-const RAISE = "Raise the idle time-out of what stands in front: of nginx `proxy_read_timeout` and `proxy_send_timeout`, of a load balancer its own.";
+const RAISE = "Raise the idle time-out of the proxy in front: `proxy_read_timeout` and `proxy_send_timeout` of nginx, or that of the load balancer.";
 
-/** How long a connection was held, and why no longer; undefined: it was not cut. */
+/** When and why a connection ended; undefined: it did not. */
 type Disconnect = { ms: number; why: string } | undefined;
 type HoldConnection = (chain: CheckContext, echo: EchoContainer, ms: number, signal: AbortSignal) => Promise<Disconnect>;
 
@@ -98,15 +98,15 @@ export async function checkIdle(chain: CheckContext, signal: AbortSignal): Promi
   const { options, shared } = chain;
   const { echo } = shared;
   const seconds = options.idleSeconds;
-  if (seconds === 0) return { unlooked: "it takes its time: --idle 70 holds silent connections for 70 s" };
-  if (echo === undefined) return { unlooked: "there is no container to hold them with" };
+  if (seconds === 0) return { unlooked: "slow: --idle 70 holds silent connections for 70 s" };
+  if (echo === undefined) return { unlooked: "there is no test container" };
   const held = await Promise.all(
     Object.entries(HELD_CONNECTIONS).map(async ([what, hold]): Promise<CheckProblem[]> => {
       const cut = await hold(chain, echo, seconds * 1_000, signal);
       return cut === undefined ? [] : [failure(`A silent ${what} was cut after ${(cut.ms / 1_000).toFixed(1)} s (${cut.why}).`, RAISE)];
     }),
   );
-  return { says: `silent for ${seconds} s, and not cut`, problems: held.flat() };
+  return { says: `silent for ${seconds} s without a disconnect`, problems: held.flat() };
 }
 
 const HELD_CONNECTIONS: Readonly<Record<string, HoldConnection>> = {
@@ -117,10 +117,10 @@ const HELD_CONNECTIONS: Readonly<Record<string, HoldConnection>> = {
   response: async ({ server, clock }, { id, token }, ms, signal) => {
     const url = urlAt(server, `/api/docker/containers/proxy/${id}/silent`);
     return streamResponse(url, { headers: { authorization: token }, signal }, async ({ status, stream }) => {
-      if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's silence is answered ${status}.`);
+      if (status !== 200) throw new Fault("CHAIN_BROKEN", `The silent response has status ${status}.`);
       const pieces = stream[Symbol.asyncIterator]();
       await pieces.next();
-      // The first word came; the next that comes is its end.
+      // After the first event, the next result is the end.
       const ended = pieces.next().then(
         () => "it ended",
         (error: unknown) => (error as Error).message,
@@ -143,13 +143,13 @@ async function waitForDisconnect(ended: Promise<string>, ms: number, clock: Cloc
 
 const EVERY_MS = 200;
 const COUNT = 5;
-/** A machine with much to do reads late what came apart; what buffers does so each time. */
+/** A busy machine may read separate events late once; a buffering proxy delays them each time. */
 const TRIES = 3;
 
-/** Whether events arrive as they are sent, and not all at their end. */
+/** Whether events arrive when they are sent, and not all at the end. */
 export async function checkEvents(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const { shared, server, clock } = chain;
-  if (shared.echo === undefined) return { unlooked: "there is no container to send any" };
+  if (shared.echo === undefined) return { unlooked: "there is no test container" };
   const { id, token } = shared.echo;
   const url = urlAt(server, `/api/docker/containers/proxy/${id}/events?every=${EVERY_MS}&count=${COUNT}`);
   const whole = EVERY_MS * (COUNT - 1);
@@ -159,15 +159,15 @@ export async function checkEvents(chain: CheckContext, signal: AbortSignal): Pro
       url,
       { headers: { authorization: token, accept: "text/event-stream" }, signal },
       async ({ status, stream }) => {
-        if (status !== 200) throw new Fault("CHAIN_BROKEN", `The container's events are answered ${status}.`);
+        if (status !== 200) throw new Fault("CHAIN_BROKEN", `The events have status ${status}.`);
         const arrivals: number[] = [];
         for await (const piece of stream) if (String(piece).includes("data:")) arrivals.push(clock.monotonic());
         return (arrivals.at(-1) ?? 0) - (arrivals[0] ?? 0);
       },
     );
     widest = Math.max(widest, spread);
-    if (spread > whole / 2) return { says: `${COUNT} events, ${EVERY_MS} ms apart, came over ${spread.toFixed(0)} ms` };
+    if (spread > whole / 2) return { says: `${COUNT} events, ${EVERY_MS} ms apart, arrived over ${spread.toFixed(0)} ms` };
   }
-  const what = `${COUNT} events that were sent over ${whole} ms came within ${widest.toFixed(0)} ms: something in front keeps them back.`;
-  return { says: "", problems: [failure(what, "Switch off its response buffering: in nginx `proxy_buffering off` for berth's location.")] };
+  const what = `${COUNT} events that were sent over ${whole} ms arrived within ${widest.toFixed(0)} ms: a proxy in front buffers them.`;
+  return { says: "", problems: [failure(what, "Disable its response buffering, in nginx by `proxy_buffering off`.")] };
 }

@@ -36,5 +36,5 @@ t.test("a store that lost changes is wrong until an administrator confirms it", 
   noteRollback(folder, { at: clock.now(), seen: 12, found: 11 });
   const { store: row } = await look(t, ["settings", "store"], { BERTH_DATA: folder });
   t.match(row, { state: "wrong" });
-  t.match(JSON.stringify(row), /seen revision 12, and the store was at 11.*store-rollback\.json/);
+  t.match(JSON.stringify(row), /had revision 12, but the store had 11.*store-rollback\.json/);
 });
