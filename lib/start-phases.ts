@@ -29,3 +29,8 @@ export function phasesOf(times: Partial<StartTimes>): (readonly [StartPhase, num
     return ms === undefined ? [] : [[name, ms] as const];
   });
 }
+
+/** The text of the header `Server-Timing` (W3C Server Timing): a start's phases, then the connection to the container. */
+export function formatServerTiming(start: StartTimes | undefined, connectMs: number): string {
+  return [...phasesOf(start ?? {}), ["connect", connectMs] as const].map(([name, ms]) => `${name};dur=${ms.toFixed(1)}`).join(", ");
+}

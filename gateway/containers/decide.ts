@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { phasesOf, type StartTimes } from "../../lib/start-phases.ts";
+import { formatServerTiming } from "../../lib/start-phases.ts";
 import type { ExchangeLabels } from "../access-record.ts";
 import { controlBackend, datagrokBackend, type DatagrokServer, forwardToApi } from "../api-backend.ts";
 import { BUSY_HEADER, type ContainerView, type Directory, type Identity } from "../contract.ts";
@@ -216,7 +216,7 @@ class ForwardToContainer implements PlainForward {
     const busy = received.header(BUSY_HEADER);
     if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.reportBusy(Number(busy));
     const remove = busy === undefined ? ORIGIN_WIDE_HEADERS : REMOVED_WITH_BUSY;
-    const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", serverTiming(woken.start, connectMs)]];
+    const own: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", formatServerTiming(woken.start, connectMs)]];
     // Most requests do not come from a page of another origin, and need no list of names.
     if (this.#head.header("origin") === undefined)
       return own.length === 0 && busy === undefined ? CONTAINER_EDITS : { ...CONTAINER_EDITS, remove, add: own };
@@ -227,11 +227,6 @@ class ForwardToContainer implements PlainForward {
   respondTo(fault: Fault): DirectResponse {
     return readable(this.#head, containerErrorResponse(fault), this.#origins);
   }
-}
-
-/** The durations of a start's phases (W3C Server Timing). */
-export function serverTiming(start: StartTimes | undefined, connectMs: number): string {
-  return [...phasesOf(start ?? {}), ["connect", connectMs] as const].map(([name, ms]) => `${name};dur=${ms.toFixed(1)}`).join(", ");
 }
 
 /** The response to a preflight, or to the request for a service worker: neither needs a credential. */
