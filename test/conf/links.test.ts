@@ -12,7 +12,7 @@ const OUTSIDE = /^(\.|node_modules$|dist$)/;
 const OTHERS_VARIABLES = ["BERTH_CONFIG", "BERTH_IMAGE"];
 
 /** Files that an example would create. */
-const EXAMPLE_FILES = ["test/drivers/nomad.test.ts"];
+const EXAMPLE_FILES = ["test/drivers/nomad/driver.test.ts"];
 
 const pages = pagesBelow(ROOT);
 
