@@ -30,8 +30,8 @@ export type LifecycleRequests = {
   wake(id: string, userId: string, ref?: SessionRef): Container;
   /** The container reports that it is busy for so long from now, within its limit: until then it is not idle. 0 ends that. Faults: CONTAINER_STOPPED for one that does not run. */
   setBusy(id: string, ms: number): Container;
-  /** Faults: IMAGE_ENTITY_NOT_FOUND. */
-  requestValidation(imageId: string, userId?: string): void;
+  /** `since`: when the request was stored, of a publish; a validation that began later counts (epoch ms). Faults: IMAGE_ENTITY_NOT_FOUND. */
+  requestValidation(imageId: string, userId?: string, since?: number): void;
   /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
   definitionChanged(id: string, userId?: string): void;
   /** Removes the container, and its service too. No fault where it is gone already. */
@@ -128,13 +128,16 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
       const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
       return reconcile(moves.update(row.id, { busyUntil }) ?? row);
     },
-    requestValidation: (imageId, userId) => {
+    requestValidation: (imageId, userId, since = Infinity) => {
       const image = store.images.find(imageId);
       if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
+      const key = imageKey(imageId);
+      // Of a large package, some are validated before the last is requested.
+      if (image.state !== "PENDING_VALIDATION" && image.since >= since) return changes.publishImage(image);
       // Publishing may have moved the row already, in its own transaction.
       if (!moves.image(image, "validationWished", { fault: undefined }, userId)) changes.publishImage(image);
-      inFlight.abort(imageKey(imageId), new Fault("VALIDATION_TIMED_OUT", "Validation was requested again."));
-      queue.add(imageKey(imageId));
+      if ((inFlight.generation(key) ?? since) < since) inFlight.abort(key, new Fault("VALIDATION_TIMED_OUT", "Validation was requested again."));
+      queue.add(key);
     },
     definitionChanged: (id, userId) => {
       const row = store.containers.find(id);

@@ -1,6 +1,6 @@
 /** The long driver calls in progress (a deploy, a resolve), so that a request can abort one at once. One per key, as the queue has one worker. */
 export type InFlightOperations = {
-  /** Runs `task` under a signal that also aborts by `abort(key)`, of one key or any of several. `generation` is what it deploys. */
+  /** Runs `task` under a signal that also aborts by `abort(key)`, of one key or any of several. `generation` is what it deploys, or since when an image waits for it (epoch ms). */
   run<T>(key: string | readonly string[], generation: number, signal: AbortSignal, task: (signal: AbortSignal) => Promise<T>): Promise<T>;
   /** Undefined where none is in progress. */
   generation(key: string): number | undefined;

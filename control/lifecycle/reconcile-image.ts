@@ -58,7 +58,7 @@ async function validateTogether(deps: ImageDeps, image: Image, signal: AbortSign
   if (inFlight.generation(source) !== undefined) return false;
   const ids = isShared ? store.images.ofRef(ref, state) : [id];
   try {
-    await inFlight.run([source, ...ids.map(imageKey)], 0, signal, (own) => validate(deps, image, { ids, own, signal }));
+    await inFlight.run([source, ...ids.map(imageKey)], image.since, signal, (own) => validate(deps, image, { ids, own, signal }));
   } finally {
     const later = signal.aborted || !isShared ? [] : store.images.ofRef(ref, "PENDING_VALIDATION");
     for (const other of [...ids, ...later]) if (other !== id) queue.add(imageKey(other));

@@ -162,11 +162,11 @@ export async function openPublisher(parts: {
         return publishFrom(folder, { ...asked, signal: deadline.signal }).finally(deadline.close);
       });
       // All of it is stored; whatever of this is not done when berth ends follows from what is stored at the next start.
-      await inSlices(published.folders, ({ imageId }) => parts.lifecycle.requestValidation(imageId, asked.user.id));
+      const publishedOn = published.package.updatedOn;
+      await inSlices(published.folders, ({ imageId }) => parts.lifecycle.requestValidation(imageId, asked.user.id, publishedOn));
       const redefined = [...published.folders.map(({ containerId }) => containerId), ...published.followers.map(({ id }) => id)];
       await inSlices(redefined, (id) => parts.lifecycle.definitionChanged(id, asked.user.id));
       // Meanwhile another publish may have brought the folder back.
-      const publishedOn = published.package.updatedOn;
       const isBack = async ({ imageId, packageId }: PackageContainer) =>
         (await store.packages.find(packageId))?.updatedOn !== publishedOn && store.images.find(imageId)?.state !== "DELETED";
       await inSlices(published.removed, async (container) => {

@@ -147,6 +147,24 @@ t.test("published, validated, started, read, stopped: through these calls alone"
   t.equal((await call(`/docker/containers/${id}/logs`)).text, `logs of ${serviceName}\n`, "its log tail is kept");
 });
 
+t.test("a package of many containers of one image has it resolved once", async (t) => {
+  const { driver, store, call } = await openControl(t);
+  const { resolve } = driver;
+  const resolved: string[] = [];
+  driver.resolve = (image, options) => (resolved.push(image.ref), resolve(image, options));
+  const json = JSON.stringify({ image: "app:1" });
+  const folders = Array.from({ length: 100 }, (_, n) => [`dockerfiles/app${n}/container.json`, json]);
+  const body = await makeZip({ "package.json": '{"name":"walk","version":"1.0.0"}', ...Object.fromEntries(folders) });
+  const publish = async () => {
+    t.equal((await call("/packages/dev/walk", { method: "POST", body })).status, 200);
+    await eventually("all are ready", () => store.images.all().every(({ state }) => state === "READY"));
+  };
+  await publish();
+  t.strictSame(resolved, ["app:1"]);
+  await publish();
+  t.strictSame(resolved, ["app:1", "app:1"], "once more when it is published again");
+});
+
 t.test("a start that fails reports its cause to every waiting caller", async (t) => {
   const { call } = await openControl(t);
   for (const [image, code, innerMessage] of [

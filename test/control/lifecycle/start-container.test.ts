@@ -247,7 +247,7 @@ t.test("a start that the engine does not answer in time goes on once it does", a
   });
   const { id } = stand.publish({ config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await eventually("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls > 0);
   for (let calls = 2; calls < 6; calls++) {
     await stand.clock.advance(10_000);
     await eventually("called again", () => engine.calls >= calls);
@@ -267,7 +267,7 @@ t.test("a start that the engine never answers fails at the start's limit, with t
   });
   const { id } = stand.publish({ config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await eventually("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls > 0);
   for (let seconds = 20; seconds < 295; seconds += 20) {
     await stand.clock.advance(20_000);
     t.equal(stand.row(id).state, "STARTING");
@@ -292,7 +292,7 @@ t.test("a start whose container boots after the engine was silent has no cause o
   });
   const { id, service } = stand.publish({ app: mute, config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await eventually("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls > 0);
   engine.silent = false;
   await stand.clock.advance(1_000);
   await eventually("it boots", () => stand.world.running().includes(service));
@@ -308,7 +308,7 @@ t.test("a stop ends a start that the engine does not answer", async (t) => {
   });
   const { id } = stand.publish();
   stand.lifecycle().requestStart(id, USER);
-  await eventually("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls > 0);
   stand.lifecycle().requestStop(id, USER);
   t.equal((await stand.reaches(id, "USER_STOPPED")).desiredInstances, 0);
 });
@@ -320,7 +320,7 @@ t.test("an image about which the engine answers late is resolved once it does, a
   });
   const { id, imageId } = stand.publish({ config: ON_DEMAND });
   stand.lifecycle().wake(id, USER);
-  await eventually("called", () => engine.calls === 1);
+  await eventually("called", () => engine.calls > 0);
   await stand.clock.advance(30_000);
   t.match([stand.row(id).state, stand.image(imageId)], ["PENDING_START", { state: "VALIDATING", fault: { code: "ENGINE_UNREACHABLE" } }]);
   engine.silent = false;
