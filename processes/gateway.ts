@@ -46,8 +46,8 @@ export async function runGateway(options: {
   const tls = openEdgeTlsKeys(settings, clock, log);
   const readiness = openReadiness("starting", () => {
     const state = feed.status();
-    if (state === undefined || (state.connected && clock.monotonic() - state.heardAt < SILENT_MS)) return undefined;
-    return clock.now() - (clock.monotonic() - state.heardAt);
+    if (state === undefined || (state.connected && clock.monotonic() - state.lastMessageAt < SILENT_MS)) return undefined;
+    return clock.now() - (clock.monotonic() - state.lastMessageAt);
   });
   const exchanges = createOpenExchanges();
   const feed = openDirectory({ settings, link, version, openExchanges: exchanges.at, clock, log });
@@ -113,7 +113,7 @@ function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
       if (now !== undefined) cells.at().set(now);
     });
   read(metrics.feedConnected, ({ connected }) => (connected ? 1 : 0));
-  read(metrics.feedSilentSeconds, ({ heardAt: lastNewsAt }) => (clock.monotonic() - lastNewsAt) / 1_000);
+  read(metrics.feedSilentSeconds, ({ lastMessageAt }) => (clock.monotonic() - lastMessageAt) / 1_000);
   // Without a feed there is nothing to lag behind.
   read(metrics.feedSeq, ({ connected, seq }) => (connected ? seq : undefined));
 }

@@ -7,7 +7,7 @@ import type { ContainerView, Directory, Availability, Identity } from "../contra
 import { openCallerCache, LOOKUP_LIMITS } from "../feed/caller-cache.ts";
 import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
 import { createWatchers } from "../feed/container-cache.ts";
-import { accepts, createDatagrokStarts } from "./starts.ts";
+import { createDatagrokStarts, waitForConnect } from "./starts.ts";
 import { type DatagrokClient, openDatagrokClient, serverAway, serverBusy, findCaller, listPages, signInWithKey } from "./datagrok-client.ts";
 import { createContainerLookups } from "./container-lookups.ts";
 import { readContainer, type DatagrokContainer } from "./read-container.ts";
@@ -15,73 +15,79 @@ import { readContainer, type DatagrokContainer } from "./read-container.ts";
 export type DatagrokDirectory = {
   directory: Directory;
   identity: Identity;
-  /** Resolves once the server has answered something. */
+  /** Resolves with the first reply of the server. */
   ready(): Promise<void>;
   close(): Promise<void>;
 };
 
-const HEARD_MS = 5_000;
-/** Starts that the server may hold at a time; look-ups have connections of their own, so that none waits behind one. */
+const FIRST_REPLY_MS = 5_000;
+/** Connections for starts, whose replies the server delays, and for lookups, so that no lookup waits behind a start. */
 const MOST_RUNS = 256;
-const MOST_LOOKS = 32;
-/** A token that is unknown to that server may become valid later. */
+const MOST_LOOKUPS = 32;
+/** A token that the server does not accept may become valid later. */
 const WRONG_MS = 2_000;
-/** A start that failed is tried again by a request after this, which doubles up to the longest. */
+/** After this time a request repeats a start that failed. */
 const RUN_RETRY = { firstMs: 1_000, longestMs: 60_000 };
-/** A container that refused a connection is looked at again so often, in ms; its caller is answered by then. */
-const DOUBTS_MS = [0, 250, 500, 500];
-const ASK_RETRY = { firstMs: 250, longestMs: 5_000 };
+/** The pauses before lookups of a container with a suspect address. Its caller has an answer by then. */
+const SUSPECT_LOOKUPS_MS = [0, 250, 500, 500];
+const RETRY = { firstMs: 250, longestMs: 5_000 };
 
 const MOST_FAILURES = 10_000;
 
 type Failure = { fault: FaultData; retryAt: number; times: number };
 
 /**
- * Who calls and where containers are, asked of an existing Datagrok server with each caller's own token. What sleeps is run by that server, once
- * for all who wait. `url` is its API, with `/api`; `runMs`: how long anybody waits for a start; `key`: a developer key, to look at the start
- * for containers that server would stop in use.
+ * Callers and containers from an existing Datagrok server, with each caller's own token. That server starts sleeping containers, once for all waiting
+ * requests. `url` is its API, with `/api`; `runMs`: how long a request waits for a start; `key`: a developer key, for the warnings about containers
+ * that the server stops while they are in use.
  */
-export function openDatagrok(parts: { url: string; key: string | undefined; runMs: number; clock: Clock; log: Log }): DatagrokDirectory {
-  const { url, key, runMs, clock, log } = parts;
+export function openDatagrok(deps: { url: string; key: string | undefined; runMs: number; clock: Clock; log: Log }): DatagrokDirectory {
+  const { url, key, runMs, clock, log } = deps;
   const closed = new AbortController();
-  const server = openDatagrokClient({ url, connections: MOST_LOOKS, clock });
+  const server = openDatagrokClient({ url, connections: MOST_LOOKUPS, clock });
   const runs = openDatagrokClient({ url, connections: MOST_RUNS, clock });
   const failures = new BoundedMap<string, Failure>(MOST_FAILURES);
   const watching = createWatchers();
   const warn = idleStopWarnings(log);
 
-  /** What the server says, but for a start that failed here before, and for one that is started and was not reached yet. */
+  /** The server's state, except after a start that failed here, and while no connection to a started container succeeded yet. */
   const viewOf = (view: ContainerView): ContainerView => {
     const { id, availability } = view;
-    if (availability.kind === "awake") return wakes.isUnderWay(id) ? { ...view, availability: { kind: "coming" } } : view;
+    if (availability.kind === "awake") return starts.isUnderWay(id) ? { ...view, availability: { kind: "coming" } } : view;
     const failure = failures.get(id);
     if (failure === undefined || (availability.kind !== "asleep" && availability.kind !== "failed")) return view;
     return { ...view, availability: { kind: "failed", fault: failure.fault, wakeable: isWakeable(availability), retryAt: failure.retryAt } };
   };
-  const tell = (id: string) => {
-    const seen = lookUps.seen(id);
-    if (seen !== undefined) watching.tell(id, viewOf(seen.view));
+  const notify = (id: string) => {
+    const last = lookups.last(id);
+    if (last !== undefined) watching.notify(id, viewOf(last.view));
   };
-  const lookUps = createContainerLookups({
+  const lookups = createContainerLookups({
     server,
     clock,
     closed: closed.signal,
-    changed: (seen) => {
-      warn(seen);
-      tell(seen.view.id);
+    changed: (container) => {
+      warn(container);
+      notify(container.view.id);
     },
   });
-  const wakes = createDatagrokStarts({ server: runs, lookUps, accepts: (address, signal) => accepts(address, signal, clock), runMs, clock });
+  const starts = createDatagrokStarts({
+    server: runs,
+    lookups,
+    waitForConnect: (address, signal) => waitForConnect(address, signal, clock),
+    runMs,
+    clock,
+  });
 
   const follow = async (id: string, token: string, run: boolean): Promise<void> => {
     try {
-      await wakes.follow(id, token, run);
+      await starts.follow(id, token, run);
       failures.delete(id);
     } catch (error) {
       if (error instanceof Fault && error.code === "CONTAINER_NOT_READY") remember(id, error);
       throw error;
     } finally {
-      tell(id);
+      notify(id);
     }
   };
   const remember = (id: string, fault: Fault) => {
@@ -90,43 +96,43 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
     failures.set(id, { fault: fault.toJSON(), retryAt, times });
   };
 
-  /** Somebody else has started it: whoever may see it sees for all who wait. */
-  const goAlong = async (id: string): Promise<void> => {
-    for (const token of lookUps.admitted(id)) {
+  /** Another client started it: the lookups of a caller who may see it serve all waiting requests. */
+  const followForeignStart = async (id: string): Promise<void> => {
+    for (const token of lookups.admittedTokens(id)) {
       try {
         return await follow(id, token, false);
       } catch (error) {
         if (!(error instanceof Fault)) return;
         if (error.code === "NOT_PERMITTED" || error.code === "TOKEN_INVALID") continue;
-        const seen = lookUps.seen(id);
-        if (error.code === "CONTAINER_NOT_FOUND") watching.tell(id, undefined);
-        // Those who wait hear why, the next one asks anew.
-        else if (seen?.transient === true) watching.tell(id, { ...seen.view, availability: failedNow(error, clock.now()) });
+        const last = lookups.last(id);
+        if (error.code === "CONTAINER_NOT_FOUND") watching.notify(id, undefined);
+        // Waiting requests get the reason. The next request starts again.
+        else if (last?.transient === true) watching.notify(id, { ...last.view, availability: failedNow(error, clock.now()) });
         return;
       }
     }
   };
 
-  /** It refused a connection: asks past the cache until it is elsewhere, for as long as its caller waits for that. */
-  const doubt = async (id: string, token: string, before: string): Promise<void> => {
-    for (const ms of DOUBTS_MS) {
+  /** The address is suspect: it refused a connection. Looks the container up until its state changes, while its caller waits. */
+  const checkSuspect = async (id: string, token: string, before: string): Promise<void> => {
+    for (const ms of SUSPECT_LOOKUPS_MS) {
       await clock.sleep(ms, closed.signal);
       if (!watching.has(id)) return;
-      const seen = await lookUps.look(id, token, closed.signal);
-      // Also where nothing is new: who came to wait just as it was seen to have started would otherwise hear nothing.
-      tell(id);
-      if (JSON.stringify(seen?.view.availability) !== before) return;
+      const container = await lookups.lookUp(id, token, closed.signal);
+      // Also without a change: a request that began to wait when the container was already started gets no other event.
+      notify(id);
+      if (JSON.stringify(container?.view.availability) !== before) return;
     }
   };
 
-  const heard = untilHeard(server, clock, closed.signal);
-  if (key !== undefined) void heard.then(() => warnOfAll(server, key, warn, log, closed.signal));
+  const firstReply = waitForReply(server, clock, closed.signal);
+  if (key !== undefined) void firstReply.then(() => warnOfAll(server, key, warn, log, closed.signal));
   const identity = openCallerCache({
     clock,
     closed: closed.signal,
     full: serverBusy,
     wrongTokens: { ...WRONG_TOKENS, rememberMs: WRONG_MS },
-    lookupLimits: { ...LOOKUP_LIMITS, atOnce: MOST_LOOKS, ofOne: (MOST_LOOKS * 3) / 4 },
+    lookupLimits: { ...LOOKUP_LIMITS, atOnce: MOST_LOOKUPS, ofOne: (MOST_LOOKUPS * 3) / 4 },
     findCallers: (tokens, signal) => Promise.all(tokens.map((token) => findCaller(server, token, signal))),
   });
 
@@ -134,35 +140,35 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
     identity,
     directory: {
       cached: (id, { token }) => {
-        const view = lookUps.known(id, token);
+        const view = lookups.cached(id, token);
         return view && viewOf(view);
       },
       find: async (id, { token }, signal) => {
-        const seen = await lookUps.find(id, token, signal);
-        return seen && viewOf(seen.view);
+        const container = await lookups.find(id, token, signal);
+        return container && viewOf(container.view);
       },
       watch: (id, onChange) => {
         const unwatch = watching.add(id, onChange);
-        if (lookUps.seen(id)?.transient === true && !wakes.isUnderWay(id)) void goAlong(id);
+        if (lookups.last(id)?.transient === true && !starts.isUnderWay(id)) void followForeignStart(id);
         return () => {
           unwatch();
-          if (!watching.has(id)) wakes.breakOff(id);
+          if (!watching.has(id)) starts.cancel(id);
         };
       },
       wake: async (id, { token }) => {
-        const availability = lookUps.seen(id)?.view.availability;
-        if (availability?.kind === "awake" && !wakes.isUnderWay(id)) return doubt(id, token, JSON.stringify(availability));
+        const availability = lookups.last(id)?.view.availability;
+        if (availability?.kind === "awake" && !starts.isUnderWay(id)) return checkSuspect(id, token, JSON.stringify(availability));
         await follow(id, token, true);
       },
-      // That server has no ear for any of it, and asks nothing.
+      // That server has no routes for any of these.
       reportUse: () => undefined,
       reportConnected: () => undefined,
       reportBusy: () => undefined,
       close: () => Promise.resolve(),
     },
-    ready: () => heard,
+    ready: () => firstReply,
     close: async () => {
-      closed.abort(serverAway("is no longer asked"));
+      closed.abort(serverAway("is disconnected"));
       await identity.close();
       server.close();
       runs.close();
@@ -170,14 +176,14 @@ export function openDatagrok(parts: { url: string; key: string | undefined; runM
   };
 }
 
-async function untilHeard(server: DatagrokClient, clock: Clock, signal: AbortSignal): Promise<void> {
+async function waitForReply(server: DatagrokClient, clock: Clock, signal: AbortSignal): Promise<void> {
   for (let tries = 1; !signal.aborted; tries++) {
     try {
-      // Nobody's token: that it is refused is an answer too.
-      await server.get("/info/server", "-", { signal, limitMs: HEARD_MS });
+      // Not a token: a refusal is a reply too.
+      await server.get("/info/server", "-", { signal, limitMs: FIRST_REPLY_MS });
       return;
     } catch {
-      await clock.sleep(backoffDelay(ASK_RETRY, tries), signal).catch(() => undefined);
+      await clock.sleep(backoffDelay(RETRY, tries), signal).catch(() => undefined);
     }
   }
 }
@@ -192,24 +198,24 @@ function failedNow(fault: Fault, now: number): Availability {
 
 const MOST_WARNINGS = 10_000;
 
-/** Says of each container once that the server will stop it in use: it hears nothing of calls that go past it. */
-export function idleStopWarnings(log: Log): (seen: DatagrokContainer) => void {
+/** Warns of each container once that the server stops it while in use: it does not count calls that berth forwards. */
+export function idleStopWarnings(log: Log): (container: DatagrokContainer) => void {
   const warned = new Set<string>();
   return ({ view, shutdownMinutes }) => {
     if (shutdownMinutes === undefined || warned.has(view.id) || warned.size >= MOST_WARNINGS) return;
     warned.add(view.id);
     log.warn(
       { container: view.id, name: view.name, shutdownMinutes },
-      "The Datagrok server hears nothing of calls that go past it: it stops this container after its shutdown_timeout, in use or not",
+      "the Datagrok server does not count forwarded calls: it stops this container after its shutdown_timeout, in use or not",
     );
   };
 }
 
-/** The same of all containers that the holder of a developer key may see. Where that cannot be asked, each is warned of when it is first called. */
+/** The same for all containers that the holder of a developer key may see. If that fails, each warning comes with the first call. */
 export async function warnOfAll(
   server: DatagrokClient,
   key: string,
-  warn: (seen: DatagrokContainer) => void,
+  warn: (container: DatagrokContainer) => void,
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
@@ -217,12 +223,12 @@ export async function warnOfAll(
     const token = await signInWithKey(server, key, signal);
     for (const entity of await listPages(server, "/docker/containers", token, signal)) warnOf(entity, warn);
   } catch (error) {
-    if (!signal.aborted) log.warn({ err: error }, "The Datagrok server's containers could not be looked at for a shutdown_timeout");
+    if (!signal.aborted) log.warn({ err: error }, "listing the Datagrok server's containers with a shutdown_timeout failed");
   }
 }
 
-/** One that cannot be read says so to who calls it. */
-function warnOf(entity: unknown, warn: (seen: DatagrokContainer) => void): void {
+/** Calls of a container that cannot be read get the fault. */
+function warnOf(entity: unknown, warn: (container: DatagrokContainer) => void): void {
   try {
     warn(readContainer(entity));
   } catch (error) {

@@ -2,12 +2,12 @@ import { Fault } from "../../lib/fault.ts";
 import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
 import type { ContainerView, Availability } from "../contract.ts";
 
-/** A container as a Datagrok server tells it. */
+/** A container as a Datagrok server reports it. */
 export type DatagrokContainer = {
   view: ContainerView;
-  /** It is on its way to something else: look again soon. */
+  /** It is starting or stopping: look it up again soon. */
   transient: boolean;
-  /** After so many minutes without use the server stops it; it hears of no use that goes past it. */
+  /** The server stops it after this many minutes without use. It does not count calls that do not go through it. */
   shutdownMinutes: number | undefined;
 };
 
@@ -23,13 +23,13 @@ const stopped = ({ name }: ContainerEntity): Availability => ({
 });
 const ifOnDemand = (then: Availability) => (entity: ContainerEntity) => (entity.onDemand ? then : stopped(entity));
 
-/** What a gateway may do, by how the server's word for the state begins; the first that fits. */
+/** The availability, by the prefix of the server's status text. The first match counts. */
 const STATUSES: readonly (readonly [prefix: string, reading: StatusRule])[] = [
   ["started", { availability: awake }],
   ["checking", { availability: awake }],
   ["pending start", { passing: true, availability: coming }],
   ["starting", { passing: true, availability: coming }],
-  // A start that is asked for while it stops may be lost on a server: who waits for it waits for its end, and then has it run.
+  // A server may lose a start that is requested while the container stops: the gateway waits for the stop, then requests the start.
   ["pending system stop", { passing: true, availability: coming }],
   ["pending", { passing: true, availability: ifOnDemand({ kind: "coming" }) }],
   ["stopping", { passing: true, availability: ifOnDemand({ kind: "coming" }) }],
@@ -38,49 +38,50 @@ const STATUSES: readonly (readonly [prefix: string, reading: StatusRule])[] = [
   ["error", { availability: failed }],
 ];
 
-/** Reads the entity that the server tells of a container. Faults: DATAGROK_BROKE_OFF for what is none. */
-export function readContainer(said: unknown): DatagrokContainer {
-  const entity = readEntity(said);
+/** Reads the server's entity of a container. Faults: DATAGROK_BROKE_OFF for any other body. */
+export function readContainer(body: unknown): DatagrokContainer {
+  const entity = readEntity(body);
   const [, reading] = STATUSES.find(([prefix]) => entity.status.startsWith(prefix)) ?? [];
   if (reading === undefined) throw unreadable(`says that the container ${entity.name} is ${JSON.stringify(entity.status.slice(0, 50))}`);
   const view = { id: entity.id, name: entity.name, availability: reading.availability(entity) };
-  return { view, transient: reading.passing === true && view.availability.kind === "coming", shutdownMinutes: shutdownOf(said as EntityFields) };
+  return { view, transient: reading.passing === true && view.availability.kind === "coming", shutdownMinutes: shutdownOf(body as EntityFields) };
 }
 
 type EntityFields = Record<string, unknown>;
 
-function readEntity(said: unknown): ContainerEntity {
-  if (!isRecord(said) || typeof said["id"] !== "string" || typeof said["status"] !== "string") throw unreadable("answered with what is no container");
-  const { id, status } = said;
-  const name = [said["name"], said["friendlyName"]].find((one): one is string => typeof one === "string" && one !== "") ?? id;
-  const lastLogs = typeof said["lastLogs"] === "string" ? said["lastLogs"] : "";
-  return { id: id.toLowerCase(), name, status: status.toLowerCase(), onDemand: isOnDemand(said), address: addressOf(said), lastLogs };
+function readEntity(body: unknown): ContainerEntity {
+  if (!isRecord(body) || typeof body["id"] !== "string" || typeof body["status"] !== "string")
+    throw unreadable("sent a reply that is not a container");
+  const { id, status } = body;
+  const name = [body["name"], body["friendlyName"]].find((one): one is string => typeof one === "string" && one !== "") ?? id;
+  const lastLogs = typeof body["lastLogs"] === "string" ? body["lastLogs"] : "";
+  return { id: id.toLowerCase(), name, status: status.toLowerCase(), onDemand: isOnDemand(body), address: addressOf(body), lastLogs };
 }
 
-/** Not told: then it counts as not on-demand, which never starts what a user has stopped. */
-function isOnDemand(said: EntityFields): boolean {
-  return configs(said).some((config) => config["on_demand"] === true || config["onDemand"] === true);
+/** False if missing: berth then never starts a container that a user stopped. */
+function isOnDemand(body: EntityFields): boolean {
+  return configs(body).some((config) => config["on_demand"] === true || config["onDemand"] === true);
 }
 
-function shutdownOf(said: EntityFields): number | undefined {
-  const [minutes] = configs(said)
+function shutdownOf(body: EntityFields): number | undefined {
+  const [minutes] = configs(body)
     .flatMap((config) => [config["shutdown_timeout"], config["shutdownTimeout"]])
     .filter((value): value is number => typeof value === "number" && value > 0);
   return minutes;
 }
 
-/** Servers tell a container's settings in it or in a part of their own. */
-function configs(said: EntityFields): EntityFields[] {
-  return [said["config"], said].filter(isRecord);
+/** Servers send a container's settings in the entity or in its member `config`. */
+function configs(body: EntityFields): EntityFields[] {
+  return [body["config"], body].filter(isRecord);
 }
 
-/** `address` is a host, or host and port; an IPv6 one with a port stands in brackets. */
-function addressOf(said: EntityFields): EntityAddress | undefined {
-  const told = typeof said["address"] === "string" ? said["address"].trim() : "";
-  if (told === "") return undefined;
-  const [, bracketed, one, after] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(told) ?? [];
-  const host = bracketed ?? one ?? (told.indexOf(":") < told.lastIndexOf(":") ? told : undefined);
-  const port = Number(after ?? said["port"]);
+/** `address` is a host, or host and port; an IPv6 address with a port is in brackets. */
+function addressOf(body: EntityFields): EntityAddress | undefined {
+  const address = typeof body["address"] === "string" ? body["address"].trim() : "";
+  if (address === "") return undefined;
+  const [, bracketed, one, after] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d+))?$/.exec(address) ?? [];
+  const host = bracketed ?? one ?? (address.indexOf(":") < address.lastIndexOf(":") ? address : undefined);
+  const port = Number(after ?? body["port"]);
   if (host === undefined || !Number.isInteger(port) || port < 1 || port > 65_535) return undefined;
   return { host, port };
 }

@@ -6,94 +6,94 @@ import type { ContainerLookups } from "./container-lookups.ts";
 import type { DatagrokContainer } from "./read-container.ts";
 import { connect } from "node:net";
 
-/** A server that answered a run before its container has moved is given so long until it has. */
+/** A server may answer a run before its container changes its state: the time for that. */
 const SETTLE_MS = 5_000;
 const FIRST_LOOK_MS = 100;
 const LONGEST_LOOK_MS = 1_500;
 
 export type DatagrokStarts = {
   /**
-   * Goes along with a container until it takes connections, after having it run where `run` says so, and otherwise until it has come to rest;
-   * whoever asks meanwhile joins in. What a refusal is to one is not to the next: NOT_PERMITTED, TOKEN_INVALID. Faults: also CONTAINER_NOT_READY with the server's cause, CONTAINER_NOT_FOUND,
-   * DATAGROK_AWAY and the others of a look-up.
+   * Follows a container until it accepts connections; without `run` also until it neither starts nor stops. `run` requests its start first. Calls for
+   * the same container share one operation; a refusal of one caller (NOT_PERMITTED, TOKEN_INVALID) does not end it for the others. Faults: also
+   * CONTAINER_NOT_READY with the server's cause, CONTAINER_NOT_FOUND, DATAGROK_AWAY, and those of a lookup.
    */
   follow(id: string, token: string, run: boolean): Promise<void>;
-  /** It is being waited for until it takes connections, whatever the server says of it. */
+  /** An operation waits until it accepts connections, whatever state the server reports. */
   isUnderWay(id: string): boolean;
-  /** Nobody waits for it any more. */
-  breakOff(id: string): void;
+  /** No request waits for it any more. */
+  cancel(id: string): void;
 };
 
 type DatagrokStart = { token: string; runs: boolean; done: Promise<void>; over: AbortController };
 
-const NOBODY_WAITS = new Error("nobody waits for the container any more");
+const NO_WAITER = new Error("no request waits for the container any more");
 
-export function createDatagrokStarts(parts: {
+export function createDatagrokStarts(deps: {
   server: DatagrokClient;
-  lookUps: ContainerLookups;
-  /** Resolves once a connection was accepted there. */
-  accepts(address: { host: string; port: number }, signal: AbortSignal): Promise<void>;
-  /** How long a run may be held by the server: nobody waits longer than that. */
+  lookups: ContainerLookups;
+  /** Resolves when the address accepted a connection. */
+  waitForConnect(address: { host: string; port: number }, signal: AbortSignal): Promise<void>;
+  /** How long the server may delay the reply to a run: no request waits longer. */
   runMs: number;
   clock: Clock;
 }): DatagrokStarts {
-  const { server, lookUps, accepts, runMs, clock } = parts;
-  const flights = new Map<string, DatagrokStart>();
+  const { server, lookups, waitForConnect, runMs, clock } = deps;
+  const inFlight = new Map<string, DatagrokStart>();
 
-  const askRun = async (id: string, token: string, signal: AbortSignal): Promise<Fault | undefined> => {
-    const { status, body: said } = await server.get(`/docker/containers/${id}/run?awaitStart=true`, token, { signal, limitMs: runMs, holds: true });
+  const requestRun = async (id: string, token: string, signal: AbortSignal): Promise<Fault | undefined> => {
+    const { status, body } = await server.get(`/docker/containers/${id}/run?awaitStart=true`, token, { signal, limitMs: runMs, holds: true });
     if (status === 401) throw new Fault("TOKEN_INVALID", "The Datagrok server does not take the session token, or no longer: sign in again");
     if (status === 403) throw new Fault("NOT_PERMITTED", "The container is not running, and the Datagrok server does not let you start it");
     if (status < 400) return undefined;
-    return new Fault("CONTAINER_NOT_READY", sentenceOf(said) ?? `The Datagrok server answered the start of a container with ${status}`);
+    return new Fault("CONTAINER_NOT_READY", sentenceOf(body) ?? `The Datagrok server answered the start of a container with ${status}`);
   };
 
-  const fly = async (id: string, token: string, run: boolean, signal: AbortSignal): Promise<void> => {
-    // A load balancer may give up on a start that the server goes on with: what counts is how the container is then.
-    const refused = run ? await askRun(id, token, signal).catch((error: unknown) => ifAway(error, signal)) : undefined;
+  const start = async (id: string, token: string, run: boolean, signal: AbortSignal): Promise<void> => {
+    // A load balancer may give up on a start that the server continues: the state of the container counts.
+    const refused = run ? await requestRun(id, token, signal).catch((error: unknown) => ifAway(error, signal)) : undefined;
     const settleUntil = clock.monotonic() + SETTLE_MS;
     for (let delay = FIRST_LOOK_MS; ; delay = Math.min(LONGEST_LOOK_MS, delay * 1.5)) {
-      const seen = await lookUps.look(id, token, signal);
-      if (seen === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed while the request waited for it");
-      const { availability } = seen.view;
-      if (availability.kind === "awake") return Promise.any(availability.addresses.map((address) => accepts(address, signal)));
+      const container = await lookups.lookUp(id, token, signal);
+      if (container === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed while the request waited for it");
+      const { availability } = container.view;
+      if (availability.kind === "awake") return Promise.any(availability.addresses.map((address) => waitForConnect(address, signal)));
       if (availability.kind === "portless") return;
-      if (!seen.transient && !run) return;
-      if (!seen.transient && (refused !== undefined || availability.kind === "failed" || clock.monotonic() >= settleUntil))
-        throw whyNot(seen, refused);
+      if (!container.transient && !run) return;
+      if (!container.transient && (refused !== undefined || availability.kind === "failed" || clock.monotonic() >= settleUntil))
+        throw startFault(container, refused);
       await clock.sleep(delay, signal);
     }
   };
 
   return {
-    isUnderWay: (id) => flights.has(id),
-    breakOff: (id) => {
-      flights.get(id)?.over.abort(NOBODY_WAITS);
-      flights.delete(id);
+    isUnderWay: (id) => inFlight.has(id),
+    cancel: (id) => {
+      inFlight.get(id)?.over.abort(NO_WAITER);
+      inFlight.delete(id);
     },
     follow: async (id, token, run) => {
-      for (let before = flights.get(id); before !== undefined; before = flights.get(id)) {
+      for (let before = inFlight.get(id); before !== undefined; before = inFlight.get(id)) {
         try {
           await before.done;
           if (before.runs || !run) return;
         } catch (error) {
-          if (before.token === token || !isOneCallers(error)) throw error;
+          if (before.token === token || !isCallerFault(error)) throw error;
         }
       }
       const over = new AbortController();
-      const flight = { token, runs: run, over, done: fly(id, token, run, over.signal) };
-      flights.set(id, flight);
-      const land = () => {
-        if (flights.get(id) === flight) flights.delete(id);
+      const operation = { token, runs: run, over, done: start(id, token, run, over.signal) };
+      inFlight.set(id, operation);
+      const end = () => {
+        if (inFlight.get(id) === operation) inFlight.delete(id);
       };
-      flight.done.then(land, land);
-      await flight.done;
+      operation.done.then(end, end);
+      await operation.done;
     },
   };
 }
 
-/** Says something of who asked, nothing of the container. */
-function isOneCallers(error: unknown): boolean {
+/** A fault of the caller, not of the container. */
+function isCallerFault(error: unknown): boolean {
   return error instanceof Fault && (error.code === "NOT_PERMITTED" || error.code === "TOKEN_INVALID");
 }
 
@@ -102,21 +102,21 @@ function ifAway(error: unknown, signal: AbortSignal): Fault {
   return error;
 }
 
-/** That the server was away says least: it is no failure of the container's. */
-function whyNot({ view: { name, availability } }: DatagrokContainer, refused: Fault | undefined): Fault {
+/** The server being away is the last reason: the container did not fail. */
+function startFault({ view: { name, availability } }: DatagrokContainer, refused: Fault | undefined): Fault {
   if (refused?.code === "CONTAINER_NOT_READY") return refused;
   if (availability.kind === "failed") return Fault.from(availability.fault);
-  return refused ?? new Fault("CONTAINER_NOT_READY", `The Datagrok server had ${name} run, and it did not start`);
+  return refused ?? new Fault("CONTAINER_NOT_READY", `The Datagrok server ran ${name}, and it did not start`);
 }
 
 const CONNECT_MS = 2_000;
 const CONNECT_RETRY = { firstMs: 50, longestMs: 1_000 };
 
 /**
- * Resolves once a connection to the address was accepted: a Datagrok server says that a container has started before its application listens, up to 90 s
- * before. Tries until then; rejects with the signal's reason.
+ * Resolves when the address accepted a connection. A Datagrok server reports a container as started up to 90 s before its application listens. Rejects
+ * with the signal's reason.
  */
-export async function accepts(address: { host: string; port: number }, signal: AbortSignal, clock: Clock): Promise<void> {
+export async function waitForConnect(address: { host: string; port: number }, signal: AbortSignal, clock: Clock): Promise<void> {
   for (let tries = 1; !(await isAccepted(address, signal, clock)); tries++) await clock.sleep(backoffDelay(CONNECT_RETRY, tries), signal);
 }
 

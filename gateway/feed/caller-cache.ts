@@ -9,132 +9,131 @@ import type { Caller, Identity, CallerReply } from "../contract.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
 
-/** A session that ended is refused everywhere within 10 s, even if its news were lost: a sweep longer than this, and the answer's own way here. */
+/** A session that ended is refused everywhere within 10 s, even if its event was lost: this time, one sweep, and the time of the response. */
 const VALID_MS = 8_000;
 const SWEEP_MS = 1_000;
-/** While control is away nobody can sign out either, so who was known then still is; for so long, not for ever. */
+/** While control is away no user can sign out either, so cached callers stay valid for this time. */
 const AWAY_SECONDS = 15 * 60;
-/** How long an old answer counts before control is asked again whether it is back. */
-const ASK_AGAIN_MS = 2_000;
-/** How long a known caller waits for a new answer; after that the old one counts, and the answer is used when it comes. */
+/** How long an old reply is valid before the next request checks whether control is back. */
+const STALE_MS = 2_000;
+/** How long a cached caller waits for a new reply. After that the old one is valid, and the new one is used when it arrives. */
 const SLOW_MS = 100;
 const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_BUSY", "DATAGROK_AWAY", "DATAGROK_BUSY"]);
 const MOST_CALLERS = 20_000;
 /**
- * Unknown tokens, which any client may invent: how many are looked up at a time, and of one client address. Each address
- * has its turn after every other one's, so that a flood from some delays no other address.
+ * Lookups of unknown tokens, which any client can invent: how many run at a time, in all and for one client address. Addresses take turns, so that a
+ * flood from some delays no other address.
  */
 export const LOOKUP_LIMITS: FairQueueLimits = { atOnce: 8, ofOne: 6, waiting: 4_000, waitingOfOne: 1_000, waitMs: 5_000 };
-/** So many are asked about at once. */
+/** Tokens in one request to control. */
 const MOST_RENEWED = 256;
 
 export type CallerCache = Identity & {
-  /** Somebody signed out: everybody is asked about anew. */
+  /** A user signed out: every caller is looked up again. */
   clear(): void;
 };
 
 export type CallerCacheDeps = {
-  /** Who holds each of these tokens; undefined: nobody. Broken off by the signal, once nobody waits for it or `closed` is. */
+  /** The holder of each token, or undefined. The signal aborts when no request waits any more, or with `closed`. */
   findCallers(tokens: readonly string[], signal: AbortSignal): Promise<readonly (CallerReply | undefined)[]>;
-  /** What those hear who come while too many others are asked about already. */
+  /** The fault of a lookup beyond the limits. */
   full(): Fault;
   closed: AbortSignal;
-  /** A text that cannot be a token by its form is never looked up; where left out, anything may be one. */
+  /** A text without the form of a token is never looked up. Default: every text may be a token. */
   isToken?(token: string): boolean;
   lookupLimits?: FairQueueLimits;
   wrongTokens?: WrongTokenLimits;
-  /** Nobody is there to be asked, as far as is known: who was known before need not wait until that shows once more. */
+  /** Control seems to be away: cached callers do not wait for a request that fails. */
   isAway?(): boolean;
   clock: Clock;
 };
 
-/** `used`: since it was last asked about. */
+/** `used`: since its last lookup. */
 type CachedCaller = { caller: Caller; renewAt: number; until: number; used: boolean };
 
 /**
- * Remembers who holds which token; those that nobody holds, and those held before, under their digests. Who goes on calling is asked about
- * again in good time, many at once, so that no request waits for that. Where control cannot be asked, the last answer counts on.
+ * Caches the callers by token; wrong tokens and earlier callers by the token's digest. Callers in use are looked up again before they expire, many in
+ * one request, so that no request of theirs waits. While control is away, the last reply stays valid.
  */
-export function openCallerCache(parts: CallerCacheDeps): CallerCache {
+export function openCallerCache(deps: CallerCacheDeps): CallerCache {
   const {
-    findCallers: ask,
+    findCallers,
     full,
     closed,
     isAway = () => false,
     isToken = () => true,
-    lookupLimits: questions = LOOKUP_LIMITS,
+    lookupLimits = LOOKUP_LIMITS,
     wrongTokens = WRONG_TOKENS,
     clock,
-  } = parts;
-  // Looked into for every request, so by the token itself, and without a look at the clock: a digest, and a cache around it, cost more than
-  // the rest of a decision.
+  } = deps;
+  // Read for every request, so by the token itself and without the clock: a digest, or a cache with expiry, costs more than the rest of a decision.
   const valid = new BoundedMap<string, CachedCaller>(MOST_CALLERS);
-  // Apart, so that a flood of invented tokens cannot push out those of real callers.
+  // A map of its own, so that a flood of invented tokens cannot evict real callers.
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const wrong = createWrongTokens(wrongTokens, clock);
-  // Each waits for its turn, and those bound how many there are.
-  const asking = createSingleFlight<Caller | undefined>(Number.POSITIVE_INFINITY, full);
-  const turns = createFairQueue(questions, full, clock);
+  // The queue bounds the lookups.
+  const inFlight = createSingleFlight<Caller | undefined>(Number.POSITIVE_INFINITY, full);
+  const queue = createFairQueue(lookupLimits, full, clock);
 
   const listeners = new Set<() => void>();
   let signOuts = 0;
   let renewing = false;
   let cancelSweep: (() => void) | undefined;
 
-  const learn = async (token: string, key: string, client: string, signal: AbortSignal): Promise<Caller | undefined> => {
+  const lookUp = async (token: string, key: string, client: string, signal: AbortSignal): Promise<Caller | undefined> => {
     wrong.check(key, client);
-    const over = await turns.take(client, signal);
+    const leave = await queue.take(client, signal);
     try {
-      // Those before it in the line may have been wrong.
+      // Lookups before it in the queue may have been of wrong tokens.
       wrong.check(key, client);
-      const asked = { signOuts, at: clock.monotonic() };
-      const [answer] = await ask([token], signal);
-      const caller = take(token, key, answer, asked);
+      const sent = { signOuts, at: clock.monotonic() };
+      const [reply] = await findCallers([token], signal);
+      const caller = record(token, key, reply, sent);
       if (caller === undefined) wrong.charge(client);
       return caller;
     } finally {
-      over();
+      leave();
     }
   };
 
-  /** Who it was before, where nobody can be asked now. */
-  const before = (key: string, error: unknown): Caller => {
+  /** The earlier caller, if control is away. */
+  const earlierOrThrow = (key: string, error: unknown): Caller => {
     const caller = error instanceof Fault && AWAY.has(error.code) ? earlier.get<Caller>(key) : undefined;
     if (caller === undefined) throw error;
-    return countOn(caller);
+    return extend(caller);
   };
 
-  /** The answer where it comes soon, else `old`; where that does not count (any more), the answer whenever it comes. */
-  const soonOr = (answer: Promise<Caller | undefined>, signal: AbortSignal, old: () => Caller | undefined): Promise<Caller | undefined> =>
+  /** The reply if it arrives soon, else `old`. If `old` is no longer valid, the reply whenever it arrives. */
+  const soonOr = (reply: Promise<Caller | undefined>, signal: AbortSignal, old: () => Caller | undefined): Promise<Caller | undefined> =>
     new Promise((resolve, reject) => {
       const cancel = clock.after(SLOW_MS, () => {
         const caller = old();
         if (caller !== undefined) resolve(caller);
       });
-      raceAbort(answer, signal).finally(cancel).then(resolve, reject);
+      raceAbort(reply, signal).finally(cancel).then(resolve, reject);
     });
 
-  const countOn = (caller: Caller): Caller => {
-    count(caller, clock.monotonic(), ASK_AGAIN_MS);
+  const extend = (caller: Caller): Caller => {
+    store(caller, clock.monotonic(), STALE_MS);
     return caller;
   };
 
-  /** `asked`: when, and after how many sign-outs. An answer may be older than the news of a sign-out that overtook it. */
-  const take = (token: string, key: string, answer: CallerReply | undefined, asked: { signOuts: number; at: number }): Caller | undefined => {
-    const caller = answer === undefined ? undefined : { ...answer, token };
+  /** `sent`: the time of the request, and the sign-outs before it. A sign-out event can overtake an older reply. */
+  const record = (token: string, key: string, reply: CallerReply | undefined, sent: { signOuts: number; at: number }): Caller | undefined => {
+    const caller = reply === undefined ? undefined : { ...reply, token };
     if (caller === undefined) {
       valid.delete(token);
       earlier.del(key);
       wrong.rejected(key);
-    } else if (asked.signOuts === signOuts) {
-      count(caller, asked.at, VALID_MS);
+    } else if (sent.signOuts === signOuts) {
+      store(caller, sent.at, VALID_MS);
       remember(earlier, key, caller);
       wrong.accepted(key);
     }
     return caller;
   };
 
-  const count = (caller: Caller, from: number, ms: number) => {
+  const store = (caller: Caller, from: number, ms: number) => {
     if (closed.aborted) return;
     valid.set(caller.token, { caller, renewAt: from + ms / 2, until: from + ms, used: false });
     cancelSweep ??= clock.after(SWEEP_MS, sweep);
@@ -142,24 +141,24 @@ export function openCallerCache(parts: CallerCacheDeps): CallerCache {
 
   const sweep = () => {
     const now = clock.monotonic();
-    const wanted: string[] = [];
+    const due: string[] = [];
     for (const [token, entry] of valid) {
       if (now >= entry.until) valid.delete(token);
-      else if (entry.used && now >= entry.renewAt) wanted.push(token);
+      else if (entry.used && now >= entry.renewAt) due.push(token);
     }
     cancelSweep = valid.size === 0 ? undefined : clock.after(SWEEP_MS, sweep);
-    if (wanted.length > 0 && !renewing) void renew(wanted);
+    if (due.length > 0 && !renewing) void renew(due);
   };
 
-  /** Looks all of these up, many at once; resolves those that are not valid. */
-  const askAgain = async (tokens: readonly string[]): Promise<string[]> => {
+  /** Looks all of these up, many in one request. Resolves with those that are not valid. */
+  const lookUpAll = async (tokens: readonly string[]): Promise<string[]> => {
     const ended: string[] = [];
     for (let at = 0; at < tokens.length; at += MOST_RENEWED) {
       if (closed.aborted) return ended;
       const some = tokens.slice(at, at + MOST_RENEWED);
-      const asked = { signOuts, at: clock.monotonic() };
-      const answers = await ask(some, closed);
-      for (const [index, token] of some.entries()) if (take(token, digest(token), answers[index], asked) === undefined) ended.push(token);
+      const sent = { signOuts, at: clock.monotonic() };
+      const replies = await findCallers(some, closed);
+      for (const [index, token] of some.entries()) if (record(token, digest(token), replies[index], sent) === undefined) ended.push(token);
     }
     return ended;
   };
@@ -167,43 +166,43 @@ export function openCallerCache(parts: CallerCacheDeps): CallerCache {
   const renew = async (tokens: readonly string[]) => {
     renewing = true;
     try {
-      await askAgain(tokens);
+      await lookUpAll(tokens);
     } catch {
-      // They count until their time is up; who asks then is told why.
+      // They are valid until they expire. The next lookup reports the reason.
     } finally {
       renewing = false;
     }
   };
 
-  const known = (token: string): Caller | undefined => {
-    const found = valid.get(token);
-    if (found === undefined) return undefined;
-    found.used = true;
-    return found.caller;
+  const cached = (token: string): Caller | undefined => {
+    const entry = valid.get(token);
+    if (entry === undefined) return undefined;
+    entry.used = true;
+    return entry.caller;
   };
 
   return {
-    cached: known,
+    cached,
     find: (token, signal, client = "") => {
-      const caller = known(token);
+      const caller = cached(token);
       if (caller !== undefined) return Promise.resolve(caller);
       if (!isToken(token)) return Promise.resolve(undefined);
       const key = digest(token);
       if (wrong.has(key)) return Promise.resolve(undefined);
       const remembered = isAway() ? earlier.get<Caller>(key) : undefined;
-      if (remembered !== undefined) return Promise.resolve(countOn(remembered));
-      const ask = (waits: AbortSignal) =>
-        asking.run(key, waits, (wanted) => learn(token, key, addressBlock(client), AbortSignal.any([wanted, closed])));
+      if (remembered !== undefined) return Promise.resolve(extend(remembered));
+      const find = (waiting: AbortSignal) =>
+        inFlight.run(key, waiting, (needed) => lookUp(token, key, addressBlock(client), AbortSignal.any([needed, closed])));
       const earlierCaller = earlier.get<Caller>(key);
-      if (earlierCaller === undefined) return ask(signal);
-      // Goes on when this caller has gone on with the old answer.
-      const answer = ask(closed).catch((error: unknown) => before(key, error));
-      return soonOr(answer, signal, () => (earlier.get<Caller>(key) === earlierCaller ? countOn(earlierCaller) : undefined));
+      if (earlierCaller === undefined) return find(signal);
+      // Continues after this request continues with the old reply.
+      const reply = find(closed).catch((error: unknown) => earlierOrThrow(key, error));
+      return soonOr(reply, signal, () => (earlier.get<Caller>(key) === earlierCaller ? extend(earlierCaller) : undefined));
     },
-    // Open exchanges are looked up as long as they last: a look-up counts as use.
+    // Callers of open exchanges are looked up until the exchange ends: a lookup counts as use.
     findEnded: (tokens) => {
-      const unsure = tokens.filter((token) => known(token) === undefined);
-      return askAgain(unsure).catch(() => unsure.filter((token) => wrong.has(digest(token))));
+      const unsure = tokens.filter((token) => cached(token) === undefined);
+      return lookUpAll(unsure).catch(() => unsure.filter((token) => wrong.has(digest(token))));
     },
     watchSignOuts: (listener) => {
       listeners.add(listener);
@@ -229,7 +228,7 @@ function digest(token: string): string {
   return hash("sha256", token);
 }
 
-/** A full cache forgets everything at once: rare, and cheaper than keeping an order. */
+/** A full cache is emptied: that is rare, and cheaper than an order of entries. */
 function remember(cache: NodeCache, key: string, value: unknown): void {
   if (cache.getStats().keys >= MOST_CALLERS) cache.flushAll();
   cache.set(key, value);

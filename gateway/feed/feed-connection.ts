@@ -8,37 +8,37 @@ import { FEED_SILENCE_MS, type FeedLine } from "../contract.ts";
 import { isFaultData, type ControlLink, untrustedFault } from "./control-client.ts";
 import type { Readable } from "node:stream";
 
-/** Many times what control puts into one, which is 500 containers. */
+/** Many times the 500 containers that control puts into one line. */
 const LONGEST_LINE = 64 * 1_048_576;
 const SILENCE = "silence";
 const MAX_REFUSAL_BYTES = 65_536;
 const RETRY = { firstMs: 100, longestMs: 2_000 };
-/** A person has to do something first, and is told so each time. */
+/** An administrator has to act first. Each attempt logs the reason. */
 const REFUSED_DELAY_MS = 30_000;
 
 export type FeedConnection = {
-  /** Opens it anew, as after a silence. */
-  renew(why: string): void;
+  /** Opens it again, as after a silence. */
+  reopen(why: string): void;
   close(): void;
 };
 
 export type FeedConnectionDeps = {
   link: ControlLink;
-  /** What the feed is asked by, each time. */
+  /** The path of the next request. */
   path(): string;
-  /** May throw the fault for which nothing can be done with this control plane. */
+  /** Throws a fault if this gateway cannot work with this control plane. */
   onLine(line: FeedLine): void;
-  /** `isSilent`: where it went nobody said, so what else was asked of control may never be answered. */
+  /** `isSilent`: nothing ended the connection, so other requests to control may never get a reply. */
   onLost(isSilent: boolean): void;
-  /** Control does not let this gateway in, or is not the one that is meant. It is asked again after a while. */
+  /** Control refuses this gateway, or is not the configured one. The next attempt follows after a delay. */
   onRefused(fault: Fault): void;
   clock: Clock;
   log: Log;
 };
 
 /**
- * Keeps the feed open: after an end, an error or `FEED_SILENCE_MS` without a line it is opened anew, with growing and scattered
- * delays, so that many gateways do not meet a control that comes back all at once.
+ * Keeps the feed open. After an end, an error or `FEED_SILENCE_MS` without a line it opens the feed again, with growing and scattered delays, so that
+ * many gateways do not call a control that has just started all at once.
  */
 export function openFeedConnection({ link, path, onLine, onLost, onRefused, clock, log }: FeedConnectionDeps): FeedConnection {
   const client = openHttpClient({
@@ -109,7 +109,7 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
 
   open();
   return {
-    renew: (why) => loseCurrent(why),
+    reopen: (why) => loseCurrent(why),
     close: () => {
       closed = true;
       cancelRetry();
@@ -130,7 +130,7 @@ async function refusalOf(reply: HttpStream): Promise<string | Fault> {
   return `status ${reply.status}`;
 }
 
-/** The other end is our own program, of the same wire version: beyond being JSON, a line is trusted. */
+/** The other end is our own program, of the same wire version: only the JSON syntax is checked. */
 function parseLine(text: string): FeedLine | undefined {
   try {
     return JSON.parse(text) as FeedLine;

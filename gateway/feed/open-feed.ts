@@ -26,31 +26,30 @@ import { openUseReports } from "./use-reports.ts";
 export type Feed = {
   directory: Directory;
   identity: Identity;
-  /** Resolves once every container is known, and when the feed is closed before that. */
+  /** Resolves when the state of every container has arrived, or the feed is closed before that. */
   ready(): Promise<void>;
   /**
-   * Resolves where control does not let this gateway in, or is not the one that is meant, before anything was known: GATEWAY_REFUSED,
-   * CONTROL_UNTRUSTED. Later that only makes it count as away, and is told to the log again and again.
+   * Resolves if control refuses this gateway, or is not the configured one, before the first state arrived: GATEWAY_REFUSED, CONTROL_UNTRUSTED. Later
+   * control counts as away, and each attempt logs the reason.
    */
   refused(): Promise<Fault>;
   /**
-   * Whether control is heard at the moment, when it last was (on the clock's monotonic scale), and the last change that was seen; undefined where
-   * nothing is followed.
+   * Whether control is connected, the monotonic time of its last message, and the number of the last change. Undefined without a feed.
    */
-  status(): { connected: boolean; heardAt: number; seq: number } | undefined;
+  status(): { connected: boolean; lastMessageAt: number; seq: number } | undefined;
   close(): Promise<void>;
 };
 
-/** Control takes it at once or not at all: where it cannot be reached, nobody waits for that. */
+/** For the last report. Control takes it at once, or is away. */
 const GOODBYE_MS = 500;
-/** How long a caller that is unknown to this gateway waits for a control that is there and busy. */
+/** How long a request of an unknown caller waits for a control that is busy. */
 const LONGEST_WHO_MS = 30_000;
 
 /**
- * The gateway's side of `gateway/contract.ts`, on this machine or another: goes on answering from what it knows while control is away. `version` is that
- * of this program; `isToken`: whether a text may be a session's token by its form; anything where it is left out.
+ * The gateway's side of `gateway/contract.ts`, for control on this machine or another. While control is away, it serves from its cache. `version` is
+ * this program's. `isToken`: whether a text has the form of a session token; default: every text.
  */
-export function openFeed(parts: {
+export function openFeed(deps: {
   link: ControlLink;
   version: string;
   isToken?: (token: string) => boolean;
@@ -59,32 +58,37 @@ export function openFeed(parts: {
   clock: Clock;
   log: Log;
 }): Feed {
-  const { link, version, isToken, openExchanges = () => ({ count: 0, open: [] }), clock, log } = parts;
-  const control = openControlClient({ link, refused: () => kept.renew("this gateway is let in no more"), isAway: () => informed && away, clock });
+  const { link, version, isToken, openExchanges = () => ({ count: 0, open: [] }), clock, log } = deps;
+  const control = openControlClient({
+    link,
+    refused: () => connection.reopen("control refuses this gateway"),
+    isAway: () => isInformed && isAway,
+    clock,
+  });
   const containers = createContainerCache();
   const closed = new AbortController();
-  const known = Promise.withResolvers<void>();
+  const ready = Promise.withResolvers<void>();
   const refused = Promise.withResolvers<Fault>();
-  let informed = false;
+  let isInformed = false;
   let gateway: string | undefined;
-  /** Its name before it lost control, under which that may still know of its requests. */
-  let was: string | undefined;
-  /** The newest revision of control's store that was seen. */
+  /** Its name before it lost control: control may still have its requests under that name. */
+  let previousName: string | undefined;
+  /** The newest revision of control's store that arrived here. */
   let revision: { store: string; seen: number } | undefined;
   let otherVersion: string | undefined;
-  let away = true;
-  /** Ends questions that a control that fell silent would leave open. */
+  let isAway = true;
+  /** Ends requests to a control that became silent. */
   let silent = new AbortController();
   let refusals = 0;
   let closing = false;
   let seq = 0;
-  let coming: ContainerView[] = [];
-  let heardAt = clock.monotonic();
+  let incoming: ContainerView[] = [];
+  let lastMessageAt = clock.monotonic();
 
   const reports = openUseReports({
     clock,
     send: async (uses, last) => {
-      if (gateway === undefined) throw controlAway("has not been heard of yet");
+      if (gateway === undefined) throw controlAway("has sent nothing yet");
       await control.post(
         "/use",
         { gateway, seq, uses, ...(last ? { last } : {}) } satisfies UseReport,
@@ -93,15 +97,15 @@ export function openFeed(parts: {
     },
   });
 
-  /** Asks again as long as control is there and only slow. */
-  const askWho = async (tokens: readonly string[], signal: AbortSignal): Promise<CallersReply> => {
+  /** Repeats the request while control is connected and only slow. */
+  const findCallers = async (tokens: readonly string[], signal: AbortSignal): Promise<CallersReply> => {
     const until = clock.monotonic() + LONGEST_WHO_MS;
     for (;;) {
       try {
         return (await control.post("/who", { tokens } satisfies CallersRequest, AbortSignal.any([signal, silent.signal]))) as CallersReply;
       } catch (error) {
         if (!(error instanceof Fault) || error.code !== "CONTROL_BUSY") throw error;
-        if (away) throw controlAway("has fallen silent", error);
+        if (isAway) throw controlAway("has become silent", error);
         if (clock.monotonic() >= until) throw error;
       }
     }
@@ -111,32 +115,32 @@ export function openFeed(parts: {
     clock,
     closed: closed.signal,
     ...(isToken === undefined ? {} : { isToken }),
-    full: () => controlAway("is being asked of too many others who they are"),
-    isAway: () => informed && away,
+    full: () => controlAway("has too many lookups of callers"),
+    isAway: () => isInformed && isAway,
     findCallers: async (tokens, signal) => {
-      const { callers } = await askWho(tokens, signal);
+      const { callers } = await findCallers(tokens, signal);
       return callers.map((caller) => caller ?? undefined);
     },
   });
 
   const takeAll = (upTo: number) => {
-    if (away) log.info({ containers: coming.length, control: link.name }, "The control plane is there");
-    informed = true;
-    away = false;
+    if (isAway) log.info({ containers: incoming.length, control: link.name }, "control is connected");
+    isInformed = true;
+    isAway = false;
     seq = upTo;
-    containers.replace(coming);
-    coming = [];
-    known.resolve();
+    containers.replace(incoming);
+    incoming = [];
+    ready.resolve();
     reports.flushSoon();
   };
-  const answerAsk = ({ ask, id }: { ask: number; id: string }) => {
+  const sendOpenExchanges = ({ ask, id }: { ask: number; id: string }) => {
     if (gateway === undefined) return;
-    // Who asked has gone on without, should it not arrive.
+    // Control continues without a reply.
     control.post("/open", { gateway, ask, ...openExchanges(id) } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
   };
 
   const onLine = (line: FeedLine) => {
-    heardAt = clock.monotonic();
+    lastMessageAt = clock.monotonic();
     switch (line.kind) {
       case "hello":
         checkVersion(line);
@@ -144,7 +148,7 @@ export function openFeed(parts: {
         gateway = line.gateway;
         return reports.every(line.reportMs);
       case "all":
-        coming.push(...line.containers.map(viewOffWire));
+        incoming.push(...line.containers.map(viewOffWire));
         return line.more ? undefined : takeAll(line.seq ?? 0);
       case "changed":
         seq = line.seq;
@@ -155,52 +159,52 @@ export function openFeed(parts: {
         containers.remove(line.id);
         return reports.flushSoon();
       case "ask":
-        return answerAsk(line);
+        return sendOpenExchanges(line);
       case "signedOut":
         return identity.clear();
       case "beat":
         if (revision && line.revision !== undefined) revision.seen = line.revision;
     }
   };
-  /** Its state is taken all the same: it is the only one there is. */
-  const checkRevision = ({ store, revision: found }: Extract<FeedLine, { kind: "hello" }>) => {
-    if (store === undefined || found === undefined) return;
-    if (revision && (revision.store !== store || revision.seen > found))
+  /** Its state counts nevertheless: there is no other. */
+  const checkRevision = ({ store, revision: current }: Extract<FeedLine, { kind: "hello" }>) => {
+    if (store === undefined || current === undefined) return;
+    if (revision && (revision.store !== store || revision.seen > current))
       log.error(
-        { control: link.name, seen: revision.seen, found, sameStore: revision.store === store },
-        "The control plane came back with an older store: changes are lost",
+        { control: link.name, seen: revision.seen, found: current, sameStore: revision.store === store },
+        "control came back with an older store: changes are lost",
       );
-    revision = { store, seen: found };
+    revision = { store, seen: current };
   };
   const checkVersion = ({ version: theirs = "", wire = WIRE_VERSION }: Extract<FeedLine, { kind: "hello" }>) => {
     if (wire !== WIRE_VERSION)
       throw new Fault("GATEWAY_REFUSED", `The control plane is of version ${theirs}, which this gateway of version ${version} does not understand.`);
-    if (theirs !== version && theirs !== otherVersion) log.warn({ gateway: version, control: theirs }, "The control plane is of another version");
+    if (theirs !== version && theirs !== otherVersion) log.warn({ gateway: version, control: theirs }, "control has another version");
     otherVersion = theirs;
   };
-  // A control that was started anew counts its changes anew, and knows no name that it did not give.
+  // A restarted control counts its changes from the start, and has given other names.
   const onLost = (isSilent: boolean) => {
-    was = gateway ?? was;
+    previousName = gateway ?? previousName;
     gateway = undefined;
     seq = 0;
-    coming = [];
-    away = true;
+    incoming = [];
+    isAway = true;
     if (!isSilent) return;
-    // A silence that began during the request: a request that waits for a container may repeat it.
-    silent.abort(controlBusy("has fallen silent"));
+    // The silence began during the request: a request that waits for a container may repeat it.
+    silent.abort(controlBusy("has become silent"));
     silent = new AbortController();
   };
   const onRefused = (fault: Fault) => {
-    if (informed || refusals > 0) log.error({ fault: fault.code, control: link.name }, fault.message);
+    if (isInformed || refusals > 0) log.error({ fault: fault.code, control: link.name }, fault.message);
     else refused.resolve(fault);
     refusals++;
   };
-  const kept = openFeedConnection({
+  const connection = openFeedConnection({
     link,
     path: () =>
-      was === undefined
+      previousName === undefined
         ? "/feed"
-        : `/feed?${new URLSearchParams({ was, ...(revision && { store: revision.store, revision: String(revision.seen) }) }).toString()}`,
+        : `/feed?${new URLSearchParams({ was: previousName, ...(revision && { store: revision.store, revision: String(revision.seen) }) }).toString()}`,
     onLine,
     onLost,
     onRefused,
@@ -211,14 +215,14 @@ export function openFeed(parts: {
   const close = async () => {
     if (closing) return;
     closing = true;
-    // The last report goes out under the name that the feed gave, so that ends after it.
+    // The last report has the name that the feed gave, so the feed ends after it.
     const cancel = clock.after(GOODBYE_MS, () => closed.abort(controlAway("did not take the last report")));
     await reports.close();
     cancel();
-    kept.close();
-    closed.abort(controlAway("is no longer asked"));
+    connection.close();
+    closed.abort(controlAway("is disconnected"));
     control.close();
-    known.resolve();
+    ready.resolve();
     await identity.close();
   };
 
@@ -226,25 +230,25 @@ export function openFeed(parts: {
     identity,
     directory: {
       cached: (id) => containers.find(id),
-      find: (id) => (informed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has not been heard of yet"))),
+      find: (id) => (isInformed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has sent nothing yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
       wake: async (id, caller, signal, traceparent) => {
         const by = caller.ref === undefined ? {} : { ref: caller.ref };
         const trace = traceparent === undefined ? {} : { traceparent };
         await control.post("/wake", { id, userId: caller.userId, ...by, ...trace } satisfies WakeRequest, AbortSignal.any([signal, silent.signal]));
       },
-      // A figure for people: where control is away, there is none.
+      // A figure for users: while control is away, there is none.
       reportConnected: (id, connectMs) =>
         void control.post("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),
-      // What is busy says so again.
+      // A busy container reports again.
       reportBusy: (id, seconds) => void control.post("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
-      // A container that is awake is not about to be stopped, or control says so first; who waits for its end waits for this.
+      // An awake container is not about to be stopped, or control reports that first. A stop waits for this report.
       reportUse: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.availability.kind !== "awake"),
       close,
     },
-    ready: () => known.promise,
+    ready: () => ready.promise,
     refused: () => refused.promise,
-    status: () => ({ connected: gateway !== undefined, heardAt, seq }),
+    status: () => ({ connected: gateway !== undefined, lastMessageAt, seq }),
     close,
   };
 }

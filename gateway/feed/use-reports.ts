@@ -2,13 +2,13 @@ import type { Clock } from "../../lib/clock.ts";
 import type { ContainerUse } from "../contract.ts";
 
 export type UseReports = {
-  /** The object may change on after this call; what it is when the report goes out is what counts. `soon`: somebody may wait for it. */
+  /** The object may change after this call: the report has its values when it is sent. `soon`: a stop may wait for it. */
   used(use: ContainerUse, soon: boolean): void;
-  /** Control said something that it wants to see acknowledged, or is there again: report soon. */
+  /** Control waits for an acknowledgement, or is connected again: report soon. */
   flushSoon(): void;
-  /** Reports this often even where nothing changed; undefined: only where something did. */
+  /** Reports this often even without changes. Undefined: only after changes. */
   every(ms: number | undefined): void;
-  /** Makes the last report, unless nobody is there to take it. */
+  /** Sends the last report, unless control is away. */
   close(): Promise<void>;
 };
 
@@ -17,11 +17,11 @@ const SOON_MS = 50;
 const EVERY_MS = 1_000;
 
 /**
- * Reports use in batches: soon where a stop may wait for it; else every second while
- * something changed. One report is under way at a time, so that an older one never overtakes a newer.
+ * Reports use in batches: soon if a stop may wait for it, else every second while something changes. One report is in flight at a time, so that an
+ * older one never overtakes a newer one.
  */
-export function openUseReports(parts: { clock: Clock; send(uses: ContainerUse[], last: boolean): Promise<void> }): UseReports {
-  const { clock, send } = parts;
+export function openUseReports(deps: { clock: Clock; send(uses: ContainerUse[], last: boolean): Promise<void> }): UseReports {
+  const { clock, send } = deps;
   const uses = new Map<string, ContainerUse>();
   /** Used since the last report. */
   const changed = new Set<ContainerUse>();
@@ -49,7 +49,7 @@ export function openUseReports(parts: { clock: Clock; send(uses: ContainerUse[],
       await send(reported.map(wireForm), closing);
       for (const use of reported) if (!isOpen(use) && !changed.has(use) && uses.get(use.id) === use) uses.delete(use.id);
     } catch {
-      // Control is away: what it has not heard, it hears once it is back.
+      // Control is away: it gets these when it is back.
       for (const use of reported) changed.add(use);
       if (!closing) schedule(EVERY_MS * (1 + Math.random()));
     }
@@ -59,7 +59,7 @@ export function openUseReports(parts: { clock: Clock; send(uses: ContainerUse[],
   };
 
   const schedule = (ms: number) => {
-    // What was to come so soon before is no later now: most calls, two for each request, need not even look at the clock.
+    // Most calls, two for each request, need not read the clock.
     if (due !== undefined && due.ms <= ms) return;
     const at = clock.monotonic() + ms;
     if (due !== undefined && due.at <= at) return;
@@ -76,7 +76,7 @@ export function openUseReports(parts: { clock: Clock; send(uses: ContainerUse[],
 
   return {
     used: (use, soon) => {
-      // Called twice for each request: what waits to be reported already needs no looking up.
+      // Called twice for each request: a use that is in the set already needs no lookup.
       if (!changed.has(use)) {
         uses.set(use.id, use);
         changed.add(use);

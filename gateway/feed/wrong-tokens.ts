@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 
 export type WrongTokenLimits = {
-  /** How long a wrong token is refused without a question, in milliseconds, and how many are remembered. */
+  /** How long a wrong token is refused without a lookup, in milliseconds, and how many are remembered. */
   rememberMs: number;
   most: number;
   /** Wrong tokens of one client address at once, and then one each `everyMs`. */
@@ -11,19 +11,18 @@ export type WrongTokenLimits = {
 };
 
 /**
- * berth's own tokens are 256 random bits: a wrong one never becomes right. The burst is that of an office behind one address whose sessions
- * have all ended.
+ * berth's own tokens are 256 random bits: a wrong one never becomes valid. The burst is that of an office behind one address whose sessions all ended.
  */
 export const WRONG_TOKENS: WrongTokenLimits = { rememberMs: 30_000, most: 8_192, burst: 200, everyMs: 50 };
 
 export type WrongTokens = {
-  /** The token with this digest was refused lately. */
+  /** The token with this digest was refused recently. */
   has(key: string): boolean;
-  /** Before a question. Faults: TOO_MANY_ATTEMPTS for a client that sent too many wrong tokens, unless this one was valid lately. */
+  /** Before a lookup. Faults: TOO_MANY_ATTEMPTS for a client that sent too many wrong tokens, unless this one was valid recently. */
   check(key: string, client: string): void;
   rejected(key: string): void;
   accepted(key: string): void;
-  /** Charges a question whose token was wrong to the client. */
+  /** Counts a lookup of a wrong token for the client. */
   charge(client: string): void;
   clear(): void;
 };
@@ -32,12 +31,12 @@ const MOST_CLIENTS = 10_000;
 const ACCEPTED_MS = 15 * 60_000;
 const MOST_ACCEPTED = 20_000;
 
-/** Remembers wrong tokens by their digests, and bounds by client address how many others are looked up. */
+/** Remembers wrong tokens by their digests, and limits the lookups for each client address. */
 export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTokenLimits, clock: Clock): WrongTokens {
   const wrong = createRecentSet({ ms: rememberMs, most, clock });
-  // A flood does not lock out its neighbours behind the same address. A token that was valid is looked up, also after a sign-out.
+  // A flood does not block other clients behind the same address: a token that was valid is looked up, also after a sign-out.
   const right = createRecentSet({ ms: ACCEPTED_MS, most: MOST_ACCEPTED, clock });
-  // Each wrong token moves its client's mark ahead of the clock.
+  // Each wrong token moves the mark of its client into the future.
   const marks = new Map<string, number>();
   return {
     has: wrong.has,
@@ -69,11 +68,11 @@ export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTok
   };
 }
 
-/** Keys that were added within the last `ms`, at most `most`: one more takes the place of the oldest. */
+/** Keys that were added within the last `ms`, at most `most`: one more replaces the oldest. */
 export type RecentSet = { has(key: string): boolean; add(key: string): void; delete(key: string): void; clear(): void };
 
 export function createRecentSet({ ms, most, clock }: { ms: number; most: number; clock: Clock }): RecentSet {
-  // In the order of their ends, since all live equally long.
+  // In the order of their ends: all have the same lifetime.
   const ends = new Map<string, number>();
   return {
     has: (key) => (ends.get(key) ?? Number.NEGATIVE_INFINITY) > clock.monotonic(),

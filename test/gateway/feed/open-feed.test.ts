@@ -410,5 +410,5 @@ t.test("a gateway tells control which revision of its store it has seen, and its
   const second = await openControl(t, socketPath, [{ kind: "hello", gateway: "h", store: "s", revision: 11 }, all]);
   await eventually("control's state", () => feed.directory.cached(ID, CALLER)?.availability.kind === "asleep");
   t.strictSame(second.requests, ["/feed?was=g&store=s&revision=12"]);
-  t.strictSame(logged, [["The control plane came back with an older store: changes are lost", 12, 11]]);
+  t.strictSame(logged, [["control came back with an older store: changes are lost", 12, 11]]);
 });
