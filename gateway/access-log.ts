@@ -13,7 +13,7 @@ export type AccessLog = {
   close(): void;
 };
 
-export type AccessLogDeps = {
+type AccessLogDeps = {
   /** `stdout`, or a file's path. */
   to: string;
   /** Whether queries are written, which may contain secrets. */

@@ -36,7 +36,7 @@ export type ExchangeLabels = {
 };
 
 /** `left`: the client left before it had the whole response; `cut`: the response could not be finished. */
-export type ExchangeEnding = "answered" | "left" | "cut";
+type ExchangeEnding = "answered" | "left" | "cut";
 
 type RecordedHead = { method: string; target: string; header(name: string): string | undefined };
 

@@ -12,7 +12,7 @@ import type { ControlApi } from "./feed/control-client.ts";
 import type { ForwardedEdits, TrustedProxies } from "./forwarded-headers.ts";
 
 /** The server that receives every request that is not for a container. */
-export type ApiBackend = {
+type ApiBackend = {
   lease: Lease;
   /** The request target at this server, from the target at the edge. */
   pathOf(target: string): string;
@@ -95,7 +95,7 @@ function codeOf(error: unknown): string {
   return codeOf(error.cause);
 }
 
-export type ForwardToApiDeps = { backend: ApiBackend; edits: ForwardedEdits; apiTimeoutMs: number; origins: readonly string[] };
+type ForwardToApiDeps = { backend: ApiBackend; edits: ForwardedEdits; apiTimeoutMs: number; origins: readonly string[] };
 
 const NO_EDITS: HeaderEdits = { remove: [], add: [] };
 const TO_CONSOLE: HeaderLine = [CONSOLE_HEADER, "1"];

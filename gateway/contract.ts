@@ -43,8 +43,8 @@ export type ContainerUse = {
   lastActive: number;
 };
 
-export const EXCHANGE_KINDS = ["http", "websocket"] as const;
-export const EXCHANGE_STATES = ["held", "streaming"] as const;
+const EXCHANGE_KINDS = ["http", "websocket"] as const;
+const EXCHANGE_STATES = ["held", "streaming"] as const;
 
 /** One open request or WebSocket of a container, for users. Never its path: the query may contain the caller's secrets. */
 export type OpenExchange = {
@@ -166,10 +166,10 @@ export type FeedLine =
   | { kind: "beat"; revision?: number | undefined };
 
 /**
- * A view on the feed, where the availability is named `standing`. Gateways and control of berth 0.1 know a single `address`, and send `doubted` for one
- * that is being verified. Both forms are sent while both use this wire version.
+ * A view on the feed (`standing: Availability`). Gateways and control of berth 0.1 know a single `address`, and send `doubted: true` while it is being
+ * verified. Both forms are sent while both use this wire version.
  */
-export type WireView = Omit<ContainerView, "availability"> & {
+type WireView = Omit<ContainerView, "availability"> & {
   standing:
     | Exclude<Availability, { kind: "awake" }>
     | { kind: "awake"; addresses?: readonly ContainerAddress[]; address?: ContainerAddress; doubted?: boolean };
@@ -181,11 +181,11 @@ export function viewOnWire({ availability, ...view }: ContainerView): WireView {
   return { ...view, standing: { ...availability, ...(address === undefined ? {} : { address }) } };
 }
 
-export function viewOffWire({ standing, ...view }: WireView): ContainerView {
-  if (standing.kind !== "awake") return { ...view, availability: standing };
-  const { addresses, address, doubted } = standing;
+export function viewOffWire({ standing: availability, ...view }: WireView): ContainerView {
+  if (availability.kind !== "awake") return { ...view, availability };
+  const { addresses, address, doubted: isSuspect } = availability;
   const all = addresses ?? (address === undefined ? [] : [address]);
-  if (doubted === true || all.length === 0) return { ...view, availability: { kind: "coming", step: "check" } };
+  if (isSuspect === true || all.length === 0) return { ...view, availability: { kind: "coming", step: "check" } };
   return { ...view, availability: { kind: "awake", addresses: all } };
 }
 

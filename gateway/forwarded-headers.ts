@@ -5,7 +5,7 @@ import type { Head, HeaderEdits, HeaderLine, ClientPeer } from "./decision.ts";
 import type { RecordedTrace } from "./access-record.ts";
 
 /** The edits of a request, and the ids under which it is forwarded. */
-export type ForwardedHeaderEdits = HeaderEdits & {
+type ForwardedHeaderEdits = HeaderEdits & {
   requestId: string;
   traceparent: string;
   traced: RecordedTrace | undefined;

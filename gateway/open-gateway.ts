@@ -21,7 +21,7 @@ import type { TlsKeys } from "./tls-keys.ts";
 import { createWaitingPage, type PageFiles } from "./waiting/waiting-page.ts";
 import type { TraceContext, TrustedProxies } from "./forwarded-headers.ts";
 
-export type GatewayDeps = {
+type GatewayDeps = {
   directory: Directory;
   identity: Identity;
   /** Records the open exchanges. Default: one of its own. */

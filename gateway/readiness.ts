@@ -1,7 +1,7 @@
 import type { DirectResponse, Head } from "./decision.ts";
 
 /** `starting`: control has sent nothing yet. `draining`: the gateway stops, and load balancers should use another one. */
-export type ReadyState = "starting" | "ready" | "draining";
+type ReadyState = "starting" | "ready" | "draining";
 
 export type Readiness = {
   turn(state: ReadyState): void;

@@ -3,7 +3,7 @@ import { raceAbort } from "../lib/deadline.ts";
 import type { Fault } from "../lib/fault.ts";
 
 /** Shares look-ups: of each key, one is in flight at a time. */
-export type SingleFlight<T> = {
+type SingleFlight<T> = {
   /**
    * Resolves to the result of the look-up in flight, or else of `lookUp`. The look-up is aborted when no caller waits for it.
    * Faults: `full`, and those of the look-up.
@@ -61,7 +61,7 @@ export type FairQueueLimits = {
   waitMs: number;
 };
 
-export type FairQueue = {
+type FairQueue = {
   /** Resolves to the function that ends the turn. Rejects with `full`, or with the signal's reason. */
   take(owner: string, signal: AbortSignal): Promise<() => void>;
 };

@@ -3,7 +3,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { AccessRecord, RecordedTrace } from "./access-record.ts";
 import { createTraceContext, traceparentIn, type TraceContext } from "./forwarded-headers.ts";
 
-export type TraceExchanges = {
+type TraceExchanges = {
   /** For the edits of requests: the container receives the span of its own call as parent. */
   context: TraceContext;
   over(exchange: AccessRecord): void;

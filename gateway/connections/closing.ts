@@ -3,87 +3,83 @@ import type { Clock } from "../../lib/clock.ts";
 import type { NetConnection } from "./connection.ts";
 
 /**
- * Whether this gateway is about to end, and who wants to be told when it is. Not an AbortSignal, which looks at all its listeners for each
- * that comes or goes: with ten thousand WebSockets that took 50 µs each time.
+ * The gateway is about to close, and its listeners. Not an AbortSignal, which scans its listeners whenever one is added or removed: with ten thousand
+ * WebSockets that took 50 µs each time.
  */
 export class Draining {
-  #begun = false;
-  readonly #waiting = new Set<() => void>();
+  /** A plain field: it is read for each request. */
+  begun = false;
+  readonly #listeners = new Set<() => void>();
 
-  get begun(): boolean {
-    return this.#begun;
-  }
-
-  /** Calls `act` when it begins, once. */
+  /** Calls `act` once, when it begins. */
   add(act: () => void): void {
-    this.#waiting.add(act);
+    this.#listeners.add(act);
   }
 
   delete(act: () => void): void {
-    this.#waiting.delete(act);
+    this.#listeners.delete(act);
   }
 
   begin(): void {
-    if (this.#begun) return;
-    this.#begun = true;
-    for (const act of this.#waiting) act();
-    this.#waiting.clear();
+    if (this.begun) return;
+    this.begun = true;
+    for (const act of this.#listeners) act();
+    this.#listeners.clear();
   }
 }
 
-/** A slow other end may take so many times as long over what it was sent already, and again whenever it took some of it. */
-const STALLED_LOOKS = 12;
+/** Checks without progress before a slow connection is destroyed. */
+const MAX_STALLED_CHECKS = 12;
 
-/** Ends what is left of a connection that has said all it had to say: its other end may take `ms` to agree, then it is cut off. */
+/** Ends a connection after everything was sent. The other end has `ms` to close; while it still takes queued bytes, it has more time. */
 export function lingeringClose(socket: Duplex, clock: Clock, ms: number): void {
   if (socket.closed) return;
   if (!socket.writableEnded) socket.end();
-  let waited = socket.writableLength;
-  let looks = 0;
-  const look = () => {
-    const waits = socket.writableLength;
-    looks = waits === waited ? looks + 1 : 0;
-    if (waits === waited && (waits === 0 || looks === STALLED_LOOKS)) return void socket.destroy();
-    waited = waits;
-    cancel = clock.after(ms, look);
+  let before = socket.writableLength;
+  let stalled = 0;
+  const check = () => {
+    const queued = socket.writableLength;
+    stalled = queued === before ? stalled + 1 : 0;
+    if (queued === before && (queued === 0 || stalled === MAX_STALLED_CHECKS)) return void socket.destroy();
+    before = queued;
+    cancel = clock.after(ms, check);
   };
-  let cancel = clock.after(ms, look);
+  let cancel = clock.after(ms, check);
   socket.once("close", () => cancel());
 }
 
-const LOOK_MS = 50;
-/** After so many looks at that pace, each is twice as far from the one before, up to `MOST_MS`: a path may be long, and an answer too. */
-const QUICK_LOOKS = 4;
-const MOST_MS = 10_000;
+const PROBE_MS = 50;
+/** After so many probes, the interval doubles each time, up to `MAX_PROBE_MS`: a path may be long, and a response too. */
+const QUICK_PROBES = 4;
+const MAX_PROBE_MS = 10_000;
 const INTERIM = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/** What a client waits for. */
+/** The exchange whose client has ended its direction. */
 type HalfOpenExchange = { responding: boolean; head: { minorVersion: number } };
 
 /**
- * A client that sent its last byte either waits for the answer or is gone, which look the same until something is sent to it: only
- * then does the system of one that is gone say so, and the next write fails. So who waits is sent interim responses, which every
- * client has to bear (RFC 9110 §15.2). Once its answer has begun nothing can be put in: a client to which nothing flows then counts as
- * gone. HTTP/1.0 has no interim responses; there the answer itself must find out.
+ * Finds out whether a client that has ended its direction still waits for the response. A client that is gone looks the same until something is sent:
+ * only then does its system reset the connection, and the next write fails. So this sends interim responses, which every client must accept (RFC 9110
+ * §15.2). Once the response has begun, nothing can be inserted: then a client that receives nothing for a while counts as gone. HTTP/1.0 has no interim
+ * responses; there only the response itself can tell.
  */
-export function probeHalfOpen(link: NetConnection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
-  let looks = 0;
-  let everyMs = LOOK_MS;
-  let answeringLooks = 0;
-  let written = link.bytesSent;
-  const look = () => {
-    // Asked each time: of several requests that were sent at once, another one may be answered by now.
+export function probeHalfOpen(connection: NetConnection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
+  let probes = 0;
+  let intervalMs = PROBE_MS;
+  let respondingProbes = 0;
+  let sent = connection.bytesSent;
+  const probe = () => {
+    // Called each time: with pipelined requests, the next exchange may have begun.
     const exchange = current();
-    if (!link.alive || exchange === undefined) return;
+    if (!connection.alive || exchange === undefined) return;
     if (exchange.responding) {
-      if (answeringLooks++ === 2) return;
-      // What waits to be taken finds out by itself whether anybody is there.
-      if (link.bytesSent === written && link.backlog === 0) return link.destroy();
-      // Something was sent after its end: if nobody takes it, the connection breaks.
-      written = link.bytesSent;
-    } else if (exchange.head.minorVersion === 1) link.sendText(INTERIM);
-    if (++looks > QUICK_LOOKS) everyMs = Math.min(everyMs * 2, MOST_MS);
-    clock.after(exchange.responding ? LOOK_MS : everyMs, look);
+      if (respondingProbes++ === 2) return;
+      if (connection.bytesSent === sent && connection.backlog === 0) return connection.destroy();
+      // Bytes were sent after the client's end: if it is gone, the connection breaks by itself.
+      sent = connection.bytesSent;
+    } else if (exchange.head.minorVersion === 1) connection.sendText(INTERIM);
+    if (++probes > QUICK_PROBES) intervalMs = Math.min(intervalMs * 2, MAX_PROBE_MS);
+    clock.after(exchange.responding ? PROBE_MS : intervalMs, probe);
   };
-  clock.after(LOOK_MS, look);
+  clock.after(PROBE_MS, probe);
 }

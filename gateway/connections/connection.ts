@@ -1,63 +1,70 @@
+import { writeSync } from "node:fs";
 import type { Socket } from "node:net";
-import { type Outbox, writeNow } from "./outbox.ts";
 
-/** Whoever uses a link at the moment: what it is told of. */
+/** Receives the events of a connection. */
 export type NetConnectionUser = {
-  /** Some bytes came. Where the link is `volatile`, they are there only until this call ends: send them on, or copy them. */
+  /** Bytes came. On a `volatile` connection they are valid only during this call: send or copy them. */
   onBytes(chunk: Buffer): void;
   /** The other end sends nothing more. */
   onEnd(): void;
-  /** What had to wait was sent: more may follow. */
+  /** The queued bytes were sent: more may follow. */
   onDrain(): void;
-  /** The connection is gone, `error` where it broke. Nothing follows. */
+  /** The last event; `error` if the connection broke. */
   onClose(error: Error | undefined): void;
 };
 
-export type NetConnectionOptions = {
-  /** The socket reads into memory that is used again, and tells its user of bytes by itself. */
+/** Delays small messages until the end of the turn. */
+export type Outbox = {
+  /** Memory for delayed messages, which are then written past the stream; undefined: the connection keeps them for its stream. */
+  readonly memory: Buffer | undefined;
+  /** Reserves so many bytes of the memory; flushes everything first if they do not fit. */
+  reserve(bytes: number): number;
+  /** Flushes `writer` at the end of this turn. */
+  add(writer: { flush(): void }): void;
+};
+
+type NetConnectionOptions = {
+  /** The socket reads into shared memory, and its owner calls `onBytes`. */
   volatile?: boolean;
-  /** Lets small messages wait for the end of the turn. With memory, what is sent goes past the stream: not for connections that Node encrypts. */
+  /** Not one with memory for connections that Node encrypts. */
   outbox?: Outbox | undefined;
-  /** Of a TLS connection, the TCP connection below it. */
+  /** The TCP connection under a TLS connection. */
   under?: Socket | undefined;
 };
 
-/** Up to here, copying bytes costs less than lending their memory, and messages wait for the end of the turn. */
+/** Up to this size, copying bytes costs less than lending their memory, and messages are delayed. */
 const SMALL_BYTES = 16_384;
 
 const NO_USER: NetConnectionUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
 
-/**
- * One TCP or TLS connection as an engine sees it: one user at a time, who is told of everything, and says when to stop reading.
- * Both ends may close their direction by themselves.
- */
+/** A TCP or TLS connection with one user at a time. Each direction may end by itself. */
 export class NetConnection {
   readonly socket: Socket;
   user: NetConnectionUser = NO_USER;
-  /** True where the bytes of `onBytes` do not outlive the call that is under way. */
+  /** The bytes of the current `onBytes` call are valid only during that call. */
   volatile: boolean;
   #error: Error | undefined;
   #owesDrain = false;
   #sentNow = 0;
   readonly #outbox: Outbox | undefined;
   readonly #under: Socket | undefined;
-  /** What waits for the end of the turn: how many bytes, and where in the outbox's memory. */
-  #waits = 0;
-  #waitsAt = 0;
-  /** The same where the outbox has no memory: mostly one message, and what follows it. */
+  /** Delayed messages in the outbox's memory: size and offset. */
+  #delayed = 0;
+  #delayedAt = 0;
+  /** Delayed messages without such memory: usually one. */
   #first: string | Buffer | undefined;
   #firstIsOwn = false;
   readonly #others: (string | Buffer)[] = [];
-  /** For each write of lent memory, in order: how it is given back. */
+  /** For each write of lent memory, in order: returns it. */
   readonly #lent: ((() => void) | undefined)[] = [];
   /**
-   * Of a volatile link, while `onBytes` runs: keeps the memory of these bytes from being used again, until the function that it returns is
-   * called. Undefined where the memory is everybody's, or has been lent already.
+   * Of a volatile connection, during `onBytes`: reserves the memory of these bytes until the returned function is called. Undefined if the memory is
+   * shared, or already lent.
    */
   lend: (() => () => void) | undefined;
 
-  /** Nothing is read before `resume`. */
-  constructor(open: (link: NetConnection) => Socket, { volatile = false, outbox, under }: NetConnectionOptions = {}) {
+  /** Reads nothing before `resume`. */
+  constructor(open: (connection: NetConnection) => Socket, { volatile = false, outbox, under }: NetConnectionOptions = {}) {
     this.volatile = volatile;
     const socket = open(this);
     this.socket = socket;
@@ -78,18 +85,18 @@ export class NetConnection {
     return !this.socket.destroyed;
   }
 
-  /** False once nothing more can be sent. */
+  /** False: nothing more can be sent. */
   get writable(): boolean {
     return this.socket.writable;
   }
 
-  /** Bytes that were ever sent, or are to be. */
+  /** Bytes that were sent or queued. */
   get bytesSent(): number {
     this.flush();
     return this.socket.bytesWritten + this.#sentNow;
   }
 
-  /** Bytes that the other end has yet to take. */
+  /** Bytes that the other end has not taken yet. */
   get backlog(): number {
     this.flush();
     return this.socket.writableLength;
@@ -107,22 +114,19 @@ export class NetConnection {
     return this.socket.isPaused();
   }
 
-  /**
-   * Sends bytes that came from `from`, or that are the caller's to give away. False where they, or those before them, have to wait for the
-   * other end: the sender stops reading until `onDrain`.
-   */
+  /** Sends bytes of `from`, or bytes that the caller gives away. False: they are queued, so the sender must pause until `onDrain`. */
   send(chunk: Buffer, from?: NetConnection): boolean {
     const { socket } = this;
     if (!socket.writable) return true;
     const volatile = from?.volatile === true;
     if (chunk.length <= SMALL_BYTES) {
-      const into = this.#waitingRoom();
-      if (into !== undefined) {
-        chunk.copy(into, this.#placeFor(chunk.length));
+      const memory = this.#outboxMemory();
+      if (memory !== undefined) {
+        chunk.copy(memory, this.#reserve(chunk.length));
         return true;
       }
       const message = volatile ? ownCopy(chunk) : chunk;
-      return this.#hold(message, volatile) || socket.write(message);
+      return this.#delay(message, volatile) || socket.write(message);
     }
     this.flush();
     if (!volatile) return socket.write(chunk);
@@ -131,26 +135,26 @@ export class NetConnection {
     const rest = sent === 0 ? chunk : chunk.subarray(sent);
     const own = from.lend === undefined ? ownCopy(rest) : undefined;
     socket.write(own ?? rest, this.#onSent);
-    // Taken by the system as a whole, or the memory must not be read into before the rest has left.
-    const waits = socket.writableLength > 0;
-    const over = own === undefined ? waits && from.lend?.() : () => giveBack(own);
-    if (!waits && over) over();
-    this.#lent.push(waits && over ? over : undefined);
-    this.#owesDrain ||= waits;
-    return !waits;
+    // Unless the kernel took all of it, the memory must not be reused before the rest is sent.
+    const queued = socket.writableLength > 0;
+    const over = own === undefined ? queued && from.lend?.() : () => releaseMemory(own);
+    if (!queued && over) over();
+    this.#lent.push(queued && over ? over : undefined);
+    this.#owesDrain ||= queued;
+    return !queued;
   }
 
-  /** The same for text of one byte a character, and for the bytes behind it, which are copied. */
+  /** The same for latin1 text, followed by a copy of `body`. */
   sendText(latin1: string, body?: Buffer): boolean {
     const { socket } = this;
     if (!socket.writable) return true;
     const length = body === undefined ? latin1.length : latin1.length + body.length;
     if (length <= SMALL_BYTES) {
-      const into = this.#waitingRoom();
-      if (into !== undefined) {
-        const at = this.#placeFor(length);
-        into.write(latin1, at, "latin1");
-        body?.copy(into, at + latin1.length);
+      const memory = this.#outboxMemory();
+      if (memory !== undefined) {
+        const at = this.#reserve(length);
+        memory.write(latin1, at, "latin1");
+        body?.copy(memory, at + latin1.length);
         return true;
       }
     } else this.flush();
@@ -160,24 +164,24 @@ export class NetConnection {
       message.write(latin1, 0, "latin1");
       body.copy(message, latin1.length);
     }
-    return (length <= SMALL_BYTES && this.#hold(message, body !== undefined)) || socket.write(message, "latin1");
+    return (length <= SMALL_BYTES && this.#delay(message, body !== undefined)) || socket.write(message, "latin1");
   }
 
-  /** Sends now what waits for the end of the turn. */
+  /** Sends delayed messages now. */
   flush(): void {
-    const waits = this.#waits;
+    const length = this.#delayed;
     if (this.#first !== undefined) return this.#flushMessages(this.#first);
-    if (waits === 0) return;
-    this.#waits = 0;
+    if (length === 0) return;
+    this.#delayed = 0;
     const memory = this.#outbox?.memory;
     const { socket } = this;
     if (memory === undefined || !socket.writable) return;
-    const end = this.#waitsAt + waits;
-    const sent = this.#sendNow(memory, this.#waitsAt, waits);
-    if (sent < waits) socket.write(Buffer.from(memory.subarray(end - waits + sent, end)));
+    const end = this.#delayedAt + length;
+    const sent = this.#sendNow(memory, this.#delayedAt, length);
+    if (sent < length) socket.write(Buffer.from(memory.subarray(end - length + sent, end)));
   }
 
-  /** Sends nothing more; what waits still leaves. */
+  /** Sends what is queued, and nothing more. */
   end(): void {
     this.flush();
     if (this.socket.writable) this.socket.end();
@@ -188,16 +192,13 @@ export class NetConnection {
     this.socket.destroy();
   }
 
-  /** Ends so that the other side knows that something is missing. */
+  /** Ends so that the other side knows that data is missing. */
   reset(): void {
     this.flush();
     breakOff(this.socket, this.#under);
   }
 
-  /**
-   * The memory of a long chunk is given back as soon as it has been sent on. Left to the garbage collector, it makes that run
-   * all the time: of a long upload it took half the processor time.
-   */
+  /** Releases the memory of a long chunk after it was sent. Left to the garbage collector, it took half the processor time of a long upload. */
   #onData(chunk: Buffer): void {
     if (chunk.length <= SMALL_BYTES) return this.user.onBytes(chunk);
     let lent = false;
@@ -205,44 +206,40 @@ export class NetConnection {
     this.lend = () => {
       this.lend = undefined;
       lent = true;
-      return () => giveBack(chunk);
+      return () => releaseMemory(chunk);
     };
     this.user.onBytes(chunk);
     this.volatile = false;
     this.lend = undefined;
-    if (!lent) giveBack(chunk);
+    if (!lent) releaseMemory(chunk);
   }
 
-  /** Where a small message may wait; undefined where the stream has to take it. */
-  #waitingRoom(): Buffer | undefined {
+  /** The memory for a small message; undefined: the stream must take it. */
+  #outboxMemory(): Buffer | undefined {
     return this.socket.writableLength === 0 ? this.#outbox?.memory : undefined;
   }
 
-  /** Where to put so many bytes; directly behind what waits already. */
-  #placeFor(bytes: number): number {
+  /** Reserves memory, directly after what this connection has delayed. */
+  #reserve(bytes: number): number {
     const outbox = this.#outbox as Outbox;
-    const at = outbox.place(bytes);
-    if (this.#waits > 0 && at !== this.#waitsAt + this.#waits) this.flush();
-    if (this.#waits === 0) {
-      this.#waitsAt = at;
+    const at = outbox.reserve(bytes);
+    if (this.#delayed > 0 && at !== this.#delayedAt + this.#delayed) this.flush();
+    if (this.#delayed === 0) {
+      this.#delayedAt = at;
       outbox.add(this);
     }
-    this.#waits += bytes;
+    this.#delayed += bytes;
     return at;
   }
 
-  /**
-   * Lets a message wait for the end of the turn where the outbox has no memory; `own`: its memory is given back after. False where it goes
-   * to the stream at once.
-   */
-  #hold(message: string | Buffer, own: boolean): boolean {
+  /** Delays a message if the outbox has no memory. `own`: its memory is released after it was sent. False: write it to the stream now. */
+  #delay(message: string | Buffer, own: boolean): boolean {
     if (this.#outbox === undefined) return false;
     if (this.#outbox.memory !== undefined) {
       this.flush();
       return false;
     }
     if (this.#first !== undefined) return this.#others.push(message) > 0;
-    // Behind what the other end has yet to take, it waits in any case.
     if (this.socket.writableLength > 0) return false;
     this.#first = message;
     this.#firstIsOwn = own;
@@ -256,7 +253,7 @@ export class NetConnection {
     if (!socket.writable) return void (this.#others.length = 0);
     if (this.#others.length === 0) {
       socket.write(first, "latin1");
-      if (this.#firstIsOwn && typeof first !== "string" && socket.writableLength === 0) giveBack(first);
+      if (this.#firstIsOwn && typeof first !== "string" && socket.writableLength === 0) releaseMemory(first);
       return;
     }
     socket.cork();
@@ -266,7 +263,7 @@ export class NetConnection {
     socket.uncork();
   }
 
-  /** How many bytes the system took at once. */
+  /** Returns how many bytes the kernel took. */
   #sendNow(bytes: Buffer, from: number, length: number): number {
     if (this.#outbox?.memory === undefined) return 0;
     const sent = writeNow(this.socket, bytes, from, length);
@@ -282,11 +279,11 @@ export class NetConnection {
   };
 }
 
-/** Beyond it, a message's memory is given back by itself; below, many share theirs. */
-const SHARED_BYTES = 1_024;
+/** Messages up to this size share memory of Node's pool. */
+const POOLED_BYTES = 1_024;
 
 function ownMemory(bytes: number): Buffer {
-  return bytes > SHARED_BYTES ? Buffer.allocUnsafeSlow(bytes) : Buffer.allocUnsafe(bytes);
+  return bytes > POOLED_BYTES ? Buffer.allocUnsafeSlow(bytes) : Buffer.allocUnsafe(bytes);
 }
 
 function ownCopy(bytes: Buffer): Buffer {
@@ -295,21 +292,52 @@ function ownCopy(bytes: Buffer): Buffer {
   return copy;
 }
 
-/** Where a chunk is all of its memory, nobody else has a part of that. */
-function giveBack({ buffer, byteLength }: Buffer): void {
+/** Releases a chunk's memory if no other buffer shares it. */
+function releaseMemory({ buffer, byteLength }: Buffer): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
-/** A link over a socket that somebody else opened and nobody reads yet. */
 /**
- * Ends a connection so that the other side knows that something is missing: many take the end of a TCP connection for the end of a TLS one,
- * and that for the end of a body. Node resets the one below TLS only where it is given.
+ * Ends a connection so that the other side knows that data is missing. Many programs treat the end of TCP as the end of TLS, and that as the end of a
+ * body. Node cannot reset a TLS socket, only the TCP socket under it.
  */
 export function breakOff(socket: Socket, under?: Socket): void {
   if (under !== undefined || !("encrypted" in socket)) (under ?? socket).resetAndDestroy();
   socket.destroy();
 }
 
-export function connectionOver(socket: Socket): NetConnection {
-  return new NetConnection(() => socket);
+/** The other end has closed, as far as the kernel knows. For connections that are not read. */
+export function isBroken(socket: Socket): boolean {
+  const descriptor = descriptorOf(socket);
+  if (descriptor === undefined || socket.connecting) return false;
+  try {
+    writeSync(descriptor, NO_BYTES);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "EAGAIN";
+  }
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+/**
+ * Writes past the stream, and returns how many bytes the kernel took. A stream may queue bytes, so those in reused memory would have to be copied, which
+ * for messages of 16 KiB costs more than everything else. Returns 0 if the descriptor is not available, or the stream has queued bytes; the stream then
+ * reports any error.
+ */
+function writeNow(socket: Socket, bytes: Buffer, from: number, length: number): number {
+  if (socket.writableLength > 0 || socket.connecting) return 0;
+  const descriptor = descriptorOf(socket);
+  if (descriptor === undefined) return 0;
+  try {
+    return writeSync(descriptor, bytes, from, length);
+  } catch {
+    return 0;
+  }
+}
+
+/** There is no public way to it. Never to be kept: after a close, the next connection may get the same number. */
+function descriptorOf(socket: Socket): number | undefined {
+  const descriptor = (socket as unknown as { _handle: { fd?: number } | null })["_handle"]?.fd;
+  return descriptor === undefined || descriptor < 0 ? undefined : descriptor;
 }

@@ -8,74 +8,72 @@ import type { GatewayLimits } from "../limits.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import type { Log } from "../../lib/log.ts";
 
-/** A connection that could not be made: no byte was sent, so another target may be tried. */
-export class ConnectionRefused extends Error {}
+/** No connection was made, so no byte was sent, and another target may be tried. */
+class ConnectionRefused extends Error {}
 
-/** The target is no longer the container's: nothing may be sent there, however well it takes connections. */
+/** The target no longer belongs to the container: nothing may be sent there, even if it accepts connections. */
 export class TargetRemoved extends ConnectionRefused {}
 
-/** How often an exchange may find that its target was taken away before anything was sent; each time it waits for the next one. */
-export const MOST_REMOVALS = 10;
+/** How often the target of one exchange may be removed before a byte was sent. Each time the exchange waits for the next target. */
+export const MAX_REMOVALS = 10;
 
-/** Whatever an engine makes of a connection: a link, or the socket alone. */
-export type DialedSocket = { socket: Socket };
+/** A connection as an engine wraps it. */
+type DialedSocket = { socket: Socket };
 
 export type DialResult<Made extends DialedSocket> = { connection: Made; target: ForwardTarget; connectMs: number };
 
-/** How connects went, and how many were second ones. */
 export type DialCounts = {
   made: Count;
   refused: Count;
   retries: Count;
-  /** This process, or the machine, has no descriptor left for a connection. */
+  /** The process or the machine has no file descriptor left. */
   exhausted?(code: string): void;
 };
 
-/** Errors of this machine, which cannot connect anywhere, and not of the container. */
+/** Errors of this machine, not of the container. */
 const EXHAUSTED: readonly string[] = ["EMFILE", "ENFILE"];
 const RETRY_MS = 1_000;
 
-export type DialOptions<Made extends DialedSocket> = {
+type DialOptions<Made extends DialedSocket> = {
   clock: Clock;
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
   signal: AbortSignal;
-  /** Where the lease leads, where that was asked already. */
+  /** The lease's target, if it is known. */
   target?: ForwardTarget;
   dials?: DialCounts;
-  /** Begins a connection; how that goes, its socket's own events tell. */
+  /** Begins a connection; the socket's events report the result. */
   connect(options: ConnectOptions): Made;
 };
 
-/** With `tls`, the connection counts as made once both ends have agreed on keys. */
+/** With `tls`, the connect ends with the handshake. */
 export type ConnectOptions = NetConnectOpts & { tls?: TlsPeer | undefined };
 
-/** What of a lease leads to its target. */
-export type TargetLease = Pick<Lease, "target" | "replaceTarget" | "onTargetGone">;
+type TargetLease = Pick<Lease, "target" | "replaceTarget" | "onTargetGone">;
 
-/** As a socket and nothing more. */
+/** Without a wrapper. */
 export function connectPlainly(options: ConnectOptions): DialedSocket {
   return { socket: options.tls === undefined ? new Socket(options).connect(options) : openSecured(options, options.tls) };
 }
 
-/** The other end is another one than the one that is meant. */
+/** The server's certificate is not the expected one. */
 export class CertificateDiffers extends Error {}
 
 export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOptions, { servername, ca, fingerprint }: TlsPeer): Socket {
-  const known = fingerprint === undefined ? { ca } : { rejectUnauthorized: false };
-  const socket = connectSecurely({ ...options, ...known, servername, ALPNProtocols: ["http/1.1"] });
+  const verification = fingerprint === undefined ? { ca } : { rejectUnauthorized: false };
+  const socket = connectSecurely({ ...options, ...verification, servername, ALPNProtocols: ["http/1.1"] });
   if (fingerprint !== undefined) {
-    // Ours is the first listener, and what was written so far leaves only after it: who is not meant is sent nothing.
+    // This is the first listener, and queued bytes are sent after it: another server receives nothing.
     socket.once("secureConnect", () => {
-      const shown = socket.getPeerX509Certificate()?.fingerprint256.replaceAll(":", "").toLowerCase();
-      if (shown !== fingerprint) socket.destroy(new CertificateDiffers("another certificate"));
+      const actual = socket.getPeerX509Certificate()?.fingerprint256.replaceAll(":", "").toLowerCase();
+      if (actual !== fingerprint) socket.destroy(new CertificateDiffers("another certificate"));
     });
   }
   return socket.setNoDelay(true).setKeepAlive(true, keepAliveInitialDelay);
 }
 
 /**
- * Connects to where the lease leads. Of a target that refuses, a better one is requested once; of one that is removed before anything was sent, again and
- * again: then the exchange waits, and is never sent there. Faults: CONTAINER_UNREACHABLE, DESCRIPTORS_EXHAUSTED, and the lease's own.
+ * Connects to the target of a lease. A target that refuses is replaced once; a target that is removed before a byte was sent, up to `MAX_REMOVALS` times.
+ * Faults: CONTAINER_UNREACHABLE, DESCRIPTORS_EXHAUSTED, and those of the lease.
  */
 export async function dialLease<Made extends DialedSocket>(lease: TargetLease, options: DialOptions<Made>): Promise<DialResult<Made>> {
   const { signal } = options;
@@ -85,7 +83,7 @@ export async function dialLease<Made extends DialedSocket>(lease: TargetLease, o
       return await dial(lease, target, options);
     } catch (error) {
       if (!(error instanceof ConnectionRefused)) throw error;
-      const isLast = error instanceof TargetRemoved ? ++removals > MOST_REMOVALS : ++refusals > 1;
+      const isLast = error instanceof TargetRemoved ? ++removals > MAX_REMOVALS : ++refusals > 1;
       if (isLast) throw unreachable(error);
     }
     target = await raceAbort(lease.replaceTarget(target), signal);
@@ -98,11 +96,11 @@ export function unreachable(cause: Error): Fault {
 }
 
 export function brokeOff(cause: unknown): Fault {
-  return new Fault("CONTAINER_BROKE_OFF", `The container broke the connection before it answered (${codeOf(cause)})`, { cause });
+  return new Fault("CONTAINER_BROKE_OFF", `The container closed the connection before it responded (${codeOf(cause)})`, { cause });
 }
 
-/** An error's own code (`ECONNREFUSED`), which names no address. */
-export function codeOf(error: unknown): string {
+/** An error's code (`ECONNREFUSED`); its message would reveal the address. */
+function codeOf(error: unknown): string {
   const inner = error instanceof ConnectionRefused ? error.cause : error;
   return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
 }
@@ -118,7 +116,7 @@ function dial<Made extends DialedSocket>(lease: TargetLease, target: ForwardTarg
       unwatch();
       return reject(new TargetRemoved("removed"));
     }
-    // Half-open: each side of an upgraded connection ends when it has said all it had to say.
+    // Half-open: each direction of an upgraded connection ends by itself.
     const connection = options.connect({
       ...("socketPath" in target ? { path: target.socketPath } : target),
       allowHalfOpen: true,
@@ -155,7 +153,7 @@ function dial<Made extends DialedSocket>(lease: TargetLease, target: ForwardTarg
     onRemoved = () => fail(new TargetRemoved("removed"));
     socket.once("error", onError);
     socket.once("tls" in target ? "secureConnect" : "connect", () => {
-      // Of an end that was not the right one, the error is on its way.
+      // The certificate was wrong; an error event follows.
       if (socket.destroyed) return;
       settle(() => {
         options.dials?.made.add();
@@ -167,22 +165,22 @@ function dial<Made extends DialedSocket>(lease: TargetLease, target: ForwardTarg
   });
 }
 
-/** It comes in thousands, or not at all. */
-const SAY_AGAIN_MS = 10_000;
+/** Such errors come in thousands. */
+const LOG_EVERY_MS = 10_000;
 
-/** Counts connects, and logs, now and then, that this process has no descriptor left for one. */
+/** Counts connects, and logs at intervals that no file descriptor is left. */
 export function dialCounts(metrics: Pick<Metrics, "connects" | "retries">, { clock, log }: { clock: Clock; log: Log }): DialCounts {
   const { connects } = metrics;
-  let saidAt: number | undefined;
+  let loggedAt: number | undefined;
   return {
     made: connects.at("made"),
     refused: connects.at("refused"),
     retries: metrics.retries.at(),
     exhausted: (code) => {
       connects.at("noDescriptor").add();
-      if (saidAt !== undefined && clock.monotonic() - saidAt < SAY_AGAIN_MS) return;
-      saidAt = clock.monotonic();
-      log.error({ code }, "no file descriptor is left for a connection to a container: raise the limit (nofile)");
+      if (loggedAt !== undefined && clock.monotonic() - loggedAt < LOG_EVERY_MS) return;
+      loggedAt = clock.monotonic();
+      log.error({ code }, "no file descriptor left to connect to a container; raise the limit (nofile)");
     },
   };
 }

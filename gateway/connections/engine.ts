@@ -31,7 +31,7 @@ export type ForwardingEngineDeps<Forwarded extends Forward = PlainForward> = {
   log: Log;
 };
 
-export type EngineCounts = Pick<Metrics, "connections" | "webSockets" | "pooled" | "connects" | "retries">;
+type EngineCounts = Pick<Metrics, "connections" | "webSockets" | "pooled" | "connects" | "retries">;
 
 /** Reads requests, calls `decide`, and executes the decision. */
 export type ForwardingEngine = {
@@ -93,7 +93,7 @@ export function tlsServerOptions(
 }
 
 /** Connections within their TLS handshake. No engine has them yet, but the server does not close before they end. */
-export type Handshakes = { count(): number; destroy(): void };
+type Handshakes = { count(): number; destroy(): void };
 
 /** `onLess` is called when a handshake ends, with or without success. A plain server has none. */
 export function watchHandshakes(server: Server, tls: TlsKeys | undefined, onLess: () => void): Handshakes {

@@ -1,65 +1,80 @@
 import { Socket } from "node:net";
-import { openSecured, type ConnectOptions } from "./dial.ts";
-import { NetConnection } from "./connection.ts";
-import { Outbox } from "./outbox.ts";
+import { NetConnection, type Outbox } from "./connection.ts";
+import { type ConnectOptions, openSecured } from "./dial.ts";
 
 /**
- * How connections are read and written. A buffer that the system reads into again and again costs less for small messages, and half for long
- * bodies, since it may be as large as one likes; Node's public interface has it for connections that are made, and not for those that are
- * accepted. `events`: by that interface alone, so clients are read by `data` events, each with a fresh buffer. `buffers`: clients too are read
- * into such buffers, and what is sent goes past the streams.
+ * How connections are read and written. `events`: clients are read by `data` events, each with a new buffer. `buffers`: the kernel reads into reused
+ * buffers, which costs less for small messages and half for long bodies, and messages are written past the streams. Node's public interface offers such
+ * buffers only for outgoing connections, which have them in both modes.
  */
 export const READ_MODES = ["events", "buffers"] as const;
 export type ReadMode = (typeof READ_MODES)[number];
 
 export type ConnectionFactory = {
-  /** A link over a connection that a server has just accepted and not read from. */
+  /** Wraps a connection that a server has just accepted and not read. */
   accept(socket: Socket, under?: Socket): NetConnection;
-  /** A link over a connection that is being made; the socket's own events tell how that goes. */
+  /** Begins a connection; the socket's events report the result. */
   connect(options: ConnectOptions): NetConnection;
 };
 
-/** What all links of a process read into while they expect little: each read is over before the next begins. */
-const SMALL_BYTES = 65_536;
-/** What a link reads into once a body turned out to be long. */
-const LARGE_BYTES = 524_288;
-/** Reads that fill the small buffer, before a body counts as long: new memory costs more than reading a short one in pieces. */
-const LONG_AFTER = 4;
-const MOST_SPARE = 16;
-
 export function createConnectionFactory(reads: ReadMode): ConnectionFactory {
-  const memory = { small: Buffer.allocUnsafeSlow(SMALL_BYTES), large: new LargeBuffers() };
-  const into = (link: NetConnection, options: object) => ({ ...options, onread: intoBuffers(link, memory) });
-  const outbox = new Outbox({ pastStreams: reads === "buffers" });
-  // Node hands out what it decrypts by events only, and sends what it encrypts by its streams.
-  const secured = new Outbox({ pastStreams: false });
-  const overStream = (socket: Socket, under?: Socket) => new NetConnection(() => socket, { outbox: "encrypted" in socket ? secured : outbox, under });
+  const buffers = { small: Buffer.allocUnsafeSlow(SMALL_BYTES), large: new LargeBuffers() };
+  const readingInto = (connection: NetConnection, options: object) => ({ ...options, onread: readInto(connection, buffers) });
+  const outbox = new TurnOutbox({ pastStreams: reads === "buffers" });
+  // Node delivers decrypted bytes by events only, and encrypts in its streams.
+  const tlsOutbox = new TurnOutbox({ pastStreams: false });
+  const overStream = (socket: Socket, under?: Socket) =>
+    new NetConnection(() => socket, { outbox: "encrypted" in socket ? tlsOutbox : outbox, under });
   return {
     accept: (socket, under) => {
       const handle = reads === "buffers" ? takeHandle(socket) : undefined;
       if (handle === undefined) return overStream(socket, under);
-      return new NetConnection((link) => new Socket(into(link, { handle, allowHalfOpen: true, manualStart: true })), { volatile: true, outbox });
+      const options = { handle, allowHalfOpen: true, manualStart: true };
+      return new NetConnection((connection) => new Socket(readingInto(connection, options)), { volatile: true, outbox });
     },
     connect: (options) =>
       options.tls === undefined
-        ? new NetConnection((link) => new ReadToEndSocket(into(link, options)).connect(options), { volatile: true, outbox })
+        ? new NetConnection((connection) => new ReadToEndSocket(readingInto(connection, options)).connect(options), { volatile: true, outbox })
         : overStream(openSecured(options, options.tls)),
   };
 }
 
-function intoBuffers(link: NetConnection, { small, large }: Memory): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
+/** The buffer that all connections share: each read is processed before the next begins. */
+const SMALL_BYTES = 65_536;
+/** A buffer of one connection with a long body. */
+const LARGE_BYTES = 524_288;
+/** Reads in a row that fill the small buffer, before a body counts as long: new memory costs more than reading a short body in pieces. */
+const LONG_AFTER = 4;
+const MAX_SPARE = 16;
+
+type ReadBuffers = { small: Buffer; large: LargeBuffers };
+
+/** Large buffers that no connection reads into. */
+class LargeBuffers {
+  readonly #spare: Buffer[] = [];
+
+  take(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
+  }
+
+  giveBack(buffer: Buffer): void {
+    if (this.#spare.length < MAX_SPARE) this.#spare.push(buffer);
+  }
+}
+
+function readInto(connection: NetConnection, { small, large }: ReadBuffers): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
   let current = small;
   let next: Buffer | undefined = small;
-  /** Reads in a row that filled the small one. */
+  /** Reads in a row that filled the small buffer. */
   let full = 0;
   const lend = () => {
-    link.lend = undefined;
+    connection.lend = undefined;
     const lent = current;
     next = large.take();
     return () => large.giveBack(lent);
   };
   return {
-    // Asked before the first read and after each; only a change is of interest.
+    // Called before the first read and after each; undefined keeps the current buffer.
     buffer: () => {
       if (next === undefined) return undefined as unknown as Uint8Array;
       current = next;
@@ -67,15 +82,14 @@ function intoBuffers(link: NetConnection, { small, large }: Memory): { buffer: (
       return current;
     },
     callback: (bytes) => {
-      link.lend = current === small ? undefined : lend;
-      link.user.onBytes(current.subarray(0, bytes));
-      // Bytes that were kept, and are sent on later, are not of this memory.
-      link.lend = undefined;
+      connection.lend = current === small ? undefined : lend;
+      connection.user.onBytes(current.subarray(0, bytes));
+      connection.lend = undefined;
       if (current === small) {
         full = bytes === SMALL_BYTES ? full + 1 : 0;
         if (full >= LONG_AFTER) next = large.take();
       } else if (bytes < LARGE_BYTES) {
-        // The long body may be over, and an idle link owns no memory; where it is not, one full read leads back.
+        // The body may be over, and an idle connection keeps no memory. If it is not, one full read returns to a large buffer.
         large.giveBack(next ?? current);
         next = small;
         full = LONG_AFTER - 1;
@@ -85,32 +99,55 @@ function intoBuffers(link: NetConnection, { small, large }: Memory): { buffer: (
   };
 }
 
-/** What links read into. */
-type Memory = { small: Buffer; large: LargeBuffers };
+/** Beyond it, delayed messages are sent at once. */
+const OUTBOX_BYTES = 262_144;
 
-/** The large buffers of all links that nobody reads into at the moment. */
-class LargeBuffers {
-  readonly #spare: Buffer[] = [];
+/**
+ * Sends the messages of one turn of the event loop together at its end: first all received bytes are processed, then everything is sent. A program on
+ * another core that the first message wakes is still awake for the rest: with 64 busy connections this saves a tenth of a request. A single message is
+ * not delayed, because the turn ends with it.
+ */
+class TurnOutbox implements Outbox {
+  readonly memory: Buffer | undefined;
+  readonly #writers: { flush(): void }[] = [];
+  #used = 0;
 
-  take(): Buffer {
-    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(LARGE_BYTES);
+  constructor({ pastStreams }: { pastStreams: boolean }) {
+    this.memory = pastStreams ? Buffer.allocUnsafeSlow(OUTBOX_BYTES) : undefined;
   }
 
-  giveBack(buffer: Buffer): void {
-    if (this.#spare.length < MOST_SPARE) this.#spare.push(buffer);
+  add(writer: { flush(): void }): void {
+    if (this.#writers.push(writer) === 1) setImmediate(this.#endTurn);
+  }
+
+  reserve(bytes: number): number {
+    if (this.#used + bytes > OUTBOX_BYTES) this.#flushAll();
+    const at = this.#used;
+    this.#used += bytes;
+    return at;
+  }
+
+  readonly #endTurn = (): void => {
+    this.#flushAll();
+    this.#writers.length = 0;
+  };
+
+  #flushAll(): void {
+    for (const writer of this.#writers) writer.flush();
+    this.#used = 0;
   }
 }
 
 /**
- * Takes the connection out of the socket that the server made, so that one can be made that reads into buffers: there is no public way to
- * ask a server for such. Undefined where it is not as expected, or the connection is one that Node decrypts.
+ * Takes the connection out of the server's socket, so that another socket can read into buffers: a server has no public option for that. Undefined for a
+ * TLS connection, or an unexpected handle.
  */
 function takeHandle(socket: Socket): object | undefined {
   if ("encrypted" in socket) return undefined;
   const handle = Reflect.get(socket, "_handle") as { readStart?: unknown; useUserBuffer?: unknown } | null;
   if (typeof handle?.readStart !== "function" || typeof handle.useUserBuffer !== "function") return undefined;
   Reflect.set(socket, "_handle", null);
-  // The server counts it as gone; whoever has the link keeps count of it.
+  // The server stops counting it; the engine counts the new connection.
   socket.destroy();
   return handle;
 }
@@ -118,27 +155,27 @@ function takeHandle(socket: Socket): object | undefined {
 type Done = (error?: Error | null) => void;
 
 /**
- * A connection to a container that may refuse the rest of a request, say why, and close. A stream gives up a connection that takes
- * nothing more, and what came over it unread; here only reading tells how it ended, and what was not taken counts as sent.
+ * A connection to a container that may refuse the rest of a request, respond, and close. A stream that cannot write is destroyed with its unread bytes.
+ * Here unsent bytes count as sent, and only reading detects the end.
  */
-export class ReadToEndSocket extends Socket {
+class ReadToEndSocket extends Socket {
   #done: Done | undefined;
-  #heard: Done = () => undefined;
+  #wrapped: Done = () => undefined;
 
   override _write(chunk: unknown, encoding: BufferEncoding, done: Done): void {
-    super["_write"](chunk, encoding, this.#hearing(done));
+    super["_write"](chunk, encoding, this.#ignoringRefusal(done));
   }
 
   override _writev(chunks: { chunk: unknown; encoding: BufferEncoding }[], done: Done): void {
-    super["_writev"]?.(chunks, this.#hearing(done));
+    super["_writev"]?.(chunks, this.#ignoringRefusal(done));
   }
 
-  /** A stream hands in the same function each time. */
-  #hearing(done: Done): Done {
-    if (done === this.#done) return this.#heard;
+  /** A stream passes the same `done` each time. */
+  #ignoringRefusal(done: Done): Done {
+    if (done === this.#done) return this.#wrapped;
     this.#done = done;
-    this.#heard = (error) => done(isRefused(error) && !this.readableEnded ? null : error);
-    return this.#heard;
+    this.#wrapped = (error) => done(isRefused(error) && !this.readableEnded ? null : error);
+    return this.#wrapped;
   }
 }
 

@@ -36,7 +36,7 @@ import type { ContainerLease, Leases } from "./lease.ts";
 import { checkOrigin, ORIGIN_WIDE_HEADERS, originLines, preflightResponse, readable, SERVICE_WORKER_RESPONSE } from "./origins.ts";
 import { asleepFault, createProbeMatcher, type ProbeMatcher } from "./wake-decision.ts";
 
-export type DecideDeps = {
+type DecideDeps = {
   directory: Directory;
   identity: Identity;
   leases: Leases;
@@ -108,7 +108,7 @@ export function createDecide(deps: DecideDeps): Decide {
 }
 
 /** A call to a container. `path` is the target for the container with its query, byte for byte. */
-export type ContainerRoute = { kind: "proxy" | "proxy-ws"; id: string; path: string };
+type ContainerRoute = { kind: "proxy" | "proxy-ws"; id: string; path: string };
 
 /** `proxy-ws` sends `CONNECTED`; an upgrade on `proxy` is passed through. */
 const PREFIXES = { proxy: "/api/docker/containers/proxy/", "proxy-ws": "/api/docker/containers/proxy-ws/" } as const;

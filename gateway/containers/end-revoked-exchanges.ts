@@ -10,7 +10,7 @@ const PAUSE_MS = 250;
 /** Rights that are looked up at a Datagrok server at a time. */
 const CONCURRENT_LOOKUPS = 16;
 
-export type EndRevokedExchangesDeps = { exchanges: Pick<OpenExchanges, "leases">; identity: Identity; directory: Directory; clock: Clock };
+type EndRevokedExchangesDeps = { exchanges: Pick<OpenExchanges, "leases">; identity: Identity; directory: Directory; clock: Clock };
 
 /**
  * Ends open requests and WebSockets after their caller's session or right was revoked. While the look-up is unavailable, they continue. `close` ends the

@@ -6,7 +6,7 @@ import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 import { wakeDecisionFor } from "./wake-decision.ts";
 
-export type HoldResult = {
+type HoldResult = {
   /** Of the container; never empty. */
   addresses: readonly ContainerAddress[];
   /** The request had to wait for the container. */
@@ -14,7 +14,7 @@ export type HoldResult = {
   start?: StartTimes | undefined;
 };
 
-export type HoldRequest = {
+type HoldRequest = {
   view: ContainerView;
   caller: Caller;
   /** When waiting ends, on the clock's monotonic scale. */

@@ -8,7 +8,7 @@ import type { RequestHold } from "./hold.ts";
 import { addLease, type ContainerTally, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
 import { asleepFault } from "./wake-decision.ts";
 
-export type LeaseRequest = {
+type LeaseRequest = {
   view: ContainerView;
   caller: Caller;
   /** An open HTTP request keeps its container in use; a WebSocket does so only while bytes pass. */

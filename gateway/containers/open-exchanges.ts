@@ -11,7 +11,7 @@ export type ListedLease = RevocableLease & { before: ListedLease | undefined; af
 /** Linked through its members, oldest first: a `Set` would cost a sixth of a request's decision. */
 export type LeaseList<Member extends LeaseListNode<Member>> = { oldest: Member | undefined; newest: Member | undefined; size: number };
 
-export type LeaseListNode<Member> = { before: Member | undefined; after: Member | undefined };
+type LeaseListNode<Member> = { before: Member | undefined; after: Member | undefined };
 
 export type ContainerTally = ContainerUse & {
   reportedAt: number;

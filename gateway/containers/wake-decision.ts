@@ -3,11 +3,7 @@ import type { ContainerAddress, ContainerView } from "../contract.ts";
 import type { Head } from "../decision.ts";
 
 /** What a request for a container does next. */
-export type WakeDecision =
-  | { kind: "go"; addresses: readonly ContainerAddress[] }
-  | { kind: "hold" }
-  | { kind: "wake" }
-  | { kind: "refuse"; fault: Fault };
+type WakeDecision = { kind: "go"; addresses: readonly ContainerAddress[] } | { kind: "hold" } | { kind: "wake" } | { kind: "refuse"; fault: Fault };
 
 /** `now` is epoch milliseconds: a failed start is retried from its `retryAt` on. */
 export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision {

@@ -2,8 +2,7 @@ import type { AdmittedConnection } from "../../lib/connection-limits.ts";
 import type { DirectResponse, ClientPeer } from "../decision.ts";
 import { AccessRecord } from "../access-record.ts";
 import { MessageRefused, type RequestReader } from "../http1/message-reader.ts";
-import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
-import { isBroken } from "../connections/outbox.ts";
+import { isBroken, type NetConnection, type NetConnectionUser } from "../connections/connection.ts";
 import { responseBytes, refusalFault } from "../direct-responses.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "../connections/closing.ts";
@@ -11,76 +10,74 @@ import type { ExchangeClient, EngineContext } from "./engine-context.ts";
 import type { Ticking } from "../../lib/clock.ts";
 
 /**
- * Where a client's connection is:
  * - `head`: between two requests, or within a head;
  * - `body`: within a body, which goes to the exchange;
- * - `wait`: the request is complete and its answer is not; what comes is the next request's, or for who asked for an upgrade the other protocol's;
- * - `drop`: answered already; what remains of the body is read and thrown away, so that the client gets to see the answer;
- * - `closing`: nothing more is sent, and nothing is taken;
- * - `upgraded`: others have it.
+ * - `wait`: the request is complete, its response is not; received bytes belong to the next request, or after an upgrade request to the other protocol;
+ * - `drop`: the response was sent early; the rest of the body is read and discarded, so that the client reads the response;
+ * - `closing`: nothing more is sent, and received bytes are discarded;
+ * - `upgraded`: handed over.
  */
-type State = "head" | "body" | "wait" | "drop" | "closing" | "upgraded";
+type ClientState = "head" | "body" | "wait" | "drop" | "closing" | "upgraded";
 
-/** How much of the next requests is kept while one is answered, and of another protocol while its request is decided on or waits. */
+/** Bytes of later requests, or of another protocol, that are kept until the current response is complete. */
 const KEPT_BYTES = 65_536;
-/** How much may wait to be taken by a client before its next request is read. */
-const MOST_BACKLOG = 262_144;
-/** A client that keeps its connection, or has just opened one, is given this long to use it once more, when the gateway is about to end. */
+/** Bytes that a client has not taken, beyond which its next request is not read. */
+const MAX_BACKLOG = 262_144;
+/** While the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
 export const DRAIN_IDLE_MS = 1_000;
 const NEVER = Number.POSITIVE_INFINITY;
 
-const LEFT = new Error("the client left");
+const CLIENT_LEFT = new Error("the client left");
 
-/** One connection of a client: reads its requests one after another, and lets each be answered before the next. */
+/** One connection of a client: its requests are read and answered one after another. */
 export class ClientConnection implements ExchangeClient, NetConnectionUser, Ticking {
   readonly connection: NetConnection;
   readonly context: EngineContext;
   readonly peer: ClientPeer;
   readonly tls: boolean;
-  /** When bytes last went either way, on the ticker's scale. */
   lastByteAt: number;
   readonly #reader: RequestReader;
-  readonly #forget: (side: ClientConnection) => void;
+  readonly #forget: (client: ClientConnection) => void;
   readonly #admission: Pick<AdmittedConnection, "crowded">;
   #left: AbortController | undefined;
-  #state: State = "head";
+  #state: ClientState = "head";
   #exchange: Exchange | undefined;
   #bodyLeft = 0;
   #kept: Buffer[] = [];
   #keptBytes = 0;
-  #taking = false;
-  /** The client has said all it will say. */
+  #processing = false;
+  /** The client has ended its direction. */
   #ended = false;
   #deadline: number;
-  /** Whether `#deadline` is for a head that has begun. */
+  /** `#deadline` is for a head that has begun. */
   #headClock = false;
   #closeAfterDrop = false;
   #backlogSeen = 0;
 
   constructor(
-    link: NetConnection,
-    parts: EngineContext,
-    { admission, forget }: { admission: Pick<AdmittedConnection, "crowded">; forget: (side: ClientConnection) => void },
+    connection: NetConnection,
+    context: EngineContext,
+    { admission, forget }: { admission: Pick<AdmittedConnection, "crowded">; forget: (client: ClientConnection) => void },
   ) {
-    this.connection = link;
-    this.context = parts;
+    this.connection = connection;
+    this.context = context;
     this.#forget = forget;
     this.#admission = admission;
-    this.#reader = parts.http1.requests();
-    const { socket } = link;
+    this.#reader = context.http1.requests();
+    const { socket } = connection;
     this.peer = { address: (socket.remoteAddress ?? "").replace(/^::ffff:/, "") };
     this.tls = "encrypted" in socket;
-    this.lastByteAt = parts.ticker.now;
-    // The first head has to come as one does that has begun.
-    this.#deadline = parts.ticker.now + (parts.draining.begun ? DRAIN_IDLE_MS : parts.limits.headersTimeoutMs);
-    link.user = this;
-    link.resume();
+    this.lastByteAt = context.ticker.now;
+    // The first head has the time limit of one that has begun.
+    this.#deadline = context.ticker.now + (context.draining.begun ? DRAIN_IDLE_MS : context.limits.headersTimeoutMs);
+    connection.user = this;
+    connection.resume();
   }
 
-  /** Aborts when the client is gone; made when somebody first wants to know. */
+  /** Created on first access. */
   get signal(): AbortSignal {
     this.#left ??= new AbortController();
-    if (this.gone) this.#left.abort(LEFT);
+    if (this.gone) this.#left.abort(CLIENT_LEFT);
     return this.#left.signal;
   }
 
@@ -88,29 +85,24 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     return !this.connection.alive;
   }
 
-  /** True where a request is under way. */
-  get busy(): boolean {
-    return this.#state !== "head" || this.#reader.begun;
-  }
-
   onBytes(chunk: Buffer): void {
     this.lastByteAt = this.context.ticker.now;
-    this.#take(chunk);
+    this.#process(chunk);
   }
 
   onDrain(): void {
     if (this.#exchange !== undefined) return this.#exchange.onClientDrain();
-    if (this.#state === "head" && this.#keptBytes > 0) this.#takeKept();
+    if (this.#state === "head" && this.#keptBytes > 0) this.#processKept();
   }
 
   onEnd(): void {
     this.#ended = true;
-    // What it sent before waits until it takes what it was answered.
+    // Kept requests wait until it takes the responses before them.
     if (this.#state === "head" && this.#keptBytes > 0) return;
     if (this.#state === "head" || this.#state === "drop") return this.#close();
     if (this.#state === "closing") return;
     const exchange = this.#exchange;
-    // Who ends within a request wants no answer to it, and a WebSocket has no half-open state.
+    // A client that ends within its request wants no response, and a WebSocket has no half-open state.
     if (this.#state === "body" || exchange === undefined || exchange.head.websocket) return this.connection.destroy();
     probeHalfOpen(this.connection, () => this.#exchange, this.context.clock);
   }
@@ -120,7 +112,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     this.#forget(this);
     this.#state = "closing";
     this.#kept = [];
-    this.#left?.abort(LEFT);
+    this.#left?.abort(CLIENT_LEFT);
     const exchange = this.#exchange;
     this.#exchange = undefined;
     exchange?.onClientGone();
@@ -129,7 +121,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
 
   tick(now: number): void {
     if (now >= this.#deadline) return this.#late();
-    // Who is between two requests makes room for who has one.
+    // An idle connection gives way to others.
     if (
       this.#state === "head" &&
       !this.#headClock &&
@@ -138,32 +130,31 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
       this.#admission.crowded
     )
       return this.#close();
-    // Who is not read for a while, since nobody takes what it sends, is not heard to leave.
+    // While the connection is paused, no event reports that the client is gone.
     if (this.#exchange !== undefined && this.connection.paused && isBroken(this.connection.socket)) return this.connection.destroy();
     this.#exchange?.tick(now);
   }
 
-  /** The gateway is about to end: whoever is between two requests may send one more, and then goes elsewhere. */
+  /** The gateway is about to close: an idle client may send one more request. */
   drain(): void {
     if (this.#state === "head" && !this.#headClock) this.#deadline = Math.min(this.#deadline, this.context.ticker.now + DRAIN_IDLE_MS);
   }
 
-  /** Reads on: the container takes more of the body. */
   resume(): void {
     if (this.#keptBytes < KEPT_BYTES) this.connection.resume();
   }
 
-  /** Answers in the container's place; `close` where nothing that follows on the connection can be trusted. */
+  /** `close`: the framing of later bytes is not certain. */
   respond(answer: DirectResponse, close = false): void {
     const head = this.#exchange?.head;
     const bodyless = head?.method === "HEAD";
-    // A client that waits for 100 Continue may send its body or not; one that requested a WebSocket may have begun to use it: nothing
-    // can tell what its next bytes are.
-    const unclear = head?.websocket === true || (this.#state === "body" && head?.expectsContinue === true);
-    const closing = close || answer.close === true || unclear || this.closing(head?.persistent ?? false);
+    // A client that waits for 100 Continue may or may not send its body, and one that requested a WebSocket may have begun to use it: its next bytes
+    // are ambiguous.
+    const ambiguous = head?.websocket === true || (this.#state === "body" && head?.expectsContinue === true);
+    const closing = close || answer.close === true || ambiguous || this.closing(head?.persistent ?? false);
     const bytes = responseBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined });
     this.connection.send(bytes);
-    // Bytes that were no request are answered too.
+    // Without an exchange: a response to bytes that are not a request.
     const record = this.#exchange?.record ?? new AccessRecord(this.context.watch, this.context.clock, undefined, this.peer.address);
     record.status = answer.status;
     record.bytesOut += bytes.length;
@@ -171,12 +162,10 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     this.exchangeOver(closing);
   }
 
-  /** Whether the connection ends with the answer that is about to begin. */
   closing(persistent: boolean): boolean {
-    return !persistent || this.#saidAll || this.context.draining.begun || this.#admission.crowded;
+    return !persistent || this.#finished || this.context.draining.begun || this.#admission.crowded;
   }
 
-  /** The answer was sent as a whole. */
   exchangeOver(closing: boolean): void {
     this.#exchange?.record.finish("answered");
     this.#exchange = undefined;
@@ -190,13 +179,12 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     }
     if (closing) return this.#close();
     this.#toHead();
-    // It may have waited for its container to take the end of a request, which nobody will take now.
+    // It may be paused because its container did not take the end of the request.
     if (this.#keptBytes === 0 && this.connection.paused) this.connection.resume();
-    if (this.#keptBytes === 0 || this.#taking || this.connection.backlog > MOST_BACKLOG) return;
-    this.#takeKept();
+    if (this.#keptBytes === 0 || this.#processing || this.connection.backlog > MAX_BACKLOG) return;
+    this.#processKept();
   }
 
-  /** Cuts the connection so that the client cannot take what it has for the whole. */
   cut(): void {
     this.#exchange?.record.finish("cut");
     this.#exchange = undefined;
@@ -204,14 +192,12 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     this.connection.reset();
   }
 
-  /** Ends it where what is missing shows by itself: the announced length, or the last chunk. */
   breakOff(): void {
     this.#exchange?.record.finish("cut");
     this.#exchange = undefined;
     this.#close();
   }
 
-  /** Hands the connection to those who speak the other protocol: what came behind the request's head. */
   handOver(): Buffer {
     this.#state = "upgraded";
     this.#exchange = undefined;
@@ -220,19 +206,19 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     const early = Buffer.concat(this.#kept);
     this.#kept = [];
     this.connection.pause();
-    this.connection.socket.once("close", () => this.#left?.abort(LEFT));
+    this.connection.socket.once("close", () => this.#left?.abort(CLIENT_LEFT));
     if (this.#ended) this.connection.destroy();
     return early;
   }
 
-  #take(chunk: Buffer): void {
+  #process(chunk: Buffer): void {
     let at = 0;
-    this.#taking = true;
+    this.#processing = true;
     try {
       while (at < chunk.length) {
         if (this.#state === "head") {
-          // Who sends requests and does not take the answers is not read until it does; and what came before is read first.
-          if (this.connection.backlog > MOST_BACKLOG || this.#keptBytes > 0) {
+          // A client that does not take responses is not read. Kept bytes come first.
+          if (this.connection.backlog > MAX_BACKLOG || this.#keptBytes > 0) {
             this.#keep(chunk, at);
             this.connection.pause();
             break;
@@ -242,11 +228,11 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
             this.#startHeadClock();
             break;
           }
-          // Who takes the connection over gets what came with the head, too.
-          const early = this.#reader.head.websocket;
-          if (early) this.#keep(chunk, at);
+          // Bytes after the head belong to the other protocol.
+          const isUpgrade = this.#reader.head.websocket;
+          if (isUpgrade) this.#keep(chunk, at);
           this.#begin();
-          if (early) break;
+          if (isUpgrade) break;
         } else if (this.#state === "body" || this.#state === "drop") {
           const end = this.#bodyEnd(chunk, at);
           const stop = end === -1 ? chunk.length : end;
@@ -262,7 +248,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
       if (!(error instanceof MessageRefused)) throw error;
       this.#refuse(error);
     } finally {
-      this.#taking = false;
+      this.#processing = false;
     }
   }
 
@@ -280,12 +266,12 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     exchange.begin();
   }
 
-  /** The offset behind the body's end in `chunk`, or -1 where all of the rest belongs to it. */
+  /** The offset after the body's end in `chunk`, or -1 if the whole rest belongs to it. */
   #bodyEnd(chunk: Buffer, at: number): number {
     if (this.#bodyLeft === -1) return this.#reader.readChunked(chunk, at);
-    const here = chunk.length - at;
-    if (here < this.#bodyLeft) {
-      this.#bodyLeft -= here;
+    const available = chunk.length - at;
+    if (available < this.#bodyLeft) {
+      this.#bodyLeft -= available;
       return -1;
     }
     return at + this.#bodyLeft;
@@ -309,23 +295,23 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     if (this.#keptBytes >= KEPT_BYTES) this.connection.pause();
   }
 
-  #takeKept(): void {
+  #processKept(): void {
     const kept = this.#kept.length === 1 ? (this.#kept[0] as Buffer) : Buffer.concat(this.#kept);
     this.#kept = [];
     this.#keptBytes = 0;
     this.connection.resume();
-    this.#take(kept);
-    // A piece of a request, and no more of it to come.
-    if (this.#state === "head" && this.#saidAll) this.#close();
+    this.#process(kept);
+    // An incomplete request that will never be complete.
+    if (this.#state === "head" && this.#finished) this.#close();
   }
 
-  /** The client has ended, and nothing of what it sent before is left. */
-  get #saidAll(): boolean {
+  /** The client has ended its direction, and no kept bytes are left. */
+  get #finished(): boolean {
     return this.#ended && this.#keptBytes === 0;
   }
 
   #toHead(): void {
-    if (this.#saidAll) return this.#close();
+    if (this.#finished) return this.#close();
     this.#state = "head";
     const { ticker, limits } = this.context;
     this.#deadline = ticker.now + (this.context.draining.begun ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
@@ -339,7 +325,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
 
   #refuse(refused: MessageRefused): void {
     const exchange = this.#exchange;
-    // Within a body: nobody can tell where it ends.
+    // Within a body, whose end is then unknown.
     exchange?.abandon();
     if (exchange?.responding === true) return this.cut();
     this.#state = "wait";
@@ -347,10 +333,10 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     this.respond(exchange?.forward?.respondTo(fault) ?? this.context.refusal(fault), true);
   }
 
-  /** A time limit of the connection's own has passed. */
+  /** `#deadline` has passed. */
   #late(): void {
     const begun = this.#state === "head" && this.#headClock && this.#reader.begun;
-    if (!begun && this.#stillTakes()) {
+    if (!begun && this.#isTaking()) {
       const { ticker, limits } = this.context;
       this.#deadline = ticker.now + (this.#state === "head" ? limits.keepAliveTimeoutMs : limits.lingeringCloseMs);
       return;
@@ -363,8 +349,8 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     else this.connection.destroy();
   }
 
-  /** What was sent already waits to be taken: a client that is slow is not silent, unless it takes nothing for as long as an exchange may idle. */
-  #stillTakes(): boolean {
+  /** The client still takes queued bytes. A slow client is not idle, unless it takes nothing for the idle timeout. */
+  #isTaking(): boolean {
     const { backlog } = this.connection;
     if (backlog === 0) return false;
     const { ticker, limits } = this.context;

@@ -12,10 +12,10 @@ import type { NetConnection } from "../connections/connection.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { ContainerConnection, ConnectionPool } from "./pool.ts";
 
-/** What all connections of one engine share. */
+/** Shared by all connections of an engine. */
 export type EngineContext = {
   decide: Decide<InterceptingForward>;
-  /** What is said to bytes that are no request, and where `decide` fails. */
+  /** The response to bytes that are not a request, and after a failure of `decide`. */
   refusal: (fault: Fault) => DirectResponse;
   limits: GatewayLimits;
   clock: Clock;
@@ -25,62 +25,62 @@ export type EngineContext = {
   pool: ConnectionPool;
   ticker: Ticker;
   draining: Draining;
-  /** What waiting WebSockets have sent. */
+  /** The memory budget of waiting WebSockets. */
   queues: QueueBudget;
   watch: ExchangeObserver;
   dials: DialCounts;
-  /** Keeps a connection that was upgraded among those that end with the engine, until `over` settles; then its exchange is over. */
-  keepUpgraded(link: NetConnection, over: Promise<void>, exchanged: AccessRecord): void;
+  /** Tracks an upgraded connection until `over` settles, and then finishes its record. The engine destroys tracked connections when it closes. */
+  trackUpgraded(connection: NetConnection, over: Promise<void>, record: AccessRecord): void;
 };
 
-/** A client's connection, as the exchange on it sees it. */
+/** A client's connection, as its exchange sees it. */
 export type ExchangeClient = {
   readonly connection: NetConnection;
   readonly context: EngineContext;
   readonly peer: ClientPeer;
   readonly tls: boolean;
-  /** When bytes last went either way, on the ticker's scale. */
+  /** When bytes last passed in either direction, on the ticker's scale. */
   lastByteAt: number;
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
   readonly gone: boolean;
-  /** Reads on: the container takes more of the body. */
+  /** Continues reading: the container takes more of the body. */
   resume(): void;
-  /** Answers in the container's place. */
+  /** Sends a response of berth's own. */
   respond(answer: DirectResponse): void;
-  /** Whether the connection ends with the response that is about to begin. */
+  /** The connection must close after the response that is about to begin. */
   closing(persistent: boolean): boolean;
   /** The whole response was sent. */
   exchangeOver(closing: boolean): void;
-  /** Resets the connection, so that the client cannot take what it has for the whole. */
+  /** Resets the connection: the client must not treat what it received as complete. */
   cut(): void;
-  /** Ends the connection, where the missing rest shows by itself. */
+  /** Closes the connection. The framing shows the client that data is missing. */
   breakOff(): void;
-  /** Gives the connection away: what came behind the request's head. */
+  /** Gives the connection away; returns the bytes after the request's head. */
   handOver(): Buffer;
 };
 
-/** An exchange, as its response and its upgrade see it. */
+/** An exchange, as `pass-response.ts` and `upgrade.ts` see it. */
 export type ForwardedExchange = {
   readonly client: ExchangeClient;
   readonly head: RequestHead;
-  /** The final response has begun: nothing else can be sent instead. */
+  /** The final response has begun. */
   responding: boolean;
-  /** What of the response comes next; `over` while the request is still coming. */
+  /** The next part of the response; `over`: it is complete, but the request is not. */
   awaiting: "head" | "length" | "chunked" | "close" | "over";
   responseLeft: number;
-  /** The client's connection ends with this response. */
+  /** The client's connection closes after this response. */
   closing: boolean;
   container: ContainerConnection | undefined;
   readonly forward: InterceptingForward | undefined;
   readonly lease: Lease | undefined;
   readonly record: AccessRecord;
-  /** True where another response is wanted instead of the one whose head has come. */
+  /** Another response replaces the one whose head has come. */
   isIntercepted(head: ResponseHead): boolean;
-  /** The whole response has come; `reusable` where its connection can carry another exchange. */
+  /** The whole response has come. `reusable`: its connection can be used for another exchange. */
   responseOver(reusable: boolean): void;
-  /** Ends the exchange for a reason that its caller gets, where that is still possible. */
+  /** Ends the exchange, with the error as response if that is still possible. */
   fail(error: unknown): void;
-  /** The exchange goes on elsewhere, and its lease with it. */
+  /** Others continue the exchange, with its lease. */
   handOver(): void;
 };

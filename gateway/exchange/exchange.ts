@@ -14,27 +14,24 @@ import { acceptUpgrade, refuseUpgrade, SWITCH_LINES } from "./upgrade.ts";
 /** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
 
-/** What of a request's body is kept while its container is not there yet; beyond it, it stays in the client's own socket. */
+/** Bytes of a request's body that are kept while its container is not connected; beyond it, the client is not read. */
 const HELD_BYTES = 65_536;
-/** How often an answer may be given up for another one. */
-const MOST_TIMES = 4;
+/** How often responses of one request may be replaced. */
+const MAX_INTERCEPTIONS = 4;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /**
- * One request and its answer: decided on, sent to its container, and answered from there. It ends by one of `client.answer` (an answer of our
- * own), `client.exchangeOver` (the container's was passed on), `client.cut` or `client.breakOff` (of that, something is missing).
+ * One request and its response. It ends by one of `client.respond` (a response of berth's own), `client.exchangeOver` (the container's response was
+ * forwarded), `client.cut` or `client.breakOff` (the response is incomplete).
  */
 export class Exchange implements IncomingRequest, ForwardedExchange, ContainerConnectionUser {
   readonly client: ExchangeClient;
   readonly head: RequestHead;
-  /** The request has come as a whole. */
+  /** The whole request has come. */
   requestOver = false;
-  /** The final response has begun: nothing else can be said any more. */
   responding = false;
-  /** What of the answer comes next; `over` while the request is still coming. */
   awaiting: "head" | "length" | "chunked" | "close" | "over" = "head";
   responseLeft = 0;
-  /** The client's connection ends with this answer. */
   closing = false;
   container: ContainerConnection | undefined;
   forward: InterceptingForward | undefined;
@@ -44,9 +41,9 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
   #held: Buffer[] = [];
   #heldBytes = 0;
   #bodySent = false;
-  #heard = false;
-  #tried = false;
-  #again = 0;
+  #responseSeen = false;
+  #dialled = false;
+  #interceptions = 0;
   #over = false;
   #headDeadline = NEVER;
   #totalDeadline: number;
@@ -58,8 +55,6 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     this.record = new AccessRecord(watch, clock, head, client.peer.address);
     this.#totalDeadline = limits.totalTimeoutMs === 0 ? NEVER : ticker.now + limits.totalTimeoutMs;
   }
-
-  // What `decide` asks for.
 
   get peer(): ClientPeer {
     return this.client.peer;
@@ -84,11 +79,11 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     }
   }
 
-  /** A piece of the request's body; the caller's memory. */
+  /** A piece of the request's body, in the caller's memory. */
   sendBody(bytes: Buffer): void {
     const { container, client } = this;
     if (container === undefined) {
-      // Either on its way, or gone before the body's end: then nobody wants it any more.
+      // The container is gone: the rest of the body is discarded.
       if (this.awaiting === "over" || this.#bodySent) return;
       this.#held.push(client.connection.volatile ? Buffer.from(bytes) : bytes);
       this.#heldBytes += bytes.length;
@@ -108,33 +103,32 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
   }
 
   onResponse(chunk: Buffer): void {
-    this.#heard = true;
+    this.#responseSeen = true;
     this.client.lastByteAt = this.client.context.ticker.now;
     this.record.bytesOut += chunk.length;
     this.lease?.countBytes(chunk.length, "container");
     try {
       passResponse(this, chunk);
     } catch (error) {
-      const unfit =
-        error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response cannot be passed on: ${error.message}`) : error;
-      this.fail(unfit);
+      const fault =
+        error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response cannot be forwarded: ${error.message}`) : error;
+      this.fail(fault);
     }
   }
 
-  /** True where another answer is wanted instead of the one whose head has come: that is on its way then. */
   isIntercepted(head: ResponseHead): boolean {
     const { forward } = this;
-    if (forward?.intercept === undefined || this.#again === MOST_TIMES) return false;
+    if (forward?.intercept === undefined || this.#interceptions === MAX_INTERCEPTIONS) return false;
     const instead = forward.intercept(head, this.#bodySent);
     if (instead === undefined) return false;
     if (this.#bodySent && "lease" in instead) {
       instead.lease.release();
       return false;
     }
-    this.#again++;
+    this.#interceptions++;
     this.#leaveContainer();
-    if (instead instanceof Promise) instead.then((found) => this.#askInstead(found)).catch((error: unknown) => this.fail(error));
-    else this.#askInstead(instead);
+    if (instead instanceof Promise) instead.then((interception) => this.#replaceResponse(interception)).catch((error: unknown) => this.fail(error));
+    else this.#replaceResponse(instead);
     return true;
   }
 
@@ -156,13 +150,13 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     const died = this.container;
     this.container = undefined;
     if (this.#over || died === undefined) return;
-    const unheard = this.awaiting === "head" && !this.#heard;
+    const unanswered = this.awaiting === "head" && !this.#responseSeen;
     if (this.awaiting === "over") this.#finish();
-    else if (unheard && died.reused && this.#repeatable() && !this.#tried && this.#target !== undefined) this.#dial(this.#target);
+    else if (unanswered && died.reused && this.#repeatable() && !this.#dialled && this.#target !== undefined) this.#dial(this.#target);
     else if (!this.responding) this.fail(brokeOff(error));
     else {
       this.#end();
-      // To HTTP/1.0 a body in chunks goes without them, and then its end is the connection's.
+      // HTTP/1.0 gets a chunked body without chunks, so the end of the connection is its end.
       if (this.awaiting === "close" || (this.awaiting === "chunked" && this.head.minorVersion === 0)) this.client.cut();
       else this.client.breakOff();
     }
@@ -172,13 +166,12 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     this.abandon();
   }
 
-  /** Forgets the container, and whatever it was about to say. */
+  /** Leaves the container, and ignores the rest of its response. */
   abandon(): void {
     this.#end();
     this.#leaveContainer();
   }
 
-  /** The answer has come as a whole, and is on its way to the client; `reusable` where its connection can carry another exchange. */
   responseOver(reusable: boolean): void {
     this.awaiting = "over";
     const { container } = this;
@@ -187,45 +180,41 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
       this.container = undefined;
       container.destroy();
     }
-    // A container may answer early and still want the rest of the request.
+    // A container may respond early, and still read the rest of the request.
     if (this.requestOver || this.container === undefined) this.#finish();
   }
 
   tick(now: number): void {
     const { limits } = this.client.context;
-    if (now >= this.#headDeadline && this.awaiting === "head") this.fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"));
-    else if (now >= this.#totalDeadline) this.fail(new Fault("EXCHANGE_TIMED_OUT", "The request took longer than one may take here"));
+    if (now >= this.#headDeadline && this.awaiting === "head") this.fail(new Fault("RESPONSE_TIMED_OUT", "The container did not respond in time"));
+    else if (now >= this.#totalDeadline) this.fail(new Fault("EXCHANGE_TIMED_OUT", "The request took longer than allowed"));
     else if (limits.bodyTimeoutMs > 0 && this.#sendsBody() && now - this.client.lastByteAt >= limits.bodyTimeoutMs)
       this.fail(stalledBody(limits.bodyTimeoutMs, this.client.connection.paused));
-    else if (limits.idleTimeoutMs > 0 && this.#flows() && now - this.client.lastByteAt >= limits.idleTimeoutMs)
-      this.fail(new Fault("EXCHANGE_TIMED_OUT", "Nothing was sent either way for longer than may be"));
+    else if (limits.idleTimeoutMs > 0 && this.#expectsBytes() && now - this.client.lastByteAt >= limits.idleTimeoutMs)
+      this.fail(new Fault("EXCHANGE_TIMED_OUT", "No byte was sent in either direction for too long"));
   }
 
-  /** As the holder of its lease. */
   revoke(fault: Fault): void {
     this.fail(fault);
   }
 
-  /** Ends the exchange for a reason that its caller is record, where there is still a way to. */
   fail(error: unknown): void {
     if (this.#over) return;
     const { client, forward } = this;
     this.abandon();
     if (client.gone) return;
-    if (!(error instanceof Fault)) client.context.log.error({ err: error }, "A request could not be forwarded");
+    if (!(error instanceof Fault)) client.context.log.error({ err: error }, "request not forwarded: internal error");
     if (this.responding) return client.cut();
     const fault = error instanceof Fault ? error : internalFault(error);
     this.record.fault = fault.code;
     client.respond(forward === undefined ? client.context.refusal(fault) : forward.respondTo(fault));
   }
 
-  /** The exchange goes on elsewhere, and its lease with it; resolves the container's side, which is nobody's now. */
-  handOver(): ContainerConnection | undefined {
+  handOver(): void {
     const { container } = this;
     this.container = undefined;
     this.#over = true;
     if (container !== undefined) container.exchange = undefined;
-    return container;
   }
 
   #executeLate(decision: Decision<InterceptingForward>): void {
@@ -264,7 +253,7 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     container.destroy();
   }
 
-  #askInstead(instead: Interception): void {
+  #replaceResponse(instead: Interception): void {
     if (this.#over) {
       if ("lease" in instead) instead.lease.release();
       return;
@@ -280,8 +269,8 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     if (this.lease !== instead.lease) this.lease?.release();
     this.forward = instead.forward;
     this.lease = instead.lease;
-    this.#heard = false;
-    this.#tried = false;
+    this.#responseSeen = false;
+    this.#dialled = false;
     this.#headDeadline = NEVER;
     this.#reach(instead.lease);
   }
@@ -292,10 +281,10 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     else this.#go(target);
   }
 
-  async #hold(coming: Promise<ForwardTarget>): Promise<void> {
+  async #hold(held: Promise<ForwardTarget>): Promise<void> {
     const { clock } = this.client.context;
     const from = clock.monotonic();
-    const target = await coming.finally(() => (this.record.holdMs = clock.monotonic() - from));
+    const target = await held.finally(() => (this.record.holdMs = clock.monotonic() - from));
     this.#go(target);
   }
 
@@ -305,34 +294,34 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     const idle = this.client.context.pool.take(target, lease);
     this.#target = target;
     if (idle === undefined) this.#dial(target);
-    else this.#ask(idle);
+    else this.#send(idle);
   }
 
   #dial(target: ForwardTarget): void {
     const { lease } = this;
     if (lease === undefined) return;
-    const { context: parts, signal } = this.client;
-    this.#tried = true;
-    const { clock, limits, connections: links, dials } = parts;
-    dialLease(lease, { clock, limits, signal, target, dials, connect: links.connect })
-      .then((dialled) => this.#reached(dialled))
+    const { context, signal } = this.client;
+    this.#dialled = true;
+    const { clock, limits, connections, dials } = context;
+    dialLease(lease, { clock, limits, signal, target, dials, connect: connections.connect })
+      .then((result) => this.#connected(result))
       .catch((error: unknown) => this.fail(error));
   }
 
-  #reached({ connection, target, connectMs }: DialResult<NetConnection>): void {
+  #connected({ connection, target, connectMs }: DialResult<NetConnection>): void {
     if (this.#over) return connection.destroy();
     this.#target = target;
     this.record.connectMs = connectMs;
     const { pool, http1 } = this.client.context;
-    this.#ask(new ContainerConnection(connection, { reader: http1.responses(), connectMs, forget: pool.forget }));
+    this.#send(new ContainerConnection(connection, { reader: http1.responses(), connectMs, forget: pool.forget }));
   }
 
-  #ask(container: ContainerConnection): void {
+  #send(container: ContainerConnection): void {
     const { head, forward, client } = this;
     if (forward === undefined) return;
     this.container = container;
     container.exchange = this;
-    // Until now the body had no receiver.
+    // Until now nothing could receive the body.
     client.lastByteAt = client.context.ticker.now;
     const text = head.write(forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
     this.record.bytesIn += text.length + this.#heldBytes;
@@ -355,7 +344,7 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     if (container !== undefined) {
       container.exchange = undefined;
       if (container.connection.backlog > 0) {
-        // It answered before it took the whole request, and nobody knows when it will: no other has to wait for that, and neither has the client.
+        // The container responded without reading the whole request. Neither another exchange nor the client may wait until it reads the rest.
         container.destroy();
         client.resume();
       } else if (this.#target !== undefined && lease !== undefined) client.context.pool.put(container, this.#target, lease);
@@ -374,13 +363,13 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     if (this.awaiting === "head" && this.forward !== undefined) this.#headDeadline = this.client.context.ticker.now + this.forward.headTimeoutMs;
   }
 
-  /** The request's body is on its way, and nothing is answered yet. */
+  /** The body is being sent, and no response has begun. */
   #sendsBody(): boolean {
     return this.container !== undefined && !this.requestOver && !this.responding;
   }
 
-  /** The wait for the head of a response has a limit of its own, and so has the hold. */
-  #flows(): boolean {
+  /** Bytes are expected. The wait for the response head, and the hold, have limits of their own. */
+  #expectsBytes(): boolean {
     return this.container !== undefined && (this.responding || !this.requestOver);
   }
 

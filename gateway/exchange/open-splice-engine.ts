@@ -1,7 +1,7 @@
 import { dialCounts } from "../connections/dial.ts";
 import type { InterceptingForward } from "../decision.ts";
 import { apiErrorResponse } from "../direct-responses.ts";
-import { openQueueBudget } from "../websockets/waiting-client.ts";
+import { createQueueBudget } from "../websockets/waiting-client.ts";
 import { createHttp1 } from "../http1/message-reader.ts";
 import { openEdgeServer, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining } from "../connections/closing.ts";
@@ -12,7 +12,7 @@ import type { EngineContext } from "./engine-context.ts";
 import { createTicker } from "../../lib/clock.ts";
 import { openPool } from "./pool.ts";
 
-/** The engine on sockets: reads heads strictly, rewrites what it must of them, and passes on everything else as the bytes that came. */
+/** The engine on sockets: it parses heads strictly, rewrites what it must of them, and forwards all other bytes unchanged. */
 export function openSpliceEngine({
   decide,
   refusal = apiErrorResponse,
@@ -27,48 +27,48 @@ export function openSpliceEngine({
 }: ForwardingEngineDeps<InterceptingForward>): ForwardingEngine {
   const ticker = createTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
-  const links = createConnectionFactory(reads);
+  const connections = createConnectionFactory(reads);
   const draining = new Draining();
   const clients = new Set<ClientConnection>();
   const upgraded = new Map<NetConnection, Promise<void>>();
   let whenEmpty = () => {};
 
-  const parts: EngineContext = {
+  const context: EngineContext = {
     decide,
     refusal,
     limits,
     clock,
     log,
     http1: createHttp1({ underscoreHeaders: limits.underscoreHeaders }),
-    connections: links,
+    connections,
     pool,
     ticker,
     draining,
-    queues: openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes }),
+    queues: createQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes }),
     watch,
     dials: dialCounts(counts, { clock, log }),
-    keepUpgraded: (link, over, exchanged) => {
-      const open = counts.webSockets.at(exchanged.labels.route);
+    trackUpgraded: (connection, over, record) => {
+      const open = counts.webSockets.at(record.labels.route);
       open.add();
       const done = over
-        .catch((error: unknown) => log.error({ err: error }, "A WebSocket failed in a way that nobody foresaw"))
+        .catch((error: unknown) => log.error({ err: error }, "WebSocket failed: internal error"))
         .finally(() => {
-          link.destroy();
+          connection.destroy();
           open.add(-1);
-          exchanged.finish("answered");
-          upgraded.delete(link);
+          record.finish("answered");
+          upgraded.delete(connection);
           left();
         });
-      upgraded.set(link, done);
+      upgraded.set(connection, done);
     },
   };
 
-  const forget = (side: ClientConnection) => {
-    clients.delete(side);
-    ticker.delete(side);
+  const forget = (client: ClientConnection) => {
+    clients.delete(client);
+    ticker.delete(client);
     left();
   };
-  // A moment later: a connection that was upgraded leaves the clients before it is counted among the others.
+  // In a microtask: an upgraded connection leaves `clients` before it enters `upgraded`.
   const left = () =>
     queueMicrotask(() => {
       if (clients.size + upgraded.size + handshakes.count() === 0) whenEmpty();
@@ -89,28 +89,27 @@ export function openSpliceEngine({
 
   const options = {
     allowHalfOpen: true,
-    // Who reads it is decided first.
     pauseOnConnect: true,
     noDelay: true,
-    // The system's own two hours would keep a container awake for a client that vanished.
+    // The system's default of two hours would keep a container awake for a client that vanished.
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
   };
   const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs, bounds }, (socket, admission, under) => {
-    const link = links.accept(socket, under);
-    // Not that of the server's own socket, whose connection others may have taken over.
-    link.socket.once("close", admission.release);
-    const side = new ClientConnection(link, parts, { admission, forget });
-    clients.add(side);
-    ticker.add(side);
+    const connection = connections.accept(socket, under);
+    // Not of the server's socket: another socket may have taken over its connection.
+    connection.socket.once("close", admission.release);
+    const client = new ClientConnection(connection, context, { admission, forget });
+    clients.add(client);
+    ticker.add(client);
   });
   const handshakes = watchHandshakes(server, tls, left);
 
   const close = async () => {
     draining.begin();
     const closed = server.listening ? new Promise<void>((resolve) => void server.close(() => resolve())) : Promise.resolve();
-    for (const { connection: link } of clients) link.destroy();
-    for (const link of upgraded.keys()) link.destroy();
+    for (const { connection } of clients) connection.destroy();
+    for (const connection of upgraded.keys()) connection.destroy();
     handshakes.destroy();
     pool.close();
     await Promise.allSettled(upgraded.values());
@@ -122,7 +121,7 @@ export function openSpliceEngine({
     drain: async (ms) => {
       if (server.listening) server.close();
       draining.begin();
-      for (const side of clients) side.drain();
+      for (const client of clients) client.drain();
       const cancel = clock.after(DRAIN_IDLE_MS, handshakes.destroy);
       const enough = new AbortController();
       await Promise.race([allGone().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);

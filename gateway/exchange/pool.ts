@@ -1,98 +1,95 @@
-import { type Lease, keyOfTarget, type ForwardTarget } from "../decision.ts";
 import type { Ticker } from "../../lib/clock.ts";
+import { type ForwardTarget, keyOfTarget, type Lease } from "../decision.ts";
 import type { ResponseReader } from "../http1/message-reader.ts";
 import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 
-/** Connections to containers that are in no use at the moment, by container and address: the one used last is taken first. */
+/** Idle connections to containers, by container and address. The most recently used one is taken first. */
 export type ConnectionPool = {
   take(target: ForwardTarget, lease: Pick<Lease, "owner">): ContainerConnection | undefined;
-  /** Keeps a connection for the next exchange with its target; `lease` is how the pool learns that nobody is there any more. */
-  put(side: ContainerConnection, target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): void;
-  /** It closed. */
-  forget(side: ContainerConnection): void;
-  /** How many it keeps. */
+  /** Keeps a connection for the next exchange with its target, until the lease reports that the target is gone. */
+  put(connection: ContainerConnection, target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): void;
+  /** The connection closed. */
+  forget(connection: ContainerConnection): void;
   size(): number;
   close(): void;
 };
 
-/** More of one container than this are not worth keeping: so many exchanges at once are rare. */
-const MOST_OF_ONE = 256;
+/** Idle connections of one container at one address: more exchanges at once are rare. */
+const MAX_IDLE = 256;
 
-/** Those of one container at one address; empty while all of them are in use, dropped once none is left. `gone`: the container is not there any more. */
-export type IdleConnectionList = { readonly key: string; readonly connections: ContainerConnection[]; gone: boolean; unwatch(): void };
+/** It is empty while all its connections are in use, and is dropped after the last has closed. `gone`: the container has left the address. */
+type IdleConnectionList = { readonly key: string; readonly connections: ContainerConnection[]; gone: boolean; dropped: boolean; unwatch(): void };
 
-export function openPool(parts: { ticker: Ticker; idleMs: number }): ConnectionPool {
-  const { ticker, idleMs } = parts;
-  const shelves = new Map<string, IdleConnectionList>();
-  /** A container's address mostly comes as the same object as before, which is its alone: then there is no key to be made. */
-  const known = new WeakMap<ForwardTarget, IdleConnectionList>();
+export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number }): ConnectionPool {
+  const lists = new Map<string, IdleConnectionList>();
+  /** Usually a container's address is the same object as before, and used for no other container: then no key is needed. */
+  const byTarget = new WeakMap<ForwardTarget, IdleConnectionList>();
 
-  /** An address that another container had may still have its connections: they lead to that one, or nowhere. */
+  /** With the owner: connections to an address that another container had lead to that one, or nowhere. */
   const keyOf = (target: ForwardTarget, { owner }: Pick<Lease, "owner">) => `${owner} ${keyOfTarget(target)}`;
-  const shelfOf = (target: ForwardTarget, lease: Pick<Lease, "owner">): IdleConnectionList | undefined =>
-    known.get(target) ?? shelves.get(keyOf(target, lease));
-  const openShelf = (target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): IdleConnectionList => {
-    const shelf: IdleConnectionList = { key: keyOf(target, lease), connections: [], gone: false, unwatch: () => undefined };
-    shelf.unwatch = lease.onTargetGone(target, () => {
-      shelf.gone = true;
-      for (const idle of shelf.connections) idle.destroy();
+  const listOf = (target: ForwardTarget, lease: Pick<Lease, "owner">): IdleConnectionList | undefined =>
+    byTarget.get(target) ?? lists.get(keyOf(target, lease));
+  const openList = (target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): IdleConnectionList => {
+    const list: IdleConnectionList = { key: keyOf(target, lease), connections: [], gone: false, dropped: false, unwatch: () => undefined };
+    list.unwatch = lease.onTargetGone(target, () => {
+      list.gone = true;
+      for (const idle of list.connections) idle.destroy();
     });
-    shelves.set(shelf.key, shelf);
+    lists.set(list.key, list);
     ticker.add(expiry);
-    return shelf;
+    return list;
   };
-  const drop = (shelf: IdleConnectionList) => {
-    if (shelves.get(shelf.key) === shelf) shelves.delete(shelf.key);
-    shelf.unwatch();
-    if (shelves.size === 0) ticker.delete(expiry);
+  const drop = (list: IdleConnectionList) => {
+    list.dropped = true;
+    if (lists.get(list.key) === list) lists.delete(list.key);
+    list.unwatch();
+    if (lists.size === 0) ticker.delete(expiry);
   };
   const expiry = {
     tick: (now: number) => {
-      for (const { connections: sides } of shelves.values()) {
-        // The oldest stand in front; each takes itself out as it closes.
-        for (const side of sides) if (now - side.idleSince >= idleMs) side.destroy();
-      }
+      // The oldest come first. Each removes itself when it closes.
+      for (const { connections } of lists.values()) for (const idle of connections) if (now - idle.idleSince >= idleMs) idle.destroy();
     },
   };
 
   return {
     take: (target, lease) => {
-      const shelf = shelfOf(target, lease);
-      let side = shelf?.connections.pop();
-      while (side !== undefined && !side.connection.writable) side = shelf?.connections.pop();
-      return side;
+      const list = listOf(target, lease);
+      let idle = list?.connections.pop();
+      while (idle !== undefined && !idle.connection.writable) idle = list?.connections.pop();
+      return idle;
     },
-    put: (side, target, lease) => {
-      // Not one that was dropped: nobody watches its address any more.
-      const kept = shelfOf(target, lease);
-      const shelf = kept !== undefined && shelves.get(kept.key) === kept ? kept : (shelves.get(keyOf(target, lease)) ?? openShelf(target, lease));
-      if (shelf !== kept || side.idleList !== shelf) known.set(target, shelf);
-      if (shelf.connections.length >= MOST_OF_ONE) return side.destroy();
-      if (shelf.gone) {
-        side.destroy();
-        if (shelf.connections.length === 0) drop(shelf);
+    put: (connection, target, lease) => {
+      // A dropped list no longer watches its address.
+      const before = listOf(target, lease);
+      const list = before !== undefined && !before.dropped ? before : (lists.get(keyOf(target, lease)) ?? openList(target, lease));
+      if (list !== before || connection.idleList !== list) byTarget.set(target, list);
+      if (list.connections.length >= MAX_IDLE) return connection.destroy();
+      if (list.gone) {
+        connection.destroy();
+        if (list.connections.length === 0) drop(list);
         return;
       }
-      side.reader.dropHead();
-      side.reused = true;
-      side.connectMs = 0;
-      side.idleSince = ticker.now;
-      side.idleList = shelf;
-      shelf.connections.push(side);
+      connection.reader.dropHead();
+      connection.reused = true;
+      connection.connectMs = 0;
+      connection.idleSince = ticker.now;
+      connection.idleList = list;
+      list.connections.push(connection);
     },
-    forget: (side) => {
-      const { idleList: shelf } = side;
-      if (shelf === undefined) return;
-      side.idleList = undefined;
-      const at = shelf.connections.indexOf(side);
-      if (at !== -1) shelf.connections.splice(at, 1);
-      if (shelf.connections.length === 0) drop(shelf);
+    forget: (connection) => {
+      const { idleList: list } = connection;
+      if (list === undefined) return;
+      connection.idleList = undefined;
+      const at = list.connections.indexOf(connection);
+      if (at !== -1) list.connections.splice(at, 1);
+      if (list.connections.length === 0) drop(list);
     },
-    size: () => [...shelves.values()].reduce((sum, { connections: sides }) => sum + sides.length, 0),
+    size: () => [...lists.values()].reduce((sum, { connections }) => sum + connections.length, 0),
     close: () => {
-      for (const shelf of shelves.values()) {
-        for (const side of shelf.connections) side.destroy();
-        drop(shelf);
+      for (const list of lists.values()) {
+        for (const idle of list.connections) idle.destroy();
+        drop(list);
       }
     },
   };
@@ -106,33 +103,36 @@ export type ContainerConnectionUser = {
   onContainerClose(error: Error | undefined): void;
 };
 
-/** A connection to a container, which carries one exchange after another. */
+/** A connection to a container, for one exchange after another. */
 export class ContainerConnection implements NetConnectionUser {
   readonly connection: NetConnection;
   readonly reader: ResponseReader;
-  /** How long it took to make; 0 once an exchange went over it. */
+  /** The duration of the connect; 0 after the first exchange. */
   connectMs: number;
-  /** True once an exchange went over it: then it may have died unnoticed. */
+  /** An exchange has used it, so it may have died unnoticed. */
   reused = false;
-  /** When it fell out of use, on the ticker's scale. */
+  /** Since when it is idle, on the ticker's scale. */
   idleSince = 0;
   exchange: ContainerConnectionUser | undefined;
   /** Where the pool keeps it between exchanges. */
   idleList: IdleConnectionList | undefined;
-  readonly #forget: (side: ContainerConnection) => void;
+  readonly #forget: (connection: ContainerConnection) => void;
 
-  constructor(link: NetConnection, parts: { reader: ResponseReader; connectMs: number; forget(side: ContainerConnection): void }) {
-    this.connection = link;
-    this.reader = parts.reader;
-    this.connectMs = parts.connectMs;
-    this.#forget = parts.forget;
-    link.user = this;
-    link.resume();
+  constructor(
+    connection: NetConnection,
+    { reader, connectMs, forget }: { reader: ResponseReader; connectMs: number; forget(connection: ContainerConnection): void },
+  ) {
+    this.connection = connection;
+    this.reader = reader;
+    this.connectMs = connectMs;
+    this.#forget = forget;
+    connection.user = this;
+    connection.resume();
   }
 
   onBytes(chunk: Buffer): void {
     if (this.exchange !== undefined) this.exchange.onResponse(chunk);
-    // What nobody asked for would be taken for the answer to the next request.
+    // Without a request, these bytes would become the response to the next one.
     else this.destroy();
   }
 

@@ -9,91 +9,88 @@ import type { UpgradeContainer, ContainerUpgradeResponse, ContainerUpgradeReques
 import { brokeOff, dialLease } from "../connections/dial.ts";
 import type { NetConnection } from "../connections/connection.ts";
 
-/** What an upgrade travels with: of the hop-by-hop lines, these are said anew. */
+/** The hop-by-hop lines of an upgrade, which berth writes itself. */
 export const SWITCH_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
-/** Becomes a WebSocket at once, and then reaches for the container. */
+/** Accepts the WebSocket at once, then connects to the container. */
 export function acceptUpgrade(
   exchange: ForwardedExchange,
   { forward, lease, user }: Extract<Decision<InterceptingForward>, { kind: "acceptWebSocket" }>,
 ): void {
   const { client, head, record } = exchange;
-  const { context: parts, connection: link } = client;
+  const { context, connection } = client;
   record.becameWebSocket();
   exchange.handOver();
   const early = client.handOver();
-  const { draining } = parts;
   const accepted = acceptWebSocket(
-    { ...parts, upgrade: createUpgradeContainer(parts) },
-    { request: head, client: link, early, forward, lease, user, draining, record },
+    { ...context, upgrade: createUpgradeContainer(context) },
+    { request: head, client: connection, early, forward, lease, user, draining: context.draining, record },
   );
-  parts.keepUpgraded(link, accepted, record);
+  context.trackUpgraded(connection, accepted, record);
 }
 
-/** Becomes a WebSocket only to be closed with a code and a reason. */
+/** Accepts the WebSocket, and closes it with a code and a reason. */
 export function refuseUpgrade(exchange: ForwardedExchange, { code, reason }: Extract<Decision, { kind: "refuseWebSocket" }>): void {
   const { client, head, record } = exchange;
   record.becameWebSocket();
   exchange.handOver();
   client.handOver();
-  const { connection: link, context: parts } = client;
-  parts.keepUpgraded(link, refuseWebSocket(parts, { request: head, client: link, code, reason }), record);
+  const { connection, context } = client;
+  context.trackUpgraded(connection, refuseWebSocket(context, { request: head, client: connection, code, reason }), record);
 }
 
-/** The container answered 101: the very connection becomes what was asked for. */
+/** Forwards the container's 101, and splices the two connections. */
 export function switchProtocols(exchange: ForwardedExchange, head: ResponseHead, rest: Buffer): void {
   const { client, forward, lease, container, record } = exchange;
   if (container === undefined || forward === undefined || lease === undefined) return;
   if (!exchange.head.websocket || head.upgrade !== "websocket")
-    return exchange.fail(new Fault("CONTAINER_BROKE_OFF", "The container switched to another protocol, which nobody had asked for"));
-  const { context: parts, connection: link } = client;
+    return exchange.fail(new Fault("CONTAINER_BROKE_OFF", "The container switched to a protocol that was not requested"));
+  const { context, connection } = client;
   const edits = forward.response(head, container.connectMs);
-  link.sendText(head.write(edits, SWITCH_LINES) ?? head.text);
+  connection.sendText(head.write(edits, SWITCH_LINES) ?? head.text);
   record.responseStarted(101);
   record.becameWebSocket();
   exchange.handOver();
   container.reader.close();
-  // It may have been kept before; it never comes back.
-  parts.pool.forget(container);
+  // An upgraded connection never returns to the pool.
+  context.pool.forget(container);
   container.connection.pause();
   const early = client.handOver();
   const spliced = spliceWebSocket({
-    ...parts,
-    client: link,
+    ...context,
+    client: connection,
     container: container.connection,
     early: early.length > 0 ? [early] : [],
     rest,
     lease,
     record,
   });
-  parts.keepUpgraded(
-    link,
+  context.trackUpgraded(
+    connection,
     spliced.finally(() => lease.release()),
     record,
   );
 }
 
-type Parts = Pick<EngineContext, "clock" | "limits" | "http1" | "connections" | "dials">;
+type UpgradeContainerDeps = Pick<EngineContext, "clock" | "limits" | "http1" | "connections" | "dials">;
 
-/** Asks a container for a WebSocket, over a connection of its own. */
-export function createUpgradeContainer(parts: Parts): UpgradeContainer {
-  return async (ask) => {
-    // As any other head: what cannot be written must not become another line.
-    const text = `GET ${writeTarget(ask.target)} HTTP/1.1\r\n${writeLines(ask.lines)}\r\n`;
-    const { connection } = await dialLease(ask.lease, { ...parts, signal: ask.signal, connect: parts.connections.connect });
-    return new Promise((resolve, reject) => awaitUpgrade(parts, connection, { ...ask, text }, resolve, reject));
+/** Requests WebSockets of containers, each over a new connection. */
+function createUpgradeContainer(deps: UpgradeContainerDeps): UpgradeContainer {
+  return async (request) => {
+    const text = `GET ${writeTarget(request.target)} HTTP/1.1\r\n${writeLines(request.lines)}\r\n`;
+    const { connection } = await dialLease(request.lease, { ...deps, signal: request.signal, connect: deps.connections.connect });
+    return new Promise((resolve, reject) => awaitUpgrade(deps, connection, { ...request, text }, resolve, reject));
   };
 }
 
 function awaitUpgrade(
-  parts: Parts,
-  link: NetConnection,
-  ask: ContainerUpgradeRequest & { text: string },
-  resolve: (answer: ContainerUpgradeResponse) => void,
+  { http1, clock }: UpgradeContainerDeps,
+  connection: NetConnection,
+  { signal, headTimeoutMs, text }: ContainerUpgradeRequest & { text: string },
+  resolve: (response: ContainerUpgradeResponse) => void,
   reject: (error: unknown) => void,
 ): void {
-  const { signal } = ask;
-  const reader = parts.http1.responses();
+  const reader = http1.responses();
   const settle = () => {
     cancel();
     reader.close();
@@ -101,31 +98,31 @@ function awaitUpgrade(
   };
   const fail = (error: unknown) => {
     settle();
-    link.destroy();
+    connection.destroy();
     reject(error);
   };
   const onAbort = () => fail(signal.reason);
-  const cancel = parts.clock.after(ask.headTimeoutMs, () => fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time")));
+  const cancel = clock.after(headTimeoutMs, () => fail(new Fault("RESPONSE_TIMED_OUT", "The container did not respond in time")));
 
   const take = (chunk: Buffer, from: number): void => {
     const at = reader.readHead(chunk, from);
     if (at === -1) return;
     const { head } = reader;
-    // Interim responses come before the one that counts.
+    // An interim response.
     if (head.status < 200 && head.status !== 101) return take(chunk, at);
-    link.pause();
+    connection.pause();
     settle();
-    resolve(upgradeResponse(head, link, Buffer.from(chunk.subarray(at))));
+    resolve(upgradeResponse(head, connection, Buffer.from(chunk.subarray(at))));
   };
 
-  link.user = {
+  connection.user = {
     onBytes: (chunk) => {
       try {
         take(chunk, 0);
       } catch (error) {
-        const unfit =
+        const fault =
           error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response is not HTTP: ${error.message}`) : error;
-        fail(unfit);
+        fail(fault);
       }
     },
     onDrain: () => undefined,
@@ -133,8 +130,8 @@ function awaitUpgrade(
     onClose: (error) => fail(brokeOff(error)),
   };
   signal.addEventListener("abort", onAbort, { once: true });
-  link.sendText(ask.text);
-  link.resume();
+  connection.sendText(text);
+  connection.resume();
   if (signal.aborted) onAbort();
 }
 

@@ -3,10 +3,10 @@ import { Agent as SecureAgent } from "node:https";
 import { type Lease, keyOfTarget, type ForwardTarget } from "../decision.ts";
 import { openSecured } from "../connections/dial.ts";
 
-/** Node's pools of connections, with and without their keeping. */
-export type Agents = { pooled: Agent; fresh: Agent };
+/** Node's agents, with and without idle connections. */
+type Agents = { pooled: Agent; fresh: Agent };
 
-/** Those of one owner at one plain target, which end once it is no longer the owner's; and of each server that speaks TLS. */
+/** One pair for each owner at a plain target, closed when the owner leaves the target; and one for each TLS server. */
 export function openAgents({ idleMs }: { idleMs: number }): {
   of(target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): Agents;
   close(): void;
@@ -18,11 +18,11 @@ export function openAgents({ idleMs }: { idleMs: number }): {
 
   const pooledOf = (target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): Agent => {
     const key = `${lease.owner} ${keyOfTarget(target)}`;
-    const known = plain.get(key);
-    if (known !== undefined) return known.pooled;
+    const existing = plain.get(key);
+    if (existing !== undefined) return existing.pooled;
     const made = { pooled: new Agent(kept), unwatch: () => undefined as void };
     plain.set(key, made);
-    // The container is watched for as long as there is a connection to it.
+    // The container is watched while there is a connection to it.
     const connect = made.pooled.createConnection.bind(made.pooled);
     made.pooled.createConnection = (options, done) => {
       const socket = connect(options, done);
@@ -38,7 +38,7 @@ export function openAgents({ idleMs }: { idleMs: number }): {
     made.unwatch = lease.onTargetGone(target, () => {
       if (plain.get(key) === made) plain.delete(key);
       made.unwatch();
-      // What is still in use is closed at its end.
+      // Connections in use are closed after their exchange.
       made.pooled.maxFreeSockets = 0;
       for (const idle of Object.values(made.pooled.freeSockets)) for (const socket of idle ?? []) socket.destroy();
     });
@@ -50,10 +50,10 @@ export function openAgents({ idleMs }: { idleMs: number }): {
       if ("socketPath" in target || target.tls === undefined) return { pooled: pooledOf(target, lease), fresh };
       const { tls } = target;
       const key = [tls.servername, tls.fingerprint, tls.ca].join(" ");
-      const known = secured.get(key);
-      if (known !== undefined) return known;
+      const existing = secured.get(key);
+      if (existing !== undefined) return existing;
       const made = { pooled: new SecureAgent(kept), fresh: new SecureAgent({ keepAlive: false }) };
-      // Node would else take the name from the Host of a request, which is the client's.
+      // By default Node takes the server name from the request's Host, which is the client's.
       for (const agent of [made.pooled, made.fresh])
         agent.createConnection = ({ host, port }) => openSecured({ host: String(host), port: Number(port) }, tls);
       secured.set(key, made);

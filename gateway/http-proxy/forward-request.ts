@@ -5,45 +5,47 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Forward, Lease, ForwardTarget } from "../decision.ts";
 import type { AccessRecord } from "../access-record.ts";
-import { type GatewayLimits, MAX_HEAD_BYTES } from "../limits.ts";
-import { brokeOff, type DialCounts, MOST_REMOVALS, TargetRemoved, unreachable } from "../connections/dial.ts";
-import { travelling, responseHeadOf, grouped } from "./node-heads.ts";
+import { type GatewayLimits, stalledBody } from "../limits.ts";
+import { brokeOff, type DialCounts, MAX_REMOVALS, TargetRemoved, unreachable } from "../connections/dial.ts";
+import { forwardedLines, isRepeatable, responseHeadOf, sendBody, writeHead } from "./node-heads.ts";
 import { breakOff } from "../connections/connection.ts";
 import { openAgents } from "./agents.ts";
-import { startExchangeLimits, type ExchangeLimits } from "./exchange-limits.ts";
 import { sendResponse } from "../direct-responses.ts";
 
-export type NodeExchange = {
+type NodeExchange = {
   request: IncomingMessage;
   response: ServerResponse;
   forward: Forward;
   lease: Lease;
   signal: AbortSignal;
   record: Pick<AccessRecord, "responseStarted" | "holdMs" | "connectMs" | "fault">;
-  /** Called once when the body is wanted: a client that sent `Expect: 100-continue` waits for it. */
+  /** Called once, when the body is wanted: a client that sent `Expect: 100-continue` waits for it. */
   onBodyWanted(): void;
 };
 
-export type ForwardRequest = {
-  /** Executes a decision to forward; resolves when the exchange is over, with whatever outcome, and the lease is released. */
+type ForwardRequest = {
+  /** Resolves when the exchange is over, with any outcome, and the lease is released. */
   forward(exchange: NodeExchange): Promise<void>;
   close(): void;
 };
 
-/** How one try went. `refused`: no connection; `removed`: the target is no longer the container's; `stale`: a pooled connection had died unnoticed; none sent anything. */
+/** `refused`: no connection; `removed`: the target no longer belongs to the container; `stale`: a pooled connection was dead. None of them sent a byte. */
 type AttemptOutcome = { kind: "answered" } | { kind: "refused" | "removed" | "stale" | "failed"; fault: Fault };
 
 /**
- * Executes decisions with `http-proxy` (http-proxy-3 under that name). The library makes the connection, ties its end to the
- * client's, and reports failures; what travels is written here, because the library resolves `..` in a path, passes hop-by-hop
- * headers on and leaves a client hanging when the container dies within a body.
+ * Executes decisions with the library `http-proxy` (the package http-proxy-3). The library connects, ends the connection with the client's, and reports
+ * failures. Heads and bodies are written here, because the library resolves `..` in a path, forwards hop-by-hop headers, and leaves a client hanging when
+ * the container dies within a body.
  */
-export function openForwardRequest(parts: {
+export function openForwardRequest({
+  clock,
+  limits,
+  dials,
+}: {
   clock: Clock;
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "upstreamIdleMs" | "idleTimeoutMs" | "bodyTimeoutMs" | "totalTimeoutMs">;
   dials: DialCounts;
 }): ForwardRequest {
-  const { clock, limits, dials } = parts;
   const proxy = new ProxyServer({ selfHandleResponse: true, connectTimeout: limits.connectTimeoutMs });
   proxy.on("error", () => undefined);
   const agents = openAgents({ idleMs: limits.upstreamIdleMs });
@@ -66,7 +68,7 @@ export function openForwardRequest(parts: {
         let outcome = await attempt(limited, target, pooled);
         if (outcome.kind === "stale") outcome = await attempt(limited, target, fresh);
         for (let refusals = 0, removals = 0; outcome.kind === "refused" || outcome.kind === "removed";) {
-          if (outcome.kind === "removed" ? ++removals > MOST_REMOVALS : ++refusals > 1) break;
+          if (outcome.kind === "removed" ? ++removals > MAX_REMOVALS : ++refusals > 1) break;
           within.onLate(late.reject);
           dials.retries.add();
           target = await Promise.race([lease.replaceTarget(target), late.promise]);
@@ -137,12 +139,12 @@ export function openForwardRequest(parts: {
             begin();
           });
         });
-        // The wait for the response begins when the container has the whole request.
+        // The time limit of the response begins when the whole request was sent.
         sent.once("finish", () => {
           if (answered) return;
           within.flows(false);
           clocks.push(
-            clock.after(forward.headTimeoutMs, () => sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time"))),
+            clock.after(forward.headTimeoutMs, () => sent.destroy(new Fault("RESPONSE_TIMED_OUT", "The container did not respond in time"))),
           );
         });
         sent.once("error", fail);
@@ -151,25 +153,25 @@ export function openForwardRequest(parts: {
           answered = true;
           record.responseStarted(received.statusCode ?? 502);
           within.flows(true);
-          // The limit is on the head: what follows may take as long as it takes.
+          // The limit is for the head only.
           for (const cancel of clocks.splice(0)) cancel();
           try {
-            refuseUnfit(received);
+            requireForwardable(received);
             response.sendDate = false;
             response.writeHead(
               received.statusCode ?? 502,
               received.statusMessage ?? "",
-              travelling(received.rawHeaders, forward.response(responseHeadOf(received), connectMs)).flat(),
+              forwardedLines(received.rawHeaders, forward.response(responseHeadOf(received), connectMs)).flat(),
             );
           } catch (error) {
-            // Not fit to be passed on, or a status that Node would not write, such as 099.
+            // It must not be forwarded, or Node does not write its status, such as 099.
             received.destroy();
             return settle({ kind: "failed", fault: error instanceof Fault ? error : brokeOff(error) });
           }
-          // Sends the head now. `flushHeaders` would write it as UTF-8, and so change every byte beyond ASCII in it.
+          // Sends the head now. `flushHeaders` would encode it as UTF-8, and so change every byte beyond ASCII.
           response.write("", "latin1");
           received.on("data", (chunk: Buffer) => lease.countBytes(chunk.length, "container"));
-          // A client of HTTP/1.0 sees no chunks: to it, an end would make a body that was cut off look complete.
+          // HTTP/1.0 has no chunks: a normal end would make an incomplete body look complete.
           if (request.httpVersion === "1.0") received.once("error", () => breakOff(request.socket));
           pipeline(received, response, () => {
             request.unpipe(sent);
@@ -179,16 +181,16 @@ export function openForwardRequest(parts: {
         });
       };
 
-      const asked = new IncomingMessage(request.socket);
-      asked.method = request.method ?? "GET";
-      asked.url = "/";
+      const copy = new IncomingMessage(request.socket);
+      copy.method = request.method ?? "GET";
+      copy.url = "/";
       const options: ServerOptions = { target: detailed(target), agent, buffer: new RequestSender(send) };
-      proxy.web(asked, response, options, () => undefined);
+      proxy.web(copy, response, options, () => undefined);
     });
   }
 }
 
-/** The same lease, whose bytes keep the exchange from counting as idle. */
+/** The lease; its bytes also count as activity of the exchange. */
 function counted(lease: Lease, within: ExchangeLimits): Lease {
   return {
     owner: lease.owner,
@@ -203,10 +205,7 @@ function counted(lease: Lease, within: ExchangeLimits): Lease {
   };
 }
 
-/**
- * The library pipes the body into the request that it made, before anything of it is sent: the one moment at which the
- * request can be taken over.
- */
+/** The library pipes the body into its request before it sends a byte: only here can the request be replaced. */
 class RequestSender extends Stream {
   readonly #send: (sent: ClientRequest) => void;
 
@@ -222,14 +221,14 @@ class RequestSender extends Stream {
 }
 
 /**
- * What Node takes for a response and cannot be passed on as one. Faults: CONTAINER_BROKE_OFF for a switch of protocols that nobody
- * asked for, and for a coding of the transfer that Node would leave on the body while its name does not travel on.
+ * Faults: CONTAINER_BROKE_OFF for an upgrade that was not requested, and for a transfer coding that Node leaves on the body although its header is not
+ * forwarded.
  */
-function refuseUnfit(received: IncomingMessage): void {
+function requireForwardable(received: IncomingMessage): void {
   const coding = received.headers["transfer-encoding"]?.toLowerCase() ?? "chunked";
-  if (received.statusCode === 101) throw new Fault("CONTAINER_BROKE_OFF", "The container switched to another protocol, which nobody had asked for");
+  if (received.statusCode === 101) throw new Fault("CONTAINER_BROKE_OFF", "The container switched to a protocol that was not requested");
   if (coding !== "chunked" && coding !== "identity")
-    throw new Fault("CONTAINER_BROKE_OFF", "The container used a transfer coding other than chunked, which nobody had asked for");
+    throw new Fault("CONTAINER_BROKE_OFF", "The container used a transfer coding other than chunked");
 }
 
 function detailed(target: ForwardTarget): { host: string; port: number; socketPath?: string; protocol?: string } {
@@ -237,44 +236,61 @@ function detailed(target: ForwardTarget): { host: string; port: number; socketPa
   return target.tls === undefined ? target : { host: target.host, port: target.port, protocol: "https:" };
 }
 
-/** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
-const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+/** The time limits of one exchange. */
+type ExchangeLimits = {
+  /** Calls `act` with the fault when the exchange must end, at once if that is past. Replaces the previous `act`. */
+  onLate(act: (fault: Fault) => void): void;
+  /** Bytes are expected from now on, or not. `isBody`: of a request's body, before the response. Restarts the idle timeout. */
+  flows(is: boolean, isBody?: boolean): void;
+  /** A byte came. */
+  alive(): void;
+  /** Ends the exchange for another reason. */
+  end(fault: Fault): void;
+  stop(): void;
+};
 
-/** Replaces what the library wrote by the client's own lines, and its path by the one that was decided on. */
-export function writeHead(sent: ClientRequest, request: IncomingMessage, forward: Forward): void {
-  sent.path = forward.target;
-  // 0 lifts Node's limit of 1000 lines, beyond which it drops them without a word.
-  Object.assign(sent, { maxHeaderSize: MAX_HEAD_BYTES, maxHeadersCount: 0 });
-  // The library gives a DELETE a length of 0, although it may have a body.
-  if (sent.hasHeader("content-length")) sent.removeHeader("content-length");
-  for (const [name, values] of grouped(travelling(request.rawHeaders, forward.request))) {
-    // Node answered it already, or answers it when the body is wanted.
-    if (name.toLowerCase() === "expect") continue;
-    sent.setHeader(name, values.length === 1 ? (values[0] ?? "") : values);
-  }
-  if (isChunked(request)) sent.setHeader("Transfer-Encoding", "chunked");
-}
+function startExchangeLimits(clock: Clock, limits: Pick<GatewayLimits, "idleTimeoutMs" | "bodyTimeoutMs" | "totalTimeoutMs">): ExchangeLimits {
+  const { idleTimeoutMs, bodyTimeoutMs, totalTimeoutMs } = limits;
+  let act = (_fault: Fault): void => undefined;
+  let late: Fault | undefined;
+  let lastAt = 0;
+  let cancelIdle = () => {};
 
-/** Reads the client's body only now that there is somebody to take it: until then it stays in the client's own socket. */
-export function sendBody(
-  { request, lease, onBodyWanted }: { request: IncomingMessage; lease: Pick<Lease, "countBytes">; onBodyWanted(): void },
-  sent: ClientRequest,
-): void {
-  if (!hasBody(request)) return void sent.end();
-  onBodyWanted();
-  request.on("data", (chunk: Buffer) => lease.countBytes(chunk.length, "client"));
-  request.pipe(sent);
-}
+  const endWith = (fault: Fault) => {
+    late = fault;
+    act(fault);
+  };
+  const end = (message: string) => endWith(new Fault("EXCHANGE_TIMED_OUT", message));
+  const cancelTotal = totalTimeoutMs === 0 ? () => {} : clock.after(totalTimeoutMs, () => end("The request took longer than allowed"));
+  const watch = (ms: number, late: () => void): void => {
+    const left = lastAt + ms - clock.monotonic();
+    if (left > 0) cancelIdle = clock.after(left, () => watch(ms, late));
+    else late();
+  };
+  const silent = () => end("No byte was sent in either direction for too long");
 
-function isChunked(request: IncomingMessage): boolean {
-  return request.headers["transfer-encoding"] !== undefined;
-}
-
-function hasBody(request: IncomingMessage): boolean {
-  return isChunked(request) || Number(request.headers["content-length"] ?? 0) > 0;
-}
-
-/** True for a request that may go out a second time where nothing came back. */
-export function isRepeatable(request: IncomingMessage): boolean {
-  return IDEMPOTENT.has(request.method ?? "") && !hasBody(request);
+  return {
+    onLate: (next) => {
+      act = next;
+      if (late !== undefined) act(late);
+    },
+    flows: (is, isBody = false) => {
+      cancelIdle();
+      lastAt = clock.monotonic();
+      cancelIdle = () => {};
+      if (!is) return;
+      if (isBody && bodyTimeoutMs > 0 && (idleTimeoutMs === 0 || bodyTimeoutMs < idleTimeoutMs))
+        watch(bodyTimeoutMs, () => endWith(stalledBody(bodyTimeoutMs)));
+      else if (idleTimeoutMs > 0) watch(idleTimeoutMs, silent);
+    },
+    alive: () => {
+      lastAt = clock.monotonic();
+    },
+    end: endWith,
+    stop: () => {
+      cancelTotal();
+      cancelIdle();
+      act = () => undefined;
+    },
+  };
 }

@@ -6,7 +6,7 @@ import { TLSSocket } from "node:tls";
 import { limitConnections } from "../../lib/connection-limits.ts";
 import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
 import { apiErrorResponse, internalFault, sendResponse, sendRawResponse } from "../direct-responses.ts";
-import { openQueueBudget } from "../websockets/waiting-client.ts";
+import { createQueueBudget } from "../websockets/waiting-client.ts";
 import type { DirectResponse, Decision } from "../decision.ts";
 import { AccessRecord } from "../access-record.ts";
 import type { Count } from "../../lib/metrics/open-metrics.ts";
@@ -15,43 +15,43 @@ import { keepKeys } from "../tls-keys.ts";
 import { tlsServerOptions, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining, lingeringClose } from "../connections/closing.ts";
 import { readEarly, createUpgradeContainer, transparentUpgrade } from "./upgrade.ts";
-import { connectionOver } from "../connections/connection.ts";
+import { NetConnection } from "../connections/connection.ts";
 import { openForwardRequest } from "./forward-request.ts";
 import { upgradeHeadOf, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
 import { Fault } from "../../lib/fault.ts";
 
-/** How long a connection that is between two requests may stay so once this gateway is about to end: its next request may be on the way. */
+/** While the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
 const DRAIN_IDLE_MS = 1_000;
 
-/** What a client may send behind the head of an upgrade while that is decided on, or waits; then its socket is not read. */
+/** Bytes after the head of an upgrade that are kept until it is accepted; beyond it, the client is not read. */
 const EARLY_BYTES = 65_536;
 
-/** How often Node looks for heads that are late. */
+/** Interval of Node's check for late heads. */
 const CHECK_EVERY_MS = 1_000;
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
 export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts, clock, log }: ForwardingEngineDeps): ForwardingEngine {
   const dials = dialCounts(counts, { clock, log });
   const proxy = openForwardRequest({ clock, limits, dials });
-  const askContainer = createUpgradeContainer({ clock, limits, dials });
+  const upgrade = createUpgradeContainer({ clock, limits, dials });
   const draining = new Draining();
-  const queues = openQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes });
+  const queues = createQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes });
   const open = new Set<Promise<void>>();
   const answering = new Set<ServerResponse>();
   const upgraded = new Set<Socket>();
   counts.connections.look((family) => family.at().set(answering.size));
 
   const options: ServerOptions = {
-    // A body may take as long as it takes; only a head may not.
+    // The time limit is for the head only.
     requestTimeout: 0,
     headersTimeout: limits.headersTimeoutMs,
-    // By itself Node looks every 30 s.
+    // Node's default is 30 s.
     connectionsCheckingInterval: Math.min(limits.headersTimeoutMs, CHECK_EVERY_MS),
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     maxHeaderSize: MAX_HEAD_BYTES,
     insecureHTTPParser: false,
     noDelay: true,
-    // The system's own two hours would keep a container awake for a client that vanished.
+    // The system's default of two hours would keep a container awake for a client that vanished.
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
     shouldUpgradeCallback: isWebSocket,
@@ -84,7 +84,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
   return {
     server,
     drain: async (ms) => {
-      // The listener alone: Node's own would cut off whoever is between two requests, and may be sending the next.
+      // Closes the listener only: the server's own method would also close idle connections, which may be sending a request.
       if (server.listening) NetServer.prototype.close.call(server);
       draining.begin();
       for (const response of answering) response.shouldKeepAlive = false;
@@ -104,27 +104,25 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
     await allOver();
   }
 
-  /** A connection whose head was already sent, with leave to go on, may still bring a request. */
+  /** A response without `Connection: close` may already have been sent: its connection may still bring a request. */
   async function allOver(): Promise<void> {
     while (open.size > 0) await Promise.allSettled(open);
   }
 
   function track(exchange: Promise<void>): void {
-    const done = exchange
-      .catch((error: unknown) => log.error({ err: error }, "A request failed in a way that nobody foresaw"))
-      .finally(() => open.delete(done));
+    const done = exchange.catch((error: unknown) => log.error({ err: error }, "request failed: internal error")).finally(() => open.delete(done));
     open.add(done);
   }
 
   async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted: () => void): Promise<void> {
     const { signal, forget } = watchClient(request.socket);
-    const record = tellOf(request, false);
+    const record = recordOf(request, false);
     const { bytesRead, bytesWritten } = request.socket;
     answering.add(response);
     response.once("close", () => {
       forget();
       answering.delete(response);
-      // What Node has of the head is read before anybody counts, and what it reads ahead of the next request counts as of this one.
+      // Node has read the head before this count begins, and bytes of the next request that it reads early count for this one.
       record.bytesIn = request.socket.bytesRead - bytesRead;
       record.bytesOut = request.socket.bytesWritten - bytesWritten;
       record.status = response.headersSent ? response.statusCode : 0;
@@ -139,7 +137,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
         await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted, record });
     } catch (error) {
       if (signal.aborted) return;
-      log.error({ err: error }, "A request could not be forwarded");
+      log.error({ err: error }, "request not forwarded: internal error");
       if (response.headersSent) response.destroy();
       else sendResponse(response, apiErrorResponse(internalFault(error)));
     }
@@ -147,9 +145,9 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
 
   async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
     const { signal } = watchClient(socket);
-    const record = tellOf(request, true);
+    const record = recordOf(request, true);
     let webSockets: Count | undefined;
-    const client = connectionOver(socket);
+    const client = new NetConnection(() => socket);
     const early = readEarly(client, head, EARLY_BYTES);
     try {
       const decision = await decided(request, signal, true, record);
@@ -162,7 +160,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
       else if (decision.kind === "acceptWebSocket") {
         const { forward, lease, user } = decision;
         await acceptWebSocket(
-          { upgrade: askContainer, queues, clock, log, limits },
+          { upgrade, queues, clock, log, limits },
           { request: upgradeHeadOf(request), client, early: early.take(), forward, lease, user, draining, record },
         );
       } else {
@@ -171,7 +169,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
       }
     } catch (error) {
       if (signal.aborted) return;
-      log.error({ err: error }, "An upgrade could not be forwarded");
+      log.error({ err: error }, "upgrade not forwarded: internal error");
       socket.destroy();
     } finally {
       lingeringClose(socket, clock, limits.lingeringCloseMs);
@@ -180,7 +178,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
     }
   }
 
-  function tellOf(request: IncomingMessage, upgrade: boolean): AccessRecord {
+  function recordOf(request: IncomingMessage, upgrade: boolean): AccessRecord {
     return new AccessRecord(watch, clock, headOf(request, upgrade), addressOf(request));
   }
 
@@ -198,7 +196,7 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
     return decision;
   }
 
-  /** What remains of a body after its answer is read and thrown away for a while, so that the client gets to see the answer. */
+  /** Reads and discards the rest of a body for a while, so that the client reads the response. */
   function dropRest(request: IncomingMessage): void {
     if (request.complete) return;
     const cancel = clock.after(limits.lingeringCloseMs, () => request.socket.destroy());
@@ -211,23 +209,23 @@ function addressOf({ socket }: IncomingMessage): string {
   return (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
 }
 
-/** Where a message is ambiguous, nothing that follows on its connection can be trusted. */
+/** After an ambiguous message, the framing of the connection is not certain. */
 function closing(answer: DirectResponse): DirectResponse {
   return { ...answer, close: true };
 }
 
-/** Node's parser takes 0.9 and 2.0 as well, and would answer both as if they were 1.1. */
+/** Node's parser also accepts 0.9 and 2.0, and responds as with 1.1. */
 const VERSIONS = new Set(["1.0", "1.1"]);
 
-/** What Node's parser lets through and a proxy must not, since the next hop might read it in another way. */
-export function admissionFault(request: IncomingMessage): Fault | undefined {
-  if (!VERSIONS.has(request.httpVersion)) return new Fault("REQUEST_INVALID", "The versions of HTTP taken here are 1.0 and 1.1");
+/** Refuses what Node's parser accepts, and the next hop might read differently. */
+function admissionFault(request: IncomingMessage): Fault | undefined {
+  if (!VERSIONS.has(request.httpVersion)) return new Fault("REQUEST_INVALID", "Only HTTP/1.1 and HTTP/1.0 are supported");
   if (countOf(request.rawHeaders, "host") > 1) return new Fault("REQUEST_INVALID", "A request has exactly one Host header");
-  // Anything but printable ASCII in a target is read differently by almost every server.
+  // Servers differ in how they read other bytes than printable ASCII.
   if (!/^[\x21-\x7e]+$/.test(request.url ?? "")) return new Fault("REQUEST_INVALID", "The request target has bytes that must be percent-encoded");
   const coding = request.headers["transfer-encoding"];
   if (coding === undefined) return undefined;
-  if (coding.toLowerCase() !== "chunked") return new Fault("REQUEST_INVALID", "The only transfer coding taken here is chunked");
+  if (coding.toLowerCase() !== "chunked") return new Fault("REQUEST_INVALID", "The only supported transfer coding is chunked");
   return request.httpVersion === "1.1" ? undefined : new Fault("REQUEST_INVALID", "HTTP/1.0 has no transfer codings");
 }
 
@@ -238,7 +236,7 @@ function countOf(rawHeaders: readonly string[], name: string): number {
 const CLIENT_LEFT = new Error("the client left");
 
 /** Aborts `signal` when the connection closes before `forget` is called. */
-export function watchClient(socket: Socket): { signal: AbortSignal; forget(): void } {
+function watchClient(socket: Socket): { signal: AbortSignal; forget(): void } {
   const left = new AbortController();
   const onClose = () => left.abort(CLIENT_LEFT);
   socket.once("close", onClose);

@@ -5,36 +5,35 @@ import { Fault } from "../../lib/fault.ts";
 import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
 import type { UpgradeContainer, ContainerUpgradeRequest } from "../websockets/handshake.ts";
 import { brokeOff, connectPlainly, type DialCounts, dialLease } from "../connections/dial.ts";
-import { connectionOver, breakOff, type NetConnection } from "../connections/connection.ts";
+import { breakOff, NetConnection } from "../connections/connection.ts";
 import type { Forward, HeaderLine, Lease } from "../decision.ts";
 import type { AccessRecord } from "../access-record.ts";
 import type { Draining } from "../connections/closing.ts";
-import { travelling, responseHeadOf } from "./node-heads.ts";
+import { forwardedLines, responseHeadOf } from "./node-heads.ts";
 import { headText, sendRawResponse } from "../direct-responses.ts";
 import { spliceWebSocket, type ByteCounts } from "../websockets/splice-websocket.ts";
 
 type NodeUpgradeDeps = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs"> };
 
-/** `head`: what the container said right behind its 101. Of a refusal, `received` is still to be read. */
-export type NodeUpgradeResponse = { socket: Socket; connectMs: number; switched: boolean; received: IncomingMessage; head: Buffer };
+/** `head`: bytes after the 101. `received`: of a refusal, its body is not read yet. */
+type NodeUpgradeResponse = { socket: Socket; connectMs: number; switched: boolean; received: IncomingMessage; head: Buffer };
 
-/** `AskContainer` with Node's own client. */
-export function createUpgradeContainer(parts: NodeUpgradeDeps): UpgradeContainer {
-  return async (ask) => {
-    const { socket, switched, received, head } = await requestUpgrade(parts, ask);
+/** `UpgradeContainer` with Node's HTTP client. */
+export function createUpgradeContainer(deps: NodeUpgradeDeps): UpgradeContainer {
+  return async (request) => {
+    const { socket, switched, received, head } = await requestUpgrade(deps, request);
     return {
       status: received.statusCode ?? 0,
       reason: received.statusMessage ?? "",
       header: (name) => received.headers[name]?.toString(),
       switched,
-      container: connectionOver(socket),
+      container: new NetConnection(() => socket),
       rest: head,
     };
   };
 }
 
-/** The same, with the answer as Node has it, for whoever passes a refusal on. */
-export async function requestUpgrade(
+async function requestUpgrade(
   { clock, limits, dials }: NodeUpgradeDeps,
   { lease, target, lines, headTimeoutMs, signal }: ContainerUpgradeRequest,
 ): Promise<NodeUpgradeResponse> {
@@ -62,7 +61,7 @@ export async function requestUpgrade(
         socket.destroy();
         reject(error);
       });
-    const cancel = clock.after(headTimeoutMs, () => fail(new Fault("RESPONSE_TIMED_OUT", "The container did not answer in time")));
+    const cancel = clock.after(headTimeoutMs, () => fail(new Fault("RESPONSE_TIMED_OUT", "The container did not respond in time")));
     const onAbort = () => fail(signal.reason as Error);
     sent.on("error", (cause) => fail(brokeOff(cause)));
     sent.once("response", (received) => settle(() => resolve({ socket, connectMs, switched: false, received, head: Buffer.alloc(0) })));
@@ -73,10 +72,10 @@ export async function requestUpgrade(
   });
 }
 
-export type UpgradeExchange = {
+type UpgradeExchange = {
   request: IncomingMessage;
   client: NetConnection;
-  /** Reads the client until the container takes over. */
+  /** Reads the client until the container is connected. */
   early: EarlyBytes;
   forward: Forward;
   lease: Lease;
@@ -92,17 +91,14 @@ const SWITCH: readonly HeaderLine[] = [
   ["Upgrade", "websocket"],
 ];
 
-/**
- * Passes an upgrade through: the container's own 101 or refusal, then bytes. Resolves when the exchange is over, and the lease
- * released; after a refusal the client's connection may still have to close.
- */
-export async function transparentUpgrade(parts: UpgradeDeps, exchange: UpgradeExchange): Promise<void> {
+/** Forwards the container's 101 or refusal, then bytes. Resolves when the exchange is over, and the lease released; a refused client may still be closing. */
+export async function transparentUpgrade(deps: UpgradeDeps, exchange: UpgradeExchange): Promise<void> {
   const { request, client, early, forward, lease, signal, draining, record } = exchange;
   const revoked = new AbortController();
   lease.setHolder?.({ revoke: (fault) => revoked.abort(fault) });
   try {
-    const lines = [...travelling(request.rawHeaders, forward.request), ...SWITCH];
-    const { received, ...answer } = await requestUpgrade(parts, {
+    const lines = [...forwardedLines(request.rawHeaders, forward.request), ...SWITCH];
+    const { received, ...answer } = await requestUpgrade(deps, {
       lease,
       target: forward.target,
       lines,
@@ -111,18 +107,18 @@ export async function transparentUpgrade(parts: UpgradeDeps, exchange: UpgradeEx
     });
     const { statusCode = 502, statusMessage = "", rawHeaders } = received;
     record.status = statusCode;
-    const own = travelling(rawHeaders, forward.response(responseHeadOf(received), answer.connectMs));
+    const own = forwardedLines(rawHeaders, forward.response(responseHeadOf(received), answer.connectMs));
     client.sendText(headText(statusCode, statusMessage, [...(answer.switched ? SWITCH : [["Connection", "close"] as const]), ...own]));
-    if (!answer.switched) return await passRefusal(received, client.socket, lease);
+    if (!answer.switched) return await forwardRefusal(received, client.socket, lease);
     await spliceWebSocket({
       client,
-      container: connectionOver(answer.socket),
+      container: new NetConnection(() => answer.socket),
       early: [early.take()],
       rest: answer.head,
       lease,
       draining,
       record,
-      ...parts,
+      ...deps,
     });
   } catch (error) {
     if (signal.aborted) return;
@@ -136,8 +132,8 @@ export async function transparentUpgrade(parts: UpgradeDeps, exchange: UpgradeEx
   }
 }
 
-/** The body ends with the connection where it has no length, so one that was cut off must not look like one that ended. */
-function passRefusal(received: IncomingMessage, socket: Socket, lease: Lease): Promise<void> {
+/** Resets the connection after an incomplete body, which may end with the connection. */
+function forwardRefusal(received: IncomingMessage, socket: Socket, lease: Lease): Promise<void> {
   return new Promise((resolve) => {
     received.on("data", (chunk: Buffer) => lease.countBytes(chunk.length, "container"));
     received.once("error", () => breakOff(socket));
@@ -147,32 +143,29 @@ function passRefusal(received: IncomingMessage, socket: Socket, lease: Lease): P
   });
 }
 
-export type EarlyBytes = {
-  /** What came so far; from here on the link is paused and the caller's. */
+type EarlyBytes = {
+  /** The received bytes. Pauses the connection, which is then the caller's. */
   take(): Buffer;
 };
 
-/**
- * Reads a link while nobody else does yet: only one that is read notices that its other end has left, and then it is closed.
- * Beyond `limit` bytes it is left alone, so that a client cannot fill the memory.
- */
-export function readEarly(link: NetConnection, head: Buffer, limit: number): EarlyBytes {
+/** Reads a connection without a user, because only reading detects that the client has left. Pauses it at `limit` bytes. */
+export function readEarly(connection: NetConnection, head: Buffer, limit: number): EarlyBytes {
   const kept = [head];
   let size = head.length;
-  link.user = {
+  connection.user = {
     onBytes: (chunk) => {
-      kept.push(link.volatile ? Buffer.from(chunk) : chunk);
+      kept.push(connection.volatile ? Buffer.from(chunk) : chunk);
       size += chunk.length;
-      if (size >= limit) link.pause();
+      if (size >= limit) connection.pause();
     },
-    onEnd: () => link.destroy(),
+    onEnd: () => connection.destroy(),
     onDrain: () => undefined,
     onClose: () => undefined,
   };
-  link.resume();
+  connection.resume();
   return {
     take: () => {
-      link.pause();
+      connection.pause();
       return Buffer.concat(kept);
     },
   };

@@ -131,7 +131,7 @@ type Llhttp = {
 };
 
 /** Instantiates llhttp. None of its leniency flags is ever set. */
-export function createLlhttp(listener: LlhttpListener): Llhttp {
+function createLlhttp(listener: LlhttpListener): Llhttp {
   const nothing = () => 0;
   const env = {
     wasm_on_message_begin: nothing,

@@ -55,7 +55,7 @@ export class RequestHead extends HeaderBlock {
 }
 
 /** RFC 9112 §9.3. */
-export function isPersistent(minorVersion: 0 | 1, connection: readonly string[]): boolean {
+function isPersistent(minorVersion: 0 | 1, connection: readonly string[]): boolean {
   if (connection.length === 0) return minorVersion === 1;
   return !connection.includes("close") && (minorVersion === 1 || connection.includes("keep-alive"));
 }

@@ -7,7 +7,7 @@ import { RequestHead, ResponseHead } from "./message-heads.ts";
 export { MessageRefused } from "./header-lines.ts";
 export type { RequestHead, ResponseHead } from "./message-heads.ts";
 
-export type Http1Options = {
+type Http1Options = {
   /** `drop`: header lines of requests with an underscore in their name are ignored. */
   underscoreHeaders: "drop" | "pass";
   /** Of one head. */
@@ -46,9 +46,9 @@ export type Http1 = { requests(): RequestReader; responses(): ResponseReader };
 export function createHttp1({ underscoreHeaders, maxHeadBytes = MAX_HEAD_BYTES, maxHeaderLines = 200 }: Http1Options): Http1 {
   const parser = createHeadParser(maxHeadBytes);
   const chunkParsers = new ChunkParsers(parser);
-  const known = knownNames();
-  const ofRequests = { known, dropUnderscores: underscoreHeaders === "drop" };
-  const ofResponses = { known, dropUnderscores: false };
+  const names = knownNames();
+  const ofRequests = { known: names, dropUnderscores: underscoreHeaders === "drop" };
+  const ofResponses = { known: names, dropUnderscores: false };
   const requestRules: HeadRules<RequestHead> = {
     kind: "request",
     maxBytes: maxHeadBytes,

@@ -1,11 +1,11 @@
-// Runs in the browser: asks how the start goes, until it is over one way or the other.
+// Runs in the browser: requests the progress of the start until it has succeeded or failed.
 "use strict";
 {
   const EVERY_MS = 1_000;
-  /** Somebody else may try again. */
+  /** Another user may retry the start. */
   const FAILED_EVERY_MS = 5_000;
-  /** The wish was lost, or taken back: asking for the page anew wishes again. */
-  const MOST_ASLEEP = 5;
+  /** The request to start was lost or withdrawn: reloading the page sends it again. */
+  const MAX_ASLEEP = 5;
   const main = document.querySelector("main");
   const steps = [...document.querySelectorAll("li")];
   let asleep = 0;
@@ -13,7 +13,7 @@
   const show = ({ state, step, says, logs }) => {
     main.classList.toggle("failed", state === "failed");
     const status = document.getElementById("says");
-    // Said aloud again only where it is something else.
+    // Unchanged text is not set again, because screen readers would repeat it.
     if (status.textContent !== says) status.textContent = says;
     document.getElementById("logs").textContent = logs.join("\n");
     const at = steps.findIndex(({ dataset }) => dataset.step === step);
@@ -24,25 +24,25 @@
     }
   };
 
-  const lookLater = (failed) => setTimeout(look, failed ? FAILED_EVERY_MS : EVERY_MS);
+  const requestLater = (failed) => setTimeout(update, failed ? FAILED_EVERY_MS : EVERY_MS);
 
-  const look = async () => {
+  const update = async () => {
     let progress;
     try {
-      const answer = await fetch(location.href, { headers: { "x-berth-progress": "1" }, cache: "no-store" });
-      // Signed out, or gone: the page itself says so.
-      if (!answer.ok || !answer.headers.get("content-type")?.startsWith("application/json")) return location.reload();
-      progress = await answer.json();
+      const response = await fetch(location.href, { headers: { "x-berth-progress": "1" }, cache: "no-store" });
+      // The user is signed out, or the container is gone: the reloaded page shows it.
+      if (!response.ok || !response.headers.get("content-type")?.startsWith("application/json")) return location.reload();
+      progress = await response.json();
     } catch {
-      // The way here is broken for the moment.
-      return lookLater(false);
+      // The connection failed; try again.
+      return requestLater(false);
     }
     asleep = progress.state === "asleep" ? asleep + 1 : 0;
-    if (progress.state === "ready" || asleep > MOST_ASLEEP) return location.reload();
+    if (progress.state === "ready" || asleep > MAX_ASLEEP) return location.reload();
     show(progress);
-    lookLater(progress.state === "failed");
+    requestLater(progress.state === "failed");
   };
 
   document.querySelector("button").addEventListener("click", () => location.reload());
-  lookLater(main.classList.contains("failed"));
+  requestLater(main.classList.contains("failed"));
 }

@@ -5,14 +5,14 @@ import type { ContainerView, Directory, Caller } from "../contract.ts";
 import { wakeDecisionFor } from "../containers/wake-decision.ts";
 import type { Clock } from "../../lib/clock.ts";
 
-/** Its style and its script, as they stand in the page. */
+/** The style and script, which are inlined. */
 export type PageFiles = { css: string; js: string };
 
-/** How soon a browser without scripts, and a crawler, comes back. */
-const AGAIN_SECONDS = 3;
+/** When a browser without scripts reloads the page. */
+const RELOAD_SECONDS = 3;
 
-/** A page that tells how a start goes and goes on to the answer; nothing of it comes from anywhere else, and nothing else may run in it. */
-export function createPageResponse({ css, js }: PageFiles): (view: Pick<ContainerView, "name">, progress: StartProgress) => DirectResponse {
+/** A page that shows the progress of a start, and then loads the response. It loads no other resource, and no other script may run in it. */
+function createPageResponse({ css, js }: PageFiles): (view: Pick<ContainerView, "name">, progress: StartProgress) => DirectResponse {
   const policy = [
     "default-src 'none'",
     `style-src '${hashOf(css)}'`,
@@ -31,7 +31,7 @@ export function createPageResponse({ css, js }: PageFiles): (view: Pick<Containe
       ["X-Content-Type-Options", "nosniff"],
       ["Referrer-Policy", "no-referrer"],
       ["Cache-Control", "no-store"],
-      ["Retry-After", String(Math.max(AGAIN_SECONDS, Math.ceil((progress.fault?.retryAfterMs ?? 0) / 1_000)))],
+      ["Retry-After", String(Math.max(RELOAD_SECONDS, Math.ceil((progress.fault?.retryAfterMs ?? 0) / 1_000)))],
     ];
     return { status, reason: progress.fault?.reason ?? FAULTS.CONTAINER_ASLEEP[1], headers, body };
   };
@@ -51,7 +51,7 @@ function html(name: string, { state, step, says, logs }: StartProgress, css: str
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>${escaped(name)} ${failed ? "did not start" : "is starting"}</title>
-${failed ? "" : `<noscript><meta http-equiv="refresh" content="${AGAIN_SECONDS}"></noscript>`}
+${failed ? "" : `<noscript><meta http-equiv="refresh" content="${RELOAD_SECONDS}"></noscript>`}
 <style>${css}</style>
 </head>
 <body>
@@ -80,12 +80,12 @@ function hashOf(text: string): string {
   return `sha256-${createHash("sha256").update(text).digest("base64")}`;
 }
 
-/** In the order in which they come. */
-export const STEPS = { queue: "Waiting for its image and its turn", start: "Starting", check: "Checking its address" } as const;
-export type StartStep = keyof typeof STEPS;
+/** In this order. */
+const STEPS = { queue: "Waiting for its image and its turn", start: "Starting", check: "Checking its address" } as const;
+type StartStep = keyof typeof STEPS;
 
-/** How a start goes, for the page that waits for it. `ready`: asking again no longer meets that page. */
-export type StartProgress = {
+/** The progress of a start. `ready`: the next request gets a response instead of this page. */
+type StartProgress = {
   state: "asleep" | "waiting" | "ready" | "failed";
   step: StartStep;
   says: string;
@@ -94,34 +94,34 @@ export type StartProgress = {
 };
 
 /** `now` is epoch ms. */
-export function progressOf(view: ContainerView, now: number): StartProgress {
+function progressOf(view: ContainerView, now: number): StartProgress {
   const { availability } = view;
   const waits = (state: "asleep" | "waiting", step: StartStep): StartProgress => ({ state, step, says: `${STEPS[step]} …`, logs: [] });
   if (availability.kind === "asleep") return waits("asleep", "queue");
   if (availability.kind === "coming") return waits("waiting", availability.step ?? "queue");
-  const verdict = wakeDecisionFor(view, now);
-  if (availability.kind !== "failed") return { state: "ready", step: "start", says: "It is there.", logs: [] };
-  // Another try may begin, but this page is what tells of the last one.
+  if (availability.kind !== "failed") return { state: "ready", step: "start", says: "Started", logs: [] };
+  // A request may retry the start, but this page shows why the last one failed.
+  const decision = wakeDecisionFor(view, now);
   const { message, logs = [] } = availability.fault;
-  return { state: "failed", step: "start", says: message, logs, ...(verdict.kind === "refuse" ? { fault: verdict.fault } : {}) };
+  return { state: "failed", step: "start", says: message, logs, ...(decision.kind === "refuse" ? { fault: decision.fault } : {}) };
 }
 
-/** The answer to a browser that goes to a container which is not awake; undefined for every other request, which is held as ever. */
+/** The response to a browser that opens a container that is not awake; undefined for every other request, which is held. */
 export type WaitingPage = (head: Head, view: ContainerView, caller: Caller) => DirectResponse | undefined;
 
-/** In which the page asks how the start goes. It may only be set by a script of the same origin, or by one that was permitted. */
+/** The page requests the progress with it. Only scripts of the same or a permitted origin can set it. */
 const PROGRESS_HEADER = "x-berth-progress";
 
-/** Control's answer is not waited for: the page sees what becomes of it. */
+/** The page shows the result of the wake, so nothing waits for it. */
 const NEVER = new AbortController().signal;
 
 export function createWaitingPage({ directory, clock, files }: { directory: Directory; clock: Clock; files: PageFiles }): WaitingPage {
   const page = createPageResponse(files);
   return (head, view, caller) => {
     if (head.method !== "GET" || head.upgrade) return undefined;
-    if (head.header(PROGRESS_HEADER) !== undefined) return progressAnswer(view, clock.now());
+    if (head.header(PROGRESS_HEADER) !== undefined) return progressResponse(view, clock.now());
     const { kind } = view.availability;
-    // It runs, and is mostly found to be where it was within a moment.
+    // It runs, and the check of its address takes a moment.
     if (kind === "coming" && view.availability.step === "check") return undefined;
     if ((kind !== "asleep" && kind !== "coming" && kind !== "failed") || !isNavigation(head)) return undefined;
     const progress = progressOf(view, clock.now());
@@ -133,12 +133,12 @@ export function createWaitingPage({ directory, clock, files }: { directory: Dire
   };
 }
 
-/** A person who opens an address or follows a link, and would see an empty window until there is an answer. */
+/** A user opens an address or follows a link, and would see an empty window until the response. */
 function isNavigation({ header }: Head): boolean {
   return header("sec-fetch-mode") === "navigate" && header("accept")?.includes("text/html") === true;
 }
 
-function progressAnswer(view: ContainerView, now: number): DirectResponse {
+function progressResponse(view: ContainerView, now: number): DirectResponse {
   const { state, step, says, logs } = progressOf(view, now);
   const body = JSON.stringify({ state, step, says, logs });
   return {

@@ -6,30 +6,30 @@ import { type UpgradeContainer, type UpgradeRequestHead, acceptUpgrade, isHandsh
 import { type Draining, lingeringClose } from "../connections/closing.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import { sendRawResponse, internalFault, containerErrorResponse } from "../direct-responses.ts";
-import { spliceWebSocket, type ByteCounts as Passed, type UpgradedPair } from "./splice-websocket.ts";
+import { type ByteCounts, spliceWebSocket, type UpgradedPair } from "./splice-websocket.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { CLOSE, closeFor, OPCODE, shortFrame, closeReason, closeFrame } from "./frames.ts";
 import { type QueueBudget, WaitingClient } from "./waiting-client.ts";
 
-/** The part of its access record that a WebSocket writes. */
-export type WebSocketRecord = Passed & { status: number; fault: FaultCode | undefined };
+/** The part of the access record that a WebSocket writes. */
+type WebSocketRecord = ByteCounts & { status: number; fault: FaultCode | undefined };
 
-export type WebSocketExchange = {
+type WebSocketExchange = {
   request: UpgradeRequestHead;
-  /** Paused, and nobody's. */
+  /** Paused, without a user. */
   client: NetConnection;
-  /** What came behind the handshake. */
+  /** Bytes after the handshake. */
   early: Buffer;
   forward: Forward;
   lease: Lease;
-  /** Whose part of the queues its frames take while it waits. */
+  /** Whose queue budget its frames use while it waits. */
   user: string;
   /** When it begins, the client gets close code 1012. */
   draining: Draining;
   record: WebSocketRecord;
 };
 
-export type AcceptWebSocketDeps = {
+type AcceptWebSocketDeps = {
   upgrade: UpgradeContainer;
   queues: QueueBudget;
   clock: Clock;
@@ -38,12 +38,12 @@ export type AcceptWebSocketDeps = {
 };
 
 /**
- * The WebSocket of `proxy-ws`: accepted at once, held while the container starts; it gets `CONNECTED` in a text frame before any
- * byte of the container's, then spliced: frames pass both ways as the bytes they are. Every failure after the accept is a close
- * with a code and a reason. Resolves when the client's connection is closed and the lease released.
+ * A WebSocket of `proxy-ws`: accepted at once, held while the container starts. It gets `CONNECTED` in a text frame before any byte of the container,
+ * then frames pass unchanged. Every failure after the accept is a close with a code and a reason. Resolves when the client's connection is closed and the
+ * lease released.
  */
 export function acceptWebSocket(parts: AcceptWebSocketDeps, exchange: WebSocketExchange): Promise<void> {
-  // In steps that let go of what only the one before needed: most WebSockets are silent, and there may be many.
+  // In steps, so that each releases what only the previous one needed: there may be many silent WebSockets.
   return releasing(exchange.lease, connectWaiting(parts, exchange).then(spliceConnected));
 }
 
@@ -55,19 +55,19 @@ function spliceConnected(upgraded: UpgradedPair | undefined): Promise<void> | un
   return upgraded === undefined ? undefined : spliceWebSocket(upgraded);
 }
 
-/** Undefined where nothing came of it; the client has gone then. */
+/** Undefined: it failed, and the client has left. */
 async function connectWaiting(
-  { upgrade: askContainer, queues, clock, log, limits }: AcceptWebSocketDeps,
+  { upgrade, queues, clock, log, limits }: AcceptWebSocketDeps,
   exchange: WebSocketExchange,
 ): Promise<UpgradedPair | undefined> {
-  const { request: asked, client, forward, lease, user, draining, record } = exchange;
-  if (!isHandshake(asked)) {
+  const { request, client, forward, lease, user, draining, record } = exchange;
+  if (!isHandshake(request)) {
     const answer = forward.respondTo(handshakeFault());
     record.status = answer.status;
     sendRawResponse(client.socket, answer);
     return undefined;
   }
-  acceptUpgrade(asked, client);
+  acceptUpgrade(request, client);
   const left = new AbortController();
   const { signal } = left;
   const waiting = new WaitingClient(client, {
@@ -91,7 +91,7 @@ async function connectWaiting(
   if (draining.begun) drain();
 
   try {
-    const { container, rest } = await upgradeContainer({ request: asked, forward, lease, upgrade: askContainer, signal });
+    const { container, rest } = await upgradeContainer({ request, forward, lease, upgrade, signal });
     if (signal.aborted) {
       container.destroy();
       throw signal.reason;
@@ -103,7 +103,7 @@ async function connectWaiting(
       const fault = error instanceof Fault ? error : internalFault(error);
       record.fault = fault.code;
       const { code, reason } = closeFor(fault);
-      if (!(error instanceof Fault)) log.error({ err: error }, "A WebSocket could not be connected");
+      if (!(error instanceof Fault)) log.error({ err: error }, "WebSocket not connected: internal error");
       waiting.close(code, reason);
     }
     client.flush();
@@ -120,32 +120,29 @@ function closing({ socket }: NetConnection): Promise<void> {
   return new Promise((resolve) => (socket.closed ? resolve() : void socket.once("close", resolve)));
 }
 
-export type RefusedWebSocket = { request: UpgradeRequestHead; client: NetConnection; code: number; reason: string };
+type RefusedWebSocket = { request: UpgradeRequestHead; client: NetConnection; code: number; reason: string };
 
-/**
- * Accepts a WebSocket only to close it with a code and a reason, which its client can show; what the client sends is read and thrown
- * away. Resolves when its connection is closed.
- */
+/** Accepts a WebSocket and closes it with a code and a reason, which its client can show. Resolves when the connection is closed. */
 export function refuseWebSocket(parts: { clock: Clock; limits: { lingeringCloseMs: number } }, refused: RefusedWebSocket): Promise<void> {
-  const { request: asked, client, code, reason } = refused;
+  const { request, client, code, reason } = refused;
   const closed = new Promise<void>((resolve) => {
     client.user = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => resolve() };
     if (client.socket.closed) resolve();
   });
-  if (isHandshake(asked)) {
-    acceptUpgrade(asked, client);
+  if (isHandshake(request)) {
+    acceptUpgrade(request, client);
     client.send(closeFrame(code, closeReason(reason)));
     client.flush();
   } else {
     client.flush();
     sendRawResponse(client.socket, containerErrorResponse(handshakeFault()));
   }
-  // The client's own close must be read.
+  // The client's close must be read.
   client.resume();
   lingeringClose(client.socket, parts.clock, parts.limits.lingeringCloseMs);
   return closed;
 }
 
-export function handshakeFault(): Fault {
+function handshakeFault(): Fault {
   return new Fault("REQUEST_INVALID", "The head is not a WebSocket handshake of version 13");
 }

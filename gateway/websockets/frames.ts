@@ -1,15 +1,15 @@
 import { Sender } from "ws";
 import type { Fault } from "../../lib/fault.ts";
 
-/** Of the opcodes of WebSocket frames (RFC 6455 §5.2), those that a gateway looks for. */
+/** The opcodes that a gateway handles (RFC 6455 §5.2). */
 export const OPCODE = { text: 1, close: 8, ping: 9, pong: 10 } as const;
 
-/** These bytes are no frames that a client may send. */
+/** A client must not send these bytes. */
 export class FrameError extends Error {
   override readonly name = "FrameError";
 }
 
-/** An unmasked frame, as a server sends it; made by `ws`. */
+/** An unmasked frame, as a server sends it. */
 export function shortFrame(opcode: number, payload: Buffer | string = ""): Buffer {
   return Buffer.concat(Sender.frame(Buffer.from(payload), { fin: true, rsv1: false, opcode, mask: false, readOnly: true }));
 }
@@ -21,13 +21,13 @@ export function closeFrame(code: number, reason: string): Buffer {
   return shortFrame(OPCODE.close, payload);
 }
 
-/** Close codes of RFC 6455 §7.4.1 and of its registry, as far as a gateway sends them. */
+/** The close codes that a gateway sends (RFC 6455 §7.4.1 and its registry). */
 export const CLOSE = { protocolError: 1002, policy: 1008, failed: 1011, serviceRestart: 1012, tryLater: 1013 } as const;
 
-/** A control frame holds 125 bytes, two of which are the code. */
-const LONGEST_REASON = 123;
+/** A control frame holds 125 bytes; the code takes two. */
+const MAX_REASON_BYTES = 123;
 
-/** A failure as a WebSocket client can show it: the published one prints the reason and nothing else. */
+/** The close for a fault. The published client shows its user the reason only. */
 export function closeFor(fault: Fault): { code: number; reason: string } {
   return { code: codeFor(fault), reason: closeReason(fault.message) };
 }
@@ -38,16 +38,15 @@ function codeFor(fault: Fault): number {
   return fault.status < 500 ? CLOSE.policy : CLOSE.failed;
 }
 
-/** Cuts at a character, never within one: a reason that is not UTF-8 makes browsers fail the connection instead. */
+/** Cuts at a character: browsers fail the connection if the reason is not UTF-8. */
 export function closeReason(text: string): string {
   const bytes = Buffer.from(text);
-  if (bytes.length <= LONGEST_REASON) return text;
-  let end = LONGEST_REASON;
+  if (bytes.length <= MAX_REASON_BYTES) return text;
+  let end = MAX_REASON_BYTES;
   while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
   return bytes.toString("utf8", 0, end);
 }
 
-/** What `ws` takes to make a frame (RFC 6455 §5.2). */
 type FrameOptions = { fin: boolean; rsv1: boolean; opcode: number; mask: boolean; readOnly: boolean };
 
 // `ws` exports its Sender; its published types leave it out.
@@ -58,32 +57,32 @@ declare module "ws" {
   };
 }
 
-/** Parts of a head still to come: its first byte, its second, or so many of its length. */
+/** The next byte of a head is its first, its second, or one of its length (a positive number: the missing bytes). */
 const FIRST = 0;
 const SECOND = -1;
 
 /**
- * Knows where in a server's stream of WebSocket frames one ends and the next has not begun: there, and only there, a frame of our own
- * may go in. It stands in the way of every message, so it looks at heads only, and makes nothing.
+ * Finds the boundaries between the frames of a server's stream: only there may berth insert a frame of its own. It runs for every message, so it reads
+ * heads only, and allocates nothing.
  */
 export class FrameBoundary {
-  /** A close frame has begun: nothing may follow it. */
+  /** A close frame has begun, so no frame may follow. */
   closing = false;
-  /** These are no frames, or none that a server sends. */
+  /** The stream is invalid. */
   broken = false;
-  /** Payload bytes of the present frame that are still to come. */
+  /** Missing payload bytes of the current frame. */
   #left = 0;
-  /** Where in a head that came in pieces: `FIRST`, `SECOND`, or how many bytes of its length are missing. */
+  /** The position in an incomplete head: `FIRST`, `SECOND`, or the missing bytes of its length. */
   #part = FIRST;
   #first = 0;
   #length = 0;
 
-  /** True where a frame of our own may go in. */
+  /** A frame may be inserted here. */
   get open(): boolean {
     return this.#left === 0 && this.#part === FIRST && !this.closing && !this.broken;
   }
 
-  /** The next bytes of the stream pass. */
+  /** Reads the next bytes of the stream. */
   pass(chunk: Buffer): void {
     const end = chunk.length;
     let at = this.#left;
@@ -116,7 +115,7 @@ export class FrameBoundary {
   #begin(first: number, length: number): void {
     const opcode = first & 0x0f;
     if (opcode === OPCODE.close) this.closing = true;
-    // Of the bits that extensions use, nobody here needs to know; of opcodes that do not exist, nobody can say what follows them.
+    // Bits of extensions are ignored. After an unknown opcode, the framing is unknown.
     if ((opcode & 7) > 2 || (opcode >= OPCODE.close && (length > 125 || first < 0x80)) || length > Number.MAX_SAFE_INTEGER) this.broken = true;
     this.#left = length;
   }

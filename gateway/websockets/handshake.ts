@@ -4,75 +4,75 @@ import type { Forward, HeaderLine, Lease, HeaderEdits } from "../decision.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import { headText } from "../direct-responses.ts";
 
-/** RFC 6455 §4.2.2: what proves that the other side speaks WebSocket. */
+/** Proves that the other side supports WebSockets (RFC 6455 §4.2.2). */
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/** The first subprotocol that a client offers: the only one echoed and offered on. */
-export function offeredProtocol(asked: UpgradeRequestHead): string | undefined {
-  const first = asked.header("sec-websocket-protocol")?.split(",")[0]?.trim();
+/** The first subprotocol that the client offers: only this one is accepted, and offered to the container. */
+function offeredProtocol(request: UpgradeRequestHead): string | undefined {
+  const first = request.header("sec-websocket-protocol")?.split(",")[0]?.trim();
   return first === "" ? undefined : first;
 }
 
-/** True where the head of a request is a complete WebSocket handshake. */
-export function isHandshake(asked: UpgradeRequestHead): boolean {
-  return asked.header("sec-websocket-version") === "13" && /^[A-Za-z0-9+/]{22}==$/.test(asked.header("sec-websocket-key") ?? "");
+/** The head of a request is a complete WebSocket handshake. */
+export function isHandshake(request: UpgradeRequestHead): boolean {
+  return request.header("sec-websocket-version") === "13" && /^[A-Za-z0-9+/]{22}==$/.test(request.header("sec-websocket-key") ?? "");
 }
 
-/** Accepts the client's upgrade; no extension is taken on, so that frames can be passed on as they are. */
-export function acceptUpgrade(asked: UpgradeRequestHead, client: NetConnection): void {
-  const protocol = offeredProtocol(asked);
+/** Accepts the client's upgrade, without extensions, so that frames can be forwarded unchanged. */
+export function acceptUpgrade(request: UpgradeRequestHead, client: NetConnection): void {
+  const protocol = offeredProtocol(request);
   client.sendText(
     headText(101, "Switching Protocols", [
       ["Upgrade", "websocket"],
       ["Connection", "Upgrade"],
-      ["Sec-WebSocket-Accept", acceptFor(asked.header("sec-websocket-key") ?? "")],
+      ["Sec-WebSocket-Accept", acceptFor(request.header("sec-websocket-key") ?? "")],
       ...(protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol] as const]),
     ]),
   );
 }
 
-export type UpgradeOptions = { request: UpgradeRequestHead; forward: Forward; lease: Lease; upgrade: UpgradeContainer; signal: AbortSignal };
+type UpgradeOptions = { request: UpgradeRequestHead; forward: Forward; lease: Lease; upgrade: UpgradeContainer; signal: AbortSignal };
 
 /**
- * Asks the container for the WebSocket that the client asked us for. Whatever rejects, an abort too, destroys the connection.
- * Faults: CONTAINER_REFUSED_UPGRADE, WEBSOCKET_MISMATCH, and those of `askContainer`.
+ * Requests the client's WebSocket of the container. Any failure, an abort included, destroys the connection.
+ * Faults: CONTAINER_REFUSED_UPGRADE, WEBSOCKET_MISMATCH, and those of `upgrade`.
  */
 export async function upgradeContainer({
-  request: asked,
+  request,
   forward,
   lease,
-  upgrade: askContainer,
+  upgrade,
   signal,
 }: UpgradeOptions): Promise<{ container: NetConnection; rest: Buffer }> {
   const key = randomBytes(16).toString("base64");
-  const protocol = offeredProtocol(asked);
-  const answer = await askContainer({
+  const protocol = offeredProtocol(request);
+  const response = await upgrade({
     lease,
     target: forward.target,
-    lines: handshakeLines(asked, forward, key, protocol),
+    lines: handshakeLines(request, forward, key, protocol),
     headTimeoutMs: forward.headTimeoutMs,
     signal,
   });
-  const refusal = refusalIn(answer, key, protocol);
-  if (refusal === undefined) return answer;
-  answer.container.destroy();
+  const refusal = refusalIn(response, key, protocol);
+  if (refusal === undefined) return response;
+  response.container.destroy();
   throw refusal;
 }
 
-function refusalIn(answer: ContainerUpgradeResponse, key: string, offered: string | undefined): Fault | undefined {
-  const { status, reason, switched } = answer;
+function refusalIn(response: ContainerUpgradeResponse, key: string, offered: string | undefined): Fault | undefined {
+  const { status, reason, switched } = response;
   if (!switched) return new Fault("CONTAINER_REFUSED_UPGRADE", `The container answered ${status} ${reason} instead of a WebSocket`);
-  if (answer.header("sec-websocket-accept") !== acceptFor(key))
+  if (response.header("sec-websocket-accept") !== acceptFor(key))
     return new Fault("CONTAINER_REFUSED_UPGRADE", "The container's handshake is not one of a WebSocket");
-  const agreed = answer.header("sec-websocket-protocol");
-  if (answer.header("sec-websocket-extensions") !== undefined || (agreed !== undefined && agreed !== offered))
+  const agreed = response.header("sec-websocket-protocol");
+  if (response.header("sec-websocket-extensions") !== undefined || (agreed !== undefined && agreed !== offered))
     return new Fault("WEBSOCKET_MISMATCH", "The container agreed to a subprotocol or an extension that was not offered");
   return undefined;
 }
 
-function handshakeLines(asked: UpgradeRequestHead, forward: Forward, key: string, protocol: string | undefined): HeaderLine[] {
+function handshakeLines(request: UpgradeRequestHead, forward: Forward, key: string, protocol: string | undefined): HeaderLine[] {
   const lines: HeaderLine[] = [
-    ...asked.lines(forward.request).filter(([name]) => !name.toLowerCase().startsWith("sec-websocket-")),
+    ...request.lines(forward.request).filter(([name]) => !name.toLowerCase().startsWith("sec-websocket-")),
     ["Connection", "Upgrade"],
     ["Upgrade", "websocket"],
     ["Sec-WebSocket-Version", "13"],
@@ -87,10 +87,10 @@ function acceptFor(key: string): string {
     .digest("base64");
 }
 
-/** The head of a request for an upgrade, as either engine has it. */
+/** The head of an upgrade request, of either engine. */
 export type UpgradeRequestHead = {
   header(name: string): string | undefined;
-  /** The lines that travel on, in their own order and case, and those that `edits` add. */
+  /** The forwarded lines in their own order and case, and those that `edits` add. */
   lines(edits: HeaderEdits): HeaderLine[];
 };
 
@@ -103,21 +103,21 @@ export type ContainerUpgradeRequest = {
   signal: AbortSignal;
 };
 
-/** What the container said. Whoever gets it has its connection. */
+/** The receiver owns the connection. */
 export type ContainerUpgradeResponse = {
   status: number;
   reason: string;
   header(name: string): string | undefined;
-  /** False where it refused: of such a connection nobody needs more than to destroy it. */
+  /** False: the container refused, and the connection must be destroyed. */
   switched: boolean;
-  /** Paused, and nobody's. */
+  /** Paused, without a user. */
   container: NetConnection;
-  /** What came right behind the 101. */
+  /** Bytes after the 101. */
   rest: Buffer;
 };
 
 /**
- * Connects to where the lease leads and asks there for an upgrade. Whatever rejects, an abort too, destroys the connection.
- * Faults: CONTAINER_UNREACHABLE, CONTAINER_BROKE_OFF, RESPONSE_TIMED_OUT, and the lease's own.
+ * Connects to the lease's target and requests an upgrade. Any failure, an abort included, destroys the connection.
+ * Faults: CONTAINER_UNREACHABLE, CONTAINER_BROKE_OFF, RESPONSE_TIMED_OUT, and those of the lease.
  */
-export type UpgradeContainer = (ask: ContainerUpgradeRequest) => Promise<ContainerUpgradeResponse>;
+export type UpgradeContainer = (request: ContainerUpgradeRequest) => Promise<ContainerUpgradeResponse>;

@@ -1,54 +1,53 @@
 import { FrameError, OPCODE } from "./frames.ts";
 
-/** What becomes of a frame's bytes: kept for the container, thrown away, or kept apart since it ends the connection. */
+/** Frames are kept for the container, pongs are dropped, and a close is kept apart because it ends the connection. */
 const KEPT = 0;
 const PONG = 1;
 const CLOSE = 2;
 type FrameKind = typeof KEPT | typeof PONG | typeof CLOSE;
 
-/** The longest head of a frame; and of a control frame, all of it. */
+/** The longest head of a frame, and the longest control frame. */
 const HEAD_BYTES = 14;
 const CONTROL_BYTES = 131;
-/** What the first bytes that are kept take; each time they fill it, it doubles. */
+/** The first size of the store; it doubles when it is full. */
 const FIRST_STORE_BYTES = 1_024;
 const EMPTY = Buffer.alloc(0);
 
 /**
- * The frames (RFC 6455 §5.2) of a client whose container is not there yet, kept as the masked bytes they are. They lie in one buffer, so
- * that a frame costs its own bytes and nothing else: as an object for each, 1 MiB of empty frames took 27 MB. Pongs answer our own
- * pings, of which the container knows nothing, so they are dropped.
+ * The frames (RFC 6455 §5.2) of a client that waits for its container, as masked bytes in one buffer: as objects, 1 MiB of empty frames took 27 MB. Pongs
+ * are dropped, because they reply to berth's pings.
  */
 export class QueuedFrames {
   /** Bytes of pongs that were dropped. */
   dropped = 0;
-  /** The client's close frame has come as a whole. */
+  /** The client's close frame is complete. */
   closed = false;
   #store = EMPTY;
   #size = 0;
   #close = EMPTY;
   #closeSize = 0;
   #kind: FrameKind = KEPT;
-  /** Of a head that came in pieces: what is there, and how much of it. */
+  /** An incomplete head, and its size. */
   #head = EMPTY;
   #have = 0;
-  /** Payload bytes of the present frame that are still to come. */
+  /** Missing payload bytes of the current frame. */
   #left = 0;
 
-  /** Bytes that are kept. */
+  /** Kept bytes. */
   get size(): number {
     return this.#size;
   }
 
-  /** Bytes of memory that they take. */
+  /** Memory for them. */
   get memory(): number {
     return this.#store.length;
   }
 
-  /** Takes the next bytes of the stream, which stay the caller's. Throws `FrameError` where they are no frames. */
+  /** Copies the next bytes of the stream. Throws `FrameError` for invalid frames. */
   push(chunk: Buffer): void {
     const end = chunk.length;
     let at = 0;
-    /** Where the bytes begin that belong to frames of the present kind and have not been put away. */
+    /** The begin of bytes of the current kind that were not stored yet. */
     let from = 0;
     while (at < end && !this.closed) {
       if (this.#left > 0) {
@@ -71,7 +70,7 @@ export class QueuedFrames {
     this.#put(chunk, from, at);
   }
 
-  /** Everything for the container, in order; of a frame that has come in part, that part. Nothing is kept after it. */
+  /** All bytes for the container in order, with those of an incomplete frame. Clears the store. */
   take(): Buffer[] {
     const early = [this.#store.subarray(0, this.#size), this.#close.subarray(0, this.#closeSize)];
     this.clear();
@@ -85,7 +84,7 @@ export class QueuedFrames {
     this.#closeSize = 0;
   }
 
-  /** The payload of the client's close frame, unmasked: what it is answered with. */
+  /** The unmasked payload of the client's close frame, for the reply. */
   closePayload(): Buffer {
     const mask = this.#close.subarray(2, 6);
     const payload = Buffer.from(this.#close.subarray(6, this.#closeSize));
@@ -93,12 +92,12 @@ export class QueuedFrames {
     return payload;
   }
 
-  /** True within a pong: the rest of it is not for the container either. */
+  /** The current frame is an incomplete pong, whose rest must be dropped too. */
   get withinPong(): boolean {
     return this.#kind === PONG && (this.#left > 0 || this.#have > 0);
   }
 
-  /** What comes behind the pong that it is within; undefined while all of `chunk` is of that. */
+  /** The bytes after the current pong; undefined if all of `chunk` belongs to it. */
   behindPong(chunk: Buffer): Buffer | undefined {
     let at = 0;
     try {
@@ -110,15 +109,15 @@ export class QueuedFrames {
       }
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
-      // The container is the judge of what follows.
+      // The container refuses invalid frames itself.
       return chunk.subarray(at);
     }
     return this.withinPong ? undefined : chunk.subarray(at);
   }
 
-  /** The offset behind the head that begins or goes on at `at`, or behind as much of it as there is. */
+  /** The offset after the head at `at`, or after the part of it that has come. */
   #readHead(chunk: Buffer, at: number): number {
-    // Nearly every head is a short one that is there as a whole.
+    // Nearly every head is short and complete.
     if (this.#have === 0 && chunk.length - at >= 6 && ((chunk[at + 1] as number) & 0x7f) < 126) {
       this.#left = checkedLength(chunk[at] as number, chunk[at + 1] as number, (chunk[at + 1] as number) & 0x7f);
       return at + 6;
@@ -137,7 +136,7 @@ export class QueuedFrames {
     const second = head[1] as number;
     const short = second & 0x7f;
     const lengthBytes = short === 126 ? 2 : short === 127 ? 8 : 0;
-    // An unmasked frame is refused as soon as that shows: it has no key to wait for.
+    // An unmasked frame is refused at once: it has no mask to wait for.
     if ((second & 0x80) !== 0 && this.#have < 2 + lengthBytes + 4) return;
     this.#have = 0;
     const length = lengthBytes === 2 ? head.readUInt16BE(2) : lengthBytes === 8 ? Number(head.readBigUInt64BE(2)) : short;
@@ -154,17 +153,17 @@ export class QueuedFrames {
       chunk.copy(this.#close, this.#closeSize, from, to);
       this.#closeSize += bytes;
     } else {
-      this.#makeRoom(this.#size + bytes);
+      this.#grow(this.#size + bytes);
       chunk.copy(this.#store, this.#size, from, to);
       this.#size += bytes;
     }
   }
 
-  #makeRoom(bytes: number): void {
+  #grow(bytes: number): void {
     if (bytes <= this.#store.length) return;
-    let room = Math.max(this.#store.length, FIRST_STORE_BYTES);
-    while (room < bytes) room *= 2;
-    const larger = Buffer.allocUnsafeSlow(room);
+    let size = Math.max(this.#store.length, FIRST_STORE_BYTES);
+    while (size < bytes) size *= 2;
+    const larger = Buffer.allocUnsafeSlow(size);
     this.#store.copy(larger, 0, 0, this.#size);
     this.#store = larger;
   }
@@ -178,7 +177,7 @@ function kindOf(first: number): FrameKind {
 function checkedLength(first: number, second: number, length: number): number {
   if ((second & 0x80) === 0) throw new FrameError("a frame is not masked");
   if ((first & 0x70) !== 0) throw new FrameError("a frame uses an extension that was not agreed to");
-  if (!Number.isSafeInteger(length)) throw new FrameError("a frame is longer than can be counted");
+  if (!Number.isSafeInteger(length)) throw new FrameError("a frame is too long");
   if ((first & 0x0f) >= OPCODE.close && (length > 125 || (first & 0x80) === 0)) throw new FrameError("a control frame is too long or in pieces");
   return length;
 }

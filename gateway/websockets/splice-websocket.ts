@@ -6,16 +6,16 @@ import type { GatewayLimits } from "../limits.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
 import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
 
-/** How many bytes came from the client and the container. */
+/** Bytes of the client and of the container. */
 export type ByteCounts = { bytesIn: number; bytesOut: number };
 
-/** Takes out of what the client sends the rest of an answer to us: undefined while all is of it, then what comes behind it, once. */
+/** Removes the rest of a pong from the client's bytes. Undefined: all bytes belong to it; else the bytes after it, and the filter is done. */
 export type PongFilter = (chunk: Buffer) => Buffer | undefined;
 
 export type UpgradedPair = {
   client: NetConnection;
   container: NetConnection;
-  /** What came from the client, and what from the container, and was not passed on yet: to be kept, even where its link is volatile. */
+  /** Bytes of the client and of the container that were not forwarded yet, in memory of their own. */
   early: readonly Buffer[];
   rest: Buffer;
   pongFilter?: PongFilter | undefined;
@@ -27,18 +27,18 @@ export type UpgradedPair = {
 };
 
 /**
- * Passes bytes both ways over two connections that have become a WebSocket, until both are closed; resolves then. A frame of our own is
- * put in between two of the container's only, and never after its close: 1012 when the gateway is about to end, 1011 when the
- * container has gone without a word, 1008 when the caller's session was revoked. A WebSocket has no half-open state: once one side has ended, the other is to follow.
+ * Forwards bytes in both directions until both connections are closed; resolves then. berth sends frames of its own only between two of the container's,
+ * and never after its close: 1012 when the gateway drains, 1011 when the container leaves without a close, 1008 when the caller's session was revoked. A
+ * WebSocket has no half-open state: when one side ends, the other is closed too.
  */
 export function spliceWebSocket(upgraded: UpgradedPair): Promise<void> {
   return new Promise((resolve) => new WebSocketSplice(upgraded, resolve).begin(upgraded));
 }
 
-/** How long a WebSocket whose caller's session was revoked may take to end the container's frame that is under way, so that the client gets the reason. */
+/** After a revocation, how long the container's current frame may take to end, so that the client gets the reason. */
 const REVOKED_MS = 1_000;
 
-/** Both directions of one WebSocket. What runs for every message makes nothing but what `send` makes. */
+/** Both directions of one WebSocket. A message allocates nothing beyond what `send` does. */
 class WebSocketSplice implements LeaseHolder {
   readonly client: NetConnection;
   readonly container: NetConnection;
@@ -46,9 +46,9 @@ class WebSocketSplice implements LeaseHolder {
   readonly record: ByteCounts;
   readonly boundary = new FrameBoundary();
   pongFilter: PongFilter | undefined;
-  /** With what the client is to be closed as soon as it may be. */
+  /** The close to send when a frame may be inserted. */
   leaving: { code: number; reason: string } | undefined;
-  /** Nothing more of the client's reaches the container. */
+  /** Bytes of the client are no longer forwarded. */
   revoked = false;
   #cancelRevoked = () => {};
   readonly #draining: Draining;
@@ -104,7 +104,7 @@ class WebSocketSplice implements LeaseHolder {
     });
   }
 
-  /** Sends the client the reason of the close; unless it may not go on at all, its answer still reaches the container. */
+  /** Sends the close. Unless the caller was revoked, the client's reply still reaches the container. */
   leave(): void {
     if (this.leaving === undefined) return;
     this.endClient(this.leaving.code, this.leaving.reason);
@@ -113,12 +113,12 @@ class WebSocketSplice implements LeaseHolder {
 
   /** The container sends nothing more. */
   containerEnded(): void {
-    this.endClient(CLOSE.failed, "The container broke the connection");
+    this.endClient(CLOSE.failed, "The container closed the connection");
   }
 
   /** The client sends nothing more. */
   clientEnded(): void {
-    this.#linger(this.container);
+    this.#closeSoon(this.container);
   }
 
   endClient(code: number, reason: string): void {
@@ -128,7 +128,7 @@ class WebSocketSplice implements LeaseHolder {
       client.send(closeFrame(code, reason));
       boundary.closing = true;
     }
-    this.#linger(client);
+    this.#closeSoon(client);
   }
 
   closed(): void {
@@ -138,11 +138,11 @@ class WebSocketSplice implements LeaseHolder {
     this.#resolve();
   }
 
-  #linger(link: NetConnection): void {
-    link.flush();
-    if (!link.socket.writableEnded) lingeringClose(link.socket, this.#clock, this.#lingeringCloseMs);
-    // It may have waited for the other side to take something; now only its end is waited for.
-    link.resume();
+  #closeSoon(connection: NetConnection): void {
+    connection.flush();
+    if (!connection.socket.writableEnded) lingeringClose(connection.socket, this.#clock, this.#lingeringCloseMs);
+    // It may be paused for the other side; now only its end matters.
+    connection.resume();
   }
 }
 
@@ -158,7 +158,7 @@ class ClientFrames implements NetConnectionUser {
     if (splice.revoked) return;
     splice.lease.countBytes(chunk.length, "client");
     splice.record.bytesIn += chunk.length;
-    if (splice.pongFilter !== undefined) return this.#sift(chunk, splice.pongFilter);
+    if (splice.pongFilter !== undefined) return this.#filterPong(chunk, splice.pongFilter);
     if (!splice.container.send(chunk, splice.client)) splice.client.pause();
   }
 
@@ -175,7 +175,7 @@ class ClientFrames implements NetConnectionUser {
     this.#splice.closed();
   }
 
-  #sift(chunk: Buffer, pongFilter: PongFilter): void {
+  #filterPong(chunk: Buffer, pongFilter: PongFilter): void {
     const { container, client } = this.#splice;
     const rest = pongFilter(chunk);
     if (rest === undefined) return;

@@ -5,54 +5,51 @@ import type { PongFilter } from "./splice-websocket.ts";
 import { CLOSE, closeFrame, FrameError, OPCODE, shortFrame } from "./frames.ts";
 import { QueuedFrames } from "./queued-frames.ts";
 
-export type WaitingClientOptions = {
+type WaitingClientOptions = {
   clock: Clock;
   lease: Pick<Lease, "countBytes">;
   pingMs: number;
-  /** At so many bytes the client is no longer read. */
+  /** Queued bytes beyond which the client is not read. */
   limit: number;
   budget: QueueBudget;
-  /** Whose part of the budget its frames take. */
+  /** Whose budget its frames use. */
   user: string;
-  /** Called once, when it closed, left or broke the rules. */
+  /** Called once, when the client closed, left, or sent invalid frames. */
   onLeave(): void;
 };
 
-/** A client answers a ping in 15 s: who sends so many bytes of pongs only wants them read. */
-const MOST_PONG_BYTES = 65_536;
+/** A client sends one pong in 15 s: so many bytes of pongs are an attack. */
+const MAX_PONG_BYTES = 65_536;
 
-/**
- * The client of an accepted WebSocket whose container is still on its way: it is pinged, and its frames are kept as the masked bytes
- * they are.
- */
+/** The client of an accepted WebSocket whose container is starting: it is pinged, and its frames are queued as masked bytes. */
 export class WaitingClient implements NetConnectionUser {
-  readonly #link: NetConnection;
+  readonly #connection: NetConnection;
   readonly #options: WaitingClientOptions;
   readonly #frames = new QueuedFrames();
   readonly #share: QueueShare;
   #left = false;
   #cancelPing: () => void;
 
-  constructor(link: NetConnection, options: WaitingClientOptions) {
-    this.#link = link;
+  constructor(connection: NetConnection, options: WaitingClientOptions) {
+    this.#connection = connection;
     this.#options = options;
     this.#cancelPing = options.clock.after(options.pingMs, () => this.#ping());
-    link.user = this;
-    link.resume();
+    connection.user = this;
+    connection.resume();
     this.#share = options.budget.join(options.user, {
-      pause: () => link.pause(),
+      pause: () => connection.pause(),
       resume: () => {
-        if (this.#frames.size < options.limit) link.resume();
+        if (this.#frames.size < options.limit) connection.resume();
       },
     });
-    if (link.socket.closed) this.#leave();
+    if (connection.socket.closed) this.#leave();
   }
 
   onBytes(chunk: Buffer): void {
     this.#options.lease.countBytes(chunk.length, "client");
     if (this.#left) return;
     this.#queue(chunk);
-    if (this.#frames.size >= this.#options.limit) this.#link.pause();
+    if (this.#frames.size >= this.#options.limit) this.#connection.pause();
   }
 
   onDrain(): void {}
@@ -65,17 +62,16 @@ export class WaitingClient implements NetConnectionUser {
     this.#leave();
   }
 
-  /** Says that it will not be served. */
   close(code: number, reason: string): void {
     this.#leave(closeFrame(code, reason));
   }
 
-  /** The container is there: what the client sent so far. Of a pong that has come in part, `pongFilter` takes the rest out of what follows. */
+  /** Gives the connection away, with the queued bytes. `pongFilter` removes the rest of an incomplete pong from what follows. */
   handOver(): { early: Buffer[]; pongFilter: PongFilter | undefined } {
     this.#cancelPing();
     this.#share.release();
     const frames = this.#frames;
-    // Of a close that has come in part, the container gets that part too: the rest will go to it.
+    // The queue includes an incomplete close: the container gets the rest of it directly.
     return { early: frames.take(), pongFilter: frames.withinPong ? (chunk) => frames.behindPong(chunk) : undefined };
   }
 
@@ -88,12 +84,12 @@ export class WaitingClient implements NetConnectionUser {
       return this.close(CLOSE.protocolError, error.message);
     }
     if (frames.closed) return this.#leave(shortFrame(OPCODE.close, frames.closePayload()));
-    if (frames.dropped > MOST_PONG_BYTES) return this.close(CLOSE.policy, "Too many pongs: this WebSocket still waits for its container");
+    if (frames.dropped > MAX_PONG_BYTES) return this.close(CLOSE.policy, "Too many pongs: this WebSocket still waits for its container");
     this.#share.uses(frames.memory);
   }
 
   #ping(): void {
-    this.#link.send(shortFrame(OPCODE.ping));
+    this.#connection.send(shortFrame(OPCODE.ping));
     this.#cancelPing = this.#options.clock.after(this.#options.pingMs, () => this.#ping());
   }
 
@@ -103,37 +99,37 @@ export class WaitingClient implements NetConnectionUser {
     this.#cancelPing();
     this.#frames.clear();
     this.#share.release();
-    if (frame !== undefined) this.#link.send(frame);
-    this.#link.end();
+    if (frame !== undefined) this.#connection.send(frame);
+    this.#connection.end();
     this.#options.onLeave();
   }
 }
 
 /** Reads a client's frames into a queue. */
-export type QueueReader = { pause(): void; resume(): void };
+type QueueReader = { pause(): void; resume(): void };
 
-export type QueueShare = {
-  /** The queue takes so many bytes of memory now. */
+type QueueShare = {
+  /** The queue now uses so many bytes of memory. */
   uses(bytes: number): void;
   /** The queue is gone. May be repeated. */
   release(): void;
 };
 
 export type QueueBudget = {
-  /** `user`: whose part of the budget the queue counts against. A reader that may not read now gets `pause` before this returns. */
+  /** The queue counts against the budget of `user`. If the budget is used up, `pause` is called before this returns. */
   join(user: string, reader: QueueReader): QueueShare;
 };
 
 type QueueMember = { reader: QueueReader; bytes: number; pools: readonly [BytePool, BytePool] };
 
-/** Queues that share so many bytes. */
+/** Queues that share `limit` bytes. */
 type BytePool = { limit: number; used: number; full: boolean; members: Set<QueueMember> };
 
 /**
- * How much memory the queues of waiting WebSockets take together, of one user and of the process. Where that is spent, none of those
- * queues is read until half of it is free again: what their clients send waits in the system's own buffers, and nothing is lost.
+ * Limits the memory of the queues of waiting WebSockets, of one user and of the process. When it is used up, these queues' clients are not read until
+ * half of it is free: their bytes wait in the kernel's buffers, and nothing is lost.
  */
-export function openQueueBudget({ ofUser, ofAll }: { ofUser: number; ofAll: number }): QueueBudget {
+export function createQueueBudget({ ofUser, ofAll }: { ofUser: number; ofAll: number }): QueueBudget {
   const all: BytePool = { limit: ofAll, used: 0, full: false, members: new Set() };
   const users = new Map<string, BytePool>();
 

@@ -74,7 +74,7 @@ async function splice(t: Test, { reads, early = [], rest = Buffer.alloc(0), pong
 }
 
 const RESTARTS = closeFrame(1012, "The gateway restarts");
-const BROKE_OFF = closeFrame(1011, "The container broke the connection");
+const BROKE_OFF = closeFrame(1011, "The container closed the connection");
 const HELLO = shortFrame(1, "hello");
 const ends = (socket: Socket) => new Promise<void>((resolve) => void socket.once("end", resolve).once("close", () => resolve()));
 

@@ -1,5 +1,5 @@
 import t from "tap";
-import { openQueueBudget, type QueueBudget } from "../../../gateway/websockets/waiting-client.ts";
+import { createQueueBudget, type QueueBudget } from "../../../gateway/websockets/waiting-client.ts";
 
 /** Queues by name, and which of them may be read. */
 function openQueues(budget: QueueBudget) {
@@ -14,7 +14,7 @@ function openQueues(budget: QueueBudget) {
 }
 
 t.test("a user who has spent a share is not read until half of it is free, and others are", async (t) => {
-  const queues = openQueues(openQueueBudget({ ofUser: 100, ofAll: 1_000 }));
+  const queues = openQueues(createQueueBudget({ ofUser: 100, ofAll: 1_000 }));
   const a1 = queues.join("a", "a1");
   const a2 = queues.join("a", "a2");
   queues.join("b", "b1");
@@ -35,7 +35,7 @@ t.test("a user who has spent a share is not read until half of it is free, and o
 });
 
 t.test("what all users share is bounded as well", async (t) => {
-  const queues = openQueues(openQueueBudget({ ofUser: 100, ofAll: 150 }));
+  const queues = openQueues(createQueueBudget({ ofUser: 100, ofAll: 150 }));
   const shares = ["a", "b"].map((user) => queues.join(user, user));
   shares[0]?.uses(99);
   shares[1]?.uses(60);
