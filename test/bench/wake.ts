@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { type Berth, startBerth } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
+import { pause } from "../fixtures/clock.ts";
 
 const ROUNDS = Number(process.argv[2] ?? 20);
 const CROWD = 1_000;
@@ -96,7 +97,7 @@ async function readyImage(on: Berth) {
   for (;;) {
     const entity = await on.container(NAME);
     if (entity.dockerfile.status === "ready") return entity;
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await pause(50);
   }
 }
 

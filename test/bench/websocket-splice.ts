@@ -5,10 +5,10 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { rssKb } from "./proxy/cost.ts";
 import { LOAD_CORE, openPinned, PROXY_CORE, type PinnedCommand, type Pinned } from "./proxy/pinned.ts";
 import { freePort } from "./proxy/world.ts";
+import { pause } from "../fixtures/clock.ts";
 
 const seconds = Number(process.argv[2] ?? 3);
 const passes = Number(process.argv[3] ?? 3);
@@ -59,8 +59,8 @@ try {
   for (const { name, port, proxy } of rows) {
     const before = rssKb(proxy.pid);
     const load = processes.start("idle", LOAD_CORE, role("idle", port, IDLE));
-    while (!load.output().includes("IDLE")) await sleep(50);
-    await sleep(2_000);
+    while (!load.output().includes("IDLE")) await pause(50);
+    await pause(2_000);
     console.log(`${name.padEnd(8)} ${((rssKb(proxy.pid) - before) / IDLE).toFixed(1)} KiB for each of ${IDLE} idle ones`);
     await load.stop();
   }

@@ -1,5 +1,6 @@
 import { connect, type Socket } from "node:net";
 import { connect as connectSecurely } from "node:tls";
+import { pause } from "../fixtures/clock.ts";
 
 /** One side's view of one connection, down to its last byte. */
 export type Wire = {
@@ -62,7 +63,7 @@ export async function within(ms: number, condition: () => boolean): Promise<bool
   const end = performance.now() + ms;
   while (!condition()) {
     if (performance.now() > end) return false;
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    await pause(2);
   }
   return true;
 }

@@ -5,6 +5,7 @@ import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
 import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
 import { call, rejectsWith } from "./conformance.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 const clock = systemClock();
 const NONE: DriverChoice = { wished: "auto", forceDocker: false, ecs: false, kubernetes: false };
@@ -60,7 +61,7 @@ t.test("an unavailable engine is queried again until it reports its kind, and on
   const once = requests;
   t.match(await driver.resolve({ ref: "app" }, call()), { exposed: [5353] });
   t.equal(driver.name, "process", "the one that was opened");
-  for (let tries = 0; events.length === 0 && tries < 500; tries++) await clock.sleep(10);
+  await eventually("an event", () => events.length > 0);
   t.strictSame(events, ["connected"]);
   t.equal(requests, once, "no further query");
   over.abort();

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import t from "tap";
 import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { pause } from "../fixtures/clock.ts";
 
 t.test("a client that leaves before the response ends the container's request", async (t) => {
   const stand = await openStand(t);
@@ -128,7 +129,7 @@ t.test("the wait for a response begins when the whole request is there", async (
   const answer = new Promise<number | undefined>((resolve) => request.once("response", ({ statusCode }) => resolve(statusCode)));
   for (let n = 0; n < 8; n++) {
     request.write("x");
-    await new Promise((resolve) => setTimeout(resolve, 40));
+    await pause(40);
   }
   request.end();
   t.equal(await answer, 200);

@@ -7,6 +7,7 @@ import { openReadiness, type Readiness } from "../../gateway/readiness.ts";
 import { bodyOf, exchange, get, ID, openContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "./stand.ts";
 import { listen } from "../fixtures/server.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { pause } from "../fixtures/clock.ts";
 
 const CLIENTS = 20;
 
@@ -96,7 +97,7 @@ for (const forwarder of ENGINE_NAMES) {
         "x".repeat(at * 1_000),
       ),
     );
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await pause(300);
     first.readiness.turn("draining");
     t.equal(await statusOf(first, "/readyz"), 503);
     seenReady = false;

@@ -1,9 +1,13 @@
 import { createServer, request as httpRequest, type IncomingMessage } from "node:http";
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
+
 import type { Availability } from "../../gateway/contract.ts";
 import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "./stand.ts";
+
 import { listen } from "../fixtures/server.ts";
+
+import { eventually } from "../fixtures/eventually.ts";
 
 type Answered = { status: number; reason: string; type: string | undefined; sentence: unknown; headers: IncomingMessage["headers"] };
 
@@ -92,7 +96,7 @@ t.test("a full queue answers at once and says when to come again", async (t) => 
   stand.set(ID, { kind: "coming" });
   const first = new AbortController();
   const waiting = fetch(stand.base + PATH, { headers: SIGNED_IN, signal: first.signal }).catch(() => undefined);
-  while (stand.watchers(ID) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  await eventually("it waits", () => stand.watchers(ID) > 0);
   const answer = await ask(stand.port, PATH, SIGNED_IN);
   t.match(answer, { status: 503, type: "application/json" });
   t.match(answer.headers["retry-after"], /^\d+$/);

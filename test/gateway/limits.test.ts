@@ -2,7 +2,7 @@ import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
-import { createStillClock, turns, type StillClock } from "../fixtures/clock.ts";
+import { createStillClock, turns, type StillClock, pause } from "../fixtures/clock.ts";
 import { ID, openRawContainer, openStand, PATH, type GatewayFixture } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
@@ -60,7 +60,7 @@ function isStuck(edge: Socket | undefined): boolean {
 async function stalled(value: () => number): Promise<number> {
   for (;;) {
     const before = value();
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    await pause(250);
     if (value() === before && before > 0) return before;
   }
 }

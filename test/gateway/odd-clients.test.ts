@@ -3,6 +3,7 @@ import t from "tap";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { exchange, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { pause } from "../fixtures/clock.ts";
 
 const ask = (path: string, version = "1.1") => `GET ${PATH}${path} HTTP/${version}\r\nHost: stand.example\r\nAuthorization: token\r\n\r\n`;
 
@@ -36,7 +37,7 @@ for (const reads of READ_MODES) {
     const stalled = async () => {
       do {
         before = statuses.length;
-        await new Promise((resolve) => setTimeout(resolve, 60));
+        await pause(60);
       } while (statuses.length > before);
     };
     send(250);
@@ -97,7 +98,7 @@ for (const reads of READ_MODES) {
     client.on("data", (chunk: Buffer) => (got += chunk.length));
     client.once("error", () => (over = "error")).once("end", () => (over ||= "end"));
     client.end(ask("/"));
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    await pause(400);
     client.resume();
     await eventually("it ends", () => over !== "");
     t.equal(over, "end");
@@ -154,7 +155,7 @@ for (const reads of READ_MODES) {
     client.write(`POST ${PATH}/ HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\nContent-Length: ${LONG}\r\n\r\n`);
     client.write(Buffer.alloc(LONG));
     await eventually("it is held", () => stand.uses.get(ID)?.open === 1);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await pause(50);
     stand.set(ID, { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "stopped" } });
     await eventually("it is answered", () => came.includes("CONTAINER_STOPPED") || came.includes("stopped"));
     stand.set(ID, { kind: "awake", address });
@@ -188,7 +189,7 @@ for (const reads of READ_MODES) {
       let before = -1;
       do {
         before = client.bytesWritten - client.writableLength;
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await pause(100);
       } while (client.bytesWritten - client.writableLength > before);
       t.equal(stand.uses.get(ID)?.open, 1, availability.kind);
       client.resetAndDestroy();

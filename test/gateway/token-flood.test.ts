@@ -1,5 +1,4 @@
 import { connect } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -8,6 +7,7 @@ import { WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
 import { ADA } from "../fixtures/directory.ts";
 import { exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { pause } from "../fixtures/clock.ts";
 
 /** What each question to the control plane takes here. */
 const ASK_MS = 25;
@@ -22,7 +22,7 @@ t.test("invented tokens from other addresses do not keep a fresh session out", a
     wrongTokens: { ...WRONG_TOKENS, burst: Number.POSITIVE_INFINITY },
     full: () => new Fault("CONTROL_AWAY", "full"),
     findCallers: async (tokens) => {
-      await sleep(ASK_MS);
+      await pause(ASK_MS);
       const isGood = tokens.every((token) => token === "token");
       lookUps[isGood ? "good" : "bad"]++;
       return tokens.map(() => (isGood ? ADA : undefined));

@@ -4,7 +4,7 @@ import t from "tap";
 import { addressBlock, limitConnections, createConnectionLimits, connectionsFor, descriptorLimit } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
-import { createStillClock } from "../fixtures/clock.ts";
+import { createStillClock, pause } from "../fixtures/clock.ts";
 import { listen } from "../fixtures/server.ts";
 
 function openBounds(limits: { perAddress: number; total: number }) {
@@ -75,9 +75,9 @@ t.test("a server that is held to them closes what is too many at once", async (t
   await once(await open(), "close");
   const other = await open("127.0.0.2");
   one.destroy();
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await pause(20);
   const again = await open();
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await pause(20);
   t.notOk(other.destroyed || again.destroyed);
 });
 

@@ -5,9 +5,9 @@ import { createServer, request as openRequest, type IncomingMessage, type Reques
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import WebSocket, { WebSocketServer } from "ws";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** Debian's own nginx on the very files of lua-compat, between Unix sockets; behind it a server in place of the edge. */
 const folder = mkdtempSync(join(tmpdir(), "berth-nginx-"));
@@ -51,18 +51,15 @@ t.teardown(async () => {
   server.closeAllConnections();
   rmSync(folder, { recursive: true, force: true });
 });
-await listening();
-
-async function listening(): Promise<void> {
-  for (let tries = 0; tries < 200; tries++) {
+await eventually(
+  () => `nginx listens:\n${readFileSync(join(folder, "error.log"), "utf8")}`,
+  async () => {
     const socket = connect(front);
     const open = await Promise.race([once(socket, "connect").then(() => true), once(socket, "error").then(() => false)]).catch(() => false);
     socket.destroy();
-    if (open) return;
-    await sleep(25);
-  }
-  throw new Error(`nginx did not start:\n${readFileSync(join(folder, "error.log"), "utf8")}`);
-}
+    return open;
+  },
+);
 
 /** A request at nginx whose body is still open. */
 function begin(options: RequestOptions) {

@@ -5,6 +5,7 @@ import { buildTestImages, tagOwnImage } from "../fixtures/images.ts";
 import { talkTo } from "../fixtures/talk.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { pause } from "../fixtures/clock.ts";
 
 /**
  * The walk of a plugin's containers over a real Docker engine, seen from outside alone: publish, ready, asleep, woken,
@@ -170,7 +171,7 @@ t.test("left alone it is stopped; bytes from the container alone keep it awake",
   const reader = stream.body?.getReader();
   await reader?.read();
   // Longer than its whole time-out: only the open stream keeps it.
-  await new Promise((resolve) => setTimeout(resolve, SHORT_TIMEOUT * 60_000 * 1.7));
+  await pause(SHORT_TIMEOUT * 60_000 * 1.7);
   t.equal((await berth.container(NAMES.onDemand)).status, "started");
   await reader?.cancel();
   await berth.until(NAMES.onDemand, ["stopped by system"]);

@@ -3,7 +3,10 @@ import { once } from "node:events";
 import { join } from "node:path";
 import t from "tap";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+
 import { endLeftovers } from "./leftovers.ts";
+
+import { eventually } from "../fixtures/eventually.ts";
 
 const MARK = join(import.meta.dirname, "mark.ts");
 /** A test file that starts something in a session of its own, prints its number, and goes on until it is killed. */
@@ -33,7 +36,7 @@ t.test("what a killed test file started is ended, what another one runs is left 
   await exited;
   t.ok(isThere(killed.child), "it outlived its test");
   endLeftovers(folder).close();
-  while (isThere(killed.child)) await new Promise((resolve) => setTimeout(resolve, 20));
+  await eventually("the child is ended", () => !isThere(killed.child));
   t.ok(isThere(goesOn.child));
 });
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Availability } from "../../gateway/contract.ts";
 import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Held } from "./gateway.ts";
+import { pause } from "../fixtures/clock.ts";
 
 /** A gateway and its containers, each in a process of its own. */
 export type SoakWorld = {
@@ -61,7 +62,7 @@ export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
       while (performance.now() < end) {
         const { timers } = await ask<{ timers: number }>("timers");
         if (timers <= lasting && files() <= quiet) break;
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await pause(100);
       }
       return { ...(await ask<Held>("held")), files: files() };
     },

@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
 import { rssKb } from "./cost.ts";
 import { measure, startProxy, type At } from "./measure.ts";
 import { LOAD_CORE } from "./pinned.ts";
 import type { Proxy } from "./proxies.ts";
 import { ownCommand, WORKLOADS } from "./workloads.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 /** Kilobytes of resident memory per connection that is open and silent, or why there is no figure. */
 export type Idle = { name: string; rssMb: number; kib: Record<string, number | { failed: string }> };
@@ -32,7 +32,7 @@ export async function measureIdle(proxy: Proxy, at: At): Promise<Idle> {
   try {
     const [warm] = WORKLOADS;
     if (warm !== undefined) await measure(runner, warm, { ...at, seconds: 1 });
-    await sleep(SETTLE_MS);
+    await pause(SETTLE_MS);
     const before = rssKb(pid);
     idle.rssMb = before / 1_024;
     for (const row of ROWS) {
@@ -44,14 +44,14 @@ export async function measureIdle(proxy: Proxy, at: At): Promise<Idle> {
       const plan = { load: "idle", to, path, connections: row.connections, bytes: 0, ...("more" in row && { more: row.more }) };
       const load = processes.start(`idle ${proxy.name}`, LOAD_CORE, ownCommand(plan, { ...at, port: runner.port, pid }));
       const end = Date.now() + OPEN_MS;
-      while (!load.output().includes("IDLE") && !load.ended() && Date.now() < end) await sleep(20);
-      await sleep(SETTLE_MS);
+      while (!load.output().includes("IDLE") && !load.ended() && Date.now() < end) await pause(20);
+      await pause(SETTLE_MS);
       idle.kib[row.name] =
         load.output().includes("IDLE") && !load.ended()
           ? (rssKb(pid) - before) / row.connections
           : { failed: load.output().slice(0, 200) || "not all were open in time" };
       await load.stop();
-      await sleep(SETTLE_MS / 2);
+      await pause(SETTLE_MS / 2);
     }
   } finally {
     await runner.pinned?.stop();

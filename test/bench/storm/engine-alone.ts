@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import type Docker from "dockerode";
+import { pause } from "../../fixtures/clock.ts";
 
 const PORT = 15353;
 
@@ -42,7 +43,7 @@ async function accepts(host: string): Promise<void> {
       await once(socket, "connect");
       return;
     } catch {
-      await new Promise((resolve) => setTimeout(resolve, 25));
+      await pause(25);
     } finally {
       socket.destroy();
     }

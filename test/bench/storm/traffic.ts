@@ -1,3 +1,5 @@
+import { pause } from "../../fixtures/clock.ts";
+
 /** How long each of many calls took, and how many had another status than 200. */
 export type Figures = { count: number; failed: string; p50: number; p99: number; max: number };
 
@@ -15,7 +17,7 @@ export function startTraffic(call: () => Promise<Response>, { clients, pauseMs }
       const body = typeof answer === "string" ? answer : await answer.text();
       times.push(performance.now() - began);
       if (typeof answer === "string" || answer.status !== 200) failed.push(body.slice(0, 200));
-      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      await pause(pauseMs);
     }
   };
   const all = Promise.all(Array.from({ length: clients }, client));

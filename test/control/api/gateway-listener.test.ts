@@ -18,6 +18,7 @@ import { makeCertificate } from "../../fixtures/certificates.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openLifecycleFixture, type LifecycleFixture, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 const TOKEN = "the-token";
 const IDLE_MS = 60_000;
@@ -169,7 +170,7 @@ t.test("one that says it ends is gone at once", async (t) => {
     await report(0, id, nth === 5 ? { last: true } : {});
   }
   leave();
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await pause(50);
   await passed(stand, IDLE_MS / 2 + 5_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
@@ -180,7 +181,7 @@ t.test("one whose connection ends has ten seconds to be back", async (t) => {
   const { report, leave } = await join();
   await report(1, id);
   leave();
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await pause(50);
   await passed(stand, ENDED_GATEWAY_MS + 4_000);
   t.equal(stand.row(id).state, "STARTED", "its request counts as open until then, and then the container is idle");
   await passed(stand, 4_000);

@@ -6,7 +6,7 @@ import { backUp } from "../../../control/store/backup.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { restore } from "../../../control/store/restore.ts";
 
-import { createStillClock } from "../../fixtures/clock.ts";
+import { createStillClock, pause } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 const clock = createStillClock();
@@ -53,7 +53,7 @@ t.test("a restore that is killed at any moment leaves the old store or the new o
     await eventually("its begin", async () => output.includes("begun"));
     // Where it is then differs from machine to machine; the last one is sure to be over.
     if (kill === KILLS - 1) await gone;
-    else await new Promise((resolve) => setTimeout(resolve, kill * 12));
+    else await pause(kill * 12);
     child.kill("SIGKILL");
     const [code, signal] = (await gone) as [number | null, NodeJS.Signals | null];
     t.ok(code === 0 || signal === "SIGKILL", "what an earlier one left behind does no harm");

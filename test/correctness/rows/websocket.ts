@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import type { MessageHead } from "../messages.ts";
 import { answersOf, arrived, ask, headTo, judge, shown, type Probed, type CorrectnessRow } from "../row.ts";
 import { dial, pour, settled, within, type Wire } from "../wire.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 const UPGRADE = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
 const SWITCHED = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
@@ -145,7 +146,7 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       await ask(proxy, upgrade(proxy, proxy.at("/")));
       const before = proxy.lastUse();
       // Use is reported once a second.
-      await new Promise((resolve) => setTimeout(resolve, 1_100));
+      await pause(1_100);
       proxy.container.links[0]?.send(frame(1, "news"));
       const counted = await within(2_000, () => proxy.lastUse() >= before + 1_000);
       return judge(counted ? "counted" : "last use unchanged", { "it counts": counted });

@@ -12,6 +12,7 @@ import { workingIn } from "../../fixtures/processes.ts";
 import { BACKENDS } from "../conformance/backends.ts";
 import { call, conformance, get, labelsFor, specOf, text } from "../conformance.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 
@@ -188,10 +189,10 @@ t.test("a start that is aborted before its process reports its identity leaves n
     const caller = new AbortController();
     const deployed = driver.deploy(spec, { signal: caller.signal });
     deployed.catch(() => undefined);
-    await systemClock().sleep(ms);
+    await pause(ms);
     caller.abort(new Error("enough"));
     await t.rejects(deployed, { message: "enough" });
   }
-  await systemClock().sleep(200);
+  await pause(200);
   t.strictSame(workingIn(join(folder, "packages")), []);
 });

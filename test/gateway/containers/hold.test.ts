@@ -5,6 +5,7 @@ import { Fault } from "../../../lib/fault.ts";
 import type { Availability } from "../../../gateway/contract.ts";
 import { bodyOf, ID, openContainer, openStand, PATH } from "../stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
@@ -199,8 +200,7 @@ t.test("a body is not read while its request is held, and arrives whole afterwar
   await eventually("it waits", () => stand.watchers(ID) === 1);
   const before = process.memoryUsage().arrayBuffers;
   // Until no byte has moved for a while: then the pressure has come back to the client.
-  for (let last = -1, same = 0; same < 20; same = socket.bytesWritten === last ? same + 1 : 0, last = socket.bytesWritten)
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let last = -1, same = 0; same < 20; same = socket.bytesWritten === last ? same + 1 : 0, last = socket.bytesWritten) await pause(5);
   t.ok(written < size / 4, `${written} bytes left the client`);
   t.ok(process.memoryUsage().arrayBuffers - before < 32 * 1_048_576);
   stand.set(ID, { kind: "awake", address });

@@ -1,7 +1,9 @@
 import type { Socket } from "node:net";
 import t, { type Test } from "tap";
 import { exchange, get, ID, openRawContainer, openStand, PATH } from "../stand.ts";
+
 import { type ListenAddress } from "../../fixtures/server.ts";
+
 import { eventually } from "../../fixtures/eventually.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -32,20 +34,19 @@ t.test("a connection that is kept goes with its container", async (t) => {
 
 t.test("one on which the last answer came after its container was stopped is not kept", async (t) => {
   const stand = await openStand(t, { limits: { upstreamIdleMs: 60_000 } });
-  let answer = () => {};
-  const { address, open } = await openCounted(t, (socket) => (answer = () => socket.write(OK)));
+  const requests: Socket[] = [];
+  const answer = () => requests.at(-1)?.write(OK);
+  const { address, open } = await openCounted(t, (socket) => requests.push(socket));
   stand.set(ID, { kind: "awake", address });
   const came = exchange(stand.port, get(PATH));
-  await eventually("it is requested", () => open.size === 1);
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await eventually("it is requested", () => requests.length === 1);
   stand.set(ID, STOPPED);
   answer();
   t.match(await came, /^HTTP\/1\.1 200 /);
   await eventually("it is closed", () => open.size === 0);
   stand.set(ID, { kind: "awake", address });
   const again = exchange(stand.port, get(PATH));
-  await eventually("it is requested anew", () => open.size === 1);
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await eventually("it is requested anew", () => requests.length === 2);
   answer();
   t.match(await again, /^HTTP\/1\.1 200 /, "and the container may come back to the same address");
 });

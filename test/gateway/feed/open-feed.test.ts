@@ -22,7 +22,7 @@ import { localControl } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { type Log, openLog } from "../../../lib/log.ts";
 import { ADA } from "../../fixtures/directory.ts";
-import { createStillClock } from "../../fixtures/clock.ts";
+import { createStillClock, pause } from "../../fixtures/clock.ts";
 import { ID, shortFolder } from "../stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -265,7 +265,7 @@ t.test("silence means that control is away, and the feed is opened anew", async 
   await feed.ready();
   await clock.advance(FEED_SILENCE_MS - 1_000);
   control.say({ kind: "beat" });
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await pause(50);
   await clock.advance(FEED_SILENCE_MS - 1_000);
   t.equal(control.feeds.length, 1, "a beat is a sign of life");
   await clock.advance(1_100);
@@ -304,7 +304,7 @@ t.test("a report that control missed is made once it is back", async (t) => {
   await feed.ready();
   await control.close();
   feed.directory.reportUse({ id: ID, open: 0, streams: 0, lastActive: 5 });
-  await new Promise((resolve) => setTimeout(resolve, 150));
+  await pause(150);
   const back = await openControl(t, socketPath);
   await eventually("it is reported", () => back.reports.some(({ uses }) => uses.some(({ lastActive }) => lastActive === 5)));
   t.pass("late, not lost");

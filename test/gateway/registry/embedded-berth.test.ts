@@ -2,7 +2,6 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
@@ -11,6 +10,7 @@ import { digestOf, MANIFEST } from "./registry-client.ts";
 import { run } from "./run.ts";
 import { openTokenServer } from "./token-server.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 
@@ -19,7 +19,7 @@ t.test("an image is pushed with a developer key and pulled without one; retentio
   for (const tag of ["1", "2", "3"]) {
     await push("datagrok/a", tag, `layer of ${tag}`);
     // Tags are ordered by when they were pushed; the clock of the disk is coarse.
-    await sleep(20);
+    await pause(20);
   }
   await push("datagrok/b", "only", "another layer");
   const accept = { headers: { accept: MANIFEST } };
@@ -157,10 +157,10 @@ t.test("an image that a container is to use is kept, however old", async (t) => 
   const { imageRef } = (await berth.container("kept-square")).dockerfile as unknown as { imageRef: string };
   const [repository = "", tag = ""] = imageRef.split(":");
   await push(repository, tag, "what the container runs");
-  await sleep(20);
+  await pause(20);
   for (const newer of ["8", "9"]) {
     await push(repository, newer, `layer of ${newer}`);
-    await sleep(20);
+    await pause(20);
   }
   const { code, out } = await command("retain", "--keep", "1");
   t.equal(code, 0, out);

@@ -7,6 +7,7 @@ import t from "tap";
 import { openDistribution } from "./distribution.ts";
 import { openRecorder, openStand, plainUpstream, type RegistryFixture } from "./stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 const SCOPES = ["repository:datagrok/a:pull,push"];
 const UPLOADS = "/v2/datagrok/a/blobs/uploads/";
@@ -162,7 +163,7 @@ t.test("a slow reader gets through, and nothing is held for it", async (t) => {
   const socket = connect(stand.port, "127.0.0.1");
   socket.write(`GET /v2/datagrok/a/blobs/sha256:ab HTTP/1.1\r\nHost: ${stand.host}\r\nConnection: close\r\n\r\n`);
   await new Promise((go) => socket.once("readable", go));
-  await new Promise((go) => setTimeout(go, 300));
+  await pause(300);
   t.ok(written < size / 2, `${written} bytes went ahead of a reader that waits`);
   let read = 0;
   for await (const piece of socket) read += (piece as Buffer).length;
@@ -187,7 +188,7 @@ t.test("a registry that does not read holds up who writes: nothing is held for i
   const request = await began.promise;
   for (let before = -1; before < sent;) {
     before = sent;
-    await new Promise((go) => setTimeout(go, 500));
+    await pause(500);
   }
   // What the kernel holds for two connections of this machine, at most 10 MiB each, and next to nothing beside.
   t.ok(sent > 0 && sent <= 32 * 1_048_576, `${sent} bytes were taken`);
@@ -210,7 +211,7 @@ t.test("a slow writer gets through however long it takes: only a stalled one is 
     });
     for (let at = 0; at < blob.length && !sending.destroyed; at += 2_000) {
       sending.write(blob.subarray(at, at + 2_000));
-      await Promise.race([answer, new Promise((go) => setTimeout(go, pauseMs))]);
+      await Promise.race([answer, pause(pauseMs)]);
     }
     sending.end();
     return answer;
@@ -243,9 +244,9 @@ t.test(
       const socket = connect(Number(new URL(base).port), "127.0.0.1");
       const head = `PATCH ${url.pathname}${url.search} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${token}\r\nContent-Range: 100000-199999\r\nContent-Length: 100000\r\n\r\n`;
       await new Promise((go) => socket.write(Buffer.concat([Buffer.from(head), two.subarray(0, bytes)]), go));
-      await new Promise((go) => setTimeout(go, 200));
+      await pause(200);
       socket.destroy();
-      await new Promise((go) => setTimeout(go, 200));
+      await pause(200);
     };
     const nothing = await half();
     await breakOff(stand.base, nothing, 0);

@@ -7,7 +7,7 @@ import { WebSocket, WebSocketServer } from "ws";
 import { Fault } from "../../../lib/fault.ts";
 import type { Availability } from "../../../gateway/contract.ts";
 import { frame } from "../../fixtures/frame.ts";
-import { turns } from "../../fixtures/clock.ts";
+import { turns, pause } from "../../fixtures/clock.ts";
 import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "../stand.ts";
 import { listen, type ListenAddress } from "../../fixtures/server.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -94,7 +94,7 @@ t.test("a cold WebSocket is accepted at once, pinged while it waits, and its fra
   await eventually("all come back", () => recorded.frames.length === 51);
   t.same(texts(recorded), ["CONNECTED", ...sent]);
   const pings = recorded.pings;
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await pause(50);
   t.equal(recorded.pings, pings, "pings end with the wait");
   recorded.socket.terminate();
 });
@@ -359,7 +359,7 @@ t.test("a client that sends much while it waits feels it instead of filling the 
   const body = Buffer.alloc(1_048_576, 7);
   for (let n = 0; n < 32; n++) recorded.socket.send(body);
   await eventually("it waits", () => stand.watchers(ID) === 1);
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await pause(100);
   t.ok(recorded.socket.bufferedAmount > 16 * 1_048_576, `${recorded.socket.bufferedAmount} bytes stay with the client`);
   stand.set(ID, { kind: "awake", address });
   await eventually("all come back", () => recorded.frames.length === 33);
@@ -397,8 +397,7 @@ t.test("a flood of empty frames before CONNECTED neither fills the memory nor st
   for (const socket of sockets) socket.write(flood);
   // Until no byte has moved for a while.
   const moved = () => stand.openAt(asleep).open.reduce((sum, { bytesIn }) => sum + bytesIn, 0);
-  for (let last = -1, same = 0; same < 20; same = moved() === last ? same + 1 : 0, last = moved())
-    await new Promise((resolve) => setTimeout(resolve, 5));
+  for (let last = -1, same = 0; same < 20; same = moved() === last ? same + 1 : 0, last = moved()) await pause(5);
   const from = performance.now();
   t.match(await exchange(stand.port, get(PATH)), /here/);
   t.ok(performance.now() - from < 2_000, `another user waited for ${Math.round(performance.now() - from)} ms`);
@@ -488,6 +487,6 @@ t.test("a slow client slows the container down", async (t) => {
   await eventually("it is connected", () => theirs !== undefined);
   client.pause();
   for (let n = 0; n < 64; n++) theirs?.send(Buffer.alloc(1_048_576));
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await pause(200);
   t.ok((theirs?.bufferedAmount ?? 0) > 32 * 1_048_576, `${theirs?.bufferedAmount} bytes stay with the container`);
 });

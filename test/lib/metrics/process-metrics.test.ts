@@ -2,6 +2,7 @@ import t from "tap";
 import { measureEventLoopDelay } from "../../../lib/metrics/process-metrics.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 t.test("a process whose event loop stood still reports for how long, until it is read", async (t) => {
   const metrics = openMetrics();
@@ -12,11 +13,11 @@ t.test("a process whose event loop stood still reports for how long, until it is
   };
   t.equal(delay("max"), 0, "nothing was measured yet");
   // A figure needs two looks of the process's own, 50 ms apart.
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await pause(200);
   const until = performance.now() + 700;
   while (performance.now() < until);
   // Who asks comes by the loop too, after what was due.
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await pause(200);
   const most = delay("max");
   t.ok(most > 0.4 && most < 60, `${most} s`);
   await eventually("it to be reported once", async () => delay("max") < 0.4);

@@ -6,6 +6,7 @@ import { makeZip, renamed } from "../../control/packages/publish/fixtures/make-z
 import { type Entity, zipOf } from "../../fixtures/berth.ts";
 import { appFiles, type Json, openStand, raw, UNKNOWN } from "./stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 const MAX_PACKAGE_MB = 1;
 const stand = await openStand(t, { BERTH_MAX_PACKAGE_MB: String(MAX_PACKAGE_MB) });
@@ -138,7 +139,7 @@ t.test("publishing again keeps ids, and replaces what runs after its open reques
   const id = first.containers[0]?.id ?? "";
   await call(`/docker/containers/${id}/run?awaitStart=true`);
   const open = proxied(id, "/slow");
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  await pause(100);
   const second = await published("again", appFiles("app", "two"), { version: "1.0.1" });
   t.equal(second.containers[0]?.id, id);
   t.equal(second.images[0].id, first.images[0].id);
@@ -228,7 +229,7 @@ t.test("an upload that breaks off leaves nothing behind", async (t) => {
   const body = new ReadableStream({
     start: (controller) => controller.enqueue(plain.subarray(0, 100)),
     pull: async (controller) => {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await pause(50);
       controller.error(new Error("gone"));
     },
   });

@@ -6,6 +6,7 @@ import { startBerthProcess } from "../../fixtures/berth-process.ts";
 import { rolesBelow } from "../../fixtures/processes.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { ENV, openOwnNetwork } from "./own-network.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 /** A `berth gateway` in a network of its own, as on another machine: one cable leads to control, containers and clients. */
 export type GatewayElsewhere = {
@@ -94,7 +95,7 @@ export function openLoad(url: string, token: string): { failures: string[]; serv
       const { status, body } = await ask(url, token, agent).catch((error: Error) => ({ status: 0, body: error.message }));
       if (status === 200) served++;
       else failures.push(`${status} ${body}`);
-      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      await pause(PAUSE_MS);
     }
     agent.destroy();
   });

@@ -11,6 +11,7 @@ import { freePort } from "../../fixtures/server.ts";
 import { ask, type GatewayElsewhere, openGatewayElsewhere, openLoad } from "./gateway-elsewhere.ts";
 import { ENV } from "./own-network.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { pause } from "../../fixtures/clock.ts";
 
 /**
  * Three gateways on three machines, which are networks of their own here, one control plane, and containers of a real engine at published ports:
@@ -120,7 +121,7 @@ t.test("with one gateway killed and one cut off for a minute, no other gateway n
   // Meanwhile the third loses control alone: it knows its callers and its containers.
   t.equal(await statusAt(third, idle), 200);
   const held = ask(at(third, idle, "/slow-head?ms=20000"), berth.token);
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await pause(1_500);
   third.lose(control);
   await eventually("it to notice", async () => AWAY.test(third.output()));
   const refused = await ask(at(third, asleep), berth.token);

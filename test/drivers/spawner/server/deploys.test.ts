@@ -1,9 +1,9 @@
 import t from "tap";
 import { labelsFor, rejectsWith, call } from "../../conformance.ts";
-import { systemClock } from "../../../../lib/clock.ts";
 import type { Spec } from "../../../../drivers/driver.ts";
 import { openStand, specBody } from "./fixture.ts";
 import { eventually } from "../../../fixtures/eventually.ts";
+import { pause } from "../../../fixtures/clock.ts";
 
 const codeOf = (text: string) => (JSON.parse(text) as { code?: string }).code;
 
@@ -95,12 +95,12 @@ t.test("called off at any moment, a start leaves nothing", async (t) => {
     const reason = new Error(`after ${ms} ms`);
     const deployed = far.deploy(specFor("off", 1, "memory:mute"), { signal: caller.signal });
     deployed.catch(() => {});
-    if (ms > 0) await systemClock().sleep(ms);
+    if (ms > 0) await pause(ms);
     caller.abort(reason);
     t.equal(await deployed.catch((error: unknown) => error), reason);
     t.strictSame(world.left(""), [], `after ${ms} ms`);
   }
-  await systemClock().sleep(100);
+  await pause(100);
   t.strictSame(world.left(""), [], "nor does anything come late");
 });
 

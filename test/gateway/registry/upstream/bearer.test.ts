@@ -13,6 +13,7 @@ import { LOGIN, openDistribution } from "./distribution.ts";
 import { push, signal, through } from "./pushed.ts";
 import { openTokenServer } from "./token-server.ts";
 import { listen } from "../../../fixtures/server.ts";
+import { eventually } from "../../../fixtures/eventually.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const PULL = { repository: "datagrok/x", actions: ["pull"] } as const;
@@ -142,7 +143,7 @@ t.test("a hundred who ask at once ask the token server once, and later ones not 
     const before = tokens.requests.length;
     t.equal(upstream.authorization(lasting, signal()), first);
     t.equal(upstream.authorization(lasting, signal()), first);
-    while (tokens.requests.length === before) await systemClock().sleep(5);
+    await eventually("the token is requested", () => tokens.requests.length > before);
     t.equal(tokens.requests.length, before + 1);
     await clock.advance(20_000);
     t.match(await upstream.authorization(lasting, signal()), /^Bearer /);
