@@ -1,7 +1,7 @@
 import { DRIVERS } from "../drivers/driver.ts";
 import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine/reach.ts";
-import { DEFAULT_SUBNETS } from "../drivers/docker/subnets.ts";
+import { DEFAULT_SUBNETS } from "../drivers/docker/addresses.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";

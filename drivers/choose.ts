@@ -1,29 +1,29 @@
-import { Fault } from "../lib/fault.ts";
-import { unansweredFault } from "./faults.ts";
-import { type DriverName, type Call, type Driver, DRIVER_VERBS, type DriverVerb } from "./driver.ts";
-import type { Clock } from "../lib/clock.ts";
-import type { Log } from "../lib/log.ts";
 import { createBackoff } from "../lib/backoff.ts";
+import type { Clock } from "../lib/clock.ts";
 import { withTimeout } from "../lib/deadline.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Log } from "../lib/log.ts";
+import { type DriverName, type Call, type Driver, DRIVER_VERBS, type DriverVerb } from "./driver.ts";
+import { unansweredFault } from "./faults.ts";
 
-/** What of the settings decides which orchestrator is meant. */
+/** The settings that decide on the orchestrator. */
 export type DriverChoice = {
   /** `BERTH_DRIVER`. */
-  wished: DriverName | "auto";
+  setting: DriverName | "auto";
   /** `GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST`. */
   forceDocker: boolean;
-  /** A cluster is named in either block of ECS's settings. */
+  /** Either block of the ECS settings names a cluster. */
   ecs: boolean;
   /** Kubernetes' namespace or kubeconfig is set. */
   kubernetes: boolean;
 };
 
 /**
- * The one orchestrator that the settings mean, as grok_spawner chooses it; "ask" where the Docker engine behind the socket must say whether it
- * manages a swarm (`chooseOnEngine`). Plain processes are never chosen: what isolates nothing is named. Faults: SETTINGS_INVALID.
+ * The orchestrator of the settings, as grok_spawner chooses it. "ask" means: it depends on whether the Docker engine manages a swarm (`chooseOnEngine`).
+ * `process` is never chosen automatically, because it isolates nothing. Faults: SETTINGS_INVALID.
  */
-export function chooseDriver({ wished, forceDocker, ecs, kubernetes }: DriverChoice): DriverName | "ask" {
-  if (wished !== "auto") return wished;
+export function chooseDriver({ setting, forceDocker, ecs, kubernetes }: DriverChoice): DriverName | "ask" {
+  if (setting !== "auto") return setting;
   if (forceDocker) return "docker";
   if (ecs && kubernetes) {
     const sentence = "Both an ECS cluster and Kubernetes are set, and berth speaks to one orchestrator: unset one, or name it in BERTH_DRIVER.";
@@ -40,18 +40,18 @@ export function chooseOnEngine(engine: { managesSwarm: boolean }): DriverName {
 const RETRY_MS = { first: 250, longest: 10_000 };
 const CHOICE_MS = 60_000;
 
-export type DeferredChoice = {
-  /** Asks and opens; repeated until it succeeds once. Faults: ENGINE_UNREACHABLE and others of a call. */
+type DeferredChoice = {
+  /** Queries the engine and opens the driver; repeated until it succeeds once. Faults: ENGINE_UNREACHABLE and others of a call. */
   choose(signal: AbortSignal): Promise<Driver>;
-  /** What it is called, and whether it pulls, until then. */
+  /** Its name, and whether it pulls, until then. */
   meanwhile: Pick<Driver, "name" | "pulls">;
   clock: Clock;
   log: Log;
 };
 
 /**
- * A driver of which the engine says which it is. Each call asks until it has said so once, and fails as the asking does: control starts while the
- * engine is away.
+ * A driver whose kind depends on the engine. Each call queries the engine until one query has succeeded, and fails if its query fails. So control can
+ * start while the engine is away.
  */
 export function deferredDriver({ choose, meanwhile, clock, log }: DeferredChoice): Driver {
   let chosen: Driver | undefined;
@@ -68,18 +68,18 @@ export function deferredDriver({ choose, meanwhile, clock, log }: DeferredChoice
     choosing ??= choice().finally(() => {
       choosing = undefined;
     });
-    const asked = choosing;
-    asked.catch(() => {});
-    const overdue = () => unansweredFault(`The container engine did not report within ${CHOICE_MS / 1000} s what it is`);
-    // Whoever gives up waiting leaves the question to others.
-    return withTimeout({ clock, ms: CHOICE_MS, overdue, signal }, () => asked);
+    const current = choosing;
+    current.catch(() => {});
+    const overdue = () => unansweredFault(`The container engine did not answer within ${CHOICE_MS / 1000} s whether it manages a swarm`);
+    // A caller that gives up leaves the query to the other callers.
+    return withTimeout({ clock, ms: CHOICE_MS, overdue, signal }, () => current);
   };
   const calls = Object.fromEntries(
     DRIVER_VERBS.map((verb) => [
       verb,
       async (...args: never[]) => {
         const driver = (await get((args.at(-1) as unknown as Call).signal)) as Partial<Record<DriverVerb, (...args: never[]) => Promise<unknown>>>;
-        // A driver without `pause` pauses nothing.
+        // Without `pause` a driver cannot pause.
         return (await driver[verb]?.(...args)) ?? (verb === "pause" ? false : undefined);
       },
     ]),
@@ -95,9 +95,9 @@ export function deferredDriver({ choose, meanwhile, clock, log }: DeferredChoice
     },
     events: async function* (call) {
       const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
-      for (let told = false; !call.signal.aborted; told = true) {
+      for (let logged = false; !call.signal.aborted; logged = true) {
         const driver = await get(call.signal).catch((error: unknown) => {
-          if (!told && !call.signal.aborted) log.warn({ err: error }, "The container engine cannot be asked what it is; asking again.");
+          if (!logged && !call.signal.aborted) log.warn({ err: error }, "container engine unreachable, retrying");
         });
         if (driver) return yield* driver.events(call);
         await clock.sleep(delays.next(), call.signal).catch(() => {});

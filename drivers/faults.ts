@@ -75,37 +75,37 @@ export function advisedFault(
   return new Fault(code, `${trimTrailing(sentence, " \t\r\n.")}. ${todo}`, more);
 }
 
-/** After so long the same call may be repeated. */
+/** The delay before the same call may be repeated. */
 const CALL_AGAIN_MS = 1_000;
 
-/** The orchestrator accepted a call and did not answer it within the call's limit. It may still do so: the caller may repeat the call. */
+/** The orchestrator accepted a call and did not answer within the call's limit. It may still answer, so the caller may repeat the call. */
 export function unansweredFault(sentence: string, more: Parameters<typeof advisedFault>[2] = {}): Fault {
   return advisedFault("ENGINE_UNREACHABLE", sentence, { ...more, retryAfterMs: CALL_AGAIN_MS });
 }
 
-/** How many lines of a container that failed are kept. */
+/** The number of log lines that are kept of a container that failed. */
 export const LOG_TAIL_LINES = 20;
 
-/** Killed by SIGKILL, which is also how a machine ends what takes too much memory. */
+/** The exit code of SIGKILL, with which a kernel also ends a process that uses too much memory. */
 const KILLED = 137;
 
-/** A container that ended before it was ready: `code` is undefined where nobody knows it, `said` is the orchestrator's own sentence. */
+/** A container ended before it was ready. `code` and `outOfMemory` are undefined if unknown; `reason` is the orchestrator's own sentence. */
 export function crashFault(
   spec: Pick<Spec, "service" | "memoryMb">,
-  how: { code: number | undefined; outOfMemory: boolean | undefined; said?: string | undefined },
+  how: { code: number | undefined; outOfMemory: boolean | undefined; reason?: string | undefined },
   logs: string[],
 ): Fault {
-  const { code, outOfMemory, said } = how;
+  const { code, outOfMemory, reason } = how;
   if (outOfMemory) {
     const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed before it was ready, exit code ${code ?? "unknown"}.`;
     return advisedFault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
   const hint = code === KILLED && outOfMemory === undefined ? " (killed, perhaps for its memory)" : "";
-  const sentence = `${spec.service} ended before it was ready, exit code ${code ?? "unknown"}${hint}${said ? `: ${said}` : ""}`;
+  const sentence = `${spec.service} ended before it was ready, exit code ${code ?? "unknown"}${hint}${reason ? `: ${reason}` : ""}`;
   return advisedFault("CONTAINER_CRASHED", sentence, { logs });
 }
 
-/** The last lines of a log that may end anywhere; none where it cannot be read, since the failure that it is read for matters more. */
+/** The last lines of a log. A log that cannot be read gives what was read so far: the container's failure matters more. */
 export async function logTail(pieces: AsyncIterable<string>, signal: AbortSignal): Promise<string[]> {
   let text = "";
   try {

@@ -1,100 +1,55 @@
-import { advisedFault } from "./faults.ts";
-import type { Call, Driver, Host, Observed, Spec, DriverEvent } from "./driver.ts";
-import { foreignOwnerOf } from "./labels.ts";
+import type { Call, Driver, Host } from "./driver.ts";
+import { mergeEvents } from "./events.ts";
+import { refuseForeignOwner } from "./labels.ts";
 
 /**
- * An installation's two hosts as one driver. A container runs on the host that its spec is for, on `cvm` where it says none; who asks for a service
- * need not know on which it is. `apart`: what runs on the one, the other does not know, as with two clusters. Where they share one, the host only
- * says how a container starts. What both must be asked fails when either does: half a list would say that the rest is gone.
+ * An installation's two hosts as one driver. A container runs on the host of its spec, by default on `cvm`. Calls about a service need no host.
+ * `apart`: neither host sees the services of the other, as with two clusters. Hosts that share an orchestrator only differ in how a container starts.
+ * A call that needs both hosts fails when one of them fails: an incomplete list would report services as gone.
  */
 export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { apart: boolean }): Driver {
-  const places = apart ? [cvm, datagrok] : [cvm];
+  const hosts = apart ? [cvm, datagrok] : [cvm];
 
-  /** Who of them has the service, and what it knows of it; of two, the one where it runs, or would go on. */
+  /** The host that has the service. If both have it: the one where it runs, else the one where it is paused. */
   const find = async (among: readonly Driver[], service: string, call: Call) => {
-    const asked = await Promise.allSettled(among.map(async (driver) => ({ driver, fact: await driver.inspect(service, call) })));
-    const found = asked.flatMap((one) => (one.status === "fulfilled" && one.value.fact ? [{ driver: one.value.driver, fact: one.value.fact }] : []));
-    // One that has it is answer enough; that there is none, both must say.
-    if (found.length === 0) refuseFailed(asked);
-    return found.find(({ fact }) => fact.running) ?? found.find(({ fact }) => fact.paused) ?? found[0];
+    const results = await Promise.allSettled(among.map(async (driver) => ({ driver, observed: await driver.inspect(service, call) })));
+    const holders = results.flatMap((one) =>
+      one.status === "fulfilled" && one.value.observed ? [{ driver: one.value.driver, observed: one.value.observed }] : [],
+    );
+    // One host that has it is enough. Only both together can report that there is none.
+    if (holders.length === 0) throwFirstRejection(results);
+    return holders.find(({ observed }) => observed.running) ?? holders.find(({ observed }) => observed.paused) ?? holders[0];
   };
 
   return {
-    // No `pulls`: the engine that has resolved an image need not be the one that runs it.
+    // No `pulls`: the engine that resolves an image need not be the one that runs it.
     name: cvm.name,
     ...(cvm.watchedAddresses || datagrok.watchedAddresses ? { watchedAddresses: true } : {}),
     resolve: (image, call) => cvm.resolve(image, call),
     deploy: async (spec, call) => {
       const driver = spec.host === "datagrok" ? datagrok : cvm;
-      // One name is one service: what the other host has of it goes first, as an older generation does.
-      const others = apart ? places.filter((one) => one !== driver) : [];
+      // A name belongs to one service, so an instance on the other host is replaced, as an older generation is.
+      const others = apart ? hosts.filter((one) => one !== driver) : [];
       const before = await find(others, spec.service, call);
       if (before) {
-        refuseForeignOwner(before.fact, spec);
+        refuseForeignOwner(before.observed.labels, spec, { where: " on the installation's other host" });
         await before.driver.destroy(spec.service, call);
       }
       return driver.deploy(spec, call);
     },
-    pause: async (service, call) => (await (await find(places, service, call))?.driver.pause?.(service, call)) ?? false,
-    destroy: async (service, call) => refuseFailed(await Promise.allSettled(places.map((driver) => driver.destroy(service, call)))),
-    inspect: async (service, call) => (await find(places, service, call))?.fact,
-    list: async (call) => (await Promise.all(places.map((driver) => driver.list(call)))).flat(),
-    logs: async function* (service, which, call) {
-      const at = await find(places, service, call);
-      if (at) yield* at.driver.logs(service, which, call);
+    pause: async (service, call) => (await (await find(hosts, service, call))?.driver.pause?.(service, call)) ?? false,
+    destroy: async (service, call) => throwFirstRejection(await Promise.allSettled(hosts.map((driver) => driver.destroy(service, call)))),
+    inspect: async (service, call) => (await find(hosts, service, call))?.observed,
+    list: async (call) => (await Promise.all(hosts.map((driver) => driver.list(call)))).flat(),
+    logs: async function* (service, options, call) {
+      const holder = await find(hosts, service, call);
+      if (holder) yield* holder.driver.logs(service, options, call);
     },
-    events: (call) => mergeEvents(places, call),
-    close: async () => refuseFailed(await Promise.allSettled([cvm.close(), datagrok.close()])),
+    events: (call) => mergeEvents(hosts, call),
+    close: async () => throwFirstRejection(await Promise.allSettled([cvm.close(), datagrok.close()])),
   };
 }
 
-/** Each has done what it could; the first that failed is what there is to say. */
-function refuseFailed(asked: readonly PromiseSettledResult<unknown>[]): void {
-  for (const one of asked) if (one.status === "rejected") throw one.reason as Error;
-}
-
-function refuseForeignOwner({ service, labels }: Observed, spec: Spec): void {
-  const owner = foreignOwnerOf(labels, spec.labels);
-  if (owner !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${service} is taken on the installation's other host by ${owner}`);
-}
-
-type Stream = AsyncIterator<DriverEvent>;
-type Arrived = { stream: Stream; event: IteratorResult<DriverEvent> } | { error: unknown };
-
-/** The events of several drivers, as each tells them. One of each at most waits to be taken. What one fails with ends them all. */
-export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call): AsyncGenerator<DriverEvent> {
-  const over = new AbortController();
-  const own = AbortSignal.any([signal, over.signal]);
-  // Not a race of promises: at the one of a silent driver every event of the others would leave something.
-  const arrived: Arrived[] = [];
-  let wake = () => {};
-  const ask = async (stream: Stream) => {
-    try {
-      arrived.push({ stream, event: await stream.next() });
-    } catch (error) {
-      arrived.push({ error });
-    }
-    wake();
-  };
-  const streams = drivers.map((driver) => driver.events({ signal: own })[Symbol.asyncIterator]());
-  const asked = new Map(streams.map((stream) => [stream, ask(stream)]));
-  try {
-    while (asked.size > 0) {
-      const next = arrived.shift();
-      if (!next) {
-        await new Promise<void>((resolve) => (wake = resolve));
-        continue;
-      }
-      if ("error" in next) throw next.error;
-      const { stream, event } = next;
-      asked.delete(stream);
-      if (event.done) continue;
-      yield event.value;
-      asked.set(stream, ask(stream));
-    }
-  } finally {
-    over.abort(new Error("Nobody listens any more."));
-    await Promise.all(asked.values());
-    for (const stream of streams) await stream.return?.();
-  }
+function throwFirstRejection(results: readonly PromiseSettledResult<unknown>[]): void {
+  for (const result of results) if (result.status === "rejected") throw result.reason as Error;
 }

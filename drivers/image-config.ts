@@ -1,38 +1,39 @@
 import { isIP } from "node:net";
 import type { Clock } from "../lib/clock.ts";
+import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../lib/http-client.ts";
-import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
 import { createRegistryClient, IMAGE_TYPES, MANIFEST_TYPES, type RegistryClient } from "../lib/registry-client/registry-client.ts";
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
-import type { ResolvedImage } from "./driver.ts";
+import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
+import type { Call, ResolvedImage } from "./driver.ts";
 import { exposedPorts } from "./image.ts";
 
-/** What a registry says of an image without pulling it: https://github.com/opencontainers/distribution-spec, and image-spec's config. */
+/** What a registry reports of an image without a pull: https://github.com/opencontainers/distribution-spec, and image-spec's config. */
 export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;
 
 /**
- * `trusted`: the settings name this registry, and it may be anywhere. One that a package's author named is judged as a redirect is: not at an
+ * `trusted`: the settings name this registry, so it may have any address. A registry that a package's author names follows the rules of redirects: no
  * address of this machine, unless `listed` has it (`BERTH_REGISTRY_REDIRECT_HOSTS`).
  */
 type RemoteImage = {
   host: string;
   repository: string;
   version: string;
-  login: RegistryLogin | undefined;
+  login: (call: Call) => Promise<RegistryLogin | undefined> | undefined;
   trusted: boolean;
   listed: readonly string[];
   clock: Clock;
   signal: AbortSignal;
 };
 
-/** What is run where nothing else is asked for. */
+/** The platform of a container by default. */
 const PLATFORM = { os: "linux", architecture: "amd64" };
 const MAX_BYTES = 4 * 1_048_576;
 const MOST_REDIRECTS = 3;
 const SILENCE_MS = 10_000;
-/** Callers have shorter limits of their own. */
-const ANSWER_MS = 120_000;
+/** For all requests together. After it the ports are left to the package. */
+const LIMIT_MS = 20_000;
 const CONNECT_MS = 5_000;
 const HUB = "docker.io";
 const HUB_API = "registry-1.docker.io";
@@ -41,14 +42,19 @@ type Manifest = { manifests?: { digest: string; platform?: { os?: string; archit
 type Config = { config?: { ExposedPorts?: Record<string, unknown> | null } | null; history?: { created_by?: string }[] | null };
 
 /**
- * The ports that an image exposes, from its manifest and its configuration. Faults: IMAGE_NOT_FOUND, PULL_DENIED, REGISTRY_UNREACHABLE; rejects with
- * the signal's reason where it aborts.
+ * The ports that an image exposes, from its manifest and its configuration. Faults: IMAGE_NOT_FOUND, PULL_DENIED, REGISTRY_UNREACHABLE.
  */
 export async function readImageConfig(image: RemoteImage): Promise<ImageConfig> {
+  const { clock, host, signal } = image;
+  const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${host} did not answer within ${LIMIT_MS / 1_000} s.`);
+  return withTimeout({ clock, ms: LIMIT_MS, overdue, signal }, (own) => openAndRead({ ...image, signal: own }));
+}
+
+async function openAndRead(image: RemoteImage): Promise<ImageConfig> {
   const http = openHttpClient({
     clock: image.clock,
     maxBytes: MAX_BYTES,
-    timeoutMs: ANSWER_MS,
+    timeoutMs: LIMIT_MS,
     connectTimeoutMs: CONNECT_MS,
     idleTimeoutMs: SILENCE_MS,
     toFault: ({ kind, url, why, cause }) => {
@@ -58,7 +64,8 @@ export async function readImageConfig(image: RemoteImage): Promise<ImageConfig> 
     },
   });
   try {
-    return await configOf(image, clientFor(image, http));
+    const login = await image.login({ signal: image.signal });
+    return await configOf(image, clientFor(image, login, http));
   } finally {
     http.close();
   }
@@ -91,18 +98,18 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
   };
 }
 
-/** Where to ask for a full name, which loses its tag or digest. */
+/** The registry and the repository of a full name, without tag and digest. */
 export function placeOf(reference: string): Pick<RemoteImage, "host" | "repository"> {
   const slash = reference.indexOf("/");
   return { host: reference.slice(0, slash), repository: (reference.slice(slash + 1).split("@", 1)[0] ?? "").replace(/:[\w.-]+$/, "") };
 }
 
-/** Signs in as the registry wants: by name and password, or with a token that it sends for. The login goes to the registry's own host only. */
-function clientFor(image: RemoteImage, http: ReturnType<typeof openHttpClient>): RegistryClient {
-  const { repository, login, signal } = image;
+/** Signs in as the registry requires: by name and password, or with a token. The login goes to the registry's own host only. */
+function clientFor(image: RemoteImage, login: RegistryLogin | undefined, http: ReturnType<typeof openHttpClient>): RegistryClient {
+  const { repository, signal } = image;
   const root = rootOf(image.host === HUB ? HUB_API : image.host);
   const rules = redirectRules({ hostname: root.hostname, port: portOf(root) }, image.listed, image.trusted ? "by settings" : "by author");
-  // The address that was checked is the one that is dialled, whatever the name leads to by then.
+  // The connection goes to the checked address: the name may resolve to another one by then.
   const connection = async (url: URL) => {
     const address = await checkedAddress(url, image, rules);
     return { address: isIP(address) === 0 ? undefined : address };
@@ -144,7 +151,7 @@ function requireFound({ status }: HttpReply, image: RemoteImage): void {
   if (status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry answered ${status} for ${nameOf(image)}.`);
 }
 
-/** As engines do: without TLS only on this machine, and on the port where registries listen that have no certificate. */
+/** As engines do: without TLS only on this machine, and on the usual port of registries without a certificate. */
 function rootOf(host: string): URL {
   const url = URL.parse(`https://${host}`);
   if (url === null) throw new Fault("REGISTRY_UNREACHABLE", `${host} is no host of a registry.`);
@@ -155,7 +162,7 @@ function portOf(url: URL): number {
   return Number(url.port) || (url.protocol === "https:" ? 443 : 80);
 }
 
-/** A registry over TLS leads to nothing without it, such as what answers inside a network alone. */
+/** A registry over TLS must not redirect to a server without it, for example inside a private network. */
 export function mayLead(from: URL, to: URL): boolean {
   return to.protocol === "https:" || (to.protocol === "http:" && from.protocol === "http:");
 }

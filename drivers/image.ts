@@ -1,5 +1,5 @@
-import { advisedFault } from "./faults.ts";
 import type { ResolvedImage } from "./driver.ts";
+import { advisedFault } from "./faults.ts";
 
 const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
 const REGISTRY = `(?:${LABEL}(?:\\.${LABEL})*|\\[[0-9a-fA-F:]+\\])(?::[0-9]+)?`;
@@ -9,15 +9,15 @@ const REFERENCE = new RegExp(
 );
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 
-/** An image reference taken apart; `kind: "id"` is an image of this engine by its own id, which no registry knows. */
+/** A parsed image reference. `kind: "id"` is the id of an image on this engine, which no registry has. */
 export type Reference =
   | { kind: "id" }
   | {
       kind: "name";
-      /** Present only where the reference names one itself; `docker.io` by default is not. */
+      /** Undefined unless the reference names one itself: `docker.io` is not filled in. */
       registry: string | undefined;
       digest: string | undefined;
-      /** What the engine's pull takes: the name without tag and digest, then the one that counts. */
+      /** The arguments of the engine's pull: the name without tag and digest, then the digest or the tag. */
       name: string;
       tag: string;
     };
@@ -25,9 +25,9 @@ export type Reference =
 /** Faults: IMAGE_REFERENCE_INVALID. */
 export function parseReference(ref: string): Reference {
   if (IMAGE_ID.test(ref)) return { kind: "id" };
-  const found = ref.length <= 512 ? (REFERENCE.exec(ref)?.groups as Record<string, string | undefined> | undefined) : undefined;
-  if (!found) throw advisedFault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
-  const { registry, repository = "", tag, digest } = found;
+  const groups = ref.length <= 512 ? (REFERENCE.exec(ref)?.groups as Record<string, string | undefined> | undefined) : undefined;
+  if (!groups) throw advisedFault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
+  const { registry, repository = "", tag, digest } = groups;
   // A first component without a dot or a colon is a namespace of the default registry (`datagrok/x`), not a host.
   const explicit = registry !== undefined && (/[.:]/.test(registry) || registry === "localhost");
   if (registry !== undefined && !explicit && !new RegExp(`^${PART}$`).test(registry)) {
@@ -43,7 +43,8 @@ export function parseReference(ref: string): Reference {
 }
 
 /**
- * Exposed TCP ports, the one to use first: the first `EXPOSE` of the history, oldest layer first, else the lowest as a guess. The configuration says which ports there are; it is a set without an order.
+ * Exposed TCP ports, the one to use first. That is the port of the first `EXPOSE` in the history, oldest layer first; without one, the lowest port as a
+ * guess. The configuration has all ports, but in no order.
  */
 export function exposedPorts(configured: string[], createdBy: string[]): Pick<ResolvedImage, "exposed" | "guessed"> {
   const ports = [...new Set(configured.flatMap(tcpPort))].toSorted((a, b) => a - b);
@@ -56,7 +57,7 @@ export function exposedPorts(configured: string[], createdBy: string[]): Pick<Re
       .map(([, port]) => Number(port));
     const first = named.find((port) => ports.includes(port));
     if (first === undefined) continue;
-    // BuildKit writes a line of several ports down as a map, sorted as text: the order is lost.
+    // BuildKit writes several ports of a line as a map, sorted as text: the order is lost.
     const guessed = written.startsWith("map[") && named.length > 1;
     const chosen = guessed ? Math.min(...named.filter((port) => ports.includes(port))) : first;
     return { exposed: [chosen, ...ports.filter((port) => port !== chosen)], ...(guessed ? { guessed } : {}) };
@@ -65,6 +66,6 @@ export function exposedPorts(configured: string[], createdBy: string[]): Pick<Re
 }
 
 function tcpPort(written: string): number[] {
-  const found = /^(\d{1,5})(?:\/tcp)?$/.exec(written);
-  return found ? [Number(found[1])] : [];
+  const port = /^(\d{1,5})(?:\/tcp)?$/.exec(written)?.[1];
+  return port === undefined ? [] : [Number(port)];
 }

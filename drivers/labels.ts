@@ -1,10 +1,10 @@
-import type { Labels } from "./driver.ts";
+import type { Labels, Spec } from "./driver.ts";
 import { advisedFault } from "./faults.ts";
 
-/** The label that every container of ours has, whichever store it belongs to: what lists and events are filtered by. */
+/** The label that every service of berth has, whichever store it belongs to. Lists and events are filtered by it. */
 export const OURS = "berth.container";
-/** Not a label of the contract: the port of the spec, so that the address can be told again without it. */
-export const PORT = "berth.port";
+/** The port of the spec. The contract has no such label, but an address needs it. */
+const PORT = "berth.port";
 
 export function writeLabels(labels: Labels, port: number | undefined): Record<string, string> {
   return {
@@ -16,41 +16,41 @@ export function writeLabels(labels: Labels, port: number | undefined): Record<st
   };
 }
 
-/** Undefined for a container that berth did not make. */
-export function parseLabels(found: Record<string, string> | undefined): Labels | undefined {
-  const container = found?.[OURS];
-  if (found === undefined || container === undefined) return undefined;
+/** Undefined for a service that berth did not create. */
+export function parseLabels(written: Record<string, string> | undefined): Labels | undefined {
+  const container = written?.[OURS];
+  if (written === undefined || container === undefined) return undefined;
   return {
-    store: found["berth.store"] ?? "",
-    environment: found["berth.environment"] ?? "",
+    store: written["berth.store"] ?? "",
+    environment: written["berth.environment"] ?? "",
     container,
-    generation: Number(found["berth.generation"] ?? 0),
+    generation: Number(written["berth.generation"] ?? 0),
   };
 }
 
-export function readPort(found: Record<string, string> | undefined): number | undefined {
-  const port = Number(found?.[PORT]);
+export function readPort(written: Record<string, string> | undefined): number | undefined {
+  const port = Number(written?.[PORT]);
   return Number.isInteger(port) && port > 0 ? port : undefined;
 }
 
-/**
- * A name is no claim: what another berth or a person made is not ours to replace. Who holds a name, in words for a sentence; undefined where it is the
- * container that wants it. `unmade` is what holds it where berth did not make that.
- */
-export function foreignOwnerOf(
+/** `kind`: what holds the name if berth did not create it. `where` follows "is taken". */
+type NameConflict = { kind?: string; where?: string; todo?: string };
+
+/** berth replaces only what the same container of the same store created. Faults: SPEC_REFUSED. */
+export function refuseForeignOwner(
   holder: Labels | undefined,
-  { store, container }: Pick<Labels, "store" | "container">,
-  unmade = "something that berth did not make",
-): string | undefined {
-  if (holder === undefined) return unmade;
-  if (holder.store === store && holder.container === container) return undefined;
-  return `container ${holder.container} of another berth (store ${holder.store})`;
+  { service, labels }: Pick<Spec, "service" | "labels">,
+  { kind = "service", where = "", todo }: NameConflict = {},
+): void {
+  if (holder?.store === labels.store && holder.container === labels.container) return;
+  const owner = holder ? `container ${holder.container} of another berth (store ${holder.store})` : `a ${kind} that berth did not make`;
+  throw advisedFault("SPEC_REFUSED", `The name ${service} is taken${where} by ${owner}`, { todo });
 }
 
-/** A DNS label: what every orchestrator takes as a name, and every gateway can resolve. */
+/** A DNS label: every orchestrator accepts it as a name, and every gateway can resolve it. */
 const SERVICE_NAME = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** Nothing of another name was ever made, so that asking for it needs no orchestrator. */
+/** berth creates no service with another name, so a call about one needs no orchestrator. */
 export function isServiceName(name: string): boolean {
   return SERVICE_NAME.test(name);
 }

@@ -1,17 +1,17 @@
+import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { isRefusedHost } from "../lib/forbidden-addresses.ts";
-import { type Address, type Driver, type Observed, wrapDriver } from "./driver.ts";
-import type { Clock } from "../lib/clock.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { type Address, type Driver, type Observed, wrapDriver } from "./driver.ts";
 
 /**
- * Gateways send users' tokens to whatever address a driver tells, and an orchestrator, or who answers in its place, may be wrong or hostile: a link-local
- * address and a cloud's metadata are refused, unless the driver says that its containers may have such. `deploy` faults: also ADDRESS_REFUSED.
+ * Refuses link-local addresses and cloud metadata, unless the driver says that its containers may have them. Gateways send users' tokens to the addresses
+ * of a driver, and an orchestrator, or a server in its place, may be wrong or hostile. `deploy` faults: also ADDRESS_REFUSED.
  */
 export function guardAddresses(driver: Driver): Driver {
   if (driver.linkLocal) return driver;
-  const known = <T extends Pick<Observed, "address">>(fact: T): T =>
-    fact.address && isRefused(fact.address) ? { ...fact, address: undefined } : fact;
+  const withoutRefused = <T extends Pick<Observed, "address">>(observed: T): T =>
+    observed.address && isRefused(observed.address) ? { ...observed, address: undefined } : observed;
   return wrapDriver(driver, {
     deploy: async (spec, call) => {
       const { onAddress } = call;
@@ -21,7 +21,7 @@ export function guardAddresses(driver: Driver): Driver {
       const deployment = await driver.deploy(spec, { ...call, ...guarded });
       const { address } = deployment;
       if (!address || !isRefused(address)) return deployment;
-      // What failed leaves nothing behind.
+      // A failed deploy leaves nothing behind.
       await driver.destroy(spec.service, call);
       throw new Fault(
         "ADDRESS_REFUSED",
@@ -29,21 +29,21 @@ export function guardAddresses(driver: Driver): Driver {
       );
     },
     inspect: async (service, call) => {
-      const fact = await driver.inspect(service, call);
-      return fact && known(fact);
+      const observed = await driver.inspect(service, call);
+      return observed && withoutRefused(observed);
     },
     foreign: async (call) => {
       const foreign = await driver.foreign?.(call);
       if (foreign === undefined) return undefined;
       return {
         ...foreign,
-        find: async (service, port, asked) => {
-          const found = await foreign.find(service, port, asked);
-          return found && known(found);
+        find: async (service, port, findCall) => {
+          const holder = await foreign.find(service, port, findCall);
+          return holder && withoutRefused(holder);
         },
       };
     },
-    list: async (call) => (await driver.list(call)).map(known),
+    list: async (call) => (await driver.list(call)).map(withoutRefused),
   });
 }
 
@@ -51,7 +51,7 @@ function isRefused({ host }: Address): boolean {
   return isRefusedHost(host);
 }
 
-/** The same driver, whose calls are counted: the time of each and its outcome. Logs and events are left out: they last as long as their reader. */
+/** Measures the time and the outcome of each call. Logs and events are left out: they last as long as their reader. */
 export function countCalls(driver: Driver, { metrics, clock }: { metrics: Pick<Metrics, "driverSeconds">; clock: Clock }): Driver {
   return wrapDriver(driver, {}, async (verb, { signal }, next) => {
     const from = clock.monotonic();

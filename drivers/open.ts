@@ -4,13 +4,13 @@ import type { Log } from "../lib/log.ts";
 import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
 import type { EcsOptions } from "./ecs/driver.ts";
-import { guardAddresses } from "./middleware.ts";
 import type { KubernetesOptions } from "./kubernetes/driver.ts";
+import { guardAddresses } from "./middleware.ts";
 import type { ProcessOptions } from "./process/driver.ts";
 import type { SpawnerOptions } from "./spawner/driver.ts";
 import type { SwarmOptions } from "./swarm/driver.ts";
 
-/** What each driver needs besides a clock and a log; only the one that is opened must be there. */
+/** The options of each driver. Only those of the opened driver are required. */
 export type DriverSettings = {
   docker?: DockerOptions;
   swarm?: SwarmOptions;
@@ -23,45 +23,45 @@ export type DriverSettings = {
 type DriverTools = { clock: Clock; log: Log };
 type Open = (settings: DriverSettings, tools: DriverTools) => Promise<Driver>;
 
-/** Loaded when chosen: an orchestrator's client may cost half a second and tens of megabytes. */
+/** Loaded on demand: an orchestrator's client may cost half a second and tens of megabytes. */
 const OPEN: Partial<Record<DriverName, Open>> = {
   docker: async (settings, tools) => {
     const { dockerDriver } = await import("./docker/driver.ts");
-    return dockerDriver({ ...given(settings.docker, "docker"), ...tools });
+    return dockerDriver({ ...optionsOf(settings.docker, "docker"), ...tools });
   },
   swarm: async (settings, tools) => {
     const { swarmDriver } = await import("./swarm/driver.ts");
-    return swarmDriver({ ...given(settings.swarm, "swarm"), ...tools });
+    return swarmDriver({ ...optionsOf(settings.swarm, "swarm"), ...tools });
   },
   ecs: async (settings, tools) => {
     const { ecsDriver } = await import("./ecs/driver.ts");
-    return ecsDriver({ ...given(settings.ecs, "ecs"), ...tools });
+    return ecsDriver({ ...optionsOf(settings.ecs, "ecs"), ...tools });
   },
   kubernetes: async (settings, tools) => {
     const { kubernetesDriver } = await import("./kubernetes/driver.ts");
-    return kubernetesDriver({ ...given(settings.kubernetes, "kubernetes"), ...tools });
+    return kubernetesDriver({ ...optionsOf(settings.kubernetes, "kubernetes"), ...tools });
   },
   process: async (settings, tools) => {
     const { processDriver } = await import("./process/driver.ts");
-    return processDriver({ ...given(settings.process, "process"), ...tools });
+    return processDriver({ ...optionsOf(settings.process, "process"), ...tools });
   },
   spawner: async (settings, tools) => {
     const { spawnerDriver } = await import("./spawner/driver.ts");
-    return spawnerDriver({ ...given(settings.spawner, "spawner"), ...tools });
+    return spawnerDriver({ ...optionsOf(settings.spawner, "spawner"), ...tools });
   },
 };
 
-/** The names that `openDriver` takes in this version. */
+/** The drivers of this version. */
 export const AVAILABLE_DRIVERS: readonly DriverName[] = Object.keys(OPEN) as DriverName[];
 
-/** Faults: SETTINGS_INVALID for a driver that this version does not have, or whose settings are wrong. */
+/** Faults: SETTINGS_INVALID for a driver that this version does not have, or whose options are missing or wrong. */
 export async function openDriver(name: DriverName, settings: DriverSettings, tools: DriverTools): Promise<Driver> {
   const open = OPEN[name];
   if (!open) throw new Fault("SETTINGS_INVALID", `The driver "${name}" is not in this version; there are: ${AVAILABLE_DRIVERS.join(", ")}.`);
   return guardAddresses(await open(settings, { clock: tools.clock, log: tools.log.child({ driver: name }) }));
 }
 
-function given<T>(settings: T | undefined, name: DriverName): T {
+function optionsOf<T>(settings: T | undefined, name: DriverName): T {
   if (settings === undefined) throw new Fault("SETTINGS_INVALID", `The driver "${name}" was chosen without its settings.`);
   return settings;
 }

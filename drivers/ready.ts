@@ -2,21 +2,31 @@ import { connect } from "node:net";
 import type { Clock } from "../lib/clock.ts";
 import type { Address } from "./driver.ts";
 
-/** How often a connect is tried; what a woken request waits for in vain is half of this on average. After 1 s it grows to a fortieth of the time passed: hundreds that never listen cost little. */
+/** A request that wakes a container waits half of this in vain on average. After 1 s it grows to a fortieth of the time passed: hundreds that never listen cost little. */
 const TRY_EVERY_MS = 25;
 const LONGEST_TRY_MS = 500;
-/** A connect that is neither accepted nor refused by then (an address that nobody holds yet) is given up and tried anew. */
+/** A connect that is neither accepted nor refused by then (an address without a holder) is given up and tried again. */
 const CONNECT_MS = 1_000;
-/** A host's port proxy accepts before the container does, and hangs up when it cannot get through. */
+/** A host's port proxy accepts before the container does, and closes if it cannot connect to it. */
 const HELD = { times: 3, ms: 100 };
 
 /**
- * `accepted`: the address is the container's own, so an accepted connect is proof. `held`: something in between accepts by
- * itself, so the connection must stay open for 100 ms, three times in a row.
+ * `accepted`: the address is the container's own, so an accepted connection is proof. `held`: a proxy accepts in its place, so the connection must stay
+ * open for 100 ms, three times in a row.
  */
 export type Proof = "accepted" | "held";
 
-/** Resolves once the address takes connections; tries until the signal aborts, then rejects with its reason. */
+/** Settles as the first of several tasks does, and then aborts the others: a start succeeds when its container is ready, or fails when it ends. */
+export async function firstOf<T>(signal: AbortSignal, start: (own: AbortSignal) => Promise<T>[]): Promise<T> {
+  const decided = new AbortController();
+  try {
+    return await Promise.race(start(AbortSignal.any([signal, decided.signal])));
+  } finally {
+    decided.abort(new Error("The start is decided."));
+  }
+}
+
+/** Resolves when the address accepts connections; tries until the signal aborts, then rejects with its reason. */
 export async function awaitReady(address: Address, proof: Proof, options: { clock: Clock; signal: AbortSignal }): Promise<void> {
   const { clock, signal } = options;
   const began = clock.monotonic();
@@ -30,7 +40,7 @@ export async function awaitReady(address: Address, proof: Proof, options: { cloc
   }
 }
 
-/** True where a connect was accepted and was still open after `holdMs`. */
+/** True if a connection was accepted and was still open after `holdMs`. */
 function takesConnection(address: Address, holdMs: number, clock: Clock, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: address.host, port: address.port });
@@ -47,7 +57,7 @@ function takesConnection(address: Address, holdMs: number, clock: Clock, signal:
     socket.on("close", () => settle(false));
     socket.on("end", () => settle(false));
     socket.on("connect", () => {
-      // Where nobody listens, the kernel may give a loopback socket the very port that it connects to: it then talks to itself.
+      // If nothing listens, the kernel may give a loopback socket the port that it connects to: the socket is then connected to itself.
       if (socket.localPort === address.port && socket.localAddress === socket.remoteAddress) return settle(false);
       if (holdMs === 0) return settle(true);
       cancel();

@@ -49,3 +49,12 @@ export async function* jsonLines<T>(stream: AsyncIterable<Buffer>): AsyncGenerat
     if (splitter.pending > MAX_JSON_LINE) splitter.clear();
   }
 }
+
+/** The text of a stream of UTF-8, whose chunks may end within a character. */
+export async function* decodeText(stream: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  const decoder = new StringDecoder("utf8");
+  for await (const chunk of stream) {
+    const text = decoder.write(chunk);
+    if (text !== "") yield text;
+  }
+}

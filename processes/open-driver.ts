@@ -25,7 +25,7 @@ type DriverDeps = { clock: Clock; log: Log };
 /** The orchestrator that the settings mean. Faults: SETTINGS_INVALID for two at once. */
 export function configuredDriver(settings: Settings): DriverName | "ask" {
   return chooseDriver({
-    wished: settings.driver,
+    setting: settings.driver,
     forceDocker: settings.spawnerForceDockerTypeHost,
     ecs: settings.ecs.cvm.cluster !== undefined || settings.ecs.datagrok.cluster !== undefined,
     kubernetes: settings.kubernetes.namespace !== undefined || settings.kubernetes.kubeconfig !== undefined,

@@ -44,7 +44,7 @@ async function listAll(name: DriverName, { settings, clock }: CheckContext, sign
 async function checkKubernetes({ settings, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const [{ openCluster }, { deniedRights }] = await Promise.all([
     import("../../drivers/kubernetes/cluster.ts"),
-    import("../../drivers/kubernetes/rights.ts"),
+    import("../../drivers/kubernetes/objects.ts"),
   ]);
   const cluster = openCluster(settings.kubernetes, clock);
   const denied = await deniedRights(cluster, signal);
@@ -63,7 +63,7 @@ const ALLOW = "Allow it for berth's role, as conf/ecs/policy.json does.";
 
 /** Tries the driver's read calls. The start of a container shows whether the others are allowed. */
 async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
-  const [{ openAws }, { deniedAction, isNamed, saidBy }, { openEcrApi }, { deniedEcr }] = await Promise.all([
+  const [{ openAws }, { deniedAction, isNamed, messageOf }, { openEcrApi }, { deniedEcr }] = await Promise.all([
     import("../../drivers/ecs/aws.ts"),
     import("../../drivers/ecs/faults.ts"),
     import("../../gateway/registry/upstream/ecr-api.ts"),
@@ -104,7 +104,7 @@ async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal):
         signal.throwIfAborted();
         if (failed === undefined || isNamed(failed, ...NOT_THERE)) continue;
         if (!(failed instanceof Fault) || failed.code !== "ENGINE_ACTION_DENIED") throw failed;
-        problems.push(failure(`AWS denies ${deniedAction(saidBy(failed)) ?? action} in the cluster ${cluster}.`, ALLOW));
+        problems.push(failure(`AWS denies ${deniedAction(messageOf(failed)) ?? action} in the cluster ${cluster}.`, ALLOW));
       }
     } finally {
       aws.close();

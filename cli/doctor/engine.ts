@@ -1,7 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { chooseOnEngine } from "../../drivers/choose.ts";
-import { findContainer } from "../../drivers/docker/inspect.ts";
-import { listLines } from "../../drivers/docker/list.ts";
+import { findContainer, listLines } from "../../drivers/docker/observe.ts";
 import { findNetwork } from "../../drivers/docker/network.ts";
 import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
 import { answered } from "../../drivers/engine/faults.ts";

@@ -1,25 +1,23 @@
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../faults.ts";
+
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import { parseLabels, foreignOwnerOf } from "../labels.ts";
+import { parseLabels, refuseForeignOwner } from "../labels.ts";
 import { definition, type Endpoint, type DockerSite } from "./definition.ts";
-import { halt, remove } from "./destroy.ts";
-import { findContainer } from "./inspect.ts";
-import { observeOne, type DockerView } from "./observe.ts";
-import { thaw } from "./pause.ts";
+import { stop, remove, unpause } from "./destroy.ts";
+import { findContainer, observeOne, type DockerView } from "./observe.ts";
 
-/** The engine gives a name away before it shows the container that got it, and keeps it for a moment after removing one. */
+/** The engine reserves a name before it lists its container, and releases it a moment after the removal. */
 const PAUSE_MS = 50;
-/** Two seconds: longer, and somebody else keeps taking the name. */
+/** Two seconds; after that another process keeps taking the name. */
 const ATTEMPTS = 40;
 
-export type CreatedContainer = { id: string; adopted: boolean };
+type CreatedContainer = { id: string; adopted: boolean };
 
-/** Creates the service's container, or finds the one that is as good; its holder of any other generation goes first. */
+/** Creates the service's container, or adopts it. Removes a container of another generation first. */
 export async function createOrAdopt(
   engine: Engine,
   view: DockerView,
@@ -39,63 +37,53 @@ export async function createOrAdopt(
     if (attempt > 1) await engine.clock.sleep(PAUSE_MS, signal);
     const holder = await findContainer(engine, spec.service, signal);
     if (!holder) continue;
-    refuseForeignOwner(holder, spec);
-    const goesOn = asGood(holder, spec, view) && (!holder.State.Paused || (await thaw(engine, holder.Id, spec.service)));
-    if (goesOn) return { id: holder.Id, adopted: true };
-    log.info(
-      { service: spec.service, generation: parseLabels(holder.Config.Labels)?.generation, state: holder.State.Status },
-      "Replacing the service's container.",
-    );
-    if (holder.State.Running) await halt(engine, holder.Id, spec.service, signal);
+    refuseForeignOwner(parseLabels(holder.Config.Labels), spec, { kind: "container", where: " on the engine" });
+    const adopted = isAdoptable(holder, spec, view) && (!holder.State.Paused || (await unpause(engine, holder.Id, spec.service)));
+    if (adopted) return { id: holder.Id, adopted: true };
+    log.info({ service: spec.service, generation: parseLabels(holder.Config.Labels)?.generation, state: holder.State.Status }, "replacing container");
+    if (holder.State.Running) await stop(engine, holder.Id, spec.service, signal);
     await remove(engine, holder.Id, signal);
   }
 }
 
-/** The same definition, and running, or made by someone who did not get to start it; or paused, and just what would be made now. */
-function asGood(holder: ContainerInspectInfo, spec: Spec, view: DockerView): boolean {
+/** The same definition, and running, created but not started, or paused with the same image and variables. */
+function isAdoptable(holder: ContainerInspectInfo, spec: Spec, view: DockerView): boolean {
   const { Paused: paused } = holder.State;
-  if (paused && !isJustSo(holder, spec)) return false;
+  if (paused && !hasSameContent(holder, spec)) return false;
   const observed = observeOne(view, paused ? { ...holder, State: { ...holder.State, Paused: false } } : holder);
   if (observed?.labels.generation !== spec.labels.generation) return false;
-  // A change of `reach` needs another container: one that publishes no port cannot be reached by one.
+  // A change of `reach` needs another container, because only a new one can publish its port.
   return observed.running ? (observed.address !== undefined) === (spec.port !== undefined) : holder.State.Status === "created";
 }
 
-/** A tag that moved on while it slept, a credential that changed, or another user whose session it is to have: then it is made anew, as after a stop. */
-function isJustSo({ Config }: ContainerInspectInfo, { image, env }: Spec): boolean {
-  const has = new Set(Config.Env);
-  return Config.Image === image && Object.entries(env).every(([name, value]) => has.has(`${name}=${value}`));
+/** False if a tag has moved while it was paused, or a credential or the user's session has changed. */
+function hasSameContent({ Config }: ContainerInspectInfo, { image, env }: Spec): boolean {
+  const variables = new Set(Config.Env);
+  return Config.Image === image && Object.entries(env).every(([name, value]) => variables.has(`${name}=${value}`));
 }
 
-function refuseForeignOwner(holder: ContainerInspectInfo, spec: Spec): void {
-  const owner = foreignOwnerOf(parseLabels(holder.Config.Labels), spec.labels, "a container that berth did not make");
-  if (owner !== undefined) throw advisedFault("SPEC_REFUSED", `The name ${spec.service} is taken on the engine by ${owner}`);
-}
-
-/** Not cut off by a signal: an engine that no longer hears us may still create it. It takes milliseconds, or its time-out. */
+/** Without a signal, because the engine may complete an aborted call. It takes milliseconds. */
 async function create(engine: Engine, spec: Spec, site: DockerSite, endpoint: Endpoint, log: Log): Promise<string> {
-  // Of several first ones at once each asked with it, and each is to ask again without.
+  // Several first calls at once may have the limit, and each of them retries without it.
   const limited = site.storageLimit;
-  const asked = { doing: `Creating ${spec.service}`, reading: "start" as const };
+  const call = { doing: `Creating ${spec.service}`, kind: "start" as const };
   try {
-    return await engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site, endpoint), log));
+    return await engine.call(call, (docker) => post(docker, spec.service, definition(spec, site, endpoint), log));
   } catch (error) {
     if (!limited || !/storage-opt|StorageOpt|quota/i.test(String(error))) throw error;
-    // Only some storage drivers can (overlay2 on xfs with pquota). Said once: it is so for every container.
-    const said = !site.storageLimit;
+    // Only some storage drivers can (overlay2 on xfs with pquota). Logged once, because it holds for every container.
+    if (site.storageLimit) log.warn({ service: spec.service, err: error }, "`storage` of container.json ignored: this engine cannot limit a disk");
     site.storageLimit = false;
-    if (!said)
-      log.warn({ service: spec.service, err: error }, "This engine cannot limit a container's disk: `storage` of container.json is not honoured.");
-    return engine.call(asked, (docker) => post(docker, spec.service, definition(spec, site, endpoint), log));
+    return engine.call(call, (docker) => post(docker, spec.service, definition(spec, site, endpoint), log));
   }
 }
 
 /**
- * By the client's own dial. Its `createContainer` would keep to itself what the engine warns of, such as a limit that its kernel cannot keep; and it
- * would put the whole definition, with all its variables, into the URL too, were name and body not told apart.
+ * By the client's own dial. Its `createContainer` drops the engine's warnings, such as a limit that its kernel does not support, and puts the whole
+ * definition with all variables into the URL, unless name and body are separate.
  */
 async function post(docker: Docker, name: string, body: ContainerCreateOptions, log: Log): Promise<string> {
-  const made = await new Promise<{ Id: string; Warnings?: string[] | null }>((resolve, reject) => {
+  const created = await new Promise<{ Id: string; Warnings?: string[] | null }>((resolve, reject) => {
     docker.modem.dial(
       {
         path: "/containers/create?",
@@ -106,7 +94,6 @@ async function post(docker: Docker, name: string, body: ContainerCreateOptions, 
       (error: unknown, data: unknown) => (error ? reject(error) : resolve(data as { Id: string })),
     );
   });
-  for (const warning of made.Warnings ?? [])
-    log.warn({ service: name, warning }, "The engine does not do all that the container's settings ask for.");
-  return made.Id;
+  for (const warning of created.Warnings ?? []) log.warn({ service: name, warning }, "engine ignores a setting of the container");
+  return created.Id;
 }

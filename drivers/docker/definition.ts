@@ -6,12 +6,12 @@ import { writeLabels } from "../labels.ts";
 const MB = 1024 * 1024;
 
 /**
- * Where the container goes. Ports are published on `hostIp`, or where that is empty on every address of the engine's machine. `pidsLimit` bounds
- * its processes and threads. `storageLimit` is false on an engine that was found unable to limit a container's disk.
+ * The options of all containers. Ports are published on `hostIp`, or if that is empty on every address of the engine's machine. `pidsLimit` limits
+ * processes and threads. `storageLimit` is false after the engine has failed to limit a container's disk.
  */
 export type DockerSite = { reach: Reach; hostIp: string; pidsLimit: number; storageLimit: boolean };
 
-/** What this container has: its network, and the address and the published port that berth gives to it, or the engine where left out. */
+/** The network of one container, and its address and published port. If undefined, the engine assigns them. */
 export type Endpoint = { network: string; address: string | undefined; hostPort: number | undefined };
 
 /** The body of the engine's create call. Control is the supervisor, so the engine restarts nothing by itself. */
@@ -33,11 +33,11 @@ export function definition(spec: Spec, site: DockerSite, { network, address, hos
       ShmSize: spec.shmMb * MB,
       // A fork bomb would use up the machine's process ids, which all containers share.
       PidsLimit: site.pidsLimit,
-      // Without setuid programs of the image becoming more than they were started as.
+      // Disables setuid programs.
       SecurityOpt: ["no-new-privileges"],
       // With raw sockets a container answers ARP for its neighbours, and reads what gateways send them, tokens included.
       CapDrop: ["NET_RAW"],
-      // The engine's machine, for APIs that listen there: on Linux the engine makes no such name by itself.
+      // The engine's machine, for APIs that listen there: on Linux the engine has no such name by default.
       ExtraHosts: ["host.docker.internal:host-gateway"],
       RestartPolicy: { Name: "no" },
       ...(spec.gpu > 0 ? { DeviceRequests: [{ Driver: "", Count: spec.gpu, DeviceIDs: [], Capabilities: [["gpu"]], Options: {} }] } : {}),

@@ -1,56 +1,59 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../faults.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
 import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
-import { answered } from "../engine/faults.ts";
-import { pull } from "../engine/pull.ts";
+import { answered, undefinedOn } from "../engine/faults.ts";
+import { pull } from "../engine/images.ts";
 import { REACH_RULES } from "../engine/reach.ts";
-import { awaitReady } from "../ready.ts";
+import { advisedFault } from "../faults.ts";
 import { parseReference } from "../image.ts";
-import { containerCrashFault, findContainer } from "./inspect.ts";
+import { awaitReady, firstOf } from "../ready.ts";
+import type { Rotation } from "./addresses.ts";
 import { createOrAdopt } from "./create.ts";
 import type { DockerSite } from "./definition.ts";
 import { remove } from "./destroy.ts";
+import { containerCrashFault } from "./logs.ts";
 import type { NetworkPlace } from "./networks.ts";
-import { observeOne, type DockerView } from "./observe.ts";
-import type { Rotation } from "./rotation.ts";
-import type { DriverTimes } from "../../lib/start-phases.ts";
+import { findContainer, observeOne, type DockerView } from "./observe.ts";
 
-/** Addresses or ports of ours that turned out to be somebody else's: another berth's on this engine, a program's, or what a lost sandbox still holds. */
+/** An address or port that is in use: by another berth on this engine, another program, or a leaked sandbox. */
 const TAKEN = /address already in use|port is already allocated/i;
 const ATTEMPTS = 20;
 
-/** Ports of the engine's machine that berth publishes on, beginning with `first`. */
-export type PublishedPorts = { first: number; rotation: Rotation };
+/** The ports of the engine's machine on which berth publishes, from `first`. */
+type PublishedPorts = { first: number; rotation: Rotation };
 
-export type DockerDeployDeps = {
+type DockerDeployDeps = {
   engine: Engine;
   view: DockerView;
   site: DockerSite;
   ports: PublishedPorts;
   log: Log;
-  /** `known`: one from before that may no longer be true. */
-  place(spec: Spec, signal: AbortSignal, known?: NetworkPlace): Promise<NetworkPlace>;
-  /** Learns from the engine which addresses and ports are in use. */
-  look(signal: AbortSignal): Promise<unknown>;
+  /** `previous`: a place that may be out of date. */
+  place(spec: Spec, signal: AbortSignal, previous?: NetworkPlace): Promise<NetworkPlace>;
+  /** Lists the containers, to see which addresses and ports are in use. */
+  refresh(signal: AbortSignal): Promise<unknown>;
 };
 
-/** Creates or adopts, pulls if the image went missing, starts, and waits until it answers or dies. */
+/** Creates or adopts the container, pulls a missing image, starts it, and waits until it answers or ends. */
 export async function deploy(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { engine, view, log } = deps;
   const { clock } = engine;
   const began = clock.monotonic();
-  const { made, pulling } = await launch(deps, spec, call);
+  const { launched, pulling } = await launch(deps, spec, call);
   try {
     call.onLaunched?.();
     const started = clock.monotonic();
-    const address = await alive(engine, view, spec, made, call);
+    const address = await firstOf<Deployment["address"]>(call.signal, (own) => [
+      failAtEnd(engine, spec, launched.id, own),
+      launched.joined.then(() => connect(engine, view, spec, launched, { ...call, signal: own })),
+    ]);
     const phases: DriverTimes = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
-    log.debug({ service: spec.service, adopted: made.adopted, phases }, "Ready.");
-    return { ...(address ? { address } : {}), instance: made.id, phases };
+    log.debug({ service: spec.service, adopted: launched.adopted, phases }, "service ready");
+    return { ...(address ? { address } : {}), instance: launched.id, phases };
   } catch (error) {
-    await made.takeAway();
+    await launched.remove();
     throw error;
   }
 }
@@ -58,15 +61,15 @@ export async function deploy(deps: DockerDeployDeps, spec: Spec, call: DeployCal
 type Pulling = Pick<DriverTimes, "pull">;
 
 /**
- * Creates at once, without a query before for what is nearly always true: that the engine has the image, and that the network is the one of some seconds ago. Each
- * query delays the start. Where the engine refuses, both are verified, and the start is tried once more if one of them was the reason.
+ * Creates at once, without queries for what is nearly always true: that the engine has the image, and that the network is the one of some seconds ago. Each
+ * query delays the start. If the engine refuses, both are checked, and the start is repeated once if one of them was the reason.
  */
-async function launch(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Promise<{ made: StartedContainer; pulling: Pulling }> {
+async function launch(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Promise<{ launched: StartedContainer; pulling: Pulling }> {
   let place = await deps.place(spec, call.signal);
   let pulling: Pulling = {};
   for (let placed = 1; ;) {
     try {
-      return { made: await createAndStart(deps, place, spec, call.signal), pulling };
+      return { launched: await createAndStart(deps, place, spec, call.signal), pulling };
     } catch (error) {
       call.signal.throwIfAborted();
       if (pulling.pull === undefined && error instanceof Fault && error.code === "IMAGE_NOT_FOUND") {
@@ -81,44 +84,46 @@ async function launch(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Pro
   }
 }
 
-type StartedContainer = Made & { takeAway(): Promise<void> };
+/** `joined`: of its place. `address`: the one that berth has assigned, if any. */
+type StartedContainer = { id: string; adopted: boolean; joined: Promise<void>; address: Address | undefined; remove(): Promise<void> };
 
-/** Another address and port each time that the engine reports one as taken: it checks only when a container is started. */
+/** Tries another address and port while the engine reports them as taken, which it checks only at a start. */
 async function createAndStart(deps: DockerDeployDeps, place: NetworkPlace, spec: Spec, signal: AbortSignal): Promise<StartedContainer> {
   const { engine, view, site, ports, log } = deps;
   for (let attempt = 1; ; attempt++) {
-    // All in use, as far as is known: the last list of containers may be old.
-    if (place.isFull()) await deps.look(signal);
+    // The last list of containers may be out of date.
+    if (place.isFull()) await deps.refresh(signal);
     const address = place.takeAddress();
     const port = spec.port !== undefined && REACH_RULES[site.reach].publishes ? ports.rotation.take() : undefined;
-    const giveBack = () => {
+    const release = () => {
       if (address !== undefined) place.releaseAddress(address);
       if (port !== undefined) ports.rotation.release(port);
     };
     const endpoint = { network: place.network, address, hostPort: port === undefined ? undefined : ports.first + port };
-    const made = await createOrAdopt(engine, view, spec, site, endpoint, log, signal).catch((error: unknown) => {
-      giveBack();
+    const created = await createOrAdopt(engine, view, spec, site, endpoint, log, signal).catch((error: unknown) => {
+      release();
       throw error;
     });
-    // It has its own.
-    if (made.adopted) giveBack();
-    const takeAway = async () => {
-      await remove(engine, made.id).catch((err: unknown) =>
-        log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
-      );
-      if (!made.adopted) giveBack();
+    // An adopted container has its own address and port.
+    if (created.adopted) release();
+    const removeCreated = async () => {
+      await remove(engine, created.id).catch((err: unknown) => log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
+      if (!created.adopted) release();
     };
     try {
       signal.throwIfAborted();
-      // Not cut off by the signal, for the same reason as create; starting what runs already is a 304, which is fine.
-      await start(engine, spec, made.id);
-      const given = { ip: address, hostPort: port === undefined ? undefined : endpoint.hostPort };
-      return { ...made, joined: place.joined, address: made.adopted ? undefined : givenAddress(view, spec, given), takeAway };
+      // Without the signal, for the same reason as create. 304: it runs already.
+      await undefinedOn([304], () =>
+        engine.call({ doing: `Starting ${spec.service}`, kind: "start" }, (docker) => docker.getContainer(created.id).start()),
+      );
+      const assigned = { ip: address, hostPort: port === undefined ? undefined : endpoint.hostPort };
+      const ownAddress = created.adopted ? undefined : assignedAddress(view, spec, assigned);
+      return { ...created, joined: place.joined, address: ownAddress, remove: removeCreated };
     } catch (error) {
-      await takeAway();
+      await removeCreated();
       const taken = error instanceof Error && TAKEN.test(error.message) && (address !== undefined || port !== undefined);
       if (!taken || attempt === ATTEMPTS) throw error;
-      log.debug({ service: spec.service, address, port: endpoint.hostPort }, "This address or port is taken: the next one.");
+      log.debug({ service: spec.service, address, port: endpoint.hostPort }, "address or port taken, trying the next one");
     }
   }
 }
@@ -131,41 +136,19 @@ async function pullMissing(engine: Engine, spec: Spec, call: DeployCall): Promis
   return { pull: engine.clock.monotonic() - began };
 }
 
-async function start(engine: Engine, spec: Spec, id: string): Promise<void> {
-  try {
-    await engine.call({ doing: `Starting ${spec.service}`, reading: "start" }, (docker) => docker.getContainer(id).start());
-  } catch (error) {
-    if (!answered(error, 304)) throw error;
-  }
+type AssignedEndpoint = { ip: string | undefined; hostPort: number | undefined };
+
+/** The address of a container whose IP or port berth has assigned. */
+function assignedAddress({ reach, engineHost }: DockerView, { service, port }: Spec, assigned: AssignedEndpoint): Address | undefined {
+  return port === undefined ? undefined : REACH_RULES[reach].address({ service, port, ...assigned }, engineHost);
 }
 
-/** Resolves when the container is ready, rejects as soon as it has died; whichever loses is called off. */
-async function alive(engine: Engine, view: DockerView, spec: Spec, made: Made, call: DeployCall): Promise<Deployment["address"]> {
-  const over = new AbortController();
-  const either = AbortSignal.any([call.signal, over.signal]);
-  try {
-    return await Promise.race([
-      death(engine, spec, made.id, either),
-      made.joined.then(() => ready(engine, view, spec, made, { ...call, signal: either })),
-    ]);
-  } finally {
-    over.abort(new Error("The start is decided."));
-  }
-}
-
-/** `joined`: as of its place. `address`: where berth has put it, if berth has chosen that itself. */
-type Made = { id: string; adopted: boolean; joined: Promise<void>; address: Address | undefined };
-
-/** Where a container is that runs with an address, or a port, of berth's own choice. */
-function givenAddress({ reach, engineHost }: DockerView, { service, port }: Spec, given: { ip: string | undefined; hostPort: number | undefined }) {
-  return port === undefined ? undefined : REACH_RULES[reach].address({ service, port, ...given }, engineHost);
-}
-
-async function ready(
+/** Resolves when the container answers, or without a port has run for its grace time. */
+async function connect(
   engine: Engine,
   view: DockerView,
   spec: Spec,
-  { id, adopted, address: given }: Made,
+  { id, adopted, address: assigned }: StartedContainer,
   { signal, onAddress }: DeployCall,
 ): Promise<Deployment["address"]> {
   const { clock } = engine;
@@ -173,14 +156,14 @@ async function ready(
     await clock.sleep(spec.graceMs, signal);
     return undefined;
   }
-  const found = given ? undefined : await findContainer(engine, id, signal);
-  const address = given ?? (found && observeOne(view, found)?.address);
-  // It has died already: `death` knows more.
-  if (!address && !found?.State.Running) return new Promise(() => {});
+  const container = assigned ? undefined : await findContainer(engine, id, signal);
+  const address = assigned ?? (container && observeOne(view, container)?.address);
+  // An ended container is the case of `failAtEnd`.
+  if (!address && !container?.State.Running) return new Promise(() => {});
   if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
   onAddress?.(address, id, !adopted);
   await awaitReady(address, REACH_RULES[view.reach].proof, { clock, signal });
-  // Something else may have answered: a process that the engine forgot, or who was given the address since.
+  // Something else may have answered: a process that the engine has lost, or a later holder of the address.
   const now = await findContainer(engine, id, signal);
   const still = now && observeOne(view, now);
   if (!now?.State.Running) return new Promise(() => {});
@@ -189,13 +172,13 @@ async function ready(
   return address;
 }
 
-/** The engine answers a wait the moment the container ends. The connection is as long as the start, so it has no limit of its own. */
-async function death(engine: Engine, spec: Spec, id: string, signal: AbortSignal): Promise<never> {
+/** Rejects when the container ends, at which the engine answers a wait. This call lasts as long as the start, so it has no time limit of its own. */
+async function failAtEnd(engine: Engine, spec: Spec, id: string, signal: AbortSignal): Promise<never> {
   try {
     await engine.docker.getContainer(id).wait({ condition: "not-running", abortSignal: signal });
   } catch (error) {
     signal.throwIfAborted();
-    // The wait broke, not the container: readiness alone decides, until the caller's own limit.
+    // The wait failed, not the container: only `connect` decides, within the caller's own limit.
     if (!answered(error, 404))
       return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
   }

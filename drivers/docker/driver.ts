@@ -8,63 +8,60 @@ import type { Driver, Registry } from "../driver.ts";
 import { engineCapacity, openEngine } from "../engine/engine.ts";
 import { DEFAULT_PIDS_LIMIT, chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
 import { refuseBadName } from "../labels.ts";
+import { createRotation, DEFAULT_SUBNETS, parseSubnet } from "./addresses.ts";
 import type { DockerSite } from "./definition.ts";
 import { deploy } from "./deploy.ts";
-import { destroy } from "./destroy.ts";
+import { destroy, pause } from "./destroy.ts";
 import { events } from "./events.ts";
 import { foreignContainers } from "./foreign.ts";
-import { inspect } from "./inspect.ts";
-import { list, listLines } from "./list.ts";
 import { logs } from "./logs.ts";
-import { pause } from "./pause.ts";
-import { endpointOf, openNetworks } from "./networks.ts";
-import type { DockerView } from "./observe.ts";
+import { endpointOf } from "./network.ts";
+import { openNetworks } from "./networks.ts";
+import { inspect, type DockerView, list, listLines } from "./observe.ts";
 import { resolve } from "./resolve.ts";
-import { createRotation } from "./rotation.ts";
-import { DEFAULT_SUBNETS, readSubnet } from "./subnets.ts";
 
 export type DockerOptions = {
-  /** In the syntax of `DOCKER_HOST`: unix:///path or tcp://host:port; the engine's usual socket where left out. */
+  /** In the syntax of `DOCKER_HOST`: unix:///path or tcp://host:port; by default the engine's usual socket. */
   host?: string | undefined;
   /** Speak TLS; `folder` holds ca.pem, cert.pem and key.pem (`DOCKER_CERT_PATH`). */
   tls?: { folder: string } | undefined;
-  /** How long a call may take; 30 s where left out. */
+  /** The time limit of a call; by default 30 s. */
   callMs?: number;
-  /** The bridge network that containers are on, or by name the first part of what their networks are called; made where it is missing. */
+  /** The bridge network of all containers, or by name the prefix of their networks; created if it does not exist. */
   network: string;
-  /** Where berth's networks get their subnets from, in CIDR notation; `DEFAULT_SUBNETS` where left out. */
+  /** The pools of subnets for berth's networks, in CIDR notation; by default `DEFAULT_SUBNETS`. */
   subnets?: readonly string[];
-  /** How long an address, or a published port, is not given to another container. */
+  /** How long a released address or published port is not assigned again. */
   addressRestMs?: number;
   /** Ports of the engine's machine to publish on, the first and the last. */
   publishPorts?: { first: number; last: number };
-  /** `container` or `alias=container`: what containers of every package reach, by name. */
+  /** `container` or `alias=container`: containers that those of every package reach by name. */
   sharedServices?: readonly string[];
-  /** How long a package's network is kept while it is empty. */
+  /** How long a package's network may be empty. */
   emptyNetworkMs?: number;
   reach: (typeof REACHES)[number];
-  /** Most processes and threads of one container; `DEFAULT_PIDS_LIMIT` where left out. */
+  /** The limit of processes and threads of one container; by default `DEFAULT_PIDS_LIMIT`. */
   pidsLimit?: number;
-  /** At which gateways on other machines reach the engine's: ports are then published there. */
+  /** The host at which gateways on other machines reach the engine's machine: ports are then published there. */
   publishHost?: string | undefined;
-  /** Where names without a registry are looked for before the engine's own images, and what the engine signs in there with. */
+  /** Resolves names without a registry, and has the logins with which the engine pulls. */
   registry?: Registry | undefined;
 };
 
 const ADDRESS_REST_MS = 60_000;
-/** Linux gives these to programs that listen on port 0. */
+/** Linux assigns these to programs that listen on port 0. */
 const PUBLISH_PORTS = { first: 32_768, last: 60_999 };
-/** Long enough for a package that sleeps between two uses not to have it made anew with each wake. */
+/** So that a sleeping package need not create its network again at each wake. */
 const EMPTY_NETWORK_MS = 3_600_000;
 
-/** A Docker engine as the orchestrator. Opens no connection until it is asked something. Faults: SETTINGS_INVALID. */
+/** A Docker engine as the orchestrator. Opens no connection before the first call. Faults: SETTINGS_INVALID. */
 export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }): Driver {
   const { clock, log, network } = options;
   const engine = openEngine(options, clock);
   const machine = engineMachine(engine.remote);
   const { publishHost } = options;
-  const wished = publishHost !== undefined && options.reach === "auto" ? "published" : options.reach;
-  const reach = chooseReach(wished, { inContainer: existsSync("/.dockerenv"), remote: engine.remote !== undefined, platform: process.platform });
+  const setting = publishHost !== undefined && options.reach === "auto" ? "published" : options.reach;
+  const reach = chooseReach(setting, { inContainer: existsSync("/.dockerenv"), remote: engine.remote !== undefined, platform: process.platform });
   if (publishHost !== undefined && reach !== "published")
     throw new Fault("SETTINGS_INVALID", `BERTH_DOCKER_PUBLISH_HOST is for published ports, and BERTH_DOCKER_REACH is ${reach}: change one of them.`);
   const view: DockerView = { network, reach, engineHost: publishHost ?? machine.host };
@@ -80,22 +77,22 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     sharedServices = [],
     emptyNetworkMs: emptyMs = EMPTY_NETWORK_MS,
   } = options;
-  const pools = (options.subnets ?? DEFAULT_SUBNETS).flatMap((cidr) => readSubnet(cidr) ?? []);
+  const pools = (options.subnets ?? DEFAULT_SUBNETS).flatMap((cidr) => parseSubnet(cidr) ?? []);
   const networks = openNetworks({ engine, network, reach, pools, restMs, sharedServices, emptyMs, log });
   const ports = { first: publishPorts.first, rotation: createRotation(publishPorts.last - publishPorts.first + 1, restMs, clock) };
 
-  const seen = (lines: readonly ContainerInfo[], since: number) => {
-    networks.seen(lines, since);
+  const update = (lines: readonly ContainerInfo[], since: number) => {
+    networks.update(lines, since);
     const published = lines.flatMap(({ Ports }) => Ports.flatMap(({ PublicPort }) => (PublicPort === undefined ? [] : PublicPort - ports.first)));
-    ports.rotation.seen(new Set(published.filter((port) => port >= 0 && port <= publishPorts.last - ports.first)), since);
+    ports.rotation.update(new Set(published.filter((port) => port >= 0 && port <= publishPorts.last - ports.first)), since);
   };
-  const look = async (signal: AbortSignal) => {
+  const refresh = async (signal: AbortSignal) => {
     const since = clock.monotonic();
     const lines = await listLines(engine, signal);
-    seen(lines, since);
+    update(lines, since);
     return lines;
   };
-  const start = { engine, view, site, ports, log, place: networks.placeFor, look };
+  const deployDeps = { engine, view, site, ports, log, place: networks.placeFor, refresh };
 
   return {
     name: "docker",
@@ -104,21 +101,21 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();
       refuseBadName(spec.service);
-      return deploy(start, spec, call);
+      return deploy(deployDeps, spec, call);
     },
     pause: (service, call) => pause(engine, view, service, call),
     destroy: async (service, call) => {
-      const gone = await destroy(engine, view, service, call);
-      const endpoint = endpointOf(network, gone?.NetworkSettings.Networks);
-      networks.released(endpoint?.id, endpoint?.address);
+      const destroyed = await destroy(engine, view, service, call);
+      const endpoint = endpointOf(network, destroyed?.NetworkSettings.Networks);
+      networks.release(endpoint?.id, endpoint?.address);
     },
     inspect: (service, call) => inspect(engine, view, service, call),
     list: async (call) => {
-      const lines = await look(call.signal);
-      await networks.tend(lines, call.signal);
+      const lines = await refresh(call.signal);
+      await networks.maintain(lines, call.signal);
       return list(engine, view, lines, call);
     },
-    logs: (service, which, call) => logs(engine, view, service, which, call),
+    logs: (service, options, call) => logs(engine, view, service, options, call),
     capacity: ({ signal }) => engineCapacity(engine, signal),
     foreign: async () => foreignContainers(engine, view),
     events: (call) => events(engine, log, call, networks.changed),
@@ -126,7 +123,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
   };
 }
 
-/** A name says nothing of which address is meant. On our own machine nobody else needs the port; on another, only its public side leads to us. */
+/** A host name does not tell on which address. On this machine only berth needs the port; on another machine berth needs its public address. */
 function hostIp(publishHost: string | undefined, loopback: boolean): string {
   if (publishHost !== undefined) return isIP(publishHost) === 0 ? "" : publishHost;
   return loopback ? "127.0.0.1" : "";

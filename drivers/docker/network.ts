@@ -1,30 +1,31 @@
+import { hash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import type { ContainerInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
 import type { Engine } from "../engine/engine.ts";
-import { answered } from "../engine/faults.ts";
-import { candidates, enginePart, overlaps, readRoutes, readSubnet, type Subnet, writeAddress, writeSubnet } from "./subnets.ts";
-import { hash } from "node:crypto";
+import { answered, undefinedOn } from "../engine/faults.ts";
+import { candidates, enginePart, overlaps, parseRoutes, parseSubnet, type Subnet, writeAddress, writeSubnet } from "./addresses.ts";
 
-/** On every network that berth made: the name of the network that the settings name. */
+/** On every network that berth created: the name of the network in the settings. */
 export const NETWORK_LABEL = "berth.network";
 const ICC = "com.docker.network.bridge.enable_icc";
 
-/** A network as the engine tells of it. `ours`: berth made it. `assigned`: the part of it whose addresses berth gives to containers. */
+/** A network as the engine reports it. `ours`: berth created it. `assigned`: its part whose addresses berth assigns to containers. */
 export type BridgeNetwork = {
   id: string;
   name: string;
   ours: boolean;
-  /** Containers on it do not reach each other. */
+  /** Containers on it cannot reach each other. */
   isolated: boolean;
   assigned: Subnet | undefined;
-  /** Names of the containers that run on it, by their ids. */
+  /** Names of its containers, by their ids. */
   members: ReadonlyMap<string, string>;
 };
 
-/** What a new network is to be. `bits`: how many addresses it has, as the bits after the prefix. */
-export type NetworkPlan = { name: string; labels: Record<string, string>; isolated: boolean; bits: number; pools: readonly Subnet[]; from: number };
+/** A network to create. `bits`: the bits after its prefix. */
+type NetworkPlan = { name: string; labels: Record<string, string>; isolated: boolean; bits: number; pools: readonly Subnet[]; from: number };
 
-/** Subnets that were refused as in use before the engine is let choose one. */
+/** Refused subnets before the engine chooses one. */
 const ATTEMPTS = 64;
 
 type NetworkDescription = {
@@ -36,23 +37,18 @@ type NetworkDescription = {
   Containers?: Record<string, { Name: string }> | null;
 };
 
-/** Undefined where the engine has no such network. */
 export async function findNetwork(engine: Engine, name: string, signal: AbortSignal | undefined): Promise<BridgeNetwork | undefined> {
-  try {
-    const doing = `Inspecting the network ${name}`;
-    return read((await engine.call({ doing, signal }, (docker) => docker.getNetwork(name).inspect())) as NetworkDescription);
-  } catch (error) {
-    if (answered(error, 404)) return undefined;
-    throw error;
-  }
+  const call = { doing: `Inspecting the network ${name}`, signal };
+  const description = await undefinedOn([404], () => engine.call(call, (docker) => docker.getNetwork(name).inspect()));
+  return description && parseNetwork(description as NetworkDescription);
 }
 
-function read({ Id, Name, Labels, Options, IPAM, Containers }: NetworkDescription): BridgeNetwork {
+function parseNetwork({ Id, Name, Labels, Options, IPAM, Containers }: NetworkDescription): BridgeNetwork {
   const [config] = IPAM?.Config ?? [];
-  const subnet = readSubnet(config?.Subnet ?? "");
-  const range = readSubnet(config?.IPRange ?? "");
+  const subnet = parseSubnet(config?.Subnet ?? "");
+  const range = parseSubnet(config?.IPRange ?? "");
   const ours = Labels?.[NETWORK_LABEL] !== undefined;
-  // The last address of a network is for all of it.
+  // The last address of a network is its broadcast address.
   const assigned =
     ours && subnet && range && range.first === subnet.first && range.size < subnet.size
       ? { first: subnet.first + range.size, size: subnet.size - range.size - 1 }
@@ -62,8 +58,8 @@ function read({ Id, Name, Labels, Options, IPAM, Containers }: NetworkDescriptio
 }
 
 /**
- * Makes a bridge network with a subnet that neither the engine's other networks nor this machine's routes have; another process that makes it at the same
- * time is welcome. Where no subnet of the pools is free the engine chooses one, and assigns addresses itself.
+ * Creates a bridge network with a subnet that neither the engine's other networks nor this machine's routes use. Another process may create it at the same
+ * time. If no subnet of the pools is free, the engine chooses one and assigns the addresses.
  */
 export async function createNetwork(engine: Engine, plan: NetworkPlan, log: Log, signal: AbortSignal): Promise<void> {
   const taken = [...(await usedSubnets(engine, signal)), ...routes(engine)];
@@ -73,11 +69,11 @@ export async function createNetwork(engine: Engine, plan: NetworkPlan, log: Log,
     if (++attempts > ATTEMPTS) break;
     if (await create(engine, plan, subnet, signal)) return;
   }
-  log.warn({ network: plan.name }, "No subnet of BERTH_DOCKER_SUBNETS is free: the engine chooses one, and may give an address again at once.");
+  log.warn({ network: plan.name }, "no subnet of BERTH_DOCKER_SUBNETS is free: the engine chooses one, and may reassign addresses at once");
   await create(engine, plan, undefined, signal);
 }
 
-/** False where the subnet is in use after all. */
+/** False if the subnet is in use after all. */
 async function create(engine: Engine, { name, labels, isolated }: NetworkPlan, subnet: Subnet | undefined, signal: AbortSignal): Promise<boolean> {
   const IPAM = subnet && {
     Config: [{ Subnet: writeSubnet(subnet), IPRange: writeSubnet(enginePart(subnet)), Gateway: writeAddress(subnet.first + 1) }],
@@ -85,7 +81,7 @@ async function create(engine: Engine, { name, labels, isolated }: NetworkPlan, s
   const options = {
     Name: name,
     Driver: "bridge",
-    // The engine refuses the second of two creators, also engines that would otherwise make two.
+    // The engine refuses a second network of that name; older engines would create two.
     CheckDuplicate: true,
     Labels: labels,
     ...(isolated ? { Options: { [ICC]: "false" } } : {}),
@@ -105,21 +101,21 @@ async function usedSubnets(engine: Engine, signal: AbortSignal): Promise<Subnet[
   const all = (await engine.call({ doing: "Listing networks", signal }, (docker, abortSignal) =>
     docker.listNetworks({ abortSignal }),
   )) as NetworkDescription[];
-  return all.flatMap(({ IPAM }) => (IPAM?.Config ?? []).flatMap(({ Subnet: cidr }) => readSubnet(cidr ?? "") ?? []));
+  return all.flatMap(({ IPAM }) => (IPAM?.Config ?? []).flatMap(({ Subnet: cidr }) => parseSubnet(cidr ?? "") ?? []));
 }
 
-/** Of this machine, which is the engine's own unless set otherwise. */
+/** The routes of this machine, if the engine is on it. */
 function routes(engine: Engine): Subnet[] {
   if (engine.remote !== undefined) return [];
   try {
-    return readRoutes(readFileSync("/proc/net/route", "utf8"));
+    return parseRoutes(readFileSync("/proc/net/route", "utf8"));
   } catch {
     // Not Linux.
     return [];
   }
 }
 
-/** False where something is still on it. One that is not there is success. */
+/** False if it has members. Succeeds if it does not exist. */
 export async function removeNetwork(engine: Engine, id: string, signal: AbortSignal | undefined): Promise<boolean> {
   try {
     await engine.call({ doing: `Removing the network ${id}`, signal }, (docker, abortSignal) => docker.getNetwork(id).remove({ abortSignal }));
@@ -131,14 +127,14 @@ export async function removeNetwork(engine: Engine, id: string, signal: AbortSig
   }
 }
 
-/** On a package's network: whose it is. */
+/** On a package's network: the package. */
 export const PACKAGE_LABEL = "berth.package";
-/** A /28: gateways, shared services and some containers. */
+/** A /28, for gateways, shared services and some containers. */
 export const PACKAGE_BITS = 4;
 
 /**
- * A package's network. It begins with `z-`, since a container on several networks has its default route by the first of them in the alphabet: one
- * that joins this network keeps the route, and with it the connections, that it has. Packages of two stores have two networks.
+ * The name of a package's network. It begins with `z-`, because a container on several networks has its default route by the first in the alphabet: a
+ * container that joins this network keeps its route and its connections. Packages of two stores have two networks.
  */
 export function packageNetworkName(network: string, owner: { store: string; package: string }): string {
   const readable = owner.package
@@ -149,13 +145,23 @@ export function packageNetworkName(network: string, owner: { store: string; pack
   return `${packagePrefix(network)}${readable}-${hash("sha256", JSON.stringify([owner.store, owner.package])).slice(0, 8)}`;
 }
 
-export function packagePrefix(network: string): string {
+function packagePrefix(network: string): string {
   return `z-${network}-`;
 }
 
-/** The entry of the network that a container of berth's is on: the one that the settings name, or its package's. */
+/** The entry of berth's network: the one in the settings, or the package's. */
 export function ownEndpoint<T>(network: string, networks: Record<string, T> | null | undefined): T | undefined {
   const own = networks?.[network];
   if (own !== undefined) return own;
   return Object.entries(networks ?? {}).find(([name]) => name.startsWith(packagePrefix(network)))?.[1];
+}
+
+/** The current or configured address of a container on berth's network. */
+export function endpointOf(
+  network: string,
+  networks: ContainerInfo["NetworkSettings"]["Networks"] | undefined,
+): { id: string; address: string } | undefined {
+  const endpoint = ownEndpoint(network, networks);
+  const address = endpoint?.IPAddress || (endpoint?.IPAMConfig as { IPv4Address?: string } | null | undefined)?.IPv4Address;
+  return endpoint && address ? { id: endpoint.NetworkID, address } : undefined;
 }

@@ -1,58 +1,98 @@
 import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
-import type { Observed } from "../driver.ts";
+import type { Observed, Call } from "../driver.ts";
+import type { Engine } from "../engine/engine.ts";
+import { undefinedOn } from "../engine/faults.ts";
 import { REACH_RULES, type Reach } from "../engine/reach.ts";
-import { parseLabels, readPort } from "../labels.ts";
+import { parseLabels, readPort, isServiceName, OURS } from "../labels.ts";
 import { ownEndpoint } from "./network.ts";
 
-/** How this driver sees containers: through which network, and by which way. */
+/** The network and the way by which berth reaches containers. */
 export type DockerView = { network: string; reach: Reach; engineHost: string };
 
-/** The contract's words for what `inspect` says; undefined for a container that is not ours. */
-export function observeOne(view: DockerView, found: ContainerInspectInfo): Observed | undefined {
-  const labels = parseLabels(found.Config.Labels);
+/** From the engine's `inspect`; undefined for a container that berth did not create. */
+export function observeOne(view: DockerView, container: ContainerInspectInfo): Observed | undefined {
+  const labels = parseLabels(container.Config.Labels);
   if (!labels) return undefined;
-  const service = found.Name.replace(/^\//, "");
-  const port = readPort(found.Config.Labels);
-  const published = port === undefined ? undefined : found.NetworkSettings.Ports?.[`${port}/tcp`]?.[0]?.HostPort;
-  const { Paused: paused, Status: status, ExitCode: code, OOMKilled: outOfMemory } = found.State;
-  const running = found.State.Running && !paused;
+  const service = container.Name.replace(/^\//, "");
+  const port = readPort(container.Config.Labels);
+  const published = port === undefined ? undefined : container.NetworkSettings.Ports?.[`${port}/tcp`]?.[0]?.HostPort;
+  const { Paused: paused, Status: status, ExitCode: code, OOMKilled: outOfMemory } = container.State;
+  const running = container.State.Running && !paused;
   return {
     service,
     labels,
     running,
-    instance: found.Id,
+    instance: container.Id,
     ...(paused ? { paused } : {}),
-    ...addressed(view, running, {
+    ...addressOf(view, running, {
       service,
       port,
-      ip: ownEndpoint(view.network, found.NetworkSettings.Networks)?.IPAddress,
+      ip: ownEndpoint(view.network, container.NetworkSettings.Networks)?.IPAddress,
       hostPort: Number(published),
     }),
     ...(running || paused || status === "created" ? {} : { exit: { code, outOfMemory } }),
   };
 }
 
-/** The same of a line of the engine's list, which knows no exit codes. */
-export function observeListed(view: DockerView, found: ContainerInfo): Observed | undefined {
-  const labels = parseLabels(found.Labels);
-  const service = found.Names[0]?.replace(/^\//, "");
+/** From a line of the engine's list, which has no exit codes. */
+function observeListed(view: DockerView, container: ContainerInfo): Observed | undefined {
+  const labels = parseLabels(container.Labels);
+  const service = container.Names[0]?.replace(/^\//, "");
   if (!labels || service === undefined) return undefined;
-  const port = readPort(found.Labels);
-  const running = ["running", "restarting"].includes(found.State);
-  const hostPort = found.Ports.find(({ PrivatePort, Type }) => PrivatePort === port && Type === "tcp")?.PublicPort;
+  const port = readPort(container.Labels);
+  const running = ["running", "restarting"].includes(container.State);
+  const hostPort = container.Ports.find(({ PrivatePort, Type }) => PrivatePort === port && Type === "tcp")?.PublicPort;
   return {
     service,
     labels,
     running,
-    instance: found.Id,
-    ...(found.State === "paused" ? { paused: true } : {}),
-    ...addressed(view, running, { service, port, ip: ownEndpoint(view.network, found.NetworkSettings.Networks)?.IPAddress, hostPort }),
+    instance: container.Id,
+    ...(container.State === "paused" ? { paused: true } : {}),
+    ...addressOf(view, running, { service, port, ip: ownEndpoint(view.network, container.NetworkSettings.Networks)?.IPAddress, hostPort }),
   };
 }
 
-type FoundContainer = { service: string; port: number | undefined; ip: string | undefined; hostPort: number | undefined };
+type ContainerEndpoint = { service: string; port: number | undefined; ip: string | undefined; hostPort: number | undefined };
 
-function addressed({ reach, engineHost }: DockerView, running: boolean, { port, ...ways }: FoundContainer): Pick<Observed, "address"> {
+function addressOf({ reach, engineHost }: DockerView, running: boolean, { port, ...ways }: ContainerEndpoint): Pick<Observed, "address"> {
   const address = running && port !== undefined ? REACH_RULES[reach].address({ ...ways, port }, engineHost) : undefined;
   return address ? { address } : {};
+}
+
+/** A container by name or id, created by berth or not. */
+export function findContainer(engine: Engine, name: string, signal: AbortSignal | undefined): Promise<ContainerInspectInfo | undefined> {
+  return undefinedOn([404], () =>
+    engine.call({ doing: `Inspecting ${name}`, signal }, (docker, abortSignal) => docker.getContainer(name).inspect({ abortSignal })),
+  );
+}
+
+/** The container of a service. One with this name that berth did not create does not count. */
+export async function findService(engine: Engine, view: DockerView, service: string, signal: AbortSignal): Promise<ContainerInspectInfo | undefined> {
+  const container = isServiceName(service) ? await findContainer(engine, service, signal) : undefined;
+  // The engine also finds a container by (the beginning of) its id.
+  return container?.Name === `/${service}` && observeOne(view, container) ? container : undefined;
+}
+
+export async function inspect(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<Observed | undefined> {
+  signal.throwIfAborted();
+  const container = await findService(engine, view, service, signal);
+  return container && observeOne(view, container);
+}
+
+/** The engine's list of berth's containers, of all stores. */
+export function listLines(engine: Engine, signal: AbortSignal | undefined): Promise<ContainerInfo[]> {
+  return engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
+    docker.listContainers({ all: true, filters: { label: [OURS] }, abortSignal }),
+  );
+}
+
+export async function list(engine: Engine, view: DockerView, lines: readonly ContainerInfo[], { signal }: Call): Promise<Observed[]> {
+  const observed: Observed[] = [];
+  for (const line of lines) {
+    const one = observeListed(view, line);
+    // Only `inspect` has the exit code; few containers have ended. It may be gone by then.
+    const exact = one && !one.running && !one.paused ? await inspect(engine, view, one.service, { signal }) : one;
+    if (exact) observed.push(exact);
+  }
+  return observed;
 }

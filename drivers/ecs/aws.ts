@@ -27,7 +27,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { awsFault, unanswered } from "./faults.ts";
 
-/** Every IAM action that the driver itself asks for: `conf/ecs/policy.json` allows these. */
+/** Every IAM action that the driver uses: `conf/ecs/policy.json` allows these. */
 export const ACTIONS = [
   "ecs:CreateService",
   "ecs:DeleteService",
@@ -42,28 +42,28 @@ export const ACTIONS = [
   "ecs:RegisterTaskDefinition",
   "logs:GetLogEvents",
 ] as const;
-export type AwsAction = (typeof ACTIONS)[number];
+type AwsAction = (typeof ACTIONS)[number];
 
-/** What one call may ask about at most, by the API reference. */
+/** The limits of one call, by the API reference. */
 export const SERVICES_PER_CALL = 10;
 export const TASKS_PER_CALL = 100;
-/** So long a look waits for others to share its call with. */
+/** How long a query waits for others to share its call. */
 const GATHER_MS = 20;
 
-/** Any call, with what the client tries again by itself. */
+/** The time limit of a call, with the retries of the client. */
 const CALL_MS = 45_000;
 const CONNECT_MS = 5_000;
 const ANSWER_MS = 20_000;
-/** With the client's adaptive mode, which also slows down by itself where AWS throttles. */
+/** In the client's adaptive mode, which also slows down when AWS throttles. */
 const TRIES = 6;
 
 /**
- * The calls to AWS, all of one cluster: bounded, paced, cancellable, and failing with a `Fault` whose cause is the client's own error.
- * Whoever leaves the signal out says that being cut off in the middle would leave something behind.
+ * The calls to AWS, all for one cluster: bounded, rate-limited and cancellable. They fail with a `Fault` whose cause is the client's own error.
+ * A call without a signal is one whose abort would leave something behind.
  */
 export type Aws = ReturnType<typeof openAws>;
 
-/** Credentials come from the usual chain (variables, files, the task's or instance's role); `AWS_ENDPOINT_URL*` count. Asks nothing yet. */
+/** Credentials come from the usual chain (variables, files, the task's or instance's role); `AWS_ENDPOINT_URL*` apply. Sends nothing yet. */
 export function openAws(at: {
   cluster: string;
   region: string | undefined;
@@ -80,17 +80,17 @@ export function openAws(at: {
   });
   const ecs = new ECSClient(client(at.region));
   const logs = new CloudWatchLogsClient(client(at.logsRegion ?? at.region));
-  const turn = createRateLimit({ ...at.rate, clock });
+  const rateLimit = createRateLimit({ ...at.rate, clock });
 
-  const ask = async <T>(
+  const call = async <T>(
     action: AwsAction,
     signal: AbortSignal | undefined,
     send: (options: { abortSignal: AbortSignal }) => Promise<T>,
   ): Promise<T> => {
     const overdue = () => unanswered(action, `no answer within ${CALL_MS / 1_000} s`);
     try {
-      await turn(signal);
-      // The chain of credentials cannot be cancelled, so nobody waits for it longer than for the rest.
+      await rateLimit(signal);
+      // The chain of credentials cannot be cancelled: the time limit covers it too.
       return await withTimeout({ clock, ms: CALL_MS, overdue, signal }, (abortSignal) => send({ abortSignal }));
     } catch (error) {
       signal?.throwIfAborted();
@@ -99,57 +99,57 @@ export function openAws(at: {
   };
 
   const describeServices = (input: Omit<DescribeServicesCommandInput, "cluster">, signal?: AbortSignal) =>
-    ask("ecs:DescribeServices", signal, (options) => ecs.send(new DescribeServicesCommand({ ...input, cluster }), options));
+    call("ecs:DescribeServices", signal, (options) => ecs.send(new DescribeServicesCommand({ ...input, cluster }), options));
   const describeTasks = (input: Omit<DescribeTasksCommandInput, "cluster">, signal?: AbortSignal) =>
-    ask("ecs:DescribeTasks", signal, (options) => ecs.send(new DescribeTasksCommand({ ...input, cluster }), options));
+    call("ecs:DescribeTasks", signal, (options) => ecs.send(new DescribeTasksCommand({ ...input, cluster }), options));
 
   return {
     cluster,
     clock,
-    /** One service with its tags, by its name; undefined where ECS does not know it. */
+    /** One service with its tags, by its name; undefined if ECS does not have it. */
     service: batchCalls<Service>({
       most: SERVICES_PER_CALL,
       windowMs: GATHER_MS,
       clock,
-      ask: async (services) => {
-        const { services: found = [] } = await describeServices({ services, include: ["TAGS"] });
-        return new Map(found.map((service) => [service.serviceName ?? "", service]));
+      query: async (services) => {
+        const reply = await describeServices({ services, include: ["TAGS"] });
+        return new Map((reply.services ?? []).map((service) => [service.serviceName ?? "", service]));
       },
     }),
-    /** One task, by its ARN; undefined where ECS does not know it. */
+    /** One task, by its ARN; undefined if ECS does not have it. */
     task: batchCalls<Task>({
       most: TASKS_PER_CALL,
       windowMs: GATHER_MS,
       clock,
-      ask: async (tasks) => {
-        const { tasks: found = [] } = await describeTasks({ tasks });
-        return new Map(found.map((task) => [task.taskArn ?? "", task]));
+      query: async (tasks) => {
+        const reply = await describeTasks({ tasks });
+        return new Map((reply.tasks ?? []).map((task) => [task.taskArn ?? "", task]));
       },
     }),
     describeServices,
     describeTasks,
     registerTaskDefinition: (input: RegisterTaskDefinitionCommandInput) =>
-      ask("ecs:RegisterTaskDefinition", undefined, (options) => ecs.send(new RegisterTaskDefinitionCommand(input), options)),
+      call("ecs:RegisterTaskDefinition", undefined, (options) => ecs.send(new RegisterTaskDefinitionCommand(input), options)),
     deregisterTaskDefinition: (taskDefinition: string) =>
-      ask("ecs:DeregisterTaskDefinition", undefined, (options) => ecs.send(new DeregisterTaskDefinitionCommand({ taskDefinition }), options)),
+      call("ecs:DeregisterTaskDefinition", undefined, (options) => ecs.send(new DeregisterTaskDefinitionCommand({ taskDefinition }), options)),
     listTaskDefinitions: (input: ListTaskDefinitionsCommandInput) =>
-      ask("ecs:ListTaskDefinitions", undefined, (options) => ecs.send(new ListTaskDefinitionsCommand(input), options)),
+      call("ecs:ListTaskDefinitions", undefined, (options) => ecs.send(new ListTaskDefinitionsCommand(input), options)),
     createService: (input: CreateServiceCommandInput) =>
-      ask("ecs:CreateService", undefined, (options) => ecs.send(new CreateServiceCommand({ ...input, cluster }), options)),
+      call("ecs:CreateService", undefined, (options) => ecs.send(new CreateServiceCommand({ ...input, cluster }), options)),
     deleteService: (service: string) =>
-      ask("ecs:DeleteService", undefined, (options) => ecs.send(new DeleteServiceCommand({ cluster, service, force: true }), options)),
+      call("ecs:DeleteService", undefined, (options) => ecs.send(new DeleteServiceCommand({ cluster, service, force: true }), options)),
     listServices: (input: ListServicesCommandInput, signal?: AbortSignal) =>
-      ask("ecs:ListServices", signal, (options) => ecs.send(new ListServicesCommand({ ...input, cluster }), options)),
+      call("ecs:ListServices", signal, (options) => ecs.send(new ListServicesCommand({ ...input, cluster }), options)),
     listTasks: (input: ListTasksCommandInput, signal?: AbortSignal) =>
-      ask("ecs:ListTasks", signal, (options) => ecs.send(new ListTasksCommand({ ...input, cluster }), options)),
+      call("ecs:ListTasks", signal, (options) => ecs.send(new ListTasksCommand({ ...input, cluster }), options)),
     listContainerInstances: (input: ListContainerInstancesCommandInput, signal?: AbortSignal) =>
-      ask("ecs:ListContainerInstances", signal, (options) => ecs.send(new ListContainerInstancesCommand({ ...input, cluster }), options)),
+      call("ecs:ListContainerInstances", signal, (options) => ecs.send(new ListContainerInstancesCommand({ ...input, cluster }), options)),
     describeContainerInstances: (containerInstances: string[], signal?: AbortSignal) =>
-      ask("ecs:DescribeContainerInstances", signal, (options) =>
+      call("ecs:DescribeContainerInstances", signal, (options) =>
         ecs.send(new DescribeContainerInstancesCommand({ cluster, containerInstances }), options),
       ),
     getLogEvents: (input: GetLogEventsCommandInput, signal?: AbortSignal) =>
-      ask("logs:GetLogEvents", signal, (options) => logs.send(new GetLogEventsCommand(input), options)),
+      call("logs:GetLogEvents", signal, (options) => logs.send(new GetLogEventsCommand(input), options)),
     close: () => {
       ecs.destroy();
       logs.destroy();
@@ -160,20 +160,20 @@ export function openAws(at: {
 type BatchedCall<V> = { resolve(value: V | undefined): void; reject(error: unknown): void };
 
 /**
- * Questions about single things, asked together: those that come within `windowMs` of the first, or `most` of them. Answers undefined for what was
- * not found; all of a call fail as it does. Who is called off waits no longer, the others do.
+ * Combines queries for single things to one call: those within `windowMs` of the first, or `most` of them. Resolves with undefined for what does not exist.
+ * All queries of a call fail as it does. An aborted query leaves the others.
  */
-export function batchCalls<V>(how: { most: number; windowMs: number; clock: Clock; ask(keys: string[]): Promise<Map<string, V>> }) {
-  let coming = new Map<string, BatchedCall<V>[]>();
+export function batchCalls<V>(options: { most: number; windowMs: number; clock: Clock; query(keys: string[]): Promise<Map<string, V>> }) {
+  let next = new Map<string, BatchedCall<V>[]>();
   let cancel = () => {};
 
   const flush = () => {
     cancel();
-    const asked = coming;
-    coming = new Map();
-    how.ask([...asked.keys()]).then(
-      (found) => asked.forEach((waiting, key) => waiting.forEach(({ resolve }) => resolve(found.get(key)))),
-      (error: unknown) => asked.forEach((waiting) => waiting.forEach(({ reject }) => reject(error))),
+    const batch = next;
+    next = new Map();
+    options.query([...batch.keys()]).then(
+      (values) => batch.forEach((calls, key) => calls.forEach(({ resolve }) => resolve(values.get(key)))),
+      (error: unknown) => batch.forEach((calls) => calls.forEach(({ reject }) => reject(error))),
     );
   };
 
@@ -188,17 +188,17 @@ export function batchCalls<V>(how: { most: number; windowMs: number; clock: Cloc
           signal?.removeEventListener("abort", onAbort);
           act(outcome);
         };
-      const waiting = { resolve: settled(resolve), reject: settled(reject) };
-      if (coming.size === 0) cancel = how.clock.after(how.windowMs, flush);
-      coming.set(key, [...(coming.get(key) ?? []), waiting]);
-      if (coming.size >= how.most) flush();
+      const call = { resolve: settled(resolve), reject: settled(reject) };
+      if (next.size === 0) cancel = options.clock.after(options.windowMs, flush);
+      next.set(key, [...(next.get(key) ?? []), call]);
+      if (next.size >= options.most) flush();
     });
 }
 
-/** Lets calls pass at most so fast: each waits for its turn, in the order in which they came, or rejects with the signal's reason. */
-export type RateLimit = (signal?: AbortSignal) => Promise<void>;
+/** Delays each call until its turn, in their order. */
+type RateLimit = (signal?: AbortSignal) => Promise<void>;
 
-/** `burst` calls may come at once after a pause; from then on `perSecond`. */
+/** After a pause `burst` calls pass at once; then `perSecond`. */
 export function createRateLimit({ perSecond, burst, clock }: { perSecond: number; burst: number; clock: Clock }): RateLimit {
   const gap = 1_000 / perSecond;
   let last = Number.NEGATIVE_INFINITY;

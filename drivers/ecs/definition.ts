@@ -1,22 +1,22 @@
 import { createHash } from "node:crypto";
 import type { ContainerDefinition, CreateServiceCommandInput, RegisterTaskDefinitionCommandInput } from "@aws-sdk/client-ecs";
-import { advisedFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
+import { advisedFault } from "../faults.ts";
+import { writeTags } from "./labels.ts";
 import { cpuUnits, type TaskLaunch } from "./launch.ts";
 import type { LogGroup, EcsSite } from "./site.ts";
-import { writeTags } from "./labels.ts";
 
-/** Log streams are `<prefix>/<container>/<task id>`; the policies in the field let nothing else be read. */
+/** Log streams are `<prefix>/<container>/<task id>`. Policies of existing installations allow to read no other. */
 const LOG_PREFIX = "grok_spawner";
 /** Between SIGTERM and SIGKILL, as with the other drivers. */
 const STOP_GRACE_S = 10;
-/** What Fargate's tasks have without asking, and the most that they may ask for. */
+/** The default and the maximum of Fargate's tasks. */
 const STORAGE_GB = { free: 20, most: 200 };
-/** What a container has without asking, and what container.json says without being asked. */
+/** The default of a container, and the default of container.json. */
 const USUAL_SHM_MB = 64;
 const USUAL_STORAGE_GB = 21;
 
-/** A container's name within its task; the log stream has it too. */
+/** A container's name within its task and its log stream. */
 export function containerName({ service }: Pick<Spec, "service">): string {
   return service;
 }
@@ -29,15 +29,15 @@ export function logStream(service: string, taskId: string): string {
 export function taskDefinition(spec: Spec, launch: TaskLaunch, site: Pick<EcsSite, "execRole" | "logGroup">): RegisterTaskDefinitionCommandInput {
   const onEc2 = launch.type === "EC2";
   if (!onEc2 && spec.storageGb > STORAGE_GB.most) {
-    const sentence = `${spec.service} wants ${spec.storageGb} GB of storage; Fargate has ${STORAGE_GB.most} GB at most`;
-    throw advisedFault("SPEC_REFUSED", sentence, { todo: "Ask for less `storage` in container.json." });
+    const sentence = `${spec.service} requests ${spec.storageGb} GB of storage; Fargate has ${STORAGE_GB.most} GB at most`;
+    throw advisedFault("SPEC_REFUSED", sentence, { todo: "Request less `storage` in container.json." });
   }
   const container: ContainerDefinition = {
     name: containerName(spec),
     image: spec.image,
     essential: true,
     cpu: cpuUnits(spec),
-    // A hard limit, as on every other engine, also where the task is larger than what was asked for.
+    // A hard limit, as on every other orchestrator, also in a larger task.
     memory: Math.ceil(spec.memoryMb),
     environment: Object.entries(spec.env).map(([name, value]) => ({ name, value })),
     stopTimeout: STOP_GRACE_S,
@@ -58,8 +58,8 @@ export function taskDefinition(spec: Spec, launch: TaskLaunch, site: Pick<EcsSit
   };
 }
 
-/** What the container is run without, each in a few words that name it. What nobody asked for is not missed. */
-export function notHonoured({ shmMb, storageGb }: Pick<Spec, "shmMb" | "storageGb">, launch: TaskLaunch): string[] {
+/** The settings that the container runs without. */
+export function ignoredSettings({ shmMb, storageGb }: Pick<Spec, "shmMb" | "storageGb">, launch: TaskLaunch): string[] {
   if (launch.type === "EC2")
     return storageGb > USUAL_STORAGE_GB ? [`storage (${storageGb} GB): on EC2 a container has what its instance's disk has`] : [];
   return shmMb > USUAL_SHM_MB ? [`shm (${shmMb} MB): on Fargate a container has ${USUAL_SHM_MB} MB`] : [];
@@ -73,13 +73,13 @@ export function service(spec: Spec, launch: TaskLaunch, definitionArn: string, s
     desiredCount: 1,
     schedulingStrategy: "REPLICA",
     launchType: launch.type,
-    // Of this definition alone: the same token for another request would be refused.
+    // For this definition only: AWS refuses the same token in another request.
     clientToken: createHash("sha256").update(`${site.aws.cluster}\0${definitionArn}\0${site.countingBreaker}`).digest("hex").slice(0, 36),
     networkConfiguration: {
       awsvpcConfiguration: { subnets: [...site.subnets], securityGroups: [...site.securityGroups], assignPublicIp: "DISABLED" },
     },
     deploymentConfiguration: {
-      // Never two at once: plugins may hold what only one can hold.
+      // Never two at once: a plugin may need exclusive access.
       maximumPercent: 100,
       minimumHealthyPercent: 0,
       deploymentCircuitBreaker: {
@@ -89,7 +89,7 @@ export function service(spec: Spec, launch: TaskLaunch, definitionArn: string, s
         ...(site.countingBreaker ? { thresholdConfiguration: { type: "COUNT" as const, value: 1 } } : {}),
       },
     },
-    // It would want to run a second one beside the first.
+    // It would run a second task beside the first.
     availabilityZoneRebalancing: "DISABLED",
     propagateTags: "SERVICE",
     tags: writeTags(spec.labels, spec.port),

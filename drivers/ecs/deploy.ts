@@ -1,19 +1,19 @@
+import type { Service, Task } from "@aws-sdk/client-ecs";
+import { createBackoff } from "../../lib/backoff.ts";
+import type { Fault } from "../../lib/fault.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
 import type { DeployCall, Deployment, Spec, Address } from "../driver.ts";
+import { advisedFault } from "../faults.ts";
+import { awaitReady } from "../ready.ts";
 import { createOrAdopt, type Begun } from "./create.ts";
 import { remove } from "./destroy.ts";
+import { isTrouble } from "./faults.ts";
+import { readLogTail } from "./logs.ts";
 import { taskId, findService, tasksAgain, addressOf, isEnding, runs } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import type { DriverTimes } from "../../lib/start-phases.ts";
-import type { Service, Task } from "@aws-sdk/client-ecs";
-import { advisedFault } from "../faults.ts";
-import { createBackoff } from "../../lib/backoff.ts";
-import { awaitReady } from "../ready.ts";
-import { isTrouble } from "./faults.ts";
-import { lastLines } from "./logs.ts";
 import { stoppedFault, faultOf } from "./stopped.ts";
-import type { Fault } from "../../lib/fault.ts";
 
-/** Create or adopt, then wait until it answers or has failed. */
+/** Creates or adopts the service, then waits until it answers or has failed. */
 export async function deploy(site: EcsSite, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { clock, log } = site;
   const began = clock.monotonic();
@@ -28,12 +28,10 @@ export async function deploy(site: EcsSite, spec: Spec, call: DeployCall): Promi
       create: Math.max(startedAt - began - pull, 0),
       boot: clock.monotonic() - startedAt,
     };
-    log.debug({ service: spec.service, adopted: begun.adopted, phases }, "Ready.");
+    log.debug({ service: spec.service, adopted: begun.adopted, phases }, "service ready");
     return { ...(address ? { address } : {}), instance: taskId(task), phases };
   } catch (error) {
-    await remove(site, spec.service).catch((err: unknown) =>
-      log.warn({ service: spec.service, err }, "Could not remove what is left of a failed start."),
-    );
+    await remove(site, spec.service).catch((err: unknown) => log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
     throw error;
   }
 }
@@ -42,90 +40,90 @@ function pullMs({ pullStartedAt, pullStoppedAt }: { pullStartedAt?: Date | undef
   return pullStartedAt && pullStoppedAt ? pullStoppedAt.getTime() - pullStartedAt.getTime() : 0;
 }
 
-/** For so long after it was made, a service may not be seen, nor its role be usable. */
+/** For this time after its creation, a service may be invisible and its role unusable. */
 const SETTLE_MS = 30_000;
-/** A rollout may be called failed a little before the task that failed is listed. */
-const REASON_LOOKS = 5;
+/** ECS may report a failed rollout a little before it lists the failed task. */
+const REASON_POLLS = 5;
 
-export type Up = { task: Task; address: Address | undefined; startedAt: number };
+type ReadyTask = { task: Task; address: Address | undefined; startedAt: number };
 
 /**
- * Resolves when the service's task answers, or without a port has run through its grace time; rejects as soon as one has stopped, could not be
- * placed, or the rollout failed. ECS calls the rollout complete some time after that, which nobody waits for.
+ * Resolves when the service's task answers, or without a port has run for its grace time. Rejects when a task has stopped, could not be placed, or the
+ * rollout failed. ECS reports the rollout as complete some time later.
  */
-export async function awaitRollout(site: EcsSite, spec: Spec, begun: Begun, { signal, onPull }: DeployCall): Promise<Up> {
+async function awaitRollout(site: EcsSite, spec: Spec, begun: Begun, { signal, onPull }: DeployCall): Promise<ReadyTask> {
   const { clock } = site;
-  const delays = createBackoff(site.looks.start.first, site.looks.start.longest);
-  const over = new AbortController();
-  const either = AbortSignal.any([signal, over.signal]);
-  const look = openLook(site, spec, begun, signal);
-  let coming: { arn: string | undefined; up: Promise<Up> } | undefined;
+  const delays = createBackoff(site.polling.start.first, site.polling.start.longest);
+  const decided = new AbortController();
+  const either = AbortSignal.any([signal, decided.signal]);
+  const poll = createPoll(site, spec, begun, signal);
+  let starting: { arn: string | undefined; ready: Promise<ReadyTask> } | undefined;
   try {
     for (;;) {
-      const task = await look();
+      const task = await poll();
       if (task && isPulling(task)) onPull?.({ done: 0, total: 0 });
-      if (task && runs(task) && coming?.arn !== task.taskArn) coming = { arn: task.taskArn, up: comesUp(site, spec, task, either) };
-      const up = await Promise.race([...(coming ? [coming.up] : []), clock.sleep(delays.next(), either)]);
-      if (!up) continue;
-      // A connect proves that it lives; time that passed does not, and ECS tells of a death a while after it.
-      const now = spec.port === undefined ? await look() : up.task;
-      if (now && runs(now) && now.taskArn === up.task.taskArn) return up;
-      coming = undefined;
+      if (task && runs(task) && starting?.arn !== task.taskArn) starting = { arn: task.taskArn, ready: connect(site, spec, task, either) };
+      const ready = await Promise.race([...(starting ? [starting.ready] : []), clock.sleep(delays.next(), either)]);
+      if (!ready) continue;
+      // A connection proves that the task runs. The end of the grace time does not, and ECS reports an end late.
+      const now = spec.port === undefined ? await poll() : ready.task;
+      if (now && runs(now) && now.taskArn === ready.task.taskArn) return ready;
+      starting = undefined;
     }
   } finally {
-    coming?.up.catch(() => {});
-    over.abort(new Error("The start is decided."));
+    starting?.ready.catch(() => {});
+    decided.abort(new Error("The start is decided."));
   }
 }
 
-/** Each look finds the live task, undefined where there is none yet or AWS does not answer, or throws what ended the start. */
-function openLook(site: EcsSite, spec: Spec, begun: Begun, signal: AbortSignal): () => Promise<Task | undefined> {
+/** Each poll returns the live task, undefined if there is none yet or AWS does not answer, or throws the failure of the start. */
+function createPoll(site: EcsSite, spec: Spec, begun: Begun, signal: AbortSignal): () => Promise<Task | undefined> {
   const { clock } = site;
   const began = clock.monotonic();
-  let known: string | undefined;
-  let seen = begun.adopted;
+  let liveArn: string | undefined;
+  let wasActive = begun.adopted;
   let givenUp = 0;
-  let lastSeen = began;
+  let lastReplyAt = began;
 
-  const judge = async (service: Service, tasks: readonly Task[]) => {
+  const throwIfFailed = async (service: Service, tasks: readonly Task[]) => {
     const late = clock.monotonic() - began > SETTLE_MS;
     const failed = tasks.find((task) => isEnding(task) && !begun.tasks.has(task.taskArn ?? ""));
-    if (failed) throw stoppedFault(spec, failed, await lastLines(site, spec.service, failed, signal));
+    if (failed) throw stoppedFault(spec, failed, await readLogTail(site, spec.service, failed, signal));
     const unplaced = unplacedFault(service, spec.service, begun.events, late);
     if (unplaced) throw unplaced;
-    if (isGivenUp(service) && ++givenUp > REASON_LOOKS) throw givenUpFault(service, spec.service);
+    if (isGivenUp(service) && ++givenUp > REASON_POLLS) throw givenUpFault(service, spec.service);
   };
 
-  const ask = async () => {
+  const query = async () => {
     try {
       const service = await findService(site.aws, spec.service, signal);
-      const tasks = service?.status === "ACTIVE" ? await tasksAgain(site.aws, service, known, signal) : [];
-      lastSeen = clock.monotonic();
+      const tasks = service?.status === "ACTIVE" ? await tasksAgain(site.aws, service, liveArn, signal) : [];
+      lastReplyAt = clock.monotonic();
       return { service, tasks };
     } catch (error) {
       signal.throwIfAborted();
-      if (!isTrouble(error) || clock.monotonic() - lastSeen > site.blindMs) throw error;
-      site.log.warn({ service: spec.service, err: error }, "A start could not be looked at; looking again.");
+      if (!isTrouble(error) || clock.monotonic() - lastReplyAt > site.maxOutageMs) throw error;
+      site.log.warn({ service: spec.service, err: error }, "start state unreadable, retrying");
       return undefined;
     }
   };
 
   return async () => {
-    const found = await ask();
-    if (!found) return undefined;
-    const { service, tasks } = found;
+    const reply = await query();
+    if (!reply) return undefined;
+    const { service, tasks } = reply;
     const active = service?.status === "ACTIVE";
-    if (active) await judge(service, tasks);
-    else if (seen || service || lastSeen - began > SETTLE_MS)
-      throw advisedFault("CONTAINER_CRASHED", `${spec.service} was removed by somebody else before it was ready`, { todo: "Start it again." });
-    seen ||= active;
+    if (active) await throwIfFailed(service, tasks);
+    else if (wasActive || service || lastReplyAt - began > SETTLE_MS)
+      throw advisedFault("CONTAINER_CRASHED", `Another process removed ${spec.service} before it was ready`, { todo: "Start it again." });
+    wasActive ||= active;
     const live = tasks.find((task) => !isEnding(task));
-    known = live?.taskArn;
+    liveArn = live?.taskArn;
     return live;
   };
 }
 
-async function comesUp(site: EcsSite, spec: Spec, task: Task, signal: AbortSignal): Promise<Up> {
+async function connect(site: EcsSite, spec: Spec, task: Task, signal: AbortSignal): Promise<ReadyTask> {
   const { clock } = site;
   const startedAt = clock.monotonic();
   if (spec.port === undefined) {
@@ -145,23 +143,23 @@ function isPulling({ pullStartedAt, pullStoppedAt, lastStatus }: Task): boolean 
   return lastStatus !== "STOPPED" && pullStartedAt !== undefined && pullStoppedAt === undefined;
 }
 
-/** True where ECS will start no more tasks of this rollout. */
-export function isGivenUp({ deployments }: Service): boolean {
+/** True if ECS will start no more tasks of this rollout. */
+function isGivenUp({ deployments }: Service): boolean {
   return deployments?.some(({ status, rolloutState }) => status === "PRIMARY" && rolloutState === "FAILED") === true;
 }
 
-/** Why ECS gave up, by what it says of the rollout itself. */
-export function givenUpFault({ deployments }: Service, service: string): Fault {
+/** Why ECS gave up, by the reason of the rollout. */
+function givenUpFault({ deployments }: Service, service: string): Fault {
   const reason = deployments?.find(({ rolloutState }) => rolloutState === "FAILED")?.rolloutStateReason ?? "";
-  const sentence = `ECS gave up starting ${service}: ${reason || "it says no reason"}`;
+  const sentence = `ECS gave up starting ${service}: ${reason || "it reports no reason"}`;
   return faultOf(service, reason) ?? advisedFault("CONTAINER_NOT_READY", sentence, { todo: "Look at the service's events in AWS's console." });
 }
 
 /**
- * Why no task could even be made, by the events that were not there before: service-event-messages-list.html of the developer guide. Not yet `late`, a
- * role that cannot be taken says nothing: it may have been made a moment ago, and the scheduler tries again by itself.
+ * Why no task could be placed, by the new events: service-event-messages-list.html of the developer guide. Until `late`, a role that cannot be assumed does
+ * not count: it may be new, and the scheduler retries.
  */
-export function unplacedFault({ events }: Service, service: string, before: ReadonlySet<string>, late: boolean): Fault | undefined {
+function unplacedFault({ events }: Service, service: string, before: ReadonlySet<string>, late: boolean): Fault | undefined {
   for (const { id, message = "" } of events ?? []) {
     if (before.has(id ?? "") || !/unable to place a task|failed to launch a task/i.test(message)) continue;
     if (!late && /unable to assume/i.test(message)) continue;

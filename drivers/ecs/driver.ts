@@ -2,20 +2,20 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Driver, Registry } from "../driver.ts";
+import { refuseBadName } from "../labels.ts";
 import { openAws } from "./aws.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
 import { events } from "./events.ts";
-import { inspect, list } from "./observe.ts";
 import { logs } from "./logs.ts";
-import { refuseBadName } from "../labels.ts";
+import { inspect, list } from "./observe.ts";
 import { resolve } from "./resolve.ts";
-import type { EveryLook, LaunchType, LogGroup, TaskReach, EcsSite } from "./site.ts";
+import type { EcsPolling, LaunchType, LogGroup, TaskReach, EcsSite } from "./site.ts";
 
 export type EcsOptions = {
   /** Name or ARN. */
   cluster: string | undefined;
-  /** Where unset, as AWS's own variables and files say. */
+  /** If unset, the region of AWS's own variables and files. */
   region: string | undefined;
   subnets: readonly string[];
   securityGroups: readonly string[];
@@ -23,31 +23,31 @@ export type EcsOptions = {
   execRole: string | undefined;
   /** ARN of the log group of all tasks; without one there are no logs. */
   logGroup: string | undefined;
-  /** Where unset, EC2 if the cluster's instances have room, else Fargate. */
+  /** If unset, EC2 if an instance of the cluster has capacity, else Fargate. */
   launchType: LaunchType | undefined;
   reach: TaskReach;
   registry?: Registry | undefined;
-  /** Hosts at which a registry that a package names may be, whatever their addresses. */
+  /** A registry that a package names may be on these hosts, whatever their addresses. */
   registryHosts?: readonly string[];
-  looks?: EveryLook | undefined;
-  /** For so long AWS may be away before a start that it is asked about is given up. */
-  blindMs?: number | undefined;
-  /** How many calls to AWS there are at most. */
+  polling?: EcsPolling | undefined;
+  /** How long AWS may be unreachable before a start fails. */
+  maxOutageMs?: number | undefined;
+  /** The limit of calls to AWS. */
   rate?: { perSecond: number; burst: number } | undefined;
 };
 
-const LOOKS = { start: { first: 500, longest: 3_000 }, retry: { first: 250, longest: 4_000 }, events: { first: 2_000, longest: 10_000 } };
-const BLIND_MS = 60_000;
-/** AWS counts the calls of a whole account in a region, so one berth leaves room for others. */
+const POLLING = { start: { first: 500, longest: 3_000 }, retry: { first: 250, longest: 4_000 }, events: { first: 2_000, longest: 10_000 } };
+const MAX_OUTAGE_MS = 60_000;
+/** AWS limits the calls of a whole account in a region, so one berth uses only a part. */
 const RATE = { perSecond: 15, burst: 60 };
 
-/** An ECS cluster as the orchestrator: a task definition and a service for each container. Asks AWS nothing yet. Faults: SETTINGS_INVALID. */
+/** An ECS cluster as the orchestrator: a task definition and a service for each container. Sends no request yet. Faults: SETTINGS_INVALID. */
 export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Driver {
   const { cluster, subnets, clock, log } = options;
-  if (cluster === undefined) throw missing("CLUSTER", "the cluster to run containers in");
-  if (subnets.length === 0) throw missing("SUBNETS", "the subnets that tasks get their addresses in");
-  const logGroup = options.logGroup === undefined ? undefined : readLogGroup(options.logGroup);
-  if (!logGroup) log.warn({}, "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP is not set: containers run without logs.");
+  if (cluster === undefined) throw missing("CLUSTER", "a cluster for containers");
+  if (subnets.length === 0) throw missing("SUBNETS", "the subnets of tasks");
+  const logGroup = options.logGroup === undefined ? undefined : parseLogGroup(options.logGroup);
+  if (!logGroup) log.warn({ setting: "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP" }, "log group unset, containers run without logs");
   const aws = openAws({ cluster, region: options.region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
   const site: EcsSite = {
     aws,
@@ -61,8 +61,8 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     reach: options.reach,
     registry: options.registry,
     registryHosts: options.registryHosts ?? [],
-    looks: options.looks ?? LOOKS,
-    blindMs: options.blindMs ?? BLIND_MS,
+    polling: options.polling ?? POLLING,
+    maxOutageMs: options.maxOutageMs ?? MAX_OUTAGE_MS,
     countingBreaker: true,
   };
   return {
@@ -76,14 +76,14 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     destroy: (service, call) => destroy(site, service, call),
     inspect: (service, call) => inspect(site, service, call),
     list: (call) => list(site, call),
-    logs: (service, which, call) => logs(site, service, which, call),
+    logs: (service, options, call) => logs(site, service, options, call),
     events: (call) => events(site, call),
     close: async () => aws.close(),
   };
 }
 
 /** `arn:aws:logs:eu-west-1:123456789012:log-group:/ecs/datagrok`, with or without `:*` at its end. */
-function readLogGroup(arn: string): LogGroup {
+function parseLogGroup(arn: string): LogGroup {
   const [, region, name] = /^arn:[^:]+:logs:([a-z0-9-]+):\d*:log-group:([\w./#-]+)(?::\*)?$/.exec(arn) ?? [];
   if (region === undefined || name === undefined) {
     throw new Fault(

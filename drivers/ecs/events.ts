@@ -1,24 +1,25 @@
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
+import { reasonOf } from "../events.ts";
+import { readTags } from "./labels.ts";
 import { allServices, liveTasks, ofService, runs, taskId } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { readTags } from "./labels.ts";
 
 /**
- * ECS sends no events without a queue of EventBridge's, so all is polled, less often the longer nothing changes. An instance is a task, by its id;
- * its end is seen at the next look only. Ends when the signal aborts.
+ * ECS sends no events without a queue of EventBridge, so this polls, less often the longer nothing changes. An instance is a task, by its id; its end is
+ * visible at the next poll.
  */
 export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<DriverEvent> {
-  const { first, longest } = site.looks.events;
+  const { first, longest } = site.polling.events;
   const delays = createBackoff(first, longest);
-  let before: Map<string, Fact> | undefined;
-  // Its loss and its return are told once each, however often it is tried in between.
+  let before: Map<string, ServiceState> | undefined;
+  // Each loss and each return is logged once, whatever the number of attempts.
   let lost = false;
   while (!signal.aborted) {
     try {
-      const now = await facts(site, signal);
-      const changed = before ? differing(before, now) : [];
-      if (lost) site.log.info({}, "ECS answers again.");
+      const now = await readStates(site, signal);
+      const changed = before ? changesOf(before, now) : [];
+      if (lost) site.log.info({}, "ECS reachable again");
       if (lost || !before) yield { kind: "connected" };
       lost = false;
       before = now;
@@ -29,20 +30,17 @@ export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<D
       }
     } catch (error) {
       if (signal.aborted) return;
-      site.log[lost ? "debug" : "warn"](
-        { reason: error instanceof Error ? error.message : String(error) },
-        "ECS could not be looked at; looking again.",
-      );
+      site.log[lost ? "debug" : "warn"]({ reason: reasonOf(error) }, "ECS unreachable, polling again");
       lost = true;
     }
     await site.clock.sleep(delays.next(), signal).catch(() => {});
   }
 }
 
-type Fact = { service: string; container: string; fact: string; running: readonly string[] };
+/** `digest` changes whenever the result of `inspect` may change. `running` has the ids of running tasks. */
+type ServiceState = { service: string; container: string; digest: string; running: readonly string[] };
 
-/** What changes what `inspect` would say: the service's state and its live tasks. */
-async function facts({ aws }: EcsSite, signal: AbortSignal): Promise<Map<string, Fact>> {
+async function readStates({ aws }: EcsSite, signal: AbortSignal): Promise<Map<string, ServiceState>> {
   const services = await allServices(aws, signal);
   const ours = services.flatMap((service) => {
     const labels = readTags(service.tags)?.labels;
@@ -55,17 +53,17 @@ async function facts({ aws }: EcsSite, signal: AbortSignal): Promise<Map<string,
       const rollouts = (service.deployments ?? []).map(({ id, rolloutState }) => `${id} ${rolloutState}`);
       const own = ofService(service, live);
       const tasks = own.map((task) => `${taskId(task)} ${task.lastStatus}`);
-      return [name, { service: name, container, fact: [service.status, ...rollouts, ...tasks].join(), running: own.filter(runs).map(taskId) }];
+      return [name, { service: name, container, digest: [service.status, ...rollouts, ...tasks].join(), running: own.filter(runs).map(taskId) }];
     }),
   );
 }
 
-/** `ended`: the tasks that ran and do no more. */
-function differing(before: Map<string, Fact>, now: Map<string, Fact>): (Fact & { ended: string[] })[] {
+/** `ended`: the tasks that no longer run. */
+function changesOf(before: Map<string, ServiceState>, now: Map<string, ServiceState>): (ServiceState & { ended: string[] })[] {
   return [...new Set([...before.keys(), ...now.keys()])].flatMap((service) => {
     const [old, one] = [before.get(service), now.get(service)];
-    const known = one ?? old;
-    if (known === undefined || old?.fact === one?.fact) return [];
-    return [{ ...known, ended: (old?.running ?? []).filter((id) => one?.running.includes(id) !== true) }];
+    const latest = one ?? old;
+    if (latest === undefined || old?.digest === one?.digest) return [];
+    return [{ ...latest, ended: (old?.running ?? []).filter((id) => one?.running.includes(id) !== true) }];
   });
 }

@@ -1,17 +1,17 @@
 import { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode, unansweredFault } from "../faults.ts";
 
-/** The first row that fits names the fault; one without `names`, `text` or `of` does not ask for it. `todo`: where the code alone does not say. */
+/** The first row that fits names the fault. `names`, `text` and `of` are conditions if present. `todo`: more specific than the code's advice. */
 type AwsFaultRow = {
   names?: readonly string[];
   text?: RegExp;
   of?: RegExp;
   code: DriverFaultCode;
-  is(action: string, said: string): string;
+  is(action: string, message: string): string;
   todo?: string;
 };
 
-/** What changes something, and so may be refused for what a container's settings say. */
+/** Calls that may be refused because of a container's settings. */
 const MAKING = /:(RegisterTaskDefinition|CreateService)$/;
 
 /** Errors of AWS's clients by their names: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html and each action's own page. */
@@ -19,13 +19,13 @@ const ROWS: readonly AwsFaultRow[] = [
   {
     names: ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"],
     code: "ENGINE_ACTION_DENIED",
-    is: (action, said) => `AWS denies ${deniedAction(said) ?? action} to the role that berth runs with: ${said}`,
+    is: (action, message) => `AWS denies ${deniedAction(message) ?? action} to the role that berth runs with: ${message}`,
     todo: "Allow it there, as conf/ecs/policy.json does.",
   },
   {
     text: /unable to assume/i,
     code: "ENGINE_ACTION_DENIED",
-    is: (_, said) => `ECS may not take the role that tasks are started with (sts:AssumeRole): ${said}`,
+    is: (_, message) => `ECS may not assume the role that tasks are started with (sts:AssumeRole): ${message}`,
     todo: "Let its trust policy name ecs-tasks.amazonaws.com.",
   },
   {
@@ -38,24 +38,24 @@ const ROWS: readonly AwsFaultRow[] = [
     names: ["ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"],
     code: "ENGINE_FAILED",
     is: (action) => `AWS does not take the credentials that ${action} was signed with`,
-    todo: "See whether they are wrong or have expired, and that this machine's clock is right.",
+    todo: "Check whether they are wrong or have expired, and that this machine's clock is right.",
   },
   {
     names: ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"],
     code: "ENGINE_FAILED",
-    is: (action) => `AWS limits how often ${action} may be asked, and still did after several tries`,
-    todo: "Look what else in this account asks ECS.",
+    is: (action) => `AWS throttles ${action}, after several attempts too`,
+    todo: "Check what else in this account calls ECS.",
   },
   {
     names: ["ClusterNotFoundException"],
     code: "ENGINE_FAILED",
     is: (action) => `${action}: there is no such ECS cluster in this region`,
-    todo: "Look at GROK_SPAWNER_CVM_ECS__CLUSTER and …__CLUSTER_REGION.",
+    todo: "Check GROK_SPAWNER_CVM_ECS__CLUSTER and …__CLUSTER_REGION.",
   },
   {
     names: ["LimitExceededException", "ServiceQuotaExceededException"],
     code: "NO_CAPACITY",
-    is: (action, said) => `${action}: a limit of the AWS account is reached: ${said}`,
+    is: (action, message) => `${action}: a limit of the AWS account is reached: ${message}`,
     todo: "Have AWS raise it, or stop other containers.",
   },
   {
@@ -68,7 +68,7 @@ const ROWS: readonly AwsFaultRow[] = [
     ],
     of: MAKING,
     code: "SPEC_REFUSED",
-    is: (action, said) => `ECS refused ${action}: ${said}`,
+    is: (action, message) => `ECS refused ${action}: ${message}`,
   },
   {
     text: /^Region is missing/,
@@ -78,23 +78,23 @@ const ROWS: readonly AwsFaultRow[] = [
   },
 ];
 
-const UNREACHABLE = "Look at the network, VPC endpoints and AWS_ENDPOINT_URL.";
-/** There is no log of ECS's own that could be read. */
-const FAILED = "berth tries again by itself; where it stays so, look at the cluster in AWS's console.";
+const UNREACHABLE = "Check the network, VPC endpoints and AWS_ENDPOINT_URL.";
+/** ECS has no log of its own. */
+const FAILED = "berth retries; if it stays so, look at the cluster in AWS's console.";
 
-/** An error of one of AWS's clients, in the house's words; `action` such as `ecs:CreateService`. Its cause is that error. */
+/** The fault of an error of one of AWS's clients, which is its cause; `action` such as `ecs:CreateService`. */
 export function awsFault(error: unknown, action: string): Fault {
   if (error instanceof Fault) return error;
   const { name = "", code: system, $metadata } = error as { name?: string; code?: unknown; $metadata?: { httpStatusCode?: number } };
-  const said = saidBy(error);
+  const message = messageOf(error);
   const row = ROWS.find(
     ({ names, text, of }) =>
-      (names === undefined || names.includes(name)) && (text === undefined || text.test(said)) && (of === undefined || of.test(action)),
+      (names === undefined || names.includes(name)) && (text === undefined || text.test(message)) && (of === undefined || of.test(action)),
   );
-  if (row) return advisedFault(row.code, row.is(action, said), { todo: row.todo, cause: error });
+  if (row) return advisedFault(row.code, row.is(action, message), { todo: row.todo, cause: error });
   if ($metadata?.httpStatusCode === undefined && typeof system === "string") return unreachable(action, system, error);
   if ($metadata?.httpStatusCode === undefined && name === "TimeoutError") return unanswered(action, "no answer in time", error);
-  return advisedFault("ENGINE_FAILED", `${action} failed: ${said === "" ? name || "no reason given" : said}`, { todo: FAILED, cause: error });
+  return advisedFault("ENGINE_FAILED", `${action} failed: ${message === "" ? name || "no reason given" : message}`, { todo: FAILED, cause: error });
 }
 
 function unreachable(action: string, why: string, cause: unknown): Fault {
@@ -106,24 +106,24 @@ export function unanswered(action: string, why: string, cause?: unknown): Fault 
   return unansweredFault(`AWS cannot be reached for ${action} (${why})`, { todo: UNREACHABLE, cause });
 }
 
-/** True where AWS answered with an error of one of these names, whether or not it was translated since. */
+/** True if AWS answered with an error of one of these names, also as the cause of a fault. */
 export function isNamed(error: unknown, ...names: string[]): boolean {
   const from = error instanceof Fault ? error.cause : error;
   return names.includes((from as { name?: string } | undefined)?.name ?? "");
 }
 
-/** True where AWS may have done what it was asked, or may do it when asked again: nothing is wrong with what was asked. */
+/** True if AWS may have completed the call, or may complete a retry: the request itself is right. */
 export function isTrouble(error: unknown): boolean {
   return error instanceof Fault && (error.code === "ENGINE_UNREACHABLE" || error.code === "ENGINE_FAILED");
 }
 
-/** What AWS said, as far as a sentence goes. */
-export function saidBy(error: unknown): string {
+/** The message of AWS, cut to the length of a sentence. */
+export function messageOf(error: unknown): string {
   const from = error instanceof Fault && error.cause !== undefined ? error.cause : error;
   return ((from as { message?: string }).message ?? "").replace(/\s+/g, " ").trim().slice(0, 400);
 }
 
-/** The IAM action in AWS's own sentence, which may be another than the one asked for: `iam:PassRole` of a CreateService. */
-export function deniedAction(said: string): string | undefined {
-  return /not authorized to perform:? ([a-z0-9-]+:[A-Za-z0-9*]+)/.exec(said)?.[1];
+/** The IAM action in AWS's own sentence, which may differ from the call: `iam:PassRole` of a CreateService. */
+export function deniedAction(message: string): string | undefined {
+  return /not authorized to perform:? ([a-z0-9-]+:[A-Za-z0-9*]+)/.exec(message)?.[1];
 }

@@ -1,37 +1,37 @@
 import type { ContainerInstance, Resource } from "@aws-sdk/client-ecs";
-import { advisedFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
+import { advisedFault } from "../faults.ts";
 import type { Aws } from "./aws.ts";
 import type { LaunchType } from "./site.ts";
 
-/** What a task runs on. */
+/** The kind of machine of a task. */
 export type TaskLaunch = { type: "EC2" } | { type: "FARGATE"; size: FargateSize };
 
 const PER_DESCRIBE = 100;
-/** 5 000 instances, which is what a cluster may have. */
+/** 5 000 instances, the limit of a cluster. */
 const MOST_PAGES = 50;
 
-/** CPU in units of 1/1024 vCPU, as container definitions want it. */
+/** CPU in units of 1/1024 vCPU, as in container definitions. */
 export function cpuUnits({ cpu }: Pick<Spec, "cpu">): number {
   return Math.ceil(cpu * 1_024);
 }
 
 /**
- * The launch type that is set; where none is, EC2 if the cluster's instances have room now, else Fargate.
+ * The configured launch type. By default EC2 if an instance of the cluster has the capacity now, else Fargate.
  * Faults: SPEC_REFUSED (a GPU on Fargate, a size that it does not have), CONTAINER_UNSCHEDULABLE (no instance has the GPUs free), and AWS's.
  */
-export async function chooseLaunch(aws: Aws, spec: Spec, wished: LaunchType | undefined, signal: AbortSignal): Promise<TaskLaunch> {
-  if (wished === "ec2") return { type: "EC2" };
-  if (wished === "fargate" && spec.gpu > 0) {
+export async function chooseLaunch(aws: Aws, spec: Spec, configured: LaunchType | undefined, signal: AbortSignal): Promise<TaskLaunch> {
+  if (configured === "ec2") return { type: "EC2" };
+  if (configured === "fargate" && spec.gpu > 0) {
     const todo = "Unset …_ECS__LAUNCH_TYPE and add EC2 instances with GPUs.";
-    throw advisedFault("SPEC_REFUSED", `${spec.service} wants ${spec.gpu} GPU, which Fargate does not have`, { todo });
+    throw advisedFault("SPEC_REFUSED", `${spec.service} requests ${spec.gpu} GPU, which Fargate does not have`, { todo });
   }
-  if (wished === undefined) {
-    // With awsvpc a task has ports of its own, so none of the instance's are in its way.
-    const room = findEc2Capacity(await instances(aws, signal), { cpu: cpuUnits(spec), memoryMb: spec.memoryMb, gpu: spec.gpu, hostPorts: [] });
-    if (room.fits) return { type: "EC2" };
+  if (configured === undefined) {
+    // With awsvpc a task has its own ports, and needs none of the instance.
+    const capacity = findEc2Capacity(await instances(aws, signal), { cpu: cpuUnits(spec), memoryMb: spec.memoryMb, gpu: spec.gpu, hostPorts: [] });
+    if (capacity.fits) return { type: "EC2" };
     if (spec.gpu > 0) {
-      const sentence = `${spec.service} wants ${spec.gpu} GPU, but ${room.why}; Fargate has no GPUs`;
+      const sentence = `${spec.service} requests ${spec.gpu} GPU, but ${capacity.why}; Fargate has no GPUs`;
       throw advisedFault("CONTAINER_UNSCHEDULABLE", sentence, { todo: "Add an instance that does." });
     }
   }
@@ -39,38 +39,38 @@ export async function chooseLaunch(aws: Aws, spec: Spec, wished: LaunchType | un
 }
 
 async function instances(aws: Aws, signal: AbortSignal): Promise<ContainerInstance[]> {
-  const found: ContainerInstance[] = [];
+  const all: ContainerInstance[] = [];
   let nextToken: string | undefined;
   for (let page = 0; page < MOST_PAGES; page++) {
     const listed = await aws.listContainerInstances({ status: "ACTIVE", maxResults: PER_DESCRIBE, nextToken }, signal);
     const arns = listed.containerInstanceArns ?? [];
-    if (arns.length > 0) found.push(...((await aws.describeContainerInstances(arns, signal)).containerInstances ?? []));
+    if (arns.length > 0) all.push(...((await aws.describeContainerInstances(arns, signal)).containerInstances ?? []));
     nextToken = listed.nextToken;
     if (nextToken === undefined) break;
   }
-  return found;
+  return all;
 }
 
 /** What a task asks of one container instance: CPU in units of 1/1024 vCPU, memory in MiB, whole GPUs, ports of the instance itself. */
-export type TaskNeeds = { cpu: number; memoryMb: number; gpu: number; hostPorts: readonly number[] };
+type TaskNeeds = { cpu: number; memoryMb: number; gpu: number; hostPorts: readonly number[] };
 
-export type CapacityResult = { fits: true } | { fits: false; why: string };
+type CapacityResult = { fits: true } | { fits: false; why: string };
 
-/** Instances have it where their tasks may have network interfaces of their own (`awsvpc`). */
+/** The attribute of instances whose tasks may have their own network interfaces (`awsvpc`). */
 const TASK_NETWORK = "ecs.capability.task-eni";
 
-/** What may be missing on an instance, the first of which is named. */
+/** What an instance may lack; the first one is reported. */
 const LACKS: readonly { what: string; lacks(instance: ContainerInstance, need: TaskNeeds): boolean }[] = [
   { what: "is active with its agent connected", lacks: ({ status, agentConnected }) => status !== "ACTIVE" || agentConnected !== true },
   { what: `has the attribute ${TASK_NETWORK}`, lacks: ({ attributes }) => attributes?.some(({ name }) => name === TASK_NETWORK) !== true },
   { what: "has the GPUs free", lacks: (instance, { gpu }) => gpu > 0 && free(instance, "GPU").names.length < gpu },
   { what: "has the CPU free", lacks: (instance, { cpu }) => free(instance, "CPU").number < cpu },
   { what: "has the memory free", lacks: (instance, { memoryMb }) => free(instance, "MEMORY").number < memoryMb },
-  // Of ports, the list has those that are taken.
+  // The list has the ports that are taken.
   { what: "has the ports free", lacks: (instance, { hostPorts }) => hostPorts.some((port) => free(instance, "PORTS").names.includes(String(port))) },
 ];
 
-/** Whether any one of these instances has room now; where none has, what the one that came furthest lacks. */
+/** Whether one of these instances has the capacity now; if none has, what the best one lacks. */
 export function findEc2Capacity(instances: readonly ContainerInstance[], need: TaskNeeds): CapacityResult {
   if (instances.length === 0) return { fits: false, why: "the cluster has no EC2 instances" };
   const lacking = instances.map((instance) => LACKS.findIndex(({ lacks }) => lacks(instance, need)));
@@ -79,15 +79,15 @@ export function findEc2Capacity(instances: readonly ContainerInstance[], need: T
 }
 
 function free({ remainingResources }: ContainerInstance, name: string): { number: number; names: readonly string[] } {
-  const found: Resource | undefined = remainingResources?.find((resource) => resource.name === name);
-  return { number: found?.integerValue ?? 0, names: found?.stringSetValue ?? [] };
+  const resource: Resource | undefined = remainingResources?.find((one) => one.name === name);
+  return { number: resource?.integerValue ?? 0, names: resource?.stringSetValue ?? [] };
 }
 
 /** CPU in units of 1/1024 vCPU, memory in MiB. */
-export type FargateSize = { cpu: number; memoryMb: number };
+type FargateSize = { cpu: number; memoryMb: number };
 
 /**
- * What Fargate sells, smallest first, after the table "Task CPU and memory" of the ECS developer guide
+ * Fargate's sizes, smallest first, after the table "Task CPU and memory" of the ECS developer guide
  * (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html#fargate-tasks-size).
  */
 export const FARGATE_SIZES: readonly { cpu: number; memoryMb: readonly number[] }[] = [
@@ -100,14 +100,14 @@ export const FARGATE_SIZES: readonly { cpu: number; memoryMb: readonly number[] 
   { cpu: 16_384, memoryMb: steps(32_768, 122_880, 8_192) },
 ];
 
-/** The smallest that has room for so many cores and so much memory. Faults: SPEC_REFUSED. */
+/** The smallest size with this CPU and memory. Faults: SPEC_REFUSED. */
 export function fargateSize({ cpu, memoryMb }: { cpu: number; memoryMb: number }): FargateSize {
   for (const size of FARGATE_SIZES) {
     const enough = size.cpu >= cpu * 1_024 ? size.memoryMb.find((most) => most >= memoryMb) : undefined;
     if (enough !== undefined) return { cpu: size.cpu, memoryMb: enough };
   }
   const sentence = `Fargate has no size for ${cpu} CPU with ${memoryMb} MB; the largest is 16 CPU with 122880 MB`;
-  throw advisedFault("SPEC_REFUSED", sentence, { todo: "Ask for less in container.json, or add EC2 instances to the cluster." });
+  throw advisedFault("SPEC_REFUSED", sentence, { todo: "Request less in container.json, or add EC2 instances to the cluster." });
 }
 
 function steps(from: number, to: number, by: number): number[] {

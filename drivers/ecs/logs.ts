@@ -2,22 +2,22 @@ import type { OutputLogEvent } from "@aws-sdk/client-cloudwatch-logs";
 import type { Task } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
-import { logStream } from "./definition.ts";
-import { LOG_TAIL_LINES } from "../faults.ts";
+import { linesOf, LOG_TAIL_LINES } from "../faults.ts";
 import { isServiceName } from "../labels.ts";
+import { logStream } from "./definition.ts";
 import { isNamed } from "./faults.ts";
+import { readTags } from "./labels.ts";
 import { findTasks, findService, tasksOf, mainContainer, taskId } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { readTags } from "./labels.ts";
 
-/** The most that one call answers with. */
+/** The limit of one call. */
 const MOST_EVENTS = 10_000;
 const MOST_PAGES = 20;
 const FOLLOW_MS = { first: 500, longest: 5_000 };
-/** The log driver sends what a container said some seconds later, also of one that died. */
-const LATE = { looks: 4, firstMs: 250, longestMs: 2_000 };
+/** The log driver sends lines some seconds late, also those of an ended container. */
+const LATE = { polls: 4, firstMs: 250, longestMs: 2_000 };
 
-/** Of the service's newest task that ran. Ends when that does, where it is followed; an aborted call rejects with the signal's reason. */
+/** The log of the service's newest task that ran. With `follow`, ends when the task does. */
 export async function* logs(
   site: EcsSite,
   service: string,
@@ -26,20 +26,20 @@ export async function* logs(
 ): AsyncGenerator<string> {
   signal.throwIfAborted();
   if (!isServiceName(service)) return;
-  const found = await findService(site.aws, service, signal);
-  if (!found || !readTags(found.tags)) return;
-  const tasks = await tasksOf(site.aws, found, signal);
-  // What the last one said before its successor says anything is what people look for.
+  const holder = await findService(site.aws, service, signal);
+  if (!holder || !readTags(holder.tags)) return;
+  const tasks = await tasksOf(site.aws, holder, signal);
+  // A task that has not run has no log yet; users need the log of the one before.
   const task = tasks.find((one) => hasRun(one, service)) ?? tasks[0];
   if (!task) return;
-  const begun = await lastEvents(site, service, task, tail, signal);
-  if (begun.events.length > 0) yield textOf(begun.events);
+  const last = await lastEvents(site, service, task, tail, signal);
+  if (last.events.length > 0) yield textOf(last.events);
   if (!follow) return;
-  let token = begun.next;
+  let token = last.next;
   const delays = createBackoff(FOLLOW_MS.first, FOLLOW_MS.longest);
   for (;;) {
     const [now] = await findTasks(site.aws, [task.taskArn ?? ""], signal);
-    // Asked before the lines are, so that its last ones are read.
+    // Before the lines, so that the last ones are read.
     const ended = now === undefined || now.lastStatus === "STOPPED";
     for (let page = 0; page < MOST_PAGES; page++) {
       const { events, next } = await read(site, service, task, { nextToken: token, startFromHead: true, limit: MOST_EVENTS }, signal);
@@ -55,33 +55,29 @@ export async function* logs(
   }
 }
 
-/** What a task that ended left behind; a log that cannot be read must not hide why it did. */
-export async function lastLines(site: EcsSite, service: string, task: Task, signal: AbortSignal): Promise<string[]> {
+/** The log tail of an ended task. An unreadable log must not hide why the task ended. */
+export async function readLogTail(site: EcsSite, service: string, task: Task, signal: AbortSignal): Promise<string[]> {
   const delays = createBackoff(LATE.firstMs, LATE.longestMs);
   try {
-    for (let look = 1; ; look++) {
+    for (let poll = 1; ; poll++) {
       const { events } = await lastEvents(site, service, task, LOG_TAIL_LINES, signal);
-      if (events.length > 0 || look === LATE.looks || !hasRun(task, service) || !site.logGroup) {
-        return textOf(events)
-          .split("\n")
-          .filter((line) => line !== "")
-          .slice(-LOG_TAIL_LINES);
+      if (events.length > 0 || poll === LATE.polls || !hasRun(task, service) || !site.logGroup) {
+        return linesOf(textOf(events)).slice(-LOG_TAIL_LINES);
       }
       await site.clock.sleep(delays.next(), signal);
     }
   } catch (error) {
     signal.throwIfAborted();
-    site.log.warn({ service, err: error }, "The last lines of a container that crashed could not be read.");
+    site.log.warn({ service, err: error }, "log tail of crashed container unreadable");
     return [];
   }
 }
 
-/** One that never ran said nothing. */
 function hasRun(task: Task, service: string): boolean {
   return task.startedAt !== undefined || mainContainer(task, service)?.exitCode !== undefined;
 }
 
-/** Goes backwards from the end: a page may be empty and others still come before it. `next` leads on from the last line. */
+/** Reads backwards from the end: an empty page may have pages before it. `next` continues after the last line. */
 async function lastEvents(site: EcsSite, service: string, task: Task, tail: number, signal: AbortSignal) {
   const events: OutputLogEvent[] = [];
   let next: string | undefined;
@@ -94,13 +90,13 @@ async function lastEvents(site: EcsSite, service: string, task: Task, tail: numb
     if (answer.previous === undefined || answer.previous === token) break;
     token = answer.previous;
   }
-  // Of a stream that is still empty a token may lie behind its first line.
+  // The token of an empty stream may skip its first line.
   return { events: tail > 0 ? events.slice(-tail) : [], next: events.length === 0 ? undefined : next };
 }
 
 type Page = { nextToken: string | undefined; startFromHead: boolean; limit: number };
 
-/** https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html. No stream yet is no lines yet. */
+/** https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_GetLogEvents.html. A missing stream has no lines yet. */
 async function read(site: EcsSite, service: string, task: Task, page: Page, signal: AbortSignal) {
   if (!site.logGroup) return { events: [], next: undefined, previous: undefined };
   try {

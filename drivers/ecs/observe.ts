@@ -1,13 +1,13 @@
 import type { Container, Service, Task } from "@aws-sdk/client-ecs";
 import type { Address, Observed, Call } from "../driver.ts";
-import { containerName } from "./definition.ts";
-import type { TaskReach, EcsSite } from "./site.ts";
-import { readTags } from "./labels.ts";
 import { isServiceName } from "../labels.ts";
 import { SERVICES_PER_CALL, TASKS_PER_CALL, type Aws } from "./aws.ts";
+import { containerName } from "./definition.ts";
 import { isNamed } from "./faults.ts";
+import { readTags } from "./labels.ts";
+import type { TaskReach, EcsSite } from "./site.ts";
 
-/** The contract's words for a service and its tasks, the newest first; undefined for a service that is not ours. */
+/** The observed state of a service, from its tasks, the newest first; undefined if berth did not create it. */
 export function observe(service: Service, tasks: readonly Task[], reach: TaskReach): Observed | undefined {
   const tagged = readTags(service.tags);
   if (!tagged) return undefined;
@@ -23,17 +23,17 @@ export function observe(service: Service, tasks: readonly Task[], reach: TaskRea
   return { service: name, labels, running: false, ...(exit ? { exit } : {}) };
 }
 
-/** A task that ECS wants stopped may still be running for a while, but nobody shall be sent there. */
+/** A task that ECS is about to stop does not count. */
 export function runs({ lastStatus, desiredStatus }: Task): boolean {
   return lastStatus === "RUNNING" && desiredStatus === "RUNNING";
 }
 
-/** Stopped, or on its way there for a reason that is known: on Fargate, taking its network away takes half a minute more. */
+/** Stopped, or stopping with a known reason: on Fargate, the removal of its network takes half a minute more. */
 export function isEnding({ lastStatus, desiredStatus, stoppedReason, stopCode }: Task): boolean {
   return lastStatus === "STOPPED" || (desiredStatus === "STOPPED" && (stoppedReason !== undefined || stopCode !== undefined));
 }
 
-/** The one that is ours: AWS may put others beside it, to watch over it. */
+/** berth's own container: AWS may add others for monitoring. */
 export function mainContainer(task: Task, service: string): Container | undefined {
   return task.containers?.find(({ name }) => name === containerName({ service })) ?? task.containers?.[0];
 }
@@ -48,7 +48,7 @@ export function addressOf(task: Task, port: number, reach: TaskReach): Address |
   const detail = (name: string) => details?.find((one) => one.name === name)?.value;
   const own = task.containers?.[0]?.networkInterfaces?.[0];
   const ip = detail("privateIPv4Address") ?? own?.privateIpv4Address ?? own?.ipv6Address;
-  // Only where the VPC gives names out.
+  // Only if the VPC assigns names.
   const host = reach === "name" ? (detail("privateDnsName") ?? ip) : ip;
   return host === undefined || host === "" ? undefined : { host, port };
 }
@@ -58,13 +58,13 @@ function exitOf(container: Container | undefined): Observed["exit"] {
   return { code: container.exitCode, outOfMemory: /OutOfMemory/.test(container.reason ?? "") };
 }
 
-/** A service that only has the name, but is not ours, does not exist for berth. */
+/** A service with this name that berth did not create does not count. */
 export async function inspect(site: EcsSite, service: string, { signal }: Call): Promise<Observed | undefined> {
   signal.throwIfAborted();
   if (!isServiceName(service)) return undefined;
-  const found = await findService(site.aws, service, signal);
-  if (!found || !readTags(found.tags)) return undefined;
-  return observe(found, await tasksOf(site.aws, found, signal), site.reach);
+  const holder = await findService(site.aws, service, signal);
+  if (!holder || !readTags(holder.tags)) return undefined;
+  return observe(holder, await tasksOf(site.aws, holder, signal), site.reach);
 }
 
 export async function list(site: EcsSite, { signal }: Call): Promise<Observed[]> {
@@ -73,7 +73,7 @@ export async function list(site: EcsSite, { signal }: Call): Promise<Observed[]>
   const observed: Observed[] = [];
   for (const service of services) {
     let tasks: Task[] = ofService(service, live);
-    // Why one ended is asked of the few that do not run.
+    // Only stopped services need the query for their ended tasks.
     if (!tasks.some(runs)) tasks = await tasksOf(site.aws, service, signal);
     const one = observe(service, tasks, site.reach);
     if (one) observed.push(one);
@@ -82,26 +82,26 @@ export async function list(site: EcsSite, { signal }: Call): Promise<Observed[]>
 }
 
 const PER_PAGE = 100;
-/** Of lists, so that no answer keeps us for ever. */
+/** Limits a list that does not end. */
 const MOST_PAGES = 100;
 
-/** By names or ARNs, with tags; those that are missing or were deleted are left out. */
+/** By names or ARNs, with tags, without missing and deleted ones. */
 async function findServices(aws: Aws, services: readonly string[], signal: AbortSignal | undefined): Promise<Service[]> {
-  const found: Service[] = [];
+  const all: Service[] = [];
   for (let at = 0; at < services.length; at += SERVICES_PER_CALL) {
-    const answer = await aws.describeServices({ services: services.slice(at, at + SERVICES_PER_CALL), include: ["TAGS"] }, signal);
-    found.push(...(answer.services ?? []).filter(({ status }) => status !== "INACTIVE"));
+    const reply = await aws.describeServices({ services: services.slice(at, at + SERVICES_PER_CALL), include: ["TAGS"] }, signal);
+    all.push(...(reply.services ?? []).filter(({ status }) => status !== "INACTIVE"));
   }
-  return found;
+  return all;
 }
 
-/** Undefined where there is none, or where it was deleted and its tasks are gone. Looks at the same time share their calls. */
+/** Undefined if it does not exist, or was deleted and its tasks are gone. Concurrent queries share their calls. */
 export async function findService(aws: Aws, name: string, signal: AbortSignal | undefined): Promise<Service | undefined> {
-  const found = await aws.service(name, signal);
-  return found?.status === "INACTIVE" ? undefined : found;
+  const service = await aws.service(name, signal);
+  return service?.status === "INACTIVE" ? undefined : service;
 }
 
-/** Every service of the cluster, whosever it is. */
+/** Every service of the cluster, with or without berth's labels. */
 export async function allServices(aws: Aws, signal: AbortSignal): Promise<Service[]> {
   const arns = await pages(async (nextToken) => {
     const listed = await aws.listServices({ maxResults: PER_PAGE, nextToken }, signal);
@@ -110,7 +110,7 @@ export async function allServices(aws: Aws, signal: AbortSignal): Promise<Servic
   return findServices(aws, arns, signal);
 }
 
-/** What runs; where nothing does, what shall, and what stopped within the last hour, which is as long as ECS knows of it. The newest first. */
+/** The running tasks. If there are none: the starting ones and those that stopped within the last hour, after which ECS forgets them. The newest first. */
 export async function tasksOf(aws: Aws, service: Service, signal: AbortSignal | undefined): Promise<Task[]> {
   const serviceName = service.serviceName ?? "";
   const live = ofService(service, await findTasks(aws, await listTasks(aws, { serviceName, desiredStatus: "RUNNING" }, signal), signal));
@@ -119,33 +119,33 @@ export async function tasksOf(aws: Aws, service: Service, signal: AbortSignal | 
   return ofService(service, [...live, ...stopped]);
 }
 
-/** The same for a look that comes after others: while the task that was found before has not ended, there is no other. */
-export async function tasksAgain(aws: Aws, service: Service, known: string | undefined, signal: AbortSignal): Promise<Task[]> {
-  const [task] = known === undefined ? [] : await findTasks(aws, [known], signal);
+/** The same for repeated queries: while the task of the last query has not ended, there is no other. */
+export async function tasksAgain(aws: Aws, service: Service, lastArn: string | undefined, signal: AbortSignal): Promise<Task[]> {
+  const [task] = lastArn === undefined ? [] : await findTasks(aws, [lastArn], signal);
   return task && !isEnding(task) ? [task] : tasksOf(aws, service, signal);
 }
 
-/** A few tasks by their ARNs; looks at the same time share their calls. */
+/** A few tasks by their ARNs. Concurrent queries share their calls. */
 export async function findTasks(aws: Aws, arns: readonly string[], signal: AbortSignal | undefined): Promise<Task[]> {
-  const found = await Promise.all(arns.map((arn) => aws.task(arn, signal)));
-  return found.filter((task) => task !== undefined);
+  const tasks = await Promise.all(arns.map((arn) => aws.task(arn, signal)));
+  return tasks.filter((task) => task !== undefined);
 }
 
-/** All tasks of the cluster that shall run. */
+/** All tasks of the cluster whose desired state is running. */
 export async function liveTasks(aws: Aws, signal: AbortSignal): Promise<Task[]> {
   return describeTasks(aws, await listTasks(aws, { desiredStatus: "RUNNING" }, signal), signal);
 }
 
 async function describeTasks(aws: Aws, arns: readonly string[], signal: AbortSignal): Promise<Task[]> {
-  const found: Task[] = [];
+  const all: Task[] = [];
   for (let at = 0; at < arns.length; at += TASKS_PER_CALL) {
-    const answer = await aws.describeTasks({ tasks: arns.slice(at, at + TASKS_PER_CALL) }, signal);
-    found.push(...(answer.tasks ?? []));
+    const reply = await aws.describeTasks({ tasks: arns.slice(at, at + TASKS_PER_CALL) }, signal);
+    all.push(...(reply.tasks ?? []));
   }
-  return found;
+  return all;
 }
 
-/** Not those of an earlier service of the same name, which ECS still lists for an hour. */
+/** Without those of an earlier service of the same name, which ECS lists for an hour. */
 export function ofService(service: Service, tasks: readonly Task[]): Task[] {
   const since = service.createdAt?.getTime() ?? 0;
   return tasks
@@ -164,7 +164,7 @@ async function listTasks(
       return { items: listed.taskArns, nextToken: listed.nextToken };
     });
   } catch (error) {
-    // Deleted meanwhile, or made a moment ago and not known everywhere yet.
+    // Deleted meanwhile, or too new to be visible everywhere.
     if (isNamed(error, "ServiceNotFoundException", "ServiceNotActiveException")) return [];
     throw error;
   }

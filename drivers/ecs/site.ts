@@ -7,19 +7,19 @@ export const LAUNCH_TYPES = ["fargate", "ec2"] as const;
 export type LaunchType = (typeof LAUNCH_TYPES)[number];
 
 export const REACHES = ["address", "name"] as const;
-/** How a gateway reaches a task: by the private address of its network interface, or by that address's private DNS name. */
+/** How a gateway reaches a task: by the private address of its network interface, or by the private DNS name of that address. */
 export type TaskReach = (typeof REACHES)[number];
 
-/** Where the log driver writes, and where it is read back. */
+/** The log driver writes to it, and berth reads from it. */
 export type LogGroup = { name: string; region: string };
 
-/** Milliseconds between looks: `first`, doubling up to `longest`. */
-export type PollDelays = { first: number; longest: number };
+/** Milliseconds between polls: `first`, doubling up to `longest`. */
+type PollDelays = { first: number; longest: number };
 
-/** At a start; between two tries of what only needs time; at everything, for events. */
-export type EveryLook = { start: PollDelays; retry: PollDelays; events: PollDelays };
+/** During a start; between retries; for events. */
+export type EcsPolling = { start: PollDelays; retry: PollDelays; events: PollDelays };
 
-/** All that the parts of this driver share. */
+/** The options and clients of the driver. */
 export type EcsSite = {
   aws: Aws;
   clock: Clock;
@@ -31,11 +31,11 @@ export type EcsSite = {
   launchType: LaunchType | undefined;
   reach: TaskReach;
   registry: Registry | undefined;
-  /** Hosts at which a registry that a package names may be, whatever their addresses. */
+  /** A registry that a package names may be on these hosts, whatever their addresses. */
   registryHosts: readonly string[];
-  looks: EveryLook;
-  /** A start goes on, looked at or not, so looks that fail for less than this do not end it. */
-  blindMs: number;
-  /** False once the API refused a circuit breaker that counts. */
+  polling: EcsPolling;
+  /** A start continues without berth, so failed polls for less than this do not end it. */
+  maxOutageMs: number;
+  /** False after the API has refused a circuit breaker with a threshold. */
   countingBreaker: boolean;
 };

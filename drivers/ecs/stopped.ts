@@ -1,17 +1,17 @@
 import type { Task } from "@aws-sdk/client-ecs";
 import type { Fault } from "../../lib/fault.ts";
-import { advisedFault, type DriverFaultCode, crashFault } from "../faults.ts";
 import type { Spec } from "../driver.ts";
+import { advisedFault, type DriverFaultCode, crashFault } from "../faults.ts";
 import { deniedAction } from "./faults.ts";
 import { mainContainer } from "./observe.ts";
 
-/** `todo`: where the code alone does not say. */
-type StopReasonRow = { text: RegExp; code: DriverFaultCode; is(said: string): string; todo?(said: string): string };
+/** `todo`: more specific than the code's advice. */
+type StopReasonRow = { text: RegExp; code: DriverFaultCode; is(reason: string): string; todo?(reason: string): string };
 
 const EXEC_ROLE = "the role that tasks are started with (GROK_SPAWNER_DATAGROK_ECS__EXEC_ROLE)";
-const NETWORK = "Look at the subnets' way out (NAT, or VPC endpoints for ECR, S3 and logs) and at the security groups.";
-/** Of ECS's sentences, which may hold whole stacks. */
-const MOST_SAID = 400;
+const NETWORK = "Check the subnets' route to AWS (NAT, or VPC endpoints for ECR, S3 and logs) and the security groups.";
+/** ECS's sentences may hold whole stack traces. */
+const MAX_QUOTED = 400;
 const OUT_OF_MEMORY = /OutOfMemory/i;
 
 /**
@@ -23,15 +23,15 @@ const ROWS: readonly StopReasonRow[] = [
     text: /CannotPull.*(no space left on device)/i,
     code: "NO_CAPACITY",
     is: () => "the image does not fit on the disk",
-    todo: () => "Ask for more `storage` in container.json.",
+    todo: () => "Request more `storage` in container.json.",
   },
   {
     text: /CannotPull.*(not authorized|access ?denied|denied|unauthorized|forbidden|no basic auth|authentication required|toomanyrequests|pull rate limit|\b40[13]\b)/i,
     code: "PULL_DENIED",
-    is: () => `the registry refused the pull, for which tasks have ${EXEC_ROLE} alone`,
-    todo: (said) => {
-      const action = deniedAction(said);
-      return action === undefined ? "Have private images in ECR, where that role may pull them." : `Allow ${action} to that role.`;
+    is: () => `the registry refused the pull, for which tasks have only ${EXEC_ROLE}`,
+    todo: (reason) => {
+      const action = deniedAction(reason);
+      return action === undefined ? "Keep private images in ECR, and allow that role to pull them." : `Allow ${action} to that role.`;
     },
   },
   {
@@ -48,67 +48,67 @@ const ROWS: readonly StopReasonRow[] = [
   {
     text: /ResourceInitializationError.*(not authorized to perform|AccessDenied)/i,
     code: "ENGINE_ACTION_DENIED",
-    is: (said) => `AWS denies ${deniedAction(said) ?? actionBehind(said)} to ${EXEC_ROLE}`,
+    is: (reason) => `AWS denies ${deniedAction(reason) ?? actionBehind(reason)} to ${EXEC_ROLE}`,
     todo: () => "Allow it there.",
   },
   {
     text: /ResourceInitializationError.*(log group does not exist)/i,
     code: "ENGINE_FAILED",
     is: () => "the log group of GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP does not exist",
-    todo: () => "Make it.",
+    todo: () => "Create it.",
   },
   {
     text: /ResourceInitializationError.*(timeout|timed out|connection issue|i\/o|deadline|RequestCanceled|RequestError|dial tcp)/i,
     code: "ENGINE_FAILED",
-    is: (said) => `the task could not reach AWS for ${actionBehind(said)}`,
+    is: (reason) => `the task could not reach AWS for ${actionBehind(reason)}`,
     todo: () => NETWORK,
   },
   {
     text: /ResourceInitializationError/i,
     code: "ENGINE_ACTION_DENIED",
-    is: () => "what the task needs could not be had",
-    todo: (said) => `Allow ${actionBehind(said)} to ${EXEC_ROLE}.`,
+    is: () => "a resource of the task is unavailable",
+    todo: (reason) => `Allow ${actionBehind(reason)} to ${EXEC_ROLE}.`,
   },
   {
     text: /unable to assume/i,
     code: "ENGINE_ACTION_DENIED",
-    is: () => `ECS may not take ${EXEC_ROLE} (sts:AssumeRole)`,
+    is: () => `ECS may not assume ${EXEC_ROLE} (sts:AssumeRole)`,
     todo: () => "Let its trust policy name ecs-tasks.amazonaws.com.",
   },
   {
     text: /capacity is unavailable|insufficient capacity|limit on the number of vCPUs|RESOURCE:/i,
     code: "NO_CAPACITY",
-    is: () => "AWS has no room for it now",
-    todo: () => "Try again later, or have AWS raise the account's limit.",
+    is: () => "AWS has no capacity for it now",
+    todo: () => "Try again later, or ask AWS to raise the account's limit.",
   },
   {
     text: /no container instance met|no container instances were found/i,
     code: "CONTAINER_UNSCHEDULABLE",
-    is: () => "no EC2 instance of the cluster has room for it",
-    todo: () => "Add one, ask for less in container.json, or set LAUNCH_TYPE=FARGATE.",
+    is: () => "no EC2 instance of the cluster has capacity for it",
+    todo: () => "Add one, request less in container.json, or set LAUNCH_TYPE=FARGATE.",
   },
   {
     text: /spot interruption|host ec2 .*terminated|TerminationNotice/i,
     code: "NO_CAPACITY",
-    is: () => "AWS took away the machine that it ran on",
+    is: () => "AWS has removed its machine",
     todo: () => "Start it again.",
   },
 ];
 
 const MAX_MATCHED = 4_096;
 
-/** What is wrong, from a sentence of ECS, which the message holds; undefined where no row knows it. */
-export function faultOf(service: string, said: string, logs?: string[]): Fault | undefined {
-  // ECS cuts its reasons at some hundred characters; on far longer ones the patterns would take quadratic time.
-  const beginning = said.slice(0, MAX_MATCHED);
+/** The fault of a sentence of ECS, which its message quotes; undefined if no row fits. */
+export function faultOf(service: string, reason: string, logs?: string[]): Fault | undefined {
+  // ECS cuts its reasons at some hundred characters. The patterns take quadratic time.
+  const beginning = reason.slice(0, MAX_MATCHED);
   const row = ROWS.find(({ text }) => text.test(beginning));
   if (!row) return undefined;
-  const sentence = `${service} did not start: ${row.is(said)}. ECS said: ${said.slice(0, MOST_SAID)}`;
-  return advisedFault(row.code, sentence, { todo: row.todo?.(said), logs });
+  const sentence = `${service} did not start: ${row.is(reason)}. ECS reports: ${reason.slice(0, MAX_QUOTED)}`;
+  return advisedFault(row.code, sentence, { todo: row.todo?.(reason), logs });
 }
 
-/** All that ECS says of why a task ended, in one line. */
-function saidOf(task: Task): string {
+/** All reasons of a task's end, in one line. */
+function reasonsOf(task: Task): string {
   return [task.stoppedReason, ...(task.containers ?? []).map(({ reason }) => reason)]
     .filter((one) => one !== undefined && one !== "")
     .join("; ")
@@ -117,17 +117,17 @@ function saidOf(task: Task): string {
 
 /** Why a task that ended before it was ready did. Faults are returned, not thrown. */
 export function stoppedFault(spec: Pick<Spec, "service" | "memoryMb">, task: Task, logs: string[]): Fault {
-  const said = saidOf(task);
+  const reason = reasonsOf(task);
   const code = mainContainer(task, spec.service)?.exitCode;
-  // That no reason names the memory does not tell that it was not that.
-  if (OUT_OF_MEMORY.test(said)) return crashFault(spec, { code, outOfMemory: true }, logs);
-  return faultOf(spec.service, said, logs) ?? crashFault(spec, { code, outOfMemory: undefined, said: said.slice(0, MOST_SAID) }, logs);
+  // `outOfMemory` is unknown below: a reason need not name the memory.
+  if (OUT_OF_MEMORY.test(reason)) return crashFault(spec, { code, outOfMemory: true }, logs);
+  return faultOf(spec.service, reason, logs) ?? crashFault(spec, { code, outOfMemory: undefined, reason: reason.slice(0, MAX_QUOTED) }, logs);
 }
 
-/** Where the sentence names no action, what was being done does. */
-function actionBehind(said: string): string {
-  if (/registry auth|ecr/i.test(said)) return "ecr:GetAuthorizationToken";
-  if (/log ?stream|logger|cloudwatch/i.test(said)) return "logs:CreateLogStream";
-  if (/secret/i.test(said)) return "secretsmanager:GetSecretValue";
+/** The action of a sentence that names none. */
+function actionBehind(reason: string): string {
+  if (/registry auth|ecr/i.test(reason)) return "ecr:GetAuthorizationToken";
+  if (/log ?stream|logger|cloudwatch/i.test(reason)) return "logs:CreateLogStream";
+  if (/secret/i.test(reason)) return "secretsmanager:GetSecretValue";
   return "what AmazonECSTaskExecutionRolePolicy holds";
 }

@@ -1,14 +1,14 @@
 import { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode } from "../faults.ts";
 
-/** The first row that fits names the fault; a row without `status` or `text` does not ask for it. */
+/** The first row that fits names the fault. `status` and `text` are conditions if present. */
 type EngineFaultRow = { code: DriverFaultCode; status?: number; text?: RegExp };
 
-/** Whoever set the engine up may have an authorisation plugin decide on each call. */
+/** An authorization plugin of the engine may decide on each call. */
 const ACTION_DENIED: EngineFaultRow = { code: "ENGINE_ACTION_DENIED", text: /authorization denied by plugin/i };
 
-/** What was being done decides how the engine's answer is read. */
-export const READINGS = {
+/** The rows for an error of the engine, by the kind of the call. */
+const ERROR_TABLES = {
   control: [ACTION_DENIED],
   pull: [
     ACTION_DENIED,
@@ -32,38 +32,48 @@ export const READINGS = {
   ],
 } as const satisfies Record<string, readonly EngineFaultRow[]>;
 
-export type Reading = keyof typeof READINGS;
+export type CallKind = keyof typeof ERROR_TABLES;
 
-/** Nobody is there, nobody answers, or it is not who it should be, where Node names no failed system call beside it. */
+/** Node's codes for an engine that is unreachable or not the right one, without a failed system call. */
 const UNREACHABLE = /^(ECONNRESET|EPROTO|ERR_TLS|ERR_SSL|CERT_|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|HPE_)/;
 
-/** An error of the engine's client, in the house's words; `doing` begins the sentence, such as "Stopping x", and `at` is the engine's address. */
-export function engineFault(error: unknown, reading: Reading, doing: string, at = "its usual socket"): Fault {
+/** The fault of an error of the engine's client. `doing` begins the sentence, such as "Stopping x"; `at` is the engine's address. */
+export function engineFault(error: unknown, kind: CallKind, doing: string, at = "its usual socket"): Fault {
   if (error instanceof Fault) return error;
   const { code, syscall, statusCode, message } = error as { code?: unknown; syscall?: string; statusCode?: number; message?: string };
   if (statusCode === undefined && typeof code === "string" && (syscall !== undefined || UNREACHABLE.test(code))) {
     const sentence = `${doing}: no container engine can be reached at ${at} (${code}). Is it running, and is DOCKER_HOST right?`;
     return new Fault("ENGINE_UNREACHABLE", sentence, { cause: error });
   }
-  const said = saidBy(message ?? String(error));
-  return advisedFault(readAnswer(reading, said, statusCode) ?? "ENGINE_FAILED", `${doing}: ${said}`, { cause: error });
+  const reason = withoutPrefix(message ?? String(error));
+  return advisedFault(codeOf(kind, reason, statusCode) ?? "ENGINE_FAILED", `${doing}: ${reason}`, { cause: error });
 }
 
-/** What the engine's own sentence means, if it is one that the table knows. */
-export function readAnswer(reading: Reading, said: string, statusCode?: number): DriverFaultCode | undefined {
-  const rows: readonly EngineFaultRow[] = READINGS[reading];
-  return rows.find(({ status, text }) => (status === undefined || status === statusCode) && (text === undefined || text.test(said)))?.code;
+/** The fault code of the engine's own sentence, if a row fits. */
+export function codeOf(kind: CallKind, reason: string, statusCode?: number): DriverFaultCode | undefined {
+  const rows: readonly EngineFaultRow[] = ERROR_TABLES[kind];
+  return rows.find(({ status, text }) => (status === undefined || status === statusCode) && (text === undefined || text.test(reason)))?.code;
 }
 
-/** True where the engine answered with one of these statuses. */
+/** True if the engine answered with one of these statuses. */
 export function answered(error: unknown, ...statuses: number[]): boolean {
   const from = error instanceof Fault ? error.cause : error;
   const status = (from as { statusCode?: unknown } | undefined)?.statusCode;
   return typeof status === "number" && statuses.includes(status);
 }
 
-/** The engine's own sentence, without the client's frame around it. */
-function saidBy(message: string): string {
+/** The result of a call; undefined if the engine answered with one of these statuses. */
+export async function undefinedOn<T>(statuses: readonly number[], call: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await call();
+  } catch (error) {
+    if (answered(error, ...statuses)) return undefined;
+    throw error;
+  }
+}
+
+/** The engine's own sentence, without the prefix of the client. */
+function withoutPrefix(message: string): string {
   return message
     .replace(/^\(HTTP code \d+\) .*? - /, "")
     .trim()

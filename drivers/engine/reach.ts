@@ -1,10 +1,16 @@
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import type { NetworkConnectOptions } from "dockerode";
+import type { Log } from "../../lib/log.ts";
 import type { Address } from "../driver.ts";
 import type { Proof } from "../ready.ts";
+import type { Engine } from "./engine.ts";
+import { answered } from "./faults.ts";
 
 export const REACHES = ["auto", "address", "name", "published"] as const;
 export type Reach = Exclude<(typeof REACHES)[number], "auto">;
 
-/** What both the engine's list and its inspect tell about the ways to a container. */
+/** What the engine's list and its inspect have about the ways to a container. */
 export type ContainerRoutes = { service: string; port: number; ip: string | undefined; hostPort: number | undefined };
 
 /** The three ways from a gateway to a container. */
@@ -20,17 +26,62 @@ export const REACH_RULES: Record<
   published: { proof: "held", publishes: true, address: ({ hostPort }, host) => (hostPort ? { host, port: hostPort } : undefined) },
 };
 
-export function chooseReach(wished: (typeof REACHES)[number], here: { inContainer: boolean; remote: boolean; platform: NodeJS.Platform }): Reach {
-  if (wished !== "auto") return wished;
+export function chooseReach(setting: (typeof REACHES)[number], here: { inContainer: boolean; remote: boolean; platform: NodeJS.Platform }): Reach {
+  if (setting !== "auto") return setting;
   if (here.inContainer) return "name";
   return here.remote || here.platform !== "linux" ? "published" : "address";
 }
 
-/** Where an engine's machine is from here: `remote` is its host where it is spoken to over TCP, which may be this machine all the same. */
+/** The engine's machine, as seen from here. `remote` is its host over TCP, which may be this machine too. */
 export function engineMachine(remote: string | undefined): { host: string; elsewhere: boolean } {
   const here = remote === undefined || /^(localhost|127\..*|::1)$/.test(remote);
   return { host: here ? "127.0.0.1" : remote, elsewhere: !here };
 }
 
-/** More than any plugin was seen to need, and few enough that one container leaves others room. */
+/** More than any known plugin needs, and few enough for many containers on one machine. */
 export const DEFAULT_PIDS_LIMIT = 4_096;
+
+/** Connects berth's own container to the network, so that the names of services resolve. Logs a failure, and returns false. */
+export async function joinNetwork(engine: Engine, network: string, log: Log, signal: AbortSignal, aliases: readonly string[] = []): Promise<boolean> {
+  const self = ownContainer();
+  try {
+    await connectToNetwork(engine, network, self, aliases, signal);
+    log.info({ network, container: self }, "joined the containers' network");
+    return true;
+  } catch (error) {
+    signal.throwIfAborted();
+    log.warn(
+      { network, container: self, err: error },
+      "joining the containers' network failed: if names do not resolve, connect berth's container to it",
+    );
+    return false;
+  }
+}
+
+/** Connects a container to a network, with aliases for its other members. Succeeds if it is connected already. */
+export async function connectToNetwork(
+  engine: Engine,
+  network: string,
+  container: string,
+  aliases: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    const options = { Container: container, EndpointConfig: { Aliases: [...aliases] } };
+    await engine.call({ doing: `Connecting ${container} to the network ${network}`, signal }, (docker, abortSignal) =>
+      docker.getNetwork(network).connect({ ...options, abortSignal } as NetworkConnectOptions),
+    );
+  } catch (error) {
+    // 403 and "already exists": a user or an earlier start has connected it.
+    if (!answered(error, 403) && !/already exists/.test(String(error))) throw error;
+  }
+}
+
+/** From the path of files that the engine mounts into each container; a user may have set the host name. */
+export function ownContainer(): string {
+  try {
+    return /\/containers\/([0-9a-f]{64})\//.exec(readFileSync("/proc/self/mountinfo", "utf8"))?.[1] ?? hostname();
+  } catch {
+    return hostname();
+  }
+}

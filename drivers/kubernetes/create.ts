@@ -2,20 +2,22 @@ import type { V1Deployment, V1OwnerReference, V1Pod } from "@kubernetes/client-n
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
+import { refuseForeignOwner } from "../labels.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { definition, type KubernetesDefinition, ownerOf } from "./definition.ts";
 import { destroy } from "./destroy.ts";
 import { readLabels, readPort, selectService } from "./labels.ts";
-import { apply, find, listAll, refuseForeignOwner } from "./objects.ts";
+import { apply, find, listAll } from "./objects.ts";
 import { currentPod, podStateOf } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-secret.ts";
 
 export type KubernetesTools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
 
-/** Times that somebody else may get the name first. */
+/** How often another process may take the name first. */
 const ATTEMPTS = 5;
+const NAME_CONFLICT = { kind: "object", where: " in the namespace", todo: "Remove that first." };
 
-/** Makes all of a service, or finds what is as good; what is left of another generation, or has ended, goes first. */
+/** Creates all objects of a service, or adopts them. Removes those of another generation, or of an ended container, first. */
 export async function createOrAdopt(cluster: KubernetesApi, spec: Spec, tools: KubernetesTools, call: Call): Promise<{ adopted: boolean }> {
   const { service } = spec;
   const objects = definition(spec, await pullWith(spec.image, tools.auth, tools.registry, call));
@@ -23,15 +25,15 @@ export async function createOrAdopt(cluster: KubernetesApi, spec: Spec, tools: K
     call.signal.throwIfAborted();
     const holder = await find(cluster, "deployments", service, call.signal);
     if (!holder) break;
-    refuseForeignOwner(holder.metadata, service, spec.labels);
+    refuseForeignOwner(readLabels(holder.metadata), spec, NAME_CONFLICT);
     const pods = await listAll(cluster, "pods", selectService(service), call.signal);
-    if (asGood(holder, currentPod(pods.items), spec)) {
-      // Its Deployment stays as it is, so that nothing is started anew; its name may have been removed by hand.
+    if (isAdoptable(holder, currentPod(pods.items), spec)) {
+      // Its Deployment stays unchanged, so that nothing restarts. A user may have removed its Service.
       await applyIf(cluster, "services", objects.service(ownerOf(holder)));
       return { adopted: true };
     }
-    if (attempt === ATTEMPTS) throw new Fault("ENGINE_FAILED", `Replacing ${service}: somebody else keeps making it anew.`);
-    tools.log.info({ service, generation: readLabels(holder.metadata)?.generation }, "Replacing the service's Deployment.");
+    if (attempt === ATTEMPTS) throw new Fault("ENGINE_FAILED", `Replacing ${service}: another process keeps creating it again.`);
+    tools.log.info({ service, generation: readLabels(holder.metadata)?.generation }, "replacing deployment");
     await destroy(cluster, service, call.signal);
   }
   await make(cluster, spec, objects, call.signal);
@@ -39,8 +41,8 @@ export async function createOrAdopt(cluster: KubernetesApi, spec: Spec, tools: K
 }
 
 /**
- * What pods need comes before the Deployment, and is given to it afterwards: a berth that dies in between leaves nothing that
- * runs, and what it leaves goes with the next deploy or destroy of that name.
+ * The objects that pods need come before the Deployment, which becomes their owner afterwards. If berth dies in between, nothing runs, and the next deploy
+ * or destroy of that name removes the rest.
  */
 async function make(cluster: KubernetesApi, spec: Spec, objects: KubernetesDefinition, signal: AbortSignal): Promise<void> {
   const needs = (owner?: V1OwnerReference) =>
@@ -51,8 +53,8 @@ async function make(cluster: KubernetesApi, spec: Spec, objects: KubernetesDefin
     ] as const;
   await Promise.all(
     needs().map(async ([resource, object]) => {
-      const found = object && (await find(cluster, resource, object.metadata?.name ?? "", signal));
-      if (found) refuseForeignOwner(found.metadata, spec.service, spec.labels);
+      const holder = object && (await find(cluster, resource, object.metadata?.name ?? "", signal));
+      if (holder) refuseForeignOwner(readLabels(holder.metadata), spec, NAME_CONFLICT);
     }),
   );
   try {
@@ -70,10 +72,10 @@ async function applyIf(cluster: KubernetesApi, resource: "services" | "secrets",
   if (object) await apply(cluster, resource, object);
 }
 
-/** The same definition, on its way up or there. */
-function asGood({ metadata, spec: found }: V1Deployment, pod: V1Pod | undefined, spec: Spec): boolean {
-  if (metadata?.deletionTimestamp || found?.replicas !== 1) return false;
+/** The same definition, starting or running. */
+function isAdoptable({ metadata, spec: current }: V1Deployment, pod: V1Pod | undefined, spec: Spec): boolean {
+  if (metadata?.deletionTimestamp || current?.replicas !== 1) return false;
   if (readLabels(metadata)?.generation !== spec.labels.generation || readPort(metadata) !== spec.port) return false;
-  const verdict = pod && podStateOf(pod).is;
-  return verdict !== "ended" && verdict !== "failing";
+  const state = pod && podStateOf(pod).is;
+  return state !== "ended" && state !== "failing";
 }

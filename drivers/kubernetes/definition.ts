@@ -3,10 +3,10 @@ import type { Spec } from "../driver.ts";
 import { OURS, selector, writeMeta, NAMES } from "./labels.ts";
 import { RESOURCES, type Resource } from "./resources.ts";
 
-/** What images are pulled with: the names of Secrets that are there, and what goes into one of the service's own. */
+/** Pull credentials: the names of existing Secrets, and the content of the service's own Secret. */
 export type PullWith = { existing: readonly string[]; own: string | undefined };
 
-/** The objects of one service as they are applied. `owner` has the cluster remove an object with the Deployment, should somebody else remove that. */
+/** The objects of one service as they are applied. With `owner` the cluster removes an object together with its Deployment. */
 export function definition(spec: Spec, pull: PullWith) {
   const { service } = spec;
   const meta = (name: string, owner?: V1OwnerReference) => ({
@@ -18,8 +18,8 @@ export function definition(spec: Spec, pull: PullWith) {
   const secrets = [...pull.existing, ...(pull.own === undefined ? [] : [NAMES.pull(service)])];
   return {
     /**
-     * Variables stand in a Secret, since everybody who may look at Deployments would read them there. It also keeps Kubernetes from replacing
-     * `$(NAME)` in them, which other engines pass on as it is.
+     * Variables are in a Secret, because every user who may read Deployments could read them there. It also keeps Kubernetes from replacing `$(NAME)` in
+     * them, which other engines do not.
      */
     variables: (owner?: V1OwnerReference): V1Secret => ({
       ...head("secrets"),
@@ -36,7 +36,7 @@ export function definition(spec: Spec, pull: PullWith) {
             type: "kubernetes.io/dockerconfigjson",
             data: encoded({ ".dockerconfigjson": pull.own }),
           },
-    /** Undefined where nothing is exposed: there would be nothing to send to. */
+    /** Undefined without a port. */
     service: (owner?: V1OwnerReference): V1Service | undefined =>
       spec.port === undefined
         ? undefined
@@ -50,9 +50,9 @@ export function definition(spec: Spec, pull: PullWith) {
       metadata: meta(NAMES.deployment(service)),
       spec: {
         replicas: 1,
-        // Never two at once: what is replaced ends first.
+        // Never two at once: the old pod ends first.
         strategy: { type: "Recreate" },
-        // Another generation is another Deployment: none is kept to go back to.
+        // Another generation is another Deployment: no rollback needs a revision.
         revisionHistoryLimit: 0,
         selector: { matchLabels: { ...selector(service), ...OURS } },
         template: { metadata: writeMeta(service, spec.labels, spec.port), spec: podSpec(spec, secrets) },
@@ -81,13 +81,13 @@ export const STOP_GRACE_S = 10;
 const SHM = "shm";
 
 /**
- * One pod as restricted as an arbitrary image allows. Not `runAsNonRoot`: whether an image runs as root is its own affair, and most do; so a namespace
- * must allow the pod security standard `baseline`. https://kubernetes.io/docs/concepts/security/pod-security-standards/
+ * A pod as restricted as an arbitrary image allows. Not `runAsNonRoot`, because most images run as root: the namespace must allow the pod security
+ * standard `baseline`. https://kubernetes.io/docs/concepts/security/pod-security-standards/
  */
 export function podSpec(spec: Spec, pullSecrets: readonly string[]): V1PodSpec {
   return {
     automountServiceAccountToken: false,
-    // Else every Service of the namespace would be named in the container's environment.
+    // Else the container's environment would name every Service of the namespace.
     enableServiceLinks: false,
     restartPolicy: "Always",
     terminationGracePeriodSeconds: STOP_GRACE_S,
@@ -102,11 +102,11 @@ function container(spec: Spec): V1Container {
   return {
     name: CONTAINER,
     image: spec.image,
-    // The image is named by its digest, or as immutably as it can be.
+    // The name has a digest if the registry has one.
     imagePullPolicy: "IfNotPresent",
     env: Object.keys(spec.env).map((name) => ({ name, valueFrom: { secretKeyRef: { name: NAMES.variables(spec.service), key: name } } })),
     resources: resources(spec),
-    // What it wrote last comes with the fact that it ended, even where its log can no longer be read.
+    // The status of an ended container then has its log tail, even if the log can no longer be read.
     terminationMessagePolicy: "FallbackToLogsOnError",
     securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"], add: ["NET_BIND_SERVICE"] } },
     ...(spec.shmMb === 0 ? {} : { volumeMounts: [{ name: SHM, mountPath: "/dev/shm" }] }),
@@ -114,7 +114,7 @@ function container(spec: Spec): V1Container {
   };
 }
 
-/** The kubelet asks once a second at most; a Service sends to a pod that is ready only. */
+/** The kubelet probes once a second at most. A Service sends only to a ready pod. */
 function listening(port: number): Pick<V1Container, "ports" | "readinessProbe"> {
   return {
     ports: [{ name: "app", containerPort: port, protocol: "TCP" }],
@@ -123,8 +123,8 @@ function listening(port: number): Pick<V1Container, "ports" | "readinessProbe"> 
 }
 
 /**
- * What is asked for is what is reserved, so that a node never holds more than it has; except for the disk, of which a package's default
- * is far more than it uses: there the limit is the point beyond which the pod is evicted.
+ * Requests equal limits, so that a node is never overcommitted. The disk is an exception, because a package's default is far more than it uses: a pod
+ * beyond that limit is evicted.
  */
 function resources({ cpu, memoryMb, gpu, storageGb }: Spec): V1ResourceRequirements {
   const both = { cpu: `${Math.round(cpu * 1_000)}m`, memory: `${memoryMb}Mi` };

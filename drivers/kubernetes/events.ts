@@ -1,58 +1,58 @@
-import type { Log } from "../../lib/log.ts";
-import type { Call, DriverEvent } from "../driver.ts";
-import type { KubernetesApi } from "./cluster.ts";
-import { readLabels, SELECT_OURS, serviceOf } from "./labels.ts";
-import { podStateOf } from "./observe.ts";
 import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
-import { Fault } from "../../lib/fault.ts";
 import { createBackoff } from "../../lib/backoff.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import { jsonLines } from "../../lib/split-lines.ts";
+import type { Call, DriverEvent } from "../driver.ts";
+import { reasonOf } from "../events.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import { answered, refusedFault, Refusal, unreachable } from "./faults.ts";
+import { readLabels, SELECT_OURS, serviceOf } from "./labels.ts";
 import { listAll } from "./objects.ts";
+import { podStateOf } from "./observe.ts";
 
 /**
- * An instance is a pod, by its uid. Its address may be another pod's once it has gone, or is on its way out; the same pod keeps it while the cluster starts its
- * container again. Ends only when the signal aborts.
+ * An instance is a pod, by its uid. After the pod's deletion begins, its address may be another pod's. The pod keeps its address while the cluster restarts
+ * its container.
  */
 export async function* events(cluster: KubernetesApi, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
-  // Its loss and its return are told once each, however often it is tried in between.
+  // Each loss and each return is logged once, whatever the number of attempts.
   let lost = false;
-  const trouble = (error: unknown) => {
-    const reason = error instanceof Error ? error.message : String(error);
-    log[lost ? "debug" : "warn"]({ reason }, "The cluster's events broke off; watching again.");
+  const onFailure = (error: unknown) => {
+    log[lost ? "debug" : "warn"]({ reason: reasonOf(error) }, "cluster events lost, watching again");
     lost = true;
   };
-  for await (const { pods, changed, broken } of watchPods(cluster, SELECT_OURS, signal, trouble)) {
+  for await (const { pods, changed, broken } of watchPods(cluster, SELECT_OURS, signal, onFailure)) {
     if (broken) {
       yield { kind: "disconnected" };
       continue;
     }
-    if (lost) log.info({}, "The cluster's events go on.");
+    if (lost) log.info({}, "cluster events connected again");
     if (lost || !changed) yield { kind: "connected" };
     lost = false;
     const service = serviceOf(changed?.metadata);
     const labels = readLabels(changed?.metadata);
     if (service === undefined || !labels) continue;
     const instance = changed?.metadata?.uid;
-    const over = changed?.metadata?.deletionTimestamp !== undefined || !pods.has(instance ?? "") || (changed && podStateOf(changed).is === "ended");
-    yield { kind: "changed", service, container: labels.container, ...(over ? { ended: { instance } } : {}) };
+    const ended = changed?.metadata?.deletionTimestamp !== undefined || !pods.has(instance ?? "") || (changed && podStateOf(changed).is === "ended");
+    yield { kind: "changed", service, container: labels.container, ...(ended ? { ended: { instance } } : {}) };
   }
 }
 
 const RETRY_MS = { first: 250, longest: 10_000 };
-/** A watch that lasted this long was a good one: the next failure starts again with the shortest delay. */
-const SETTLED_MS = 10_000;
-/** The server ends a watch after this, and it goes on where it was: no connection is trusted for ever. */
+/** After a watch of this length the next failure starts again with the shortest delay. */
+const STABLE_MS = 10_000;
+/** The server ends a watch after this time, and the next one continues at its version. */
 const WATCH_S = 240;
-/** It may be late with that; later still, it is gone without a word. */
+/** A server that has not ended the watch this long after that is gone. */
 const LATE_MS = 30_000;
 const DOING = "Watching pods";
 
-/** The pods that there are, by uid. `changed` is the one that differs from before; without it they were all looked at anew, or the watch began again; or, with `broken`, it broke off. */
-export type WatchedPods = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod; broken?: true };
+/** The current pods, by uid. `changed` is the pod of an event. Without it the pods were listed, or the watch was resumed; with `broken` it broke off. */
+type WatchedPods = { pods: ReadonlyMap<string, V1Pod>; changed?: V1Pod; broken?: true };
 
-/** `OPENED` is ours: the server has granted the watch. */
+/** `OPENED` is not from the server: the server has accepted the watch. */
 type WatchLine = { type: "OPENED"; object?: undefined } | WatchEvent;
 type WatchEvent = {
   type: "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR";
@@ -60,15 +60,15 @@ type WatchEvent = {
 };
 
 /**
- * The pods that a selector finds, as they change, until the signal aborts. A watch that breaks off goes on from the version that it had come to;
- * where the server has forgotten that one (410), they are listed again. `trouble` hears each failure, and ends it all by throwing.
+ * The pods of a selector, at each change, until the signal aborts. A broken watch continues at its last version. If the server no longer has that version
+ * (410), the pods are listed again. `onFailure` is called with each failure, and ends the stream by throwing.
  * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
 export async function* watchPods(
   cluster: KubernetesApi,
   selector: string,
   signal: AbortSignal,
-  trouble: (error: unknown) => void,
+  onFailure: (error: unknown) => void,
 ): AsyncGenerator<WatchedPods> {
   const { clock } = cluster;
   const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
@@ -99,8 +99,8 @@ export async function* watchPods(
         else pods.set(object.metadata?.uid ?? "", object);
         yield { pods, changed: object };
       }
-      // Its time was up; nothing was missed.
-      if (clock.monotonic() - began > SETTLED_MS) {
+      // The server has ended it; no event was missed.
+      if (clock.monotonic() - began > STABLE_MS) {
         delays.reset();
         continue;
       }
@@ -108,19 +108,19 @@ export async function* watchPods(
       if (signal.aborted) return;
       const isFirst = !broken;
       broken = true;
-      // Gone: what happened since that version is no longer known.
+      // 410 Gone: the server has forgotten the events since that version.
       if (answered(error, 410)) version = undefined;
       else {
-        trouble(error);
+        onFailure(error);
         if (isFirst) yield { pods, broken };
       }
-      if (clock.monotonic() - began > SETTLED_MS) delays.reset();
+      if (clock.monotonic() - began > STABLE_MS) delays.reset();
     }
     await clock.sleep(delays.next(), signal).catch(() => {});
   }
 }
 
-/** What goes wrong once a watch was granted comes as a line of it. */
+/** An error of an accepted watch arrives as a line of it. */
 function refused({ namespace }: KubernetesApi, { code = 500, reason = "", message = "" }: WatchEvent["object"]): Fault {
   return refusedFault(new Refusal(code, reason, message), { doing: DOING, verb: "watch", resource: "pods", namespace });
 }

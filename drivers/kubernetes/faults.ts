@@ -1,12 +1,12 @@
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { HttpReply } from "../../lib/http-client.ts";
 
-/** What the API server said no with (`Status` in its reference): the cause of a fault. It holds nothing of what was sent. */
+/** A refusal of the API server (`Status` in its reference): the cause of a fault. It has no part of the request. */
 export class Refusal extends Error {
   readonly status: number;
-  /** Its own word, such as `Conflict` or `Expired`. */
+  /** Such as `Conflict` or `Expired`. */
   readonly reason: string;
-  /** Milliseconds after which it wants to be asked again. */
+  /** The server's own delay, in milliseconds. */
   readonly retryAfterMs: number | undefined;
 
   constructor(status: number, reason: string, message: string, retryAfterMs?: number) {
@@ -18,92 +18,92 @@ export class Refusal extends Error {
   }
 }
 
-type RefusalRow = { code: FaultCode; status?: number; text?: RegExp; says?: string };
+type RefusalRow = { code: FaultCode; status?: number; text?: RegExp; hint?: string };
 
 /**
- * Why no pod may be made, in the words of the admission plugins: in an answer to berth, or in the condition of a Deployment whose controller got it.
+ * Refusals of the admission plugins to create a pod: in a response to berth, or in the condition of a Deployment.
  * Quotas and limits: https://kubernetes.io/docs/concepts/policy/ ; pod security: https://kubernetes.io/docs/concepts/security/pod-security-admission/
  */
 const ADMISSION: readonly RefusalRow[] = [
   {
     code: "NO_CAPACITY",
     text: /exceeded quota|insufficient quota|failed quota/i,
-    says: "stop other containers, raise the quota, or ask for less in container.json",
+    hint: "stop other containers, raise the quota, or ask for less in container.json",
   },
-  { code: "SPEC_REFUSED", text: /violates PodSecurity/i, says: "the namespace must allow the pod security standard `baseline`" },
-  { code: "SPEC_REFUSED", text: /usage per (Container|Pod)|limit to request ratio/i, says: "a LimitRange of the namespace" },
+  { code: "SPEC_REFUSED", text: /violates PodSecurity/i, hint: "the namespace must allow the pod security standard `baseline`" },
+  { code: "SPEC_REFUSED", text: /usage per (Container|Pod)|limit to request ratio/i, hint: "a LimitRange of the namespace" },
 ];
 
-/** How an authorizer says no; the verb is the one of a role. */
+/** The sentence of an authorizer; the verb is that of a role. */
 const CANNOT = /cannot (?<verb>\w+) resource/;
 
-/** Somebody else has set a field; other conflicts are two who came at once. */
+/** Another client has set a field. Other conflicts are two changes at once. */
 const FIELD_CONFLICT = /Apply failed with/i;
 
 /** The first row that fits names the fault. */
 const ANSWERS: readonly RefusalRow[] = [
-  { code: "ENGINE_ACTION_DENIED", status: 401, says: "the cluster does not know berth's credentials (they may have run out)" },
+  { code: "ENGINE_ACTION_DENIED", status: 401, hint: "the cluster does not accept berth's credentials (they may have expired)" },
   ...ADMISSION.map((row) => ({ ...row, status: 403 })),
-  { code: "ENGINE_FAILED", status: 403, text: /being terminated/i, says: "the namespace is being removed" },
+  { code: "ENGINE_FAILED", status: 403, text: /being terminated/i, hint: "the namespace is being removed" },
   { code: "ENGINE_ACTION_DENIED", status: 403, text: CANNOT },
-  // Webhooks that look at what is applied.
+  // Admission webhooks.
   { code: "SPEC_REFUSED", status: 403, text: /admission webhook|denied the request/i },
   { code: "ENGINE_ACTION_DENIED", status: 403 },
   {
     code: "ENGINE_FAILED",
     status: 404,
     text: /namespaces "[^"]*" not found/,
-    says: "create the namespace, or name another in GROK_SPAWNER_KUBERNETES__NAMESPACE",
+    hint: "create the namespace, or name another in GROK_SPAWNER_KUBERNETES__NAMESPACE",
   },
-  { code: "SPEC_REFUSED", status: 409, text: FIELD_CONFLICT, says: "somebody else has taken fields of it over" },
+  { code: "SPEC_REFUSED", status: 409, text: FIELD_CONFLICT, hint: "another client has taken over some of its fields" },
   { code: "SPEC_REFUSED", status: 400 },
   { code: "SPEC_REFUSED", status: 422 },
 ];
 
-export type ApiOperation = { doing: string; verb: string; resource: string; namespace: string };
+type ApiOperation = { doing: string; verb: string; resource: string; namespace: string };
 
-/** An answer that is not a success, in the house's words. */
+/** The fault of a refused call. */
 export function refusedFault(refusal: Refusal, { doing, verb, resource, namespace }: ApiOperation): Fault {
-  const { status, message: said } = refusal;
-  const row = ANSWERS.find((one) => one.status === status && (one.text === undefined || one.text.test(said)));
+  const { status, message } = refusal;
+  const row = ANSWERS.find((one) => one.status === status && (one.text === undefined || one.text.test(message)));
   if (status === 403 && row?.code === "ENGINE_ACTION_DENIED") {
-    const sentence = `${doing}: berth may not ${CANNOT.exec(said)?.groups?.["verb"] ?? verb} ${resource} in the namespace ${namespace}; grant it with conf/kubernetes/rbac.yaml. The cluster said: ${cut(said)}`;
+    const sentence = `${doing}: berth may not ${CANNOT.exec(message)?.groups?.["verb"] ?? verb} ${resource} in the namespace ${namespace}; grant it with conf/kubernetes/rbac.yaml. The cluster answered: ${cut(message)}`;
     return new Fault("ENGINE_ACTION_DENIED", sentence, { cause: refusal });
   }
-  const more = row?.says === undefined ? "" : ` (${row.says})`;
-  return new Fault(row?.code ?? "ENGINE_FAILED", `${doing}: the cluster said ${status}: ${cut(said)}${more}`, { cause: refusal });
+  const more = row?.hint === undefined ? "" : ` (${row.hint})`;
+  return new Fault(row?.code ?? "ENGINE_FAILED", `${doing}: the cluster answered ${status}: ${cut(message)}${more}`, { cause: refusal });
 }
 
-/** Why the controller of a Deployment could make no pod. */
-export function admissionFault(service: string, said: string): Fault {
-  const row = ADMISSION.find(({ text }) => text?.test(said));
-  const more = row?.says === undefined ? "" : ` (${row.says})`;
-  return new Fault(row?.code ?? "SPEC_REFUSED", `${service}: the cluster made no pod: ${cut(said)}${more}`);
+/** The controller of a Deployment could not create a pod. */
+export function admissionFault(service: string, message: string): Fault {
+  const row = ADMISSION.find(({ text }) => text?.test(message));
+  const more = row?.hint === undefined ? "" : ` (${row.hint})`;
+  return new Fault(row?.code ?? "SPEC_REFUSED", `${service}: the cluster created no pod: ${cut(message)}${more}`);
 }
 
-/** True where the same may be asked again after a while: the server is busy, or two changed an object at once. */
+/** True if a retry may succeed: the server is busy, or an object was changed twice at once. */
 export function mayPass({ status, message }: Refusal, verb: string): boolean {
   return status === 429 || (status === 409 && verb === "apply" && !FIELD_CONFLICT.test(message));
 }
 
-/** Nobody is there, or it is not who it should be. */
+/** No connection, or not to the right server. */
 export function unreachable(error: unknown, doing: string, at: string): Fault {
   const { code, message } = error as { code?: string; message?: string };
   const sentence = `${doing}: no Kubernetes API can be reached at ${at} (${code ?? message ?? "no answer"}). Is it running, and do GROK_SPAWNER_KUBERNETES__KUBECONFIG and its certificates fit?`;
   return new Fault("ENGINE_UNREACHABLE", sentence, { cause: error });
 }
 
-/** True where the API answered with one of these statuses. */
+/** True if the API answered with one of these statuses. */
 export function answered(error: unknown, ...statuses: number[]): boolean {
   const from = error instanceof Fault ? error.cause : error;
   return from instanceof Refusal && statuses.includes(from.status);
 }
 
-export function cut(said: string): string {
-  return said.trim().slice(0, 500);
+export function cut(message: string): string {
+  return message.trim().slice(0, 500);
 }
 
-/** The refusal in a response of 400 or above: a `Status` where the API server itself wrote it. */
+/** The refusal in a response of 400 or above: a `Status` if the API server itself wrote it. */
 export function refusalOf({ status, header, text }: Pick<HttpReply, "status" | "header" | "text">): Refusal {
   const seconds = Number(header("retry-after"));
   const retryAfterMs = Number.isFinite(seconds) ? seconds * 1_000 : undefined;
@@ -111,7 +111,7 @@ export function refusalOf({ status, header, text }: Pick<HttpReply, "status" | "
     const { kind, message, reason } = JSON.parse(text()) as { kind?: string; message?: string; reason?: string };
     if (kind === "Status") return new Refusal(status, reason ?? "", message ?? "", retryAfterMs);
   } catch {
-    // A proxy in between answers in its own way.
+    // The response of a proxy.
   }
   return new Refusal(status, "", text().slice(0, 500), retryAfterMs);
 }

@@ -1,17 +1,17 @@
 import type { IncomingMessage } from "node:http";
-import { StringDecoder } from "node:string_decoder";
 import type { V1Pod } from "@kubernetes/client-node";
+import { Fault } from "../../lib/fault.ts";
+import { decodeText } from "../../lib/split-lines.ts";
 import type { Call, Spec } from "../driver.ts";
+import { linesOf, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import type { KubernetesApi } from "./cluster.ts";
+import { CONTAINER } from "./definition.ts";
 import { answered, unreachable } from "./faults.ts";
 import { selectService } from "./labels.ts";
 import { listAll } from "./objects.ts";
-import { currentPod, restartsOf, lastEnd, lastMessage, podStateOf } from "./observe.ts";
-import { CONTAINER } from "./definition.ts";
-import { Fault } from "../../lib/fault.ts";
-import { linesOf } from "../faults.ts";
+import { currentPod, lastEnd, lastMessage, podStateOf, restartsOf } from "./observe.ts";
 
-/** Ends when the container does; an aborted call rejects with the signal's reason. */
+/** Ends when the container does. */
 export async function* logs(
   cluster: KubernetesApi,
   service: string,
@@ -21,7 +21,7 @@ export async function* logs(
   const pod = currentPod((await listAll(cluster, "pods", selectService(service), signal)).items);
   if (!pod) return;
   if (follow || restartsOf(pod) === 0) return yield* logsOf(cluster, pod, { tail, follow }, signal);
-  // The cluster started it again since: its last words are in the log before.
+  // The cluster has restarted it: the reason is in the log before.
   let text = "";
   for (const previous of [true, false]) for await (const piece of logsOf(cluster, pod, { tail, previous }, signal)) text += piece;
   yield text
@@ -30,8 +30,8 @@ export async function* logs(
     .join("");
 }
 
-/** Of one pod; `previous` is the run before this one. Empty where the container never ran, or the node has forgotten. */
-export async function* logsOf(
+/** The log of one pod; `previous` is the run before this one. Empty if the container never ran, or its node has no log any more. */
+async function* logsOf(
   cluster: KubernetesApi,
   pod: V1Pod,
   { tail, follow = false, previous = false }: { tail: number; follow?: boolean; previous?: boolean },
@@ -44,16 +44,12 @@ export async function* logsOf(
   try {
     stream = await cluster.open({ doing, verb: "get", resource: "pods", name, part: "log", query, signal });
   } catch (error) {
-    // 400: it waits to be started, or there was no run before.
+    // 400: it waits for its start, or had no previous run.
     if (answered(error, 400, 404)) return;
     throw error;
   }
-  const decoder = new StringDecoder("utf8");
   try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
-      const text = decoder.write(chunk);
-      if (text !== "") yield text;
-    }
+    yield* decodeText(stream);
     signal.throwIfAborted();
   } catch (error) {
     signal.throwIfAborted();
@@ -63,30 +59,17 @@ export async function* logsOf(
   }
 }
 
-const LAST_LINES = 20;
-
-/** What a container that ended by itself leaves behind, read before its pod is removed. */
+/** Why a container ended by itself; read before its pod is removed. */
 export async function podCrashFault(cluster: KubernetesApi, spec: Spec, pod: V1Pod, signal: AbortSignal): Promise<Fault> {
-  const verdict = podStateOf(pod);
-  const again = verdict.is !== "ended";
-  const end = again ? lastEnd(pod) : verdict;
-  const logs = await lastLines(cluster, pod, again, signal);
+  const state = podStateOf(pod);
+  const restarted = state.is !== "ended";
+  const end = restarted ? lastEnd(pod) : state;
+  const lines = await logTail(logsOf(cluster, pod, { tail: LOG_TAIL_LINES, previous: restarted }, signal), signal);
+  const logs = lines.length > 0 ? lines : linesOf(lastMessage(pod)).slice(-LOG_TAIL_LINES);
   if (end?.exit.outOfMemory) {
     const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed before it was ready.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
-  return new Fault("CONTAINER_CRASHED", `${spec.service} ended before it was ready, exit code ${end?.exit.code ?? "unknown"}${end?.says ?? ""}.`, {
-    logs,
-  });
-}
-
-async function lastLines(cluster: KubernetesApi, pod: V1Pod, previous: boolean, signal: AbortSignal): Promise<string[]> {
-  let text = "";
-  try {
-    for await (const piece of logsOf(cluster, pod, { tail: LAST_LINES, previous }, signal)) text += piece;
-  } catch {
-    // The crash is what matters; a log that cannot be read must not hide it.
-    signal.throwIfAborted();
-  }
-  return linesOf(text === "" ? lastMessage(pod) : text).slice(-LAST_LINES);
+  const reason = end?.reason ? `: ${end.reason}` : "";
+  return new Fault("CONTAINER_CRASHED", `${spec.service} ended before it was ready, exit code ${end?.exit.code ?? "unknown"}${reason}.`, { logs });
 }

@@ -1,16 +1,15 @@
 import type { V1Deployment, V1ObjectMeta, V1Pod, V1Secret, V1Service } from "@kubernetes/client-node";
-import { Fault } from "../../lib/fault.ts";
+
 import type { KubernetesApi } from "./cluster.ts";
 import { answered } from "./faults.ts";
 import { readLabels, serviceOf } from "./labels.ts";
-import type { Resource } from "./resources.ts";
-import { foreignOwnerOf } from "../labels.ts";
+import { type Resource, RESOURCES, REVIEWS, RIGHTS } from "./resources.ts";
 
-/** As the API sends them: times are text here, which nothing in this folder reads as more than that. */
-export type Objects = { deployments: V1Deployment; services: V1Service; secrets: V1Secret; pods: V1Pod };
+/** As the API sends them: times are text. */
+type Objects = { deployments: V1Deployment; services: V1Service; secrets: V1Secret; pods: V1Pod };
 type Applied = Exclude<Resource, "pods">;
 
-/** A page of a list; the whole of one comes from one moment, however many pages it has. */
+/** All pages of a list show the same moment. */
 const PAGE = "500";
 
 export async function find<R extends Applied>(
@@ -20,7 +19,7 @@ export async function find<R extends Applied>(
   signal: AbortSignal | undefined,
 ): Promise<Objects[R] | undefined> {
   try {
-    return await cluster.ask<Objects[R]>({ doing: `Inspecting ${name}`, verb: "get", resource, name, signal });
+    return await cluster.call<Objects[R]>({ doing: `Inspecting ${name}`, verb: "get", resource, name, signal });
   } catch (error) {
     if (answered(error, 404)) return undefined;
     throw error;
@@ -28,15 +27,15 @@ export async function find<R extends Applied>(
 }
 
 /**
- * Server-side apply: made where it is missing, changed where it differs, and refused (SPEC_REFUSED) where somebody else has set one of its fields.
- * Not cut off by a signal: a cluster that no longer hears us may still do it. https://kubernetes.io/docs/reference/using-api/server-side-apply/
+ * Server-side apply: creates the object, or changes what differs. Refused (SPEC_REFUSED) if another client has set one of its fields.
+ * Without a signal, because the cluster may complete an aborted call. https://kubernetes.io/docs/reference/using-api/server-side-apply/
  */
 export function apply<R extends Applied>(cluster: KubernetesApi, resource: R, object: Objects[R] & object): Promise<Objects[R]> {
   const name = object.metadata?.name ?? "";
-  return cluster.ask<Objects[R]>({ doing: `Applying ${resource} ${name}`, verb: "apply", resource, name, body: object });
+  return cluster.call<Objects[R]>({ doing: `Applying ${resource} ${name}`, verb: "apply", resource, name, body: object });
 }
 
-/** Removes the object of a service if it is berth's; what is gone already, or is another one by now, is fine. */
+/** Removes the object of a service if it is berth's. Succeeds if it is gone or has been replaced. */
 export async function discard(
   cluster: KubernetesApi,
   resource: Applied,
@@ -44,13 +43,13 @@ export async function discard(
   service: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const found = await find(cluster, resource, name, signal);
-  if (!found || !isOf(found.metadata, service)) return;
-  // A Deployment stays to be seen until its pods are gone; anything else is gone at once, so that its name is free.
+  const object = await find(cluster, resource, name, signal);
+  if (!object || !isOf(object.metadata, service)) return;
+  // A Deployment remains visible until its pods are gone. Other objects go at once, so that their names are free.
   const propagationPolicy = resource === "deployments" ? "Foreground" : "Background";
-  const body = { kind: "DeleteOptions", apiVersion: "v1", propagationPolicy, preconditions: { uid: found.metadata?.uid } };
+  const body = { kind: "DeleteOptions", apiVersion: "v1", propagationPolicy, preconditions: { uid: object.metadata?.uid } };
   try {
-    await cluster.ask({ doing: `Removing ${resource} ${name}`, verb: "delete", resource, name, body, signal });
+    await cluster.call({ doing: `Removing ${resource} ${name}`, verb: "delete", resource, name, body, signal });
   } catch (error) {
     if (!answered(error, 404, 409)) throw error;
   }
@@ -60,7 +59,7 @@ export function isOf(meta: V1ObjectMeta | undefined, service: string): boolean {
   return readLabels(meta) !== undefined && serviceOf(meta) === service;
 }
 
-/** Everything that a selector finds, and the version from which a watch misses nothing. */
+/** All objects of a selector, and the version at which a watch continues. */
 export async function listAll<R extends "deployments" | "pods">(
   cluster: KubernetesApi,
   resource: R,
@@ -70,7 +69,7 @@ export async function listAll<R extends "deployments" | "pods">(
   const items: Objects[R][] = [];
   for (let next = ""; ;) {
     const query = { labelSelector, limit: PAGE, ...(next === "" ? {} : { continue: next }) };
-    const page = await cluster.ask<{ items: Objects[R][]; metadata: { resourceVersion?: string; continue?: string } }>({
+    const page = await cluster.call<{ items: Objects[R][]; metadata: { resourceVersion?: string; continue?: string } }>({
       doing: `Listing ${resource}`,
       verb: "list",
       resource,
@@ -83,7 +82,23 @@ export async function listAll<R extends "deployments" | "pods">(
   }
 }
 
-export function refuseForeignOwner(found: V1ObjectMeta | undefined, service: string, claim: { store: string; container: string }): void {
-  const owner = foreignOwnerOf(readLabels(found), claim);
-  if (owner !== undefined) throw new Fault("SPEC_REFUSED", `The name ${service} is taken in the namespace by ${owner}; remove that first.`);
+/** The rights that berth's account lacks, such as `create deployments`, as the cluster reports them. Faults: those of a call. */
+export async function deniedRights(cluster: KubernetesApi, signal: AbortSignal): Promise<string[]> {
+  const rights = RIGHTS.flatMap(({ resource, part, verbs }) => verbs.map((verb) => ({ resource, part, verb })));
+  const { apiVersion, kind } = REVIEWS.selfsubjectaccessreviews;
+  const denied = await Promise.all(
+    rights.map(async ({ resource, part, verb }) => {
+      const subresource = part === undefined ? {} : { subresource: part };
+      const resourceAttributes = { namespace: cluster.namespace, verb, group: RESOURCES[resource].group, resource, ...subresource };
+      const review = await cluster.call<{ status?: { allowed?: boolean } }>({
+        doing: `Checking whether berth may ${verb} ${resource}`,
+        verb: "create",
+        resource: "selfsubjectaccessreviews",
+        body: { apiVersion, kind, metadata: {}, spec: { resourceAttributes } },
+        signal,
+      });
+      return review.status?.allowed === true ? [] : [`${verb} ${resource}${part === undefined ? "" : `/${part}`}`];
+    }),
+  );
+  return denied.flat();
 }

@@ -1,4 +1,4 @@
-/** The kinds of objects that the driver touches, and where the API has them. What else there is in a cluster, it never asks for. */
+/** The only kinds of objects that the driver uses. */
 export const RESOURCES = {
   deployments: { group: "apps", apiVersion: "apps/v1", kind: "Deployment" },
   services: { group: "", apiVersion: "v1", kind: "Service" },
@@ -8,14 +8,14 @@ export const RESOURCES = {
 
 export type Resource = keyof typeof RESOURCES;
 
-/** What is asked by being made, in no namespace, and kept by nobody: what our account may do. */
+/** Reviews answer what an account may do. Creating one is the query; the cluster keeps none. */
 export const REVIEWS = {
   selfsubjectaccessreviews: { apiVersion: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview" },
 } as const;
 
 export type ReviewResource = keyof typeof REVIEWS;
 
-/** The API's own verbs, as RBAC has them; `apply` is a patch, which also wants the right to create. */
+/** The API's verbs, as RBAC has them. `apply` is a patch, which also needs the right to create. */
 export const VERBS = {
   get: "GET",
   list: "GET",
@@ -27,12 +27,21 @@ export const VERBS = {
 
 export type KubernetesVerb = keyof typeof VERBS;
 
+/** The rights that the driver needs in its namespace, as RBAC names them. `conf/kubernetes/rbac.yaml` grants these. */
+export const RIGHTS: readonly { resource: Resource; part?: "log"; verbs: readonly string[] }[] = [
+  { resource: "deployments", verbs: ["get", "list", "create", "patch", "delete"] },
+  { resource: "services", verbs: ["get", "create", "patch", "delete"] },
+  { resource: "secrets", verbs: ["get", "create", "patch", "delete"] },
+  { resource: "pods", verbs: ["list", "watch"] },
+  { resource: "pods", part: "log", verbs: ["get"] },
+];
+
 /** The path of a collection, or of one object in it; `part` is a subresource. */
 export function pathOf(namespace: string, resource: Resource | ReviewResource, name?: string, part?: string): string {
-  const isQuestion = isIn(REVIEWS, resource);
-  const { apiVersion } = isQuestion ? REVIEWS[resource] : RESOURCES[resource];
+  const isReview = isIn(REVIEWS, resource);
+  const { apiVersion } = isReview ? REVIEWS[resource] : RESOURCES[resource];
   const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  return [root, ...(isQuestion ? [] : ["namespaces", namespace]), resource, name, part]
+  return [root, ...(isReview ? [] : ["namespaces", namespace]), resource, name, part]
     .filter((step) => step !== undefined)
     .map(stepOf)
     .join("/");
@@ -42,7 +51,7 @@ function isIn<T extends object>(table: T, name: PropertyKey): name is keyof T {
   return Object.hasOwn(table, name);
 }
 
-/** The first holds slashes of its own. */
+/** The first step has slashes of its own. */
 function stepOf(step: string, at: number): string {
   return at === 0 ? step : encodeURIComponent(step);
 }

@@ -1,33 +1,33 @@
 import type { Clock } from "../../lib/clock.ts";
-import { groupIsLeft, isAlive, signalGroup, type Records } from "./records.ts";
+import { groupExists, isAlive, signalGroup, type Records } from "./records.ts";
 
 const STOP_GRACE_MS = 10_000;
-/** After SIGKILL only the kernel is waited for, and a zombie whom nobody buries is not worth a wait. */
+/** After SIGKILL only the kernel is to act. A zombie that is not reaped is left. */
 const KILL_MS = 2_000;
-const LOOK_EVERY_MS = 10;
+const POLL_MS = 10;
 
-/** Ends the service's whole group and forgets it. Without a signal it cannot be called off: it cleans up after a failure. */
+/** Ends the service's process group and removes its record. Without a signal it cannot be aborted: it cleans up after a failure. */
 export async function destroy(records: Records, clock: Clock, service: string, signal?: AbortSignal): Promise<void> {
   signal?.throwIfAborted();
-  const found = records.find(service);
-  if (!found) return records.remove(service);
-  const identity = found.process;
-  if (identity && found.running) {
+  const current = records.find(service);
+  if (!current) return records.remove(service);
+  const identity = current.process;
+  if (identity && current.running) {
     signalGroup(identity.pid, "SIGTERM");
-    const gone = () => !isAlive(identity) && !groupIsLeft(identity.pid);
-    if (!(await within(clock, STOP_GRACE_MS, gone, signal))) {
+    const gone = () => !isAlive(identity) && !groupExists(identity.pid);
+    if (!(await waitUntil(clock, STOP_GRACE_MS, gone, signal))) {
       signalGroup(identity.pid, "SIGKILL");
-      await within(clock, KILL_MS, gone, signal);
+      await waitUntil(clock, KILL_MS, gone, signal);
     }
-  } else if (identity && identity.startTime > 0 && !isAlive(identity) && !leads(identity.pid)) {
-    // The leader died and left others behind; its number is not given away while they keep the group.
+  } else if (identity && identity.startTime > 0 && !isAlive(identity) && !isUsed(identity.pid)) {
+    // The leader has ended without the rest of its group. The kernel does not reuse its pid while the group exists.
     signalGroup(identity.pid, "SIGKILL");
   }
   records.remove(service);
 }
 
-/** True where a process of this number exists: by now it is another one, and so would its group be. */
-function leads(pid: number): boolean {
+/** True if a process has this pid. It is another one, and so is its group. */
+function isUsed(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch {
@@ -35,11 +35,11 @@ function leads(pid: number): boolean {
   }
 }
 
-async function within(clock: Clock, ms: number, done: () => boolean, signal: AbortSignal | undefined): Promise<boolean> {
+async function waitUntil(clock: Clock, ms: number, done: () => boolean, signal: AbortSignal | undefined): Promise<boolean> {
   const end = clock.monotonic() + ms;
   while (!done()) {
     if (clock.monotonic() >= end) return false;
-    await clock.sleep(LOOK_EVERY_MS, signal);
+    await clock.sleep(POLL_MS, signal);
   }
   return true;
 }

@@ -1,16 +1,16 @@
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
 import type { Clock } from "../../lib/clock.ts";
 import type { Call } from "../driver.ts";
 import type { Records } from "./records.ts";
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 
 const PIECE = 64 * 1024;
-/** How far back the last lines are looked for. */
+/** How far back the last lines are searched. */
 const TAIL_BYTES = 4 * 1024 * 1024;
 const FOLLOW_EVERY_MS = 200;
 
-/** Ends with the service when it is followed; an aborted call rejects with the signal's reason. */
+/** With `follow`, ends when the service does. */
 export async function* logs(
   records: Records,
   clock: Clock,
@@ -24,7 +24,7 @@ export async function* logs(
   if (!file) return;
   try {
     const decoder = new StringDecoder("utf8");
-    let at = await lastLines(file, tail);
+    let at = await startOfTail(file, tail);
     for (;;) {
       const running = follow && records.find(service)?.running === true;
       for (;;) {
@@ -36,7 +36,7 @@ export async function* logs(
         if (text !== "") yield text;
       }
       if (!running) return;
-      // Cut meanwhile: what is left of it was read already.
+      // Cut meanwhile: the rest has been read already.
       const { size } = await file.stat();
       if (size < at) at = Math.min(size, LOG_BYTES.kept);
       await clock.sleep(FOLLOW_EVERY_MS, signal);
@@ -46,21 +46,15 @@ export async function* logs(
   }
 }
 
-export async function lastLog(records: Records, clock: Clock, service: string, tail: number, signal: AbortSignal): Promise<string[]> {
-  let text = "";
-  for await (const piece of logs(records, clock, service, { tail }, { signal })) text += piece;
-  return text.split(/\r?\n/).filter((line) => line !== "");
-}
-
 /** Where the last `tail` lines begin. */
-async function lastLines(file: FileHandle, tail: number): Promise<number> {
+async function startOfTail(file: FileHandle, tail: number): Promise<number> {
   const { size } = await file.stat();
   let lines = 0;
   for (let end = size; end > Math.max(0, size - TAIL_BYTES);) {
     const start = Math.max(0, end - PIECE);
     const { buffer } = await file.read(Buffer.alloc(end - start), 0, end - start, start);
     for (let at = buffer.length - 1; at >= 0; at--) {
-      // The newline at the very end closes the last line; it does not begin another.
+      // The newline at the end closes the last line.
       if (buffer[at] === 0x0a && start + at !== size - 1 && ++lines === tail) return start + at + 1;
     }
     end = start;
@@ -68,12 +62,12 @@ async function lastLines(file: FileHandle, tail: number): Promise<number> {
   return tail === 0 ? size : Math.max(0, size - TAIL_BYTES);
 }
 
-/** A log that has grown beyond `most` bytes is cut to its last `kept`. */
-export const LOG_BYTES = { most: 16 * 1024 * 1024, kept: 1024 * 1024 };
+/** A log of more than `most` bytes is cut to its last `kept` bytes. */
+const LOG_BYTES = { most: 16 * 1024 * 1024, kept: 1024 * 1024 };
 
 /**
- * Keeps a chatty service from filling the disk. It appends to its log by itself, so the file stays and only its contents go; what
- * it writes in this very moment may be lost.
+ * Keeps a service from filling the disk with its log. The service appends to the file, so only the content goes; what it writes at that moment may be
+ * lost.
  */
 export function cutLog(path: string): void {
   let file: number;

@@ -4,20 +4,20 @@ import { replaceFile } from "../../lib/replace-file.ts";
 import type { Labels } from "../driver.ts";
 import { isServiceName, refuseBadName } from "../labels.ts";
 
-/** What is kept of a service, so that another berth finds it again. Its process writes its own identity beside it. */
-export type ProcessRecord = {
+/** The record of a service, by which another berth adopts it. Its process writes its own identity beside it. */
+type ProcessRecord = {
   service: string;
   labels: Labels;
   port?: number | undefined;
   boot: string;
-  /** Known only where the berth that started it saw it end. */
+  /** Known only if it ended before the berth that started it. */
   exitCode?: number | undefined;
 };
 
-/** A record as it stands now. */
+/** A record with the current state of its process. */
 export type ProcessState = ProcessRecord & { process: ProcessIdentity | undefined; running: boolean };
 
-/** A process by its id and its start, which no later one has in common with it; a port of this machine is given to no other service while its record is there. */
+/** The pid and the start time, which no later process shares. While a record exists, no other service gets its port. */
 export function instanceOf({ process }: Pick<ProcessState, "process">): string | undefined {
   return process && `${process.pid} ${process.startTime}`;
 }
@@ -26,17 +26,17 @@ export type Records = ReturnType<typeof openRecords>;
 
 /** A folder with three files per service: its record, its process's identity, its log. */
 export function openRecords(at: string) {
-  // A service runs in a folder of its own, from where a relative path would lead elsewhere.
+  // Absolute, because a service runs in a folder of its own.
   const folder = resolve(at);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const boot = bootId();
   const path = (service: string, kind: "json" | "stat" | "log") => {
-    // Also what makes a name safe as a file's.
+    // Also makes the name safe for a path.
     refuseBadName(service);
     return join(folder, `${service}.${kind}`);
   };
 
-  /** In one step, since a kill may come at any time. It need not outlast the machine's own end: the services do not either. */
+  /** Atomic, because berth may be killed at any time. Not durable: the services end with the machine too. */
   const write = (record: ProcessRecord, unlessExists: boolean) =>
     replaceFile(path(record.service, "json"), JSON.stringify(record), { mode: 0o600, unlessExists, isDurable: false });
 
@@ -44,7 +44,7 @@ export function openRecords(at: string) {
     if (!isServiceName(service)) return undefined;
     const record = parse(read(path(service, "json")));
     if (!record) return undefined;
-    const identity = readStat(read(path(service, "stat")) ?? "");
+    const identity = parseStat(read(path(service, "stat")) ?? "");
     const running = identity !== undefined && record.boot === boot && record.exitCode === undefined && isAlive(identity);
     return { ...record, process: record.boot === boot ? identity : undefined, running };
   };
@@ -58,25 +58,28 @@ export function openRecords(at: string) {
       names(folder)
         .filter((name) => name.endsWith(".json"))
         .flatMap((name) => find(name.slice(0, -".json".length)) ?? []),
-    /** False where there is one already: of two who start a service, one does. */
+    /** False if a record exists: only one of two concurrent starts may continue. */
     claim: (record: ProcessRecord): boolean => write(record, true),
-    /** Says how it ended, unless it was removed or replaced meanwhile. A disk that takes no more loses the exit code only. */
-    ended: (service: string, pid: number, exitCode: number) => {
-      const found = find(service);
-      if (found?.process?.pid !== pid) return;
-      const { process: _, running: __, ...record } = found;
+    /** Records the exit code, unless the record was removed or replaced meanwhile. A full disk loses only the exit code. */
+    setExit: (service: string, pid: number, exitCode: number) => {
+      const current = find(service);
+      if (current?.process?.pid !== pid) return;
+      const { process: _, running: __, ...record } = current;
       try {
         write({ ...record, exitCode }, false);
       } catch {}
+      // Removed between `find` and `write`.
+      if (read(path(service, "stat")) === undefined) rmSync(path(service, "json"), { force: true });
     },
     remove: (service: string) => {
       if (!isServiceName(service)) return;
-      for (const kind of ["json", "stat", "log"] as const) rmSync(path(service, kind), { force: true });
+      // The identity first: see `setExit`.
+      for (const kind of ["stat", "json", "log"] as const) rmSync(path(service, kind), { force: true });
     },
   };
 }
 
-/** A folder that was taken away holds no services. */
+/** A removed folder has no services. */
 function names(folder: string): string[] {
   try {
     return readdirSync(folder);
@@ -85,7 +88,7 @@ function names(folder: string): string[] {
   }
 }
 
-/** One that a full disk cut short counts as none. */
+/** A record that a full disk has cut counts as none. */
 function parse(text: string | undefined): ProcessRecord | undefined {
   try {
     return JSON.parse(text ?? "") as ProcessRecord;
@@ -102,15 +105,15 @@ function read(path: string): string | undefined {
   }
 }
 
-/** A process for good: pids are used again, but not with the same start time since the same boot. */
-export type ProcessIdentity = {
+/** Identifies a process: pids are reused, but not with the same start time since the same boot. */
+type ProcessIdentity = {
   pid: number;
-  /** Clock ticks after boot; 0 on a machine without /proc, where the pid alone must do. */
+  /** Clock ticks after boot; 0 on a machine without /proc, where only the pid identifies it. */
   startTime: number;
 };
 
-/** Reads a line of /proc/<pid>/stat, or a bare pid where there is no /proc. */
-export function readStat(line: string): (ProcessIdentity & { dead: boolean }) | undefined {
+/** Parses a line of /proc/<pid>/stat, or a pid alone on a machine without /proc. */
+function parseStat(line: string): (ProcessIdentity & { dead: boolean }) | undefined {
   const pid = Number.parseInt(line, 10);
   if (!Number.isInteger(pid) || pid <= 1) return undefined;
   // The second field is the program's name in parentheses, which may hold spaces and parentheses of its own.
@@ -119,30 +122,30 @@ export function readStat(line: string): (ProcessIdentity & { dead: boolean }) | 
   return { pid, startTime: Number(fields[18]), dead: state === "Z" || state === "X" };
 }
 
-/** A zombie, whom nobody has buried yet, is dead. */
+/** A zombie is dead. */
 export function isAlive({ pid, startTime }: ProcessIdentity): boolean {
-  if (startTime === 0) return answersTo(pid);
+  if (startTime === 0) return acceptsSignal(pid);
   try {
-    const found = readStat(readFileSync(`/proc/${pid}/stat`, "utf8"));
-    return found !== undefined && !found.dead && found.startTime === startTime;
+    const current = parseStat(readFileSync(`/proc/${pid}/stat`, "utf8"));
+    return current !== undefined && !current.dead && current.startTime === startTime;
   } catch {
     return false;
   }
 }
 
-/** Signals the whole group of a service; one that is gone is fine. */
+/** Signals the process group of a service, if it exists. */
 export function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch {}
 }
 
-/** True while any process of the group is left, also after its leader died. */
-export function groupIsLeft(pid: number): boolean {
-  return answersTo(-pid);
+/** True while the group has a process, also after its leader has ended. */
+export function groupExists(pid: number): boolean {
+  return acceptsSignal(-pid);
 }
 
-function answersTo(target: number): boolean {
+function acceptsSignal(target: number): boolean {
   try {
     process.kill(target, 0);
     return true;
@@ -151,8 +154,8 @@ function answersTo(target: number): boolean {
   }
 }
 
-/** Changes with each boot, so that a record from before it is not taken for a process of now. */
-export function bootId(): string {
+/** Changes with each boot, so that a record from before the boot matches no current process. */
+function bootId(): string {
   try {
     return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
   } catch {

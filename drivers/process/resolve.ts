@@ -3,18 +3,18 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, posix, resolve as absolute } from "node:path";
 import { MAX_DOCKERFILE_BYTES } from "../../lib/dockerfile/parse-instructions.ts";
-import { advisedFault } from "../faults.ts";
-import type { ImageSource, ResolvedImage } from "../driver.ts";
 import { readFinalStage } from "../../lib/dockerfile/read-final-stage.ts";
+import type { ImageSource, ResolvedImage } from "../driver.ts";
+import { advisedFault } from "../faults.ts";
 
-/** Faults: IMAGE_NOT_FOUND where there is no folder with a Dockerfile, IMAGE_REFERENCE_INVALID where it cannot be run. */
+/** Faults: IMAGE_NOT_FOUND without a folder or Dockerfile, IMAGE_REFERENCE_INVALID if it cannot be run. */
 export async function readRecipe(image: Pick<ImageSource, "folder"> & { ref: string }): Promise<Recipe & { folder: string }> {
   const { ref, folder } = image;
   if (folder === undefined)
     throw advisedFault("IMAGE_NOT_FOUND", `"${ref}" was published without files; the process driver runs a package's own Dockerfile only.`);
   const file = join(folder, "Dockerfile");
   const unreadable = (cause: unknown) => {
-    throw advisedFault("IMAGE_NOT_FOUND", `The published files of "${ref}" hold no Dockerfile that can be read.`, { cause });
+    throw advisedFault("IMAGE_NOT_FOUND", `The published files of "${ref}" have no readable Dockerfile.`, { cause });
   };
   const { size } = await stat(file).catch(unreadable);
   if (size > MAX_DOCKERFILE_BYTES)
@@ -23,10 +23,10 @@ export async function readRecipe(image: Pick<ImageSource, "folder"> & { ref: str
       `The Dockerfile of "${ref}" has ${size} bytes; ${MAX_DOCKERFILE_BYTES} are allowed. Make it smaller.`,
     );
   const text = await readFile(file, "utf8").catch(unreadable);
-  return { ...readDockerfile(text), folder: absolute(folder) };
+  return { ...parseDockerfile(text), folder: absolute(folder) };
 }
 
-/** The id is a hash of the files: republishing other ones makes another image. */
+/** The id is a hash of the files: other files are another image. */
 export async function resolve(image: ImageSource, signal: AbortSignal): Promise<ResolvedImage> {
   const { exposed, folder } = await readRecipe(image);
   const hash = createHash("sha256");
@@ -41,8 +41,8 @@ export async function resolve(image: ImageSource, signal: AbortSignal): Promise<
 const fullPath = (entry: { parentPath: string; name: string }) => join(entry.parentPath, entry.name);
 
 /**
- * The command as it can run outside an image. The folder stands for the first WORKDIR (or the root): a later one is looked for
- * below it, and an absolute argument that is found there points there. `node` is berth's own.
+ * Adapts the command to run outside an image. The folder replaces the first WORKDIR (or the root). Later WORKDIRs and absolute arguments that exist below
+ * it point there. `node` is berth's own.
  */
 export function localise({ command, workdirs, folder }: Recipe & { folder: string }, nodePath: string): { command: string[]; cwd: string } {
   const root = posix.resolve("/", workdirs[0] ?? "/");
@@ -59,28 +59,28 @@ export function localise({ command, workdirs, folder }: Recipe & { folder: strin
   };
 }
 
-/** What a Dockerfile says about running; how its image is built is passed over. */
-export type Recipe = {
+/** The instructions of a Dockerfile about running. Those about building are ignored. */
+type Recipe = {
   /** Program and arguments: ENTRYPOINT followed by CMD, a shell form as `/bin/sh -c`. */
   command: string[];
   env: Record<string, string>;
-  /** Each WORKDIR as it stands, in order: a relative one is below those before it. */
+  /** In order: a relative one is below those before it. */
   workdirs: string[];
-  /** Exposed TCP ports: those of the final stage first, in the order in which they are named. */
+  /** Exposed TCP ports, those of the final stage first, in their order. */
   exposed: number[];
 };
 
-/** Requests go to the first; the others are named in a warning. */
+/** Requests go to the first; a warning names the others. */
 const MAX_EXPOSED = 100;
 
-/** Reads the final stage, after the stages of the same file that it is made from. Faults: IMAGE_REFERENCE_INVALID. */
-export function readDockerfile(text: string): Recipe {
+/** Parses the final stage and the stages that it is made from. Faults: IMAGE_REFERENCE_INVALID. */
+export function parseDockerfile(text: string): Recipe {
   const stage = readFinalStage(text);
   const entrypoint = commandOf(stage.entrypoint);
-  // A shell form of ENTRYPOINT takes no arguments: CMD is not for it.
+  // A shell form of ENTRYPOINT takes no arguments, so CMD is ignored.
   const command = entrypoint[0] === SHELL[0] && entrypoint.length === 3 ? entrypoint : [...entrypoint, ...commandOf(stage.cmd)];
   if (command.length === 0)
-    throw advisedFault("IMAGE_REFERENCE_INVALID", "The Dockerfile names neither CMD nor ENTRYPOINT, so there is nothing to run.");
+    throw advisedFault("IMAGE_REFERENCE_INVALID", "The Dockerfile has neither CMD nor ENTRYPOINT, so there is nothing to run.");
   const exposed = new Set<number>();
   for (const { ports } of stage.exposed.flat()) {
     if (ports?.protocol !== "tcp") continue;
@@ -97,7 +97,7 @@ function commandOf(written = ""): string[] {
       const words: unknown = JSON.parse(written);
       if (Array.isArray(words) && words.every((word) => typeof word === "string")) return words;
     } catch {
-      // Docker itself takes a list that is no JSON for a shell line.
+      // As in Docker, a list that is not JSON is a shell line.
     }
   }
   return written === "" ? [] : [...SHELL, written];

@@ -1,46 +1,46 @@
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpRequest, openHttpClient } from "../../lib/http-client.ts";
-import { unansweredFault } from "../faults.ts";
-import { answerFault, brokenOff, isFault, brokeOffAfterConnect, saidFault } from "./faults.ts";
-import { LINES, BEAT_MS, type WireLine } from "./wire.ts";
 import { createLineSplitter } from "../../lib/split-lines.ts";
-import { createBackoff } from "../../lib/backoff.ts";
 import type { DeployCall } from "../driver.ts";
+import { unansweredFault } from "../faults.ts";
+import { answerFault, brokenOff, brokeOffAfterConnect, remoteFault } from "./faults.ts";
+import { LINES, BEAT_MS, type WireLine } from "./wire.ts";
 
-/** How this side shows who it is: the key that both know, or a token that is made for each call. */
+/** How this side authenticates: with the key that both sides have, or with a new token for each call. */
 export type SpawnerAuth = { key: string } | { token(): Promise<string> };
 
 export type SpawnerEndpoint = {
   host: string;
   port: number;
-  /** Speak TLS; whose certificates are believed is Node's own to say. */
+  /** Speak TLS. Node's own settings say which certificates are trusted. */
   tls: boolean;
   auth: SpawnerAuth;
 };
 
-export type SpawnerRequest = {
+type SpawnerRequest = {
   method: "GET" | "POST" | "DELETE";
   path: string;
   body?: object;
   signal: AbortSignal;
-  /** What begins the sentence of a failure, such as "Stopping x". */
+  /** Begins the sentence of a fault, such as "Stopping x". */
   doing: string;
-  /** Until the head of the answer, in milliseconds. */
+  /** The time limit of the response, in milliseconds. */
   ms?: number;
 };
 
 export type SpawnerClient = {
-  /** Where it is, for people. */
+  /** Its URL, for messages. */
   name: string;
-  /** One JSON value; undefined for a service that is not known there. Faults: what the spawner answered with, ENGINE_UNREACHABLE, ENGINE_FAILED. */
+  /** One JSON value; undefined for a service that the spawner does not have. Faults: those of the response, ENGINE_UNREACHABLE, ENGINE_FAILED. */
   json(request: SpawnerRequest): Promise<unknown>;
-  /** The body as it comes, which ends with the signal or by itself. Faults, before its first byte: the same. */
+  /** The body as it arrives. Faults, before its first byte: the same. */
   stream(request: SpawnerRequest): Promise<AsyncIterable<Buffer>>;
   close(): void;
 };
 
-/** The spawner asks its engine, which has 30 s. */
+/** The spawner queries its engine, which has 30 s. */
 const ANSWER_MS = 45_000;
 const CONNECT_MS = 10_000;
 const MAX_BYTES = 16 * 1_048_576;
@@ -48,7 +48,7 @@ const MAX_BYTES = 16 * 1_048_576;
 /** Opens no connection until the first call. */
 export function openSpawnerClient({ host, port, tls, auth }: SpawnerEndpoint, clock: Clock): SpawnerClient {
   const name = `${tls ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
-  // No connection is used twice: one that the spawner closes while it is taken again looks like a spawner that is away.
+  // No connection is used twice: one that the spawner closes at that moment looks like a spawner that is away.
   const http = openHttpClient({
     clock,
     maxBytes: MAX_BYTES,
@@ -78,7 +78,7 @@ export function openSpawnerClient({ host, port, tls, auth }: SpawnerEndpoint, cl
     json: async (request) => {
       const { status, text } = await http.request(await requestOf(request));
       const refused = status < 300 ? undefined : answerFault(status, text(), request.doing, name);
-      // A route that is missing is another fault by now.
+      // A missing route has become another fault.
       if (refused?.status === 404) return undefined;
       if (refused) throw refused;
       try {
@@ -96,43 +96,43 @@ export function openSpawnerClient({ host, port, tls, auth }: SpawnerEndpoint, cl
   };
 }
 
-/** Where a spawner has one service. */
+/** The path of one service. */
 export function servicePath(service: string): string {
   return `/services/${encodeURIComponent(service)}`;
 }
 
-/** Two beats that were missed: the other side, or the way there, is no more. */
+/** Two missed heartbeats: the spawner, or the connection, is gone. */
 const SILENCE_MS = 2 * BEAT_MS + 5_000;
 const LONGEST_LINE = 1_048_576;
 
 /**
- * The values of an answer in lines. Ends when the answer does; rejects with ENGINE_UNREACHABLE where it breaks off or falls silent, and with the
- * signal's reason. `onOpen` is called once the spawner has taken the question.
+ * The values of a response in lines. Rejects with ENGINE_UNREACHABLE if the response breaks off or falls silent. `onOpen` is called when the spawner has
+ * accepted the request.
  */
-export async function* lines<T>(client: SpawnerClient, clock: Clock, question: SpawnerRequest, onOpen: () => void = () => {}): AsyncGenerator<T> {
-  const { signal, doing } = question;
+export async function* lines<T>(client: SpawnerClient, clock: Clock, request: SpawnerRequest, onOpen: () => void = () => {}): AsyncGenerator<T> {
+  const { signal, doing } = request;
   const own = new AbortController();
   const silent = () => own.abort(new Fault("ENGINE_UNREACHABLE", `${doing}: the spawner at ${client.name} has fallen silent.`));
   let cancel = () => {};
   try {
-    const body = await client.stream({ ...question, signal: AbortSignal.any([signal, own.signal]) });
+    const body = await client.stream({ ...request, signal: AbortSignal.any([signal, own.signal]) });
     onOpen();
     cancel = clock.after(SILENCE_MS, silent);
     const splitter = createLineSplitter();
     for await (const piece of body) {
       cancel();
       cancel = clock.after(SILENCE_MS, silent);
-      for (const line of splitter.push(piece)) yield parse<T>(line, question, client.name);
+      for (const line of splitter.push(piece)) yield parse<T>(line, request, client.name);
       if (splitter.pending > LONGEST_LINE)
-        throw new Fault("ENGINE_FAILED", `${doing}: the spawner at ${client.name} said more in a line than can be meant.`);
+        throw new Fault("ENGINE_FAILED", `${doing}: the spawner at ${client.name} sent a line of more than ${LONGEST_LINE} characters.`);
     }
   } catch (error) {
     signal.throwIfAborted();
     own.signal.throwIfAborted();
-    throw isFault(error) ? error : brokenOff(error, doing, client.name);
+    throw error instanceof Fault ? error : brokenOff(error, doing, client.name);
   } finally {
     cancel();
-    own.abort(new Error("Nobody reads on."));
+    own.abort(new Error("The reader has stopped."));
   }
 }
 
@@ -145,24 +145,23 @@ function parse<T>(line: string, { doing }: SpawnerRequest, at: string): T {
 }
 
 const RETRY_MS = { first: 250, longest: 2_000 };
-/** What was under way when the connection broke goes on there, or is found by who asks again: worth as long as a restart takes. */
+/** As long as a restart of the spawner takes. Meanwhile the work continues there, or a repeated request begins it again. */
 const PATIENCE_MS = 20_000;
 
 type WorkResult = Exclude<WireLine, { pull: unknown } | { fault: unknown }>;
 
 /**
- * Asks for something that takes its time, and answers with its last line. Where the connection breaks after the spawner was there, or it says
- * to come again, the same is asked again: it joins what goes on, or does again what may be repeated. Faults: those of the far side;
- * ENGINE_UNREACHABLE, at once where it never was there.
+ * Requests work that takes time, and returns its last line. If the connection breaks after the spawner accepted the request, or the spawner asks for a
+ * retry, the same request is sent again: it joins the work, or repeats it. Faults: those of the spawner; ENGINE_UNREACHABLE, at once if no connection was made.
  */
-export async function awaitWork(client: SpawnerClient, clock: Clock, question: SpawnerRequest, { signal, onPull }: DeployCall): Promise<WorkResult> {
-  const { doing } = question;
+export async function awaitWork(client: SpawnerClient, clock: Clock, request: SpawnerRequest, { signal, onPull }: DeployCall): Promise<WorkResult> {
+  const { doing } = request;
   const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
   let brokenAt: number | undefined;
   for (;;) {
-    let taken = false;
+    let accepted = false;
     try {
-      for await (const line of lines<WireLine>(client, clock, { ...question, signal }, () => (taken = true))) {
+      for await (const line of lines<WireLine>(client, clock, { ...request, signal }, () => (accepted = true))) {
         if (!("pull" in line)) return resultOf(line, doing, client.name);
         brokenAt = undefined;
         onPull?.(line.pull);
@@ -170,11 +169,11 @@ export async function awaitWork(client: SpawnerClient, clock: Clock, question: S
       throw brokenOff(new Error("it ended without an answer"), doing, client.name);
     } catch (error) {
       if (signal.aborted) throw signal.reason;
-      if (error instanceof FarFault) throw error.fault;
+      if (error instanceof RemoteFault) throw error.fault;
       const now = clock.monotonic();
       if (!(error instanceof Fault)) throw error;
-      // Once it was there, it may also be gone altogether for a while.
-      if (taken || error.retryAfterMs !== undefined || brokeOffAfterConnect(error)) brokenAt ??= now;
+      // After a first connection the spawner may also be away for a while.
+      if (accepted || error.retryAfterMs !== undefined || brokeOffAfterConnect(error)) brokenAt ??= now;
       const isPassing = error.retryAfterMs !== undefined || error.code === "ENGINE_UNREACHABLE";
       if (!isPassing || brokenAt === undefined || now - brokenAt > PATIENCE_MS) throw error;
       await clock.sleep(Math.max(delays.next(), error.retryAfterMs ?? 0), signal);
@@ -182,8 +181,8 @@ export async function awaitWork(client: SpawnerClient, clock: Clock, question: S
   }
 }
 
-/** What came of it there, which is not to be taken for a connection that broke: its engine may be unreachable too. */
-class FarFault extends Error {
+/** The result of the work, in contrast to a broken connection: the spawner's engine may be unreachable too. */
+class RemoteFault extends Error {
   readonly fault: Fault;
   constructor(fault: Fault) {
     super(fault.message);
@@ -192,6 +191,6 @@ class FarFault extends Error {
 }
 
 function resultOf(line: Exclude<WireLine, { pull: unknown }>, doing: string, at: string): WorkResult {
-  if ("fault" in line) throw new FarFault(saidFault(Fault.from(line.fault), doing, at));
+  if ("fault" in line) throw new RemoteFault(remoteFault(Fault.from(line.fault), doing, at));
   return line;
 }

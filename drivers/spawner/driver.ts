@@ -2,20 +2,20 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Driver } from "../driver.ts";
+import { isServiceName } from "../labels.ts";
 import { openSpawnerClient, type SpawnerEndpoint, servicePath } from "./client.ts";
 import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { resolve } from "./resolve.ts";
-import { isServiceName } from "../labels.ts";
 import { observedOff, type WireObserved } from "./wire.ts";
 
 export type SpawnerOptions = SpawnerEndpoint;
 
-/** Stopping a container takes its grace time, and comes after what is under way for the same service. */
+/** The container's grace time, after the current work for the same service. */
 const DESTROY_MS = 120_000;
 
-/** Another berth's spawner as the orchestrator: whatever that runs containers on, over its REST. Opens no connection until it is asked something. */
+/** Another berth's spawner as the orchestrator, over its REST API. Opens no connection before the first call. */
 export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: Clock; log: Log }): Driver {
   const client = openSpawnerClient(at, clock);
   return {
@@ -29,14 +29,14 @@ export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: C
     inspect: async (service, { signal }) => {
       if (!isServiceName(service)) return undefined;
       const doing = `Inspecting ${service}`;
-      const found = await client.json({ method: "GET", path: servicePath(service), signal, doing });
-      return found === undefined ? undefined : observedOff(requireObserved(found, doing, client.name));
+      const reply = await client.json({ method: "GET", path: servicePath(service), signal, doing });
+      return reply === undefined ? undefined : observedOff(requireObserved(reply, doing, client.name));
     },
     list: async ({ signal }) => {
       const doing = "Listing services";
-      const found = await client.json({ method: "GET", path: "/services", signal, doing });
-      if (!Array.isArray(found)) throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no list; is it a berth spawner?`);
-      return found.map((one) => observedOff(requireObserved(one, doing, client.name)));
+      const reply = await client.json({ method: "GET", path: "/services", signal, doing });
+      if (!Array.isArray(reply)) throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no list; is it a berth spawner?`);
+      return reply.map((one) => observedOff(requireObserved(one, doing, client.name)));
     },
     logs: (service, which, call) => logs(client, service, which, call),
     events: (call) => events(client, clock, log, call),
@@ -47,5 +47,5 @@ export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: C
 function requireObserved(value: unknown, doing: string, at: string): WireObserved {
   const { serviceName, running, labels } = (value ?? {}) as Partial<WireObserved>;
   if (typeof serviceName === "string" && typeof running === "boolean" && typeof labels === "object") return value as WireObserved;
-  throw new Fault("ENGINE_FAILED", `${doing}: what ${at} answered is no service; is it a berth spawner?`);
+  throw new Fault("ENGINE_FAILED", `${doing}: the response of ${at} is no service; is it a berth spawner?`);
 }

@@ -1,7 +1,7 @@
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { faultOff } from "./wire.ts";
 
-/** What the spawner says of us rather than of a container, in the words of who runs this side. */
+/** Faults of the spawner about this client, not about a container, as faults for the administrator of this side. */
 const OURS: Partial<Record<FaultCode, { code: FaultCode; advice: string }>> = {
   TOKEN_MISSING: { code: "ENGINE_ACTION_DENIED", advice: "Set dockerSettings.spawnerAuthMode, and grokSpawnerApiKey where it is `password`." },
   TOKEN_INVALID: {
@@ -16,22 +16,22 @@ const OURS: Partial<Record<FaultCode, { code: FaultCode; advice: string }>> = {
   INTERNAL: { code: "ENGINE_FAILED", advice: "" },
 };
 
-/** What a spawner answered, or said in its last line. Faults of its own driver come through as they are, with the container's last lines. */
-export function saidFault(fault: Fault, doing: string, at: string): Fault {
+/** A fault of a spawner's response or of its last line. Faults of its driver stay as they are, with the container's log tail. */
+export function remoteFault(fault: Fault, doing: string, at: string): Fault {
   const ours = OURS[fault.code];
   if (!ours) return fault;
-  const said = `${doing}: the spawner at ${at} refused: ${fault.message.replace(/\.$/, "")}. ${ours.advice}`;
-  return new Fault(ours.code, said.trim(), { cause: fault, retryAfterMs: fault.retryAfterMs });
+  const sentence = `${doing}: the spawner at ${at} refused: ${fault.message.replace(/\.$/, "")}. ${ours.advice}`;
+  return new Fault(ours.code, sentence.trim(), { cause: fault, retryAfterMs: fault.retryAfterMs });
 }
 
-/** An answer that is no success. */
+/** The fault of a response that is no success. */
 export function answerFault(status: number, text: string, doing: string, at: string): Fault {
   const fault = faultOff(parse(text));
-  if (fault) return saidFault(fault, doing, at);
+  if (fault) return remoteFault(fault, doing, at);
   return new Fault("ENGINE_FAILED", `${doing}: ${at} answered ${status}, and not as a berth spawner does.`);
 }
 
-/** A connection that cannot be had, or broke off. */
+/** A connection failed or broke off. */
 export function brokenOff(error: unknown, doing: string, at: string): Fault {
   return new Fault(
     "ENGINE_UNREACHABLE",
@@ -40,16 +40,12 @@ export function brokenOff(error: unknown, doing: string, at: string): Fault {
   );
 }
 
-/** Node's codes for a connection that was open and has ended. */
+/** Node's codes for the end of an open connection. */
 const CUT_OFF = ["ECONNRESET", "EPIPE", "ERR_STREAM_PREMATURE_CLOSE"];
 
-/** True where the spawner was reached, and may have begun what it was asked. */
+/** True if the spawner was reached and may have begun the work. */
 export function brokeOffAfterConnect({ cause }: Fault): boolean {
   return CUT_OFF.includes(codeOf(cause));
-}
-
-export function isFault(error: unknown): error is Fault {
-  return error instanceof Fault;
 }
 
 function parse(text: string): unknown {
@@ -60,7 +56,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** Also one error further down, and of several the first: what was refused says by what. */
+/** Searches the causes of an error, and of an `AggregateError` the first error. */
 function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return "no reason given";
   if ("code" in error && typeof error.code === "string") return error.code;

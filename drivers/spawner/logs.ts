@@ -1,8 +1,8 @@
 import { StringDecoder } from "node:string_decoder";
 import type { Call } from "../driver.ts";
+import { isServiceName } from "../labels.ts";
 import { type SpawnerClient, servicePath } from "./client.ts";
 import { brokenOff } from "./faults.ts";
-import { isServiceName } from "../labels.ts";
 
 /** Ends when the container does; an aborted call rejects with the signal's reason. */
 export async function* logs(

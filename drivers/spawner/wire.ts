@@ -1,10 +1,10 @@
 import { resolve } from "node:path";
 import { Fault, type FaultData, FAULTS } from "../../lib/fault.ts";
-import type { Deployment, Labels, Observed, ResolvedImage, Spec } from "../driver.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
+import type { Deployment, Labels, Observed, ResolvedImage, Spec } from "../driver.ts";
 
-/** What goes over the wire to a spawner and back. Names are those of `container.json` and of the container entity where these have one. */
-export type WireSpec = {
+/** The wire types of the spawner's API. Names are those of `container.json` and of the container entity. */
+type WireSpec = {
   image: string;
   folder?: string;
   environmentVars: Record<string, string>;
@@ -21,24 +21,23 @@ export type WireSpec = {
   labels: Labels;
 };
 
-export type WireAddress = { address?: string; port?: number };
-export type WireDeployment = WireAddress & { serviceName: string; instance?: string; phases: DriverTimes };
+type WireAddress = { address?: string; port?: number };
+type WireDeployment = WireAddress & { serviceName: string; instance?: string; phases: DriverTimes };
 export type WireObserved = WireAddress & {
   serviceName: string;
   running: boolean;
   paused?: true;
-  /** Another instance of the service has another. */
   instance?: string;
   labels: Labels;
   exit?: { code: number; outOfMemory: boolean };
 };
 
-/** The lines of an answer that takes its time; the last one is what came of it. Empty lines say only that it goes on. */
+/** The lines of a response that takes time. The last line is the result. Empty lines are heartbeats. */
 export type WireLine = { pull: { done: number; total: number } } | { image: ResolvedImage } | { deployment: WireDeployment } | { fault: FaultData };
 
-/** The media type of answers in lines: a JSON value in each. */
+/** The media type of responses in lines: each line is a JSON value. */
 export const LINES = "application/x-ndjson";
-/** An answer in lines is never silent for longer, in milliseconds; twice that is a connection that is no more. */
+/** The longest silence of a response in lines, in milliseconds. After twice that the connection counts as broken. */
 export const BEAT_MS = 10_000;
 
 export function specOnWire({ image, folder, env, cpu, memoryMb, shmMb, storageGb, gpu, port, graceMs, labels, package: of }: Spec): WireSpec {
@@ -58,7 +57,7 @@ export function specOnWire({ image, folder, env, cpu, memoryMb, shmMb, storageGb
   };
 }
 
-/** Whoever reads it works in another folder. */
+/** The receiver works in another folder. */
 export function folderOnWire(folder: string | undefined): Pick<WireSpec, "folder"> {
   return folder === undefined ? {} : { folder: resolve(folder) };
 }
@@ -95,7 +94,7 @@ export function observedOff({ serviceName, running, paused, instance, labels, ad
   };
 }
 
-/** A fault as it came; undefined for anything else. */
+/** A fault from its JSON; undefined for anything else. */
 export function faultOff(data: unknown): Fault | undefined {
   if (typeof data !== "object" || data === null) return undefined;
   const { code, message, logs, retryAfterMs } = data as Partial<Record<string, unknown>>;

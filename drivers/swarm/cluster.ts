@@ -1,29 +1,29 @@
-import { advisedFault } from "../faults.ts";
+import type { ServiceSpec } from "dockerode";
 import type { Capacity, Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
-import { OURS } from "../labels.ts";
-import type { ServiceSpec } from "dockerode";
-import { answered } from "../engine/faults.ts";
+import { undefinedOn } from "../engine/faults.ts";
+import { advisedFault } from "../faults.ts";
+import { isServiceName, OURS } from "../labels.ts";
 
 export type SwarmNode = {
   id: string;
-  /** Where the manager sees it. */
+  /** Its address as the manager has it. */
   address: string;
   ready: boolean;
   labels: Record<string, string>;
-  /** Kinds of its generic resources, as its engine's `node-generic-resources` names them. */
+  /** Kinds of its generic resources, from its engine's `node-generic-resources`. */
   resources: string[];
   cpu: number;
   memoryMb: number;
 };
 
 export type SwarmCluster = {
-  /** The node whose engine is asked. */
+  /** The node of the queried engine. */
   self: string;
   nodes: SwarmNode[];
 };
 
-/** As the engine's API has it; the client's own types leave nodes out. */
+/** As in the engine's API; the client has no types of nodes. */
 type NodeEntry = {
   ID: string;
   Spec?: { Labels?: Record<string, string> };
@@ -37,12 +37,12 @@ type NodeEntry = {
   };
 };
 
-/** True for an engine that manages a swarm. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+/** True if the engine manages a swarm. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export async function isManager(engine: Engine, signal: AbortSignal, ms: number): Promise<boolean> {
   return (await swarmOf(engine, signal, ms))?.ControlAvailable === true;
 }
 
-/** Faults: ENGINE_FAILED where the engine manages no swarm, ENGINE_UNREACHABLE. */
+/** Faults: ENGINE_FAILED if the engine manages no swarm, ENGINE_UNREACHABLE. */
 export async function readCluster(engine: Engine, signal: AbortSignal): Promise<SwarmCluster> {
   const swarm = await swarmOf(engine, signal);
   if (swarm?.ControlAvailable !== true)
@@ -51,16 +51,16 @@ export async function readCluster(engine: Engine, signal: AbortSignal): Promise<
 }
 
 async function swarmOf(engine: Engine, signal: AbortSignal, ms?: number): Promise<{ ControlAvailable?: boolean; NodeID?: string } | undefined> {
-  const asked = { doing: "Asking the engine for its swarm", signal, ...(ms === undefined ? {} : { ms }) };
-  const info = (await engine.call(asked, (docker) => docker.info())) as { Swarm?: { ControlAvailable?: boolean; NodeID?: string } };
+  const call = { doing: "Inspecting the engine's swarm", signal, ...(ms === undefined ? {} : { ms }) };
+  const info = (await engine.call(call, (docker) => docker.info())) as { Swarm?: { ControlAvailable?: boolean; NodeID?: string } };
   return info.Swarm;
 }
 
 export async function listNodes(engine: Engine, signal: AbortSignal | undefined): Promise<SwarmNode[]> {
-  const found = (await engine.call({ doing: "Listing the swarm's nodes", signal }, (docker, abortSignal) =>
+  const nodes = (await engine.call({ doing: "Listing the swarm's nodes", signal }, (docker, abortSignal) =>
     docker.listNodes({ abortSignal }),
   )) as NodeEntry[];
-  return found.map(({ ID, Spec, Status, Description }) => ({
+  return nodes.map(({ ID, Spec, Status, Description }) => ({
     id: ID,
     address: Status?.Addr ?? "",
     ready: Status?.State === "ready",
@@ -73,7 +73,7 @@ export async function listNodes(engine: Engine, signal: AbortSignal | undefined)
   }));
 }
 
-/** Of the nodes that take containers now. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+/** The capacity of the ready nodes. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export async function swarmCapacity(engine: Engine, signal: AbortSignal): Promise<Capacity> {
   const nodes = (await listNodes(engine, signal)).filter(({ ready }) => ready);
   const sum = (of: (node: SwarmNode) => number) => nodes.reduce((all, node) => all + of(node), 0);
@@ -83,18 +83,18 @@ export async function swarmCapacity(engine: Engine, signal: AbortSignal): Promis
 /** The label that the engine gives to containers of a service. */
 const OF_SERVICE = "com.docker.swarm.service.id";
 
-/** Names of containers that berth has started on the engine itself, as the driver `docker` does: this driver neither sees nor ends them. */
+/** Names of containers that berth's `docker` driver has started on this engine: this driver neither lists nor ends them. */
 export async function leftOnEngine(engine: Engine, { signal }: Call): Promise<string[]> {
-  const found = await engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
+  const containers = await engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
     docker.listContainers({ all: true, filters: { label: [OURS] }, abortSignal }),
   );
-  return found.filter(({ Labels }) => Labels[OF_SERVICE] === undefined).flatMap(({ Names }) => Names[0]?.replace(/^\//, "") ?? []);
+  return containers.filter(({ Labels }) => Labels[OF_SERVICE] === undefined).flatMap(({ Names }) => Names[0]?.replace(/^\//, "") ?? []);
 }
 
-/** A service as the engine tells of it; the client's type of that name is its own object too. */
+/** A service as in the engine's API. */
 export type Service = { ID: string; Spec?: ServiceSpec | undefined };
 
-/** One run of a service, as the engine's API has it (`GET /tasks`, docs.docker.com/reference/api/engine); the client has no types for it. */
+/** One run of a service, as in the engine's API (`GET /tasks`, docs.docker.com/reference/api/engine); the client has no types of it. */
 export type Task = {
   ID: string;
   CreatedAt: string;
@@ -110,45 +110,41 @@ export type Task = {
   };
 };
 
-/** States that a task does not leave any more. */
-const OVER = new Set(["complete", "shutdown", "failed", "rejected", "remove", "orphaned"]);
+/** The final states of a task. */
+const FINAL_STATES = new Set(["complete", "shutdown", "failed", "rejected", "remove", "orphaned"]);
 
 export function isOver({ Status }: Task): boolean {
-  return OVER.has(Status.State);
+  return FINAL_STATES.has(Status.State);
 }
 
-/** The service with exactly this name, ours or not. */
+/** The service with exactly this name, created by berth or not. */
 export async function findService(engine: Engine, name: string, signal: AbortSignal | undefined): Promise<Service | undefined> {
-  try {
-    const found = (await engine.call({ doing: `Inspecting ${name}`, signal }, (docker, abortSignal) =>
-      docker.getService(name).inspect({ abortSignal }),
-    )) as Service;
-    // The engine also finds a service by (the beginning of) its id.
-    return found.Spec?.Name === name ? found : undefined;
-  } catch (error) {
-    if (answered(error, 404)) return undefined;
-    throw error;
-  }
+  const service = (await undefinedOn([404], () =>
+    engine.call({ doing: `Inspecting ${name}`, signal }, (docker, abortSignal) => docker.getService(name).inspect({ abortSignal })),
+  )) as Service | undefined;
+  // The engine also finds a service by (the beginning of) its id.
+  return service?.Spec?.Name === name ? service : undefined;
 }
 
-/** Undefined where the service is gone. */
-export async function tasksOf(engine: Engine, serviceId: string, signal: AbortSignal | undefined): Promise<Task[] | undefined> {
-  try {
-    return await listTasks(engine, { service: [serviceId] }, signal);
-  } catch (error) {
-    if (answered(error, 404)) return undefined;
-    throw error;
-  }
+/** The same with berth's labels only. */
+export async function findOwnService(engine: Engine, name: string, signal: AbortSignal | undefined): Promise<Service | undefined> {
+  const service = isServiceName(name) ? await findService(engine, name, signal) : undefined;
+  return service?.Spec?.Labels?.[OURS] === undefined ? undefined : service;
 }
 
-/** Also of services that are gone, by the beginning of their tasks' names. */
+/** Undefined if the service does not exist. */
+export function tasksOf(engine: Engine, serviceId: string, signal: AbortSignal | undefined): Promise<Task[] | undefined> {
+  return undefinedOn([404], () => listTasks(engine, { service: [serviceId] }, signal));
+}
+
+/** Also the tasks of removed services, by the prefix of their names. */
 export async function listTasks(engine: Engine, filters: Record<string, string[]>, signal: AbortSignal | undefined): Promise<Task[]> {
   return (await engine.call({ doing: "Listing tasks", signal }, (docker, abortSignal) =>
     docker.listTasks({ filters: JSON.stringify(filters), abortSignal }),
   )) as Task[];
 }
 
-/** The run that counts: the newest, of which an update or a hand may have made several. */
+/** The newest task: an update or a user may have created several. */
 export function currentTask(tasks: readonly Task[]): Task | undefined {
   return tasks.toSorted((one, other) => Date.parse(other.CreatedAt) - Date.parse(one.CreatedAt))[0];
 }

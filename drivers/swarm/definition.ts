@@ -1,9 +1,9 @@
 import type { CreateServiceOptions } from "dockerode";
 import type { Spec } from "../driver.ts";
 import type { Reach } from "../engine/reach.ts";
+import { parseReference } from "../image.ts";
 import { writeLabels } from "../labels.ts";
 import type { SwarmCluster } from "./cluster.ts";
-import { constraintsFor, gpuKind } from "./observe.ts";
 
 const MB = 1024 * 1024;
 const SECOND = 1_000_000_000;
@@ -11,13 +11,13 @@ const SECOND = 1_000_000_000;
 /** How long a container has between SIGTERM and SIGKILL. */
 export const STOP_GRACE_MS = 10_000;
 
-/** `nodeRole`: of the nodes that run what is for no host. `pidsLimit`: processes and threads of one container. */
+/** `nodeRole`: the role of nodes for containers without a host. `pidsLimit`: the processes and threads of one container. */
 export type SwarmSite = { network: string; nodeRole: string; pidsLimit: number };
 
 /**
- * The body of the create call. Control is the supervisor: Swarm starts nothing anew by itself, and does not judge a container's health, which
- * would delay its start and end it without a word to berth. The service's name leads to its task directly (`dnsrr`): a virtual address would drop
- * connections that are silent for 15 minutes, as IPVS does.
+ * The body of the create call. Control is the supervisor: Swarm restarts nothing, and has no health check, which would delay the start and end containers
+ * without notice. The service's name resolves to its task directly (`dnsrr`): a virtual address would drop connections that are silent for 15 minutes,
+ * as IPVS does.
  */
 export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: SwarmCluster): CreateServiceOptions {
   const labels = writeLabels(spec.labels, spec.port);
@@ -38,10 +38,10 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
         Healthcheck: { Test: ["NONE"] },
         // With raw sockets a container answers ARP for its neighbours, and reads what gateways send them.
         CapabilityDrop: ["CAP_NET_RAW"],
-        // Engines before API 1.44 pass over it.
+        // Engines before API 1.44 ignore it.
         Privileges: { NoNewPrivileges: true },
       },
-      // Reserved as well as limited: the scheduler then knows which node has room, and says where none has.
+      // Reserved as well as limited, so that the scheduler knows which node has the capacity.
       Resources: { Limits: { ...size, Pids: site.pidsLimit }, Reservations: { ...size, ...(gpus ? { GenericResources: gpus } : {}) } },
       RestartPolicy: { Condition: "none", MaxAttempts: 0 },
       Placement: { Constraints: constraintsFor(spec.image, spec.host ?? site.nodeRole, cluster) },
@@ -51,9 +51,25 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
     UpdateConfig: { Parallelism: 1, Order: "stop-first", FailureAction: "pause" },
     EndpointSpec: {
       Mode: "dnsrr",
-      // On the node of the task alone, on any free port: the routing mesh would accept for a task that does not.
+      // Only on the task's node, on any free port: the routing mesh would accept for a task that does not.
       ...(publishes ? { Ports: [{ Protocol: "tcp" as const, TargetPort: spec.port, PublishMode: "host" as const }] } : {}),
     },
   };
   return body as CreateServiceOptions;
+}
+
+/**
+ * Where a service's task may run, as Swarm's own constraints: on nodes whose label `role` is the host's name, once any node has that label, and an image
+ * that only this engine has, since it was built on it, here.
+ */
+export function constraintsFor(image: string, host: string, { self, nodes }: SwarmCluster): string[] {
+  return [
+    ...(nodes.some(({ labels }) => labels["role"] === host) ? [`node.labels.role==${host}`] : []),
+    ...(parseReference(image).kind === "id" && nodes.length > 1 ? [`node.id==${self}`] : []),
+  ];
+}
+
+/** What the nodes call their GPUs (`node-generic-resources`); `gpu` where none has any, so that the scheduler says so. */
+export function gpuKind({ nodes }: Pick<SwarmCluster, "nodes">): string {
+  return nodes.flatMap(({ resources }) => resources).find((kind) => /gpu/i.test(kind)) ?? "gpu";
 }

@@ -1,7 +1,7 @@
 import type { Log } from "../../lib/log.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
-import { type EngineEvent, eventStream, TELLING } from "../engine/event-stream.ts";
+import { type EngineEvent, eventStream, STATE_EVENTS } from "../engine/streams.ts";
 import { OURS } from "../labels.ts";
 import { findService } from "./cluster.ts";
 
@@ -9,25 +9,25 @@ import { findService } from "./cluster.ts";
 const SERVICE_NAME = "com.docker.swarm.service.name";
 const TASK_ID = "com.docker.swarm.task.id";
 
-/** Events of a container or a service that ends or is stopped: after these its address may be another's. */
+/** Events after which the address of a container or a service may be another's. */
 const ENDING: ReadonlySet<string | undefined> = new Set(["kill", "stop", "die", "destroy", "remove"]);
 
 /**
- * What the manager tells: services that come, change and go, and containers of its own machine. Of a container that ends on another node it says
- * nothing; that is found when it is next looked for. An instance is a task, by its id. Ends only when the signal aborts.
+ * The events of the manager: of all services, and of containers on its own machine. It does not report the end of a container on another node, which the
+ * next `inspect` or `list` shows. An instance is a task, by its id.
  */
 export async function* events(engine: Engine, log: Log, call: Call): AsyncGenerator<DriverEvent> {
-  // A service's event does not say whose it is, and one that is gone cannot be asked: remembered while the stream is heard, as long as it exists.
+  // A service's event has no labels, and a removed service cannot be inspected: this keeps the owners of existing services.
   const owners = new Map<string, string>();
   // Without a filter by label, which would drop the services' own events.
-  const filters = { type: ["container", "service"], event: [...TELLING, "kill", "stop", "update", "remove"] };
+  const filters = { type: ["container", "service"], event: [...STATE_EVENTS, "kill", "stop", "update", "remove"] };
   for await (const event of eventStream(engine, filters, log, call)) {
     if (event === "disconnected") {
       yield { kind: "disconnected" };
       continue;
     }
     if (event === "connected") {
-      await remember(engine, owners, call).catch(() => {});
+      await loadOwners(engine, owners, call).catch(() => {});
       yield { kind: "connected" };
       continue;
     }
@@ -37,9 +37,9 @@ export async function* events(engine: Engine, log: Log, call: Call): AsyncGenera
   }
 }
 
-type Named = { service: string; container: string };
+type EventSubject = { service: string; container: string };
 
-async function remember(engine: Engine, owners: Map<string, string>, { signal }: Call): Promise<void> {
+async function loadOwners(engine: Engine, owners: Map<string, string>, { signal }: Call): Promise<void> {
   const services = await engine.call({ doing: "Listing services", signal }, (docker, abortSignal) =>
     docker.listServices({ filters: JSON.stringify({ label: [OURS] }), abortSignal }),
   );
@@ -47,17 +47,21 @@ async function remember(engine: Engine, owners: Map<string, string>, { signal }:
   for (const { Spec } of services) if (Spec?.Name && Spec.Labels?.[OURS]) owners.set(Spec.Name, Spec.Labels[OURS]);
 }
 
-function ofContainer({ Actor }: EngineEvent): Named | undefined {
+function ofContainer({ Actor }: EngineEvent): EventSubject | undefined {
   const { [SERVICE_NAME]: service, [OURS]: container } = Actor?.Attributes ?? {};
   return service !== undefined && container !== undefined ? { service, container } : undefined;
 }
 
-async function ofService(engine: Engine, owners: Map<string, string>, { Action, Actor }: EngineEvent, { signal }: Call): Promise<Named | undefined> {
+async function ofService(
+  engine: Engine,
+  owners: Map<string, string>,
+  { Action, Actor }: EngineEvent,
+  { signal }: Call,
+): Promise<EventSubject | undefined> {
   const service = Actor?.Attributes?.["name"];
   if (service === undefined) return undefined;
   if (Action === "create") {
-    const found = await findService(engine, service, signal);
-    const owner = found?.Spec?.Labels?.[OURS];
+    const owner = (await findService(engine, service, signal))?.Spec?.Labels?.[OURS];
     if (owner !== undefined) owners.set(service, owner);
   }
   const container = owners.get(service);

@@ -1,41 +1,41 @@
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
-import { askDistribution } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
-import { readAnswer } from "../engine/faults.ts";
+import { codeOf } from "../engine/faults.ts";
+import { queryDigest } from "../engine/images.ts";
+import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import { parseReference } from "../image.ts";
-import { localContainer } from "./observe.ts";
-import { taskLogs } from "./logs.ts";
 import type { Task } from "./cluster.ts";
+import { taskLogs } from "./logs.ts";
+import { localContainer } from "./observe.ts";
 
-/** Why a task ended before it was ready; read before its service is removed. */
+/** Why a task ended before it was ready. Reads the task before its service is removed. */
 export async function taskFault(engine: Engine, spec: Spec, task: Task, registry: Registry | undefined, call: Call): Promise<Fault> {
   const { signal } = call;
   const { State, Err = "", Message = "", ContainerStatus } = task.Status;
-  const said = Err || Message;
-  if (/no such image/i.test(said)) return whyNoImage(engine, spec, task, registry, call);
+  const reason = Err || Message;
+  if (/no such image/i.test(reason)) return whyNoImage(engine, spec, task, registry, call);
   if (State === "orphaned") return advisedFault("CONTAINER_CRASHED", `${spec.service}: its node ${task.NodeID} has been away for too long`);
   const id = ContainerStatus?.ContainerID;
   const local = id ? await localContainer(engine, id, signal) : undefined;
-  // A container that ran ended by itself, whatever words its last error has.
+  // A container that ran ended by itself, whatever its last error is.
   const code = local?.code ?? ContainerStatus?.ExitCode;
-  const ran = local !== undefined || /non-zero exit/.test(said) || State === "complete";
-  const known = readAnswer("start", said);
-  if (!ran && known !== undefined && known !== "CONTAINER_CRASHED")
-    return advisedFault(known, `Starting ${spec.service} on node ${task.NodeID}: ${said}`);
-  if (!ran && known === undefined && State === "rejected")
-    return advisedFault("ENGINE_FAILED", `The node ${task.NodeID} has rejected ${spec.service}: ${said}`);
+  const ran = local !== undefined || /non-zero exit/.test(reason) || State === "complete";
+  const faultCode = codeOf("start", reason);
+  if (!ran && faultCode !== undefined && faultCode !== "CONTAINER_CRASHED")
+    return advisedFault(faultCode, `Starting ${spec.service} on node ${task.NodeID}: ${reason}`);
+  if (!ran && faultCode === undefined && State === "rejected")
+    return advisedFault("ENGINE_FAILED", `The node ${task.NodeID} has rejected ${spec.service}: ${reason}`);
   const logs = await logTail(taskLogs(engine, task, { tail: LOG_TAIL_LINES }, signal), signal);
-  return crashFault(spec, { code, outOfMemory: local?.outOfMemory, ...(ran ? {} : { said }) }, logs);
+  return crashFault(spec, { code, outOfMemory: local?.outOfMemory, ...(ran ? {} : { reason }) }, logs);
 }
 
-/** Nodes log why they could not pull, and tell nobody: the registry is asked again, in the same words. */
+/** Nodes only log why they could not pull, so the registry is queried again. */
 async function whyNoImage(engine: Engine, spec: Spec, task: Task, registry: Registry | undefined, call: Call): Promise<Fault> {
   const named = parseReference(spec.image);
-  if (named.kind === "id") return advisedFault("IMAGE_NOT_FOUND", `The node ${task.NodeID} has no image ${spec.image}, which no registry knows`);
+  if (named.kind === "id") return advisedFault("IMAGE_NOT_FOUND", `The node ${task.NodeID} has no image ${spec.image}, and no registry has this id`);
   try {
-    await askDistribution(engine, named, registry, call);
+    await queryDigest(engine, named, registry, call);
   } catch (error) {
     if (error instanceof Fault) return error;
     throw error;
@@ -44,11 +44,11 @@ async function whyNoImage(engine: Engine, spec: Spec, task: Task, registry: Regi
   return new Fault("IMAGE_NOT_FOUND", `${sentence}.`);
 }
 
-/** A task for which the scheduler has found no node, or no address, for so long that it will not by itself. */
+/** The scheduler has had no node or no address for a task for too long. */
 export function unplacedFault(spec: Spec, task: Task | undefined, network: string): Fault {
-  const said = task?.Status.Err || task?.Status.Message || "";
-  if (/insufficient resources|host-mode port already in use/i.test(said)) return advisedFault("NO_CAPACITY", `${spec.service}: ${said}`);
-  if (task?.Status.State === "pending") return advisedFault("CONTAINER_UNSCHEDULABLE", `${spec.service}: ${said}`);
-  const sentence = `${spec.service}: the swarm has not even begun to place it${said ? ` (${said})` : ""}. Has its network ${network} addresses left?`;
+  const reason = task?.Status.Err || task?.Status.Message || "";
+  if (/insufficient resources|host-mode port already in use/i.test(reason)) return advisedFault("NO_CAPACITY", `${spec.service}: ${reason}`);
+  if (task?.Status.State === "pending") return advisedFault("CONTAINER_UNSCHEDULABLE", `${spec.service}: ${reason}`);
+  const sentence = `${spec.service}: the swarm has not begun to place it${reason ? ` (${reason})` : ""}. Has its network ${network} addresses left?`;
   return advisedFault("NO_CAPACITY", sentence);
 }

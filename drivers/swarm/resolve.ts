@@ -1,73 +1,65 @@
+import type { ImageInspectInfo } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { advisedFault } from "../faults.ts";
 import type { DeployCall, ImageSource, Registry, ResolvedImage } from "../driver.ts";
-import { askDistribution, pull } from "../engine/pull.ts";
 import type { Engine } from "../engine/engine.ts";
-import { described, localImage } from "../engine/images.ts";
+import { describeImage, findLocalCopy, localImage, pullAndInspect, queryDigest } from "../engine/images.ts";
+import { advisedFault } from "../faults.ts";
 import { parseReference, type Reference } from "../image.ts";
 
 type Name = Extract<Reference, { kind: "name" }>;
 type SwarmResolveDeps = { registry: Registry | undefined; log: Log };
 
 /**
- * As `name@digest`, which every node can pull by itself; an image that was built on this engine and is in no registry by its id, which is then
- * started here. The engine has it afterwards: only so are its ports known. A tag is asked about at each call, without pulling what has not moved.
- * The engine's copy serves where the registry cannot be asked.
+ * Resolves to `name@digest`, which every node can pull by itself. An image that was built on this engine and is in no registry has its id, and starts on
+ * this engine. The engine has the image afterwards, because only then its ports are known. Each call reads the digest of a tag, and pulls only if it has
+ * moved. The engine's copy is used while the registry fails.
  */
-export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, known: SwarmResolveDeps): Promise<ResolvedImage> {
+export async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, deps: SwarmResolveDeps): Promise<ResolvedImage> {
   const { signal } = call;
+  const { registry } = deps;
   const named = parseReference(ref);
   if (named.kind === "id") {
     const local = await localImage(engine, ref, signal);
-    if (local) return described(engine, local, signal);
+    if (local) return describeImage(engine, local, signal);
     throw advisedFault("IMAGE_NOT_FOUND", `The manager's engine has no image ${ref}`);
   }
-  if (named.registry === undefined && known.registry === undefined) return builtHere(engine, ref, named, call, known);
+  if (named.registry === undefined && registry === undefined) return resolveLocal(engine, ref, named, call, registry);
   try {
-    const found = named.registry === undefined ? await known.registry?.resolve(ref, call) : undefined;
-    if (found) return await pinned(engine, parseReference(found.reference) as Name, found.digest, call, known);
-    if (named.registry === undefined) return await builtHere(engine, ref, named, call, known);
-    return await pinned(engine, named, await digestOf(engine, named, call, known), call, known);
+    const resolved = named.registry === undefined ? await registry?.resolve(ref, call) : undefined;
+    if (resolved) return await pin(engine, parseReference(resolved.reference) as Name, resolved.digest, call, registry);
+    if (named.registry === undefined) return await resolveLocal(engine, ref, named, call, registry);
+    return await pin(engine, named, await digestOf(engine, named, call, registry), call, registry);
   } catch (error) {
     if (signal.aborted || !(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
-    for (const name of [...(known.registry?.fullNames(ref) ?? []), ref]) {
-      const copy = await localImage(engine, name, signal);
-      if (!copy) continue;
-      known.log.warn({ ref, code: error.code, cause: error.message }, "The registry could not be asked; the engine's own copy is used.");
-      return here(engine, parseReference(name) as Name, copy, call);
-    }
-    throw error;
+    const local = await findLocalCopy(engine, ref, registry, call);
+    if (!local) throw error;
+    deps.log.warn({ ref, code: error.code, cause: error.message }, "registry failed, using the engine's own copy");
+    return describeCopy(engine, parseReference(local.name) as Name, local.copy, call);
   }
 }
 
-/** No registry that is set up has it: the engine's own, else from the engine's default registry. */
-async function builtHere(engine: Engine, ref: string, named: Name, call: DeployCall, known: SwarmResolveDeps): Promise<ResolvedImage> {
+/** No configured registry has the image: it is the engine's own, else one of the engine's default registry. */
+async function resolveLocal(engine: Engine, ref: string, named: Name, call: DeployCall, registry: Registry | undefined): Promise<ResolvedImage> {
   const local = await localImage(engine, ref, call.signal);
-  if (local) return here(engine, named, local, call);
-  return pinned(engine, named, await digestOf(engine, named, call, known), call, known);
+  if (local) return describeCopy(engine, named, local, call);
+  return pin(engine, named, await digestOf(engine, named, call, registry), call, registry);
 }
 
-const digestOf = async (engine: Engine, named: Name, call: DeployCall, { registry }: SwarmResolveDeps) =>
-  named.digest ?? (await askDistribution(engine, named, registry, call));
+async function digestOf(engine: Engine, named: Name, call: DeployCall, registry: Registry | undefined): Promise<string> {
+  return named.digest ?? (await queryDigest(engine, named, registry, call));
+}
 
-/** The very image, on this engine too. */
-async function pinned(engine: Engine, named: Name, digest: string, call: DeployCall, { registry }: SwarmResolveDeps): Promise<ResolvedImage> {
+/** Exactly this image, on this engine too. */
+async function pin(engine: Engine, named: Name, digest: string, call: DeployCall, registry: Registry | undefined): Promise<ResolvedImage> {
   const id = `${named.name}@${digest}`;
-  const copy = (await localImage(engine, id, call.signal)) ?? (await pulled(engine, id, call, registry));
-  return { ...(await described(engine, copy, call.signal, digest)), id, digest };
+  const copy = (await localImage(engine, id, call.signal)) ?? (await pullAndInspect(engine, id, call, { registry }));
+  return { ...(await describeImage(engine, copy, call.signal, digest)), id, digest };
 }
 
-async function pulled(engine: Engine, id: string, call: DeployCall, registry: Registry | undefined) {
-  await pull(engine, parseReference(id) as Name, call, { registry });
-  const image = await localImage(engine, id, call.signal);
-  if (!image) throw advisedFault("IMAGE_NOT_FOUND", `The engine pulled ${id}, but does not have it`);
-  return image;
-}
-
-/** A copy of this engine, by what other nodes can find it by, if anything. */
-async function here(engine: Engine, named: Name, copy: { RepoDigests?: string[] | undefined }, call: DeployCall): Promise<ResolvedImage> {
-  const image = await described(engine, copy as Parameters<typeof described>[1], call.signal);
-  const pin = copy.RepoDigests?.find((known) => known.startsWith(`${named.name}@`));
-  return pin === undefined ? image : { ...image, id: pin, digest: pin.slice(pin.indexOf("@") + 1) };
+/** A copy of this engine, with its name and digest in a registry if it has them. */
+async function describeCopy(engine: Engine, named: Name, copy: ImageInspectInfo, call: DeployCall): Promise<ResolvedImage> {
+  const image = await describeImage(engine, copy, call.signal);
+  const pinned = copy.RepoDigests?.find((name) => name.startsWith(`${named.name}@`));
+  return pinned === undefined ? image : { ...image, id: pinned, digest: pinned.slice(pinned.indexOf("@") + 1) };
 }

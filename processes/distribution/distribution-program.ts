@@ -3,7 +3,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { isSea } from "node:sea";
 import { Fault } from "../../lib/fault.ts";
-import type { EngineAt } from "../../drivers/engine/engine.ts";
+import type { EngineAddress } from "../../drivers/engine/engine.ts";
 import { stringify } from "yaml";
 import type { LogLevel } from "../../lib/log.ts";
 
@@ -28,7 +28,7 @@ type DistributionCommand = {
 };
 
 /** An image of it on a Docker engine. `mounts` are folders at the same path in the container; `owner` names whose containers they are. */
-export type ImageRun = { image: string; engine: EngineAt; owner: string; mounts: readonly string[] };
+export type ImageRun = { image: string; engine: EngineAddress; owner: string; mounts: readonly string[] };
 
 /** As upstream names it, and as Debian does. */
 const NAMES = ["registry", "docker-registry"];

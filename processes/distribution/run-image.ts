@@ -1,10 +1,9 @@
 import { once } from "node:events";
 import { systemClock } from "../../lib/clock.ts";
-import { demux } from "../../drivers/engine/log-stream.ts";
+import { demux } from "../../drivers/engine/streams.ts";
 import { openEngine } from "../../drivers/engine/engine.ts";
-import { pull } from "../../drivers/engine/pull.ts";
+import { pull, localImage } from "../../drivers/engine/images.ts";
 import { parseReference } from "../../drivers/image.ts";
-import { localImage } from "../../drivers/engine/images.ts";
 import { Fault } from "../../lib/fault.ts";
 import { DISTRIBUTION_ENDS_MS, type ImageRun } from "./distribution-program.ts";
 
@@ -43,11 +42,11 @@ export async function runImage([given = "{}", ...words]: readonly string[]): Pro
     const doing = `Running the registry's image ${image}`;
     const named = parseReference(image);
     if (named.kind === "name" && !(await localImage(engine, image, stopRequested.signal))) await pull(engine, named, stopRequested);
-    const container = await engine.call({ doing, reading: "start" }, (docker) => docker.createContainer(definition({ image, owner, mounts }, words)));
+    const container = await engine.call({ doing, kind: "start" }, (docker) => docker.createContainer(definition({ image, owner, mounts }, words)));
     try {
       const output = await engine.call({ doing }, () => container.attach({ stream: true, stdout: true, stderr: true }));
       stopRequested.signal.throwIfAborted();
-      await engine.call({ doing, reading: "start" }, () => container.start());
+      await engine.call({ doing, kind: "start" }, () => container.start());
       const stop = () => void container.stop({ t: STOP_SECONDS }).catch(() => {});
       stopRequested.signal.addEventListener("abort", stop);
       if (stopRequested.signal.aborted) stop();

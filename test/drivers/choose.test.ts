@@ -8,7 +8,7 @@ import { call, rejectsWith } from "./conformance.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
 const clock = systemClock();
-const NONE: DriverChoice = { wished: "auto", forceDocker: false, ecs: false, kubernetes: false };
+const NONE: DriverChoice = { setting: "auto", forceDocker: false, ecs: false, kubernetes: false };
 
 /** What is set beside nothing, and what is taken. */
 const CHOICES: [set: Partial<DriverChoice>, taken: ReturnType<typeof chooseDriver>][] = [
@@ -18,10 +18,10 @@ const CHOICES: [set: Partial<DriverChoice>, taken: ReturnType<typeof chooseDrive
   [{ forceDocker: true }, "docker"],
   [{ forceDocker: true, ecs: true }, "docker"],
   [{ forceDocker: true, ecs: true, kubernetes: true }, "docker"],
-  [{ wished: "process" }, "process"],
-  [{ wished: "swarm" }, "swarm"],
-  [{ wished: "swarm", forceDocker: true, ecs: true, kubernetes: true }, "swarm"],
-  [{ wished: "kubernetes", ecs: true, kubernetes: true }, "kubernetes"],
+  [{ setting: "process" }, "process"],
+  [{ setting: "swarm" }, "swarm"],
+  [{ setting: "swarm", forceDocker: true, ecs: true, kubernetes: true }, "swarm"],
+  [{ setting: "kubernetes", ecs: true, kubernetes: true }, "kubernetes"],
 ];
 
 t.test("the settings mean one orchestrator", async (t) => {

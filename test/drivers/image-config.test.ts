@@ -24,12 +24,12 @@ const challenging = (realm: string) => (_: IncomingMessage, response: ServerResp
   void response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}",service="x"` }).end();
 const leading = (location: string) => (_: IncomingMessage, response: ServerResponse) => void response.writeHead(307, { location }).end();
 
-const read = (host: string, more: { trusted?: boolean; listed?: string[]; login?: { username: string; password: string } } = {}) =>
+const read = (host: string, more: { trusted?: boolean; listed?: string[]; login?: () => Promise<{ username: string; password: string }> } = {}) =>
   readImageConfig({
     host,
     repository: "evil/x",
     version: "1",
-    login: undefined,
+    login: async () => undefined,
     trusted: false,
     listed: ["127.0.0.1"],
     clock: systemClock(),
@@ -74,7 +74,7 @@ t.test("nor be something of this machine itself", async (t) => {
 t.test("a login goes to no other port of the registry's host", async (t) => {
   const tokens = await openRecorder(t, "127.0.0.1", (_, response) => void response.end(JSON.stringify({ token: "given" })));
   const registry = await openRecorder(t, "127.0.0.1", challenging(`http://${tokens.at}/token`));
-  await rejectsWith(t, "PULL_DENIED", read(registry.at, { login: { username: "me", password: "secret" } }));
+  await rejectsWith(t, "PULL_DENIED", read(registry.at, { login: async () => ({ username: "me", password: "secret" }) }));
   t.match(tokens.requests, [{ path: "/token?service=x&scope=repository%3Aevil%2Fx%3Apull", authorization: undefined }]);
   t.equal(registry.requests.at(-1)?.authorization, "Bearer given");
 });

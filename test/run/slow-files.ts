@@ -28,7 +28,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/processes/joined-gateways.test.ts",
   "test/drivers/spawner/server/whole.test.ts",
   "test/drivers/spawner/driver.test.ts",
-  "test/drivers/docker-isolation.test.ts",
+  "test/drivers/docker/network.test.ts",
   "test/program/swarm-job.test.ts",
   "test/cli/import.test.ts",
   "test/drivers/ecs/deploy.test.ts",

@@ -2,8 +2,8 @@ import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { Fault, type FaultData } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 
-/** The one error body. The first four names are those that clients of a Datagrok server show; the others say the same to programs. */
-export type SpawnerError = { "#type": "ApiError"; innerMessage: string } & FaultData;
+/** The error body of every route. Clients of a Datagrok server show the first four names; the others are for programs. */
+type SpawnerError = { "#type": "ApiError"; innerMessage: string } & FaultData;
 
 const text = { type: "string" } as const;
 export const SPAWNER_ERROR = {
@@ -13,23 +13,23 @@ export const SPAWNER_ERROR = {
     "#type": { const: "ApiError" },
     code: text,
     message: text,
-    innerMessage: { ...text, description: "the container's last lines, as one text" },
+    innerMessage: { ...text, description: "the container's log tail, as one text" },
     logs: { type: "array", items: text, description: "the same as lines, oldest first" },
     retryAfterMs: { type: "number" },
   },
 } as const;
 
-/** The one place where what goes wrong in a route becomes an answer, and is logged. */
+/** The only place where an error of a route becomes a response, and is logged. */
 export function answerFault(log: Log) {
   return (error: unknown, request: FastifyRequest, reply: FastifyReply): void => {
     const route = request.routeOptions.url;
-    // Nobody is left to hear it, and what failed is most likely that they went.
+    // The client has gone away, which is most likely the reason of the error.
     if (reply.raw.destroyed) {
-      log.debug({ err: error, route }, "A client went away before its answer.");
+      log.debug({ err: error, route }, "client disconnected before its response");
       return void reply.hijack();
     }
     const fault = toFault(error, log, { method: request.method, route });
-    if (fault.status >= 500 && fault.code !== "INTERNAL") log.warn({ err: fault, route }, "A call to the spawner failed.");
+    if (fault.status >= 500 && fault.code !== "INTERNAL") log.warn({ err: fault, route }, "spawner call failed");
     sendFault(reply, fault);
   };
 }
@@ -40,12 +40,12 @@ export function sendFault(reply: FastifyReply, fault: Fault): void {
   reply.code(fault.status).type("application/json").send(errorBody(fault));
 }
 
-/** What is not expected is a bug, which is logged here and told without detail. */
+/** An unexpected error is a bug: logged here, answered without details. */
 export function toFault(error: unknown, log: Log, where: Record<string, unknown>): Fault {
   if (error instanceof Fault) return error;
-  const found = clientFault(error);
-  if (found) return found;
-  log.error({ err: error, ...where }, "The spawner met an error that it does not know.");
+  const fault = clientFault(error);
+  if (fault) return fault;
+  log.error({ err: error, ...where }, "unexpected error");
   return new Fault("INTERNAL", "Something went wrong in the spawner. Its log says more.");
 }
 
@@ -53,7 +53,7 @@ function errorBody(fault: Fault): SpawnerError {
   return { "#type": "ApiError", innerMessage: fault.logs?.join("\n") ?? "", ...fault.toJSON() };
 }
 
-/** What Fastify itself found wrong with a request: its path, its size. */
+/** Fastify's own errors about a request: its path, its size. */
 function clientFault(error: unknown): Fault | undefined {
   const { statusCode, message } = error as Partial<FastifyError>;
   if (!(error instanceof Error) || statusCode === undefined || statusCode >= 500) return undefined;

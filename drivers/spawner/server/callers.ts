@@ -2,23 +2,24 @@ import { hash, timingSafeEqual } from "node:crypto";
 import type { IncomingHttpHeaders } from "node:http";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { verifyToken, LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
 import type { Signers } from "../../../lib/jwks/signers.ts";
+import { verifyToken, LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
 
-/** Who may call: whoever shows the key, or a token that a Datagrok server has made for spawners. Faults: TOKEN_MISSING, TOKEN_INVALID, TOKEN_KEYS_UNKNOWN. */
+/** Authenticates callers: by the key, or by a token that a Datagrok server has made for spawners. Faults: TOKEN_MISSING, TOKEN_INVALID, TOKEN_KEYS_UNKNOWN. */
 export type Callers = { admit(headers: IncomingHttpHeaders): Promise<void> };
 
-/** What marks a token of a server's own as one for spawners. Those for registries, which any user gets and names the audience of, are marked too. */
+/** Marks a token as one for spawners. A token for registries has another mark: any user gets one and chooses its audience. */
 const LIMIT = "spawner";
 
-/** `signers` is undefined where no server is set up whose tokens could be verified. */
-export function openCallers(parts: { key: string; audience: string; signers: Signers | undefined; clock: Clock }): Callers {
-  const { signers, audience, clock } = parts;
-  const expected = hash("sha256", parts.key, "buffer");
+type CallerDeps = { key: string; audience: string; signers: Signers | undefined; clock: Clock };
+
+/** `signers` is undefined if no server is configured whose tokens could be verified. */
+export function openCallers({ key, audience, signers, clock }: CallerDeps): Callers {
+  const expected = hash("sha256", key, "buffer");
   return {
     admit: async (headers) => {
       const shown = headers["x-api-key"];
-      // Of hashes, which are of one length: what is compared then takes as long for any key.
+      // Hashes have one length, so that the comparison takes the same time for any key.
       if (typeof shown === "string" && timingSafeEqual(hash("sha256", shown, "buffer"), expected)) return;
       const token = /^bearer\s+(\S+)\s*$/i.exec(headers.authorization ?? "")?.[1];
       if (token !== undefined) return admitToken(token);
@@ -28,9 +29,9 @@ export function openCallers(parts: { key: string; audience: string; signers: Sig
   };
 
   async function admitToken(token: string): Promise<void> {
-    if (!signers) throw new Fault("TOKEN_INVALID", "This spawner knows no server whose tokens it could verify: set DATAGROK_URL, or show X-Api-Key.");
+    if (!signers) throw new Fault("TOKEN_INVALID", "This spawner has no server whose tokens it could verify: set DATAGROK_URL, or send X-Api-Key.");
     if (token.length > LONGEST_TOKEN) throw new Fault("TOKEN_INVALID", "The token is longer than any token is.");
     const { lim = LIMIT } = await verifyToken(token, { ...signers, audience, clock });
-    if (lim !== LIMIT) throw new Fault("TOKEN_INVALID", "The token is for something else than a spawner.");
+    if (lim !== LIMIT) throw new Fault("TOKEN_INVALID", "The token is not for a spawner.");
   }
 }

@@ -1,21 +1,21 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Clock } from "../../../lib/clock.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { DeployCall, Driver, ResolvedImage } from "../../driver.ts";
 import { deploymentOnWire, LINES, type WireLine } from "../wire.ts";
-import { withTimeout } from "../../../lib/deadline.ts";
-import { Fault } from "../../../lib/fault.ts";
 import { toFault } from "./answer-fault.ts";
 import type { Deploys } from "./deploys.ts";
-import { clientGone, type Streams } from "./streams.ts";
-import { parseBody, type Body, imageNamed, parseCallId, readCount, parseHost } from "./parse-request.ts";
+import { parseBody, type Body, imageNamed, parseCallId, parseCount, parseHost } from "./parse-request.ts";
 import { foreignLabels, parseSpec, type DeployRequest, foreignName } from "./parse-spec.ts";
+import { clientGone, type Streams } from "./streams.ts";
 import { answersInLines, CALL, DEPLOYMENT, DESTROYED, IMAGE, IMAGE_BODY, pathParams, SPEC_BODY } from "./wire-schemas.ts";
 import { type Bulkhead, type PullProgress, type Work, workLines } from "./work.ts";
 
-/** How long a client waits whose answer comes in one piece; the deploy goes on. */
+/** The time limit of a response in one piece. The deploy continues. */
 const WAIT_MS = 300_000;
-/** Names that were passed over, of which more are not remembered. */
+/** Unknown names of bodies that are logged. */
 const MOST_NAMES = 1_000;
 
 type Path<Last extends string> = { Params: Record<"host" | "service" | Last, string> };
@@ -35,7 +35,7 @@ export type DeployRouteDeps = {
 export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void {
   const { driver, environment, deploys, validations, streams, clock, log } = deps;
   const tags = ["deploy"];
-  const told = new Set<string>();
+  const logged = new Set<string>();
 
   app.post<Path<"tag">>(
     "/validate/:host/:service/:tag",
@@ -44,22 +44,22 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
     },
     async (request, reply) => {
       const { host, service, tag } = request.params;
-      // Images are the same on both.
+      // Both hosts have the same images.
       parseHost(host);
       const body = bodyOf(request);
       const image = body.image ?? imageNamed(service, tag);
       const leave = validations.enter();
       const gone = clientGone(reply);
       const listeners = new Set<(progress: PullProgress) => void>();
-      const call: DeployCall = { signal: gone, onPull: (progress) => listeners.forEach((tell) => tell(progress)) };
+      const call: DeployCall = { signal: gone, onPull: (progress) => listeners.forEach((listener) => listener(progress)) };
       const result = driver.resolve({ ref: image, folder: body.folder }, call).finally(leave);
-      // Who waits for it may be refused first, or go away.
+      // The response may fail first, or its client go away.
       result.catch(() => undefined);
-      const hear: Work<ResolvedImage>["hear"] = (listener) => {
+      const onProgress: Work<ResolvedImage>["onProgress"] = (listener) => {
         listeners.add(listener);
         return () => void listeners.delete(listener);
       };
-      return answer(request, reply, { result, hear }, (resolved) => ({ image: resolved }), "The image is still being looked at");
+      return answer(request, reply, { result, onProgress }, (resolved) => ({ image: resolved }), "The image is still being resolved");
     },
   );
 
@@ -70,8 +70,8 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
         tags,
         summary: "Deploys a service and waits until it is ready, or with n = 0 destroys it",
         description:
-          "Who goes away before the answer undoes nothing: the same asked again joins what is under way, or finds what runs. " +
-          "Another definition takes its place.",
+          "The deploy continues when the client goes away. The same request joins the running deploy, or finds the running service. " +
+          "A request with another definition replaces it.",
         params: pathParams("n"),
         querystring: { type: "object", properties: { call: CALL } },
         body: SPEC_BODY,
@@ -81,27 +81,27 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
     async (request, reply) => {
       const { service, n } = request.params;
       const host = parseHost(request.params.host);
-      const wanted = readCount(n);
+      const isDeploy = parseCount(n);
       const body = bodyOf(request);
-      if (!wanted) {
+      if (!isDeploy) {
         const serviceName = await existingName(service, clientGone(reply));
         await deploys.destroy(serviceName);
         return { serviceName, isSuccess: true };
       }
-      const wish = parseSpec({ host, service }, body, environment);
-      const work = deploys.deploy(wish, parseCallId(request.query.call), (call) => carryOut(wish, call));
-      return answer(request, reply, work, (done) => ({ deployment: deploymentOnWire(wish.service, done) }), `${wish.service} is not ready yet`);
+      const deploy = parseSpec({ host, service }, body, environment);
+      const work = deploys.deploy(deploy, parseCallId(request.query.call), (call) => carryOut(deploy, call));
+      return answer(request, reply, work, (done) => ({ deployment: deploymentOnWire(deploy.service, done) }), `${deploy.service} is not ready yet`);
     },
   );
 
-  /** A foreign server's image is looked up first, as berth's control does before it deploys. */
-  async function carryOut(wish: DeployRequest, call: DeployCall) {
-    const { image, folder } = wish;
-    const resolved = wish.unresolved ? await driver.resolve({ ref: image, folder }, call) : { id: image, exposed: [] };
-    return driver.deploy(wish.spec(resolved), call);
+  /** Resolves a foreign server's image first, as berth's control does before a deploy. */
+  async function carryOut(deploy: DeployRequest, call: DeployCall) {
+    const { image, folder } = deploy;
+    const resolved = deploy.unresolved ? await driver.resolve({ ref: image, folder }, call) : { id: image, exposed: [] };
+    return driver.deploy(deploy.spec(resolved), call);
   }
 
-  /** A foreign server says the name that it knows; what it deployed under that has another here. */
+  /** A foreign server sends its own name of a service, which has another name here. */
   async function existingName(service: string, signal: AbortSignal): Promise<string> {
     const name = foreignName(environment, service);
     if (name === service) return service;
@@ -113,20 +113,19 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
 
   function bodyOf(request: FastifyRequest): Body {
     const { body, unknown } = parseBody(request.body);
-    const fresh = unknown.filter((name) => !told.has(name)).slice(0, MOST_NAMES - told.size);
-    for (const name of fresh) told.add(name);
-    if (fresh.length > 0)
-      log.warn({ names: fresh.map((name) => name.slice(0, 100)) }, "A body has names that mean nothing here; they are passed over.");
+    const fresh = unknown.filter((name) => !logged.has(name)).slice(0, MOST_NAMES - logged.size);
+    for (const name of fresh) logged.add(name);
+    if (fresh.length > 0) log.warn({ names: fresh.map((name) => name.slice(0, 100)) }, "unknown names in a request body ignored");
     return body;
   }
 
-  /** In one piece, or line by line for who asks for that. */
+  /** In one piece, or in lines if the client accepts them. */
   async function answer<T>(request: FastifyRequest, reply: FastifyReply, work: Work<T>, line: (result: T) => WireLine, waiting: string) {
     if (request.headers.accept?.includes(LINES)) {
       const fault = (error: unknown) => toFault(error, log, { route: request.routeOptions.url });
       return streams.lines(reply, () => workLines(work, { line, fault }));
     }
-    const overdue = () => new Fault("START_TIMED_OUT", `${waiting}, ${WAIT_MS / 1_000} s after it was asked for; it goes on: ask again.`);
+    const overdue = () => new Fault("START_TIMED_OUT", `${waiting}, ${WAIT_MS / 1_000} s after the request. It continues: ask again.`);
     const result = await withTimeout({ clock, ms: WAIT_MS, overdue, signal: clientGone(reply) }, () => work.result);
     return Object.values(line(result))[0] as object;
   }

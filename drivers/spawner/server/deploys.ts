@@ -1,107 +1,108 @@
 import type { Clock } from "../../../lib/clock.ts";
-import type { DeployCall, Deployment, Driver } from "../../driver.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
+import type { DeployCall, Deployment, Driver } from "../../driver.ts";
+import { linesOf, LOG_TAIL_LINES } from "../../faults.ts";
 import { createBulkhead, type PullProgress, type Work } from "./work.ts";
 
-/** Which deploy it is. */
-export type Wanted = {
+/** Identifies a deploy. */
+export type DeployKey = {
   service: string;
-  /** Whose: nobody else's takes the place of one that is under way. */
+  /** A deploy of another owner is refused while this one runs. */
   owner: string;
-  /** Of one owner, what is the same deploy however often it is asked for. */
+  /** Requests of one owner with the same identity are the same deploy. */
   identity: string;
-  /** Counts the definitions of one owner, who may not count. */
+  /** Counts the definitions of one owner; undefined if the owner does not count. */
   generation: number | undefined;
 };
 
-/** What is to be destroyed: all of it, or only a generation, and what one call began or may still begin. */
-export type Doomed = { generation?: number | undefined; call?: string | undefined };
+/** Limits a destroy to one generation, and cancels the deploy that one call began or may still begin. */
+type DestroyFilter = { generation?: number | undefined; call?: string | undefined };
 
 export type DeployLimits = {
-  /** Deploys under way or waiting for their turn. */
+  /** Running and waiting deploys. */
   most: number;
-  /** How long one may take, from its turn or the last progress of a pull on; and in all. Milliseconds. */
+  /** The time limit of a deploy since its begin or the last progress of its pull, and the limit of these extensions. Milliseconds. */
   startMs: number;
   capMs: number;
 };
 
 export const DEPLOY_LIMITS: DeployLimits = { most: 64, startMs: 300_000, capMs: 30 * 60_000 };
 
-/** Stopping takes its grace time, removing what the engine needs. */
+/** The grace time of a stop, and the engine's time to remove. */
 const DESTROY_MS = 90_000;
 
-type Flight = Wanted & { work: Work<Deployment>; stop: AbortController };
+type RunningDeploy = DeployKey & { work: Work<Deployment>; stop: AbortController };
 
 export type Deploys = {
   /**
-   * Begins a deploy, which nobody's going away ends, or joins the one that is the same. A newer one of the same owner ends the one under way,
-   * and begins when that has cleaned up. Faults: SPAWNER_BUSY; DEPLOY_UNDER_WAY where it is not its turn to replace that; DEPLOY_SUPERSEDED where
-   * this very `call` was called off before it came. Those who wait hear: START_TIMED_OUT, DEPLOY_SUPERSEDED, and what `task` fails with.
+   * Begins a deploy, or joins the same one. It continues when its clients go away. A newer one of the same owner aborts the current one, and begins after
+   * its cleanup. Faults: SPAWNER_BUSY; DEPLOY_UNDER_WAY if it may not replace the current one; DEPLOY_SUPERSEDED if this `call` was cancelled before it
+   * arrived. The work fails with START_TIMED_OUT, DEPLOY_SUPERSEDED or the fault of `task`.
    */
-  deploy(wanted: Wanted, call: string | undefined, task: (call: DeployCall) => Promise<Deployment>): Work<Deployment>;
-  /** Ends a deploy that is under way and destroys the service, or what of it is doomed. */
-  destroy(service: string, doomed?: Doomed): Promise<void>;
+  deploy(key: DeployKey, call: string | undefined, task: (call: DeployCall) => Promise<Deployment>): Work<Deployment>;
+  /** Aborts the current deploy and destroys the service, within the filter. */
+  destroy(service: string, filter?: DestroyFilter): Promise<void>;
 };
 
-/** At any time one deploy or destroy of each service, in the order in which they were asked for. */
-export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock: Clock; log: Log }): Deploys {
-  const { driver, limits, clock, log } = parts;
-  const places = createBulkhead(limits.most, "deploys");
-  const flights = new Map<string, Flight>();
+/** At most one deploy or destroy of each service at a time, in the order of the requests. */
+export function openDeploys({ driver, limits, clock, log }: { driver: Driver; limits: DeployLimits; clock: Clock; log: Log }): Deploys {
+  const bulkhead = createBulkhead(limits.most, "deploys");
+  const deploys = new Map<string, RunningDeploy>();
   const { inTurn } = createKeyedMutex();
-  const calledOff = createCancelledCalls(clock);
+  const cancelled = createCancelledCalls(clock);
 
-  const begin = (wanted: Wanted, task: (call: DeployCall) => Promise<Deployment>): Flight => {
-    const leave = places.enter();
+  const begin = (key: DeployKey, task: (call: DeployCall) => Promise<Deployment>): RunningDeploy => {
+    const leave = bulkhead.enter();
     const stop = new AbortController();
     const listeners = new Set<(progress: PullProgress) => void>();
-    const tell = (progress: PullProgress) => listeners.forEach((listener) => listener(progress));
-    const { service } = wanted;
-    const result = inTurn(service, () => timedDeploy({ ...limits, service, driver, stop, clock }, tell, task));
-    const flight: Flight = {
-      ...wanted,
+    const notify = (progress: PullProgress) => listeners.forEach((listener) => listener(progress));
+    const { service } = key;
+    const result = inTurn(service, () => timedDeploy({ ...limits, service, driver, stop, clock }, notify, task));
+    const running: RunningDeploy = {
+      ...key,
       stop,
       work: {
         result,
-        hear: (listener) => {
+        onProgress: (listener) => {
           listeners.add(listener);
           return () => void listeners.delete(listener);
         },
       },
     };
-    flights.set(service, flight);
-    const landed = (fields: object, sentence: string) => {
+    deploys.set(service, running);
+    const finish = (fields: object, message: "service deployed" | "deploy failed") => {
       leave();
-      if (flights.get(service) === flight) flights.delete(service);
-      log.info({ service, ...fields }, sentence);
+      if (deploys.get(service) === running) deploys.delete(service);
+      log.info({ service, ...fields }, message);
     };
-    // Also where nobody waits any more.
+    // The clients may have gone away.
     result.then(
-      ({ phases }) => landed({ phases }, "Deployed."),
-      (err: unknown) => landed({ err }, "A deploy failed."),
+      ({ phases }) => finish({ phases }, "service deployed"),
+      (err: unknown) => finish({ err }, "deploy failed"),
     );
-    return flight;
+    return running;
   };
 
   return {
-    deploy: (wanted, call, task) => {
-      if (call !== undefined && calledOff.has(call)) throw new Fault("DEPLOY_SUPERSEDED", `This deploy of ${wanted.service} was called off.`);
-      const current = flights.get(wanted.service);
-      if (!current || current.stop.signal.aborted) return begin(wanted, task).work;
-      if (current.owner !== wanted.owner)
-        throw new Fault("DEPLOY_UNDER_WAY", `${wanted.service} is being deployed for somebody else; ask again when that is over.`);
-      if (current.identity === wanted.identity) return current.work;
-      if ((wanted.generation ?? 0) < (current.generation ?? 0))
-        throw new Fault("DEPLOY_UNDER_WAY", `A newer definition of ${wanted.service} is being deployed, generation ${current.generation}.`);
-      const next = begin(wanted, task);
-      current.stop.abort(new Fault("DEPLOY_SUPERSEDED", `Another definition of ${wanted.service} was asked for while this one was deployed.`));
+    deploy: (key, call, task) => {
+      const { service } = key;
+      if (call !== undefined && cancelled.has(call)) throw new Fault("DEPLOY_SUPERSEDED", `This deploy of ${service} was cancelled.`);
+      const current = deploys.get(service);
+      if (!current || current.stop.signal.aborted) return begin(key, task).work;
+      if (current.owner !== key.owner)
+        throw new Fault("DEPLOY_UNDER_WAY", `${service} is being deployed for another owner; ask again when that is over.`);
+      if (current.identity === key.identity) return current.work;
+      if ((key.generation ?? 0) < (current.generation ?? 0))
+        throw new Fault("DEPLOY_UNDER_WAY", `A newer definition of ${service} is being deployed, generation ${current.generation}.`);
+      const next = begin(key, task);
+      current.stop.abort(new Fault("DEPLOY_SUPERSEDED", `Another definition of ${service} was requested while this one was deployed.`));
       return next.work;
     },
     destroy: async (service, { generation, call } = {}) => {
-      if (call !== undefined) calledOff.add(call);
-      const current = flights.get(service);
+      if (call !== undefined) cancelled.add(call);
+      const current = deploys.get(service);
       if (current && generation !== undefined && current.generation !== generation) return;
       current?.stop.abort(new Fault("DEPLOY_SUPERSEDED", `${service} was destroyed while it was deployed.`));
       const overdue = () => new Fault("STOP_TIMED_OUT", `${service} was not destroyed within ${DESTROY_MS / 1_000} s.`);
@@ -115,14 +116,14 @@ export function openDeploys(parts: { driver: Driver; limits: DeployLimits; clock
   };
 }
 
-/** A call and its calling off come over two connections, in whichever order; by then both have come. Milliseconds. */
+/** A call and its cancellation use two connections, and arrive in any order within this time. Milliseconds. */
 const LATE_MS = 120_000;
 const MOST = 10_000;
 
-/** Calls that were called off, perhaps before they came. */
-export type CancelledCalls = { add(call: string): void; has(call: string): boolean };
+/** Calls that were cancelled, perhaps before they arrived. */
+type CancelledCalls = { add(call: string): void; has(call: string): boolean };
 
-export function createCancelledCalls(clock: Clock): CancelledCalls {
+function createCancelledCalls(clock: Clock): CancelledCalls {
   /** The oldest first. */
   const since = new Map<string, number>();
   return {
@@ -138,49 +139,49 @@ export function createCancelledCalls(clock: Clock): CancelledCalls {
   };
 }
 
-/** What is done with one thing is done one after the other, in the order in which it was asked for; with others at the same time. */
-export type KeyedMutex = { inTurn<T>(key: string, task: () => Promise<T>): Promise<T> };
+/** Tasks with the same key run one after the other, in their order. */
+type KeyedMutex = { inTurn<T>(key: string, task: () => Promise<T>): Promise<T> };
 
-export function createKeyedMutex(): KeyedMutex {
+function createKeyedMutex(): KeyedMutex {
   const last = new Map<string, Promise<void>>();
   return {
     inTurn: (key, task) => {
-      const mine = (last.get(key) ?? Promise.resolve()).then(task);
-      const over = mine.then(
+      const result = (last.get(key) ?? Promise.resolve()).then(task);
+      const settled = result.then(
         () => undefined,
         () => undefined,
       );
-      last.set(key, over);
-      void over.then(() => void (last.get(key) === over && last.delete(key)));
-      return mine;
+      last.set(key, settled);
+      void settled.then(() => void (last.get(key) === settled && last.delete(key)));
+      return result;
     },
   };
 }
 
-const LAST_LINES = 20;
-const LAST_LINES_MS = 1_000;
+const LOG_TAIL_MS = 1_000;
+
+type DeployTimer = { service: string; driver: Pick<Driver, "logs">; startMs: number; capMs: number; stop: AbortController; clock: Clock };
 
 /**
- * Runs a deploy for `startMs`, from now or the last progress of a pull on, which pushes the end back for `capMs` in all. Then aborts `stop`, whose
- * reason tells the container's last lines: they are asked for before the driver takes it away. Faults: START_TIMED_OUT, and what `task` fails with.
+ * Runs a deploy for at most `startMs`. Progress of a pull begins this time again, for `capMs` in all. Then aborts `stop`, with the container's log tail,
+ * which is read before the driver removes the container. Faults: START_TIMED_OUT, and those of `task`.
  */
-export async function timedDeploy(
-  parts: { service: string; driver: Pick<Driver, "logs">; startMs: number; capMs: number; stop: AbortController; clock: Clock },
-  tell: (progress: PullProgress) => void,
+async function timedDeploy(
+  { service, driver, startMs, capMs, stop, clock }: DeployTimer,
+  notify: (progress: PullProgress) => void,
   task: (call: DeployCall) => Promise<Deployment>,
 ): Promise<Deployment> {
-  const { service, driver, startMs, capMs, stop, clock } = parts;
   stop.signal.throwIfAborted();
   const began = clock.monotonic();
   const overdue = async () => {
-    const logs = await lastLines(driver, service, clock);
+    const logs = await readLogTail(driver, service, clock);
     const seconds = Math.round((clock.monotonic() - began) / 1_000);
     stop.abort(new Fault("START_TIMED_OUT", `${service} did not become ready within ${seconds} s.`, { logs }));
   };
   const arm = () => clock.after(startMs, () => void overdue());
   let cancel = arm();
   const onPull = (progress: PullProgress) => {
-    tell(progress);
+    notify(progress);
     if (clock.monotonic() - began > capMs) return;
     cancel();
     cancel = arm();
@@ -192,11 +193,11 @@ export async function timedDeploy(
   }
 }
 
-async function lastLines(driver: Pick<Driver, "logs">, service: string, clock: Clock): Promise<string[]> {
+async function readLogTail(driver: Pick<Driver, "logs">, service: string, clock: Clock): Promise<string[]> {
   let text = "";
   const read = async (signal: AbortSignal) => {
-    for await (const piece of driver.logs(service, { tail: LAST_LINES }, { signal })) text += piece;
+    for await (const piece of driver.logs(service, { tail: LOG_TAIL_LINES }, { signal })) text += piece;
   };
-  await withTimeout({ clock, ms: LAST_LINES_MS, overdue: () => new Error("Enough of it.") }, read).catch(() => undefined);
-  return text.split(/\r?\n/).filter((line) => line !== "");
+  await withTimeout({ clock, ms: LOG_TAIL_MS, overdue: () => new Error("The log took too long.") }, read).catch(() => undefined);
+  return linesOf(text);
 }

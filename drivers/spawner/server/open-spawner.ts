@@ -1,30 +1,30 @@
-import swagger from "@fastify/swagger";
 import { once } from "node:events";
+import swagger from "@fastify/swagger";
 import { fastify, type FastifyInstance } from "fastify";
 import type { Clock } from "../../../lib/clock.ts";
 import { limitConnections, createConnectionLimits, type ConnectionLimitOptions } from "../../../lib/connection-limits.ts";
-import type { Driver } from "../../driver.ts";
-import { Fault } from "../../../lib/fault.ts";
 import type { PrivateListeners } from "../../../lib/container-peers.ts";
-import { maskedPath } from "../../../lib/masked-path.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
+import { maskedPath } from "../../../lib/masked-path.ts";
+import type { Driver } from "../../driver.ts";
 import { answerFault, sendFault, toFault } from "./answer-fault.ts";
 import type { Callers } from "./callers.ts";
-import { DEPLOY_LIMITS, type DeployLimits, openDeploys } from "./deploys.ts";
 import { type DeployRouteDeps, deployRoutes } from "./deploy-routes.ts";
-import { eventRoutes, openStreams } from "./streams.ts";
-import { createBulkhead } from "./work.ts";
+import { DEPLOY_LIMITS, type DeployLimits, openDeploys } from "./deploys.ts";
 import { serviceRoutes } from "./service-routes.ts";
+import { eventRoutes, openStreams } from "./streams.ts";
 import { answers, INFO } from "./wire-schemas.ts";
+import { createBulkhead } from "./work.ts";
 
 /** How long a client may take to send a request. */
 const REQUEST_TIMEOUT_MS = 60_000;
 const PROBE_AFTER_MS = 30_000;
-/** A spec's variables hold credentials and the like, and nothing larger. */
+/** A spec's variables hold credentials and other short texts. */
 const LARGEST_BODY = 1_048_576;
 const LONGEST_PATH_PART = 512;
 const MOST_CONNECTIONS = 2_048;
-/** So that one client leaves room for the others. */
+/** So that one client cannot use all connections. */
 const MOST_OF_ONE_ADDRESS = MOST_CONNECTIONS / 2;
 const MOST_STREAMS = 512;
 const MOST_VALIDATIONS = 64;
@@ -32,24 +32,24 @@ const BACKLOG = 1_024;
 
 declare module "fastify" {
   interface FastifyContextConfig {
-    /** Who asks need not say who they are. */
+    /** Without authentication. */
     open?: boolean;
   }
 }
 
-/** What it listens on: as `server.listen` takes it. */
-export type SpawnerListenOptions = { host: string; port: number } | object;
+/** As `server.listen` takes it. */
+type SpawnerListenOptions = { host: string; port: number } | object;
 
 /**
- * The spawner's REST over one driver. It keeps nothing: what runs, the driver's orchestrator knows. `close` ends connections and waits for
- * nothing: a deploy under way is neither undone nor finished, and found again by the next that asks for it.
+ * The spawner's REST API over one driver. It has no state: the driver's orchestrator has it. `close` ends connections without waiting: a running deploy is
+ * neither undone nor finished, and the next request for it adopts it.
  */
 export async function openSpawner(parts: {
   driver: Driver;
   callers: Callers;
   environment: string;
   version: string;
-  /** How long a connection without a request is kept. */
+  /** The life of a connection without a request. */
   keepAliveTimeoutMs: number;
   at: SpawnerListenOptions;
   /** Keeps containers from it. */
@@ -75,7 +75,7 @@ export async function openSpawner(parts: {
   const { connections: total = MOST_CONNECTIONS, connectionsPerAddress: perAddress = MOST_OF_ONE_ADDRESS } = parts.limits ?? {};
   limitConnections(server, createConnectionLimits({ perAddress, total, ...(parts.refused && { refused: parts.refused }), clock, log }));
   parts.listeners?.guard(server);
-  // By hand, since it may be a socket that another process has bound.
+  // Not by Fastify: it may be a socket that another process has bound.
   if ("port" in parts.at) server.listen({ ...parts.at, backlog: BACKLOG });
   else server.listen(parts.at, BACKLOG);
   await once(server, "listening");
@@ -99,12 +99,12 @@ async function buildApp(
   const app = fastify({
     bodyLimit: LARGEST_BODY,
     exposeHeadRoutes: false,
-    // Who follows a silent log and vanishes without a word would otherwise be waited for as long as the service lives.
+    // Detects a vanished client of a silent log, whose response would last as long as the service.
     http: { keepAlive: true, keepAliveInitialDelay: PROBE_AFTER_MS },
     keepAliveTimeout: keepAliveTimeoutMs,
     requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: LONGEST_PATH_PART },
-    // A path that is none reaches no route, and so no hook either.
+    // A malformed path reaches neither a route nor a hook.
     frameworkErrors: (error, _request, reply) => sendFault(reply, toFault(error, log, {})),
   });
   app.setErrorHandler(answerFault(log));
@@ -115,7 +115,7 @@ async function buildApp(
     reply.header("cache-control", "no-store");
     if (request.routeOptions.config.open !== true) await callers.admit(request.headers);
   });
-  // What comes in is read by the routes, whose sentences are for people; whatever it claims to be, a body is JSON or nothing.
+  // The routes parse requests themselves, for readable faults. A body is JSON, whatever its content type.
   app.setValidatorCompiler(() => () => true);
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => {
@@ -144,7 +144,7 @@ async function buildApp(
       {
         config,
         exposeHeadRoute: true,
-        schema: { tags: ["server"], summary: "Who this is; for health checks", security: [], response: answers(INFO) },
+        schema: { tags: ["server"], summary: "Name, version and driver; for health checks", security: [], response: answers(INFO) },
       },
       () => ({ name: "berth", version, driver: driver.name, environment }),
     );

@@ -1,8 +1,8 @@
 import { isAbsolute } from "node:path";
-import { type Labels, type Host, HOSTS } from "../../driver.ts";
 import { Fault } from "../../../lib/fault.ts";
+import { type Labels, type Host, HOSTS } from "../../driver.ts";
 
-/** One thing that a body may say: the name that berth gives it, and what others do; `read` answers undefined for what is not allowed. */
+/** A field of a body, by berth's name and by the names of other clients. `read` returns undefined for a value that is not allowed. */
 type Field<T> = { names: readonly string[]; allowed: string; read(value: unknown): T | undefined };
 
 const field = <T>(names: readonly string[], allowed: string, read: (value: unknown) => T | undefined): Field<T> => ({ names, allowed, read });
@@ -27,31 +27,33 @@ const FIELDS = {
 type Fields = typeof FIELDS;
 export type Body = { [Name in keyof Fields]?: NonNullable<ReturnType<Fields[Name]["read"]>> };
 
-/** A container entity has what stands in `container.json` one level down. */
+/** A container entity has the fields of `container.json` one level down. */
 const NESTED = "config";
 
 /**
- * What a body says, whoever's it is: each thing by any of its names, at the top or in `config`; null counts as left out. `unknown` are the
- * names of what was passed over. Faults: REQUEST_INVALID, which names all that is wrong, and no value.
+ * Reads each field by any of its names, at the top or in `config`; null counts as absent. `unknown` lists the ignored names. Faults: REQUEST_INVALID, which
+ * names every wrong field but no value.
  */
 export function parseBody(sent: unknown): { body: Body; unknown: string[] } {
-  const said = sent ?? {};
-  if (!isObject(said)) throw new Fault("REQUEST_INVALID", "The body must be a JSON object.");
-  const nested = said[NESTED] ?? {};
+  const object = sent ?? {};
+  if (!isObject(object)) throw new Fault("REQUEST_INVALID", "The body must be a JSON object.");
+  const nested = object[NESTED] ?? {};
   if (!isObject(nested)) throw new Fault("REQUEST_INVALID", `The body's ${NESTED} must be an object.`);
-  const all = new Map([...Object.entries(nested), ...Object.entries(said).filter(([name]) => name !== NESTED)].filter(([, value]) => value !== null));
+  const all = new Map(
+    [...Object.entries(nested), ...Object.entries(object).filter(([name]) => name !== NESTED)].filter(([, value]) => value !== null),
+  );
   const body: Record<string, unknown> = {};
   const wrong: string[] = [];
   for (const [name, { names, allowed, read }] of Object.entries<Field<unknown>>(FIELDS)) {
-    const given = names.find((one) => all.has(one));
-    if (given === undefined) continue;
-    const value = read(all.get(given));
-    if (value === undefined) wrong.push(`${given} must be ${allowed}`);
+    const sentName = names.find((one) => all.has(one));
+    if (sentName === undefined) continue;
+    const value = read(all.get(sentName));
+    if (value === undefined) wrong.push(`${sentName} must be ${allowed}`);
     else body[name] = value;
   }
   if (wrong.length > 0) throw new Fault("REQUEST_INVALID", `The body's ${wrong.join("; ")}.`);
-  const known = new Set(Object.values<Field<unknown>>(FIELDS).flatMap(({ names }) => names));
-  return { body, unknown: [...all.keys()].filter((name) => !known.has(name)) };
+  const allNames = new Set(Object.values<Field<unknown>>(FIELDS).flatMap(({ names }) => names));
+  return { body, unknown: [...all.keys()].filter((name) => !allNames.has(name)) };
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -62,7 +64,7 @@ function readText(value: unknown, pattern: RegExp): string | undefined {
   return typeof value === "string" && pattern.test(value) ? value : undefined;
 }
 
-/** Others write numbers as text. */
+/** Some clients write numbers as text. */
 function readNumber(value: unknown, least: number, most: number): number | undefined {
   const number = typeof value === "string" && /^\d{1,15}(\.\d{1,9})?$/.test(value) ? Number(value) : value;
   return typeof number === "number" && number >= least && number <= most ? number : undefined;
@@ -97,12 +99,12 @@ export function parseHost(text: string): Host {
 }
 
 /** True to deploy, false to destroy. Faults: REQUEST_INVALID. */
-export function readCount(n: string): boolean {
+export function parseCount(n: string): boolean {
   if (n === "1" || n === "0") return n === "1";
   throw new Fault("REQUEST_INVALID", `The number ${JSON.stringify(n.slice(0, 100))} is neither 1, which deploys, nor 0, which destroys.`);
 }
 
-/** What `service` and `tag` name; a digest is a tag with a colon in it. Faults: REQUEST_INVALID. */
+/** The image of `service` and `tag`. A tag with a colon is a digest. Faults: REQUEST_INVALID. */
 export function imageNamed(service: string, tag: string): string {
   const ref = `${service}${tag.includes(":") ? "@" : ":"}${tag}`;
   if (/^[\w][\w./:@-]{0,511}$/.test(ref)) return ref;

@@ -1,32 +1,32 @@
 import { hash } from "node:crypto";
-import type { Host, Labels, ResolvedImage, Spec } from "../../driver.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { Wanted } from "./deploys.ts";
-import type { Body } from "./parse-request.ts";
-import { isServiceName } from "../../labels.ts";
 import { trimTrailing } from "../../../lib/trim-trailing.ts";
+import type { Host, Labels, ResolvedImage, Spec } from "../../driver.ts";
+import { isServiceName } from "../../labels.ts";
+import type { DeployKey } from "./deploys.ts";
+import type { Body } from "./parse-request.ts";
 
-/** What a body leaves out, as in `container.json`. */
+/** Defaults as in `container.json`. */
 const DEFAULTS = { env: {}, cpu: 0.25, memoryMb: 512, shmMb: 64, storageGb: 21, gpu: 0, graceMs: 3_000 };
 
-/** A deploy that is wished, before its image is looked at. */
-export type DeployRequest = Wanted & {
-  /** What a foreign server calls the image is still to be resolved: berth's own control has done so. */
+/** A requested deploy, before its image is resolved. */
+export type DeployRequest = DeployKey & {
+  /** The image of a foreign server must still be resolved. berth's own control has done that. */
   unresolved: boolean;
   image: string;
   folder: string | undefined;
-  /** The whole of it, once the image is known; the image's own port fills the gap that a foreign body leaves. */
+  /** The full spec. The image's own port is the default of a foreign body. */
   spec(image: Pick<ResolvedImage, "id" | "exposed">): Spec;
 };
 
 /**
- * With `labels` a body is berth's own: the spec as it stands, whose generation is what is new about it. Without, it is a foreign server's:
- * named and labelled here, and new where anything in it, or its host, is. Faults: REQUEST_INVALID.
+ * A body with `labels` is from a berth: it is the spec, and its generation identifies it. A body without is from a foreign server: the spawner names and
+ * labels the service, and its content and host identify it. Faults: REQUEST_INVALID.
  */
 export function parseSpec({ host, service }: { host: Host; service: string }, body: Body, environment: string): DeployRequest {
-  const { image, labels, port, folder, ...given } = body;
+  const { image, labels, port, folder, ...rest } = body;
   if (image === undefined) throw new Fault("REQUEST_INVALID", "The body's image is missing.");
-  const sizes = { ...DEFAULTS, ...given };
+  const sizes = { ...DEFAULTS, ...rest };
   if (labels !== undefined) {
     const name = readServiceName(service);
     return {
@@ -52,13 +52,13 @@ export function parseSpec({ host, service }: { host: Host; service: string }, bo
     folder,
     spec: ({ id, exposed }) => {
       const spec = { ...sizes, service: name, host, image: id, folder, port: port ?? exposed[0] };
-      // A driver replaces what has another generation, whichever is the larger.
+      // A driver replaces a service of any other generation, larger or smaller.
       return { ...spec, labels: { ...foreign, generation: Number.parseInt(digest(spec).slice(0, 12), 16) } };
     },
   };
 }
 
-/** What a service that a foreign server named bears. */
+/** The labels of a service that a foreign server named. */
 export function foreignLabels(environment: string, name: string): Omit<Labels, "generation"> {
   return { store: `spawner-${environment}`, environment, container: name };
 }
@@ -67,7 +67,7 @@ function ownerOf({ store, container }: Labels): string {
   return `${store} ${container}`;
 }
 
-/** Of what is said, in whatever order. */
+/** Independent of the order of the fields. */
 function digest(value: object): string {
   return hash("sha256", JSON.stringify(sorted(value)));
 }
@@ -91,21 +91,21 @@ export function readServiceName(name: string): string {
 }
 
 /**
- * The name of a service that a foreign server names: the environment in front, as with everything that a spawner makes. What is no DNS label
- * then is made one, with a hash of its own name at the end so that two stay apart. The same name always becomes the same.
+ * The name of a service that a foreign server names: the environment, then the name. If that is no DNS label, it becomes one, with a hash of the name at
+ * the end so that two names stay distinct. The same name always gives the same result.
  */
 export function foreignName(environment: string, name: string): string {
   const prefix = `${slug(environment).replace(/^\d[-\d]*/, "") || "berth"}-`;
   const whole = name.startsWith(prefix) ? name : prefix + name;
   if (isServiceName(whole)) return whole;
-  const room = LONGEST_LABEL - HASH_LENGTH - 1;
-  return `${trimTrailing(slug(whole).slice(0, room), "-")}-${hash("sha256", name).slice(0, HASH_LENGTH)}`;
+  const length = LONGEST_LABEL - HASH_LENGTH - 1;
+  return `${trimTrailing(slug(whole).slice(0, length), "-")}-${hash("sha256", name).slice(0, HASH_LENGTH)}`;
 }
 
 function slug(text: string): string {
-  const parts = text
+  const words = text
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, "-")
     .replace(/^-/, "");
-  return trimTrailing(parts, "-");
+  return trimTrailing(words, "-");
 }

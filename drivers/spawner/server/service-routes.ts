@@ -1,11 +1,11 @@
 import type { FastifyInstance } from "fastify";
-import { observedOnWire } from "../wire.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { clientGone, type Streams } from "./streams.ts";
+import type { Driver } from "../../driver.ts";
+import { observedOnWire } from "../wire.ts";
+import type { Deploys } from "./deploys.ts";
 import { parseCallId, parseGeneration, parseTail } from "./parse-request.ts";
 import { readServiceName } from "./parse-spec.ts";
-import type { Driver } from "../../driver.ts";
-import type { Deploys } from "./deploys.ts";
+import { clientGone, type Streams } from "./streams.ts";
 import { answers, CALL, DESTROYED, NAME_PARAMS, SERVICE } from "./wire-schemas.ts";
 
 const LOG_LINES = 10_000;
@@ -15,13 +15,13 @@ const LOGS_QUERY = {
   type: "object",
   properties: {
     tail: { type: "integer", description: `lines; ${LOG_LINES} where left out` },
-    follow: { ...text, description: "`true`: goes on with what is written from now on, until the service ends" },
+    follow: { ...text, description: "`true`: continues with new lines until the service ends" },
   },
 } as const;
 const DESTROY_QUERY = {
   type: "object",
   properties: {
-    generation: { type: "integer", description: "destroys only what has this one, so that a call that was late destroys nothing newer" },
+    generation: { type: "integer", description: "destroys only this generation, so that a late call destroys nothing newer" },
     call: CALL,
   },
 } as const;
@@ -36,18 +36,18 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
 
   app.get(
     "/services",
-    { schema: { tags, summary: "All services with berth's labels, whoever deployed them", response: answers({ type: "array", items: SERVICE }) } },
+    { schema: { tags, summary: "All services with berth's labels", response: answers({ type: "array", items: SERVICE }) } },
     async (_request, reply) => (await driver.list({ signal: clientGone(reply) })).map(observedOnWire),
   );
 
   app.get<Named>(
     "/services/:service",
-    { schema: { tags, summary: "What is known of a service now", params: NAME_PARAMS, response: answers(SERVICE) } },
+    { schema: { tags, summary: "The observed state of a service", params: NAME_PARAMS, response: answers(SERVICE) } },
     async ({ params }, reply) => {
       const service = readServiceName(params.service);
-      const found = await driver.inspect(service, { signal: clientGone(reply) });
-      if (!found) throw new Fault("CONTAINER_NOT_FOUND", `There is no service ${service}.`);
-      return observedOnWire(found);
+      const observed = await driver.inspect(service, { signal: clientGone(reply) });
+      if (!observed) throw new Fault("CONTAINER_NOT_FOUND", `There is no service ${service}.`);
+      return observedOnWire(observed);
     },
   );
 
@@ -56,7 +56,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
     {
       schema: {
         tags,
-        summary: "Destroys a service, and ends its deploy where one is under way; one that does not exist is fine",
+        summary: "Destroys a service and aborts its deploy. Succeeds if the service does not exist",
         params: NAME_PARAMS,
         querystring: DESTROY_QUERY,
         response: answers(DESTROYED),
@@ -74,7 +74,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
     {
       schema: {
         tags,
-        summary: "What a service wrote, oldest first; nothing for one that does not exist",
+        summary: "The log of a service, oldest first; empty if the service does not exist",
         params: NAME_PARAMS,
         querystring: LOGS_QUERY,
         response: answers({ description: "Text", content: { "text/plain": { schema: text } } }),
@@ -82,8 +82,8 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
     },
     ({ params, query }, reply) => {
       const service = readServiceName(params.service);
-      const which = { tail: parseTail(query.tail, LOG_LINES), follow: query.follow === "true" };
-      return streams.text(reply, (signal) => driver.logs(service, which, { signal }));
+      const options = { tail: parseTail(query.tail, LOG_LINES), follow: query.follow === "true" };
+      return streams.text(reply, (signal) => driver.logs(service, options, { signal }));
     },
   );
 }

@@ -2,28 +2,28 @@ import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { FastifyReply, FastifyInstance } from "fastify";
 import type { Clock } from "../../../lib/clock.ts";
-import { BEAT_MS, LINES } from "../wire.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import type { Log } from "../../../lib/log.ts";
-import { createBulkhead } from "./work.ts";
 import type { Driver } from "../../driver.ts";
+import { BEAT_MS, LINES } from "../wire.ts";
 import { answers, EVENT } from "./wire-schemas.ts";
+import { createBulkhead } from "./work.ts";
 
-/** What fails within this is still answered with its status. */
+/** A failure within this time is answered with its status. */
 const HEAD_MS = 300;
-/** A client that takes nothing for so long is gone, whatever its connection says. */
+/** A client that reads nothing for this time counts as gone. */
 const DRAIN_MS = 30_000;
 
-/** Answers that go on: a bounded number of them, each as fast as its client takes it. */
+/** Streaming responses: a limited number, each as fast as its client reads. */
 export type Streams = {
-  /** Text as it comes. Where it breaks off, so does the answer. Faults: SPAWNER_BUSY; what `open` fails with at once. */
+  /** Text as it arrives. If it breaks off, so does the response. Faults: SPAWNER_BUSY; those of `open` within 300 ms. */
   text(reply: FastifyReply, open: (signal: AbortSignal) => AsyncIterable<string>): Promise<void>;
-  /** A JSON value in each line, and an empty line where there is none for a while. */
+  /** A JSON value in each line, and empty lines as heartbeats. */
   lines(reply: FastifyReply, open: (signal: AbortSignal) => AsyncIterable<object>): Promise<void>;
 };
 
 export function openStreams({ most, clock, log }: { most: number; clock: Clock; log: Log }): Streams {
-  const places = createBulkhead(most, "streams");
+  const bulkhead = createBulkhead(most, "streams");
   return {
     text: (reply, open) => send(reply, "text/plain; charset=utf-8", undefined, open),
     lines: (reply, open) =>
@@ -33,11 +33,11 @@ export function openStreams({ most, clock, log }: { most: number; clock: Clock; 
   };
 
   async function send(reply: FastifyReply, type: string, beat: string | undefined, open: (signal: AbortSignal) => AsyncIterable<string>) {
-    const leave = places.enter();
+    const leave = bulkhead.enter();
     const { raw } = reply;
-    const over = new AbortController();
-    raw.once("close", () => over.abort(new Error("The client went away.")));
-    const pieces = open(over.signal)[Symbol.asyncIterator]();
+    const done = new AbortController();
+    raw.once("close", () => done.abort(new Error("The client went away.")));
+    const pieces = open(done.signal)[Symbol.asyncIterator]();
     let stopBeating = () => {};
     const beats = () => {
       if (beat === undefined) return;
@@ -49,37 +49,37 @@ export function openStreams({ most, clock, log }: { most: number; clock: Clock; 
     };
     try {
       const first = pieces.next();
-      await atOnce(first, over.signal);
+      await atOnce(first, done.signal);
       reply.hijack();
       raw.writeHead(200, { "content-type": type, "cache-control": "no-store", "x-accel-buffering": "no" });
       raw.flushHeaders();
       beats();
       for (let next = await first; !next.done; next = await pieces.next()) {
-        await write(raw, next.value, over.signal);
+        await write(raw, next.value, done.signal);
         beats();
       }
       raw.end();
     } catch (error) {
-      if (!raw.headersSent && !over.signal.aborted) throw error;
-      log.debug({ err: error }, "An answer broke off.");
+      if (!raw.headersSent && !done.signal.aborted) throw error;
+      log.debug({ err: error }, "response broke off");
       reply.hijack();
       raw.destroy();
     } finally {
       stopBeating();
-      over.abort(new Error("The answer is over."));
+      done.abort(new Error("The response has ended."));
       pieces.return?.().catch(() => undefined);
       leave();
     }
   }
 
-  /** Waits a moment for what may fail. */
+  /** Waits a moment for a failure. */
   async function atOnce(first: Promise<unknown>, signal: AbortSignal): Promise<void> {
     const settled = new AbortController();
     const late = clock.sleep(HEAD_MS, AbortSignal.any([signal, settled.signal])).catch(() => undefined);
     try {
       await Promise.race([first, late]);
     } finally {
-      settled.abort(new Error("It is there."));
+      settled.abort(new Error("The first piece has arrived."));
     }
     first.catch(() => undefined);
     signal.throwIfAborted();
@@ -87,12 +87,12 @@ export function openStreams({ most, clock, log }: { most: number; clock: Clock; 
 
   async function write(raw: ServerResponse, piece: string, signal: AbortSignal): Promise<void> {
     if (raw.write(piece)) return;
-    const overdue = () => new Error("The client takes nothing any more.");
+    const overdue = () => new Error("The client reads nothing any more.");
     await withTimeout({ clock, ms: DRAIN_MS, overdue, signal }, (own) => once(raw, "drain", { signal: own }));
   }
 }
 
-/** Aborts when the client goes away before it has its answer. */
+/** Aborts when the client goes away before its response is complete. */
 export function clientGone(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
   reply.raw.once("close", () => {
@@ -101,14 +101,14 @@ export function clientGone(reply: FastifyReply): AbortSignal {
   return gone.signal;
 }
 
-/** Hints to look again, for as long as the client listens. */
+/** Streams the driver's events. */
 export function eventRoutes(app: FastifyInstance, { driver, streams }: { driver: Driver; streams: Streams }): void {
   app.get(
     "/events",
     {
       schema: {
         tags: ["services"],
-        summary: "A line whenever a service may have changed; `connected` where anything may have been missed",
+        summary: "A line whenever a service may have changed; `connected` if events may have been missed",
         response: answers({ description: "Lines", content: { [LINES]: { schema: EVENT } } }),
       },
     },

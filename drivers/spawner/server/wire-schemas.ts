@@ -1,9 +1,9 @@
+import { DRIVER_PHASES } from "../../../lib/start-phases.ts";
 import { HOSTS } from "../../driver.ts";
 import { LINES } from "../wire.ts";
 import { SPAWNER_ERROR } from "./answer-fault.ts";
-import { DRIVER_PHASES } from "../../../lib/start-phases.ts";
 
-/** JSON schemas of what goes over the wire: the OpenAPI description. What comes in is read by `read-body.ts` and `read-path.ts`, in whose words it is refused. */
+/** JSON schemas of the wire types, for the OpenAPI description. `parse-request.ts` parses requests and refuses them. */
 
 const text = { type: "string" } as const;
 const number = { type: "number" } as const;
@@ -30,7 +30,7 @@ export const IMAGE_BODY = {
 export const SPEC_BODY = {
   type: "object",
   nullable: true,
-  description: "Names as in container.json. Other names are passed over, and logged once.",
+  description: "Names as in container.json. Other names are ignored, and logged once.",
   properties: {
     ...IMAGE_BODY.properties,
     environmentVars: { type: "object", additionalProperties: text },
@@ -40,8 +40,8 @@ export const SPEC_BODY = {
     shm_size: { ...integer, description: "MB; 64 where left out" },
     storage: { ...number, description: "GB; 21 where left out" },
     port: { ...integer, description: "the image's own where left out, and there are no labels" },
-    graceMs: { ...number, description: "how long one without a port must have run to be ready" },
-    package: { ...text, description: "whose container it is: those of one package may reach each other, where the driver keeps others apart" },
+    graceMs: { ...number, description: "how long a container without a port must run to be ready" },
+    package: { ...text, description: "the container's package: containers of one package may reach each other" },
     labels: LABELS,
   },
 } as const;
@@ -75,7 +75,7 @@ export const DESTROYED = {
   properties: { serviceName: text, isSuccess: { type: "boolean" } },
 } as const;
 
-export const CALL = { ...text, description: "any id of this very call, by which it may be called off; also before it has come" } as const;
+export const CALL = { ...text, description: "any id of this call, with which it can be cancelled, also before it arrives" } as const;
 
 export const SERVICE = {
   type: "object",
@@ -83,7 +83,7 @@ export const SERVICE = {
     serviceName: text,
     running: { type: "boolean" },
     instance: { ...text, description: "another instance of the service has another" },
-    paused: { type: "boolean", description: "frozen by somebody, with its memory: it neither runs nor has ended; else not there" },
+    paused: { type: "boolean", description: "frozen with its memory: it neither runs nor has ended; else absent" },
     ...ADDRESS,
     labels: LABELS,
     exit: { type: "object", properties: { code: integer, outOfMemory: { type: "boolean" } } },
@@ -93,7 +93,7 @@ export const SERVICE = {
 export const NAME_PARAMS = {
   type: "object",
   required: ["service"],
-  properties: { service: { ...text, description: "its name at the orchestrator, as answers tell it" } },
+  properties: { service: { ...text, description: "its name at the orchestrator, as in responses" } },
 } as const;
 
 export const EVENT = {
@@ -104,7 +104,7 @@ export const EVENT = {
     container: text,
     ended: {
       type: "object",
-      description: "that instance has ended or is about to, any where it is not named: its address may be given to another",
+      description: "that instance (any, if unnamed) has ended or is about to: its address may be given to another container",
       properties: { instance: text },
     },
   },
@@ -112,18 +112,18 @@ export const EVENT = {
 
 /** A path's `/` inside a part is written `%2F`. */
 export function pathParams(last: "tag" | "n") {
-  const host = { type: "string", enum: HOSTS, description: "which of the installation's two hosts it is for" } as const;
+  const host = { type: "string", enum: HOSTS, description: "which of the installation's two hosts" } as const;
   const service = { ...text, description: "a name; `/` in it is written %2F" };
   const tag = last === "tag" ? text : { ...integer, description: "1 deploys, 0 destroys" };
   return { type: "object", required: ["host", "service", last], properties: { host, service, [last]: tag } } as const;
 }
 
-/** A route's answers: what it says on success, and the one error body. */
+/** A route's responses: success, and the error body. */
 export function answers(success: object): Record<string, object> {
   return { 200: success, "4xx": SPAWNER_ERROR, "5xx": SPAWNER_ERROR };
 }
 
-/** The same, and with `Accept: application/x-ndjson` as lines while it takes its time. */
+/** The same, and with `Accept: application/x-ndjson` as lines. */
 export function answersInLines(success: object, name: string): Record<string, object> {
   const pull = { type: "object", properties: { done: integer, total: integer } };
   const line = { type: "object", properties: { pull, [name]: success, fault: SPAWNER_ERROR } };

@@ -1,47 +1,47 @@
-import type { WireLine } from "../wire.ts";
 import { Fault } from "../../../lib/fault.ts";
+import type { WireLine } from "../wire.ts";
 
-/** Of a pull, in bytes; 0 where it is not known. */
+/** Of a pull, in bytes; 0 if unknown. */
 export type PullProgress = { done: number; total: number };
 
-/** What takes its time, and tells how it goes. */
+/** Work that takes time and reports its progress. */
 export type Work<T> = {
   result: Promise<T>;
   /** Calls `listener` at every progress, until the returned function is called. */
-  hear(listener: (progress: PullProgress) => void): () => void;
+  onProgress(listener: (progress: PullProgress) => void): () => void;
 };
 
-/** The lines of an answer: each progress that there is time for, then what came of it. */
-export async function* workLines<T>(work: Work<T>, parts: { line(result: T): WireLine; fault(error: unknown): Fault }): AsyncGenerator<WireLine> {
+/** The lines of a response: the latest progress whenever the reader is ready, then the result. */
+export async function* workLines<T>(work: Work<T>, to: { line(result: T): WireLine; fault(error: unknown): Fault }): AsyncGenerator<WireLine> {
   let latest: PullProgress | undefined;
-  let news = Promise.withResolvers<undefined>();
-  const deafen = work.hear((progress) => {
+  let change = Promise.withResolvers<undefined>();
+  const stopListening = work.onProgress((progress) => {
     latest = progress;
-    news.resolve(undefined);
+    change.resolve(undefined);
   });
-  const last = work.result.then(parts.line, (error: unknown): WireLine => ({ fault: parts.fault(error).toJSON() }));
+  const last = work.result.then(to.line, (error: unknown): WireLine => ({ fault: to.fault(error).toJSON() }));
   try {
     for (;;) {
-      const line = await Promise.race([last, news.promise]);
+      const line = await Promise.race([last, change.promise]);
       if (line !== undefined) {
         yield line;
         return;
       }
-      news = Promise.withResolvers<undefined>();
+      change = Promise.withResolvers<undefined>();
       if (latest) yield { pull: latest };
     }
   } finally {
-    deafen();
+    stopListening();
   }
 }
 
-/** A number of things that may go on at the same time. */
+/** Limits how much runs at the same time. */
 export type Bulkhead = {
-  /** Takes a place; the returned function gives it back, once. Faults: SPAWNER_BUSY where there is none. */
+  /** Takes a place; the returned function releases it, once. Faults: SPAWNER_BUSY if there is none. */
   enter(): () => void;
 };
 
-const COME_AGAIN_MS = 2_000;
+const RETRY_AFTER_MS = 2_000;
 
 /** `what` ends the sentence "… at the same time are as many as this spawner takes". */
 export function createBulkhead(most: number, what: string): Bulkhead {
@@ -50,13 +50,13 @@ export function createBulkhead(most: number, what: string): Bulkhead {
     enter: () => {
       if (taken >= most)
         throw new Fault("SPAWNER_BUSY", `${most} ${what} at the same time are as many as this spawner takes; ask again in a moment.`, {
-          retryAfterMs: COME_AGAIN_MS,
+          retryAfterMs: RETRY_AFTER_MS,
         });
       taken++;
-      let given = false;
+      let released = false;
       return () => {
-        if (!given) taken--;
-        given = true;
+        if (!released) taken--;
+        released = true;
       };
     },
   };

@@ -1,6 +1,6 @@
 import { readDockerfilePort } from "../../../control/packages/publish/folders.ts";
 import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/parse-instructions.ts";
-import { readDockerfile } from "../../../drivers/process/resolve.ts";
+import { parseDockerfile } from "../../../drivers/process/resolve.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
@@ -34,7 +34,7 @@ const PIECES = [
 const read = (text: string) => {
   readDockerfilePort(text, "dockerfiles/app/Dockerfile");
   try {
-    readDockerfile(text);
+    parseDockerfile(text);
   } catch (error) {
     if (!(error instanceof Fault)) throw error;
   }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { CLUSTER, LOG_GROUP, openStand, REGION } from "../../drivers/ecs/fixture.ts";
-import { RIGHTS } from "../../../drivers/kubernetes/rights.ts";
+import { RIGHTS } from "../../../drivers/kubernetes/resources.ts";
 import { NAMESPACE, openWorld, RBAC } from "../../drivers/kubernetes/test-cluster.ts";
 import { look } from "./look.ts";
 

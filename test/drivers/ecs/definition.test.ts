@@ -1,5 +1,5 @@
 import t from "tap";
-import { notHonoured, taskDefinition } from "../../../drivers/ecs/definition.ts";
+import { ignoredSettings, taskDefinition } from "../../../drivers/ecs/definition.ts";
 import { ecsDriver } from "../../../drivers/ecs/driver.ts";
 import { observe } from "../../../drivers/ecs/observe.ts";
 import { readTags, writeTags } from "../../../drivers/ecs/labels.ts";
@@ -51,10 +51,10 @@ t.test("shared memory and GPUs are requested on EC2 alone, disk on Fargate alone
 });
 
 t.test("unavailable resources are named, if they were requested", async (t) => {
-  t.match(notHonoured({ shmMb: 65, storageGb: 21 }, FARGATE), [/^shm \(65 MB\)/]);
-  t.match(notHonoured({ shmMb: 65, storageGb: 22 }, EC2), [/^storage \(22 GB\)/]);
-  t.strictSame(notHonoured({ shmMb: 64, storageGb: 200 }, FARGATE), []);
-  t.strictSame(notHonoured({ shmMb: 512, storageGb: 21 }, EC2), []);
+  t.match(ignoredSettings({ shmMb: 65, storageGb: 21 }, FARGATE), [/^shm \(65 MB\)/]);
+  t.match(ignoredSettings({ shmMb: 65, storageGb: 22 }, EC2), [/^storage \(22 GB\)/]);
+  t.strictSame(ignoredSettings({ shmMb: 64, storageGb: 200 }, FARGATE), []);
+  t.strictSame(ignoredSettings({ shmMb: 512, storageGb: 21 }, EC2), []);
 });
 
 t.test("labels and port come back from tags; what berth did not tag has no owner", async (t) => {

@@ -60,7 +60,7 @@ t.test("starts", async (t) => {
 
   await t.test("ECS's reason for a task that did not start is passed on, and nothing is left", async (t) => {
     const cases = [
-      ["IMAGE_NOT_FOUND", { stoppedReason: "CannotPullContainerError: failed to resolve ref x: not found" }, /ECS said: CannotPullContainerError/],
+      ["IMAGE_NOT_FOUND", { stoppedReason: "CannotPullContainerError: failed to resolve ref x: not found" }, /ECS reports: CannotPullContainerError/],
       ["PULL_DENIED", { stoppedReason: `CannotPullContainerError: ${USER} ecr:BatchGetImage on resource: x` }, /ecr:BatchGetImage/],
       [
         "ENGINE_ACTION_DENIED",
@@ -243,7 +243,7 @@ t.test("starts", async (t) => {
     const spec = await specOf(driver, service, IMAGE);
     await driver.deploy(spec, call());
     const seldom = { first: 2_000, longest: 2_000 };
-    const slow = stand.open({ looks: { start: seldom, retry: seldom, events: seldom } });
+    const slow = stand.open({ polling: { start: seldom, retry: seldom, events: seldom } });
     const destroying = slow.destroy(service, call());
     await eventually("it is deleted", () => stand.services.get(service)?.status === "DRAINING");
     await runs(t, driver, spec);
@@ -303,7 +303,8 @@ t.test("starts", async (t) => {
   await t.test("with LAUNCH_TYPE=FARGATE no instance is requested, and what Fargate lacks is refused or reported", async (t) => {
     const warned: string[] = [];
     const none = () => {};
-    const log: Log = { debug: none, info: none, error: none, warn: (_, sentence) => void warned.push(sentence), child: () => log };
+    const warn = (fields: object, message: string) => void warned.push(`${message} ${JSON.stringify(fields)}`);
+    const log: Log = { debug: none, info: none, error: none, warn, child: () => log };
     const fargate = stand.open({ launchType: "fargate", log });
     const before = stand.requests.length;
     const spec = await specOf(fargate, name("fargate"), IMAGE, { shmMb: 128 });

@@ -2,7 +2,7 @@ import t from "tap";
 import { ACTIONS } from "../../../drivers/ecs/aws.ts";
 import { conformance } from "../conformance.ts";
 import { BACKENDS } from "../conformance/backends.ts";
-import { openGate } from "../engine-gate.ts";
+import { openGate } from "../engine/engine-gate.ts";
 import { openStand } from "./fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -26,7 +26,7 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
       t.teardown(() => {
         process.env["AWS_ENDPOINT_URL"] = stand.url;
       });
-      return { ...gate, driver: stand.open({ blindMs: 2_000 }) };
+      return { ...gate, driver: stand.open({ maxOutageMs: 2_000 }) };
     },
     resolvesElsewhere: true,
     left: async (prefix) => {

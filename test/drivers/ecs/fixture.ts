@@ -224,7 +224,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       registry: registries,
       // The tests' registries are on this machine, where those of packages may not be.
       registryHosts: ["127.0.0.1"],
-      looks: { start: { first: 20, longest: 80 }, retry: { first: 20, longest: 80 }, events: { first: 50, longest: 100 } },
+      polling: { start: { first: 20, longest: 80 }, retry: { first: 20, longest: 80 }, events: { first: 50, longest: 100 } },
       rate: { perSecond: 1_000, burst: 1_000 },
       ...tools,
       ...more,

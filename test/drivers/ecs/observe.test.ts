@@ -213,7 +213,7 @@ t.test("single queries are sent together", async (t) => {
     most: 3,
     windowMs: 20,
     clock,
-    ask: async (keys) => {
+    query: async (keys) => {
       batches.push(keys);
       if (fail) throw fail;
       return new Map(keys.filter((key) => key !== "unknown").map((key) => [key, key.toUpperCase()]));

@@ -47,7 +47,7 @@ const STOPPED: [FaultCode, string, RegExp?][] = [
   [
     "ENGINE_FAILED",
     "ResourceInitializationError: failed to validate logger args: failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist.",
-    /LOG_GROUP.*Make it/,
+    /LOG_GROUP.*Create it/,
   ],
   [
     "ENGINE_FAILED",

@@ -5,7 +5,7 @@ import t from "tap";
 import { makeCertificate } from "../../fixtures/certificates.ts";
 import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
 import { call, rejectsWith, specOf, text } from "../conformance.ts";
-import { openSilence } from "../engine-gate.ts";
+import { openSilence } from "../engine/engine-gate.ts";
 import { NAMESPACE, openWorld, RBAC, faster, type KubernetesWorld } from "./test-cluster.ts";
 
 t.test("what berth may not do is named with its verb and resource", async (t) => {

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { BACKENDS } from "../conformance/backends.ts";
-import { openGate } from "../engine-gate.ts";
+import { openGate } from "../engine/engine-gate.ts";
 import type { Address } from "../../../drivers/driver.ts";
 import { call, conformance, get, labelsFor, rejectsWith, specOf, text } from "../conformance.ts";
 import { NAMESPACE, openWorld, REGISTRY, applyAs } from "./test-cluster.ts";

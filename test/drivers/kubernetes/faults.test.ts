@@ -68,7 +68,7 @@ t.test("how a container ended is what it did, also while the cluster waits befor
   });
   t.match(podStateOf({ status: { phase: "Failed", reason: "Evicted", message: "ephemeral local storage usage exceeds the total limit" } }), {
     is: "ended",
-    says: /Evicted: ephemeral/,
+    reason: /Evicted: ephemeral/,
   });
 });
 

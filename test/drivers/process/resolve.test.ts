@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import t from "tap";
-import { readDockerfile, localise } from "../../../drivers/process/resolve.ts";
+import { parseDockerfile, localise } from "../../../drivers/process/resolve.ts";
 
 t.test("the final stage says what runs, after the stages that it is made from", async (t) => {
-  const recipe = readDockerfile(`
+  const recipe = parseDockerfile(`
 # syntax=docker/dockerfile:1
 ARG NODE=22
 FROM node:$NODE AS base
@@ -30,19 +30,19 @@ CMD ["main.js", \\
 });
 
 t.test("a shell line is run by the shell, and alone where it is the entrypoint", async (t) => {
-  t.strictSame(readDockerfile("FROM x\nCMD node main.js && echo done").command, ["/bin/sh", "-c", "node main.js && echo done"]);
-  t.strictSame(readDockerfile('FROM x\nENTRYPOINT run it\nCMD ["more"]').command, ["/bin/sh", "-c", "run it"]);
-  t.strictSame(readDockerfile('FROM x\nCMD ["a"]\nCMD ["b"]').command, ["b"]);
+  t.strictSame(parseDockerfile("FROM x\nCMD node main.js && echo done").command, ["/bin/sh", "-c", "node main.js && echo done"]);
+  t.strictSame(parseDockerfile('FROM x\nENTRYPOINT run it\nCMD ["more"]').command, ["/bin/sh", "-c", "run it"]);
+  t.strictSame(parseDockerfile('FROM x\nCMD ["a"]\nCMD ["b"]').command, ["b"]);
 });
 
 t.test("a Dockerfile that runs nothing is refused", async (t) => {
-  t.throws(() => readDockerfile("FROM x\nRUN make"), { code: "IMAGE_REFERENCE_INVALID" });
-  t.throws(() => readDockerfile(""), { code: "IMAGE_REFERENCE_INVALID" });
+  t.throws(() => parseDockerfile("FROM x\nRUN make"), { code: "IMAGE_REFERENCE_INVALID" });
+  t.throws(() => parseDockerfile(""), { code: "IMAGE_REFERENCE_INVALID" });
 });
 
 t.test("the folder stands for the first WORKDIR", async (t) => {
   const folder = t.testdir({ "main.js": "", server: { "index.js": "" } });
-  const recipe = (text: string) => ({ ...readDockerfile(text), folder });
+  const recipe = (text: string) => ({ ...parseDockerfile(text), folder });
   t.strictSame(localise(recipe('FROM x\nWORKDIR /app\nCMD ["node", "/app/main.js", "/etc/hosts"]'), "/our/node"), {
     command: ["/our/node", join(folder, "main.js"), "/etc/hosts"],
     cwd: folder,

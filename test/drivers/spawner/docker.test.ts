@@ -8,7 +8,7 @@ import { buildTestImages } from "../../fixtures/images.ts";
 import { spawnerWay, startSpawner } from "../../fixtures/spawner.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { BACKENDS } from "../conformance/backends.ts";
-import { dockerWorld } from "../docker-world.ts";
+import { dockerWorld } from "../docker/container-actions.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf } from "../conformance.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

@@ -14,7 +14,7 @@ import { driverFor, SPAWNER_KEY, spawnerWay, startSpawner } from "../../fixtures
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { BACKENDS } from "../conformance/backends.ts";
 import { call, conformance, get, rejectsWith, specOf, text } from "../conformance.ts";
-import { openGate, openSilence } from "../engine-gate.ts";
+import { openGate, openSilence } from "../engine/engine-gate.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
 

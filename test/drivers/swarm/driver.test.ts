@@ -10,7 +10,7 @@ import { buildTestImages } from "../../fixtures/images.ts";
 import { openRegistry } from "../../fixtures/registry.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text } from "../conformance.ts";
 import { BACKENDS } from "../conformance/backends.ts";
-import { openGate } from "../engine-gate.ts";
+import { openGate } from "../engine/engine-gate.ts";
 import { openOwnSwarm } from "./own-swarm.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -249,7 +249,7 @@ t.test("berth in a container joins the overlay and reaches services by name", as
     Image: images.worker,
     Hostname: "chosen-by-hand",
     Cmd: ["node", "--input-type=module", "-e", script],
-    HostConfig: { Binds: [`${import.meta.dirname}/../..:/berth:ro`, `${host.replace("unix://", "")}:/engine.sock`] },
+    HostConfig: { Binds: [`${import.meta.dirname}/../../..:/berth:ro`, `${host.replace("unix://", "")}:/engine.sock`] },
   });
   await inside.start();
   const { StatusCode } = (await inside.wait()) as { StatusCode: number };

@@ -100,7 +100,7 @@ t.test("berth in a container beside the manager reaches a task on another node b
   const inside = await manager.docker.createContainer({
     Image: images.onDemand,
     Cmd: ["node", "--input-type=module", "-e", script],
-    HostConfig: { Binds: [`${import.meta.dirname}/../..:/berth:ro`, `${manager.host.replace("unix://", "")}:/engine.sock`] },
+    HostConfig: { Binds: [`${import.meta.dirname}/../../..:/berth:ro`, `${manager.host.replace("unix://", "")}:/engine.sock`] },
   });
   await inside.start();
   const { StatusCode } = (await inside.wait()) as { StatusCode: number };

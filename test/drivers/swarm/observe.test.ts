@@ -4,15 +4,13 @@ import { crashFault } from "../../../drivers/faults.ts";
 import {
   addressOf,
   observe,
-  type SeenTask,
+  type TaskDetails,
   type SwarmView,
-  constraintsFor,
-  gpuKind,
   type Standpoint,
   chooseTaskReach,
   taskReachOf,
 } from "../../../drivers/swarm/observe.ts";
-import { definition } from "../../../drivers/swarm/definition.ts";
+import { constraintsFor, definition, gpuKind } from "../../../drivers/swarm/definition.ts";
 import { currentTask, type Task } from "../../../drivers/swarm/cluster.ts";
 import { unplacedFault } from "../../../drivers/swarm/faults.ts";
 
@@ -34,7 +32,7 @@ const three = {
 };
 const BUILT = `sha256:${"a".repeat(64)}`;
 const PINNED = `registry.example.com/x@${BUILT}`;
-const here: Standpoint = { wished: "auto", inContainer: false, elsewhere: false, platform: "linux" };
+const here: Standpoint = { setting: "auto", inContainer: false, elsewhere: false, platform: "linux" };
 const spec = { service: "web", memoryMb: 100 } as Spec;
 
 t.test("tasks are placed by the nodes' role where any has it, and by hand where only one node has the image", async (t) => {
@@ -73,7 +71,7 @@ t.test("the way to a task follows from where berth runs, and from how many nodes
   t.equal(chooseTaskReach({ ...here, elsewhere: true }, one), "published");
   t.equal(chooseTaskReach({ ...here, platform: "darwin" }, one), "published");
   t.equal(chooseTaskReach({ ...here, inContainer: true }, three), "name");
-  t.equal(chooseTaskReach({ ...here, wished: "address" }, three), "address");
+  t.equal(chooseTaskReach({ ...here, setting: "address" }, three), "address");
   t.equal(taskReachOf(here, true), "published", "as the service was made");
   t.equal(taskReachOf(here, false), "address");
   t.equal(taskReachOf({ ...here, inContainer: true }, false), "name");
@@ -88,7 +86,7 @@ const task = (Status: Task["Status"], more: Partial<Task> = {}): Task => ({
   Status,
   ...more,
 });
-const taskWith = (more: Partial<SeenTask>): SeenTask => ({
+const taskWith = (more: Partial<TaskDetails>): TaskDetails => ({
   service: { ID: "s", Spec: { Name: "web", Labels: { "berth.container": "c", "berth.store": "x", "berth.generation": "3", "berth.port": "80" } } },
   task: task(status("running")),
   local: undefined,

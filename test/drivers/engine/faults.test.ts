@@ -1,9 +1,9 @@
 import t from "tap";
-import { demux } from "../../drivers/engine/log-stream.ts";
-import { exposedPorts, parseReference } from "../../drivers/image.ts";
-import { engineFault } from "../../drivers/engine/faults.ts";
-import { chooseReach } from "../../drivers/engine/reach.ts";
-import { Fault } from "../../lib/fault.ts";
+import { demux } from "../../../drivers/engine/streams.ts";
+import { exposedPorts, parseReference } from "../../../drivers/image.ts";
+import { engineFault } from "../../../drivers/engine/faults.ts";
+import { chooseReach } from "../../../drivers/engine/reach.ts";
+import { Fault } from "../../../lib/fault.ts";
 
 t.test("the order of ports is the history's, and a guess says that it is one", async (t) => {
   const both = ["5353/tcp", "80/tcp", "53/udp"];

@@ -1,20 +1,20 @@
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import t, { type Test } from "tap";
-import { clockFrom, systemClock } from "../../lib/clock.ts";
-import { dockerDriver, type DockerOptions } from "../../drivers/docker/driver.ts";
-import { privateListeners } from "../../lib/container-peers.ts";
-import { serveMetrics } from "../../lib/metrics/serve-metrics.ts";
-import { DEFAULT_SUBNETS } from "../../drivers/docker/subnets.ts";
-import { NETWORK_LABEL } from "../../drivers/docker/network.ts";
-import type { Address } from "../../drivers/driver.ts";
-import { openLog } from "../../lib/log.ts";
+import { clockFrom, systemClock } from "../../../lib/clock.ts";
+import { dockerDriver, type DockerOptions } from "../../../drivers/docker/driver.ts";
+import { privateListeners } from "../../../lib/container-peers.ts";
+import { serveMetrics } from "../../../lib/metrics/serve-metrics.ts";
+import { DEFAULT_SUBNETS } from "../../../drivers/docker/addresses.ts";
+import { NETWORK_LABEL } from "../../../drivers/docker/network.ts";
+import type { Address } from "../../../drivers/driver.ts";
+import { openLog } from "../../../lib/log.ts";
 
-import { openEngine, runIn } from "../fixtures/engine.ts";
-import { buildTestImages } from "../fixtures/images.ts";
-import { call, get, namer, specOf } from "./conformance.ts";
-import { eventually } from "../fixtures/eventually.ts";
-import { listen } from "../fixtures/server.ts";
+import { openEngine, runIn } from "../../fixtures/engine.ts";
+import { buildTestImages } from "../../fixtures/images.ts";
+import { call, get, namer, specOf } from "../conformance.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { listen } from "../../fixtures/server.ts";
 
 /** What containers of a real engine reach, and what they do not, by each way that berth reaches them. */
 const log = openLog({ level: "silent", name: "test" });
@@ -125,7 +125,7 @@ t.test("reached by name, a package's containers reach each other, berth and the 
     const { createServer } = await import("node:http");
     createServer((_, response) => response.end("api")).listen(8080, "0.0.0.0");
     const { privateListeners } = await import("/berth/lib/container-peers.ts");
-    const { DEFAULT_SUBNETS } = await import("/berth/drivers/docker/subnets.ts");
+    const { DEFAULT_SUBNETS } = await import("/berth/drivers/docker/addresses.ts");
     const metrics = createServer((_, response) => response.end("metrics"));
     privateListeners({ subnets: DEFAULT_SUBNETS, allowed: false, log: { warn() {} } }).guard(metrics);
     metrics.listen(9464, "0.0.0.0");
@@ -142,7 +142,7 @@ t.test("reached by name, a package's containers reach each other, berth and the 
     name: berth,
     Image: images.worker,
     Cmd: ["node", "--input-type=module", "-e", script],
-    HostConfig: { Binds: [`${import.meta.dirname}/../..:/berth:ro`, `${host.replace("unix://", "")}:/engine.sock`] },
+    HostConfig: { Binds: [`${import.meta.dirname}/../../..:/berth:ro`, `${host.replace("unix://", "")}:/engine.sock`] },
   });
   await inside.start();
   const output = async () => (await inside.logs({ stdout: true, stderr: true })).toString();

@@ -1,14 +1,14 @@
 import { createServer } from "node:http";
 import type { ContainerInfo } from "dockerode";
 import t from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import { NETWORK_LABEL, PACKAGE_LABEL } from "../../drivers/docker/network.ts";
-import { openNetworks } from "../../drivers/docker/networks.ts";
-import type { Spec } from "../../drivers/driver.ts";
-import { openEngine, type Engine } from "../../drivers/engine/engine.ts";
-import { ownContainer } from "../../drivers/engine/join-network.ts";
-import { openLog } from "../../lib/log.ts";
-import { listen } from "../fixtures/server.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { NETWORK_LABEL, PACKAGE_LABEL } from "../../../drivers/docker/network.ts";
+import { openNetworks } from "../../../drivers/docker/networks.ts";
+import type { Spec } from "../../../drivers/driver.ts";
+import { openEngine, type Engine } from "../../../drivers/engine/engine.ts";
+import { ownContainer } from "../../../drivers/engine/reach.ts";
+import { openLog } from "../../../lib/log.ts";
+import { listen } from "../../fixtures/server.ts";
 
 const ID = "a".repeat(64);
 const SPEC = {
@@ -64,7 +64,7 @@ t.test("a package's network that turns out to be in use as it is removed is join
   await started();
   t.strictSame([...members], [ownContainer()]);
   state.inUse = true;
-  await networks.tend([] as ContainerInfo[], signal);
+  await networks.maintain([] as ContainerInfo[], signal);
   t.strictSame([...members], [], "it had left");
   await started();
   t.strictSame([...members], [ownContainer()]);

@@ -1,16 +1,16 @@
 import { randomUUID } from "node:crypto";
 import t from "tap";
-import { clockFrom, systemClock } from "../../lib/clock.ts";
-import { dockerDriver, type DockerOptions } from "../../drivers/docker/driver.ts";
-import { swarmDriver } from "../../drivers/swarm/driver.ts";
-import { openLog } from "../../lib/log.ts";
-import { openEngine, runIn } from "../fixtures/engine.ts";
-import { buildTestImages } from "../fixtures/images.ts";
-import { openRegistry } from "../fixtures/registry.ts";
-import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text } from "./conformance.ts";
-import { BACKENDS } from "./conformance/backends.ts";
-import { dockerWorld } from "./docker-world.ts";
-import { openGate, openSilence, openWarner } from "./engine-gate.ts";
+import { clockFrom, systemClock } from "../../../lib/clock.ts";
+import { dockerDriver, type DockerOptions } from "../../../drivers/docker/driver.ts";
+import { swarmDriver } from "../../../drivers/swarm/driver.ts";
+import { openLog } from "../../../lib/log.ts";
+import { openEngine, runIn } from "../../fixtures/engine.ts";
+import { buildTestImages } from "../../fixtures/images.ts";
+import { openRegistry } from "../../fixtures/registry.ts";
+import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text } from "../conformance.ts";
+import { BACKENDS } from "../conformance/backends.ts";
+import { dockerWorld } from "./container-actions.ts";
+import { openGate, openSilence, openWarner } from "../engine/engine-gate.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const { docker, host } = openEngine();
@@ -154,7 +154,7 @@ t.test("for gateways elsewhere, ports are published on the address that they rea
 t.test("berth in a container joins the network and reaches services by name", async (t) => {
   const service = name("named");
   const berth = name("berth");
-  const root = `${import.meta.dirname}/../..`;
+  const root = `${import.meta.dirname}/../../..`;
   const spec = await specOf(open(), service, { ref: images.onDemand });
   const script = `
     const { dockerDriver } = await import("/berth/drivers/docker/driver.ts");

@@ -1,9 +1,9 @@
 import { createServer, type ServerResponse } from "node:http";
 import t from "tap";
-import { systemClock } from "../../lib/clock.ts";
-import { openEngine } from "../../drivers/engine/engine.ts";
-import { eventually } from "../fixtures/eventually.ts";
-import { listen } from "../fixtures/server.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { openEngine } from "../../../drivers/engine/engine.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { listen } from "../../fixtures/server.ts";
 
 const OPEN = 300;
 const CALLS = 20;

@@ -1,8 +1,16 @@
 import t from "tap";
-import { createRotation } from "../../drivers/docker/rotation.ts";
-import { candidates, enginePart, overlaps, readRoutes, readSubnet, type Subnet, writeSubnet } from "../../drivers/docker/subnets.ts";
-import { packageNetworkName } from "../../drivers/docker/network.ts";
-import { createStillClock } from "../fixtures/clock.ts";
+import {
+  createRotation,
+  candidates,
+  enginePart,
+  overlaps,
+  parseRoutes,
+  parseSubnet,
+  type Subnet,
+  writeSubnet,
+} from "../../../drivers/docker/addresses.ts";
+import { packageNetworkName } from "../../../drivers/docker/network.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 
 const REST_MS = 60_000;
 
@@ -25,12 +33,12 @@ t.test("a number rests before it is given again, however few there are besides",
 t.test("what a list shows is in use, and what it no longer shows rests", async (t) => {
   const clock = createStillClock();
   const rotation = createRotation(3, REST_MS, clock);
-  rotation.seen(new Set([0, 1]), clock.monotonic());
+  rotation.update(new Set([0, 1]), clock.monotonic());
   t.equal(rotation.take(), 2);
   void clock.advance(10);
-  rotation.seen(new Set([1]), clock.monotonic() - 20);
+  rotation.update(new Set([1]), clock.monotonic() - 20);
   t.equal(rotation.take(), undefined, "a list from before it was taken does not free it");
-  rotation.seen(new Set([1]), clock.monotonic());
+  rotation.update(new Set([1]), clock.monotonic());
   t.equal(rotation.take(), 0, "the one that rested longest");
   t.equal(rotation.take(), 2);
 });
@@ -50,9 +58,9 @@ t.test("a process that starts anew begins behind what the one before gave", asyn
 });
 
 t.test("networks are read, written and cut", async (t) => {
-  const of = (cidr: string) => readSubnet(cidr) as Subnet;
+  const of = (cidr: string) => parseSubnet(cidr) as Subnet;
   t.equal(writeSubnet(of("10.201.16.9/20")), "10.201.16.0/20");
-  for (const wrong of ["10.0.0.0", "10.0.0.0/33", "300.0.0.0/8", "fd00::/64", ""]) t.equal(readSubnet(wrong), undefined, wrong);
+  for (const wrong of ["10.0.0.0", "10.0.0.0/33", "300.0.0.0/8", "fd00::/64", ""]) t.equal(parseSubnet(wrong), undefined, wrong);
   t.ok(overlaps(of("10.0.0.0/8"), of("10.201.0.0/16")));
   t.notOk(overlaps(of("10.201.0.0/20"), of("10.201.16.0/20")));
   t.equal(writeSubnet(enginePart(of("10.201.0.0/20"))), "10.201.0.0/24");
@@ -61,7 +69,7 @@ t.test("networks are read, written and cut", async (t) => {
   t.same(all, ["10.2.0.2/31", "10.1.0.0/31", "10.1.0.2/31", "10.2.0.0/31"]);
   const routes =
     "Iface\tDestination\tGateway\nx\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\nx\t0000C90A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
-  t.same(readRoutes(routes).map(writeSubnet), ["10.201.0.0/16"]);
+  t.same(parseRoutes(routes).map(writeSubnet), ["10.201.0.0/16"]);
 });
 
 t.test("each package of each store has a network, which is the last in the alphabet", async (t) => {

@@ -1,0 +1,119 @@
+import type { Socket } from "node:net";
+import type { Readable } from "node:stream";
+import { StringDecoder } from "node:string_decoder";
+import type Docker from "dockerode";
+import type { Log } from "../../lib/log.ts";
+import { jsonLines } from "../../lib/split-lines.ts";
+import type { Call } from "../driver.ts";
+import { reconnect } from "../events.ts";
+import type { Engine } from "./engine.ts";
+import { answered, engineFault } from "./faults.ts";
+
+/** The owner of a log, in the engine's paths. */
+type LogSource = { of: "containers" | "tasks"; id: string };
+
+/** Ends when its source does. Empty if the source does not exist. */
+export async function* logStream(
+  engine: Engine,
+  { of, id }: LogSource,
+  { tail, follow = false }: { tail: number; follow?: boolean },
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const doing = `Reading the logs of ${id}`;
+  const path = `/${of}/${encodeURIComponent(id)}/logs?`;
+  let stream: Readable;
+  try {
+    // The time limit is for the head of the response; the stream ends with the caller's signal.
+    stream = await engine.call({ doing, signal }, (docker, head) =>
+      dial(docker, path, { stdout: true, stderr: true, tail, follow }, AbortSignal.any([head, signal])),
+    );
+  } catch (error) {
+    if (answered(error, 404)) return;
+    throw error;
+  }
+  try {
+    yield* demux(stream);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw engineFault(error, "control", doing);
+  } finally {
+    stream.destroy();
+  }
+}
+
+/** By the client's own dial: its `logs` buffers the whole log unless it follows. */
+function dial(docker: Docker, path: string, query: object, abortSignal: AbortSignal): Promise<Readable> {
+  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
+  docker.modem.dial(
+    { path, method: "GET", isStream: true, statusCodes: { 200: true, 404: "no such thing", 500: "server error" }, abortSignal, options: query },
+    (error: unknown, stream: unknown) => (error ? reject(error) : resolve(stream as Readable)),
+  );
+  return promise;
+}
+
+const HEADER = 8;
+
+/**
+ * Decodes the engine's frames: one byte for the stream (1 standard output, 2 standard error), three of padding, four of length, then the text.
+ * Chunks may end within a frame and within a character, so each stream has its own decoder.
+ */
+export async function* demux(stream: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  const decoders = new Map<number, StringDecoder>();
+  let rest: Buffer = Buffer.alloc(0);
+  let source = 0;
+  let left = 0;
+  for await (const chunk of stream) {
+    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    for (;;) {
+      if (left === 0) {
+        if (rest.length < HEADER) break;
+        source = rest[0] ?? 0;
+        left = rest.readUInt32BE(4);
+        rest = rest.subarray(HEADER);
+        if (left === 0) continue;
+      }
+      if (rest.length === 0) break;
+      // A frame may be as long as the log's longest line, so its parts are passed on.
+      const piece = rest.subarray(0, left);
+      left -= piece.length;
+      rest = rest.subarray(piece.length);
+      const decoder = decoders.get(source) ?? new StringDecoder("utf8");
+      decoders.set(source, decoder);
+      const text = decoder.write(piece);
+      if (text !== "") yield text;
+    }
+  }
+}
+
+const RETRY_MS = { firstMs: 250, longestMs: 3_000 };
+
+/** Events of a container that change the result of `inspect`. */
+export const STATE_EVENTS = ["create", "start", "die", "oom", "destroy", "pause", "unpause", "rename"];
+
+export type EngineEvent = { Type?: string; Action?: string; Actor?: { ID?: string; Attributes?: Record<string, string> } };
+
+/** The engine's events, with "connected" after each connect and "disconnected" after each loss. */
+export function eventStream(
+  engine: Engine,
+  filters: Record<string, string[]>,
+  log: Log,
+  { signal }: Call,
+): AsyncGenerator<"connected" | "disconnected" | EngineEvent> {
+  const messages = { lost: "container engine events lost, reconnecting", back: "container engine events connected again" };
+  return reconnect({ clock: engine.clock, log, signal, ...RETRY_MS, ...messages }, () => readEvents(engine, filters, signal));
+}
+
+async function* readEvents(engine: Engine, filters: Record<string, string[]>, signal: AbortSignal): AsyncGenerator<"connected" | EngineEvent> {
+  // The time limit is for the head of the response; the stream ends with the caller's signal.
+  const stream = (await engine.call({ doing: "Opening the engine's events", signal }, (docker, head) =>
+    docker.getEvents({ filters, abortSignal: AbortSignal.any([head, signal]) } as Parameters<typeof docker.getEvents>[0]),
+  )) as Readable & { socket?: Socket };
+  try {
+    // Detects a vanished remote engine, which looks like one without events.
+    stream.socket?.setKeepAlive(true, 15_000);
+    yield "connected";
+    yield* jsonLines<EngineEvent>(stream);
+  } finally {
+    stream.destroy();
+  }
+}
