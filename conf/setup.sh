@@ -58,7 +58,7 @@ need "$(echo /usr/lib/*/lua/5.1/cjson.so)" lua-cjson "test/lua-compat"
 need chromium chromium "test/program/rights/browser.test.ts"
 need ps procps "test/processes/serve.test.ts"
 # Even where DOCKER_HOST names an engine: one test stops and starts its own.
-need dockerd docker.io "every test on the real engine (test/program/main-job.test.ts, test/recovery, test/drivers/docker*)"
+need dockerd docker.io "every test on the real engine (test/program/main-job.test.ts, test/recovery, test/drivers/docker)"
 # Debian 13 has the command apart from the engine, which only recommends it.
 need docker docker-cli "test/gateway/registry/docker.test.ts, test/gateway/registry/embedded-whole.test.ts"
 need /usr/libexec/docker/cli-plugins/docker-compose docker-compose "test/conf/stands.test.ts"
@@ -90,7 +90,7 @@ if [ "$(id -u)" != 0 ]; then
     say "as root: apt-get install --no-install-recommends$packages"
   fi
   if [ -z "${DOCKER_HOST:-}" ]; then
-    say "every test on the real engine (test/program/main-job.test.ts, test/recovery, test/drivers/docker*): only root may start one, and"
+    say "every test on the real engine (test/program/main-job.test.ts, test/recovery, test/drivers/docker): only root may start one, and"
     say "DOCKER_HOST names none"
   fi
   say "the full disk and the read-only disk of test/control/store.test.ts: only root may mount one"

@@ -2,13 +2,12 @@ import type { Service } from "@aws-sdk/client-ecs";
 
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Spec } from "../driver.ts";
-import { ignoredSettings, service, taskDefinition } from "./definition.ts";
+import { ignoredSettings, service, taskDefinition, readTags } from "./definition.ts";
 import { deregister, remove } from "./destroy.ts";
 import { isNamed, isTrouble, messageOf } from "./faults.ts";
 import { chooseLaunch, type TaskLaunch } from "./launch.ts";
 import { findService, tasksOf, isEnding } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { readTags } from "./labels.ts";
 import { refuseForeignOwner } from "../labels.ts";
 
 /** AWS is eventually consistent: a taken name may not be visible yet, a role not usable. About 15 s in all. */

@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import type { ContainerDefinition, CreateServiceCommandInput, RegisterTaskDefinitionCommandInput } from "@aws-sdk/client-ecs";
-import type { Spec } from "../driver.ts";
+import type { ContainerDefinition, CreateServiceCommandInput, RegisterTaskDefinitionCommandInput, Tag } from "@aws-sdk/client-ecs";
+import type { Spec, Labels } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
-import { writeTags } from "./labels.ts";
+import { parseLabels, readPort, writeLabels } from "../labels.ts";
 import { cpuUnits, type TaskLaunch } from "./launch.ts";
 import type { LogGroup, EcsSite } from "./site.ts";
 
@@ -98,4 +98,18 @@ export function service(spec: Spec, launch: TaskLaunch, definitionArn: string, s
 
 function logConfiguration({ name, region }: LogGroup): ContainerDefinition["logConfiguration"] {
   return { logDriver: "awslogs", options: { "awslogs-group": name, "awslogs-region": region, "awslogs-stream-prefix": LOG_PREFIX } };
+}
+
+/** Policies of existing installations deny RegisterTaskDefinition and CreateService without this tag. */
+const CALLER: Tag = { key: "caller", value: "grok_spawner" };
+
+export function writeTags(labels: Labels, port: number | undefined): Tag[] {
+  return [CALLER, ...Object.entries(writeLabels(labels, port)).map(([key, value]) => ({ key, value }))];
+}
+
+/** Undefined for a service that berth did not create. */
+export function readTags(tags: readonly Tag[] | undefined): { labels: Labels; port: number | undefined } | undefined {
+  const written = Object.fromEntries((tags ?? []).map(({ key = "", value = "" }) => [key, value]));
+  const labels = parseLabels(written);
+  return labels && { labels, port: readPort(written) };
 }

@@ -3,8 +3,8 @@ import { withTimeout } from "../../lib/deadline.ts";
 import type { Call } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { isServiceName } from "../labels.ts";
+import { readTags } from "./definition.ts";
 import { isNamed } from "./faults.ts";
-import { readTags } from "./labels.ts";
 import { findService, findTasks, tasksOf } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 

@@ -1,7 +1,7 @@
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import { reasonOf } from "../events.ts";
-import { readTags } from "./labels.ts";
+import { readTags } from "./definition.ts";
 import { allServices, liveTasks, ofService, runs, taskId } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 

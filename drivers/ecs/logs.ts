@@ -4,9 +4,8 @@ import { createBackoff } from "../../lib/backoff.ts";
 import type { Call } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES } from "../faults.ts";
 import { isServiceName } from "../labels.ts";
-import { logStream } from "./definition.ts";
+import { logStream, readTags } from "./definition.ts";
 import { isNamed } from "./faults.ts";
-import { readTags } from "./labels.ts";
 import { findTasks, findService, tasksOf, mainContainer, taskId } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 

@@ -2,9 +2,8 @@ import type { Container, Service, Task } from "@aws-sdk/client-ecs";
 import type { Address, Observed, Call } from "../driver.ts";
 import { isServiceName } from "../labels.ts";
 import { SERVICES_PER_CALL, TASKS_PER_CALL, type Aws } from "./aws.ts";
-import { containerName } from "./definition.ts";
+import { containerName, readTags } from "./definition.ts";
 import { isNamed } from "./faults.ts";
-import { readTags } from "./labels.ts";
 import type { TaskReach, EcsSite } from "./site.ts";
 
 /** The observed state of a service, from its tasks, the newest first; undefined if berth did not create it. */

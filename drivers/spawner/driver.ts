@@ -1,12 +1,13 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Driver } from "../driver.ts";
+import { decodeText } from "../../lib/split-lines.ts";
+import type { Driver, Call, DriverEvent } from "../driver.ts";
+import { reconnect } from "../events.ts";
 import { isServiceName } from "../labels.ts";
-import { openSpawnerClient, type SpawnerEndpoint, servicePath } from "./client.ts";
+import { openSpawnerClient, type SpawnerEndpoint, servicePath, type SpawnerClient, lines } from "./client.ts";
 import { deploy } from "./deploy.ts";
-import { events } from "./events.ts";
-import { logs } from "./logs.ts";
+import { brokenOff } from "./faults.ts";
 import { resolve } from "./resolve.ts";
 import { observedOff, type WireObserved } from "./wire.ts";
 
@@ -14,6 +15,7 @@ export type SpawnerOptions = SpawnerEndpoint;
 
 /** The container's grace time, after the current work for the same service. */
 const DESTROY_MS = 120_000;
+const RETRY_MS = { firstMs: 250, longestMs: 10_000 };
 
 /** Another berth's spawner as the orchestrator, over its REST API. Opens no connection before the first call. */
 export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: Clock; log: Log }): Driver {
@@ -48,4 +50,31 @@ function requireObserved(value: unknown, doing: string, at: string): WireObserve
   const { serviceName, running, labels } = (value ?? {}) as Partial<WireObserved>;
   if (typeof serviceName === "string" && typeof running === "boolean" && typeof labels === "object") return value as WireObserved;
   throw new Fault("ENGINE_FAILED", `${doing}: the response of ${at} is no service; is it a berth spawner?`);
+}
+
+/** An outage of the spawner's own engine arrives as its `connected`. */
+async function* events(client: SpawnerClient, clock: Clock, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
+  const messages = { lost: "spawner events lost, reconnecting", back: "spawner events connected again" };
+  const request = { method: "GET" as const, path: "/events", signal, doing: "Listening to the spawner" };
+  const stream = reconnect({ clock, log, signal, ...RETRY_MS, ...messages }, () => lines<DriverEvent>(client, clock, request));
+  for await (const event of stream) yield event === "disconnected" ? { kind: "disconnected" } : event;
+}
+
+/** Ends when the container does. */
+async function* logs(
+  client: SpawnerClient,
+  service: string,
+  { tail, follow = false }: { tail: number; follow?: boolean },
+  { signal }: Call,
+): AsyncGenerator<string> {
+  if (!isServiceName(service)) return;
+  const doing = `Reading the logs of ${service}`;
+  const path = `${servicePath(service)}/logs?tail=${tail}&follow=${follow}`;
+  const body = await client.stream({ method: "GET", path, signal, doing });
+  try {
+    yield* decodeText(body);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw brokenOff(error, doing, client.name);
+  }
 }

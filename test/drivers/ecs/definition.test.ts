@@ -1,8 +1,7 @@
 import t from "tap";
-import { ignoredSettings, taskDefinition } from "../../../drivers/ecs/definition.ts";
+import { ignoredSettings, taskDefinition, readTags, writeTags } from "../../../drivers/ecs/definition.ts";
 import { ecsDriver } from "../../../drivers/ecs/driver.ts";
 import { observe } from "../../../drivers/ecs/observe.ts";
-import { readTags, writeTags } from "../../../drivers/ecs/labels.ts";
 import type { Spec } from "../../../drivers/driver.ts";
 import { readSettings } from "../../../conf/read-settings.ts";
 import { openLog } from "../../../lib/log.ts";
