@@ -157,5 +157,5 @@ t.test("a process runs before its socket is available, and ends at once after an
   given.resolve(handle);
   await late.noted("listens");
   await late.stop(600_000);
-  t.equal(readFileSync(join(folder, "late"), "utf8"), "runs\nlistens\ntold\n", "and then it finishes what it does");
+  t.equal(readFileSync(join(folder, "late"), "utf8"), "runs\nlistens\nstop\n", "and then it finishes what it does");
 });
