@@ -91,7 +91,7 @@ export async function publishMetrics(
   const node = openNodeMetrics(role);
   metrics.build.at(program.version, program.commit, process.versions.node).set(1);
   metrics.processes.at(role).set(1);
-  const snapshot = async (): Promise<Snapshot> => [...metrics.snapshot(), ...(await node.snapshot())];
+  const snapshot = async (): Promise<Snapshot> => [...(await metrics.snapshot()), ...(await node.snapshot())];
   if (parent) {
     parent.onMetricsRequest(snapshot);
     return { gathering: undefined, port: undefined, close: async () => {} };

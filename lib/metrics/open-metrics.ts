@@ -6,16 +6,19 @@ type Families = { readonly [Name in keyof typeof METRICS]: Family<(typeof METRIC
 /** What one process counts. Each metric has a cell for each combination of its labels' values: `metrics.requests.at("proxy", "2xx")`. */
 export type Metrics = Families & {
   /** As of now, for whoever puts those of all processes together. */
-  snapshot(): Snapshot;
+  snapshot(): Promise<Snapshot>;
 };
 
 export function openMetrics(): Metrics {
   const families = Object.entries<MetricRow>(METRICS).map(
     ([key, row]) => [key, new Family(row, () => (row.bounds === undefined ? new Count() : new Spread(row.bounds)))] as const,
   );
+  let current: Promise<Snapshot> | undefined;
+  const take = async (): Promise<Snapshot> => (await Promise.all(families.map(([, family]) => family.snapshot()))).flat();
   return {
     ...(Object.fromEntries(families) as unknown as Families),
-    snapshot: () => families.flatMap(([, family]) => family.snapshot()),
+    // Two at a time would clear each other's gauges.
+    snapshot: () => (current ??= take().finally(() => (current = undefined))),
   };
 }
 
@@ -78,7 +81,7 @@ export class Family<Labels extends readonly string[], Cell extends Count | Sprea
   readonly #row: MetricRow;
   readonly #make: () => Cell;
   readonly #cells = new Map<string, { labels: Record<string, string>; cell: Cell }>();
-  readonly #looks: ((family: Family<Labels, Cell>) => void)[] = [];
+  readonly #looks: ((family: Family<Labels, Cell>) => Promise<void> | void)[] = [];
 
   constructor(row: MetricRow, make: () => Cell) {
     this.#row = row;
@@ -102,14 +105,14 @@ export class Family<Labels extends readonly string[], Cell extends Count | Sprea
   }
 
   /** Of a gauge: `look` is asked whenever the metrics are, and sets what is to be set. */
-  look(look: (family: Family<Labels, Cell>) => void): void {
+  look(look: (family: Family<Labels, Cell>) => Promise<void> | void): void {
     this.#looks.push(look);
   }
 
-  snapshot(): Snapshot {
+  async snapshot(): Promise<Snapshot> {
     // What looks may find fewer labels than before: a state that no container is in any more.
     if (this.#looks.length > 0) this.#cells.clear();
-    for (const look of this.#looks) look(this);
+    for (const look of this.#looks) await look(this);
     if (this.#cells.size === 0) return [];
     const { name, type, says, across = "sum" } = this.#row;
     const values = [...this.#cells.values()].flatMap(({ labels, cell }) => samples(name, labels, cell));

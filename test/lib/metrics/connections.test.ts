@@ -39,7 +39,7 @@ t.test("silent connections of one address do not keep others from the metrics", 
   const flood = await Promise.all(Array.from({ length: 100 }, () => openSilent(t, served.port, "127.0.0.2")));
   t.equal(await status(served.port, "/metrics", "127.0.0.1"), "200");
   t.ok(flood.filter(({ isClosed }) => isClosed()).length >= 100 - 32);
-  const [refused] = metrics.snapshot().filter(({ name }) => name === "berth_client_connections_refused_total");
+  const [refused] = (await metrics.snapshot()).filter(({ name }) => name === "berth_client_connections_refused_total");
   t.match(refused?.values, [{ value: 68, labels: { why: "address" } }]);
 });
 

@@ -68,7 +68,7 @@ t.test("the dashboard and the alerts name nothing but what is on the page, with 
 t.test("whatever labels hold, a metric has no more series than it may; the rest is counted together", async (t) => {
   const metrics = openMetrics();
   for (let i = 0; i < 6_000; i++) metrics.containerRequests.at(`c${i}`, "2xx").add();
-  const [page] = metrics.snapshot().filter(({ name }) => name === "berth_container_requests_total");
+  const [page] = (await metrics.snapshot()).filter(({ name }) => name === "berth_container_requests_total");
   t.ok((page?.values.length ?? 0) <= 5_001);
   t.equal(
     page?.values.reduce((sum, { value }) => sum + value, 0),
