@@ -69,7 +69,7 @@ export async function runControl(options: {
   const registry = openConfiguredRegistry(settings, driverName, { clock, log });
   const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
   const driver = withAdoptedServices(countCalls(chosen, { metrics, clock }), { store, environment: settings.environment });
-  const lifecycle = openLifecycle({
+  const lifecycle = await openLifecycle({
     store,
     driver,
     environment: settings.environment,
@@ -185,7 +185,7 @@ export async function runControl(options: {
         trusted.clientOf(headers["x-forwarded-for"]?.toString(), (socket.remoteAddress ?? "").replace(/^::ffff:/, "")),
       trusts: (peer) => trusted.trusts(peer.replace(/^::ffff:/, "")),
     }));
-  lifecycle.start();
+  await lifecycle.start();
   if (admin.made)
     console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
   return {

@@ -37,8 +37,8 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
       authorize: "session",
       schema: { ...schema, summary: `Lists the last ${HISTORY_LENGTH} events of a container, oldest first`, response: HISTORY },
       handle: async (request) => {
-        const container = requireContainer(store, authorization.caller(request), request.params.id);
-        return historyToJson(store, store.history.of(container.id), CONTAINER_WIRE_STATES);
+        const container = await requireContainer(store, authorization.caller(request), request.params.id);
+        return historyToJson(store, await store.history.of(container.id), CONTAINER_WIRE_STATES);
       },
     }),
     route({
@@ -52,9 +52,9 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
         response: HISTORY,
       },
       handle: async (request) => {
-        const image = requireImage(store, request.params.id);
-        requireManage(store, authorization.caller(request), image.packageId);
-        return historyToJson(store, store.history.of(image.id), IMAGE_WIRE_STATES);
+        const image = await requireImage(store, request.params.id);
+        await requireManage(store, authorization.caller(request), image.packageId);
+        return historyToJson(store, await store.history.of(image.id), IMAGE_WIRE_STATES);
       },
     }),
     route({
@@ -63,7 +63,7 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
       authorize: "session",
       schema: { ...schema, summary: "Explains the status of a container", response: EXPLANATION },
       handle: async (request, reply) => {
-        const container = requireContainer(store, authorization.caller(request), request.params.id);
+        const container = await requireContainer(store, authorization.caller(request), request.params.id);
         const explanation = await lifecycle.explain(container.id, clientAbortSignal(reply));
         const { history, container: explained } = explanation;
         return explanationToJson(explanation, await store.users.logins([explained.wishedBy, ...history.map(({ byUser }) => byUser)]));
@@ -79,8 +79,8 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
         response: Type.Array(WAKE),
       },
       handle: async (request) => {
-        const container = requireContainer(store, authorization.caller(request), request.params.id);
-        const wakes = store.wakes.of(container.id);
+        const container = await requireContainer(store, authorization.caller(request), request.params.id);
+        const wakes = await store.wakes.of(container.id);
         const logins = await store.users.logins(wakes.map(({ byUser }) => byUser));
         return wakes.map((wake) => wakeToJson(wake, logins.get(wake.byUser), clock.now()));
       },
@@ -92,7 +92,7 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
       authorize: "session",
       schema: { ...schema, summary: "Lists the open requests and sockets of a container, by gateway", response: OPEN_REQUESTS },
       handle: async (request) => {
-        const container = requireContainer(store, authorization.caller(request), request.params.id);
+        const container = await requireContainer(store, authorization.caller(request), request.params.id);
         return (await gateways.openRequests(container.id)).map(openRequestsToJson);
       },
     }),

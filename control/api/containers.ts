@@ -74,20 +74,20 @@ const LEASED = Type.Object({ until: nullable(Type.String({ format: "date-time" }
 export function containerRoutes(deps: RouteDeps): Route[] {
   const { store, lifecycle, identity, authorization, streams, auditRecorder, sendList } = deps;
   const tags = ["docker containers"];
-  const target = ({ params: { id } }: { params: { id: string } }) => namedTarget(store.containers.find(id)?.name, id);
+  const target = async ({ params: { id } }: { params: { id: string } }) => namedTarget((await store.containers.find(id))?.name, id);
 
-  const toJson = ({ container, image }: LiveContainer, caller: CallerRights) =>
-    containerToJson(container, image, mayManagePackage(store, caller, container.packageId));
-  const find = (id: string): LiveContainer => {
-    const live = findLiveContainer(store, parseUuid(id));
+  const toJson = async ({ container, image }: LiveContainer, caller: CallerRights) =>
+    containerToJson(container, image, await mayManagePackage(store, caller, container.packageId));
+  const find = async (id: string): Promise<LiveContainer> => {
+    const live = await findLiveContainer(store, parseUuid(id));
     if (!live) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
     return live;
   };
   /** For routes at which clients treat a 404 as success: an unknown id is a bad request there. */
-  const findManaged = (id: string, caller: CallerRights): LiveContainer => {
-    const live = findLiveContainer(store, parseUuid(id));
+  const findManaged = async (id: string, caller: CallerRights): Promise<LiveContainer> => {
+    const live = await findLiveContainer(store, parseUuid(id));
     if (!live) throw new Fault("REQUEST_INVALID", `There is no container ${id}.`);
-    requireManage(store, caller, live.container.packageId);
+    await requireManage(store, caller, live.container.packageId);
     return live;
   };
 
@@ -113,8 +113,12 @@ export function containerRoutes(deps: RouteDeps): Route[] {
           userId: caller.userId,
           limit: listing.limit,
           ids: () => store.containers.ids(listing),
-          rows: (ids) =>
-            findLiveContainers(store, ids).map(({ container, image }) => containerToJson(container, image, mayManage(container.packageId), detail)),
+          rows: async (ids) =>
+            Promise.all(
+              (await findLiveContainers(store, ids)).map(async ({ container, image }) =>
+                containerToJson(container, image, await mayManage(container.packageId), detail),
+              ),
+            ),
         });
       },
     }),
@@ -150,9 +154,9 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       },
       handle: async (request) => {
         const caller = authorization.caller(request);
-        const live = find(request.params.id);
-        requireManage(store, caller, live.container.packageId);
-        lifecycle.remove(live.container.id);
+        const live = await find(request.params.id);
+        await requireManage(store, caller, live.container.packageId);
+        await lifecycle.remove(live.container.id);
         return toJson(live, caller);
       },
     }),
@@ -161,7 +165,7 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       path: "/docker/containers/:id",
       authorize: "session",
       schema: { tags, summary: "Finds a container", params: ID_PARAMS, response: CONTAINER },
-      handle: async (request) => toJson(find(request.params.id), authorization.caller(request)),
+      handle: async (request) => toJson(await find(request.params.id), authorization.caller(request)),
     }),
     route({
       method: "GET",
@@ -171,11 +175,11 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       schema: { tags, summary: "Starts a container", params: ID_PARAMS, querystring: Type.Object({ awaitStart: WAIT }), response: CONTAINER },
       handle: async (request, reply) => {
         const caller = authorization.caller(request);
-        const { container } = findManaged(request.params.id, caller);
-        lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
+        const { container } = await findManaged(request.params.id, caller);
+        await lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
         auditRecorder.accepted(request);
         if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
-        return toJson(find(container.id), caller);
+        return toJson(await find(container.id), caller);
       },
     }),
     route({
@@ -186,11 +190,11 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: Type.Object({ awaitStop: WAIT }), response: CONTAINER },
       handle: async (request, reply) => {
         const caller = authorization.caller(request);
-        const { container } = findManaged(request.params.id, caller);
-        lifecycle.requestStop(container.id, caller.userId);
+        const { container } = await findManaged(request.params.id, caller);
+        await lifecycle.requestStop(container.id, caller.userId);
         auditRecorder.accepted(request);
         if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
-        return toJson(find(container.id), caller);
+        return toJson(await find(container.id), caller);
       },
     }),
     route({
@@ -207,10 +211,13 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       },
       handle: async (request, reply) => {
         const caller = authorization.caller(request);
-        const { container } = findManaged(request.params.id, caller);
+        const { container } = await findManaged(request.params.id, caller);
         const { limit = LOG_LINES, follow } = request.query;
         if (follow) {
-          const verify = () => void (mayStillManage(store, caller, container.packageId) || reply.raw.destroy());
+          // A store that cannot be read confirms no right.
+          const verify = async () => {
+            if (!(await mayStillManage(store, caller, container.packageId).catch(() => false))) reply.raw.destroy();
+          };
           const lines = Readable.from(followedLogs(deps.driverLogs, container, limit, streams.open(request, reply, verify)));
           return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
         }
@@ -232,10 +239,10 @@ export function containerRoutes(deps: RouteDeps): Route[] {
         const { id } = request.params;
         if (id === LEASE_OF_SELF && own === undefined)
           throw new Fault("REQUEST_INVALID", "Only a container that shows its own token can use `self`.");
-        const container = store.containers.find(id === LEASE_OF_SELF ? (own ?? "") : parseUuid(id));
+        const container = await store.containers.find(id === LEASE_OF_SELF ? (own ?? "") : parseUuid(id));
         if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
-        if (container.id !== own) requireManage(store, caller, container.packageId);
-        const { busyUntil } = lifecycle.setBusy(container.id, request.body.seconds * 1_000);
+        if (container.id !== own) await requireManage(store, caller, container.packageId);
+        const { busyUntil } = await lifecycle.setBusy(container.id, request.body.seconds * 1_000);
         return { until: busyUntil === 0 ? null : new Date(busyUntil).toISOString() };
       },
     }),
@@ -259,7 +266,7 @@ async function saveContainer(
   body: Static<typeof SAVED_CONTAINER>,
 ): Promise<LiveContainer> {
   const id = body.id ? parseUuid(body.id) : undefined;
-  const existing = id === undefined ? undefined : findLiveContainer(store, id);
+  const existing = id === undefined ? undefined : await findLiveContainer(store, id);
   const changes = {
     name: body.name || undefined,
     friendlyName: body.friendlyName || undefined,
@@ -267,14 +274,14 @@ async function saveContainer(
     environmentVars: body.environmentVars ?? undefined,
   };
   if (existing) {
-    requireManage(store, caller, existing.container.packageId);
+    await requireManage(store, caller, existing.container.packageId);
     return { container: await publisher.save({ ...changes, known: existing.container }), image: existing.image };
   }
   if (!body.dockerfile?.id) throw new Fault("REQUEST_INVALID", "A new container needs the id of a published image as dockerfile.id.");
-  const image = store.images.find(parseUuid(body.dockerfile.id));
+  const image = await store.images.find(parseUuid(body.dockerfile.id));
   if (!image || image.state === "DELETED") throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${body.dockerfile.id}.`);
-  requireManage(store, caller, image.packageId);
+  await requireManage(store, caller, image.packageId);
   // A row with that id that is not live is about to be removed.
-  if (id !== undefined && store.containers.find(id)) throw new Fault("REQUEST_INVALID", "The container is being removed.");
+  if (id !== undefined && (await store.containers.find(id))) throw new Fault("REQUEST_INVALID", "The container is being removed.");
   return { container: await publisher.save({ ...changes, image, id }), image };
 }

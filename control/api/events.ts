@@ -47,20 +47,27 @@ export function addEventRoutes(app: FastifyInstance, { store, changes, clock, au
         stream.write(`event: ${name}\n${seq === undefined ? "" : `id: ${seq}\n`}data: ${JSON.stringify(data)}\n\n`);
         if (stream.writableLength + stream.readableLength > LONGEST_BACKLOG) reply.raw.destroy();
       };
-      const sendChange = (change: EntityChange) => {
+      const sendChange = async (change: EntityChange) => {
         if ("removed" in change) return send("removed", { "#type": "DockerContainer", id: change.removed }, change.seq);
-        if ("image" in change) return send("image", imageToJson(change.image, mayStillManage(store, caller, change.image.packageId)), change.seq);
+        if ("image" in change)
+          return send("image", imageToJson(change.image, await mayStillManage(store, caller, change.image.packageId)), change.seq);
         // The current container with its current image: a later change at most repeats it.
-        const live = findLiveContainer(store, change.container.id);
-        if (live) send("container", containerToJson(live.container, live.image, mayStillManage(store, caller, live.container.packageId)), change.seq);
+        const live = await findLiveContainer(store, change.container.id);
+        if (live)
+          send("container", containerToJson(live.container, live.image, await mayStillManage(store, caller, live.container.packageId)), change.seq);
+      };
+      let sent: Promise<void> = Promise.resolve();
+      /** One after the other, in the order of the changes. A client that misses one reconnects, and continues after the last that it has. */
+      const sendNext = (change: EntityChange) => {
+        sent = sent.then(() => sendChange(change)).catch(() => void reply.raw.destroy());
       };
       const signal = streams.open(request, reply, () => send("beat", { time: new Date(clock.now()).toISOString() }));
       stream.write(`retry: ${RETRY_MS}\n\n`);
       const missed = recent.since(Number(request.headers["last-event-id"] ?? Number.NaN));
       // In the same turn as `watch`: no change falls in between.
-      if (missed) for (const change of missed) sendChange(change);
+      if (missed) for (const change of missed) sendNext(change);
       else send("resync", {}, changes.seq());
-      const stop = changes.watch(sendChange);
+      const stop = changes.watch(sendNext);
       signal.addEventListener("abort", () => {
         stop();
         stream.end();

@@ -22,7 +22,7 @@ import type { GatewayQueries } from "./gateway-queries.ts";
 export type FeedDeps = {
   socketPath: string;
   lifecycle: Pick<Lifecycle, "viewOf" | "watch" | "seq" | "wake" | "setBusy" | "recordUse" | "gatewayJoined" | "gatewayLeft" | "imagePushed">;
-  store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users" | "rights"> &
+  store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users" | "transaction"> &
     Partial<Pick<Store, "id" | "revision">>;
   /** Called if a gateway has seen a later revision of this store: acknowledged changes are lost. */
   storeWentBack?: (revisions: { seen: number; found: number }) => void;
@@ -63,12 +63,12 @@ export type OpenFeeds = Map<string, { reported(last: boolean): void; end(): void
  * The feed of one gateway while it is connected. A gateway on another machine that disconnects or is silent may still forward requests, so its open requests
  * count for a while, or until it reconnects.
  */
-export function streamChanges(
+export async function streamChanges(
   deps: FeedDeps,
   { feeds, gateways }: { feeds: OpenFeeds; gateways: GatewayQueries },
   response: ServerResponse,
   { from, query }: { from: "here" | "elsewhere"; query: URLSearchParams },
-): void {
+): Promise<void> {
   const { lifecycle, store, watchSignOuts, version, clock, log } = deps;
   const isElsewhere = from === "elsewhere";
   const was = query.get("was");
@@ -98,10 +98,16 @@ export function streamChanges(
       response.destroy();
     }
   };
-  const beat = () => {
-    send({ kind: "beat", revision: store.revision?.() });
-    cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
+  const beat = async () => {
+    // A store that cannot be read ends no feed.
+    const revision = await store.revision?.().catch(() => undefined);
+    if (response.destroyed) return;
+    send({ kind: "beat", revision });
+    cancelBeat = clock.after(FEED_BEAT_MS / 2, () => void beat());
   };
+  const revision = await store.revision?.();
+  if (response.destroyed) return;
+  // From here to `watch` in one turn, so that no change falls in between.
   response.writeHead(200, { "content-type": "application/x-ndjson" });
   send({
     kind: "hello",
@@ -109,10 +115,10 @@ export function streamChanges(
     version,
     wire: WIRE_VERSION,
     store: store.id,
-    revision: store.revision?.(),
+    revision,
     ...(isElsewhere ? { reportMs: REPORT_MS } : {}),
   });
-  compareRevision(deps, query);
+  compareRevision(deps, query, revision);
   if (was !== null) feeds.get(was)?.end();
   const joinedAt = lifecycle.seq();
   // Until it has the whole list, its own data may be old. Its reports stop no container before that.
@@ -139,31 +145,32 @@ export function streamChanges(
     meanwhile.delete(id);
     meanwhile.set(id, line);
   });
-  const listNext = (after: string) => {
+  const listNext = async (after: string) => {
     try {
-      list(after);
+      await list(after);
     } catch (err) {
       // The gateway reconnects.
       log.error({ err, gateway }, "containers cannot be listed");
       response.destroy();
     }
   };
-  const list = (after: string) => {
+  const list = async (after: string) => {
     if (response.destroyed) return;
-    const rows = store.containers.toView(after, CONTAINERS_PER_LINE);
+    const rows = await store.containers.toView(after, CONTAINERS_PER_LINE);
+    if (response.destroyed) return;
     const last = rows.length < CONTAINERS_PER_LINE ? undefined : rows.at(-1)?.id;
     const line = { kind: "all", containers: rows.map((row) => viewOnWire(lifecycle.viewOf(row))), seq: joinedAt } as const;
     // Other work has a turn before the next line: an immediate write calls back within this turn.
-    if (last !== undefined) return send({ ...line, more: true }, () => setImmediate(listNext, last));
+    if (last !== undefined) return send({ ...line, more: true }, () => setImmediate(() => void listNext(last)));
     send(line);
     const changed = meanwhile ?? new Map<string, FeedLine>();
     meanwhile = undefined;
     for (const one of changed.values()) send(one);
   };
-  list("");
+  void listNext("");
   const signOuts = openThrottle(clock, SIGN_OUTS_MS, () => send({ kind: "signedOut" }));
   const unwatchSignOuts = watchSignOuts(signOuts.call);
-  cancelBeat = clock.after(FEED_BEAT_MS / 2, beat);
+  cancelBeat = clock.after(FEED_BEAT_MS / 2, () => void beat());
   response.once("close", () => {
     cancelBeat();
     unwatch();
@@ -177,8 +184,8 @@ export function streamChanges(
 }
 
 /** A revision of another store proves nothing about this one. */
-function compareRevision({ store, storeWentBack }: FeedDeps, query: URLSearchParams): void {
-  const [seen, found] = [Number(query.get("revision") ?? 0), store.revision?.()];
+function compareRevision({ store, storeWentBack }: FeedDeps, query: URLSearchParams, found: number | undefined): void {
+  const seen = Number(query.get("revision") ?? 0);
   if (store.id === undefined || query.get("store") !== store.id || found === undefined || !(seen > found)) return;
   storeWentBack?.({ seen, found });
 }

@@ -37,20 +37,23 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     "/wake": async (body) => {
       const { id, userId, ref, traceparent } = parseWakeRequest(body);
       const shown = ref?.own ?? ref?.session;
-      // The gateway may not know that the session has ended. A start without a session could never end with it.
-      if (shown !== undefined && !deps.store.rights.hasSession(shown)) throw new Fault("TOKEN_INVALID", "The session has ended: sign in again.");
-      if (traceparent !== undefined) deps.traceWake?.(id, traceparent);
-      deps.lifecycle.wake(id, userId, ref);
+      // In one transaction: the gateway may not know that the session has ended, and a start without a session could never end with it.
+      await deps.store.transaction(async () => {
+        if (shown !== undefined && !(await deps.store.sessions.byDigest(shown)))
+          throw new Fault("TOKEN_INVALID", "The session has ended: sign in again.");
+        if (traceparent !== undefined) deps.traceWake?.(id, traceparent);
+        await deps.lifecycle.wake(id, userId, ref);
+      });
       return undefined;
     },
     "/reached": async (body) => {
       const { id, connectMs } = parseReachedReport(body);
-      deps.store.wakes.connected(id, connectMs);
+      await deps.store.wakes.connected(id, connectMs);
       return undefined;
     },
     "/busy": async (body) => {
       const { id, seconds } = parseBusyReport(body);
-      deps.lifecycle.setBusy(id, seconds * 1_000);
+      await deps.lifecycle.setBusy(id, seconds * 1_000);
       return undefined;
     },
     "/open": async (body) => {
@@ -59,7 +62,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     },
     "/use": async (body) => {
       const report = parseUseReport(body);
-      deps.lifecycle.recordUse(report);
+      await deps.lifecycle.recordUse(report);
       feeds.get(report.gateway)?.reported(report.last === true);
       return undefined;
     },
@@ -67,7 +70,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       const { by, deleted, ...pushed } = parsePushedReport(body);
       if (!deleted) {
         await claimPushed(deps.store, by, pushed.repository, deps.clock.now());
-        deps.lifecycle.imagePushed(pushed);
+        await deps.lifecycle.imagePushed(pushed);
       }
       const target = `${pushed.repository}${pushed.reference.includes(":") ? "@" : ":"}${pushed.reference}`.slice(0, 300);
       await deps.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });

@@ -55,7 +55,8 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
           userId: caller.userId,
           limit: listing.limit,
           ids: () => store.images.ids(listing),
-          rows: (ids) => store.images.some(ids).map((image) => imageToJson(image, mayManage(image.packageId), detail)),
+          rows: async (ids) =>
+            Promise.all((await store.images.some(ids)).map(async (image) => imageToJson(image, await mayManage(image.packageId), detail))),
         });
       },
     }),
@@ -94,23 +95,23 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
       authorize: "session",
       schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: IMAGE },
       handle: async (request) => {
-        const image = requireImage(store, request.params.id);
-        return imageToJson(image, mayManagePackage(store, authorization.caller(request), image.packageId));
+        const image = await requireImage(store, request.params.id);
+        return imageToJson(image, await mayManagePackage(store, authorization.caller(request), image.packageId));
       },
     }),
     route({
       method: "GET",
       path: "/docker/images/:id/revalidate",
       authorize: "session",
-      audit: { action: "imageRevalidated", target: ({ params: { id } }) => namedTarget(store.images.find(id)?.name, id) },
+      audit: { action: "imageRevalidated", target: async ({ params: { id } }) => namedTarget((await store.images.find(id))?.name, id) },
       schema: { tags, summary: "Validates an image again", params: ID_PARAMS, response: IMAGE },
       handle: async (request) => {
-        const image = requireImage(store, request.params.id);
+        const image = await requireImage(store, request.params.id);
         const caller = authorization.caller(request);
-        requireManage(store, caller, image.packageId);
+        await requireManage(store, caller, image.packageId);
         if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
-        lifecycle.requestValidation(image.id, caller.userId);
-        return imageToJson(requireImage(store, image.id), true);
+        await lifecycle.requestValidation(image.id, caller.userId);
+        return imageToJson(await requireImage(store, image.id), true);
       },
     }),
     // For `berth registry retain`: a registry must not delete these.
@@ -120,9 +121,9 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
       authorize: "admin",
       schema: { tags: ["server"], summary: "Lists references of the images that containers use or will use", response: REFERENCES },
       handle: async () => {
-        const images = store.images.some(store.images.ids({ where: [] })).filter(({ state }) => state !== "DELETED");
+        const images = (await store.images.some(await store.images.ids({ where: [] }))).filter(({ state }) => state !== "DELETED");
         const named = images.flatMap(({ name, version, resolvedId }) => [`${name}:${version}`, resolvedId ?? ""]);
-        const references = [...named, ...[...images, ...store.containers.deployed()].flatMap(referencesOf)];
+        const references = [...named, ...[...images, ...(await store.containers.deployed())].flatMap(referencesOf)];
         return { references: [...new Set(references)].filter((one) => one !== "") };
       },
     }),
@@ -136,10 +137,11 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
 async function offeredImages(store: Store, caller: Pick<CallerReply, "userId" | "admin">, name: string): Promise<Image[]> {
   const where = [{ columns: ["name"], holds: "is", value: name }] as const;
   const offered: Image[] = [];
-  for (const image of store.images.some(store.images.ids({ where }))) {
+  for (const image of await store.images.some(await store.images.ids({ where }))) {
     const authorId = (await store.packages.find(image.packageId))?.authorId;
     const isOwners = authorId !== undefined && (await mayUseImage(store, { id: authorId, admin: false }, image.name));
-    if (isOwners && mayManagePackage(store, caller, image.packageId) && isOfRepository(image.ref, imageRepository(image.name))) offered.push(image);
+    if (isOwners && (await mayManagePackage(store, caller, image.packageId)) && isOfRepository(image.ref, imageRepository(image.name)))
+      offered.push(image);
   }
   return offered;
 }

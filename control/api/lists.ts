@@ -13,8 +13,8 @@ export type ListRows<Row extends object> = {
   /** The requested number of rows; undefined or 0: all. */
   limit: number | undefined;
   /** The rows' ids, in order. */
-  ids(): string[];
-  rows(ids: readonly string[]): Row[];
+  ids(): Promise<string[]>;
+  rows(ids: readonly string[]): Promise<Row[]>;
 };
 
 /** Returns short lists, and sends others itself. */
@@ -51,7 +51,7 @@ export function createSendList(): SendList {
     let before = "[";
     for (let from = 0; from < ids.length; from += PIECE) {
       await ownTurn();
-      const texts = rows(ids.slice(from, from + PIECE)).map((row) => JSON.stringify(row));
+      const texts = (await rows(ids.slice(from, from + PIECE))).map((row) => JSON.stringify(row));
       if (texts.length === 0) continue;
       yield before + texts.join(",");
       before = ",";
@@ -65,7 +65,7 @@ export function createSendList(): SendList {
   return async (reply, { userId, limit, ids, rows }) => {
     if (limit !== undefined && limit > 0 && limit <= LONG_LIST) {
       await ownTurn();
-      const listed = ids();
+      const listed = await ids();
       return listed.length <= PIECE ? rows(listed) : stream(reply, listed, rows);
     }
     const entered = Promise.withResolvers<void>();
@@ -78,10 +78,10 @@ export function createSendList(): SendList {
     await entered.promise;
     try {
       await ownTurn();
-      const listed = ids();
+      const listed = await ids();
       if (listed.length > LONG_LIST && !reply.raw.destroyed) reply.raw.once("close", sent.resolve);
       else sent.resolve();
-      return listed.length <= PIECE ? rows(listed) : stream(reply, listed, rows);
+      return listed.length <= PIECE ? await rows(listed) : stream(reply, listed, rows);
     } catch (error) {
       sent.resolve();
       throw error;

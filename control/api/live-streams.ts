@@ -9,7 +9,7 @@ export type LiveStreams = {
    * The signal of a response that lasts while its client listens. It aborts when the client disconnects or is no longer signed in, at the end of berth, and when
    * all streams are in use: then a user with more than a fair share loses the oldest. `beat` runs every few seconds until then. Faults: STREAMS_FULL.
    */
-  open(request: FastifyRequest, reply: FastifyReply, beat?: () => void): AbortSignal;
+  open(request: FastifyRequest, reply: FastifyReply, beat?: () => Promise<void> | void): AbortSignal;
 };
 
 /** Each has a connection and a backlog of up to a megabyte. */
@@ -65,7 +65,8 @@ export function openLiveStreams(parts: {
       const tick = async () => {
         await check();
         if (over.signal.aborted) return;
-        beat();
+        await beat();
+        if (over.signal.aborted) return;
         cancel = clock.after(BEAT_MS, () => void tick());
       };
       const unwatch = identity.watchSignOuts(() => void check());

@@ -112,13 +112,14 @@ async function* piecesOf(store: Store, { package: { id, name, version }, folders
   const pieces = Array.from({ length: Math.ceil(folders.length / FOLDERS_OF_A_PIECE) }, (_, index) =>
     folders.slice(index * FOLDERS_OF_A_PIECE, (index + 1) * FOLDERS_OF_A_PIECE),
   );
-  const images = (ids: string[]) => store.images.some(ids).map((image) => imageToJson(image, true, "cut"));
-  const containers = (ids: string[]) => findLiveContainers(store, ids).map(({ container, image }) => containerToJson(container, image, true, "cut"));
-  const list = async function* (rows: (piece: typeof folders) => object[]): AsyncGenerator<string> {
+  const images = async (ids: string[]) => (await store.images.some(ids)).map((image) => imageToJson(image, true, "cut"));
+  const containers = async (ids: string[]) =>
+    (await findLiveContainers(store, ids)).map(({ container, image }) => containerToJson(container, image, true, "cut"));
+  const list = async function* (rows: (piece: typeof folders) => Promise<object[]>): AsyncGenerator<string> {
     let before = "";
     for (const piece of pieces) {
       await new Promise(setImmediate);
-      for (const row of rows(piece)) {
+      for (const row of await rows(piece)) {
         yield before + JSON.stringify(row);
         before = ",";
       }

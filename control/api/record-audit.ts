@@ -40,7 +40,10 @@ const LONGEST_TEXT = 300;
 const REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
 
 /** `target` names what the route changes, before it changes it. It must not contain a secret. */
-export type RouteAudit<Request = FastifyRequest> = { action: AuditAction; target?(request: Request): string | undefined };
+export type RouteAudit<Request = FastifyRequest> = {
+  action: AuditAction;
+  target?(request: Request): Promise<string | undefined> | string | undefined;
+};
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -77,7 +80,7 @@ export function recordAudit(
     if (audit === undefined || audit === "none") return;
     // Routes are declared with the type of their own requests.
     const { action, target } = audit as RouteAudit;
-    begun.set(request, { action, target: target?.(request)?.slice(0, LONGEST_TEXT) });
+    begun.set(request, { action, target: (await target?.(request))?.slice(0, LONGEST_TEXT) });
   });
 
   const write = async (request: FastifyRequest, status: number | undefined) => {

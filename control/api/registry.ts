@@ -27,7 +27,7 @@ export type RegistryRouteDeps = {
   /** Undefined: there is no registry. */
   registry: RegistryBrowser | undefined;
   /** The usage at this moment. */
-  usage(): ImageUsage;
+  usage(): Promise<ImageUsage>;
   /** The last pushes of the tags of a repository, as far as they are known. */
   pushes(repository: string): Promise<(tag: string) => TagPush | undefined | Promise<TagPush>>;
 };
@@ -43,7 +43,7 @@ export function registryRoutes({ registry, usage: currentUsage, pushes }: Regist
 
   /** Checks the digest, and every tag that points at it or at an index with it: a start may request the tag, and fails on an index with a missing part. */
   const requireUnused = async (repository: string, digest: string, signal: AbortSignal): Promise<void> => {
-    const usage = currentUsage();
+    const usage = await currentUsage();
     const users = usage.of(repository, undefined, digest);
     const includes = async (reference: string) => {
       const image = await browser().image(repository, reference, signal);
@@ -68,7 +68,7 @@ export function registryRoutes({ registry, usage: currentUsage, pushes }: Regist
       authorize: "session",
       schema: { tags, summary: "Lists repositories", response: Type.Array(REPOSITORY) },
       handle: async (_request, reply) => {
-        const usage = currentUsage();
+        const usage = await currentUsage();
         return (await browser().repositories(clientAbortSignal(reply))).map((repository) => ({
           name: repository,
           containers: usage.count(repository),
@@ -90,7 +90,7 @@ export function registryRoutes({ registry, usage: currentUsage, pushes }: Regist
         const signal = clientAbortSignal(reply);
         const listed = await browser().tags(repository, signal);
         if (!listed) throw new Fault("STORED_IMAGE_NOT_FOUND", `There is no repository ${repository} in the registry.`);
-        const usage = currentUsage();
+        const usage = await currentUsage();
         const pushOf = await pushes(repository);
         const last = listed.toSorted().slice(-MOST_TAGS).toReversed();
         const images: TaggedImageJson[] = [];
@@ -210,9 +210,9 @@ export type ImageUsage = {
 export const NO_USAGE: ImageUsage = { of: () => [], digests: () => [], count: () => 0 };
 
 /** Which containers use which images of the registry. Create one per response: it reads every container once. */
-export function imageUsage(store: Store): ImageUsage {
-  const images = new Map(store.images.all().map((image) => [image.id, image]));
-  const uses = store.containers.all().flatMap((container) => {
+export async function imageUsage(store: Store): Promise<ImageUsage> {
+  const images = new Map((await store.images.all()).map((image) => [image.id, image]));
+  const uses = (await store.containers.all()).flatMap((container) => {
     const image = images.get(container.imageId);
     if (!image || image.state === "DELETED") return [];
     return [image, ...(container.deployed ? [container.deployed] : [])].map(({ ref, digest }) => ({

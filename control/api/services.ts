@@ -36,7 +36,9 @@ export function serviceRoutes({ store, driverLogs, authorization }: RouteDeps): 
       },
       handle: async (request) => {
         const mayManage = createManageCheck(store, authorization.caller(request));
-        return store.containers.services().flatMap(({ service, packageId }) => (mayManage(packageId) ? [service] : []));
+        const services: string[] = [];
+        for (const { service, packageId } of await store.containers.services()) if (await mayManage(packageId)) services.push(service);
+        return services;
       },
     }),
     route({
@@ -45,10 +47,10 @@ export function serviceRoutes({ store, driverLogs, authorization }: RouteDeps): 
       authorize: "session",
       schema: { tags, summary: "Returns the last log lines of a service", params: NAME_PARAMS, querystring: LOGS_QUERY, response: text },
       handle: async (request, reply) => {
-        const container = store.containers.byService(request.params.name);
+        const container = await store.containers.byService(request.params.name);
         // Clients treat a 404 as an empty log.
         if (!container) throw new Fault("REQUEST_INVALID", `There is no service ${JSON.stringify(request.params.name.slice(0, 100))}.`);
-        requireManage(store, authorization.caller(request), container.packageId);
+        await requireManage(store, authorization.caller(request), container.packageId);
         const logs = await containerLogs(driverLogs, container, parseLimit(request.query.limit), clientAbortSignal(reply));
         return reply.type("application/json; charset=utf-8").serializer(String).send(JSON.stringify(logs));
       },

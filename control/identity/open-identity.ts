@@ -86,7 +86,7 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
     const own = await store.sessions.byDigest(shown);
     const session = own ?? (await store.sessions.byDerived(shown));
     if (!session || session.expiresOn <= clock.now()) return undefined;
-    if (session.containerId !== undefined && !isContainerTokenValid(store.containers.find(session.containerId))) return undefined;
+    if (session.containerId !== undefined && !isContainerTokenValid(await store.containers.find(session.containerId))) return undefined;
     return { session, isDerived: own === undefined };
   };
 

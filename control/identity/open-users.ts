@@ -85,8 +85,7 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
         const packages = (await store.packages.all()).filter(({ authorId }) => authorId === user.id);
         for (const { id } of packages) await store.packages.update(id, { authorId: heir.id });
         await store.repositories.passOn(user.id, heir.id);
-        // A later start must not use a session of a removed user.
-        for (const { id, wishedBy } of store.containers.all()) if (wishedBy === user.id) store.containers.update(id, { wishedBy: undefined });
+        await store.containers.endStartsOfUser(user.id);
         await store.users.remove(user.id);
         return packages.map(({ name }) => name);
       });

@@ -60,16 +60,18 @@ export async function assignImage(store: Pick<Store, "repositories">, image: str
   await store.repositories.assign({ key: nameKey(image), name: imageRepository(image), packageId: undefined, userId, since: now });
 }
 
+type ManageStore = Pick<Store, "packages" | "groups">;
+
 /** Whether someone may start, stop and look into what a package runs: its author, the author's groups, and admins. */
-export function mayManagePackage(store: Store, caller: Pick<CallerReply, "userId" | "admin">, packageId: string): boolean {
+export async function mayManagePackage(store: ManageStore, caller: Pick<CallerReply, "userId" | "admin">, packageId: string): Promise<boolean> {
   if (caller.admin) return true;
-  const authorId = store.rights.authorOf(packageId);
-  return authorId !== undefined && (caller.userId === authorId || store.rights.shareGroup(caller.userId, authorId));
+  const author = await store.packages.find(packageId);
+  return author !== undefined && mayManageAuthor(store, caller, author.authorId);
 }
 
 /** The same for many things of a few packages, each of which is looked up once. */
-export function createManageCheck(store: Store, caller: Pick<CallerReply, "userId" | "admin">): (packageId: string) => boolean {
-  const checked = new Map<string, boolean>();
+export function createManageCheck(store: ManageStore, caller: Pick<CallerReply, "userId" | "admin">): (packageId: string) => Promise<boolean> {
+  const checked = new Map<string, Promise<boolean>>();
   return (packageId) => {
     const may = checked.get(packageId) ?? mayManagePackage(store, caller, packageId);
     checked.set(packageId, may);
@@ -78,14 +80,18 @@ export function createManageCheck(store: Store, caller: Pick<CallerReply, "userI
 }
 
 /** Faults: NOT_PERMITTED. */
-export function requireManage(store: Store, caller: Pick<CallerReply, "userId" | "admin">, packageId: string): void {
-  if (mayManagePackage(store, caller, packageId)) return;
+export async function requireManage(store: ManageStore, caller: Pick<CallerReply, "userId" | "admin">, packageId: string): Promise<void> {
+  if (await mayManagePackage(store, caller, packageId)) return;
   throw new Fault("NOT_PERMITTED", "Only the package's author, who shares a group with the author, and administrators may do this.");
 }
 
 /** The same for a caller who was authorized a while ago: the rights may have changed. */
-export function mayStillManage(store: Store, { userId, admin }: Pick<CallerReply, "userId" | "admin">, packageId: string): boolean {
-  const user = store.rights.userOf(userId);
+export async function mayStillManage(
+  store: ManageStore & Pick<Store, "users">,
+  { userId, admin }: Pick<CallerReply, "userId" | "admin">,
+  packageId: string,
+): Promise<boolean> {
+  const user = await store.users.find(userId);
   return user !== undefined && mayManagePackage(store, { userId, admin: admin && user.admin }, packageId);
 }
 

@@ -61,16 +61,18 @@ export async function containerToken({ store, vault }: { store: Store; vault: Va
 
 /** Forgets the sessions of containers that rest, now and whenever one comes to rest: the next start makes its own. What lies frozen keeps its, to go on with. */
 export async function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): Promise<() => void> {
-  const end = async ({ id, state, pausedOn }: Container) => {
-    if (state === "USER_STOPPED" || (state === "SYSTEM_STOPPED" && pausedOn === undefined)) await store.sessions.removeByContainer(id);
-  };
-  for (const { containerId = "" } of await store.sessions.ofContainers()) {
-    const container = store.containers.find(containerId);
-    if (container) await end(container);
-  }
+  const isAtRest = ({ state, pausedOn }: Pick<Container, "state" | "pausedOn">) =>
+    state === "USER_STOPPED" || (state === "SYSTEM_STOPPED" && pausedOn === undefined);
+  const end = (id: string) =>
+    // As it is now: a start may have made a session meanwhile.
+    store.transaction(async () => {
+      const container = await store.containers.find(id);
+      if (container && isAtRest(container)) await store.sessions.removeByContainer(id);
+    });
+  for (const { containerId = "" } of await store.sessions.ofContainers()) await end(containerId);
   return lifecycle.watch(async (change) => {
     try {
-      if ("container" in change) await end(change.container);
+      if ("container" in change && isAtRest(change.container)) await end(change.container.id);
     } catch (error) {
       // A full disk must not block other listeners. The state alone makes the token invalid.
       if (!(error instanceof Fault)) throw error;
@@ -92,7 +94,7 @@ async function orUndefined<T>(work: () => Promise<T>): Promise<T | undefined> {
 export async function endSession(store: Store, digest: string): Promise<void> {
   await store.transaction(async () => {
     for (const child of await store.sessions.byParent(digest)) await endSession(store, child.digest);
-    store.containers.endStartsOfSession(digest);
+    await store.containers.endStartsOfSession(digest);
     await store.sessions.remove(digest);
   });
 }
@@ -100,7 +102,7 @@ export async function endSession(store: Store, digest: string): Promise<void> {
 /** Ends a developer key with all sessions that it opened and the tokens of what was started with it. */
 export async function endKey(store: Store, { digest, userId }: { digest: string; userId: string }): Promise<void> {
   await store.transaction(async () => {
-    store.containers.endStartsOfKey(digest);
+    await store.containers.endStartsOfKey(digest);
     // Which of the user's keys these were started with is not known.
     await store.sessions.removeWithoutKey(userId);
     await store.devKeys.remove(digest);

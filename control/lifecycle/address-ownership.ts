@@ -22,13 +22,18 @@ export function sameAddress(one: Observed["address"], other: Observed["address"]
  * Takes an address from the container that has it, whatever state that is in; to be called in the transaction that gives it to another. One that runs is checked
  * then: until the orchestrator has reported its address, nothing is sent to it. Returns the container that had it.
  */
-export function takeAddress(store: Pick<Store, "containers" | "wakes">, to: string, address: OwnedAddress, at: number): Container | undefined {
-  const holder = store.containers.atAddress(address);
+export async function takeAddress(
+  store: Pick<Store, "containers" | "wakes">,
+  to: string,
+  address: OwnedAddress,
+  at: number,
+): Promise<Container | undefined> {
+  const holder = await store.containers.atAddress(address);
   if (holder === undefined || holder.id === to) return undefined;
   if (holder.state !== "STARTED") return store.containers.update(holder.id, { address: undefined });
   const reason = { at, event: "doubted", byUser: undefined } as const;
-  const moved = store.containers.move(holder.id, "STARTED", "CHECKING", { since: at, address: undefined }, reason);
-  if (moved) recordWake(store, { from: "STARTED", moved, event: "doubted", at });
+  const moved = await store.containers.move(holder.id, "STARTED", "CHECKING", { since: at, address: undefined }, reason);
+  if (moved) await recordWake(store, { from: "STARTED", moved, event: "doubted", at });
   return moved;
 }
 

@@ -10,10 +10,10 @@ type AdoptedService = { service: string; container: string; adopted: AdoptedInst
  * labels, so only the store says whose it is. A service that took its name since belongs to a foreign owner: it is neither reported nor ended.
  */
 export function withAdoptedServices(driver: Driver, { store, environment }: { store: Store; environment: string }): Driver {
-  const adoptedOf = (service: string): AdoptedService | undefined => {
-    const row = store.containers.byService(service);
+  const adoptedOf = async (service: string): Promise<AdoptedService | undefined> => {
+    const row = await store.containers.byService(service);
     if (row !== undefined) return row.adopted && { service, container: row.id, adopted: row.adopted };
-    const removed = store.tombstones.adopted(service);
+    const removed = await store.tombstones.adopted(service);
     return removed?.adopted && { service, container: removed.id, adopted: removed.adopted };
   };
 
@@ -34,16 +34,16 @@ export function withAdoptedServices(driver: Driver, { store, environment }: { st
   const { pause } = driver;
   return wrapDriver(driver, {
     // berth cannot create it again, so it does not pause it.
-    ...(pause ? { pause: async (service: string, call: Call) => adoptedOf(service) === undefined && pause(service, call) } : {}),
+    ...(pause ? { pause: async (service: string, call: Call) => (await adoptedOf(service)) === undefined && pause(service, call) } : {}),
     logs: async function* (service, options, call) {
-      const adoptedService = adoptedOf(service);
+      const adoptedService = await adoptedOf(service);
       yield* adoptedService === undefined
         ? driver.logs(service, options, call)
         : (await foreignOf(call)).logs(adoptedService.adopted.instance, options, call);
     },
     // Only what already runs: a start is berth's own, under a name of its own.
     deploy: async (spec, call) => {
-      const adoptedService = adoptedOf(spec.service);
+      const adoptedService = await adoptedOf(spec.service);
       if (adoptedService === undefined) return driver.deploy(spec, call);
       const fact = await observe(adoptedService, call);
       if (!fact?.running) throw new Fault("CONTAINER_CRASHED", `${spec.service}, which was adopted, no longer runs.`);
@@ -51,17 +51,17 @@ export function withAdoptedServices(driver: Driver, { store, environment }: { st
       return { address: fact.address, instance: fact.instance, phases: { create: 0, boot: 0 } };
     },
     destroy: async (service, call) => {
-      const adoptedService = adoptedOf(service);
+      const adoptedService = await adoptedOf(service);
       if (adoptedService === undefined) return driver.destroy(service, call);
       await (await foreignOf(call)).end(adoptedService.adopted.instance, call);
     },
-    inspect: (service, call) => {
-      const adoptedService = adoptedOf(service);
+    inspect: async (service, call) => {
+      const adoptedService = await adoptedOf(service);
       return adoptedService === undefined ? driver.inspect(service, call) : observe(adoptedService, call);
     },
     list: async (call) => {
       const list = await driver.list(call);
-      for (const { service, id, adopted } of store.containers.adopted()) {
+      for (const { service, id, adopted } of await store.containers.adopted()) {
         const observed = adopted && (await observe({ service, container: id, adopted }, call));
         if (observed) list.push(observed);
       }

@@ -76,3 +76,28 @@ export async function callUnderDeadline<T>(
     deadline.close();
   }
 }
+
+/** The writes of a call's callbacks: the driver does not wait for them, and they follow each other. */
+export type CallWrites = {
+  add(write: () => Promise<unknown>): void;
+  /** The result of the call, once they are done; it fails with the first of them that does. */
+  finish<R>(call: Promise<R>): Promise<R>;
+};
+
+export function createCallWrites(): CallWrites {
+  let written: Promise<unknown> = Promise.resolve();
+  return {
+    add: (write) => {
+      written = written.then(write);
+      // Whoever waits for it fails with it.
+      written.catch(() => undefined);
+    },
+    finish: async (call) => {
+      try {
+        return await call;
+      } finally {
+        await written;
+      }
+    },
+  };
+}

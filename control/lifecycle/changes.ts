@@ -50,26 +50,31 @@ export function createChanges({ containers, afterCommit }: Pick<Store, "containe
     seq: () => seq,
     seqOf: (id) => newestOf.get(id) ?? first,
     watch,
-    settled: (id, signal) =>
-      new Promise((resolve, reject) => {
-        const finish = (act: () => void) => {
-          unwatch();
-          signal.removeEventListener("abort", onAbort);
-          act();
-        };
-        const onAbort = () => finish(() => reject(signal.reason as Error));
-        const notFound = () => finish(() => reject(new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`)));
-        const unwatch = watch((change) => {
-          if ("removed" in change) {
-            if (change.removed === id) notFound();
-          } else if ("container" in change && change.container.id === id && isSettled(change.container)) finish(() => resolve(change.container));
-        });
-        signal.addEventListener("abort", onAbort, { once: true });
-        if (signal.aborted) return onAbort();
-        const now = containers.find(id);
-        if (!now) return notFound();
-        if (isSettled(now)) finish(() => resolve(now));
-      }),
+    settled: async (id, signal) => {
+      signal.throwIfAborted();
+      const { promise, resolve, reject } = Promise.withResolvers<Container>();
+      const onAbort = () => reject(signal.reason as Error);
+      const notFound = () => reject(new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`));
+      // Watched before it is read, so that no change falls in between.
+      const unwatch = watch((change) => {
+        if ("removed" in change) {
+          if (change.removed === id) notFound();
+        } else if ("container" in change && change.container.id === id && isSettled(change.container)) resolve(change.container);
+      });
+      signal.addEventListener("abort", onAbort, { once: true });
+      const look = async () => {
+        const row = await containers.find(id);
+        if (!row) notFound();
+        else if (isSettled(row)) resolve(row);
+      };
+      look().catch(reject);
+      try {
+        return await promise;
+      } finally {
+        unwatch();
+        signal.removeEventListener("abort", onAbort);
+      }
+    },
   };
 }
 

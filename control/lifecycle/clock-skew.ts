@@ -28,7 +28,7 @@ export function createMonotonicEpoch(clock: Pick<Clock, "now" | "monotonic">): (
 }
 
 export type ClockSkewDeps = {
-  store: Pick<Store, "containers" | "images">;
+  store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
   moves: Pick<Moves, "update">;
   queue: Pick<WorkQueue, "add">;
   clock: Pick<Clock, "now">;
@@ -39,17 +39,20 @@ export type ClockSkewDeps = {
  * Repairs rows with a time in the future: the clock was set back since. What waits in them counts from now, and not from when that time comes again, which
  * may be hours.
  */
-export function repairClockSkew({ store, moves, queue, clock, limits }: ClockSkewDeps): void {
+export async function repairClockSkew({ store, moves, queue, clock, limits }: ClockSkewDeps): Promise<void> {
   const now = clock.now();
   const latest = now + limits.startRetry.longestMs;
-  for (const { id } of store.images.ofTheFuture(now)) {
-    store.images.update(id, { since: now });
-    queue.add(imageKey(id));
-  }
-  for (const { id, state, since, notBefore } of store.containers.ofTheFuture(now, latest)) {
-    const waits = since > now && (isPassing(state) || state === "STARTED");
-    if (!waits && notBefore <= latest) continue;
-    moves.update(id, { ...(waits ? { since: now } : {}), ...(notBefore > latest ? { notBefore: now } : {}) });
-    queue.add(containerKey(id));
-  }
+  const look = (key: string) => store.afterCommit(() => queue.add(key));
+  await store.transaction(async () => {
+    for (const { id } of await store.images.ofTheFuture(now)) {
+      await store.images.update(id, { since: now });
+      look(imageKey(id));
+    }
+    for (const { id, state, since, notBefore } of await store.containers.ofTheFuture(now, latest)) {
+      const waits = since > now && (isPassing(state) || state === "STARTED");
+      if (!waits && notBefore <= latest) continue;
+      await moves.update(id, { ...(waits ? { since: now } : {}), ...(notBefore > latest ? { notBefore: now } : {}) });
+      look(containerKey(id));
+    }
+  });
 }

@@ -5,7 +5,7 @@ import type { Store } from "../store/open-store.ts";
 import { type EndCounts, sameAddress } from "./address-ownership.ts";
 import type { ContainerEngine } from "./engine.ts";
 
-export type ConfirmDeps = { store: Pick<Store, "containers">; engine: Pick<ContainerEngine, "observe">; ends: EndCounts };
+export type ConfirmDeps = { store: Pick<Store, "containers" | "transaction">; engine: Pick<ContainerEngine, "observe">; ends: EndCounts };
 
 type ConfirmOptions = {
   /** How many ends were reported before the deploy. */
@@ -17,18 +17,24 @@ type ConfirmOptions = {
 
 /**
  * The result of a deploy counts only where no end was reported since it began, nor the address given to another container; else the orchestrator is queried
- * once more. Of one that ran already, an address that another container has is taken only where the orchestrator reports that this one is not there. The caller must not
- * await anything between this and the move. Faults: CONTAINER_CRASHED where it is not the same any more, ENGINE_FAILED where two are at one address, ENGINE_UNREACHABLE.
+ * once more. Of one that ran already, an address that another container has is taken only where the orchestrator reports that this one is not there. The last
+ * look and `move` are one transaction. Returns what `move` does. Faults: CONTAINER_CRASHED where it is not the same any more, ENGINE_FAILED where two are at one address, ENGINE_UNREACHABLE.
  */
-export async function confirmDeployment(
+export async function confirmDeployment<R>(
   { store, engine, ends: counts }: ConfirmDeps,
   row: Container,
   deployed: Pick<Deployment, "address" | "instance">,
   { ends: before, isNew, signal }: ConfirmOptions,
-): Promise<void> {
+  move: () => Promise<R>,
+): Promise<R> {
   for (let ends = before, checked: string | undefined; ;) {
-    const holder = otherAt(store, row, deployed.address);
-    if (counts.count(row.id) === ends && (holder === undefined || isNew || holder.id === checked)) return;
+    const last = await store.transaction(async () => {
+      const holder = await otherAt(store, row, deployed.address);
+      const isConfirmed = counts.count(row.id) === ends && (holder === undefined || isNew || holder.id === checked);
+      return isConfirmed ? { result: await move() } : { holder };
+    });
+    if ("result" in last) return last.result;
+    const { holder } = last;
     ends = counts.count(row.id);
     const observed = await engine.observe(row, signal);
     const isSame = deployed.instance === undefined || observed?.instance === undefined || deployed.instance === observed.instance;
@@ -41,8 +47,8 @@ export async function confirmDeployment(
   }
 }
 
-function otherAt({ containers }: Pick<Store, "containers">, { id }: Container, address: Address | undefined): Container | undefined {
-  const holder = address && containers.atAddress(address);
+async function otherAt({ containers }: Pick<Store, "containers">, { id }: Container, address: Address | undefined): Promise<Container | undefined> {
+  const holder = address && (await containers.atAddress(address));
   return holder?.id === id ? undefined : holder;
 }
 

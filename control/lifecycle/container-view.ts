@@ -108,9 +108,14 @@ export function currentView(watched: Pick<WatchedAddresses, "current">, containe
 }
 
 /** Publishes anew all containers that have an address. */
-export function publishAddressed({ store, changes }: { store: Pick<Store, "containers">; changes: Pick<Changes, "publish"> }): void {
-  for (const { id, state, address } of store.containers.atWork()) {
-    const row = state === "STARTED" && address !== undefined ? store.containers.find(id) : undefined;
-    if (row) changes.publish(row);
-  }
+export async function publishAddressed({ store, changes }: PublishAddressedDeps): Promise<void> {
+  // In one transaction: no newer change of a container leaves before the one that was read here.
+  await store.transaction(async () => {
+    for (const { id, state, address } of await store.containers.atWork()) {
+      const row = state === "STARTED" && address !== undefined ? await store.containers.find(id) : undefined;
+      if (row) changes.publish(row);
+    }
+  });
 }
+
+type PublishAddressedDeps = { store: Pick<Store, "containers" | "transaction">; changes: Pick<Changes, "publish"> };

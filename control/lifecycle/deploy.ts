@@ -4,6 +4,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
+import { createCallWrites } from "./call-driver.ts";
 import { enteredOn } from "./deadlines.ts";
 import { type ContainerEngine, linesOfTail } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
@@ -41,8 +42,8 @@ export type ContainerDeployDeps = {
 };
 
 export function createDeploy({ store, engine, moves, inFlight, slots, source, clock, epoch, limits }: ContainerDeployDeps): Deploy {
-  return (row, signal, limitMs = startLimit(limits)) => {
-    const image = store.images.find(row.imageId);
+  return async (row, signal, limitMs = startLimit(limits)) => {
+    const image = await store.images.find(row.imageId);
     if (!image) return Promise.reject(new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
     let logs: string[] = [];
     // Until the engine has done its part, the limit is the engine's failure.
@@ -63,26 +64,28 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
       const own = (await source.renderEnv?.(row)) ?? row.env;
       const spec = await specOf(source, row, image, { ...(await source.injectedEnv(row, image)), ...own });
       stop.throwIfAborted();
-      rememberImage(store, row, image);
+      await rememberImage(store, row, image);
       return [spec];
     };
     const onLaunched = () => {
       slots.leave(row.id);
-      if (unanswered) store.containers.update(row.id, { fault: undefined });
+      if (unanswered) writes.add(() => store.containers.update(row.id, { fault: undefined }));
       unanswered = undefined;
     };
     let renewedOn = row.since;
+    const writes = createCallWrites();
     const onPull = () => {
       // A pull may take half an hour, and is the network's work rather than the engine's.
       onLaunched();
       const now = clock.now();
       if (now - Math.max(renewedOn, epoch()) < limits.flushMs || now - row.since > limits.pullCapMs) return;
       renewedOn = now;
-      store.containers.move(row.id, "STARTING", "STARTING", { since: renewedOn });
+      writes.add(() => store.containers.move(row.id, "STARTING", "STARTING", { since: now }));
     };
-    const onAddress = (address: Address, instance: string | undefined, isNew: boolean) => moves.claimAddress(row, { ...address, instance }, isNew);
+    const onAddress = (address: Address, instance: string | undefined, isNew: boolean) =>
+      writes.add(() => moves.claimAddress(row, { ...address, instance }, isNew));
     return inFlight.run(containerKey(row.id), row.generation, signal, (own) =>
-      engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddress }),
+      writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddress })),
     );
   };
 
@@ -107,6 +110,6 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
 }
 
 /** Before anything is made from it, so that nothing ever runs whose image could be taken for unused. */
-function rememberImage({ containers }: Pick<Store, "containers">, { id, deployed }: Container, { ref, digest }: Image): void {
-  if (deployed?.ref !== ref || deployed.digest !== digest) containers.update(id, { deployed: { ref, digest } });
+async function rememberImage({ containers }: Pick<Store, "containers">, { id, deployed }: Container, { ref, digest }: Image): Promise<void> {
+  if (deployed?.ref !== ref || deployed.digest !== digest) await containers.update(id, { deployed: { ref, digest } });
 }

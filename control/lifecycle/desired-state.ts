@@ -17,29 +17,29 @@ import type { SuspectAddress } from "./suspect-address.ts";
 import type { ContainerUsage } from "./usage.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
-/** What users and requests ask for. Each is durable when it returns, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
+/** What users and requests ask for. Each is one transaction, durable when it resolves, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {
   /** A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed. */
-  requestStart(id: string, userId: string, wishedFor?: WishedFor, ref?: SessionRef): Container;
+  requestStart(id: string, userId: string, wishedFor?: WishedFor, ref?: SessionRef): Promise<Container>;
   /** A user's `stop`. It cancels a start at once. */
-  requestStop(id: string, userId: string): Container;
+  requestStop(id: string, userId: string): Promise<Container>;
   /**
    * A request for a container that a gateway cannot reach. A running container refused it, so its address is verified. Faults: also the cause where the
    * request may not wake the container: CONTAINER_STOPPED, or that of the last start.
    */
-  wake(id: string, userId: string, ref?: SessionRef): Container;
+  wake(id: string, userId: string, ref?: SessionRef): Promise<Container>;
   /** The container reports that it is busy for so long from now, within its limit: until then it is not idle. 0 ends that. Faults: CONTAINER_STOPPED for one that does not run. */
-  setBusy(id: string, ms: number): Container;
+  setBusy(id: string, ms: number): Promise<Container>;
   /** `since`: when the request was stored, of a publish; a validation that began later counts (epoch ms). Faults: IMAGE_ENTITY_NOT_FOUND. */
-  requestValidation(imageId: string, userId?: string, since?: number): void;
+  requestValidation(imageId: string, userId?: string, since?: number): Promise<void>;
   /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
-  definitionChanged(id: string, userId?: string): void;
+  definitionChanged(id: string, userId?: string): Promise<void>;
   /** Removes the container, and its service too. No fault where it is gone already. */
-  remove(id: string): void;
+  remove(id: string): Promise<void>;
 };
 
 export type DesiredStateDeps = {
-  store: Pick<Store, "containers" | "images">;
+  store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
   moves: Pick<Moves, "container" | "image" | "update">;
   suspect: SuspectAddress;
   changes: Pick<Changes, "publish" | "publishImage" | "publishRemoved">;
@@ -63,109 +63,118 @@ const STOPPED_BY_USER = new Fault("CONTAINER_STOPPED", "A user stopped the conta
 const REPLACED = new Fault("CONTAINER_STOPPED", "A newer definition replaces this one.");
 
 export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleRequests {
-  const { store, moves, suspect, changes, queue, inFlight, clock, limits } = deps;
+  const { store, moves, suspect, changes, inFlight, clock, limits } = deps;
 
-  const find = (id: string): Container => {
-    const row = store.containers.find(id);
+  const find = async (id: string): Promise<Container> => {
+    const row = await store.containers.find(id);
     if (!row) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
     return row;
   };
+  /** What is decided on and what is written are one transaction; what is to follow happens once it is durable. */
   const reconcile = (row: Container): Container => {
-    queue.add(containerKey(row.id));
+    store.afterCommit(() => deps.queue.add(containerKey(row.id)));
     return row;
   };
+  const abort = (key: string, reason: Fault) => store.afterCommit(() => inFlight.abort(key, reason));
   const suspectedOn = new Map<string, number>();
   /** A gateway's connect was refused: the address is verified now, and if the container is lost, this request starts it again. */
-  const verify = (row: Container, userId: string): Container => {
+  const verify = async (row: Container, userId: string): Promise<Container> => {
     const wishedOn = clock.now();
-    if (row.state === "CHECKING") return row.wishedOn >= row.since ? row : (moves.update(row.id, { wishedOn }) ?? row);
+    if (row.state === "CHECKING") return row.wishedOn >= row.since ? row : ((await moves.update(row.id, { wishedOn })) ?? row);
     const waitMs = Math.max((suspectedOn.get(row.id) ?? -Infinity) + limits.suspectEveryMs - clock.monotonic(), row.since + FRESH_MS - wishedOn);
     if (waitMs > 0) {
-      queue.addAfter(containerKey(row.id), waitMs);
+      deps.queue.addAfter(containerKey(row.id), waitMs);
       return row;
     }
-    suspectedOn.set(row.id, clock.monotonic());
-    return reconcile(suspect(row, { wishedOn }, userId) ?? row);
+    store.afterCommit(() => suspectedOn.set(row.id, clock.monotonic()));
+    return reconcile((await suspect(row, { wishedOn }, userId)) ?? row);
   };
 
-  const requestStart: LifecycleRequests["requestStart"] = (id, userId, wishedFor = "run", ref = {}) => {
-    const row = find(id);
+  const start = async (row: Container, userId: string, wishedFor: WishedFor, ref: SessionRef = {}): Promise<Container> => {
     const by = { wishedBy: userId, wishedKey: ref.key, wishedSession: ref.session };
     const patch = { desiredInstances: 1, ...by, wishedOn: clock.now(), wishedFor } as const;
-    const moved = moves.container(row, "startWished", { ...patch, fault: undefined }, userId);
+    const moved = await moves.container(row, "startWished", { ...patch, fault: undefined }, { byUser: userId });
     if (moved) return reconcile(moved);
     // Requested already: the first request counts. A stop in progress ends first.
-    return row.desiredInstances === 1 ? row : reconcile(moves.update(row.id, patch) ?? row);
+    return row.desiredInstances === 1 ? row : reconcile((await moves.update(row.id, patch)) ?? row);
   };
 
   return {
-    requestStart,
-    requestStop: (id, userId) => {
-      const row = find(id);
-      const patch = { desiredInstances: 0, stopFor: "user" } as const;
-      const moved = moves.container(row, "stopWished", patch, userId);
-      if (moved) {
-        inFlight.abort(containerKey(id), STOPPED_BY_USER);
-        return reconcile(moved);
-      }
-      return row.desiredInstances === 0 && row.stopFor === "user" ? row : reconcile(moves.update(row.id, patch) ?? row);
-    },
-    wake: (id, userId, ref) => {
-      const row = find(id);
-      const { availability } = currentView(deps.watched, row);
-      if (availability.kind === "awake" || row.state === "CHECKING") return verify(row, userId);
-      if (availability.kind === "asleep") return requestStart(id, userId, "request", ref);
-      if (availability.kind === "stopped") throw Fault.from(availability.fault);
-      if (availability.kind !== "failed") return row;
-      const waitMs = availability.retryAt - clock.now();
-      if (!availability.wakeable || waitMs > 0)
-        throw Fault.from({ ...availability.fault, ...(availability.wakeable ? { retryAfterMs: waitMs } : {}) });
-      return requestStart(id, userId, "request", ref);
-    },
-    setBusy: (id, ms) => {
-      const row = find(id);
-      if (!RUNNING.includes(row.state)) throw new Fault("CONTAINER_STOPPED", `The container ${row.name} does not run.`);
-      const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
-      return reconcile(moves.update(row.id, { busyUntil }) ?? row);
-    },
-    requestValidation: (imageId, userId, since = Infinity) => {
-      const image = store.images.find(imageId);
-      if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
-      const key = imageKey(imageId);
-      // Of a large package, some are validated before the last is requested.
-      if (image.state !== "PENDING_VALIDATION" && image.since >= since) return changes.publishImage(image);
-      // Publishing may have moved the row already, in its own transaction.
-      if (!moves.image(image, "validationWished", { fault: undefined }, userId)) changes.publishImage(image);
-      if ((inFlight.generation(key) ?? since) < since) inFlight.abort(key, new Fault("VALIDATION_TIMED_OUT", "Validation was requested again."));
-      queue.add(key);
-    },
-    definitionChanged: (id, userId) => {
-      const row = store.containers.find(id);
-      if (!row) return;
-      const deploying = inFlight.generation(containerKey(id));
-      const isOlder = row.state === "STARTING" ? deploying !== undefined && deploying !== row.generation : row.runningGeneration !== row.generation;
-      const serves = row.state === "STARTED" || row.state === "CHECKING";
-      const isDue = row.desiredInstances === 1 && (!serves || isReplaceable(store.images.find(row.imageId)));
-      const patch = { stopFor: "system", wishedOn: clock.now(), wishedFor: "redefinition" } as const;
-      const moved = isOlder && isDue ? moves.container(row, "redefined", patch, userId) : undefined;
-      if (moved) inFlight.abort(containerKey(id), REPLACED);
-      else changes.publish(row);
-      // A new one, and one that is stopped, has nothing at the engine: only warm hours may be a reason to start it.
-      if (moved || !isStoppedAsDesired(row) || row.config.keepWarm) reconcile(row);
-    },
-    remove: (id) => {
-      const image = store.images.find(store.containers.find(id)?.imageId ?? "");
-      if (store.containers.remove(id, clock.now())) {
-        changes.publishRemoved(id);
-        // The folder that left its package removed its image too.
-        if (image?.state === "DELETED") changes.publishImage(image);
-        deps.usage.forget(id);
-        deps.draining.delete(id);
-        suspectedOn.delete(id);
-        deps.ends.forget(id);
-        inFlight.abort(containerKey(id), STOPPED_BY_USER);
-      }
-      queue.add(containerKey(id));
-    },
+    requestStart: (id, userId, wishedFor = "run", ref) => store.transaction(async () => start(await find(id), userId, wishedFor, ref)),
+    requestStop: (id, userId) =>
+      store.transaction(async () => {
+        const row = await find(id);
+        const patch = { desiredInstances: 0, stopFor: "user" } as const;
+        const moved = await moves.container(row, "stopWished", patch, { byUser: userId });
+        if (moved) {
+          abort(containerKey(id), STOPPED_BY_USER);
+          return reconcile(moved);
+        }
+        return row.desiredInstances === 0 && row.stopFor === "user" ? row : reconcile((await moves.update(row.id, patch)) ?? row);
+      }),
+    wake: (id, userId, ref) =>
+      store.transaction(async () => {
+        const row = await find(id);
+        const { availability } = currentView(deps.watched, row);
+        if (availability.kind === "awake" || row.state === "CHECKING") return verify(row, userId);
+        if (availability.kind === "asleep") return start(row, userId, "request", ref);
+        if (availability.kind === "stopped") throw Fault.from(availability.fault);
+        if (availability.kind !== "failed") return row;
+        const waitMs = availability.retryAt - clock.now();
+        if (!availability.wakeable || waitMs > 0)
+          throw Fault.from({ ...availability.fault, ...(availability.wakeable ? { retryAfterMs: waitMs } : {}) });
+        return start(row, userId, "request", ref);
+      }),
+    setBusy: (id, ms) =>
+      store.transaction(async () => {
+        const row = await find(id);
+        if (!RUNNING.includes(row.state)) throw new Fault("CONTAINER_STOPPED", `The container ${row.name} does not run.`);
+        const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
+        return reconcile((await moves.update(row.id, { busyUntil })) ?? row);
+      }),
+    requestValidation: (imageId, userId, since = Infinity) =>
+      store.transaction(async () => {
+        const image = await store.images.find(imageId);
+        if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${imageId}.`);
+        const key = imageKey(imageId);
+        // Of a large package, some are validated before the last is requested.
+        if (image.state !== "PENDING_VALIDATION" && image.since >= since) return changes.publishImage(image);
+        // Publishing may have moved the row already, in its own transaction.
+        if (!(await moves.image(image, "validationWished", { fault: undefined }, userId))) changes.publishImage(image);
+        if ((inFlight.generation(key) ?? since) < since) abort(key, new Fault("VALIDATION_TIMED_OUT", "Validation was requested again."));
+        store.afterCommit(() => deps.queue.add(key));
+      }),
+    definitionChanged: (id, userId) =>
+      store.transaction(async () => {
+        const row = await store.containers.find(id);
+        if (!row) return;
+        const deploying = inFlight.generation(containerKey(id));
+        const isOlder = row.state === "STARTING" ? deploying !== undefined && deploying !== row.generation : row.runningGeneration !== row.generation;
+        const serves = row.state === "STARTED" || row.state === "CHECKING";
+        const isDue = row.desiredInstances === 1 && (!serves || isReplaceable(await store.images.find(row.imageId)));
+        const patch = { stopFor: "system", wishedOn: clock.now(), wishedFor: "redefinition" } as const;
+        const moved = isOlder && isDue ? await moves.container(row, "redefined", patch, { byUser: userId }) : undefined;
+        if (moved) abort(containerKey(id), REPLACED);
+        else changes.publish(row);
+        // A new one, and one that is stopped, has nothing at the engine: only warm hours may be a reason to start it.
+        if (moved || !isStoppedAsDesired(row) || row.config.keepWarm) reconcile(row);
+      }),
+    remove: (id) =>
+      store.transaction(async () => {
+        const image = await store.images.find((await store.containers.find(id))?.imageId ?? "");
+        if (await store.containers.remove(id, clock.now())) {
+          changes.publishRemoved(id);
+          // The folder that left its package removed its image too.
+          if (image?.state === "DELETED") changes.publishImage(image);
+          store.afterCommit(() => {
+            deps.usage.forget(id);
+            deps.draining.delete(id);
+            suspectedOn.delete(id);
+            deps.ends.forget(id);
+          });
+          abort(containerKey(id), STOPPED_BY_USER);
+        }
+        store.afterCommit(() => deps.queue.add(containerKey(id)));
+      }),
   };
 }

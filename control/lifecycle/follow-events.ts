@@ -38,10 +38,10 @@ export async function followEvents(deps: FollowEventsDeps, signal: AbortSignal):
         } else if (event.kind === "connected") {
           outages.ended();
           watched.connected();
-          retryAfterOutage(deps);
+          await retryAfterOutage(deps);
           queue.add(SWEEP);
-        } else if (store.containers.find(event.container)) {
-          if (event.ended) reportEnd(deps, event.container, event.ended.instance);
+        } else if (await store.containers.find(event.container)) {
+          if (event.ended) await reportEnd(deps, event.container, event.ended.instance);
           // The engine also reports what a start in progress does. The start itself ends with what the engine reports of it.
           else if (inFlight.generation(containerKey(event.container)) !== undefined) continue;
           queue.add(containerKey(event.container));

@@ -48,7 +48,7 @@ export function scheduleMissingRetry({ clock, limits, queue }: Pick<ImageLookupD
  */
 export async function retryMissingImage(deps: ImageLookupDeps, id: string, signal: AbortSignal): Promise<void> {
   const { store, moves, queue, log } = deps;
-  const image = store.images.find(id);
+  const image = await store.images.find(id);
   if (!isMissing(image)) return;
   try {
     await resolveInBackground(deps, image, "found", signal);
@@ -57,8 +57,8 @@ export async function retryMissingImage(deps: ImageLookupDeps, id: string, signa
     log.debug({ image: image.ref, fault: asFault(error, log).code }, "image still missing");
     return scheduleMissingRetry(deps, image);
   }
-  const now = store.images.find(id);
-  if (isMissing(now) && moves.image(now, "validationWished", { fault: undefined })) queue.add(imageKey(id));
+  const now = await store.images.find(id);
+  if (isMissing(now) && (await moves.image(now, "validationWished", { fault: undefined }))) queue.add(imageKey(id));
 }
 
 /**
@@ -67,7 +67,7 @@ export async function retryMissingImage(deps: ImageLookupDeps, id: string, signa
  */
 export async function prefetchImage(deps: ImageLookupDeps, id: string, signal: AbortSignal): Promise<void> {
   const { store, log } = deps;
-  const image = store.images.find(id);
+  const image = await store.images.find(id);
   // In other states the validation pulls it.
   if (image?.state !== "READY") return;
   try {
@@ -99,16 +99,16 @@ export type PushedImage = { repository: string; reference: string };
  * What waits for an image that has just come to a registry is validated at once. What already runs is replaced when it is published or started
  * again: for those a tag that may move is only pulled, where the engine is one that images are pulled to. Other tags are what they were.
  */
-export function handlePushedImage(
+export async function handlePushedImage(
   { store, queue, engine }: Pick<ImageLookupDeps, "store" | "queue" | "engine">,
-  requestValidation: (imageId: string) => void,
+  requestValidation: (imageId: string) => Promise<void>,
   pushed: PushedImage,
-): void {
-  for (const image of store.images.all()) {
+): Promise<void> {
+  for (const image of await store.images.all()) {
     if (!isOf(image, pushed)) continue;
     if (image.state === "PENDING_VALIDATION") queue.add(imageKey(image.id));
     else if (image.state === "READY" && image.mutable && engine.pulls) queue.add(prefetchKey(image.id));
-    else if (image.state === "ERROR" || image.state === "VALIDATING") requestValidation(image.id);
+    else if (image.state === "ERROR" || image.state === "VALIDATING") await requestValidation(image.id);
   }
 }
 

@@ -40,22 +40,22 @@ export function laneOf({ state }: { state: ContainerState }): Lane {
 export type LanePlace = { lane: Lane; user: string };
 
 /** The lane of a key, and the user whose turn it takes: who requested the start, or published the image. */
-export function placeOf(store: Pick<Store, "containers" | "images">, key: string): LanePlace {
+export async function placeOf(store: Pick<Store, "containers" | "images">, key: string): Promise<LanePlace> {
   try {
-    return findPlace(store, key);
+    return await findPlace(store, key);
   } catch {
     // The store cannot be read: the work itself reports that.
     return { lane: "look", user: "" };
   }
 }
 
-function findPlace(store: Pick<Store, "containers" | "images">, key: string): LanePlace {
+async function findPlace(store: Pick<Store, "containers" | "images">, key: string): Promise<LanePlace> {
   const [kind, id = ""] = key.split(":");
   if (kind === "container") {
-    const row = store.containers.place(id);
+    const row = await store.containers.place(id);
     // A removed container: its service is ended.
     return row ? { lane: laneOf(row), user: row.wishedBy ?? "" } : { lane: "stop", user: "" };
   }
   if (id === "") return { lane: "sweep", user: "" };
-  return { lane: "image", user: store.images.author(id) ?? "" };
+  return { lane: "image", user: (await store.images.author(id)) ?? "" };
 }

@@ -11,14 +11,14 @@ import type { WorkQueue } from "./work-queue.ts";
  * Counts the moves and starts of containers. It watches the published changes, so that no step has to count. The state after a start shows how the
  * start ended.
  */
-export function recordLifecycleMetrics(parts: {
+export async function recordLifecycleMetrics(parts: {
   store: Pick<Store, "containers" | "images">;
   changes: Pick<Changes, "watch" | "seq">;
   queue: Pick<WorkQueue, "depth">;
   metrics: Metrics;
-}): void {
+}): Promise<void> {
   const { store, changes, queue, metrics } = parts;
-  const before = new Map<string, ContainerState>(store.containers.stateOfEach().map(({ id, state }) => [id, state]));
+  const before = new Map<string, ContainerState>((await store.containers.stateOfEach()).map(({ id, state }) => [id, state]));
 
   changes.watch((change) => {
     if ("removed" in change) return void before.delete(change.removed);
@@ -32,12 +32,12 @@ export function recordLifecycleMetrics(parts: {
   });
 
   metrics.controlSeq.look((family) => family.at().set(changes.seq()));
-  metrics.containers.look((family) => {
+  metrics.containers.look(async (family) => {
     for (const state of Object.values(CONTAINER_WIRE_STATES)) family.at(state).set(0);
-    for (const { state, count } of store.containers.states()) family.at(CONTAINER_WIRE_STATES[state]).set(count);
+    for (const { state, count } of await store.containers.states()) family.at(CONTAINER_WIRE_STATES[state]).set(count);
   });
-  metrics.images.look((family) => {
-    for (const { state, count } of store.images.states()) family.at(state.toLowerCase()).set(count);
+  metrics.images.look(async (family) => {
+    for (const { state, count } of await store.images.states()) family.at(state.toLowerCase()).set(count);
   });
   metrics.queueDepth.look((family) => family.at().set(queue.depth().waiting));
   metrics.queueRunning.look((family) => family.at().set(queue.depth().running));

@@ -25,25 +25,25 @@ export type MarkLostDeps = {
  * again: at once the first time, since it had run, then more slowly each time, and given up after several losses in a row that
  * each came soon after a start. What may have ended with the engine does not count.
  */
-export function markLost(deps: MarkLostDeps, row: Container, fault: Fault): void {
+export async function markLost(deps: MarkLostDeps, row: Container, fault: Fault): Promise<void> {
   const { store, moves, outages, clock, limits, startDelay } = deps;
   const now = clock.now();
-  const attempts = outages.mayHaveEnded(startedOn(store, row)) ? 0 : isStable(row, now, limits) ? 1 : row.attempts + 1;
+  const attempts = outages.mayHaveEnded(await startedOn(store, row)) ? 0 : isStable(row, now, limits) ? 1 : row.attempts + 1;
   const notBefore = now + (attempts <= 1 ? 0 : startDelay(attempts - 1));
   const patch = { ...failurePatch(fault.toJSON(), attempts, notBefore), ...NOT_RUNNING };
   if (row.config.onDemand && !isRequested(row)) {
-    moves.container(row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
+    await moves.container(row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
     return;
   }
-  const pending = moves.container(row, "lost", { ...patch, wishedOn: now, wishedFor: "loss" });
-  if (pending && attempts >= limits.lossesInARow) moves.container(pending, "startFailed", { fault: fault.toJSON() });
+  const pending = await moves.container(row, "lost", { ...patch, wishedOn: now, wishedFor: "loss" });
+  if (pending && attempts >= limits.lossesInARow) await moves.container(pending, "startFailed", { fault: fault.toJSON() });
 }
 
 /** Marks a container lost that does not run as observed; unless it has moved by the time its log tail is read. */
 export async function markLostAsObserved(deps: MarkLostDeps, row: Container, observed: Observed | undefined, signal: AbortSignal): Promise<void> {
   const fault = await lossFault(deps, row, observed, signal);
-  const now = deps.store.containers.find(row.id);
-  if (now?.state === row.state) markLost(deps, now, fault);
+  const now = await deps.store.containers.find(row.id);
+  if (now?.state === row.state) await markLost(deps, now, fault);
 }
 
 async function lossFault(
@@ -59,7 +59,7 @@ async function lossFault(
     const sentence = `The container ${name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
-  const withEngine = outages.mayHaveEnded(startedOn(store, row)) ? " while the container engine was away or restarted" : "";
+  const withEngine = outages.mayHaveEnded(await startedOn(store, row)) ? " while the container engine was away or restarted" : "";
   const how = observed.paused ? "was frozen by something other than berth" : `ended with code ${observed.exit?.code ?? "unknown"}`;
   return new Fault("CONTAINER_CRASHED", `The container ${name} ${how}${withEngine}.`, { logs });
 }
@@ -70,9 +70,9 @@ export function isStable(row: Container, now: number, { stableMs }: Pick<Lifecyc
 }
 
 /** When it last entered STARTED, before its address became suspect. Epoch ms. */
-function startedOn({ history }: Pick<Store, "history">, row: Container): number {
+async function startedOn({ history }: Pick<Store, "history">, row: Container): Promise<number> {
   if (row.state === "STARTED") return row.since;
-  return history.of(row.id).findLast(({ toState }) => toState === "STARTED")?.at ?? row.since;
+  return (await history.of(row.id)).findLast(({ toState }) => toState === "STARTED")?.at ?? row.since;
 }
 
 /** A request was refused at its address, which is why that is being checked. */

@@ -13,19 +13,25 @@ import type { WorkQueue } from "./work-queue.ts";
 /** Every write of the lifecycle that watchers see. What is written is published once it is durable. */
 export type Moves = {
   /**
-   * The only way from one state to another: along the table, and only where the row is still in the state that was decided on. Undefined where either
-   * refuses. `byUser` is the user who requested it, where there is one. An address that comes with the patch is taken from the container that has it,
-   * in the same transaction.
+   * The only way from one state to another: along the table, and only where the row is still what the decision was made from. Undefined where either
+   * refuses. An address that comes with the patch is taken from the container that has it, in the same transaction.
    */
-  container(row: Container, event: ContainerEvent, patch?: ContainerPatch, byUser?: string): Container | undefined;
-  image(image: Image, event: ImageEvent, patch: ImagePatch, byUser?: string): Image | undefined;
+  container(row: Container, event: ContainerEvent, patch?: ContainerPatch, options?: MoveOptions): Promise<Container | undefined>;
+  image(image: Image, event: ImageEvent, patch: ImagePatch, byUser?: string): Promise<Image | undefined>;
   /** For everything but the state. Undefined where there is no such container. */
-  update(id: string, patch: ContainerPatch): Container | undefined;
+  update(id: string, patch: ContainerPatch): Promise<Container | undefined>;
   /**
    * The orchestrator has given an address to a container that is being started: from now on it is this container's alone, not only once it answers. For
    * one that already runs, in a check, that is decided later.
    */
-  claimAddress(row: Container, address: OwnedAddress, isNew: boolean): void;
+  claimAddress(row: Container, address: OwnedAddress, isNew: boolean): Promise<void>;
+};
+
+export type MoveOptions = {
+  /** The user who requested it, where there is one. */
+  byUser?: string | undefined;
+  /** It follows from what was observed, whatever is desired meanwhile: only the state has to be the same. */
+  isFact?: boolean;
 };
 
 export type MovesDeps = {
@@ -50,17 +56,18 @@ export function createMoves({ store, changes, queue, ends, clock, log }: MovesDe
   };
 
   return {
-    container: (row, event, patch = {}, byUser) => {
+    container: async (row, event, patch = {}, { byUser, isFact = false } = {}) => {
       const to = nextState(CONTAINER_TABLE, row.state, event);
       if (!to) return undefined;
       const at = clock.now();
       const fault = patch.fault ? { fault: cutFaultLogs(patch.fault) } : {};
-      return store.synchronous(() => {
-        const isCurrent = patch.address === undefined || store.containers.find(row.id)?.state === row.state;
-        const taken = patch.address && isCurrent ? takeAddress(store, row.id, patch.address, at) : undefined;
-        const moved = store.containers.move(row.id, row.state, to, { since: at, ...patch, ...fault }, { at, event, byUser });
+      return store.transaction(async () => {
+        const isCurrent = patch.address === undefined || isSameDecision(row, await store.containers.find(row.id), isFact);
+        const taken = patch.address && isCurrent ? await takeAddress(store, row.id, patch.address, at) : undefined;
+        const decidedOn = isFact ? undefined : row;
+        const moved = await store.containers.move(row.id, row.state, to, { since: at, ...patch, ...fault }, { at, event, byUser }, decidedOn);
         if (!moved) return undefined;
-        recordWake(store, { from: row.state, moved, event, at });
+        await recordWake(store, { from: row.state, moved, event, at });
         const cause = patch.fault ? { fault: patch.fault.code } : {};
         store.afterCommit(() => log.info({ container: row.id, name: row.name, from: row.state, to, event, ...cause }, "container moved"));
         if (taken) store.afterCommit(() => publishTaken(taken, moved));
@@ -68,30 +75,41 @@ export function createMoves({ store, changes, queue, ends, clock, log }: MovesDe
         return moved;
       });
     },
-    image: (image, event, patch, byUser) => {
+    image: async (image, event, patch, byUser) => {
       const to = nextState(IMAGE_TABLE, image.state, event);
+      if (!to) return undefined;
       const at = clock.now();
-      const moved = to && store.images.move(image.id, image.state, to, { since: at, ...patch }, { at, event, byUser });
-      if (!moved) return undefined;
-      const cause = patch.fault ? { fault: patch.fault.code } : {};
-      store.afterCommit(() => log.info({ image: image.id, name: image.name, from: image.state, to, event, ...cause }, "image moved"));
-      changes.publishImage(moved);
-      return moved;
+      return store.transaction(async () => {
+        const moved = await store.images.move(image.id, image.state, to, { since: at, ...patch }, { at, event, byUser });
+        if (!moved) return undefined;
+        const cause = patch.fault ? { fault: patch.fault.code } : {};
+        store.afterCommit(() => log.info({ image: image.id, name: image.name, from: image.state, to, event, ...cause }, "image moved"));
+        changes.publishImage(moved);
+        return moved;
+      });
     },
-    update: (id, patch) => {
-      const updated = store.containers.update(id, patch);
-      if (updated) changes.publish(updated);
-      return updated;
-    },
+    update: (id, patch) =>
+      // In one transaction: what is published leaves in the order in which it was written.
+      store.transaction(async () => {
+        const updated = await store.containers.update(id, patch);
+        if (updated) changes.publish(updated);
+        return updated;
+      }),
     claimAddress: ({ id, state }, address, isNew) =>
-      store.synchronous(() => {
-        const row = store.containers.find(id);
+      store.transaction(async () => {
+        const row = await store.containers.find(id);
         if (row?.state !== state || (state !== "STARTING" && !isNew)) return;
-        const taken = takeAddress(store, id, address, clock.now());
-        store.containers.update(id, { address });
+        const taken = await takeAddress(store, id, address, clock.now());
+        await store.containers.update(id, { address });
         if (taken) store.afterCommit(() => publishTaken(taken, row));
       }),
   };
+}
+
+/** Whether `now` is still what a decision about `row` was made from. */
+export function isSameDecision(row: Container, now: Container | undefined, isFact = false): boolean {
+  if (now?.state !== row.state) return false;
+  return isFact || (now.desiredInstances === row.desiredInstances && now.stopFor === row.stopFor && now.generation === row.generation);
 }
 
 /** The columns of a container that does not run. */

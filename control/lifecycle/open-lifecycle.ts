@@ -37,18 +37,18 @@ export type Lifecycle = LifecycleRequests &
   Pick<Changes, "watch" | "seq" | "settled"> & {
     /** The container's view in the gateways' feed now. */
     viewOf(container: ContainerToView): ContainerView;
-    /** Adopts what runs, then reconciles everything. Returns at once; while the engine is away, it retries. */
-    start(): void;
+    /** Adopts what runs, then reconciles everything. Does not wait for the engine; while that is away, it retries. */
+    start(): Promise<void>;
     /** A gateway has connected that knows every change up to `seq`; 0: its first report says up to which. `was`: its name before it lost the connection. */
     gatewayJoined(gateway: string, seq: number, was?: string): void;
     /** It serves nothing any more, or may go on serving from its cache for as long as `lostMs`. */
     gatewayLeft(gateway: string, lostMs?: number): void;
-    recordUse(report: UseReport): void;
+    recordUse(report: UseReport): Promise<void>;
     depth: WorkQueue["depth"];
     /** Why a container is in its state. Faults: CONTAINER_NOT_FOUND. */
     explain(id: string, signal: AbortSignal): Promise<ContainerExplanation>;
     /** An image has come to a registry. */
-    imagePushed(pushed: PushedImage): void;
+    imagePushed(pushed: PushedImage): Promise<void>;
     /** What runs with berth's labels and belongs to no container of this store, as of the last sweep. */
     orphans(): Orphan[];
     /** The same, as of now. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
@@ -72,7 +72,7 @@ export type LifecycleOptions = SpecSource & {
   metrics?: Metrics;
 };
 
-export function openLifecycle(options: LifecycleOptions): Lifecycle {
+export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycle> {
   const { store, driver, clock, log, environment, filesFolder, random = Math.random, metrics = openMetrics() } = options;
   const limits = { ...LIFECYCLE_LIMITS, ...options.limits };
   const epoch = createMonotonicEpoch(clock);
@@ -87,8 +87,9 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
   const watched = openWatchedAddresses({
     clock,
     watched: driver.watchedAddresses === true,
-    changed: () => publishAddressed({ store, changes }),
+    changed: () => inBackground(publishAddressed({ store, changes })),
   });
+  const inBackground = (work: Promise<void>) => void work.catch((err: unknown) => log.error({ err }, "store not read or written"));
   const engine = createContainerEngine({ driver, clock, limits, storeId: store.id });
   const startDelay = (attempts: number) => retryDelay(limits.startRetry, attempts, random);
   const queue = openWorkQueue({
@@ -125,7 +126,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     const verified = watched.verifying();
     const list = await sweep(deps, signal);
     verified();
-    const left = clearOrphans(deps, orphansAmong(deps, list));
+    const left = await clearOrphans(deps, await orphansAmong(deps, list));
     const logged = new Set(orphans.map(({ observed }) => observed.service));
     for (const { observed, why } of left) {
       if (!logged.has(observed.service)) log.warn({ service: observed.service, labels: observed.labels, why }, "orphan found and left alone");
@@ -134,12 +135,14 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     queue.addAfter(SWEEP, limits.sweepMs);
   };
 
-  const reconcileAll = () => {
+  const reconcileAll = async () => {
+    const images = await store.images.unready();
     // What is stopped as desired is for the sweep, which queries the engine once for all of them.
-    for (const { id } of store.images.unready()) queue.add(imageKey(id));
-    for (const { id } of store.containers.atWork()) queue.add(containerKey(id));
+    const containers = await store.containers.atWork();
     // Their timers for warm hours begin with a look.
-    for (const id of store.containers.keptWarm()) queue.add(containerKey(id));
+    const keptWarm = await store.containers.keptWarm();
+    for (const { id } of images) queue.add(imageKey(id));
+    for (const id of [...containers.map((row) => row.id), ...keptWarm]) queue.add(containerKey(id));
     queue.add(SWEEP);
   };
 
@@ -147,12 +150,12 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
    * A report may be the end of an idle container's use, or what a drain waits for. Of one that runs only the time until it is idle is new: the engine is not
    * queried for that.
    */
-  const reconcileUsed = (ids: readonly string[]) => {
+  const reconcileUsed = async (ids: readonly string[]) => {
     // A feed may end after the store was closed.
     if (stop.signal.aborted) return;
     for (const id of ids) {
-      const row = store.containers.find(id);
-      const idleMs = row?.state === "STARTED" && row.desiredInstances === 1 ? idleInMs(situationOf(row, "unknown"), limits) : 0;
+      const row = await store.containers.find(id);
+      const idleMs = row?.state === "STARTED" && row.desiredInstances === 1 ? idleInMs(await situationOf(row, "unknown"), limits) : 0;
       if (idleMs === undefined) continue;
       if (idleMs > 0) queue.addAfter(containerKey(id), idleMs);
       else queue.add(containerKey(id));
@@ -160,7 +163,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     for (const id of draining) queue.add(containerKey(id));
   };
 
-  recordLifecycleMetrics({ store, changes, queue, metrics });
+  await recordLifecycleMetrics({ store, changes, queue, metrics });
   let events: Promise<void> | undefined;
   return {
     ...requests,
@@ -168,18 +171,19 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
     seq: changes.seq,
     settled: changes.settled,
     viewOf: (container) => currentView(watched, container),
-    start: () => {
-      reconcileAll();
+    start: async () => {
+      await reconcileAll();
+      if (stop.signal.aborted) return;
       useRecord.start();
       events ??= followEvents(deps, stop.signal);
     },
     gatewayJoined: usage.joined,
     gatewayLeft: (gateway, lostMs = 0) => {
-      if (lostMs === 0) return reconcileUsed(usage.left(gateway));
+      if (lostMs === 0) return inBackground(reconcileUsed(usage.left(gateway)));
       usage.lost(gateway, clock.now() + lostMs);
       const cancel = clock.after(lostMs, () => {
         stop.signal.removeEventListener("abort", cancel);
-        reconcileUsed(usage.left(gateway));
+        inBackground(reconcileUsed(usage.left(gateway)));
       });
       stop.signal.addEventListener("abort", cancel, { once: true });
     },
@@ -196,7 +200,7 @@ export function openLifecycle(options: LifecycleOptions): Lifecycle {
       stop.abort(new Error("the lifecycle is closed"));
       await queue.close();
       await events;
-      useRecord.close();
+      await useRecord.close();
     },
   };
 }

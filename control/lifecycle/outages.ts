@@ -44,16 +44,18 @@ export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outa
 }
 
 export type RetryDeps = {
-  store: Pick<Store, "containers">;
+  store: Pick<Store, "containers" | "transaction" | "afterCommit">;
   moves: Pick<Moves, "update">;
   queue: Pick<WorkQueue, "add">;
   outages: Pick<Outages, "explains">;
 };
 
 /** The engine works again: what failed with it may be tried at once, and that failure does not count. */
-export function retryAfterOutage({ store, moves, queue, outages }: RetryDeps): void {
-  for (const { id, since, fault } of store.containers.triedLater()) {
-    if (!isEngineTrouble(fault?.code) && !outages.explains(since)) continue;
-    if (moves.update(id, { attempts: 0, notBefore: 0 })) queue.add(containerKey(id));
-  }
+export async function retryAfterOutage({ store, moves, queue, outages }: RetryDeps): Promise<void> {
+  await store.transaction(async () => {
+    for (const { id, since, fault } of await store.containers.triedLater()) {
+      if (!isEngineTrouble(fault?.code) && !outages.explains(since)) continue;
+      if (await moves.update(id, { attempts: 0, notBefore: 0 })) store.afterCommit(() => queue.add(containerKey(id)));
+    }
+  });
 }

@@ -7,6 +7,7 @@ import { failurePatch, isEngineTrouble } from "./failures.ts";
 import type { StartSlots } from "./fair-lane.ts";
 import { containerKey, imageKey, type Lane, laneOf } from "./lanes.ts";
 import { markLostAsObserved } from "./mark-lost.ts";
+import { isSameDecision } from "./moves.ts";
 import type { ContainerSituation, ReadSituation } from "./situation.ts";
 import { beginStart, failStart, revalidateImage, type StartDeps, startContainer } from "./start-container.ts";
 import { endPaused, finalizeRemoval, releaseAdopted, type StopDeps, stopContainer } from "./stop-container.ts";
@@ -44,12 +45,12 @@ async function reconcile(deps: ContainerDeps, id: string, signal: AbortSignal, l
   const { store, queue, limits } = deps;
   for (;;) {
     signal.throwIfAborted();
-    const row = store.containers.find(id);
+    const row = await store.containers.find(id);
     if (!row) return finalizeRemoval(deps, id, signal);
     if (laneOf(row) !== lane) return queue.add(containerKey(id));
-    const leftMs = containerTimeLeft(deps.situationOf(row, "unknown"), limits);
+    const leftMs = containerTimeLeft(await deps.situationOf(row, "unknown"), limits);
     if (leftMs !== undefined && leftMs <= 0) {
-      timeOut(deps, row);
+      await timeOut(deps, row);
       continue;
     }
     // Set before the step, so that one that fails is looked at in time as well.
@@ -61,10 +62,10 @@ async function reconcile(deps: ContainerDeps, id: string, signal: AbortSignal, l
   }
 }
 
-function timeOut({ moves, clock, startDelay, limits }: ContainerDeps, row: Container): void {
+async function timeOut({ moves, clock, startDelay, limits }: ContainerDeps, row: Container): Promise<void> {
   const fault = row.fault && isEngineTrouble(row.fault.code) ? row.fault : timeoutFault(row, limits).toJSON();
   const attempts = row.attempts + 1;
-  moves.container(row, "timedOut", failurePatch(fault, attempts, clock.now() + startDelay(attempts)));
+  await moves.container(row, "timedOut", failurePatch(fault, attempts, clock.now() + startDelay(attempts)));
 }
 
 /** An engine that does not answer is stored as the cause, in case the state times out meanwhile. */
@@ -73,7 +74,7 @@ async function step(deps: ContainerDeps, row: Container, signal: AbortSignal): P
     return await decideAndAct(deps, row, signal);
   } catch (error) {
     if (!signal.aborted && isPassing(row.state) && error instanceof Fault && isEngineTrouble(error.code) && row.fault?.code !== error.code) {
-      deps.store.containers.update(row.id, { fault: error.toJSON() });
+      await deps.store.containers.update(row.id, { fault: error.toJSON() });
     }
     throw error;
   }
@@ -83,19 +84,19 @@ async function step(deps: ContainerDeps, row: Container, signal: AbortSignal): P
 async function decideAndAct(deps: ContainerDeps, row: Container, signal: AbortSignal): Promise<ContainerOutcome> {
   const { store, engine, limits, situationOf, draining } = deps;
   const ends = deps.ends.count(row.id);
-  let situation = situationOf(row, "unknown");
+  let situation = await situationOf(row, "unknown");
   let action = decide(situation, limits);
-  const decideAgain = (observed: ContainerSituation["observed"]): boolean => {
-    const now = store.containers.find(row.id);
+  const decideAgain = async (observed: ContainerSituation["observed"]): Promise<boolean> => {
+    const now = await store.containers.find(row.id);
     if (now?.state !== row.state) return false;
-    situation = situationOf(now, observed);
+    situation = await situationOf(now, observed);
     action = decide(situation, limits);
     return true;
   };
-  if (action.kind === "observe" && !decideAgain(await engine.observe(row, signal))) return "moved";
+  if (action.kind === "observe" && !(await decideAgain(await engine.observe(row, signal)))) return "moved";
   if (action.kind === "endPaused") {
     await endPaused(deps, situation.row, signal);
-    if (!decideAgain(undefined)) return "moved";
+    if (!(await decideAgain(undefined))) return "moved";
   }
   if (action.kind !== "drain") draining.delete(row.id);
   return act(deps, situation, action, { ends, signal });
@@ -104,7 +105,7 @@ async function decideAndAct(deps: ContainerDeps, row: Container, signal: AbortSi
 /** What the deploy has just confirmed is not queried again. */
 async function afterStart(deps: ContainerDeps, started: Container | undefined, options: ActOptions): Promise<ContainerOutcome> {
   if (started?.desiredInstances !== 1 || started.runningGeneration !== started.generation) return "moved";
-  const situation = deps.situationOf(started, "unknown");
+  const situation = await deps.situationOf(started, "unknown");
   return act(deps, situation, decideIdle(situation, deps.limits), options);
 }
 
@@ -125,12 +126,12 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
     case "wait":
       return { waitMs: action.ms };
     case "move":
-      return deps.moves.container(row, action.event, action.patch) ? "moved" : "settled";
+      return (await deps.moves.container(row, action.event, action.patch)) || (await isOutdated(deps, row)) ? "moved" : "settled";
     case "awaitImage":
       deps.queue.add(imageKey(row.imageId));
       return "settled";
     case "revalidateImage":
-      revalidateImage(deps, row.imageId);
+      await revalidateImage(deps, row.imageId);
       return "settled";
     case "releaseAdopted":
       return (await releaseAdopted(deps, row, signal)) ? "moved" : "settled";
@@ -138,12 +139,12 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       await beginStart(deps, row, action.image, signal);
       return "moved";
     case "failStart":
-      failStart(deps, row, action.fault);
+      await failStart(deps, row, action.fault);
       return "moved";
     case "deploy":
       return afterStart(deps, await startContainer(deps, row, signal), options);
     case "suspectAddress":
-      return deps.suspect(row) ? "moved" : "settled";
+      return (await deps.suspect(row)) || (await isOutdated(deps, row)) ? "moved" : "settled";
     case "markLost":
       await markLostAsObserved(deps, row, action.observed, signal);
       return "moved";
@@ -159,9 +160,14 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       deps.draining.add(row.id);
       return { waitMs: action.ms };
     case "stop": {
-      const leftMs = () => Math.max(1, containerTimeLeft(deps.situationOf(row, "unknown"), deps.limits) ?? deps.limits.callMs);
+      const leftMs = async () => Math.max(1, containerTimeLeft(await deps.situationOf(row, "unknown"), deps.limits) ?? deps.limits.callMs);
       await stopContainer(deps, row, { leftMs, signal });
       return "moved";
     }
   }
+}
+
+/** The move was refused because what it was decided on has changed since. */
+async function isOutdated({ store }: ContainerDeps, row: Container): Promise<boolean> {
+  return !isSameDecision(row, await store.containers.find(row.id));
 }

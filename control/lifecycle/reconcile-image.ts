@@ -4,6 +4,7 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
 import type { ImageState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
+import { createCallWrites } from "./call-driver.ts";
 import { imageTimeLeft } from "./deadlines.ts";
 import { asFault, isEngineTrouble, isUnanswered } from "./failures.ts";
 import { isStoppedAsDesired } from "./idle-policy.ts";
@@ -21,7 +22,7 @@ export async function reconcileImage(deps: ImageDeps, id: string, signal: AbortS
   const { store, moves, queue, clock } = deps;
   for (;;) {
     signal.throwIfAborted();
-    const image = store.images.find(id);
+    const image = await store.images.find(id);
     if (!image) return;
     if (image.state === "PENDING_VALIDATION" || image.state === "VALIDATING") {
       if (!(await validateTogether(deps, image, signal))) return;
@@ -29,10 +30,10 @@ export async function reconcileImage(deps: ImageDeps, id: string, signal: AbortS
       const waitMs = image.since + ((image.fault && ENGINE_BACK_MS[image.fault.code]) ?? 0) - clock.now();
       if (waitMs > 0) {
         // What waits for it fails now, not when the engine is back.
-        reconcileWaiting(deps, id);
+        await reconcileWaiting(deps, id);
         return queue.addAfter(imageKey(id), waitMs);
       }
-      moves.image(image, "validationWished", {});
+      await moves.image(image, "validationWished", {});
     } else {
       if (isMissing(image)) scheduleMissingRetry(deps, image);
       return reconcileWaiting(deps, id);
@@ -41,8 +42,8 @@ export async function reconcileImage(deps: ImageDeps, id: string, signal: AbortS
 }
 
 /** Containers that are to run or still do. Those that are stopped use the image with their next start. */
-function reconcileWaiting({ store, queue }: ImageDeps, imageId: string): void {
-  for (const row of store.containers.byImage(imageId)) if (!isStoppedAsDesired(row)) queue.add(containerKey(row.id));
+async function reconcileWaiting({ store, queue }: ImageDeps, imageId: string): Promise<void> {
+  for (const row of await store.containers.byImage(imageId)) if (!isStoppedAsDesired(row)) queue.add(containerKey(row.id));
 }
 
 /**
@@ -56,13 +57,17 @@ async function validateTogether(deps: ImageDeps, image: Image, signal: AbortSign
   const isShared = dockerfile === "";
   const source = isShared ? `ref:${ref}` : imageKey(id);
   if (inFlight.generation(source) !== undefined) return false;
-  const ids = isShared ? store.images.ofRef(ref, state) : [id];
-  try {
-    await inFlight.run([source, ...ids.map(imageKey)], image.since, signal, (own) => validate(deps, image, { ids, own, signal }));
-  } finally {
-    const later = signal.aborted || !isShared ? [] : store.images.ofRef(ref, "PENDING_VALIDATION");
-    for (const other of [...ids, ...later]) if (other !== id) queue.add(imageKey(other));
-  }
+  let ids = [id];
+  // In progress from this moment, before anything is awaited: another worker may have come to an image of the same source.
+  await inFlight
+    .run(source, image.since, signal, async (stop) => {
+      if (isShared) ids = await store.images.ofRef(ref, state);
+      await inFlight.run(ids.map(imageKey), image.since, stop, (own) => validate(deps, image, { ids, own, signal }));
+    })
+    .finally(async () => {
+      const later = signal.aborted || !isShared ? [] : await store.images.ofRef(ref, "PENDING_VALIDATION");
+      for (const other of [...ids, ...later]) if (other !== id) queue.add(imageKey(other));
+    });
   return true;
 }
 
@@ -71,24 +76,24 @@ type ValidateOptions = { ids: readonly string[]; own: AbortSignal; signal: Abort
 
 async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: ValidateOptions): Promise<void> {
   const { store, moves, clock, log } = deps;
-  const inState = (state: ImageState, work: (image: Image) => void) =>
-    inCommits(store, ids, (now) => {
+  const inState = (state: ImageState, work: (image: Image) => Promise<unknown>) =>
+    inCommits(store, ids, async (now) => {
       // Requested again or published anew meanwhile: this no longer counts for it.
-      if (now.state === state && now.ref === image.ref && now.dockerfile === image.dockerfile) work(now);
+      if (now.state === state && now.ref === image.ref && now.dockerfile === image.dockerfile) await work(now);
     });
   if (image.state === "PENDING_VALIDATION") {
     const logs = logLine(clock, `validating ${image.ref}`);
     await inState("PENDING_VALIDATION", (now) => moves.image(now, "validationBegan", { logs, fault: undefined }));
   }
   try {
-    const resolved = await resolve(deps, store.images.find(image.id) ?? image, ids, own);
+    const resolved = await resolve(deps, (await store.images.find(image.id)) ?? image, ids, own);
     const { id: resolvedId, digest, exposed } = resolved;
     const lines = findings(resolved, clock);
-    await inState("VALIDATING", (now) => {
-      moves.image(now, "resolved", { resolvedId, digest, exposed, logs: now.logs + lines, fault: undefined });
+    await inState("VALIDATING", async (now) => {
+      await moves.image(now, "resolved", { resolvedId, digest, exposed, logs: now.logs + lines, fault: undefined });
       if (now.resolvedId === undefined || now.resolvedId === resolvedId) return;
       // A tag that moved is a new definition of what runs from it.
-      for (const { id, generation } of store.containers.byImage(now.id)) store.containers.update(id, { generation: generation + 1 });
+      for (const { id, generation } of await store.containers.byImage(now.id)) await store.containers.update(id, { generation: generation + 1 });
     });
   } catch (error) {
     signal.throwIfAborted();
@@ -97,38 +102,38 @@ async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: Val
     if (!isUnanswered(result)) return inState("VALIDATING", (now) => failValidation(deps, now, result));
     // They stay VALIDATING, and those who wait go on waiting, until the validation's own limit: then this is the cause.
     const { code, message } = result;
-    await inState("VALIDATING", (now) => {
-      if (!now.fault) store.images.update(now.id, { fault: { code, message }, logs: now.logs + logLine(clock, `${code}: ${message}`) });
+    await inState("VALIDATING", async (now) => {
+      if (!now.fault) await store.images.update(now.id, { fault: { code, message }, logs: now.logs + logLine(clock, `${code}: ${message}`) });
     });
     throw result;
   }
 }
 
-function failValidation({ store, moves, clock }: ImageDeps, image: Image, result: Fault): void {
+async function failValidation({ store, moves, clock }: ImageDeps, image: Image, result: Fault): Promise<void> {
   const fault = result.code === "VALIDATION_TIMED_OUT" && image.fault ? Fault.from(image.fault) : result;
   const event = fault.code === "VALIDATION_TIMED_OUT" ? "timedOut" : "refused";
-  const lines = [`${fault.code}: ${fault.message}`, ...stillRunning(store, image)].map((text) => logLine(clock, text)).join("");
-  moves.image(image, event, { fault: fault.toJSON(), logs: image.logs + lines });
+  const lines = [`${fault.code}: ${fault.message}`, ...(await stillRunning(store, image))].map((text) => logLine(clock, text)).join("");
+  await moves.image(image, event, { fault: fault.toJSON(), logs: image.logs + lines });
 }
 
 /** So many in one commit: few commits for a large package, and other work gets its turn between them. */
 const SLICE = 25;
 
-async function inCommits(store: Store, ids: readonly string[], work: (image: Image) => void): Promise<void> {
+async function inCommits(store: Store, ids: readonly string[], work: (image: Image) => Promise<void>): Promise<void> {
   for (let at = 0; at < ids.length; at += SLICE) {
     if (at > 0) await new Promise(setImmediate);
-    store.synchronous(() => {
+    await store.transaction(async () => {
       for (const id of ids.slice(at, at + SLICE)) {
-        const image = store.images.find(id);
-        if (image) work(image);
+        const image = await store.images.find(id);
+        if (image) await work(image);
       }
     });
   }
 }
 
 /** Warns of what its author would otherwise take for the new version. */
-function stillRunning({ containers }: Pick<Store, "containers">, image: Image): string[] {
-  const older = containers.byImage(image.id).filter((row) => row.runningGeneration !== undefined && row.runningGeneration !== row.generation);
+async function stillRunning({ containers }: Pick<Store, "containers">, image: Image): Promise<string[]> {
+  const older = (await containers.byImage(image.id)).filter((row) => row.runningGeneration !== undefined && row.runningGeneration !== row.generation);
   return older.map(({ name }) => `warning: ${name} goes on running what was published before`);
 }
 
@@ -145,14 +150,19 @@ function resolve(
     overdue: () => new Fault("VALIDATION_TIMED_OUT", `The image ${image.ref} could not be resolved and pulled within ${seconds} s without progress.`),
   };
   let renewedOn = image.since;
+  const writes = createCallWrites();
   const onPull = () => {
     // Durable now and then, for whatever waits on this row's clock and for a start after a crash.
     const now = clock.now();
     if (now - renewedOn < limits.flushMs || now - image.since > limits.pullCapMs) return;
     renewedOn = now;
-    store.synchronous(() => ids.forEach((id) => store.images.move(id, "VALIDATING", "VALIDATING", { since: now })));
+    writes.add(() =>
+      store.transaction(async () => {
+        for (const id of ids) await store.images.move(id, "VALIDATING", "VALIDATING", { since: now });
+      }),
+    );
   };
-  return engine.call("resolve", [imageSource(image, filesFolder)], { deadline, signal, onPull });
+  return writes.finish(engine.call("resolve", [imageSource(image, filesFolder)], { deadline, signal, onPull }));
 }
 
 function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage, clock: Pick<Clock, "now">): string {

@@ -32,7 +32,7 @@ export type ContainerSituation = {
   outageExplains: boolean;
 };
 
-export type ReadSituation = (row: Container, observed: ContainerSituation["observed"]) => ContainerSituation;
+export type ReadSituation = (row: Container, observed: ContainerSituation["observed"]) => Promise<ContainerSituation>;
 
 export type SituationDeps = {
   store: Pick<Store, "images">;
@@ -44,9 +44,9 @@ export type SituationDeps = {
 };
 
 export function createSituations({ store, usage, changes, outages, clock, epoch }: SituationDeps): ReadSituation {
-  return (row, observed) => ({
+  return async (row, observed) => ({
     row,
-    image: store.images.find(row.imageId),
+    image: await store.images.find(row.imageId),
     observed,
     now: clock.now(),
     epoch: epoch(),

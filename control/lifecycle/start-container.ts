@@ -16,7 +16,7 @@ import { type Moves, NOT_RUNNING } from "./moves.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {
-  store: Pick<Store, "containers" | "images">;
+  store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
   moves: Pick<Moves, "container" | "image">;
   queue: Pick<WorkQueue, "add" | "addAfter">;
   slots: Pick<StartSlots, "enter">;
@@ -33,41 +33,46 @@ export type StartDeps = ConfirmDeps & {
 /** Begins the start once the engine has a place for one more. */
 export async function beginStart(deps: StartDeps, row: Container, { ref, digest }: Image, signal: AbortSignal): Promise<void> {
   if (!(await awaitSlot(deps, row, signal))) return;
-  const now = deps.store.containers.find(row.id);
+  const now = await deps.store.containers.find(row.id);
   if (now?.state !== "PENDING_START" || now.generation !== row.generation || now.desiredInstances === 0) return;
-  deps.moves.container(row, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } });
+  await deps.moves.container(now, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } });
 }
 
 /** The deploy itself. In this state after a crash, it is simply requested again: the driver adopts what is there. Returns the row as started; undefined: it is not. */
 export async function startContainer(deps: StartDeps, row: Container, signal: AbortSignal): Promise<Container | undefined> {
   const { store, moves, queue, ends: counts, clock, limits, log } = deps;
-  if (!(await awaitSlot(deps, row, signal)) || store.containers.find(row.id)?.state !== "STARTING") return undefined;
+  if (!(await awaitSlot(deps, row, signal)) || (await store.containers.find(row.id))?.state !== "STARTING") return undefined;
   const queueMs = Math.max(0, row.since - row.wishedOn);
   const ends = counts.count(row.id);
   try {
     const deployment = await deps.deploy(row, signal);
-    await confirmDeployment(deps, row, deployment, { ends, isNew: true, signal });
     const { address, instance, phases } = deployment;
-    return moves.container(row, "answered", {
+    const patch = {
       address: ownedAddress(address, instance),
       phases: { queue: queueMs, ...phases },
       runningGeneration: row.generation,
       fault: undefined,
-    });
+    };
+    return await confirmDeployment(deps, row, deployment, { ends, isNew: true, signal }, () =>
+      moves.container(row, "answered", patch, { isFact: true }),
+    );
   } catch (error) {
     signal.throwIfAborted();
-    if (store.containers.find(row.id)?.state !== "STARTING") return undefined;
-    const fault = asFault(error, log);
-    // It stays STARTING, and those who wait go on waiting, until the start's own limit.
-    const leftMs = enteredOn(row, deps.epoch()) + startLimit(limits) - clock.now();
-    if (isUnanswered(fault) && leftMs > 0) {
-      queue.addAfter(containerKey(row.id), leftMs);
-      throw fault;
-    }
-    // What was validated has left the engine: the next start pulls it again.
-    if (fault.code === "IMAGE_NOT_FOUND") revalidateImage(deps, row.imageId);
-    failStart(deps, row, fault.toJSON());
-    return undefined;
+    return store.transaction(async () => {
+      const now = await store.containers.find(row.id);
+      if (now?.state !== "STARTING") return undefined;
+      const fault = asFault(error, log);
+      // It stays STARTING, and those who wait go on waiting, until the start's own limit.
+      const leftMs = enteredOn(row, deps.epoch()) + startLimit(limits) - clock.now();
+      if (isUnanswered(fault) && leftMs > 0) {
+        queue.addAfter(containerKey(row.id), leftMs);
+        throw fault;
+      }
+      // What was validated has left the engine: the next start pulls it again.
+      if (fault.code === "IMAGE_NOT_FOUND") await revalidateImage(deps, row.imageId);
+      await failStart(deps, now, fault.toJSON());
+      return undefined;
+    });
   }
 }
 
@@ -82,13 +87,19 @@ async function awaitSlot({ inFlight, slots }: StartDeps, row: Container, signal:
   }
 }
 
-export function revalidateImage({ store, moves, queue }: Pick<StartDeps, "store" | "moves" | "queue">, imageId: string): void {
-  const image = store.images.find(imageId);
-  if (image && moves.image(image, "validationWished", {})) queue.add(imageKey(imageId));
+export async function revalidateImage({ store, moves, queue }: Pick<StartDeps, "store" | "moves" | "queue">, imageId: string): Promise<void> {
+  await store.transaction(async () => {
+    const image = await store.images.find(imageId);
+    if (image && (await moves.image(image, "validationWished", {}))) store.afterCommit(() => queue.add(imageKey(imageId)));
+  });
 }
 
 /** All who wait receive the cause, and the row keeps it, so that the next hundred requests do not start it a hundred times. */
-export function failStart({ moves, clock, startDelay }: Pick<StartDeps, "moves" | "clock" | "startDelay">, row: Container, fault: FaultData): void {
+export async function failStart(
+  { moves, clock, startDelay }: Pick<StartDeps, "moves" | "clock" | "startDelay">,
+  row: Container,
+  fault: FaultData,
+): Promise<void> {
   const attempts = row.attempts + 1;
-  moves.container(row, "startFailed", { ...failurePatch(fault, attempts, clock.now() + startDelay(attempts)), ...NOT_RUNNING });
+  await moves.container(row, "startFailed", { ...failurePatch(fault, attempts, clock.now() + startDelay(attempts)), ...NOT_RUNNING });
 }

@@ -8,7 +8,7 @@ import type { LifecycleLimits } from "./limits.ts";
 import { type Moves, NOT_RUNNING } from "./moves.ts";
 
 export type StopDeps = {
-  store: Pick<Store, "containers" | "tombstones">;
+  store: Pick<Store, "containers" | "tombstones" | "transaction">;
   engine: Pick<ContainerEngine, "call" | "destroy" | "logTail">;
   moves: Pick<Moves, "container" | "update">;
   clock: Pick<Clock, "now">;
@@ -20,33 +20,42 @@ export type StopDeps = {
 export async function stopContainer(
   { store, engine, moves, clock, limits, environment }: StopDeps,
   row: Container,
-  { leftMs, signal }: { leftMs: () => number; signal: AbortSignal },
+  { leftMs, signal }: { leftMs: () => Promise<number>; signal: AbortSignal },
 ): Promise<void> {
-  const within = (verb: string) => ({ ms: leftMs(), overdue: () => new Fault("STOP_TIMED_OUT", `The engine did not ${verb} ${row.name} in time.`) });
+  const within = async (verb: string) => ({
+    ms: await leftMs(),
+    overdue: () => new Fault("STOP_TIMED_OUT", `The engine did not ${verb} ${row.name} in time.`),
+  });
+  /** Undefined where a user has requested its end while it was paused: then it is to end after all. A request that came resumes it in a moment. */
+  const finish = (isPaused: boolean) =>
+    store.transaction(async () => {
+      const now = await store.containers.find(row.id);
+      if (isPaused && now?.stopFor !== "system") return undefined;
+      if (!now) return "gone";
+      // A user may have requested the same while the system was at it.
+      const event = now.stopFor === "user" ? "stoppedForUser" : "stoppedForSystem";
+      const stopped = { ...NOT_RUNNING, pausedOn: isPaused ? clock.now() : undefined, attempts: 0, notBefore: 0 };
+      await moves.container(now, event, { ...stopped, ...releasedService(now, environment), ...(lastLogs === "" ? {} : { lastLogs }) });
+      return "stopped";
+    });
   const lastLogs = await engine.logTail(row.service, signal);
   const toPause = row.pausedOn !== undefined && row.stopFor === "system" && limits.pausedMs > 0;
-  const wasPaused = toPause && (await engine.call("pause", [row.service], { deadline: within("pause"), signal })) === true;
-  // A user may have requested its end meanwhile; a request that came resumes it in a moment.
-  const isPaused = wasPaused && store.containers.find(row.id)?.stopFor === "system";
-  if (!isPaused) await engine.call("destroy", [row.service], { deadline: within("stop"), signal });
-  const now = store.containers.find(row.id);
-  if (!now) return;
-  // A user may have requested the same while the system was at it.
-  const event = now.stopFor === "user" ? "stoppedForUser" : "stoppedForSystem";
-  const stopped = { ...NOT_RUNNING, pausedOn: isPaused ? clock.now() : undefined, attempts: 0, notBefore: 0 };
-  moves.container(now, event, { ...stopped, ...releasedService(now, environment), ...(lastLogs === "" ? {} : { lastLogs }) });
+  const isPaused = toPause && (await engine.call("pause", [row.service], { deadline: await within("pause"), signal })) === true;
+  if (isPaused && (await finish(true)) !== undefined) return;
+  await engine.call("destroy", [row.service], { deadline: await within("stop"), signal });
+  await finish(false);
 }
 
 /** Ends what is paused, and clears that it is. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export async function endPaused({ engine, moves }: Pick<StopDeps, "engine" | "moves">, row: Container, signal: AbortSignal): Promise<void> {
   await engine.destroy(row.service, signal);
-  moves.update(row.id, { pausedOn: undefined });
+  await moves.update(row.id, { pausedOn: undefined });
 }
 
 /** Ends what is left of an adopted instance. False where the row is gone. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export async function releaseAdopted({ engine, store, environment }: StopDeps, row: Container, signal: AbortSignal): Promise<boolean> {
   await engine.destroy(row.service, signal);
-  return store.containers.update(row.id, releasedService(row, environment)) !== undefined;
+  return (await store.containers.update(row.id, releasedService(row, environment))) !== undefined;
 }
 
 /** What its row says once an adopted instance is gone: from then on it is berth's own, under a new name that no other service had. */
@@ -56,8 +65,8 @@ function releasedService({ adopted, name, id }: Container, environment: string):
 
 /** Ends the service of a container that was removed. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export async function finalizeRemoval({ store, engine, clock }: StopDeps, id: string, signal: AbortSignal): Promise<void> {
-  const tombstone = store.tombstones.find(id);
+  const tombstone = await store.tombstones.find(id);
   if (!tombstone || tombstone.clearedOn !== undefined) return;
   await engine.destroy(tombstone.service, signal);
-  store.tombstones.clear(id, clock.now());
+  await store.tombstones.clear(id, clock.now());
 }

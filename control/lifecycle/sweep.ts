@@ -28,42 +28,45 @@ export type SweepDeps = ClockSkewDeps & {
  */
 export async function sweep(deps: SweepDeps, signal: AbortSignal): Promise<Observed[]> {
   const { store, engine, inFlight, queue, clock, limits } = deps;
-  repairClockSkew(deps);
-  for (const { id } of store.images.unsettled()) queue.add(imageKey(id));
-  for (const { id } of store.tombstones.open()) queue.add(containerKey(id));
+  await repairClockSkew(deps);
+  for (const { id } of await store.images.unsettled()) queue.add(imageKey(id));
+  for (const { id } of await store.tombstones.open()) queue.add(containerKey(id));
   const listedOn = clock.now();
   const list = await engine.list(signal);
   const own = new Map(list.filter(({ labels }) => labels.store === store.id).map((observed) => [observed.service, observed]));
-  for (const row of store.containers.atWork()) {
+  for (const row of await store.containers.atWork()) {
     const observed = own.get(row.service);
     // A start that is in progress, or waits for the engine, ends with what the engine reports of it.
     const isBusy = isPassing(row.state) && inFlight.generation(containerKey(row.id)) !== undefined;
     if (!isBusy && needsLook(row, observed)) {
-      withdrawAddress(deps, row, observed, listedOn);
+      await withdrawAddress(deps, row, observed, listedOn);
       queue.add(containerKey(row.id));
     }
     own.delete(row.service);
   }
   const now = clock.now();
-  for (const row of store.containers.paused()) {
+  for (const row of await store.containers.paused()) {
     if (mayStayPaused(row, own.get(row.service), now, limits)) own.delete(row.service);
     else queue.add(containerKey(row.id));
   }
   // Of those that are stopped, which are not read, one that runs or is paused all the same.
   for (const { service, running, paused } of own.values()) {
-    const row = running || paused ? store.containers.byService(service) : undefined;
+    const row = running || paused ? await store.containers.byService(service) : undefined;
     if (row) queue.add(containerKey(row.id));
   }
   return list;
 }
 
 /** The list does not have it where the row has it: the address may be another's, so nothing is sent to it until it was inspected. */
-function withdrawAddress({ store, suspect }: SweepDeps, row: BriefContainer, observed: Observed | undefined, listedOn: number): void {
-  const { id, state, since, address } = row;
-  // What started after the list was requested may not be in it yet.
-  if (state !== "STARTED" || address === undefined || since >= listedOn || (observed?.running && isAt(observed, address))) return;
-  const now = store.containers.find(id);
-  if (now?.state === "STARTED") suspect(now);
+async function withdrawAddress({ store, suspect }: SweepDeps, row: BriefContainer, observed: Observed | undefined, listedOn: number): Promise<void> {
+  if (!isElsewhere(row, observed, listedOn)) return;
+  const now = await store.containers.find(row.id);
+  if (now && isElsewhere(now, observed, listedOn)) await suspect(now);
+}
+
+/** What started after the list was requested may not be in it yet. */
+function isElsewhere({ state, since, address }: BriefContainer, observed: Observed | undefined, listedOn: number): boolean {
+  return state === "STARTED" && address !== undefined && since < listedOn && !(observed?.running && isAt(observed, address));
 }
 
 /** True where the row is in a passing state, or differs from the observed state. */
@@ -90,22 +93,28 @@ export type OrphanDeps = {
  * What runs with berth's labels and belongs to no row. Only what this store created and removed is ended; the
  * rest is for a person to decide, since an empty or restored store proves nothing.
  */
-export function orphansAmong({ store }: Pick<OrphanDeps, "store">, list: readonly Observed[]): Orphan[] {
-  return list.flatMap((observed): Orphan[] => {
-    const { labels, service } = observed;
-    if (labels.store !== store.id) return [{ observed, why: "another store" }];
-    const row = store.containers.find(labels.container);
-    // Its container runs, or is stopped, under the name of the row: this is a second one, of before a rename.
-    if (row) return row.service === service ? [] : [{ observed, why: "another name" }];
-    return [{ observed, why: store.tombstones.find(labels.container) ? "removed" : "unknown id" }];
-  });
+export async function orphansAmong({ store }: Pick<OrphanDeps, "store">, list: readonly Observed[]): Promise<Orphan[]> {
+  const orphans: Orphan[] = [];
+  for (const observed of list) {
+    const why = await whyOrphan(store, observed);
+    if (why !== undefined) orphans.push({ observed, why });
+  }
+  return orphans;
+}
+
+async function whyOrphan(store: OrphanDeps["store"], { labels, service }: Observed): Promise<Orphan["why"] | undefined> {
+  if (labels.store !== store.id) return "another store";
+  const row = await store.containers.find(labels.container);
+  // Its container runs, or is stopped, under the name of the row: this is a second one, of before a rename.
+  if (row) return row.service === service ? undefined : "another name";
+  return (await store.tombstones.find(labels.container)) ? "removed" : "unknown id";
 }
 
 /** Ends what was removed and runs all the same; returns the rest. */
-export function clearOrphans({ store, queue }: OrphanDeps, orphans: readonly Orphan[]): Orphan[] {
+export async function clearOrphans({ store, queue }: OrphanDeps, orphans: readonly Orphan[]): Promise<Orphan[]> {
   for (const { observed, why } of orphans) {
     if (why !== "removed") continue;
-    store.tombstones.reopen(observed.labels.container, observed.service);
+    await store.tombstones.reopen(observed.labels.container, observed.service);
     queue.add(containerKey(observed.labels.container));
   }
   return orphans.filter(({ why }) => why !== "removed");
@@ -113,7 +122,7 @@ export function clearOrphans({ store, queue }: OrphanDeps, orphans: readonly Orp
 
 /** Lists the engine now. What was removed is not among them: it is ended without a request. */
 export async function findOrphans(deps: OrphanDeps, signal: AbortSignal): Promise<Orphan[]> {
-  return orphansAmong(deps, await deps.engine.list(signal)).filter(({ why }) => why !== "removed");
+  return (await orphansAmong(deps, await deps.engine.list(signal))).filter(({ why }) => why !== "removed");
 }
 
 /** Ends what a person has decided on, after making sure that it is (still) an orphan. */

@@ -119,30 +119,32 @@ type UseRecordDeps = {
 };
 
 /** Stores the last use of containers now and then, and at the end. */
-export function openUseRecord({ store, usage, clock, flushMs, log }: UseRecordDeps): { start(): void; close(): void } {
+export function openUseRecord({ store, usage, clock, flushMs, log }: UseRecordDeps): { start(): void; close(): Promise<void> } {
   /** What could not be written is written with the next flush. */
-  const flush = () => {
+  const flush = async () => {
     const fresh = usage.takeFresh();
     if (fresh.size === 0) return;
     try {
-      store.containers.touch(fresh);
+      await store.containers.touch(fresh);
     } catch (error) {
       usage.keepFresh(fresh);
       log.error({ err: error }, "last use not stored");
     }
   };
   let cancel = () => {};
+  let flushing = Promise.resolve();
   const start = () => {
     cancel = clock.after(flushMs, () => {
-      flush();
+      flushing = flush();
       start();
     });
   };
   return {
     start,
-    close: () => {
+    close: async () => {
       cancel();
-      flush();
+      await flushing;
+      await flush();
     },
   };
 }

@@ -1,7 +1,7 @@
 import type { Deployment, Observed } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Container } from "../model/entities.ts";
+import type { Container, ContainerPatch } from "../model/entities.ts";
 import { ownedAddress } from "./address-ownership.ts";
 import { type ConfirmDeps, confirmDeployment } from "./confirm-deployment.ts";
 import type { Deploy } from "./deploy.ts";
@@ -22,8 +22,10 @@ type VerifyOptions = { observed: Observed; ends: number; signal: AbortSignal };
 
 /** Takes the address that the orchestrator reported. */
 export async function confirmAddress(deps: VerifyDeps, row: Container, { observed, ends, signal }: VerifyOptions): Promise<void> {
-  await confirmDeployment(deps, row, observed, { ends, isNew: false, signal });
-  deps.moves.container(row, "foundRunning", { address: ownedAddress(observed.address, observed.instance), fault: undefined });
+  const patch = { address: ownedAddress(observed.address, observed.instance), fault: undefined };
+  await confirmDeployment(deps, row, observed, { ends, isNew: false, signal }, () =>
+    deps.moves.container(row, "foundRunning", patch, { isFact: true }),
+  );
 }
 
 /** Deploys what already runs, which verifies its address. True where that succeeded. */
@@ -35,28 +37,28 @@ export async function verifyAddress(deps: VerifyDeps, row: Container, { observed
     deployment = await deploy({ ...row, since: clock.now() }, signal, Math.min(limits.checkMs, startLimit(limits)));
   } catch (error) {
     signal.throwIfAborted();
-    const now = store.containers.find(row.id);
+    const now = await store.containers.find(row.id);
     if (now?.state !== "CHECKING") return false;
     if (!(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
-    markLost(deps, now, error);
+    await markLost(deps, now, error);
     return false;
   }
   try {
-    await confirmDeployment(deps, row, deployment, { ends, isNew: false, signal });
+    return await confirmDeployment(deps, row, deployment, { ends, isNew: false, signal }, async () => {
+      if (observed.running && isReplaced(observed, deployment)) {
+        const now = await store.containers.find(row.id);
+        // An orchestrator may report an instance as running for a moment after its end; the deploy replaced it.
+        if (now?.state === "CHECKING") await markLost(deps, now, replacedFault(row));
+        return false;
+      }
+      await moves.container(row, "foundRunning", runningPatch(row, deployment), { isFact: true });
+      return true;
+    });
   } catch (error) {
     // Observed again: what ran a moment ago has ended.
     if (error instanceof Fault && error.code === "CONTAINER_CRASHED") return false;
     throw error;
   }
-  if (observed.running && isReplaced(observed, deployment)) {
-    const now = store.containers.find(row.id);
-    // An orchestrator may report an instance as running for a moment after its end; the deploy replaced it.
-    if (now?.state === "CHECKING") markLost(deps, now, replacedFault(row));
-    return false;
-  }
-  const address = ownedAddress(deployment.address, deployment.instance);
-  moves.container(row, "foundRunning", { address, runningGeneration: row.generation, fault: undefined });
-  return true;
 }
 
 /** Of one in ERROR that was observed to run: an answer ends the error. False where it does not answer. */
@@ -67,15 +69,19 @@ export async function recoverContainer(
 ): Promise<boolean> {
   try {
     const deployment = await deploy({ ...row, since: clock.now() }, signal);
-    await confirmDeployment(deps, row, deployment, { ends, isNew: false, signal });
-    const address = ownedAddress(deployment.address, deployment.instance);
-    moves.container(row, "foundRunning", { address, runningGeneration: row.generation, fault: undefined });
+    await confirmDeployment(deps, row, deployment, { ends, isNew: false, signal }, () =>
+      moves.container(row, "foundRunning", runningPatch(row, deployment), { isFact: true }),
+    );
     return true;
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof Fault)) throw error;
-    return deps.store.containers.find(row.id)?.state !== "ERROR";
+    return (await deps.store.containers.find(row.id))?.state !== "ERROR";
   }
+}
+
+function runningPatch({ generation }: Container, { address, instance }: Deployment): ContainerPatch {
+  return { address: ownedAddress(address, instance), runningGeneration: generation, fault: undefined };
 }
 
 function isReplaced(before: Observed, { instance }: Deployment): boolean {

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { createFairLane } from "./fair-lane.ts";
-import { type Lane, type LimitsByLane, LANES } from "./lanes.ts";
+import { type Lane, type LanePlace, type LimitsByLane, LANES } from "./lanes.ts";
 import { type RetryDelays, retryDelay } from "./limits.ts";
 
 /**
@@ -32,7 +32,7 @@ export function openWorkQueue(options: {
   /** `lane`: the one that it has a worker of. */
   work: (key: string, signal: AbortSignal, lane: Lane) => Promise<void>;
   /** Where a key belongs now. */
-  place: (key: string) => { lane: Lane; user: string };
+  place: (key: string) => Promise<LanePlace>;
   failed: (key: string, error: unknown, retryInMs: number) => void;
   clock: Clock;
   lanes: LimitsByLane;
@@ -46,7 +46,7 @@ export function openWorkQueue(options: {
   const running = new Set<Promise<void>>();
   const stop = new AbortController();
   const pumping = new Set<Lane>();
-  let placing = false;
+  let placing: Promise<void> | undefined;
 
   const entryOf = (key: string): Entry => {
     const entry = entries.get(key);
@@ -66,10 +66,7 @@ export function openWorkQueue(options: {
       return;
     }
     unplaced.add(key);
-    if (placing) return;
-    placing = true;
-    // Never within the caller's own turn: that may be inside a transaction.
-    queueMicrotask(placeAll);
+    placing ??= placeAll().finally(() => (placing = undefined));
   };
 
   const addAfter = (key: string, ms: number) => {
@@ -81,22 +78,22 @@ export function openWorkQueue(options: {
     entry.timer = { at, cancel: clock.after(ms, () => add(key)) };
   };
 
-  const placeAll = () => {
-    placing = false;
-    if (stop.signal.aborted) return;
+  const placeAll = async () => {
+    // Each is placed after its caller's turn. Those that are added meanwhile are placed too.
     for (const key of unplaced) {
+      const { lane, user } = await options.place(key);
+      if (stop.signal.aborted) return;
+      unplaced.delete(key);
       const entry = entryOf(key);
       // Its work began meanwhile, because a worker of its lane became free.
       if (entry.running) {
         entry.again = true;
         continue;
       }
-      const { lane, user } = options.place(key);
       if (entry.lane !== undefined && entry.lane !== lane) lanes.get(entry.lane)?.remove(key);
       entry.lane = lane;
       lanes.get(lane)?.put(key, user);
     }
-    unplaced.clear();
     for (const lane of LANES) pump(lane);
   };
 
@@ -147,7 +144,7 @@ export function openWorkQueue(options: {
     close: async () => {
       stop.abort(new Error("the work queue is closed"));
       for (const entry of entries.values()) entry.timer?.cancel();
-      await Promise.allSettled(running);
+      await Promise.allSettled([...running, placing]);
     },
   };
 }

@@ -1,32 +1,28 @@
+import { sql } from "kysely";
+import type { Container, ContainerPatch, OwnedAddress } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
-import type { Container, OwnedAddress } from "../model/entities.ts";
-import { listingsOf } from "./listing.ts";
-import { causeOf, historyIn, type Reason } from "./history.ts";
-import { rowsOf } from "./rows.ts";
-import type { Sql } from "./sql.ts";
-import { pickColumns, TABLES } from "./tables.ts";
-import { wakesIn } from "./wakes.ts";
+import { createEntityTable } from "./entity-table.ts";
+import { causeOf, type History, type Reason } from "./history.ts";
+import { createListings } from "./listing.ts";
+import type { Queries } from "./queries.ts";
+import type { Wakes } from "./wakes.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
-const LIVE = "image_id NOT IN (SELECT id FROM images WHERE state = 'DELETED')";
+const LIVE = sql<boolean>`image_id not in (select id from images where state = 'DELETED')`;
 
-/** All but those that rest as they are wished, which most do. In the words of its index: for others SQLite reads every row. */
-const AT_WORK = "NOT (state IN ('USER_STOPPED', 'SYSTEM_STOPPED') AND desired_instances = 0)";
+/** All but those that rest as desired, which most do. In the words of its index: for others SQLite reads every row. */
+const AT_WORK = sql<boolean>`not (state in ('USER_STOPPED', 'SYSTEM_STOPPED') and desired_instances = 0)`;
+
+const STOPPED = sql<boolean>`state in ('USER_STOPPED', 'SYSTEM_STOPPED')`;
 
 /** What a look at many containers needs of each, without the logs and texts that make up most of a row. */
 export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "since" | "fault" | "address">;
 
-/** What gateways are told of each. */
+/** What gateways receive of each. */
 export type ContainerToView = Pick<
   Container,
   "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "address" | "phases" | "notBefore"
 >;
-
-/** What a look at those that lie frozen needs of each. */
-type PausedContainer = Pick<Container, "id" | "service" | "generation" | "state" | "pausedOn">;
-
-/** Read for each that failed, when the engine is there again. */
-type TriedContainer = Pick<Container, "id" | "since" | "fault">;
 
 /** What a publish needs of the containers that its package has, without the texts. */
 export type PackageContainer = Pick<
@@ -34,136 +30,202 @@ export type PackageContainer = Pick<
   "id" | "packageId" | "imageId" | "folder" | "name" | "service" | "generation" | "runningGeneration" | "createdOn"
 >;
 
-/** With what a publish compares what it brings. */
-type DefinedContainer = Pick<Container, "id" | "folder" | "config" | "env">;
+/** What a decision about a container follows from, besides its state: a move is refused where one of them is another meanwhile. */
+export type DecidedOn = Pick<Container, "desiredInstances" | "stopFor" | "generation">;
 
-type PlacedContainer = Pick<Container, "id" | "state" | "wishedBy">;
+export type Containers = ReturnType<typeof createContainers>;
 
-export type Containers = ReturnType<typeof containersIn>;
+export function createContainers(queries: Queries, kept: { history: Pick<History, "append" | "removeOf">; wakes: Pick<Wakes, "removeOf"> }) {
+  const { builder, database, dialect, raw, run, select } = queries;
+  const table = createEntityTable(queries, "containers", "id");
+  const brief = table.pick("id", "service", "generation", "desiredInstances", "state", "since", "fault", "address");
+  const viewed = table.pick("id", "name", "state", "config", "desiredInstances", "stopFor", "fault", "address", "phases", "notBefore");
+  const ofPackage = table.pick("id", "packageId", "imageId", "folder", "name", "service", "generation", "runningGeneration", "createdOn");
 
-export function containersIn(sql: Sql) {
-  const paused = rowsOf<PausedContainer>(sql, "containers", "id", pickColumns("containers", "id", "service", "generation", "state", "pausedOn"));
-  const tried = rowsOf<TriedContainer>(sql, "containers", "id", pickColumns("containers", "id", "since", "fault"));
-  const placed = rowsOf<PlacedContainer>(sql, "containers", "id", pickColumns("containers", "id", "state", "wishedBy"));
-  const briefs = rowsOf<BriefContainer>(
-    sql,
-    "containers",
-    "id",
-    pickColumns("containers", "id", "service", "generation", "desiredInstances", "state", "since", "fault", "address"),
+  const stateOfEach = select(() => builder.selectFrom("containers").select(["id", "state"]));
+  const all = table.list((query) => query.orderBy("name").orderBy("id"));
+  const toView = viewed.list((query, values: { after: string; most: number }) =>
+    query.where("id", ">", values.after).orderBy("id").limit(values.most),
   );
-  const ofPackage = rowsOf<PackageContainer>(
-    sql,
-    "containers",
-    "id",
-    pickColumns("containers", "id", "packageId", "imageId", "folder", "name", "service", "generation", "runningGeneration", "createdOn"),
+  const atWork = brief.list((query) => query.where(AT_WORK).orderBy("name").orderBy("id"));
+  const ofTheFuture = table.list((query, values: { now: number; latest: number }) =>
+    // Each by its own index; with OR SQLite takes neither.
+    query.where(
+      sql<boolean>`id in (select id from containers where ${AT_WORK} and since > ${values.now}
+        union all select id from containers where not_before > 0 and not_before > ${values.latest})`,
+    ),
   );
-  const defined = rowsOf<DefinedContainer>(sql, "containers", "id", pickColumns("containers", "id", "folder", "config", "env"));
-  const viewed = rowsOf<ContainerToView>(
-    sql,
-    "containers",
-    "id",
-    pickColumns("containers", "id", "name", "state", "config", "desiredInstances", "stopFor", "fault", "address", "phases", "notBefore"),
+  const triedLater = table.pick("id", "since", "fault").list((query) => query.where(sql<boolean>`not_before > 0 and attempts > 0`));
+  const place = table.pick("id", "state", "wishedBy").find;
+  const byPackage = ofPackage.list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId));
+  const ofFolders = table
+    .pick("id", "folder", "config", "env")
+    .list((query, values: { packageId: string; folders: string }) =>
+      query.where("package_id", "=", values.packageId).where("folder", "in", dialect.elements(values.folders)),
+    );
+  const byImage = table.list((query, values: { imageId: string }) => query.where("image_id", "=", values.imageId).orderBy("name").orderBy("id"));
+  const services = select(() => builder.selectFrom("containers").select(["service", "package_id as packageId"]).where(LIVE).orderBy("service"));
+  const deployed = table
+    .pick("deployed")
+    .list((query) => query.where(sql<boolean>`deployed is not null and (not ${STOPPED} or paused_on is not null)`));
+  const adopted = table.list((query) => query.where("adopted", "is not", null));
+  const paused = table
+    .pick("id", "service", "generation", "state", "pausedOn")
+    .list((query) => query.where("paused_on", "is not", null).where(STOPPED));
+  const keptWarm = select(() =>
+    builder
+      .selectFrom("containers")
+      .select("id")
+      .where("state", "=", sql.lit<ContainerState>("SYSTEM_STOPPED"))
+      .where(dialect.member("config", "keepWarm"), "is not", null),
   );
-  const rows = rowsOf<Container>(sql, "containers", "id", TABLES.containers);
-  const history = historyIn(sql);
-  const wakes = wakesIn(sql);
-  return {
-    find: rows.find,
-    stateOfEach: () => sql.all<{ id: string; state: ContainerState }>("SELECT id, state FROM containers"),
-    all: () => rows.where("TRUE ORDER BY name, id"),
-    /** The next so many after this id, in the order of ids, which begins after "". */
-    toView: (after: string, most: number) => viewed.where("id > ? ORDER BY id LIMIT ?", after, most),
-    /** Those of which something may become by itself, or that are to run: all but what rests as it is wished. */
-    atWork: () => briefs.where(`${AT_WORK} ORDER BY name, id`),
-    /** Of a time that has not come: their state, if it is not to rest, was entered after `now`, or nothing is tried before `latest`. */
-    ofTheFuture: (now: number, latest: number) =>
-      rows.where(
-        // Each by its own index; with OR SQLite takes neither.
-        `id IN (SELECT id FROM containers WHERE ${AT_WORK} AND since > ? UNION ALL SELECT id FROM containers WHERE not_before > 0 AND not_before > ?)`,
-        Math.trunc(now),
-        Math.trunc(latest),
+  const atAddress = table.first((query, values: Pick<OwnedAddress, "host" | "port">) =>
+    query
+      .where("address", "is not", null)
+      .where(dialect.member<string>("address", "host"), "=", values.host)
+      .where(dialect.member<number>("address", "port"), "=", values.port),
+  );
+  const byService = table.first((query, values: { service: string }) => query.where("service", "=", values.service));
+  const promised = select(() =>
+    raw(
+      sql<{ cpu: number | null; memoryMb: number | null }>`
+        select sum(${dialect.member<number>("config", "cpu")}) as cpu, sum(${dialect.member<number>("config", "memoryMb")}) as "memoryMb" from containers
+        where ${LIVE} and state in ('STARTING', 'STARTED', 'CHECKING', 'PENDING_USER_STOP', 'PENDING_SYSTEM_STOP', 'STOPPING')`,
+    ),
+  );
+  const states = select(() =>
+    builder
+      .selectFrom("containers")
+      .select((of) => ["state", of.fn.countAll<number>().as("count")])
+      .where(LIVE)
+      .groupBy("state"),
+  );
+
+  const removeTombstone = run((values: { id: string }) => builder.deleteFrom("tombstones").where("id", "=", values.id));
+  const leaveTombstone = run((values: { id: string; now: number }) =>
+    builder
+      .insertInto("tombstones")
+      .columns(["id", "service", "adopted", "removed_on", "cleared_on"])
+      .expression(
+        builder
+          .selectFrom("containers")
+          .select(["id", "service", "adopted", sql<number>`${values.now}`.as("removed_on"), sql<null>`null`.as("cleared_on")])
+          .where("id", "=", values.id),
+      )
+      .onConflict((conflict) =>
+        conflict.column("id").doUpdateSet((of) => ({
+          service: of.ref("excluded.service"),
+          adopted: of.ref("excluded.adopted"),
+          removed_on: of.ref("excluded.removed_on"),
+          cleared_on: of.ref("excluded.cleared_on"),
+        })),
       ),
+  );
+  const stopAll = run((values: { ids: string; now: number }) =>
+    builder
+      .updateTable("containers")
+      .set({ desired_instances: sql.lit(0 as const), stop_for: sql.lit("user" as const), updated_on: values.now })
+      .where("id", "in", dialect.elements(values.ids)),
+  );
+  const endStartsOf = (column: "wished_session" | "wished_key") =>
+    run((values: { digest: string }) =>
+      builder
+        .updateTable("containers")
+        .set({ wished_key: sql.lit(""), wished_session: null })
+        .where(column, "=", values.digest),
+    );
+  const endStartsOfSession = endStartsOf("wished_session");
+  const endStartsOfKey = endStartsOf("wished_key");
+  const endStartsOfUser = run((values: { userId: string }) =>
+    builder.updateTable("containers").set({ wished_by: null }).where("wished_by", "=", values.userId),
+  );
+  const touch = run((values: { id: string; at: number }) =>
+    builder.updateTable("containers").set({ last_active: values.at }).where("id", "=", values.id).where("last_active", "<", values.at),
+  );
+  const updateFrom = table.updateWhere((values: { from: ContainerState }) => sql`state = ${values.from}`);
+  const updateDecided = table.updateWhere(
+    (values: { from: ContainerState } & DecidedOn) => sql`state = ${values.from} and desired_instances = ${values.desiredInstances}
+      and stop_for is not distinct from ${values.stopFor} and generation = ${values.generation}`,
+  );
+
+  return {
+    find: table.find,
+    stateOfEach: () => stateOfEach({}),
+    all: () => all({}),
+    /** The next so many after this id, in the order of ids, which begins after "". */
+    toView: (after: string, most: number) => toView({ after, most }),
+    /** Those of which something may become by itself, or that are to run: all but what rests as desired. */
+    atWork: () => atWork({}),
+    /** Of a time that has not come: their state, if it is not to rest, was entered after `now`, or nothing is tried before `latest`. */
+    ofTheFuture: (now: number, latest: number) => ofTheFuture({ now: Math.trunc(now), latest: Math.trunc(latest) }),
     /** Those of which a start failed, or that were lost: what the next one waits for. */
-    triedLater: () => tried.where("not_before > 0 AND attempts > 0"),
+    triedLater: () => triedLater({}),
     /** What decides where its work waits. */
-    place: (id: string) => placed.find(id),
-    byPackage: (packageId: string) => ofPackage.where("package_id = ?", packageId),
-    ofFolders: (packageId: string, folders: readonly string[]) =>
-      defined.where("package_id = ? AND folder IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
-    byImage: (imageId: string) => rows.where("image_id = ? ORDER BY name, id", imageId),
-    ...listingsOf(sql, "containers", LIVE, rows),
+    place,
+    byPackage: (packageId: string) => byPackage({ packageId }),
+    /** With what a publish compares what it brings. */
+    ofFolders: (packageId: string, folders: readonly string[]) => ofFolders({ packageId, folders: JSON.stringify(folders) }),
+    byImage: (imageId: string) => byImage({ imageId }),
+    ...createListings(queries, "containers", LIVE, table),
     /** Their names at the orchestrator. */
-    services: () =>
-      sql.all<{ service: string; packageId: string }>(`SELECT service, package_id AS packageId FROM containers WHERE ${LIVE} ORDER BY service`),
-    /** What their containers run, or may: only of one that is stopped, and does not lie frozen, it is known that nothing does. */
-    deployed: () =>
-      rows
-        .where("deployed IS NOT NULL AND (state NOT IN ('USER_STOPPED', 'SYSTEM_STOPPED') OR paused_on IS NOT NULL)")
-        .flatMap(({ deployed }) => deployed ?? []),
-    adopted: () => rows.where("adopted IS NOT NULL"),
-    /** Those at rest of which something may lie frozen at the orchestrator. */
-    paused: () => paused.where("paused_on IS NOT NULL AND state IN ('USER_STOPPED', 'SYSTEM_STOPPED')"),
+    services: () => services({}),
+    /** What their containers run, or may: only of one that is stopped, and is not paused, it is certain that nothing does. */
+    deployed: async () => (await deployed({})).flatMap(({ deployed: image }) => image ?? []),
+    adopted: () => adopted({}),
+    /** Those at rest of which something may be paused at the orchestrator. */
+    paused: () => paused({}),
     /** Those that rest until their warm hours come. */
-    keptWarm: () =>
-      sql
-        .all<{ id: string }>("SELECT id FROM containers WHERE state = 'SYSTEM_STOPPED' AND json_extract(config, '$.keepWarm') IS NOT NULL")
-        .map(({ id }) => id),
+    keptWarm: async () => (await keptWarm({})).map(({ id }) => id),
     /** Whose the address is; the index lets it be one container's at most. */
-    atAddress: ({ host, port }: Pick<OwnedAddress, "host" | "port">) =>
-      rows.where("address IS NOT NULL AND json_extract(address, '$.host') = ? AND json_extract(address, '$.port') = ?", host, port)[0],
-    byService: (service: string) => rows.where("service = ?", service)[0],
+    atAddress: ({ host, port }: Pick<OwnedAddress, "host" | "port">) => atAddress({ host, port }),
+    byService: (service: string) => byService({ service }),
     /** What those that run, or are about to, were promised: cores and MiB. */
-    promised: () => {
-      const [sum] = sql.all<{ cpu: number | null; memoryMb: number | null }>(
-        `SELECT sum(json_extract(config, '$.cpu')) AS cpu, sum(json_extract(config, '$.memoryMb')) AS memoryMb FROM containers
-          WHERE ${LIVE} AND state IN ('STARTING', 'STARTED', 'CHECKING', 'PENDING_USER_STOP', 'PENDING_SYSTEM_STOP', 'STOPPING')`,
-      );
+    promised: async () => {
+      const [sum] = await promised({});
       return { cpu: sum?.cpu ?? 0, memoryMb: sum?.memoryMb ?? 0 };
     },
     /** How many are in each state. */
-    states: () => sql.all<{ state: ContainerState; count: number }>(`SELECT state, COUNT(*) AS count FROM containers WHERE ${LIVE} GROUP BY state`),
+    states: () => states({}),
     insert: (container: Container) =>
-      sql.together(() => {
-        sql.run("DELETE FROM tombstones WHERE id = ?", container.id);
-        return rows.insert(container);
+      database.transaction(async () => {
+        await removeTombstone({ id: container.id });
+        return table.insert(container);
       }),
     /** For everything but `state`, which only moves. */
-    update: (id: string, patch: Partial<Omit<Container, "id" | "state">>) => rows.update(id, patch),
+    update: (id: string, patch: ContainerPatch) => table.update(id, patch),
     /** Requests the stop of all of these, in one statement. */
-    stopAll: (ids: readonly string[], now: number) =>
-      sql.run(
-        "UPDATE containers SET desired_instances = 0, stop_for = 'user', updated_on = ? WHERE id IN (SELECT value FROM json_each(?))",
-        Math.trunc(now),
-        JSON.stringify(ids),
-      ),
+    stopAll: (ids: readonly string[], now: number) => stopAll({ ids: JSON.stringify(ids), now: Math.trunc(now) }),
     /** What was started with this session is given no token of it any more; likewise with a developer key. */
-    endStartsOfSession: (session: string) =>
-      sql.run("UPDATE containers SET wished_key = '', wished_session = NULL WHERE wished_session = ?", session),
-    endStartsOfKey: (key: string) => sql.run("UPDATE containers SET wished_key = '', wished_session = NULL WHERE wished_key = ?", key),
-    /** Compare-and-set: undefined where the container is no longer in `from`. With a reason, its history tells of it. */
-    move: (id: string, from: ContainerState, to: ContainerState, patch: Partial<Omit<Container, "id" | "state">>, reason?: Reason) =>
-      sql.together(() => {
-        const moved = rows.updateWhere(id, { ...patch, state: to }, "state = ?", from);
-        if (moved && reason) history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
+    endStartsOfSession: (session: string) => endStartsOfSession({ digest: session }),
+    endStartsOfKey: (key: string) => endStartsOfKey({ digest: key }),
+    /** A later start must not use a session of a removed user. */
+    endStartsOfUser: (userId: string) => endStartsOfUser({ userId }),
+    /**
+     * Compare-and-set: undefined where the container is no longer in `from`, or no longer as `decidedOn` has it. With a reason, its history tells of it.
+     */
+    move: (id: string, from: ContainerState, to: ContainerState, patch: ContainerPatch, reason?: Reason, decidedOn?: DecidedOn) =>
+      database.transaction(async () => {
+        const values = { ...patch, state: to };
+        const moved = decidedOn ? await updateDecided(id, values, { ...comparable(decidedOn), from }) : await updateFrom(id, values, { from });
+        if (moved && reason) await kept.history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
         return moved;
       }),
     /** `lastActive` (epoch ms) of many at once, in one transaction; it never goes back. */
     touch: (lastActive: ReadonlyMap<string, number>) =>
-      sql.transaction(() => {
-        for (const [id, at] of lastActive) {
-          sql.run("UPDATE containers SET last_active = max(last_active, ?) WHERE id = ?", Math.trunc(at), id);
-        }
+      database.transaction(async () => {
+        for (const [id, at] of lastActive) await touch({ id, at: Math.trunc(at) });
       }),
     /** Leaves a tombstone and no history; false where there was no such container. */
-    remove: (id: string, now: number): boolean =>
-      sql.transaction(() => {
-        const kept = sql.run(
-          "INSERT OR REPLACE INTO tombstones (id, service, adopted, removed_on, cleared_on) SELECT id, service, adopted, ?, NULL FROM containers WHERE id = ?",
-          Math.trunc(now),
-          id,
-        );
-        if (kept > 0) for (const kind of [history, wakes]) kind.forget(id);
-        return kept > 0 && rows.remove(id);
+    remove: (id: string, now: number): Promise<boolean> =>
+      database.transaction(async () => {
+        if ((await leaveTombstone({ id, now: Math.trunc(now) })) === 0) return false;
+        for (const records of [kept.history, kept.wakes]) await records.removeOf(id);
+        return table.remove(id);
       }),
   };
+}
+
+/** As a statement takes them. */
+function comparable({ desiredInstances, stopFor, generation }: DecidedOn) {
+  return { desiredInstances, stopFor: (stopFor ?? null) as DecidedOn["stopFor"], generation };
 }

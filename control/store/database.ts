@@ -41,16 +41,9 @@ export type Database = {
   afterCommit(task: () => void): void;
   /** Calls `connections`, which closes them, when no write is under way. */
   close(connections: () => Promise<void>): Promise<void>;
-  /** For entities that are still synchronous: whether another flow's transaction is open on `writer`. */
-  isElsewhere(): boolean;
-  /** For writes of the same: a transaction of another flow is rolled back, and runs again afterwards. */
-  interrupt(rollback: () => void): void;
 };
 
-/** Ends an attempt at a transaction that a synchronous write interrupted. */
-class Interrupted extends Error {}
-
-type Transaction = { isOpen: boolean; isInterrupted: boolean; failure: { error: unknown } | undefined; tasks: (() => void)[] };
+type Transaction = { isOpen: boolean; failure: { error: unknown } | undefined; tasks: (() => void)[] };
 
 /**
  * `reader` reads while a transaction is open on `writer`. Which transaction a call belongs to follows from the async function that makes it, so that no
@@ -65,7 +58,6 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
   /** The transaction of the caller. What outlives its transaction has none. */
   const own = (): Transaction | undefined => {
     const transaction = context.getStore();
-    if (transaction?.isInterrupted === true) throw new Interrupted();
     return transaction?.isOpen === true ? transaction : undefined;
   };
   const alone = async <R>(work: () => Promise<R>): Promise<R> => {
@@ -89,14 +81,13 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
   };
   const single = <R>(work: () => Promise<R>): Promise<R> => (own() ? work() : alone(() => timed(work)));
 
-  const attempt = async <R>(transaction: Transaction, work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
-    // Before the database begins, so that no synchronous write takes this transaction for its own.
+  const begin = async <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
+    const transaction: Transaction = { isOpen: true, failure: undefined, tasks: [] };
     open = transaction;
     try {
       await writer.begin(options);
       const result = await context.run(transaction, work);
       if (transaction.failure) throw transaction.failure.error;
-      if (transaction.isInterrupted) throw new Interrupted();
       transaction.isOpen = false;
       await writer.commit(() => {
         open = undefined;
@@ -108,17 +99,7 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
       await writer.rollback();
       throw error;
     } finally {
-      if (open === transaction) open = undefined;
-    }
-  };
-  const begin = async <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
-    for (;;) {
-      const transaction: Transaction = { isOpen: true, isInterrupted: false, failure: undefined, tasks: [] };
-      try {
-        return await timed(() => attempt(transaction, work, options));
-      } catch (error) {
-        if (!transaction.isInterrupted) throw error;
-      }
+      open = undefined;
     }
   };
   const join = async <R>(transaction: Transaction, work: () => Promise<R>): Promise<R> => {
@@ -137,7 +118,7 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
     isInTransaction: () => own() !== undefined,
     transaction: (work, options = {}) => {
       const transaction = own();
-      return transaction ? join(transaction, work) : alone(() => begin(work, options));
+      return transaction ? join(transaction, work) : alone(() => timed(() => begin(work, options)));
     },
     afterCommit: (task) => {
       const transaction = own();
@@ -145,13 +126,5 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
       else task();
     },
     close: (connections) => alone(connections),
-    isElsewhere,
-    interrupt: (rollback) => {
-      const mine = own();
-      if (!open || open === mine) return;
-      open.isInterrupted = true;
-      open = undefined;
-      rollback();
-    },
   };
 }

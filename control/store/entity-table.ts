@@ -30,12 +30,17 @@ export type EntityTable<N extends TableName, T> = EntityReader<N, T> & {
   pick<F extends keyof T & string>(...fields: F[]): EntityReader<N, Pick<T, F>>;
 };
 
-/** Reads and writes the entities of one table; `key` names its primary key. */
-export function createEntityTable<N extends TableName>(queries: Queries, name: N, key: keyof EntityOf<N> & string): EntityTable<N, EntityOf<N>> {
+/** Reads and writes the entities of one table; `key` names its primary key. `staged`: another table with the columns of this one. */
+export function createEntityTable<N extends TableName>(
+  queries: Queries,
+  name: N,
+  key: keyof EntityOf<N> & string,
+  staged?: `staged_${N}`,
+): EntityTable<N, EntityOf<N>> {
   type T = EntityOf<N>;
   const { database } = queries;
   const builder = queries.builder as unknown as Kysely<{ entity: StoredEntity }>;
-  const table = name as unknown as "entity";
+  const table = (staged ?? name) as unknown as "entity";
   const columns = TABLES[name] as unknown as Record<string, TableColumn<unknown>>;
   const allFields = Object.keys(columns) as (keyof T & string)[];
   const keyColumn = columnName(key);

@@ -1,47 +1,64 @@
+import { sql } from "kysely";
 import type { FaultData } from "../../lib/fault.ts";
 import type { HistoryEntry } from "../model/records.ts";
-import { rowsOf } from "./rows.ts";
-import type { Sql } from "./sql.ts";
-import { TABLES } from "./tables.ts";
+import type { ImageState } from "../model/states.ts";
+import { createEntityTable } from "./entity-table.ts";
+import type { Queries } from "./queries.ts";
 
 /** What a move says of itself beyond its states. */
 export type Reason = Pick<HistoryEntry, "at" | "event" | "byUser">;
 
-/** Older moves of the same container or image are forgotten. */
+/** Older moves of the same container or image are removed. */
 export const HISTORY_LENGTH = 200;
 
-export type History = ReturnType<typeof historyIn>;
+export type History = ReturnType<typeof createHistory>;
 
-export function historyIn(sql: Sql) {
-  const rows = rowsOf<HistoryEntry>(sql, "history", "entity", TABLES.history);
+export function createHistory(queries: Queries) {
+  const { builder, dialect, run } = queries;
+  const table = createEntityTable(queries, "history", "entity");
+  const byEntity = table.list((query, values: { entity: string }) => query.where("entity", "=", values.entity).orderBy("seq"));
+  const removeOld = run((values: { entity: string }) =>
+    builder
+      .deleteFrom("history")
+      .where("entity", "=", values.entity)
+      .where("seq", "<=", (of) =>
+        of.selectFrom("history").select("seq").where("entity", "=", values.entity).orderBy("seq", "desc").limit(1).offset(HISTORY_LENGTH),
+      ),
+  );
+  type ImageMoves = { ids: string; toState: ImageState; at: number; event: string; byUser: string | null };
+  const appendToImages = run((values: ImageMoves) =>
+    builder
+      .insertInto("history")
+      .columns(["entity", "at", "from_state", "to_state", "event", "cause", "by_user"])
+      .expression(
+        builder
+          .selectFrom("images")
+          .select([
+            "id",
+            sql<number>`${values.at}`.as("at"),
+            "state",
+            sql<string>`${values.toState}`.as("to_state"),
+            sql<string>`${values.event}`.as("event"),
+            sql<null>`null`.as("cause"),
+            sql<string | null>`${values.byUser}`.as("by_user"),
+          ])
+          .where("id", "in", dialect.elements(values.ids)),
+      ),
+  );
   return {
     /** Oldest first. */
-    of: (entity: string) => rows.where("entity = ? ORDER BY seq", entity),
+    of: (entity: string) => byEntity({ entity }),
     /** Call it in the transaction of the move itself. */
-    append: (entry: HistoryEntry) => {
-      rows.insert(entry);
-      sql.run(
-        "DELETE FROM history WHERE entity = ? AND seq <= (SELECT seq FROM history WHERE entity = ? ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-        entry.entity,
-        entry.entity,
-        HISTORY_LENGTH,
-      );
+    append: async (entry: HistoryEntry) => {
+      await table.insert(entry);
+      await removeOld({ entity: entry.entity });
     },
     /**
-     * Of images that all enter this state now; call it in their transaction, before they do. None is forgotten here: the next move of each does that.
+     * Of images that all enter this state now; call it in their transaction, before they do. None is removed here: the next move of each does that.
      */
-    appendToImages: (ids: string, toState: string, { at, event, byUser }: Reason) => {
-      sql.run(
-        `INSERT INTO history (entity, at, from_state, to_state, event, cause, by_user)
-          SELECT id, ?, state, ?, ?, NULL, ? FROM images WHERE id IN (SELECT value FROM json_each(?))`,
-        Math.trunc(at),
-        toState,
-        event,
-        byUser ?? null,
-        ids,
-      );
-    },
-    forget: (entity: string) => rows.remove(entity),
+    appendToImages: (ids: readonly string[], toState: ImageState, { at, event, byUser }: Reason) =>
+      appendToImages({ ids: JSON.stringify(ids), toState, at: Math.trunc(at), event, byUser: byUser ?? null }),
+    removeOf: table.remove,
   };
 }
 

@@ -1,76 +1,114 @@
+import { sql } from "kysely";
+import type { Image, ImagePatch } from "../model/entities.ts";
 import type { ImageState } from "../model/states.ts";
-import type { Image } from "../model/entities.ts";
-import { listingsOf } from "./listing.ts";
-import { causeOf, historyIn, type Reason } from "./history.ts";
-import { rowsOf } from "./rows.ts";
-import type { Sql } from "./sql.ts";
-import { pickColumns, TABLES } from "./tables.ts";
+import { createEntityTable } from "./entity-table.ts";
+import { causeOf, type History, type Reason } from "./history.ts";
+import { createListings } from "./listing.ts";
+import type { Queries } from "./queries.ts";
 
 /** All but those that are as they are to be. In the words of its index: for others SQLite reads every row. */
-const AT_WORK = "(state NOT IN ('READY', 'DELETED') OR fault IS NOT NULL)";
+const AT_WORK = sql<boolean>`(state not in ('READY', 'DELETED') or fault is not null)`;
 
 /** What a publish needs of the images that its package has, without the texts. */
 export type PackageImage = Pick<Image, "id" | "folder" | "files" | "state">;
 
-export type Images = ReturnType<typeof imagesIn>;
+export type Images = ReturnType<typeof createImages>;
 
-export function imagesIn(sql: Sql) {
-  const rows = rowsOf<Image>(sql, "images", "id", TABLES.images);
-  const brief = rowsOf<PackageImage>(sql, "images", "id", pickColumns("images", "id", "folder", "files", "state"));
-  const history = historyIn(sql);
+export function createImages(queries: Queries, history: Pick<History, "append" | "appendToImages">) {
+  const { builder, database, dialect, run, select } = queries;
+  const table = createEntityTable(queries, "images", "id");
+  const brief = table.pick("id", "folder", "files", "state");
+  const all = table.list((query) => query.orderBy("name").orderBy("id"));
+  const unready = table.list((query) =>
+    query
+      .where(AT_WORK)
+      .where(sql<boolean>`state not in ('READY', 'DELETED')`)
+      .orderBy("name")
+      .orderBy("id"),
+  );
+  const unsettled = table.list((query) =>
+    query
+      .where(AT_WORK)
+      .where(
+        sql<boolean>`(state in ('PENDING_VALIDATION', 'VALIDATING') or ${dialect.member<string>("fault", "code")} in ('ENGINE_UNREACHABLE', 'ENGINE_FAILED'))`,
+      ),
+  );
+  const ofTheFuture = table.list((query, values: { now: number }) => query.where("since", ">", values.now));
+  type Folders = { packageId: string; folders: string };
+  const ofFolders = brief.list((query, values: Folders) =>
+    query.where("package_id", "=", values.packageId).where("folder", "in", dialect.elements(values.folders)),
+  );
+  const ofOtherFolders = brief.list((query, values: Folders) =>
+    query.where("package_id", "=", values.packageId).where("state", "<>", "DELETED").where("folder", "not in", dialect.elements(values.folders)),
+  );
+  const ofRef = select((values: { ref: string; state: ImageState }) =>
+    builder
+      .selectFrom("images")
+      .select("id")
+      .where(AT_WORK)
+      .where("state", "=", values.state)
+      .where("ref", "=", values.ref)
+      .where("dockerfile", "=", sql.lit(""))
+      .orderBy("id"),
+  );
+  const byPackage = table.list((query, values: { packageId: string }) =>
+    query.where("package_id", "=", values.packageId).orderBy("name").orderBy("id"),
+  );
+  const states = select(() =>
+    builder
+      .selectFrom("images")
+      .select((of) => ["state", of.fn.countAll<number>().as("count")])
+      .groupBy("state"),
+  );
+  const author = select((values: { id: string }) =>
+    builder
+      .selectFrom("images")
+      .innerJoin("packages", "packages.id", "images.package_id")
+      .select("packages.author_id as author")
+      .where("images.id", "=", values.id),
+  );
+  const removeAll = run((values: { ids: string; now: number }) =>
+    builder
+      .updateTable("images")
+      .set({ state: sql.lit("DELETED"), since: values.now, updated_on: values.now })
+      .where("id", "in", dialect.elements(values.ids)),
+  );
+  const updateFrom = table.updateWhere((values: { from: ImageState }) => sql`state = ${values.from}`);
   return {
     /** Deleted ones too: an image's row is its own tombstone. */
-    find: rows.find,
-    all: () => rows.where("TRUE ORDER BY name, id"),
+    find: table.find,
+    all: () => all({}),
     /** Those that cannot be run as they are, and are not deleted. */
-    unready: () => rows.where(`${AT_WORK} AND state NOT IN ('READY', 'DELETED') ORDER BY name, id`),
+    unready: () => unready({}),
     /** Those of which something may become by itself; of thousands, few. */
-    unsettled: () =>
-      rows.where(
-        `${AT_WORK} AND (state IN ('PENDING_VALIDATION', 'VALIDATING') OR json_extract(fault, '$.code') IN ('ENGINE_UNREACHABLE', 'ENGINE_FAILED'))`,
-      ),
+    unsettled: () => unsettled({}),
     /** Their state was entered after `now`, as the clock says it. */
-    ofTheFuture: (now: number) => rows.where("since > ?", Math.trunc(now)),
-    ofFolders: (packageId: string, folders: readonly string[]) =>
-      brief.where("package_id = ? AND folder IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
+    ofTheFuture: (now: number) => ofTheFuture({ now: Math.trunc(now) }),
+    ofFolders: (packageId: string, folders: readonly string[]) => ofFolders({ packageId, folders: JSON.stringify(folders) }),
     /** What a package of these folders alone no longer has. Those deleted before, which a package collects over time, are left out. */
-    ofOtherFolders: (packageId: string, folders: readonly string[]) =>
-      brief.where("package_id = ? AND state <> 'DELETED' AND folder NOT IN (SELECT value FROM json_each(?))", packageId, JSON.stringify(folders)),
+    ofOtherFolders: (packageId: string, folders: readonly string[]) => ofOtherFolders({ packageId, folders: JSON.stringify(folders) }),
     /** The ids of all in a state of validation that name this image of a registry, and have no Dockerfile. */
-    ofRef: (ref: string, state: ImageState) =>
-      sql
-        .all<{ id: string }>(`SELECT id FROM images WHERE ${AT_WORK} AND state = ? AND ref = ? AND dockerfile = '' ORDER BY id`, state, ref)
-        .map(({ id }) => id),
-    byPackage: (packageId: string) => rows.where("package_id = ? ORDER BY name, id", packageId),
-    ...listingsOf(sql, "images", "TRUE", rows),
+    ofRef: async (ref: string, state: ImageState) => (await ofRef({ ref, state })).map(({ id }) => id),
+    byPackage: (packageId: string) => byPackage({ packageId }),
+    ...createListings(queries, "images", sql<boolean>`true`, table),
     /** How many are in each state. */
-    states: () => sql.all<{ state: ImageState; count: number }>("SELECT state, COUNT(*) AS count FROM images GROUP BY state"),
+    states: () => states({}),
     /** Who published it. */
-    author: (id: string) =>
-      sql.all<{ author: string }>(
-        "SELECT packages.author_id AS author FROM images JOIN packages ON packages.id = images.package_id WHERE images.id = ?",
-        id,
-      )[0]?.author,
-    insert: rows.insert,
+    author: async (id: string) => (await author({ id }))[0]?.author,
+    insert: table.insert,
     /** For everything but `state`, which only moves. */
-    update: (id: string, patch: Partial<Omit<Image, "id" | "state">>) => rows.update(id, patch),
+    update: (id: string, patch: ImagePatch) => table.update(id, patch),
     /** In two statements, however many there are; call it in the transaction that read their states, all of which may be left for DELETED. */
     removeAll: (ids: readonly string[], now: number, reason: Reason) =>
-      sql.together(() => {
-        const all = JSON.stringify(ids);
-        history.appendToImages(all, "DELETED", reason);
-        sql.run(
-          "UPDATE images SET state = 'DELETED', since = ?, updated_on = ? WHERE id IN (SELECT value FROM json_each(?))",
-          Math.trunc(now),
-          Math.trunc(now),
-          all,
-        );
+      database.transaction(async () => {
+        await history.appendToImages(ids, "DELETED", reason);
+        await removeAll({ ids: JSON.stringify(ids), now: Math.trunc(now) });
       }),
     /** Compare-and-set: undefined where the image is no longer in `from`. With a reason, its history tells of it. */
-    move: (id: string, from: ImageState, to: ImageState, patch: Partial<Omit<Image, "id" | "state">>, reason?: Reason) =>
-      sql.together(() => {
-        const moved = rows.updateWhere(id, { ...patch, state: to }, "state = ?", from);
-        if (moved && reason) history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
+    move: (id: string, from: ImageState, to: ImageState, patch: ImagePatch, reason?: Reason) =>
+      database.transaction(async () => {
+        const moved = await updateFrom(id, { ...patch, state: to }, { from });
+        if (moved && reason) await history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
         return moved;
       }),
   };

@@ -1,14 +1,16 @@
-import type { Sql } from "./sql.ts";
+import { type RawBuilder, sql } from "kysely";
+import type { EntityReader } from "./entity-table.ts";
+import type { Queries } from "./queries.ts";
 
-type Value = string | number;
+type ListingValue = string | number;
 
 /** One condition on a row; it holds where one of the columns does. Texts compare in whatever case. */
-export type Condition = { columns: readonly string[]; holds: "is" | "isNot" | "contains"; value: Value };
+export type Condition = { columns: readonly string[]; holds: "is" | "isNot" | "contains"; value: ListingValue };
 
 /** Which rows of a table, and in which order; every column's name is ours, every value is bound. */
 export type Listing = {
   where: readonly Condition[];
-  /** By name where it says nothing; the id decides between equals. */
+  /** By name without it; the id decides between equals. */
   order?: { column: string; descending: boolean };
   /** Rows of exactly this name, in whatever case, come before all others: who looks a name up takes the first row. */
   nameFirst?: string | undefined;
@@ -17,63 +19,65 @@ export type Listing = {
   offset?: number;
 };
 
+type NamedRow = { id: string; name: string; packageId: string };
+
 /** Ids come first and rows later, a page at a time, so that a long list is one moment's order and never one moment's memory. */
 export type Listings<T> = {
-  ids(listing: Listing): string[];
-  count(listing: Pick<Listing, "where">): number;
+  ids(listing: Listing): Promise<string[]>;
+  count(listing: Pick<Listing, "where">): Promise<number>;
   /** All of these names, in whatever case, but those of this package. One query, however many names there are. */
-  named(names: readonly string[], butOfPackage: string): { id: string; name: string; packageId: string }[];
+  named(names: readonly string[], butOfPackage: string): Promise<NamedRow[]>;
   /** In the order of the ids; those that are gone meanwhile are left out. */
-  some(ids: readonly string[]): T[];
+  some(ids: readonly string[]): Promise<T[]>;
 };
 
 /** `within` is a condition that every listed row satisfies. */
-export function listingsOf<T extends { id: string }>(
-  sql: Sql,
-  table: string,
-  within: string,
-  rows: { where(condition: string, ...values: Value[]): T[] },
+export function createListings<N extends "containers" | "images", T extends { id: string }>(
+  { database, dialect, raw, select }: Queries,
+  name: N,
+  within: RawBuilder<boolean>,
+  reader: EntityReader<N, T>,
 ): Listings<T> {
+  const { caseless } = dialect;
+  const table = sql.table(name);
+  const byName = caseless(sql.ref("name"));
+  const conditionOf = ({ columns, holds, value }: Condition) =>
+    sql`(${sql.join(
+      columns.map((column) => {
+        if (holds === "contains") return dialect.contains(sql`lower(${sql.ref(column)})`, sql`lower(${value})`);
+        return sql`${caseless(sql.ref(column))} ${holds === "is" ? sql`=` : sql`<>`} ${value}`;
+      }),
+      sql` or `,
+    )})`;
+  const conditions = (where: readonly Condition[]) => sql.join([within, ...where.map(conditionOf)], sql` and `);
+  /** Filters combine in more ways than are worth keeping. */
+  const rows = async <R>(statement: RawBuilder<R>): Promise<R[]> => (await database.read(raw(statement).compile())) as R[];
+  const named = select((values: { names: string; butOfPackage: string }) =>
+    raw(
+      sql<NamedRow>`select id, name, package_id as "packageId" from ${table}
+        where ${byName} in ${dialect.elements(values.names)} and package_id <> ${values.butOfPackage} and ${within} order by ${byName}, id`,
+    ),
+  );
+  const some = reader.list((query, values: { ids: string }) => query.where(sql<boolean>`id in ${dialect.elements(values.ids)}`));
   return {
-    ids: ({ where, order, nameFirst, limit, offset }) => {
-      const { text, values } = conditions(where);
-      const first = nameFirst === undefined ? "" : "name = ? COLLATE NOCASE DESC, ";
-      const by = order ? `${order.column} COLLATE NOCASE ${order.descending ? "DESC" : "ASC"}, id` : "name COLLATE NOCASE, id";
-      const found = sql.all<{ id: string }>(
-        `SELECT id FROM ${table} WHERE ${within}${text} ORDER BY ${first}${by} LIMIT ? OFFSET ?`,
-        ...values,
-        ...(nameFirst === undefined ? [] : [nameFirst]),
-        limit ?? -1,
-        offset ?? 0,
+    ids: async ({ where, order, nameFirst, limit, offset }) => {
+      const direction = order?.descending === true ? sql`desc` : sql`asc`;
+      const by = order ? sql`${caseless(sql.ref(order.column))} ${direction}` : byName;
+      const first = nameFirst === undefined ? sql`` : sql`${byName} = ${nameFirst} desc, `;
+      const listed = await rows(
+        sql<{ id: string }>`select id from ${table} where ${conditions(where)} order by ${first}${by}, id
+          limit ${limit ?? Number.MAX_SAFE_INTEGER} offset ${offset ?? 0}`,
       );
-      return found.map(({ id }) => id);
+      return listed.map(({ id }) => id);
     },
-    count: ({ where }) => {
-      const { text, values } = conditions(where);
-      const [found] = sql.all<{ count: number }>(`SELECT count(*) AS count FROM ${table} WHERE ${within}${text}`, ...values);
-      return found?.count ?? 0;
+    count: async ({ where }) => {
+      const [row] = await rows(sql<{ count: number }>`select count(*) as count from ${table} where ${conditions(where)}`);
+      return row?.count ?? 0;
     },
-    named: (names, butOfPackage) =>
-      sql.all(
-        `SELECT id, name, package_id AS packageId FROM ${table}
-          WHERE name COLLATE NOCASE IN (SELECT value FROM json_each(?)) AND package_id <> ? AND ${within} ORDER BY name COLLATE NOCASE, id`,
-        JSON.stringify(names),
-        butOfPackage,
-      ),
-    some: (ids) => {
-      const found = new Map(rows.where("id IN (SELECT value FROM json_each(?))", JSON.stringify(ids)).map((row) => [row.id, row]));
-      return ids.flatMap((id) => found.get(id) ?? []);
+    named: (names, butOfPackage) => named({ names: JSON.stringify(names), butOfPackage }),
+    some: async (ids) => {
+      const byId = new Map((await some({ ids: JSON.stringify(ids) })).map((row) => [row.id, row]));
+      return ids.flatMap((id) => byId.get(id) ?? []);
     },
   };
-}
-
-const HOLDS: Readonly<Record<Condition["holds"], (column: string) => string>> = {
-  is: (column) => `${column} = ? COLLATE NOCASE`,
-  isNot: (column) => `${column} <> ? COLLATE NOCASE`,
-  contains: (column) => `instr(lower(${column}), lower(?)) > 0`,
-};
-
-function conditions(where: readonly Condition[]): { text: string; values: Value[] } {
-  const text = where.map(({ columns, holds }) => ` AND (${columns.map(HOLDS[holds]).join(" OR ")})`).join("");
-  return { text, values: where.flatMap(({ columns, value }) => columns.map(() => value)) };
 }

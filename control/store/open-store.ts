@@ -4,7 +4,7 @@ import { statSync } from "node:fs";
 import type { Clock } from "../../lib/clock.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { type Audit, createAudit } from "./audit.ts";
-import { type Containers, containersIn } from "./containers.ts";
+import { type Containers, createContainers } from "./containers.ts";
 import {
   type Connections,
   createConnections,
@@ -15,27 +15,26 @@ import {
 } from "./credentials.ts";
 import { openDataFolder } from "./data-folder.ts";
 import { createDatabase, type Database } from "./database.ts";
-import { type History, historyIn } from "./history.ts";
-import { type Images, imagesIn } from "./images.ts";
+import { type History, createHistory } from "./history.ts";
+import { type Images, createImages } from "./images.ts";
 import { migrate } from "./migrate.ts";
 import { createPackages, createRepositories, type Packages, type Repositories } from "./packages.ts";
 import { createQueries, SQLITE_DIALECT } from "./queries.ts";
 import { refuseDamaged } from "./refuse-damaged.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
-import { type Sql, sqlOn } from "./sql.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
-import { type Staging, stagingIn } from "./staging.ts";
+import { type Staging, openStaging } from "./staging.ts";
 import { storeFault } from "./store-fault.ts";
-import { type Tombstones, tombstonesIn } from "./tombstones.ts";
+import { type Tombstones, createTombstones } from "./tombstones.ts";
 import { createDevKeys, createGroups, createUsers, type DevKeys, type Groups, type Users } from "./users.ts";
-import { type Wakes, wakesIn } from "./wakes.ts";
+import { type Wakes, createWakes } from "./wakes.ts";
 
 /** Desired and observed state. Every write is durable when its call resolves, or is not there at all. */
 export type Store = {
   /** Random, made once: what runs with another store's id is none of our business. */
   readonly id: string;
   /** Grows with each change of a container or an image, over the life of the store: a smaller one than before means that changes were lost. */
-  revision(): number;
+  revision(): Promise<number>;
   users: Users;
   sessions: Sessions;
   devKeys: DevKeys;
@@ -56,15 +55,6 @@ export type Store = {
   wakes: Wakes;
   transaction: Database["transaction"];
   afterCommit: Database["afterCommit"];
-  /** For entities whose calls are still synchronous: images, containers, tombstones, history, wakes. `work` may not wait for anything. */
-  synchronous<R>(work: () => R): R;
-  /** The same: what the API's rights follow from. */
-  rights: {
-    authorOf(packageId: string): string | undefined;
-    shareGroup(one: string, other: string): boolean;
-    userOf(id: string): { admin: boolean } | undefined;
-    hasSession(digest: string): boolean;
-  };
   /** Waits for the writes that are under way. */
   close(): Promise<void>;
 };
@@ -88,7 +78,6 @@ export async function openStore(options: { folder: string; clock: Clock; metrics
     connections.push(reader);
     const commits = { clock, seconds: metrics.commitSeconds.at() };
     const database = createDatabase(sqliteConnection(writer, options.folder), sqliteConnection(reader, options.folder), commits);
-    const sql = sqlOn(writer, reader, database, options.folder, commits);
     metrics.storeBytes.look((family) => {
       for (const [part, path] of [
         ["database", folder.file],
@@ -100,7 +89,7 @@ export async function openStore(options: { folder: string; clock: Clock; metrics
       for (const connection of connections) connection.close();
       folder.close();
     };
-    const store = await storeOn(database, sql, () => database.close(close));
+    const store = await storeOn(database, () => database.close(close));
     await store.sessions.removeExpired(clock.now());
     return store;
   } catch (error) {
@@ -110,16 +99,18 @@ export async function openStore(options: { folder: string; clock: Clock; metrics
   }
 }
 
-async function storeOn(database: Database, sql: Sql, close: () => Promise<void>): Promise<Store> {
+async function storeOn(database: Database, close: () => Promise<void>): Promise<Store> {
   const queries = createQueries(database, SQLITE_DIALECT);
   const { builder, select, run } = queries;
   const own = select(() => builder.selectFrom("store").select(["id", "revision"]));
   if ((await own({})).length === 0)
     await run((values: { id: string }) => builder.insertInto("store").values({ id: values.id, revision: 0 }))({ id: randomUUID() });
   const [{ id } = { id: "" }] = await own({});
+  const history = createHistory(queries);
+  const wakes = createWakes(queries);
   return {
     id,
-    revision: () => sql.all<{ revision: number }>("SELECT revision FROM store")[0]?.revision ?? 0,
+    revision: async () => (await own({}))[0]?.revision ?? 0,
     users: createUsers(queries),
     sessions: createSessions(queries),
     devKeys: createDevKeys(queries),
@@ -129,27 +120,15 @@ async function storeOn(database: Database, sql: Sql, close: () => Promise<void>)
     connections: createConnections(queries),
     credentials: createCredentials(queries),
     signingKeys: createSigningKeys(queries),
-    images: imagesIn(sql),
-    containers: containersIn(sql),
-    tombstones: tombstonesIn(sql),
-    history: historyIn(sql),
+    images: createImages(queries, history),
+    containers: createContainers(queries, { history, wakes }),
+    tombstones: createTombstones(queries),
+    history,
     audit: createAudit(queries),
-    wakes: wakesIn(sql),
-    staging: stagingIn(sql),
+    wakes,
+    staging: await openStaging(queries, history),
     transaction: database.transaction,
-    afterCommit: (task) => (database.isInTransaction() ? database.afterCommit(task) : sql.afterCommit(task)),
-    synchronous: sql.transaction,
-    rights: {
-      hasSession: (digest) => sql.all("SELECT 1 FROM sessions WHERE digest = ?", digest).length > 0,
-      userOf: (id) => sql.all<{ admin: number }>("SELECT admin FROM users WHERE id = ?", id).map(({ admin }) => ({ admin: admin === 1 }))[0],
-      authorOf: (packageId) => sql.all<{ author: string }>("SELECT author_id AS author FROM packages WHERE id = ?", packageId)[0]?.author,
-      shareGroup: (one, other) =>
-        sql.all(
-          "SELECT 1 FROM group_members AS mine JOIN group_members AS theirs USING (name) WHERE mine.user_id = ? AND theirs.user_id = ? LIMIT 1",
-          one,
-          other,
-        ).length > 0,
-    },
+    afterCommit: database.afterCommit,
     close,
   };
 }

@@ -24,6 +24,8 @@ export type Dialect = {
   contains(text: RawBuilder<string>, part: RawBuilder<string>): RawBuilder<boolean>;
   /** Rows of a table in the order in which they were inserted. */
   insertion: RawBuilder<number>;
+  /** The name of an index of a temporary table, where it is made. */
+  temporary(index: string): RawBuilder<unknown>;
 };
 
 export const SQLITE_DIALECT: Dialect = {
@@ -40,6 +42,7 @@ export const SQLITE_DIALECT: Dialect = {
   caseless: (text) => sql`${text} collate nocase`,
   contains: (text, part) => sql`instr(${text}, ${part}) > 0`,
   insertion: sql.ref("rowid"),
+  temporary: (index) => sql.ref(`temp.${index}`),
 };
 
 /** Stands in a statement for a value that each call gives. */
@@ -70,6 +73,9 @@ export type Queries = {
   select<P extends object, Q extends Compilable>(build: (values: P) => Q): (values: P) => Promise<InferResult<Q>>;
   /** Returns how many rows it changed. */
   run<P extends object>(build: (values: P) => Compilable): (values: P) => Promise<number>;
+  statement: typeof compileOnce;
+  /** A statement as SQL, for what the builder has no words for. */
+  raw<R>(statement: RawBuilder<R>): Compilable<R>;
 };
 
 export function createQueries(database: Database, dialect: Dialect): Queries {
@@ -85,5 +91,7 @@ export function createQueries(database: Database, dialect: Dialect): Queries {
       const statement = compileOnce(build);
       return async (values) => database.run(statement(values));
     },
+    statement: compileOnce,
+    raw: (statement) => ({ compile: () => statement.compile(dialect.builder) }),
   };
 }

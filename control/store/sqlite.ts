@@ -24,7 +24,7 @@ export function openSqliteReader(file: string): SqliteDatabase {
 }
 
 /** Prepares each text once, and keeps the newest of them. Texts are put together from our own pieces, never from input. */
-export function prepareOnce(database: SqliteDatabase): (text: string) => SqliteStatement {
+function prepareOnce(database: SqliteDatabase): (text: string) => SqliteStatement {
   const prepared = new Map<string, SqliteStatement>();
   return (text) => {
     const known = prepared.get(text);

@@ -233,11 +233,6 @@ export const TABLES = {
 
 export type TableName = keyof typeof TABLES;
 
-/** Some columns of a table, for reads that need no more. */
-export function pickColumns<N extends TableName, F extends keyof (typeof TABLES)[N] & string>(name: N, ...fields: F[]): Pick<(typeof TABLES)[N], F> {
-  return Object.fromEntries(fields.map((field) => [field, TABLES[name][field]])) as Pick<(typeof TABLES)[N], F>;
-}
-
 /** The entity that a row of the table is. */
 export type EntityOf<N extends TableName> = (typeof TABLES)[N] extends { readonly [ENTITY]?: infer T extends object } ? T : never;
 

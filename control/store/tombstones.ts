@@ -1,21 +1,24 @@
-import type { Tombstone } from "../model/entities.ts";
-import { rowsOf } from "./rows.ts";
-import type { Sql } from "./sql.ts";
-import { TABLES } from "./tables.ts";
+import { createEntityTable } from "./entity-table.ts";
+import type { Queries } from "./queries.ts";
 
-export type Tombstones = ReturnType<typeof tombstonesIn>;
+export type Tombstones = ReturnType<typeof createTombstones>;
 
-export function tombstonesIn(sql: Sql) {
-  const rows = rowsOf<Tombstone>(sql, "tombstones", "id", TABLES.tombstones);
+export function createTombstones(queries: Queries) {
+  const table = createEntityTable(queries, "tombstones", "id");
+  const some = table.list((query, values: { ids: string }) => query.where("id", "in", queries.dialect.elements(values.ids)));
+  const open = table.list((query) => query.where("cleared_on", "is", null));
+  const adopted = table.first((query, values: { service: string }) =>
+    query.where("cleared_on", "is", null).where("service", "=", values.service).where("adopted", "is not", null),
+  );
   return {
-    find: rows.find,
-    some: (ids: readonly string[]) => rows.where("id IN (SELECT value FROM json_each(?))", JSON.stringify(ids)),
+    find: table.find,
+    some: (ids: readonly string[]) => some({ ids: JSON.stringify(ids) }),
     /** The adopted instance of this service that is still to be ended. */
-    adopted: (service: string): Tombstone | undefined => rows.where("cleared_on IS NULL AND service = ? AND adopted IS NOT NULL", service)[0],
+    adopted: (service: string) => adopted({ service }),
     /** Those whose service may still run. */
-    open: () => rows.where("cleared_on IS NULL"),
-    /** A service of it was seen after all, whatever its name. */
-    reopen: (id: string, service: string) => rows.update(id, { service, clearedOn: undefined }),
-    clear: (id: string, now: number) => rows.update(id, { clearedOn: now }),
+    open: () => open({}),
+    /** A service of it was observed after all, whatever its name. */
+    reopen: (id: string, service: string) => table.update(id, { service, clearedOn: undefined }),
+    clear: (id: string, now: number) => table.update(id, { clearedOn: now }),
   };
 }

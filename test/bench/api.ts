@@ -89,7 +89,7 @@ async function fill(folder: string, size: number): Promise<CreatedContainer[]> {
         mutable: false,
         contentHash: undefined,
       } as const;
-      store.images.insert({
+      await store.images.insert({
         ...image,
         ...fromDockerfile,
         ...resolved,
@@ -99,7 +99,7 @@ async function fill(folder: string, size: number): Promise<CreatedContainer[]> {
         updatedOn: now,
       });
       const container = { ...newContainer("bench", id, name, CONFIG, now), packageId, imageId, folder: image.folder, name, friendlyName: name };
-      store.containers.insert({ ...container, config: CONFIG, env: { LEVEL: "info" }, createdOn: now + index, updatedOn: now });
+      await store.containers.insert({ ...container, config: CONFIG, env: { LEVEL: "info" }, createdOn: now + index, updatedOn: now });
       containers.push({ id, name });
     }
   });

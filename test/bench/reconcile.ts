@@ -29,7 +29,7 @@ async function measure(size: number): Promise<void> {
   const clock = createStillClock();
   const world = openMemoryWorld(clock);
   const store = await openStore({ folder, clock });
-  const lifecycle = openLifecycle({
+  const lifecycle = await openLifecycle({
     store,
     driver: world.open(),
     clock,
@@ -44,17 +44,17 @@ async function measure(size: number): Promise<void> {
   await store.packages.insert({ id: image.packageId, name: "bench", version: "1.0.0", authorId: user, createdOn: 1, updatedOn: 1 });
   // No port, and so no socket of each in this process: what is measured is the lifecycle.
   world.apps.set(image.ref, { exposed: [], run: () => undefined });
-  store.images.insert(image);
-  const all = Array.from({ length: size }, (_, n) => {
-    const container = { ...newContainer(image, CONFIG, clock.now()), folder: `bench-${n}`, name: `bench-${n}` };
-    store.containers.insert(container);
-    return container;
-  });
-  lifecycle.start();
-  lifecycle.requestValidation(image.id);
+  await store.images.insert(image);
+  const all = await Promise.all(
+    Array.from({ length: size }, async (_, n) =>
+      store.containers.insert({ ...newContainer(image, CONFIG, clock.now()), folder: `bench-${n}`, name: `bench-${n}` }),
+    ),
+  );
+  await lifecycle.start();
+  await lifecycle.requestValidation(image.id);
   const begun = performance.now();
-  for (const { id } of all) lifecycle.requestStart(id, user);
-  while (!all.every(({ id }) => store.containers.find(id)?.state === "STARTED")) await clock.advance(100);
+  for (const { id } of all) await lifecycle.requestStart(id, user);
+  while ((await store.containers.stateOfEach()).some(({ state }) => state !== "STARTED")) await clock.advance(100);
   const started = performance.now() - begun;
   const toStart = world.calls.length;
   const passes: { cpuUs: number; calls: number }[] = [];

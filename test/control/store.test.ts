@@ -26,8 +26,8 @@ async function filled(t: Test, folder = join(t.testdir(), "data")) {
   const store = await opened(t, folder);
   await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
-  const image = store.images.insert(newImage("web", 7));
-  const container = store.containers.insert(
+  const image = await store.images.insert(newImage("web", 7));
+  const container = await store.containers.insert(
     newContainer(image, { cpu: 0.25, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true, port: 80 }, 7),
   );
   return { store, image, container, folder };
@@ -35,58 +35,60 @@ async function filled(t: Test, folder = join(t.testdir(), "data")) {
 
 t.test("what is written is read back as it was", async (t) => {
   const { store, image, container } = await filled(t);
-  t.strictSame(store.images.find(image.id), image);
-  t.strictSame(store.containers.find(container.id), container);
+  t.strictSame(await store.images.find(image.id), image);
+  t.strictSame(await store.containers.find(container.id), container);
   const patch = {
     phases: { queue: 1.4, create: 2.5, boot: 3 },
     address: { host: "::1", port: 80 },
     fault: { code: "NO_CAPACITY", message: "Full." },
   } as const;
-  t.strictSame(store.containers.update(container.id, patch), { ...container, ...patch });
-  t.strictSame(store.containers.update(container.id, { phases: undefined, address: undefined, fault: undefined }), container);
+  t.strictSame(await store.containers.update(container.id, patch), { ...container, ...patch });
+  t.strictSame(await store.containers.update(container.id, { phases: undefined, address: undefined, fault: undefined }), container);
   t.strictSame(await store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
-  t.strictSame(store.containers.byImage(image.id), [container]);
-  t.equal(store.containers.find("unknown"), undefined);
+  t.strictSame(await store.containers.byImage(image.id), [container]);
+  t.equal(await store.containers.find("unknown"), undefined);
 });
 
 t.test("a state moves only from the state that was looked at", async (t) => {
   const { store, image, container } = await filled(t);
-  t.match(store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 1 }), {
+  t.match(await store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 1 }), {
     state: "PENDING_START",
     desiredInstances: 1,
   });
-  t.equal(store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 0 }), undefined);
-  t.equal(store.containers.find(container.id)?.desiredInstances, 1, "and then changes nothing else");
-  t.ok(store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}));
-  t.equal(store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}), undefined);
+  t.equal(await store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 0 }), undefined);
+  t.equal((await store.containers.find(container.id))?.desiredInstances, 1, "and then changes nothing else");
+  t.ok(await store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}));
+  t.equal(await store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}), undefined);
 });
 
 t.test("the last use never goes back", async (t) => {
   const { store, container } = await filled(t);
-  store.containers.touch(new Map([[container.id, 50.9]]));
-  store.containers.touch(new Map([[container.id, 20]]));
-  t.equal(store.containers.find(container.id)?.lastActive, 50);
+  await store.containers.touch(new Map([[container.id, 50.9]]));
+  await store.containers.touch(new Map([[container.id, 20]]));
+  t.equal((await store.containers.find(container.id))?.lastActive, 50);
 });
 
 t.test("a transaction that fails leaves nothing behind", async (t) => {
   const { store, container } = await filled(t);
   await t.rejects(() =>
-    store.transaction(() => {
-      store.containers.update(container.id, { name: "other" });
+    store.transaction(async () => {
+      await store.containers.update(container.id, { name: "other" });
       throw new Error("no");
     }),
   );
-  t.equal(store.containers.find(container.id)?.name, "web");
+  t.equal((await store.containers.find(container.id))?.name, "web");
 });
 
 t.test("a removed container leaves a tombstone until its service is gone, and its id for good", async (t) => {
   const { store, container } = await filled(t);
-  t.ok(store.containers.remove(container.id, 9));
-  t.notOk(store.containers.remove(container.id, 10));
-  t.strictSame(store.tombstones.open(), [{ id: container.id, service: container.service, adopted: undefined, removedOn: 9, clearedOn: undefined }]);
-  store.tombstones.clear(container.id, 11);
-  t.strictSame(store.tombstones.open(), []);
-  t.equal(store.tombstones.find(container.id)?.clearedOn, 11);
+  t.ok(await store.containers.remove(container.id, 9));
+  t.notOk(await store.containers.remove(container.id, 10));
+  t.strictSame(await store.tombstones.open(), [
+    { id: container.id, service: container.service, adopted: undefined, removedOn: 9, clearedOn: undefined },
+  ]);
+  await store.tombstones.clear(container.id, 11);
+  t.strictSame(await store.tombstones.open(), []);
+  t.equal((await store.tombstones.find(container.id))?.clearedOn, 11);
 });
 
 t.test("sessions end with their time, their user or by themselves", async (t) => {
@@ -149,12 +151,12 @@ t.test("a store of a newer berth is refused, and left as it is", async (t) => {
 t.test("what ran before berth remembered what it deployed is not taken for unused", async (t) => {
   const folder = join(t.testdir(), "data");
   const { store, container, image } = await filled(t, folder);
-  store.containers.move(container.id, "SYSTEM_STOPPED", "STARTED", { runningGeneration: 1 });
+  await store.containers.move(container.id, "SYSTEM_STOPPED", "STARTED", { runningGeneration: 1 });
   await store.close();
   const raw = new Sqlite(join(folder, "berth.db"));
   beforeStep(raw, "ADD COLUMN deployed");
   raw.close();
-  t.same((await opened(t, folder)).containers.deployed(), [{ ref: image.ref }]);
+  t.same(await (await opened(t, folder)).containers.deployed(), [{ ref: image.ref }]);
 });
 
 t.test("a folder that cannot be one is refused", async (t) => {
@@ -174,7 +176,7 @@ t.test("a store with a damaged page is refused before anything is done with it, 
   const folder = join(t.testdir(), "data");
   const { store, image } = await filled(t, folder);
   const config = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: false };
-  for (let index = 0; index < 200; index++) store.containers.insert({ ...newContainer(image, config, 7), folder: `app/${index}` });
+  for (let index = 0; index < 200; index++) await store.containers.insert({ ...newContainer(image, config, 7), folder: `app/${index}` });
   await store.close();
   const file = join(folder, "berth.db");
   const middle = Math.floor(statSync(file).size / 4096 / 2) * 4096;
@@ -191,16 +193,16 @@ t.test("a full disk fails the write that does not fit, loses nothing, and is ove
   let kept = 0;
   for (let size = 0; size < 4_000_000 && !fault; size += 100_000) {
     try {
-      store.containers.update(container.id, { lastLogs: "x".repeat(size) });
+      await store.containers.update(container.id, { lastLogs: "x".repeat(size) });
       kept = size;
     } catch (error) {
       fault = error;
     }
   }
   t.match(fault, { code: "STORE_FULL", status: 507 });
-  t.equal(store.containers.find(container.id)?.lastLogs.length, kept);
+  t.equal((await store.containers.find(container.id))?.lastLogs.length, kept);
   remount(disk, "size=16m");
-  t.ok(store.containers.update(container.id, { lastLogs: "y".repeat(3_000_000) }));
+  t.ok(await store.containers.update(container.id, { lastLogs: "y".repeat(3_000_000) }));
 });
 
 t.test("a read-only data folder is refused", async (t) => {
@@ -212,15 +214,15 @@ t.test("a read-only data folder is refused", async (t) => {
 
 t.test("the revision grows with each change of a container or an image, and is that of the copy that is put back", async (t) => {
   const { store, image, container, folder } = await filled(t);
-  const before = store.revision();
+  const before = await store.revision();
   const copy = join(folder, "../copy.db");
   backUp({ folder, file: copy, version: "0.0.0-test", clock });
-  store.containers.remove(container.id, 9);
-  const after = store.revision();
+  await store.containers.remove(container.id, 9);
+  const after = await store.revision();
   t.ok(after > before);
-  store.images.insert({ ...newImage("other", 8), packageId: image.packageId });
-  t.ok(store.revision() > after);
+  await store.images.insert({ ...newImage("other", 8), packageId: image.packageId });
+  t.ok((await store.revision()) > after);
   await store.close();
   restore({ folder, file: copy, version: "0.0.0-test", clock });
-  t.equal((await opened(t, folder)).revision(), before);
+  t.equal(await (await opened(t, folder)).revision(), before);
 });

@@ -86,7 +86,7 @@ function createRegistryConsole(deps: RegistryConsoleDeps): FastifyInstance {
   app.register(
     async (api) => {
       const pushes = async (repository: string) => (tag: string) => pushOf(repository, tag);
-      addRoutes(api, registryRoutes({ registry, usage: () => NO_USAGE, pushes }));
+      addRoutes(api, registryRoutes({ registry, usage: async () => NO_USAGE, pushes }));
     },
     { prefix: "/api" },
   );

@@ -35,12 +35,12 @@ const INSPECT_MS = 5_000;
 /** Says why a container is in its state, and changes nothing. Faults: CONTAINER_NOT_FOUND. */
 export async function explainContainer(deps: ExplainDeps, id: string, signal: AbortSignal): Promise<ContainerExplanation> {
   const { store, situationOf, limits } = deps;
-  const container = store.containers.find(id);
+  const container = await store.containers.find(id);
   if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
-  const history = store.history.of(id);
+  const history = await store.history.of(id);
   const logins = await store.users.logins([container.wishedBy, ...history.map(({ byUser }) => byUser)]);
   const context: ExplainContext = {
-    ...situationOf(container, "unknown"),
+    ...(await situationOf(container, "unknown")),
     limits,
     history,
     nameOf: (userId) => (userId === undefined ? "berth" : (logins.get(userId) ?? "a removed user")),

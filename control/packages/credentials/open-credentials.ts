@@ -16,7 +16,7 @@ const MAX_RENDERED_CHARACTERS = 1_048_576;
 /** The secrets of packages and of their connections. What is set now, a container gets at its next start. */
 export type Credentials = {
   /** `permit` throws for a caller who may not read the package. Faults: its own, PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND, REQUEST_INVALID. */
-  find(text: string, permit: (owner: Package) => void): Promise<Target>;
+  find(text: string, permit: (owner: Package) => Promise<void>): Promise<Target>;
   names(target: Target): Promise<string[]>;
   /** All of them, and no others. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
   replace(target: Target, values: Values): Promise<void>;

@@ -17,12 +17,12 @@ export type Target = {
  * dots, so a text may mean several packages; one of those that `permit` does not refuse is meant.
  * Faults: those of `permit`, before the response depends on the package; PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
  */
-export async function findTarget(store: Store, text: string, permit: (owner: Package) => void): Promise<Target> {
+export async function findTarget(store: Store, text: string, permit: (owner: Package) => Promise<void>): Promise<Target> {
   const packages = await store.packages.all();
   const found: { owner: Package; entity: string; refusal: unknown }[] = [];
   for (let end = text.length; end > 0; end = text.lastIndexOf(".", end - 1)) {
     const owner = findPackage(packages, text.slice(0, end));
-    if (owner) found.push({ owner, entity: text.slice(end + 1), refusal: refusalOf(() => permit(owner)) });
+    if (owner) found.push({ owner, entity: text.slice(end + 1), refusal: await refusalOf(permit(owner)) });
   }
   const permitted = found.filter(({ refusal }) => refusal === undefined);
   const [meant, ...others] = permitted;
@@ -40,9 +40,9 @@ export async function findTarget(store: Store, text: string, permit: (owner: Pac
   return meant.entity === "" ? { package: meant.owner, entity: "", name: meant.owner.name } : findEntity(store, meant.owner, meant.entity);
 }
 
-function refusalOf(work: () => void): unknown {
+async function refusalOf(work: Promise<void>): Promise<unknown> {
   try {
-    work();
+    await work;
     return undefined;
   } catch (error) {
     return error;

@@ -36,14 +36,14 @@ export function openImporter(parts: { store: Store; driver: Driver; lifecycle: T
       const found = await adoptables(parts, asked, containers, signal);
       // In one transaction: what is planned is what is written.
       const plan = await store.transaction(async () => {
-        const planned = planImport(store, images, containers, found);
+        const planned = await planImport(store, images, containers, found);
         if (!asked.dryRun) await recordImport({ store, environment, now: clock.now(), importer }, planned);
         return planned;
       });
       if (asked.dryRun) return plan;
-      for (const { image, fate } of plan.images) if (fate === "import") lifecycle.requestValidation(image.id, importer.id);
+      for (const { image, fate } of plan.images) if (fate === "import") await lifecycle.requestValidation(image.id, importer.id);
       for (const { container, fate } of plan.containers)
-        if (fate === "import" || fate === "adopt") lifecycle.definitionChanged(container.id, importer.id);
+        if (fate === "import" || fate === "adopt") await lifecycle.definitionChanged(container.id, importer.id);
       return plan;
     },
   };
@@ -63,7 +63,8 @@ async function adoptables(
   containers: readonly ImportedContainer[],
   signal: AbortSignal,
 ): Promise<Map<string, Adoptable | string>> {
-  const running = containers.filter((one) => runsThere(one) && parts.store.containers.find(one.id) === undefined);
+  const here = new Set((await parts.store.containers.stateOfEach()).map(({ id }) => id));
+  const running = containers.filter((one) => runsThere(one) && !here.has(one.id));
   const found = new Map<string, Adoptable | string>();
   if (!adopt) return new Map(running.map(({ id }) => [id, "it runs there, and goes on running there"]));
   for (let at = 0; at < running.length; at += AT_ONCE) {

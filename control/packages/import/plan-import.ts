@@ -13,32 +13,36 @@ export type PlannedContainer = { container: ImportedContainer; fate: Fate; why: 
 export type Plan = { images: PlannedImage[]; containers: PlannedContainer[] };
 
 /** What is to become of each, from the store as it is now. `adoptable` says of those that run there what runs here, or why it is not taken over. */
-export function planImport(
+export async function planImport(
   store: Store,
   images: readonly ImportedImage[],
   containers: readonly ImportedContainer[],
   adoptable: ReadonlyMap<string, Adoptable | string>,
-): Plan {
-  const plannedImages = images.map((image) => ({ image, ...fateOfImage(store, image) }));
+): Promise<Plan> {
+  const plannedImages: PlannedImage[] = [];
+  for (const image of images) plannedImages.push({ image, ...(await fateOfImage(store, image)) });
   const usable = new Set(plannedImages.filter(({ fate }) => fate !== "left").map(({ image }) => image.id));
   const names = new Set<string>();
   const services = new Set<string>();
   // Of one that was adopted and removed the end is still to come, which would become this one's.
-  const isFree = (service = "") =>
-    !services.has(service) && store.containers.byService(service) === undefined && store.tombstones.adopted(service) === undefined;
-  const plannedContainers = containers.map((container): PlannedContainer => {
-    const { fate, why } = fateOf(store, container, usable, names);
+  const isFree = async (service = "") =>
+    !services.has(service) && (await store.containers.byService(service)) === undefined && (await store.tombstones.adopted(service)) === undefined;
+  const planContainer = async (container: ImportedContainer): Promise<PlannedContainer> => {
+    const { fate, why } = await fateOf(store, container, usable, names);
     names.add(container.name.toLowerCase());
     if (fate !== "import") return { container, fate, why, adoptable: undefined };
     const found = adoptable.get(container.id);
     const warnings = container.warnings.join(" ");
-    if (typeof found === "object" && isFree(container.service)) {
+    if (typeof found === "object" && (await isFree(container.service))) {
       services.add(container.service ?? "");
       return { container, fate: "adopt", why: `runs as ${container.service}. ${warnings}`.trim(), adoptable: found };
     }
     const note = typeof found === "object" ? `${container.service} is another container's service here` : (found ?? "");
     return { container, fate, why: [note, warnings].filter(Boolean).join(". "), adoptable: undefined };
-  });
+  };
+  const plannedContainers: PlannedContainer[] = [];
+  // One after the other: what one takes, the next cannot have.
+  for (const container of containers) plannedContainers.push(await planContainer(container));
   return { images: plannedImages, containers: plannedContainers };
 }
 
@@ -47,23 +51,24 @@ export function runsThere({ status }: Pick<ImportedContainer, "status">): boolea
   return status.startsWith("started") || status.startsWith("checking");
 }
 
-function fateOfImage(store: Store, { id, status }: ImportedImage): Pick<PlannedImage, "fate" | "why"> {
-  if (store.images.find(id)) return { fate: "here", why: "" };
+async function fateOfImage(store: Store, { id, status }: ImportedImage): Promise<Pick<PlannedImage, "fate" | "why">> {
+  if (await store.images.find(id)) return { fate: "here", why: "" };
   return status === "deleted" ? { fate: "left", why: "it was deleted there" } : { fate: "import", why: "" };
 }
 
-function fateOf(
+async function fateOf(
   store: Store,
   { id, name, imageId }: ImportedContainer,
   usable: ReadonlySet<string>,
   names: ReadonlySet<string>,
-): Pick<PlannedContainer, "why"> & { fate: Exclude<Fate, "adopt"> } {
-  if (store.containers.find(id)) return { fate: "here", why: "" };
-  if (store.tombstones.find(id)) return { fate: "left", why: "it was removed here" };
+): Promise<Pick<PlannedContainer, "why"> & { fate: Exclude<Fate, "adopt"> }> {
+  if (await store.containers.find(id)) return { fate: "here", why: "" };
+  if (await store.tombstones.find(id)) return { fate: "left", why: "it was removed here" };
   if (!usable.has(imageId)) return { fate: "left", why: "its image is not there" };
   const where = [{ columns: ["name"], holds: "is", value: name }] as const;
   // Plugins find containers by name.
-  if (names.has(name.toLowerCase()) || store.containers.ids({ where }).length > 0) return { fate: "left", why: `another container is named ${name}` };
+  if (names.has(name.toLowerCase()) || (await store.containers.ids({ where })).length > 0)
+    return { fate: "left", why: `another container is named ${name}` };
   return { fate: "import", why: "" };
 }
 

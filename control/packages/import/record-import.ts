@@ -11,7 +11,7 @@ type Rooms = { store: Store; environment: string; now: number; importer: Pick<Us
 /** Writes all that is planned, with the ids that it has; call it in a transaction. */
 export async function recordImport(rooms: Rooms, { images, containers }: Plan): Promise<void> {
   for (const { image, fate } of images) if (fate === "import") await recordImage(rooms, image);
-  for (const planned of containers) if (planned.fate === "import" || planned.fate === "adopt") recordContainer(rooms, planned);
+  for (const planned of containers) if (planned.fate === "import" || planned.fate === "adopt") await recordContainer(rooms, planned);
 }
 
 /** Whose it will be: the author, where somebody has that login here too. */
@@ -26,7 +26,7 @@ async function recordImage(rooms: Rooms, { author, status: _status, ...image }: 
   const { store, now } = rooms;
   const packageId = await packageOf(rooms, author);
   for (const name of [image.name, imageOfRef(image.ref)]) if (name !== undefined) await claimImage(store, name, { packageId }, now);
-  store.images.insert({
+  await store.images.insert({
     ...image,
     packageId,
     // Nothing that a package's folder could be named: each stays apart until its package is published.
@@ -46,18 +46,18 @@ async function recordImage(rooms: Rooms, { author, status: _status, ...image }: 
   });
 }
 
-function recordContainer(rooms: Rooms, { container, adoptable }: PlannedContainer): void {
+async function recordContainer(rooms: Rooms, { container, adoptable }: PlannedContainer): Promise<void> {
   const { store, environment, now, importer } = rooms;
   const { id, name, friendlyName, imageId, config, env, status, service } = container;
-  const image = store.images.find(imageId);
+  const image = await store.images.find(imageId);
   if (image === undefined) return;
-  const isFirst = store.containers.byImage(imageId).every(({ folder }) => folder !== image.folder);
+  const isFirst = (await store.containers.byImage(imageId)).every(({ folder }) => folder !== image.folder);
   const rest: Partial<Container> = status.startsWith("stopped by system") ? { state: "SYSTEM_STOPPED", stopFor: "system" } : {};
   const port = config.port ?? adoptable?.port;
   const { address } = adoptable ?? {};
   // An address that another container has is verified first, with the orchestrator.
-  const isShared = address !== undefined && store.containers.atAddress(address) !== undefined;
-  store.containers.insert({
+  const isShared = address !== undefined && (await store.containers.atAddress(address)) !== undefined;
+  await store.containers.insert({
     ...newContainer(environment, id, name, config, now),
     ...rest,
     ...(adoptable === undefined

@@ -108,12 +108,12 @@ export async function openPublisher(parts: {
       await prune(packageId, definitions, done.recorded.filesBefore);
       return done;
     } finally {
-      store.staging.clear(packageId);
+      await store.staging.clear(packageId);
     }
   };
 
   const prune = async (packageId: string, definitions: readonly Definition[], filesBefore: ReadonlyMap<string, string>): Promise<void> => {
-    const containers = new Map(store.containers.byPackage(packageId).map((container) => [container.folder, container]));
+    const containers = new Map((await store.containers.byPackage(packageId)).map((container) => [container.folder, container]));
     const defined = new Set(definitions.map(({ folder }) => folder));
     for (const folder of filesBefore.keys()) if (!defined.has(folder)) await files.prune(packageId, folder, []);
     for (const definition of definitions) {
@@ -132,7 +132,7 @@ export async function openPublisher(parts: {
     const { definitions, warnings } = defineContainers(json, found.folders, asked.debug ? asked.user.login : undefined, bytes);
     const unresolved: string[] = [];
     const findUnresolved = unresolvedTemplates(json.name, connections);
-    await inSlices(definitions, ({ name, container }) => unresolved.push(...capWarnings(findUnresolved(name, container.env))), 1);
+    await inSlices(definitions, ({ name, container }) => void unresolved.push(...capWarnings(findUnresolved(name, container.env))), 1);
     const staged = await stage(definitions, folder, files.copy);
     const { recorded, kept } = await locked(json.name, asked.signal, () => place(asked, json, definitions, connections, staged));
     const all = [...found.warnings, ...warnings, ...unread, ...kept, ...unresolved];
@@ -168,10 +168,12 @@ export async function openPublisher(parts: {
       await inSlices(redefined, (id) => parts.lifecycle.definitionChanged(id, asked.user.id));
       // Meanwhile another publish may have brought the folder back.
       const isBack = async ({ imageId, packageId }: PackageContainer) =>
-        (await store.packages.find(packageId))?.updatedOn !== publishedOn && store.images.find(imageId)?.state !== "DELETED";
-      await inSlices(published.removed, async (container) => {
-        if (!(await isBack(container))) parts.lifecycle.remove(container.id);
-      });
+        (await store.packages.find(packageId))?.updatedOn !== publishedOn && (await store.images.find(imageId))?.state !== "DELETED";
+      await inSlices(published.removed, (container) =>
+        store.transaction(async () => {
+          if (!(await isBack(container))) await parts.lifecycle.remove(container.id);
+        }),
+      );
       return published;
     } finally {
       await files.discard(folder);
@@ -213,10 +215,10 @@ async function stage(
 }
 
 /** Each may be a write to the disk: other requests are answered between slices. */
-async function inSlices<T>(items: readonly T[], work: (item: T) => void, size = SLICE): Promise<void> {
+async function inSlices<T>(items: readonly T[], work: (item: T) => Promise<void> | void, size = SLICE): Promise<void> {
   for (const [index, item] of items.entries()) {
     if (index > 0 && index % size === 0) await new Promise(setImmediate);
-    work(item);
+    await work(item);
   }
 }
 

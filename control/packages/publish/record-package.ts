@@ -42,22 +42,22 @@ export async function refuseForeignAuthor(store: Store, name: string, user: Pick
  * Prepares some of a package's folders for `recordPackage`, which then has no text to read or to write as JSON: with 500 folders that would hold the event loop up.
  * Call it for a few at a time, and clear the staging in the end. `filesOf` tells where the files lie.
  */
-export function stageFolders(
+export async function stageFolders(
   { store, environment, now }: Rooms,
   owner: StagedPackage,
   defined: readonly Definition[],
   filesOf: (definition: Definition) => string,
-): void {
+): Promise<void> {
   const folders = defined.map(({ folder }) => folder);
-  const images = new Map(store.images.ofFolders(owner.id, folders).map(({ folder, id }) => [folder, id]));
-  const containers = new Map(store.containers.ofFolders(owner.id, folders).map((container) => [container.folder, container]));
+  const images = new Map((await store.images.ofFolders(owner.id, folders)).map(({ folder, id }) => [folder, id]));
+  const containers = new Map((await store.containers.ofFolders(owner.id, folders)).map((container) => [container.folder, container]));
   for (const definition of defined) {
     const known = containers.get(definition.folder);
     const imageId = images.get(definition.folder) ?? randomUUID();
     const id = known?.id ?? containerIdOf(imageId);
     // Recording compares texts: what is the same is written the same, whatever the order of its keys.
     const { config, env } = definition.container;
-    store.staging.stage(newImage(owner, imageId, definition, filesOf(definition), now), {
+    await store.staging.stage(newImage(owner, imageId, definition, filesOf(definition), now), {
       ...newContainer(environment, id, definition.name, config, now),
       config: known && isDeepStrictEqual(known.config, config) ? known.config : config,
       env: known && isDeepStrictEqual(known.env, env) ? known.env : env,
@@ -86,22 +86,22 @@ export async function recordPackage(
   await refuseForeignAuthor(store, json.name, user);
   const owner = await recordPackageRow(rooms, json, user.id, newPackageId);
   const images = await imagesBefore(store, owner, user, defined);
-  const leaving = store.images.ofOtherFolders(
+  const leaving = await store.images.ofOtherFolders(
     owner.id,
     defined.map(({ folder }) => folder),
   );
-  const containers = new Map(store.containers.byPackage(owner.id).map((container) => [container.folder, container]));
+  const containers = new Map((await store.containers.byPackage(owner.id)).map((container) => [container.folder, container]));
   await requireFreeNames(store, owner, defined, containers);
-  const folders = identifyStaged(rooms, owner, images, containers);
+  const folders = await identifyStaged(rooms, owner, images, containers);
   const known = [...images.values()].map(({ id }) => id);
-  store.staging.record(owner.id, known, { at: now, event: "validationWished", byUser: user.id });
+  await store.staging.record(owner.id, known, { at: now, event: "validationWished", byUser: user.id });
   await claimNames(store, owner, defined, now);
-  removeImages(store, leaving, { at: now, event: "removed", byUser: user.id });
+  await removeImages(store, leaving, { at: now, event: "removed", byUser: user.id });
   const ofFolders = new Set(folders.map(({ folder }) => folder));
   const ofImages = new Set(folders.map(({ imageId }) => imageId));
   const others = [...containers.values()].filter(({ folder }) => !ofFolders.has(folder));
   const { followers = [], removed = [] } = Object.groupBy(others, (one) => (isFollower(one) && ofImages.has(one.imageId) ? "followers" : "removed"));
-  store.containers.stopAll(
+  await store.containers.stopAll(
     removed.map(({ id }) => id),
     now,
   );
@@ -117,8 +117,8 @@ async function imagesBefore(
   defined: readonly Definition[],
 ): Promise<Map<string, PackageImage>> {
   const folders = defined.map(({ folder }) => folder);
-  const read = () => new Map(store.images.ofFolders(owner.id, folders).map((image) => [image.folder, image]));
-  const known = read();
+  const read = async () => new Map((await store.images.ofFolders(owner.id, folders)).map((image) => [image.folder, image]));
+  const known = await read();
   const fresh = defined.filter(({ folder }) => !known.has(folder));
   const imported = await importedAmong(
     store,
@@ -155,24 +155,26 @@ function newImage(owner: StagedPackage, id: string, definition: Definition, file
 }
 
 /** A folder may have come to its rows since it was staged: from an import. */
-function identifyStaged(
+async function identifyStaged(
   { store, environment }: Rooms,
   owner: Package,
   images: ReadonlyMap<string, PackageImage>,
   containers: ReadonlyMap<string, PackageContainer>,
-): RecordedFolder[] {
-  return store.staging.of(owner.id).map(({ folder, name, ...staged }) => {
+): Promise<RecordedFolder[]> {
+  const folders: RecordedFolder[] = [];
+  for (const { folder, name, ...staged } of await store.staging.of(owner.id)) {
     const imageId = images.get(folder)?.id ?? staged.imageId;
     const containerId = containers.get(folder)?.id ?? containerIdOf(imageId);
     if (imageId !== staged.imageId || containerId !== staged.containerId)
-      store.staging.setIds(owner.id, folder, { imageId, containerId, service: serviceName(environment, name, containerId) });
-    return { folder, imageId, containerId };
-  });
+      await store.staging.setIds(owner.id, folder, { imageId, containerId, service: serviceName(environment, name, containerId) });
+    folders.push({ folder, imageId, containerId });
+  }
+  return folders;
 }
 
-function removeImages(store: Store, images: readonly PackageImage[], reason: Reason): void {
+async function removeImages(store: Store, images: readonly PackageImage[], reason: Reason): Promise<void> {
   const left = images.filter(({ state }) => nextState(IMAGE_TABLE, state, "removed") === "DELETED").map(({ id }) => id);
-  store.images.removeAll(left, reason.at, reason);
+  await store.images.removeAll(left, reason.at, reason);
 }
 
 /**
@@ -190,7 +192,7 @@ function isImportedPackage({ name }: Pick<Package, "name">): boolean {
 /** Which of these names are of images that `claimImported` may find. */
 export async function importedAmong(store: Store, names: readonly string[], packageId: string): Promise<Set<string>> {
   const imported = new Set<string>();
-  for (const [id, images] of Map.groupBy(store.images.named(names, packageId), (image) => image.packageId)) {
+  for (const [id, images] of Map.groupBy(await store.images.named(names, packageId), (image) => image.packageId)) {
     if (!isImportedPackage((await store.packages.find(id)) ?? { name: "" })) continue;
     for (const { name } of images) imported.add(name.toLowerCase());
   }
@@ -208,14 +210,14 @@ export async function claimImported(
   into: { packageId: string; folder: string },
 ): Promise<void> {
   const where = [{ columns: ["name"], holds: "is", value: name }] as const;
-  const mine: Image[] = [];
-  for (const image of store.images.some(store.images.ids({ where }))) if (await isMine(store, image, user)) mine.push(image);
-  const containers = (image: Image) => store.containers.byImage(image.id);
-  const [best] = mine.toSorted((one, other) => containers(other).length - containers(one).length || other.createdOn - one.createdOn);
+  const mine: { image: Image; containers: Container[] }[] = [];
+  for (const image of await store.images.some(await store.images.ids({ where })))
+    if (await isMine(store, image, user)) mine.push({ image, containers: await store.containers.byImage(image.id) });
+  const [best] = mine.toSorted((one, other) => other.containers.length - one.containers.length || other.image.createdOn - one.image.createdOn);
   if (best === undefined) return;
-  for (const { id, folder } of containers(best))
-    store.containers.update(id, { packageId: into.packageId, folder: folder === best.folder ? into.folder : `${into.folder}/${id}` });
-  store.images.update(best.id, into);
+  for (const { id, folder } of best.containers)
+    await store.containers.update(id, { packageId: into.packageId, folder: folder === best.image.folder ? into.folder : `${into.folder}/${id}` });
+  await store.images.update(best.image.id, into);
 }
 
 async function isMine(store: Store, { packageId, state }: Image, user: Pick<User, "id" | "admin">): Promise<boolean> {

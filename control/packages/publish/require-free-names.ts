@@ -23,8 +23,8 @@ export async function requireFreeNames(
   const isOwn = ({ packageId, userId }: OwnedRepository) => (packageId === undefined ? userId === owner.authorId : packageId === owner.id);
   const foreign = new Set((await store.repositories.some(keys)).flatMap((one) => (isOwn(one) ? [] : one.key)));
   const names = definitions.map(({ name }) => name);
-  const others = store.containers.named(names, owner.id).map(({ id }) => id);
-  const byName = Map.groupBy(store.containers.some(others), ({ name }) => name.toLowerCase());
+  const others = (await store.containers.named(names, owner.id)).map(({ id }) => id);
+  const byName = Map.groupBy(await store.containers.some(others), ({ name }) => name.toLowerCase());
   for (const [index, { image, name, folder }] of definitions.entries()) {
     if (foreign.has(keys[index] ?? "") && !(await mayUseImage(store, author, image))) {
       const { packageName, userId } = (await repositoryOwner(store, image)) as { packageName: string | undefined; userId: string };
@@ -72,7 +72,7 @@ export async function requireFreeName(store: Store, packageId: string, name: str
   const authorOf = (id: string) => packages.find((one) => one.id === id)?.authorId;
   const owners = [
     key === "" ? undefined : (await repositoryOwner(store, name))?.userId,
-    ...store.containers.some(store.containers.ids({ where })).map((container) => authorOf(container.packageId)),
+    ...(await store.containers.some(await store.containers.ids({ where }))).map((container) => authorOf(container.packageId)),
     ...packages.filter((one) => nameKey(one.name) === key || nameKey(unscoped(one.name)) === key).map(({ authorId }) => authorId),
   ];
   const author = { userId: authorOf(packageId) ?? "", admin: false };

@@ -31,18 +31,18 @@ const LONGEST_FRIENDLY_NAME = 200;
 export async function saveContainer(rooms: { store: Store; lifecycle: Told; environment: string; now: number }, asked: Saving): Promise<Container> {
   const { store, lifecycle } = rooms;
   const saved = await store.transaction(() => ("known" in asked ? change(rooms, asked.known.id, asked) : make(rooms, asked.image, asked.id, asked)));
-  lifecycle.definitionChanged(saved.id);
+  await lifecycle.definitionChanged(saved.id);
   return saved;
 }
 
 async function change({ store, now }: { store: Store; now: number }, id: string, asked: SavedContainer): Promise<Container> {
   // As it is now: another definition may have come since the caller looked.
-  const known = store.containers.find(id);
+  const known = await store.containers.find(id);
   if (!known) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
   const said = { ...(await readNames(store, asked, known, known.packageId)), ...readDefinition(asked, known) };
   const changed = !isDeepStrictEqual([known.config, known.env], [said.config, said.env]);
   const fresh = changed ? { generation: known.generation + 1, attempts: 0, notBefore: 0 } : {};
-  return store.containers.update(known.id, { ...said, ...fresh, updatedOn: now }) ?? known;
+  return (await store.containers.update(known.id, { ...said, ...fresh, updatedOn: now })) ?? known;
 }
 
 async function make(
@@ -55,9 +55,12 @@ async function make(
   if (name === undefined) throw new Fault("REQUEST_INVALID", "A new container needs a name.");
   const { config, env } = readDefinition(asked, undefined);
   // Its id is that of a package's container, or one that others may still call: neither is for somebody else to take.
-  if (given !== undefined && rooms.store.tombstones.find(given))
+  if (given !== undefined && (await rooms.store.tombstones.find(given)))
     throw new Fault("REQUEST_INVALID", `The container ${given} was removed: leave out its id to make another, or publish its package again.`);
-  if (given !== undefined && rooms.store.containers.find(given)) throw new Fault("REQUEST_INVALID", `There is a container ${given} already.`);
+  if (given !== undefined && (await rooms.store.containers.find(given))) throw new Fault("REQUEST_INVALID", `There is a container ${given} already.`);
+  // As it is now: a publish may have removed it since the caller looked.
+  const current = await rooms.store.images.find(image.id);
+  if (!current || current.state === "DELETED") throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${image.id}.`);
   const id = given ?? randomUUID();
   return rooms.store.containers.insert({
     ...newContainer(rooms.environment, id, name, config, rooms.now),
@@ -77,7 +80,8 @@ async function readNames(store: Store, { name, friendlyName }: SavedContainer, k
   if (name !== undefined && name !== known?.name) {
     if (!NAME.test(name)) throw new Fault("REQUEST_INVALID", `${JSON.stringify(name.slice(0, 100))} is no name: letters, digits, _ . and - only.`);
     const where = [{ columns: ["name"], holds: "is", value: name }] as const;
-    if (store.containers.ids({ where }).some((id) => id !== known?.id)) throw new Fault("REQUEST_INVALID", `There is a container ${name} already.`);
+    if ((await store.containers.ids({ where })).some((id) => id !== known?.id))
+      throw new Fault("REQUEST_INVALID", `There is a container ${name} already.`);
   }
   if (friendlyName !== undefined && friendlyName.length > LONGEST_FRIENDLY_NAME) {
     throw new Fault("REQUEST_INVALID", `A friendly name has at most ${LONGEST_FRIENDLY_NAME} characters.`);

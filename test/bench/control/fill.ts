@@ -22,8 +22,8 @@ export async function fill(folder: string, count: number): Promise<string[]> {
       const image = { ...fresh, state: "READY" as const, resolvedId: `memory:${fresh.ref}`, exposed: [80], logs: "x".repeat(500) };
       if (index === 0)
         await store.packages.insert({ id: image.packageId, name: "bench", version: "1.0.0", authorId: USER, createdOn: now, updatedOn: now });
-      store.images.insert(image);
-      ids.push(store.containers.insert({ ...newContainer(image, CONFIG, now), lastLogs: "y".repeat(2_000) }).id);
+      await store.images.insert(image);
+      ids.push((await store.containers.insert({ ...newContainer(image, CONFIG, now), lastLogs: "y".repeat(2_000) })).id);
     }
   });
   await store.close();

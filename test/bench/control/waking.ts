@@ -15,15 +15,23 @@ const log = openLog({ level: "error", name: "waking" });
 const store = await openStore({ folder, clock });
 // No port, and so no socket of each in this process.
 const world = openMemoryWorld(clock, { sockets: false });
-for (const { ref } of store.images.all()) world.apps.set(ref, { exposed: [80], run: ({ listen }) => listen() });
-const lifecycle = openLifecycle({ store, driver: world.open(), clock, log, environment: "bench", injectedEnv: () => ({}), filesFolder: folder });
+for (const { ref } of await store.images.all()) world.apps.set(ref, { exposed: [80], run: ({ listen }) => listen() });
+const lifecycle = await openLifecycle({
+  store,
+  driver: world.open(),
+  clock,
+  log,
+  environment: "bench",
+  injectedEnv: () => ({}),
+  filesFolder: folder,
+});
 const sentAt: Record<string, number> = {};
 // Before the feed's own, and so called just before it.
 lifecycle.watch((change) => {
   if ("container" in change) sentAt[change.container.id] ??= Number(process.hrtime.bigint());
 });
 await openFeed({ socketPath, lifecycle, store, watchSignOuts: () => () => undefined, who: async () => undefined, version: "bench", clock, log });
-lifecycle.start();
+await lifecycle.start();
 process.once("disconnect", () => process.exit(0));
 process.on("message", () => process.send?.(sentAt));
 process.send?.("ready");

@@ -63,9 +63,9 @@ async function openBench(): Promise<Running> {
     store,
     // Each is a write, as in earnest: the first also copies the log into the database.
     lifecycle: {
-      requestValidation: (id) => void store.images.update(id, { updatedOn: 2 }),
-      definitionChanged: (id) => void store.containers.update(id, { updatedOn: 2 }),
-      remove: (id) => void store.containers.remove(id, 2),
+      requestValidation: async (id) => void (await store.images.update(id, { updatedOn: 2 })),
+      definitionChanged: async (id) => void (await store.containers.update(id, { updatedOn: 2 })),
+      remove: async (id) => void (await store.containers.remove(id, 2)),
     },
     credentials: openCredentials({ store, vault, clock }),
     dataFolder: folder,

@@ -145,7 +145,7 @@ t.test("awaited, they return when it is done, with the cause where it failed", a
   ] as const) {
     const answer = stand.get(`/docker/containers/${app}/${query}`);
     await eventually("the request waits", () => stand.waits.length === 1);
-    stand.waits.pop()?.settle(patch);
+    await stand.waits.pop()?.settle(patch);
     const { status: got, json } = await answer;
     t.equal(got, status, query);
     if (error) t.match(json, { "#type": "ApiError", ...error });
@@ -169,18 +169,18 @@ t.test("a client that leaves ends the wait, but keeps the desired state", async 
 t.test("logs are raw text, and the last known ones where it does not run", async (t) => {
   const stand = await openApiFixture(t);
   const { app } = await walk(stand);
-  const service = stand.store.containers.find(app)?.service ?? "";
+  const service = (await stand.store.containers.find(app))?.service ?? "";
   const logs = async (query = "") => stand.get(`/docker/containers/${app}/logs${query}`);
 
   t.match(await logs(), { status: 200, text: "", headers: { "content-type": "text/plain; charset=utf-8" } }, "none yet");
-  stand.store.containers.update(app, { lastLogs: "one\ntwo\nthree\n" });
+  await stand.store.containers.update(app, { lastLogs: "one\ntwo\nthree\n" });
   t.equal((await logs()).text, "one\ntwo\nthree\n");
   t.equal((await logs("?limit=2")).text, "two\nthree\n");
   stand.logs.set(service, ["now ", '"quoted"\n']);
   t.equal((await logs("?limit=10000")).text, 'now "quoted"\n');
   stand.logs.set(service, new Fault("ENGINE_UNREACHABLE", "gone"));
   t.equal((await logs()).text, "one\ntwo\nthree\n", "the engine is unavailable");
-  stand.store.containers.update(app, { lastLogs: "" });
+  await stand.store.containers.update(app, { lastLogs: "" });
   t.match(await logs(), { status: 500, json: { code: "ENGINE_UNREACHABLE" } });
   t.match(await logs("?limit=0"), { status: 400, json: { code: "REQUEST_INVALID" } });
 });
@@ -191,7 +191,7 @@ t.test("every signed-in user reads; author and admins act, and see what is insid
   const other = await stand.addUser("bert");
   const { json } = await stand.publish("walk", WALK, { key: author.key });
   const id: string = json.containers[0].id;
-  stand.store.containers.update(id, { lastLogs: "inside" });
+  await stand.store.containers.update(id, { lastLogs: "inside" });
   const imageId: string = json.images[0].id;
   for (const [who, token, allowed] of [
     ["the author", author.token, true],
@@ -222,7 +222,7 @@ t.test("a container says that it is busy with its own token, of itself only; who
   const { app, db } = await walk(stand);
   const other = await stand.addUser("bert");
   const token = "the-container's-own";
-  stand.store.containers.move(app, "SYSTEM_STOPPED", "STARTED", {});
+  await stand.store.containers.move(app, "SYSTEM_STOPPED", "STARTED", {});
   const session = { digest: tokenDigest(token), userId: other.user.id, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined, containerId: app };
   await stand.store.sessions.insert(session);
   const say = (id: string, key: string, seconds: unknown = 60) =>

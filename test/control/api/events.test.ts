@@ -1,4 +1,5 @@
 import { request, type IncomingMessage } from "node:http";
+import type { Container, Image } from "../../../control/model/entities.ts";
 import t, { type Test } from "tap";
 import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
@@ -37,7 +38,7 @@ async function follow(
   return { events, response, ended: () => ended, leave: () => call.destroy(), names: () => events.map(({ event }) => event) };
 }
 
-const row = (stand: ApiFixture, id: string) => stand.store.containers.find(id) as NonNullable<ReturnType<ApiFixture["store"]["containers"]["find"]>>;
+const row = async (stand: ApiFixture, id: string) => (await stand.store.containers.find(id)) as Container;
 
 t.test("changes are sent as they happen, each entity as the other routes show it to that caller", async (t) => {
   const stand = await openApiFixture(t);
@@ -48,8 +49,8 @@ t.test("changes are sent as they happen, each entity as the other routes show it
   t.match(mine.response.headers, { "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-store" });
   await eventually("the events arrive", () => mine.events.length === 1 && theirs.events.length === 1);
   t.same(mine.names(), ["resync"]);
-  stand.changes.publish(row(stand, id));
-  stand.changes.publishImage(stand.store.images.find(imageId) as NonNullable<ReturnType<typeof stand.store.images.find>>);
+  stand.changes.publish(await row(stand, id));
+  stand.changes.publishImage((await stand.store.images.find(imageId)) as Image);
   await eventually("the events arrive", () => mine.events.length === 3 && theirs.events.length === 3);
   t.same(mine.names(), ["resync", "container", "image"]);
   for (const [who, { events }, token] of [
@@ -71,15 +72,15 @@ t.test("a returning client gets what it missed, once each; after too long it has
   await eventually("the events arrive", () => first.events.length === 1);
   const last = first.events[0]?.id ?? "";
   first.leave();
-  for (let round = 0; round < 3; round++) stand.changes.publish(row(stand, id));
+  for (let round = 0; round < 3; round++) stand.changes.publish(await row(stand, id));
   const back = await follow(t, stand, { last });
   await eventually("the events arrive", () => back.events.length === 1);
   t.same(back.names(), ["container"]);
-  stand.changes.publish(row(stand, id));
+  stand.changes.publish(await row(stand, id));
   await eventually("the events arrive", () => back.events.length === 2);
   t.ok(Number(back.events[1]?.id) > Number(back.events[0]?.id));
 
-  for (let round = 0; round < 300; round++) stand.changes.publish(row(stand, id));
+  for (let round = 0; round < 300; round++) stand.changes.publish(await row(stand, id));
   for (const unknown of [last, "nonsense", "99999999999999", ""]) {
     const late = await follow(t, stand, { last: unknown });
     await eventually("the events arrive", () => late.events.length === 1);
@@ -92,10 +93,10 @@ t.test("a client that does not read is cut off before it costs much memory", asy
   const { id } = await published(stand);
   const deaf = await follow(t, stand);
   deaf.response.pause();
-  stand.store.containers.update(id, { lastLogs: "x".repeat(60_000) });
+  await stand.store.containers.update(id, { lastLogs: "x".repeat(60_000) });
   const before = process.memoryUsage().rss;
   for (let round = 0; round < 1_000 && !deaf.ended(); round++) {
-    stand.changes.publish(row(stand, id));
+    stand.changes.publish(await row(stand, id));
     await new Promise(setImmediate);
   }
   deaf.response.resume();
@@ -130,7 +131,7 @@ t.test("who is no administrator any more sees no more than others from then on, 
   const { user } = await stand.addUser("bert");
   await stand.store.users.update(user.id, { admin: true });
   const token = await stand.identity.openSession(user.id, undefined, "administration");
-  stand.follows.set(row(stand, id).service, async function* (signal) {
+  stand.follows.set((await row(stand, id)).service, async function* (signal) {
     yield "first\n";
     await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
   });
@@ -138,7 +139,7 @@ t.test("who is no administrator any more sees no more than others from then on, 
   const { events } = await follow(t, stand, { token });
   for (const [at, admin] of [true, false].entries()) {
     await stand.store.users.update(user.id, { admin });
-    stand.changes.publish(row(stand, id));
+    stand.changes.publish(await row(stand, id));
     await eventually("the events arrive", () => events.length === at + 2);
     t.equal(JSON.stringify(events[at + 1]?.data).includes("hidden"), admin);
   }
@@ -149,9 +150,9 @@ t.test("who is no administrator any more sees no more than others from then on, 
 t.test("followed logs go on until their container ends, or their reader leaves", async (t) => {
   const stand = await openApiFixture(t);
   const { id } = await published(stand);
-  const { service } = row(stand, id);
+  const { service } = await row(stand, id);
   const path = `/docker/containers/${id}/logs?follow=true`;
-  stand.store.containers.update(id, { lastLogs: "one\ntwo\n" });
+  await stand.store.containers.update(id, { lastLogs: "one\ntwo\n" });
   t.match(await stand.get(path), { status: 200, text: "one\ntwo\n", headers: { "content-type": "text/plain; charset=utf-8" } }, "nothing runs");
 
   let followed: AbortSignal | undefined;

@@ -117,7 +117,7 @@ async function gatewayOf(lines: FeedLine[]): Promise<string> {
 
 t.test("a gateway receives its name, every container, then each change in order", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
-  const { id } = stand.publish({ config: { onDemand: true } });
+  const { id } = await stand.publish({ config: { onDemand: true } });
   const { lines } = listen(t, socketPath);
   t.ok(await gatewayOf(lines));
   t.match(lines.slice(0, 2), [{ kind: "hello" }, { kind: "all", containers: [{ id, name: "web", standing: { kind: "asleep" } }] }]);
@@ -131,21 +131,21 @@ t.test("a gateway receives its name, every container, then each change in order"
     },
   });
   t.equal((await ask(socketPath, "/reached", { id, connectMs: 3 })).status, 204);
-  t.match(stand.store().wakes.of(id), [{ askedFor: "request", byUser: USER, connectMs: 3 }]);
+  t.match(await stand.store().wakes.of(id), [{ askedFor: "request", byUser: USER, connectMs: 3 }]);
   const numbers = lines.flatMap((line) => ("seq" in line && line.seq !== undefined ? [line.seq] : []));
   t.same(
     numbers,
     numbers.toSorted((one, other) => one - other),
   );
 
-  stand.lifecycle().remove(id);
+  await stand.lifecycle().remove(id);
   await eventually("removed", () => lines.some((line) => line.kind === "removed" && line.id === id));
 });
 
 t.test("a wake is written when it is answered", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   stand.world.away = true;
-  const { id } = stand.publish({ config: { onDemand: true } });
+  const { id } = await stand.publish({ config: { onDemand: true } });
   t.equal((await ask(socketPath, "/wake", { id, userId: USER })).status, 204);
   await stand.restart();
   t.equal(stand.row(id).desiredInstances, 1, "also for the berth that comes after a kill");
@@ -153,7 +153,7 @@ t.test("a wake is written when it is answered", async (t) => {
 
 t.test("a wake that may not be is refused with the cause", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
-  const { id } = stand.publish();
+  const { id } = await stand.publish();
   t.match(await ask(socketPath, "/wake", { id, userId: USER }), { status: 400, body: { code: "CONTAINER_STOPPED" } });
   t.match(await ask(socketPath, "/wake", { id: USER, userId: USER }), { status: 404, body: { code: "CONTAINER_NOT_FOUND" } });
 });
@@ -166,8 +166,8 @@ t.test("the owner of a token, and an unknown token", async (t) => {
 
 t.test("what a gateway has open keeps a container awake, until the gateway is gone", async (t) => {
   const { stand, socketPath, left } = await openTestFeed(t);
-  const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
-  stand.lifecycle().wake(id, USER);
+  const { id } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
   const { lines, close } = listen(t, socketPath);
   const gateway = await gatewayOf(lines);
@@ -183,13 +183,13 @@ t.test("what a gateway has open keeps a container awake, until the gateway is go
 
 t.test("a stop that a gateway may not have received yet waits until the gateway confirms its state", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
-  const { id } = stand.publish({ config: { onDemand: true } });
-  stand.lifecycle().wake(id, USER);
+  const { id } = await stand.publish({ config: { onDemand: true } });
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
   const first = await gatewayOf(listen(t, socketPath).lines);
   const use = (open: 0 | 1) => [{ id, open, streams: open, lastActive: stand.clock.now() }];
   await ask(socketPath, "/use", { gateway: first, seq: stand.lifecycle().seq(), uses: use(1) });
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   // One that comes back, and still believes what it knew before.
   const second = await gatewayOf(listen(t, socketPath).lines);
   await ask(socketPath, "/use", { gateway: first, seq: stand.lifecycle().seq(), uses: use(0) });
@@ -273,7 +273,7 @@ t.test("what is no question is refused, and harms nothing", async (t) => {
   t.match(await ask(socketPath, "/who", null), { status: 400 });
   t.match(await ask(socketPath, "/who", { tokens: ["good", 7] }), { status: 400 });
   t.match(await ask(socketPath, "/reached", { id: USER, connectMs: -1 }), { status: 400 });
-  t.ok(stand.store().containers.all());
+  t.ok(await stand.store().containers.all());
 });
 
 t.test("the socket is for its user only, and one that a dead process left is replaced", async (t) => {
@@ -286,15 +286,15 @@ t.test("the socket is for its user only, and one that a dead process left is rep
 
 t.test("a gateway that does not read is cut off before it costs much memory", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
-  const { id } = stand.publish({ config: { onDemand: true } });
+  const { id } = await stand.publish({ config: { onDemand: true } });
   const deaf = createConnection(socketPath);
   deaf.on("error", () => {});
   deaf.write("GET /feed HTTP/1.1\r\nhost: berth\r\n\r\n");
   deaf.pause();
   const before = process.memoryUsage().rss;
-  stand.store().containers.update(id, { name: "n".repeat(500_000) });
+  await stand.store().containers.update(id, { name: "n".repeat(500_000) });
   for (let change = 0; change < 200 && !deaf.destroyed; change++) {
-    stand.lifecycle().definitionChanged(id);
+    await stand.lifecycle().definitionChanged(id);
     await stand.clock.advance(0);
   }
   deaf.resume();
@@ -323,7 +323,7 @@ t.test("a user who signs in and out all the time causes two look-ups of callers 
   await stand.clock.advance(500);
   await eventually("the others are sent together", () => signOuts() === 2);
   await stand.clock.advance(5_000);
-  const container = stand.publish({});
+  const container = await stand.publish({});
   await eventually("the feed goes on", () => feed.lines.some((line) => line.kind === "changed" && line.container.id === container.id));
   t.equal(signOuts(), 2, "and nothing more");
   await identity.endSession(await identity.signIn("a-developer-key"));
@@ -335,7 +335,7 @@ t.test("a crash with endless last lines costs no gateway its feed", async (t) =>
   const { lines, ended } = listen(t, socketPath);
   await gatewayOf(lines);
   const long = "x".repeat(1_048_576);
-  const { id } = stand.publish({
+  const { id } = await stand.publish({
     app: {
       exposed: [5353],
       run: ({ say, exit }) => {
@@ -344,7 +344,7 @@ t.test("a crash with endless last lines costs no gateway its feed", async (t) =>
       },
     },
   });
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   const row = await stand.reaches(id, "ERROR");
   t.ok(row.lastLogs.length <= 65_536, "nor does the store keep it all");
   await eventually("the failure", () => JSON.stringify(lastView(lines, id) ?? "").includes("failed"));
@@ -361,17 +361,17 @@ t.test("a report of a hundred thousand containers in use at once is taken", asyn
 
 t.test("a gateway is given a long list whole, however much that is, in lines of some hundreds, and what changes meanwhile after it", async (t) => {
   // One that is sent already, and two that are not.
-  const { stand, socketPath } = await openTestFeed(t, ({ store, lifecycle }) => {
-    const ids = store().containers.toView("", 2_000);
-    for (const at of [0, -1]) lifecycle().remove(ids.at(at)?.id ?? "");
-    lifecycle().requestStop(ids.at(-2)?.id ?? "", USER);
+  const { stand, socketPath } = await openTestFeed(t, async ({ store, lifecycle }) => {
+    const ids = await store().containers.toView("", 2_000);
+    for (const at of [0, -1]) await lifecycle().remove(ids.at(at)?.id ?? "");
+    await lifecycle().requestStop(ids.at(-2)?.id ?? "", USER);
   });
-  const { id: first } = stand.publish({ config: { onDemand: true } });
+  const { id: first } = await stand.publish({ config: { onDemand: true } });
   const { imageId, config } = stand.row(first);
   await stand.store().transaction(async () => {
     for (let number = 1; number < 1_200; number++) {
       const row = newContainer(stand.image(imageId), config, stand.clock.now());
-      stand.store().containers.insert({ ...row, folder: `web${number}`, name: `web${number}`, service: `web${number}` });
+      await stand.store().containers.insert({ ...row, folder: `web${number}`, name: `web${number}`, service: `web${number}` });
     }
   });
   const coming: ContainerView[] = [];
@@ -387,9 +387,9 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
   const all = () => lines.flatMap((line) => (line.kind === "all" ? [line] : []));
   await eventually("the last of all", () => ended() || all().some(({ more }) => !more));
   const held = () => JSON.stringify([...left.values()].toSorted((one, other) => (one.id < other.id ? -1 : 1)));
-  const kept = () => JSON.stringify(stand.store().containers.toView("", 2_000).map(viewOf));
+  const kept = async () => JSON.stringify((await stand.store().containers.toView("", 2_000)).map(viewOf));
   await eventually("what changed meanwhile", () => ended() || lines.filter(({ kind }) => kind === "removed").length === 6);
-  t.ok(held() === kept(), "what was sent is the state");
+  t.ok(held() === (await kept()), "what was sent is the state");
   t.ok(all().length >= 3 && all().every(({ containers }) => containers.length <= 500));
   t.equal(all().filter(({ more }) => !more).length, 1, "and only the last says that it is");
 });
@@ -397,9 +397,9 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
 t.test("a store that is older than what a gateway has seen of it is reported, and the gateway gets its state", async (t) => {
   const reported: { seen: number; found: number }[] = [];
   const { stand, socketPath } = await openTestFeed(t, undefined, (revisions) => reported.push(revisions));
-  stand.publish({ config: { onDemand: true } });
+  await stand.publish({ config: { onDemand: true } });
   const { id } = stand.store();
-  const revision = stand.store().revision();
+  const revision = await stand.store().revision();
   t.ok(revision > 0);
   const join = async (query: string) => {
     const { lines } = listen(t, socketPath, undefined, query);
@@ -413,7 +413,7 @@ t.test("a store that is older than what a gateway has seen of it is reported, an
   const lines = await join(`?was=g&store=${id}&revision=1000`);
   t.match(lines, [{ kind: "hello", store: id, revision: reported[0]?.found }, { kind: "all" }]);
   t.match(reported, [{ seen: 1_000 }]);
-  stand.publish({ config: { onDemand: true } });
+  await stand.publish({ config: { onDemand: true } });
   await stand.clock.advance(2_000);
   await eventually("a beat", () => lines.some((line) => line.kind === "beat" && (line.revision ?? 0) > revision));
 });

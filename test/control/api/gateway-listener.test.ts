@@ -92,8 +92,8 @@ async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown
   };
   /** A container that runs. */
   const started = async (idleMs = IDLE_MS) => {
-    const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: idleMs / 60_000 } });
-    stand.lifecycle().wake(id, USER);
+    const { id } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: idleMs / 60_000 } });
+    await stand.lifecycle().wake(id, USER);
     await stand.reaches(id, "STARTED");
     return id;
   };

@@ -8,13 +8,13 @@ const CONFIG = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onD
 t.test("a list of many is whole, in order, and says the same as its pages", async (t) => {
   const { store, get, publish } = await openApiFixture(t);
   const { json } = await publish("many", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" });
-  const { packageId, imageId } = store.containers.find(json.containers[0].id) ?? { packageId: "", imageId: "" };
+  const { packageId, imageId } = (await store.containers.find(json.containers[0].id)) ?? { packageId: "", imageId: "" };
   await store.transaction(async () => {
     for (let index = 0; index < MANY; index++) {
       const id = crypto.randomUUID();
       const name = `Many-${String(index).padStart(4, "0")}`;
       const row = { ...newContainer("test", id, name, CONFIG, index), packageId, imageId, folder: `app/${id}`, name, friendlyName: name };
-      store.containers.insert({ ...row, config: CONFIG, env: {}, updatedOn: index });
+      await store.containers.insert({ ...row, config: CONFIG, env: {}, updatedOn: index });
     }
   });
   const names = async (query: string) => (await get(`/docker/containers?${query}`)).json.map(({ name }) => name as string);
@@ -39,7 +39,7 @@ t.test("lists cut long texts to 4 KiB, and one entity has them whole", async (t)
   const { json } = await publish("long", { "dockerfiles/app/Dockerfile": dockerfile });
   t.ok(json.images[0].dockerfile.length <= 4_096, "in the answer to a publish too");
   const { id } = json.containers[0];
-  store.containers.update(id, { lastLogs: `${"x".repeat(60_000)}the end` });
+  await store.containers.update(id, { lastLogs: `${"x".repeat(60_000)}the end` });
   const [listed] = (await get("/docker/containers?limit=0")).json;
   const one = (await get(`/docker/containers/${id}`)).json;
   t.ok(listed?.dockerfile.dockerfile.length <= 4_096);
@@ -56,14 +56,14 @@ t.test("lists cut long texts to 4 KiB, and one entity has them whole", async (t)
 t.test("eight whole lists of one user at once delay another user's call by less than 100 ms of work", async (t) => {
   const { store, get, call, addUser, publish } = await openApiFixture(t);
   const { json } = await publish("many", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n".padEnd(2_000, "# text\n") });
-  const { packageId, imageId } = store.containers.find(json.containers[0].id) ?? { packageId: "", imageId: "" };
+  const { packageId, imageId } = (await store.containers.find(json.containers[0].id)) ?? { packageId: "", imageId: "" };
   const rows = 10_005;
   await store.transaction(async () => {
     for (let index = 1; index < rows; index++) {
       const id = crypto.randomUUID();
       const name = `many-${index}`;
       const row = { ...newContainer("test", id, name, CONFIG, index), packageId, imageId, folder: `app/${id}`, name, friendlyName: name };
-      store.containers.insert({ ...row, config: CONFIG, env: {}, lastLogs: "log line\n".repeat(100), updatedOn: index });
+      await store.containers.insert({ ...row, config: CONFIG, env: {}, lastLogs: "log line\n".repeat(100), updatedOn: index });
     }
   });
   const bob = await addUser("bob");

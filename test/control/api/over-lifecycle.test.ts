@@ -72,7 +72,7 @@ async function openControl(t: Test) {
   const store = await openStore({ folder, clock });
   const identity = createIdentity({ store, clock });
   const driver = memoryDriver();
-  const lifecycle = openLifecycle({ store, driver, clock, log, environment: "test", filesFolder: folder, injectedEnv: () => ({}) });
+  const lifecycle = await openLifecycle({ store, driver, clock, log, environment: "test", filesFolder: folder, injectedEnv: () => ({}) });
   const maxPackageBytes = 1_000_000;
   const vault = await openVault({ store, keyFile: openKeyFile(folder), given: [], log });
   const credentials = openCredentials({ store, vault, clock });
@@ -111,7 +111,7 @@ async function openControl(t: Test) {
     },
     addConsole,
   );
-  lifecycle.start();
+  await lifecycle.start();
   t.teardown(async () => {
     await api.close();
     await lifecycle.close();
@@ -132,7 +132,7 @@ t.test("published, validated, started, read, stopped: through these calls alone"
   const publish = async (app: object) => (await call("/packages/dev/walk", { method: "POST", body: await package1(app) })).json;
   const { containers, images } = await publish({ image: "app:1", port: 8080 });
   const [{ id, serviceName }] = containers;
-  await eventually("the image is ready", () => store.images.find(images[0].id)?.state === "READY");
+  await eventually("the image is ready", async () => (await store.images.find(images[0].id))?.state === "READY");
   t.match((await call(`/docker/containers/${id}`)).json, { status: "stopped by user", dockerfile: { status: "ready", logs: /resolved/ } });
 
   t.match(await call(`/docker/containers/${id}/run?awaitStart=true`), { status: 200, json: { status: "started", address: "127.0.0.1", port: 8080 } });
@@ -157,7 +157,7 @@ t.test("a package of many containers of one image has it resolved once", async (
   const body = await makeZip({ "package.json": '{"name":"walk","version":"1.0.0"}', ...Object.fromEntries(folders) });
   const publish = async () => {
     t.equal((await call("/packages/dev/walk", { method: "POST", body })).status, 200);
-    await eventually("all are ready", () => store.images.all().every(({ state }) => state === "READY"));
+    await eventually("all are ready", async () => (await store.images.all()).every(({ state }) => state === "READY"));
   };
   await publish();
   t.strictSame(resolved, ["app:1"]);
@@ -186,7 +186,7 @@ t.test("published again, what runs is replaced by the new definition; no longer 
 
   await publish(await package1({ image: "app:2" }));
   await eventually("the new image runs", () => driver.running.get(serviceName)?.image === "sha256:app:2");
-  t.equal(store.containers.find(id)?.desiredInstances, 1);
+  t.equal((await store.containers.find(id))?.desiredInstances, 1);
 
   await publish(await makeZip({ "package.json": '{"name":"walk","version":"1.0.1"}' }));
   await eventually("nothing runs", () => driver.running.size === 0);
@@ -211,10 +211,10 @@ t.test("deleted while the engine is away, and published again before it is back:
 t.test("a caller who waits for a start gets an error when the container is deleted", async (t) => {
   const { driver, store, call } = await openControl(t);
   const [{ id }] = (await call("/packages/dev/walk", { method: "POST", body: await package1({ image: "app:1" }) })).json.containers;
-  await eventually("the image is ready", () => store.images.all()[0]?.state === "READY");
+  await eventually("the image is ready", async () => (await store.images.all())[0]?.state === "READY");
   driver.away = true;
   const started = call(`/docker/containers/${id}/run?awaitStart=true`);
-  await eventually("the start is requested", () => store.containers.find(id)?.desiredInstances === 1);
+  await eventually("the start is requested", async () => (await store.containers.find(id))?.desiredInstances === 1);
   await call(`/docker/containers/${id}`, { method: "DELETE" });
   t.match(await started, { status: 400, json: { "#type": "ApiError", code: "REQUEST_INVALID" } });
 });

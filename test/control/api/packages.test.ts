@@ -16,7 +16,7 @@ const dev = { authorization: `Dev ${ADMIN_KEY}` };
 
 /** Nothing of a refused package is left: no row, and no file beyond those of a store and an empty folder. */
 async function nothingLeft(t: Test, { store, folder }: ApiFixture): Promise<void> {
-  t.same([await store.packages.all(), store.images.all(), store.containers.all()], [[], [], []]);
+  t.same([await store.packages.all(), await store.images.all(), await store.containers.all()], [[], [], []]);
   t.same(readdirSync(join(folder, "incoming")), []);
   t.equal(existsSync(join(folder, "packages")), false);
 }
@@ -43,7 +43,9 @@ t.test("a package makes an image and a container for each of its folders, and th
     new Set(commands),
     new Set([...json.images.map(({ id }: { id: string }) => `validate ${id}`), ...json.containers.map(({ id }: { id: string }) => `defined ${id}`)]),
   );
-  const [root, app] = json.images.map(({ id }: { id: string }) => join(folder, store.images.find(id)?.files ?? "missing"));
+  const [root, app] = await Promise.all(
+    json.images.map(async ({ id }: { id: string }) => join(folder, (await store.images.find(id))?.files ?? "missing")),
+  );
   t.same(readdirSync(root).toSorted(), ["Dockerfile", "app"]);
   t.equal(readFileSync(join(app, "src/main.js"), "utf8"), "1");
 });
@@ -97,7 +99,7 @@ t.test("published again, ids stay, and the generation is raised where the defini
   const { publish, store, folder } = await openApiFixture(t);
   const files = { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/db/container.json": '{"image":"postgres:16"}' };
   const first = (await publish("walk", files)).json;
-  const generations = () => store.containers.all().map(({ name, generation }) => [name, generation]);
+  const generations = async () => (await store.containers.all()).map(({ name, generation }) => [name, generation]);
   const same = (await publish("walk", files)).json;
   t.same(
     same.containers.map(({ id }: { id: string }) => id),
@@ -113,7 +115,7 @@ t.test("published again, ids stay, and the generation is raised where the defini
   );
   t.equal(same.id, first.id);
   t.same(
-    generations(),
+    await generations(),
     [
       ["walk-app", 1],
       ["walk-db", 1],
@@ -123,7 +125,7 @@ t.test("published again, ids stay, and the generation is raised where the defini
 
   await publish("walk", { ...files, "dockerfiles/app/main.js": "new" });
   t.same(
-    generations(),
+    await generations(),
     [
       ["walk-app", 2],
       ["walk-db", 1],
@@ -132,7 +134,7 @@ t.test("published again, ids stay, and the generation is raised where the defini
   );
   await publish("walk", { ...files, "dockerfiles/app/main.js": "new", "dockerfiles/db/container.json": '{"image":"postgres:17"}' });
   t.same(
-    generations(),
+    await generations(),
     [
       ["walk-app", 2],
       ["walk-db", 2],
@@ -146,7 +148,7 @@ t.test("published again, ids stay, and the generation is raised where the defini
     "dockerfiles/db/container.json": '{"image":"postgres:17"}',
   });
   t.same(
-    generations(),
+    await generations(),
     [
       ["walk-app", 3],
       ["walk-db", 2],
@@ -154,7 +156,7 @@ t.test("published again, ids stay, and the generation is raised where the defini
     "its settings",
   );
 
-  const app = store.images.find(first.images[0].id);
+  const app = await store.images.find(first.images[0].id);
   t.equal(readFileSync(join(folder, app?.files ?? "", "main.js"), "utf8"), "newer");
   t.equal(readdirSync(join(folder, app?.files ?? "", "..")).length, 2, "this version and the one that may still run");
 });
@@ -163,9 +165,9 @@ t.test("a container that runs is left running by a publish; what to do about it 
   const { publish, store } = await openApiFixture(t);
   const { json } = await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
   const [{ id }] = json.containers;
-  store.containers.move(id, "USER_STOPPED", "STARTED", { desiredInstances: 1, runningGeneration: 1 });
+  await store.containers.move(id, "USER_STOPPED", "STARTED", { desiredInstances: 1, runningGeneration: 1 });
   await publish("walk", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 81\n" });
-  t.match(store.containers.find(id), { state: "STARTED", desiredInstances: 1, runningGeneration: 1, generation: 2, config: { port: 81 } });
+  t.match(await store.containers.find(id), { state: "STARTED", desiredInstances: 1, runningGeneration: 1, generation: 2, config: { port: 81 } });
 });
 
 t.test("what a package no longer has is gone for clients, and comes back under its old id", async (t) => {
@@ -173,12 +175,12 @@ t.test("what a package no longer has is gone for clients, and comes back under i
   const both = { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/db/container.json": '{"image":"postgres:16"}' };
   const { json } = await publish("walk", both);
   const [app, db] = json.containers.map(({ id }: { id: string }) => id);
-  store.containers.move(db, "USER_STOPPED", "STARTED", { desiredInstances: 1 });
+  await store.containers.move(db, "USER_STOPPED", "STARTED", { desiredInstances: 1 });
   commands.length = 0;
 
   await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
   t.ok(commands.includes(`removed ${db}`));
-  t.equal(store.containers.find(db), undefined);
+  t.equal(await store.containers.find(db), undefined);
   t.match((await get(`/docker/images/${json.images[1].id}`)).json, { status: "deleted" });
   t.same(
     (await get("/docker/containers")).json.map(({ id }) => id),
@@ -345,7 +347,7 @@ t.test("a store that cannot be written to leaves nothing half-published", async 
   ] as const) {
     fail();
     t.equal((await stand.publish("walk", files)).status, 500, when);
-    t.same([await stand.store.packages.all(), stand.store.images.all(), stand.store.containers.all()], [[], [], []]);
+    t.same([await stand.store.packages.all(), await stand.store.images.all(), await stand.store.containers.all()], [[], [], []]);
     t.same(stand.commands, []);
     Object.assign(staging, { stage });
     Object.assign(repositories, { claimAll });
@@ -359,35 +361,35 @@ t.test("a package that defines an imported image takes it and its container over
   await publish("walk", files);
   const [owner] = await store.packages.all();
   const [image, container] = [
-    store.images.all().find(({ folder }) => folder === "app"),
-    store.containers.all().find(({ folder }) => folder === "app"),
+    (await store.images.all()).find(({ folder }) => folder === "app"),
+    (await store.containers.all()).find(({ folder }) => folder === "app"),
   ];
   if (!owner || !image || !container) throw new Error("nothing was published");
   const imported = await store.packages.insert({ ...owner, id: randomUUID(), name: "imported (admin)" });
   const imageId = randomUUID();
   const id = randomUUID();
-  store.images.insert({ ...image, id: imageId, packageId: imported.id, folder: "x", name: "hike-app" });
-  store.containers.insert({ ...container, id, packageId: imported.id, imageId, folder: "x", name: "old-name", service: "old" });
+  await store.images.insert({ ...image, id: imageId, packageId: imported.id, folder: "x", name: "hike-app" });
+  await store.containers.insert({ ...container, id, packageId: imported.id, imageId, folder: "x", name: "old-name", service: "old" });
   t.equal((await publish("hike", files)).status, 200);
   const hike = await store.packages.byName("hike");
-  t.match(store.images.find(imageId), { packageId: hike?.id, folder: "app", state: "PENDING_VALIDATION" });
-  t.match(store.containers.find(id), { packageId: hike?.id, folder: "app", name: "hike-app", service: "old", imageId, generation: 2 });
-  t.equal(store.containers.byPackage(hike?.id ?? "").length, 2);
+  t.match(await store.images.find(imageId), { packageId: hike?.id, folder: "app", state: "PENDING_VALIDATION" });
+  t.match(await store.containers.find(id), { packageId: hike?.id, folder: "app", name: "hike-app", service: "old", imageId, generation: 2 });
+  t.equal((await store.containers.byPackage(hike?.id ?? "")).length, 2);
 });
 
 t.test("a container has a new generation where its definition is another, and only there", async (t) => {
   const { publish, store } = await openApiFixture(t);
   const generation = async (json: object) => {
     await publish("walk", { "dockerfiles/app/container.json": JSON.stringify({ image: "a", ...json }) });
-    return store.containers.all()[0]?.generation;
+    return (await store.containers.all())[0]?.generation;
   };
   t.equal(await generation({ env: { A: "1", B: "2" } }), 1);
   t.equal(await generation({ env: { A: "1", B: "2" } }), 1);
   t.equal(await generation({ env: { A: "1", B: "3" } }), 2);
-  const [row] = store.containers.all();
-  store.containers.update(row?.id ?? "", { env: { B: "3", A: "1" } });
+  const [row] = await store.containers.all();
+  await store.containers.update(row?.id ?? "", { env: { B: "3", A: "1" } });
   t.equal(await generation({ env: { A: "1", B: "3" } }), 2, "the order of the variables says nothing");
-  store.containers.update(row?.id ?? "", { env: { A: "set by hand" } });
+  await store.containers.update(row?.id ?? "", { env: { A: "set by hand" } });
   t.equal(await generation({ env: { A: "1", B: "3" } }), 3);
 });
 
@@ -400,8 +402,8 @@ t.test("publishing one package many times at once leaves one whole version", asy
     answers.map(({ status }) => status),
     Array(8).fill(200),
   );
-  t.equal(store.containers.all().length, 1);
-  const [image] = store.images.all();
+  t.equal((await store.containers.all()).length, 1);
+  const [image] = await store.images.all();
   t.same(readdirSync(join(folder, image?.files ?? "")).toSorted(), ["Dockerfile", "version"]);
 });
 
@@ -416,7 +418,7 @@ t.test("a publish that fails at its last write leaves no files behind", async (t
 
   rmSync(join(folder, "credentials.key"));
   t.equal((await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE })).status, 200);
-  const [image] = stand.store.images.all();
+  const [image] = await stand.store.images.all();
   writeFileSync(join(folder, "credentials.key"), "no key\n");
   t.equal((await publish("walk", files)).status, 500, "published again, its files are the same");
   t.ok(existsSync(join(folder, image?.files ?? "", "Dockerfile")), "and what was there stays");
@@ -425,7 +427,7 @@ t.test("a publish that fails at its last write leaves no files behind", async (t
 t.test("files of a folder that the package no longer has are taken away", async (t) => {
   const { folder, publish, store } = await openApiFixture(t);
   await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE, "dockerfiles/web/Dockerfile": DOCKERFILE });
-  const [app, web] = store.images.all().map(({ files }) => join(folder, files, "Dockerfile"));
+  const [app, web] = (await store.images.all()).map(({ files }) => join(folder, files, "Dockerfile"));
   await publish("walk", { "dockerfiles/web/Dockerfile": DOCKERFILE });
   t.same([existsSync(app ?? ""), existsSync(web ?? "")], [false, true]);
   await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
@@ -439,7 +441,7 @@ t.test("files of a publish that was killed before its rows were written go at th
   mkdirSync(killed, { recursive: true });
   await openPackageFiles(folder, async (id) => (await store.packages.find(id)) !== undefined);
   await eventually("the package is stored", () => readdirSync(join(folder, "packages")).length === 1);
-  t.ok(existsSync(join(folder, store.images.all()[0]?.files ?? "", "Dockerfile")));
+  t.ok(existsSync(join(folder, (await store.images.all())[0]?.files ?? "", "Dockerfile")));
 });
 
 t.test("a folder that is named as versions are is refused: it would be taken for an old one", async (t) => {

@@ -16,7 +16,7 @@ async function entriesOf({ get }: ApiFixture, query = ""): Promise<Entry[]> {
 
 async function publishedId(stand: ApiFixture): Promise<string> {
   await stand.publish("pack", FILES);
-  return stand.store.containers.all()[0]?.id ?? "";
+  return (await stand.store.containers.all())[0]?.id ?? "";
 }
 
 t.test("who did what to what is kept, with the client's address and the request's id, the newest first", async (t) => {
@@ -84,7 +84,7 @@ t.test("a start that fails is recorded too, with the status of its response", as
   ] as const) {
     const pending = stand.get(`/docker/containers/${id}/${command}`);
     await eventually("the request waits", () => stand.waits.length === 1);
-    stand.waits.pop()?.settle({ state: "ERROR", fault: { code: "CONTAINER_CRASHED", message: "It ended." } });
+    await stand.waits.pop()?.settle({ state: "ERROR", fault: { code: "CONTAINER_CRASHED", message: "It ended." } });
     t.equal((await pending).status, 500);
     t.match((await entriesOf(stand))[0], { action, login: "admin", status: 500 });
   }

@@ -58,11 +58,11 @@ async function openStates(t: Test) {
   const stand = await openApiFixture(t);
   const now = Date.now();
   await stand.store.packages.insert({ id: PACKAGE, name: "states", version: "1.0.0", authorId: stand.admin.id, createdOn: now, updatedOn: now });
-  const kept = stand.store.images.insert({ ...newImage("kept", now), state: "READY" });
+  const kept = await stand.store.images.insert({ ...newImage("kept", now), state: "READY" });
   for (const state of CONTAINER_STATES) {
     const fault =
       state === "ERROR" ? ({ code: "CONTAINER_CRASHED", message: "It ended with code 1.", logs: ["<b>no such file</b>"] } as const) : undefined;
-    stand.store.containers.insert({
+    await stand.store.containers.insert({
       ...newContainer(kept, CONFIG, now),
       name: CONTAINER_WIRE_STATES[state],
       state,
@@ -70,7 +70,7 @@ async function openStates(t: Test) {
       env: { PLAIN: "shown", API_KEY: "never-shown" },
     });
   }
-  for (const state of IMAGE_STATES) stand.store.images.insert({ ...newImage(`of-${IMAGE_WIRE_STATES[state].replace(" ", "-")}`, now), state });
+  for (const state of IMAGE_STATES) await stand.store.images.insert({ ...newImage(`of-${IMAGE_WIRE_STATES[state].replace(" ", "-")}`, now), state });
   return { stand, base: await reached(t, stand) };
 }
 
@@ -118,7 +118,7 @@ t.test("a container's page masks what looks secret, and what it shows of others 
   const { base, stand } = await openStates(t);
   const { page, signIn, picture, troubles } = await openConsole(t, base);
   await signIn(ADMIN_KEY);
-  const container = stand.store.containers.all().find(({ state }) => state === "ERROR");
+  const container = (await stand.store.containers.all()).find(({ state }) => state === "ERROR");
   stand.logs.set(container?.service ?? "", ["<img src=x onerror=alert(1)>\n"]);
   await page.getByRole("link", { name: "error", exact: true }).click();
   await page.getByText("<img src=x onerror=alert(1)>").waitFor();
@@ -139,8 +139,8 @@ t.test("a console whose stream was refused, as while berth restarts, is live aga
   const broken = page.getByText("Connection lost");
   await broken.waitFor();
   await broken.waitFor({ state: "detached" });
-  const container = stand.store.containers.all().find(({ state }) => state === "SYSTEM_STOPPED");
-  const moved = stand.store.containers.update(container?.id ?? "", { name: "moved" });
+  const container = (await stand.store.containers.all()).find(({ state }) => state === "SYSTEM_STOPPED");
+  const moved = await stand.store.containers.update(container?.id ?? "", { name: "moved" });
   if (moved) stand.changes.publish(moved);
   await page.getByRole("link", { name: "moved", exact: true }).waitFor();
 });

@@ -32,18 +32,18 @@ async function openStand(t: Test) {
     await store.users.insert({ id, login, friendlyName: login, admin: false, createdOn: 1 });
   const image = newImage("web", 1);
   await store.packages.insert({ id: image.packageId, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
-  store.images.insert(image);
-  const container = store.containers.insert({ ...newContainer(image, CONFIG, 1), wishedBy: USER, wishedOn: 10, state: "STARTING" });
+  await store.images.insert(image);
+  const container = await store.containers.insert({ ...newContainer(image, CONFIG, 1), wishedBy: USER, wishedOn: 10, state: "STARTING" });
   const identity = createIdentity({ store, clock });
   const keyFile = openKeyFile(folder);
   /** What a process that has just begun hands over. */
   const token = async (patch: object = {}) => {
     const vault = await openVault({ store, keyFile, given: [], log });
-    return (await containerToken({ store, vault }, store.containers.update(container.id, patch) ?? container)) ?? "";
+    return (await containerToken({ store, vault }, (await store.containers.update(container.id, patch)) ?? container)) ?? "";
   };
-  const enter = (state: ContainerState) => {
-    const { state: from } = store.containers.find(container.id) ?? container;
-    store.containers.move(container.id, from, state, {});
+  const enter = async (state: ContainerState) => {
+    const { state: from } = (await store.containers.find(container.id)) ?? container;
+    await store.containers.move(container.id, from, state, {});
   };
   return { folder, store, identity, container, keyFile, token, enter };
 }
@@ -70,14 +70,18 @@ t.test("until it rests, each start of a definition for a user hands over the sam
     };
     await endSessionsAtRest(store, { watch });
     t.equal(await token({ wishedBy: OTHER }), next, "it runs");
-    enter("SYSTEM_STOPPED");
-    store.containers.update(container.id, { pausedOn: 1 });
-    tell({ seq: 1, container: store.containers.find(container.id) ?? container });
+    await enter("SYSTEM_STOPPED");
+    await store.containers.update(container.id, { pausedOn: 1 });
+    tell({ seq: 1, container: (await store.containers.find(container.id)) ?? container });
+    // What it writes comes before the next write.
+    await store.transaction(async () => undefined);
     t.equal(await identity.who(next), undefined, "it is frozen, and its token has no user");
     await endSessionsAtRest(store, { watch: () => () => {} });
     t.equal(await token(), next, "but it is to go on with what it has");
-    enter("USER_STOPPED");
-    tell({ seq: 1, container: store.containers.find(container.id) ?? container });
+    await enter("USER_STOPPED");
+    tell({ seq: 1, container: (await store.containers.find(container.id)) ?? container });
+    // What it writes comes before the next write.
+    await store.transaction(async () => undefined);
     t.same(await store.sessions.ofContainers(), []);
     t.not(await token(), next);
     await endSessionsAtRest(store, { watch: () => () => {} });
@@ -90,11 +94,11 @@ t.test("a container's token counts in the states in which it may run, and in no 
   const shown = await token();
   const counts: ContainerState[] = ["STARTING", "STARTED", "CHECKING", "PENDING_USER_STOP", "PENDING_SYSTEM_STOP", "STOPPING"];
   for (const state of Object.keys(CONTAINER_WIRE_STATES) as ContainerState[]) {
-    enter(state);
+    await enter(state);
     t.equal((await identity.who(shown)) !== undefined, counts.includes(state), state);
   }
-  enter("ERROR");
-  enter("STARTED");
+  await enter("ERROR");
+  await enter("STARTED");
   t.ok(await identity.who(shown), "one that is found well again has the token that it was started with");
 });
 
@@ -103,7 +107,7 @@ t.test("it ends with the container and with the user, and is never extended by t
   const shown = await one.token();
   await clock.advance(365 * 24 * 3_600_000);
   t.ok(await one.identity.who(shown));
-  one.store.containers.remove(one.container.id, clock.now());
+  await one.store.containers.remove(one.container.id, clock.now());
   t.equal(await one.identity.who(shown), undefined);
   t.same(await one.store.sessions.ofContainers(), []);
   const two = await openStand(t);
@@ -139,7 +143,7 @@ t.test("a container's token ends with the key and with the session of the user w
   const { identity, store, container, token } = await openStand(t);
   const start = async (shown: string) => {
     const { ref = {} } = (await identity.who(shown)) ?? {};
-    return token({ wishedKey: ref.key, wishedSession: ref.session, generation: (store.containers.find(container.id)?.generation ?? 0) + 1 });
+    return token({ wishedKey: ref.key, wishedSession: ref.session, generation: ((await store.containers.find(container.id))?.generation ?? 0) + 1 });
   };
   const addKey = () => identity.users.addKey("ada", "");
 

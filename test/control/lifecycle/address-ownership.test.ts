@@ -43,8 +43,8 @@ async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Dr
 }
 
 async function started(stand: LifecycleFixture, name: string, options: { app?: MemoryApp; onDemand?: boolean } = {}) {
-  const { id, service } = stand.publish({ name, config: { onDemand: options.onDemand ?? true }, ...(options.app ? { app: options.app } : {}) });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish({ name, config: { onDemand: options.onDemand ?? true }, ...(options.app ? { app: options.app } : {}) });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.clock.advance(1_000);
   return { id, service };
@@ -69,7 +69,7 @@ t.test("an end that is none is found to be none, and the container is where it w
   const { id, service } = await started(stand, "web");
   const port = portOf(stand, id);
   stand.world.tellEnd(service);
-  await eventually("it is back", () => stand.store().history.of(id).at(-1)?.event === "foundRunning");
+  await eventually("it is back", async () => (await stand.store().history.of(id)).at(-1)?.event === "foundRunning");
   t.match(stand.views.slice(-2), [{ availability: { kind: "coming" } }, { availability: { kind: "awake" } }]);
   t.same(stand.addresses(id), [port]);
   t.equal(stand.world.callCount(`deploy ${service}`), 2, "which found what runs");
@@ -78,10 +78,10 @@ t.test("an end that is none is found to be none, and the container is where it w
 t.test("the end of an earlier instance does not concern the one that runs", async (t) => {
   const stand = await openHeldStand(t);
   const { id, service } = await started(stand, "web");
-  const moves = stand.store().history.of(id).length;
+  const moves = (await stand.store().history.of(id)).length;
   stand.world.tellEnd(service, "instance 0");
   await turns(20);
-  t.equal(stand.store().history.of(id).length, moves);
+  t.equal((await stand.store().history.of(id)).length, moves);
 });
 
 t.test("an address that is given to a container is taken from the container that has it, before the new one answers", async (t) => {
@@ -94,9 +94,9 @@ t.test("an address that is given to a container is taken from the container that
   stand.holdLooks();
   let answer = () => {};
   const slow: MemoryApp = { ...listening, run: ({ listen }) => void (answer = () => listen(undefined, port)) };
-  const other = stand.publish({ name: "other", app: slow, config: { onDemand: true } });
+  const other = await stand.publish({ name: "other", app: slow, config: { onDemand: true } });
   stand.world.assigns.set(other.service, port);
-  stand.lifecycle().requestStart(other.id, USER);
+  await stand.lifecycle().requestStart(other.id, USER);
   await eventually("taken", () => stand.addresses(id) === "coming");
   t.equal(stand.row(other.id).state, "STARTING", "which is still booting");
   t.equal(portOf(stand, other.id), port);
@@ -114,10 +114,10 @@ t.test("one that is being stopped loses its address as well, and cannot come bac
   const stand = await openHeldStand(t);
   const { id, service } = await started(stand, "web");
   stand.lifecycle().gatewayJoined("gateway", stand.lifecycle().seq());
-  stand
+  await stand
     .lifecycle()
     .recordUse({ gateway: "gateway", seq: stand.lifecycle().seq(), uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   t.equal(stand.row(id).state, "PENDING_USER_STOP");
   t.ok(stand.row(id).address);
   await stand.world.kill(service);
@@ -137,9 +137,9 @@ t.test("an end that is reported while the engine shows the container as running 
     },
   });
   const stand = await openHeldStand(t, { driver });
-  const { id, service } = stand.publish({ name: "web", config: { onDemand: true } });
+  const { id, service } = await stand.publish({ name: "web", config: { onDemand: true } });
   ended = () => void stand.world.kill(service);
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "CONTAINER_CRASHED" }, address: undefined });
   t.notOk(stand.views.some(({ availability }) => availability.kind === "awake"), "it never counted as awake"); // prettier-ignore
 });
@@ -190,7 +190,7 @@ t.test("where an orchestrator gives addresses to others by itself, they count on
   await stand.clock.advance(1_000);
   t.equal(shown(), "coming");
   t.equal(stand.views.at(-1)?.id, id, "and it is published");
-  t.equal(stand.lifecycle().wake(id, USER).state, "STARTED", "a request waits, and asks for nothing");
+  t.equal((await stand.lifecycle().wake(id, USER)).state, "STARTED", "a request waits, and asks for nothing");
   await stand.clock.advance(30_000);
   t.equal(shown(), "coming", "a list alone does not do");
   stand.world.tell({ kind: "connected" });
@@ -205,6 +205,6 @@ t.test("no two rows can have one address", async (t) => {
   const one = await started(stand, "one");
   const other = await started(stand, "other");
   const { address } = stand.row(one.id);
-  t.throws(() => stand.store().containers.update(other.id, { address }));
+  await t.rejects(() => stand.store().containers.update(other.id, { address }));
   t.notOk(stand.row(other.id).address?.port === address?.port);
 });

@@ -10,8 +10,8 @@ const SWEEP_MS = 10_000;
 
 t.test("set back by an hour, a failed container may be started again as soon as before", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish({ app: crashing, config: { onDemand: true } });
-  stand.lifecycle().wake(id, USER);
+  const { id, imageId } = await stand.publish({ app: crashing, config: { onDemand: true } });
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "ERROR");
   stand.clock.jump(-HOUR_MS);
   const reported: number[] = [];
@@ -19,28 +19,24 @@ t.test("set back by an hour, a failed container may be started again as soon as 
   await stand.clock.advance(SWEEP_MS);
   t.ok((reported.at(-1) ?? Infinity) <= stand.clock.now(), "gateways get the event");
   stand.world.apps.set(stand.image(imageId).ref, listening);
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
 });
 
 t.test("set back by an hour, a start without an answer still ends in time", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish();
+  const { id } = await stand.publish();
   await eventually("validated", () => stand.image(stand.row(id).imageId).state === "READY");
   let release = () => {};
   stand.world.holdDestroy = new Promise((resolve) => (release = resolve));
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
   stand.clock.jump(-HOUR_MS);
   await stand.clock.advance(3 * SWEEP_MS + 5 * 60_000);
   // And is tried again since.
-  const timedOut = () =>
-    stand
-      .store()
-      .history.of(id)
-      .some(({ event }) => event === "timedOut");
+  const timedOut = async () => (await stand.store().history.of(id)).some(({ event }) => event === "timedOut");
   await eventually("it was given up", timedOut);
   stand.world.holdDestroy = undefined;
   release();
@@ -50,8 +46,8 @@ t.test("set back by an hour, a start without an answer still ends in time", asyn
 
 t.test("set back by an hour, an idle container sleeps when it has been idle from then on", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   stand.clock.jump(-HOUR_MS);
   await stand.clock.advance(SWEEP_MS + 61_000);
@@ -60,21 +56,21 @@ t.test("set back by an hour, an idle container sleeps when it has been idle from
 
 t.test("set on by an hour, nothing times out, and nothing falls asleep that was just used", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const used = stand.publish({ name: "used", config: { shutdownTimeoutMinutes: 30 } });
-  stand.lifecycle().requestStart(used.id, USER);
+  const used = await stand.publish({ name: "used", config: { shutdownTimeoutMinutes: 30 } });
+  await stand.lifecycle().requestStart(used.id, USER);
   await stand.reaches(used.id, "STARTED");
-  const slow = stand.publish({
+  const slow = await stand.publish({
     name: "slow",
     app: { exposed: [5353], run: ({ listen, env }) => void setImmediate(() => env["OWN"] && later.push(listen)) },
   });
   const later: (() => void)[] = [];
-  stand.lifecycle().requestStart(slow.id, USER);
+  await stand.lifecycle().requestStart(slow.id, USER);
   await stand.reaches(slow.id, "STARTING");
   await eventually("it runs", () => later.length > 0);
   stand.clock.jump(HOUR_MS);
   // Something triggers a check: an event, a report or a request would.
-  stand.lifecycle().definitionChanged(slow.id);
-  stand.lifecycle().definitionChanged(used.id);
+  await stand.lifecycle().definitionChanged(slow.id);
+  await stand.lifecycle().definitionChanged(used.id);
   await turns(20);
   await stand.clock.advance(SWEEP_MS);
   t.equal(stand.row(used.id).state, "STARTED");

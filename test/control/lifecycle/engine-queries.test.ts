@@ -25,10 +25,10 @@ t.test("a start makes one call to the orchestrator, also where its events and a 
       },
     }),
   });
-  const { id, imageId, service } = stand.publish({ config: { onDemand: true } });
+  const { id, imageId, service } = await stand.publish({ config: { onDemand: true } });
   await eventually("the image is ready", () => stand.image(imageId).state === "READY");
   await callsOf(stand);
-  stand.lifecycle().wake(id, OTHER);
+  await stand.lifecycle().wake(id, OTHER);
   await eventually("it runs", () => stand.world.running().length === 1);
   await stand.clock.advance(LIFECYCLE_LIMITS.sweepMs);
   await turns(200);
@@ -39,15 +39,15 @@ t.test("a start makes one call to the orchestrator, also where its events and a 
 
 t.test("the end of a container's use is no reason to query the orchestrator, and it idles all the same", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
-  stand.lifecycle().wake(id, OTHER);
+  const { id, service } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
+  await stand.lifecycle().wake(id, OTHER);
   await stand.reaches(id, "STARTED");
   const seq = stand.lifecycle().seq();
   stand.lifecycle().gatewayJoined(GATEWAY, seq);
   await callsOf(stand);
   for (let times = 0; times < 20; times++) {
     for (const open of [1, 0])
-      stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open, streams: open, lastActive: stand.clock.now() }] });
+      await stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open, streams: open, lastActive: stand.clock.now() }] });
     await turns(20);
   }
   t.strictSame(await callsOf(stand), []);
@@ -60,7 +60,9 @@ t.test("the end of a container's use is no reason to query the orchestrator, and
 t.test("a definition of a container that rests is no reason to query the orchestrator", async (t) => {
   const stand = await openLifecycleFixture(t);
   await callsOf(stand);
-  const all = Array.from({ length: 20 }, (_, n) => stand.publish({ name: `rests-${n}`, config: { onDemand: true }, state: "SYSTEM_STOPPED" }));
+  const all = await Promise.all(
+    Array.from({ length: 20 }, async (_, n) => stand.publish({ name: `rests-${n}`, config: { onDemand: true }, state: "SYSTEM_STOPPED" })),
+  );
   await eventually("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
   t.strictSame(
     (await callsOf(stand)).filter((call) => !call.startsWith("resolve ")),
@@ -70,10 +72,10 @@ t.test("a definition of a container that rests is no reason to query the orchest
 
 t.test("a gateway that leaves after the lifecycle and the store were closed needs neither", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish();
+  const { id } = await stand.publish();
   const seq = stand.lifecycle().seq();
   stand.lifecycle().gatewayJoined(GATEWAY, seq);
-  stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
+  await stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
   await stand.lifecycle().close();
   await stand.store().close();
   t.doesNotThrow(() => stand.lifecycle().gatewayLeft(GATEWAY));

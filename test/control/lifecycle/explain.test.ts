@@ -12,14 +12,14 @@ const kinds = (timers: readonly { kind: string }[]) => timers.map(({ kind }) => 
 
 t.test("the explanation of a sleeping container: a request starts it, and the engine has no container", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ config: { onDemand: true } });
+  const { id } = await stand.publish({ config: { onDemand: true } });
   t.match(await explain(stand, id), { why: /request wakes/, timers: [], awake: [], failure: undefined, history: [], engine: { fact: undefined } });
 });
 
 t.test("the explanation of a running container: who started it, what keeps it awake and when it sleeps", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 10 } });
-  stand.lifecycle().wake(id, USER);
+  const { id, service } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 10 } });
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
   const asleepAt = stand.row(id).since + 10 * MINUTE;
   const idle = await explain(stand, id);
@@ -28,7 +28,7 @@ t.test("the explanation of a running container: who started it, what keeps it aw
 
   stand.lifecycle().gatewayJoined(GATEWAY, stand.lifecycle().seq());
   const uses = [{ id, open: 1, streams: 3, lastActive: stand.clock.now() }];
-  stand.lifecycle().recordUse({ gateway: GATEWAY, seq: stand.lifecycle().seq(), uses });
+  await stand.lifecycle().recordUse({ gateway: GATEWAY, seq: stand.lifecycle().seq(), uses });
   const used = await explain(stand, id);
   t.same(kinds(used.awake), ["requests", "sockets"]);
   t.same(used.timers, [], "an open request keeps it for as long as it is open");
@@ -36,16 +36,16 @@ t.test("the explanation of a running container: who started it, what keeps it aw
 
 t.test("one that nothing puts to sleep says so", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish();
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish();
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   t.same(kinds((await explain(stand, id)).awake), ["neverIdle"]);
 });
 
 t.test("a start under way says what it waits for, and when it is given up", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ app: mute, config: { onDemand: true } });
-  stand.lifecycle().wake(id, USER);
+  const { id } = await stand.publish({ app: mute, config: { onDemand: true } });
+  await stand.lifecycle().wake(id, USER);
   const { since } = await stand.reaches(id, "STARTING");
   const { timers } = await explain(stand, id);
   t.match(timers, [
@@ -56,8 +56,8 @@ t.test("a start under way says what it waits for, and when it is given up", asyn
 
 t.test("a failed start is explained with its cause, its log tail and the time of the next try, also once it runs again", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ app: crashing, config: { onDemand: true } });
-  stand.lifecycle().wake(id, USER);
+  const { id, service } = await stand.publish({ app: crashing, config: { onDemand: true } });
+  await stand.lifecycle().wake(id, USER);
   const { notBefore, since } = await stand.reaches(id, "ERROR");
   const failed = await explain(stand, id);
   t.match(failed, { timers: [{ kind: "backOff", at: notBefore }], failure: { at: since, code: "CONTAINER_CRASHED", logs: ["crash: giving up"] } });
@@ -65,22 +65,22 @@ t.test("a failed start is explained with its cause, its log tail and the time of
 
   stand.world.apps.set(stand.image(stand.row(id).imageId).ref, listening);
   await stand.clock.advance(notBefore - stand.clock.now());
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
   t.match(await explain(stand, id), { failure: { at: since, logs: ["crash: giving up"] }, engine: { fact: { service, running: true } } });
 });
 
 t.test("the explanation names the user who stopped it, else idleness", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.clock.advance(2 * MINUTE);
   await stand.reaches(id, "SYSTEM_STOPPED");
   t.match((await explain(stand, id)).why, /after 1 minute without traffic/);
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
   t.match((await explain(stand, id)).why, /ada/);
 });
@@ -88,7 +88,7 @@ t.test("the explanation names the user who stopped it, else idleness", async (t)
 t.test("an unavailable engine is reported in its place, without a delay", async (t) => {
   const app: MemoryApp = listening;
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ app });
+  const { id } = await stand.publish({ app });
   stand.world.away = true;
   t.match(await explain(stand, id), { engine: { says: /away/, fact: undefined } });
   await t.rejects(explain(stand, USER), { code: "CONTAINER_NOT_FOUND" });

@@ -37,7 +37,7 @@ async function pass(stand: LifecycleFixture, ms: number): Promise<void> {
 
 t.test("it is started when its hours come, stays awake within them, and sleeps after them", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1, keepWarm: HOURS } });
+  const { id } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1, keepWarm: HOURS } });
   await eventually("its image is there", () => stand.image(stand.row(id).imageId).state === "READY");
   const begins = at("2023-11-14T22:15:00Z");
   t.match((await stand.lifecycle().explain(id, new AbortController().signal)).timers, [{ kind: "warmHours", at: begins }]);
@@ -51,25 +51,25 @@ t.test("it is started when its hours come, stays awake within them, and sleeps a
   t.match((await stand.lifecycle().explain(id, new AbortController().signal)).awake, [{ kind: "warmHours" }]);
   await pass(stand, 11 * MINUTE);
   await stand.reaches(id, "SYSTEM_STOPPED");
-  t.match(stand.store().wakes.of(id), [{ askedFor: "keepWarm", byUser: undefined, outcome: "answered" }]);
+  t.match(await stand.store().wakes.of(id), [{ askedFor: "keepWarm", byUser: undefined, outcome: "answered" }]);
 });
 
 t.test("a user's stop counts for more than its hours, until a request wakes it", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ config: { onDemand: true, keepWarm: HOURS } });
+  const { id } = await stand.publish({ config: { onDemand: true, keepWarm: HOURS } });
   await pass(stand, 2 * MINUTE);
   await stand.reaches(id, "STARTED");
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
   await pass(stand, 5 * MINUTE);
   t.equal(stand.row(id).state, "USER_STOPPED");
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
 });
 
 t.test("one that crashes within its hours is started again, more and more slowly", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ config: { onDemand: true, keepWarm: HOURS } });
+  const { id, service } = await stand.publish({ config: { onDemand: true, keepWarm: HOURS } });
   await pass(stand, 2 * MINUTE);
   await stand.reaches(id, "STARTED");
   for (let seconds = 0; seconds < 60; seconds++) {

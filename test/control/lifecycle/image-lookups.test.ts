@@ -1,23 +1,24 @@
 import t from "tap";
+import type { Container, ContainerConfig } from "../../../control/model/entities.ts";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/clock.ts";
-import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { type LifecycleFixture, openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { PATIENCE_MS } from "../../fixtures/eventually.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("an image that was missed is validated as soon as it is pushed, and its container starts", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish({ config: { onDemand: true } });
+  const { id, imageId } = await stand.publish({ config: { onDemand: true } });
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
-  stand.lifecycle().requestStart(id, "22222222-2222-4222-8222-222222222222");
+  await stand.lifecycle().requestStart(id, "22222222-2222-4222-8222-222222222222");
   await stand.reaches(id, "ERROR");
   stand.world.apps.set(ref, listening);
   const [repository = "", reference = "latest"] = ref.split(":");
-  stand.lifecycle().imagePushed({ repository, reference: `${reference}-other` });
-  stand.lifecycle().imagePushed({ repository: `${repository}-other`, reference });
+  await stand.lifecycle().imagePushed({ repository, reference: `${reference}-other` });
+  await stand.lifecycle().imagePushed({ repository: `${repository}-other`, reference });
   t.equal(stand.image(imageId).state, "ERROR");
-  stand.lifecycle().imagePushed({ repository, reference });
+  await stand.lifecycle().imagePushed({ repository, reference });
   t.not(stand.image(imageId).state, "ERROR");
   await stand
     .lifecycle()
@@ -27,7 +28,7 @@ t.test("an image that was missed is validated as soon as it is pushed, and its c
 
 t.test("a push is of an image whatever registry its name says", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { imageId } = stand.publish();
+  const { imageId } = await stand.publish();
   const digest = `sha256:${"a".repeat(64)}`;
   for (const [ref, reference, is] of [
     ["datagrok/x:1", "1", true],
@@ -41,30 +42,30 @@ t.test("a push is of an image whatever registry its name says", async (t) => {
     ["datagrok/x:10", "1", false],
   ] as const) {
     const image = stand.image(imageId);
-    if (image.state !== "ERROR") stand.store().images.move(imageId, image.state, "ERROR", {});
-    stand.store().images.update(imageId, { ref });
-    stand.lifecycle().imagePushed({ repository: "datagrok/x", reference });
+    if (image.state !== "ERROR") await stand.store().images.move(imageId, image.state, "ERROR", {});
+    await stand.store().images.update(imageId, { ref });
+    await stand.lifecycle().imagePushed({ repository: "datagrok/x", reference });
     t.equal(stand.image(imageId).state !== "ERROR", is, ref);
   }
 });
 
 t.test("a tag that may move is pulled ahead of the next start, and nothing else comes of the push", async (t) => {
   const stand = await openLifecycleFixture(t, { driver: (driver) => ({ ...driver, pulls: true }) });
-  const { id, imageId } = stand.publish();
+  const { id, imageId } = await stand.publish();
   await eventually("it is ready", () => stand.image(imageId).state === "READY");
   const { ref } = stand.image(imageId);
   const [repository = "", reference = ""] = ref.split(":");
   const lookups = () => stand.world.callCount(`resolve ${ref}`);
   const before = { image: stand.image(imageId), container: stand.row(id), lookups: lookups() };
-  stand.lifecycle().imagePushed({ repository, reference });
+  await stand.lifecycle().imagePushed({ repository, reference });
   await turns(20);
   t.equal(lookups(), before.lookups, "a release is what it was");
 
-  stand.store().images.update(imageId, { mutable: true });
-  stand.lifecycle().imagePushed({ repository, reference });
+  await stand.store().images.update(imageId, { mutable: true });
+  await stand.lifecycle().imagePushed({ repository, reference });
   await eventually("it was pulled", () => lookups() === before.lookups + 1);
   stand.world.away = true;
-  stand.lifecycle().imagePushed({ repository, reference });
+  await stand.lifecycle().imagePushed({ repository, reference });
   await eventually("it was tried", () => lookups() === before.lookups + 2);
   await stand.clock.advance(60_000);
   t.equal(lookups(), before.lookups + 2, "one that fails is left to the start");
@@ -74,20 +75,20 @@ t.test("a tag that may move is pulled ahead of the next start, and nothing else 
 
 t.test("where another program pulls images, nothing is prefetched", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { imageId } = stand.publish();
+  const { imageId } = await stand.publish();
   await eventually("it is ready", () => stand.image(imageId).state === "READY");
-  stand.store().images.update(imageId, { mutable: true });
+  await stand.store().images.update(imageId, { mutable: true });
   const { ref } = stand.image(imageId);
   const before = stand.world.callCount(`resolve ${ref}`);
   const [repository = "", reference = ""] = ref.split(":");
-  stand.lifecycle().imagePushed({ repository, reference });
+  await stand.lifecycle().imagePushed({ repository, reference });
   await turns(20);
   t.equal(stand.world.callCount(`resolve ${ref}`), before);
 });
 
 t.test("an image that came past berth is found by itself, in looks that become rare, which leave its row alone until then", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish({ config: { onDemand: true } });
+  const { id, imageId } = await stand.publish({ config: { onDemand: true } });
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
   await eventually("it is missed", () => stand.image(imageId).state === "ERROR");
@@ -116,20 +117,32 @@ t.test("an image that came past berth is found by itself, in looks that become r
   t.equal(lookups(), count, "what was found is not looked for");
 });
 
+/** In one transaction, as a package's publish: nothing works on the first before the last is there. */
+function publishMany(stand: LifecycleFixture, count: number, config: Partial<ContainerConfig> = {}): Promise<Container[]> {
+  return stand.store().transaction(async () => {
+    const published: Container[] = [];
+    for (let nth = 0; nth < count; nth++) published.push(await stand.publish({ config }));
+    return published;
+  });
+}
+
 t.test("a package that names one image 200 times has the engine resolve it once", async (t) => {
   const calls: string[] = [];
   const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({ ...driver, resolve: async (image, call) => (calls.push(image.ref), driver.resolve(image, call)) }),
   });
-  const published = Array.from({ length: 200 }, () => stand.publish({ config: { onDemand: true } }));
-  // Each has a folder of its own, with its container.json.
-  for (const [n, { imageId }] of published.entries()) stand.store().images.update(imageId, { files: `packages/many/${n}` });
+  const published = await stand.store().transaction(async () => {
+    const all = await publishMany(stand, 200, { onDemand: true });
+    // Each has a folder of its own, with its container.json.
+    for (const [n, { imageId }] of all.entries()) await stand.store().images.update(imageId, { files: `packages/many/${n}` });
+    return all;
+  });
   const [first] = published;
   const ref = stand.image(first?.imageId ?? "").ref;
   await eventually("all ready", () => published.every(({ imageId }) => stand.image(imageId).state === "READY"));
   t.same(calls, [ref]);
   for (const { imageId } of published) t.match(stand.image(imageId), { resolvedId: /./, logs: /resolved to/, exposed: [5353], fault: undefined });
-  stand.lifecycle().wake(published[150]?.id ?? "", USER);
+  await stand.lifecycle().wake(published[150]?.id ?? "", USER);
   await stand.reaches(published[150]?.id ?? "", "STARTED");
 });
 
@@ -138,9 +151,12 @@ t.test("an image that nobody has fails once for all that name it, and for each o
   const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({ ...driver, resolve: async (image, call) => (calls.push(image.ref), driver.resolve(image, call)) }),
   });
-  const published = Array.from({ length: 60 }, () => stand.publish({ config: { onDemand: true } }));
-  stand.world.apps.clear();
-  stand.lifecycle().wake(published[0]?.id ?? "", USER);
+  const published = await stand.store().transaction(async () => {
+    const all = await publishMany(stand, 60, { onDemand: true });
+    stand.world.apps.clear();
+    await stand.lifecycle().wake(all[0]?.id ?? "", USER);
+    return all;
+  });
   await eventually("all failed", () => published.every(({ imageId }) => stand.image(imageId).state === "ERROR"));
   t.equal(calls.length, 1);
   for (const { imageId } of published) t.match(stand.image(imageId), { fault: { code: "IMAGE_NOT_FOUND" }, logs: /IMAGE_NOT_FOUND/ });
@@ -161,9 +177,9 @@ t.test("whose validation is requested while the same image is resolved gets the 
       },
     }),
   });
-  const [one, two] = [stand.publish(), stand.publish()];
+  const [one, two] = (await publishMany(stand, 2)) as [Container, Container];
   await eventually("the first resolution", () => calls.length === 1);
-  const late = stand.publish();
+  const late = await stand.publish();
   await eventually("it waits", () => stand.image(late.imageId).state === "PENDING_VALIDATION");
   t.equal(calls.length, 1);
   calls[0]?.resolve();
@@ -173,8 +189,10 @@ t.test("whose validation is requested while the same image is resolved gets the 
     ["READY", "READY", "VALIDATING"],
   );
   // Of two that are resolved together one is requested again: the result counts for neither before a new resolution.
-  stand.lifecycle().requestValidation(one.imageId, USER);
-  stand.lifecycle().requestValidation(late.imageId, USER);
+  await stand.store().transaction(async () => {
+    await stand.lifecycle().requestValidation(one.imageId, USER);
+    await stand.lifecycle().requestValidation(late.imageId, USER);
+  });
   await eventually("the third resolution", () => calls.length === 3);
   calls[2]?.resolve();
   await eventually("all ready", () => [one, two, late].every(({ imageId }) => stand.image(imageId).state === "READY"));
@@ -194,7 +212,7 @@ t.test("killed while an image of many is resolved, the next one resolves it once
       },
     }),
   });
-  const published = Array.from({ length: 60 }, () => stand.publish());
+  const published = await publishMany(stand, 60);
   await eventually("called", () => calls === 1);
   hangs = false;
   await stand.restart();

@@ -10,6 +10,7 @@ import type { ContainerState } from "../../../control/model/states.ts";
 import type { Container, ContainerConfig, Image } from "../../../control/model/entities.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
 import type { Driver } from "../../../drivers/driver.ts";
+import { openStoredRows } from "../../fixtures/stored-rows.ts";
 import { openLog } from "../../../lib/log.ts";
 import { listening, type MemoryApp, type MemoryWorld, openMemoryWorld } from "../../fixtures/memory-driver.ts";
 import { type StillClock, createStillClock, turns } from "../../fixtures/clock.ts";
@@ -27,7 +28,8 @@ export type LifecycleFixture = {
   store: () => Store;
   lifecycle: () => Lifecycle;
   /** Publishes a container of an image; by default one that answers. */
-  publish(options?: { app?: MemoryApp; config?: Partial<ContainerConfig>; name?: string; state?: ContainerState }): Container;
+  publish(options?: { app?: MemoryApp; config?: Partial<ContainerConfig>; name?: string; state?: ContainerState }): Promise<Container>;
+  /** As committed. */
   row(id: string): Container;
   image(id: string): Image;
   /** Resolves once the container is in this state, in real turns while time stands still. */
@@ -53,7 +55,8 @@ export async function openLifecycleFixture(
   const world = openMemoryWorld({ ...clock, sleep: (ms, signal) => clock.sleep(ms, signal), monotonic: () => clock.monotonic() });
   const open = async () => {
     const store = await openStore({ folder, clock });
-    const lifecycle = openLifecycle({
+    const rows = openStoredRows(folder);
+    const lifecycle = await openLifecycle({
       store,
       driver: options.driver?.(world.open(), clock) ?? world.open(),
       clock,
@@ -64,15 +67,19 @@ export async function openLifecycleFixture(
       random: () => 0,
       ...(options.limits ? { limits: options.limits } : {}),
     });
-    return { store, lifecycle };
+    const close = () => {
+      rows.close();
+      return store.close();
+    };
+    return { store, rows, lifecycle, close };
   };
   let now = await open();
   await now.store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
   await now.store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
-  if (options.start !== false) now.lifecycle.start();
+  if (options.start !== false) await now.lifecycle.start();
   t.teardown(async () => {
     await now.lifecycle.close();
-    await now.store.close();
+    await now.close();
     await world.close();
     rmSync(folder, { recursive: true });
   });
@@ -84,18 +91,18 @@ export async function openLifecycleFixture(
     world,
     store: () => now.store,
     lifecycle: () => now.lifecycle,
-    publish: ({ app = listening, config = {}, name = "web", state } = {}) => {
+    publish: async ({ app = listening, config = {}, name = "web", state } = {}) => {
       const image = newImage(name, clock.now());
       const container = newContainer(image, { ...CONFIG, ...config }, clock.now());
       world.apps.set(image.ref, app);
-      now.store.images.insert(image);
-      now.store.containers.insert({ ...container, state: state ?? container.state });
-      now.lifecycle.requestValidation(image.id);
-      now.lifecycle.definitionChanged(container.id);
+      await now.store.images.insert(image);
+      await now.store.containers.insert({ ...container, state: state ?? container.state });
+      await now.lifecycle.requestValidation(image.id);
+      await now.lifecycle.definitionChanged(container.id);
       return container;
     },
-    row: (id) => now.store.containers.find(id) as Container,
-    image: (id) => now.store.images.find(id) as Image,
+    row: (id) => now.rows.containers.find(id) as Container,
+    image: (id) => now.rows.images.find(id) as Image,
     reaches: async (id, state) => {
       await eventually(
         () => `${id} is ${state} (${String(stand.row(id).state)})`,
@@ -104,10 +111,10 @@ export async function openLifecycleFixture(
       return stand.row(id);
     },
     restart: async () => {
-      await now.store.close();
+      await now.close();
       clock = createStillClock(clock.now() + 1);
       now = await open();
-      now.lifecycle.start();
+      await now.lifecycle.start();
       await turns();
     },
   };

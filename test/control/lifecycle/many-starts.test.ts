@@ -37,9 +37,9 @@ t.test(
   async (t) => {
     const { calls, wrap } = counting();
     const stand = await openLifecycleFixture(t, { driver: wrap });
-    const all = Array.from({ length: COUNT }, (_, n) => stand.publish({ name: `many-${n}` }));
+    const all = await Promise.all(Array.from({ length: COUNT }, async (_, n) => stand.publish({ name: `many-${n}` })));
     await eventually("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
-    for (const { id } of all) stand.lifecycle().requestStart(id, USER);
+    for (const { id } of all) await stand.lifecycle().requestStart(id, USER);
     await eventually("all have started", () => all.every(({ id }) => stand.row(id).state === "STARTED"));
     const { start, look, sweep } = LIFECYCLE_LIMITS.lanes;
     t.ok(calls.most <= start.total + look.total + sweep.total, `${calls.most} calls at a time`);
@@ -62,24 +62,26 @@ t.test(
 
 t.test("two hundred starts that never listen keep neither another user's wake waiting nor a stop", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const never = Array.from({ length: 200 }, (_, n) => stand.publish({ name: `mute-${n}`, app: mute, config: { onDemand: true } }));
-  const other = stand.publish({ name: "other", config: { onDemand: true } });
-  const running = stand.publish({ name: "running" });
+  const never = await Promise.all(
+    Array.from({ length: 200 }, async (_, n) => stand.publish({ name: `mute-${n}`, app: mute, config: { onDemand: true } })),
+  );
+  const other = await stand.publish({ name: "other", config: { onDemand: true } });
+  const running = await stand.publish({ name: "running" });
   await eventually("all images are ready", () => [...never, other, running].every(({ imageId }) => stand.image(imageId).state === "READY"));
-  stand.lifecycle().requestStart(running.id, USER);
+  await stand.lifecycle().requestStart(running.id, USER);
   await stand.reaches(running.id, "STARTED");
   const from = stand.clock.now();
-  for (const { id } of never) stand.lifecycle().wake(id, USER);
+  for (const { id } of never) await stand.lifecycle().wake(id, USER);
   await eventually("as many wait for their boot as one user may have", () => {
     const starting = never.filter(({ id }) => stand.row(id).state === "STARTING").length;
     return starting === LIFECYCLE_LIMITS.lanes.start.perUser;
   });
-  stand.lifecycle().wake(other.id, OTHER);
+  await stand.lifecycle().wake(other.id, OTHER);
   await stand.reaches(other.id, "STARTED");
-  stand.lifecycle().requestStop(running.id, USER);
+  await stand.lifecycle().requestStop(running.id, USER);
   const [first, last] = [never[0]?.id ?? "", never.at(-1)?.id ?? ""];
-  stand.lifecycle().requestStop(first, USER);
-  stand.lifecycle().requestStop(last, USER);
+  await stand.lifecycle().requestStop(first, USER);
+  await stand.lifecycle().requestStop(last, USER);
   for (const id of [first, last]) await stand.reaches(id, "USER_STOPPED");
   t.equal(stand.clock.now() - from, 0, "no time passed");
   await stand.clock.advance(LIFECYCLE_LIMITS.userDrainMs);
@@ -97,9 +99,9 @@ t.test("a start that waits for its turn for longer than a start may take is no f
       },
     }),
   });
-  const all = Array.from({ length: 4 }, (_, n) => stand.publish({ name: `turn-${n}` }));
+  const all = await Promise.all(Array.from({ length: 4 }, async (_, n) => stand.publish({ name: `turn-${n}` })));
   await eventually("all images are ready", () => all.every(({ imageId }) => stand.image(imageId).state === "READY"));
-  for (const { id } of all) stand.lifecycle().requestStart(id, USER);
+  for (const { id } of all) await stand.lifecycle().requestStart(id, USER);
   for (let second = 0; second < 200; second++) {
     await stand.clock.advance(1_000);
     await turns(5);
@@ -129,12 +131,12 @@ t.test("the engine creates a bounded number of containers at a time, of several 
     }),
   });
   const { total, perUser } = LIFECYCLE_LIMITS.startSlots;
-  const mine = Array.from({ length: 20 }, (_, n) => stand.publish({ name: `mine-${n}`, config: { onDemand: true } }));
-  const others = stand.publish({ name: "others", config: { onDemand: true } });
+  const mine = await Promise.all(Array.from({ length: 20 }, async (_, n) => stand.publish({ name: `mine-${n}`, config: { onDemand: true } })));
+  const others = await stand.publish({ name: "others", config: { onDemand: true } });
   await eventually("all images are ready", () => [...mine, others].every(({ imageId }) => stand.image(imageId).state === "READY"));
-  for (const { id } of mine) stand.lifecycle().wake(id, USER);
+  for (const { id } of mine) await stand.lifecycle().wake(id, USER);
   await eventually("one user has all that he may have", () => creating.size === perUser);
-  stand.lifecycle().wake(others.id, OTHER);
+  await stand.lifecycle().wake(others.id, OTHER);
   await eventually("another finds a place", () => creating.has(others.service));
   while (!mine.every(({ id }) => stand.row(id).state === "STARTED")) {
     releases.splice(0).forEach((release) => release());

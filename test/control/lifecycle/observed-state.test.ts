@@ -10,8 +10,8 @@ const CALL = { signal: AbortSignal.timeout(60_000) };
 
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t);
-  const { id, service, imageId } = stand.publish({ config, app });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service, imageId } = await stand.publish({ config, app });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   return { stand, id, service, imageId };
 }
@@ -45,7 +45,7 @@ t.test("a plain container that dies is started again", async (t) => {
   await stand.world.kill(service);
   await eventually("started again, at once", () => stand.world.callCount(`deploy ${service}`) === 2);
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined, desiredInstances: 1, attempts: 1 });
-  const [lost] = stand.store().history.of(id).slice(-3);
+  const [lost] = (await stand.store().history.of(id)).slice(-3);
   t.match(lost, { fromState: "CHECKING", toState: "PENDING_START", event: "lost", cause: { code: "CONTAINER_CRASHED" } });
 });
 
@@ -88,7 +88,7 @@ t.test("an on-demand container that dies sleeps, keeps the cause, and is woken b
   t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { desiredInstances: 0, fault: { code: "CONTAINER_CRASHED" }, lastLogs: "last lines" });
   await stand.clock.advance(30_000);
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
 });
 
@@ -128,10 +128,10 @@ t.test("an engine that is away changes no state, and what died meanwhile is foun
 
 t.test("a plain container whose start met no engine starts once there is one", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish();
+  const { id, imageId } = await stand.publish();
   await eventually("valid", () => stand.image(imageId).state === "READY");
   stand.world.away = true;
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "ENGINE_UNREACHABLE" }, desiredInstances: 1 });
   stand.world.away = false;
   await stand.clock.advance(10_000);
@@ -142,7 +142,7 @@ t.test("a plain container whose start met no engine starts once there is one", a
 t.test("an image that met no engine is validated once there is one", async (t) => {
   const stand = await openLifecycleFixture(t);
   stand.world.away = true;
-  const { imageId } = stand.publish();
+  const { imageId } = await stand.publish();
   await eventually("refused", () => stand.image(imageId).state === "ERROR");
   stand.world.away = false;
   await stand.clock.advance(10_000);
@@ -151,7 +151,7 @@ t.test("an image that met no engine is validated once there is one", async (t) =
 
 t.test("a stopped container that another program starts is stopped again", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish();
+  const { id, service } = await stand.publish();
   // It may be taken away before it is ready.
   await planted(stand, service, { container: id }).catch(() => {});
   await eventually("stopped again", () => stand.world.running().length === 0);
@@ -161,8 +161,8 @@ t.test("a stopped container that another program starts is stopped again", async
 t.test("a container in error that is found healthy is started", async (t) => {
   const { stand, id, service } = await (async () => {
     const stand = await openLifecycleFixture(t);
-    const { id, service } = stand.publish({ app: crashing });
-    stand.lifecycle().requestStart(id, USER);
+    const { id, service } = await stand.publish({ app: crashing });
+    await stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "ERROR");
     return { stand, id, service };
   })();
@@ -181,8 +181,8 @@ t.test("killed and started again, it adopts what runs and starts nothing anew", 
 
 t.test("killed in the middle of a start, the next one finishes it", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ app: mute, config: { onDemand: true } });
-  stand.lifecycle().wake(id, USER);
+  const { id, service } = await stand.publish({ app: mute, config: { onDemand: true } });
+  await stand.lifecycle().wake(id, USER);
   await eventually("it runs", () => stand.world.running().includes(service));
   t.equal(stand.row(id).state, "STARTING");
   stand.world.vanish(service);
@@ -195,7 +195,7 @@ t.test("killed in the middle of a start, the next one finishes it", async (t) =>
 t.test("killed in the middle of a stop, the next one finishes it", async (t) => {
   const { stand, id, service } = await started(t);
   stand.world.holdDestroy = new Promise(() => {});
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
   stand.world.holdDestroy = undefined;
   await stand.restart();
@@ -223,13 +223,13 @@ t.test("time in which no berth ran is no idle time", async (t) => {
 
 t.test("of what belongs to nothing, only what this store issued and removed is taken away", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish();
-  stand.lifecycle().remove(id);
-  await eventually("tombstones are finalized", () => stand.store().tombstones.open().length === 0);
+  const { id } = await stand.publish();
+  await stand.lifecycle().remove(id);
+  await eventually("tombstones are finalized", async () => (await stand.store().tombstones.open()).length === 0);
   await planted(stand, "removed-one", { container: id });
   await planted(stand, "unknown-one", {});
   // Its container is there, and has another service.
-  await planted(stand, "second-one", { container: stand.publish({ name: "other" }).id });
+  await planted(stand, "second-one", { container: (await stand.publish({ name: "other" })).id });
   await planted(stand, "foreign-one", { store: "55555555-5555-4555-8555-555555555555", container: id });
   await stand.clock.advance(10_000);
   await eventually("removed", () => !stand.world.running().includes("removed-one"));
@@ -252,7 +252,7 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
 
 t.test("a container whose definition left its package is stopped, even without a notification", async (t) => {
   const { stand, id, service } = await started(t);
-  stand.store().containers.update(id, { desiredInstances: 0, stopFor: "user" });
+  await stand.store().containers.update(id, { desiredInstances: 0, stopFor: "user" });
   await stand.clock.advance(10_000);
   await stand.clock.advance(10_000);
   await stand.reaches(id, "USER_STOPPED");

@@ -6,8 +6,8 @@ import { eventually } from "../../fixtures/eventually.ts";
 
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ config, app });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish({ config, app });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   return { stand, id, service };
 }
@@ -37,7 +37,7 @@ t.test("an on-demand container that ended with the engine is woken without a del
   for (let restart = 1; restart <= 6; restart++) {
     await restartEngine(stand, service);
     await stand.reaches(id, "SYSTEM_STOPPED");
-    stand.lifecycle().wake(id, USER);
+    await stand.lifecycle().wake(id, USER);
     t.match(await stand.reaches(id, "STARTED"), { attempts: 0 });
   }
 });
@@ -64,8 +64,8 @@ t.test("a start that failed while the engine ended is tried again once it is bac
     [60_000, "ERROR"],
   ] as const) {
     const stand = await openLifecycleFixture(t);
-    const { id, service } = stand.publish({ app: crashing });
-    stand.lifecycle().requestStart(id, USER);
+    const { id, service } = await stand.publish({ app: crashing });
+    await stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "ERROR");
     stand.world.apps.set("datagrok/web:1.0.0", listening);
     await stand.clock.advance(pauseMs);

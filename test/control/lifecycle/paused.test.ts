@@ -25,9 +25,9 @@ async function awake(t: Test, options: { driver?: (driver: Driver) => Driver; pa
     limits: { pausedMs: options.pausedMs ?? PAUSED_MS },
     ...(options.driver ? { driver: options.driver } : {}),
   });
-  const { id, service } = stand.publish({ config: IDLE, app });
+  const { id, service } = await stand.publish({ config: IDLE, app });
   const wake = async (user = USER) => {
-    stand.lifecycle().wake(id, user);
+    await stand.lifecycle().wake(id, user);
     await stand.reaches(id, "STARTED");
   };
   const sleep = async () => {
@@ -51,14 +51,14 @@ t.test("what goes to sleep by itself lies frozen, is asleep to everybody, and go
   t.match(fact(), { running: false, paused: true });
   await pass(stand, MINUTE);
   t.match([stand.row(id).state, fact()?.paused, stand.lifecycle().orphans()], ["SYSTEM_STOPPED", true, []], "the sweep leaves it so");
-  t.match(stand.store().containers.deployed(), [{ ref: "datagrok/web:1.0.0" }], "its image is in use");
+  t.match(await stand.store().containers.deployed(), [{ ref: "datagrok/web:1.0.0" }], "its image is in use");
   const explained = await stand.lifecycle().explain(id, new AbortController().signal);
   t.match(explained.timers, [{ kind: "pausedEnd", at: (stand.row(id).pausedOn ?? 0) + PAUSED_MS }]);
   await wake();
   t.match(stand.row(id), { address, pausedOn: undefined });
   t.match(fact(), { running: true });
   t.equal(starts.length, 1);
-  t.equal(stand.store().wakes.of(id).length, 2, "a wake all the same");
+  t.equal((await stand.store().wakes.of(id)).length, 2, "a wake all the same");
   await sleep();
   t.match(fact(), { paused: true }, "and again");
 });
@@ -96,7 +96,7 @@ t.test("it is ended when it has lain frozen for as long as it may, and the next 
 
 t.test("a user's stop ends it: before it sleeps, while it is being frozen, and after", async (t) => {
   const before = await awake(t);
-  before.stand.lifecycle().requestStop(before.id, USER);
+  await before.stand.lifecycle().requestStop(before.id, USER);
   await before.stand.reaches(before.id, "USER_STOPPED");
   t.equal(before.fact(), undefined);
   let meanwhile = () => {};
@@ -119,7 +119,7 @@ t.test("a user's stop ends it: before it sleeps, while it is being frozen, and a
   t.same(left, [undefined], "a caller who waits for the stop is notified when it is done");
   const after = await awake(t);
   await after.sleep();
-  after.stand.lifecycle().requestStop(after.id, USER);
+  await after.stand.lifecycle().requestStop(after.id, USER);
   t.equal(after.stand.row(after.id).state, "USER_STOPPED");
   await eventually("it is ended", () => after.fact() === undefined && after.stand.row(after.id).pausedOn === undefined);
   t.match(
@@ -157,17 +157,17 @@ t.test("who wakes it as another user, or after it was published again or removed
   await sleep();
   const image = newImage("web-2", stand.clock.now());
   stand.world.apps.set(image.ref, app);
-  stand.store().images.insert(image);
-  stand.lifecycle().requestValidation(image.id);
-  stand.store().containers.update(id, { imageId: image.id, generation: 2 });
-  stand.lifecycle().definitionChanged(id);
+  await stand.store().images.insert(image);
+  await stand.lifecycle().requestValidation(image.id);
+  await stand.store().containers.update(id, { imageId: image.id, generation: 2 });
+  await stand.lifecycle().definitionChanged(id);
   await eventually("what lay frozen is ended", () => fact() === undefined);
   await eventually("and the row says so", () => stand.row(id).pausedOn === undefined);
   await wake(other);
   t.match([starts.length, fact()?.labels.generation], [3, 2]);
   await sleep();
   t.match(fact(), { paused: true });
-  stand.lifecycle().remove(id);
+  await stand.lifecycle().remove(id);
   await eventually("removed, it is ended", () => fact() === undefined);
 });
 
@@ -178,9 +178,9 @@ t.test("an open but unused WebSocket is closed: its other side would never learn
     stand
       .lifecycle()
       .recordUse({ gateway: GATEWAY, seq: stand.lifecycle().seq(), uses: [{ id, open: 0, streams: 1, lastActive: stand.row(id).since }] });
-  report();
+  await report();
   await stand.clock.advance(MINUTE + 1_000);
-  report();
+  await report();
   await pass(stand, MINUTE);
   t.match(stand.row(id), { state: "SYSTEM_STOPPED", pausedOn: undefined });
   t.equal(fact(), undefined);
@@ -230,7 +230,7 @@ t.test("where its start fails before it could go on, it is ended rather than lef
     },
   });
   await sleep();
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { pausedOn: undefined });
   await eventually("it is ended", () => fact() === undefined);
   await pass(stand, 10_000);

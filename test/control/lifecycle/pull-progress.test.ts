@@ -34,7 +34,7 @@ async function pass(stand: LifecycleFixture, minutes: number): Promise<void> {
 
 async function started(t: Test, driver: (driver: Driver, clock: Clock) => Driver, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t, { driver });
-  const { id, imageId, service } = stand.publish({ app, config: { onDemand: true } });
+  const { id, imageId, service } = await stand.publish({ app, config: { onDemand: true } });
   return { stand, id, imageId, service };
 }
 
@@ -65,7 +65,7 @@ t.test("progress renews the limit for half an hour in all, and no longer", async
 t.test("a start that has to pull once more is given the same time", async (t) => {
   const { stand, id, imageId } = await started(t, pulling(12, true, "deploy"));
   await eventually("valid", () => stand.image(imageId).state === "READY");
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await pass(stand, 11);
   t.equal(stand.row(id).state, "STARTING");
   await pass(stand, 2);
@@ -75,7 +75,7 @@ t.test("a start that has to pull once more is given the same time", async (t) =>
 t.test("and without progress fails with its cause before the waiting caller gives up", async (t) => {
   const { stand, id, imageId, service } = await started(t, pulling(12, false, "deploy"));
   await eventually("valid", () => stand.image(imageId).state === "READY");
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTING");
   await pass(stand, 5);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "START_TIMED_OUT" }, desiredInstances: 1 });

@@ -6,42 +6,42 @@ import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
 t.test("a wake is recorded with its user, its reason and the time of each part", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ config: { onDemand: true } });
+  const { id } = await stand.publish({ config: { onDemand: true } });
   const now = stand.clock.now();
-  stand.lifecycle().wake(id, USER);
-  t.match(stand.store().wakes.of(id), [{ askedOn: now, askedFor: "request", byUser: USER, begunOn: undefined, endedOn: undefined }], "at once");
+  await stand.lifecycle().wake(id, USER);
+  t.match(await stand.store().wakes.of(id), [{ askedOn: now, askedFor: "request", byUser: USER, begunOn: undefined, endedOn: undefined }], "at once");
   const { phases } = await stand.reaches(id, "STARTED");
-  t.match(stand.store().wakes.of(id), [{ outcome: "answered", phases, connectMs: undefined, fault: undefined }]);
-  stand.store().wakes.connected(id, 7);
-  stand.store().wakes.connected(id, 9);
-  t.match(stand.store().wakes.of(id), [{ connectMs: 7 }], "the first who connected is the one");
+  t.match(await stand.store().wakes.of(id), [{ outcome: "answered", phases, connectMs: undefined, fault: undefined }]);
+  await stand.store().wakes.connected(id, 7);
+  await stand.store().wakes.connected(id, 9);
+  t.match(await stand.store().wakes.of(id), [{ connectMs: 7 }], "the first who connected is the one");
 });
 
 t.test("one that failed is kept with its cause, one that a user broke off without", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ app: crashing });
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish({ app: crashing });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "ERROR");
-  t.match(stand.store().wakes.of(id), [{ askedFor: "run", outcome: "startFailed", fault: { code: "CONTAINER_CRASHED" }, phases: undefined }]);
+  t.match(await stand.store().wakes.of(id), [{ askedFor: "run", outcome: "startFailed", fault: { code: "CONTAINER_CRASHED" }, phases: undefined }]);
   stand.world.apps.set(stand.image(stand.row(id).imageId).ref, mute);
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   await stand.clock.advance(2_000);
   await stand.reaches(id, "STARTING");
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
-  const [broken] = stand.store().wakes.of(id);
+  const [broken] = await stand.store().wakes.of(id);
   t.match(broken, { outcome: "stopWished", fault: undefined, begunOn: Number, endedOn: Number });
 });
 
 t.test("a crash of a running container is a wake of its own, without a user", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish();
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish();
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.world.kill(service);
   await stand.clock.advance(1_000);
   await stand.reaches(id, "STARTED");
-  t.match(stand.store().wakes.of(id), [
+  t.match(await stand.store().wakes.of(id), [
     { askedFor: "loss", byUser: undefined, outcome: "answered" },
     { askedFor: "run", byUser: USER, outcome: "answered" },
   ]);
@@ -49,29 +49,29 @@ t.test("a crash of a running container is a wake of its own, without a user", as
 
 t.test("a start that a kill of berth interrupts goes on as the same wake", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ app: mute });
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish({ app: mute });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTING");
   stand.world.forget();
   await stand.restart();
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "USER_STOPPED");
-  t.match(stand.store().wakes.of(id), [{ outcome: "stopWished" }]);
-  t.equal(stand.store().wakes.of(id).length, 1);
+  t.match(await stand.store().wakes.of(id), [{ outcome: "stopWished" }]);
+  t.equal((await stand.store().wakes.of(id)).length, 1);
 });
 
 t.test("the last of them are kept, and go with their container", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish({ app: listening });
+  const { id } = await stand.publish({ app: listening });
   for (let round = 0; round < WAKES_KEPT + 2; round++) {
-    stand.lifecycle().requestStart(id, USER);
+    await stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "STARTED");
-    stand.lifecycle().requestStop(id, USER);
+    await stand.lifecycle().requestStop(id, USER);
     await stand.reaches(id, "USER_STOPPED");
   }
-  t.equal(stand.store().wakes.of(id).length, WAKES_KEPT);
-  stand.lifecycle().remove(id);
-  t.same(stand.store().wakes.of(id), []);
+  t.equal((await stand.store().wakes.of(id)).length, WAKES_KEPT);
+  await stand.lifecycle().remove(id);
+  t.same(await stand.store().wakes.of(id), []);
 });
 
 t.test("its parts follow each other, as far as they are known", async (t) => {

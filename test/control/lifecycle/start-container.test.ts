@@ -16,13 +16,13 @@ t.test("a hundred wakes start a container once, and it answers", async (t) => {
       start.listen();
     },
   };
-  const { id, service } = stand.publish({ app, config: ON_DEMAND });
-  for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
+  const { id, service } = await stand.publish({ app, config: ON_DEMAND });
+  for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
   const row = await stand.reaches(id, "STARTED");
   t.match(row, { desiredInstances: 1, wishedBy: USER, attempts: 0, runningGeneration: 1, fault: undefined });
   t.ok(row.address && row.phases, "with its address and where the time went");
   t.equal(stand.world.callCount(`deploy ${service}`), 1);
-  for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
+  for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
   await stand.clock.advance(60_000);
   t.equal(instances, 1);
 });
@@ -37,17 +37,23 @@ t.test("it gets its own variables after those that the installation injects", as
       start.listen();
     },
   };
-  const { id } = stand.publish({ app });
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish({ app });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   t.same(env, { USER_API_KEY: `token-of-${USER}`, OWN: "yes" });
 });
 
 t.test("a container waits for its image, and starts when that is ready", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish({ config: ON_DEMAND });
-  stand.lifecycle().wake(id, USER);
-  t.match([stand.row(id).state, stand.image(imageId).state], ["PENDING_START", "PENDING_VALIDATION"]);
+  let states: string[] = [];
+  // In one transaction, and read as soon as it is durable: nothing works on them in between.
+  const { id, imageId } = await stand.store().transaction(async () => {
+    const container = await stand.publish({ config: ON_DEMAND });
+    await stand.lifecycle().wake(container.id, USER);
+    stand.store().afterCommit(() => (states = [stand.row(container.id).state, stand.image(container.imageId).state]));
+    return container;
+  });
+  t.match(states, ["PENDING_START", "PENDING_VALIDATION"]);
   await stand.reaches(id, "STARTED");
   t.match(stand.image(imageId), { state: "READY", exposed: [5353] });
   t.match(stand.image(imageId).logs, /exposes port 5353/);
@@ -55,23 +61,23 @@ t.test("a container waits for its image, and starts when that is ready", async (
 
 t.test("an image that does not exist is an error, for the containers that wait for it too", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish({ config: ON_DEMAND });
+  const { id, imageId } = await stand.publish({ config: ON_DEMAND });
   stand.world.apps.clear();
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" }, desiredInstances: 1 });
   t.match(stand.image(imageId), { state: "ERROR", fault: { code: "IMAGE_NOT_FOUND" } });
 });
 
 t.test("an image that could not be had is looked for again by the next start, once the back-off has passed", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish({ config: ON_DEMAND });
+  const { id, imageId } = await stand.publish({ config: ON_DEMAND });
   const { ref } = stand.image(imageId);
   stand.world.apps.clear();
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "ERROR");
   stand.world.apps.set(ref, listening);
   await stand.clock.advance(1);
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   await stand.clock.advance(998);
   t.match([stand.row(id).state, stand.world.callCount(`resolve ${ref}`)], ["PENDING_START", 1]);
   await stand.clock.advance(1);
@@ -81,26 +87,26 @@ t.test("an image that could not be had is looked for again by the next start, on
 
 t.test("a start that failed is remembered: a hundred requests within its back-off get the cause and start nothing", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ app: crashing, config: ON_DEMAND });
-  stand.lifecycle().wake(id, USER);
+  const { id, service } = await stand.publish({ app: crashing, config: ON_DEMAND });
+  await stand.lifecycle().wake(id, USER);
   const failed = await stand.reaches(id, "ERROR");
   t.match(failed, { desiredInstances: 1, attempts: 1, notBefore: stand.clock.now() + 1_000, lastLogs: "crash: giving up" });
   t.match(failed.fault, { code: "CONTAINER_CRASHED", logs: ["crash: giving up"] });
   for (let time = 0; time < 100; time++) {
-    t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
+    await t.rejects(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
     await stand.clock.advance(5);
   }
   t.equal(stand.world.callCount(`deploy ${service}`), 1);
 
   await t.test("after it, a request tries again, and the next back-off is longer", async (t) => {
     await stand.clock.advance(500);
-    stand.lifecycle().wake(id, USER);
+    await stand.lifecycle().wake(id, USER);
     await eventually("a second start", () => stand.world.callCount(`deploy ${service}`) === 2);
     t.match(await stand.reaches(id, "ERROR"), { attempts: 2, notBefore: stand.clock.now() + 2_000 });
   });
 
   await t.test("a user's run within it waits for its end", async (t) => {
-    stand.lifecycle().requestStart(id, USER);
+    await stand.lifecycle().requestStart(id, USER);
     await stand.clock.advance(1_999);
     t.equal(stand.row(id).state, "PENDING_START");
     t.equal(stand.world.callCount(`deploy ${service}`), 2);
@@ -112,27 +118,27 @@ t.test("a start that failed is remembered: a hundred requests within its back-of
 
 t.test("a plain container in error is not woken by requests, and a run by its user recovers it", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish({ app: crashing });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, imageId } = await stand.publish({ app: crashing });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "ERROR");
   await stand.clock.advance(120_000);
-  t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
+  await t.rejects(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
   stand.world.apps.set(stand.image(imageId).ref, listening);
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
 });
 
 t.test("a plain container that a user stopped is not woken", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id } = stand.publish();
-  t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_STOPPED" });
-  t.throws(() => stand.lifecycle().wake("99999999-9999-4999-8999-999999999999", USER), { code: "CONTAINER_NOT_FOUND" });
+  const { id } = await stand.publish();
+  await t.rejects(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_STOPPED" });
+  await t.rejects(() => stand.lifecycle().wake("99999999-9999-4999-8999-999999999999", USER), { code: "CONTAINER_NOT_FOUND" });
 });
 
 t.test("a container that never answers ends in error shortly before its waiters give up, and nothing of it is left", async (t) => {
   const stand = await openLifecycleFixture(t, { limits: { statusMs: 300_000, holdMs: 60_000 } });
-  const { id, service } = stand.publish({ app: mute, config: ON_DEMAND });
-  stand.lifecycle().wake(id, USER);
+  const { id, service } = await stand.publish({ app: mute, config: ON_DEMAND });
+  await stand.lifecycle().wake(id, USER);
   await eventually("it runs", () => stand.world.running().includes(service));
   await stand.clock.advance(54_000);
   t.equal(stand.row(id).state, "STARTING");
@@ -143,24 +149,24 @@ t.test("a container that never answers ends in error shortly before its waiters 
 
 t.test("a stop during a start breaks it off at once", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ app: mute });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish({ app: mute });
+  await stand.lifecycle().requestStart(id, USER);
   await eventually("it runs", () => stand.world.running().includes(service));
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   t.match(await stand.reaches(id, "USER_STOPPED"), { desiredInstances: 0, fault: undefined, attempts: 0 });
   t.same(stand.world.left(service), []);
 });
 
 t.test("a start that is requested during a stop follows it", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish();
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish();
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   const gate = Promise.withResolvers<void>();
   stand.world.holdDestroy = gate.promise;
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
-  stand.lifecycle().requestStart(id, USER);
+  await stand.lifecycle().requestStart(id, USER);
   const settled = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
   gate.resolve();
   t.equal((await settled).state, "STARTED", "a waiting caller does not take the stop between for the end");
@@ -169,8 +175,8 @@ t.test("a start that is requested during a stop follows it", async (t) => {
 
 t.test("a worker without a port starts by running through its grace time", async (t) => {
   const stand = await openLifecycleFixture(t, { limits: { graceMs: 3_000 } });
-  const { id } = stand.publish({ app: { exposed: [], run: () => {} } });
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish({ app: { exposed: [], run: () => {} } });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTING");
   await eventually("it is being started", () => stand.world.running().length === 1);
   await stand.clock.advance(2_900);
@@ -181,38 +187,38 @@ t.test("a worker without a port starts by running through its grace time", async
 
 t.test("a caller who waits for a removed container is notified", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ app: mute });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish({ app: mute });
+  await stand.lifecycle().requestStart(id, USER);
   await eventually("it runs", () => stand.world.running().includes(service));
   const waiting = stand.lifecycle().settled(id, AbortSignal.timeout(PATIENCE_MS));
-  stand.lifecycle().remove(id);
+  await stand.lifecycle().remove(id);
   await t.rejects(waiting, { code: "CONTAINER_NOT_FOUND" });
-  await eventually("its service is gone", () => stand.world.left(service).length === 0 && stand.store().tombstones.open().length === 0);
+  await eventually("its service is gone", async () => stand.world.left(service).length === 0 && (await stand.store().tombstones.open()).length === 0);
 });
 
 t.test("an image that left the engine after it was validated is fetched again for the next start", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish({ config: ON_DEMAND });
+  const { id, imageId } = await stand.publish({ config: ON_DEMAND });
   await eventually("valid", () => stand.image(imageId).state === "READY");
   const { ref } = stand.image(imageId);
   stand.world.apps.delete(ref);
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
   stand.world.apps.set(ref, listening);
   await eventually("looked at again", () => stand.image(imageId).state !== "READY");
-  stand.lifecycle().requestValidation(imageId);
+  await stand.lifecycle().requestValidation(imageId);
   await stand.clock.advance(1_000);
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
 });
 
 t.test("a tag that moved replaces what runs from it", async (t) => {
   const stand = await openLifecycleFixture(t);
-  const { id, imageId } = stand.publish();
-  stand.lifecycle().requestStart(id, USER);
+  const { id, imageId } = await stand.publish();
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
-  stand.store().images.update(imageId, { resolvedId: "memory:something-older" });
-  stand.lifecycle().requestValidation(imageId);
+  await stand.store().images.update(imageId, { resolvedId: "memory:something-older" });
+  await stand.lifecycle().requestValidation(imageId);
   await eventually("replaced", () => stand.row(id).runningGeneration === 2);
   t.equal((await stand.reaches(id, "STARTED")).desiredInstances, 1);
 });
@@ -223,8 +229,8 @@ t.test("a bug in what is injected fails the start without telling what it was", 
       throw new Error("the password is hunter2");
     },
   });
-  const { id } = stand.publish();
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish();
+  await stand.lifecycle().requestStart(id, USER);
   const { fault } = await stand.reaches(id, "ERROR");
   t.equal(fault?.code, "INTERNAL");
   t.notMatch(JSON.stringify(fault), /hunter2/);
@@ -245,8 +251,8 @@ t.test("a start that the engine does not answer in time goes on once it does", a
   const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({ ...driver, deploy: async (spec, call) => (unanswered(), driver.deploy(spec, call)) }),
   });
-  const { id } = stand.publish({ config: ON_DEMAND });
-  stand.lifecycle().wake(id, USER);
+  const { id } = await stand.publish({ config: ON_DEMAND });
+  await stand.lifecycle().wake(id, USER);
   await eventually("called", () => engine.calls > 0);
   for (let calls = 2; calls < 6; calls++) {
     await stand.clock.advance(10_000);
@@ -256,7 +262,7 @@ t.test("a start that the engine does not answer in time goes on once it does", a
   engine.silent = false;
   await stand.clock.advance(60_000);
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined, attempts: 0 });
-  const events = stand.store().history.of(id);
+  const events = await stand.store().history.of(id);
   t.notOk(events.some(({ event }) => event === "startFailed"));
 });
 
@@ -265,8 +271,8 @@ t.test("a start that the engine never answers fails at the start's limit, with t
   const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({ ...driver, deploy: async (spec, call) => (unanswered(), driver.deploy(spec, call)) }),
   });
-  const { id } = stand.publish({ config: ON_DEMAND });
-  stand.lifecycle().wake(id, USER);
+  const { id } = await stand.publish({ config: ON_DEMAND });
+  await stand.lifecycle().wake(id, USER);
   await eventually("called", () => engine.calls > 0);
   for (let seconds = 20; seconds < 295; seconds += 20) {
     await stand.clock.advance(20_000);
@@ -275,7 +281,7 @@ t.test("a start that the engine never answers fails at the start's limit, with t
   await stand.clock.advance(15_000);
   const { fault } = await stand.reaches(id, "ERROR");
   t.same(fault, { code: "ENGINE_UNREACHABLE", message: "The engine did not answer within 30 s." });
-  t.equal(stand.store().history.of(id).at(-1)?.event, "startFailed");
+  t.equal((await stand.store().history.of(id)).at(-1)?.event, "startFailed");
 });
 
 t.test("a start whose container boots after the engine was silent has no cause of the engine's", async (t) => {
@@ -290,8 +296,8 @@ t.test("a start whose container boots after the engine was silent has no cause o
       },
     }),
   });
-  const { id, service } = stand.publish({ app: mute, config: ON_DEMAND });
-  stand.lifecycle().wake(id, USER);
+  const { id, service } = await stand.publish({ app: mute, config: ON_DEMAND });
+  await stand.lifecycle().wake(id, USER);
   await eventually("called", () => engine.calls > 0);
   engine.silent = false;
   await stand.clock.advance(1_000);
@@ -306,10 +312,10 @@ t.test("a stop ends a start that the engine does not answer", async (t) => {
   const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({ ...driver, deploy: async (spec, call) => (unanswered(), driver.deploy(spec, call)) }),
   });
-  const { id } = stand.publish();
-  stand.lifecycle().requestStart(id, USER);
+  const { id } = await stand.publish();
+  await stand.lifecycle().requestStart(id, USER);
   await eventually("called", () => engine.calls > 0);
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   t.equal((await stand.reaches(id, "USER_STOPPED")).desiredInstances, 0);
 });
 
@@ -318,8 +324,8 @@ t.test("an image about which the engine answers late is resolved once it does, a
   const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({ ...driver, resolve: async (image, call) => (unanswered(), driver.resolve(image, call)) }),
   });
-  const { id, imageId } = stand.publish({ config: ON_DEMAND });
-  stand.lifecycle().wake(id, USER);
+  const { id, imageId } = await stand.publish({ config: ON_DEMAND });
+  await stand.lifecycle().wake(id, USER);
   await eventually("called", () => engine.calls > 0);
   await stand.clock.advance(30_000);
   t.match([stand.row(id).state, stand.image(imageId)], ["PENDING_START", { state: "VALIDATING", fault: { code: "ENGINE_UNREACHABLE" } }]);

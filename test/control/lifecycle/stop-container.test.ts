@@ -10,8 +10,8 @@ const MINUTE = 60_000;
 
 async function started(t: Test, config: Partial<ContainerConfig> = {}, limits: Partial<LifecycleLimits> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t, { limits });
-  const { id, service } = stand.publish({ config, app });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish({ config, app });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   const use = (open: number, streams = open, seq = stand.lifecycle().seq()) =>
     stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open, streams, lastActive: stand.clock.now() }] });
@@ -33,7 +33,7 @@ t.test("a user's stop without open requests is done at once, and keeps the last 
     },
   };
   const { stand, id, service } = await started(t, {}, {}, app);
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   t.match(stand.row(id), { state: "PENDING_USER_STOP", desiredInstances: 0 }, "the desired state is written when the call returns");
   t.match(await stand.reaches(id, "USER_STOPPED"), { address: undefined, runningGeneration: undefined, stopFor: "user", lastLogs: "last lines\n" });
   t.same(stand.world.left(service), []);
@@ -42,18 +42,18 @@ t.test("a user's stop without open requests is done at once, and keeps the last 
 t.test("a stop waits until every gateway knows of it and nothing is open", async (t) => {
   const { stand, id, use, join } = await started(t);
   join();
-  use(1);
+  await use(1);
   const before = stand.lifecycle().seq();
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.clock.advance(100);
   t.equal(stand.row(id).state, "PENDING_USER_STOP");
-  use(0, 0, before);
+  await use(0, 0, before);
   await stand.clock.advance(100);
   t.equal(stand.row(id).state, "PENDING_USER_STOP", "a report from before the change proves nothing");
-  use(0, 1);
+  await use(0, 1);
   await stand.clock.advance(100);
   t.equal(stand.row(id).state, "PENDING_USER_STOP", "a WebSocket is open");
-  use(0);
+  await use(0);
   await stand.reaches(id, "USER_STOPPED");
 });
 
@@ -62,8 +62,8 @@ t.test(
   async (t) => {
     const { stand, id } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 }, { busyMs: 60 * MINUTE });
     const limit = stand.clock.now() + 60 * MINUTE;
-    t.equal(stand.lifecycle().setBusy(id, 24 * 60 * MINUTE).busyUntil, limit, "no longer than it may");
-    stand.lifecycle().setBusy(id, 10 * MINUTE);
+    t.equal((await stand.lifecycle().setBusy(id, 24 * 60 * MINUTE)).busyUntil, limit, "no longer than it may");
+    await stand.lifecycle().setBusy(id, 10 * MINUTE);
     await pass(stand, 5 * MINUTE);
     await stand.restart();
     await pass(stand, 4 * MINUTE);
@@ -72,19 +72,19 @@ t.test(
     t.match([awake.map(({ kind }) => kind), timers], [["busy"], [{ kind: "idleStop", at: stand.row(id).busyUntil }]]);
     await pass(stand, MINUTE + 1_000);
     t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { busyUntil: 0 });
-    t.throws(() => stand.lifecycle().setBusy(id, MINUTE), { code: "CONTAINER_STOPPED" });
+    await t.rejects(() => stand.lifecycle().setBusy(id, MINUTE), { code: "CONTAINER_STOPPED" });
 
-    stand.lifecycle().wake(id, USER);
+    await stand.lifecycle().wake(id, USER);
     await stand.reaches(id, "STARTED");
-    stand.lifecycle().setBusy(id, 10 * MINUTE);
-    stand.lifecycle().setBusy(id, 0);
+    await stand.lifecycle().setBusy(id, 10 * MINUTE);
+    await stand.lifecycle().setBusy(id, 0);
     await pass(stand, 2 * MINUTE);
     await stand.reaches(id, "SYSTEM_STOPPED");
 
-    stand.lifecycle().wake(id, USER);
+    await stand.lifecycle().wake(id, USER);
     await stand.reaches(id, "STARTED");
-    stand.lifecycle().setBusy(id, 10 * MINUTE);
-    stand.lifecycle().requestStop(id, USER);
+    await stand.lifecycle().setBusy(id, 10 * MINUTE);
+    await stand.lifecycle().requestStop(id, USER);
     await stand.reaches(id, "USER_STOPPED");
   },
 );
@@ -92,17 +92,17 @@ t.test(
 t.test("one that says that it is busy while it is being put to sleep stays awake", async (t) => {
   const { stand, id, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 });
   join();
-  use(0, 1);
+  await use(0, 1);
   await pass(stand, MINUTE + 1_000);
   await stand.reaches(id, "PENDING_SYSTEM_STOP");
-  stand.lifecycle().setBusy(id, 10 * MINUTE);
+  await stand.lifecycle().setBusy(id, 10 * MINUTE);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1 });
 });
 
 t.test("a gateway that never answers delays a user's stop by two seconds, and no more", async (t) => {
   const { stand, id, join } = await started(t);
   join();
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.clock.advance(1_999);
   t.equal(stand.row(id).state, "PENDING_USER_STOP");
   await stand.clock.advance(1);
@@ -112,8 +112,8 @@ t.test("a gateway that never answers delays a user's stop by two seconds, and no
 t.test("a gateway that left is not waited for", async (t) => {
   const { stand, id, use, join } = await started(t);
   join();
-  use(1);
-  stand.lifecycle().requestStop(id, USER);
+  await use(1);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.clock.advance(100);
   stand.lifecycle().gatewayLeft(GATEWAY);
   await stand.reaches(id, "USER_STOPPED");
@@ -123,14 +123,14 @@ t.test("a container without traffic for its idle time is stopped by the system, 
   const { stand, id, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 2 });
   join();
   await pass(stand, MINUTE);
-  use(1);
+  await use(1);
   await stand.clock.advance(1_000);
-  use(0);
+  await use(0);
   await pass(stand, 2 * MINUTE - 1);
   t.equal(stand.row(id).state, "STARTED");
   await stand.clock.advance(1);
   t.equal(stand.row(id).desiredInstances, 0);
-  use(0);
+  await use(0);
   t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { stopFor: "system", desiredInstances: 0 });
   t.equal(stand.world.running().length, 0);
 });
@@ -138,7 +138,7 @@ t.test("a container without traffic for its idle time is stopped by the system, 
 t.test("an open request is use for as long as it is open, however quiet", async (t) => {
   const { stand, id, use, join } = await started(t, { shutdownTimeoutMinutes: 1 });
   join();
-  use(1);
+  await use(1);
   await pass(stand, 10 * MINUTE);
   t.equal(stand.row(id).state, "STARTED");
   stand.lifecycle().gatewayLeft(GATEWAY);
@@ -153,7 +153,7 @@ t.test("bytes on a WebSocket are use, a silent one is none", async (t) => {
   join();
   for (let round = 0; round < 5; round++) {
     await pass(stand, 50_000);
-    use(0, 1);
+    await use(0, 1);
   }
   t.equal(stand.row(id).state, "STARTED");
   await pass(stand, MINUTE);
@@ -164,7 +164,7 @@ t.test("a plain container that fell asleep is woken by a request", async (t) => 
   const { stand, id, service } = await started(t, { shutdownTimeoutMinutes: 0.05 });
   await stand.clock.advance(3_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
   t.equal(stand.world.callCount(`deploy ${service}`), 2);
 });
@@ -174,7 +174,7 @@ t.test("a request that comes while an idle container is stopped has it started a
   join();
   await pass(stand, MINUTE);
   t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   t.equal(stand.row(id).desiredInstances, 1);
   await pass(stand, 10_000);
   await eventually("started again", () => stand.world.callCount(`deploy ${service}`) === 2);
@@ -186,13 +186,13 @@ t.test("a request that was sent just before its gateway learned of an idle stop 
   join();
   await pass(stand, MINUTE);
   t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
-  use(1);
+  await use(1);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, address: Object });
   await pass(stand, 10 * MINUTE);
   t.equal(stand.row(id).state, "STARTED");
-  use(0);
+  await use(0);
   await pass(stand, MINUTE);
-  use(0);
+  await use(0);
   await stand.reaches(id, "SYSTEM_STOPPED");
   t.equal(stand.world.callCount(`deploy ${service}`), 1);
 });
@@ -201,7 +201,7 @@ t.test("a request that waits for an idle container's end does not take its stop 
   const { stand, id, use, join } = await started(t, { onDemand: true, shutdownTimeoutMinutes: 1 });
   join();
   await pass(stand, MINUTE);
-  use(1, 0);
+  await use(1, 0);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
@@ -215,7 +215,7 @@ t.test("an engine that does not stop a container is named as the cause, and call
   const { stand, id } = await started(t, {}, { statusMs: MINUTE });
   const gate = Promise.withResolvers<void>();
   stand.world.holdDestroy = gate.promise;
-  stand.lifecycle().requestStop(id, USER);
+  await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
   await pass(stand, MINUTE);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "STOP_TIMED_OUT" }, desiredInstances: 0 });
@@ -229,12 +229,12 @@ t.test("an engine that does not stop a container is named as the cause, and call
 t.test("a new definition replaces what runs once its requests have ended, and the desired state stays", async (t) => {
   const { stand, id, service, use, join } = await started(t);
   join();
-  use(1);
-  stand.store().containers.update(id, { generation: 2 });
-  stand.lifecycle().definitionChanged(id);
+  await use(1);
+  await stand.store().containers.update(id, { generation: 2 });
+  await stand.lifecycle().definitionChanged(id);
   await stand.clock.advance(1_000);
   t.match(stand.row(id), { state: "PENDING_SYSTEM_STOP", desiredInstances: 1 });
-  use(0);
+  await use(0);
   await eventually("replaced", () => stand.row(id).runningGeneration === 2);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1 });
   t.same(stand.world.left(service), [service]);
@@ -243,12 +243,12 @@ t.test("a new definition replaces what runs once its requests have ended, and th
 t.test("the last use is written down every few seconds, and at the end", async (t) => {
   const { stand, id, use, join } = await started(t);
   join();
-  use(1);
+  await use(1);
   const usedOn = stand.clock.now();
   t.equal(stand.row(id).lastActive, 0, "not at every report");
   await stand.clock.advance(10_000);
   t.equal(stand.row(id).lastActive, usedOn);
-  use(1);
+  await use(1);
   const last = stand.clock.now();
   await stand.lifecycle().close();
   t.equal(stand.row(id).lastActive, last);

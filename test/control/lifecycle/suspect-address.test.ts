@@ -9,8 +9,8 @@ import { eventually } from "../../fixtures/eventually.ts";
 /** A gateway's connect was refused although the container counts as awake: that is what a wake of it means. */
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t);
-  const { id, service } = stand.publish({ config, app });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish({ config, app });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
   await stand.clock.advance(500);
   const deploys = () => stand.world.callCount(`deploy ${service}`);
@@ -23,26 +23,22 @@ async function diesUnheard(stand: LifecycleFixture, service: string): Promise<vo
   await stand.world.kill(service);
 }
 
-const eventsOf = (stand: LifecycleFixture, id: string) =>
-  stand
-    .store()
-    .history.of(id)
-    .map(({ event }) => event);
+const eventsOf = async (stand: LifecycleFixture, id: string) => (await stand.store().history.of(id)).map(({ event }) => event);
 
 t.test("an on-demand container that died without an event is started again by the request that it refused", async (t) => {
   const { stand, id, service } = await started(t, { onDemand: true });
   await diesUnheard(stand, service);
-  t.equal(stand.lifecycle().wake(id, USER).state, "CHECKING", "at once");
+  t.equal((await stand.lifecycle().wake(id, USER)).state, "CHECKING", "at once");
   await eventually("another instance", () => stand.world.callCount(`deploy ${service}`) === 2);
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 1, fault: undefined });
-  t.same(eventsOf(stand, id).slice(-4), ["doubted", "lost", "startBegan", "answered"], "without time having passed");
-  t.equal(stand.store().history.of(id).at(-4)?.byUser, USER);
+  t.same((await eventsOf(stand, id)).slice(-4), ["doubted", "lost", "startBegan", "answered"], "without time having passed");
+  t.equal((await stand.store().history.of(id)).at(-4)?.byUser, USER);
 });
 
 t.test("a plain one too, as its desired state says anyway", async (t) => {
   const { stand, id, service, deploys } = await started(t);
   await diesUnheard(stand, service);
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await eventually("another instance", () => deploys() === 2);
   await stand.reaches(id, "STARTED");
 });
@@ -50,27 +46,27 @@ t.test("a plain one too, as its desired state says anyway", async (t) => {
 t.test("an unfounded report changes nothing, and a hundred cost one check", async (t) => {
   const { stand, id, deploys } = await started(t, { onDemand: true });
   const before = stand.row(id);
-  for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
+  for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
   t.match(await stand.reaches(id, "STARTED"), { address: before.address, attempts: 0, runningGeneration: 1 });
-  for (let time = 0; time < 100; time++) stand.lifecycle().wake(id, USER);
+  for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
   t.equal(stand.row(id).state, "STARTED", "no sooner than a second later is it checked again");
-  t.equal(eventsOf(stand, id).filter((event) => event === "doubted").length, 1);
+  t.equal((await eventsOf(stand, id)).filter((event) => event === "doubted").length, 1);
   t.equal(deploys(), 2, "which adopts what runs");
   await stand.clock.advance(1_000);
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   t.equal(stand.row(id).state, "CHECKING");
   await stand.reaches(id, "STARTED");
 });
 
 t.test("a death within that second is found at its end", async (t) => {
   const { stand, id, service } = await started(t, { onDemand: true });
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
   await diesUnheard(stand, service);
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.clock.advance(1_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.reaches(id, "STARTED");
 });
 
@@ -87,9 +83,10 @@ async function startedBehindStaleReports(t: Test, config: Partial<ContainerConfi
       },
     }),
   });
-  const { id, service } = stand.publish({ config, app: listening });
-  stand.lifecycle().requestStart(id, USER);
+  const { id, service } = await stand.publish({ config, app: listening });
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
+  await stand.lifecycle().definitionChanged(id);
   await eventually("an inspection", () => reports.last?.running === true);
   const dies = async () => {
     reports.stale = true;
@@ -101,22 +98,16 @@ async function startedBehindStaleReports(t: Test, config: Partial<ContainerConfi
 t.test("a death that the orchestrator reports late is a loss all the same, and the container is started again", async (t) => {
   const { stand, id, service, dies } = await startedBehindStaleReports(t, {});
   await dies();
-  await eventually("a loss", () => eventsOf(stand, id).includes("lost"));
+  await eventually("a loss", async () => (await eventsOf(stand, id)).includes("lost"));
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1, attempts: 1, fault: undefined });
-  t.match(
-    stand
-      .store()
-      .history.of(id)
-      .findLast(({ event }) => event === "lost")?.cause,
-    { code: "CONTAINER_CRASHED" },
-  );
+  t.match((await stand.store().history.of(id)).findLast(({ event }) => event === "lost")?.cause, { code: "CONTAINER_CRASHED" });
   t.same(stand.world.running(), [service]);
 });
 
 t.test("one on demand whose death is reported late sleeps, and nothing of it runs", async (t) => {
   const { stand, id, dies } = await startedBehindStaleReports(t, { onDemand: true });
   await dies();
-  await eventually("a loss", () => eventsOf(stand, id).includes("lostAsleep"));
+  await eventually("a loss", async () => (await eventsOf(stand, id)).includes("lostAsleep"));
   await eventually("nothing runs", () => stand.world.running().length === 0);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
@@ -138,7 +129,7 @@ t.test("a container that runs and refuses connections is started again after hal
   let deafen = async () => {};
   const { stand, id } = await started(t, { onDemand: true }, app);
   await deafen();
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   await stand.clock.advance(0);
   await stand.clock.advance(29_000);
   t.equal(stand.row(id).state, "CHECKING");
@@ -152,7 +143,7 @@ t.test("one that ran well before it was suspect owes nothing to earlier failures
   for (let round = 1; round <= 6; round++) {
     await stand.clock.advance(60_000);
     await diesUnheard(stand, service);
-    stand.lifecycle().wake(id, USER);
+    await stand.lifecycle().wake(id, USER);
     await eventually("another instance", () => deploys() === round + 1);
     t.equal((await stand.reaches(id, "STARTED")).attempts, 1);
   }
@@ -164,24 +155,24 @@ t.test("one that dies after each answer is started more slowly each time, and in
     const before = deploys();
     await stand.clock.advance(1_000);
     await diesUnheard(stand, service);
-    stand.lifecycle().wake(id, USER);
-    await eventually("lost", () => eventsOf(stand, id).filter((event) => event === "lost").length === before);
+    await stand.lifecycle().wake(id, USER);
+    await eventually("lost", async () => (await eventsOf(stand, id)).filter((event) => event === "lost").length === before);
     await stand.clock.advance(waitMs);
     await eventually("another instance", () => deploys() === before + 1);
     await stand.reaches(id, "STARTED");
   }
   await stand.clock.advance(1_000);
   await diesUnheard(stand, service);
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   t.match(await stand.reaches(id, "ERROR"), { attempts: 5, fault: { code: "CONTAINER_CRASHED" } });
-  t.throws(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
+  await t.rejects(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
 });
 
 t.test("an engine that stays away while a plain container is suspect is the cause of its error, and its return the end of it", async (t) => {
   const { stand, id, service } = await started(t);
   await diesUnheard(stand, service);
   stand.world.away = true;
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   for (let minute = 0; minute < 6; minute++) await stand.clock.advance(60_000);
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "ENGINE_UNREACHABLE" }, desiredInstances: 1 });
   stand.world.away = false;
@@ -196,13 +187,13 @@ t.test("an engine that was away for longer than a check may last loses no runnin
   // Network and engine are gone together, and come back one after the other.
   await new Promise((resolve) => void server.close(resolve));
   stand.world.away = true;
-  stand.lifecycle().wake(id, USER);
+  await stand.lifecycle().wake(id, USER);
   for (let second = 0; second < 60; second++) await stand.clock.advance(1_000);
   stand.world.away = false;
   for (let second = 0; second < 20; second++) await stand.clock.advance(1_000);
   await new Promise<void>((resolve) => void server.listen(port, "127.0.0.1", resolve));
   await stand.clock.advance(1_000);
   await stand.reaches(id, "STARTED");
-  t.notOk(eventsOf(stand, id).some((event) => event.startsWith("lost")));
+  t.notOk((await eventsOf(stand, id)).some((event) => event.startsWith("lost")));
   t.same(stand.world.running(), [service]);
 });

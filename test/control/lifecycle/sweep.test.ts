@@ -17,8 +17,8 @@ t.test(
       for (let index = 0; index < MANY; index++) {
         const name = `app-${index}`;
         const image = { ...newImage(name, now), state: "READY" as const, resolvedId: `memory:${name}`, exposed: [80], logs: "x".repeat(500) };
-        store.images.insert(image);
-        store.containers.insert({ ...newContainer(image, CONFIG, now), lastLogs: "y".repeat(2_000) });
+        await store.images.insert(image);
+        await store.containers.insert({ ...newContainer(image, CONFIG, now), lastLogs: "y".repeat(2_000) });
       }
     });
     const driverCalls = () => stand.world.calls.filter((call) => call !== "events");
@@ -40,8 +40,8 @@ t.test(
     t.comment(`a period takes ${Math.round((performance.now() - passing) / 3)} ms`);
     t.same(driverCalls().slice(before), ["list", "list", "list"]);
 
-    const { id } = stand.publish({ name: "wanted" });
-    stand.lifecycle().requestStart(id, USER);
+    const { id } = await stand.publish({ name: "wanted" });
+    await stand.lifecycle().requestStart(id, USER);
     await stand.reaches(id, "STARTED");
     t.equal(stand.world.running().length, 1);
   },

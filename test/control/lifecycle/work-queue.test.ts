@@ -28,7 +28,7 @@ function openTestQueue(
       });
       ends.delete(key);
     },
-    place: options.place ?? (() => ({ lane: "look", user: "" })),
+    place: async (key) => options.place?.(key) ?? { lane: "look", user: "" },
     failed: () => {},
     clock,
     lanes: { ...LIFECYCLE_LIMITS.lanes, look: { total: options.concurrency ?? 8, perUser: options.perUser ?? 8 } },

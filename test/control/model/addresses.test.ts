@@ -7,6 +7,7 @@ import t from "tap";
 import { viewOf } from "../../../control/lifecycle/container-view.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { createContainerCache } from "../../../gateway/feed/container-cache.ts";
+import { openStoredRows } from "../../fixtures/stored-rows.ts";
 import { createStillClock, turns } from "../../fixtures/clock.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { openAddressWorld } from "./address-world.ts";
@@ -35,35 +36,41 @@ async function openReal() {
   const begin = async () => {
     const store = await openStore({ folder, clock });
     const { driver, kill } = world.open();
-    const lifecycle = openModelLifecycle({ store, driver, clock, filesFolder: folder });
+    const rows = openStoredRows(folder);
+    const lifecycle = await openModelLifecycle({ store, driver, clock, filesFolder: folder });
     const follow = () => {
-      cache.replace(store.containers.all().map(viewOf));
+      cache.replace(rows.containers.all().map(viewOf));
       lifecycle.watch((change) => void ("container" in change && cache.change(viewOf(change.container))));
       lifecycle.gatewayJoined("gateway", lifecycle.seq());
     };
-    return { store, lifecycle, kill, follow };
+    const close = () => {
+      rows.close();
+      return store.close();
+    };
+    return { store, rows, lifecycle, kill, follow, close };
   };
   let now = await begin();
   await now.store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
   await now.store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   const config = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true, port: 80 };
-  const ids = NAMES.map((name) => {
+  const ids: string[] = [];
+  for (const name of NAMES) {
     const image = { ...newImage(name, 1), state: "READY" as const, exposed: [80], resolvedId: name };
-    now.store.images.insert(image);
-    return now.store.containers.insert(newContainer(image, config, 1)).id;
-  });
-  now.lifecycle.start();
+    await now.store.images.insert(image);
+    ids.push((await now.store.containers.insert(newContainer(image, config, 1))).id);
+  }
+  await now.lifecycle.start();
   now.follow();
   const real = {
     world,
     clock: () => clock,
     lifecycle: () => now.lifecycle,
     row: (nth: number) => {
-      const row = now.store.containers.find(ids[nth] ?? "");
+      const row = now.rows.containers.find(ids[nth] ?? "");
       assert.ok(row);
       return row;
     },
-    rows: () => now.store.containers.all(),
+    rows: () => now.rows.containers.all(),
     sent: { served: 0, refused: 0, held: 0 },
     /** Where a request would be sent now, by what the gateway knows: to its own container, or nowhere. */
     send: (nth: number): "served" | "refused" | "held" => {
@@ -75,13 +82,13 @@ async function openReal() {
       assert.ok(met === undefined || met === id, `a request for ${NAMES[nth]} met ${NAMES[ids.indexOf(met ?? "")]}`);
       return met === undefined ? "refused" : "served";
     },
-    request: (nth: number) => {
+    request: async (nth: number) => {
       const id = ids[nth] ?? "";
       const outcome = real.send(nth);
       real.sent[outcome]++;
       if (outcome === "served") return;
       try {
-        now.lifecycle.wake(id, USER);
+        await now.lifecycle.wake(id, USER);
       } catch {
         // Refused, with the cause of its last start.
       }
@@ -97,11 +104,11 @@ async function openReal() {
     },
     restart: async (downMs: number, meanwhile: () => void) => {
       now.kill();
-      await now.store.close();
+      await now.close();
       meanwhile();
       clock = createStillClock(clock.now() + downMs);
       now = await begin();
-      now.lifecycle.start();
+      await now.lifecycle.start();
       now.follow();
       await turns();
     },
@@ -110,7 +117,7 @@ async function openReal() {
       world.boot();
       await now.lifecycle.close();
       now.kill();
-      await now.store.close();
+      await now.close();
       rmSync(folder, { recursive: true, force: true });
     },
   };
@@ -185,7 +192,7 @@ async function settles(real: AddressFixture): Promise<void> {
     const before = real.sent.served;
     for (let passed = 0; passed < 200 && real.sent.served === before; passed++) {
       real.world.boot();
-      real.request(nth);
+      await real.request(nth);
       await turns(3);
       real.judge();
       real.world.tell(0);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import * as fc from "fast-check";
 import { CONTAINER_TABLE, type ContainerEvent, nextState } from "../../../control/model/states.ts";
 import type { Container } from "../../../control/model/entities.ts";
-import { Fault } from "../../../lib/fault.ts";
+import { Fault, type FaultCode } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/clock.ts";
 import { hinder, judge, type Model, unhinder } from "./model.ts";
 import { type App, APP_NAMES, type Folder, FOLDERS, type Left, type Real, SHAPES, USER } from "./real.ts";
@@ -34,58 +34,79 @@ const of = (name: string, run: (folder: Folder, model: Model, real: Real) => unk
 
 const rowOf = (real: Real, folder: Folder) => real.row(folder) as Container;
 
-/** The row goes along the table, or stays where that has no such edge: only the desired state changes. */
-function follows(folder: Folder, real: Real, event: ContainerEvent, act: (id: string) => void): void {
-  const { id, state } = rowOf(real, folder);
-  act(id);
-  assert.equal(rowOf(real, folder).state, nextState(CONTAINER_TABLE, state, event) ?? state, `${folder}: ${event} in ${state}`);
+/** Nothing else moves meanwhile: what the command finds is what it works on. */
+function atOnce<R>(model: Model, real: Real, act: () => Promise<R>): Promise<R> {
+  return real.transaction(() => {
+    judge(model, real);
+    return act();
+  });
 }
 
-const start = of("start", (folder, model, real) => {
-  model.desired.set(folder, { runs: true, by: "user" });
-  if (rowOf(real, folder).state !== "STARTED") unhinder(model, folder);
-  follows(folder, real, "startWished", (id) => real.lifecycle().requestStart(id, USER.id));
-});
+/** The row goes along the table, or stays where that has no such edge: only the desired state changes. */
+async function follows(folder: Folder, real: Real, event: ContainerEvent, act: (id: string) => Promise<Container>): Promise<void> {
+  const { id, state } = rowOf(real, folder);
+  assert.equal((await act(id)).state, nextState(CONTAINER_TABLE, state, event) ?? state, `${folder}: ${event} in ${state}`);
+}
 
-const stop = of("stop", (folder, model, real) => {
-  model.desired.set(folder, { runs: false, by: "user" });
-  follows(folder, real, "stopWished", (id) => real.lifecycle().requestStop(id, USER.id));
-});
+const start = of("start", (folder, model, real) =>
+  atOnce(model, real, () => {
+    model.desired.set(folder, { runs: true, by: "user" });
+    if (rowOf(real, folder).state !== "STARTED") unhinder(model, folder);
+    return follows(folder, real, "startWished", (id) => real.lifecycle().requestStart(id, USER.id));
+  }),
+);
+
+const stop = of("stop", (folder, model, real) =>
+  atOnce(model, real, () => {
+    model.desired.set(folder, { runs: false, by: "user" });
+    return follows(folder, real, "stopWished", (id) => real.lifecycle().requestStop(id, USER.id));
+  }),
+);
 
 /** A request that no gateway could send on: it wakes every stopped on-demand container, and a plain one only if the system stopped it. */
-const request = of("request", (folder, model, real) => {
-  const row = rowOf(real, folder);
-  const failed = row.state === "ERROR" && (!SHAPES[folder].onDemand || row.notBefore > real.clock().now());
-  const forUser = row.desiredInstances === 0 && row.stopFor === "user" && !SHAPES[folder].onDemand;
-  if (failed || forUser) {
-    const code = failed ? row.fault?.code : "CONTAINER_STOPPED";
-    assert.throws(
-      () => real.lifecycle().wake(row.id, USER.id),
-      (error) => error instanceof Fault && error.code === code,
-      `${folder} is not woken`,
-    );
-    return assert.deepEqual(rowOf(real, folder), row, "nor changed");
-  }
-  if (row.desiredInstances === 0) model.desired.set(folder, { runs: true, by: "user" });
-  if (row.state !== "STARTED") unhinder(model, folder);
-  real.lifecycle().wake(row.id, USER.id);
+const request = of("request", async (folder, model, real) => {
+  let refusal: FaultCode | undefined;
+  const woken = atOnce(model, real, async () => {
+    const row = rowOf(real, folder);
+    const failed = row.state === "ERROR" && (!SHAPES[folder].onDemand || row.notBefore > real.clock().now());
+    const forUser = row.desiredInstances === 0 && row.stopFor === "user" && !SHAPES[folder].onDemand;
+    if (failed || forUser) refusal = (failed ? row.fault?.code : undefined) ?? "CONTAINER_STOPPED";
+    else {
+      if (row.desiredInstances === 0) model.desired.set(folder, { runs: true, by: "user" });
+      if (row.state !== "STARTED") unhinder(model, folder);
+    }
+    try {
+      await real.lifecycle().wake(row.id, USER.id);
+    } finally {
+      if (refusal !== undefined) assert.deepEqual(await real.find(row.id), row, "nor changed");
+    }
+  });
+  const error: unknown = await woken.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (refusal === undefined) assert.equal(error, undefined);
+  else assert.ok(error instanceof Fault && error.code === refusal, `${folder} is not woken`);
 });
 
 const use = of("use", (folder, _model, real) => {
   const { id, state } = rowOf(real, folder);
   if (state === "STARTED") real.open.set(id, 1);
-  real.report();
+  return real.report();
 });
 const endOfUse = of("end of use", (folder, _model, real) => {
   real.open.delete(rowOf(real, folder).id);
-  real.report();
+  return real.report();
 });
 /** It says that it is busy, and then gets no traffic for longer than it may be idle; one that does not run says nothing. */
 const busy = of("busy", async (folder, model, real) => {
-  const { id, state } = rowOf(real, folder);
-  if (!["STARTED", "PENDING_SYSTEM_STOP"].includes(state)) return;
-  model.busy.set(id, real.lifecycle().setBusy(id, 150_000).busyUntil);
-  await real.clock().advance(65_000);
+  const isBusy = await atOnce(model, real, async () => {
+    const { id, state } = rowOf(real, folder);
+    if (!["STARTED", "PENDING_SYSTEM_STOP"].includes(state)) return false;
+    model.busy.set(id, (await real.lifecycle().setBusy(id, 150_000)).busyUntil);
+    return true;
+  });
+  if (isBusy) await real.clock().advance(65_000);
 });
 const validate = of("revalidate", (folder, _model, real) => real.lifecycle().requestValidation(rowOf(real, folder).imageId, USER.id));
 

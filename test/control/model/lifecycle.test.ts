@@ -59,8 +59,8 @@ async function end(model: Model, real: Real): Promise<void> {
       const id = real.row(folder)?.id;
       if (id === undefined) continue;
       model.desired.set(folder, { runs, by: "user" });
-      if (runs) real.lifecycle().requestStart(id, USER.id);
-      else real.lifecycle().requestStop(id, USER.id);
+      if (runs) await real.lifecycle().requestStart(id, USER.id);
+      else await real.lifecycle().requestStop(id, USER.id);
       judge(model, real);
     }
     await settle(model, real);

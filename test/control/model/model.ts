@@ -74,7 +74,7 @@ export function judge(model: Model, real: Real): void {
 function judgeMoves(model: Model, real: Real): void {
   for (const move of real.moves.slice(model.judged)) {
     model.judged++;
-    const isImage = real.store().images.find(move.entity) !== undefined;
+    const isImage = real.rows().images.find(move.entity) !== undefined;
     assert.equal(allowed(isImage, move), move.toState, `${move.fromState} -${move.event}-> ${move.toState} is an edge of the table`);
     const folder = isImage ? undefined : FOLDERS.find((name) => real.row(name)?.id === move.entity);
     const wanted = folder && model.desired.get(folder);
@@ -84,7 +84,7 @@ function judgeMoves(model: Model, real: Real): void {
     if (move.event === "idled") {
       const idledOn =
         real
-          .store()
+          .rows()
           .history.of(move.entity)
           .findLast(({ event }) => event === "idled")?.at ?? 0;
       assert.ok(idledOn >= (model.busy.get(move.entity) ?? 0), `${folder} does not sleep while it is busy`);
@@ -97,7 +97,7 @@ function judgeMoves(model: Model, real: Real): void {
     if (move.event === "startWished" && !wanted.runs && wanted.by === "system" && shape.keepWarm) {
       const startedOn =
         real
-          .store()
+          .rows()
           .history.of(move.entity)
           .findLast(({ event }) => event === "startWished")?.at ?? 0;
       assert.ok(warmUntil(shape.keepWarm, startedOn), `${folder} is started by itself within its hours only`);
@@ -122,10 +122,10 @@ function allowed(isImage: boolean, { fromState, toState, event }: Moved): string
 
 /** A history is the moves that were made, one after the other, up to the state that the row has now. */
 function judgeHistory(real: Real, entity: string): void {
-  const state = (real.store().containers.find(entity) ?? real.store().images.find(entity))?.state;
+  const state = (real.rows().containers.find(entity) ?? real.rows().images.find(entity))?.state;
   // A removed container has none.
   if (state === undefined) return;
-  const history = real.store().history.of(entity);
+  const history = real.rows().history.of(entity);
   const since = real.moves.slice(real.forgotten.get(entity) ?? 0);
   const made = since.filter((move) => move.entity === entity && move.event !== "").slice(-HISTORY_LENGTH);
   assert.deepEqual(history.map(inWords), made.map(inWords), "a history tells the moves as they were made");

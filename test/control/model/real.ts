@@ -9,6 +9,7 @@ import type { Container, ContainerConfig } from "../../../control/model/entities
 import type { HistoryEntry } from "../../../control/model/records.ts";
 import type { Labels } from "../../../drivers/driver.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
+import { openStoredRows, type StoredRows } from "../../fixtures/stored-rows.ts";
 import { crashing, listening, type MemoryApp, type MemoryWorld, mute, openMemoryWorld } from "../../fixtures/memory-driver.ts";
 import { type StillClock, createStillClock, turns } from "../../fixtures/clock.ts";
 import { openModelLifecycle } from "./open-model-lifecycle.ts";
@@ -53,7 +54,11 @@ export type Real = {
   world: MemoryWorld;
   script: Script;
   clock(): StillClock;
-  store(): Store;
+  /** As committed. */
+  rows(): StoredRows;
+  transaction: Store["transaction"];
+  /** As the transaction around it sees it. */
+  find: Store["containers"]["find"];
   lifecycle(): Lifecycle;
   /** Undefined where its package does not have it. */
   row(folder: Folder): Container | undefined;
@@ -69,7 +74,7 @@ export type Real = {
   lastRemoved(): Left | undefined;
   /** HTTP requests open at the gateway; it tells of them, and of the changes that it has seen, with `report`. */
   open: Map<string, number>;
-  report(): void;
+  report(): Promise<void>;
   /** As by `kill -9`, at once; the next process comes up later, with a gateway that was not there before. */
   restart(downMs: number): Promise<void>;
   close(): Promise<void>;
@@ -91,13 +96,19 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
   const forgotten = new Map<string, number>();
 
   const begin = async () => {
-    const store = telling(await openStore({ folder, clock }), moves);
+    const own = await openStore({ folder, clock });
+    const rows = openStoredRows(folder);
+    const store = telling(own, rows, moves);
     const { driver, kill } = script.over(world.open());
-    const lifecycle = openModelLifecycle({ store, driver, clock, filesFolder: folder, limits: { pausedMs, ...FEW } });
+    const lifecycle = await openModelLifecycle({ store, driver, clock, filesFolder: folder, limits: { pausedMs, ...FEW } });
     if (!(await store.users.find(USER.id))) await store.users.insert({ ...USER, login: "ada", friendlyName: "Ada", createdOn: 1 });
-    lifecycle.start();
+    await lifecycle.start();
     lifecycle.gatewayJoined(GATEWAY, lifecycle.seq());
-    return { store, lifecycle, kill };
+    const close = () => {
+      rows.close();
+      return own.close();
+    };
+    return { store, rows, lifecycle, kill, close };
   };
   let now = await begin();
   const open = new Map<string, number>();
@@ -106,12 +117,14 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
     world,
     script,
     clock: () => clock,
-    store: () => now.store,
+    rows: () => now.rows,
+    transaction: (work) => now.store.transaction(work),
+    find: (id) => now.store.containers.find(id),
     lifecycle: () => now.lifecycle,
     row: (name) => {
-      const id = ids.get(name) ?? now.store.containers.all().find((row) => row.folder === name)?.id;
+      const id = ids.get(name) ?? now.rows.containers.all().find((row) => row.folder === name)?.id;
       if (id !== undefined) ids.set(name, id);
-      return id === undefined ? undefined : now.store.containers.find(id);
+      return id === undefined ? undefined : now.rows.containers.find(id);
     },
     moves,
     forgotten,
@@ -123,15 +136,15 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
       }
       const context = { store: now.store, environment: "test", now: clock.now() };
       const id = (await now.store.packages.byName("demo"))?.id ?? randomUUID();
-      stageFolders(context, { id, version: "1.0.0" }, definitions, () => "");
+      await stageFolders(context, { id, version: "1.0.0" }, definitions, () => "");
       const recorded = await now.store.transaction(() =>
         recordPackage(context, { name: "demo", version: "1.0.0", description: "" }, USER, definitions, id),
       );
-      now.store.staging.clear(id);
-      for (const { imageId } of recorded.folders) now.lifecycle.requestValidation(imageId, USER.id);
-      for (const { containerId } of recorded.folders) now.lifecycle.definitionChanged(containerId, USER.id);
+      await now.store.staging.clear(id);
+      for (const { imageId } of recorded.folders) await now.lifecycle.requestValidation(imageId, USER.id);
+      for (const { containerId } of recorded.folders) await now.lifecycle.definitionChanged(containerId, USER.id);
       for (const container of recorded.removed) {
-        now.lifecycle.remove(container.id);
+        await now.lifecycle.remove(container.id);
         forgotten.set(container.id, moves.length);
         removed = { container: container.id, generation: container.generation, service: container.service };
       }
@@ -139,17 +152,17 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
     startBehind: ({ service, ...labels }) => {
       if (!world.left(service).includes(service)) world.begin(service, { ...labels, store: now.store.id, environment: "test" });
     },
-    lastRemoved: () => (removed && now.store.containers.find(removed.container) ? undefined : removed),
+    lastRemoved: () => (removed && now.rows.containers.find(removed.container) ? undefined : removed),
     open,
-    report: () => {
+    report: async () => {
       const lastActive = clock.now();
       const uses = [...open].filter(([, count]) => count > 0).map(([id, count]) => ({ id, open: count, streams: count, lastActive }));
-      now.lifecycle.recordUse({ gateway: GATEWAY, seq: now.lifecycle.seq(), uses });
+      await now.lifecycle.recordUse({ gateway: GATEWAY, seq: now.lifecycle.seq(), uses });
     },
     restart: async (downMs) => {
       now.kill();
       world.forget();
-      await now.store.close();
+      await now.close();
       open.clear();
       clock = createStillClock(clock.now() + downMs);
       now = await begin();
@@ -158,7 +171,7 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
     close: async () => {
       await now.lifecycle.close();
       now.kill();
-      await now.store.close();
+      await now.close();
       await world.close();
       rmSync(folder, { recursive: true, force: true });
     },
@@ -189,31 +202,31 @@ function definitionOf(folder: Folder, version: number): Definition {
 }
 
 /** The same store, every move of which is written down here too. */
-function telling(store: Store, moves: Moved[]): Store {
-  const watched = <Row extends { move: (...args: never[]) => unknown }>(rows: Row): Row => ({
+function telling(store: Store, stored: StoredRows, moves: Moved[]): Store {
+  const stateOf = (id: string) => stored.images.find(id)?.state ?? "";
+  const watched = <Row extends { move: (...args: never[]) => Promise<unknown> }>(rows: Row): Row => ({
     ...rows,
-    move: (...args: never[]) => {
+    move: async (...args: never[]) => {
       const [entity, fromState, toState, , reason] = args as unknown as [string, string, string, unknown, { event: string } | undefined];
-      const moved = rows.move(...args);
+      const moved = await rows.move(...args);
       if (moved) store.afterCommit(() => moves.push({ entity, fromState, toState, event: reason?.event ?? "" }));
       return moved;
     },
   });
   const images: Store["images"] = {
     ...watched(store.images),
-    removeAll: (ids, now, reason) => {
-      const before = ids.map((id) => ({ entity: id, fromState: store.images.find(id)?.state ?? "" }));
-      store.images.removeAll(ids, now, reason);
+    removeAll: async (ids, now, reason) => {
+      const before = await Promise.all(ids.map(async (id) => ({ entity: id, fromState: (await store.images.find(id))?.state ?? "" })));
+      await store.images.removeAll(ids, now, reason);
       store.afterCommit(() => moves.push(...before.map((one) => ({ ...one, toState: "DELETED", event: reason.event }))));
     },
   };
   const staging: Store["staging"] = {
     ...store.staging,
-    record: (packageId, known, reason) => {
-      const before = known.map((id) => ({ entity: id, fromState: store.images.find(id)?.state ?? "" }));
-      store.staging.record(packageId, known, reason);
-      const after = before.map((one) => ({ ...one, toState: store.images.find(one.entity)?.state ?? "", event: reason.event }));
-      store.afterCommit(() => moves.push(...after));
+    record: async (packageId, known, reason) => {
+      const before = await Promise.all(known.map(async (id) => ({ entity: id, fromState: (await store.images.find(id))?.state ?? "" })));
+      await store.staging.record(packageId, known, reason);
+      store.afterCommit(() => moves.push(...before.map((one) => ({ ...one, toState: stateOf(one.entity), event: reason.event }))));
     },
   };
   return { ...store, containers: watched(store.containers), images, staging };

@@ -15,7 +15,7 @@ export async function settle(model: Model, real: Real): Promise<void> {
   let amiss: string[] = [];
   let well = 0;
   for (let passed = 0; passed < SETTLES_WITHIN_MS && well < 2; passed += STEP_MS) {
-    real.report();
+    await real.report();
     await real.clock().advance(STEP_MS);
     await turns(10);
     judge(model, real);
@@ -26,7 +26,7 @@ export async function settle(model: Model, real: Real): Promise<void> {
   model.quiet = true;
   for (const folder of FOLDERS) {
     const row = real.row(folder);
-    if (row?.state === "STARTED" && real.store().images.find(row.imageId)?.state === "READY") model.hindered.delete(folder);
+    if (row?.state === "STARTED" && real.rows().images.find(row.imageId)?.state === "READY") model.hindered.delete(folder);
   }
 }
 
@@ -39,7 +39,7 @@ function unsettled(model: Model, real: Real): string[] {
     const row = real.row(folder);
     if (!row) continue;
     const fact = facts.find(({ labels }) => labels.container === row.id);
-    const image = real.store().images.find(row.imageId);
+    const image = real.rows().images.find(row.imageId);
     mine.add(row.id);
     const say = (what: string) => amiss.push(`${folder} ${what}: ${row.state} ${row.fault?.code ?? ""}`);
     if (image && isPassingImage(image)) say("waits for its image");

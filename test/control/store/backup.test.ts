@@ -37,7 +37,7 @@ async function stand(t: Test) {
   t.teardown(() => store.close());
   await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
-  store.images.insert({ ...newImage("web", 7), files: FILES });
+  await store.images.insert({ ...newImage("web", 7), files: FILES });
   await store.sessions.insert({ digest: "signed-in", userId: USER, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: undefined });
   mkdirSync(join(folder, FILES, "sub"), { recursive: true });
   writeFileSync(join(folder, FILES, ".hidden"), "one");

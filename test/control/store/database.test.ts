@@ -11,8 +11,8 @@ async function filledStore(t: Test) {
   t.teardown(() => store.close());
   await store.users.insert({ ...user("ada"), id: USER });
   await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
-  const image = store.images.insert(newImage("web", 7));
-  const container = store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 7));
+  const image = await store.images.insert(newImage("web", 7));
+  const container = await store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 7));
   return { store, container };
 }
 
@@ -72,13 +72,11 @@ t.test("what follows a commit runs once it is durable, and never after a rollbac
   t.strictSame(ran, ["in it", "after"]);
 });
 
-t.test("a synchronous write beside an open transaction is kept, and the transaction runs again as a whole", async (t) => {
+t.test("a write beside an open transaction waits for it, and both are kept", async (t) => {
   const { store, container } = await filledStore(t);
-  let attempts = 0;
   const begun = Promise.withResolvers<void>();
   const ran: string[] = [];
   const transaction = store.transaction(async () => {
-    attempts++;
     await store.users.insert(user("transaction"));
     begun.resolve();
     store.afterCommit(() => ran.push("after"));
@@ -86,13 +84,25 @@ t.test("a synchronous write beside an open transaction is kept, and the transact
     await store.users.update("transaction", { friendlyName: "Changed" });
   });
   await begun.promise;
-  store.containers.update(container.id, { name: "other" });
-  t.equal(store.containers.find(container.id)?.name, "other");
+  const write = store.containers.update(container.id, { name: "other" }).then(() => ran.push("write"));
+  t.equal((await store.containers.find(container.id))?.name, container.name, "it is not written yet");
   await transaction;
-  t.equal(attempts, 2);
-  t.strictSame(ran, ["after"]);
-  t.equal(store.containers.find(container.id)?.name, "other");
+  await write;
+  t.strictSame(ran, ["after", "write"]);
+  t.equal((await store.containers.find(container.id))?.name, "other");
   t.match(await store.users.find("transaction"), { friendlyName: "Changed" });
+});
+
+t.test("a move is refused where what it was decided on has changed", async (t) => {
+  const { store, container } = await filledStore(t);
+  const { id, state, desiredInstances, stopFor, generation } = container;
+  const decidedOn = { desiredInstances, stopFor, generation };
+  for (const change of [{ desiredInstances: 1 }, { stopFor: "user" }, { stopFor: undefined }, { generation: generation + 1 }] as const) {
+    await store.containers.update(id, change);
+    t.equal(await store.containers.move(id, state, "PENDING_START", {}, undefined, decidedOn), undefined, JSON.stringify(change));
+    await store.containers.update(id, decidedOn);
+  }
+  t.match(await store.containers.move(id, state, "PENDING_START", {}, undefined, decidedOn), { state: "PENDING_START" });
 });
 
 t.test("what is to follow a commit does not wait for the transaction of another function", async (t) => {

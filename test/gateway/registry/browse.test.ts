@@ -92,10 +92,10 @@ t.test("a part of an index that a container uses is in use as well", async (t) =
   await stand.publish("walk", { "dockerfiles/app/container.json": '{"image":"datagrok/x:1","port":80}' });
   t.equal(await remove(), 409);
   t.notOk(paths.some((path) => path.startsWith("DELETE")));
-  const [image] = stand.store.images.all();
+  const [image] = await stand.store.images.all();
   // The tag has moved on, and what runs is known by its digest.
-  stand.store.images.update(image?.id ?? "", { ref: "datagrok/x:0", digest: INDEX });
+  await stand.store.images.update(image?.id ?? "", { ref: "datagrok/x:0", digest: INDEX });
   t.equal(await remove(), 409);
-  stand.store.images.update(image?.id ?? "", { ref: "datagrok/other:1" });
+  await stand.store.images.update(image?.id ?? "", { ref: "datagrok/other:1" });
   t.equal(await remove(), 200);
 });

@@ -73,7 +73,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
     const driver = kill.driver(world.open());
     const vault = await openVault({ store: own, keyFile: openKeyFile(folder), given: [], log });
     const credentials = openCredentials({ store: own, vault, clock });
-    const lifecycle = openLifecycle({
+    const lifecycle = await openLifecycle({
       store,
       driver,
       clock,
@@ -96,7 +96,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
     });
     if (!(await store.users.find(USER.id))) await store.users.insert({ ...USER, friendlyName: "Ada", createdOn: 1 });
     await endSessionsAtRest(store, lifecycle);
-    lifecycle.start();
+    await lifecycle.start();
     return { store, lifecycle, publisher, close: async () => own.close() };
   };
 
@@ -108,17 +108,18 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
 
   const unfinished = async () => {
     const facts = await world.open().list({ signal: new AbortController().signal });
-    const rows = now.store.containers.all().filter((row) => now.store.images.find(row.imageId)?.state !== "DELETED" || row.state !== "USER_STOPPED");
+    const deleted = new Set((await now.store.images.all()).flatMap(({ id, state }) => (state === "DELETED" ? id : [])));
+    const rows = (await now.store.containers.all()).filter((row) => !deleted.has(row.imageId) || row.state !== "USER_STOPPED");
     const truth: Record<string, string | undefined> = {};
     const left = new Set(facts.map(({ service }) => service));
     for (const row of rows) {
       const mine = facts.filter(({ labels }) => labels.container === row.id);
       const [fact] = mine;
       const serves = row.state === "STARTED" && row.runningGeneration === row.generation && fact?.running === true && mine.length === 1;
-      const version = now.store.images.find(row.imageId)?.ref.split(":")[1];
+      const version = (await now.store.images.find(row.imageId))?.ref.split(":")[1];
       const same = serves && fact.labels.generation === row.generation && fact.address?.port === row.address?.port;
       const spoken = (await now.store.sessions.byContainer(row.id)).map((session) => session.digest);
-      const imageRef = now.store.images.find(row.imageId)?.ref ?? "";
+      const imageRef = (await now.store.images.find(row.imageId))?.ref ?? "";
       if (same && !spoken.includes(tokenDigest(tokens.get(imageRef) ?? ""))) left.add("a token that does not count");
       const frozen = row.state === "SYSTEM_STOPPED" && row.pausedOn !== undefined && fact?.paused === true && mine.length === 1;
       if (frozen && !spoken.includes(tokenDigest(tokens.get(imageRef) ?? ""))) left.add("a frozen one whose token is gone");
@@ -126,7 +127,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       truth[row.folder] = same ? `runs ${version}` : fact && !frozen ? `${row.state}, yet there is ${mine.length} of it` : row.state;
       if (fact && (same || frozen)) left.delete(fact.service);
     }
-    const images = now.store.images.all().filter(({ state }) => state !== "READY" && state !== "DELETED");
+    const images = (await now.store.images.all()).filter(({ state }) => state !== "READY" && state !== "DELETED");
     return { ...truth, orphans: [...left], unsettled: images.map(({ name, state }) => `${name} ${state}`) };
   };
   /** Waits until one of these is true, or the process is dead. */

@@ -13,7 +13,7 @@ export const USER = { id: "22222222-2222-4222-8222-222222222222", login: "ada", 
 export type Process = { store: Store; lifecycle: Lifecycle; publisher: Publisher; close(): Promise<void> };
 /** What is true of a folder's container: a version that runs, or how it is stopped; undefined where there is none. */
 export type Truth = Record<"web" | "lazy", `runs ${1 | 2}` | "USER_STOPPED" | "SYSTEM_STOPPED" | undefined>;
-export type CrashStep = { name: string; ask(process: Process, world: MemoryWorld, clock: StillClock): unknown; after: Truth };
+export type CrashStep = { name: string; ask(process: Process, world: MemoryWorld, clock: StillClock): Promise<unknown>; after: Truth };
 
 const publish =
   (folders: Record<string, object>) =>
@@ -25,30 +25,42 @@ const publish =
     })();
     await publisher.publish({ name: "demo", user: USER, debug: false, body, signal: new AbortController().signal });
   };
-const of = ({ store }: Process, folder: string) => store.containers.all().find((row) => row.folder === folder) as Container;
+const of = async ({ store }: Process, folder: string) => (await store.containers.all()).find((row) => row.folder === folder) as Container;
 const web = (version: number) => ({ image: `demo/web:${version}` });
 const lazy = (version: number) => ({ image: `demo/lazy:${version}`, on_demand: true, shutdown_timeout: IDLE_MINUTES });
 /** Longer than any other step waits. */
 const IDLE_MINUTES = 10;
 /** It happens without a call and without a notification. */
 const fallAsleep = async (now: Process, _world: MemoryWorld, clock: StillClock) => {
-  now.lifecycle.recordUse({ gateway: "gateway", seq: 0, uses: [{ id: of(now, "web").id, open: 0, streams: 0, lastActive: clock.now() }] });
+  await now.lifecycle.recordUse({
+    gateway: "gateway",
+    seq: 0,
+    uses: [{ id: (await of(now, "web")).id, open: 0, streams: 0, lastActive: clock.now() }],
+  });
   await clock.advance(IDLE_MINUTES * 60_000 + 1_000);
-  if (of(now, "lazy").state === "STARTED") throw new Killed();
+  if ((await of(now, "lazy")).state === "STARTED") throw new Killed();
 };
 
 /** Each is requested once, and once more if its acknowledgement was lost. */
 export const LIFE: CrashStep[] = [
   { name: "publish", ask: publish({ web: web(1), lazy: lazy(1) }), after: { web: "USER_STOPPED", lazy: "SYSTEM_STOPPED" } },
-  { name: "run", ask: (now) => now.lifecycle.requestStart(of(now, "web").id, USER.id), after: { web: "runs 1", lazy: "SYSTEM_STOPPED" } },
-  { name: "wake", ask: (now) => now.lifecycle.wake(of(now, "lazy").id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
-  { name: "stop", ask: (now) => now.lifecycle.requestStop(of(now, "web").id, USER.id), after: { web: "USER_STOPPED", lazy: "runs 1" } },
-  { name: "run again", ask: (now) => now.lifecycle.requestStart(of(now, "web").id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
+  {
+    name: "run",
+    ask: async (now) => now.lifecycle.requestStart((await of(now, "web")).id, USER.id),
+    after: { web: "runs 1", lazy: "SYSTEM_STOPPED" },
+  },
+  { name: "wake", ask: async (now) => now.lifecycle.wake((await of(now, "lazy")).id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
+  { name: "stop", ask: async (now) => now.lifecycle.requestStop((await of(now, "web")).id, USER.id), after: { web: "USER_STOPPED", lazy: "runs 1" } },
+  { name: "run again", ask: async (now) => now.lifecycle.requestStart((await of(now, "web")).id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
   { name: "fall asleep", ask: fallAsleep, after: { web: "runs 1", lazy: "SYSTEM_STOPPED" } },
-  { name: "wake again", ask: (now) => now.lifecycle.wake(of(now, "lazy").id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
-  { name: "end by itself", ask: (now, world) => world.kill(of(now, "web").service), after: { web: "runs 1", lazy: "runs 1" } },
+  { name: "wake again", ask: async (now) => now.lifecycle.wake((await of(now, "lazy")).id, USER.id), after: { web: "runs 1", lazy: "runs 1" } },
+  { name: "end by itself", ask: async (now, world) => world.kill((await of(now, "web")).service), after: { web: "runs 1", lazy: "runs 1" } },
   { name: "redefine", ask: publish({ web: web(2), lazy: lazy(2) }), after: { web: "runs 2", lazy: "runs 2" } },
   { name: "remove", ask: publish({ lazy: lazy(2) }), after: { web: undefined, lazy: "runs 2" } },
-  { name: "stop the other", ask: (now) => now.lifecycle.requestStop(of(now, "lazy").id, USER.id), after: { web: undefined, lazy: "USER_STOPPED" } },
+  {
+    name: "stop the other",
+    ask: async (now) => now.lifecycle.requestStop((await of(now, "lazy")).id, USER.id),
+    after: { web: undefined, lazy: "USER_STOPPED" },
+  },
 ];
 export const BEFORE: Truth = { web: undefined, lazy: undefined };

@@ -34,8 +34,8 @@ export function openKillSwitch(at = Infinity): KillSwitch {
   const mortal = <Target extends object>(target: Target, name: string, writes: readonly (keyof Target & string)[]): Target => {
     const wrapped = { ...target };
     for (const write of writes) {
-      const real = target[write] as (...args: unknown[]) => unknown;
-      const dying = (...args: unknown[]) => {
+      const real = target[write] as (...args: unknown[]) => Promise<unknown>;
+      const dying = async (...args: unknown[]) => {
         if (pass(`before ${name}.${write}(${args.filter((arg) => typeof arg === "string" && !arg.includes("-")).join(", ")})`)) throw new Killed();
         return real(...args);
       };
@@ -83,12 +83,6 @@ export function openKillSwitch(at = Infinity): KillSwitch {
           if (pass("before a commit")) throw new Killed();
           return done;
         }, options),
-      synchronous: (work) =>
-        store.synchronous(() => {
-          const done = work();
-          if (pass("before a commit")) throw new Killed();
-          return done;
-        }),
     }),
     driver: (driver) => ({
       ...driver,

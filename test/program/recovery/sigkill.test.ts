@@ -43,10 +43,10 @@ for (const after of AFTER) {
     const clock = createStillClock(Date.now());
     const store = await openStore({ folder, clock });
     const world = openMemoryWorld(clock, { sockets: false });
-    for (const { ref } of store.images.all()) world.apps.set(ref, listening);
+    for (const { ref } of await store.images.all()) world.apps.set(ref, listening);
     // The one command that was made and not acknowledged yet may have been recorded.
     const [last = ""] = commands.at(-1)?.split(" ") ?? [];
-    const rows = store.containers.all();
+    const rows = await store.containers.all();
     t.equal(rows.length, CONTAINERS);
     const next = (commands.findIndex((line) => line.startsWith(last)) + 1) % CONTAINERS;
     const unsaid = commands[next]?.split(" ")[0] ?? "";
@@ -56,18 +56,26 @@ for (const after of AFTER) {
     t.same(wrong, [], "what was acknowledged is there");
 
     const log = openLog({ level: "silent", name: "test" });
-    const lifecycle = openLifecycle({ store, driver: world.open(), clock, log, environment: "test", injectedEnv: () => ({}), filesFolder: folder });
-    lifecycle.start();
+    const lifecycle = await openLifecycle({
+      store,
+      driver: world.open(),
+      clock,
+      log,
+      environment: "test",
+      injectedEnv: () => ({}),
+      filesFolder: folder,
+    });
+    await lifecycle.start();
     for (let second = 0; second < 10; second++) {
       await clock.advance(1_000);
       await turns(20);
     }
     t.same(
-      store.containers.all().filter(({ state, desiredInstances }) => state !== (desiredInstances === 1 ? "STARTED" : "USER_STOPPED")),
+      (await store.containers.all()).filter(({ state, desiredInstances }) => state !== (desiredInstances === 1 ? "STARTED" : "USER_STOPPED")),
       [],
       "within a reconcile period all is as desired",
     );
-    t.equal(world.running().length, store.containers.all().filter(({ desiredInstances }) => desiredInstances === 1).length);
+    t.equal(world.running().length, (await store.containers.all()).filter(({ desiredInstances }) => desiredInstances === 1).length);
     await lifecycle.close();
     await store.close();
     await world.close();

@@ -94,7 +94,7 @@ t.test("latest-compatible offers an image to who may manage its package alone, a
   const [alice, mallory, max] = [await stand.addUser("alice"), await stand.addUser("mallory"), await stand.addUser("max")];
   for (const { user } of [alice, max]) await stand.store.groups.put(user.id, ["lab"]);
   const [image] = (await stand.publish("chem", APP, { key: alice.key })).json["images"];
-  makeReady(stand, image.id);
+  await makeReady(stand, image.id);
   const reply = { status: 200, json: { image: image.imageRef } };
   for (const { token } of [alice, max, { token: stand.token }]) t.match(await compatible(stand, "chem-app", token), reply);
   t.match(await compatible(stand, "chem-app", mallory.token), { status: 404, json: { code: "IMAGE_ENTITY_NOT_FOUND" } });
@@ -113,7 +113,7 @@ t.test("latest-compatible never offers an administrator the image of a package t
   const database = new Sqlite(join(stand.folder, "berth.db"));
   database.exec(`UPDATE images SET name = 'chem-app', ref = 'datagrok/chem-app:evil', updated_on = updated_on + 1000 WHERE id = '${foreign.id}'`);
   database.close();
-  for (const { id } of [own, foreign]) makeReady(stand, id);
+  for (const { id } of [own, foreign]) await makeReady(stand, id);
   t.match(await compatible(stand, "chem-app", stand.token), { status: 200, json: { image: own.imageRef } });
 });
 
