@@ -27,7 +27,7 @@ const ECHO_SOURCES: Partial<Record<DriverName, (chain: CheckContext, signal: Abo
 
 async function ofThisProgram(chain: CheckContext, signal: AbortSignal): Promise<EchoSource | { cannot: string }> {
   const { makeEchoImage } = await import("./echo-image.ts");
-  const made = await makeEchoImage(chain, signal);
+  const made = await makeEchoImage(chain, { file: ownFile(ECHO_FILE), port: ECHO_PORT }, signal);
   return "ref" in made ? { image: made.ref } : made;
 }
 

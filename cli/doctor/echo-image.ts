@@ -7,10 +7,11 @@ import { pack } from "tar-stream";
 import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
 import { answered } from "../../drivers/engine/faults.ts";
 import { Fault } from "../../lib/fault.ts";
-import { ownFile } from "../../lib/own-files.ts";
 import { engineAt } from "../../processes/open-driver.ts";
 import type { CheckContext } from "./check.ts";
-import { ECHO_FILE, ECHO_PORT } from "./container.ts";
+
+/** The program of the test container, and the port on which it listens. */
+type EchoProgram = { file: string; port: number };
 
 /** Docker's names for processors. */
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: "amd64", arm64: "arm64" };
@@ -22,7 +23,7 @@ const REMOVE_AGAIN_MS = 500;
  * Makes an image on the engine from this program, its loaded libraries and the echo file, so that no registry is needed. Returns its name, or why it
  * cannot be made. The context removes it.
  */
-export async function makeEchoImage(chain: CheckContext, signal: AbortSignal): Promise<{ ref: string } | { cannot: string }> {
+export async function makeEchoImage(chain: CheckContext, echo: EchoProgram, signal: AbortSignal): Promise<{ ref: string } | { cannot: string }> {
   if (process.platform !== "linux") return { cannot: "this program's own image runs on Linux alone" };
   const engine = openEngine(engineAt(chain.settings), chain.clock);
   const { Arch, Os } = await engine.call({ doing: "Asking the engine for its version", signal }, (docker) => docker.version());
@@ -36,7 +37,7 @@ export async function makeEchoImage(chain: CheckContext, signal: AbortSignal): P
     await remove(engine, ref, ending, chain);
     engine.close();
   });
-  const { files, changes } = contents();
+  const { files, changes } = contents(echo);
   // The client's types know files by their names alone.
   type Import = (tar: Readable, options: object) => Promise<AsyncIterable<Buffer>>;
   await engine.call({ doing: `Importing ${ref}`, signal, ms: IMPORT_MS }, async (docker, abortSignal) => {
@@ -49,17 +50,17 @@ export async function makeEchoImage(chain: CheckContext, signal: AbortSignal): P
 }
 
 /** The loader keeps its path; libraries get a folder. */
-function contents(): { files: { path: string; from: string }[]; changes: string[] } {
+function contents(echo: EchoProgram): { files: { path: string; from: string }[]; changes: string[] } {
   const libraries = loadedLibraries();
   const loader = loaderOf(process.execPath);
   const files = [
     { path: "/program", from: process.execPath },
-    { path: "/echo.mjs", from: ownFile(ECHO_FILE) },
+    { path: "/echo.mjs", from: echo.file },
     { path: loader, from: realpathSync(loader) },
     ...libraries.map((from) => ({ path: `/libraries/${basename(from)}`, from })),
   ];
   const command = isSea() ? ["/program", "node", "/echo.mjs"] : ["/program", "/echo.mjs"];
-  const changes = [`ENV LD_LIBRARY_PATH=/libraries:${dirname(loader)}`, `EXPOSE ${ECHO_PORT}`, `CMD ${JSON.stringify(command)}`];
+  const changes = [`ENV LD_LIBRARY_PATH=/libraries:${dirname(loader)}`, `EXPOSE ${echo.port}`, `CMD ${JSON.stringify(command)}`];
   return { files, changes };
 }
 
