@@ -30,7 +30,7 @@ export const BACKUP: Verbs = {
 };
 
 /** The place of the credentials key. */
-export function keyPlace({ data, credentialsKey }: { data: string; credentialsKey: readonly string[] }): string {
+function keyPlace({ data, credentialsKey }: { data: string; credentialsKey: readonly string[] }): string {
   return credentialsKey.length > 0 ? "in BERTH_CREDENTIALS_KEY" : `in ${join(resolve(data), KEY_FILE)}`;
 }
 

@@ -1,9 +1,8 @@
 import { Fault } from "../lib/fault.ts";
 import { defineVerb, type Verbs, type Commands, type Completes, type Option, type CommandVerb } from "./command.ts";
 import type { CommandContext } from "./command-context.ts";
-import { loadConfigFiles } from "./server/choose-server.ts";
+import { loadConfigFiles, selectServer } from "./server/server-command.ts";
 import { type EntityKind, listEntities } from "./server/find-entity.ts";
-import { selectServer } from "./server/server-command.ts";
 
 /**
  * The scripts run `berth complete` for the words at the cursor, so that they work with newer versions and with names at the server. The output has lines

@@ -2,7 +2,7 @@ import type { ReadSettings } from "../conf/read-settings.ts";
 import { maskSecrets, rowsOf } from "../conf/row.ts";
 import { SETTINGS } from "../conf/settings.ts";
 import { loadSettings } from "./command-context.ts";
-import { loadConfigFiles } from "./server/choose-server.ts";
+import { loadConfigFiles } from "./server/server-command.ts";
 import { formatTable } from "./terminal/format.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 

@@ -5,7 +5,7 @@ import { Fault } from "../lib/fault.ts";
 import { openDatagrokClient, listPages, signInWithKey } from "../gateway/datagrok/datagrok-client.ts";
 import { localApi, loadSettings } from "./command-context.ts";
 import type { CallApi } from "./server/server-client.ts";
-import { loadKeyFile } from "./server/choose-server.ts";
+import { loadKeyFile } from "./server/server-command.ts";
 import type { Screen } from "./terminal/screen.ts";
 import { formatTable } from "./terminal/format.ts";
 import { defineVerb, requireHttpUrl, type Verbs } from "./command.ts";

@@ -34,7 +34,7 @@ export function optional<T>(env: string | readonly string[], parse: Parser<T>, d
   return { env: [env].flat(), default: undefined, parse: parse as Parser<T & {}>, description, ...extra };
 }
 
-export function isRow(value: unknown): value is SettingRow<unknown> {
+function isRow(value: unknown): value is SettingRow<unknown> {
   return typeof value === "object" && value !== null && "parse" in value && "description" in value;
 }
 

@@ -95,4 +95,4 @@ async function removeAll(base: string, token: string, key: string, empty: string
 /** The program of the test container, by its path in the source tree. */
 export const ECHO_FILE = "cli/doctor/echo.mjs";
 /** Its default port. */
-export const ECHO_PORT = 8080;
+const ECHO_PORT = 8080;

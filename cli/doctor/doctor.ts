@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { type DoctorOptions, openCheckContext, type CheckContext, type CheckProblem, problemOf, type Check } from "./check.ts";
 import { CHECKS } from "./checks.ts";
-import { loadKeyFile } from "../server/choose-server.ts";
+import { loadKeyFile } from "../server/server-command.ts";
 import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import type { Colour } from "../terminal/format.ts";

@@ -16,7 +16,7 @@ export const INSTALL_PATHS = {
 
 export const UNIT_NAME = "berth.service";
 /** The user and its group. */
-export const SERVICE_USER = "berth";
+const SERVICE_USER = "berth";
 
 const MAKE_USER_MS = 30_000;
 
@@ -79,7 +79,7 @@ export function installFiles(options: { root: string; program: string }): { hasE
  * The unit. It restricts berth to sockets, its folders, memory that is written and then run (Node compiles), and the engine's socket, which the group
  * `docker` opens. See systemd.service(5), systemd.exec(5), systemd.kill(5).
  */
-export function unitText({ groups }: { groups: readonly string[] }): string {
+function unitText({ groups }: { groups: readonly string[] }): string {
   return `# Written by \`berth install\`, and again by the next one: settings belong in ${INSTALL_PATHS.settings}, other changes in \`systemctl edit ${UNIT_NAME}\`.
 [Unit]
 Description=berth, starts plugin containers on demand
@@ -144,7 +144,7 @@ WantedBy=multi-user.target
 }
 
 /** The initial settings; berth never overwrites an existing file. */
-export const FIRST_SETTINGS = `# berth's settings, one NAME=value a line; docs/reference/settings.md lists them all, \`berth config\` prints those in force.
+const FIRST_SETTINGS = `# berth's settings, one NAME=value a line; docs/reference/settings.md lists them all, \`berth config\` prints those in force.
 BERTH_DATA=${INSTALL_PATHS.data}
 XDG_RUNTIME_DIR=${INSTALL_PATHS.runtime}
 `;

@@ -144,7 +144,7 @@ function readProgramVersion(file: string): string {
 }
 
 /** The machine of an upgrade. All calls can be repeated. */
-export type UpgradeTarget = {
+type UpgradeTarget = {
   /** The version of the program at this path. Throws if it does not run here. */
   versionOf(program: string): string;
   /** Copies the store, because the new program may change it; undefined if there is no store yet. */
@@ -162,7 +162,7 @@ const OLD_SUFFIX = ".before-upgrade";
  * Replaces `program` by `from` and starts it. If that fails, restores the old program; if that does not start either, because the new one changed the
  * store, restores the store too. Can be repeated after a kill. Faults: PROGRAM_UNUSABLE, which says what runs now.
  */
-export async function swapProgram(options: {
+async function swapProgram(options: {
   program: string;
   from: string;
   machine: UpgradeTarget;

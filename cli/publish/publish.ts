@@ -114,7 +114,7 @@ type PublishDeps = {
  * Builds, pushes and uploads, as the publishing client of a Datagrok server does. `unusable` images failed validation: the package is published anyway.
  * Faults: PACKAGE_INVALID and SETTINGS_INVALID before anything was done; those of docker, the registry and the server.
  */
-export async function publishPackage(deps: PublishDeps): Promise<{ report: PublishReport; unusable: ImageOnWire[] }> {
+async function publishPackage(deps: PublishDeps): Promise<{ report: PublishReport; unusable: ImageOnWire[] }> {
   const { folder, release, server, registry, progress, step, clock, signal } = deps;
   await loadPackage(folder, undefined, signal);
   progress.update(`signing in to ${server.name}`);

@@ -1,8 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { suggestion } from "../../conf/suggestion.ts";
 import type { CommandContext } from "../command-context.ts";
-import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import type { ServerOptions } from "../server/choose-server.ts";
+import { JSON_OPTION, SERVER_OPTIONS, selectServer, type ServerOptions } from "../server/server-command.ts";
 import { oneLine, formatTable } from "../terminal/format.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { openV2, type V2, REGISTRY_OPTION, registryHostOf } from "./open-v2.ts";
@@ -141,7 +140,7 @@ type InspectedConfig = {
 };
 
 /** Faults: ENTITY_NOT_FOUND, and those of the registry. */
-export async function inspectImage(v2: V2, repository: string, reference: string): Promise<InspectedImage> {
+async function inspectImage(v2: V2, repository: string, reference: string): Promise<InspectedImage> {
   const { content, digest = reference } = await v2.get<InspectedManifest>(`/${repository}/manifests/${reference}`, MANIFEST_TYPES);
   if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry returns no digest for ${repository}:${reference}.`);
   const layers = (content.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
@@ -182,7 +181,7 @@ function sizeOf(described: readonly InspectedBlob[]): number {
 type ImageArgument = { repository: string; reference: string | undefined };
 
 /** `datagrok/x`, `datagrok/x:tag` or `datagrok/x@sha256:…`. Faults: SETTINGS_INVALID. */
-export function parseImageArgument(word: string): ImageArgument {
+function parseImageArgument(word: string): ImageArgument {
   const [, repository = "", tag, digest] = /^(.+?)(?::([\w.-]{1,128})|@(sha256:[0-9a-f]{64}))?$/.exec(word) ?? [];
   if (isRepository(repository)) return { repository, reference: tag ?? digest };
   throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no image name. Write one such as datagrok/demo-square:1.0.0.`);

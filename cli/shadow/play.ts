@@ -161,7 +161,7 @@ export function parseRequests(text: string): RecordedRequest[] {
 }
 
 /** Fills in the values; undefined if one is missing. */
-export function fillTemplate(text: string, values: ReadonlyMap<string, string>): string | undefined {
+function fillTemplate(text: string, values: ReadonlyMap<string, string>): string | undefined {
   let whole = true;
   const filled = text.replace(/\{([a-z][a-z0-9-]*)\}/g, (_, name: string) => {
     const value = values.get(name);

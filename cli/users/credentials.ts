@@ -14,21 +14,18 @@ export const verbs: Verbs = {
   list: requestVerb({
     words: "<package.entity>",
     summary: `list the names of a package's or, as ${NAME_FORM}, of a connection's credentials; values are never shown`,
-    options: {},
     request: (call, [target = ""]) => call<CredentialsOnWire>("GET", path(target)),
     format: table,
   }),
   set: requestVerb({
     words: "<package.entity> [<name=value>...]",
     summary: "set credentials, and keep the others; without a pair or with -, read a JSON object or lines of <name>=<value> from standard input",
-    options: {},
     request: (call, [target = "", ...given], _options, screen) => setValues(call, target, given, screen),
     format: table,
   }),
   remove: requestVerb({
     words: "<package.entity> [<name>...]",
     summary: "remove all credentials, or the named ones",
-    options: {},
     request: (call, [target = "", ...names]) => {
       const query = names.map((name) => `name=${encodeURIComponent(name)}`).join("&");
       return call<CredentialsOnWire>("DELETE", `${path(target)}${query && `?${query}`}`);
@@ -38,7 +35,6 @@ export const verbs: Verbs = {
   rotate: requestVerb({
     words: "",
     summary: "create a new key and seal all credentials with it; older copies of the database need the old key",
-    options: {},
     request: (call) => call<{ keyId: string; resealed: number }>("POST", "/credentials/rotate"),
     format: ({ keyId, resealed }) => `The key is ${keyId} now; ${resealed} credentials were sealed with it. Keep a copy of the key file.`,
   }),

@@ -13,7 +13,6 @@ export const SIGNING_KEYS: Verbs = {
   list: requestVerb({
     words: "",
     summary: "list the published keys, and which one signs",
-    options: {},
     request: (call) => call<SigningKeyOnWire[]>("GET", "/admin/keys"),
     format: (keys, _words, screen) => {
       if (keys.length === 0) return "There is no key yet: the first token creates one.";
@@ -28,14 +27,12 @@ export const SIGNING_KEYS: Verbs = {
   rotate: requestVerb({
     words: "",
     summary: "create a new key that signs from now on; the old key stays published until its last token expires",
-    options: {},
     request: (call) => call<{ kid: string }>("POST", "/admin/keys/rotate"),
     format: ({ kid }) => `${kid} signs from now on. Tokens of the previous key stay valid until they expire.`,
   }),
   revoke: requestVerb({
     words: "<key>",
     summary: "refuse all tokens of a key that may be stolen",
-    options: {},
     request: (call, [kid = ""]) => call<unknown>("DELETE", `/admin/keys/${encodeURIComponent(kid)}`),
     format: (_done, [kid = ""]) => `Revoked ${kid}. A registry proxy refuses its tokens after it loads the keys again.`,
   }),

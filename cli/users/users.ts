@@ -17,7 +17,6 @@ export const verbs: Verbs = {
   list: requestVerb({
     words: "",
     summary: "list users",
-    options: {},
     request: (call) => call<UserOnWire[]>("GET", "/users"),
     format: (users, _words, screen) =>
       formatTable(
@@ -56,7 +55,6 @@ export const verbs: Verbs = {
   remove: requestVerb({
     words: "<login>",
     summary: "remove a user with all keys and sessions; their packages go to admin",
-    options: {},
     completes: "users",
     request: (call, [login = ""]) => call<{ packages: string[] }>("DELETE", path(login)),
     format: ({ packages }, [login = ""]) => `Removed ${login}.${packages.length === 0 ? "" : ` The author of ${packages.join(", ")} is admin now.`}`,
@@ -64,7 +62,6 @@ export const verbs: Verbs = {
   "key list": requestVerb({
     words: "<login>",
     summary: "list a user's developer keys by id",
-    options: {},
     completes: "users",
     request: (call, [login = ""]) => call<DeveloperKeyOnWire[]>("GET", `${path(login)}/keys`),
     format: (keys, _words, screen) =>
@@ -85,7 +82,6 @@ export const verbs: Verbs = {
   "key revoke": requestVerb({
     words: "<login> <id>",
     summary: "revoke a key, and end its sessions",
-    options: {},
     completes: "users",
     request: (call, [login = "", id = ""]) => call<{ isSuccess: boolean }>("DELETE", `${path(login)}/keys/${encodeURIComponent(id)}`),
     format: (_done, [, id = ""]) => `Revoked ${id}. Its sessions end within 10 s.`,

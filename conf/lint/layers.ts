@@ -9,7 +9,7 @@ type Layer = { folder: string; imports: readonly string[] };
 
 const CONTRACTS = ["lib/", "drivers/driver.ts", "gateway/contract.ts"] as const;
 
-export const LAYERS: readonly Layer[] = [
+const LAYERS: readonly Layer[] = [
   { folder: "lib/", imports: [] },
   { folder: "gateway/", imports: ["lib/"] },
   { folder: "drivers/", imports: ["lib/"] },

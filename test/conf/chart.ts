@@ -27,8 +27,8 @@ const SCHEMAS: Record<string, (data: unknown) => boolean> = {
 };
 
 type Meta = { name: string; namespace?: string; labels: Record<string, string>; annotations?: Record<string, string> };
-export type Rendered = { kind: string; metadata: Meta; spec: Record<string, unknown>; [more: string]: unknown };
-export type ChartContainer = {
+type Rendered = { kind: string; metadata: Meta; spec: Record<string, unknown>; [more: string]: unknown };
+type ChartContainer = {
   image: string;
   env: { name: string; value: string }[];
   envFrom?: { secretRef: { name: string } }[];

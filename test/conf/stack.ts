@@ -13,7 +13,7 @@ export const TEMPLATE = join(import.meta.dirname, "../../conf/cloudformation/tem
 export const REGION = "eu-west-1";
 const SHORT = ["Ref", "Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Condition"];
 
-export type StackResource = { Type: string; Condition?: string; DependsOn?: string | string[]; Properties?: Record<string, unknown> };
+type StackResource = { Type: string; Condition?: string; DependsOn?: string | string[]; Properties?: Record<string, unknown> };
 export type StackTemplate = {
   Parameters: Record<string, object>;
   Conditions: Record<string, unknown>;
