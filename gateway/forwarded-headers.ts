@@ -39,7 +39,7 @@ const TRACE_ID = [3, 35] as const;
  * Creates the edits that name the client, the trace and the request id. Headers of a trusted proxy are kept, and its address is appended to
  * `X-Forwarded-For`. Those of any other peer are replaced. A valid `traceparent` is kept unless this gateway records a span.
  */
-export function forwardedEdits({ trusted, trace }: { trusted: TrustedProxies; trace: TraceContext }): ForwardedEdits {
+export function createForwardedEdits({ trusted, trace }: { trusted: TrustedProxies; trace: TraceContext }): ForwardedEdits {
   return (head, peer, tls, own) => {
     const trusts = trusted.trusts(peer.address);
     const add: HeaderLine[] = [];
@@ -95,7 +95,7 @@ const MAX_HOPS = 32;
 const MAX_CACHED_PEERS = 1_000;
 
 /** `blocks` are addresses, blocks such as `10.0.0.0/8`, and the names above. */
-export function trustedProxies(blocks: readonly string[]): TrustedProxies {
+export function createTrustedProxies(blocks: readonly string[]): TrustedProxies {
   if (blocks.length === 0) return { trusts: () => false, clientOf: (_forwardedFor, peer) => peer };
   const list = new BlockList();
   for (const block of blocks.flatMap((name) => NAMED_BLOCKS[name] ?? [name])) {

@@ -15,7 +15,7 @@ import type { ReadMode } from "./connections/open-connections.ts";
 import { openSpliceEngine } from "./exchange/open-splice-engine.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "./limits.ts";
-import { openReadiness, type Readiness } from "./readiness.ts";
+import { createReadiness, type Readiness } from "./readiness.ts";
 import type { DatagrokServer } from "./api-backend.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import { createWaitingPage, type PageFiles } from "./waiting/waiting-page.ts";
@@ -74,7 +74,7 @@ export function openGateway(deps: GatewayDeps): ForwardingEngine {
   const { suspectAddressMs } = limits;
   const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, answersOf: (name) => answersOf(metrics, name) });
   const waiting = deps.waitingFiles && createWaitingPage({ directory, clock, files: deps.waitingFiles });
-  const decide = createDecide({ ...deps, waiting, readiness: deps.readiness ?? openReadiness("ready"), leases, limits });
+  const decide = createDecide({ ...deps, waiting, readiness: deps.readiness ?? createReadiness("ready"), leases, limits });
   const engine = ENGINES[deps.forwarder ?? "splice"]({
     decide,
     limits,

@@ -4,7 +4,7 @@ import type { DirectResponse, Head } from "./decision.ts";
 type ReadyState = "starting" | "ready" | "draining";
 
 export type Readiness = {
-  turn(state: ReadyState): void;
+  setState(state: ReadyState): void;
   /** The response to a health check; undefined for every other request. `target` is in origin form. */
   answer(head: Head, target: string): DirectResponse | undefined;
 };
@@ -24,10 +24,10 @@ const STATUS: Record<ReadyState, readonly [status: number, reason: string]> = {
  * Health checks of load balancers and supervisors, which need no key. `draining` is final. `controlAwaySince`: since when control is unavailable, in
  * epoch ms. The gateway stays ready then, because it still serves running containers; the body reports it.
  */
-export function openReadiness(first: ReadyState, controlAwaySince: () => number | undefined = () => undefined): Readiness {
+export function createReadiness(first: ReadyState, controlAwaySince: () => number | undefined = () => undefined): Readiness {
   let state = first;
   return {
-    turn: (next) => {
+    setState: (next) => {
       if (state !== "draining") state = next;
     },
     answer: ({ method }, target) => {

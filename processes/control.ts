@@ -27,7 +27,7 @@ import { noteRollback } from "../control/store/rollback-note.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../lib/fault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
-import { trustedProxies } from "../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../gateway/forwarded-headers.ts";
 import { countCalls } from "../drivers/middleware.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
@@ -172,7 +172,7 @@ export async function runControl(options: {
       log,
     }));
   const consoleKeys = consoleHandle && openEdgeTlsKeys(settings, clock, log);
-  const trusted = trustedProxies(settings.trustedProxies);
+  const trusted = createTrustedProxies(settings.trustedProxies);
   const consoleListener =
     consoleHandle &&
     (await openConsoleListener({

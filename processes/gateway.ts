@@ -7,8 +7,8 @@ import { type ControlLink, remoteControl } from "../gateway/feed/control-client.
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { createOpenExchanges, type OpenExchanges } from "../gateway/containers/open-exchanges.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
-import { openReadiness } from "../gateway/readiness.ts";
-import { trustedProxies } from "../gateway/forwarded-headers.ts";
+import { createReadiness } from "../gateway/readiness.ts";
+import { createTrustedProxies } from "../gateway/forwarded-headers.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { ownText } from "../lib/own-files.ts";
@@ -44,7 +44,7 @@ export async function runGateway(options: {
 }): Promise<StoppableProcess & { port: number | undefined }> {
   const { settings, link, metrics, version, clock, log } = options;
   const tls = openEdgeTlsKeys(settings, clock, log);
-  const readiness = openReadiness("starting", () => {
+  const readiness = createReadiness("starting", () => {
     const state = feed.status();
     if (state === undefined || (state.connected && clock.monotonic() - state.lastMessageAt < SILENT_MS)) return undefined;
     return clock.now() - (clock.monotonic() - state.lastMessageAt);
@@ -66,7 +66,7 @@ export async function runGateway(options: {
     reads: settings.reads,
     limits: configuredLimits(settings),
     tls,
-    trusted: trustedProxies(settings.trustedProxies),
+    trusted: createTrustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
     consoleName: settings.consoleName,
@@ -77,7 +77,7 @@ export async function runGateway(options: {
     clock,
     log,
   });
-  void feed.ready().then(() => readiness.turn("ready"));
+  void feed.ready().then(() => readiness.setState("ready"));
   const refused = await Promise.race([feed.ready(), feed.refused(), clock.sleep(FIRST_NEWS_MS)]);
   if (refused) throw refused;
   void feed.refused().then((fault) => log.error({ fault: fault.code, control: link.name }, fault.message));
@@ -92,7 +92,7 @@ export async function runGateway(options: {
     // Red first, and for as long as load balancers take to see it; then no more connections; then the end of what is open.
     close: async (handedOver = false) => {
       // Whose listener others have taken over goes on answering with 200.
-      if (!handedOver) readiness.turn("draining");
+      if (!handedOver) readiness.setState("draining");
       if (!handedOver && settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
       await gateway.drain(settings.drainSeconds * 1_000);
       tls?.close();

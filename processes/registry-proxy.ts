@@ -5,13 +5,13 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { openControlClient, localControl } from "../gateway/feed/control-client.ts";
 import { configuredLimits, openEdgeTlsKeys } from "./listener-settings.ts";
-import { openReadiness } from "../gateway/readiness.ts";
+import { createReadiness } from "../gateway/readiness.ts";
 import { controlIdentity, datagrokIdentity } from "../gateway/api-backend.ts";
 import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
 import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstream/open-upstream.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { createSignInAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
-import { trustedProxies, type TrustedProxies } from "../gateway/forwarded-headers.ts";
+import { createTrustedProxies, type TrustedProxies } from "../gateway/forwarded-headers.ts";
 import type { PushedReport } from "../gateway/contract.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
@@ -52,7 +52,7 @@ export async function runRegistryProxy(options: {
   const { registry, datagrok } = settings;
   const stop = new AbortController();
   const tls = openEdgeTlsKeys(settings, clock, log);
-  const trusted = trustedProxies(settings.trustedProxies);
+  const trusted = createTrustedProxies(settings.trustedProxies);
   if (datagrok.url === undefined && runtime === undefined)
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const place = options.handle === undefined ? await bindRegistryConsole(settings, clock, log) : undefined;
@@ -64,7 +64,7 @@ export async function runRegistryProxy(options: {
   const traces = await openConfiguredTraces(settings, { version, role: "registry-proxy" });
   const { tagPushedAt } = options.own ?? {};
   const console = place && (await openConsoleOfRegistry({ place, upstream, tagPushedAt, tls, trusted, clock, log }));
-  const readiness = openReadiness("ready");
+  const readiness = createReadiness("ready");
   const proxy = openRegistryProxy({
     upstream,
     own: options.own,
@@ -106,7 +106,7 @@ export async function runRegistryProxy(options: {
     // Red first, for as long as load balancers take to see it; then no more connections; then the end of what is open.
     close: async (handedOver = false) => {
       // Whose listener others have taken over goes on answering with 200.
-      if (!handedOver) readiness.turn("draining");
+      if (!handedOver) readiness.setState("draining");
       if (!handedOver && settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
       await proxy.drain(settings.drainSeconds * 1_000);
       await console?.close();

@@ -21,10 +21,10 @@ import type { ControlApi } from "../feed/control-client.ts";
 import {
   createTraceContext,
   type ForwardedEdits,
-  forwardedEdits,
+  createForwardedEdits,
   type TraceContext,
   type TrustedProxies,
-  trustedProxies,
+  createTrustedProxies,
 } from "../forwarded-headers.ts";
 import { originForm } from "../http1/message-heads.ts";
 import type { GatewayLimits } from "../limits.ts";
@@ -69,8 +69,8 @@ const HEALTH: ExchangeLabels = { route: "health" };
 /** Container routes are decided here. Every other request goes to the API, which authenticates it. */
 export function createDecide(deps: DecideDeps): Decide {
   const { origins, consoleName, readiness, identity, directory, limits, clock, log } = deps;
-  const trusted = deps.trusted ?? trustedProxies([]);
-  const edits = forwardedEdits({ trusted, trace: deps.trace ?? createTraceContext() });
+  const trusted = deps.trusted ?? createTrustedProxies([]);
+  const edits = createForwardedEdits({ trusted, trace: deps.trace ?? createTraceContext() });
   const context: DecideContext = { ...deps, trusted, edits, isProbe: createProbeMatcher(limits.noWake) };
   const backend = deps.datagrok === undefined ? controlBackend(deps.api, trusted) : datagrokBackend(deps.datagrok);
   const toApi = { backend, edits, apiTimeoutMs: limits.apiTimeoutMs, origins };

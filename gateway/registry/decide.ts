@@ -3,7 +3,7 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { originForm } from "../http1/message-heads.ts";
 import type { DirectResponse, IncomingRequest, Decide, InterceptingForward } from "../decision.ts";
-import { createTraceContext, forwardedEdits, type TrustedProxies } from "../forwarded-headers.ts";
+import { createTraceContext, createForwardedEdits, type TrustedProxies } from "../forwarded-headers.ts";
 import type { ExchangeLabels, RouteName } from "../access-record.ts";
 import type { Readiness } from "../readiness.ts";
 import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./registry-responses.ts";
@@ -66,7 +66,7 @@ export function openRegistryDecide(given: RegistryDecisionDeps): Decide<Intercep
   const parts: Parts = {
     ...given,
     registry: { upstream, follow, headTimeoutMs },
-    token: { ...given, attempts: given.attempts, edits: forwardedEdits({ trusted, trace: createTraceContext() }) },
+    token: { ...given, attempts: given.attempts, edits: createForwardedEdits({ trusted, trace: createTraceContext() }) },
   };
   return (asked) => {
     const target = originForm(asked.head.target);

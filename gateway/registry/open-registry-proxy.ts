@@ -6,7 +6,7 @@ import type { ForwardingEngine } from "../connections/engine.ts";
 import type { ReadMode } from "../connections/open-connections.ts";
 import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "../limits.ts";
-import { openReadiness, type Readiness } from "../readiness.ts";
+import { createReadiness, type Readiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../forwarded-headers.ts";
 import { createExchangeObserver, type ExchangeListener } from "../access-record.ts";
@@ -57,7 +57,7 @@ export function openRegistryProxy(parts: RegistryProxyOptions): ForwardingEngine
       ...parts,
       verify: verification.verify,
       follow: parts.redirects === "follow" ? redirectRules(placeOf(upstream), parts.redirectHosts) : undefined,
-      readiness: parts.readiness ?? openReadiness("ready"),
+      readiness: parts.readiness ?? createReadiness("ready"),
       // A large layer is put together, and perhaps moved to another store, before it is confirmed.
       headTimeoutMs: limits.apiTimeoutMs,
       onPushed: parts.onPushed ?? (() => undefined),

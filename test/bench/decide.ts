@@ -14,7 +14,7 @@ import { openCallerCache } from "../../gateway/feed/caller-cache.ts";
 import { createContainerCache } from "../../gateway/feed/container-cache.ts";
 import { openUseReports } from "../../gateway/feed/use-reports.ts";
 import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
-import { openReadiness } from "../../gateway/readiness.ts";
+import { createReadiness } from "../../gateway/readiness.ts";
 import { openLog } from "../../lib/log.ts";
 
 const CALLS = Number(process.env["CALLS"] ?? 300_000);
@@ -45,7 +45,7 @@ const directory = {
 };
 const hold = createHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
 const leases = createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 1_000 });
-const readiness = openReadiness("ready");
+const readiness = createReadiness("ready");
 const decide = createDecide({
   readiness,
   directory,

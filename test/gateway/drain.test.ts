@@ -3,7 +3,7 @@ import { Agent, createServer, request, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
-import { openReadiness, type Readiness } from "../../gateway/readiness.ts";
+import { createReadiness, type Readiness } from "../../gateway/readiness.ts";
 import { bodyOf, exchange, get, ID, openContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "./stand.ts";
 import { listen } from "../fixtures/server.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -14,7 +14,7 @@ const CLIENTS = 20;
 type Edge = GatewayFixture & { readiness: Readiness };
 
 async function openEdge(t: Test, forwarder: EngineName, state: "starting" | "ready" = "ready"): Promise<Edge> {
-  const readiness = openReadiness(state);
+  const readiness = createReadiness(state);
   return { ...(await openStand(t, { forwarder, readiness })), readiness };
 }
 
@@ -66,16 +66,16 @@ for (const forwarder of ENGINE_NAMES) {
     const ask = (path: string, init?: RequestInit) => fetch(edge.base + path, init);
     t.equal((await ask("/readyz")).status, 503);
     t.equal((await ask("/healthz")).status, 200);
-    edge.readiness.turn("ready");
+    edge.readiness.setState("ready");
     const ready = await ask("/readyz?verbose");
     t.match(await ready.json(), { status: "ready" });
     t.equal(ready.headers.get("cache-control"), "no-store");
     t.equal((await ask("/readyz", { method: "HEAD" })).status, 200);
-    edge.readiness.turn("draining");
+    edge.readiness.setState("draining");
     const draining = await ask("/readyz");
     t.equal(draining.status, 503);
     t.equal(draining.headers.get("connection"), "close");
-    edge.readiness.turn("ready");
+    edge.readiness.setState("ready");
     t.equal((await ask("/readyz")).status, 503, "there is no way back");
     t.equal((await ask("/healthz")).status, 200);
     for (const [path, init] of [["/readyz/x"], ["/api/readyz"], ["/readyz", { method: "POST" }]] as const) {
@@ -98,7 +98,7 @@ for (const forwarder of ENGINE_NAMES) {
       ),
     );
     await pause(300);
-    first.readiness.turn("draining");
+    first.readiness.setState("draining");
     t.equal(await statusOf(first, "/readyz"), 503);
     seenReady = false;
     await first.gateway.drain(10_000);
@@ -113,7 +113,7 @@ for (const forwarder of ENGINE_NAMES) {
     const edge = await openEdge(t, forwarder);
     const { address } = await openContainer(t, (_request, response) => response.end("served"));
     edge.set(ID, { kind: "awake", address });
-    edge.readiness.turn("draining");
+    edge.readiness.setState("draining");
     t.match(await exchange(edge.port, get(PATH)), /served$/);
   });
 

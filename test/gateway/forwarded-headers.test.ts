@@ -1,6 +1,6 @@
 import t, { type Test } from "tap";
 import type { Head } from "../../gateway/decision.ts";
-import { createTraceContext, forwardedEdits, isTraceparent, trustedProxies } from "../../gateway/forwarded-headers.ts";
+import { createTraceContext, createForwardedEdits, isTraceparent, createTrustedProxies } from "../../gateway/forwarded-headers.ts";
 import { echoHead, exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
 import { listen } from "../fixtures/server.ts";
 import { createServer } from "node:http";
@@ -118,13 +118,13 @@ t.test("which clients the proxies in front are trusted for", async (t) => {
     [["loopback"], "unknown", false],
   ];
   for (const [trusted, address, trusts] of rows) {
-    const proxies = trustedProxies(trusted);
+    const proxies = createTrustedProxies(trusted);
     for (const time of ["once", "again"]) t.equal(proxies.trusts(address), trusts, `${trusted.join(" ")}: ${address}, ${time}`);
   }
 });
 
 t.test("the client is the last in the chain that is no trusted proxy", async (t) => {
-  const { clientOf } = trustedProxies(["private"]);
+  const { clientOf } = createTrustedProxies(["private"]);
   const rows: [chain: string | undefined, peer: string, client: string][] = [
     [undefined, "203.0.113.9", "203.0.113.9"],
     ["6.6.6.6", "203.0.113.9", "203.0.113.9"],
@@ -142,7 +142,7 @@ t.test("the client is the last in the chain that is no trusted proxy", async (t)
     [`6.6.6.6,${"10.0.0.3,".repeat(7_000)}10.0.0.2`, "10.0.0.1", "10.0.0.3"],
   ];
   for (const [chain, peer, client] of rows) t.equal(clientOf(chain, peer), client, `${chain} from ${peer}`);
-  t.equal(trustedProxies([]).clientOf("6.6.6.6", "10.0.0.1"), "10.0.0.1");
+  t.equal(createTrustedProxies([]).clientOf("6.6.6.6", "10.0.0.1"), "10.0.0.1");
 });
 
 t.test("the API learns the client's address from the gateway alone", async (t) => {
@@ -171,7 +171,7 @@ t.test("a client's own token of a gateway goes nowhere, and the gateway's is sho
 
 t.test("without a Host there is none to tell", async (t) => {
   const head: Head = { method: "GET", target: "/", upgrade: false, header: () => undefined };
-  const { add } = forwardedEdits({ trusted: trustedProxies([]), trace: createTraceContext() })(head, { address: "::1" }, true);
+  const { add } = createForwardedEdits({ trusted: createTrustedProxies([]), trace: createTraceContext() })(head, { address: "::1" }, true);
   t.match(add, [
     ["X-Forwarded-For", "::1"],
     ["X-Forwarded-Proto", "https"],

@@ -15,7 +15,7 @@ import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
 import type { Readiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/api-backend.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
-import { trustedProxies } from "../../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../../gateway/forwarded-headers.ts";
 import type { ExchangeListener } from "../../gateway/access-record.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../lib/log.ts";
@@ -63,7 +63,7 @@ export async function openStand(
     ...engine(options),
     limits: { ...DEFAULT_LIMITS, suspectAddressMs: 50, lingeringCloseMs: 500, ...options.limits },
     origins: options.origins ?? [],
-    trusted: trustedProxies(options.trusted ?? []),
+    trusted: createTrustedProxies(options.trusted ?? []),
     tls: options.tls,
     waitingFiles: options.waitingFiles,
     datagrok: options.datagrok,

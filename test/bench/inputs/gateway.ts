@@ -12,8 +12,8 @@ import { parseRoute } from "../../../gateway/containers/decide.ts";
 import { originForm } from "../../../gateway/http1/message-heads.ts";
 import { MessageRefused, createHttp1 } from "../../../gateway/http1/message-reader.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
-import { openReadiness } from "../../../gateway/readiness.ts";
-import { isTraceparent, requestIdOf, trustedProxies } from "../../../gateway/forwarded-headers.ts";
+import { createReadiness } from "../../../gateway/readiness.ts";
+import { isTraceparent, requestIdOf, createTrustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openTestDirectory } from "../../fixtures/directory.ts";
@@ -37,8 +37,8 @@ const decide = createDecide({
   identity,
   leases: createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 0 }),
   api: { target: { socketPath: "/nowhere" } },
-  readiness: openReadiness("ready"),
-  trusted: trustedProxies(["private"]),
+  readiness: createReadiness("ready"),
+  trusted: createTrustedProxies(["private"]),
   origins: ["https://good.example"],
   limits: DEFAULT_LIMITS,
   clock,
@@ -113,7 +113,7 @@ const texts: Readonly<Record<string, { pieces: readonly string[]; worst: string;
   "forwarded addresses": {
     pieces: ["10.0.0.1", ",", " ", "[", "]", ":", "1", "fc00::1", "::", ":80"],
     worst: filled("10.0.0.1,"),
-    read: (text) => trustedProxies(["private"]).clientOf(text, "10.0.0.1"),
+    read: (text) => createTrustedProxies(["private"]).clientOf(text, "10.0.0.1"),
   },
   "request targets": {
     pieces: ["/", "a", "http://", "@", "%", "?", "#", PATH, "."],

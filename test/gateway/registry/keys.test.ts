@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { exportJWK, exportSPKI } from "jose";
 import t from "tap";
 import { controlIdentity } from "../../../gateway/api-backend.ts";
-import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/signers.ts";
 import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";
@@ -92,7 +92,7 @@ t.test("a key that a Datagrok server no longer publishes is used for a token's l
 });
 
 t.test("a key that control takes back counts no more within a minute, also for tokens that are remembered", async (t) => {
-  const { keys, close } = controlIdentity("/nowhere", trustedProxies([]), createStillClock());
+  const { keys, close } = controlIdentity("/nowhere", createTrustedProxies([]), createStillClock());
   t.teardown(close);
   const clock = createStillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock, keys });

@@ -7,7 +7,7 @@ import type { ManifestChange } from "../../../gateway/registry/decide.ts";
 import { datagrokIdentity } from "../../../gateway/api-backend.ts";
 import { openRegistryProxy, type RegistryProxyOptions } from "../../../gateway/registry/open-registry-proxy.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
-import { trustedProxies } from "../../../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../../../gateway/forwarded-headers.ts";
 import { openLog } from "../../../lib/log.ts";
 import type { KeyHabits } from "../../../lib/jwks/key-set.ts";
 import { DEV_KEY, openTokenServer, SERVICE, type TokenServer } from "./token-server.ts";
@@ -55,7 +55,7 @@ export async function openStand(t: Test, registry: { port: number }, options: St
     ...options,
     upstream: options.upstream ?? plainUpstream(registry.port),
     limits: { ...DEFAULT_LIMITS, lingeringCloseMs: 500, ...options.limits },
-    trusted: trustedProxies(options.trusted ?? []),
+    trusted: createTrustedProxies(options.trusted ?? []),
   });
   await new Promise<void>((resolve) => void proxy.server.listen(0, "127.0.0.1", resolve));
   t.teardown(async () => {
