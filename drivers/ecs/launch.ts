@@ -51,7 +51,7 @@ async function instances(aws: Aws, signal: AbortSignal): Promise<ContainerInstan
   return all;
 }
 
-/** What a task asks of one container instance: CPU in units of 1/1024 vCPU, memory in MiB, whole GPUs, ports of the instance itself. */
+/** What a task requests of one instance: CPU in units of 1/1024 vCPU, memory in MiB, whole GPUs, ports of the instance itself. */
 type TaskNeeds = { cpu: number; memoryMb: number; gpu: number; hostPorts: readonly number[] };
 
 type CapacityResult = { fits: true } | { fits: false; why: string };

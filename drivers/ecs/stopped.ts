@@ -15,7 +15,7 @@ const MAX_QUOTED = 400;
 const OUT_OF_MEMORY = /OutOfMemory/i;
 
 /**
- * Why a task did not come up, by its reasons; the first row that fits. After "Amazon ECS stopped tasks error messages" and the pages below it:
+ * Why a task did not start, by its reasons; the first row that fits. From "Amazon ECS stopped tasks error messages" and the pages below it:
  * https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
  */
 const ROWS: readonly StopReasonRow[] = [
@@ -115,7 +115,7 @@ function reasonsOf(task: Task): string {
     .replace(/\s+/g, " ");
 }
 
-/** Why a task that ended before it was ready did. Faults are returned, not thrown. */
+/** Why a task ended before it was ready. Returns the fault, does not throw it. */
 export function stoppedFault(spec: Pick<Spec, "service" | "memoryMb">, task: Task, logs: string[]): Fault {
   const reason = reasonsOf(task);
   const code = mainContainer(task, spec.service)?.exitCode;

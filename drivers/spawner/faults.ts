@@ -8,7 +8,7 @@ const OURS: Partial<Record<FaultCode, { code: FaultCode; advice: string }>> = {
     code: "ENGINE_ACTION_DENIED",
     advice: "Is dockerSettings.grokSpawnerApiKey its X_API_KEY, or where spawnerAuthMode is `jwt`, its DATAGROK_URL this server?",
   },
-  TOKEN_KEYS_UNKNOWN: { code: "ENGINE_FAILED", advice: "It verifies our tokens with the keys at its DATAGROK_URL." },
+  TOKEN_KEYS_UNKNOWN: { code: "ENGINE_FAILED", advice: "It verifies this server's tokens with the keys at its DATAGROK_URL." },
   REQUEST_INVALID: { code: "SPEC_REFUSED", advice: "" },
   BODY_TOO_LARGE: { code: "SPEC_REFUSED", advice: "" },
   ROUTE_NOT_FOUND: { code: "ENGINE_FAILED", advice: "Is it another version?" },

@@ -59,8 +59,8 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
 }
 
 /**
- * Where a service's task may run, as Swarm's own constraints: on nodes whose label `role` is the host's name, once any node has that label, and an image
- * that only this engine has, since it was built on it, here.
+ * The placement of a service's task, as constraints of Swarm: on nodes whose label `role` is the host's name, if any node has that label. An image that was
+ * built on this engine runs only here.
  */
 export function constraintsFor(image: string, host: string, { self, nodes }: SwarmCluster): string[] {
   return [
@@ -69,7 +69,7 @@ export function constraintsFor(image: string, host: string, { self, nodes }: Swa
   ];
 }
 
-/** What the nodes call their GPUs (`node-generic-resources`); `gpu` where none has any, so that the scheduler says so. */
+/** The nodes' name of GPUs (`node-generic-resources`). Without GPUs it is `gpu`, so that the scheduler reports them as missing. */
 export function gpuKind({ nodes }: Pick<SwarmCluster, "nodes">): string {
   return nodes.flatMap(({ resources }) => resources).find((kind) => /gpu/i.test(kind)) ?? "gpu";
 }

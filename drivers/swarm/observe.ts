@@ -72,8 +72,8 @@ export function publishes(service: Service): boolean {
 export type Standpoint = { setting: (typeof REACHES)[number]; inContainer: boolean; elsewhere: boolean; platform: NodeJS.Platform };
 
 /**
- * By name from a container, which can be on the overlay. From the machine itself only tasks of that machine have an address that leads there, so
- * with several nodes each task publishes a port on its own.
+ * By name from a container, which can join the overlay. A machine reaches only the addresses of its own tasks, so with several nodes each task publishes a
+ * port on its node.
  */
 export function chooseTaskReach({ setting, inContainer, elsewhere, platform }: Standpoint, { nodes }: Pick<SwarmCluster, "nodes">): Reach {
   if (setting !== "auto") return setting;
@@ -81,7 +81,7 @@ export function chooseTaskReach({ setting, inContainer, elsewhere, platform }: S
   return elsewhere || platform !== "linux" || nodes.length > 1 ? "published" : "address";
 }
 
-/** The same of a service that is there: whether it publishes stands in its definition. */
+/** The reach of an existing service: its definition shows whether it publishes a port. */
 export function taskReachOf({ setting, inContainer }: Standpoint, publishes: boolean): Reach {
   if (publishes) return "published";
   return setting === "name" || (setting === "auto" && inContainer) ? "name" : "address";

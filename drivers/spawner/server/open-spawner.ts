@@ -52,10 +52,10 @@ export async function openSpawner(parts: {
   /** The life of a connection without a request. */
   keepAliveTimeoutMs: number;
   at: SpawnerListenOptions;
-  /** Keeps containers from it. */
+  /** Refuses connections from containers. */
   listeners?: PrivateListeners | undefined;
   limits?: Partial<DeployLimits & { streams: number; connections: number; connectionsPerAddress: number }>;
-  /** Counts connections that were refused. */
+  /** Counts refused connections. */
   refused?: ConnectionLimitOptions["refused"];
   clock: Clock;
   log: Log;

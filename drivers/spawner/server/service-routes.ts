@@ -30,7 +30,7 @@ type Named = { Params: { service: string } };
 
 type ServiceRouteDeps = { driver: Driver; deploys: Deploys; streams: Streams };
 
-/** Services under the names that the orchestrator knows them by. */
+/** Services by their names at the orchestrator. */
 export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }: ServiceRouteDeps): void {
   const tags = ["services"];
 

@@ -13,7 +13,7 @@ export const INFO = { type: "object", properties: { name: text, version: text, d
 
 const LABELS = {
   type: "object",
-  description: "berth's own; without them the spawner names and labels the service by itself",
+  description: "those of a berth; without them the spawner names and labels the service itself",
   required: ["store", "environment", "container", "generation"],
   properties: { store: text, environment: text, container: text, generation: integer },
 } as const;

@@ -43,13 +43,13 @@ export type Bulkhead = {
 
 const RETRY_AFTER_MS = 2_000;
 
-/** `what` ends the sentence "… at the same time are as many as this spawner takes". */
+/** `what` names the work in the fault's sentence. */
 export function createBulkhead(most: number, what: string): Bulkhead {
   let taken = 0;
   return {
     enter: () => {
       if (taken >= most)
-        throw new Fault("SPAWNER_BUSY", `${most} ${what} at the same time are as many as this spawner takes; ask again in a moment.`, {
+        throw new Fault("SPAWNER_BUSY", `This spawner already has ${most} ${what} at the same time; ask again in a moment.`, {
           retryAfterMs: RETRY_AFTER_MS,
         });
       taken++;
