@@ -2,7 +2,7 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { openHttpClient } from "../lib/http-client.ts";
 import { localApi, type CommandContext, loadSettings } from "./command-context.ts";
-import { listenerUrl, registryListener } from "./serve.ts";
+import { listenerUrl, localHost, registryListener } from "./serve.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 
 const REQUEST_MS = 5_000;
@@ -76,8 +76,7 @@ async function requestReady(
   { host, port, path = "/readyz", isPlain }: ReadyEndpoint,
   { clock }: CommandContext,
 ): Promise<string | undefined> {
-  const edgeHost = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-  const url = `${listenerUrl({ edgeHost, tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;
+  const url = `${listenerUrl({ edgeHost: localHost(host), tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;
   const client = openHttpClient({
     clock,
     maxBytes: MAX_BYTES,

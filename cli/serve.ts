@@ -210,3 +210,8 @@ export function printMetricsUrl({ metricsHost }: Settings, port: number | undefi
 export function listenerUrl({ edgeHost, tlsCert }: Pick<Settings, "edgeHost" | "tlsCert">, port: number): string {
   return `${tlsCert === undefined ? "http" : "https"}://${edgeHost.includes(":") ? `[${edgeHost}]` : edgeHost}:${port}`;
 }
+
+/** The address at which this machine reaches a listener: one on all interfaces is called on the loopback interface. */
+export function localHost(host: string): string {
+  return host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+}

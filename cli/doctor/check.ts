@@ -6,7 +6,7 @@ import type { DriverName } from "../../drivers/driver.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
-import { listenerUrl } from "../serve.ts";
+import { listenerUrl, localHost } from "../serve.ts";
 import { sendRequest, withoutSecrets } from "./send-request.ts";
 import { parseJson } from "../server/server-client.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
@@ -106,11 +106,6 @@ function publicAddress(settings: Settings, given: string | undefined): CheckCont
   if (settings.tlsCert !== undefined)
     throw new Fault("CHAIN_BROKEN", "The edge uses TLS, and the name that its clients use is unknown. Name the public address with --server.");
   return { url: new URL(listenerUrl({ ...settings, edgeHost: localHost(settings.edgeHost) }, settings.edgePort)), named: false };
-}
-
-/** The address at which this machine reaches a listener. */
-export function localHost(host: string): string {
-  return host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
 }
 
 /** Below the public address; `path` begins with `/`. */

@@ -1,9 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
-import { listenerUrl } from "../serve.ts";
+import { listenerUrl, localHost } from "../serve.ts";
 import { reasonOf } from "../../lib/http-client.ts";
 import { sendRequest, type CheckRequest, requestDockerToken } from "./send-request.ts";
-import { type CheckContext, localHost, type CheckResult, type CheckProblem, failure } from "./check.ts";
+import { type CheckContext, type CheckResult, type CheckProblem, failure } from "./check.ts";
 import type { EcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
