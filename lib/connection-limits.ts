@@ -8,38 +8,38 @@ import type { Count } from "./metrics/open-metrics.ts";
 export type AdmittedConnection = {
   /** The connection is closed. May be repeated. */
   release(): void;
-  /** Few are left, of its address or in all: a connection without a request should make room. */
+  /** Few are left, for its address or in all: a connection without a request should close. */
   readonly crowded: boolean;
 };
 
 export type ConnectionLimits = {
-  /** Counts a connection from that address, undefined for one of a Unix socket; where it is one too many, undefined: the caller closes it. */
+  /** Counts a connection from that address (undefined: a Unix socket). Undefined if it is one too many: the caller closes it. */
   admit(address: string | undefined): AdmittedConnection | undefined;
 };
 
 export type ConnectionLimitOptions = {
-  /** How many may be open of one client address (IPv6: of a /64), and in all. */
+  /** Open connections of one client address (IPv6: of a /64), and in all. */
   perAddress: number;
   total: number;
-  /** Addresses of which only the total counts: load balancers in front. */
+  /** Addresses without a limit of their own: load balancers. */
   isExempt?(address: string): boolean;
-  /** How many were refused for each of the two. */
+  /** Refused connections by limit. */
   refused?: { at(why: "address" | "total"): Count };
   clock: Clock;
   log: Log;
 };
 
-/** Where connections are scarce, as a part of a bound. */
+/** The part of a limit beyond which connections are scarce. */
 const CROWDED = 0.9;
 const LOG_EVERY_MS = 1_000;
-/** Descriptors for what is no connection: files, sockets to control, pipes. */
+/** Descriptors for files, sockets to control and pipes. */
 const KEPT_DESCRIPTORS = 256;
-/** Below so many, operators are warned: each call takes two descriptors, and each WebSocket. */
+/** Below this limit, berth warns: each call and each WebSocket takes two descriptors. */
 export const FEW_DESCRIPTORS = 8_192;
 
 /** Counts the connections of a listener by their client's address, and refuses those beyond the bounds: each costs a descriptor and memory. */
-export function createConnectionLimits(parts: ConnectionLimitOptions): ConnectionLimits {
-  const { perAddress, total, isExempt = () => false, refused, clock, log } = parts;
+export function createConnectionLimits(options: ConnectionLimitOptions): ConnectionLimits {
+  const { perAddress, total, isExempt = () => false, refused, clock, log } = options;
   const addresses = new Map<string, { open: number }>();
   const all = { open: 0 };
   let unlogged = 0;
@@ -84,7 +84,7 @@ export function createConnectionLimits(parts: ConnectionLimitOptions): Connectio
   };
 }
 
-/** Holds a server whose sockets live as long as their connections to `bounds`: of one that speaks TLS, from the first byte on. */
+/** Applies `bounds` to a server. With TLS they count from the first byte. */
 export function limitConnections(server: Server, bounds: ConnectionLimits): void {
   server.on("connection", (socket: Socket) => {
     const admission = bounds.admit(socket.remoteAddress);
@@ -94,15 +94,15 @@ export function limitConnections(server: Server, bounds: ConnectionLimits): void
 }
 
 /**
- * How many clients may be connected to this process so that each can have a connection to a container as well: half of the descriptors that
- * the system grants, less some for itself; at most `most`.
+ * The number of clients for which each can have a connection to a container too: half of the descriptors of this process, without those that it keeps; at
+ * most `most`.
  */
 export function connectionsFor(descriptors: number | undefined, most: number): number {
   if (descriptors === undefined) return most;
   return Math.max(16, Math.min(most, Math.floor((descriptors - KEPT_DESCRIPTORS) / 2)));
 }
 
-/** How many descriptors this process may have open; undefined where that is not limited, or not known. */
+/** The limit of open descriptors of this process; undefined if there is none, or it is unknown. */
 export function descriptorLimit(): number | undefined {
   try {
     // Node has raised the soft limit to the hard one by now.
@@ -114,8 +114,8 @@ export function descriptorLimit(): number | undefined {
 }
 
 /**
- * The addresses that one client has at will, as a key to count it by: an IPv4 address alone, of IPv6 the /64 around it, which is the
- * least that a subscriber is given (RFC 6177). What is no address stays as it is.
+ * The block of addresses that one client can use, as a key for limits: an IPv4 address alone; for IPv6 its /64, the smallest block of a subscriber
+ * (RFC 6177). Other texts stay unchanged.
  */
 export function addressBlock(address: string): string {
   if (!address.includes(":")) return address;

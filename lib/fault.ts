@@ -1,8 +1,8 @@
 /**
- * Everything that is expected to go wrong, once: its code, its HTTP status and its reason phrase.
+ * Every expected failure: its code, its HTTP status and its reason phrase.
  *
- * A layer that meets a foreign error translates it into a `Fault` at its own edge; one layer turns faults into answers and
- * one logs them. Anything else that is thrown is a bug and becomes a plain 500 without detail.
+ * An adapter translates foreign errors into faults. One layer turns faults into responses, one logs them. Any other error is a bug: a plain 500 without
+ * detail.
  */
 export const FAULTS = {
   // Who is calling, and may they?
@@ -18,7 +18,7 @@ export const FAULTS = {
   LOGIN_TAKEN: [409, "Login taken"],
   NAME_TAKEN: [409, "Name taken"],
 
-  // What was asked for
+  // The request
   REQUEST_INVALID: [400, "Bad request"],
   GRANT_TYPE_UNSUPPORTED: [400, "Grant type not supported"],
   HEAD_TIMED_OUT: [408, "Request head not complete in time"],
@@ -57,33 +57,33 @@ export const FAULTS = {
   CONTROL_AWAY: [503, "Control plane is away"],
   DESCRIPTORS_EXHAUSTED: [503, "No file descriptor left"],
   CONTROL_BUSY: [503, "Control plane is busy"],
-  // Of a gateway on another machine; its callers are told CONTROL_AWAY.
-  GATEWAY_REFUSED: [503, "Gateway not let in"],
+  // For a gateway on another machine; its callers get CONTROL_AWAY.
+  GATEWAY_REFUSED: [503, "Gateway refused"],
   CONTROL_UNTRUSTED: [503, "Control plane not trusted"],
   DATAGROK_AWAY: [503, "Datagrok server is away"],
-  DATAGROK_BUSY: [503, "Datagrok server is asked too much"],
+  DATAGROK_BUSY: [503, "Datagrok server is overloaded"],
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
 
   STREAMS_FULL: [503, "Too many live streams"],
-  GATEWAYS_BUSY: [503, "Gateways are being asked too much"],
+  GATEWAYS_BUSY: [503, "Gateways are overloaded"],
 
   // The registry
   SCOPE_INSUFFICIENT: [401, "Token does not allow it"],
   METHOD_NOT_ALLOWED: [405, "Method not allowed"],
   REGISTRY_TIMED_OUT: [504, "Registry behind did not answer in time"],
-  // Not a 5xx: docker shows a person no sentence of those.
+  // Not a 5xx: docker does not show the sentence of those.
   REGISTRY_REFUSED: [403, "Registry behind refused our credential"],
   REGISTRY_READ_ONLY: [503, "Registry takes nothing at the moment"],
   REGISTRY_CREDENTIAL_RENEWED: [503, "Registry behind wanted a new credential"],
   REDIRECT_REFUSED: [502, "Redirect of the registry behind refused"],
   TOKEN_KEYS_UNKNOWN: [503, "Keys of tokens not known yet"],
 
-  // The registry behind the proxy, which images are looked up in too
+  // The backing registry, in which images are looked up too
   UPSTREAM_CREDENTIAL_FAILED: [502, "Registry credentials failed"],
   REGISTRY_UNREACHABLE: [502, "Registry unreachable"],
   REPOSITORY_NOT_MADE: [404, "Repository missing"],
 
-  // Starting a container (what an orchestrator says)
+  // Starting a container (reported by an orchestrator)
   IMAGE_NOT_FOUND: [500, "Image not found"],
   IMAGE_REFERENCE_INVALID: [500, "Image reference is not valid"],
   CREDENTIAL_NOT_FOUND: [500, "Credential not found"],
@@ -132,7 +132,7 @@ export const FAULTS = {
 
 export type FaultCode = keyof typeof FAULTS;
 
-/** A fault as it crosses a process boundary or lies in a row; `logs` are the container's last lines, oldest first. */
+/** A fault between processes and in the store; `logs` is the container's log tail, oldest line first. */
 export type FaultData = {
   code: FaultCode;
   message: string;
@@ -140,7 +140,7 @@ export type FaultData = {
   logs?: string[];
 };
 
-/** An expected failure. The message is one sentence for the person who asked; it never holds a secret. */
+/** An expected failure. The message is one sentence for the user; it never has a secret. */
 export class Fault extends Error {
   readonly code: FaultCode;
   readonly retryAfterMs: number | undefined;

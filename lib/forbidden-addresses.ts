@@ -1,6 +1,6 @@
 import { BlockList, isIP } from "node:net";
 
-/** Whatever is on the machine's own link, and the metadata of clouds, which hands out credentials: Alibaba's and Oracle's have addresses of their own. */
+/** Link-local addresses, and the metadata servers of clouds, which issue credentials: Alibaba's and Oracle's have addresses of their own. */
 export const LINK_AND_METADATA = {
   ipv4: [
     ["169.254.0.0", 16],
@@ -15,7 +15,7 @@ export const LINK_AND_METADATA = {
 
 export type Subnets = { ipv4: readonly (readonly [address: string, bits: number])[]; ipv6: readonly (readonly [address: string, bits: number])[] };
 
-/** IPv4 also as networks without it reach it (NAT64, RFC 6052) and as IPv6 writes it (`::ffff:`). */
+/** Matches IPv4 also in its NAT64 (RFC 6052) and IPv6-mapped (`::ffff:`) forms. */
 export function blockListOf(...lists: readonly Subnets[]): (address: string) => boolean {
   const blocked = new BlockList();
   for (const { ipv4, ipv6 } of lists) {
@@ -29,14 +29,14 @@ export function blockListOf(...lists: readonly Subnets[]): (address: string) => 
 }
 
 const isOfTheLink = blockListOf(LINK_AND_METADATA);
-/** By which clouds' own resolvers tell where their metadata is. */
+/** Names of metadata servers in the resolvers of clouds. */
 const METADATA_NAMES: ReadonlySet<string> = new Set(["metadata.google.internal", "metadata", "instance-data", "instance-data.ec2.internal"]);
-/** No name: resolvers read it as an address all the same (`2852039166`, `0xa9.0xfe.1`). */
+/** Texts that resolvers read as addresses (`2852039166`, `0xa9.0xfe.1`). */
 const NUMERIC = /^(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)$/i;
 
-/** Whether users' tokens may not be sent there, whoever says that a container is: a link-local address, a cloud's metadata, or what may hide one. */
+/** Whether no request with a token may go there, although a container has this address: link-local, a cloud's metadata, or a text that may hide one. */
 export function isRefusedHost(host: string): boolean {
-  // A zone only says on which link it is.
+  // A zone only names the link.
   const bare = (host.split("%", 1)[0] ?? "").replace(/\.$/, "").toLowerCase();
   return isIP(bare) === 0 ? METADATA_NAMES.has(bare) || NUMERIC.test(bare) : isOfTheLink(bare);
 }

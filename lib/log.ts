@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { Fault } from "./fault.ts";
 
-/** Fields first, then one sentence; an `Error` goes into `err`. */
+/** Fields first, then the message; an `Error` goes into `err`. */
 type Write = (fields: Record<string, unknown>, sentence: string) => void;
 
 export type Log = {
@@ -31,7 +31,7 @@ export function openLog(options: { level: LogLevel; name: string }): Log {
   );
 }
 
-/** What is expected is told by its sentence; where it came from matters for bugs alone. */
+/** A fault has its code and message. Only a bug has its stack. */
 function described(error: Error): object {
   if (!(error instanceof Fault)) return pino.stdSerializers.err(error);
   const { cause } = error;

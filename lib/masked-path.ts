@@ -33,8 +33,8 @@ export function maskedPath(target: string, { container, published }: MaskedFor =
   if (published && PUBLISHED_WITH_KEY.test(path)) return path.replace(PUBLISHED_WITH_KEY, "$1***$2");
   if (path === SIGN_IN) return path;
   const plain = decoded(path);
-  const found = (container ? KEY_FOLLOWS_IN_CONTAINER : KEY_FOLLOWS).exec(plain);
-  const end = found === null ? plain.length : found.index + found[0].length;
+  const match = (container ? KEY_FOLLOWS_IN_CONTAINER : KEY_FOLLOWS).exec(plain);
+  const end = match === null ? plain.length : match.index + match[0].length;
   const shown = plain.slice(0, end).replace(KEY_LIKE, container ? "$&" : "***");
   if (end < plain.length) return `${shown}/***`;
   // As it came, where there is nothing to hide.

@@ -13,7 +13,7 @@ export const BUILD_FILE = "build.json";
 /** The root of the source tree; in the single executable, where files have no place of their own, it is never read. */
 const SOURCE = join(import.meta.dirname ?? "", "..");
 
-/** Each throws where it is not to be had; a user without a home, or with one that is read only, is not rare. */
+/** Each throws if it is not available: some users have no home, or a read-only one. */
 const FOLDERS: readonly { name: string; find(): string }[] = [
   // Systemd makes it for the unit that `berth install` writes.
   { name: "/var/cache/berth", find: () => "/var/cache/berth" },
@@ -21,17 +21,17 @@ const FOLDERS: readonly { name: string; find(): string }[] = [
   { name: "the folder of temporary files", find: () => made(join(tmpdir(), `berth-${process.getuid?.()}-files`)) },
 ];
 
-/** Where a file that comes with berth lies; `path` begins at the root of the source tree. Faults: PROGRAM_UNUSABLE. */
+/** The path of a file that comes with berth; `path` begins at the root of the source tree. Faults: PROGRAM_UNUSABLE. */
 export function ownFile(path: string): string {
   return join(isSea() ? unpacked() : SOURCE, path);
 }
 
-/** What stands in a file that comes with berth; unlike `ownFile` it needs no folder to put it in. */
+/** The text of a file that comes with berth. Unlike `ownFile` it needs no folder for unpacked files. */
 export function ownText(path: string): string {
   return isSea() ? getAsset(path, "utf8") : readFileSync(join(SOURCE, path), "utf8");
 }
 
-/** A program that runs JavaScript as `node` does. The single executable has a Node in it, and nothing else may be there. Faults: PROGRAM_UNUSABLE. */
+/** A program that runs JavaScript as `node` does. The single executable runs its own Node. Faults: PROGRAM_UNUSABLE. */
 export function nodeProgram(): string {
   return isSea() ? join(unpacked(), "node") : process.execPath;
 }
@@ -42,16 +42,16 @@ export function ownBuild(): { commit: string; built: string; bundle: string } | 
 }
 
 /**
- * What is loaded by path has to be a file. It lies in a folder that only this user can write, named by the build, and is written again where it
- * is not whole; several processes may do so at once. The first folder that can be had is taken.
+ * Files that are loaded by path. They are in a folder of this user alone, named by the build. An incomplete file is written again; several processes may
+ * do so at once. The first available folder counts.
  */
 function unpacked(): string {
   const tried: string[] = [];
   for (const { name, find } of FOLDERS) {
     try {
       const base = find();
-      const found = lstatSync(base);
-      if (!found.isDirectory() || found.uid !== process.getuid?.() || (found.mode & 0o022) !== 0) throw new Error("it is not this user's alone");
+      const folder = lstatSync(base);
+      if (!folder.isDirectory() || folder.uid !== process.getuid?.() || (folder.mode & 0o022) !== 0) throw new Error("other users can write to it");
       return unpackInto(base);
     } catch (error) {
       tried.push(`${name} (${(error as NodeJS.ErrnoException).code ?? (error as Error).message})`);

@@ -4,64 +4,63 @@ import { Fault } from "./fault.ts";
 import type { Count } from "./metrics/open-metrics.ts";
 import { raceAbort, withTimeout } from "./deadline.ts";
 
-/** `lifeMs`: how long it may be used; `renewMs`: when to look for the next one. Both count from when it was asked for. */
+/** `lifeMs`: how long it is valid; `renewMs`: when to request the next one. Both count from the request. */
 export type TokenLease<T> = { value: T; lifeMs: number; renewMs: number };
 
 export type RefreshingToken<T> = {
-  /** At once while one is held, renewed in the background once that is due; one that still lasts serves on while that fails. */
+  /** Immediate while a token is valid. It is renewed in the background when that is due; if that fails, the valid one stays in use. */
   get(signal: AbortSignal): T | Promise<T>;
-  /** It was refused: the next one, or the same where it is so new that whoever refused it cannot have meant it. */
+  /** After a refusal: the next one, or the same if it is so new that the refusal was for an older one. */
   renew(signal: AbortSignal): Promise<T>;
   close(): void;
 };
 
 export type RefreshCounts = { done: Count; failed: Count };
 
-/** All who were refused at the same time shall get the one credential that the first of them brought about. */
+/** Callers that were refused at the same time get one new credential. */
 const NEW_MS = 5_000;
 const RETRY = { firstMs: 500, longestMs: 15_000 };
 
 /**
- * Something that runs out and is asked for again: by one ask at a time however many wait, which nobody's leaving ends, within `askMs`, and
- * after a failure not before a pause that doubles up to 15 s: in it the same fault is the answer. With `ahead` it is renewed when that is due
- * even where nobody asks.
+ * A token that expires and is requested again. Simultaneous callers share one request, which continues when a caller aborts, for at most `timeoutMs`. After a
+ * failure the next request waits for a pause that doubles up to 15 s; meanwhile callers get the same fault. With `ahead` it is renewed also without callers.
  */
 export function openRefreshingToken<T>(options: {
-  ask(signal: AbortSignal): Promise<TokenLease<T>>;
-  askMs: number;
+  request(signal: AbortSignal): Promise<TokenLease<T>>;
+  timeoutMs: number;
   overdue(): Fault;
   clock: Clock;
   ahead?: boolean;
-  /** How often it was asked for, by how that went. */
+  /** Requests by outcome. */
   counts?: RefreshCounts | undefined;
   onFailed?(error: unknown): void;
 }): RefreshingToken<T> {
   const { clock } = options;
   const closing = new AbortController();
-  let held: { value: T; from: number; renewAt: number; until: number } | undefined;
-  let asking: Promise<T> | undefined;
+  let current: { value: T; from: number; renewAt: number; until: number } | undefined;
+  let requesting: Promise<T> | undefined;
   let failed: { error: unknown; until: number; times: number } | undefined;
   let cancelTimer = () => {};
 
-  const ask = (): Promise<T> => {
-    if (asking) return asking;
+  const request = (): Promise<T> => {
+    if (requesting) return requesting;
     if (failed && clock.monotonic() < failed.until) return Promise.reject(failed.error);
-    asking = askOnce().finally(() => {
-      asking = undefined;
+    requesting = requestOnce().finally(() => {
+      requesting = undefined;
     });
-    asking.catch(() => {});
-    return asking;
+    requesting.catch(() => {});
+    return requesting;
   };
 
-  const askOnce = async (): Promise<T> => {
+  const requestOnce = async (): Promise<T> => {
     const from = clock.monotonic();
-    const { askMs: ms, overdue } = options;
+    const { timeoutMs: ms, overdue } = options;
     try {
-      const { value, lifeMs, renewMs } = await withTimeout({ clock, ms, overdue, signal: closing.signal }, options.ask);
-      held = { value, from, renewAt: from + renewMs, until: from + lifeMs };
+      const { value, lifeMs, renewMs } = await withTimeout({ clock, ms, overdue, signal: closing.signal }, options.request);
+      current = { value, from, renewAt: from + renewMs, until: from + lifeMs };
       failed = undefined;
       options.counts?.done.add();
-      plan(held.renewAt);
+      plan(current.renewAt);
       return value;
     } catch (error) {
       const times = (failed?.times ?? 0) + 1;
@@ -77,21 +76,21 @@ export function openRefreshingToken<T>(options: {
 
   const plan = (at: number) => {
     cancelTimer();
-    if (options.ahead && !closing.signal.aborted) cancelTimer = clock.after(at - clock.monotonic(), () => void ask().catch(() => {}));
+    if (options.ahead && !closing.signal.aborted) cancelTimer = clock.after(at - clock.monotonic(), () => void request().catch(() => {}));
   };
 
   return {
     get: (signal) => {
       const now = clock.monotonic();
-      if (held && now < held.until) {
-        if (now >= held.renewAt) ask().catch(() => {});
-        return held.value;
+      if (current && now < current.until) {
+        if (now >= current.renewAt) request().catch(() => {});
+        return current.value;
       }
-      return raceAbort(ask(), signal);
+      return raceAbort(request(), signal);
     },
     renew: async (signal) => {
-      if (held && clock.monotonic() - held.from < NEW_MS) return held.value;
-      return raceAbort(ask(), signal);
+      if (current && clock.monotonic() - current.from < NEW_MS) return current.value;
+      return raceAbort(request(), signal);
     },
     close: () => {
       cancelTimer();

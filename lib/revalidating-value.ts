@@ -1,37 +1,37 @@
 import { backoffDelay } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
 
-/** A value that another server has: fetched when it is first wanted, and kept while that server is away. */
+/** A value of another server: loaded at its first use, and kept while that server is away. */
 export type RevalidatingValue<T> = {
-  /** At once while it is fresh. Rejects with what the last attempt failed with, where it was never had. */
+  /** Immediate while it is fresh. If it was never loaded, rejects with the error of the last attempt. */
   get(): T | Promise<T>;
-  /** Fetches it anew; whoever asks meanwhile shares it. Resolves also where that failed. */
+  /** Loads it again; simultaneous calls share that. Resolves also if it fails. */
   refresh(): Promise<void>;
 };
 
 const RETRY = { firstMs: 500, longestMs: 30_000 };
-/** For so long after it was fresh a value is used on while it is fetched anew, so that who asks often never waits. */
+/** After it was fresh, a value stays in use for this time while it is loaded again, so that frequent callers never wait. */
 const GRACE_MS = 10_000;
-/** Who comes after a quiet time waits for what is true now, but not for a server that hangs. */
+/** After a longer time without calls, a caller waits for the current value, but not for a server that hangs. */
 const PATIENCE_MS = 2_000;
 
 /**
- * `freshMs`: how long a value counts as fresh. One that is older by more than 10 s is used only where fetching it anew fails or takes longer than
- * 2 s. Failures are tried again with back-off.
+ * `freshMs`: how long a value is fresh. A value that is older by more than 10 s is used only if loading it fails or takes longer than 2 s. Failures are
+ * repeated with back-off.
  */
-export function createRevalidatingValue<T>(parts: {
+export function createRevalidatingValue<T>(options: {
   fetch(before: T | undefined): Promise<T>;
   freshMs: number;
   clock: Clock;
   onFailure(error: unknown): void;
 }): RevalidatingValue<T> {
-  const { fetch, freshMs, clock, onFailure } = parts;
+  const { fetch, freshMs, clock, onFailure } = options;
   let value: { is: T; at: number } | undefined;
   let failure: unknown;
   let nextTryAt = -Infinity;
   let failures = 0;
-  let flight: Promise<void> | undefined;
-  /** Of the flight: all who wait for it do so together, from the first of them on. */
+  let inFlight: Promise<void> | undefined;
+  /** Callers that wait for the load share one time limit, from the first of them on. */
   let patience: { until: number; over: Promise<void> } | undefined;
 
   const attempt = async () => {
@@ -44,21 +44,21 @@ export function createRevalidatingValue<T>(parts: {
       nextTryAt = clock.monotonic() + backoffDelay(RETRY, ++failures);
       onFailure(error);
     } finally {
-      flight = undefined;
+      inFlight = undefined;
       patience = undefined;
     }
   };
-  const refresh = () => (flight ??= attempt());
+  const refresh = () => (inFlight ??= attempt());
   const first = async (): Promise<T> => {
-    if (flight !== undefined || clock.monotonic() >= nextTryAt) await refresh();
+    if (inFlight !== undefined || clock.monotonic() >= nextTryAt) await refresh();
     if (value === undefined) throw failure;
     return value.is;
   };
 
-  const waitFor = (under: Promise<void>) => {
-    const landed = new AbortController();
-    const late = clock.sleep(PATIENCE_MS, landed.signal).catch(() => undefined);
-    return Promise.race([late, under.finally(() => landed.abort())]);
+  const waitFor = (load: Promise<void>) => {
+    const ended = new AbortController();
+    const late = clock.sleep(PATIENCE_MS, ended.signal).catch(() => undefined);
+    return Promise.race([late, load.finally(() => ended.abort())]);
   };
 
   return {
@@ -67,10 +67,10 @@ export function createRevalidatingValue<T>(parts: {
       const now = clock.monotonic();
       const tooOldMs = now - value.at - freshMs;
       if (tooOldMs >= 0 && now >= nextTryAt) void refresh();
-      if (tooOldMs < GRACE_MS || flight === undefined) return value.is;
-      patience ??= { until: now + PATIENCE_MS, over: waitFor(flight) };
-      const known = value.is;
-      return now < patience.until ? patience.over.then(() => value?.is ?? known) : known;
+      if (tooOldMs < GRACE_MS || inFlight === undefined) return value.is;
+      patience ??= { until: now + PATIENCE_MS, over: waitFor(inFlight) };
+      const old = value.is;
+      return now < patience.until ? patience.over.then(() => value?.is ?? old) : old;
     },
     refresh,
   };

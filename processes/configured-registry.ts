@@ -3,7 +3,7 @@ import type { Settings } from "../conf/settings.ts";
 import type { Call, DriverName, Registry } from "../drivers/driver.ts";
 import { parseBasic, parseLogin } from "../lib/registry-client/registry-login.ts";
 import type { UpstreamSource, ImageRegistry } from "../gateway/registry/upstream/image-registry.ts";
-import { readRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
+import { parseRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
 import { raceAbort } from "../lib/deadline.ts";
 import type { Log } from "../lib/log.ts";
 import { ecsOptions } from "./open-driver.ts";
@@ -28,7 +28,7 @@ export function openConfiguredRegistry(
   driver: DriverName | "ask",
   tools: RegistryDeps,
 ): (Registry & { close(): Promise<void> }) | undefined {
-  if (settings.registry.url !== undefined) readRegistryAddress(settings.registry.url);
+  if (settings.registry.url !== undefined) parseRegistryAddress(settings.registry.url);
   parseLogin(settings.registry);
   const opens = opensFor(settings, driver);
   if (opens.length === 0) return undefined;

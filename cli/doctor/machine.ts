@@ -4,7 +4,7 @@ import { reasonOf } from "../../lib/http-client.ts";
 import { urlAt, type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
-import { readRegistryAddress } from "../../gateway/registry/upstream/registry-address.ts";
+import { parseRegistryAddress } from "../../gateway/registry/upstream/registry-address.ts";
 import { Fault } from "../../lib/fault.ts";
 import { tmpdir } from "node:os";
 import { existsSync, statSync } from "node:fs";
@@ -59,7 +59,7 @@ export async function checkClock(chain: CheckContext, signal: AbortSignal): Prom
 const HOSTS = {
   server: ({ server }: CheckContext) => server.url.hostname,
   DATAGROK_URL: ({ settings }: CheckContext) => settings.datagrok.url && new URL(settings.datagrok.url).hostname,
-  REGISTRY_URL: ({ settings }: CheckContext) => settings.registry.url && readRegistryAddress(settings.registry.url).hostname,
+  REGISTRY_URL: ({ settings }: CheckContext) => settings.registry.url && parseRegistryAddress(settings.registry.url).hostname,
 } as const;
 
 /** Whether this machine resolves a name, also by /etc/hosts. */

@@ -15,7 +15,7 @@ import {
   accessRequirement,
   authorize,
   type AccessRequirement,
-  readV2Path,
+  parseV2Path,
   splitTarget,
   type V2Path,
 } from "./authorize.ts";
@@ -33,70 +33,70 @@ export type RegistryDecisionDeps = {
   upstream: Upstream;
   identity: IdentityServer;
   verify: VerifyToken;
-  /** The registry's name in challenges, for which tokens must be. */
+  /** The registry's name in challenges, and the audience of its tokens. */
   service: string;
   anonymousPull: boolean;
   follow: RedirectRules | undefined;
-  /** Where uploads may go on beside the registry's own domain. */
+  /** Hosts at which uploads may continue, beside the registry's own domain. */
   redirectHosts: readonly string[];
   trusted: TrustedProxies;
   readiness: Readiness;
   headTimeoutMs: number;
-  /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
+  /** The registry is berth's own: a delete needs a token that names it, and a garbage collection refuses writes. */
   own?: { isReadOnly(): boolean } | undefined;
-  /** Of wrong keys; undefined where who judges the keys counts them by client. */
+  /** Wrong keys by client. Undefined if the identity server counts them itself. */
   attempts?: TokenAttempts | undefined;
-  /** Told of each manifest that was pushed or deleted. */
-  onPushed(pushed: ManifestChange): void;
+  /** Called for each manifest that was pushed or deleted. */
+  onPushed(change: ManifestChange): void;
   clock: Clock;
   log: Log;
 };
 
-type Parts = RegistryDecisionDeps & { registry: RegistryForwardDeps; token: TokenRequestDeps };
+type RegistryDeps = RegistryDecisionDeps & { registry: RegistryForwardDeps; token: TokenRequestDeps };
 
-/** What a collection takes where there are not very many images. */
+/** The usual duration of a garbage collection. */
 const COLLECTED_MS = 60_000;
 
-/** Faults to which a client is told where to get a token that does. */
+/** Faults whose response tells the client where to get a token. */
 const CHALLENGED: ReadonlySet<FaultCode> = new Set(["TOKEN_MISSING", "TOKEN_INVALID", "SCOPE_INSUFFICIENT"]);
 
-/** What to do with the requests of a registry's clients: who may push is decided here, all else is the registry's behind. */
-export function openRegistryDecide(given: RegistryDecisionDeps): Decide<InterceptingForward> {
-  const { upstream, follow, headTimeoutMs, trusted } = given;
-  const parts: Parts = {
-    ...given,
+/** Decides on the requests of a registry's clients: checks their rights, and forwards them to the backing registry. */
+export function createRegistryDecide(options: RegistryDecisionDeps): Decide<InterceptingForward> {
+  const { upstream, follow, headTimeoutMs, trusted } = options;
+  const deps: RegistryDeps = {
+    ...options,
     registry: { upstream, follow, headTimeoutMs },
-    token: { ...given, attempts: given.attempts, edits: createForwardedEdits({ trusted, trace: createTraceContext() }) },
+    token: { ...options, attempts: options.attempts, edits: createForwardedEdits({ trusted, trace: createTraceContext() }) },
   };
-  return (asked) => {
-    const target = originForm(asked.head.target);
-    const health = parts.readiness.answer(asked.head, target);
+  return (request) => {
+    const target = originForm(request.head.target);
+    const health = deps.readiness.answer(request.head, target);
     if (health !== undefined) return { ...answered(health), labels: { route: "health" } };
     const { path, query } = splitTarget(target);
-    if (path === "/token") return { ...tokenRequest(parts.token, asked, query), labels: { route: "token" } };
-    let about: ExchangeLabels = { route: "registry" };
+    if (path === "/token") return { ...tokenRequest(deps.token, request, query), labels: { route: "token" } };
+    let labels: ExchangeLabels = { route: "registry" };
     let scope = "";
     const failed = (error: unknown): RegistryDecision => {
       if (!(error instanceof Fault)) {
-        parts.log.error({ err: error }, "A request of a registry's client could not be decided on");
-        return { ...answered(internalAnswer(error)), labels: { ...about, fault: "INTERNAL" } };
+        deps.log.error({ err: error }, "deciding on a registry request failed");
+        return { ...answered(internalAnswer(error)), labels: { ...labels, fault: "INTERNAL" } };
       }
-      const answer = CHALLENGED.has(error.code)
-        ? challenge(error, { seen: publicOriginOf(asked, trusted), service: parts.service, scope })
+      const response = CHALLENGED.has(error.code)
+        ? challenge(error, { publicOrigin: publicOriginOf(request, trusted), service: deps.service, scope })
         : registryAnswer(error);
-      return { ...answered(answer), labels: { ...about, fault: error.code } };
+      return { ...answered(response), labels: { ...labels, fault: error.code } };
     };
     try {
-      const found = readV2Path(path);
-      if (asked.head.upgrade) throw new Fault("REQUEST_INVALID", "A registry speaks no WebSocket");
-      if (found === undefined) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in a registry, or the repository's name is not valid");
-      about = aboutOf(found, asked.head.method);
-      const needs: AccessRequirement = accessRequirement(found, asked.head.method, query, parts.anonymousPull);
-      ({ scope } = needs);
-      const permitted = authorize(asked.head, needs, parts.verify, parts.own !== undefined);
-      const go = (granted: TokenGrant | undefined) => onward(parts, asked, found, query, granted?.subject);
-      const decided = permitted instanceof Promise ? permitted.then(go) : go(permitted);
-      return decided instanceof Promise ? decided.catch((error: unknown) => unlessLeft(asked, error, failed)) : decided;
+      const v2 = parseV2Path(path);
+      if (request.head.upgrade) throw new Fault("REQUEST_INVALID", "A registry speaks no WebSocket");
+      if (v2 === undefined) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in a registry, or the repository's name is not valid");
+      labels = labelsOf(v2, request.head.method);
+      const requirement: AccessRequirement = accessRequirement(v2, request.head.method, query, deps.anonymousPull);
+      ({ scope } = requirement);
+      const authorized = authorize(request.head, requirement, deps.verify, deps.own !== undefined);
+      const forward = (grant: TokenGrant | undefined) => forwardRequest(deps, request, v2, query, grant?.subject);
+      const decision = authorized instanceof Promise ? authorized.then(forward) : forward(authorized);
+      return decision instanceof Promise ? decision.catch((error: unknown) => unlessAborted(request, error, failed)) : decision;
     } catch (error) {
       return failed(error);
     }
@@ -114,81 +114,81 @@ const ROUTE: Readonly<Record<V2Path["kind"], RouteName>> = {
   blob: "blob",
 };
 
-function aboutOf({ kind }: V2Path, method: string, login?: string): ExchangeLabels {
+function labelsOf({ kind }: V2Path, method: string, login?: string): ExchangeLabels {
   const image = kind !== "manifest" ? undefined : method === "PUT" ? "push" : method === "GET" ? "pull" : undefined;
   return { route: ROUTE[kind], ...(image === undefined ? {} : { image }), ...(login === undefined ? {} : { login }) };
 }
 
-function onward(
-  parts: Parts,
-  asked: IncomingRequest,
+function forwardRequest(
+  deps: RegistryDeps,
+  request: IncomingRequest,
   path: V2Path,
   query: string,
   login: string | undefined,
 ): RegistryDecision | Promise<RegistryDecision> {
-  const about = aboutOf(path, asked.head.method, login);
-  if (path.kind === "base") return { ...answered(jsonAnswer({})), labels: about };
-  const { upstream } = parts;
-  const { method } = asked.head;
+  const labels = labelsOf(path, request.head.method, login);
+  if (path.kind === "base") return { ...answered(jsonAnswer({})), labels };
+  const { upstream } = deps;
+  const { method } = request.head;
   const writes = method !== "GET" && method !== "HEAD";
-  if (writes && parts.own?.isReadOnly())
+  if (writes && deps.own?.isReadOnly())
     throw new Fault("REGISTRY_READ_ONLY", "Garbage is being collected; try again in a minute", { retryAfterMs: COLLECTED_MS });
-  const ask: RepositoryAccess = { repository: "repository" in path ? path.repository : undefined, actions: upstreamActions(path, method) };
-  const target = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${queryThere(parts, path, query)}`;
+  const access: RepositoryAccess = { repository: "repository" in path ? path.repository : undefined, actions: upstreamActions(path, method) };
+  const target = `${upstream.basePath}${"repository" in path ? `/v2/${upstream.nameOf(path.repository)}${path.tail}` : "/v2/_catalog"}${upstreamQuery(deps, path, query)}`;
   const from = {
     upstream,
-    repository: ask.repository,
+    repository: access.repository,
     target,
-    publicOrigin: publicOriginOf(asked, parts.trusted),
+    publicOrigin: publicOriginOf(request, deps.trusted),
     writes,
-    uploadHosts: parts.redirectHosts,
+    uploadHosts: deps.redirectHosts,
   };
   const pushes = path.kind === "manifest" && method === "PUT";
   const deletes = path.kind === "manifest" && method === "DELETE";
-  const followable = path.kind === "blob" && !writes;
+  const mayFollow = path.kind === "blob" && !writes;
 
   const withCredential = (authorization: string | undefined): RegistryDecision => {
-    const forward = new RegistryForward(parts.registry, {
-      access: ask,
+    const forward = new RegistryForward(deps.registry, {
+      access,
       from,
       authorization,
-      request: asked,
-      mayFollow: followable,
+      signal: request.signal,
+      mayFollow,
       ...(pushes || deletes
         ? {
-            onAnswer: ({ status }) => {
+            onResponse: ({ status }) => {
               const by = login === undefined ? {} : { by: login };
               const { repository, reference } = path;
-              if (status < 300) parts.onPushed({ repository, reference, ...by, ...(deletes ? { deleted: true } : {}) });
+              if (status < 300) deps.onPushed({ repository, reference, ...by, ...(deletes ? { deleted: true } : {}) });
             },
           }
         : {}),
     });
-    return { kind: "forward", forward, lease: fixedLease(upstream.target), labels: about };
+    return { kind: "forward", forward, lease: fixedLease(upstream.target), labels };
   };
   const credential = () => {
-    const authorization = upstream.authorization(ask, asked.signal);
+    const authorization = upstream.authorization(access, request.signal);
     return authorization instanceof Promise ? authorization.then(withCredential) : withCredential(authorization);
   };
   if (upstream.beforePush === undefined || !(pushes || (path.kind === "uploads" && method === "POST"))) return credential();
-  return upstream.beforePush(path.repository, asked.signal).then(credential);
+  return upstream.beforePush(path.repository, request.signal).then(credential);
 }
 
-/** The registry may have another name for the repository that a layer is mounted from, too. */
-function queryThere({ upstream }: Parts, { kind }: V2Path, query: string): string {
+/** The registry may have another name for the repository that a layer is mounted from. */
+function upstreamQuery({ upstream }: RegistryDeps, { kind }: V2Path, query: string): string {
   const from = kind === "uploads" ? mountedFrom(query) : undefined;
   if (from === undefined || upstream.nameOf(from) === from) return query;
-  const words = new URLSearchParams(query);
-  words.set("from", upstream.nameOf(from));
-  return `?${words.toString()}`;
+  const parameters = new URLSearchParams(query);
+  parameters.set("from", upstream.nameOf(from));
+  return `?${parameters.toString()}`;
 }
 
-function answered(answer: DirectResponse): RegistryDecision {
-  return { kind: "answer", answer };
+function answered(response: DirectResponse): RegistryDecision {
+  return { kind: "answer", answer: response };
 }
 
-/** A decision fails only where there is still somebody to be answered. */
-function unlessLeft(asked: IncomingRequest, error: unknown, failed: (error: unknown) => RegistryDecision): RegistryDecision {
-  if (!(error instanceof Fault) && asked.signal.aborted) throw error;
+/** A request that its client aborted gets no response. */
+function unlessAborted(request: IncomingRequest, error: unknown, failed: (error: unknown) => RegistryDecision): RegistryDecision {
+  if (!(error instanceof Fault) && request.signal.aborted) throw error;
   return failed(error);
 }

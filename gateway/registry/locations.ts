@@ -1,40 +1,40 @@
 import type { HeaderEdits, HeaderLine, ResponseHeadView, IncomingRequest, Head } from "../decision.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import { matchesHost, registrable } from "../../lib/registry-client/trusted-hosts.ts";
-import { readV2Path } from "./authorize.ts";
+import { parseV2Path } from "./authorize.ts";
 import type { TrustedProxies } from "../forwarded-headers.ts";
 
-/** Where a request was sent, and from whom it came: what an address in its answer is read against. */
+/** A request to the registry, as far as the addresses in its response depend on it. */
 export type UpstreamRequest = {
   upstream: Pick<Upstream, "host" | "basePath" | "nameOf" | "target">;
-  /** As the client named it; undefined for `_catalog`. */
+  /** The client's name of it; undefined for `_catalog`. */
   repository: string | undefined;
-  /** The target that was sent, in origin form. */
+  /** In origin form, as sent to the registry. */
   target: string;
   /** The proxy's own address as the client sees it. */
   publicOrigin: string;
-  /** The request changes something: a client that follows its answer sends a layer there, and a token. */
+  /** The request changes something: a client that follows its response sends a layer there, and a token. */
   writes?: boolean;
-  /** Hosts, `host:port` or `*.domain`, at which an upload may go on beside the registry's own domain. */
+  /** Hosts, `host:port` or `*.domain`, at which an upload may continue, beside the registry's own domain. */
   uploadHosts?: readonly string[];
 };
 
-/** `http://registry.example`, as the registry itself would name itself. */
+/** Such as `http://registry.example`. */
 export function upstreamOrigin({ upstream: { target, host } }: Pick<UpstreamRequest, "upstream">): string {
   return `${"tls" in target && target.tls !== undefined ? "https" : "http"}://${host}`;
 }
 
-/** The edits that make `Location` and `Link` lead back here where they lead to the registry. */
+/** The edits by which `Location` and `Link` name this proxy instead of the registry. */
 export function locationEdits(from: UpstreamRequest, received: ResponseHeadView): HeaderEdits {
   const remove: string[] = [];
   const add: HeaderLine[] = [];
   const location = received.header("location");
-  const led = location === undefined ? undefined : proxyAddress(from, location, isRedirect(received.status) && from.writes !== true);
-  // A client takes the rest of its layer there, and its token. Without the header its push fails, and nothing goes astray.
-  if (location !== undefined && from.writes === true && leavesRegistry(from, led ?? location)) remove.push("location");
-  else if (led !== undefined && led !== location) {
+  const rewritten = location === undefined ? undefined : proxyAddress(from, location, isRedirect(received.status) && from.writes !== true);
+  // A client sends the rest of its layer there, and its token. Without the header its push fails, and sends nothing to another host.
+  if (location !== undefined && from.writes === true && leavesRegistry(from, rewritten ?? location)) remove.push("location");
+  else if (rewritten !== undefined && rewritten !== location) {
     remove.push("location");
-    add.push(["Location", led]);
+    add.push(["Location", rewritten]);
   }
   const link = received.header("link");
   const relinked = link?.replace(/<([^<>]*)>/g, (_, address: string) => `<${proxyAddress(from, address, true) ?? address}>`);
@@ -50,26 +50,26 @@ export function isRedirect(status: number): boolean {
 }
 
 /**
- * The address that leads here to what `address` leads to, as relative as it came; undefined where it cannot be read. A redirect elsewhere is
- * meant, to a store of blobs say, and stays; where an upload goes on is here, under whatever name the registry knows itself.
+ * This proxy's address for what `address` names, as relative as it came; undefined if it is not valid. `keepsOtherHosts`: a redirect to another host
+ * stays, for example to a store of blobs. An upload continues here, under any name that the registry has for itself.
  */
-function proxyAddress(from: UpstreamRequest, address: string, elsewhereIsMeant: boolean): string | undefined {
+function proxyAddress(from: UpstreamRequest, address: string, keepsOtherHosts: boolean): string | undefined {
   const own = upstreamOrigin(from);
   if (!URL.canParse(address, own + from.target)) return undefined;
   const url = new URL(address, own + from.target);
   if (url.protocol !== "http:" && url.protocol !== "https:") return undefined;
-  const atHome = url.hostname === new URL(own).hostname;
+  const isRegistry = url.hostname === new URL(own).hostname;
   const path = proxyPath(from, url.pathname);
   const relative = !/^(?:[a-z][a-z0-9+.-]*:)?\/\//i.test(address);
-  // Nothing that this proxy has: the client finds it at the registry itself, or not at all.
+  // Not a path of this proxy: the client finds it at the registry itself, or not at all.
   if (path === undefined) return relative ? url.href : address;
-  if (!atHome && elsewhereIsMeant) return address;
+  if (!isRegistry && keepsOtherHosts) return address;
   // The query byte for byte: it may be signed.
   const at = address.indexOf("?");
   return `${relative ? "" : from.publicOrigin}${path}${at === -1 ? "" : address.slice(at)}`;
 }
 
-/** Whether it is neither here nor at the registry's own domain, nor listed. */
+/** Whether it is neither at this proxy, nor at the registry's own domain, nor listed. */
 function leavesRegistry(from: UpstreamRequest, address: string): boolean {
   const own = new URL(upstreamOrigin(from));
   const url = URL.parse(address, from.publicOrigin);
@@ -83,19 +83,19 @@ function leavesRegistry(from: UpstreamRequest, address: string): boolean {
   return from.uploadHosts?.some((rule) => matchesHost(rule, hostname, port)) !== true;
 }
 
-/** The path under which this proxy has what the registry has under `path`; undefined for what is none of a registry's. */
+/** This proxy's path for the registry's `path`; undefined for a path outside the registry API. */
 function proxyPath({ upstream: { basePath, nameOf }, repository }: UpstreamRequest, path: string): string | undefined {
   if (!path.startsWith(`${basePath}/v2/`)) return undefined;
   const bare = path.slice(basePath.length);
-  const found = readV2Path(bare);
-  if (found === undefined) return undefined;
-  if (!("repository" in found) || repository === undefined || found.repository !== nameOf(repository)) return bare;
-  return `/v2/${repository}${found.tail}`;
+  const v2 = parseV2Path(bare);
+  if (v2 === undefined) return undefined;
+  if (!("repository" in v2) || repository === undefined || v2.repository !== nameOf(repository)) return bare;
+  return `/v2/${repository}${v2.tail}`;
 }
 
 const AUTHORITY = /^[A-Za-z0-9._~-]+(?::\d{1,5})?$|^\[[0-9A-Fa-f:.]+\](?::\d{1,5})?$/;
 
-/** The address of the proxy as the client sees it, e.g. `https://registry.example`; a trusted load balancer says so where there is one. */
+/** The proxy's address for the client, such as `https://registry.example`. A trusted load balancer reports it in its headers. */
 export function publicOriginOf(
   { head, peer, tls }: Pick<IncomingRequest, "peer" | "tls"> & { head: Pick<Head, "header"> },
   trusted: TrustedProxies,
@@ -104,12 +104,12 @@ export function publicOriginOf(
   const proto = trusts ? firstOf(head.header("x-forwarded-proto"))?.toLowerCase() : undefined;
   const host = trusts ? firstOf(head.header("x-forwarded-host")) : undefined;
   const scheme = proto === "http" || proto === "https" ? proto : tls ? "https" : "http";
-  // It ends up within quotes, and in redirects: nothing but an authority may.
+  // It is used within quotes and in redirects, so only an authority is valid.
   const authority = [host, head.header("host")].find((one) => one !== undefined && AUTHORITY.test(one));
   return `${scheme}://${authority ?? "localhost"}`;
 }
 
-/** Each proxy on the way may have added its own behind the first. */
+/** Each proxy before this one may have added its own after the first. */
 function firstOf(value: string | undefined): string | undefined {
   return value?.split(",", 1)[0]?.trim();
 }

@@ -10,7 +10,7 @@ import { createReadiness, type Readiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../forwarded-headers.ts";
 import { createExchangeObserver, type ExchangeListener } from "../access-record.ts";
-import { openRegistryDecide, type ManifestChange } from "./decide.ts";
+import { createRegistryDecide, type ManifestChange } from "./decide.ts";
 import type { IdentityServer } from "../api-backend.ts";
 import type { TokenAttempts } from "./token-request.ts";
 import { openVerification } from "./verify-token.ts";
@@ -21,60 +21,58 @@ import type { Upstream } from "./upstream/upstream.ts";
 export type RegistryProxyOptions = {
   upstream: Upstream;
   identity: IdentityServer;
-  /** Who signs tokens; where unset, what the identity server says of itself. */
+  /** The issuer of tokens. Undefined: the identity server's own. */
   issuer?: string | undefined;
   service: string;
   anonymousPull: boolean;
-  /** Redirects of layers are passed to the client, or followed here, to hosts of the registry's own domain and to these. */
+  /** `follow`: the proxy itself follows redirects of layers, to the registry's own domain and to `redirectHosts`. */
   redirects: "pass" | "follow";
   redirectHosts: readonly string[];
   trusted: TrustedProxies;
   readiness?: Readiness;
   tls?: TlsKeys | undefined;
   limits: ConfiguredLimits & Partial<FixedLimits>;
-  /** How connections are read. */
   reads?: ReadMode;
-  /** The registry is berth's own: only a token that names it may delete, and now and then nothing can be written. */
+  /** The registry is berth's own: a delete needs a token that names it, and a garbage collection refuses writes. */
   own?: { isReadOnly(): boolean } | undefined;
-  /** Of wrong keys; undefined where who judges the keys counts them by client. */
+  /** Wrong keys by client. Undefined if the identity server counts them itself. */
   attempts?: TokenAttempts | undefined;
-  onPushed?(pushed: ManifestChange): void;
-  /** Where it counts; for nobody where it is left out. */
+  onPushed?(change: ManifestChange): void;
   metrics?: Metrics;
   watchers?: readonly ExchangeListener[];
   clock: Clock;
   log: Log;
 };
 
-/** Composes the registry proxy. Draining and closing are the engine's; the upstream and the identity server stay their opener's. */
-export function openRegistryProxy(parts: RegistryProxyOptions): ForwardingEngine {
-  const { upstream, service, clock, log } = parts;
-  const limits = { ...FIXED_LIMITS, ...parts.limits };
-  const metrics = parts.metrics ?? openMetrics();
-  const verification = openVerification({ ...parts, issuer: parts.issuer, audience: service });
+/** Composes the registry proxy. The caller closes the upstream and the identity server. */
+export function openRegistryProxy(options: RegistryProxyOptions): ForwardingEngine {
+  const { upstream, service, clock, log } = options;
+  const limits = { ...FIXED_LIMITS, ...options.limits };
+  const metrics = options.metrics ?? openMetrics();
+  const verification = openVerification({ ...options, issuer: options.issuer, audience: service });
   const engine = openSpliceEngine({
-    decide: openRegistryDecide({
-      ...parts,
+    decide: createRegistryDecide({
+      ...options,
       verify: verification.verify,
-      follow: parts.redirects === "follow" ? redirectRules(placeOf(upstream), parts.redirectHosts) : undefined,
-      readiness: parts.readiness ?? createReadiness("ready"),
-      // A large layer is put together, and perhaps moved to another store, before it is confirmed.
+      follow: options.redirects === "follow" ? redirectRules(hostAndPort(upstream), options.redirectHosts) : undefined,
+      readiness: options.readiness ?? createReadiness("ready"),
+      // The registry assembles a large layer, and may move it to another store, before it responds.
       headTimeoutMs: limits.apiTimeoutMs,
-      onPushed: parts.onPushed ?? (() => undefined),
+      onPushed: options.onPushed ?? (() => undefined),
     }),
     refusal: registryAnswer,
     limits,
-    reads: parts.reads ?? "events",
-    tls: parts.tls,
+    reads: options.reads ?? "events",
+    tls: options.tls,
     bounds: createConnectionLimits({
       perAddress: limits.connectionsPerAddress,
       total: limits.connectionsTotal,
-      isExempt: (address) => parts.trusted.trusts(address),
+      isExempt: (address) => options.trusted.trusts(address),
       refused: metrics.refusedConnections,
       clock,
       log,
     }),
-    watch: createExchangeObserver(metrics, parts.watchers ?? []),
+    watch: createExchangeObserver(metrics, options.watchers ?? []),
     counts: metrics,
     clock,
     log,
@@ -86,7 +84,7 @@ export function openRegistryProxy(parts: RegistryProxyOptions): ForwardingEngine
   return { server: engine.server, drain: (ms) => closing(() => engine.drain(ms)), close: () => closing(engine.close) };
 }
 
-function placeOf({ target, host }: Upstream): { hostname: string; port: number } {
+function hostAndPort({ target, host }: Upstream): { hostname: string; port: number } {
   const { hostname } = new URL(`http://${host}`);
   return { hostname: hostname.replace(/^\[|\]$/g, ""), port: "port" in target ? target.port : 0 };
 }

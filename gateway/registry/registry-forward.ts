@@ -1,7 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import type {
   DirectResponse,
-  IncomingRequest,
   InterceptingForward,
   HeaderEdits,
   HeaderLine,
@@ -14,14 +13,14 @@ import { isRedirect, locationEdits, upstreamOrigin, type UpstreamRequest } from 
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { Upstream } from "./upstream/upstream.ts";
+import { challengeIn } from "../../lib/registry-client/registry-login.ts";
 import { registryAnswer } from "./registry-responses.ts";
 
-/** What a request to the registry needs beside the request itself. */
 export type RegistryForwardDeps = {
   upstream: Upstream;
-  /** Where redirects are followed to; undefined where the client gets them. */
+  /** Rules for redirects that the proxy follows. Undefined: the client gets them. */
   follow: RedirectRules | undefined;
-  /** How long the head of an answer may take: a large layer is put together before it is confirmed. */
+  /** How long the head of a response may take: the registry assembles a large layer before it responds. */
   headTimeoutMs: number;
 };
 
@@ -29,17 +28,17 @@ export type RegistryForwardRequest = {
   access: RepositoryAccess;
   from: UpstreamRequest;
   authorization: string | undefined;
-  /** Whose signal it is that the client is gone. */
-  request: Pick<IncomingRequest, "signal">;
-  /** Redirects of its answer may be followed: it reads a blob. */
+  /** Aborts when the client has left. */
+  signal: AbortSignal;
+  /** The proxy may follow redirects: the request reads a blob. */
   mayFollow: boolean;
-  /** Its answer is about to be passed on. */
-  onAnswer?: (received: ResponseHeadView) => void;
+  /** Called before the response is forwarded. */
+  onResponse?: (received: ResponseHeadView) => void;
 };
 
 /**
- * What a client says to us, and nobody behind us is to hear. Who asks there is us; a registry makes addresses out of what proxies say; and one
- * that took another method or path from a header would do what was not judged here.
+ * Headers of the client that the registry does not get: credentials for berth, headers from which registries make addresses, and headers that would
+ * replace the method or path that was authorized here.
  */
 const CLIENT_HEADERS = [
   "authorization",
@@ -64,78 +63,78 @@ const CLIENT_HEADERS = [
   "x-original-url",
   "x-rewrite-url",
 ];
-/** What a registry says to us as its user, or of its own name. */
+/** Headers of the registry that the client does not get: they are for berth, or for the registry's own host name. */
 const REGISTRY_HEADERS = ["www-authenticate", "set-cookie", "strict-transport-security", "alt-svc"];
 
 const BEGINS_UPLOAD = /\/blobs\/uploads\/?(\?|$)/;
 
-/** Few enough that with a fresh credential before them the engine still asks what to do with the last. */
+/** The engine allows a limited number of interceptions: one may be for a new credential. */
 const MOST_HOPS = 2;
 
-/** One request to the registry behind, with our credential in place of the client's. */
+/** One request to the backing registry, with berth's credential instead of the client's. */
 export class RegistryForward implements InterceptingForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;
-  readonly #parts: RegistryForwardDeps;
-  readonly #asked: RegistryForwardRequest;
-  readonly #first: boolean;
+  readonly #deps: RegistryForwardDeps;
+  readonly #request: RegistryForwardRequest;
+  readonly #isFirst: boolean;
 
-  constructor(parts: RegistryForwardDeps, asked: RegistryForwardRequest, first = true) {
-    const { authorization, from } = asked;
+  constructor(deps: RegistryForwardDeps, request: RegistryForwardRequest, isFirst = true) {
+    const { authorization, from } = request;
     this.target = from.target;
-    this.headTimeoutMs = parts.headTimeoutMs;
+    this.headTimeoutMs = deps.headTimeoutMs;
     const own: HeaderLine[] = authorization === undefined ? [] : [["Authorization", authorization]];
-    this.request = { remove: CLIENT_HEADERS, add: [["Host", parts.upstream.host], ...own] };
-    this.#parts = parts;
-    this.#asked = asked;
-    this.#first = first;
+    this.request = { remove: CLIENT_HEADERS, add: [["Host", deps.upstream.host], ...own] };
+    this.#deps = deps;
+    this.#request = request;
+    this.#isFirst = isFirst;
   }
 
   response(received: ResponseHeadView): HeaderEdits {
-    const { authorization, onAnswer } = this.#asked;
-    if (authorization !== undefined && received.status < 400) this.#parts.upstream.accepted?.(authorization);
-    onAnswer?.(received);
-    const { remove, add } = locationEdits(this.#asked.from, received);
+    const { authorization, onResponse } = this.#request;
+    if (authorization !== undefined && received.status < 400) this.#deps.upstream.accepted?.(authorization);
+    onResponse?.(received);
+    const { remove, add } = locationEdits(this.#request.from, received);
     return { remove: [...REGISTRY_HEADERS, ...remove], add };
   }
 
   intercept(received: ResponseHeadView, bodySent: boolean): Interception | Promise<Interception> | undefined {
-    if (received.status === 401) return this.#refused(received, bodySent);
-    if (received.status === 404 && BEGINS_UPLOAD.test(this.target)) return this.#unknown();
-    if (bodySent || !this.#asked.mayFollow || !isRedirect(received.status)) return undefined;
-    const origin = upstreamOrigin(this.#asked.from);
-    return followRedirect(this.#parts, origin + this.target, received, 0);
+    if (received.status === 401) return this.#retryOrRefuse(received, bodySent);
+    if (received.status === 404 && BEGINS_UPLOAD.test(this.target)) return this.#explainMissing();
+    if (bodySent || !this.#request.mayFollow || !isRedirect(received.status)) return undefined;
+    const origin = upstreamOrigin(this.#request.from);
+    return followRedirect(this.#deps, origin + this.target, received, 0);
   }
 
   respondTo(fault: Fault): DirectResponse {
     return registryAnswer(registryFault(fault));
   }
 
-  /** The repository is missing: where it could not be made, that is what the client has to know. */
-  #unknown(): Interception | undefined {
-    const { repository } = this.#asked.access;
-    const why = repository === undefined ? undefined : this.#parts.upstream.missingRepositoryFault?.(repository);
-    return why && { answer: registryAnswer(why) };
+  /** The repository is missing: if creating it failed, the client gets the reason. */
+  #explainMissing(): Interception | undefined {
+    const { repository } = this.#request.access;
+    const fault = repository === undefined ? undefined : this.#deps.upstream.missingRepositoryFault?.(repository);
+    return fault && { answer: registryAnswer(fault) };
   }
 
-  async #refused(received: ResponseHeadView, bodySent: boolean): Promise<Interception> {
-    const { upstream } = this.#parts;
-    const { access: ask, request: asked } = this.#asked;
-    const authorization = this.#first ? await upstream.refused(ask, received.header("www-authenticate"), asked.signal) : undefined;
-    if (authorization === undefined) return { answer: registryAnswer(refusedFault(ask)) };
-    // The body is gone: what there is now is for the client's next attempt.
+  async #retryOrRefuse(received: ResponseHeadView, bodySent: boolean): Promise<Interception> {
+    const { upstream } = this.#deps;
+    const { access, signal } = this.#request;
+    const authorization = this.#isFirst ? await upstream.refused(access, challengeIn(received), signal) : undefined;
+    if (authorization === undefined) return { answer: registryAnswer(refusedFault(access)) };
+    // The body is sent, so the new credential serves the client's next attempt.
     if (bodySent)
       return {
         answer: registryAnswer(
-          new Fault("REGISTRY_CREDENTIAL_RENEWED", "The registry behind wanted a new credential; try again", { retryAfterMs: 1_000 }),
+          new Fault("REGISTRY_CREDENTIAL_RENEWED", "The backing registry requires a new credential; try again", { retryAfterMs: 1_000 }),
         ),
       };
-    return { forward: new RegistryForward(this.#parts, { ...this.#asked, authorization }, false), lease: fixedLease(upstream.target) };
+    return { forward: new RegistryForward(this.#deps, { ...this.#request, authorization }, false), lease: fixedLease(upstream.target) };
   }
 }
 
-/** The registry does not move: a connection that was refused is tried once more. */
+/** The registry keeps its address: a refused connection is tried once more. */
 export function fixedLease(target: ForwardTarget | Promise<ForwardTarget>): Lease {
   return {
     owner: "",
@@ -147,37 +146,37 @@ export function fixedLease(target: ForwardTarget | Promise<ForwardTarget>): Leas
   };
 }
 
-/** Where the answer leads is asked in the client's place, without our credential. */
-function followRedirect(parts: RegistryForwardDeps, base: string, received: ResponseHeadView, hops: number): Promise<Interception> | undefined {
+/** Follows a redirect for the client, without berth's credential. */
+function followRedirect(deps: RegistryForwardDeps, base: string, received: ResponseHeadView, hops: number): Promise<Interception> | undefined {
   const location = received.header("location");
-  const { follow } = parts;
+  const { follow } = deps;
   if (follow === undefined || location === undefined || !URL.canParse(location, base)) return undefined;
   const url = new URL(location, base);
-  const elsewhere = async (): Promise<Interception> => {
-    if (hops === MOST_HOPS) throw new Fault("REDIRECT_REFUSED", "The registry behind leads from one place to the next without an end");
+  const forwardThere = async (): Promise<Interception> => {
+    if (hops === MOST_HOPS) throw new Fault("REDIRECT_REFUSED", "The backing registry has too many redirects in a row");
     const target = await follow.targetOf(url);
-    return { forward: new RedirectForward(parts, url, hops), lease: fixedLease(target) };
+    return { forward: new RedirectForward(deps, url, hops), lease: fixedLease(target) };
   };
-  return elsewhere().catch((error: unknown) => {
+  return forwardThere().catch((error: unknown) => {
     if (!(error instanceof Fault)) throw error;
     return { answer: registryAnswer(error) };
   });
 }
 
-/** One request to where a registry keeps what it is asked for. */
+/** One request to the target of a registry's redirect. */
 class RedirectForward implements InterceptingForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;
-  readonly #parts: RegistryForwardDeps;
+  readonly #deps: RegistryForwardDeps;
   readonly #url: URL;
   readonly #hops: number;
 
-  constructor(parts: RegistryForwardDeps, url: URL, hops: number) {
+  constructor(deps: RegistryForwardDeps, url: URL, hops: number) {
     this.target = url.pathname + url.search;
-    this.headTimeoutMs = parts.headTimeoutMs;
+    this.headTimeoutMs = deps.headTimeoutMs;
     this.request = { remove: CLIENT_HEADERS, add: [["Host", url.host]] };
-    this.#parts = parts;
+    this.#deps = deps;
     this.#url = url;
     this.#hops = hops;
   }
@@ -187,7 +186,7 @@ class RedirectForward implements InterceptingForward {
   }
 
   intercept(received: ResponseHeadView): Promise<Interception> | undefined {
-    return isRedirect(received.status) ? followRedirect(this.#parts, this.#url.href, received, this.#hops + 1) : undefined;
+    return isRedirect(received.status) ? followRedirect(this.#deps, this.#url.href, received, this.#hops + 1) : undefined;
   }
 
   respondTo(fault: Fault): DirectResponse {
@@ -199,16 +198,16 @@ function refusedFault({ repository, actions }: RepositoryAccess): Fault {
   const what = repository === undefined ? "its catalog" : `${actions.join(" and ")} of ${repository}`;
   return new Fault(
     "REGISTRY_REFUSED",
-    `The registry behind refused our credential for ${what}, or has no such repository; its administrator can tell`,
+    `The backing registry refused berth's credential for ${what}, or has no such repository; its administrator can tell`,
   );
 }
 
-/** What a failure to reach a container means where it was a registry. */
+/** Faults of the engine are about containers: here the other end is a registry. */
 function registryFault(fault: Fault): Fault {
   const { cause } = fault;
-  if (fault.code === "RESPONSE_TIMED_OUT") return new Fault("REGISTRY_TIMED_OUT", "The registry behind did not answer in time", { cause });
-  if (fault.code === "CONTAINER_UNREACHABLE") return new Fault("REGISTRY_UNREACHABLE", "The registry behind cannot be reached", { cause });
+  if (fault.code === "RESPONSE_TIMED_OUT") return new Fault("REGISTRY_TIMED_OUT", "The backing registry did not answer in time", { cause });
+  if (fault.code === "CONTAINER_UNREACHABLE") return new Fault("REGISTRY_UNREACHABLE", "The backing registry cannot be reached", { cause });
   if (fault.code === "CONTAINER_BROKE_OFF")
-    return new Fault("REGISTRY_UNREACHABLE", "The registry behind broke the connection before it answered; try again", { cause });
+    return new Fault("REGISTRY_UNREACHABLE", "The backing registry broke the connection before it answered; try again", { cause });
   return fault;
 }

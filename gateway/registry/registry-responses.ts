@@ -3,7 +3,7 @@ import { internalFault, sentence } from "../direct-responses.ts";
 import type { DirectResponse, HeaderLine } from "../decision.ts";
 import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
 
-/** What clients test for to know that a registry answers. */
+/** Clients recognize a registry by this header. */
 const VERSION_LINE: HeaderLine = ["Docker-Distribution-Api-Version", "registry/2.0"];
 
 /** The distribution specification's code for a fault; clients print it before the sentence. */
@@ -26,14 +26,14 @@ const CODES: Partial<Record<FaultCode, string>> = {
   INTERNAL: "UNKNOWN",
 };
 
-/** A failure as clients of a registry read it: they show the code and the sentence to who sits at the terminal. */
+/** A failure in the registry's format: clients show the code and the sentence to the user. */
 export function registryAnswer(fault: Fault, more: readonly HeaderLine[] = []): DirectResponse {
   const retry: HeaderLine[] = fault.retryAfterMs === undefined ? [] : [["Retry-After", String(Math.max(1, Math.ceil(fault.retryAfterMs / 1_000)))]];
   const body = { errors: [{ code: CODES[fault.code] ?? "UNAVAILABLE", message: sentence(fault), detail: null }] };
   return { status: fault.status, reason: fault.reason, ...json(body, [...retry, ...more]) };
 }
 
-/** A failure that nobody foresaw. */
+/** A bug. */
 export function internalAnswer(cause: unknown): DirectResponse {
   return registryAnswer(internalFault(cause));
 }
@@ -54,27 +54,27 @@ function json(value: object, more: readonly HeaderLine[] = []): Pick<DirectRespo
   return { headers, body };
 }
 
-/** What a request needs of the token with it: these actions on each of these repositories; or, of none, any token at all. */
+/** Actions on a repository that a token has to allow. */
 export type RequiredAccess = { repository: string; actions: readonly RegistryAction[] };
 
-/** What a client is told of why its token does not do, so that it asks for another one. */
+/** Why a token is not accepted (RFC 6750 §3.1): the client then requests another one. */
 const ERRORS: Partial<Record<FaultCode, string>> = { TOKEN_INVALID: "invalid_token", SCOPE_INSUFFICIENT: "insufficient_scope" };
 
-/** As clients ask for it at the realm: `repository:x:pull,push`. */
+/** The scope that clients request: `repository:x:pull,push`. */
 export function scopeOf({ repository, actions }: RequiredAccess): string {
   return `repository:${repository}:${actions.join(",")}`;
 }
 
 export const CATALOG_SCOPE = "registry:catalog:*";
 
-/** 401 with where a token can be had: `seen` is the proxy's own address as the client sees it. */
-export function challenge(fault: Fault, at: { seen: string; service: string; scope: string }): DirectResponse {
+/** 401 with the token server. `publicOrigin` is the proxy's address for the client. */
+export function challenge(fault: Fault, at: { publicOrigin: string; service: string; scope: string }): DirectResponse {
   const error = ERRORS[fault.code];
-  const words = [
-    `realm="${at.seen}/token"`,
+  const parameters = [
+    `realm="${at.publicOrigin}/token"`,
     `service="${at.service}"`,
     ...(at.scope === "" ? [] : [`scope="${at.scope}"`]),
     ...(error === undefined ? [] : [`error="${error}"`]),
   ];
-  return registryAnswer(fault, [["WWW-Authenticate", `Bearer ${words.join(",")}`]]);
+  return registryAnswer(fault, [["WWW-Authenticate", `Bearer ${parameters.join(",")}`]]);
 }

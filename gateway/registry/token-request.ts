@@ -13,12 +13,12 @@ export type TokenRequestDeps = {
   service: string;
   anonymousPull: boolean;
   trusted: TrustedProxies;
-  /** Of wrong keys, by client; undefined where who judges the keys sees each client's own address. */
+  /** Wrong keys by client. Undefined if the identity server sees each client's own address. */
   attempts: TokenAttempts | undefined;
   clock: Clock;
 };
 
-/** Keeps one client's guesses from being held against all clients of this proxy, which a server that does not trust it takes for one. */
+/** Counts wrong keys by client: a server that does not trust this proxy sees all its clients as one. */
 export type TokenAttempts = {
   /** Faults: TOO_MANY_ATTEMPTS. */
   check(client: string, credential?: string): void;
@@ -26,21 +26,21 @@ export type TokenAttempts = {
   succeeded(client: string, credential: string): void;
 };
 
-/** For clients that insist on a token where none is needed. It is no JWT, and grants nothing. */
+/** For clients that request a token although they need none. It is not a JWT, and grants nothing. */
 const ANONYMOUS = "anonymous";
-/** Shorter ones are not allowed; such a token never expires in truth. */
+/** The specification forbids shorter lifetimes. This token never expires. */
 const ANONYMOUS_SECONDS = 1_800;
 const TIMEOUT_MS = 60_000;
-/** One scope; the class of a repository, `repository(plugin)`, says nothing of who may. */
+/** One scope. The class of a repository, `repository(plugin)`, does not change the rights. */
 const ONLY_PULLS = /^repository(?:\([^()]*\))?:.+:(?:pull(?:,pull)*)?$/;
 
-/** `/token`, where our challenges lead. Who shows a key is for the identity server to judge; who only reads needs none. */
-export function tokenRequest(parts: TokenRequestDeps, asked: IncomingRequest, query: string): RegistryDecision {
-  const { method, header } = asked.head;
-  if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "A token is asked for by GET or POST"));
-  // Of a form, the credentials are in the body, which is nothing that we look into.
-  if (method === "POST" || /^basic /i.test(header("authorization") ?? "")) return forwardToIdentity(parts, asked, query);
-  if (parts.anonymousPull && onlyPulls(query)) return { kind: "answer", answer: jsonAnswer(anonymousToken(parts.clock)) };
+/** `/token`, the realm of the proxy's challenges. The identity server verifies keys; a public pull needs none. */
+export function tokenRequest(deps: TokenRequestDeps, request: IncomingRequest, query: string): RegistryDecision {
+  const { method, header } = request.head;
+  if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "Request a token by GET or POST"));
+  // A form has its credentials in the body, which the proxy does not read.
+  if (method === "POST" || /^basic /i.test(header("authorization") ?? "")) return forwardToIdentity(deps, request, query);
+  if (deps.anonymousPull && onlyPulls(query)) return { kind: "answer", answer: jsonAnswer(anonymousToken(deps.clock)) };
   return refusal(new Fault("TOKEN_MISSING", "Sign in first: docker login, with a developer key as the password"));
 }
 
@@ -55,10 +55,10 @@ function anonymousToken(clock: Clock): object {
 
 function forwardToIdentity(
   { identity, edits, service, attempts, trusted }: TokenRequestDeps,
-  asked: IncomingRequest,
+  request: IncomingRequest,
   query: string,
 ): RegistryDecision {
-  const { head, peer, tls } = asked;
+  const { head, peer, tls } = request;
   const client = trusted.clientOf(head.header("x-forwarded-for"), peer.address);
   const credential = head.header("authorization");
   try {
@@ -86,12 +86,12 @@ function forwardToIdentity(
   return { kind: "forward", forward, lease: identity.backend.lease };
 }
 
-/** A token that is for no registry would be for none: who does not say which one means this. A form may say another in its body, which counts first. */
+/** Adds this registry as the service if the client names none. A form may name another one in its body, which counts first. */
 function withService(query: string, service: string): string {
-  const words = new URLSearchParams(query);
-  if ((words.get("service") ?? "") !== "") return query;
-  words.set("service", service);
-  return `?${words.toString()}`;
+  const parameters = new URLSearchParams(query);
+  if ((parameters.get("service") ?? "") !== "") return query;
+  parameters.set("service", service);
+  return `?${parameters.toString()}`;
 }
 
 class IdentityForward implements InterceptingForward {
@@ -108,7 +108,7 @@ class IdentityForward implements InterceptingForward {
     this.#identity = identity;
   }
 
-  /** Its challenge names another way to sign in than ours. */
+  /** Its challenge is not valid for this proxy. */
   response(received: ResponseHeadView): HeaderEdits {
     this.#onStatus(received.status);
     return { remove: ["www-authenticate", "set-cookie"], add: [] };

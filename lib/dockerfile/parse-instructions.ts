@@ -12,7 +12,7 @@ export type ParsedDockerfile = {
   escape: string;
 };
 
-/** The largest Dockerfile that is read. Those that people write have a few kilobytes. */
+/** The largest Dockerfile that is read. Files of authors have a few kilobytes. */
 export const MAX_DOCKERFILE_BYTES = 65_536;
 
 /**
@@ -26,15 +26,15 @@ export function parseInstructions(text: string): ParsedDockerfile {
   for (let at = 0; at < lines.length;) {
     const first = lineAt(lines, at++).trimStart();
     if (first === "" || first.startsWith("#")) continue;
-    const parts: string[] = [];
+    const joined: string[] = [];
     for (let line = first; ; line = lineAt(lines, at++)) {
       // Comments and empty lines between continued lines are left out; they do not end the instruction.
-      const blank = parts.length > 0 && /^\s*(?:#|$)/.test(line);
+      const blank = joined.length > 0 && /^\s*(?:#|$)/.test(line);
       const continued = blank ? undefined : withoutContinuation(line, escape);
-      if (!blank) parts.push(continued ?? line);
+      if (!blank) joined.push(continued ?? line);
       if ((!blank && continued === undefined) || at >= lines.length) break;
     }
-    const instruction = toInstruction(parts.join("").trim());
+    const instruction = toInstruction(joined.join("").trim());
     instructions.push(instruction);
     for (const { name, stripTabs } of hereDocuments(instruction, escape)) {
       while (at < lines.length) {

@@ -3,38 +3,38 @@ import type { Clock } from "../clock.ts";
 import { createRevalidatingValue } from "../revalidating-value.ts";
 import { parseReply } from "../parse-reply.ts";
 
-/** The keys that tokens are signed with, as far as they are known. */
+/** The cached keys of tokens. */
 export type KeySet = {
-  /** The key with this id; of a set whose only key has none, that one. Undefined: nobody's. Rejects where no keys were ever had. */
+  /** The key with this id, or the only key if it has none. Undefined if there is none. Rejects if no keys were ever loaded. */
   find(kid: string | undefined): Promise<KeyObject | undefined>;
-  /** Another one after any change: what was verified before counts no more. At once while the keys are fresh; else they are looked at anew first. */
+  /** Changes with the keys: earlier verifications are no longer valid. Immediate while the keys are fresh, else after a refresh. */
   version(): number | Promise<number>;
 };
 
-/** An id that nobody knows may be a new key's, or an invented one: so often they are looked at again. */
-const LOOK_AGAIN_MS = 30_000;
+/** An unknown id may be a new key's, or an invented one: the shortest time between two refreshes for unknown ids. */
+const UNKNOWN_ID_MS = 30_000;
 
 type PublishedKeys = Map<string, { key: KeyObject; seenAt: number }>;
 
 export type KeyHabits = {
   /** How long the keys count as fresh. */
   freshMs: number;
-  /** How long a key is used after it was last published: where that ends sooner than what it has signed. */
+  /** How long a key is used after it was last published: tokens may outlast its publication. */
   keptMs: number;
 };
 
-/** `fetch` gets the keys that are published now. While that fails, what is known is used on. */
-export function openKeySet(parts: KeyHabits & { fetch(): Promise<Keys>; clock: Clock; onFailure(error: unknown): void }): KeySet {
-  const { clock, keptMs } = parts;
+/** `fetch` loads the published keys. While that fails, cached keys stay in use. */
+export function createKeySet(deps: KeyHabits & { fetch(): Promise<Keys>; clock: Clock; onFailure(error: unknown): void }): KeySet {
+  const { clock, keptMs } = deps;
   let version = 0;
-  let lookedAt = -Infinity;
-  /** Shared by all who ask for ids that nobody knows. */
-  let looking: Promise<void> | undefined;
+  let refreshedAt = -Infinity;
+  /** Shared by all lookups of unknown ids. */
+  let refreshing: Promise<void> | undefined;
 
   const published = createRevalidatingValue<PublishedKeys>({
-    ...parts,
+    ...deps,
     fetch: async (before) => {
-      const keys = await parts.fetch();
+      const keys = await deps.fetch();
       const now = clock.monotonic();
       const kept: PublishedKeys = new Map();
       for (const [kid, one] of before ?? []) if (now - one.seenAt < keptMs && !keys.has(kid)) kept.set(kid, one);
@@ -46,28 +46,28 @@ export function openKeySet(parts: KeyHabits & { fetch(): Promise<Keys>; clock: C
 
   const keyIn = (kept: PublishedKeys, kid: string | undefined): KeyObject | undefined => {
     if (kid !== undefined && kept.has(kid)) return kept.get(kid)?.key;
-    // Without an id it can only be the only key; and a key that was published without one may be anybody's.
+    // A token without an id, or a key without one, matches only if there is a single key.
     const [only] = kept;
     return kept.size === 1 && only !== undefined && (kid === undefined || only[0] === "") ? only[1].key : undefined;
   };
 
   return {
     version: () => {
-      // Also where every token is remembered, somebody has to look now and then whether its key still counts.
+      // Also for cached tokens, the keys have to be refreshed now and then.
       const kept = published.get();
       if (!(kept instanceof Promise)) return version;
       const current = () => version;
       return kept.then(current, current);
     },
     find: async (kid) => {
-      const found = keyIn(await published.get(), kid);
-      if (found !== undefined) return found;
+      const key = keyIn(await published.get(), kid);
+      if (key !== undefined) return key;
       const now = clock.monotonic();
-      if (now - lookedAt >= LOOK_AGAIN_MS) {
-        lookedAt = now;
-        looking = published.refresh();
+      if (now - refreshedAt >= UNKNOWN_ID_MS) {
+        refreshedAt = now;
+        refreshing = published.refresh();
       }
-      await looking;
+      await refreshing;
       return keyIn(await published.get(), kid);
     },
   };
@@ -79,18 +79,18 @@ function same(before: PublishedKeys | undefined, after: PublishedKeys): boolean 
   return true;
 }
 
-/** Public keys by their ids; under the empty id those that came without one. */
+/** Public keys by id; the empty id for a key without one. */
 export type Keys = ReadonlyMap<string, KeyObject>;
 
-/** Shorter ones can be broken; NIST has forbidden them since 2014. */
+/** Shorter keys are not secure; NIST has forbidden them since 2014. */
 const FEWEST_BITS = 2_048;
 const MOST_KEYS = 100;
 /** In a set of keys, each of which has some ten. */
 const MOST_VALUES = 10_000;
 
 /**
- * The RSA keys in what a server publishes: a JWKS, a single JWK, `{kid: pem}` or a bare PEM. What is no key for verifying RS256 is passed
- * over. Undefined where the text is none of these, so that a server's error page is not taken for a set without keys.
+ * The RSA keys in a published JWKS, a single JWK, `{kid: pem}` or a PEM. Keys for other uses than RS256 signatures are skipped. Undefined for any other
+ * text, so that an error page is not an empty set.
  */
 export function parseKeys(text: string): Keys | undefined {
   const value = parse(text);
@@ -132,7 +132,7 @@ function keyOf(one: unknown): KeyObject | undefined {
   }
 }
 
-/** Not a key that is published for something else. */
+/** False for a key with another use. */
 function isForUs(jwk: unknown): boolean {
   if (!isObject(jwk)) return false;
   const { use = "sig", alg = "RS256" } = jwk as { use?: unknown; alg?: unknown };

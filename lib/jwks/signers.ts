@@ -1,32 +1,31 @@
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import { openHttpClient } from "../http-client.ts";
-import { type KeyHabits, type KeySet, openKeySet, parseKeys } from "./key-set.ts";
+import { type KeyHabits, type KeySet, createKeySet, parseKeys } from "./key-set.ts";
 import { trimTrailing } from "../trim-trailing.ts";
 import type { Log } from "../log.ts";
 import { createRevalidatingValue } from "../revalidating-value.ts";
 import { parseReply } from "../parse-reply.ts";
 
-/** Who signs tokens, as far as verifying them goes: control over its private socket, or a Datagrok server. */
+/** The server that publishes the keys of tokens: control over its private socket, or a Datagrok server. */
 export type KeyServer = {
-  /** The body of a 200 to GET; paths begin with `/api`, as everywhere here. Faults: TOKEN_KEYS_UNKNOWN for anything else. */
+  /** The body of a 200 to GET; paths begin with `/api`. Faults: TOKEN_KEYS_UNKNOWN for any other reply. */
   get(path: string): Promise<string>;
-  /** How it treats the keys that it publishes. */
   keys: KeyHabits;
-  /** Its keys come over its own socket and sign nothing but its own tokens: which of its addresses those name as their issuer says nothing more. */
+  /** Tokens may name any issuer: the keys come over a private socket, and sign only tokens of this server. */
   anyIssuer: boolean;
   close(): void;
 };
 
-/** Control publishes a key for as long as it counts, and takes out at once one that is revoked: with the grace, that counts within a minute. */
+/** Control publishes a key while it is valid, and removes a revoked one at once: with the grace time, a revocation applies within a minute. */
 const CONTROL_KEYS: KeyHabits = { freshMs: 50_000, keptMs: 0 };
-/** A Datagrok server publishes an old key for some 15 minutes, and its tokens live 30. */
+/** A Datagrok server publishes an old key for some 15 minutes, and its tokens are valid for 30. */
 const DATAGROK_KEYS: KeyHabits = { freshMs: 10 * 60_000, keptMs: 30 * 60_000 };
 
-/** What control is asked as over its own socket. Where no public address is set, tokens bear this name as their issuer, whatever address a client has used. */
+/** The host name of requests over control's socket. Without a public address, tokens have it as their issuer. */
 export const CONTROL_HOST = "berth";
 const SILENCE_MS = 10_000;
-/** A server that sends a byte now and then is never silent, and would keep its keys from ever being fetched anew. */
+/** A server that sends a byte now and then never reaches the idle timeout, and would delay new keys without end. */
 const TIMEOUT_MS = 30_000;
 const MAX_BYTES = 1_048_576;
 const CONNECTIONS = 4;
@@ -64,7 +63,7 @@ function keyClient({
     toFault: ({ kind, url, why, cause }) =>
       kind === "oversized"
         ? unknown(`sent a response larger than ${MAX_BYTES} bytes for ${url.pathname}`)
-        : unknown(`cannot be asked for ${url.pathname} (${why}); it should be back in a moment`, cause),
+        : unknown(`did not answer ${url.pathname} (${why}); it should be back in a moment`, cause),
   });
   return {
     get: async (path) => {
@@ -77,39 +76,39 @@ function keyClient({
 }
 
 const ISSUER_FRESH_MS = 10 * 60_000;
-/** What is wrong there may be mended. */
+/** The server may be repaired by then. */
 const RETRY_MS = 10_000;
 
-/** Who may sign tokens: the keys, and whom those who hold them must name as the issuer; undefined: anybody. */
+/** The keys of valid tokens, and their issuer; undefined: any issuer. */
 export type Signers = { keys: KeySet; issuer(): string | undefined | Promise<string> };
 
-/** The keys and the issuer that the server has; neither is asked for before the first token comes. */
-export function openSigners(parts: {
+/** The keys and the issuer of a server. It requests neither before the first token. */
+export function openSigners(deps: {
   server: Pick<KeyServer, "get" | "keys" | "anyIssuer">;
-  /** Where unset, it is the server's own `webRoot`, or any where that has no other tokens. */
+  /** Undefined: the server's own `webRoot`, or any issuer if it signs no other tokens. */
   issuer: string | undefined;
   clock: Clock;
   log: Log;
 }): Signers {
-  const { server, issuer, clock, log } = parts;
-  const keys = openKeySet({
+  const { server, issuer, clock, log } = deps;
+  const keys = createKeySet({
     ...server.keys,
     fetch: async () => {
-      const found = parseKeys(await server.get("/api/docker/keys"));
-      if (found === undefined)
-        throw new Fault("TOKEN_KEYS_UNKNOWN", "What is published as keys of tokens is none: see /docker/keys of that server", {
+      const published = parseKeys(await server.get("/api/docker/keys"));
+      if (published === undefined)
+        throw new Fault("TOKEN_KEYS_UNKNOWN", "The server publishes no keys of tokens: see its /docker/keys", {
           retryAfterMs: RETRY_MS,
         });
-      return found;
+      return published;
     },
     clock,
-    onFailure: (err) => log.warn({ err }, "The keys of tokens cannot be had; those known before are used on"),
+    onFailure: (err) => log.warn({ err }, "loading the keys of tokens failed; cached keys stay in use"),
   });
   const webRoot = createRevalidatingValue<string>({
     fetch: async () => readWebRoot(await server.get("/api/admin/startup_data")),
     freshMs: ISSUER_FRESH_MS,
     clock,
-    onFailure: (err) => log.warn({ err }, "Who signs tokens cannot be asked; DATAGROK_ISSUER says it without"),
+    onFailure: (err) => log.warn({ err }, "the issuer of tokens cannot be loaded; DATAGROK_ISSUER sets it"),
   });
   return { keys, issuer: issuer !== undefined || server.anyIssuer ? () => issuer : webRoot.get };
 }
@@ -120,6 +119,6 @@ function readWebRoot(text: string): string {
   if (typeof data === "object" && data !== null && "webRoot" in data && typeof data.webRoot === "string" && data.webRoot !== "") return data.webRoot;
   throw new Fault(
     "TOKEN_KEYS_UNKNOWN",
-    "The server does not say at which address it is (webRoot), so who signs its tokens is not known: set DATAGROK_ISSUER",
+    "The server does not report its address (webRoot), so the issuer of its tokens is unknown: set DATAGROK_ISSUER",
   );
 }

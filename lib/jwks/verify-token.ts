@@ -6,17 +6,16 @@ import { trimTrailing } from "../trim-trailing.ts";
 
 const LEEWAY_SECONDS = 60;
 
-/** No token is longer; what is, costs nothing more than its length. */
+/** Longer tokens are refused without verification. */
 export const LONGEST_TOKEN = 16_384;
 
 /**
- * What a token says, where it is good for `audience`. The algorithm is ours to say, keys come from the key set alone: what a token says of
- * either, beyond the name of its key, is not looked at. Faults: TOKEN_INVALID; those of the keys and the issuer where neither is known and
- * nobody can be asked.
+ * The payload of a valid token for `audience`. The algorithm is fixed, and keys come from the key set: of the token's header only the key id counts.
+ * Faults: TOKEN_INVALID; those of the keys and the issuer if they are neither cached nor available.
  */
-export async function verifyToken(token: string, parts: Signers & { audience: string; clock: Clock }): Promise<JWTPayload> {
-  const { keys, audience, clock } = parts;
-  const expected = await parts.issuer();
+export async function verifyToken(token: string, deps: Signers & { audience: string; clock: Clock }): Promise<JWTPayload> {
+  const { keys, audience, clock } = deps;
+  const expected = await deps.issuer();
   const { payload } = await jwtVerify(token, async ({ kid }) => keyOf(await keys.find(kid)), {
     algorithms: ["RS256"],
     ...(expected === undefined ? {} : { issuer: withSlash(expected) }),
@@ -30,21 +29,21 @@ export async function verifyToken(token: string, parts: Signers & { audience: st
   return payload;
 }
 
-function keyOf<Key>(found: Key | undefined): Key {
-  if (found === undefined) throw new errors.JWKSNoMatchingKey();
-  return found;
+function keyOf<Key>(key: Key | undefined): Key {
+  if (key === undefined) throw new errors.JWKSNoMatchingKey();
+  return key;
 }
 
-/** And without: people write both. */
+/** With and without a slash: both are in use. */
 function withSlash(issuer: string): string[] {
   const bare = trimTrailing(issuer, "/");
   return [bare, `${bare}/`];
 }
 
-/** By what is wrong with it; jose's own sentences are for programmers. */
+/** By jose's code; its own messages are for programmers. */
 const SENTENCES: Record<string, string> = {
   ERR_JWT_EXPIRED: "The token has expired; sign in again",
-  ERR_JWKS_NO_MATCHING_KEY: "The token is signed with a key that nobody publishes",
+  ERR_JWKS_NO_MATCHING_KEY: "The token is signed with a key that is not published",
   ERR_JWS_SIGNATURE_VERIFICATION_FAILED: "The token's signature is not valid",
 };
 

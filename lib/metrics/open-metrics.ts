@@ -3,9 +3,9 @@ import { METRICS, type MetricRow } from "./table.ts";
 type CellOf<Row> = Row extends { type: "histogram" } ? Spread : Count;
 type Families = { readonly [Name in keyof typeof METRICS]: Family<(typeof METRICS)[Name]["labels"], CellOf<(typeof METRICS)[Name]>> };
 
-/** What one process counts. Each metric has a cell for each combination of its labels' values: `metrics.requests.at("proxy", "2xx")`. */
+/** The metrics of one process. Each has a cell for each combination of its labels' values: `metrics.requests.at("proxy", "2xx")`. */
 export type Metrics = Families & {
-  /** As of now, for whoever puts those of all processes together. */
+  /** The current values, for the sum of all processes. */
   snapshot(): Promise<Snapshot>;
 };
 
@@ -34,7 +34,7 @@ export type Snapshot = {
   values: Sample[];
 }[];
 
-/** One number, which whoever counts holds on to: counting is an addition, and no label is looked up for it. */
+/** One number. Code that counts keeps it: counting is an addition without a lookup of labels. */
 export class Count {
   value = 0;
 
@@ -47,7 +47,7 @@ export class Count {
   }
 }
 
-/** How often something took how long: one number for each bound, and one for what lies above them all. */
+/** A histogram: one number for each upper bound, and one above them all. */
 export class Spread {
   readonly bounds: readonly number[];
   readonly counts: number[];
@@ -70,7 +70,7 @@ export class Spread {
   }
 }
 
-/** Whatever the labels are, nobody's memory grows beyond this: the rest is counted together. */
+/** The limit of label combinations; all others are counted together. */
 const MOST_CELLS = 5_000;
 const OTHERS = "(others)";
 
@@ -86,16 +86,16 @@ export class Family<Labels extends readonly string[], Cell extends Count | Sprea
   constructor(row: MetricRow, make: () => Cell) {
     this.#row = row;
     this.#make = make;
-    // What has not happened yet is none, rather than unknown: an alert on the first one would else miss it.
+    // Zero instead of no value: an alert on the first event needs it.
     if (row.labels.length === 0 && row.type !== "gauge") this.at(...([] as unknown as Values<Labels>));
   }
 
-  /** The cell of these labels' values, in the table's order; for what is counted often, to be kept. */
+  /** The cell of these label values, in the table's order. Frequent counters keep it. */
   at(...values: Values<Labels>): Cell {
     const key = values.join("\0");
-    const found = this.#cells.get(key);
-    if (found !== undefined) return found.cell;
-    // What there may be many of comes first; the other labels have few values.
+    const existing = this.#cells.get(key);
+    if (existing !== undefined) return existing.cell;
+    // The first label may have many values; the others have few.
     const [first, ...rest] = values as readonly string[];
     if (first !== undefined && first !== OTHERS && this.#cells.size >= MOST_CELLS) return this.at(...([OTHERS, ...rest] as Values<Labels>));
     const labels = Object.fromEntries(this.#row.labels.map((name, at) => [name, (values as readonly string[])[at] ?? ""]));
@@ -104,13 +104,13 @@ export class Family<Labels extends readonly string[], Cell extends Count | Sprea
     return cell;
   }
 
-  /** Of a gauge: `look` is asked whenever the metrics are, and sets what is to be set. */
+  /** For a gauge: `look` runs before each snapshot, and sets the values. */
   look(look: (family: Family<Labels, Cell>) => Promise<void> | void): void {
     this.#looks.push(look);
   }
 
   async snapshot(): Promise<Snapshot> {
-    // What looks may find fewer labels than before: a state that no container is in any more.
+    // There may be fewer labels than before: a state that no container has any more.
     if (this.#looks.length > 0) this.#cells.clear();
     for (const look of this.#looks) await look(this);
     if (this.#cells.size === 0) return [];

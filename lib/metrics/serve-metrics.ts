@@ -10,10 +10,10 @@ import type { Snapshot } from "./open-metrics.ts";
 
 const LONGEST_HEAD_MS = 5_000;
 const MOST_CONNECTIONS = 64;
-/** So that one client leaves room for the others. */
+/** One client cannot take all connections. */
 const MOST_OF_ONE_ADDRESS = MOST_CONNECTIONS / 2;
 
-/** `GET /metrics` on a listener of its own: what it tells is not for the world. Faults: ADDRESS_IN_USE. */
+/** `GET /metrics` on a private listener. Faults: ADDRESS_IN_USE. */
 export async function serveMetrics(
   /** `handle`: a listening socket that is open already. */
   at: { host: string; port: number; handle?: object | undefined },
@@ -38,7 +38,7 @@ export async function serveMetrics(
     gathering.page().then(
       (page) => response.writeHead(200, { "content-type": PAGE_TYPE, "content-length": Buffer.byteLength(page) }).end(page),
       (error: unknown) => {
-        log.error({ err: error }, "The metrics could not be put together");
+        log.error({ err: error }, "collecting the metrics failed");
         response.writeHead(500).end();
       },
     );
@@ -57,7 +57,7 @@ export async function serveMetrics(
   const bound = server.address();
   const { _handle: handle } = server as unknown as { _handle: object };
   return {
-    // The next berth gets it; it has no public name.
+    // A successor gets it; it has no public name.
     handle,
     port: typeof bound === "object" && bound !== null ? bound.port : at.port,
     close: async () => {
@@ -71,8 +71,8 @@ export async function serveMetrics(
 
 /** The metrics of the processes of one berth, as one page. */
 export type MetricsAggregator = {
-  /** A process is there from now on, until the returned function is called. `ask` resolves with its metrics, or rejects where it does not answer. */
-  join(ask: () => Promise<Snapshot>): () => void;
+  /** Adds a process until the returned function is called. `load` resolves with its metrics, or rejects if it does not answer. */
+  join(load: () => Promise<Snapshot>): () => void;
   /** As Prometheus reads it. */
   page(): Promise<string>;
 };
@@ -80,46 +80,46 @@ export type MetricsAggregator = {
 export const PAGE_TYPE: string = prometheusContentType;
 
 /**
- * Adds up what several processes count. What one had counted when it was last asked counts on after its end: a total that fell would be taken for a new
- * start by `rate()`, and all that the others counted for new. One that does not answer is taken to be as it was.
+ * Adds up the metrics of several processes. The last totals of an ended process stay in the sum: `rate()` would take a smaller total for a restart. A
+ * process that does not answer keeps its last values.
  */
 export function createMetricsAggregator(): MetricsAggregator {
-  const there = new Map<() => Promise<Snapshot>, Snapshot>();
+  const processes = new Map<() => Promise<Snapshot>, Snapshot>();
   let gone: Snapshot = [];
-  let asking: Promise<string> | undefined;
+  let collecting: Promise<string> | undefined;
 
   const page = async () => {
     await Promise.all(
-      [...there.keys()].map(async (ask) => {
-        const now = await ask().catch(() => undefined);
-        // It may have left meanwhile, with what it had before.
-        if (now !== undefined && there.has(ask)) there.set(ask, now.map(measured));
+      [...processes.keys()].map(async (load) => {
+        const now = await load().catch(() => undefined);
+        // It may have left meanwhile.
+        if (now !== undefined && processes.has(load)) processes.set(load, now.map(measured));
       }),
     );
-    return AggregatorRegistry.aggregate([gone, ...there.values()]).metrics();
+    return AggregatorRegistry.aggregate([gone, ...processes.values()]).metrics();
   };
 
   return {
-    join: (ask) => {
-      there.set(ask, []);
+    join: (load) => {
+      processes.set(load, []);
       return () => {
-        const last = there.get(ask);
+        const last = processes.get(load);
         if (last === undefined) return;
-        there.delete(ask);
+        processes.delete(load);
         gone = added([gone, last.filter(isTotal)]);
       };
     },
-    // However many ask at the same time, the processes are asked once.
-    page: () => (asking ??= page().finally(() => (asking = undefined))),
+    // Simultaneous scrapes share one collection.
+    page: () => (collecting ??= page().finally(() => (collecting = undefined))),
   };
 }
 
-/** What only grows; a gauge of a process that is gone is gone. */
+/** Counters stay after the end of their process, gauges do not. */
 function isTotal({ type }: Snapshot[number]): boolean {
   return type === "counter" || type === "histogram";
 }
 
-/** Without what JSON cannot say, such as a mean of nothing. */
+/** Without values that JSON does not have, such as NaN. */
 function measured(metric: Snapshot[number]): Snapshot[number] {
   return { ...metric, values: metric.values.filter(({ value }) => Number.isFinite(value)) };
 }

@@ -1,4 +1,5 @@
 import type { HttpClient, HttpReply, HttpRequest } from "../http-client.ts";
+import { challengeIn } from "./registry-login.ts";
 
 /** Media types of manifests. Indexes first: their digest is the one that an engine knows an image by. */
 export const INDEX_TYPES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
@@ -21,17 +22,17 @@ export type RegistryRequest = RepositoryAccess & {
 export type RegistryCredentials = {
   /** The `Authorization` to send; undefined for none. */
   authorization(access: RepositoryAccess, signal: AbortSignal): string | undefined | Promise<string | undefined>;
-  /** The registry refused it with this `WWW-Authenticate`: another one to try once, or undefined. */
+  /** The registry refused it with this challenge. Resolves with another one to try once, or undefined. */
   refused(access: RepositoryAccess, challenge: string | undefined, signal: AbortSignal): Promise<string | undefined>;
 };
 
 /** https://github.com/opencontainers/distribution-spec */
 export type RegistryClient = {
-  /** Sends a request, once more where the registry wants another authorization. The reply may have any status. */
+  /** Sends a request, and repeats it once with another authorization after a 401. The reply may have any status. */
   send(request: RegistryRequest): Promise<HttpReply>;
   /**
-   * The names on all pages of a list, in the member `field`. `read` takes a page's JSON object, may throw for a refusal, and returns undefined
-   * where there is no such list.
+   * The names on all pages of a list, in the member `field`. `read` gets the JSON object of a page. It throws for a refusal, and returns undefined if
+   * there is no such list.
    */
   names(
     request: RegistryRequest,
@@ -42,7 +43,7 @@ export type RegistryClient = {
 /** Rules for the redirects of a registry. */
 export type RedirectPolicy = {
   most: number;
-  /** Throws a fault where a redirect must not be followed; `to` is null where it is no URL. */
+  /** Throws a fault if a redirect must not be followed; `to` is null if it is not a URL. */
   check(from: URL, to: URL | null): asserts to is URL;
 };
 
@@ -55,7 +56,7 @@ export function createRegistryClient(parts: {
   credentials: RegistryCredentials;
   /** Without it, a redirect is a reply. */
   redirects?: RedirectPolicy;
-  /** What to connect with, such as the address that was checked for a host. */
+  /** The address to connect to, for example one that was checked. */
   connection?(url: URL, signal: AbortSignal): Promise<Pick<HttpRequest, "address">>;
 }): RegistryClient {
   const { root, http, credentials, redirects, connection } = parts;
@@ -68,7 +69,7 @@ export function createRegistryClient(parts: {
     let authorization = await credentials.authorization(access, signal);
     let reply = await sendTo(first, authorization);
     if (reply.status === 401) {
-      authorization = await credentials.refused(access, reply.header("www-authenticate"), signal);
+      authorization = await credentials.refused(access, challengeIn(reply), signal);
       if (authorization !== undefined) reply = await sendTo(first, authorization);
     }
     if (redirects === undefined || method !== "GET") return reply;
@@ -101,8 +102,8 @@ export function createRegistryClient(parts: {
 }
 
 /**
- * The path below /v2/ of the next page, as `Link: </v2/_catalog?last=x&n=500>; rel="next"` tells it; undefined on the last one. `path` is that of
- * the page before, on which a relative address leans. Only its path counts: a registry does not get to send berth's credential elsewhere. Source: OCI Distribution Specification, "Listing Tags".
+ * The path below /v2/ of the next page, from `Link: </v2/_catalog?last=x&n=500>; rel="next"`; undefined on the last one. `path` is that of the page
+ * before, the base of a relative address. Only its path counts: a registry does not get to send berth's credential elsewhere. Source: OCI Distribution Specification, "Listing Tags".
  */
 export function nextPage(link: string | undefined, path: string): string | undefined {
   const address = addressOfNext(link ?? "");
@@ -113,7 +114,7 @@ export function nextPage(link: string | undefined, path: string): string | undef
   return at < 0 ? undefined : pathname.slice(at + "/v2/".length) + search;
 }
 
-/** Each part of the header is looked at once; a comma may stand within an address, but not in what follows it. */
+/** Reads each part of the header once. A comma may be within an address, but not in its parameters. */
 function addressOfNext(link: string): string | undefined {
   for (let open = link.indexOf("<"); open >= 0;) {
     const close = link.indexOf(">", open);

@@ -10,13 +10,13 @@ export function basicAuthorization({ username, password }: RegistryLogin): strin
   return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
 }
 
-/** Undefined for what is not Basic. */
+/** Undefined for another scheme. */
 export function parseBasic(authorization: string | undefined): RegistryLogin | undefined {
   const [, username, password] = /^([^:]*):(.*)$/s.exec(Buffer.from(/^Basic (.+)$/.exec(authorization ?? "")?.[1] ?? "", "base64").toString()) ?? [];
   return username === undefined || password === undefined ? undefined : { username, password };
 }
 
-/** Of the settings. Faults: SETTINGS_INVALID. */
+/** The login in the settings. Faults: SETTINGS_INVALID. */
 export function parseLogin({ username, password }: { username: string | undefined; password: string | undefined }): RegistryLogin | undefined {
   if (username === undefined && password === undefined) return undefined;
   if (username === undefined || password === undefined || username.includes(":")) {
@@ -25,7 +25,12 @@ export function parseLogin({ username, password }: { username: string | undefine
   return { username, password };
 }
 
-/** One way of signing in that a `WWW-Authenticate` header offers; `scheme` and the names of parameters are in lower case. */
+/** The challenge of a 401 from a registry. Undefined if it sends none. */
+export function challengeIn(head: { header(name: string): string | undefined }): string | undefined {
+  return head.header("www-authenticate");
+}
+
+/** One challenge of a `WWW-Authenticate` header; `scheme` and the names of parameters are in lower case. */
 export type AuthChallenge = { scheme: string; parameters: ReadonlyMap<string, string> };
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
@@ -34,10 +39,10 @@ const PARAMETER = new RegExp(`[ \\t,]*(${TOKEN})[ \\t]*=[ \\t]*(?:"((?:[^"\\\\]|
 const SCHEME = new RegExp(`[ \\t,]*(${TOKEN})(?=[ \\t,]|$)(?![ \\t]*=)`, "y");
 const LONGEST = 8_192;
 
-/** Several challenges, also of several headers joined by commas; what cannot be read ends the list. */
+/** All challenges, also of several headers joined by commas. A syntax error ends the list. */
 export function parseChallenges(header: string | undefined): AuthChallenge[] {
   if (header === undefined || header.length > LONGEST) return [];
-  const found: AuthChallenge[] = [];
+  const challenges: AuthChallenge[] = [];
   for (let at = 0; at < header.length;) {
     SCHEME.lastIndex = at;
     const scheme = SCHEME.exec(header)?.[1];
@@ -52,15 +57,15 @@ export function parseChallenges(header: string | undefined): AuthChallenge[] {
       parameters.set(name.toLowerCase(), quoted === undefined ? plain : quoted.replace(/\\(.)/g, "$1"));
       at = PARAMETER.lastIndex;
     }
-    found.push({ scheme: scheme.toLowerCase(), parameters });
+    challenges.push({ scheme: scheme.toLowerCase(), parameters });
   }
-  return found;
+  return challenges;
 }
 
 /** Where a registry sends its clients for tokens, and for which service. https://distribution.github.io/distribution/spec/auth/token/ */
 export type RegistryTokenServer = { realm: URL; service: string | undefined };
 
-/** The token server in a challenge; `realm` is null where it is no URL. Undefined where the registry wants no token. */
+/** The token server in a challenge; `realm` is null if it is not a URL. Undefined if the registry uses no tokens. */
 export function tokenServerIn(
   challenge: string | undefined,
 ): { realm: URL | null; service: string | undefined; scope: string | undefined } | undefined {
@@ -79,7 +84,7 @@ export function tokenUrl({ realm, service }: RegistryTokenServer, scopes: readon
   return url;
 }
 
-/** The reply of a token server; undefined where it is no JSON. */
+/** The reply of a token server; undefined if it is not JSON. */
 export function tokenReplyIn(reply: HttpReply): { token: unknown; expiresIn: unknown } | undefined {
   const body = parseReply(reply.text()) as { token?: unknown; access_token?: unknown; expires_in?: unknown } | null | undefined;
   return body === undefined ? undefined : { token: body?.token ?? body?.access_token, expiresIn: body?.expires_in };
@@ -89,13 +94,13 @@ export type TokenResult =
   | { kind: "token"; authorization: string }
   /** The registry does not sign in with tokens. */
   | { kind: "none" }
-  /** Its token server is not of its own domain: nothing was sent there. */
+  /** Its token server is not in its own domain: nothing was sent there. */
   | { kind: "untrusted"; realm: URL | null }
   | { kind: "refused"; status: number };
 
 /**
- * Buys a token where the registry's challenge says. The token server's reply goes back to the registry, so the server has to be of the registry's own
- * domain: else a registry would have berth fetch from inside its network, and read the reply.
+ * Requests a token from the token server in the registry's challenge. The token goes to the registry, so the server has to be in the registry's own
+ * domain: else a registry could read replies from inside berth's network.
  */
 export async function buyToken(
   challenge: string | undefined,
@@ -104,7 +109,7 @@ export async function buyToken(
     login: RegistryLogin | undefined;
     /** Which token servers are sent the login. */
     loginFor: "same host" | "same domain";
-    /** In place of the challenge's own. */
+    /** Replaces the challenge's own. */
     scope?: string;
     parameters?: Record<string, string>;
     send(url: URL, headers: Record<string, string | undefined>): Promise<HttpReply>;
@@ -118,8 +123,8 @@ export async function buyToken(
   if (realm === null || realmTrust(realm, { hostname, secure: registry.protocol === "https:" }) !== "credentials")
     return { kind: "untrusted", realm };
   const mayHaveLogin = loginFor === "same domain" || realm.host === registry.host;
-  const wanted = at.scope ?? scope;
-  const reply = await send(tokenUrl({ realm, service }, wanted === undefined ? [] : [wanted], parameters), {
+  const requested = at.scope ?? scope;
+  const reply = await send(tokenUrl({ realm, service }, requested === undefined ? [] : [requested], parameters), {
     accept: "application/json",
     authorization: login && mayHaveLogin ? basicAuthorization(login) : undefined,
   });

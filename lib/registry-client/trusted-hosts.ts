@@ -4,16 +4,16 @@ import { getDomain } from "tldts";
 import { Fault } from "../fault.ts";
 import { blockListOf, LINK_AND_METADATA } from "../forbidden-addresses.ts";
 
-/** Where to connect to: an address that was judged, or a host that an administrator named. `servername` is empty for an address. */
+/** Where to connect to: a checked address, or a host that an administrator named. `servername` is empty for an address. */
 export type RegistryTarget = { host: string; port: number; tls?: { servername: string } };
 
-/** Where a registry, and redirects of it, may be followed to. */
+/** The hosts to which requests to a registry, and its redirects, may go. */
 export type RedirectRules = {
-  /** Where to connect to for it. Faults: REDIRECT_REFUSED. */
+  /** Faults: REDIRECT_REFUSED. */
   targetOf(url: URL): Promise<RegistryTarget>;
 };
 
-/** Stores of layers that registries lead to although they are in another domain, by the registry's own. */
+/** Stores of layers in other domains to which registries redirect, by the registry's domain. */
 const STORES: Readonly<Record<string, readonly string[]>> = {
   "amazonaws.com": ["*.amazonaws.com"],
   "amazonaws.com.cn": ["*.amazonaws.com.cn"],
@@ -27,7 +27,7 @@ const STORES: Readonly<Record<string, readonly string[]>> = {
   "quay.io": ["*.amazonaws.com"],
 };
 
-/** This machine and every group of others; and what no container may be at either. */
+/** This machine, multicast groups, and the addresses that no container may have. */
 const isForbidden = blockListOf(LINK_AND_METADATA, {
   ipv4: [
     ["0.0.0.0", 8],
@@ -41,9 +41,9 @@ const isForbidden = blockListOf(LINK_AND_METADATA, {
 });
 
 /**
- * `listed` are hosts, `host:port` or `*.domain`; beside them the registry's own domain is allowed. A name that is not listed is looked up
- * first, and what it was found to be is what is connected to: no name becomes another address in between. A registry that the settings name may be
- * anywhere; with `named: "by author"`, one that a package names is judged like any other host.
+ * `listed` are hosts, `host:port` or `*.domain`; the registry's own domain is allowed too. A name that is not listed is resolved and checked, and the
+ * connection goes to that address: the name cannot change it meanwhile. A registry that the settings name may have any address; with
+ * `named: "by author"`, a registry that a package names is checked like any other host.
  */
 export function redirectRules(
   registry: { hostname: string; port: number },
@@ -74,7 +74,7 @@ export function redirectRules(
   };
 }
 
-/** Whether a host is what a rule names: a host, `host:port` or `*.domain`. */
+/** Whether a host matches a rule: a host, `host:port` or `*.domain`. */
 export function matchesHost(rule: string, host: string, port: number): boolean {
   const [, name = "", at] = /^(.*?)(?::(\d+))?$/.exec(rule.toLowerCase()) ?? [];
   if (at !== undefined && Number(at) !== port) return false;
@@ -85,14 +85,13 @@ async function addressOf(host: string): Promise<string> {
   return isIP(host) === 0 ? (await lookup(host)).address : host;
 }
 
-/** What a registry's token server may be told: the name and password for the registry, nothing but the question, or not even that. */
+/** What berth sends to a registry's token server: the login of the registry, a request without credentials, or nothing. */
 export type RealmTrust = "credentials" | "question" | "nothing";
 
 /**
- * A registry names its token server itself, so one that was taken over, or that answers in its place, could have credentials sent anywhere.
- * They go to the registry's own host, or to one of the same registrable domain (registry-1.docker.io and auth.docker.io), and never from
- * https down to http. Addresses and localhost have no domain: there only the very same host counts. Others may be asked without credentials
- * where they are public names and speak https; what stands inside a network is not asked at a stranger's wish.
+ * A registry names its token server itself, so a compromised registry could have credentials sent anywhere. They go to the registry's own host, or to
+ * one of the same registrable domain (registry-1.docker.io and auth.docker.io), and never from https to http. Addresses and localhost have no domain:
+ * only the same host counts. Other public names get requests without credentials over https; hosts inside a network get none.
  */
 export function realmTrust(realm: URL, registry: { hostname: string; secure: boolean }): RealmTrust {
   if (!/^https?:$/.test(realm.protocol) || realm.username !== "" || realm.password !== "") return "nothing";
@@ -105,12 +104,12 @@ export function realmTrust(realm: URL, registry: { hostname: string; secure: boo
   return realm.protocol === "https:" ? "question" : "nothing";
 }
 
-/** The machine itself: by its name or by an address of its own. */
+/** This machine, by name or loopback address. */
 export function isLocal(hostname: string): boolean {
   return hostname === "localhost" || hostname.endsWith(".localhost") || hostname === "::1" || (isIP(hostname) === 4 && hostname.startsWith("127."));
 }
 
-/** The domain that one owner has; undefined for addresses and this machine. Private suffixes count too: two customers of one cloud below the same domain are strangers. */
+/** The domain of one owner; undefined for addresses and this machine. Private suffixes count: two customers of one cloud are two owners. */
 export function registrable(hostname: string): string | undefined {
   if (isIP(hostname) !== 0 || isLocal(hostname)) return undefined;
   return getDomain(hostname, { allowPrivateDomains: true, validateHostname: true }) ?? undefined;

@@ -1,7 +1,7 @@
 import type { FaultCode } from "../fault.ts";
 import { trimTrailing } from "../trim-trailing.ts";
 
-/** A part of what became of a request, told once it is over. Times are epoch milliseconds. */
+/** One part of the handling of a request, recorded when it has ended. Times are epoch milliseconds. */
 export type Span = {
   name: string;
   kind: "server" | "client" | "internal";
@@ -14,16 +14,16 @@ export type Span = {
   fault?: FaultCode | undefined;
 };
 
-/** Where an exchange stands in its trace. */
+/** The place of an exchange in its trace. */
 export type TracePlace = {
   traceId: string;
-  /** Of the span that this process makes of it. */
+  /** The id of this process's span of it. */
   spanId: string;
   parentId?: string | undefined;
   sampled: boolean;
 };
 
-/** Spans are handed over when they are over; what collects them is asked in the background, and never waited for. */
+/** Receives ended spans, and sends them in the background. No request waits for that. */
 export type Traces = {
   /** A span's place below `parent`, or in a trace of its own. */
   begin(parent: string | undefined): TracePlace;

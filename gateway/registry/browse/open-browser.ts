@@ -8,27 +8,27 @@ import { type Upstream, upstreamClient } from "../upstream/upstream.ts";
 import { parseReply } from "../../../lib/parse-reply.ts";
 import { createHash } from "node:crypto";
 
-/** Nobody reads more on a page, and an endless list must end. */
+/** More than a user reads on a page. It ends an endless list. */
 const MOST_NAMES = 10_000;
-/** Users who may push write manifests and configurations; those of images have some kilobytes. */
+/** Users write manifests and configurations. Those of images have some kilobytes. */
 const MAX_MANIFEST_BYTES = 1_048_576;
 const PAGE = 500;
-/** Some give fewer on a page than they are asked for; a list that leads back to its own beginning must end too. */
+/** Some registries send shorter pages than requested. The limit ends a list whose next page is its first one. */
 const MOST_PAGES = 200;
-/** For all that one answer takes: a registry that says a word now and then is never silent for long enough. */
+/** For one call with all its requests: a registry that sends a byte now and then never reaches an idle timeout. */
 const ANSWER_MS = 30_000;
 
 /** `http` and `upstream` are closed with it. */
 export function openBrowser({ upstream, http, clock }: { upstream: Upstream; http: HttpClient; clock: Clock }): RegistryBrowser {
-  const inTime = async <T>(signal: AbortSignal, question: (limited: AbortSignal) => Promise<T>): Promise<T> => {
+  const limited = async <T>(signal: AbortSignal, call: (signal: AbortSignal) => Promise<T>): Promise<T> => {
     const overdue = () => new Fault("REGISTRY_TIMED_OUT", `The registry ${upstream.host} did not answer within ${ANSWER_MS / 1_000} s.`);
-    return withTimeout({ clock, ms: ANSWER_MS, overdue, signal }, question);
+    return withTimeout({ clock, ms: ANSWER_MS, overdue, signal }, call);
   };
   const client = upstreamClient(upstream, http);
-  const ask = (repository: string | undefined, action: RegistryAction, path: string, signal: AbortSignal, accept = "application/json") =>
+  const send = (repository: string | undefined, action: RegistryAction, path: string, signal: AbortSignal, accept = "application/json") =>
     client.send({ repository, actions: [action], method: action === "delete" ? "DELETE" : "GET", path, accept, signal });
 
-  /** All pages of a list; undefined where there is no such list. */
+  /** All pages of a list; undefined if there is no such list. */
   const list = (repository: string | undefined, path: string, field: "repositories" | "tags", signal: AbortSignal) => {
     const read = (reply: HttpReply) => {
       if (reply.status === 404) return undefined;
@@ -41,7 +41,7 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
 
   const image = async (repository: string, reference: string, signal: AbortSignal) => {
     const base = upstream.nameOf(repository);
-    const reply = await ask(repository, "pull", `${base}/manifests/${encodeURIComponent(reference)}`, signal, MANIFEST_TYPES);
+    const reply = await send(repository, "pull", `${base}/manifests/${encodeURIComponent(reference)}`, signal, MANIFEST_TYPES);
     if (reply.status === 404) return undefined;
     requireOk(reply, upstream, repository);
     if (reply.body.length > MAX_MANIFEST_BYTES) {
@@ -49,27 +49,26 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
       throw new Fault("REGISTRY_UNREACHABLE", sentence);
     }
     const config = async (digest: string) => {
-      const found = await ask(repository, "pull", `${base}/blobs/${digest}`, signal);
-      // Not every artefact has one that is JSON.
-      return found.status === 200 && found.body.length <= MAX_MANIFEST_BYTES ? (jsonIn(found) ?? {}) : {};
+      const blob = await send(repository, "pull", `${base}/blobs/${digest}`, signal);
+      // The configuration of an artifact need not be JSON.
+      return blob.status === 200 && blob.body.length <= MAX_MANIFEST_BYTES ? (jsonIn(blob) ?? {}) : {};
     };
     return readImage({ reply, manifest: readJson(reply, upstream), config });
   };
 
   const remove = async (repository: string, digest: string, signal: AbortSignal) => {
-    const reply = await ask(repository, "delete", `${upstream.nameOf(repository)}/manifests/${digest}`, signal);
+    const reply = await send(repository, "delete", `${upstream.nameOf(repository)}/manifests/${digest}`, signal);
     if (reply.status === 404) return false;
-    if (reply.status === 405) throw new Fault("REGISTRY_REFUSED", `The registry ${upstream.host} deletes nothing, or not now (405).`);
+    if (reply.status === 405) throw new Fault("REGISTRY_REFUSED", `The registry ${upstream.host} does not delete, or not now (405).`);
     requireOk(reply, upstream, repository);
     return true;
   };
 
   return {
-    repositories: (signal) => inTime(signal, async (limited) => (await list(undefined, `_catalog?n=${PAGE}`, "repositories", limited)) ?? []),
-    tags: (repository, signal) =>
-      inTime(signal, (limited) => list(repository, `${upstream.nameOf(repository)}/tags/list?n=${PAGE}`, "tags", limited)),
-    image: (repository, reference, signal) => inTime(signal, (limited) => image(repository, reference, limited)),
-    remove: (repository, digest, signal) => inTime(signal, (limited) => remove(repository, digest, limited)),
+    repositories: (signal) => limited(signal, async (inTime) => (await list(undefined, `_catalog?n=${PAGE}`, "repositories", inTime)) ?? []),
+    tags: (repository, signal) => limited(signal, (inTime) => list(repository, `${upstream.nameOf(repository)}/tags/list?n=${PAGE}`, "tags", inTime)),
+    image: (repository, reference, signal) => limited(signal, (inTime) => image(repository, reference, inTime)),
+    remove: (repository, digest, signal) => limited(signal, (inTime) => remove(repository, digest, inTime)),
     close: async () => {
       await upstream.close();
       http.close();
@@ -79,14 +78,13 @@ export function openBrowser({ upstream, http, clock }: { upstream: Upstream; htt
 
 function requireOk({ status }: HttpReply, { host }: Upstream, repository = "its list of repositories"): void {
   if (status >= 200 && status < 300) return;
-  if (status === 401 || status === 403) throw new Fault("PULL_DENIED", `The registry ${host} does not let berth at ${repository} (${status}).`);
+  if (status === 401 || status === 403) throw new Fault("PULL_DENIED", `The registry ${host} denies berth ${repository} (${status}).`);
   throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered ${status} for ${repository}.`);
 }
 
 function readJson(reply: HttpReply, { host }: Upstream): Record<string, unknown> {
   const value = jsonIn(reply);
-  if (value === undefined)
-    throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} answered with what is no JSON, or with more than can be meant.`);
+  if (value === undefined) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${host} sent a reply that is not JSON, or too large.`);
   return value;
 }
 
@@ -95,26 +93,26 @@ function jsonIn({ body }: HttpReply): Record<string, unknown> | undefined {
   return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
 }
 
-/** What a manifest says, once it has been looked at: anybody who may push writes one, and a registry need not read what it keeps. */
+/** Checked fields of a descriptor: any user who may push writes one, and a registry need not check it. */
 type Descriptor = { digest: string; size: number; platform: string | undefined };
 
 /** Layers of an image, or images of an index; engines take 127 layers. */
 const MAX_DESCRIPTORS = 1_000;
 
-/** As they stand in an address, with nothing that would lead elsewhere in the registry. */
+/** Digests go into URLs: they have no character that would change the path. */
 const DIGEST = /^[a-z0-9+._-]+:[0-9a-f]{32,128}$/;
 
-/** `config` fetches a configuration by its digest; `{}` where it is not to be had. */
-export async function readImage(parts: {
+/** `config` loads a configuration by its digest; `{}` if it is not available. */
+export async function readImage(source: {
   reply: HttpReply;
   manifest: Record<string, unknown>;
   config(digest: string): Promise<Record<string, unknown>>;
 }): Promise<StoredManifest> {
-  const { reply, manifest } = parts;
+  const { reply, manifest } = source;
   const layers = listOf(manifest["layers"]).map(({ digest, size }) => ({ digest, size }));
   const images = listOf(manifest["manifests"]).map(({ digest, size, platform }) => ({ digest, size, platform: platform ?? "unknown" }));
   const config = descriptorOf(manifest["config"]);
-  const built = DIGEST.test(config.digest) ? await parts.config(config.digest) : {};
+  const built = DIGEST.test(config.digest) ? await source.config(config.digest) : {};
   return {
     digest: reply.header("docker-content-digest") ?? `sha256:${createHash("sha256").update(reply.body).digest("hex")}`,
     mediaType: textOf(manifest["mediaType"]) ?? reply.header("content-type") ?? "",
@@ -135,8 +133,8 @@ function descriptorOf(value: unknown): Descriptor {
   return { digest: textOf(digest) ?? "", size: Number.isSafeInteger(size) ? Math.max(0, Number(size)) : 0, platform: platformOf(fieldsOf(platform)) };
 }
 
-function sum(parts: readonly { size: number }[]): number {
-  return parts.reduce((all, { size }) => all + size, 0);
+function sum(descriptors: readonly { size: number }[]): number {
+  return descriptors.reduce((all, { size }) => all + size, 0);
 }
 
 function platformOf({ os, architecture, variant }: Record<string, unknown>): string | undefined {

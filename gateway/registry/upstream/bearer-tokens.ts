@@ -13,44 +13,41 @@ import { type RefreshCounts, openRefreshingToken, type RefreshingToken, type Tok
 import type { TokenFile } from "./token-file.ts";
 import { backoffDelay } from "../../../lib/backoff.ts";
 
-/** Repository names are what clients make up: beyond so many, the token that was used first is forgotten. */
+/** Clients invent repository names. Beyond this number the oldest token is dropped. */
 const MOST_TOKENS = 1_000;
-const ASK_MS = 20_000;
+const REQUEST_MS = 20_000;
 
 export type BearerTokens = {
-  /** A token with these scopes, sorted and parted by spaces; as an `Authorization`. */
+  /** A token with these scopes, which are sorted and separated by spaces; as an `Authorization`. */
   get(scopes: string, signal: AbortSignal): string | Promise<string>;
   renew(scopes: string, signal: AbortSignal): Promise<string>;
-  /** The registry let something be done with this one: it goes to the file. */
+  /** The registry accepted this one: it goes to the file. */
   accepted(authorization: string): void;
   close(): void;
 };
 
-/** The tokens of one token server, each asked for once however many want it at the same time. */
+/** The tokens of one token server. Simultaneous calls for one token share one request. */
 export function openBearerTokens(
   server: RegistryTokenServer,
   parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: RefreshCounts | undefined; clock: Clock },
 ): BearerTokens {
   const { login, http, file, counts, clock } = parts;
   const tokens = new BoundedMap<string, RefreshingToken<string>>(MOST_TOKENS);
-  /** By the `Authorization`, what was not of use yet: tokens for names that somebody made up would leave the file no room. */
+  /** Tokens that the registry has not accepted yet, by `Authorization`: tokens for invented names must not fill the file. */
   const untried = new BoundedMap<string, { scopes: string; until: number }>(MOST_TOKENS);
   const overdue = () =>
-    new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server.realm.host} did not answer within ${ASK_MS / 1_000} s.`);
+    new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server.realm.host} did not answer within ${REQUEST_MS / 1_000} s.`);
 
   const tokenFor = (scopes: string): RefreshingToken<string> => {
-    const known = tokens.get(scopes);
-    if (known) return known;
-    // Who still waits for it keeps hold of it.
+    const existing = tokens.get(scopes);
+    if (existing) return existing;
     const made = openRefreshingToken({
-      ask: async (signal) => {
-        const token = await askToken(server, scopes === "" ? [] : scopes.split(" "), { login, http, clock, signal });
-        if (file) {
-          untried.set(token.value, { scopes, until: clock.monotonic() + token.lifeMs });
-        }
+      request: async (signal) => {
+        const token = await requestToken(server, scopes === "" ? [] : scopes.split(" "), { login, http, clock, signal });
+        if (file) untried.set(token.value, { scopes, until: clock.monotonic() + token.lifeMs });
         return token;
       },
-      askMs: ASK_MS,
+      timeoutMs: REQUEST_MS,
       overdue,
       counts,
       clock,
@@ -63,9 +60,9 @@ export function openBearerTokens(
     get: (scopes, signal) => tokenFor(scopes).get(signal),
     renew: (scopes, signal) => tokenFor(scopes).renew(signal),
     accepted: (authorization) => {
-      const found = untried.get(authorization);
-      if (found === undefined || !untried.delete(authorization)) return;
-      file?.keep(found.scopes, authorization, found.until - clock.monotonic());
+      const token = untried.get(authorization);
+      if (token === undefined || !untried.delete(authorization)) return;
+      file?.keep(token.scopes, authorization, token.until - clock.monotonic());
     },
     close: () => {
       for (const token of tokens.values()) token.close();
@@ -74,17 +71,17 @@ export function openBearerTokens(
   };
 }
 
-/** What the token protocol lets be taken for granted where `expires_in` is missing. */
+/** The token protocol's default for `expires_in`. */
 const USUAL_SECONDS = 60;
 const LONGEST_SECONDS = 86_400;
 const TRIES = 3;
 const RETRY = { firstMs: 300, longestMs: 5_000 };
 
 /**
- * Asks a registry's token server for a token with these scopes: `GET realm?service=…&scope=…`, with the name and password where a login is
- * given. Tries three times where the server is away, overloaded or asks for patience. Faults: UPSTREAM_CREDENTIAL_FAILED.
+ * Requests a token with these scopes from a registry's token server: `GET realm?service=…&scope=…`, with the name and password if there is a login.
+ * Tries three times if the server is away or overloaded. Faults: UPSTREAM_CREDENTIAL_FAILED.
  */
-export async function askToken(
+export async function requestToken(
   server: RegistryTokenServer,
   scopes: readonly string[],
   { login, http, clock, signal }: { login: RegistryLogin | undefined; http: HttpClient; clock: Clock; signal: AbortSignal },
@@ -109,11 +106,11 @@ function readToken(reply: HttpReply, server: string): TokenLease<string> {
   const answer = tokenReplyIn(reply);
   if (answer === undefined) throw failed("JSON");
   const { token, expiresIn } = answer;
-  // It becomes a header line.
+  // It will be a header line.
   if (typeof token !== "string" || !/^[\x21-\x7e]{1,32768}$/.test(token)) throw failed("a token");
-  const told = Number(expiresIn ?? USUAL_SECONDS);
-  const lifeMs = (told > 0 ? Math.min(told, LONGEST_SECONDS) : USUAL_SECONDS) * 1_000;
-  // The rest is for its way there and back, and for clocks that differ a little.
+  const seconds = Number(expiresIn ?? USUAL_SECONDS);
+  const lifeMs = (seconds > 0 ? Math.min(seconds, LONGEST_SECONDS) : USUAL_SECONDS) * 1_000;
+  // The rest is for the transfer, and for clocks that differ.
   return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, renewMs: lifeMs * 0.75 };
 }
 

@@ -1,7 +1,13 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
-import { basicAuthorization, type RegistryLogin, type RegistryTokenServer, tokenServerIn } from "../../../lib/registry-client/registry-login.ts";
+import {
+  basicAuthorization,
+  challengeIn,
+  type RegistryLogin,
+  type RegistryTokenServer,
+  tokenServerIn,
+} from "../../../lib/registry-client/registry-login.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
 import { upstreamPlace, type RegistryAddress } from "./registry-address.ts";
 import { type RefreshCounts, openRefreshingToken } from "../../../lib/refreshing-token.ts";
@@ -10,17 +16,16 @@ import { realmTrust } from "../../../lib/registry-client/trusted-hosts.ts";
 import type { Upstream } from "./upstream.ts";
 import type { RegistryAction, RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
 
-/** How the registry wants to be signed in to. */
 type SignInMethod = { kind: "basic" } | { kind: "bearer"; server: RegistryTokenServer; tokens: BearerTokens } | { kind: "refused"; fault: Fault };
 
 const PROBE_MS = 10_000;
 const FOR_EVER_MS = 2 ** 52;
-/** A token server that is not trusted may have been a mistake, which is mended without a new start here. */
+/** An untrusted token server may be a mistake: after its repair, no restart is necessary. */
 const REFUSED_FOR_MS = 10_000;
 
 /**
- * A registry that says by its challenge how it wants to be signed in to: by name and password with each request, or by tokens of its own token
- * server. `GET /v2/` is asked once, before the first request goes there; a later challenge that says otherwise counts.
+ * A registry whose challenge names the way to sign in: name and password with each request, or tokens of its own token server. `GET /v2/` requests the
+ * challenge before the first request. A later challenge replaces it.
  */
 export function challengeUpstream(
   address: RegistryAddress,
@@ -32,23 +37,23 @@ export function challengeUpstream(
   let way: SignInMethod | undefined;
 
   const probe = openRefreshingToken<SignInMethod>({
-    ask: async (signal) => {
-      // The name and password wait until it is known who wants them.
+    request: async (signal) => {
+      // Without the name and password: the challenge says where they go.
       const reply = await http.request({ method: "GET", url: `${address.root}/v2/`, headers: {}, signal });
       if (reply.status !== 200 && reply.status !== 401) throw new Fault("REGISTRY_UNREACHABLE", `${address.host} answered ${reply.status} to /v2/.`);
-      const value = adopt(reply.header("www-authenticate"));
+      const value = adopt(challengeIn(reply));
       const lifeMs = value.kind === "refused" ? REFUSED_FOR_MS : FOR_EVER_MS;
       return { value, lifeMs, renewMs: lifeMs };
     },
-    askMs: PROBE_MS,
+    timeoutMs: PROBE_MS,
     overdue: () => new Fault("REGISTRY_UNREACHABLE", `${address.host} did not answer within ${PROBE_MS / 1_000} s.`),
     clock,
   });
 
   const adopt = (header: string | undefined): SignInMethod => {
-    const wanted = tokenServerIn(header);
-    const next = wanted === undefined ? ({ kind: "basic" } as const) : bearer(wanted);
-    // Tokens of the same server are as good as before.
+    const server = tokenServerIn(header);
+    const next = server === undefined ? ({ kind: "basic" } as const) : bearer(server);
+    // Tokens of the same server stay valid.
     if (way?.kind === "bearer" && next.kind === "bearer" && sameServer(way.server, next.server)) return way;
     if (next.kind !== "refused") way = next;
     return next;
@@ -57,8 +62,8 @@ export function challengeUpstream(
   const bearer = ({ realm, service }: { realm: URL | null; service: string | undefined }): SignInMethod => {
     const trust = realm === null ? "nothing" : realmTrust(realm, address);
     if (realm === null || trust === "nothing" || (trust === "question" && login)) {
-      const why = realm === null ? "names no token server" : `sends for tokens to ${realm.host}, which is not of its own domain, or not by https`;
-      const so = login ? "REGISTRY_USERNAME and REGISTRY_PASSWORD are not sent there" : "nothing is asked there";
+      const why = realm === null ? "names no token server" : `names the token server ${realm.host}, which is not in its own domain, or without https`;
+      const so = login ? "REGISTRY_USERNAME and REGISTRY_PASSWORD are not sent there" : "nothing is sent there";
       return { kind: "refused", fault: new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry ${address.host} ${why}: ${so}.`) };
     }
     const server = { realm, service };
@@ -70,14 +75,14 @@ export function challengeUpstream(
       return await probe.get(signal);
     } catch (error) {
       if (signal.aborted || !(error instanceof Fault)) throw error;
-      // The request itself will tell what is the matter with the registry, and its challenge how to sign in.
+      // The request itself gets the registry's failure, and its challenge.
       return { kind: "basic" };
     }
   };
 
-  const authorizationBy = (known: SignInMethod, scopes: string, signal: AbortSignal) => {
-    if (known.kind === "refused") return Promise.reject(known.fault);
-    return known.kind === "basic" ? basic : known.tokens.get(scopes, signal);
+  const authorizationBy = (method: SignInMethod, scopes: string, signal: AbortSignal) => {
+    if (method.kind === "refused") return Promise.reject(method.fault);
+    return method.kind === "basic" ? basic : method.tokens.get(scopes, signal);
   };
 
   return {
@@ -114,8 +119,8 @@ const LONGEST = 1_024;
 const SCOPE = /^[!-~]+$/;
 
 /**
- * What a token must allow, as token servers read it: `repository:name:pull,push`. Without a repository: the catalogue where something is to be
- * done with it, else nothing. Who pushes reads too, as clients do to see what is there already.
+ * The scope of a token: `repository:name:pull,push`. Without a repository it is the catalog, or empty without actions. A push includes a pull: clients
+ * check what exists already.
  */
 export function scopeOf({ repository, actions }: RepositoryAccess, nameOf: (repository: string) => string): string {
   if (repository === undefined) return actions.length === 0 ? "" : "registry:catalog:*";
@@ -123,14 +128,14 @@ export function scopeOf({ repository, actions }: RepositoryAccess, nameOf: (repo
   return `repository:${nameOf(repository)}:${wanted.join(",")}`;
 }
 
-/** Together with what the registry's challenge asked for, such as the repository that a blob is mounted from. */
+/** Adds the scopes of the registry's challenge, such as the repository that a blob is mounted from. */
 export function withScopes(own: string, wanted: string | undefined): string {
   if (wanted === undefined || wanted.length > LONGEST) return own;
   const all = [own, ...wanted.split(" ").map(inOrder)].filter((scope) => SCOPE.test(scope));
   return [...new Set(all)].toSorted().join(" ");
 }
 
-/** Registries name actions in any order; the same wish shall not be another token, beside which the one that was refused stays in use. */
+/** Registries name actions in any order. One order gives one token: a second one would leave the refused one in use. */
 function inOrder(scope: string): string {
   const at = scope.lastIndexOf(":") + 1;
   const place = (action: string) => (ORDER as readonly string[]).indexOf(action);

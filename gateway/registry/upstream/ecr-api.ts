@@ -3,30 +3,30 @@ import type { Clock } from "../../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../../lib/fault.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 
-/** The tag without which the policies in the field deny the making of a repository. */
+/** Policies of existing installations allow the creation of repositories only with this tag. */
 const REPOSITORY_TAGS = [{ Key: "builder", Value: "grok_spawner" }];
 const CALL_MS = 30_000;
 const CONNECT_MS = 5_000;
 const ANSWER_MS = 15_000;
-/** With the client's adaptive mode, which also slows down by itself where AWS throttles. */
+/** In the client's adaptive mode, which slows down when AWS throttles. */
 const TRIES = 4;
 const MOST_PAGES = 200;
 
 export type EcrToken = { username: string; password: string; expiresAt: number; endpoint: string | undefined };
 
-/** The four questions that Amazon ECR is asked. Each takes at most 30 s. Faults: UPSTREAM_CREDENTIAL_FAILED. */
+/** The calls to Amazon ECR. Each takes at most 30 s. Faults: UPSTREAM_CREDENTIAL_FAILED. */
 export type EcrApi = {
   token(signal: AbortSignal): Promise<EcrToken>;
-  /** `denied`: the role may not, which `fault` says. */
+  /** `denied`: the role lacks the right that `fault` names. */
   createRepository(name: string, signal: AbortSignal): Promise<{ kind: "made" | "there" } | { kind: "denied"; fault: Fault }>;
-  /** `version` is a tag or a digest. Undefined where it is not there. `registryId` is the account, where it is another than the role's. */
+  /** `version` is a tag or a digest. Undefined if it does not exist. `registryId` is the account, if it is not the role's own. */
   digestOf(name: string, version: string, signal: AbortSignal, registryId?: string): Promise<string | undefined>;
   close(): void;
 };
 
-/** Credentials come from the usual chain (variables, files, the task's or instance's role); `AWS_ENDPOINT_URL*` count. Asks nothing yet. */
+/** Credentials come from the usual chain (variables, files, the task's or instance's role); `AWS_ENDPOINT_URL*` apply. Sends no request yet. */
 export async function openEcrApi({ region, clock }: { region: string | undefined; clock: Clock }): Promise<EcrApi> {
-  // Loaded where it is used: it costs 100 ms and some megabytes.
+  // Loaded here: it costs 100 ms and some megabytes.
   const aws = await import("@aws-sdk/client-ecr");
   const client: ECRClient = new aws.ECRClient({
     ...(region === undefined ? {} : { region }),
@@ -35,7 +35,7 @@ export async function openEcrApi({ region, clock }: { region: string | undefined
     requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
   });
 
-  /** The chain of credentials cannot be cancelled, so nobody waits for it longer than for the rest. */
+  /** The chain of credentials cannot be cancelled, so the time limit covers it. */
   const call = async <T>(action: string, signal: AbortSignal, ask: (options: { abortSignal: AbortSignal }) => Promise<T>): Promise<T> => {
     const overdue = () => new Fault("UPSTREAM_CREDENTIAL_FAILED", `AWS did not answer ${action} within ${CALL_MS / 1_000} s.`);
     return withTimeout({ clock, ms: CALL_MS, overdue, signal }, (abortSignal) => ask({ abortSignal }));
@@ -71,19 +71,19 @@ export async function openEcrApi({ region, clock }: { region: string | undefined
       }
     },
 
-    // ListImages and not DescribeImages, which the roles in the field may not ask; it finds no single image, so all are looked through.
+    // ListImages, because roles of existing installations lack DescribeImages. It finds no single image, so all pages are read.
     digestOf: async (repositoryName, version, signal, registryId) => {
       const action = "ecr:ListImages";
-      // No tag has a colon. What is asked for by its digest may have lost its tag.
+      // No tag has a colon. An image requested by digest may have no tag.
       const [key, filter] = version.includes(":") ? (["imageDigest", undefined] as const) : (["imageTag", { tagStatus: "TAGGED" }] as const);
       let nextToken: string | undefined;
       try {
         for (let page = 0; page < MOST_PAGES; page++) {
-          const asked = { repositoryName, registryId, maxResults: 1_000, nextToken, filter };
-          const answer = await call(action, signal, (options) => client.send(new aws.ListImagesCommand(asked), options));
-          const found = answer.imageIds?.find((image) => image[key] === version);
-          if (found?.imageDigest !== undefined) return found.imageDigest;
-          nextToken = answer.nextToken;
+          const input = { repositoryName, registryId, maxResults: 1_000, nextToken, filter };
+          const output = await call(action, signal, (options) => client.send(new aws.ListImagesCommand(input), options));
+          const match = output.imageIds?.find((image) => image[key] === version);
+          if (match?.imageDigest !== undefined) return match.imageDigest;
+          nextToken = output.nextToken;
           if (nextToken === undefined) return undefined;
         }
         return undefined;
@@ -98,17 +98,17 @@ export async function openEcrApi({ region, clock }: { region: string | undefined
   };
 }
 
-type AwsFaultRow = { names: readonly string[]; sentence: (doing: string, said: string) => string };
+type AwsFaultRow = { names: readonly string[]; sentence: (action: string, reason: string) => string };
 
-/** What AWS answers, by the error's name, in the house's words; the first row that has the name. `doing` is the IAM action. */
+/** Sentences for AWS errors, by name; the first row with the name counts. `action` is the IAM action. */
 const ROWS: readonly AwsFaultRow[] = [
   {
     names: ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"],
-    sentence: (doing, said) => `AWS denies ${doing} to the role that berth runs with: allow it in the role's policy.${said}`,
+    sentence: (action, reason) => `AWS denies ${action} to the role that berth runs with: allow it in the role's policy.${reason}`,
   },
   {
     names: ["CredentialsProviderError"],
-    sentence: (doing) => `No AWS credentials for ${doing}: give the task or instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`,
+    sentence: (action) => `No AWS credentials for ${action}: give the task or instance a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`,
   },
   {
     names: [
@@ -119,23 +119,24 @@ const ROWS: readonly AwsFaultRow[] = [
       "InvalidSignatureException",
       "SignatureDoesNotMatch",
     ],
-    sentence: (doing) => `AWS does not take the credentials that ${doing} was signed with: they are wrong or have expired, or the clock is wrong.`,
+    sentence: (action) =>
+      `AWS does not accept the credentials that ${action} was signed with: they are wrong or have expired, or the clock is wrong.`,
   },
   {
     names: ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "LimitExceededException"],
-    sentence: (doing) => `AWS limits how often ${doing} may be asked, or how much there may be.`,
+    sentence: (action) => `AWS limits the rate of ${action}, or a quota is reached.`,
   },
 ];
 
-/** An error of Amazon's client; `action` such as `ecr:CreateRepository`. Never holds a secret: of what AWS said, only a denial is repeated. */
+/** The fault of an error of Amazon's client; `action` such as `ecr:CreateRepository`. It has no secret: only the message of a denial is repeated. */
 export function awsFault(error: unknown, action: string, code: FaultCode = "UPSTREAM_CREDENTIAL_FAILED"): Fault {
   if (error instanceof Fault) return error;
   const { name = "", message = "", code: system } = error as { name?: string; message?: string; code?: unknown };
   const row = ROWS.find(({ names }) => names.includes(name));
-  const denied = row === ROWS[0] && message !== "" ? ` AWS said: ${message.slice(0, 300)}` : "";
+  const denied = row === ROWS[0] && message !== "" ? ` AWS answered: ${message.slice(0, 300)}` : "";
   const region = message === "Region is missing" ? "AWS_REGION is not set." : undefined;
   const sentence =
-    row?.sentence(action, denied) ?? region ?? `AWS could not be asked for ${action} (${typeof system === "string" ? system : name || "no answer"}).`;
+    row?.sentence(action, denied) ?? region ?? `AWS did not answer ${action} (${typeof system === "string" ? system : name || "no answer"}).`;
   return new Fault(code, sentence, { cause: error });
 }
 

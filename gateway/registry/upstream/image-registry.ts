@@ -7,28 +7,28 @@ import type { RegistryLogin } from "../../../lib/registry-client/registry-login.
 import { challengeUpstream } from "./challenge-upstream.ts";
 import type { EcrApi } from "./ecr-api.ts";
 import { openEcrToken } from "./ecr.ts";
-import { HUB_NAME, isHub, readRegistryAddress } from "./registry-address.ts";
+import { HUB_NAME, isHub, parseRegistryAddress } from "./registry-address.ts";
 import { createHash } from "node:crypto";
 import { MANIFEST_TYPES } from "../../../lib/registry-client/registry-client.ts";
 
-/** One registry that images are looked for in. */
+/** One registry in which images are looked up. */
 export type UpstreamSource = {
-  /** What stands before a short name to make it a full one. */
+  /** The prefix that makes a short name a full one. */
   host: string;
   /** Whether a full name's host is this registry. */
   is(host: string): boolean;
   /** Its own name of a repository. */
   nameOf(repository: string): string;
-  /** Undefined where it is not there. */
+  /** Undefined if it does not exist. */
   digestOf(name: ImageName, signal: AbortSignal): Promise<string | undefined>;
-  /** What an engine signs in to this host with, to pull; undefined where it needs nothing or berth has nothing. */
+  /** An engine's login for pulls from this host; undefined if it needs none or berth has none. */
   login(host: string, signal: AbortSignal): Promise<RegistryLogin | undefined>;
   close(): Promise<void>;
 };
 
 /**
- * The registry that is set up. `namedAs` is the host by which engines reach it, where that is another: the registry proxy before it, which
- * lets everybody pull and is sent no credentials.
+ * The configured registry. `namedAs` is the host by which engines reach it, if that differs: the registry proxy, which allows public pulls and gets no
+ * credentials.
  */
 export function upstreamSource(
   upstream: Upstream,
@@ -49,7 +49,7 @@ export function upstreamSource(
   };
 }
 
-/** ECR asked through Amazon's API, as roles on ECS may. What it is called is known once it gave a token. */
+/** ECR over Amazon's API, for which roles on ECS have the rights. Its first token names its host. */
 export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; signal: AbortSignal }): Promise<UpstreamSource> {
   const token = openEcrToken(api, { ...tools, file: undefined });
   const close = async () => {
@@ -57,7 +57,7 @@ export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; si
     api.close();
   };
   try {
-    const { host } = readRegistryAddress((await token.get(tools.signal)).endpoint ?? "");
+    const { host } = parseRegistryAddress((await token.get(tools.signal)).endpoint ?? "");
     return {
       host,
       is: (other) => other === host,
@@ -76,10 +76,10 @@ function loginOf({ username, password }: RegistryLogin): RegistryLogin {
   return { username, password };
 }
 
-/** Docker Hub without a login. It answers what is private and what does not exist alike. */
+/** Docker Hub without a login. Its reply is the same for private and missing images. */
 export function hubSource(tools: { clock: Clock }): UpstreamSource {
   const http = openRegistryHttp(tools);
-  const upstream = challengeUpstream(readRegistryAddress(HUB_NAME), { login: undefined, http, file: undefined, clock: tools.clock });
+  const upstream = challengeUpstream(parseRegistryAddress(HUB_NAME), { login: undefined, http, file: undefined, clock: tools.clock });
   return {
     host: HUB_NAME,
     is: isHub,
@@ -97,14 +97,14 @@ export function hubSource(tools: { clock: Clock }): UpstreamSource {
   };
 }
 
-/** A container image's name taken apart. */
+/** The parts of an image reference. */
 export type ImageName = {
-  /** The registry, only where the name says one itself: a first part with a dot or a colon, or `localhost`. */
+  /** The registry, if the name has one: a first part with a dot or a colon, or `localhost`. */
   host: string | undefined;
   repository: string;
-  /** The digest where there is one, else the tag, else `latest`. */
+  /** The digest, else the tag, else `latest`. */
   version: string;
-  /** With its separator, as it is written behind the repository. */
+  /** The version with its separator, as written after the repository. */
   suffix: string;
 };
 
@@ -126,8 +126,7 @@ export function readImageName(ref: string): ImageName {
 }
 
 /**
- * The digest of a tag, or a digest, of a repository; undefined where it is not there. Faults: PULL_DENIED, REGISTRY_UNREACHABLE,
- * UPSTREAM_CREDENTIAL_FAILED.
+ * The digest of a tag or digest in a repository; undefined if it does not exist. Faults: PULL_DENIED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED.
  */
 export async function manifestDigest(
   upstream: Upstream,
@@ -140,8 +139,7 @@ export async function manifestDigest(
   const client = upstreamClient(upstream, http);
   const { status, header } = await client.send({ ...request, method: "HEAD" });
   if (status === 404) return undefined;
-  if (status === 401 || status === 403)
-    throw new Fault("PULL_DENIED", `The registry ${upstream.host} does not let ${repository} be read (${status}).`);
+  if (status === 401 || status === 403) throw new Fault("PULL_DENIED", `The registry ${upstream.host} denies reading ${repository} (${status}).`);
   if (status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${upstream.host} answered ${status} for ${repository}.`);
   const digest = header("docker-content-digest");
   if (digest !== undefined && /^[a-z0-9+._-]+:[0-9a-f]{32,}$/.test(digest)) return digest;
@@ -149,15 +147,14 @@ export async function manifestDigest(
   return manifest.status === 200 ? `sha256:${createHash("sha256").update(manifest.body).digest("hex")}` : undefined;
 }
 
-/** Looks images up for control, which sees it as drivers/driver.ts declares a registry. */
+/** Looks images up for control: an implementation of the registry in drivers/driver.ts. */
 export type ImageRegistry = {
   /**
-   * The full name and digest of an image: a short name is looked for in each registry in turn, a full one in its own. Undefined where none of them
-   * has it, or where it names a registry that is not set up. A registry that fails ends the search: a later one may have another image of that
-   * name. Faults: IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED.
+   * The full name and digest of an image: a short name is looked up in each registry in turn, a full one in its own. Undefined if none has it, or if it
+   * names a registry that is not configured. A registry that fails ends the search: a later one may have another image of that name. Faults: IMAGE_REFERENCE_INVALID, PULL_DENIED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED.
    */
   resolve(ref: string, call: { signal: AbortSignal }): Promise<{ reference: string; digest: string } | undefined>;
-  /** What a reference may be in full, the likeliest first. */
+  /** The possible full names of a reference, the likeliest first. */
   fullNames(ref: string): string[];
   login(host: string, call: { signal: AbortSignal }): Promise<RegistryLogin | undefined>;
   close(): Promise<void>;

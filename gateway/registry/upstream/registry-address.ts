@@ -5,10 +5,9 @@ import type { ForwardTarget } from "../../decision.ts";
 import type { Upstream } from "./upstream.ts";
 import { trimTrailing } from "../../../lib/trim-trailing.ts";
 
-/** Where a registry is. */
 export type RegistryAddress = {
   target: Extract<ForwardTarget, { host: string }>;
-  /** As its Host header and in image names: without a port that the scheme implies. */
+  /** For its Host header and image names: without the default port of the scheme. */
   host: string;
   /** Without port, in lower case, and without an IPv6 address's brackets. */
   hostname: string;
@@ -20,21 +19,21 @@ export type RegistryAddress = {
   hub: boolean;
 };
 
-/** Docker Hub as image names have it, and the host that answers for it. */
+/** Docker Hub in image names, and the host that serves it. */
 export const HUB_NAME = "docker.io";
 const HUB = "registry-1.docker.io";
-/** What people call Docker Hub; none of them but the last answers the registry's protocol. */
+/** Names of Docker Hub. Only the last one serves the registry API. */
 const HUB_NAMES = [HUB_NAME, "index.docker.io", "registry.hub.docker.com", "hub.docker.com", HUB];
 
 /**
- * Reads `host`, `host:port` or a URL, whose path is what stands before `/v2/`. Without a scheme it is https, but http for the machine
- * itself and for port 5000, where registries listen that have no certificate. Faults: SETTINGS_INVALID.
+ * Parses `host`, `host:port` or a URL, whose path is the prefix of `/v2/`. Without a scheme it is https; http for this machine and for port 5000, the
+ * port of registries without a certificate. Faults: SETTINGS_INVALID.
  */
-export function readRegistryAddress(given: string): RegistryAddress {
+export function parseRegistryAddress(given: string): RegistryAddress {
   const text = given.trim();
   const schemed = /^https?:\/\//i.test(text);
   const url = text.includes("://") && !schemed ? undefined : URL.parse(schemed ? text : `https://${text}`);
-  // Credentials in a URL would turn up in logs; the sentence must not repeat them.
+  // Credentials in a URL would appear in logs. The sentence does not repeat them.
   if (!url || url.hostname === "" || url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
     throw new Fault("SETTINGS_INVALID", "REGISTRY_URL must be host, host:port or an http or https URL without user, password or query.");
   }
@@ -44,7 +43,7 @@ export function readRegistryAddress(given: string): RegistryAddress {
   const basePath = hub ? "" : trimTrailing(url.pathname, "/").replace(/\/v[12]$/, "");
   const name = hub ? HUB : hostname;
   const implied = secure ? 443 : 80;
-  // The URL dropped the port that https implies.
+  // URL drops the default port of https.
   const port = url.port === "" ? (/:443(\/|$)/.test(text) && !schemed ? 443 : implied) : Number(url.port);
   const host = `${isIP(name) === 6 ? `[${name}]` : name}${port === implied ? "" : `:${port}`}`;
   return {
@@ -63,7 +62,7 @@ export function isHub(hostname: string): boolean {
   return HUB_NAMES.includes(hostname);
 }
 
-/** What an upstream says of where it is. */
+/** The members of an upstream that follow from its address. */
 export function upstreamPlace({ target, host, basePath, hub }: RegistryAddress): Pick<Upstream, "target" | "host" | "basePath" | "nameOf"> {
   return { target, host, basePath, nameOf: (repository) => (hub && !repository.includes("/") ? `library/${repository}` : repository) };
 }

@@ -5,23 +5,23 @@ import type { Log } from "../../../lib/log.ts";
 import { replaceFileInBackground } from "../../../lib/replace-file.ts";
 
 /**
- * The file through which programs beside berth, such as OpenResty's Lua, use the credentials that it holds for the backing registry.
+ * The file from which other programs, such as OpenResty's Lua, read berth's credentials for the backing registry.
  *
- * A line for each credential, three words parted by one space, the rest of the line being the third:
+ * It has a line for each credential, with three parts that are separated by one space:
  *
  *     <scope> <expires> <value of the Authorization header>
  *
- * `scope` is `*` for a credential that opens every repository (ECR), else what the token was asked for, such as
- * `repository:datagrok/x:pull` (a registry's own tokens; several scopes are joined by commas). `expires` is in whole seconds since 1970. In
- * Lua: `for line in io.lines(path) do local scope, expires, value = line:match("^(%S+) (%d+) (.+)$") … end`. The file is replaced as a whole
- * by a rename, so a reader sees the old or the new one and never half of one; read it again for each use, or once a minute. Its mode is 0600:
- * its readers run as the same user, or as root. Lines that have expired leave it with the next write. Of a registry's own tokens those are in
- * it with which something was done; of more than a hundred, those that only pull leave first, since anybody may read much.
+ * `scope` is `*` for a credential for every repository (ECR), else the scopes of the registry's own token, such as `repository:datagrok/x:pull`
+ * (several are joined by commas). `expires` is in whole seconds since 1970. In
+ * Lua: `for line in io.lines(path) do local scope, expires, value = line:match("^(%S+) (%d+) (.+)$") … end`. A rename replaces
+ * the file as a whole; read it again for each use, or once a minute. Its mode is 0600: its readers run as the same user, or as root. The next write
+ * removes expired lines. Of a registry's own tokens it has those that the registry accepted. Beyond a hundred lines, tokens that only pull are removed
+ * first: any client can cause those.
  */
 export type TokenFile = {
-  /** Never fails: that the file cannot be written is told to the log, once for each reason. */
+  /** Never fails. The log has a failed write, once for each reason. */
   keep(scope: string, authorization: string, lifeMs: number): void;
-  /** Resolves once what was to be kept is written. */
+  /** Resolves when every line is written. */
   close(): Promise<void>;
 };
 
@@ -50,7 +50,7 @@ export function openTokenFile(path: string, { clock, log }: { clock: Clock; log:
     }
   };
 
-  /** Other processes of the same berth write it too. */
+  /** Other processes of the same berth write the file too. */
   const readLines = async () => {
     const text = await readFile(path, "utf8").catch(() => "");
     const lines = text.split("\n").flatMap((line) => {
@@ -68,7 +68,7 @@ export function openTokenFile(path: string, { clock, log }: { clock: Clock; log:
         .catch((error: unknown) => {
           waiting.clear();
           const reason = (error as NodeJS.ErrnoException).code ?? String(error);
-          if (reason !== lastReason) log.warn({ path, reason }, "The registry's token file cannot be written; who reads it has no fresh token.");
+          if (reason !== lastReason) log.warn({ path, reason }, "writing the registry's token file failed: its readers have no new token");
           lastReason = reason;
         })
         .then(() => (writing = undefined));

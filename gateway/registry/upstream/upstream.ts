@@ -4,28 +4,28 @@ import { Fault } from "../../../lib/fault.ts";
 import type { ForwardTarget } from "../../decision.ts";
 import type { Clock } from "../../../lib/clock.ts";
 
-/** The registry behind the proxy. Faults of its credentials: UPSTREAM_CREDENTIAL_FAILED (502, says which action or setting is missing; never a secret). */
+/** The backing registry. Faults of its credentials: UPSTREAM_CREDENTIAL_FAILED, which names the missing action or setting, and never a secret. */
 export type Upstream = RegistryCredentials & {
   target: ForwardTarget;
   /** Its Host header. */
   host: string;
-  /** "" or a path before /v2, without a slash at its end. */
+  /** Empty, or a path before /v2, without a slash at its end. */
   basePath: string;
   /** Its own name of a repository (Docker Hub: library/). */
   nameOf(repository: string): string;
-  /** The registry did what was asked with this Authorization: it is worth handing to programs beside this one. */
+  /** The registry accepted this Authorization: other programs may use it too. */
   accepted?(authorization: string): void;
-  /** Before something is pushed to a repository: ECR makes it where it is missing. Single-flight, remembered. */
+  /** Before a push to a repository: ECR creates a missing one. Single-flight, cached. */
   beforePush?(repository: string, signal: AbortSignal): Promise<void>;
   /**
-   * The registry answered a push with NAME_UNKNOWN: why the repository could not be made, where that was tried and refused; the fault
-   * (REPOSITORY_NOT_MADE) says which right is missing. Until then such a refusal is no failure: the registry may make it by itself.
+   * After NAME_UNKNOWN for a push: why the repository could not be created (REPOSITORY_NOT_MADE names the missing right). The refused creation alone is
+   * no failure: the registry may create the repository itself.
    */
   missingRepositoryFault?(repository: string): Fault | undefined;
   close(): Promise<void>;
 };
 
-/** A client of the registry behind, which signs in with berth's own credential and follows no redirect. */
+/** A client of the backing registry with berth's own credential. It follows no redirect. */
 export function upstreamClient(upstream: Upstream, http: Pick<HttpClient, "request">): RegistryClient {
   const scheme = "tls" in upstream.target && upstream.target.tls !== undefined ? "https" : "http";
   return createRegistryClient({ root: `${scheme}://${upstream.host}${upstream.basePath}`, http, credentials: upstream });
@@ -38,7 +38,7 @@ const ANSWER_MS = 120_000;
 const CONNECTIONS = 16;
 const MAX_BYTES = 4 * 1_048_576;
 
-/** For small requests to registries and token servers. With a `socketPath` every request goes there, whatever host it names. Faults: REGISTRY_UNREACHABLE. */
+/** For small requests to registries and token servers. With a `socketPath` every request goes there. Faults: REGISTRY_UNREACHABLE. */
 export function openRegistryHttp({ clock, socketPath }: { clock: Clock; socketPath?: string | undefined }): HttpClient {
   return openHttpClient({
     clock,

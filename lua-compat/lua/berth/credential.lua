@@ -26,7 +26,7 @@ local function read_file()
     return lines
 end
 
--- "" for none. `scope` is what a registry with tokens of its own is asked for, such as `repository:x:pull`.
+-- "" for none. `scope` is what a registry with tokens of its own gets in a token request, such as `repository:x:pull`.
 function M.authorization(scope)
     if settings.token_file then
         local found = read_file()

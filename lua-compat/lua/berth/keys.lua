@@ -1,5 +1,5 @@
 -- The RSA keys that tokens are signed with, as {DATAGROK_URL}/docker/keys publishes them: a JWKS, a single JWK, {kid: pem} or a bare PEM.
--- All workers share one copy; an id that nobody knows is looked for at most once per 30 s; what was known stays usable for a token's
+-- All workers share one copy; an unknown id is looked up at most once per 30 s; cached keys stay usable for a token's
 -- lifetime, also while the server is away.
 
 local cjson = require "cjson.safe"
@@ -85,7 +85,7 @@ local function fetch(dict)
     dict:incr("version", 1, 0)
 end
 
-local function known(dict)
+local function cached_keys(dict)
     local version = dict:get("version")
     if version ~= parsed_version then
         parsed = {}
@@ -105,7 +105,7 @@ local function pick(set, kid)
     return nil
 end
 
--- The key with this id, or of a set whose only key has none, that one; nil where it is nobody's.
+-- The key with this id, or of a set whose only key has none, that one; nil if there is none.
 function M.find(kid)
     local dict = ngx.shared.berth_keys
     local just_fetched = false
@@ -114,10 +114,10 @@ function M.find(kid)
         fetch(dict)
         just_fetched = true
     end
-    local key = pick(known(dict), kid)
+    local key = pick(cached_keys(dict), kid)
     if not key and not just_fetched and dict:add("looked", true, LOOK_AGAIN) then
         fetch(dict)
-        key = pick(known(dict), kid)
+        key = pick(cached_keys(dict), kid)
     end
     return key
 end

@@ -35,7 +35,7 @@ local function permitted(needs, scope)
     if not given then return answers.challenge("UNAUTHORIZED", SIGN_IN, scope) end
     local token = given:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +([^%s,]+)$")
     local granted, why
-    if token then granted, why = tokens.verify(token) else why = "Only a token of this registry is taken here" end
+    if token then granted, why = tokens.verify(token) else why = "Only a token of this registry is accepted here" end
     if not granted then return answers.challenge("UNAUTHORIZED", why, scope, "invalid_token") end
     for _, need in ipairs(needs) do
         if not tokens.allows(granted, need.repository, need.action) then
@@ -56,7 +56,7 @@ function M.access()
         return
     end
     local actions = actions_of(what, method)
-    if not actions then return answers.refuse(405, "UNSUPPORTED", "A registry knows no " .. method) end
+    if not actions then return answers.refuse(405, "UNSUPPORTED", "A registry has no method " .. method) end
     local from = mounted_from(what)
     if from == false then return answers.refuse(400, "UNSUPPORTED", "The repository to mount a layer from is not one name") end
 
@@ -92,7 +92,7 @@ end
 -- For access_by_lua of /token: with a key it goes to {DATAGROK_URL}/docker/token; without one, pulling is granted here.
 function M.token()
     local method = ngx.req.get_method()
-    if method ~= "GET" and method ~= "POST" then return answers.refuse(405, "UNSUPPORTED", "A token is asked for by GET or POST") end
+    if method ~= "GET" and method ~= "POST" then return answers.refuse(405, "UNSUPPORTED", "Request a token by GET or POST") end
     local given = ngx.req.get_uri_args(100)
     if method == "POST" or (ngx.var.http_authorization or ""):match("^[Bb][Aa][Ss][Ii][Cc] ") then
         local query = ngx.var.args
@@ -120,15 +120,15 @@ function M.key_invalid()
 end
 
 function M.refused()
-    return answers.refuse(403, "DENIED", "The registry behind refused our credential, or has no such repository; its administrator can tell")
+    return answers.refuse(403, "DENIED", "The backing registry refused the credential, or has no such repository; its administrator can tell")
 end
 
 function M.away()
-    return answers.refuse(502, "UNAVAILABLE", "The registry behind cannot be reached")
+    return answers.refuse(502, "UNAVAILABLE", "The backing registry cannot be reached")
 end
 
 function M.late()
-    return answers.refuse(504, "UNAVAILABLE", "The registry behind did not answer in time")
+    return answers.refuse(504, "UNAVAILABLE", "The backing registry did not answer in time")
 end
 
 return M

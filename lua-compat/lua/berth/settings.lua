@@ -29,7 +29,7 @@ M.password = os.getenv("REGISTRY_PASSWORD")
 -- Written by `berth registry-proxy` beside this nginx, for ECR and for registries with tokens of their own.
 M.token_file = os.getenv("BERTH_REGISTRY_TOKEN_FILE")
 M.anonymous_pull = flag("BERTH_REGISTRY_ANONYMOUS_PULL", true)
--- The name under which tokens are asked for: their audience.
+-- The service in token requests: the audience of tokens.
 M.service = os.getenv("BERTH_REGISTRY_SERVICE") or "docker-registry"
 
 return M

@@ -14,7 +14,7 @@ local function trimmed(text)
     return (text:gsub("/+$", ""))
 end
 
--- DATAGROK_ISSUER, else the server's own webRoot, asked for at most every 10 minutes.
+-- DATAGROK_ISSUER, else the server's own webRoot, loaded at most every 10 minutes.
 local function issuer()
     if settings.issuer then return trimmed(settings.issuer) end
     local dict = ngx.shared.berth_keys
@@ -27,7 +27,7 @@ local function issuer()
         dict:set("issuer", known)
         dict:set("issuer_fresh", true, 600)
     else
-        ngx.log(ngx.WARN, "who signs tokens cannot be asked (", answer.status, "); DATAGROK_ISSUER says it without")
+        ngx.log(ngx.WARN, "the issuer of tokens cannot be loaded (", answer.status, "); DATAGROK_ISSUER sets it")
     end
     return known
 end
@@ -49,7 +49,7 @@ local function judge(token)
     local kid = header.kid
     if kid ~= nil and type(kid) ~= "string" then return nil, "The token is not valid" end
     local key = keys.find(kid)
-    if not key then return nil, "The token is signed with a key that nobody publishes" end
+    if not key then return nil, "The token is signed with a key that is not published" end
     local sum = digest.new("sha256")
     sum:update(head .. "." .. body)
     local sane, good = pcall(key.verify, key, keys.from_base64url(signature) or "", sum)
@@ -75,7 +75,7 @@ end
 function M.verify(token)
     if #token > LONGEST then return nil, "The token is longer than any token is" end
     -- The one for who only reads, for instance.
-    if not token:match("^[%w_-]+%.[%w_-]+%.[%w_-]+$") then return nil, "This token lets nobody do more than read; sign in first" end
+    if not token:match("^[%w_-]+%.[%w_-]+%.[%w_-]+$") then return nil, "This token allows only public pulls; sign in first" end
     local sum = digest.new("sha256")
     local name = keys.version() .. ":" .. ngx.encode_base64(sum:final(token))
     local dict = ngx.shared.berth_tokens

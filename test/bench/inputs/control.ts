@@ -10,7 +10,7 @@ import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } f
 import { readPackageJson } from "../../../control/packages/publish/definitions.ts";
 import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/author-files.ts";
 import { parseReference } from "../../../drivers/image.ts";
-import { readV2Path } from "../../../gateway/registry/authorize.ts";
+import { parseV2Path } from "../../../gateway/registry/authorize.ts";
 import { readImage } from "../../../gateway/registry/browse/open-browser.ts";
 import { nextPage } from "../../../lib/registry-client/registry-client.ts";
 import { Fault } from "../../../lib/fault.ts";
@@ -116,7 +116,7 @@ const readers: Readonly<Record<string, { limit: number; pieces: readonly string[
     limit: HEAD,
     pieces: ["/v2/", "a", "/", "blobs", "manifests", "uploads", "tags/list", "sha256:", ".", "-", "_"],
     worst: `/v2/${"a/".repeat(30_000)}manifests/x`,
-    read: readV2Path,
+    read: parseV2Path,
   },
   "Link of a registry": {
     limit: HEAD,

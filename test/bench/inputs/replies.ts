@@ -7,7 +7,7 @@ import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
 import { parseChallenges } from "../../../lib/registry-client/registry-login.ts";
-import { askToken } from "../../../gateway/registry/upstream/bearer-tokens.ts";
+import { requestToken } from "../../../gateway/registry/upstream/bearer-tokens.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { openTokenVerifier } from "../../../gateway/registry/verify-token.ts";
 import { MOST_REPLY_VALUES, parseReply } from "../../../lib/parse-reply.ts";
@@ -71,7 +71,10 @@ const upstream: Upstream = {
 const registries: readonly [string, (http: HttpClient) => unknown][] = [
   ["tags list", (http) => openBrowser({ upstream, http, clock }).tags("a", signal)],
   ["manifest", (http) => openBrowser({ upstream, http, clock }).image("a", "latest", signal)],
-  ["token reply", (http) => askToken({ realm: new URL("http://token.example"), service: undefined }, [], { login: undefined, http, clock, signal })],
+  [
+    "token reply",
+    (http) => requestToken({ realm: new URL("http://token.example"), service: undefined }, [], { login: undefined, http, clock, signal }),
+  ],
 ];
 
 const replies: [name: string, read: () => unknown][] = [];

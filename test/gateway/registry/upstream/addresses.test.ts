@@ -4,7 +4,7 @@ import { openRegistryHttp } from "../../../../gateway/registry/upstream/upstream
 import { challengeUpstream, scopeOf, withScopes } from "../../../../gateway/registry/upstream/challenge-upstream.ts";
 import { upstreamSource, readImageName, openImageRegistry } from "../../../../gateway/registry/upstream/image-registry.ts";
 import { parseChallenges } from "../../../../lib/registry-client/registry-login.ts";
-import { readRegistryAddress, upstreamPlace } from "../../../../gateway/registry/upstream/registry-address.ts";
+import { parseRegistryAddress, upstreamPlace } from "../../../../gateway/registry/upstream/registry-address.ts";
 import { realmTrust } from "../../../../lib/registry-client/trusted-hosts.ts";
 import { Fault } from "../../../../lib/fault.ts";
 
@@ -34,15 +34,15 @@ t.test("a registry's address is a host, a host with a port, or a URL", async (t)
     ["https://index.docker.io/v1/", "https://registry-1.docker.io", 443],
     ["123456789012.dkr.ecr.eu-west-1.amazonaws.com", "https://123456789012.dkr.ecr.eu-west-1.amazonaws.com", 443],
   ] as const) {
-    const address = readRegistryAddress(given);
+    const address = parseRegistryAddress(given);
     t.equal(address.root, root, given);
     t.equal(address.target.port, port, given);
     t.equal(address.target.tls !== undefined, root.startsWith("https:"), given);
   }
-  t.equal(readRegistryAddress("[::1]:5001").target.host, "::1");
+  t.equal(parseRegistryAddress("[::1]:5001").target.host, "::1");
   for (const wrong of ["", "ftp://x", "unix:///x", "https://", "https://me:secret@registry", "https://registry?x=1", "a b"]) {
     t.equal(
-      faultOf(() => readRegistryAddress(wrong)),
+      faultOf(() => parseRegistryAddress(wrong)),
       "SETTINGS_INVALID",
       wrong,
     );
@@ -50,14 +50,14 @@ t.test("a registry's address is a host, a host with a port, or a URL", async (t)
 });
 
 t.test("Docker Hub keeps names of one part below library/", async (t) => {
-  const { nameOf } = upstreamPlace(readRegistryAddress("docker.io"));
+  const { nameOf } = upstreamPlace(parseRegistryAddress("docker.io"));
   t.strictSame(["nginx", "library/nginx", "datagrok/x"].map(nameOf), ["library/nginx", "library/nginx", "datagrok/x"]);
-  t.equal(upstreamPlace(readRegistryAddress("ghcr.io")).nameOf("nginx"), "nginx");
+  t.equal(upstreamPlace(parseRegistryAddress("ghcr.io")).nameOf("nginx"), "nginx");
 });
 
 t.test("Docker Hub as the registry that is set up is named as engines name it", async (t) => {
   const http = openRegistryHttp({ clock: systemClock() });
-  const upstream = challengeUpstream(readRegistryAddress("docker.io"), { login: undefined, http, file: undefined, clock: systemClock() });
+  const upstream = challengeUpstream(parseRegistryAddress("docker.io"), { login: undefined, http, file: undefined, clock: systemClock() });
   const login = { username: "a", password: "b" };
   const source = upstreamSource(upstream, { http: openRegistryHttp({ clock: systemClock() }), namedAs: undefined, login: async () => login });
   t.teardown(() => source.close());
@@ -89,7 +89,7 @@ t.test("credentials go to token servers of the registry's own domain only", asyn
     ["10.0.0.1", "https://10.0.0.2/token", "nothing"],
     ["localhost:8443", "https://127.0.0.1/token", "nothing"],
   ] as const) {
-    const { hostname } = readRegistryAddress(`https://${registry}`);
+    const { hostname } = parseRegistryAddress(`https://${registry}`);
     t.equal(realmTrust(new URL(realm), { hostname, secure: true }), trust, `${registry} ${realm}`);
   }
   t.equal(realmTrust(new URL("http://registry/token"), { hostname: "registry", secure: false }), "credentials");
