@@ -146,7 +146,7 @@ t.test("a package that names one image 200 times has the engine resolve it once"
   await stand.reaches(published[150]?.id ?? "", "STARTED");
 });
 
-t.test("an image that nobody has fails once for all that name it, and for each of them with the cause", async (t) => {
+t.test("an image that does not exist fails once for all that name it, and for each of them with the cause", async (t) => {
   const calls: string[] = [];
   const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({ ...driver, resolve: async (image, call) => (calls.push(image.ref), driver.resolve(image, call)) }),
