@@ -167,8 +167,7 @@ t.test("the owner of a token, and an unknown token", async (t) => {
 t.test("what a gateway has open keeps a container awake, until the gateway is gone", async (t) => {
   const { stand, socketPath, left } = await openTestFeed(t);
   const { id } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
   const { lines, close } = listen(t, socketPath);
   const gateway = await gatewayOf(lines);
   const uses = [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }];
@@ -184,8 +183,7 @@ t.test("what a gateway has open keeps a container awake, until the gateway is go
 t.test("a stop that a gateway may not have received yet waits until the gateway confirms its state", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   const { id } = await stand.publish({ config: { onDemand: true } });
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
   const first = await gatewayOf(listen(t, socketPath).lines);
   const use = (open: 0 | 1) => [{ id, open, streams: open, lastActive: stand.clock.now() }];
   await ask(socketPath, "/use", { gateway: first, seq: stand.lifecycle().seq(), uses: use(1) });

@@ -16,7 +16,7 @@ import { openListeningHandle } from "../../../processes/listening-handle.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { makeCertificate } from "../../fixtures/certificates.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { openLifecycleFixture, type LifecycleFixture, USER } from "../lifecycle/lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture } from "../lifecycle/lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { pause } from "../../fixtures/clock.ts";
 
@@ -93,8 +93,7 @@ async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown
   /** A container that runs. */
   const started = async (idleMs = IDLE_MS) => {
     const { id } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: idleMs / 60_000 } });
-    await stand.lifecycle().wake(id, USER);
-    await stand.reaches(id, "STARTED");
+    await stand.wake(id);
     return id;
   };
   return { stand, port, ask, join: enter, started };

@@ -44,8 +44,7 @@ async function openHeldStand(t: Test, options: { driver?: (driver: Driver) => Dr
 
 async function started(stand: LifecycleFixture, name: string, options: { app?: MemoryApp; onDemand?: boolean } = {}) {
   const { id, service } = await stand.publish({ name, config: { onDemand: options.onDemand ?? true }, ...(options.app ? { app: options.app } : {}) });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   await stand.clock.advance(1_000);
   return { id, service };
 }

@@ -19,8 +19,7 @@ t.test("set back by an hour, a failed container may be started again as soon as 
   await stand.clock.advance(SWEEP_MS);
   t.ok((reported.at(-1) ?? Infinity) <= stand.clock.now(), "gateways get the event");
   stand.world.apps.set(stand.image(imageId).ref, listening);
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
 });
 
 t.test("set back by an hour, a start without an answer still ends in time", async (t) => {
@@ -29,8 +28,7 @@ t.test("set back by an hour, a start without an answer still ends in time", asyn
   await eventually("validated", () => stand.image(stand.row(id).imageId).state === "READY");
   let release = () => {};
   stand.world.holdDestroy = new Promise((resolve) => (release = resolve));
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   await stand.lifecycle().requestStop(id, USER);
   await stand.reaches(id, "STOPPING");
   stand.clock.jump(-HOUR_MS);
@@ -47,8 +45,7 @@ t.test("set back by an hour, a start without an answer still ends in time", asyn
 t.test("set back by an hour, an idle container sleeps when it has been idle from then on", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = await stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   stand.clock.jump(-HOUR_MS);
   await stand.clock.advance(SWEEP_MS + 61_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
@@ -57,8 +54,7 @@ t.test("set back by an hour, an idle container sleeps when it has been idle from
 t.test("set on by an hour, nothing times out, and nothing falls asleep that was just used", async (t) => {
   const stand = await openLifecycleFixture(t);
   const used = await stand.publish({ name: "used", config: { shutdownTimeoutMinutes: 30 } });
-  await stand.lifecycle().requestStart(used.id, USER);
-  await stand.reaches(used.id, "STARTED");
+  await stand.start(used.id);
   const slow = await stand.publish({
     name: "slow",
     app: { exposed: [5353], run: ({ listen, env }) => void setImmediate(() => env["OWN"] && later.push(listen)) },

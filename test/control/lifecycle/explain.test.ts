@@ -19,8 +19,7 @@ t.test("the explanation of a sleeping container: a request starts it, and the en
 t.test("the explanation of a running container: who started it, what keeps it awake and when it sleeps", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 10 } });
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
   const asleepAt = stand.row(id).since + 10 * MINUTE;
   const idle = await explain(stand, id);
   t.match(idle, { why: /ada/, timers: [{ kind: "idleStop", at: asleepAt }], engine: { fact: { running: true, service } } });
@@ -37,8 +36,7 @@ t.test("the explanation of a running container: who started it, what keeps it aw
 t.test("one that nothing puts to sleep says so", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = await stand.publish();
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   t.same(kinds((await explain(stand, id)).awake), ["neverIdle"]);
 });
 
@@ -65,23 +63,19 @@ t.test("a failed start is explained with its cause, its log tail and the time of
 
   stand.world.apps.set(stand.image(stand.row(id).imageId).ref, listening);
   await stand.clock.advance(notBefore - stand.clock.now());
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
   t.match(await explain(stand, id), { failure: { at: since, logs: ["crash: giving up"] }, engine: { fact: { service, running: true } } });
 });
 
 t.test("the explanation names the user who stopped it, else idleness", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = await stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   await stand.clock.advance(2 * MINUTE);
   await stand.reaches(id, "SYSTEM_STOPPED");
   t.match((await explain(stand, id)).why, /after 1 minute without traffic/);
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
-  await stand.lifecycle().requestStop(id, USER);
-  await stand.reaches(id, "USER_STOPPED");
+  await stand.start(id);
+  await stand.stop(id);
   t.match((await explain(stand, id)).why, /ada/);
 });
 

@@ -1,6 +1,6 @@
 import t from "tap";
 import { nextWarm, warmUntil } from "../../../control/model/warm-hours.ts";
-import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, type LifecycleFixture } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 const MINUTE = 60_000;
@@ -59,12 +59,10 @@ t.test("a user's stop counts for more than its hours, until a request wakes it",
   const { id } = await stand.publish({ config: { onDemand: true, keepWarm: HOURS } });
   await pass(stand, 2 * MINUTE);
   await stand.reaches(id, "STARTED");
-  await stand.lifecycle().requestStop(id, USER);
-  await stand.reaches(id, "USER_STOPPED");
+  await stand.stop(id);
   await pass(stand, 5 * MINUTE);
   t.equal(stand.row(id).state, "USER_STOPPED");
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
 });
 
 t.test("one that crashes within its hours is started again, more and more slowly", async (t) => {

@@ -34,6 +34,10 @@ export type LifecycleFixture = {
   image(id: string): Image;
   /** Resolves once the container is in this state, in real turns while time stands still. */
   reaches(id: string, state: ContainerState): Promise<Container>;
+  /** As `USER`: the command, and then its outcome. */
+  start(id: string): Promise<Container>;
+  wake(id: string): Promise<Container>;
+  stop(id: string): Promise<Container>;
   /** As after `kill -9`: nothing of the old process is closed in order, its clock never moves again, and a new one starts. */
   restart(): Promise<void>;
 };
@@ -109,6 +113,18 @@ export async function openLifecycleFixture(
         () => stand.row(id).state === state,
       );
       return stand.row(id);
+    },
+    start: async (id) => {
+      await now.lifecycle.requestStart(id, USER);
+      return stand.reaches(id, "STARTED");
+    },
+    wake: async (id) => {
+      await now.lifecycle.wake(id, USER);
+      return stand.reaches(id, "STARTED");
+    },
+    stop: async (id) => {
+      await now.lifecycle.requestStop(id, USER);
+      return stand.reaches(id, "USER_STOPPED");
     },
     restart: async () => {
       await now.close();

@@ -68,8 +68,7 @@ t.test("two hundred starts that never listen keep neither another user's wake wa
   const other = await stand.publish({ name: "other", config: { onDemand: true } });
   const running = await stand.publish({ name: "running" });
   await eventually("all images are ready", () => [...never, other, running].every(({ imageId }) => stand.image(imageId).state === "READY"));
-  await stand.lifecycle().requestStart(running.id, USER);
-  await stand.reaches(running.id, "STARTED");
+  await stand.start(running.id);
   const from = stand.clock.now();
   for (const { id } of never) await stand.lifecycle().wake(id, USER);
   await eventually("as many wait for their boot as one user may have", () => {

@@ -11,8 +11,7 @@ const CALL = { signal: AbortSignal.timeout(60_000) };
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t);
   const { id, service, imageId } = await stand.publish({ config, app });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   return { stand, id, service, imageId };
 }
 
@@ -88,8 +87,7 @@ t.test("an on-demand container that dies sleeps, keeps the cause, and is woken b
   t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { desiredInstances: 0, fault: { code: "CONTAINER_CRASHED" }, lastLogs: "last lines" });
   await stand.clock.advance(30_000);
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
 });
 
 t.test("a death of which no event tells is found by the sweep", async (t) => {

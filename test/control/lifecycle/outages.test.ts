@@ -7,8 +7,7 @@ import { eventually } from "../../fixtures/eventually.ts";
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t);
   const { id, service } = await stand.publish({ config, app });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   return { stand, id, service };
 }
 
@@ -37,8 +36,7 @@ t.test("an on-demand container that ended with the engine is woken without a del
   for (let restart = 1; restart <= 6; restart++) {
     await restartEngine(stand, service);
     await stand.reaches(id, "SYSTEM_STOPPED");
-    await stand.lifecycle().wake(id, USER);
-    t.match(await stand.reaches(id, "STARTED"), { attempts: 0 });
+    t.match(await stand.wake(id), { attempts: 0 });
   }
 });
 

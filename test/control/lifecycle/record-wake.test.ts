@@ -27,8 +27,7 @@ t.test("one that failed is kept with its cause, one that a user broke off withou
   await stand.lifecycle().requestStart(id, USER);
   await stand.clock.advance(2_000);
   await stand.reaches(id, "STARTING");
-  await stand.lifecycle().requestStop(id, USER);
-  await stand.reaches(id, "USER_STOPPED");
+  await stand.stop(id);
   const [broken] = await stand.store().wakes.of(id);
   t.match(broken, { outcome: "stopWished", fault: undefined, begunOn: Number, endedOn: Number });
 });
@@ -36,8 +35,7 @@ t.test("one that failed is kept with its cause, one that a user broke off withou
 t.test("a crash of a running container is a wake of its own, without a user", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = await stand.publish();
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   await stand.world.kill(service);
   await stand.clock.advance(1_000);
   await stand.reaches(id, "STARTED");
@@ -54,8 +52,7 @@ t.test("a start that a kill of berth interrupts goes on as the same wake", async
   await stand.reaches(id, "STARTING");
   stand.world.forget();
   await stand.restart();
-  await stand.lifecycle().requestStop(id, USER);
-  await stand.reaches(id, "USER_STOPPED");
+  await stand.stop(id);
   t.match(await stand.store().wakes.of(id), [{ outcome: "stopWished" }]);
   t.equal((await stand.store().wakes.of(id)).length, 1);
 });
@@ -64,10 +61,8 @@ t.test("the last of them are kept, and go with their container", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = await stand.publish({ app: listening });
   for (let round = 0; round < WAKES_KEPT + 2; round++) {
-    await stand.lifecycle().requestStart(id, USER);
-    await stand.reaches(id, "STARTED");
-    await stand.lifecycle().requestStop(id, USER);
-    await stand.reaches(id, "USER_STOPPED");
+    await stand.start(id);
+    await stand.stop(id);
   }
   t.equal((await stand.store().wakes.of(id)).length, WAKES_KEPT);
   await stand.lifecycle().remove(id);

@@ -8,8 +8,7 @@ import { eventually } from "../../fixtures/eventually.ts";
 async function running(t: Test) {
   const stand = await openLifecycleFixture(t);
   const row = await stand.publish();
-  await stand.lifecycle().requestStart(row.id, USER);
-  await stand.reaches(row.id, "STARTED");
+  await stand.start(row.id);
   return { stand, ...row };
 }
 
@@ -99,8 +98,7 @@ t.test("where the engine failed to validate the new image, it is replaced once t
     }),
   });
   const { id, imageId } = await stand.publish();
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   stand.world.apps.set("datagrok/web:2", listening);
   broken = true;
   await republish(stand, id, "datagrok/web:2");
@@ -120,11 +118,9 @@ t.test("a mutable tag is resolved anew at every start, any other only once", asy
     for (const start of [1, 2]) {
       await stand.clock.advance(1_000);
       const before = stand.world.callCount(`resolve ${ref}`);
-      await stand.lifecycle().requestStart(id, USER);
-      await stand.reaches(id, "STARTED");
+      await stand.start(id);
       t.equal(stand.world.callCount(`resolve ${ref}`) - before, mutable ? 1 : 0, `start ${start} of a ${mutable ? "mutable" : "fixed"} tag`);
-      await stand.lifecycle().requestStop(id, USER);
-      await stand.reaches(id, "USER_STOPPED");
+      await stand.stop(id);
     }
   }
 });
@@ -141,15 +137,13 @@ t.test("a mutable tag that is gone fails the start with the cause, and is looked
   t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } });
   stand.world.apps.set(ref, listening);
   await stand.clock.advance(60_000);
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
 });
 
 t.test("a clock that was set back does not have an image resolved over and over", async (t) => {
   const { stand, id, imageId } = await running(t);
   await stand.store().images.update(imageId, { mutable: true });
-  await stand.lifecycle().requestStop(id, USER);
-  await stand.reaches(id, "USER_STOPPED");
+  await stand.stop(id);
   const { ref } = stand.image(imageId);
   const before = stand.world.callCount(`resolve ${ref}`);
   // As a start that was requested an hour from now.

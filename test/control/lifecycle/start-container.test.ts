@@ -38,8 +38,7 @@ t.test("it gets its own variables after those that the installation injects", as
     },
   };
   const { id } = await stand.publish({ app });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   t.same(env, { USER_API_KEY: `token-of-${USER}`, OWN: "yes" });
 });
 
@@ -124,8 +123,7 @@ t.test("a plain container in error is not woken by requests, and a run by its us
   await stand.clock.advance(120_000);
   await t.rejects(() => stand.lifecycle().wake(id, USER), { code: "CONTAINER_CRASHED" });
   stand.world.apps.set(stand.image(imageId).ref, listening);
-  await stand.lifecycle().requestStart(id, USER);
-  t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
+  t.match(await stand.start(id), { fault: undefined });
 });
 
 t.test("a plain container that a user stopped is not woken", async (t) => {
@@ -152,16 +150,14 @@ t.test("a stop during a start breaks it off at once", async (t) => {
   const { id, service } = await stand.publish({ app: mute });
   await stand.lifecycle().requestStart(id, USER);
   await eventually("it runs", () => stand.world.running().includes(service));
-  await stand.lifecycle().requestStop(id, USER);
-  t.match(await stand.reaches(id, "USER_STOPPED"), { desiredInstances: 0, fault: undefined, attempts: 0 });
+  t.match(await stand.stop(id), { desiredInstances: 0, fault: undefined, attempts: 0 });
   t.same(stand.world.left(service), []);
 });
 
 t.test("a start that is requested during a stop follows it", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = await stand.publish();
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   const gate = Promise.withResolvers<void>();
   stand.world.holdDestroy = gate.promise;
   await stand.lifecycle().requestStop(id, USER);
@@ -208,15 +204,13 @@ t.test("an image that left the engine after it was validated is fetched again fo
   await eventually("looked at again", () => stand.image(imageId).state !== "READY");
   await stand.lifecycle().requestValidation(imageId);
   await stand.clock.advance(1_000);
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
 });
 
 t.test("a tag that moved replaces what runs from it", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = await stand.publish();
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   await stand.store().images.update(imageId, { resolvedId: "memory:something-older" });
   await stand.lifecycle().requestValidation(imageId);
   await eventually("replaced", () => stand.row(id).runningGeneration === 2);
@@ -315,8 +309,7 @@ t.test("a stop ends a start that the engine does not answer", async (t) => {
   const { id } = await stand.publish();
   await stand.lifecycle().requestStart(id, USER);
   await eventually("called", () => engine.calls > 0);
-  await stand.lifecycle().requestStop(id, USER);
-  t.equal((await stand.reaches(id, "USER_STOPPED")).desiredInstances, 0);
+  t.equal((await stand.stop(id)).desiredInstances, 0);
 });
 
 t.test("an image about which the engine answers late is resolved once it does, and who waits for it waits on", async (t) => {

@@ -11,8 +11,7 @@ const MINUTE = 60_000;
 async function started(t: Test, config: Partial<ContainerConfig> = {}, limits: Partial<LifecycleLimits> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t, { limits });
   const { id, service } = await stand.publish({ config, app });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   const use = (open: number, streams = open, seq = stand.lifecycle().seq()) =>
     stand.lifecycle().recordUse({ gateway: GATEWAY, seq, uses: [{ id, open, streams, lastActive: stand.clock.now() }] });
   const join = () => stand.lifecycle().gatewayJoined(GATEWAY, stand.lifecycle().seq());
@@ -74,18 +73,15 @@ t.test(
     t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { busyUntil: 0 });
     await t.rejects(() => stand.lifecycle().setBusy(id, MINUTE), { code: "CONTAINER_STOPPED" });
 
-    await stand.lifecycle().wake(id, USER);
-    await stand.reaches(id, "STARTED");
+    await stand.wake(id);
     await stand.lifecycle().setBusy(id, 10 * MINUTE);
     await stand.lifecycle().setBusy(id, 0);
     await pass(stand, 2 * MINUTE);
     await stand.reaches(id, "SYSTEM_STOPPED");
 
-    await stand.lifecycle().wake(id, USER);
-    await stand.reaches(id, "STARTED");
+    await stand.wake(id);
     await stand.lifecycle().setBusy(id, 10 * MINUTE);
-    await stand.lifecycle().requestStop(id, USER);
-    await stand.reaches(id, "USER_STOPPED");
+    await stand.stop(id);
   },
 );
 
@@ -164,8 +160,7 @@ t.test("a plain container that fell asleep is woken by a request", async (t) => 
   const { stand, id, service } = await started(t, { shutdownTimeoutMinutes: 0.05 });
   await stand.clock.advance(3_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
   t.equal(stand.world.callCount(`deploy ${service}`), 2);
 });
 

@@ -10,8 +10,7 @@ import { eventually } from "../../fixtures/eventually.ts";
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t);
   const { id, service } = await stand.publish({ config, app });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   await stand.clock.advance(500);
   const deploys = () => stand.world.callCount(`deploy ${service}`);
   return { stand, id, service, deploys };
@@ -60,14 +59,12 @@ t.test("an unfounded report changes nothing, and a hundred cost one check", asyn
 
 t.test("a death within that second is found at its end", async (t) => {
   const { stand, id, service } = await started(t, { onDemand: true });
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
   await diesUnheard(stand, service);
   await stand.lifecycle().wake(id, USER);
   await stand.clock.advance(1_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
-  await stand.lifecycle().wake(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.wake(id);
 });
 
 /** Once `stale` is set, the driver reports the container as running until it is deployed anew, as a swarm may do of a task that has just died. */
@@ -84,8 +81,7 @@ async function startedBehindStaleReports(t: Test, config: Partial<ContainerConfi
     }),
   });
   const { id, service } = await stand.publish({ config, app: listening });
-  await stand.lifecycle().requestStart(id, USER);
-  await stand.reaches(id, "STARTED");
+  await stand.start(id);
   await stand.lifecycle().definitionChanged(id);
   await eventually("an inspection", () => reports.last?.running === true);
   const dies = async () => {

@@ -1,6 +1,6 @@
 import t from "tap";
 import { turns } from "../../fixtures/clock.ts";
-import { newContainer, newImage, openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { newContainer, newImage, openLifecycleFixture } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 const MANY = 10_000;
@@ -41,8 +41,7 @@ t.test(
     t.same(driverCalls().slice(before), ["list", "list", "list"]);
 
     const { id } = await stand.publish({ name: "wanted" });
-    await stand.lifecycle().requestStart(id, USER);
-    await stand.reaches(id, "STARTED");
+    await stand.start(id);
     t.equal(stand.world.running().length, 1);
   },
 );
