@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { ADMIN_KEY, type BerthClient, openClient, startBerth } from "../fixtures/berth.ts";
 import { openEngine as openClientOf } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
-import { scrape } from "../fixtures/metrics-page.ts";
+import { type MetricsSample, scrape, total } from "../fixtures/metrics-page.ts";
 import { openEngine } from "../run/engine.ts";
 import { enterOwnNetwork } from "../run/own-network.ts";
 import { cpuSeconds, cpuSince } from "./storm/cpu-time.ts";
@@ -86,9 +86,10 @@ try {
   await Promise.all([proxied(other, warm), proxied(other, stop)]);
 
   loads.push(load());
-  await scrape(berth);
-  const warmTraffic = startTraffic(() => proxied(other, warm), { clients: 4, pauseMs: 20 });
-  const apiTraffic = startTraffic(() => other.call(`/docker/containers/${warm}`), { clients: 2, pauseMs: 50 });
+  const commitsBefore = commitsOf(await scrape(berth));
+  const target = (path: string) => ({ origin: berth.base, path: `/api/docker/containers/${path}`, token: other.token });
+  const warmTraffic = startTraffic(target(`proxy/${warm}/square?number=3`), { clients: 4, pauseMs: 20 });
+  const apiTraffic = startTraffic(target(warm), { clients: 2, pauseMs: 50 });
   const begin = cpuSeconds(roles);
   const beganOn = Date.now();
   const began = performance.now();
@@ -132,6 +133,7 @@ try {
   const warmFigures = await warmTraffic.stop();
   const apiFigures = await apiTraffic.stop();
   const delays = await scrape(berth);
+  const commits = commitsOf(delays) - commitsBefore;
   loads.push(load());
 
   const served = statuses.filter((status) => status === 200).length;
@@ -153,6 +155,7 @@ try {
   console.log(`warm calls       ${line(warmFigures)} (target p99 <= ${TARGETS.p99Ms})`);
   console.log(`API calls        ${line(apiFigures)} (target p99 <= ${TARGETS.p99Ms})`);
   console.log(`engine calls     ${calls}`);
+  console.log(`commits          ${commits}`);
   console.log(`CPU seconds      ${secondsOf(cpuStorm)}`);
   console.log(`  engine alone   ${secondsOf(cpuAlone)}`);
   for (const process of ["control", "gateway"]) {
@@ -172,6 +175,10 @@ try {
   await docker.getNetwork(network).remove();
   await engine.close();
   rmSync(data, { recursive: true, force: true });
+}
+
+function commitsOf(samples: readonly MetricsSample[]): number {
+  return total(samples, "berth_store_commit_seconds_count");
 }
 
 /** The processes whose processor time is counted apart, by their command lines; `folder` is that of the engine. */
