@@ -86,7 +86,7 @@ try {
   await Promise.all([proxied(other, warm), proxied(other, stop)]);
 
   loads.push(load());
-  const commitsBefore = commitsOf(await scrape(berth));
+  const writesBefore = writesOf(await scrape(berth));
   const target = (path: string) => ({ origin: berth.base, path: `/api/docker/containers/${path}`, token: other.token });
   const warmTraffic = startTraffic(target(`proxy/${warm}/square?number=3`), { clients: 4, pauseMs: 20 });
   const apiTraffic = startTraffic(target(warm), { clients: 2, pauseMs: 50 });
@@ -133,7 +133,7 @@ try {
   const warmFigures = await warmTraffic.stop();
   const apiFigures = await apiTraffic.stop();
   const delays = await scrape(berth);
-  const commits = commitsOf(delays) - commitsBefore;
+  const writes = writesOf(delays) - writesBefore;
   loads.push(load());
 
   const served = statuses.filter((status) => status === 200).length;
@@ -155,7 +155,7 @@ try {
   console.log(`warm calls       ${line(warmFigures)} (target p99 <= ${TARGETS.p99Ms})`);
   console.log(`API calls        ${line(apiFigures)} (target p99 <= ${TARGETS.p99Ms})`);
   console.log(`engine calls     ${calls}`);
-  console.log(`commits          ${commits}`);
+  console.log(`store writes     ${writes}`);
   console.log(`CPU seconds      ${secondsOf(cpuStorm)}`);
   console.log(`  engine alone   ${secondsOf(cpuAlone)}`);
   for (const process of ["control", "gateway"]) {
@@ -177,7 +177,7 @@ try {
   rmSync(data, { recursive: true, force: true });
 }
 
-function commitsOf(samples: readonly MetricsSample[]): number {
+function writesOf(samples: readonly MetricsSample[]): number {
   return total(samples, "berth_store_commit_seconds_count");
 }
 
