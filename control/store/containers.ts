@@ -64,6 +64,15 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
       query.where("package_id", "=", values.packageId).where("folder", "in", dialect.elements(values.folders)),
     );
   const byImage = table.list((query, values: { imageId: string }) => query.where("image_id", "=", values.imageId).orderBy("name").orderBy("id"));
+  const ofImages = ofPackage.list((query, values: { ids: string }) =>
+    query.where("image_id", "in", dialect.elements(values.ids)).orderBy("name").orderBy("id"),
+  );
+  const moveToPackage = run((values: { packageId: string; folders: string; ids: string }) =>
+    builder
+      .updateTable("containers")
+      .set({ package_id: values.packageId, folder: dialect.entry(values.folders, "id") })
+      .where("id", "in", dialect.elements(values.ids)),
+  );
   const services = select(() => builder.selectFrom("containers").select(["service", "package_id as packageId"]).where(LIVE).orderBy("service"));
   const deployed = table
     .pick("deployed")
@@ -166,6 +175,10 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     /** With what a publish compares what it brings. */
     ofFolders: (packageId: string, folders: readonly string[]) => ofFolders({ packageId, folders: JSON.stringify(folders) }),
     byImage: (imageId: string) => byImage({ imageId }),
+    ofImages: (imageIds: readonly string[]) => ofImages({ ids: JSON.stringify(imageIds) }),
+    /** To a folder each, by id; in one statement, however many there are. */
+    moveToPackage: (packageId: string, folders: Readonly<Record<string, string>>) =>
+      moveToPackage({ packageId, folders: JSON.stringify(folders), ids: JSON.stringify(Object.keys(folders)) }),
     ...createListings(queries, "containers", LIVE, table),
     /** Their names at the orchestrator. */
     services: () => services({}),

@@ -67,6 +67,12 @@ export function createImages(queries: Queries, history: Pick<History, "append" |
       .select("packages.author_id as author")
       .where("images.id", "=", values.id),
   );
+  const moveToPackage = run((values: { packageId: string; folders: string; ids: string }) =>
+    builder
+      .updateTable("images")
+      .set({ package_id: values.packageId, folder: dialect.entry(values.folders, "id") })
+      .where("id", "in", dialect.elements(values.ids)),
+  );
   const removeAll = run((values: { ids: string; now: number }) =>
     builder
       .updateTable("images")
@@ -98,6 +104,9 @@ export function createImages(queries: Queries, history: Pick<History, "append" |
     insert: table.insert,
     /** For everything but `state`, which only moves. */
     update: (id: string, patch: ImagePatch) => table.update(id, patch),
+    /** To a folder each, by id; in one statement, however many there are. */
+    moveToPackage: (packageId: string, folders: Readonly<Record<string, string>>) =>
+      moveToPackage({ packageId, folders: JSON.stringify(folders), ids: JSON.stringify(Object.keys(folders)) }),
     /** In two statements, however many there are; call it in the transaction that read their states, all of which may be left for DELETED. */
     removeAll: (ids: readonly string[], now: number, reason: Reason) =>
       database.transaction(async () => {

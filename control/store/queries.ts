@@ -17,6 +17,8 @@ export type Dialect = {
   builder: Kysely<Tables>;
   /** The elements of a list that comes as one JSON text, so that one statement serves lists of each length. */
   elements(list: string): RawBuilder<string>;
+  /** What a map that comes as one JSON text has under the value of a column. */
+  entry(map: string, key: string): RawBuilder<string>;
   /** A member of a JSON column; as the indexes have it. */
   member<V>(column: string, name: string): RawBuilder<V>;
   /** Compares and orders texts in whatever case; as the indexes have it. */
@@ -38,6 +40,7 @@ export const SQLITE_DIALECT: Dialect = {
     },
   }),
   elements: (list) => sql`(select value from json_each(${list}))`,
+  entry: (map, key) => sql`(${map} ->> ${sql.ref(key)})`,
   member: (column, name) => sql`json_extract(${sql.ref(column)}, ${sql.lit(`$.${name}`)})`,
   caseless: (text) => sql`${text} collate nocase`,
   contains: (text, part) => sql`instr(${text}, ${part}) > 0`,

@@ -27,6 +27,7 @@ export async function openStaging(queries: Queries, history: Pick<History, "appe
   for (const table of ["images", "containers"]) {
     await run(() => sql`create temp table ${sql.table(`staged_${table}`)} as select * from ${sql.table(table)} where false`)({});
     await run(() => sql`create index ${dialect.temporary(`staged_${table}_by_id`)} on ${sql.table(`staged_${table}`)} (id)`)({});
+    await run(() => sql`create index ${dialect.temporary(`staged_${table}_by_folder`)} on ${sql.table(`staged_${table}`)} (package_id, folder)`)({});
   }
   const images = createEntityTable(queries, "images", "id", "staged_images");
   const containers = createEntityTable(queries, "containers", "id", "staged_containers");

@@ -120,14 +120,7 @@ async function imagesBefore(
   const read = async () => new Map((await store.images.ofFolders(owner.id, folders)).map((image) => [image.folder, image]));
   const known = await read();
   const fresh = defined.filter(({ folder }) => !known.has(folder));
-  const imported = await importedAmong(
-    store,
-    fresh.map(({ image }) => image),
-    owner.id,
-  );
-  const claimed = fresh.filter(({ image }) => imported.has(image.toLowerCase()));
-  for (const { image, folder } of claimed) await claimImported(store, image, user, { packageId: owner.id, folder });
-  return claimed.length === 0 ? known : read();
+  return (await claimImported(store, user, owner.id, fresh)) ? read() : known;
 }
 
 /** A folder of `dockerfiles/` has no `/` in its name, so this one is nobody's and stays apart. */
@@ -189,39 +182,37 @@ function isImportedPackage({ name }: Pick<Package, "name">): boolean {
   return /^imported \(.+\)$/.test(name);
 }
 
-/** Which of these names are of images that `claimImported` may find. */
-export async function importedAmong(store: Store, names: readonly string[], packageId: string): Promise<Set<string>> {
-  const imported = new Set<string>();
-  for (const [id, images] of Map.groupBy(await store.images.named(names, packageId), (image) => image.packageId)) {
-    if (!isImportedPackage((await store.packages.find(id)) ?? { name: "" })) continue;
-    for (const { name } of images) imported.add(name.toLowerCase());
-  }
-  return imported;
-}
-
 /**
- * Takes an imported image of this name, with its containers, into the package that publishes it, so that their ids stay; call it in a transaction. It has
- * to be one that the user may manage.
+ * Takes imported images of these names, with their containers, into the package that publishes them, so that their ids stay; call it in a transaction. They have
+ * to be of packages that the user may manage. A few statements, however many there are. False where there are none.
  */
-export async function claimImported(
+async function claimImported(
   store: Store,
-  name: string,
   user: Pick<User, "id" | "admin">,
-  into: { packageId: string; folder: string },
-): Promise<void> {
-  const where = [{ columns: ["name"], holds: "is", value: name }] as const;
-  const mine: { image: Image; containers: Container[] }[] = [];
-  for (const image of await store.images.some(await store.images.ids({ where })))
-    if (await isMine(store, image, user)) mine.push({ image, containers: await store.containers.byImage(image.id) });
-  const [best] = mine.toSorted((one, other) => other.containers.length - one.containers.length || other.image.createdOn - one.image.createdOn);
-  if (best === undefined) return;
-  for (const { id, folder } of best.containers)
-    await store.containers.update(id, { packageId: into.packageId, folder: folder === best.image.folder ? into.folder : `${into.folder}/${id}` });
-  await store.images.update(best.image.id, into);
-}
-
-async function isMine(store: Store, { packageId, state }: Image, user: Pick<User, "id" | "admin">): Promise<boolean> {
-  const holder = await store.packages.find(packageId);
-  if (state === "DELETED" || holder === undefined || !isImportedPackage(holder)) return false;
-  return mayManageAuthor(store, { userId: user.id, admin: user.admin }, holder.authorId);
+  packageId: string,
+  wanted: readonly Pick<Definition, "image" | "folder">[],
+): Promise<boolean> {
+  const names = wanted.map(({ image }) => image);
+  const claimable: string[] = [];
+  for (const [id, images] of Map.groupBy(await store.images.named(names, packageId), (image) => image.packageId)) {
+    const holder = await store.packages.find(id);
+    if (holder === undefined || !isImportedPackage(holder)) continue;
+    if (await mayManageAuthor(store, { userId: user.id, admin: user.admin }, holder.authorId)) claimable.push(...images.map((image) => image.id));
+  }
+  if (claimable.length === 0) return false;
+  const images = (await store.images.some(claimable)).filter(({ state }) => state !== "DELETED");
+  const containersOf = Map.groupBy(await store.containers.ofImages(claimable), ({ imageId }) => imageId);
+  const count = ({ id }: Image) => containersOf.get(id)?.length ?? 0;
+  const byName = Map.groupBy(images, ({ name }) => name.toLowerCase());
+  const claimed: Record<string, string> = {};
+  const containers: Record<string, string> = {};
+  for (const { image, folder } of wanted) {
+    const [best] = (byName.get(image.toLowerCase()) ?? []).toSorted((one, other) => count(other) - count(one) || other.createdOn - one.createdOn);
+    if (best === undefined) continue;
+    claimed[best.id] = folder;
+    for (const one of containersOf.get(best.id) ?? []) containers[one.id] = one.folder === best.folder ? folder : `${folder}/${one.id}`;
+  }
+  await store.containers.moveToPackage(packageId, containers);
+  await store.images.moveToPackage(packageId, claimed);
+  return Object.keys(claimed).length > 0;
 }

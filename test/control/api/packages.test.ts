@@ -377,6 +377,49 @@ t.test("a package that defines an imported image takes it and its container over
   t.equal((await store.containers.byPackage(hike?.id ?? "")).length, 2);
 });
 
+t.test("a package takes over many imported images at once, of two of one name that with more containers", async (t) => {
+  const { publish, store } = await openApiFixture(t);
+  await publish("walk", { "dockerfiles/app/container.json": '{"image":"a"}' });
+  const [[owner], [image], [container]] = [await store.packages.all(), await store.images.all(), await store.containers.all()];
+  if (!owner || !image || !container) throw new Error("nothing was published");
+  const imported = await store.packages.insert({ ...owner, id: randomUUID(), name: "imported (admin)" });
+  const ordinary = await store.packages.insert({ ...owner, id: randomUUID(), name: "ordinary" });
+  const add = async (packageId: string, name: string, services: readonly string[]) => {
+    const imageId = randomUUID();
+    await store.images.insert({ ...image, id: imageId, packageId, folder: imageId, name });
+    for (const [nth, service] of services.entries()) {
+      const folder = nth === 0 ? imageId : `${imageId}/${nth}`;
+      await store.containers.insert({ ...container, id: randomUUID(), packageId, imageId, folder, name: service, service });
+    }
+    return imageId;
+  };
+  const numbers = Array.from({ length: 40 }, (_, n) => n);
+  const best: string[] = [];
+  for (const n of numbers) {
+    await add(imported.id, `hike-a${n}`, []);
+    best.push(await add(imported.id, `Hike-A${n}`, [`first${n}`, `second${n}`]));
+  }
+  const other = await add(ordinary.id, "hike-b", ["ordinary"]);
+  await publish(
+    "hike",
+    Object.fromEntries([...numbers.map((n) => `a${n}`), "b"].map((name) => [`dockerfiles/${name}/container.json`, '{"image":"a"}'])),
+  );
+  const hike = await store.packages.byName("hike");
+  for (const [n, id] of best.entries()) {
+    t.match(await store.images.find(id), { packageId: hike?.id, folder: `a${n}` });
+    const [first, second] = [await store.containers.byService(`first${n}`), await store.containers.byService(`second${n}`)];
+    t.match(
+      [first, second],
+      [
+        { packageId: hike?.id, folder: `a${n}`, imageId: id },
+        { packageId: hike?.id, folder: `a${n}/${second?.id}` },
+      ],
+    );
+  }
+  t.equal((await store.images.find(other))?.packageId, ordinary.id);
+  t.equal((await store.images.byPackage(hike?.id ?? "")).length, 41);
+});
+
 t.test("a container has a new generation where its definition is another, and only there", async (t) => {
   const { publish, store } = await openApiFixture(t);
   const generation = async (json: object) => {
