@@ -98,7 +98,7 @@ type CompletionKind = Exclude<Completes, readonly string[]>;
 /** Users do not wait longer for a hint. */
 const REQUEST_MS = 3_000;
 
-/** `berth complete -- <word>...`, which shells run. The last word is incomplete. A failure gives no hints. */
+/** `berth complete -- <word>...`, which shells run. The final word is incomplete. A failure gives no hints. */
 export const COMPLETE: Verbs = {
   "": defineVerb({
     words: "[<word>...]",
