@@ -15,12 +15,12 @@ import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 type RegistryDeps = { clock: Clock; log: Log };
 type Opening = RegistryDeps & { signal: AbortSignal };
 
-/** These ask Docker Hub by themselves, or nobody: after the engine's own images. "ask" is one of the first two. */
+/** The engines of these ask Docker Hub themselves, or have no registry. "ask" is one of the first two. */
 const WITHOUT_HUB: readonly (DriverName | "ask")[] = ["docker", "swarm", "ask", "process"];
 
 /**
  * Where control looks images up: ECR through Amazon's API on ECS, then the registry that is set up, then Docker Hub. Undefined where nothing is set
- * up for this driver. Opened when first asked, and tried again where that fails: control starts while the registry or AWS is away.
+ * up for this driver. Opened by the first call, and by the next one if that fails: control starts while the registry or AWS is away.
  * Faults, at once: SETTINGS_INVALID.
  */
 export function openConfiguredRegistry(
@@ -47,7 +47,7 @@ export function openConfiguredRegistry(
     }
     return (opened = openImageRegistry(sources));
   };
-  /** What opens them may take long, or nobody wait for it any more. */
+  /** Opening may take long: each caller waits only until its own signal. */
   const open = async ({ signal }: Call) =>
     opened ??
     raceAbort(
@@ -85,12 +85,12 @@ function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Op
   const { registryProxyHost: host, registryProxyPort: port } = settings.dockerSettings;
   const namedAs = host === "" ? ownProxy(settings) : host.includes(":") ? host : `${host}:${port}`;
   const configured = async (opening: Opening) => {
-    // Only the proxy is known: it lets everybody pull.
-    const asked = url === undefined && !ecrMode ? { url: namedAs, username: undefined, password: undefined, ecrMode } : settings.registry;
+    // Only the proxy is configured: it allows public pulls.
+    const registry = url === undefined && !ecrMode ? { url: namedAs, username: undefined, password: undefined, ecrMode } : settings.registry;
     const { openRegistryHttp, openUpstream, upstreamSource } = await load();
-    const upstream = await openUpstream({ ...asked, url: asked.url, awsRegion: settings.awsRegion }, opening);
+    const upstream = await openUpstream({ ...registry, url: registry.url, awsRegion: settings.awsRegion }, opening);
     const login = async (signal: AbortSignal) =>
-      ecrMode ? parseBasic(await upstream.authorization({ repository: undefined, actions: [] }, signal)) : parseLogin(asked);
+      ecrMode ? parseBasic(await upstream.authorization({ repository: undefined, actions: [] }, signal)) : parseLogin(registry);
     return upstreamSource(upstream, { http: openRegistryHttp(opening), namedAs, login });
   };
   const ecr = async (opening: Opening) => {
@@ -100,20 +100,20 @@ function opensFor(settings: Settings, driver: DriverName | "ask"): ((opening: Op
   const ecs = driver === "ecs";
   return [
     ...(ecs ? [ecr] : []),
-    // On ECS it would be the same ECR, asked in a way that the roles there may not.
+    // On ECS it is the same ECR, by an API for which the roles lack the rights.
     ...((url !== undefined || ecrMode || namedAs !== undefined) && !(ecs && ecrMode) ? [configured] : []),
     ...(WITHOUT_HUB.includes(driver) ? [] : [async (opening: Opening) => (await load()).hubSource(opening)]),
   ];
 }
 
-/** Of a registry of berth's own, images are asked for where engines of this machine trust one without TLS. */
+/** berth's own registry, at the address that engines of this machine trust without TLS. */
 function ownProxy({ registry, registryPort, tlsCert }: Settings): string | undefined {
   return registry.kind === "embedded" && registryPort !== 0 && tlsCert === undefined ? `127.0.0.1:${registryPort}` : undefined;
 }
 
 /**
- * The registry that this berth's proxy stands before, for people to look into; undefined where there is none. Opened when it is first asked: its
- * client costs tens of megabytes, and ECR has to be asked where it is.
+ * The registry behind this berth's proxy, for the console; undefined if there is none. Opened by the first call: its client costs tens of megabytes, and
+ * ECR has to name its host.
  */
 export function registryBrowser(deps: { settings: Settings; runtime: RuntimeFolder; clock: Clock; log: Log }): RegistryBrowser | undefined {
   const { settings, runtime, clock, log } = deps;
@@ -135,10 +135,10 @@ export function registryBrowser(deps: { settings: Settings; runtime: RuntimeFold
         http: openRegistryHttp({ clock, socketPath: runtime.registrySocket }),
         clock,
       });
-    const asked = { ...settings.registry, awsRegion: settings.awsRegion, tokenFile: undefined };
-    return openBrowser({ upstream: await openUpstream(asked, { clock, log, signal: closing.signal }), http: openRegistryHttp({ clock }), clock });
+    const upstream = { ...settings.registry, awsRegion: settings.awsRegion, tokenFile: undefined };
+    return openBrowser({ upstream: await openUpstream(upstream, { clock, log, signal: closing.signal }), http: openRegistryHttp({ clock }), clock });
   };
-  /** One that could not be opened is opened anew by the next question. */
+  /** If opening fails, the next call opens it again. */
   const opened = (signal: AbortSignal) => {
     opening ??= open().catch((error: unknown) => {
       opening = undefined;
@@ -158,7 +158,7 @@ export function registryBrowser(deps: { settings: Settings; runtime: RuntimeFold
   };
 }
 
-/** The registry of berth's own, behind its socket. It asks nobody who they are: nobody else reaches its socket. */
+/** berth's own registry, behind its socket. It needs no credentials: only this user can open the socket. */
 export function ownUpstream(socketPath: string): Upstream {
   return {
     target: { socketPath },

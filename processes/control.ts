@@ -43,7 +43,7 @@ import { spawnerToken } from "../control/identity/docker-tokens.ts";
 const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
 
-/** The control process: wishes and facts, the reconciler, the API and the gateways' feed. */
+/** The control process: desired and observed state, the reconciler, the API and the gateways' feed. */
 export async function runControl(options: {
   settings: Settings;
   runtime: RuntimeFolder;
@@ -230,7 +230,7 @@ function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[
   return [dockerSettings.spawnerAudience, queueSettings.mqAudience, queueSettings.pipeAudience];
 }
 
-/** What control shows a spawner instead of a key. Undefined where it does not know its own address, which a spawner compares with the one that it was told. */
+/** The tokens with which control signs in at a spawner. Undefined without an address of its own, which the spawner compares with its setting. */
 function spawnerTokens(deps: { settings: Settings; signingKeys: Pick<SigningKeys, "signer">; clock: Clock }): (() => Promise<string>) | undefined {
   const { settings, signingKeys, clock } = deps;
   const issuer = settings.datagrok.issuer ?? settings.webRoot ?? settings.apiUrl?.replace(/\/api\/?$/, "");

@@ -21,13 +21,13 @@ import { isSessionToken } from "../control/identity/tokens.ts";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 
-/** How long to wait for the first news from control before listening without: those who call then hear that it is away. */
-const FIRST_NEWS_MS = 5_000;
+/** How long to wait for control before the gateway listens: after that, callers get CONTROL_AWAY. */
+const FIRST_STATE_MS = 5_000;
 
 /** Control sends something every second. */
 const SILENT_MS = 5_000;
 
-/** A crowd that arrives at once waits here rather than being told to try again by TCP; the kernel may allow less. */
+/** Simultaneous connects wait in this queue instead of being refused; the kernel may allow less. */
 const BACKLOG = 4_096;
 
 /** One gateway process: everything a request touches. Faults: SETTINGS_INVALID, ADDRESS_IN_USE; GATEWAY_REFUSED, CONTROL_UNTRUSTED at once. */
@@ -78,7 +78,7 @@ export async function runGateway(options: {
     log,
   });
   void feed.ready().then(() => readiness.setState("ready"));
-  const refused = await Promise.race([feed.ready(), feed.refused(), clock.sleep(FIRST_NEWS_MS)]);
+  const refused = await Promise.race([feed.ready(), feed.refused(), clock.sleep(FIRST_STATE_MS)]);
   if (refused) throw refused;
   void feed.refused().then((fault) => log.error({ fault: fault.code, control: link.name }, fault.message));
   const own = options.handle === undefined ? await openListeningHandle({ host: settings.edgeHost, port: settings.edgePort }, clock) : undefined;
@@ -89,9 +89,9 @@ export async function runGateway(options: {
   return {
     /** Where it opened its own listener. */
     port: own?.port,
-    // Red first, and for as long as load balancers take to see it; then no more connections; then the end of what is open.
+    // Report not ready until load balancers notice, then accept no connections, then end open exchanges.
     close: async (handedOver = false) => {
-      // Whose listener others have taken over goes on answering with 200.
+      // After a hand-over, health checks on open connections still get 200.
       if (!handedOver) readiness.setState("draining");
       if (!handedOver && settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
       await gateway.drain(settings.drainSeconds * 1_000);
@@ -118,7 +118,7 @@ function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
   read(metrics.feedSeq, ({ connected, seq }) => (connected ? seq : undefined));
 }
 
-/** Whom this gateway asks who calls and where containers are. Faults: SETTINGS_INVALID. */
+/** The directory and identity of this gateway: control's feed or a Datagrok server. Faults: SETTINGS_INVALID. */
 function openDirectory(deps: {
   settings: Settings;
   link: ControlLink;
@@ -136,7 +136,7 @@ function openDirectory(deps: {
   return { ...openDatagrok({ url, key, runMs: settings.dockerSettings.proxyRequestTimeout, clock, log }), refused, status: () => undefined };
 }
 
-/** How old what was read of the token's file may be: whoever replaces the token need not start gateways anew. */
+/** The token's file is read again after this time, so that a new token needs no restart. */
 const READ_AGAIN_MS = 5_000;
 
 /** The control plane on another machine that the settings name; undefined where they name none. Faults: SETTINGS_INVALID. */

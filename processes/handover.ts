@@ -53,7 +53,7 @@ export async function startSuccessor(options: {
   child.once("error", (cause) => fail(`The new program cannot be started: ${cause.message}.`, cause));
   child.once("exit", (code, signal) => {
     const why = `The new program ended with ${signal ?? `code ${code}`} before it took requests: see the log.`;
-    // Its last message may still be on its way.
+    // Its last message may arrive after its end.
     clock.after(LAST_REPORT_MS, () => fail(why));
   });
   child.on("message", (report: SuccessorReport) => {
@@ -127,13 +127,13 @@ export async function findPredecessor(env: NodeJS.ProcessEnv): Promise<Predecess
   const listeners = new Map<string, ListeningHandle>();
   const released = new Map<string, PromiseWithResolvers<void>>();
   const of = (role: string) => {
-    const found = released.get(role) ?? Promise.withResolvers<void>();
-    released.set(role, found);
-    return found;
+    const release = released.get(role) ?? Promise.withResolvers<void>();
+    released.set(role, release);
+    return release;
   };
   const all = Promise.withResolvers<void>();
   let isReady = false;
-  // The old one gave up, or died: its sockets and its data are somebody else's to start with.
+  // The old process gave up, or died: it keeps its sockets and data.
   process.once("disconnect", () => isReady || process.exit(1));
   process.on("message", (order: PredecessorOrder, sent) => {
     if (order.kind === "released") of(order.role).resolve();

@@ -5,7 +5,7 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 
 /**
- * A bound socket that nobody in this process accepts on. The worker processes that get it share one accept queue, so
+ * A bound socket on which this process accepts no connections. The worker processes that get it share one accept queue, so
  * killing a worker resets no connection that waits in it.
  */
 export type ListeningHandle = { fd: number; getsockname(out: { port?: number }): number; close(): void };
@@ -37,8 +37,8 @@ export async function openListeningHandle(at: { host: string; port: number }, cl
     const bound: { port?: number } = {};
     // A bind that failed may be reported only later, and listening would then take a random port: ask which one it got.
     if (typeof handle !== "number") {
-      const asked = handle.getsockname(bound);
-      if (asked === 0 && bound.port !== undefined && (at.port === 0 || bound.port === at.port)) return { handle, port: bound.port };
+      const status = handle.getsockname(bound);
+      if (status === 0 && bound.port !== undefined && (at.port === 0 || bound.port === at.port)) return { handle, port: bound.port };
       handle.close();
     }
     if (clock.monotonic() > giveUpAt) {
@@ -51,7 +51,7 @@ export async function openListeningHandle(at: { host: string; port: number }, cl
   }
 }
 
-/** Whether nobody outside this machine reaches a listener on this host, a name or an IP address without brackets. */
+/** Whether only this machine reaches a listener on this host, a name or an IP address without brackets. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }

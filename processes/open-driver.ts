@@ -33,8 +33,8 @@ export function configuredDriver(settings: Settings): DriverName | "ask" {
 }
 
 /**
- * Opens it; where only the engine knows which it is, the engine is asked with the first call, and may be away until then. `spawnerToken` makes the
- * tokens that another spawner knows us by; undefined where nobody can. Faults: SETTINGS_INVALID.
+ * Opens the driver. If only the engine can tell which one, the first call asks the engine, which may be away until then. `spawnerToken` makes tokens for
+ * another spawner; undefined if control cannot sign them. Faults: SETTINGS_INVALID.
  */
 export async function openChosenDriver(
   name: DriverName | "ask",

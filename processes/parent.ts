@@ -8,7 +8,7 @@ export type Parent = {
   ready(): void;
   /** Hands over why this process cannot start; resolves once it was sent. */
   fault(fault: Fault): Promise<void>;
-  /** The socket to accept on; it comes once what this process connects to is there. Told to end while it waits, the process ends. */
+  /** The socket to accept on, sent when the processes that this one needs are ready. An order to end during the wait ends the process. */
   handle(): Promise<ListeningHandle>;
   /** Resolves once whatever held this process's data before has let go of it. An order to end while it waits ends the process. */
   released(): Promise<void>;
@@ -19,15 +19,15 @@ export type Parent = {
 };
 
 /**
- * Undefined where this process was started by itself. Call it first thing: a message that nobody listens for is lost.
- * Nobody goes on, or even starts, without a parent, which was killed perhaps: the next berth would find the port and the data taken.
+ * Undefined if this process has no parent. Call it first: messages without a listener are lost. A process whose parent died ends: it would keep the port
+ * and the data from the next berth.
  */
 export function findParent(): Parent | undefined {
   if (!process.send) return undefined;
   process.once("disconnect", () => process.exit(1));
   if (!process.connected) process.exit(1);
   // A service manager may signal every process at once; in which order they end is then still the parent's to say.
-  // What SIGHUP makes be read again, whoever has something of the kind listens for; to the others it is nothing.
+  // Code that reads files again on SIGHUP adds its own listener.
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => undefined);
   const handle = Promise.withResolvers<ListeningHandle>();
   const released = Promise.withResolvers<void>();
@@ -52,7 +52,7 @@ export function findParent(): Parent | undefined {
     ready: () => void send({ kind: "ready" }),
     fault: (fault) => send({ kind: "fault", fault: fault.toJSON() }),
     handle: () => {
-      // Told to end before that, it has nothing to finish, and what it waits for never comes.
+      // An order to end before that: there is nothing to finish, and the handle never comes.
       void stopRequested.promise.then(() => hasHandle || process.exit(0));
       return handle.promise;
     },
@@ -65,7 +65,6 @@ export function findParent(): Parent | undefined {
   };
 }
 
-/** What goes on until it is told to end. */
 export type StoppableProcess = {
   /** `handedOver`: others accept connections in its place already, so no client has to be turned away. */
   close(handedOver?: boolean): Promise<void>;
@@ -73,20 +72,20 @@ export type StoppableProcess = {
 
 const STOP_SIGNALS = ["SIGTERM", "SIGINT"] as const;
 
-/** Resolves at the first of these signals; a second one, of any kind, ends the process at once, for somebody who will not wait. */
+/** Resolves at the first of these signals. A second one of any kind ends the process at once. */
 export function untilSignal(signals: readonly NodeJS.Signals[] = STOP_SIGNALS): Promise<void> {
   return new Promise((resolve) => {
     let stopRequested = false;
-    const hear = () => {
+    const onSignal = () => {
       if (stopRequested) process.exit(130);
       stopRequested = true;
       resolve();
     };
-    for (const signal of signals) process.on(signal, hear);
+    for (const signal of signals) process.on(signal, onSignal);
   });
 }
 
-/** Starts the role and says to whoever forked this process that it runs; then goes on until told to end, and ends it. Told while it starts, it ends all the same. */
+/** Starts the role, reports to the parent that it is ready, and closes it at the order to end. An order during the start counts too. */
 export async function runUntilStopped(start: () => Promise<StoppableProcess>, parent: Parent | undefined): Promise<void> {
   const stopRequested = parent?.stopRequested() ?? untilSignal();
   const role = await start();

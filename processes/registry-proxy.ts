@@ -28,20 +28,20 @@ import { keepKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 
 const BACKLOG = 4_096;
 
-/** The registry proxy: `port` is where it listens; undefined where that was somebody else's to choose. `consolePort`: where its console does, if it has one. */
+/** `port` and `consolePort`: the ports of listeners that it opened itself. */
 export type RegistryProxy = StoppableProcess & { port: number | undefined; consolePort: number | undefined };
 
 /**
- * The registry proxy alone. It asks nobody for anything before the first token comes, so that what may be read is served whoever is away.
+ * The registry proxy alone. It sends no request before the first token, so that public pulls work while other servers are away.
  * Faults: SETTINGS_INVALID, ADDRESS_IN_USE, UPSTREAM_CREDENTIAL_FAILED.
  */
 export async function runRegistryProxy(options: {
   settings: Settings;
-  /** Where control is, which makes the tokens unless a Datagrok server does, and is told of pushes; undefined where there is none. */
+  /** Control, which issues the tokens unless a Datagrok server does, and gets a report of each push; undefined if there is none. */
   runtime: RuntimeFolder | undefined;
   /** The registry behind where it is berth's own; without one the settings name it. */
   own?: { upstream: Upstream; isReadOnly(): boolean; tagPushedAt(repository: string, tag: string): Promise<number | undefined> };
-  /** The socket to accept on, of one among the processes of a whole berth; without one it opens its own, and a console's where one is wished. */
+  /** The socket to accept on, from the parent. Without one it opens its own, and the console's if the settings have one. */
   handle: ListeningHandle | undefined;
   metrics: Metrics;
   version: string;
@@ -87,7 +87,7 @@ export async function runRegistryProxy(options: {
       // To control only a hint, since it looks by itself now and then; but then its audit log lacks it.
       control
         ?.post("/pushed", pushed satisfies PushedReport, stop.signal)
-        .catch((err: unknown) => log.warn({ err, ...pushed }, "control was not told"));
+        .catch((err: unknown) => log.warn({ err, ...pushed }, "reporting a push to control failed"));
     },
     metrics,
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traces ? [traceExchanges({ traces, clock }).over] : [])],
@@ -103,9 +103,9 @@ export async function runRegistryProxy(options: {
   return {
     port: own?.port,
     consolePort: place?.port,
-    // Red first, for as long as load balancers take to see it; then no more connections; then the end of what is open.
+    // Report not ready until load balancers notice, then accept no connections, then end open exchanges.
     close: async (handedOver = false) => {
-      // Whose listener others have taken over goes on answering with 200.
+      // After a hand-over, health checks on open connections still get 200.
       if (!handedOver) readiness.setState("draining");
       if (!handedOver && settings.drainDelaySeconds > 0) await clock.sleep(settings.drainDelaySeconds * 1_000);
       await proxy.drain(settings.drainSeconds * 1_000);
@@ -136,7 +136,7 @@ type RegistryConsole = { saw(pushed: ManifestChange): void; close(): Promise<voi
 /** Questions to the server of the users that are under way at a time. */
 const CONNECTIONS = 8;
 
-/** The socket of the registry's console; undefined where none is wished, or a whole berth beside it has one at its edge. Faults: ADDRESS_IN_USE. */
+/** The socket of the registry's console; undefined without a port in the settings, or without a Datagrok server. Faults: ADDRESS_IN_USE. */
 export async function bindRegistryConsole(settings: Settings, clock: Clock, log: Log): Promise<ConsolePlace | undefined> {
   const { registryConsolePort: port, registryHost: host, datagrok } = settings;
   if (port === undefined) return undefined;
@@ -185,8 +185,8 @@ export async function openConsoleOfRegistry(deps: {
     tls: tls && { current: tls.current, keep: (of: Server) => keepKeys(of, tls) },
     registry,
     pushOf: async (repository, tag) => {
-      const seen = pushes.of(repository, tag);
-      return { at: (await tagPushedAt?.(repository, tag)) ?? seen?.at, by: seen?.by };
+      const push = pushes.of(repository, tag);
+      return { at: (await tagPushedAt?.(repository, tag)) ?? push?.at, by: push?.by };
     },
     users: { signIn: (key, signal) => signInWithKey(server, key, signal), who: (token, signal) => findCaller(server, token, signal) },
     addressOf: (request) => trusted.clientOf(lineOf(request, "x-forwarded-for"), peerOf(request)),

@@ -73,11 +73,11 @@ export async function runRegistry(options: {
   }
 }
 
-/** Where it keeps its images; the volume of a grok_registry that it replaces, where there is one and it is not told otherwise. */
+/** The folder of its images: by default the volume of a grok_registry that it replaces, if there is one. */
 export function registryFolders({ data, registry }: Settings, volume = GROK_REGISTRY): { folder: string; storage: string } {
   const folder = resolve(data, "registry");
-  const found = registry.kind === "embedded" || !existsSync(volume) ? join(folder, "images") : volume;
-  return { folder, storage: resolve(registry.folder ?? found) };
+  const usual = registry.kind === "embedded" || !existsSync(volume) ? join(folder, "images") : volume;
+  return { folder, storage: resolve(registry.folder ?? usual) };
 }
 
 /** What is run where Distribution is no program on the PATH: only where berth runs containers on an engine anyway. */

@@ -32,10 +32,10 @@ function runtimeFolderOf(options: { data: string; base: string; uid: number }): 
 export function openRuntimeFolder(options: { data: string; base: string; uid: number }): RuntimeFolder {
   const folder = runtimeFolderOf(options);
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const found = lstatSync(folder);
-  // In a folder that everybody may write to, somebody else may have made it first.
-  if (!found.isDirectory() || found.uid !== options.uid || (found.mode & 0o077) !== 0) {
-    throw new Fault("DATA_FOLDER_UNUSABLE", `The runtime folder ${folder} must be a folder of this user that nobody else may enter (mode 0700).`);
+  const stats = lstatSync(folder);
+  // In a folder that all users can write to, another user may have made it first.
+  if (!stats.isDirectory() || stats.uid !== options.uid || (stats.mode & 0o077) !== 0) {
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The runtime folder ${folder} must be a folder of this user alone (mode 0700).`);
   }
   return {
     apiSocket: join(folder, "api.sock"),

@@ -113,7 +113,7 @@ export async function serve(options: {
     listeners.push({ role, child, at, behindMs: CONNECTION_DRAIN_MS[role] ?? 0 });
   };
   const unlessStopping = () => {
-    if (stopping) throw new Fault("INTERNAL", "berth was told to end while it started.");
+    if (stopping) throw new Fault("INTERNAL", "berth was stopped while it started.");
   };
   for (let worker = 0; worker < options.workers; worker++) open("gateway", handle);
   if (options.registry && registryAt) open(options.registry.role, registryAt.handle);
@@ -133,7 +133,7 @@ export async function serve(options: {
   const stop = async (handedOver = false) => {
     stopping = true;
     const ended = Promise.all(listeners.map(({ child, behindMs }) => child.stop(drainMs + END_MS + behindMs, handedOver)));
-    // With ours open, who connects once the gateways take nobody any more would wait for them rather than be refused.
+    // An open socket here would let clients wait that no gateway accepts any more.
     for (const socket of sockets.values()) socket.close();
     await ended;
     await control?.stop(CONTROL_GRACE_MS);

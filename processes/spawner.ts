@@ -14,11 +14,11 @@ import { DEFAULT_SPAWNER_KEY, configuredDriver, openHostDrivers } from "./open-d
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { StoppableProcess } from "./parent.ts";
 
-/** The spawner: `port` is where it listens; undefined where that was somebody else's to choose. */
+/** `port`: the port of the listener that it opened itself. */
 export type Spawner = StoppableProcess & { port: number | undefined };
 
 /**
- * The spawner's API over the driver of this machine. It asks nobody for anything before the first call.
+ * The spawner's API over the driver of this machine. It sends no request before the first call.
  * Faults: SETTINGS_INVALID, ADDRESS_IN_USE; those of the driver.
  */
 export async function runSpawner(options: {
@@ -77,7 +77,7 @@ function checkKey({ spawnerApiKey, spawnerHost }: Settings, inServe: boolean, lo
   log.warn({}, "X_API_KEY is the default, which everybody knows: set another one, here and where the spawner is called from.");
 }
 
-/** Who signs the tokens of callers. grok_spawner is told the server's address under a name of its own. */
+/** The server that signs callers' tokens. grok_spawner has a setting of its own for its address. */
 function keyServer({ datagrok, apiUrl }: Settings, runtime: RuntimeFolder | undefined, clock: Clock): KeyServer | undefined {
   if (datagrok.url !== undefined) return datagrokKeys(datagrok.url, clock);
   if (runtime !== undefined) return controlKeys(runtime.apiSocket, clock);

@@ -102,7 +102,7 @@ export function superviseChild(options: {
   });
 }
 
-/** What it counted until now. Rejects where it does not say so in time, or cannot be asked. */
+/** The metrics of a process. Rejects if it does not answer in time, or cannot be reached. */
 function requestMetrics(child: ChildProcess, clock: Clock): Promise<Snapshot> {
   return new Promise((resolve, reject) => {
     const settle = (act: () => void) => {

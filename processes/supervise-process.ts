@@ -26,9 +26,9 @@ const STABLE_MS = 10_000;
 const FIRST_TRIES = 5;
 
 /**
- * Keeps one process running: one that dies is started again with back-off, also while it starts, since somebody may have killed it. `ready`
- * rejects where the process reports itself why it cannot start the first time, where the machine cannot start it, or after five deaths.
- * `launch` may throw where the machine has no room for it; `end` asks it to finish, as SIGTERM does.
+ * Keeps one process running: a process that dies, also during its start, is started again with back-off. `ready` rejects if the process reports why it
+ * cannot start the first time, if the machine cannot start it, or after five deaths. `launch` may throw if the machine has no resources; `end` requests
+ * the end, as SIGTERM does.
  */
 export function superviseProcess(options: {
   name: string;
@@ -76,7 +76,7 @@ export function superviseProcess(options: {
   };
 
   const start = () => {
-    // The machine may have no memory or no process left; some of it is thrown, some told.
+    // The machine may have no memory or no process left: Node throws or emits an error.
     const unable = (cause: unknown) => {
       const fault = new Fault("INTERNAL", `The ${name} process cannot be started.`, { cause });
       if (!everReady && deaths === 0) {

@@ -10,7 +10,7 @@ import type { PrivateListeners } from "../lib/container-peers.ts";
 import type { MetricsAggregator } from "../lib/metrics/serve-metrics.ts";
 import type { Parent, StoppableProcess } from "./parent.ts";
 
-/** Of a sink that stays broken nobody wants to hear with each line. */
+/** A sink that stays broken is logged once in this time. */
 const ERROR_EVERY_MS = 60_000;
 
 /** Whether there is a file that may be moved away. */
@@ -18,7 +18,7 @@ export function writesAccessLogFile({ accessLog }: Settings): boolean {
   return accessLog !== "off" && accessLog !== "stdout";
 }
 
-/** The access log that the settings wish. Faults: SETTINGS_INVALID for a file that cannot be written. */
+/** The configured access log. Faults: SETTINGS_INVALID for a file that cannot be written. */
 export function openConfiguredAccessLog(settings: Settings, deps: { metrics: Metrics; clock: Clock; log: Log }): AccessLog | undefined {
   const { metrics, clock, log } = deps;
   const { accessLog: to, accessLogQuery: query } = settings;
@@ -48,7 +48,7 @@ function requireWritable(path: string): void {
   }
 }
 
-/** What sends traces where the settings wish that; where they do not, nothing of OpenTelemetry is loaded. */
+/** The configured exporter of traces. Without one, nothing of OpenTelemetry is loaded. */
 export async function openConfiguredTraces({ traces }: Settings, program: { version: string; role: string }): Promise<Traces | undefined> {
   const settings = traceSettings(traces);
   if (settings === undefined) return undefined;
@@ -69,7 +69,7 @@ type MetricsOptions = {
 };
 
 export type PublishedMetrics = StoppableProcess & {
-  /** Where others of this berth are put to it; undefined where nobody asks. */
+  /** Collects the metrics of other processes; undefined if none are served. */
   gathering: MetricsAggregator | undefined;
   port: number | undefined;
   /** The socket of their listener, where it has one of its own. */

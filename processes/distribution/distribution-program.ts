@@ -21,7 +21,7 @@ type DistributionCommand = {
   file: string;
   args: readonly string[];
   env: NodeJS.ProcessEnv;
-  /** What ends it at once, where nobody can wait for it any more. */
+  /** The signal that ends it at once. */
   end: NodeJS.Signals;
   /** Removes what was left behind that is no process of ours. */
   clear(): Promise<void>;
@@ -44,13 +44,13 @@ const LACKING_IN_2 = ["referrers", "sha512 digests"];
  */
 export async function findDistribution(path: string, image?: ImageRun): Promise<DistributionProgram> {
   const programs = NAMES.flatMap((name) => path.split(delimiter).map((folder) => join(folder || ".", name))).filter(isProgram);
-  const asked = await Promise.all(programs.map((program) => askVersion(program, commandOf(program), ASK_MS)));
-  const [best] = asked.flatMap((one) => (one instanceof Error ? [] : [one])).toSorted((a, b) => major(b) - major(a));
+  const candidates = await Promise.all(programs.map((program) => loadVersion(program, commandOf(program), ASK_MS)));
+  const [best] = candidates.flatMap((one) => (one instanceof Error ? [] : [one])).toSorted((a, b) => major(b) - major(a));
   if (best) return best;
-  const found = image && (await askVersion(`image ${image.image}`, imageCommand(image), PULL_MS));
-  if (found && !(found instanceof Error)) return found;
+  const fromImage = image && (await loadVersion(`image ${image.image}`, imageCommand(image), PULL_MS));
+  if (fromImage && !(fromImage instanceof Error)) return fromImage;
   const others = programs.length === 0 ? "" : ` (${programs.join(", ")} is not it)`;
-  const noImage = found === undefined ? "" : ` Its image cannot be run instead: ${found.message}`;
+  const noImage = fromImage === undefined ? "" : ` Its image cannot be run instead: ${fromImage.message}`;
   throw new Fault(
     "REGISTRY_PROGRAM_MISSING",
     `The registry of berth's own needs CNCF Distribution, as \`registry\` or \`docker-registry\` on the PATH${others}: install Debian's package docker-registry, or a release of version 3 from https://github.com/distribution/distribution/releases.${noImage}`,
@@ -77,14 +77,14 @@ function imageCommand(run: ImageRun): DistributionCommand {
 }
 
 /** `registry github.com/distribution/distribution/v3 v3.0.0`, `docker-registry github.com/docker/distribution 2.8.3+ds1`. */
-function readVersion(said: string): string | undefined {
-  return /\/distribution(?:\/v\d+)? v?(\d+\.\d+\S*)/.exec(said)?.[1];
+function parseVersion(output: string): string | undefined {
+  return /\/distribution(?:\/v\d+)? v?(\d+\.\d+\S*)/.exec(output)?.[1];
 }
 
-function askVersion(program: string, command: DistributionCommand, timeout: number): Promise<DistributionProgram | Error> {
+function loadVersion(program: string, command: DistributionCommand, timeout: number): Promise<DistributionProgram | Error> {
   return new Promise((resolve) => {
     execFile(command.file, [...command.args, "--version"], { timeout, killSignal: command.end, env: command.env }, (error, stdout, stderr) => {
-      const version = readVersion(stdout);
+      const version = parseVersion(stdout);
       if (version === undefined) resolve(new Error(stderr.trim() || (error?.message ?? "it does not say which version it is.")));
       else resolve({ program, version, lacks: Number.parseInt(version, 10) < 3 ? LACKING_IN_2 : [], command });
     });
@@ -112,7 +112,7 @@ export const DISTRIBUTION_ENDS_MS = DRAIN_MS + 2_000;
 type DistributionConfig = {
   /** Where blobs and manifests lie. */
   storage: string;
-  /** The Unix socket that it listens on: nobody but a proxy of this user reaches it, so it asks nobody who they are. */
+  /** The Unix socket that it listens on. Only this user's proxy can open it, so it needs no credentials. */
   socket: string;
   /** Signs the state of uploads, so that one can be resumed after a restart. */
   secret: string;
@@ -139,7 +139,7 @@ export function distributionConfig({ storage, socket, secret, readOnly, level }:
       net: "unix",
       addr: socket,
       secret,
-      // It knows no address that a client could use; what it names in Location is below /v2/ of whoever was asked.
+      // It has no address that a client could use: its Location headers are relative.
       relativeurls: true,
       draintimeout: `${DRAIN_MS}ms`,
     },

@@ -16,14 +16,14 @@ import { blobFile } from "./stored-images.ts";
 const LONGEST_MS = 6 * 3_600_000;
 
 /**
- * Takes what an operator wants of the registry that runs: only who keeps it running can stop writes meanwhile. On a Unix socket in a folder
- * of this user alone.
+ * Collects garbage of the running registry on request: only the process that supervises it can refuse writes meanwhile. It listens on a Unix socket in a
+ * folder of this user alone.
  */
 export async function openMaintenance(options: { socket: string; registry: OwnRegistry; log: Log }): Promise<{ close(): Promise<void> }> {
   const { socket, registry, log } = options;
-  const server = createServer((asked, answer) => {
-    asked.resume();
-    if (asked.method !== "POST" || asked.url !== "/garbage") return void answer.writeHead(404).end();
+  const server = createServer((request, answer) => {
+    request.resume();
+    if (request.method !== "POST" || request.url !== "/garbage") return void answer.writeHead(404).end();
     void collect().catch((error: unknown) => {
       const fault =
         error instanceof Fault ? error : new Fault("REGISTRY_FAILED", "Garbage cannot be collected: berth's log says why.", { cause: error });

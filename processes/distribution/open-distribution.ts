@@ -24,7 +24,7 @@ export type OwnRegistry = {
   whileReadOnly<R>(work: () => Promise<R>): Promise<R>;
   /** True from before the first write is refused until after the last. */
   isReadOnly(): boolean;
-  /** Lets it finish what is open; last of all, once nobody is sent to it any more. */
+  /** Lets it finish open requests. Called after the proxy has closed. */
   close(): Promise<void>;
 };
 
@@ -34,7 +34,6 @@ const ACCEPTED_MS = 250;
 const RETRY = { firstMs: 1_000, longestMs: 60_000 };
 
 type Mode = "writable" | "readonly";
-/** One that is kept running until it is told to finish what is open and end. */
 type SupervisedDistribution = { ready: Promise<void>; end(): Promise<void> };
 
 /**
@@ -108,7 +107,7 @@ export async function openDistribution(options: {
     await clock.sleep(ACCEPTED_MS);
     await last.end();
   };
-  /** Nobody else will: until it succeeds, every push is refused. */
+  /** Repeated until it succeeds: meanwhile every push is refused. */
   const turnBack = async () => {
     for (let failures = 1; ; failures++) {
       try {
@@ -139,7 +138,7 @@ export async function openDistribution(options: {
     folder,
     storage,
     whileReadOnly: async (work) => {
-      if (isReadOnly) throw new Fault("REGISTRY_BUSY", "Somebody is collecting garbage already.");
+      if (isReadOnly) throw new Fault("REGISTRY_BUSY", "Garbage is being collected already.");
       isReadOnly = true;
       try {
         await turn("readonly");
@@ -162,7 +161,7 @@ function lackingIn({ lacks }: DistributionProgram): string {
 }
 
 /**
- * Makes the folders, for this user only, and locks the storage, so that nobody collects garbage while another takes pushes.
+ * Makes the folders, for this user only, and locks the storage, so that no process collects garbage while another one accepts pushes.
  * Faults: DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE.
  */
 export function ownFolders(folder: string, storage: string): () => void {

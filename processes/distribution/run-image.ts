@@ -9,7 +9,7 @@ import { DISTRIBUTION_ENDS_MS, type ImageRun } from "./distribution-program.ts";
 
 const OWNER = "berth.registry";
 const WORDS = "berth.registry.words";
-/** Whoever tells us to end it kills us after that time, and then nobody would end it. */
+/** The parent kills this process after that time: the container has to end before. */
 const STOP_SECONDS = DISTRIBUTION_ENDS_MS / 1_000 - 1;
 
 /**
@@ -20,7 +20,7 @@ export async function runImage([given = "{}", ...words]: readonly string[]): Pro
   const { image, engine: at, owner, mounts } = JSON.parse(given) as ImageRun;
   const engine = openEngine(at, systemClock());
   const stopRequested = new AbortController();
-  process.on("SIGTERM", () => stopRequested.abort(new Fault("REGISTRY_FAILED", "The registry was told to end before it ran.")));
+  process.on("SIGTERM", () => stopRequested.abort(new Fault("REGISTRY_FAILED", "The registry was stopped before it ran.")));
   try {
     await clear();
     return words.length > 0 ? await run() : 0;
@@ -60,7 +60,7 @@ export async function runImage([given = "{}", ...words]: readonly string[]): Pro
   }
 }
 
-/** Of this user, so that its files and its socket are; without a network, since its socket is all that it has to do with anybody. */
+/** It runs as this user, who then owns its files and its socket. It needs no network besides the socket. */
 function definition({ image, owner, mounts }: Omit<ImageRun, "engine">, words: string[]) {
   return {
     Image: image,

@@ -144,22 +144,22 @@ function retainIn({ name: repository, tags, revisions }: StoredRepository, rule:
   };
 }
 
-/** These, what they list, and what is said about any of it: signatures name their subject, which does not name them. */
+/** These, what they list, and the signatures of any of them: a signature names its subject, which does not name the signature. */
 function neededBy(roots: readonly { digest: string }[], revisions: readonly StoredRevision[], { names }: RetentionRule): Set<string> {
   const needed = new Set<string>();
   const need = (digest: string) => {
     for (const one of [digest, ...names(digest).lists]) needed.add(one);
   };
   for (const { digest } of roots) need(digest);
-  const about = revisions.map(({ digest }) => ({ digest, subject: names(digest).subject })).filter(({ subject }) => subject !== undefined);
+  const signatures = revisions.map(({ digest }) => ({ digest, subject: names(digest).subject })).filter(({ subject }) => subject !== undefined);
   for (let before = -1; before !== needed.size;) {
     before = needed.size;
-    for (const { digest, subject = "" } of about) if (needed.has(subject)) need(digest);
+    for (const { digest, subject = "" } of signatures) if (needed.has(subject)) need(digest);
   }
   return needed;
 }
 
-/** Whether `reference`, at whatever registry it is said to be, means this image: rather one too many is kept. */
+/** Whether `reference`, at any registry, names this image. Without certainty the image is kept. */
 function refersTo(reference: string, repository: string, tag: string | undefined, digests: readonly string[]): boolean {
   const [named = "", digest] = reference.split("@", 2);
   const colon = named.lastIndexOf(":");

@@ -17,8 +17,8 @@ const ANSWER_MS = 2_000;
 const MAX_BYTES = 65_536;
 
 /**
- * Keeps one Distribution running. It listens on `listen`, and once it answers there its socket is moved to `socket`, in one step: who
- * connects meets one that is ready, or nobody, and another one can take over without a gap.
+ * Keeps one Distribution running. It listens on `listen`. When it answers there, a rename moves its socket to `socket`: clients reach a process that is
+ * ready, and another one can take over without a gap.
  */
 export function superviseDistribution(options: {
   distribution: DistributionProgram;
@@ -110,33 +110,33 @@ const LONGEST_LINE = 4_096;
 const LEFT_OUT = ["time", "level", "msg", "go.version", "instance.id", "version", "environment", "service"];
 
 /**
- * Passes a line of Distribution's log on at its own level. What it says of each single request is for debugging: a blob that a client asks
- * for before pushing it is an error to Distribution, and whoever asked got the answer.
+ * Writes a line of Distribution's log at its own level. Lines about single requests are for debugging: a blob that a client looks up before its push is an
+ * error for Distribution, and the client has the response.
  */
 function forwardLog(line: string, log: Log): void {
-  const said = readLine(line);
-  if (!said) return log.warn({}, line.slice(0, LONGEST_LINE));
-  const { level, msg } = said;
-  const fields = Object.fromEntries(Object.entries(said).filter(([name]) => !LEFT_OUT.includes(name)));
+  const entry = parseLogLine(line);
+  if (!entry) return log.warn({}, line.slice(0, LONGEST_LINE));
+  const { level, msg } = entry;
+  const fields = Object.fromEntries(Object.entries(entry).filter(([name]) => !LEFT_OUT.includes(name)));
   const sentence = String(msg).slice(0, LONGEST_LINE);
-  if (isOrdinary(said)) return log.debug(fields, sentence);
+  if (isOrdinary(entry)) return log.debug(fields, sentence);
   if (level === "error" || level === "fatal" || level === "panic") return log.error(fields, sentence);
   if (level === "warning" || level === "warn") return log.warn(fields, sentence);
   if (level === "info") return log.info(fields, sentence);
   log.debug(fields, sentence);
 }
 
-function isOrdinary(said: Record<string, unknown>): boolean {
-  if (said["http.request.method"] === undefined) return false;
-  const status = said["http.response.status"];
+function isOrdinary(entry: Record<string, unknown>): boolean {
+  if (entry["http.request.method"] === undefined) return false;
+  const status = entry["http.response.status"];
   // Of a failure of its own it says the status; without one the line is about what the client sent.
   return typeof status !== "number" || status < 500;
 }
 
-function readLine(line: string): Record<string, unknown> | undefined {
+function parseLogLine(line: string): Record<string, unknown> | undefined {
   try {
-    const said: unknown = JSON.parse(line);
-    return typeof said === "object" && said !== null && "msg" in said ? said : undefined;
+    const entry: unknown = JSON.parse(line);
+    return typeof entry === "object" && entry !== null && "msg" in entry ? entry : undefined;
   } catch {
     return undefined;
   }
@@ -163,7 +163,7 @@ export function rememberProcess(file: string, pid: number): void {
   writeFileSync(file, JSON.stringify({ pid, began: beganAt(pid) }), { mode: 0o600 });
 }
 
-/** Nobody sends anything to it any more, so it may end at once. Returns its id where there was one. */
+/** No client uses it any more, so it may end at once. Returns its id if there was one. */
 function endLeftover(file: string): number | undefined {
   const { pid, began } = readFile(file);
   rmSync(file, { force: true });
@@ -180,8 +180,8 @@ function endLeftover(file: string): number | undefined {
 /** Clock ticks since the machine started: field 22 of proc(5), counted behind the name, which may hold spaces. */
 function beganAt(pid: number): string | undefined {
   try {
-    const said = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return said.slice(said.lastIndexOf(")") + 2).split(" ")[19];
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
   } catch {
     return undefined;
   }
