@@ -34,14 +34,15 @@ export function openImporter(parts: { store: Store; driver: Driver; lifecycle: T
     take: async (asked, importer, signal) => {
       const { images, containers } = readAll(asked);
       const found = await adoptables(parts, asked, containers, signal);
+      const now = clock.now();
       // In one transaction: what is planned is what is written.
       const plan = await store.transaction(async () => {
         const planned = await planImport(store, images, containers, found);
-        if (!asked.dryRun) await recordImport({ store, environment, now: clock.now(), importer }, planned);
+        if (!asked.dryRun) await recordImport({ store, environment, now, importer }, planned);
         return planned;
       });
       if (asked.dryRun) return plan;
-      for (const { image, fate } of plan.images) if (fate === "import") await lifecycle.requestValidation(image.id, importer.id);
+      for (const { image, fate } of plan.images) if (fate === "import") await lifecycle.requestValidation(image.id, importer.id, now);
       for (const { container, fate } of plan.containers)
         if (fate === "import" || fate === "adopt") await lifecycle.definitionChanged(container.id, importer.id);
       return plan;
