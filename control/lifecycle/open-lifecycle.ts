@@ -89,7 +89,11 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     watched: driver.watchedAddresses === true,
     changed: () => inBackground(publishAddressed({ store, changes })),
   });
-  const inBackground = (work: Promise<void>) => void work.catch((err: unknown) => log.error({ err }, "store not read or written"));
+  const background = new Set<Promise<void>>();
+  const inBackground = (work: Promise<void>) => {
+    const logged = work.catch((err: unknown) => log.error({ err }, "store not read or written")).finally(() => background.delete(logged));
+    background.add(logged);
+  };
   const engine = createContainerEngine({ driver, clock, limits, storeId: store.id });
   const startDelay = (attempts: number) => retryDelay(limits.startRetry, attempts, random);
   const queue = openWorkQueue({
@@ -200,6 +204,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       stop.abort(new Error("the lifecycle is closed"));
       await queue.close();
       await events;
+      await Promise.all(background);
       await useRecord.close();
     },
   };

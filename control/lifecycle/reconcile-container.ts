@@ -74,7 +74,10 @@ async function step(deps: ContainerDeps, row: Container, signal: AbortSignal): P
     return await decideAndAct(deps, row, signal);
   } catch (error) {
     if (!signal.aborted && isPassing(row.state) && error instanceof Fault && isEngineTrouble(error.code) && row.fault?.code !== error.code) {
-      await deps.store.containers.update(row.id, { fault: error.toJSON() });
+      const fault = error.toJSON();
+      await deps.store.transaction(async () => {
+        if ((await deps.store.containers.find(row.id))?.state === row.state) await deps.store.containers.update(row.id, { fault });
+      });
     }
     throw error;
   }

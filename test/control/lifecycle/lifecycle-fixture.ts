@@ -109,7 +109,7 @@ export async function openLifecycleFixture(
     image: (id) => now.rows.images.find(id) as Image,
     reaches: async (id, state) => {
       await eventually(
-        () => `${id} is ${state} (${String(stand.row(id).state)})`,
+        () => `${id} is ${state} (${stand.row(id).state})`,
         () => stand.row(id).state === state,
       );
       return stand.row(id);
