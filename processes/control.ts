@@ -23,7 +23,7 @@ import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
 import { traceWakes } from "../control/lifecycle/trace-wakes.ts";
 import { openConfiguredTraces } from "./telemetry.ts";
 import { createAuditLog } from "../control/store/audit.ts";
-import { noteRollback } from "../control/store/rollback-note.ts";
+import { noteRollback } from "../control/store/data-folder.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../lib/fault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";

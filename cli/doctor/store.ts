@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { newestBackup } from "../../control/store/backup.ts";
-import { readRollback, ROLLBACK_FILE } from "../../control/store/rollback-note.ts";
+import { readRollback, ROLLBACK_FILE } from "../../control/store/data-folder.ts";
 import { type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
 import { statfs } from "node:fs/promises";
 

@@ -77,7 +77,7 @@ function copyOnce({ folder, version, clock }: From, source: string, target: stri
   // Not `readonly`: a store whose berth was killed has to be brought to rest first.
   const store = new Sqlite(source, { fileMustExist: true });
   try {
-    // As one reader sees it: whoever writes meanwhile neither waits nor is waited for.
+    // As one reader sees it: who writes meanwhile does not wait, nor does this.
     store.prepare("VACUUM INTO ?").run(target);
   } catch (error) {
     const known = storeFault(error, folder);

@@ -2,10 +2,9 @@ import { sql } from "kysely";
 import type { Container, ContainerPatch, OwnedAddress } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
 import { createEntityTable } from "./entity-table.ts";
-import { causeOf, type History, type Reason } from "./history.ts";
+import { causeOf, type History, type Reason, type Wakes } from "./history.ts";
 import { createListings } from "./listing.ts";
 import type { Queries } from "./queries.ts";
-import type { Wakes } from "./wakes.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = sql<boolean>`image_id not in (select id from images where state = 'DELETED')`;
@@ -241,4 +240,26 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
 /** As a statement takes them. */
 function comparable({ desiredInstances, stopFor, generation }: DecidedOn) {
   return { desiredInstances, stopFor: (stopFor ?? null) as DecidedOn["stopFor"], generation };
+}
+
+export type Tombstones = ReturnType<typeof createTombstones>;
+
+export function createTombstones(queries: Queries) {
+  const table = createEntityTable(queries, "tombstones", "id");
+  const some = table.list((query, values: { ids: string }) => query.where("id", "in", queries.dialect.elements(values.ids)));
+  const open = table.list((query) => query.where("cleared_on", "is", null));
+  const adopted = table.first((query, values: { service: string }) =>
+    query.where("cleared_on", "is", null).where("service", "=", values.service).where("adopted", "is not", null),
+  );
+  return {
+    find: table.find,
+    some: (ids: readonly string[]) => some({ ids: JSON.stringify(ids) }),
+    /** The adopted instance of this service that is still to be ended. */
+    adopted: (service: string) => adopted({ service }),
+    /** Those whose service may still run. */
+    open: () => open({}),
+    /** A service of it was observed after all, whatever its name. */
+    reopen: (id: string, service: string) => table.update(id, { service, clearedOn: undefined }),
+    clear: (id: string, now: number) => table.update(id, { clearedOn: now }),
+  };
 }

@@ -1,8 +1,9 @@
 import Sqlite from "better-sqlite3";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "./store-fault.ts";
+import { replaceFile } from "../../lib/replace-file.ts";
 
 /** The file with the tokens by which gateways on other machines join. */
 export const GATEWAY_TOKEN_FILE = "gateways.token";
@@ -58,4 +59,27 @@ export function lock(file: string, folder: string): () => void {
     throw fault;
   }
   return () => database.close();
+}
+
+/** A store that lost what a gateway had seen already: revisions of both, and when control noticed it, in epoch ms. */
+export type StoreRollback = { at: number; seen: number; found: number };
+
+/** Below the data folder. It stays until an administrator removes it. */
+export const ROLLBACK_FILE = "store-rollback.json";
+
+/** Only a note for `berth doctor`: the log has it, and a folder that cannot be written has other problems. */
+export function noteRollback(folder: string, rollback: StoreRollback): void {
+  try {
+    replaceFile(join(folder, ROLLBACK_FILE), `${JSON.stringify(rollback)}\n`, { mode: 0o600 });
+  } catch {
+    // As above.
+  }
+}
+
+export function readRollback(folder: string): StoreRollback | undefined {
+  try {
+    return JSON.parse(readFileSync(join(folder, ROLLBACK_FILE), "utf8")) as StoreRollback;
+  } catch {
+    return undefined;
+  }
 }

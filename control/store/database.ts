@@ -11,7 +11,7 @@ export type DatabaseConnection = {
   /** Returns how many rows it changed. */
   run(statement: DatabaseStatement): Promise<number>;
   begin(options: TransactionOptions): Promise<void>;
-  /** Calls `committed` in the same turn, before anybody else can write. */
+  /** Calls `committed` in the same turn, before another call can write. */
   commit(committed: () => void): Promise<void>;
   rollback(): Promise<void>;
 };
@@ -31,8 +31,8 @@ export type Database = {
   run(statement: DatabaseStatement): Promise<number>;
   /**
    * All writes of `work` or none; durable when it resolves. One transaction runs at a time, and no other write comes in between. `work` awaits nothing
-   * but the store: everybody else's writes wait for it. A call within another transaction is part of that one: where it fails, all of that fails,
-   * whoever catches the error.
+   * but the store: all other writes wait for it. A call within another transaction is part of that one: where it fails, all of that fails,
+   * whether or not the error is caught.
    */
   transaction<R>(work: () => Promise<R>, options?: TransactionOptions): Promise<R>;
   /** Whether the caller is in a transaction. */
@@ -61,7 +61,7 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
     return transaction?.isOpen === true ? transaction : undefined;
   };
   const alone = async <R>(work: () => Promise<R>): Promise<R> => {
-    // Whoever hands the lock over leaves it locked, so that nobody comes in between.
+    // The lock stays locked while it is handed over, so that no other call comes in between.
     if (isLocked) await new Promise<void>((resolve) => waiting.push(resolve));
     else isLocked = true;
     try {

@@ -81,8 +81,8 @@ export function createEntityTable<N extends TableName>(
   const updates = (condition: (values: never) => RawBuilder<unknown>, isReturning: boolean) => {
     const statements = new Map<string, (values: Values) => DatabaseStatement>();
     return (changed: readonly string[]): ((values: Values) => DatabaseStatement) => {
-      const known = statements.get(changed.join());
-      if (known) return known;
+      const compiled = statements.get(changed.join());
+      if (compiled) return compiled;
       const fresh = compileOnce<Values>((values) => {
         const set = Object.fromEntries(changed.map((field) => [columnName(field), values[`set ${field}`] as StoredValue]));
         const where = sql<boolean>`${sql.ref(keyColumn)} = ${values["the key"]} and (${condition(values as never)})`;

@@ -4,7 +4,7 @@ import { statSync } from "node:fs";
 import type { Clock } from "../../lib/clock.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { type Audit, createAudit } from "./audit.ts";
-import { type Containers, createContainers } from "./containers.ts";
+import { type Containers, createContainers, type Tombstones, createTombstones } from "./containers.ts";
 import {
   type Connections,
   createConnections,
@@ -15,9 +15,9 @@ import {
 } from "./credentials.ts";
 import { openDataFolder } from "./data-folder.ts";
 import { createDatabase, type Database } from "./database.ts";
-import { type History, createHistory } from "./history.ts";
+import { type History, createHistory, type Wakes, createWakes } from "./history.ts";
 import { type Images, createImages } from "./images.ts";
-import { migrate } from "./migrate.ts";
+import { migrate } from "./schema.ts";
 import { createPackages, createRepositories, type Packages, type Repositories } from "./packages.ts";
 import { createQueries, SQLITE_DIALECT } from "./queries.ts";
 import { refuseDamaged } from "./refuse-damaged.ts";
@@ -25,9 +25,7 @@ import { createSessions, type Sessions } from "./sessions.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
 import { type Staging, openStaging } from "./staging.ts";
 import { storeFault } from "./store-fault.ts";
-import { type Tombstones, createTombstones } from "./tombstones.ts";
 import { createDevKeys, createGroups, createUsers, type DevKeys, type Groups, type Users } from "./users.ts";
-import { type Wakes, createWakes } from "./wakes.ts";
 
 /** Desired and observed state. Every write is durable when its call resolves, or is not there at all. */
 export type Store = {

@@ -4,7 +4,7 @@ import { newestBackup } from "./backup.ts";
 import { storeFault } from "./store-fault.ts";
 
 /**
- * Found now, damage is one sentence; found later, it is some container's failure, and wishes were acknowledged meanwhile that a backup does not have.
+ * Found now, damage is one sentence; found later, it is some container's failure, and requests were acknowledged meanwhile that a backup does not have.
  * Every page is read, some hundreds of megabytes in a second; 10 000 containers take about 50 ms. Faults: DATA_FOLDER_UNUSABLE, with the newest backup.
  */
 export function refuseDamaged(database: Database, folder: string): void {
@@ -12,10 +12,10 @@ export function refuseDamaged(database: Database, folder: string): void {
     const damage = String(database.pragma("quick_check(1)", { simple: true }));
     if (damage !== "ok") throw new Fault("DATA_FOLDER_UNUSABLE", `The store is damaged (${folder}, ${damage.replaceAll(/\s+/g, " ")}).`);
   } catch (error) {
-    const known = storeFault(error, folder);
-    if (!(known instanceof Fault) || known.code !== "DATA_FOLDER_UNUSABLE") throw known;
+    const fault = storeFault(error, folder);
+    if (!(fault instanceof Fault) || fault.code !== "DATA_FOLDER_UNUSABLE") throw fault;
     const backup = newestBackup(folder);
     const next = backup === undefined ? "No backup of it is known." : `Its newest backup is ${backup}; \`berth restore ${backup}\` takes it.`;
-    throw new Fault("DATA_FOLDER_UNUSABLE", `${known.message} ${next}`, { cause: error });
+    throw new Fault("DATA_FOLDER_UNUSABLE", `${fault.message} ${next}`, { cause: error });
   }
 }

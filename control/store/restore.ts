@@ -5,10 +5,9 @@ import { dirname, join, resolve, sep } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { flushToDisk, replaceFile } from "../../lib/replace-file.ts";
-import { GATEWAY_TOKEN_FILE } from "./data-folder.ts";
+import { GATEWAY_TOKEN_FILE, openDataFolder, privateFile } from "./data-folder.ts";
 import { BACKUP_TABLES, backUp } from "./backup.ts";
-import { openDataFolder, privateFile } from "./data-folder.ts";
-import { knownVersion, migrate } from "./migrate.ts";
+import { knownVersion, migrate } from "./schema.ts";
 import { storeFault } from "./store-fault.ts";
 
 /** `kept` is where the store that was there before lies now; undefined where there was none. */
@@ -16,7 +15,7 @@ export type Restored = { madeOn: number; kept: string | undefined };
 
 /**
  * Makes the store of a backup that of `folder`, whose berth must not run. The files that belong to it come first, which are only added; then the
- * store, in one step: whoever is killed in between leaves the old one. What was there is kept beside it, as a backup where it can still be read.
+ * store, in one step: a process that is killed in between leaves the old one. What was there is kept beside it, as a backup where it can still be read.
  * Who had signed in by then signs in again: the backup may be older than a sign-out. Faults: BACKUP_UNUSABLE for a file that is no backup, a damaged
  * one, or one of a newer berth; DATA_FOLDER_IN_USE; STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE.
  */

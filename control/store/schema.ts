@@ -1,3 +1,6 @@
+import type { Database } from "better-sqlite3";
+import { Fault } from "../../lib/fault.ts";
+
 /**
  * The steps that bring a store up to date, oldest first. A store's `user_version` is the number of steps it has seen, so a
  * step that was ever released is never edited: a change is a new step at the end.
@@ -57,7 +60,7 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE images ADD COLUMN content_hash TEXT;
   ALTER TABLE images ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';
   `,
-  // Developer keys that people make and revoke, and groups that share packages. All keys until now came from the settings.
+  // Developer keys that users create and revoke, and groups that share packages. All keys until now came from the settings.
   `
   ALTER TABLE dev_keys ADD COLUMN id TEXT NOT NULL DEFAULT '';
   ALTER TABLE dev_keys ADD COLUMN label TEXT NOT NULL DEFAULT '';
@@ -151,7 +154,7 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN paused_on INTEGER;
   CREATE INDEX containers_paused ON containers (id) WHERE paused_on IS NOT NULL;
   `,
-  // Who pushed what is looked for among all pushes whenever somebody looks at a repository, and not among all that was ever done.
+  // Who pushed what is looked for among all pushes whenever a user looks at a repository, and not among all that was ever done.
   `
   CREATE INDEX audit_of_action ON audit (action, seq);
   `,
@@ -219,3 +222,25 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE UNIQUE INDEX containers_by_address ON containers (json_extract(address, '$.host'), json_extract(address, '$.port')) WHERE address IS NOT NULL;
   `,
 ];
+
+/** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */
+export function knownVersion(database: Database, steps: readonly string[] = SCHEMA_STEPS): number {
+  const version = Number(database.pragma("user_version", { simple: true }));
+  if (version <= steps.length) return version;
+  throw new Fault(
+    "DATA_FOLDER_UNUSABLE",
+    `The store was written by a newer berth (version ${version}; this one knows ${steps.length}): run that one, or restore a backup from before it.`,
+  );
+}
+
+/** Each step in a transaction with its number, so a process that dies in between finds the store at a whole step. */
+export function migrate(database: Database, steps: readonly string[] = SCHEMA_STEPS): void {
+  const version = knownVersion(database, steps);
+  for (const [index, step] of steps.entries()) {
+    if (index < version) continue;
+    database.transaction(() => {
+      database.exec(step);
+      database.pragma(`user_version = ${index + 1}`);
+    })();
+  }
+}

@@ -27,8 +27,8 @@ export function openSqliteReader(file: string): SqliteDatabase {
 function prepareOnce(database: SqliteDatabase): (text: string) => SqliteStatement {
   const prepared = new Map<string, SqliteStatement>();
   return (text) => {
-    const known = prepared.get(text);
-    if (known) return known;
+    const existing = prepared.get(text);
+    if (existing) return existing;
     const fresh = database.prepare(text);
     if (prepared.size >= MOST_PREPARED) prepared.delete(prepared.keys().next().value ?? "");
     prepared.set(text, fresh);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { backUp } from "../../../control/store/backup.ts";
 import { openStore } from "../../../control/store/open-store.ts";
-import { noteRollback } from "../../../control/store/rollback-note.ts";
+import { noteRollback } from "../../../control/store/data-folder.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { look } from "./look.ts";

@@ -1,6 +1,6 @@
 import t from "tap";
 import { wakePhases } from "../../../control/api/container-diagnostics.ts";
-import { WAKES_KEPT } from "../../../control/store/wakes.ts";
+import { WAKES_KEPT } from "../../../control/store/history.ts";
 import { crashing, listening, mute } from "../../fixtures/memory-driver.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 

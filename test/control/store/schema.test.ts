@@ -2,9 +2,8 @@ import Sqlite, { type Database } from "better-sqlite3";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { migrate } from "../../../control/store/migrate.ts";
+import { migrate, SCHEMA_STEPS } from "../../../control/store/schema.ts";
 import { openStore } from "../../../control/store/open-store.ts";
-import { SCHEMA_STEPS } from "../../../control/store/schema.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 
 const clock = createStillClock();
