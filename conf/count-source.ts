@@ -29,8 +29,11 @@ const MEASURES: Record<string, Measure> = {
   "imports against the layers": (_, source) => importsOf(source).filter(([file, imported]) => layerProblem(file, imported)).length,
   "files that send HTTP requests": (_, source) => source.filter(({ path, text }) => !NO_CLIENT.test(path) && OUTGOING.test(text)).length,
   "folders that read a registry's challenge": (_, source) =>
-    new Set(source.filter(({ text }) => /headers?(\(|\[)"www-authenticate"/.test(text)).map(({ path }) => path.split("/").slice(0, 2).join("/")))
-      .size,
+    new Set(
+      source
+        .filter(({ text }) => /headers?(\("www-authenticate"\)|\["www-authenticate"\])/.test(text))
+        .map(({ path }) => path.split("/").slice(0, 2).join("/")),
+    ).size,
   "files that make an AbortController": (_, source) => source.filter(({ text }) => text.includes("new AbortController")).length,
 };
 

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
 import { listenerUrl, localHost } from "../serve.ts";
 import { reasonOf } from "../../lib/http-client.ts";
+import { challengeIn } from "../../lib/registry-client/registry-login.ts";
 import { sendRequest, type CheckRequest, requestDockerToken } from "./send-request.ts";
 import { type CheckContext, type CheckResult, type CheckProblem, failure } from "./check.ts";
 import type { EcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
@@ -66,8 +67,8 @@ function placeOf({ settings, options, server }: CheckContext): { base: URL; cert
 /** Faults: CHAIN_BROKEN. */
 async function login({ base, certificate }: ReturnType<typeof placeOf>, key: string, service: string, signal: AbortSignal): Promise<string> {
   const { status, headers } = await sendRequest(new URL("/v2/", base), { certificate, signal });
-  const challenge = String(headers["www-authenticate"]);
-  if (status !== 401 || !challenge.startsWith("Bearer "))
+  const challenge = challengeIn({ header: (name) => headers[name]?.toString() });
+  if (status !== 401 || challenge?.startsWith("Bearer ") !== true)
     throw new Fault("CHAIN_BROKEN", `${base.host} answers /v2/ with ${status} and no challenge: it is not berth's registry proxy.`);
   const scope = `repository:${REPOSITORY}:pull,push,delete`;
   const token = await requestDockerToken(new URL("/token", base).href, { key, service, scope, certificate, signal }).catch((error: unknown) => {
