@@ -8,8 +8,8 @@ import { storeFault } from "../store/store-fault.ts";
 export const ADMIN_KEY_FILE = "admin.key";
 
 /**
- * The developer key of the first user: the one that is given, else the one in the data folder, else one that is made now, kept there for its
- * owner's eyes only and, as `made` says, to be shown this once. The folder exists and is held by this process.
+ * The developer key of the first user: the given one, else the one in the data folder, else a new one. A new key is stored with mode 0600, and `made`
+ * tells the caller to print it once. The folder exists, and this process holds its lock.
  * Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE.
  */
 export function adminKey(options: { dataFolder: string; given: string | undefined }): { key: string; made: boolean } {
@@ -28,7 +28,7 @@ export function adminKey(options: { dataFolder: string; given: string | undefine
   }
 }
 
-/** The key that is given, or the one that a berth on this data folder keeps; undefined where there is neither. Makes none. Faults: DATA_FOLDER_UNUSABLE. */
+/** The given key, else the one in the data folder, else undefined. It never creates one. Faults: DATA_FOLDER_UNUSABLE. */
 export function readAdminKey(options: { dataFolder: string; given: string | undefined }): string | undefined {
   if (options.given !== undefined) return options.given;
   const file = join(options.dataFolder, ADMIN_KEY_FILE);
@@ -41,7 +41,7 @@ export function readAdminKey(options: { dataFolder: string; given: string | unde
 
 function read(file: string): string | undefined {
   try {
-    // An empty file is what is left of a disk that was full: as good as none.
+    // A full disk leaves an empty file: there is no key.
     return readFileSync(file, "utf8").trim() || undefined;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;

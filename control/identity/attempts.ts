@@ -5,7 +5,7 @@ import { tokenDigest } from "./tokens.ts";
 
 /** `peer` is a client's address as the gateway reports it; undefined for clients that came through this user's own socket. */
 export type SignInAttempts = {
-  /** Before a key is looked at. Faults: TOO_MANY_ATTEMPTS, whatever the key is: otherwise an answer would still tell a right guess from a wrong one. */
+  /** Call it before the key is verified. Faults: TOO_MANY_ATTEMPTS, for right keys too: otherwise the response would confirm a right guess. */
   check(peer: string | undefined, key?: string): void;
   failed(peer: string | undefined): void;
   /** The key was right. */
@@ -19,13 +19,13 @@ export type AttemptLimits = {
   /** Slows down a script with a wrong key, and no other client. */
   ofAPeer: AttemptAllowance;
   /**
-   * From however many addresses. Beyond it, only an address that has failed before is refused, and only until its own failures are forgotten: a right key from
-   * any other address is taken, so that no client can keep all the others out.
+   * Of all addresses together. Above it, only addresses with failures are refused, until their own failures expire. A right key from any other address
+   * is accepted, so no client can lock out the others.
    */
   ofAll: AttemptAllowance;
   /** How long an address, and a key from it, counts as known after a success. */
   knownMs: number;
-  /** Addresses, and keys from addresses, that are remembered; with more, the one that was seen longest ago is forgotten. */
+  /** How many addresses, and keys from addresses, are in memory. With more, the least recently used one is dropped. */
   mostPeers: number;
 };
 
@@ -37,20 +37,20 @@ export const ATTEMPT_LIMITS: AttemptLimits = {
 };
 
 /**
- * At a registry proxy in front of another server, below what that server takes from one address: guesses of one client, or of few, are refused here before the server
- * refuses all who come through the proxy.
+ * For a registry proxy in front of another server. They are below that server's limits for one address: the proxy refuses a client's guesses before the
+ * server refuses all clients of the proxy.
  */
 export const PROXY_ATTEMPT_LIMITS: AttemptLimits = { ...ATTEMPT_LIMITS, ofAPeer: { burst: 5, everyMs: 10_000 }, ofAll: { burst: 8, everyMs: 6_000 } };
 
 /**
- * Slows down who guesses developer keys. Each failure moves a mark ahead of the clock; while the mark is further ahead than the burst allows, nothing is even looked
- * at. Looking at a key is a digest and one look-up in an index, so what the limits bound is guessing, not work. Three rules keep them from shutting out others:
+ * Slows down clients that guess developer keys. Each failure moves a mark ahead of the clock. While the mark is further ahead than the burst allows, no key is
+ * verified. Verifying costs a digest and one indexed query, so the limits bound guesses, not work. Three rules keep other clients from being locked out:
  *
- * - An address of IPv6 counts by its /64, which one client has all of.
- * - A key that was right from an address a while ago is looked at there whatever its neighbours do: many users may be behind one proxy.
- * - The limit of all together holds for addresses that have failed, and not for those that had a success lately.
+ * - An IPv6 address counts by its /64, since one client has all of it.
+ * - A key that was right from an address is always verified from there: many users may be behind one proxy.
+ * - The limit of all addresses together applies to addresses with failures, and not to those with a recent success.
  *
- * Kept in memory: a restart forgives.
+ * All of it is in memory: a restart clears it.
  */
 export function createSignInAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock: Clock; limits?: AttemptLimits }): SignInAttempts {
   const marks = new Map<string, number>();
@@ -64,7 +64,7 @@ export function createSignInAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock
     if (retryAfterMs > 0) throw new Fault("TOO_MANY_ATTEMPTS", "Too many wrong developer keys were tried. Wait, then try again.", { retryAfterMs });
   };
   const moved = (mark: number, { everyMs }: AttemptAllowance) => Math.max(mark, now()) + everyMs;
-  /** Last in the map is who was seen last. */
+  /** The last entry of the map is the most recent one. */
   const remember = (map: Map<string, number>, name: string, value: number) => {
     map.delete(name);
     map.set(name, value);
@@ -113,7 +113,7 @@ function clientOf(peer: string): string {
   const last = after === undefined || after === "" ? [] : after.split(":");
   const missing = after === undefined ? 0 : 8 - first.length - last.length;
   const groups = [...first, ...Array<string>(missing).fill("0"), ...last].map((group) => Number.parseInt(group, 16).toString(16));
-  // An IPv4 address as a socket of both families shows it.
+  // An IPv4 address in the form of a dual-stack socket.
   if (tail.includes(".") && groups.slice(0, 6).join(":") === "0:0:0:0:0:ffff") return tail;
   return `${groups.slice(0, 4).join(":")}::/64`;
 }

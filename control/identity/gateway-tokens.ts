@@ -8,19 +8,19 @@ import { replaceFile } from "../../lib/replace-file.ts";
 import { storeFault } from "../store/store-fault.ts";
 import { tokenDigest } from "./tokens.ts";
 
-/** The token that gateways on other machines show: in a file of the data folder, for its owner's eyes only, so that it is there before berth runs. */
+/** The token of gateways on other machines. It is in a file of the data folder with mode 0600, so that it exists before berth runs. */
 export type GatewayTokens = {
-  /** The one that gateways are to show from now on; made where there is none. */
+  /** The token that gateways should send. It is created if there is none. */
   current(): string;
-  /** Makes another one. The one before stays good for a while, so that it can be brought to every gateway first; `atOnce`, not a moment longer. */
+  /** Creates another token. The previous one stays valid for an hour, so that every gateway can receive the new one; with `atOnce` it ends now. */
   renew(atOnce: boolean): string;
   accepts(shown: string): boolean;
 };
 
 const HEAD = "# Tokens that gateways on other machines may use, the newest first: berth gateways token\n";
-/** How long a token that was replaced stays good: the time to bring the new one to all gateways. */
+/** How long a replaced token stays valid: the time to bring the new one to all gateways. */
 export const REPLACED_TOKEN_MS = 3_600_000;
-/** Another process replaces it: so old what was read may be. */
+/** Another process may replace the file: entries are read again after this time. */
 const READ_AGAIN_MS = 1_000;
 
 type GatewayTokenEntry = { token: string; /** Epoch ms. */ until: number | undefined };
@@ -76,7 +76,7 @@ function made(): GatewayTokenEntry {
   return { token: randomBytes(32).toString("hex"), until: undefined };
 }
 
-/** Digests have one length, and how long comparing them takes tells nothing of what they are made from. */
+/** Digests have one length, and the time of comparing them reveals nothing about the tokens. */
 function isSame(one: string, other: string): boolean {
   return timingSafeEqual(Buffer.from(tokenDigest(one)), Buffer.from(tokenDigest(other)));
 }
@@ -85,7 +85,7 @@ function lineOf({ token, until }: GatewayTokenEntry): string {
   return until === undefined ? `${token}\n` : `${token} until ${new Date(until).toISOString()}\n`;
 }
 
-/** A line that was cut off, as by a full disk, is no token. */
+/** A truncated line, as a full disk leaves it, is no token. */
 function parse(text = ""): GatewayTokenEntry[] {
   return [...text.matchAll(/^([0-9a-f]{64})(?: until (\S+))?$/gm)].map(([, token = "", until]) => ({
     token,

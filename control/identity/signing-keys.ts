@@ -9,7 +9,7 @@ import type { SigningKey } from "../model/records.ts";
 export const SIGNING_ALGORITHM = "RS256";
 /** The lifetime of a docker token. */
 export const TOKEN_SECONDS = 1_800;
-/** By so much may a verifier's clock be behind. */
+/** The tolerated difference of a verifier's clock. */
 const LEEWAY_SECONDS = 60;
 const PUBLISHED_AFTER_MS = (TOKEN_SECONDS + LEEWAY_SECONDS) * 1_000;
 const MODULUS_BITS = 2_048;
@@ -21,17 +21,17 @@ export type PublishedKey = SigningKey["publicKey"] & { kid: string; alg: string;
 /** A key as administrators see it: `publishedUntil` is undefined while it signs. */
 export type SigningKeyInfo = Pick<SigningKey, "kid" | "createdOn" | "retiredOn"> & { publishedUntil: number | undefined };
 
-/** The keys that tokens are signed with. The first is made when it is first needed; everything is in the store, so a restart changes nothing. */
+/** The keys that sign tokens. The first is created at its first use. All of them are in the store, so a restart changes nothing. */
 export type SigningKeys = {
   /** The one that signs. Faults: CREDENTIALS_UNREADABLE while the key that seals it is missing and a new one cannot be sealed either. */
   signer(): Promise<{ kid: string; key: CryptoKey }>;
-  /** What tokens that are good now may be signed with: never empty. The key that signs next is among them before its first token. */
+  /** The keys that verify valid tokens: never empty. A new key is published before its first token. */
   published(): Promise<PublishedKey[]>;
   /** The published ones, the newest first. */
   all(): Promise<SigningKeyInfo[]>;
-  /** A new key signs from now on; the one before stays published until its last token has ended. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
+  /** A new key signs from now on. The previous one stays published until its last token expires. Faults: REQUEST_INVALID, CREDENTIALS_UNREADABLE. */
   rotate(): Promise<{ kid: string }>;
-  /** Its tokens are no longer good, as soon as verifiers look. Where it was the one that signs, the next token makes another. Faults: SIGNING_KEY_NOT_FOUND. */
+  /** Its tokens become invalid as soon as verifiers reload the keys. If it is the key that signs, the next token creates another. Faults: SIGNING_KEY_NOT_FOUND. */
   revoke(kid: string): Promise<void>;
 };
 
@@ -49,7 +49,7 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
     const pem = await exportPKCS8(pair.privateKey);
     const key = await importPKCS8(pem, SIGNING_ALGORITHM);
     await store.transaction(async () => {
-      // Sealed here, so that no rotation of the vault's key comes in between.
+      // In the transaction, so that the vault's key does not rotate meanwhile.
       const sealed = await vault.seal(signingKeyContext(kid), pem);
       await store.signingKeys.removeRetiredBefore(clock.now() - PUBLISHED_AFTER_MS);
       await store.signingKeys.retire(clock.now());
@@ -60,7 +60,7 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
     return opened;
   };
 
-  /** Undefined where there is none, or the key that it is sealed with is gone. */
+  /** Undefined: there is none, or the key that seals it is missing. */
   const openCurrent = async () => {
     const row = await current();
     if (!row || opened?.kid === row.kid) return row && opened;
@@ -82,7 +82,7 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
       try {
         await signer();
       } catch (error) {
-        // What was signed before is still to be verified.
+        // Earlier tokens must still be verified.
         if (!(error instanceof Fault) || (await good()).length === 0) throw error;
       }
       return (await good()).map(({ kid, publicKey }) => ({ ...publicKey, kid, alg: SIGNING_ALGORITHM, use: "sig" }));
@@ -110,7 +110,7 @@ function orUndefined<T>(work: () => T): T | undefined {
   }
 }
 
-/** One in 64 would be named by a word that begins with a dash, which at a command line is an option. */
+/** One key in 64 would have a name that begins with a dash, which a command line takes for an option. */
 async function newPair() {
   for (;;) {
     const pair = await generateKeyPair(SIGNING_ALGORITHM, { modulusLength: MODULUS_BITS, extractable: true });

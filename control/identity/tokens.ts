@@ -1,8 +1,8 @@
 import { createHash, createHmac, randomBytes } from "node:crypto";
 
 /**
- * What is stored of a token or key. They are random and long, so a plain SHA-256 keeps them secret, and looking one up by its digest
- * tells nothing by the time it takes.
+ * The stored form of a token or key. They are random and long, so a plain SHA-256 keeps them secret, and the time of a look-up by digest reveals
+ * nothing.
  */
 export function tokenDigest(secret: string): string {
   return createHash("sha256").update(secret).digest("hex");
@@ -25,7 +25,7 @@ export function keyId(): string {
   return randomBytes(4).toString("hex");
 }
 
-/** 32 random bytes in base64url are 43 characters; a kind of token to come may be longer, and say what it is. */
+/** 32 random bytes in base64url are 43 characters. Later kinds of tokens may be longer. */
 const SESSION_TOKEN = /^[\w.~-]{43,512}$/;
 
 /** Whether a text can be the token of a session of berth's own: what cannot is no token, without a look into the store. */

@@ -88,12 +88,12 @@ export type Container = {
   desiredInstances: 0 | 1;
   /** Who requested the last start; the injected token is that user's. */
   wishedBy: string | undefined;
-  /** The developer key and the session behind that, by their digests: what was started with them ends with them. An empty key: they have ended. */
+  /** The digests of the requester's developer key and session. The container's token ends with them. An empty key: they have ended. */
   wishedKey: string | undefined;
   wishedSession: string | undefined;
   /** When the start that runs or waits was requested; 0 where none ever was. */
   wishedOn: number;
-  /** What that start is for. */
+  /** The reason of that start. */
   wishedFor: WishedFor | undefined;
   /** Who requested the last stop: it decides which of the two stopped states follows. */
   stopFor: "user" | "system" | undefined;
@@ -104,15 +104,15 @@ export type Container = {
   fault: FaultData | undefined;
   /** The generation that runs, where one does. */
   runningGeneration: number | undefined;
-  /** What was deployed last, which its image's row may no longer say: it is what runs, where anything does. */
+  /** The image of the last deployment. A running instance runs it; the row of the image may have changed since. */
   deployed: DeployedImage | undefined;
-  /** Taken away as soon as it may be another container's: then it is not sent to until the orchestrator has confirmed it. */
+  /** Removed as soon as it may belong to another container. Gateways use it again when the orchestrator has confirmed it. */
   address: OwnedAddress | undefined;
-  /** What runs under `service` was not made by berth, and is ours by an administrator's word: that instance, and no other of the name. */
+  /** An administrator adopted the instance under `service`, which berth did not start: this instance, and no other of that name. */
   adopted: AdoptedInstance | undefined;
   /** How long each part of the last start took. */
   phases: StartTimes | undefined;
-  /** Since then it is paused at the orchestrator, as far as the store knows, or is to be (STOPPING); undefined: it is not. */
+  /** Since when it is paused at the orchestrator, or is being paused (STOPPING); undefined: it is not. */
   pausedOn: number | undefined;
   /** It has reported that it is busy until then; 0: it has not. */
   busyUntil: number;
@@ -133,7 +133,7 @@ export type ImagePatch = Partial<Omit<Image, "id" | "state">>;
 export type User = { id: string; login: string; friendlyName: string; admin: boolean; createdOn: number };
 
 /** Tokens and keys are stored as SHA-256 digests only. */
-/** What a session of a container was made for. The token is kept sealed, so that a start that is repeated hands over the same one. */
+/** The start that a container's session belongs to. The token is stored sealed, so that a repeated start passes the same one. */
 export type ContainerStart = { generation: number; sealed: { keyId: string; box: string } | undefined };
 
 /**
@@ -154,29 +154,29 @@ export type Session = {
   kind?: SessionKind | undefined;
   /** Of the token that containers are given in place of the session's own. */
   derivedDigest?: string | undefined;
-  /** The session that it came from, by its digest: who ends that one ends this one. */
+  /** The digest of the session that it came from: they end together. */
   parent?: string | undefined;
 };
 
 export type DevKey = {
   digest: string;
   userId: string;
-  /** Short and random: users name the key by it. */
+  /** Short and random: users refer to the key by it. */
   id: string;
-  /** What it is for, in its maker's words. */
+  /** Its purpose, as its creator described it. */
   label: string;
   createdOn: number;
   /** It is the one in the settings, which changes with them; not one that a user created. */
   fromSetting: boolean;
 };
 
-/** A container that was removed. Its id was issued by this store, so what still runs under it may be taken away. */
+/** A removed container. This store issued its id, so an instance that still runs under it may be removed. */
 export type Tombstone = {
   id: string;
   service: string;
   removedOn: number;
   /** As the container's. */
   adopted?: AdoptedInstance | undefined;
-  /** When its service was seen to be gone; undefined: that is still to be done. */
+  /** When its service was confirmed to be gone; undefined: not yet. */
   clearedOn: number | undefined;
 };

@@ -94,7 +94,7 @@ export function withoutRegistryHost(ref: string): string {
   return host === "localhost" || /[.:]/.test(host) ? ref.slice(host.length + 1) : ref;
 }
 
-/** Entities and packages are found however their name is spelled: `sequence-translator` is `SequenceTranslator`. */
+/** The name without case and separators, for comparing: `sequence-translator` is `SequenceTranslator`. */
 export function nameKey(name: string): string {
   return name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "");
 }

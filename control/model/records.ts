@@ -14,16 +14,16 @@ export type AuditEntry = {
   userId: string | undefined;
   /** As it was then: the user may be gone. */
   login: string | undefined;
-  /** What showed who it was: `devKey`, or where a session's token stood. */
+  /** The credential of the request: `devKey`, or the place of the session's token. */
   via: string | undefined;
   /** The client's address, as the edge saw it. */
   address: string | undefined;
   requestId: string | undefined;
-  /** Of the response; undefined where the client was gone before it. */
+  /** Of the response; undefined: the client left before it. */
   status: number | undefined;
 };
 
-/** A fault without its log lines, which would be two hundred times those of one failure. */
+/** A fault without its log lines: the history would hold two hundred copies of them. */
 export type FaultCause = Pick<FaultData, "code" | "message">;
 
 /** One move of a container or an image from one state to the next. */
@@ -44,24 +44,24 @@ export type HistoryEntry = {
 export type Wake = {
   container: string;
   askedOn: number;
-  /** Undefined for what was requested before berth kept this. */
+  /** Undefined for starts of older versions, which did not store it. */
   askedFor: WishedFor | undefined;
   /** The user who requested it, where one did. */
   byUser: string | undefined;
-  /** When the driver was called; undefined: it never was, or not yet. */
+  /** When the driver was called; undefined: not yet, or never. */
   begunOn: number | undefined;
-  /** Undefined: it is under way. */
+  /** Undefined: in progress. */
   endedOn: number | undefined;
   /** The event that ended it. */
   outcome: string | undefined;
   /** Of a start that succeeded, as the driver measured them. */
   phases: Container["phases"];
-  /** How long the first gateway took to connect, in milliseconds; undefined: none has. */
+  /** How long the first gateway took to connect, in milliseconds; undefined: none has connected. */
   connectMs: number | undefined;
   fault: FaultCause | undefined;
 };
 
-/** An entity that a package brings in `connections/`, as its file has it but without its credentials, which are kept apart and sealed. */
+/** An entity from a package's `connections/`, without its credentials, which are stored sealed in their own table. */
 export type Connection = {
   id: string;
   packageId: string;
@@ -71,7 +71,7 @@ export type Connection = {
   entity: Record<string, unknown>;
 };
 
-/** A value as it lies in the store: `box` means nothing without the key that `keyId` names. */
+/** A stored secret: `box` is encrypted with the key that `keyId` names. */
 export type Sealed = { keyId: string; box: string };
 
 /** One sealed value. */

@@ -10,7 +10,7 @@ const MINUTE_MS = 60_000;
 /** The allowed form of a line, for messages about a wrong one. */
 export const WARM_HOURS_ALLOWED = 'lines such as "Mon-Fri 08:00-18:00 Europe/Berlin" or "Sat,Sun 22:00-02:00", in UTC where no zone is named';
 
-/** Undefined where it is none. A `to` at or before `from` is on the next day. */
+/** Undefined: the line is not valid. A `to` at or before `from` is on the next day. */
 export function readWarmHours(line: string): WarmHours | undefined {
   const [, dayWords, fromHours, fromMinutes, toHours, toMinutes, zone = "UTC"] = SHAPE.exec(line) ?? [];
   if (dayWords === undefined) return undefined;
@@ -50,7 +50,7 @@ function spans(lines: readonly string[], now: number) {
   });
 }
 
-/** The moment `minutes` after `now` as clocks on the wall have it: where they are put on or back in between, it comes that much sooner or later. */
+/** The moment `minutes` after `now` by local time: a change to or from daylight saving time in between moves it. */
 function atLocal({ zone }: WarmHours, now: number, minutes: number, timeOfDay: number): number {
   const moment = Math.floor(now / MINUTE_MS) * MINUTE_MS + minutes * MINUTE_MS;
   const off = (minuteOfWeek(moment, zone) - timeOfDay + WEEK_MINUTES) % DAY_MINUTES;

@@ -8,7 +8,7 @@ import { storeFault } from "../../store/store-fault.ts";
 /** The keys of an installation, in a file of its own: a copy of the database contains no key. */
 export type KeyFile = {
   readonly path: string;
-  /** The first one seals; the others only open what they sealed. Empty where there is no file. */
+  /** The first key seals; the others only open earlier values. Empty: there is no file. */
   read(): Key[];
   /** All of it or nothing, durable when it returns. */
   write(keys: readonly Key[]): void;
@@ -56,7 +56,7 @@ function parse(text: string, path: string): Key[] {
   });
 }
 
-/** A key of AES-256. Its id is stored beside all that it sealed, and tells nothing about it. */
+/** A key of AES-256. Its id is stored with each value that it sealed, and reveals nothing about the key. */
 export type Key = { id: string; bytes: Buffer };
 
 const KEY_BYTES = 32;
@@ -71,7 +71,7 @@ export function newKey(): Key {
   return keyOf(randomBytes(KEY_BYTES));
 }
 
-/** As `readKey` takes it. */
+/** The reverse of `readKey`. */
 export function writeKey(key: Key): string {
   return key.bytes.toString("base64");
 }

@@ -12,7 +12,7 @@ export type Vault = {
    * Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing.
    */
   seal(context: SealContext, text: string): Promise<Sealed>;
-  /** As `seal`, which looks each time whether the keys of everything are there. */
+  /** As `seal`, but checks once that all keys exist. */
   sealAll(secrets: readonly { context: SealContext; text: string }[]): Promise<Sealed[]>;
   /** `what` names it in the fault. Faults: CREDENTIALS_UNREADABLE. */
   open(context: SealContext, sealed: Sealed, what: string): string;
@@ -100,7 +100,7 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
         if (row.keyId === key.id) continue;
         const old = find(row.keyId);
         const pem = old && unseal(old, signingKeyContext(row.kid), row);
-        // One that cannot be opened signs nothing any more, and is replaced when it should.
+        // A key that cannot be opened no longer signs, and is replaced later.
         if (pem !== undefined) await store.signingKeys.reseal(row.kid, seal(key, signingKeyContext(row.kid), pem));
       }
       return rows.length;
@@ -119,7 +119,7 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
       if (resealed > 0) log.info({ resealed }, "sealed the credentials with the newest key");
     } else await requireAll();
   } catch (error) {
-    // All that needs no credentials works without them.
+    // Everything else works without credentials.
     if (!(error instanceof Fault)) throw error;
     log.error({ fault: error.code }, error.message);
   }
@@ -145,7 +145,7 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
   };
 }
 
-/** What a sealed value belongs to. It is bound to it: a row that is copied to another place does not open there. */
+/** The owner of a sealed value. The cipher authenticates it: a row that is copied to another place does not open there. */
 export type SealContext = readonly string[];
 
 const CIPHER = "aes-256-gcm";
@@ -160,7 +160,7 @@ export function seal(key: Key, context: SealContext, text: string): Sealed {
   return { keyId: key.id, box: Buffer.concat([nonce, cipher.getAuthTag(), sealed]).toString("base64") };
 }
 
-/** Undefined where it was changed, or belongs to something else. */
+/** Undefined: it was changed, or its context is another. */
 export function unseal(key: Key, context: SealContext, { box }: Sealed): string | undefined {
   const bytes = Buffer.from(box, "base64");
   try {

@@ -4,17 +4,17 @@ import { dirname, join } from "node:path";
 import { storeFault } from "../../store/store-fault.ts";
 
 /**
- * Where the published files of folders lie: `packages/<package id>/<folder>/<folder hash>/` below the data folder, written once
- * and never changed. What is under way lies in `incoming/`, and is thrown away at the next start. Of one package, only one caller at a time may place and prune.
+ * The published files of folders: `packages/<package id>/<folder>/<folder hash>/` below the data folder, written once and never changed. Unfinished uploads
+ * are in `incoming/`, which the next start empties. Only one caller at a time may place and prune the files of a package.
  */
 export type PackageFiles = {
   /** A new empty folder; `discard` it in the end. */
   incoming(): Promise<string>;
   /** A copy of a folder that `place` can take; `from` and `to` lie in the same incoming folder. */
   copy(from: string, to: string): Promise<void>;
-  /** Moves the package's folders to their places, then does `work`; where either fails, none of them stays there. */
+  /** Moves the package's folders to their places, then does `work`. If either fails, the folders are removed. */
   placing<R>(packageId: string, folders: readonly FolderToPlace[], signal: AbortSignal, work: () => Promise<R>): Promise<R>;
-  /** Throws away the folder's versions but those in `kept` (relative to the data folder). */
+  /** Removes the folder's versions that are not in `kept` (relative to the data folder). */
   prune(packageId: string, folder: string, kept: readonly string[]): Promise<void>;
   discard(folder: string): Promise<void>;
 };
@@ -47,7 +47,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
 
   const discard = (folder: string) => rm(folder, { recursive: true, force: true });
 
-  /** Renamed first, so that a folder in removal is never taken for a whole one; a rest goes at the next start. */
+  /** Renames the folder first, so that a partly removed one is never used. The next start removes the rest. */
   const doom = async (folder: string): Promise<void> => {
     const doomed = join(incoming, randomUUID());
     await rename(folder, doomed);
@@ -71,7 +71,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
       for (const one of folders) {
         signal.throwIfAborted();
         const to = join(dataFolder, versionPath(packageId, one));
-        // The same hash is the same content: what lies there may be in use, and stays.
+        // The same hash is the same content: the existing folder may be in use, and stays.
         if (await exists(to)) continue;
         await place(one.from, to);
         placed.push(to);
@@ -87,7 +87,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
     }
   };
 
-  // What was placed by a process that died before it wrote the package's rows.
+  // A process placed these and ended before it wrote the package's rows.
   for (const id of await readdir(join(dataFolder, PACKAGES)).catch(() => []))
     if (!(await isKnown(id))) await translated(doom(join(dataFolder, PACKAGES, id)));
 
@@ -102,7 +102,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
     prune: async (packageId, folder, kept) => {
       const base = join(PACKAGES, packageId, folder);
       const left = (await versions(join(dataFolder, base))).map((name) => join(base, name)).filter((path) => !kept.includes(path));
-      // What cannot be removed now is left to the next publish: this one is stored.
+      // The next publish removes it: this one is stored.
       for (const path of left) await doom(join(dataFolder, path)).catch(() => undefined);
     },
     discard,
