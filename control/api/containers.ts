@@ -275,7 +275,7 @@ async function saveContainer(
   };
   if (existing) {
     await requireManage(store, caller, existing.container.packageId);
-    return { container: await publisher.save({ ...changes, known: existing.container }), image: existing.image };
+    return { container: await publisher.save({ ...changes, container: existing.container }), image: existing.image };
   }
   if (!body.dockerfile?.id) throw new Fault("REQUEST_INVALID", "A new container needs the id of a published image as dockerfile.id.");
   const image = await store.images.find(parseUuid(body.dockerfile.id));

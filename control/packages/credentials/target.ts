@@ -8,26 +8,26 @@ export type Target = {
   package: Package;
   /** The connection's key; empty for the package itself. */
   entity: string;
-  /** For people: `chem` or `chem.Chembl`. */
+  /** For messages: `chem` or `chem.Chembl`. */
   name: string;
 };
 
 /**
- * Reads `package` or `package.entity`; the package is named whole, with its scope: of a part of the name somebody else may publish a package first. Both may hold
+ * Reads `package` or `package.entity`; the package is named whole, with its scope: another author may publish a package whose name is a part of it. Both may hold
  * dots, so a text may mean several packages; one of those that `permit` does not refuse is meant.
  * Faults: those of `permit`, before the response depends on the package; PACKAGE_NOT_FOUND, ENTITY_NOT_FOUND; REQUEST_INVALID where several packages are meant.
  */
 export async function findTarget(store: Store, text: string, permit: (owner: Package) => Promise<void>): Promise<Target> {
   const packages = await store.packages.all();
-  const found: { owner: Package; entity: string; refusal: unknown }[] = [];
+  const matches: { owner: Package; entity: string; refusal: unknown }[] = [];
   for (let end = text.length; end > 0; end = text.lastIndexOf(".", end - 1)) {
     const owner = findPackage(packages, text.slice(0, end));
-    if (owner) found.push({ owner, entity: text.slice(end + 1), refusal: await refusalOf(permit(owner)) });
+    if (owner) matches.push({ owner, entity: text.slice(end + 1), refusal: await refusalOf(permit(owner)) });
   }
-  const permitted = found.filter(({ refusal }) => refusal === undefined);
+  const permitted = matches.filter(({ refusal }) => refusal === undefined);
   const [meant, ...others] = permitted;
   if (!meant) {
-    if (found[0]) throw found[0].refusal;
+    if (matches[0]) throw matches[0].refusal;
     throw new Fault(
       "PACKAGE_NOT_FOUND",
       `There is no package of the name ${JSON.stringify(text.slice(0, 200))} here. Use its whole name, with its scope.`,
@@ -50,18 +50,18 @@ async function refusalOf(work: Promise<void>): Promise<unknown> {
 }
 
 /** In whatever case; where several names differ in that alone, as it is written. */
-function findPackage(packages: readonly Package[], said: string): Package | undefined {
-  const alike = packages.filter(({ name }) => name.toLowerCase() === said.toLowerCase());
-  return alike.find(({ name }) => name === said) ?? (alike.length === 1 ? alike[0] : undefined);
+function findPackage(packages: readonly Package[], name: string): Package | undefined {
+  const alike = packages.filter((one) => one.name.toLowerCase() === name.toLowerCase());
+  return alike.find((one) => one.name === name) ?? (alike.length === 1 ? alike[0] : undefined);
 }
 
-async function findEntity(store: Store, owner: Package, said: string): Promise<Target> {
-  const key = nameKey(said);
-  const known = key === "" ? undefined : await store.connections.find(owner.id, key);
-  if (known) return { package: owner, entity: key, name: `${owner.name}.${known.name}` };
-  // One that its package no longer has may still have credentials, which somebody may want to see and remove.
-  if (key !== "" && (await store.credentials.of(owner.id, key)).length > 0) return { package: owner, entity: key, name: `${owner.name}.${said}` };
+async function findEntity(store: Store, owner: Package, name: string): Promise<Target> {
+  const key = nameKey(name);
+  const connection = key === "" ? undefined : await store.connections.find(owner.id, key);
+  if (connection) return { package: owner, entity: key, name: `${owner.name}.${connection.name}` };
+  // A connection that its package no longer has may still have credentials, which its author can list and remove.
+  if (key !== "" && (await store.credentials.of(owner.id, key)).length > 0) return { package: owner, entity: key, name: `${owner.name}.${name}` };
   const names = (await store.connections.byPackage(owner.id)).map(({ name }) => name);
   const there = names.length === 0 ? "it has no connections" : `it has ${names.join(", ")}`;
-  throw new Fault("ENTITY_NOT_FOUND", `The package ${owner.name} has no connection ${JSON.stringify(said.slice(0, 200))}: ${there}.`);
+  throw new Fault("ENTITY_NOT_FOUND", `The package ${owner.name} has no connection ${JSON.stringify(name.slice(0, 200))}: ${there}.`);
 }

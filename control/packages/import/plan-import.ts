@@ -12,7 +12,7 @@ export type PlannedImage = { image: ImportedImage; fate: Exclude<Fate, "adopt">;
 export type PlannedContainer = { container: ImportedContainer; fate: Fate; why: string; adoptable: Adoptable | undefined };
 export type Plan = { images: PlannedImage[]; containers: PlannedContainer[] };
 
-/** What is to become of each, from the store as it is now. `adoptable` says of those that run there what runs here, or why it is not taken over. */
+/** Decides about each, from the current store. `adoptable`: for each container that runs there, its instance here, or why it cannot be adopted. */
 export async function planImport(
   store: Store,
   images: readonly ImportedImage[],
@@ -24,20 +24,20 @@ export async function planImport(
   const usable = new Set(plannedImages.filter(({ fate }) => fate !== "left").map(({ image }) => image.id));
   const names = new Set<string>();
   const services = new Set<string>();
-  // Of one that was adopted and removed the end is still to come, which would become this one's.
+  // The end of an adopted and removed instance is still to come: it would be taken for this one's.
   const isFree = async (service = "") =>
     !services.has(service) && (await store.containers.byService(service)) === undefined && (await store.tombstones.adopted(service)) === undefined;
   const planContainer = async (container: ImportedContainer): Promise<PlannedContainer> => {
     const { fate, why } = await fateOf(store, container, usable, names);
     names.add(container.name.toLowerCase());
     if (fate !== "import") return { container, fate, why, adoptable: undefined };
-    const found = adoptable.get(container.id);
+    const running = adoptable.get(container.id);
     const warnings = container.warnings.join(" ");
-    if (typeof found === "object" && (await isFree(container.service))) {
+    if (typeof running === "object" && (await isFree(container.service))) {
       services.add(container.service ?? "");
-      return { container, fate: "adopt", why: `runs as ${container.service}. ${warnings}`.trim(), adoptable: found };
+      return { container, fate: "adopt", why: `runs as ${container.service}. ${warnings}`.trim(), adoptable: running };
     }
-    const note = typeof found === "object" ? `${container.service} is another container's service here` : (found ?? "");
+    const note = typeof running === "object" ? `${container.service} is another container's service here` : (running ?? "");
     return { container, fate, why: [note, warnings].filter(Boolean).join(". "), adoptable: undefined };
   };
   const plannedContainers: PlannedContainer[] = [];
@@ -46,7 +46,7 @@ export async function planImport(
   return { images: plannedImages, containers: plannedContainers };
 }
 
-/** It runs there, as far as that server says. */
+/** Whether it runs, by the status of that server. */
 export function runsThere({ status }: Pick<ImportedContainer, "status">): boolean {
   return status.startsWith("started") || status.startsWith("checking");
 }
@@ -75,33 +75,32 @@ async function fateOf(
 /** An instance that runs and can be taken over as it is. */
 export type Adoptable = { instance: string; address: Address | undefined; port: number | undefined };
 
-/** How long one may take to accept a connection: it is said to run. */
+/** How long a container that should be running may take to accept a connection. */
 const REACH_MS = 3_000;
 
 /** What runs at the orchestrator under a container's service name; else why it cannot be taken over. */
 export async function findAdoptable(
-  rooms: { driver: Driver; clock: Clock },
+  { driver, clock }: { driver: Driver; clock: Clock },
   { service, config: { port }, name }: ImportedContainer,
   signal: AbortSignal,
 ): Promise<Adoptable | string> {
-  const { driver, clock } = rooms;
   const call = { signal };
   const foreign = await driver.foreign?.(call);
   if (foreign === undefined) return `it cannot be taken over with the driver ${driver.name}`;
   if (service === undefined) return "that server tells no service's name of it";
-  const found = await foreign.find(service, port, call);
-  if (found === undefined) return `nothing is named ${service} at this orchestrator`;
-  if (found.labels !== undefined) return `${service} was made by a berth (store ${found.labels.store}), which may go on managing it`;
-  if (!found.running) return `${service} does not run`;
-  const { instance, address } = found;
+  const instance = await foreign.find(service, port, call);
+  if (instance === undefined) return `nothing is named ${service} at this orchestrator`;
+  if (instance.labels !== undefined) return `${service} was made by a berth (store ${instance.labels.store}), which may go on managing it`;
+  if (!instance.running) return `${service} does not run`;
+  const { instance: id, address } = instance;
   if (address === undefined) {
-    if (port === undefined) return { instance, address, port };
+    if (port === undefined) return { instance: id, address, port };
     return `${service} has no address at which berth can reach its port ${port}`;
   }
   const overdue = () => new Fault("CONTAINER_NOT_READY", `${name} accepted no connection at ${address.host} port ${address.port}`);
   try {
     await withTimeout({ clock, ms: REACH_MS, overdue, signal }, (limited) => foreign.reached(address, { signal: limited }));
-    return { instance, address, port: port ?? address.port };
+    return { instance: id, address, port: port ?? address.port };
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof Fault && error.code === "CONTAINER_NOT_READY")

@@ -6,30 +6,30 @@ import type { Container, User } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Plan, PlannedContainer, PlannedImage } from "./plan-import.ts";
 
-type Rooms = { store: Store; environment: string; now: number; importer: Pick<User, "id" | "login"> };
+type ImportDeps = { store: Store; environment: string; now: number; importer: Pick<User, "id" | "login"> };
 
-/** Writes all that is planned, with the ids that it has; call it in a transaction. */
-export async function recordImport(rooms: Rooms, { images, containers }: Plan): Promise<void> {
-  for (const { image, fate } of images) if (fate === "import") await recordImage(rooms, image);
-  for (const planned of containers) if (planned.fate === "import" || planned.fate === "adopt") await recordContainer(rooms, planned);
+/** Writes the plan, with the ids of the other server; call it in a transaction. */
+export async function recordImport(deps: ImportDeps, { images, containers }: Plan): Promise<void> {
+  for (const { image, fate } of images) if (fate === "import") await recordImage(deps, image);
+  for (const planned of containers) if (planned.fate === "import" || planned.fate === "adopt") await recordContainer(deps, planned);
 }
 
-/** Whose it will be: the author, where somebody has that login here too. */
+/** Its owner here: the user with the author's login, else the importer. */
 export async function ownerOf(
-  { store, importer }: Pick<Rooms, "store" | "importer">,
+  { store, importer }: Pick<ImportDeps, "store" | "importer">,
   author: string | undefined,
 ): Promise<Pick<User, "id" | "login">> {
   return (author === undefined ? undefined : await store.users.byLogin(author)) ?? importer;
 }
 
-async function recordImage(rooms: Rooms, { author, status: _status, ...image }: PlannedImage["image"]): Promise<void> {
-  const { store, now } = rooms;
-  const packageId = await packageOf(rooms, author);
+async function recordImage(deps: ImportDeps, { author, status: _status, ...image }: PlannedImage["image"]): Promise<void> {
+  const { store, now } = deps;
+  const packageId = await packageOf(deps, author);
   for (const name of [image.name, imageOfRef(image.ref)]) if (name !== undefined) await claimImage(store, name, { packageId }, now);
   await store.images.insert({
     ...image,
     packageId,
-    // Nothing that a package's folder could be named: each stays apart until its package is published.
+    // No folder of a package has such a name: each stays apart until its package is published.
     folder: image.id,
     files: "",
     state: "PENDING_VALIDATION",
@@ -46,8 +46,8 @@ async function recordImage(rooms: Rooms, { author, status: _status, ...image }: 
   });
 }
 
-async function recordContainer(rooms: Rooms, { container, adoptable }: PlannedContainer): Promise<void> {
-  const { store, environment, now, importer } = rooms;
+async function recordContainer(deps: ImportDeps, { container, adoptable }: PlannedContainer): Promise<void> {
+  const { store, environment, now, importer } = deps;
   const { id, name, friendlyName, imageId, config, env, status, service } = container;
   const image = await store.images.find(imageId);
   if (image === undefined) return;
@@ -86,9 +86,9 @@ async function recordContainer(rooms: Rooms, { container, adoptable }: PlannedCo
   });
 }
 
-async function packageOf(rooms: Rooms, author: string | undefined): Promise<string> {
-  const { store, now } = rooms;
-  const { id: authorId, login } = await ownerOf(rooms, author);
+async function packageOf(deps: ImportDeps, author: string | undefined): Promise<string> {
+  const { store, now } = deps;
+  const { id: authorId, login } = await ownerOf(deps, author);
   const name = importedPackageName(login);
   return (
     (await store.packages.byName(name)) ??

@@ -19,11 +19,11 @@ import { openPackageFiles, versionPath } from "./package-files.ts";
 import { receiveUpload } from "./receive-upload.ts";
 import { type Recorded, recordPackage, refuseForeignAuthor, stageFolders } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
-import type { Told } from "./told.ts";
+import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 import { unpackZip, type ZipLimits } from "./unpack-zip.ts";
 
 export type Publishing = {
-  /** The package's name as the address says it. */
+  /** The package's name in the address. */
   name: string;
   user: Pick<User, "id" | "login" | "admin">;
   debug: boolean;
@@ -36,12 +36,12 @@ export type Published = Recorded & { warnings: string[] };
 
 export type Publisher = {
   /**
-   * Takes a package in: all of it is stored when this returns, or nothing of it. The lifecycle has been told.
+   * Stores a package, all of it or nothing, and tells the lifecycle.
    * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
    */
-  publish(asked: Publishing): Promise<Published>;
-  /** Changes a container, or makes one of an image that was published. Faults: REQUEST_INVALID, NOT_PERMITTED. */
-  save(asked: Saving): Promise<Container>;
+  publish(publishing: Publishing): Promise<Published>;
+  /** Changes a container, or creates one of a published image. Faults: REQUEST_INVALID, NOT_PERMITTED. */
+  save(changes: Saving): Promise<Container>;
 };
 
 /** The name of the upload in its incoming folder. */
@@ -59,11 +59,11 @@ const MAX_WARNINGS_IN_ALL = 200;
 
 export async function openPublisher(parts: {
   store: Store;
-  lifecycle: Told;
-  /** Takes in the package's connections and what they bring of secrets. */
+  lifecycle: Pick<Lifecycle, "requestValidation" | "definitionChanged" | "remove">;
+  /** Stores the package's connections with their secrets. */
   credentials: Pick<Credentials, "record">;
   dataFolder: string;
-  /** Goes into the services' names. */
+  /** A part of the services' names. */
   environment: string;
   clock: Clock;
   maxPackageBytes: number;
@@ -73,38 +73,38 @@ export async function openPublisher(parts: {
   const files = await openPackageFiles(parts.dataFolder, async (id) => (await store.packages.find(id)) !== undefined);
   const locked = createPackageLocks();
 
-  const readPackage = async (folder: string, asked: Publishing) => {
+  const readPackage = async (folder: string, publishing: Publishing) => {
     const into = join(folder, "unpacked");
     await mkdir(into);
-    await unpackZip({ zip: join(folder, ZIP), into, wanted: isWanted, limits: parts.limits, signal: asked.signal });
-    const json = readPackageJson(await readText(join(into, "package.json"), "package.json", asked.signal));
-    if (!isSamePackage(json.name, asked.name)) {
-      throw new Fault("PACKAGE_INVALID", `package.json names the package ${json.name}; it was published as ${asked.name}.`);
+    await unpackZip({ zip: join(folder, ZIP), into, wanted: isWanted, limits: parts.limits, signal: publishing.signal });
+    const json = readPackageJson(await readText(join(into, "package.json"), "package.json", publishing.signal));
+    if (!isSamePackage(json.name, publishing.name)) {
+      throw new Fault("PACKAGE_INVALID", `package.json names the package ${json.name}; it was published as ${publishing.name}.`);
     }
     return { into, json };
   };
 
   /** The files first, then all rows in one transaction, which is the moment of publishing; then what no container runs from is pruned. */
   const place = async (
-    asked: Publishing,
+    publishing: Publishing,
     json: PackageJson,
     definitions: readonly Definition[],
     connections: readonly PublishedConnection[],
     staged: ReadonlyMap<string, string>,
   ): Promise<{ recorded: Recorded; kept: string[] }> => {
-    await refuseForeignAuthor(store, json.name, asked.user);
+    await refuseForeignAuthor(store, json.name, publishing.user);
     // No other publish makes a package of this name meanwhile.
     const packageId = (await store.packages.byName(json.name))?.id ?? randomUUID();
     const folders = definitions.map(({ folder, at, hash }) => ({ from: staged.get(folder) ?? at, folder, hash }));
-    const rooms = { store, environment: parts.environment, now: Math.trunc(clock.now()) };
+    const deps = { store, environment: parts.environment, now: Math.trunc(clock.now()) };
     const record = async () => {
-      const recorded = await recordPackage(rooms, json, asked.user, definitions, packageId);
+      const recorded = await recordPackage(deps, json, publishing.user, definitions, packageId);
       return { recorded, kept: await parts.credentials.record(recorded.package, connections) };
     };
     try {
       const owner = { id: packageId, version: json.version };
-      await inSlices(slicesOf(definitions), (slice) => stageFolders(rooms, owner, slice, (definition) => versionPath(packageId, definition)), 1);
-      const done = await files.placing(packageId, folders, asked.signal, () => store.transaction(record, { isLarge: true }));
+      await inSlices(slicesOf(definitions), (slice) => stageFolders(deps, owner, slice, (definition) => versionPath(packageId, definition)), 1);
+      const done = await files.placing(packageId, folders, publishing.signal, () => store.transaction(record, { isLarge: true }));
       await prune(packageId, definitions, done.recorded.filesBefore);
       return done;
     } finally {
@@ -125,32 +125,32 @@ export async function openPublisher(parts: {
     }
   };
 
-  const publishFrom = async (folder: string, asked: Publishing): Promise<Published> => {
-    const { into, json } = await readPackage(folder, asked);
-    const found = await findFolders(into, asked.signal);
-    const { connections, warnings: unread, bytes } = await findConnections(into, asked.signal);
-    const { definitions, warnings } = defineContainers(json, found.folders, asked.debug ? asked.user.login : undefined, bytes);
+  const publishFrom = async (folder: string, publishing: Publishing): Promise<Published> => {
+    const { into, json } = await readPackage(folder, publishing);
+    const { folders, warnings: skipped } = await findFolders(into, publishing.signal);
+    const { connections, warnings: unread, bytes } = await findConnections(into, publishing.signal);
+    const { definitions, warnings } = defineContainers(json, folders, publishing.debug ? publishing.user.login : undefined, bytes);
     const unresolved: string[] = [];
     const findUnresolved = unresolvedTemplates(json.name, connections);
     await inSlices(definitions, ({ name, container }) => void unresolved.push(...capWarnings(findUnresolved(name, container.env))), 1);
     const staged = await stage(definitions, folder, files.copy);
-    const { recorded, kept } = await locked(json.name, asked.signal, () => place(asked, json, definitions, connections, staged));
-    const all = [...found.warnings, ...warnings, ...unread, ...kept, ...unresolved];
+    const { recorded, kept } = await locked(json.name, publishing.signal, () => place(publishing, json, definitions, connections, staged));
+    const all = [...skipped, ...warnings, ...unread, ...kept, ...unresolved];
     return { ...recorded, warnings: capWarnings(all, MAX_WARNINGS_IN_ALL) };
   };
 
   const full = (of: string) => (ofUser: boolean) =>
-    new Fault("UPLOADS_FULL", `${ofUser ? "You are" : "Others are"} ${of} as many packages as may be at once; try again soon.`, {
+    new Fault("UPLOADS_FULL", `${ofUser ? "You are" : "Others are"} ${of} as many packages as are allowed at a time; try again soon.`, {
       retryAfterMs: RETRY_MS,
     });
   const uploads = createFairSlots({ ...UPLOADS, full: full("sending") });
   const publishes = createFairSlots({ ...PUBLISHES, full: full("publishing") });
 
-  const publish = async (asked: Publishing): Promise<Published> => {
-    await refuseForeignAuthor(store, asked.name, asked.user);
+  const publish = async (publishing: Publishing): Promise<Published> => {
+    await refuseForeignAuthor(store, publishing.name, publishing.user);
     const folder = await files.incoming();
-    const { body, signal } = asked;
-    const user = asked.user.id;
+    const { body, signal } = publishing;
+    const user = publishing.user.id;
     try {
       // A publish slot is for work, not for waiting for a client's bytes.
       await uploads.run(user, signal, () => receiveUpload({ body, to: join(folder, ZIP), maxBytes: parts.maxPackageBytes, clock, signal }));
@@ -159,13 +159,13 @@ export async function openPublisher(parts: {
           new Fault("PACKAGE_TOO_LARGE", `The package was not unpacked within ${PUBLISH_MS / 1_000} s: publish fewer or smaller files.`);
         // The folder is discarded after this, so it waits for the work to end.
         const deadline = openDeadline({ clock, ms: PUBLISH_MS, overdue, signal });
-        return publishFrom(folder, { ...asked, signal: deadline.signal }).finally(deadline.close);
+        return publishFrom(folder, { ...publishing, signal: deadline.signal }).finally(deadline.close);
       });
-      // All of it is stored; whatever of this is not done when berth ends follows from what is stored at the next start.
+      // All of it is stored. If berth ends here, the next start does the rest.
       const publishedOn = published.package.updatedOn;
-      await inSlices(published.folders, ({ imageId }) => parts.lifecycle.requestValidation(imageId, asked.user.id, publishedOn));
+      await inSlices(published.folders, ({ imageId }) => parts.lifecycle.requestValidation(imageId, publishing.user.id, publishedOn));
       const redefined = [...published.folders.map(({ containerId }) => containerId), ...published.followers.map(({ id }) => id)];
-      await inSlices(redefined, (id) => parts.lifecycle.definitionChanged(id, asked.user.id));
+      await inSlices(redefined, (id) => parts.lifecycle.definitionChanged(id, publishing.user.id));
       // Meanwhile another publish may have brought the folder back.
       const isBack = async ({ imageId, packageId }: PackageContainer) =>
         (await store.packages.find(packageId))?.updatedOn !== publishedOn && (await store.images.find(imageId))?.state !== "DELETED";
@@ -182,7 +182,7 @@ export async function openPublisher(parts: {
 
   return {
     publish,
-    save: (asked) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, asked),
+    save: (changes) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, changes),
   };
 }
 
@@ -190,14 +190,14 @@ function runsOlder(container: PackageContainer | undefined): boolean {
   return container?.runningGeneration !== undefined && container.runningGeneration < container.generation - 1;
 }
 
-/** Only what makes containers is kept; scripts, styles and the package's own code are somebody else's. */
+/** berth keeps only what makes containers: no scripts, styles or other code of the package. */
 function isWanted(path: string): boolean {
   return path === "package.json" || path.startsWith(`${DOCKERFILES}/`) || isConnection(path);
 }
 
 /** Some clients leave the scope out of the address. */
-function isSamePackage(name: string, asked: string): boolean {
-  return name.toLowerCase() === asked.toLowerCase() || unscoped(name).toLowerCase() === asked.toLowerCase();
+function isSamePackage(name: string, named: string): boolean {
+  return name.toLowerCase() === named.toLowerCase() || unscoped(name).toLowerCase() === named.toLowerCase();
 }
 
 /** `dockerfiles/` itself holds the other folders, so it is copied before they are moved out of it. */

@@ -21,29 +21,29 @@ export type Recorded = {
   folders: RecordedFolder[];
   /** Containers that were made by hand of its images, and are redefined with them. */
   followers: PackageContainer[];
-  /** Of folders that the package no longer has: wished to rest, and for the caller to have removed once this is durable. */
+  /** Containers of folders that the package no longer has. They are stopped; the caller removes them once this is durable. */
   removed: PackageContainer[];
   /** Where the files of its folders lay until now. */
   filesBefore: Map<string, string>;
 };
 
-type Rooms = { store: Store; environment: string; now: number };
+type RecordDeps = { store: Store; environment: string; now: number };
 /** A package whose version is being published; its row may not be there yet. */
 type StagedPackage = { id: string; version: string };
 
 /** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
 export async function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): Promise<void> {
-  const known = await store.packages.byName(name);
-  if (known && !(await mayManageAuthor(store, { userId: user.id, admin: user.admin }, known.authorId)))
+  const existing = await store.packages.byName(name);
+  if (existing && !(await mayManageAuthor(store, { userId: user.id, admin: user.admin }, existing.authorId)))
     throw new Fault("NOT_PERMITTED", `The package ${name} has another author.`);
 }
 
 /**
- * Prepares some of a package's folders for `recordPackage`, which then has no text to read or to write as JSON: with 500 folders that would hold the event loop up.
- * Call it for a few at a time, and clear the staging in the end. `filesOf` tells where the files lie.
+ * Prepares some of a package's folders for `recordPackage`, which then neither reads nor writes JSON: with 500 folders that would block the event loop.
+ * Call it for a few at a time, and clear the staging in the end. `filesOf` returns the place of the files.
  */
 export async function stageFolders(
-  { store, environment, now }: Rooms,
+  { store, environment, now }: RecordDeps,
   owner: StagedPackage,
   defined: readonly Definition[],
   filesOf: (definition: Definition) => string,
@@ -52,15 +52,15 @@ export async function stageFolders(
   const images = new Map((await store.images.ofFolders(owner.id, folders)).map(({ folder, id }) => [folder, id]));
   const containers = new Map((await store.containers.ofFolders(owner.id, folders)).map((container) => [container.folder, container]));
   for (const definition of defined) {
-    const known = containers.get(definition.folder);
+    const current = containers.get(definition.folder);
     const imageId = images.get(definition.folder) ?? randomUUID();
-    const id = known?.id ?? containerIdOf(imageId);
+    const id = current?.id ?? containerIdOf(imageId);
     // Recording compares texts: what is the same is written the same, whatever the order of its keys.
     const { config, env } = definition.container;
     await store.staging.stage(newImage(owner, imageId, definition, filesOf(definition), now), {
       ...newContainer(environment, id, definition.name, config, now),
-      config: known && isDeepStrictEqual(known.config, config) ? known.config : config,
-      env: known && isDeepStrictEqual(known.env, env) ? known.env : env,
+      config: current && isDeepStrictEqual(current.config, config) ? current.config : config,
+      env: current && isDeepStrictEqual(current.env, env) ? current.env : env,
       imageId,
       packageId: owner.id,
       folder: definition.folder,
@@ -76,15 +76,15 @@ export async function stageFolders(
  * again. A container whose definition changed gets a new generation; nothing is started here. Faults: NOT_PERMITTED, NAME_TAKEN.
  */
 export async function recordPackage(
-  rooms: Rooms,
+  deps: RecordDeps,
   json: PackageJson,
   user: Pick<User, "id" | "admin">,
   defined: readonly Definition[],
   newPackageId: string,
 ): Promise<Recorded> {
-  const { store, now } = rooms;
+  const { store, now } = deps;
   await refuseForeignAuthor(store, json.name, user);
-  const owner = await recordPackageRow(rooms, json, user.id, newPackageId);
+  const owner = await recordPackageRow(deps, json, user.id, newPackageId);
   const images = await imagesBefore(store, owner, user, defined);
   const leaving = await store.images.ofOtherFolders(
     owner.id,
@@ -92,9 +92,9 @@ export async function recordPackage(
   );
   const containers = new Map((await store.containers.byPackage(owner.id)).map((container) => [container.folder, container]));
   await requireFreeNames(store, owner, defined, containers);
-  const folders = await identifyStaged(rooms, owner, images, containers);
-  const known = [...images.values()].map(({ id }) => id);
-  await store.staging.record(owner.id, known, { at: now, event: "validationWished", byUser: user.id });
+  const folders = await identifyStaged(deps, owner, images, containers);
+  const existing = [...images.values()].map(({ id }) => id);
+  await store.staging.record(owner.id, existing, { at: now, event: "validationWished", byUser: user.id });
   await claimNames(store, owner, defined, now);
   await removeImages(store, leaving, { at: now, event: "removed", byUser: user.id });
   const ofFolders = new Set(folders.map(({ folder }) => folder));
@@ -118,12 +118,12 @@ async function imagesBefore(
 ): Promise<Map<string, PackageImage>> {
   const folders = defined.map(({ folder }) => folder);
   const read = async () => new Map((await store.images.ofFolders(owner.id, folders)).map((image) => [image.folder, image]));
-  const known = await read();
-  const fresh = defined.filter(({ folder }) => !known.has(folder));
-  return (await claimImported(store, user, owner.id, fresh)) ? read() : known;
+  const before = await read();
+  const fresh = defined.filter(({ folder }) => !before.has(folder));
+  return (await claimImported(store, user, owner.id, fresh)) ? read() : before;
 }
 
-/** A folder of `dockerfiles/` has no `/` in its name, so this one is nobody's and stays apart. */
+/** A folder of `dockerfiles/` has no `/` in its name, so a publish never takes this one. */
 export function followerFolder(image: Pick<Image, "folder">, id: string): string {
   return `${image.folder}/${id}`;
 }
@@ -132,9 +132,9 @@ function isFollower({ folder }: Pick<Container, "folder">): boolean {
   return folder.includes("/");
 }
 
-async function recordPackageRow({ store, now }: Rooms, json: PackageJson, authorId: string, newId: string): Promise<Package> {
-  const known = await store.packages.byName(json.name);
-  if (known) return (await store.packages.update(known.id, { version: json.version, updatedOn: now })) ?? known;
+async function recordPackageRow({ store, now }: RecordDeps, json: PackageJson, authorId: string, newId: string): Promise<Package> {
+  const existing = await store.packages.byName(json.name);
+  if (existing) return (await store.packages.update(existing.id, { version: json.version, updatedOn: now })) ?? existing;
   await requireFreePackageName(store, json.name, authorId);
   return store.packages.insert({ id: newId, name: json.name, version: json.version, authorId, createdOn: now, updatedOn: now });
 }
@@ -149,7 +149,7 @@ function newImage(owner: StagedPackage, id: string, definition: Definition, file
 
 /** A folder may have come to its rows since it was staged: from an import. */
 async function identifyStaged(
-  { store, environment }: Rooms,
+  { store, environment }: RecordDeps,
   owner: Package,
   images: ReadonlyMap<string, PackageImage>,
   containers: ReadonlyMap<string, PackageContainer>,

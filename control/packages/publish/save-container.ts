@@ -7,63 +7,68 @@ import { containerKeysOf, readContainerKeys } from "./container-json.ts";
 import { newContainer } from "./new-container.ts";
 import { followerFolder } from "./record-package.ts";
 import { requireFreeName } from "./require-free-names.ts";
-import type { Told } from "./told.ts";
+import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 
-/** What stands in place of a value that is not shown. Sent back, it means the value that is there already. */
+/** The text in place of a secret value. A client that sends it back keeps the value. */
 export const MASK = "***";
 
-/** What a client may say of a container; what it leaves out stays. */
+/** A client's changes to a container. A missing field stays as it is. */
 export type SavedContainer = {
   name?: string | undefined;
   friendlyName?: string | undefined;
   /** As in `container.json`, but for image and variables. */
   config?: Record<string, unknown> | undefined;
-  /** All of them: one that is left out here is taken away. */
+  /** All variables: a missing one is removed. */
   environmentVars?: Record<string, unknown> | undefined;
 };
 
-export type Saving = SavedContainer & ({ known: Container } | { image: Image; id: string | undefined });
+export type Saving = SavedContainer & ({ container: Container } | { image: Image; id: string | undefined });
 
 const NAME = /^[A-Za-z0-9][\w.-]{0,199}$/;
 const LONGEST_FRIENDLY_NAME = 200;
 
-/** A changed definition replaces what runs, as publishing does; the next publish of its folder has the last word. */
-export async function saveContainer(rooms: { store: Store; lifecycle: Told; environment: string; now: number }, asked: Saving): Promise<Container> {
-  const { store, lifecycle } = rooms;
-  const saved = await store.transaction(() => ("known" in asked ? change(rooms, asked.known.id, asked) : make(rooms, asked.image, asked.id, asked)));
+/** A changed definition replaces what runs, as publishing does; the next publish of its folder replaces it. */
+export async function saveContainer(
+  deps: { store: Store; lifecycle: Pick<Lifecycle, "definitionChanged">; environment: string; now: number },
+  changes: Saving,
+): Promise<Container> {
+  const { store, lifecycle } = deps;
+  const saved = await store.transaction(() =>
+    "container" in changes ? change(deps, changes.container.id, changes) : make(deps, changes.image, changes.id, changes),
+  );
   await lifecycle.definitionChanged(saved.id);
   return saved;
 }
 
-async function change({ store, now }: { store: Store; now: number }, id: string, asked: SavedContainer): Promise<Container> {
-  // As it is now: another definition may have come since the caller looked.
-  const known = await store.containers.find(id);
-  if (!known) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
-  const said = { ...(await readNames(store, asked, known, known.packageId)), ...readDefinition(asked, known) };
-  const changed = !isDeepStrictEqual([known.config, known.env], [said.config, said.env]);
-  const fresh = changed ? { generation: known.generation + 1, attempts: 0, notBefore: 0 } : {};
-  return (await store.containers.update(known.id, { ...said, ...fresh, updatedOn: now })) ?? known;
+async function change({ store, now }: { store: Store; now: number }, id: string, changes: SavedContainer): Promise<Container> {
+  // Another definition may have come since the caller read it.
+  const current = await store.containers.find(id);
+  if (!current) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+  const patch = { ...(await readNames(store, changes, current, current.packageId)), ...readDefinition(changes, current) };
+  const changed = !isDeepStrictEqual([current.config, current.env], [patch.config, patch.env]);
+  const fresh = changed ? { generation: current.generation + 1, attempts: 0, notBefore: 0 } : {};
+  return (await store.containers.update(current.id, { ...patch, ...fresh, updatedOn: now })) ?? current;
 }
 
 async function make(
-  rooms: { store: Store; environment: string; now: number },
+  deps: { store: Store; environment: string; now: number },
   image: Image,
   given: string | undefined,
-  asked: SavedContainer,
+  changes: SavedContainer,
 ): Promise<Container> {
-  const { name, friendlyName } = await readNames(rooms.store, asked, undefined, image.packageId);
+  const { name, friendlyName } = await readNames(deps.store, changes, undefined, image.packageId);
   if (name === undefined) throw new Fault("REQUEST_INVALID", "A new container needs a name.");
-  const { config, env } = readDefinition(asked, undefined);
-  // Its id is that of a package's container, or one that others may still call: neither is for somebody else to take.
-  if (given !== undefined && (await rooms.store.tombstones.find(given)))
+  const { config, env } = readDefinition(changes, undefined);
+  // A package's container had this id, or other programs still use it: no other container may take it.
+  if (given !== undefined && (await deps.store.tombstones.find(given)))
     throw new Fault("REQUEST_INVALID", `The container ${given} was removed: leave out its id to make another, or publish its package again.`);
-  if (given !== undefined && (await rooms.store.containers.find(given))) throw new Fault("REQUEST_INVALID", `There is a container ${given} already.`);
+  if (given !== undefined && (await deps.store.containers.find(given))) throw new Fault("REQUEST_INVALID", `There is a container ${given} already.`);
   // As it is now: a publish may have removed it since the caller looked.
-  const current = await rooms.store.images.find(image.id);
+  const current = await deps.store.images.find(image.id);
   if (!current || current.state === "DELETED") throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${image.id}.`);
   const id = given ?? randomUUID();
-  return rooms.store.containers.insert({
-    ...newContainer(rooms.environment, id, name, config, rooms.now),
+  return deps.store.containers.insert({
+    ...newContainer(deps.environment, id, name, config, deps.now),
     packageId: image.packageId,
     imageId: image.id,
     folder: followerFolder(image, id),
@@ -71,30 +76,30 @@ async function make(
     friendlyName: friendlyName ?? name,
     config,
     env,
-    updatedOn: rooms.now,
+    updatedOn: deps.now,
   });
 }
 
 /** Plugins find containers by name, so no two may share one. */
-async function readNames(store: Store, { name, friendlyName }: SavedContainer, known: Container | undefined, packageId: string) {
-  if (name !== undefined && name !== known?.name) {
+async function readNames(store: Store, { name, friendlyName }: SavedContainer, current: Container | undefined, packageId: string) {
+  if (name !== undefined && name !== current?.name) {
     if (!NAME.test(name)) throw new Fault("REQUEST_INVALID", `${JSON.stringify(name.slice(0, 100))} is no name: letters, digits, _ . and - only.`);
     const where = [{ columns: ["name"], holds: "is", value: name }] as const;
-    if ((await store.containers.ids({ where })).some((id) => id !== known?.id))
+    if ((await store.containers.ids({ where })).some((id) => id !== current?.id))
       throw new Fault("REQUEST_INVALID", `There is a container ${name} already.`);
   }
   if (friendlyName !== undefined && friendlyName.length > LONGEST_FRIENDLY_NAME) {
     throw new Fault("REQUEST_INVALID", `A friendly name has at most ${LONGEST_FRIENDLY_NAME} characters.`);
   }
-  const changed = [name, friendlyName].filter((one) => one !== undefined && one !== known?.name && one !== known?.friendlyName);
+  const changed = [name, friendlyName].filter((one) => one !== undefined && one !== current?.name && one !== current?.friendlyName);
   for (const one of changed) await requireFreeName(store, packageId, one ?? "");
   return { ...(name === undefined ? {} : { name }), ...(friendlyName === undefined ? {} : { friendlyName }) };
 }
 
-function readDefinition(asked: SavedContainer, known: Container | undefined): { config: ContainerConfig; env: Record<string, string> } {
-  const variables = asked.environmentVars ?? known?.env ?? {};
-  const unmasked = Object.entries(variables).map(([name, value]) => [name, value === MASK ? (known?.env[name] ?? value) : value]);
-  const json = { ...(known ? containerKeysOf(known.config) : {}), ...asked.config, environmentVars: Object.fromEntries(unmasked) };
+function readDefinition(changes: SavedContainer, current: Container | undefined): { config: ContainerConfig; env: Record<string, string> } {
+  const variables = changes.environmentVars ?? current?.env ?? {};
+  const unmasked = Object.entries(variables).map(([name, value]) => [name, value === MASK ? (current?.env[name] ?? value) : value]);
+  const json = { ...(current ? containerKeysOf(current.config) : {}), ...changes.config, environmentVars: Object.fromEntries(unmasked) };
   try {
     const read = readContainerKeys(json, "config");
     const [unknown] = read.warnings;
