@@ -65,7 +65,7 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
         const container = await requireContainer(store, authorization.caller(request), request.params.id);
         const explanation = await lifecycle.explain(container.id, clientAbortSignal(reply));
         const { history, container: explained } = explanation;
-        return explanationToJson(explanation, await store.users.logins([explained.wishedBy, ...history.map(({ byUser }) => byUser)]));
+        return explanationToJson(explanation, await store.users.logins([explained.requestedBy, ...history.map(({ byUser }) => byUser)]));
       },
     }),
     route({
@@ -131,8 +131,8 @@ function explanationToJson({ container, why, history, timers, awake, failure, en
     why,
     wish: {
       instances: container.desiredInstances,
-      by: logins.get(container.wishedBy) ?? null,
-      time: container.wishedOn === 0 ? null : isoDate(container.wishedOn),
+      by: logins.get(container.requestedBy) ?? null,
+      time: container.requestedOn === 0 ? null : isoDate(container.requestedOn),
     },
     next: timers.map(({ kind, at, says }) => ({ kind, time: isoDate(at), says })),
     awake,
@@ -151,8 +151,8 @@ function explanationToJson({ container, why, history, timers, awake, failure, en
 
 function wakeToJson(wake: Wake, by: string | undefined, now: number): WakeJson {
   return {
-    asked: isoDate(wake.askedOn),
-    for: wake.askedFor ?? null,
+    asked: isoDate(wake.requestedAt),
+    for: wake.startReason ?? null,
     by: by ?? null,
     ended: wake.endedOn === undefined ? null : isoDate(wake.endedOn),
     outcome: wake.outcome ?? null,
@@ -165,9 +165,9 @@ function wakeToJson(wake: Wake, by: string | undefined, now: number): WakeJson {
  * The phases of a start in order, as far as they are known. While a start is in progress, or after it failed, the driver has reported no phases: it is one
  * phase, `start`. `now` is epoch ms.
  */
-export function wakePhases({ askedOn, begunOn, endedOn, phases, connectMs }: Wake, now: number): WakePhase[] {
-  const until = endedOn ?? Math.max(now, askedOn);
-  const queue = { name: "queue", start: 0, duration: Math.max(0, (begunOn ?? until) - askedOn) } as const;
+export function wakePhases({ requestedAt, begunOn, endedOn, phases, connectMs }: Wake, now: number): WakePhase[] {
+  const until = endedOn ?? Math.max(now, requestedAt);
+  const queue = { name: "queue", start: 0, duration: Math.max(0, (begunOn ?? until) - requestedAt) } as const;
   if (begunOn === undefined) return [queue];
   const rest: (readonly [name: WakePhase["name"], ms: number | undefined])[] =
     phases === undefined

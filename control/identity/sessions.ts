@@ -27,15 +27,15 @@ export function isContainerTokenValid(container: Container | undefined): boolean
  * knows no other. Undefined where no user is behind it, or none any more.
  */
 export async function containerToken({ store, vault }: { store: Store; vault: Vault }, container: Container): Promise<string | undefined> {
-  const { id, generation, wishedBy, wishedKey, wishedSession } = container;
-  if (wishedBy === undefined) return undefined;
+  const { id, generation, requestedBy, requestedKey, requestedSession } = container;
+  if (requestedBy === undefined) return undefined;
   // One transaction: no key is revoked, and no credential sealed anew, between the look and the write.
   return store.transaction(async () => {
-    if (!(await store.users.find(wishedBy))) return undefined;
-    if (wishedKey !== undefined && (await store.devKeys.byDigest(wishedKey))?.userId !== wishedBy) return undefined;
+    if (!(await store.users.find(requestedBy))) return undefined;
+    if (requestedKey !== undefined && (await store.devKeys.byDigest(requestedKey))?.userId !== requestedBy) return undefined;
     const before = await store.sessions.byContainer(id);
     for (const { digest: known, userId, keyDigest, start } of before) {
-      const isSame = start?.generation === generation && userId === wishedBy && keyDigest === wishedKey;
+      const isSame = start?.generation === generation && userId === requestedBy && keyDigest === requestedKey;
       const sealed = isSame ? start.sealed : undefined;
       const token = sealed && (await orUndefined(async () => vault.open(sessionContext(known), sealed, "The container's session")));
       if (token !== undefined) return token;
@@ -47,10 +47,10 @@ export async function containerToken({ store, vault }: { store: Store; vault: Va
     for (const session of before) if (session.start?.generation !== generation) await store.sessions.remove(session.digest);
     await store.sessions.insert({
       digest: made,
-      userId: wishedBy,
+      userId: requestedBy,
       expiresOn: NEVER,
-      keyDigest: wishedKey,
-      parent: wishedSession,
+      keyDigest: requestedKey,
+      parent: requestedSession,
       derivedDigest: derivedDigest(token),
       containerId: id,
       start: { generation, sealed },

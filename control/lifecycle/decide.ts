@@ -128,7 +128,7 @@ export function isReplaceable(image: Image | undefined): boolean {
 
 /** Stop, then start the new definition: the desired state stays. */
 function redefine({ now }: ContainerSituation): ContainerAction {
-  return move("redefined", { stopFor: "system", wishedOn: now, wishedFor: "redefinition" });
+  return move("redefined", { stopFor: "system", requestedOn: now, requestedFor: "redefinition" });
 }
 
 /** Its address is suspect. Where it does not run, it is lost. */
@@ -165,7 +165,7 @@ function decideStopped(situation: ContainerSituation, limits: LifecycleLimits): 
   if ((fact?.paused || row.pausedOn !== undefined) && !mayStayPaused(row, fact, now, limits)) return { kind: "endPaused" };
   const warmMs = warmInMs(row, now);
   if (warmMs === undefined) return SETTLE;
-  return warmMs > 0 ? wait(warmMs) : move("startWished", { desiredInstances: 1, wishedOn: now, wishedFor: "keepWarm", fault: undefined });
+  return warmMs > 0 ? wait(warmMs) : move("startWished", { desiredInstances: 1, requestedOn: now, requestedFor: "keepWarm", fault: undefined });
 }
 
 /**

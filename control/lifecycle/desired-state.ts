@@ -1,7 +1,7 @@
 import type { SessionRef } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Container, WishedFor } from "../model/entities.ts";
+import type { Container, StartReason } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import type { EndCounts } from "./address-ownership.ts";
@@ -20,7 +20,7 @@ import type { WorkQueue } from "./work-queue.ts";
 /** What users and requests ask for. Each is one transaction, durable when it resolves, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {
   /** A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed. */
-  requestStart(id: string, userId: string, wishedFor?: WishedFor, ref?: SessionRef): Promise<Container>;
+  requestStart(id: string, userId: string, requestedFor?: StartReason, ref?: SessionRef): Promise<Container>;
   /** A user's `stop`. It cancels a start at once. */
   requestStop(id: string, userId: string): Promise<Container>;
   /**
@@ -79,20 +79,20 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
   const suspectedOn = new Map<string, number>();
   /** A gateway's connect was refused: the address is verified now, and if the container is lost, this request starts it again. */
   const verify = async (row: Container, userId: string): Promise<Container> => {
-    const wishedOn = clock.now();
-    if (row.state === "CHECKING") return row.wishedOn >= row.since ? row : ((await moves.update(row.id, { wishedOn })) ?? row);
-    const waitMs = Math.max((suspectedOn.get(row.id) ?? -Infinity) + limits.suspectEveryMs - clock.monotonic(), row.since + FRESH_MS - wishedOn);
+    const requestedOn = clock.now();
+    if (row.state === "CHECKING") return row.requestedOn >= row.since ? row : ((await moves.update(row.id, { requestedOn })) ?? row);
+    const waitMs = Math.max((suspectedOn.get(row.id) ?? -Infinity) + limits.suspectEveryMs - clock.monotonic(), row.since + FRESH_MS - requestedOn);
     if (waitMs > 0) {
       deps.queue.addAfter(containerKey(row.id), waitMs);
       return row;
     }
     store.afterCommit(() => suspectedOn.set(row.id, clock.monotonic()));
-    return reconcile((await suspect(row, { wishedOn }, userId)) ?? row);
+    return reconcile((await suspect(row, { requestedOn }, userId)) ?? row);
   };
 
-  const start = async (row: Container, userId: string, wishedFor: WishedFor, ref: SessionRef = {}): Promise<Container> => {
-    const by = { wishedBy: userId, wishedKey: ref.key, wishedSession: ref.session };
-    const patch = { desiredInstances: 1, ...by, wishedOn: clock.now(), wishedFor } as const;
+  const start = async (row: Container, userId: string, requestedFor: StartReason, ref: SessionRef = {}): Promise<Container> => {
+    const by = { requestedBy: userId, requestedKey: ref.key, requestedSession: ref.session };
+    const patch = { desiredInstances: 1, ...by, requestedOn: clock.now(), requestedFor } as const;
     const moved = await moves.container(row, "startWished", { ...patch, fault: undefined }, { byUser: userId });
     if (moved) return reconcile(moved);
     // Requested already: the first request counts. A stop in progress ends first.
@@ -100,7 +100,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
   };
 
   return {
-    requestStart: (id, userId, wishedFor = "run", ref) => store.transaction(async () => start(await find(id), userId, wishedFor, ref)),
+    requestStart: (id, userId, requestedFor = "run", ref) => store.transaction(async () => start(await find(id), userId, requestedFor, ref)),
     requestStop: (id, userId) =>
       store.transaction(async () => {
         const row = await find(id);
@@ -152,7 +152,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         const isOlder = row.state === "STARTING" ? deploying !== undefined && deploying !== row.generation : row.runningGeneration !== row.generation;
         const serves = row.state === "STARTED" || row.state === "CHECKING";
         const isDue = row.desiredInstances === 1 && (!serves || isReplaceable(await store.images.find(row.imageId)));
-        const patch = { stopFor: "system", wishedOn: clock.now(), wishedFor: "redefinition" } as const;
+        const patch = { stopFor: "system", requestedOn: clock.now(), requestedFor: "redefinition" } as const;
         const moved = isOlder && isDue ? await moves.container(row, "redefined", patch, { byUser: userId }) : undefined;
         if (moved) abort(containerKey(id), REPLACED);
         else changes.publish(row);

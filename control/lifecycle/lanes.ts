@@ -54,7 +54,7 @@ async function findPlace(store: Pick<Store, "containers" | "images">, key: strin
   if (kind === "container") {
     const row = await store.containers.place(id);
     // A removed container: its service is ended.
-    return row ? { lane: laneOf(row), user: row.wishedBy ?? "" } : { lane: "stop", user: "" };
+    return row ? { lane: laneOf(row), user: row.requestedBy ?? "" } : { lane: "stop", user: "" };
   }
   if (id === "") return { lane: "sweep", user: "" };
   return { lane: "image", user: (await store.images.author(id)) ?? "" };

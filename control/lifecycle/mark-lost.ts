@@ -35,7 +35,7 @@ export async function markLost(deps: MarkLostDeps, row: Container, fault: Fault)
     await moves.container(row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
     return;
   }
-  const pending = await moves.container(row, "lost", { ...patch, wishedOn: now, wishedFor: "loss" });
+  const pending = await moves.container(row, "lost", { ...patch, requestedOn: now, requestedFor: "loss" });
   if (pending && attempts >= limits.lossesInARow) await moves.container(pending, "startFailed", { fault: fault.toJSON() });
 }
 
@@ -77,5 +77,5 @@ async function startedOn({ history }: Pick<Store, "history">, row: Container): P
 
 /** A request was refused at its address, which is why that is being checked. */
 function isRequested(row: Container): boolean {
-  return row.state === "CHECKING" && row.wishedOn >= row.since;
+  return row.state === "CHECKING" && row.requestedOn >= row.since;
 }

@@ -17,8 +17,8 @@ export async function recordWake({ wakes }: Pick<Store, "wakes">, { from, moved,
   }
   if (isNew) {
     // A retry that berth makes by itself: no one has waited since the request.
-    const askedOn = from === "ERROR" || moved.wishedOn === 0 ? at : Math.min(at, moved.wishedOn);
-    const byPerson = moved.wishedFor === "run" || moved.wishedFor === "request";
-    await wakes.begin({ container: moved.id, askedOn, askedFor: moved.wishedFor, byUser: byPerson ? moved.wishedBy : undefined });
+    const requestedAt = from === "ERROR" || moved.requestedOn === 0 ? at : Math.min(at, moved.requestedOn);
+    const byPerson = moved.requestedFor === "run" || moved.requestedFor === "request";
+    await wakes.begin({ container: moved.id, requestedAt, startReason: moved.requestedFor, byUser: byPerson ? moved.requestedBy : undefined });
   } else if (moved.state === "STARTING") await wakes.begun(moved.id, at);
 }

@@ -42,7 +42,7 @@ export async function beginStart(deps: StartDeps, row: Container, { ref, digest 
 export async function startContainer(deps: StartDeps, row: Container, signal: AbortSignal): Promise<Container | undefined> {
   const { store, moves, queue, ends: counts, clock, limits, log } = deps;
   if (!(await awaitSlot(deps, row, signal)) || (await store.containers.find(row.id))?.state !== "STARTING") return undefined;
-  const queueMs = Math.max(0, row.since - row.wishedOn);
+  const queueMs = Math.max(0, row.since - row.requestedOn);
   const ends = counts.count(row.id);
   try {
     const deployment = await deps.deploy(row, signal);
@@ -79,7 +79,7 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
 /** Waits until the engine has a place for one more start. False where the start was cancelled meanwhile. */
 async function awaitSlot({ inFlight, slots }: StartDeps, row: Container, signal: AbortSignal): Promise<boolean> {
   try {
-    await inFlight.run(containerKey(row.id), row.generation, signal, (own) => slots.enter(row.id, row.wishedBy ?? "", own));
+    await inFlight.run(containerKey(row.id), row.generation, signal, (own) => slots.enter(row.id, row.requestedBy ?? "", own));
     return true;
   } catch {
     signal.throwIfAborted();

@@ -28,7 +28,7 @@ export function createSuspectAddress({ moves, outages, clock, limits }: SuspectA
     const now = clock.now();
     const isForgiven = isStable(row, now, limits) || outages.mayHaveEnded(row.since);
     // A start requested at this very moment has another cause, unless the event is its cause.
-    const since = row.wishedOn === now && patch.wishedOn === undefined ? now + 1 : now;
+    const since = row.requestedOn === now && patch.requestedOn === undefined ? now + 1 : now;
     return moves.container(row, "doubted", { since, ...patch, address: undefined, ...(isForgiven ? { attempts: 0 } : {}) }, { byUser });
   };
 }

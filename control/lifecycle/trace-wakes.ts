@@ -36,9 +36,9 @@ export function traceWakes(parts: { traces: Traces; watch: Changes["watch"]; clo
     }
   });
 
-  function record({ place, ...wake }: TracedWake, { name, state, phases, fault, wishedOn }: Container): void {
+  function record({ place, ...wake }: TracedWake, { name, state, phases, fault, requestedOn }: Container): void {
     // It may have been requested before, by a request whose trace is not recorded.
-    const from = Math.min(wake.from, wishedOn);
+    const from = Math.min(wake.from, requestedOn);
     const { traceId, spanId, parentId } = place;
     const attributes = { "berth.container": name };
     const failed = state === "ERROR" ? (fault?.code ?? "INTERNAL") : undefined;

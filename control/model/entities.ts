@@ -59,8 +59,8 @@ export type Image = {
 };
 
 /** The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, or its warm hours. */
-export const WISHED_FOR = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
-export type WishedFor = (typeof WISHED_FOR)[number];
+export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
+export type StartReason = (typeof START_REASONS)[number];
 
 /** An image as a registry knows it: `ref` may be a tag that has moved since. */
 export type DeployedImage = { ref: string; digest?: string | undefined };
@@ -87,14 +87,14 @@ export type Container = {
   /** The desired state: how many instances should run. */
   desiredInstances: 0 | 1;
   /** Who requested the last start; the injected token is that user's. */
-  wishedBy: string | undefined;
+  requestedBy: string | undefined;
   /** The digests of the requester's developer key and session. The container's token ends with them. An empty key: they have ended. */
-  wishedKey: string | undefined;
-  wishedSession: string | undefined;
+  requestedKey: string | undefined;
+  requestedSession: string | undefined;
   /** When the start that runs or waits was requested; 0 where none ever was. */
-  wishedOn: number;
+  requestedOn: number;
   /** The reason of that start. */
-  wishedFor: WishedFor | undefined;
+  requestedFor: StartReason | undefined;
   /** Who requested the last stop: it decides which of the two stopped states follows. */
   stopFor: "user" | "system" | undefined;
   state: ContainerState;

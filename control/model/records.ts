@@ -1,5 +1,5 @@
 import type { FaultData } from "../../lib/fault.ts";
-import type { Container, WishedFor } from "./entities.ts";
+import type { Container, StartReason } from "./entities.ts";
 
 /** What the store keeps beside the entities that users see. Times are epoch milliseconds throughout. */
 
@@ -43,9 +43,9 @@ export type HistoryEntry = {
 /** One start of a container, from the request to its outcome. */
 export type Wake = {
   container: string;
-  askedOn: number;
+  requestedAt: number;
   /** Undefined for starts of older versions, which did not store it. */
-  askedFor: WishedFor | undefined;
+  startReason: StartReason | undefined;
   /** The user who requested it, where one did. */
   byUser: string | undefined;
   /** When the driver was called; undefined: not yet, or never. */

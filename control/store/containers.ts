@@ -55,7 +55,7 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     ),
   );
   const triedLater = table.pick("id", "since", "fault").list((query) => query.where(sql<boolean>`not_before > 0 and attempts > 0`));
-  const place = table.pick("id", "state", "wishedBy").find;
+  const place = table.pick("id", "state", "requestedBy").find;
   const byPackage = ofPackage.list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId));
   const ofFolders = table
     .pick("id", "folder", "config", "env")

@@ -93,7 +93,7 @@ export function createWakes(queries: Queries) {
     /** The newest first. */
     of: (container: string) => byContainer({ container }),
     /** Call these three in the transaction of the move that they follow. */
-    begin: async (wake: Pick<Wake, "container" | "askedOn" | "askedFor" | "byUser">) => {
+    begin: async (wake: Pick<Wake, "container" | "requestedAt" | "startReason" | "byUser">) => {
       const unknown = { begunOn: undefined, endedOn: undefined, outcome: undefined, phases: undefined, connectMs: undefined, fault: undefined };
       await table.insert({ ...wake, ...unknown });
       await removeOld({ container: wake.container });

@@ -13,7 +13,7 @@ import type {
   SessionKind,
   Tombstone,
   User,
-  WishedFor,
+  StartReason,
 } from "../model/entities.ts";
 import type { ContainerState, ImageState } from "../model/states.ts";
 import type { AuditEntry, Connection, SealedCredential, FaultCause, HistoryEntry, OwnedRepository, SigningKey, Wake } from "../model/records.ts";
@@ -55,7 +55,7 @@ function optional<V, S extends StoredValue>(column: TableColumn<V, S>): TableCol
   };
 }
 
-/** A column for each field of an entity; its name is the field's in snake case. */
+/** A column for each field of an entity; its name is the field's in snake case, or as in `RELEASED_NAMES`. */
 export type ColumnsOf<T> = { [K in keyof T]-?: TableColumn<T[K]> };
 
 declare const ENTITY: unique symbol;
@@ -165,11 +165,11 @@ export const TABLES = {
     config: json<ContainerConfig>(),
     env: json<Record<string, string>>(),
     desiredInstances: oneOf<0 | 1>(),
-    wishedBy: optional(text()),
-    wishedKey: optional(text()),
-    wishedSession: optional(text()),
-    wishedOn: whole(),
-    wishedFor: optional(text<WishedFor>()),
+    requestedBy: optional(text()),
+    requestedKey: optional(text()),
+    requestedSession: optional(text()),
+    requestedOn: whole(),
+    requestedFor: optional(text<StartReason>()),
     stopFor: optional(text<"user" | "system">()),
     state: text<ContainerState>(),
     since: whole(),
@@ -206,8 +206,8 @@ export const TABLES = {
   }),
   wakes: columnsOf<Wake>()({
     container: text(),
-    askedOn: whole(),
-    askedFor: optional(text<WishedFor>()),
+    requestedAt: whole(),
+    startReason: optional(text<StartReason>()),
     byUser: optional(text()),
     begunOn: optional(whole()),
     endedOn: optional(whole()),
@@ -240,13 +240,27 @@ type SnakeCase<S extends string> = S extends `${infer First}${infer Rest}`
   ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${SnakeCase<Rest>}`
   : S;
 
+/** Columns of the released schema that have another name than their field. */
+const RELEASED_NAMES = {
+  requestedBy: "wished_by",
+  requestedKey: "wished_key",
+  requestedSession: "wished_session",
+  requestedOn: "wished_on",
+  requestedFor: "wished_for",
+  requestedAt: "asked_on",
+  startReason: "asked_for",
+} as const;
+
+type ColumnName<F extends string> = F extends keyof typeof RELEASED_NAMES ? (typeof RELEASED_NAMES)[F] : SnakeCase<F>;
+
 type StoredRow<N extends TableName> = {
-  [K in keyof (typeof TABLES)[N] & string as SnakeCase<K>]: (typeof TABLES)[N][K] extends { write(value: never): infer S } ? S : never;
+  [K in keyof (typeof TABLES)[N] & string as ColumnName<K>]: (typeof TABLES)[N][K] extends { write(value: never): infer S } ? S : never;
 };
 
 /** The tables as the query builder sees them. */
 export type Tables = { [N in TableName]: N extends "history" | "wakes" ? StoredRow<N> & { seq: number } : StoredRow<N> };
 
 export function columnName(field: string): string {
-  return field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  const released: Readonly<Record<string, string>> = RELEASED_NAMES;
+  return released[field] ?? field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

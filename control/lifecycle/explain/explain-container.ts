@@ -38,7 +38,7 @@ export async function explainContainer(deps: ExplainDeps, id: string, signal: Ab
   const container = await store.containers.find(id);
   if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
   const history = await store.history.of(id);
-  const logins = await store.users.logins([container.wishedBy, ...history.map(({ byUser }) => byUser)]);
+  const logins = await store.users.logins([container.requestedBy, ...history.map(({ byUser }) => byUser)]);
   const context: ExplainContext = {
     ...(await situationOf(container, "unknown")),
     limits,

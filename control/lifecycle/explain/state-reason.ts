@@ -40,8 +40,8 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   const begin = history.findLast(({ toState }) => toState === "PENDING_START");
   if (begin?.event === "lost") return "It ended while it ran, and is started again.";
   if (begin?.event === "redefined") return "Its definition changed while it started.";
-  if (row.wishedFor === "keepWarm") return "Its keep_warm hours have begun.";
-  return `${nameOf(row.wishedBy)} requested its start.`;
+  if (row.requestedFor === "keepWarm") return "Its keep_warm hours have begun.";
+  return `${nameOf(row.requestedBy)} requested its start.`;
 }
 
 function bootReason({ row }: ExplainContext): string {
@@ -65,7 +65,7 @@ const RUN_REASONS: Partial<Record<ContainerEvent, (context: ExplainContext) => s
 };
 
 function startedFor({ row, nameOf }: ExplainContext): string {
-  return row.wishedFor === "keepWarm" ? "for its keep_warm hours" : `for ${nameOf(row.wishedBy)}`;
+  return row.requestedFor === "keepWarm" ? "for its keep_warm hours" : `for ${nameOf(row.requestedBy)}`;
 }
 
 function runReason(context: ExplainContext): string {

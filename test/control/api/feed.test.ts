@@ -131,7 +131,7 @@ t.test("a gateway receives its name, every container, then each change in order"
     },
   });
   t.equal((await ask(socketPath, "/reached", { id, connectMs: 3 })).status, 204);
-  t.match(await stand.store().wakes.of(id), [{ askedFor: "request", byUser: USER, connectMs: 3 }]);
+  t.match(await stand.store().wakes.of(id), [{ startReason: "request", byUser: USER, connectMs: 3 }]);
   const numbers = lines.flatMap((line) => ("seq" in line && line.seq !== undefined ? [line.seq] : []));
   t.same(
     numbers,

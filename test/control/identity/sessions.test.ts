@@ -33,7 +33,7 @@ async function openStand(t: Test) {
   const image = newImage("web", 1);
   await store.packages.insert({ id: image.packageId, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   await store.images.insert(image);
-  const container = await store.containers.insert({ ...newContainer(image, CONFIG, 1), wishedBy: USER, wishedOn: 10, state: "STARTING" });
+  const container = await store.containers.insert({ ...newContainer(image, CONFIG, 1), requestedBy: USER, requestedOn: 10, state: "STARTING" });
   const identity = createIdentity({ store, clock });
   const keyFile = openKeyFile(folder);
   /** What a process that has just begun hands over. */
@@ -53,14 +53,14 @@ t.test("until it rests, each start of a definition for a user hands over the sam
   const first = await token();
   t.match(await identity.who(first), { userId: USER, login: "ada" });
   t.equal(await token(), first, "requested again by another process, after a crash");
-  t.equal(await token({ wishedOn: 20 }), first, "requested again because its address was suspect");
-  const ofBob = await token({ wishedBy: OTHER });
+  t.equal(await token({ requestedOn: 20 }), first, "requested again because its address was suspect");
+  const ofBob = await token({ requestedBy: OTHER });
   t.match([await identity.who(first), await identity.who(ofBob)], [{ login: "ada" }, { login: "bob" }], "which of them runs is not known");
   const next = await token({ generation: 2 });
   t.same([await identity.who(first), await identity.who(ofBob)], [undefined, undefined], "what runs of an older definition is replaced");
   t.match(await identity.who(next), { login: "bob" });
   t.equal((await store.sessions.byContainer(container.id)).length, 1);
-  t.equal(await token({ wishedBy: undefined }), "", "without a user");
+  t.equal(await token({ requestedBy: undefined }), "", "without a user");
 
   await t.test("and then another one", async (t) => {
     let tell: (change: EntityChange) => void = () => {};
@@ -69,7 +69,7 @@ t.test("until it rests, each start of a definition for a user hands over the sam
       return () => {};
     };
     await endSessionsAtRest(store, { watch });
-    t.equal(await token({ wishedBy: OTHER }), next, "it runs");
+    t.equal(await token({ requestedBy: OTHER }), next, "it runs");
     await enter("SYSTEM_STOPPED");
     await store.containers.update(container.id, { pausedOn: 1 });
     tell({ seq: 1, container: (await store.containers.find(container.id)) ?? container });
@@ -111,7 +111,7 @@ t.test("it ends with the container and with the user, and is never extended by t
   t.equal(await one.identity.who(shown), undefined);
   t.same(await one.store.sessions.ofContainers(), []);
   const two = await openStand(t);
-  const gone = await two.token({ wishedBy: OTHER });
+  const gone = await two.token({ requestedBy: OTHER });
   await two.store.users.remove(OTHER);
   t.equal(await two.identity.who(gone), undefined);
   t.equal(await two.token(), "", "a user who is gone starts nothing");
@@ -143,7 +143,11 @@ t.test("a container's token ends with the key and with the session of the user w
   const { identity, store, container, token } = await openStand(t);
   const start = async (shown: string) => {
     const { ref = {} } = (await identity.who(shown)) ?? {};
-    return token({ wishedKey: ref.key, wishedSession: ref.session, generation: ((await store.containers.find(container.id))?.generation ?? 0) + 1 });
+    return token({
+      requestedKey: ref.key,
+      requestedSession: ref.session,
+      generation: ((await store.containers.find(container.id))?.generation ?? 0) + 1,
+    });
   };
   const addKey = () => identity.users.addKey("ada", "");
 
@@ -165,7 +169,7 @@ t.test("a container's token ends with the key and with the session of the user w
   t.same([await identity.who(second), await identity.who(derived)], [undefined, undefined], "the key was revoked");
   t.equal(await token({ generation: 30 }), "");
 
-  const third = await token({ wishedKey: undefined, wishedSession: undefined, generation: 40 });
+  const third = await token({ requestedKey: undefined, requestedSession: undefined, generation: 40 });
   t.ok(await identity.who(third), "with which key this was started is not known");
   await identity.users.revokeKey("ada", (await identity.users.keys("ada"))[0]?.id ?? "");
   t.equal(await identity.who(third), undefined, "so it ends with any of the user's");
@@ -175,7 +179,7 @@ t.test("a container's token outlives a session that only ran out", async (t) => 
   const { identity, store, token } = await openStand(t);
   const { key } = await identity.users.addKey("ada", "");
   const { ref = {} } = (await identity.who(await identity.signIn(key))) ?? {};
-  const given = await token({ wishedKey: ref.key, wishedSession: ref.session });
+  const given = await token({ requestedKey: ref.key, requestedSession: ref.session });
   await store.sessions.remove(ref.session ?? "");
   t.match(await identity.who(given), { login: "ada" });
 });
@@ -184,7 +188,7 @@ t.test("what a container starts ends with the session that started the container
   const { identity, token } = await openStand(t);
   const session = await identity.signIn((await identity.users.addKey("ada", "")).key);
   const { ref = {} } = (await identity.who(session)) ?? {};
-  const given = await token({ wishedKey: ref.key, wishedSession: ref.session });
+  const given = await token({ requestedKey: ref.key, requestedSession: ref.session });
   t.match((await identity.who(given))?.ref, { session: ref.session, key: ref.key });
   t.ok((await identity.who(given))?.ref?.own, "its own is included as well: its wakes are refused once that has ended");
 });

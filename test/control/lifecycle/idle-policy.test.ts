@@ -45,13 +45,13 @@ t.test("it is started when its hours come, stays awake within them, and sleeps a
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
   await stand.restart();
   await pass(stand, MINUTE);
-  t.match(await stand.reaches(id, "STARTED"), { wishedFor: "keepWarm", desiredInstances: 1 });
+  t.match(await stand.reaches(id, "STARTED"), { requestedFor: "keepWarm", desiredInstances: 1 });
   await pass(stand, 20 * MINUTE);
   t.equal(stand.row(id).state, "STARTED");
   t.match((await stand.lifecycle().explain(id, new AbortController().signal)).awake, [{ kind: "warmHours" }]);
   await pass(stand, 11 * MINUTE);
   await stand.reaches(id, "SYSTEM_STOPPED");
-  t.match(await stand.store().wakes.of(id), [{ askedFor: "keepWarm", byUser: undefined, outcome: "answered" }]);
+  t.match(await stand.store().wakes.of(id), [{ startReason: "keepWarm", byUser: undefined, outcome: "answered" }]);
 });
 
 t.test("a user's stop counts for more than its hours, until a request wakes it", async (t) => {

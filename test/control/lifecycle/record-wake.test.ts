@@ -9,7 +9,11 @@ t.test("a wake is recorded with its user, its reason and the time of each part",
   const { id } = await stand.publish({ config: { onDemand: true } });
   const now = stand.clock.now();
   await stand.lifecycle().wake(id, USER);
-  t.match(await stand.store().wakes.of(id), [{ askedOn: now, askedFor: "request", byUser: USER, begunOn: undefined, endedOn: undefined }], "at once");
+  t.match(
+    await stand.store().wakes.of(id),
+    [{ requestedAt: now, startReason: "request", byUser: USER, begunOn: undefined, endedOn: undefined }],
+    "at once",
+  );
   const { phases } = await stand.reaches(id, "STARTED");
   t.match(await stand.store().wakes.of(id), [{ outcome: "answered", phases, connectMs: undefined, fault: undefined }]);
   await stand.store().wakes.connected(id, 7);
@@ -22,7 +26,9 @@ t.test("one that failed is kept with its cause, one that a user broke off withou
   const { id } = await stand.publish({ app: crashing });
   await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "ERROR");
-  t.match(await stand.store().wakes.of(id), [{ askedFor: "run", outcome: "startFailed", fault: { code: "CONTAINER_CRASHED" }, phases: undefined }]);
+  t.match(await stand.store().wakes.of(id), [
+    { startReason: "run", outcome: "startFailed", fault: { code: "CONTAINER_CRASHED" }, phases: undefined },
+  ]);
   stand.world.apps.set(stand.image(stand.row(id).imageId).ref, mute);
   await stand.lifecycle().requestStart(id, USER);
   await stand.clock.advance(2_000);
@@ -40,8 +46,8 @@ t.test("a crash of a running container is a wake of its own, without a user", as
   await stand.clock.advance(1_000);
   await stand.reaches(id, "STARTED");
   t.match(await stand.store().wakes.of(id), [
-    { askedFor: "loss", byUser: undefined, outcome: "answered" },
-    { askedFor: "run", byUser: USER, outcome: "answered" },
+    { startReason: "loss", byUser: undefined, outcome: "answered" },
+    { startReason: "run", byUser: USER, outcome: "answered" },
   ]);
 });
 
@@ -70,7 +76,15 @@ t.test("the last of them are kept, and go with their container", async (t) => {
 });
 
 t.test("its parts follow each other, as far as they are known", async (t) => {
-  const wake = { container: "c", askedOn: 1_000, askedFor: undefined, byUser: undefined, outcome: undefined, connectMs: undefined, fault: undefined };
+  const wake = {
+    container: "c",
+    requestedAt: 1_000,
+    startReason: undefined,
+    byUser: undefined,
+    outcome: undefined,
+    connectMs: undefined,
+    fault: undefined,
+  };
   const phases = { queue: 5, pull: 200, create: 30, boot: 400 };
   for (const [what, more, bars] of [
     ["waits", { begunOn: undefined, endedOn: undefined, phases: undefined }, [["queue", 0, 500]]],

@@ -74,7 +74,7 @@ t.test("killed while it started and was published again, it runs the new definit
   const id = await stand.store().transaction(async () => {
     const container = await stand.publish();
     await stand.store().images.move(container.imageId, "PENDING_VALIDATION", "PENDING_VALIDATION", { ref: "datagrok/web:2" });
-    await stand.store().containers.move(container.id, "USER_STOPPED", "STARTING", { desiredInstances: 1, generation: 2, wishedBy: USER });
+    await stand.store().containers.move(container.id, "USER_STOPPED", "STARTING", { desiredInstances: 1, generation: 2, requestedBy: USER });
     return container.id;
   });
   await stand.lifecycle().start();

@@ -19,7 +19,7 @@ t.test("a hundred wakes start a container once, and it answers", async (t) => {
   const { id, service } = await stand.publish({ app, config: ON_DEMAND });
   for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
   const row = await stand.reaches(id, "STARTED");
-  t.match(row, { desiredInstances: 1, wishedBy: USER, attempts: 0, runningGeneration: 1, fault: undefined });
+  t.match(row, { desiredInstances: 1, requestedBy: USER, attempts: 0, runningGeneration: 1, fault: undefined });
   t.ok(row.address && row.phases, "with its address and where the time went");
   t.equal(stand.world.callCount(`deploy ${service}`), 1);
   for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
