@@ -98,8 +98,10 @@ try {
   const statuses: number[] = [];
   const storm = ids.map(async (id) => {
     const ms = await timed(async () => {
-      const answer = await proxied(berth, id);
-      statuses.push(answer.status);
+      const answer = await proxied(berth, id).catch((error: unknown) => error);
+      // A connection that is closed counts as not served, and does not end the run.
+      statuses.push(answer instanceof Response ? answer.status : 0);
+      if (!(answer instanceof Response)) console.log(`no response: ${String((answer as Error).cause ?? answer)}`);
       return answer;
     });
     answered++;
