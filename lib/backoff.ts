@@ -1,4 +1,4 @@
-export type BackoffRange = { firstMs: number; longestMs: number };
+type BackoffRange = { firstMs: number; longestMs: number };
 
 /** The delay after the `failures`th failure in a row (from 1): it doubles from `firstMs` to `longestMs`. */
 export function backoffDelay({ firstMs, longestMs }: BackoffRange, failures: number): number {

@@ -4,7 +4,7 @@ import type { HeaderOf } from "./sign-in.ts";
  * The page that made a request: this server's `own`, one of a `permitted` origin, a `foreign` one, or `unsaid`. Browsers send `Origin` with every upgrade
  * and every method that changes something; with a GET they may send no header about the page.
  */
-export type PageOrigin = "own" | "permitted" | "foreign" | "unsaid";
+type PageOrigin = "own" | "permitted" | "foreign" | "unsaid";
 
 type Line = readonly [name: string, value: string];
 

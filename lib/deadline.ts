@@ -15,7 +15,7 @@ export type DeadlineOptions = {
 };
 
 /** A time limit for one piece of work. */
-export type Deadline = {
+type Deadline = {
   /** Aborts with `overdue()` when the time is up, or with the reason of the caller's signal. */
   signal: AbortSignal;
   /** There was progress: the `ms` begin again, but never beyond the cap. */

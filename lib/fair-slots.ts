@@ -1,5 +1,5 @@
 /** A semaphore that is shared fairly between users. */
-export type FairSlots = {
+type FairSlots = {
   /**
    * Runs `work` in a slot. A free slot goes to the waiting user who holds the fewest, and among equals to who waits longest. Where no more may
    * wait, it throws what `full` makes, at once; while it waits, the signal's reason.
@@ -7,7 +7,7 @@ export type FairSlots = {
   run<R>(user: string, signal: AbortSignal, work: () => Promise<R>): Promise<R>;
 };
 
-export type FairSlotLimits = {
+type FairSlotLimits = {
   slots: number;
   slotsPerUser: number;
   waiting: number;

@@ -54,7 +54,7 @@ export type HttpRequest = {
   toFault?: HttpClientOptions["toFault"];
 };
 
-export type HttpHead = {
+type HttpHead = {
   status: number;
   /** A header's value; several are joined by commas. */
   header(name: string): string | undefined;

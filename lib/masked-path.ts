@@ -15,7 +15,7 @@ const PUBLISHED = new RegExp(`^/api/packages/dev/(?:(?:@|%40)${WORD}/)?${WORD}$`
 const PUBLISHED_WITH_KEY = new RegExp(`^(/api/packages/dev/)${WORD}(/(?:(?:@|%40)?${WORD}/)?${WORD})$`, "i");
 const SIGN_IN = "/api/users/login/dev";
 
-export type MaskedFor = {
+type MaskedFor = {
   /** A container was found, and reads the path. */
   container: boolean;
   /** It was a publish, which succeeded. */

@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 
 export type FileContent = string | Uint8Array | { copyOf: string };
 
-export type ReplaceFileOptions = {
+type ReplaceFileOptions = {
   mode: number;
   /** Keeps a file that exists, also one that another process writes at this moment. */
   unlessExists?: boolean;

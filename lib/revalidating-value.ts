@@ -2,7 +2,7 @@ import { backoffDelay } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
 
 /** A value of another server: loaded at its first use, and kept while that server is away. */
-export type RevalidatingValue<T> = {
+type RevalidatingValue<T> = {
   /** Immediate while it is fresh. If it was never loaded, rejects with the error of the last attempt. */
   get(): T | Promise<T>;
   /** Loads it again; simultaneous calls share that. Resolves also if it fails. */

@@ -1,6 +1,6 @@
 import { StringDecoder } from "node:string_decoder";
 
-export type LineSplitter = {
+type LineSplitter = {
   /** The lines that a chunk completes, without empty ones. */
   push(chunk: Buffer): string[];
   /** How many characters wait for the end of their line. */

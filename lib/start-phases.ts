@@ -12,7 +12,7 @@ export const START_PHASES = [
 ] as const;
 
 type Row = (typeof START_PHASES)[number];
-export type StartPhase = Row["name"];
+type StartPhase = Row["name"];
 type OptionalPhase = Extract<Row, { isOptional: true }>["name"];
 
 /** How long each phase of a start took, in milliseconds. */

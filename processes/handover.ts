@@ -103,10 +103,10 @@ export function resumeLater(deps: { resume(): Promise<void>; isHandingOver(): bo
  * What one berth tells the berth that takes over from it. `listener` comes with a listening socket, `listeners` after the last of them; `released`: the
  * old process of this role has ended, so that the new one may have its data.
  */
-export type PredecessorOrder = { kind: "listener"; name: string } | { kind: "listeners" } | { kind: "released"; role: string };
+type PredecessorOrder = { kind: "listener"; name: string } | { kind: "listeners" } | { kind: "released"; role: string };
 
 /** What the new one tells the old one. `prepared`: its settings are good, and its processes load their code. */
-export type SuccessorReport = { kind: "prepared" } | { kind: "ready"; version: string } | { kind: "fault"; message: string };
+type SuccessorReport = { kind: "prepared" } | { kind: "ready"; version: string } | { kind: "fault"; message: string };
 
 /** The variable by which a process knows that the one that forked it hands over to it; its value is that one's process id. */
 export const HANDOVER_NAME = "HANDOVER_FROM";

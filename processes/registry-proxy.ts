@@ -137,7 +137,7 @@ type RegistryConsole = { saw(pushed: ManifestChange): void; close(): Promise<voi
 const CONNECTIONS = 8;
 
 /** The socket of the registry's console; undefined without a port in the settings, or without a Datagrok server. Faults: ADDRESS_IN_USE. */
-export async function bindRegistryConsole(settings: Settings, clock: Clock, log: Log): Promise<ConsolePlace | undefined> {
+async function bindRegistryConsole(settings: Settings, clock: Clock, log: Log): Promise<ConsolePlace | undefined> {
   const { registryConsolePort: port, registryHost: host, datagrok } = settings;
   if (port === undefined) return undefined;
   if (datagrok.url === undefined) {
@@ -158,7 +158,7 @@ export async function bindRegistryConsole(settings: Settings, clock: Clock, log:
  * The console of a registry that has no control plane beside it. `upstream` stays its opener's; `tagPushedAt` is where the registry's own storage tells
  * it. What it is made of is loaded only here: a registry proxy without it stays small.
  */
-export async function openConsoleOfRegistry(deps: {
+async function openConsoleOfRegistry(deps: {
   place: ConsolePlace;
   upstream: Upstream;
   tagPushedAt: ((repository: string, tag: string) => Promise<number | undefined>) | undefined;

@@ -6,10 +6,10 @@ import { parseReply } from "../../lib/parse-reply.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import type { CallerReply } from "../contract.ts";
 
-export type DatagrokReply = { status: number; /** Undefined if it is not JSON, or has too many values. */ body: unknown };
+type DatagrokReply = { status: number; /** Undefined if it is not JSON, or has too many values. */ body: unknown };
 
 /** `holds`: the server may delay the reply beyond the limit without being away. */
-export type DatagrokRequestOptions = { signal: AbortSignal; limitMs: number; holds?: true };
+type DatagrokRequestOptions = { signal: AbortSignal; limitMs: number; holds?: true };
 
 export type DatagrokClient = {
   /**

@@ -12,7 +12,7 @@ import { type DatagrokClient, openDatagrokClient, serverAway, serverBusy, findCa
 import { createContainerLookups } from "./container-lookups.ts";
 import { readContainer, type DatagrokContainer } from "./read-container.ts";
 
-export type DatagrokDirectory = {
+type DatagrokDirectory = {
   directory: Directory;
   identity: Identity;
   /** Resolves with the first reply of the server. */
@@ -199,7 +199,7 @@ function failedNow(fault: Fault, now: number): Availability {
 const MOST_WARNINGS = 10_000;
 
 /** Warns of each container once that the server stops it while in use: it does not count calls that berth forwards. */
-export function idleStopWarnings(log: Log): (container: DatagrokContainer) => void {
+function idleStopWarnings(log: Log): (container: DatagrokContainer) => void {
   const warned = new Set<string>();
   return ({ view, shutdownMinutes }) => {
     if (shutdownMinutes === undefined || warned.has(view.id) || warned.size >= MOST_WARNINGS) return;
@@ -212,7 +212,7 @@ export function idleStopWarnings(log: Log): (container: DatagrokContainer) => vo
 }
 
 /** The same for all containers that the holder of a developer key may see. If that fails, each warning comes with the first call. */
-export async function warnOfAll(
+async function warnOfAll(
   server: DatagrokClient,
   key: string,
   warn: (container: DatagrokContainer) => void,

@@ -11,7 +11,7 @@ const SETTLE_MS = 5_000;
 const FIRST_LOOK_MS = 100;
 const LONGEST_LOOK_MS = 1_500;
 
-export type DatagrokStarts = {
+type DatagrokStarts = {
   /**
    * Follows a container until it accepts connections; without `run` also until it neither starts nor stops. `run` requests its start first. Calls for
    * the same container share one operation; a refusal of one caller (NOT_PERMITTED, TOKEN_INVALID) does not end it for the others. Faults: also

@@ -28,12 +28,12 @@ export const LOOKUP_LIMITS: FairQueueLimits = { atOnce: 8, ofOne: 6, waiting: 4_
 /** Tokens in one request to control. */
 const MOST_RENEWED = 256;
 
-export type CallerCache = Identity & {
+type CallerCache = Identity & {
   /** A user signed out: every caller is looked up again. */
   clear(): void;
 };
 
-export type CallerCacheDeps = {
+type CallerCacheDeps = {
   /** The holder of each token, or undefined. The signal aborts when no request waits any more, or with `closed`. */
   findCallers(tokens: readonly string[], signal: AbortSignal): Promise<readonly (CallerReply | undefined)[]>;
   /** The fault of a lookup beyond the limits. */

@@ -2,7 +2,7 @@ import type { ContainerView } from "../contract.ts";
 
 type ContainerListener = (view: ContainerView | undefined) => void;
 
-export type ContainerCache = {
+type ContainerCache = {
   find(id: string): ContainerView | undefined;
   watch(id: string, onChange: ContainerListener): () => void;
   /** Replaces everything, as after a reconnect. Watchers receive what changed meanwhile. */

@@ -72,7 +72,7 @@ export function untrustedFault(error: unknown, link: ControlLink): Fault | undef
   return new Fault("CONTROL_UNTRUSTED", `The certificate of the control plane at ${link.name} is not trusted: ${why}.`, { cause: error });
 }
 
-export type ControlClient = {
+type ControlClient = {
   /**
    * Posts JSON to control. Resolves with the reply, undefined if that is empty. Faults: those of the reply; CONTROL_AWAY if control cannot be reached,
    * breaks the connection, or refuses this gateway; CONTROL_BUSY if it is connected and took too long: the request may be repeated. An abort

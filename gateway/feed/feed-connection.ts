@@ -16,13 +16,13 @@ const RETRY = { firstMs: 100, longestMs: 2_000 };
 /** An administrator has to act first. Each attempt logs the reason. */
 const REFUSED_DELAY_MS = 30_000;
 
-export type FeedConnection = {
+type FeedConnection = {
   /** Opens it again, as after a silence. */
   reopen(why: string): void;
   close(): void;
 };
 
-export type FeedConnectionDeps = {
+type FeedConnectionDeps = {
   link: ControlLink;
   /** The path of the next request. */
   path(): string;

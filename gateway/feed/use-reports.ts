@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { ContainerUse } from "../contract.ts";
 
-export type UseReports = {
+type UseReports = {
   /** The object may change after this call: the report has its values when it is sent. `soon`: a stop may wait for it. */
   used(use: ContainerUse, soon: boolean): void;
   /** Control waits for an acknowledgement, or is connected again: report soon. */

@@ -15,7 +15,7 @@ export type WrongTokenLimits = {
  */
 export const WRONG_TOKENS: WrongTokenLimits = { rememberMs: 30_000, most: 8_192, burst: 200, everyMs: 50 };
 
-export type WrongTokens = {
+type WrongTokens = {
   /** The token with this digest was refused recently. */
   has(key: string): boolean;
   /** Before a lookup. Faults: TOO_MANY_ATTEMPTS for a client that sent too many wrong tokens, unless this one was valid recently. */
@@ -69,7 +69,7 @@ export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTok
 }
 
 /** Keys that were added within the last `ms`, at most `most`: one more replaces the oldest. */
-export type RecentSet = { has(key: string): boolean; add(key: string): void; delete(key: string): void; clear(): void };
+type RecentSet = { has(key: string): boolean; add(key: string): void; delete(key: string): void; clear(): void };
 
 export function createRecentSet({ ms, most, clock }: { ms: number; most: number; clock: Clock }): RecentSet {
   // In the order of their ends: all have the same lifetime.

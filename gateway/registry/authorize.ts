@@ -26,7 +26,7 @@ export function upstreamActions(path: V2Path, method: string): readonly Registry
 }
 
 /** The actions of a request on its repository. Faults: METHOD_NOT_ALLOWED. */
-export function actionsOf({ kind }: V2Path, method: string): readonly RegistryAction[] {
+function actionsOf({ kind }: V2Path, method: string): readonly RegistryAction[] {
   const actions = (kind === "upload" ? UPLOAD_ACTIONS : ACTIONS)[method];
   if (actions === undefined) throw new Fault("METHOD_NOT_ALLOWED", `A registry has no method ${method}`);
   return actions;

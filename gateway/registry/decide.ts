@@ -29,7 +29,7 @@ import type { TokenGrant, VerifyToken } from "./verify-token.ts";
 /** An image whose manifest was pushed, or deleted. */
 export type ManifestChange = { repository: string; reference: string; by?: string; deleted?: true };
 
-export type RegistryDecisionDeps = {
+type RegistryDecisionDeps = {
   upstream: Upstream;
   identity: IdentityServer;
   verify: VerifyToken;

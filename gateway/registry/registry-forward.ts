@@ -24,7 +24,7 @@ export type RegistryForwardDeps = {
   headTimeoutMs: number;
 };
 
-export type RegistryForwardRequest = {
+type RegistryForwardRequest = {
   access: RepositoryAccess;
   from: UpstreamRequest;
   authorization: string | undefined;

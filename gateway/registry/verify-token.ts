@@ -8,7 +8,7 @@ import type { Log } from "../../lib/log.ts";
 import type { IdentityServer } from "../api-backend.ts";
 
 /** One entry of a token's `access`: the actions on one object. */
-export type AccessEntry = { type: string; name: string; actions: readonly string[] };
+type AccessEntry = { type: string; name: string; actions: readonly string[] };
 
 /** The content of a valid token. Without `access` it allows everything. */
 export type TokenGrant = { subject: string; access: readonly AccessEntry[] | undefined };
@@ -17,7 +17,7 @@ export type TokenGrant = { subject: string; access: readonly AccessEntry[] | und
 export type VerifyToken = (token: string) => TokenGrant | Promise<TokenGrant>;
 
 /** `audience`: the audience that tokens must have. */
-export type TokenVerifierDeps = Signers & { audience: string; clock: Clock };
+type TokenVerifierDeps = Signers & { audience: string; clock: Clock };
 
 /** The form of every signed token. */
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;

@@ -3,7 +3,7 @@ const MAX_EXPANDED_CHARACTERS = 262_144;
 /** Of `${a:-${b:-…}}`. */
 const MAX_DEPTH = 16;
 
-export type ExpandContext = {
+type ExpandContext = {
   value(name: string): string | undefined;
   escape: string;
   /** Shared by all expansions of one Dockerfile. */

@@ -6,7 +6,7 @@ export type DockerInstruction = {
   args: string;
 };
 
-export type ParsedDockerfile = {
+type ParsedDockerfile = {
   instructions: DockerInstruction[];
   /** The character that continues lines and escapes others: set by the directive `# escape=`, a backslash by default. */
   escape: string;
@@ -107,6 +107,6 @@ export function splitWords(text: string, escape: string): string[] {
   return words;
 }
 
-export function isSpace(character: string): boolean {
+function isSpace(character: string): boolean {
   return character === " " || (character >= "\t" && character <= "\r");
 }

@@ -2,7 +2,7 @@ import { createBudget, expandVariables, type Expanded } from "./expand-variables
 import { type DockerInstruction, parseInstructions, splitWords } from "./parse-instructions.ts";
 
 /** What a Dockerfile's last stage, and the stages of the same file that it is made from, say about the image. */
-export type FinalStage = {
+type FinalStage = {
   env: Map<string, string>;
   /** Each WORKDIR in order; a relative one is below those before it. */
   workdirs: string[];
@@ -128,7 +128,7 @@ function words(text: string): string[] {
 }
 
 /** One argument of EXPOSE: a port, or a range of them. */
-export type ExposedPort = {
+type ExposedPort = {
   /** As it stands in the file, before variables are put in. */
   written: string;
   /** Undefined for what is no port, or is known only at the build. */
@@ -136,7 +136,7 @@ export type ExposedPort = {
 };
 
 /** `80`, `80/tcp`, `7000-7002`; of `8080:80`, which Docker passes over, the container's own part. */
-export function parseExposedPort(written: string, word: string): ExposedPort {
+function parseExposedPort(written: string, word: string): ExposedPort {
   const match = /^(?:[\d.]*:){0,2}(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(word.slice(0, 64));
   const first = Number(match?.[1]);
   const last = Number(match?.[2] ?? match?.[1]);

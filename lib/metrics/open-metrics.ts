@@ -23,7 +23,7 @@ export function openMetrics(): Metrics {
 }
 
 /** One number of a metric; of a histogram each has a name of its own. */
-export type Sample = { metricName?: string; labels: Record<string, string | number>; value: number };
+type Sample = { metricName?: string; labels: Record<string, string | number>; value: number };
 
 /** The metrics of one process as of one moment, in the form in which `prom-client` puts those of several together. It survives JSON. */
 export type Snapshot = {
@@ -77,7 +77,7 @@ const OTHERS = "(others)";
 type Values<Labels extends readonly string[]> = { [I in keyof Labels]: string };
 
 /** One metric of one process. */
-export class Family<Labels extends readonly string[], Cell extends Count | Spread> {
+class Family<Labels extends readonly string[], Cell extends Count | Spread> {
   readonly #row: MetricRow;
   readonly #make: () => Cell;
   readonly #cells = new Map<string, { labels: Record<string, string>; cell: Cell }>();

@@ -77,7 +77,7 @@ export type MetricsAggregator = {
   page(): Promise<string>;
 };
 
-export const PAGE_TYPE: string = prometheusContentType;
+const PAGE_TYPE: string = prometheusContentType;
 
 /**
  * Adds up the metrics of several processes. The last totals of an ended process stay in the sum: `rate()` would take a smaller total for a restart. A

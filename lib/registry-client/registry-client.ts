@@ -2,7 +2,7 @@ import type { HttpClient, HttpReply, HttpRequest } from "../http-client.ts";
 import { challengeIn } from "./registry-login.ts";
 
 /** Media types of manifests. Indexes first: their digest is the one that an engine knows an image by. */
-export const INDEX_TYPES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const INDEX_TYPES = ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 export const IMAGE_TYPES = ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 export const MANIFEST_TYPES: string = [...INDEX_TYPES, ...IMAGE_TYPES].join(", ");
 
@@ -10,7 +10,7 @@ export type RegistryAction = "pull" | "push" | "delete";
 /** A repository and the actions on it; undefined for `/v2/` (no actions) and `_catalog` (`pull`; a token then needs `registry:catalog:*`). */
 export type RepositoryAccess = { repository: string | undefined; actions: readonly RegistryAction[] };
 
-export type RegistryRequest = RepositoryAccess & {
+type RegistryRequest = RepositoryAccess & {
   method?: "GET" | "HEAD" | "DELETE";
   /** Below /v2/, with its query. */
   path: string;
@@ -41,7 +41,7 @@ export type RegistryClient = {
 };
 
 /** Rules for the redirects of a registry. */
-export type RedirectPolicy = {
+type RedirectPolicy = {
   most: number;
   /** Throws a fault if a redirect must not be followed; `to` is null if it is not a URL. */
   check(from: URL, to: URL | null): asserts to is URL;

@@ -31,7 +31,7 @@ export function challengeIn(head: { header(name: string): string | undefined }):
 }
 
 /** One challenge of a `WWW-Authenticate` header; `scheme` and the names of parameters are in lower case. */
-export type AuthChallenge = { scheme: string; parameters: ReadonlyMap<string, string> };
+type AuthChallenge = { scheme: string; parameters: ReadonlyMap<string, string> };
 
 const TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+";
 /** A parameter: name=token or name="quoted"; RFC 9110, section 11.2. */
@@ -90,7 +90,7 @@ export function tokenReplyIn(reply: HttpReply): { token: unknown; expiresIn: unk
   return body === undefined ? undefined : { token: body?.token ?? body?.access_token, expiresIn: body?.expires_in };
 }
 
-export type TokenResult =
+type TokenResult =
   | { kind: "token"; authorization: string }
   /** The registry does not sign in with tokens. */
   | { kind: "none" }

@@ -5,7 +5,7 @@ import { Fault } from "../fault.ts";
 import { blockListOf, LINK_AND_METADATA } from "../forbidden-addresses.ts";
 
 /** Where to connect to: a checked address, or a host that an administrator named. `servername` is empty for an address. */
-export type RegistryTarget = { host: string; port: number; tls?: { servername: string } };
+type RegistryTarget = { host: string; port: number; tls?: { servername: string } };
 
 /** The hosts to which requests to a registry, and its redirects, may go. */
 export type RedirectRules = {
@@ -86,7 +86,7 @@ async function addressOf(host: string): Promise<string> {
 }
 
 /** What berth sends to a registry's token server: the login of the registry, a request without credentials, or nothing. */
-export type RealmTrust = "credentials" | "question" | "nothing";
+type RealmTrust = "credentials" | "question" | "nothing";
 
 /**
  * A registry names its token server itself, so a compromised registry could have credentials sent anywhere. They go to the registry's own host, or to

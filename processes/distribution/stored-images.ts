@@ -6,12 +6,12 @@ import { join } from "node:path";
 export type StoredTag = { tag: string; digest: string; pushedAt: number };
 
 /** Every image that was ever pushed to a repository and not deleted, whether or not a tag still points to it; by when it was pushed last. */
-export type StoredRevision = { digest: string; pushedAt: number };
+type StoredRevision = { digest: string; pushedAt: number };
 
-export type StoredRepository = { name: string; tags: StoredTag[]; revisions: StoredRevision[] };
+type StoredRepository = { name: string; tags: StoredTag[]; revisions: StoredRevision[] };
 
 /** The digests of other images that an image names: what an index lists, deeply, and what a signature is about. */
-export type ReferencedDigests = { lists: string[]; subject: string | undefined };
+type ReferencedDigests = { lists: string[]; subject: string | undefined };
 
 /** Distribution's layout, the same in versions 2 and 3. */
 const ROOT = "docker/registry/v2";

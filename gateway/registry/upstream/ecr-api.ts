@@ -140,7 +140,7 @@ export function awsFault(error: unknown, action: string, code: FaultCode = "UPST
   return new Fault(code, sentence, { cause: error });
 }
 
-export function isDenied(error: unknown): boolean {
+function isDenied(error: unknown): boolean {
   return ROWS[0]?.names.includes((error as { name?: string }).name ?? "") === true;
 }
 

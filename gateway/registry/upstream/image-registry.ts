@@ -98,7 +98,7 @@ export function hubSource(tools: { clock: Clock }): UpstreamSource {
 }
 
 /** The parts of an image reference. */
-export type ImageName = {
+type ImageName = {
   /** The registry, if the name has one: a first part with a dot or a colon, or `localhost`. */
   host: string | undefined;
   repository: string;
@@ -128,7 +128,7 @@ export function readImageName(ref: string): ImageName {
 /**
  * The digest of a tag or digest in a repository; undefined if it does not exist. Faults: PULL_DENIED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED.
  */
-export async function manifestDigest(
+async function manifestDigest(
   upstream: Upstream,
   http: Pick<HttpClient, "request">,
   { repository, version }: { repository: string; version: string },
