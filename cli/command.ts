@@ -116,7 +116,7 @@ export function parseVerbArgs(command: string, name: string, verb: CommandVerb, 
 
   function parse() {
     try {
-      return parseArgs({ args, options, allowPositionals: true });
+      return parseArgs({ args: joinDashedValues(args, options), options, allowPositionals: true });
     } catch (error) {
       const [message = ""] = (error as Error).message.split(". ", 1);
       const [, unknown] = /^Unknown option '(--[^']+)'/.exec(message) ?? [];
@@ -124,6 +124,26 @@ export function parseVerbArgs(command: string, name: string, verb: CommandVerb, 
       throw new Fault("SETTINGS_INVALID", `${message}${unknown === undefined ? "" : suggestion(unknown, names)}.\n${usage}`, { cause: error });
     }
   }
+}
+
+/**
+ * `--key -abc` becomes `--key=-abc`: generated keys may begin with a dash, which parseArgs calls ambiguous. What names an option stays one, so that a
+ * forgotten value is still reported.
+ */
+function joinDashedValues(args: readonly string[], options: Readonly<Record<string, { type: "boolean" | "string"; short?: string }>>): string[] {
+  const isOption = (arg: string) =>
+    arg === "--" || Object.entries(options).some(([name, { short }]) => arg === `--${name}` || arg.startsWith(`--${name}=`) || arg === `-${short}`);
+  const joined: string[] = [];
+  for (let at = 0; at < args.length; at += 1) {
+    const arg = args[at]!;
+    if (arg === "--") return [...joined, ...args.slice(at)];
+    const value = args[at + 1];
+    const takesValue = arg.startsWith("--") && options[arg.slice(2)]?.type === "string";
+    const isDashed = takesValue && value !== undefined && value.length > 1 && value.startsWith("-") && !isOption(value);
+    joined.push(isDashed ? `${arg}=${value}` : arg);
+    if (isDashed) at += 1;
+  }
+  return joined;
 }
 
 /** Faults: SETTINGS_INVALID. */
