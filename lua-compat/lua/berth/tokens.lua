@@ -73,7 +73,7 @@ end
 
 -- { access = {…} or nil }, or nil and a sentence.
 function M.verify(token)
-    if #token > LONGEST then return nil, "The token is longer than any token is" end
+    if #token > LONGEST then return nil, "The token is too long" end
     -- The one for who only reads, for instance.
     if not token:match("^[%w_-]+%.[%w_-]+%.[%w_-]+$") then return nil, "This token allows only public pulls; sign in first" end
     local sum = digest.new("sha256")
@@ -84,7 +84,7 @@ function M.verify(token)
     local claims, why = judge(token)
     if not claims then return nil, why end
     local access = claims.access ~= cjson.null and claims.access or nil
-    if access ~= nil and type(access) ~= "table" then return nil, "What the token allows cannot be read" end
+    if access ~= nil and type(access) ~= "table" then return nil, "The access list of the token is not valid" end
     local granted = { access = access }
     local life = claims.exp - ngx.time()
     -- The version may have changed by what was just looked up: then it is judged once more next time.
