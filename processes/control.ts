@@ -20,7 +20,7 @@ import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { withAdoptedServices } from "../control/lifecycle/adopted-services.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
-import { traceWakes } from "../control/lifecycle/trace-wakes.ts";
+import { traceWakes } from "../control/lifecycle/telemetry.ts";
 import { openConfiguredTraces } from "./telemetry.ts";
 import { createAuditLog } from "../control/store/audit.ts";
 import { noteRollback } from "../control/store/data-folder.ts";

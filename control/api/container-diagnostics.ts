@@ -1,5 +1,5 @@
 import { Type } from "typebox";
-import type { ContainerExplanation } from "../lifecycle/explain/explain-container.ts";
+import type { ContainerExplanation } from "../lifecycle/explain-container.ts";
 import { DRIVER_PHASES } from "../../lib/start-phases.ts";
 import { requireManage } from "../identity/rights.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";

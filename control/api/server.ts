@@ -104,7 +104,7 @@ export function overviewRoutes(deps: OverviewDeps): Route[] {
           startedOn,
           backend: { driver: backend.driver, environment: backend.environment },
           capacity: capacity ?? null,
-          promised: await store.containers.promised(),
+          promised: await store.containers.reserved(),
           containers: byStatus(await store.containers.states(), CONTAINER_WIRE_STATES),
           images: byStatus(await store.images.states(), IMAGE_WIRE_STATES),
           queue: lifecycle.depth(),

@@ -1,7 +1,7 @@
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import { createManageCheck, requireManage } from "../identity/rights.ts";
-import type { Orphan } from "../lifecycle/sweep.ts";
+import type { Orphan } from "../lifecycle/observe-engine.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { count, DONE, text } from "./schemas.ts";

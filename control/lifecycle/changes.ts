@@ -1,13 +1,16 @@
-import { Fault } from "../../lib/fault.ts";
+import type { Availability, ContainerView } from "../../gateway/contract.ts";
+import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
-import { isPassing } from "../model/states.ts";
+import { type ContainerState, isPassing } from "../model/states.ts";
+import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
+import type { WatchedAddresses } from "./addresses.ts";
 
 /** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
 export type EntityChange = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });
 
 export type Changes = {
-  /** Tells all watchers. In a transaction that happens once it is durable, or not at all. So too for the next two. */
+  /** Calls all watchers. In a transaction that happens once it is durable, or not at all. So too for the next two. */
   publish(container: Container): void;
   publishRemoved(id: string): void;
   publishImage(image: Image): void;
@@ -81,4 +84,68 @@ export function createChanges({ containers, afterCommit }: Pick<Store, "containe
 function isSettled({ state, desiredInstances }: Container): boolean {
   // Stopped while it is desired to run: it is about to start.
   return !isPassing(state) && !(desiredInstances === 1 && (state === "USER_STOPPED" || state === "SYSTEM_STOPPED"));
+}
+
+const QUEUED: Availability = { kind: "coming", step: "queue" };
+const CHECKED: Availability = { kind: "coming", step: "check" };
+const STARTING: Availability = { kind: "coming", step: "start" };
+const ASLEEP: Availability = { kind: "asleep" };
+
+/** What a gateway may do with a container in each state. */
+const AVAILABILITY: Record<ContainerState, (container: ContainerToView) => Availability> = {
+  PENDING_START: () => QUEUED,
+  STARTING: () => STARTING,
+  STARTED: awake,
+  CHECKING: () => CHECKED,
+  PENDING_USER_STOP: stopped,
+  PENDING_SYSTEM_STOP: stopped,
+  STOPPING: stopped,
+  USER_STOPPED: stopped,
+  SYSTEM_STOPPED: stopped,
+  ERROR: failed,
+};
+
+export function viewOf(container: ContainerToView): ContainerView {
+  const { id, name, phases } = container;
+  return { id, name, availability: AVAILABILITY[container.state](container), ...(phases ? { start: phases } : {}) };
+}
+
+function awake({ address }: ContainerToView): Availability {
+  return address ? { kind: "awake", addresses: [{ host: address.host, port: address.port }] } : { kind: "portless" };
+}
+
+/** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it was stopped for idleness. */
+function stopped(container: ContainerToView): Availability {
+  if (container.desiredInstances === 1) return QUEUED;
+  if (container.config.onDemand || container.stopFor === "system") return ASLEEP;
+  const fault: FaultData = { code: "CONTAINER_STOPPED", message: `The container ${container.name} is not running; a user has to start it.` };
+  return { kind: "stopped", fault };
+}
+
+function failed(container: ContainerToView): Availability {
+  const fault = container.fault ?? { code: "INTERNAL", message: `The container ${container.name} failed.` };
+  return { kind: "failed", fault, wakeable: container.config.onDemand, retryAt: container.notBefore };
+}
+
+/** A container's view in the gateways' feed now. */
+export function currentView(watched: Pick<WatchedAddresses, "current">, container: ContainerToView): ContainerView {
+  const view = viewOf(container);
+  return view.availability.kind !== "awake" || watched.current() ? view : { ...view, availability: CHECKED };
+}
+
+/** Publishes anew all containers that have an address. */
+export async function publishAddressed({
+  store,
+  changes,
+}: {
+  store: Pick<Store, "containers" | "transaction">;
+  changes: Pick<Changes, "publish">;
+}): Promise<void> {
+  // In one transaction: no newer change of a container leaves before the one that was read here.
+  await store.transaction(async () => {
+    for (const { id, state, address } of await store.containers.atWork()) {
+      const row = state === "STARTED" && address !== undefined ? await store.containers.find(id) : undefined;
+      if (row) changes.publish(row);
+    }
+  });
 }

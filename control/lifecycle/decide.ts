@@ -2,12 +2,11 @@ import type { Observed } from "../../drivers/driver.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { ContainerEvent, ContainerState } from "../model/states.ts";
-import { isAt } from "./address-ownership.ts";
-import { enteredOn } from "./deadlines.ts";
+import { isAt } from "./addresses.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { busyMs, idleInMs, isIdleStop, mayPause, mayStayPaused, warmInMs } from "./idle-policy.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import type { ContainerSituation } from "./situation.ts";
+import { type ContainerSituation, enteredOn } from "./situation.ts";
 
 /** What is to be done with a container next. */
 export type ContainerAction =

@@ -4,18 +4,16 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container, StartReason } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
-import type { EndCounts } from "./address-ownership.ts";
-import type { Changes } from "./changes.ts";
-import { currentView, type WatchedAddresses } from "./container-view.ts";
+import type { EndCounts, WatchedAddresses } from "./addresses.ts";
+import { type Changes, currentView } from "./changes.ts";
+import type { SuspectAddress } from "./check-container.ts";
 import { isReplaceable } from "./decide.ts";
 import { isStoppedAsDesired } from "./idle-policy.ts";
-import type { InFlightOperations } from "./in-flight-operations.ts";
 import { containerKey, imageKey } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
-import type { SuspectAddress } from "./suspect-address.ts";
 import type { ContainerUsage } from "./usage.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import type { InFlightOperations, WorkQueue } from "./work-queue.ts";
 
 /** What users and requests ask for. Each is one transaction, durable when it resolves, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {

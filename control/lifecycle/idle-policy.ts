@@ -1,9 +1,8 @@
 import type { Observed } from "../../drivers/driver.ts";
 import type { Container } from "../model/entities.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
-import { enteredOn } from "./deadlines.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import type { ContainerSituation } from "./situation.ts";
+import { type ContainerSituation, enteredOn } from "./situation.ts";
 
 /** The clock may be set meanwhile: warm hours are computed again after this time. */
 const LONGEST_WAIT_MS = 3_600_000;

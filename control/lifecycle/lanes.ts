@@ -1,4 +1,3 @@
-import type { LaneLimits } from "./fair-lane.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 
@@ -58,4 +57,131 @@ async function findPlace(store: Pick<Store, "containers" | "images">, key: strin
   }
   if (id === "") return { lane: "sweep", user: "" };
   return { lane: "image", user: (await store.images.author(id)) ?? "" };
+}
+
+/**
+ * How much may be in progress at a time, in all and of one user. `equalShares`: while several users have something in progress or waiting, each has as many of `total` as the others, and
+ * what does not divide stays free.
+ */
+export type LaneLimits = { total: number; perUser: number; equalShares?: boolean };
+
+/**
+ * A queue in which users take turns, with each user's items in their order. A user with a hundred items needs a hundred turns, and no other user
+ * waits for them. An item is in it once.
+ */
+export type FairLane = {
+  put(item: string, user: string): void;
+  /** True where it was waiting. */
+  remove(item: string): boolean;
+  /** The next one that may begin, which then counts as in progress until `end`; undefined where nothing waits or may begin. */
+  begin(): { item: string; user: string } | undefined;
+  end(user: string): void;
+  waiting(): number;
+};
+
+export function createFairLane(bounds: LaneLimits): FairLane {
+  // In the order of turns: a user who had one goes to the end.
+  const queues = new Map<string, Set<string>>();
+  const userOf = new Map<string, string>();
+  const inProgress = new Map<string, number>();
+  let total = 0;
+  const most = () => {
+    if (bounds.equalShares !== true) return bounds.perUser;
+    const users = new Set([...queues.keys(), ...inProgress.keys()]).size;
+    return Math.min(bounds.perUser, Math.max(1, Math.floor(bounds.total / Math.max(1, users))));
+  };
+  return {
+    put: (item, user) => {
+      if (userOf.has(item)) return;
+      userOf.set(item, user);
+      const queue = queues.get(user);
+      if (queue) queue.add(item);
+      else queues.set(user, new Set([item]));
+    },
+    remove: (item) => {
+      const user = userOf.get(item);
+      if (user === undefined) return false;
+      userOf.delete(item);
+      const queue = queues.get(user);
+      queue?.delete(item);
+      if (queue?.size === 0) queues.delete(user);
+      return true;
+    },
+    begin: () => {
+      if (total >= bounds.total || queues.size === 0) return undefined;
+      const perUser = most();
+      for (const [user, queue] of queues) {
+        const count = inProgress.get(user) ?? 0;
+        const [item] = queue;
+        if (item === undefined || count >= perUser) continue;
+        queue.delete(item);
+        userOf.delete(item);
+        queues.delete(user);
+        if (queue.size > 0) queues.set(user, queue);
+        inProgress.set(user, count + 1);
+        total++;
+        return { item, user };
+      }
+      return undefined;
+    },
+    end: (user) => {
+      const left = (inProgress.get(user) ?? 0) - 1;
+      if (left > 0) inProgress.set(user, left);
+      else inProgress.delete(user);
+      total--;
+    },
+    waiting: () => userOf.size,
+  };
+}
+
+/**
+ * How many starts the engine works on at a time. A start has a slot while the engine creates its container. It gives the slot back when it waits only for the
+ * container's boot or a pull.
+ */
+export type StartSlots = {
+  /** Resolves once `item` has a slot, which it may have already. Rejects with the signal's reason. */
+  enter(item: string, user: string, signal: AbortSignal): Promise<void>;
+  /** Gives the slot back; no fault where it has none. */
+  leave(item: string): void;
+};
+
+export function createStartSlots(bounds: LaneLimits): StartSlots {
+  const lane = createFairLane(bounds);
+  const held = new Map<string, string>();
+  const admitted = new Map<string, () => void>();
+
+  const pump = () => {
+    for (let next = lane.begin(); next !== undefined; next = lane.begin()) {
+      held.set(next.item, next.user);
+      admitted.get(next.item)?.();
+    }
+  };
+
+  return {
+    enter: (item, user, signal) =>
+      new Promise((resolve, reject) => {
+        if (signal.aborted) return reject(signal.reason as Error);
+        if (held.has(item)) return resolve();
+        const onAbort = () => {
+          lane.remove(item);
+          admitted.delete(item);
+          reject(signal.reason as Error);
+        };
+        signal.addEventListener("abort", onAbort, { once: true });
+        admitted.set(item, () => {
+          signal.removeEventListener("abort", onAbort);
+          admitted.delete(item);
+          resolve();
+        });
+        lane.put(item, user);
+        pump();
+      }),
+    leave: (item) => {
+      const user = held.get(item);
+      if (user === undefined) return;
+      held.delete(item);
+      lane.end(user);
+      pump();
+    },
+  };
 }

@@ -1,7 +1,6 @@
-import { backoffDelay, scattered } from "../../lib/backoff.ts";
 import { availableParallelism } from "node:os";
-import type { LaneLimits } from "./fair-lane.ts";
-import type { LimitsByLane } from "./lanes.ts";
+import { backoffDelay, scattered } from "../../lib/backoff.ts";
+import type { LaneLimits, LimitsByLane } from "./lanes.ts";
 
 /** All in milliseconds, unless named otherwise. */
 export type LifecycleLimits = {

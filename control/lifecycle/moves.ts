@@ -1,13 +1,13 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from "../model/entities.ts";
-import { CONTAINER_TABLE, type ContainerEvent, IMAGE_TABLE, type ImageEvent, nextState } from "../model/states.ts";
+import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
+import { causeOf } from "../store/history.ts";
 import type { Store } from "../store/open-store.ts";
-import { type EndCounts, takeAddress } from "./address-ownership.ts";
+import type { EndCounts } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import { cutFaultLogs } from "./failures.ts";
 import { containerKey } from "./lanes.ts";
-import { recordWake } from "./record-wake.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 /** Every write of the lifecycle that watchers see. What is written is published once it is durable. */
@@ -114,3 +114,42 @@ export function isSameDecision(row: Container, now: Container | undefined, isFac
 
 /** The columns of a container that does not run. */
 export const NOT_RUNNING = { address: undefined, runningGeneration: undefined, pausedOn: undefined, busyUntil: 0 } as const satisfies ContainerPatch;
+
+/**
+ * Takes an address from the container that has it, whatever state that is in; to be called in the transaction that gives it to another. One that runs is checked
+ * then: until the orchestrator has reported its address, nothing is sent to it. Returns the container that had it.
+ */
+async function takeAddress(
+  store: Pick<Store, "containers" | "wakes">,
+  to: string,
+  address: OwnedAddress,
+  at: number,
+): Promise<Container | undefined> {
+  const holder = await store.containers.atAddress(address);
+  if (holder === undefined || holder.id === to) return undefined;
+  if (holder.state !== "STARTED") return store.containers.update(holder.id, { address: undefined });
+  const reason = { at, event: "doubted", byUser: undefined } as const;
+  const moved = await store.containers.move(holder.id, "STARTED", "CHECKING", { since: at, address: undefined }, reason);
+  if (moved) await recordWake(store, { from: "STARTED", moved, event: "doubted", at });
+  return moved;
+}
+
+type ContainerMove = { from: ContainerState; moved: Container; event: ContainerEvent; at: number };
+
+/** Keeps the list of a container's starts, in the transaction of each of its moves. */
+async function recordWake({ wakes }: Pick<Store, "wakes">, { from, moved, event, at }: ContainerMove): Promise<void> {
+  const wasStarting = isStarting(from);
+  const isStartingNow = isStarting(moved.state);
+  // A newer definition takes the place of what was about to start: that is another start.
+  const isNew = isStartingNow && (!wasStarting || event === "redefined");
+  if (wasStarting && (!isStartingNow || isNew)) {
+    const phases = event === "answered" ? moved.phases : undefined;
+    await wakes.end(moved.id, { endedOn: at, outcome: event, phases, fault: moved.state === "ERROR" ? causeOf(moved.fault) : undefined });
+  }
+  if (isNew) {
+    // A retry that berth makes by itself: no one has waited since the request.
+    const requestedAt = from === "ERROR" || moved.requestedOn === 0 ? at : Math.min(at, moved.requestedOn);
+    const byPerson = moved.requestedFor === "run" || moved.requestedFor === "request";
+    await wakes.begin({ container: moved.id, requestedAt, startReason: moved.requestedFor, byUser: byPerson ? moved.requestedBy : undefined });
+  } else if (moved.state === "STARTING") await wakes.begun(moved.id, at);
+}

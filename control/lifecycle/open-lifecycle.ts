@@ -6,31 +6,26 @@ import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
-import { createEndCounts } from "./address-ownership.ts";
-import { type Changes, createChanges } from "./changes.ts";
-import { createMonotonicEpoch } from "./clock-skew.ts";
-import { currentView, openWatchedAddresses, publishAddressed } from "./container-view.ts";
+import { createEndCounts, openWatchedAddresses } from "./addresses.ts";
+import { type Changes, createChanges, currentView, publishAddressed } from "./changes.ts";
+import { createSuspectAddress } from "./check-container.ts";
 import { createDeploy, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
 import { createContainerEngine } from "./engine.ts";
-import { type ContainerExplanation, explainContainer } from "./explain/explain-container.ts";
-import { createStartSlots } from "./fair-lane.ts";
-import { followEvents } from "./follow-events.ts";
-import { handlePushedImage, prefetchImage, type PushedImage, retryMissingImage } from "./image-lookups.ts";
+import { type ContainerExplanation, explainContainer } from "./explain-container.ts";
+import { createOutages } from "./failures.ts";
 import { idleInMs } from "./idle-policy.ts";
-import { createInFlightOperations } from "./in-flight-operations.ts";
-import { containerKey, imageKey, placeOf, SWEEP } from "./lanes.ts";
-import { recordLifecycleMetrics, timed } from "./lifecycle-metrics.ts";
+import { handlePushedImage, prefetchImage, type PushedImage, retryMissingImage } from "./image-lookups.ts";
+import { containerKey, createStartSlots, imageKey, placeOf, SWEEP } from "./lanes.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits, retryDelay } from "./limits.ts";
 import { createMoves } from "./moves.ts";
-import { createOutages } from "./outages.ts";
+import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, removeOrphan, sweep } from "./observe-engine.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
-import { createSituations } from "./situation.ts";
-import { createSuspectAddress } from "./suspect-address.ts";
-import { clearOrphans, findOrphans, type Orphan, orphansAmong, removeOrphan, sweep } from "./sweep.ts";
+import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
+import { recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, openUseRecord } from "./usage.ts";
-import { openWorkQueue, type WorkQueue } from "./work-queue.ts";
+import { createInFlightOperations, openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
 /** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
 export type Lifecycle = LifecycleRequests &
@@ -118,7 +113,22 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   });
   const moves = createMoves({ store, changes, queue, ends, clock, log });
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
-  const situationOf = createSituations({ store, usage, changes, outages, clock, epoch });
+  const situationOf: ReadSituation = async (row, observed) => ({
+    row,
+    image: await store.images.find(row.imageId),
+    observed,
+    now: clock.now(),
+    epoch: epoch(),
+    usage: {
+      open: usage.open(row.id),
+      reached: usage.reached(row.id),
+      sockets: usage.sockets(row.id),
+      drained: usage.drained(row.id, changes.seqOf(row.id)),
+      lastActive: usage.lastActive(row.id),
+      uncertainUntil: usage.uncertainUntil(),
+    },
+    outageExplains: outages.explains(row.since),
+  });
   const deploy = createDeploy({ store, engine, moves, inFlight, slots, source: options, clock, epoch, limits });
   const steps = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
   const deps = { ...steps, changes, usage, watched, driver, environment, filesFolder, clock, epoch, limits, random, log };

@@ -1,18 +1,14 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import { isPassing } from "../model/states.ts";
-import { containerTimeLeft, timeoutFault } from "./deadlines.ts";
+import { confirmAddress, markLostAsObserved, recoverContainer, type SuspectAddress, verifyAddress, type VerifyDeps } from "./check-container.ts";
 import { type ContainerAction, decide, decideIdle } from "./decide.ts";
 import { failurePatch, isEngineTrouble } from "./failures.ts";
-import type { StartSlots } from "./fair-lane.ts";
-import { containerKey, imageKey, type Lane, laneOf } from "./lanes.ts";
-import { markLostAsObserved } from "./mark-lost.ts";
+import { containerKey, imageKey, type Lane, laneOf, type StartSlots } from "./lanes.ts";
 import { isSameDecision } from "./moves.ts";
-import type { ContainerSituation, ReadSituation } from "./situation.ts";
-import { beginStart, failStart, revalidateImage, type StartDeps, startContainer } from "./start-container.ts";
-import { endPaused, finalizeRemoval, releaseAdopted, type StopDeps, stopContainer } from "./stop-container.ts";
-import type { SuspectAddress } from "./suspect-address.ts";
-import { confirmAddress, recoverContainer, verifyAddress, type VerifyDeps } from "./verify-address.ts";
+import { type ContainerSituation, containerTimeLeft, type ReadSituation, timeoutFault } from "./situation.ts";
+import { beginStart, failStart, revalidateImage, startContainer, type StartDeps } from "./start-container.ts";
+import { endPaused, finalizeRemoval, releaseAdopted, stopContainer, type StopDeps } from "./stop-container.ts";
 import type { WorkQueue } from "./work-queue.ts";
 
 /** `moved`: decide again at once. `settled`: something else requests the next look. */

@@ -1,10 +1,9 @@
 import type { Observed } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
-import type { Store } from "../store/open-store.ts";
-import type { Changes } from "./changes.ts";
-import type { Outages } from "./outages.ts";
-import type { ContainerUsage } from "./usage.ts";
+import { isPassing, isPassingImage, type PassingContainerState } from "../model/states.ts";
+import type { LifecycleLimits } from "./limits.ts";
 
 /** Everything that a decision about a container is made from, as of one moment. */
 export type ContainerSituation = {
@@ -34,30 +33,62 @@ export type ContainerSituation = {
 
 export type ReadSituation = (row: Container, observed: ContainerSituation["observed"]) => Promise<ContainerSituation>;
 
-export type SituationDeps = {
-  store: Pick<Store, "images">;
-  usage: ContainerUsage;
-  changes: Pick<Changes, "seqOf">;
-  outages: Pick<Outages, "explains">;
-  clock: Pick<Clock, "now">;
-  epoch: () => number;
+/** How far the two clocks may drift apart between two reads without the clock having been set; slewing causes far less. */
+const JUMP_MS = 1_000;
+
+/**
+ * The moment (epoch ms) since which the clock has run evenly: since this call, or since it was last set forward. Waiting counts from there, so that a jump, or a machine
+ * that slept, makes nothing time out or stop for idleness at once.
+ */
+export function createMonotonicEpoch(clock: Pick<Clock, "now" | "monotonic">): () => number {
+  let since = clock.now();
+  let offset = since - clock.monotonic();
+  return () => {
+    const now = clock.now();
+    const current = now - clock.monotonic();
+    if (current - offset > JUMP_MS) since = now;
+    // Set back: the same moment, as the clock shows it now.
+    if (offset - current > JUMP_MS) since += current - offset;
+    offset = current;
+    return since;
+  };
+}
+
+/** Since when a deadline counts: time in which berth could not act does not count. */
+export function enteredOn({ since }: { since: number }, epoch: number): number {
+  return Math.max(since, epoch);
+}
+
+type StatusLimit = Pick<LifecycleLimits, "statusMs">;
+
+/** What a container waits for in each passing state. */
+const WAITED_FOR: Record<PassingContainerState, readonly [code: FaultCode, what: string]> = {
+  PENDING_START: ["START_TIMED_OUT", "its image to be ready"],
+  STARTING: ["START_TIMED_OUT", "the container to accept connections"],
+  CHECKING: ["START_TIMED_OUT", "its address to be verified"],
+  PENDING_USER_STOP: ["STOP_TIMED_OUT", "open requests to end"],
+  PENDING_SYSTEM_STOP: ["STOP_TIMED_OUT", "open requests to end"],
+  STOPPING: ["STOP_TIMED_OUT", "the engine to stop it"],
 };
 
-export function createSituations({ store, usage, changes, outages, clock, epoch }: SituationDeps): ReadSituation {
-  return async (row, observed) => ({
-    row,
-    image: await store.images.find(row.imageId),
-    observed,
-    now: clock.now(),
-    epoch: epoch(),
-    usage: {
-      open: usage.open(row.id),
-      reached: usage.reached(row.id),
-      sockets: usage.sockets(row.id),
-      drained: usage.drained(row.id, changes.seqOf(row.id)),
-      lastActive: usage.lastActive(row.id),
-      uncertainUntil: usage.uncertainUntil(),
-    },
-    outageExplains: outages.explains(row.since),
-  });
+/** How long a container may stay in its state from now on, in milliseconds; undefined where it may stay for ever. */
+export function containerTimeLeft({ row, image, now, epoch }: ContainerSituation, { statusMs }: StatusLimit): number | undefined {
+  if (!isPassing(row.state)) return undefined;
+  let from = enteredOn(row, epoch);
+  if (row.state === "PENDING_START") {
+    // All that is left is its turn, which comes: each start before it has a limit. Of a thousand that a restart of the machine ended, most wait for longer than that.
+    if (image?.state === "READY") return undefined;
+    // Neither back-off nor an image that is being pulled is the container's own delay.
+    from = Math.max(from, row.notBefore, image && isPassingImage(image) ? image.since : 0);
+  }
+  return from + statusMs - now;
+}
+
+export function imageTimeLeft(image: Image, { now, epoch }: Pick<ContainerSituation, "now" | "epoch">, { statusMs }: StatusLimit): number {
+  return isPassingImage(image) ? enteredOn(image, epoch) + statusMs - now : statusMs;
+}
+
+export function timeoutFault({ name, state }: Container, { statusMs }: StatusLimit): Fault {
+  const [code, what] = isPassing(state) ? WAITED_FOR[state] : (["INTERNAL", "nothing"] as const);
+  return new Fault(code, `The container ${name} waited for ${what} for more than ${Math.round(statusMs / 1000)} s.`);
 }

@@ -3,17 +3,14 @@ import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { type EndCounts, ownedAddress } from "./address-ownership.ts";
-import { type ConfirmDeps, confirmDeployment } from "./confirm-deployment.ts";
-import { enteredOn } from "./deadlines.ts";
-import type { Deploy } from "./deploy.ts";
+import { type EndCounts, ownedAddress } from "./addresses.ts";
+import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import { asFault, failurePatch, isUnanswered } from "./failures.ts";
-import type { StartSlots } from "./fair-lane.ts";
-import type { InFlightOperations } from "./in-flight-operations.ts";
-import { containerKey, imageKey } from "./lanes.ts";
+import { containerKey, imageKey, type StartSlots } from "./lanes.ts";
 import { type LifecycleLimits, startLimit } from "./limits.ts";
 import { type Moves, NOT_RUNNING } from "./moves.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import { enteredOn } from "./situation.ts";
+import type { InFlightOperations, WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {
   store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;

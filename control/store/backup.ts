@@ -22,7 +22,7 @@ const TABLES = `
   CREATE TABLE backup_files (path TEXT PRIMARY KEY, mode INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
 `;
 
-/** Below the data folder: the path of the newest backup, for whoever finds the store damaged. */
+/** Below the data folder: the path of the newest backup, for a person whose store is damaged. */
 const NEWEST_FILE = "newest-backup";
 
 /** A publish that replaces files while they are copied makes one attempt worthless; so many in a row are no accident. */
@@ -80,8 +80,8 @@ function copyOnce({ folder, version, clock }: From, source: string, target: stri
     // As one reader sees it: who writes meanwhile does not wait, nor does this.
     store.prepare("VACUUM INTO ?").run(target);
   } catch (error) {
-    const known = storeFault(error, folder);
-    throw known instanceof Fault && known.code === "DATA_FOLDER_UNUSABLE" ? known : error;
+    const fault = storeFault(error, folder);
+    throw fault instanceof Fault && fault.code === "DATA_FOLDER_UNUSABLE" ? fault : error;
   } finally {
     store.close();
   }

@@ -94,7 +94,7 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
       .where(dialect.member<number>("address", "port"), "=", values.port),
   );
   const byService = table.first((query, values: { service: string }) => query.where("service", "=", values.service));
-  const promised = select(() =>
+  const reserved = select(() =>
     raw(
       sql<{ cpu: number | null; memoryMb: number | null }>`
         select sum(${dialect.member<number>("config", "cpu")}) as cpu, sum(${dialect.member<number>("config", "memoryMb")}) as "memoryMb" from containers
@@ -191,9 +191,9 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     /** Whose the address is; the index lets it be one container's at most. */
     atAddress: ({ host, port }: Pick<OwnedAddress, "host" | "port">) => atAddress({ host, port }),
     byService: (service: string) => byService({ service }),
-    /** What those that run, or are about to, were promised: cores and MiB. */
-    promised: async () => {
-      const [sum] = await promised({});
+    /** What is reserved for those that run, or are about to: cores and MiB. */
+    reserved: async () => {
+      const [sum] = await reserved({});
       return { cpu: sum?.cpu ?? 0, memoryMb: sum?.memoryMb ?? 0 };
     },
     /** How many are in each state. */

@@ -124,8 +124,8 @@ function keep(from: { folder: string; version: string; clock: Clock }, store: st
     if (isNew().n === 0) return undefined;
     return backUp({ ...from, file: kept, isNewest: false }).file;
   } catch (error) {
-    const known = storeFault(error, from.folder);
-    if (!(known instanceof Fault) || !["DATA_FOLDER_UNUSABLE", "BACKUP_UNUSABLE"].includes(known.code)) throw error;
+    const fault = storeFault(error, from.folder);
+    if (!(fault instanceof Fault) || !["DATA_FOLDER_UNUSABLE", "BACKUP_UNUSABLE"].includes(fault.code)) throw error;
     for (const end of ["", "-wal"]) if (existsSync(store + end)) linkSync(store + end, kept + end);
     return kept;
   }

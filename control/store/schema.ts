@@ -134,7 +134,7 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX audit_by_time ON audit (at);
   CREATE INDEX audit_of_login ON audit (login, seq);
   `,
-  // How long a container has said that it is busy, what its last start was for, and the last starts of each container with what each part of them took.
+  // How long a container has reported that it is busy, what its last start was for, and the last starts of each container with what each part of them took.
   `
   ALTER TABLE containers ADD COLUMN busy_until INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE containers ADD COLUMN wished_for TEXT;

@@ -9,7 +9,7 @@ import { openFeed } from "../../../control/api/feed.ts";
 import { type ContainerView, type FeedLine, viewOffWire } from "../../../gateway/contract.ts";
 import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { openLog } from "../../../lib/log.ts";
-import { viewOf } from "../../../control/lifecycle/container-view.ts";
+import { viewOf } from "../../../control/lifecycle/changes.ts";
 import { newContainer, openLifecycleFixture, type LifecycleFixture, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 

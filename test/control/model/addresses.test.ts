@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import t from "tap";
-import { viewOf } from "../../../control/lifecycle/container-view.ts";
+import { viewOf } from "../../../control/lifecycle/changes.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { createContainerCache } from "../../../gateway/feed/container-cache.ts";
 import { openStoredRows } from "../../fixtures/stored-rows.ts";

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { Availability } from "../../../gateway/contract.ts";
-import { viewOf } from "../../../control/lifecycle/container-view.ts";
+import { viewOf } from "../../../control/lifecycle/changes.ts";
 import type { Container } from "../../../control/model/entities.ts";
 import { newContainer, newImage } from "./lifecycle-fixture.ts";
 

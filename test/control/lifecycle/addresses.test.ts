@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import { viewOf } from "../../../control/lifecycle/container-view.ts";
+import { viewOf } from "../../../control/lifecycle/changes.ts";
 import type { Driver, Observed } from "../../../drivers/driver.ts";
 import type { ContainerView } from "../../../gateway/contract.ts";
 import { type MemoryApp, listening } from "../../fixtures/memory-driver.ts";

@@ -1,18 +1,81 @@
-import type { Observed } from "../../drivers/driver.ts";
+import type { Driver, Observed } from "../../drivers/driver.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import { isPassing } from "../model/states.ts";
 import type { BriefContainer } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
-import { isAt } from "./address-ownership.ts";
-import { type ClockSkewDeps, repairClockSkew } from "./clock-skew.ts";
+import { isAt, type WatchedAddresses } from "./addresses.ts";
+import { reportEnd, type ReportEndDeps, type SuspectAddress } from "./check-container.ts";
 import type { ContainerEngine } from "./engine.ts";
-import { isEngineTrouble } from "./failures.ts";
+import { isEngineTrouble, type Outages } from "./failures.ts";
 import { mayStayPaused } from "./idle-policy.ts";
-import type { InFlightOperations } from "./in-flight-operations.ts";
-import { containerKey, imageKey } from "./lanes.ts";
-import type { LifecycleLimits } from "./limits.ts";
-import type { SuspectAddress } from "./suspect-address.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, SWEEP } from "./lanes.ts";
+import { type LifecycleLimits, retryDelay } from "./limits.ts";
+import type { Moves } from "./moves.ts";
+import type { InFlightOperations, WorkQueue } from "./work-queue.ts";
+
+export type FollowEventsDeps = RetryDeps &
+  ReportEndDeps & {
+    store: Pick<Store, "containers">;
+    driver: Pick<Driver, "events">;
+    outages: Outages;
+    inFlight: Pick<InFlightOperations, "generation">;
+    watched: Pick<WatchedAddresses, "connected" | "disconnected">;
+    clock: Clock;
+    limits: Pick<LifecycleLimits, "lookRetry">;
+    random: () => number;
+    log: Log;
+  };
+
+/**
+ * Queues what the driver's events name, for as long as the signal lasts. Events are hints only: whatever is missed, the sweep finds. But an end takes the
+ * container's address away before it is looked at.
+ */
+export async function followEvents(deps: FollowEventsDeps, signal: AbortSignal): Promise<void> {
+  const { store, driver, outages, watched, inFlight, queue, clock, limits, random, log } = deps;
+  for (let failures = 1; !signal.aborted; failures++) {
+    try {
+      for await (const event of driver.events({ signal })) {
+        failures = 0;
+        if (event.kind === "disconnected") {
+          outages.began();
+          watched.disconnected();
+        } else if (event.kind === "connected") {
+          outages.ended();
+          watched.connected();
+          await retryAfterOutage(deps);
+          queue.add(SWEEP);
+        } else if (await store.containers.find(event.container)) {
+          if (event.ended) await reportEnd(deps, event.container, event.ended.instance);
+          // The engine also reports what a start in progress does. The start itself ends with what the engine reports of it.
+          else if (inFlight.generation(containerKey(event.container)) !== undefined) continue;
+          queue.add(containerKey(event.container));
+        }
+      }
+    } catch (error) {
+      if (!signal.aborted) log.warn({ err: error }, "driver events interrupted");
+    }
+    await clock.sleep(retryDelay(limits.lookRetry, Math.max(1, failures), random), signal).catch(() => {});
+  }
+}
+
+type RetryDeps = {
+  store: Pick<Store, "containers" | "transaction" | "afterCommit">;
+  moves: Pick<Moves, "update">;
+  queue: Pick<WorkQueue, "add">;
+  outages: Pick<Outages, "explains">;
+};
+
+/** The engine works again: what failed with it may be tried at once, and that failure does not count. */
+async function retryAfterOutage({ store, moves, queue, outages }: RetryDeps): Promise<void> {
+  await store.transaction(async () => {
+    for (const { id, since, fault } of await store.containers.triedLater()) {
+      if (!isEngineTrouble(fault?.code) && !outages.explains(since)) continue;
+      if (await moves.update(id, { attempts: 0, notBefore: 0 })) store.afterCommit(() => queue.add(containerKey(id)));
+    }
+  });
+}
 
 export type SweepDeps = ClockSkewDeps & {
   store: Pick<Store, "id" | "containers" | "images" | "tombstones">;
@@ -79,6 +142,36 @@ function needsLook(row: BriefContainer, observed: Observed | undefined): boolean
   if (row.desiredInstances === 0) return true;
   if (!observed?.running || observed.labels.generation !== row.generation) return true;
   return row.address !== undefined && !isAt(observed, row.address);
+}
+
+type ClockSkewDeps = {
+  store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
+  moves: Pick<Moves, "update">;
+  queue: Pick<WorkQueue, "add">;
+  clock: Pick<Clock, "now">;
+  limits: Pick<LifecycleLimits, "startRetry">;
+};
+
+/**
+ * Repairs rows with a time in the future: the clock was set back since. What waits in them counts from now, and not from when that time comes again, which
+ * may be hours.
+ */
+async function repairClockSkew({ store, moves, queue, clock, limits }: ClockSkewDeps): Promise<void> {
+  const now = clock.now();
+  const latest = now + limits.startRetry.longestMs;
+  const look = (key: string) => store.afterCommit(() => queue.add(key));
+  await store.transaction(async () => {
+    for (const { id } of await store.images.ofTheFuture(now)) {
+      await store.images.update(id, { since: now });
+      look(imageKey(id));
+    }
+    for (const { id, state, since, notBefore } of await store.containers.ofTheFuture(now, latest)) {
+      const waits = since > now && (isPassing(state) || state === "STARTED");
+      if (!waits && notBefore <= latest) continue;
+      await moves.update(id, { ...(waits ? { since: now } : {}), ...(notBefore > latest ? { notBefore: now } : {}) });
+      look(containerKey(id));
+    }
+  });
 }
 
 export type Orphan = { observed: Observed; why: "removed" | "unknown id" | "another store" | "another name" };

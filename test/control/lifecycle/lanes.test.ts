@@ -1,5 +1,5 @@
 import t from "tap";
-import { createFairLane } from "../../../control/lifecycle/fair-lane.ts";
+import { createFairLane } from "../../../control/lifecycle/lanes.ts";
 import { startSlotsFor } from "../../../control/lifecycle/limits.ts";
 
 t.test("one user has all places but one, and while another one starts something, both have the same number", async (t) => {

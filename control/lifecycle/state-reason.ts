@@ -1,9 +1,9 @@
-import type { LifecycleLimits } from "../limits.ts";
-import type { ContainerEvent, ContainerState } from "../../model/states.ts";
-import { isPassingImage } from "../../model/states.ts";
-import type { HistoryEntry } from "../../model/records.ts";
-import { isEngineTrouble } from "../failures.ts";
-import type { ContainerSituation } from "../situation.ts";
+import type { HistoryEntry } from "../model/records.ts";
+import type { ContainerEvent, ContainerState } from "../model/states.ts";
+import { isPassingImage } from "../model/states.ts";
+import { isEngineTrouble } from "./failures.ts";
+import type { LifecycleLimits } from "./limits.ts";
+import type { ContainerSituation } from "./situation.ts";
 
 /** What an explanation is made from: the situation that a decision is made from, and the container's history. */
 export type ExplainContext = ContainerSituation & {

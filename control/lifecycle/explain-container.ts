@@ -1,0 +1,198 @@
+import type { Observed } from "../../drivers/driver.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { Container } from "../model/entities.ts";
+import type { HistoryEntry } from "../model/records.ts";
+import { nextWarm } from "../model/warm-hours.ts";
+import type { Store } from "../store/open-store.ts";
+import { type ContainerEngine, linesOfTail } from "./engine.ts";
+import { isEngineTrouble } from "./failures.ts";
+import { busyMs, idleInMs, warmMs } from "./idle-policy.ts";
+import { type LifecycleLimits, startLimit } from "./limits.ts";
+import { containerTimeLeft, enteredOn, type ReadSituation } from "./situation.ts";
+import { type ExplainContext, explainState, minutes } from "./state-reason.ts";
+
+/** As of one moment, except for the engine's status, which is read a little later. */
+export type ContainerExplanation = {
+  container: Container;
+  why: string;
+  /** The last moves, oldest first. */
+  history: HistoryEntry[];
+  timers: Timer[];
+  awake: KeepsAwake[];
+  failure: LastFailure | undefined;
+  engine: EngineStatus;
+};
+
+export type ExplainDeps = {
+  store: Pick<Store, "id" | "containers" | "history" | "users">;
+  engine: Pick<ContainerEngine, "call">;
+  situationOf: ReadSituation;
+  limits: LifecycleLimits;
+};
+
+const MOST_MOVES = 10;
+/** An explanation waits no longer for the engine. */
+const INSPECT_MS = 5_000;
+
+/** Says why a container is in its state, and changes nothing. Faults: CONTAINER_NOT_FOUND. */
+export async function explainContainer(deps: ExplainDeps, id: string, signal: AbortSignal): Promise<ContainerExplanation> {
+  const { store, situationOf, limits } = deps;
+  const container = await store.containers.find(id);
+  if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+  const history = await store.history.of(id);
+  const logins = await store.users.logins([container.requestedBy, ...history.map(({ byUser }) => byUser)]);
+  const context: ExplainContext = {
+    ...(await situationOf(container, "unknown")),
+    limits,
+    history,
+    nameOf: (userId) => (userId === undefined ? "berth" : (logins.get(userId) ?? "a removed user")),
+  };
+  return {
+    container,
+    why: explainState(context),
+    history: context.history.slice(-MOST_MOVES),
+    timers: timersOf(context),
+    awake: keepsAwake(context),
+    failure: lastFailure(context),
+    engine: await readEngineStatus(deps, container, signal),
+  };
+}
+
+/** What the orchestrator reports of a container's service now. */
+export type EngineStatus = { says: string; fact: Observed | undefined };
+
+/** An engine that does not answer is an explanation too, and no fault. */
+async function readEngineStatus({ store, engine }: ExplainDeps, row: Container, signal: AbortSignal): Promise<EngineStatus> {
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not answer within ${INSPECT_MS / 1_000} s.`);
+  try {
+    const fact = await engine.call("inspect", [row.service], { deadline: { ms: INSPECT_MS, overdue }, signal });
+    return { says: describe(fact, row, store.id), fact };
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    return { says: error.message, fact: undefined };
+  }
+}
+
+function describe(observed: Observed | undefined, { id, service, generation }: Container, storeId: string): string {
+  if (!observed) return `The engine has no container named ${service}.`;
+  const { labels, exit, address } = observed;
+  if (labels.store !== storeId || labels.container !== id) return `The engine has ${service}, but it belongs to another berth or container.`;
+  const age = labels.generation === generation ? "the newest definition" : `definition ${labels.generation}; the newest is ${generation}`;
+  if (observed.running)
+    return `The engine runs ${service}${address ? ` at ${address.host} port ${address.port}` : ", without an address"}, of ${age}.`;
+  if (observed.paused) return `The engine has ${service} paused, with its memory, of ${age}.`;
+  if (exit?.outOfMemory) return `The engine reports that ${service} ran out of memory and was killed.`;
+  return `The engine has ${service}, of ${age}; it ${exit ? `ended with code ${exit.code}` : "does not run"}.`;
+}
+
+/** `logs`: its last lines, oldest first; empty where they could not be read, or where another run's replaced them. */
+export type LastFailure = { at: number; code: FaultCode; message: string; logs: string[] };
+
+const STOPPED = ["USER_STOPPED", "SYSTEM_STOPPED"];
+const MOST_LINES = 50;
+
+/** The newest failure in its history. */
+function lastFailure({ row, history }: ExplainContext): LastFailure | undefined {
+  const index = history.findLastIndex(({ cause }) => cause !== undefined);
+  const entry = history[index];
+  if (!entry?.cause) return undefined;
+  const isNewest = history.slice(index + 1).every(({ toState }) => !STOPPED.includes(toState));
+  const logs = row.fault?.code === entry.cause.code ? row.fault.logs : undefined;
+  return { at: entry.at, ...entry.cause, logs: (logs ?? (isNewest ? linesOfTail(row.lastLogs) : [])).slice(-MOST_LINES) };
+}
+
+const TIMERS = ["backOff", "idleStop", "pausedEnd", "warmHours", "startLimit", "drainLimit", "statusLimit"] as const;
+
+/** What happens without a request, and when (epoch ms), as things are. */
+export type Timer = { kind: (typeof TIMERS)[number]; at: number; says: string };
+
+const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainContext): number | undefined }> = {
+  backOff: {
+    says: "The next try may begin.",
+    at: ({ row, now }) => {
+      const waits =
+        row.state === "PENDING_START" ||
+        (row.state === "ERROR" && (row.config.onDemand || isEngineTrouble(row.fault?.code) || row.desiredInstances === 0));
+      return waits && row.notBefore > now ? row.notBefore : undefined;
+    },
+  },
+  idleStop: {
+    says: "It is stopped for idleness, unless a request comes before.",
+    at: (context) => {
+      const leftMs = context.row.state === "STARTED" ? idleInMs(context, context.limits) : undefined;
+      return leftMs === undefined ? undefined : context.now + leftMs;
+    },
+  },
+  pausedEnd: {
+    says: "The paused container is removed, and its memory is free again. The next request then starts a new one.",
+    at: ({ row, limits }) => (row.state === "SYSTEM_STOPPED" && row.pausedOn !== undefined ? row.pausedOn + limits.pausedMs : undefined),
+  },
+  warmHours: {
+    says: "Its keep_warm hours begin, and it is started.",
+    at: ({ row, now }) =>
+      row.state === "SYSTEM_STOPPED" && row.stopFor === "system" && row.config.keepWarm ? nextWarm(row.config.keepWarm, now) : undefined,
+  },
+  startLimit: {
+    says: "The start fails, unless the container answers or the pull of its image makes progress.",
+    at: ({ row, epoch, limits }) => (row.state === "STARTING" ? enteredOn(row, epoch) + startLimit(limits) : undefined),
+  },
+  drainLimit: {
+    says: "It is stopped, even if a request is still open.",
+    at: ({ row, epoch, limits }) => {
+      if (row.state === "PENDING_USER_STOP") return enteredOn(row, epoch) + limits.userDrainMs;
+      return row.state === "PENDING_SYSTEM_STOP" ? enteredOn(row, epoch) + limits.drainMs : undefined;
+    },
+  },
+  statusLimit: {
+    says: "It has been in this state for too long, and becomes an error.",
+    at: (context) => {
+      const leftMs = containerTimeLeft(context, context.limits);
+      return leftMs === undefined ? undefined : context.now + leftMs;
+    },
+  },
+};
+
+/** The next one first. */
+function timersOf(context: ExplainContext): Timer[] {
+  return TIMERS.flatMap((kind) => {
+    const { says, at } = TIMER_ROWS[kind];
+    const due = at(context);
+    return due === undefined ? [] : [{ kind, at: Math.round(due), says }];
+  }).toSorted((one, other) => one.at - other.at);
+}
+
+const KEEPS_AWAKE = ["neverIdle", "requests", "sockets", "busy", "warmHours", "recentUse"] as const;
+
+/** One thing that prevents a container's stop for idleness. */
+export type KeepsAwake = { kind: (typeof KEEPS_AWAKE)[number]; says: string };
+
+/** A sentence where it holds. */
+const AWAKE_REASONS: Record<KeepsAwake["kind"], (context: ExplainContext) => string | undefined> = {
+  neverIdle: ({ row }) =>
+    row.config.shutdownTimeoutMinutes === undefined
+      ? "Its container.json has no shutdown_timeout: it runs until a user stops it or its package is published again."
+      : undefined,
+  requests: ({ usage: { open } }) => (open === 0 ? undefined : `${open === 1 ? "One request is" : `${open} requests are`} open.`),
+  sockets: ({ usage: { sockets } }) =>
+    sockets === 0 ? undefined : `${sockets === 1 ? "A WebSocket is" : `${sockets} WebSockets are`} open; only their traffic counts as use.`,
+  busy: ({ row, now, limits }) =>
+    busyMs(row, now, limits) > 0 ? `It has reported that it is busy until ${new Date(row.busyUntil).toISOString()}.` : undefined,
+  warmHours: ({ row, now }) => {
+    const leftMs = warmMs(row, now);
+    return leftMs > 0 ? `Its keep_warm hours last until ${new Date(now + leftMs).toISOString()}.` : undefined;
+  },
+  recentUse: ({ row, now, usage, limits }) => {
+    const minutesIdle = row.config.shutdownTimeoutMinutes;
+    if (minutesIdle === undefined || usage.open > 0 || busyMs(row, now, limits) > 0 || warmMs(row, now) > 0) return undefined;
+    return `It was started, or had traffic, within the last ${minutesIdle === 1 ? "minute" : minutes(minutesIdle)}.`;
+  },
+};
+
+/** Empty for one that does not run. */
+function keepsAwake(context: ExplainContext): KeepsAwake[] {
+  if (context.row.state !== "STARTED") return [];
+  return KEEPS_AWAKE.flatMap((kind) => {
+    const says = AWAKE_REASONS[kind](context);
+    return says === undefined ? [] : [{ kind, says }];
+  });
+}
