@@ -1,4 +1,5 @@
-type BackoffRange = { firstMs: number; longestMs: number };
+/** Delays that double from `firstMs` to `longestMs`. */
+export type BackoffRange = { firstMs: number; longestMs: number };
 
 /** The delay after the `failures`th failure in a row (from 1): it doubles from `firstMs` to `longestMs`. */
 export function backoffDelay({ firstMs, longestMs }: BackoffRange, failures: number): number {
@@ -10,11 +11,16 @@ export function scattered(delayMs: number, random: () => number = Math.random): 
   return delayMs * (1 - random() / 4);
 }
 
+/** The scattered delay after the `failures`th failure in a row (from 1). */
+export function retryDelay(range: BackoffRange, failures: number, random?: () => number): number {
+  return scattered(backoffDelay(range, failures), random);
+}
+
 /** Scattered delays that double. */
 export function createBackoff(firstMs: number, longestMs: number): { next(): number; reset(): void } {
   let failures = 0;
   return {
-    next: () => scattered(backoffDelay({ firstMs, longestMs }, ++failures)),
+    next: () => retryDelay({ firstMs, longestMs }, ++failures),
     reset: () => {
       failures = 0;
     },

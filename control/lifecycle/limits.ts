@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { backoffDelay, scattered } from "../../lib/backoff.ts";
+import type { BackoffRange } from "../../lib/backoff.ts";
 import type { LaneLimits, LimitsByLane } from "./lanes.ts";
 
 /** All in milliseconds, unless named otherwise. */
@@ -34,11 +34,11 @@ export type LifecycleLimits = {
   /** A plain container that is lost this often in a row, each time soon after its start, goes to ERROR. */
   lossesInARow: number;
   /** Between starts of one container that fail. */
-  startRetry: RetryDelays;
+  startRetry: BackoffRange;
   /** Between reconciliations that fail, for instance because the engine does not answer. */
-  lookRetry: RetryDelays;
+  lookRetry: BackoffRange;
   /** Between lookups of an image that no registry had. */
-  missingRetry: RetryDelays;
+  missingRetry: BackoffRange;
   /** How much is worked on at the same time. */
   lanes: LimitsByLane;
   /** How many starts have the engine create their containers at the same time. */
@@ -92,12 +92,4 @@ export function startSlotsFor(processors: number): LaneLimits {
 export function startLimit({ statusMs, holdMs }: Pick<LifecycleLimits, "statusMs" | "holdMs">): number {
   const shorter = Math.min(statusMs, holdMs);
   return Math.max(shorter - 5_000, shorter * 0.8);
-}
-
-/** Delays that double from `firstMs` to `longestMs`. */
-export type RetryDelays = { firstMs: number; longestMs: number };
-
-/** How long to wait after the `failures`th failure in a row (from 1), shortened by up to a quarter so that many do not come back as one. */
-export function retryDelay(retry: RetryDelays, failures: number, random: () => number): number {
-  return scattered(backoffDelay(retry, failures), random);
 }

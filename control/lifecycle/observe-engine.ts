@@ -1,4 +1,5 @@
 import type { Driver, Observed } from "../../drivers/driver.ts";
+import { retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
@@ -11,7 +12,7 @@ import type { ContainerEngine } from "./engine.ts";
 import { isEngineTrouble, type Outages } from "./failures.ts";
 import { mayStayPaused } from "./idle-policy.ts";
 import { containerKey, imageKey, SWEEP } from "./lanes.ts";
-import { type LifecycleLimits, retryDelay } from "./limits.ts";
+import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
 import type { InFlightOperations, WorkQueue } from "./work-queue.ts";
 

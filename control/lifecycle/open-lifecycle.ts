@@ -1,5 +1,6 @@
 import type { Driver } from "../../drivers/driver.ts";
 import type { ContainerView, UseReport } from "../../gateway/contract.ts";
+import { retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
@@ -17,7 +18,7 @@ import { createOutages } from "./failures.ts";
 import { idleInMs } from "./idle-policy.ts";
 import { handlePushedImage, prefetchImage, type PushedImage, retryMissingImage } from "./image-lookups.ts";
 import { containerKey, createStartSlots, imageKey, placeOf, SWEEP } from "./lanes.ts";
-import { LIFECYCLE_LIMITS, type LifecycleLimits, retryDelay } from "./limits.ts";
+import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { createMoves } from "./moves.ts";
 import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, removeOrphan, sweep } from "./observe-engine.ts";
 import { reconcileContainer } from "./reconcile-container.ts";

@@ -1,6 +1,6 @@
+import { type BackoffRange, retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createFairLane, type Lane, type LanePlace, LANES, type LimitsByLane } from "./lanes.ts";
-import { retryDelay, type RetryDelays } from "./limits.ts";
 
 /**
  * Requests work on a key: however often a key is added, it is worked on once, by one worker at a time. A key that is added during its work is worked
@@ -35,7 +35,7 @@ export function openWorkQueue(options: {
   failed: (key: string, error: unknown, retryInMs: number) => void;
   clock: Clock;
   lanes: LimitsByLane;
-  retry: RetryDelays;
+  retry: BackoffRange;
   random: () => number;
 }): WorkQueue {
   const { clock } = options;
