@@ -144,6 +144,7 @@ t.test("looks", async (t) => {
   await t.test("the logs of a dead one can be read, and following them ends", async (t) => {
     const service = name("dead");
     await driver.deploy(await specOf(driver, service, WORKER, { graceMs: 500 }), call());
+    await eventually("its first line is written", async () => (await text(driver.logs(service, { tail: 100 }, call()))).startsWith("worker began\n"));
     const following = text(driver.logs(service, { tail: 0, follow: true }, call()));
     await eventually("it works", async () => (await text(driver.logs(service, { tail: 100 }, call()))).includes("job 8"));
     stand.scheduler.kill(service);
