@@ -55,7 +55,7 @@ export async function runGateway(options: {
   const traces = await openConfiguredTraces(settings, { version, role: "gateway" });
   const traced = traces && traceExchanges({ traces, clock });
   countFeed(metrics, feed, clock);
-  const gateway = openGateway({
+  const gateway = await openGateway({
     exchanges,
     directory: feed.directory,
     identity: feed.identity,

@@ -55,7 +55,7 @@ export async function openStand(
   const held = openTestDirectory();
   const apiSocket = join(await shortFolder(t), "api.sock");
   const exchanges = createOpenExchanges();
-  const gateway = openGateway({
+  const gateway = await openGateway({
     exchanges,
     directory: held.directory,
     identity: options.identity ?? held.identity,

@@ -67,7 +67,7 @@ const clock = clockFrom({
 const held = openTestDirectory();
 const availabilities = Object.entries(JSON.parse(views) as Record<string, Availability>);
 for (const [id, availability] of availabilities) held.set(id, availability);
-const gateway = openGateway({
+const gateway = await openGateway({
   directory: held.directory,
   identity: held.identity,
   api: { target: { socketPath: "/nonexistent/api.sock" } },

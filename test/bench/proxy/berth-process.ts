@@ -25,7 +25,7 @@ const metrics = openMetrics();
 const writes =
   accessLog &&
   openAccessLog({ to: accessLog, query: false, dropped: metrics.accessLogDropped.at(), clock, onError: (error) => console.error(error) });
-const gateway = openGateway({
+const gateway = await openGateway({
   directory: feed.directory,
   identity: feed.identity,
   api: link.api,
