@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import Sqlite from "better-sqlite3";
 import { systemClock } from "../../../lib/clock.ts";
 import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
@@ -8,6 +9,7 @@ import { openVault } from "../../../control/packages/credentials/open-vault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { MAX_TEXT_BYTES } from "../../../control/packages/publish/definitions.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";
+import { importedPackageName } from "../../../control/packages/publish/record-package.ts";
 import { ZIP_LIMITS } from "../../../control/packages/publish/unpack-zip.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { makeZip } from "../../control/packages/publish/fixtures/make-zip.ts";
@@ -51,7 +53,12 @@ const connections = (value: string) =>
   );
 
 type Files = () => Record<string, string>;
-type Running = { publish(zip: Buffer): Promise<void>; close(): void };
+type Running = {
+  publish(zip: Buffer): Promise<void>;
+  /** What was published counts as imported. */
+  makeImported(): void;
+  close(): void;
+};
 
 async function openBench(): Promise<Running> {
   const folder = mkdtempSync(join(tmpdir(), "berth-bench-publish-"));
@@ -81,6 +88,11 @@ async function openBench(): Promise<Running> {
       })();
       await publisher.publish({ name: "demo", user: AUTHOR, debug: false, body, signal: new AbortController().signal });
     },
+    makeImported: () => {
+      const database = new Sqlite(join(folder, "berth.db"));
+      database.prepare("UPDATE packages SET name = ?").run(importedPackageName(AUTHOR.login));
+      database.close();
+    },
     close: async () => {
       await store.close();
       rmSync(folder, { recursive: true });
@@ -90,6 +102,10 @@ async function openBench(): Promise<Running> {
 
 /** Publishes the packages one after the other into a new store in a temporary folder; the last publish is measured. */
 function publishCase(name: string, ...packages: Files[]): InputCase {
+  return publishCaseAfter(name, () => undefined, packages);
+}
+
+function publishCaseAfter(name: string, prepare: (running: Running) => void, packages: readonly Files[]): InputCase {
   let zips: Buffer[] = [];
   let running: Running | undefined;
   return {
@@ -101,6 +117,7 @@ function publishCase(name: string, ...packages: Files[]): InputCase {
     before: async () => {
       running = await openBench();
       for (const zip of zips.slice(0, -1)) await running.publish(zip);
+      prepare(running);
     },
     run: async () => running?.publish(zips.at(-1) as Buffer),
     after: () => running?.close(),
@@ -113,6 +130,7 @@ const withConnections = (value: string) => () => ({ ...folders("app", () => ({ "
 export const cases: InputCase[] = [
   publishCase("500 new folders", app(80)),
   publishCase("500 folders that changed", app(80), app(81)),
+  publishCaseAfter("500 folders whose images were imported", (running) => running.makeImported(), [app(80), app(81)]),
   publishCase(
     "500 folders in place of 500 others",
     () => folders("old", () => build(80)),
