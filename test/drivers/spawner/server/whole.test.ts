@@ -79,7 +79,7 @@ async function endAll(folder: string) {
 function isRefused(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, "127.0.0.1");
-    socket.once("connect", () => resolve(false)).once("error", () => resolve(true));
+    socket.once("connect", () => resolve(false)).once("error", ({ code }: NodeJS.ErrnoException) => resolve(code === "ECONNREFUSED"));
     socket.once("connect", () => socket.destroy());
   });
 }
@@ -122,7 +122,7 @@ for (const auth of ["password", "jwt"] as const) {
     t.notOk(await isRefused(port), "it listens there");
     await ask("far-steady", "/exit");
     // A client that is accepted while it dies is cut off, as every client would be; its sockets may outlive its first thread.
-    await eventually("the port to be closed", async () => await isRefused(port));
+    await eventually("the process to end and its port to be closed", async () => pids().length === 0 && (await isRefused(port)));
     const again = await ask("far-steady");
     const body = await again.text();
     t.equal(again.status, 200, body);
