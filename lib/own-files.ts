@@ -51,7 +51,8 @@ function unpacked(): string {
     try {
       const base = find();
       const folder = lstatSync(base);
-      if (!folder.isDirectory() || folder.uid !== process.getuid?.() || (folder.mode & 0o022) !== 0) throw new Error("other users can write to it");
+      if (!folder.isDirectory() || folder.uid !== process.getuid?.() || (folder.mode & 0o022) !== 0)
+        throw new Error("it is not a folder that only this user can write to");
       return unpackInto(base);
     } catch (error) {
       tried.push(`${name} (${(error as NodeJS.ErrnoException).code ?? (error as Error).message})`);

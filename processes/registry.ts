@@ -22,7 +22,7 @@ const GROK_REGISTRY = "/var/lib/registry";
 export async function runRegistry(options: {
   settings: Settings;
   runtime: RuntimeFolder;
-  /** There is a control beside it, which makes the tokens and hears of pushes. */
+  /** There is a control beside it, which makes the tokens and is notified of pushes. */
   withControl: boolean;
   path: string;
   handle: ListeningHandle | undefined;

@@ -156,11 +156,7 @@ function resolve(
     const now = clock.now();
     if (now - renewedOn < limits.flushMs || now - image.since > limits.pullCapMs) return;
     renewedOn = now;
-    writes.add(() =>
-      store.transaction(async () => {
-        for (const id of ids) await store.images.move(id, "VALIDATING", "VALIDATING", { since: now });
-      }),
-    );
+    writes.add(() => inCommits(store, ids, async ({ id }) => void (await store.images.move(id, "VALIDATING", "VALIDATING", { since: now }))));
   };
   return writes.finish(engine.call("resolve", [imageSource(image, filesFolder)], { deadline, signal, onPull }));
 }
