@@ -32,9 +32,9 @@ import type { Readiness } from "../readiness.ts";
 import type { WaitingPage } from "../waiting/waiting-page.ts";
 import { closeFor } from "../websockets/frames.ts";
 import { authenticate, cachedCaller, type GatewayCaller, CONSOLE_COOKIES, credentialEdits } from "./credentials.ts";
+import { asleepFault } from "./hold.ts";
 import type { ContainerLease, Leases } from "./lease.ts";
 import { checkOrigin, ORIGIN_WIDE_HEADERS, originLines, preflightResponse, readable, SERVICE_WORKER_RESPONSE } from "./origins.ts";
-import { asleepFault, createProbeMatcher, type ProbeMatcher } from "./wake-decision.ts";
 
 type DecideDeps = {
   directory: Directory;
@@ -179,6 +179,24 @@ function toContainer(context: DecideContext, request: IncomingRequest, { route, 
   return route.kind === "proxy-ws"
     ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, labels }
     : { kind: "forward", forward, lease, labels };
+}
+
+/** Matches probes: requests that neither wake a container nor keep it awake. */
+type ProbeMatcher = (head: Pick<Head, "header">) => boolean;
+
+/** `rules`: `header`, or `header:part of its value`, in any case. */
+export function createProbeMatcher(rules: readonly string[]): ProbeMatcher {
+  const parsed = rules.map((rule) => {
+    const [name = "", ...part] = rule.toLowerCase().split(":");
+    return { name: name.trim(), part: part.join(":").trim() };
+  });
+  return ({ header }) => {
+    for (const { name, part } of parsed) {
+      const value = header(name);
+      if (value !== undefined && value.toLowerCase().includes(part)) return true;
+    }
+    return false;
+  };
 }
 
 /** A probe is neither held nor wakes the container. */

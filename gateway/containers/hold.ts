@@ -4,7 +4,6 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { ContainerAddress, ContainerView, Directory, Caller } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
-import { wakeDecisionFor } from "./wake-decision.ts";
 
 type HoldResult = {
   /** Of the container; never empty. */
@@ -52,6 +51,8 @@ type HoldQueue = {
 
 /** Suggested to clients when the queue is full: about the start of a small container. */
 const RETRY_AFTER_MS = 2_000;
+/** Suggested to probes of a sleeping container. */
+const PROBE_RETRY_AFTER_MS = 60_000;
 /** Delays between attempts to wake. */
 const WAKE_RETRY = { firstMs: 100, longestMs: 2_000 };
 /** Control is overloaded: the wake is repeated. */
@@ -195,6 +196,42 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
     else if (view.availability.kind === "failed") for (const waiter of waiters) waiter.reject(Fault.from(view.availability.fault));
     else if (decision.kind === "wake" && waiters[0] !== undefined) void wake(id, queue, waiters[0].caller);
   }
+}
+
+/** What a request for a container does next. */
+type WakeDecision = { kind: "go"; addresses: readonly ContainerAddress[] } | { kind: "hold" } | { kind: "wake" } | { kind: "refuse"; fault: Fault };
+
+/** `now` is epoch milliseconds: a failed start is retried from its `retryAt` on. */
+export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision {
+  const { availability } = view;
+  switch (availability.kind) {
+    case "awake":
+      return { kind: "go", addresses: availability.addresses };
+    case "coming":
+      return { kind: "hold" };
+    case "asleep":
+      return { kind: "wake" };
+    case "portless":
+      return {
+        kind: "refuse",
+        fault: new Fault("CONTAINER_HAS_NO_PORT", `${view.name} exposes no port: its image has no EXPOSE and container.json no port`),
+      };
+    case "stopped":
+      return { kind: "refuse", fault: Fault.from(availability.fault) };
+    case "failed":
+      if (availability.wakeable && now >= availability.retryAt) return { kind: "wake" };
+      return {
+        kind: "refuse",
+        fault: Fault.from(availability.wakeable ? { retryAfterMs: availability.retryAt - now, ...availability.fault } : availability.fault),
+      };
+  }
+}
+
+/** The fault of a probe whose container is not awake. */
+export function asleepFault({ name }: Pick<ContainerView, "name">): Fault {
+  return new Fault("CONTAINER_ASLEEP", `${name} is asleep, and this request does not wake it (BERTH_NO_WAKE)`, {
+    retryAfterMs: PROBE_RETRY_AFTER_MS,
+  });
 }
 
 function timeoutFault(view: ContainerView, problem: string | undefined): Fault {

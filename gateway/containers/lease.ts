@@ -4,9 +4,8 @@ import type { Count } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
-import type { RequestHold } from "./hold.ts";
+import { asleepFault, type RequestHold } from "./hold.ts";
 import { addLease, type ContainerTally, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
-import { asleepFault } from "./wake-decision.ts";
 
 type LeaseRequest = {
   view: ContainerView;

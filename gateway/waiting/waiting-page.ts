@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { FAULTS, type Fault } from "../../lib/fault.ts";
 import type { DirectResponse, HeaderLine, Head } from "../decision.ts";
 import type { ContainerView, Directory, Caller } from "../contract.ts";
-import { wakeDecisionFor } from "../containers/wake-decision.ts";
+import { wakeDecisionFor } from "../containers/hold.ts";
 import type { Clock } from "../../lib/clock.ts";
 
 /** The style and script, which are inlined. */

@@ -2,13 +2,11 @@ import { pageOf, permissionLines, preflightLines } from "../../../lib/browser-re
 import { systemClock } from "../../../lib/clock.ts";
 import { headerOf } from "../../../control/api/authorization.ts";
 import { FrameError, FrameBoundary } from "../../../gateway/websockets/frames.ts";
-import { createDecide } from "../../../gateway/containers/decide.ts";
+import { createDecide, createProbeMatcher, parseRoute } from "../../../gateway/containers/decide.ts";
 import { createHold } from "../../../gateway/containers/hold.ts";
 import { createLeases } from "../../../gateway/containers/lease.ts";
 import { createOpenExchanges } from "../../../gateway/containers/open-exchanges.ts";
-import { createProbeMatcher } from "../../../gateway/containers/wake-decision.ts";
 import { QueuedFrames } from "../../../gateway/websockets/queued-frames.ts";
-import { parseRoute } from "../../../gateway/containers/decide.ts";
 import { originForm } from "../../../gateway/http1/message-heads.ts";
 import { MessageRefused, createHttp1 } from "../../../gateway/http1/message-reader.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
