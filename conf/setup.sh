@@ -68,6 +68,7 @@ need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/gateway/
 # Debian only recommends it; moto needs it to make stacks.
 need /usr/lib/python3/dist-packages/openapi_spec_validator python3-openapi-spec-validator "test/conf/cloudformation.test.ts"
 need docker-registry docker-registry "test/registry, test/lua-compat"
+need /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server "test/fixtures/rabbitmq.test.ts, test/control/packages/credentials"
 need skopeo skopeo "test/gateway/registry/skopeo.test.ts"
 need ip iproute2 "the tests' own Docker engine"
 need systemd-analyze systemd "test/cli/install/install.test.ts"
