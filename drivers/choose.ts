@@ -44,7 +44,7 @@ type DeferredChoice = {
   /** Queries the engine and opens the driver; repeated until it succeeds once. Faults: ENGINE_UNREACHABLE and others of a call. */
   choose(signal: AbortSignal): Promise<Driver>;
   /** Its name, and whether it pulls, until then. */
-  meanwhile: Pick<Driver, "name" | "pulls">;
+  meanwhile: Pick<Driver, "name" | "pulls" | "healthchecks">;
   clock: Clock;
   log: Log;
 };
@@ -87,6 +87,9 @@ export function deferredDriver({ choose, meanwhile, clock, log }: DeferredChoice
   return {
     get name(): DriverName {
       return (chosen ?? meanwhile).name;
+    },
+    get healthchecks() {
+      return (chosen ?? meanwhile).healthchecks;
     },
     ...(meanwhile.pulls ? { pulls: meanwhile.pulls } : {}),
     ...calls,

@@ -43,7 +43,25 @@ export type ResolvedImage = {
   guessed?: boolean | undefined;
   /** The ports could not be read, so `exposed` is empty. */
   portsUnknown?: true;
+  /** What the image runs: its entrypoint and its command. Empty if unknown. */
+  command: string[];
+  /** The image's own `HEALTHCHECK`. Undefined if it has none, or if that is unknown. */
+  healthcheck?: ImageHealthcheck | undefined;
 };
+
+/** As in the image's configuration: `test` is `CMD` and words, or `CMD-SHELL` and a line for the shell. A missing time is the engine's default. */
+export type ImageHealthcheck = { test: string[]; intervalMs?: number; timeoutMs?: number; startPeriodMs?: number; retries?: number };
+
+/** What a container must show before it counts as started. */
+export type Readiness =
+  /** Its address accepts a TCP connection. */
+  | { kind: "port" }
+  /** A GET of `path` is answered with 2xx or 3xx within `timeoutMs`. `port`: another one than `Spec.port`. berth asks at least every second while it starts. */
+  | { kind: "http"; path: string; port?: number | undefined; intervalMs: number; timeoutMs: number }
+  /** The orchestrator runs the image's own `HEALTHCHECK` and reports success. Only for a driver with `healthchecks`. */
+  | { kind: "healthcheck" }
+  /** It has run for `graceMs`: a queue worker, although its declared port refuses connections, or a container without a port. */
+  | { kind: "running" };
 
 /** The desired state of one container. `service` is its name at the orchestrator: a DNS label of at most 63 characters. */
 export type Spec = {
@@ -62,8 +80,9 @@ export type Spec = {
   shmMb: number;
   storageGb: number;
   gpu: number;
-  /** Undefined: the container exposes no port, and is ready after it has run for `graceMs`. */
+  /** Undefined: the container exposes no port. Its readiness is then `running`. */
   port?: number | undefined;
+  readiness: Readiness;
   graceMs: number;
 };
 
@@ -73,7 +92,12 @@ export type Deployment = {
   /** As `Observed.instance`. */
   instance?: string | undefined;
   phases: DriverTimes;
+  /** A sentence for the package's author: it counts as started, but not as its readiness demands. */
+  warning?: string | undefined;
 };
+
+/** What a container has used since its start, or with `windowMs` within the last milliseconds only. `networkBytes` is 0 if only the CPU is known. */
+export type Usage = { cpuMs: number; networkBytes: number; windowMs?: number | undefined };
 
 /** The observed state of one service: what the orchestrator reports now. */
 export type Observed = {
@@ -148,6 +172,9 @@ export type Driver = {
   /** The orchestrator may give a container's address away without control. An address is valid only from `connected` to `disconnected`. */
   readonly watchedAddresses?: true;
 
+  /** It runs an image's own `HEALTHCHECK` and reports the result: `Readiness` of kind `healthcheck`. */
+  readonly healthchecks?: true | undefined;
+
   /**
    * Turns a reference into an immutable id. A name without a registry is looked up in the configured registries, then in the engine's own images, then
    * in the engine's registry. A mutable tag is resolved again at each call. With `pulls`, the image is on the engine afterwards.
@@ -156,7 +183,7 @@ export type Driver = {
   resolve(image: ImageSource, call: DeployCall): Promise<ResolvedImage>;
 
   /**
-   * Makes the service run as specified and returns when it is ready: its address accepted a connection, or without a port it ran for `graceMs`.
+   * Makes the service run as specified and returns when it is ready, by its `readiness`.
    * Adopts a running service of the same name and generation. Adopts and unpauses a paused one, if its image and variables are the same too. Replaces one
    * of another generation, or one that has exited. After a failure or an abort nothing is left running.
    * Faults: those of `resolve`, and SPEC_REFUSED (also for a name of another store), NO_CAPACITY, CONTAINER_UNSCHEDULABLE,
@@ -185,6 +212,9 @@ export type Driver = {
   /** Undefined or absent if the orchestrator has no limit or does not report it. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
   capacity?(call: Call): Promise<Capacity | undefined>;
 
+  /** Undefined if the service does not run, or the orchestrator does not report it. Absent if it never does. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+  usage?(service: string, call: Call): Promise<Usage | undefined>;
+
   /** Undefined if the orchestrator's other services cannot be adopted. */
   foreign?(call: Call): Promise<Foreign | undefined>;
 
@@ -195,17 +225,17 @@ export type Driver = {
 };
 
 /** The calls that return a result; `logs` and `events` are streams. */
-export const DRIVER_VERBS = ["resolve", "deploy", "pause", "destroy", "inspect", "list", "capacity", "foreign"] as const;
+export const DRIVER_VERBS = ["resolve", "deploy", "pause", "destroy", "inspect", "list", "capacity", "usage", "foreign"] as const;
 export type DriverVerb = (typeof DRIVER_VERBS)[number];
 
 /** Runs around each call of `DRIVER_VERBS`; `next` makes the call. */
 type DriverMiddleware = <T>(verb: DriverVerb, call: Call, next: () => Promise<T>) => Promise<T>;
 
 /** The driver with `overrides` instead of its own members, and `around` around every call. A verb that neither has stays absent. */
-export function wrapDriver(driver: Driver, overrides: Partial<Omit<Driver, "name">>, around?: DriverMiddleware): Driver {
+export function wrapDriver(driver: Driver, overrides: Partial<Omit<Driver, "name" | "healthchecks">>, around?: DriverMiddleware): Driver {
   const wrapped = { ...driver, ...overrides };
-  // The name may be known only later.
-  Object.defineProperty(wrapped, "name", { get: () => driver.name, enumerable: true });
+  // Of a driver that is still to be chosen, these are known only later.
+  for (const name of ["name", "healthchecks"] as const) Object.defineProperty(wrapped, name, { get: () => driver[name], enumerable: true });
   if (around === undefined) return wrapped;
   const calls = wrapped as Partial<Record<DriverVerb, (...args: unknown[]) => Promise<unknown>>>;
   for (const verb of DRIVER_VERBS) {

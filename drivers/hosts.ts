@@ -24,6 +24,7 @@ export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { a
   return {
     // No `pulls`: the engine that resolves an image need not be the one that runs it.
     name: cvm.name,
+    ...(cvm.healthchecks && datagrok.healthchecks ? { healthchecks: true } : {}),
     ...(cvm.watchedAddresses || datagrok.watchedAddresses ? { watchedAddresses: true } : {}),
     resolve: (image, call) => cvm.resolve(image, call),
     deploy: async (spec, call) => {
@@ -41,6 +42,7 @@ export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { a
     destroy: async (service, call) => throwFirstRejection(await Promise.allSettled(hosts.map((driver) => driver.destroy(service, call)))),
     inspect: async (service, call) => (await find(hosts, service, call))?.observed,
     list: async (call) => (await Promise.all(hosts.map((driver) => driver.list(call)))).flat(),
+    usage: async (service, call) => (await find(hosts, service, call))?.driver.usage?.(service, call),
     logs: async function* (service, options, call) {
       const holder = await find(hosts, service, call);
       if (holder) yield* holder.driver.logs(service, options, call);

@@ -89,7 +89,8 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
   };
 
   async function specOf({ environment, filesFolder }: SpecSource, row: Container, image: Image, env: Record<string, string>): Promise<Spec> {
-    const { cpu, memoryMb, shmMb, storageGb, gpu, port } = row.config;
+    const { cpu, memoryMb, shmMb, storageGb, gpu } = row.config;
+    const port = row.config.port ?? image.exposed[0];
     return {
       service: row.service,
       labels: { store: store.id, environment, container: row.id, generation: row.generation },
@@ -102,7 +103,8 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
       shmMb,
       storageGb,
       gpu,
-      port: port ?? image.exposed[0],
+      port,
+      readiness: port === undefined ? { kind: "running" } : { kind: "port" },
       graceMs: limits.graceMs,
     };
   }

@@ -17,7 +17,7 @@ export async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: C
   if (resolved) {
     const { host, repository } = placeOf(resolved.reference);
     const config = await configOf(site, { host, repository, version: resolved.digest, trusted: true }, signal);
-    return { id: `${host}/${repository}@${resolved.digest}`, digest: resolved.digest, ...portsOf(config) };
+    return { id: `${host}/${repository}@${resolved.digest}`, digest: resolved.digest, ...portsOf(config), command: [] };
   }
   if (named.registry === undefined || (site.registry?.fullNames(ref).length ?? 0) > 0) {
     throw advisedFault("IMAGE_NOT_FOUND", `No configured registry has the image ${ref}`);
@@ -30,6 +30,7 @@ export async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: C
     id: digest === undefined ? `${named.name}:${named.tag}` : `${named.name}@${digest}`,
     ...(digest === undefined ? {} : { digest }),
     ...portsOf(config),
+    command: [],
   };
 }
 

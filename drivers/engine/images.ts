@@ -21,6 +21,7 @@ export async function describeImage(engine: Engine, image: ImageInspectInfo, sig
     id: image.Id,
     ...(digest === undefined ? {} : { digest }),
     ...exposedPorts(configured, configured.length > 1 ? await history(engine, image.Id, signal) : []),
+    command: [],
   };
 }
 

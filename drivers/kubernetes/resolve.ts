@@ -22,14 +22,14 @@ export async function resolve(cluster: KubernetesApi, { ref }: ImageSource, tool
     const { reference, digest } = resolved;
     const place = placeOf(reference);
     const ports = await portsOf(cluster, { ...place, version: digest, trusted: true }, tools, signal);
-    return { id: `${place.host}/${place.repository}@${digest}`, digest, ...ports };
+    return { id: `${place.host}/${place.repository}@${digest}`, digest, ...ports, command: [] };
   }
   if (named.registry === undefined || (tools.registry?.fullNames(ref).length ?? 0) > 0) {
     throw new Fault("IMAGE_NOT_FOUND", `No configured registry has the image ${ref}. Push it to one, or set REGISTRY_URL.`);
   }
   const { digest, ...ports } = await readConfig(cluster, { ...placeOf(named.name), version: named.tag, trusted: false }, tools, signal);
   if (digest === undefined) throw new Fault("IMAGE_NOT_FOUND", `The registry ${named.registry} does not say which digest ${ref} has.`);
-  return { id: `${named.name}@${digest}`, digest, ...ports };
+  return { id: `${named.name}@${digest}`, digest, ...ports, command: [] };
 }
 
 type KubernetesImage = { host: string; repository: string; version: string; trusted: boolean };

@@ -35,7 +35,7 @@ export async function resolve(image: ImageSource, signal: AbortSignal): Promise<
     if (!entry.isFile()) continue;
     hash.update(`${fullPath(entry).slice(folder.length)}\0`).update(await readFile(fullPath(entry)));
   }
-  return { id: `folder:${hash.digest("hex")}`, exposed };
+  return { id: `folder:${hash.digest("hex")}`, exposed, command: [] };
 }
 
 const fullPath = (entry: { parentPath: string; name: string }) => join(entry.parentPath, entry.name);

@@ -23,7 +23,7 @@ function stand(t: Test) {
 
 const specFor = (service: string, host: Host | undefined, generation = 1, image = "memory:tcpOnly"): Spec => {
   const sizes = { cpu: 1, memoryMb: 1, shmMb: 0, storageGb: 0, gpu: 0 };
-  return { service, host, image, labels: labelsFor(service, generation), env: {}, ...sizes, port: 5432, graceMs: 10 };
+  return { service, host, image, labels: labelsFor(service, generation), env: {}, ...sizes, port: 5432, readiness: { kind: "port" }, graceMs: 10 };
 };
 
 t.test("two hosts together keep the contract of one", async (t) => {
@@ -55,7 +55,7 @@ t.test("a container runs on the host that it is for, and is found and ended whic
   const driver = open();
   await driver.deploy(specFor("plugin", "cvm"), call());
   await driver.deploy(specFor("neither", undefined), call());
-  await driver.deploy({ ...specFor("part", "datagrok", 1, "memory:worker"), port: undefined }, call());
+  await driver.deploy({ ...specFor("part", "datagrok", 1, "memory:worker"), port: undefined, readiness: { kind: "running" } }, call());
   t.strictSame(running(), [["plugin", "neither"], ["part"]]);
   const facts = await driver.list(call());
   t.strictSame(facts.map(({ service }) => service).toSorted(), ["neither", "part", "plugin"]);

@@ -1,5 +1,5 @@
 import t from "tap";
-import type { Address } from "../../drivers/driver.ts";
+import type { Address, Spec } from "../../drivers/driver.ts";
 import { guardAddresses } from "../../drivers/middleware.ts";
 import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
 import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
@@ -68,7 +68,8 @@ async function misled(address: Address, more: object = {}) {
   const labels = { store: "store", environment: "test", container: "container", generation: 1 };
   const size = { cpu: 1, memoryMb: 1, shmMb: 1, storageGb: 1, gpu: 0 };
   const call = { signal: new AbortController().signal };
-  return { world, driver, call, spec: { service: "app", labels, image: "memory:app", env: {}, ...size, port: 80, graceMs: 0 } };
+  const spec: Spec = { service: "app", labels, image: "memory:app", env: {}, ...size, port: 80, readiness: { kind: "port" }, graceMs: 0 };
+  return { world, driver, call, spec };
 }
 
 t.test("a container that is reported at one of them does not start, and nothing of it is left", async (t) => {

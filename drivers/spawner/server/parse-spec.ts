@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import { Fault } from "../../../lib/fault.ts";
 import { trimTrailing } from "../../../lib/trim-trailing.ts";
-import type { Host, Labels, ResolvedImage, Spec } from "../../driver.ts";
+import type { Host, Labels, Readiness, ResolvedImage, Spec } from "../../driver.ts";
 import { isServiceName } from "../../labels.ts";
 import type { DeployKey } from "./deploys.ts";
 import type { Body } from "./parse-request.ts";
@@ -37,7 +37,7 @@ export function parseSpec({ host, service }: { host: Host; service: string }, bo
       unresolved: false,
       image,
       folder,
-      spec: ({ id }) => ({ ...sizes, service: name, host, labels, image: id, folder, port }),
+      spec: ({ id }) => ({ ...sizes, service: name, host, labels, image: id, folder, port, readiness: defaultReadiness(port) }),
     };
   }
   const name = foreignName(environment, service);
@@ -53,9 +53,14 @@ export function parseSpec({ host, service }: { host: Host; service: string }, bo
     spec: ({ id, exposed }) => {
       const spec = { ...sizes, service: name, host, image: id, folder, port: port ?? exposed[0] };
       // A driver replaces a service of any other generation, larger or smaller.
-      return { ...spec, labels: { ...foreign, generation: Number.parseInt(digest(spec).slice(0, 12), 16) } };
+      const labels = { ...foreign, generation: Number.parseInt(digest(spec).slice(0, 12), 16) };
+      return { ...spec, readiness: defaultReadiness(spec.port), labels };
     },
   };
+}
+
+function defaultReadiness(port: number | undefined): Readiness {
+  return { kind: port === undefined ? "running" : "port" };
 }
 
 /** The labels of a service that a foreign server named. */

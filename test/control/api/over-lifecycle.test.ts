@@ -34,7 +34,7 @@ function memoryDriver(): Driver & { running: Map<string, Spec>; away: boolean } 
     name: "process",
     resolve: async ({ ref }) => {
       if (ref.includes("missing")) throw new Fault("IMAGE_NOT_FOUND", `There is no image ${ref}.`);
-      return { id: `sha256:${ref}`, exposed: [80] };
+      return { id: `sha256:${ref}`, exposed: [80], command: [] };
     },
     deploy: async (spec, { signal }) => {
       if (driver.away) await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));

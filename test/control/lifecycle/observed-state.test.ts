@@ -33,6 +33,7 @@ async function planted(stand: LifecycleFixture, service: string, labels: Partial
     env: {},
     ...sizes,
     port: 5353,
+    readiness: { kind: "port" },
     graceMs: 0,
     labels: { store: stand.store().id, environment: "test", container: "44444444-4444-4444-8444-444444444444", generation: 1, ...labels },
   };

@@ -74,7 +74,7 @@ export function openAddressWorld(): AddressWorld {
     };
     const driver: Driver = {
       name: "process",
-      resolve: async ({ ref }) => ({ id: ref, exposed: [80] }),
+      resolve: async ({ ref }) => ({ id: ref, exposed: [80], command: [] }),
       deploy: (spec, { signal, onAddress }) =>
         ask(async () => {
           signal.throwIfAborted();

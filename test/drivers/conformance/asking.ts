@@ -22,6 +22,7 @@ export function labelsFor(service: string, generation = 1): Labels {
 export async function specOf(driver: Driver, service: string, source: TestSource, more: Partial<Spec> = {}): Promise<Spec> {
   const image = await driver.resolve(source, call());
   const { id, exposed } = image;
+  const port = "port" in more ? more.port : (source.port ?? exposed[0]);
   const sizes = { cpu: 0.5, memoryMb: 256, shmMb: 64, storageGb: 21, gpu: 0 };
   return {
     service,
@@ -30,7 +31,8 @@ export async function specOf(driver: Driver, service: string, source: TestSource
     folder: source.folder,
     env: {},
     ...sizes,
-    port: source.port ?? exposed[0],
+    port,
+    readiness: port === undefined ? { kind: "running" } : { kind: "port" },
     graceMs: 300,
     ...more,
   };

@@ -17,7 +17,11 @@ export const FAILURES: ConformanceTheme = {
         t.strictSame(fault.logs, ["crash: reading settings", "crash: no database", "crash: giving up"]);
         t.match(fault.message, /exit code 7/);
         t.strictSame(await harness.left(service), []);
-        await rejectsWith(t, "CONTAINER_CRASHED", driver.deploy({ ...spec, port: undefined, graceMs: 5_000 }, call()));
+        await rejectsWith(
+          t,
+          "CONTAINER_CRASHED",
+          driver.deploy({ ...spec, port: undefined, readiness: { kind: "running" }, graceMs: 5_000 }, call()),
+        );
         t.strictSame(await harness.left(service), []);
       },
     },

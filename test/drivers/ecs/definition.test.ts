@@ -22,6 +22,7 @@ const SPEC: Spec = {
   storageGb: 21,
   gpu: 0,
   port: 80,
+  readiness: { kind: "port" },
   graceMs: 1,
 };
 const FARGATE = { type: "FARGATE" as const, size: { cpu: 256, memoryMb: 512 } };

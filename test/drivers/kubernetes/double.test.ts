@@ -15,7 +15,11 @@ import { openWorld, RBAC, type KubernetesWorld } from "./test-cluster.ts";
 const { cluster } = await openWorld(t);
 
 const sizes = { cpu: 0.5, memoryMb: 256, shmMb: 64, storageGb: 21, gpu: 0, graceMs: 1, port: 80 };
-const objects = definition({ service: "x", labels: labelsFor("x"), image: "r/x", env: { A: "b" }, ...sizes }, { existing: [], own: '{"auths":{}}' });
+const readiness = { kind: "port" as const };
+const objects = definition(
+  { service: "x", labels: labelsFor("x"), image: "r/x", env: { A: "b" }, ...sizes, readiness },
+  { existing: [], own: '{"auths":{}}' },
+);
 const DEPLOYMENTS = "/apis/apps/v1/namespaces/berth/deployments";
 const SERVICES = "/api/v1/namespaces/berth/services";
 const SECRETS = "/api/v1/namespaces/berth/secrets";

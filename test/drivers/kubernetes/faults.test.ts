@@ -3,6 +3,7 @@ import t from "tap";
 import { admissionFault, mayPass, refusedFault, Refusal } from "../../../drivers/kubernetes/faults.ts";
 import { readLabels, writeMeta } from "../../../drivers/kubernetes/labels.ts";
 import { currentPod, podStateOf } from "../../../drivers/kubernetes/observe.ts";
+import type { Spec } from "../../../drivers/driver.ts";
 import { podSpec } from "../../../drivers/kubernetes/definition.ts";
 import { pathOf } from "../../../drivers/kubernetes/resources.ts";
 import { labelsFor } from "../conformance.ts";
@@ -112,7 +113,8 @@ t.test("labels come back whatever they hold, and are labels only where they may 
 });
 
 t.test("sizes that are left out leave nothing of themselves", async (t) => {
-  const spec = { service: "x", labels: labelsFor("x"), image: "r/x", env: {}, cpu: 0.1, memoryMb: 64, shmMb: 0, storageGb: 0, gpu: 2, graceMs: 1 };
+  const sizes = { cpu: 0.1, memoryMb: 64, shmMb: 0, storageGb: 0, gpu: 2 };
+  const spec: Spec = { service: "x", labels: labelsFor("x"), image: "r/x", env: {}, ...sizes, readiness: { kind: "running" }, graceMs: 1 };
   const { containers, volumes, imagePullSecrets } = podSpec(spec, []);
   t.strictSame(
     [volumes, imagePullSecrets, containers[0]?.ports, containers[0]?.readinessProbe, containers[0]?.volumeMounts],

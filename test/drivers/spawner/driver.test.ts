@@ -95,7 +95,8 @@ t.test("a spawner that is not there is unreachable, in every call and at once", 
   await rejectsWith(t, "ENGINE_UNREACHABLE", driver.destroy("any", call()));
   await rejectsWith(t, "ENGINE_UNREACHABLE", text(driver.logs("any", { tail: 1 }, call())));
   const spec = { labels: { store: "s", environment: "e", container: "c", generation: 1 }, image: "a", env: {}, cpu: 1, memoryMb: 64 };
-  const whole = { ...spec, service: "any", shmMb: 64, storageGb: 1, gpu: 0, graceMs: 1 };
+  const readiness = { kind: "running" as const };
+  const whole = { ...spec, service: "any", shmMb: 64, storageGb: 1, gpu: 0, readiness, graceMs: 1 };
   const fault = await rejectsWith(t, "ENGINE_UNREACHABLE", driver.deploy(whole, call()));
   t.match(fault.message, /127\.0\.0\.1:1 .*ECONNREFUSED/);
   await driver.close();

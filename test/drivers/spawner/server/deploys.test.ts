@@ -140,6 +140,7 @@ const specFor = (service: string, generation: number, image: string): Spec => ({
   storageGb: 1,
   gpu: 0,
   port: 5353,
+  readiness: { kind: "port" },
   graceMs: 1,
 });
 

@@ -35,7 +35,7 @@ t.test("berth's own control is for the host of plugins' containers, unless a spe
   const sizes = { cpu: 1, memoryMb: 64, shmMb: 1, storageGb: 1, gpu: 0, env: {}, port: 5353, graceMs: 1 };
   const specOf = (service: string) => {
     const labels = { store: "s", environment: "test", container: service, generation: 1 };
-    return { service, labels, image: "memory:listening", ...sizes };
+    return { service, labels, image: "memory:listening", ...sizes, readiness: { kind: "port" as const } };
   };
   await driver.deploy(specOf("plugin"), { signal });
   await driver.deploy({ ...specOf("part"), host: "datagrok" }, { signal });
