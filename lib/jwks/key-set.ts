@@ -1,6 +1,6 @@
 import { type KeyObject, createPublicKey, type webcrypto } from "node:crypto";
 import type { Clock } from "../clock.ts";
-import { createRevalidatingValue } from "../revalidating-value.ts";
+import { openRefreshingValue } from "../refreshing-value.ts";
 import { parseReply } from "../parse-reply.ts";
 
 /** The cached keys of tokens. */
@@ -10,6 +10,12 @@ export type KeySet = {
   /** Changes with the keys: earlier verifications are no longer valid. Immediate while the keys are fresh, else after a refresh. */
   version(): number | Promise<number>;
 };
+
+/**
+ * How values of a key server are refreshed. Frequent callers never wait, for they come within the grace time. After a longer time without calls, a caller waits
+ * for the current value, but not for a server that hangs.
+ */
+export const REFRESH_HABITS = { waiting: { graceMs: 10_000, patienceMs: 2_000 }, retry: { firstMs: 500, longestMs: 30_000 } };
 
 /** An unknown id may be a new key's, or an invented one: the shortest time between two refreshes for unknown ids. */
 const UNKNOWN_ID_MS = 30_000;
@@ -24,24 +30,26 @@ export type KeyHabits = {
 };
 
 /** `fetch` loads the published keys. While that fails, cached keys stay in use. */
-export function createKeySet(deps: KeyHabits & { fetch(): Promise<Keys>; clock: Clock; onFailure(error: unknown): void }): KeySet {
-  const { clock, keptMs } = deps;
+export function createKeySet(deps: KeyHabits & { fetch(): Promise<Keys>; clock: Clock; onFailed(error: unknown): void }): KeySet {
+  const { clock, freshMs, keptMs, onFailed } = deps;
   let version = 0;
   let refreshedAt = -Infinity;
   /** Shared by all lookups of unknown ids. */
-  let refreshing: Promise<void> | undefined;
+  let refreshing: Promise<unknown> | undefined;
 
-  const published = createRevalidatingValue<PublishedKeys>({
-    ...deps,
-    fetch: async (before) => {
+  const published = openRefreshingValue<PublishedKeys>({
+    ...REFRESH_HABITS,
+    load: async (_, before) => {
       const keys = await deps.fetch();
       const now = clock.monotonic();
       const kept: PublishedKeys = new Map();
       for (const [kid, one] of before ?? []) if (now - one.seenAt < keptMs && !keys.has(kid)) kept.set(kid, one);
       for (const [kid, key] of keys) kept.set(kid, { key, seenAt: now });
       if (!same(before, kept)) version++;
-      return kept;
+      return { value: kept, freshMs };
     },
+    clock,
+    onFailed,
   });
 
   const keyIn = (kept: PublishedKeys, kid: string | undefined): KeyObject | undefined => {
@@ -65,7 +73,7 @@ export function createKeySet(deps: KeyHabits & { fetch(): Promise<Keys>; clock: 
       const now = clock.monotonic();
       if (now - refreshedAt >= UNKNOWN_ID_MS) {
         refreshedAt = now;
-        refreshing = published.refresh();
+        refreshing = published.renew(0).catch(() => {});
       }
       await refreshing;
       return keyIn(await published.get(), kid);

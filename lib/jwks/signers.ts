@@ -1,10 +1,10 @@
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import { openHttpClient } from "../http-client.ts";
-import { type KeyHabits, type KeySet, createKeySet, parseKeys } from "./key-set.ts";
+import { type KeyHabits, type KeySet, createKeySet, parseKeys, REFRESH_HABITS } from "./key-set.ts";
 import { trimTrailing } from "../trim-trailing.ts";
 import type { Log } from "../log.ts";
-import { createRevalidatingValue } from "../revalidating-value.ts";
+import { openRefreshingValue } from "../refreshing-value.ts";
 import { parseReply } from "../parse-reply.ts";
 
 /** The server that publishes the keys of tokens: control over its private socket, or a Datagrok server. */
@@ -102,13 +102,13 @@ export function openSigners(deps: {
       return published;
     },
     clock,
-    onFailure: (err) => log.warn({ err }, "loading the keys of tokens failed; cached keys stay in use"),
+    onFailed: (err) => log.warn({ err }, "loading the keys of tokens failed; cached keys stay in use"),
   });
-  const webRoot = createRevalidatingValue<string>({
-    fetch: async () => readWebRoot(await server.get("/api/admin/startup_data")),
-    freshMs: ISSUER_FRESH_MS,
+  const webRoot = openRefreshingValue<string>({
+    ...REFRESH_HABITS,
+    load: async () => ({ value: readWebRoot(await server.get("/api/admin/startup_data")), freshMs: ISSUER_FRESH_MS }),
     clock,
-    onFailure: (err) => log.warn({ err }, "the issuer of tokens cannot be loaded; DATAGROK_ISSUER sets it"),
+    onFailed: (err) => log.warn({ err }, "the issuer of tokens cannot be loaded; DATAGROK_ISSUER sets it"),
   });
   return { keys, issuer: issuer !== undefined || server.anyIssuer ? () => issuer : webRoot.get };
 }

@@ -9,8 +9,10 @@ import {
   tokenReplyIn,
   tokenUrl,
 } from "../../../lib/registry-client/registry-login.ts";
-import { type RefreshCounts, openRefreshingToken, type RefreshingToken, type TokenLease } from "../../../lib/refreshing-token.ts";
+import { type RefreshCounts, type LoadedValue, openRefreshingValue, type RefreshingValue } from "../../../lib/refreshing-value.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import type { TokenFile } from "./token-file.ts";
+import { NEW_CREDENTIAL_MS, stoppingFault } from "./upstream.ts";
 import { backoffDelay } from "../../../lib/backoff.ts";
 
 /** Clients invent repository names. Beyond this number the oldest token is dropped. */
@@ -32,23 +34,23 @@ export function openBearerTokens(
   parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: RefreshCounts | undefined; clock: Clock },
 ): BearerTokens {
   const { login, http, file, counts, clock } = parts;
-  const tokens = new BoundedMap<string, RefreshingToken<string>>(MOST_TOKENS);
+  const tokens = new BoundedMap<string, RefreshingValue<string>>(MOST_TOKENS);
   /** Tokens that the registry has not accepted yet, by `Authorization`: tokens for invented names must not fill the file. */
   const untried = new BoundedMap<string, { scopes: string; until: number }>(MOST_TOKENS);
   const overdue = () =>
     new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server.realm.host} did not answer within ${REQUEST_MS / 1_000} s.`);
 
-  const tokenFor = (scopes: string): RefreshingToken<string> => {
+  const tokenFor = (scopes: string): RefreshingValue<string> => {
     const existing = tokens.get(scopes);
     if (existing) return existing;
-    const made = openRefreshingToken({
-      request: async (signal) => {
-        const token = await requestToken(server, scopes === "" ? [] : scopes.split(" "), { login, http, clock, signal });
+    const wanted = scopes === "" ? [] : scopes.split(" ");
+    const made = openRefreshingValue({
+      load: async (closing) => {
+        const limit = { clock, ms: REQUEST_MS, overdue, signal: closing };
+        const token = await withTimeout(limit, (signal) => requestToken(server, wanted, { login, http, clock, signal }));
         if (file) untried.set(token.value, { scopes, until: clock.monotonic() + token.lifeMs });
         return token;
       },
-      timeoutMs: REQUEST_MS,
-      overdue,
       counts,
       clock,
     });
@@ -58,14 +60,14 @@ export function openBearerTokens(
 
   return {
     get: (scopes, signal) => tokenFor(scopes).get(signal),
-    renew: (scopes, signal) => tokenFor(scopes).renew(signal),
+    renew: (scopes, signal) => tokenFor(scopes).renew(NEW_CREDENTIAL_MS, signal),
     accepted: (authorization) => {
       const token = untried.get(authorization);
       if (token === undefined || !untried.delete(authorization)) return;
       file?.keep(token.scopes, authorization, token.until - clock.monotonic());
     },
     close: () => {
-      for (const token of tokens.values()) token.close();
+      for (const token of tokens.values()) token.close(stoppingFault());
       tokens.clear();
     },
   };
@@ -77,6 +79,8 @@ const LONGEST_SECONDS = 86_400;
 const TRIES = 3;
 const RETRY = { firstMs: 300, longestMs: 5_000 };
 
+type BearerToken = LoadedValue<string> & { lifeMs: number };
+
 /**
  * Requests a token with these scopes from a registry's token server: `GET realm?service=…&scope=…`, with the name and password if there is a login.
  * Tries three times if the server is away or overloaded. Faults: UPSTREAM_CREDENTIAL_FAILED.
@@ -85,7 +89,7 @@ export async function requestToken(
   server: RegistryTokenServer,
   scopes: readonly string[],
   { login, http, clock, signal }: { login: RegistryLogin | undefined; http: HttpClient; clock: Clock; signal: AbortSignal },
-): Promise<TokenLease<string>> {
+): Promise<BearerToken> {
   const url = tokenUrl(server, scopes, { client_id: "berth", ...(login && { account: login.username }) });
   const headers = { accept: "application/json", ...(login ? { authorization: basicAuthorization(login) } : {}) };
   for (let tries = 1; ; tries++) {
@@ -101,7 +105,7 @@ export async function requestToken(
   }
 }
 
-function readToken(reply: HttpReply, server: string): TokenLease<string> {
+function readToken(reply: HttpReply, server: string): BearerToken {
   const failed = (what: string) => new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server} answered without ${what}.`);
   const answer = tokenReplyIn(reply);
   if (answer === undefined) throw failed("JSON");
@@ -111,7 +115,7 @@ function readToken(reply: HttpReply, server: string): TokenLease<string> {
   const seconds = Number(expiresIn ?? USUAL_SECONDS);
   const lifeMs = (seconds > 0 ? Math.min(seconds, LONGEST_SECONDS) : USUAL_SECONDS) * 1_000;
   // The rest is for the transfer, and for clocks that differ.
-  return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, renewMs: lifeMs * 0.75 };
+  return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, freshMs: lifeMs * 0.75 };
 }
 
 function failure(reply: HttpReply | Fault, server: string, login: RegistryLogin | undefined): Fault {

@@ -8,18 +8,18 @@ import {
   type RegistryTokenServer,
   tokenServerIn,
 } from "../../../lib/registry-client/registry-login.ts";
+import { withTimeout } from "../../../lib/deadline.ts";
 import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
 import { upstreamPlace, type RegistryAddress } from "./registry-address.ts";
-import { type RefreshCounts, openRefreshingToken } from "../../../lib/refreshing-token.ts";
+import { type RefreshCounts, openRefreshingValue } from "../../../lib/refreshing-value.ts";
 import type { TokenFile } from "./token-file.ts";
 import { realmTrust } from "../../../lib/registry-client/trusted-hosts.ts";
-import type { Upstream } from "./upstream.ts";
+import { stoppingFault, type Upstream } from "./upstream.ts";
 import type { RegistryAction, RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
 
 type SignInMethod = { kind: "basic" } | { kind: "bearer"; server: RegistryTokenServer; tokens: BearerTokens } | { kind: "refused"; fault: Fault };
 
 const PROBE_MS = 10_000;
-const FOR_EVER_MS = 2 ** 52;
 /** An untrusted token server may be a mistake: after its repair, no restart is necessary. */
 const REFUSED_FOR_MS = 10_000;
 
@@ -36,17 +36,17 @@ export function challengeUpstream(
   const place = upstreamPlace(address);
   let way: SignInMethod | undefined;
 
-  const probe = openRefreshingToken<SignInMethod>({
-    request: async (signal) => {
+  const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${address.host} did not answer within ${PROBE_MS / 1_000} s.`);
+  const probe = openRefreshingValue<SignInMethod>({
+    load: async (closing) => {
       // Without the name and password: the challenge says where they go.
-      const reply = await http.request({ method: "GET", url: `${address.root}/v2/`, headers: {}, signal });
+      const request = { method: "GET", url: `${address.root}/v2/`, headers: {} };
+      const reply = await withTimeout({ clock, ms: PROBE_MS, overdue, signal: closing }, (signal) => http.request({ ...request, signal }));
       if (reply.status !== 200 && reply.status !== 401) throw new Fault("REGISTRY_UNREACHABLE", `${address.host} answered ${reply.status} to /v2/.`);
       const value = adopt(challengeIn(reply));
-      const lifeMs = value.kind === "refused" ? REFUSED_FOR_MS : FOR_EVER_MS;
-      return { value, lifeMs, renewMs: lifeMs };
+      const lifeMs = value.kind === "refused" ? REFUSED_FOR_MS : Infinity;
+      return { value, lifeMs, freshMs: lifeMs };
     },
-    timeoutMs: PROBE_MS,
-    overdue: () => new Fault("REGISTRY_UNREACHABLE", `${address.host} did not answer within ${PROBE_MS / 1_000} s.`),
     clock,
   });
 
@@ -102,7 +102,7 @@ export function challengeUpstream(
       if (way?.kind === "bearer") way.tokens.accepted(authorization);
     },
     close: async () => {
-      probe.close();
+      probe.close(stoppingFault());
       if (way?.kind === "bearer") way.tokens.close();
       await file?.close();
       http.close();

@@ -2,13 +2,13 @@ import type { Clock } from "../../../lib/clock.ts";
 import { BoundedMap } from "../../../lib/bounded-map.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import { raceAbort } from "../../../lib/deadline.ts";
+import { raceAbort, withTimeout } from "../../../lib/deadline.ts";
 import { basicAuthorization } from "../../../lib/registry-client/registry-login.ts";
 import type { EcrApi, EcrToken } from "./ecr-api.ts";
 import { upstreamPlace, parseRegistryAddress, type RegistryAddress } from "./registry-address.ts";
-import { type RefreshCounts, openRefreshingToken, type RefreshingToken } from "../../../lib/refreshing-token.ts";
+import { type RefreshCounts, openRefreshingValue, type RefreshingValue } from "../../../lib/refreshing-value.ts";
 import type { TokenFile } from "./token-file.ts";
-import type { Upstream } from "./upstream.ts";
+import { NEW_CREDENTIAL_MS, stoppingFault, type Upstream } from "./upstream.ts";
 
 const HOUR_MS = 3_600_000;
 /** Tokens are valid for 12 h. One is renewed after half of its remaining time, at the latest after this. */
@@ -25,16 +25,15 @@ const FAILED_FOR_MS = 5_000;
 export function openEcrToken(
   api: EcrApi,
   { file, counts, clock, log }: { file: TokenFile | undefined; counts?: RefreshCounts | undefined; clock: Clock; log: Log },
-): RefreshingToken<EcrToken> {
-  return openRefreshingToken({
-    request: async (signal) => {
-      const token = await api.token(signal);
+): RefreshingValue<EcrToken> {
+  const overdue = () => new Fault("UPSTREAM_CREDENTIAL_FAILED", `AWS did not answer ecr:GetAuthorizationToken within ${REQUEST_MS / 1_000} s.`);
+  return openRefreshingValue({
+    load: async (signal) => {
+      const token = await withTimeout({ clock, ms: REQUEST_MS, overdue, signal }, api.token);
       const lifeMs = Math.max(token.expiresAt - clock.now(), LEAST_LIFE_MS);
       file?.keep("*", basicAuthorization(token), lifeMs);
-      return { value: token, lifeMs: lifeMs * 0.99, renewMs: Math.min(lifeMs / 2, LONGEST_USE_MS) };
+      return { value: token, lifeMs: lifeMs * 0.99, freshMs: Math.min(lifeMs / 2, LONGEST_USE_MS) };
     },
-    timeoutMs: REQUEST_MS,
-    overdue: () => new Fault("UPSTREAM_CREDENTIAL_FAILED", `AWS did not answer ecr:GetAuthorizationToken within ${REQUEST_MS / 1_000} s.`),
     clock,
     ahead: true,
     counts,
@@ -57,7 +56,7 @@ export async function ecrUpstream(parts: {
   const { api, file, clock, signal } = parts;
   const token = openEcrToken(api, parts);
   const closeAll = async () => {
-    token.close();
+    token.close(stoppingFault());
     api.close();
     await file?.close();
   };
@@ -101,7 +100,7 @@ export async function ecrUpstream(parts: {
       const current = token.get(requestSignal);
       return current instanceof Promise ? current.then(basicAuthorization) : basicAuthorization(current);
     },
-    refused: async (_, __, requestSignal) => basicAuthorization(await token.renew(requestSignal)),
+    refused: async (_, __, requestSignal) => basicAuthorization(await token.renew(NEW_CREDENTIAL_MS, requestSignal)),
     beforePush: async (repository, pushSignal) => {
       if (existing.has(repository) || clock.monotonic() < (failedCreations.get(repository)?.until ?? 0)) return;
       const made = creating.get(repository) ?? create(repository).finally(() => creating.delete(repository));
@@ -114,7 +113,7 @@ export async function ecrUpstream(parts: {
       return failedCreations.get(repository)?.fault;
     },
     close: async () => {
-      closing.abort(new Fault("UPSTREAM_CREDENTIAL_FAILED", "The registry proxy is stopping."));
+      closing.abort(stoppingFault());
       await closeAll();
     },
   };

@@ -2,7 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
-import { openRegistryHttp, type Upstream, upstreamClient } from "./upstream.ts";
+import { openRegistryHttp, stoppingFault, type Upstream, upstreamClient } from "./upstream.ts";
 import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { challengeUpstream } from "./challenge-upstream.ts";
 import type { EcrApi } from "./ecr-api.ts";
@@ -53,7 +53,7 @@ export function upstreamSource(
 export async function ecrSource(api: EcrApi, tools: { clock: Clock; log: Log; signal: AbortSignal }): Promise<UpstreamSource> {
   const token = openEcrToken(api, { ...tools, file: undefined });
   const close = async () => {
-    token.close();
+    token.close(stoppingFault());
     api.close();
   };
   try {

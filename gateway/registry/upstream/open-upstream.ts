@@ -7,7 +7,7 @@ import { challengeUpstream } from "./challenge-upstream.ts";
 import { openEcrApi } from "./ecr-api.ts";
 import { ecrUpstream } from "./ecr.ts";
 import { parseRegistryAddress, type RegistryAddress } from "./registry-address.ts";
-import type { RefreshCounts } from "../../../lib/refreshing-token.ts";
+import type { RefreshCounts } from "../../../lib/refreshing-value.ts";
 import { openTokenFile } from "./token-file.ts";
 
 export type UpstreamSettings = {

@@ -25,6 +25,14 @@ export type Upstream = RegistryCredentials & {
   close(): Promise<void>;
 };
 
+/** Callers whose credentials were refused at the same time get one new credential. */
+export const NEW_CREDENTIAL_MS = 5_000;
+
+/** The reason for requests that `close` ends. */
+export function stoppingFault(): Fault {
+  return new Fault("UPSTREAM_CREDENTIAL_FAILED", "The registry proxy is stopping.");
+}
+
 /** A client of the backing registry with berth's own credential. It follows no redirect. */
 export function upstreamClient(upstream: Upstream, http: Pick<HttpClient, "request">): RegistryClient {
   const scheme = "tls" in upstream.target && upstream.target.tls !== undefined ? "https" : "http";
