@@ -87,8 +87,8 @@ export type Spec = {
 };
 
 export type Deployment = {
-  /** Undefined if the spec has no port. It has just accepted a connection. */
-  address?: Address | undefined;
+  /** Empty if the spec has no port. Each has just accepted a connection. */
+  addresses: Address[];
   /** As `Observed.instance`. */
   instance?: string | undefined;
   phases: DriverTimes;
@@ -107,8 +107,8 @@ export type Observed = {
   running: boolean;
   /** It is frozen, with its memory: it neither runs nor has ended. */
   paused?: true | undefined;
-  /** Present if it runs and its spec has a port. */
-  address?: Address | undefined;
+  /** One for each replica. Empty if it does not run or its spec has no port. */
+  addresses: Address[];
   /** The id of this instance of the service. Each driver's `events` documents what it uses. Undefined if unknown. */
   instance?: string | undefined;
   /** Why it ended, if that is known. */
@@ -122,7 +122,7 @@ export type ForeignService = {
   /** Undefined if no berth created it. */
   labels: Labels | undefined;
   running: boolean;
-  address?: Address | undefined;
+  addresses: Address[];
   exit?: Observed["exit"];
 };
 
@@ -156,8 +156,8 @@ export type DeployCall = Call & {
   onPull?: (progress: { done: number; total: number }) => void;
   /** Called when the orchestrator has done its part and only the container's boot remains. A limit on the orchestrator's work may then begin another deploy. */
   onLaunched?: () => void;
-  /** Called when the service's address is known, before it answers there. `isNew`: this call started the instance. */
-  onAddress?: (address: Address, instance: string | undefined, isNew: boolean) => void;
+  /** Called with all of the service's addresses as soon as they are known, before it answers there. `isNew`: this call started the instance. */
+  onAddresses?: (addresses: Address[], instance: string | undefined, isNew: boolean) => void;
 };
 
 export type Driver = {

@@ -10,22 +10,24 @@ import { type Address, type Driver, type Observed, wrapDriver } from "./driver.t
  */
 export function guardAddresses(driver: Driver): Driver {
   if (driver.linkLocal) return driver;
-  const withoutRefused = <T extends Pick<Observed, "address">>(observed: T): T =>
-    observed.address && isRefused(observed.address) ? { ...observed, address: undefined } : observed;
+  const withoutRefused = <T extends Pick<Observed, "addresses">>(observed: T): T =>
+    observed.addresses.some(isRefused) ? { ...observed, addresses: observed.addresses.filter((address) => !isRefused(address)) } : observed;
   return wrapDriver(driver, {
     deploy: async (spec, call) => {
-      const { onAddress } = call;
-      const guarded = onAddress && {
-        onAddress: (at: Address, instance: string | undefined, isNew: boolean) => (isRefused(at) ? undefined : onAddress(at, instance, isNew)),
+      const { onAddresses } = call;
+      const guarded = onAddresses && {
+        onAddresses: (addresses: Address[], instance: string | undefined, isNew: boolean) => {
+          if (!addresses.some(isRefused)) onAddresses(addresses, instance, isNew);
+        },
       };
       const deployment = await driver.deploy(spec, { ...call, ...guarded });
-      const { address } = deployment;
-      if (!address || !isRefused(address)) return deployment;
+      const refused = deployment.addresses.find(isRefused);
+      if (refused === undefined) return deployment;
       // A failed deploy leaves nothing behind.
       await driver.destroy(spec.service, call);
       throw new Fault(
         "ADDRESS_REFUSED",
-        `The engine says that ${spec.service} is at ${address.host}, which is a link-local address or a cloud's metadata.`,
+        `The engine says that ${spec.service} is at ${refused.host}, which is a link-local address or a cloud's metadata.`,
       );
     },
     inspect: async (service, call) => {

@@ -140,8 +140,8 @@ function explanationToJson({ container, why, history, timers, awake, failure, en
     engine: {
       says: engine.says,
       running: fact?.running ?? null,
-      address: fact?.address?.host ?? null,
-      port: fact?.address?.port ?? null,
+      address: fact?.addresses[0]?.host ?? null,
+      port: fact?.addresses[0]?.port ?? null,
       exitCode: fact?.exit?.code ?? null,
       outOfMemory: fact?.exit?.outOfMemory ?? null,
     },

@@ -3,17 +3,22 @@ import type { Clock } from "../../lib/clock.ts";
 import type { OwnedAddress } from "../model/entities.ts";
 
 /** An address as it is stored. */
-export function ownedAddress(address: Address | undefined, instance: string | undefined): OwnedAddress | undefined {
+export function ownedAddress([address]: readonly Address[], instance: string | undefined): OwnedAddress | undefined {
   if (address === undefined) return undefined;
   return { host: address.host, port: address.port, ...(instance === undefined ? {} : { instance }) };
 }
 
 /** It is the same instance at the same address. What either side does not report is taken to be the same. */
-export function isAt({ address, instance }: Pick<Observed, "address" | "instance">, owned: OwnedAddress): boolean {
-  return sameAddress(address, owned) && (instance === undefined || owned.instance === undefined || instance === owned.instance);
+export function isAt({ addresses, instance }: Pick<Observed, "addresses" | "instance">, owned: OwnedAddress): boolean {
+  return addresses.some((one) => sameAddress(one, owned)) && (instance === undefined || owned.instance === undefined || instance === owned.instance);
 }
 
-export function sameAddress(one: Observed["address"], other: Observed["address"]): boolean {
+/** For messages: `10.0.0.1 port 80 and 10.0.0.2 port 80`. */
+export function describeAddresses(addresses: readonly Address[]): string {
+  return addresses.map(({ host, port }) => `${host} port ${port}`).join(" and ");
+}
+
+export function sameAddress(one: Address | undefined, other: Address | undefined): boolean {
   return one?.host === other?.host && one?.port === other?.port;
 }
 

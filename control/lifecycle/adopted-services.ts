@@ -26,9 +26,9 @@ export function withAdoptedServices(driver: Driver, { store, environment }: { st
   const observe = async ({ service, container, adopted }: AdoptedService, call: Call): Promise<Observed | undefined> => {
     const reported = await (await foreignOf(call)).find(service, adopted.port, call);
     if (reported === undefined || reported.instance !== adopted.instance) return undefined;
-    const { running, address, exit } = reported;
+    const { running, addresses, exit } = reported;
     const labels = { store: store.id, environment, container, generation: adopted.generation };
-    return { service, labels, running, instance: adopted.instance, ...(adopted.port === undefined ? {} : { address }), exit };
+    return { service, labels, running, instance: adopted.instance, addresses: adopted.port === undefined ? [] : addresses, exit };
   };
 
   const { pause } = driver;
@@ -47,8 +47,12 @@ export function withAdoptedServices(driver: Driver, { store, environment }: { st
       if (adoptedService === undefined) return driver.deploy(spec, call);
       const fact = await observe(adoptedService, call);
       if (!fact?.running) throw new Fault("CONTAINER_CRASHED", `${spec.service}, which was adopted, no longer runs.`);
-      if (fact.address) await (await foreignOf(call)).reached(fact.address, call);
-      return { address: fact.address, instance: fact.instance, phases: { create: 0, boot: 0 } };
+      const { addresses } = fact;
+      if (addresses.length > 0) {
+        const foreign = await foreignOf(call);
+        await Promise.all(addresses.map((address) => foreign.reached(address, call)));
+      }
+      return { addresses, instance: fact.instance, phases: { create: 0, boot: 0 } };
     },
     destroy: async (service, call) => {
       const adoptedService = await adoptedOf(service);

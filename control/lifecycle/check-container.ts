@@ -87,7 +87,7 @@ type VerifyOptions = { observed: Observed; ends: number; signal: AbortSignal };
 
 /** Takes the address that the orchestrator reported. */
 export async function confirmAddress(deps: VerifyDeps, row: Container, { observed, ends, signal }: VerifyOptions): Promise<void> {
-  const patch = { address: ownedAddress(observed.address, observed.instance), fault: undefined };
+  const patch = { address: ownedAddress(observed.addresses, observed.instance), fault: undefined };
   await confirmDeployment(deps, row, observed, { ends, isNew: false, signal }, () =>
     deps.moves.container(row, "foundRunning", patch, { isFact: true }),
   );
@@ -145,8 +145,8 @@ export async function recoverContainer(
   }
 }
 
-function runningPatch({ generation }: Container, { address, instance }: Deployment): ContainerPatch {
-  return { address: ownedAddress(address, instance), runningGeneration: generation, fault: undefined };
+function runningPatch({ generation }: Container, { addresses, instance }: Deployment): ContainerPatch {
+  return { address: ownedAddress(addresses, instance), runningGeneration: generation, fault: undefined };
 }
 
 function isReplaced(before: Observed, { instance }: Deployment): boolean {

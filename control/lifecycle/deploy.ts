@@ -4,7 +4,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { type EndCounts, sameAddress } from "./addresses.ts";
+import { type EndCounts, ownedAddress, sameAddress } from "./addresses.ts";
 import { type ContainerEngine, createCallWrites, linesOfTail } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { containerKey, type StartSlots } from "./lanes.ts";
@@ -81,10 +81,12 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
       renewedOn = now;
       writes.add(() => store.containers.move(row.id, "STARTING", "STARTING", { since: now }));
     };
-    const onAddress = (address: Address, instance: string | undefined, isNew: boolean) =>
-      writes.add(() => moves.claimAddress(row, { ...address, instance }, isNew));
+    const onAddresses = (addresses: Address[], instance: string | undefined, isNew: boolean) => {
+      const address = ownedAddress(addresses, instance);
+      if (address) writes.add(() => moves.claimAddress(row, address, isNew));
+    };
     return inFlight.run(containerKey(row.id), row.generation, signal, (own) =>
-      writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddress })),
+      writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddresses })),
     );
   };
 
@@ -133,13 +135,13 @@ type ConfirmOptions = {
 export async function confirmDeployment<R>(
   { store, engine, ends: counts }: ConfirmDeps,
   row: Container,
-  deployed: Pick<Deployment, "address" | "instance">,
+  deployed: Pick<Deployment, "addresses" | "instance">,
   { ends: before, isNew, signal }: ConfirmOptions,
   move: () => Promise<R>,
 ): Promise<R> {
   for (let ends = before, checked: string | undefined; ;) {
     const last = await store.transaction(async () => {
-      const holder = await otherAt(store, row, deployed.address);
+      const holder = await otherAt(store, row, deployed.addresses[0]);
       const isConfirmed = counts.count(row.id) === ends && (holder === undefined || isNew || holder.id === checked);
       return isConfirmed ? { result: await move() } : { holder };
     });
@@ -148,11 +150,11 @@ export async function confirmDeployment<R>(
     ends = counts.count(row.id);
     const observed = await engine.observe(row, signal);
     const isSame = deployed.instance === undefined || observed?.instance === undefined || deployed.instance === observed.instance;
-    if (!observed?.running || !isSame || !sameAddress(observed.address, deployed.address))
+    if (!observed?.running || !isSame || !sameAddress(observed.addresses[0], deployed.addresses[0]))
       throw new Fault("CONTAINER_CRASHED", `The container ${row.name} ended as soon as it had started.`);
     if (holder === undefined || isNew) continue;
     const other = await engine.observe(holder, signal);
-    if (other?.running && sameAddress(other.address, deployed.address)) throw sharedAddress(row, holder, deployed.address);
+    if (other?.running && sameAddress(other.addresses[0], deployed.addresses[0])) throw sharedAddress(row, holder, deployed.addresses[0]);
     checked = holder.id;
   }
 }

@@ -96,7 +96,7 @@ function createDriverCalls({ driver, clock }: { driver: Driver; clock: Clock }):
 }
 
 /** Progress extends the deadline. After an abort nothing is called any more: what the driver then reports is of a call that is over. */
-function deployCallbacks({ onPull, onLaunched, onAddress }: Omit<DeployCall, "signal">, call: AbortSignal, extend: () => void) {
+function deployCallbacks({ onPull, onLaunched, onAddresses }: Omit<DeployCall, "signal">, call: AbortSignal, extend: () => void) {
   const whileOpen =
     <Args extends unknown[]>(callback: (...args: Args) => void) =>
     (...args: Args) => {
@@ -109,7 +109,7 @@ function deployCallbacks({ onPull, onLaunched, onAddress }: Omit<DeployCall, "si
   return {
     onPull: whileOpen(progress),
     ...(onLaunched ? { onLaunched: whileOpen(onLaunched) } : {}),
-    ...(onAddress ? { onAddress: whileOpen(onAddress) } : {}),
+    ...(onAddresses ? { onAddresses: whileOpen(onAddresses) } : {}),
   };
 }
 

@@ -4,6 +4,7 @@ import type { Container } from "../model/entities.ts";
 import type { HistoryEntry } from "../model/records.ts";
 import { nextWarm } from "../model/warm-hours.ts";
 import type { Store } from "../store/open-store.ts";
+import { describeAddresses } from "./addresses.ts";
 import { type ContainerEngine, linesOfTail } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { busyMs, idleInMs, warmMs } from "./idle-policy.ts";
@@ -75,11 +76,11 @@ async function readEngineStatus({ store, engine }: ExplainDeps, row: Container, 
 
 function describe(observed: Observed | undefined, { id, service, generation }: Container, storeId: string): string {
   if (!observed) return `The engine has no container named ${service}.`;
-  const { labels, exit, address } = observed;
+  const { labels, exit, addresses } = observed;
   if (labels.store !== storeId || labels.container !== id) return `The engine has ${service}, but it belongs to another berth or container.`;
   const age = labels.generation === generation ? "the newest definition" : `definition ${labels.generation}; the newest is ${generation}`;
   if (observed.running)
-    return `The engine runs ${service}${address ? ` at ${address.host} port ${address.port}` : ", without an address"}, of ${age}.`;
+    return `The engine runs ${service}${addresses.length > 0 ? ` at ${describeAddresses(addresses)}` : ", without an address"}, of ${age}.`;
   if (observed.paused) return `The engine has ${service} paused, with its memory, of ${age}.`;
   if (exit?.outOfMemory) return `The engine reports that ${service} ran out of memory and was killed.`;
   return `The engine has ${service}, of ${age}; it ${exit ? `ended with code ${exit.code}` : "does not run"}.`;

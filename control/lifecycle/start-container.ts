@@ -43,9 +43,9 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
   const ends = counts.count(row.id);
   try {
     const deployment = await deps.deploy(row, signal);
-    const { address, instance, phases } = deployment;
+    const { addresses, instance, phases } = deployment;
     const patch = {
-      address: ownedAddress(address, instance),
+      address: ownedAddress(addresses, instance),
       phases: { queue: queueMs, ...phases },
       runningGeneration: row.generation,
       fault: undefined,

@@ -53,7 +53,7 @@ function isAdoptable(holder: ContainerInspectInfo, spec: Spec, view: DockerView)
   const observed = observeOne(view, paused ? { ...holder, State: { ...holder.State, Paused: false } } : holder);
   if (observed?.labels.generation !== spec.labels.generation) return false;
   // A change of `reach` needs another container, because only a new one can publish its port.
-  return observed.running ? (observed.address !== undefined) === (spec.port !== undefined) : holder.State.Status === "created";
+  return observed.running ? observed.addresses.length > 0 === (spec.port !== undefined) : holder.State.Status === "created";
 }
 
 /** False if a tag has moved while it was paused, or a credential or the user's session has changed. */

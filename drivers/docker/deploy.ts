@@ -45,13 +45,13 @@ export async function deploy(deps: DockerDeployDeps, spec: Spec, call: DeployCal
   try {
     call.onLaunched?.();
     const started = clock.monotonic();
-    const address = await firstOf<Deployment["address"]>(call.signal, (own) => [
+    const addresses = await firstOf<Address[]>(call.signal, (own) => [
       failAtEnd(engine, spec, launched.id, own),
       launched.joined.then(() => connect(engine, view, spec, launched, { ...call, signal: own })),
     ]);
     const phases: DriverTimes = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: launched.adopted, phases }, "service ready");
-    return { ...(address ? { address } : {}), instance: launched.id, phases };
+    return { addresses, instance: launched.id, phases };
   } catch (error) {
     await launched.remove();
     throw error;
@@ -149,27 +149,27 @@ async function connect(
   view: DockerView,
   spec: Spec,
   { id, adopted, address: assigned }: StartedContainer,
-  { signal, onAddress }: DeployCall,
-): Promise<Deployment["address"]> {
+  { signal, onAddresses }: DeployCall,
+): Promise<Address[]> {
   const { clock } = engine;
   if (spec.port === undefined) {
     await clock.sleep(spec.graceMs, signal);
-    return undefined;
+    return [];
   }
   const container = assigned ? undefined : await findContainer(engine, id, signal);
-  const address = assigned ?? (container && observeOne(view, container)?.address);
+  const address = assigned ?? (container && observeOne(view, container)?.addresses[0]);
   // An ended container is the case of `failAtEnd`.
   if (!address && !container?.State.Running) return new Promise(() => {});
   if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
-  onAddress?.(address, id, !adopted);
+  onAddresses?.([address], id, !adopted);
   await awaitReady(address, REACH_RULES[view.reach].proof, { clock, signal });
   // Something else may have answered: a process that the engine has lost, or a later holder of the address.
   const now = await findContainer(engine, id, signal);
   const still = now && observeOne(view, now);
   if (!now?.State.Running) return new Promise(() => {});
-  if (still?.address?.host !== address.host || still.address.port !== address.port)
+  if (still?.addresses.some(({ host, port }) => host === address.host && port === address.port) !== true)
     throw advisedFault("CONTAINER_NOT_READY", `${spec.service} is no longer at ${address.host} port ${address.port}, where a connect was accepted.`);
-  return address;
+  return [address];
 }
 
 /** Rejects when the container ends, at which the engine answers a wait. This call lasts as long as the start, so it has no time limit of its own. */

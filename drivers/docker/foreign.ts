@@ -42,7 +42,7 @@ function observeForeign(view: DockerView, service: string, container: ContainerI
     instance: container.Id,
     labels: parseLabels(container.Config.Labels),
     running,
-    ...(address ? { address } : {}),
+    addresses: address ? [address] : [],
     ...(running || status === "created" ? {} : { exit: { code, outOfMemory } }),
   };
 }

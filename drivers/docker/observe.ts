@@ -1,5 +1,5 @@
 import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
-import type { Observed, Call } from "../driver.ts";
+import type { Address, Observed, Call } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
 import { REACH_RULES, type Reach } from "../engine/reach.ts";
@@ -24,7 +24,7 @@ export function observeOne(view: DockerView, container: ContainerInspectInfo): O
     running,
     instance: container.Id,
     ...(paused ? { paused } : {}),
-    ...addressOf(view, running, {
+    addresses: addressesOf(view, running, {
       service,
       port,
       ip: ownEndpoint(view.network, container.NetworkSettings.Networks)?.IPAddress,
@@ -48,15 +48,15 @@ function observeListed(view: DockerView, container: ContainerInfo): Observed | u
     running,
     instance: container.Id,
     ...(container.State === "paused" ? { paused: true } : {}),
-    ...addressOf(view, running, { service, port, ip: ownEndpoint(view.network, container.NetworkSettings.Networks)?.IPAddress, hostPort }),
+    addresses: addressesOf(view, running, { service, port, ip: ownEndpoint(view.network, container.NetworkSettings.Networks)?.IPAddress, hostPort }),
   };
 }
 
 type ContainerEndpoint = { service: string; port: number | undefined; ip: string | undefined; hostPort: number | undefined };
 
-function addressOf({ reach, engineHost }: DockerView, running: boolean, { port, ...ways }: ContainerEndpoint): Pick<Observed, "address"> {
+function addressesOf({ reach, engineHost }: DockerView, running: boolean, { port, ...ways }: ContainerEndpoint): Address[] {
   const address = running && port !== undefined ? REACH_RULES[reach].address({ ...ways, port }, engineHost) : undefined;
-  return address ? { address } : {};
+  return address ? [address] : [];
 }
 
 /** A container by name or id, created by berth or not. */

@@ -21,7 +21,7 @@ export async function deploy(site: EcsSite, spec: Spec, call: DeployCall): Promi
   try {
     call.signal.throwIfAborted();
     call.onLaunched?.();
-    const { task, address, startedAt } = await awaitRollout(site, spec, begun, call);
+    const { task, addresses, startedAt } = await awaitRollout(site, spec, begun, call);
     const pull = begun.adopted ? 0 : pullMs(task);
     const phases: DriverTimes = {
       ...(pull > 0 ? { pull } : {}),
@@ -29,7 +29,7 @@ export async function deploy(site: EcsSite, spec: Spec, call: DeployCall): Promi
       boot: clock.monotonic() - startedAt,
     };
     log.debug({ service: spec.service, adopted: begun.adopted, phases }, "service ready");
-    return { ...(address ? { address } : {}), instance: taskId(task), phases };
+    return { addresses, instance: taskId(task), phases };
   } catch (error) {
     await remove(site, spec.service).catch((err: unknown) => log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
     throw error;
@@ -45,7 +45,7 @@ const SETTLE_MS = 30_000;
 /** ECS may report a failed rollout a little before it lists the failed task. */
 const REASON_POLLS = 5;
 
-type ReadyTask = { task: Task; address: Address | undefined; startedAt: number };
+type ReadyTask = { task: Task; addresses: Address[]; startedAt: number };
 
 /**
  * Resolves when the service's task answers, or without a port has run for its grace time. Rejects when a task has stopped, could not be placed, or the
@@ -128,7 +128,7 @@ async function connect(site: EcsSite, spec: Spec, task: Task, signal: AbortSigna
   const startedAt = clock.monotonic();
   if (spec.port === undefined) {
     await clock.sleep(spec.graceMs, signal);
-    return { task, address: undefined, startedAt };
+    return { task, addresses: [], startedAt };
   }
   const address = addressOf(task, spec.port, site.reach);
   if (!address) {
@@ -136,7 +136,7 @@ async function connect(site: EcsSite, spec: Spec, task: Task, signal: AbortSigna
     throw advisedFault("CONTAINER_NOT_READY", `${spec.service} runs, but ECS names no private address of its task`, { todo });
   }
   await awaitReady(address, "accepted", { clock, signal });
-  return { task, address, startedAt };
+  return { task, addresses: [address], startedAt };
 }
 
 function isPulling({ pullStartedAt, pullStoppedAt, lastStatus }: Task): boolean {

@@ -15,11 +15,11 @@ export function observe(service: Service, tasks: readonly Task[], reach: TaskRea
   const task = tasks.find(runs);
   if (task) {
     const address = port === undefined ? undefined : addressOf(task, port, reach);
-    return { service: name, labels, running: true, instance: taskId(task), ...(address ? { address } : {}) };
+    return { service: name, labels, running: true, instance: taskId(task), addresses: address ? [address] : [] };
   }
   const ended = tasks.find((one) => isEnding(one) && mainContainer(one, name)?.exitCode !== undefined);
   const exit = ended && exitOf(mainContainer(ended, name));
-  return { service: name, labels, running: false, ...(exit ? { exit } : {}) };
+  return { service: name, labels, running: false, addresses: [], ...(exit ? { exit } : {}) };
 }
 
 /** A task that ECS is about to stop does not count. */

@@ -27,7 +27,7 @@ export async function deploy(
   try {
     signal.throwIfAborted();
     call.onLaunched?.();
-    const { address, instance, startedOn } = await waitUntilReady(
+    const { addresses, instance, startedOn } = await waitUntilReady(
       cluster,
       spec,
       { adopted, patienceMs: tools.patienceMs, onPull: call.onPull },
@@ -35,14 +35,14 @@ export async function deploy(
     );
     const phases = { create: startedOn - began, boot: clock.monotonic() - startedOn };
     tools.log.debug({ service: spec.service, adopted, phases }, "service ready");
-    return { ...(address ? { address } : {}), instance, phases };
+    return { addresses, instance, phases };
   } catch (error) {
     await destroy(cluster, spec.service).catch((err: unknown) => tools.log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
     throw error;
   }
 }
 
-type ReadyPod = Pick<Deployment, "address" | "instance"> & { startedOn: number };
+type ReadyPod = Pick<Deployment, "addresses" | "instance"> & { startedOn: number };
 type StartedPod = { pod: V1Pod; startedOn: number };
 
 /** Resolves when the service is ready, rejects when it cannot become ready. */
@@ -61,13 +61,13 @@ async function connect(
   call: DeployCall & { adopted: boolean },
 ): Promise<ReadyPod> {
   const { clock } = cluster;
-  const { signal, onAddress, adopted } = call;
+  const { signal, onAddresses, adopted } = call;
   const address = addressOf(cluster, spec.service, spec.port, pod);
   const instance = pod.metadata?.uid;
-  if (address) onAddress?.(address, instance, !adopted);
+  if (address) onAddresses?.([address], instance, !adopted);
   if (address) await awaitReady(address, "accepted", { clock, signal });
   else await clock.sleep(spec.graceMs, signal);
-  return { address, instance, startedOn };
+  return { addresses: address ? [address] : [], instance, startedOn };
 }
 
 /** How often the limits of a start are checked, and the reason of a missing pod. */

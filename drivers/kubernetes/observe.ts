@@ -32,10 +32,10 @@ export function observe(cluster: KubernetesApi, deployment: V1Deployment, pods: 
   if (!labels || service === undefined) return undefined;
   const pod = currentPod(pods);
   const state = pod && podStateOf(pod);
-  if (state?.is === "ended") return { service, labels, running: false, exit: state.exit };
-  if (state?.is !== "running") return { service, labels, running: false };
+  if (state?.is === "ended") return { service, labels, running: false, addresses: [], exit: state.exit };
+  if (state?.is !== "running") return { service, labels, running: false, addresses: [] };
   const address = addressOf(cluster, service, readPort(deployment.metadata), pod);
-  return { service, labels, running: true, instance: pod?.metadata?.uid, ...(address ? { address } : {}) };
+  return { service, labels, running: true, instance: pod?.metadata?.uid, addresses: address ? [address] : [] };
 }
 
 /** Inside the cluster a service has a name, which outlives its pods. From outside only the pod's own address leads to it. */

@@ -22,7 +22,7 @@ const EXIT_CODE_MS = 250;
 type ProcessDeps = { records: Records; clock: Clock; nodePath: string };
 
 /** Starts or adopts the process, then waits until it answers or ends. */
-export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched, onAddress }: DeployCall): Promise<Deployment> {
+export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched, onAddresses }: DeployCall): Promise<Deployment> {
   const { records, clock } = host;
   const began = clock.monotonic();
   const port = await startOrAdopt(host, spec, signal);
@@ -33,12 +33,12 @@ export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched
     const current = records.find(spec.service);
     const instance = current && instanceOf(current);
     // Its record exists before it starts: no other service here has its port.
-    if (address) onAddress?.(address, instance, true);
+    if (address) onAddresses?.([address], instance, true);
     await firstOf<void>(signal, (own) => [
       failAtEnd(host, spec, own),
       address ? awaitReady(address, "accepted", { clock, signal: own }) : clock.sleep(spec.graceMs, own),
     ]);
-    return { ...(address ? { address } : {}), instance, phases: { create: started - began, boot: clock.monotonic() - started } };
+    return { addresses: address ? [address] : [], instance, phases: { create: started - began, boot: clock.monotonic() - started } };
   } catch (error) {
     await destroy(records, clock, spec.service);
     throw error;

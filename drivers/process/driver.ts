@@ -67,7 +67,7 @@ function observe(state: ProcessState): Observed {
     labels,
     running,
     instance: instanceOf(state),
-    ...(running && port !== undefined ? { address: { host: "127.0.0.1", port } } : {}),
+    addresses: running && port !== undefined ? [{ host: "127.0.0.1", port }] : [],
     ...(exitCode === undefined ? {} : { exit: { code: exitCode, outOfMemory: false } }),
   };
 }

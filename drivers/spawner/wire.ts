@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Fault, type FaultData, FAULTS } from "../../lib/fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
-import type { Deployment, Labels, Observed, ResolvedImage, Spec } from "../driver.ts";
+import type { Address, Deployment, Labels, Observed, ResolvedImage, Spec } from "../driver.ts";
 
 /** The wire types of the spawner's API. Names are those of `container.json` and of the container entity. */
 type WireSpec = {
@@ -21,9 +21,10 @@ type WireSpec = {
   labels: Labels;
 };
 
-type WireAddress = { address?: string; port?: number };
-type WireDeployment = WireAddress & { serviceName: string; instance?: string; phases: DriverTimes };
-export type WireObserved = WireAddress & {
+/** `address` and `port` are the first. `addresses` has all, if there are several. */
+type WireAddresses = { address?: string; port?: number; addresses?: Address[] };
+type WireDeployment = WireAddresses & { serviceName: string; instance?: string; phases: DriverTimes };
+export type WireObserved = WireAddresses & {
   serviceName: string;
   running: boolean;
   paused?: true;
@@ -62,34 +63,34 @@ export function folderOnWire(folder: string | undefined): Pick<WireSpec, "folder
   return folder === undefined ? {} : { folder: resolve(folder) };
 }
 
-export function deploymentOnWire(serviceName: string, { address, instance, phases }: Deployment): WireDeployment {
-  return { serviceName, ...addressOnWire(address), ...(instance === undefined ? {} : { instance }), phases };
+export function deploymentOnWire(serviceName: string, { addresses, instance, phases }: Deployment): WireDeployment {
+  return { serviceName, ...addressesOnWire(addresses), ...(instance === undefined ? {} : { instance }), phases };
 }
 
-export function deploymentOff({ address, port, instance, phases }: WireDeployment): Deployment {
-  return { ...addressOff({ address, port }), ...(typeof instance === "string" ? { instance } : {}), phases };
+export function deploymentOff({ instance, phases, ...at }: WireDeployment): Deployment {
+  return { addresses: addressesOff(at), ...(typeof instance === "string" ? { instance } : {}), phases };
 }
 
-export function observedOnWire({ service, running, paused, instance, labels, address, exit }: Observed): WireObserved {
+export function observedOnWire({ service, running, paused, instance, labels, addresses, exit }: Observed): WireObserved {
   return {
     serviceName: service,
     running,
     ...(paused ? { paused } : {}),
     ...(instance === undefined ? {} : { instance }),
     labels,
-    ...addressOnWire(address),
+    ...addressesOnWire(addresses),
     ...(exit ? { exit } : {}),
   };
 }
 
-export function observedOff({ serviceName, running, paused, instance, labels, address, port, exit }: WireObserved): Observed {
+export function observedOff({ serviceName, running, paused, instance, labels, exit, ...at }: WireObserved): Observed {
   return {
     service: serviceName,
     labels,
     running,
     ...(paused ? { paused } : {}),
     ...(typeof instance === "string" ? { instance } : {}),
-    ...addressOff({ address, port }),
+    addresses: addressesOff(at),
     ...(exit ? { exit } : {}),
   };
 }
@@ -105,10 +106,12 @@ export function faultOff(data: unknown): Fault | undefined {
   });
 }
 
-function addressOnWire(address: Deployment["address"]): WireAddress {
-  return address === undefined ? {} : { address: address.host, port: address.port };
+function addressesOnWire([first, ...others]: readonly Address[]): WireAddresses {
+  if (first === undefined) return {};
+  return { address: first.host, port: first.port, ...(others.length > 0 ? { addresses: [first, ...others] } : {}) };
 }
 
-function addressOff({ address, port }: { [Name in keyof WireAddress]: WireAddress[Name] | undefined }): Pick<Deployment, "address"> {
-  return address === undefined || port === undefined ? {} : { address: { host: address, port } };
+function addressesOff({ address, port, addresses }: { [Name in keyof WireAddresses]: WireAddresses[Name] | undefined }): Address[] {
+  if (Array.isArray(addresses)) return addresses.filter((one) => typeof one?.host === "string" && typeof one.port === "number");
+  return address === undefined || port === undefined ? [] : [{ host: address, port }];
 }

@@ -35,13 +35,13 @@ export async function deploy(deps: SwarmDeployDeps, spec: Spec, call: DeployCall
     call.onLaunched?.();
     await waitUntilRunning(deps, spec, created.id, call);
     const started = clock.monotonic();
-    const { address, instance } = await firstOf<TaskEndpoint>(call.signal, (own) => [
+    const { addresses, instance } = await firstOf<TaskEndpoint>(call.signal, (own) => [
       failAtEnd(deps, spec, created.id, own),
       connect(deps, spec, way, { ...call, signal: own, adopted: created.adopted }),
     ]);
     const phases: DriverTimes = { create: started - began, boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: created.adopted, phases }, "service ready");
-    return { ...(address ? { address } : {}), instance, phases };
+    return { addresses, instance, phases };
   } catch (error) {
     await remove(engine, { id: created.id, name: spec.service }, "ended").catch((err: unknown) =>
       log.warn({ service: spec.service, err }, "cleanup after failed start failed"),
@@ -94,19 +94,19 @@ async function failAtEnd(deps: SwarmDeployDeps, spec: Spec, id: string, signal: 
   }
 }
 
-type TaskEndpoint = Pick<Deployment, "address" | "instance">;
+type TaskEndpoint = Pick<Deployment, "addresses" | "instance">;
 
 /** Resolves when the task answers, or without a port has run for its grace time. */
 async function connect(
   { engine, view, site }: SwarmDeployDeps,
   spec: Spec,
   way: Reach,
-  { signal, onAddress, adopted }: DeployCall & { adopted: boolean },
+  { signal, onAddresses, adopted }: DeployCall & { adopted: boolean },
 ): Promise<TaskEndpoint> {
   const { clock } = engine;
   if (spec.port === undefined) {
     await clock.sleep(spec.graceMs, signal);
-    return {};
+    return { addresses: [] };
   }
   const service = await findService(engine, spec.service, signal);
   const task = service && currentTask((await tasksOf(engine, service.ID, signal)) ?? []);
@@ -119,7 +119,7 @@ async function connect(
     const sentence = `${spec.service} runs on node ${task?.NodeID}, and berth cannot reach it by "${way}". A task's address leads to its own machine's containers only, and through an overlay (${site.network}) that is not internal`;
     throw advisedFault("CONTAINER_NOT_READY", sentence);
   }
-  onAddress?.(address, task?.ID, !adopted);
+  onAddresses?.([address], task?.ID, !adopted);
   await awaitReady(address, REACH_RULES[way].proof, { clock, signal });
-  return { address, instance: task?.ID };
+  return { addresses: [address], instance: task?.ID };
 }

@@ -35,7 +35,7 @@ export function observe(view: SwarmView, details: TaskDetails): Observed | undef
     labels,
     running,
     ...(task ? { instance: task.ID } : {}),
-    ...(address ? { address } : {}),
+    addresses: address ? [address] : [],
     ...(ended ? { exit: { code, outOfMemory: local?.outOfMemory ?? false } } : {}),
   };
 }

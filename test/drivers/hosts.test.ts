@@ -97,8 +97,10 @@ t.test("on hosts that share one orchestrator each starts its own way, and nothin
   await driver.deploy(specFor("part", "datagrok"), call());
   t.strictSame(started, ["plugin by cvm", "part by datagrok"]);
   t.strictSame((await driver.list(call())).map(({ service }) => service).toSorted(), ["part", "plugin"]);
-  const { address } = await driver.deploy(specFor("part", "datagrok"), call());
-  t.strictSame((await driver.inspect("part", call()))?.address, address);
+  const {
+    addresses: [address],
+  } = await driver.deploy(specFor("part", "datagrok"), call());
+  t.strictSame((await driver.inspect("part", call()))?.addresses[0], address);
   t.equal(cvm.callCount("destroy part"), 0, "at the second call it is the one that runs");
 });
 

@@ -51,18 +51,18 @@ t.test("addresses of the link and of clouds' metadata are refused however they a
 });
 
 /** A driver that gets a wrong address from its orchestrator: the memory driver with another address. */
-async function misled(address: Address, more: object = {}) {
+async function misled(address: Address, more: object = {}, others: Address[] = []) {
   const world = openMemoryWorld(createStillClock(), { sockets: false });
   world.apps.set("app", listening);
   const other = world.open();
   const driver = guardAddresses({
     ...other,
-    deploy: async (spec, call) => ({ ...(await other.deploy(spec, call)), address }),
+    deploy: async (spec, call) => ({ ...(await other.deploy(spec, call)), addresses: [...others, address] }),
     inspect: async (service, call) => {
       const fact = await other.inspect(service, call);
-      return fact && { ...fact, address };
+      return fact && { ...fact, addresses: [...others, address] };
     },
-    list: async (call) => (await other.list(call)).map((fact) => ({ ...fact, address })),
+    list: async (call) => (await other.list(call)).map((fact) => ({ ...fact, addresses: [...others, address] })),
     ...more,
   });
   const labels = { store: "store", environment: "test", container: "container", generation: 1 };
@@ -81,11 +81,20 @@ t.test("a container that is reported at one of them does not start, and nothing 
 t.test("nor is a running one published to gateways at such an address", async (t) => {
   const { world, driver, spec, call } = await misled({ host: "fe80::1%eth0", port: 80 });
   world.begin(spec.service, spec.labels);
-  t.match(await driver.inspect("app", call), { running: true, address: undefined });
-  t.match(await driver.list(call), [{ running: true, address: undefined }]);
+  t.match(await driver.inspect("app", call), { running: true, addresses: { length: 0 } });
+  t.match(await driver.list(call), [{ running: true, addresses: { length: 0 } }]);
+});
+
+t.test("of several addresses only the others are published, and a deploy refuses all", async (t) => {
+  const others = [{ host: "10.0.0.1", port: 80 }];
+  const { world, driver, spec, call } = await misled({ host: "169.254.169.254", port: 80 }, {}, others);
+  await t.rejects(driver.deploy(spec, call), { code: "ADDRESS_REFUSED" });
+  world.begin(spec.service, spec.labels);
+  t.strictSame((await driver.inspect("app", call))?.addresses, others);
+  t.strictSame((await driver.list(call)).map(({ addresses }) => addresses), [others]); // prettier-ignore
 });
 
 t.test("unless its driver says that its containers may be", async (t) => {
   const { driver, spec, call } = await misled({ host: "fe80::1%eth0", port: 80 }, { linkLocal: true });
-  t.match(await driver.deploy(spec, call), { address: { host: "fe80::1%eth0" } });
+  t.match(await driver.deploy(spec, call), { addresses: [{ host: "fe80::1%eth0" }] });
 });

@@ -1,3 +1,4 @@
+import { describeAddresses } from "../../lifecycle/addresses.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { ImportedContainer, ImportedImage } from "./read-imported.ts";
 import type { Address, Driver } from "../../../drivers/driver.ts";
@@ -73,7 +74,7 @@ async function fateOf(
 }
 
 /** An instance that runs and can be taken over as it is. */
-export type Adoptable = { instance: string; address: Address | undefined; port: number | undefined };
+export type Adoptable = { instance: string; addresses: Address[]; port: number | undefined };
 
 /** How long a container that should be running may take to accept a connection. */
 const REACH_MS = 3_000;
@@ -92,19 +93,21 @@ export async function findAdoptable(
   if (instance === undefined) return `nothing is named ${service} at this orchestrator`;
   if (instance.labels !== undefined) return `${service} was made by a berth (store ${instance.labels.store}), which may go on managing it`;
   if (!instance.running) return `${service} does not run`;
-  const { instance: id, address } = instance;
-  if (address === undefined) {
-    if (port === undefined) return { instance: id, address, port };
+  const { instance: id, addresses } = instance;
+  const [first] = addresses;
+  if (first === undefined) {
+    if (port === undefined) return { instance: id, addresses, port };
     return `${service} has no address at which berth can reach its port ${port}`;
   }
-  const overdue = () => new Fault("CONTAINER_NOT_READY", `${name} accepted no connection at ${address.host} port ${address.port}`);
+  const overdue = () => new Fault("CONTAINER_NOT_READY", `${name} accepted no connection at ${describeAddresses(addresses)}`);
   try {
-    await withTimeout({ clock, ms: REACH_MS, overdue, signal }, (limited) => foreign.reached(address, { signal: limited }));
-    return { instance: id, address, port: port ?? address.port };
+    await withTimeout({ clock, ms: REACH_MS, overdue, signal }, (limited) =>
+      Promise.all(addresses.map((address) => foreign.reached(address, { signal: limited }))),
+    );
+    return { instance: id, addresses, port: port ?? first.port };
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof Fault && error.code === "CONTAINER_NOT_READY")
-      return `${service} accepts no connection at ${address.host} port ${address.port}`;
+    if (error instanceof Fault && error.code === "CONTAINER_NOT_READY") return `${service} accepts no connection at ${describeAddresses(addresses)}`;
     throw error;
   }
 }

@@ -54,7 +54,7 @@ async function recordContainer(deps: ImportDeps, { container, adoptable }: Plann
   const isFirst = (await store.containers.byImage(imageId)).every(({ folder }) => folder !== image.folder);
   const rest: Partial<Container> = status.startsWith("stopped by system") ? { state: "SYSTEM_STOPPED", stopFor: "system" } : {};
   const port = config.port ?? adoptable?.port;
-  const { address } = adoptable ?? {};
+  const [address] = adoptable?.addresses ?? [];
   // An address that another container has is verified first, with the orchestrator.
   const isShared = address !== undefined && (await store.containers.atAddress(address)) !== undefined;
   await store.containers.insert({

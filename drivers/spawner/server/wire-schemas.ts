@@ -56,7 +56,15 @@ export const IMAGE = {
   },
 } as const;
 
-const ADDRESS = { address: { ...text, description: "the host; left out where it has no port" }, port: integer } as const;
+const ADDRESSES = {
+  address: { ...text, description: "the host; left out where it has no port" },
+  port: integer,
+  addresses: {
+    type: "array",
+    description: "all, if there are several; `address` and `port` are the first",
+    items: { type: "object", required: ["host", "port"], properties: { host: text, port: integer } },
+  },
+} as const;
 
 export const DEPLOYMENT = {
   type: "object",
@@ -64,7 +72,7 @@ export const DEPLOYMENT = {
   properties: {
     serviceName: text,
     instance: text,
-    ...ADDRESS,
+    ...ADDRESSES,
     phases: { type: "object", properties: Object.fromEntries(DRIVER_PHASES.map((name) => [name, number])) },
   },
 } as const;
@@ -84,7 +92,7 @@ export const SERVICE = {
     running: { type: "boolean" },
     instance: { ...text, description: "another instance of the service has another" },
     paused: { type: "boolean", description: "frozen with its memory: it neither runs nor has ended; else absent" },
-    ...ADDRESS,
+    ...ADDRESSES,
     labels: LABELS,
     exit: { type: "object", properties: { code: integer, outOfMemory: { type: "boolean" } } },
   },

@@ -27,7 +27,7 @@ import { eventually } from "../../fixtures/eventually.ts";
 /** An orchestrator in memory: whatever is deployed runs at once, but for images whose reference says that they crash. */
 function memoryDriver(): Driver & { running: Map<string, Spec>; away: boolean } {
   const running = new Map<string, Spec>();
-  const observe = ({ service, labels, port = 80 }: Spec): Observed => ({ service, labels, running: true, address: { host: "127.0.0.1", port } });
+  const observe = ({ service, labels, port = 80 }: Spec): Observed => ({ service, labels, running: true, addresses: [{ host: "127.0.0.1", port }] });
   const driver: Driver & { running: Map<string, Spec>; away: boolean } = {
     running,
     away: false,
@@ -41,7 +41,7 @@ function memoryDriver(): Driver & { running: Map<string, Spec>; away: boolean } 
       if (spec.image.includes("crash")) throw new Fault("CONTAINER_CRASHED", "It ended with code 1.", { logs: ["the last line"] });
       // What runs already is adopted.
       if (running.get(spec.service)?.labels.generation !== spec.labels.generation) running.set(spec.service, spec);
-      return { address: { host: "127.0.0.1", port: spec.port ?? 80 }, phases: { create: 1, boot: 1 } };
+      return { addresses: [{ host: "127.0.0.1", port: spec.port ?? 80 }], phases: { create: 1, boot: 1 } };
     },
     destroy: async (service) => {
       if (driver.away) throw new Fault("ENGINE_UNREACHABLE", "The engine is away.");

@@ -159,7 +159,7 @@ t.test("of two that the engine reports at one address, the one that lost it gets
   const one = await started(stand, "one");
   const other = await started(stand, "other");
   const address = { host: "127.0.0.1", port: portOf(stand, other.id) as number };
-  stand.overrides.set(one.service, { address });
+  stand.overrides.set(one.service, { addresses: [address] });
   const driver = stand.world.claims;
   driver.set(one.service, address.port);
   stand.world.tellEnd(one.service);

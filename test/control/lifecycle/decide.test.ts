@@ -27,7 +27,11 @@ function situationOf(state: ContainerState, { row = {}, image = {}, observed, us
     row: container,
     image: itsImage,
     observed:
-      observed === undefined ? "unknown" : observed === "none" ? undefined : { service: container.service, labels, running: true, ...observed },
+      observed === undefined
+        ? "unknown"
+        : observed === "none"
+          ? undefined
+          : { service: container.service, labels, running: true, addresses: [], ...observed },
     now: NOW,
     epoch: 0,
     usage: { open: 0, reached: false, sockets: 0, drained: true, lastActive: 0, uncertainUntil: 0, ...usage },
@@ -71,7 +75,7 @@ const CASES: Record<string, [ContainerState, Options, Partial<ContainerAction>]>
   "what another program paused is checked": ["STARTED", { observed: PAUSED }, { kind: "suspectAddress" }],
   "what is at another address is checked": [
     "STARTED",
-    { row: { address }, observed: { address: { host: "10.0.0.2", port: 80 } } },
+    { row: { address }, observed: { addresses: [{ host: "10.0.0.2", port: 80 }] } },
     { kind: "suspectAddress" },
   ],
   "an older definition is replaced": [

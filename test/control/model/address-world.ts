@@ -41,7 +41,7 @@ export function openAddressWorld(): AddressWorld {
     labels,
     running: true,
     instance: id,
-    address: { host: "10.0.0.1", port },
+    addresses: [{ host: "10.0.0.1", port }],
   });
   const end = (service: string) => {
     const one = running.get(service);
@@ -75,7 +75,7 @@ export function openAddressWorld(): AddressWorld {
     const driver: Driver = {
       name: "process",
       resolve: async ({ ref }) => ({ id: ref, exposed: [80], command: [] }),
-      deploy: (spec, { signal, onAddress }) =>
+      deploy: (spec, { signal, onAddresses }) =>
         ask(async () => {
           signal.throwIfAborted();
           const before = running.get(spec.service);
@@ -84,13 +84,13 @@ export function openAddressWorld(): AddressWorld {
           const one = before && good ? before : { id: `i${++count}`, service: spec.service, labels: spec.labels, port: lowestFree(), listens: false };
           running.set(spec.service, one);
           const address = { host: "10.0.0.1", port: one.port };
-          onAddress?.(address, one.id, one !== before);
+          onAddresses?.([address], one.id, one !== before);
           while (!one.listens && !dead.signal.aborted) {
             signal.throwIfAborted();
             if (running.get(spec.service) !== one) throw new Fault("CONTAINER_CRASHED", "It ended.");
             await turns(1);
           }
-          return later({ address, instance: one.id, phases: { create: 1, boot: 1 } });
+          return later({ addresses: [address], instance: one.id, phases: { create: 1, boot: 1 } });
         }),
       destroy: (service) => ask(() => end(service)),
       inspect: (service) => {

@@ -73,9 +73,10 @@ export function accepted({ host, port }: Address): Promise<boolean> {
   });
 }
 
-export function addressOf(deployment: { address?: Address | undefined }): Address {
-  if (!deployment.address) throw new Error("The deployment has no address.");
-  return deployment.address;
+export function addressOf({ addresses }: { addresses: readonly Address[] }): Address {
+  const [address] = addresses;
+  if (address === undefined || addresses.length > 1) throw new Error(`The deployment has ${addresses.length} addresses.`);
+  return address;
 }
 
 /** All other fields of a service, where the instance does not matter. */

@@ -18,20 +18,20 @@ export const LIFE: ConformanceTheme = {
         t.ok(deployment.phases.create > 0 && deployment.phases.boot > 0, "the phases are measured");
         const { instance } = deployment;
         t.type(instance, "string", "the instance is named");
-        t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: true, instance, address });
+        t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: true, instance, addresses: [address] });
         t.strictSame(
           (await driver.list(call())).find((one) => one.service === service),
-          { service, labels: spec.labels, running: true, instance, address },
+          { service, labels: spec.labels, running: true, instance, addresses: [address] },
         );
         await t.test("deployed again, it is adopted", async (t) => {
           const again = await driver.deploy(spec, call());
-          t.strictSame([again.address, again.instance], [address, instance]);
+          t.strictSame([again.addresses[0], again.instance], [address, instance]);
           t.strictSame(await harness.left(service), [service]);
         });
         await t.test("a berth that was started again adopts it too", async (t) => {
           const second = harness.open();
-          t.strictSame((await second.deploy(spec, call())).address, address);
-          t.strictSame((await second.inspect(service, call()))?.address, address);
+          t.strictSame((await second.deploy(spec, call())).addresses[0], address);
+          t.strictSame((await second.inspect(service, call()))?.addresses[0], address);
           t.strictSame(await harness.left(service), [service]);
           await second.close();
         });
@@ -63,10 +63,10 @@ export const LIFE: ConformanceTheme = {
         t.not(second.port, first.port);
         const address = addressOf(await driver.deploy(second, call()));
         t.match(await get(address, "/env"), { SECOND: "yes" });
-        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: second.labels, running: true, address });
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: second.labels, running: true, addresses: [address] });
         const third = await specOf(driver, service, await harness.image("worker"), { labels: labelsFor(service, 3) });
-        t.equal((await driver.deploy(third, call())).address, undefined, "without a port now");
-        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: third.labels, running: true });
+        t.equal((await driver.deploy(third, call())).addresses[0], undefined, "without a port now");
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: third.labels, running: true, addresses: [] });
         t.strictSame(await harness.left(service), [service]);
         await driver.destroy(service, call());
       },
@@ -78,7 +78,7 @@ export const LIFE: ConformanceTheme = {
         const service = name("twice");
         const spec = await specOf(driver, service, await harness.image("onDemand"));
         const [one, two] = await Promise.all([driver.deploy(spec, call()), harness.open().deploy(spec, call())]);
-        t.strictSame(one.address, two.address);
+        t.strictSame(one.addresses[0], two.addresses[0]);
         t.strictSame(await harness.left(service), [service]);
         await driver.destroy(service, call());
       },
@@ -115,9 +115,9 @@ export const LIFE: ConformanceTheme = {
         const spec = await specOf(driver, service, await harness.image("worker"));
         t.equal(spec.port, undefined);
         const deployment = await driver.deploy(spec, call());
-        t.equal(deployment.address, undefined);
+        t.equal(deployment.addresses[0], undefined);
         t.ok(deployment.phases.boot >= spec.graceMs - 1);
-        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: spec.labels, running: true });
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels: spec.labels, running: true, addresses: [] });
         await driver.destroy(service, call());
       },
     },
@@ -156,9 +156,14 @@ export const LIFE: ConformanceTheme = {
         const spec = await specOf(driver, service, await harness.image("worker"));
         const labels = { ...spec.labels, store: "another-store", container: "its-container" };
         await driver.deploy({ ...spec, labels }, call());
-        t.strictSame(withoutInstance((await driver.list(call())).find((one) => one.service === service)), { service, labels, running: true });
+        t.strictSame(withoutInstance((await driver.list(call())).find((one) => one.service === service)), {
+          service,
+          labels,
+          running: true,
+          addresses: [],
+        });
         await rejectsWith(t, "SPEC_REFUSED", driver.deploy(spec, call()));
-        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels, running: true });
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels, running: true, addresses: [] });
         await driver.destroy(service, call());
         t.strictSame(await harness.left(service), []);
       },

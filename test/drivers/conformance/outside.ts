@@ -63,7 +63,13 @@ export const OUTSIDE: ConformanceTheme = {
         await eventually("as the end of this very instance", () => recorded.ends(service, instance) > 0);
         await eventually("its end is known", async () => (await driver.inspect(service, call()))?.exit?.code === 137);
         const observed = (await driver.list(call())).find((one) => one.service === service);
-        t.strictSame(withoutInstance(observed), { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
+        t.strictSame(withoutInstance(observed), {
+          service,
+          labels: spec.labels,
+          running: false,
+          addresses: [],
+          exit: { code: 137, outOfMemory: false },
+        });
         const again = await driver.deploy(spec, call());
         t.strictSame(await get(addressOf(again), "/square?number=3"), { result: 9 });
         await driver.destroy(service, call());
@@ -79,7 +85,7 @@ export const OUTSIDE: ConformanceTheme = {
         const address = addressOf(await driver.deploy(spec, call()));
         await fetch(`http://${address.host}:${address.port}/exit?code=42`).catch(() => {});
         await eventually("its end is known", async () => (await driver.inspect(service, call()))?.exit !== undefined);
-        const end = { service, labels: spec.labels, running: false, exit: { code: 42, outOfMemory: false } };
+        const end = { service, labels: spec.labels, running: false, addresses: [], exit: { code: 42, outOfMemory: false } };
         t.strictSame(withoutInstance(await driver.inspect(service, call())), end);
         await driver.destroy(service, call());
       },
@@ -119,14 +125,14 @@ export const OUTSIDE: ConformanceTheme = {
         await harness.move?.(service);
         await eventually("it was reported", () => recorded.changes(service, spec.labels.container) > changeCount);
         await eventually("another address", async () => {
-          const now = (await driver.inspect(service, call()))?.address;
+          const now = (await driver.inspect(service, call()))?.addresses[0];
           return now !== undefined && (now.host !== before.host || now.port !== before.port);
         });
-        const now = addressOf((await driver.inspect(service, call())) ?? {});
+        const now = addressOf((await driver.inspect(service, call())) ?? { addresses: [] });
         await eventually("it answers there", () => get(now, "/square?number=7").then(() => true, () => false)); // prettier-ignore
         t.strictSame(await get(now, "/square?number=7"), { result: 49 });
-        t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, now);
-        t.strictSame((await driver.deploy(spec, call())).address, now, "it is adopted there");
+        t.strictSame((await driver.list(call())).find((one) => one.service === service)?.addresses[0], now);
+        t.strictSame((await driver.deploy(spec, call())).addresses[0], now, "it is adopted there");
         await driver.destroy(service, call());
         await recorded.end();
       },

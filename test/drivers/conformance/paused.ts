@@ -19,7 +19,7 @@ export const PAUSED: ConformanceTheme = {
         const first = await began(spec);
         await freeze();
         await freeze();
-        const frozen = { service, labels: spec.labels, running: false, paused: true };
+        const frozen = { service, labels: spec.labels, running: false, addresses: [], paused: true };
         t.strictSame(withoutInstance(await driver.inspect(service, call())), frozen);
         t.strictSame(withoutInstance((await driver.list(call())).find((one) => one.service === service)), frozen);
         const second = harness.open();

@@ -60,7 +60,9 @@ t.test("a network that was removed a moment after a start is made anew by the ne
   await driver.destroy(spec.service, call());
   const before = (await docker.getNetwork(network).inspect()) as { Id: string };
   await docker.getNetwork(network).remove();
-  const { address } = await driver.deploy(spec, call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(spec, call());
   t.ok(address);
   const after = (await docker.getNetwork(network).inspect()) as { Id: string; Options: Record<string, string> };
   t.not(after.Id, before.Id);

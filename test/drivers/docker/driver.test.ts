@@ -121,19 +121,21 @@ t.test("the shared network is made once, whichever start comes first", async (t)
 t.test("a container on a published port answers there when it is ready", async (t) => {
   const driver = open({ reach: "published" });
   const service = name("published");
-  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.slow }), call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(await specOf(driver, service, { ref: images.slow }), call());
   t.equal(address?.host, "127.0.0.1");
   t.not(address?.port, 15353);
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=6"), { result: 36 });
-  t.strictSame((await driver.inspect(service, call()))?.address, address);
-  t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, address);
+  t.strictSame((await driver.inspect(service, call()))?.addresses[0], address);
+  t.strictSame((await driver.list(call())).find((one) => one.service === service)?.addresses[0], address);
 
   await t.test("one that cannot be reached in the requested way is replaced", async (t) => {
     const direct = open({ reach: "address" });
     const again = await direct.deploy(await specOf(direct, service, { ref: images.onDemand }, { labels: labelsFor(service, 2) }), call());
     const back = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }, { labels: labelsFor(service, 2) }), call());
-    t.equal(again.address?.port, 15353);
-    t.equal(back.address?.host, "127.0.0.1");
+    t.equal(again.addresses[0]?.port, 15353);
+    t.equal(back.addresses[0]?.host, "127.0.0.1");
     t.strictSame(await left(service), [service]);
   });
   await driver.destroy(service, call());
@@ -142,10 +144,12 @@ t.test("a container on a published port answers there when it is ready", async (
 t.test("for gateways elsewhere, ports are published on the address that they reach, and on no other", async (t) => {
   const driver = open({ publishHost: "127.0.0.2" });
   const service = name("elsewhere");
-  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
   t.equal(address?.host, "127.0.0.2");
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=6"), { result: 36 });
-  t.strictSame((await driver.inspect(service, call()))?.address, address);
+  t.strictSame((await driver.inspect(service, call()))?.addresses[0], address);
   await t.rejects(get({ host: "127.0.0.1", port: address?.port ?? 0 }, "/"));
   t.throws(() => open({ publishHost: "127.0.0.2", reach: "address" }), { code: "SETTINGS_INVALID" });
   await driver.destroy(service, call());
@@ -162,7 +166,7 @@ t.test("berth in a container joins the network and reaches services by name", as
     const write = () => {};
     const log = { debug: write, info: write, warn: write, error: write };
     const driver = dockerDriver({ host: "unix:///engine.sock", network: ${JSON.stringify(network)}, reach: "auto", clock: systemClock(), log });
-    const { address } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
+    const { addresses: [address] } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
     const response = await fetch("http://" + address.host + ":" + address.port + "/square?number=7");
     console.log(JSON.stringify({ address, body: await response.json() }));
     await driver.close();`;
@@ -231,7 +235,9 @@ t.test("one that was created but never started is started, not made again", asyn
   const { Config, HostConfig } = await docker.getContainer(service).inspect();
   await driver.destroy(service, call());
   const halfway = await docker.createContainer({ ...Config, name: service, HostConfig: { ...HostConfig, NetworkMode: network } });
-  const { address } = await driver.deploy(spec, call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(spec, call());
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
   t.equal((await docker.getContainer(service).inspect()).Id, halfway.id);
   await driver.destroy(service, call());
@@ -319,7 +325,9 @@ t.test("an engine that hears and says nothing fails in bounded time, and obeys t
 t.test("an engine that is spoken to over TCP has its containers reached by published ports", async (t) => {
   const driver = open({ host: (await openGate(t, host)).host });
   const service = name("tcp");
-  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
   t.equal(address?.host, "127.0.0.1");
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=8"), { result: 64 });
   await remove(service);

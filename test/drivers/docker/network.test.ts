@@ -74,7 +74,10 @@ for (const reach of ["address", "published"] as const) {
     const [one, other] = [service(`${reach}-one`), service(`${reach}-other`)];
     const specs = await Promise.all([one, other].map((each) => specOf(driver, each, { ref: images.onDemand })));
     const deployed = await Promise.all(specs.map((spec) => driver.deploy(spec, call())));
-    for (const { address } of deployed) t.strictSame(await get(address as Address, "/square?number=3"), { result: 9 }, "berth reaches it");
+    for (const {
+      addresses: [address],
+    } of deployed)
+      t.strictSame(await get(address as Address, "/square?number=3"), { result: 9 }, "berth reaches it");
     const [api, onLoopback] = [await startServer(t, "0.0.0.0"), await startServer(t, "127.0.0.1")];
     const gateway = (await docker.getContainer(one).inspect()).NetworkSettings.Networks[`${network}-${reach}`]?.Gateway;
     const metrics = async (allowed: boolean) => {
@@ -94,7 +97,7 @@ for (const reach of ["address", "published"] as const) {
         onLoopback: `http://host.docker.internal:${onLoopback}/`,
         byAddress: `http://${await addressOf(other)}:15353/`,
         byName: `http://${other}:15353/`,
-        byHostPort: `http://host.docker.internal:${deployed[1]?.address?.port}/`,
+        byHostPort: `http://host.docker.internal:${deployed[1]?.addresses[0]?.port}/`,
       }),
       {
         metrics: false,
@@ -134,8 +137,8 @@ t.test("reached by name, a package's containers reach each other, berth and the 
       sharedServices: [${JSON.stringify(`queue=${queue}`)}], emptyNetworkMs: 0, clock: systemClock(), log });
     const call = () => ({ signal: AbortSignal.timeout(60000) });
     const deployed = await Promise.all(${JSON.stringify(specs)}.map((spec) => driver.deploy(spec, call())));
-    const answers = await Promise.all(deployed.map(({ address }) => fetch("http://" + address.host + ":" + address.port + "/square?number=7").then((r) => r.json())));
-    console.log(JSON.stringify({ deployed: deployed.map(({ address }) => address), answers }));
+    const answers = await Promise.all(deployed.map(({ addresses: [address] }) => fetch("http://" + address.host + ":" + address.port + "/square?number=7").then((r) => r.json())));
+    console.log(JSON.stringify({ deployed: deployed.map(({ addresses: [address] }) => address), answers }));
     process.on("SIGUSR2", () => driver.list(call()).then(() => console.log("listed")));
     setInterval(() => {}, 1000);`;
   const inside = await docker.createContainer({

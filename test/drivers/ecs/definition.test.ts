@@ -71,11 +71,11 @@ t.test("a task is reached by its own address or name; one that is being stopped,
     { name: "privateIPv4Address", value: "10.0.0.7" },
   ];
   const task = { lastStatus: "RUNNING", desiredStatus: "RUNNING", attachments: [{ type: "ElasticNetworkInterface", details }] };
-  t.strictSame(observe(service, [task], "address")?.address, { host: "10.0.0.7", port: 80 });
-  t.strictSame(observe(service, [task], "name")?.address, { host: "ip-10-0-0-7.ec2.internal", port: 80 });
+  t.strictSame(observe(service, [task], "address")?.addresses[0], { host: "10.0.0.7", port: 80 });
+  t.strictSame(observe(service, [task], "name")?.addresses[0], { host: "ip-10-0-0-7.ec2.internal", port: 80 });
   const plain = { ...task, attachments: [], containers: [{ name: "x", networkInterfaces: [{ ipv6Address: "fd00::7" }] }] };
-  t.strictSame(observe(service, [plain], "address")?.address, { host: "fd00::7", port: 80 });
-  t.match(observe(service, [{ ...task, desiredStatus: "STOPPED" }], "address"), { running: false, address: undefined });
+  t.strictSame(observe(service, [plain], "address")?.addresses[0], { host: "fd00::7", port: 80 });
+  t.match(observe(service, [{ ...task, desiredStatus: "STOPPED" }], "address"), { running: false, addresses: { length: 0 } });
   const eaten = {
     lastStatus: "STOPPED",
     containers: [{ name: "x", exitCode: 137, reason: "OutOfMemoryError: Container killed due to memory usage" }],

@@ -25,7 +25,9 @@ function requestsOf(stand: EcsFixture, action: string, service: string) {
 }
 
 async function runs(t: Test, driver: Driver, spec: Spec): Promise<void> {
-  const { address } = await driver.deploy(spec, call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(spec, call());
   t.strictSame(await get(address as { host: string; port: number }, "/square?number=2"), { result: 4 });
 }
 
@@ -288,15 +290,17 @@ t.test("starts", async (t) => {
   await t.test("a task that ECS replaced is reported at its new address", async (t) => {
     const service = name("moved");
     const spec = await specOf(driver, service, IMAGE);
-    const { address } = await driver.deploy(spec, call());
+    const {
+      addresses: [address],
+    } = await driver.deploy(spec, call());
     await eventually("ECS is content", () => stand.services.get(service)?.rolloutState === "COMPLETED");
     stand.scheduler.kill(service);
     const moved = async () => {
       const now = await driver.inspect(service, call());
-      return now?.running === true && now.address?.host !== address?.host ? now.address : undefined;
+      return now?.running === true && now.addresses[0]?.host !== address?.host ? now.addresses[0] : undefined;
     };
     await eventually("it moved", async () => (await moved()) !== undefined);
-    t.strictSame((await driver.deploy(spec, call())).address, await moved(), "and adopted there");
+    t.strictSame((await driver.deploy(spec, call())).addresses[0], await moved(), "and adopted there");
     await driver.destroy(service, call());
   });
 

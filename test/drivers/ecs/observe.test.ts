@@ -169,7 +169,13 @@ t.test("looks", async (t) => {
       () =>
         stand.services.has(service) && stand.scheduler.tasks().some((task) => task.group === `service:${service}` && task.lastStatus === "PENDING"),
     );
-    t.strictSame(await driver.inspect(service, call()), { service, labels: spec.labels, running: false, exit: { code: 137, outOfMemory: false } });
+    t.strictSame(await driver.inspect(service, call()), {
+      service,
+      labels: spec.labels,
+      running: false,
+      addresses: [],
+      exit: { code: 137, outOfMemory: false },
+    });
     t.match(await text(driver.logs(service, { tail: 100 }, call())), /^worker began\n/);
     await driver.destroy(service, call());
     stand.restartMs = 2_500;

@@ -63,9 +63,11 @@ t.test("berth in the cluster uses its pod's service account, and reaches service
 
   const driver = open({ kubeconfig: undefined, root: join(folder, "pod") });
   const spec = await specOf(driver, "named", await image("onDemand"));
-  const { address } = await driver.deploy(spec, call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(spec, call());
   t.strictSame(address, { host: "named.berth.svc.cluster.local", port: 15353 });
-  t.strictSame((await driver.inspect("named", call()))?.address, address);
+  t.strictSame((await driver.inspect("named", call()))?.addresses[0], address);
   t.ok(requests.length > 0 && requests.length < 3, "a name that may not exist yet is not queried");
 
   await t.test("a token that was renewed on the disk is used as soon as the old one is refused", async () => {

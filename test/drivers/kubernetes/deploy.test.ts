@@ -65,7 +65,9 @@ t.test("a start outlives a cluster that is away for a moment", async (t) => {
   const failed = { error: new KubernetesApiError(500, "InternalError", "etcdserver: leader changed"), method: "GET" };
   cluster.trouble.push(failed, failed);
   cluster.cutWatches();
-  const { address } = await start;
+  const {
+    addresses: [address],
+  } = await start;
   t.strictSame(await get(address as Address, "/square?number=2"), { result: 4 });
   t.strictSame(cluster.trouble, [], "it was away");
   await driver.destroy("away", call());

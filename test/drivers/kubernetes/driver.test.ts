@@ -30,7 +30,9 @@ t.test("the cluster gets what the spec requests", async (t) => {
   const sizes = { cpu: 0.25, memoryMb: 96, shmMb: 32, storageGb: 21 };
   const labels = { ...labelsFor("sizes"), environment: "Our stand, no 1-", container: `odd/${"x".repeat(80)}` };
   const spec = await specOf(driver, "sizes", await image("onDemand"), { ...sizes, labels, env: { SECRET_KEY: "do not tell $(HOME)", EMPTY: "" } });
-  const { address } = await driver.deploy(spec, call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(spec, call());
   t.match(await get(address as Address, "/env"), { SECRET_KEY: "do not tell $(HOME)", EMPTY: "" });
 
   const deployment = cluster.objects.find("deployments", NAMESPACE, "sizes");

@@ -56,7 +56,7 @@ t.test("a service outlives the berth that started it, and the next one finds and
     const { systemClock } = await import(${JSON.stringify(join(import.meta.dirname, "../../../lib/clock.ts"))});
     const write = () => {};
     const driver = processDriver({ folder: ${JSON.stringify(services)}, nodePath: process.execPath, clock: systemClock(), log: { debug: write, info: write, warn: write, error: write } });
-    const { address } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
+    const { addresses: [address] } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
     console.log(JSON.stringify(address));
     setInterval(() => {}, 1000);`;
   const berth = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
@@ -66,8 +66,8 @@ t.test("a service outlives the berth that started it, and the next one finds and
   await once(berth, "exit");
 
   t.strictSame(await get(address, "/square?number=5"), { result: 25 });
-  t.match(await driver.list(call()), [{ service: "outlives", labels: spec.labels, running: true, address }]);
-  t.strictSame((await driver.deploy(spec, call())).address, address);
+  t.match(await driver.list(call()), [{ service: "outlives", labels: spec.labels, running: true, addresses: [address] }]);
+  t.strictSame((await driver.deploy(spec, call())).addresses[0], address);
   await driver.destroy("outlives", call());
   t.strictSame(await driver.list(call()), []);
   await t.rejects(get(address, "/"), "it no longer answers");
@@ -162,7 +162,9 @@ t.test("nothing of berth's own environment reaches a service, and its own PORT w
   process.env["BERTH_TEST_SECRET"] = "do not tell";
   t.teardown(() => delete process.env["BERTH_TEST_SECRET"]);
   const driver = open();
-  const { address } = await driver.deploy(await specOf(driver, "clean", source("plain"), { env: { PORT: "1" } }), call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(await specOf(driver, "clean", source("plain"), { env: { PORT: "1" } }), call());
   const env = (await get(address as NonNullable<typeof address>, "/env")) as Record<string, string>;
   t.equal(env["BERTH_TEST_SECRET"], undefined);
   t.equal(env["PORT"], String(address?.port));
@@ -175,7 +177,9 @@ t.test("relative folders mean the same to a service, which runs in another folde
   const here = (path: string) => relative(process.cwd(), path);
   const driver = processDriver({ folder: here(services), nodePath: process.execPath, clock: systemClock(), log });
   const whole = source("onDemand");
-  const { address } = await driver.deploy(await specOf(driver, "relative", { ...whole, folder: here(whole.folder) }), call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(await specOf(driver, "relative", { ...whole, folder: here(whole.folder) }), call());
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
   await driver.destroy("relative", call());
   t.strictSame(readdirSync(join(folder, "packages/onDemand")).toSorted(), ["Dockerfile", "app.js", "node_modules", "package.json"]);

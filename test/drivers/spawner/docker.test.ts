@@ -83,7 +83,9 @@ t.test("a spawner reports the configured address where gateways reach its machin
   t.teardown(() => far.stop());
   const driver = far.driver();
   const service = name("elsewhere");
-  const { address } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(await specOf(driver, service, { ref: images.onDemand }), call());
   t.equal(address?.host, "127.0.0.2");
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=4"), { result: 16 });
   await driver.destroy(service, call());
@@ -102,7 +104,9 @@ t.test("killed in the middle of a deploy and started again, the spawner finds th
   await first.kill();
   const second = await startSpawner({ data: at, port: first.port, env });
   t.teardown(() => second.stop());
-  const { address } = await deployed;
+  const {
+    addresses: [address],
+  } = await deployed;
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=5"), { result: 25 });
   t.equal((await docker.getContainer(service).inspect()).Id, Id);
   await driver.destroy(service, call());

@@ -63,7 +63,9 @@ t.test("a spawner that is killed in the middle of a deploy and started again fin
   await spawner.kill();
   const second = await startSpawner({ data, port: spawner.port, env: { BERTH_DRIVER: "process" } });
   t.teardown(() => second.stop());
-  const { address } = await deployed;
+  const {
+    addresses: [address],
+  } = await deployed;
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=9"), { result: 81 });
   t.equal(records.find("again")?.process?.pid, before, "it is the very process that was starting");
   await driver.destroy("again", call());
@@ -82,7 +84,7 @@ t.test("a spawner that stops in the middle of a deploy undoes nothing, and the n
   t.equal(records.find("slow")?.process?.pid, before);
   const second = await startSpawner({ data, port: spawner.port, env: { BERTH_DRIVER: "process" } });
   t.teardown(() => second.stop());
-  t.ok((await deployed).address);
+  t.ok((await deployed).addresses[0]);
   t.equal(records.find("slow")?.process?.pid, before);
   await driver.destroy("slow", call());
 });

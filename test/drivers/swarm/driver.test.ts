@@ -174,7 +174,9 @@ t.test("one that a person scaled to nothing does not run, and is made anew", asy
   const { ID, Spec, Version } = await inspectService(service);
   await docker.getService(ID).update({ _query: { version: Version.Index }, _body: { ...Spec, Mode: { Replicated: { Replicas: 0 } } } });
   await eventually("it does not run", async () => (await driver.inspect(service, call()))?.running === false);
-  const { address } = await driver.deploy(spec, call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(spec, call());
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
   await driver.destroy(service, call());
 });
@@ -222,11 +224,11 @@ t.test("a task on a published port answers there when it is ready", async (t) =>
   const spec = await specOf(driver, service, { ref: images.slow });
   const start = driver.deploy(spec, call());
   start.catch(() => {});
-  await eventually("it has an address", async () => (await driver.inspect(service, call()))?.address !== undefined);
-  const current = (await driver.inspect(service, call()))?.address;
+  await eventually("it has an address", async () => (await driver.inspect(service, call()))?.addresses[0] !== undefined);
+  const current = (await driver.inspect(service, call()))?.addresses[0];
   t.not(current?.port, 15353);
-  t.strictSame((await driver.list(call())).find((one) => one.service === service)?.address, current);
-  t.strictSame((await start).address, current);
+  t.strictSame((await driver.list(call())).find((one) => one.service === service)?.addresses[0], current);
+  t.strictSame((await start).addresses[0], current);
   await driver.destroy(service, call());
 });
 
@@ -240,7 +242,7 @@ t.test("berth in a container joins the overlay and reaches services by name", as
     const log = { debug: write, info: write, warn: write, error: write };
     const options = { host: "unix:///engine.sock", network: ${JSON.stringify(network)}, nodeRole: "cvm", reach: "auto" };
     const driver = swarmDriver({ ...options, clock: systemClock(), log });
-    const { address } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
+    const { addresses: [address] } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
     const response = await fetch("http://" + address.host + ":" + address.port + "/square?number=7");
     console.log(JSON.stringify({ address, body: await response.json() }));
     await driver.close();`;

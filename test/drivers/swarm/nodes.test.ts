@@ -42,17 +42,19 @@ t.test("a task on another node is reached by a port of that node, its logs are r
   const service = name("far");
   // By its tag, which both nodes have: what one has built has another id on the other.
   const spec = { ...(await specOf(driver, service, { ref: images.onDemand })), image: images.onDemand };
-  const { address } = await driver.deploy(spec, call());
+  const {
+    addresses: [address],
+  } = await driver.deploy(spec, call());
   t.match(address?.host, /^10\.214\..*\.2$/, "the worker's own address");
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=4"), { result: 16 });
-  t.match(await driver.list(call()), [{ service, labels: spec.labels, running: true, address }]);
+  t.match(await driver.list(call()), [{ service, labels: spec.labels, running: true, addresses: [address] }]);
   t.match(await text(driver.logs(service, { tail: 10 }, call())), /square listens on 15353/);
   const [found] = await onWorker(service);
   await worker.docker.getContainer(found?.Id ?? "none").kill();
   await eventually("its end is known", async () => (await driver.inspect(service, call()))?.exit !== undefined);
   t.match(await driver.inspect(service, call()), { running: false, exit: { code: 137 } });
   const again = await driver.deploy(spec, call());
-  t.strictSame(await get(again.address as NonNullable<typeof address>, "/square?number=5"), { result: 25 });
+  t.strictSame(await get(again.addresses[0] as NonNullable<typeof address>, "/square?number=5"), { result: 25 });
   await driver.destroy(service, call());
   t.strictSame(await onWorker(service), []);
 });
@@ -93,7 +95,7 @@ t.test("berth in a container beside the manager reaches a task on another node b
     const log = { debug: write, info: write, warn: write, error: write };
     const options = { host: "unix:///engine.sock", network: "berth-swarm-nodes", nodeRole: "cvm", reach: "auto" };
     const driver = swarmDriver({ ...options, clock: systemClock(), log });
-    const { address } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
+    const { addresses: [address] } = await driver.deploy(${JSON.stringify(spec)}, { signal: AbortSignal.timeout(30000) });
     const response = await fetch("http://" + address.host + ":" + address.port + "/square?number=7");
     console.log(JSON.stringify({ address, body: await response.json() }));
     await driver.close();`;
@@ -123,7 +125,7 @@ t.test("of a node that is lost, nothing runs and nothing is waited for; back, it
   t.equal(await driver.inspect(service, call()), undefined);
   await worker.start();
   const third = { ...spec, labels: { ...spec.labels, generation: 3 } };
-  const address = await eventually("it to take a task again", () => driver.deploy(third, call()).then(({ address }) => address, () => undefined)); // prettier-ignore
+  const address = await eventually("it to take a task again", () => driver.deploy(third, call()).then(({ addresses: [address] }) => address, () => undefined)); // prettier-ignore
   t.strictSame(await get(address, "/square?number=3"), { result: 9 });
   await driver.destroy(service, call());
   await eventually("nothing of it runs over there", async () => (await onWorker(service)).length === 0);

@@ -19,7 +19,7 @@ t.test("a name whose adopted instance is still to be ended is not adopted again:
   const importer = await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   const plan = (nth: number) => {
     const container = imported(nth, "spawned");
-    const adoptable = new Map([[container.id, { instance: String(nth).repeat(64), address: undefined, port: undefined }]]);
+    const adoptable = new Map([[container.id, { instance: String(nth).repeat(64), addresses: [], port: undefined }]]);
     return planImport(store, container.image ? [container.image] : [], [container], adoptable);
   };
   const fate = async (nth: number) => (await plan(nth)).containers[0]?.fate;
