@@ -76,6 +76,36 @@ export const SETTINGS = {
     "PEM file with the edge's certificate and its chain: the edge and the registry proxy then speak TLS. Read again when it changes, and on SIGHUP",
   ),
   tlsKey: optional("BERTH_TLS_KEY", text("a path"), "PEM file with its key"),
+  tcp: {
+    ports: optional(
+      "BERTH_TCP_PORTS",
+      portRange(),
+      "Ports of the TCP listeners for databases and other containers that do not speak HTTP, one each: `20000-20999`. If unset, there are none",
+    ),
+    host: setting(
+      "BERTH_TCP_HOST",
+      host(),
+      "127.0.0.1",
+      "Address that the TCP listeners bind to, which only the internal network should reach: they authenticate nobody, the containers do",
+    ),
+    advertisedHost: optional(
+      "BERTH_TCP_ADVERTISED_HOST",
+      host(),
+      "Host at which clients reach the TCP listeners, shown as the container's `address`; if unset, BERTH_TCP_HOST, or this machine's name for all interfaces",
+    ),
+    images: setting(
+      "BERTH_TCP_IMAGES",
+      list(text("an image's name and a port, such as postgres:5432", /^\w[\w./:-]*:\d{1,5}$/)),
+      [],
+      "Images whose containers get a TCP listener even if `tcp` is not set in their container.json, each with the port that they listen on; a Dockerfile that begins from such an image counts too",
+    ),
+    connections: setting(
+      "BERTH_TCP_CONNECTIONS",
+      wholeNumber(1, 65_536),
+      500,
+      "Open TCP connections of one container in a gateway process, waiting ones included; one more is closed at once",
+    ),
+  },
   gateways: {
     port: optional("BERTH_GATEWAYS_PORT", port(), "Port at which gateways on other machines join this control plane; if unset, none can"),
     host: setting("BERTH_GATEWAYS_HOST", host(), "127.0.0.1", "Its address", { sameAs: "host" }),

@@ -30,6 +30,8 @@ export type ContainerView = {
   availability: Availability;
   /** Durations of the last successful start. */
   start?: StartTimes;
+  /** Gateways accept TCP connections for it on this port: it speaks a protocol of its own, not HTTP. */
+  tcp?: { port: number };
 };
 
 /** The use of one container by one gateway process. */
@@ -37,19 +39,19 @@ export type ContainerUse = {
   id: string;
   /** Open HTTP requests: while there is one, the container is in use. */
   open: number;
-  /** Open exchanges that reached the container, WebSockets included: a graceful stop waits for them. Held requests do not count. */
+  /** Open exchanges that reached the container, WebSockets and TCP connections included: a graceful stop waits for them. Held ones do not count. */
   streams: number;
   /** When a byte last passed in either direction, epoch ms. */
   lastActive: number;
 };
 
-const EXCHANGE_KINDS = ["http", "websocket"] as const;
+const EXCHANGE_KINDS = ["http", "websocket", "tcp"] as const;
 const EXCHANGE_STATES = ["held", "streaming"] as const;
 
-/** One open request or WebSocket of a container, for users. Never its path: the query may contain the caller's secrets. */
+/** One open request, WebSocket or TCP connection of a container, for users. Never its path: the query may contain the caller's secrets. */
 export type OpenExchange = {
   kind: (typeof EXCHANGE_KINDS)[number];
-  /** Of the caller. */
+  /** Of the caller; of a TCP connection the client's address. */
   login: string;
   /** Epoch ms. */
   since: number;
@@ -94,8 +96,9 @@ export type Directory = {
 
 /** The holder of a valid token. */
 export type Caller = {
-  /** The session token. Never logged. */
+  /** The session token. Never logged. Empty: a TCP connection, whose protocol has an authentication of its own. */
   token: string;
+  /** Empty for a TCP connection. */
   userId: string;
   login: string;
   admin: boolean;
@@ -212,8 +215,11 @@ export type ReachedReport = { id: string; connectMs: number };
 /** The container is busy for so many seconds. */
 export type BusyReport = { id: string; seconds: number };
 export type OpenExchangesReply = OpenExchangeList & { gateway: string; ask: number };
-/** `ref`: the caller's session, as control sent it. `traceparent`: the span that waits for the start, if recorded. */
-export type WakeRequest = { id: string; userId: string; ref?: SessionRef; traceparent?: string };
+/**
+ * `userId`: absent for a TCP connection, which has no user. `ref`: the caller's session, as control sent it. `traceparent`: the span that waits for the
+ * start, if recorded.
+ */
+export type WakeRequest = { id: string; userId?: string; ref?: SessionRef; traceparent?: string };
 /**
  * All containers that this gateway uses, or used since its last report. `seq`: the last change that it received; every request from before that change is
  * counted, which makes a graceful stop safe. `last`: the gateway closes.

@@ -35,7 +35,7 @@ import { privateListeners } from "../lib/container-peers.ts";
 import { openConfiguredRegistry, registryBrowser } from "./configured-registry.ts";
 import { type ListeningHandle, openListeningHandle, portOf, isLoopback } from "./listening-handle.ts";
 import { configuredDriver, openChosenDriver } from "./open-driver.ts";
-import { openEdgeTlsKeys, openListenerTlsKeys } from "./listener-settings.ts";
+import { openEdgeTlsKeys, openListenerTlsKeys, tcpListenerOptions } from "./listener-settings.ts";
 import type { StoppableProcess } from "./parent.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import { spawnerToken } from "../control/identity/docker-tokens.ts";
@@ -83,6 +83,7 @@ export async function runControl(options: {
     },
     injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),
     renderEnv: credentials.renderEnv,
+    tcp: tcpListenerOptions(settings),
     metrics,
     clock,
     log,
@@ -114,6 +115,7 @@ export async function runControl(options: {
     credentials,
     dataFolder: settings.data,
     environment: settings.environment,
+    hasTcpListeners: settings.tcp.ports !== undefined,
     maxPackageBytes: settings.maxPackageMb * MEGABYTE,
     limits: ZIP_LIMITS,
     clock,

@@ -1,4 +1,6 @@
+import { hostname } from "node:os";
 import type { Settings } from "../conf/settings.ts";
+import type { TcpListenerOptions } from "../control/lifecycle/tcp-ports.ts";
 import { Fault } from "../lib/fault.ts";
 import { type ConfiguredLimits, MAX_CONNECTIONS } from "../gateway/limits.ts";
 import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
@@ -35,6 +37,26 @@ export function consoleSettingsFault({ consoleName, webRoot }: Pick<Settings, "c
     "SETTINGS_INVALID",
     `BERTH_CONSOLE_HOST and BERTH_WEB_ROOT both name ${consoleName}, so no container can be reached: give the console a host name of its own.`,
   );
+}
+
+/** A setting with two ports, such as `20000-20999`. */
+export function portRangeOf(range: string): { first: number; last: number } {
+  const [first, last] = range.split("-").map(Number) as [number, number];
+  return { first, last };
+}
+
+/** The TCP listeners by the settings; undefined: there are none. */
+export function tcpListenerOptions({ tcp }: Pick<Settings, "tcp">): TcpListenerOptions | undefined {
+  if (tcp.ports === undefined) return undefined;
+  const isWildcard = tcp.host === "0.0.0.0" || tcp.host === "::";
+  return {
+    ports: portRangeOf(tcp.ports),
+    host: tcp.advertisedHost ?? (isWildcard ? hostname() : tcp.host),
+    images: tcp.images.map((image) => {
+      const end = image.lastIndexOf(":");
+      return { name: image.slice(0, end), port: Number(image.slice(end + 1)) };
+    }),
+  };
 }
 
 /** The limits of a gateway, and of a registry proxy, by the settings. */

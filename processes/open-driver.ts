@@ -11,6 +11,7 @@ import { nodeProgram } from "../lib/own-files.ts";
 import { isDeepStrictEqual } from "node:util";
 import type { EcsOptions } from "../drivers/ecs/driver.ts";
 import { hostsDriver } from "../drivers/hosts.ts";
+import { portRangeOf } from "./listener-settings.ts";
 
 /** Below the data folder: what the process driver keeps. */
 const PROCESS_FOLDER = "processes";
@@ -95,11 +96,6 @@ function optionsOf(settings: Settings, registry: Registry | undefined): DriverSe
     kubernetes: { ...settings.kubernetes, registry, registryHosts: settings.registry.redirectHosts },
     process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: nodeProgram() },
   };
-}
-
-function portRangeOf(range: string): { first: number; last: number } {
-  const [first, last] = range.split("-").map(Number) as [number, number];
-  return { first, last };
 }
 
 function spawnerOptions({ dockerSettings: given }: Settings, token: (() => Promise<string>) | undefined, log: Log): SpawnerOptions {

@@ -43,7 +43,7 @@ function undefinedIfMissing(error: unknown): undefined {
 /** For the terminal. Unknown facts are left out. */
 function formatExplanation(
   name: string,
-  { state, why, next, keepsAwake, driver, lastFailure, transitions }: Explanation,
+  { state, why, next, keepsAwake, driver, listener, lastFailure, transitions }: Explanation,
   now: number,
   screen: Screen,
 ): string {
@@ -52,6 +52,7 @@ function formatExplanation(
     ...next.map(({ at, says }) => ["next", `${says}${timeUntil(at, now)}`] as const),
     ["awake for", keepsAwake],
     ["engine", driver],
+    ["tcp", listener],
     // A failure may be the reason itself.
     ["failed with", lastFailure?.message === why ? null : lastFailure?.message],
   ] as const;
@@ -81,6 +82,8 @@ export type Explanation = {
   keepsAwake: string | null;
   /** The status of the container engine. */
   driver: string | null;
+  /** Its TCP listener. */
+  listener: string | null;
   /** `code` is one of lib/fault.ts. */
   lastFailure: { code: string | null; message: string; logs: string } | null;
   transitions: { at: string; from: string; to: string; cause: string | null }[];
@@ -122,6 +125,7 @@ function explainFromHistory(moves: readonly MoveOnWire[], state: string): Explan
     next: [],
     keepsAwake: null,
     driver: null,
+    listener: null,
     lastFailure: failure ? { code: failure.code, message: failure.message, logs: "" } : null,
     transitions,
   };
@@ -140,6 +144,7 @@ function parseExplanation(response: Record<string, unknown>, status: string): Ex
     }),
     keepsAwake: textOf(response["awake"]),
     driver: textOf(response["engine"]),
+    listener: textOf(response["tcp"]),
     lastFailure: failure ? { code: textOf(failure["code"]), message: textOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) } : null,
   };
 }

@@ -121,7 +121,10 @@ function historyEntryToJson(
   };
 }
 
-function explanationToJson({ container, why, history, timers, awake, failure, engine }: ContainerExplanation, logins: Logins): ExplanationJson {
+function explanationToJson(
+  { container, why, history, timers, awake, failure, engine, listener }: ContainerExplanation,
+  logins: Logins,
+): ExplanationJson {
   const { fact } = engine;
   return {
     id: container.id,
@@ -145,6 +148,9 @@ function explanationToJson({ container, why, history, timers, awake, failure, en
       exitCode: fact?.exit?.code ?? null,
       outOfMemory: fact?.exit?.outOfMemory ?? null,
     },
+    tcp: listener
+      ? { says: `It accepts TCP connections at ${listener.host} port ${listener.port}.`, address: listener.host, port: listener.port }
+      : null,
     history: history.map((entry) => historyEntryToJson(entry, CONTAINER_WIRE_STATES, logins)),
   };
 }

@@ -8,7 +8,7 @@ import type { Container } from "../model/entities.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./services.ts";
-import { containerToJson, findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./entities.ts";
+import { createContainerToJson, findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./entities.ts";
 import { detailOf, type ListFields, momentOf, parseListing, stateOf } from "./lists.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
@@ -76,8 +76,9 @@ export function containerRoutes(deps: RouteDeps): Route[] {
   const tags = ["docker containers"];
   const target = async ({ params: { id } }: { params: { id: string } }) => namedTarget((await store.containers.find(id))?.name, id);
 
-  const toJson = async ({ container, image }: LiveContainer, caller: CallerRights) =>
-    containerToJson(container, image, await mayManagePackage(store, caller, container.packageId));
+  const containerToJson = createContainerToJson(lifecycle);
+  const toJson = async (live: LiveContainer, caller: CallerRights) =>
+    containerToJson(live, await mayManagePackage(store, caller, live.container.packageId));
   const find = async (id: string): Promise<LiveContainer> => {
     const live = await findLiveContainer(store, parseUuid(id));
     if (!live) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
@@ -115,9 +116,7 @@ export function containerRoutes(deps: RouteDeps): Route[] {
           ids: () => store.containers.ids(listing),
           rows: async (ids) =>
             Promise.all(
-              (await findLiveContainers(store, ids)).map(async ({ container, image }) =>
-                containerToJson(container, image, await mayManage(container.packageId), detail),
-              ),
+              (await findLiveContainers(store, ids)).map(async (live) => containerToJson(live, await mayManage(live.container.packageId), detail)),
             ),
         });
       },
@@ -136,8 +135,7 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       audit: { action: "containerSaved", target: ({ body }) => body.name ?? body.id ?? undefined },
       schema: { tags, summary: "Saves a container", body: SAVED_CONTAINER, response: CONTAINER },
       handle: async (request) => {
-        const { container, image } = await saveContainer(deps, authorization.caller(request), request.body);
-        return containerToJson(container, image, true);
+        return containerToJson(await saveContainer(deps, authorization.caller(request), request.body), true);
       },
     }),
     route({

@@ -4,7 +4,9 @@ import { MASK } from "../packages/publish/save-container.ts";
 import type { Container, Image, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { CallerReply } from "../../gateway/contract.ts";
+import type { CallerReply, ContainerAddress } from "../../gateway/contract.ts";
+import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
+import type { ContainerEntity } from "./schemas.ts";
 import { requireManage } from "../identity/rights.ts";
 
 /** Entities under the names and in the words that clients know. */
@@ -50,11 +52,26 @@ export function imageToJson(image: Image, inside: boolean, detail: EntityDetail 
   };
 }
 
+/** Entities of containers, in which a TCP listener of berth's is the address: servers fill connections from it, on behalf of all users. */
+export type ContainerToJson = (live: LiveContainer, inside: boolean, detail?: EntityDetail) => ContainerEntity;
+
 /**
  * `inside` is false for a caller who may not manage the container: logs and addresses are left out, values of variables are masked.
- * Its address would be a way to it past berth, for everything on its network, as other containers are.
+ * Its own address would be a way to it past berth, for everything on its network, as other containers are.
  */
-export function containerToJson(container: Container, image: Image, inside: boolean, detail: EntityDetail = "whole") {
+export function createContainerToJson({ listenerOf }: Pick<Lifecycle, "listenerOf">): ContainerToJson {
+  return ({ container, image }, inside, detail = "whole") => containerToJson(container, image, inside, detail, listenerOf(container));
+}
+
+function containerToJson(
+  container: Container,
+  image: Image,
+  inside: boolean,
+  detail: EntityDetail,
+  listener: ContainerAddress | undefined,
+): ContainerEntity {
+  const { host = null, port = container.config.port ?? null } = container.address ?? {};
+  const own = inside ? { address: host, port } : { address: null, port: null };
   return {
     "#type": "DockerContainer",
     id: container.id,
@@ -65,8 +82,7 @@ export function containerToJson(container: Container, image: Image, inside: bool
     serviceName: inside ? container.service : "",
     status: CONTAINER_WIRE_STATES[container.state],
     desiredInstances: container.desiredInstances,
-    address: inside ? (container.address?.host ?? null) : null,
-    port: inside ? (container.address?.port ?? container.config.port ?? null) : null,
+    ...(listener === undefined ? own : { address: listener.host, port: listener.port }),
     lastLogs: inside ? endOf(container.lastLogs, detail) : "",
     lastActive: container.lastActive === 0 ? null : isoDate(container.lastActive),
     environmentVars: detail === "short" ? {} : inside ? container.env : Object.fromEntries(Object.keys(container.env).map((name) => [name, MASK])),

@@ -3,7 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import type { EntityChange } from "../lifecycle/changes.ts";
 import { mayStillManage } from "../identity/rights.ts";
-import { containerToJson, imageToJson, findLiveContainer } from "./entities.ts";
+import { createContainerToJson, imageToJson, findLiveContainer } from "./entities.ts";
 import { addRoutes, route, type RouteDeps } from "./route.ts";
 
 /** A client with a larger backlog is disconnected. It reconnects and receives what it missed. */
@@ -23,7 +23,8 @@ const EVENTS = Type.Unsafe<string>({
 });
 
 /** Changes of containers and images as server-sent events. */
-export function addEventRoutes(app: FastifyInstance, { store, changes, clock, authorization, streams }: RouteDeps): void {
+export function addEventRoutes(app: FastifyInstance, { store, lifecycle, changes, clock, authorization, streams }: RouteDeps): void {
+  const containerToJson = createContainerToJson(lifecycle);
   const recent = createRecentChanges(changes.seq());
   const unwatch = changes.watch(recent.add);
   app.addHook("onClose", async () => unwatch());
@@ -53,8 +54,7 @@ export function addEventRoutes(app: FastifyInstance, { store, changes, clock, au
           return send("image", imageToJson(change.image, await mayStillManage(store, caller, change.image.packageId)), change.seq);
         // The current container with its current image: a later change at most repeats it.
         const live = await findLiveContainer(store, change.container.id);
-        if (live)
-          send("container", containerToJson(live.container, live.image, await mayStillManage(store, caller, live.container.packageId)), change.seq);
+        if (live) send("container", containerToJson(live, await mayStillManage(store, caller, live.container.packageId)), change.seq);
       };
       let sent: Promise<void> = Promise.resolve();
       /** One after the other, in the order of the changes. A client that misses one reconnects, and continues after the last that it has. */

@@ -148,14 +148,19 @@ export async function readBody(request: IncomingMessage): Promise<unknown> {
 
 export function parseWakeRequest(body: unknown): WakeRequest {
   const { id, userId, ref, traceparent } = fieldsOf(body);
-  if (typeof id !== "string" || typeof userId !== "string") throw new Fault("REQUEST_INVALID", "A wake needs id and userId.");
+  if (typeof id !== "string") throw new Fault("REQUEST_INVALID", "A wake needs an id.");
   const { own, session, key } = fieldsOf(ref);
   const by = {
     ...(typeof own === "string" ? { own } : {}),
     ...(typeof session === "string" ? { session } : {}),
     ...(typeof key === "string" ? { key } : {}),
   };
-  return { id, userId, ...(ref === undefined ? {} : { ref: by }), ...(typeof traceparent === "string" ? { traceparent } : {}) };
+  return {
+    id,
+    ...(typeof userId === "string" ? { userId } : {}),
+    ...(ref === undefined ? {} : { ref: by }),
+    ...(typeof traceparent === "string" ? { traceparent } : {}),
+  };
 }
 
 export function parseReachedReport(body: unknown): ReachedReport {

@@ -6,7 +6,7 @@ import type { Published } from "../packages/publish/open-publisher.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
 import type { Store } from "../store/open-store.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { containerToJson, imageToJson, findLiveContainers } from "./entities.ts";
+import { type ContainerToJson, createContainerToJson, imageToJson, findLiveContainers } from "./entities.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
 import { CONTAINER, IMAGE, paramsOf, text, oneOf } from "./schemas.ts";
 import type { Import } from "../packages/import/open-importer.ts";
@@ -43,7 +43,8 @@ export function addPackageRoutes(app: FastifyInstance, deps: RouteDeps): void {
   );
 }
 
-function packageRoutes(path: string, { store, publisher, authorization }: RouteDeps): Route[] {
+function packageRoutes(path: string, { store, publisher, lifecycle, authorization }: RouteDeps): Route[] {
+  const containerToJson = createContainerToJson(lifecycle);
   const tags = ["packages"];
   const params = paramsOf(path);
 
@@ -82,7 +83,7 @@ function packageRoutes(path: string, { store, publisher, authorization }: RouteD
           const bytes = body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
           const { debug = false } = request.query;
           const published = await publisher.publish({ name, user, debug, body: bytes, signal: clientAbortSignal(reply) });
-          return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf(store, published)));
+          return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf({ store, containerToJson }, published)));
         } finally {
           body.resume();
         }
@@ -108,13 +109,15 @@ export function parsePackageAddress({ key, first, scope, name = "" }: Partial<Re
 const FOLDERS_OF_A_PIECE = 25;
 
 /** The response as JSON, in pieces: for 500 folders it has some megabytes. */
-async function* piecesOf(store: Store, { package: { id, name, version }, folders, warnings }: Published): AsyncGenerator<string> {
+async function* piecesOf(
+  { store, containerToJson }: { store: Store; containerToJson: ContainerToJson },
+  { package: { id, name, version }, folders, warnings }: Published,
+): AsyncGenerator<string> {
   const pieces = Array.from({ length: Math.ceil(folders.length / FOLDERS_OF_A_PIECE) }, (_, index) =>
     folders.slice(index * FOLDERS_OF_A_PIECE, (index + 1) * FOLDERS_OF_A_PIECE),
   );
   const images = async (ids: string[]) => (await store.images.some(ids)).map((image) => imageToJson(image, true, "cut"));
-  const containers = async (ids: string[]) =>
-    (await findLiveContainers(store, ids)).map(({ container, image }) => containerToJson(container, image, true, "cut"));
+  const containers = async (ids: string[]) => (await findLiveContainers(store, ids)).map((live) => containerToJson(live, true, "cut"));
   const list = async function* (rows: (piece: typeof folders) => Promise<object[]>): AsyncGenerator<string> {
     let before = "";
     for (const piece of pieces) {

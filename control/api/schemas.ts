@@ -191,6 +191,11 @@ export const EXPLANATION = Type.Object({
     },
     { description: "the status at the container engine now" },
   ),
+  tcp: Type.Unsafe<{ says: string; address: string; port: number } | null>({
+    type: ["object", "null"],
+    description: "its TCP listener, if it has one",
+    properties: { says: sentence, address: text, port: count },
+  }),
   history: HISTORY,
 });
 export type ExplanationJson = Static<typeof EXPLANATION>;
@@ -202,8 +207,8 @@ export const OPEN_REQUESTS = Type.Array(
     count: Type.Integer({ description: "all open requests; `open` lists the oldest of them" }),
     open: Type.Array(
       Type.Object({
-        kind: oneOf(["http", "websocket"]),
-        login: Type.String({ description: "the owner of the caller's credential" }),
+        kind: oneOf(["http", "websocket", "tcp"]),
+        login: Type.String({ description: "the owner of the caller's credential; for a TCP connection the client's address" }),
         since: date,
         bytesIn: Type.Integer({ description: "to the container: the body of a request" }),
         bytesOut: Type.Integer({ description: "from the container, heads included" }),

@@ -5,6 +5,7 @@ import { type ContainerState, isPassing } from "../model/states.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
 import type { WatchedAddresses } from "./addresses.ts";
+import type { TcpPorts } from "./tcp-ports.ts";
 
 /** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
 export type EntityChange = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });
@@ -128,8 +129,12 @@ function failed(container: ContainerToView): Availability {
 }
 
 /** A container's view in the gateways' feed now. */
-export function currentView(watched: Pick<WatchedAddresses, "current">, container: ContainerToView): ContainerView {
-  const view = viewOf(container);
+export function currentView(
+  { watched, tcpPorts }: { watched: Pick<WatchedAddresses, "current">; tcpPorts: Pick<TcpPorts, "listenerOf"> },
+  container: ContainerToView,
+): ContainerView {
+  const listener = tcpPorts.listenerOf(container);
+  const view = { ...viewOf(container), ...(listener && { tcp: { port: listener.port } }) };
   return view.availability.kind !== "awake" || watched.current() ? view : { ...view, availability: CHECKED };
 }
 

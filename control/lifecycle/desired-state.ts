@@ -12,6 +12,7 @@ import { isStoppedAsDesired } from "./idle-policy.ts";
 import { containerKey, imageKey } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
+import type { TcpPorts } from "./tcp-ports.ts";
 import type { ContainerUsage } from "./usage.ts";
 import type { InFlightOperations, WorkQueue } from "./work-queue.ts";
 
@@ -22,10 +23,11 @@ export type LifecycleRequests = {
   /** A user's `stop`. It cancels a start at once. */
   requestStop(id: string, userId: string): Promise<Container>;
   /**
-   * A request for a container that a gateway cannot reach. A running container refused it, so its address is verified. Faults: also the cause where the
-   * request may not wake the container: CONTAINER_STOPPED, or that of the last start.
+   * A request for a container that a gateway cannot reach. A running container refused it, so its address is verified. `userId`: undefined for a TCP
+   * connection, which has no user: the container then gets no token. Faults: also the cause where the request may not wake the container:
+   * CONTAINER_STOPPED, or that of the last start.
    */
-  wake(id: string, userId: string, ref?: SessionRef): Promise<Container>;
+  wake(id: string, userId: string | undefined, ref?: SessionRef): Promise<Container>;
   /** The container reports that it is busy for so long from now, within its limit: until then it is not idle. 0 ends that. Faults: CONTAINER_STOPPED for one that does not run. */
   setBusy(id: string, ms: number): Promise<Container>;
   /** `since`: when the request was stored, of a publish; a validation that began later counts (epoch ms). Faults: IMAGE_ENTITY_NOT_FOUND. */
@@ -46,6 +48,7 @@ export type DesiredStateDeps = {
   ends: Pick<EndCounts, "forget">;
   usage: Pick<ContainerUsage, "forget">;
   watched: Pick<WatchedAddresses, "current">;
+  tcpPorts: Pick<TcpPorts, "assign" | "listenerOf">;
   draining: Set<string>;
   clock: Pick<Clock, "now" | "monotonic">;
   limits: Pick<LifecycleLimits, "suspectEveryMs" | "busyMs">;
@@ -76,7 +79,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
   const abort = (key: string, reason: Fault) => store.afterCommit(() => inFlight.abort(key, reason));
   const suspectedOn = new Map<string, number>();
   /** A gateway's connect was refused: the address is verified now, and if the container is lost, this request starts it again. */
-  const verify = async (row: Container, userId: string): Promise<Container> => {
+  const verify = async (row: Container, userId: string | undefined): Promise<Container> => {
     const requestedOn = clock.now();
     if (row.state === "CHECKING") return row.requestedOn >= row.since ? row : ((await moves.update(row.id, { requestedOn })) ?? row);
     const waitMs = Math.max((suspectedOn.get(row.id) ?? -Infinity) + limits.suspectEveryMs - clock.monotonic(), row.since + FRESH_MS - requestedOn);
@@ -88,7 +91,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     return reconcile((await suspect(row, { requestedOn }, userId)) ?? row);
   };
 
-  const start = async (row: Container, userId: string, requestedFor: StartReason, ref: SessionRef = {}): Promise<Container> => {
+  const start = async (row: Container, userId: string | undefined, requestedFor: StartReason, ref: SessionRef = {}): Promise<Container> => {
     const by = { requestedBy: userId, requestedKey: ref.key, requestedSession: ref.session };
     const patch = { desiredInstances: 1, ...by, requestedOn: clock.now(), requestedFor } as const;
     const moved = await moves.container(row, "startWished", { ...patch, fault: undefined }, { byUser: userId });
@@ -113,7 +116,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     wake: (id, userId, ref) =>
       store.transaction(async () => {
         const row = await find(id);
-        const { availability } = currentView(deps.watched, row);
+        const { availability } = currentView(deps, row);
         if (availability.kind === "awake" || row.state === "CHECKING") return verify(row, userId);
         if (availability.kind === "asleep") return start(row, userId, "request", ref);
         if (availability.kind === "stopped") throw Fault.from(availability.fault);
@@ -144,8 +147,9 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
       }),
     definitionChanged: (id, userId) =>
       store.transaction(async () => {
-        const row = await store.containers.find(id);
-        if (!row) return;
+        const found = await store.containers.find(id);
+        if (!found) return;
+        const row = await deps.tcpPorts.assign(found);
         const deploying = inFlight.generation(containerKey(id));
         const isOlder = row.state === "STARTING" ? deploying !== undefined && deploying !== row.generation : row.runningGeneration !== row.generation;
         const serves = row.state === "STARTED" || row.state === "CHECKING";

@@ -1,4 +1,5 @@
 import type { Observed } from "../../drivers/driver.ts";
+import type { ContainerAddress } from "../../gateway/contract.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import type { HistoryEntry } from "../model/records.ts";
@@ -9,6 +10,7 @@ import { type ContainerEngine, linesOfTail } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { busyMs, idleInMs, warmMs } from "./idle-policy.ts";
 import { type LifecycleLimits, startLimit } from "./limits.ts";
+import type { TcpPorts } from "./tcp-ports.ts";
 import { containerTimeLeft, enteredOn, type ReadSituation } from "./situation.ts";
 import { type ExplainContext, explainState, minutes } from "./state-reason.ts";
 
@@ -22,12 +24,15 @@ export type ContainerExplanation = {
   awake: KeepsAwake[];
   failure: LastFailure | undefined;
   engine: EngineStatus;
+  /** Where clients reach it over TCP; undefined: it has no listener. */
+  listener: ContainerAddress | undefined;
 };
 
 export type ExplainDeps = {
   store: Pick<Store, "id" | "containers" | "history" | "users">;
   engine: Pick<ContainerEngine, "call">;
   situationOf: ReadSituation;
+  tcpPorts: Pick<TcpPorts, "listenerOf">;
   limits: LifecycleLimits;
 };
 
@@ -56,6 +61,7 @@ export async function explainContainer(deps: ExplainDeps, id: string, signal: Ab
     awake: keepsAwake(context),
     failure: lastFailure(context),
     engine: await readEngineStatus(deps, container, signal),
+    listener: deps.tcpPorts.listenerOf(container),
   };
 }
 
@@ -174,8 +180,11 @@ const AWAKE_REASONS: Record<KeepsAwake["kind"], (context: ExplainContext) => str
       ? "Its container.json has no shutdown_timeout: it runs until a user stops it or its package is published again."
       : undefined,
   requests: ({ usage: { open } }) => (open === 0 ? undefined : `${open === 1 ? "One request is" : `${open} requests are`} open.`),
-  sockets: ({ usage: { sockets } }) =>
-    sockets === 0 ? undefined : `${sockets === 1 ? "A WebSocket is" : `${sockets} WebSockets are`} open; only their traffic counts as use.`,
+  sockets: ({ row, usage: { sockets } }) => {
+    if (sockets === 0) return undefined;
+    const kind = row.tcpPort === undefined ? "WebSocket" : "TCP connection";
+    return `${sockets === 1 ? `A ${kind} is` : `${sockets} ${kind}s are`} open; only their traffic counts as use.`;
+  },
   busy: ({ row, now, limits }) =>
     busyMs(row, now, limits) > 0 ? `It has reported that it is busy until ${new Date(row.busyUntil).toISOString()}.` : undefined,
   warmHours: ({ row, now }) => {

@@ -24,6 +24,7 @@ import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, rem
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
 import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
+import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
 import { recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, openUseRecord } from "./usage.ts";
 import { createInFlightOperations, openWorkQueue, type WorkQueue } from "./work-queue.ts";
@@ -41,6 +42,7 @@ export type Lifecycle = LifecycleRequests &
     gatewayLeft(gateway: string, lostMs?: number): void;
     recordUse(report: UseReport): Promise<void>;
     depth: WorkQueue["depth"];
+    listenerOf: TcpPorts["listenerOf"];
     /** Why a container is in its state. Faults: CONTAINER_NOT_FOUND. */
     explain(id: string, signal: AbortSignal): Promise<ContainerExplanation>;
     /** An image has come to a registry. */
@@ -64,6 +66,8 @@ export type LifecycleOptions = SpecSource & {
   clock: Clock;
   log: Log;
   limits?: Partial<LifecycleLimits>;
+  /** Of containers that do not speak HTTP. Default: none. */
+  tcp?: TcpListenerOptions | undefined;
   random?: () => number;
   metrics?: Metrics;
 };
@@ -85,6 +89,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     watched: driver.watchedAddresses === true,
     changed: () => inBackground(publishAddressed({ store, changes })),
   });
+  const tcpPorts = createTcpPorts({ options: options.tcp, store, changes, log });
   const background = new Set<Promise<void>>();
   const inBackground = (work: Promise<void>) => {
     const logged = work.catch((err: unknown) => log.error({ err }, "store not read or written")).finally(() => background.delete(logged));
@@ -132,7 +137,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   });
   const deploy = createDeploy({ store, engine, moves, inFlight, slots, source: options, clock, epoch, limits });
   const steps = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
-  const deps = { ...steps, changes, usage, watched, driver, environment, filesFolder, clock, epoch, limits, random, log };
+  const deps = { ...steps, changes, usage, watched, tcpPorts, driver, environment, filesFolder, clock, epoch, limits, random, log };
   const requests = createLifecycleRequests(deps);
   const useRecord = openUseRecord({ store, usage, clock, flushMs: limits.flushMs, log });
 
@@ -185,8 +190,10 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     watch: changes.watch,
     seq: changes.seq,
     settled: changes.settled,
-    viewOf: (container) => currentView(watched, container),
+    viewOf: (container) => currentView({ watched, tcpPorts }, container),
+    listenerOf: tcpPorts.listenerOf,
     start: async () => {
+      await tcpPorts.assignAll();
       await reconcileAll();
       if (stop.signal.aborted) return;
       useRecord.start();

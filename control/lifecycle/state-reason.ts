@@ -1,3 +1,4 @@
+import type { Container } from "../model/entities.ts";
 import type { HistoryEntry } from "../model/records.ts";
 import type { ContainerEvent, ContainerState } from "../model/states.ts";
 import { isPassingImage } from "../model/states.ts";
@@ -41,7 +42,7 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   if (begin?.event === "lost") return "It ended while it ran, and is started again.";
   if (begin?.event === "redefined") return "Its definition changed while it started.";
   if (row.requestedFor === "keepWarm") return "Its keep_warm hours have begun.";
-  return `${nameOf(row.requestedBy)} requested its start.`;
+  return `${requesterOf(row, nameOf)} requested its start.`;
 }
 
 function bootReason({ row }: ExplainContext): string {
@@ -65,7 +66,13 @@ const RUN_REASONS: Partial<Record<ContainerEvent, (context: ExplainContext) => s
 };
 
 function startedFor({ row, nameOf }: ExplainContext): string {
-  return row.requestedFor === "keepWarm" ? "for its keep_warm hours" : `for ${nameOf(row.requestedBy)}`;
+  return row.requestedFor === "keepWarm" ? "for its keep_warm hours" : `for ${requesterOf(row, nameOf)}`;
+}
+
+/** A TCP connection has no user. */
+function requesterOf({ requestedBy, requestedFor, tcpPort }: Container, nameOf: ExplainContext["nameOf"]): string {
+  const isConnection = requestedBy === undefined && requestedFor === "request" && tcpPort !== undefined;
+  return isConnection ? "a TCP connection" : nameOf(requestedBy);
 }
 
 function runReason(context: ExplainContext): string {

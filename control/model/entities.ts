@@ -20,6 +20,8 @@ export type ContainerConfig = {
   keepWarm?: readonly string[] | undefined;
   /** `port` of container.json, else the Dockerfile's EXPOSE; undefined: the image decides. */
   port?: number | undefined;
+  /** It speaks a protocol of its own over TCP and gets a listener; undefined: the server's setting decides by the image. */
+  tcp?: boolean | undefined;
 };
 
 export type Image = {
@@ -108,6 +110,8 @@ export type Container = {
   deployed: DeployedImage | undefined;
   /** Removed as soon as it may belong to another container. Gateways use it again when the orchestrator has confirmed it. */
   address: OwnedAddress | undefined;
+  /** The port of its TCP listener at the gateways; undefined: it has none. No two containers have the same one. */
+  tcpPort: number | undefined;
   /** An administrator adopted the instance under `service`, which berth did not start: this instance, and no other of that name. */
   adopted: AdoptedInstance | undefined;
   /** How long each part of the last start took. */

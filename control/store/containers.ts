@@ -20,7 +20,7 @@ export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "
 /** What gateways receive of each. */
 export type ContainerToView = Pick<
   Container,
-  "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "address" | "phases" | "notBefore"
+  "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "address" | "tcpPort" | "phases" | "notBefore"
 >;
 
 /** What a publish needs of the containers that its package has, without the texts. */
@@ -38,7 +38,7 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
   const { builder, database, dialect, raw, run, select } = queries;
   const table = createEntityTable(queries, "containers", "id");
   const brief = table.pick("id", "service", "generation", "desiredInstances", "state", "since", "fault", "address");
-  const viewed = table.pick("id", "name", "state", "config", "desiredInstances", "stopFor", "fault", "address", "phases", "notBefore");
+  const viewed = table.pick("id", "name", "state", "config", "desiredInstances", "stopFor", "fault", "address", "tcpPort", "phases", "notBefore");
   const ofPackage = table.pick("id", "packageId", "imageId", "folder", "name", "service", "generation", "runningGeneration", "createdOn");
 
   const stateOfEach = select(() => builder.selectFrom("containers").select(["id", "state"]));
@@ -92,6 +92,20 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
       .where("address", "is not", null)
       .where(dialect.member<string>("address", "host"), "=", values.host)
       .where(dialect.member<number>("address", "port"), "=", values.port),
+  );
+  const tcpPorts = select(() => builder.selectFrom("containers").select("tcp_port").where("tcp_port", "is not", null));
+  /** Of a Dockerfile the name is mostly in its first lines; what matches is compared exactly. */
+  const tcpCandidates = select((values: { names: string }) =>
+    builder
+      .selectFrom("containers")
+      .select("id")
+      .where(
+        sql<boolean>`tcp_port is not null or ${dialect.member("config", "tcp")} is not null or image_id in (
+          select images.id from images, ${dialect.elements(values.names)} as named
+          where ${dialect.contains(sql`lower(ref)`, sql`named.value`)} or ${dialect.contains(sql`lower(dockerfile)`, sql`named.value`)})`,
+      )
+      .orderBy("created_on")
+      .orderBy("id"),
   );
   const byService = table.first((query, values: { service: string }) => query.where("service", "=", values.service));
   const reserved = select(() =>
@@ -190,6 +204,10 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     keptWarm: async () => (await keptWarm({})).map(({ id }) => id),
     /** Whose the address is; the index lets it be one container's at most. */
     atAddress: ({ host, port }: Pick<OwnedAddress, "host" | "port">) => atAddress({ host, port }),
+    /** The ports of TCP listeners that are assigned. */
+    tcpPorts: async () => (await tcpPorts({})).flatMap(({ tcp_port: port }) => port ?? []),
+    /** Those that have the port of a TCP listener, or may need one: by their configuration, or an image that may be one of these. */
+    tcpCandidates: async (imageNames: readonly string[]) => (await tcpCandidates({ names: JSON.stringify(imageNames) })).map(({ id }) => id),
     byService: (service: string) => byService({ service }),
     /** What is reserved for those that run, or are about to: cores and MiB. */
     reserved: async () => {

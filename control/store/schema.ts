@@ -221,6 +221,11 @@ export const SCHEMA_STEPS: readonly string[] = [
     );
   CREATE UNIQUE INDEX containers_by_address ON containers (json_extract(address, '$.host'), json_extract(address, '$.port')) WHERE address IS NOT NULL;
   `,
+  // Each TCP listener has its port for as long as its container exists: other programs keep the address.
+  `
+  ALTER TABLE containers ADD COLUMN tcp_port INTEGER;
+  CREATE UNIQUE INDEX containers_by_tcp_port ON containers (tcp_port) WHERE tcp_port IS NOT NULL;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

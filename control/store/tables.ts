@@ -177,6 +177,7 @@ export const TABLES = {
     runningGeneration: optional(whole()),
     deployed: optional(json<DeployedImage>()),
     address: optional(json<OwnedAddress>()),
+    tcpPort: optional(whole()),
     adopted: optional(json<AdoptedInstance>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
     pausedOn: optional(whole()),

@@ -235,7 +235,8 @@ export function openFeed(deps: {
       wake: async (id, caller, signal, traceparent) => {
         const by = caller.ref === undefined ? {} : { ref: caller.ref };
         const trace = traceparent === undefined ? {} : { traceparent };
-        await control.post("/wake", { id, userId: caller.userId, ...by, ...trace } satisfies WakeRequest, AbortSignal.any([signal, silent.signal]));
+        const user = caller.userId === "" ? {} : { userId: caller.userId };
+        await control.post("/wake", { id, ...user, ...by, ...trace } satisfies WakeRequest, AbortSignal.any([signal, silent.signal]));
       },
       // A figure for users: while control is away, there is none.
       reportConnected: (id, connectMs) =>

@@ -3,6 +3,8 @@ import { type DockerInstruction, parseInstructions, splitWords } from "./parse-i
 
 /** What a Dockerfile's last stage, and the stages of the same file that it is made from, say about the image. */
 type FinalStage = {
+  /** The image that the first of these stages begins from; undefined: there is no stage. */
+  from: string | undefined;
   env: Map<string, string>;
   /** Each WORKDIR in order; a relative one is below those before it. */
   workdirs: string[];
@@ -18,7 +20,7 @@ type FinalStage = {
 /** An application exposes one port, and seldom five. A range counts as one. */
 const MAX_PORTS = 1_000;
 
-type Stage = { base: Stage | undefined; instructions: DockerInstruction[] };
+type Stage = { from: string; base: Stage | undefined; instructions: DockerInstruction[] };
 
 /** Its time is linear in the text. */
 export function readFinalStage(text: string): FinalStage {
@@ -30,7 +32,7 @@ export function readFinalStage(text: string): FinalStage {
   const env = new Map<string, string>();
   const args = new Map<string, string>();
   const value = (name: string) => env.get(name) ?? args.get(name);
-  const stage: FinalStage = { env, workdirs: [], entrypoint: undefined, cmd: undefined, exposed: [], unreadPorts: 0 };
+  const stage: FinalStage = { from: undefined, env, workdirs: [], entrypoint: undefined, cmd: undefined, exposed: [], unreadPorts: 0 };
   let count = 0;
   let cmdIsOwn = false;
 
@@ -68,7 +70,9 @@ export function readFinalStage(text: string): FinalStage {
     },
   };
 
-  for (const part of chainOf(last)) {
+  const chain = chainOf(last);
+  stage.from = chain[0]?.from;
+  for (const part of chain) {
     stage.exposed.unshift([]);
     cmdIsOwn = false;
     for (const { keyword, args: written } of part.instructions) readers[keyword]?.(written);
@@ -89,7 +93,8 @@ function readStages(
   for (const instruction of instructions) {
     if (instruction.keyword === "FROM") {
       const [image = "", as = "", name = ""] = splitWords(instruction.args, escape).filter((word) => !word.startsWith("--"));
-      last = { base: byName.get(expand(image, (of) => globals.get(of)).text.toLowerCase()), instructions: [] };
+      const from = expand(image, (of) => globals.get(of)).text;
+      last = { from, base: byName.get(from.toLowerCase()), instructions: [] };
       byName.set(String(index++), last);
       if (as.toLowerCase() === "as" && name !== "") byName.set(name.toLowerCase(), last);
     } else if (last) last.instructions.push(instruction);

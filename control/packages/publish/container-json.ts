@@ -96,6 +96,12 @@ const KEYS: Readonly<Record<string, Key>> = {
     accepts: (value) => typeof value === "string" && isImageRef(value),
     schema: { type: "string", maxLength: 512 },
   },
+  tcp: {
+    field: "tcp",
+    allowed: "true for a database or another program that does not speak HTTP: it gets a TCP listener; or false",
+    accepts: (value) => typeof value === "boolean",
+    schema: { type: "boolean" },
+  },
   port: { field: "port", allowed: "a port from 1 to 65535", accepts: whole(1, 65_535), schema: { type: "integer", minimum: 1, maximum: 65_535 } },
 };
 

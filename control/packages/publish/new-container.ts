@@ -22,6 +22,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     deployed: undefined,
     adopted: undefined,
     address: undefined,
+    tcpPort: undefined,
     phases: undefined,
     pausedOn: undefined,
     busyUntil: 0,

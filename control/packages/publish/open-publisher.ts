@@ -65,6 +65,8 @@ export async function openPublisher(parts: {
   dataFolder: string;
   /** A part of the services' names. */
   environment: string;
+  /** The server has TCP listeners for containers with `tcp`. Default: no. */
+  hasTcpListeners?: boolean | undefined;
   clock: Clock;
   maxPackageBytes: number;
   limits: ZipLimits;
@@ -135,7 +137,8 @@ export async function openPublisher(parts: {
     await inSlices(definitions, ({ name, container }) => void unresolved.push(...capWarnings(findUnresolved(name, container.env))), 1);
     const staged = await stage(definitions, folder, files.copy);
     const { recorded, kept } = await locked(json.name, publishing.signal, () => place(publishing, json, definitions, connections, staged));
-    const all = [...skipped, ...warnings, ...unread, ...kept, ...unresolved];
+    const unheard = parts.hasTcpListeners ? [] : tcpWarnings(definitions);
+    const all = [...skipped, ...warnings, ...unread, ...kept, ...unresolved, ...unheard];
     return { ...recorded, warnings: capWarnings(all, MAX_WARNINGS_IN_ALL) };
   };
 
@@ -184,6 +187,11 @@ export async function openPublisher(parts: {
     publish,
     save: (changes) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, changes),
   };
+}
+
+function tcpWarnings(definitions: readonly Definition[]): string[] {
+  const named = definitions.filter(({ container }) => container.config.tcp === true).map(({ folder }) => `${DOCKERFILES}/${folder}`);
+  return named.map((folder) => `${folder}: tcp has no effect, because this server has no TCP listeners (BERTH_TCP_PORTS).`);
 }
 
 function runsOlder(container: PackageContainer | undefined): boolean {

@@ -28,7 +28,13 @@ export type LifecycleFixture = {
   store: () => Store;
   lifecycle: () => Lifecycle;
   /** Publishes a container of an image; by default one that answers. */
-  publish(options?: { app?: MemoryApp; config?: Partial<ContainerConfig>; name?: string; state?: ContainerState }): Promise<Container>;
+  publish(options?: {
+    app?: MemoryApp;
+    config?: Partial<ContainerConfig>;
+    name?: string;
+    state?: ContainerState;
+    dockerfile?: string;
+  }): Promise<Container>;
   /** As committed. */
   row(id: string): Container;
   image(id: string): Image;
@@ -48,6 +54,7 @@ export async function openLifecycleFixture(
   options: {
     limits?: Partial<LifecycleLimits>;
     start?: boolean;
+    tcp?: LifecycleOptions["tcp"];
     injectedEnv?: LifecycleOptions["injectedEnv"];
     /** Puts something between the lifecycle and the orchestrator. */
     driver?: (driver: Driver, clock: Clock) => Driver;
@@ -69,6 +76,7 @@ export async function openLifecycleFixture(
       injectedEnv: options.injectedEnv ?? (({ requestedBy }) => ({ USER_API_KEY: `token-of-${requestedBy}` })),
       filesFolder: folder,
       random: () => 0,
+      tcp: options.tcp,
       ...(options.limits ? { limits: options.limits } : {}),
     });
     const close = () => {
@@ -95,8 +103,8 @@ export async function openLifecycleFixture(
     world,
     store: () => now.store,
     lifecycle: () => now.lifecycle,
-    publish: async ({ app = listening, config = {}, name = "web", state } = {}) => {
-      const image = newImage(name, clock.now());
+    publish: async ({ app = listening, config = {}, name = "web", state, dockerfile = "" } = {}) => {
+      const image = { ...newImage(name, clock.now()), dockerfile };
       const container = newContainer(image, { ...CONFIG, ...config }, clock.now());
       world.apps.set(image.ref, app);
       await now.store.images.insert(image);
@@ -193,6 +201,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     deployed: undefined,
     adopted: undefined,
     address: undefined,
+    tcpPort: undefined,
     phases: undefined,
     pausedOn: undefined,
     busyUntil: 0,
