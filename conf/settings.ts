@@ -1,6 +1,6 @@
 import { DRIVERS } from "../drivers/driver.ts";
 import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
-import { DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine/reach.ts";
+import { DEFAULT_NETWORKS, DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine/reach.ts";
 import { DEFAULT_SUBNETS } from "../drivers/docker/addresses.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { READ_MODES } from "../gateway/connections/open-connections.ts";
@@ -353,17 +353,15 @@ export const SETTINGS = {
   ),
   dockerTlsVerify: setting("DOCKER_TLS_VERIFY", flag(), false, "Use TLS with the engine"),
   dockerCertPath: optional("DOCKER_CERT_PATH", text("a path"), "Folder with ca.pem, cert.pem and key.pem for that"),
-  dockerNetwork: setting(
+  dockerNetwork: optional(
     "BERTH_DOCKER_NETWORK",
     text("a network's name", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
-    "berth",
-    "Bridge network of containers; if berth reaches them by name, the prefix of their packages' networks. berth creates it if it does not exist. On a network that berth did not create, containers reach each other",
+    `Bridge network of containers; if berth reaches them by name, the prefix of their packages' networks. berth creates it if it does not exist. On a network that berth did not create, containers reach each other. If unset, \`${DEFAULT_NETWORKS.docker}\`; for \`berth spawner\` in a container, the networks of that container`,
   ),
-  swarmNetwork: setting(
+  swarmNetwork: optional(
     "BERTH_SWARM_NETWORK",
     text("a network's name", /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/),
-    "berth-swarm",
-    "Attachable overlay network that services of a Swarm share; berth creates it if it does not exist",
+    `Attachable overlay network that services of a Swarm share; berth creates it if it does not exist. If unset, \`${DEFAULT_NETWORKS.swarm}\`; for \`berth spawner\` in a container, the networks of that container`,
   ),
   dockerReach: setting(
     "BERTH_DOCKER_REACH",

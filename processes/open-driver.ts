@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
@@ -10,6 +11,7 @@ import type { Log } from "../lib/log.ts";
 import { nodeProgram } from "../lib/own-files.ts";
 import { isDeepStrictEqual } from "node:util";
 import type { EcsOptions } from "../drivers/ecs/driver.ts";
+import { DEFAULT_NETWORKS } from "../drivers/engine/reach.ts";
 import { hostsDriver } from "../drivers/hosts.ts";
 import { portRangeOf } from "./listener-settings.ts";
 
@@ -53,6 +55,54 @@ export async function openChosenDriver(
   });
 }
 
+/**
+ * The driver of a spawner that replaces grok_spawner. Where berth is in a container and the settings name no network, its containers are on the networks of
+ * berth's own container: the servers that call it are there, and need their addresses.
+ */
+async function openOnOwnNetworks(name: EngineDriver, settings: Settings, registry: Registry | undefined, tools: DriverDeps): Promise<Driver> {
+  return deferredDriver({
+    choose: async (signal) => {
+      const chosen = name === "ask" ? await askEngine(settings, tools, signal) : name;
+      const options = optionsOf(settings, registry);
+      const own = await ownNetworks(settings, tools, signal);
+      const [network, ...alsoOn] = own?.names ?? [];
+      if (network !== undefined) tools.log.info({ networks: own?.names }, "containers run on the networks of berth's own container");
+      else
+        tools.log.warn(
+          {},
+          "berth's container has no network of its own, so servers elsewhere do not reach containers: start it with --network, or set BERTH_DOCKER_PUBLISH_HOST",
+        );
+      const placed = network === undefined ? {} : { network, alsoOn };
+      // Names do not resolve on the network of the machine.
+      const reach = own?.host && settings.dockerReach === "auto" ? { reach: "address" as const } : {};
+      return openDriver(chosen, { docker: { ...options.docker, ...placed, ...reach }, swarm: { ...options.swarm, ...placed } }, tools);
+    },
+    meanwhile: { name: name === "swarm" ? "swarm" : "docker", pulls: true },
+    ...tools,
+  });
+}
+
+/** The drivers that run containers on a Docker engine. */
+type EngineDriver = "docker" | "swarm" | "ask";
+
+export function isOnEngine(name: DriverName | "ask"): name is EngineDriver {
+  return name === "docker" || name === "swarm" || name === "ask";
+}
+
+function usesOwnNetworks(name: EngineDriver, { dockerNetwork, swarmNetwork }: Settings): boolean {
+  return existsSync("/.dockerenv") && (name === "swarm" || dockerNetwork === undefined) && (name === "docker" || swarmNetwork === undefined);
+}
+
+async function ownNetworks(settings: Settings, { clock }: DriverDeps, signal: AbortSignal) {
+  const [{ openEngine }, { readOwnNetworks }] = await Promise.all([import("../drivers/engine/engine.ts"), import("../drivers/engine/reach.ts")]);
+  const engine = openEngine(engineAt(settings), clock);
+  try {
+    return await readOwnNetworks(engine, signal);
+  } finally {
+    engine.close();
+  }
+}
+
 /** Asks the engine what it is, and says so. */
 async function askEngine(settings: Settings, { clock, log }: DriverDeps, signal: AbortSignal): Promise<DriverName> {
   const [{ openEngine }, { isManager, leftOnEngine }] = await Promise.all([
@@ -79,23 +129,23 @@ export function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath, do
   return { host, tls, callMs: dockerCallSeconds * 1_000 };
 }
 
-function optionsOf(settings: Settings, registry: Registry | undefined): DriverSettings {
+function optionsOf(settings: Settings, registry: Registry | undefined) {
   const engine = { ...engineAt(settings), reach: settings.dockerReach, pidsLimit: settings.pidsLimit, registry };
   return {
     docker: {
       ...engine,
-      network: settings.dockerNetwork,
+      network: settings.dockerNetwork ?? DEFAULT_NETWORKS.docker,
       publishHost: settings.dockerPublishHost,
       subnets: settings.dockerSubnets,
       sharedServices: settings.sharedServices,
       addressRestMs: settings.addressRestSeconds * 1_000,
       publishPorts: portRangeOf(settings.dockerPublishPorts),
     },
-    swarm: { ...engine, network: settings.swarmNetwork, nodeRole: NODE_ROLE },
+    swarm: { ...engine, network: settings.swarmNetwork ?? DEFAULT_NETWORKS.swarm, nodeRole: NODE_ROLE },
     ecs: { ...ecsOptions(settings), registry, registryHosts: settings.registry.redirectHosts },
     kubernetes: { ...settings.kubernetes, registry, registryHosts: settings.registry.redirectHosts },
     process: { folder: join(settings.data, PROCESS_FOLDER), nodePath: nodeProgram() },
-  };
+  } satisfies DriverSettings;
 }
 
 function spawnerOptions({ dockerSettings: given }: Settings, token: (() => Promise<string>) | undefined, log: Log): SpawnerOptions {
@@ -155,7 +205,10 @@ export async function openHostDrivers(
   settings: Settings,
   registry: Registry | undefined,
   tools: { clock: Clock; log: Log },
+  /** `onOwnNetworks`: as a grok_spawner, on the networks of berth's own container. */
+  { onOwnNetworks = false }: { onOwnNetworks?: boolean } = {},
 ): Promise<Driver> {
+  if (onOwnNetworks && isOnEngine(name) && usesOwnNetworks(name, settings)) return openOnOwnNetworks(name, settings, registry, tools);
   const hosts = name === "ecs" ? ecsHosts(settings) : undefined;
   if (!hosts) return openChosenDriver(name, settings, registry, tools);
   const open = (host: Host) =>

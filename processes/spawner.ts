@@ -1,6 +1,8 @@
+import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
+import type { Driver } from "../drivers/driver.ts";
 import { countCalls } from "../drivers/middleware.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
@@ -10,7 +12,7 @@ import { openSpawner } from "../drivers/spawner/server/open-spawner.ts";
 import { controlKeys, datagrokKeys, type KeyServer, openSigners } from "../lib/jwks/signers.ts";
 import { openConfiguredRegistry } from "./configured-registry.ts";
 import { type ListeningHandle, openListeningHandle, isLoopback } from "./listening-handle.ts";
-import { DEFAULT_SPAWNER_KEY, configuredDriver, openHostDrivers } from "./open-driver.ts";
+import { DEFAULT_SPAWNER_KEY, configuredDriver, isOnEngine, openHostDrivers } from "./open-driver.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { StoppableProcess } from "./parent.ts";
 
@@ -38,7 +40,9 @@ export async function runSpawner(options: {
     throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, which is another one: a spawner itself needs the driver of its own engine.");
   checkKey(settings, runtime !== undefined, log);
   const registry = openConfiguredRegistry(settings, driverName, { clock, log });
-  const driver = countCalls(await openHostDrivers(driverName, settings, registry, { clock, log }), { metrics, clock });
+  // Beside a control it uses that control's network.
+  const opened = await openHostDrivers(driverName, settings, registry, { clock, log }, { onOwnNetworks: runtime === undefined });
+  const driver = countCalls(opened, { metrics, clock });
   const server = keyServer(settings, runtime, clock);
   const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
   const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;
@@ -46,6 +50,8 @@ export async function runSpawner(options: {
   const own = options.handle === undefined ? await openListeningHandle({ host, port }, clock) : undefined;
   const at = options.handle ?? (own as { handle: ListeningHandle }).handle;
   const { environment, keepAliveTimeout: keepAliveTimeoutMs } = settings;
+  const closing = new AbortController();
+  if (isOnEngine(driverName)) await joinAtStart(driver, { clock, log, signal: closing.signal });
   const api = await openSpawner({
     driver,
     callers,
@@ -61,12 +67,38 @@ export async function runSpawner(options: {
   return {
     port: own?.port,
     close: async () => {
+      closing.abort(new Error("Closing."));
       await api.close();
       await driver.close();
       await registry?.close();
       server?.close();
     },
   };
+}
+
+const JOIN_RETRY = { first: 250, longest: 10_000 };
+/** How long the start waits for the engine. */
+const JOIN_WAIT_MS = 5_000;
+
+/**
+ * A list makes the driver join the containers' network. Before the first deploy, because the engine then sets up berth's published ports again, which cuts
+ * their connections. While the engine is unavailable, the spawner answers, and this goes on in the background.
+ */
+async function joinAtStart(driver: Driver, { clock, log, signal }: { clock: Clock; log: Log; signal: AbortSignal }): Promise<void> {
+  const delays = createBackoff(JOIN_RETRY.first, JOIN_RETRY.longest);
+  const joining = (async () => {
+    for (let logged = false; !signal.aborted; logged = true) {
+      try {
+        return void (await driver.list({ signal }));
+      } catch (error) {
+        if (!logged && !signal.aborted) log.warn({ err: error }, "container engine unreachable, retrying");
+        await clock.sleep(delays.next(), signal).catch(() => undefined);
+      }
+    }
+  })();
+  const waiting = new AbortController();
+  const overdue = clock.sleep(JOIN_WAIT_MS, AbortSignal.any([waiting.signal, signal])).catch(() => undefined);
+  await Promise.race([joining.finally(() => waiting.abort()), overdue]);
 }
 
 /** A key that everybody knows lets everybody run containers. Who replaces a grok_spawner may have it all the same. Faults: SETTINGS_INVALID. */

@@ -4,6 +4,7 @@ import { findContainer, listLines } from "../../drivers/docker/observe.ts";
 import { findNetwork } from "../../drivers/docker/network.ts";
 import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
 import { answered } from "../../drivers/engine/faults.ts";
+import { DEFAULT_NETWORKS } from "../../drivers/engine/reach.ts";
 import { isManager, readCluster } from "../../drivers/swarm/cluster.ts";
 import { engineAt } from "../../processes/open-driver.ts";
 import { type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
@@ -30,7 +31,9 @@ export async function checkEngine(configured: "docker" | "swarm" | "ask", chain:
     const away = nodes.filter(({ ready }) => !ready);
     const { Version } = await engine.call({ doing: "Asking the engine for its version", signal, ms: ASK_MS }, (docker) => docker.version());
     const swarm = driver === "swarm";
-    const network = swarm ? await checkOverlay(engine, settings.swarmNetwork, signal) : await checkBridge(engine, settings, signal);
+    const network = swarm
+      ? await checkOverlay(engine, settings.swarmNetwork ?? DEFAULT_NETWORKS.swarm, signal)
+      : await checkBridge(engine, settings, signal);
     return {
       says: `${driver}, engine ${Version}${nodes.length > 0 ? `, ${nodes.length} nodes` : ""}, ${network.says}`,
       problems: [
@@ -72,7 +75,7 @@ async function checkOverlay(engine: Engine, name: string, signal: AbortSignal): 
 
 /** Whether containers can reach each other. berth isolates containers on its own networks. */
 async function checkBridge(engine: Engine, settings: CheckContext["settings"], signal: AbortSignal): Promise<NetworkFinding> {
-  const name = settings.dockerNetwork;
+  const name = settings.dockerNetwork ?? DEFAULT_NETWORKS.docker;
   const network = await findNetwork(engine, name, signal);
   const problems: CheckProblem[] = [];
   if (network && !network.ours) {

@@ -5,7 +5,7 @@ import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { pull } from "../engine/images.ts";
-import { REACH_RULES } from "../engine/reach.ts";
+import { connectToNetwork, REACH_RULES } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
 import { parseReference } from "../image.ts";
 import { awaitReady, firstOf } from "../ready.ts";
@@ -28,6 +28,8 @@ type DockerDeployDeps = {
   engine: Engine;
   view: DockerView;
   site: DockerSite;
+  /** Further networks of every container. */
+  alsoOn: readonly string[];
   ports: PublishedPorts;
   log: Log;
   /** `previous`: a place that may be out of date. */
@@ -112,6 +114,7 @@ async function createAndStart(deps: DockerDeployDeps, place: NetworkPlace, spec:
     };
     try {
       signal.throwIfAborted();
+      if (!created.adopted) for (const network of deps.alsoOn) await connectToNetwork(engine, network, created.id, [], signal);
       // Without the signal, for the same reason as create. 304: it runs already.
       await undefinedOn([304], () =>
         engine.call({ doing: `Starting ${spec.service}`, kind: "start" }, (docker) => docker.getContainer(created.id).start()),

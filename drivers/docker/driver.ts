@@ -29,6 +29,8 @@ export type DockerOptions = {
   callMs?: number;
   /** The bridge network of all containers, or by name the prefix of their networks; created if it does not exist. */
   network: string;
+  /** Further networks of every container, which exist already. */
+  alsoOn?: readonly string[];
   /** The pools of subnets for berth's networks, in CIDR notation; by default `DEFAULT_SUBNETS`. */
   subnets?: readonly string[];
   /** How long a released address or published port is not assigned again. */
@@ -92,7 +94,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     update(lines, since);
     return lines;
   };
-  const deployDeps = { engine, view, site, ports, log, place: networks.placeFor, refresh };
+  const deployDeps = { engine, view, site, alsoOn: options.alsoOn ?? [], ports, log, place: networks.placeFor, refresh };
 
   return {
     name: "docker",

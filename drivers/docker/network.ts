@@ -4,10 +4,9 @@ import type { ContainerInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
+import { NETWORK_LABEL } from "../engine/reach.ts";
 import { candidates, enginePart, overlaps, parseRoutes, parseSubnet, type Subnet, writeAddress, writeSubnet } from "./addresses.ts";
 
-/** On every network that berth created: the name of the network in the settings. */
-export const NETWORK_LABEL = "berth.network";
 const ICC = "com.docker.network.bridge.enable_icc";
 
 /** A network as the engine reports it. `ours`: berth created it. `assigned`: its part whose addresses berth assigns to containers. */

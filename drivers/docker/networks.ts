@@ -3,18 +3,9 @@ import type { Log } from "../../lib/log.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
-import { connectToNetwork, joinNetwork, ownContainer, type Reach } from "../engine/reach.ts";
+import { connectToNetwork, joinNetwork, NETWORK_LABEL, ownContainer, type Reach } from "../engine/reach.ts";
 import { createRotation, type Rotation, contains, parseAddress, type Subnet, writeAddress } from "./addresses.ts";
-import {
-  type BridgeNetwork,
-  createNetwork,
-  findNetwork,
-  NETWORK_LABEL,
-  removeNetwork,
-  PACKAGE_BITS,
-  PACKAGE_LABEL,
-  packageNetworkName,
-} from "./network.ts";
+import { type BridgeNetwork, createNetwork, findNetwork, removeNetwork, PACKAGE_BITS, PACKAGE_LABEL, packageNetworkName } from "./network.ts";
 
 /** The network for one container. */
 export type NetworkPlace = {

@@ -5,10 +5,16 @@ import type { Log } from "../../lib/log.ts";
 import type { Address } from "../driver.ts";
 import type { Proof } from "../ready.ts";
 import type { Engine } from "./engine.ts";
-import { answered } from "./faults.ts";
+import { answered, undefinedOn } from "./faults.ts";
 
 export const REACHES = ["auto", "address", "name", "published"] as const;
 export type Reach = Exclude<(typeof REACHES)[number], "auto">;
+
+/** On every network that berth created: the name of the network in the settings. */
+export const NETWORK_LABEL = "berth.network";
+
+/** The networks of containers if the settings name none. */
+export const DEFAULT_NETWORKS = { docker: "berth", swarm: "berth-swarm" } as const;
 
 /** What the engine's list and its inspect have about the ways to a container. */
 export type ContainerRoutes = { service: string; port: number; ip: string | undefined; hostPort: number | undefined };
@@ -75,6 +81,28 @@ export async function connectToNetwork(
     // 403 and "already exists": a user or an earlier start has connected it.
     if (!answered(error, 403) && !/already exists/.test(String(error))) throw error;
   }
+}
+
+/** The networks of berth's own container. `host`: it has the network of its machine. */
+export type OwnNetworks = { host: boolean; names: string[] };
+
+/** Networks that every engine has: containers have no names there, or no network of their own. */
+const BUILT_IN_NETWORKS = ["bridge", "host", "none", "ingress", "docker_gwbridge"];
+
+/** The first is the one that it was started with. Without those that berth created. Undefined if berth's container is not on this engine. */
+export async function readOwnNetworks(engine: Engine, signal: AbortSignal): Promise<OwnNetworks | undefined> {
+  const call = { doing: "Inspecting berth's own container", signal };
+  const own = await undefinedOn([404], () =>
+    engine.call(call, (docker, abortSignal) => docker.getContainer(ownContainer()).inspect({ abortSignal })),
+  );
+  if (own === undefined) return undefined;
+  const { NetworkMode: first = "" } = own.HostConfig;
+  const all = (await engine.call({ doing: "Listing networks", signal }, (docker, abortSignal) =>
+    docker.listNetworks({ filters: { label: [NETWORK_LABEL] }, abortSignal }),
+  )) as { Name: string }[];
+  const excluded = new Set([...BUILT_IN_NETWORKS, ...all.map(({ Name }) => Name)]);
+  const names = Object.keys(own.NetworkSettings.Networks ?? {}).filter((name) => !excluded.has(name));
+  return { host: first === "host", names: names.toSorted((one, other) => Number(other === first) - Number(one === first)) };
 }
 
 /** From the path of files that the engine mounts into each container; a user may have set the host name. */

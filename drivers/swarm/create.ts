@@ -4,7 +4,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered } from "../engine/faults.ts";
-import type { Reach } from "../engine/reach.ts";
+import { NETWORK_LABEL, type Reach } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
 import { parseLabels, refuseForeignOwner } from "../labels.ts";
 import { currentTask, findService, isOver, type Service, tasksOf } from "./cluster.ts";
@@ -83,7 +83,7 @@ export async function ensureOverlay(engine: Engine, network: string, signal: Abo
   }
   try {
     // Attachable, so that berth's own container can join it.
-    const options = { Name: network, Driver: "overlay", Attachable: true, CheckDuplicate: true, Labels: { "berth.network": network } };
+    const options = { Name: network, Driver: "overlay", Attachable: true, CheckDuplicate: true, Labels: { [NETWORK_LABEL]: network } };
     await engine.call({ doing, signal }, (docker, abortSignal) => docker.createNetwork({ ...options, abortSignal }));
   } catch (raced) {
     if (!isNameTaken(raced)) throw raced;

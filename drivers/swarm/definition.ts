@@ -11,8 +11,8 @@ const SECOND = 1_000_000_000;
 /** How long a container has between SIGTERM and SIGKILL. */
 export const STOP_GRACE_MS = 10_000;
 
-/** `nodeRole`: the role of nodes for containers without a host. `pidsLimit`: the processes and threads of one container. */
-export type SwarmSite = { network: string; nodeRole: string; pidsLimit: number };
+/** `alsoOn`: further networks of every service. `nodeRole`: the role of nodes for containers without a host. `pidsLimit`: the processes and threads of one container. */
+export type SwarmSite = { network: string; alsoOn: readonly string[]; nodeRole: string; pidsLimit: number };
 
 /**
  * The body of the create call. Control is the supervisor: Swarm restarts nothing, and has no health check, which would delay the start and end containers
@@ -45,7 +45,7 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
       Resources: { Limits: { ...size, Pids: site.pidsLimit }, Reservations: { ...size, ...(gpus ? { GenericResources: gpus } : {}) } },
       RestartPolicy: { Condition: "none", MaxAttempts: 0 },
       Placement: { Constraints: constraintsFor(spec.image, spec.host ?? site.nodeRole, cluster) },
-      Networks: [{ Target: site.network }],
+      Networks: [site.network, ...site.alsoOn].map((network) => ({ Target: network })),
     },
     Mode: { Replicated: { Replicas: 1 } },
     UpdateConfig: { Parallelism: 1, Order: "stop-first", FailureAction: "pause" },

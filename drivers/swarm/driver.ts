@@ -23,6 +23,8 @@ export type SwarmOptions = {
   callMs?: number;
   /** The attachable overlay network that all services share; created if it does not exist. */
   network: string;
+  /** Further overlay networks of every service, which exist already. */
+  alsoOn?: readonly string[];
   /** The label `role` of nodes for containers without a host, if any node has it. */
   nodeRole: string;
   /** The limit of processes and threads of one container; by default `DEFAULT_PIDS_LIMIT`. */
@@ -50,7 +52,7 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     },
     engineHost: machine.host,
   };
-  const site = { network, nodeRole: options.nodeRole, pidsLimit: options.pidsLimit ?? DEFAULT_PIDS_LIMIT };
+  const site = { network, alsoOn: options.alsoOn ?? [], nodeRole: options.nodeRole, pidsLimit: options.pidsLimit ?? DEFAULT_PIDS_LIMIT };
   const deps: SwarmDeployDeps = { engine, view, site, registry, unplacedMs: options.unplacedMs ?? UNPLACED_MS, log };
   const byName = view.standpoint.setting === "name" || (view.standpoint.setting === "auto" && view.standpoint.inContainer);
   let joined = !byName;

@@ -5,6 +5,8 @@ import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { buildBerthImages, type ImageTarget } from "./fixtures/berth-images.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { execFileSync } from "node:child_process";
+import { runIn } from "../../fixtures/engine.ts";
 
 /** The images of conf/docker/Dockerfile on the real engine, each started as it is, in its role. */
 t.setTimeout(240_000);
@@ -134,4 +136,92 @@ t.test("in the place of grok_spawner it deploys on the engine whose socket it is
   t.same(await (await fetch(`http://${at}:${port}/square?number=5`)).json(), { result: 25 });
   t.equal((await post("/deploy/cvm/spawned/0", {})).status, 200);
   t.notMatch(await (await fetch(`${base}/services`, { headers })).text(), /spawned/);
+});
+
+/**
+ * The line of the product's page (help/develop/under-the-hood/docker-containers.md, "Bare metal / on-prem VM"). Only the key and the tag are filled in, and the
+ * port and the path on this machine are others.
+ */
+const productLine = (container: string, more = "") =>
+  `run -d --name ${container} --user root --restart unless-stopped -e X_API_KEY=shared-secret -e GROK_SPAWNER_ENVIRONMENT=${name}
+  -e GROK_SPAWNER_FORCE_DOCKER_TYPE_HOST=true -p 127.0.0.1::8000 -v ${socket}:/var/run/docker.sock --network ${datagrok} ${more}
+  ${image("grok_spawner")}`.split(/\s+/);
+const datagrok = `${name}-datagrok`;
+const command = (...args: string[]) => execFileSync("docker", args, { env: { ...process.env, DOCKER_HOST: engine.host }, encoding: "utf8" }).trim();
+/** The port on this machine, once it answers there; the engine may choose another one when the container joins a network. */
+const publishedPort = (container: string) =>
+  eventually(`${container} to answer`, async () => {
+    const port = Number(/:(\d+)$/m.exec(command("port", container, "8000"))?.[1]);
+    return (await fetch(`http://127.0.0.1:${port}/info`).catch(() => undefined))?.ok ? port : undefined;
+  });
+const SECRET = { "x-api-key": "shared-secret", "content-type": "application/json" };
+
+t.test("by the product's own docker run line, the server reaches what it deploys, and its first deploy is answered", async (t) => {
+  command("network", "create", datagrok);
+  // The server: any container on that network.
+  const server = command("run", "-d", "--network", datagrok, onDemand);
+  containers.push(server);
+  const run = (script: string) => runIn(engine.docker, server, ["node", "-e", script]);
+  for (const round of [1, 2, 3]) {
+    const spawner = `${name}-grok_spawner-${round}`;
+    containers.push(command(...productLine(spawner)));
+    await t.test(`the first deploy of a fresh spawner through its published port (${round})`, async (t) => {
+      const port = await publishedPort(spawner);
+      const deployed = await fetch(`http://127.0.0.1:${port}/deploy/cvm/svc${round}/1`, {
+        method: "POST",
+        headers: SECRET,
+        body: JSON.stringify({ image: onDemand }),
+      });
+      const { serviceName, address, port: at } = (await deployed.json()) as { serviceName: string; address: string; port: number };
+      t.equal(deployed.status, 200);
+      t.equal(address, `${name}-svc${round}`);
+      const { Networks } = (await engine.docker.getContainer(serviceName).inspect()).NetworkSettings;
+      t.same(Object.keys(Networks), [datagrok]);
+      for (const host of [address, Networks[datagrok]?.IPAddress ?? ""])
+        t.match(await run(`fetch("http://${host}:${at}/square?number=6").then((r) => r.text()).then(console.log)`), '{"result":36}', host);
+    });
+    await t.test(`and from a container on its network, by its name (${round})`, async (t) => {
+      const call = (path: string) =>
+        `fetch("http://${spawner}:8000${path}", { method: "POST", headers: ${JSON.stringify(SECRET)}, body: ${JSON.stringify(JSON.stringify({ image: onDemand }))} })`;
+      const output = await run(`${call(`/deploy/cvm/other${round}/1`)}.then(async (r) => console.log(String(r.status), await r.text()))`);
+      t.match(output, new RegExp(`^200 .*"address":"${name}-other${round}"`));
+      t.match(await run(`fetch("http://${name}-other${round}:15353/square?number=7").then((r) => r.text()).then(console.log)`), '{"result":49}');
+    });
+    t.same(Object.keys((await engine.docker.getContainer(spawner).inspect()).NetworkSettings.Networks), [datagrok], "it has joined no other network");
+    command("rm", "-f", containers.pop() ?? "");
+  }
+});
+
+t.test("on another network by BERTH_DOCKER_NETWORK, it has joined before its first deploy, whose answer arrives", async (t) => {
+  // In front of the spawner's own network in the alphabet: by the first one the engine publishes ports, and a join sets them up again.
+  const other = `a-${name}`;
+  command("network", "create", other);
+  t.teardown(() => command("network", "rm", other));
+  const spawner = `${name}-elsewhere`;
+  const id = command(...productLine(spawner, `-e BERTH_DOCKER_NETWORK=${other}`));
+  t.teardown(() => command("rm", "-f", id, `${name}-there`));
+  const port = await publishedPort(spawner);
+  t.same(Object.keys((await engine.docker.getContainer(spawner).inspect()).NetworkSettings.Networks).toSorted(), [other, datagrok]);
+  const body = JSON.stringify({ image: onDemand });
+  t.equal((await fetch(`http://127.0.0.1:${port}/deploy/cvm/there/1`, { method: "POST", headers: SECRET, body })).status, 200);
+  t.same(Object.keys((await engine.docker.getContainer(`${name}-there`).inspect()).NetworkSettings.Networks), [other]);
+});
+
+t.test("in a container on two networks, it deploys on both", async (t) => {
+  const second = `${name}-second`;
+  command("network", "create", second);
+  t.teardown(() => command("network", "rm", second));
+  const spawner = `${name}-both`;
+  command(
+    ...productLine(spawner)
+      .map((word) => (word === "run" ? "create" : word))
+      .filter((word) => word !== "-d"),
+  );
+  command("network", "connect", second, spawner);
+  command("start", spawner);
+  t.teardown(() => command("rm", "-f", spawner, `${name}-shared`));
+  const port = await publishedPort(spawner);
+  const body = JSON.stringify({ image: onDemand });
+  t.equal((await fetch(`http://127.0.0.1:${port}/deploy/cvm/shared/1`, { method: "POST", headers: SECRET, body })).status, 200);
+  t.same(Object.keys((await engine.docker.getContainer(`${name}-shared`).inspect()).NetworkSettings.Networks).toSorted(), [datagrok, second]);
 });

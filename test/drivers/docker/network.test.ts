@@ -6,7 +6,7 @@ import { dockerDriver, type DockerOptions } from "../../../drivers/docker/driver
 import { privateListeners } from "../../../lib/container-peers.ts";
 import { serveMetrics } from "../../../lib/metrics/serve-metrics.ts";
 import { DEFAULT_SUBNETS } from "../../../drivers/docker/addresses.ts";
-import { NETWORK_LABEL } from "../../../drivers/docker/network.ts";
+import { NETWORK_LABEL } from "../../../drivers/engine/reach.ts";
 import type { Address } from "../../../drivers/driver.ts";
 import { openLog } from "../../../lib/log.ts";
 

@@ -56,8 +56,8 @@ t.test("a service goes to the nodes of the host that it is for; one for none, to
       gpu: 0,
       ...more,
     };
-    return definition({ ...whole, shmMb: 0 }, { network: "n", nodeRole: "cvm", pidsLimit: 4_096 }, "address", cluster).TaskTemplate?.Placement
-      ?.Constraints;
+    return definition({ ...whole, shmMb: 0 }, { network: "n", alsoOn: [], nodeRole: "cvm", pidsLimit: 4_096 }, "address", cluster).TaskTemplate
+      ?.Placement?.Constraints;
   };
   t.strictSame(placed({}), ["node.labels.role==cvm"]);
   t.strictSame(placed({ host: "cvm" }), ["node.labels.role==cvm"]);
