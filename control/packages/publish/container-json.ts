@@ -21,6 +21,8 @@ type Key = {
   accepts: (value: unknown) => boolean;
   /** The same for editors, as a JSON schema; `accepts` decides. */
   schema: Readonly<Record<string, unknown>>;
+  /** The key that has this one's place today: that one's value counts where both stand. */
+  replacedBy?: string;
 };
 
 const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
@@ -40,6 +42,13 @@ const ENV_SCHEMA = {
   type: "object",
   maxProperties: MAX_VARIABLES,
   additionalProperties: { type: ["string", "number", "boolean"], maxLength: LONGEST_VARIABLE },
+};
+
+const SHUTDOWN_TIMEOUT: Key = {
+  field: "shutdownTimeoutMinutes",
+  allowed: "a number of minutes, or 0 or null for never",
+  accepts: (value) => value === null || (isNumber(value) && value >= 0),
+  schema: { type: ["number", "null"], minimum: 0 },
 };
 
 /** Every key of `container.json`. Sizes are in MB but for `storage`, which is in GB; `shutdown_timeout` is in minutes. */
@@ -63,12 +72,8 @@ const KEYS: Readonly<Record<string, Key>> = {
     accepts: (value) => typeof value === "boolean",
     schema: { type: "boolean", default: false },
   },
-  shutdown_timeout: {
-    field: "shutdownTimeoutMinutes",
-    allowed: "a number of minutes, or 0 or null for never",
-    accepts: (value) => value === null || (isNumber(value) && value >= 0),
-    schema: { type: ["number", "null"], minimum: 0 },
-  },
+  shutdown_timeout: SHUTDOWN_TIMEOUT,
+  timeout_minutes: { ...SHUTDOWN_TIMEOUT, schema: { ...SHUTDOWN_TIMEOUT.schema, deprecated: true }, replacedBy: "shutdown_timeout" },
   keep_warm: {
     field: "keepWarm",
     allowed: `up to 20 ${WARM_HOURS_ALLOWED}`,
@@ -122,7 +127,7 @@ export function readContainerJson(text: string | undefined, path: string): Conta
 
 /** The keys of `container.json` for a configuration: the reverse of `readContainerKeys`. */
 export function containerKeysOf(config: ContainerConfig): Record<string, unknown> {
-  const set = Object.entries(KEYS).filter(([, { field }]) => field in config);
+  const set = Object.entries(KEYS).filter(([, { field, replacedBy }]) => replacedBy === undefined && field in config);
   return Object.fromEntries(set.map(([name, { field }]) => [name, config[field as keyof ContainerConfig]]));
 }
 
@@ -144,7 +149,12 @@ export function readContainerKeys(written: Record<string, unknown>, path: string
     if (key === undefined) {
       if (++unknown <= MAX_WARNINGS) read.warnings.push(`${path}: unknown key ${shownValue(name)} is ignored${suggestion(name)}.`);
     } else if (!key.accepts(value)) wrong.push(`${path}: ${name} is ${shownValue(value)}; allowed: ${key.allowed}`);
-    else if (key.field === "image") read.image = value as string;
+    else if (key.replacedBy !== undefined) {
+      const isDouble = Object.hasOwn(json, key.replacedBy);
+      const effect = isDouble ? `${key.replacedBy} is taken` : "its value is used";
+      read.warnings.push(`${path}: ${name} is an older name of ${key.replacedBy}; ${effect}. Write ${key.replacedBy} alone.`);
+      if (!isDouble) config[key.field] = value;
+    } else if (key.field === "image") read.image = value as string;
     else if (key.field !== "env") config[key.field] = value;
   }
   if (wrong.length > 0) throw new Fault("PACKAGE_INVALID", `${wrong.join("; ")}.`);

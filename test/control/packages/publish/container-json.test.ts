@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { containerSchema, readContainerJson } from "../../../../control/packages/publish/container-json.ts";
+import { containerKeysOf, containerSchema, readContainerJson } from "../../../../control/packages/publish/container-json.ts";
 
 const read = (json: unknown) => readContainerJson(JSON.stringify(json), "dockerfiles/x/container.json");
 
@@ -52,6 +52,48 @@ t.test("every spelling of no time-out is none", async (t) => {
   for (const shutdown_timeout of [null, 0]) t.notOk("shutdownTimeoutMinutes" in read({ shutdown_timeout }).config);
 });
 
+t.test("timeout_minutes is read as shutdown_timeout, which wins, and a note says so", async (t) => {
+  const alone = read({ on_demand: true, timeout_minutes: 30 });
+  t.equal(alone.config.shutdownTimeoutMinutes, 30);
+  t.match(alone.warnings, [/timeout_minutes is an older name of shutdown_timeout; its value is used/]);
+  t.equal(read({ timeoutMinutes: 7 }).config.shutdownTimeoutMinutes, 7);
+  t.notOk("shutdownTimeoutMinutes" in read({ timeout_minutes: null }).config);
+
+  for (const both of [
+    { timeout_minutes: 30, shutdown_timeout: 5 },
+    { shutdown_timeout: 5, timeout_minutes: 30 },
+  ]) {
+    t.equal(read(both).config.shutdownTimeoutMinutes, 5);
+    t.match(read(both).warnings, [/shutdown_timeout is taken/]);
+  }
+  t.equal(read({ shutdown_timeout: null, timeout_minutes: 30 }).config.shutdownTimeoutMinutes, undefined);
+  t.same(containerKeysOf(alone.config)["shutdown_timeout"], 30);
+  t.notOk("timeout_minutes" in containerKeysOf(alone.config));
+});
+
+/** The keys and values of every container.json that public packages of @datagrok on npm and in its repository have. */
+const PUBLIC: readonly Record<string, unknown>[] = [
+  { cpu: 0.5, memory: 1024 },
+  { gpu: 1, cpu: 2, memory: 3072 },
+  { on_demand: true, shutdown_timeout: 30 },
+  { cpu: 2, memory: 16_385, on_demand: true },
+  { cpu: 2, memory: 4096, storage: 64, on_demand: true, shutdown_timeout: 60 },
+  { cpu: 1, memory: 2048, on_demand: true, timeout_minutes: 30 },
+  { cpu: 1, environmentVars: { db: "#{x.moltrack}" } },
+  { env: { DATAGROK_MAX_CONCURRENT_TASKS: "12" } },
+  { cpu: 1.5, gpu: 1, memory: 2048, on_demand: true, shutdown_timeout: 60, storage: 25, env: { CONN: "#{x.Package:Entity}", LOGIN: "login" } },
+  { shm_size: 64, image: "owner/name:1.0", port: 8000 },
+];
+
+t.test("no key of a public package is unknown", async (t) => {
+  for (const json of PUBLIC)
+    t.same(
+      read(json).warnings.filter((warning) => warning.includes("unknown")),
+      [],
+      JSON.stringify(json),
+    );
+});
+
 t.test("both spellings of env are taken, and the documented one wins", async (t) => {
   const { env, warnings } = read({ environmentVars: { A: "old", B: 2, C: true }, env: { A: "new" } });
   t.strictSame(env, { A: "new", B: "2", C: "true" });
@@ -84,6 +126,7 @@ const WRONG: readonly (readonly [key: string, value: unknown])[] = [
   ["gpu", -1],
   ["on_demand", "true"],
   ["shutdown_timeout", -1],
+  ["timeout_minutes", "30"],
   ["shm_size", 1.5],
   ["storage", 0],
   ["env", ["A=1"]],
