@@ -26,7 +26,12 @@ export function readSettings(from: {
   readText?: (path: string) => string;
 }): ReadSettings {
   const rows = rowsOf(SETTINGS);
-  const sources: SettingSource[] = [readEnv(from.env, rows, from.readText ?? noText), ...(from.file ? [readSettingsFile(from.file, rows)] : [])];
+  // In the order of their rank: the product documents its single variables as overrides of its JSON.
+  const sources: SettingSource[] = [
+    readEnv(from.env, rows, from.readText ?? noText),
+    readParameters(from.env[PARAMETERS], rows),
+    ...(from.file ? [readSettingsFile(from.file, rows)] : []),
+  ];
   const faults = sources.flatMap((source) => source.faults);
   const values = new Map<string, ParsedSetting>();
   for (const [key, row] of rows) {
@@ -127,8 +132,7 @@ function readEnv(
       warnings.push(`${name}: not known, passed over${suggestion(name, names)}`);
     }
   }
-  const parameters = readParameters(set.find(({ name }) => name === PARAMETERS)?.value, rows);
-  return { values: [...values, ...parameters.values], faults: [...faults, ...parameters.faults], warnings: [...warnings, ...parameters.warnings] };
+  return { values, faults, warnings };
 }
 
 /** Without what an editor or `echo` leaves at its end. An empty one is a slip: passed over, it would leave a default in force. */
@@ -148,7 +152,7 @@ function setByKubernetes(name: string, value: string): boolean {
 
 /** The JSON that a real stand has there holds dozens of keys for others, and their secrets: nothing of it is repeated. */
 function readParameters(json: string | undefined, rows: readonly [string, SettingRow<unknown>][]): SettingSource {
-  if (json === undefined) return { values: [], faults: [], warnings: [] };
+  if (json === undefined || json.trim() === "") return { values: [], faults: [], warnings: [] };
   const parameters = parseObject(json);
   if (!parameters) return { values: [], faults: [`${PARAMETERS}: takes a JSON object, and this is none`], warnings: [] };
   const ours = rows.map(([key]) => key).filter((key) => OUR_PARAMETERS.test(key));

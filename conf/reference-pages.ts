@@ -20,9 +20,8 @@ dockerSettings:
   proxyRequestTimeout: 60000
 \`\`\`
 
-Settings that begin with \`dockerSettings\` or \`queueSettings\` can also be in the JSON of \`GROK_PARAMETERS\`; berth ignores its other keys. Several variables
-of one row are aliases: set one. \`berth config\` prints all values, and where each comes from. Settings marked *later* are read and checked, so that the
-configuration of an existing stand works unchanged, but have no effect yet.
+Settings that begin with \`dockerSettings\` or \`queueSettings\` can also be in the JSON of \`GROK_PARAMETERS\`, which single variables override; berth ignores its other
+keys. Several variables of one row are aliases: set one. \`berth config\` prints all values, and where each comes from.
 
 A secret can also be a file, as Docker and Kubernetes mount theirs: its variable with \`${FILE_SUFFIX}\` at its end names the file
 (\`BERTH_ADMIN_KEY${FILE_SUFFIX}=/run/secrets/admin-key\`). berth reads it at its start, without surrounding white space.
@@ -57,11 +56,11 @@ function objectOf(entries: readonly [string, unknown][]): Record<string, unknown
 }
 
 function describe(row: SettingRow<unknown>): string {
-  return `${row.description}.${row.later === undefined ? "" : ` Later, with ${row.later}.`}`;
+  return `${row.description}.`;
 }
 
 function description(row: SettingRow<unknown>): string {
-  return `${row.description}${row.secret ? "; a secret, never printed" : ""}${row.later === undefined ? "" : ` — *later, with ${row.later}*`}`;
+  return `${row.description}${row.secret ? "; a secret, never printed" : ""}`;
 }
 
 function fallback(row: SettingRow<unknown>): string {

@@ -12,11 +12,9 @@ export type SettingRow<T> = {
   secret?: true;
   /** The key whose value is the default of this one. */
   sameAs?: string;
-  /** Checked but without effect yet: the feature that will use it. */
-  later?: string;
 };
 
-type Extra = Pick<SettingRow<unknown>, "secret" | "sameAs" | "later">;
+type Extra = Pick<SettingRow<unknown>, "secret" | "sameAs">;
 
 /** A setting that always has a value. */
 export function setting<T>(

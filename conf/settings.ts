@@ -9,8 +9,6 @@ import { SAMPLER_NAMES } from "../lib/traces/traces.ts";
 import { parameterName, spawnerNames, optional, setting, type SettingRow, type SettingValues } from "./row.ts";
 import { addressBlock, flag, host, list, oneOf, origin, port, portRange, quantity, subnet, text, url, wholeNumber } from "./parsers.ts";
 
-const QUEUE_JWT = "tokens for the queue and the pipe";
-
 /**
  * Every setting, once. A row is its type, its parser and its line in docs/reference/settings.md; keys are those of berth.yaml.
  */
@@ -153,6 +151,12 @@ export const SETTINGS = {
     },
   ),
   sessionDays: setting("BERTH_SESSION_DAYS", quantity(0.001, 3_650, "days"), 30, "How long a session lasts"),
+  queueTokenDays: setting(
+    "BERTH_QUEUE_TOKEN_DAYS",
+    quantity(0.01, 365, "days"),
+    30,
+    "How long a container's tokens for queue and pipe are valid, with amqpAuthMode or pipeAuthMode `jwt`. Then RabbitMQ refuses new connections. Each start gives new tokens",
+  ),
   credentialsKey: setting(
     "BERTH_CREDENTIALS_KEY",
     list(text("32 bytes in base64 or hexadecimal", /^([0-9A-Fa-f]{64}|[A-Za-z0-9+/_-]{43}=?)$/)),
@@ -452,23 +456,29 @@ export const SETTINGS = {
   },
 
   queueSettings: {
-    useQueue: parameter("queueSettings.useQueue", flag(), true, "Use a queue", { later: QUEUE_JWT }),
+    useQueue: parameter("queueSettings.useQueue", flag(), true, "Has no effect: containers always get the variables of queue and pipe"),
     amqpHost: parameter("queueSettings.amqpHost", host(), "rabbitmq", "Host of the queue, for containers"),
     amqpPort: parameter("queueSettings.amqpPort", port(), 5672, "Queue's port"),
     amqpUser: parameter("queueSettings.amqpUser", text(), "guest", "Queue's user"),
-    amqpPassword: parameter("queueSettings.amqpPassword", text(), "guest", "Queue's password", { secret: true }),
-    amqpAuthMode: parameter("queueSettings.amqpAuthMode", oneOf("password", "jwt"), "password", "How containers authenticate to the queue", {
-      later: QUEUE_JWT,
-    }),
-    mqAudience: parameter("queueSettings.mqAudience", text(), "datagrok-mq", "Audience of their tokens for it", { later: QUEUE_JWT }),
+    amqpPassword: parameter("queueSettings.amqpPassword", text(), "guest", "Queue's password, with amqpAuthMode `password`", { secret: true }),
+    amqpAuthMode: parameter(
+      "queueSettings.amqpAuthMode",
+      oneOf("password", "jwt"),
+      "password",
+      "How containers authenticate to the queue: by amqpPassword, or each by a token that RabbitMQ verifies with berth's keys",
+    ),
+    mqAudience: parameter("queueSettings.mqAudience", text(), "datagrok-mq", "Audience of those tokens: RabbitMQ's `resource_server_id`"),
     tls: parameter("queueSettings.tls", flag(), false, "The queue uses TLS"),
     pipeHost: parameter("queueSettings.pipeHost", host(), "grok_pipe", "Host of the pipe, for containers"),
     pipePort: parameter("queueSettings.pipePort", port(), 3000, "Pipe's port"),
-    pipeKey: parameter("queueSettings.pipeKey", text(), "datagrok-key", "Pipe's key", { secret: true }),
-    pipeAuthMode: parameter("queueSettings.pipeAuthMode", oneOf("password", "jwt"), "password", "How containers authenticate to the pipe", {
-      later: QUEUE_JWT,
-    }),
-    pipeAudience: parameter("queueSettings.pipeAudience", text(), "datagrok-pipe", "Audience of their tokens for it", { later: QUEUE_JWT }),
+    pipeKey: parameter("queueSettings.pipeKey", text(), "datagrok-key", "Pipe's key, with pipeAuthMode `password`", { secret: true }),
+    pipeAuthMode: parameter(
+      "queueSettings.pipeAuthMode",
+      oneOf("password", "jwt"),
+      "password",
+      "How containers authenticate to the pipe: by pipeKey, or each by a token that the pipe verifies with berth's keys",
+    ),
+    pipeAudience: parameter("queueSettings.pipeAudience", text(), "datagrok-pipe", "Audience of those tokens; the same on both sides"),
   },
 
   datagrok: {

@@ -38,7 +38,7 @@ import { configuredDriver, openChosenDriver } from "./open-driver.ts";
 import { openEdgeTlsKeys, openListenerTlsKeys, tcpListenerOptions } from "./listener-settings.ts";
 import type { StoppableProcess } from "./parent.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
-import { spawnerToken } from "../control/identity/docker-tokens.ts";
+import { pipeToken, queueToken, spawnerToken } from "../control/identity/service-tokens.ts";
 
 const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
@@ -64,7 +64,7 @@ export async function runControl(options: {
   await identity.ensureAdmin(admin.key);
   const vault = await openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
   const credentials = openCredentials({ store, vault, clock });
-  const signingKeys = createSigningKeys({ store, vault, clock, log });
+  const signingKeys = createSigningKeys({ store, vault, clock, log, longestSeconds: queueTokenSeconds(settings) });
   const driverName = configuredDriver(settings);
   const registry = openConfiguredRegistry(settings, driverName, { clock, log });
   const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
@@ -81,7 +81,13 @@ export async function runControl(options: {
       pausedMs: settings.pausedMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,
     },
-    injectedEnv: containerEnvironment({ store, vault, credentials, stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings } }),
+    injectedEnv: containerEnvironment({
+      store,
+      vault,
+      credentials,
+      stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings },
+      signQueueToken: queueTokens({ settings, signingKeys, clock }),
+    }),
     renderEnv: credentials.renderEnv,
     tcp: tcpListenerOptions(settings),
     metrics,
@@ -232,10 +238,31 @@ function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[
   return [dockerSettings.spawnerAudience, queueSettings.mqAudience, queueSettings.pipeAudience];
 }
 
+/** The issuer of tokens that no request asks for. */
+function ownIssuer({ datagrok, webRoot, apiUrl }: Settings): string | undefined {
+  return datagrok.issuer ?? webRoot ?? apiUrl?.replace(/\/api\/?$/, "");
+}
+
+/** 0 if containers get no such tokens. */
+function queueTokenSeconds({ queueSettings, queueTokenDays }: Settings): number {
+  const { amqpAuthMode, pipeAuthMode } = queueSettings;
+  return amqpAuthMode === "jwt" || pipeAuthMode === "jwt" ? Math.round((queueTokenDays * DAY_MS) / 1_000) : 0;
+}
+
+function queueTokens(deps: { settings: Settings; signingKeys: Pick<SigningKeys, "signer">; clock: Clock }) {
+  const { settings } = deps;
+  const { mqAudience, pipeAudience } = settings.queueSettings;
+  const common = { issuer: ownIssuer(settings), seconds: queueTokenSeconds(settings) };
+  return (audience: "queue" | "pipe", service: string) =>
+    audience === "queue"
+      ? queueToken(deps, { ...common, audience: mqAudience, service })
+      : pipeToken(deps, { ...common, audience: pipeAudience, service });
+}
+
 /** The tokens with which control signs in at a spawner. Undefined without an address of its own, which the spawner compares with its setting. */
 function spawnerTokens(deps: { settings: Settings; signingKeys: Pick<SigningKeys, "signer">; clock: Clock }): (() => Promise<string>) | undefined {
   const { settings, signingKeys, clock } = deps;
-  const issuer = settings.datagrok.issuer ?? settings.webRoot ?? settings.apiUrl?.replace(/\/api\/?$/, "");
+  const issuer = ownIssuer(settings);
   const audience = settings.dockerSettings.spawnerAudience;
   return issuer === undefined ? undefined : () => spawnerToken({ signingKeys, clock }, { issuer, audience });
 }

@@ -48,30 +48,6 @@ function tokenResponse(token: string, issuedAt: number): DockerToken {
   return { token, access_token: token, expires_in: TOKEN_SECONDS, issued_at: new Date(issuedAt * 1_000).toISOString() };
 }
 
-/** Each call to a spawner has its own token: long enough for clock differences and a retry. */
-const SPAWNER_TOKEN_SECONDS = 300;
-/** Marks a token that is valid at a spawner only. */
-const SPAWNER_LIMIT = "spawner";
-
-/** Signs that this server calls a spawner. Nothing is stored. Faults: CREDENTIALS_UNREADABLE. */
-export async function spawnerToken(
-  parts: { signingKeys: Pick<SigningKeys, "signer">; clock: Clock },
-  claims: { issuer: string; audience: string },
-): Promise<string> {
-  const { kid, key } = await parts.signingKeys.signer();
-  const issuedAt = Math.floor(parts.clock.now() / 1_000);
-  return new SignJWT({ lim: SPAWNER_LIMIT })
-    .setProtectedHeader({ alg: SIGNING_ALGORITHM, typ: "JWT", kid })
-    .setIssuer(claims.issuer)
-    .setAudience(claims.audience)
-    .setSubject("berth")
-    .setIssuedAt(issuedAt)
-    .setNotBefore(issuedAt)
-    .setExpirationTime(issuedAt + SPAWNER_TOKEN_SECONDS)
-    .setJti(randomUUID())
-    .sign(key);
-}
-
 /** Requested or granted actions at the registry: a client's scope (`repository:datagrok/x:pull,push`), or an entry in a token's `access`. */
 export type DockerScope = { type: string; name: string; actions: string[] };
 

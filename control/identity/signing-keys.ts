@@ -11,7 +11,6 @@ export const SIGNING_ALGORITHM = "RS256";
 export const TOKEN_SECONDS = 1_800;
 /** The tolerated difference of a verifier's clock. */
 const LEEWAY_SECONDS = 60;
-const PUBLISHED_AFTER_MS = (TOKEN_SECONDS + LEEWAY_SECONDS) * 1_000;
 const MODULUS_BITS = 2_048;
 /** Keeps the list short for verifiers if a script rotates in a loop. */
 const MOST_PUBLISHED = 10;
@@ -35,12 +34,20 @@ export type SigningKeys = {
   revoke(kid: string): Promise<void>;
 };
 
-export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "seal" | "open">; clock: Clock; log: Log }): SigningKeys {
+/** `longestSeconds`: the longest lifetime of what the keys sign, if that is longer than a docker token's. */
+export function createSigningKeys(parts: {
+  store: Store;
+  vault: Pick<Vault, "seal" | "open">;
+  clock: Clock;
+  log: Log;
+  longestSeconds?: number;
+}): SigningKeys {
   const { store, vault, clock, log } = parts;
+  const publishedAfterMs = (Math.max(TOKEN_SECONDS, parts.longestSeconds ?? 0) + LEEWAY_SECONDS) * 1_000;
   let opened: { kid: string; key: CryptoKey } | undefined;
   let making: Promise<{ kid: string; key: CryptoKey }> | undefined;
 
-  const endOf = ({ retiredOn }: SigningKey) => (retiredOn === undefined ? undefined : retiredOn + PUBLISHED_AFTER_MS);
+  const endOf = ({ retiredOn }: SigningKey) => (retiredOn === undefined ? undefined : retiredOn + publishedAfterMs);
   const good = async () => (await store.signingKeys.all()).filter((row) => (endOf(row) ?? Number.POSITIVE_INFINITY) > clock.now());
   const current = async () => (await store.signingKeys.all()).find(({ retiredOn }) => retiredOn === undefined);
 
@@ -51,11 +58,11 @@ export function createSigningKeys(parts: { store: Store; vault: Pick<Vault, "sea
     await store.transaction(async () => {
       // In the transaction, so that the vault's key does not rotate meanwhile.
       const sealed = await vault.seal(signingKeyContext(kid), pem);
-      await store.signingKeys.removeRetiredBefore(clock.now() - PUBLISHED_AFTER_MS);
+      await store.signingKeys.removeRetiredBefore(clock.now() - publishedAfterMs);
       await store.signingKeys.retire(clock.now());
       await store.signingKeys.insert({ kid, publicKey, ...sealed, createdOn: clock.now(), retiredOn: undefined });
     });
-    log.info({ kid }, "made a key that signs docker tokens");
+    log.info({ kid }, "made a key that signs tokens");
     opened = { kid, key };
     return opened;
   };

@@ -83,11 +83,16 @@ t.test("an alias sets it as well; two that differ are refused with both names; t
   t.equal(read({ BERTH_LOG_LEVEL: "warn", GROK_SPAWNER_LOG_LEVEL: "WARN" }).settings.logLevel, "warn");
   const [line] = refused({ BERTH_LOG_LEVEL: "warn", GROK_SPAWNER_LOG_LEVEL: "debug" });
   t.match(line, /BERTH_LOG_LEVEL.*GROK_SPAWNER_LOG_LEVEL/);
-  const parameters = JSON.stringify({ dockerSettings: { proxyRequestTimeout: 60_000 } });
-  t.match(
-    refused({ GROK_PARAMETERS: parameters, GROK_PARAMETERS_DOCKER_SETTINGS__PROXY_REQUEST_TIMEOUT: "1000" })[0],
-    /GROK_PARAMETERS_DOCKER_SETTINGS__PROXY_REQUEST_TIMEOUT/,
+});
+
+t.test("a single variable overrides the JSON of GROK_PARAMETERS, which overrides the file", async (t) => {
+  const GROK_PARAMETERS = JSON.stringify({ dockerSettings: { proxyRequestTimeout: 60_000, grokSpawnerPort: 8_001 } });
+  const { settings, sources } = read(
+    { GROK_PARAMETERS, GROK_PARAMETERS_DOCKER_SETTINGS__PROXY_REQUEST_TIMEOUT: "1000" },
+    "dockerSettings:\n  proxyRequestTimeout: 2000\n  grokSpawnerPort: 8002\n",
   );
+  t.match(settings.dockerSettings, { proxyRequestTimeout: 1_000, grokSpawnerPort: 8_001 });
+  t.equal(sources["dockerSettings.proxyRequestTimeout"], "GROK_PARAMETERS_DOCKER_SETTINGS__PROXY_REQUEST_TIMEOUT");
 });
 
 t.test("no line repeats a secret, however it is wrong", async (t) => {
@@ -196,7 +201,15 @@ t.test("a file that is not YAML, or holds no names, is refused by its line", asy
   t.match(refused({}, "host: { name: x }\n"), [/^berth\.yaml:1, host: /]);
 });
 
-t.test("parameters of an installation for later features are not reported", (t) => {
-  t.same(read({ GROK_PARAMETERS: JSON.stringify({ queueSettings: { amqpAuthMode: "jwt" } }) }).warnings, []);
+t.test("the settings of queue and pipe are read from JSON, from single variables and from the file", (t) => {
+  const json = { amqpAuthMode: "jwt", mqAudience: "our-mq", taskPickupTimeout: 60_000, queueReconnectWaitTime: 1_500 };
+  const { settings, warnings } = read({
+    GROK_PARAMETERS: JSON.stringify({ queueSettings: json }),
+    GROK_PARAMETERS_QUEUE_SETTINGS__PIPE_AUTH_MODE: "jwt",
+    GROK_PARAMETERS_QUEUE_SETTINGS__MQ_AUDIENCE: "ours",
+  });
+  t.same(warnings, []);
+  t.match(settings.queueSettings, { amqpAuthMode: "jwt", mqAudience: "ours", pipeAuthMode: "jwt", pipeAudience: "datagrok-pipe" });
+  t.match(refused({ GROK_PARAMETERS: JSON.stringify({ queueSettings: { amqpAuthMode: "token" } }) }), [/amqpAuthMode/]);
   t.end();
 });

@@ -9,15 +9,28 @@ import { unscoped } from "../../model/names.ts";
  * All variables that a start gives its container but its own map, which comes after them: what every container gets, then the package's
  * credentials. A repeated start gets the same values. Faults: CREDENTIALS_UNREADABLE.
  */
-export function containerEnvironment(parts: { store: Store; vault: Vault; credentials: Credentials; stand: InstallationSettings }) {
-  const { store, credentials, stand } = parts;
+export function containerEnvironment(parts: {
+  store: Store;
+  vault: Vault;
+  credentials: Credentials;
+  stand: InstallationSettings;
+  /** Makes a container's tokens for the queue and the pipe, where the settings require tokens. */
+  signQueueToken: (audience: "queue" | "pipe", service: string) => Promise<string>;
+}) {
+  const { store, credentials, stand, signQueueToken } = parts;
   return async (container: Container, image: Pick<Image, "name" | "version">): Promise<Record<string, string>> => {
     const { service, config, packageId } = container;
     const packageName = (await store.packages.find(packageId))?.name ?? "";
     const own = { service, cpu: config.cpu, image: image.name, packageName, packageVersion: image.version };
     // Read first: if that fails, the container does not start and gets no session.
     const secrets = await credentials.packageEnv(packageId);
-    return { ...injectedEnv(stand, own, await containerToken(parts, container)), ...secrets };
+    const { amqpAuthMode, amqpPassword, pipeAuthMode, pipeKey } = stand.queue;
+    const passwords = {
+      amqpPassword: amqpAuthMode === "jwt" ? await signQueueToken("queue", service) : amqpPassword,
+      pipeKey: pipeAuthMode === "jwt" ? await signQueueToken("pipe", service) : pipeKey,
+    };
+    const installed = { ...stand, queue: { ...stand.queue, ...passwords } };
+    return { ...injectedEnv(installed, own, await containerToken(parts, container)), ...secrets };
   };
 }
 
@@ -30,12 +43,17 @@ export type InstallationSettings = {
     amqpPort: number;
     amqpUser: string;
     amqpPassword: string;
+    amqpAuthMode: QueueAuthMode;
     tls: boolean;
     pipeHost: string;
     pipePort: number;
     pipeKey: string;
+    pipeAuthMode: QueueAuthMode;
   };
 };
+
+/** `jwt`: the password or key that a container gets is a token of its own, which berth signs at each start. */
+export type QueueAuthMode = "password" | "jwt";
 
 /** A container's description of itself. */
 export type OwnDescription = { service: string; cpu: number; image: string; packageName: string; packageVersion: string };

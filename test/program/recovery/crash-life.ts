@@ -19,7 +19,8 @@ import { type StillClock, createStillClock, turns } from "../../fixtures/clock.t
 import { BEFORE, LIFE, type Process, type Truth, USER } from "./crash-steps.ts";
 import { Killed, type KillSwitch, openKillSwitch } from "./kill-switch.ts";
 
-const QUEUE = { amqpHost: "", amqpPort: 0, amqpUser: "", amqpPassword: "", tls: false, pipeHost: "", pipePort: 0, pipeKey: "" };
+const AMQP = { amqpHost: "", amqpPort: 0, amqpUser: "", amqpPassword: "", amqpAuthMode: "jwt", tls: false } as const;
+const QUEUE = { ...AMQP, pipeHost: "", pipePort: 0, pipeKey: "", pipeAuthMode: "password" } as const;
 const STAND = { apiUrl: undefined, queue: QUEUE };
 /** Longer than any back-off of a container that owes one failure. */
 const SETTLES_WITHIN_MS = 180_000;
@@ -79,7 +80,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       clock,
       log,
       environment: "test",
-      injectedEnv: containerEnvironment({ store, vault, credentials, stand: STAND }),
+      injectedEnv: containerEnvironment({ store, vault, credentials, stand: STAND, signQueueToken: async () => "" }),
       filesFolder: folder,
       random: () => 0,
       limits: { pausedMs },
