@@ -1,11 +1,9 @@
-import type { Availability, ContainerView } from "../../gateway/contract.ts";
+import type { Availability, ContainerAddress, ContainerView } from "../../gateway/contract.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
 import { type ContainerState, isPassing } from "../model/states.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
-import type { WatchedAddresses } from "./addresses.ts";
-import type { TcpPorts } from "./tcp-ports.ts";
 
 /** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
 export type EntityChange = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });
@@ -130,7 +128,7 @@ function failed(container: ContainerToView): Availability {
 
 /** A container's view in the gateways' feed now. */
 export function currentView(
-  { watched, tcpPorts }: { watched: Pick<WatchedAddresses, "current">; tcpPorts: Pick<TcpPorts, "listenerOf"> },
+  { watched, tcpPorts }: { watched: { current(): boolean }; tcpPorts: { listenerOf(container: ContainerToView): ContainerAddress | undefined } },
   container: ContainerToView,
 ): ContainerView {
   const listener = tcpPorts.listenerOf(container);

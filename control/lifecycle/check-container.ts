@@ -8,9 +8,9 @@ import { type EndCounts, ownedAddress } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import { type ContainerEngine, linesOfTail } from "./engine.ts";
-import { failurePatch, type Outages } from "./failures.ts";
+import type { Outages } from "./failures.ts";
 import { type LifecycleLimits, startLimit } from "./limits.ts";
-import { type Moves, NOT_RUNNING } from "./moves.ts";
+import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
 
 export type SuspectAddress = (row: Container, patch?: ContainerPatch, byUser?: string) => Promise<Container | undefined>;
 

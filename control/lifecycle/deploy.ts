@@ -2,16 +2,14 @@ import { join } from "node:path";
 import type { Address, Deployment, Spec } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Container, Image } from "../model/entities.ts";
+import type { Container, Image, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddress, sameAddress } from "./addresses.ts";
-import { type ContainerEngine, createCallWrites, linesOfTail } from "./engine.ts";
+import { type ContainerEngine, createCallWrites, type InFlightOperations, linesOfTail } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { containerKey, type StartSlots } from "./lanes.ts";
 import { type LifecycleLimits, startLimit } from "./limits.ts";
-import type { Moves } from "./moves.ts";
 import { enteredOn } from "./situation.ts";
-import type { InFlightOperations } from "./work-queue.ts";
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
 export type Deploy = (row: Container, signal: AbortSignal, limitMs?: number) => Promise<Deployment>;
@@ -31,7 +29,8 @@ export type SpecSource = {
 export type ContainerDeployDeps = {
   store: Pick<Store, "id" | "images" | "containers" | "packages">;
   engine: Pick<ContainerEngine, "call" | "logTail">;
-  moves: Pick<Moves, "claimAddress">;
+  /** As `Moves.claimAddress`. */
+  claimAddress(row: Container, address: OwnedAddress, isNew: boolean): Promise<void>;
   inFlight: InFlightOperations;
   slots: Pick<StartSlots, "leave">;
   source: SpecSource;
@@ -40,7 +39,7 @@ export type ContainerDeployDeps = {
   limits: LifecycleLimits;
 };
 
-export function createDeploy({ store, engine, moves, inFlight, slots, source, clock, epoch, limits }: ContainerDeployDeps): Deploy {
+export function createDeploy({ store, engine, claimAddress, inFlight, slots, source, clock, epoch, limits }: ContainerDeployDeps): Deploy {
   return async (row, signal, limitMs = startLimit(limits)) => {
     const image = await store.images.find(row.imageId);
     if (!image) return Promise.reject(new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
@@ -83,7 +82,7 @@ export function createDeploy({ store, engine, moves, inFlight, slots, source, cl
     };
     const onAddresses = (addresses: Address[], instance: string | undefined, isNew: boolean) => {
       const address = ownedAddress(addresses, instance);
-      if (address) writes.add(() => moves.claimAddress(row, address, isNew));
+      if (address) writes.add(() => claimAddress(row, address, isNew));
     };
     return inFlight.run(containerKey(row.id), row.generation, signal, (own) =>
       writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddresses })),

@@ -1,14 +1,15 @@
 import type { Call, DeployCall, Driver, DriverVerb, Observed } from "../../drivers/driver.ts";
+import type { BackoffRange } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { type DeadlineOptions, openDeadline } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { cutLogTail } from "./failures.ts";
-import type { LifecycleLimits } from "./limits.ts";
 
 /** A stop or a failed start waits this long for a log tail, and no longer. */
 const LOG_TAIL_MS = 1_000;
 const LOG_TAIL_LINES = 200;
+/** How much of a log tail a container's row keeps, in characters. */
+const LONGEST_LOG_TAIL = 65_536;
 
 /** How long a driver may clean up after an abort, before its call is abandoned. */
 const CLEAN_UP_MS = 10_000;
@@ -47,7 +48,8 @@ export type ContainerEngine = {
 export type ContainerEngineDeps = {
   driver: Driver;
   clock: Clock;
-  limits: Pick<LifecycleLimits, "callMs" | "statusMs" | "lookRetry">;
+  /** As in `LifecycleLimits`. */
+  limits: { callMs: number; statusMs: number; lookRetry: BackoffRange };
   storeId: string;
 };
 
@@ -78,6 +80,11 @@ export function createContainerEngine({ driver, clock, limits, storeId }: Contai
       return callUnderDeadline({ ...within(LOG_TAIL_MS, "return the log tail"), clock, signal }, read).catch(() => "");
     },
   };
+}
+
+/** The end of a log, which explains the failure. A container may write lines of any length. */
+export function cutLogTail(text: string): string {
+  return text.slice(-LONGEST_LOG_TAIL);
 }
 
 /** A log tail as a fault holds it. */
@@ -138,6 +145,33 @@ async function callUnderDeadline<T>(
     cancelCleanUp();
     deadline.close();
   }
+}
+
+/** The long driver calls in progress (a deploy, a resolve), so that a request can abort one at once. One per key, as the queue has one worker. */
+export type InFlightOperations = {
+  /** Runs `task` under a signal that also aborts by `abort(key)`, of one key or any of several. `generation` is what it deploys, or since when an image waits for it (epoch ms). */
+  run<T>(key: string | readonly string[], generation: number, signal: AbortSignal, task: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  /** Undefined where none is in progress. */
+  generation(key: string): number | undefined;
+  abort(key: string, reason: Error): void;
+};
+
+export function createInFlightOperations(): InFlightOperations {
+  const operations = new Map<string, { generation: number; stop: AbortController }>();
+  return {
+    run: async (key, generation, signal, task) => {
+      const stop = new AbortController();
+      const keys = [key].flat();
+      for (const one of keys) operations.set(one, { generation, stop });
+      try {
+        return await task(AbortSignal.any([signal, stop.signal]));
+      } finally {
+        for (const one of keys) if (operations.get(one)?.stop === stop) operations.delete(one);
+      }
+    },
+    generation: (key) => operations.get(key)?.generation,
+    abort: (key, reason) => operations.get(key)?.stop.abort(reason),
+  };
 }
 
 /** The writes of a call's callbacks: the driver does not wait for them, and they follow each other. */

@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from "../model/entities.ts";
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
@@ -6,6 +7,7 @@ import { causeOf } from "../store/history.ts";
 import type { Store } from "../store/open-store.ts";
 import type { EndCounts } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
+import { cutLogTail } from "./engine.ts";
 import { cutFaultLogs } from "./failures.ts";
 import { containerKey } from "./lanes.ts";
 import type { WorkQueue } from "./work-queue.ts";
@@ -114,6 +116,13 @@ export function isSameDecision(row: Container, now: Container | undefined, isFac
 
 /** The columns of a container that does not run. */
 export const NOT_RUNNING = { address: undefined, runningGeneration: undefined, pausedOn: undefined, busyUntil: 0 } as const satisfies ContainerPatch;
+
+/** What a failure leaves in the row: the cause, and when the next start may be tried (epoch ms), whatever the cause says of that. */
+export function failurePatch(cause: FaultData, attempts: number, notBefore: number): ContainerPatch {
+  const fault = { ...cause };
+  delete fault.retryAfterMs;
+  return { fault, attempts, notBefore, ...(fault.logs?.length ? { lastLogs: cutLogTail(fault.logs.join("\n")) } : {}) };
+}
 
 /**
  * Takes an address from the container that has it, whatever state that is in; to be called in the transaction that gives it to another. One that runs is checked

@@ -8,13 +8,13 @@ import type { BriefContainer } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
 import { isAt, type WatchedAddresses } from "./addresses.ts";
 import { reportEnd, type ReportEndDeps, type SuspectAddress } from "./check-container.ts";
-import type { ContainerEngine } from "./engine.ts";
+import type { ContainerEngine, InFlightOperations } from "./engine.ts";
 import { isEngineTrouble, type Outages } from "./failures.ts";
 import { mayStayPaused } from "./idle-policy.ts";
 import { containerKey, imageKey, SWEEP } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
-import type { InFlightOperations, WorkQueue } from "./work-queue.ts";
+import type { WorkQueue } from "./work-queue.ts";
 
 export type FollowEventsDeps = RetryDeps &
   ReportEndDeps & {

@@ -12,7 +12,7 @@ import { type Changes, createChanges, currentView, publishAddressed } from "./ch
 import { createSuspectAddress } from "./check-container.ts";
 import { createDeploy, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
-import { createContainerEngine } from "./engine.ts";
+import { createContainerEngine, createInFlightOperations } from "./engine.ts";
 import { type ContainerExplanation, explainContainer } from "./explain-container.ts";
 import { createOutages } from "./failures.ts";
 import { idleInMs } from "./idle-policy.ts";
@@ -27,7 +27,7 @@ import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
 import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
 import { recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, openUseRecord } from "./usage.ts";
-import { createInFlightOperations, openWorkQueue, type WorkQueue } from "./work-queue.ts";
+import { openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
 /** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
 export type Lifecycle = LifecycleRequests &
@@ -135,7 +135,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     },
     outageExplains: outages.explains(row.since),
   });
-  const deploy = createDeploy({ store, engine, moves, inFlight, slots, source: options, clock, epoch, limits });
+  const deploy = createDeploy({ store, engine, claimAddress: moves.claimAddress, inFlight, slots, source: options, clock, epoch, limits });
   const steps = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
   const deps = { ...steps, changes, usage, watched, tcpPorts, driver, environment, filesFolder, clock, epoch, limits, random, log };
   const requests = createLifecycleRequests(deps);

@@ -4,13 +4,12 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
 import type { ImageState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
-import { createCallWrites } from "./engine.ts";
+import { createCallWrites, type InFlightOperations } from "./engine.ts";
 import { asFault, isEngineTrouble, isUnanswered } from "./failures.ts";
 import { isStoppedAsDesired } from "./idle-policy.ts";
 import { type ImageLookupDeps, imageSource, isMissing, scheduleMissingRetry } from "./image-lookups.ts";
 import { containerKey, imageKey } from "./lanes.ts";
 import { imageTimeLeft } from "./situation.ts";
-import type { InFlightOperations } from "./work-queue.ts";
 
 export type ImageDeps = ImageLookupDeps & { store: Store; inFlight: InFlightOperations; epoch: () => number };
 

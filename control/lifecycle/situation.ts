@@ -3,7 +3,6 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
 import { isPassing, isPassingImage, type PassingContainerState } from "../model/states.ts";
-import type { LifecycleLimits } from "./limits.ts";
 
 /** Everything that a decision about a container is made from, as of one moment. */
 export type ContainerSituation = {
@@ -59,7 +58,8 @@ export function enteredOn({ since }: { since: number }, epoch: number): number {
   return Math.max(since, epoch);
 }
 
-type StatusLimit = Pick<LifecycleLimits, "statusMs">;
+/** `statusMs`: how long a container or image may stay in a passing state. */
+type StatusLimit = { statusMs: number };
 
 /** What a container waits for in each passing state. */
 const WAITED_FOR: Record<PassingContainerState, readonly [code: FaultCode, what: string]> = {

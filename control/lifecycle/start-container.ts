@@ -5,12 +5,13 @@ import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddress } from "./addresses.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
-import { asFault, failurePatch, isUnanswered } from "./failures.ts";
+import type { InFlightOperations } from "./engine.ts";
+import { asFault, isUnanswered } from "./failures.ts";
 import { containerKey, imageKey, type StartSlots } from "./lanes.ts";
 import { type LifecycleLimits, startLimit } from "./limits.ts";
-import { type Moves, NOT_RUNNING } from "./moves.ts";
+import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
 import { enteredOn } from "./situation.ts";
-import type { InFlightOperations, WorkQueue } from "./work-queue.ts";
+import type { WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {
   store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
