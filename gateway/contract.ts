@@ -85,6 +85,11 @@ export type Directory = {
    * and TOKEN_INVALID if this caller may not wake it.
    */
   wake(id: string, caller: Caller, signal: AbortSignal, traceparent?: string): Promise<void>;
+  /**
+   * What a start in progress does, for the response to a request that has waited for too long. Undefined if that is unknown. May take a moment; never
+   * rejects for that reason.
+   */
+  startStatus(id: string, caller: Caller, signal: AbortSignal): Promise<StartStatus | undefined>;
   /** Reports the first connect after a start, and its duration. Best effort. */
   reportConnected(id: string, connectMs: number): void;
   /** Reports that a container was busy in a response, for so many seconds. Best effort. */
@@ -142,6 +147,7 @@ export type Identity = {
  * - `GET /feed?was=<name>&store=<id>&revision=<n>`: the same after a reconnect, with the gateway's previous name and the last revision of the store that
  *   it received.
  * - `POST /wake` `WakeRequest` → 204 when the request is durable.
+ * - `POST /start-status` `StartStatusRequest` → 200 `StartStatus`; 204 for a container that does not start.
  * - `POST /reached` `ReachedReport` → 204.
  * - `POST /busy` `BusyReport` → 204.
  * - `POST /open` `OpenExchangesReply` → 204; replies to an `ask` line.
@@ -210,6 +216,9 @@ export const LOST_GATEWAY_MS = 60_000;
 /** The same after its connection was closed: usually its process has ended, and a living one reconnects within seconds. */
 export const ENDED_GATEWAY_MS = 10_000;
 
+/** What a start in progress does, and since when: sentences for users. `logs`: the log tail of this start, the oldest line first. */
+export type StartStatus = { says: string; logs?: string[] };
+export type StartStatusRequest = { id: string };
 /** The first request that waited for a start has connected. */
 export type ReachedReport = { id: string; connectMs: number };
 /** The container is busy for so many seconds. */

@@ -76,7 +76,6 @@ export async function runControl(options: {
     filesFolder: settings.data,
     limits: {
       statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
-      holdMs: settings.dockerSettings.proxyRequestTimeout,
       busyMs: settings.busyMinutes * 60_000,
       pausedMs: settings.pausedMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,

@@ -7,6 +7,7 @@ import type {
   OpenExchangesReply,
   PushedReport,
   ReachedReport,
+  StartStatusRequest,
   UseReport,
   WakeRequest,
   CallersRequest,
@@ -33,7 +34,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
   const feeds: OpenFeeds = new Map();
   const gateways = createGatewayQueries(clock);
   deps.metrics?.gateways.look((family) => family.at().set(feeds.size));
-  const handlers: Record<string, (body: unknown) => Promise<object | undefined>> = {
+  const handlers: Record<string, (body: unknown, gone: () => AbortSignal) => Promise<object | undefined>> = {
     "/wake": async (body) => {
       const { id, userId, ref, traceparent } = parseWakeRequest(body);
       const shown = ref?.own ?? ref?.session;
@@ -46,6 +47,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       });
       return undefined;
     },
+    "/start-status": async (body, gone) => deps.lifecycle.startStatus(parseStartStatusRequest(body).id, gone()),
     "/reached": async (body) => {
       const { id, connectMs } = parseReachedReport(body);
       await deps.store.wakes.connected(id, connectMs);
@@ -87,7 +89,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     if (request.method === "GET" && path === "/feed")
       return streamChanges(deps, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
     const handler = request.method === "POST" && Object.hasOwn(handlers, path) ? handlers[path] : undefined;
-    const result = handler ? readBody(request).then(handler) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
+    const result = handler ? readBody(request).then((body) => handler(body, () => goneSignal(response))) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     await result.then(
       (body) => send(response, body ? 200 : 204, body),
       (error: unknown) => {
@@ -118,6 +120,13 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       await closed;
     },
   };
+}
+
+/** Aborts when the gateway no longer waits for the response. */
+function goneSignal(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  response.once("close", () => gone.abort(new Error("the gateway is gone")));
+  return gone.signal;
 }
 
 function send(response: ServerResponse, status: number, body?: object): void {
@@ -161,6 +170,12 @@ export function parseWakeRequest(body: unknown): WakeRequest {
     ...(ref === undefined ? {} : { ref: by }),
     ...(typeof traceparent === "string" ? { traceparent } : {}),
   };
+}
+
+export function parseStartStatusRequest(body: unknown): StartStatusRequest {
+  const { id } = fieldsOf(body);
+  if (typeof id !== "string") throw new Fault("REQUEST_INVALID", "A request for the status of a start needs id.");
+  return { id };
 }
 
 export function parseReachedReport(body: unknown): ReachedReport {

@@ -9,7 +9,7 @@ import type { Changes } from "./changes.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import { type ContainerEngine, linesOfTail } from "./engine.ts";
 import type { Outages } from "./failures.ts";
-import { type LifecycleLimits, startLimit } from "./limits.ts";
+import type { LifecycleLimits } from "./limits.ts";
 import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
 
 export type SuspectAddress = (row: Container, patch?: ContainerPatch, byUser?: string) => Promise<Container | undefined>;
@@ -99,7 +99,7 @@ export async function verifyAddress(deps: VerifyDeps, row: Container, { observed
   let deployment: Deployment;
   try {
     // From now on, not from the suspicion: a deploy that is late removes what runs, and the engine may have been away until now.
-    deployment = await deploy({ ...row, since: clock.now() }, signal, Math.min(limits.checkMs, startLimit(limits)));
+    deployment = await deploy({ ...row, since: clock.now() }, signal, Math.min(limits.checkMs, limits.statusMs));
   } catch (error) {
     signal.throwIfAborted();
     const now = await store.containers.find(row.id);

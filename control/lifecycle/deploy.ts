@@ -1,15 +1,17 @@
 import { join } from "node:path";
-import type { Address, Deployment, Spec } from "../../drivers/driver.ts";
+import type { Address, DeployCall, Deployment, Spec } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, Image, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddress, sameAddress } from "./addresses.ts";
-import { type ContainerEngine, createCallWrites, type InFlightOperations, linesOfTail } from "./engine.ts";
+import { type ContainerEngine, createCallWrites, type InFlightOperations } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { containerKey, type StartSlots } from "./lanes.ts";
-import { type LifecycleLimits, startLimit } from "./limits.ts";
+import type { LifecycleLimits } from "./limits.ts";
 import { enteredOn } from "./situation.ts";
+import { findOut } from "./start-status.ts";
+import { describeStep, type StartSteps } from "./start-steps.ts";
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
 export type Deploy = (row: Container, signal: AbortSignal, limitMs?: number) => Promise<Deployment>;
@@ -33,14 +35,15 @@ export type ContainerDeployDeps = {
   claimAddress(row: Container, address: OwnedAddress, isNew: boolean): Promise<void>;
   inFlight: InFlightOperations;
   slots: Pick<StartSlots, "leave">;
+  steps: StartSteps;
   source: SpecSource;
   clock: Pick<Clock, "now">;
   epoch: () => number;
   limits: LifecycleLimits;
 };
 
-export function createDeploy({ store, engine, claimAddress, inFlight, slots, source, clock, epoch, limits }: ContainerDeployDeps): Deploy {
-  return async (row, signal, limitMs = startLimit(limits)) => {
+export function createDeploy({ store, engine, claimAddress, inFlight, slots, steps, source, clock, epoch, limits }: ContainerDeployDeps): Deploy {
+  return async (row, signal, limitMs = limits.statusMs) => {
     const image = await store.images.find(row.imageId);
     if (!image) return Promise.reject(new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
     let logs: string[] = [];
@@ -52,29 +55,36 @@ export function createDeploy({ store, engine, claimAddress, inFlight, slots, sou
       overdue: () => {
         if (unanswered) return Fault.from({ code: unanswered.code, message: unanswered.message });
         const seconds = Math.round(limitMs / 1000);
-        return new Fault("START_TIMED_OUT", `The container ${row.name} did not accept a connection within ${seconds} s.`, { logs });
+        const doing = describeStep(steps.of(row.id) ?? { since: row.since }, clock.now());
+        return new Fault("START_TIMED_OUT", `The container ${row.name} was not ready within ${seconds} s. ${doing}`, { logs });
       },
       // The driver removes what did not start, and its log with it.
-      beforeAbort: async () => void (logs = linesOfTail(await engine.logTail(row.service, signal))),
+      beforeAbort: async () => void ({ logs } = await findOut(engine, row, signal)),
     };
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.
       const own = (await source.renderEnv?.(row)) ?? row.env;
       const spec = await specOf(source, row, image, { ...(await source.injectedEnv(row, image)), ...own });
       stop.throwIfAborted();
+      step.prepared(spec);
       await rememberImage(store, row, image);
       return [spec];
     };
-    const onLaunched = () => {
+    const releaseSlot = () => {
       slots.leave(row.id);
       if (unanswered) writes.add(() => store.containers.update(row.id, { fault: undefined }));
       unanswered = undefined;
     };
+    const onLaunched = () => {
+      step.launched();
+      releaseSlot();
+    };
     let renewedOn = row.since;
     const writes = createCallWrites();
-    const onPull = () => {
+    const onPull: DeployCall["onPull"] = (progress) => {
+      step.pulled(progress);
       // A pull may take half an hour, and is the network's work rather than the engine's.
-      onLaunched();
+      releaseSlot();
       const now = clock.now();
       if (now - Math.max(renewedOn, epoch()) < limits.flushMs || now - row.since > limits.pullCapMs) return;
       renewedOn = now;
@@ -84,9 +94,12 @@ export function createDeploy({ store, engine, claimAddress, inFlight, slots, sou
       const address = ownedAddress(addresses, instance);
       if (address) writes.add(() => claimAddress(row, address, isNew));
     };
-    return inFlight.run(containerKey(row.id), row.generation, signal, (own) =>
-      writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddresses })),
-    );
+    const step = steps.begin(row.id);
+    return inFlight
+      .run(containerKey(row.id), row.generation, signal, (own) =>
+        writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddresses })),
+      )
+      .finally(step.end);
   };
 
   async function specOf({ environment, filesFolder }: SpecSource, row: Container, image: Image, env: Record<string, string>): Promise<Spec> {

@@ -83,8 +83,8 @@ export function createContainerEngine({ driver, clock, limits, storeId }: Contai
 }
 
 /** The end of a log, which explains the failure. A container may write lines of any length. */
-export function cutLogTail(text: string): string {
-  return text.slice(-LONGEST_LOG_TAIL);
+export function cutLogTail(text: string, characters = LONGEST_LOG_TAIL): string {
+  return text.slice(-characters);
 }
 
 /** A log tail as a fault holds it. */

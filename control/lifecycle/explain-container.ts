@@ -9,9 +9,10 @@ import { describeAddresses } from "./addresses.ts";
 import { type ContainerEngine, linesOfTail } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { busyMs, idleInMs, warmMs } from "./idle-policy.ts";
-import { type LifecycleLimits, startLimit } from "./limits.ts";
+import type { LifecycleLimits } from "./limits.ts";
 import type { TcpPorts } from "./tcp-ports.ts";
 import { containerTimeLeft, enteredOn, type ReadSituation } from "./situation.ts";
+import type { StartSteps } from "./start-steps.ts";
 import { type ExplainContext, explainState, minutes } from "./state-reason.ts";
 
 /** As of one moment, except for the engine's status, which is read a little later. */
@@ -33,6 +34,7 @@ export type ExplainDeps = {
   engine: Pick<ContainerEngine, "call">;
   situationOf: ReadSituation;
   tcpPorts: Pick<TcpPorts, "listenerOf">;
+  steps: Pick<StartSteps, "of">;
   limits: LifecycleLimits;
 };
 
@@ -50,6 +52,7 @@ export async function explainContainer(deps: ExplainDeps, id: string, signal: Ab
   const context: ExplainContext = {
     ...(await situationOf(container, "unknown")),
     limits,
+    step: deps.steps.of(id),
     history,
     nameOf: (userId) => (userId === undefined ? "berth" : (logins.get(userId) ?? "a removed user")),
   };
@@ -141,7 +144,7 @@ const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainConte
   },
   startLimit: {
     says: "The start fails, unless the container answers or the pull of its image makes progress.",
-    at: ({ row, epoch, limits }) => (row.state === "STARTING" ? enteredOn(row, epoch) + startLimit(limits) : undefined),
+    at: ({ row, epoch, limits }) => (row.state === "STARTING" ? enteredOn(row, epoch) + limits.statusMs : undefined),
   },
   drainLimit: {
     says: "It is stopped, even if a request is still open.",

@@ -5,7 +5,7 @@ import type { Log } from "../../lib/log.ts";
 /** What is wrong with the engine rather than with what it runs: no container causes it, and it ends when the engine works again. */
 const TROUBLE: ReadonlySet<FaultCode> = new Set(["ENGINE_UNREACHABLE", "ENGINE_FAILED"]);
 /** How much of a log tail a fault carries to every gateway, in characters. */
-const LONGEST_FAULT_LOGS = 4_096;
+export const LONGEST_FAULT_LOGS = 4_096;
 
 export function isEngineTrouble(code: FaultCode | undefined): boolean {
   return code !== undefined && TROUBLE.has(code);

@@ -4,10 +4,8 @@ import type { LaneLimits, LimitsByLane } from "./lanes.ts";
 
 /** All in milliseconds, unless named otherwise. */
 export type LifecycleLimits = {
-  /** How long a container or image may stay in a passing state (`containerStatusTimeoutMinutes`). */
+  /** How long a container or image may stay in a passing state (`containerStatusTimeoutMinutes`); for a start, without the time in which a pull makes progress. */
   statusMs: number;
-  /** How long a gateway holds a request (`proxyRequestTimeout`). */
-  holdMs: number;
   /** How long one report of a container may keep it busy. */
   busyMs: number;
   /** How long an idle container stays paused before it is ended; 0: it is ended at once. */
@@ -47,7 +45,6 @@ export type LifecycleLimits = {
 
 export const LIFECYCLE_LIMITS: LifecycleLimits = {
   statusMs: 5 * 60_000,
-  holdMs: 300_000,
   busyMs: 4 * 3_600_000,
   pausedMs: 0,
   graceMs: 3_000,
@@ -83,13 +80,4 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
 export function startSlotsFor(processors: number): LaneLimits {
   const total = Math.min(8, Math.max(3, processors + 1));
   return { total, perUser: total - 1, equalShares: true };
-}
-
-/**
- * How long one start may take: 5 s less than the shorter of the status limit and the hold, so that its waiters get
- * a 500 with the cause rather than a 504; of short limits, four fifths.
- */
-export function startLimit({ statusMs, holdMs }: Pick<LifecycleLimits, "statusMs" | "holdMs">): number {
-  const shorter = Math.min(statusMs, holdMs);
-  return Math.max(shorter - 5_000, shorter * 0.8);
 }

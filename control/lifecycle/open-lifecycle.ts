@@ -1,5 +1,5 @@
 import type { Driver } from "../../drivers/driver.ts";
-import type { ContainerView, UseReport } from "../../gateway/contract.ts";
+import type { ContainerView, StartStatus, UseReport } from "../../gateway/contract.ts";
 import { retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -24,6 +24,8 @@ import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, rem
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
 import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
+import { createStartStatus } from "./start-status.ts";
+import { createStartSteps } from "./start-steps.ts";
 import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
 import { recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, openUseRecord } from "./usage.ts";
@@ -45,6 +47,8 @@ export type Lifecycle = LifecycleRequests &
     listenerOf: TcpPorts["listenerOf"];
     /** Why a container is in its state. Faults: CONTAINER_NOT_FOUND. */
     explain(id: string, signal: AbortSignal): Promise<ContainerExplanation>;
+    /** What a start in progress does, for a request that has waited for too long; undefined for a container that does not start. */
+    startStatus(id: string, signal: AbortSignal): Promise<StartStatus | undefined>;
     /** An image has come to a registry. */
     imagePushed(pushed: PushedImage): Promise<void>;
     /** What runs with berth's labels and belongs to no container of this store, as of the last sweep. */
@@ -82,6 +86,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const slots = createStartSlots(limits.startSlots);
   const outages = createOutages(clock, clock.now());
   const ends = createEndCounts();
+  const startSteps = createStartSteps(clock);
   const draining = new Set<string>();
   const changes = createChanges(store, Math.floor(epoch()));
   const watched = openWatchedAddresses({
@@ -135,10 +140,12 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     },
     outageExplains: outages.explains(row.since),
   });
-  const deploy = createDeploy({ store, engine, claimAddress: moves.claimAddress, inFlight, slots, source: options, clock, epoch, limits });
-  const steps = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
-  const deps = { ...steps, changes, usage, watched, tcpPorts, driver, environment, filesFolder, clock, epoch, limits, random, log };
+  const { claimAddress } = moves;
+  const deploy = createDeploy({ store, engine, claimAddress, inFlight, slots, steps: startSteps, source: options, clock, epoch, limits });
+  const work = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
+  const deps = { ...work, steps: startSteps, changes, usage, watched, tcpPorts, driver, environment, filesFolder, clock, epoch, limits, random, log };
   const requests = createLifecycleRequests(deps);
+  const readStartStatus = createStartStatus(deps);
   const useRecord = openUseRecord({ store, usage, clock, flushMs: limits.flushMs, log });
 
   let orphans: Orphan[] = [];
@@ -212,6 +219,10 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     recordUse: (report) => reconcileUsed(usage.report(report)),
     depth: queue.depth,
     explain: (id, signal) => explainContainer(deps, id, signal),
+    startStatus: async (id, signal) => {
+      const row = await store.containers.find(id);
+      return row && readStartStatus(row, signal);
+    },
     imagePushed: (pushed) => handlePushedImage(deps, requests.requestValidation, pushed),
     orphans: () => orphans,
     findOrphans: (signal) => findOrphans(deps, signal),

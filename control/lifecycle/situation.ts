@@ -71,9 +71,12 @@ const WAITED_FOR: Record<PassingContainerState, readonly [code: FaultCode, what:
   STOPPING: ["STOP_TIMED_OUT", "the engine to stop it"],
 };
 
-/** How long a container may stay in its state from now on, in milliseconds; undefined where it may stay for ever. */
+/**
+ * How long a container may stay in its state from now on, in milliseconds; undefined where it may stay for ever, and for a start, whose limit is the deploy's:
+ * a pull extends it.
+ */
 export function containerTimeLeft({ row, image, now, epoch }: ContainerSituation, { statusMs }: StatusLimit): number | undefined {
-  if (!isPassing(row.state)) return undefined;
+  if (!isPassing(row.state) || row.state === "STARTING") return undefined;
   let from = enteredOn(row, epoch);
   if (row.state === "PENDING_START") {
     // All that is left is its turn, which comes: each start before it has a limit. Of a thousand that a restart of the machine ended, most wait for longer than that.

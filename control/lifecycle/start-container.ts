@@ -8,7 +8,7 @@ import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import type { InFlightOperations } from "./engine.ts";
 import { asFault, isUnanswered } from "./failures.ts";
 import { containerKey, imageKey, type StartSlots } from "./lanes.ts";
-import { type LifecycleLimits, startLimit } from "./limits.ts";
+import type { LifecycleLimits } from "./limits.ts";
 import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
 import { enteredOn } from "./situation.ts";
 import type { WorkQueue } from "./work-queue.ts";
@@ -61,7 +61,7 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
       if (now?.state !== "STARTING") return undefined;
       const fault = asFault(error, log);
       // It stays STARTING, and those who wait go on waiting, until the start's own limit.
-      const leftMs = enteredOn(row, deps.epoch()) + startLimit(limits) - clock.now();
+      const leftMs = enteredOn(row, deps.epoch()) + limits.statusMs - clock.now();
       if (isUnanswered(fault) && leftMs > 0) {
         queue.addAfter(containerKey(row.id), leftMs);
         throw fault;

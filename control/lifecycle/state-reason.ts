@@ -5,10 +5,13 @@ import { isPassingImage } from "../model/states.ts";
 import { isEngineTrouble } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { ContainerSituation } from "./situation.ts";
+import { describeStep, type StartStep } from "./start-steps.ts";
 
 /** What an explanation is made from: the situation that a decision is made from, and the container's history. */
 export type ExplainContext = ContainerSituation & {
   limits: LifecycleLimits;
+  /** Of the deploy in progress. */
+  step: StartStep | undefined;
   /** Oldest first. */
   history: readonly HistoryEntry[];
   /** The login of a user. */
@@ -45,12 +48,12 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   return `${requesterOf(row, nameOf)} requested its start.`;
 }
 
-function bootReason({ row }: ExplainContext): string {
+function bootReason({ row, step, now }: ExplainContext): string {
   if (isEngineTrouble(row.fault?.code)) return `${row.fault?.message} berth tries again.`;
-  return "It is being created or boots, and accepts no connection yet.";
+  return step ? describeStep(step, now) : "The container engine has not begun its start.";
 }
 
-function waitReason({ row, image, now }: ExplainContext): string {
+export function waitReason({ row, image, now }: ContainerSituation): string {
   if (!image) return "Its image was removed.";
   if (row.notBefore > now) return `It waits before the next try, because ${row.attempts === 1 ? "one start" : `${row.attempts} starts`} failed.`;
   if (isPassingImage(image)) return `It waits for its image ${image.ref}, which is being resolved and pulled.`;

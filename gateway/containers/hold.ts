@@ -1,7 +1,8 @@
 import type { Clock } from "../../lib/clock.ts";
 import { backoffDelay, scattered } from "../../lib/backoff.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import type { ContainerAddress, ContainerView, Directory, Caller } from "../contract.ts";
+import type { ContainerAddress, ContainerView, Directory, Caller, StartStatus } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 
@@ -46,6 +47,8 @@ type HoldQueue = {
   woken: boolean;
   /** Why the last attempt to wake failed. */
   problem: string | undefined;
+  /** What the start does, read for the waiters whose time limit has just passed. */
+  status: Promise<StartStatus | undefined> | undefined;
   unwatch(): void;
 };
 
@@ -53,6 +56,8 @@ type HoldQueue = {
 const RETRY_AFTER_MS = 2_000;
 /** Suggested to probes of a sleeping container. */
 const PROBE_RETRY_AFTER_MS = 60_000;
+/** How long a request whose time limit has passed waits for what its response says. Control reads a log for up to 1 s. */
+const STATUS_MS = 2_000;
 /** Delays between attempts to wake. */
 const WAKE_RETRY = { firstMs: 100, longestMs: 2_000 };
 /** Control is overloaded: the wake is repeated. */
@@ -95,7 +100,7 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
   }
 
   function openQueue(id: string): HoldQueue {
-    const queue: HoldQueue = { waiters: new Set(), waking: false, woken: false, problem: undefined, unwatch: () => undefined };
+    const queue: HoldQueue = { waiters: new Set(), waking: false, woken: false, problem: undefined, status: undefined, unwatch: () => undefined };
     queues.set(id, queue);
     queue.unwatch = directory.watch(id, (view) => onView(id, queue, view));
     return queue;
@@ -132,11 +137,26 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
         },
       };
       const onAbort = () => waiter.reject(signal.reason);
-      const cancel = clock.after(Math.max(0, until - clock.monotonic()), () => waiter.reject(timeoutFault(view, queue.problem)));
+      const timeOut = async () => {
+        const status = queue.problem === undefined ? await readStatus(view.id, queue, caller) : undefined;
+        // It may have got a response meanwhile.
+        if (queue.waiters.has(waiter)) waiter.reject(timeoutFault(view, until - from, queue.problem, status));
+      };
+      const cancel = clock.after(Math.max(0, until - from), () => void timeOut());
       signal.addEventListener("abort", onAbort, { once: true });
       queue.waiters.add(waiter);
       if (signal.aborted) onAbort();
     });
+  }
+
+  /** One request to control for all waiters whose time limit passes at the same moment. */
+  function readStatus(id: string, queue: HoldQueue, caller: Caller): Promise<StartStatus | undefined> {
+    const ms = STATUS_MS;
+    const overdue = () => new Error("the status of a start was not read in time");
+    queue.status ??= withTimeout({ clock, ms, overdue }, (signal) => directory.startStatus(id, caller, signal))
+      .catch(() => undefined)
+      .finally(() => (queue.status = undefined));
+    return queue.status;
   }
 
   function closeQueue(id: string, queue: HoldQueue): void {
@@ -234,9 +254,10 @@ export function asleepFault({ name }: Pick<ContainerView, "name">): Fault {
   });
 }
 
-function timeoutFault(view: ContainerView, problem: string | undefined): Fault {
-  const why = problem === undefined ? "" : `: ${problem}`;
-  return new Fault("HOLD_TIMED_OUT", `${view.name} did not become ready in time${why}; try again`);
+function timeoutFault({ name }: ContainerView, waitedMs: number, problem: string | undefined, status: StartStatus | undefined): Fault {
+  const seconds = Math.round(waitedMs / 100) / 10;
+  const why = status === undefined ? `${problem === undefined ? "" : ` ${problem}.`} Try again.` : ` ${status.says} The start continues: try again.`;
+  return new Fault("HOLD_TIMED_OUT", `${name} was not ready within ${seconds} s.${why}`, { logs: status?.logs });
 }
 
 /** Requests of one user that may wait: for one container, and for all. */

@@ -60,7 +60,7 @@ export function createContainerLookups(deps: {
     const entry = store(id, token, { refusal, freshUntil: from + FRESH_MS, renewAt: from + RENEW_MS, keptUntil: from + AWAY_MS });
     // Replies to two callers may overtake each other: the one of the later request is newer.
     if (container !== undefined && from >= entry.from) {
-      const hasChanged = JSON.stringify(entry.container) !== JSON.stringify(container);
+      const hasChanged = stateOf(entry.container) !== stateOf(container);
       entry.container = container;
       entry.from = from;
       if (hasChanged) changed(container);
@@ -107,6 +107,11 @@ export function createContainerLookups(deps: {
     admittedTokens: (id: string): string[] =>
       [...(entries.get(id)?.replies ?? [])].filter(([, { refusal }]) => refusal === undefined).map(([token]) => token),
   };
+}
+
+/** Without its log, which grows while the state stays the same. */
+function stateOf(container: DatagrokContainer | undefined): string {
+  return JSON.stringify({ ...container, startStatus: undefined });
 }
 
 function refusalOf(status: number, id: string): Fault {

@@ -160,6 +160,10 @@ export function openDatagrok(deps: { url: string; key: string | undefined; runMs
         if (availability?.kind === "awake" && !starts.isUnderWay(id)) return checkSuspect(id, token, JSON.stringify(availability));
         await follow(id, token, true);
       },
+      startStatus: async (id, { token }, signal) => {
+        const container = await lookups.lookUp(id, token, signal).catch(() => undefined);
+        return container?.transient === true || starts.isUnderWay(id) ? container?.startStatus : undefined;
+      },
       // That server has no routes for any of these.
       reportUse: () => undefined,
       reportConnected: () => undefined,

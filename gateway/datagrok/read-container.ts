@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
-import type { ContainerView, Availability } from "../contract.ts";
+import type { ContainerView, Availability, StartStatus } from "../contract.ts";
 
 /** A container as a Datagrok server reports it. */
 export type DatagrokContainer = {
@@ -9,6 +9,8 @@ export type DatagrokContainer = {
   transient: boolean;
   /** The server stops it after this many minutes without use. It does not count calls that do not go through it. */
   shutdownMinutes: number | undefined;
+  /** For requests that wait for it: its status, and the end of its log. */
+  startStatus: StartStatus;
 };
 
 type ContainerEntity = { id: string; name: string; onDemand: boolean; address: EntityAddress | undefined; lastLogs: string; status: string };
@@ -44,7 +46,12 @@ export function readContainer(body: unknown): DatagrokContainer {
   const [, reading] = STATUSES.find(([prefix]) => entity.status.startsWith(prefix)) ?? [];
   if (reading === undefined) throw unreadable(`says that the container ${entity.name} is ${JSON.stringify(entity.status.slice(0, 50))}`);
   const view = { id: entity.id, name: entity.name, availability: reading.availability(entity) };
-  return { view, transient: reading.passing === true && view.availability.kind === "coming", shutdownMinutes: shutdownOf(body as EntityFields) };
+  return {
+    view,
+    transient: reading.passing === true && view.availability.kind === "coming",
+    shutdownMinutes: shutdownOf(body as EntityFields),
+    startStatus: { says: `The Datagrok server says that it is ${JSON.stringify(entity.status.slice(0, 50))}.`, ...lastLines(entity) },
+  };
 }
 
 type EntityFields = Record<string, unknown>;
@@ -94,12 +101,16 @@ function availabilityAt(address: EntityAddress): Availability {
 
 /** `retryAt` has passed: the server backs off by itself. */
 function failed({ name, onDemand, lastLogs }: ContainerEntity): Availability {
-  const logs = lastLogs.trim() === "" ? {} : { logs: lastLogs.trimEnd().split("\n").slice(-LAST_LINES) };
+  const logs = lastLines({ lastLogs });
   const message = `The Datagrok server says that the container ${name} failed`;
   return { kind: "failed", fault: { code: "CONTAINER_NOT_READY", message, ...logs }, wakeable: onDemand, retryAt: 0 };
 }
 
 const LAST_LINES = 20;
+
+function lastLines({ lastLogs }: Pick<ContainerEntity, "lastLogs">): { logs?: string[] } {
+  return lastLogs.trim() === "" ? {} : { logs: lastLogs.trimEnd().split("\n").slice(-LAST_LINES) };
+}
 
 function isRecord(value: unknown): value is EntityFields {
   return typeof value === "object" && value !== null && !Array.isArray(value);

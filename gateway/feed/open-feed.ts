@@ -10,6 +10,8 @@ import {
   type FeedLine,
   type OpenExchangesReply,
   type ReachedReport,
+  type StartStatus,
+  type StartStatusRequest,
   type UseReport,
   viewOffWire,
   type WakeRequest,
@@ -238,6 +240,11 @@ export function openFeed(deps: {
         const user = caller.userId === "" ? {} : { userId: caller.userId };
         await control.post("/wake", { id, ...user, ...by, ...trace } satisfies WakeRequest, AbortSignal.any([signal, silent.signal]));
       },
+      // Without it, the response says less.
+      startStatus: async (id, _, signal) =>
+        (await control
+          .post("/start-status", { id } satisfies StartStatusRequest, AbortSignal.any([signal, silent.signal]))
+          .catch(() => undefined)) as StartStatus | undefined,
       // A figure for users: while control is away, there is none.
       reportConnected: (id, connectMs) =>
         void control.post("/reached", { id, connectMs } satisfies ReachedReport, closed.signal).catch(() => undefined),

@@ -38,6 +38,7 @@ const directory = {
   cached: (id: string) => containers.find(id),
   watch: containers.watch,
   wake: () => Promise.resolve(),
+  startStatus: () => Promise.resolve(undefined),
   reportConnected: () => undefined,
   reportBusy: () => undefined,
   reportUse: (use: ContainerUse) => reports.used(use, false),

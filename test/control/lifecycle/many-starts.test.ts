@@ -89,7 +89,7 @@ t.test("two hundred starts that never listen keep neither another user's wake wa
 
 t.test("a start that waits for its turn for longer than a start may take is no failure", async (t) => {
   const stand = await openLifecycleFixture(t, {
-    limits: { statusMs: 60_000, holdMs: 60_000, lanes: { ...LIFECYCLE_LIMITS.lanes, start: { total: 1, perUser: 1 } } },
+    limits: { statusMs: 60_000, lanes: { ...LIFECYCLE_LIMITS.lanes, start: { total: 1, perUser: 1 } } },
     driver: (driver) => ({
       ...driver,
       deploy: async (spec, call) => {

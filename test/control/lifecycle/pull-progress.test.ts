@@ -1,6 +1,5 @@
 import t, { type Test } from "tap";
 import type { Clock } from "../../../lib/clock.ts";
-import { startLimit } from "../../../control/lifecycle/limits.ts";
 import type { DeployCall, Driver } from "../../../drivers/driver.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
 import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
@@ -72,7 +71,7 @@ t.test("a start that has to pull once more is given the same time", async (t) =>
   t.match(await stand.reaches(id, "STARTED"), { fault: undefined });
 });
 
-t.test("and without progress fails with its cause before the waiting caller gives up", async (t) => {
+t.test("and without progress fails at the status limit", async (t) => {
   const { stand, id, imageId, service } = await started(t, pulling(12, false, "deploy"));
   await eventually("valid", () => stand.image(imageId).state === "READY");
   await stand.lifecycle().wake(id, USER);
@@ -82,8 +81,14 @@ t.test("and without progress fails with its cause before the waiting caller give
   t.same(stand.world.left(service), []);
 });
 
-t.test("a start ends five seconds before the shorter limit, so that the cause wins over a time-out", async (t) => {
-  t.equal(startLimit({ statusMs: 300_000, holdMs: 60_000 }), 55_000);
-  t.equal(startLimit({ statusMs: 60_000, holdMs: 300_000 }), 55_000);
-  t.equal(startLimit({ statusMs: 10_000, holdMs: 10_000 }), 8_000, "of a short one a fifth");
+t.test("a request that has waited for too long during a pull is told how far it is", async (t) => {
+  const { stand, id, imageId } = await started(t, pulling(12, true, "deploy"));
+  await eventually("valid", () => stand.image(imageId).state === "READY");
+  await stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTING");
+  await stand.clock.advance(MINUTE);
+  const signal = new AbortController().signal;
+  t.match(await stand.lifecycle().startStatus(id, signal), { says: "Its image has been pulling for 0 s: 0 of 0 MB." });
+  await stand.clock.advance(MINUTE / 4);
+  t.match(await stand.lifecycle().startStatus(id, signal), { says: "The container engine has been creating it for 75 s." });
 });

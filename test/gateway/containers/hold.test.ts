@@ -72,6 +72,40 @@ t.test("a request that waits for a control plane that stays busy ends at its own
   await eventually("the queue is empty", () => stand.watchers(ID) === 0);
 });
 
+t.test("a request whose time limit passes is told what the start does, and the start continues", async (t) => {
+  const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 400 } });
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  stand.set(ID, { kind: "asleep" });
+  stand.onWake(() => stand.set(ID, { kind: "coming", step: "start" }));
+  stand.onStatus(() => pause(100));
+  stand.statuses.set(ID, { says: "It has been starting for 1 s.", logs: ["loading the model"] });
+  const answers = await Promise.all(Array.from({ length: 5 }, () => fetch(stand.base + PATH, SIGNED_IN)));
+  for (const answer of answers) {
+    t.match([answer.status, answer.statusText], [504, "Container not ready in time"]);
+    const { "datagrok-error": error } = (await answer.json()) as Record<string, string>;
+    t.equal(
+      error,
+      "demo was not ready within 0.4 s. It has been starting for 1 s. The start continues: try again. Last log lines:\nloading the model",
+    );
+  }
+  t.ok(stand.statusReads.length < 5, "waiters whose limits pass at the same moment share a question");
+  t.equal(stand.watchers(ID), 0, "none is left in the queue");
+  const next = fetch(stand.base + PATH, SIGNED_IN).then((answer) => answer.text());
+  await eventually("it waits", () => stand.watchers(ID) === 1);
+  stand.set(ID, { kind: "awake", address });
+  t.equal(await next, "awake");
+  t.same(stand.wakes, [ID], "it was started once");
+});
+
+t.test("a status that does not come in time does not delay the response for long", async (t) => {
+  const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 100 } });
+  stand.set(ID, { kind: "coming" });
+  stand.onStatus(() => new Promise(() => undefined));
+  const answer = await fetch(stand.base + PATH, SIGNED_IN);
+  t.equal(answer.status, 504);
+  t.match(await answer.text(), /demo was not ready within 0\.1 s\. Try again\./);
+});
+
 t.test("a control plane that is away is reported at once", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "asleep" });

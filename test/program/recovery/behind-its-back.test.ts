@@ -64,7 +64,7 @@ t.test("one that ended by itself too", async (t) => {
 t.test("a container that never listens ends in error with the cause and its log tail, and nothing of it is left", async (t) => {
   const answer = await stand.ask("mute", "/");
   t.equal(answer.status, 500);
-  t.match(((await answer.json()) as Record<string, string>)["datagrok-error"], /did not accept a connection/);
+  t.match(((await answer.json()) as Record<string, string>)["datagrok-error"], /nothing accepts connections on port 8080/);
   const { id } = await stand.until("mute", "error");
   t.same(await stand.instances("mute"), []);
   t.match(await (await stand.berth().call(`/docker/containers/${id}/logs`)).text(), /mute began/);
