@@ -88,8 +88,8 @@ const OTHER_FAULTS = {
     todo: "Clients should wait for Retry-After. Or raise BERTH_HOLD_LIMIT, and BERTH_HOLD_USER_LIMIT if most requests are of one user.",
   },
   HOLD_TIMED_OUT: {
-    means: "It was not ready within proxyRequestTimeout.",
-    todo: "`berth explain`: which phase of the start is slow? Then keep it warm, or raise the limit.",
+    means: "It was not ready within proxyRequestTimeout. The message says what its start does, which continues.",
+    todo: "Repeat the request. `berth explain`: which phase of the start is slow? Then keep it warm, or raise the limit.",
   },
   RESPONSE_TIMED_OUT: {
     means: "It has the request, and began no response within proxyRequestTimeout.",

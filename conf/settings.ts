@@ -414,13 +414,13 @@ export const SETTINGS = {
       "dockerSettings.containerStatusTimeoutMinutes",
       quantity(0.01, 1_440, "minutes"),
       5,
-      "How long a container or image may stay in a transient state",
+      "How long a start, a stop or the validation of an image may take. The time in which a pull makes progress is added, up to 30 minutes",
     ),
     proxyRequestTimeout: parameter(
       "dockerSettings.proxyRequestTimeout",
       wholeNumber(100, 86_400_000, "milliseconds"),
       300_000,
-      "How long a request may wait for its container, and then for the head of the response",
+      "How long a request may wait for its container, and then for the head of the response. A start that takes longer continues",
     ),
     useGrokSpawner: parameter(
       "dockerSettings.useGrokSpawner",

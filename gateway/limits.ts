@@ -7,6 +7,8 @@ export type ConfiguredLimits = {
   connectionsTotal: number;
   /** How long a request may wait for its container, and then as long for the head of the response. */
   proxyRequestTimeoutMs: number;
+  /** How long the control plane's API may take to respond: `run` waits for the image and the start of a container. */
+  apiTimeoutMs: number;
   /** Requests that may wait for one container at a time. The next one gets 503 with `Retry-After`. */
   holdLimit: number;
   /** The same for one user: at one container (at most half of `holdLimit`), and at all containers. */
@@ -39,8 +41,6 @@ export type FixedLimits = {
   connectTimeoutMs: number;
   /** How long to wait for a new view of a container that is awake and refused the connection. Control checks it within a second. */
   suspectAddressMs: number;
-  /** How long the control plane's API may take to respond: `run` and `stop` may wait for a whole start. */
-  apiTimeoutMs: number;
   /** How long an idle connection to a container is kept: less than the 5 s after which most servers close it. */
   upstreamIdleMs: number;
   /** How long a connection may be silent before TCP keep-alive probes it. */
@@ -58,7 +58,6 @@ export const FIXED_LIMITS: FixedLimits = {
   wsPingMs: 15_000,
   connectTimeoutMs: 5_000,
   suspectAddressMs: 1_500,
-  apiTimeoutMs: 900_000,
   upstreamIdleMs: 4_000,
   probeAfterMs: 30_000,
   lingeringCloseMs: 5_000,

@@ -59,10 +59,14 @@ export function tcpListenerOptions({ tcp }: Pick<Settings, "tcp">): TcpListenerO
   };
 }
 
+/** Beside the limits of an image's validation and of a start. */
+const LONGEST_PULL_MS = 900_000;
+
 /** The limits of a gateway, and of a registry proxy, by the settings. */
 export function configuredLimits(settings: Settings): ConfiguredLimits {
   return {
     proxyRequestTimeoutMs: settings.dockerSettings.proxyRequestTimeout,
+    apiTimeoutMs: LONGEST_PULL_MS + 2 * settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
     holdLimit: settings.holdLimit,
     holdUserLimit: settings.holdUserLimit,
     holdUserTotal: settings.holdUserLimit * 4,

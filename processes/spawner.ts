@@ -58,6 +58,7 @@ export async function runSpawner(options: {
     environment,
     version,
     keepAliveTimeoutMs,
+    limits: { startMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000 },
     at,
     listeners: privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log }),
     refused: metrics.refusedConnections,

@@ -21,7 +21,10 @@ import type { GatewayQueries } from "./gateway-queries.ts";
 
 export type FeedDeps = {
   socketPath: string;
-  lifecycle: Pick<Lifecycle, "viewOf" | "watch" | "seq" | "wake" | "startStatus" | "setBusy" | "recordUse" | "gatewayJoined" | "gatewayLeft" | "imagePushed">;
+  lifecycle: Pick<
+    Lifecycle,
+    "viewOf" | "watch" | "seq" | "wake" | "startStatus" | "setBusy" | "recordUse" | "gatewayJoined" | "gatewayLeft" | "imagePushed"
+  >;
   store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users" | "transaction"> &
     Partial<Pick<Store, "id" | "revision">>;
   /** Called if a gateway has seen a later revision of this store: acknowledged changes are lost. */

@@ -89,7 +89,9 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     if (request.method === "GET" && path === "/feed")
       return streamChanges(deps, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
     const handler = request.method === "POST" && Object.hasOwn(handlers, path) ? handlers[path] : undefined;
-    const result = handler ? readBody(request).then((body) => handler(body, () => goneSignal(response))) : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
+    const result = handler
+      ? readBody(request).then((body) => handler(body, () => goneSignal(response)))
+      : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
     await result.then(
       (body) => send(response, body ? 200 : 204, body),
       (error: unknown) => {

@@ -23,7 +23,10 @@ type DestroyFilter = { generation?: number | undefined; call?: string | undefine
 export type DeployLimits = {
   /** Running and waiting deploys. */
   most: number;
-  /** The time limit of a deploy since its begin or the last progress of its pull, and the limit of these extensions. Milliseconds. */
+  /**
+   * The time limit of a deploy since its begin or the last progress of its pull, and the limit of these extensions. Milliseconds. berth's control has a limit
+   * of its own and cancels what exceeds it, by the id of its call: there only the second one counts.
+   */
   startMs: number;
   capMs: number;
 };
@@ -53,13 +56,15 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
   const { inTurn } = createKeyedMutex();
   const cancelled = createCancelledCalls(clock);
 
-  const begin = (key: DeployKey, task: (call: DeployCall) => Promise<Deployment>): RunningDeploy => {
+  const begin = (key: DeployKey, call: string | undefined, task: (call: DeployCall) => Promise<Deployment>): RunningDeploy => {
     const leave = bulkhead.enter();
     const stop = new AbortController();
     const listeners = new Set<(progress: PullProgress) => void>();
     const notify = (progress: PullProgress) => listeners.forEach((listener) => listener(progress));
     const { service } = key;
-    const result = inTurn(service, () => timedDeploy({ ...limits, service, driver, stop, clock }, notify, task));
+    const result = inTurn(service, () =>
+      timedDeploy({ ...limits, startMs: call === undefined ? limits.startMs : limits.capMs, service, driver, stop, clock }, notify, task),
+    );
     const running: RunningDeploy = {
       ...key,
       stop,
@@ -90,13 +95,13 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
       const { service } = key;
       if (call !== undefined && cancelled.has(call)) throw new Fault("DEPLOY_SUPERSEDED", `This deploy of ${service} was cancelled.`);
       const current = deploys.get(service);
-      if (!current || current.stop.signal.aborted) return begin(key, task).work;
+      if (!current || current.stop.signal.aborted) return begin(key, call, task).work;
       if (current.owner !== key.owner)
         throw new Fault("DEPLOY_UNDER_WAY", `${service} is being deployed for another owner; ask again when that is over.`);
       if (current.identity === key.identity) return current.work;
       if ((key.generation ?? 0) < (current.generation ?? 0))
         throw new Fault("DEPLOY_UNDER_WAY", `A newer definition of ${service} is being deployed, generation ${current.generation}.`);
-      const next = begin(key, task);
+      const next = begin(key, call, task);
       current.stop.abort(new Fault("DEPLOY_SUPERSEDED", `Another definition of ${service} was requested while this one was deployed.`));
       return next.work;
     },

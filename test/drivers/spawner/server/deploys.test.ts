@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import t from "tap";
 import { labelsFor, rejectsWith, call } from "../../conformance.ts";
 import type { Spec } from "../../../../drivers/driver.ts";
@@ -113,6 +114,16 @@ t.test("what does not become ready in time is removed, and its log tail is repor
   const answer = await ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 1, { image: "memory:babbling" }) });
   t.equal(answer.status, 500);
   t.match(JSON.parse(answer.text), { code: "START_TIMED_OUT", logs: ["waiting for a database"] });
+  t.strictSame(world.left(""), []);
+});
+
+t.test("a deploy of berth's control has the limit of control, which cancels it", async (t) => {
+  const { ask, world } = await openStand(t, { limits: { startMs: 150, capMs: 500 } });
+  const begun = performance.now();
+  const path = `/deploy/cvm/web/1?call=${randomUUID()}`;
+  const answer = await ask("POST", path, { body: specBody("web", 1, { image: "memory:mute" }) });
+  t.match(JSON.parse(answer.text), { code: "START_TIMED_OUT" });
+  t.ok(performance.now() - begun >= 450, "not before the longest limit");
   t.strictSame(world.left(""), []);
 });
 
