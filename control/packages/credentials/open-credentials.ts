@@ -7,7 +7,7 @@ import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { isPackageName, nameKey } from "../../model/names.ts";
 import { credentialContext, type Vault } from "./open-vault.ts";
-import { findTarget, type Target } from "./target.ts";
+import { findReferenced, findTarget, type Target } from "./target.ts";
 import { findTemplates, renderTemplates, type Template } from "./templates.ts";
 
 /** Linux starts no program whose variables and arguments are larger than some 2 MB together. */
@@ -28,7 +28,10 @@ export type Credentials = {
   record(owner: Package, connections: readonly PublishedConnection[]): Promise<string[]>;
   /** The package's own, as variables. Faults: CREDENTIALS_UNREADABLE. */
   packageEnv(packageId: string): Promise<Record<string, string>>;
-  /** The container's map with its templates rendered. Faults: CREDENTIAL_NOT_FOUND, CREDENTIALS_UNREADABLE. */
+  /**
+   * The container's map with its templates rendered: entities of its own package with their credentials, those of other packages without. Faults:
+   * CREDENTIAL_NOT_FOUND, CREDENTIALS_UNREADABLE, VARIABLES_TOO_LARGE.
+   */
   renderEnv(container: Pick<Container, "packageId" | "env">): Promise<Record<string, string>>;
 };
 
@@ -63,12 +66,13 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
 
   /** The entity as JSON, in one line. */
   const render = async (owner: Package, variable: string, template: Template): Promise<string> => {
-    const foreign = template.package !== undefined && !isPackageName(owner.name, template.package);
-    const connection = foreign || template.entity === "" ? undefined : await store.connections.find(owner.id, nameKey(template.entity));
-    if (!connection) {
-      const why = foreign ? `only entities of ${owner.name} itself can be used` : `${owner.name} has no connection of this name`;
-      throw new Fault("CREDENTIAL_NOT_FOUND", `${template.text} in the variable ${variable} does not resolve: ${why}.`);
-    }
+    const refuse = (why: string) => new Fault("CREDENTIAL_NOT_FOUND", `${template.text} in the variable ${variable} does not resolve: ${why}.`);
+    const isOwn = template.package === undefined || isPackageName(owner.name, template.package);
+    const source = isOwn ? owner : (await findReferenced(store, owner.authorId))(template.package ?? "");
+    if (!source) throw refuse(`${owner.name} may use no other package of this name`);
+    const connection = template.entity === "" ? undefined : await store.connections.find(source.id, nameKey(template.entity));
+    if (!connection) throw refuse(`${source.name} has no connection of this name`);
+    if (!isOwn) return JSON.stringify({ ...connection.entity, credentials: undefined });
     const parameters = await read(owner.id, connection.key, `The credentials of ${owner.name}.${connection.name}`);
     if (Object.keys(parameters).length === 0) return JSON.stringify(connection.entity);
     return JSON.stringify({ ...connection.entity, credentials: { ...(connection.entity["credentials"] as object | undefined), parameters } });

@@ -1,7 +1,8 @@
 import { Fault } from "../../../lib/fault.ts";
 import type { Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
-import { nameKey } from "../../model/names.ts";
+import { isPackageName, nameKey } from "../../model/names.ts";
+import { mayManageAuthor } from "../../identity/rights.ts";
 
 /** What credentials belong to: a package, or one of its connections. */
 export type Target = {
@@ -64,4 +65,24 @@ async function findEntity(store: Store, owner: Package, name: string): Promise<T
   const names = (await store.connections.byPackage(owner.id)).map(({ name }) => name);
   const there = names.length === 0 ? "it has no connections" : `it has ${names.join(", ")}`;
   throw new Fault("ENTITY_NOT_FOUND", `The package ${owner.name} has no connection ${JSON.stringify(name.slice(0, 200))}: ${there}.`);
+}
+
+/**
+ * The packages that a template in a package of this author may name: the author could look into them. Returns a look-up by name, in whatever spelling; undefined
+ * for an unknown name, and for one that means several packages.
+ */
+export async function findReferenced(store: Store, authorId: string): Promise<(name: string) => Package | undefined> {
+  const author = await store.users.find(authorId);
+  const person = { userId: authorId, admin: author?.admin ?? false };
+  const permitted: Package[] = [];
+  for (const one of await store.packages.all()) if (await mayManageAuthor(store, person, one.authorId)) permitted.push(one);
+  const found = new Map<string, Package | undefined>();
+  return (name) => {
+    if (!found.has(name)) found.set(name, findPackage(permitted, name) ?? onlyOne(permitted.filter((one) => isPackageName(one.name, name))));
+    return found.get(name);
+  };
+}
+
+function onlyOne<T>(values: readonly T[]): T | undefined {
+  return values.length === 1 ? values[0] : undefined;
 }

@@ -30,18 +30,23 @@ function readTemplate(text: string, inner: string, closed: boolean): Template {
   return second === undefined ? { text, package: undefined, entity: first } : { text, package: first, entity: second };
 }
 
-/** Makes a sentence for each template in a container's map that no entity of its package answers to: the container would not start. */
+/** Makes a sentence for each template in a container's map that no entity answers to: the container would not start. `isPackage`: other packages that it may name. */
 export function unresolvedTemplates(
   packageName: string,
   connections: readonly PublishedConnection[],
+  isPackage: (name: string) => boolean,
 ): (container: string, env: Record<string, string>) => string[] {
   const keys = new Set(connections.map(({ key }) => key));
-  const resolves = (owner: string | undefined, entity: string) =>
-    (owner === undefined || isPackageName(packageName, owner)) && keys.has(nameKey(entity));
+  const reason = ({ package: owner, entity }: Template) => {
+    if (owner === undefined || isPackageName(packageName, owner))
+      return keys.has(nameKey(entity)) ? undefined : "names no connection of this package";
+    return entity !== "" && isPackage(owner) ? undefined : "names no package that this one may use";
+  };
   return (container, env) =>
     Object.entries(env).flatMap(([variable, value]) =>
-      findTemplates(value)
-        .filter((template) => !resolves(template.package, template.entity))
-        .map(({ text }) => `The container ${container} will not start: ${text} in its variable ${variable} names no connection of this package.`),
+      findTemplates(value).flatMap((template) => {
+        const why = reason(template);
+        return why === undefined ? [] : [`The container ${container} will not start: ${template.text} in its variable ${variable} ${why}.`];
+      }),
     );
 }

@@ -8,6 +8,7 @@ import type { Container, User } from "../../model/entities.ts";
 import type { PackageContainer } from "../../store/containers.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
+import { findReferenced } from "../credentials/target.ts";
 import { unresolvedTemplates } from "../credentials/templates.ts";
 import { createFairSlots } from "../../../lib/fair-slots.ts";
 import { capWarnings, readText } from "./author-files.ts";
@@ -133,7 +134,9 @@ export async function openPublisher(parts: {
     const { connections, warnings: unread, bytes } = await findConnections(into, publishing.signal);
     const { definitions, warnings } = defineContainers(json, folders, publishing.debug ? publishing.user.login : undefined, bytes);
     const unresolved: string[] = [];
-    const findUnresolved = unresolvedTemplates(json.name, connections);
+    const author = (await store.packages.byName(json.name))?.authorId ?? publishing.user.id;
+    const otherPackage = await findReferenced(store, author);
+    const findUnresolved = unresolvedTemplates(json.name, connections, (name) => otherPackage(name) !== undefined);
     await inSlices(definitions, ({ name, container }) => void unresolved.push(...capWarnings(findUnresolved(name, container.env))), 1);
     const staged = await stage(definitions, folder, files.copy);
     const { recorded, kept } = await locked(json.name, publishing.signal, () => place(publishing, json, definitions, connections, staged));

@@ -156,17 +156,34 @@ t.test("a container gets its installation's, its package's and its own variables
     const files = {
       ...FILES,
       "package.json": JSON.stringify({ name: "broken", version: "1.0.0" }),
-      "dockerfiles/env/container.json": JSON.stringify({ env: { CONN: "#{x.CredWalk:PostgresNorthwind}" } }),
+      "dockerfiles/env/container.json": JSON.stringify({ env: { CONN: "#{x.CredWalk:PostgresNorthwind}", GONE: "#{x.Nowhere:PostgresNorthwind}" } }),
     };
     const published = (await (await berth.publish("broken", files)).json()) as { warnings: string[] };
-    t.match(published.warnings, [/broken-env.*#\{x\.CredWalk:PostgresNorthwind\}.*CONN/]);
+    t.match(published.warnings, [/broken-env.*#\{x\.Nowhere:PostgresNorthwind\}.*GONE/]);
     const broken = await berth.container("broken-env");
     const run = await berth.call(`/docker/containers/${broken.id}/run?awaitStart=true`);
     t.equal(run.status, 500);
-    t.match(await run.json(), { code: "CREDENTIAL_NOT_FOUND", message: /#\{x\.CredWalk:PostgresNorthwind\}/ });
+    t.match(await run.json(), { code: "CREDENTIAL_NOT_FOUND", message: /#\{x\.Nowhere:PostgresNorthwind\}/ });
     t.equal((await berth.container("broken-env")).status, "error");
     t.notOk(readdirSync(join(data, "berth-data/processes")).some((name) => name.startsWith(broken.serviceName)));
     t.equal(sessions(data), 0);
+  });
+
+  await t.test("another package gets the entity without its credentials", async (t) => {
+    const files = {
+      ...FILES,
+      "package.json": JSON.stringify({ name: "other", version: "1.0.0" }),
+      "dockerfiles/env/container.json": JSON.stringify({
+        on_demand: true,
+        env: { CONN: "#{x.CredWalk:PostgresNorthwind}", OWN: "#{x.PostgresNorthwind}" },
+      }),
+    };
+    t.same(((await (await berth.publish("other", files)).json()) as { warnings: string[] }).warnings, []);
+    const other = await berth.container("other-env");
+    const seen = (await (await berth.call(`/docker/containers/proxy/${other.id}/`)).json()) as Record<string, string>;
+    t.same(JSON.parse(seen["CONN"] ?? ""), ENTITY);
+    t.same(JSON.parse(seen["OWN"] ?? "").credentials.parameters, { login: "reader", password: BROUGHT });
+    await berth.call(`/docker/containers/${other.id}/stop?awaitStop=true`);
   });
 
   t.equal(await call(`/credentials/for/${PACKAGE}.PostgresNorthwind`, { method: "PATCH", body: `{"password": ${PACKAGE_SECRET}` }), 400);
