@@ -7,11 +7,11 @@ import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddress, sameAddress } from "./addresses.ts";
 import { type ContainerEngine, createCallWrites, type InFlightOperations } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
-import { containerKey, type StartSlots } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { enteredOn } from "./situation.ts";
 import { findOut } from "./start-status.ts";
 import { describeStep, type StartSteps } from "./start-steps.ts";
+import { containerKey } from "./work-queue.ts";
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
 export type Deploy = (row: Container, signal: AbortSignal, limitMs?: number) => Promise<Deployment>;
@@ -34,7 +34,8 @@ export type ContainerDeployDeps = {
   /** As `Moves.claimAddress`. */
   claimAddress(row: Container, address: OwnedAddress, isNew: boolean): Promise<void>;
   inFlight: InFlightOperations;
-  slots: Pick<StartSlots, "leave">;
+  /** As `StartSlots`. */
+  slots: { leave(item: string): void };
   steps: StartSteps;
   source: SpecSource;
   clock: Pick<Clock, "now">;

@@ -10,12 +10,11 @@ import type { SuspectAddress } from "./check-container.ts";
 import { isReplaceable } from "./decide.ts";
 import type { InFlightOperations } from "./engine.ts";
 import { isStoppedAsDesired } from "./idle-policy.ts";
-import { containerKey, imageKey } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
 import type { TcpPorts } from "./tcp-ports.ts";
 import type { ContainerUsage } from "./usage.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
 
 /** What users and requests ask for. Each is one transaction, durable when it resolves, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {

@@ -8,10 +8,9 @@ import { withoutRegistryHost } from "../model/names.ts";
 import type { Store } from "../store/open-store.ts";
 import type { ContainerEngine } from "./engine.ts";
 import { asFault } from "./failures.ts";
-import { imageKey, missingKey, prefetchKey } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import { imageKey, missingKey, prefetchKey, type WorkQueue } from "./work-queue.ts";
 
 /** Lookups of an image beside its validation, which leave its row as it is. */
 

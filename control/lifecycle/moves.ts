@@ -9,8 +9,7 @@ import type { EndCounts } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import { cutLogTail } from "./engine.ts";
 import { cutFaultLogs } from "./failures.ts";
-import { containerKey } from "./lanes.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import { containerKey, type WorkQueue } from "./work-queue.ts";
 
 /** Every write of the lifecycle that watchers see. What is written is published once it is durable. */
 export type Moves = {

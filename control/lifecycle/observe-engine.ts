@@ -11,10 +11,9 @@ import { reportEnd, type ReportEndDeps, type SuspectAddress } from "./check-cont
 import type { ContainerEngine, InFlightOperations } from "./engine.ts";
 import { isEngineTrouble, type Outages } from "./failures.ts";
 import { mayStayPaused } from "./idle-policy.ts";
-import { containerKey, imageKey, SWEEP } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, SWEEP, type WorkQueue } from "./work-queue.ts";
 
 export type FollowEventsDeps = RetryDeps &
   ReportEndDeps & {

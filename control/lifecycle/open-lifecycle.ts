@@ -17,19 +17,19 @@ import { type ContainerExplanation, explainContainer } from "./explain-container
 import { createOutages } from "./failures.ts";
 import { idleInMs } from "./idle-policy.ts";
 import { handlePushedImage, prefetchImage, type PushedImage, retryMissingImage } from "./image-lookups.ts";
-import { containerKey, createStartSlots, imageKey, placeOf, SWEEP } from "./lanes.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { createMoves } from "./moves.ts";
 import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, removeOrphan, sweep } from "./observe-engine.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
 import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
+import { createStartSlots } from "./start-container.ts";
 import { createStartStatus } from "./start-status.ts";
 import { createStartSteps } from "./start-steps.ts";
 import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
 import { recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, openUseRecord } from "./usage.ts";
-import { openWorkQueue, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, placeOf, SWEEP, openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
 /** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
 export type Lifecycle = LifecycleRequests &

@@ -1,15 +1,14 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { isPassing } from "../model/states.ts";
+import { isPassing, type Lane, laneOf } from "../model/states.ts";
 import { confirmAddress, markLostAsObserved, recoverContainer, type SuspectAddress, verifyAddress, type VerifyDeps } from "./check-container.ts";
 import { type ContainerAction, decide, decideIdle } from "./decide.ts";
 import { isEngineTrouble } from "./failures.ts";
-import { containerKey, imageKey, type Lane, laneOf, type StartSlots } from "./lanes.ts";
 import { failurePatch, isSameDecision } from "./moves.ts";
 import { type ContainerSituation, containerTimeLeft, type ReadSituation, timeoutFault } from "./situation.ts";
-import { beginStart, failStart, revalidateImage, startContainer, type StartDeps } from "./start-container.ts";
+import { beginStart, failStart, revalidateImage, startContainer, type StartDeps, type StartSlots } from "./start-container.ts";
 import { endPaused, finalizeRemoval, releaseAdopted, stopContainer, type StopDeps } from "./stop-container.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
 
 /** `moved`: decide again at once. `settled`: something else requests the next look. */
 type ContainerOutcome = "moved" | "settled" | { waitMs: number };

@@ -8,8 +8,8 @@ import { createCallWrites, type InFlightOperations } from "./engine.ts";
 import { asFault, isEngineTrouble, isUnanswered } from "./failures.ts";
 import { isStoppedAsDesired } from "./idle-policy.ts";
 import { type ImageLookupDeps, imageSource, isMissing, scheduleMissingRetry } from "./image-lookups.ts";
-import { containerKey, imageKey } from "./lanes.ts";
 import { imageTimeLeft } from "./situation.ts";
+import { containerKey, imageKey } from "./work-queue.ts";
 
 export type ImageDeps = ImageLookupDeps & { store: Store; inFlight: InFlightOperations; epoch: () => number };
 

@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import { createFairQueue, type FairQueueLimits } from "../../lib/fair-queue.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, Image } from "../model/entities.ts";
@@ -7,11 +8,10 @@ import { type EndCounts, ownedAddress } from "./addresses.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import type { InFlightOperations } from "./engine.ts";
 import { asFault, isUnanswered } from "./failures.ts";
-import { containerKey, imageKey, type StartSlots } from "./lanes.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
 import { enteredOn } from "./situation.ts";
-import type { WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {
   store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
@@ -100,4 +100,56 @@ export async function failStart(
 ): Promise<void> {
   const attempts = row.attempts + 1;
   await moves.container(row, "startFailed", { ...failurePatch(fault, attempts, clock.now() + startDelay(attempts)), ...NOT_RUNNING });
+}
+
+/**
+ * How many starts the engine works on at a time. A start has a slot while the engine creates its container. It gives the slot back when it waits only for the
+ * container's boot or a pull.
+ */
+export type StartSlots = {
+  /** Resolves once `item` has a slot, which it may have already. Rejects with the signal's reason. */
+  enter(item: string, user: string, signal: AbortSignal): Promise<void>;
+  /** Gives the slot back; no fault where it has none. */
+  leave(item: string): void;
+};
+
+export function createStartSlots(limits: FairQueueLimits): StartSlots {
+  const queue = createFairQueue(limits);
+  const held = new Map<string, string>();
+  const admitted = new Map<string, () => void>();
+
+  const pump = () => {
+    for (let next = queue.begin(); next !== undefined; next = queue.begin()) {
+      held.set(next.item, next.user);
+      admitted.get(next.item)?.();
+    }
+  };
+
+  return {
+    enter: (item, user, signal) =>
+      new Promise((resolve, reject) => {
+        if (signal.aborted) return reject(signal.reason as Error);
+        if (held.has(item)) return resolve();
+        const onAbort = () => {
+          queue.remove(item);
+          admitted.delete(item);
+          reject(signal.reason as Error);
+        };
+        signal.addEventListener("abort", onAbort, { once: true });
+        admitted.set(item, () => {
+          signal.removeEventListener("abort", onAbort);
+          admitted.delete(item);
+          resolve();
+        });
+        queue.put(item, user);
+        pump();
+      }),
+    leave: (item) => {
+      const user = held.get(item);
+      if (user === undefined) return;
+      held.delete(item);
+      queue.end(user);
+      pump();
+    },
+  };
 }

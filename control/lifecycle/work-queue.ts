@@ -1,6 +1,17 @@
 import { type BackoffRange, retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { createFairLane, type Lane, type LanePlace, LANES, type LimitsByLane } from "./lanes.ts";
+import { createFairQueue, type FairQueueLimits } from "../../lib/fair-queue.ts";
+import { type Lane, laneOf, LANES } from "../model/states.ts";
+import type { Store } from "../store/open-store.ts";
+
+/** The keys of the work queue: what is to be reconciled, in the form `kind:id`. */
+export const SWEEP = "sweep";
+export const containerKey = (id: string): string => `container:${id}`;
+export const imageKey = (id: string): string => `image:${id}`;
+/** The image is to be pulled, and nothing else is to be done with it. */
+export const prefetchKey = (id: string): string => `prefetch:${id}`;
+/** No registry had the image: it is to be looked for again. */
+export const missingKey = (id: string): string => `missing:${id}`;
 
 /**
  * Requests work on a key: however often a key is added, it is worked on once, by one worker at a time. A key that is added during its work is worked
@@ -34,13 +45,13 @@ export function openWorkQueue(options: {
   place: (key: string) => Promise<LanePlace>;
   failed: (key: string, error: unknown, retryInMs: number) => void;
   clock: Clock;
-  lanes: LimitsByLane;
+  lanes: Record<Lane, FairQueueLimits>;
   retry: BackoffRange;
   random: () => number;
 }): WorkQueue {
   const { clock } = options;
   const entries = new Map<string, Entry>();
-  const lanes = new Map(LANES.map((lane) => [lane, createFairLane(options.lanes[lane])] as const));
+  const lanes = new Map(LANES.map((lane) => [lane, createFairQueue(options.lanes[lane])] as const));
   const unplaced = new Set<string>();
   const running = new Set<Promise<void>>();
   const stop = new AbortController();
@@ -146,4 +157,27 @@ export function openWorkQueue(options: {
       await Promise.allSettled([...running, placing]);
     },
   };
+}
+
+export type LanePlace = { lane: Lane; user: string };
+
+/** The lane of a key, and the user whose turn it takes: who requested the start, or published the image. */
+export async function placeOf(store: Pick<Store, "containers" | "images">, key: string): Promise<LanePlace> {
+  try {
+    return await findPlace(store, key);
+  } catch {
+    // The store cannot be read: the work itself reports that.
+    return { lane: "look", user: "" };
+  }
+}
+
+async function findPlace(store: Pick<Store, "containers" | "images">, key: string): Promise<LanePlace> {
+  const [kind, id = ""] = key.split(":");
+  if (kind === "container") {
+    const row = await store.containers.place(id);
+    // A removed container: its service is ended.
+    return row ? { lane: laneOf(row), user: row.requestedBy ?? "" } : { lane: "stop", user: "" };
+  }
+  if (id === "") return { lane: "sweep", user: "" };
+  return { lane: "image", user: (await store.images.author(id)) ?? "" };
 }

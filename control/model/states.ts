@@ -141,3 +141,28 @@ export const IMAGE_WIRE_STATES = {
   ERROR: "error",
   DELETED: "deleted",
 } as const satisfies Record<ImageState, string>;
+
+/**
+ * Kinds of work: nothing in one lane waits for anything in another. A start may wait minutes for its container's boot, a stop 10 s for its container's end,
+ * an image half an hour for its pull.
+ */
+export const LANES = ["start", "stop", "look", "image", "sweep"] as const;
+export type Lane = (typeof LANES)[number];
+
+/** Which lane a container's next step belongs to. */
+const LANE_OF_STATE: Record<ContainerState, Lane> = {
+  PENDING_START: "start",
+  STARTING: "start",
+  STARTED: "look",
+  CHECKING: "look",
+  PENDING_USER_STOP: "stop",
+  PENDING_SYSTEM_STOP: "stop",
+  STOPPING: "stop",
+  USER_STOPPED: "look",
+  SYSTEM_STOPPED: "look",
+  ERROR: "look",
+};
+
+export function laneOf({ state }: { state: ContainerState }): Lane {
+  return LANE_OF_STATE[state];
+}

@@ -1,7 +1,6 @@
 import t, { type Test } from "tap";
-import type { LanePlace } from "../../../control/lifecycle/lanes.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
-import { openWorkQueue } from "../../../control/lifecycle/work-queue.ts";
+import { type LanePlace, openWorkQueue } from "../../../control/lifecycle/work-queue.ts";
 import { createStillClock, turns } from "../../fixtures/clock.ts";
 
 /** A queue whose work a test ends by hand. */
