@@ -9,7 +9,6 @@ import { type ContainerEngine, createCallWrites, type InFlightOperations } from 
 import { isEngineTrouble } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { enteredOn } from "./situation.ts";
-import { findOut } from "./start-status.ts";
 import { describeStep, type StartSteps } from "./start-steps.ts";
 import { containerKey } from "./work-queue.ts";
 
@@ -30,7 +29,9 @@ export type SpecSource = {
 
 export type ContainerDeployDeps = {
   store: Pick<Store, "id" | "images" | "containers" | "packages">;
-  engine: Pick<ContainerEngine, "call" | "logTail">;
+  engine: Pick<ContainerEngine, "call">;
+  /** What helps the author of a container that is not ready: its log tail. */
+  findOut(row: Container, signal: AbortSignal): Promise<{ logs: string[] }>;
   /** As `Moves.claimAddress`. */
   claimAddress(row: Container, address: OwnedAddress, isNew: boolean): Promise<void>;
   inFlight: InFlightOperations;
@@ -43,7 +44,19 @@ export type ContainerDeployDeps = {
   limits: LifecycleLimits;
 };
 
-export function createDeploy({ store, engine, claimAddress, inFlight, slots, steps, source, clock, epoch, limits }: ContainerDeployDeps): Deploy {
+export function createDeploy({
+  store,
+  engine,
+  findOut,
+  claimAddress,
+  inFlight,
+  slots,
+  steps,
+  source,
+  clock,
+  epoch,
+  limits,
+}: ContainerDeployDeps): Deploy {
   return async (row, signal, limitMs = limits.statusMs) => {
     const image = await store.images.find(row.imageId);
     if (!image) return Promise.reject(new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
@@ -60,7 +73,7 @@ export function createDeploy({ store, engine, claimAddress, inFlight, slots, ste
         return new Fault("START_TIMED_OUT", `The container ${row.name} was not ready within ${seconds} s. ${doing}`, { logs });
       },
       // The driver removes what did not start, and its log with it.
-      beforeAbort: async () => void ({ logs } = await findOut(engine, row, signal)),
+      beforeAbort: async () => void ({ logs } = await findOut(row, signal)),
     };
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.

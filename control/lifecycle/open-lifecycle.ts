@@ -24,7 +24,7 @@ import { reconcileContainer } from "./reconcile-container.ts";
 import { reconcileImage } from "./reconcile-image.ts";
 import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
 import { createStartSlots } from "./start-container.ts";
-import { createStartStatus } from "./start-status.ts";
+import { createStartStatus, findOut } from "./start-status.ts";
 import { createStartSteps } from "./start-steps.ts";
 import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
 import { recordLifecycleMetrics, timed } from "./telemetry.ts";
@@ -140,8 +140,19 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     },
     outageExplains: outages.explains(row.since),
   });
-  const { claimAddress } = moves;
-  const deploy = createDeploy({ store, engine, claimAddress, inFlight, slots, steps: startSteps, source: options, clock, epoch, limits });
+  const deploy = createDeploy({
+    store,
+    engine,
+    findOut: (row, signal) => findOut(engine, row, signal),
+    claimAddress: moves.claimAddress,
+    inFlight,
+    slots,
+    steps: startSteps,
+    source: options,
+    clock,
+    epoch,
+    limits,
+  });
   const work = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
   const deps = { ...work, steps: startSteps, changes, usage, watched, tcpPorts, driver, environment, filesFolder, clock, epoch, limits, random, log };
   const requests = createLifecycleRequests(deps);
