@@ -17,6 +17,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/processes/drain.test.ts",
   "test/conf/stands.test.ts",
   "test/cli/install/upgrade.test.ts",
+  "test/program/callbacks.test.ts",
   "test/program/recovery/orphans.test.ts",
   "test/conf/binary/image.test.ts",
   "test/cli/install/hand-over.test.ts",
