@@ -2,6 +2,7 @@ import { DRIVERS } from "../drivers/driver.ts";
 import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { DEFAULT_NETWORKS, DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine/reach.ts";
 import { DEFAULT_SUBNETS } from "../drivers/docker/addresses.ts";
+import { GPU_POLICIES } from "../drivers/gpu.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
@@ -402,6 +403,12 @@ export const SETTINGS = {
     wholeNumber(16, 4_194_304),
     DEFAULT_PIDS_LIMIT,
     "Maximum of processes and threads of one container, on Docker and in a Swarm",
+  ),
+  gpuPolicy: setting(
+    "BERTH_GPU_POLICY",
+    oneOf(...GPU_POLICIES),
+    "require",
+    "What happens to a container that requests `gpu` if no machine has it free: `require` fails its start, `prefer` starts it without and warns",
   ),
   dockerPublishHost: optional(
     "BERTH_DOCKER_PUBLISH_HOST",

@@ -92,7 +92,7 @@ export type Deployment = {
   /** As `Observed.instance`. */
   instance?: string | undefined;
   phases: DriverTimes;
-  /** A sentence for the package's author: it counts as started, but not as its readiness demands. */
+  /** A sentence for the package's author: it counts as started, but not as its readiness demands, or it runs without its GPU. */
   warning?: string | undefined;
 };
 

@@ -5,6 +5,7 @@ import type { DockerOptions } from "./docker/driver.ts";
 import type { Driver, DriverName } from "./driver.ts";
 import type { EcsOptions } from "./ecs/driver.ts";
 import type { KubernetesOptions } from "./kubernetes/driver.ts";
+import { type GpuPolicy, preferGpu } from "./gpu.ts";
 import { guardAddresses } from "./middleware.ts";
 import type { ProcessOptions } from "./process/driver.ts";
 import type { SpawnerOptions } from "./spawner/driver.ts";
@@ -18,10 +19,15 @@ export type DriverSettings = {
   kubernetes?: KubernetesOptions;
   process?: ProcessOptions;
   spawner?: SpawnerOptions;
+  /** By default `require`. */
+  gpuPolicy?: GpuPolicy;
 };
 
 type DriverTools = { clock: Clock; log: Log };
 type Open = (settings: DriverSettings, tools: DriverTools) => Promise<Driver>;
+
+/** With `prefer`: how long a cluster may take to add a machine with a GPU. */
+const GPU_PATIENCE_MS = 5_000;
 
 /** Loaded on demand: an orchestrator's client may cost half a second and tens of megabytes. */
 const OPEN: Partial<Record<DriverName, Open>> = {
@@ -39,7 +45,8 @@ const OPEN: Partial<Record<DriverName, Open>> = {
   },
   kubernetes: async (settings, tools) => {
     const { kubernetesDriver } = await import("./kubernetes/driver.ts");
-    return kubernetesDriver({ ...optionsOf(settings.kubernetes, "kubernetes"), ...tools });
+    const gpuPatienceMs = settings.gpuPolicy === "prefer" ? { gpuPatienceMs: GPU_PATIENCE_MS } : {};
+    return kubernetesDriver({ ...gpuPatienceMs, ...optionsOf(settings.kubernetes, "kubernetes"), ...tools });
   },
   process: async (settings, tools) => {
     const { processDriver } = await import("./process/driver.ts");
@@ -58,7 +65,9 @@ export const AVAILABLE_DRIVERS: readonly DriverName[] = Object.keys(OPEN) as Dri
 export async function openDriver(name: DriverName, settings: DriverSettings, tools: DriverTools): Promise<Driver> {
   const open = OPEN[name];
   if (!open) throw new Fault("SETTINGS_INVALID", `The driver "${name}" is not in this version; there are: ${AVAILABLE_DRIVERS.join(", ")}.`);
-  return guardAddresses(await open(settings, { clock: tools.clock, log: tools.log.child({ driver: name }) }));
+  const log = tools.log.child({ driver: name });
+  const driver = guardAddresses(await open(settings, { clock: tools.clock, log }));
+  return settings.gpuPolicy === "prefer" ? preferGpu(driver, log) : driver;
 }
 
 function optionsOf<T>(settings: T | undefined, name: DriverName): T {

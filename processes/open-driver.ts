@@ -75,7 +75,7 @@ async function openOnOwnNetworks(name: EngineDriver, settings: Settings, registr
       const placed = network === undefined ? {} : { network, alsoOn };
       // Names do not resolve on the network of the machine.
       const reach = own?.host && settings.dockerReach === "auto" ? { reach: "address" as const } : {};
-      return openDriver(chosen, { docker: { ...options.docker, ...placed, ...reach }, swarm: { ...options.swarm, ...placed } }, tools);
+      return openDriver(chosen, { ...options, docker: { ...options.docker, ...placed, ...reach }, swarm: { ...options.swarm, ...placed } }, tools);
     },
     meanwhile: { name: name === "swarm" ? "swarm" : "docker", pulls: true },
     ...tools,
@@ -132,6 +132,7 @@ export function engineAt({ dockerHost: host, dockerTlsVerify, dockerCertPath, do
 function optionsOf(settings: Settings, registry: Registry | undefined) {
   const engine = { ...engineAt(settings), reach: settings.dockerReach, pidsLimit: settings.pidsLimit, registry };
   return {
+    gpuPolicy: settings.gpuPolicy,
     docker: {
       ...engine,
       network: settings.dockerNetwork ?? DEFAULT_NETWORKS.docker,
@@ -214,7 +215,7 @@ export async function openHostDrivers(
   const open = (host: Host) =>
     openDriver(
       "ecs",
-      { ecs: { ...hosts[host], registry, registryHosts: settings.registry.redirectHosts } },
+      { ecs: { ...hosts[host], registry, registryHosts: settings.registry.redirectHosts }, gpuPolicy: settings.gpuPolicy },
       { ...tools, log: tools.log.child({ host }) },
     );
   return hostsDriver({ cvm: await open("cvm"), datagrok: await open("datagrok"), apart: hosts.apart });

@@ -4,6 +4,7 @@ import type { Fault } from "../../lib/fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
 import type { DeployCall, Deployment, Spec, Address } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
+import { gpuFault } from "../gpu.ts";
 import { awaitReady } from "../ready.ts";
 import { createOrAdopt, type Begun } from "./create.ts";
 import { remove } from "./destroy.ts";
@@ -89,7 +90,7 @@ function createPoll(site: EcsSite, spec: Spec, begun: Begun, signal: AbortSignal
     const late = clock.monotonic() - began > SETTLE_MS;
     const failed = tasks.find((task) => isEnding(task) && !begun.tasks.has(task.taskArn ?? ""));
     if (failed) throw stoppedFault(spec, failed, await readLogTail(site, spec.service, failed, signal));
-    const unplaced = unplacedFault(service, spec.service, begun.events, late);
+    const unplaced = unplacedFault(service, spec, begun.events, late);
     if (unplaced) throw unplaced;
     if (isGivenUp(service) && ++givenUp > REASON_POLLS) throw givenUpFault(service, spec.service);
   };
@@ -155,14 +156,18 @@ function givenUpFault({ deployments }: Service, service: string): Fault {
   return faultOf(service, reason) ?? advisedFault("CONTAINER_NOT_READY", sentence, { todo: "Look at the service's events in AWS's console." });
 }
 
+/** What the closest instance lacks. */
+const NO_GPU = /RESOURCE:GPU|insufficient GPU/i;
+
 /**
  * Why no task could be placed, by the new events: service-event-messages-list.html of the developer guide. Until `late`, a role that cannot be assumed does
  * not count: it may be new, and the scheduler retries.
  */
-function unplacedFault({ events }: Service, service: string, before: ReadonlySet<string>, late: boolean): Fault | undefined {
+function unplacedFault({ events }: Service, { service, gpu }: Spec, before: ReadonlySet<string>, late: boolean): Fault | undefined {
   for (const { id, message = "" } of events ?? []) {
     if (before.has(id ?? "") || !/unable to place a task|failed to launch a task/i.test(message)) continue;
     if (!late && /unable to assume/i.test(message)) continue;
+    if (gpu > 0 && NO_GPU.test(message)) return gpuFault(`ECS could not place a task of ${service}: ${message.slice(0, 400)}`);
     return faultOf(service, message) ?? advisedFault("CONTAINER_UNSCHEDULABLE", `ECS could not place a task of ${service}: ${message.slice(0, 400)}`);
   }
   return undefined;

@@ -1,6 +1,7 @@
 import type { ContainerInstance, Resource } from "@aws-sdk/client-ecs";
 import type { Spec } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
+import { gpuFault } from "../gpu.ts";
 import type { Aws } from "./aws.ts";
 import type { LaunchType } from "./site.ts";
 
@@ -18,22 +19,17 @@ export function cpuUnits({ cpu }: Pick<Spec, "cpu">): number {
 
 /**
  * The configured launch type. By default EC2 if an instance of the cluster has the capacity now, else Fargate.
- * Faults: SPEC_REFUSED (a GPU on Fargate, a size that it does not have), CONTAINER_UNSCHEDULABLE (no instance has the GPUs free), and AWS's.
+ * Faults: SPEC_REFUSED (a size that Fargate does not have), NO_CAPACITY (a GPU on Fargate, or no instance has the GPUs free), and AWS's.
  */
 export async function chooseLaunch(aws: Aws, spec: Spec, configured: LaunchType | undefined, signal: AbortSignal): Promise<TaskLaunch> {
   if (configured === "ec2") return { type: "EC2" };
-  if (configured === "fargate" && spec.gpu > 0) {
-    const todo = "Unset …_ECS__LAUNCH_TYPE and add EC2 instances with GPUs.";
-    throw advisedFault("SPEC_REFUSED", `${spec.service} requests ${spec.gpu} GPU, which Fargate does not have`, { todo });
-  }
+  if (configured === "fargate" && spec.gpu > 0)
+    throw gpuFault(`${spec.service} requests ${spec.gpu} GPU, and …_ECS__LAUNCH_TYPE is FARGATE, which has none`);
   if (configured === undefined) {
     // With awsvpc a task has its own ports, and needs none of the instance.
     const capacity = findEc2Capacity(await instances(aws, signal), { cpu: cpuUnits(spec), memoryMb: spec.memoryMb, gpu: spec.gpu, hostPorts: [] });
     if (capacity.fits) return { type: "EC2" };
-    if (spec.gpu > 0) {
-      const sentence = `${spec.service} requests ${spec.gpu} GPU, but ${capacity.why}; Fargate has no GPUs`;
-      throw advisedFault("CONTAINER_UNSCHEDULABLE", sentence, { todo: "Add an instance that does." });
-    }
+    if (spec.gpu > 0) throw gpuFault(`${spec.service} requests ${spec.gpu} GPU, but ${capacity.why}; Fargate has no GPUs`);
   }
   return { type: "FARGATE", size: fargateSize(spec) };
 }

@@ -1,8 +1,12 @@
 import { Fault } from "../../lib/fault.ts";
 import { advisedFault, type DriverFaultCode } from "../faults.ts";
+import { gpuFault } from "../gpu.ts";
 
 /** The first row that fits names the fault. `status` and `text` are conditions if present. */
 type EngineFaultRow = { code: DriverFaultCode; status?: number; text?: RegExp };
+
+/** The engine has no driver for GPUs, or the NVIDIA container toolkit finds no GPU. */
+const NO_GPU = /could not select device driver|nvidia-container-cli|nvidia-container-runtime/i;
 
 /** An authorization plugin of the engine may decide on each call. */
 const ACTION_DENIED: EngineFaultRow = { code: "ENGINE_ACTION_DENIED", text: /authorization denied by plugin/i };
@@ -22,9 +26,10 @@ const ERROR_TABLES = {
   ],
   start: [
     ACTION_DENIED,
+    { code: "NO_CAPACITY", text: NO_GPU },
     {
       code: "NO_CAPACITY",
-      text: /no space left on device|cannot allocate memory|range of cpus|could not select device driver|fully subnetted|port is already allocated/i,
+      text: /no space left on device|cannot allocate memory|range of cpus|fully subnetted|port is already allocated/i,
     },
     { code: "IMAGE_NOT_FOUND", status: 404, text: /no such image/i },
     { code: "CONTAINER_CRASHED", text: /executable file not found|exec format error|permission denied|no such file or directory|is a directory/i },
@@ -46,6 +51,7 @@ export function engineFault(error: unknown, kind: CallKind, doing: string, at = 
     return new Fault("ENGINE_UNREACHABLE", sentence, { cause: error });
   }
   const reason = withoutPrefix(message ?? String(error));
+  if (kind === "start" && NO_GPU.test(reason)) return gpuFault(`${doing}: ${reason}`, { cause: error });
   return advisedFault(codeOf(kind, reason, statusCode) ?? "ENGINE_FAILED", `${doing}: ${reason}`, { cause: error });
 }
 

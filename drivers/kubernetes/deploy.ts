@@ -2,24 +2,23 @@ import type { V1Pod } from "@kubernetes/client-node";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
+import { gpuFault } from "../gpu.ts";
 import { awaitReady, firstOf } from "../ready.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { createOrAdopt, type KubernetesTools } from "./create.ts";
 import { destroy } from "./destroy.ts";
 import { watchPods } from "./events.ts";
-import { admissionFault } from "./faults.ts";
+import { admissionFault, isGpuShortage } from "./faults.ts";
 import { readLabels, selectService } from "./labels.ts";
 import { podCrashFault } from "./logs.ts";
 import { find } from "./objects.ts";
 import { addressOf, currentPod, restartsOf, type PodState, podStateOf } from "./observe.ts";
 
-/** Creates or adopts the service, then waits until it answers or cannot start. `patienceMs` is how long the cluster may retry by itself. */
-export async function deploy(
-  cluster: KubernetesApi,
-  spec: Spec,
-  tools: KubernetesTools & { patienceMs: number },
-  call: DeployCall,
-): Promise<Deployment> {
+/** How long the cluster may retry by itself; `gpuPatienceMs`: while it has no GPU. */
+export type KubernetesPatience = { patienceMs: number; gpuPatienceMs: number };
+
+/** Creates or adopts the service, then waits until it answers or cannot start. */
+export async function deploy(cluster: KubernetesApi, spec: Spec, tools: KubernetesTools & KubernetesPatience, call: DeployCall): Promise<Deployment> {
   const { clock } = cluster;
   const { signal } = call;
   const began = clock.monotonic();
@@ -30,7 +29,7 @@ export async function deploy(
     const { addresses, instance, startedOn } = await waitUntilReady(
       cluster,
       spec,
-      { adopted, patienceMs: tools.patienceMs, onPull: call.onPull },
+      { adopted, patienceMs: tools.patienceMs, gpuPatienceMs: tools.gpuPatienceMs, onPull: call.onPull },
       call,
     );
     const phases = { create: startedOn - began, boot: clock.monotonic() - startedOn };
@@ -75,10 +74,8 @@ const CHECK_EVERY_MS = 500;
 /** A quota still counts a removed pod for a moment. */
 const QUOTA_MS = 2_000;
 
-type PodStart = {
+type PodStart = KubernetesPatience & {
   adopted: boolean;
-  /** How long the cluster may retry by itself. */
-  patienceMs: number;
   onPull: DeployCall["onPull"];
   /** Called with the pod that runs. */
   onStarted(started: StartedPod): void;
@@ -98,7 +95,8 @@ async function watchStart(cluster: KubernetesApi, spec: Spec, start: PodStart, s
     for (let refusedOn: number | undefined; ;) {
       await clock.sleep(CHECK_EVERY_MS, signal);
       const { pod, struggle } = observed;
-      if (struggle && clock.monotonic() - struggle.since > start.patienceMs) throw startFault(spec.service, pod, struggle);
+      const patienceMs = isGpuShortage(struggle?.reason ?? "") ? start.gpuPatienceMs : start.patienceMs;
+      if (struggle && clock.monotonic() - struggle.since > patienceMs) throw startFault(spec.service, pod, struggle);
       // A pull may take long, and the cluster reports no progress.
       if (pod && podStateOf(pod).is === "pending") start.onPull?.({ done: 0, total: 0 });
       const why = pod ? undefined : await whyNoPod(cluster, spec.service, signal);
@@ -186,6 +184,7 @@ const TODO: Partial<Record<FaultCode, string>> = {
 
 /** The fault of a pod that cannot run, with the cluster's own sentence. A denied pull names its credentials. */
 function startFault(service: string, pod: V1Pod | undefined, { code, reason }: { code: FaultCode; reason: string }): Fault {
+  if (isGpuShortage(reason)) return gpuFault(`${service}: ${reason}`);
   const secrets = (pod?.spec?.imagePullSecrets ?? []).map(({ name }) => name);
   const whose = secrets.length === 0 ? "no credentials but the node's own" : `those of ${secrets.join(" and ")}`;
   const sentence = code === "PULL_DENIED" ? `${reason} (pulled with ${whose})` : reason;

@@ -28,15 +28,17 @@ export type KubernetesOptions = {
   registryHosts?: readonly string[];
   /** How long the cluster may retry a start that fails for now. */
   patienceMs?: number;
+  /** The same for a start that lacks a GPU; by default `patienceMs`. */
+  gpuPatienceMs?: number;
   /** Prefix of the paths of the service account's files. */
   root?: string | undefined;
 };
 
 /** A Kubernetes cluster as the orchestrator. Opens no connection before the first call. Faults: SETTINGS_INVALID. */
 export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; log: Log }): Driver {
-  const { clock, log, registry, patienceMs = PATIENCE_MS } = options;
+  const { clock, log, registry, patienceMs = PATIENCE_MS, gpuPatienceMs = patienceMs } = options;
   const cluster = openCluster(options, clock);
-  const tools = { log, registry, registryHosts: options.registryHosts ?? [], patienceMs, auth: parseDockerAuth(options.dockerAuth) };
+  const tools = { log, registry, registryHosts: options.registryHosts ?? [], patienceMs, gpuPatienceMs, auth: parseDockerAuth(options.dockerAuth) };
   return {
     name: "kubernetes",
     // A Service's name leads only to its own pods. A pod's address may be another pod's after its end.

@@ -1,5 +1,6 @@
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { HttpReply } from "../../lib/http-client.ts";
+import { gpuFault } from "../gpu.ts";
 
 /** A refusal of the API server (`Status` in its reference): the cause of a fault. It has no part of the request. */
 export class Refusal extends Error {
@@ -74,8 +75,14 @@ export function refusedFault(refusal: Refusal, { doing, verb, resource, namespac
   return new Fault(row?.code ?? "ENGINE_FAILED", `${doing}: the cluster answered ${status}: ${cut(message)}${more}`, { cause: refusal });
 }
 
+/** The scheduler finds no node with the GPUs, or a quota has none left. */
+export function isGpuShortage(reason: string): boolean {
+  return /Insufficient nvidia\.com\/gpu|requested: [^:]*nvidia\.com\/gpu=/.test(reason);
+}
+
 /** The controller of a Deployment could not create a pod. */
 export function admissionFault(service: string, message: string): Fault {
+  if (isGpuShortage(message)) return gpuFault(`${service}: the cluster created no pod: ${cut(message)}`);
   const row = ADMISSION.find(({ text }) => text?.test(message));
   const more = row?.hint === undefined ? "" : ` (${row.hint})`;
   return new Fault(row?.code ?? "SPEC_REFUSED", `${service}: the cluster created no pod: ${cut(message)}${more}`);

@@ -23,7 +23,7 @@ type WireSpec = {
 
 /** `address` and `port` are the first. `addresses` has all, if there are several. */
 type WireAddresses = { address?: string; port?: number; addresses?: Address[] };
-type WireDeployment = WireAddresses & { serviceName: string; instance?: string; phases: DriverTimes };
+type WireDeployment = WireAddresses & { serviceName: string; instance?: string; phases: DriverTimes; warning?: string };
 export type WireObserved = WireAddresses & {
   serviceName: string;
   running: boolean;
@@ -63,12 +63,14 @@ export function folderOnWire(folder: string | undefined): Pick<WireSpec, "folder
   return folder === undefined ? {} : { folder: resolve(folder) };
 }
 
-export function deploymentOnWire(serviceName: string, { addresses, instance, phases }: Deployment): WireDeployment {
-  return { serviceName, ...addressesOnWire(addresses), ...(instance === undefined ? {} : { instance }), phases };
+export function deploymentOnWire(serviceName: string, { addresses, instance, phases, warning }: Deployment): WireDeployment {
+  const noted = { ...(instance === undefined ? {} : { instance }), ...(warning === undefined ? {} : { warning }) };
+  return { serviceName, ...addressesOnWire(addresses), ...noted, phases };
 }
 
-export function deploymentOff({ instance, phases, ...at }: WireDeployment): Deployment {
-  return { addresses: addressesOff(at), ...(typeof instance === "string" ? { instance } : {}), phases };
+export function deploymentOff({ instance, phases, warning, ...at }: WireDeployment): Deployment {
+  const noted = { ...(typeof instance === "string" ? { instance } : {}), ...(typeof warning === "string" ? { warning } : {}) };
+  return { addresses: addressesOff(at), ...noted, phases };
 }
 
 export function observedOnWire({ service, running, paused, instance, labels, addresses, exit }: Observed): WireObserved {

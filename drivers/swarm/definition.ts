@@ -71,5 +71,9 @@ export function constraintsFor(image: string, host: string, { self, nodes }: Swa
 
 /** The nodes' name of GPUs (`node-generic-resources`). Without GPUs it is `gpu`, so that the scheduler reports them as missing. */
 export function gpuKind({ nodes }: Pick<SwarmCluster, "nodes">): string {
-  return nodes.flatMap(({ resources }) => resources).find((kind) => /gpu/i.test(kind)) ?? "gpu";
+  return nodes.flatMap(({ resources }) => resources).find(isGpuKind) ?? "gpu";
+}
+
+export function isGpuKind(kind: string): boolean {
+  return /gpu/i.test(kind);
 }

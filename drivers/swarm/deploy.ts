@@ -11,7 +11,7 @@ import { readCluster, currentTask, findService, isOver, type Task, tasksOf } fro
 import { createOrAdopt, ensureOverlay } from "./create.ts";
 import { definition, type SwarmSite } from "./definition.ts";
 import { remove } from "./destroy.ts";
-import { unplacedFault, taskFault } from "./faults.ts";
+import { refuseWithoutGpu, unplacedFault, taskFault } from "./faults.ts";
 import { readTaskDetails, addressOf, type SwarmView, chooseTaskReach } from "./observe.ts";
 
 const POLL_MS = 50;
@@ -27,6 +27,7 @@ export async function deploy(deps: SwarmDeployDeps, spec: Spec, call: DeployCall
   const began = clock.monotonic();
   const cluster = await readCluster(engine, signal);
   const way = chooseTaskReach(view.standpoint, cluster);
+  refuseWithoutGpu(spec, cluster);
   await ensureOverlay(engine, site.network, signal);
   const login = await loginFor(spec.image, deps.registry, call);
   const created = await createOrAdopt(engine, spec, way, definition(spec, site, way, cluster), login, log, signal);

@@ -5,7 +5,9 @@ import { codeOf } from "../engine/faults.ts";
 import { queryDigest } from "../engine/images.ts";
 import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import { parseReference } from "../image.ts";
-import type { Task } from "./cluster.ts";
+import { gpuFault } from "../gpu.ts";
+import type { SwarmCluster, Task } from "./cluster.ts";
+import { isGpuKind } from "./definition.ts";
 import { taskLogs } from "./logs.ts";
 import { localContainer } from "./observe.ts";
 
@@ -44,9 +46,17 @@ async function whyNoImage(engine: Engine, spec: Spec, task: Task, registry: Regi
   return new Fault("IMAGE_NOT_FOUND", `${sentence}.`);
 }
 
+/** Without waiting for the scheduler. Faults: NO_CAPACITY. */
+export function refuseWithoutGpu({ service, gpu }: Spec, cluster: SwarmCluster): void {
+  if (gpu === 0 || cluster.nodes.some(({ resources }) => resources.some(isGpuKind))) return;
+  throw gpuFault(`${service} requests ${gpu} GPU, and no node of the swarm has any (node-generic-resources)`);
+}
+
 /** The scheduler has had no node or no address for a task for too long. */
 export function unplacedFault(spec: Spec, task: Task | undefined, network: string): Fault {
   const reason = task?.Status.Err || task?.Status.Message || "";
+  // The scheduler names no kind of resource. If it is not the GPU, a start without it reports the same again.
+  if (spec.gpu > 0 && /insufficient resources/i.test(reason)) return gpuFault(`${spec.service} requests ${spec.gpu} GPU: ${reason}`);
   if (/insufficient resources|host-mode port already in use/i.test(reason)) return advisedFault("NO_CAPACITY", `${spec.service}: ${reason}`);
   if (task?.Status.State === "pending") return advisedFault("CONTAINER_UNSCHEDULABLE", `${spec.service}: ${reason}`);
   const sentence = `${spec.service}: the swarm has not begun to place it${reason ? ` (${reason})` : ""}. Has its network ${network} addresses left?`;

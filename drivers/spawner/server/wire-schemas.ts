@@ -73,6 +73,7 @@ export const DEPLOYMENT = {
     serviceName: text,
     instance: text,
     ...ADDRESSES,
+    warning: { ...text, description: "it has started, but not as it was requested: without its GPU, for example" },
     phases: { type: "object", properties: Object.fromEntries(DRIVER_PHASES.map((name) => [name, number])) },
   },
 } as const;

@@ -23,6 +23,7 @@ export const BACKENDS = {
     cannot: {
       ...NO_PAUSE("it ends sleeping containers, as it is for trying berth"),
       memory: "a plain process has no limit of its own",
+      gpu: "a plain process has the machine's GPUs, without a request",
       moved: "a process keeps its port as long as it lives",
       "lost-events": NO_ENGINE,
       away: NO_ENGINE,
@@ -33,6 +34,6 @@ export const BACKENDS = {
   memory: {
     name: "the tests' fake",
     on: "nothing: it replaces a driver in tests of the lifecycle",
-    cannot: { "lost-events": "its events are no stream that can break" },
+    cannot: { gpu: "it has no machines", "lost-events": "its events are no stream that can break" },
   },
 } as const satisfies Record<string, ConformanceBackend>;

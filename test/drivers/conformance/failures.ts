@@ -1,5 +1,7 @@
 import { systemClock } from "../../../lib/clock.ts";
-import { call, rejectsWith, specOf, text } from "./asking.ts";
+import { preferGpu } from "../../../drivers/gpu.ts";
+import { openLog } from "../../../lib/log.ts";
+import { addressOf, call, get, rejectsWith, specOf, text } from "./asking.ts";
 import type { ConformanceTheme } from "./harness.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -43,6 +45,25 @@ export const FAILURES: ConformanceTheme = {
         const fault = await rejectsWith(t, "CONTAINER_OUT_OF_MEMORY", driver.deploy(spec, call()));
         t.match(fault.message, /100 MB/);
         t.strictSame(await harness.left(service), []);
+      },
+    },
+    {
+      id: "gpu",
+      promise: "GPUs that no machine has are no capacity, and nothing is left; where they are only preferred, it starts without, and says so",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("gpu");
+        const spec = await specOf(driver, service, await harness.image("onDemand"), { gpu: 8 });
+        const fault = await rejectsWith(t, "NO_CAPACITY", driver.deploy(spec, call()));
+        t.match(fault.message, /NVIDIA container toolkit.*BERTH_GPU_POLICY=prefer/);
+        t.strictSame(await harness.left(service), []);
+        const preferring = preferGpu(driver, openLog({ level: "silent", name: "test" }));
+        const deployed = await preferring.deploy(spec, call());
+        t.match(deployed.warning, /runs without the 8 GPUs/);
+        t.strictSame(await get(addressOf(deployed), "/square?number=3"), { result: 9 });
+        const again = await preferring.deploy(spec, call());
+        t.equal(again.instance, deployed.instance, "it is adopted as it is");
+        t.strictSame(await harness.left(service), [service]);
+        await driver.destroy(service, call());
       },
     },
     {

@@ -106,6 +106,15 @@ t.test("starts", async (t) => {
       ["CONTAINER_NOT_READY", { address: "none" }],
       ["CONTAINER_CRASHED", { task: {} }],
     ] as const;
+    const gpu = name("none-gpu");
+    stand.fates.set(gpu, {
+      event:
+        'was unable to place a task because no container instance met all of its requirements. The closest matching (container-instance 0a1b) encountered error "RESOURCE:GPU".',
+    });
+    const onEc2 = stand.open({ launchType: "ec2" });
+    const fault = await rejectsWith(t, "NO_CAPACITY", onEc2.deploy(await specOf(onEc2, gpu, IMAGE, { gpu: 1 }), call()));
+    t.match(fault.message, /RESOURCE:GPU.*BERTH_GPU_POLICY/);
+    t.equal(left(stand, gpu), undefined);
     for (const [code, fate] of cases) {
       const service = name(`none-${code.toLowerCase().replaceAll("_", "-")}`);
       const spec = await specOf(driver, service, IMAGE);
@@ -315,14 +324,14 @@ t.test("starts", async (t) => {
     await runs(t, fargate, spec);
     await fargate.destroy(spec.service, call());
     t.match(warned, [/shm \(128 MB\)/]);
-    await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, gpu: 1 }, call()));
+    await rejectsWith(t, "NO_CAPACITY", fargate.deploy({ ...spec, gpu: 1 }, call()));
     await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, cpu: 17 }, call()));
     await rejectsWith(t, "SPEC_REFUSED", fargate.deploy({ ...spec, storageGb: 201 }, call()));
     t.notOk(stand.requests.slice(before).some(({ action }) => action === "ListContainerInstances"));
   });
 
   await t.test("a task goes to an EC2 instance with capacity; a missing free GPU is reported", async (t) => {
-    await rejectsWith(t, "CONTAINER_UNSCHEDULABLE", driver.deploy(await specOf(driver, name("gpu"), IMAGE, { gpu: 1 }), call()));
+    await rejectsWith(t, "NO_CAPACITY", driver.deploy(await specOf(driver, name("gpu"), IMAGE, { gpu: 1 }), call()));
     const { Instances } = await stand.admin.ec2.send(
       new RunInstancesCommand({ ImageId: "ami-12c6146b", InstanceType: "m5.large", MinCount: 1, MaxCount: 1 }),
     );

@@ -35,11 +35,14 @@ t.test("a failed start is reported with a fault code, and nothing is left of it"
     /i\/o timeout/,
   );
   await fails("CONTAINER_UNSCHEDULABLE", worker, { cpu: 1_000 }, /0\/1 nodes are available: 1 Insufficient cpu.*container\.json/);
-  await fails("CONTAINER_UNSCHEDULABLE", worker, { gpu: 1 }, /nvidia\.com\/gpu/);
+  await fails("NO_CAPACITY", worker, { gpu: 1 }, /Insufficient nvidia\.com\/gpu.*BERTH_GPU_POLICY/);
   await fails("CONTAINER_OUT_OF_MEMORY", await image("hungry"), { memoryMb: 200 }, /200 MB/);
   await fails("SPEC_REFUSED", worker, { env: { "no key/for a secret": "1" } }, /Invalid value/);
   cluster.admission.refuses = "exceeded quota: compute, requested: requests.memory=256Mi, used: requests.memory=1Gi, limited: requests.memory=1Gi";
   await fails("NO_CAPACITY", worker, {}, /exceeded quota: compute/);
+  cluster.admission.refuses =
+    "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=0, limited: requests.nvidia.com/gpu=0";
+  await fails("NO_CAPACITY", worker, { gpu: 1 }, /exceeded quota: gpus.*BERTH_GPU_POLICY/);
   cluster.admission.refuses = 'violates PodSecurity "restricted:latest": runAsNonRoot != true';
   await fails("SPEC_REFUSED", worker, {}, /baseline/);
 });

@@ -12,6 +12,7 @@ t.test("the kubernetes driver keeps the contract, with the rights of conf/kubern
   const world = await openWorld(t);
   await conformance(t, {
     ...world,
+    open: () => world.open({ gpuPatienceMs: 500 }),
     unknown: async () => ({ ref: `${REGISTRY}/absent/nothing:1` }),
     way: async (t) => {
       const gate = await openGate(t, { host: "127.0.0.1", port: Number(new URL(world.cluster.url).port) });
