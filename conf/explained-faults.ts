@@ -70,6 +70,10 @@ const OTHER_FAULTS = {
     todo: "Expected for probes; else see BERTH_NO_WAKE and X-Berth-No-Wake.",
   },
   CONTAINER_HAS_NO_PORT: { means: "Its image has no EXPOSE, and container.json no `port`.", todo: "Add one of them, and publish again." },
+  CONTAINER_NOT_HTTP: {
+    means: "It is a database, or another program with a protocol of its own: its container.json has `tcp`, or BERTH_TCP_IMAGES names its image.",
+    todo: "Connect to its TCP listener: `berth explain` shows the address. For a container that speaks HTTP, remove `tcp`.",
+  },
   CONTAINER_UNREACHABLE: {
     means: "It accepts no connection at its address, although it did when it started.",
     todo: "`berth logs`: has it ended, or closed its port? berth checks it at once.",

@@ -3,8 +3,11 @@ import { type FaultCode, FAULTS } from "../lib/fault.ts";
 import type { Count, Metrics, Spread } from "../lib/metrics/open-metrics.ts";
 import type { TracePlace } from "../lib/traces/traces.ts";
 
-/** The `route` label of metrics, logs and spans. `registry`: other requests to the registry proxy; `none`: bytes that were not a request. */
-export type RouteName = "proxy" | "proxy-ws" | "api" | "health" | "manifest" | "blob" | "upload" | "token" | "registry" | "none";
+/**
+ * The `route` label of metrics, logs and spans. `tcp`: connections of a TCP listener; `registry`: other requests to the registry proxy; `none`: bytes that
+ * were not a request.
+ */
+export type RouteName = "proxy" | "proxy-ws" | "tcp" | "api" | "health" | "manifest" | "blob" | "upload" | "token" | "registry" | "none";
 
 /** The span ids of a sampled request. */
 export type RecordedTrace = TracePlace & {

@@ -11,6 +11,9 @@ import type { Directory, Identity } from "./contract.ts";
 import type { ControlApi } from "./feed/control-client.ts";
 import type { ForwardingEngine, ForwardingEngineDeps, EngineName } from "./connections/engine.ts";
 import type { ReadMode } from "./connections/open-connections.ts";
+import { dialCounts } from "./connections/dial.ts";
+import { createConnectionFactory } from "./connections/open-connections.ts";
+import { openTcpListeners, type TcpListenersDeps } from "./tcp/open-tcp-listeners.ts";
 import { openSpliceEngine } from "./exchange/open-splice-engine.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "./limits.ts";
@@ -44,6 +47,8 @@ type GatewayDeps = {
   consoleName?: string | undefined;
   metrics?: Metrics;
   watchers?: readonly ExchangeListener[];
+  /** Opens TCP listeners of containers. Default: none. */
+  tcp?: Pick<TcpListenersDeps, "source" | "host" | "perContainer" | "guard"> | undefined;
   /** Default: traces are forwarded, not recorded. */
   trace?: TraceContext | undefined;
   /** The page that browsers show while a container starts. Default: their requests are held. */
@@ -76,30 +81,42 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
   const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, answersOf: (name) => answersOf(metrics, name) });
   const waiting = deps.waitingFiles && createWaitingPage({ directory, clock, files: deps.waitingFiles });
   const decide = createDecide({ ...deps, waiting, readiness: deps.readiness ?? createReadiness("ready"), leases, limits });
-  const engine = openEngine({
-    decide,
-    limits,
-    reads: deps.reads ?? "events",
-    tls: deps.tls,
-    bounds: createConnectionLimits({
-      perAddress: limits.connectionsPerAddress,
-      total: limits.connectionsTotal,
-      isExempt: (address) => deps.trusted?.trusts(address) === true,
-      refused: metrics.refusedConnections,
-      clock,
-      log,
-    }),
-    watch: createExchangeObserver(metrics, deps.watchers ?? []),
-    counts: metrics,
+  const reads = deps.reads ?? "events";
+  const bounds = createConnectionLimits({
+    perAddress: limits.connectionsPerAddress,
+    total: limits.connectionsTotal,
+    isExempt: (address) => deps.trusted?.trusts(address) === true,
+    refused: metrics.refusedConnections,
     clock,
     log,
   });
+  const observer = createExchangeObserver(metrics, deps.watchers ?? []);
+  const engine = openEngine({ decide, limits, reads, tls: deps.tls, bounds, watch: observer, counts: metrics, clock, log });
+  const tcp =
+    deps.tcp &&
+    openTcpListeners({
+      ...deps.tcp,
+      directory,
+      leases,
+      connections: createConnectionFactory(reads),
+      dials: dialCounts(metrics, { clock, log }),
+      observer,
+      limits,
+      bounds,
+      counts: metrics,
+      clock,
+      log,
+    });
   const revocationChecks = startRevocationChecks({ exchanges, identity, directory, clock });
-  const close = () => {
+  const close = async () => {
     revocationChecks.close();
-    return engine.close();
+    await Promise.all([engine.close(), tcp?.close()]);
   };
-  return { server: engine.server, drain: (ms) => engine.drain(ms).finally(revocationChecks.close), close };
+  const drain = async (ms: number) => {
+    await Promise.all([engine.drain(ms), tcp?.drain(ms)]);
+    revocationChecks.close();
+  };
+  return { server: engine.server, drain, close };
 }
 
 export type { ForwardingEngine as Gateway };

@@ -46,6 +46,7 @@ export const FAULTS = {
   CONTAINER_STOPPED: [400, "Container is not running"],
   CONTAINER_ASLEEP: [503, "Container is asleep"],
   CONTAINER_HAS_NO_PORT: [400, "Container exposes no port"],
+  CONTAINER_NOT_HTTP: [400, "Container does not speak HTTP"],
   CONTAINER_UNREACHABLE: [502, "Container unreachable"],
   CONTAINER_BROKE_OFF: [502, "Container broke the connection"],
   CONTAINER_REFUSED_UPGRADE: [502, "Container refused the WebSocket"],

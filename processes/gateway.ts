@@ -13,6 +13,7 @@ import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { ownText } from "../lib/own-files.ts";
 import { type ListeningHandle, openListeningHandle, isLoopback } from "./listening-handle.ts";
+import { privateListeners } from "../lib/container-peers.ts";
 import { traceExchanges } from "../gateway/traces.ts";
 import { openConfiguredTraces, openConfiguredAccessLog } from "./telemetry.ts";
 import type { StoppableProcess } from "./parent.ts";
@@ -71,6 +72,12 @@ export async function runGateway(options: {
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],
     consoleName: settings.consoleName,
     metrics,
+    tcp: feed.tcpListeners && {
+      source: feed.tcpListeners,
+      host: settings.tcp.host,
+      perContainer: settings.tcp.connections,
+      guard: privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log }).guard,
+    },
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traced ? [traced.over] : [])],
     trace: traced?.context,
     waitingFiles: settings.waitingPage ? { css: ownText("gateway/waiting/page.css"), js: ownText("gateway/waiting/page.js") } : undefined,

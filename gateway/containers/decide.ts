@@ -157,6 +157,7 @@ type AuthorizedRequest = { route: ContainerRoute; who: GatewayCaller; view: Cont
 function toContainer(context: DecideContext, request: IncomingRequest, { route, who, view, until }: AuthorizedRequest): Decision {
   const { caller } = who;
   const { head, peer, tls } = request;
+  if (view.tcp !== undefined) throw notHttp(view, view.tcp.port);
   const isProbe = context.isProbe(head);
   if (isProbe && !isReachable(view)) throw asleepFault(view);
   const page = isProbe || route.kind === "proxy-ws" ? undefined : context.waiting?.(head, view, caller);
@@ -197,6 +198,13 @@ export function createProbeMatcher(rules: readonly string[]): ProbeMatcher {
     }
     return false;
   };
+}
+
+function notHttp({ name }: ContainerView, port: number): Fault {
+  return new Fault(
+    "CONTAINER_NOT_HTTP",
+    `${name} does not speak HTTP: connect to it with a client of its own protocol, at port ${port} of its TCP listener`,
+  );
 }
 
 /** A probe is neither held nor wakes the container. */

@@ -31,8 +31,8 @@ export function startRevocationChecks({ exchanges, identity, directory, clock }:
     checking = true;
     again = false;
     try {
-      await endWithoutSession(leasesByToken(exchanges.leases()), identity);
-      await endWithoutRight(exchanges.leases(), directory, closed.signal);
+      await endWithoutSession(leasesByToken(callersLeases(exchanges)), identity);
+      await endWithoutRight(callersLeases(exchanges), directory, closed.signal);
     } finally {
       checking = false;
       if (!closed.signal.aborted) cancel = clock.after(again ? PAUSE_MS : CHECK_EVERY_MS, () => void check());
@@ -47,6 +47,11 @@ export function startRevocationChecks({ exchanges, identity, directory, clock }:
       cancel();
     },
   };
+}
+
+/** Without those of TCP connections, which have no session. */
+function callersLeases(exchanges: Pick<OpenExchanges, "leases">): RevocableLease[] {
+  return exchanges.leases().filter(({ caller }) => caller.token !== "");
 }
 
 function leasesByToken(leases: Iterable<RevocableLease>): Map<string, RevocableLease[]> {

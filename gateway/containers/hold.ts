@@ -17,6 +17,8 @@ type HoldResult = {
 type HoldRequest = {
   view: ContainerView;
   caller: Caller;
+  /** Whose share of the places it takes. Default: the caller's. */
+  share?: string | undefined;
   /** When waiting ends, on the clock's monotonic scale. */
   until: number;
   signal: AbortSignal;
@@ -79,12 +81,12 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
   counts?.held.look((family) => family.at().set([...queues.values()].reduce((sum, { waiters }) => sum + waiters.size, 0)));
 
   return {
-    wait: ({ view, caller, until, signal, traceparent }) => {
+    wait: ({ view, caller, share = caller.userId, until, signal, traceparent }) => {
       const decision = wakeDecisionFor(view, clock.now());
       if (decision.kind === "go") return Promise.resolve({ addresses: decision.addresses, held: false, start: view.start });
       if (decision.kind === "refuse") return Promise.reject(decision.fault);
       if ((queues.get(view.id)?.waiters.size ?? 0) >= limit) return refuse(`${limit} requests already wait for ${view.name}`);
-      const leaveShare = shares.take(caller.userId, view.id);
+      const leaveShare = shares.take(share, view.id);
       if (leaveShare === "ofContainer") return refuse(`${ofUser.ofContainer} requests of yours already wait for ${view.name}`);
       if (leaveShare === "ofAll") return refuse(`${ofUser.ofAll} requests of yours already wait for containers`);
       const queue = queues.get(view.id) ?? openQueue(view.id);

@@ -10,7 +10,9 @@ import { addLease, type ContainerTally, type ListedLease, type OpenExchanges, re
 type LeaseRequest = {
   view: ContainerView;
   caller: Caller;
-  /** An open HTTP request keeps its container in use; a WebSocket does so only while bytes pass. */
+  /** Whose share of the places for waiting requests it takes. Default: the caller's. */
+  share?: string | undefined;
+  /** An open HTTP request keeps its container in use; a WebSocket or TCP connection does so only while bytes pass. */
   kind: OpenExchange["kind"];
   /** It neither wakes its container nor counts as use of it. */
   isProbe: boolean;
@@ -208,9 +210,9 @@ class OpenLease implements ContainerLease, ListedLease {
   }
 
   async #wait(view: ContainerView, refused?: string): Promise<ForwardTarget> {
-    const { caller, until, traceparent } = this.#request;
+    const { caller, share, until, traceparent } = this.#request;
     this.#setStreams(isRunning(view) ? 1 : 0);
-    const { addresses, held, start } = await this.#context.hold.wait({ view, caller, until, signal: this.#waitSignal(), traceparent });
+    const { addresses, held, start } = await this.#context.hold.wait({ view, caller, share, until, signal: this.#waitSignal(), traceparent });
     this.#setStreams(1);
     if (held) this.#woken = { start };
     return this.#pick(addresses, refused);

@@ -2,7 +2,14 @@ import type { ContainerView } from "../contract.ts";
 
 type ContainerListener = (view: ContainerView | undefined) => void;
 
+/** Which containers have TCP listeners. */
+export type TcpListenerSource = {
+  /** Calls `onChange` with the port of each container that has one, and with each change, until the returned function is called. Undefined: it has none. */
+  watch(onChange: (id: string, port: number | undefined) => void): () => void;
+};
+
 type ContainerCache = {
+  tcpListeners: TcpListenerSource;
   find(id: string): ContainerView | undefined;
   watch(id: string, onChange: ContainerListener): () => void;
   /** Replaces everything, as after a reconnect. Watchers receive what changed meanwhile. */
@@ -15,24 +22,56 @@ type ContainerCache = {
 export function createContainerCache(): ContainerCache {
   let views = new Map<string, ContainerView>();
   const watching = createWatchers();
+  const tcp = createTcpPorts();
   const notify = (id: string) => watching.notify(id, views.get(id));
 
   return {
     find: (id) => views.get(id),
     watch: watching.add,
+    tcpListeners: tcp.source,
     replace: (all) => {
       const before = views;
       views = new Map(all.map((view) => [view.id, view]));
       const changed = watching.ids().filter((id) => JSON.stringify(before.get(id)) !== JSON.stringify(views.get(id)));
+      tcp.replace(views);
       for (const id of changed) notify(id);
     },
     change: (view) => {
       views.set(view.id, view);
+      tcp.set(view.id, view.tcp?.port);
       notify(view.id);
     },
     remove: (id) => {
       views.delete(id);
+      tcp.set(id, undefined);
       notify(id);
+    },
+  };
+}
+
+function createTcpPorts() {
+  const ports = new Map<string, number>();
+  const listeners = new Set<(id: string, port: number | undefined) => void>();
+  const set = (id: string, port: number | undefined) => {
+    if (ports.get(id) === port) return;
+    if (port === undefined) ports.delete(id);
+    else ports.set(id, port);
+    for (const onChange of listeners) onChange(id, port);
+  };
+  const source: TcpListenerSource = {
+    watch: (onChange) => {
+      listeners.add(onChange);
+      for (const [id, port] of ports) onChange(id, port);
+      return () => listeners.delete(onChange);
+    },
+  };
+  return {
+    source,
+    set,
+    /** Ports are released before others take them. */
+    replace: (views: ReadonlyMap<string, ContainerView>) => {
+      for (const [id, port] of ports) if (views.get(id)?.tcp?.port !== port) set(id, undefined);
+      for (const { id, tcp } of views.values()) set(id, tcp?.port);
     },
   };
 }

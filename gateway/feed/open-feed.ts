@@ -22,11 +22,13 @@ import {
 import { controlAway, controlBusy, openControlClient, type ControlLink } from "./control-client.ts";
 import { openFeedConnection } from "./feed-connection.ts";
 import { openCallerCache } from "./caller-cache.ts";
-import { createContainerCache } from "./container-cache.ts";
+import { createContainerCache, type TcpListenerSource } from "./container-cache.ts";
 import { openUseReports } from "./use-reports.ts";
 
 export type Feed = {
   directory: Directory;
+  /** Which containers have TCP listeners; undefined: the source of containers knows none. */
+  tcpListeners?: TcpListenerSource;
   identity: Identity;
   /** Resolves when the state of every container has arrived, or the feed is closed before that. */
   ready(): Promise<void>;
@@ -230,6 +232,7 @@ export function openFeed(deps: {
 
   return {
     identity,
+    tcpListeners: containers.tcpListeners,
     directory: {
       cached: (id) => containers.find(id),
       find: (id) => (isInformed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has sent nothing yet"))),

@@ -52,7 +52,7 @@ export const METRICS = {
   requestSeconds: histogram(
     "berth_request_seconds",
     ["route"],
-    "From the head of a request to the last byte of its response; for a WebSocket, how long it was open",
+    "From the head of a request to the last byte of its response; for a WebSocket or TCP connection, how long it was open",
     SECONDS,
   ),
   firstByteSeconds: histogram(
@@ -73,9 +73,10 @@ export const METRICS = {
   refusedConnections: counter(
     "berth_client_connections_refused_total",
     ["why"],
-    "Client connections that were closed at once: `address`: too many of one address are open; `total`: too many in all",
+    "Client connections that were closed at once: `address`: too many of one address are open; `container`: too many TCP connections of one container; `total`: too many in all",
   ),
-  connections: gauge("berth_client_connections_open", [], "Open client connections, without WebSockets"),
+  connections: gauge("berth_client_connections_open", [], "Open client connections, without WebSockets and TCP connections"),
+  tcpConnections: gauge("berth_tcp_connections_open", [], "Open connections of TCP listeners, waiting ones included"),
   held: gauge("berth_held_requests", [], "Requests that wait for a container"),
   holds: counter(
     "berth_holds_total",

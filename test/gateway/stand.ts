@@ -50,6 +50,7 @@ export async function openStand(
     metrics?: Metrics;
     watchers?: ExchangeListener[];
     waitingFiles?: PageFiles;
+    tcp?: Parameters<typeof openGateway>[0]["tcp"];
   } = {},
 ): Promise<GatewayFixture> {
   const held = openTestDirectory();
@@ -66,6 +67,7 @@ export async function openStand(
     trusted: createTrustedProxies(options.trusted ?? []),
     tls: options.tls,
     waitingFiles: options.waitingFiles,
+    tcp: options.tcp,
     datagrok: options.datagrok,
     ...(options.readiness === undefined ? {} : { readiness: options.readiness }),
     ...(options.metrics === undefined ? {} : { metrics: options.metrics }),

@@ -1,0 +1,105 @@
+import type { Clock } from "../../lib/clock.ts";
+import { lingeringClose } from "../connections/closing.ts";
+import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
+import type { ExchangeSide, Lease } from "../decision.ts";
+import type { GatewayLimits } from "../limits.ts";
+
+/** `bytesIn`: of the client; `bytesOut`: of the container. */
+type TcpByteCounts = { bytesIn: number; bytesOut: number };
+
+type TcpPair = {
+  client: NetConnection;
+  container: NetConnection;
+  lease: Pick<Lease, "countBytes">;
+  record: TcpByteCounts;
+  clock: Clock;
+  limits: Pick<GatewayLimits, "lingeringCloseMs">;
+};
+
+/** How often a connection that is to end is checked for rest, and how long it must have been at rest. */
+const REST_MS = 500;
+
+/**
+ * Forwards bytes in both directions until both connections are closed. Each direction ends by itself. A side that takes no bytes stops the other one; a
+ * reset is passed on as a reset, so that incomplete data never looks complete.
+ */
+export class TcpSplice {
+  readonly over: Promise<void>;
+  readonly #pair: TcpPair;
+  readonly #resolve: () => void;
+  #open = 2;
+  #lastFrom: ExchangeSide = "container";
+  #lastByteAt: number;
+  #cancelRetire: (() => void) | undefined;
+
+  constructor(pair: TcpPair) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.over = promise;
+    this.#resolve = resolve;
+    this.#pair = pair;
+    const { client, container, clock } = pair;
+    this.#lastByteAt = clock.monotonic();
+    client.user = this.#userOf(client, container, "client");
+    container.user = this.#userOf(container, client, "container");
+    client.resume();
+    container.resume();
+    for (const connection of [client, container]) if (connection.socket.closed) connection.user.onClose(undefined);
+  }
+
+  /**
+   * Ends the connection as soon as it is at rest: what it sent last came from the container, and nothing followed. A client that waits for a response gets
+   * it first.
+   */
+  retire(): void {
+    if (this.#cancelRetire !== undefined || this.#open === 0) return;
+    const { clock } = this.#pair;
+    const check = () => {
+      const isAtRest = this.#lastFrom === "container" && clock.monotonic() - this.#lastByteAt >= REST_MS && this.#pair.client.backlog === 0;
+      if (isAtRest) this.#end();
+      else this.#cancelRetire = clock.after(REST_MS, check);
+    };
+    check();
+    this.#cancelRetire ??= () => undefined;
+  }
+
+  destroy(): void {
+    this.#pair.client.reset();
+    this.#pair.container.reset();
+  }
+
+  #end(): void {
+    const { client, container, clock, limits } = this.#pair;
+    for (const connection of [client, container]) {
+      connection.flush();
+      lingeringClose(connection.socket, clock, limits.lingeringCloseMs);
+      connection.resume();
+    }
+  }
+
+  #userOf(from: NetConnection, to: NetConnection, side: ExchangeSide): NetConnectionUser {
+    const { lease, record, clock } = this.#pair;
+    return {
+      onBytes: (chunk) => {
+        lease.countBytes(chunk.length, side);
+        if (side === "client") record.bytesIn += chunk.length;
+        else record.bytesOut += chunk.length;
+        this.#lastFrom = side;
+        this.#lastByteAt = clock.monotonic();
+        if (!to.send(chunk, from)) from.pause();
+      },
+      onDrain: () => to.resume(),
+      onEnd: () => to.end(),
+      onClose: (error) => {
+        if (error === undefined) to.end();
+        else to.reset();
+        this.#closed();
+      },
+    };
+  }
+
+  #closed(): void {
+    if (--this.#open > 0) return;
+    this.#cancelRetire?.();
+    this.#resolve();
+  }
+}
