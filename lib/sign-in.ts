@@ -51,6 +51,14 @@ function isToken(token: string | undefined): token is string {
   return token !== undefined && token !== "" && token.length <= LONGEST_TOKEN;
 }
 
+/** 32 random bytes in base64url are 43 characters. Later kinds of tokens may be longer. */
+const SESSION_TOKEN = /^[\w.~-]{43,512}$/;
+
+/** Whether a text can be the token of a session of berth's own: what cannot is no token, without a look into the store. */
+export function isSessionToken(text: string): boolean {
+  return SESSION_TOKEN.test(text);
+}
+
 /** The fault of a request without a valid credential: it has none, or none that is valid. */
 export function notSignedIn(header: HeaderOf): Fault {
   const hasCredential = [header("x-user-api-key"), header("authorization")].some(Boolean) || authCookies(header("cookie")).some(Boolean);

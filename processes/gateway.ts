@@ -18,7 +18,7 @@ import { traceExchanges } from "../gateway/traces.ts";
 import { openConfiguredTraces, openConfiguredAccessLog } from "./telemetry.ts";
 import type { StoppableProcess } from "./parent.ts";
 import { openDatagrok } from "../gateway/datagrok/open-datagrok.ts";
-import { isSessionToken } from "../control/identity/tokens.ts";
+import { isSessionToken } from "../lib/sign-in.ts";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 

@@ -4,7 +4,7 @@ import { Fault } from "../../lib/fault.ts";
 import { isAtConsole } from "../api/authorization.ts";
 import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
 import { addRoutes, route, type RouteDeps } from "../api/route.ts";
-import { tokenDigest } from "../identity/tokens.ts";
+import { tokenDigest } from "../identity/sessions.ts";
 
 const CODE_MS = 60_000;
 /** With more, the oldest becomes invalid. */

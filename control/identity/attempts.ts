@@ -1,7 +1,7 @@
 import { isIP } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { tokenDigest } from "./tokens.ts";
+import { tokenDigest } from "./sessions.ts";
 
 /** `peer` is a client's address as the gateway reports it; undefined for clients that came through this user's own socket. */
 export type SignInAttempts = {

@@ -6,7 +6,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 import { storeFault } from "../store/store-fault.ts";
-import { tokenDigest } from "./tokens.ts";
+import { tokenDigest } from "./sessions.ts";
 
 /** The token of gateways on other machines. It is in a file of the data folder with mode 0600, so that it exists before berth runs. */
 export type GatewayTokens = {

@@ -5,8 +5,7 @@ import type { SessionRef, CallerReply } from "../../gateway/contract.ts";
 import type { Session, SessionKind, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type SignInAttempts, createSignInAttempts } from "./attempts.ts";
-import { isContainerTokenValid, endKey, endSession } from "./sessions.ts";
-import { derivedDigest, derivedToken, tokenDigest, keyId } from "./tokens.ts";
+import { derivedDigest, derivedToken, endKey, endSession, isContainerTokenValid, keyId, tokenDigest } from "./sessions.ts";
 import { ADMIN_LOGIN, createUserAccounts, type UserAccounts } from "./open-users.ts";
 
 /** Users' developer keys and sessions, as the store has them now: a revoked one is unknown to the next call. */

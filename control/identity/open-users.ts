@@ -3,8 +3,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DevKey, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { tokenDigest, keyId } from "./tokens.ts";
-import { endKey } from "./sessions.ts";
+import { endKey, keyId, tokenDigest } from "./sessions.ts";
 
 export type UserAccount = { user: User; groups: string[]; keys: number };
 export type UserAccountChange = { friendlyName?: string; admin?: boolean; groups?: readonly string[] };

@@ -1,11 +1,35 @@
-import { randomBytes } from "node:crypto";
+import { createHash, createHmac, randomBytes } from "node:crypto";
 import { sessionContext, type Vault } from "../packages/credentials/open-vault.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { derivedDigest, tokenDigest } from "./tokens.ts";
+
+/**
+ * The stored form of a token or key. They are random and long, so a plain SHA-256 keeps them secret, and the time of a look-up by digest reveals
+ * nothing.
+ */
+export function tokenDigest(secret: string): string {
+  return createHash("sha256").update(secret).digest("hex");
+}
+
+/**
+ * The token that containers are given in place of a session's own. It follows from the session's token, and that does not follow from it; so every gateway gets
+ * the same one, and nothing but its digest is kept.
+ */
+export function derivedToken(token: string): string {
+  return createHmac("sha256", token).update("berth: token for containers").digest("base64url");
+}
+
+export function derivedDigest(token: string): string {
+  return tokenDigest(derivedToken(token));
+}
+
+/** The id of a developer key: short, since users type it, and not a part of the key. */
+export function keyId(): string {
+  return randomBytes(4).toString("hex");
+}
 
 /** Its end is that of the container, so it has none of its own. */
 const NEVER = Number.MAX_SAFE_INTEGER;

@@ -7,7 +7,7 @@ import { clientAbortSignal } from "../../api/api-error.ts";
 import { headerOf } from "../../api/authorization.ts";
 import { type SignInAttempts, createSignInAttempts } from "../../identity/attempts.ts";
 import { randomBytes } from "node:crypto";
-import { tokenDigest } from "../../identity/tokens.ts";
+import { tokenDigest } from "../../identity/sessions.ts";
 
 /** The server that knows the users. Faults of both: DATAGROK_AWAY, DATAGROK_BROKE_OFF. */
 export type UserServer = {

@@ -1,5 +1,5 @@
 import t from "tap";
-import { tokenDigest } from "../../../control/identity/tokens.ts";
+import { tokenDigest } from "../../../control/identity/sessions.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";

@@ -1,5 +1,5 @@
 import t from "tap";
-import { tokenDigest } from "../../../control/identity/tokens.ts";
+import { tokenDigest } from "../../../control/identity/sessions.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { ADMIN_KEY, openApiFixture } from "./fixtures/open-api-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import t, { type Test } from "tap";
 import { clockFrom } from "../../../lib/clock.ts";
-import { tokenDigest } from "../../../control/identity/tokens.ts";
+import { tokenDigest } from "../../../control/identity/sessions.ts";
 import { MOST_SESSIONS_OF_KEY, createIdentity } from "../../../control/identity/open-identity.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 

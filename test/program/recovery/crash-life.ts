@@ -6,8 +6,7 @@ import { containerEnvironment } from "../../../control/packages/credentials/cont
 import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
 import { openVault } from "../../../control/packages/credentials/open-vault.ts";
-import { endSessionsAtRest } from "../../../control/identity/sessions.ts";
-import { tokenDigest } from "../../../control/identity/tokens.ts";
+import { endSessionsAtRest, tokenDigest } from "../../../control/identity/sessions.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import t from "tap";
-import { isSessionToken } from "../../../control/identity/tokens.ts";
+import { isSessionToken } from "../../lib/sign-in.ts";
 
 t.test("a session's token is distinguished by its form from what cannot be one", async (t) => {
   for (let n = 0; n < 100; n++) t.ok(isSessionToken(randomBytes(32).toString("base64url")));
