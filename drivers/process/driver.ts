@@ -2,13 +2,12 @@ import { availableParallelism, totalmem } from "node:os";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Driver, Observed } from "../driver.ts";
+import type { Call, Driver, DriverEvent, Observed } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
-import { events } from "./events.ts";
-import { logs } from "./logs.ts";
-import { type ProcessState, instanceOf, openRecords } from "./records.ts";
+import { cutLog, logs } from "./logs.ts";
+import { type ProcessState, instanceOf, openRecords, type Records } from "./records.ts";
 import { resolve } from "./resolve.ts";
 
 export type ProcessOptions = {
@@ -70,6 +69,44 @@ function observe(state: ProcessState): Observed {
     addresses: running && port !== undefined ? [{ host: "127.0.0.1", port }] : [],
     ...(exitCode === undefined ? {} : { exit: { code: exitCode, outOfMemory: false } }),
   };
+}
+
+/** The kernel does not report the end of a process that another berth started, so this reads the records: a few small files. */
+const POLL_MS = 250;
+
+/** Logs are cut at every 20th poll: every five seconds. */
+const CUT_EVERY = 20;
+
+/** An instance is a process (`instanceOf`). */
+async function* events(records: Records, clock: Clock, { signal }: Call): AsyncGenerator<DriverEvent> {
+  if (signal.aborted) return;
+  let before = readStates(records);
+  yield { kind: "connected" };
+  for (let polls = 0; !signal.aborted; polls++) {
+    if (polls % CUT_EVERY === 0) for (const { service } of records.all()) cutLog(records.logPath(service));
+    const now = readStates(records);
+    for (const service of new Set([...before.keys(), ...now.keys()])) {
+      const [old, one] = [before.get(service), now.get(service)];
+      if (old?.digest === one?.digest) continue;
+      const ended = old?.instance !== undefined && (one?.running !== true || one.instance !== old.instance);
+      yield { kind: "changed", service, container: (one ?? old)?.container ?? "", ...(ended ? { ended: { instance: old.instance } } : {}) };
+    }
+    before = now;
+    await clock.sleep(POLL_MS, signal).catch(() => {});
+  }
+}
+
+/** `digest` changes whenever the result of `inspect` does. */
+type RecordState = { container: string; running: boolean; instance: string | undefined; digest: string };
+
+function readStates(records: Records): Map<string, RecordState> {
+  return new Map(
+    records.all().map((state) => {
+      const { service, labels, running, exitCode } = state;
+      const instance = instanceOf(state);
+      return [service, { container: labels.container, running, instance, digest: `${running} ${instance} ${exitCode}` }];
+    }),
+  );
 }
 
 async function translateErrors<T>(doing: string, task: () => Promise<T>, signal: AbortSignal): Promise<T> {
