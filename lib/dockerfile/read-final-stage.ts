@@ -1,5 +1,4 @@
-import { createBudget, expandVariables, type Expanded } from "./expand-variables.ts";
-import { type DockerInstruction, parseInstructions, splitWords } from "./parse-instructions.ts";
+import { createBudget, type DockerInstruction, type Expanded, expandVariables, parseInstructions, splitWords } from "./syntax.ts";
 
 /** What a Dockerfile's last stage, and the stages of the same file that it is made from, say about the image. */
 type FinalStage = {

@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/parse-instructions.ts";
+import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/syntax.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { capWarnings, readText, parseJson, shownValue } from "./author-files.ts";
 import { type ContainerFile, readContainerJson } from "./container-json.ts";

@@ -1,5 +1,5 @@
 import t from "tap";
-import { parseInstructions } from "../../../lib/dockerfile/parse-instructions.ts";
+import { parseInstructions } from "../../../lib/dockerfile/syntax.ts";
 import { readFinalStage } from "../../../lib/dockerfile/read-final-stage.ts";
 
 const ports = (text: string) => readFinalStage(text).exposed.flatMap((stage) => stage.map(({ ports: range }) => range?.first));
