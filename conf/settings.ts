@@ -261,6 +261,12 @@ export const SETTINGS = {
     240,
     "Longest time for which a container can report that it is busy, which postpones its idle stop; 0: not at all",
   ),
+  graceSeconds: setting(
+    "BERTH_GRACE_SECONDS",
+    quantity(0, 600, "seconds"),
+    15,
+    "How long a queue worker, or a container without a port, must have run to count as started",
+  ),
   noWake: setting(
     "BERTH_NO_WAKE",
     list(text("a header's name, or name:part of its value", /^[A-Za-z0-9-]+(:[^\0\r\n]+)?$/)),

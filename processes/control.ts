@@ -76,6 +76,7 @@ export async function runControl(options: {
     filesFolder: settings.data,
     limits: {
       statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
+      graceMs: settings.graceSeconds * 1_000,
       busyMs: settings.busyMinutes * 60_000,
       pausedMs: settings.pausedMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Address, DeployCall, Deployment, Spec } from "../../drivers/driver.ts";
+import type { Address, DeployCall, Deployment, Driver, Spec } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, Image, OwnedAddress } from "../model/entities.ts";
@@ -8,6 +8,7 @@ import { type EndCounts, ownedAddress, sameAddress } from "./addresses.ts";
 import { type ContainerEngine, createCallWrites, type InFlightOperations } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
+import { planReadiness, type ReadinessPlan } from "./readiness.ts";
 import { enteredOn } from "./situation.ts";
 import { describeStep, type StartSteps } from "./start-steps.ts";
 import { containerKey } from "./work-queue.ts";
@@ -30,6 +31,7 @@ export type SpecSource = {
 export type ContainerDeployDeps = {
   store: Pick<Store, "id" | "images" | "containers" | "packages">;
   engine: Pick<ContainerEngine, "call">;
+  driver: Pick<Driver, "healthchecks">;
   /** What helps the author of a container that is not ready: its log tail. */
   findOut(row: Container, signal: AbortSignal): Promise<{ logs: string[] }>;
   /** As `Moves.claimAddress`. */
@@ -47,6 +49,7 @@ export type ContainerDeployDeps = {
 export function createDeploy({
   store,
   engine,
+  driver,
   findOut,
   claimAddress,
   inFlight,
@@ -78,10 +81,12 @@ export function createDeploy({
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.
       const own = (await source.renderEnv?.(row)) ?? row.env;
-      const spec = await specOf(source, row, image, { ...(await source.injectedEnv(row, image)), ...own });
+      const plan = planReadiness(row.config, image, driver);
+      const sized = { ...row, config: { ...row.config, cpu: plan.cpu } };
+      const spec = await specOf(source, sized, image, plan, { ...(await source.injectedEnv(sized, image)), ...own });
       stop.throwIfAborted();
       step.prepared(spec);
-      await rememberImage(store, row, image);
+      await rememberImage(store, row, image, plan);
       return [spec];
     };
     const releaseSlot = () => {
@@ -116,9 +121,14 @@ export function createDeploy({
       .finally(step.end);
   };
 
-  async function specOf({ environment, filesFolder }: SpecSource, row: Container, image: Image, env: Record<string, string>): Promise<Spec> {
+  async function specOf(
+    { environment, filesFolder }: SpecSource,
+    row: Container,
+    image: Image,
+    { readiness, port }: ReadinessPlan,
+    env: Record<string, string>,
+  ): Promise<Spec> {
     const { cpu, memoryMb, shmMb, storageGb, gpu } = row.config;
-    const port = row.config.port ?? image.exposed[0];
     return {
       service: row.service,
       labels: { store: store.id, environment, container: row.id, generation: row.generation },
@@ -132,15 +142,22 @@ export function createDeploy({
       storageGb,
       gpu,
       port,
-      readiness: port === undefined ? { kind: "running" } : { kind: "port" },
+      readiness,
       graceMs: limits.graceMs,
     };
   }
 }
 
 /** Before anything is made from it, so that nothing ever runs whose image could be taken for unused. */
-async function rememberImage({ containers }: Pick<Store, "containers">, { id, deployed }: Container, { ref, digest }: Image): Promise<void> {
-  if (deployed?.ref !== ref || deployed.digest !== digest) await containers.update(id, { deployed: { ref, digest } });
+async function rememberImage(
+  { containers }: Pick<Store, "containers">,
+  { id, deployed }: Container,
+  { ref, digest }: Image,
+  { isWorker }: ReadinessPlan,
+): Promise<void> {
+  const worker = isWorker || undefined;
+  if (deployed?.ref === ref && deployed.digest === digest && deployed.worker === worker) return;
+  await containers.update(id, { deployed: { ref, digest, ...(worker ? { worker } : {}) } });
 }
 
 export type ConfirmDeps = { store: Pick<Store, "containers" | "transaction">; engine: Pick<ContainerEngine, "observe">; ends: EndCounts };

@@ -11,7 +11,7 @@ export type LifecycleLimits = {
   busyMs: number;
   /** How long an idle container stays paused before it is ended; 0: it is ended at once. */
   pausedMs: number;
-  /** How long a container without a port must have run to count as started. */
+  /** How long a queue worker, or a container without a port, must have run to count as started. */
   graceMs: number;
   /** How long a stop waits for open exchanges: one that the system decided on, and one that a user waits for. */
   drainMs: number;
@@ -48,7 +48,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   statusMs: 5 * 60_000,
   busyMs: 4 * 3_600_000,
   pausedMs: 0,
-  graceMs: 3_000,
+  graceMs: 15_000,
   drainMs: 10_000,
   userDrainMs: 2_000,
   pullCapMs: 30 * 60_000,

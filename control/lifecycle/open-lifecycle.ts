@@ -143,6 +143,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const deploy = createDeploy({
     store,
     engine,
+    driver,
     findOut: (row, signal) => findOut(engine, row, signal),
     claimAddress: moves.claimAddress,
     inFlight,

@@ -1,4 +1,4 @@
-import type { ResolvedImage } from "../../drivers/driver.ts";
+import type { Driver, ResolvedImage } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
@@ -8,10 +8,11 @@ import { createCallWrites, type InFlightOperations } from "./engine.ts";
 import { asFault, isEngineTrouble, isUnanswered } from "./failures.ts";
 import { isStoppedAsDesired } from "./idle-policy.ts";
 import { type ImageLookupDeps, imageSource, isMissing, scheduleMissingRetry } from "./image-lookups.ts";
+import { planReadiness } from "./readiness.ts";
 import { imageTimeLeft } from "./situation.ts";
 import { containerKey, imageKey } from "./work-queue.ts";
 
-export type ImageDeps = ImageLookupDeps & { store: Store; inFlight: InFlightOperations; epoch: () => number };
+export type ImageDeps = ImageLookupDeps & { store: Store; driver: Pick<Driver, "healthchecks">; inFlight: InFlightOperations; epoch: () => number };
 
 /** How soon an image that the engine could not validate is tried again: soon where it was away, slowly where it refused. */
 const ENGINE_BACK_MS: Partial<Record<FaultCode, number>> = { ENGINE_UNREACHABLE: 10_000, ENGINE_FAILED: 60_000 };
@@ -86,10 +87,10 @@ async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: Val
   }
   try {
     const resolved = await resolve(deps, (await store.images.find(image.id)) ?? image, ids, own);
-    const { id: resolvedId, digest, exposed } = resolved;
-    const lines = findings(resolved, clock);
+    const { id: resolvedId, digest, exposed, command, healthcheck } = resolved;
     await inState("VALIDATING", async (now) => {
-      await moves.image(now, "resolved", { resolvedId, digest, exposed, logs: now.logs + lines, fault: undefined });
+      const lines = findings(resolved, await notesOf(deps, { ...now, exposed, command, healthcheck }), clock);
+      await moves.image(now, "resolved", { resolvedId, digest, exposed, command, healthcheck, logs: now.logs + lines, fault: undefined });
       if (now.resolvedId === undefined || now.resolvedId === resolvedId) return;
       // A tag that moved is a new definition of what runs from it.
       for (const { id, generation } of await store.containers.byImage(now.id)) await store.containers.update(id, { generation: generation + 1 });
@@ -160,7 +161,16 @@ function resolve(
   return writes.finish(engine.call("resolve", [imageSource(image, filesFolder)], { deadline, signal, onPull }));
 }
 
-function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage, clock: Pick<Clock, "now">): string {
+/** How its containers become ready, where that is not by their port alone. */
+async function notesOf({ store, driver }: ImageDeps, image: Image): Promise<string[]> {
+  const notes = (await store.containers.byImage(image.id)).flatMap(({ config }) => {
+    const plan = planReadiness(config, image, driver);
+    return [...(plan.isWorker ? [`queue worker: started without an open port, with at least ${plan.cpu} CPU`] : []), ...plan.notes];
+  });
+  return [...new Set(notes)];
+}
+
+function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage, notes: readonly string[], clock: Pick<Clock, "now">): string {
   const [first, ...others] = exposed;
   const lines = [`resolved to ${id}${digest ? ` (${digest})` : ""}`];
   if (portsUnknown)
@@ -170,7 +180,7 @@ function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage,
     lines.push(`warning: several ports are exposed and their order is unknown; ${first} is taken, also exposed: ${others.join(", ")}`);
   else if (others.length > 0) lines.push(`warning: several ports are exposed; ${first} is taken, also exposed: ${others.join(", ")}`);
   else lines.push(`exposes port ${first}`);
-  return lines.map((text) => logLine(clock, text)).join("");
+  return [...lines, ...notes].map((text) => logLine(clock, text)).join("");
 }
 
 function logLine(clock: Pick<Clock, "now">, text: string): string {

@@ -1,3 +1,4 @@
+import type { ImageHealthcheck } from "../../drivers/driver.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 import type { ContainerState, ImageState } from "./states.ts";
@@ -18,11 +19,18 @@ export type ContainerConfig = {
   shutdownTimeoutMinutes?: number | undefined;
   /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
   keepWarm?: readonly string[] | undefined;
+  /** It counts as started when a GET there is answered with 2xx or 3xx; undefined: the image decides. */
+  health?: ContainerHealth | undefined;
+  /** It is a queue worker, or is none, although the image looks like one; undefined: the image decides. */
+  worker?: boolean | undefined;
   /** `port` of container.json, else the Dockerfile's EXPOSE; undefined: the image decides. */
   port?: number | undefined;
   /** It speaks a protocol of its own over TCP and gets a listener; undefined: the server's setting decides by the image. */
   tcp?: boolean | undefined;
 };
+
+/** `port`: another one than the container's own. */
+export type ContainerHealth = { path: string; port?: number | undefined; intervalSeconds?: number | undefined; timeoutSeconds?: number | undefined };
 
 export type Image = {
   id: string;
@@ -48,6 +56,9 @@ export type Image = {
   /** By which a registry knows that, where one does. */
   digest: string | undefined;
   exposed: number[];
+  /** Its entrypoint and command; empty: unknown. */
+  command: string[];
+  healthcheck: ImageHealthcheck | undefined;
   /** The reference may come to point at something else, so each start resolves it anew. */
   mutable: boolean;
   /** The hash of the folder that the image was built from, where that is known; a fallback's is not the folder's own. */
@@ -64,8 +75,8 @@ export type Image = {
 export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
 export type StartReason = (typeof START_REASONS)[number];
 
-/** An image as a registry knows it: `ref` may be a tag that has moved since. */
-export type DeployedImage = { ref: string; digest?: string | undefined };
+/** An image as a registry knows it: `ref` may be a tag that has moved since. `worker`: it was deployed as a queue worker, which need not listen at its address. */
+export type DeployedImage = { ref: string; digest?: string | undefined; worker?: true | undefined };
 
 /** Where a container takes connections, and by which instance of it, in the orchestrator's own words; undefined: it tells none. No two containers have the same host and port. */
 export type OwnedAddress = { host: string; port: number; instance?: string | undefined };

@@ -226,6 +226,11 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN tcp_port INTEGER;
   CREATE UNIQUE INDEX containers_by_tcp_port ON containers (tcp_port) WHERE tcp_port IS NOT NULL;
   `,
+  // What an image runs, and its own health check: they decide when its containers count as started.
+  `
+  ALTER TABLE images ADD COLUMN command TEXT NOT NULL DEFAULT '[]';
+  ALTER TABLE images ADD COLUMN healthcheck TEXT;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

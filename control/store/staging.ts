@@ -67,7 +67,9 @@ export async function openStaging(queries: Queries, history: Pick<History, "appe
           files = new.files, mutable = new.mutable, content_hash = new.content_hash, warnings = new.warnings,
           state = new.state, since = new.since, fault = null, logs = '', updated_on = new.updated_on,
           resolved_id = case when images.ref = new.ref then images.resolved_id end, digest = case when images.ref = new.ref then images.digest end,
-          exposed = case when images.ref = new.ref then images.exposed else '[]' end
+          exposed = case when images.ref = new.ref then images.exposed else '[]' end,
+          command = case when images.ref = new.ref then images.command else '[]' end,
+          healthcheck = case when images.ref = new.ref then images.healthcheck end
         from staged_images as new where images.id = new.id and new.package_id = ${packageId}`,
   );
   const insertImages = run(

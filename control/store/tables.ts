@@ -1,3 +1,4 @@
+import type { ImageHealthcheck } from "../../drivers/driver.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type {
   AdoptedInstance,
@@ -146,6 +147,8 @@ export const TABLES = {
     resolvedId: optional(text()),
     digest: optional(text()),
     exposed: json<number[]>(),
+    command: json<string[]>(),
+    healthcheck: optional(json<ImageHealthcheck>()),
     mutable: flag(),
     contentHash: optional(text()),
     warnings: json<string[]>(),

@@ -94,6 +94,8 @@ async function fill(folder: string, size: number): Promise<CreatedContainer[]> {
         ...fromDockerfile,
         ...resolved,
         exposed: [80],
+        command: [],
+        healthcheck: undefined,
         ref: `datagrok/${name}:1.0.0`,
         createdOn: now + index,
         updatedOn: now,

@@ -38,6 +38,8 @@ async function recordImage(deps: ImportDeps, { author, status: _status, ...image
     resolvedId: undefined,
     digest: undefined,
     exposed: [],
+    command: [],
+    healthcheck: undefined,
     contentHash: undefined,
     warnings: [],
     logs: "",

@@ -1,7 +1,7 @@
 import { closest, distance } from "fastest-levenshtein";
 import { Fault } from "../../../lib/fault.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../../model/warm-hours.ts";
-import type { ContainerConfig } from "../../model/entities.ts";
+import type { ContainerConfig, ContainerHealth } from "../../model/entities.ts";
 import { MAX_WARNINGS, parseJson, shownValue } from "./author-files.ts";
 import { isImageRef } from "../../model/names.ts";
 
@@ -21,6 +21,8 @@ type Key = {
   accepts: (value: unknown) => boolean;
   /** The same for editors, as a JSON schema; `accepts` decides. */
   schema: Readonly<Record<string, unknown>>;
+  /** The value as it is kept; as it is written where this is left out. */
+  read?: (value: unknown) => unknown;
   /** The key that has this one's place today: that one's value counts where both stand. */
   replacedBy?: string;
 };
@@ -37,6 +39,40 @@ const isVariable = ([name, of]: [string, unknown]) =>
   name.length <= LONGEST_VARIABLE_NAME && /^[^\s=\0]+$/.test(name) && isScalar(of) && String(of).length <= LONGEST_VARIABLE;
 const isEnv: Key["accepts"] = (value) => isRecord(value) && Object.keys(value).length <= MAX_VARIABLES && Object.entries(value).every(isVariable);
 const ENV = `an object of at most ${MAX_VARIABLES} variable names and strings of at most ${LONGEST_VARIABLE} characters, numbers or booleans`;
+
+/** The fields of `health`, in both spellings. */
+const HEALTH_FIELDS: Readonly<Record<keyof ContainerHealth, Pick<Key, "accepts" | "schema">>> = {
+  path: {
+    accepts: (value) => typeof value === "string" && /^\/[!-~]{0,1023}$/.test(value),
+    schema: { type: "string", maxLength: 1_024, pattern: "^/" },
+  },
+  port: { accepts: whole(1, 65_535), schema: { type: "integer", minimum: 1, maximum: 65_535 } },
+  intervalSeconds: {
+    accepts: (value) => isNumber(value) && value >= 1 && value <= 3_600,
+    schema: { type: "number", minimum: 1, maximum: 3_600, default: 10 },
+  },
+  timeoutSeconds: {
+    accepts: (value) => isNumber(value) && value > 0 && value <= 300,
+    schema: { type: "number", exclusiveMinimum: 0, maximum: 300, default: 5 },
+  },
+};
+const HEALTH_SPELLINGS = new Map(
+  Object.keys(HEALTH_FIELDS).flatMap((name) =>
+    [name, name.replace("Seconds", "_seconds")].map((written) => [written, name as keyof ContainerHealth]),
+  ),
+);
+
+/** Undefined if it is no such object. */
+function readHealth(value: unknown): ContainerHealth | undefined {
+  if (!isRecord(value)) return undefined;
+  const read: Partial<Record<keyof ContainerHealth, unknown>> = {};
+  for (const [written, of] of Object.entries(value)) {
+    const name = HEALTH_SPELLINGS.get(written);
+    if (name === undefined || !HEALTH_FIELDS[name].accepts(of)) return undefined;
+    read[name] = of;
+  }
+  return read.path === undefined ? undefined : (read as ContainerHealth);
+}
 
 const ENV_SCHEMA = {
   type: "object",
@@ -101,6 +137,24 @@ const KEYS: Readonly<Record<string, Key>> = {
     accepts: (value) => typeof value === "string" && isImageRef(value),
     schema: { type: "string", maxLength: 512 },
   },
+  health: {
+    field: "health",
+    allowed: 'an object with `path` ("/health"), and if you like `port`, `intervalSeconds` (from 1) and `timeoutSeconds` (up to 300)',
+    accepts: (value) => readHealth(value) !== undefined,
+    schema: {
+      type: "object",
+      required: ["path"],
+      properties: Object.fromEntries([...HEALTH_SPELLINGS].map(([written, name]) => [written, HEALTH_FIELDS[name].schema])),
+      additionalProperties: false,
+    },
+    read: readHealth,
+  },
+  worker: {
+    field: "worker",
+    allowed: "true for a queue worker, which need not listen on its port; false for what only looks like one",
+    accepts: (value) => typeof value === "boolean",
+    schema: { type: "boolean" },
+  },
   tcp: {
     field: "tcp",
     allowed: "true for a database or another program that does not speak HTTP: it gets a TCP listener; or false",
@@ -155,7 +209,7 @@ export function readContainerKeys(written: Record<string, unknown>, path: string
       read.warnings.push(`${path}: ${name} is an older name of ${key.replacedBy}; ${effect}. Write ${key.replacedBy} alone.`);
       if (!isDouble) config[key.field] = value;
     } else if (key.field === "image") read.image = value as string;
-    else if (key.field !== "env") config[key.field] = value;
+    else if (key.field !== "env") config[key.field] = key.read === undefined ? value : key.read(value);
   }
   if (wrong.length > 0) throw new Fault("PACKAGE_INVALID", `${wrong.join("; ")}.`);
   if (!read.config.shutdownTimeoutMinutes) delete read.config.shutdownTimeoutMinutes;

@@ -144,7 +144,7 @@ function newImage(owner: StagedPackage, id: string, definition: Definition, file
   const of = { id, packageId: owner.id, folder, name: image, friendlyName: image, description: "", version: owner.version };
   const text = { ref, dockerfile, dockerfilePath, files, mutable, contentHash, warnings };
   const fresh = { state: "PENDING_VALIDATION", fault: undefined, resolvedId: undefined, digest: undefined, logs: "" } as const;
-  return { ...of, ...text, ...fresh, exposed: [], since: now, createdOn: now, updatedOn: now };
+  return { ...of, ...text, ...fresh, exposed: [], command: [], healthcheck: undefined, since: now, createdOn: now, updatedOn: now };
 }
 
 /** A folder may have come to its rows since it was staged: from an import. */

@@ -165,6 +165,8 @@ export function newImage(name: string, now: number): Image {
     resolvedId: undefined,
     digest: undefined,
     exposed: [],
+    command: [],
+    healthcheck: undefined,
     mutable: false,
     contentHash: undefined,
     warnings: [],

@@ -1,4 +1,6 @@
 import t from "tap";
+import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
+import type { Spec } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
@@ -207,6 +209,34 @@ t.test("a worker without a port starts by running through its grace time", async
   t.equal(stand.row(id).state, "STARTING");
   await stand.clock.advance(200);
   t.match(await stand.reaches(id, "STARTED"), { address: undefined });
+});
+
+t.test("each driver call carries what the package, its image and the driver say about readiness, and a queue worker gets a whole core", async (t) => {
+  const specs = new Map<string, Spec>();
+  const envs: unknown[] = [];
+  const stand = await openLifecycleFixture(t, {
+    injectedEnv: ({ config }) => {
+      envs.push(config.cpu);
+      return {};
+    },
+    driver: (driver) => ({
+      ...driver,
+      resolve: async (image, call) => ({ ...(await driver.resolve(image, call)), command: image.ref.includes("celery") ? ["celery", "worker"] : [] }),
+      deploy: (spec, call) => {
+        specs.set(spec.labels.container, spec);
+        return driver.deploy({ ...spec, readiness: { kind: "port" } }, call);
+      },
+    }),
+  });
+  const worker = await stand.publish({ name: "celery" });
+  const web = await stand.publish({ config: { health: { path: "/health" } } });
+  for (const { id } of [worker, web]) await stand.start(id);
+  t.match(specs.get(worker.id), { readiness: { kind: "running" }, port: 5353, cpu: 1, graceMs: LIFECYCLE_LIMITS.graceMs });
+  t.match(specs.get(web.id), { readiness: { kind: "http", path: "/health", port: 5353 }, cpu: 0.5 });
+  t.strictSame(envs, [1, 0.5], "its variables tell it so");
+  t.match(stand.row(worker.id).deployed, { worker: true });
+  t.equal(stand.row(web.id).deployed?.worker, undefined);
+  t.match(stand.image(worker.imageId), { command: ["celery", "worker"], logs: /queue worker: started without an open port, with at least 1 CPU/ });
 });
 
 t.test("a caller who waits for a removed container is notified", async (t) => {

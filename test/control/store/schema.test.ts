@@ -50,7 +50,14 @@ for (const from of SCHEMA_STEPS.keys()) {
     t.strictSame(await store.users.find("u"), { id: "u", login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
     t.match(await store.devKeys.byUser("u"), [{ digest: "k", id: /^[0-9a-f]{0,8}$/ }]);
     t.match(await store.sessions.byDigest("s"), { userId: "u", keyDigest: undefined });
-    t.match(await store.images.find("i"), { state: "READY", ref: "datagrok/demo-web:1", mutable: false, warnings: [], contentHash: undefined });
+    t.match(await store.images.find("i"), {
+      state: "READY",
+      ref: "datagrok/demo-web:1",
+      mutable: false,
+      warnings: [],
+      contentHash: undefined,
+      command: [],
+    });
     t.match(await store.containers.find("c"), {
       state: "STARTED",
       service: "berth-demo-web",

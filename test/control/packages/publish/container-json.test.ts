@@ -48,6 +48,28 @@ t.test("every key arrives where it belongs", async (t) => {
   t.strictSame(warnings, []);
 });
 
+t.test("health and worker say when a container counts as started", async (t) => {
+  const read = (json: object) => readContainerJson(JSON.stringify(json), "f/container.json").config;
+  t.match(read({ worker: true }), { worker: true, health: undefined });
+  t.match(read({ worker: false }), { worker: false });
+  const health = { path: "/health?deep=1", port: 8081, intervalSeconds: 2.5, timeoutSeconds: 1 };
+  t.strictSame(read({ health }).health, health);
+  t.strictSame(read({ health: { path: "/", interval_seconds: 2, timeout_seconds: 3 } }).health, { path: "/", intervalSeconds: 2, timeoutSeconds: 3 });
+  t.strictSame(containerKeysOf(read({ health, worker: true })).health, health, "and back");
+  const wrong = [
+    true,
+    "/health",
+    {},
+    { path: "health" },
+    { path: "/a b" },
+    { path: "/", port: 0 },
+    { path: "/", intervalSeconds: 0 },
+    { path: "/", retries: 3 },
+  ];
+  for (const health of wrong) t.throws(() => read({ health }), { code: "PACKAGE_INVALID", message: /health is .*allowed: an object with `path`/ });
+  t.throws(() => read({ worker: "yes" }), { code: "PACKAGE_INVALID" });
+});
+
 t.test("every spelling of no time-out is none", async (t) => {
   for (const shutdown_timeout of [null, 0]) t.notOk("shutdownTimeoutMinutes" in read({ shutdown_timeout }).config);
 });

@@ -1,0 +1,80 @@
+import type { Driver, Readiness } from "../../drivers/driver.ts";
+import { readFinalStage } from "../../lib/dockerfile/read-final-stage.ts";
+import type { Container, Image } from "../model/entities.ts";
+
+type ImageFacts = Pick<Image, "exposed" | "command" | "healthcheck" | "dockerfile">;
+type ConfigFacts = Pick<Container["config"], "health" | "worker" | "port" | "cpu">;
+
+/** What a container must show before it counts as started, and what follows from that. */
+export type ReadinessPlan = {
+  readiness: Readiness;
+  port: number | undefined;
+  /** It takes its work from a queue: it need not listen on its port, and its activity is what it uses. */
+  isWorker: boolean;
+  /** Cores. */
+  cpu: number;
+  /** For the package's author: what of the image has no effect here. */
+  notes: string[];
+};
+
+/** Between two requests for its health. */
+const INTERVAL_SECONDS = 10;
+const TIMEOUT_SECONDS = 5;
+/** A queue worker gets at least so much, as a Datagrok server gives it. */
+const WORKER_CPU = 1;
+
+type PlanContext = { config: ConfigFacts; image: ImageFacts; driver: Pick<Driver, "healthchecks">; port: number | undefined; isWorker: boolean };
+type Rule = (context: PlanContext, notes: string[]) => { readiness: Readiness; port?: number | undefined } | undefined;
+
+/** The first rule that holds decides. */
+const RULES: readonly Rule[] = [
+  ({ config: { health }, port }, notes) => {
+    if (!health) return undefined;
+    const { path, port: own = port, intervalSeconds = INTERVAL_SECONDS, timeoutSeconds = TIMEOUT_SECONDS } = health;
+    if (own !== undefined)
+      return {
+        readiness: { kind: "http", path, port: own, intervalMs: intervalSeconds * 1_000, timeoutMs: timeoutSeconds * 1_000 },
+        port: port ?? own,
+      };
+    notes.push("`health` of container.json is ignored: no port is known, neither its own nor the container's");
+    return undefined;
+  },
+  ({ image: { healthcheck }, driver }) => (healthcheck && driver.healthchecks ? { readiness: { kind: "healthcheck" } } : undefined),
+  ({ isWorker }) => (isWorker ? { readiness: { kind: "running" } } : undefined),
+  ({ port }) => ({ readiness: { kind: port === undefined ? "running" : "port" } }),
+];
+
+export function planReadiness(config: ConfigFacts, image: ImageFacts, driver: Pick<Driver, "healthchecks">): ReadinessPlan {
+  const isWorker = config.worker ?? isQueueWorker(image);
+  const context = { config, image, driver, port: config.port ?? image.exposed[0], isWorker };
+  const notes: string[] = [];
+  for (const rule of RULES) {
+    const plan = rule(context, notes);
+    if (plan) return { port: context.port, isWorker, cpu: isWorker ? Math.max(config.cpu, WORKER_CPU) : config.cpu, notes, ...plan };
+  }
+  throw new Error("The last rule always holds");
+}
+
+/** The base images of workers that the publishing client generates. */
+const WORKER_BASE = /^(?:[^/]+\/)?datagrok\/celery/;
+const WORKER_PROGRAM = "celery_node_worker";
+
+/** What the publishing client generates for functions in Python and JavaScript: `celery … worker`, or an image of Datagrok's that runs such a worker. */
+export function isQueueWorker({ command, dockerfile }: { command: readonly string[]; dockerfile: string }): boolean {
+  if (isWorkerCommand(command.join(" "))) return true;
+  if (dockerfile === "") return false;
+  const { from = "", entrypoint = "", cmd = "" } = readFinalStage(dockerfile);
+  return WORKER_BASE.test(from) || from.includes(WORKER_PROGRAM) || (command.length === 0 && isWorkerCommand(`${entrypoint} ${cmd}`));
+}
+
+/** `celery -A tasks worker …`, with any options between, in any form: a shell's line, or JSON. */
+function isWorkerCommand(text: string): boolean {
+  const words = text.split(/[\s"',[\]\\]+/);
+  const celery = words.findIndex((word) => word === "celery" || word.endsWith("/celery"));
+  return words.some((word) => word.endsWith(WORKER_PROGRAM)) || (celery !== -1 && words.includes("worker", celery));
+}
+
+/** For users: why nothing answers there. `port`: as it is declared. */
+export function workerNote(port: number | undefined): string {
+  return port === undefined ? "queue worker" : `queue worker; nothing listens on port ${port}`;
+}
