@@ -107,7 +107,7 @@ export type Observed = {
   running: boolean;
   /** It is frozen, with its memory: it neither runs nor has ended. */
   paused?: true | undefined;
-  /** One for each replica. Empty if it does not run or its spec has no port. */
+  /** Empty if it does not run or its spec has no port. Of several replicas, those that accept connections. */
   addresses: Address[];
   /** The id of this instance of the service. Each driver's `events` documents what it uses. Undefined if unknown. */
   instance?: string | undefined;

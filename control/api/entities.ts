@@ -70,7 +70,7 @@ function containerToJson(
   detail: EntityDetail,
   listener: ContainerAddress | undefined,
 ): ContainerEntity {
-  const { host = null, port = container.config.port ?? null } = container.address ?? {};
+  const { host = null, port = container.config.port ?? null } = container.addresses[0] ?? {};
   const own = inside ? { address: host, port } : { address: null, port: null };
   return {
     "#type": "DockerContainer",

@@ -2,15 +2,28 @@ import type { Address, Observed } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { OwnedAddress } from "../model/entities.ts";
 
-/** An address as it is stored. */
-export function ownedAddress([address]: readonly Address[], instance: string | undefined): OwnedAddress | undefined {
-  if (address === undefined) return undefined;
-  return { host: address.host, port: address.port, ...(instance === undefined ? {} : { instance }) };
+type ReportedAddresses = Pick<Observed, "addresses" | "instance">;
+
+/** The reported addresses as they are stored, each once. */
+export function ownedAddresses(addresses: readonly Address[], instance: string | undefined): OwnedAddress[] {
+  const owned: OwnedAddress[] = [];
+  for (const { host, port } of addresses)
+    if (!hasAddress(owned, { host, port })) owned.push({ host, port, ...(instance === undefined ? {} : { instance }) });
+  return owned;
 }
 
-/** It is the same instance at the same address. What either side does not report is taken to be the same. */
-export function isAt({ addresses, instance }: Pick<Observed, "addresses" | "instance">, owned: OwnedAddress): boolean {
-  return addresses.some((one) => sameAddress(one, owned)) && (instance === undefined || owned.instance === undefined || instance === owned.instance);
+/** Those at which the same instance is still reported. What either side does not report is taken to be the same. */
+export function stillReported({ addresses, instance }: ReportedAddresses, owned: readonly OwnedAddress[]): OwnedAddress[] {
+  const isSame = (other: OwnedAddress["instance"]) => instance === undefined || other === undefined || instance === other;
+  return owned.filter((one) => hasAddress(addresses, one) && isSame(one.instance));
+}
+
+/** `elsewhere`: it is at none of its stored addresses. `changed`: some of several came or went. Without a stored address it has no port. */
+export function compareAddresses(reported: ReportedAddresses, owned: readonly OwnedAddress[]): "same" | "changed" | "elsewhere" {
+  if (owned.length === 0) return "same";
+  const remaining = stillReported(reported, owned).length;
+  if (remaining === 0) return "elsewhere";
+  return remaining === owned.length && remaining === ownedAddresses(reported.addresses, undefined).length ? "same" : "changed";
 }
 
 /** For messages: `10.0.0.1 port 80 and 10.0.0.2 port 80`. */
@@ -18,8 +31,8 @@ export function describeAddresses(addresses: readonly Address[]): string {
   return addresses.map(({ host, port }) => `${host} port ${port}`).join(" and ");
 }
 
-export function sameAddress(one: Address | undefined, other: Address | undefined): boolean {
-  return one?.host === other?.host && one?.port === other?.port;
+export function hasAddress(addresses: readonly Address[], { host, port }: Address): boolean {
+  return addresses.some((one) => one.host === host && one.port === port);
 }
 
 /** How many ends of a container's instances were reported since this process began. */

@@ -109,8 +109,8 @@ export function viewOf(container: ContainerToView): ContainerView {
   return { id, name, availability: AVAILABILITY[container.state](container), ...(phases ? { start: phases } : {}) };
 }
 
-function awake({ address }: ContainerToView): Availability {
-  return address ? { kind: "awake", addresses: [{ host: address.host, port: address.port }] } : { kind: "portless" };
+function awake({ addresses }: ContainerToView): Availability {
+  return addresses.length > 0 ? { kind: "awake", addresses: addresses.map(({ host, port }) => ({ host, port })) } : { kind: "portless" };
 }
 
 /** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it was stopped for idleness. */
@@ -146,8 +146,8 @@ export async function publishAddressed({
 }): Promise<void> {
   // In one transaction: no newer change of a container leaves before the one that was read here.
   await store.transaction(async () => {
-    for (const { id, state, address } of await store.containers.atWork()) {
-      const row = state === "STARTED" && address !== undefined ? await store.containers.find(id) : undefined;
+    for (const { id, state, addresses } of await store.containers.atWork()) {
+      const row = state === "STARTED" && addresses.length > 0 ? await store.containers.find(id) : undefined;
       if (row) changes.publish(row);
     }
   });

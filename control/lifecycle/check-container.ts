@@ -4,7 +4,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, ContainerPatch, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { type EndCounts, ownedAddress } from "./addresses.ts";
+import { type EndCounts, hasAddress, ownedAddresses, stillReported } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import { type ContainerEngine, linesOfTail } from "./engine.ts";
@@ -22,7 +22,7 @@ type SuspectAddressDeps = {
 };
 
 /**
- * Marks a container's address as suspect: nothing is sent to it until the check has verified where the container is. The check has a clock of its own, so the row
+ * Marks a container's addresses as suspect: nothing is sent to it until the check has verified where the container is. The check has a clock of its own, so the row
  * keeps whether it ran well until now, or may have ended with the engine.
  */
 export function createSuspectAddress({ moves, outages, clock, limits }: SuspectAddressDeps): SuspectAddress {
@@ -31,47 +31,50 @@ export function createSuspectAddress({ moves, outages, clock, limits }: SuspectA
     const isForgiven = isStable(row, now, limits) || outages.mayHaveEnded(row.since);
     // A start requested at this very moment has another cause, unless the event is its cause.
     const since = row.requestedOn === now && patch.requestedOn === undefined ? now + 1 : now;
-    return moves.container(row, "doubted", { since, ...patch, address: undefined, ...(isForgiven ? { attempts: 0 } : {}) }, { byUser });
+    return moves.container(row, "doubted", { since, ...patch, addresses: [], ...(isForgiven ? { attempts: 0 } : {}) }, { byUser });
   };
 }
 
-export type ReportEndDeps = {
+export type WithdrawDeps = { moves: Pick<Moves, "update">; suspect: SuspectAddress };
+
+/** Withdraws all addresses but these. A container that runs and has none left is checked. To be called in the transaction that has read the container. */
+export async function keepAddresses({ moves, suspect }: WithdrawDeps, row: Container, remaining: readonly OwnedAddress[]): Promise<void> {
+  if (remaining.length === row.addresses.length) return;
+  if (remaining.length === 0 && row.state === "STARTED") await suspect(row);
+  else await moves.update(row.id, { addresses: remaining });
+}
+
+export type ReportEndDeps = WithdrawDeps & {
   store: Pick<Store, "containers" | "transaction">;
-  moves: Pick<Moves, "update">;
-  suspect: SuspectAddress;
   changes: Pick<Changes, "publish">;
   ends: EndCounts;
   log: Log;
 };
 
 /**
- * The orchestrator has reported that an instance of the container ended: from then on its address may be another's, so it is taken away at once, before
+ * The orchestrator has reported that an instance of the container ended: from then on its addresses may be another's, so they are taken away at once, before
  * any inspection. The end of an earlier instance does not concern the one that runs.
  */
-export async function reportEnd(
-  { store, moves, suspect, changes, ends, log }: ReportEndDeps,
-  id: string,
-  instance: string | undefined,
-): Promise<void> {
+export async function reportEnd({ store, changes, ends, log, ...deps }: ReportEndDeps, id: string, instance: string | undefined): Promise<void> {
   ends.record(id);
   let row: Container | undefined;
   try {
     await store.transaction(async () => {
       row = await store.containers.find(id);
-      if (row?.address === undefined || !concerns(row.address, instance)) return;
-      if (row.state === "STARTED") await suspect(row);
-      else await moves.update(id, { address: undefined });
+      if (row) await keepAddresses(deps, row, addressesOfOthers(row, instance));
     });
   } catch (error) {
     if (!(error instanceof Fault) || row === undefined) throw error;
     // A full disk must not cause requests to be sent there.
     log.error({ container: id, fault: error.code }, "end of a container not stored");
-    changes.publish({ ...row, state: row.state === "STARTED" ? "CHECKING" : row.state, address: undefined });
+    const addresses = addressesOfOthers(row, instance);
+    changes.publish({ ...row, state: row.state === "STARTED" && addresses.length === 0 ? "CHECKING" : row.state, addresses });
   }
 }
 
-function concerns(address: OwnedAddress, instance: string | undefined): boolean {
-  return instance === undefined || address.instance === undefined || address.instance === instance;
+/** Those that the end of this instance does not concern. */
+function addressesOfOthers({ addresses }: Container, instance: string | undefined): OwnedAddress[] {
+  return addresses.filter((one) => instance !== undefined && one.instance !== undefined && one.instance !== instance);
 }
 
 export type VerifyDeps = ConfirmDeps &
@@ -85,15 +88,42 @@ export type VerifyDeps = ConfirmDeps &
 /** `observed`: as the orchestrator reported it; `ends`: how many ends were reported before that. */
 type VerifyOptions = { observed: Observed; ends: number; signal: AbortSignal };
 
-/** Takes the address that the orchestrator reported. */
+/** Takes the addresses that the orchestrator reported. */
 export async function confirmAddress(deps: VerifyDeps, row: Container, { observed, ends, signal }: VerifyOptions): Promise<void> {
-  const patch = { address: ownedAddress(observed.addresses, observed.instance), fault: undefined };
+  const patch = { addresses: ownedAddresses(observed.addresses, observed.instance), fault: undefined };
   await confirmDeployment(deps, row, observed, { ends, isNew: false, signal }, () =>
     deps.moves.container(row, "foundRunning", patch, { isFact: true }),
   );
 }
 
-/** Deploys what already runs, which verifies its address. True where that succeeded. */
+/**
+ * Takes the addresses that the orchestrator reported for a container that stays in use at those that it still has. False where the report was out of date.
+ */
+export async function updateAddresses(deps: ConfirmDeps & WithdrawDeps, row: Container, { observed, ends, signal }: VerifyOptions): Promise<boolean> {
+  const { store, moves } = deps;
+  const current = async () => {
+    const now = await store.containers.find(row.id);
+    return now?.state === "STARTED" ? now : undefined;
+  };
+  // Whatever becomes of the new ones.
+  await store.transaction(async () => {
+    const now = await current();
+    if (now) await keepAddresses(deps, now, stillReported(observed, now.addresses));
+  });
+  const addresses = ownedAddresses(observed.addresses, observed.instance);
+  if (addresses.every((one) => hasAddress(row.addresses, one))) return true;
+  try {
+    return await confirmDeployment(deps, row, observed, { ends, isNew: false, signal }, async () => {
+      if (await current()) await moves.update(row.id, { addresses });
+      return true;
+    });
+  } catch (error) {
+    if (error instanceof Fault && error.code === "CONTAINER_CRASHED") return false;
+    throw error;
+  }
+}
+
+/** Deploys what already runs, which verifies its addresses. True where that succeeded. */
 export async function verifyAddress(deps: VerifyDeps, row: Container, { observed, ends, signal }: VerifyOptions): Promise<boolean> {
   const { store, moves, deploy, clock, limits } = deps;
   let deployment: Deployment;
@@ -146,7 +176,7 @@ export async function recoverContainer(
 }
 
 function runningPatch({ generation }: Container, { addresses, instance }: Deployment): ContainerPatch {
-  return { address: ownedAddress(addresses, instance), runningGeneration: generation, fault: undefined };
+  return { addresses: ownedAddresses(addresses, instance), runningGeneration: generation, fault: undefined };
 }
 
 function isReplaced(before: Observed, { instance }: Deployment): boolean {

@@ -2,7 +2,7 @@ import type { Observed } from "../../drivers/driver.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { ContainerEvent, ContainerState } from "../model/states.ts";
-import { isAt } from "./addresses.ts";
+import { compareAddresses } from "./addresses.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { busyMs, idleInMs, isIdleStop, mayPause, mayStayPaused, warmInMs } from "./idle-policy.ts";
 import type { LifecycleLimits } from "./limits.ts";
@@ -25,6 +25,8 @@ export type ContainerAction =
   | { kind: "failStart"; fault: FaultData }
   | { kind: "deploy" }
   | { kind: "suspectAddress" }
+  /** It is still at one of its addresses: others of them came or went. */
+  | { kind: "updateAddresses"; observed: Observed }
   | { kind: "markLost"; observed: Observed | undefined }
   /** Take the orchestrator's report for its address: a deploy would replace what may not be replaced yet. */
   | { kind: "confirmAddress"; observed: Observed }
@@ -109,7 +111,9 @@ function decideStarted(situation: Observation, limits: LifecycleLimits): Contain
   if (fact?.paused) return { kind: "suspectAddress" };
   if (!fact?.running) return { kind: "markLost", observed: fact };
   if (fact.labels.generation !== row.generation && isReplaceable(image)) return redefine(situation);
-  if (row.address && !isAt(fact, row.address)) return { kind: "suspectAddress" };
+  const now = compareAddresses(fact, row.addresses);
+  if (now === "elsewhere") return { kind: "suspectAddress" };
+  if (now === "changed") return { kind: "updateAddresses", observed: fact };
   return decideIdle(situation, limits);
 }
 

@@ -4,7 +4,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, Image, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { type EndCounts, ownedAddress, sameAddress } from "./addresses.ts";
+import { describeAddresses, type EndCounts, hasAddress, ownedAddresses } from "./addresses.ts";
 import { type ContainerEngine, createCallWrites, type InFlightOperations } from "./engine.ts";
 import { isEngineTrouble } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
@@ -34,8 +34,8 @@ export type ContainerDeployDeps = {
   driver: Pick<Driver, "healthchecks">;
   /** What helps the author of a container that is not ready: its log tail. */
   findOut(row: Container, signal: AbortSignal): Promise<{ logs: string[] }>;
-  /** As `Moves.claimAddress`. */
-  claimAddress(row: Container, address: OwnedAddress, isNew: boolean): Promise<void>;
+  /** As `Moves.claimAddresses`. */
+  claimAddresses(row: Container, addresses: readonly OwnedAddress[], isNew: boolean): Promise<void>;
   inFlight: InFlightOperations;
   /** As `StartSlots`. */
   slots: { leave(item: string): void };
@@ -51,7 +51,7 @@ export function createDeploy({
   engine,
   driver,
   findOut,
-  claimAddress,
+  claimAddresses,
   inFlight,
   slots,
   steps,
@@ -110,8 +110,7 @@ export function createDeploy({
       writes.add(() => store.containers.move(row.id, "STARTING", "STARTING", { since: now }));
     };
     const onAddresses = (addresses: Address[], instance: string | undefined, isNew: boolean) => {
-      const address = ownedAddress(addresses, instance);
-      if (address) writes.add(() => claimAddress(row, address, isNew));
+      if (addresses.length > 0) writes.add(() => claimAddresses(row, ownedAddresses(addresses, instance), isNew));
     };
     const step = steps.begin(row.id);
     return inFlight
@@ -171,8 +170,8 @@ type ConfirmOptions = {
 };
 
 /**
- * The result of a deploy counts only where no end was reported since it began, nor the address given to another container; else the orchestrator is queried
- * once more. Of one that ran already, an address that another container has is taken only where the orchestrator reports that this one is not there. The last
+ * The result of a deploy counts only where no end was reported since it began, nor an address given to another container; else the orchestrator is queried
+ * once more. Of one that ran already, addresses that other containers have are taken only where the orchestrator reports that those are not there. The last
  * look and `move` are one transaction. Returns what `move` does. Faults: CONTAINER_CRASHED where it is not the same any more, ENGINE_FAILED where two are at one address, ENGINE_UNREACHABLE.
  */
 export async function confirmDeployment<R>(
@@ -182,35 +181,35 @@ export async function confirmDeployment<R>(
   { ends: before, isNew, signal }: ConfirmOptions,
   move: () => Promise<R>,
 ): Promise<R> {
-  for (let ends = before, checked: string | undefined; ;) {
+  for (let ends = before, checked: readonly Container[] = []; ;) {
     const last = await store.transaction(async () => {
-      const holder = await otherAt(store, row, deployed.addresses[0]);
-      const isConfirmed = counts.count(row.id) === ends && (holder === undefined || isNew || holder.id === checked);
-      return isConfirmed ? { result: await move() } : { holder };
+      const holders = isNew ? [] : await othersAt(store, row, deployed.addresses);
+      const isConfirmed = counts.count(row.id) === ends && holders.every(({ id }) => checked.some((one) => one.id === id));
+      return isConfirmed ? { result: await move() } : { holders };
     });
     if ("result" in last) return last.result;
-    const { holder } = last;
     ends = counts.count(row.id);
     const observed = await engine.observe(row, signal);
     const isSame = deployed.instance === undefined || observed?.instance === undefined || deployed.instance === observed.instance;
-    if (!observed?.running || !isSame || !sameAddress(observed.addresses[0], deployed.addresses[0]))
+    if (!observed?.running || !isSame || !deployed.addresses.every((one) => hasAddress(observed.addresses, one)))
       throw new Fault("CONTAINER_CRASHED", `The container ${row.name} ended as soon as it had started.`);
-    if (holder === undefined || isNew) continue;
-    const other = await engine.observe(holder, signal);
-    if (other?.running && sameAddress(other.addresses[0], deployed.addresses[0])) throw sharedAddress(row, holder, deployed.addresses[0]);
-    checked = holder.id;
+    for (const holder of last.holders) {
+      const other = await engine.observe(holder, signal);
+      const shared = other?.running ? deployed.addresses.filter((one) => hasAddress(other.addresses, one)) : [];
+      if (shared.length > 0) throw sharedAddress(row, holder, shared);
+    }
+    checked = last.holders;
   }
 }
 
-async function otherAt({ containers }: Pick<Store, "containers">, { id }: Container, address: Address | undefined): Promise<Container | undefined> {
-  const holder = address && (await containers.atAddress(address));
-  return holder?.id === id ? undefined : holder;
+async function othersAt({ containers }: Pick<Store, "containers">, row: Container, addresses: readonly Address[]): Promise<Container[]> {
+  return (await containers.atAddresses(addresses)).filter(({ id }) => id !== row.id);
 }
 
-function sharedAddress(row: Container, holder: Container, address: Address | undefined): Fault {
-  const at = `${address?.host} port ${address?.port}`;
+function sharedAddress(row: Container, holder: Container, addresses: readonly Address[]): Fault {
+  const at = describeAddresses(addresses);
   return new Fault(
     "ENGINE_FAILED",
-    `The engine reports both ${row.name} and ${holder.name} at ${at}: ${row.name} is sent nothing. Restart one of them.`,
+    `The engine reports both ${row.name} and ${holder.name} at ${at}: ${row.name} is sent nothing there. Restart one of them.`,
   );
 }

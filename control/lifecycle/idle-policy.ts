@@ -44,8 +44,8 @@ export function warmInMs({ config, stopFor }: Container, now: number): number | 
  * A stop for idleness, of what is to run at its address: a request that is there, before its gateway received the stop, is use. With a start requested
  * all the same it is being replaced, unless a request made that after the stop.
  */
-export function isIdleStop({ state, stopFor, address, desiredInstances, runningGeneration, generation }: Container): boolean {
-  if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || address === undefined) return false;
+export function isIdleStop({ state, stopFor, addresses, desiredInstances, runningGeneration, generation }: Container): boolean {
+  if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || addresses.length === 0) return false;
   return desiredInstances === 0 || runningGeneration === generation;
 }
 

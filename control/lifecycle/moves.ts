@@ -5,7 +5,7 @@ import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from 
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
 import { causeOf } from "../store/history.ts";
 import type { Store } from "../store/open-store.ts";
-import type { EndCounts } from "./addresses.ts";
+import { type EndCounts, hasAddress } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import { cutLogTail } from "./engine.ts";
 import { cutFaultLogs } from "./failures.ts";
@@ -15,17 +15,17 @@ import { containerKey, type WorkQueue } from "./work-queue.ts";
 export type Moves = {
   /**
    * The only way from one state to another: along the table, and only where the row is still what the decision was made from. Undefined where either
-   * refuses. An address that comes with the patch is taken from the container that has it, in the same transaction.
+   * refuses. Addresses that come with the patch are taken from the containers that have them, in the same transaction.
    */
   container(row: Container, event: ContainerEvent, patch?: ContainerPatch, options?: MoveOptions): Promise<Container | undefined>;
   image(image: Image, event: ImageEvent, patch: ImagePatch, byUser?: string): Promise<Image | undefined>;
-  /** For everything but the state. Undefined where there is no such container. */
+  /** For everything but the state; takes addresses from others as `container` does. Undefined where there is no such container. */
   update(id: string, patch: ContainerPatch): Promise<Container | undefined>;
   /**
-   * The orchestrator has given an address to a container that is being started: from now on it is this container's alone, not only once it answers. For
+   * The orchestrator has given addresses to a container that is being started: from now on they are this container's alone, not only once it answers. For
    * one that already runs, in a check, that is decided later.
    */
-  claimAddress(row: Container, address: OwnedAddress, isNew: boolean): Promise<void>;
+  claimAddresses(row: Container, addresses: readonly OwnedAddress[], isNew: boolean): Promise<void>;
 };
 
 export type MoveOptions = {
@@ -46,14 +46,16 @@ export type MovesDeps = {
 
 export function createMoves({ store, changes, queue, ends, clock, log }: MovesDeps): Moves {
   /**
-   * Publishes a container whose address was taken, before its new owner is published, so that no gateway ever has both. For queries to the orchestrator that began
-   * before, it counts as an end.
+   * Publishes the containers whose addresses were taken, before their new owner is published, so that no gateway ever has both. For queries to the orchestrator
+   * that began before, it counts as an end.
    */
-  const publishTaken = (taken: Container, by: Pick<Container, "id" | "name">) => {
-    log.warn({ container: taken.id, name: taken.name, by: by.id, byName: by.name }, "address given to another container");
-    ends.record(taken.id);
-    changes.publish(taken);
-    queue.add(containerKey(taken.id));
+  const publishTaken = (taken: readonly Container[], by: Pick<Container, "id" | "name">) => {
+    for (const { id, name } of taken) log.warn({ container: id, name, by: by.id, byName: by.name }, "address given to another container");
+    for (const one of taken) {
+      ends.record(one.id);
+      changes.publish(one);
+      queue.add(containerKey(one.id));
+    }
   };
 
   return {
@@ -63,15 +65,16 @@ export function createMoves({ store, changes, queue, ends, clock, log }: MovesDe
       const at = clock.now();
       const fault = patch.fault ? { fault: cutFaultLogs(patch.fault) } : {};
       return store.transaction(async () => {
-        const isCurrent = patch.address === undefined || isSameDecision(row, await store.containers.find(row.id), isFact);
-        const taken = patch.address && isCurrent ? await takeAddress(store, row.id, patch.address, at) : undefined;
+        const given = patch.addresses ?? [];
+        const isCurrent = given.length > 0 && isSameDecision(row, await store.containers.find(row.id), isFact);
+        const taken = isCurrent ? await takeAddresses(store, row.id, given, at) : [];
         const decidedOn = isFact ? undefined : row;
         const moved = await store.containers.move(row.id, row.state, to, { since: at, ...patch, ...fault }, { at, event, byUser }, decidedOn);
         if (!moved) return undefined;
         await recordWake(store, { from: row.state, moved, event, at });
         const cause = patch.fault ? { fault: patch.fault.code } : {};
         store.afterCommit(() => log.info({ container: row.id, name: row.name, from: row.state, to, event, ...cause }, "container moved"));
-        if (taken) store.afterCommit(() => publishTaken(taken, moved));
+        store.afterCommit(() => publishTaken(taken, moved));
         changes.publish(moved);
         return moved;
       });
@@ -92,17 +95,21 @@ export function createMoves({ store, changes, queue, ends, clock, log }: MovesDe
     update: (id, patch) =>
       // In one transaction: what is published leaves in the order in which it was written.
       store.transaction(async () => {
+        const given = patch.addresses ?? [];
+        const taken = given.length > 0 && (await store.containers.find(id)) ? await takeAddresses(store, id, given, clock.now()) : [];
         const updated = await store.containers.update(id, patch);
-        if (updated) changes.publish(updated);
+        if (!updated) return undefined;
+        store.afterCommit(() => publishTaken(taken, updated));
+        changes.publish(updated);
         return updated;
       }),
-    claimAddress: ({ id, state }, address, isNew) =>
+    claimAddresses: ({ id, state }, addresses, isNew) =>
       store.transaction(async () => {
         const row = await store.containers.find(id);
         if (row?.state !== state || (state !== "STARTING" && !isNew)) return;
-        const taken = await takeAddress(store, id, address, clock.now());
-        await store.containers.update(id, { address });
-        if (taken) store.afterCommit(() => publishTaken(taken, row));
+        const taken = await takeAddresses(store, id, addresses, clock.now());
+        await store.containers.update(id, { addresses });
+        store.afterCommit(() => publishTaken(taken, row));
       }),
   };
 }
@@ -114,7 +121,7 @@ export function isSameDecision(row: Container, now: Container | undefined, isFac
 }
 
 /** The columns of a container that does not run. */
-export const NOT_RUNNING = { address: undefined, runningGeneration: undefined, pausedOn: undefined, busyUntil: 0 } as const satisfies ContainerPatch;
+export const NOT_RUNNING = { addresses: [], runningGeneration: undefined, pausedOn: undefined, busyUntil: 0 } as const satisfies ContainerPatch;
 
 /** What a failure leaves in the row: the cause, and when the next start may be tried (epoch ms), whatever the cause says of that. */
 export function failurePatch(cause: FaultData, attempts: number, notBefore: number): ContainerPatch {
@@ -124,22 +131,30 @@ export function failurePatch(cause: FaultData, attempts: number, notBefore: numb
 }
 
 /**
- * Takes an address from the container that has it, whatever state that is in; to be called in the transaction that gives it to another. One that runs is checked
- * then: until the orchestrator has reported its address, nothing is sent to it. Returns the container that had it.
+ * Takes addresses from the containers that have them, whatever state those are in; to be called in the transaction that gives them to another. One that runs and has
+ * no other address is checked then: until the orchestrator has reported its address, nothing is sent to it. Returns the containers that had them.
  */
-async function takeAddress(
+async function takeAddresses(
   store: Pick<Store, "containers" | "wakes">,
   to: string,
-  address: OwnedAddress,
+  addresses: readonly OwnedAddress[],
   at: number,
-): Promise<Container | undefined> {
-  const holder = await store.containers.atAddress(address);
-  if (holder === undefined || holder.id === to) return undefined;
-  if (holder.state !== "STARTED") return store.containers.update(holder.id, { address: undefined });
-  const reason = { at, event: "doubted", byUser: undefined } as const;
-  const moved = await store.containers.move(holder.id, "STARTED", "CHECKING", { since: at, address: undefined }, reason);
-  if (moved) await recordWake(store, { from: "STARTED", moved, event: "doubted", at });
-  return moved;
+): Promise<Container[]> {
+  const taken: Container[] = [];
+  for (const holder of await store.containers.atAddresses(addresses)) {
+    if (holder.id === to) continue;
+    const remaining = holder.addresses.filter((one) => !hasAddress(addresses, one));
+    const isElsewhere = holder.state === "STARTED" && remaining.length === 0;
+    const reason = { at, event: "doubted", byUser: undefined } as const;
+    const patch = { addresses: remaining };
+    const without = isElsewhere
+      ? await store.containers.move(holder.id, "STARTED", "CHECKING", { since: at, ...patch }, reason)
+      : await store.containers.update(holder.id, patch);
+    if (!without) continue;
+    if (isElsewhere) await recordWake(store, { from: "STARTED", moved: without, event: "doubted", at });
+    taken.push(without);
+  }
+  return taken;
 }
 
 type ContainerMove = { from: ContainerState; moved: Container; event: ContainerEvent; at: number };

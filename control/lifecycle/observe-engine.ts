@@ -6,8 +6,8 @@ import type { Log } from "../../lib/log.ts";
 import { isPassing } from "../model/states.ts";
 import type { BriefContainer } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
-import { isAt, type WatchedAddresses } from "./addresses.ts";
-import { reportEnd, type ReportEndDeps, type SuspectAddress } from "./check-container.ts";
+import { compareAddresses, stillReported, type WatchedAddresses } from "./addresses.ts";
+import { reportEnd, type ReportEndDeps, keepAddresses, type WithdrawDeps } from "./check-container.ts";
 import type { ContainerEngine, InFlightOperations } from "./engine.ts";
 import { isEngineTrouble, type Outages } from "./failures.ts";
 import { mayStayPaused } from "./idle-policy.ts";
@@ -30,7 +30,7 @@ export type FollowEventsDeps = RetryDeps &
 
 /**
  * Queues what the driver's events name, for as long as the signal lasts. Events are hints only: whatever is missed, the sweep finds. But an end takes the
- * container's address away before it is looked at.
+ * container's addresses away before it is looked at.
  */
 export async function followEvents(deps: FollowEventsDeps, signal: AbortSignal): Promise<void> {
   const { store, driver, outages, watched, inFlight, queue, clock, limits, random, log } = deps;
@@ -77,13 +77,13 @@ async function retryAfterOutage({ store, moves, queue, outages }: RetryDeps): Pr
   });
 }
 
-export type SweepDeps = ClockSkewDeps & {
-  store: Pick<Store, "id" | "containers" | "images" | "tombstones">;
-  engine: Pick<ContainerEngine, "list">;
-  inFlight: Pick<InFlightOperations, "generation">;
-  suspect: SuspectAddress;
-  limits: Pick<LifecycleLimits, "pausedMs">;
-};
+export type SweepDeps = ClockSkewDeps &
+  WithdrawDeps & {
+    store: Pick<Store, "id" | "containers" | "images" | "tombstones">;
+    engine: Pick<ContainerEngine, "list">;
+    inFlight: Pick<InFlightOperations, "generation">;
+    limits: Pick<LifecycleLimits, "pausedMs">;
+  };
 
 /**
  * The resync: one list of what runs, compared with every row. Except for a clock that was set back, and addresses that are not where they were, it changes nothing itself: it queues what has to be inspected. So a lost
@@ -102,7 +102,7 @@ export async function sweep(deps: SweepDeps, signal: AbortSignal): Promise<Obser
     // A start that is in progress, or waits for the engine, ends with what the engine reports of it.
     const isBusy = isPassing(row.state) && inFlight.generation(containerKey(row.id)) !== undefined;
     if (!isBusy && needsLook(row, observed)) {
-      await withdrawAddress(deps, row, observed, listedOn);
+      await withdrawUnlisted(deps, row, observed, listedOn);
       queue.add(containerKey(row.id));
     }
     own.delete(row.service);
@@ -120,16 +120,19 @@ export async function sweep(deps: SweepDeps, signal: AbortSignal): Promise<Obser
   return list;
 }
 
-/** The list does not have it where the row has it: the address may be another's, so nothing is sent to it until it was inspected. */
-async function withdrawAddress({ store, suspect }: SweepDeps, row: BriefContainer, observed: Observed | undefined, listedOn: number): Promise<void> {
-  if (!isElsewhere(row, observed, listedOn)) return;
-  const now = await store.containers.find(row.id);
-  if (now && isElsewhere(now, observed, listedOn)) await suspect(now);
-}
-
-/** What started after the list was requested may not be in it yet. */
-function isElsewhere({ state, since, address }: BriefContainer, observed: Observed | undefined, listedOn: number): boolean {
-  return state === "STARTED" && address !== undefined && since < listedOn && !(observed?.running && isAt(observed, address));
+/** Addresses that the list does not have may be another's, so nothing is sent there until the container was inspected. */
+async function withdrawUnlisted(deps: SweepDeps, row: BriefContainer, observed: Observed | undefined, listedOn: number): Promise<void> {
+  const { store } = deps;
+  const listed = ({ state, since, addresses }: BriefContainer) => {
+    // What started after the list was requested may not be in it yet.
+    if (state !== "STARTED" || since >= listedOn) return addresses;
+    return observed?.running ? stillReported(observed, addresses) : [];
+  };
+  if (listed(row).length === row.addresses.length) return;
+  await store.transaction(async () => {
+    const now = await store.containers.find(row.id);
+    if (now) await keepAddresses(deps, now, listed(now));
+  });
 }
 
 /** True where the row is in a passing state, or differs from the observed state. */
@@ -141,7 +144,7 @@ function needsLook(row: BriefContainer, observed: Observed | undefined): boolean
   // Its definition left its package and nothing was queued: the process died, or the store refused the next write.
   if (row.desiredInstances === 0) return true;
   if (!observed?.running || observed.labels.generation !== row.generation) return true;
-  return row.address !== undefined && !isAt(observed, row.address);
+  return compareAddresses(observed, row.addresses) !== "same";
 }
 
 type ClockSkewDeps = {

@@ -145,7 +145,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     engine,
     driver,
     findOut: (row, signal) => findOut(engine, row, signal),
-    claimAddress: moves.claimAddress,
+    claimAddresses: moves.claimAddresses,
     inFlight,
     slots,
     steps: startSteps,

@@ -1,7 +1,15 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import { isPassing, type Lane, laneOf } from "../model/states.ts";
-import { confirmAddress, markLostAsObserved, recoverContainer, type SuspectAddress, verifyAddress, type VerifyDeps } from "./check-container.ts";
+import {
+  confirmAddress,
+  markLostAsObserved,
+  recoverContainer,
+  type SuspectAddress,
+  updateAddresses,
+  verifyAddress,
+  type VerifyDeps,
+} from "./check-container.ts";
 import { type ContainerAction, decide, decideIdle } from "./decide.ts";
 import { isEngineTrouble } from "./failures.ts";
 import { failurePatch, isSameDecision } from "./moves.ts";
@@ -143,6 +151,8 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       return afterStart(deps, await startContainer(deps, row, signal), options);
     case "suspectAddress":
       return (await deps.suspect(row)) || (await isOutdated(deps, row)) ? "moved" : "settled";
+    case "updateAddresses":
+      return (await updateAddresses(deps, row, { ...options, observed: action.observed })) ? "moved" : { waitMs: deps.limits.sweepMs };
     case "markLost":
       await markLostAsObserved(deps, row, action.observed, signal);
       return "moved";

@@ -4,7 +4,7 @@ import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { type EndCounts, ownedAddress } from "./addresses.ts";
+import { type EndCounts, ownedAddresses } from "./addresses.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import type { InFlightOperations } from "./engine.ts";
 import { asFault, isUnanswered } from "./failures.ts";
@@ -46,7 +46,7 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
     const deployment = await deps.deploy(row, signal);
     const { addresses, instance, phases } = deployment;
     const patch = {
-      address: ownedAddress(addresses, instance),
+      addresses: ownedAddresses(addresses, instance),
       phases: { queue: queueMs, ...phases },
       runningGeneration: row.generation,
       fault: undefined,

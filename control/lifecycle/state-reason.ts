@@ -63,7 +63,7 @@ export function waitReason({ row, image, now }: ContainerSituation): string {
 /** What may bring a container to STARTED. */
 const RUN_REASONS: Partial<Record<ContainerEvent, (context: ExplainContext) => string>> = {
   answered: (context) =>
-    `It was started ${startedFor(context)} and ${context.row.address === undefined ? "runs; it exposes no port" : "accepts connections"}.`,
+    `It was started ${startedFor(context)} and ${context.row.addresses.length === 0 ? "runs; it exposes no port" : "accepts connections"}.`,
   foundRunning: () => "The engine reported it running, and it answers.",
   usedAfterAll: () => "A request came when it was about to stop for idleness.",
 };

@@ -119,8 +119,11 @@ export type Container = {
   runningGeneration: number | undefined;
   /** The image of the last deployment. A running instance runs it; the row of the image may have changed since. */
   deployed: DeployedImage | undefined;
-  /** Removed as soon as it may belong to another container. Gateways use it again when the orchestrator has confirmed it. */
-  address: OwnedAddress | undefined;
+  /**
+   * Each is removed as soon as it may belong to another container. Gateways use it again when the orchestrator has confirmed it. Empty if it does not run or
+   * exposes no port.
+   */
+  addresses: readonly OwnedAddress[];
   /** The port of its TCP listener at the gateways; undefined: it has none. No two containers have the same one. */
   tcpPort: number | undefined;
   /** An administrator adopted the instance under `service`, which berth did not start: this instance, and no other of that name. */

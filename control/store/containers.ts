@@ -15,12 +15,12 @@ const AT_WORK = sql<boolean>`not (state in ('USER_STOPPED', 'SYSTEM_STOPPED') an
 const STOPPED = sql<boolean>`state in ('USER_STOPPED', 'SYSTEM_STOPPED')`;
 
 /** What a look at many containers needs of each, without the logs and texts that make up most of a row. */
-export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "since" | "fault" | "address">;
+export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "since" | "fault" | "addresses">;
 
 /** What gateways receive of each. */
 export type ContainerToView = Pick<
   Container,
-  "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "address" | "tcpPort" | "phases" | "notBefore"
+  "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "addresses" | "tcpPort" | "phases" | "notBefore"
 >;
 
 /** What a publish needs of the containers that its package has, without the texts. */
@@ -37,8 +37,8 @@ export type Containers = ReturnType<typeof createContainers>;
 export function createContainers(queries: Queries, kept: { history: Pick<History, "append" | "removeOf">; wakes: Pick<Wakes, "removeOf"> }) {
   const { builder, database, dialect, raw, run, select } = queries;
   const table = createEntityTable(queries, "containers", "id");
-  const brief = table.pick("id", "service", "generation", "desiredInstances", "state", "since", "fault", "address");
-  const viewed = table.pick("id", "name", "state", "config", "desiredInstances", "stopFor", "fault", "address", "tcpPort", "phases", "notBefore");
+  const brief = table.pick("id", "service", "generation", "desiredInstances", "state", "since", "fault", "addresses");
+  const viewed = table.pick("id", "name", "state", "config", "desiredInstances", "stopFor", "fault", "addresses", "tcpPort", "phases", "notBefore");
   const ofPackage = table.pick("id", "packageId", "imageId", "folder", "name", "service", "generation", "runningGeneration", "createdOn");
 
   const stateOfEach = select(() => builder.selectFrom("containers").select(["id", "state"]));
@@ -88,10 +88,7 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
       .where(dialect.member("config", "keepWarm"), "is not", null),
   );
   const atAddress = table.first((query, values: Pick<OwnedAddress, "host" | "port">) =>
-    query
-      .where("address", "is not", null)
-      .where(dialect.member<string>("address", "host"), "=", values.host)
-      .where(dialect.member<number>("address", "port"), "=", values.port),
+    query.where(sql<boolean>`id = (select container_id from container_addresses where host = ${values.host} and port = ${values.port})`),
   );
   const tcpPorts = select(() => builder.selectFrom("containers").select("tcp_port").where("tcp_port", "is not", null));
   /** Of a Dockerfile the name is mostly in its first lines; what matches is compared exactly. */
@@ -202,8 +199,15 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     paused: () => paused({}),
     /** Those that rest until their warm hours come. */
     keptWarm: async () => (await keptWarm({})).map(({ id }) => id),
-    /** Whose the address is; the index lets it be one container's at most. */
-    atAddress: ({ host, port }: Pick<OwnedAddress, "host" | "port">) => atAddress({ host, port }),
+    /** Whose these addresses are, each container once. A key lets each address be one container's at most. */
+    atAddresses: async (addresses: readonly Pick<OwnedAddress, "host" | "port">[]): Promise<Container[]> => {
+      const holders = new Map<string, Container>();
+      for (const { host, port } of addresses) {
+        const holder = await atAddress({ host, port });
+        if (holder) holders.set(holder.id, holder);
+      }
+      return [...holders.values()];
+    },
     /** The ports of TCP listeners that are assigned. */
     tcpPorts: async () => (await tcpPorts({})).flatMap(({ tcp_port: port }) => port ?? []),
     /** Those that have the port of a TCP listener, or may need one: by their configuration, or an image that may be one of these. */

@@ -231,6 +231,26 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE images ADD COLUMN command TEXT NOT NULL DEFAULT '[]';
   ALTER TABLE images ADD COLUMN healthcheck TEXT;
   `,
+  // A container may have several addresses. Triggers keep the table whose key makes each of them one container's.
+  `
+  ALTER TABLE containers ADD COLUMN addresses TEXT NOT NULL DEFAULT '[]';
+  UPDATE containers SET addresses = json_array(json(address)) WHERE address IS NOT NULL;
+  DROP INDEX containers_by_address;
+  ALTER TABLE containers DROP COLUMN address;
+  CREATE TABLE container_addresses (
+    host TEXT NOT NULL, port INTEGER NOT NULL, container_id TEXT NOT NULL REFERENCES containers ON DELETE CASCADE, PRIMARY KEY (host, port)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX addresses_of_container ON container_addresses (container_id);
+  INSERT INTO container_addresses
+    SELECT json_extract(value, '$.host'), json_extract(value, '$.port'), containers.id FROM containers, json_each(addresses);
+  CREATE TRIGGER addresses_of_new_container AFTER INSERT ON containers WHEN NEW.addresses <> '[]' BEGIN
+    INSERT INTO container_addresses SELECT json_extract(value, '$.host'), json_extract(value, '$.port'), NEW.id FROM json_each(NEW.addresses);
+  END;
+  CREATE TRIGGER addresses_of_container AFTER UPDATE OF addresses ON containers WHEN NEW.addresses <> OLD.addresses BEGIN
+    DELETE FROM container_addresses WHERE container_id = NEW.id;
+    INSERT INTO container_addresses SELECT json_extract(value, '$.host'), json_extract(value, '$.port'), NEW.id FROM json_each(NEW.addresses);
+  END;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

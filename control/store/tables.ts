@@ -179,7 +179,7 @@ export const TABLES = {
     fault: optional(json<FaultData>()),
     runningGeneration: optional(whole()),
     deployed: optional(json<DeployedImage>()),
-    address: optional(json<OwnedAddress>()),
+    addresses: json<readonly OwnedAddress[]>(),
     tcpPort: optional(whole()),
     adopted: optional(json<AdoptedInstance>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),

@@ -39,11 +39,11 @@ t.test("what is written is read back as it was", async (t) => {
   t.strictSame(await store.containers.find(container.id), container);
   const patch = {
     phases: { queue: 1.4, create: 2.5, boot: 3 },
-    address: { host: "::1", port: 80 },
+    addresses: [{ host: "::1", port: 80 }],
     fault: { code: "NO_CAPACITY", message: "Full." },
   } as const;
   t.strictSame(await store.containers.update(container.id, patch), { ...container, ...patch });
-  t.strictSame(await store.containers.update(container.id, { phases: undefined, address: undefined, fault: undefined }), container);
+  t.strictSame(await store.containers.update(container.id, { phases: undefined, addresses: [], fault: undefined }), container);
   t.strictSame(await store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   t.strictSame(await store.containers.byImage(image.id), [container]);
   t.equal(await store.containers.find("unknown"), undefined);

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { claimImage, imageOfRef } from "../../identity/rights.ts";
+import { ownedAddresses } from "../../lifecycle/addresses.ts";
 import { newContainer } from "../publish/new-container.ts";
 import { followerFolder, importedPackageName } from "../publish/record-package.ts";
 import type { Container, User } from "../../model/entities.ts";
@@ -56,9 +57,9 @@ async function recordContainer(deps: ImportDeps, { container, adoptable }: Plann
   const isFirst = (await store.containers.byImage(imageId)).every(({ folder }) => folder !== image.folder);
   const rest: Partial<Container> = status.startsWith("stopped by system") ? { state: "SYSTEM_STOPPED", stopFor: "system" } : {};
   const port = config.port ?? adoptable?.port;
-  const [address] = adoptable?.addresses ?? [];
+  const addresses = ownedAddresses(adoptable?.addresses ?? [], adoptable?.instance);
   // An address that another container has is verified first, with the orchestrator.
-  const isShared = address !== undefined && (await store.containers.atAddress(address)) !== undefined;
+  const isShared = (await store.containers.atAddresses(addresses)).length > 0;
   await store.containers.insert({
     ...newContainer(environment, id, name, config, now),
     ...rest,
@@ -72,7 +73,7 @@ async function recordContainer(deps: ImportDeps, { container, adoptable }: Plann
           requestedOn: now,
           runningGeneration: 1,
           deployed: { ref: image.ref },
-          address: isShared || !address ? undefined : { ...address, instance: adoptable.instance },
+          addresses: isShared ? [] : addresses,
           adopted: { instance: adoptable.instance, generation: 1, port: adoptable.port },
           // Used until now, for all that is known.
           lastActive: now,

@@ -21,7 +21,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     runningGeneration: undefined,
     deployed: undefined,
     adopted: undefined,
-    address: undefined,
+    addresses: [],
     tcpPort: undefined,
     phases: undefined,
     pausedOn: undefined,

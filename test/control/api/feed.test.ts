@@ -126,7 +126,7 @@ t.test("a gateway receives its name, every container, then each change in order"
   await eventually("awake", () => lines.some((line) => line.kind === "changed" && line.container.standing.kind === "awake"));
   t.match(lastView(lines, id), {
     container: {
-      standing: { addresses: [{ host: "127.0.0.1", port: stand.row(id).address?.port }] },
+      standing: { addresses: [{ host: "127.0.0.1", port: stand.row(id).addresses[0]?.port }] },
       start: { create: Number, boot: Number, queue: Number },
     },
   });

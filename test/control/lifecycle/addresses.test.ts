@@ -1,5 +1,7 @@
+import { isDeepStrictEqual } from "node:util";
 import t, { type Test } from "tap";
 import { viewOf } from "../../../control/lifecycle/changes.ts";
+import type { OwnedAddress } from "../../../control/model/entities.ts";
 import type { Driver, Observed } from "../../../drivers/driver.ts";
 import type { ContainerView } from "../../../gateway/contract.ts";
 import { type MemoryApp, listening } from "../../fixtures/memory-driver.ts";
@@ -49,7 +51,7 @@ async function started(stand: LifecycleFixture, name: string, options: { app?: M
   return { id, service };
 }
 
-const portOf = (stand: LifecycleFixture, id: string) => stand.row(id).address?.port;
+const portOf = (stand: LifecycleFixture, id: string) => stand.row(id).addresses[0]?.port;
 
 t.test("an end that is reported takes the address away before any inspection", async (t) => {
   const stand = await openHeldStand(t);
@@ -57,7 +59,7 @@ t.test("an end that is reported takes the address away before any inspection", a
   stand.holdLooks();
   await stand.world.kill(service);
   await eventually("it is withdrawn", () => stand.addresses(id) === "coming");
-  t.equal(stand.row(id).address, undefined, "also for who comes after a kill");
+  t.equal(stand.row(id).addresses[0], undefined, "also for who comes after a kill");
   t.match(stand.views.at(-1), { id, availability: { kind: "coming", step: "check" } }, "and gateways get it");
   stand.letLook();
   await stand.reaches(id, "SYSTEM_STOPPED");
@@ -118,9 +120,9 @@ t.test("one that is being stopped loses its address as well, and cannot come bac
     .recordUse({ gateway: "gateway", seq: stand.lifecycle().seq(), uses: [{ id, open: 1, streams: 1, lastActive: stand.clock.now() }] });
   await stand.lifecycle().requestStop(id, USER);
   t.equal(stand.row(id).state, "PENDING_USER_STOP");
-  t.ok(stand.row(id).address);
+  t.ok(stand.row(id).addresses[0]);
   await stand.world.kill(service);
-  await eventually("taken", () => stand.row(id).address === undefined);
+  await eventually("taken", () => stand.row(id).addresses[0] === undefined);
 });
 
 t.test("an end that is reported while the engine shows the container as running is inspected again", async (t) => {
@@ -139,7 +141,7 @@ t.test("an end that is reported while the engine shows the container as running 
   const { id, service } = await stand.publish({ name: "web", config: { onDemand: true } });
   ended = () => void stand.world.kill(service);
   await stand.lifecycle().requestStart(id, USER);
-  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "CONTAINER_CRASHED" }, address: undefined });
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "CONTAINER_CRASHED" }, addresses: { length: 0 } });
   t.notOk(stand.views.some(({ availability }) => availability.kind === "awake"), "it never counted as awake"); // prettier-ignore
 });
 
@@ -203,7 +205,106 @@ t.test("no two rows can have one address", async (t) => {
   const stand = await openHeldStand(t);
   const one = await started(stand, "one");
   const other = await started(stand, "other");
-  const { address } = stand.row(one.id);
-  await t.rejects(() => stand.store().containers.update(other.id, { address }));
-  t.notOk(stand.row(other.id).address?.port === address?.port);
+  const { addresses } = stand.row(one.id);
+  await t.rejects(() => stand.store().containers.update(other.id, { addresses }));
+  t.notOk(stand.row(other.id).addresses[0]?.port === addresses[0]?.port);
+});
+
+/** A port at which nothing listens; each is another one. */
+const spare = (nth: number) => 60_000 + nth;
+
+/** Whether a gateway was ever told to wait for it since `from`. */
+const heldSince = (stand: { views: ContainerView[] }, id: string, from: number) =>
+  stand.views.slice(from).some((view) => view.id === id && view.availability.kind !== "awake");
+
+t.test("a container is in the feed with all its addresses, and the loss of one leaves the others", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await stand.publish({ config: { onDemand: true } });
+  stand.world.replicas.set(service, [spare(1), spare(2)]);
+  await stand.start(id);
+  await stand.clock.advance(1_000);
+  const port = portOf(stand, id);
+  t.same(stand.addresses(id), [port, spare(1), spare(2)]);
+  const from = stand.views.length;
+
+  stand.world.replicas.set(service, [spare(2)]);
+  stand.world.tell({ kind: "changed", service, container: id });
+  await eventually("one is gone", () => isDeepStrictEqual(stand.addresses(id), [port, spare(2)]));
+
+  stand.world.deaf = true;
+  stand.world.replicas.set(service, []);
+  stand.holdLooks();
+  await stand.clock.advance(10_000);
+  await eventually("another one is gone, by the list alone", () => isDeepStrictEqual(stand.addresses(id), [port]));
+  stand.letLook();
+
+  stand.world.replicas.set(service, [spare(3)]);
+  await stand.clock.advance(10_000);
+  await eventually("a new one is found", () => isDeepStrictEqual(stand.addresses(id), [port, spare(3)]));
+  t.notOk(heldSince(stand, id, from), "no request waited meanwhile");
+  t.equal(stand.world.callCount(`deploy ${service}`), 1, "and nothing was deployed anew");
+  await stand.restart();
+  t.same(stand.addresses(id), [port, spare(3)], "both are there for who comes after a kill");
+});
+
+t.test("the end of one instance takes away the addresses of that instance only", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await started(stand, "web");
+  const own = stand.row(id).addresses[0] as OwnedAddress;
+  await stand.store().containers.update(id, { addresses: [own, { ...own, port: spare(1), instance: "other" }] });
+  stand.holdLooks();
+  stand.world.tellEnd(service, "other");
+  await eventually("it is withdrawn", () => isDeepStrictEqual(stand.addresses(id), [own.port]));
+  t.equal(stand.row(id).state, "STARTED");
+});
+
+t.test("addresses that are given to a container are taken from each container that has one, which keeps its others", async (t) => {
+  const stand = await openHeldStand(t);
+  const several = await stand.publish({ name: "several", config: { onDemand: true } });
+  stand.world.replicas.set(several.service, [spare(1)]);
+  await stand.start(several.id);
+  const single = await started(stand, "single");
+  const port = portOf(stand, single.id) as number;
+  const kept = portOf(stand, several.id);
+  t.same(stand.addresses(several.id), [kept, spare(1)]);
+  stand.world.deaf = true;
+  await stand.world.kill(single.service);
+  stand.world.replicas.set(several.service, []);
+  stand.holdLooks();
+
+  let answer = () => {};
+  const slow: MemoryApp = { ...listening, run: ({ listen }) => void (answer = () => listen(undefined, port)) };
+  const taker = await stand.publish({ name: "taker", app: slow, config: { onDemand: true } });
+  stand.world.assigns.set(taker.service, port);
+  stand.world.replicas.set(taker.service, [spare(1)]);
+  await stand.lifecycle().requestStart(taker.id, USER);
+  await eventually("both are taken", () => stand.addresses(single.id) === "coming" && isDeepStrictEqual(stand.addresses(several.id), [kept]));
+  t.match(stand.row(taker.id), { state: "STARTING", addresses: [{ port }, { port: spare(1) }] }, "by one that is still booting");
+  answer();
+  await stand.clock.advance(100);
+  await stand.reaches(taker.id, "STARTED");
+  t.same(stand.addresses(taker.id), [port, spare(1)]);
+  t.same(stand.addresses(several.id), [kept]);
+  const current = new Map<string, readonly number[]>();
+  for (const { id, availability } of stand.views) {
+    current.set(id, availability.kind === "awake" ? availability.addresses.map((one) => one.port) : []);
+    const all = [...current.values()].flat();
+    t.equal(new Set(all).size, all.length, "no gateway ever has one address of two containers");
+  }
+  stand.letLook();
+  await stand.reaches(single.id, "SYSTEM_STOPPED");
+});
+
+t.test("of two that the engine reports at one of several addresses, the one that lost it keeps its others", async (t) => {
+  const stand = await openHeldStand(t);
+  const one = await started(stand, "one");
+  const other = await started(stand, "other");
+  const [own, taken] = [portOf(stand, one.id), portOf(stand, other.id) as number];
+  stand.world.replicas.set(one.service, [taken]);
+  await stand.clock.advance(30_000);
+  t.same([stand.addresses(one.id), stand.addresses(other.id)], [[own], [taken]]);
+  await stand.world.kill(other.service);
+  await stand.reaches(other.id, "SYSTEM_STOPPED");
+  await stand.clock.advance(60_000);
+  await eventually("it is given the address then", () => isDeepStrictEqual(stand.addresses(one.id), [own, taken]));
 });

@@ -12,8 +12,8 @@ const FAULT = { code: "CONTAINER_CRASHED", message: "It crashed." } as const;
 type Case = [what: string, container: Container, change: Partial<Container>, availability: Availability["kind"]];
 
 const CASES: Case[] = [
-  ["started with an address", plain, { state: "STARTED", desiredInstances: 1, address: ADDRESS }, "awake"],
-  ["verified again: it may be another's by now", plain, { state: "CHECKING", desiredInstances: 1, address: ADDRESS }, "coming"],
+  ["started with an address", plain, { state: "STARTED", desiredInstances: 1, addresses: [ADDRESS] }, "awake"],
+  ["verified again: it may be another's by now", plain, { state: "CHECKING", desiredInstances: 1, addresses: [ADDRESS] }, "coming"],
   ["started without a port", plain, { state: "STARTED", desiredInstances: 1 }, "portless"],
   ["about to start", plain, { state: "PENDING_START", desiredInstances: 1 }, "coming"],
   ["starting", plain, { state: "STARTING", desiredInstances: 1 }, "coming"],

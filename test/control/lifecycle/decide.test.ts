@@ -43,6 +43,7 @@ const RUNNING = {} satisfies Partial<Observed>;
 const ENDED = { running: false } satisfies Partial<Observed>;
 const PAUSED = { running: false, paused: true } satisfies Partial<Observed>;
 const address = { host: "10.0.0.1", port: 80 };
+const other = { host: "10.0.0.2", port: 80 };
 
 const CASES: Record<string, [ContainerState, Options, Partial<ContainerAction>]> = {
   "a start whose request was cancelled is stopped": ["PENDING_START", { row: { desiredInstances: 0 } }, { kind: "move", event: "stopWished" }],
@@ -73,9 +74,29 @@ const CASES: Record<string, [ContainerState, Options, Partial<ContainerAction>]>
   "what ended is lost": ["STARTED", { observed: ENDED }, { kind: "markLost" }],
   "what is gone is lost": ["STARTED", { observed: "none" }, { kind: "markLost" }],
   "what another program paused is checked": ["STARTED", { observed: PAUSED }, { kind: "suspectAddress" }],
+  "what has lost one of its addresses stays in use at the other": [
+    "STARTED",
+    { row: { addresses: [address, other] }, observed: { addresses: [other] } },
+    { kind: "updateAddresses" },
+  ],
+  "what has one more address stays in use at the first": [
+    "STARTED",
+    { row: { addresses: [address] }, observed: { addresses: [other, address] } },
+    { kind: "updateAddresses" },
+  ],
+  "the order of several addresses means nothing": [
+    "STARTED",
+    { row: { addresses: [address, other] }, observed: { addresses: [other, address, other] } },
+    { kind: "settle" },
+  ],
+  "what another instance has at all its addresses is checked": [
+    "STARTED",
+    { row: { addresses: [address, other].map((one) => ({ ...one, instance: "one" })) }, observed: { instance: "two", addresses: [address, other] } },
+    { kind: "suspectAddress" },
+  ],
   "what is at another address is checked": [
     "STARTED",
-    { row: { address }, observed: { addresses: [{ host: "10.0.0.2", port: 80 }] } },
+    { row: { addresses: [address] }, observed: { addresses: [{ host: "10.0.0.2", port: 80 }] } },
     { kind: "suspectAddress" },
   ],
   "an older definition is replaced": [
@@ -103,7 +124,7 @@ const CASES: Record<string, [ContainerState, Options, Partial<ContainerAction>]>
   "a stop begins when nothing is open": ["PENDING_USER_STOP", { row: { runningGeneration: 1 } }, { kind: "move", event: "stopBegan" }],
   "an idle stop is undone by a request": [
     "PENDING_SYSTEM_STOP",
-    { row: { desiredInstances: 0, stopFor: "system", address }, usage: { reached: true } },
+    { row: { desiredInstances: 0, stopFor: "system", addresses: [address] }, usage: { reached: true } },
     { kind: "move", event: "usedAfterAll" },
   ],
   "a stop is executed": ["STOPPING", {}, { kind: "stop" }],

@@ -202,7 +202,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     runningGeneration: undefined,
     deployed: undefined,
     adopted: undefined,
-    address: undefined,
+    addresses: [],
     tcpPort: undefined,
     phases: undefined,
     pausedOn: undefined,

@@ -101,10 +101,10 @@ t.test("a death of which no event tells is found by the sweep", async (t) => {
 
 t.test("a container that moved is followed to its new address", async (t) => {
   const { stand, id, service } = await started(t);
-  const before = stand.row(id).address;
+  const before = stand.row(id).addresses[0];
   await stand.world.moveAway(service);
-  await eventually("moved", () => stand.row(id).state === "STARTED" && stand.row(id).address?.port !== before?.port);
-  t.ok(await accepts(stand.row(id).address?.port ?? 0));
+  await eventually("moved", () => stand.row(id).state === "STARTED" && stand.row(id).addresses[0]?.port !== before?.port);
+  t.ok(await accepts(stand.row(id).addresses[0]?.port ?? 0));
   t.equal(stand.world.running().length, 1);
 });
 
@@ -171,10 +171,10 @@ t.test("a container in error that is found healthy is started", async (t) => {
 
 t.test("killed and started again, it adopts what runs and starts nothing anew", async (t) => {
   const { stand, id, service } = await started(t);
-  const { address } = stand.row(id);
+  const { addresses } = stand.row(id);
   await stand.restart();
   await stand.clock.advance(10_000);
-  t.match(stand.row(id), { state: "STARTED", address });
+  t.match(stand.row(id), { state: "STARTED", addresses });
   t.equal(stand.world.callCount(`deploy ${service}`), 1);
 });
 

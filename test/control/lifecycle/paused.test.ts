@@ -46,8 +46,8 @@ async function pass(stand: LifecycleFixture, ms: number): Promise<void> {
 
 t.test("what goes to sleep by itself lies frozen, is asleep to everybody, and goes on at a wake without another start", async (t) => {
   const { stand, id, starts, wake, sleep, fact } = await awake(t);
-  const address = stand.row(id).address;
-  t.match(await sleep(), { address: undefined, runningGeneration: undefined, pausedOn: stand.row(id).since, desiredInstances: 0 });
+  const { addresses } = stand.row(id);
+  t.match(await sleep(), { addresses: { length: 0 }, runningGeneration: undefined, pausedOn: stand.row(id).since, desiredInstances: 0 });
   t.match(fact(), { running: false, paused: true });
   await pass(stand, MINUTE);
   t.match([stand.row(id).state, fact()?.paused, stand.lifecycle().orphans()], ["SYSTEM_STOPPED", true, []], "the sweep leaves it so");
@@ -55,7 +55,7 @@ t.test("what goes to sleep by itself lies frozen, is asleep to everybody, and go
   const explained = await stand.lifecycle().explain(id, new AbortController().signal);
   t.match(explained.timers, [{ kind: "pausedEnd", at: (stand.row(id).pausedOn ?? 0) + PAUSED_MS }]);
   await wake();
-  t.match(stand.row(id), { address, pausedOn: undefined });
+  t.match(stand.row(id), { addresses, pausedOn: undefined });
   t.match(fact(), { running: true });
   t.equal(starts.length, 1);
   t.equal((await stand.store().wakes.of(id)).length, 2, "a wake all the same");

@@ -51,9 +51,9 @@ t.test("where the new image is no good, the old instance goes on and the image's
   t.match(await stand.store().containers.deployed(), [{ ref: "datagrok/web:1.0.0" }], "no registry may be rid of the old image");
   t.match(stand.image(imageId).logs, /web goes on running what was published before/);
 
-  const before = stand.row(id).address?.port;
+  const before = stand.row(id).addresses[0]?.port;
   await stand.world.moveAway(service);
-  const moved = () => stand.row(id).state === "STARTED" && stand.row(id).address?.port !== before;
+  const moved = () => stand.row(id).state === "STARTED" && stand.row(id).addresses[0]?.port !== before;
   await stand.clock.advance(60_000);
   await eventually("it is found at its new address", moved);
   t.match(stand.row(id), { runningGeneration: 1 });

@@ -22,7 +22,7 @@ t.test("a hundred wakes start a container once, and it answers", async (t) => {
   for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
   const row = await stand.reaches(id, "STARTED");
   t.match(row, { desiredInstances: 1, requestedBy: USER, attempts: 0, runningGeneration: 1, fault: undefined });
-  t.ok(row.address && row.phases, "with its address and where the time went");
+  t.ok(row.addresses[0] && row.phases, "with its address and where the time went");
   t.equal(stand.world.callCount(`deploy ${service}`), 1);
   for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
   await stand.clock.advance(60_000);
@@ -208,7 +208,7 @@ t.test("a worker without a port starts by running through its grace time", async
   await stand.clock.advance(2_900);
   t.equal(stand.row(id).state, "STARTING");
   await stand.clock.advance(200);
-  t.match(await stand.reaches(id, "STARTED"), { address: undefined });
+  t.match(await stand.reaches(id, "STARTED"), { addresses: { length: 0 } });
 });
 
 t.test("each driver call carries what the package, its image and the driver say about readiness, and a queue worker gets a whole core", async (t) => {

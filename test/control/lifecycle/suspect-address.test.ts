@@ -46,7 +46,7 @@ t.test("an unfounded report changes nothing, and a hundred cost one check", asyn
   const { stand, id, deploys } = await started(t, { onDemand: true });
   const before = stand.row(id);
   for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
-  t.match(await stand.reaches(id, "STARTED"), { address: before.address, attempts: 0, runningGeneration: 1 });
+  t.match(await stand.reaches(id, "STARTED"), { addresses: before.addresses, attempts: 0, runningGeneration: 1 });
   for (let time = 0; time < 100; time++) await stand.lifecycle().wake(id, USER);
   t.equal(stand.row(id).state, "STARTED", "no sooner than a second later is it checked again");
   t.equal((await eventsOf(stand, id)).filter((event) => event === "doubted").length, 1);
@@ -179,7 +179,7 @@ t.test("an engine that stays away while a plain container is suspect is the caus
 t.test("an engine that was away for longer than a check may last loses no running container", async (t) => {
   const server = createServer();
   const { stand, id, service } = await started(t, { onDemand: true }, { ...listening, run: ({ listen }) => listen(server) });
-  const port = stand.row(id).address?.port;
+  const port = stand.row(id).addresses[0]?.port;
   // Network and engine are gone together, and come back one after the other.
   await new Promise((resolve) => void server.close(resolve));
   stand.world.away = true;

@@ -2,14 +2,16 @@ import type { Driver, DriverEvent, Labels, Observed } from "../../../drivers/dri
 import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/clock.ts";
 
-type Instance = { id: string; service: string; labels: Labels; port: number; listens: boolean };
+type Instance = { id: string; service: string; labels: Labels; ports: number[]; listens: boolean };
 
-/** An engine that gives the lowest address that is free, as Docker does, tells of ends when a test lets it, and answers as late as a test lets it. */
+/** An engine that gives the lowest addresses that are free, as Docker does, tells of ends when a test lets it, and answers as late as a test lets it. */
 export type AddressWorld = {
   /** Between one process and the engine, until `kill`. */
   open(): { driver: Driver; kill(): void };
   /** Ends what runs under this name; its event waits to be sent. */
   end(service: string): void;
+  /** Takes the last of several addresses from what runs under this name, without an event. */
+  shrink(service: string): void;
   /** Tells one of the events that wait, or loses it. */
   tell(nth: number): void;
   lose(nth: number): void;
@@ -28,7 +30,8 @@ export type AddressWorld = {
 
 const FIRST_PORT = 1;
 
-export function openAddressWorld(): AddressWorld {
+/** `addressesOf`: how many addresses what starts under this name is given. */
+export function openAddressWorld(addressesOf: (service: string) => number): AddressWorld {
   const running = new Map<string, Instance>();
   const waiting: DriverEvent[] = [];
   const answers: (() => void)[] = [];
@@ -36,12 +39,12 @@ export function openAddressWorld(): AddressWorld {
   let count = 0;
   let held = false;
 
-  const factOf = ({ id, service, labels, port }: Instance): Observed => ({
+  const factOf = ({ id, service, labels, ports }: Instance): Observed => ({
     service,
     labels,
     running: true,
     instance: id,
-    addresses: [{ host: "10.0.0.1", port }],
+    addresses: ports.map((port) => ({ host: "10.0.0.1", port })),
   });
   const end = (service: string) => {
     const one = running.get(service);
@@ -49,11 +52,11 @@ export function openAddressWorld(): AddressWorld {
     running.delete(service);
     waiting.push({ kind: "changed", service, container: one.labels.container, ended: { instance: one.id } });
   };
-  const lowestFree = () => {
-    const taken = new Set([...running.values()].map(({ port }) => port));
-    let port = FIRST_PORT;
-    while (taken.has(port)) port++;
-    return port;
+  const lowestFree = (count: number) => {
+    const taken = new Set([...running.values()].flatMap(({ ports }) => ports));
+    const free: number[] = [];
+    for (let port = FIRST_PORT; free.length < count; port++) if (!taken.has(port)) free.push(port);
+    return free;
   };
   /** An answer describes the time of the call. */
   const later = async <T>(answer: T): Promise<T> => {
@@ -81,16 +84,16 @@ export function openAddressWorld(): AddressWorld {
           const before = running.get(spec.service);
           const good = before?.labels.generation === spec.labels.generation;
           if (before && !good) end(spec.service);
-          const one = before && good ? before : { id: `i${++count}`, service: spec.service, labels: spec.labels, port: lowestFree(), listens: false };
+          const { service, labels } = spec;
+          const one = before && good ? before : { id: `i${++count}`, service, labels, ports: lowestFree(addressesOf(service)), listens: false };
           running.set(spec.service, one);
-          const address = { host: "10.0.0.1", port: one.port };
-          onAddresses?.([address], one.id, one !== before);
+          onAddresses?.(factOf(one).addresses, one.id, one !== before);
           while (!one.listens && !dead.signal.aborted) {
             signal.throwIfAborted();
             if (running.get(spec.service) !== one) throw new Fault("CONTAINER_CRASHED", "It ended.");
             await turns(1);
           }
-          return later({ addresses: [address], instance: one.id, phases: { create: 1, boot: 1 } });
+          return later({ addresses: factOf(one).addresses, instance: one.id, phases: { create: 1, boot: 1 } });
         }),
       destroy: (service) => ask(() => end(service)),
       inspect: (service) => {
@@ -134,6 +137,10 @@ export function openAddressWorld(): AddressWorld {
   return {
     open,
     end,
+    shrink: (service) => {
+      const one = running.get(service);
+      if (one && one.ports.length > 1) one.ports.pop();
+    },
     tell: (nth) => {
       const [event] = waiting.splice(nth % Math.max(1, waiting.length), 1);
       if (event) tellAll(event);
@@ -152,7 +159,7 @@ export function openAddressWorld(): AddressWorld {
     boot: () => {
       for (const one of running.values()) one.listens = true;
     },
-    listenerAt: (port) => [...running.values()].find((one) => one.port === port && one.listens)?.labels.container,
+    listenerAt: (port) => [...running.values()].find(({ ports, listens }) => ports.includes(port) && listens)?.labels.container,
     instances: () => [...running.values()],
   };
 }

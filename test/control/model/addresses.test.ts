@@ -21,6 +21,9 @@ import { openModelLifecycle } from "./open-model-lifecycle.ts";
  */
 const LONGEST = 60;
 const NAMES = ["a", "b", "c", "d"] as const;
+type Name = (typeof NAMES)[number];
+/** How many addresses each container has. */
+const COUNTS: Record<Name, number> = { a: 1, b: 2, c: 3, d: 1 };
 const MEMORY = "/dev/shm";
 t.setTimeout(0);
 
@@ -29,7 +32,8 @@ type AddressCommand = fc.AsyncCommand<object, AddressFixture>;
 
 async function openReal() {
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-addresses-"));
-  const world = openAddressWorld();
+  const names = new Map<string, Name>();
+  const world = openAddressWorld((service) => COUNTS[names.get(service) ?? "d"]);
   let clock = createStillClock();
   /** What a gateway knows; it outlives control. */
   const cache = createContainerCache();
@@ -57,7 +61,9 @@ async function openReal() {
   for (const name of NAMES) {
     const image = { ...newImage(name, 1), state: "READY" as const, exposed: [80], resolvedId: name };
     await now.store.images.insert(image);
-    ids.push((await now.store.containers.insert(newContainer(image, config, 1))).id);
+    const { id, service } = await now.store.containers.insert(newContainer(image, config, 1));
+    ids.push(id);
+    names.set(service, name);
   }
   await now.lifecycle.start();
   now.follow();
@@ -72,15 +78,14 @@ async function openReal() {
     },
     rows: () => now.rows.containers.all(),
     sent: { served: 0, refused: 0, held: 0 },
-    /** Where a request would be sent now, by what the gateway knows: to its own container, or nowhere. */
+    /** Where a request may be sent now, by what the gateway knows: to its own container, or nowhere. One that is refused at an address is sent to the next. */
     send: (nth: number): "served" | "refused" | "held" => {
       const id = ids[nth] ?? "";
       const view = cache.find(id);
       if (view?.availability.kind !== "awake") return "held";
-      const [address] = view.availability.addresses;
-      const met = address && world.listenerAt(address.port);
-      assert.ok(met === undefined || met === id, `a request for ${NAMES[nth]} met ${NAMES[ids.indexOf(met ?? "")]}`);
-      return met === undefined ? "refused" : "served";
+      const met = view.availability.addresses.flatMap(({ port }) => world.listenerAt(port) ?? []);
+      for (const one of met) assert.equal(one, id, `a request for ${NAMES[nth]} met ${NAMES[ids.indexOf(one)]}`);
+      return met.length === 0 ? "refused" : "served";
     },
     request: async (nth: number) => {
       const id = ids[nth] ?? "";
@@ -94,7 +99,7 @@ async function openReal() {
       }
     },
     judge: () => {
-      const held = real.rows().flatMap(({ address }) => (address ? [address.port] : []));
+      const held = real.rows().flatMap(({ addresses }) => addresses.map(({ port }) => port));
       assert.equal(new Set(held).size, held.length, "no address is two containers'");
       const current = ids.flatMap((id) => {
         const availability = cache.find(id)?.availability;
@@ -146,6 +151,7 @@ const COMMANDS: fc.Arbitrary<AddressCommand>[] = [
   of("request", (nth, real) => real.request(nth)),
   of("dies", (nth, real) => real.world.end(real.row(nth).service)),
   of("dies", (nth, real) => real.world.end(real.row(nth).service)),
+  of("loses an address", (nth, real) => real.world.shrink(real.row(nth).service)),
   of("stop", (nth, real) => real.lifecycle().requestStop(real.row(nth).id, USER)),
   fc.nat({ max: 5 }).map((nth) => command(`event ${nth}`, (real) => real.world.tell(nth))),
   fc.nat({ max: 5 }).map((nth) => command(`event ${nth} lost`, (real) => real.world.lose(nth))),

@@ -56,7 +56,7 @@ function unsettled(model: Model, real: Real): string[] {
     } else if (row.state !== "STARTED") say("does not run");
     else if (!fact?.running) say("only seems to run");
     else {
-      if (fact.addresses[0]?.port !== row.address?.port) say("is somewhere else");
+      if (fact.addresses[0]?.port !== row.addresses[0]?.port) say("is somewhere else");
       if (fact.labels.generation !== row.runningGeneration) say(`runs as ${fact.labels.generation}, not ${row.runningGeneration}`);
       if (row.runningGeneration !== row.generation && image?.state !== "ERROR") say("runs an older definition");
       if (image?.state === "ERROR" && !mayFail(model, folder)) say("has a bad image");

@@ -114,6 +114,56 @@ t.test("repositories of an older store belong to who had them first: by publishi
   t.end();
 });
 
+t.test("the address of an older store is the first of its container's list, and no other container's", async (t) => {
+  const folder = join(t.testdir(), "data");
+  mkdirSync(folder);
+  const old = new Sqlite(join(folder, "berth.db"));
+  migrate(
+    old,
+    SCHEMA_STEPS.slice(
+      0,
+      SCHEMA_STEPS.findIndex((step) => step.includes("TABLE container_addresses")),
+    ),
+  );
+  old.exec(ROWS);
+  const copy = (id: string, address: object | null) =>
+    old
+      .prepare(
+        `INSERT INTO containers (id, package_id, image_id, folder, name, friendly_name, service, generation, config, env, desired_instances, wished_on,
+          state, since, attempts, not_before, last_logs, last_active, created_on, updated_on, address)
+          SELECT ?, package_id, image_id, ?, name, friendly_name, ?, generation, config, env, desired_instances, wished_on, state, since, attempts,
+          not_before, last_logs, last_active, created_on, updated_on, ? FROM containers WHERE id = 'c'`,
+      )
+      .run(id, id, id, address && JSON.stringify(address));
+  const own = { host: "10.0.0.1", port: 80, instance: "one" };
+  copy("one", own);
+  copy("other", { host: "fd00::7", port: 80 });
+  copy("none", null);
+  old.close();
+
+  const store = await openStore({ folder, clock });
+  t.teardown(() => store.close());
+  const addressesOf = async (id: string) => (await store.containers.find(id))?.addresses;
+  t.strictSame(await addressesOf("one"), [own]);
+  t.strictSame(await addressesOf("other"), [{ host: "fd00::7", port: 80 }]);
+  t.strictSame(await addressesOf("none"), []);
+  t.match(await store.containers.atAddresses([own]), [{ id: "one" }]);
+  await t.rejects(store.containers.update("none", { addresses: [own] }), "the database refuses a second owner");
+  await store.containers.update("one", { addresses: [{ host: "10.0.0.2", port: 80 }] });
+  t.match(await store.containers.update("none", { addresses: [own, { host: "10.0.0.3", port: 80 }] }), { addresses: [own, {}] });
+  await t.rejects(
+    store.containers.update("other", {
+      addresses: [
+        { host: "10.0.0.4", port: 80 },
+        { host: "10.0.0.3", port: 80 },
+      ],
+    }),
+  );
+  t.strictSame(await addressesOf("other"), [{ host: "fd00::7", port: 80 }], "of several, all or none");
+  await store.containers.remove("none", 1);
+  t.strictSame(await store.containers.atAddresses([own]), []);
+});
+
 t.test("a step that fails leaves the store at the one before it", async (t) => {
   const database = new Sqlite(":memory:");
   t.throws(() => migrate(database, ["CREATE TABLE one (a)", "CREATE TABLE two (a); CREATE TABLE one (a)"]));

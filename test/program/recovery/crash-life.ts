@@ -117,7 +117,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       const [fact] = mine;
       const serves = row.state === "STARTED" && row.runningGeneration === row.generation && fact?.running === true && mine.length === 1;
       const version = (await now.store.images.find(row.imageId))?.ref.split(":")[1];
-      const same = serves && fact.labels.generation === row.generation && fact.addresses[0]?.port === row.address?.port;
+      const same = serves && fact.labels.generation === row.generation && fact.addresses[0]?.port === row.addresses[0]?.port;
       const spoken = (await now.store.sessions.byContainer(row.id)).map((session) => session.digest);
       const imageRef = (await now.store.images.find(row.imageId))?.ref ?? "";
       if (same && !spoken.includes(tokenDigest(tokens.get(imageRef) ?? ""))) left.add("a token that does not count");
