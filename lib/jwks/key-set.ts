@@ -73,7 +73,10 @@ export function createKeySet(deps: KeyHabits & { fetch(): Promise<Keys>; clock: 
       const now = clock.monotonic();
       if (now - refreshedAt >= UNKNOWN_ID_MS) {
         refreshedAt = now;
-        refreshing = published.renew(0).catch(() => {});
+        refreshing = published.renew(0).catch(() => {
+          // After a failure, the pauses of the refresh limit how often ids are looked up.
+          refreshedAt = -Infinity;
+        });
       }
       await refreshing;
       return keyIn(await published.get(), kid);

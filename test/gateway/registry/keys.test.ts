@@ -78,6 +78,21 @@ t.test("however many unknown keys arrive, the server gets one request in half a 
   t.equal(stand.tokens.keyRequests, 3);
 });
 
+t.test("a new key of a server that failed is found once the pause after its failure is over", async (t) => {
+  const clock = createStillClock(Date.now());
+  const stand = await openStand(t, await openRecorder(t), { clock });
+  t.ok(await pushes(stand, await stand.tokens.sign()));
+  await stand.tokens.rotate("second");
+  const token = await stand.tokens.sign();
+  stand.tokens.publish = async () => "<html>Bad gateway</html>";
+  t.notOk(await pushes(stand, token));
+  t.notOk(await pushes(stand, token));
+  t.equal(stand.tokens.keyRequests, 2, "unknown ids respect the pause");
+  stand.tokens.publish = undefined;
+  await clock.advance(1_000);
+  t.ok(await pushes(stand, token));
+});
+
 t.test("a key that a Datagrok server no longer publishes is used for a token's lifetime, and no longer", async (t) => {
   const clock = createStillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock });
