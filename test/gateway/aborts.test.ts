@@ -18,7 +18,7 @@ t.test("a client that leaves before the response ends the container's request", 
   const client = connect(stand.port, "127.0.0.1", () => client.write(get(PATH)));
   await eventually("it arrives", () => arrived);
   client.destroy();
-  await eventually("the container hears of it", () => ended);
+  await eventually("the container's connection ends", () => ended);
   await eventually("it is counted out", () => stand.uses.get(ID)?.open === 0);
   t.pass("both sides are over");
 });
@@ -40,7 +40,7 @@ t.test("a client that leaves within a stream, or within its own body, ends the c
     const client = connect(stand.port, "127.0.0.1", () => client.write(sent));
     await eventually("it arrives", () => state === "arrived");
     client.destroy();
-    await eventually("the container hears of it", () => state === "ended");
+    await eventually("the container's connection ends", () => state === "ended");
   }
   await eventually("both are counted out", () => stand.uses.get(ID)?.open === 0);
   t.pass("twice");

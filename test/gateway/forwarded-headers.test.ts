@@ -165,7 +165,7 @@ t.test("a client's own token of a gateway goes nowhere, and the gateway's is sho
     t.same(headers["x-berth-gateway"], shown === undefined ? undefined : [shown]);
     const { address } = await openContainer(t, echoHead);
     joined.set(ID, { kind: "awake", address });
-    t.equal(headersIn(await exchange(joined.port, get(PATH)))["x-berth-gateway"], undefined, "no container hears of it");
+    t.equal(headersIn(await exchange(joined.port, get(PATH)))["x-berth-gateway"], undefined, "no container receives it");
   }
 });
 

@@ -214,7 +214,7 @@ t.test("a client that sends early and leaves before the 101 ends the container's
   const client = connect(stand.port, "127.0.0.1", () => client.write(`${upgrade(PATH)}early`));
   await eventually("the container has the request", () => state === "requested");
   client.end();
-  await eventually("the container hears of it", () => state === "over");
+  await eventually("the container's connection ends", () => state === "over");
   await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
   t.pass("both");
 });
@@ -262,7 +262,7 @@ t.test("a client that leaves while it is held leaves the queue, and one that lea
   const asking = connect(stand.port, "127.0.0.1", () => asking.write(upgrade(PATH)));
   await eventually("the container has the request", () => state === "requested");
   asking.resetAndDestroy();
-  await eventually("the container hears of it", () => state === "over");
+  await eventually("the container's connection ends", () => state === "over");
   await eventually("nothing is left", () => stand.uses.get(ID)?.streams === 0);
   t.pass("both");
 });

@@ -27,7 +27,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/gateway/registry/embedded-stop.test.ts",
   "test/processes/control-away.test.ts",
   "test/processes/joined-gateways.test.ts",
-  "test/drivers/spawner/server/whole.test.ts",
+  "test/program/spawner.test.ts",
   "test/drivers/spawner/driver.test.ts",
   "test/drivers/docker/network.test.ts",
   "test/program/swarm-job.test.ts",

@@ -18,7 +18,6 @@ import { makeCertificate } from "../../fixtures/certificates.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { openLifecycleFixture, type LifecycleFixture } from "../lifecycle/lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
-import { pause } from "../../fixtures/clock.ts";
 
 const TOKEN = "the-token";
 const IDLE_MS = 60_000;
@@ -26,9 +25,15 @@ const IDLE_MS = 60_000;
 async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown: string) => boolean } = {}) {
   const stand = await openLifecycleFixture(t);
   const log = openLog({ level: "silent", name: "test" });
+  const lifecycle = stand.lifecycle();
+  const left = new Set<string>();
+  const gatewayLeft = (gateway: string, lostMs?: number) => {
+    lifecycle.gatewayLeft(gateway, lostMs);
+    left.add(gateway);
+  };
   const feed = await openFeed({
     socketPath: join(tempFolder(t), "feed.sock"),
-    lifecycle: stand.lifecycle(),
+    lifecycle: { ...lifecycle, gatewayLeft },
     store: stand.store(),
     watchSignOuts: () => () => undefined,
     who: async () => undefined,
@@ -88,7 +93,11 @@ async function openEntrance(t: Test, more: { tls?: ListenerTls; accepts?: (shown
         `feed ${TOKEN}`,
         JSON.stringify({ gateway, seq: stand.lifecycle().seq(), uses: open === 0 ? [] : [useOf(stand, of, open)], ...more }),
       );
-    return { gateway, lines, report, ended: () => over, leave: () => outgoing.destroy() };
+    const leave = async () => {
+      outgoing.destroy();
+      await eventually("control notices that the gateway has left", () => left.has(gateway));
+    };
+    return { gateway, lines, report, ended: () => over, leave };
   };
   /** A container that runs. */
   const started = async (idleMs = IDLE_MS) => {
@@ -168,8 +177,7 @@ t.test("one that says it ends is gone at once", async (t) => {
     await passed(stand, IDLE_MS / 12);
     await report(0, id, nth === 5 ? { last: true } : {});
   }
-  leave();
-  await pause(50);
+  await leave();
   await passed(stand, IDLE_MS / 2 + 5_000);
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
@@ -179,8 +187,7 @@ t.test("one whose connection ends has ten seconds to be back", async (t) => {
   const id = await started(6_000);
   const { report, leave } = await join();
   await report(1, id);
-  leave();
-  await pause(50);
+  await leave();
   await passed(stand, ENDED_GATEWAY_MS + 4_000);
   t.equal(stand.row(id).state, "STARTED", "its request counts as open until then, and then the container is idle");
   await passed(stand, 4_000);

@@ -88,7 +88,7 @@ t.test("it is ended when it has lain frozen for as long as it may, and the next 
   await eventually("it is ended", () => fact() === undefined);
   await eventually("and the row says so", () => stand.row(id).pausedOn === undefined);
   unwatch();
-  t.same(events, [undefined], "who keeps its session hears of it");
+  t.same(events, [undefined], "watchers receive the change, such as the one that ends its session");
   t.equal(stand.row(id).state, "SYSTEM_STOPPED");
   await wake();
   t.equal(starts.length, 2);

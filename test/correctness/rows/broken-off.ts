@@ -62,7 +62,7 @@ export const BROKEN_OFF: readonly CorrectnessRow[] = [
       const [link] = proxy.container.links;
       const over = await within(GRANTED_MS, () => link !== undefined && link.state() !== "open");
       return judge(over ? `over after ${Math.round((link?.overAt() ?? 0) - left)} ms` : "still open", {
-        "the container hears of it": over,
+        "the container's connection ends": over,
         "no end is made up": !proxy.container.came().endsWith("\r\n0\r\n\r\n"),
       });
     },
@@ -209,7 +209,7 @@ function leaves(id: string, asks: string, answer: (link: Wire) => void, when: (c
         isAborted &&= over;
         times.push(over ? `${Math.round((link?.overAt() ?? 0) - left)} ms` : `not within ${GRANTED_MS} ms`);
       }
-      return judge(`by an end: ${times[0]}; by a break: ${times[1]}`, { "the container hears of it": isAborted });
+      return judge(`by an end: ${times[0]}; by a break: ${times[1]}`, { "the container's connection ends": isAborted });
     },
   };
 }

@@ -1,8 +1,8 @@
 import t from "tap";
-import { type Berth, startBerth } from "../../fixtures/berth.ts";
-import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { CLUSTER, EXEC_ROLE, LOG_GROUP, openStand, REGION } from "./fixture.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { type Berth, startBerth } from "../fixtures/berth.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { CLUSTER, EXEC_ROLE, LOG_GROUP, openStand, REGION } from "../drivers/ecs/fixture.ts";
+import { eventually } from "../fixtures/eventually.ts";
 
 /** A plugin's container on ECS, seen from outside alone: published, woken, used, asleep, crashed, moved, and found again after `kill -9`. */
 t.test("a whole berth on ECS", async (t) => {

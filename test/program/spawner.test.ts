@@ -2,18 +2,18 @@ import { spawnSync } from "node:child_process";
 import { connect } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { openDriver } from "../../../../drivers/open.ts";
-import { openRecords } from "../../../../drivers/process/records.ts";
-import { systemClock } from "../../../../lib/clock.ts";
-import { openLog } from "../../../../lib/log.ts";
-import { type Berth, startBerth } from "../../../fixtures/berth.ts";
-import { rolesBelow } from "../../../fixtures/processes.ts";
-import { askSpawner, SPAWNER_KEY, startSpawner } from "../../../fixtures/spawner.ts";
-import { tempFolder } from "../../../fixtures/temp-folder.ts";
-import { eventually, PATIENCE_MS } from "../../../fixtures/eventually.ts";
-import { freePort } from "../../../fixtures/server.ts";
+import { openDriver } from "../../drivers/open.ts";
+import { openRecords } from "../../drivers/process/records.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { openLog } from "../../lib/log.ts";
+import { type Berth, startBerth } from "../fixtures/berth.ts";
+import { rolesBelow } from "../fixtures/processes.ts";
+import { askSpawner, SPAWNER_KEY, startSpawner } from "../fixtures/spawner.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { eventually, PATIENCE_MS } from "../fixtures/eventually.ts";
+import { freePort } from "../fixtures/server.ts";
 
-const ROOT = join(import.meta.dirname, "../../../..");
+const ROOT = join(import.meta.dirname, "../..");
 
 /** Answers its own process id, after as long as it takes to boot. */
 const SERVER = `console.log("the app began");
