@@ -1,9 +1,10 @@
 import { privateListeners } from "../lib/container-peers.ts";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import type { Clock } from "../lib/clock.ts";
 import { type ReadSettings, readSettings } from "../conf/read-settings.ts";
-import { type Settings, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/settings.ts";
+import type { Settings } from "../conf/settings.ts";
+import { type ParseSettingsFile, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/settings-file.ts";
 import { readAdminKey } from "../control/identity/admin-key.ts";
 import { Fault } from "../lib/fault.ts";
 import { type Log, openLog } from "../lib/log.ts";
@@ -23,14 +24,15 @@ export type CommandContext = {
   /** The script to start other processes with; undefined in the single executable. */
   script: string | undefined;
   parent: Parent | undefined;
+  /** Undefined if there is no settings file. */
+  parseSettingsFile: ParseSettingsFile | undefined;
   clock: Clock;
 };
 
 /** Faults: SETTINGS_INVALID with a line per mistake. */
-export function loadSettings({ env }: Pick<CommandContext, "env">): ReadSettings {
-  const named = env[SETTINGS_FILE_NAME];
-  const path = named ?? SETTINGS_FILE;
-  const file = named !== undefined || existsSync(path) ? { path, text: loadTextFile(path, `The settings file ${path}`) } : undefined;
+export function loadSettings({ env, parseSettingsFile: parse }: Pick<CommandContext, "env" | "parseSettingsFile">): ReadSettings {
+  const path = env[SETTINGS_FILE_NAME] ?? SETTINGS_FILE;
+  const file = parse && { path, text: loadTextFile(path, `The settings file ${path}`), parse };
   return readSettings({ env, file, readText: (secret) => readFileSync(secret, "utf8") });
 }
 

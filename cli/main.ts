@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { loadSettingsParser, type ParseSettingsFile, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/settings-file.ts";
 import { systemClock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { HANDOVER_NAME } from "../processes/handover.ts";
@@ -20,7 +22,7 @@ export async function main({ env, args, script }: { env: NodeJS.ProcessEnv; args
   // The process that hands over to this one is not its parent: it ends before.
   const parent = env[HANDOVER_NAME] === undefined ? findParent() : undefined;
   try {
-    const context = { env, args, script, parent, clock: systemClock() };
+    const context = { env, args, script, parent, parseSettingsFile: await settingsFileParser(env), clock: systemClock() };
     await exit((await runCommand(context, { screen: createScreen(process), interrupted })) ?? 0);
   } catch (error) {
     // An expected failure is one sentence; any other error is a bug, with its trace.
@@ -33,6 +35,11 @@ export async function main({ env, args, script }: { env: NodeJS.ProcessEnv; args
     } else if (!(error instanceof Interrupted)) console.error(error);
     await exit(exitCodeOf(error));
   }
+}
+
+/** Undefined if there is no settings file. */
+export async function settingsFileParser(env: NodeJS.ProcessEnv): Promise<ParseSettingsFile | undefined> {
+  return env[SETTINGS_FILE_NAME] !== undefined || existsSync(SETTINGS_FILE) ? loadSettingsParser() : undefined;
 }
 
 /** The command handles the first Ctrl-C or SIGTERM; the next one ends the program at once. */

@@ -1,9 +1,9 @@
 import { Fault } from "../lib/fault.ts";
 import { isDeepStrictEqual } from "node:util";
 import { type RawSetting, displayValue, type SettingSource, type SettingRow, rowsOf } from "./row.ts";
-import { type Settings, SETTINGS, SETTINGS_FILE_NAME } from "./settings.ts";
+import { type Settings, SETTINGS } from "./settings.ts";
+import { type ParseSettingsFile, SETTINGS_FILE_NAME } from "./settings-file.ts";
 import { suggestion } from "./suggestion.ts";
-import { isMap, isScalar, LineCounter, parseDocument, type YAMLMap } from "yaml";
 
 export type ReadSettings = {
   settings: Settings;
@@ -21,7 +21,7 @@ type ParsedSetting = { key: string; where: string; value: unknown };
  */
 export function readSettings(from: {
   env: Record<string, string | undefined>;
-  file?: { path: string; text: string } | undefined;
+  file?: { path: string; text: string; parse: ParseSettingsFile } | undefined;
   /** Reads what the `_FILE` of a secret names; throws where it cannot. Where it is left out, no such file can be read. */
   readText?: (path: string) => string;
 }): ReadSettings {
@@ -30,7 +30,7 @@ export function readSettings(from: {
   const sources: SettingSource[] = [
     readEnv(from.env, rows, from.readText ?? noText),
     readParameters(from.env[PARAMETERS], rows),
-    ...(from.file ? [readSettingsFile(from.file, rows)] : []),
+    ...(from.file ? [from.file.parse(from.file, rows)] : []),
   ];
   const faults = sources.flatMap((source) => source.faults);
   const values = new Map<string, ParsedSetting>();
@@ -185,39 +185,4 @@ function parseObject(json: string): Record<string, unknown> | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Finds the settings in a settings file. An empty value counts as unset. */
-function readSettingsFile(file: { path: string; text: string }, rows: readonly [string, SettingRow<unknown>][]): SettingSource {
-  const lines = new LineCounter();
-  // The parser's own messages quote the line, which may hold a secret.
-  const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, logLevel: "silent" });
-  const at = (offset: number | undefined) => `${file.path}:${lines.linePos(offset ?? 0).line}`;
-  const source: SettingSource = { values: [], faults: [], warnings: [] };
-  if (document.errors.length > 0) {
-    return { ...source, faults: document.errors.map((error) => `${at(error.pos[0])}: this is not YAML (${error.code})`) };
-  }
-  if (document.contents === null) return source;
-  if (!isMap(document.contents))
-    return { ...source, faults: [`${at(document.contents.range?.[0])}: a settings file holds names and values, e.g. "workers: 2"`] };
-
-  const keys = rows.map(([key]) => key);
-  const walk = (map: YAMLMap, above: string) => {
-    for (const pair of map.items) {
-      const name = isScalar(pair.key) ? String(pair.key.value) : "";
-      const where = at(isScalar(pair.key) ? pair.key.range?.[0] : undefined);
-      const key = above + name;
-      if (keys.includes(key)) {
-        const raw = pair.value === null ? null : (pair.value as { toJS(from: typeof document): unknown }).toJS(document);
-        if (raw !== null && raw !== "") source.values.push({ key, where: `${where}, ${key}`, raw });
-      } else if (keys.some((one) => one.startsWith(`${key}.`))) {
-        if (isMap(pair.value)) walk(pair.value, `${key}.`);
-        else if (!isScalar(pair.value) || pair.value.value !== null) source.faults.push(`${where}: ${key} is a group of settings, not a setting`);
-      } else {
-        source.faults.push(`${where}: there is no setting ${key}${suggestion(key, keys)}`);
-      }
-    }
-  };
-  walk(document.contents, "");
-  return source;
 }

@@ -634,8 +634,6 @@ export const SETTINGS = {
 export type Settings = SettingValues<typeof SETTINGS>;
 
 /** The setting that names the settings file; the file itself cannot contain it. */
-export const SETTINGS_FILE_NAME = "BERTH_CONFIG";
-export const SETTINGS_FILE = "berth.yaml";
 
 /** One of the server's own settings: a variable of its own, or a part of the JSON in `GROK_PARAMETERS`. */
 function parameter<T>(

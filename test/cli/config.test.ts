@@ -1,6 +1,7 @@
 import t from "tap";
 import { printSettings, settingsJson } from "../../cli/config.ts";
 import { readSettings } from "../../conf/read-settings.ts";
+import { loadSettingsParser } from "../../conf/settings-file.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 
@@ -14,7 +15,7 @@ t.test("every setting is printed with its value and where that came from, and no
     string,
     string
   >;
-  const printed = printSettings(readSettings({ env, file: { path: "berth.yaml", text: "holdLimit: 5\n" } }));
+  const printed = printSettings(readSettings({ env, file: { path: "berth.yaml", text: "holdLimit: 5\n", parse: await loadSettingsParser() } }));
   const lines = printed.trimEnd().split("\n");
   t.equal(lines.length, rowsOf(SETTINGS).length);
   t.ok(lines.some((line) => /^workers = 4 +# BERTH_WORKERS$/.test(line)));

@@ -1,18 +1,21 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
 import { readSettings } from "../../conf/read-settings.ts";
+import { loadSettingsParser } from "../../conf/settings-file.ts";
+
+const parse = await loadSettingsParser();
 
 /** The lines of the fault that these variables and this file are refused with. */
 function refused(env: Record<string, string>, text?: string): string[] {
   try {
-    readSettings({ env, ...(text === undefined ? {} : { file: { path: "berth.yaml", text } }) });
+    readSettings({ env, ...(text === undefined ? {} : { file: { path: "berth.yaml", text, parse } }) });
   } catch (error) {
     if (error instanceof Fault && error.code === "SETTINGS_INVALID") return error.message.split("\n");
     throw error;
   }
   throw new Error("these settings were accepted");
 }
-const read = (env: Record<string, string>, text = "") => readSettings({ env, file: { path: "berth.yaml", text } });
+const read = (env: Record<string, string>, text = "") => readSettings({ env, file: { path: "berth.yaml", text, parse } });
 
 t.test("without any, every setting has its default", async (t) => {
   const { settings, sources, warnings } = readSettings({ env: { PATH: "/bin", HOME: "/root" } });

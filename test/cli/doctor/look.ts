@@ -24,6 +24,7 @@ export async function look(
     args: [],
     script: PROGRAM,
     parent: undefined,
+    parseSettingsFile: undefined,
     clock: systemClock(),
   };
   const options: DoctorOptions = { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0, ...more };

@@ -10,7 +10,7 @@ import { byName, states } from "./look.ts";
 const clock = createStillClock();
 const open = () =>
   openCheckContext(
-    { env: {}, args: [], script: undefined, parent: undefined, clock },
+    { env: {}, args: [], script: undefined, parent: undefined, parseSettingsFile: undefined, clock },
     { server: undefined, registry: undefined, key: undefined, image: undefined, store: false, idleSeconds: 0 },
   );
 const link = (name: string, needs: string[], check: Check["check"], ms = 1_000): Check => ({ name, needs, ms, check, advice: "advice" });
