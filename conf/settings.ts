@@ -3,6 +3,7 @@ import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { DEFAULT_NETWORKS, DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine/reach.ts";
 import { DEFAULT_SUBNETS } from "../drivers/docker/addresses.ts";
 import { GPU_POLICIES } from "../drivers/gpu.ts";
+import { CAPABILITIES } from "../drivers/kubernetes/security.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
@@ -622,6 +623,12 @@ export const SETTINGS = {
       text(),
       "Credentials for pulls: the name of a Secret of that namespace, or a Docker config.json (`auths`), plain or in base64",
       { secret: true },
+    ),
+    capabilities: setting(
+      "BERTH_KUBERNETES_CAPABILITIES",
+      oneOf(...CAPABILITIES),
+      "default",
+      "Linux capabilities of containers: `default` is the runtime's set without NET_RAW, which official database images need; `none` allows only to listen below 1024. In a namespace that enforces the pod security standard `restricted`, berth uses what that allows",
     ),
     kubeconfig: optional(
       "GROK_SPAWNER_KUBERNETES__KUBECONFIG",

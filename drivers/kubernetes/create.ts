@@ -10,6 +10,7 @@ import { readLabels, readPort, selectService } from "./labels.ts";
 import { apply, find, listAll } from "./objects.ts";
 import { currentPod, podStateOf } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-secret.ts";
+import type { PodSecurity } from "./security.ts";
 
 export type KubernetesTools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
 
@@ -18,9 +19,15 @@ const ATTEMPTS = 5;
 const NAME_CONFLICT = { kind: "object", where: " in the namespace", todo: "Remove that first." };
 
 /** Creates all objects of a service, or adopts them. Removes those of another generation, or of an ended container, first. */
-export async function createOrAdopt(cluster: KubernetesApi, spec: Spec, tools: KubernetesTools, call: Call): Promise<{ adopted: boolean }> {
+export async function createOrAdopt(
+  cluster: KubernetesApi,
+  spec: Spec,
+  security: PodSecurity,
+  tools: KubernetesTools,
+  call: Call,
+): Promise<{ adopted: boolean }> {
   const { service } = spec;
-  const objects = definition(spec, await pullWith(spec.image, tools.auth, tools.registry, call));
+  const objects = definition(spec, await pullWith(spec.image, tools.auth, tools.registry, call), security);
   for (let attempt = 1; ; attempt++) {
     call.signal.throwIfAborted();
     const holder = await find(cluster, "deployments", service, call.signal);

@@ -1,13 +1,23 @@
-import type { V1Deployment, V1OwnerReference, V1Secret, V1Service, V1Container, V1PodSpec, V1ResourceRequirements } from "@kubernetes/client-node";
+import type {
+  V1Deployment,
+  V1OwnerReference,
+  V1Secret,
+  V1Service,
+  V1Container,
+  V1PodSpec,
+  V1ResourceRequirements,
+  V1SecurityContext,
+} from "@kubernetes/client-node";
 import type { Spec } from "../driver.ts";
 import { OURS, selector, writeMeta, NAMES } from "./labels.ts";
 import { RESOURCES, type Resource } from "./resources.ts";
+import { type PodSecurity, securityContexts } from "./security.ts";
 
 /** Pull credentials: the names of existing Secrets, and the content of the service's own Secret. */
 export type PullWith = { existing: readonly string[]; own: string | undefined };
 
 /** The objects of one service as they are applied. With `owner` the cluster removes an object together with its Deployment. */
-export function definition(spec: Spec, pull: PullWith) {
+export function definition(spec: Spec, pull: PullWith, security: PodSecurity) {
   const { service } = spec;
   const meta = (name: string, owner?: V1OwnerReference) => ({
     name,
@@ -55,7 +65,7 @@ export function definition(spec: Spec, pull: PullWith) {
         // Another generation is another Deployment: no rollback needs a revision.
         revisionHistoryLimit: 0,
         selector: { matchLabels: { ...selector(service), ...OURS } },
-        template: { metadata: writeMeta(service, spec.labels, spec.port), spec: podSpec(spec, secrets) },
+        template: { metadata: writeMeta(service, spec.labels, spec.port), spec: podSpec(spec, secrets, security) },
       },
     }),
   };
@@ -80,25 +90,22 @@ export const STOP_GRACE_S = 10;
 
 const SHM = "shm";
 
-/**
- * A pod as restricted as an arbitrary image allows. Not `runAsNonRoot`, because most images run as root: the namespace must allow the pod security
- * standard `baseline`. https://kubernetes.io/docs/concepts/security/pod-security-standards/
- */
-export function podSpec(spec: Spec, pullSecrets: readonly string[]): V1PodSpec {
+export function podSpec(spec: Spec, pullSecrets: readonly string[], security: PodSecurity): V1PodSpec {
+  const contexts = securityContexts(security);
   return {
     automountServiceAccountToken: false,
     // Else the container's environment would name every Service of the namespace.
     enableServiceLinks: false,
     restartPolicy: "Always",
     terminationGracePeriodSeconds: STOP_GRACE_S,
-    securityContext: { seccompProfile: { type: "RuntimeDefault" } },
+    securityContext: contexts.pod,
     ...(pullSecrets.length === 0 ? {} : { imagePullSecrets: pullSecrets.map((name) => ({ name })) }),
     ...(spec.shmMb === 0 ? {} : { volumes: [{ name: SHM, emptyDir: { medium: "Memory", sizeLimit: `${spec.shmMb}Mi` } }] }),
-    containers: [container(spec)],
+    containers: [container(spec, contexts.container)],
   };
 }
 
-function container(spec: Spec): V1Container {
+function container(spec: Spec, securityContext: V1SecurityContext): V1Container {
   return {
     name: CONTAINER,
     image: spec.image,
@@ -108,7 +115,7 @@ function container(spec: Spec): V1Container {
     resources: resources(spec),
     // The status of an ended container then has its log tail, even if the log can no longer be read.
     terminationMessagePolicy: "FallbackToLogsOnError",
-    securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"], add: ["NET_BIND_SERVICE"] } },
+    securityContext,
     ...(spec.shmMb === 0 ? {} : { volumeMounts: [{ name: SHM, mountPath: "/dev/shm" }] }),
     ...(spec.port === undefined ? {} : listening(spec.port)),
   };

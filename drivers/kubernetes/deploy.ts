@@ -12,17 +12,37 @@ import { admissionFault, isGpuShortage } from "./faults.ts";
 import { readLabels, selectService } from "./labels.ts";
 import { podCrashFault } from "./logs.ts";
 import { find } from "./objects.ts";
+import { isRootRefused, type NamespaceSecurity, type PodSecurity, RESTRICTED_WARNING } from "./security.ts";
 import { addressOf, currentPod, restartsOf, type PodState, podStateOf } from "./observe.ts";
 
 /** How long the cluster may retry by itself; `gpuPatienceMs`: while it has no GPU. */
 export type KubernetesPatience = { patienceMs: number; gpuPatienceMs: number };
 
+type KubernetesDeployTools = KubernetesTools & KubernetesPatience & { security: NamespaceSecurity };
+
 /** Creates or adopts the service, then waits until it answers or cannot start. */
-export async function deploy(cluster: KubernetesApi, spec: Spec, tools: KubernetesTools & KubernetesPatience, call: DeployCall): Promise<Deployment> {
+export async function deploy(cluster: KubernetesApi, spec: Spec, tools: KubernetesDeployTools, call: DeployCall): Promise<Deployment> {
+  const security = tools.security.current();
+  try {
+    return await deployWith(cluster, spec, security, tools, call);
+  } catch (error) {
+    if (!tools.security.noteRefusal(error, security, spec.service)) throw error;
+    call.signal.throwIfAborted();
+    return deployWith(cluster, spec, "restricted", tools, call);
+  }
+}
+
+async function deployWith(
+  cluster: KubernetesApi,
+  spec: Spec,
+  security: PodSecurity,
+  tools: KubernetesDeployTools,
+  call: DeployCall,
+): Promise<Deployment> {
   const { clock } = cluster;
   const { signal } = call;
   const began = clock.monotonic();
-  const { adopted } = await createOrAdopt(cluster, spec, tools, call);
+  const { adopted } = await createOrAdopt(cluster, spec, security, tools, call);
   try {
     signal.throwIfAborted();
     call.onLaunched?.();
@@ -34,7 +54,7 @@ export async function deploy(cluster: KubernetesApi, spec: Spec, tools: Kubernet
     );
     const phases = { create: startedOn - began, boot: clock.monotonic() - startedOn };
     tools.log.debug({ service: spec.service, adopted, phases }, "service ready");
-    return { addresses, instance, phases };
+    return { addresses, instance, phases, ...(security === "restricted" && !adopted ? { warning: RESTRICTED_WARNING } : {}) };
   } catch (error) {
     await destroy(cluster, spec.service).catch((err: unknown) => tools.log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
     throw error;
@@ -185,6 +205,11 @@ const TODO: Partial<Record<FaultCode, string>> = {
 /** The fault of a pod that cannot run, with the cluster's own sentence. A denied pull names its credentials. */
 function startFault(service: string, pod: V1Pod | undefined, { code, reason }: { code: FaultCode; reason: string }): Fault {
   if (isGpuShortage(reason)) return gpuFault(`${service}: ${reason}`);
+  if (isRootRefused(reason))
+    return new Fault(
+      code,
+      `${service}: ${trimTrailing(reason, " \t\r\n.")}. ${RESTRICTED_WARNING} Set a numeric USER in its Dockerfile, or let the namespace enforce baseline.`,
+    );
   const secrets = (pod?.spec?.imagePullSecrets ?? []).map(({ name }) => name);
   const whose = secrets.length === 0 ? "no credentials but the node's own" : `those of ${secrets.join(" and ")}`;
   const sentence = code === "PULL_DENIED" ? `${reason} (pulled with ${whose})` : reason;

@@ -11,6 +11,7 @@ import { logs } from "./logs.ts";
 import { inspect, list } from "./observe.ts";
 import { parseDockerAuth } from "./pull-secret.ts";
 import { resolve } from "./resolve.ts";
+import { type CAPABILITIES, createNamespaceSecurity } from "./security.ts";
 
 /** Some clusters add machines on demand. Below the usual limit of a start (55 s), so that the reason reaches the waiting clients. */
 const PATIENCE_MS = 45_000;
@@ -26,6 +27,8 @@ export type KubernetesOptions = {
   registry?: Registry | undefined;
   /** A registry that a package names may be on these hosts, whatever their addresses. */
   registryHosts?: readonly string[];
+  /** What containers may do; by default `default`. */
+  capabilities?: (typeof CAPABILITIES)[number];
   /** How long the cluster may retry a start that fails for now. */
   patienceMs?: number;
   /** The same for a start that lacks a GPU; by default `patienceMs`. */
@@ -38,7 +41,16 @@ export type KubernetesOptions = {
 export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; log: Log }): Driver {
   const { clock, log, registry, patienceMs = PATIENCE_MS, gpuPatienceMs = patienceMs } = options;
   const cluster = openCluster(options, clock);
-  const tools = { log, registry, registryHosts: options.registryHosts ?? [], patienceMs, gpuPatienceMs, auth: parseDockerAuth(options.dockerAuth) };
+  const security = createNamespaceSecurity(options.capabilities ?? "default", clock, log);
+  const tools = {
+    log,
+    registry,
+    registryHosts: options.registryHosts ?? [],
+    patienceMs,
+    gpuPatienceMs,
+    auth: parseDockerAuth(options.dockerAuth),
+    security,
+  };
   return {
     name: "kubernetes",
     // A Service's name leads only to its own pods. A pod's address may be another pod's after its end.

@@ -31,7 +31,7 @@ const ADMISSION: readonly RefusalRow[] = [
     text: /exceeded quota|insufficient quota|failed quota/i,
     hint: "stop other containers, raise the quota, or ask for less in container.json",
   },
-  { code: "SPEC_REFUSED", text: /violates PodSecurity/i, hint: "the namespace must allow the pod security standard `baseline`" },
+  { code: "SPEC_REFUSED", text: /violates PodSecurity/i, hint: "the namespace must allow the pod security standard `baseline` or `restricted`" },
   { code: "SPEC_REFUSED", text: /usage per (Container|Pod)|limit to request ratio/i, hint: "a LimitRange of the namespace" },
 ];
 
@@ -85,7 +85,8 @@ export function admissionFault(service: string, message: string): Fault {
   if (isGpuShortage(message)) return gpuFault(`${service}: the cluster created no pod: ${cut(message)}`);
   const row = ADMISSION.find(({ text }) => text?.test(message));
   const more = row?.hint === undefined ? "" : ` (${row.hint})`;
-  return new Fault(row?.code ?? "SPEC_REFUSED", `${service}: the cluster created no pod: ${cut(message)}${more}`);
+  const cause = new Refusal(403, "Forbidden", message);
+  return new Fault(row?.code ?? "SPEC_REFUSED", `${service}: the cluster created no pod: ${cut(message)}${more}`, { cause });
 }
 
 /** True if a retry may succeed: the server is busy, or an object was changed twice at once. */

@@ -4,6 +4,7 @@ import type { Address, Call, Observed } from "../driver.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { CONTAINER } from "./definition.ts";
 import { cut } from "./faults.ts";
+import { isRootRefused } from "./security.ts";
 import { readLabels, readPort, SELECT_OURS, selectService, serviceOf } from "./labels.ts";
 import { find, isOf, listAll } from "./objects.ts";
 
@@ -111,6 +112,7 @@ export function podStateOf(pod: V1Pod): PodState {
   if (running) return { is: "running", ready: status?.ready ?? false };
   if (waiting?.reason === "CrashLoopBackOff" && status?.lastState?.terminated) return ended(status.lastState.terminated);
   if (waiting?.reason === "ErrImagePull" || waiting?.reason === "ImagePullBackOff") return pullState(waiting.message ?? "");
+  if (waiting && isRootRefused(waiting.message ?? "")) return { is: "failing", code: "SPEC_REFUSED", reason: cut(waiting.message ?? "") };
   const row = WAITING[waiting?.reason ?? ""];
   if (row) return { ...row, reason: `${waiting?.reason}: ${cut(waiting?.message ?? "")}` };
   const placed = conditions?.find(({ type }) => type === "PodScheduled");

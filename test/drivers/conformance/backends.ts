@@ -10,7 +10,11 @@ export const BACKENDS = {
   ecs: {
     name: "ecs",
     on: "moto, behind a layer that adds what it does not have and refuses what AWS refuses",
-    cannot: { ...NO_PAUSE("ECS has no such call"), "lost-events": "ECS has no stream of events: the driver polls, so no stream can break" },
+    cannot: {
+      ...NO_PAUSE("ECS has no such call"),
+      "lost-events": "ECS has no stream of events: the driver polls, so no stream can break",
+      capabilities: "a task has what its launch type gives it, and moto's are plain processes",
+    },
   },
   kubernetes: {
     name: "kubernetes",
@@ -23,6 +27,7 @@ export const BACKENDS = {
     cannot: {
       ...NO_PAUSE("it ends sleeping containers, as it is for trying berth"),
       memory: "a plain process has no limit of its own",
+      capabilities: "a plain process has what berth has",
       gpu: "a plain process has the machine's GPUs, without a request",
       moved: "a process keeps its port as long as it lives",
       "lost-events": NO_ENGINE,
@@ -34,6 +39,6 @@ export const BACKENDS = {
   memory: {
     name: "the tests' fake",
     on: "nothing: it replaces a driver in tests of the lifecycle",
-    cannot: { gpu: "it has no machines", "lost-events": "its events are no stream that can break" },
+    cannot: { gpu: "it has no machines", capabilities: "it runs no processes", "lost-events": "its events are no stream that can break" },
   },
 } as const satisfies Record<string, ConformanceBackend>;

@@ -108,6 +108,21 @@ export const LIFE: ConformanceTheme = {
       },
     },
     {
+      id: "capabilities",
+      promise: "an app may change its user and the owner of files, as images of databases do, and may neither use raw sockets nor gain rights",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("capabilities");
+        const address = addressOf(await driver.deploy(await specOf(driver, service, await harness.image("onDemand")), call()));
+        const { capabilities, noNewPrivileges } = (await get(address, "/privileges")) as { capabilities: number[]; noNewPrivileges: boolean };
+        for (const [needed, bit] of Object.entries({ CHOWN: 0, DAC_OVERRIDE: 1, FOWNER: 3, SETGID: 6, SETUID: 7, NET_BIND_SERVICE: 10 }))
+          t.ok(capabilities.includes(bit), needed);
+        for (const [dangerous, bit] of Object.entries({ NET_ADMIN: 12, NET_RAW: 13, SYS_PTRACE: 19, SYS_ADMIN: 21 }))
+          t.notOk(capabilities.includes(bit), dangerous);
+        t.equal(noNewPrivileges, true);
+        await driver.destroy(service, call());
+      },
+    },
+    {
       id: "no-port",
       promise: "an app without a port is ready when it ran through its grace time",
       run: async (t, { driver, harness, name }) => {

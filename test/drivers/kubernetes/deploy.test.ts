@@ -1,4 +1,7 @@
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
+import type { Log } from "../../../lib/log.ts";
 import type { Address } from "../../../drivers/driver.ts";
 import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
 import { call, get, rejectsWith, specOf } from "../conformance.ts";
@@ -43,7 +46,8 @@ t.test("a failed start is reported with a fault code, and nothing is left of it"
   cluster.admission.refuses =
     "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, used: requests.nvidia.com/gpu=0, limited: requests.nvidia.com/gpu=0";
   await fails("NO_CAPACITY", worker, { gpu: 1 }, /exceeded quota: gpus.*BERTH_GPU_POLICY/);
-  cluster.admission.refuses = 'violates PodSecurity "restricted:latest": runAsNonRoot != true';
+  cluster.admission.refuses =
+    'violates PodSecurity "baseline:latest": privileged (container "injected" must not set securityContext.privileged=true)';
   await fails("SPEC_REFUSED", worker, {}, /baseline/);
 });
 
@@ -98,4 +102,39 @@ t.test("a start whose pod is taken away ends at once, and leaves nothing", async
   await driver.destroy("taken", call());
   await rejectsWith(t, "CONTAINER_CRASHED", second);
   t.strictSame(await left("taken"), []);
+});
+
+t.test("a namespace that enforces `restricted` is recognized, and its pods have no capabilities and do not run as root", async (t) => {
+  const { cluster, open, image, images, podOf, left } = await openWorld(t);
+  cluster.admission.podSecurity = "restricted";
+  const warned: string[] = [];
+  const none = () => {};
+  const log: Log = { debug: none, info: none, error: none, warn: (_, message) => void warned.push(message), child: () => log };
+  const driver = open({ log });
+  const asRoot = await specOf(driver, "as-root", await image("onDemand"));
+  const fault = await rejectsWith(t, "SPEC_REFUSED", driver.deploy(asRoot, call()));
+  t.match(fault.message, /image will run as root.*Set a numeric USER in its Dockerfile/);
+  t.strictSame(await left("as-root"), []);
+
+  const spec = await specOf(driver, "as-user", await image("plain"));
+  appendFileSync(join((images.get(spec.image) as { folder: string }).folder, "Dockerfile"), "USER 10001\n");
+  const deployed = await driver.deploy(spec, call());
+  t.match(deployed.warning, /restricted/);
+  t.match(podOf("as-user")?.spec, { securityContext: { runAsNonRoot: true } });
+  t.strictSame(((await get(deployed.addresses[0] as Address, "/privileges")) as { capabilities: number[] }).capabilities, [10], "NET_BIND_SERVICE");
+  t.strictSame(
+    warned.filter((message) => message.includes("restricted")),
+    ["namespace enforces the pod security standard restricted: containers run without capabilities, and not as root"],
+    "reported once",
+  );
+  t.equal((await driver.deploy(spec, call())).instance, deployed.instance, "it is adopted as it is");
+  await driver.destroy("as-user", call());
+});
+
+t.test("by a setting, containers have no capabilities anywhere", async (t) => {
+  const { open, image } = await openWorld(t);
+  const driver = open({ capabilities: "none" });
+  const { addresses } = await driver.deploy(await specOf(driver, "none", await image("onDemand")), call());
+  t.strictSame(await get(addresses[0] as Address, "/privileges"), { capabilities: [10], noNewPrivileges: true });
+  await driver.destroy("none", call());
 });

@@ -6,7 +6,9 @@ import { validate as account } from "kubernetes-models/_schemas/IoK8sApiCoreV1Se
 import { validate as role } from "kubernetes-models/_schemas/IoK8sApiRbacV1Role";
 import { validate as binding } from "kubernetes-models/_schemas/IoK8sApiRbacV1RoleBinding";
 import t from "tap";
-import { definition } from "../../../drivers/kubernetes/definition.ts";
+import { definition, podSpec } from "../../../drivers/kubernetes/definition.ts";
+import type { PodSecurity } from "../../../drivers/kubernetes/security.ts";
+import { podSecurityRefusal } from "../../fixtures/kubernetes/pod-security.ts";
 import { strictFaults } from "../../fixtures/kubernetes/strict.ts";
 import { labelsFor } from "../conformance.ts";
 import { openWorld, RBAC, type KubernetesWorld } from "./test-cluster.ts";
@@ -19,6 +21,7 @@ const readiness = { kind: "port" as const };
 const objects = definition(
   { service: "x", labels: labelsFor("x"), image: "r/x", env: { A: "b" }, ...sizes, readiness },
   { existing: [], own: '{"auths":{}}' },
+  "default",
 );
 const DEPLOYMENTS = "/apis/apps/v1/namespaces/berth/deployments";
 const SERVICES = "/api/v1/namespaces/berth/services";
@@ -218,3 +221,23 @@ function ask(
     .end(text);
   return promise;
 }
+
+t.test("a pod that the pod security standard of the namespace forbids is refused, for what the standard names", async (t) => {
+  const pod = (security: PodSecurity, change: object = {}) => {
+    const spec = podSpec({ service: "x", labels: labelsFor("x"), image: "r/x", env: {}, ...sizes, readiness }, [], security);
+    const [container] = spec.containers;
+    return { ...spec, containers: [{ ...container, securityContext: { ...container?.securityContext, ...change } }] } as unknown as Record<
+      string,
+      unknown
+    >;
+  };
+  for (const security of ["default", "none", "restricted"] as const) t.equal(podSecurityRefusal("baseline", pod(security)), undefined, security);
+  t.match(podSecurityRefusal("baseline", pod("default", { privileged: true })), /^violates PodSecurity "baseline:latest": privileged/);
+  t.match(podSecurityRefusal("baseline", pod("none", { capabilities: { add: ["NET_RAW"] } })), /must not include "NET_RAW"/);
+  t.match(podSecurityRefusal("baseline", { ...pod("default"), hostNetwork: true }), /host namespaces/);
+  t.equal(podSecurityRefusal("restricted", pod("restricted")), undefined);
+  t.match(podSecurityRefusal("restricted", pod("none")), /^violates PodSecurity "restricted:latest": runAsNonRoot != true \([^,]*$/);
+  t.match(podSecurityRefusal("restricted", pod("default")), /unrestricted capabilities.*drop=\["ALL"\].*runAsNonRoot/);
+  t.match(podSecurityRefusal("restricted", pod("restricted", { allowPrivilegeEscalation: true })), /allowPrivilegeEscalation != false/);
+  t.match(podSecurityRefusal("restricted", { ...pod("restricted"), securityContext: { runAsNonRoot: true } }), /seccompProfile/);
+});

@@ -115,7 +115,7 @@ t.test("labels come back whatever they hold, and are labels only where they may 
 t.test("sizes that are left out leave nothing of themselves", async (t) => {
   const sizes = { cpu: 0.1, memoryMb: 64, shmMb: 0, storageGb: 0, gpu: 2 };
   const spec: Spec = { service: "x", labels: labelsFor("x"), image: "r/x", env: {}, ...sizes, readiness: { kind: "running" }, graceMs: 1 };
-  const { containers, volumes, imagePullSecrets } = podSpec(spec, []);
+  const { containers, volumes, imagePullSecrets } = podSpec(spec, [], "default");
   t.strictSame(
     [volumes, imagePullSecrets, containers[0]?.ports, containers[0]?.readinessProbe, containers[0]?.volumeMounts],
     Array(5).fill(undefined),

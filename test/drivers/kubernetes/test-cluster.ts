@@ -7,7 +7,7 @@ import { type Clock, clockFrom, systemClock } from "../../../lib/clock.ts";
 import type { Driver, DriverEvent, Registry } from "../../../drivers/driver.ts";
 import { kubernetesDriver, type KubernetesOptions } from "../../../drivers/kubernetes/driver.ts";
 import { readRecipe } from "../../../drivers/process/resolve.ts";
-import { openLog } from "../../../lib/log.ts";
+import { type Log, openLog } from "../../../lib/log.ts";
 import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
 import { openApiServer } from "../../fixtures/kubernetes/api-server.ts";
 import type { Node } from "../../fixtures/kubernetes/node.ts";
@@ -48,7 +48,7 @@ export async function openWorld(t: Test, more: { rbac?: string } = {}) {
     fullNames: (ref) => (ref.startsWith(`${REGISTRY}/`) ? [ref] : []),
     login: async () => undefined,
   };
-  const open = (options: Partial<KubernetesOptions & { clock: Clock }> = {}) =>
+  const open = (options: Partial<KubernetesOptions & { clock: Clock; log: Log }> = {}) =>
     kubernetesDriver({
       kubeconfig,
       registry,
