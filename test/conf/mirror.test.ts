@@ -12,6 +12,7 @@ const WITHOUT_SOURCE: Readonly<Record<string, string>> = {
   fixtures: "the fixtures themselves",
   fuzz: "hostile streams",
   program: "the whole program",
+  packages: "the command that tries public packages",
   run: "the runner",
   soak: "leaks",
 };
