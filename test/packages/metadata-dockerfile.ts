@@ -1,5 +1,4 @@
-import { createBudget, expandVariables } from "../../lib/dockerfile/expand-variables.ts";
-import { type DockerInstruction, parseInstructions, splitWords } from "../../lib/dockerfile/parse-instructions.ts";
+import { createBudget, type DockerInstruction, expandVariables, parseInstructions, splitWords } from "../../lib/dockerfile/syntax.ts";
 
 /** Set the configuration of the image; they run nothing. */
 const KEPT = new Set(["ARG", "ENV", "EXPOSE", "HEALTHCHECK", "USER", "WORKDIR", "CMD", "ENTRYPOINT", "LABEL", "STOPSIGNAL", "VOLUME", "SHELL"]);

@@ -1,5 +1,5 @@
 import type Docker from "dockerode";
-import { NETWORK_LABEL } from "../../drivers/docker/network.ts";
+import { NETWORK_LABEL } from "../../drivers/engine/reach.ts";
 import { type Berth, startBerth } from "../fixtures/berth.ts";
 import type { openEngine } from "../fixtures/engine.ts";
 import { eventually } from "../fixtures/eventually.ts";
