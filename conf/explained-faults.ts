@@ -47,6 +47,10 @@ const OTHER_FAULTS = {
   },
   IMAGE_ENTITY_NOT_FOUND: { means: "No image has this id.", todo: "`berth images`." },
   ROUTE_NOT_FOUND: { means: "berth has no such path.", todo: "Is `/api` missing, or there twice? `/api/openapi.json` has every route." },
+  NOT_PROVIDED: {
+    means: "A Datagrok server has this path; berth, which runs containers only, has not.",
+    todo: "Send the request to that server, or set `DATAGROK_URL`.",
+  },
   REGISTRY_NOT_FOUND: { means: "This berth has no registry.", todo: "Set REGISTRY_URL, ECR_MODE or BERTH_REGISTRY." },
   STORED_IMAGE_NOT_FOUND: { means: "The registry does not have that repository or tag.", todo: "`berth registry tags <repository>`." },
   STORED_IMAGE_IN_USE: { means: "A container runs, or would run, that image.", todo: "Delete the container first." },

@@ -31,6 +31,7 @@ export const FAULTS = {
   CONTAINER_NOT_FOUND: [404, "Container not found"],
   IMAGE_ENTITY_NOT_FOUND: [404, "Image not found"],
   ROUTE_NOT_FOUND: [404, "No such route"],
+  NOT_PROVIDED: [501, "Not provided"],
   REGISTRY_NOT_FOUND: [404, "No registry"],
   STORED_IMAGE_NOT_FOUND: [404, "Image not in the registry"],
   STORED_IMAGE_IN_USE: [409, "Image in use"],

@@ -148,7 +148,7 @@ function compare({ column, stored }: ListField, holds: "is" | "isNot", word: str
 }
 
 /** The query itself is already decoded. Text that was encoded once and contains a `%` stays as it is. */
-function decodeAgain(text: string): string {
+export function decodeAgain(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

@@ -22,6 +22,7 @@ import { recordAudit } from "./record-audit.ts";
 import { imageUsage, lastPushes, registryRoutes, repositoryOwnerRoutes } from "./registry.ts";
 import { addRoutes, type RouteDeps } from "./route.ts";
 import { orphanRoutes, serviceRoutes } from "./services.ts";
+import { refuseServerPaths, serverListRoutes } from "./server-lists.ts";
 import { signInRoutes, userRoutes } from "./users.ts";
 import { Readable } from "node:stream";
 import { promisify } from "node:util";
@@ -76,6 +77,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
     reply.header("cache-control", "no-store");
     await authorization.authorize(request);
   });
+  refuseServerPaths(app);
   compressResponses(app);
   app.addHook("onError", async (_request, _reply, error: unknown) => {
     if (error instanceof Fault && REFUSED.has(error.status)) deps.metrics?.authFailures.at("control", error.code).add();
@@ -101,6 +103,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         ...serverRoutes(deps),
         ...signInRoutes(routeDeps),
         ...userRoutes(routeDeps),
+        ...serverListRoutes(routeDeps),
         ...containerRoutes(routeDeps),
         ...diagnosticsRoutes(routeDeps),
         ...imageRoutes(routeDeps),

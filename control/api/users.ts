@@ -1,12 +1,13 @@
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import { LOGIN, type UserAccount } from "../identity/open-users.ts";
-import type { DevKey } from "../model/entities.ts";
+import type { DevKey, User } from "../model/entities.ts";
 import { parseDevKey } from "./authorization.ts";
 import { isoDate, userToJson } from "./entities.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { count, date, DONE, text, USER } from "./schemas.ts";
+import { count, date, DONE, LIST_QUERY, text, USER } from "./schemas.ts";
+import { decodeAgain } from "./lists.ts";
 
 const SIGNED_IN = Type.Object({ isSuccess: Type.Boolean(), token: text });
 const KEY_IN_PATH = Type.Object({ key: text });
@@ -101,6 +102,11 @@ const KEY = Type.Object({
 });
 const NEW_KEY = Type.Object({ ...KEY.properties, key: Type.String({ description: "no other response contains it" }) });
 const REMOVED = Type.Object({ packages: Type.Array(text, { description: "the packages of the user, which are now the caller's" }) });
+const USER_PAGE = Type.Object({
+  text: Type.Optional(Type.String({ description: "a word in the login or the name" })),
+  limit: LIST_QUERY.properties.limit,
+  page: LIST_QUERY.properties.page,
+});
 const OF_LOGIN = Type.Object({ login: text });
 
 /** Users, their groups and their developer keys, for administrators; `berth users` does the same at a command line. */
@@ -114,8 +120,19 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       method: "GET",
       path: "/users",
       authorize,
-      schema: { tags, summary: "Lists users", response: Type.Array(ACCOUNT) },
-      handle: async () => (await users.all()).map(accountToJson),
+      schema: { tags, summary: "Lists users", querystring: USER_PAGE, response: Type.Array(ACCOUNT) },
+      handle: async ({ query: { text: word = "", limit, page = 1 } }) => {
+        const found = (await users.all()).filter(({ user }) => isNamed(user, word));
+        const from = limit ? (Math.max(page, 1) - 1) * limit : 0;
+        return found.slice(from, limit ? from + limit : undefined).map(accountToJson);
+      },
+    }),
+    route({
+      method: "GET",
+      path: "/users/count",
+      authorize,
+      schema: { tags, summary: "Counts the users of the list", querystring: USER_PAGE, response: count },
+      handle: async ({ query: { text: word = "" } }) => (await users.all()).filter(({ user }) => isNamed(user, word)).length,
     }),
     route({
       method: "POST",
@@ -198,6 +215,12 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       },
     }),
   ];
+}
+
+/** Clients encode the text twice. */
+function isNamed({ login, friendlyName }: User, text: string): boolean {
+  const word = decodeAgain(text).trim().toLowerCase();
+  return login.toLowerCase().includes(word) || friendlyName.toLowerCase().includes(word);
 }
 
 function accountToJson({ user, groups, keys }: UserAccount) {

@@ -44,7 +44,10 @@ export function createGroups({ database, builder, select, run }: Queries) {
       .where("theirs.user_id", "=", values.other)
       .limit(1),
   );
+  const all = select(() => builder.selectFrom("group_members").select("name").distinct().orderBy("name"));
   return {
+    /** The names of all groups, in order. */
+    all: async () => (await all({})).map(({ name }) => name),
     /** The names of a user's groups, in order. */
     ofUser: async (userId: string) => (await ofUser({ userId })).map(({ name }) => name),
     /** The user is in these groups and no others from now on. */
