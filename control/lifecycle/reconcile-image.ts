@@ -1,7 +1,10 @@
+import { access } from "node:fs/promises";
+import { join } from "node:path";
 import type { Driver, ResolvedImage } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Image } from "../model/entities.ts";
+import { imageRepository, isOfRepository } from "../model/names.ts";
 import type { ImageState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import { createCallWrites, type InFlightOperations } from "./engine.ts";
@@ -109,11 +112,29 @@ async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: Val
   }
 }
 
-async function failValidation({ store, moves, clock }: ImageDeps, image: Image, result: Fault): Promise<void> {
-  const fault = result.code === "VALIDATION_TIMED_OUT" && image.fault ? Fault.from(image.fault) : result;
+async function failValidation({ store, moves, clock, filesFolder }: ImageDeps, image: Image, result: Fault): Promise<void> {
+  const cause = result.code === "VALIDATION_TIMED_OUT" && image.fault ? Fault.from(image.fault) : result;
+  const advice = NOT_HAD.has(cause.code) && (await isWithoutImageJson(image, filesFolder)) ? WITHOUT_IMAGE_JSON : undefined;
+  const fault = advice === undefined ? cause : Fault.from({ ...cause.toJSON(), message: `${cause.message} ${advice}` });
   const event = fault.code === "VALIDATION_TIMED_OUT" ? "timedOut" : "refused";
   const lines = [`${fault.code}: ${fault.message}`, ...(await stillRunning(store, image))].map((text) => logLine(clock, text)).join("");
   await moves.image(image, event, { fault: fault.toJSON(), logs: image.logs + lines });
+}
+
+/** The engine or a registry did not give the image. */
+const NOT_HAD: ReadonlySet<FaultCode> = new Set(["IMAGE_NOT_FOUND", "PULL_DENIED", "REGISTRY_UNREACHABLE", "ENGINE_FAILED"]);
+
+const WITHOUT_IMAGE_JSON =
+  "The package was published without image.json: its client has built and pushed no image. Publish with datagrok-tools 6.1.0 or newer " +
+  "(npm install -g datagrok-tools, grok publish --release) or with berth publish.";
+
+/** A folder with a Dockerfile, from a client that only sends files: grok publish before 6.1.0 left building to the server. */
+async function isWithoutImageJson({ name, ref, dockerfile, files }: Image, filesFolder: string): Promise<boolean> {
+  if (dockerfile === "" || files === "" || !isOfRepository(ref, imageRepository(name))) return false;
+  return access(join(filesFolder, files, "image.json")).then(
+    () => false,
+    () => true,
+  );
 }
 
 /** So many in one commit: few commits for a large package, and other work gets its turn between them. */

@@ -1,10 +1,10 @@
-import { cp, lstat, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { copyFile, cp, lstat, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import { dirname, join } from "node:path";
 import { storeFault } from "../../store/store-fault.ts";
 
 /**
- * The published files of folders: `packages/<package id>/<folder>/<folder hash>/` below the data folder, written once and never changed. Unfinished uploads
+ * The published files of folders: `packages/<package id>/<folder>/<folder hash>/` below the data folder, written once and never changed but for image.json. Unfinished uploads
  * are in `incoming/`, which the next start empties. Only one caller at a time may place and prune the files of a package.
  */
 export type PackageFiles = {
@@ -22,6 +22,7 @@ export type PackageFiles = {
 export type FolderToPlace = { from: string; folder: string; hash: string };
 
 const PACKAGES = "packages";
+const IMAGE_JSON = "image.json";
 /** A failed publish removes the folders that it leaves empty, also those that another package needs at this moment. */
 const PLACE_ATTEMPTS = 5;
 
@@ -72,7 +73,11 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
         signal.throwIfAborted();
         const to = join(dataFolder, versionPath(packageId, one));
         // The same hash is the same content: the existing folder may be in use, and stays.
-        if (await exists(to)) continue;
+        if (await exists(to)) {
+          // But for what the client notes of the image, which is no part of the hash. Without it, only an advice would be wrong.
+          await copyFile(join(one.from, IMAGE_JSON), join(to, IMAGE_JSON)).catch(() => undefined);
+          continue;
+        }
         await place(one.from, to);
         placed.push(to);
       }
