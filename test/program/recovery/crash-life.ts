@@ -95,7 +95,17 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       limits: ZIP_LIMITS,
     });
     if (!(await store.users.find(USER.id))) await store.users.insert({ ...USER, friendlyName: "Ada", createdOn: 1 });
-    await endSessionsAtRest(store, lifecycle);
+    await endSessionsAtRest(store, {
+      watch: (listener) =>
+        lifecycle.watch(async (change) => {
+          try {
+            await listener(change);
+          } catch (error) {
+            // At the moment of death there is no one to get the failure.
+            if (!(error instanceof Killed)) throw error;
+          }
+        }),
+    });
     await lifecycle.start();
     return { store, lifecycle, publisher, close: async () => own.close() };
   };
