@@ -140,3 +140,42 @@ t.test("of several addresses each has its turn, and one that refuses is passed o
   stand.set(ID, { kind: "awake", addresses: [refused, other] as never });
   t.same([await ask(), await ask()], ["other", "other"]);
 });
+
+t.test("the loss of one of several addresses moves only the requests that connect there", async (t) => {
+  const stand = await openStand(t, { limits: { connectTimeoutMs: 30_000 } });
+  const requests: string[] = [];
+  let finish = () => {};
+  const other = await listen(
+    t,
+    createServer((request, response) => {
+      requests.push(request.url ?? "");
+      response.write("begun ");
+      finish = () => response.end("other");
+      if (requests.length > 1) finish();
+    }),
+  );
+  const lost = await openFullQueue(t);
+  stand.set(ID, { kind: "awake", addresses: [lost, other] });
+  const answers = [0, 1].map(async () => (await fetch(stand.base + PATH, SIGNED_IN)).text());
+  await eventually("one streams, the other one dials", () => requests.length === 1 && stand.watchers(ID) > 0);
+  const finishFirst = finish;
+  stand.set(ID, { kind: "awake", addresses: [other] });
+  await eventually("it dials the remaining one", () => requests.length === 2);
+  finishFirst();
+  t.same(await Promise.all(answers), ["begun other", "begun other"]);
+  t.same(stand.wakes, [], "and nothing is checked for it");
+});
+
+t.test("several addresses are used equally", async (t) => {
+  const stand = await openStand(t);
+  const counts = new Map<string, number>();
+  const addresses = await Promise.all(
+    ["one", "two", "three"].map(
+      (name) =>
+      listen(t, createServer((_, response) => (counts.set(name, (counts.get(name) ?? 0) + 1), void response.end(name)))), // prettier-ignore
+    ),
+  );
+  stand.set(ID, { kind: "awake", addresses });
+  for (let nth = 0; nth < 12; nth++) await (await fetch(stand.base + PATH, SIGNED_IN)).text();
+  t.same([...counts.values()], [4, 4, 4]);
+});
