@@ -4,7 +4,6 @@ import { delimiter, join } from "node:path";
 import { isSea } from "node:sea";
 import { Fault } from "../../lib/fault.ts";
 import type { EngineAddress } from "../../drivers/engine/engine.ts";
-import { stringify } from "yaml";
 import type { LogLevel } from "../../lib/log.ts";
 
 /** CNCF Distribution, the registry program, as it was found on this machine. */
@@ -124,9 +123,9 @@ type DistributionConfig = {
 /** Distribution knows no level that says nothing: what it then says is thrown away by our own log. */
 const LEVELS: Record<LogLevel, string> = { debug: "debug", info: "info", warn: "warn", error: "error", silent: "error" };
 
-/** The text of its configuration file, the same for version 2.8 and 3. */
+/** The text of its configuration file, the same for version 2.8 and 3. It is read as YAML, and every JSON document is YAML. */
 export function distributionConfig({ storage, socket, secret, readOnly, level }: DistributionConfig): string {
-  return stringify({
+  return JSON.stringify({
     version: 0.1,
     log: { formatter: "json", level: LEVELS[level], accesslog: { disabled: true } },
     storage: {
