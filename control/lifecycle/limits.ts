@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { BackoffRange } from "../../lib/backoff.ts";
-import type { FairQueueLimits } from "../../lib/fair-queue.ts";
+import type { RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import type { Lane } from "../model/states.ts";
 
 /** All in milliseconds, unless named otherwise. */
@@ -39,9 +39,9 @@ export type LifecycleLimits = {
   /** Between lookups of an image that no registry had. */
   missingRetry: BackoffRange;
   /** How much is worked on at the same time. */
-  lanes: Record<Lane, FairQueueLimits>;
+  lanes: Record<Lane, RoundRobinLimits>;
   /** How many starts have the engine create their containers at the same time. */
-  startSlots: FairQueueLimits;
+  startSlots: RoundRobinLimits;
 };
 
 export const LIFECYCLE_LIMITS: LifecycleLimits = {
@@ -78,7 +78,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
  * there are processors, at least 3 and at most 8, of which one is always free for another user. While several users start containers they have equal shares, so that a single start is
  * not slowed down by all that another user's hundred keep going. The engine is taken to be on a machine like this one.
  */
-export function startSlotsFor(processors: number): FairQueueLimits {
+export function startSlotsFor(processors: number): RoundRobinLimits {
   const total = Math.min(8, Math.max(3, processors + 1));
   return { total, perUser: total - 1, equalShares: true };
 }

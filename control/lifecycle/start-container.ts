@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import { createFairQueue, type FairQueueLimits } from "../../lib/fair-queue.ts";
+import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, Image } from "../model/entities.ts";
@@ -113,8 +113,8 @@ export type StartSlots = {
   leave(item: string): void;
 };
 
-export function createStartSlots(limits: FairQueueLimits): StartSlots {
-  const queue = createFairQueue(limits);
+export function createStartSlots(limits: RoundRobinLimits): StartSlots {
+  const queue = createRoundRobinQueue(limits);
   const held = new Map<string, string>();
   const admitted = new Map<string, () => void>();
 

@@ -1,6 +1,6 @@
 import { type BackoffRange, retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { createFairQueue, type FairQueueLimits } from "../../lib/fair-queue.ts";
+import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import { type Lane, laneOf, LANES } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 
@@ -45,13 +45,13 @@ export function openWorkQueue(options: {
   place: (key: string) => Promise<LanePlace>;
   failed: (key: string, error: unknown, retryInMs: number) => void;
   clock: Clock;
-  lanes: Record<Lane, FairQueueLimits>;
+  lanes: Record<Lane, RoundRobinLimits>;
   retry: BackoffRange;
   random: () => number;
 }): WorkQueue {
   const { clock } = options;
   const entries = new Map<string, Entry>();
-  const lanes = new Map(LANES.map((lane) => [lane, createFairQueue(options.lanes[lane])] as const));
+  const lanes = new Map(LANES.map((lane) => [lane, createRoundRobinQueue(options.lanes[lane])] as const));
   const unplaced = new Set<string>();
   const running = new Set<Promise<void>>();
   const stop = new AbortController();

@@ -1,9 +1,9 @@
 import t from "tap";
-import { createFairQueue } from "../../lib/fair-queue.ts";
+import { createRoundRobinQueue } from "../../lib/round-robin-queue.ts";
 import { startSlotsFor } from "../../control/lifecycle/limits.ts";
 
 t.test("one user has all places but one, and while another one starts something, both have the same number", async (t) => {
-  const queue = createFairQueue(startSlotsFor(2));
+  const queue = createRoundRobinQueue(startSlotsFor(2));
   for (let n = 0; n < 10; n++) queue.put(`storm-${n}`, "storm");
   t.equal(queue.begin()?.item, "storm-0");
   t.equal(queue.begin()?.item, "storm-1");
@@ -19,7 +19,7 @@ t.test("one user has all places but one, and while another one starts something,
 });
 
 t.test("with more users than places each has one, in turns", async (t) => {
-  const queue = createFairQueue({ total: 3, perUser: 2, equalShares: true });
+  const queue = createRoundRobinQueue({ total: 3, perUser: 2, equalShares: true });
   for (const user of ["a", "b", "c", "d"]) for (const n of [1, 2]) queue.put(`${user}${n}`, user);
   t.strictSame([queue.begin()?.item, queue.begin()?.item, queue.begin()?.item, queue.begin()?.item], ["a1", "b1", "c1", undefined]);
   queue.end("a");

@@ -2,13 +2,13 @@
  * How much may be in progress at a time, in all and of one user. `equalShares`: while several users have something in progress or waiting, each has as many of `total` as the others, and
  * what does not divide stays free.
  */
-export type FairQueueLimits = { total: number; perUser: number; equalShares?: boolean };
+export type RoundRobinLimits = { total: number; perUser: number; equalShares?: boolean };
 
 /**
  * A queue in which users take turns, with each user's items in their order. A user with a hundred items needs a hundred turns, and no other user
  * waits for them. An item is in it once.
  */
-export type FairQueue = {
+export type RoundRobinQueue = {
   put(item: string, user: string): void;
   /** True where it was waiting. */
   remove(item: string): boolean;
@@ -18,7 +18,7 @@ export type FairQueue = {
   waiting(): number;
 };
 
-export function createFairQueue(limits: FairQueueLimits): FairQueue {
+export function createRoundRobinQueue(limits: RoundRobinLimits): RoundRobinQueue {
   // In the order of turns: a user who had one goes to the end.
   const queues = new Map<string, Set<string>>();
   const userOf = new Map<string, string>();
