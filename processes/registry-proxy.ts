@@ -32,7 +32,7 @@ const BACKLOG = 4_096;
 export type RegistryProxy = StoppableProcess & { port: number | undefined; consolePort: number | undefined };
 
 /**
- * The registry proxy alone. It sends no request before the first token, so that public pulls work while other servers are away.
+ * The registry proxy alone. It waits for no other server, so that public pulls work while those are away.
  * Faults: SETTINGS_INVALID, ADDRESS_IN_USE, UPSTREAM_CREDENTIAL_FAILED.
  */
 export async function runRegistryProxy(options: {
@@ -70,6 +70,8 @@ export async function runRegistryProxy(options: {
     own: options.own,
     identity,
     attempts: datagrok.url === undefined ? undefined : createSignInAttempts({ clock, limits: PROXY_ATTEMPT_LIMITS }),
+    // Control may start after it.
+    prefetchKeys: datagrok.url !== undefined,
     issuer: datagrok.issuer,
     service: registry.service,
     anonymousPull: registry.anonymousPull,

@@ -20,7 +20,7 @@ import type { StoppableProcess } from "./parent.ts";
 export type Spawner = StoppableProcess & { port: number | undefined };
 
 /**
- * The spawner's API over the driver of this machine. It sends no request before the first call.
+ * The spawner's API over the driver of this machine. It starts while the engine and the server that signs its callers' tokens are away.
  * Faults: SETTINGS_INVALID, ADDRESS_IN_USE; those of the driver.
  */
 export async function runSpawner(options: {
@@ -51,11 +51,13 @@ export async function runSpawner(options: {
   const at = options.handle ?? (own as { handle: ListeningHandle }).handle;
   const { environment, keepAliveTimeout: keepAliveTimeoutMs } = settings;
   const closing = new AbortController();
+  if (server && !server.anyIssuer) void signers?.prefetch(closing.signal);
   if (isOnEngine(driverName)) await joinAtStart(driver, { clock, log, signal: closing.signal });
   const api = await openSpawner({
     driver,
     callers,
     environment,
+    apiUrl: settings.apiUrl,
     version,
     keepAliveTimeoutMs,
     limits: { startMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000 },

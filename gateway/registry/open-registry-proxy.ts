@@ -21,6 +21,8 @@ import type { Upstream } from "./upstream/upstream.ts";
 export type RegistryProxyOptions = {
   upstream: Upstream;
   identity: IdentityServer;
+  /** Loads the keys of tokens at the start, without waiting for the identity server. */
+  prefetchKeys?: boolean;
   /** The issuer of tokens. Undefined: the identity server's own. */
   issuer?: string | undefined;
   service: string;
@@ -50,6 +52,8 @@ export function openRegistryProxy(options: RegistryProxyOptions): ForwardingEngi
   const limits = { ...FIXED_LIMITS, ...options.limits };
   const metrics = options.metrics ?? openMetrics();
   const verification = openVerification({ ...options, issuer: options.issuer, audience: service });
+  const stop = new AbortController();
+  if (options.prefetchKeys) void verification.prefetch(stop.signal);
   const engine = openSpliceEngine({
     decide: createRegistryDecide({
       ...options,
@@ -79,6 +83,7 @@ export function openRegistryProxy(options: RegistryProxyOptions): ForwardingEngi
   });
   const closing = async (end: () => Promise<void>) => {
     await end();
+    stop.abort(new Error("Closing."));
     verification.close();
   };
   return { server: engine.server, drain: (ms) => closing(() => engine.drain(ms)), close: () => closing(engine.close) };

@@ -3,7 +3,7 @@ import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { verifyToken, LONGEST_TOKEN } from "../../lib/jwks/verify-token.ts";
-import { type Signers, openSigners } from "../../lib/jwks/signers.ts";
+import { type PrefetchSigners, type Signers, openSigners } from "../../lib/jwks/signers.ts";
 import type { Log } from "../../lib/log.ts";
 import type { IdentityServer } from "../api-backend.ts";
 
@@ -73,7 +73,7 @@ function isAccess(one: unknown): one is AccessEntry {
   return typeof type === "string" && typeof name === "string" && Array.isArray(actions) && actions.every((action) => typeof action === "string");
 }
 
-/** Verification with the keys and the issuer of the identity server. It requests neither before the first token. */
+/** Verification with the keys and the issuer of the identity server. It requests neither before `prefetch` or the first token. */
 export function openVerification(parts: {
   identity: Pick<IdentityServer, "get" | "keys" | "anyIssuer">;
   /** Undefined: the identity server's own `webRoot`, or any issuer if that server signs no other tokens. */
@@ -81,6 +81,7 @@ export function openVerification(parts: {
   audience: string;
   clock: Clock;
   log: Log;
-}): { verify: VerifyToken; close(): void } {
-  return openTokenVerifier({ ...parts, ...openSigners({ ...parts, server: parts.identity }) });
+}): { verify: VerifyToken; prefetch: PrefetchSigners; close(): void } {
+  const signers = openSigners({ ...parts, server: parts.identity });
+  return { ...openTokenVerifier({ ...parts, ...signers }), prefetch: signers.prefetch };
 }

@@ -7,6 +7,8 @@ import { parseReply } from "../parse-reply.ts";
 export type KeySet = {
   /** The key with this id, or the only key if it has none. Undefined if there is none. Rejects if no keys were ever loaded. */
   find(kid: string | undefined): Promise<KeyObject | undefined>;
+  /** Loads the keys if there are none. Rejects as `find`. */
+  load(): Promise<void>;
   /** Changes with the keys: earlier verifications are no longer valid. Immediate while the keys are fresh, else after a refresh. */
   version(): number | Promise<number>;
 };
@@ -60,6 +62,7 @@ export function createKeySet(deps: KeyHabits & { fetch(): Promise<Keys>; clock: 
   };
 
   return {
+    load: async () => void (await published.get()),
     version: () => {
       // Also for cached tokens, the keys have to be refreshed now and then.
       const kept = published.get();

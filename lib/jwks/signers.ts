@@ -1,3 +1,4 @@
+import { createBackoff } from "../backoff.ts";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
 import { openHttpClient } from "../http-client.ts";
@@ -82,14 +83,17 @@ const RETRY_MS = 10_000;
 /** The keys of valid tokens, and their issuer; undefined: any issuer. */
 export type Signers = { keys: KeySet; issuer(): string | undefined | Promise<string> };
 
-/** The keys and the issuer of a server. It requests neither before the first token. */
+/** Loads both before the first token, and tries until that succeeds or the signal aborts. */
+export type PrefetchSigners = (signal: AbortSignal) => Promise<void>;
+
+/** The keys and the issuer of a server. It requests neither before `prefetch` or the first token. */
 export function openSigners(deps: {
   server: Pick<KeyServer, "get" | "keys" | "anyIssuer">;
   /** Undefined: the server's own `webRoot`, or any issuer if it signs no other tokens. */
   issuer: string | undefined;
   clock: Clock;
   log: Log;
-}): Signers {
+}): Signers & { prefetch: PrefetchSigners } {
   const { server, issuer, clock, log } = deps;
   const keys = createKeySet({
     ...server.keys,
@@ -110,8 +114,23 @@ export function openSigners(deps: {
     clock,
     onFailed: (err) => log.warn({ err }, "the issuer of tokens cannot be loaded; DATAGROK_ISSUER sets it"),
   });
-  return { keys, issuer: issuer !== undefined || server.anyIssuer ? () => issuer : webRoot.get };
+  const currentIssuer = issuer !== undefined || server.anyIssuer ? () => issuer : () => webRoot.get();
+  const prefetch = async (signal: AbortSignal) => {
+    const delays = createBackoff(PREFETCH_RETRY.first, PREFETCH_RETRY.longest);
+    while (!signal.aborted) {
+      try {
+        await Promise.all([keys.load(), currentIssuer()]);
+        return;
+      } catch {
+        // Logged by the loads themselves, whose own pauses limit the requests.
+        await clock.sleep(delays.next(), signal).catch(() => undefined);
+      }
+    }
+  };
+  return { keys, issuer: currentIssuer, prefetch };
 }
+
+const PREFETCH_RETRY = { first: 500, longest: 30_000 };
 
 /** Faults: TOKEN_KEYS_UNKNOWN. */
 function readWebRoot(text: string): string {

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { createServer } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -11,7 +12,8 @@ import { rolesBelow } from "../fixtures/processes.ts";
 import { askSpawner, SPAWNER_KEY, startSpawner } from "../fixtures/spawner.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually, PATIENCE_MS } from "../fixtures/eventually.ts";
-import { freePort } from "../fixtures/server.ts";
+import { startBerthProcess } from "../fixtures/berth-process.ts";
+import { freePort, listen } from "../fixtures/server.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 
@@ -262,3 +264,44 @@ t.test("the names that grok_spawner has are taken", async (t) => {
   t.equal((await askSpawner(spawner.port, "GET", "/services", { headers: { "x-api-key": "old-name" } })).status, 200);
   t.notMatch(spawner.output(), "old-name");
 });
+
+/** A Datagrok server's keys: absent at first. */
+async function openKeyServer(t: Test) {
+  const requests: string[] = [];
+  let ready = false;
+  const server = createServer((request, response) => {
+    requests.push(request.url ?? "");
+    const bodies: Record<string, object> = { "/api/docker/keys": { keys: [] }, "/api/admin/startup_data": { webRoot: "http://datagrok" } };
+    const body = ready ? bodies[request.url ?? ""] : undefined;
+    response.writeHead(body === undefined ? 503 : 200, { "content-type": "application/json" }).end(JSON.stringify(body ?? {}));
+  });
+  const { port } = await listen(t, server);
+  return { url: `http://127.0.0.1:${port}/api`, requests, open: () => (ready = true) };
+}
+
+for (const role of ["spawner", "registry-proxy"] as const) {
+  t.test(`the ${role} fetches a foreign server's keys at its start, and tries again while that server is down`, async (t) => {
+    const keys = await openKeyServer(t);
+    const env = {
+      DATAGROK_URL: keys.url,
+      BERTH_DRIVER: "process",
+      BERTH_SPAWNER_PORT: "0",
+      BERTH_REGISTRY_PORT: "0",
+      REGISTRY_URL: "http://127.0.0.1:1",
+    };
+    const data = tempFolder(t);
+    const started = await startBerthProcess({
+      role,
+      cwd: data,
+      env: { ...env, BERTH_DATA: data, X_API_KEY: SPAWNER_KEY },
+      announces: /at http:\/\/\S+:(\d+)/,
+    });
+    t.teardown(() => started.end("SIGTERM"));
+    await eventually("it has asked more than once", () => keys.requests.filter((path) => path === "/api/docker/keys").length > 1);
+    t.match(started.output(), /loading the keys of tokens failed/);
+    keys.open();
+    const before = keys.requests.length;
+    await eventually("it has asked again", () => keys.requests.slice(before).includes("/api/docker/keys"));
+    await eventually("and for the issuer", () => keys.requests.slice(before).includes("/api/admin/startup_data"));
+  });
+}

@@ -8,7 +8,8 @@ import { deploymentOnWire, LINES, type WireLine } from "../wire.ts";
 import { toFault } from "./answer-fault.ts";
 import type { Deploys } from "./deploys.ts";
 import { parseBody, type Body, imageNamed, parseCallId, parseCount, parseHost } from "./parse-request.ts";
-import { foreignLabels, parseSpec, type DeployRequest, foreignName } from "./parse-spec.ts";
+import { parseSpec, type DeployRequest } from "./parse-spec.ts";
+import type { ServiceNames } from "./service-names.ts";
 import { clientGone, type Streams } from "./streams.ts";
 import { answersInLines, CALL, DEPLOYMENT, DESTROYED, IMAGE, IMAGE_BODY, pathParams, SPEC_BODY } from "./wire-schemas.ts";
 import { type Bulkhead, type PullProgress, type Work, workLines } from "./work.ts";
@@ -24,7 +25,9 @@ export type DeployRouteDeps = {
   driver: Driver;
   /** The installation's name, in front of what foreign servers name. */
   environment: string;
+  apiUrl: string | undefined;
   deploys: Deploys;
+  names: ServiceNames;
   validations: Bulkhead;
   streams: Streams;
   clock: Clock;
@@ -33,7 +36,7 @@ export type DeployRouteDeps = {
 
 /** The routes that grok_spawner's clients call. */
 export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void {
-  const { driver, environment, deploys, validations, streams, clock, log } = deps;
+  const { driver, environment, apiUrl, deploys, names, validations, streams, clock, log } = deps;
   const tags = ["deploy"];
   const logged = new Set<string>();
 
@@ -84,11 +87,11 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
       const isDeploy = parseCount(n);
       const body = bodyOf(request);
       if (!isDeploy) {
-        const serviceName = await existingName(service, clientGone(reply));
+        const serviceName = await names.ofDestroyed(service, clientGone(reply));
         await deploys.destroy(serviceName);
         return { serviceName, isSuccess: true };
       }
-      const deploy = parseSpec({ host, service }, body, environment);
+      const deploy = parseSpec({ host, service }, body, { environment, apiUrl });
       const work = deploys.deploy(deploy, parseCallId(request.query.call), (call) => carryOut(deploy, call));
       return answer(request, reply, work, (done) => ({ deployment: deploymentOnWire(deploy.service, done) }), `${deploy.service} is not ready yet`);
     },
@@ -99,16 +102,6 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
     const { image, folder } = deploy;
     const resolved = deploy.unresolved ? await driver.resolve({ ref: image, folder }, call) : { id: image, exposed: [] };
     return driver.deploy(deploy.spec(resolved), call);
-  }
-
-  /** A foreign server sends its own name of a service, which has another name here. */
-  async function existingName(service: string, signal: AbortSignal): Promise<string> {
-    const name = foreignName(environment, service);
-    if (name === service) return service;
-    const labels = (await driver.inspect(name, { signal }))?.labels;
-    const own = foreignLabels(environment, name);
-    const isForeign = labels?.store === own.store && labels.container === own.container;
-    return isForeign || !/^[a-z0-9-]{1,63}$/.test(service) ? name : service;
   }
 
   function bodyOf(request: FastifyRequest): Body {

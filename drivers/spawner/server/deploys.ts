@@ -47,6 +47,7 @@ export type Deploys = {
   deploy(key: DeployKey, call: string | undefined, task: (call: DeployCall) => Promise<Deployment>): Work<Deployment>;
   /** Aborts the current deploy and destroys the service, within the filter. */
   destroy(service: string, filter?: DestroyFilter): Promise<void>;
+  isDeploying(service: string): boolean;
 };
 
 /** At most one deploy or destroy of each service at a time, in the order of the requests. */
@@ -91,6 +92,7 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
   };
 
   return {
+    isDeploying: (service) => deploys.has(service),
     deploy: (key, call, task) => {
       const { service } = key;
       if (call !== undefined && cancelled.has(call)) throw new Fault("DEPLOY_SUPERSEDED", `This deploy of ${service} was cancelled.`);

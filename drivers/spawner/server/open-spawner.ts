@@ -12,6 +12,7 @@ import { answerFault, sendFault, toFault } from "./answer-fault.ts";
 import type { Callers } from "./callers.ts";
 import { type DeployRouteDeps, deployRoutes } from "./deploy-routes.ts";
 import { DEPLOY_LIMITS, type DeployLimits, openDeploys } from "./deploys.ts";
+import { createServiceNames } from "./service-names.ts";
 import { serviceRoutes } from "./service-routes.ts";
 import { eventRoutes, openStreams } from "./streams.ts";
 import { answers, INFO } from "./wire-schemas.ts";
@@ -48,6 +49,8 @@ export async function openSpawner(parts: {
   driver: Driver;
   callers: Callers;
   environment: string;
+  /** The address of the API for containers whose deploy has none. */
+  apiUrl?: string | undefined;
   version: string;
   /** The life of a connection without a request. */
   keepAliveTimeoutMs: number;
@@ -61,11 +64,14 @@ export async function openSpawner(parts: {
   log: Log;
 }): Promise<{ address(): ReturnType<FastifyInstance["server"]["address"]>; close(): Promise<void> }> {
   const { driver, environment, version, clock, log } = parts;
+  const deploys = openDeploys({ driver, limits: { ...DEPLOY_LIMITS, ...parts.limits }, clock, log });
   const app = await buildApp(parts, {
     driver,
     environment,
+    apiUrl: parts.apiUrl,
     version,
-    deploys: openDeploys({ driver, limits: { ...DEPLOY_LIMITS, ...parts.limits }, clock, log }),
+    deploys,
+    names: createServiceNames({ driver, environment, isDeploying: deploys.isDeploying }),
     validations: createBulkhead(MOST_VALIDATIONS, "validations"),
     streams: openStreams({ most: parts.limits?.streams ?? MOST_STREAMS, clock, log }),
     clock,

@@ -19,11 +19,18 @@ export type DeployRequest = DeployKey & {
   spec(image: Pick<ResolvedImage, "id" | "exposed">): Spec;
 };
 
+/** The spawner's own installation: its name, and the address of its server's API for containers. */
+export type SpawnerInstallation = { environment: string; apiUrl?: string | undefined };
+
 /**
  * A body with `labels` is from a berth: it is the spec, and its generation identifies it. A body without is from a foreign server: the spawner names and
  * labels the service, and its content and host identify it. Faults: REQUEST_INVALID.
  */
-export function parseSpec({ host, service }: { host: Host; service: string }, body: Body, environment: string): DeployRequest {
+export function parseSpec(
+  { host, service }: { host: Host; service: string },
+  body: Body,
+  { environment, apiUrl }: SpawnerInstallation,
+): DeployRequest {
   const { image, labels, port, folder, ...rest } = body;
   if (image === undefined) throw new Fault("REQUEST_INVALID", "The body's image is missing.");
   const sizes = { ...DEFAULTS, ...rest };
@@ -42,16 +49,17 @@ export function parseSpec({ host, service }: { host: Host; service: string }, bo
   }
   const name = foreignName(environment, service);
   const foreign = foreignLabels(environment, name);
+  const whole = { ...sizes, env: { ...missingEnv(name, image, apiUrl), ...sizes.env } };
   return {
     service: name,
     owner: ownerOf({ ...foreign, generation: 0 }),
-    identity: digest({ ...sizes, host, image, folder, port }),
+    identity: digest({ ...whole, host, image, folder, port }),
     generation: undefined,
     unresolved: true,
     image,
     folder,
     spec: ({ id, exposed }) => {
-      const spec = { ...sizes, service: name, host, image: id, folder, port: port ?? exposed[0] };
+      const spec = { ...whole, service: name, host, image: id, folder, port: port ?? exposed[0] };
       // A driver replaces a service of any other generation, larger or smaller.
       const labels = { ...foreign, generation: Number.parseInt(digest(spec).slice(0, 12), 16) };
       return { ...spec, readiness: defaultReadiness(spec.port), labels };
@@ -61,6 +69,21 @@ export function parseSpec({ host, service }: { host: Host; service: string }, bo
 
 function defaultReadiness(port: number | undefined): Readiness {
   return { kind: port === undefined ? "running" : "port" };
+}
+
+/** The variables of a foreign server's container that the caller did not send: where the API is, and what queue workers read. */
+function missingEnv(service: string, image: string, apiUrl: string | undefined): Record<string, string> {
+  const name = imageNameOf(image);
+  return {
+    ...(apiUrl === undefined ? {} : { DATAGROK_API_URL: apiUrl }),
+    CELERY_HOSTNAME: service,
+    ...(name === undefined ? {} : { TASK_QUEUE_NAME: name }),
+  };
+}
+
+/** `chem-chem` of `registry:5000/datagrok/chem-chem:1.0`; undefined for an image's id. */
+function imageNameOf(image: string): string | undefined {
+  return image.startsWith("sha256:") ? undefined : image.slice(image.lastIndexOf("/") + 1).split(/[:@]/, 1)[0];
 }
 
 /** The labels of a service that a foreign server named. */

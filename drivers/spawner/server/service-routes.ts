@@ -5,6 +5,7 @@ import { observedOnWire } from "../wire.ts";
 import type { Deploys } from "./deploys.ts";
 import { parseCallId, parseGeneration, parseTail } from "./parse-request.ts";
 import { readServiceName } from "./parse-spec.ts";
+import type { ServiceNames } from "./service-names.ts";
 import { clientGone, type Streams } from "./streams.ts";
 import { answers, CALL, DESTROYED, NAME_PARAMS, SERVICE } from "./wire-schemas.ts";
 
@@ -28,10 +29,10 @@ const DESTROY_QUERY = {
 
 type Named = { Params: { service: string } };
 
-type ServiceRouteDeps = { driver: Driver; deploys: Deploys; streams: Streams };
+type ServiceRouteDeps = { driver: Driver; deploys: Deploys; names: ServiceNames; streams: Streams };
 
-/** Services by their names at the orchestrator. */
-export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }: ServiceRouteDeps): void {
+/** Services by their names at the orchestrator, or by the short names of a foreign server. */
+export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, streams }: ServiceRouteDeps): void {
   const tags = ["services"];
 
   app.get(
@@ -44,9 +45,8 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
     "/services/:service",
     { schema: { tags, summary: "The observed state of a service", params: NAME_PARAMS, response: answers(SERVICE) } },
     async ({ params }, reply) => {
-      const service = readServiceName(params.service);
-      const observed = await driver.inspect(service, { signal: clientGone(reply) });
-      if (!observed) throw new Fault("CONTAINER_NOT_FOUND", `There is no service ${service}.`);
+      const observed = await names.find(params.service, clientGone(reply));
+      if (!observed) throw new Fault("CONTAINER_NOT_FOUND", `There is no service ${params.service.slice(0, 100)}.`);
       return observedOnWire(observed);
     },
   );
@@ -62,9 +62,12 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
         response: answers(DESTROYED),
       },
     },
-    async ({ params, query }) => {
-      const serviceName = readServiceName(params.service);
-      await deploys.destroy(serviceName, { generation: parseGeneration(query.generation), call: parseCallId(query.call) });
+    async ({ params, query }, reply) => {
+      const filter = { generation: parseGeneration(query.generation), call: parseCallId(query.call) };
+      // Only berth's own control has these, and it sends whole names.
+      const isOwn = filter.generation !== undefined || filter.call !== undefined;
+      const serviceName = isOwn ? readServiceName(params.service) : await names.ofDestroyed(params.service, clientGone(reply));
+      await deploys.destroy(serviceName, filter);
       return { serviceName, isSuccess: true };
     },
   );
@@ -80,9 +83,10 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, streams }
         response: answers({ description: "Text", content: { "text/plain": { schema: text } } }),
       },
     },
-    ({ params, query }, reply) => {
-      const service = readServiceName(params.service);
+    async ({ params, query }, reply) => {
       const options = { tail: parseTail(query.tail, LOG_LINES), follow: query.follow === "true" };
+      // Under its own name even if it does not exist: it may be created while its log is followed.
+      const service = (await names.find(params.service, clientGone(reply)))?.service ?? params.service;
       return streams.text(reply, (signal) => driver.logs(service, options, { signal }));
     },
   );

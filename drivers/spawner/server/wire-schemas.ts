@@ -102,7 +102,7 @@ export const SERVICE = {
 export const NAME_PARAMS = {
   type: "object",
   required: ["service"],
-  properties: { service: { ...text, description: "its name at the orchestrator, as in responses" } },
+  properties: { service: { ...text, description: "its name at the orchestrator, as in responses, or the short name of its deploy" } },
 } as const;
 
 export const EVENT = {

@@ -108,7 +108,7 @@ const sets: Readonly<Record<string, string>> = {
 for (const [name, text] of Object.entries(sets)) replies.push([`keys of tokens: ${name}`, () => parseKeys(text)]);
 
 const { verify } = openTokenVerifier({
-  keys: { find: () => Promise.resolve(rsa.publicKey), version: () => 1 },
+  keys: { find: () => Promise.resolve(rsa.publicKey), load: () => Promise.resolve(), version: () => 1 },
   issuer: () => "https://stand.example",
   audience: "registry",
   clock,

@@ -33,6 +33,10 @@ async function world(t: Test) {
   return { data, spawner, source, records, left };
 }
 
+/** What plain processes lack, whoever starts them. */
+const { memory, moved, gpu, capabilities } = BACKENDS.process.cannot;
+const isolated = { memory, moved, gpu, capabilities };
+
 t.test("the spawner driver keeps the contract, over a spawner of plain processes", async (t) => {
   const { data, spawner, source, records, left } = await world(t);
   await conformance(t, {
@@ -48,7 +52,7 @@ t.test("the spawner driver keeps the contract, over a spawner of plain processes
       records.remove(service);
     },
     way: (t) => spawnerWay(t, spawner),
-    cannot: { ...BACKENDS.spawner.cannot, memory: BACKENDS.process.cannot.memory, moved: BACKENDS.process.cannot.moved },
+    cannot: { ...BACKENDS.spawner.cannot, ...isolated },
   });
 });
 

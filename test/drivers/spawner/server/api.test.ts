@@ -2,6 +2,7 @@ import { get } from "node:http";
 import t from "tap";
 import { clockFrom, systemClock } from "../../../../lib/clock.ts";
 import { SPAWNER_KEY } from "../../../fixtures/spawner.ts";
+import { eventually } from "../../../fixtures/eventually.ts";
 import { openStand, specBody } from "./fixture.ts";
 
 const KEY = { "x-api-key": SPAWNER_KEY };
@@ -200,6 +201,43 @@ t.test("a plain name gets the environment in front, and the name of a service of
   t.match(JSON.parse((await ask("POST", "/deploy/cvm/own/1", { body: specBody("own") })).text), { serviceName: "own" });
   t.match(JSON.parse((await ask("POST", "/deploy/cvm/own/0")).text), { serviceName: "own" });
   t.match(JSON.parse((await ask("POST", "/deploy/cvm/chem/0")).text), { serviceName: "test-chem" });
+});
+
+t.test("a foreign server finds its service by its own short name in every route, and control's by the whole one", async (t) => {
+  const { ask, world } = await openStand(t);
+  world.apps.set("talking", {
+    exposed: [1],
+    run: ({ say, listen }) => {
+      say("chem began");
+      listen();
+    },
+  });
+  await ask("POST", "/deploy/cvm/chem/1", { body: { image: "talking" } });
+  const short = JSON.parse((await ask("GET", "/services/chem")).text) as unknown;
+  t.match(short, { serviceName: "test-chem", running: true });
+  t.strictSame(JSON.parse((await ask("GET", "/services/test-chem")).text), short);
+  const log = (await ask("GET", "/services/chem/logs")).text;
+  t.match(log, /chem began/);
+  t.equal((await ask("GET", "/services/test-chem/logs")).text, log);
+  t.equal((await ask("GET", "/services/bio")).status, 404);
+  t.equal((await ask("GET", "/services/bio/logs")).text, "");
+  // A service of a berth has its name for itself, even where a foreign one would be called so.
+  await ask("POST", "/deploy/cvm/own/1", { body: specBody("own") });
+  await ask("POST", "/deploy/cvm/test-own/1", { body: { image: "listening" } });
+  t.match(JSON.parse((await ask("GET", "/services/own")).text), { serviceName: "own" });
+  t.match(JSON.parse((await ask("DELETE", "/services/own?generation=1")).text), { serviceName: "own" });
+  t.match(JSON.parse((await ask("GET", "/services/own")).text), { serviceName: "test-own" });
+  t.match(JSON.parse((await ask("DELETE", "/services/own")).text), { serviceName: "test-own" });
+  t.match(JSON.parse((await ask("DELETE", "/services/chem")).text), { serviceName: "test-chem", isSuccess: true });
+  t.equal((await ask("GET", "/services/test-chem")).status, 404);
+});
+
+t.test("a foreign server's deploy that has not created its service yet is ended by its short name", async (t) => {
+  const { ask, world } = await openStand(t);
+  const deploy = ask("POST", "/deploy/cvm/slow/1", { body: { image: "mute" } });
+  await eventually("it is deployed", () => world.callCount("deploy test-slow") === 1);
+  t.match(JSON.parse((await ask("POST", "/deploy/cvm/slow/0", { body: {} })).text), { serviceName: "test-slow" });
+  t.match(JSON.parse((await deploy).text), { code: "DEPLOY_SUPERSEDED" });
 });
 
 t.test("a long name stays a DNS label, and two of them stay apart", async (t) => {

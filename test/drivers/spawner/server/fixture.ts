@@ -24,7 +24,14 @@ export type SpawnerFixture = {
 /** The API on a port of its own, over services in memory: driver calls can be counted and delayed. */
 export async function openStand(
   t: Test,
-  options: { limits?: Parameters<typeof openSpawner>[0]["limits"]; signers?: Signers; environment?: string; clock?: Clock; hosts?: boolean } = {},
+  options: {
+    limits?: Parameters<typeof openSpawner>[0]["limits"];
+    signers?: Signers;
+    apiUrl?: string;
+    environment?: string;
+    clock?: Clock;
+    hosts?: boolean;
+  } = {},
 ): Promise<SpawnerFixture> {
   const clock = options.clock ?? systemClock();
   const world = openMemoryWorld(systemClock());
@@ -39,6 +46,7 @@ export async function openStand(
     driver: options.hosts ? hostsDriver({ cvm: world.open(), datagrok: second.open(), apart: true }) : world.open(),
     callers: openCallers({ key: SPAWNER_KEY, audience: "datagrok-spawner", signers: options.signers, clock }),
     environment: options.environment ?? "test",
+    apiUrl: options.apiUrl,
     version: "1.2.3",
     keepAliveTimeoutMs: 75_000,
     at: { host: "127.0.0.1", port: 0 },

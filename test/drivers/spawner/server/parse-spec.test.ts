@@ -24,7 +24,7 @@ t.test("whatever JSON a body is, it is read or refused in a sentence", (t) => {
   fc.assert(
     fc.property(fc.oneof(near, fc.jsonValue()), fc.string(), (sent, service) => {
       try {
-        const { spec } = parseSpec({ host: "cvm", service }, parseBody(JSON.parse(JSON.stringify(sent))).body, "env");
+        const { spec } = parseSpec({ host: "cvm", service }, parseBody(JSON.parse(JSON.stringify(sent))).body, { environment: "env" });
         const made = spec(image);
         return readServiceName(made.service) === made.service && Object.values(made.env).every((value) => typeof value === "string");
       } catch (error) {
@@ -55,7 +55,8 @@ t.test("a foreign name is a DNS label, always the same, and another for another"
 });
 
 t.test("of a foreign body, what is left out is filled in, and any change makes another generation", (t) => {
-  const specOf = (body: object, host: Host = "cvm") => parseSpec({ host, service: "chem" }, parseBody(body).body, "stand").spec(image);
+  const specOf = (body: object, host: Host = "cvm") =>
+    parseSpec({ host, service: "chem" }, parseBody(body).body, { environment: "stand" }).spec(image);
   const plain = specOf({ image: "a", environmentVars: { A: "1", B: "2" } });
   t.match(plain, { image: "sha256:1", port: 8080, cpu: 0.25, memoryMb: 512, shmMb: 64, storageGb: 21, gpu: 0 });
   t.ok(Number.isSafeInteger(plain.labels.generation));
@@ -73,14 +74,32 @@ t.test("of a foreign body, what is left out is filled in, and any change makes a
 
 t.test("of berth's own body nothing is filled in that would change it", (t) => {
   const labels = { store: "s", environment: "e", container: "c", generation: 3 };
-  const { spec, unresolved } = parseSpec(
-    { host: "datagrok", service: "own" },
-    parseBody({ image: "sha256:9", labels, environmentVars: {} }).body,
-    "stand",
-  );
+  const { spec, unresolved } = parseSpec({ host: "datagrok", service: "own" }, parseBody({ image: "sha256:9", labels, environmentVars: {} }).body, {
+    environment: "stand",
+    apiUrl: "http://datagrok:8080/api",
+  });
   const made = spec({ id: "sha256:9", exposed: [] });
   t.notOk(unresolved);
   t.match(made, { service: "own", host: "datagrok", labels, image: "sha256:9" });
   t.equal(made.port, undefined, "it exposes none");
+  t.strictSame(made.env, {}, "its control has injected what there is");
+  t.end();
+});
+
+t.test("a foreign server's container gets the API's address and what queue workers read, unless the server sends them", (t) => {
+  const envOf = (body: object) =>
+    parseSpec({ host: "cvm", service: "py-pkg-celery" }, parseBody(body).body, { environment: "onprem", apiUrl: "http://datagrok:8080/api" }).spec(
+      image,
+    ).env;
+  t.strictSame(envOf({ image: "registry:5000/datagrok/py-pkg-celery:1.0.0", env: { A: "1" } }), {
+    DATAGROK_API_URL: "http://datagrok:8080/api",
+    CELERY_HOSTNAME: "onprem-py-pkg-celery",
+    TASK_QUEUE_NAME: "py-pkg-celery",
+    A: "1",
+  });
+  const own = { DATAGROK_API_URL: "http://other/api", CELERY_HOSTNAME: "worker@1", TASK_QUEUE_NAME: "queue" };
+  t.strictSame(envOf({ image: "datagrok/x", env: own }), own);
+  t.strictSame(envOf({ image: `sha256:${"0".repeat(64)}` })["TASK_QUEUE_NAME"], undefined, "an id names no queue");
+  t.equal(envOf({ image: "x@sha256:00" })["TASK_QUEUE_NAME"], "x");
   t.end();
 });
