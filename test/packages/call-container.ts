@@ -1,12 +1,12 @@
-import { once } from "node:events";
-import { connect } from "node:net";
 import type { BerthClient } from "../fixtures/berth.ts";
 import { talkTo } from "../fixtures/talk.ts";
+import { run } from "../gateway/registry/run.ts";
 import type { Route, StandIn } from "./choose-stand-in.ts";
 
 /** Of a package's routes, how many are called. */
 const MAX_ROUTES = 4;
-const TCP_MS = 30_000;
+const TCP_S = 60;
+const TABLES = "select count(*) from information_schema.tables where table_schema = 'public'";
 
 const MCP_INITIALIZE = {
   jsonrpc: "2.0",
@@ -16,9 +16,9 @@ const MCP_INITIALIZE = {
 };
 
 /** Calls a container through berth once for each of its kinds of traffic, and says what came back. It fails for anything unexpected. */
-export async function callContainer(berth: BerthClient, id: string, { kind, routes, webSockets }: StandIn): Promise<string> {
+export async function callContainer(berth: BerthClient, id: string, { kind, routes, webSockets }: StandIn, user: DatabaseUser): Promise<string> {
   if (kind === "worker") return "takes no requests";
-  if (kind === "database") return askPostgres(berth, id);
+  if (kind === "database") return askPostgres(berth, id, user);
   const results: string[] = [];
   const called = routes.length > 0 ? routes.slice(0, MAX_ROUTES) : [{ method: "GET", path: "/" }];
   for (const route of called) results.push(await callRoute(berth, id, route));
@@ -45,23 +45,14 @@ async function callRoute(berth: BerthClient, id: string, { method, path }: Route
   return `${method} ${path} ${response.status}${isMcp ? " event stream" : ""}`;
 }
 
-/** As PostgreSQL's clients begin: a start-up packet, to which the server answers with a request for a password. */
-async function askPostgres(berth: BerthClient, id: string): Promise<string> {
+/** Who signs in to a database, as a connection of the package says. */
+export type DatabaseUser = { user: string; password: string; database: string };
+
+/** Counts the tables with PostgreSQL's own client. */
+async function askPostgres(berth: BerthClient, id: string, { user, password, database }: DatabaseUser): Promise<string> {
   const { address = "", port = 0 } = (await (await berth.call(`/docker/containers/${id}`)).json()) as { address?: string; port?: number };
-  const parameters = Buffer.from("user\0datagrok\0\0");
-  const packet = Buffer.alloc(8 + parameters.length);
-  packet.writeInt32BE(packet.length, 0);
-  packet.writeInt32BE(196_608, 4);
-  parameters.copy(packet, 8);
-  const socket = connect(port, address);
-  try {
-    const signal = AbortSignal.timeout(TCP_MS);
-    await once(socket, "connect", { signal });
-    socket.write(packet);
-    const [reply] = (await once(socket, "data", { signal })) as [Buffer];
-    if (reply[0] !== "R".charCodeAt(0)) throw new Error(`${address}:${port} is no PostgreSQL: ${reply.toString("latin1").slice(0, 100)}`);
-    return `PostgreSQL at port ${port} asks for a password`;
-  } finally {
-    socket.destroy();
-  }
+  const connection = `host=${address} port=${port} user=${user} dbname=${database} connect_timeout=${TCP_S}`;
+  const { code, output } = await run("psql", ["-XAtc", TABLES, connection], { env: { PGPASSWORD: password } });
+  if (code !== 0) throw new Error(`psql at ${address}:${port}: ${output.trim()}`);
+  return `psql at its listener counts ${output.trim()} tables`;
 }

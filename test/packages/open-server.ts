@@ -17,8 +17,19 @@ export type PackageServer = {
   close(): Promise<void>;
 };
 
-/** A package that asks for a GPU starts without one on a machine that has none. */
-const SETTINGS = { BERTH_DRIVER: "docker", BERTH_LOG_LEVEL: "info" };
+/** A package that requests a GPU starts without one on a machine that has none. Public packages declare no `tcp`, so the server names their databases. */
+const SETTINGS = {
+  BERTH_DRIVER: "docker",
+  BERTH_LOG_LEVEL: "info",
+  BERTH_GPU_POLICY: "prefer",
+  BERTH_TCP_IMAGES: "postgres:5432,datagrok/demo_db_surechembl:5432,datagrok/demo_db_chembl:5432",
+};
+
+/** Below the ports that the system gives away, and apart from those of other runs on this machine. */
+function tcpPorts(): string {
+  const first = 20_000 + (process.pid % 1_000) * 10;
+  return `${first}-${first + 9}`;
+}
 
 export async function openPackageServer(engine: ReturnType<typeof openEngine>): Promise<PackageServer> {
   const cleanups: (() => unknown)[] = [];
@@ -37,6 +48,7 @@ export async function openPackageServer(engine: ReturnType<typeof openEngine>): 
       data: tempFolder(t),
       env: {
         ...SETTINGS,
+        BERTH_TCP_PORTS: tcpPorts(),
         BERTH_DOCKER_NETWORK: network,
         GROK_SPAWNER_ENVIRONMENT: environment,
         REGISTRY_URL: registry.host,

@@ -5,16 +5,16 @@ import { imageName, imageRepository, containerName, releaseTag } from "../../con
 import { zipOf } from "../fixtures/berth.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { callContainer } from "./call-container.ts";
+import { callContainer, type DatabaseUser } from "./call-container.ts";
 import { findLookUps } from "./look-ups.ts";
 import type { PackageServer } from "./open-server.ts";
 import type { PackageTarball } from "./read-tarball.ts";
 import { buildFolderImage, type FolderImage } from "./stand-in-images.ts";
 import type { TrialRow } from "./print-table.ts";
 
-/** The largest start limit of the trials: berth's own is 5 minutes. */
-const START_MS = 330_000;
 const IMAGE_MS = 120_000;
+
+type Connection = { parameters?: { db?: string }; credentials?: { parameters?: { login?: string; password?: string } } };
 
 /** A row for each folder, and the look-ups in the package's own code that find none of its containers. */
 export type PackageTrial = { rows: TrialRow[]; missing: string[] };
@@ -47,7 +47,7 @@ export async function tryPackage(server: PackageServer, base: string, tarball: P
       const image = images.get(folder);
       if (image === undefined) continue;
       const container = containerName(name, folder.folder);
-      await recordFailure(row, () => tryContainer(server, container, folder, image, row));
+      await recordFailure(row, () => tryContainer(server, container, { folder, image, files: tarball.files }, row));
       if (row.failed !== "") row.failed += ` ${await explainAndStop(server, container)}`;
     }
     return { rows: [...rows.values()], missing: await checkLookUps(server, tarball, [...rows.values()]) };
@@ -102,8 +102,7 @@ async function publish(server: PackageServer, { name, version, files }: PackageT
 async function tryContainer(
   { berth, engine }: PackageServer,
   name: string,
-  folder: PublishedFolder,
-  image: FolderImage,
+  { folder, image, files }: { folder: PublishedFolder; image: FolderImage; files: PackageTarball["files"] },
   row: TrialRow,
 ): Promise<void> {
   const judged = await eventually(
@@ -118,19 +117,22 @@ async function tryContainer(
   const { id, serviceName } = judged;
   const { kind } = image.standIn;
 
+  const call = () => callContainer(berth, id, image.standIn, databaseUser(files));
   const begun = performance.now();
-  const isWoken = kind === "http" && folder.container.config.onDemand;
-  if (isWoken) row.response = await callContainer(berth, id, image.standIn);
+  const wakes = kind !== "worker" && folder.container.config.onDemand;
+  if (wakes) row.response = await call();
   else {
-    const started = await berth.call(`/docker/containers/${id}/run?awaitStart=true`, { signal: AbortSignal.timeout(START_MS) });
-    if (started.status >= 400) throw new Error(`run: ${started.status} ${(await started.text()).slice(0, 300)}`);
+    const started = await berth.call(`/docker/containers/${id}/run?awaitStart=true`);
+    if (started.status >= 400) throw new Error(`run: ${started.status} ${messageIn(await started.text())}`);
   }
-  row.started = `${((performance.now() - begun) / 1_000).toFixed(1)} s by ${isWoken ? "a request" : "run"}`;
-  if (!isWoken) row.response = await callContainer(berth, id, image.standIn);
-  const { status } = await berth.container(name);
+  const by = wakes ? (kind === "database" ? "a TCP connection" : "a request") : "run";
+  row.started = `${((performance.now() - begun) / 1_000).toFixed(1)} s by ${by}`;
+  if (!wakes) row.response = await call();
+  const { status, note } = await berth.container(name);
   if (status !== "started") throw new Error(`its status is ${status} after the start`);
-  const explained = (await (await berth.call(`/docker/containers/${id}/explain`)).json()) as { why: string };
-  row.readiness = explained.why;
+  const [instance] = await engine.docker.listContainers({ filters: { name: [serviceName] } });
+  const { State } = await engine.docker.getContainer(instance?.Id ?? serviceName).inspect();
+  row.readiness = note ?? (State.Health === undefined ? "port" : `HEALTHCHECK, ${State.Health.Status}`);
 
   const logs = await eventually("its log", async () => (await berth.call(`/docker/containers/${id}/logs?limit=10000`)).text());
   row.logs = `${logs.trim().split("\n").length} lines`;
@@ -179,6 +181,17 @@ function emptyRow({ name, version, files }: PackageTarball, { folder }: Pick<Pub
   return { ...NOTHING, package: name, version, folder: folder === "" ? ROOT : folder, keys: pairs.join(", ") };
 }
 
+/** As the connection of the package says that leads to one of its containers: its `server` ends in `<DockerContainer>}`. */
+function databaseUser(files: PackageTarball["files"]): DatabaseUser {
+  for (const [path, content] of files) {
+    if (!path.startsWith("connections/") || !content.includes("<DockerContainer>")) continue;
+    const { parameters = {}, credentials } = JSON.parse(content.toString()) as Connection;
+    const { login = "", password = "" } = credentials?.parameters ?? {};
+    return { user: login, password, database: parameters.db ?? "" };
+  }
+  return { user: "postgres", password: "", database: "postgres" };
+}
+
 function portCell({ standIn, config }: FolderImage, folder: PublishedFolder): string {
   const exposed = Object.keys(config.ExposedPorts ?? {}).map((port) => Number.parseInt(port, 10));
   const declared = folder.container.config.port ?? exposed[0];
@@ -191,6 +204,16 @@ async function recordFailure(row: TrialRow, act: () => Promise<void>): Promise<v
     await act();
   } catch (error) {
     row.failed = messageOf(error);
+  }
+}
+
+/** Of an error of the API, the sentence and the log tail. */
+function messageIn(text: string): string {
+  try {
+    const { message = "", innerMessage = "" } = JSON.parse(text) as { message?: string; innerMessage?: string };
+    return `${message} ${innerMessage}`.trim();
+  } catch {
+    return text;
   }
 }
 

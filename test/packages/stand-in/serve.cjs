@@ -11,7 +11,6 @@ console.log(`stand-in for: ${[program, ...args].join(" ")}`);
 process.on("SIGTERM", () => process.exit(0));
 
 if (kind === "worker") work();
-else if (kind === "database") answerStartupPackets();
 else serve();
 
 /** Like a Celery worker: listens nowhere, connects to the broker again and again, and ends if its command line is incomplete. */
@@ -75,18 +74,4 @@ function answerMcp(response, body) {
   };
   response.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-cache" });
   response.end(`event: message\ndata: ${JSON.stringify({ jsonrpc: "2.0", id: request.id, result })}\n\n`);
-}
-
-/** As far as a client comes without a password: PostgreSQL asks for one. */
-function answerStartupPackets() {
-  const server = net.createServer((socket) => {
-    socket.on("error", () => {});
-    socket.on("data", (packet) => {
-      const code = packet.length >= 8 ? packet.readInt32BE(4) : 0;
-      if (code === 80877103) socket.write("N");
-      else if (code === 196608) socket.write(Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 3]));
-      else socket.end();
-    });
-  });
-  server.listen(port, host, () => console.log(`listening on ${host}:${port}`));
 }
