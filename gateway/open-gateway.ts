@@ -17,7 +17,7 @@ import { openTcpListeners, type TcpListenersDeps } from "./tcp/open-tcp-listener
 import { openSpliceEngine } from "./exchange/open-splice-engine.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "./limits.ts";
-import { createReadiness, type Readiness } from "./readiness.ts";
+import { createReadiness, type GatewayReadiness } from "./readiness.ts";
 import type { DatagrokServer } from "./api-backend.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import { createWaitingPage, type PageFiles } from "./waiting/waiting-page.ts";
@@ -32,7 +32,7 @@ type GatewayDeps = {
   api: ControlApi;
   datagrok?: DatagrokServer | undefined;
   /** Default: always ready. */
-  readiness?: Readiness;
+  readiness?: GatewayReadiness;
   forwarder?: EngineName;
   /** Of the splice engine. */
   reads?: ReadMode;

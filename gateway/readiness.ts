@@ -3,7 +3,7 @@ import type { DirectResponse, Head } from "./decision.ts";
 /** `starting`: control has sent nothing yet. `draining`: the gateway stops, and load balancers should use another one. */
 type ReadyState = "starting" | "ready" | "draining";
 
-export type Readiness = {
+export type GatewayReadiness = {
   setState(state: ReadyState): void;
   /** The response to a health check; undefined for every other request. `target` is in origin form. */
   answer(head: Head, target: string): DirectResponse | undefined;
@@ -24,7 +24,7 @@ const STATUS: Record<ReadyState, readonly [status: number, reason: string]> = {
  * Health checks of load balancers and supervisors, which need no key. `draining` is final. `controlAwaySince`: since when control is unavailable, in
  * epoch ms. The gateway stays ready then, because it still serves running containers; the body reports it.
  */
-export function createReadiness(first: ReadyState, controlAwaySince: () => number | undefined = () => undefined): Readiness {
+export function createReadiness(first: ReadyState, controlAwaySince: () => number | undefined = () => undefined): GatewayReadiness {
   let state = first;
   return {
     setState: (next) => {

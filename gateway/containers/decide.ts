@@ -28,7 +28,7 @@ import {
 } from "../forwarded-headers.ts";
 import { originForm } from "../http1/message-heads.ts";
 import type { GatewayLimits } from "../limits.ts";
-import type { Readiness } from "../readiness.ts";
+import type { GatewayReadiness } from "../readiness.ts";
 import type { WaitingPage } from "../waiting/waiting-page.ts";
 import { closeFor } from "../websockets/frames.ts";
 import { authenticate, cachedCaller, type GatewayCaller, CONSOLE_COOKIES, credentialEdits } from "./credentials.ts";
@@ -43,7 +43,7 @@ type DecideDeps = {
   /** The control plane's API: it receives every request that is not for a container, unless `datagrok` is set. */
   api: ControlApi;
   datagrok?: DatagrokServer | undefined;
-  readiness: Readiness;
+  readiness: GatewayReadiness;
   /** Default: none. */
   trusted?: TrustedProxies;
   origins: readonly string[];

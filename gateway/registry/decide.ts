@@ -5,7 +5,7 @@ import { originForm } from "../http1/message-heads.ts";
 import type { DirectResponse, IncomingRequest, Decide, InterceptingForward } from "../decision.ts";
 import { createTraceContext, createForwardedEdits, type TrustedProxies } from "../forwarded-headers.ts";
 import type { ExchangeLabels, RouteName } from "../access-record.ts";
-import type { Readiness } from "../readiness.ts";
+import type { GatewayReadiness } from "../readiness.ts";
 import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./registry-responses.ts";
 import type { IdentityServer } from "../api-backend.ts";
 import { type RegistryDecision, type TokenAttempts, tokenRequest, type TokenRequestDeps } from "./token-request.ts";
@@ -40,7 +40,7 @@ type RegistryDecisionDeps = {
   /** Hosts at which uploads may continue, beside the registry's own domain. */
   redirectHosts: readonly string[];
   trusted: TrustedProxies;
-  readiness: Readiness;
+  readiness: GatewayReadiness;
   headTimeoutMs: number;
   /** The registry is berth's own: a delete needs a token that names it, and a garbage collection refuses writes. */
   own?: { isReadOnly(): boolean } | undefined;

@@ -6,7 +6,7 @@ import type { ForwardingEngine } from "../connections/engine.ts";
 import type { ReadMode } from "../connections/open-connections.ts";
 import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "../limits.ts";
-import { createReadiness, type Readiness } from "../readiness.ts";
+import { createReadiness, type GatewayReadiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../forwarded-headers.ts";
 import { createExchangeObserver, type ExchangeListener } from "../access-record.ts";
@@ -31,7 +31,7 @@ export type RegistryProxyOptions = {
   redirects: "pass" | "follow";
   redirectHosts: readonly string[];
   trusted: TrustedProxies;
-  readiness?: Readiness;
+  readiness?: GatewayReadiness;
   tls?: TlsKeys | undefined;
   limits: ConfiguredLimits & Partial<FixedLimits>;
   reads?: ReadMode;

@@ -3,7 +3,7 @@ import { Agent, createServer, request, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
-import { createReadiness, type Readiness } from "../../gateway/readiness.ts";
+import { createReadiness, type GatewayReadiness } from "../../gateway/readiness.ts";
 import { bodyOf, exchange, get, ID, openContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "./stand.ts";
 import { listen } from "../fixtures/server.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -11,7 +11,7 @@ import { pause } from "../fixtures/clock.ts";
 
 const CLIENTS = 20;
 
-type Edge = GatewayFixture & { readiness: Readiness };
+type Edge = GatewayFixture & { readiness: GatewayReadiness };
 
 async function openEdge(t: Test, forwarder: EngineName, state: "starting" | "ready" = "ready"): Promise<Edge> {
   const readiness = createReadiness(state);

@@ -12,7 +12,7 @@ import type { Identity } from "../../gateway/contract.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createOpenExchanges, type OpenExchanges } from "../../gateway/containers/open-exchanges.ts";
 import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
-import type { Readiness } from "../../gateway/readiness.ts";
+import type { GatewayReadiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/api-backend.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { createTrustedProxies } from "../../gateway/forwarded-headers.ts";
@@ -40,7 +40,7 @@ export async function openStand(
     trusted?: string[];
     tls?: TlsKeys;
     datagrok?: DatagrokServer;
-    readiness?: Readiness;
+    readiness?: GatewayReadiness;
     forwarder?: EngineName;
     reads?: ReadMode;
     admits?: ControlApi["admits"];
