@@ -26,6 +26,8 @@ const MEASURES: Record<string, Measure> = {
   "words of the list per 1,000 lines": (all) => ((sum(Object.values(countByFolder(all))) * 1_000) / sum(all.map(linesOf))).toFixed(2),
   "exported type names that are not unique": (all) => duplicateTypes(all).size,
   "files in import cycles, types included": (_, source) => filesInCycles(source),
+  "longest chain of imports in control/lifecycle, in files": (_, source) =>
+    longestChain(source.filter(({ path }) => path.startsWith("control/lifecycle/"))),
   "imports against the layers": (_, source) => importsOf(source).filter(([file, imported]) => layerProblem(file, imported)).length,
   "files that send HTTP requests": (_, source) => source.filter(({ path, text }) => !NO_CLIENT.test(path) && OUTGOING.test(text)).length,
   "folders that read a registry's challenge": (_, source) =>
@@ -83,4 +85,20 @@ function filesInCycles(files: readonly SourceFile[]): number {
     return false;
   };
   return files.filter(({ path }) => reaches(path)).length;
+}
+
+/** The number of files in the longest chain of imports among these. In a cycle, a file counts once. */
+function longestChain(files: readonly SourceFile[]): number {
+  const imports = Map.groupBy(importsOf(files), ([file]) => file);
+  const paths = new Set(files.map(({ path }) => path));
+  const lengths = new Map<string, number>();
+  const lengthOf = (path: string): number => {
+    const length = lengths.get(path);
+    if (length !== undefined) return length;
+    lengths.set(path, 0);
+    const longest = 1 + Math.max(0, ...(imports.get(path) ?? []).map(([, imported]) => (paths.has(imported) ? lengthOf(imported) : 0)));
+    lengths.set(path, longest);
+    return longest;
+  };
+  return Math.max(0, ...[...paths].map(lengthOf));
 }
