@@ -8,8 +8,11 @@ export type ContainerAddress = { host: string; port: number };
  * What a gateway may do with a container now. Control derives it from the container's state, so gateways need not know the states.
  */
 export type Availability =
-  /** It accepts connections at each of these addresses, which belong to it alone: forward to one of them. Never empty. */
-  | { kind: "awake"; addresses: readonly ContainerAddress[] }
+  /**
+   * It accepts connections at each of these addresses, which belong to it alone: forward to one of them. Never empty. `worker`: it is a queue worker, which
+   * may listen at none of them: a request waits for one that does.
+   */
+  | { kind: "awake"; addresses: readonly ContainerAddress[]; worker?: true }
   /** It runs but exposes no port: 400. */
   | { kind: "portless" }
   /**
@@ -86,8 +89,8 @@ export type Directory = {
    */
   wake(id: string, caller: Caller, signal: AbortSignal, traceparent?: string): Promise<void>;
   /**
-   * What a start in progress does, for the response to a request that has waited for too long. Undefined if that is unknown. May take a moment; never
-   * rejects for that reason.
+   * What a start in progress does, or why nothing answers, for the response to a request that has waited for too long. Undefined if that is unknown. May
+   * take a moment; never rejects for that reason.
    */
   startStatus(id: string, caller: Caller, signal: AbortSignal): Promise<StartStatus | undefined>;
   /** Reports the first connect after a start, and its duration. Best effort. */
@@ -147,7 +150,7 @@ export type Identity = {
  * - `GET /feed?was=<name>&store=<id>&revision=<n>`: the same after a reconnect, with the gateway's previous name and the last revision of the store that
  *   it received.
  * - `POST /wake` `WakeRequest` → 204 when the request is durable.
- * - `POST /start-status` `StartStatusRequest` → 200 `StartStatus`; 204 for a container that does not start.
+ * - `POST /start-status` `StartStatusRequest` → 200 `StartStatus`; 204 for a container for which nothing waits.
  * - `POST /reached` `ReachedReport` → 204.
  * - `POST /busy` `BusyReport` → 204.
  * - `POST /open` `OpenExchangesReply` → 204; replies to an `ask` line.
@@ -181,7 +184,7 @@ export type FeedLine =
 type WireView = Omit<ContainerView, "availability"> & {
   standing:
     | Exclude<Availability, { kind: "awake" }>
-    | { kind: "awake"; addresses?: readonly ContainerAddress[]; address?: ContainerAddress; doubted?: boolean };
+    | { kind: "awake"; addresses?: readonly ContainerAddress[]; address?: ContainerAddress; doubted?: boolean; worker?: true };
 };
 
 export function viewOnWire({ availability, ...view }: ContainerView): WireView {
@@ -192,10 +195,10 @@ export function viewOnWire({ availability, ...view }: ContainerView): WireView {
 
 export function viewOffWire({ standing: availability, ...view }: WireView): ContainerView {
   if (availability.kind !== "awake") return { ...view, availability };
-  const { addresses, address, doubted: isSuspect } = availability;
+  const { addresses, address, doubted: isSuspect, worker } = availability;
   const all = addresses ?? (address === undefined ? [] : [address]);
   if (isSuspect === true || all.length === 0) return { ...view, availability: { kind: "coming", step: "check" } };
-  return { ...view, availability: { kind: "awake", addresses: all } };
+  return { ...view, availability: { kind: "awake", addresses: all, ...(worker === true ? { worker } : {}) } };
 }
 
 /** Incremented when gateways and control of different versions can no longer understand each other. */
@@ -216,7 +219,7 @@ export const LOST_GATEWAY_MS = 60_000;
 /** The same after its connection was closed: usually its process has ended, and a living one reconnects within seconds. */
 export const ENDED_GATEWAY_MS = 10_000;
 
-/** What a start in progress does, and since when: sentences for users. `logs`: the log tail of this start, the oldest line first. */
+/** What a start in progress does, and since when, and what to do: sentences for users. `logs`: the log tail of this start, the oldest line first. */
 export type StartStatus = { says: string; logs?: string[] };
 export type StartStatusRequest = { id: string };
 /** The first request that waited for a start has connected. */

@@ -13,7 +13,8 @@ type ContainerColumn = {
 /** The columns of a container: all in JSON, those with a head in the table. Variables are left out, since they may hold secrets. */
 const CONTAINER_COLUMNS: readonly ContainerColumn[] = [
   { key: "name", head: "NAME", value: ({ name }) => name },
-  { key: "status", head: "STATUS", value: ({ status }) => status },
+  { key: "status", head: "STATUS", value: ({ status }) => status, cell: ({ status, note }) => (note ? `${status} (${note})` : status) },
+  { key: "note", value: ({ note }) => note ?? null },
   { key: "lastActive", head: "USED", value: ({ lastActive }) => lastActive ?? null, cell: ({ lastActive }, now) => formatAge(lastActive, now) },
   { key: "image", head: "IMAGE", value: ({ dockerImage, dockerfile }) => dockerImage ?? dockerfile?.imageRef ?? null },
   { key: "imageStatus", value: ({ dockerfile }) => dockerfile?.status ?? null },

@@ -64,6 +64,7 @@ export type ContainerOnWire = {
   name: string;
   friendlyName?: string | null;
   status: string;
+  note?: string | null;
   dockerImage?: string | null;
   dockerfile?: ImageOnWire | null;
   serviceName?: string | null;

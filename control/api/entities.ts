@@ -6,6 +6,7 @@ import type { Store } from "../store/open-store.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { CallerReply, ContainerAddress } from "../../gateway/contract.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
+import { workerNote } from "../lifecycle/readiness.ts";
 import type { ContainerEntity } from "./schemas.ts";
 import { requireManage } from "../identity/rights.ts";
 
@@ -81,6 +82,7 @@ function containerToJson(
     dockerImage: image.ref,
     serviceName: inside ? container.service : "",
     status: CONTAINER_WIRE_STATES[container.state],
+    note: container.state === "STARTED" ? (workerNote({ row: container, image }) ?? null) : null,
     desiredInstances: container.desiredInstances,
     ...(listener === undefined ? own : { address: listener.host, port: listener.port }),
     lastLogs: inside ? endOf(container.lastLogs, detail) : "",

@@ -154,7 +154,7 @@ async function rememberImage(
   { ref, digest }: Image,
   { isWorker }: ReadinessPlan,
 ): Promise<void> {
-  const worker = isWorker || undefined;
+  const worker = isWorker ? (deployed?.worker ?? "silent") : undefined;
   if (deployed?.ref === ref && deployed.digest === digest && deployed.worker === worker) return;
   await containers.update(id, { deployed: { ref, digest, ...(worker ? { worker } : {}) } });
 }

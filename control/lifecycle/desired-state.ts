@@ -88,6 +88,8 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
       return row;
     }
     store.afterCommit(() => suspectedOn.set(row.id, clock.monotonic()));
+    // It need not listen: only what the orchestrator reports of it counts.
+    if (row.deployed?.worker) return reconcile(row);
     return reconcile((await suspect(row, { requestedOn }, userId)) ?? row);
   };
 

@@ -46,7 +46,7 @@ const RULES: readonly Rule[] = [
 
 export function planReadiness(config: ConfigFacts, image: ImageFacts, driver: Pick<Driver, "healthchecks">): ReadinessPlan {
   const isWorker = config.worker ?? isQueueWorker(image);
-  const context = { config, image, driver, port: config.port ?? image.exposed[0], isWorker };
+  const context = { config, image, driver, port: declaredPort({ row: { config }, image }), isWorker };
   const notes: string[] = [];
   for (const rule of RULES) {
     const plan = rule(context, notes);
@@ -74,7 +74,27 @@ function isWorkerCommand(text: string): boolean {
   return words.some((word) => word.endsWith(WORKER_PROGRAM)) || (celery !== -1 && words.includes("worker", celery));
 }
 
-/** For users: why nothing answers there. `port`: as it is declared. */
-export function workerNote(port: number | undefined): string {
-  return port === undefined ? "queue worker" : `queue worker; nothing listens on port ${port}`;
+/** The port on which it is to listen. */
+export function declaredPort({
+  row,
+  image,
+}: {
+  row: { config: Pick<ConfigFacts, "port"> };
+  image: Pick<Image, "exposed"> | undefined;
+}): number | undefined {
+  return row.config.port ?? image?.exposed[0];
+}
+
+/** For users: what a queue worker is, and why nothing answers at its port; undefined for every other container. */
+export function workerNote(
+  { row, image }: { row: Pick<Container, "config" | "deployed">; image: Pick<Image, "exposed"> | undefined },
+  state = row.deployed?.worker,
+): string | undefined {
+  if (!row.deployed?.worker) return undefined;
+  const port = declaredPort({ row, image });
+  return port === undefined
+    ? "queue worker"
+    : state === "listens"
+      ? `queue worker; listens on port ${port}`
+      : `queue worker; nothing listens on port ${port}`;
 }

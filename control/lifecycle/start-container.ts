@@ -1,8 +1,10 @@
+import type { Address } from "../../drivers/driver.ts";
+import { acceptsConnection } from "../../lib/accepts-connection.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Container, Image } from "../model/entities.ts";
+import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddresses } from "./addresses.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
@@ -21,7 +23,7 @@ export type StartDeps = ConfirmDeps & {
   inFlight: InFlightOperations;
   ends: EndCounts;
   deploy: Deploy;
-  clock: Pick<Clock, "now">;
+  clock: Clock;
   epoch: () => number;
   limits: LifecycleLimits;
   startDelay: (attempts: number) => number;
@@ -46,6 +48,7 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
     const deployment = await deps.deploy(row, signal);
     const { addresses, instance, phases } = deployment;
     const patch = {
+      ...(await workerPatch(deps, row.id, addresses, signal)),
       addresses: ownedAddresses(addresses, instance),
       phases: { queue: queueMs, ...phases },
       runningGeneration: row.generation,
@@ -73,6 +76,17 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
     });
   }
 }
+
+/** Whether a queue worker listens, for users: it may have a port for its health. */
+async function workerPatch({ store, clock }: StartDeps, id: string, [address]: readonly Address[], signal: AbortSignal): Promise<ContainerPatch> {
+  const deployed = (await store.containers.find(id))?.deployed;
+  if (!deployed?.worker || !address) return {};
+  const listens = await acceptsConnection(address, { clock, signal, heldMs: HELD_MS });
+  return { deployed: { ...deployed, worker: listens ? "listens" : "silent" } };
+}
+
+/** A proxy of ports accepts before its container does, and then closes. */
+const HELD_MS = 100;
 
 /** Waits until the engine has a place for one more start. False where the start was cancelled meanwhile. */
 async function awaitSlot({ inFlight, slots }: StartDeps, row: Container, signal: AbortSignal): Promise<boolean> {

@@ -2,6 +2,7 @@ import type { StartStatus } from "../../gateway/contract.ts";
 import type { Container } from "../model/entities.ts";
 import { type ContainerEngine, cutLogTail, linesOfTail } from "./engine.ts";
 import { LONGEST_FAULT_LOGS } from "./failures.ts";
+import { workerNote } from "./readiness.ts";
 import type { ReadSituation } from "./situation.ts";
 import { describeStep, type StartSteps } from "./start-steps.ts";
 import { waitReason } from "./state-reason.ts";
@@ -43,14 +44,21 @@ export function createStartStatus({ steps, engine, situationOf }: StartStatusDep
   return async (row: Container, signal: AbortSignal): Promise<StartStatus | undefined> => {
     const situation = await situationOf(row, "unknown");
     const step = steps.of(row.id);
-    if (row.state === "PENDING_START") return { says: waitReason(situation) };
+    if (row.state === "PENDING_START") return { says: `${waitReason(situation)} ${CONTINUES}` };
     if (row.state === "STARTING" && step) {
       const logs = step.launchedOn === undefined ? [] : await logsOf(row, signal);
-      return { says: describeStep(step, situation.now), ...(logs.length === 0 ? {} : { logs }) };
+      return { says: `${describeStep(step, situation.now)} ${CONTINUES}`, ...(logs.length === 0 ? {} : { logs }) };
     }
-    return WAITING[row.state] === undefined ? undefined : { says: WAITING[row.state] as string };
+    if (row.state === "STARTED") {
+      // It has just refused connections, whatever it did at its start.
+      const note = workerNote({ row, image: situation.image }, "silent");
+      return note === undefined ? undefined : { says: `It is a ${note}.` };
+    }
+    return WAITING[row.state] === undefined ? undefined : { says: `${WAITING[row.state]} ${CONTINUES}` };
   };
 }
+
+const CONTINUES = "The start continues: try again.";
 
 const WAITING: Partial<Record<Container["state"], string>> = {
   STARTING: "The container engine has not begun its start.",

@@ -4,6 +4,7 @@ import type { ContainerEvent, ContainerState } from "../model/states.ts";
 import { isPassingImage } from "../model/states.ts";
 import { isEngineTrouble } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
+import { workerNote } from "./readiness.ts";
 import type { ContainerSituation } from "./situation.ts";
 import { describeStep, type StartStep } from "./start-steps.ts";
 
@@ -26,7 +27,7 @@ export function explainState(context: ExplainContext): string {
 const REASONS: Record<ContainerState, (context: ExplainContext) => string> = {
   PENDING_START: (context) => `${startReason(context)} ${waitReason(context)}`,
   STARTING: (context) => `${startReason(context)} ${bootReason(context)}`,
-  STARTED: (context) => `${runReason(context)}${outdatedNote(context)}`,
+  STARTED: (context) => `${runReason(context)}${workerSentence(context)}${outdatedNote(context)}`,
   CHECKING: ({ history }) =>
     history.at(-1)?.byUser === undefined
       ? "The engine reported its end, or another address than before. Requests wait until the address is verified."
@@ -62,11 +63,16 @@ export function waitReason({ row, image, now }: ContainerSituation): string {
 
 /** What may bring a container to STARTED. */
 const RUN_REASONS: Partial<Record<ContainerEvent, (context: ExplainContext) => string>> = {
-  answered: (context) =>
-    `It was started ${startedFor(context)} and ${context.row.addresses.length === 0 ? "runs; it exposes no port" : "accepts connections"}.`,
+  answered: (context) => `It was started ${startedFor(context)} and ${shown(context.row)}.`,
   foundRunning: () => "The engine reported it running, and it answers.",
   usedAfterAll: () => "A request came when it was about to stop for idleness.",
 };
+
+/** What it has shown at its start. */
+function shown({ addresses, deployed }: Container): string {
+  if (deployed?.worker) return "runs";
+  return addresses.length === 0 ? "runs; it exposes no port" : "accepts connections";
+}
 
 function startedFor({ row, nameOf }: ExplainContext): string {
   return row.requestedFor === "keepWarm" ? "for its keep_warm hours" : `for ${requesterOf(row, nameOf)}`;
@@ -81,6 +87,11 @@ function requesterOf({ requestedBy, requestedFor, tcpPort }: Container, nameOf: 
 function runReason(context: ExplainContext): string {
   const event = context.history.at(-1)?.event as ContainerEvent | undefined;
   return (event && RUN_REASONS[event]?.(context)) ?? "It runs.";
+}
+
+function workerSentence(context: ExplainContext): string {
+  const note = workerNote(context);
+  return note === undefined ? "" : ` It is a ${note}.`;
 }
 
 function outdatedNote({ row, image }: ExplainContext): string {

@@ -20,7 +20,7 @@ export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "
 /** What gateways receive of each. */
 export type ContainerToView = Pick<
   Container,
-  "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "addresses" | "tcpPort" | "phases" | "notBefore"
+  "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "addresses" | "deployed" | "tcpPort" | "phases" | "notBefore"
 >;
 
 /** What a publish needs of the containers that its package has, without the texts. */
@@ -38,7 +38,20 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
   const { builder, database, dialect, raw, run, select } = queries;
   const table = createEntityTable(queries, "containers", "id");
   const brief = table.pick("id", "service", "generation", "desiredInstances", "state", "since", "fault", "addresses");
-  const viewed = table.pick("id", "name", "state", "config", "desiredInstances", "stopFor", "fault", "addresses", "tcpPort", "phases", "notBefore");
+  const viewed = table.pick(
+    "id",
+    "name",
+    "state",
+    "config",
+    "desiredInstances",
+    "stopFor",
+    "fault",
+    "addresses",
+    "deployed",
+    "tcpPort",
+    "phases",
+    "notBefore",
+  );
   const ofPackage = table.pick("id", "packageId", "imageId", "folder", "name", "service", "generation", "runningGeneration", "createdOn");
 
   const stateOfEach = select(() => builder.selectFrom("containers").select(["id", "state"]));

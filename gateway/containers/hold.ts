@@ -5,6 +5,8 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { ContainerAddress, ContainerView, Directory, Caller, StartStatus } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
+import { createHoldShares, type HoldShareLimits } from "./hold-shares.ts";
+import { createWorkerPorts } from "./worker-ports.ts";
 
 type HoldResult = {
   /** Of the container; never empty. */
@@ -35,6 +37,8 @@ export type RequestHold = {
    * - the signal's reason: the caller left its place in the queue.
    */
   wait(request: HoldRequest): Promise<HoldResult>;
+  /** A queue worker has refused a connection: until it accepts one, requests wait again. */
+  refused(id: string): void;
 };
 
 type HoldCounts = Pick<Metrics, "held" | "holds" | "holdSeconds">;
@@ -51,6 +55,8 @@ type HoldQueue = {
   problem: string | undefined;
   /** What the start does, read for the waiters whose time limit has just passed. */
   status: Promise<StartStatus | undefined> | undefined;
+  /** Ends the attempts to connect to a queue worker. */
+  cancelProbe: (() => void) | undefined;
   unwatch(): void;
 };
 
@@ -78,12 +84,14 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
   const ofUser = { ...parts.ofUser, ofContainer: Math.min(parts.ofUser.ofContainer, Math.ceil(limit / 2)) };
   const shares = createHoldShares(ofUser);
   const queues = new Map<string, HoldQueue>();
+  const workers = createWorkerPorts(clock);
   counts?.held.look((family) => family.at().set([...queues.values()].reduce((sum, { waiters }) => sum + waiters.size, 0)));
 
   return {
     wait: ({ view, caller, share = caller.userId, until, signal, traceparent }) => {
       const decision = wakeDecisionFor(view, clock.now());
-      if (decision.kind === "go") return Promise.resolve({ addresses: decision.addresses, held: false, start: view.start });
+      if (decision.kind === "go" && !workers.isUnproven(view))
+        return Promise.resolve({ addresses: decision.addresses, held: false, start: view.start });
       if (decision.kind === "refuse") return Promise.reject(decision.fault);
       if ((queues.get(view.id)?.waiters.size ?? 0) >= limit) return refuse(`${limit} requests already wait for ${view.name}`);
       const leaveShare = shares.take(share, view.id);
@@ -92,9 +100,17 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
       const queue = queues.get(view.id) ?? openQueue(view.id);
       const waiting = join(view, queue, caller, until, signal, leaveShare);
       if (decision.kind === "wake") void wake(view.id, queue, caller, traceparent);
+      if (decision.kind === "go") probe(view, queue);
       return waiting;
     },
+    refused: workers.refused,
   };
+
+  function probe(view: ContainerView, queue: HoldQueue): void {
+    queue.cancelProbe ??= workers.probe(view, (address) => {
+      for (const waiter of queue.waiters) waiter.resolve({ addresses: [address], held: false, start: view.start });
+    });
+  }
 
   function refuse(why: string): Promise<never> {
     counts?.holds.at("HOLD_FULL").add();
@@ -102,7 +118,15 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
   }
 
   function openQueue(id: string): HoldQueue {
-    const queue: HoldQueue = { waiters: new Set(), waking: false, woken: false, problem: undefined, status: undefined, unwatch: () => undefined };
+    const queue: HoldQueue = {
+      waiters: new Set(),
+      waking: false,
+      woken: false,
+      problem: undefined,
+      status: undefined,
+      cancelProbe: undefined,
+      unwatch: () => undefined,
+    };
     queues.set(id, queue);
     queue.unwatch = directory.watch(id, (view) => onView(id, queue, view));
     return queue;
@@ -164,6 +188,7 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
   function closeQueue(id: string, queue: HoldQueue): void {
     if (queues.get(id) !== queue) return;
     queues.delete(id);
+    queue.cancelProbe?.();
     queue.unwatch();
   }
 
@@ -212,7 +237,11 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
     // A view from before the wake.
     if (queue.waking && decision.kind === "wake") return;
     queue.woken = false;
-    if (decision.kind === "go") for (const waiter of waiters) waiter.resolve({ addresses: decision.addresses, held: true, start: view.start });
+    // Its addresses may be others.
+    queue.cancelProbe?.();
+    queue.cancelProbe = undefined;
+    if (decision.kind === "go" && workers.isUnproven(view)) probe(view, queue);
+    else if (decision.kind === "go") for (const waiter of waiters) waiter.resolve({ addresses: decision.addresses, held: true, start: view.start });
     else if (decision.kind === "refuse") for (const waiter of waiters) waiter.reject(decision.fault);
     // A failure after the wake is its result, even if a retry is due.
     else if (view.availability.kind === "failed") for (const waiter of waiters) waiter.reject(Fault.from(view.availability.fault));
@@ -258,40 +287,6 @@ export function asleepFault({ name }: Pick<ContainerView, "name">): Fault {
 
 function timeoutFault({ name }: ContainerView, waitedMs: number, problem: string | undefined, status: StartStatus | undefined): Fault {
   const seconds = Math.round(waitedMs / 100) / 10;
-  const why = status === undefined ? `${problem === undefined ? "" : ` ${problem}.`} Try again.` : ` ${status.says} The start continues: try again.`;
+  const why = status === undefined ? `${problem === undefined ? "" : ` ${problem}.`} Try again.` : ` ${status.says}`;
   return new Fault("HOLD_TIMED_OUT", `${name} was not ready within ${seconds} s.${why}`, { logs: status?.logs });
-}
-
-/** Requests of one user that may wait: for one container, and for all. */
-type HoldShareLimits = { ofContainer: number; ofAll: number };
-
-type HoldShares = {
-  /** Takes a place of the user's share; the returned function gives it back. If the share is used up: which limit it met. */
-  take(userId: string, containerId: string): (() => void) | keyof HoldShareLimits;
-};
-
-type UserShare = { all: number; containers: Map<string, number> };
-
-/** Limits each user's waiting requests, so that one user cannot fill all places. */
-function createHoldShares(limits: HoldShareLimits): HoldShares {
-  const users = new Map<string, UserShare>();
-
-  return {
-    take: (userId, containerId) => {
-      const share = users.get(userId) ?? { all: 0, containers: new Map<string, number>() };
-      const here = share.containers.get(containerId) ?? 0;
-      if (here >= limits.ofContainer) return "ofContainer";
-      if (share.all >= limits.ofAll) return "ofAll";
-      users.set(userId, share);
-      share.all++;
-      share.containers.set(containerId, here + 1);
-      return () => {
-        share.all--;
-        const left = (share.containers.get(containerId) ?? 1) - 1;
-        if (left === 0) share.containers.delete(containerId);
-        else share.containers.set(containerId, left);
-        if (share.all === 0 && users.get(userId) === share) users.delete(userId);
-      };
-    },
-  };
 }

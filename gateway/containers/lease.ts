@@ -100,7 +100,7 @@ class OpenLease implements ContainerLease, ListedLease {
     const { view: before, caller, isProbe } = this.#request;
     // The view may have changed since the decision, during the look-up of the caller.
     const view = this.#context.directory.cached(before.id, caller) ?? before;
-    if (view.availability.kind === "awake") return this.#pick(view.availability.addresses);
+    if (view.availability.kind === "awake" && (isProbe || !view.availability.worker)) return this.#pick(view.availability.addresses);
     return isProbe && view.availability.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#wait(view);
   }
 
@@ -113,6 +113,12 @@ class OpenLease implements ContainerLease, ListedLease {
     if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
     // A probe requests no check: control finds the problem by itself.
     if (isProbe) throw asleepFault(view);
+    if (now.availability.kind === "awake" && now.availability.worker) {
+      this.#context.hold.refused(view.id);
+      // Control looks whether it still runs.
+      directory.wake(view.id, caller, signal).catch(() => undefined);
+      return this.#wait(now, refused);
+    }
     if (isElsewhere(now, refused)) return this.#wait(now, refused);
     const better = betterView(this.#context, now, refused, signal);
     // The container counts as awake, so a wake makes control check it.
@@ -257,7 +263,7 @@ function reportBusyUntil(deps: Pick<LeaseDeps, "directory" | "clock">, tally: Co
 }
 
 function isRunning({ availability }: ContainerView): boolean {
-  return availability.kind === "awake" || availability.kind === "portless";
+  return (availability.kind === "awake" && !availability.worker) || availability.kind === "portless";
 }
 
 function hasAddress({ availability }: ContainerView, key: string): boolean {

@@ -1,13 +1,14 @@
 import type { Clock } from "../../lib/clock.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
+import { waitForConnect } from "../../lib/accepts-connection.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ContainerView, Directory, Availability, Identity } from "../contract.ts";
 import { openCallerCache, LOOKUP_LIMITS } from "../feed/caller-cache.ts";
 import { WRONG_TOKENS } from "../feed/wrong-tokens.ts";
 import { createWatchers } from "../feed/container-cache.ts";
-import { createDatagrokStarts, waitForConnect } from "./starts.ts";
+import { createDatagrokStarts } from "./starts.ts";
 import { type DatagrokClient, openDatagrokClient, serverAway, serverBusy, findCaller, listPages, signInWithKey } from "./datagrok-client.ts";
 import { createContainerLookups } from "./container-lookups.ts";
 import { readContainer, type DatagrokContainer } from "./read-container.ts";
@@ -30,6 +31,7 @@ const WRONG_MS = 2_000;
 const RUN_RETRY = { firstMs: 1_000, longestMs: 60_000 };
 /** The pauses before lookups of a container with a suspect address. Its caller has an answer by then. */
 const SUSPECT_LOOKUPS_MS = [0, 250, 500, 500];
+const CONNECT_RETRY = { firstMs: 50, longestMs: 1_000 };
 const RETRY = { firstMs: 250, longestMs: 5_000 };
 
 const MOST_FAILURES = 10_000;
@@ -74,7 +76,8 @@ export function openDatagrok(deps: { url: string; key: string | undefined; runMs
   const starts = createDatagrokStarts({
     server: runs,
     lookups,
-    waitForConnect: (address, signal) => waitForConnect(address, signal, clock),
+    // A Datagrok server reports a container as started up to 90 s before its application listens.
+    waitForConnect: (address, signal) => waitForConnect(address, CONNECT_RETRY, { clock, signal }),
     runMs,
     clock,
   });

@@ -1,10 +1,8 @@
 import type { Clock } from "../../lib/clock.ts";
-import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type DatagrokClient, sentenceOf } from "./datagrok-client.ts";
 import type { ContainerLookups } from "./container-lookups.ts";
 import type { DatagrokContainer } from "./read-container.ts";
-import { connect } from "node:net";
 
 /** A server may answer a run before its container changes its state: the time for that. */
 const SETTLE_MS = 5_000;
@@ -107,33 +105,4 @@ function startFault({ view: { name, availability } }: DatagrokContainer, refused
   if (refused?.code === "CONTAINER_NOT_READY") return refused;
   if (availability.kind === "failed") return Fault.from(availability.fault);
   return refused ?? new Fault("CONTAINER_NOT_READY", `The Datagrok server ran ${name}, and it did not start`);
-}
-
-const CONNECT_MS = 2_000;
-const CONNECT_RETRY = { firstMs: 50, longestMs: 1_000 };
-
-/**
- * Resolves when the address accepted a connection. A Datagrok server reports a container as started up to 90 s before its application listens. Rejects
- * with the signal's reason.
- */
-export async function waitForConnect(address: { host: string; port: number }, signal: AbortSignal, clock: Clock): Promise<void> {
-  for (let tries = 1; !(await isAccepted(address, signal, clock)); tries++) await clock.sleep(backoffDelay(CONNECT_RETRY, tries), signal);
-}
-
-function isAccepted(address: { host: string; port: number }, signal: AbortSignal, clock: Clock): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    signal.throwIfAborted();
-    const socket = connect(address);
-    const settle = (act: () => void) => {
-      cancel();
-      signal.removeEventListener("abort", onAbort);
-      socket.destroy();
-      act();
-    };
-    const onAbort = () => settle(() => reject(signal.reason as Error));
-    const cancel = clock.after(CONNECT_MS, () => settle(() => resolve(false)));
-    signal.addEventListener("abort", onAbort, { once: true });
-    socket.on("error", () => settle(() => resolve(false)));
-    socket.once("connect", () => settle(() => resolve(true)));
-  });
 }

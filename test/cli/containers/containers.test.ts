@@ -33,7 +33,7 @@ t.test("containers are listed, named, started, stopped, read and explained at a 
   };
 
   await t.test("as a table that fits its terminal, or as JSON of one shape", async (t) => {
-    const keys = ["name", "status", "lastActive", "image", "imageStatus", "onDemand", "idleMinutes", "address", "port", "service", "id"];
+    const keys = ["name", "status", "note", "lastActive", "image", "imageStatus", "onDemand", "idleMinutes", "address", "port", "service", "id"];
     const listed = await json("containers");
     t.same(
       listed.map(({ name }) => name),

@@ -4,6 +4,7 @@ import type { Spec } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { turns } from "../../fixtures/clock.ts";
 import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
 
 const ON_DEMAND = { onDemand: true };
@@ -164,7 +165,7 @@ t.test("an application that boots for two minutes starts, and until then its wai
   await eventually("it runs", () => stand.world.running().includes(service));
   await stand.clock.advance(60_000);
   t.same(await status(), {
-    says: "It has been starting for 60 s, and nothing accepts connections on port 5353.",
+    says: "It has been starting for 60 s, and nothing accepts connections on port 5353. The start continues: try again.",
     logs: ["loading the model"],
   });
   await stand.clock.advance(60_000);
@@ -230,13 +231,46 @@ t.test("each driver call carries what the package, its image and the driver say 
   });
   const worker = await stand.publish({ name: "celery" });
   const web = await stand.publish({ config: { health: { path: "/health" } } });
-  for (const { id } of [worker, web]) await stand.start(id);
+  for (const { id } of [worker, web]) {
+    await stand.lifecycle().requestStart(id, USER);
+    await eventually("started", async () => {
+      // Whether a worker listens takes a moment to show.
+      await stand.clock.advance(50);
+      return stand.row(id).state === "STARTED";
+    });
+  }
   t.match(specs.get(worker.id), { readiness: { kind: "running" }, port: 5353, cpu: 1, graceMs: LIFECYCLE_LIMITS.graceMs });
   t.match(specs.get(web.id), { readiness: { kind: "http", path: "/health", port: 5353 }, cpu: 0.5 });
   t.strictSame(envs, [1, 0.5], "its variables tell it so");
-  t.match(stand.row(worker.id).deployed, { worker: true });
+  t.match(stand.row(worker.id).deployed, { worker: "listens" });
   t.equal(stand.row(web.id).deployed?.worker, undefined);
   t.match(stand.image(worker.imageId), { command: ["celery", "worker"], logs: /queue worker: started without an open port, with at least 1 CPU/ });
+});
+
+t.test("a queue worker runs through its grace time, and no refused connection makes its address suspect", async (t) => {
+  const stand = await openLifecycleFixture(t, { limits: { graceMs: 15_000 } });
+  const { id, service } = await stand.publish({ config: { ...ON_DEMAND, worker: true } });
+  await stand.lifecycle().wake(id, USER);
+  await eventually("it runs", () => stand.world.running().includes(service));
+  await stand.clock.advance(14_000);
+  t.equal(stand.row(id).state, "STARTING");
+  await stand.clock.advance(1_100);
+  await eventually("started", async () => {
+    await stand.clock.advance(50);
+    return stand.row(id).state === "STARTED";
+  });
+  const started = stand.row(id);
+  const { availability } = stand.lifecycle().viewOf(started);
+  t.match(availability, { kind: "awake", worker: true });
+  await stand.clock.advance(2_000);
+  const before = stand.world.callCount(`inspect ${service}`);
+  await stand.lifecycle().wake(id, USER);
+  await eventually("the engine is queried", () => stand.world.callCount(`inspect ${service}`) > before);
+  await turns(10);
+  t.match(stand.row(id), { state: "STARTED", since: started.since, addresses: [{ port: Number }] });
+  const signal = new AbortController().signal;
+  t.match(await stand.lifecycle().startStatus(id, signal), { says: "It is a queue worker; nothing listens on port 5353." });
+  t.match((await stand.lifecycle().explain(id, signal)).why, /^It was started for ada and runs\. It is a queue worker; listens on port 5353\.$/);
 });
 
 t.test("a caller who waits for a removed container is notified", async (t) => {

@@ -41,7 +41,14 @@ export function ContainerList() {
         keyOf={({ id }) => id}
         columns={[
           { name: "Name", cell: ({ id, name }) => <a href={linkTo("containers", id)}>{name}</a> },
-          { name: "Status", cell: ({ status }) => <Status status={status} /> },
+          {
+            name: "Status",
+            cell: ({ status, note }) => (
+              <>
+                <Status status={status} /> {note && <small>{note}</small>}
+              </>
+            ),
+          },
           {
             name: "Image",
             cell: ({ dockerfile, dockerImage }) => (

@@ -34,6 +34,7 @@ export function ContainerPage({ id }: { id: string }) {
         facts={[
           ["Image", <a href={linkTo("images", image.id)}>{container.dockerImage}</a>],
           ...addressOf(container),
+          ...(container.note === null ? [] : ([["Note", container.note]] as const)),
           ["Last used", <Moment at={container.lastActive} />],
           ["Created", <Moment at={container.createdOn} />],
           ["Id", <code>{container.id}</code>],

@@ -1,0 +1,45 @@
+import { connect } from "node:net";
+import { backoffDelay, type BackoffRange } from "./backoff.ts";
+import type { Clock } from "./clock.ts";
+
+/** A connect that is neither accepted nor refused by then is given up. */
+const CONNECT_MS = 2_000;
+
+type ConnectionTest = {
+  clock: Pick<Clock, "after" | "sleep">;
+  signal: AbortSignal;
+  /** The connection must still be open after so many milliseconds: a proxy of ports accepts before the program behind it does. */
+  heldMs?: number;
+};
+
+/** Whether the address accepts a connection now. Rejects with the signal's reason. */
+export function acceptsConnection(address: { host: string; port: number }, { clock, signal, heldMs = 0 }: ConnectionTest): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const socket = connect({ host: address.host, port: address.port });
+    const settle = (act: () => void) => {
+      cancel();
+      signal.removeEventListener("abort", onAbort);
+      socket.destroy();
+      act();
+    };
+    const onAbort = () => settle(() => reject(signal.reason as Error));
+    const refused = () => settle(() => resolve(false));
+    let cancel = clock.after(CONNECT_MS, refused);
+    signal.addEventListener("abort", onAbort, { once: true });
+    socket.on("error", refused);
+    socket.once("close", refused);
+    socket.once("connect", () => {
+      if (heldMs === 0) return settle(() => resolve(true));
+      cancel();
+      cancel = clock.after(heldMs, () => settle(() => resolve(true)));
+      // Reads, and so notices the end.
+      socket.once("end", refused).resume();
+    });
+  });
+}
+
+/** Resolves when the address accepts a connection. Rejects with the signal's reason. */
+export async function waitForConnect(address: { host: string; port: number }, retry: BackoffRange, test: ConnectionTest): Promise<void> {
+  for (let tries = 1; !(await acceptsConnection(address, test)); tries++) await test.clock.sleep(backoffDelay(retry, tries), test.signal);
+}
