@@ -31,6 +31,7 @@ export class TcpSplice {
   #lastFrom: ExchangeSide = "container";
   #lastByteAt: number;
   #cancelRetire: (() => void) | undefined;
+  #isEnding = false;
 
   constructor(pair: TcpPair) {
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -67,13 +68,17 @@ export class TcpSplice {
     this.#pair.container.reset();
   }
 
+  /** The container first: what it still sends reaches the client. */
   #end(): void {
-    const { client, container, clock, limits } = this.#pair;
-    for (const connection of [client, container]) {
-      connection.flush();
-      lingeringClose(connection.socket, clock, limits.lingeringCloseMs);
-      connection.resume();
-    }
+    this.#isEnding = true;
+    this.#closeSoon(this.#pair.container);
+  }
+
+  #closeSoon(connection: NetConnection): void {
+    connection.flush();
+    lingeringClose(connection.socket, this.#pair.clock, this.#pair.limits.lingeringCloseMs);
+    // It may be paused for the other side; now only its end matters.
+    connection.resume();
   }
 
   #userOf(from: NetConnection, to: NetConnection, side: ExchangeSide): NetConnectionUser {
@@ -90,8 +95,9 @@ export class TcpSplice {
       onDrain: () => to.resume(),
       onEnd: () => to.end(),
       onClose: (error) => {
-        if (error === undefined) to.end();
-        else to.reset();
+        if (error !== undefined) to.reset();
+        else if (this.#isEnding) this.#closeSoon(to);
+        else to.end();
         this.#closed();
       },
     };
