@@ -6,6 +6,7 @@ import { readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 import { OURS } from "../../drivers/kubernetes/labels.ts";
+import { tcpListenerOptions } from "../../processes/listener-settings.ts";
 import { configuredDriver } from "../../processes/open-driver.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
@@ -101,6 +102,37 @@ t.test("in front of a Datagrok server, which has the pages, there is no console"
     ofKind(objects, "Service").map(({ metadata }) => metadata.name),
     ["stand"],
   );
+});
+
+t.test("TCP listeners have a Service of their own, whose name is the address that berth shows", async (t) => {
+  const values = {
+    tcp: { ports: "20000-20002", images: ["postgres:5432"] },
+    networkPolicy: { enabled: true, tcpFrom: [{ podSelector: { matchLabels: { app: "grok-connect" } } }] },
+  };
+  const [rendered, complaints] = await Promise.all([render(values), lint(values)]);
+  t.strictSame(complaints, []);
+  const objects = "objects" in rendered ? rendered.objects : [];
+  t.strictSame(objects.flatMap(faultsOf), [], "is what the API takes");
+  const [pod] = podsOf(objects);
+  const { settings, warnings } = readSettings({ env: pod?.env ?? {} });
+  t.strictSame(warnings, []);
+  const ports = [20_000, 20_001, 20_002];
+  t.strictSame(tcpListenerOptions(settings), {
+    ports: { first: 20_000, last: 20_002 },
+    host: "stand-tcp.ns.svc",
+    images: [{ name: "postgres", port: 5432 }],
+  });
+  t.equal(settings.tcp.host, "0.0.0.0");
+  const service = ofKind(objects, "Service").find(({ metadata }) => metadata.name === "stand-tcp");
+  t.match(service?.spec, { type: "ClusterIP", ports: ports.map((port) => ({ port })) });
+  const selector = Object.entries(service?.spec["selector"] as Record<string, string>);
+  t.ok(selector.every(([key, value]) => pod?.labels[key] === value));
+  const policy = ofKind(objects, "NetworkPolicy").find(({ metadata }) => metadata.name === "stand");
+  t.match((policy?.spec["ingress"] as object[]).at(-1), { ports: [{ port: 20_000, endPort: 20_002 }], from: values.networkPolicy.tcpFrom });
+
+  const without = await render({});
+  t.notMatch(JSON.stringify(without), /-tcp|BERTH_TCP/);
+  t.match(await render({ tcp: { ports: "20000-29999" } }), { refused: /1 to 250 ports/ });
 });
 
 const rules = parseAllDocuments(readFileSync(join(ROOT, "conf/kubernetes/rbac.yaml"), "utf8"))
@@ -262,6 +294,8 @@ const REFUSED: Record<string, ChartValues> = {
   "an Ingress for no host": { ingress: { enabled: true } },
   "an Ingress for the registry alone, which is off": { ingress: { enabled: true, registryHost: "x.example" } },
   "two servers": { server: { replicas: 2 } },
+  "TCP listeners that the Service does not lead to": { server: { env: { BERTH_TCP_PORTS: "20000-20009" } } },
+  "TCP ports that are none": { tcp: { ports: "20000" } },
   "a disk of no size": { persistence: { size: "much" } },
   "a namespace of no name": { containers: { namespace: "Plug_ins" } },
   "a spawner that would deploy through another": { driver: "spawner", spawner: { enabled: true }, secret: SECRET },

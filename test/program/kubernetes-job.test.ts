@@ -1,9 +1,12 @@
+import { once } from "node:events";
+import { connect } from "node:net";
 import { join } from "node:path";
 import t from "tap";
 import { startBerth } from "../fixtures/berth.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
 import { NAMESPACE, openWorld } from "../drivers/kubernetes/test-cluster.ts";
+import { freePort } from "../fixtures/server.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
@@ -15,6 +18,7 @@ const { cluster, images, kubeconfig, podOf, kill, vanish } = await openWorld(t);
 const registry = await openRegistry();
 t.teardown(() => registry.close());
 const data = tempFolder(t);
+const tcpPort = await freePort();
 
 const put = (name: TestImage): string => {
   const digest = registry.put(`datagrok/${name.toLowerCase()}`, "1", name);
@@ -29,6 +33,7 @@ const env = {
   GROK_SPAWNER_ENVIRONMENT: "walk",
   REGISTRY_URL: `http://${registry.host}`,
   BERTH_REGISTRY_PORT: "0",
+  BERTH_TCP_PORTS: `${tcpPort}-${tcpPort}`,
   GROK_PARAMETERS: JSON.stringify({ dockerSettings: { proxyRequestTimeout: 30_000 } }),
 };
 
@@ -45,6 +50,14 @@ const FILES = {
   }),
   "dockerfiles/steady/container.json": JSON.stringify({ image: put("plain"), port: 5353, on_demand: true, memory: 256 }),
   "dockerfiles/crash/container.json": JSON.stringify({ image: put("crashing"), port: 8080, on_demand: true }),
+  "dockerfiles/database/container.json": JSON.stringify({
+    image: put("tcpOnly"),
+    port: 5432,
+    on_demand: true,
+    tcp: true,
+    shutdown_timeout: SHORT_TIMEOUT,
+    memory: 256,
+  }),
   "dockerfiles/missing/container.json": JSON.stringify({ image: `${registry.host}/datagrok/missing:1`, on_demand: true }),
 };
 
@@ -79,6 +92,20 @@ t.test("the first request wakes a container, and left alone it is gone from the 
     [...cluster.objects.all("deployments"), ...cluster.objects.all("secrets"), ...cluster.objects.all("services"), ...cluster.objects.all("pods")],
     [],
   );
+});
+
+t.test("a TCP connection wakes a container, and left alone it is gone from the cluster", async (t) => {
+  await eventually("its image to be ready", async () => (await berth.container("walk-database")).dockerfile.status === "ready");
+  t.match(await berth.container("walk-database"), { address: "127.0.0.1", port: tcpPort });
+  for (const word of ["one", "two"]) {
+    const socket = connect(tcpPort, "127.0.0.1").setEncoding("utf8");
+    socket.on("error", () => undefined).write(word);
+    t.equal(String((await once(socket, "data"))[0]), `echo ${word}`);
+    t.ok(podOf(await serviceOf("walk-database")));
+    await berth.until("walk-database", ["stopped by system"]);
+    await eventually("the idle connection to be closed", () => socket.destroyed);
+    t.notOk(podOf(await serviceOf("walk-database")));
+  }
 });
 
 t.test("one that crashes at start answers with its last lines", async (t) => {

@@ -50,6 +50,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
+{{/* The TCP listeners' first and last port, and their Service; empty where there are none. */}}
+{{- define "berth.tcp" -}}
+{{- if and .Values.server.enabled .Values.tcp.ports -}}
+{{- $ports := splitList "-" .Values.tcp.ports -}}
+{{- $count := add1 (sub (int (last $ports)) (int (first $ports))) -}}
+{{- if or (lt $count 1) (gt $count 250) }}{{ fail (printf "tcp.ports is %s: name 1 to 250 ports, such as 20000-20019" .Values.tcp.ports) }}{{ end -}}
+{ first: {{ first $ports }}, last: {{ last $ports }}, service: {{ .Values.tcp.service.name | default (printf "%s-tcp" (include "berth.name" .)) }} }
+{{- end -}}
+{{- end -}}
+
 {{/* The pods: one with the server and what is beside it, or one for each that is alone. */}}
 {{- define "berth.pods" -}}
 {{- if .Values.server.enabled }}
@@ -87,6 +97,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if eq .pod.role "serve" -}}
   {{- $_ := set $env "GROK_SPAWNER_DATAGROK_API_URL" (printf "http://%s.%s.svc:8080/api" ($v.server.service.name | default (include "berth.name" $root)) $root.Release.Namespace) -}}
   {{- if $v.spawner.enabled }}{{ $_ := set $env "BERTH_SPAWNER" "on" }}{{ end -}}
+  {{- with include "berth.tcp" $root | fromYaml -}}
+    {{- $_ := set $env "BERTH_TCP_PORTS" $v.tcp.ports -}}
+    {{- $_ := set $env "BERTH_TCP_HOST" "0.0.0.0" -}}
+    {{- $_ := set $env "BERTH_TCP_ADVERTISED_HOST" (printf "%s.%s.svc" .service $root.Release.Namespace) -}}
+    {{- with $v.tcp.images }}{{ $_ := set $env "BERTH_TCP_IMAGES" (join "," .) }}{{ end -}}
+  {{- end -}}
   {{- if and $v.ingress.enabled $v.ingress.host }}{{ $_ := set $env "BERTH_WEB_ROOT" (printf "%s://%s" (ternary "https" "http" (gt (len $v.ingress.tls) 0)) $v.ingress.host) }}{{ end -}}
   {{- if and $v.ingress.enabled $v.ingress.consoleHost }}{{ $_ := set $env "BERTH_CONSOLE_URL" (printf "%s://%s" (ternary "https" "http" (gt (len $v.ingress.tls) 0)) $v.ingress.consoleHost) }}{{ end -}}
 {{- end -}}
