@@ -16,6 +16,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/recovery/address-reuse.test.ts",
   "test/processes/drain.test.ts",
   "test/conf/stands.test.ts",
+  "test/program/postgres.test.ts",
   "test/cli/install/upgrade.test.ts",
   "test/program/callbacks.test.ts",
   "test/program/recovery/orphans.test.ts",
