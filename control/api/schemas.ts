@@ -171,7 +171,7 @@ export const EXPLANATION = Type.Object({
   ),
   awake: Type.Array(
     Type.Object({
-      kind: oneOf(["neverIdle", "requests", "sockets", "busy", "warmHours", "recentUse"]),
+      kind: oneOf(["neverIdle", "requests", "sockets", "unmeasured", "busy", "warmHours", "recentUse"]),
       says: sentence,
     }),
     { description: "what prevents the idle stop" },

@@ -171,7 +171,7 @@ function timersOf(context: ExplainContext): Timer[] {
   }).toSorted((one, other) => one.at - other.at);
 }
 
-const KEEPS_AWAKE = ["neverIdle", "requests", "sockets", "busy", "warmHours", "recentUse"] as const;
+const KEEPS_AWAKE = ["neverIdle", "requests", "sockets", "unmeasured", "busy", "warmHours", "recentUse"] as const;
 
 /** One thing that prevents a container's stop for idleness. */
 export type KeepsAwake = { kind: (typeof KEEPS_AWAKE)[number]; says: string };
@@ -188,6 +188,10 @@ const AWAKE_REASONS: Record<KeepsAwake["kind"], (context: ExplainContext) => str
     const kind = row.tcpPort === undefined ? "WebSocket" : "TCP connection";
     return `${sockets === 1 ? `A ${kind} is` : `${sockets} ${kind}s are`} open; only their traffic counts as use.`;
   },
+  unmeasured: ({ row, usage: { measuredMsAgo } }) =>
+    row.config.shutdownTimeoutMinutes === undefined || measuredMsAgo !== undefined
+      ? undefined
+      : "It is a queue worker, and how much it uses is not known yet, or not to the container engine: until then it is not idle.",
   busy: ({ row, now, limits }) =>
     busyMs(row, now, limits) > 0 ? `It has reported that it is busy until ${new Date(row.busyUntil).toISOString()}.` : undefined,
   warmHours: ({ row, now }) => {
@@ -196,8 +200,9 @@ const AWAKE_REASONS: Record<KeepsAwake["kind"], (context: ExplainContext) => str
   },
   recentUse: ({ row, now, usage, limits }) => {
     const minutesIdle = row.config.shutdownTimeoutMinutes;
-    if (minutesIdle === undefined || usage.open > 0 || busyMs(row, now, limits) > 0 || warmMs(row, now) > 0) return undefined;
-    return `It was started, or had traffic, within the last ${minutesIdle === 1 ? "minute" : minutes(minutesIdle)}.`;
+    if (minutesIdle === undefined || usage.measuredMsAgo === undefined || usage.open > 0 || busyMs(row, now, limits) > 0 || warmMs(row, now) > 0)
+      return undefined;
+    return `It was started, or had traffic${row.deployed?.worker ? " or worked" : ""}, within the last ${minutesIdle === 1 ? "minute" : minutes(minutesIdle)}.`;
   },
 };
 

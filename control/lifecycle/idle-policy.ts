@@ -4,18 +4,24 @@ import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { type ContainerSituation, enteredOn } from "./situation.ts";
 
+/** The use of a queue worker was measured just now. */
+const FRESH_MS = 2_000;
 /** The clock may be set meanwhile: warm hours are computed again after this time. */
 const LONGEST_WAIT_MS = 3_600_000;
 
 /**
- * How long until a container that runs is stopped for idleness, in milliseconds; undefined: not as things are. An open request is use. Time since this
+ * How long until a container that runs is stopped for idleness, in milliseconds; undefined: not as things are. An open request is use. A queue worker whose use
+ * is unknown is not idle. Time since this
  * process started counts at most, since use before that may not have been written.
  */
 export function idleInMs({ row, now, epoch, usage }: ContainerSituation, limits: Pick<LifecycleLimits, "busyMs">): number | undefined {
   const minutes = row.config.shutdownTimeoutMinutes;
   if (minutes === undefined || usage.open > 0) return undefined;
+  if (usage.measuredMsAgo === undefined) return undefined;
   const usedOn = Math.max(enteredOn(row, epoch), row.lastActive, usage.lastActive);
-  return Math.max(Math.max(usedOn + minutes * 60_000, usage.uncertainUntil) - now, busyMs(row, now, limits), warmMs(row, now));
+  const idleMs = Math.max(Math.max(usedOn + minutes * 60_000, usage.uncertainUntil) - now, busyMs(row, now, limits), warmMs(row, now));
+  // A queue worker may have begun to work since it was measured: the next measurement decides.
+  return idleMs <= 0 && usage.measuredMsAgo > FRESH_MS ? undefined : idleMs;
 }
 
 /** How long a container has reported that it is busy, from now on. After the clock was set back, no longer than the limit. */
@@ -56,11 +62,11 @@ export function isStoppedAsDesired({ state, desiredInstances, pausedOn }: Pick<C
 
 /**
  * Whether a stop that begins now, with nothing open, is to pause the container: only one that is stopped for idleness, is well and of the newest definition.
- * Any other stop is meant to end it; and so is one that ends WebSockets without use, whose clients would not learn that the other side is paused.
+ * A frozen queue worker would still get tasks from its queue. Any other stop is meant to end it; and so is one that ends WebSockets without use, whose clients would not learn that the other side is paused.
  */
 export function mayPause(row: Container, { pausedMs }: Pick<LifecycleLimits, "pausedMs">): boolean {
-  const { desiredInstances, stopFor, fault, adopted, runningGeneration, generation } = row;
-  const isIdle = desiredInstances === 0 && stopFor === "system" && fault === undefined && adopted === undefined;
+  const { desiredInstances, stopFor, fault, adopted, deployed, runningGeneration, generation } = row;
+  const isIdle = desiredInstances === 0 && stopFor === "system" && fault === undefined && adopted === undefined && !deployed?.worker;
   return pausedMs > 0 && isIdle && runningGeneration === generation;
 }
 

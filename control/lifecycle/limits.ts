@@ -26,6 +26,9 @@ export type LifecycleLimits = {
   checkMs: number;
   /** How often refused requests may make a container's address suspect. */
   suspectEveryMs: number;
+  /** A queue worker works while it uses more than this share of one core, or of the network. An idle one sends heartbeats. */
+  workerCpuShare: number;
+  workerBytesPerSecond: number;
   /** For a driver call that only reads. */
   callMs: number;
   /** After a container ran for this long, its earlier failures no longer count. */
@@ -56,6 +59,8 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   flushMs: 10_000,
   checkMs: 30_000,
   suspectEveryMs: 1_000,
+  workerCpuShare: 0.05,
+  workerBytesPerSecond: 32_768,
   callMs: 30_000,
   stableMs: 60_000,
   lossesInARow: 5,

@@ -28,6 +28,7 @@ import { createStartStatus, findOut } from "./start-status.ts";
 import { createStartSteps } from "./start-steps.ts";
 import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
 import { recordLifecycleMetrics, timed } from "./telemetry.ts";
+import { createWorkerActivity } from "./worker-activity.ts";
 import { createUsage, openUseRecord } from "./usage.ts";
 import { containerKey, imageKey, placeOf, SWEEP, openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
@@ -124,6 +125,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   });
   const moves = createMoves({ store, changes, queue, ends, clock, log });
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
+  const activity = createWorkerActivity({ store, engine, usage, clock, limits });
   const situationOf: ReadSituation = async (row, observed) => ({
     row,
     image: await store.images.find(row.imageId),
@@ -135,6 +137,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       reached: usage.reached(row.id),
       sockets: usage.sockets(row.id),
       drained: usage.drained(row.id, changes.seqOf(row.id)),
+      measuredMsAgo: activity.measuredMsAgo(row),
       lastActive: usage.lastActive(row.id),
       uncertainUntil: usage.uncertainUntil(),
     },
@@ -160,6 +163,16 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const readStartStatus = createStartStatus(deps);
   const useRecord = openUseRecord({ store, usage, clock, flushMs: limits.flushMs, log });
 
+  let sampling: Promise<void> | undefined;
+  const sampleWorkers = async () => {
+    try {
+      await reconcileUsed(await activity.sample(stop.signal));
+    } catch (err) {
+      if (!stop.signal.aborted) log.error({ err }, "queue workers not sampled");
+    } finally {
+      sampling = undefined;
+    }
+  };
   let orphans: Orphan[] = [];
   const resync = async (signal: AbortSignal) => {
     const verified = watched.verifying();
@@ -171,6 +184,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       if (!logged.has(observed.service)) log.warn({ service: observed.service, labels: observed.labels, why }, "orphan found and left alone");
     }
     orphans = left;
+    sampling ??= sampleWorkers();
     queue.addAfter(SWEEP, limits.sweepMs);
   };
 
@@ -244,6 +258,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       watched.close();
       stop.abort(new Error("the lifecycle is closed"));
       await queue.close();
+      await sampling;
       await events;
       await Promise.all(background);
       await useRecord.close();

@@ -22,6 +22,8 @@ export type ContainerSituation = {
     sockets: number;
     /** Every gateway knows the container's newest change, and none has an exchange open. */
     drained: boolean;
+    /** As `WorkerActivity`. */
+    measuredMsAgo: number | undefined;
     /** Epoch ms, as for `ContainerUsage`. */
     lastActive: number;
     uncertainUntil: number;

@@ -16,6 +16,8 @@ export type ContainerUsage = {
   left(gateway: string): string[];
   /** Returns the containers whose last open request ended with this report. */
   report(report: UseReport): string[];
+  /** It was used at `at` (epoch ms), past the gateways. */
+  used(id: string, at: number): void;
   /** Epoch ms: until then some gateway may be using containers without a report; 0 where none does. */
   uncertainUntil(): number;
   /** HTTP requests in progress, at all gateways. */
@@ -75,6 +77,7 @@ export function createUsage(now: () => number): ContainerUsage {
       const usage = gateways.get(gateway);
       if (usage) usage.lostUntil = until;
     },
+    used: touch,
     uncertainUntil: () => Math.max(0, ...[...gateways.values()].map(({ lostUntil = 0 }) => lostUntil)),
     left: (gateway) => {
       const before = gateways.get(gateway)?.uses;

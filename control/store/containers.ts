@@ -59,6 +59,13 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
   const toView = viewed.list((query, values: { after: string; most: number }) =>
     query.where("id", ">", values.after).orderBy("id").limit(values.most),
   );
+  const idleWorkers = table.pick("id", "service", "since").list((query) =>
+    query
+      .where(AT_WORK)
+      .where("state", "=", "STARTED")
+      .where(sql<boolean>`${dialect.member<string>("deployed", "worker")} is not null`)
+      .where(sql<boolean>`${dialect.member<number>("config", "shutdownTimeoutMinutes")} is not null`),
+  );
   const atWork = brief.list((query) => query.where(AT_WORK).orderBy("name").orderBy("id"));
   const ofTheFuture = table.list((query, values: { now: number; latest: number }) =>
     // Each by its own index; with OR SQLite takes neither.
@@ -187,6 +194,8 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     /** The next so many after this id, in the order of ids, which begins after "". */
     toView: (after: string, most: number) => toView({ after, most }),
     /** Those of which something may become by itself, or that are to run: all but what rests as desired. */
+    /** Queue workers that run and may be stopped for idleness. */
+    idleWorkers: () => idleWorkers({}),
     atWork: () => atWork({}),
     /** Of a time that has not come: their state, if it is not to rest, was entered after `now`, or nothing is tried before `latest`. */
     ofTheFuture: (now: number, latest: number) => ofTheFuture({ now: Math.trunc(now), latest: Math.trunc(latest) }),
