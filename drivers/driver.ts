@@ -99,6 +99,14 @@ export type Deployment = {
 /** What a container has used since its start, or with `windowMs` within the last milliseconds only. `networkBytes` is 0 if only the CPU is known. */
 export type Usage = { cpuMs: number; networkBytes: number; windowMs?: number | undefined };
 
+/** Where a service's processes accept TCP connections. */
+export type Listeners = {
+  /** As they are bound, such as host `127.0.0.1`, `0.0.0.0` or `::`; each once. */
+  sockets: Address[];
+  /** Where it must listen, if that is not the port of its spec but the value of its variable PORT. */
+  portVariable?: number | undefined;
+};
+
 /** The observed state of one service: what the orchestrator reports now. */
 export type Observed = {
   service: string;
@@ -215,6 +223,9 @@ export type Driver = {
   /** Undefined if the service does not run, or the orchestrator does not report it. Absent if it never does. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
   usage?(service: string, call: Call): Promise<Usage | undefined>;
 
+  /** Undefined if the service does not run, or it cannot be read. Absent if it never can. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+  listeners?(service: string, call: Call): Promise<Listeners | undefined>;
+
   /** Undefined if the orchestrator's other services cannot be adopted. */
   foreign?(call: Call): Promise<Foreign | undefined>;
 
@@ -225,7 +236,7 @@ export type Driver = {
 };
 
 /** The calls that return a result; `logs` and `events` are streams. */
-export const DRIVER_VERBS = ["resolve", "deploy", "pause", "destroy", "inspect", "list", "capacity", "usage", "foreign"] as const;
+export const DRIVER_VERBS = ["resolve", "deploy", "pause", "destroy", "inspect", "list", "capacity", "usage", "listeners", "foreign"] as const;
 export type DriverVerb = (typeof DRIVER_VERBS)[number];
 
 /** Runs around each call of `DRIVER_VERBS`; `next` makes the call. */

@@ -6,6 +6,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Driver, Registry } from "../driver.ts";
 import { engineCapacity, openEngine } from "../engine/engine.ts";
+import { containerListeners } from "../engine/listening.ts";
 import { DEFAULT_PIDS_LIMIT, chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
 import { refuseBadName } from "../labels.ts";
 import { createRotation, DEFAULT_SUBNETS, parseSubnet } from "./addresses.ts";
@@ -17,7 +18,7 @@ import { foreignContainers } from "./foreign.ts";
 import { logs } from "./logs.ts";
 import { endpointOf } from "./network.ts";
 import { openNetworks } from "./networks.ts";
-import { inspect, type DockerView, list, listLines } from "./observe.ts";
+import { findService, inspect, type DockerView, list, listLines } from "./observe.ts";
 import { resolve } from "./resolve.ts";
 
 export type DockerOptions = {
@@ -119,6 +120,10 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     },
     logs: (service, options, call) => logs(engine, view, service, options, call),
     capacity: ({ signal }) => engineCapacity(engine, signal),
+    listeners: async (service, { signal }) => {
+      const container = await findService(engine, view, service, signal);
+      return container && containerListeners(engine, container.Id, signal);
+    },
     foreign: async () => foreignContainers(engine, view),
     events: (call) => events(engine, log, call, networks.changed),
     close: async () => engine.close(),

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import type { NetworkConnectOptions } from "dockerode";
+import type { ContainerInspectInfo, NetworkConnectOptions } from "dockerode";
 import type { Log } from "../../lib/log.ts";
 import type { Address } from "../driver.ts";
 import type { Proof } from "../ready.ts";
@@ -91,10 +91,7 @@ const BUILT_IN_NETWORKS = ["bridge", "host", "none", "ingress", "docker_gwbridge
 
 /** The first is the one that it was started with. Without those that berth created. Undefined if berth's container is not on this engine. */
 export async function readOwnNetworks(engine: Engine, signal: AbortSignal): Promise<OwnNetworks | undefined> {
-  const call = { doing: "Inspecting berth's own container", signal };
-  const own = await undefinedOn([404], () =>
-    engine.call(call, (docker, abortSignal) => docker.getContainer(ownContainer()).inspect({ abortSignal })),
-  );
+  const own = await inspectOwn(engine, signal);
   if (own === undefined) return undefined;
   const { NetworkMode: first = "" } = own.HostConfig;
   const all = (await engine.call({ doing: "Listing networks", signal }, (docker, abortSignal) =>
@@ -103,6 +100,12 @@ export async function readOwnNetworks(engine: Engine, signal: AbortSignal): Prom
   const excluded = new Set([...BUILT_IN_NETWORKS, ...all.map(({ Name }) => Name)]);
   const names = Object.keys(own.NetworkSettings.Networks ?? {}).filter((name) => !excluded.has(name));
   return { host: first === "host", names: names.toSorted((one, other) => Number(other === first) - Number(one === first)) };
+}
+
+/** Undefined if berth's container is not on this engine, or berth runs in none. */
+export function inspectOwn(engine: Engine, signal: AbortSignal): Promise<ContainerInspectInfo | undefined> {
+  const call = { doing: "Inspecting berth's own container", signal };
+  return undefinedOn([404], () => engine.call(call, (docker, abortSignal) => docker.getContainer(ownContainer()).inspect({ abortSignal })));
 }
 
 /** From the path of files that the engine mounts into each container; a user may have set the host name. */

@@ -4,8 +4,9 @@ import type { Log } from "../../lib/log.ts";
 import type { Driver, Registry, Spec } from "../driver.ts";
 import { openEngine } from "../engine/engine.ts";
 import { joinNetwork, DEFAULT_PIDS_LIMIT, engineMachine, type REACHES } from "../engine/reach.ts";
+import { containerListeners } from "../engine/listening.ts";
 import { refuseBadName } from "../labels.ts";
-import { swarmCapacity } from "./cluster.ts";
+import { currentTask, findOwnService, swarmCapacity, tasksOf } from "./cluster.ts";
 import { ensureOverlay } from "./create.ts";
 import { deploy, type SwarmDeployDeps } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
@@ -90,6 +91,13 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     },
     logs: (service, options, call) => logs(engine, service, options, call),
     capacity: ({ signal }) => swarmCapacity(engine, signal),
+    listeners: async (service, { signal }) => {
+      signal.throwIfAborted();
+      const holder = await findOwnService(engine, service, signal);
+      const task = holder && currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
+      const container = task?.Status.ContainerStatus?.ContainerID;
+      return container ? containerListeners(engine, container, signal) : undefined;
+    },
     events: (call) => events(engine, log, call),
     close: async () => engine.close(),
   };

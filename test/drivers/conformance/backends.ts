@@ -12,6 +12,7 @@ export const BACKENDS = {
     on: "moto, behind a layer that adds what it does not have and refuses what AWS refuses",
     cannot: {
       ...NO_PAUSE("ECS has no such call"),
+      listeners: "berth cannot look into a task",
       "lost-events": "ECS has no stream of events: the driver polls, so no stream can break",
       capabilities: "a task has what its launch type gives it, and moto's are plain processes",
     },
@@ -19,7 +20,7 @@ export const BACKENDS = {
   kubernetes: {
     name: "kubernetes",
     on: "a double of a cluster, which refuses what the API refuses and runs pods as processes",
-    cannot: NO_PAUSE("Kubernetes has no such call"),
+    cannot: { ...NO_PAUSE("Kubernetes has no such call"), listeners: "berth cannot look into a pod without a right to run commands in it" },
   },
   process: {
     name: "process",
@@ -35,10 +36,19 @@ export const BACKENDS = {
       "away-meanwhile": NO_ENGINE,
     },
   },
-  spawner: { name: "spawner", on: "a `berth spawner` over a Docker engine", cannot: NO_PAUSE("the spawner's API has no such call") },
+  spawner: {
+    name: "spawner",
+    on: "a `berth spawner` over a Docker engine",
+    cannot: { ...NO_PAUSE("the spawner's API has no such call"), listeners: "the spawner's API has no such call" },
+  },
   memory: {
     name: "the tests' fake",
     on: "nothing: it replaces a driver in tests of the lifecycle",
-    cannot: { gpu: "it has no machines", capabilities: "it runs no processes", "lost-events": "its events are no stream that can break" },
+    cannot: {
+      gpu: "it has no machines",
+      capabilities: "it runs no processes",
+      listeners: "it runs no processes",
+      "lost-events": "its events are no stream that can break",
+    },
   },
 } as const satisfies Record<string, ConformanceBackend>;

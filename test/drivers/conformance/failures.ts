@@ -74,6 +74,26 @@ export const FAILURES: ConformanceTheme = {
       },
     },
     {
+      id: "listeners",
+      promise: "of an app that listens elsewhere than at its port, the driver says where, until it ends",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("elsewhere");
+        const spec = await specOf(driver, service, await harness.image("mute"), { env: { LISTEN: "127.0.0.1 0" } });
+        const caller = new AbortController();
+        const start = driver.deploy(spec, { signal: caller.signal });
+        start.catch(() => {});
+        const port = await eventually("it listens", async () => {
+          const lines = await text(driver.logs(service, { tail: 10 }, call()));
+          return /mute listens on (\d+)/.exec(lines)?.[1];
+        });
+        t.match(await driver.listeners?.(service, call()), { sockets: [{ host: "127.0.0.1", port: Number(port) }] });
+        caller.abort(new Error("enough"));
+        await start.catch(() => {});
+        t.equal(await driver.listeners?.(service, call()), undefined);
+        t.equal(await driver.listeners?.(name("unknown"), call()), undefined);
+      },
+    },
+    {
       id: "called-off",
       promise: "a start that is called off while it boots ends with the caller's reason, and nothing is left",
       run: async (t, { driver, harness, name }) => {
