@@ -163,8 +163,8 @@ const OTHER_FAULTS = {
   },
 
   CREDENTIAL_NOT_FOUND: {
-    means: "`env` names a connection or credential that its package does not have.",
-    todo: "Correct `#{x.Name}`, or `berth credentials set`.",
+    means: "`env` names a connection that its package does not have, or a package that it may not use.",
+    todo: "Correct `#{x.Name}`, or add connections/Name.json to the package, also for a database of its `databases/`.",
   },
   VARIABLES_TOO_LARGE: {
     means: "`#{x.Name}` in a container's variables becomes more than 1 MiB.",
