@@ -7,10 +7,10 @@ import { createRegistryClient, IMAGE_TYPES, MANIFEST_TYPES, type RegistryClient 
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
 import type { Call, ResolvedImage } from "./driver.ts";
-import { exposedPorts } from "./image.ts";
+import { exposedPorts, parseRuntime, type RuntimeConfig } from "./image.ts";
 
 /** What a registry reports of an image without a pull: https://github.com/opencontainers/distribution-spec, and image-spec's config. */
-export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed">;
+export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed" | "command" | "healthcheck">;
 
 /**
  * `trusted`: the settings name this registry, so it may have any address. A registry that a package's author names follows the rules of redirects: no
@@ -32,17 +32,17 @@ const PLATFORM = { os: "linux", architecture: "amd64" };
 const MAX_BYTES = 4 * 1_048_576;
 const MOST_REDIRECTS = 3;
 const SILENCE_MS = 10_000;
-/** For all requests together. After it the ports are left to the package. */
+/** For all requests together. After it the port is left to the package. */
 const LIMIT_MS = 20_000;
 const CONNECT_MS = 5_000;
 const HUB = "docker.io";
 const HUB_API = "registry-1.docker.io";
 
 type Manifest = { manifests?: { digest: string; platform?: { os?: string; architecture?: string } }[]; config?: { digest?: string } };
-type Config = { config?: { ExposedPorts?: Record<string, unknown> | null } | null; history?: { created_by?: string }[] | null };
+type Config = { config?: (RuntimeConfig & { ExposedPorts?: Record<string, unknown> | null }) | null; history?: { created_by?: string }[] | null };
 
 /**
- * The ports that an image exposes, from its manifest and its configuration. Faults: IMAGE_NOT_FOUND, PULL_DENIED, REGISTRY_UNREACHABLE.
+ * The ports that an image exposes, its command and its health check, from its manifest and its configuration. Faults: IMAGE_NOT_FOUND, PULL_DENIED, REGISTRY_UNREACHABLE.
  */
 export async function readImageConfig(image: RemoteImage): Promise<ImageConfig> {
   const { clock, host, signal } = image;
@@ -87,7 +87,7 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
     manifest = jsonIn<Manifest>(await get(`manifests/${own.digest}`, IMAGE_TYPES.join(", ")), image);
   }
   const digest = first.header("docker-content-digest");
-  if (manifest.config?.digest === undefined) return { digest, exposed: [] };
+  if (manifest.config?.digest === undefined) return { digest, exposed: [], command: [] };
   const { config, history } = jsonIn<Config>(await get(`blobs/${manifest.config.digest}`, "*/*"), image);
   return {
     digest,
@@ -95,6 +95,7 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
       Object.keys(config?.ExposedPorts ?? {}),
       (history ?? []).map(({ created_by }) => created_by ?? ""),
     ),
+    ...parseRuntime(config),
   };
 }
 

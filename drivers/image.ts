@@ -1,4 +1,4 @@
-import type { ResolvedImage } from "./driver.ts";
+import type { ImageHealthcheck, ResolvedImage } from "./driver.ts";
 import { advisedFault } from "./faults.ts";
 
 const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
@@ -68,4 +68,48 @@ export function exposedPorts(configured: string[], createdBy: string[]): Pick<Re
 function tcpPort(written: string): number[] {
   const port = /^(\d{1,5})(?:\/tcp)?$/.exec(written)?.[1];
   return port === undefined ? [] : [Number(port)];
+}
+
+/** What an image's configuration says about its process, in Docker's and OCI's spelling: https://github.com/opencontainers/image-spec/blob/main/config.md. */
+export type RuntimeConfig = {
+  Entrypoint?: string | string[] | null | undefined;
+  Cmd?: string | string[] | null | undefined;
+  Healthcheck?: HealthcheckConfig | null | undefined;
+};
+/** Times in nanoseconds; 0 is the engine's default. */
+export type HealthcheckConfig = {
+  Test?: string[] | null | undefined;
+  Interval?: number | undefined;
+  Timeout?: number | undefined;
+  StartPeriod?: number | undefined;
+  Retries?: number | undefined;
+};
+
+/** A command is stored and searched. Longer words are scripts. */
+const MAX_WORDS = 64;
+const MAX_WORD = 4_096;
+
+/** A registry may send anything. */
+export function parseRuntime(config: RuntimeConfig | null | undefined): Pick<ResolvedImage, "command" | "healthcheck"> {
+  const healthcheck = parseHealthcheck(config?.Healthcheck);
+  return { command: [...words(config?.Entrypoint), ...words(config?.Cmd)].slice(0, MAX_WORDS), ...(healthcheck ? { healthcheck } : {}) };
+}
+
+/** Undefined without a check, or if the image has switched off that of its base. */
+export function parseHealthcheck(config: HealthcheckConfig | null | undefined): ImageHealthcheck | undefined {
+  const test = words(config?.Test);
+  if (test.length < 2 || test[0] === "NONE") return undefined;
+  const milliseconds = (value: unknown) => (typeof value === "number" && value > 0 ? value / 1e6 : undefined);
+  const times = {
+    intervalMs: milliseconds(config?.Interval),
+    timeoutMs: milliseconds(config?.Timeout),
+    startPeriodMs: milliseconds(config?.StartPeriod),
+    retries: typeof config?.Retries === "number" && config.Retries > 0 ? config.Retries : undefined,
+  };
+  return { test, ...(Object.fromEntries(Object.entries(times).filter(([, value]) => value !== undefined)) as Omit<ImageHealthcheck, "test">) };
+}
+
+function words(value: unknown): string[] {
+  const list: unknown[] = Array.isArray(value) ? value.slice(0, MAX_WORDS) : [value];
+  return list.flatMap((word) => (typeof word === "string" && word !== "" ? [word.slice(0, MAX_WORD)] : []));
 }

@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import type { Clock } from "../lib/clock.ts";
-import type { Address } from "./driver.ts";
+import { openHttpClient } from "../lib/http-client.ts";
+import type { Address, Readiness, Spec } from "./driver.ts";
 
 /** A request that wakes a container waits half of this in vain on average. After 1 s it grows to a fortieth of the time passed: hundreds that never listen cost little. */
 const TRY_EVERY_MS = 25;
@@ -16,6 +17,11 @@ const HELD = { times: 3, ms: 100 };
  */
 export type Proof = "accepted" | "held";
 
+/** `address` is undefined without a port. `health`: the address of a health port of its own. */
+export type ReadyTarget = { address: Address | undefined; proof: Proof; health?: Address | undefined };
+
+type ReadyOptions = { clock: Clock; signal: AbortSignal };
+
 /** Settles as the first of several tasks does, and then aborts the others: a start succeeds when its container is ready, or fails when it ends. */
 export async function firstOf<T>(signal: AbortSignal, start: (own: AbortSignal) => Promise<T>[]): Promise<T> {
   const decided = new AbortController();
@@ -26,22 +32,49 @@ export async function firstOf<T>(signal: AbortSignal, start: (own: AbortSignal) 
   }
 }
 
+/**
+ * Resolves when the container shows what its spec demands; tries until the signal aborts, then rejects with its reason. The image's own health check is
+ * the orchestrator's to run: here it counts as the port.
+ */
+export async function awaitReady(spec: Pick<Spec, "readiness" | "graceMs" | "port">, target: ReadyTarget, options: ReadyOptions): Promise<void> {
+  const { readiness, graceMs, port } = spec;
+  const { address, health, proof } = target;
+  if (address === undefined || readiness.kind === "running") return options.clock.sleep(graceMs, options.signal);
+  if (readiness.kind === "http") await awaitResponse(health ?? address, { port, ...readiness }, options);
+  // The gateway connects to this port, whatever another one answers.
+  if (readiness.kind !== "http" || health) await awaitPort(address, proof, options);
+}
+
+/** The port of health requests, if it is another one than that of the container. */
+export function ownHealthPort({ readiness, port }: Pick<Spec, "readiness" | "port">): number | undefined {
+  return readiness.kind === "http" && port !== undefined && readiness.port !== port ? readiness.port : undefined;
+}
+
+/** The address of that port at a container whose ports are all reached at one host. */
+export function healthAddress(spec: Pick<Spec, "readiness" | "port">, host: string | undefined): Address | undefined {
+  const port = ownHealthPort(spec);
+  return port === undefined || host === undefined ? undefined : { host, port };
+}
+
 /** Resolves when the address accepts connections; tries until the signal aborts, then rejects with its reason. */
-export async function awaitReady(address: Address, proof: Proof, options: { clock: Clock; signal: AbortSignal }): Promise<void> {
-  const { clock, signal } = options;
+export async function awaitPort(address: Address, proof: Proof, { clock, signal }: ReadyOptions): Promise<void> {
   const began = clock.monotonic();
-  const needed = proof === "held" ? HELD.times : 1;
   for (let times = 0; ;) {
     signal.throwIfAborted();
-    const holdMs = proof === "held" ? HELD.ms : 0;
-    times = (await takesConnection(address, holdMs, clock, signal)) ? times + 1 : 0;
-    if (times >= needed) return;
-    if (times === 0) await clock.sleep(Math.min(LONGEST_TRY_MS, Math.max(TRY_EVERY_MS, (clock.monotonic() - began) / 40)), signal);
+    times = (await takesConnection(address, proof, { clock, signal })) ? times + 1 : 0;
+    if (times >= (proof === "held" ? HELD.times : 1)) return;
+    if (times === 0) await clock.sleep(pauseAfter(clock.monotonic() - began), signal);
   }
 }
 
-/** True if a connection was accepted and was still open after `holdMs`. */
-function takesConnection(address: Address, holdMs: number, clock: Clock, signal: AbortSignal): Promise<boolean> {
+/** The pause after an attempt, by the time since the first one. */
+export function pauseAfter(passedMs: number): number {
+  return Math.min(LONGEST_TRY_MS, Math.max(TRY_EVERY_MS, passedMs / 40));
+}
+
+/** True if a connection was accepted and, where a proxy accepts, was still open a moment later. */
+export function takesConnection(address: Address, proof: Proof, { clock, signal }: ReadyOptions): Promise<boolean> {
+  const holdMs = proof === "held" ? HELD.ms : 0;
   return new Promise((resolve) => {
     const socket = connect({ host: address.host, port: address.port });
     const settle = (taken: boolean) => {
@@ -63,6 +96,58 @@ function takesConnection(address: Address, holdMs: number, clock: Clock, signal:
       cancel();
       cancel = clock.after(holdMs, () => settle(true));
       socket.resume();
+    });
+  });
+}
+
+/** An app that is busy with its boot may answer late, or never: another request is sent beside one without a response. */
+const ANOTHER_AFTER_MS = 1_000;
+const MOST_OPEN = 3;
+
+/**
+ * Resolves when a GET is answered with 2xx or 3xx; redirects are not followed. The response's body is not read. At a port proxy a response proves that the
+ * container has sent it. `Host` is as in a check inside the container: apps that refuse unknown hosts accept that one.
+ */
+export function awaitResponse(
+  { host, port }: Address,
+  { path, port: containerPort = port, timeoutMs }: Pick<Extract<Readiness, { kind: "http" }>, "path" | "port" | "timeoutMs">,
+  { clock, signal }: ReadyOptions,
+): Promise<void> {
+  const http = openHttpClient({ clock, maxBytes: 0, timeoutMs, connectTimeoutMs: CONNECT_MS, toFault: ({ why }) => new Error(why) });
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}${path.startsWith("/") ? path : `/${path}`}`;
+  const headers = { host: `localhost:${containerPort}`, "user-agent": "berth", accept: "*/*", connection: "close" };
+  const began = clock.monotonic();
+  const open = new Set<Promise<void>>();
+  const ready = Promise.withResolvers<void>();
+  const send = async (own: AbortSignal) => {
+    try {
+      const { status, stream } = await http.stream({ url, headers, signal: own });
+      stream.on("error", () => {}).destroy();
+      if (status >= 200 && status < 400) ready.resolve();
+    } catch {
+      // Refused, cut off, overdue, or not HTTP: not ready yet.
+    }
+  };
+  const sendRepeatedly = async (own: AbortSignal): Promise<never> => {
+    for (;;) {
+      own.throwIfAborted();
+      const sent: Promise<void> = send(own).finally(() => open.delete(sent));
+      open.add(sent);
+      await settledWithin(sent, ANOTHER_AFTER_MS, clock);
+      if (open.size >= MOST_OPEN) await Promise.race(open);
+      await clock.sleep(pauseAfter(clock.monotonic() - began), own);
+    }
+  };
+  return firstOf<void>(signal, (own) => [ready.promise, sendRepeatedly(own)]).finally(http.close);
+}
+
+/** Resolves when the task has settled, at the latest after `ms`. */
+function settledWithin(task: Promise<void>, ms: number, clock: Clock): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = clock.after(ms, resolve);
+    void task.finally(() => {
+      cancel();
+      resolve();
     });
   });
 }

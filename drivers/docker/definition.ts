@@ -2,6 +2,8 @@ import type { ContainerCreateOptions } from "dockerode";
 import type { Spec } from "../driver.ts";
 import { REACH_RULES, type Reach } from "../engine/reach.ts";
 import { writeLabels } from "../labels.ts";
+import { ownHealthPort } from "../ready.ts";
+import { CHECK_WHILE_STARTING } from "./health.ts";
 
 const MB = 1024 * 1024;
 
@@ -18,11 +20,13 @@ export type Endpoint = { network: string; address: string | undefined; hostPort:
 export function definition(spec: Spec, site: DockerSite, { network, address, hostPort }: Endpoint): ContainerCreateOptions {
   const port = spec.port === undefined ? undefined : `${spec.port}/tcp`;
   const publishes = port !== undefined && REACH_RULES[site.reach].publishes;
+  const healthPort = publishes ? ownHealthPort(spec) : undefined;
   return {
     Image: spec.image,
     Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
     Labels: writeLabels(spec.labels, spec.port),
     ...(port === undefined ? {} : { ExposedPorts: { [port]: {} } }),
+    ...(spec.readiness.kind === "healthcheck" ? { Healthcheck: CHECK_WHILE_STARTING } : {}),
     ...(address === undefined ? {} : { NetworkingConfig: { EndpointsConfig: { [network]: { IPAMConfig: { IPv4Address: address } } } } }),
     HostConfig: {
       NetworkMode: network,
@@ -41,7 +45,14 @@ export function definition(spec: Spec, site: DockerSite, { network, address, hos
       ExtraHosts: ["host.docker.internal:host-gateway"],
       RestartPolicy: { Name: "no" },
       ...(spec.gpu > 0 ? { DeviceRequests: [{ Driver: "", Count: spec.gpu, DeviceIDs: [], Capabilities: [["gpu"]], Options: {} }] } : {}),
-      ...(publishes ? { PortBindings: { [port]: [{ HostIp: site.hostIp, HostPort: hostPort === undefined ? "" : String(hostPort) }] } } : {}),
+      ...(publishes
+        ? {
+            PortBindings: {
+              [port]: [{ HostIp: site.hostIp, HostPort: hostPort === undefined ? "" : String(hostPort) }],
+              ...(healthPort === undefined ? {} : { [`${healthPort}/tcp`]: [{ HostIp: site.hostIp, HostPort: "" }] }),
+            },
+          }
+        : {}),
       ...(site.storageLimit && spec.storageGb > 0 ? { StorageOpt: { size: `${spec.storageGb}G` } } : {}),
     },
   };

@@ -1,3 +1,4 @@
+import type { ContainerInspectInfo } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
@@ -8,11 +9,12 @@ import { pull } from "../engine/images.ts";
 import { connectToNetwork, REACH_RULES } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
 import { parseReference } from "../image.ts";
-import { awaitReady, firstOf } from "../ready.ts";
+import { firstOf, healthAddress, ownHealthPort } from "../ready.ts";
 import type { Rotation } from "./addresses.ts";
 import { createOrAdopt } from "./create.ts";
 import type { DockerSite } from "./definition.ts";
 import { remove } from "./destroy.ts";
+import { awaitContainerReady } from "./health.ts";
 import { containerCrashFault } from "./logs.ts";
 import type { NetworkPlace } from "./networks.ts";
 import { findContainer, observeOne, type DockerView } from "./observe.ts";
@@ -32,6 +34,8 @@ type DockerDeployDeps = {
   alsoOn: readonly string[];
   ports: PublishedPorts;
   log: Log;
+  /** After how long an open port counts although the image's own health check fails. */
+  openPortMs: number;
   /** `previous`: a place that may be out of date. */
   place(spec: Spec, signal: AbortSignal, previous?: NetworkPlace): Promise<NetworkPlace>;
   /** Lists the containers, to see which addresses and ports are in use. */
@@ -40,20 +44,20 @@ type DockerDeployDeps = {
 
 /** Creates or adopts the container, pulls a missing image, starts it, and waits until it answers or ends. */
 export async function deploy(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Promise<Deployment> {
-  const { engine, view, log } = deps;
+  const { engine, log } = deps;
   const { clock } = engine;
   const began = clock.monotonic();
   const { launched, pulling } = await launch(deps, spec, call);
   try {
     call.onLaunched?.();
     const started = clock.monotonic();
-    const addresses = await firstOf<Address[]>(call.signal, (own) => [
+    const ready = await firstOf<ReadyContainer>(call.signal, (own) => [
       failAtEnd(engine, spec, launched.id, own),
-      launched.joined.then(() => connect(engine, view, spec, launched, { ...call, signal: own })),
+      launched.joined.then(() => connect(deps, spec, launched, { ...call, signal: own })),
     ]);
     const phases: DriverTimes = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
     log.debug({ service: spec.service, adopted: launched.adopted, phases }, "service ready");
-    return { addresses, instance: launched.id, phases };
+    return { ...ready, instance: launched.id, phases };
   } catch (error) {
     await launched.remove();
     throw error;
@@ -146,33 +150,44 @@ function assignedAddress({ reach, engineHost }: DockerView, { service, port }: S
   return port === undefined ? undefined : REACH_RULES[reach].address({ service, port, ...assigned }, engineHost);
 }
 
-/** Resolves when the container answers, or without a port has run for its grace time. */
+type ReadyContainer = Pick<Deployment, "addresses" | "warning">;
+
+/** Resolves when the container is ready, by its spec. */
 async function connect(
-  engine: Engine,
-  view: DockerView,
+  { engine, view, log, openPortMs }: DockerDeployDeps,
   spec: Spec,
   { id, adopted, address: assigned }: StartedContainer,
   { signal, onAddresses }: DeployCall,
-): Promise<Address[]> {
-  const { clock } = engine;
+): Promise<ReadyContainer> {
+  const deps = { engine, log, openPortMs, signal };
+  const { proof } = REACH_RULES[view.reach];
   if (spec.port === undefined) {
-    await clock.sleep(spec.graceMs, signal);
-    return [];
+    const warning = await awaitContainerReady(deps, spec, { id, adopted }, { address: undefined, proof });
+    return { addresses: [], ...(warning === undefined ? {} : { warning }) };
   }
-  const container = assigned ? undefined : await findContainer(engine, id, signal);
+  const isHealthPublished = ownHealthPort(spec) !== undefined && REACH_RULES[view.reach].publishes;
+  const container = assigned && !isHealthPublished ? undefined : await findContainer(engine, id, signal);
   const address = assigned ?? (container && observeOne(view, container)?.addresses[0]);
   // An ended container is the case of `failAtEnd`.
   if (!address && !container?.State.Running) return new Promise(() => {});
   if (!address) throw advisedFault("CONTAINER_NOT_READY", `${spec.service} has no address on the network ${view.network}.`);
   onAddresses?.([address], id, !adopted);
-  await awaitReady(address, REACH_RULES[view.reach].proof, { clock, signal });
+  const health = isHealthPublished ? publishedHealthAddress(view, spec, container) : healthAddress(spec, address.host);
+  const warning = await awaitContainerReady(deps, spec, { id, adopted }, { address, proof, health });
+  // Nothing was connected to.
+  if (spec.readiness.kind === "running") return { addresses: [address] };
   // Something else may have answered: a process that the engine has lost, or a later holder of the address.
   const now = await findContainer(engine, id, signal);
   const still = now && observeOne(view, now);
   if (!now?.State.Running) return new Promise(() => {});
   if (still?.addresses.some(({ host, port }) => host === address.host && port === address.port) !== true)
     throw advisedFault("CONTAINER_NOT_READY", `${spec.service} is no longer at ${address.host} port ${address.port}, where a connect was accepted.`);
-  return [address];
+  return { addresses: [address], ...(warning === undefined ? {} : { warning }) };
+}
+
+function publishedHealthAddress({ engineHost }: DockerView, spec: Spec, container: ContainerInspectInfo | undefined): Address | undefined {
+  const published = Number(container?.NetworkSettings.Ports?.[`${ownHealthPort(spec)}/tcp`]?.[0]?.HostPort);
+  return published > 0 ? { host: engineHost, port: published } : undefined;
 }
 
 /** Rejects when the container ends, at which the engine answers a wait. This call lasts as long as the start, so it has no time limit of its own. */

@@ -8,13 +8,14 @@ import type { Driver, Registry } from "../driver.ts";
 import { engineCapacity, openEngine } from "../engine/engine.ts";
 import { containerListeners } from "../engine/listening.ts";
 import { DEFAULT_PIDS_LIMIT, chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
+import { containerUsage } from "../engine/usage.ts";
 import { refuseBadName } from "../labels.ts";
 import { createRotation, DEFAULT_SUBNETS, parseSubnet } from "./addresses.ts";
 import type { DockerSite } from "./definition.ts";
 import { deploy } from "./deploy.ts";
 import { destroy, pause } from "./destroy.ts";
 import { events } from "./events.ts";
-import { foreignContainers } from "./foreign.ts";
+import { findByName, foreignContainers } from "./foreign.ts";
 import { logs } from "./logs.ts";
 import { endpointOf } from "./network.ts";
 import { openNetworks } from "./networks.ts";
@@ -43,6 +44,8 @@ export type DockerOptions = {
   /** How long a package's network may be empty. */
   emptyNetworkMs?: number;
   reach: (typeof REACHES)[number];
+  /** After how long an open port counts although the image's own health check fails. */
+  openPortMs?: number;
   /** The limit of processes and threads of one container; by default `DEFAULT_PIDS_LIMIT`. */
   pidsLimit?: number;
   /** The host at which gateways on other machines reach the engine's machine: ports are then published there. */
@@ -52,6 +55,8 @@ export type DockerOptions = {
 };
 
 const ADDRESS_REST_MS = 60_000;
+/** A check that needs a program which the image does not have fails for ever, although the app works. */
+const OPEN_PORT_MS = 30_000;
 /** Linux assigns these to programs that listen on port 0. */
 const PUBLISH_PORTS = { first: 32_768, last: 60_999 };
 /** So that a sleeping package need not create its network again at each wake. */
@@ -95,11 +100,13 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     update(lines, since);
     return lines;
   };
-  const deployDeps = { engine, view, site, alsoOn: options.alsoOn ?? [], ports, log, place: networks.placeFor, refresh };
+  const openPortMs = options.openPortMs ?? OPEN_PORT_MS;
+  const deployDeps = { engine, view, site, alsoOn: options.alsoOn ?? [], ports, log, openPortMs, place: networks.placeFor, refresh };
 
   return {
     name: "docker",
     pulls: true,
+    healthchecks: true,
     resolve: (image, call) => resolve(engine, image, call, { log, registry: options.registry }),
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();
@@ -123,6 +130,10 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     listeners: async (service, { signal }) => {
       const container = await findService(engine, view, service, signal);
       return container && containerListeners(engine, container.Id, signal);
+    },
+    usage: async (service, { signal }) => {
+      const container = await findByName(engine, service, signal);
+      return container?.State.Running ? containerUsage(engine, container.Id, signal) : undefined;
     },
     foreign: async () => foreignContainers(engine, view),
     events: (call) => events(engine, log, call, networks.changed),

@@ -4,7 +4,7 @@ import type { Engine } from "../engine/engine.ts";
 import { REACH_RULES } from "../engine/reach.ts";
 import { logStream } from "../engine/streams.ts";
 import { parseLabels } from "../labels.ts";
-import { awaitReady } from "../ready.ts";
+import { awaitPort } from "../ready.ts";
 import { stop, remove } from "./destroy.ts";
 import { findContainer, type DockerView } from "./observe.ts";
 
@@ -12,17 +12,21 @@ import { findContainer, type DockerView } from "./observe.ts";
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/;
 const INSTANCE = /^[0-9a-f]{64}$/;
 
+/** A container with exactly this name, created by berth or not: the engine also finds one by the beginning of its id. */
+export async function findByName(engine: Engine, name: string, signal: AbortSignal): Promise<ContainerInspectInfo | undefined> {
+  signal.throwIfAborted();
+  const container = NAME.test(name) ? await findContainer(engine, name, signal) : undefined;
+  return container?.Name === `/${name}` ? container : undefined;
+}
+
 /** Containers of this engine that berth did not create. */
 export function foreignContainers(engine: Engine, view: DockerView): Foreign {
   return {
     find: async (service, port, { signal }) => {
-      signal.throwIfAborted();
-      if (!NAME.test(service)) return undefined;
-      const container = await findContainer(engine, service, signal);
-      // The engine also finds a container by (the beginning of) its id.
-      return container?.Name === `/${service}` ? observeForeign(view, service, container, port) : undefined;
+      const container = await findByName(engine, service, signal);
+      return container && observeForeign(view, service, container, port);
     },
-    reached: (address, { signal }) => awaitReady(address, REACH_RULES[view.reach].proof, { clock: engine.clock, signal }),
+    reached: (address, { signal }) => awaitPort(address, REACH_RULES[view.reach].proof, { clock: engine.clock, signal }),
     end: async (instance, { signal }: Call) => {
       // A shorter one could be a name, or the beginning of another id.
       if (!INSTANCE.test(instance)) return;

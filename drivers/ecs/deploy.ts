@@ -5,7 +5,7 @@ import type { DriverTimes } from "../../lib/start-phases.ts";
 import type { DeployCall, Deployment, Spec, Address } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { gpuFault } from "../gpu.ts";
-import { awaitReady } from "../ready.ts";
+import { awaitReady, healthAddress } from "../ready.ts";
 import { createOrAdopt, type Begun } from "./create.ts";
 import { remove } from "./destroy.ts";
 import { isTrouble } from "./faults.ts";
@@ -49,7 +49,7 @@ const REASON_POLLS = 5;
 type ReadyTask = { task: Task; addresses: Address[]; startedAt: number };
 
 /**
- * Resolves when the service's task answers, or without a port has run for its grace time. Rejects when a task has stopped, could not be placed, or the
+ * Resolves when the service's task is ready, by its spec. Rejects when a task has stopped, could not be placed, or the
  * rollout failed. ECS reports the rollout as complete some time later.
  */
 async function awaitRollout(site: EcsSite, spec: Spec, begun: Begun, { signal, onPull }: DeployCall): Promise<ReadyTask> {
@@ -67,7 +67,7 @@ async function awaitRollout(site: EcsSite, spec: Spec, begun: Begun, { signal, o
       const ready = await Promise.race([...(starting ? [starting.ready] : []), clock.sleep(delays.next(), either)]);
       if (!ready) continue;
       // A connection proves that the task runs. The end of the grace time does not, and ECS reports an end late.
-      const now = spec.port === undefined ? await poll() : ready.task;
+      const now = spec.readiness.kind === "running" ? await poll() : ready.task;
       if (now && runs(now) && now.taskArn === ready.task.taskArn) return ready;
       starting = undefined;
     }
@@ -127,17 +127,13 @@ function createPoll(site: EcsSite, spec: Spec, begun: Begun, signal: AbortSignal
 async function connect(site: EcsSite, spec: Spec, task: Task, signal: AbortSignal): Promise<ReadyTask> {
   const { clock } = site;
   const startedAt = clock.monotonic();
-  if (spec.port === undefined) {
-    await clock.sleep(spec.graceMs, signal);
-    return { task, addresses: [], startedAt };
-  }
-  const address = addressOf(task, spec.port, site.reach);
-  if (!address) {
+  const address = spec.port === undefined ? undefined : addressOf(task, spec.port, site.reach);
+  if (spec.port !== undefined && !address) {
     const todo = "Look at the task's network interface in AWS's console.";
     throw advisedFault("CONTAINER_NOT_READY", `${spec.service} runs, but ECS names no private address of its task`, { todo });
   }
-  await awaitReady(address, "accepted", { clock, signal });
-  return { task, addresses: [address], startedAt };
+  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, address?.host) }, { clock, signal });
+  return { task, addresses: address ? [address] : [], startedAt };
 }
 
 function isPulling({ pullStartedAt, pullStoppedAt, lastStatus }: Task): boolean {

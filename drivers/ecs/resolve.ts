@@ -8,7 +8,7 @@ import type { EcsSite } from "./site.ts";
 
 /**
  * The configured registries resolve a name, ECR first. ECS itself pulls an image of another registry, unless that registry reports that it has none. The
- * ports are read if the registry permits it; otherwise the package names its port.
+ * configuration is read if the registry permits it; otherwise the package names its port.
  */
 export async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: Call): Promise<ResolvedImage> {
   const named = parseReference(ref);
@@ -17,7 +17,7 @@ export async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: C
   if (resolved) {
     const { host, repository } = placeOf(resolved.reference);
     const config = await configOf(site, { host, repository, version: resolved.digest, trusted: true }, signal);
-    return { id: `${host}/${repository}@${resolved.digest}`, digest: resolved.digest, ...portsOf(config), command: [] };
+    return { id: `${host}/${repository}@${resolved.digest}`, digest: resolved.digest, ...findingsOf(config) };
   }
   if (named.registry === undefined || (site.registry?.fullNames(ref).length ?? 0) > 0) {
     throw advisedFault("IMAGE_NOT_FOUND", `No configured registry has the image ${ref}`);
@@ -29,8 +29,7 @@ export async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: C
   return {
     id: digest === undefined ? `${named.name}:${named.tag}` : `${named.name}@${digest}`,
     ...(digest === undefined ? {} : { digest }),
-    ...portsOf(config),
-    command: [],
+    ...findingsOf(config),
   };
 }
 
@@ -51,7 +50,8 @@ async function configOf(
   }
 }
 
-function portsOf(config: ImageConfig | "missing" | undefined): Pick<ResolvedImage, "exposed" | "guessed"> {
-  if (config === undefined || config === "missing") return { exposed: [] };
-  return { exposed: config.exposed, ...(config.guessed ? { guessed: true } : {}) };
+function findingsOf(config: ImageConfig | "missing" | undefined): Omit<ResolvedImage, "id" | "digest"> {
+  if (config === undefined || config === "missing") return { exposed: [], command: [] };
+  const { digest: _, ...findings } = config;
+  return findings;
 }

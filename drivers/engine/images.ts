@@ -3,7 +3,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { jsonLines } from "../../lib/split-lines.ts";
 import type { ResolvedImage, DeployCall, Registry, Call } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
-import { exposedPorts, parseReference, type Reference } from "../image.ts";
+import { exposedPorts, parseReference, parseRuntime, type Reference } from "../image.ts";
 import type { Engine } from "./engine.ts";
 import { undefinedOn, engineFault } from "./faults.ts";
 
@@ -21,7 +21,7 @@ export async function describeImage(engine: Engine, image: ImageInspectInfo, sig
     id: image.Id,
     ...(digest === undefined ? {} : { digest }),
     ...exposedPorts(configured, configured.length > 1 ? await history(engine, image.Id, signal) : []),
-    command: [],
+    ...parseRuntime(image.Config),
   };
 }
 

@@ -3,7 +3,7 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { trimTrailing } from "../../lib/trim-trailing.ts";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import { gpuFault } from "../gpu.ts";
-import { awaitReady, firstOf } from "../ready.ts";
+import { awaitReady, firstOf, healthAddress } from "../ready.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { createOrAdopt, type KubernetesTools } from "./create.ts";
 import { destroy } from "./destroy.ts";
@@ -84,8 +84,8 @@ async function connect(
   const address = addressOf(cluster, spec.service, spec.port, pod);
   const instance = pod.metadata?.uid;
   if (address) onAddresses?.([address], instance, !adopted);
-  if (address) await awaitReady(address, "accepted", { clock, signal });
-  else await clock.sleep(spec.graceMs, signal);
+  // Its Service has only the container's own port.
+  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, pod.status?.podIP) }, { clock, signal });
   return { addresses: address ? [address] : [], instance, startedOn };
 }
 
@@ -153,7 +153,7 @@ async function followPod(
     if (state.is === "failing") throw startFault(spec.service, pod, state);
     observed.struggle = state.is === "struggling" ? struggling(state, observed.struggle, clock.monotonic()) : undefined;
     // Inside the cluster its name resolves when it is ready. An earlier query may be cached as a name that does not exist.
-    if (state.is !== "running" || (cluster.inside && spec.port !== undefined && !state.ready)) continue;
+    if (state.is !== "running" || (cluster.inside && spec.port !== undefined && spec.readiness.kind !== "running" && !state.ready)) continue;
     // Its address may appear a moment after its start.
     if (spec.port !== undefined && !addressOf(cluster, spec.service, spec.port, pod)) continue;
     runs = pod;

@@ -12,6 +12,7 @@ import { inspect, list } from "./observe.ts";
 import { parseDockerAuth } from "./pull-secret.ts";
 import { resolve } from "./resolve.ts";
 import { type CAPABILITIES, createNamespaceSecurity } from "./security.ts";
+import { usage } from "./usage.ts";
 
 /** Some clusters add machines on demand. Below the usual limit of a start (55 s), so that the reason reaches the waiting clients. */
 const PATIENCE_MS = 45_000;
@@ -68,6 +69,7 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
     logs: async function* (service, options, call) {
       if (isServiceName(service)) yield* logs(cluster, service, options, call);
     },
+    usage: async (service, { signal }) => (isServiceName(service) ? usage(cluster, service, signal) : undefined),
     events: (call) => events(cluster, log, call),
     close: async () => {},
   };

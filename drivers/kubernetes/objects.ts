@@ -3,11 +3,11 @@ import type { V1Deployment, V1ObjectMeta, V1Pod, V1Secret, V1Service } from "@ku
 import type { KubernetesApi } from "./cluster.ts";
 import { answered } from "./faults.ts";
 import { readLabels, serviceOf } from "./labels.ts";
-import { type Resource, RESOURCES, REVIEWS, RIGHTS } from "./resources.ts";
+import { type Resource, resourceName, RESOURCES, REVIEWS, RIGHTS } from "./resources.ts";
 
 /** As the API sends them: times are text. */
 type Objects = { deployments: V1Deployment; services: V1Service; secrets: V1Secret; pods: V1Pod };
-type Applied = Exclude<Resource, "pods">;
+type Applied = Exclude<Resource, "pods" | "podmetrics">;
 
 /** All pages of a list show the same moment. */
 const PAGE = "500";
@@ -89,7 +89,13 @@ export async function deniedRights(cluster: KubernetesApi, signal: AbortSignal):
   const denied = await Promise.all(
     rights.map(async ({ resource, part, verb }) => {
       const subresource = part === undefined ? {} : { subresource: part };
-      const resourceAttributes = { namespace: cluster.namespace, verb, group: RESOURCES[resource].group, resource, ...subresource };
+      const resourceAttributes = {
+        namespace: cluster.namespace,
+        verb,
+        group: RESOURCES[resource].group,
+        resource: resourceName(resource),
+        ...subresource,
+      };
       const review = await cluster.call<{ status?: { allowed?: boolean } }>({
         doing: `Checking whether berth may ${verb} ${resource}`,
         verb: "create",

@@ -21,15 +21,15 @@ export async function resolve(cluster: KubernetesApi, { ref }: ImageSource, tool
   if (resolved) {
     const { reference, digest } = resolved;
     const place = placeOf(reference);
-    const ports = await portsOf(cluster, { ...place, version: digest, trusted: true }, tools, signal);
-    return { id: `${place.host}/${place.repository}@${digest}`, digest, ...ports, command: [] };
+    const findings = await findingsOf(cluster, { ...place, version: digest, trusted: true }, tools, signal);
+    return { id: `${place.host}/${place.repository}@${digest}`, digest, ...findings };
   }
   if (named.registry === undefined || (tools.registry?.fullNames(ref).length ?? 0) > 0) {
     throw new Fault("IMAGE_NOT_FOUND", `No configured registry has the image ${ref}. Push it to one, or set REGISTRY_URL.`);
   }
-  const { digest, ...ports } = await readConfig(cluster, { ...placeOf(named.name), version: named.tag, trusted: false }, tools, signal);
+  const { digest, ...findings } = await readConfig(cluster, { ...placeOf(named.name), version: named.tag, trusted: false }, tools, signal);
   if (digest === undefined) throw new Fault("IMAGE_NOT_FOUND", `The registry ${named.registry} does not say which digest ${ref} has.`);
-  return { id: `${named.name}@${digest}`, digest, ...ports, command: [] };
+  return { id: `${named.name}@${digest}`, digest, ...findings };
 }
 
 type KubernetesImage = { host: string; repository: string; version: string; trusted: boolean };
@@ -44,19 +44,19 @@ function readConfig(
 }
 
 /** Unknown if the registry does not let berth read them. */
-async function portsOf(
+async function findingsOf(
   cluster: KubernetesApi,
   image: KubernetesImage,
   tools: KubernetesTools,
   signal: AbortSignal,
-): Promise<Pick<ResolvedImage, "exposed" | "guessed" | "portsUnknown">> {
+): Promise<Omit<ResolvedImage, "id" | "digest">> {
   try {
-    const { exposed, guessed } = await readConfig(cluster, image, tools, signal);
-    return { exposed, ...(guessed ? { guessed } : {}) };
+    const { digest: _, ...findings } = await readConfig(cluster, image, tools, signal);
+    return findings;
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof Fault)) throw error;
     tools.log.debug({ image: `${image.host}/${image.repository}`, code: error.code, reason: error.message }, "image ports unreadable");
-    return { exposed: [], portsUnknown: true };
+    return { exposed: [], portsUnknown: true, command: [] };
   }
 }

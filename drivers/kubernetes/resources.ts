@@ -4,6 +4,8 @@ export const RESOURCES = {
   services: { group: "", apiVersion: "v1", kind: "Service" },
   secrets: { group: "", apiVersion: "v1", kind: "Secret" },
   pods: { group: "", apiVersion: "v1", kind: "Pod" },
+  /** Of the metrics server, if the cluster has one. Its resource is `pods` too. */
+  podmetrics: { group: "metrics.k8s.io", apiVersion: "metrics.k8s.io/v1beta1", kind: "PodMetrics" },
 } as const;
 
 export type Resource = keyof typeof RESOURCES;
@@ -34,14 +36,20 @@ export const RIGHTS: readonly { resource: Resource; part?: "log"; verbs: readonl
   { resource: "secrets", verbs: ["get", "create", "patch", "delete"] },
   { resource: "pods", verbs: ["list", "watch"] },
   { resource: "pods", part: "log", verbs: ["get"] },
+  { resource: "podmetrics", verbs: ["list"] },
 ];
+
+/** The resource's name in paths and rights. */
+export function resourceName(resource: Resource | ReviewResource): string {
+  return resource === "podmetrics" ? "pods" : resource;
+}
 
 /** The path of a collection, or of one object in it; `part` is a subresource. */
 export function pathOf(namespace: string, resource: Resource | ReviewResource, name?: string, part?: string): string {
   const isReview = isIn(REVIEWS, resource);
   const { apiVersion } = isReview ? REVIEWS[resource] : RESOURCES[resource];
   const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  return [root, ...(isReview ? [] : ["namespaces", namespace]), resource, name, part]
+  return [root, ...(isReview ? [] : ["namespaces", namespace]), resourceName(resource), name, part]
     .filter((step) => step !== undefined)
     .map(stepOf)
     .join("/");

@@ -7,7 +7,7 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
 import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import { refuseForeignOwner } from "../labels.ts";
-import { awaitReady, firstOf } from "../ready.ts";
+import { awaitReady, firstOf, healthAddress } from "../ready.ts";
 import { destroy } from "./destroy.ts";
 import { logs } from "./logs.ts";
 import { instanceOf, type Records } from "./records.ts";
@@ -36,7 +36,7 @@ export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched
     if (address) onAddresses?.([address], instance, true);
     await firstOf<void>(signal, (own) => [
       failAtEnd(host, spec, own),
-      address ? awaitReady(address, "accepted", { clock, signal: own }) : clock.sleep(spec.graceMs, own),
+      awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, address?.host) }, { clock, signal: own }),
     ]);
     return { addresses: address ? [address] : [], instance, phases: { create: started - began, boot: clock.monotonic() - started } };
   } catch (error) {

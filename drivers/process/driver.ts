@@ -9,6 +9,7 @@ import { destroy } from "./destroy.ts";
 import { cutLog, logs } from "./logs.ts";
 import { type ProcessState, instanceOf, openRecords, type Records } from "./records.ts";
 import { resolve } from "./resolve.ts";
+import { processUsage } from "./usage.ts";
 
 export type ProcessOptions = {
   /** For the records and logs of services; used by this driver only. */
@@ -53,6 +54,11 @@ export function processDriver(options: ProcessOptions & { clock: Clock; log: Log
         signal,
       ),
     logs: (service, options, call) => logs(records, clock, service, options, call),
+    usage: async (service, { signal }) => {
+      signal.throwIfAborted();
+      const state = records.find(service);
+      return state?.running && state.process ? processUsage(state.process.pid, signal) : undefined;
+    },
     capacity: async () => ({ machines: 1, cpu: availableParallelism(), memoryMb: Math.floor(totalmem() / 1_048_576) }),
     events: (call) => events(records, clock, call),
     close: async () => {},

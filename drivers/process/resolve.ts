@@ -4,7 +4,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join, posix, resolve as absolute } from "node:path";
 import { MAX_DOCKERFILE_BYTES } from "../../lib/dockerfile/syntax.ts";
 import { readFinalStage } from "../../lib/dockerfile/read-final-stage.ts";
-import type { ImageSource, ResolvedImage } from "../driver.ts";
+import type { ImageHealthcheck, ImageSource, ResolvedImage } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 
 /** Faults: IMAGE_NOT_FOUND without a folder or Dockerfile, IMAGE_REFERENCE_INVALID if it cannot be run. */
@@ -28,14 +28,14 @@ export async function readRecipe(image: Pick<ImageSource, "folder"> & { ref: str
 
 /** The id is a hash of the files: other files are another image. */
 export async function resolve(image: ImageSource, signal: AbortSignal): Promise<ResolvedImage> {
-  const { exposed, folder } = await readRecipe(image);
+  const { exposed, folder, command, healthcheck } = await readRecipe(image);
   const hash = createHash("sha256");
   for (const entry of (await readdir(folder, { recursive: true, withFileTypes: true })).toSorted((a, b) => (fullPath(a) < fullPath(b) ? -1 : 1))) {
     signal.throwIfAborted();
     if (!entry.isFile()) continue;
     hash.update(`${fullPath(entry).slice(folder.length)}\0`).update(await readFile(fullPath(entry)));
   }
-  return { id: `folder:${hash.digest("hex")}`, exposed, command: [] };
+  return { id: `folder:${hash.digest("hex")}`, exposed, command, ...(healthcheck ? { healthcheck } : {}) };
 }
 
 const fullPath = (entry: { parentPath: string; name: string }) => join(entry.parentPath, entry.name);
@@ -66,6 +66,7 @@ type Recipe = {
   env: Record<string, string>;
   /** In order: a relative one is below those before it. */
   workdirs: string[];
+  healthcheck?: ImageHealthcheck | undefined;
   /** Exposed TCP ports, those of the final stage first, in their order. */
   exposed: number[];
 };
@@ -86,7 +87,8 @@ export function parseDockerfile(text: string): Recipe {
     if (ports?.protocol !== "tcp") continue;
     for (let port = ports.first; port <= ports.last && exposed.size < MAX_EXPOSED; port++) exposed.add(port);
   }
-  return { command, env: Object.fromEntries(stage.env), workdirs: stage.workdirs, exposed: [...exposed] };
+  const healthcheck = healthcheckOf(stage.healthcheck);
+  return { command, env: Object.fromEntries(stage.env), workdirs: stage.workdirs, exposed: [...exposed], ...(healthcheck ? { healthcheck } : {}) };
 }
 
 const SHELL = ["/bin/sh", "-c"];
@@ -101,4 +103,37 @@ function commandOf(written = ""): string[] {
     }
   }
   return written === "" ? [] : [...SHELL, written];
+}
+
+/** https://docs.docker.com/reference/dockerfile/#healthcheck: options, then `CMD` and a command as in CMD, or `NONE`. */
+function healthcheckOf(written = ""): ImageHealthcheck | undefined {
+  const options = new Map<string, string>();
+  let rest = written;
+  for (; rest.startsWith("--"); rest = rest.slice(rest.split(/\s/, 1)[0]?.length).trimStart()) {
+    const [name = "", value = ""] = rest.split(/\s/, 1)[0]?.split("=", 2) ?? [];
+    options.set(name.toLowerCase(), value);
+  }
+  const words = /^CMD\s/i.test(rest) ? commandOf(rest.slice("CMD".length).trim()) : [];
+  if (words.length === 0) return undefined;
+  const test = words[0] === SHELL[0] && words.length === 3 ? ["CMD-SHELL", words[2] as string] : ["CMD", ...words];
+  return {
+    test,
+    ...time("intervalMs", parseDuration(options.get("--interval"))),
+    ...time("timeoutMs", parseDuration(options.get("--timeout"))),
+    ...time("startPeriodMs", parseDuration(options.get("--start-period"))),
+    ...time("retries", Number(options.get("--retries") ?? 0)),
+  };
+}
+
+function time<Name extends string>(name: Name, value: number): { [Key in Name]?: number } {
+  return value > 0 ? ({ [name]: value } as { [Key in Name]: number }) : {};
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** A duration as Go writes it, such as `1m30s`. */
+function parseDuration(written = ""): number {
+  let sum = 0;
+  for (const [, number, unit = ""] of written.matchAll(/(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h)/g)) sum += Number(number) * (UNITS_MS[unit] ?? 0);
+  return sum;
 }

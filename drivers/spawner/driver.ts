@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { decodeText } from "../../lib/split-lines.ts";
-import type { Driver, Call, DriverEvent } from "../driver.ts";
+import type { Driver, Call, DriverEvent, Usage } from "../driver.ts";
 import { reconnect } from "../events.ts";
 import { isServiceName } from "../labels.ts";
 import { openSpawnerClient, type SpawnerEndpoint, servicePath, type SpawnerClient, lines } from "./client.ts";
@@ -40,10 +40,26 @@ export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: C
       if (!Array.isArray(reply)) throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no list; is it a berth spawner?`);
       return reply.map((one) => observedOff(requireObserved(one, doing, client.name)));
     },
+    usage: (service, call) => usage(client, service, call),
     logs: (service, which, call) => logs(client, service, which, call),
     events: (call) => events(client, clock, log, call),
     close: async () => client.close(),
   };
+}
+
+/** Undefined from a spawner that does not have the route. */
+async function usage(client: SpawnerClient, service: string, { signal }: Call): Promise<Usage | undefined> {
+  signal.throwIfAborted();
+  if (!isServiceName(service)) return undefined;
+  try {
+    const reply = await client.json({ method: "GET", path: `${servicePath(service)}/usage`, signal, doing: `Reading the use of ${service}` });
+    const { cpuMs, networkBytes, windowMs } = (reply ?? {}) as Partial<Usage>;
+    if (typeof cpuMs !== "number") return undefined;
+    return { cpuMs, networkBytes: Number(networkBytes ?? 0), ...(typeof windowMs === "number" ? { windowMs } : {}) };
+  } catch (error) {
+    if (error instanceof Fault && error.code === "ENGINE_FAILED") return undefined;
+    throw error;
+  }
 }
 
 function requireObserved(value: unknown, doing: string, at: string): WireObserved {

@@ -16,7 +16,7 @@ export async function resolve(client: SpawnerClient, clock: Clock, { ref, folder
   const path = `/validate/${HOST}/${encodeURIComponent(service)}/${encodeURIComponent(tag)}`;
   const body = { image: ref, ...folderOnWire(folder) };
   const line = await awaitWork(client, clock, { method: "POST", path, body, signal: call.signal, doing }, call);
-  if ("image" in line) return line.image;
+  if ("image" in line) return { ...line.image, command: line.image.command ?? [] };
   throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no image; is it a berth spawner?`);
 }
 

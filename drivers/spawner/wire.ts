@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import { Fault, type FaultData, FAULTS } from "../../lib/fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
-import type { Address, Deployment, Labels, Observed, ResolvedImage, Spec } from "../driver.ts";
+import type { Address, Deployment, Labels, Observed, Readiness, ResolvedImage, Spec } from "../driver.ts";
 
 /** The wire types of the spawner's API. Names are those of `container.json` and of the container entity. */
 type WireSpec = {
@@ -17,6 +17,8 @@ type WireSpec = {
   port?: number;
   /** Milliseconds. */
   graceMs: number;
+  /** A spawner that does not know it waits for the port, or without one for `graceMs`. */
+  readiness: Readiness;
   package?: string;
   labels: Labels;
 };
@@ -33,15 +35,32 @@ export type WireObserved = WireAddresses & {
   exit?: { code: number; outOfMemory: boolean };
 };
 
+/** Older spawners send no command. */
+export type WireImage = Omit<ResolvedImage, "command"> & Partial<Pick<ResolvedImage, "command">>;
+
 /** The lines of a response that takes time. The last line is the result. Empty lines are heartbeats. */
-export type WireLine = { pull: { done: number; total: number } } | { image: ResolvedImage } | { deployment: WireDeployment } | { fault: FaultData };
+export type WireLine = { pull: { done: number; total: number } } | { image: WireImage } | { deployment: WireDeployment } | { fault: FaultData };
 
 /** The media type of responses in lines: each line is a JSON value. */
 export const LINES = "application/x-ndjson";
 /** The longest silence of a response in lines, in milliseconds. After twice that the connection counts as broken. */
 export const BEAT_MS = 10_000;
 
-export function specOnWire({ image, folder, env, cpu, memoryMb, shmMb, storageGb, gpu, port, graceMs, labels, package: of }: Spec): WireSpec {
+export function specOnWire({
+  image,
+  folder,
+  env,
+  cpu,
+  memoryMb,
+  shmMb,
+  storageGb,
+  gpu,
+  port,
+  graceMs,
+  readiness,
+  labels,
+  package: of,
+}: Spec): WireSpec {
   return {
     image,
     ...folderOnWire(folder),
@@ -53,6 +72,7 @@ export function specOnWire({ image, folder, env, cpu, memoryMb, shmMb, storageGb
     gpu,
     ...(port === undefined ? {} : { port }),
     graceMs,
+    readiness,
     ...(of === undefined ? {} : { package: of }),
     labels,
   };

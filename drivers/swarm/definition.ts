@@ -3,6 +3,7 @@ import type { Spec } from "../driver.ts";
 import type { Reach } from "../engine/reach.ts";
 import { parseReference } from "../image.ts";
 import { writeLabels } from "../labels.ts";
+import { ownHealthPort } from "../ready.ts";
 import type { SwarmCluster } from "./cluster.ts";
 
 const MB = 1024 * 1024;
@@ -25,6 +26,7 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
   const gpus = spec.gpu > 0 ? [{ DiscreteResourceSpec: { Kind: gpuKind(cluster), Value: spec.gpu } }] : undefined;
   const shm = { Type: "tmpfs", Source: "", Target: "/dev/shm", TmpfsOptions: { SizeBytes: spec.shmMb * MB, Mode: 0o1777 } };
   const publishes = way === "published" && spec.port !== undefined;
+  const published = publishes ? [spec.port, ownHealthPort(spec)].filter((port) => port !== undefined) : [];
   const body = {
     Name: spec.service,
     Labels: labels,
@@ -52,7 +54,7 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
     EndpointSpec: {
       Mode: "dnsrr",
       // Only on the task's node, on any free port: the routing mesh would accept for a task that does not.
-      ...(publishes ? { Ports: [{ Protocol: "tcp" as const, TargetPort: spec.port, PublishMode: "host" as const }] } : {}),
+      ...(publishes ? { Ports: published.map((port) => ({ Protocol: "tcp" as const, TargetPort: port, PublishMode: "host" as const })) } : {}),
     },
   };
   return body as CreateServiceOptions;

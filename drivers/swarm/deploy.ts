@@ -6,7 +6,7 @@ import type { Engine } from "../engine/engine.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
 import { parseReference } from "../image.ts";
-import { awaitReady, firstOf } from "../ready.ts";
+import { awaitReady, firstOf, ownHealthPort } from "../ready.ts";
 import { readCluster, currentTask, findService, isOver, type Task, tasksOf } from "./cluster.ts";
 import { createOrAdopt, ensureOverlay } from "./create.ts";
 import { definition, type SwarmSite } from "./definition.ts";
@@ -97,7 +97,7 @@ async function failAtEnd(deps: SwarmDeployDeps, spec: Spec, id: string, signal: 
 
 type TaskEndpoint = Pick<Deployment, "addresses" | "instance">;
 
-/** Resolves when the task answers, or without a port has run for its grace time. */
+/** Resolves when the task is ready, by its spec. */
 async function connect(
   { engine, view, site }: SwarmDeployDeps,
   spec: Spec,
@@ -105,8 +105,9 @@ async function connect(
   { signal, onAddresses, adopted }: DeployCall & { adopted: boolean },
 ): Promise<TaskEndpoint> {
   const { clock } = engine;
+  const { proof } = REACH_RULES[way];
   if (spec.port === undefined) {
-    await clock.sleep(spec.graceMs, signal);
+    await awaitReady(spec, { address: undefined, proof }, { clock, signal });
     return { addresses: [] };
   }
   const service = await findService(engine, spec.service, signal);
@@ -121,6 +122,8 @@ async function connect(
     throw advisedFault("CONTAINER_NOT_READY", sentence);
   }
   onAddresses?.([address], task?.ID, !adopted);
-  await awaitReady(address, REACH_RULES[way].proof, { clock, signal });
+  const healthPort = ownHealthPort(spec);
+  const health = healthPort === undefined ? undefined : addressOf(view, details, healthPort);
+  await awaitReady(spec, { address, proof, health }, { clock, signal });
   return { addresses: [address], instance: task?.ID };
 }

@@ -5,6 +5,7 @@ import type { Driver, Registry, Spec } from "../driver.ts";
 import { openEngine } from "../engine/engine.ts";
 import { joinNetwork, DEFAULT_PIDS_LIMIT, engineMachine, type REACHES } from "../engine/reach.ts";
 import { containerListeners } from "../engine/listening.ts";
+import { containerUsage } from "../engine/usage.ts";
 import { refuseBadName } from "../labels.ts";
 import { currentTask, findOwnService, swarmCapacity, tasksOf } from "./cluster.ts";
 import { ensureOverlay } from "./create.ts";
@@ -72,6 +73,14 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     log.warn({ service, storageGb }, "`storage` of container.json ignored: Swarm cannot limit a container's disk");
   };
 
+  /** The id of the container of the service's task, on whatever node. */
+  const taskContainer = async (service: string, signal: AbortSignal): Promise<string | undefined> => {
+    signal.throwIfAborted();
+    const holder = await findOwnService(engine, service, signal);
+    const task = holder && currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
+    return task?.Status.ContainerStatus?.ContainerID;
+  };
+
   return {
     name: "swarm",
     pulls: true,
@@ -92,11 +101,13 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     logs: (service, options, call) => logs(engine, service, options, call),
     capacity: ({ signal }) => swarmCapacity(engine, signal),
     listeners: async (service, { signal }) => {
-      signal.throwIfAborted();
-      const holder = await findOwnService(engine, service, signal);
-      const task = holder && currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
-      const container = task?.Status.ContainerStatus?.ContainerID;
+      const container = await taskContainer(service, signal);
       return container ? containerListeners(engine, container, signal) : undefined;
+    },
+    // A task of another node has its statistics at that node's engine.
+    usage: async (service, { signal }) => {
+      const container = await taskContainer(service, signal);
+      return container ? containerUsage(engine, container, signal) : undefined;
     },
     events: (call) => events(engine, log, call),
     close: async () => engine.close(),

@@ -51,9 +51,9 @@ function hasEnded(task: Task, local: LocalContainer | undefined): boolean {
   return local !== undefined && !local.running && task.Status.State === "running";
 }
 
-/** The address of a task, by the reach that its service was created for. */
-export function addressOf(view: SwarmView, { service, task, bridged, node }: TaskDetails): Address | undefined {
-  const port = readPort(service.Spec?.Labels);
+/** The address of a task's port, by the reach that its service was created for. */
+export function addressOf(view: SwarmView, details: TaskDetails, port = readPort(details.service.Spec?.Labels)): Address | undefined {
+  const { service, task, bridged, node } = details;
   const name = service.Spec?.Name;
   if (port === undefined || name === undefined) return undefined;
   const way = taskReachOf(view.standpoint, publishes(service));

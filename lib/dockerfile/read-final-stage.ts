@@ -10,6 +10,7 @@ type FinalStage = {
   /** As written; undefined where there is none. */
   entrypoint: string | undefined;
   cmd: string | undefined;
+  healthcheck: string | undefined;
   /** By stage, the last stage first: a port that a later stage names goes before those of its base. */
   exposed: ExposedPort[][];
   /** Arguments of EXPOSE beyond the limit; they are not read. */
@@ -31,7 +32,8 @@ export function readFinalStage(text: string): FinalStage {
   const env = new Map<string, string>();
   const args = new Map<string, string>();
   const value = (name: string) => env.get(name) ?? args.get(name);
-  const stage: FinalStage = { from: undefined, env, workdirs: [], entrypoint: undefined, cmd: undefined, exposed: [], unreadPorts: 0 };
+  const nothing = { from: undefined, entrypoint: undefined, cmd: undefined, healthcheck: undefined };
+  const stage: FinalStage = { ...nothing, env, workdirs: [], exposed: [], unreadPorts: 0 };
   let count = 0;
   let cmdIsOwn = false;
 
@@ -58,6 +60,7 @@ export function readFinalStage(text: string): FinalStage {
       // An entrypoint ends what a base gave it as arguments.
       if (!cmdIsOwn) stage.cmd = undefined;
     },
+    HEALTHCHECK: (written) => void (stage.healthcheck = written),
     EXPOSE: (written) => {
       for (const argument of words(written)) {
         const { text: expanded, complete } = expand(argument, value);

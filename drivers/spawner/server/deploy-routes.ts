@@ -91,7 +91,7 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
         await deploys.destroy(serviceName);
         return { serviceName, isSuccess: true };
       }
-      const deploy = parseSpec({ host, service }, body, { environment, apiUrl });
+      const deploy = parseSpec({ host, service }, body, { environment, apiUrl, healthchecks: driver.healthchecks });
       const work = deploys.deploy(deploy, parseCallId(request.query.call), (call) => carryOut(deploy, call));
       return answer(request, reply, work, (done) => ({ deployment: deploymentOnWire(deploy.service, done) }), `${deploy.service} is not ready yet`);
     },

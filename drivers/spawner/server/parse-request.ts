@@ -1,6 +1,6 @@
 import { isAbsolute } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
-import { type Labels, type Host, HOSTS } from "../../driver.ts";
+import { type Labels, type Host, HOSTS, type Readiness } from "../../driver.ts";
 
 /** A field of a body, by berth's name and by the names of other clients. `read` returns undefined for a value that is not allowed. */
 type Field<T> = { names: readonly string[]; allowed: string; read(value: unknown): T | undefined };
@@ -20,6 +20,7 @@ const FIELDS = {
   gpu: field(["gpu"], "a whole number from 0", (value) => readWhole(value, 0, 64)),
   port: field(["port"], "a port from 1 to 65535", (value) => readWhole(value, 1, 65_535)),
   graceMs: field(["graceMs"], "a number of milliseconds from 0", (value) => readNumber(value, 0, 600_000)),
+  readiness: field(["readiness"], "an object whose kind is port, http (with an absolute path), healthcheck or running", readReadiness),
   package: field(["package"], "a package's name of at most 214 characters", (value) => readText(value, /^[\w@./-]{1,214}$/)),
   labels: field(["labels"], "an object with store, environment, container and generation", readLabels),
 };
@@ -81,6 +82,20 @@ function readEnvironment(value: unknown): Record<string, string> | undefined {
   const isVariable = ([name, of]: [string, unknown]) =>
     /^[^\s=\0]{1,1000}$/.test(name) && ["string", "number", "boolean"].includes(typeof of) && !String(of).includes("\0");
   return entries.every(isVariable) ? Object.fromEntries(entries.map(([name, of]) => [name, String(of)])) : undefined;
+}
+
+/** A path as in a request line; the rest has defaults. */
+function readReadiness(value: unknown): Readiness | undefined {
+  if (!isObject(value)) return undefined;
+  const { kind } = value;
+  if (kind === "port" || kind === "healthcheck" || kind === "running") return { kind };
+  const path = readText(value["path"], /^\/[!-~]{0,2000}$/);
+  if (kind !== "http" || path === undefined) return undefined;
+  const port = value["port"] === undefined ? undefined : readWhole(value["port"], 1, 65_535);
+  const intervalMs = readNumber(value["intervalMs"] ?? 10_000, 1, 3_600_000);
+  const timeoutMs = readNumber(value["timeoutMs"] ?? 5_000, 1, 600_000);
+  if (intervalMs === undefined || timeoutMs === undefined || (value["port"] !== undefined && port === undefined)) return undefined;
+  return { kind, path, intervalMs, timeoutMs, ...(port === undefined ? {} : { port }) };
 }
 
 function readLabels(value: unknown): Labels | undefined {

@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import { Fault } from "../../../lib/fault.ts";
+import { readinessOfHealthcheck } from "../../../lib/image-healthcheck.ts";
 import { trimTrailing } from "../../../lib/trim-trailing.ts";
 import type { Host, Labels, Readiness, ResolvedImage, Spec } from "../../driver.ts";
 import { isServiceName } from "../../labels.ts";
@@ -16,11 +17,11 @@ export type DeployRequest = DeployKey & {
   image: string;
   folder: string | undefined;
   /** The full spec. The image's own port is the default of a foreign body. */
-  spec(image: Pick<ResolvedImage, "id" | "exposed">): Spec;
+  spec(image: Pick<ResolvedImage, "id" | "exposed" | "healthcheck">): Spec;
 };
 
-/** The spawner's own installation: its name, and the address of its server's API for containers. */
-export type SpawnerInstallation = { environment: string; apiUrl?: string | undefined };
+/** The spawner's own installation: its name, the address of its server's API for containers, and whether its driver runs the checks of images. */
+export type SpawnerInstallation = { environment: string; apiUrl?: string | undefined; healthchecks?: boolean | undefined };
 
 /**
  * A body with `labels` is from a berth: it is the spec, and its generation identifies it. A body without is from a foreign server: the spawner names and
@@ -29,11 +30,16 @@ export type SpawnerInstallation = { environment: string; apiUrl?: string | undef
 export function parseSpec(
   { host, service }: { host: Host; service: string },
   body: Body,
-  { environment, apiUrl }: SpawnerInstallation,
+  { environment, apiUrl, healthchecks = false }: SpawnerInstallation,
 ): DeployRequest {
-  const { image, labels, port, folder, ...rest } = body;
+  const { image, labels, port, folder, readiness, ...rest } = body;
   if (image === undefined) throw new Fault("REQUEST_INVALID", "The body's image is missing.");
   const sizes = { ...DEFAULTS, ...rest };
+  const supported = (one: Readiness | undefined) => (one?.kind === "healthcheck" && !healthchecks ? undefined : one);
+  const imageReadiness = (own: number | undefined, check: ResolvedImage["healthcheck"]): Readiness => {
+    if (own === undefined || check === undefined) return defaultReadiness(own);
+    return healthchecks ? { kind: "healthcheck" } : (readinessOfHealthcheck(check) ?? defaultReadiness(own));
+  };
   if (labels !== undefined) {
     const name = readServiceName(service);
     return {
@@ -44,7 +50,16 @@ export function parseSpec(
       unresolved: false,
       image,
       folder,
-      spec: ({ id }) => ({ ...sizes, service: name, host, labels, image: id, folder, port, readiness: defaultReadiness(port) }),
+      spec: ({ id }) => ({
+        ...sizes,
+        service: name,
+        host,
+        labels,
+        image: id,
+        folder,
+        port,
+        readiness: supported(readiness) ?? defaultReadiness(port),
+      }),
     };
   }
   const name = foreignName(environment, service);
@@ -53,16 +68,16 @@ export function parseSpec(
   return {
     service: name,
     owner: ownerOf({ ...foreign, generation: 0 }),
-    identity: digest({ ...whole, host, image, folder, port }),
+    identity: digest({ ...whole, host, image, folder, port, readiness }),
     generation: undefined,
     unresolved: true,
     image,
     folder,
-    spec: ({ id, exposed }) => {
+    spec: ({ id, exposed, healthcheck }) => {
       const spec = { ...whole, service: name, host, image: id, folder, port: port ?? exposed[0] };
       // A driver replaces a service of any other generation, larger or smaller.
-      const labels = { ...foreign, generation: Number.parseInt(digest(spec).slice(0, 12), 16) };
-      return { ...spec, readiness: defaultReadiness(spec.port), labels };
+      const labels = { ...foreign, generation: Number.parseInt(digest({ ...spec, readiness }).slice(0, 12), 16) };
+      return { ...spec, readiness: supported(readiness) ?? imageReadiness(spec.port, healthcheck), labels };
     },
   };
 }

@@ -7,7 +7,7 @@ import { parseCallId, parseGeneration, parseTail } from "./parse-request.ts";
 import { readServiceName } from "./parse-spec.ts";
 import type { ServiceNames } from "./service-names.ts";
 import { clientGone, type Streams } from "./streams.ts";
-import { answers, CALL, DESTROYED, NAME_PARAMS, SERVICE } from "./wire-schemas.ts";
+import { answers, CALL, DESTROYED, NAME_PARAMS, SERVICE, USAGE } from "./wire-schemas.ts";
 
 const LOG_LINES = 10_000;
 
@@ -48,6 +48,17 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
       const observed = await names.find(params.service, clientGone(reply));
       if (!observed) throw new Fault("CONTAINER_NOT_FOUND", `There is no service ${params.service.slice(0, 100)}.`);
       return observedOnWire(observed);
+    },
+  );
+
+  app.get<Named>(
+    "/services/:service/usage",
+    { schema: { tags, summary: "What a running service has used", params: NAME_PARAMS, response: answers(USAGE) } },
+    async ({ params }, reply) => {
+      const service = readServiceName(params.service);
+      const usage = await driver.usage?.(service, { signal: clientGone(reply) });
+      if (!usage) throw new Fault("CONTAINER_NOT_FOUND", `The use of ${service} is not known.`);
+      return usage;
     },
   );
 

@@ -27,6 +27,21 @@ export const IMAGE_BODY = {
   },
 } as const;
 
+const READINESS = {
+  type: "object",
+  description:
+    "what the container must show to be ready. `port`: it accepts a connection. `http`: a GET is answered 2xx or 3xx. `healthcheck`: the image's own " +
+    "check succeeds. `running`: it has run for graceMs. Where left out, the image's own check, else the port, else `running`",
+  required: ["kind"],
+  properties: {
+    kind: { type: "string", enum: ["port", "http", "healthcheck", "running"] },
+    path: text,
+    port: { ...integer, description: "where it is not the container's own" },
+    intervalMs: number,
+    timeoutMs: number,
+  },
+} as const;
+
 export const SPEC_BODY = {
   type: "object",
   nullable: true,
@@ -40,7 +55,8 @@ export const SPEC_BODY = {
     shm_size: { ...integer, description: "MB; 64 where left out" },
     storage: { ...number, description: "GB; 21 where left out" },
     port: { ...integer, description: "the image's own where left out, and there are no labels" },
-    graceMs: { ...number, description: "how long a container without a port must run to be ready" },
+    graceMs: { ...number, description: "how long a container without a port, or a queue worker, must run to be ready" },
+    readiness: READINESS,
     package: { ...text, description: "the container's package: containers of one package may reach each other" },
     labels: LABELS,
   },
@@ -53,6 +69,14 @@ export const IMAGE = {
     digest: text,
     exposed: { type: "array", items: integer },
     guessed: { type: "boolean", description: "the order of `exposed` is one" },
+    portsUnknown: { type: "boolean" },
+    command: { type: "array", items: text, description: "entrypoint and command" },
+    healthcheck: {
+      type: "object",
+      description: "the image's own HEALTHCHECK",
+      required: ["test"],
+      properties: { test: { type: "array", items: text }, intervalMs: number, timeoutMs: number, startPeriodMs: number, retries: integer },
+    },
   },
 } as const;
 
@@ -73,8 +97,18 @@ export const DEPLOYMENT = {
     serviceName: text,
     instance: text,
     ...ADDRESSES,
-    warning: { ...text, description: "it has started, but not as it was requested: without its GPU, for example" },
+    warning: { ...text, description: "it has started, but not as it was requested: without its GPU, or with a health check that fails, for example" },
     phases: { type: "object", properties: Object.fromEntries(DRIVER_PHASES.map((name) => [name, number])) },
+  },
+} as const;
+
+export const USAGE = {
+  type: "object",
+  required: ["cpuMs", "networkBytes"],
+  properties: {
+    cpuMs: number,
+    networkBytes: { ...number, description: "0 if only the processor time is known" },
+    windowMs: { ...number, description: "used within this time; where left out, since the start" },
   },
 } as const;
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { CLUSTER, LOG_GROUP, openStand, REGION } from "../../drivers/ecs/fixture.ts";
-import { RIGHTS } from "../../../drivers/kubernetes/resources.ts";
+import { resourceName, RIGHTS } from "../../../drivers/kubernetes/resources.ts";
 import { NAMESPACE, openWorld, RBAC } from "../../drivers/kubernetes/test-cluster.ts";
 import { look } from "./look.ts";
 
@@ -37,7 +37,7 @@ t.test("of a Kubernetes cluster each right that the account lacks is named, and 
   const well = await check(RBAC);
   t.match(well.row, { state: "ok", problems: [] });
   const wanted = RIGHTS.flatMap(({ resource, part, verbs }) =>
-    verbs.map((verb) => `${verb} ${part === undefined ? resource : `${resource}/${part}`}`),
+    verbs.map((verb) => `${verb} ${resourceName(resource)}${part === undefined ? "" : `/${part}`}`),
   );
   t.same(new Set(wanted), well.granted);
   const cut = join(tempFolder(t), "rbac.yaml");

@@ -2,16 +2,21 @@
 export type ConformanceBackend = { name: string; on: string; cannot: Readonly<Record<string, string>> };
 
 const NO_PAUSE = (reason: string) => ({ paused: reason, "paused-ended": reason });
+const NO_HEALTHCHECK = (reason: string) => ({ healthcheck: reason, "healthcheck-fails": reason });
+const REPLACES = "it replaces unhealthy tasks, so berth does not hand it the check";
+const IGNORES = "it ignores an image's health check";
 const NO_ENGINE = "there is no engine that could be unavailable";
 
 export const BACKENDS = {
   docker: { name: "docker", on: "a Docker engine", cannot: {} },
-  swarm: { name: "swarm", on: "a Docker Swarm of one node", cannot: NO_PAUSE("a Swarm has no such call") },
+  swarm: { name: "swarm", on: "a Docker Swarm of one node", cannot: { ...NO_PAUSE("a Swarm has no such call"), ...NO_HEALTHCHECK(REPLACES) } },
   ecs: {
     name: "ecs",
     on: "moto, behind a layer that adds what it does not have and refuses what AWS refuses",
     cannot: {
       ...NO_PAUSE("ECS has no such call"),
+      ...NO_HEALTHCHECK(IGNORES),
+      usage: "ECS reports no statistics of a task",
       listeners: "berth cannot look into a task",
       "lost-events": "ECS has no stream of events: the driver polls, so no stream can break",
       capabilities: "a task has what its launch type gives it, and moto's are plain processes",
@@ -20,12 +25,17 @@ export const BACKENDS = {
   kubernetes: {
     name: "kubernetes",
     on: "a double of a cluster, which refuses what the API refuses and runs pods as processes",
-    cannot: { ...NO_PAUSE("Kubernetes has no such call"), listeners: "berth cannot look into a pod without a right to run commands in it" },
+    cannot: {
+      ...NO_PAUSE("Kubernetes has no such call"),
+      ...NO_HEALTHCHECK(IGNORES),
+      listeners: "berth cannot look into a pod without a right to run commands in it",
+    },
   },
   process: {
     name: "process",
     on: "this machine",
     cannot: {
+      ...NO_HEALTHCHECK("a plain process has no image whose check an engine would run"),
       ...NO_PAUSE("it ends sleeping containers, as it is for trying berth"),
       memory: "a plain process has no limit of its own",
       capabilities: "a plain process has what berth has",
@@ -39,12 +49,19 @@ export const BACKENDS = {
   spawner: {
     name: "spawner",
     on: "a `berth spawner` over a Docker engine",
-    cannot: { ...NO_PAUSE("the spawner's API has no such call"), listeners: "the spawner's API has no such call" },
+    cannot: {
+      ...NO_PAUSE("the spawner's API has no such call"),
+      ...NO_HEALTHCHECK("the spawner's engine may be any"),
+      listeners: "the spawner's API has no such call",
+    },
   },
   memory: {
     name: "the tests' fake",
     on: "nothing: it replaces a driver in tests of the lifecycle",
     cannot: {
+      ...NO_HEALTHCHECK("it runs no image"),
+      "http-own-port": "its apps have one server each",
+      usage: "its apps share one process",
       gpu: "it has no machines",
       capabilities: "it runs no processes",
       listeners: "it runs no processes",

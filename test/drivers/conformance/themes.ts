@@ -3,8 +3,9 @@ import type { ConformanceCase, ConformanceTheme } from "./harness.ts";
 import { LIFE } from "./life.ts";
 import { OUTSIDE } from "./outside.ts";
 import { PAUSED } from "./paused.ts";
+import { READINESS } from "./readiness.ts";
 
 /** All that the kit asks, in its order. */
-export const THEMES: readonly ConformanceTheme[] = [LIFE, FAILURES, OUTSIDE, PAUSED];
+export const THEMES: readonly ConformanceTheme[] = [LIFE, READINESS, FAILURES, OUTSIDE, PAUSED];
 
 export const CASES: readonly ConformanceCase[] = THEMES.flatMap(({ cases }) => cases);

@@ -19,7 +19,8 @@ const network = `berth-test-${randomUUID().slice(0, 8)}`;
 const name = namer("dock");
 const registry = await openRegistry();
 
-const open = (more: Partial<DockerOptions> = {}) => dockerDriver({ host, network, reach: "auto", clock: systemClock(), log, ...more });
+const open = (more: Partial<DockerOptions> = {}) =>
+  dockerDriver({ host, network, reach: "auto", clock: systemClock(), log, openPortMs: 6_000, ...more });
 
 const { left, remove, kill, move } = dockerWorld(docker, { network, image: images.worker, squatter: () => name("squatter") });
 

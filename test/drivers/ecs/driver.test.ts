@@ -7,7 +7,7 @@ import { openStand } from "./fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("the ECS driver keeps the contract, with the rights of its policy", async (t) => {
-  const stand = await openStand(t, ["onDemand", "plain", "tcpOnly", "worker", "crashing", "broken", "mute", "hungry"]);
+  const stand = await openStand(t, ["onDemand", "plain", "checked", "tcpOnly", "worker", "crashing", "broken", "mute", "hungry"]);
   await conformance(t, {
     open: () => stand.open(),
     image: async (name) => ({ ref: `berth-test/${name.toLowerCase()}:1` }),

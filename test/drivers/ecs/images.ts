@@ -2,6 +2,8 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { CreateRepositoryCommand, PutImageCommand, type ECRClient } from "@aws-sdk/client-ecr";
+import type { ImageHealthcheck } from "../../../drivers/driver.ts";
+import { parseDockerfile } from "../../../drivers/process/resolve.ts";
 import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
 import { LOGIN } from "../../gateway/registry/upstream/distribution.ts";
 
@@ -17,11 +19,16 @@ export async function publish(name: TestImage, to: { folder: string; registry: s
     .split("\n")
     .filter((line) => line.startsWith("EXPOSE"));
   const ports = exposes.flatMap((line) => line.split(" ").slice(1)).map((port) => (port.includes("/") ? port : `${port}/tcp`));
+  const recipe = parseDockerfile(readFileSync(join(folder, "Dockerfile"), "utf8"));
   const config = {
     architecture: "amd64",
     os: "linux",
     rootfs: { type: "layers", diff_ids: [] },
-    config: { ExposedPorts: Object.fromEntries(ports.map((port) => [port, {}])) },
+    config: {
+      ExposedPorts: Object.fromEntries(ports.map((port) => [port, {}])),
+      Cmd: recipe.command,
+      ...(recipe.healthcheck ? { Healthcheck: healthcheckConfig(recipe.healthcheck) } : {}),
+    },
     history: exposes.map((line) => ({ created_by: `/bin/sh -c #(nop)  ${line}` })),
   };
   const [repository, tag] = [`berth-test/${name.toLowerCase()}`, "1"];
@@ -43,6 +50,11 @@ export async function publish(name: TestImage, to: { folder: string; registry: s
   await to.ecr.send(new CreateRepositoryCommand({ repositoryName: repository, tags: [{ Key: "builder", Value: "grok_spawner" }] }));
   await to.ecr.send(new PutImageCommand({ repositoryName: repository, imageManifest: manifest, imageTag: tag }));
   return { name, repository, tag, digest: digestOf(manifest), folder };
+}
+
+/** As engines write it: in nanoseconds. */
+function healthcheckConfig({ test, intervalMs = 0, timeoutMs = 0, retries }: ImageHealthcheck) {
+  return { Test: test, Interval: intervalMs * 1e6, Timeout: timeoutMs * 1e6, Retries: retries };
 }
 
 function digestOf(text: string): string {

@@ -20,7 +20,7 @@ t.test("the kubernetes driver keeps the contract, with the rights of conf/kubern
       writeFileSync(kubeconfig, world.cluster.kubeconfig().replace(world.cluster.url, gate.host.replace("tcp:", "https:")));
       return { ...gate, driver: world.open({ kubeconfig }) };
     },
-    ...BACKENDS.kubernetes,
+    cannot: { ...BACKENDS.kubernetes.cannot, "image-config": "no registry listens here: resolve.test.ts has one" },
   });
   t.strictSame([...world.cluster.roles.requests()].toSorted(), [...world.cluster.roles.granted()].toSorted());
 });

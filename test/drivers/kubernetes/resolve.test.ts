@@ -10,7 +10,13 @@ t.test("images are what the registries say, by their digest, and nothing else", 
   const driver = open();
   const { ref } = await image("worker");
   const resolved = await driver.resolve({ ref }, call());
-  t.strictSame(resolved, { id: `${REGISTRY}/berth/worker@${resolved.digest}`, digest: resolved.digest, exposed: [], portsUnknown: true });
+  t.strictSame(resolved, {
+    id: `${REGISTRY}/berth/worker@${resolved.digest}`,
+    digest: resolved.digest,
+    exposed: [],
+    portsUnknown: true,
+    command: [],
+  });
   for (const unknown of ["absent/nothing:1", `${REGISTRY}/absent/nothing:1`, `sha256:${"0".repeat(64)}`])
     await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: unknown }, call()));
   await rejectsWith(t, "IMAGE_REFERENCE_INVALID", driver.resolve({ ref: "Not A Reference" }, call()));
@@ -23,7 +29,7 @@ t.test("a registry that is not set up is queried directly, also for the ports, w
   t.teardown(() => other.close());
   const digest = other.put("datagrok/thing", "1", "one");
   const driver = open();
-  const pinned = { id: `${other.host}/datagrok/thing@${digest}`, digest, exposed: [8080] };
+  const pinned = { id: `${other.host}/datagrok/thing@${digest}`, digest, exposed: [8080], command: ["/nothing"] };
   t.strictSame(await driver.resolve({ ref: `${other.host}/datagrok/thing:1` }, call()), pinned);
   t.strictSame(await driver.resolve({ ref: pinned.id }, call()), pinned);
   await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: `${other.host}/datagrok/thing:2` }, call()));

@@ -23,11 +23,11 @@ export const REGISTRY = "127.0.0.1:1";
 export type KubernetesWorld = Awaited<ReturnType<typeof openWorld>>;
 
 /** A cluster of one node, a registry with the test images in it, and drivers over both. */
-export async function openWorld(t: Test, more: { rbac?: string } = {}) {
+export async function openWorld(t: Test, more: { rbac?: string; metrics?: boolean } = {}) {
   const folder = tempFolder(t);
   const images: Map<string, { folder: string } | { refused: string }> = new Map();
   const node: Node = { cpu: 16, memoryMb: 16_384, images };
-  const cluster = await openApiServer({ folder, rbac: more.rbac ?? RBAC, namespace: NAMESPACE, node });
+  const cluster = await openApiServer({ folder, rbac: more.rbac ?? RBAC, namespace: NAMESPACE, node, metrics: more.metrics ?? true });
   t.teardown(() => cluster.close());
   const kubeconfig = join(folder, "kubeconfig");
   writeFileSync(kubeconfig, cluster.kubeconfig());

@@ -35,6 +35,19 @@ t.test("a shell line is run by the shell, and alone where it is the entrypoint",
   t.strictSame(parseDockerfile('FROM x\nCMD ["a"]\nCMD ["b"]').command, ["b"]);
 });
 
+t.test("a health check is that of the final stage, as the image's configuration has it", async (t) => {
+  const check = (line: string) => parseDockerfile(`FROM x\nCMD run\n${line}`).healthcheck;
+  t.strictSame(check("HEALTHCHECK CMD curl -f http://localhost/ || exit 1"), { test: ["CMD-SHELL", "curl -f http://localhost/ || exit 1"] });
+  t.strictSame(check('HEALTHCHECK --interval=1m30s --timeout=500ms --start-period=2s --retries=4 \\\n  CMD ["a", "b"]'), {
+    test: ["CMD", "a", "b"],
+    intervalMs: 90_000,
+    timeoutMs: 500,
+    startPeriodMs: 2_000,
+    retries: 4,
+  });
+  for (const none of ["", "HEALTHCHECK NONE", "HEALTHCHECK --interval=1s", "HEALTHCHECK CMD one\nHEALTHCHECK NONE"]) t.equal(check(none), undefined);
+});
+
 t.test("a Dockerfile that runs nothing is refused", async (t) => {
   t.throws(() => parseDockerfile("FROM x\nRUN make"), { code: "IMAGE_REFERENCE_INVALID" });
   t.throws(() => parseDockerfile(""), { code: "IMAGE_REFERENCE_INVALID" });

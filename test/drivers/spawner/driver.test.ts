@@ -163,7 +163,7 @@ t.test("a deploy without an answer is requested again, and a silent stream of ev
   const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms / 100, task) });
   const log = openLog({ level: "silent", name: "test" });
   const driver = spawnerDriver({ host: "127.0.0.1", port, tls: false, auth: { key: "x" }, clock: hasty, log });
-  t.strictSame(await driver.resolve({ ref: "a:1" }, call()), { id: "sha256:1", exposed: [1] });
+  t.strictSame(await driver.resolve({ ref: "a:1" }, call()), { id: "sha256:1", exposed: [1], command: [] }, "an older spawner sends no command");
   t.equal(requests, 2);
   const caller = new AbortController();
   let connected = 0;

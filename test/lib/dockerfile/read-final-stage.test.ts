@@ -57,5 +57,6 @@ t.test("a stage is found by its name as it was at that line", async (t) => {
 
 t.test("CMD and ENTRYPOINT of a base", async (t) => {
   t.match(readFinalStage('FROM a AS x\nCMD ["one"]\nFROM x\nENTRYPOINT ["two"]'), { cmd: undefined, entrypoint: '["two"]' });
+  t.match(readFinalStage("FROM a AS x\nHEALTHCHECK CMD one\nFROM x\nHEALTHCHECK NONE"), { healthcheck: "NONE" });
   t.match(readFinalStage('FROM a\nCMD ["one"]\nENTRYPOINT ["two"]'), { cmd: '["one"]', entrypoint: '["two"]' });
 });

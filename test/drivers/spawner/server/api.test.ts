@@ -8,7 +8,8 @@ import { openStand, specBody } from "./fixture.ts";
 const KEY = { "x-api-key": SPAWNER_KEY };
 
 t.test("each route of openapi.json is called, and answers as it should", async (t) => {
-  const { ask } = await openStand(t);
+  const { ask, world } = await openStand(t);
+  world.usages.set("web", { cpuMs: 5, networkBytes: 7 });
   /** In the order in which they can follow each other. A stream is left again. */
   const calls: Record<string, () => Promise<{ status: number; text: string }>> = {
     "get /info": () => ask("GET", "/info", { headers: {} }),
@@ -16,6 +17,7 @@ t.test("each route of openapi.json is called, and answers as it should", async (
     "post /deploy/{host}/{service}/{n}": () => ask("POST", "/deploy/cvm/web/1", { body: specBody("web") }),
     "get /services": () => ask("GET", "/services"),
     "get /services/{service}": () => ask("GET", "/services/web"),
+    "get /services/{service}/usage": () => ask("GET", "/services/web/usage"),
     "get /services/{service}/logs": () => ask("GET", "/services/web/logs?tail=5"),
     "get /events": () => firstLine("/events"),
     "delete /services/{service}": () => ask("DELETE", "/services/web"),

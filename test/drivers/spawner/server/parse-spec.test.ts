@@ -15,6 +15,7 @@ t.test("whatever JSON a body is, it is read or refused in a sentence", (t) => {
       cpu: fc.oneof(fc.double(), fc.string(), fc.jsonValue()),
       port: fc.oneof(fc.integer(), fc.jsonValue()),
       labels: fc.oneof(fc.record({ store: fc.string(), environment: fc.string(), container: fc.string(), generation: fc.integer() }), fc.jsonValue()),
+      readiness: fc.oneof(fc.record({ kind: fc.constant("http"), path: fc.webPath(), port: fc.jsonValue() }), fc.jsonValue()),
       config: fc.jsonValue(),
       __proto__: fc.jsonValue(),
     },
@@ -101,5 +102,35 @@ t.test("a foreign server's container gets the API's address and what queue worke
   t.strictSame(envOf({ image: "datagrok/x", env: own }), own);
   t.strictSame(envOf({ image: `sha256:${"0".repeat(64)}` })["TASK_QUEUE_NAME"], undefined, "an id names no queue");
   t.equal(envOf({ image: "x@sha256:00" })["TASK_QUEUE_NAME"], "x");
+  t.end();
+});
+
+t.test("readiness is what the body says, else the image's own check, else its port", (t) => {
+  const labels = { store: "s", environment: "e", container: "c", generation: 3 };
+  const check = { test: ["CMD-SHELL", "curl -f http://localhost:8080/health || exit 1"] };
+  const read = (body: object, healthchecks: boolean, healthcheck?: typeof check) =>
+    parseSpec({ host: "cvm", service: "own" }, parseBody({ image: "a", ...body }).body, { environment: "stand", healthchecks }).spec({
+      ...image,
+      ...(healthcheck ? { healthcheck } : {}),
+    }).readiness;
+  const http = { kind: "http", path: "/ready?a=1", port: 81, intervalMs: 1_000, timeoutMs: 500 };
+  for (const body of [{}, { labels }]) {
+    for (const readiness of [http, { kind: "port" }, { kind: "running" }]) t.strictSame(read({ ...body, readiness }, false, check), readiness);
+    t.strictSame(read({ ...body, readiness: { kind: "healthcheck" } }, true), { kind: "healthcheck" });
+    t.strictSame(read({ ...body, port: 80, readiness: { kind: "healthcheck" } }, false), { kind: "port" }, "which this driver cannot");
+    t.strictSame(read({ ...body, port: 80 }, true), { kind: "port" });
+  }
+  t.strictSame(read({}, true, check), { kind: "healthcheck" });
+  t.match(read({}, false, check), { kind: "http", path: "/health", port: 8080 });
+  t.strictSame(read({ labels }, true, check), { kind: "running" }, "berth's control has decided, and it has no port");
+  for (const wrong of [
+    { kind: "ready" },
+    { kind: "http" },
+    { kind: "http", path: "health" },
+    { kind: "http", path: "/a b" },
+    { ...http, port: 0 },
+    "http",
+  ])
+    t.throws(() => read({ readiness: wrong }, true), { code: "REQUEST_INVALID" }, JSON.stringify(wrong));
   t.end();
 });
