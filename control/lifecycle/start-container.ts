@@ -4,6 +4,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
+import { isPostgresStarting } from "../../lib/postgres-startup.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddresses } from "./addresses.ts";
@@ -12,6 +13,7 @@ import type { InFlightOperations } from "./engine.ts";
 import { asFault, isUnanswered } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
+import { declaredPort } from "./readiness.ts";
 import { enteredOn } from "./situation.ts";
 import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
 
@@ -47,6 +49,7 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
   try {
     const deployment = await deps.deploy(row, signal);
     const { addresses, instance, phases } = deployment;
+    await awaitPostgres(deps, row, addresses, signal);
     const patch = {
       ...(await workerPatch(deps, row.id, addresses, signal)),
       addresses: ownedAddresses(addresses, instance),
@@ -75,6 +78,20 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
       return undefined;
     });
   }
+}
+
+const POSTGRES_PORT = 5_432;
+const POSTGRES_RETRY_MS = 200;
+
+/** A PostgreSQL opens its port before it accepts sessions, after a crash for as long as it recovers: clients of its TCP listener would be refused. */
+async function awaitPostgres(deps: StartDeps, row: Container, [address]: readonly Address[], signal: AbortSignal): Promise<void> {
+  const { store, clock, limits, inFlight } = deps;
+  if (row.tcpPort === undefined || address === undefined) return;
+  if (declaredPort({ row, image: await store.images.find(row.imageId) }) !== POSTGRES_PORT) return;
+  const until = enteredOn(row, deps.epoch()) + limits.statusMs;
+  await inFlight.run(containerKey(row.id), row.generation, signal, async (own) => {
+    while ((await isPostgresStarting(address, { clock, signal: own })) && clock.now() < until) await clock.sleep(POSTGRES_RETRY_MS, own);
+  });
 }
 
 /** Whether a queue worker listens, for users: it may have a port for its health. */

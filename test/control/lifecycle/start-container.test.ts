@@ -1,8 +1,10 @@
+import { createServer } from "node:net";
 import t from "tap";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import type { Spec } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory-driver.ts";
+import { PASSWORD_REQUEST, STARTING_UP } from "../../fixtures/postgres-messages.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { turns } from "../../fixtures/clock.ts";
 import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
@@ -418,4 +420,35 @@ t.test("an image about which the engine answers late is resolved once it does, a
   await stand.clock.advance(60_000);
   await stand.reaches(id, "STARTED");
   t.match(stand.image(imageId), { state: "READY", fault: undefined });
+});
+
+t.test("a PostgreSQL behind a TCP listener counts as started when it accepts sessions, not when its port opens", async (t) => {
+  const tcp = { ports: { first: 20_000, last: 20_001 }, host: "127.0.0.1", images: [] };
+  const stand = await openLifecycleFixture(t, { tcp });
+  let isStarting = true;
+  let sessions = 0;
+  const postgres = createServer((socket) => {
+    socket
+      .on("error", () => {})
+      .once("data", () => {
+        sessions++;
+        if (isStarting) socket.end(STARTING_UP);
+        else socket.write(PASSWORD_REQUEST);
+      });
+  });
+  const app: MemoryApp = { exposed: [5432], run: ({ listen }) => listen(postgres) };
+  const { id } = await stand.publish({ app, config: { onDemand: true, tcp: true } });
+  await stand.lifecycle().wake(id, USER);
+  await eventually("the first session to be refused", () => sessions > 0);
+  t.equal(stand.row(id).state, "STARTING");
+  await eventually("another attempt", async () => {
+    await stand.clock.advance(1_000);
+    return sessions > 1;
+  });
+  t.equal(stand.row(id).state, "STARTING");
+  isStarting = false;
+  await eventually("it to be started", async () => {
+    await stand.clock.advance(1_000);
+    return stand.row(id).state === "STARTED";
+  });
 });
