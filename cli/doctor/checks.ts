@@ -7,6 +7,7 @@ import { checkDriver } from "./driver.ts";
 import { checkEvents, checkIdle, idleMs, checkWebSocket } from "./streaming.ts";
 import type { Check } from "./check.ts";
 import { checkName, checkClock, checkOpenFiles } from "./machine.ts";
+import { checkTcpListeners } from "./tcp.ts";
 import { checkRegistry } from "./registry.ts";
 import { checkSettings } from "./settings.ts";
 
@@ -82,6 +83,13 @@ export const CHECKS: readonly Check[] = [
   },
   { name: "events", needs: ["container"], ms: 20_000, check: checkEvents, advice: "Disable the response buffering of the proxy in front." },
   { name: "idle", needs: ["websocket"], ms: idleMs, check: checkIdle, advice: "Raise the idle time-out of the proxy in front." },
+  {
+    name: "tcp",
+    needs: ["berth"],
+    ms: 20_000,
+    check: checkTcpListeners,
+    advice: "See docs/databases.md for the settings of TCP listeners.",
+  },
   {
     name: "open files",
     needs: ["settings"],

@@ -217,6 +217,21 @@ t.test("every signed-in user reads; author and admins act, and see what is insid
   }
 });
 
+t.test("the address of a container with a TCP listener is the listener's, for all users", async (t) => {
+  const stand = await openApiFixture(t);
+  const other = await stand.addUser("bert");
+  const published = await stand.publish("walk", { ...WALK, "dockerfiles/db/container.json": '{"image":"postgres:16","port":5432,"tcp":true}' });
+  t.strictSame(published.json.warnings, ["dockerfiles/db: tcp has no effect, because this server has no TCP listeners (BERTH_TCP_PORTS)."]);
+  const [app, db] = published.json.containers as { id: string }[];
+  await stand.store.containers.update(db?.id ?? "", { tcpPort: 20_000, addresses: [{ host: "10.0.0.1", port: 5432 }] });
+  for (const authorization of [stand.token, other.token]) {
+    const { json } = await stand.call(`/docker/containers/${db?.id}`, { headers: { authorization } });
+    t.match(json, { address: "berth.internal", port: 20_000, config: { tcp: true } });
+  }
+  const { json } = await stand.call(`/docker/containers/${app?.id}`, { headers: { authorization: other.token } });
+  t.match(json, { address: null, port: null }, "that of others is not shown");
+});
+
 t.test("a container says that it is busy with its own token, of itself only; who may stop it may say so too", async (t) => {
   const stand = await openApiFixture(t);
   const { app, db } = await walk(stand);

@@ -27,7 +27,7 @@ export function ContainerPage({ id }: { id: string }) {
       <Failure error={error} onRetry={reload} />
       <div class="tools">
         <StartOrStop container={container} onDone={reload} />
-        <OpenPage container={container} />
+        {container.config["tcp"] === true ? null : <OpenPage container={container} />}
         <Action act={() => request(`/docker/images/${image.id}/revalidate`).then(reload)}>Revalidate image</Action>
       </div>
       <Facts
@@ -50,9 +50,9 @@ export function ContainerPage({ id }: { id: string }) {
   );
 }
 
-/** Present only for users who may manage it. */
+/** Present only for users who may manage it; the address of a TCP listener for all. */
 function addressOf({ serviceName, address, port }: Container): [name: string, value: ComponentChildren][] {
-  if (serviceName === "") return [];
+  if (serviceName === "") return address === null ? [] : [["Address", `${address}:${port ?? "–"}`]];
   return [
     ["Address", address === null ? "none while it is sleeping" : `${address}:${port ?? "–"}`],
     ["Service", <code>{serviceName}</code>],

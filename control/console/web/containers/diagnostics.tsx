@@ -28,6 +28,7 @@ export function ExplanationSection({ id, version }: { id: string; version: strin
               <li key={kind}>{says}</li>
             ))}
             <li>{value.engine.says}</li>
+            {value.tcp ? <li>{value.tcp.says}</li> : null}
           </ul>
           {value.failure ? (
             <div class="failure" role="note" aria-label="Last failure">

@@ -30,6 +30,7 @@ t.test("every key arrives where it belongs", async (t) => {
     keep_warm: ["Mon-Fri 08:00-18:00 Europe/Berlin", "sun 22:00-02:00"],
     env: { A: "1" },
     image: "ghcr.io/owner/name:1.0@sha256:00",
+    tcp: true,
     port: 8080,
   });
   t.strictSame(config, {
@@ -41,6 +42,7 @@ t.test("every key arrives where it belongs", async (t) => {
     shmMb: 0,
     storageGb: 30,
     keepWarm: ["Mon-Fri 08:00-18:00 Europe/Berlin", "sun 22:00-02:00"],
+    tcp: true,
     port: 8080,
   });
   t.strictSame(env, { A: "1" });
@@ -146,6 +148,7 @@ const WRONG: readonly (readonly [key: string, value: unknown])[] = [
   ["memory", "512"],
   ["memory", null],
   ["gpu", -1],
+  ["tcp", "5432"],
   ["on_demand", "true"],
   ["shutdown_timeout", -1],
   ["timeout_minutes", "30"],
