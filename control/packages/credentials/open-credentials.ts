@@ -7,7 +7,7 @@ import type { Container, Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { isPackageName, nameKey } from "../../model/names.ts";
 import { credentialContext, type Vault } from "./open-vault.ts";
-import { findReferenced, findTarget, type Target } from "./target.ts";
+import { findReferenced, type FindReferenced, findTarget, type Target } from "./target.ts";
 import { findTemplates, renderTemplates, type Template } from "./templates.ts";
 
 /** Linux starts no program whose variables and arguments are larger than some 2 MB together. */
@@ -65,10 +65,10 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
     );
 
   /** The entity as JSON, in one line. */
-  const render = async (owner: Package, variable: string, template: Template): Promise<string> => {
+  const render = async (owner: Package, variable: string, template: Template, others: () => Promise<FindReferenced>): Promise<string> => {
     const refuse = (why: string) => new Fault("CREDENTIAL_NOT_FOUND", `${template.text} in the variable ${variable} does not resolve: ${why}.`);
     const isOwn = template.package === undefined || isPackageName(owner.name, template.package);
-    const source = isOwn ? owner : (await findReferenced(store, owner.authorId))(template.package ?? "");
+    const source = isOwn ? owner : (await others())(template.package ?? "");
     if (!source) throw refuse(`${owner.name} may use no other package of this name`);
     const connection = template.entity === "" ? undefined : await store.connections.find(source.id, nameKey(template.entity));
     if (!connection) throw refuse(`${source.name} has no connection of this name`);
@@ -119,10 +119,12 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
       const owner = await store.packages.find(packageId);
       if (!owner) return env;
       const rendered = new Map<string, string>();
+      let referenced: Promise<FindReferenced> | undefined;
+      const others = () => (referenced ??= findReferenced(store, owner.authorId));
       let left = MAX_RENDERED_CHARACTERS;
       for (const [variable, value] of Object.entries(env)) {
         for (const template of findTemplates(value)) {
-          const text = rendered.get(template.text) ?? (await render(owner, variable, template));
+          const text = rendered.get(template.text) ?? (await render(owner, variable, template, others));
           rendered.set(template.text, text);
           left -= text.length;
           if (left >= 0) continue;

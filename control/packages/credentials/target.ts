@@ -1,7 +1,7 @@
 import { Fault } from "../../../lib/fault.ts";
 import type { Package } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
-import { isPackageName, nameKey } from "../../model/names.ts";
+import { nameKey, unscoped } from "../../model/names.ts";
 import { mayManageAuthor } from "../../identity/rights.ts";
 
 /** What credentials belong to: a package, or one of its connections. */
@@ -67,20 +67,35 @@ async function findEntity(store: Store, owner: Package, name: string): Promise<T
   throw new Fault("ENTITY_NOT_FOUND", `The package ${owner.name} has no connection ${JSON.stringify(name.slice(0, 200))}: ${there}.`);
 }
 
+/** Finds a package by its name in a template, in whatever spelling; undefined for an unknown name, and for one that means several packages. */
+export type FindReferenced = (name: string) => Package | undefined;
+
 /**
- * The packages that a template in a package of this author may name: the author could look into them. Returns a look-up by name, in whatever spelling; undefined
- * for an unknown name, and for one that means several packages.
+ * The packages that a template in a package of this author may name: the author could look into them. Create it once for many templates: it reads all packages,
+ * and a look-up then costs the same however many there are.
  */
-export async function findReferenced(store: Store, authorId: string): Promise<(name: string) => Package | undefined> {
+export async function findReferenced(store: Store, authorId: string): Promise<FindReferenced> {
   const author = await store.users.find(authorId);
   const person = { userId: authorId, admin: author?.admin ?? false };
-  const permitted: Package[] = [];
-  for (const one of await store.packages.all()) if (await mayManageAuthor(store, person, one.authorId)) permitted.push(one);
-  const found = new Map<string, Package | undefined>();
+  const authors = new Map<string, boolean>();
+  const [byName, byKey] = [new Map<string, Package[]>(), new Map<string, Package[]>()];
+  for (const one of await store.packages.all()) {
+    const may = authors.get(one.authorId) ?? (await mayManageAuthor(store, person, one.authorId));
+    authors.set(one.authorId, may);
+    if (!may) continue;
+    addTo(byName, one.name.toLowerCase(), one);
+    addTo(byKey, nameKey(unscoped(one.name)), one);
+  }
   return (name) => {
-    if (!found.has(name)) found.set(name, findPackage(permitted, name) ?? onlyOne(permitted.filter((one) => isPackageName(one.name, name))));
-    return found.get(name);
+    const alike = byName.get(name.toLowerCase()) ?? [];
+    return alike.find((one) => one.name === name) ?? onlyOne(alike.length > 0 ? alike : (byKey.get(nameKey(name)) ?? []));
   };
+}
+
+function addTo(index: Map<string, Package[]>, key: string, one: Package): void {
+  const there = index.get(key);
+  if (there) there.push(one);
+  else index.set(key, [one]);
 }
 
 function onlyOne<T>(values: readonly T[]): T | undefined {

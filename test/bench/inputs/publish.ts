@@ -127,6 +127,8 @@ function publishCaseAfter(name: string, prepare: (running: Running) => void, pac
 const app = (port: number) => () => folders("app", () => build(port));
 const withConnections = (value: string) => () => ({ ...folders("app", () => ({ "container.json": '{"image":"a"}' })), ...connections(value) });
 
+const FOREIGN_TEMPLATES = Array.from({ length: 300 }, (_, index) => `#{x.P${index}:A}`).join("");
+
 export const cases: InputCase[] = [
   publishCase("500 new folders", app(80)),
   publishCase("500 folders that changed", app(80), app(81)),
@@ -143,6 +145,9 @@ export const cases: InputCase[] = [
   ),
   publishCase("templates without a connection", () =>
     folders("app", () => ({ "container.json": `{"image":"a","env":{"A":"${"#{x.A}".repeat(680)}"}}` })),
+  ),
+  publishCase("templates that each name another package", () =>
+    folders("app", () => ({ "container.json": JSON.stringify({ image: "a", env: { A: FOREIGN_TEMPLATES } }) })),
   ),
   publishCase("500 folders and 250 connections with credentials", withConnections("a"), withConnections("b")),
 ];
