@@ -69,6 +69,10 @@ const OTHER_FAULTS = {
   },
 
   CONTAINER_STOPPED: { means: "It is stopped, and a request may not start it.", todo: 'Start it (`berth run`), or set `"on_demand": true`.' },
+  CONTAINERS_DISABLED: {
+    means: "The server runs no containers: `dockerSettings.useGrokSpawner` is off.",
+    todo: "An administrator sets it to `true` and restarts the server.",
+  },
   CONTAINER_ASLEEP: {
     means: "It sleeps, and this kind of request does not start it.",
     todo: "Expected for probes; else see BERTH_NO_WAKE and X-Berth-No-Wake.",

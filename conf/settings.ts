@@ -440,7 +440,7 @@ export const SETTINGS = {
       "dockerSettings.useGrokSpawner",
       flag(),
       true,
-      "Deploy through a spawner; only BERTH_DRIVER=spawner chooses it, and then off is refused",
+      "Run containers. Off: berth starts none and opens no driver; calls and `run` are refused with one sentence, and publishing still works. It does not choose the driver; BERTH_DRIVER=spawner does",
     ),
     grokSpawnerHost: parameter("dockerSettings.grokSpawnerHost", host(), "grok_spawner", "Host of the spawner for BERTH_DRIVER=spawner"),
     grokSpawnerPort: parameter("dockerSettings.grokSpawnerPort", port(), 8000, "Its port"),

@@ -45,6 +45,7 @@ export const FAULTS = {
 
   // Reaching a container
   CONTAINER_STOPPED: [400, "Container is not running"],
+  CONTAINERS_DISABLED: [400, "Containers are disabled"],
   CONTAINER_ASLEEP: [503, "Container is asleep"],
   CONTAINER_HAS_NO_PORT: [400, "Container exposes no port"],
   CONTAINER_NOT_HTTP: [400, "Container does not speak HTTP"],

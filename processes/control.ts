@@ -16,6 +16,7 @@ import { createGatewayTokens } from "../control/identity/gateway-tokens.ts";
 import { createIdentity } from "../control/identity/open-identity.ts";
 import { createSigningKeys, type SigningKeys } from "../control/identity/signing-keys.ts";
 import { openImporter } from "../control/packages/import/open-importer.ts";
+import { CONTAINERS_DISABLED, disableLifecycle } from "../control/lifecycle/disabled.ts";
 import { openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { withAdoptedServices } from "../control/lifecycle/adopted-services.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
@@ -28,6 +29,7 @@ import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../lib/fault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
 import { createTrustedProxies } from "../gateway/forwarded-headers.ts";
+import { disabledDriver } from "../drivers/disabled.ts";
 import { countCalls } from "../drivers/middleware.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
@@ -67,11 +69,15 @@ export async function runControl(options: {
   const signingKeys = createSigningKeys({ store, vault, clock, log, longestSeconds: queueTokenSeconds(settings) });
   const driverName = configuredDriver(settings);
   const registry = openConfiguredRegistry(settings, driverName, { clock, log });
-  const chosen = await openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
+  const disabled = settings.dockerSettings.useGrokSpawner ? undefined : CONTAINERS_DISABLED;
+  if (disabled) log.warn({}, "containers are disabled: dockerSettings.useGrokSpawner is off");
+  const openChosen = () => openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
+  const chosen = disabled ? disabledDriver(driverName === "ask" ? "docker" : driverName, disabled) : await openChosen();
   const driver = withAdoptedServices(countCalls(chosen, { metrics, clock }), { store, environment: settings.environment });
-  const lifecycle = await openLifecycle({
+  const opened = await openLifecycle({
     store,
     driver,
+    disabled,
     environment: settings.environment,
     filesFolder: settings.data,
     limits: {
@@ -94,6 +100,7 @@ export async function runControl(options: {
     clock,
     log,
   });
+  const lifecycle = disabled ? disableLifecycle(opened, disabled) : opened;
   const traces = await openConfiguredTraces(settings, { version, role: "control" });
   const audit = createAuditLog({ audit: store.audit, keepMs: settings.auditDays * DAY_MS, clock, metrics });
   const feed = await openFeed({

@@ -150,8 +150,6 @@ function optionsOf(settings: Settings, registry: Registry | undefined) {
 }
 
 function spawnerOptions({ dockerSettings: given }: Settings, token: (() => Promise<string>) | undefined, log: Log): SpawnerOptions {
-  if (!given.useGrokSpawner)
-    throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, and dockerSettings.useGrokSpawner is off: change one of them.");
   const at = { host: given.grokSpawnerHost, port: given.grokSpawnerPort, tls: given.grokSpawnerTls };
   if (given.spawnerAuthMode === "password") {
     if (given.grokSpawnerApiKey === DEFAULT_SPAWNER_KEY)

@@ -37,6 +37,7 @@ export async function checkContainer(chain: CheckContext, signal: AbortSignal): 
   const base = urlAt(server, "");
   if (settings.datagrok.url !== undefined) return { unlooked: "packages are published to the Datagrok server, and not to berth" };
   if (key === undefined) return { unlooked: "there is no developer key to publish with: --key-file" };
+  if (!settings.dockerSettings.useGrokSpawner) return { unlooked: "containers are disabled (dockerSettings.useGrokSpawner)" };
   const driver = shared.driver;
   if (driver === undefined) return { unlooked: "which driver there is was not found" };
   const source =

@@ -3,7 +3,7 @@ import type { DriverName } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
 import { configuredDriver, ecsHosts, ecsOptions } from "../../processes/open-driver.ts";
-import { type CheckContext, type CheckProblem, type CheckResult, failure } from "./check.ts";
+import { type CheckContext, type CheckProblem, type CheckResult, failure, warning } from "./check.ts";
 
 type DriverCheck = (chain: CheckContext, signal: AbortSignal) => Promise<CheckResult>;
 
@@ -20,6 +20,10 @@ const DRIVER_CHECKS: Readonly<Record<DriverName | "ask", DriverCheck>> = {
 
 /** Whether berth reaches the orchestrator and has the rights that it needs. */
 export async function checkDriver(chain: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  if (!chain.settings.dockerSettings.useGrokSpawner) {
+    const todo = "To run containers, set dockerSettings.useGrokSpawner to true and restart berth.";
+    return { says: "containers are disabled", problems: [warning("Containers are disabled: dockerSettings.useGrokSpawner is off.", todo)] };
+  }
   const name = configuredDriver(chain.settings);
   if (name !== "ask") chain.shared.driver = name;
   return DRIVER_CHECKS[name](chain, signal);

@@ -33,8 +33,9 @@ function endOf(text: string, detail: EntityDetail): string {
   return detail === "whole" || text.length <= LONGEST_IN_LISTS ? text : text.slice(-LONGEST_IN_LISTS);
 }
 
-/** `inside` is false for a caller who may not manage its package: its warnings and its validation log are left out. */
-export function imageToJson(image: Image, inside: boolean, detail: EntityDetail = "whole") {
+/** `inside` is false for a caller who may not manage its package: its warnings and its validation log are left out. `note`: what holds for all. */
+export function imageToJson(image: Image, inside: boolean, detail: EntityDetail = "whole", note?: string) {
+  const logs = inside ? image.warnings.map((warning) => `warning: ${warning}\n`).join("") + image.logs : "";
   return {
     "#type": "DockerImage",
     id: image.id,
@@ -46,7 +47,7 @@ export function imageToJson(image: Image, inside: boolean, detail: EntityDetail 
     dockerName: image.name,
     version: image.version,
     dockerfilePath: image.dockerfilePath,
-    logs: inside ? endOf(image.warnings.map((warning) => `warning: ${warning}\n`).join("") + image.logs, detail) : "",
+    logs: endOf(withNote(logs, note), detail),
     imageRef: image.ref,
     createdOn: isoDate(image.createdOn),
     updatedOn: isoDate(image.updatedOn),
@@ -60,8 +61,20 @@ export type ContainerToJson = (live: LiveContainer, inside: boolean, detail?: En
  * `inside` is false for a caller who may not manage the container: logs and addresses are left out, values of variables are masked.
  * Its own address would be a way to it past berth, for everything on its network, as other containers are.
  */
-export function createContainerToJson({ listenerOf }: Pick<Lifecycle, "listenerOf">): ContainerToJson {
-  return ({ container, image }, inside, detail = "whole") => containerToJson(container, image, inside, detail, listenerOf(container));
+export function createContainerToJson({ listenerOf, disabled }: Pick<Lifecycle, "listenerOf" | "disabled">): ContainerToJson {
+  return ({ container, image }, inside, detail = "whole") => {
+    const entity = containerToJson(container, image, inside, detail, listenerOf(container));
+    if (disabled === undefined) return entity;
+    // One that ran is out of reach, and nothing starts or stops it.
+    const status = entity.status.startsWith("stopped") ? entity.status : CONTAINER_WIRE_STATES.ERROR;
+    const dockerfile = imageToJson(image, inside, detail, disabled.message);
+    return { ...entity, dockerfile, status, lastLogs: endOf(withNote(entity.lastLogs, disabled.message), detail) };
+  };
+}
+
+/** At the end, which lists keep. */
+function withNote(logs: string, note: string | undefined): string {
+  return note === undefined ? logs : `${logs}${logs === "" || logs.endsWith("\n") ? "" : "\n"}${note}\n`;
 }
 
 function containerToJson(

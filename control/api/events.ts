@@ -51,7 +51,11 @@ export function addEventRoutes(app: FastifyInstance, { store, lifecycle, changes
       const sendChange = async (change: EntityChange) => {
         if ("removed" in change) return send("removed", { "#type": "DockerContainer", id: change.removed }, change.seq);
         if ("image" in change)
-          return send("image", imageToJson(change.image, await mayStillManage(store, caller, change.image.packageId)), change.seq);
+          return send(
+            "image",
+            imageToJson(change.image, await mayStillManage(store, caller, change.image.packageId), "whole", lifecycle.disabled?.message),
+            change.seq,
+          );
         // The current container with its current image: a later change at most repeats it.
         const live = await findLiveContainer(store, change.container.id);
         if (live) send("container", containerToJson(live, await mayStillManage(store, caller, live.container.packageId)), change.seq);

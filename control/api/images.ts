@@ -39,6 +39,7 @@ type CompatibleImage = Static<typeof COMPATIBLE_IMAGE>;
 
 export function imageRoutes({ store, lifecycle, authorization, sendList }: RouteDeps): Route[] {
   const tags = ["docker images"];
+  const note = lifecycle.disabled?.message;
 
   return [
     route({
@@ -56,7 +57,7 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
           limit: listing.limit,
           ids: () => store.images.ids(listing),
           rows: async (ids) =>
-            Promise.all((await store.images.some(ids)).map(async (image) => imageToJson(image, await mayManage(image.packageId), detail))),
+            Promise.all((await store.images.some(ids)).map(async (image) => imageToJson(image, await mayManage(image.packageId), detail, note))),
         });
       },
     }),
@@ -96,7 +97,7 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
       schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: IMAGE },
       handle: async (request) => {
         const image = await requireImage(store, request.params.id);
-        return imageToJson(image, await mayManagePackage(store, authorization.caller(request), image.packageId));
+        return imageToJson(image, await mayManagePackage(store, authorization.caller(request), image.packageId), "whole", note);
       },
     }),
     route({
@@ -111,7 +112,7 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
         await requireManage(store, caller, image.packageId);
         if (image.state === "DELETED") throw new Fault("REQUEST_INVALID", "The image was deleted: its package no longer has the folder.");
         await lifecycle.requestValidation(image.id, caller.userId);
-        return imageToJson(await requireImage(store, image.id), true);
+        return imageToJson(await requireImage(store, image.id), true, "whole", note);
       },
     }),
     // For `berth registry retain`: a registry must not delete these.

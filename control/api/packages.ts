@@ -83,7 +83,8 @@ function packageRoutes(path: string, { store, publisher, lifecycle, authorizatio
           const bytes = body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
           const { debug = false } = request.query;
           const published = await publisher.publish({ name, user, debug, body: bytes, signal: clientAbortSignal(reply) });
-          return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf({ store, containerToJson }, published)));
+          const warnings = [...published.warnings, ...(lifecycle.disabled ? [lifecycle.disabled.message] : [])];
+          return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf({ store, containerToJson }, { ...published, warnings })));
         } finally {
           body.resume();
         }

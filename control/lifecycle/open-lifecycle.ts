@@ -44,6 +44,8 @@ export type Lifecycle = LifecycleRequests &
     /** It serves nothing any more, or may go on serving from its cache for as long as `lostMs`. */
     gatewayLeft(gateway: string, lostMs?: number): void;
     recordUse(report: UseReport): Promise<void>;
+    /** The settings disable all container work; the reason. */
+    disabled: Fault | undefined;
     depth: WorkQueue["depth"];
     listenerOf: TcpPorts["listenerOf"];
     /** Why a container is in its state. Faults: CONTAINER_NOT_FOUND. */
@@ -73,6 +75,8 @@ export type LifecycleOptions = SpecSource & {
   limits?: Partial<LifecycleLimits>;
   /** Of containers that do not speak HTTP. Default: none. */
   tcp?: TcpListenerOptions | undefined;
+  /** It does nothing by itself: for `disableLifecycle`. */
+  disabled?: Fault | undefined;
   random?: () => number;
   metrics?: Metrics;
 };
@@ -105,6 +109,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const startDelay = (attempts: number) => retryDelay(limits.startRetry, attempts, random);
   const queue = openWorkQueue({
     work: (key, signal, lane) => {
+      if (options.disabled) return Promise.resolve();
       const [kind, id = ""] = key.split(":");
       if (kind === "container") return reconcileContainer(deps, id, signal, lane);
       if (kind === "image") return reconcileImage(deps, id, signal);
@@ -220,6 +225,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   let events: Promise<void> | undefined;
   return {
     ...requests,
+    disabled: undefined,
     watch: changes.watch,
     seq: changes.seq,
     settled: changes.settled,

@@ -237,7 +237,6 @@ t.test("settings that contradict each other stop the start", async (t) => {
   const cases: [string, Record<string, string>, RegExp][] = [
     ["spawner", { BERTH_DRIVER: "spawner" }, /another one/],
     ["serve", { BERTH_DRIVER: "spawner" }, /BERTH_WEB_ROOT/],
-    ["serve", { BERTH_DRIVER: "spawner", GROK_PARAMETERS_DOCKER_SETTINGS__USE_GROK_SPAWNER: "false" }, /useGrokSpawner/],
   ];
   for (const [role, env, body] of cases) {
     const answer = refused(role, tempFolder(t), env);
