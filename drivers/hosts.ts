@@ -43,6 +43,7 @@ export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { a
     inspect: async (service, call) => (await find(hosts, service, call))?.observed,
     list: async (call) => (await Promise.all(hosts.map((driver) => driver.list(call)))).flat(),
     usage: async (service, call) => (await find(hosts, service, call))?.driver.usage?.(service, call),
+    listeners: async (service, call) => (await find(hosts, service, call))?.driver.listeners?.(service, call),
     logs: async function* (service, options, call) {
       const holder = await find(hosts, service, call);
       if (holder) yield* holder.driver.logs(service, options, call);

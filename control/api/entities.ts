@@ -61,9 +61,10 @@ export type ContainerToJson = (live: LiveContainer, inside: boolean, detail?: En
  * `inside` is false for a caller who may not manage the container: logs and addresses are left out, values of variables are masked.
  * Its own address would be a way to it past berth, for everything on its network, as other containers are.
  */
-export function createContainerToJson({ listenerOf, disabled }: Pick<Lifecycle, "listenerOf" | "disabled">): ContainerToJson {
+export function createContainerToJson({ listenerOf, startNote, disabled }: Pick<Lifecycle, "listenerOf" | "startNote" | "disabled">): ContainerToJson {
   return ({ container, image }, inside, detail = "whole") => {
-    const entity = containerToJson(container, image, inside, detail, listenerOf(container));
+    const note = container.state === "STARTED" ? workerNote({ row: container, image }) : startNote(container.id);
+    const entity = containerToJson(container, image, inside, detail, { listener: listenerOf(container), note });
     if (disabled === undefined) return entity;
     // One that ran is out of reach, and nothing starts or stops it.
     const status = entity.status.startsWith("stopped") ? entity.status : CONTAINER_WIRE_STATES.ERROR;
@@ -82,7 +83,7 @@ function containerToJson(
   image: Image,
   inside: boolean,
   detail: EntityDetail,
-  listener: ContainerAddress | undefined,
+  { listener, note }: { listener: ContainerAddress | undefined; note: string | undefined },
 ): ContainerEntity {
   const { host = null, port = container.config.port ?? null } = container.addresses[0] ?? {};
   const own = inside ? { address: host, port } : { address: null, port: null };
@@ -95,7 +96,7 @@ function containerToJson(
     dockerImage: image.ref,
     serviceName: inside ? container.service : "",
     status: CONTAINER_WIRE_STATES[container.state],
-    note: container.state === "STARTED" ? (workerNote({ row: container, image }) ?? null) : null,
+    note: note ?? null,
     desiredInstances: container.desiredInstances,
     ...(listener === undefined ? own : { address: listener.host, port: listener.port }),
     lastLogs: inside ? endOf(container.lastLogs, detail) : "",

@@ -81,7 +81,10 @@ export const CONTAINER = Type.Object({
   dockerImage: text,
   serviceName: text,
   status: Type.String({ description: "for example `started`, `stopped by user`, `pending start`" }),
-  note: nullable(text, { description: "what a reader of the status should know, for example that nothing listens on the port of a queue worker" }),
+  note: nullable(text, {
+    description:
+      "what a reader of the status should know: that nothing listens on the port of a queue worker, or where a container that does not get ready listens instead",
+  }),
   desiredInstances: count,
   address: nullable(text),
   port: nullable(count),

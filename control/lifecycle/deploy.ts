@@ -6,11 +6,13 @@ import type { Container, Image, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type EndCounts, hasAddress, ownedAddresses } from "./addresses.ts";
 import { type ContainerEngine, createCallWrites, type InFlightOperations } from "./engine.ts";
+import { expectedPorts } from "./describe-listeners.ts";
 import { isEngineTrouble } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { planReadiness, type ReadinessPlan } from "./readiness.ts";
 import { enteredOn } from "./situation.ts";
-import { describeStep, type StartSteps } from "./start-steps.ts";
+import { describeStep, earlierStarts, type StartSteps } from "./start-steps.ts";
+import type { WatchListeners } from "./watch-listeners.ts";
 import { containerKey } from "./work-queue.ts";
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
@@ -29,11 +31,12 @@ export type SpecSource = {
 };
 
 export type ContainerDeployDeps = {
-  store: Pick<Store, "id" | "images" | "containers" | "packages">;
+  store: Pick<Store, "id" | "images" | "containers" | "packages" | "wakes">;
   engine: Pick<ContainerEngine, "call">;
   driver: Pick<Driver, "healthchecks">;
   /** What helps the author of a container that is not ready: its log tail. */
   findOut(row: Container, signal: AbortSignal): Promise<{ logs: string[] }>;
+  watchListeners: WatchListeners;
   /** As `Moves.claimAddresses`. */
   claimAddresses(row: Container, addresses: readonly OwnedAddress[], isNew: boolean): Promise<void>;
   inFlight: InFlightOperations;
@@ -51,6 +54,7 @@ export function createDeploy({
   engine,
   driver,
   findOut,
+  watchListeners,
   claimAddresses,
   inFlight,
   slots,
@@ -76,7 +80,7 @@ export function createDeploy({
         return new Fault("START_TIMED_OUT", `The container ${row.name} was not ready within ${seconds} s. ${doing}`, { logs });
       },
       // The driver removes what did not start, and its log with it.
-      beforeAbort: async () => void ({ logs } = await findOut(row, signal)),
+      beforeAbort: async () => void ([{ logs }] = await Promise.all([findOut(row, signal), listeners.read()])),
     };
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.
@@ -85,7 +89,8 @@ export function createDeploy({
       const sized = { ...row, config: { ...row.config, cpu: plan.cpu } };
       const spec = await specOf(source, sized, image, plan, { ...(await source.injectedEnv(sized, image)), ...own });
       stop.throwIfAborted();
-      step.prepared(spec);
+      const expected = plan.readiness.kind === "running" ? [] : expectedPorts(spec, { port: row.config.port, exposed: image.exposed });
+      step.prepared(spec, { expected, earlierMs: earlierStarts(await store.wakes.of(row.id)) });
       await rememberImage(store, row, image, plan);
       return [spec];
     };
@@ -96,6 +101,7 @@ export function createDeploy({
     };
     const onLaunched = () => {
       step.launched();
+      listeners.begin();
       releaseSlot();
     };
     let renewedOn = row.since;
@@ -113,11 +119,15 @@ export function createDeploy({
       if (addresses.length > 0) writes.add(() => claimAddresses(row, ownedAddresses(addresses, instance), isNew));
     };
     const step = steps.begin(row.id);
+    const listeners = watchListeners(row.service, { of: () => steps.of(row.id), found: step.found });
     return inFlight
       .run(containerKey(row.id), row.generation, signal, (own) =>
         writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddresses })),
       )
-      .finally(step.end);
+      .finally(() => {
+        listeners.end();
+        step.end();
+      });
   };
 
   async function specOf(

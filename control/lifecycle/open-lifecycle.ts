@@ -25,11 +25,12 @@ import { reconcileImage } from "./reconcile-image.ts";
 import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
 import { createStartSlots } from "./start-container.ts";
 import { createStartStatus, findOut } from "./start-status.ts";
-import { createStartSteps } from "./start-steps.ts";
+import { createStartSteps, describeFinding } from "./start-steps.ts";
 import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
 import { recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createWorkerActivity } from "./worker-activity.ts";
 import { createUsage, openUseRecord } from "./usage.ts";
+import { createListenerWatch } from "./watch-listeners.ts";
 import { containerKey, imageKey, placeOf, SWEEP, openWorkQueue, type WorkQueue } from "./work-queue.ts";
 
 /** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
@@ -52,6 +53,8 @@ export type Lifecycle = LifecycleRequests &
     explain(id: string, signal: AbortSignal): Promise<ContainerExplanation>;
     /** What a start in progress does, for a request that has waited for too long; undefined for a container that does not start. */
     startStatus(id: string, signal: AbortSignal): Promise<StartStatus | undefined>;
+    /** What prevents connections to a container that starts, if it has been starting for a while. */
+    startNote(id: string): string | undefined;
     /** An image has come to a registry. */
     imagePushed(pushed: PushedImage): Promise<void>;
     /** What runs with berth's labels and belongs to no container of this store, as of the last sweep. */
@@ -153,6 +156,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     engine,
     driver,
     findOut: (row, signal) => findOut(engine, row, signal),
+    watchListeners: createListenerWatch({ engine, clock }),
     claimAddresses: moves.claimAddresses,
     inFlight,
     slots,
@@ -254,6 +258,10 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     startStatus: async (id, signal) => {
       const row = await store.containers.find(id);
       return row && readStartStatus(row, signal);
+    },
+    startNote: (id) => {
+      const step = startSteps.of(id);
+      return step && describeFinding(step);
     },
     imagePushed: (pushed) => handlePushedImage(deps, requests.requestValidation, pushed),
     orphans: () => orphans,

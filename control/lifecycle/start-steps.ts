@@ -1,21 +1,41 @@
 import type { Spec } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
+import type { Wake } from "../model/records.ts";
+import { describeListeners, type ExpectedPort, type ListenerFinding } from "./describe-listeners.ts";
+
+/** What is known of a start before its container runs. */
+type StartPlan = {
+  /** Where it must listen. */
+  expected: readonly ExpectedPort[];
+  /** How long earlier starts took, in milliseconds, the newest first. */
+  earlierMs: readonly number[];
+};
 
 /** What a deploy in progress does. Times are epoch ms. */
-export type StartStep = {
+export type StartStep = Partial<StartPlan> & {
   since: number;
   /** What the driver was given, once that is prepared. */
-  spec?: Pick<Spec, "port" | "graceMs">;
+  spec?: Pick<Spec, "port" | "graceMs" | "readiness">;
   /** The last progress of the pull; bytes. */
   pull?: { since: number; at: number; done: number; total: number };
   /** The orchestrator has done its part: the container runs, or is about to. */
   launchedOn?: number;
+  /** Where its processes listen, as of the last look. */
+  finding?: ListenerFinding;
 };
 
 /** The deploys in progress, by container. Entries live as long as the deploy. */
 export type StartSteps = {
-  begin(id: string): { prepared(spec: Spec): void; pulled(progress: { done: number; total: number }): void; launched(): void; end(): void };
+  begin(id: string): StartStepWriter;
   of(id: string): StartStep | undefined;
+};
+
+type StartStepWriter = {
+  prepared(spec: Spec, plan: StartPlan): void;
+  pulled(progress: { done: number; total: number }): void;
+  launched(): void;
+  found(finding: ListenerFinding): void;
+  end(): void;
 };
 
 export function createStartSteps({ now }: Pick<Clock, "now">): StartSteps {
@@ -26,9 +46,10 @@ export function createStartSteps({ now }: Pick<Clock, "now">): StartSteps {
       const step: StartStep = { since: now() };
       steps.set(id, step);
       return {
-        prepared: (spec) => void (step.spec = spec),
+        prepared: (spec, plan) => void Object.assign(step, { spec, ...plan }),
         pulled: (progress) => void (step.pull = { since: step.pull?.since ?? now(), at: now(), ...progress }),
         launched: () => void (step.launchedOn ??= now()),
+        found: (finding) => void (step.finding = finding),
         end: () => void (steps.get(id) === step && steps.delete(id)),
       };
     },
@@ -38,8 +59,12 @@ export function createStartSteps({ now }: Pick<Clock, "now">): StartSteps {
 /** A driver reports the progress of a pull at least every few seconds: without a report for so long, the pull has ended. */
 const PULL_SILENCE_MS = 10_000;
 
-/** What a start in progress does, and since when: a sentence. `now` is epoch ms. */
-export function describeStep({ since, spec, pull, launchedOn }: StartStep, now: number): string {
+/** Of a start that takes longer, a reader wants to know why, and how long it may still take. */
+export const SLOW_START_MS = 10_000;
+
+/** What a start in progress does, and since when, in sentences. `now` is epoch ms. */
+export function describeStep(step: StartStep, now: number): string {
+  const { since, pull, launchedOn } = step;
   const seconds = (from: number) => `${Math.max(0, Math.round((now - from) / 1_000))} s`;
   if (pull && now - pull.at < PULL_SILENCE_MS) {
     const megabytes = (bytes: number) => Math.round(bytes / 1_000_000);
@@ -47,7 +72,39 @@ export function describeStep({ since, spec, pull, launchedOn }: StartStep, now: 
     return `Its image has been pulling for ${seconds(pull.since)}${size}.`;
   }
   if (launchedOn === undefined) return `The container engine has been creating it for ${seconds(since)}.`;
-  const runs = `It has been starting for ${seconds(Math.max(launchedOn, pull?.at ?? 0))}`;
-  if (spec?.port === undefined) return `${runs}, and counts as started after ${Math.round((spec?.graceMs ?? 0) / 1_000)} s.`;
-  return `${runs}, and nothing accepts connections on port ${spec.port}.`;
+  const from = Math.max(launchedOn, pull?.at ?? 0);
+  const earlier = now - from > SLOW_START_MS ? describeEarlier(step) : undefined;
+  const sentences = [`It has been starting for ${seconds(from)}, ${describeWait(step)}.`, describeFinding(step), earlier];
+  return sentences.filter((sentence) => sentence !== undefined).join(" ");
+}
+
+/** What it has not shown yet. */
+function describeWait({ spec }: StartStep): string {
+  if (spec?.port === undefined) return `and counts as started after ${Math.round((spec?.graceMs ?? 0) / 1_000)} s`;
+  const { port, readiness } = spec;
+  if (readiness.kind === "http") return `and GET ${readiness.path} on port ${readiness.port ?? port} has not answered with 2xx or 3xx`;
+  if (readiness.kind === "healthcheck") return "and its HEALTHCHECK has not succeeded";
+  if (readiness.kind === "running") return `and counts as started after ${Math.round(spec.graceMs / 1_000)} s`;
+  return `and nothing accepts connections on port ${port}`;
+}
+
+/** What prevents connections to it; undefined if that is not known, or if nothing does. */
+export function describeFinding({ expected, finding }: StartStep): string | undefined {
+  return expected && finding && describeListeners(expected, finding);
+}
+
+/** So many of them show how much they differ. */
+const MOST_EARLIER = 3;
+
+/** How long earlier starts took without their pulls, in milliseconds. `wakes`: the newest first. */
+export function earlierStarts(wakes: readonly Pick<Wake, "phases">[]): number[] {
+  return wakes.flatMap(({ phases }) => (phases ? [phases.create + phases.boot] : [])).slice(0, MOST_EARLIER);
+}
+
+function describeEarlier({ earlierMs = [] }: StartStep): string | undefined {
+  if (earlierMs.length === 0) return undefined;
+  const seconds = (ms: number) => Math.max(1, Math.round(ms / 1_000));
+  const [least, most] = [seconds(Math.min(...earlierMs)), seconds(Math.max(...earlierMs))];
+  if (earlierMs.length === 1) return `Its last start took ${most} s.`;
+  return `Its last ${earlierMs.length} starts took ${least === most ? most : `${least} to ${most}`} s.`;
 }

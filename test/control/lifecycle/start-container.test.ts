@@ -167,7 +167,7 @@ t.test("an application that boots for two minutes starts, and until then its wai
   await eventually("it runs", () => stand.world.running().includes(service));
   await stand.clock.advance(60_000);
   t.same(await status(), {
-    says: "It has been starting for 60 s, and nothing accepts connections on port 5353. The start continues: try again.",
+    says: "It has been starting for 60 s, and nothing accepts connections on port 5353. berth connects to port 5353, as EXPOSE says. The start continues: try again.",
     logs: ["loading the model"],
   });
   await stand.clock.advance(60_000);
