@@ -17,7 +17,17 @@ import type { Store } from "../store/open-store.ts";
 /** The part of the lifecycle that the API uses. */
 export type ApiLifecycle = Pick<
   Lifecycle,
-  "depth" | "requestStart" | "requestStop" | "requestValidation" | "remove" | "settled" | "explain" | "setBusy" | "listenerOf" | "startNote" | "disabled"
+  | "depth"
+  | "requestStart"
+  | "requestStop"
+  | "requestValidation"
+  | "remove"
+  | "settled"
+  | "explain"
+  | "setBusy"
+  | "listenerOf"
+  | "startNote"
+  | "disabled"
 >;
 
 /** `url` is its public address, where one is set; `name` its host of its own at the edge's port; else it is at `port` of the host that a browser uses. */

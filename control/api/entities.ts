@@ -61,7 +61,11 @@ export type ContainerToJson = (live: LiveContainer, inside: boolean, detail?: En
  * `inside` is false for a caller who may not manage the container: logs and addresses are left out, values of variables are masked.
  * Its own address would be a way to it past berth, for everything on its network, as other containers are.
  */
-export function createContainerToJson({ listenerOf, startNote, disabled }: Pick<Lifecycle, "listenerOf" | "startNote" | "disabled">): ContainerToJson {
+export function createContainerToJson({
+  listenerOf,
+  startNote,
+  disabled,
+}: Pick<Lifecycle, "listenerOf" | "startNote" | "disabled">): ContainerToJson {
   return ({ container, image }, inside, detail = "whole") => {
     const note = container.state === "STARTED" ? workerNote({ row: container, image }) : startNote(container.id);
     const entity = containerToJson(container, image, inside, detail, { listener: listenerOf(container), note });
