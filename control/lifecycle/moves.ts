@@ -1,12 +1,12 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { FaultData } from "../../lib/fault.ts";
-import type { Log } from "../../lib/log.ts";
 import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from "../model/entities.ts";
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
 import { causeOf } from "../store/history.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, hasAddress } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
+import type { ComponentLogs } from "./component-logs.ts";
 import { cutLogTail } from "./engine.ts";
 import { cutFaultLogs } from "./failures.ts";
 import { containerKey, type WorkQueue } from "./work-queue.ts";
@@ -41,16 +41,16 @@ export type MovesDeps = {
   queue: Pick<WorkQueue, "add">;
   ends: EndCounts;
   clock: Pick<Clock, "now">;
-  log: Log;
+  logs: Pick<ComponentLogs, "images" | "containers">;
 };
 
-export function createMoves({ store, changes, queue, ends, clock, log }: MovesDeps): Moves {
+export function createMoves({ store, changes, queue, ends, clock, logs }: MovesDeps): Moves {
   /**
    * Publishes the containers whose addresses were taken, before their new owner is published, so that no gateway ever has both. For queries to the orchestrator
    * that began before, it counts as an end.
    */
   const publishTaken = (taken: readonly Container[], by: Pick<Container, "id" | "name">) => {
-    for (const { id, name } of taken) log.warn({ container: id, name, by: by.id, byName: by.name }, "address given to another container");
+    for (const { id, name } of taken) logs.containers.warn({ container: id, name, by: by.id, byName: by.name }, "address given to another container");
     for (const one of taken) {
       ends.record(one.id);
       changes.publish(one);
@@ -73,7 +73,7 @@ export function createMoves({ store, changes, queue, ends, clock, log }: MovesDe
         if (!moved) return undefined;
         await recordWake(store, { from: row.state, moved, event, at });
         const cause = patch.fault ? { fault: patch.fault.code } : {};
-        store.afterCommit(() => log.info({ container: row.id, name: row.name, from: row.state, to, event, ...cause }, "container moved"));
+        store.afterCommit(() => logs.containers.info({ container: row.id, name: row.name, from: row.state, to, event, ...cause }, "container moved"));
         store.afterCommit(() => publishTaken(taken, moved));
         changes.publish(moved);
         return moved;
@@ -87,7 +87,7 @@ export function createMoves({ store, changes, queue, ends, clock, log }: MovesDe
         const moved = await store.images.move(image.id, image.state, to, { since: at, ...patch }, { at, event, byUser });
         if (!moved) return undefined;
         const cause = patch.fault ? { fault: patch.fault.code } : {};
-        store.afterCommit(() => log.info({ image: image.id, name: image.name, from: image.state, to, event, ...cause }, "image moved"));
+        store.afterCommit(() => logs.images.info({ image: image.id, name: image.name, from: image.state, to, event, ...cause }, "image moved"));
         changes.publishImage(moved);
         return moved;
       });

@@ -10,6 +10,7 @@ import type { Store } from "../store/open-store.ts";
 import { createEndCounts, openWatchedAddresses } from "./addresses.ts";
 import { type Changes, createChanges, currentView, publishAddressed } from "./changes.ts";
 import { createSuspectAddress } from "./check-container.ts";
+import { createComponentLogs } from "./component-logs.ts";
 import { createDeploy, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
 import { createContainerEngine, createInFlightOperations } from "./engine.ts";
@@ -85,8 +86,11 @@ export type LifecycleOptions = SpecSource & {
 };
 
 export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycle> {
-  const { store, driver, clock, log, environment, filesFolder, random = Math.random, metrics = openMetrics() } = options;
+  const { store, driver, clock, environment, filesFolder, random = Math.random, metrics = openMetrics() } = options;
   const limits = { ...LIFECYCLE_LIMITS, ...options.limits };
+  const logs = createComponentLogs(options.log);
+  const { service: log } = logs;
+  const logOf = (key: string) => (key.startsWith("container:") ? logs.containers : key === SWEEP ? log : logs.images);
   const epoch = createMonotonicEpoch(clock);
   const stop = new AbortController();
   const usage = createUsage(clock.now);
@@ -114,24 +118,24 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     work: (key, signal, lane) => {
       if (options.disabled) return Promise.resolve();
       const [kind, id = ""] = key.split(":");
-      if (kind === "container") return reconcileContainer(deps, id, signal, lane);
-      if (kind === "image") return reconcileImage(deps, id, signal);
-      if (kind === "prefetch") return prefetchImage(deps, id, signal);
-      if (kind === "missing") return retryMissingImage(deps, id, signal);
+      if (kind === "container") return reconcileContainer({ ...deps, log: logOf(key) }, id, signal, lane);
+      if (kind === "image") return reconcileImage({ ...deps, log: logOf(key) }, id, signal);
+      if (kind === "prefetch") return prefetchImage({ ...deps, log: logOf(key) }, id, signal);
+      if (kind === "missing") return retryMissingImage({ ...deps, log: logOf(key) }, id, signal);
       return timed(metrics.reconcileSeconds, clock, () => resync(signal));
     },
     place: (key) => placeOf(store, key),
     failed: (key, error, retryInMs) => {
       const isExpected = error instanceof Fault;
       const cause = isExpected ? { fault: error.code, reason: error.message } : { err: error };
-      log[isExpected ? "warn" : "error"]({ entity: key, retryInMs, ...cause }, "reconciliation failed");
+      logOf(key)[isExpected ? "warn" : "error"]({ entity: key, retryInMs, ...cause }, "reconciliation failed");
     },
     clock,
     lanes: limits.lanes,
     retry: limits.lookRetry,
     random,
   });
-  const moves = createMoves({ store, changes, queue, ends, clock, log });
+  const moves = createMoves({ store, changes, queue, ends, clock, logs });
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
   const activity = createWorkerActivity({ store, engine, usage, clock, limits });
   const situationOf: ReadSituation = async (row, observed) => ({

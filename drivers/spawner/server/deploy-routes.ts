@@ -57,7 +57,10 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
       const call: DeployCall = { signal: gone, onPull: (progress) => listeners.forEach((listener) => listener(progress)) };
       const result = driver.resolve({ ref: image, folder: body.folder }, call).finally(leave);
       // The response may fail first, or its client go away.
-      result.catch(() => undefined);
+      result.then(
+        ({ id, exposed }) => log.info({ image, id, exposed }, "image validated"),
+        (err: unknown) => log.info({ image, err }, "image validation failed"),
+      );
       const onProgress: Work<ResolvedImage>["onProgress"] = (listener) => {
         listeners.add(listener);
         return () => void listeners.delete(listener);

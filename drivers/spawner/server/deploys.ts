@@ -117,6 +117,7 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
         withTimeout({ clock, ms: DESTROY_MS, overdue }, async (signal) => {
           if (generation !== undefined && (await driver.inspect(service, { signal }))?.labels.generation !== generation) return;
           await driver.destroy(service, { signal });
+          log.info({ service }, "service destroyed");
         }),
       );
     },
