@@ -58,8 +58,11 @@ export type Readiness =
   | { kind: "port" }
   /** A GET of `path` is answered with 2xx or 3xx within `timeoutMs`. `port`: another one than `Spec.port`. berth asks at least every second while it starts. */
   | { kind: "http"; path: string; port?: number | undefined; intervalMs: number; timeoutMs: number }
-  /** The orchestrator runs the image's own `HEALTHCHECK` and reports success. Only for a driver with `healthchecks`. */
-  | { kind: "healthcheck" }
+  /**
+   * The orchestrator runs the image's own `HEALTHCHECK` and reports success, and the address accepts a connection, unless it is a queue worker's
+   * (`portStaysClosed`). Only for a driver with `healthchecks`.
+   */
+  | { kind: "healthcheck"; portStaysClosed?: true }
   /** It has run for `graceMs`: a queue worker, although its declared port refuses connections, or a container without a port. */
   | { kind: "running" };
 

@@ -39,7 +39,8 @@ const RULES: readonly Rule[] = [
     notes.push("`health` of container.json is ignored: no port is known, neither its own nor the container's");
     return undefined;
   },
-  ({ image: { healthcheck }, driver }) => (healthcheck && driver.healthchecks ? { readiness: { kind: "healthcheck" } } : undefined),
+  ({ image: { healthcheck }, driver, isWorker }) =>
+    healthcheck && driver.healthchecks ? { readiness: { kind: "healthcheck", ...(isWorker ? { portStaysClosed: true } : {}) } } : undefined,
   ({ isWorker }) => (isWorker ? { readiness: { kind: "running" } } : undefined),
   ({ port }) => ({ readiness: { kind: port === undefined ? "running" : "port" } }),
 ];

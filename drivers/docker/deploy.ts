@@ -175,7 +175,9 @@ async function connect(
   const health = isHealthPublished ? publishedHealthAddress(view, spec, container) : healthAddress(spec, address.host);
   const warning = await awaitContainerReady(deps, spec, { id, adopted }, { address, proof, health });
   // Nothing was connected to.
-  if (spec.readiness.kind === "running") return { addresses: [address] };
+  const { readiness } = spec;
+  if (readiness.kind === "running" || (readiness.kind === "healthcheck" && readiness.portStaysClosed))
+    return { addresses: [address], ...(warning === undefined ? {} : { warning }) };
   // Something else may have answered: a process that the engine has lost, or a later holder of the address.
   const now = await findContainer(engine, id, signal);
   const still = now && observeOne(view, now);

@@ -31,12 +31,13 @@ export async function awaitContainerReady(
   target: ReadyTarget,
 ): Promise<Deployment["warning"]> {
   const { clock } = engine;
-  const { address, proof } = target;
+  const isPortNeeded = spec.readiness.kind !== "healthcheck" || !spec.readiness.portStaysClosed;
+  const { address, proof } = isPortNeeded ? target : { ...target, address: undefined };
   const container = spec.readiness.kind === "healthcheck" ? await findContainer(engine, id, signal) : undefined;
   const check = container && checkOf(container, spec);
   // Without a check in the image, or with an older engine, whose first check would come after its whole interval.
   if (!check || container.Config.Healthcheck?.StartInterval !== SECOND) {
-    await awaitReady({ ...spec, readiness: check?.ownPort ?? spec.readiness }, target, { clock, signal });
+    await awaitReady({ ...spec, readiness: check?.ownPort ?? spec.readiness }, { ...target, address }, { clock, signal });
     return undefined;
   }
 
@@ -83,10 +84,11 @@ function checkOf({ State, Config }: ContainerInspectInfo, spec: Spec): ImageChec
   return { health, ownPort: http?.port === spec.port ? http : undefined };
 }
 
-function warning({ port }: Spec, last: { ExitCode?: number; Output?: string } | undefined, openPortMs: number): string {
+function warning({ port, readiness }: Spec, last: { ExitCode?: number; Output?: string } | undefined, openPortMs: number): string {
   const output = last?.Output?.trim().slice(-MAX_OUTPUT) ?? "";
   const result = last === undefined ? "has not finished" : `fails (exit code ${last.ExitCode}${output === "" ? "" : `: ${output}`})`;
-  const works = port === undefined ? "The container has run" : `Port ${port} has accepted connections`;
+  const isPortOpen = port !== undefined && !(readiness.kind === "healthcheck" && readiness.portStaysClosed);
+  const works = !isPortOpen ? "The container has run" : `Port ${port} has accepted connections`;
   const todo = "Correct the HEALTHCHECK, or set `health` in container.json.";
   return `The image's HEALTHCHECK ${result}. ${works} for ${openPortMs / 1_000} s, so the container counts as started. ${todo}`;
 }

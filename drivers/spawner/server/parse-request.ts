@@ -88,7 +88,8 @@ function readEnvironment(value: unknown): Record<string, string> | undefined {
 function readReadiness(value: unknown): Readiness | undefined {
   if (!isObject(value)) return undefined;
   const { kind } = value;
-  if (kind === "port" || kind === "healthcheck" || kind === "running") return { kind };
+  if (kind === "healthcheck") return { kind, ...(value["portStaysClosed"] === true ? { portStaysClosed: true } : {}) };
+  if (kind === "port" || kind === "running") return { kind };
   const path = readText(value["path"], /^\/[!-~]{0,2000}$/);
   if (kind !== "http" || path === undefined) return undefined;
   const port = value["port"] === undefined ? undefined : readWhole(value["port"], 1, 65_535);

@@ -39,6 +39,7 @@ const READINESS = {
     port: { ...integer, description: "where it is not the container's own" },
     intervalMs: number,
     timeoutMs: number,
+    portStaysClosed: { type: "boolean", description: "true for a queue worker with a check of its own" },
   },
 } as const;
 

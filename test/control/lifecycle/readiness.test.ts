@@ -49,6 +49,13 @@ for (const [what, config, image, driver, expected] of [
     { readiness: { kind: "running" }, port: undefined, notes: [/no port is known/] },
   ],
   ["the image's own check, where the driver has such checks", {}, { healthcheck: CHECK }, DOCKER, { readiness: { kind: "healthcheck" } }],
+  [
+    "a queue worker's own check, whose port need not open",
+    { worker: true },
+    { healthcheck: CHECK },
+    DOCKER,
+    { readiness: { kind: "healthcheck", portStaysClosed: true }, isWorker: true },
+  ],
   ["a queue worker", { worker: true }, {}, {}, { readiness: { kind: "running" }, port: 8000, isWorker: true, cpu: 1 }],
   ["a queue worker keeps what it asks for", { worker: true, cpu: 4 }, {}, {}, { cpu: 4 }],
   ["a queue worker by its command", {}, { command: ["sh", "-c", "celery -A tasks worker"] }, {}, { readiness: { kind: "running" }, isWorker: true }],

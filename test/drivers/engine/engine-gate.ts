@@ -65,7 +65,16 @@ async function listen(t: Test, server: Server, cut: () => void): Promise<string>
 }
 
 /** In front of the real engine, which answers each create with one more warning: engines on other machines warn of what ours can do. */
-export async function openWarner(t: Test, engine: string, warning: string): Promise<string> {
+export function openWarner(t: Test, engine: string, warning: string): Promise<string> {
+  return openRewriter(t, engine, (path, status, text) => {
+    if (!path.includes("/containers/create") || status !== 201) return text;
+    const { Warnings, ...rest } = JSON.parse(text) as { Warnings?: string[] | null };
+    return JSON.stringify({ ...rest, Warnings: [...(Warnings ?? []), warning] });
+  });
+}
+
+/** In front of the real engine, with other responses in JSON: those of an older engine, or of another machine. */
+export async function openRewriter(t: Test, engine: string, rewrite: (path: string, status: number, text: string) => string): Promise<string> {
   const socketPath = engine.replace(/^unix:\/\//, "");
   const server = createHttpServer((near, answer) => void pass(near, answer));
   return listen(t, server, () => server.closeAllConnections());
@@ -75,7 +84,8 @@ export async function openWarner(t: Test, engine: string, warning: string): Prom
     const body = await buffer(near);
     const { method, url: path, headers } = near;
     const far = request({ socketPath, method, path, headers, agent: false }, (response) => {
-      if (path?.includes("/containers/create")) return void warned(response, answer);
+      const isText = response.headers["content-type"]?.startsWith("application/json") && response.headers["content-length"] !== undefined;
+      if (isText) return void rewritten(path ?? "", response, answer);
       answer.writeHead(response.statusCode ?? 500, response.headers);
       response.pipe(answer);
     });
@@ -84,9 +94,9 @@ export async function openWarner(t: Test, engine: string, warning: string): Prom
     far.end(body);
   }
 
-  async function warned(response: IncomingMessage, answer: ServerResponse): Promise<void> {
-    const { Warnings, ...rest } = JSON.parse(await text(response)) as { Warnings?: string[] | null };
-    const changed = response.statusCode === 201 ? { ...rest, Warnings: [...(Warnings ?? []), warning] } : rest;
-    answer.writeHead(response.statusCode ?? 500, { "content-type": "application/json" }).end(JSON.stringify(changed));
+  async function rewritten(path: string, response: IncomingMessage, answer: ServerResponse): Promise<void> {
+    const status = response.statusCode ?? 500;
+    const changed = rewrite(path, status, await text(response));
+    answer.writeHead(status, { "content-type": "application/json" }).end(changed);
   }
 }
