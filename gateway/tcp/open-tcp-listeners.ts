@@ -64,6 +64,8 @@ export function openTcpListeners(deps: TcpListenersDeps): TcpListeners {
   };
   return {
     drain: async (ms) => {
+      // What has just come is accepted first: the kernel resets connections that wait at a listener when it closes.
+      await new Promise((resolve) => void setImmediate(resolve));
       stopAccepting();
       for (const connection of connections) connection.retire();
       if (connections.size > 0) {

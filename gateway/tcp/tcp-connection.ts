@@ -78,8 +78,11 @@ export function openTcpConnection(deps: TcpConnectionDeps, view: ContainerView, 
     if (lease.woken() !== undefined) lease.reportConnected(connectMs);
     splice = new TcpSplice({ ...deps, client, container, lease, record });
     unwatch = lease.onTargetGone(target, () => {
+      const now = deps.directory.cached(view.id, caller);
       // While control verifies the address, the connection proves by itself whose it is: another container would reset it.
-      if (!isChecked(deps.directory.cached(view.id, caller))) retire();
+      if (isChecked(now)) return;
+      if (isReplaced(now)) splice?.destroy();
+      else retire();
     });
     if (isRetiring) splice.retire();
     await splice.over;
@@ -124,6 +127,13 @@ async function connect(
 
 function isChecked(view: ContainerView | undefined): boolean {
   return view?.availability.kind === "coming" && view.availability.step === "check";
+}
+
+/** The instance at the address is gone for certain: a machine that failed would never end its connections. */
+function isReplaced(view: ContainerView | undefined): boolean {
+  if (view === undefined) return true;
+  const { availability } = view;
+  return availability.kind === "awake" || (availability.kind === "coming" && availability.step === "start");
 }
 
 /** Resets the connection after its client did; returns the end of the check. */

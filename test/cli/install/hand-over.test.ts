@@ -1,25 +1,33 @@
+import { once } from "node:events";
 import { get } from "node:http";
+import { connect } from "node:net";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { ADMIN_KEY, openClient } from "../../fixtures/berth.ts";
 import { isAlive } from "../../fixtures/processes.ts";
+import { freePort } from "../../fixtures/server.ts";
 import { packageOf } from "../../program/rights/fixtures/stand.ts";
 import { openInstallation } from "./installation.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 /** Sends requests over new connections, again and again, until `end`; which resolves with the outcomes, each with how often. */
 function asking(url: string, authorization: string) {
+  return repeating(
+    () =>
+      new Promise<string>((resolve) => {
+        get(url, { agent: false, headers: { authorization } }, (response) => {
+          response.resume();
+          response.once("end", () => resolve(String(response.statusCode)));
+          response.once("error", (error) => resolve(error.message));
+        }).once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+      }),
+  );
+}
+
+function repeating(one: () => Promise<string>) {
   const came: Record<string, number> = {};
   const over = new AbortController();
-  const one = () =>
-    new Promise<string>((resolve) => {
-      get(url, { agent: false, headers: { authorization } }, (response) => {
-        response.resume();
-        response.once("end", () => resolve(String(response.statusCode)));
-        response.once("error", (error) => resolve(error.message));
-      }).once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
-    });
   const loop = async () => {
     while (!over.signal.aborted) {
       const result = await one();
@@ -64,6 +72,46 @@ t.test("a berth that hands over refuses no connection and fails no call, and the
   t.match(await opened.users(), /\badmin\b/);
   const again = await opened.upgrade(opened.program("newer", "true"), []);
   t.equal(again.code, 0, `and it can be done again: ${again.output}`);
+});
+
+t.test("connections of a TCP listener are accepted all the time, and an idle one is closed", async (t) => {
+  const port = await freePort();
+  const opened = await openInstallation(t, 0, { BERTH_TCP_PORTS: `${port}-${port}` });
+  const client = await openClient({ base: opened.base(), key: ADMIN_KEY, output: () => readFileSync(join(opened.folder, "log"), "utf8") });
+  const server = `import { createServer } from "node:net";
+    createServer((socket) => socket.on("error", () => undefined).on("data", (data) => socket.write(data))).listen(Number(process.env.PORT));`;
+  const files = {
+    "package.json": JSON.stringify({ name: "echo", version: "1.0.0" }),
+    "dockerfiles/db/Dockerfile": 'FROM node:26-alpine\nCOPY server.mjs .\nEXPOSE 5432\nCMD ["node", "server.mjs"]\n',
+    "dockerfiles/db/container.json": JSON.stringify({ on_demand: true, tcp: true }),
+    "dockerfiles/db/server.mjs": server,
+  };
+  t.equal((await client.publish("echo", files)).status, 200);
+  const echo = async () => {
+    const socket = connect(port, "127.0.0.1");
+    try {
+      socket.end("x");
+      let came = "";
+      for await (const piece of socket) came += String(piece);
+      return came;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code ?? "failed";
+    }
+  };
+  await eventually("the listener", async () => (await echo()) === "x");
+  const idle = connect(port, "127.0.0.1");
+  const closed = once(idle, "close");
+  idle.resume();
+  await once(idle, "connect");
+  const calls = repeating(echo);
+  const before = opened.pid();
+  const { code, output } = await opened.upgrade(opened.program("new", "true"), []);
+  t.equal(code, 0, output);
+  await closed;
+  await eventually("the old berth to be gone", async () => (isAlive(before) ? undefined : true));
+  const came = await calls.end();
+  t.comment(came);
+  t.strictSame(Object.keys(came), ["x"]);
 });
 
 for (const [what, serve] of [

@@ -41,7 +41,7 @@ function end(pid: number, signal: NodeJS.Signals = "SIGTERM"): void {
 }
 
 /** An installed berth under that manager; each program is a script that runs the source tree, or spoils something first. */
-export async function openInstallation(t: Test, user = 0) {
+export async function openInstallation(t: Test, user = 0, more: Record<string, string> = {}) {
   const folder = tempFolder(t);
   mkdirSync(join(folder, "data"), { mode: 0o700 });
   for (const one of [folder, join(folder, "data")]) chownSync(one, user, user);
@@ -58,6 +58,7 @@ export async function openInstallation(t: Test, user = 0) {
     BERTH_DRIVER: "process",
     BERTH_EDGE_PORT: "0",
     BERTH_CONSOLE_PORT: "0",
+    ...more,
   };
   const run = (file: string, args: string[]) =>
     new Promise<{ code: number; output: string }>((resolve) => {

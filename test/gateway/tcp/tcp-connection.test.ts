@@ -68,6 +68,7 @@ t.test("a hundred connections wake a container once, wait unread, and are forwar
   t.match(stand.uses.get(ID), { open: 0, streams: 100 }, "an open connection alone is no use");
   for (const { socket } of clients) socket.end();
   await eventually("all to be over", () => stand.openAt(ID).count === 0);
+  t.equal(stand.watchers(ID), 0, "none is left behind");
 });
 
 t.test("bytes are use", async (t) => {
@@ -211,6 +212,19 @@ t.test("when its container sleeps, a connection ends at rest; while its address 
   answer();
   await eventually("the other one to end", () => busy.ended());
   t.equal(busy.received(), "at last");
+});
+
+t.test("when another instance has taken its container's place, a connection that waits for an answer is reset", async (t) => {
+  const stand = await openTcpStand(t, ID);
+  const mute = await openTcpContainer(t, () => undefined);
+  stand.set(ID, { kind: "awake", address: mute.address });
+  const client = await stand.connect();
+  client.socket.write("a question");
+  await eventually("the question", () => stand.openAt(ID).open.some(({ bytesIn }) => bytesIn > 0));
+  stand.set(ID, { kind: "coming", step: "queue" });
+  stand.set(ID, { kind: "coming", step: "start" });
+  t.match(await client.closed, { code: "ECONNRESET" });
+  await eventually("its end", () => stand.openAt(ID).count === 0);
 });
 
 t.test("its HTTP route says that it does not speak HTTP", async (t) => {
