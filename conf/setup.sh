@@ -69,6 +69,7 @@ need /usr/lib/python3/dist-packages/flask_cors python3-flask-cors "test/gateway/
 need /usr/lib/python3/dist-packages/openapi_spec_validator python3-openapi-spec-validator "test/conf/cloudformation.test.ts"
 need docker-registry docker-registry "test/registry, test/lua-compat"
 need /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server "test/fixtures/rabbitmq.test.ts, test/control/packages/credentials"
+need /usr/lib/python3/dist-packages/celery python3-celery "test/program/queue-worker.test.ts"
 need psql postgresql-client "test/program/postgres.test.ts"
 need "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1)" postgresql "test/program/postgres.test.ts"
 need skopeo skopeo "test/gateway/registry/skopeo.test.ts"

@@ -67,7 +67,7 @@ export function createContainerToJson({
   disabled,
 }: Pick<Lifecycle, "listenerOf" | "startNote" | "disabled">): ContainerToJson {
   return ({ container, image }, inside, detail = "whole") => {
-    const note = container.state === "STARTED" ? workerNote({ row: container, image }) : startNote(container.id);
+    const note = container.state === "STARTED" ? (workerNote({ row: container, image }) ?? container.deployed?.warning) : startNote(container.id);
     const entity = containerToJson(container, image, inside, detail, { listener: listenerOf(container), note });
     if (disabled === undefined) return entity;
     // One that ran is out of reach, and nothing starts or stops it.

@@ -1,5 +1,6 @@
 import type { Driver, Readiness } from "../../drivers/driver.ts";
 import { readFinalStage } from "../../lib/dockerfile/read-final-stage.ts";
+import { readinessOfHealthcheck } from "../../lib/image-healthcheck.ts";
 import type { Container, Image } from "../model/entities.ts";
 
 type ImageFacts = Pick<Image, "exposed" | "command" | "healthcheck" | "dockerfile">;
@@ -39,8 +40,14 @@ const RULES: readonly Rule[] = [
     notes.push("`health` of container.json is ignored: no port is known, neither its own nor the container's");
     return undefined;
   },
-  ({ image: { healthcheck }, driver, isWorker }) =>
-    healthcheck && driver.healthchecks ? { readiness: { kind: "healthcheck", ...(isWorker ? { portStaysClosed: true } : {}) } } : undefined,
+  ({ image: { healthcheck }, driver, isWorker }, notes) => {
+    if (!healthcheck) return undefined;
+    if (driver.healthchecks) return { readiness: { kind: "healthcheck", ...(isWorker ? { portStaysClosed: true } : {}) } };
+    const readiness = readinessOfHealthcheck(healthcheck);
+    if (!readiness)
+      notes.push("the image's HEALTHCHECK is ignored: it sends no HTTP request that berth could send. `health` in container.json is used everywhere");
+    return readiness && { readiness };
+  },
   ({ isWorker }) => (isWorker ? { readiness: { kind: "running" } } : undefined),
   ({ port }) => ({ readiness: { kind: port === undefined ? "running" : "port" } }),
 ];

@@ -1,4 +1,4 @@
-import type { Address } from "../../drivers/driver.ts";
+import type { Address, Deployment } from "../../drivers/driver.ts";
 import { acceptsConnection } from "../../lib/accepts-connection.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
@@ -51,12 +51,14 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
     const { addresses, instance, phases } = deployment;
     await awaitPostgres(deps, row, addresses, signal);
     const patch = {
-      ...(await workerPatch(deps, row.id, addresses, signal)),
+      ...(await deployedPatch(deps, row.id, deployment, signal)),
       addresses: ownedAddresses(addresses, instance),
       phases: { queue: queueMs, ...phases },
       runningGeneration: row.generation,
       fault: undefined,
     };
+    if (deployment.warning !== undefined)
+      log.warn({ container: row.id, name: row.name, warning: deployment.warning }, "container started with a warning");
     return await confirmDeployment(deps, row, deployment, { ends, isNew: true, signal }, () =>
       moves.container(row, "answered", patch, { isFact: true }),
     );
@@ -94,12 +96,19 @@ async function awaitPostgres(deps: StartDeps, row: Container, [address]: readonl
   });
 }
 
-/** Whether a queue worker listens, for users: it may have a port for its health. */
-async function workerPatch({ store, clock }: StartDeps, id: string, [address]: readonly Address[], signal: AbortSignal): Promise<ContainerPatch> {
+/** What is known of it only once it runs, for users: whether a queue worker listens, since it may have a port for its health, and the driver's warning. */
+async function deployedPatch(
+  { store, clock }: StartDeps,
+  id: string,
+  { addresses: [address], warning }: Deployment,
+  signal: AbortSignal,
+): Promise<ContainerPatch> {
   const deployed = (await store.containers.find(id))?.deployed;
-  if (!deployed?.worker || !address) return {};
-  const listens = await acceptsConnection(address, { clock, signal, heldMs: HELD_MS });
-  return { deployed: { ...deployed, worker: listens ? "listens" : "silent" } };
+  if (!deployed) return {};
+  const listens = deployed.worker !== undefined && address !== undefined && (await acceptsConnection(address, { clock, signal, heldMs: HELD_MS }));
+  const worker = deployed.worker && (listens ? "listens" : "silent");
+  if (deployed.worker === worker && deployed.warning === warning) return {};
+  return { deployed: { ref: deployed.ref, digest: deployed.digest, ...(worker ? { worker } : {}), ...(warning === undefined ? {} : { warning }) } };
 }
 
 /** A proxy of ports accepts before its container does, and then closes. */

@@ -27,7 +27,7 @@ export function explainState(context: ExplainContext): string {
 const REASONS: Record<ContainerState, (context: ExplainContext) => string> = {
   PENDING_START: (context) => `${startReason(context)} ${waitReason(context)}`,
   STARTING: (context) => `${startReason(context)} ${bootReason(context)}`,
-  STARTED: (context) => `${runReason(context)}${workerSentence(context)}${outdatedNote(context)}`,
+  STARTED: (context) => `${runReason(context)}${deployedSentences(context)}${outdatedNote(context)}`,
   CHECKING: ({ history }) =>
     history.at(-1)?.byUser === undefined
       ? "The engine reported its end, or another address than before. Requests wait until the address is verified."
@@ -89,9 +89,10 @@ function runReason(context: ExplainContext): string {
   return (event && RUN_REASONS[event]?.(context)) ?? "It runs.";
 }
 
-function workerSentence(context: ExplainContext): string {
+function deployedSentences(context: ExplainContext): string {
   const note = workerNote(context);
-  return note === undefined ? "" : ` It is a ${note}.`;
+  const { warning } = context.row.deployed ?? {};
+  return `${note === undefined ? "" : ` It is a ${note}.`}${warning === undefined ? "" : ` ${warning}`}`;
 }
 
 function outdatedNote({ row, image }: ExplainContext): string {

@@ -75,8 +75,13 @@ export type Image = {
 export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
 export type StartReason = (typeof START_REASONS)[number];
 
-/** An image as a registry knows it: `ref` may be a tag that has moved since. `worker`: it was deployed as a queue worker, which need not listen at its address; at its start it did, or not. */
-export type DeployedImage = { ref: string; digest?: string | undefined; worker?: "listens" | "silent" | undefined };
+/** An image as a registry knows it: `ref` may be a tag that has moved since. `worker`: it was deployed as a queue worker, which need not listen at its address; at its start it did, or not. `warning`: it is started, but not as it demands. */
+export type DeployedImage = {
+  ref: string;
+  digest?: string | undefined;
+  worker?: "listens" | "silent" | undefined;
+  warning?: string | undefined;
+};
 
 /** Where a container takes connections, and by which instance of it, in the orchestrator's own words; undefined: it tells none. No two containers have the same host and port. */
 export type OwnedAddress = { host: string; port: number; instance?: string | undefined };

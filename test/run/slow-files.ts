@@ -6,6 +6,7 @@
 export const SLOW_FILES: readonly string[] = [
   "test/drivers/swarm/driver.test.ts",
   "test/gateway/leaks.test.ts",
+  "test/program/queue-worker.test.ts",
   "test/gateway/registry/embedded-berth.test.ts",
   "test/gateway/other-engines.test.ts",
   "test/gateway/registry/embedded-image.test.ts",

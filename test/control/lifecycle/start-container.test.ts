@@ -275,6 +275,21 @@ t.test("a queue worker runs through its grace time, and no refused connection ma
   t.match((await stand.lifecycle().explain(id, signal)).why, /^It was started for ada and runs\. It is a queue worker; listens on port 5353\.$/);
 });
 
+t.test("a driver's warning about a start is shown while the container runs, and ends with the next start", async (t) => {
+  let warning: string | undefined = "Its HEALTHCHECK fails.";
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({ ...driver, deploy: async (spec, call) => ({ ...(await driver.deploy(spec, call)), warning }) }),
+  });
+  const { id } = await stand.publish();
+  await stand.start(id);
+  const why = async () => (await stand.lifecycle().explain(id, new AbortController().signal)).why;
+  t.match(await why(), /accepts connections\. Its HEALTHCHECK fails\.$/);
+  await stand.stop(id);
+  warning = undefined;
+  await stand.start(id);
+  t.match(await why(), /accepts connections\.$/);
+});
+
 t.test("a caller who waits for a removed container is notified", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = await stand.publish({ app: mute });
