@@ -6,6 +6,7 @@ import type { Call, Driver, DriverEvent, Observed } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { deploy } from "./deploy.ts";
 import { destroy } from "./destroy.ts";
+import { processListeners } from "./listeners.ts";
 import { cutLog, logs } from "./logs.ts";
 import { type ProcessState, instanceOf, openRecords, type Records } from "./records.ts";
 import { resolve } from "./resolve.ts";
@@ -58,6 +59,11 @@ export function processDriver(options: ProcessOptions & { clock: Clock; log: Log
       signal.throwIfAborted();
       const state = records.find(service);
       return state?.running && state.process ? processUsage(state.process.pid, signal) : undefined;
+    },
+    listeners: async (service, { signal }) => {
+      signal.throwIfAborted();
+      const state = records.find(service);
+      return state && processListeners(state, signal);
     },
     capacity: async () => ({ machines: 1, cpu: availableParallelism(), memoryMb: Math.floor(totalmem() / 1_048_576) }),
     events: (call) => events(records, clock, call),
