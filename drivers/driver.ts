@@ -102,6 +102,14 @@ export type Deployment = {
 /** What a container has used since its start, or with `windowMs` within the last milliseconds only. `networkBytes` is 0 if only the CPU is known. */
 export type Usage = { cpuMs: number; networkBytes: number; windowMs?: number | undefined };
 
+export type LogOptions = {
+  /** A number of lines. */
+  tail: number;
+  follow?: boolean | undefined;
+  /** Each line begins with its time and a space: `2026-11-30T03:20:01.123Z text`. Lines whose time the orchestrator does not know have none. */
+  timestamps?: boolean | undefined;
+};
+
 /** Where a service's processes accept TCP connections. */
 export type Listeners = {
   /** As they are bound, such as host `127.0.0.1`, `0.0.0.0` or `::`; each once. */
@@ -145,7 +153,7 @@ export type Foreign = {
   reached(address: Address, call: Call): Promise<void>;
   /** Stops and removes that instance and no other of its name. Succeeds if it does not exist. */
   end(instance: string, call: Call): Promise<void>;
-  logs(instance: string, options: { tail: number; follow?: boolean }, call: Call): AsyncIterable<string>;
+  logs(instance: string, options: LogOptions, call: Call): AsyncIterable<string>;
 };
 
 /**
@@ -217,8 +225,8 @@ export type Driver = {
   /** Every service with berth's labels, of any store. */
   list(call: Call): Promise<Observed[]>;
 
-  /** Standard output and error, oldest first, in pieces of text. `tail` is a number of lines. Empty for an unknown service. */
-  logs(service: string, options: { tail: number; follow?: boolean }, call: Call): AsyncIterable<string>;
+  /** Standard output and error, oldest first, in pieces of text. Empty for an unknown service. */
+  logs(service: string, options: LogOptions, call: Call): AsyncIterable<string>;
 
   /** Undefined or absent if the orchestrator has no limit or does not report it. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
   capacity?(call: Call): Promise<Capacity | undefined>;

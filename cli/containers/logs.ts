@@ -17,6 +17,8 @@ export const verbs: Verbs = {
       ...SERVER_OPTIONS,
       follow: { short: "f", summary: "follow the logs until Ctrl-C" },
       tail: { short: "n", value: "<lines>", summary: `number of last lines to print (${DEFAULT_LINES})` },
+      timestamps: { short: "t", summary: "print the time of each line, where the orchestrator knows it" },
+      previous: { short: "p", summary: "print the last logs of the run before this one" },
       json: { summary: "print each line as a JSON document" },
     },
     completes: "containers",
@@ -25,8 +27,10 @@ export const verbs: Verbs = {
       const server = selectServer(context, options);
       const { id, name } = await findByName(server, "containers", word);
       const write = options.json ? lineByLine((line) => screen.print(JSON.stringify({ container: name, line }))) : whole(screen.write);
-      if (options.follow) return followLogs({ server, id, tail, write: write.piece, clock: context.clock, signal }).finally(write.end);
-      write.piece(await server.text(`/docker/containers/${id}/logs?limit=${tail}`));
+      const query = `limit=${tail}${options.timestamps ? "&timestamps=true" : ""}${options.previous ? "&previous=true" : ""}`;
+      if (options.follow && !options.previous)
+        return followLogs({ server, id, tail, query, write: write.piece, clock: context.clock, signal }).finally(write.end);
+      write.piece(await server.text(`/docker/containers/${id}/logs?${query}`));
       write.end();
     },
   }),
@@ -74,13 +78,15 @@ async function followLogs(source: {
   server: Pick<ServerClient, "stream" | "text">;
   id: string;
   tail: number;
+  /** `tail` and what else is requested, as the server reads it. */
+  query: string;
   write(text: string): void;
   clock: Clock;
   signal: AbortSignal;
 }): Promise<void> {
-  const { server, tail, write, clock, signal } = source;
+  const { server, tail, query, write, clock, signal } = source;
   const at = `/docker/containers/${source.id}/logs`;
-  const response = await server.stream(`${at}?follow=true&limit=${tail}`, signal);
+  const response = await server.stream(`${at}?follow=true&${query}`, signal);
   if (response.headers["content-length"] === undefined) {
     response.setEncoding("utf8");
     try {

@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { Capacity } from "../../drivers/driver.ts";
+import type { Capacity, LogOptions } from "../../drivers/driver.ts";
 import type { RegistryBrowser } from "../../gateway/contract.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
@@ -72,7 +72,7 @@ export type ApiDeps = {
   /** The registry that images are pushed to; undefined: none is configured. */
   registry?: RegistryBrowser | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
-  driverLogs(service: string, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncIterable<string>;
+  driverLogs(service: string, options: LogOptions, signal: AbortSignal): AsyncIterable<string>;
   /** What runs the containers. */
   backend: Backend;
   settings: ApiSettings;

@@ -7,7 +7,7 @@ import { createManageCheck, mayManagePackage, mayStillManage, requireManage } fr
 import type { Container } from "../model/entities.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES } from "./services.ts";
+import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES, previousLogs } from "./services.ts";
 import { createContainerToJson, findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./entities.ts";
 import { detailOf, type ListFields, momentOf, parseListing, stateOf } from "./lists.ts";
 import { namedTarget } from "./record-audit.ts";
@@ -60,6 +60,15 @@ const WAIT = Type.Optional(Type.Boolean({ default: false, description: "respond 
 const LOGS_QUERY = Type.Object({
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MOST_LOG_LINES, default: LOG_LINES, description: "lines" })),
   follow: Type.Optional(Type.Boolean({ default: false, description: "continue with new lines until the container ends" })),
+  timestamps: Type.Optional(
+    Type.Boolean({
+      default: false,
+      description: "begin each line with its time, for example `2026-11-30T03:20:01.123Z `, where the orchestrator knows it",
+    }),
+  ),
+  previous: Type.Optional(
+    Type.Boolean({ default: false, description: "the log tail that berth kept of the last run that ended, without times; `follow` has no effect" }),
+  ),
 });
 
 const LEASE_OF_SELF = "self";
@@ -210,16 +219,17 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       handle: async (request, reply) => {
         const caller = authorization.caller(request);
         const { container } = await findManaged(request.params.id, caller);
-        const { limit = LOG_LINES, follow } = request.query;
-        if (follow) {
+        const { limit: tail = LOG_LINES, follow, timestamps, previous } = request.query;
+        const options = { tail, timestamps };
+        if (follow && !previous) {
           // A store that cannot be read confirms no right.
           const verify = async () => {
             if (!(await mayStillManage(store, caller, container.packageId).catch(() => false))) reply.raw.destroy();
           };
-          const lines = Readable.from(followedLogs(deps.driverLogs, container, limit, streams.open(request, reply, verify)));
+          const lines = Readable.from(followedLogs(deps.driverLogs, container, options, streams.open(request, reply, verify)));
           return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
         }
-        const logs = await containerLogs(deps.driverLogs, container, limit, clientAbortSignal(reply));
+        const logs = previous ? previousLogs(container, options) : await containerLogs(deps.driverLogs, container, options, clientAbortSignal(reply));
         return reply.type("text/plain; charset=utf-8").serializer(String).send(logs);
       },
     }),

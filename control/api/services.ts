@@ -5,7 +5,9 @@ import type { Orphan } from "../lifecycle/observe-engine.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { count, DONE, text } from "./schemas.ts";
+import type { LogOptions } from "../../drivers/driver.ts";
 import type { Container } from "../model/entities.ts";
+import type { ContainerState } from "../model/states.ts";
 import type { ApiDeps } from "./api-deps.ts";
 
 /** The default and the maximum. */
@@ -51,7 +53,7 @@ export function serviceRoutes({ store, driverLogs, authorization }: RouteDeps): 
         // Clients treat a 404 as an empty log.
         if (!container) throw new Fault("REQUEST_INVALID", `There is no service ${JSON.stringify(request.params.name.slice(0, 100))}.`);
         await requireManage(store, authorization.caller(request), container.packageId);
-        const logs = await containerLogs(driverLogs, container, parseLimit(request.query.limit), clientAbortSignal(reply));
+        const logs = await containerLogs(driverLogs, container, { tail: parseLimit(request.query.limit) }, clientAbortSignal(reply));
         return reply.type("application/json; charset=utf-8").serializer(String).send(JSON.stringify(logs));
       },
     }),
@@ -112,31 +114,44 @@ function orphanToJson({ observed: { service, running, labels }, why }: Orphan) {
   return { service, why, running, ...labels };
 }
 
-/** The last `tail` lines of a container. If it is not running, or its orchestrator is unreachable, the log tail of its last run. */
-export async function containerLogs(driverLogs: ApiDeps["driverLogs"], container: Container, tail: number, signal: AbortSignal): Promise<string> {
+/** Of one that runs in these states, no line of an earlier run is shown. */
+const RUNS: readonly ContainerState[] = ["STARTING", "STARTED", "CHECKING"];
+
+/** The last lines of a container. If it is not running, or its orchestrator is unreachable, the log tail of its last run. */
+export async function containerLogs(
+  driverLogs: ApiDeps["driverLogs"],
+  container: Container,
+  options: LogOptions,
+  signal: AbortSignal,
+): Promise<string> {
   try {
     let text = "";
-    for await (const piece of driverLogs(container.service, { tail }, signal)) {
+    for await (const piece of driverLogs(container.service, options, signal)) {
       text += piece;
       if (text.length > 2 * MOST_CHARACTERS) text = text.slice(-MOST_CHARACTERS);
     }
-    if (text !== "") return text.slice(-MOST_CHARACTERS);
+    if (text !== "" || RUNS.includes(container.state)) return text.slice(-MOST_CHARACTERS);
   } catch (error) {
     if (!(error instanceof Fault) || container.lastLogs === "") throw error;
   }
-  return lastLines(container.lastLogs, tail);
+  return previousLogs(container, options);
+}
+
+/** The log tail that was kept of the last run that ended. Its lines have no times. */
+export function previousLogs({ lastLogs }: Container, { tail }: LogOptions): string {
+  return lastLines(lastLogs, tail);
 }
 
 /** The same, and later lines, until the container ends. Of a container that is not running: only its log tail. */
 export async function* followedLogs(
   driverLogs: ApiDeps["driverLogs"],
   container: Container,
-  tail: number,
+  options: LogOptions,
   signal: AbortSignal,
 ): AsyncGenerator<string> {
   let empty = true;
   try {
-    for await (const piece of driverLogs(container.service, { tail, follow: true }, signal)) {
+    for await (const piece of driverLogs(container.service, { ...options, follow: true }, signal)) {
       empty = false;
       yield piece;
     }
@@ -144,7 +159,7 @@ export async function* followedLogs(
     if (signal.aborted) return;
     if (!empty || !(error instanceof Fault) || container.lastLogs === "") throw error;
   }
-  if (empty) yield lastLines(container.lastLogs, tail);
+  if (empty && !RUNS.includes(container.state)) yield previousLogs(container, options);
 }
 
 function lastLines(text: string, count: number): string {

@@ -80,7 +80,11 @@ export function createDeploy({
         return new Fault("START_TIMED_OUT", `The container ${row.name} was not ready within ${seconds} s. ${doing}`, { logs });
       },
       // The driver removes what did not start, and its log with it.
-      beforeAbort: async () => void ([{ logs }] = await Promise.all([findOut(row, signal), listeners.read()])),
+      beforeAbort: async () => {
+        // Until then there may be an earlier instance, with a log of its own.
+        if (steps.of(row.id)?.launchedOn === undefined) return;
+        [{ logs }] = await Promise.all([findOut(row, signal), listeners.read()]);
+      },
     };
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.

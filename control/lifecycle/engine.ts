@@ -1,4 +1,4 @@
-import type { Call, DeployCall, Driver, DriverVerb, Observed } from "../../drivers/driver.ts";
+import type { Call, DeployCall, Driver, DriverVerb, LogOptions, Observed } from "../../drivers/driver.ts";
 import type { BackoffRange } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { type DeadlineOptions, openDeadline } from "../../lib/deadline.ts";
@@ -41,8 +41,8 @@ export type ContainerEngine = {
   /** Everything with berth's labels, of whichever store. */
   list(signal: AbortSignal): Promise<Observed[]>;
   destroy(service: string, signal: AbortSignal): Promise<void>;
-  /** Empty where it cannot be read soon: no step fails for it. */
-  logTail(service: string, signal: AbortSignal): Promise<string>;
+  /** Empty where it cannot be read soon: no step fails for it. `timestamps`: as in `LogOptions`. */
+  logTail(service: string, signal: AbortSignal, options?: Pick<LogOptions, "timestamps">): Promise<string>;
 };
 
 export type ContainerEngineDeps = {
@@ -71,10 +71,10 @@ export function createContainerEngine({ driver, clock, limits, storeId }: Contai
     },
     list: (signal) => call("list", [], { deadline: within(limits.callMs, "list its containers"), signal }),
     destroy: (service, signal) => call("destroy", [service], { deadline: within(limits.statusMs, `remove ${service}`), signal }),
-    logTail: (service, signal) => {
+    logTail: (service, signal, { timestamps = false } = {}) => {
       const read = async (stop: AbortSignal) => {
         let text = "";
-        for await (const piece of driver.logs(service, { tail: LOG_TAIL_LINES }, { signal: stop })) text = cutLogTail(text + piece);
+        for await (const piece of driver.logs(service, { tail: LOG_TAIL_LINES, timestamps }, { signal: stop })) text = cutLogTail(text + piece);
         return text;
       };
       return callUnderDeadline({ ...within(LOG_TAIL_MS, "return the log tail"), clock, signal }, read).catch(() => "");
@@ -90,6 +90,13 @@ export function cutLogTail(text: string, characters = LONGEST_LOG_TAIL): string 
 /** A log tail as a fault holds it. */
 export function linesOfTail(tail: string): string[] {
   return tail.split("\n").filter((line) => line !== "");
+}
+
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ?/;
+
+/** The lines of a log tail as the container wrote them, if it was read with times. */
+export function withoutTimes(lines: readonly string[]): string[] {
+  return lines.every((line) => TIME.test(line)) ? lines.map((line) => line.replace(TIME, "")) : [...lines];
 }
 
 function createDriverCalls({ driver, clock }: { driver: Driver; clock: Clock }): CallDriver {

@@ -7,7 +7,7 @@ import type { Store } from "../store/open-store.ts";
 import { type EndCounts, hasAddress } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import type { ComponentLogs } from "./component-logs.ts";
-import { cutLogTail } from "./engine.ts";
+import { cutLogTail, withoutTimes } from "./engine.ts";
 import { cutFaultLogs } from "./failures.ts";
 import { containerKey, type WorkQueue } from "./work-queue.ts";
 
@@ -127,7 +127,7 @@ export const NOT_RUNNING = { addresses: [], runningGeneration: undefined, paused
 export function failurePatch(cause: FaultData, attempts: number, notBefore: number): ContainerPatch {
   const fault = { ...cause };
   delete fault.retryAfterMs;
-  return { fault, attempts, notBefore, ...(fault.logs?.length ? { lastLogs: cutLogTail(fault.logs.join("\n")) } : {}) };
+  return { fault, attempts, notBefore, ...(fault.logs?.length ? { lastLogs: cutLogTail(withoutTimes(fault.logs).join("\n")) } : {}) };
 }
 
 /**

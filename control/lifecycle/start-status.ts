@@ -9,13 +9,13 @@ import { waitReason } from "./state-reason.ts";
 
 /** What helps the author of a container that runs and is not ready. */
 export type StartFindings = {
-  /** The log tail of this start, the oldest line first. */
+  /** The log tail of this start, the oldest line first, each with its time where the orchestrator knows it. */
   logs: string[];
 };
 
 /** Reads the findings of a start, before a failure removes the container, or for a request that has waited for too long. No step fails for it. */
 export async function findOut(engine: Pick<ContainerEngine, "logTail">, { service }: Container, signal: AbortSignal): Promise<StartFindings> {
-  return { logs: linesOfTail(await engine.logTail(service, signal)) };
+  return { logs: linesOfTail(await engine.logTail(service, signal, { timestamps: true })) };
 }
 
 export type StartStatusDeps = {

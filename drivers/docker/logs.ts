@@ -1,18 +1,12 @@
 import { Fault } from "../../lib/fault.ts";
-import type { Call, Spec } from "../driver.ts";
+import type { Call, LogOptions, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { logStream } from "../engine/streams.ts";
 import { crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import { findContainer, inspect, type DockerView } from "./observe.ts";
 
 /** Ends when the container does. */
-export async function* logs(
-  engine: Engine,
-  view: DockerView,
-  service: string,
-  options: { tail: number; follow?: boolean },
-  { signal }: Call,
-): AsyncGenerator<string> {
+export async function* logs(engine: Engine, view: DockerView, service: string, options: LogOptions, { signal }: Call): AsyncGenerator<string> {
   if (await inspect(engine, view, service, { signal })) yield* logStream(engine, { of: "containers", id: service }, options, signal);
 }
 

@@ -1,9 +1,10 @@
 import type { OutputLogEvent } from "@aws-sdk/client-cloudwatch-logs";
 import type { Task } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
-import type { Call } from "../driver.ts";
+import type { Call, LogOptions } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES } from "../faults.ts";
 import { isServiceName } from "../labels.ts";
+import { formatTime } from "../log-times.ts";
 import { logStream, readTags } from "./definition.ts";
 import { isNamed } from "./faults.ts";
 import { findTasks, findService, tasksOf, mainContainer, taskId } from "./observe.ts";
@@ -20,7 +21,7 @@ const LATE = { polls: 4, firstMs: 250, longestMs: 2_000 };
 export async function* logs(
   site: EcsSite,
   service: string,
-  { tail, follow = false }: { tail: number; follow?: boolean },
+  { tail, follow = false, timestamps = false }: LogOptions,
   { signal }: Call,
 ): AsyncGenerator<string> {
   signal.throwIfAborted();
@@ -32,7 +33,7 @@ export async function* logs(
   const task = tasks.find((one) => hasRun(one, service)) ?? tasks[0];
   if (!task) return;
   const last = await lastEvents(site, service, task, tail, signal);
-  if (last.events.length > 0) yield textOf(last.events);
+  if (last.events.length > 0) yield textOf(last.events, timestamps);
   if (!follow) return;
   let token = last.next;
   const delays = createBackoff(FOLLOW_MS.first, FOLLOW_MS.longest);
@@ -44,7 +45,7 @@ export async function* logs(
       const { events, next } = await read(site, service, task, { nextToken: token, startFromHead: true, limit: MOST_EVENTS }, signal);
       if (events.length > 0) {
         delays.reset();
-        yield textOf(events);
+        yield textOf(events, timestamps);
       }
       if (next === undefined || next === token) break;
       token = next;
@@ -108,6 +109,11 @@ async function read(site: EcsSite, service: string, task: Task, page: Page, sign
   }
 }
 
-function textOf(events: readonly OutputLogEvent[]): string {
-  return events.map(({ message = "" }) => (message.endsWith("\n") ? message : `${message}\n`)).join("");
+function textOf(events: readonly OutputLogEvent[], timestamps = false): string {
+  return events
+    .map(({ message = "", timestamp }) => {
+      const time = timestamps && timestamp !== undefined ? `${formatTime(timestamp)} ` : "";
+      return message.endsWith("\n") ? time + message : `${time}${message}\n`;
+    })
+    .join("");
 }

@@ -4,8 +4,9 @@ import { StringDecoder } from "node:string_decoder";
 import type Docker from "dockerode";
 import type { Log } from "../../lib/log.ts";
 import { jsonLines } from "../../lib/split-lines.ts";
-import type { Call } from "../driver.ts";
+import type { Call, LogOptions } from "../driver.ts";
 import { reconnect } from "../events.ts";
+import { shortenTimes } from "../log-times.ts";
 import type { Engine } from "./engine.ts";
 import { answered, engineFault } from "./faults.ts";
 
@@ -16,7 +17,7 @@ type LogSource = { of: "containers" | "tasks"; id: string };
 export async function* logStream(
   engine: Engine,
   { of, id }: LogSource,
-  { tail, follow = false }: { tail: number; follow?: boolean },
+  { tail, follow = false, timestamps = false }: LogOptions,
   signal: AbortSignal,
 ): AsyncGenerator<string> {
   const doing = `Reading the logs of ${id}`;
@@ -25,14 +26,14 @@ export async function* logStream(
   try {
     // The time limit is for the head of the response; the stream ends with the caller's signal.
     stream = await engine.call({ doing, signal }, (docker, head) =>
-      dial(docker, path, { stdout: true, stderr: true, tail, follow }, AbortSignal.any([head, signal])),
+      dial(docker, path, { stdout: true, stderr: true, tail, follow, timestamps }, AbortSignal.any([head, signal])),
     );
   } catch (error) {
     if (answered(error, 404)) return;
     throw error;
   }
   try {
-    yield* demux(stream);
+    yield* timestamps ? shortenTimes(demux(stream)) : demux(stream);
   } catch (error) {
     signal.throwIfAborted();
     throw engineFault(error, "control", doing);

@@ -2,8 +2,9 @@ import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
 import { decodeText } from "../../lib/split-lines.ts";
-import type { Call, Spec } from "../driver.ts";
+import type { Call, LogOptions, Spec } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES, logTail } from "../faults.ts";
+import { shortenTimes } from "../log-times.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { CONTAINER } from "./definition.ts";
 import { answered, unreachable } from "./faults.ts";
@@ -15,15 +16,15 @@ import { currentPod, lastEnd, lastMessage, podStateOf, restartsOf } from "./obse
 export async function* logs(
   cluster: KubernetesApi,
   service: string,
-  { tail, follow = false }: { tail: number; follow?: boolean },
+  { tail, follow = false, timestamps = false }: LogOptions,
   { signal }: Call,
 ): AsyncGenerator<string> {
   const pod = currentPod((await listAll(cluster, "pods", selectService(service), signal)).items);
   if (!pod) return;
-  if (follow || restartsOf(pod) === 0) return yield* logsOf(cluster, pod, { tail, follow }, signal);
+  if (follow || restartsOf(pod) === 0) return yield* logsOf(cluster, pod, { tail, follow, timestamps }, signal);
   // The cluster has restarted it: the reason is in the log before.
   let text = "";
-  for (const previous of [true, false]) for await (const piece of logsOf(cluster, pod, { tail, previous }, signal)) text += piece;
+  for (const previous of [true, false]) for await (const piece of logsOf(cluster, pod, { tail, previous, timestamps }, signal)) text += piece;
   yield text
     .split(/(?<=\n)/)
     .slice(-tail)
@@ -34,12 +35,12 @@ export async function* logs(
 async function* logsOf(
   cluster: KubernetesApi,
   pod: V1Pod,
-  { tail, follow = false, previous = false }: { tail: number; follow?: boolean; previous?: boolean },
+  { tail, follow = false, timestamps = false, previous = false }: LogOptions & { previous?: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<string> {
   const name = pod.metadata?.name ?? "";
   const doing = `Reading the logs of ${name}`;
-  const query = { container: CONTAINER, tailLines: String(tail), follow: String(follow), previous: String(previous) };
+  const query = { container: CONTAINER, tailLines: String(tail), follow: String(follow), previous: String(previous), timestamps: String(timestamps) };
   let stream: IncomingMessage;
   try {
     stream = await cluster.open({ doing, verb: "get", resource: "pods", name, part: "log", query, signal });
@@ -49,7 +50,7 @@ async function* logsOf(
     throw error;
   }
   try {
-    yield* decodeText(stream);
+    yield* timestamps ? shortenTimes(decodeText(stream)) : decodeText(stream);
     signal.throwIfAborted();
   } catch (error) {
     signal.throwIfAborted();

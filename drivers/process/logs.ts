@@ -2,7 +2,7 @@ import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } fr
 import { open, type FileHandle } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
 import type { Clock } from "../../lib/clock.ts";
-import type { Call } from "../driver.ts";
+import type { Call, LogOptions } from "../driver.ts";
 import type { Records } from "./records.ts";
 
 const PIECE = 64 * 1024;
@@ -10,12 +10,12 @@ const PIECE = 64 * 1024;
 const TAIL_BYTES = 4 * 1024 * 1024;
 const FOLLOW_EVERY_MS = 200;
 
-/** With `follow`, ends when the service does. */
+/** With `follow`, ends when the service does. The log file has no times. */
 export async function* logs(
   records: Records,
   clock: Clock,
   service: string,
-  { tail, follow = false }: { tail: number; follow?: boolean },
+  { tail, follow = false }: LogOptions,
   { signal }: Call,
 ): AsyncGenerator<string> {
   signal.throwIfAborted();

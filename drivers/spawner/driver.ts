@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { decodeText } from "../../lib/split-lines.ts";
-import type { Driver, Call, DriverEvent, Usage } from "../driver.ts";
+import type { Driver, Call, DriverEvent, Usage, LogOptions } from "../driver.ts";
 import { reconnect } from "../events.ts";
 import { isServiceName } from "../labels.ts";
 import { openSpawnerClient, type SpawnerEndpoint, servicePath, type SpawnerClient, lines } from "./client.ts";
@@ -80,12 +80,12 @@ async function* events(client: SpawnerClient, clock: Clock, log: Log, { signal }
 async function* logs(
   client: SpawnerClient,
   service: string,
-  { tail, follow = false }: { tail: number; follow?: boolean },
+  { tail, follow = false, timestamps = false }: LogOptions,
   { signal }: Call,
 ): AsyncGenerator<string> {
   if (!isServiceName(service)) return;
   const doing = `Reading the logs of ${service}`;
-  const path = `${servicePath(service)}/logs?tail=${tail}&follow=${follow}`;
+  const path = `${servicePath(service)}/logs?tail=${tail}&follow=${follow}${timestamps ? "&timestamps=true" : ""}`;
   const body = await client.stream({ method: "GET", path, signal, doing });
   try {
     yield* decodeText(body);

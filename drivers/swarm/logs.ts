@@ -1,11 +1,11 @@
-import type { Call } from "../driver.ts";
+import type { Call, LogOptions } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { logStream } from "../engine/streams.ts";
 import { currentTask, findOwnService, tasksOf, isOver, type Task } from "./cluster.ts";
 import { localContainer } from "./observe.ts";
 
 /** The log of the newest task, on any node, running or ended. */
-export async function* logs(engine: Engine, service: string, options: { tail: number; follow?: boolean }, { signal }: Call): AsyncGenerator<string> {
+export async function* logs(engine: Engine, service: string, options: LogOptions, { signal }: Call): AsyncGenerator<string> {
   signal.throwIfAborted();
   const holder = await findOwnService(engine, service, signal);
   const task = holder && currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
@@ -20,26 +20,21 @@ const LAST_LINES_MS = 1_000;
  * The log of one task: of its container if that is on this machine, else through the swarm. The swarm may return nothing for a task that has just ended, so
  * it is queried twice.
  */
-export async function* taskLogs(
-  engine: Engine,
-  task: Task,
-  options: { tail: number; follow?: boolean },
-  signal: AbortSignal,
-): AsyncGenerator<string> {
+export async function* taskLogs(engine: Engine, task: Task, options: LogOptions, signal: AbortSignal): AsyncGenerator<string> {
   const id = task.Status.ContainerStatus?.ContainerID;
   if (id && (await localContainer(engine, id, signal))) return yield* logStream(engine, { of: "containers", id }, options, signal);
   // Docker does not end the followed log of an ended task.
   if (options.follow && !isOver(task)) return yield* followed(engine, task, options, signal);
   for (let attempt = 1, empty = true; empty && attempt <= 2; attempt++) {
     if (attempt > 1) await engine.clock.sleep(POLL_MS, signal);
-    for await (const piece of logStream(engine, { of: "tasks", id: task.ID }, { tail: options.tail }, signal)) {
+    for await (const piece of logStream(engine, { of: "tasks", id: task.ID }, { ...options, follow: false }, signal)) {
       empty = false;
       yield piece;
     }
   }
 }
 
-async function* followed(engine: Engine, task: Task, options: { tail: number; follow?: boolean }, signal: AbortSignal): AsyncGenerator<string> {
+async function* followed(engine: Engine, task: Task, options: LogOptions, signal: AbortSignal): AsyncGenerator<string> {
   const ended = new AbortController();
   const watching = waitUntilEnded(engine, task, AbortSignal.any([signal, ended.signal])).then(
     () => ended.abort(),

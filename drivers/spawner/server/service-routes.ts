@@ -16,6 +16,7 @@ const LOGS_QUERY = {
   type: "object",
   properties: {
     tail: { type: "integer", description: `lines; ${LOG_LINES} where left out` },
+    timestamps: { ...text, description: "`true`: each line begins with its time and a space, where it is known" },
     follow: { ...text, description: "`true`: continues with new lines until the service ends" },
   },
 } as const;
@@ -83,7 +84,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
     },
   );
 
-  app.get<Named & { Querystring: { tail?: string; follow?: string } }>(
+  app.get<Named & { Querystring: { tail?: string; follow?: string; timestamps?: string } }>(
     "/services/:service/logs",
     {
       schema: {
@@ -95,7 +96,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
       },
     },
     async ({ params, query }, reply) => {
-      const options = { tail: parseTail(query.tail, LOG_LINES), follow: query.follow === "true" };
+      const options = { tail: parseTail(query.tail, LOG_LINES), follow: query.follow === "true", timestamps: query.timestamps === "true" };
       // Under its own name even if it does not exist: it may be created while its log is followed.
       const service = (await names.find(params.service, clientGone(reply)))?.service ?? params.service;
       return streams.text(reply, (signal) => driver.logs(service, options, { signal }));

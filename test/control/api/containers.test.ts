@@ -182,6 +182,15 @@ t.test("logs are raw text, and the last known ones where it does not run", async
   t.equal((await logs()).text, "one\ntwo\nthree\n", "the engine is unavailable");
   await stand.store.containers.update(app, { lastLogs: "" });
   t.match(await logs(), { status: 500, json: { code: "ENGINE_UNREACHABLE" } });
+  await stand.store.containers.update(app, { lastLogs: "of the run before\n" });
+  stand.logs.set(service, ["of this run\n"]);
+  t.equal((await logs("?previous=true")).text, "of the run before\n");
+  t.equal((await logs("?previous=true&follow=true")).text, "of the run before\n");
+  t.equal((await logs("?timestamps=true")).text, "2026-11-30T03:20:01.123Z of this run\n");
+  stand.logs.set(service, []);
+  for (const state of ["PENDING_START", "STARTING", "STARTED"] as const)
+    await stand.store.containers.move(app, (await stand.store.containers.find(app))?.state ?? state, state, {});
+  t.equal((await logs()).text, "", "it runs, and has written nothing yet: the lines of the run before are not its own");
   t.match(await logs("?limit=0"), { status: 400, json: { code: "REQUEST_INVALID" } });
 });
 

@@ -163,12 +163,13 @@ t.test("an application that boots for two minutes starts, and until then its wai
   const { id, service } = await stand.publish({ app: slow, config: ON_DEMAND });
   const status = () => stand.lifecycle().startStatus(id, new AbortController().signal);
   t.equal(await status(), undefined, "one that does not start has none");
+  const launchedAt = stand.clock.now();
   await stand.lifecycle().wake(id, USER);
   await eventually("it runs", () => stand.world.running().includes(service));
   await stand.clock.advance(60_000);
   t.same(await status(), {
     says: "It has been starting for 60 s, and nothing accepts connections on port 5353. berth connects to port 5353, as EXPOSE says. The start continues: try again.",
-    logs: ["loading the model"],
+    logs: [`${new Date(launchedAt).toISOString()} loading the model`],
   });
   await stand.clock.advance(60_000);
   boot();

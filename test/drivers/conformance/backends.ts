@@ -40,6 +40,7 @@ export const BACKENDS = {
       memory: "a plain process has no limit of its own",
       capabilities: "a plain process has what berth has",
       gpu: "a plain process has the machine's GPUs, without a request",
+      "log-times": "its log is a file that the process writes, without times",
       moved: "a process keeps its port as long as it lives",
       "lost-events": NO_ENGINE,
       away: NO_ENGINE,

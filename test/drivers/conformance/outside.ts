@@ -30,6 +30,24 @@ export const OUTSIDE: ConformanceTheme = {
       },
     },
     {
+      id: "log-times",
+      promise: "log lines with times look the same on every orchestrator, read or followed",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("times");
+        const from = Date.now();
+        await driver.deploy(await specOf(driver, service, await harness.image("worker"), { graceMs: 900 }), call());
+        const followed = text(driver.logs(service, { tail: 1000, follow: true, timestamps: true }, call()));
+        const lines = (await text(driver.logs(service, { tail: 1000, timestamps: true }, call()))).split("\n");
+        t.match(lines[0], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z worker began$/);
+        t.match(lines[1], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z worker did job 1$/);
+        const [began, worked] = lines.map((line) => Date.parse(line.slice(0, line.indexOf(" "))));
+        t.ok(from - 1_000 <= (began ?? 0) && (began ?? 0) <= (worked ?? 0) && (worked ?? 0) <= Date.now() + 1_000, "they are the lines' own");
+        await harness.kill(service);
+        t.match((await followed).split("\n")[0], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z worker began$/);
+        await driver.destroy(service, call());
+      },
+    },
+    {
       id: "last-words",
       promise: "logs of a service that died are there until it is destroyed, and following them ends",
       run: async (t, { driver, harness, name }) => {

@@ -34,8 +34,8 @@ async function world(t: Test) {
 }
 
 /** What plain processes lack, whoever starts them. */
-const { memory, moved, gpu, capabilities } = BACKENDS.process.cannot;
-const isolated = { memory, moved, gpu, capabilities };
+const { memory, moved, gpu, capabilities, "log-times": logTimes } = BACKENDS.process.cannot;
+const isolated = { memory, moved, gpu, capabilities, "log-times": logTimes };
 
 t.test("the spawner driver keeps the contract, over a spawner of plain processes", async (t) => {
   const { data, spawner, source, records, left } = await world(t);

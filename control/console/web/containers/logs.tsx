@@ -6,7 +6,9 @@ import { send } from "../api-client.ts";
 export function Logs({ id, name, version }: { id: string; name: string; version: string }) {
   const [follow, setFollow] = useState(true);
   const [search, setSearch] = useState("");
-  const { text, error } = useLogs(id, follow, version);
+  const [timestamps, setTimestamps] = useState(false);
+  const [previous, setPrevious] = useState(false);
+  const { text, error } = useLogs(id, { follow, timestamps, previous }, version);
   const box = useRef<HTMLPreElement>(null);
   useEffect(() => {
     if (follow && box.current) box.current.scrollTop = box.current.scrollHeight;
@@ -35,6 +37,12 @@ export function Logs({ id, name, version }: { id: string; name: string; version:
         <label>
           <input type="checkbox" checked={follow} onChange={(event) => setFollow(event.currentTarget.checked)} /> Follow
         </label>
+        <label>
+          <input type="checkbox" checked={timestamps} onChange={(event) => setTimestamps(event.currentTarget.checked)} /> Times
+        </label>
+        <label>
+          <input type="checkbox" checked={previous} onChange={(event) => setPrevious(event.currentTarget.checked)} /> Previous run
+        </label>
         <button type="button" onClick={save} disabled={text === ""}>
           Download
         </button>
@@ -51,14 +59,17 @@ const LINES = 2_000;
 const MOST_CHARACTERS = 2_000_000;
 
 /** The last lines of a container; with `follow` also later lines. Starts again with another `version`, such as the status. */
-export function useLogs(id: string, follow: boolean, version: string): { text: string; error: Error | undefined } {
+type LogQuery = { follow: boolean; timestamps: boolean; previous: boolean };
+
+export function useLogs(id: string, { follow, timestamps, previous }: LogQuery, version: string): { text: string; error: Error | undefined } {
   const [text, setText] = useState("");
   const [error, setError] = useState<Error>();
 
   useEffect(() => {
     const gone = new AbortController();
+    const query = `limit=${LINES}&follow=${follow}&timestamps=${timestamps}&previous=${previous}`;
     const read = async () => {
-      const answer = await send(`/api/docker/containers/${id}/logs?limit=${LINES}&follow=${follow}`, { signal: gone.signal });
+      const answer = await send(`/api/docker/containers/${id}/logs?${query}`, { signal: gone.signal });
       setError(undefined);
       let all = "";
       for await (const piece of answer.body?.pipeThrough(new TextDecoderStream()) ?? []) {
@@ -71,7 +82,7 @@ export function useLogs(id: string, follow: boolean, version: string): { text: s
       if (!gone.signal.aborted) setError(reason as Error);
     });
     return () => gone.abort();
-  }, [id, follow, version]);
+  }, [id, follow, timestamps, previous, version]);
 
   return { text, error };
 }
