@@ -45,9 +45,9 @@ t.test("images", async (t) => {
   await t.test("a short name is looked for in ECR, and becomes the digest that it points at, with the ports of its configuration", async (t) => {
     const { digest, repository } = stand.tags("severalPorts");
     const id = `${stand.registry.host}/${repository}@${digest}`;
-    t.strictSame(await resolve(`${repository}:1`), { id, digest, exposed: [9000, 8000] });
-    t.strictSame(await resolve(`${stand.registry.host}/${repository}:1`), { id, digest, exposed: [9000, 8000] });
-    t.strictSame(await resolve(`${repository}@${digest}`), { id, digest, exposed: [9000, 8000] });
+    t.strictSame(await resolve(`${repository}:1`), { id, digest, exposed: [9000, 8000], command: ["node", "/app/app.js"] });
+    t.strictSame(await resolve(`${stand.registry.host}/${repository}:1`), { id, digest, exposed: [9000, 8000], command: ["node", "/app/app.js"] });
+    t.strictSame(await resolve(`${repository}@${digest}`), { id, digest, exposed: [9000, 8000], command: ["node", "/app/app.js"] });
     t.strictSame((await resolve("berth-test/worker:1")).exposed, []);
     t.notOk(
       stand.requests.some(({ action }) => action === "DescribeImages"),
@@ -65,15 +65,15 @@ t.test("images", async (t) => {
   await t.test("a registry that is not set up is queried as an engine would do", async (t) => {
     const odd = await openOddRegistry(t);
     const id = `${odd.host}/odd/x@${odd.digest}`;
-    t.strictSame(await resolve(`${odd.host}/odd/x:1`), { id, digest: odd.digest, exposed: [8000] });
-    t.strictSame(await resolve(id), { id, digest: odd.digest, exposed: [8000] });
+    t.strictSame(await resolve(`${odd.host}/odd/x:1`), { id, digest: odd.digest, exposed: [8000], command: [] });
+    t.strictSame(await resolve(id), { id, digest: odd.digest, exposed: [8000], command: [] });
     t.equal(odd.requests.find(({ path }) => path.startsWith("store"))?.authorization, undefined, "the token goes nowhere else");
     await rejectsWith(t, "IMAGE_NOT_FOUND", resolve(`${odd.host}/odd/x:2`));
   });
 
   await t.test("one that does not answer us is left to ECS", async (t) => {
     const port = await freePort();
-    t.strictSame(await resolve(`127.0.0.1:${port}/x/y:z`), { id: `127.0.0.1:${port}/x/y:z`, exposed: [] });
+    t.strictSame(await resolve(`127.0.0.1:${port}/x/y:z`), { id: `127.0.0.1:${port}/x/y:z`, exposed: [], command: [] });
   });
 
   await t.test("a role that may not read ECR gets the name of the missing right", async (t) => {
@@ -85,6 +85,6 @@ t.test("images", async (t) => {
   await t.test("where an image's ports may not be read, its package's port counts", async (t) => {
     await stand.registry.stop();
     const { digest, repository } = stand.tags("onDemand");
-    t.strictSame(await resolve(`${repository}:1`), { id: `${stand.registry.host}/${repository}@${digest}`, digest, exposed: [] });
+    t.strictSame(await resolve(`${repository}:1`), { id: `${stand.registry.host}/${repository}@${digest}`, digest, exposed: [], command: [] });
   });
 });
