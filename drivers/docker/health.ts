@@ -10,10 +10,11 @@ import { findContainer } from "./observe.ts";
 const SECOND = 1_000_000_000;
 
 /**
- * Makes the engine run the image's own check every second while the container starts; the rest of the check stays as the image has it. In the start period
- * a failed check does not count. Engines before API 1.44 ignore the interval.
+ * Makes the engine run the image's own check twice a second while the container starts; the rest of the check stays as the image has it. The engine waits for
+ * the interval before the first check, and a wake must not get slower by a second. In the start period a failed check does not count. Engines before API
+ * 1.44 ignore the interval.
  */
-export const CHECK_WHILE_STARTING = { StartPeriod: 300 * SECOND, StartInterval: SECOND };
+export const CHECK_WHILE_STARTING = { StartPeriod: 300 * SECOND, StartInterval: SECOND / 2 };
 
 /** A call to the engine costs more than a connection. */
 const INSPECT_EVERY_MS = 100;
@@ -36,7 +37,7 @@ export async function awaitContainerReady(
   const container = spec.readiness.kind === "healthcheck" ? await findContainer(engine, id, signal) : undefined;
   const check = container && checkOf(container, spec);
   // Without a check in the image, or with an older engine, whose first check would come after its whole interval.
-  if (!check || container.Config.Healthcheck?.StartInterval !== SECOND) {
+  if (!check || container.Config.Healthcheck?.StartInterval !== CHECK_WHILE_STARTING.StartInterval) {
     await awaitReady({ ...spec, readiness: check?.ownPort ?? spec.readiness }, { ...target, address }, { clock, signal });
     return undefined;
   }

@@ -26,13 +26,13 @@ t.teardown(async () => {
   for (const { Id } of await docker.listNetworks({ filters: { label: [`berth.network=${network}`] } })) await docker.getNetwork(Id).remove();
 });
 
-t.test("the engine runs the image's own check every second while it starts, and else as the image has it", async (t) => {
+t.test("the engine runs the image's own check twice a second while it starts, and else as the image has it", async (t) => {
   const driver = open();
   const service = name("checked");
   await driver.deploy(await specOf(driver, service, { ref: images.checked }, { readiness }), call());
   const { Config } = await docker.getContainer(service).inspect();
   const image = await docker.getImage(images.checked).inspect();
-  t.match(Config.Healthcheck, { ...image.Config.Healthcheck, StartInterval: 1e9, StartPeriod: 300e9 });
+  t.match(Config.Healthcheck, { ...image.Config.Healthcheck, StartInterval: 0.5e9, StartPeriod: 300e9 });
   await driver.destroy(service, call());
 });
 
@@ -56,11 +56,11 @@ t.test("a container whose check fails and whose port is closed is not ready, how
 });
 
 t.test("a running container whose check fails is adopted, with the warning", async (t) => {
-  const driver = open({ openPortMs: 300 });
+  const driver = open({ openPortMs: 100 });
   const service = name("adopted");
   const spec = await specOf(driver, service, { ref: images.checked }, { readiness, env: { HEALTH_MS: NEVER } });
   const { instance } = await driver.deploy(spec, call());
-  const adopted = await open({ openPortMs: 300 }).deploy(spec, call());
+  const adopted = await open({ openPortMs: 100 }).deploy(spec, call());
   t.equal(adopted.instance, instance);
   t.match(adopted.warning, /HEALTHCHECK has not finished/);
   await driver.destroy(service, call());
@@ -86,7 +86,7 @@ t.test("with published ports a health port of its own is published too, while th
   const http = { kind: "http" as const, path: "/health", port, intervalMs: 1_000, timeoutMs: 1_000 };
   const env = { HEALTH_MS: "500", HEALTH_PORT: String(port) };
   const address = addressOf(await driver.deploy(await specOf(driver, service, { ref: images.onDemand }, { readiness: http, env }), call()));
-  t.ok(((await get(address, "/health-requests")) as number) > 1);
+  t.ok(((await get(address, "/health-requests")) as number) > 0);
   await driver.destroy(service, call());
 });
 
