@@ -241,3 +241,32 @@ t.test("a gateway without control takes container traffic off a running server",
     for (const secret of [server.berth.token, bob.token, server.berth.key]) t.notOk(gateway.output().includes(secret));
   });
 });
+
+t.test("a start that takes longer than a request may wait continues at the server, and the request is told its status", async (t) => {
+  const { between, call, proxy, run } = await open(t, { GROK_PARAMETERS: JSON.stringify({ dockerSettings: { proxyRequestTimeout: 1_500 } }) });
+  const { port } = await listen(
+    t,
+    createServer((_, answer) => answer.end("there")),
+  );
+  let status = "stopped by system";
+  between.instead = (incoming, answer) => {
+    if (!incoming.url?.startsWith(`/api/docker/containers/${UNKNOWN}`)) return false;
+    if (incoming.url.includes("/run")) {
+      // The server responds once it is started, which takes longer.
+      status = "starting";
+      return true;
+    }
+    answer.writeHead(200, { "content-type": "application/json" });
+    answer.end(JSON.stringify({ id: UNKNOWN, name: "slow", status, address: "127.0.0.1", port, lastLogs: "loading the model\n" }));
+    return true;
+  };
+  const first = await call(proxy(UNKNOWN));
+  t.equal(first.status, 504);
+  t.same(await first.json(), {
+    "datagrok-error":
+      'slow was not ready within 1.5 s. The Datagrok server says that it is "starting". Try again. Last log lines:\nloading the model',
+  });
+  status = "started";
+  t.equal(await (await call(proxy(UNKNOWN))).text(), "there");
+  t.equal(between.count(run(UNKNOWN)), 1, "it was run once");
+});
