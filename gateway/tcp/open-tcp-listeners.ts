@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { ConnectionLimits } from "../../lib/connection-limits.ts";
+import type { Fault } from "../../lib/fault.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { TcpListenerSource } from "../feed/container-cache.ts";
 import { openTcpConnection, type TcpConnection, type TcpConnectionDeps } from "./tcp-connection.ts";
@@ -26,6 +27,7 @@ export type TcpListenersDeps = TcpConnectionDeps & {
 
 /** Between attempts to listen on a port that another program has. */
 const LISTEN_RETRY = { firstMs: 500, longestMs: 30_000 };
+const LOG_EVERY_MS = 10_000;
 
 /**
  * One listener for each container that has a TCP port, opened and closed as the source changes. Each gateway process of a machine binds the same ports
@@ -90,6 +92,7 @@ class TcpListener {
   #cancelRetry = () => {};
   #open = 0;
   #closed = false;
+  #loggedAt = Number.NEGATIVE_INFINITY;
 
   constructor(deps: TcpListenersDeps, { id, port, track }: { id: string; port: number; track(connection: TcpConnection): void }) {
     this.#deps = deps;
@@ -136,17 +139,28 @@ class TcpListener {
     if (view === undefined) return void socket.destroy();
     if (this.#open >= perContainer) {
       counts.refusedConnections.at("container").add();
+      this.#logSeldom({ container: view.name, open: this.#open }, "TCP connections refused; BERTH_TCP_CONNECTIONS is the limit");
       return void socket.resetAndDestroy();
     }
     // Counted in all, but not by their address: the clients of a database are few.
     const admission = bounds.admit(undefined);
     if (admission === undefined) return void socket.resetAndDestroy();
     this.#open++;
-    const connection = openTcpConnection(this.#deps, view, socket);
+    const notForwarded = ({ code, message }: Fault) =>
+      this.#logSeldom({ container: view.name, fault: code, reason: message }, "TCP connection not forwarded");
+    const connection = openTcpConnection(this.#deps, { view, notForwarded }, socket);
     void connection.over.finally(() => {
       this.#open--;
       admission.release();
     });
     this.#track(connection);
+  }
+
+  /** A pool may try to connect hundreds of times a second; the access log has a line for each. */
+  #logSeldom(fields: Record<string, unknown>, message: string): void {
+    const { clock, log } = this.#deps;
+    if (clock.monotonic() - this.#loggedAt < LOG_EVERY_MS) return;
+    this.#loggedAt = clock.monotonic();
+    log.warn(fields, message);
   }
 }

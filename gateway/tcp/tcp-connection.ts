@@ -42,7 +42,11 @@ const BROKEN_CHECK_MS = 1_000;
  * Holds a connection until its container is awake, and forwards it then. While it waits, nothing of the client is read: its bytes stay in the kernel's
  * buffers. If the container cannot be reached, the connection is reset, since every answer would have to be of the container's own protocol.
  */
-export function openTcpConnection(deps: TcpConnectionDeps, view: ContainerView, socket: Socket): TcpConnection {
+export function openTcpConnection(
+  deps: TcpConnectionDeps,
+  { view, notForwarded }: { view: ContainerView; notForwarded(fault: Fault): void },
+  socket: Socket,
+): TcpConnection {
   const { clock, limits } = deps;
   const address = socket.remoteAddress ?? "";
   const left = new AbortController();
@@ -92,7 +96,7 @@ export function openTcpConnection(deps: TcpConnectionDeps, view: ContainerView, 
     if (left.signal.aborted) return record.finish("left");
     const fault = error instanceof Fault ? error : undefined;
     if (fault === undefined) deps.log.error({ err: error }, "TCP connection failed: internal error");
-    else deps.log.info({ container: view.name, from: address, fault: fault.code, reason: fault.message }, "TCP connection not forwarded");
+    else notForwarded(fault);
     record.fault = fault?.code ?? "INTERNAL";
     record.status = fault?.status ?? 500;
     record.finish("answered");
