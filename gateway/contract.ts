@@ -17,9 +17,9 @@ export type Availability =
   | { kind: "portless" }
   /**
    * It will be awake without another wake: hold. `step`: it waits for its image and its turn (`queue`), starts (`start`), or runs while control
-   * verifies its address (`check`), which may belong to another container by now.
+   * verifies its address (`check`), which may belong to another container by now. `says`: what prevents connections to it, for its users.
    */
-  | { kind: "coming"; step?: "queue" | "start" | "check" }
+  | { kind: "coming"; step?: "queue" | "start" | "check"; says?: string }
   /** It sleeps: wake it, then hold. */
   | { kind: "asleep" }
   /** It is stopped, and only a user may start it: 400. */

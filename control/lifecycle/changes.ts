@@ -87,7 +87,7 @@ function isSettled({ state, desiredInstances }: Container): boolean {
 
 const QUEUED: Availability = { kind: "coming", step: "queue" };
 const CHECKED: Availability = { kind: "coming", step: "check" };
-const STARTING: Availability = { kind: "coming", step: "start" };
+const STARTING = { kind: "coming", step: "start" } as const satisfies Availability;
 const ASLEEP: Availability = { kind: "asleep" };
 
 /** What a gateway may do with a container in each state. */
@@ -127,24 +127,35 @@ function failed(container: ContainerToView): Availability {
   return { kind: "failed", fault, wakeable: container.config.onDemand, retryAt: container.notBefore };
 }
 
+export type ViewDeps = {
+  watched: { current(): boolean };
+  tcpPorts: { listenerOf(container: ContainerToView): ContainerAddress | undefined };
+  /** What prevents connections to a container that starts. */
+  steps: { noteOf(id: string): string | undefined };
+};
+
 /** A container's view in the gateways' feed now. */
-export function currentView(
-  { watched, tcpPorts }: { watched: { current(): boolean }; tcpPorts: { listenerOf(container: ContainerToView): ContainerAddress | undefined } },
-  container: ContainerToView,
-): ContainerView {
+export function currentView({ watched, tcpPorts, steps }: ViewDeps, container: ContainerToView): ContainerView {
   const listener = tcpPorts.listenerOf(container);
   const view = { ...viewOf(container), ...(listener && { tcp: { port: listener.port } }) };
+  const says = container.state === "STARTING" ? steps.noteOf(container.id) : undefined;
+  if (says !== undefined) return { ...view, availability: { ...STARTING, says } };
   return view.availability.kind !== "awake" || watched.current() ? view : { ...view, availability: CHECKED };
 }
 
+type PublishDeps = { store: Pick<Store, "containers" | "transaction">; changes: Pick<Changes, "publish"> };
+
+/** Publishes a container anew that has another view, although its row has not changed. */
+export async function publishAgain({ store, changes }: PublishDeps, id: string): Promise<void> {
+  // In one transaction: no newer change of it leaves before the one that was read here.
+  await store.transaction(async () => {
+    const row = await store.containers.find(id);
+    if (row) changes.publish(row);
+  });
+}
+
 /** Publishes anew all containers that have an address. */
-export async function publishAddressed({
-  store,
-  changes,
-}: {
-  store: Pick<Store, "containers" | "transaction">;
-  changes: Pick<Changes, "publish">;
-}): Promise<void> {
+export async function publishAddressed({ store, changes }: PublishDeps): Promise<void> {
   // In one transaction: no newer change of a container leaves before the one that was read here.
   await store.transaction(async () => {
     for (const { id, state, addresses } of await store.containers.atWork()) {

@@ -6,6 +6,7 @@ import type { ContainerState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import type { EndCounts, WatchedAddresses } from "./addresses.ts";
 import { type Changes, currentView } from "./changes.ts";
+import type { StartSteps } from "./start-steps.ts";
 import type { SuspectAddress } from "./check-container.ts";
 import { isReplaceable } from "./decide.ts";
 import type { InFlightOperations } from "./engine.ts";
@@ -49,6 +50,7 @@ export type DesiredStateDeps = {
   usage: Pick<ContainerUsage, "forget">;
   watched: Pick<WatchedAddresses, "current">;
   tcpPorts: Pick<TcpPorts, "assign" | "listenerOf">;
+  steps: Pick<StartSteps, "noteOf">;
   draining: Set<string>;
   clock: Pick<Clock, "now" | "monotonic">;
   limits: Pick<LifecycleLimits, "suspectEveryMs" | "busyMs">;

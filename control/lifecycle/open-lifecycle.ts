@@ -8,7 +8,7 @@ import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
 import { createEndCounts, openWatchedAddresses } from "./addresses.ts";
-import { type Changes, createChanges, currentView, publishAddressed } from "./changes.ts";
+import { type Changes, createChanges, currentView, publishAddressed, publishAgain } from "./changes.ts";
 import { createSuspectAddress } from "./check-container.ts";
 import { createComponentLogs } from "./component-logs.ts";
 import { createDeploy, type SpecSource } from "./deploy.ts";
@@ -26,7 +26,7 @@ import { reconcileImage } from "./reconcile-image.ts";
 import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
 import { createStartSlots } from "./start-container.ts";
 import { createStartStatus, findOut } from "./start-status.ts";
-import { createStartSteps, describeFinding } from "./start-steps.ts";
+import { createStartSteps, type StartSteps } from "./start-steps.ts";
 import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
 import { recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createWorkerActivity } from "./worker-activity.ts";
@@ -54,8 +54,7 @@ export type Lifecycle = LifecycleRequests &
     explain(id: string, signal: AbortSignal): Promise<ContainerExplanation>;
     /** What a start in progress does, for a request that has waited for too long; undefined for a container that does not start. */
     startStatus(id: string, signal: AbortSignal): Promise<StartStatus | undefined>;
-    /** What prevents connections to a container that starts, if it has been starting for a while. */
-    startNote(id: string): string | undefined;
+    startNote: StartSteps["noteOf"];
     /** An image has come to a registry. */
     imagePushed(pushed: PushedImage): Promise<void>;
     /** What runs with berth's labels and belongs to no container of this store, as of the last sweep. */
@@ -98,7 +97,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const slots = createStartSlots(limits.startSlots);
   const outages = createOutages(clock, clock.now());
   const ends = createEndCounts();
-  const startSteps = createStartSteps(clock);
+  const startSteps = createStartSteps({ now: clock.now, noted: (id) => inBackground(publishAgain({ store, changes }, id)) });
   const draining = new Set<string>();
   const changes = createChanges(store, Math.floor(epoch()));
   const watched = openWatchedAddresses({
@@ -237,7 +236,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     watch: changes.watch,
     seq: changes.seq,
     settled: changes.settled,
-    viewOf: (container) => currentView({ watched, tcpPorts }, container),
+    viewOf: (container) => currentView({ watched, tcpPorts, steps: startSteps }, container),
     listenerOf: tcpPorts.listenerOf,
     start: async () => {
       await tcpPorts.assignAll();
@@ -263,10 +262,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       const row = await store.containers.find(id);
       return row && readStartStatus(row, signal);
     },
-    startNote: (id) => {
-      const step = startSteps.of(id);
-      return step && describeFinding(step);
-    },
+    startNote: startSteps.noteOf,
     imagePushed: (pushed) => handlePushedImage(deps, requests.requestValidation, pushed),
     orphans: () => orphans,
     findOrphans: (signal) => findOrphans(deps, signal),

@@ -28,6 +28,8 @@ export type StartStep = Partial<StartPlan> & {
 export type StartSteps = {
   begin(id: string): StartStepWriter;
   of(id: string): StartStep | undefined;
+  /** What prevents connections to a container that starts, if it has been starting for a while. */
+  noteOf(id: string): string | undefined;
 };
 
 type StartStepWriter = {
@@ -38,10 +40,16 @@ type StartStepWriter = {
   end(): void;
 };
 
-export function createStartSteps({ now }: Pick<Clock, "now">): StartSteps {
+/** `noted` is called when what `noteOf` returns has changed. */
+export function createStartSteps({ now, noted }: Pick<Clock, "now"> & { noted(id: string): void }): StartSteps {
   const steps = new Map<string, StartStep>();
+  const noteOf = (id: string) => {
+    const step = steps.get(id);
+    return step && describeFinding(step);
+  };
   return {
     of: (id) => steps.get(id),
+    noteOf,
     begin: (id) => {
       const step: StartStep = { since: now() };
       steps.set(id, step);
@@ -49,7 +57,11 @@ export function createStartSteps({ now }: Pick<Clock, "now">): StartSteps {
         prepared: (spec, plan) => void Object.assign(step, { spec, ...plan }),
         pulled: (progress) => void (step.pull = { since: step.pull?.since ?? now(), at: now(), ...progress }),
         launched: () => void (step.launchedOn ??= now()),
-        found: (finding) => void (step.finding = finding),
+        found: (finding) => {
+          const before = noteOf(id);
+          step.finding = finding;
+          if (noteOf(id) !== before) noted(id);
+        },
         end: () => void (steps.get(id) === step && steps.delete(id)),
       };
     },
@@ -89,7 +101,7 @@ function describeWait({ spec }: StartStep): string {
 }
 
 /** What prevents connections to it; undefined if that is not known, or if nothing does. */
-export function describeFinding({ expected, finding }: StartStep): string | undefined {
+function describeFinding({ expected, finding }: StartStep): string | undefined {
   return expected && finding && describeListeners(expected, finding);
 }
 

@@ -43,7 +43,7 @@ export function createListenerWatch({ engine, clock }: { engine: Pick<ContainerE
         found((await engine.call("listeners", [service], { deadline: { ms: READ_MS, overdue }, signal })) ?? "unknown");
       } catch {
         // What was found before may still be so.
-        if (step.finding === undefined) found("unknown");
+        if (!signal.aborted && step.finding === undefined) found("unknown");
       } finally {
         reading--;
       }

@@ -96,9 +96,14 @@ type StartProgress = {
 /** `now` is epoch ms. */
 function progressOf(view: ContainerView, now: number): StartProgress {
   const { availability } = view;
-  const waits = (state: "asleep" | "waiting", step: StartStep): StartProgress => ({ state, step, says: `${STEPS[step]} …`, logs: [] });
+  const waits = (state: "asleep" | "waiting", step: StartStep, note?: string): StartProgress => ({
+    state,
+    step,
+    says: note === undefined ? `${STEPS[step]} …` : `${STEPS[step]} … ${note}`,
+    logs: [],
+  });
   if (availability.kind === "asleep") return waits("asleep", "queue");
-  if (availability.kind === "coming") return waits("waiting", availability.step ?? "queue");
+  if (availability.kind === "coming") return waits("waiting", availability.step ?? "queue", availability.says);
   if (availability.kind !== "failed") return { state: "ready", step: "start", says: "Started", logs: [] };
   // A request may retry the start, but this page shows why the last one failed.
   const decision = wakeDecisionFor(view, now);

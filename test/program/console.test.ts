@@ -102,3 +102,37 @@ t.test("the registry is looked through, and an administrator deletes an image af
   await picture("stand");
   t.same(troubles, []);
 });
+
+/** Listens, but not where it should, and says when it began. */
+const ELSEWHERE = appFiles("elsewhere", "1", { on_demand: true });
+ELSEWHERE["dockerfiles/elsewhere/server.cjs"] = `console.log("it began");
+require("node:http").createServer(() => {}).listen(0, "127.0.0.1", function () { console.log("at " + this.address().port); });`;
+
+t.test(
+  "the console says where a container listens that does not get ready, as soon as berth knows, and shows the log of the run before",
+  async (t) => {
+    const stand = await openStand(t);
+    await stand.published("slip", ELSEWHERE);
+    const { page, signIn, picture, troubles } = await openConsole(t, stand.base);
+    await signIn(stand.key);
+    const { id } = await stand.container("slip-elsewhere");
+    await page.getByRole("link", { name: "slip-elsewhere", exact: true }).click();
+    await page.getByRole("button", { name: "Start" }).click();
+    const says = /^The process listens on port \d+, but the variable PORT says \d+\.$/;
+    await page.getByText(says).waitFor();
+    await page
+      .getByRole("region", { name: "Why" })
+      .getByText(/but the variable PORT says \d+\./)
+      .waitFor();
+    await page.getByText("it began").waitFor();
+    await picture("container-elsewhere");
+    await page.getByRole("checkbox", { name: "Previous run" }).check();
+    await page.getByText("No log lines.").waitFor();
+    await page.getByRole("checkbox", { name: "Previous run" }).uncheck();
+    await page.getByRole("checkbox", { name: "Times" }).check();
+    await page.getByText("it began").waitFor();
+    t.match((await stand.container("slip-elsewhere")).note, says);
+    await stand.call(`/docker/containers/${id}/stop?awaitStop=true`);
+    t.same(troubles, []);
+  },
+);

@@ -12,6 +12,8 @@ t.test("after 10 s without readiness, a start says where its container listens, 
   const stand = await openLifecycleFixture(t);
   const { id, service } = await stand.publish({ app: mute, config: ON_DEMAND });
   const says = async () => (await stand.lifecycle().startStatus(id, signal()))?.says;
+  const views: unknown[] = [];
+  stand.lifecycle().watch((change) => "container" in change && views.push(stand.lifecycle().viewOf(change.container).availability));
   const asked = () => stand.world.callCount(`listeners ${service}`);
   stand.world.listening.set(service, { sockets: [{ host: "127.0.0.1", port: 5353 }] });
   await stand.lifecycle().wake(id, USER);
@@ -22,6 +24,8 @@ t.test("after 10 s without readiness, a start says where its container listens, 
   await stand.clock.advance(1_500);
   const LOOPBACK = "The process listens on 127.0.0.1:5353; listen on 0.0.0.0.";
   await eventually("it is known", () => stand.lifecycle().startNote(id) === LOOPBACK);
+  await eventually("the gateways know it too", () => (views.at(-1) as { says?: string }).says === LOOPBACK);
+  t.strictSame(views.at(-1), { kind: "coming", step: "start", says: LOOPBACK });
   t.match(await says(), `nothing accepts connections on port 5353. ${LOOPBACK} The start continues`);
   t.match((await stand.lifecycle().explain(id, signal())).why, new RegExp(`${LOOPBACK.replaceAll(".", "\\.")}$`));
 

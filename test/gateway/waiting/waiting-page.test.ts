@@ -41,6 +41,8 @@ t.test("a browser that goes to a sleeping container is shown a page at once, whi
   stand.set(ID, { kind: "coming", step: "start" });
   t.match((await ask(stand.base, NAVIGATES)).body, /aria-current="step">Starting/);
   t.same(stand.wakes, [ID], "what is coming is not woken again");
+  stand.set(ID, { kind: "coming", step: "start", says: "The process listens on <127.0.0.1:5000>." });
+  t.match((await ask(stand.base, NAVIGATES)).body, "Starting … The process listens on &#60;127.0.0.1:5000&#62;.");
 });
 
 t.test("what is no navigation is held as ever: fetch, forms, other readers, WebSockets, and all where the page is off", async (t) => {
