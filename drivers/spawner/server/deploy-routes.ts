@@ -103,7 +103,7 @@ export function deployRoutes(app: FastifyInstance, deps: DeployRouteDeps): void 
   /** Resolves a foreign server's image first, as berth's control does before a deploy. */
   async function carryOut(deploy: DeployRequest, call: DeployCall) {
     const { image, folder } = deploy;
-    const resolved = deploy.unresolved ? await driver.resolve({ ref: image, folder }, call) : { id: image, exposed: [] };
+    const resolved = deploy.unresolved ? await driver.resolve({ ref: image, folder }, call) : { id: image, exposed: [], command: [] };
     return driver.deploy(deploy.spec(resolved), call);
   }
 

@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { Fault } from "../../../lib/fault.ts";
 import { readinessOfHealthcheck } from "../../../lib/image-healthcheck.ts";
+import { isQueueWorker } from "../../../lib/queue-worker.ts";
 import { trimTrailing } from "../../../lib/trim-trailing.ts";
 import type { Host, Labels, Readiness, ResolvedImage, Spec } from "../../driver.ts";
 import { isServiceName } from "../../labels.ts";
@@ -17,8 +18,11 @@ export type DeployRequest = DeployKey & {
   image: string;
   folder: string | undefined;
   /** The full spec. The image's own port is the default of a foreign body. */
-  spec(image: Pick<ResolvedImage, "id" | "exposed" | "healthcheck">): Spec;
+  spec(image: Pick<ResolvedImage, "id" | "exposed" | "command" | "healthcheck">): Spec;
 };
+
+/** A queue worker that a foreign server deploys counts as started after this time, as one that berth's control deploys by default. */
+const WORKER_GRACE_MS = 15_000;
 
 /** The spawner's own installation: its name, the address of its server's API for containers, and whether its driver runs the checks of images. */
 export type SpawnerInstallation = { environment: string; apiUrl?: string | undefined; healthchecks?: boolean | undefined };
@@ -36,9 +40,11 @@ export function parseSpec(
   if (image === undefined) throw new Fault("REQUEST_INVALID", "The body's image is missing.");
   const sizes = { ...DEFAULTS, ...rest };
   const supported = (one: Readiness | undefined) => (one?.kind === "healthcheck" && !healthchecks ? undefined : one);
-  const imageReadiness = (own: number | undefined, check: ResolvedImage["healthcheck"]): Readiness => {
-    if (own === undefined || check === undefined) return defaultReadiness(own);
-    return healthchecks ? { kind: "healthcheck" } : (readinessOfHealthcheck(check) ?? defaultReadiness(own));
+  const imageReadiness = (own: number | undefined, check: ResolvedImage["healthcheck"], isWorker: boolean): Readiness => {
+    const fallback: Readiness = isWorker ? { kind: "running" } : defaultReadiness(own);
+    if (own === undefined || check === undefined) return fallback;
+    if (healthchecks) return { kind: "healthcheck", ...(isWorker ? { portStaysClosed: true } : {}) };
+    return readinessOfHealthcheck(check) ?? fallback;
   };
   if (labels !== undefined) {
     const name = readServiceName(service);
@@ -73,11 +79,13 @@ export function parseSpec(
     unresolved: true,
     image,
     folder,
-    spec: ({ id, exposed, healthcheck }) => {
+    spec: ({ id, exposed, command, healthcheck }) => {
       const spec = { ...whole, service: name, host, image: id, folder, port: port ?? exposed[0] };
       // A driver replaces a service of any other generation, larger or smaller.
       const labels = { ...foreign, generation: Number.parseInt(digest({ ...spec, readiness }).slice(0, 12), 16) };
-      return { ...spec, readiness: supported(readiness) ?? imageReadiness(spec.port, healthcheck), labels };
+      const isWorker = isQueueWorker({ command, dockerfile: "" });
+      const graceMs = isWorker ? Math.max(spec.graceMs, WORKER_GRACE_MS) : spec.graceMs;
+      return { ...spec, graceMs, readiness: supported(readiness) ?? imageReadiness(spec.port, healthcheck, isWorker), labels };
     },
   };
 }

@@ -1,5 +1,6 @@
 import t from "tap";
-import { isQueueWorker, planReadiness } from "../../../control/lifecycle/readiness.ts";
+import { planReadiness } from "../../../control/lifecycle/readiness.ts";
+import { isQueueWorker } from "../../../lib/queue-worker.ts";
 
 const CONFIG = { cpu: 0.25 };
 const IMAGE = { exposed: [8000], command: [] as string[], healthcheck: undefined, dockerfile: "" };

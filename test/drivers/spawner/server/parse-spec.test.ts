@@ -5,7 +5,7 @@ import { Fault } from "../../../../lib/fault.ts";
 import { parseBody } from "../../../../drivers/spawner/server/parse-request.ts";
 import { parseSpec, foreignName, readServiceName } from "../../../../drivers/spawner/server/parse-spec.ts";
 
-const image = { id: "sha256:1", exposed: [8080, 9090] };
+const image = { id: "sha256:1", exposed: [8080, 9090], command: ["node", "app.js"] };
 
 t.test("whatever JSON a body is, it is read or refused in a sentence", (t) => {
   const near = fc.record(
@@ -79,7 +79,7 @@ t.test("of berth's own body nothing is filled in that would change it", (t) => {
     environment: "stand",
     apiUrl: "http://datagrok:8080/api",
   });
-  const made = spec({ id: "sha256:9", exposed: [] });
+  const made = spec({ id: "sha256:9", exposed: [], command: [] });
   t.notOk(unresolved);
   t.match(made, { service: "own", host: "datagrok", labels, image: "sha256:9" });
   t.equal(made.port, undefined, "it exposes none");
@@ -132,5 +132,22 @@ t.test("readiness is what the body says, else the image's own check, else its po
     "http",
   ])
     t.throws(() => read({ readiness: wrong }, true), { code: "REQUEST_INVALID" }, JSON.stringify(wrong));
+  t.end();
+});
+
+t.test("a foreign server's queue worker need not listen on the port that its image exposes", (t) => {
+  const deployed = (body: object, more: object = {}, healthchecks = false) =>
+    parseSpec({ host: "cvm", service: "own" }, parseBody({ image: "a", ...body }).body, { environment: "stand", healthchecks }).spec({
+      ...image,
+      command: ["/bin/sh", "-c", "celery -A tasks worker --loglevel=info"],
+      ...more,
+    });
+  t.match(deployed({}), { port: 8080, readiness: { kind: "running" }, graceMs: 15_000 });
+  const healthcheck = { test: ["CMD", "celery", "inspect", "ping"] };
+  t.strictSame(deployed({}, { healthcheck }, true).readiness, { kind: "healthcheck", portStaysClosed: true });
+  t.strictSame(deployed({}, { healthcheck }).readiness, { kind: "running" });
+  t.strictSame(deployed({ readiness: { kind: "port" } }).readiness, { kind: "port" }, "what the body says wins");
+  const labels = { store: "s", environment: "e", container: "c", generation: 3 };
+  t.match(deployed({ labels, port: 8080 }), { readiness: { kind: "port" }, graceMs: 3_000 }, "berth's control has decided");
   t.end();
 });
