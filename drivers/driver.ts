@@ -76,6 +76,8 @@ export type Spec = {
   folder?: string | undefined;
   /** Its package. Containers of one package may reach each other; a driver may isolate them from those of other packages. */
   package?: string | undefined;
+  /** The container's own name, by which those of its package find it too. A driver ignores it where other packages' containers would see it. */
+  alias?: string | undefined;
   env: Record<string, string>;
   /** Cores, may be a fraction. */
   cpu: number;

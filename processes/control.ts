@@ -129,6 +129,7 @@ export async function runControl(options: {
     dataFolder: settings.data,
     environment: settings.environment,
     hasTcpListeners: settings.tcp.ports !== undefined,
+    gpuIsOptional: settings.gpuPolicy === "prefer",
     maxPackageBytes: settings.maxPackageMb * MEGABYTE,
     limits: ZIP_LIMITS,
     clock,

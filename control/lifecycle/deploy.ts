@@ -144,6 +144,7 @@ export function createDeploy({
     const { cpu, memoryMb, shmMb, storageGb, gpu } = row.config;
     return {
       service: row.service,
+      alias: row.name,
       labels: { store: store.id, environment, container: row.id, generation: row.generation },
       image: image.resolvedId ?? image.ref,
       package: (await store.packages.find(row.packageId))?.name,

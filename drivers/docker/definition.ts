@@ -14,10 +14,10 @@ const MB = 1024 * 1024;
 export type DockerSite = { reach: Reach; hostIp: string; pidsLimit: number; storageLimit: boolean };
 
 /** The network of one container, and its address and published port. If undefined, the engine assigns them. */
-export type Endpoint = { network: string; address: string | undefined; hostPort: number | undefined };
+export type Endpoint = { network: string; alias: string | undefined; address: string | undefined; hostPort: number | undefined };
 
 /** The body of the engine's create call. Control is the supervisor, so the engine restarts nothing by itself. */
-export function definition(spec: Spec, site: DockerSite, { network, address, hostPort }: Endpoint): ContainerCreateOptions {
+export function definition(spec: Spec, site: DockerSite, { network, alias, address, hostPort }: Endpoint): ContainerCreateOptions {
   const port = spec.port === undefined ? undefined : `${spec.port}/tcp`;
   const publishes = port !== undefined && REACH_RULES[site.reach].publishes;
   const healthPort = publishes ? ownHealthPort(spec) : undefined;
@@ -27,7 +27,7 @@ export function definition(spec: Spec, site: DockerSite, { network, address, hos
     Labels: writeLabels(spec.labels, spec.port),
     ...(port === undefined ? {} : { ExposedPorts: { [port]: {} } }),
     ...(spec.readiness.kind === "healthcheck" ? { Healthcheck: CHECK_WHILE_STARTING } : {}),
-    ...(address === undefined ? {} : { NetworkingConfig: { EndpointsConfig: { [network]: { IPAMConfig: { IPv4Address: address } } } } }),
+    ...(address === undefined && alias === undefined ? {} : { NetworkingConfig: { EndpointsConfig: { [network]: endpointConfig(alias, address) } } }),
     HostConfig: {
       NetworkMode: network,
       NanoCpus: Math.round(spec.cpu * 1e9),
@@ -55,5 +55,12 @@ export function definition(spec: Spec, site: DockerSite, { network, address, hos
         : {}),
       ...(site.storageLimit && spec.storageGb > 0 ? { StorageOpt: { size: `${spec.storageGb}G` } } : {}),
     },
+  };
+}
+
+function endpointConfig(alias: string | undefined, address: string | undefined) {
+  return {
+    ...(alias === undefined ? {} : { Aliases: [alias] }),
+    ...(address === undefined ? {} : { IPAMConfig: { IPv4Address: address } }),
   };
 }

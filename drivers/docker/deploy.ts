@@ -9,6 +9,7 @@ import { pull } from "../engine/images.ts";
 import { connectToNetwork, REACH_RULES } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
 import { parseReference } from "../image.ts";
+import { isServiceName } from "../labels.ts";
 import { firstOf, healthAddress, ownHealthPort } from "../ready.ts";
 import type { Rotation } from "./addresses.ts";
 import { createOrAdopt } from "./create.ts";
@@ -105,7 +106,9 @@ async function createAndStart(deps: DockerDeployDeps, place: NetworkPlace, spec:
       if (address !== undefined) place.releaseAddress(address);
       if (port !== undefined) ports.rotation.release(port);
     };
-    const endpoint = { network: place.network, address, hostPort: port === undefined ? undefined : ports.first + port };
+    // As a name of the engine's DNS.
+    const alias = place.ofPackage && isServiceName(spec.alias ?? "") ? spec.alias : undefined;
+    const endpoint = { network: place.network, alias, address, hostPort: port === undefined ? undefined : ports.first + port };
     const created = await createOrAdopt(engine, view, spec, site, endpoint, log, signal).catch((error: unknown) => {
       release();
       throw error;

@@ -14,6 +14,8 @@ export type NetworkPlace = {
   network: string;
   /** It is from a report of the engine some seconds ago. */
   mayBeOld: boolean;
+  /** Only containers of one package are on it. */
+  ofPackage: boolean;
   /** Every address of berth's part was in use at the last update. */
   isFull(): boolean;
   /** Undefined if the engine assigns the addresses. */
@@ -90,12 +92,13 @@ export function openNetworks(deps: NetworksDeps): Networks {
     log.warn({ network, ...fields }, message);
   };
 
-  const placeOn = (current: BridgeNetwork, joined: Promise<void>, mayBeOld = false): NetworkPlace => {
+  const placeOn = (current: BridgeNetwork, joined: Promise<void>, { mayBeOld = false, ofPackage = false } = {}): NetworkPlace => {
     const range = current.assigned && rangeOf(current.id, current.name, current.assigned);
     return {
       id: current.id,
       network: current.name,
       mayBeOld,
+      ofPackage,
       isFull: () => range?.rotation.isFull() === true,
       takeAddress: () => {
         const number = range?.rotation.take();
@@ -142,7 +145,7 @@ export function openNetworks(deps: NetworksDeps): Networks {
 
   const placeOnShared = async (signal: AbortSignal, previous: NetworkPlace | undefined): Promise<NetworkPlace> => {
     if (shared !== undefined && previous?.id !== shared.current.id && clock.monotonic() - shared.at < SHARED_NETWORK_MS)
-      return placeOn(shared.current, Promise.resolve(), true);
+      return placeOn(shared.current, Promise.resolve(), { mayBeOld: true });
     const at = clock.monotonic();
     const before = changes;
     const current = await ensureShared(signal);
@@ -258,7 +261,7 @@ export function openNetworks(deps: NetworksDeps): Networks {
       const current = await ensurePackage(spec, signal);
       emptySince.delete(current.id);
       await connectServices(current, signal);
-      return placeOn(current, join(current, signal));
+      return placeOn(current, join(current, signal), { ofPackage: true });
     },
     update: (containers, since) => {
       const endpoints = containers.flatMap(({ NetworkSettings }) => Object.values(NetworkSettings?.Networks ?? {}));

@@ -20,6 +20,7 @@ type WireSpec = {
   /** A spawner that does not know it waits for the port, or without one for `graceMs`. */
   readiness: Readiness;
   package?: string;
+  alias?: string;
   labels: Labels;
 };
 
@@ -59,6 +60,7 @@ export function specOnWire({
   graceMs,
   readiness,
   labels,
+  alias,
   package: of,
 }: Spec): WireSpec {
   return {
@@ -74,6 +76,7 @@ export function specOnWire({
     graceMs,
     readiness,
     ...(of === undefined ? {} : { package: of }),
+    ...(alias === undefined ? {} : { alias }),
     labels,
   };
 }

@@ -40,6 +40,8 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
         Healthcheck: { Test: ["NONE"] },
         // With raw sockets a container answers ARP for its neighbours, and reads what gateways send them.
         CapabilityDrop: ["CAP_NET_RAW"],
+        // The node's machine, for APIs that listen there; its engine fills in the address.
+        Hosts: ["host-gateway host.docker.internal"],
         // Engines before API 1.44 ignore it.
         Privileges: { NoNewPrivileges: true },
       },

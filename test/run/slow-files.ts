@@ -12,6 +12,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/gateway/registry/embedded-image.test.ts",
   "test/program/recovery/gateways-elsewhere.test.ts",
   "test/drivers/swarm/nodes.test.ts",
+  "test/drivers/swarm/machine-address.test.ts",
   "test/drivers/spawner/docker.test.ts",
   "test/program/recovery/engine-restarts.test.ts",
   "test/program/recovery/address-reuse.test.ts",

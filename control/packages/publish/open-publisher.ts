@@ -68,6 +68,8 @@ export async function openPublisher(parts: {
   environment: string;
   /** The server has TCP listeners for containers with `tcp`. Default: no. */
   hasTcpListeners?: boolean | undefined;
+  /** Containers start without GPUs that no machine has. Default: their start fails. */
+  gpuIsOptional?: boolean | undefined;
   clock: Clock;
   maxPackageBytes: number;
   limits: ZipLimits;
@@ -141,7 +143,8 @@ export async function openPublisher(parts: {
     const staged = await stage(definitions, folder, files.copy);
     const { recorded, kept } = await locked(json.name, publishing.signal, () => place(publishing, json, definitions, connections, staged));
     const unheard = parts.hasTcpListeners ? [] : tcpWarnings(definitions);
-    const all = [...skipped, ...warnings, ...unread, ...kept, ...unresolved, ...unheard];
+    const optional = parts.gpuIsOptional ? gpuWarnings(definitions) : [];
+    const all = [...skipped, ...warnings, ...unread, ...kept, ...unresolved, ...unheard, ...optional];
     return { ...recorded, warnings: capWarnings(all, MAX_WARNINGS_IN_ALL) };
   };
 
@@ -195,6 +198,14 @@ export async function openPublisher(parts: {
 function tcpWarnings(definitions: readonly Definition[]): string[] {
   const named = definitions.filter(({ container }) => container.config.tcp === true).map(({ folder }) => `${DOCKERFILES}/${folder}`);
   return named.map((folder) => `${folder}: tcp has no effect, because this server has no TCP listeners (BERTH_TCP_PORTS).`);
+}
+
+function gpuWarnings(definitions: readonly Definition[]): string[] {
+  return definitions.flatMap(({ folder, container: { config } }) =>
+    config.gpu > 0
+      ? [`${DOCKERFILES}/${folder}: gpu requests ${config.gpu} GPU: it starts without if no machine has it free (BERTH_GPU_POLICY).`]
+      : [],
+  );
 }
 
 function runsOlder(container: PackageContainer | undefined): boolean {

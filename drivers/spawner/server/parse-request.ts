@@ -21,6 +21,7 @@ const FIELDS = {
   port: field(["port"], "a port from 1 to 65535", (value) => readWhole(value, 1, 65_535)),
   graceMs: field(["graceMs"], "a number of milliseconds from 0", (value) => readNumber(value, 0, 600_000)),
   readiness: field(["readiness"], "an object whose kind is port, http (with an absolute path), healthcheck or running", readReadiness),
+  alias: field(["alias"], "a name of at most 200 characters", (value) => readText(value, /^[\w.-]{1,200}$/)),
   package: field(["package"], "a package's name of at most 214 characters", (value) => readText(value, /^[\w@./-]{1,214}$/)),
   labels: field(["labels"], "an object with store, environment, container and generation", readLabels),
 };

@@ -58,6 +58,7 @@ export const SPEC_BODY = {
     port: { ...integer, description: "the image's own where left out, and there are no labels" },
     graceMs: { ...number, description: "how long a container without a port, or a queue worker, must run to be ready" },
     readiness: READINESS,
+    alias: { ...text, description: "the container's own name, for those of its package" },
     package: { ...text, description: "the container's package: containers of one package may reach each other" },
     labels: LABELS,
   },

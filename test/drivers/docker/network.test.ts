@@ -118,7 +118,11 @@ t.test("reached by name, a package's containers reach each other, berth and the 
   const base = `${network}-name`;
   const [one, sibling, other] = [service("name-one"), service("name-sibling"), service("name-other")];
   const [berth, queue, program] = [service("name-berth"), service("name-queue"), open()];
-  const spec = async (each: string, of: string) => ({ ...(await specOf(program, each, { ref: images.onDemand })), package: of });
+  const spec = async (each: string, of: string) => ({
+    ...(await specOf(program, each, { ref: images.onDemand })),
+    package: of,
+    alias: `entity-${each}`.slice(0, 63),
+  });
   const specs = [await spec(one, "@scope/Mine"), await spec(sibling, "@scope/Mine"), await spec(other, "theirs")];
   await (await docker.createContainer({ name: queue, Image: images.onDemand })).start();
   // berth itself, as in its image: an API on all interfaces, and its own list of containers.
@@ -157,6 +161,8 @@ t.test("reached by name, a package's containers reach each other, berth and the 
   t.strictSame(
     await reaches(one, {
       itsSibling: `http://${sibling}:15353/`,
+      itsSiblingByEntity: `http://${`entity-${sibling}`.slice(0, 63)}:15353/`,
+      otherByEntity: `http://${`entity-${other}`.slice(0, 63)}:15353/`,
       api: "http://berth:8080/",
       metrics: "http://berth:9464/metrics",
       queue: "http://queue:15353/",
@@ -164,7 +170,17 @@ t.test("reached by name, a package's containers reach each other, berth and the 
       byAddress: `http://${await addressOf(other)}:15353/`,
       engine: "http://host.docker.internal:2375/version",
     }),
-    { itsSibling: true, api: true, metrics: false, queue: true, byName: false, byAddress: false, engine: false },
+    {
+      itsSibling: true,
+      itsSiblingByEntity: true,
+      otherByEntity: false,
+      api: true,
+      metrics: false,
+      queue: true,
+      byName: false,
+      byAddress: false,
+      engine: false,
+    },
   );
   const owned = async () =>
     (await docker.listNetworks({ filters: { label: [`${NETWORK_LABEL}=${base}`] } })).map(({ Name }) => Name.replace(/-[0-9a-f]{8}$/, "")).toSorted();
