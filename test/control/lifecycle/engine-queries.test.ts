@@ -1,5 +1,4 @@
 import t from "tap";
-import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { turns } from "../../fixtures/clock.ts";
 import { openLifecycleFixture, type LifecycleFixture } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -15,7 +14,10 @@ async function callsOf(stand: LifecycleFixture): Promise<string[]> {
 
 t.test("a start makes one call to the orchestrator, also where its events and a sweep come meanwhile", async (t) => {
   const release = Promise.withResolvers<void>();
+  const sweepMs = 5_000;
   const stand = await openLifecycleFixture(t, {
+    // Of a start that takes twice as long, berth reads where it listens.
+    limits: { sweepMs },
     driver: (driver) => ({
       ...driver,
       deploy: async (spec, call) => {
@@ -30,7 +32,7 @@ t.test("a start makes one call to the orchestrator, also where its events and a 
   await callsOf(stand);
   await stand.lifecycle().wake(id, OTHER);
   await eventually("it runs", () => stand.world.running().length === 1);
-  await stand.clock.advance(LIFECYCLE_LIMITS.sweepMs);
+  await stand.clock.advance(sweepMs);
   await turns(200);
   release.resolve();
   await stand.reaches(id, "STARTED");

@@ -1,5 +1,6 @@
 import t from "tap";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 
 const tcp = { ports: { first: 20_000, last: 20_002 }, host: "berth.internal", images: [{ name: "postgres", port: 5432 }] };
 
@@ -74,11 +75,19 @@ t.test("another range moves the ports at the next start; without one there are n
 t.test("a TCP connection starts a container for no user", async (t) => {
   const stand = await openLifecycleFixture(t, { tcp });
   const { id } = await stand.publish({ name: "db", config: { tcp: true, onDemand: true, port: 5432 } });
-  await stand.start(id);
+  // What listens is no PostgreSQL, which shows once it has not answered for a while.
+  const started = () =>
+    eventually("started", async () => {
+      await stand.clock.advance(500);
+      return stand.row(id).state === "STARTED";
+    });
+  await stand.lifecycle().requestStart(id, USER);
+  await started();
   t.equal(stand.row(id).requestedBy, USER);
   await stand.stop(id);
   await stand.lifecycle().wake(id, undefined);
-  const row = await stand.reaches(id, "STARTED");
+  await started();
+  const row = stand.row(id);
   t.match(row, { requestedBy: undefined, requestedKey: undefined, requestedSession: undefined, requestedFor: "request" });
   const explained = await stand.lifecycle().explain(id, AbortSignal.timeout(5_000));
   t.match(explained.why, /a TCP connection/);
