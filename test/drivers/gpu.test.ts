@@ -9,7 +9,7 @@ import { openLog } from "../../lib/log.ts";
 const log = openLog({ level: "silent", name: "test" });
 const call = { signal: new AbortController().signal };
 
-t.test("a missing GPU is told from other shortages, also after it passed through a spawner", async (t) => {
+t.test("a missing GPU differs from other shortages, also after it passed through a spawner", async (t) => {
   t.ok(isGpuFault(gpuFault("x requests 1 GPU, and no machine has one")));
   t.ok(isGpuFault(faultOff(gpuFault("x requests 1 GPU").toJSON())));
   t.notOk(isGpuFault(advisedFault("NO_CAPACITY", "x: no memory is left")));

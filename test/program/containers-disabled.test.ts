@@ -63,7 +63,7 @@ t.test("disabled and enabled again, what was published meanwhile is validated an
   await before.kill();
 
   const off = await startBerth({ data, env: { ...OFF, BERTH_DRIVER: "process" } });
-  t.equal((await off.container("off-app")).status, "error", "it may run, but nobody reaches it");
+  t.equal((await off.container("off-app")).status, "error", "it may run, but is out of reach");
   t.equal((await proxied(off)).status, 400);
   t.equal(
     (

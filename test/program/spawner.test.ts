@@ -296,11 +296,11 @@ for (const role of ["spawner", "registry-proxy"] as const) {
       announces: /at http:\/\/\S+:(\d+)/,
     });
     t.teardown(() => started.end("SIGTERM"));
-    await eventually("it has asked more than once", () => keys.requests.filter((path) => path === "/api/docker/keys").length > 1);
+    await eventually("it has requested them more than once", () => keys.requests.filter((path) => path === "/api/docker/keys").length > 1);
     t.match(started.output(), /loading the keys of tokens failed/);
     keys.open();
     const before = keys.requests.length;
-    await eventually("it has asked again", () => keys.requests.slice(before).includes("/api/docker/keys"));
+    await eventually("it requests them again", () => keys.requests.slice(before).includes("/api/docker/keys"));
     await eventually("and for the issuer", () => keys.requests.slice(before).includes("/api/admin/startup_data"));
   });
 }
