@@ -86,7 +86,7 @@ export const SETTINGS = {
       "BERTH_TCP_HOST",
       host(),
       "127.0.0.1",
-      "Address that the TCP listeners bind to, which only the internal network should reach: they authenticate nobody, the containers do",
+      "Address that the TCP listeners bind to, which only the internal network should reach: they do not authenticate, the containers do",
     ),
     advertisedHost: optional(
       "BERTH_TCP_ADVERTISED_HOST",

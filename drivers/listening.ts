@@ -18,9 +18,9 @@ export function parseListening(text: string, inodes?: ReadonlySet<string>): Addr
   const sockets = new Map<string, Address>();
   for (const line of text.split("\n")) {
     const [, local = "", , state, , , , , , inode = ""] = line.trim().split(/\s+/);
-    const parts = /^([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4})$/.exec(local);
-    if (!parts || state !== LISTENS || (inodes && !inodes.has(inode)) || sockets.size >= MOST_SOCKETS) continue;
-    const [, address = "", port = ""] = parts;
+    const match = /^([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4})$/.exec(local);
+    if (!match || state !== LISTENS || (inodes && !inodes.has(inode)) || sockets.size >= MOST_SOCKETS) continue;
+    const [, address = "", port = ""] = match;
     const socket = { host: address.length === 8 ? writeIPv4(address) : writeIPv6(address), port: Number.parseInt(port, 16) };
     sockets.set(`${socket.host} ${socket.port}`, socket);
   }

@@ -37,8 +37,8 @@ export function serverListRoutes({ store, authorization, sendList }: ListDeps): 
         const { where, order, limit, offset = 0 } = parseListing(request.query, NAMED);
         const listed = (await store.packages.all()).filter(({ name }) => holds(where, { name }));
         // By name unless the client wants the reverse.
-        const found = order?.descending ? listed.toReversed() : listed;
-        const page = new Map(found.slice(offset, limit === undefined ? undefined : offset + limit).map((one) => [one.id, one]));
+        const ordered = order?.descending ? listed.toReversed() : listed;
+        const page = new Map(ordered.slice(offset, limit === undefined ? undefined : offset + limit).map((one) => [one.id, one]));
         const logins = await store.users.logins([...page.values()].map(({ authorId }) => authorId));
         return sendList(reply, {
           userId: authorization.caller(request).userId,
@@ -137,7 +137,7 @@ export function refuseServerPaths(app: FastifyInstance): void {
     const path = request.url.split("?", 1)[0] ?? "";
     if (!request.is404 || !path.startsWith("/api/")) return;
     const rest = path.slice("/api".length);
-    const known = OF_A_SERVER.find(([prefix]) => rest === prefix || rest.startsWith(`${prefix}/`));
-    if (known) throw new Fault("NOT_PROVIDED", known[1]);
+    const route = OF_A_SERVER.find(([prefix]) => rest === prefix || rest.startsWith(`${prefix}/`));
+    if (route) throw new Fault("NOT_PROVIDED", route[1]);
   });
 }

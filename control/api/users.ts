@@ -122,9 +122,9 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       authorize,
       schema: { tags, summary: "Lists users", querystring: USER_PAGE, response: Type.Array(ACCOUNT) },
       handle: async ({ query: { text: word = "", limit, page = 1 } }) => {
-        const found = (await users.all()).filter(({ user }) => isNamed(user, word));
+        const named = (await users.all()).filter(({ user }) => isNamed(user, word));
         const from = limit ? (Math.max(page, 1) - 1) * limit : 0;
-        return found.slice(from, limit ? from + limit : undefined).map(accountToJson);
+        return named.slice(from, limit ? from + limit : undefined).map(accountToJson);
       },
     }),
     route({

@@ -151,9 +151,9 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
       }),
     definitionChanged: (id, userId) =>
       store.transaction(async () => {
-        const found = await store.containers.find(id);
-        if (!found) return;
-        const row = await deps.tcpPorts.assign(found);
+        const current = await store.containers.find(id);
+        if (!current) return;
+        const row = await deps.tcpPorts.assign(current);
         const deploying = inFlight.generation(containerKey(id));
         const isOlder = row.state === "STARTING" ? deploying !== undefined && deploying !== row.generation : row.runningGeneration !== row.generation;
         const serves = row.state === "STARTED" || row.state === "CHECKING";

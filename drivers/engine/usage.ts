@@ -14,9 +14,9 @@ type ContainerStats = {
 /** The counters of a running container, by its id. At once, without the second that the engine would wait for a rate. */
 export async function containerUsage(engine: Engine, id: string, signal: AbortSignal): Promise<Usage | undefined> {
   const stats = await undefinedOn([404, 409], () =>
-    engine.call({ doing: `Reading the statistics of ${id}`, signal }, async (docker, abortSignal) => {
+    engine.call<ContainerStats>({ doing: `Reading the statistics of ${id}`, signal }, (docker, abortSignal) => {
       const options = { stream: false as const, "one-shot": true, abortSignal };
-      return (await docker.getContainer(id).stats(options)) as ContainerStats;
+      return docker.getContainer(id).stats(options);
     }),
   );
   if (stats?.read === undefined || stats.read.startsWith("0001-")) return undefined;

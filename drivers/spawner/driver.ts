@@ -55,7 +55,7 @@ async function usage(client: SpawnerClient, service: string, { signal }: Call): 
     const reply = await client.json({ method: "GET", path: `${servicePath(service)}/usage`, signal, doing: `Reading the use of ${service}` });
     const { cpuMs, networkBytes, windowMs } = (reply ?? {}) as Partial<Usage>;
     if (typeof cpuMs !== "number") return undefined;
-    return { cpuMs, networkBytes: Number(networkBytes ?? 0), ...(typeof windowMs === "number" ? { windowMs } : {}) };
+    return { cpuMs, networkBytes: typeof networkBytes === "number" ? networkBytes : 0, ...(typeof windowMs === "number" ? { windowMs } : {}) };
   } catch (error) {
     if (error instanceof Fault && error.code === "ENGINE_FAILED") return undefined;
     throw error;

@@ -61,7 +61,7 @@ t.test("an HTTP response of 2xx or 3xx is ready, and neither another one nor an 
   );
 });
 
-t.test("an app that answers the first requests never is asked again every second", async (t) => {
+t.test("an app that answers the first requests never gets another every second", async (t) => {
   let requests = 0;
   const server = createHttpServer((_, response) => void (++requests > 2 && response.end()));
   const { port } = await listen(t, server);
@@ -91,7 +91,7 @@ t.test("requests without a response are few, and end with the signal", async (t)
   await eventually("no request is left", () => open === 0);
 });
 
-t.test("a health port of its own is asked, and the container's port must be open too", async (t) => {
+t.test("a health port of its own receives the requests, and the container's port must be open too", async (t) => {
   const health = await listen(
     t,
     createHttpServer((_, response) => void response.end()),

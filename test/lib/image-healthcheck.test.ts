@@ -63,7 +63,7 @@ t.test("what a GET cannot replace stays a check of its own kind", async (t) => {
 
 t.test("a hostile line costs no more than its length", async (t) => {
   const began = performance.now();
-  for (const line of [" ".repeat(4_000), `curl ${">&1 ".repeat(1_000)}x`, `curl ${"'' ".repeat(1_300)}`, "a".repeat(4_000), `${"> ".repeat(2_000)}`])
+  for (const line of [" ".repeat(4_000), `curl ${">&1 ".repeat(1_000)}x`, `curl ${"'' ".repeat(1_300)}`, "a".repeat(4_000), "> ".repeat(2_000)])
     t.equal(shell(line), undefined);
   t.ok(performance.now() - began < 500);
 });

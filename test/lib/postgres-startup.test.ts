@@ -30,8 +30,8 @@ t.test("only the error of a PostgreSQL that starts up means that it starts up", 
 t.test("it ends with its signal", async (t) => {
   const silent = await answering(t, () => {});
   const stop = new AbortController();
-  const asked = ask(silent, stop.signal);
+  const pending = ask(silent, stop.signal);
   stop.abort(new Error("enough"));
-  await t.rejects(asked, { message: "enough" });
+  await t.rejects(pending, { message: "enough" });
   await t.rejects(ask(silent, stop.signal), { message: "enough" });
 });

@@ -62,7 +62,7 @@ t.test("a value that is no longer fresh stays in use while the next one is loade
   await last(away);
   t.equal(value.get(), 1, "also if that fails");
   await clock.advance(500);
-  value.get();
+  void value.get();
   t.equal(loads.length, 3);
   await last();
   t.equal(value.get(), 3);
@@ -125,14 +125,14 @@ t.test("after a failure, callers get its error until a pause is over, which doub
     await last();
     t.equal(await next, loads.length);
     await clock.advance(100);
-    value.get();
+    void value.get();
     await last(away);
     await clock.advance((retry?.firstMs ?? 500) - 1);
     const count = loads.length;
-    value.get();
+    void value.get();
     t.equal(loads.length, count, "after a success, the pauses begin anew");
     await clock.advance(1);
-    value.get();
+    void value.get();
     t.equal(loads.length, count + 1);
   }
 });

@@ -1,7 +1,7 @@
 import type { BerthClient } from "../fixtures/berth.ts";
 import { talkTo } from "../fixtures/talk.ts";
 import { run } from "../gateway/registry/run.ts";
-import type { Route, StandIn } from "./choose-stand-in.ts";
+import type { StandIn, StandInRoute } from "./choose-stand-in.ts";
 
 /** Of a package's routes, how many are called. */
 const MAX_ROUTES = 4;
@@ -30,7 +30,7 @@ export async function callContainer(berth: BerthClient, id: string, { kind, rout
   return results.join("; ");
 }
 
-async function callRoute(berth: BerthClient, id: string, { method, path }: Route): Promise<string> {
+async function callRoute(berth: BerthClient, id: string, { method, path }: StandInRoute): Promise<string> {
   const isMcp = path === "/mcp";
   const body = isMcp ? JSON.stringify(MCP_INITIALIZE) : "{}";
   const headers = { "content-type": "application/json", accept: "application/json, text/event-stream" };

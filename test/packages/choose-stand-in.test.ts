@@ -1,5 +1,5 @@
 import t from "tap";
-import { chooseStandIn, commandLine, type ImageConfig } from "./choose-stand-in.ts";
+import { chooseStandIn, commandLine, type StandInConfig } from "./choose-stand-in.ts";
 import { metadataDockerfile } from "./metadata-dockerfile.ts";
 import { findLookUps } from "./look-ups.ts";
 
@@ -13,7 +13,7 @@ t.test("the command is the one that runs in the end, with the image's variables"
     [{ Entrypoint: ["micromamba", "run", "-n", "my", "/bin/bash", "-c", "micromamba run -n my celery -A app worker"] }, "celery -A app worker"],
     [{ Entrypoint: ["docker-entrypoint.sh"], Cmd: ["node", "dist/server.js"] }, "node dist/server.js"],
     [{ Cmd: [...shell, "celery -A app worker -Q $TASK_QUEUE_NAME"] }, "celery -A app worker -Q $TASK_QUEUE_NAME"],
-  ] as [ImageConfig, string][])
+  ] as [StandInConfig, string][])
     t.equal(commandLine(config), expected);
 });
 

@@ -1,5 +1,5 @@
 /** The configuration of an image, as the engine tells it. */
-export type ImageConfig = {
+export type StandInConfig = {
   Entrypoint?: string[] | string | null;
   Cmd?: string[] | null;
   Env?: string[] | null;
@@ -18,12 +18,12 @@ export type StandIn = {
   /** How the port is known. */
   portFrom: string;
   /** The HTTP routes of the original; none if its sources are not in the package: then each path is answered. */
-  routes: Route[];
+  routes: StandInRoute[];
   /** Paths that accept a WebSocket. */
   webSockets: string[];
 };
 
-export type Route = { method: string; path: string };
+export type StandInRoute = { method: string; path: string };
 
 /** Programs that only start another one. */
 const RUNNERS = [
@@ -34,7 +34,7 @@ const RUNNERS = [
 ];
 
 /** The command line that the container runs in the end, without shells and runners, with the variables of the image. */
-export function commandLine({ Entrypoint, Cmd, Env }: ImageConfig): string {
+export function commandLine({ Entrypoint, Cmd, Env }: StandInConfig): string {
   const env = new Map((Env ?? []).map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
   const words = [Entrypoint ?? [], Cmd ?? []].flat();
   let line = words.join(" ").replaceAll(/\s+/g, " ").trim();
@@ -43,7 +43,7 @@ export function commandLine({ Entrypoint, Cmd, Env }: ImageConfig): string {
 }
 
 /** Chooses by the image's command, its base and the sources in the folder. */
-export function chooseStandIn(config: ImageConfig, base: string, sources: ReadonlyMap<string, string>): StandIn {
+export function chooseStandIn(config: StandInConfig, base: string, sources: ReadonlyMap<string, string>): StandIn {
   const line = commandLine(config);
   const none = { routes: [], webSockets: [] };
   if (/(?:^|\/|\s)celery\s.*\bworker\b/.test(line)) return { kind: "worker", host: "", port: 0, portFrom: "a queue worker listens nowhere", ...none };
@@ -61,7 +61,7 @@ function rank(line: string, path: string): number {
 
 const SOURCE_PORTS = [/\bport\s*[=:]\s*(\d{2,5})\b/i, /\b\d+\.\d+\.\d+\.\d+:(\d{2,5})\b/, /\.listen\(\s*(\d{2,5})\b/];
 
-function listener(line: string, sources: readonly string[], config: ImageConfig): Pick<StandIn, "host" | "port" | "portFrom"> {
+function listener(line: string, sources: readonly string[], config: StandInConfig): Pick<StandIn, "host" | "port" | "portFrom"> {
   const [program = ""] = line.split(" ");
   const flagged = Number(/(?:--port|-p)[ =](\d{2,5})\b/.exec(line)?.[1]);
   const flaggedHost = /--host[ =](\S+)/.exec(line)?.[1];
@@ -84,7 +84,7 @@ function listener(line: string, sources: readonly string[], config: ImageConfig)
 /** `@app.route("/x", methods=["POST"])`, `@api.post("/x")`, `app.get("/x", …)`. */
 const ROUTE = /(@?)\b\w+\.(route|get|post|put|delete|patch|all)\(\s*['"](\/[^'"]*)['"]([^)\n]*)/g;
 
-function routesOf(sources: readonly string[]): Route[] {
+function routesOf(sources: readonly string[]): StandInRoute[] {
   const routes = sources.flatMap((source) =>
     [...source.matchAll(ROUTE)].flatMap(([, , verb = "", path = "", rest = ""]) => {
       if (/upgradeWebSocket/.test(rest) || /[<{:*]/.test(path)) return [];

@@ -34,7 +34,7 @@ export async function readTarball(file: string): Promise<PackageTarball> {
   const unpacking = pipeline(createReadStream(file), createGunzip(), tar);
   const reading = (async () => {
     for await (const entry of tar) {
-      const { name, type, size = 0 } = entry.header;
+      const { name, type, size } = entry.header;
       // npm puts all into `package/`; other packers name that folder as they like.
       const path = posix.normalize(name).split("/").slice(1).join("/");
       const isKept = type === "file" && (isUploaded(path) || isClientSource(path));

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type Docker from "dockerode";
 import { buildImage } from "../conf/binary/fixtures/debian-image.ts";
 import { buildBase, buildOnce, sharedLibraries } from "../fixtures/images.ts";
-import { chooseStandIn, commandLine, type ImageConfig, type StandIn } from "./choose-stand-in.ts";
+import { chooseStandIn, commandLine, type StandInConfig, type StandIn } from "./choose-stand-in.ts";
 import { metadataDockerfile } from "./metadata-dockerfile.ts";
 
 const PROGRAMS = join(import.meta.dirname, "stand-in");
@@ -84,7 +84,7 @@ export type FolderImage = {
   standIn: StandIn;
   /** What stands in for the original, in a few words; "nothing" if the engine had its base images. */
   replaced: string;
-  config: ImageConfig;
+  config: StandInConfig;
 };
 
 /**
@@ -107,7 +107,7 @@ export async function buildFolderImage(
   } finally {
     rmSync(context, { recursive: true, force: true });
   }
-  const config = (await docker.getImage(configured).inspect()).Config as ImageConfig;
+  const config = (await docker.getImage(configured).inspect()).Config as StandInConfig;
   const standIn = chooseStandIn(config, metadata.base, sources);
   if (isOriginal) return { ref, standIn, replaced: "nothing", config };
   await buildImageUpon(docker, configured, ref, standIn, config);
@@ -117,7 +117,7 @@ export async function buildFolderImage(
 }
 
 /** Adds what the stand-in programs read, the user that the original's RUN steps would have made, and a program of the command's name. */
-async function buildImageUpon(docker: Docker, from: string, ref: string, standIn: StandIn, config: ImageConfig): Promise<void> {
+async function buildImageUpon(docker: Docker, from: string, ref: string, standIn: StandIn, config: StandInConfig): Promise<void> {
   const layer = mkdtempSync(join(tmpdir(), "berth-stand-in-"));
   try {
     const write = (path: string, text: string) => {

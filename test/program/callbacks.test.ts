@@ -61,7 +61,7 @@ for (const forwarder of ENGINE_NAMES) {
       return { status: response.status, ...((await response.json()) as Acted) };
     };
     const acted = await Promise.all([act(server.id), act(runtime.id)]);
-    for (const [index, { status, mcp: session, poll, events, heard }] of acted.entries()) {
+    for (const [index, { status, mcp: session, poll, events, methods }] of acted.entries()) {
       const which = index === 0 ? "another container" : "itself";
       t.equal(status, 200, which);
       t.match(session, { tools: ["whoami", "remind"], data: "reminder", hadSession: true, afterEnd: 404 }, "a session, its stream and its end");
@@ -70,7 +70,7 @@ for (const forwarder of ENGINE_NAMES) {
       t.match(poll, { text: '{"task":"one"}' });
       t.ok(poll.ms >= IDLE_MS - 100, `the long poll took ${poll.ms} ms`);
       t.equal(events.text, "data: first\n\ndata: last\n\n");
-      t.same([...new Set(heard)].toSorted(), ["DELETE", "GET", "POST"]);
+      t.same([...new Set(methods)].toSorted(), ["DELETE", "GET", "POST"]);
     }
   });
 }
@@ -80,5 +80,5 @@ type Acted = {
   mcp: { tools: string[]; who: { content: { text?: string }[] }; data: unknown; reminderMs: number; hadSession: boolean; afterEnd: number };
   poll: Timed;
   events: Timed;
-  heard: string[];
+  methods: string[];
 };

@@ -94,7 +94,7 @@ t.test("it takes a task from the queue", async (t) => {
   t.match(await resultOf(send("square", 12)), { status: "SUCCESS", result: 144 });
 });
 
-t.test("a request for it waits, and is told that nothing listens", async (t) => {
+t.test("a request for it waits, and its response says that nothing listens", async (t) => {
   const begun = performance.now();
   const answer = await berth.call(`/docker/containers/proxy/${id}/health`);
   t.equal(answer.status, 504);

@@ -1,5 +1,5 @@
 import { connect } from "amqplib";
-import { createLocalJWKSet, createRemoteJWKSet, decodeJwt, type JSONWebKeySet, jwtVerify, SignJWT } from "jose";
+import { createLocalJWKSet, createRemoteJWKSet, decodeJwt, jwtVerify, SignJWT } from "jose";
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:https";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ t.test("a token names its service, its audience and its end, and is valid for no
   const { signingKeys } = deps;
   const common = { issuer: "https://stand.example", seconds: 30 * DAY_SECONDS };
   const queue = await queueToken({ signingKeys, clock }, { ...common, audience: "datagrok-mq", service: "berth-worker" });
-  const keys = createLocalJWKSet({ keys: await signingKeys.published() } as JSONWebKeySet);
+  const keys = createLocalJWKSet({ keys: await signingKeys.published() });
   const { payload } = await jwtVerify(queue, keys, { audience: "datagrok-mq", issuer: "https://stand.example", currentDate: new Date(clock.now()) });
   t.match(payload, {
     sub: "berth-worker",

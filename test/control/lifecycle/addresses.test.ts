@@ -213,7 +213,7 @@ t.test("no two rows can have one address", async (t) => {
 /** A port at which nothing listens; each is another one. */
 const spare = (nth: number) => 60_000 + nth;
 
-/** Whether a gateway was ever told to wait for it since `from`. */
+/** Whether the feed ever had a gateway wait for it since `from`. */
 const heldSince = (stand: { views: ContainerView[] }, id: string, from: number) =>
   stand.views.slice(from).some((view) => view.id === id && view.availability.kind !== "awake");
 

@@ -81,7 +81,7 @@ t.test("and without progress fails at the status limit", async (t) => {
   t.same(stand.world.left(service), []);
 });
 
-t.test("a request that has waited for too long during a pull is told how far it is", async (t) => {
+t.test("a request that has waited for too long during a pull gets its progress", async (t) => {
   const { stand, id, imageId } = await started(t, pulling(12, true, "deploy"));
   await eventually("valid", () => stand.image(imageId).state === "READY");
   await stand.lifecycle().wake(id, USER);

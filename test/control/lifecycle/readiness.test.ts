@@ -30,7 +30,7 @@ CMD micromamba run -n $(cat /opt/env_name.txt) \\
 `;
 
 for (const [what, config, image, driver, expected] of [
-  ["a port, where nothing else is said", {}, {}, {}, { readiness: { kind: "port" }, port: 8000, isWorker: false, cpu: 0.25 }],
+  ["a port, without other settings", {}, {}, {}, { readiness: { kind: "port" }, port: 8000, isWorker: false, cpu: 0.25 }],
   ["the port of container.json before the image's", { port: 5000 }, {}, {}, { port: 5000 }],
   ["health of container.json", { health: { path: "/health" } }, {}, {}, { readiness: HTTP }],
   ["health before the image's own check", { health: { path: "/health" } }, { healthcheck: CHECK }, DOCKER, { readiness: HTTP }],
@@ -77,7 +77,7 @@ for (const [what, config, image, driver, expected] of [
   ["a queue worker by its Dockerfile", {}, { dockerfile: CELERY }, {}, { readiness: { kind: "running" }, isWorker: true }],
   ["what only looks like one", { worker: false }, { dockerfile: CELERY }, {}, { readiness: { kind: "port" }, isWorker: false, cpu: 0.25 }],
   [
-    "a queue worker with a health path is asked, and stays a worker",
+    "a queue worker with a health path gets health requests, and stays a worker",
     { worker: true, health: { path: "/health" } },
     {},
     {},
@@ -86,7 +86,7 @@ for (const [what, config, image, driver, expected] of [
   ["no port at all", {}, { exposed: [] }, {}, { readiness: { kind: "running" }, port: undefined, isWorker: false }],
 ] as const) {
   t.test(`readiness: ${what}`, async (t) => {
-    t.match(planReadiness({ ...CONFIG, ...config }, { ...IMAGE, ...(image as object) }, driver), expected);
+    t.match(planReadiness({ ...CONFIG, ...config }, { ...IMAGE, ...image } as typeof IMAGE, driver), expected);
   });
 }
 

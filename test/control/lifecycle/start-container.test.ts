@@ -150,7 +150,7 @@ t.test("a container that never answers ends in error at the status limit, and no
   t.same(stand.world.left(service), []);
 });
 
-t.test("an application that boots for two minutes starts, and until then its waiters are told what it does and what it has logged", async (t) => {
+t.test("an application that boots for two minutes starts, and until then its waiters get its progress and its log", async (t) => {
   const stand = await openLifecycleFixture(t);
   let boot: () => void = () => undefined;
   const slow: MemoryApp = {

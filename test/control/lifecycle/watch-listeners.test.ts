@@ -14,12 +14,12 @@ t.test("after 10 s without readiness, a start says where its container listens, 
   const says = async () => (await stand.lifecycle().startStatus(id, signal()))?.says;
   const views: unknown[] = [];
   stand.lifecycle().watch((change) => "container" in change && views.push(stand.lifecycle().viewOf(change.container).availability));
-  const asked = () => stand.world.callCount(`listeners ${service}`);
+  const calls = () => stand.world.callCount(`listeners ${service}`);
   stand.world.listening.set(service, { sockets: [{ host: "127.0.0.1", port: 5353 }] });
   await stand.lifecycle().wake(id, USER);
   await eventually("it runs", () => stand.world.running().includes(service));
   await stand.clock.advance(9_000);
-  t.equal(asked(), 0);
+  t.equal(calls(), 0);
   t.equal(stand.lifecycle().startNote(id), undefined);
   await stand.clock.advance(1_500);
   const LOOPBACK = "The process listens on 127.0.0.1:5353; listen on 0.0.0.0.";
@@ -35,11 +35,11 @@ t.test("after 10 s without readiness, a start says where its container listens, 
   await stand.clock.advance(2_000);
   const PORT = "The process listens on port 80, but EXPOSE says 5353.";
   await eventually("it is known", () => stand.lifecycle().startNote(id) === PORT);
-  t.equal(asked(), 2);
+  t.equal(calls(), 2);
 
   stand.world.listening.delete(service);
   await stand.clock.advance(20_000);
-  await eventually("it is asked again", () => asked() === 3);
+  await eventually("another call", () => calls() === 3);
   await turns();
   t.equal(stand.lifecycle().startNote(id), "berth connects to port 5353, as EXPOSE says.");
 
@@ -50,7 +50,7 @@ t.test("after 10 s without readiness, a start says where its container listens, 
   t.equal(stand.lifecycle().startNote(id), undefined);
 });
 
-t.test("an engine that fails to say where a container listens fails no start, and a worker is not asked about", async (t) => {
+t.test("an engine that fails to say where a container listens fails no start, and a worker is not checked", async (t) => {
   const stand = await openLifecycleFixture(t, {
     limits: { graceMs: 15_000 },
     driver: (driver) => ({ ...driver, listeners: (service) => (stand.world.calls.push(`listeners ${service}`), Promise.reject(new Error("no"))) }),

@@ -47,7 +47,7 @@ export const READINESS: ConformanceTheme = {
         const spec = await specOf(driver, service, await harness.image("onDemand"), { readiness: HEALTH, env });
         const address = addressOf(await driver.deploy(spec, call()));
         t.equal((await fetch(`http://${address.host}:${address.port}/health`)).status, 200);
-        t.ok(((await get(address, "/health-requests")) as number) > 1, "it was asked");
+        t.ok(((await get(address, "/health-requests")) as number) > 1, "it received requests");
         await driver.destroy(service, call());
       },
     },
@@ -64,7 +64,7 @@ export const READINESS: ConformanceTheme = {
           () => "ready",
           (error: unknown) => error,
         );
-        await eventually("it is asked again and again", async () => {
+        await eventually("it receives more requests", async () => {
           const [address] = (await driver.inspect(service, call()))?.addresses ?? [];
           return address !== undefined && (await accepted(address)) && ((await get(address, "/health-requests")) as number) > 5;
         });

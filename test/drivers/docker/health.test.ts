@@ -91,7 +91,7 @@ t.test("with published ports a health port of its own is published too, while th
 });
 
 t.test(
-  "an engine that knows no interval for starts counts as one without checks: an HTTP check is asked by berth, for another the port counts",
+  "an engine that knows no interval for starts counts as one without checks: berth sends the requests of an HTTP check, for another the port counts",
   async (t) => {
     const old = await openRewriter(t, host, (_path, _status, body) => body.replaceAll(/"StartInterval":\d+/g, '"Unknown":0'));
     const driver = open({ host: old, reach: "address" });

@@ -33,7 +33,7 @@ async function world(t: Test) {
   return { data, spawner, source, records, left };
 }
 
-/** What plain processes lack, whoever starts them. */
+/** What plain processes lack, wherever they are started. */
 const { memory, moved, gpu, capabilities, "log-times": logTimes } = BACKENDS.process.cannot;
 const isolated = { memory, moved, gpu, capabilities, "log-times": logTimes };
 

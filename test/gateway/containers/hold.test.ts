@@ -72,7 +72,7 @@ t.test("a request that waits for a control plane that stays busy ends at its own
   await eventually("the queue is empty", () => stand.watchers(ID) === 0);
 });
 
-t.test("a request whose time limit passes is told what the start does, and the start continues", async (t) => {
+t.test("a request whose time limit passes gets the progress of the start, and the start continues", async (t) => {
   const stand = await openStand(t, { limits: { proxyRequestTimeoutMs: 400 } });
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));
   stand.set(ID, { kind: "asleep" });

@@ -16,7 +16,7 @@ async function openWorker(t: Parameters<typeof openStand>[0], port: number, prox
   return stand;
 }
 
-t.test("a request for a queue worker that listens nowhere waits until its time limit, and is told why", async (t) => {
+t.test("a request for a queue worker that listens nowhere waits until its time limit, and gets the reason", async (t) => {
   const stand = await openWorker(t, await freePort());
   const begun = performance.now();
   const answers = await Promise.all(Array.from({ length: 5 }, () => fetch(stand.base + PATH, SIGNED_IN)));

@@ -242,7 +242,7 @@ t.test("a gateway without control takes container traffic off a running server",
   });
 });
 
-t.test("a start that takes longer than a request may wait continues at the server, and the request is told its status", async (t) => {
+t.test("a start that takes longer than a request may wait continues at the server, and the response has its status", async (t) => {
   const { between, call, proxy, run } = await open(t, { GROK_PARAMETERS: JSON.stringify({ dockerSettings: { proxyRequestTimeout: 1_500 } }) });
   const { port } = await listen(
     t,

@@ -25,7 +25,7 @@ t.test("a container that accepts and does not answer is a 504 at the limit, and 
   t.equal((await stand.ask("app", "/")).status, 200);
 });
 
-t.test("a start that takes longer than a request may wait continues, and the request is told what it does", async (t) => {
+t.test("a start that takes longer than a request may wait continues, and the response says what it does", async (t) => {
   const begun = performance.now();
   const first = await stand.ask("slow", "/square?number=4");
   t.match([first.status, first.statusText], [504, "Container not ready in time"]);

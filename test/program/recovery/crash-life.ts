@@ -99,7 +99,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
       watch: (listener) =>
         lifecycle.watch(async (change) => {
           try {
-            await listener(change);
+            await Promise.resolve(listener(change));
           } catch (error) {
             // At the moment of death there is no one to get the failure.
             if (!(error instanceof Killed)) throw error;

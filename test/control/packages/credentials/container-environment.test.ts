@@ -180,9 +180,9 @@ t.test("a container gets its installation's, its package's and its own variables
     };
     t.same(((await (await berth.publish("other", files)).json()) as { warnings: string[] }).warnings, []);
     const other = await berth.container("other-env");
-    const seen = (await (await berth.call(`/docker/containers/proxy/${other.id}/`)).json()) as Record<string, string>;
-    t.same(JSON.parse(seen["CONN"] ?? ""), ENTITY);
-    t.same(JSON.parse(seen["OWN"] ?? "").credentials.parameters, { login: "reader", password: BROUGHT });
+    const received = (await (await berth.call(`/docker/containers/proxy/${other.id}/`)).json()) as Record<string, string>;
+    t.same(JSON.parse(received["CONN"] ?? ""), ENTITY);
+    t.same(JSON.parse(received["OWN"] ?? "").credentials.parameters, { login: "reader", password: BROUGHT });
     await berth.call(`/docker/containers/${other.id}/stop?awaitStop=true`);
   });
 

@@ -22,16 +22,16 @@ t.test("a template may name packages that its own package's author may look into
   ] as const)
     // prettier-ignore
     await store.packages.insert({ id: name, name, version: "1.0.0", authorId, createdOn: 1, updatedOn: 1 });
-  const found = async (author: string, name: string) => (await findReferenced(store, author))(name)?.name;
+  const nameOf = async (author: string, name: string) => (await findReferenced(store, author))(name)?.name;
 
-  t.equal(await found("ada", "moltrack"), "@ada/Mol-Track", "in any spelling");
-  t.equal(await found("ada", "Bio"), undefined);
-  t.equal(await found("ada", "chem"), "@ada/chem", "the only one that she may name");
-  t.equal(await found("root", "bio"), "Bio");
-  t.equal(await found("root", "chem"), undefined, "two are meant");
-  t.equal(await found("root", "@bob/chem"), "@bob/chem");
+  t.equal(await nameOf("ada", "moltrack"), "@ada/Mol-Track", "in any spelling");
+  t.equal(await nameOf("ada", "Bio"), undefined);
+  t.equal(await nameOf("ada", "chem"), "@ada/chem", "the only one that she may name");
+  t.equal(await nameOf("root", "bio"), "Bio");
+  t.equal(await nameOf("root", "chem"), undefined, "two are meant");
+  t.equal(await nameOf("root", "@bob/chem"), "@bob/chem");
   await store.groups.put("ada", ["chemists"]);
   await store.groups.put("bob", ["chemists"]);
-  t.equal(await found("ada", "Bio"), "Bio", "authors who share a group");
-  t.equal(await found("nobody", "Bio"), undefined);
+  t.equal(await nameOf("ada", "Bio"), "Bio", "authors who share a group");
+  t.equal(await nameOf("unknown", "Bio"), undefined);
 });
