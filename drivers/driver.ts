@@ -177,6 +177,8 @@ export type DeployCall = Call & {
   onPull?: (progress: { done: number; total: number }) => void;
   /** Called when the orchestrator has done its part and only the container's boot remains. A limit on the orchestrator's work may then begin another deploy. */
   onLaunched?: () => void;
+  /** Called with the status of a response to berth's health request that is neither 2xx nor 3xx: it listens, and its check fails. */
+  onHealthStatus?: ((status: number) => void) | undefined;
   /** Called with all of the service's addresses as soon as they are known, before it answers there. `isNew`: this call started the instance. */
   onAddresses?: (addresses: Address[], instance: string | undefined, isNew: boolean) => void;
 };

@@ -1,7 +1,7 @@
 import { connect } from "node:net";
 import type { Clock } from "../lib/clock.ts";
 import { openHttpClient } from "../lib/http-client.ts";
-import type { Address, Readiness, Spec } from "./driver.ts";
+import type { Address, DeployCall, Readiness, Spec } from "./driver.ts";
 
 /** A request that wakes a container waits half of this in vain on average. After 1 s it grows to a fortieth of the time passed: hundreds that never listen cost little. */
 const TRY_EVERY_MS = 25;
@@ -20,7 +20,7 @@ export type Proof = "accepted" | "held";
 /** `address` is undefined without a port. `health`: the address of a health port of its own. */
 export type ReadyTarget = { address: Address | undefined; proof: Proof; health?: Address | undefined };
 
-type ReadyOptions = { clock: Clock; signal: AbortSignal };
+type ReadyOptions = { clock: Clock; signal: AbortSignal } & Pick<DeployCall, "onHealthStatus">;
 
 /** Settles as the first of several tasks does, and then aborts the others: a start succeeds when its container is ready, or fails when it ends. */
 export async function firstOf<T>(signal: AbortSignal, start: (own: AbortSignal) => Promise<T>[]): Promise<T> {
@@ -111,7 +111,7 @@ const MOST_OPEN = 3;
 export function awaitResponse(
   { host, port }: Address,
   { path, port: containerPort = port, timeoutMs }: Pick<Extract<Readiness, { kind: "http" }>, "path" | "port" | "timeoutMs">,
-  { clock, signal }: ReadyOptions,
+  { clock, signal, onHealthStatus }: ReadyOptions,
 ): Promise<void> {
   const http = openHttpClient({ clock, maxBytes: 0, timeoutMs, connectTimeoutMs: CONNECT_MS, toFault: ({ why }) => new Error(why) });
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}${path.startsWith("/") ? path : `/${path}`}`;
@@ -124,6 +124,7 @@ export function awaitResponse(
       const { status, stream } = await http.stream({ url, headers, signal: own });
       stream.on("error", () => {}).destroy();
       if (status >= 200 && status < 400) ready.resolve();
+      else if (!own.aborted) onHealthStatus?.(status);
     } catch {
       // Refused, cut off, overdue, or not HTTP: not ready yet.
     }

@@ -93,7 +93,8 @@ export function createDeploy({
       const sized = { ...row, config: { ...row.config, cpu: plan.cpu } };
       const spec = await specOf(source, sized, image, plan, { ...(await source.injectedEnv(sized, image)), ...own });
       stop.throwIfAborted();
-      const expected = plan.readiness.kind === "running" ? [] : expectedPorts(spec, { port: row.config.port, exposed: image.exposed });
+      const expected =
+        plan.isWorker || plan.readiness.kind === "running" ? [] : expectedPorts(spec, { port: row.config.port, exposed: image.exposed });
       step.prepared(spec, { expected, earlierMs: earlierStarts(await store.wakes.of(row.id)) });
       await rememberImage(store, row, image, plan);
       return [spec];
@@ -126,7 +127,7 @@ export function createDeploy({
     const listeners = watchListeners(row.service, { of: () => steps.of(row.id), found: step.found });
     return inFlight
       .run(containerKey(row.id), row.generation, signal, (own) =>
-        writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddresses })),
+        writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddresses, onHealthStatus: step.answered })),
       )
       .finally(() => {
         listeners.end();

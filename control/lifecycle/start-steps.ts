@@ -22,6 +22,8 @@ export type StartStep = Partial<StartPlan> & {
   launchedOn?: number;
   /** Where its processes listen, as of the last look. */
   finding?: ListenerFinding;
+  /** The status of its last response to a health request that failed. */
+  healthStatus?: number;
 };
 
 /** The deploys in progress, by container. Entries live as long as the deploy. */
@@ -37,6 +39,7 @@ type StartStepWriter = {
   pulled(progress: { done: number; total: number }): void;
   launched(): void;
   found(finding: ListenerFinding): void;
+  answered(healthStatus: number): void;
   end(): void;
 };
 
@@ -62,6 +65,7 @@ export function createStartSteps({ now, noted }: Pick<Clock, "now"> & { noted(id
           step.finding = finding;
           if (noteOf(id) !== before) noted(id);
         },
+        answered: (healthStatus) => void (step.healthStatus = healthStatus),
         end: () => void (steps.get(id) === step && steps.delete(id)),
       };
     },
@@ -91,13 +95,20 @@ export function describeStep(step: StartStep, now: number): string {
 }
 
 /** What it has not shown yet. */
-function describeWait({ spec }: StartStep): string {
+function describeWait({ spec, finding, healthStatus }: StartStep): string {
   if (spec?.port === undefined) return `and counts as started after ${Math.round((spec?.graceMs ?? 0) / 1_000)} s`;
   const { port, readiness } = spec;
-  if (readiness.kind === "http") return `and GET ${readiness.path} on port ${readiness.port ?? port} has not answered with 2xx or 3xx`;
+  // A plain process listens on another port than its spec names.
+  const own = (finding !== "unknown" && finding?.portVariable) || port;
+  if (readiness.kind === "http") {
+    const request = `and GET ${readiness.path} on port ${readiness.port === undefined || readiness.port === port ? own : readiness.port}`;
+    return healthStatus === undefined
+      ? `${request} has not answered with 2xx or 3xx`
+      : `${request} answers with ${healthStatus}, not with 2xx or 3xx`;
+  }
   if (readiness.kind === "healthcheck") return "and its HEALTHCHECK has not succeeded";
   if (readiness.kind === "running") return `and counts as started after ${Math.round(spec.graceMs / 1_000)} s`;
-  return `and nothing accepts connections on port ${port}`;
+  return `and nothing accepts connections on port ${own}`;
 }
 
 /** What prevents connections to it; undefined if that is not known, or if nothing does. */

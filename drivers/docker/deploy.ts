@@ -160,9 +160,9 @@ async function connect(
   { engine, view, log, openPortMs }: DockerDeployDeps,
   spec: Spec,
   { id, adopted, address: assigned }: StartedContainer,
-  { signal, onAddresses }: DeployCall,
+  { signal, onAddresses, onHealthStatus }: DeployCall,
 ): Promise<ReadyContainer> {
-  const deps = { engine, log, openPortMs, signal };
+  const deps = { engine, log, openPortMs, signal, onHealthStatus };
   const { proof } = REACH_RULES[view.reach];
   if (spec.port === undefined) {
     const warning = await awaitContainerReady(deps, spec, { id, adopted }, { address: undefined, proof });

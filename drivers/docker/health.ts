@@ -1,7 +1,7 @@
 import type { ContainerInspectInfo } from "dockerode";
 import { readinessOfHealthcheck } from "../../lib/image-healthcheck.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Deployment, Spec } from "../driver.ts";
+import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { parseHealthcheck } from "../image.ts";
 import { awaitPort, awaitReady, awaitResponse, firstOf, pauseAfter, type ReadyTarget, takesConnection } from "../ready.ts";
@@ -21,12 +21,12 @@ const INSPECT_EVERY_MS = 100;
 const MAX_OUTPUT = 200;
 
 /** `openPortMs`: after how long an open port counts although the check fails. */
-type ReadyDeps = { engine: Engine; log: Log; openPortMs: number; signal: AbortSignal };
+type ReadyDeps = { engine: Engine; log: Log; openPortMs: number } & Pick<DeployCall, "signal" | "onHealthStatus">;
 type ImageCheck = { health: NonNullable<ContainerInspectInfo["State"]["Health"]>; ownPort: ReturnType<typeof readinessOfHealthcheck> };
 
 /** As `awaitReady`, with the image's own health check. A warning if the check fails although the port has been open for a while. */
 export async function awaitContainerReady(
-  { engine, log, openPortMs, signal }: ReadyDeps,
+  { engine, log, openPortMs, signal, onHealthStatus }: ReadyDeps,
   spec: Spec,
   { id, adopted }: { id: string; adopted: boolean },
   target: ReadyTarget,
@@ -38,7 +38,7 @@ export async function awaitContainerReady(
   const check = container && checkOf(container, spec);
   // Without a check in the image, or with an older engine, whose first check would come after its whole interval.
   if (!check || container.Config.Healthcheck?.StartInterval !== CHECK_WHILE_STARTING.StartInterval) {
-    await awaitReady({ ...spec, readiness: check?.ownPort ?? spec.readiness }, { ...target, address }, { clock, signal });
+    await awaitReady({ ...spec, readiness: check?.ownPort ?? spec.readiness }, { ...target, address }, { clock, signal, onHealthStatus });
     return undefined;
   }
 

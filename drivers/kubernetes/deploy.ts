@@ -80,12 +80,12 @@ async function connect(
   call: DeployCall & { adopted: boolean },
 ): Promise<ReadyPod> {
   const { clock } = cluster;
-  const { signal, onAddresses, adopted } = call;
+  const { signal, onAddresses, onHealthStatus, adopted } = call;
   const address = addressOf(cluster, spec.service, spec.port, pod);
   const instance = pod.metadata?.uid;
   if (address) onAddresses?.([address], instance, !adopted);
   // Its Service has only the container's own port.
-  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, pod.status?.podIP) }, { clock, signal });
+  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, pod.status?.podIP) }, { clock, signal, onHealthStatus });
   return { addresses: address ? [address] : [], instance, startedOn };
 }
 

@@ -22,7 +22,7 @@ const EXIT_CODE_MS = 250;
 type ProcessDeps = { records: Records; clock: Clock; nodePath: string };
 
 /** Starts or adopts the process, then waits until it answers or ends. */
-export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched, onAddresses }: DeployCall): Promise<Deployment> {
+export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched, onAddresses, onHealthStatus }: DeployCall): Promise<Deployment> {
   const { records, clock } = host;
   const began = clock.monotonic();
   const port = await startOrAdopt(host, spec, signal);
@@ -36,7 +36,7 @@ export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched
     if (address) onAddresses?.([address], instance, true);
     await firstOf<void>(signal, (own) => [
       failAtEnd(host, spec, own),
-      awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, address?.host) }, { clock, signal: own }),
+      awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, address?.host) }, { clock, signal: own, onHealthStatus }),
     ]);
     return { addresses: address ? [address] : [], instance, phases: { create: started - began, boot: clock.monotonic() - started } };
   } catch (error) {

@@ -54,6 +54,7 @@ export const BACKENDS = {
       ...NO_PAUSE("the spawner's API has no such call"),
       ...NO_HEALTHCHECK("the spawner's engine may be any"),
       listeners: "the spawner's API has no such call",
+      "health-status": "the spawner's API has no such report",
     },
   },
   memory: {
@@ -62,6 +63,7 @@ export const BACKENDS = {
     cannot: {
       ...NO_HEALTHCHECK("it runs no image"),
       "http-own-port": "its apps have one server each",
+      "health-status": "it reports no more than it needs to",
       usage: "its apps share one process",
       gpu: "it has no machines",
       capabilities: "it runs no processes",

@@ -14,6 +14,7 @@ export const OUTSIDE: ConformanceTheme = {
       run: async (t, { driver, harness, name }) => {
         const service = name("logs");
         await driver.deploy(await specOf(driver, service, await harness.image("worker"), { graceMs: 900 }), call());
+        await eventually("it has worked", async () => (await text(driver.logs(service, { tail: 1000 }, call()))).includes("job 2"));
         t.match(await text(driver.logs(service, { tail: 1000 }, call())), /^worker began\nworker did job 1\n/);
         t.match(await text(driver.logs(service, { tail: 2 }, call())), /^worker did job \d+\nworker did job \d+\n$/);
         const caller = new AbortController();
@@ -37,7 +38,10 @@ export const OUTSIDE: ConformanceTheme = {
         const from = Date.now();
         await driver.deploy(await specOf(driver, service, await harness.image("worker"), { graceMs: 900 }), call());
         const followed = text(driver.logs(service, { tail: 1000, follow: true, timestamps: true }, call()));
-        const lines = (await text(driver.logs(service, { tail: 1000, timestamps: true }, call()))).split("\n");
+        const lines = await eventually("it has worked", async () => {
+          const all = await text(driver.logs(service, { tail: 1000, timestamps: true }, call()));
+          return all.includes("job 2") ? all.split("\n") : undefined;
+        });
         t.match(lines[0], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z worker began$/);
         t.match(lines[1], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z worker did job 1$/);
         const [began, worked] = lines.map((line) => Date.parse(line.slice(0, line.indexOf(" "))));

@@ -74,6 +74,27 @@ export const READINESS: ConformanceTheme = {
       },
     },
     {
+      id: "health-status",
+      promise: "what an app answers to its HTTP check before it is ready is reported",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("health-status");
+        const spec = await specOf(driver, service, await harness.image("onDemand"), { readiness: HEALTH, env: { HEALTH_MS: NEVER } });
+        const caller = new AbortController();
+        const reason = new Error("it was reported");
+        let reported: number | undefined;
+        const onHealthStatus = (status: number) => {
+          reported = status;
+          caller.abort(reason);
+        };
+        t.equal(
+          await driver.deploy(spec, { signal: AbortSignal.any([caller.signal, call().signal]), onHealthStatus }).catch((error) => error),
+          reason,
+        );
+        t.equal(reported, 503);
+        t.strictSame(await harness.left(service), []);
+      },
+    },
+    {
       id: "http-own-port",
       promise: "an HTTP check may ask another port than the container's own",
       run: async (t, { driver, harness, name }) => {
