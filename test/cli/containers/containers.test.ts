@@ -81,6 +81,9 @@ t.test("containers are listed, named, started, stopped, read and explained at a 
     await json("run", "typed-talk");
     t.match((await type(["logs", "typed-talk"])).stdout, /^first\nmore\n/);
     t.equal((await type(["logs", "typed-crash", "--tail", "1"])).stdout, "crash: giving up\n");
+    t.equal((await type(["logs", "typed-crash", "--previous", "-n", "1"])).stdout, "crash: giving up\n");
+    t.equal((await type(["logs", "typed-talk", "--previous"])).stdout, "", "it has not run before");
+    t.match((await type(["logs", "typed-talk", "--timestamps"])).stdout, /^first\nmore\n/, "the log of a plain process has no times");
     t.match(await type(["logs", "typed-talk", "--tail", "none"]), { code: 2 });
     const pressed = new AbortController();
     let received = "";
