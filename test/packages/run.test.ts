@@ -36,6 +36,18 @@ app.run(host='0.0.0.0', port=5353)
   "dockerfiles/database/Dockerfile":
     "FROM postgres:17-bookworm\nENV POSTGRES_PASSWORD=datagrok POSTGRES_USER=datagrok POSTGRES_DB=world\nCOPY world.sql /docker-entrypoint-initdb.d/\n",
   "dockerfiles/database/world.sql": "create table city (name text);\n",
+  "dockerfiles/celery/Dockerfile": `FROM python:3.11-slim-bookworm
+RUN useradd -m datagrok
+WORKDIR /app
+COPY . /app
+USER datagrok
+EXPOSE 8000
+CMD celery -A $DATAGROK_CELERY_NAME worker \\
+    --hostname=$CELERY_HOSTNAME \\
+    --concurrency=$WORKERS_PROCESSES \\
+    -Q $TASK_QUEUE_NAME
+`,
+  "dockerfiles/celery/container.json": JSON.stringify({ cpu: 1, on_demand: true, gpu: 1 }),
   "connections/shapes.json": JSON.stringify({
     name: "Shapes",
     parameters: { server: "${Shapes:ShapesDatabase<DockerContainer>}", db: "world" },
@@ -72,12 +84,13 @@ t.test("it publishes, starts, calls and stops each container, says what it repla
     output,
   );
   t.match(rowOf(output, "database"), /\| database \| 5432 \|.*by a TCP connection \| psql at its listener counts 1 tables.*\| ok \|/);
+  t.match(rowOf(output, "celery"), /\| worker \| none; EXPOSE 8000 \| queue worker; nothing listens on port 8000 \|.*takes no requests.*\| ok \|/);
   t.match(output, /- @acme\/shapes server: python:3\.12-alpine; 2 RUN, 1 COPY/);
   t.match(output, /`no such container` finds nothing/);
   t.match(output, /Without containers: @acme\/plain 1\.0\.0/);
   t.match(rowOf(output, "works"), /\| 15353 \|.*GET \/ 200.*\| ok \|/);
   t.match(output, /- @acme\/own works: nothing/);
   t.match(rowOf(output, "crashes"), /FAILED: run: 500 .*exit code 7/);
-  t.match(output, /3 containers passed, 1 failed/);
+  t.match(output, /4 containers passed, 1 failed/);
   t.equal(code, 1);
 });

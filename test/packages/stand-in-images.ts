@@ -1,83 +1,11 @@
-import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type Docker from "dockerode";
 import { buildImage } from "../conf/binary/fixtures/debian-image.ts";
-import { buildBase, buildOnce, sharedLibraries } from "../fixtures/images.ts";
 import { chooseStandIn, commandLine, type StandInConfig, type StandIn } from "./choose-stand-in.ts";
 import { metadataDockerfile } from "./metadata-dockerfile.ts";
-
-const PROGRAMS = join(import.meta.dirname, "stand-in");
-
-/** Started instead of the originals of these names. */
-const SERVERS = ["python", "python3", "gunicorn", "uvicorn", "hypercorn", "flask", "celery"];
-const CHECKS = ["wget", "curl"];
-/** `micromamba run -n NAME PROGRAM …` starts the program. */
-const RUNNERS = ["micromamba", "mamba", "conda"];
-const SHELL_PROGRAMS = ["sh", "sleep", "mkdir", "chown", "chmod"];
-/** What a real PostgreSQL needs beside its own programs, where this machine has one. */
-const POSTGRES_PROGRAMS = ["setpriv"];
-
-const NODE = "/usr/local/bin/node";
-const LAUNCH = `#!/bin/sh\nexec ${NODE} /stand-in/serve.cjs "\${0##*/}" "$@"\n`;
-const LAUNCHERS: Readonly<Record<string, string>> = {
-  ...Object.fromEntries(SERVERS.map((name) => [name, LAUNCH])),
-  ...Object.fromEntries(CHECKS.map((name) => [name, LAUNCH.replace("serve", "check")])),
-  ...Object.fromEntries(
-    RUNNERS.map((name) => [name, '#!/bin/sh\n[ "$1" = run ] && shift\ncase "$1" in -n | -p | --name | --prefix) shift 2 ;; esac\nexec "$@"\n']),
-  ),
-  node: `#!/bin/sh\ncase "$1" in -e | --eval | -p) exec ${NODE} "$@" ;; esac\nexec ${NODE} /stand-in/serve.cjs node "$@"\n`,
-  "docker-entrypoint.sh": `#!/bin/sh\ncase "$1" in postgres) [ -d /usr/lib/postgresql ] && exec sh /stand-in/postgres-entrypoint.sh || exec ${NODE} /stand-in/serve.cjs "$@" ;; esac\nexec "$@"\n`,
-};
-
-/** The folders of the newest PostgreSQL on this machine. */
-const postgresFolders = () => {
-  const bin = globSync("/usr/lib/postgresql/*/bin/postgres").toSorted().at(-1);
-  const version = bin?.split("/").at(-3);
-  return version === undefined ? undefined : [`/usr/lib/postgresql/${version}`, `/usr/share/postgresql/${version}`];
-};
-
-/** Builds what all stand-ins are built from: Node, a shell, the stand-in programs, and PostgreSQL where this machine has it. */
-export async function buildStandInBase(docker: Docker): Promise<string> {
-  const node = await buildBase(docker);
-  const postgres = postgresFolders();
-  const programs = [...SHELL_PROGRAMS, ...(postgres ? POSTGRES_PROGRAMS : [])].map((name) => `/usr/bin/${name}`);
-  const scripts = globSync("*", { cwd: PROGRAMS }).toSorted();
-  const dockerfile = `FROM ${node}\nCOPY root /\nENV PATH=/stand-in/bin:/usr/local/bin:/usr/bin:/bin\n`;
-  const contents = [
-    dockerfile,
-    JSON.stringify(LAUNCHERS),
-    JSON.stringify(postgres ?? []),
-    ...programs.map((file) => `${file} ${statSync(file).size}`),
-    ...scripts.map((name) => readFileSync(join(PROGRAMS, name))),
-  ];
-  return buildOnce(docker, "berth-test/stand-in", contents, (folder) => {
-    const root = join(folder, "root");
-    const put = (from: string, to = from) => {
-      mkdirSync(dirname(join(root, to)), { recursive: true });
-      cpSync(from, join(root, to), { recursive: true, dereference: true });
-    };
-    const write = (path: string, text: string) => {
-      mkdirSync(dirname(join(root, path)), { recursive: true });
-      writeFileSync(join(root, path), text, { mode: 0o755 });
-    };
-    mkdirSync(join(root, "usr/bin"), { recursive: true });
-    mkdirSync(join(root, "tmp"), { mode: 0o777 });
-    symlinkSync("usr/bin", join(root, "bin"));
-    symlinkSync("sh", join(root, "usr/bin/bash"));
-    const plugins = postgres ? globSync(`${postgres[0]}/lib/{plpgsql,dict_snowball,utf8_and_*}.so`) : [];
-    const binaries = [...programs, ...(postgres ? globSync(`${postgres[0]}/bin/{postgres,initdb,psql,pg_isready}`) : [])];
-    for (const file of binaries) put(realpathSync(file), file);
-    for (const file of plugins) put(file);
-    if (postgres) put(postgres[1] as string);
-    for (const library of new Set([...binaries, ...plugins].flatMap(sharedLibraries))) put(realpathSync(library), library);
-    for (const [name, text] of Object.entries(LAUNCHERS)) write(`stand-in/bin/${name}`, text);
-    if (postgres) symlinkSync(`${postgres[0]}/bin/pg_isready`, join(root, "stand-in/bin/pg_isready"));
-    else write("stand-in/bin/pg_isready", LAUNCH.replace("serve", "check"));
-    for (const name of scripts) put(join(PROGRAMS, name), `stand-in/${name}`);
-    writeFileSync(join(folder, "Dockerfile"), dockerfile);
-  });
-}
+import { LAUNCH, LAUNCHERS } from "./stand-in-base.ts";
 
 export type FolderImage = {
   ref: string;

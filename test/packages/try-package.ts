@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { findFolders, type PublishedFolder } from "../../control/packages/publish/folders.ts";
 import { imageName, imageRepository, containerName, releaseTag } from "../../control/model/names.ts";
+import { readinessOfHealthcheck } from "../../lib/image-healthcheck.ts";
 import { zipOf } from "../fixtures/berth.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
@@ -130,9 +131,7 @@ async function tryContainer(
   if (!wakes) row.response = await call();
   const { status, note } = await berth.container(name);
   if (status !== "started") throw new Error(`its status is ${status} after the start`);
-  const [instance] = await engine.docker.listContainers({ filters: { name: [serviceName] } });
-  const { State } = await engine.docker.getContainer(instance?.Id ?? serviceName).inspect();
-  row.readiness = note ?? (State.Health === undefined ? "port" : `HEALTHCHECK, ${State.Health.Status}`);
+  row.readiness = note ?? readinessCell(image);
 
   const logs = await eventually("its log", async () => (await berth.call(`/docker/containers/${id}/logs?limit=10000`)).text());
   row.logs = `${logs.trim().split("\n").length} lines`;
@@ -190,6 +189,14 @@ function databaseUser(files: PackageTarball["files"]): DatabaseUser {
     return { user: login, password, database: parameters.db ?? "" };
   }
   return { user: "postgres", password: "", database: "postgres" };
+}
+
+function readinessCell({ standIn, config: { Healthcheck } }: FolderImage): string {
+  if (Healthcheck?.Test) {
+    const asRequest = readinessOfHealthcheck({ test: Healthcheck.Test });
+    return asRequest === undefined ? "HEALTHCHECK" : `HEALTHCHECK, as GET ${asRequest.path}`;
+  }
+  return standIn.kind === "database" ? "port, then sessions" : "port";
 }
 
 function portCell({ standIn, config }: FolderImage, folder: PublishedFolder): string {

@@ -2,7 +2,7 @@ import { openEngine } from "../fixtures/engine.ts";
 import { openPackageServer } from "./open-server.ts";
 import { printTable, type TrialRow } from "./print-table.ts";
 import { readTarball } from "./read-tarball.ts";
-import { buildStandInBase } from "./stand-in-images.ts";
+import { buildStandInBase } from "./stand-in-base.ts";
 import { tryPackage } from "./try-package.ts";
 
 /** Tries the packages one after the other, on the engine that `DOCKER_HOST` names. `text` is what to print in the end. */

@@ -1,7 +1,6 @@
 #!/bin/sh
 # As the entry point of the official image: makes the cluster on the first start, runs the SQL files, then serves.
 set -eu
-for folder in /usr/lib/postgresql/*/bin; do export PATH="$PATH:$folder"; done
 PGDATA="${PGDATA:-/var/lib/postgresql/data}"
 user="${POSTGRES_USER:-postgres}"
 database="${POSTGRES_DB:-$user}"
