@@ -25,6 +25,12 @@ const SETTINGS = {
   BERTH_TCP_IMAGES: "postgres:5432,datagrok/demo_db_surechembl:5432,datagrok/demo_db_chembl:5432",
 };
 
+/** Settings of the environment replace those above. */
+function settings(): Record<string, string> {
+  const own = Object.entries(process.env).filter(([name]) => name.startsWith("BERTH_"));
+  return { ...SETTINGS, ...(Object.fromEntries(own) as Record<string, string>) };
+}
+
 /** Below the ports that the system gives away, and apart from those of other runs on this machine. */
 function tcpPorts(): string {
   const first = 20_000 + (process.pid % 1_000) * 10;
@@ -47,7 +53,7 @@ export async function openPackageServer(engine: ReturnType<typeof openEngine>): 
     const berth = await startBerth({
       data: tempFolder(t),
       env: {
-        ...SETTINGS,
+        ...settings(),
         BERTH_TCP_PORTS: tcpPorts(),
         BERTH_DOCKER_NETWORK: network,
         GROK_SPAWNER_ENVIRONMENT: environment,

@@ -77,7 +77,7 @@ t.test("it publishes, starts, calls and stops each container, says what it repla
     "dockerfiles/works/container.json": JSON.stringify({ on_demand: true }),
     "dockerfiles/crashes/Dockerfile": `FROM ${images.crashing}\n`,
   });
-  const { code, output } = await run(process.execPath, [join(import.meta.dirname, "run.ts"), folder]);
+  const { code, output } = await run(process.execPath, [join(import.meta.dirname, "run.ts"), folder], { env: { BERTH_GRACE_SECONDS: "1" } });
   t.match(
     rowOf(output, "server"),
     /\| http, WebSocket \| 5353 \|.* s by a request \| GET \/health 200; POST \/square 200; proxy-ws \/ws echoes \|.*\| stopped by user \|.*shapes-server.*\| ok \|/,

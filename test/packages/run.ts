@@ -33,6 +33,8 @@ try {
   );
   console.log(text);
   failed = !passed;
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
 } finally {
   await engine.close();
 }
