@@ -20,10 +20,14 @@ export type TrialRow = {
   failed: string;
 };
 
-const COLUMNS: readonly [title: string, cell: (row: TrialRow) => string][] = [
+type Column = readonly [title: string, cell: (row: TrialRow) => string];
+
+const NAMES: readonly Column[] = [
   ["package", (row) => `${row.package} ${row.version}`],
   ["folder", (row) => row.folder],
-  ["container.json", (row) => row.keys],
+];
+
+const TRIAL: readonly Column[] = [
   ["kind", (row) => row.kind],
   ["port", (row) => row.port],
   ["ready by", (row) => row.readiness],
@@ -31,17 +35,24 @@ const COLUMNS: readonly [title: string, cell: (row: TrialRow) => string][] = [
   ["response", (row) => row.response],
   ["logs", (row) => row.logs],
   ["stopped", (row) => row.stopped],
-  ["look-ups", (row) => row.lookUps],
   ["result", (row) => (row.failed === "" ? "ok" : `FAILED: ${row.failed}`)],
 ];
 
-/** The rows as a Markdown table; below it what was replaced, and the warnings of the publish. */
+const PACKAGE: readonly Column[] = [
+  ["container.json", (row) => row.keys],
+  ["replaced", (row) => row.replaced],
+  ["look-ups", (row) => row.lookUps],
+  ["warnings", (row) => row.warnings],
+];
+
+/** Two Markdown tables: what happened, and what the packages hold. */
 export function printTable(rows: readonly TrialRow[]): string {
-  const lines = [COLUMNS.map(([title]) => title), COLUMNS.map(() => "---"), ...rows.map((row) => COLUMNS.map(([, cell]) => escaped(cell(row))))];
-  const table = lines.map((cells) => `| ${cells.join(" | ")} |`).join("\n");
-  const replaced = rows.map((row) => `- ${row.package} ${row.folder}: ${row.replaced}`);
-  const warnings = [...new Set(rows.filter((row) => row.warnings !== "").map((row) => `- ${row.package}: ${row.warnings}`))];
-  return [table, "", "Replaced:", ...replaced, "", "Warnings of the publish:", ...(warnings.length > 0 ? warnings : ["- none"])].join("\n");
+  return [TRIAL, PACKAGE].map((columns) => tableOf([...NAMES, ...columns], rows)).join("\n\n");
+}
+
+function tableOf(columns: readonly Column[], rows: readonly TrialRow[]): string {
+  const cells = [columns.map(([title]) => title), columns.map(() => "---"), ...rows.map((row) => columns.map(([, cell]) => escaped(cell(row))))];
+  return cells.map((line) => `| ${line.join(" | ")} |`).join("\n");
 }
 
 function escaped(cell: string): string {

@@ -44,7 +44,7 @@ export async function tryPackage(server: PackageServer, base: string, tarball: P
     }
     const published = await publish(server, tarball, folders);
     for (const [folder, row] of rows) {
-      row.warnings = published.join(" ");
+      row.warnings = published.filter((warning) => warning.startsWith(pathIn(folder.folder))).join(" ");
       const image = images.get(folder);
       if (image === undefined) continue;
       const container = containerName(name, folder.folder);
@@ -59,13 +59,18 @@ export async function tryPackage(server: PackageServer, base: string, tarball: P
   }
 }
 
+/** `folder` is empty for a Dockerfile directly in `dockerfiles/`. */
+function pathIn(folder: string, file = ""): string {
+  return ["dockerfiles", folder, file].filter((part) => part !== "").join("/");
+}
+
 async function buildAndPush(
   server: PackageServer,
   base: string,
   { name, version, files }: PackageTarball,
   folder: PublishedFolder,
 ): Promise<FolderImage> {
-  const below = ["dockerfiles", folder.folder, ""].filter((part, index) => part !== "" || index === 2).join("/");
+  const below = `${pathIn(folder.folder)}/`;
   const isSource = (path: string) => path.startsWith(below) && /\.(?:py|[cm]?[jt]s)$/.test(path);
   const sources = new Map([...files].filter(([path]) => isSource(path)).map(([path, content]) => [path.slice(below.length), content.toString()]));
   const image = imageName(name, folder.folder);
@@ -83,7 +88,7 @@ function ownImage(name: string, version: string, { folder, hash }: PublishedFold
 async function publish(server: PackageServer, { name, version, files }: PackageTarball, folders: readonly PublishedFolder[]): Promise<string[]> {
   const zip: Record<string, string | Uint8Array> = Object.fromEntries(files);
   for (const folder of folders)
-    zip[["dockerfiles", folder.folder, "image.json"].filter((part) => part !== "").join("/")] = JSON.stringify({
+    zip[pathIn(folder.folder, "image.json")] = JSON.stringify({
       image: ownImage(name, version, folder),
       fallback: false,
       requestedVersion: version,
@@ -174,7 +179,7 @@ const CELLS = ["keys", "kind", "port", "readiness", "started", "response", "logs
 const NOTHING = Object.fromEntries(CELLS.map((cell) => [cell, ""])) as Record<(typeof CELLS)[number], string>;
 
 function emptyRow({ name, version, files }: PackageTarball, { folder }: Pick<PublishedFolder, "folder">): TrialRow {
-  const text = files.get(["dockerfiles", folder, "container.json"].filter((part) => part !== "").join("/"))?.toString() ?? "";
+  const text = files.get(pathIn(folder, "container.json"))?.toString() ?? "";
   const keys = text.trim() === "" ? {} : (JSON.parse(text) as Record<string, unknown>);
   const pairs = Object.entries(keys).map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : String(value)}`);
   return { ...NOTHING, package: name, version, folder: folder === "" ? ROOT : folder, keys: pairs.join(", ") };
