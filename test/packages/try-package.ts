@@ -136,7 +136,7 @@ async function tryContainer(
   if (!wakes) row.response = await call();
   const { status, note } = await berth.container(name);
   if (status !== "started") throw new Error(`its status is ${status} after the start`);
-  row.readiness = note ?? readinessCell(image);
+  row.readiness = [...(kind === "worker" ? [] : [readinessCell(image)]), ...(note ? [note] : [])].join("; ");
 
   const logs = await eventually("its log", async () => (await berth.call(`/docker/containers/${id}/logs?limit=10000`)).text());
   row.logs = `${logs.trim().split("\n").length} lines`;
