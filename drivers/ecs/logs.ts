@@ -62,7 +62,7 @@ export async function readLogTail(site: EcsSite, service: string, task: Task, si
     for (let poll = 1; ; poll++) {
       const { events } = await lastEvents(site, service, task, LOG_TAIL_LINES, signal);
       if (events.length > 0 || poll === LATE.polls || !hasRun(task, service) || !site.logGroup) {
-        return linesOf(textOf(events)).slice(-LOG_TAIL_LINES);
+        return linesOf(textOf(events, true)).slice(-LOG_TAIL_LINES);
       }
       await site.clock.sleep(delays.next(), signal);
     }

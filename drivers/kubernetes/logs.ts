@@ -65,7 +65,7 @@ export async function podCrashFault(cluster: KubernetesApi, spec: Spec, pod: V1P
   const state = podStateOf(pod);
   const restarted = state.is !== "ended";
   const end = restarted ? lastEnd(pod) : state;
-  const lines = await logTail(logsOf(cluster, pod, { tail: LOG_TAIL_LINES, previous: restarted }, signal), signal);
+  const lines = await logTail(logsOf(cluster, pod, { tail: LOG_TAIL_LINES, previous: restarted, timestamps: true }, signal), signal);
   const logs = lines.length > 0 ? lines : linesOf(lastMessage(pod)).slice(-LOG_TAIL_LINES);
   if (end?.exit.outOfMemory) {
     const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed before it was ready.`;

@@ -28,7 +28,7 @@ export async function taskFault(engine: Engine, spec: Spec, task: Task, registry
     return advisedFault(faultCode, `Starting ${spec.service} on node ${task.NodeID}: ${reason}`);
   if (!ran && faultCode === undefined && State === "rejected")
     return advisedFault("ENGINE_FAILED", `The node ${task.NodeID} has rejected ${spec.service}: ${reason}`);
-  const logs = await logTail(taskLogs(engine, task, { tail: LOG_TAIL_LINES }, signal), signal);
+  const logs = await logTail(taskLogs(engine, task, { tail: LOG_TAIL_LINES, timestamps: true }, signal), signal);
   return crashFault(spec, { code, outOfMemory: local?.outOfMemory, ...(ran ? {} : { reason }) }, logs);
 }
 

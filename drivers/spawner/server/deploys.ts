@@ -204,7 +204,7 @@ async function timedDeploy(
 async function readLogTail(driver: Pick<Driver, "logs">, service: string, clock: Clock): Promise<string[]> {
   let text = "";
   const read = async (signal: AbortSignal) => {
-    for await (const piece of driver.logs(service, { tail: LOG_TAIL_LINES }, { signal })) text += piece;
+    for await (const piece of driver.logs(service, { tail: LOG_TAIL_LINES, timestamps: true }, { signal })) text += piece;
   };
   await withTimeout({ clock, ms: LOG_TAIL_MS, overdue: () => new Error("The log took too long.") }, read).catch(() => undefined);
   return linesOf(text);

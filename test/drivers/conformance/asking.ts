@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { type Test } from "tap";
 import type { Address, Driver, Labels, Observed, Spec } from "../../../drivers/driver.ts";
 import { Fault, type FaultCode } from "../../../lib/fault.ts";
-import type { TestSource } from "./harness.ts";
+import type { Harness, TestSource } from "./harness.ts";
 import { PATIENCE_MS } from "../../fixtures/eventually.ts";
 
 const STORE = randomUUID();
@@ -48,6 +48,18 @@ export async function rejectsWith(t: Test, code: FaultCode, task: Promise<unknow
   t.ok(error instanceof Fault, `fails with a fault: ${String(error)}`);
   t.equal((error as Fault | undefined)?.code, code);
   return error as Fault;
+}
+
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z /;
+
+/** The lines of a log tail without their times, which they have unless the driver knows none. */
+export function untimed(t: Test, { cannot = {} }: Pick<Harness, "cannot">, lines: readonly string[] = []): string[] {
+  const hasTimes = cannot["log-times"] === undefined;
+  t.ok(
+    lines.every((line) => TIME.test(line) === hasTimes),
+    hasTimes ? "each line has its time" : "no line has a time",
+  );
+  return lines.map((line) => line.replace(TIME, ""));
 }
 
 export async function text(pieces: AsyncIterable<string>): Promise<string> {

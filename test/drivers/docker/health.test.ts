@@ -84,7 +84,7 @@ t.test("with published ports a health port of its own is published too, while th
   const service = name("published");
   const port = await freePort();
   const http = { kind: "http" as const, path: "/health", port, intervalMs: 1_000, timeoutMs: 1_000 };
-  const env = { HEALTH_MS: "500", HEALTH_PORT: String(port) };
+  const env = { HEALTH_FAILURES: "1", HEALTH_PORT: String(port) };
   const address = addressOf(await driver.deploy(await specOf(driver, service, { ref: images.onDemand }, { readiness: http, env }), call()));
   t.ok(((await get(address, "/health-requests")) as number) > 0);
   await driver.destroy(service, call());
@@ -100,7 +100,7 @@ t.test(
       ["checked", 0],
     ] as const) {
       const service = name(image.toLowerCase());
-      const spec = await specOf(driver, service, { ref: images[image] }, { readiness, env: { HEALTH_MS: "700" } });
+      const spec = await specOf(driver, service, { ref: images[image] }, { readiness, env: { HEALTH_FAILURES: "1" } });
       const deployment = await driver.deploy(spec, call());
       t.ok(((await get(addressOf(deployment), "/health-requests")) as number) >= least, image);
       t.ok(deployment.phases.boot < 15_000);
