@@ -73,8 +73,9 @@ export function createWorkerActivity({ store, engine, usage, clock, limits }: Wo
       const workers = await store.containers.idleWorkers();
       const ids = new Set(workers.map(({ id }) => id));
       samples = new Map([...samples].filter(([id]) => ids.has(id)));
-      const order = [...samples.keys()];
-      const due = workers.toSorted((one, other) => order.indexOf(one.id) - order.indexOf(other.id)).slice(0, MOST);
+      const order = new Map([...samples.keys()].map((id, index) => [id, index]));
+      const orderOf = ({ id }: Pick<Container, "id">) => order.get(id) ?? -1;
+      const due = workers.toSorted((one, other) => orderOf(one) - orderOf(other)).slice(0, MOST);
       const measured: string[] = [];
       const takeTurns = async () => {
         for (let next = due.shift(); next !== undefined && !signal.aborted; next = due.shift()) {
