@@ -6,13 +6,11 @@ import type { Container, Image, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type EndCounts, hasAddress, ownedAddresses } from "./addresses.ts";
 import { type ContainerEngine, createCallWrites, type InFlightOperations } from "./engine.ts";
-import { expectedPorts } from "./describe-listeners.ts";
+import { expectedPorts, describeStep, earlierStarts, type StartSteps, type WatchListeners } from "./start-steps.ts";
 import { isEngineTrouble } from "./failures.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { planReadiness, type ReadinessPlan } from "./readiness.ts";
 import { enteredOn } from "./situation.ts";
-import { describeStep, earlierStarts, type StartSteps } from "./start-steps.ts";
-import type { WatchListeners } from "./watch-listeners.ts";
 import { containerKey } from "./work-queue.ts";
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */

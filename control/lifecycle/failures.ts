@@ -66,3 +66,9 @@ export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outa
     explains: (at) => at >= from && (until === undefined || at < until),
   };
 }
+
+/** A stand without plugin containers. */
+export const CONTAINERS_DISABLED = new Fault(
+  "CONTAINERS_DISABLED",
+  "Containers are disabled on this server: dockerSettings.useGrokSpawner is off. An administrator has to turn it on and restart the server.",
+);

@@ -1,28 +1,13 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { ListenerFinding } from "./describe-listeners.ts";
 import type { ContainerEngine } from "./engine.ts";
-import { SLOW_START_MS, type StartStep } from "./start-steps.ts";
+import { SLOW_START_MS, type WatchListeners } from "./start-steps.ts";
 
 /** A helper container takes a second where the engine is busy. */
 const READ_MS = 5_000;
 /** Of many containers that start slowly at once, so many are read at a time; the others try again after a moment. */
 const MOST_READS = 8;
 const BUSY_MS = 1_000;
-
-/** The start whose container is watched. */
-export type WatchedStart = { of(): StartStep | undefined; found(finding: ListenerFinding): void };
-
-export type WatchListeners = (
-  service: string,
-  start: WatchedStart,
-) => {
-  /** Its container has been launched. */
-  begin(): void;
-  /** Reads once more, at the end of a start that fails. Never rejects. */
-  read(): Promise<void>;
-  end(): void;
-};
 
 /**
  * Reads where a container listens that is not ready after 10 s, again after 20 s, 40 s and so on. It only helps an explanation: no failure of it fails

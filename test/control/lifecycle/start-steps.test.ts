@@ -1,6 +1,14 @@
 import t from "tap";
-import { createStartSteps, describeStep, type StartStep } from "../../../control/lifecycle/start-steps.ts";
-import type { Readiness, Spec } from "../../../drivers/driver.ts";
+import {
+  createStartSteps,
+  describeListeners,
+  describeStep,
+  expectedPorts,
+  type ExpectedPort,
+  type ListenerFinding,
+  type StartStep,
+} from "../../../control/lifecycle/start-steps.ts";
+import type { Address, Readiness, Spec } from "../../../drivers/driver.ts";
 
 const http = (port?: number): Readiness => ({ kind: "http", path: "/health", port, intervalMs: 1, timeoutMs: 1 });
 const spec = (readiness: Readiness, port: number | undefined = 8080) => ({ port, graceMs: 3_000, readiness });
@@ -35,4 +43,68 @@ t.test("a note that changes is reported once, and ends with its start", async (t
   t.strictSame(noted, ["a", "a"]);
   step.end();
   t.equal(steps.noteOf("a"), undefined);
+});
+
+const at = (...sockets: string[]): { sockets: Address[] } => ({
+  sockets: sockets.map((text) => ({ host: text.slice(0, text.lastIndexOf(":")), port: Number(text.slice(text.lastIndexOf(":") + 1)) })),
+});
+const exposed = (port: number): ExpectedPort[] => [{ port, source: "EXPOSE" }];
+const inJson = (port: number): ExpectedPort[] => [{ port, source: "`port` in container.json" }];
+const withHealth = [...exposed(5001), { port: 8000, source: "`health` in container.json" }];
+
+const LISTENER_ROWS: [why: string, expected: ExpectedPort[], finding: ListenerFinding, sentence: string | undefined][] = [
+  ["loopback", exposed(5000), at("127.0.0.1:5000"), "The process listens on 127.0.0.1:5000; listen on 0.0.0.0."],
+  ["loopback of IPv6", exposed(5000), at("::1:5000"), "The process listens on [::1]:5000; listen on 0.0.0.0."],
+  ["both loopbacks", exposed(5000), at("127.0.0.1:5000", "::1:5000"), "The process listens on 127.0.0.1:5000 and [::1]:5000; listen on 0.0.0.0."],
+  ["loopback, and another port", exposed(5000), at("127.0.0.1:5000", "0.0.0.0:9"), "The process listens on 127.0.0.1:5000; listen on 0.0.0.0."],
+  ["another port", exposed(5001), at("0.0.0.0:5000"), "The process listens on port 5000, but EXPOSE says 5001."],
+  ["another port by IPv6", exposed(5001), at(":::5000"), "The process listens on port 5000, but EXPOSE says 5001."],
+  ["two families", exposed(5001), at("0.0.0.0:5000", ":::5000"), "The process listens on port 5000, but EXPOSE says 5001."],
+  ["of container.json", inJson(5001), at("0.0.0.0:5000"), "The process listens on port 5000, but `port` in container.json says 5001."],
+  ["two ports", exposed(5001), at("0.0.0.0:80", "0.0.0.0:443"), "The process listens on ports 80 and 443, but EXPOSE says 5001."],
+  ["many", exposed(9), at("0.0.0.0:1", "0.0.0.0:2", "0.0.0.0:3", "0.0.0.0:4"), "The process listens on ports 1, 2, 3 and 1 more, but EXPOSE says 9."],
+  ["one of them on loopback", exposed(9), at("127.0.0.1:1", "0.0.0.0:2"), "The process listens on port 2, but EXPOSE says 9."],
+  [
+    "loopback and another port",
+    exposed(5001),
+    at("127.0.0.1:5000"),
+    "The process listens on 127.0.0.1:5000, but EXPOSE says 5001; listen on 0.0.0.0:5001.",
+  ],
+  [
+    "of a plain process",
+    exposed(5001),
+    { ...at("127.0.0.1:5000"), portVariable: 34567 },
+    "The process listens on port 5000, but the variable PORT says 34567.",
+  ],
+  ["a plain process at its port", exposed(5001), { ...at("127.0.0.1:34567"), portVariable: 34567 }, undefined],
+  ["a plain process by IPv6", exposed(5001), { ...at(":::34567"), portVariable: 34567 }, undefined],
+  [
+    "a plain process by IPv6 alone",
+    exposed(5001),
+    { ...at("::1:34567"), portVariable: 34567 },
+    "The process listens on [::1]:34567; listen on 0.0.0.0.",
+  ],
+  ["nowhere", exposed(5001), at(), "No process of it listens on a port."],
+  ["not known", exposed(5001), "unknown", "berth connects to port 5001, as EXPOSE says."],
+  ["as expected", exposed(5001), at("0.0.0.0:5001"), undefined],
+  ["as expected by IPv6", exposed(5001), at(":::5001"), undefined],
+  ["on its own address", exposed(5001), at("172.17.0.2:5001"), undefined],
+  ["no port is expected", [], at("127.0.0.1:5000"), undefined],
+  ["both ports", withHealth, at("0.0.0.0:5001", "0.0.0.0:8000"), undefined],
+  ["its port alone", withHealth, at("0.0.0.0:5001"), "The process listens on port 5001, but `health` in container.json says 8000."],
+  ["its health port alone", withHealth, at("0.0.0.0:8000"), "The process listens on port 8000, but EXPOSE says 5001."],
+];
+
+t.test("what a container listens on is compared with what it is expected to listen on", async (t) => {
+  for (const [why, expected, finding, sentence] of LISTENER_ROWS) t.equal(describeListeners(expected, finding), sentence, why);
+});
+
+t.test("the ports of a start are named with what says them", async (t) => {
+  const port = { kind: "port" } as const;
+  const health = (port?: number) => ({ kind: "http", path: "/", port, intervalMs: 1, timeoutMs: 1 }) as const;
+  t.strictSame(expectedPorts({ port: 5001, readiness: port }, { port: undefined, exposed: [5001] }), exposed(5001));
+  t.strictSame(expectedPorts({ port: 5001, readiness: port }, { port: 5001, exposed: [80] }), inJson(5001));
+  t.strictSame(expectedPorts({ port: 5001, readiness: health(8000) }, { port: undefined, exposed: [5001] }), withHealth);
+  t.strictSame(expectedPorts({ port: 8000, readiness: health(8000) }, { port: undefined, exposed: [] }), withHealth.slice(1));
+  t.strictSame(expectedPorts({ port: undefined, readiness: { kind: "running" } }, { port: undefined, exposed: [] }), []);
 });
