@@ -1,4 +1,4 @@
-import { connect } from "node:net";
+import { acceptsConnection, CONNECT_MS, HELD_MS } from "../lib/accepts-connection.ts";
 import type { Clock } from "../lib/clock.ts";
 import { openHttpClient } from "../lib/http-client.ts";
 import type { Address, DeployCall, Readiness, Spec } from "./driver.ts";
@@ -6,10 +6,8 @@ import type { Address, DeployCall, Readiness, Spec } from "./driver.ts";
 /** A request that wakes a container waits half of this in vain on average. After 1 s it grows to a fortieth of the time passed: hundreds that never listen cost little. */
 const TRY_EVERY_MS = 25;
 const LONGEST_TRY_MS = 500;
-/** A connect that is neither accepted nor refused by then (an address without a holder) is given up and tried again. */
-const CONNECT_MS = 1_000;
-/** A host's port proxy accepts before the container does, and closes if it cannot connect to it. */
-const HELD = { times: 3, ms: 100 };
+/** How often in a row a connection that a port proxy accepted must stay open. */
+const HELD_TIMES = 3;
 
 /**
  * `accepted`: the address is the container's own, so an accepted connection is proof. `held`: a proxy accepts in its place, so the connection must stay
@@ -62,7 +60,7 @@ export async function awaitPort(address: Address, proof: Proof, { clock, signal 
   for (let times = 0; ;) {
     signal.throwIfAborted();
     times = (await takesConnection(address, proof, { clock, signal })) ? times + 1 : 0;
-    if (times >= (proof === "held" ? HELD.times : 1)) return;
+    if (times >= (proof === "held" ? HELD_TIMES : 1)) return;
     if (times === 0) await clock.sleep(pauseAfter(clock.monotonic() - began), signal);
   }
 }
@@ -72,32 +70,9 @@ export function pauseAfter(passedMs: number): number {
   return Math.min(LONGEST_TRY_MS, Math.max(TRY_EVERY_MS, passedMs / 40));
 }
 
-/** True if a connection was accepted and, where a proxy accepts, was still open a moment later. */
+/** Whether a connection is accepted and, where a proxy accepts, still open a moment later. Rejects with the signal's reason. */
 export function takesConnection(address: Address, proof: Proof, { clock, signal }: ReadyOptions): Promise<boolean> {
-  const holdMs = proof === "held" ? HELD.ms : 0;
-  return new Promise((resolve) => {
-    const socket = connect({ host: address.host, port: address.port });
-    const settle = (taken: boolean) => {
-      cancel();
-      signal.removeEventListener("abort", onAbort);
-      socket.destroy();
-      resolve(taken);
-    };
-    const onAbort = () => settle(false);
-    let cancel = clock.after(CONNECT_MS, () => settle(false));
-    signal.addEventListener("abort", onAbort, { once: true });
-    socket.on("error", () => settle(false));
-    socket.on("close", () => settle(false));
-    socket.on("end", () => settle(false));
-    socket.on("connect", () => {
-      // If nothing listens, the kernel may give a loopback socket the port that it connects to: the socket is then connected to itself.
-      if (socket.localPort === address.port && socket.localAddress === socket.remoteAddress) return settle(false);
-      if (holdMs === 0) return settle(true);
-      cancel();
-      cancel = clock.after(holdMs, () => settle(true));
-      socket.resume();
-    });
-  });
+  return acceptsConnection(address, { clock, signal, heldMs: proof === "held" ? HELD_MS : 0 });
 }
 
 /** An app that is busy with its boot may answer late, or never: another request is sent beside one without a response. */

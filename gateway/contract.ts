@@ -17,9 +17,9 @@ export type Availability =
   | { kind: "portless" }
   /**
    * It will be awake without another wake: hold. `step`: it waits for its image and its turn (`queue`), starts (`start`), or runs while control
-   * verifies its address (`check`), which may belong to another container by now. `says`: what prevents connections to it, for its users.
+   * verifies its address (`check`), which may belong to another container by now. `note`: what prevents connections to it, for its users.
    */
-  | { kind: "coming"; step?: "queue" | "start" | "check"; says?: string }
+  | { kind: "coming"; step?: "queue" | "start" | "check"; note?: string }
   /** It sleeps: wake it, then hold. */
   | { kind: "asleep" }
   /** It is stopped, and only a user may start it: 400. */
@@ -220,7 +220,7 @@ export const LOST_GATEWAY_MS = 60_000;
 export const ENDED_GATEWAY_MS = 10_000;
 
 /** What a start in progress does, and since when, and what to do: sentences for users. `logs`: the log tail of this start, the oldest line first. */
-export type StartStatus = { says: string; logs?: string[] };
+export type StartStatus = { text: string; logs?: string[] };
 export type StartStatusRequest = { id: string };
 /** The first request that waited for a start has connected. */
 export type ReachedReport = { id: string; connectMs: number };

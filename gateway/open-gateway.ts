@@ -73,6 +73,7 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
     directory,
     clock,
     limit: limits.holdLimit,
+    timeoutMs: limits.proxyRequestTimeoutMs,
     ofUser: { ofContainer: limits.holdUserLimit, ofAll: limits.holdUserTotal },
     counts: metrics,
   });

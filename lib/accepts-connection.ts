@@ -2,13 +2,15 @@ import { connect } from "node:net";
 import { backoffDelay, type BackoffRange } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
 
-/** A connect that is neither accepted nor refused by then is given up. */
-const CONNECT_MS = 2_000;
+/** A connect that is neither accepted nor refused by then (an address without a holder) is given up. */
+export const CONNECT_MS = 1_000;
+/** For `heldMs`: a proxy of ports accepts before the program behind it does, and closes if it cannot connect to that. */
+export const HELD_MS = 100;
 
 type ConnectionTest = {
   clock: Pick<Clock, "after" | "sleep">;
   signal: AbortSignal;
-  /** The connection must still be open after so many milliseconds: a proxy of ports accepts before the program behind it does. */
+  /** The connection must still be open after so many milliseconds. */
   heldMs?: number;
 };
 
@@ -30,6 +32,8 @@ export function acceptsConnection(address: { host: string; port: number }, { clo
     socket.on("error", refused);
     socket.once("close", refused);
     socket.once("connect", () => {
+      // If nothing listens, the kernel may give a loopback socket the port that it connects to: the socket is then connected to itself.
+      if (socket.localPort === address.port && socket.localAddress === socket.remoteAddress) return refused();
       if (heldMs === 0) return settle(() => resolve(true));
       cancel();
       cancel = clock.after(heldMs, () => settle(() => resolve(true)));

@@ -138,8 +138,8 @@ export type ViewDeps = {
 export function currentView({ watched, tcpPorts, steps }: ViewDeps, container: ContainerToView): ContainerView {
   const listener = tcpPorts.listenerOf(container);
   const view = { ...viewOf(container), ...(listener && { tcp: { port: listener.port } }) };
-  const says = container.state === "STARTING" ? steps.noteOf(container.id) : undefined;
-  if (says !== undefined) return { ...view, availability: { ...STARTING, says } };
+  const note = container.state === "STARTING" ? steps.noteOf(container.id) : undefined;
+  if (note !== undefined) return { ...view, availability: { ...STARTING, note } };
   return view.availability.kind !== "awake" || watched.current() ? view : { ...view, availability: CHECKED };
 }
 

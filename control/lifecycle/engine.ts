@@ -92,13 +92,6 @@ export function linesOfTail(tail: string): string[] {
   return tail.split("\n").filter((line) => line !== "");
 }
 
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ?/;
-
-/** The lines of a log tail as the container wrote them, if it was read with times. */
-export function withoutTimes(lines: readonly string[]): string[] {
-  return lines.every((line) => TIME.test(line)) ? lines.map((line) => line.replace(TIME, "")) : [...lines];
-}
-
 function createDriverCalls({ driver, clock }: { driver: Driver; clock: Clock }): CallDriver {
   const verbs = driver as Partial<Record<DriverVerb, (...args: never[]) => Promise<unknown>>>;
   return (verb, args, { deadline, signal, ...callbacks }) =>

@@ -3,11 +3,12 @@ import type { FaultData } from "../../lib/fault.ts";
 import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from "../model/entities.ts";
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
 import { causeOf } from "../store/history.ts";
+import { withoutTimes } from "../../lib/log-times.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, hasAddress } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import type { ComponentLogs } from "./component-logs.ts";
-import { cutLogTail, withoutTimes } from "./engine.ts";
+import { cutLogTail } from "./engine.ts";
 import { cutFaultLogs } from "./failures.ts";
 import { containerKey, type WorkQueue } from "./work-queue.ts";
 

@@ -1,5 +1,5 @@
 import type { Address, Deployment } from "../../drivers/driver.ts";
-import { acceptsConnection } from "../../lib/accepts-connection.ts";
+import { acceptsConnection, HELD_MS } from "../../lib/accepts-connection.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import type { FaultData } from "../../lib/fault.ts";
@@ -110,9 +110,6 @@ async function deployedPatch(
   if (deployed.worker === worker && deployed.warning === warning) return {};
   return { deployed: { ref: deployed.ref, digest: deployed.digest, ...(worker ? { worker } : {}), ...(warning === undefined ? {} : { warning }) } };
 }
-
-/** A proxy of ports accepts before its container does, and then closes. */
-const HELD_MS = 100;
 
 /** Waits until the engine has a place for one more start. False where the start was cancelled meanwhile. */
 async function awaitSlot({ inFlight, slots }: StartDeps, row: Container, signal: AbortSignal): Promise<boolean> {

@@ -44,17 +44,17 @@ export function createStartStatus({ steps, engine, situationOf }: StartStatusDep
   return async (row: Container, signal: AbortSignal): Promise<StartStatus | undefined> => {
     const situation = await situationOf(row, "unknown");
     const step = steps.of(row.id);
-    if (row.state === "PENDING_START") return { says: `${waitReason(situation)} ${CONTINUES}` };
+    if (row.state === "PENDING_START") return { text: `${waitReason(situation)} ${CONTINUES}` };
     if (row.state === "STARTING" && step) {
       const logs = step.launchedOn === undefined ? [] : await logsOf(row, signal);
-      return { says: `${describeStep(step, situation.now)} ${CONTINUES}`, ...(logs.length === 0 ? {} : { logs }) };
+      return { text: `${describeStep(step, situation.now)} ${CONTINUES}`, ...(logs.length === 0 ? {} : { logs }) };
     }
     if (row.state === "STARTED") {
       // It has just refused connections, whatever it did at its start.
       const note = workerNote({ row, image: situation.image }, "silent");
-      return note === undefined ? undefined : { says: `It is a ${note}.` };
+      return note === undefined ? undefined : { text: `It is a ${note}.` };
     }
-    return WAITING[row.state] === undefined ? undefined : { says: `${WAITING[row.state]} ${CONTINUES}` };
+    return WAITING[row.state] === undefined ? undefined : { text: `${WAITING[row.state]} ${CONTINUES}` };
   };
 }
 

@@ -22,7 +22,7 @@ export function createListenerWatch({ engine, clock }: { engine: Pick<ContainerE
     let began = false;
     const read = async () => {
       const step = of();
-      if (step?.launchedOn === undefined || !step.expected?.length || signal.aborted) return;
+      if (step?.launchedOn === undefined || !step.expected?.length || signal.aborted || reading >= MOST_READS) return;
       reading++;
       try {
         found((await engine.call("listeners", [service], { deadline: { ms: READ_MS, overdue }, signal })) ?? "unknown");

@@ -4,7 +4,7 @@ import { createBackoff } from "../../lib/backoff.ts";
 import type { Call, LogOptions } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES } from "../faults.ts";
 import { isServiceName } from "../labels.ts";
-import { formatTime } from "../log-times.ts";
+import { formatTime } from "../../lib/log-times.ts";
 import { logStream, readTags } from "./definition.ts";
 import { isNamed } from "./faults.ts";
 import { findTasks, findService, tasksOf, mainContainer, taskId } from "./observe.ts";

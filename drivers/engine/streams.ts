@@ -6,7 +6,7 @@ import type { Log } from "../../lib/log.ts";
 import { jsonLines } from "../../lib/split-lines.ts";
 import type { Call, LogOptions } from "../driver.ts";
 import { reconnect } from "../events.ts";
-import { shortenTimes } from "../log-times.ts";
+import { shortenTimes } from "../../lib/log-times.ts";
 import type { Engine } from "./engine.ts";
 import { answered, engineFault } from "./faults.ts";
 

@@ -4,7 +4,7 @@ import { Fault } from "../../lib/fault.ts";
 import { decodeText } from "../../lib/split-lines.ts";
 import type { Call, LogOptions, Spec } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES, logTail } from "../faults.ts";
-import { shortenTimes } from "../log-times.ts";
+import { shortenTimes } from "../../lib/log-times.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { CONTAINER } from "./definition.ts";
 import { answered, unreachable } from "./faults.ts";

@@ -77,10 +77,17 @@ const OF_CALLER: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVAL
 
 /**
  * Holds requests until their containers are awake: one bounded queue for each container, one wake for all its waiters, released by events. `limit` is for
- * one queue; one user gets at most half of it.
+ * one queue; one user gets at most half of it. `timeoutMs`: how long a request may wait from its arrival, for the message when that is over.
  */
-export function createHold(parts: { directory: Directory; clock: Clock; limit: number; ofUser: HoldShareLimits; counts?: HoldCounts }): RequestHold {
-  const { directory, clock, limit, counts } = parts;
+export function createHold(parts: {
+  directory: Directory;
+  clock: Clock;
+  limit: number;
+  timeoutMs: number;
+  ofUser: HoldShareLimits;
+  counts?: HoldCounts;
+}): RequestHold {
+  const { directory, clock, limit, timeoutMs, counts } = parts;
   const ofUser = { ...parts.ofUser, ofContainer: Math.min(parts.ofUser.ofContainer, Math.ceil(limit / 2)) };
   const shares = createHoldShares(ofUser);
   const queues = new Map<string, HoldQueue>();
@@ -166,7 +173,7 @@ export function createHold(parts: { directory: Directory; clock: Clock; limit: n
       const timeOut = async () => {
         const status = queue.problem === undefined ? await readStatus(view.id, queue, caller) : undefined;
         // It may have got a response meanwhile.
-        if (queue.waiters.has(waiter)) waiter.reject(timeoutFault(view, until - from, queue.problem, status));
+        if (queue.waiters.has(waiter)) waiter.reject(timeoutFault(view, timeoutMs, queue.problem, status));
       };
       const cancel = clock.after(Math.max(0, until - from), () => void timeOut());
       signal.addEventListener("abort", onAbort, { once: true });
@@ -285,8 +292,8 @@ export function asleepFault({ name }: Pick<ContainerView, "name">): Fault {
   });
 }
 
-function timeoutFault({ name }: ContainerView, waitedMs: number, problem: string | undefined, status: StartStatus | undefined): Fault {
-  const seconds = Math.round(waitedMs / 100) / 10;
-  const why = status === undefined ? `${problem === undefined ? "" : ` ${problem}.`} Try again.` : ` ${status.says}`;
+function timeoutFault({ name }: ContainerView, timeoutMs: number, problem: string | undefined, status: StartStatus | undefined): Fault {
+  const seconds = Math.round(timeoutMs / 100) / 10;
+  const why = status === undefined ? `${problem === undefined ? "" : ` ${problem}.`} Try again.` : ` ${status.text}`;
   return new Fault("HOLD_TIMED_OUT", `${name} was not ready within ${seconds} s.${why}`, { logs: status?.logs });
 }

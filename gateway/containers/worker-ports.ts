@@ -1,4 +1,4 @@
-import { waitForConnect } from "../../lib/accepts-connection.ts";
+import { HELD_MS, waitForConnect } from "../../lib/accepts-connection.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { ContainerAddress, ContainerView } from "../contract.ts";
@@ -14,8 +14,6 @@ type WorkerPorts = {
   refused(id: string): void;
 };
 
-/** A proxy of ports accepts before its container does, and then closes. */
-const HELD_MS = 100;
 const RETRY = { firstMs: 100, longestMs: 1_000 };
 const MOST = 10_000;
 

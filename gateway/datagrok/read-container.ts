@@ -50,7 +50,7 @@ export function readContainer(body: unknown): DatagrokContainer {
     view,
     transient: reading.passing === true && view.availability.kind === "coming",
     shutdownMinutes: shutdownOf(body as EntityFields),
-    startStatus: { says: `The Datagrok server says that it is ${JSON.stringify(entity.status.slice(0, 50))}. Try again.`, ...lastLines(entity) },
+    startStatus: { text: `The Datagrok server says that it is ${JSON.stringify(entity.status.slice(0, 50))}. Try again.`, ...lastLines(entity) },
   };
 }
 

@@ -103,7 +103,7 @@ function progressOf(view: ContainerView, now: number): StartProgress {
     logs: [],
   });
   if (availability.kind === "asleep") return waits("asleep", "queue");
-  if (availability.kind === "coming") return waits("waiting", availability.step ?? "queue", availability.says);
+  if (availability.kind === "coming") return waits("waiting", availability.step ?? "queue", availability.note);
   if (availability.kind !== "failed") return { state: "ready", step: "start", says: "Started", logs: [] };
   // A request may retry the start, but this page shows why the last one failed.
   const decision = wakeDecisionFor(view, now);

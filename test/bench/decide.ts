@@ -44,7 +44,7 @@ const directory = {
   reportUse: (use: ContainerUse) => reports.used(use, false),
   close: () => Promise.resolve(),
 };
-const hold = createHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
+const hold = createHold({ directory, clock, limit: 10, timeoutMs: 1_000, ofUser: { ofContainer: 10, ofAll: 10 } });
 const leases = createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 1_000 });
 const readiness = createReadiness("ready");
 const decide = createDecide({

@@ -1,6 +1,6 @@
 import t from "tap";
 import { startBerth } from "../fixtures/berth.ts";
-import { openEngine } from "../fixtures/engine.ts";
+import { openEngine, removeInstallation } from "../fixtures/engine.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
@@ -32,12 +32,7 @@ t.test("status, explanation and a held request's 504 say where a container liste
   const berth = await startBerth({ data: tempFolder(t), env });
   t.teardown(async () => {
     await berth.stop();
-    const left = await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${env.GROK_SPAWNER_ENVIRONMENT}`] } });
-    await Promise.all(left.map((one) => engine.docker.getContainer(one.Id).remove({ force: true })));
-    await engine.docker
-      .getNetwork(env.BERTH_DOCKER_NETWORK)
-      .remove()
-      .catch(() => {});
+    await removeInstallation(engine.docker, env.GROK_SPAWNER_ENVIRONMENT, env.BERTH_DOCKER_NETWORK);
   });
   const files = MISTAKES.map(({ name, json }) => [
     `dockerfiles/${name}/container.json`,

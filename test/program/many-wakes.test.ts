@@ -1,6 +1,6 @@
 import t from "tap";
 import { startBerth } from "../fixtures/berth.ts";
-import { openEngine, startsOf } from "../fixtures/engine.ts";
+import { openEngine, startsOf, removeInstallation } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -18,12 +18,7 @@ t.test("thirty-two containers that are called at once all answer, each after exa
   const berth = await startBerth({ data: tempFolder(t), env });
   t.teardown(async () => {
     await berth.stop();
-    const left = await docker.listContainers({ all: true, filters: { label: [`berth.environment=${environment}`] } });
-    await Promise.all(left.map((one) => docker.getContainer(one.Id).remove({ force: true })));
-    await docker
-      .getNetwork(network)
-      .remove()
-      .catch(() => undefined);
+    await removeInstallation(docker, environment, network);
   });
   const folders = Array.from({ length: COUNT }, (_, n) => `w${n}`);
   const json = JSON.stringify({ image: images.onDemand, on_demand: true, cpu: 0.25, memory: 128 });

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { promisify } from "node:util";
 import t from "tap";
 import { startBerth } from "../fixtures/berth.ts";
-import { openEngine } from "../fixtures/engine.ts";
+import { openEngine, removeInstallation } from "../fixtures/engine.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { buildPostgresImage } from "../fixtures/postgres-image.ts";
 import { freePort } from "../fixtures/server.ts";
@@ -28,12 +28,7 @@ const berth = await startBerth({
 });
 t.teardown(async () => {
   await berth.stop();
-  const left = await docker.listContainers({ all: true, filters: { label: [`berth.environment=${environment}`] } });
-  await Promise.all(left.map((one) => docker.getContainer(one.Id).remove({ force: true })));
-  await docker
-    .getNetwork(network)
-    .remove()
-    .catch(() => undefined);
+  await removeInstallation(docker, environment, network);
 });
 
 const CONNECTION = `host=127.0.0.1 port=${port} user=postgres dbname=postgres connect_timeout=60`;

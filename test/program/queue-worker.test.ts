@@ -3,7 +3,7 @@ import { connect, type ConsumeMessage } from "amqplib";
 import t from "tap";
 import { startBerth } from "../fixtures/berth.ts";
 import { buildCeleryWorker } from "../fixtures/celery-image.ts";
-import { openEngine } from "../fixtures/engine.ts";
+import { openEngine, removeInstallation } from "../fixtures/engine.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { tagOwnImage } from "../fixtures/images.ts";
 import { openRabbitmq } from "../fixtures/rabbitmq.ts";
@@ -34,9 +34,7 @@ const berth = await startBerth({
 });
 t.teardown(async () => {
   await berth.stop();
-  const left = await docker.listContainers({ all: true, filters: { label: [`berth.environment=${environment}`] } });
-  await Promise.all(left.map((one) => docker.getContainer(one.Id).remove({ force: true })));
-  await docker.getNetwork(`berth-${environment}`).remove().catch(() => undefined); // prettier-ignore
+  await removeInstallation(docker, environment, `berth-${environment}`);
 });
 const published = await berth.publish("queued", {
   "package.json": JSON.stringify({ name: "queued", version: "1.0.0" }),

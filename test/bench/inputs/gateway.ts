@@ -29,7 +29,7 @@ const clock = systemClock();
 const log = openLog({ level: "silent", name: "bench" });
 const { directory, identity, set } = openTestDirectory();
 set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
-const hold = createHold({ directory, clock, limit: 10, ofUser: { ofContainer: 10, ofAll: 10 } });
+const hold = createHold({ directory, clock, limit: 10, timeoutMs: 1_000, ofUser: { ofContainer: 10, ofAll: 10 } });
 const decide = createDecide({
   directory,
   identity,

@@ -88,7 +88,7 @@ t.test("a request that has waited for too long during a pull gets its progress",
   await stand.reaches(id, "STARTING");
   await stand.clock.advance(MINUTE);
   const signal = new AbortController().signal;
-  t.match(await stand.lifecycle().startStatus(id, signal), { says: "Its image has been pulling for 0 s: 0 of 0 MB." });
+  t.match(await stand.lifecycle().startStatus(id, signal), { text: "Its image has been pulling for 0 s: 0 of 0 MB." });
   await stand.clock.advance(MINUTE / 4);
-  t.match(await stand.lifecycle().startStatus(id, signal), { says: "The container engine has been creating it for 75 s." });
+  t.match(await stand.lifecycle().startStatus(id, signal), { text: "The container engine has been creating it for 75 s." });
 });

@@ -168,7 +168,7 @@ t.test("an application that boots for two minutes starts, and until then its wai
   await eventually("it runs", () => stand.world.running().includes(service));
   await stand.clock.advance(60_000);
   t.same(await status(), {
-    says: "It has been starting for 60 s, and nothing accepts connections on port 5353. berth connects to port 5353, as EXPOSE says. The start continues: try again.",
+    text: "It has been starting for 60 s, and nothing accepts connections on port 5353. berth connects to port 5353, as EXPOSE says. The start continues: try again.",
     logs: [`${new Date(launchedAt).toISOString()} loading the model`],
   });
   await stand.clock.advance(60_000);
@@ -272,7 +272,7 @@ t.test("a queue worker runs through its grace time, and no refused connection ma
   await turns(10);
   t.match(stand.row(id), { state: "STARTED", since: started.since, addresses: [{ port: Number }] });
   const signal = new AbortController().signal;
-  t.match(await stand.lifecycle().startStatus(id, signal), { says: "It is a queue worker; nothing listens on port 5353." });
+  t.match(await stand.lifecycle().startStatus(id, signal), { text: "It is a queue worker; nothing listens on port 5353." });
   t.match((await stand.lifecycle().explain(id, signal)).why, /^It was started for ada and runs\. It is a queue worker; listens on port 5353\.$/);
 });
 

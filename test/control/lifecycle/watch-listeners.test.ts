@@ -11,7 +11,7 @@ const signal = () => new AbortController().signal;
 t.test("after 10 s without readiness, a start says where its container listens, and what it should listen on", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, service } = await stand.publish({ app: mute, config: ON_DEMAND });
-  const says = async () => (await stand.lifecycle().startStatus(id, signal()))?.says;
+  const says = async () => (await stand.lifecycle().startStatus(id, signal()))?.text;
   const views: unknown[] = [];
   stand.lifecycle().watch((change) => "container" in change && views.push(stand.lifecycle().viewOf(change.container).availability));
   const calls = () => stand.world.callCount(`listeners ${service}`);
@@ -24,8 +24,8 @@ t.test("after 10 s without readiness, a start says where its container listens, 
   await stand.clock.advance(1_500);
   const LOOPBACK = "The process listens on 127.0.0.1:5353; listen on 0.0.0.0.";
   await eventually("it is known", () => stand.lifecycle().startNote(id) === LOOPBACK);
-  await eventually("the gateways know it too", () => (views.at(-1) as { says?: string }).says === LOOPBACK);
-  t.strictSame(views.at(-1), { kind: "coming", step: "start", says: LOOPBACK });
+  await eventually("the gateways know it too", () => (views.at(-1) as { note?: string }).note === LOOPBACK);
+  t.strictSame(views.at(-1), { kind: "coming", step: "start", note: LOOPBACK });
   t.match(await says(), `nothing accepts connections on port 5353. ${LOOPBACK} The start continues`);
   t.match((await stand.lifecycle().explain(id, signal())).why, new RegExp(`${LOOPBACK.replaceAll(".", "\\.")}$`));
 

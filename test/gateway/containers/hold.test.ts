@@ -78,7 +78,7 @@ t.test("a request whose time limit passes gets the progress of the start, and th
   stand.set(ID, { kind: "asleep" });
   stand.onWake(() => stand.set(ID, { kind: "coming", step: "start" }));
   stand.onStatus(() => pause(100));
-  stand.statuses.set(ID, { says: "It has been starting for 1 s. The start continues: try again.", logs: ["loading the model"] });
+  stand.statuses.set(ID, { text: "It has been starting for 1 s. The start continues: try again.", logs: ["loading the model"] });
   const answers = await Promise.all(Array.from({ length: 5 }, () => fetch(stand.base + PATH, SIGNED_IN)));
   for (const answer of answers) {
     t.match([answer.status, answer.statusText], [504, "Container not ready in time"]);

@@ -11,7 +11,7 @@ const SAYS = "It is a queue worker; nothing listens on port 8000.";
 
 async function openWorker(t: Parameters<typeof openStand>[0], port: number, proxyRequestTimeoutMs = 700) {
   const stand = await openStand(t, { limits: { proxyRequestTimeoutMs } });
-  stand.statuses.set(ID, { says: SAYS });
+  stand.statuses.set(ID, { text: SAYS });
   stand.set(ID, { kind: "awake", addresses: [{ host: "127.0.0.1", port }], worker: true });
   return stand;
 }

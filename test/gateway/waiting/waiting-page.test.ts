@@ -41,7 +41,7 @@ t.test("a browser that goes to a sleeping container is shown a page at once, whi
   stand.set(ID, { kind: "coming", step: "start" });
   t.match((await ask(stand.base, NAVIGATES)).body, /aria-current="step">Starting/);
   t.same(stand.wakes, [ID], "what is coming is not woken again");
-  stand.set(ID, { kind: "coming", step: "start", says: "The process listens on <127.0.0.1:5000>." });
+  stand.set(ID, { kind: "coming", step: "start", note: "The process listens on <127.0.0.1:5000>." });
   t.match((await ask(stand.base, NAVIGATES)).body, "Starting … The process listens on &#60;127.0.0.1:5000&#62;.");
 });
 

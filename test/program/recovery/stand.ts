@@ -1,7 +1,7 @@
 import type Docker from "dockerode";
 import type { Test } from "tap";
 import { type Berth, type Entity, startBerth } from "../../fixtures/berth.ts";
-import { openEngine } from "../../fixtures/engine.ts";
+import { openEngine, removeInstallation } from "../../fixtures/engine.ts";
 import { buildTestImages, type TestImage } from "../../fixtures/images.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -59,12 +59,7 @@ export async function openStand(
   let berth = await startBerth({ data, env });
   t.teardown(async () => {
     await berth.stop();
-    const left = await docker.listContainers({ all: true, filters: { label: [`berth.environment=${environment}`] } });
-    await Promise.all(left.map((one) => docker.getContainer(one.Id).remove({ force: true })));
-    await docker
-      .getNetwork(env.BERTH_DOCKER_NETWORK)
-      .remove()
-      .catch(() => undefined);
+    await removeInstallation(docker, environment, env.BERTH_DOCKER_NETWORK);
   });
 
   const stand: RecoveryFixture = {

@@ -51,3 +51,10 @@ function shorten(time: string): string {
 export function formatTime(ms: number): string {
   return new Date(ms).toISOString();
 }
+
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ?/;
+
+/** The lines of a log tail as the container wrote them, if it was read with times. */
+export function withoutTimes(lines: readonly string[]): string[] {
+  return lines.every((line) => TIME.test(line)) ? lines.map((line) => line.replace(TIME, "")) : [...lines];
+}

@@ -1,5 +1,5 @@
 import t from "tap";
-import { shortenTimes } from "../../drivers/log-times.ts";
+import { shortenTimes } from "../../lib/log-times.ts";
 
 async function* pieces(...texts: string[]): AsyncGenerator<string> {
   yield* texts;
