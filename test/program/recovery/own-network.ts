@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readlinkSync } from "node:fs";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -40,10 +40,7 @@ export async function openOwnNetwork(nth = 0): Promise<OwnNetwork> {
   const ours = readlinkSync("/proc/self/ns/net");
   try {
     await eventually("the network to be there", async () => (readlinkSync(`/proc/${pid}/ns/net`) === ours ? undefined : true));
-    // No two runs on one machine take the same addresses.
-    const block = (process.pid + nth * 83) % 250;
-    // A /20, the smallest that berth takes for its networks; none of those that it takes by default.
-    const subnet = `10.${160 + (block >> 4)}.${(block & 15) << 4}.0/20`;
+    const { block, subnet } = claimSubnet(process.pid + nth * 83);
     const [near, far] = [`berth${process.pid}${nth === 0 ? "" : `n${nth}`}`, "outside"];
     ip("link", "add", near, "type", "veth", "peer", "name", far, "netns", pid);
     const [here, there] = [`10.212.${block}.1`, `10.212.${block}.2`];
@@ -52,12 +49,27 @@ export async function openOwnNetwork(nth = 0): Promise<OwnNetwork> {
     for (const args of ["link set lo up", `address add ${there}/30 dev ${far}`, `link set ${far} up`]) {
       run(...inside("ip", ...args.split(" ")));
     }
-    ip("route", "add", subnet, "via", there);
+    ip("route", "replace", subnet, "via", there);
     return { subnet, here, there, cable: near, pid, inside, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+const BLOCKS = 250;
+
+/** The first free block of addresses from `first` on: tests that run at the same time have networks too. Taken by a route, which only one can add. */
+function claimSubnet(first: number): { block: number; subnet: string } {
+  for (let nth = 0; nth < BLOCKS; nth++) {
+    const block = (first + nth) % BLOCKS;
+    // A /20, the smallest that berth takes for its networks; none of those that it takes by default.
+    const subnet = `10.${160 + (block >> 4)}.${(block & 15) << 4}.0/20`;
+    const { status, stderr } = spawnSync("ip", ["route", "add", "blackhole", subnet], { env: ENV, encoding: "utf8" });
+    if (status === 0) return { block, subnet };
+    if (!stderr.includes("File exists")) throw new Error(`A network cannot be opened: ${stderr}`);
+  }
+  throw new Error("Every block of addresses for networks of tests is taken");
 }
 
 /**
