@@ -1,0 +1,86 @@
+import type { Duplex } from "node:stream";
+
+/**
+ * A socket of a layer: a number. A closed socket's slot is used again, with another generation in the number, so a late call with the old number does
+ * nothing: `pause`, `send` and so on ignore a number that is not open, and the getters return what a closed socket has.
+ */
+export type SocketId = number;
+
+/** The layer cannot take this socket. */
+export const NO_SOCKET: SocketId = -1;
+
+/** Receives the events of all sockets of a layer. No event comes within a call of the layer. */
+export type SocketEvents = {
+  /** Bytes `at`..`end` of `memory` came. They are valid until this call returns. `memory` may be another buffer than the layer's. */
+  onBytes(id: SocketId, memory: Buffer, at: number, end: number): void;
+  /** The other end sends nothing more. Never before the bytes that came first, and never while the socket is paused. */
+  onEnd(id: SocketId): void;
+  /** The kernel has taken all queued bytes, after `send` or `placed` returned false. */
+  onDrain(id: SocketId): void;
+  /** The last event of the socket, once for each that was adopted. Its number is free afterwards. `error`: the connection broke. */
+  onClose(id: SocketId, error: Error | undefined): void;
+};
+
+export type AdoptOptions = {
+  /**
+   * A refused write (EPIPE, ECONNRESET) is not the end: unsent and later bytes count as sent, and reading goes on until its end. A container may refuse
+   * the rest of a request, respond, and close. Without it, the socket closes with the error.
+   */
+  readToEnd: boolean;
+};
+
+/**
+ * Established sockets as numbers. Accepting and connecting belong to `node:net` and `node:tls`.
+ *
+ * A turn is one pass of the event loop. What is sent in a turn leaves at its end, in order, in as few system calls as possible; a long range may leave at
+ * once. Then the layer uses its memory again. Bytes that the kernel does not take are kept by the layer in memory of its own, and count as `backlog`.
+ */
+export type SocketLayer = {
+  readonly name: "node" | "ffi" | "stream";
+  /** Where `place` reserves. Its length and address never change. */
+  readonly memory: Buffer;
+
+  /**
+   * Takes over an established socket that nobody reads: paused, half-open, with nothing in its stream's buffers. It must not be used any more, and emits
+   * no further event that counts. `NO_SOCKET`: this layer cannot take it, and has not touched it. The adopted socket is paused.
+   */
+  adopt(socket: Duplex, options: AdoptOptions): SocketId;
+
+  /** Long bodies are read in larger pieces, by the layer's own decision. */
+  resume(id: SocketId): void;
+  /** No `onBytes` and no `onEnd` until `resume`, not even for bytes that were read in this turn: the layer keeps those. */
+  pause(id: SocketId): void;
+
+  /**
+   * Sends bytes `at`..`end`. The caller may change them when the event that it handles returns, or outside of an event when this call returns: the layer
+   * copies what it has to. False: there is a backlog. The sender should pause until `onDrain`, and may go on.
+   */
+  send(id: SocketId, memory: Buffer, at: number, end: number): boolean;
+  /** The same; nobody else touches these bytes any more, so they need no copy. */
+  sendOwn(id: SocketId, bytes: Buffer): boolean;
+  /**
+   * Reserves `bytes` of `memory`, at most `MAX_PLACED`, behind what this socket has sent in this turn, and returns their offset. The caller writes there
+   * and calls `placed` before any other call of the layer. May be called for a closed socket too: then `placed` drops the bytes.
+   */
+  place(id: SocketId, bytes: number): number;
+  /** Sends the first `bytes` of what was reserved. The result is that of `send`. */
+  placed(id: SocketId, bytes: number): boolean;
+
+  /** Bytes that the kernel has not taken, those of this turn included. */
+  backlog(id: SocketId): number;
+  /** The other end is gone, as far as the kernel knows. For sockets that are not read. */
+  isBroken(id: SocketId): boolean;
+
+  /** Sends what is queued, then the end of this direction. When both directions have ended, the socket closes by itself. May be repeated. */
+  end(id: SocketId): void;
+  /** Hands the bytes of this turn to the kernel, drops the rest, and closes. `onClose` follows, in a later tick. May be repeated. */
+  close(id: SocketId): void;
+  /** The same with a TCP reset, also under TLS. A socket without TCP is closed. */
+  reset(id: SocketId): void;
+};
+
+/** The longest reservation of `place`: a head of the largest size, and what is added to it. */
+export const MAX_PLACED = 131_072;
+
+/** The low bits of a number are its slot; those above are the generation, which wraps so that numbers stay small integers. */
+export const SLOT_BITS = 20;
