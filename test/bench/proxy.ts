@@ -4,23 +4,26 @@
  * happens on the machine meets all alike. Cost is processor time, user and system, of all the proxy's processes.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { wrongs } from "./proxy/check.ts";
+import { measureGrowth } from "./proxy/growth.ts";
 import { IDLE_ROWS, measureIdle } from "./proxy/idle.ts";
 import { installPeers } from "./proxy/install-peers.ts";
 import { measure, medians, startProxy, type At, type Cell, type BenchPass, type Runner } from "./proxy/measure.ts";
 import { fixedUpstream } from "./proxy/nginx.ts";
 import { readOptions } from "./proxy/options.ts";
 import { LOAD_CORE, openPinned } from "./proxy/pinned.ts";
-import { figuresPage, observedSection, withObserved } from "./proxy/page.ts";
+import { figuresPage } from "./proxy/page.ts";
 import { figuresPicture } from "./proxy/picture.ts";
-import { printIdle, printTargets, printWorkload } from "./proxy/print.ts";
-import { missingTools, proxies, type Proxy } from "./proxy/proxies.ts";
+import { printGrowth, printIdle, printServe, printTargets, printWorkload } from "./proxy/print.ts";
+import { growingProxies, isBerth, missingTools, proxies, workersOf, type Proxy } from "./proxy/proxies.ts";
 import { openResults, type Results } from "./proxy/results.ts";
-import { WORKLOADS, type Workload } from "./proxy/workloads.ts";
-import { freePort, makeWorld, type BenchWorld } from "./proxy/world.ts";
+import { measureServe } from "./proxy/serve-memory.ts";
+import { measureWorkers } from "./proxy/workers.ts";
+import { smallGet, WORKLOADS, type Workload } from "./proxy/workloads.ts";
+import { freePort, makeWorld, USUAL_SIZE, type BenchWorld } from "./proxy/world.ts";
 
 /** Whatever hangs, nothing of this is left running after that. */
 const AT_MOST_MS = 60 * 60_000;
@@ -54,7 +57,7 @@ async function run(): Promise<void> {
   spawnSync("taskset", ["-cp", String(LOAD_CORE), String(process.pid)]);
   const [load = 0] = loadavg();
   if (load > BUSY) console.log(`This machine is busy (load ${load.toFixed(1)}): only ratios mean anything, and they not much`);
-  const world = makeWorld(folder, await freePort(), await freePort());
+  const world = makeWorld(folder, { fixedPort: await freePort(), rawPort: await freePort() }, USUAL_SIZE);
   await startContainers(world);
   installPeers();
   const at: At = { world, seconds: options.seconds, streamMb: options.streamMb, processes };
@@ -71,22 +74,26 @@ async function run(): Promise<void> {
     for (const { proxy } of runners) if (proxy !== undefined && proxy.only === undefined) results.idle.push(await measureIdle(proxy, at));
     printIdle(IDLE_ROWS, results.idle);
   }
-  printTargets(
-    results,
-    runners.map(({ name }) => name).filter((name) => name.startsWith("berth")),
-  );
+  // Whatever comes now has the cores for itself.
+  for (const { pinned } of runners) await pinned?.stop();
+  const chosen = (all: readonly Proxy[]) => all.filter(({ name, missing }) => named(options.only, name) && missing?.() === undefined);
+  if (named(options.workloads, "serve")) printServe((results.serve = await measureServe(options.berth)));
+  if (named(options.workloads, "growth"))
+    results.growth.push(...(await measureGrowth(chosen(growingProxies(options)), at, options.passes, printGrowth)));
+  if (named(options.workloads, "workers")) {
+    const all = workersOf(options).filter(({ name }) => named(options.only, name.replace(/, \d workers?$/, "")));
+    results.workers = await measureWorkers(all, at, options.passes);
+    printWorkload({ ...smallGet(0), says: "one worker and two, on both cores, with the load" }, results.workers);
+  }
+  printTargets(results, runners.map(({ name }) => name).filter(isBerth));
   if (options.write) writeFigures(results, load);
 }
 
 function writeFigures(results: Results, load: number): void {
   const root = join(import.meta.dirname, "../..");
   const page = join(root, "docs/reference/figures.md");
-  const before = readFileSync(page, "utf8");
-  if (options.observed) writeFileSync(page, withObserved(before, before, observedSection(results, WORKLOADS, options, load)));
-  else {
-    writeFileSync(page, withObserved(figuresPage(results, WORKLOADS, options, load), before, undefined));
-    writeFileSync(join(root, "docs/reference/figures.svg"), figuresPicture(results, WORKLOADS));
-  }
+  writeFileSync(page, figuresPage(results, WORKLOADS, options, load));
+  writeFileSync(join(root, "docs/reference/figures.svg"), figuresPicture(results, WORKLOADS));
   // Aligns the tables.
   spawnSync(join(root, "node_modules/.bin/oxfmt"), ["--write", page], { cwd: root, stdio: "inherit" });
 }
@@ -101,7 +108,8 @@ async function startContainers(world: BenchWorld): Promise<void> {
 /** Starts what is there and does the work, and says why the others are left out. */
 async function startProxies(at: At, left: Map<string, string>): Promise<Runner[]> {
   const runners: Runner[] = named(options.only, "direct") ? [{ name: "direct", port: 0 }] : [];
-  for (const proxy of proxies(options).filter(({ name }) => named(options.only, name))) {
+  const isWanted = ({ name, only }: Proxy) => named(options.only, name) && (only?.some((workload) => named(options.workloads, workload)) ?? true);
+  for (const proxy of proxies(options).filter(isWanted)) {
     const why = proxy.missing?.() ?? (await startOne(proxy, at, runners).catch((error: unknown) => (error as Error).message));
     if (why !== undefined) left.set(proxy.name, why);
   }
@@ -110,27 +118,29 @@ async function startProxies(at: At, left: Map<string, string>): Promise<Runner[]
 
 async function startOne(proxy: Proxy, at: At, runners: Runner[]): Promise<string | undefined> {
   const runner = await startProxy(proxy, at.world, processes);
-  // What does only WebSockets is checked by their own load.
-  if (proxy.only === undefined) {
+  // What does only WebSockets or HTTP/2 is checked by its own load.
+  if (proxy.only === undefined || proxy.only.includes("get")) {
     const wrong = await wrongs(at.world, runner.port, { noKeys: proxy.noKeys === true });
     if (wrong.length > 0) return `it does not do the work: ${wrong.join("; ")}\n${runner.pinned?.output().slice(-1_000)}`;
-    await warmUp(runner, at);
   }
+  await warmUp(runner, at);
   runners.push(runner);
   return undefined;
 }
 
 /** Slow ones need longer to see as many requests, after which their code is compiled as well as it gets. */
 async function warmUp(runner: Runner, at: At): Promise<void> {
-  const [get] = WORKLOADS;
-  if (get === undefined) return;
+  const warming = WORKLOADS.find(({ name }) => runner.proxy?.only?.includes(name) ?? true);
+  if (warming === undefined) return;
   for (let requests = 0, second = 0; requests < WARM_REQUESTS && second < WARM_SECONDS; second++) {
-    requests += (await measure(runner, get, { ...at, seconds: 1 })).perSecond;
+    requests += (await measure(runner, warming, { ...at, seconds: 1 })).perSecond;
   }
 }
 
 async function measureAll(workload: Workload, runners: Runner[], at: At): Promise<Map<string, Cell>> {
-  const can = runners.filter(({ proxy, name }) => proxy?.only?.includes(workload.name) ?? (workload.berthOnly ? name.startsWith("berth") : true));
+  const does = ({ proxy, name }: Runner) =>
+    workload.named || proxy?.only !== undefined ? proxy?.only?.includes(workload.name) : !workload.berthOnly || isBerth(name);
+  const can = runners.filter(does);
   const passes = new Map<string, BenchPass[]>(can.map(({ name }) => [name, []]));
   const failed = new Map<string, string>();
   for (let pass = 0; pass < options.passes; pass++) {

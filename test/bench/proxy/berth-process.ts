@@ -9,9 +9,11 @@ import { localControl } from "../../../gateway/feed/control-client.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
+import { openTlsKeys } from "../../../gateway/tls-keys.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
+import { certificateOf } from "./world.ts";
 
 const [folder = "", port = "", settings = "{}"] = process.argv.slice(2);
 const clock = systemClock();
@@ -19,8 +21,8 @@ const log = openLog({ level: "warn", name: "bench" });
 const sockets = { feedSocket: join(folder, "control.sock"), apiSocket: join(folder, "no-api.sock") };
 const link = localControl(sockets);
 const feed = openFeed({ link, version: "bench", clock, log });
-// Which engine, and how it reads; a row whose setting this checkout does not know is left out before it comes here.
-const { accessLog, ...engine } = JSON.parse(settings) as { accessLog?: string };
+// A row whose setting this checkout does not know is left out before it comes here.
+const { accessLog, tls, ...engine } = JSON.parse(settings) as { accessLog?: string; tls?: boolean };
 const metrics = openMetrics();
 const writes =
   accessLog &&
@@ -32,10 +34,11 @@ const gateway = await openGateway({
   origins: [],
   metrics,
   watchers: writes ? [writes.write] : [],
+  tls: tls ? openTlsKeys({ files: certificateOf({ folder }), clock, log }) : undefined,
   clock,
   log,
   // All load comes from one address.
-  limits: { ...DEFAULT_LIMITS, connectionsPerAddress: 65_536 },
+  limits: { ...DEFAULT_LIMITS, connectionsPerAddress: 65_536, connectionsTotal: 65_536 },
   ...engine,
 });
 await feed.ready();

@@ -5,7 +5,7 @@ import { portOf, PREFIX, type BenchWorld } from "./world.ts";
 
 /** Keys and ids as two `map`s, on one scheduler thread: it has one core. */
 export const caddy =
-  (observed: boolean) =>
+  ({ log }: { log: boolean }) =>
   (world: BenchWorld, port: number): PinnedCommand => {
     const file = join(world.folder, `caddy-${port}.txt`);
     writeFileSync(
@@ -13,11 +13,11 @@ export const caddy =
       `{
   admin off
   auto_https off
-${observed ? "  servers {\n    metrics\n  }" : ""}
+${log ? "  servers {\n    metrics\n  }" : ""}
 }
 http://:${port} {
   bind 127.0.0.1
-${observed ? "  log {\n    output file /dev/null {\n      roll_disabled\n    }\n    format json\n  }" : ""}
+${log ? "  log {\n    output file /dev/null {\n      roll_disabled\n    }\n    format json\n  }" : ""}
   @container path_regexp container ^${PREFIX}([0-9a-f-]+)(/.*)$
   route @container {
     map {http.request.header.Authorization} {caller} {

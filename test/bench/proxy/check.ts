@@ -1,6 +1,6 @@
 import { request } from "node:http";
 import { FIXED_BODY } from "./nginx.ts";
-import { FIXED, PREFIX, type BenchWorld } from "./world.ts";
+import { PREFIX, type BenchWorld } from "./world.ts";
 
 type Got = { status: number; body: string };
 
@@ -8,7 +8,7 @@ type Got = { status: number; body: string };
 export async function wrongs(world: BenchWorld, port: number, options: { noKeys: boolean }): Promise<string[]> {
   const [key = "", , , other = ""] = world.keys;
   const fixed = `${PREFIX}${world.ids[5]}`;
-  const raw = `${PREFIX}${world.ids[FIXED + 5]}`;
+  const raw = `${PREFIX}${world.ids[world.fixed + 5]}`;
   const problems: string[] = [];
   const small = await get(port, `${fixed}/small?a=b`, { authorization: key });
   if (small.status !== 200 || small.body !== FIXED_BODY) problems.push(`a small GET: ${describe(small)}`);

@@ -5,7 +5,7 @@ import { portOf, PREFIX, type BenchWorld } from "./world.ts";
 
 /** Keys and ids as map files, looked up with each request; long bodies may be spliced in the kernel. */
 export const haproxy =
-  (observed: boolean) =>
+  ({ log }: { log: boolean }) =>
   (world: BenchWorld, port: number): PinnedCommand => {
     const file = (name: string, lines: string[]) => {
       const path = join(world.folder, name);
@@ -28,9 +28,9 @@ export const haproxy =
   nbthread 1
   maxconn 12000
   no strict-limits
-${observed ? "  log stdout format raw local0" : ""}
+${log ? "  log stdout format raw local0" : ""}
 defaults
-${observed ? "  log global\n  option httplog" : ""}
+${log ? "  log global\n  option httplog" : ""}
   mode http
   option splice-auto
   timeout connect 5s
@@ -53,5 +53,5 @@ ${server("fixed", world.fixedPort)}
 ${server("raw", world.rawPort)}`,
     ]);
     // What it counts for its metrics, it always counts.
-    return { argv: observed ? ["sh", "-c", `exec haproxy -db -f ${configuration} >/dev/null`] : ["haproxy", "-db", "-f", configuration] };
+    return { argv: log ? ["sh", "-c", `exec haproxy -db -f ${configuration} >/dev/null`] : ["haproxy", "-db", "-f", configuration] };
   };

@@ -1,5 +1,5 @@
 import { cpuUs, rssKb, watchRss } from "./cost.ts";
-import { PROXY_CORE, type Pinned, type Processes } from "./pinned.ts";
+import { PROXY_CORE, type Cores, type Pinned, type Processes } from "./pinned.ts";
 import type { Proxy } from "./proxies.ts";
 import type { Workload } from "./workloads.ts";
 import { freePort, type BenchWorld } from "./world.ts";
@@ -7,27 +7,28 @@ import { freePort, type BenchWorld } from "./world.ts";
 /** One pass of one workload through one proxy. */
 export type BenchPass = { cpuUs: number; perSecond: number; p50Us?: number; p99Us?: number; rssMb: number; grownMb: number };
 
-/** Medians of the passes, or why there is no figure. */
-export type Cell = BenchPass | { failed: string };
+/** Medians of the passes, with each of them; or why there is no figure. */
+export type Cell = (BenchPass & { passes: readonly BenchPass[] }) | { failed: string };
 
 /** A proxy that runs; without one, the way from load to container directly. */
 export type Runner = { name: string; proxy?: Proxy; port: number; pinned?: Pinned };
 
-export type At = { world: BenchWorld; seconds: number; streamMb: number; processes: Processes };
+/** `loadCores`: by default, the core that proxies do not have. `wakeSeconds`: of a load that is not counted before one that is; 1 by default. */
+export type At = { world: BenchWorld; seconds: number; streamMb: number; processes: Processes; loadCores?: Cores; wakeSeconds?: number };
 
 /** Time beyond the set duration of a load. */
 const SLACK_MS = 30_000;
 
-export async function startProxy(proxy: Proxy, world: BenchWorld, processes: Processes): Promise<Runner> {
+export async function startProxy(proxy: Proxy, world: BenchWorld, processes: Processes, cores: Cores = PROXY_CORE): Promise<Runner> {
   const port = await freePort();
-  const pinned = await processes.serve(proxy.name, PROXY_CORE, proxy.command(world, port), port);
+  const pinned = await processes.serve(proxy.name, cores, proxy.command(world, port), port);
   return { name: proxy.name, proxy, port, pinned };
 }
 
 /** Throws where anything went wrong. */
 export async function measure(runner: Runner, workload: Workload, at: At): Promise<BenchPass> {
   // Who slept while others had their turn has lost its caches, perhaps its memory, and its code to the garbage collector: that is no request's cost.
-  if (workload.wakesFirst) await pass(runner, workload, { ...at, seconds: 1 });
+  if (workload.wakesFirst) await pass(runner, workload, { ...at, seconds: at.wakeSeconds ?? 1 });
   if (!workload.fresh || runner.proxy === undefined) return pass(runner, workload, at);
   const fresh = await startProxy(runner.proxy, at.world, at.processes);
   try {
@@ -37,7 +38,7 @@ export async function measure(runner: Runner, workload: Workload, at: At): Promi
   }
 }
 
-async function pass(runner: Runner, workload: Workload, { world, seconds, streamMb, processes }: At): Promise<BenchPass> {
+async function pass(runner: Runner, workload: Workload, { world, seconds, streamMb, processes, loadCores }: At): Promise<BenchPass> {
   const { pinned, proxy, name } = runner;
   const pid = pinned?.pid;
   const port =
@@ -48,7 +49,7 @@ async function pass(runner: Runner, workload: Workload, { world, seconds, stream
   let most = 0;
   let output: string;
   try {
-    output = await processes.run(`${workload.name} ${name}`, command, seconds * 1_000 + SLACK_MS);
+    output = await processes.run(`${workload.name} ${name}`, command, seconds * 1_000 + SLACK_MS, loadCores);
   } finally {
     most = watch?.stop() ?? 0;
   }
@@ -65,7 +66,7 @@ async function pass(runner: Runner, workload: Workload, { world, seconds, stream
   };
 }
 
-export function medians(passes: BenchPass[]): BenchPass {
+export function medians(passes: BenchPass[]): Exclude<Cell, { failed: string }> {
   const of = (pick: (pass: BenchPass) => number | undefined) => median(passes.map(pick).filter((value) => value !== undefined));
   const [p50Us, p99Us] = [of((one) => one.p50Us), of((one) => one.p99Us)];
   return {
@@ -75,9 +76,12 @@ export function medians(passes: BenchPass[]): BenchPass {
     ...(p99Us === undefined ? {} : { p99Us }),
     rssMb: Math.max(...passes.map((one) => one.rssMb)),
     grownMb: Math.max(...passes.map((one) => one.grownMb)),
+    passes,
   };
 }
 
-function median(values: number[]): number | undefined {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+export function median(values: number[]): number | undefined {
+  const sorted = values.toSorted((a, b) => a - b);
+  const [below, above] = [sorted[Math.floor((sorted.length - 1) / 2)], sorted[Math.floor(sorted.length / 2)]];
+  return below === undefined || above === undefined ? undefined : (below + above) / 2;
 }

@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PinnedCommand } from "./pinned.ts";
-import { CONTAINERS, portOf, PREFIX, type BenchWorld } from "./world.ts";
+import { certificateOf, portOf, PREFIX, type BenchWorld } from "./world.ts";
 
 /** Where Debian puts nginx's modules. */
 const MODULES = "/usr/lib/nginx/modules";
@@ -50,9 +50,15 @@ const STREAMS = "proxy_buffer_size 512k; proxy_buffers 4 512k; proxy_busy_buffer
 
 const UPGRADING = `map $http_upgrade $upgrading { default upgrade; '' ''; }`;
 
-function servers(port: number, location: string): string {
-  return `server { listen 127.0.0.1:${port} backlog=4096; ${FORWARD} ${BODIES} ${location} }
-  server { listen 127.0.0.1:${port + 1} backlog=4096; ${FORWARD} ${STREAMS} ${location} }`;
+/** One that writes an access log, with more than one worker, or behind TLS with HTTP/2. */
+export type NginxOptions = { log?: boolean; workers?: number; http2?: boolean };
+
+function servers(world: BenchWorld, port: number, { http2 }: NginxOptions, location: string): string {
+  const { cert, key } = certificateOf(world);
+  const tls = http2 ? `http2 on; ssl_certificate ${cert}; ssl_certificate_key ${key};` : "";
+  const listen = (at: number) => `listen 127.0.0.1:${at} backlog=4096${http2 ? " ssl" : ""}; ${tls}`;
+  return `server { ${listen(port)} ${FORWARD} ${BODIES} ${location} }
+  server { ${listen(port + 1)} ${FORWARD} ${STREAMS} ${location} }`;
 }
 
 function upstreams(world: BenchWorld): string {
@@ -66,19 +72,22 @@ function upstreamOf(world: BenchWorld, index: number): string {
 
 /** Keys and ids as two maps, the prefix taken off by a pattern on the target as it came. */
 export const nginxMaps =
-  (observed: boolean) =>
+  (options: NginxOptions = {}) =>
   (world: BenchWorld, port: number): PinnedCommand => {
     const keys = world.keys.map((key) => `"${key}" "${key}";`).join("\n");
     const routes = world.ids.map((id, index) => `"${id}" ${upstreamOf(world, index)};`).join("\n");
+    const most = 16 * Math.max(world.keys.length, world.ids.length);
     return nginx(
       world,
       `maps-${port}`,
       "",
-      `map_hash_max_size 16384; map_hash_bucket_size 256; ${UPGRADING} ${upstreams(world)}
+      `map_hash_max_size ${most}; map_hash_bucket_size 256; ${UPGRADING} ${upstreams(world)}
     map $http_authorization $caller { default ""; ${keys} }
     map $id $target { default ""; ${routes} }
     ${servers(
+      world,
       port,
+      options,
       `location ${PREFIX} {
         if ($caller = "") { return 401; }
         # Named, since nginx encodes numbered ones anew.
@@ -87,27 +96,35 @@ export const nginxMaps =
         proxy_pass http://$target$rest;
       }`,
     )}`,
-      observed,
+      options,
     );
   };
 
 /** The same decided in Lua, as a gateway of one's own on nginx would do it. */
 export const nginxLua =
-  (observed: boolean) =>
+  (options: NginxOptions = {}) =>
   (world: BenchWorld, port: number): PinnedCommand => {
-    const lines = (values: string[], of: (value: string, index: number) => string) => values.map(of).join("\n");
-    const tables = `callers, routes = {}, {}
-${lines(world.keys, (key) => `callers["${key}"] = "${key}"`)}
-${lines(world.ids.slice(0, CONTAINERS), (id, index) => `routes["${id}"] = "${upstreamOf(world, index)}"`)}`;
     const file = join(world.folder, "tables.lua");
-    writeFileSync(file, tables);
+    // Read from files: a chunk of Lua holds 65,536 constants.
+    writeFileSync(
+      file,
+      `callers, routes = {}, {}
+for key in io.lines("${world.folder}/keys.txt") do callers[key] = key end
+local index = 0
+for id in io.lines("${world.folder}/ids.txt") do
+  routes[id] = index < ${world.fixed} and "fixed" or "raw"
+  index = index + 1
+end`,
+    );
     return nginx(
       world,
       `lua-${port}`,
       LUA_MODULES.map((name) => `load_module ${MODULES}/${name};`).join("\n"),
       `init_by_lua_file ${file}; ${UPGRADING} ${upstreams(world)}
     ${servers(
+      world,
       port,
+      options,
       `location ${PREFIX} {
         set $caller ""; set $target ""; set $rest "";
         rewrite_by_lua_block {
@@ -125,7 +142,7 @@ ${lines(world.ids.slice(0, CONTAINERS), (id, index) => `routes["${id}"] = "${ups
         proxy_pass http://$target$rest;
       }`,
     )}`,
-      observed,
+      options,
     );
   };
 
@@ -134,7 +151,7 @@ const ACCESS_LOG = `log_format like_berth escape=json '{"time":"$time_iso8601","
   '"path":"$uri","status":$status,"bytesIn":$request_length,"bytesOut":$bytes_sent,"connect":"$upstream_connect_time","firstByte":"$upstream_header_time","total":$request_time}';
   access_log /dev/null like_berth buffer=64k flush=1s;`;
 
-function nginx(world: BenchWorld, name: string, modules: string, http: string, observed = false): PinnedCommand {
+function nginx(world: BenchWorld, name: string, modules: string, http: string, { log, workers = 1 }: NginxOptions = {}): PinnedCommand {
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((kind) => `${kind}_temp_path ${world.folder}/${name}-${kind};`)
     .join("\n");
@@ -143,10 +160,10 @@ function nginx(world: BenchWorld, name: string, modules: string, http: string, o
     file,
     `${modules}
     ${process.getuid?.() === 0 ? "user root;" : ""}
-    daemon off; worker_processes 1; worker_rlimit_nofile 20000; pid ${world.folder}/${name}.pid; pcre_jit on;
+    daemon off; worker_processes ${workers}; worker_rlimit_nofile 20000; pid ${world.folder}/${name}.pid; pcre_jit on;
     error_log ${world.folder}/${name}-error.log crit;
     events { worker_connections 20000; multi_accept on; }
-    http { ${observed ? ACCESS_LOG : "access_log off;"} ${temporary} tcp_nodelay on; ${KEPT}
+    http { ${log ? ACCESS_LOG : "access_log off;"} ${temporary} tcp_nodelay on; ${KEPT}
     ${http}
     }`,
   );

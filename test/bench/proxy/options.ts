@@ -13,8 +13,6 @@ export type BenchOptions = {
   berth: string;
   /** One more checkout, whose gateway is measured in between. */
   beside: string | undefined;
-  /** Every proxy writes its access log, and counts for its metrics. */
-  observed: boolean;
   /** Where berth's processes leave processor profiles, for Chromium's tools; it costs them a little. */
   profile: string | undefined;
   /** Whether the page and the picture are written: only a whole run may replace them. */
@@ -23,13 +21,12 @@ export type BenchOptions = {
 
 export const HELP = `npm run bench:proxy -- [options]
   --only berth,nginx       these rows only
-  --workloads get,ws125    these workloads only
+  --workloads get,ws125    these only; beside those of the table: idle, serve, growth, workers
   --passes 3               interleaved passes; medians are shown
   --seconds 1              of each pass of a workload that has a set duration
   --stream-mb 1024         length of one long body
   --berth FOLDER           the gateway of another checkout, with this one's loads and peers
   --beside FOLDER          the gateway of one more checkout, as a row of its own: before and after in one run
-  --observed               every proxy with its access log and metrics on; writes that table alone
   --profile FOLDER         leaves processor profiles of berth's rows there
   --write                  writes the page although not everything was measured`;
 
@@ -44,7 +41,6 @@ export function readOptions(argv: string[]): BenchOptions {
       "stream-mb": { type: "string", default: "1024" },
       berth: { type: "string", default: join(import.meta.dirname, "../../..") },
       beside: { type: "string" },
-      observed: { type: "boolean", default: false },
       profile: { type: "string" },
       write: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -63,9 +59,8 @@ export function readOptions(argv: string[]): BenchOptions {
     seconds: Number(values.seconds),
     berth: resolve(values.berth),
     beside: values.beside === undefined ? undefined : resolve(values.beside),
-    observed: values.observed,
     profile: values.profile === undefined ? undefined : resolve(values.profile),
     streamMb: Number(values["stream-mb"]),
-    write: values.write || values.observed || (only === undefined && workloads === undefined),
+    write: values.write || (only === undefined && workloads === undefined),
   };
 }

@@ -3,17 +3,20 @@ import { readFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { IDLE_ROWS } from "./idle.ts";
+import { growthText } from "./print.ts";
 import { PEERS } from "./install-peers.ts";
 import type { BenchOptions } from "./options.ts";
-import type { Results } from "./results.ts";
-import { bound, TARGETS, compareToTarget } from "./targets.ts";
+import { markdownTable as table } from "./markdown.ts";
+import { isBerth } from "./proxies.ts";
+import { comparePasses, costRatio, type Results } from "./results.ts";
+import { boundText, TARGETS, targetText } from "./targets.ts";
 import type { Workload } from "./workloads.ts";
 
 /** The page of figures. It bears no date: a run that finds the same writes the same. */
 export function figuresPage(results: Results, workloads: readonly Workload[], options: BenchOptions, load: number): string {
   const measured = workloads.filter(({ name }) => results.cells.has(name));
   const names = [...new Set(measured.flatMap(({ name }) => [...(results.cells.get(name)?.keys() ?? [])]))];
-  const berths = names.filter((name) => name.startsWith("berth"));
+  const berths = names.filter(isBerth);
   return [
     "# Figures of the gateway",
     "",
@@ -21,29 +24,29 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     "proxy has core 0 for itself; load, containers and a double of the control plane share the other core. Every proxy does the same work: it looks up",
     "one of 1,000 keys and one of 1,000 containers, removes the route's prefix, and adds the forwarded headers and the caller's token",
     "(configurable-http-proxy has no keys, so its figures are without them). Cost is user and system processor time of all processes of the proxy; on a",
-    "shared machine only that and its ratios are meaningful. Memory is resident memory.",
+    "shared machine only that and its ratios are meaningful. A ratio is the median of the ratios of each pass. Memory is resident memory.",
     "",
     "![Processor time per request, per message and per GiB](figures.svg)",
     "",
-    `- Machine: ${cpus().length} cores of ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB; load before the run ${load.toFixed(1)}; processor time comes in ticks of 10 ms`,
+    `- Machine: ${cpus().length} cores of ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB; load before the run ${load.toFixed(1)}`,
     `- Versions: ${versions().join(", ")}`,
     `- ${options.passes > 1 ? `Medians of ${options.passes} interleaved passes` : "One pass"} of ${options.seconds} s; long bodies have ${options.streamMb} MiB; memory is the maximum of any pass`,
     "- A second before each pass of wrk is not counted: a proxy that was idle during the others' passes is slower at first; other loads warm up by themselves",
     "- In `get` and `get10k`, 900 containers share one address. berth never uses a connection of one container for another, so it keeps one for each of them, 900; its peers keep those of one address together, and have 64",
-    "- Access logs are off everywhere, and no metrics are scraped; berth counts for them in any case. With logs: the last table",
+    "- `berth` uses Node's sockets and `berth, ffi` those of `BERTH_SOCKETS=ffi`. A process serves all connections; [two workers](#two-workers) are below",
+    "- Access logs are off, except in the rows with `log`: those write a line of JSON, or of their own format (HAProxy), for each request to `/dev/null`: nginx through a buffer of 64 KiB, HAProxy and Caddy by default, berth outside of its event loop. berth counts for its metrics in any case, Caddy in its row with `log`",
+    "- `get-h2` is HTTP/2 over TLS on 8 connections with 8 streams each, by h2load",
     ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
     "",
     "## Targets",
     "",
     ...table(
-      ["target", "required", ...berths],
+      ["target", "floor", "goal", ...berths],
       TARGETS.map((target) => [
         target.says,
-        bound(target),
-        ...berths.map((berth) => {
-          const value = target.measured(results, berth);
-          return value === undefined ? "not measured" : `${value.toFixed(2)}: ${compareToTarget(target, value)}`;
-        }),
+        boundText(target.floor, target),
+        boundText(target.goal, target),
+        ...berths.map((berth) => targetText(target, results, berth)),
       ]),
     ),
     "",
@@ -60,49 +63,18 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     "",
     ...measured.flatMap((workload) => detail(results, workload)),
     ...idleSection(results),
+    ...serveSection(results),
+    ...growthSection(results),
+    ...workersSection(results),
   ].join("\n");
-}
-
-/** Where the table with access logs stands in the page; a run with them replaces that alone, and one without leaves it. */
-const OBSERVED = { begin: "<!-- observed: written by npm run bench:proxy -- --observed -->", end: "<!-- observed ends -->" };
-
-/** The same with access logs, as a section of its own. */
-export function observedSection(results: Results, workloads: readonly Workload[], options: BenchOptions, load: number): string {
-  const measured = workloads.filter(({ name }) => results.cells.has(name));
-  const names = [...new Set(measured.flatMap(({ name }) => [...(results.cells.get(name)?.keys() ?? [])]))].filter((name) => name !== "direct");
-  return [
-    OBSERVED.begin,
-    "",
-    "## With access log and metrics",
-    "",
-    "Each writes a line of JSON, or of its own format (HAProxy), for each request, to `/dev/null`: nginx through a buffer of 64 KiB, HAProxy and Caddy by",
-    "default, berth outside of its event loop. Caddy's metrics are on; the others count in any case. Microseconds per request or message; in brackets × nginx.",
-    `Medians of ${options.passes} interleaved passes of ${options.seconds} s; load before the run ${load.toFixed(1)}. The libraries write no log.`,
-    "",
-    ...table(
-      ["", ...measured.map(({ name }) => name)],
-      names.map((name) => [name, ...measured.map((workload) => costCell(results, workload, name))]),
-    ),
-    ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
-    "",
-    OBSERVED.end,
-    "",
-  ].join("\n");
-}
-
-/** `section` in the place of the one in `page`; the page's own where it is left out. */
-export function withObserved(page: string, before: string, section: string | undefined): string {
-  const pattern = new RegExp(`${OBSERVED.begin}[^]*${OBSERVED.end}\n`);
-  const [kept = ""] = pattern.exec(before) ?? [];
-  return `${page.replace(pattern, "").trimEnd()}\n\n${section ?? kept}`;
 }
 
 function costCell(results: Results, workload: Workload, name: string): string {
   const cell = results.cells.get(workload.name)?.get(name);
   if (cell === undefined) return "";
   if ("failed" in cell) return "failed";
-  const nginx = results.cost(workload.name, "nginx");
-  return `${costText(workload, cell.cpuUs)}${nginx === undefined ? "" : ` (${(cell.cpuUs / nginx).toFixed(2)})`}`;
+  const ratio = results.ratio(workload.name, name, workload.named ? "nginx, h2" : "nginx");
+  return `${costText(workload, cell.cpuUs)}${ratio === undefined ? "" : ` (${ratio.toFixed(2)})`}`;
 }
 
 function costText({ unit }: Workload, cpuUs: number): string {
@@ -112,7 +84,6 @@ function costText({ unit }: Workload, cpuUs: number): string {
 function detail(results: Results, workload: Workload): string[] {
   const long = workload.unit === "GiB";
   const cells = [...(results.cells.get(workload.name) ?? [])];
-  const lua = results.cost(workload.name, "nginx-lua");
   const ms = (us: number | undefined) => (us === undefined ? "" : (us / 1_000).toFixed(2));
   return [
     `### ${workload.name}: ${workload.says}`,
@@ -121,7 +92,8 @@ function detail(results: Results, workload: Workload): string[] {
       ["", long ? "CPU s/GiB" : "CPU µs", "× nginx-lua", long ? "GiB/s" : "per s", "p50 ms", "p99 ms", "memory MB", "grown MB"],
       cells.map(([name, cell]) => {
         if ("failed" in cell) return [name, `failed: ${cell.failed.split("\n")[0]?.replaceAll("|", "/")}`, "", "", "", "", "", ""];
-        const own = name === "direct" ? ["", ""] : [costText(workload, cell.cpuUs), lua === undefined ? "" : (cell.cpuUs / lua).toFixed(2)];
+        const own =
+          name === "direct" ? ["", ""] : [costText(workload, cell.cpuUs), results.ratio(workload.name, name, "nginx-lua")?.toFixed(2) ?? ""];
         const memory = name === "direct" ? ["", ""] : [cell.rssMb.toFixed(0), cell.grownMb.toFixed(0)];
         return [name, ...own, cell.perSecond.toFixed(long ? 2 : 0), ms(cell.p50Us), ms(cell.p99Us), ...memory];
       }),
@@ -153,8 +125,58 @@ function idleSection({ idle }: Results): string[] {
   ];
 }
 
-function table(head: string[], rows: string[][]): string[] {
-  return [head, head.map((_, column) => (column === 0 ? "---" : "---:")), ...rows].map((cells) => `| ${cells.join(" | ")} |`);
+function serveSection({ serve }: Results): string[] {
+  if (serve === undefined) return [];
+  return [
+    "### Idle memory of berth serve",
+    "",
+    "`BERTH_DRIVER=process`, no containers, 20 s after the start from sources. Proportional set size: pages that processes share count once.",
+    "",
+    ...table(["", "MiB"], [...serve.processes.map(({ role, mib }) => [role, mib.toFixed(1)]), ["all", serve.totalMib.toFixed(1)]]),
+    "",
+  ];
+}
+
+function growthSection({ growth }: Results): string[] {
+  if (growth.length === 0) return [];
+  return [
+    "## As the world grows",
+    "",
+    "Microseconds of a small GET; in brackets × nginx in the same pass. Requests go to all containers and come from all callers in turn. berth keeps a",
+    "connection for each container and nginx one pool for their common address, so many containers are many connections for berth alone. A gateway caches",
+    "20,000 callers: with 100,000 in turn, it asks control for most of them.",
+    "",
+    ...growth.flatMap(({ name, rows }) => {
+      const proxies = [...(rows[0]?.cells.keys() ?? [])];
+      return [
+        ...table(
+          [name, ...proxies],
+          rows.map(({ size, cells }) => [String(size), ...proxies.map((proxy) => growthText(cells, proxy))]),
+        ),
+        "",
+      ];
+    }),
+  ];
+}
+
+function workersSection({ workers }: Results): string[] {
+  if (workers.size === 0) return [];
+  return [
+    "## Two workers",
+    "",
+    "`get` where the proxy may use both cores, which the load and the container use as well. Requests per second say what the whole machine does, load and",
+    "container included: they are no measure of what a worker with a core of its own gains. CPU per request shows what a second worker costs.",
+    "",
+    ...table(
+      ["", "CPU µs", "× nginx, 1 worker", "per s", "p99 ms"],
+      [...workers].map(([name, cell]) => {
+        if ("failed" in cell) return [name, "failed", "", "", ""];
+        const ratio = comparePasses(cell, workers.get("nginx, 1 worker"), costRatio);
+        return [name, cell.cpuUs.toFixed(1), ratio?.toFixed(2) ?? "", cell.perSecond.toFixed(0), ((cell.p99Us ?? 0) / 1_000).toFixed(2)];
+      }),
+    ),
+    "",
+  ];
 }
 
 function versions(): string[] {
@@ -171,6 +193,7 @@ function versions(): string[] {
     nginx: versionOf(["nginx", "-v"], /nginx\/(\S+)/),
     HAProxy: versionOf(["haproxy", "-v"], /version (\d[\d.]*)/),
     Caddy: versionOf(["caddy", "version"], /^v?(\d[\d.]*)/),
+    h2load: versionOf(["h2load", "--version"], /nghttp2\/(\S+)/),
   };
   const peers = (JSON.parse(readFileSync(join(PEERS, "package.json"), "utf8")) as { dependencies: Record<string, string> }).dependencies;
   return [

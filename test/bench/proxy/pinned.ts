@@ -6,8 +6,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** The proxy under test has this core to itself; who asks and who answers share the other. */
-export const PROXY_CORE = 0;
-export const LOAD_CORE = 1;
+export const PROXY_CORE = "0";
+export const LOAD_CORE = "1";
+export const BOTH_CORES = "0,1";
+
+/** As `taskset -c` takes them. */
+export type Cores = typeof PROXY_CORE | typeof LOAD_CORE | typeof BOTH_CORES;
 
 export type PinnedCommand = { argv: string[]; env?: Record<string, string> };
 
@@ -23,15 +27,15 @@ const PATHS = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin`;
 const START_MS = 15_000;
 const STOP_MS = 3_000;
 
-/** Opens processes on one core each. Should this process be killed, the kernel ends them; `stopAll` ends all that still run. */
+/** Opens processes on the cores that each may use. Should this process be killed, the kernel ends them; `stopAll` ends all that still run. */
 export function openPinned(folder: string) {
   const running = new Set<Pinned>();
   let count = 0;
 
-  const start = (name: string, core: number, { argv, env }: PinnedCommand): Pinned => {
+  const start = (name: string, cores: Cores, { argv, env }: PinnedCommand): Pinned => {
     const file = join(folder, `${count++}-${name.replaceAll(/[^a-z0-9]+/gi, "-")}.log`);
     const log = openSync(file, "w");
-    const child = spawn("setpriv", ["--pdeathsig=TERM", "taskset", "-c", String(core), ...argv], {
+    const child = spawn("setpriv", ["--pdeathsig=TERM", "taskset", "-c", cores, ...argv], {
       cwd: folder,
       stdio: ["ignore", log, log],
       env: { PATH: PATHS, HOME: folder, ...env },
@@ -54,8 +58,8 @@ export function openPinned(folder: string) {
   return {
     start,
     /** Starts a server and waits until something accepts on its port. */
-    serve: async (name: string, core: number, command: PinnedCommand, port: number): Promise<Pinned> => {
-      const pinned = start(name, core, command);
+    serve: async (name: string, cores: Cores, command: PinnedCommand, port: number): Promise<Pinned> => {
+      const pinned = start(name, cores, command);
       const end = Date.now() + START_MS;
       while (!(await accepts(port))) {
         if (pinned.ended() || Date.now() > end) {
@@ -68,8 +72,8 @@ export function openPinned(folder: string) {
       return pinned;
     },
     /** Runs a load to its end and returns what it printed. */
-    run: async (name: string, command: PinnedCommand, withinMs: number): Promise<string> => {
-      const pinned = start(name, LOAD_CORE, command);
+    run: async (name: string, command: PinnedCommand, withinMs: number, cores: Cores = LOAD_CORE): Promise<string> => {
+      const pinned = start(name, cores, command);
       const end = Date.now() + withinMs;
       while (!pinned.ended()) {
         if (Date.now() > end) {

@@ -1,7 +1,9 @@
 import type { Idle } from "./idle.ts";
 import type { Cell } from "./measure.ts";
-import type { Results } from "./results.ts";
-import { bound, TARGETS, compareToTarget } from "./targets.ts";
+import type { GrowthAxis } from "./growth.ts";
+import { comparePasses, costRatio, type Results } from "./results.ts";
+import type { ServeMemory } from "./serve-memory.ts";
+import { boundText, TARGETS, targetText } from "./targets.ts";
 import type { Workload } from "./workloads.ts";
 
 const COLUMNS = ["x nginx", "x lua", "per s", "p50 ms", "p99 ms", "RSS MB", "+RSS MB"] as const;
@@ -12,19 +14,18 @@ export function printWorkload(workload: Workload, cells: Map<string, Cell>): voi
   console.log(`\n${workload.name}: ${workload.says}`);
   const long = workload.unit === "GiB";
   console.log("".padEnd(NAME) + [long ? "s CPU/GiB" : `µs/${workload.unit}`, ...COLUMNS].map((name) => name.padStart(11)).join(""));
-  const [nginx, lua] = ["nginx", "nginx-lua"].map((name) => costOf(cells.get(name)));
   for (const [name, cell] of cells) {
     if ("failed" in cell) {
       console.log(`${name.padEnd(NAME)}  FAILED: ${cell.failed}`);
       continue;
     }
     const ms = (us: number | undefined) => (us === undefined ? "" : (us / 1_000).toFixed(2));
-    const times = (base: number | undefined) => (base === undefined || cell.cpuUs === 0 ? "" : (cell.cpuUs / base).toFixed(2));
+    const times = (base: string) => (cell.cpuUs === 0 ? "" : (comparePasses(cell, cells.get(base), costRatio)?.toFixed(2) ?? ""));
     const cost = cell.cpuUs === 0 ? "" : long ? (cell.cpuUs / 1e6).toFixed(2) : cell.cpuUs.toFixed(1);
     const figures = [
       cost,
-      times(nginx),
-      times(lua),
+      times("nginx"),
+      times("nginx-lua"),
       long ? cell.perSecond.toFixed(2) : cell.perSecond.toFixed(0),
       ms(cell.p50Us),
       ms(cell.p99Us),
@@ -38,20 +39,16 @@ export function printWorkload(workload: Workload, cells: Map<string, Cell>): voi
 /** Each target beside what was measured for each row of berth; those that this run has no figure for are not shown. */
 export function printTargets(results: Results, berths: readonly string[]): void {
   const rows = TARGETS.flatMap((target) => {
-    const values = berths.map((berth) => target.measured(results, berth));
-    if (values.every((value) => value === undefined)) return [];
-    return [
-      [target.says, bound(target), ...values.map((value) => (value === undefined ? "" : `${value.toFixed(2)} ${compareToTarget(target, value)}`))],
-    ];
+    const values = berths.map((berth) => targetText(target, results, berth));
+    return values.every((value) => value === "") ? [] : [[target.says, boundText(target.floor, target), boundText(target.goal, target), ...values]];
   });
   if (rows.length === 0) return;
   console.log("\ntargets");
-  console.log(["", "is to be", ...berths].map(targetCell).join(""));
-  for (const row of rows) console.log(row.map(targetCell).join(""));
+  for (const row of [["", "floor", "goal", ...berths], ...rows]) console.log(row.map(targetCell).join(""));
 }
 
 function targetCell(text: string, column: number): string {
-  return column === 0 ? text.padEnd(40) : text.padStart(22);
+  return column === 0 ? text.padEnd(58) : text.padStart(column < 3 ? 11 : 22);
 }
 
 export function printIdle(rows: readonly string[], idle: readonly Idle[]): void {
@@ -67,6 +64,21 @@ export function printIdle(rows: readonly string[], idle: readonly Idle[]): void 
   }
 }
 
-function costOf(cell: Cell | undefined): number | undefined {
-  return cell === undefined || "failed" in cell ? undefined : cell.cpuUs;
+export function printGrowth({ name, rows }: GrowthAxis): void {
+  const proxies = [...(rows[0]?.cells.keys() ?? [])];
+  console.log(`\nµs of CPU of a small GET (x nginx), by ${name}`);
+  console.log("".padEnd(NAME) + proxies.map((proxy) => proxy.padStart(18)).join(""));
+  for (const { size, cells } of rows) console.log(String(size).padEnd(NAME) + proxies.map((proxy) => growthText(cells, proxy).padStart(18)).join(""));
+}
+
+/** Microseconds, and in brackets the ratio to nginx at the same size. */
+export function growthText(cells: Map<string, Cell>, proxy: string): string {
+  const cell = cells.get(proxy);
+  if (cell === undefined || "failed" in cell) return "failed";
+  const ratio = comparePasses(cell, cells.get("nginx"), costRatio);
+  return `${cell.cpuUs.toFixed(1)}${ratio === undefined ? "" : ` (${ratio.toFixed(2)})`}`;
+}
+
+export function printServe({ totalMib, processes }: ServeMemory): void {
+  console.log(`\nidle berth serve: ${totalMib.toFixed(0)} MiB, of which ${processes.map(({ role, mib }) => `${role} ${mib.toFixed(0)}`).join(", ")}`);
 }

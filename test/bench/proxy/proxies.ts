@@ -18,54 +18,100 @@ export type Proxy = {
   streamsApart?: true;
   /** It routes, but knows no keys: its figures are without that work. */
   noKeys?: true;
-  /** The only workloads that it can do. */
+  /** The only workloads that it does. */
   only?: readonly string[];
 };
 
+/** What `berth-process.ts` takes: how the gateway is opened, and how many processes share its socket. */
+type BerthRow = { settings?: Record<string, unknown>; needs?: RegExp; workers?: number; root?: string; only?: readonly string[] };
+
+/** What a proxy with an access log is measured with. */
+const LOGGED = ["get", "get10k"];
+
+/** The two kinds of sockets. A checkout without the setting has only the first. */
+const SOCKETS = [
+  { name: "berth", settings: { sockets: "node" } },
+  { name: "berth, ffi", settings: { sockets: "ffi" }, needs: /\bsockets\??:/ },
+] as const;
+
+type RowOptions = Pick<BenchOptions, "berth" | "beside" | "profile">;
+
 /** A row each, in the order in which they are measured and shown; berth's are of the checkout that the options name. */
-export function proxies({
-  berth: own,
-  beside,
-  observed,
-  profile,
-}: Pick<BenchOptions, "berth" | "beside" | "observed" | "profile">): readonly Proxy[] {
-  const berth = (
-    name: string,
-    settings: Record<string, string>,
-    missing: () => string | undefined = () => undefined,
-    workers = 1,
-    root = own,
-  ): Proxy => ({
+export function proxies(options: RowOptions): readonly Proxy[] {
+  const { beside } = options;
+  return [
+    ...SOCKETS.map((sockets) => berth(options, sockets.name, sockets)),
+    ...(beside === undefined ? [] : [berth(options, "berth, beside", { root: beside })]),
+    berth(options, "berth, http-proxy", { settings: { forwarder: "http-proxy" } }),
+    ...nginxes(),
+    { name: "haproxy", command: haproxy({ log: false }), missing: program("haproxy") },
+    { name: "caddy", command: caddy({ log: false }), missing: program("caddy") },
+    ...LIBRARIES,
+    ...SOCKETS.map((sockets) => {
+      return berth(options, `${sockets.name}, log`, { ...sockets, settings: { ...sockets.settings, accessLog: "/dev/null" }, only: LOGGED });
+    }),
+    { name: "nginx, log", command: nginxMaps({ log: true }), missing: program("nginx"), only: LOGGED },
+    { name: "nginx-lua, log", command: nginxLua({ log: true }), missing: luaMissing, only: LOGGED },
+    { name: "haproxy, log", command: haproxy({ log: true }), missing: program("haproxy"), only: LOGGED },
+    { name: "caddy, log", command: caddy({ log: true }), missing: program("caddy"), only: LOGGED },
+    ...[
+      berth(options, "berth, h2", { settings: { tls: true, http2: true }, needs: /\bhttp2\??:/, only: ["get-h2"] }),
+      { name: "nginx, h2", command: nginxMaps({ http2: true }), only: ["get-h2"] },
+    ].map((proxy): Proxy => ({ ...proxy, missing: () => program("h2load")() ?? proxy.missing?.() })),
+  ];
+}
+
+/** Those whose cost is measured as the world grows. */
+export function growingProxies(options: RowOptions): readonly Proxy[] {
+  return [...SOCKETS.map((sockets) => berth(options, sockets.name, sockets)), ...nginxes()];
+}
+
+/** One worker and two, on all cores. */
+export function workersOf(options: RowOptions): readonly Proxy[] {
+  return [1, 2].flatMap((workers): Proxy[] => {
+    const name = (proxy: string) => `${proxy}, ${workers} ${workers === 1 ? "worker" : "workers"}`;
+    return [
+      ...SOCKETS.map((sockets) => berth(options, name(sockets.name), { ...sockets, workers })),
+      { name: name("nginx"), command: nginxMaps({ workers }), missing: program("nginx") },
+    ];
+  });
+}
+
+/** The rows that targets are compared with. */
+export function isBerth(name: string): boolean {
+  return name.startsWith("berth") && !/, (?:log|h2)$/.test(name);
+}
+
+function berth({ berth: own, profile }: RowOptions, name: string, row: BerthRow): Proxy {
+  const { settings = {}, needs, workers = 1, root = own, only } = row;
+  return {
     name,
     command: (world, port) => ({
       argv: [
         process.execPath,
+        // What is experimental announces itself on every start.
+        "--no-warnings",
         ...(profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`]),
         join(root, "test/bench/proxy", workers === 1 ? "berth-process.ts" : "berth-workers.ts"),
         world.folder,
         String(port),
-        JSON.stringify(observed ? { ...settings, accessLog: "/dev/null" } : settings),
+        JSON.stringify(settings),
         String(workers),
       ],
     }),
-    missing,
-  });
-  /** A setting that another checkout's gateway does not have would be passed over in silence. */
-  const unlessTaken = (setting: RegExp) => () =>
-    setting.test(readFileSync(join(own, "gateway/open-gateway.ts"), "utf8")) ? undefined : "the checkout's gateway has no such engine";
+    // A setting that another checkout's gateway does not have would be passed over in silence.
+    missing: () =>
+      needs === undefined || needs.test(readFileSync(join(root, "gateway/open-gateway.ts"), "utf8"))
+        ? undefined
+        : "the checkout's gateway has no such setting",
+    ...(only && { only }),
+  };
+}
 
+function nginxes(): Proxy[] {
   return [
-    berth("berth", { forwarder: "splice" }, unlessTaken(/openSpliceEngine/)),
-    berth("berth, 2 workers", { forwarder: "splice" }, unlessTaken(/openSpliceEngine/), 2),
-    ...(beside === undefined ? [] : [berth("berth, beside", { forwarder: "splice" }, undefined, 1, beside)]),
-    berth("berth, buffers", { forwarder: "splice", reads: "buffers" }, unlessTaken(/\breads\b/)),
-    berth("berth, http-proxy", { forwarder: "http-proxy" }),
-    { name: "nginx", command: nginxMaps(observed), missing: program("nginx"), streamsApart: true },
-    { name: "nginx-lua", command: nginxLua(observed), missing: luaMissing, streamsApart: true },
-    { name: "haproxy", command: haproxy(observed), missing: program("haproxy") },
-    { name: "caddy", command: caddy(observed), missing: program("caddy") },
-    // Libraries: they write no access log.
-    ...(observed ? [] : LIBRARIES),
+    { name: "nginx", command: nginxMaps(), missing: program("nginx"), streamsApart: true },
+    { name: "nginx-lua", command: nginxLua(), missing: luaMissing, streamsApart: true },
   ];
 }
 
@@ -93,7 +139,7 @@ export function missingTools(): string[] {
   return ["wrk", "nginx", "taskset", "setpriv"].flatMap((name) => program(name)() ?? []);
 }
 
-function program(name: string): () => string | undefined {
+export function program(name: string): () => string | undefined {
   const folders = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
   return () => (folders.some((folder) => existsSync(join(folder, name))) ? undefined : `the program ${name} is not installed`);
 }

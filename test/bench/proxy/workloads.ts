@@ -1,7 +1,8 @@
 import { join } from "node:path";
+import { h2load } from "./load/h2load.ts";
 import type { LoadResult, LoadPlan } from "./load/plan.ts";
 import type { PinnedCommand } from "./pinned.ts";
-import { CONTAINERS, FIXED, PREFIX, WS_PREFIX, type BenchWorld } from "./world.ts";
+import { PREFIX, WS_PREFIX, type BenchWorld } from "./world.ts";
 
 /** What a load is run against. `pid` is the proxy's; none where requests go to the container directly. */
 export type Against = { world: BenchWorld; port: number; pid: number | undefined; seconds: number; streamMb: number };
@@ -21,6 +22,8 @@ export type Workload = {
   wakesFirst?: true;
   /** A route that only berth has. */
   berthOnly?: true;
+  /** Only proxies that name it do it. */
+  named?: true;
   load(against: Against): PinnedCommand;
   /** Reads what the load printed; throws where anything at all went wrong. */
   read(output: string): LoadResult;
@@ -31,9 +34,11 @@ const SOCKETS = 100;
 const EVENT_MS = 10;
 const COLD_REQUESTS = 1_000;
 const PACE = 1_000;
-const IDS = { fixed: [0, FIXED], raw: [FIXED, CONTAINERS] } as const;
+/** Indices of the containers behind each upstream. */
+const idsOf = ({ fixed, ids }: BenchWorld, to: "fixed" | "raw") => (to === "fixed" ? ([0, fixed] as const) : ([fixed, ids.length] as const));
 
-type WrkPlan = { to: "fixed" | "raw"; method: string; path: string; sends: number; comes: number };
+/** `headerBytes`: of further request headers. */
+type WrkPlan = { to: "fixed" | "raw"; method: string; path: string; sends: number; comes: number; headerBytes?: number };
 
 function wrk(name: string, says: string, plan: WrkPlan): Workload {
   return {
@@ -43,7 +48,8 @@ function wrk(name: string, says: string, plan: WrkPlan): Workload {
     to: plan.to,
     wakesFirst: true,
     load: ({ world, port, pid, seconds }) => {
-      const argv = [world.folder, plan.method, plan.path, ...IDS[plan.to].map(String), String(plan.sends), pid === undefined ? "" : PREFIX];
+      const numbers = [...idsOf(world, plan.to), plan.sends, plan.headerBytes ?? 0].map(String);
+      const argv = [world.folder, plan.method, plan.path, ...numbers, pid === undefined ? "" : PREFIX];
       const url = `http://127.0.0.1:${port}/`;
       const script = join(import.meta.dirname, "load/wrk.lua");
       return { argv: ["wrk", "-t1", `-c${WRK_CONNECTIONS}`, `-d${seconds}s`, "--timeout", "10s", "-s", script, url, "--", ...argv] };
@@ -93,7 +99,7 @@ export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, stre
     port,
     prefix: pid === undefined ? "" : (plan.prefix ?? PREFIX),
     path: plan.path.replace("{for}", String(seconds * 1_000 + 2_500)),
-    ids: IDS[plan.to],
+    ids: idsOf(world, plan.to),
     seconds,
     connections: plan.connections,
     bytes: plan.bytes ?? streamMb * 1_048_576,
@@ -112,9 +118,14 @@ function result(output: string): unknown {
 const stream = { load: "stream", to: "raw", unit: "GiB", stream: true, connections: 1 } as const;
 const webSocket = { load: "websocket", to: "raw", unit: "message", path: "/ws", connections: SOCKETS } as const;
 
+/** A small GET, whose head has so many bytes of further headers. */
+export function smallGet(headerBytes: number): Workload {
+  return wrk("get", "GET, 36 bytes", { to: "fixed", method: "GET", path: "/small", sends: 0, comes: 36, headerBytes });
+}
+
 /** In the order in which they are run and shown. */
 export const WORKLOADS: readonly Workload[] = [
-  wrk("get", "GET, 36 bytes", { to: "fixed", method: "GET", path: "/small", sends: 0, comes: 36 }),
+  smallGet(0),
   wrk("get10k", "GET, 10 KiB", { to: "fixed", method: "GET", path: "/10k", sends: 0, comes: 10_240 }),
   wrk("post64k", "POST, 64 KiB", { to: "raw", method: "POST", path: "/sink", sends: 65_536, comes: 5 }),
   wrk("chunked", "GET, 64 chunks of 1 KiB", { to: "raw", method: "GET", path: "/chunked", sends: 0, comes: 65_536 }),
@@ -156,4 +167,13 @@ export const WORKLOADS: readonly Workload[] = [
     bytes: COLD_REQUESTS,
     fresh: true,
   }),
+  {
+    name: "get-h2",
+    says: "GET, 36 bytes, HTTP/2 over TLS",
+    unit: "request",
+    to: "fixed",
+    wakesFirst: true,
+    named: true,
+    ...h2load,
+  },
 ];

@@ -2,21 +2,24 @@ import { createHash } from "node:crypto";
 import { createServer } from "node:net";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { makeCertificate } from "../../fixtures/certificates.ts";
 
-export const KEYS = 1_000;
-export const CONTAINERS = 1_000;
-/** The first so many containers are nginx with fixed bodies, the rest the server of `upstream.ts`. */
-export const FIXED = 900;
+/** How many keys and containers there are. The first `fixed` containers are nginx with fixed bodies, the rest the server of `upstream.ts`. */
+export type WorldSize = { keys: number; containers: number; fixed: number };
+
+export const USUAL_SIZE: WorldSize = { keys: 1_000, containers: 1_000, fixed: 900 };
 export const PREFIX = "/api/docker/containers/proxy/";
 export const WS_PREFIX = "/api/docker/containers/proxy-ws/";
 
 /**
- * What every proxy must know to do the same work: 1 000 API keys, and 1 000 container ids with their addresses. Which key and which id
- * is the same in each run and each process.
+ * What every proxy must know to do the same work: API keys, and container ids with their addresses. Which key and which id is the same in each run and
+ * each process.
  */
 export type BenchWorld = {
   keys: string[];
   ids: string[];
+  /** Of `ids`. */
+  fixed: number;
   /** Ports on 127.0.0.1 of the two upstreams. */
   fixedPort: number;
   rawPort: number;
@@ -24,22 +27,31 @@ export type BenchWorld = {
   folder: string;
 };
 
-export function makeWorld(folder: string, fixedPort: number, rawPort: number): BenchWorld {
+export function makeWorld(folder: string, ports: { fixedPort: number; rawPort: number }, size: WorldSize): BenchWorld {
   const digest = (text: string) => createHash("sha256").update(text).digest("hex");
-  const ids = Array.from({ length: CONTAINERS }, (_, index) => digest(`container ${index}`)).map(
+  const ids = Array.from({ length: size.containers }, (_, index) => digest(`container ${index}`)).map(
     (hex) => `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`,
   );
-  const keys = Array.from({ length: KEYS }, (_, index) => digest(`key ${index}`).slice(0, 48));
-  const world = { keys, ids, fixedPort, rawPort, folder };
+  const keys = Array.from({ length: size.keys }, (_, index) => digest(`key ${index}`).slice(0, 48));
+  const world = { keys, ids, fixed: size.fixed, ...ports, folder };
   // For the proxies and loads that are processes of their own; the script of wrk reads lines.
   writeFileSync(join(folder, "world.json"), JSON.stringify(world));
   writeFileSync(join(folder, "keys.txt"), keys.join("\n"));
   writeFileSync(join(folder, "ids.txt"), ids.join("\n"));
+  const pair = makeCertificate(folder, "bench-made");
+  const files = certificateOf(world);
+  writeFileSync(files.cert, pair.cert);
+  writeFileSync(files.key, pair.key);
   return world;
 }
 
+/** The files of the certificate of whoever speaks TLS here. */
+export function certificateOf({ folder }: Pick<BenchWorld, "folder">): { cert: string; key: string } {
+  return { cert: join(folder, "tls.crt"), key: join(folder, "tls.key") };
+}
+
 export function portOf(world: BenchWorld, index: number): number {
-  return index < FIXED ? world.fixedPort : world.rawPort;
+  return index < world.fixed ? world.fixedPort : world.rawPort;
 }
 
 /** Below the ports that the system gives to outgoing connections, of which a load makes thousands. */

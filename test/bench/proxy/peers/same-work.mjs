@@ -6,7 +6,7 @@ import { join } from "node:path";
 const [folder = "", port = ""] = process.argv.slice(2);
 const world = JSON.parse(readFileSync(join(folder, "world.json"), "utf8"));
 const callers = new Map(world.keys.map((key) => [key, { token: key }]));
-export const routes = new Map(world.ids.map((id, index) => [id, `http://127.0.0.1:${index < 900 ? world.fixedPort : world.rawPort}`]));
+export const routes = new Map(world.ids.map((id, index) => [id, `http://127.0.0.1:${index < world.fixed ? world.fixedPort : world.rawPort}`]));
 export const PREFIX = "/api/docker/containers/proxy/";
 export const agent = new Agent({ keepAlive: true, maxFreeSockets: 256 });
 
