@@ -1,7 +1,7 @@
 import { Fault, type FaultCode } from "../lib/fault.ts";
 import type { DirectResponse, HeaderLine } from "./decision.ts";
 import type { ServerResponse } from "node:http";
-import type { Duplex } from "node:stream";
+import type { Connection } from "./connections/connection.ts";
 
 /** For clients of containers. Published plugins compare the content type with `===`, so it has no charset. */
 export function containerErrorResponse(fault: Fault): DirectResponse {
@@ -43,11 +43,11 @@ export function sendResponse(response: ServerResponse, answer: DirectResponse): 
   response.end(answer.body);
 }
 
-/** The same on the socket of an upgrade request. Ends the connection. */
-export function sendRawResponse(socket: Duplex, answer: DirectResponse): void {
-  if (socket.destroyed || socket.writableEnded) return;
-  socket.write(headText(answer.status, answer.reason, [...answer.headers, ["Connection", "close"]]), "latin1");
-  socket.end(answer.body);
+/** The same on the connection of an upgrade request, which it ends. */
+export function sendRawResponse(connection: Connection, answer: DirectResponse): void {
+  connection.sendText(headText(answer.status, answer.reason, [...answer.headers, ["Connection", "close"]]));
+  connection.sendOwn(Buffer.from(answer.body));
+  connection.end();
 }
 
 /** A response head in latin1. Its parts come from a parser or from constants, so they are not checked. */

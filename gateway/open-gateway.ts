@@ -99,7 +99,7 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
       ...deps.tcp,
       directory,
       leases,
-      connections: createConnectionFactory(reads),
+      connections: createConnectionFactory(),
       dials: dialCounts(metrics, { clock, log }),
       observer,
       limits,

@@ -1,6 +1,5 @@
-import type { Duplex } from "node:stream";
 import type { Clock } from "../../lib/clock.ts";
-import type { NetConnection } from "./connection.ts";
+import type { Connection } from "./connection.ts";
 
 /**
  * The gateway is about to close, and its listeners. Not an AbortSignal, which scans its listeners whenever one is added or removed: with ten thousand
@@ -32,20 +31,20 @@ export class Draining {
 const MAX_STALLED_CHECKS = 12;
 
 /** Ends a connection after everything was sent. The other end has `ms` to close; while it still takes queued bytes, it has more time. */
-export function lingeringClose(socket: Duplex, clock: Clock, ms: number): void {
-  if (socket.closed) return;
-  if (!socket.writableEnded) socket.end();
-  let before = socket.writableLength;
+export function lingeringClose(connection: Connection, clock: Clock, ms: number): void {
+  if (connection.closed) return;
+  connection.end();
+  let before = connection.backlog;
   let stalled = 0;
   const check = () => {
-    const queued = socket.writableLength;
-    stalled = queued === before ? stalled + 1 : 0;
-    if (queued === before && (queued === 0 || stalled === MAX_STALLED_CHECKS)) return void socket.destroy();
-    before = queued;
+    const { backlog } = connection;
+    stalled = backlog === before ? stalled + 1 : 0;
+    if (backlog === before && (backlog === 0 || stalled === MAX_STALLED_CHECKS)) return connection.destroy();
+    before = backlog;
     cancel = clock.after(ms, check);
   };
   let cancel = clock.after(ms, check);
-  socket.once("close", () => cancel());
+  connection.onceClosed(() => cancel());
 }
 
 const PROBE_MS = 50;
@@ -63,7 +62,7 @@ type HalfOpenExchange = { responding: boolean; head: { minorVersion: number } };
  * §15.2). Once the response has begun, nothing can be inserted: then a client that receives nothing for a while counts as gone. HTTP/1.0 has no interim
  * responses; there only the response itself can tell.
  */
-export function probeHalfOpen(connection: NetConnection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
+export function probeHalfOpen(connection: Connection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
   let probes = 0;
   let intervalMs = PROBE_MS;
   let respondingProbes = 0;

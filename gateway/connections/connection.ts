@@ -1,10 +1,11 @@
 import { writeSync } from "node:fs";
 import type { Socket } from "node:net";
+import type { TurnOutbox } from "./outbox.ts";
 
 /** Receives the events of a connection. */
-export type NetConnectionUser = {
-  /** Bytes came. On a `volatile` connection they are valid only during this call: send or copy them. */
-  onBytes(chunk: Buffer): void;
+export type ConnectionUser = {
+  /** Bytes `at`..`end` of `memory` came. They are valid only during this call: send or copy them. */
+  onBytes(memory: Buffer, at: number, end: number): void;
   /** The other end sends nothing more. */
   onEnd(): void;
   /** The queued bytes were sent: more may follow. */
@@ -13,64 +14,55 @@ export type NetConnectionUser = {
   onClose(error: Error | undefined): void;
 };
 
-/** Delays small messages until the end of the turn. */
-export type Outbox = {
-  /** Memory for delayed messages, which are then written past the stream; undefined: the connection keeps them for its stream. */
-  readonly memory: Buffer | undefined;
-  /** Reserves so many bytes of the memory; flushes everything first if they do not fit. */
-  reserve(bytes: number): number;
-  /** Flushes `writer` at the end of this turn. */
-  add(writer: { flush(): void }): void;
-};
+/** A received buffer that may be kept until a function is called, instead of being used again after `onBytes`. */
+export type Lender = { memory: Buffer | undefined; lend(): () => void };
 
-type NetConnectionOptions = {
-  /** The socket reads into shared memory, and its owner calls `onBytes`. */
-  volatile?: boolean;
-  /** Not one with memory for connections that Node encrypts. */
-  outbox?: Outbox | undefined;
+type ConnectionOptions = {
+  outbox: TurnOutbox;
+  lender: Lender;
+  remoteAddress: string;
+  /** Writes past the stream: not for connections that Node encrypts. */
+  pastStream: boolean;
   /** The TCP connection under a TLS connection. */
   under?: Socket | undefined;
 };
 
-/** Up to this size, copying bytes costs less than lending their memory, and messages are delayed. */
+/** Up to this size, bytes are copied and sent at the end of the turn. */
 const SMALL_BYTES = 16_384;
 
-const NO_USER: NetConnectionUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
+const NO_USER: ConnectionUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
 
-/** A TCP or TLS connection with one user at a time. Each direction may end by itself. */
-export class NetConnection {
-  readonly socket: Socket;
-  user: NetConnectionUser = NO_USER;
-  /** The bytes of the current `onBytes` call are valid only during that call. */
-  volatile: boolean;
+/** An established connection with one user at a time. Each direction may end by itself. */
+export class Connection {
+  user: ConnectionUser = NO_USER;
+  /** Empty if it is not known; without `::ffff:`. */
+  readonly remoteAddress: string;
+  readonly tls: boolean;
+  readonly #socket: Socket;
+  readonly #outbox: TurnOutbox;
+  readonly #lender: Lender;
+  readonly #pastStream: boolean;
+  readonly #under: Socket | undefined;
   #error: Error | undefined;
   #owesDrain = false;
-  #sentNow = 0;
-  readonly #outbox: Outbox | undefined;
-  readonly #under: Socket | undefined;
-  /** Delayed messages in the outbox's memory: size and offset. */
+  #sent = 0;
+  /** Delayed bytes in the outbox: their number and offset. */
   #delayed = 0;
   #delayedAt = 0;
-  /** Delayed messages without such memory: usually one. */
-  #first: string | Buffer | undefined;
-  #firstIsOwn = false;
-  readonly #others: (string | Buffer)[] = [];
+  #reserved = 0;
   /** For each write of lent memory, in order: returns it. */
   readonly #lent: ((() => void) | undefined)[] = [];
-  /**
-   * Of a volatile connection, during `onBytes`: reserves the memory of these bytes until the returned function is called. Undefined if the memory is
-   * shared, or already lent.
-   */
-  lend: (() => () => void) | undefined;
 
   /** Reads nothing before `resume`. */
-  constructor(open: (connection: NetConnection) => Socket, { volatile = false, outbox, under }: NetConnectionOptions = {}) {
-    this.volatile = volatile;
+  constructor(open: (connection: Connection) => Socket, { outbox, lender, remoteAddress, pastStream, under }: ConnectionOptions) {
     const socket = open(this);
-    this.socket = socket;
+    this.#socket = socket;
     this.#outbox = outbox;
+    this.#lender = lender;
+    this.#pastStream = pastStream;
     this.#under = under;
-    if (!volatile) socket.on("data", (chunk: Buffer) => this.#onData(chunk)).pause();
+    this.remoteAddress = remoteAddress.replace(/^::ffff:/, "");
+    this.tls = "encrypted" in socket;
     socket.on("end", () => this.user.onEnd());
     socket.on("drain", () => this.user.onDrain());
     socket.on("error", (error) => void (this.#error ??= error));
@@ -82,219 +74,188 @@ export class NetConnection {
   }
 
   get alive(): boolean {
-    return !this.socket.destroyed;
+    return !this.#socket.destroyed;
+  }
+
+  /** `onClose` was called. */
+  get closed(): boolean {
+    return this.#socket.closed;
   }
 
   /** False: nothing more can be sent. */
   get writable(): boolean {
-    return this.socket.writable;
+    return this.#socket.writable;
+  }
+
+  /** `end` was called. */
+  get ended(): boolean {
+    return this.#socket.writableEnded;
+  }
+
+  get paused(): boolean {
+    return this.#socket.isPaused();
   }
 
   /** Bytes that were sent or queued. */
   get bytesSent(): number {
-    this.flush();
-    return this.socket.bytesWritten + this.#sentNow;
+    return this.#sent;
   }
 
   /** Bytes that the other end has not taken yet. */
   get backlog(): number {
     this.flush();
-    return this.socket.writableLength;
+    return this.#socket.writableLength;
+  }
+
+  /** Where `place` reserves. */
+  get memory(): Buffer {
+    return this.#outbox.memory;
   }
 
   resume(): void {
-    this.socket.resume();
+    this.#socket.resume();
   }
 
   pause(): void {
-    this.socket.pause();
+    this.#socket.pause();
   }
 
-  get paused(): boolean {
-    return this.socket.isPaused();
+  /** Calls `act` after `onClose`. */
+  onceClosed(act: () => void): void {
+    this.#socket.once("close", act);
   }
 
-  /** Sends bytes of `from`, or bytes that the caller gives away. False: they are queued, so the sender must pause until `onDrain`. */
-  send(chunk: Buffer, from?: NetConnection): boolean {
-    const { socket } = this;
+  /** Sends bytes `at`..`end`, which are valid for this call only. False: they are queued, so the sender must pause until `onDrain`. */
+  send(memory: Buffer, at: number, end: number): boolean {
+    const socket = this.#socket;
     if (!socket.writable) return true;
-    const volatile = from?.volatile === true;
-    if (chunk.length <= SMALL_BYTES) {
-      const memory = this.#outboxMemory();
-      if (memory !== undefined) {
-        chunk.copy(memory, this.#reserve(chunk.length));
-        return true;
-      }
-      const message = volatile ? ownCopy(chunk) : chunk;
-      return this.#delay(message, volatile) || socket.write(message);
+    const length = end - at;
+    if (length <= SMALL_BYTES) {
+      memory.copy(this.#outbox.memory, this.place(length), at, end);
+      return this.placed(length);
     }
+    this.#sent += length;
     this.flush();
-    if (!volatile) return socket.write(chunk);
-    const sent = this.#sendNow(chunk, 0, chunk.length);
-    if (sent === chunk.length) return true;
-    const rest = sent === 0 ? chunk : chunk.subarray(sent);
-    const own = from.lend === undefined ? ownCopy(rest) : undefined;
-    socket.write(own ?? rest, this.#onSent);
-    // Unless the kernel took all of it, the memory must not be reused before the rest is sent.
+    const sent = this.#sendNow(memory, at, length);
+    if (sent === length) return true;
+    const lends = this.#lender.memory === memory;
+    const rest = lends ? memory.subarray(at + sent, end) : ownCopy(memory, at + sent, end);
+    socket.write(rest, this.#onSent);
+    // Unless the kernel took all of it, the memory must not be used again before the rest is sent.
     const queued = socket.writableLength > 0;
-    const over = own === undefined ? queued && from.lend?.() : () => releaseMemory(own);
-    if (!queued && over) over();
-    this.#lent.push(queued && over ? over : undefined);
+    this.#lent.push(queued && lends ? this.#lender.lend() : undefined);
     this.#owesDrain ||= queued;
     return !queued;
   }
 
-  /** The same for latin1 text, followed by a copy of `body`. */
-  sendText(latin1: string, body?: Buffer): boolean {
-    const { socket } = this;
+  /** Sends bytes that the caller gives away. */
+  sendOwn(bytes: Buffer): boolean {
+    if (bytes.length <= SMALL_BYTES) return this.send(bytes, 0, bytes.length);
+    const socket = this.#socket;
     if (!socket.writable) return true;
-    const length = body === undefined ? latin1.length : latin1.length + body.length;
-    if (length <= SMALL_BYTES) {
-      const memory = this.#outboxMemory();
-      if (memory !== undefined) {
-        const at = this.#reserve(length);
-        memory.write(latin1, at, "latin1");
-        body?.copy(memory, at + latin1.length);
-        return true;
-      }
-    } else this.flush();
-    let message: string | Buffer = latin1;
-    if (body !== undefined) {
-      message = ownMemory(length);
-      message.write(latin1, 0, "latin1");
-      body.copy(message, latin1.length);
-    }
-    return (length <= SMALL_BYTES && this.#delay(message, body !== undefined)) || socket.write(message, "latin1");
+    this.#sent += bytes.length;
+    this.flush();
+    return socket.write(bytes);
   }
 
-  /** Sends delayed messages now. */
+  sendText(latin1: string): boolean {
+    const { length } = latin1;
+    if (length > SMALL_BYTES) return this.sendOwn(Buffer.from(latin1, "latin1"));
+    if (!this.#socket.writable) return true;
+    this.#outbox.memory.write(latin1, this.place(length), "latin1");
+    return this.placed(length);
+  }
+
+  /** Reserves room behind what is queued in this turn, and returns its offset in `memory`. Write there, then call `placed` before anything else. */
+  place(bytes: number): number {
+    if (this.#delayed > 0 && !this.#outbox.fits(this.#delayedAt + this.#delayed, bytes)) this.flush();
+    const at = this.#outbox.reserve(bytes);
+    this.#reserved = bytes;
+    if (this.#delayed === 0) this.#delayedAt = at;
+    return at;
+  }
+
+  /** Sends the first `bytes` of the reserved room. False: see `send`. */
+  placed(bytes: number): boolean {
+    const outbox = this.#outbox;
+    outbox.release(this.#reserved - bytes);
+    const socket = this.#socket;
+    if (!socket.writable || bytes === 0) return true;
+    this.#sent += bytes;
+    if (socket.writableLength > 0) {
+      const at = this.#delayedAt;
+      return socket.write(ownCopy(outbox.memory, at, at + bytes));
+    }
+    if (this.#delayed === 0) outbox.add(this);
+    this.#delayed += bytes;
+    return true;
+  }
+
+  /** Sends delayed bytes now. */
   flush(): void {
     const length = this.#delayed;
-    if (this.#first !== undefined) return this.#flushMessages(this.#first);
     if (length === 0) return;
     this.#delayed = 0;
-    const memory = this.#outbox?.memory;
-    const { socket } = this;
-    if (memory === undefined || !socket.writable) return;
-    const end = this.#delayedAt + length;
-    const sent = this.#sendNow(memory, this.#delayedAt, length);
-    if (sent < length) socket.write(Buffer.from(memory.subarray(end - length + sent, end)));
+    const socket = this.#socket;
+    if (!socket.writable) return;
+    const { memory } = this.#outbox;
+    const at = this.#delayedAt;
+    const sent = this.#sendNow(memory, at, length);
+    if (sent < length) socket.write(ownCopy(memory, at + sent, at + length));
   }
 
   /** Sends what is queued, and nothing more. */
   end(): void {
     this.flush();
-    if (this.socket.writable) this.socket.end();
+    if (this.#socket.writable) this.#socket.end();
   }
 
   destroy(): void {
     this.flush();
-    this.socket.destroy();
+    this.#socket.destroy();
   }
 
   /** Ends so that the other side knows that data is missing. */
   reset(): void {
     this.flush();
-    breakOff(this.socket, this.#under);
+    breakOff(this.#socket, this.#under);
   }
 
-  /** Releases the memory of a long chunk after it was sent. Left to the garbage collector, it took half the processor time of a long upload. */
-  #onData(chunk: Buffer): void {
-    if (chunk.length <= SMALL_BYTES) return this.user.onBytes(chunk);
-    let lent = false;
-    this.volatile = true;
-    this.lend = () => {
-      this.lend = undefined;
-      lent = true;
-      return () => releaseMemory(chunk);
-    };
-    this.user.onBytes(chunk);
-    this.volatile = false;
-    this.lend = undefined;
-    if (!lent) releaseMemory(chunk);
-  }
-
-  /** The memory for a small message; undefined: the stream must take it. */
-  #outboxMemory(): Buffer | undefined {
-    return this.socket.writableLength === 0 ? this.#outbox?.memory : undefined;
-  }
-
-  /** Reserves memory, directly after what this connection has delayed. */
-  #reserve(bytes: number): number {
-    const outbox = this.#outbox as Outbox;
-    const at = outbox.reserve(bytes);
-    if (this.#delayed > 0 && at !== this.#delayedAt + this.#delayed) this.flush();
-    if (this.#delayed === 0) {
-      this.#delayedAt = at;
-      outbox.add(this);
-    }
-    this.#delayed += bytes;
-    return at;
-  }
-
-  /** Delays a message if the outbox has no memory. `own`: its memory is released after it was sent. False: write it to the stream now. */
-  #delay(message: string | Buffer, own: boolean): boolean {
-    if (this.#outbox === undefined) return false;
-    if (this.#outbox.memory !== undefined) {
-      this.flush();
+  /** The other end has closed, as far as the kernel knows. For connections that are not read. */
+  isBroken(): boolean {
+    const descriptor = descriptorOf(this.#socket);
+    if (descriptor === undefined) return false;
+    try {
+      writeSync(descriptor, NO_BYTES);
       return false;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code !== "EAGAIN";
     }
-    if (this.#first !== undefined) return this.#others.push(message) > 0;
-    if (this.socket.writableLength > 0) return false;
-    this.#first = message;
-    this.#firstIsOwn = own;
-    this.#outbox.add(this);
-    return true;
-  }
-
-  #flushMessages(first: string | Buffer): void {
-    const { socket } = this;
-    this.#first = undefined;
-    if (!socket.writable) return void (this.#others.length = 0);
-    if (this.#others.length === 0) {
-      socket.write(first, "latin1");
-      if (this.#firstIsOwn && typeof first !== "string" && socket.writableLength === 0) releaseMemory(first);
-      return;
-    }
-    socket.cork();
-    socket.write(first, "latin1");
-    for (const other of this.#others) socket.write(other, "latin1");
-    this.#others.length = 0;
-    socket.uncork();
   }
 
   /** Returns how many bytes the kernel took. */
   #sendNow(bytes: Buffer, from: number, length: number): number {
-    if (this.#outbox?.memory === undefined) return 0;
-    const sent = writeNow(this.socket, bytes, from, length);
-    this.#sentNow += sent;
-    return sent;
+    return this.#pastStream ? writeNow(this.#socket, bytes, from, length) : 0;
   }
 
   readonly #onSent = () => {
     this.#lent.shift()?.();
-    if (!this.#owesDrain || this.socket.writableLength > 0) return;
+    if (!this.#owesDrain || this.#socket.writableLength > 0) return;
     this.#owesDrain = false;
     this.user.onDrain();
   };
 }
 
-/** Messages up to this size share memory of Node's pool. */
+const NO_BYTES = Buffer.alloc(0);
+
+/** Copies up to this size share memory of Node's pool. */
 const POOLED_BYTES = 1_024;
 
-function ownMemory(bytes: number): Buffer {
-  return bytes > POOLED_BYTES ? Buffer.allocUnsafeSlow(bytes) : Buffer.allocUnsafe(bytes);
-}
-
-function ownCopy(bytes: Buffer): Buffer {
-  const copy = ownMemory(bytes.length);
-  bytes.copy(copy);
+function ownCopy(bytes: Buffer, at: number, end: number): Buffer {
+  const length = end - at;
+  const copy = length > POOLED_BYTES ? Buffer.allocUnsafeSlow(length) : Buffer.allocUnsafe(length);
+  bytes.copy(copy, 0, at, end);
   return copy;
-}
-
-/** Releases a chunk's memory if no other buffer shares it. */
-function releaseMemory({ buffer, byteLength }: Buffer): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
 /**
@@ -306,27 +267,13 @@ export function breakOff(socket: Socket, under?: Socket): void {
   socket.destroy();
 }
 
-/** The other end has closed, as far as the kernel knows. For connections that are not read. */
-export function isBroken(socket: Socket): boolean {
-  const descriptor = descriptorOf(socket);
-  if (descriptor === undefined || socket.connecting) return false;
-  try {
-    writeSync(descriptor, NO_BYTES);
-    return false;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "EAGAIN";
-  }
-}
-
-const NO_BYTES = Buffer.alloc(0);
-
 /**
  * Writes past the stream, and returns how many bytes the kernel took. A stream may queue bytes, so those in reused memory would have to be copied, which
  * for messages of 16 KiB costs more than everything else. Returns 0 if the descriptor is not available, or the stream has queued bytes; the stream then
  * reports any error.
  */
 function writeNow(socket: Socket, bytes: Buffer, from: number, length: number): number {
-  if (socket.writableLength > 0 || socket.connecting) return 0;
+  if (socket.writableLength > 0) return 0;
   const descriptor = descriptorOf(socket);
   if (descriptor === undefined) return 0;
   try {

@@ -17,10 +17,8 @@ export class TargetRemoved extends ConnectionRefused {}
 /** How often the target of one exchange may be removed before a byte was sent. Each time the exchange waits for the next target. */
 export const MAX_REMOVALS = 10;
 
-/** A connection as an engine wraps it. */
-type DialedSocket = { socket: Socket };
-
-export type DialResult<Made extends DialedSocket> = { connection: Made; target: ForwardTarget; connectMs: number };
+/** `socket` is connected, paused, and was not read. */
+export type DialResult = { socket: Socket; target: ForwardTarget; connectMs: number };
 
 export type DialCounts = {
   made: Count;
@@ -34,25 +32,23 @@ export type DialCounts = {
 const EXHAUSTED: readonly string[] = ["EMFILE", "ENFILE"];
 const RETRY_MS = 1_000;
 
-type DialOptions<Made extends DialedSocket> = {
+type DialOptions = {
   clock: Clock;
   limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
   signal: AbortSignal;
   /** The lease's target, if it is known. */
   target?: ForwardTarget;
   dials?: DialCounts;
-  /** Begins a connection; the socket's events report the result. */
-  connect(options: ConnectOptions): Made;
 };
 
 /** With `tls`, the connect ends with the handshake. */
-export type ConnectOptions = NetConnectOpts & { tls?: TlsPeer | undefined };
+type ConnectOptions = NetConnectOpts & { tls?: TlsPeer | undefined };
 
 type TargetLease = Pick<Lease, "target" | "replaceTarget" | "onTargetGone">;
 
-/** Without a wrapper. */
-export function connectPlainly(options: ConnectOptions): DialedSocket {
-  return { socket: options.tls === undefined ? new Socket(options).connect(options) : openSecured(options, options.tls) };
+/** A paused socket, whose events report the result. Unless it is paused, it would begin to read with the connect. */
+function connect(options: ConnectOptions): Socket {
+  return options.tls === undefined ? new Socket(options).pause().connect(options) : openSecured(options, options.tls).pause();
 }
 
 /** The server's certificate is not the expected one. */
@@ -75,7 +71,7 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
  * Connects to the target of a lease. A target that refuses is replaced once; a target that is removed before a byte was sent, up to `MAX_REMOVALS` times.
  * Faults: CONTAINER_UNREACHABLE, DESCRIPTORS_EXHAUSTED, and those of the lease.
  */
-export async function dialLease<Made extends DialedSocket>(lease: TargetLease, options: DialOptions<Made>): Promise<DialResult<Made>> {
+export async function dialLease(lease: TargetLease, options: DialOptions): Promise<DialResult> {
   const { signal } = options;
   let target = options.target ?? (await raceAbort(Promise.resolve(lease.target()), signal));
   for (let refusals = 0, removals = 0; ;) {
@@ -105,7 +101,7 @@ function codeOf(error: unknown): string {
   return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
 }
 
-function dial<Made extends DialedSocket>(lease: TargetLease, target: ForwardTarget, options: DialOptions<Made>): Promise<DialResult<Made>> {
+function dial(lease: TargetLease, target: ForwardTarget, options: DialOptions): Promise<DialResult> {
   const { clock, limits, signal } = options;
   const begun = clock.monotonic();
   return new Promise((resolve, reject) => {
@@ -117,14 +113,13 @@ function dial<Made extends DialedSocket>(lease: TargetLease, target: ForwardTarg
       return reject(new TargetRemoved("removed"));
     }
     // Half-open: each direction of an upgraded connection ends by itself.
-    const connection = options.connect({
+    const socket = connect({
       ...("socketPath" in target ? { path: target.socketPath } : target),
       allowHalfOpen: true,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: limits.probeAfterMs,
     });
-    const { socket } = connection;
     const settle = (act: () => void) => {
       cancel();
       unwatch();
@@ -157,7 +152,7 @@ function dial<Made extends DialedSocket>(lease: TargetLease, target: ForwardTarg
       if (socket.destroyed) return;
       settle(() => {
         options.dials?.made.add();
-        resolve({ connection, target, connectMs: clock.monotonic() - begun });
+        resolve({ socket, target, connectMs: clock.monotonic() - begun });
       });
     });
     signal.addEventListener("abort", onAbort, { once: true });

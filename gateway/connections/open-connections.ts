@@ -1,6 +1,6 @@
 import { Socket } from "node:net";
-import { NetConnection, type Outbox } from "./connection.ts";
-import { type ConnectOptions, openSecured } from "./dial.ts";
+import { Connection, type Lender } from "./connection.ts";
+import { TurnOutbox } from "./outbox.ts";
 
 /**
  * How connections are read and written. `events`: clients are read by `data` events, each with a new buffer. `buffers`: the kernel reads into reused
@@ -11,32 +11,65 @@ export const READ_MODES = ["events", "buffers"] as const;
 export type ReadMode = (typeof READ_MODES)[number];
 
 export type ConnectionFactory = {
-  /** Wraps a connection that a server has just accepted and not read. */
-  accept(socket: Socket, under?: Socket): NetConnection;
-  /** Begins a connection; the socket's events report the result. */
-  connect(options: ConnectOptions): NetConnection;
+  /**
+   * Takes over an established socket that nobody has read, and that is paused. `readToEnd`: a refused write does not end it. `under`: the TCP connection
+   * under a TLS connection.
+   */
+  adopt(socket: Socket, options?: { readToEnd?: boolean; under?: Socket | undefined }): Connection;
+  /** The same for a socket that others have read. */
+  adoptStream(socket: Socket): Connection;
 };
 
-export function createConnectionFactory(reads: ReadMode): ConnectionFactory {
-  const buffers = { small: Buffer.allocUnsafeSlow(SMALL_BYTES), large: new LargeBuffers() };
-  const readingInto = (connection: NetConnection, options: object) => ({ ...options, onread: readInto(connection, buffers) });
-  const outbox = new TurnOutbox({ pastStreams: reads === "buffers" });
-  // Node delivers decrypted bytes by events only, and encrypts in its streams.
-  const tlsOutbox = new TurnOutbox({ pastStreams: false });
-  const overStream = (socket: Socket, under?: Socket) =>
-    new NetConnection(() => socket, { outbox: "encrypted" in socket ? tlsOutbox : outbox, under });
+export function createConnectionFactory(): ConnectionFactory {
+  const lender: Lender = { memory: undefined, lend: () => () => undefined };
+  const buffers = { small: Buffer.allocUnsafeSlow(SMALL_BYTES), large: new LargeBuffers(), lender };
+  const outbox = new TurnOutbox();
   return {
-    accept: (socket, under) => {
-      const handle = reads === "buffers" ? takeHandle(socket) : undefined;
-      if (handle === undefined) return overStream(socket, under);
+    adopt: (socket, { readToEnd = false, under } = {}) => {
+      const remoteAddress = socket.remoteAddress ?? "";
+      const handle = takeHandle(socket);
+      if (handle === undefined) {
+        const open = (connection: Connection) => readStream(socket, connection, lender);
+        return new Connection(open, { outbox, lender, remoteAddress, pastStream: false, under });
+      }
+      const Kind = readToEnd ? ReadToEndSocket : Socket;
       const options = { handle, allowHalfOpen: true, manualStart: true };
-      return new NetConnection((connection) => new Socket(readingInto(connection, options)), { volatile: true, outbox });
+      const open = (connection: Connection) => new Kind({ ...options, onread: readInto(connection, buffers) } as object);
+      return new Connection(open, { outbox, lender, remoteAddress, pastStream: true });
     },
-    connect: (options) =>
-      options.tls === undefined
-        ? new NetConnection((connection) => new ReadToEndSocket(readingInto(connection, options)).connect(options), { volatile: true, outbox })
-        : overStream(openSecured(options, options.tls)),
+    adoptStream: (socket) =>
+      new Connection((connection) => readStream(socket, connection, lender), {
+        outbox,
+        lender,
+        remoteAddress: socket.remoteAddress ?? "",
+        pastStream: false,
+      }),
   };
+}
+
+/** Bytes that Node has decrypted come by events only. */
+function readStream(socket: Socket, connection: Connection, lender: Lender): Socket {
+  return socket
+    .on("data", (chunk: Buffer) => {
+      let lent = false;
+      lender.memory = chunk;
+      lender.lend = () => {
+        lent = true;
+        return () => releaseMemory(chunk);
+      };
+      connection.user.onBytes(chunk, 0, chunk.length);
+      lender.memory = undefined;
+      // Left to the garbage collector, long chunks took half the processor time of a long upload.
+      if (!lent && chunk.length > SMALL_CHUNK) releaseMemory(chunk);
+    })
+    .pause();
+}
+
+const SMALL_CHUNK = 16_384;
+
+/** Releases a chunk's memory if no other buffer shares it. */
+function releaseMemory({ buffer, byteLength }: Buffer): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
 /** The buffer that all connections share: each read is processed before the next begins. */
@@ -47,7 +80,7 @@ const LARGE_BYTES = 524_288;
 const LONG_AFTER = 4;
 const MAX_SPARE = 16;
 
-type ReadBuffers = { small: Buffer; large: LargeBuffers };
+type ReadBuffers = { small: Buffer; large: LargeBuffers; lender: Lender };
 
 /** Large buffers that no connection reads into. */
 class LargeBuffers {
@@ -62,13 +95,13 @@ class LargeBuffers {
   }
 }
 
-function readInto(connection: NetConnection, { small, large }: ReadBuffers): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
+function readInto(connection: Connection, { small, large, lender }: ReadBuffers): { buffer: () => Uint8Array; callback: (bytes: number) => boolean } {
   let current = small;
   let next: Buffer | undefined = small;
   /** Reads in a row that filled the small buffer. */
   let full = 0;
   const lend = () => {
-    connection.lend = undefined;
+    lender.memory = undefined;
     const lent = current;
     next = large.take();
     return () => large.giveBack(lent);
@@ -82,9 +115,12 @@ function readInto(connection: NetConnection, { small, large }: ReadBuffers): { b
       return current;
     },
     callback: (bytes) => {
-      connection.lend = current === small ? undefined : lend;
-      connection.user.onBytes(current.subarray(0, bytes));
-      connection.lend = undefined;
+      if (current !== small) {
+        lender.memory = current;
+        lender.lend = lend;
+      }
+      connection.user.onBytes(current, 0, bytes);
+      lender.memory = undefined;
       if (current === small) {
         full = bytes === SMALL_BYTES ? full + 1 : 0;
         if (full >= LONG_AFTER) next = large.take();
@@ -97,45 +133,6 @@ function readInto(connection: NetConnection, { small, large }: ReadBuffers): { b
       return true;
     },
   };
-}
-
-/** Beyond it, delayed messages are sent at once. */
-const OUTBOX_BYTES = 262_144;
-
-/**
- * Sends the messages of one turn of the event loop together at its end: first all received bytes are processed, then everything is sent. A program on
- * another core that the first message wakes is still awake for the rest: with 64 busy connections this saves a tenth of a request. A single message is
- * not delayed, because the turn ends with it.
- */
-class TurnOutbox implements Outbox {
-  readonly memory: Buffer | undefined;
-  readonly #writers: { flush(): void }[] = [];
-  #used = 0;
-
-  constructor({ pastStreams }: { pastStreams: boolean }) {
-    this.memory = pastStreams ? Buffer.allocUnsafeSlow(OUTBOX_BYTES) : undefined;
-  }
-
-  add(writer: { flush(): void }): void {
-    if (this.#writers.push(writer) === 1) setImmediate(this.#endTurn);
-  }
-
-  reserve(bytes: number): number {
-    if (this.#used + bytes > OUTBOX_BYTES) this.#flushAll();
-    const at = this.#used;
-    this.#used += bytes;
-    return at;
-  }
-
-  readonly #endTurn = (): void => {
-    this.#flushAll();
-    this.#writers.length = 0;
-  };
-
-  #flushAll(): void {
-    for (const writer of this.#writers) writer.flush();
-    this.#used = 0;
-  }
 }
 
 /**

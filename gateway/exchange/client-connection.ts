@@ -2,7 +2,7 @@ import type { AdmittedConnection } from "../../lib/connection-limits.ts";
 import type { DirectResponse, ClientPeer } from "../decision.ts";
 import { AccessRecord } from "../access-record.ts";
 import { MessageRefused, type RequestReader } from "../http1/message-reader.ts";
-import { isBroken, type NetConnection, type NetConnectionUser } from "../connections/connection.ts";
+import type { Connection, ConnectionUser } from "../connections/connection.ts";
 import { responseBytes, refusalFault } from "../direct-responses.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "../connections/closing.ts";
@@ -30,8 +30,8 @@ const NEVER = Number.POSITIVE_INFINITY;
 const CLIENT_LEFT = new Error("the client left");
 
 /** One connection of a client: its requests are read and answered one after another. */
-export class ClientConnection implements ExchangeClient, NetConnectionUser, Ticking {
-  readonly connection: NetConnection;
+export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking {
+  readonly connection: Connection;
   readonly context: EngineContext;
   readonly peer: ClientPeer;
   readonly tls: boolean;
@@ -55,7 +55,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
   #backlogSeen = 0;
 
   constructor(
-    connection: NetConnection,
+    connection: Connection,
     context: EngineContext,
     { admission, forget }: { admission: Pick<AdmittedConnection, "crowded">; forget: (client: ClientConnection) => void },
   ) {
@@ -64,9 +64,8 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     this.#forget = forget;
     this.#admission = admission;
     this.#reader = context.http1.requests();
-    const { socket } = connection;
-    this.peer = { address: (socket.remoteAddress ?? "").replace(/^::ffff:/, "") };
-    this.tls = "encrypted" in socket;
+    this.peer = { address: connection.remoteAddress };
+    this.tls = connection.tls;
     this.lastByteAt = context.ticker.now;
     // The first head has the time limit of one that has begun.
     this.#deadline = context.ticker.now + (context.draining.begun ? DRAIN_IDLE_MS : context.limits.headersTimeoutMs);
@@ -85,9 +84,9 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     return !this.connection.alive;
   }
 
-  onBytes(chunk: Buffer): void {
+  onBytes(memory: Buffer, at: number, end: number): void {
     this.lastByteAt = this.context.ticker.now;
-    this.#process(chunk);
+    this.#process(memory, at, end);
   }
 
   onDrain(): void {
@@ -131,7 +130,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     )
       return this.#close();
     // While the connection is paused, no event reports that the client is gone.
-    if (this.#exchange !== undefined && this.connection.paused && isBroken(this.connection.socket)) return this.connection.destroy();
+    if (this.#exchange !== undefined && this.connection.paused && this.connection.isBroken()) return this.connection.destroy();
     this.#exchange?.tick(now);
   }
 
@@ -153,7 +152,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     const ambiguous = head?.websocket === true || (this.#state === "body" && head?.expectsContinue === true);
     const closing = close || answer.close === true || ambiguous || this.closing(head?.persistent ?? false);
     const bytes = responseBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined });
-    this.connection.send(bytes);
+    this.connection.sendOwn(bytes);
     // Without an exchange: a response to bytes that are not a request.
     const record = this.#exchange?.record ?? new AccessRecord(this.context.watch, this.context.clock, undefined, this.peer.address);
     record.status = answer.status;
@@ -206,41 +205,41 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     const early = Buffer.concat(this.#kept);
     this.#kept = [];
     this.connection.pause();
-    this.connection.socket.once("close", () => this.#left?.abort(CLIENT_LEFT));
+    this.connection.onceClosed(() => this.#left?.abort(CLIENT_LEFT));
     if (this.#ended) this.connection.destroy();
     return early;
   }
 
-  #process(chunk: Buffer): void {
-    let at = 0;
+  #process(memory: Buffer, from: number, end: number): void {
+    let at = from;
     this.#processing = true;
     try {
-      while (at < chunk.length) {
+      while (at < end) {
         if (this.#state === "head") {
           // A client that does not take responses is not read. Kept bytes come first.
           if (this.connection.backlog > MAX_BACKLOG || this.#keptBytes > 0) {
-            this.#keep(chunk, at);
+            this.#keep(memory, at, end);
             this.connection.pause();
             break;
           }
-          at = this.#reader.readHead(chunk, at);
+          at = this.#reader.readHead(memory, at, end);
           if (at === -1) {
             this.#startHeadClock();
             break;
           }
           // Bytes after the head belong to the other protocol.
           const isUpgrade = this.#reader.head.websocket;
-          if (isUpgrade) this.#keep(chunk, at);
+          if (isUpgrade) this.#keep(memory, at, end);
           this.#begin();
           if (isUpgrade) break;
         } else if (this.#state === "body" || this.#state === "drop") {
-          const end = this.#bodyEnd(chunk, at);
-          const stop = end === -1 ? chunk.length : end;
-          if (this.#state === "body") this.#exchange?.sendBody(at === 0 && stop === chunk.length ? chunk : chunk.subarray(at, stop));
+          const bodyEnd = this.#bodyEnd(memory, at, end);
+          const stop = bodyEnd === -1 ? end : bodyEnd;
+          if (this.#state === "body") this.#exchange?.sendBody(memory, at, stop);
           at = stop;
-          if (end !== -1) this.#bodyOver();
+          if (bodyEnd !== -1) this.#bodyOver();
         } else if (this.#state === "wait") {
-          this.#keep(chunk, at);
+          this.#keep(memory, at, end);
           break;
         } else break;
       }
@@ -266,10 +265,10 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     exchange.begin();
   }
 
-  /** The offset after the body's end in `chunk`, or -1 if the whole rest belongs to it. */
-  #bodyEnd(chunk: Buffer, at: number): number {
-    if (this.#bodyLeft === -1) return this.#reader.readChunked(chunk, at);
-    const available = chunk.length - at;
+  /** The offset after the body's end, or -1 if the whole rest belongs to it. */
+  #bodyEnd(memory: Buffer, at: number, end: number): number {
+    if (this.#bodyLeft === -1) return this.#reader.readChunked(memory, at, end);
+    const available = end - at;
     if (available < this.#bodyLeft) {
       this.#bodyLeft -= available;
       return -1;
@@ -287,11 +286,10 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     this.#exchange?.bodyOver();
   }
 
-  #keep(chunk: Buffer, at: number): void {
-    const bytes = chunk.subarray(at);
-    if (bytes.length === 0) return;
-    this.#kept.push(this.connection.volatile ? Buffer.from(bytes) : bytes);
-    this.#keptBytes += bytes.length;
+  #keep(memory: Buffer, at: number, end: number): void {
+    if (at === end) return;
+    this.#kept.push(Buffer.from(memory.subarray(at, end)));
+    this.#keptBytes += end - at;
     if (this.#keptBytes >= KEPT_BYTES) this.connection.pause();
   }
 
@@ -300,7 +298,7 @@ export class ClientConnection implements ExchangeClient, NetConnectionUser, Tick
     this.#kept = [];
     this.#keptBytes = 0;
     this.connection.resume();
-    this.#process(kept);
+    this.#process(kept, 0, kept.length);
     // An incomplete request that will never be complete.
     if (this.#state === "head" && this.#finished) this.#close();
   }

@@ -8,7 +8,7 @@ import type { Http1, RequestHead, ResponseHead } from "../http1/message-reader.t
 import type { GatewayLimits } from "../limits.ts";
 import type { DialCounts } from "../connections/dial.ts";
 import type { Draining } from "../connections/closing.ts";
-import type { NetConnection } from "../connections/connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { ContainerConnection, ConnectionPool } from "./pool.ts";
 
@@ -30,12 +30,12 @@ export type EngineContext = {
   watch: ExchangeObserver;
   dials: DialCounts;
   /** Tracks an upgraded connection until `over` settles, and then finishes its record. The engine destroys tracked connections when it closes. */
-  trackUpgraded(connection: NetConnection, over: Promise<void>, record: AccessRecord): void;
+  trackUpgraded(connection: Connection, over: Promise<void>, record: AccessRecord): void;
 };
 
 /** A client's connection, as its exchange sees it. */
 export type ExchangeClient = {
-  readonly connection: NetConnection;
+  readonly connection: Connection;
   readonly context: EngineContext;
   readonly peer: ClientPeer;
   readonly tls: boolean;

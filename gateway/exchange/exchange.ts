@@ -5,7 +5,6 @@ import { AccessRecord } from "../access-record.ts";
 import { MessageRefused, type RequestHead, type ResponseHead } from "../http1/message-reader.ts";
 import { brokeOff, dialLease, type DialResult } from "../connections/dial.ts";
 import { stalledBody } from "../limits.ts";
-import type { NetConnection } from "../connections/connection.ts";
 import type { ExchangeClient, ForwardedExchange } from "./engine-context.ts";
 import { ContainerConnection, type ContainerConnectionUser } from "./pool.ts";
 import { passResponse } from "./pass-response.ts";
@@ -79,21 +78,21 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     }
   }
 
-  /** A piece of the request's body, in the caller's memory. */
-  sendBody(bytes: Buffer): void {
+  /** A piece of the request's body, valid for this call only. */
+  sendBody(memory: Buffer, at: number, end: number): void {
     const { container, client } = this;
     if (container === undefined) {
       // The container is gone: the rest of the body is discarded.
       if (this.awaiting === "over" || this.#bodySent) return;
-      this.#held.push(client.connection.volatile ? Buffer.from(bytes) : bytes);
-      this.#heldBytes += bytes.length;
+      this.#held.push(Buffer.from(memory.subarray(at, end)));
+      this.#heldBytes += end - at;
       if (this.#heldBytes >= HELD_BYTES) client.connection.pause();
       return;
     }
     this.#bodySent = true;
-    this.record.bytesIn += bytes.length;
-    this.lease?.countBytes(bytes.length, "client");
-    if (!container.connection.send(bytes, client.connection)) client.connection.pause();
+    this.record.bytesIn += end - at;
+    this.lease?.countBytes(end - at, "client");
+    if (!container.connection.send(memory, at, end)) client.connection.pause();
   }
 
   bodyOver(): void {
@@ -102,13 +101,13 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     if (this.container !== undefined) this.#startHeadClock();
   }
 
-  onResponse(chunk: Buffer): void {
+  onResponse(memory: Buffer, at: number, end: number): void {
     this.#responseSeen = true;
     this.client.lastByteAt = this.client.context.ticker.now;
-    this.record.bytesOut += chunk.length;
-    this.lease?.countBytes(chunk.length, "container");
+    this.record.bytesOut += end - at;
+    this.lease?.countBytes(end - at, "container");
     try {
-      passResponse(this, chunk);
+      passResponse(this, memory, at, end);
     } catch (error) {
       const fault =
         error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response cannot be forwarded: ${error.message}`) : error;
@@ -302,17 +301,18 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     if (lease === undefined) return;
     const { context, signal } = this.client;
     this.#dialled = true;
-    const { clock, limits, connections, dials } = context;
-    dialLease(lease, { clock, limits, signal, target, dials, connect: connections.connect })
+    const { clock, limits, dials } = context;
+    dialLease(lease, { clock, limits, signal, target, dials })
       .then((result) => this.#connected(result))
       .catch((error: unknown) => this.fail(error));
   }
 
-  #connected({ connection, target, connectMs }: DialResult<NetConnection>): void {
-    if (this.#over) return connection.destroy();
+  #connected({ socket, target, connectMs }: DialResult): void {
+    if (this.#over) return void socket.destroy();
     this.#target = target;
     this.record.connectMs = connectMs;
-    const { pool, http1 } = this.client.context;
+    const { pool, http1, connections } = this.client.context;
+    const connection = connections.adopt(socket, { readToEnd: true });
     this.#send(new ContainerConnection(connection, { reader: http1.responses(), connectMs, forget: pool.forget }));
   }
 
@@ -332,7 +332,7 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
       this.#held = [];
       this.#heldBytes = 0;
       this.#bodySent = true;
-      if (container.connection.send(bytes)) client.resume();
+      if (container.connection.sendOwn(bytes)) client.resume();
     }
     if (this.requestOver) this.#startHeadClock();
   }

@@ -5,7 +5,7 @@ import { createQueueBudget } from "../websockets/waiting-client.ts";
 import { createHttp1 } from "../http1/message-reader.ts";
 import { openEdgeServer, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining } from "../connections/closing.ts";
-import type { NetConnection } from "../connections/connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import { createConnectionFactory } from "../connections/open-connections.ts";
 import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
@@ -17,7 +17,6 @@ export function openSpliceEngine({
   decide,
   refusal = apiErrorResponse,
   limits,
-  reads,
   tls,
   bounds,
   watch,
@@ -27,10 +26,10 @@ export function openSpliceEngine({
 }: ForwardingEngineDeps<InterceptingForward>): ForwardingEngine {
   const ticker = createTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
-  const connections = createConnectionFactory(reads);
+  const connections = createConnectionFactory();
   const draining = new Draining();
   const clients = new Set<ClientConnection>();
-  const upgraded = new Map<NetConnection, Promise<void>>();
+  const upgraded = new Map<Connection, Promise<void>>();
   let whenEmpty = () => {};
 
   const context: EngineContext = {
@@ -96,9 +95,8 @@ export function openSpliceEngine({
     keepAliveInitialDelay: limits.probeAfterMs,
   };
   const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs, bounds }, (socket, admission, under) => {
-    const connection = connections.accept(socket, under);
-    // Not of the server's socket: another socket may have taken over its connection.
-    connection.socket.once("close", admission.release);
+    const connection = connections.adopt(socket, { under });
+    connection.onceClosed(admission.release);
     const client = new ClientConnection(connection, context, { admission, forget });
     clients.add(client);
     ticker.add(client);

@@ -9,20 +9,20 @@ const KEEP = "Connection: keep-alive\r\n";
 const NO_EDITS = { remove: [], add: [] };
 
 /** Forwards bytes of the container: interim responses, then the head and body of the final one. */
-export function passResponse(exchange: ForwardedExchange, chunk: Buffer): void {
-  let at = 0;
+export function passResponse(exchange: ForwardedExchange, memory: Buffer, start: number, end: number): void {
+  let at = start;
   let taken = true;
-  while (at < chunk.length) {
+  while (at < end) {
     const { container } = exchange;
     if (container === undefined) return;
-    if (exchange.awaiting !== "head") return passBody(exchange, container, chunk, at);
+    if (exchange.awaiting !== "head") return passBody(exchange, container, memory, at, end);
     const { reader } = container;
     const from = at;
-    at = reader.readHead(chunk, from);
+    at = reader.readHead(memory, from, end);
     if (at === -1) break;
     const { head } = reader;
-    if (head.status >= 200) return exchange.isIntercepted(head) ? undefined : beginResponse(exchange, container, head, chunk, from, at);
-    if (head.status === 101) return switchProtocols(exchange, head, Buffer.from(chunk.subarray(at)));
+    if (head.status >= 200) return exchange.isIntercepted(head) ? undefined : beginResponse(exchange, container, head, memory, from, at, end);
+    if (head.status === 101) return switchProtocols(exchange, head, Buffer.from(memory.subarray(at, end)));
     // HTTP/1.0 has no interim responses.
     if (exchange.head.minorVersion === 1) taken = exchange.client.connection.sendText(head.write(exchange.forward?.interim ?? NO_EDITS) ?? head.text);
   }
@@ -34,9 +34,10 @@ function beginResponse(
   exchange: ForwardedExchange,
   container: ContainerConnection,
   head: ResponseHead,
-  chunk: Buffer,
+  memory: Buffer,
   from: number,
   bodyAt: number,
+  end: number,
 ): void {
   const { client, forward, head: request } = exchange;
   const kind = head.bodyKind(request.method);
@@ -52,47 +53,49 @@ function beginResponse(
   if (dechunk) {
     exchange.responding = true;
     client.connection.sendText(text ?? head.text);
-    return passBody(exchange, container, chunk, bodyAt);
+    return passBody(exchange, container, memory, bodyAt, end);
   }
-  const end = kind === "none" ? bodyAt : bodyEnd(exchange, container, chunk, bodyAt);
-  const stop = end === -1 ? chunk.length : end;
+  const over = kind === "none" ? bodyAt : bodyEnd(exchange, container, memory, bodyAt, end);
+  const stop = over === -1 ? end : over;
   // Only here: if a call above throws, an error response can still be sent.
   exchange.responding = true;
   let taken: boolean;
   // Nothing changes in the head: the received buffer is sent without a copy.
-  if (text === undefined && head.length === bodyAt - from)
-    taken = client.connection.send(from === 0 && stop === chunk.length ? chunk : chunk.subarray(from, stop), container.connection);
-  else taken = client.connection.sendText(text ?? head.text, stop === bodyAt ? undefined : chunk.subarray(bodyAt, stop));
-  if (end !== -1) exchange.responseOver(stop === chunk.length && head.persistent);
+  if (text === undefined && head.length === bodyAt - from) taken = client.connection.send(memory, from, stop);
+  else {
+    taken = client.connection.sendText(text ?? head.text);
+    if (stop > bodyAt) taken = client.connection.send(memory, bodyAt, stop);
+  }
+  if (over !== -1) exchange.responseOver(stop === end && head.persistent);
   else if (!taken) container.connection.pause();
 }
 
-function passBody(exchange: ForwardedExchange, container: ContainerConnection, chunk: Buffer, at: number): void {
+function passBody(exchange: ForwardedExchange, container: ContainerConnection, memory: Buffer, at: number, end: number): void {
   const { client } = exchange;
   const dechunk = exchange.awaiting === "chunked" && exchange.head.minorVersion === 0;
   if (exchange.awaiting === "over") return exchange.responseOver(false);
   const { persistent } = container.reader.head;
   let taken = true;
-  const pieces: Buffer[] = [];
-  const end = bodyEnd(exchange, container, chunk, at, dechunk ? (from, to) => void pieces.push(chunk.subarray(from, to)) : undefined);
-  const stop = end === -1 ? chunk.length : end;
-  if (dechunk) taken = pieces.length === 0 || client.connection.send(Buffer.concat(pieces));
-  else taken = client.connection.send(at === 0 && stop === chunk.length ? chunk : chunk.subarray(at, stop), container.connection);
-  if (end !== -1) exchange.responseOver(stop === chunk.length && persistent);
+  const onData = (from: number, to: number) => void (taken = client.connection.send(memory, from, to));
+  const over = bodyEnd(exchange, container, memory, at, end, dechunk ? onData : undefined);
+  const stop = over === -1 ? end : over;
+  if (!dechunk) taken = client.connection.send(memory, at, stop);
+  if (over !== -1) exchange.responseOver(stop === end && persistent);
   else if (!taken) container.connection.pause();
 }
 
-/** The offset after the body's end in `chunk`, or -1 if the whole rest belongs to it. */
+/** The offset after the body's end, or -1 if the whole rest belongs to it. */
 function bodyEnd(
   exchange: ForwardedExchange,
   { reader }: ContainerConnection,
-  chunk: Buffer,
+  memory: Buffer,
   at: number,
+  end: number,
   onData?: (from: number, to: number) => void,
 ): number {
   if (exchange.awaiting === "close") return -1;
-  if (exchange.awaiting === "chunked") return reader.readChunked(chunk, at, onData);
-  const available = chunk.length - at;
+  if (exchange.awaiting === "chunked") return reader.readChunked(memory, at, end, onData);
+  const available = end - at;
   if (available < exchange.responseLeft) {
     exchange.responseLeft -= available;
     return -1;

@@ -1,7 +1,7 @@
 import type { Ticker } from "../../lib/clock.ts";
 import { type ForwardTarget, keyOfTarget, type Lease } from "../decision.ts";
 import type { ResponseReader } from "../http1/message-reader.ts";
-import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
+import type { Connection, ConnectionUser } from "../connections/connection.ts";
 
 /** Idle connections to containers, by container and address. The most recently used one is taken first. */
 export type ConnectionPool = {
@@ -97,15 +97,15 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
 
 /** The exchange that uses a connection to a container. */
 export type ContainerConnectionUser = {
-  onResponse(chunk: Buffer): void;
+  onResponse(memory: Buffer, at: number, end: number): void;
   onContainerDrain(): void;
   onContainerEnd(): void;
   onContainerClose(error: Error | undefined): void;
 };
 
 /** A connection to a container, for one exchange after another. */
-export class ContainerConnection implements NetConnectionUser {
-  readonly connection: NetConnection;
+export class ContainerConnection implements ConnectionUser {
+  readonly connection: Connection;
   readonly reader: ResponseReader;
   /** The duration of the connect; 0 after the first exchange. */
   connectMs: number;
@@ -119,7 +119,7 @@ export class ContainerConnection implements NetConnectionUser {
   readonly #forget: (connection: ContainerConnection) => void;
 
   constructor(
-    connection: NetConnection,
+    connection: Connection,
     { reader, connectMs, forget }: { reader: ResponseReader; connectMs: number; forget(connection: ContainerConnection): void },
   ) {
     this.connection = connection;
@@ -130,8 +130,8 @@ export class ContainerConnection implements NetConnectionUser {
     connection.resume();
   }
 
-  onBytes(chunk: Buffer): void {
-    if (this.exchange !== undefined) this.exchange.onResponse(chunk);
+  onBytes(memory: Buffer, at: number, end: number): void {
+    if (this.exchange !== undefined) this.exchange.onResponse(memory, at, end);
     // Without a request, these bytes would become the response to the next one.
     else this.destroy();
   }

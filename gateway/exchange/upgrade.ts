@@ -7,7 +7,7 @@ import type { ForwardedExchange, EngineContext } from "./engine-context.ts";
 import { writeLines, writeTarget } from "../http1/header-lines.ts";
 import type { UpgradeContainer, ContainerUpgradeResponse, ContainerUpgradeRequest } from "../websockets/handshake.ts";
 import { brokeOff, dialLease } from "../connections/dial.ts";
-import type { NetConnection } from "../connections/connection.ts";
+import type { Connection } from "../connections/connection.ts";
 
 /** The hop-by-hop lines of an upgrade, which berth writes itself. */
 export const SWITCH_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -78,14 +78,15 @@ type UpgradeContainerDeps = Pick<EngineContext, "clock" | "limits" | "http1" | "
 function createUpgradeContainer(deps: UpgradeContainerDeps): UpgradeContainer {
   return async (request) => {
     const text = `GET ${writeTarget(request.target)} HTTP/1.1\r\n${writeLines(request.lines)}\r\n`;
-    const { connection } = await dialLease(request.lease, { ...deps, signal: request.signal, connect: deps.connections.connect });
+    const { socket } = await dialLease(request.lease, { ...deps, signal: request.signal });
+    const connection = deps.connections.adopt(socket, { readToEnd: true });
     return new Promise((resolve, reject) => awaitUpgrade(deps, connection, { ...request, text }, resolve, reject));
   };
 }
 
 function awaitUpgrade(
   { http1, clock }: UpgradeContainerDeps,
-  connection: NetConnection,
+  connection: Connection,
   { signal, headTimeoutMs, text }: ContainerUpgradeRequest & { text: string },
   resolve: (response: ContainerUpgradeResponse) => void,
   reject: (error: unknown) => void,
@@ -104,21 +105,21 @@ function awaitUpgrade(
   const onAbort = () => fail(signal.reason);
   const cancel = clock.after(headTimeoutMs, () => fail(new Fault("RESPONSE_TIMED_OUT", "The container did not respond in time")));
 
-  const take = (chunk: Buffer, from: number): void => {
-    const at = reader.readHead(chunk, from);
+  const take = (memory: Buffer, from: number, end: number): void => {
+    const at = reader.readHead(memory, from, end);
     if (at === -1) return;
     const { head } = reader;
     // An interim response.
-    if (head.status < 200 && head.status !== 101) return take(chunk, at);
+    if (head.status < 200 && head.status !== 101) return take(memory, at, end);
     connection.pause();
     settle();
-    resolve(upgradeResponse(head, connection, Buffer.from(chunk.subarray(at))));
+    resolve(upgradeResponse(head, connection, Buffer.from(memory.subarray(at, end))));
   };
 
   connection.user = {
-    onBytes: (chunk) => {
+    onBytes: (memory, at, end) => {
       try {
-        take(chunk, 0);
+        take(memory, at, end);
       } catch (error) {
         const fault =
           error instanceof MessageRefused ? new Fault("CONTAINER_BROKE_OFF", `The container's response is not HTTP: ${error.message}`) : error;
@@ -135,7 +136,7 @@ function awaitUpgrade(
   if (signal.aborted) onAbort();
 }
 
-function upgradeResponse(head: ResponseHead, container: NetConnection, rest: Buffer): ContainerUpgradeResponse {
+function upgradeResponse(head: ResponseHead, container: Connection, rest: Buffer): ContainerUpgradeResponse {
   return {
     status: head.status,
     reason: head.reason,

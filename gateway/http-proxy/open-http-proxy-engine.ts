@@ -15,7 +15,7 @@ import { keepKeys } from "../tls-keys.ts";
 import { tlsServerOptions, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining, lingeringClose } from "../connections/closing.ts";
 import { readEarly, createUpgradeContainer, transparentUpgrade } from "./upgrade.ts";
-import { NetConnection } from "../connections/connection.ts";
+import { createConnectionFactory } from "../connections/open-connections.ts";
 import { openForwardRequest } from "./forward-request.ts";
 import { upgradeHeadOf, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -33,7 +33,8 @@ const CHECK_EVERY_MS = 1_000;
 export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts, clock, log }: ForwardingEngineDeps): ForwardingEngine {
   const dials = dialCounts(counts, { clock, log });
   const proxy = openForwardRequest({ clock, limits, dials });
-  const upgrade = createUpgradeContainer({ clock, limits, dials });
+  const connections = createConnectionFactory();
+  const upgrade = createUpgradeContainer({ clock, limits, dials, connections });
   const draining = new Draining();
   const queues = createQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes });
   const open = new Set<Promise<void>>();
@@ -147,14 +148,14 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
     const { signal } = watchClient(socket);
     const record = recordOf(request, true);
     let webSockets: Count | undefined;
-    const client = new NetConnection(() => socket);
+    const client = connections.adoptStream(socket);
     const early = readEarly(client, head, EARLY_BYTES);
     try {
       const decision = await decided(request, signal, true, record);
       if (decision.kind !== "answer") record.becameWebSocket();
       webSockets = counts.webSockets.at(record.labels.route);
       webSockets.add();
-      if (decision.kind === "answer") sendRawResponse(socket, decision.answer);
+      if (decision.kind === "answer") sendRawResponse(client, decision.answer);
       else if (decision.kind === "refuseWebSocket")
         await refuseWebSocket({ clock, limits }, { request: upgradeHeadOf(request), client, ...decision });
       else if (decision.kind === "acceptWebSocket") {
@@ -165,14 +166,14 @@ export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts
         );
       } else {
         const { forward, lease } = decision;
-        await transparentUpgrade({ clock, limits, dials }, { request, client, early, forward, lease, signal, draining, record });
+        await transparentUpgrade({ clock, limits, dials, connections }, { request, client, early, forward, lease, signal, draining, record });
       }
     } catch (error) {
       if (signal.aborted) return;
       log.error({ err: error }, "upgrade not forwarded: internal error");
-      socket.destroy();
+      client.destroy();
     } finally {
-      lingeringClose(socket, clock, limits.lingeringCloseMs);
+      lingeringClose(client, clock, limits.lingeringCloseMs);
       webSockets?.add(-1);
       record.finish(signal.aborted && record.status === 0 ? "left" : "answered");
     }

@@ -4,8 +4,9 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
 import type { UpgradeContainer, ContainerUpgradeRequest } from "../websockets/handshake.ts";
-import { brokeOff, connectPlainly, type DialCounts, dialLease } from "../connections/dial.ts";
-import { breakOff, NetConnection } from "../connections/connection.ts";
+import { brokeOff, type DialCounts, dialLease } from "../connections/dial.ts";
+import type { Connection } from "../connections/connection.ts";
+import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { Forward, HeaderLine, Lease } from "../decision.ts";
 import type { AccessRecord } from "../access-record.ts";
 import type { Draining } from "../connections/closing.ts";
@@ -13,7 +14,12 @@ import { forwardedLines, responseHeadOf } from "./node-heads.ts";
 import { headText, sendRawResponse } from "../direct-responses.ts";
 import { spliceWebSocket, type ByteCounts } from "../websockets/splice-websocket.ts";
 
-type NodeUpgradeDeps = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs"> };
+type NodeUpgradeDeps = {
+  clock: Clock;
+  dials: DialCounts;
+  connections: ConnectionFactory;
+  limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs">;
+};
 
 /** `head`: bytes after the 101. `received`: of a refusal, its body is not read yet. */
 type NodeUpgradeResponse = { socket: Socket; connectMs: number; switched: boolean; received: IncomingMessage; head: Buffer };
@@ -27,18 +33,17 @@ export function createUpgradeContainer(deps: NodeUpgradeDeps): UpgradeContainer 
       reason: received.statusMessage ?? "",
       header: (name) => received.headers[name]?.toString(),
       switched,
-      container: new NetConnection(() => socket),
+      container: deps.connections.adoptStream(socket),
       rest: head,
     };
   };
 }
 
 async function requestUpgrade(
-  { clock, limits, dials }: NodeUpgradeDeps,
+  { clock, limits, dials }: Omit<NodeUpgradeDeps, "connections">,
   { lease, target, lines, headTimeoutMs, signal }: ContainerUpgradeRequest,
 ): Promise<NodeUpgradeResponse> {
-  const { connection, connectMs } = await dialLease(lease, { clock, limits, signal, dials, connect: connectPlainly });
-  const { socket } = connection;
+  const { socket, connectMs } = await dialLease(lease, { clock, limits, signal, dials });
   socket.on("error", () => undefined);
   return new Promise((resolve, reject) => {
     const sent = httpRequest({
@@ -63,6 +68,8 @@ async function requestUpgrade(
       });
     const cancel = clock.after(headTimeoutMs, () => fail(new Fault("RESPONSE_TIMED_OUT", "The container did not respond in time")));
     const onAbort = () => fail(signal.reason as Error);
+    // Dialled sockets are paused; from here on Node's parser listens.
+    sent.once("socket", () => socket.resume());
     sent.on("error", (cause) => fail(brokeOff(cause)));
     sent.once("response", (received) => settle(() => resolve({ socket, connectMs, switched: false, received, head: Buffer.alloc(0) })));
     sent.once("upgrade", (received, _, head) => settle(() => resolve({ socket, connectMs, switched: true, received, head })));
@@ -74,7 +81,7 @@ async function requestUpgrade(
 
 type UpgradeExchange = {
   request: IncomingMessage;
-  client: NetConnection;
+  client: Connection;
   /** Reads the client until the container is connected. */
   early: EarlyBytes;
   forward: Forward;
@@ -84,7 +91,7 @@ type UpgradeExchange = {
   record: ByteCounts & Pick<AccessRecord, "status" | "fault">;
 };
 
-type UpgradeDeps = { clock: Clock; dials: DialCounts; limits: Pick<GatewayLimits, "connectTimeoutMs" | "probeAfterMs" | "lingeringCloseMs"> };
+type UpgradeDeps = NodeUpgradeDeps & { limits: Pick<GatewayLimits, "lingeringCloseMs"> };
 
 const SWITCH: readonly HeaderLine[] = [
   ["Connection", "Upgrade"],
@@ -109,10 +116,10 @@ export async function transparentUpgrade(deps: UpgradeDeps, exchange: UpgradeExc
     record.status = statusCode;
     const own = forwardedLines(rawHeaders, forward.response(responseHeadOf(received), answer.connectMs));
     client.sendText(headText(statusCode, statusMessage, [...(answer.switched ? SWITCH : [["Connection", "close"] as const]), ...own]));
-    if (!answer.switched) return await forwardRefusal(received, client.socket, lease);
+    if (!answer.switched) return await forwardRefusal(received, client, lease);
     await spliceWebSocket({
       client,
-      container: new NetConnection(() => answer.socket),
+      container: deps.connections.adoptStream(answer.socket),
       early: [early.take()],
       rest: answer.head,
       lease,
@@ -126,20 +133,28 @@ export async function transparentUpgrade(deps: UpgradeDeps, exchange: UpgradeExc
     const answer = forward.respondTo(error);
     record.status = answer.status;
     record.fault = error.code;
-    sendRawResponse(client.socket, answer);
+    sendRawResponse(client, answer);
   } finally {
     lease.release();
   }
 }
 
 /** Resets the connection after an incomplete body, which may end with the connection. */
-function forwardRefusal(received: IncomingMessage, socket: Socket, lease: Lease): Promise<void> {
+function forwardRefusal(received: IncomingMessage, client: Connection, lease: Lease): Promise<void> {
   return new Promise((resolve) => {
-    received.on("data", (chunk: Buffer) => lease.countBytes(chunk.length, "container"));
-    received.once("error", () => breakOff(socket));
+    client.user = {
+      onBytes: () => undefined,
+      onEnd: () => undefined,
+      onDrain: () => void received.resume(),
+      onClose: () => void received.destroy(),
+    };
+    received.on("data", (chunk: Buffer) => {
+      lease.countBytes(chunk.length, "container");
+      if (!client.sendOwn(chunk)) received.pause();
+    });
+    received.once("end", () => client.end());
+    received.once("error", () => client.reset());
     received.once("close", resolve);
-    socket.once("close", () => received.destroy());
-    received.pipe(socket);
   });
 }
 
@@ -149,13 +164,13 @@ type EarlyBytes = {
 };
 
 /** Reads a connection without a user, because only reading detects that the client has left. Pauses it at `limit` bytes. */
-export function readEarly(connection: NetConnection, head: Buffer, limit: number): EarlyBytes {
+export function readEarly(connection: Connection, head: Buffer, limit: number): EarlyBytes {
   const kept = [head];
   let size = head.length;
   connection.user = {
-    onBytes: (chunk) => {
-      kept.push(connection.volatile ? Buffer.from(chunk) : chunk);
-      size += chunk.length;
+    onBytes: (memory, at, end) => {
+      kept.push(Buffer.from(memory.subarray(at, end)));
+      size += end - at;
       if (size >= limit) connection.pause();
     },
     onEnd: () => connection.destroy(),

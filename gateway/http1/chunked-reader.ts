@@ -63,7 +63,7 @@ export class ChunkedReader implements BodyListener {
     this.#rules = rules;
   }
 
-  read(chunk: Buffer, at: number, onData?: (start: number, end: number) => void): number {
+  read(chunk: Buffer, at: number, limit: number, onData?: (start: number, end: number) => void): number {
     if (this.#own === 0) this.#begin();
     const { parser } = this.#parsers;
     const { llhttp, scratch, scratchBytes } = parser;
@@ -71,8 +71,8 @@ export class ChunkedReader implements BodyListener {
     this.#chunk = chunk;
     parser.listen(this);
     try {
-      for (let from = at; from < chunk.length;) {
-        const to = Math.min(chunk.length, from + scratchBytes);
+      for (let from = at; from < limit;) {
+        const to = Math.min(limit, from + scratchBytes);
         chunk.copy(llhttp.memory(), scratch, from, to);
         this.#shift = from - scratch;
         this.#checked = from;

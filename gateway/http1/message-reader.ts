@@ -19,10 +19,10 @@ type Http1Options = {
 /** Reads the messages in one direction of a connection. */
 export type MessageReader<Head> = {
   /**
-   * Reads on in `chunk` from `at`. Returns the offset after the head if it is complete; `head` is it then. Returns -1 if more bytes are needed. Throws
+   * Reads on in bytes `at`..`end`. Returns the offset after the head if it is complete; `head` is it then. Returns -1 if more bytes are needed. Throws
    * MessageRefused, after which the connection must be closed.
    */
-  readHead(chunk: Buffer, at: number): number;
+  readHead(memory: Buffer, at: number, end: number): number;
   /** The last complete head, a new object for each. Throws after `dropHead`, until the next is complete. */
   readonly head: Head;
   /** Releases the last head: else every idle connection would keep its text, with its credentials, in memory. */
@@ -30,10 +30,10 @@ export type MessageReader<Head> = {
   /** A head has begun and is not complete. */
   readonly begun: boolean;
   /**
-   * Reads on in a chunked body. Returns the offset after its end, trailers included, or -1 if all of `chunk` belongs to it. `onData` receives the ranges
-   * of the body in `chunk`. Throws MessageRefused.
+   * Reads on in a chunked body. Returns the offset after its end, trailers included, or -1 if all bytes up to `end` belong to it. `onData` receives the
+   * ranges of the body. Throws MessageRefused.
    */
-  readChunked(chunk: Buffer, at: number, onData?: (start: number, end: number) => void): number;
+  readChunked(memory: Buffer, at: number, end: number, onData?: (start: number, end: number) => void): number;
   /** Releases what is kept of an incomplete message. May be repeated. */
   close(): void;
 };
@@ -136,22 +136,22 @@ class Reader<Head> implements MessageReader<Head> {
     return this.#size > 0 || this.#afterCr;
   }
 
-  readHead(chunk: Buffer, at: number): number {
-    if (this.#size > 0) return this.#readOn(chunk, at);
-    const from = this.#skipEmptyLines(chunk, at);
-    if (from === chunk.length) return -1;
+  readHead(memory: Buffer, at: number, end: number): number {
+    if (this.#size > 0) return this.#readOn(memory, at, end);
+    const from = this.#skipEmptyLines(memory, at, end);
+    if (from === end) return -1;
     const { kind, maxBytes } = this.#rules;
-    const to = Math.min(chunk.length, from + maxBytes);
-    const parsed = this.#parser.parse(kind, chunk, from, to);
+    const to = Math.min(end, from + maxBytes);
+    const parsed = this.#parser.parse(kind, memory, from, to);
     if (parsed !== undefined) return this.#complete(parsed);
-    if (to - from === maxBytes) throw tooLong(chunk, from, to);
-    this.#keep(chunk, from, to);
+    if (to - from === maxBytes) throw tooLong(memory, from, to);
+    this.#keep(memory, from, to);
     this.#parsedSize = this.#size;
     return -1;
   }
 
-  readChunked(chunk: Buffer, at: number, onData?: (start: number, end: number) => void): number {
-    return this.#bodies.read(chunk, at, onData);
+  readChunked(memory: Buffer, at: number, end: number, onData?: (start: number, end: number) => void): number {
+    return this.#bodies.read(memory, at, end, onData);
   }
 
   close(): void {
@@ -172,10 +172,10 @@ class Reader<Head> implements MessageReader<Head> {
     return parsed.end;
   }
 
-  #readOn(chunk: Buffer, at: number): number {
+  #readOn(memory: Buffer, at: number, end: number): number {
     const before = this.#size;
     const { kind, maxBytes } = this.#rules;
-    const kept = this.#keep(chunk, at, Math.min(chunk.length, at + maxBytes - before));
+    const kept = this.#keep(memory, at, Math.min(end, at + maxBytes - before));
     const ends = kept.subarray(0, this.#size).indexOf("\r\n\r\n", Math.max(0, before - 3), "latin1");
     if (ends === -1 && this.#size < maxBytes && this.#size > ALWAYS_PARSED_BYTES && this.#size < this.#parsedSize * 1.0625) return -1;
     this.#parsedSize = this.#size;
@@ -203,16 +203,16 @@ class Reader<Head> implements MessageReader<Head> {
   }
 
   /** llhttp would skip any number of empty lines, and bare line feeds. */
-  #skipEmptyLines(chunk: Buffer, at: number): number {
+  #skipEmptyLines(memory: Buffer, at: number, end: number): number {
     let from = at;
-    for (; from < chunk.length; from++) {
-      const byte = chunk[from];
+    for (; from < end; from++) {
+      const byte = memory[from];
       if (this.#afterCr ? byte !== LF : byte !== CR && byte !== LF) break;
       if (this.#afterCr) this.#emptyLines++;
       else if (byte === LF || this.#emptyLines === this.#rules.emptyLines) throw new MessageRefused(400, "There are empty lines before the head");
       this.#afterCr = !this.#afterCr;
     }
-    if (this.#afterCr && from < chunk.length) throw new MessageRefused(400, "There is a bare carriage return before the head");
+    if (this.#afterCr && from < end) throw new MessageRefused(400, "There is a bare carriage return before the head");
     return from;
   }
 }

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { lingeringClose } from "../connections/closing.ts";
-import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
+import type { Connection, ConnectionUser } from "../connections/connection.ts";
 import type { ExchangeSide, Lease } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 
@@ -8,8 +8,8 @@ import type { GatewayLimits } from "../limits.ts";
 type TcpByteCounts = { bytesIn: number; bytesOut: number };
 
 type TcpPair = {
-  client: NetConnection;
-  container: NetConnection;
+  client: Connection;
+  container: Connection;
   lease: Pick<Lease, "countBytes">;
   record: TcpByteCounts;
   clock: Clock;
@@ -44,7 +44,7 @@ export class TcpSplice {
     container.user = this.#userOf(container, client, "container");
     client.resume();
     container.resume();
-    for (const connection of [client, container]) if (connection.socket.closed) connection.user.onClose(undefined);
+    for (const connection of [client, container]) if (connection.closed) connection.user.onClose(undefined);
   }
 
   /**
@@ -74,23 +74,22 @@ export class TcpSplice {
     this.#closeSoon(this.#pair.container);
   }
 
-  #closeSoon(connection: NetConnection): void {
-    connection.flush();
-    lingeringClose(connection.socket, this.#pair.clock, this.#pair.limits.lingeringCloseMs);
+  #closeSoon(connection: Connection): void {
+    lingeringClose(connection, this.#pair.clock, this.#pair.limits.lingeringCloseMs);
     // It may be paused for the other side; now only its end matters.
     connection.resume();
   }
 
-  #userOf(from: NetConnection, to: NetConnection, side: ExchangeSide): NetConnectionUser {
+  #userOf(from: Connection, to: Connection, side: ExchangeSide): ConnectionUser {
     const { lease, record, clock } = this.#pair;
     return {
-      onBytes: (chunk) => {
-        lease.countBytes(chunk.length, side);
-        if (side === "client") record.bytesIn += chunk.length;
-        else record.bytesOut += chunk.length;
+      onBytes: (memory, at, end) => {
+        lease.countBytes(end - at, side);
+        if (side === "client") record.bytesIn += end - at;
+        else record.bytesOut += end - at;
         this.#lastFrom = side;
         this.#lastByteAt = clock.monotonic();
-        if (!to.send(chunk, from)) from.pause();
+        if (!to.send(memory, at, end)) from.pause();
       },
       onDrain: () => to.resume(),
       onEnd: () => to.end(),

@@ -5,7 +5,7 @@ import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { AccessRecord, type ExchangeObserver } from "../access-record.ts";
-import { isBroken, type NetConnection } from "../connections/connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import { type DialCounts, dialLease, type DialResult } from "../connections/dial.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { ContainerLease, Leases } from "../containers/lease.ts";
@@ -48,9 +48,9 @@ export function openTcpConnection(
   socket: Socket,
 ): TcpConnection {
   const { clock, limits } = deps;
-  const address = socket.remoteAddress ?? "";
   const left = new AbortController();
-  const client = deps.connections.accept(socket);
+  const client = deps.connections.adopt(socket);
+  const address = client.remoteAddress;
   client.user = { ...IGNORED, onClose: () => left.abort(new Error("the client left")) };
   const record = new AccessRecord(deps.observer, clock, undefined, address);
   const caller: Caller = { token: "", userId: "", login: address, admin: false };
@@ -75,7 +75,8 @@ export function openTcpConnection(
   };
   const forward = async () => {
     const cancelCheck = watchForReset(client, clock);
-    const { connection: container, target, connectMs } = await connect(deps, lease, { until, signal: left.signal }).finally(cancelCheck);
+    const { socket: connected, target, connectMs } = await connect(deps, lease, { until, signal: left.signal }).finally(cancelCheck);
+    const container = deps.connections.adopt(connected, { readToEnd: true });
     record.status = 101;
     record.connectMs = connectMs;
     record.holdMs = clock.monotonic() - record.startedAt - connectMs;
@@ -115,13 +116,13 @@ const IGNORED = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () 
 
 /** Connects once the container is awake. A refused connect marks the address as suspect; then it waits and tries again. */
 async function connect(
-  { clock, limits, dials, connections }: TcpConnectionDeps,
+  { clock, limits, dials }: TcpConnectionDeps,
   lease: ContainerLease,
   { until, signal }: { until: number; signal: AbortSignal },
-): Promise<DialResult<NetConnection>> {
+): Promise<DialResult> {
   for (let attempts = 1; ; attempts++) {
     try {
-      return await dialLease(lease, { clock, limits, signal, dials, connect: connections.connect });
+      return await dialLease(lease, { clock, limits, signal, dials });
     } catch (error) {
       if (!(error instanceof Fault) || error.code !== "CONTAINER_UNREACHABLE" || clock.monotonic() >= until) throw error;
     }
@@ -141,10 +142,10 @@ function isReplaced(view: ContainerView | undefined): boolean {
 }
 
 /** Resets the connection after its client did; returns the end of the check. */
-function watchForReset(client: NetConnection, clock: Clock): () => void {
+function watchForReset(client: Connection, clock: Clock): () => void {
   let cancel = () => {};
   const check = () => {
-    if (isBroken(client.socket)) return client.reset();
+    if (client.isBroken()) return client.reset();
     cancel = clock.after(BROKEN_CHECK_MS, check);
   };
   cancel = clock.after(BROKEN_CHECK_MS, check);

@@ -4,7 +4,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Forward, Lease } from "../decision.ts";
 import { type UpgradeContainer, type UpgradeRequestHead, acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
-import type { NetConnection } from "../connections/connection.ts";
+import type { Connection } from "../connections/connection.ts";
 import { sendRawResponse, internalFault, containerErrorResponse } from "../direct-responses.ts";
 import { type ByteCounts, spliceWebSocket, type UpgradedPair } from "./splice-websocket.ts";
 import type { GatewayLimits } from "../limits.ts";
@@ -17,7 +17,7 @@ type WebSocketRecord = ByteCounts & { status: number; fault: FaultCode | undefin
 type WebSocketExchange = {
   request: UpgradeRequestHead;
   /** Paused, without a user. */
-  client: NetConnection;
+  client: Connection;
   /** Bytes after the handshake. */
   early: Buffer;
   forward: Forward;
@@ -64,7 +64,7 @@ async function connectWaiting(
   if (!isHandshake(request)) {
     const answer = forward.respondTo(handshakeFault());
     record.status = answer.status;
-    sendRawResponse(client.socket, answer);
+    sendRawResponse(client, answer);
     return undefined;
   }
   acceptUpgrade(request, client);
@@ -87,7 +87,7 @@ async function connectWaiting(
   });
   const drain = () => waiting.close(CLOSE.serviceRestart, "The gateway restarts");
   draining.add(drain);
-  if (exchange.early.length > 0) waiting.onBytes(exchange.early);
+  if (exchange.early.length > 0) waiting.onBytes(exchange.early, 0, exchange.early.length);
   if (draining.begun) drain();
 
   try {
@@ -96,7 +96,7 @@ async function connectWaiting(
       container.destroy();
       throw signal.reason;
     }
-    client.send(shortFrame(OPCODE.text, "CONNECTED"));
+    client.sendOwn(shortFrame(OPCODE.text, "CONNECTED"));
     return { client, container, rest, ...waiting.handOver(), lease, draining, clock, limits, record };
   } catch (error) {
     if (!signal.aborted) {
@@ -106,8 +106,7 @@ async function connectWaiting(
       if (!(error instanceof Fault)) log.error({ err: error }, "WebSocket not connected: internal error");
       waiting.close(code, reason);
     }
-    client.flush();
-    lingeringClose(client.socket, clock, limits.lingeringCloseMs);
+    lingeringClose(client, clock, limits.lingeringCloseMs);
     client.resume();
     await closing(client);
     return undefined;
@@ -116,30 +115,26 @@ async function connectWaiting(
   }
 }
 
-function closing({ socket }: NetConnection): Promise<void> {
-  return new Promise((resolve) => (socket.closed ? resolve() : void socket.once("close", resolve)));
+function closing(connection: Connection): Promise<void> {
+  return new Promise((resolve) => (connection.closed ? resolve() : connection.onceClosed(resolve)));
 }
 
-type RefusedWebSocket = { request: UpgradeRequestHead; client: NetConnection; code: number; reason: string };
+type RefusedWebSocket = { request: UpgradeRequestHead; client: Connection; code: number; reason: string };
 
 /** Accepts a WebSocket and closes it with a code and a reason, which its client can show. Resolves when the connection is closed. */
 export function refuseWebSocket(parts: { clock: Clock; limits: { lingeringCloseMs: number } }, refused: RefusedWebSocket): Promise<void> {
   const { request, client, code, reason } = refused;
   const closed = new Promise<void>((resolve) => {
     client.user = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => resolve() };
-    if (client.socket.closed) resolve();
+    if (client.closed) resolve();
   });
   if (isHandshake(request)) {
     acceptUpgrade(request, client);
-    client.send(closeFrame(code, closeReason(reason)));
-    client.flush();
-  } else {
-    client.flush();
-    sendRawResponse(client.socket, containerErrorResponse(handshakeFault()));
-  }
+    client.sendOwn(closeFrame(code, closeReason(reason)));
+  } else sendRawResponse(client, containerErrorResponse(handshakeFault()));
   // The client's close must be read.
   client.resume();
-  lingeringClose(client.socket, parts.clock, parts.limits.lingeringCloseMs);
+  lingeringClose(client, parts.clock, parts.limits.lingeringCloseMs);
   return closed;
 }
 

@@ -83,9 +83,8 @@ export class FrameBoundary {
   }
 
   /** Reads the next bytes of the stream. */
-  pass(chunk: Buffer): void {
-    const end = chunk.length;
-    let at = this.#left;
+  pass(chunk: Buffer, start: number, end: number): void {
+    let at = start + this.#left;
     if (at >= end) {
       this.#left = at - end;
       return;

@@ -44,11 +44,10 @@ export class QueuedFrames {
   }
 
   /** Copies the next bytes of the stream. Throws `FrameError` for invalid frames. */
-  push(chunk: Buffer): void {
-    const end = chunk.length;
-    let at = 0;
+  push(chunk: Buffer, start: number, end: number): void {
+    let at = start;
     /** The begin of bytes of the current kind that were not stored yet. */
-    let from = 0;
+    let from = start;
     while (at < end && !this.closed) {
       if (this.#left > 0) {
         const take = Math.min(this.#left, end - at);
@@ -63,7 +62,7 @@ export class QueuedFrames {
             this.#kind = kind;
           }
         }
-        at = this.#readHead(chunk, at);
+        at = this.#readHead(chunk, at, end);
       }
       if (this.#left === 0 && this.#have === 0 && this.#kind === CLOSE) this.closed = true;
     }
@@ -97,11 +96,11 @@ export class QueuedFrames {
     return this.#kind === PONG && (this.#left > 0 || this.#have > 0);
   }
 
-  /** The bytes after the current pong; undefined if all of `chunk` belongs to it. */
-  behindPong(chunk: Buffer): Buffer | undefined {
-    let at = 0;
+  /** The offset after the current pong; -1 if all of these bytes belong to it. */
+  behindPong(chunk: Buffer, start: number, end: number): number {
+    let at = start;
     try {
-      while (this.withinPong && at < chunk.length) {
+      while (this.withinPong && at < end) {
         if (this.#left > 0) {
           this.#left--;
           at++;
@@ -110,21 +109,21 @@ export class QueuedFrames {
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       // The container refuses invalid frames itself.
-      return chunk.subarray(at);
+      return at;
     }
-    return this.withinPong ? undefined : chunk.subarray(at);
+    return this.withinPong ? -1 : at;
   }
 
   /** The offset after the head at `at`, or after the part of it that has come. */
-  #readHead(chunk: Buffer, at: number): number {
+  #readHead(chunk: Buffer, at: number, end: number): number {
     // Nearly every head is short and complete.
-    if (this.#have === 0 && chunk.length - at >= 6 && ((chunk[at + 1] as number) & 0x7f) < 126) {
+    if (this.#have === 0 && end - at >= 6 && ((chunk[at + 1] as number) & 0x7f) < 126) {
       this.#left = checkedLength(chunk[at] as number, chunk[at + 1] as number, (chunk[at + 1] as number) & 0x7f);
       return at + 6;
     }
     let next = at;
     do this.#readHeadByte(chunk[next++] as number);
-    while (this.#have > 0 && next < chunk.length);
+    while (this.#have > 0 && next < end);
     return next;
   }
 

@@ -4,17 +4,17 @@ import { CLOSE, closeFor, closeFrame, FrameBoundary } from "./frames.ts";
 import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
-import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
+import type { Connection, ConnectionUser } from "../connections/connection.ts";
 
 /** Bytes of the client and of the container. */
 export type ByteCounts = { bytesIn: number; bytesOut: number };
 
-/** Removes the rest of a pong from the client's bytes. Undefined: all bytes belong to it; else the bytes after it, and the filter is done. */
-export type PongFilter = (chunk: Buffer) => Buffer | undefined;
+/** Removes the rest of a pong from the client's bytes. Returns the offset after it, and the filter is done; or -1 if all bytes belong to it. */
+export type PongFilter = (memory: Buffer, at: number, end: number) => number;
 
 export type UpgradedPair = {
-  client: NetConnection;
-  container: NetConnection;
+  client: Connection;
+  container: Connection;
   /** Bytes of the client and of the container that were not forwarded yet, in memory of their own. */
   early: readonly Buffer[];
   rest: Buffer;
@@ -40,8 +40,8 @@ const REVOKED_MS = 1_000;
 
 /** Both directions of one WebSocket. A message allocates nothing beyond what `send` does. */
 class WebSocketSplice implements LeaseHolder {
-  readonly client: NetConnection;
-  readonly container: NetConnection;
+  readonly client: Connection;
+  readonly container: Connection;
   readonly lease: Pick<Lease, "countBytes" | "setHolder">;
   readonly record: ByteCounts;
   readonly boundary = new FrameBoundary();
@@ -78,14 +78,14 @@ class WebSocketSplice implements LeaseHolder {
     this.lease.setHolder?.(this);
     client.resume();
     container.resume();
-    if (rest.length > 0) fromContainer.onBytes(rest);
+    if (rest.length > 0) fromContainer.onBytes(rest, 0, rest.length);
     let ready = true;
-    for (const bytes of early) if (bytes.length > 0) ready = container.send(bytes);
+    for (const bytes of early) if (bytes.length > 0) ready = container.sendOwn(bytes);
     if (!ready) client.pause();
     draining.add(this.drain);
     if (draining.begun) this.drain();
-    if (client.socket.closed) fromClient.onClose();
-    if (container.socket.closed) fromContainer.onClose();
+    if (client.closed) fromClient.onClose();
+    if (container.closed) fromContainer.onClose();
   }
 
   readonly drain = (): void => {
@@ -125,7 +125,7 @@ class WebSocketSplice implements LeaseHolder {
     const { client, boundary } = this;
     if (!client.writable) return;
     if (boundary.open) {
-      client.send(closeFrame(code, reason));
+      client.sendOwn(closeFrame(code, reason));
       boundary.closing = true;
     }
     this.#closeSoon(client);
@@ -138,28 +138,27 @@ class WebSocketSplice implements LeaseHolder {
     this.#resolve();
   }
 
-  #closeSoon(connection: NetConnection): void {
-    connection.flush();
-    if (!connection.socket.writableEnded) lingeringClose(connection.socket, this.#clock, this.#lingeringCloseMs);
+  #closeSoon(connection: Connection): void {
+    if (!connection.ended) lingeringClose(connection, this.#clock, this.#lingeringCloseMs);
     // It may be paused for the other side; now only its end matters.
     connection.resume();
   }
 }
 
-class ClientFrames implements NetConnectionUser {
+class ClientFrames implements ConnectionUser {
   readonly #splice: WebSocketSplice;
 
   constructor(splice: WebSocketSplice) {
     this.#splice = splice;
   }
 
-  onBytes(chunk: Buffer): void {
+  onBytes(memory: Buffer, at: number, end: number): void {
     const splice = this.#splice;
     if (splice.revoked) return;
-    splice.lease.countBytes(chunk.length, "client");
-    splice.record.bytesIn += chunk.length;
-    if (splice.pongFilter !== undefined) return this.#filterPong(chunk, splice.pongFilter);
-    if (!splice.container.send(chunk, splice.client)) splice.client.pause();
+    splice.lease.countBytes(end - at, "client");
+    splice.record.bytesIn += end - at;
+    const from = splice.pongFilter === undefined ? at : this.#filterPong(splice.pongFilter(memory, at, end));
+    if (from !== -1 && from < end && !splice.container.send(memory, from, end)) splice.client.pause();
   }
 
   onDrain(): void {
@@ -175,28 +174,25 @@ class ClientFrames implements NetConnectionUser {
     this.#splice.closed();
   }
 
-  #filterPong(chunk: Buffer, pongFilter: PongFilter): void {
-    const { container, client } = this.#splice;
-    const rest = pongFilter(chunk);
-    if (rest === undefined) return;
-    this.#splice.pongFilter = undefined;
-    if (rest.length > 0 && !container.send(rest, client)) client.pause();
+  #filterPong(after: number): number {
+    if (after !== -1) this.#splice.pongFilter = undefined;
+    return after;
   }
 }
 
-class ContainerFrames implements NetConnectionUser {
+class ContainerFrames implements ConnectionUser {
   readonly #splice: WebSocketSplice;
 
   constructor(splice: WebSocketSplice) {
     this.#splice = splice;
   }
 
-  onBytes(chunk: Buffer): void {
+  onBytes(memory: Buffer, at: number, end: number): void {
     const splice = this.#splice;
-    splice.lease.countBytes(chunk.length, "container");
-    splice.record.bytesOut += chunk.length;
-    splice.boundary.pass(chunk);
-    if (!splice.client.send(chunk, splice.container)) splice.container.pause();
+    splice.lease.countBytes(end - at, "container");
+    splice.record.bytesOut += end - at;
+    splice.boundary.pass(memory, at, end);
+    if (!splice.client.send(memory, at, end)) splice.container.pause();
     if (splice.leaving !== undefined && splice.boundary.open) splice.leave();
   }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Lease } from "../decision.ts";
-import type { NetConnection, NetConnectionUser } from "../connections/connection.ts";
+import type { Connection, ConnectionUser } from "../connections/connection.ts";
 import type { PongFilter } from "./splice-websocket.ts";
 import { CLOSE, closeFrame, FrameError, OPCODE, shortFrame } from "./frames.ts";
 import { QueuedFrames } from "./queued-frames.ts";
@@ -22,15 +22,15 @@ type WaitingClientOptions = {
 const MAX_PONG_BYTES = 65_536;
 
 /** The client of an accepted WebSocket whose container is starting: it is pinged, and its frames are queued as masked bytes. */
-export class WaitingClient implements NetConnectionUser {
-  readonly #connection: NetConnection;
+export class WaitingClient implements ConnectionUser {
+  readonly #connection: Connection;
   readonly #options: WaitingClientOptions;
   readonly #frames = new QueuedFrames();
   readonly #share: QueueShare;
   #left = false;
   #cancelPing: () => void;
 
-  constructor(connection: NetConnection, options: WaitingClientOptions) {
+  constructor(connection: Connection, options: WaitingClientOptions) {
     this.#connection = connection;
     this.#options = options;
     this.#cancelPing = options.clock.after(options.pingMs, () => this.#ping());
@@ -42,13 +42,13 @@ export class WaitingClient implements NetConnectionUser {
         if (this.#frames.size < options.limit) connection.resume();
       },
     });
-    if (connection.socket.closed) this.#leave();
+    if (connection.closed) this.#leave();
   }
 
-  onBytes(chunk: Buffer): void {
-    this.#options.lease.countBytes(chunk.length, "client");
+  onBytes(memory: Buffer, at: number, end: number): void {
+    this.#options.lease.countBytes(end - at, "client");
     if (this.#left) return;
-    this.#queue(chunk);
+    this.#queue(memory, at, end);
     if (this.#frames.size >= this.#options.limit) this.#connection.pause();
   }
 
@@ -72,13 +72,13 @@ export class WaitingClient implements NetConnectionUser {
     this.#share.release();
     const frames = this.#frames;
     // The queue includes an incomplete close: the container gets the rest of it directly.
-    return { early: frames.take(), pongFilter: frames.withinPong ? (chunk) => frames.behindPong(chunk) : undefined };
+    return { early: frames.take(), pongFilter: frames.withinPong ? (memory, at, end) => frames.behindPong(memory, at, end) : undefined };
   }
 
-  #queue(chunk: Buffer): void {
+  #queue(memory: Buffer, at: number, end: number): void {
     const frames = this.#frames;
     try {
-      frames.push(chunk);
+      frames.push(memory, at, end);
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       return this.close(CLOSE.protocolError, error.message);
@@ -89,7 +89,7 @@ export class WaitingClient implements NetConnectionUser {
   }
 
   #ping(): void {
-    this.#connection.send(shortFrame(OPCODE.ping));
+    this.#connection.sendOwn(shortFrame(OPCODE.ping));
     this.#cancelPing = this.#options.clock.after(this.#options.pingMs, () => this.#ping());
   }
 
@@ -99,7 +99,7 @@ export class WaitingClient implements NetConnectionUser {
     this.#cancelPing();
     this.#frames.clear();
     this.#share.release();
-    if (frame !== undefined) this.#connection.send(frame);
+    if (frame !== undefined) this.#connection.sendOwn(frame);
     this.#connection.end();
     this.#options.onLeave();
   }

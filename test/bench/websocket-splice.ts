@@ -1,5 +1,5 @@
 /**
- * What one WebSocket message costs the splice alone, by both ways of reading, and nginx that proxies the same: processor time per echo, as
+ * What one WebSocket message costs the splice alone, and nginx that proxies the same: processor time per echo, as
  * medians of interleaved passes; and what an idle WebSocket costs in memory. `node test/bench/websocket-splice.ts [SECONDS [PASSES]]`
  */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -27,8 +27,7 @@ try {
   await processes.serve("echo", LOAD_CORE, role("echo", upstream), upstream);
   const commands: [name: string, command: (port: number) => Promise<PinnedCommand>][] = [
     ["nginx", (port) => nginx(port, upstream)],
-    ["events", async (port) => role("proxy", "events", port, upstream)],
-    ["buffers", async (port) => role("proxy", "buffers", port, upstream)],
+    ["berth", async (port) => role("proxy", port, upstream)],
   ];
   const rows: { name: string; port: number; proxy: Pinned; us: number[][]; perSecond: number[] }[] = [];
   for (const [name, command] of commands) {

@@ -8,12 +8,12 @@ import { listen } from "../fixtures/server.ts";
 const DIALLER = `
   import { openSync } from "node:fs";
   import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../lib/clock.ts"))};
-  import { connectPlainly, dialLease } from ${JSON.stringify(join(import.meta.dirname, "../../gateway/connections/dial.ts"))};
+  import { dialLease } from ${JSON.stringify(join(import.meta.dirname, "../../gateway/connections/dial.ts"))};
   const target = { host: "127.0.0.1", port: Number(process.argv[2]) };
   const counts = { refused: 0, exhausted: [] };
   const dials = { made: { add() {} }, refused: { add: () => counts.refused++ }, retries: { add() {} }, exhausted: (code) => counts.exhausted.push(code) };
   const lease = { target: () => target, replaceTarget: () => { counts.lost = true; return target; }, onTargetGone: () => () => {} };
-  const options = { clock: systemClock(), limits: { connectTimeoutMs: 5_000, probeAfterMs: 1_000 }, signal: new AbortController().signal, dials, connect: connectPlainly };
+  const options = { clock: systemClock(), limits: { connectTimeoutMs: 5_000, probeAfterMs: 1_000 }, signal: new AbortController().signal, dials };
   try { for (;;) openSync("/dev/null"); } catch {}
   const { code, status, retryAfterMs } = await dialLease(lease, options).catch((error) => error);
   console.log(JSON.stringify({ code, status, retryAfterMs, ...counts }));

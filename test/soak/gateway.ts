@@ -3,7 +3,7 @@ import { Socket, type AddressInfo } from "node:net";
 import { queryObjects } from "node:v8";
 import { clockFrom, systemClock } from "../../lib/clock.ts";
 import type { Availability } from "../../gateway/contract.ts";
-import { NetConnection } from "../../gateway/connections/connection.ts";
+import { Connection } from "../../gateway/connections/connection.ts";
 import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import { ClientConnection } from "../../gateway/exchange/client-connection.ts";
 import { ContainerConnection } from "../../gateway/exchange/pool.ts";
@@ -79,7 +79,7 @@ const gateway = await openGateway({
   log: openLog({ level: "warn", name: "soak" }),
 });
 
-const COUNTED = { Socket, NetConnection, ClientConnection, ContainerConnection, Exchange, AbortSignal };
+const COUNTED = { Socket, Connection, ClientConnection, ContainerConnection, Exchange, AbortSignal };
 
 function look(): Held {
   // What the fixture remembers for tests would itself be a leak.

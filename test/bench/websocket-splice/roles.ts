@@ -1,9 +1,9 @@
 /** The processes of `test/bench/websocket-splice.ts`: `node roles.ts ROLE …`; each has its core to itself or with the other load. */
-import { connect, createServer, type Socket } from "node:net";
+import { connect, createServer, Socket } from "node:net";
 import { systemClock } from "../../../lib/clock.ts";
 import { Draining } from "../../../gateway/connections/closing.ts";
-import { type NetConnection } from "../../../gateway/connections/connection.ts";
-import { createConnectionFactory, type ReadMode } from "../../../gateway/connections/open-connections.ts";
+import type { Connection } from "../../../gateway/connections/connection.ts";
+import { createConnectionFactory } from "../../../gateway/connections/open-connections.ts";
 import { spliceWebSocket } from "../../../gateway/websockets/splice-websocket.ts";
 import { cpuUs } from "../proxy/cost.ts";
 
@@ -12,48 +12,51 @@ const numbers = args.map(Number);
 const HEAD = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const SWITCHED = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
-if (role === "proxy") proxy(args[0] as ReadMode, numbers[1] ?? 0, numbers[2] ?? 0);
+if (role === "proxy") proxy(numbers[0] ?? 0, numbers[1] ?? 0);
 else if (role === "echo") echo(numbers[0] ?? 0);
 else if (role === "load")
   await load({ port: numbers[0] ?? 0, pid: numbers[1] ?? 0, bytes: numbers[2] ?? 0, connections: numbers[3] ?? 0, seconds: numbers[4] ?? 0 });
 else await idle(numbers[0] ?? 0, numbers[1] ?? 0);
 
 /** Heads pass as they are; behind them, `spliceWebSocket` is on its own. */
-function proxy(reads: ReadMode, port: number, upstream: number): void {
-  const links = createConnectionFactory(reads);
+function proxy(port: number, upstream: number): void {
+  const links = createConnectionFactory();
   const clock = systemClock();
   const draining = new Draining();
   createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
-    const client = links.accept(socket);
-    const container = links.connect({ port: upstream, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
+    const client = links.adopt(socket);
     let state = 0;
-    passHead(client, container, () => {
-      passHead(container, client, () => {
-        state = 1;
-        const lease = { countBytes: () => void state++ };
-        const record = { bytesIn: 0, bytesOut: 0 };
-        void spliceWebSocket({
-          client,
-          container,
-          early: [],
-          rest: Buffer.alloc(0),
-          lease,
-          record,
-          draining,
-          clock,
-          limits: { lingeringCloseMs: 5_000 },
+    const dialled = new Socket({ allowHalfOpen: true, noDelay: true } as object).pause();
+    dialled.connect({ port: upstream, host: "127.0.0.1" }, () => {
+      const container = links.adopt(dialled, { readToEnd: true });
+      passHead(client, container, () => {
+        passHead(container, client, () => {
+          state = 1;
+          const lease = { countBytes: () => void state++ };
+          const record = { bytesIn: 0, bytesOut: 0 };
+          void spliceWebSocket({
+            client,
+            container,
+            early: [],
+            rest: Buffer.alloc(0),
+            lease,
+            record,
+            draining,
+            clock,
+            limits: { lingeringCloseMs: 5_000 },
+          });
         });
       });
     });
   }).listen(port, "127.0.0.1", 4_096);
 }
 
-function passHead(from: NetConnection, to: NetConnection, then: () => void): void {
+function passHead(from: Connection, to: Connection, then: () => void): void {
   const nothing = () => undefined;
   from.user = {
-    onBytes: (chunk) => {
-      to.send(Buffer.from(chunk));
-      if (!chunk.toString("latin1").endsWith("\r\n\r\n")) return;
+    onBytes: (memory, at, end) => {
+      to.send(memory, at, end);
+      if (!memory.toString("latin1", at, end).endsWith("\r\n\r\n")) return;
       from.pause();
       then();
     },

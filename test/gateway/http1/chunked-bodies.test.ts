@@ -14,7 +14,7 @@ function read(
   try {
     for (let from = 0; from < bytes.length; from += size) {
       const piece = bytes.subarray(from, from + size);
-      const end = reader.readChunked(piece, 0, (start, stop) => (body += piece.toString("latin1", start, stop)));
+      const end = reader.readChunked(piece, 0, piece.length, (start, stop) => (body += piece.toString("latin1", start, stop)));
       if (end !== -1) return { body, rest: bytes.toString("latin1", from + end) };
     }
     return { body };
@@ -42,7 +42,7 @@ t.test("bodies of many connections at the same time are kept apart, and larger o
     for (const [index, text] of texts.entries()) {
       if (at >= text.length) continue;
       const piece = text.subarray(at, at + 50_000);
-      const end = readers[index]?.readChunked(piece, 0, (start, stop) => (bodies[index] += piece.toString("latin1", start, stop)));
+      const end = readers[index]?.readChunked(piece, 0, piece.length, (start, stop) => (bodies[index] += piece.toString("latin1", start, stop)));
       if (end !== undefined && end !== -1) ends[index] = at + end;
     }
   }
@@ -89,14 +89,14 @@ t.test("trailers that would be more than trailers are refused", async (t) => {
 t.test("what refuses or closes in the middle leaves the next body alone", async (t) => {
   for (let round = 0; round < 1_000; round++) {
     const left = http1.requests();
-    left.readChunked(Buffer.from("5\r\nhe"), 0);
+    left.readChunked(Buffer.from("5\r\nhe"), 0, 5);
     left.close();
     if (read("5\r\nhello!").refused !== 400) t.fail("it is refused");
   }
   const thrown = new Error("thrown");
   t.throws(
     () =>
-      http1.requests().readChunked(Buffer.from("1\r\nx\r\n"), 0, () => {
+      http1.requests().readChunked(Buffer.from("1\r\nx\r\n"), 0, 6, () => {
         throw thrown;
       }),
     thrown,

@@ -31,7 +31,7 @@ export type Opened = { messages: ReadMessage; sent: string; body: Body; last: bo
 
 /** One direction of a connection, for `readStream`. */
 export type Side = {
-  readHead(chunk: Buffer, at: number): number;
+  readHead(chunk: Buffer, at: number, end: number): number;
   begun: boolean;
   readChunked: ReturnType<Http1["requests"]>["readChunked"];
   close(): void;
@@ -60,7 +60,7 @@ export function readStream(side: Side, pieces: readonly Buffer[]): Outcome {
     for (const piece of pieces) {
       for (let at = 0; at < piece.length && !flow.over;) {
         if (opened === undefined) {
-          const end = side.readHead(piece, at);
+          const end = side.readHead(piece, at, piece.length);
           if (end === -1) break;
           at = end;
           opened = side.open();
@@ -74,7 +74,7 @@ export function readStream(side: Side, pieces: readonly Buffer[]): Outcome {
         const { messages: message, body } = opened;
         if (body.kind === "chunked") {
           let payload = "";
-          const end = side.readChunked(piece, at, (from, to) => (payload += piece.toString("latin1", from, to)));
+          const end = side.readChunked(piece, at, piece.length, (from, to) => (payload += piece.toString("latin1", from, to)));
           const passed = piece.subarray(at, end === -1 ? piece.length : end);
           sent.push(passed);
           message.body += payload;
@@ -141,8 +141,8 @@ export function readResponses(http1: Http1, methods: readonly string[], pieces: 
 
 function sideOf(reader: Pick<Side, "readHead" | "readChunked" | "close" | "begun">, open: () => Opened): Side {
   return {
-    readHead: (chunk, at) => reader.readHead(chunk, at),
-    readChunked: (chunk, at, onData) => reader.readChunked(chunk, at, onData),
+    readHead: (chunk, at, end) => reader.readHead(chunk, at, end),
+    readChunked: (chunk, at, end, onData) => reader.readChunked(chunk, at, end, onData),
     get begun() {
       return reader.begun;
     },

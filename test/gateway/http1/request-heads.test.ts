@@ -7,7 +7,7 @@ const NOTHING = { remove: [], add: [] };
 function read(text: string, from = http1): RequestHead {
   const reader = from.requests();
   const bytes = Buffer.from(text, "latin1");
-  if (reader.readHead(bytes, 0) !== bytes.length) throw new Error("the head is not complete");
+  if (reader.readHead(bytes, 0, bytes.length) !== bytes.length) throw new Error("the head is not complete");
   return reader.head;
 }
 
@@ -147,12 +147,12 @@ t.test("a head may be as long as the limit and no longer", async (t) => {
     const reader = small.requests();
     const bytes = Buffer.from(filled(1_001) + filled(100), "latin1");
     const status = refusalOf(() => {
-      for (let at = 0; at < bytes.length; at += pieces) reader.readHead(bytes.subarray(at, at + pieces), 0);
+      for (let at = 0; at < bytes.length; at += pieces) reader.readHead(bytes, at, Math.min(at + pieces, bytes.length));
     });
     t.equal(status, 431, `in pieces of ${pieces}`);
   }
   t.equal(
-    refusalOf(() => small.requests().readHead(Buffer.from(`GET /${"x".repeat(1_000)}`), 0)),
+    refusalOf(() => small.requests().readHead(Buffer.from(`GET /${"x".repeat(1_000)}`), 0, 1_005)),
     414,
     "a target alone",
   );
@@ -173,7 +173,10 @@ t.test("a long head is read as a short one, whole and in pieces", async (t) => {
       const bytes = Buffer.from(`${text}rest`);
       let end = -1;
       let at = 0;
-      for (; end === -1; at += size) end = reader.readHead(bytes.subarray(at, at + size), 0);
+      for (; end === -1; at += size) {
+        const piece = bytes.subarray(at, at + size);
+        end = reader.readHead(piece, 0, piece.length);
+      }
       t.same(
         [reader.head.header("x")?.length, reader.head.header("y"), at - size + end],
         [length, "y", text.length],
@@ -205,18 +208,18 @@ t.test("the host of an absolute target is the Host", async (t) => {
 t.test("a head has begun from its first byte until its last, and an idle reader holds nothing of it", async (t) => {
   const reader = http1.requests();
   t.equal(reader.begun, false);
-  reader.readHead(Buffer.from("\r\n"), 0);
+  reader.readHead(Buffer.from("\r\n"), 0, 2);
   t.equal(reader.begun, false, "an empty line is no head");
   for (const byte of "GET / HTTP/1.1\r\nHost: h\r\n\r") {
-    t.equal(reader.readHead(Buffer.from(byte), 0), -1);
+    t.equal(reader.readHead(Buffer.from(byte), 0, 1), -1);
     if (!reader.begun) t.fail("it has begun");
   }
-  t.equal(reader.readHead(Buffer.from("\nrest"), 0), 1);
+  t.equal(reader.readHead(Buffer.from("\nrest"), 0, 5), 1);
   t.equal(reader.begun, false);
   t.equal(reader.head.target, "/");
   reader.dropHead();
   t.throws(() => reader.head, "nor the last head, once that was taken");
-  reader.readHead(Buffer.from("GET"), 0);
+  reader.readHead(Buffer.from("GET"), 0, 3);
   reader.close();
   reader.close();
   t.equal(reader.begun, false);
@@ -229,7 +232,7 @@ t.test("heads of many connections that come piece by piece at the same time are 
   const readers = texts.map(() => http1.requests());
   const longest = Math.max(...texts.map(({ length }) => length));
   for (let at = 0; at < longest; at += 3)
-    for (const [index, text] of texts.entries()) if (at < text.length) readers[index]?.readHead(text.subarray(at, at + 3), 0);
+    for (const [index, text] of texts.entries()) if (at < text.length) readers[index]?.readHead(text, at, Math.min(at + 3, text.length));
   t.same(
     readers.map(({ head }) => [head.target, head.header("host")]),
     texts.map((_, index) => [`/${index}`, `h${index}`]),

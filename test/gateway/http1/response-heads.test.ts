@@ -7,7 +7,7 @@ const NOTHING = { remove: [], add: [] };
 function read(text: string): ResponseHead {
   const reader = http1.responses();
   const bytes = Buffer.from(text, "latin1");
-  if (reader.readHead(bytes, 0) !== bytes.length) throw new Error("the head is not complete");
+  if (reader.readHead(bytes, 0, bytes.length) !== bytes.length) throw new Error("the head is not complete");
   return reader.head;
 }
 
