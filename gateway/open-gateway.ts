@@ -12,7 +12,7 @@ import type { ControlApi } from "./feed/control-client.ts";
 import type { ForwardingEngine, ForwardingEngineDeps, EngineName } from "./connections/engine.ts";
 import type { ReadMode } from "./connections/open-connections.ts";
 import { dialCounts } from "./connections/dial.ts";
-import { createConnectionFactory } from "./connections/open-connections.ts";
+import { createConnectionFactory, type ConnectionFactory } from "./connections/open-connections.ts";
 import { openTcpListeners, type TcpListenersDeps } from "./tcp/open-tcp-listeners.ts";
 import { openSpliceEngine } from "./exchange/open-splice-engine.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
@@ -36,6 +36,7 @@ type GatewayDeps = {
   forwarder?: EngineName;
   /** Of the splice engine. */
   reads?: ReadMode;
+  connections?: ConnectionFactory;
   /** The load balancers in front. Default: none. */
   trusted?: TrustedProxies;
   /** Makes the edge a TLS server. The caller closes them. */
@@ -82,7 +83,7 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
   const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, answersOf: (name) => answersOf(metrics, name) });
   const waiting = deps.waitingFiles && createWaitingPage({ directory, clock, files: deps.waitingFiles });
   const decide = createDecide({ ...deps, waiting, readiness: deps.readiness ?? createReadiness("ready"), leases, limits });
-  const reads = deps.reads ?? "events";
+  const connections = deps.connections ?? createConnectionFactory();
   const bounds = createConnectionLimits({
     perAddress: limits.connectionsPerAddress,
     total: limits.connectionsTotal,
@@ -92,14 +93,14 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
     log,
   });
   const observer = createExchangeObserver(metrics, deps.watchers ?? []);
-  const engine = openEngine({ decide, limits, reads, tls: deps.tls, bounds, watch: observer, counts: metrics, clock, log });
+  const engine = openEngine({ decide, limits, connections, tls: deps.tls, bounds, watch: observer, counts: metrics, clock, log });
   const tcp =
     deps.tcp &&
     openTcpListeners({
       ...deps.tcp,
       directory,
       leases,
-      connections: createConnectionFactory(),
+      connections,
       dials: dialCounts(metrics, { clock, log }),
       observer,
       limits,

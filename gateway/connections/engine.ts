@@ -9,7 +9,7 @@ import type { ExchangeObserver } from "../access-record.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import { keepKeys, type TlsKeys } from "../tls-keys.ts";
-import type { ReadMode } from "./open-connections.ts";
+import type { ConnectionFactory } from "./open-connections.ts";
 
 /** `splice` works on sockets; `http-proxy` on Node's HTTP server and the library of that name. */
 export const ENGINE_NAMES = ["splice", "http-proxy"] as const;
@@ -20,7 +20,7 @@ export type ForwardingEngineDeps<Forwarded extends Forward = PlainForward> = {
   /** The response to bytes that are not a request. Default: as the REST API responds. */
   refusal?: (fault: Fault) => DirectResponse;
   limits: GatewayLimits;
-  reads: ReadMode;
+  connections: ConnectionFactory;
   /** Makes the server a TLS server. */
   tls: TlsKeys | undefined;
   /** Admits connections. */

@@ -6,7 +6,6 @@ import { createHttp1 } from "../http1/message-reader.ts";
 import { openEdgeServer, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining } from "../connections/closing.ts";
 import type { Connection } from "../connections/connection.ts";
-import { createConnectionFactory } from "../connections/open-connections.ts";
 import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { createTicker } from "../../lib/clock.ts";
@@ -17,6 +16,7 @@ export function openSpliceEngine({
   decide,
   refusal = apiErrorResponse,
   limits,
+  connections,
   tls,
   bounds,
   watch,
@@ -26,7 +26,6 @@ export function openSpliceEngine({
 }: ForwardingEngineDeps<InterceptingForward>): ForwardingEngine {
   const ticker = createTicker(clock);
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
-  const connections = createConnectionFactory();
   const draining = new Draining();
   const clients = new Set<ClientConnection>();
   const upgraded = new Map<Connection, Promise<void>>();

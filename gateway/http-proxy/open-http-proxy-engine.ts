@@ -15,7 +15,6 @@ import { keepKeys } from "../tls-keys.ts";
 import { tlsServerOptions, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining, lingeringClose } from "../connections/closing.ts";
 import { readEarly, createUpgradeContainer, transparentUpgrade } from "./upgrade.ts";
-import { createConnectionFactory } from "../connections/open-connections.ts";
 import { openForwardRequest } from "./forward-request.ts";
 import { upgradeHeadOf, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -30,10 +29,9 @@ const EARLY_BYTES = 65_536;
 const CHECK_EVERY_MS = 1_000;
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
-export function openHttpProxyEngine({ decide, limits, tls, bounds, watch, counts, clock, log }: ForwardingEngineDeps): ForwardingEngine {
+export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, watch, counts, clock, log }: ForwardingEngineDeps): ForwardingEngine {
   const dials = dialCounts(counts, { clock, log });
   const proxy = openForwardRequest({ clock, limits, dials });
-  const connections = createConnectionFactory();
   const upgrade = createUpgradeContainer({ clock, limits, dials, connections });
   const draining = new Draining();
   const queues = createQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes });

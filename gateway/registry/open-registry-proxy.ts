@@ -3,7 +3,7 @@ import { createConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ForwardingEngine } from "../connections/engine.ts";
-import type { ReadMode } from "../connections/open-connections.ts";
+import { createConnectionFactory, type ReadMode } from "../connections/open-connections.ts";
 import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "../limits.ts";
 import { createReadiness, type GatewayReadiness } from "../readiness.ts";
@@ -66,7 +66,7 @@ export function openRegistryProxy(options: RegistryProxyOptions): ForwardingEngi
     }),
     refusal: registryAnswer,
     limits,
-    reads: options.reads ?? "events",
+    connections: createConnectionFactory(),
     tls: options.tls,
     bounds: createConnectionLimits({
       perAddress: limits.connectionsPerAddress,

@@ -1,5 +1,6 @@
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
+import type { Connection } from "../../gateway/connections/connection.ts";
 import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createStillClock, turns, type StillClock, pause } from "../fixtures/clock.ts";
@@ -51,12 +52,12 @@ async function openStill(t: Test, limits: Partial<GatewayLimits>): Promise<Gatew
   return { ...(await openStand(t, { limits, clock, forwarder: "splice" })), clock };
 }
 
-/** Waits until nothing has changed for a while: then the sender has to wait for the reader. */
 /** Bytes wait for the other end, and not only for the end of the turn. */
-function isStuck(edge: Socket | undefined): boolean {
-  return edge !== undefined && edge.writableLength > 0 && edge.writableCorked === 0;
+function isStuck(edge: Connection | undefined): boolean {
+  return edge !== undefined && edge.backlog > 0;
 }
 
+/** Waits until nothing has changed for a while: then the sender has to wait for the reader. */
 async function stalled(value: () => number): Promise<number> {
   for (;;) {
     const before = value();
@@ -192,8 +193,7 @@ t.test("a head beyond the limit is refused at once, and read no further", async 
 t.test("the end of an answer waits for a client that reads slowly, where the connection closes and where it is kept", async (t) => {
   const limits = { lingeringCloseMs: 1_000, keepAliveTimeoutMs: 2_000 };
   const stand = await openStill(t, limits);
-  let edge: Socket | undefined;
-  stand.gateway.server.on("connection", (socket) => (edge = socket));
+  const edgeOf = () => stand.clients.at(-1);
   let over = false;
   const address = await openRawContainer(t, (socket) => {
     socket.on("data", () => {
@@ -201,7 +201,7 @@ t.test("the end of an answer waits for a client that reads slowly, where the con
       const piece = Buffer.from(`1000\r\n${"x".repeat(4_096)}\r\n`);
       const goOn = () => {
         // The last piece is written while one before it still waits, and little enough for all of it to be taken from here.
-        if (!isStuck(edge)) socket.write(piece, () => setImmediate(goOn));
+        if (!isStuck(edgeOf())) socket.write(piece, () => setImmediate(goOn));
         else socket.write("0\r\n\r\n", () => (over = true));
       };
       goOn();
@@ -214,7 +214,7 @@ t.test("the end of an answer waits for a client that reads slowly, where the con
     client.socket.pause();
     client.socket.write(head("GET", "/", lines));
     await eventually("all that is passed on waits", () => over && stand.uses.get(ID)?.open === 0);
-    t.ok(isStuck(edge), `${edge?.writableLength} bytes wait`);
+    t.ok(isStuck(edgeOf()), `${edgeOf()?.backlog} bytes wait`);
     await stand.clock.advance(10_000);
     client.socket.resume();
     await eventually("all has come", () => client.came.endsWith("0\r\n\r\n"));
@@ -224,8 +224,7 @@ t.test("the end of an answer waits for a client that reads slowly, where the con
 
 t.test("the last messages of a WebSocket wait for a client that reads slowly, but not for one that reads nothing", async (t) => {
   const stand = await openStill(t, { lingeringCloseMs: 1_000 });
-  const edges: Socket[] = [];
-  stand.gateway.server.on("connection", (socket) => edges.unshift(socket));
+  const edges = stand.clients;
   let sent = 0;
   const address = await openRawContainer(t, (socket) => {
     socket.once("data", () => {
@@ -246,26 +245,25 @@ t.test("the last messages of a WebSocket wait for a client that reads slowly, bu
     const client = openClient(t, stand);
     client.socket.once("data", () => client.socket.pause());
     client.socket.write(head("GET", "/", ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]));
-    await eventually("the container has sent everything", () => edges[0]?.writableEnded === true);
-    t.ok(isStuck(edges[0]), `${edges[0]?.writableLength} bytes wait`);
+    await eventually("the container has sent everything", () => edges[0]?.ended === true);
+    t.ok(isStuck(edges[0]), `${edges[0]?.backlog} bytes wait`);
     await stand.clock.advance(5_000);
-    t.notOk(edges[0]?.destroyed);
+    t.ok(edges[0]?.alive);
     if (reading) client.socket.resume();
     else await stand.clock.advance(60_000);
     if (reading) await eventually("the close has come", () => client.bytes >= sent && client.came.endsWith("\x88\0"));
-    else t.ok(edges[0]?.destroyed);
+    else t.notOk(edges[0]?.alive);
     client.socket.destroy();
   }
 });
 
 t.test("a client that takes nothing of what waits for it is cut off all the same", async (t) => {
   const stand = await openStill(t, { lingeringCloseMs: 1_000, idleTimeoutMs: 30_000 });
-  let edge: Socket | undefined;
-  stand.gateway.server.on("connection", (socket) => (edge = socket));
+  const edgeOf = () => stand.clients.at(-1);
   const address = await openRawContainer(t, (socket) => {
     socket.once("data", () => {
       socket.write("HTTP/1.1 200 OK\r\n\r\n");
-      const goOn = () => (isStuck(edge) ? void socket.end() : void socket.write(Buffer.alloc(4_096), () => setImmediate(goOn)));
+      const goOn = () => (isStuck(edgeOf()) ? void socket.end() : void socket.write(Buffer.alloc(4_096), () => setImmediate(goOn)));
       goOn();
     });
   });
@@ -273,17 +271,16 @@ t.test("a client that takes nothing of what waits for it is cut off all the same
   const client = openClient(t, stand);
   client.socket.pause();
   client.socket.write(head("GET", "/"));
-  await eventually("its exchange is over", () => isStuck(edge) && stand.uses.get(ID)?.open === 0);
+  await eventually("its exchange is over", () => isStuck(edgeOf()) && stand.uses.get(ID)?.open === 0);
   await stand.clock.advance(25_000);
-  t.notOk(edge?.destroyed);
+  t.ok(edgeOf()?.alive);
   await stand.clock.advance(10_000);
-  t.ok(edge?.destroyed);
+  t.notOk(edgeOf()?.alive);
 });
 
 t.test("a connection serves on after an early answer, even where the end of its request waited for the container", async (t) => {
   const stand = await openStand(t, { forwarder: "splice", reads: "events" });
-  let edge: Socket | undefined;
-  stand.gateway.server.on("connection", (socket) => (edge = socket));
+  const edgeOf = () => stand.clients.at(-1);
   const containers: Socket[] = [];
   const address = await openRawContainer(t, (socket) => {
     containers.push(socket);
@@ -305,7 +302,7 @@ t.test("a connection serves on after an early answer, even where the end of its 
     client.socket.write(head("POST", "/", [`Content-Length: ${length}`]));
     await eventually("the early answer", () => client.came.endsWith("ok"));
     let sent = 0;
-    while (sent < length && edge?.isPaused() === false) {
+    while (sent < length && edgeOf()?.paused === false) {
       client.socket.write(piece.subarray(0, length - sent));
       sent += Math.min(piece.length, length - sent);
       await turns(10);

@@ -7,7 +7,8 @@ import type { Test } from "tap";
 import { systemClock, type Clock } from "../../lib/clock.ts";
 import type { ControlApi } from "../../gateway/feed/control-client.ts";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
-import { READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
+import type { Connection } from "../../gateway/connections/connection.ts";
+import { createConnectionFactory, READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Identity } from "../../gateway/contract.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createOpenExchanges, type OpenExchanges } from "../../gateway/containers/open-exchanges.ts";
@@ -29,7 +30,15 @@ export const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
 export const PATH = `/api/docker/containers/proxy/${ID}`;
 export const WS_PATH = `/api/docker/containers/proxy-ws/${ID}`;
 
-export type GatewayFixture = TestDirectory & { openAt: OpenExchanges["at"]; gateway: Gateway; port: number; base: string; apiSocket: string };
+export type GatewayFixture = TestDirectory & {
+  openAt: OpenExchanges["at"];
+  gateway: Gateway;
+  port: number;
+  base: string;
+  apiSocket: string;
+  /** Near ends of the clients' connections, in the order in which they were accepted. */
+  clients: Connection[];
+};
 
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
 export async function openStand(
@@ -56,12 +65,22 @@ export async function openStand(
   const held = openTestDirectory();
   const apiSocket = join(await shortFolder(t), "api.sock");
   const exchanges = createOpenExchanges();
+  const clients: Connection[] = [];
+  const connections = createConnectionFactory();
   const gateway = await openGateway({
     exchanges,
     directory: held.directory,
     identity: options.identity ?? held.identity,
     api: { target: { socketPath: apiSocket }, ...(options.admits === undefined ? {} : { admits: options.admits }) },
     ...engine(options),
+    connections: {
+      ...connections,
+      adopt: (socket, adoptOptions) => {
+        const connection = connections.adopt(socket, adoptOptions);
+        if (adoptOptions?.readToEnd !== true) clients.push(connection);
+        return connection;
+      },
+    },
     limits: { ...DEFAULT_LIMITS, suspectAddressMs: 50, lingeringCloseMs: 500, ...options.limits },
     origins: options.origins ?? [],
     trusted: createTrustedProxies(options.trusted ?? []),
@@ -78,7 +97,7 @@ export async function openStand(
   await new Promise<void>((resolve) => void gateway.server.listen(0, "127.0.0.1", resolve));
   t.teardown(() => gateway.close());
   const { port } = gateway.server.address() as AddressInfo;
-  return { ...held, openAt: exchanges.at, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket };
+  return { ...held, openAt: exchanges.at, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket, clients };
 }
 
 /** The one that the test requests, or else the one that the environment names. */
