@@ -1,7 +1,8 @@
 """Reads streams of messages with h11, an HTTP parser that shares nothing with llhttp, and says what it saw.
 
-Stdin: `u32 count`, then per case `u8 kind` (0 requests, 1 responses, 2 responses that end with the connection), `u32 n` and n bytes
-of methods (for responses: those of the requests, separated by spaces), `u32 n` and n bytes of stream.
+Stdin: `u32 count`, then per case `u8 kind` (0 requests, 1 responses, 2 responses that end with the connection, 3 requests of a client,
+which may put empty lines before them and keep a connection with HTTP/1.0: h11 alone refuses that), `u32 n` and n bytes of methods (for
+responses: those of the requests, separated by spaces), `u32 n` and n bytes of stream.
 Stdout: `u32 n`, then per case `u32 n` and n bytes: of each message method or status, target or reason, lines, body, trailers and
 whether it is complete, every field as its length, a colon and its bytes; then an error's words, if any.
 """
@@ -60,6 +61,46 @@ def requests(stream):
     except h11.ProtocolError as refused:
         error = repr(refused).encode("latin1", "replace")
     return seen, error, conn.trailing_data[0]
+
+
+def requests_of_client(stream):
+    seen = []
+    while True:
+        # RFC 9112, 2.2: a server ignores at least one.
+        for _ in range(2):
+            stream = stream[2:] if stream.startswith(b"\r\n") else stream
+        if not stream:
+            return seen, b"", b""
+        conn = h11.Connection(h11.SERVER, max_incomplete_event_size=LIMIT)
+        conn.receive_data(stream)
+        try:
+            keeps = read_one(conn, seen)
+        except h11.ProtocolError as refused:
+            return seen, repr(refused).encode("latin1", "replace"), b""
+        if not keeps:
+            return seen, b"", b""
+        stream = conn.trailing_data[0]
+
+
+def read_one(conn, seen):
+    """Reads one request. Returns whether another may follow."""
+    keeps = False
+    while True:
+        event = conn.next_event()
+        kind = type(event)
+        if kind is h11.Request:
+            seen.append(Seen(event.method, event.target, event.headers))
+            named = b",".join(value for name, value in event.headers if name == b"connection").lower()
+            options = [option.strip() for option in named.split(b",")]
+            keeps = b"close" not in options and (event.http_version == b"1.1" or b"keep-alive" in options)
+        elif kind is h11.Data:
+            seen[-1].body.append(bytes(event.data))
+        elif kind is h11.EndOfMessage:
+            seen[-1].trailers = event.headers
+            seen[-1].complete = True
+            return keeps
+        else:
+            return False
 
 
 def responses(stream, methods, ends):
@@ -125,7 +166,10 @@ def main():
             methods = take(size).split(b" ")
             (size,) = struct.unpack("<I", take(4))
             stream = take(size)
-            seen, error, left = requests(stream) if kind == 0 else responses(stream, methods, kind == 2)
+            if kind == 3:
+                seen, error, left = requests_of_client(stream)
+            else:
+                seen, error, left = requests(stream) if kind == 0 else responses(stream, methods, kind == 2)
             verdict = b"".join(message.written() for message in seen) + error
             # Behind a complete message nothing may be left; in one that is not, there may be half of a line.
             if left and (not seen or seen[-1].complete):

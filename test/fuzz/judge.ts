@@ -4,12 +4,12 @@ import { join } from "node:path";
 import type { HeaderLine } from "../../gateway/decision.ts";
 import type { ReadMessage } from "../gateway/http1/read-stream.ts";
 
-export type Stream = { kind: "requests" | "responses" | "responsesThatEnd"; methods: readonly string[]; sent: Buffer };
+export type Stream = { kind: keyof typeof KINDS; methods: readonly string[]; sent: Buffer };
 
 /** h11 in a process of its own: what it sees in streams, as text that `written` gives for what is expected. */
 export type Judge = { judge(streams: readonly Stream[]): Promise<string[]>; close(): Promise<void> };
 
-const KINDS = { requests: 0, responses: 1, responsesThatEnd: 2 };
+const KINDS = { requests: 0, responses: 1, responsesThatEnd: 2, requestsOfClient: 3 };
 
 /** Needs Debian's python3-h11, which the system's own Python finds. */
 export function openJudge(): Judge {
@@ -52,6 +52,28 @@ export function openJudge(): Judge {
       await exited;
     },
   };
+}
+
+/** A message as h11 has read it: `first` is its method or status, `second` its target or reason. */
+export type JudgedMessage = { first: string; second: string; lines: string; body: string; complete: boolean };
+
+/** The messages in what `judge` gives; an error's words behind them are left out. */
+export function parseJudged(text: string): JudgedMessage[] {
+  const messages: JudgedMessage[] = [];
+  let at = 0;
+  const take = (): string | undefined => {
+    const colon = text.indexOf(":", at);
+    const length = /^\d+$/.test(text.slice(at, colon)) ? Number(text.slice(at, colon)) : -1;
+    if (colon === -1 || length === -1 || colon + 1 + length > text.length) return undefined;
+    at = colon + 1 + length;
+    return text.slice(colon + 1, at);
+  };
+  for (;;) {
+    const [first, second, lines, body, trailers, complete] = [take(), take(), take(), take(), take(), take()];
+    if (first === undefined || second === undefined || lines === undefined || body === undefined || trailers === undefined || complete === undefined)
+      return messages;
+    messages.push({ first, second, lines, body, complete: complete === "1" });
+  }
 }
 
 function size(bytes: Buffer): Buffer {

@@ -1,12 +1,14 @@
 /**
- * `npm run fuzz`: at least a million streams, half of them requests, and on until `FUZZ_MINUTES` have passed; on every core. `FUZZ_SEED`
- * begins elsewhere than this moment says. Ends at the first few failures, which name their seed.
+ * `npm run fuzz`: at least a million streams, half of them requests, and on until `FUZZ_MINUTES` have passed; on every core. Then the attacks of
+ * `end-to-end/`, through a whole gateway to real servers. `FUZZ_SEED` begins elsewhere than this moment says. Ends at the first few failures, which name
+ * their seed. `npm run fuzz -- streams`, `-- attacks`: one of the two.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { createHttp1 } from "../../gateway/http1/message-reader.ts";
 import { attack, type Tally } from "./attack.ts";
+import { runAttacks } from "./end-to-end/run-attacks.ts";
 import { openJudge } from "./judge.ts";
 
 const CASES = Number(process.env["FUZZ_CASES"] ?? 1_000_000);
@@ -17,8 +19,12 @@ const FAILURES = 3;
 type Work = { seed: number; cases: number; until: number };
 
 const share = process.env["FUZZ_SHARE"];
-if (share === undefined) await lead();
-else await work(JSON.parse(share) as Work);
+const [only] = process.argv.slice(2);
+if (share === undefined) {
+  if (only !== "attacks") await lead();
+  if (only !== "streams") await playAttacks();
+  process.exit();
+} else await work(JSON.parse(share) as Work);
 
 async function lead(): Promise<void> {
   const workers = availableParallelism();
@@ -38,7 +44,13 @@ async function lead(): Promise<void> {
   console.log(
     `\n${total.cases} streams, ${total.refused} refused, ${total.messages} messages seen by h11 as they were decided on, ${total.failures.length} failures`,
   );
-  process.exitCode = total.failures.length === 0 && total.cases >= CASES ? 0 : 1;
+  if (total.failures.length > 0 || total.cases < CASES) process.exitCode = 1;
+}
+
+async function playAttacks(): Promise<void> {
+  const failures = await runAttacks(SEED);
+  for (const failure of failures.slice(0, FAILURES)) console.log(`\n${failure}`);
+  if (failures.length > 0) process.exitCode = 1;
 }
 
 async function work({ seed, cases, until }: Work): Promise<void> {
