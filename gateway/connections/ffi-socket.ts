@@ -1,0 +1,181 @@
+import { type MemoryAddress, addressOf, IoVectors } from "./io-vectors.ts";
+import type { Libc } from "./libc.ts";
+import { type PieceMemory, UnsentBytes } from "./unsent-bytes.ts";
+
+/** What all sockets of a layer write with. */
+export type SocketIo = {
+  readonly libc: Libc;
+  readonly vectors: IoVectors;
+  /** Ranges refer to this memory. */
+  readonly memory: Buffer;
+  readonly address: MemoryAddress;
+  readonly pieces: PieceMemory;
+};
+
+const SHUT_WR = 1;
+const SOL_SOCKET = 1;
+const SO_LINGER = 13;
+/** `struct linger`: on, 0 seconds. The close then resets the connection. */
+const LINGER = new Int32Array([1, 0]);
+const EINTR = 4;
+const EAGAIN = 11;
+
+/** One open socket: what it has to send, and what is known about it. The layer reads it. */
+export class FfiSocket {
+  readonly id: number;
+  readonly fd: number;
+  readonly readToEnd: boolean;
+  paused = true;
+  /** The kernel may have bytes, an end or an error. */
+  readable = false;
+  /** An end or an error follows the bytes, and no event announces it: read until then. */
+  hungUp = false;
+  /** The other end is gone. */
+  broken = false;
+  remoteEnded = false;
+  /** The kernel takes bytes again, or `onDrain` is due. */
+  writable = false;
+  owesDrain = false;
+  ending = false;
+  /** It is closed at the end of the turn, and no event but `onClose` comes. */
+  closing = false;
+  resetting = false;
+  /** What `onClose` reports. */
+  error: Error | undefined;
+  /** In the layer's list of sockets to be read. */
+  ready = false;
+  /** In the layer's list of sockets to be flushed. */
+  dirty = false;
+  readonly unsent: UnsentBytes;
+  /** Bytes in ranges of the layer's memory. While there are any, none are unsent. */
+  rangeBytes = 0;
+  readonly #ranges: number[] = [];
+  #rangeCount = 0;
+  #shut = false;
+  #refusal: Error | undefined;
+
+  constructor(id: number, fd: number, { readToEnd, pieces }: { readToEnd: boolean; pieces: PieceMemory }) {
+    this.id = id;
+    this.fd = fd;
+    this.readToEnd = readToEnd;
+    this.unsent = new UnsentBytes(pieces);
+  }
+
+  /** Bytes are dropped: they count as sent. */
+  get drops(): boolean {
+    return this.ending || this.#refusal !== undefined;
+  }
+
+  /** Sends a range of the layer's memory when it is flushed. */
+  addRange(io: SocketIo, at: number, end: number): void {
+    if (this.#rangeCount === IoVectors.MAX) this.flush(io);
+    if (this.unsent.length > 0) return this.unsent.push(io.memory, at, end);
+    const ranges = this.#ranges;
+    const next = this.#rangeCount * 2;
+    this.rangeBytes += end - at;
+    if (next > 0 && ranges[next - 1] === at) {
+      ranges[next - 1] = end;
+      return;
+    }
+    ranges[next] = at;
+    ranges[next + 1] = end;
+    this.#rangeCount++;
+  }
+
+  /** Sends bytes of other memory now; what the kernel does not take is copied. */
+  write(io: SocketIo, memory: Buffer, at: number, end: number): void {
+    this.flush(io);
+    if (this.drops || this.closing) return;
+    let sent = 0;
+    if (this.unsent.length === 0) {
+      io.vectors.set(0, addressOf(io.libc, memory), at, end - at);
+      sent = this.#writev(io, 1);
+      if (sent < 0) return;
+    }
+    if (at + sent < end) this.unsent.push(memory, at + sent, end);
+  }
+
+  /** Hands the ranges to the kernel, then the end if it is due. What the kernel does not take is copied. */
+  flush(io: SocketIo): void {
+    const count = this.#rangeCount;
+    if (count > 0) {
+      const total = this.rangeBytes;
+      const ranges = this.#ranges;
+      this.#rangeCount = 0;
+      this.rangeBytes = 0;
+      for (let index = 0; index < count; index++) {
+        const at = ranges[index * 2] as number;
+        io.vectors.set(index, io.address, at, (ranges[index * 2 + 1] as number) - at);
+      }
+      const sent = this.#writev(io, count);
+      if (sent < 0) return;
+      if (sent < total) this.#copyUnsent(io, count, sent);
+    }
+    if (this.ending && !this.#shut && this.unsent.length === 0) this.#shutdown(io);
+  }
+
+  /** Hands the unsent bytes to the kernel, which takes bytes again. */
+  drain(io: SocketIo): void {
+    if (this.unsent.length === 0) return;
+    const count = this.unsent.fill(io.vectors);
+    const sent = this.#writev(io, count);
+    if (sent <= 0) return;
+    // Without a short write, no event follows.
+    this.writable = this.unsent.taken(sent) === count && this.unsent.length > 0;
+    if (this.unsent.length === 0) this.flush(io);
+  }
+
+  /** The end was received, or an error instead of it. */
+  endOfInput(): void {
+    this.remoteEnded = true;
+    // The refused write consumed the error of a reset, so the kernel reports an ordinary end.
+    if (this.#refusal !== undefined) this.fail(this.#refusal);
+    else if (this.#shut) this.closing = true;
+  }
+
+  fail(error: Error): void {
+    this.closing = true;
+    this.error ??= error;
+  }
+
+  close(io: SocketIo): void {
+    this.unsent.clear();
+    if (this.resetting) io.libc.setsockopt(this.fd, SOL_SOCKET, SO_LINGER, io.libc.addressOf(LINGER), LINGER.byteLength);
+    io.libc.close(this.fd);
+  }
+
+  #copyUnsent(io: SocketIo, count: number, sent: number): void {
+    let skip = sent;
+    for (let index = 0; index < count; index++) {
+      const at = this.#ranges[index * 2] as number;
+      const end = this.#ranges[index * 2 + 1] as number;
+      const from = Math.min(end, at + skip);
+      skip -= from - at;
+      if (from < end) this.unsent.push(io.memory, from, end);
+    }
+  }
+
+  #shutdown({ libc }: SocketIo): void {
+    this.#shut = true;
+    libc.shutdown(this.fd, SHUT_WR);
+    if (this.remoteEnded) this.closing = true;
+  }
+
+  /** The number of bytes that the kernel took, or -1 if it refuses all. */
+  #writev(io: SocketIo, count: number): number {
+    for (;;) {
+      const sent = io.libc.writev(this.fd, io.vectors.pointer, count);
+      if (sent >= 0) return sent;
+      const errno = io.libc.errno();
+      if (errno === EAGAIN) return 0;
+      if (errno !== EINTR) break;
+    }
+    const error = io.libc.failure("write");
+    this.unsent.clear();
+    if (this.readToEnd) {
+      this.#refusal ??= error;
+      this.writable = true;
+    } else this.fail(error);
+    return -1;
+  }
+}

@@ -1,0 +1,340 @@
+import type { Duplex } from "node:stream";
+import { Epoll, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "./epoll.ts";
+import { FfiSocket, type SocketIo } from "./ffi-socket.ts";
+import { Fifo } from "./fifo.ts";
+import { addressOf, IoVectors } from "./io-vectors.ts";
+import type { Libc } from "./libc.ts";
+import { type AdoptOptions, MAX_PLACED, NO_SOCKET, type SocketEvents, type SocketId, type SocketLayer } from "./socket-layer.ts";
+import { SlotTable } from "./slot-table.ts";
+import { descriptorOf } from "./socket-descriptor.ts";
+import { PieceMemory } from "./unsent-bytes.ts";
+
+/** The memory has what was read in this turn, then what was placed. */
+const READ_BYTES = 1_048_576;
+const MEMORY_BYTES = READ_BYTES + 4 * MAX_PLACED;
+/** A read has at least this much room, and at most so much that one socket cannot occupy a turn. */
+const MIN_READ = 65_536;
+const MAX_READ = 524_288;
+/** Beyond it, sockets wait for the next turn, which comes after timers. */
+const MAX_TURN_SOCKETS = 256;
+const MAX_TURN_BYTES = 4 * READ_BYTES;
+/** Up to this size, copying bytes costs less than a system call of their own. */
+const SMALL_BYTES = 16_384;
+/** Ranges of this size leave at once, while the processor's cache has them. */
+const LONG_BYTES = 65_536;
+
+const F_DUPFD_CLOEXEC = 1030;
+const EAGAIN = 11;
+const EINTR = 4;
+
+const POISON = 0xdb;
+
+/**
+ * Sockets over epoll, readv and writev, which `node:ffi` calls. One turn reads each ready socket once, and the bytes are processed at once; then
+ * everything that was sent leaves, in one call per socket. It has a descriptor and keeps the process running only while sockets are open.
+ */
+export class FfiSockets implements SocketLayer {
+  readonly name = "ffi";
+  readonly memory = Buffer.allocUnsafeSlow(MEMORY_BYTES);
+  readonly #libc: Libc;
+  readonly #events: SocketEvents;
+  readonly #poison: boolean;
+  readonly #io: SocketIo;
+  #epoll: Epoll | undefined;
+  readonly #sockets = new SlotTable<FfiSocket>();
+  readonly #ready = new Fifo<FfiSocket>();
+  readonly #dirty: FfiSocket[] = [];
+  #dirtyCount = 0;
+  /** `onClose` is due. */
+  readonly #closed = new Fifo<FfiSocket>();
+  #readAt = 0;
+  #placeAt = READ_BYTES;
+  #inTurn = false;
+  #flushDue = false;
+  #immediate: NodeJS.Immediate | undefined;
+
+  /** `poison` overwrites the memory after each turn, which shows code that uses bytes for too long. */
+  constructor(libc: Libc, events: SocketEvents, { poison = false }: { poison?: boolean } = {}) {
+    this.#libc = libc;
+    this.#events = events;
+    this.#poison = poison;
+    const { memory } = this;
+    this.#io = { libc, memory, address: addressOf(libc, memory), vectors: new IoVectors(libc), pieces: new PieceMemory(libc) };
+  }
+
+  adopt(stream: Duplex, { readToEnd }: AdoptOptions): SocketId {
+    const fd = descriptorOf(stream);
+    if (fd === undefined) return NO_SOCKET;
+    const epoll = this.#openEpoll();
+    const own = epoll === undefined ? -1 : this.#libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (epoll === undefined || own < 0) {
+      this.#schedule();
+      return NO_SOCKET;
+    }
+    const id = this.#sockets.nextId();
+    if (!epoll.add(own, id)) {
+      this.#libc.close(own);
+      this.#schedule();
+      return NO_SOCKET;
+    }
+    this.#sockets.add(new FfiSocket(id, own, { readToEnd, pieces: this.#io.pieces }));
+    this.#schedule();
+    // This closes Node's descriptor only.
+    stream.on("error", () => undefined);
+    stream.destroy();
+    return id;
+  }
+
+  resume(id: SocketId): void {
+    const socket = this.#find(id);
+    if (socket === undefined) return;
+    socket.paused = false;
+    if (socket.readable) this.#addReady(socket);
+  }
+
+  pause(id: SocketId): void {
+    const socket = this.#find(id);
+    if (socket !== undefined) socket.paused = true;
+  }
+
+  send(id: SocketId, memory: Buffer, at: number, end: number): boolean {
+    const socket = this.#find(id);
+    if (socket === undefined || socket.drops) return true;
+    const length = end - at;
+    if (memory === this.memory) {
+      socket.addRange(this.#io, at, end);
+      if (socket.rangeBytes >= LONG_BYTES) socket.flush(this.#io);
+    } else if (length <= SMALL_BYTES) {
+      const placed = this.place(id, length);
+      memory.copy(this.memory, placed, at, end);
+      return this.placed(id, length);
+    } else socket.write(this.#io, memory, at, end);
+    return this.#sent(socket);
+  }
+
+  sendOwn(id: SocketId, bytes: Buffer): boolean {
+    return this.send(id, bytes, 0, bytes.length);
+  }
+
+  place(_id: SocketId, bytes: number): number {
+    if (this.#placeAt + bytes > MEMORY_BYTES) this.#flush();
+    return this.#placeAt;
+  }
+
+  placed(id: SocketId, bytes: number): boolean {
+    const socket = this.#find(id);
+    if (socket === undefined || socket.drops) return true;
+    const at = this.#placeAt;
+    socket.addRange(this.#io, at, at + bytes);
+    if (socket.rangeBytes > 0) this.#placeAt = at + bytes;
+    return this.#sent(socket);
+  }
+
+  backlog(id: SocketId): number {
+    const socket = this.#find(id);
+    return socket === undefined ? 0 : socket.rangeBytes + socket.unsent.length;
+  }
+
+  isBroken(id: SocketId): boolean {
+    return this.#find(id)?.broken ?? true;
+  }
+
+  end(id: SocketId): void {
+    const socket = this.#find(id);
+    if (socket === undefined) return;
+    socket.ending = true;
+    this.#addDirty(socket);
+  }
+
+  close(id: SocketId): void {
+    const socket = this.#find(id);
+    if (socket === undefined) return;
+    socket.closing = true;
+    this.#addDirty(socket);
+  }
+
+  reset(id: SocketId): void {
+    const socket = this.#find(id);
+    if (socket === undefined) return;
+    socket.resetting = true;
+    this.close(id);
+  }
+
+  /** Undefined: it is closed, or about to be. */
+  #find(id: SocketId): FfiSocket | undefined {
+    const socket = this.#sockets.find(id);
+    return socket === undefined || socket.closing ? undefined : socket;
+  }
+
+  /** Bytes were sent. */
+  #sent(socket: FfiSocket): boolean {
+    this.#addDirty(socket);
+    if (socket.unsent.length === 0) return true;
+    socket.owesDrain = true;
+    return false;
+  }
+
+  #addReady(socket: FfiSocket): void {
+    if (socket.ready) return;
+    socket.ready = true;
+    this.#ready.push(socket);
+    this.#immediate?.ref();
+  }
+
+  #addDirty(socket: FfiSocket): void {
+    if (!socket.dirty) {
+      socket.dirty = true;
+      this.#dirty[this.#dirtyCount++] = socket;
+    }
+    if (this.#inTurn || this.#flushDue) return;
+    this.#flushDue = true;
+    process.nextTick(this.#flushSoon);
+  }
+
+  readonly #turn = (): void => {
+    this.#immediate = undefined;
+    this.#inTurn = true;
+    try {
+      this.#takeEvents();
+      this.#reportClosed();
+      this.#useReady();
+    } finally {
+      this.#inTurn = false;
+      this.#flush();
+      if (this.#poison) this.memory.fill(POISON);
+      this.#readAt = 0;
+      this.#schedule();
+    }
+  };
+
+  readonly #flushSoon = (): void => {
+    this.#flushDue = false;
+    this.#flush();
+  };
+
+  /** A handler that throws ends the turn: what is left is done in the next one. */
+  #takeEvents(): void {
+    const epoll = this.#epoll as Epoll;
+    const count = epoll.take();
+    for (let index = 0; index < count; index++) {
+      // Of a closed socket: another process may still have its descriptor, so that its events go on.
+      const socket = this.#find(epoll.idOf(index));
+      if (socket === undefined) continue;
+      const bits = epoll.bitsOf(index);
+      if ((bits & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) socket.hungUp = true;
+      if ((bits & (EPOLLHUP | EPOLLERR)) !== 0) socket.broken = true;
+      if ((bits & EPOLLOUT) !== 0 && socket.unsent.length > 0) socket.writable = true;
+      if ((bits & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0 && (!socket.remoteEnded || (bits & EPOLLERR) !== 0)) socket.readable = true;
+      if (socket.writable || (socket.readable && !socket.paused)) this.#addReady(socket);
+    }
+  }
+
+  #reportClosed(): void {
+    for (let left = this.#closed.length; left > 0; left--) {
+      const socket = this.#closed.take() as FfiSocket;
+      this.#sockets.delete(socket);
+      this.#events.onClose(socket.id, socket.error);
+    }
+  }
+
+  #useReady(): void {
+    let bytes = 0;
+    for (let left = Math.min(this.#ready.length, MAX_TURN_SOCKETS); left > 0 && bytes < MAX_TURN_BYTES; left--) {
+      const socket = this.#ready.take() as FfiSocket;
+      socket.ready = false;
+      if (socket.closing) continue;
+      if (socket.writable) this.#drain(socket);
+      else if (socket.readable && !socket.paused) bytes += this.#read(socket);
+    }
+  }
+
+  #drain(socket: FfiSocket): void {
+    socket.writable = false;
+    socket.drain(this.#io);
+    this.#addDirty(socket);
+    if (socket.writable || (socket.readable && !socket.paused)) this.#addReady(socket);
+    if (!socket.owesDrain || socket.unsent.length > 0 || socket.closing) return;
+    socket.owesDrain = false;
+    this.#events.onDrain(socket.id);
+  }
+
+  /** Returns how many bytes were read. */
+  #read(socket: FfiSocket): number {
+    if (READ_BYTES - this.#readAt < MIN_READ) {
+      this.#flush();
+      this.#readAt = 0;
+    }
+    const { libc, vectors, address } = this.#io;
+    const at = this.#readAt;
+    const room = Math.min(READ_BYTES - at, MAX_READ);
+    vectors.set(0, address, at, room);
+    const length = libc.readv(socket.fd, vectors.pointer, 1);
+    if (length > 0) {
+      // A short read has emptied the kernel's buffer: the next bytes are a new event.
+      if (length < room && !socket.hungUp) socket.readable = false;
+      else this.#addReady(socket);
+      this.#readAt = at + length;
+      this.#events.onBytes(socket.id, this.memory, at, at + length);
+      if (this.#dirtyCount === 0) this.#readAt = at;
+      return length;
+    }
+    this.#readEnd(socket, length);
+    return 0;
+  }
+
+  #readEnd(socket: FfiSocket, result: number): void {
+    socket.readable = false;
+    if (result < 0) {
+      const errno = this.#libc.errno();
+      if (errno === EAGAIN) return;
+      if (errno === EINTR) {
+        socket.readable = true;
+        return this.#addReady(socket);
+      }
+      socket.fail(this.#libc.failure("read"));
+      return this.#addDirty(socket);
+    }
+    if (socket.remoteEnded) return;
+    socket.endOfInput();
+    if (socket.closing) this.#addDirty(socket);
+    if (socket.error === undefined) this.#events.onEnd(socket.id);
+  }
+
+  /** Sends everything, and closes what is to be closed. No event comes from it. */
+  #flush(): void {
+    for (let index = 0; index < this.#dirtyCount; index++) {
+      const socket = this.#dirty[index] as FfiSocket;
+      socket.dirty = false;
+      socket.flush(this.#io);
+      // Refused bytes count as sent.
+      if (socket.writable) this.#addReady(socket);
+      if (!socket.closing) continue;
+      socket.close(this.#io);
+      this.#closed.push(socket);
+      this.#immediate?.ref();
+    }
+    this.#dirtyCount = 0;
+    this.#placeAt = READ_BYTES;
+  }
+
+  /** The next turn: at the next event, or at once if something is left to do. */
+  #schedule(): void {
+    if (this.#sockets.size === 0) {
+      this.#epoll?.close();
+      this.#epoll = undefined;
+      return;
+    }
+    if (this.#inTurn || this.#immediate !== undefined) return;
+    this.#immediate = setImmediate(this.#turn);
+    if (this.#ready.length === 0 && this.#closed.length === 0) this.#immediate.unref();
+  }
+
+  #openEpoll(): Epoll | undefined {
+    try {
+      this.#epoll ??= new Epoll(this.#libc);
+    } catch {
+      // No descriptor is left.
+    }
+    return this.#epoll;
+  }
+}

@@ -1,0 +1,111 @@
+import { type MemoryAddress, addressOf, IoVectors } from "./io-vectors.ts";
+import type { Libc } from "./libc.ts";
+
+/** Small rests have memory of their size, so that ten thousand slow clients cost what they wait for. */
+const SMALL_BYTES = 16_384;
+const PIECE_BYTES = 65_536;
+/** Pieces that are kept for later use: 4 MiB. */
+const MAX_SPARE = 64;
+
+/** Bytes `at`..`end` of memory that nobody else uses. */
+type UnsentPiece = { readonly memory: Buffer; readonly address: MemoryAddress; readonly reusable: boolean; at: number; end: number };
+
+/** Memory for the unsent bytes of all sockets. New memory for each piece costs as much as sending it. */
+export class PieceMemory {
+  readonly #libc: Libc;
+  readonly #spare: UnsentPiece[] = [];
+
+  constructor(libc: Libc) {
+    this.#libc = libc;
+  }
+
+  /** An empty piece, with room for `bytes` or the first of them. */
+  take(bytes: number): UnsentPiece {
+    if (bytes <= SMALL_BYTES) return this.#piece(Buffer.allocUnsafeSlow(bytes), false);
+    return this.#spare.pop() ?? this.#piece(Buffer.allocUnsafeSlow(PIECE_BYTES), true);
+  }
+
+  giveBack(piece: UnsentPiece): void {
+    if (!piece.reusable || this.#spare.length >= MAX_SPARE) return;
+    piece.at = 0;
+    piece.end = 0;
+    this.#spare.push(piece);
+  }
+
+  /** A piece of the caller's memory, full. */
+  own(memory: Buffer): UnsentPiece {
+    const piece = this.#piece(memory, false);
+    piece.end = memory.length;
+    return piece;
+  }
+
+  #piece(memory: Buffer, reusable: boolean): UnsentPiece {
+    return { memory, address: addressOf(this.#libc, memory), reusable, at: 0, end: 0 };
+  }
+}
+
+/** The bytes of one socket that the kernel has not taken, in order. The sender bounds them: it pauses while there are any. */
+export class UnsentBytes {
+  length = 0;
+  readonly #memory: PieceMemory;
+  readonly #pieces: UnsentPiece[] = [];
+
+  constructor(memory: PieceMemory) {
+    this.#memory = memory;
+  }
+
+  /** Copies the bytes. */
+  push(memory: Buffer, at: number, end: number): void {
+    this.length += end - at;
+    let piece = this.#pieces.at(-1);
+    let from = at;
+    while (from < end) {
+      if (piece === undefined || piece.end === piece.memory.length) {
+        piece = this.#memory.take(end - from);
+        this.#pieces.push(piece);
+      }
+      const copied = memory.copy(piece.memory, piece.end, from, Math.min(end, from + piece.memory.length - piece.end));
+      piece.end += copied;
+      from += copied;
+    }
+  }
+
+  /** Without a copy. */
+  pushOwn(memory: Buffer): void {
+    this.length += memory.length;
+    this.#pieces.push(this.#memory.own(memory));
+  }
+
+  /** Lists the bytes, or the first of them; returns how many vectors. */
+  fill(vectors: IoVectors): number {
+    const count = Math.min(this.#pieces.length, IoVectors.MAX);
+    for (let index = 0; index < count; index++) {
+      const { address, at, end } = this.#pieces[index] as UnsentPiece;
+      vectors.set(index, address, at, end - at);
+    }
+    return count;
+  }
+
+  /** The kernel has taken the first `bytes`; returns how many whole pieces these are. */
+  taken(bytes: number): number {
+    this.length -= bytes;
+    let left = bytes;
+    let done = 0;
+    for (const piece of this.#pieces) {
+      const length = piece.end - piece.at;
+      if (length > left) {
+        piece.at += left;
+        break;
+      }
+      left -= length;
+      done++;
+      this.#memory.giveBack(piece);
+    }
+    if (done > 0) this.#pieces.splice(0, done);
+    return done;
+  }
+
+  clear(): void {
+    this.taken(this.length);
+  }
+}
