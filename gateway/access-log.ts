@@ -62,7 +62,7 @@ function lineOf(exchange: AccessRecord, query: boolean, clock: Clock): Record<st
   const fault = exchange.fault ?? labels.fault;
   return {
     time: new Date(clock.now()).toISOString(),
-    requestId: labels.requestId ?? (head && requestIdOf(head.header)),
+    requestId: labels.requestId ?? (head && requestIdOf(head)),
     traceId: labels.traceparent?.slice(3, 35),
     peer: exchange.peer,
     who: labels.login?.slice(0, MAX_NAME_LENGTH),

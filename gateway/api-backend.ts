@@ -1,15 +1,17 @@
 import { isIP } from "node:net";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
+import { permittedOrigin } from "../lib/browser-requests.ts";
 import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../lib/jwks/signers.ts";
 import { trimTrailing } from "../lib/trim-trailing.ts";
 import type { ClientPeer, Decision, ForwardTarget, Head, HeaderEdits, HeaderLine, IncomingRequest, Lease, PlainForward } from "./decision.ts";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, type CredentialEdits, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import { withoutConsoleCookies } from "./containers/credentials.ts";
 import { readable } from "./containers/origins.ts";
 import { apiErrorResponse } from "./direct-responses.ts";
 import type { ControlApi } from "./feed/control-client.ts";
-import type { ForwardedEdits, TrustedProxies } from "./forwarded-headers.ts";
+import { type ForwardedEdits, REMOVED_CREDENTIALS } from "./forwarded-headers.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** The server that receives every request that is not for a container. */
 type ApiBackend = {
@@ -109,22 +111,23 @@ export function forwardToApi(
 ): Decision {
   const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls, toConsole ? undefined : consoleCookieEdits(head));
   const more = backend.edits(head, peer);
+  const origin = permittedOrigin(head.header("origin"), origins);
   const forward: PlainForward = {
     target: backend.pathOf(target),
     headTimeoutMs: apiTimeoutMs,
     request: { remove: [...remove, ...more.remove], add: [...add, ...more.add, ...(toConsole ? [TO_CONSOLE] : [])] },
     response: () => NO_EDITS,
-    respondTo: (fault) => readable(head, apiErrorResponse(backend.faultOf(fault)), origins),
+    respondTo: (fault) => readable(origin, apiErrorResponse(backend.faultOf(fault))),
   };
   return { kind: "forward", forward, lease: backend.lease, labels: { route: "api", requestId, traceparent, traced } };
 }
 
 /** Removes the cookies of berth's consoles, which no server behind may receive. */
-function consoleCookieEdits({ header }: Head): HeaderEdits | undefined {
-  const cookie = header("cookie");
+function consoleCookieEdits(head: Head): CredentialEdits | undefined {
+  const cookie = head.header("cookie");
   const kept = cookie === undefined ? undefined : withoutConsoleCookies(cookie);
   if (cookie === undefined || kept === undefined || kept === cookie) return undefined;
-  return { remove: ["cookie"], add: kept === "" ? [] : [["Cookie", kept]] };
+  return { removed: REMOVED_CREDENTIALS.cookie, add: kept === "" ? [] : [["Cookie", kept]] };
 }
 
 /** The server that issues registry tokens, and publishes the keys that verify them. */

@@ -1,5 +1,6 @@
 import type { FaultData } from "../lib/fault.ts";
 import type { StartTimes } from "../lib/start-phases.ts";
+import type { HeaderLine } from "./decision.ts";
 
 /** A host and port at which gateways reach a container. */
 export type ContainerAddress = { host: string; port: number };
@@ -117,7 +118,15 @@ export type Caller = {
   derivedToken?: string;
   /** The session behind a start for this caller; only control reads it. */
   ref?: SessionRef;
+  /** Of a caller that a gateway has cached. */
+  readonly constants?: CallerConstants;
 };
+
+/** Edits of the headers with credentials. `removed`: a sum of `REMOVED_CREDENTIALS` (`gateway/forwarded-headers.ts`). */
+export type CredentialEdits = { removed: number; add: readonly HeaderLine[] };
+
+/** What a gateway makes once for each caller: the edits of requests that have the token in one place only. */
+export type CallerConstants = { key: CredentialEdits; authorization: CredentialEdits; bearer: CredentialEdits };
 
 /**
  * The sessions and keys, by their digests, whose end also ends what they started: the session, and the developer key that opened it. `own`: the session
@@ -240,7 +249,7 @@ export type UseReport = { gateway: string; seq: number; uses: ContainerUse[]; la
 /** A manifest was pushed to the registry, or deleted. `repository`: `datagrok/x`; `reference`: a tag or a digest; `by`: the login of the token. */
 export type PushedReport = { repository: string; reference: string; by?: string; deleted?: true };
 export type CallersRequest = { tokens: readonly string[] };
-export type CallerReply = Omit<Caller, "token">;
+export type CallerReply = Omit<Caller, "token" | "constants">;
 /** In the order of the tokens; null: not valid. */
 export type CallersReply = { callers: (CallerReply | null)[] };
 

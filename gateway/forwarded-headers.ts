@@ -1,8 +1,10 @@
-import { randomFillSync } from "node:crypto";
-import { BlockList, isIP } from "node:net";
+import { CLASS, consistsOf } from "../lib/character-classes.ts";
 import { BoundedMap } from "../lib/bounded-map.ts";
-import type { Head, HeaderEdits, HeaderLine, ClientPeer } from "./decision.ts";
+import type { CredentialEdits } from "./contract.ts";
 import type { RecordedTrace } from "./access-record.ts";
+import type { ClientPeer, Head, HeaderEdits, HeaderLine } from "./decision.ts";
+import { type TraceContext, traceIdOf, traceparentIn } from "./trace-context.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** The edits of a request, and the ids under which it is forwarded. */
 type ForwardedHeaderEdits = HeaderEdits & {
@@ -11,180 +13,98 @@ type ForwardedHeaderEdits = HeaderEdits & {
   traced: RecordedTrace | undefined;
 };
 
-/** Creates the edits of a request, `own` among them. */
-export type ForwardedEdits = (head: Head, peer: ClientPeer, tls: boolean, own?: HeaderEdits) => ForwardedHeaderEdits;
+/** The parts of `CredentialEdits.removed`. */
+export const REMOVED_CREDENTIALS = { authorization: 1, cookie: 2, key: 4 } as const;
 
-/** Headers in which a proxy names its client. They are removed unless the peer is a trusted proxy. */
-const PROXY_HEADERS = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
-const TRACE_HEADERS = ["traceparent", "tracestate"];
+/** Creates the edits of a request, those of its credentials among them. */
+export type ForwardedEdits = (head: Head, peer: ClientPeer, tls: boolean, own?: CredentialEdits) => ForwardedHeaderEdits;
 
-/** Lists of headers to remove. They are created once: a request then allocates none. */
-const REMOVED = {
-  trusted: removedLists(["x-forwarded-for"]),
-  untrusted: removedLists(PROXY_HEADERS),
-} as const;
+/** Whether the peer is a trusted proxy. If not, the headers in which a proxy names its client are removed. */
+const OF_PEER = {
+  trusted: ["x-forwarded-for"],
+  untrusted: ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"],
+};
+/** `theirs`: the client's trace is forwarded; `within`: this gateway records a span within it; `ours`: the client sent none that is valid. */
+const OF_TRACE = { theirs: [], within: ["traceparent"], ours: ["traceparent", "tracestate"] };
+/** Whether the client's request id is forwarded. */
+const OF_ID = { theirs: [], ours: ["x-request-id"] };
 
-function removedLists(always: readonly string[]) {
-  const byTrace = (trace: readonly string[]) => ({ theirId: [...always, ...trace], ourId: [...always, ...trace, "x-request-id"] });
-  return { theirTrace: byTrace([]), inTheirTrace: byTrace(["traceparent"]), ourTrace: byTrace(TRACE_HEADERS) } as const;
+/** The lists of headers to remove, by `OF_PEER`, `OF_TRACE`, `OF_ID` and the sum of `REMOVED_CREDENTIALS`. They are created once: a request allocates none. */
+const REMOVED = mapValues(OF_PEER, (peer) =>
+  mapValues(OF_TRACE, (trace) =>
+    mapValues(OF_ID, (id) => Array.from({ length: 8 }, (_, sum) => [...peer, ...trace, ...id, ...credentialNames(sum)])),
+  ),
+);
+
+function mapValues<Key extends string, From, To>(table: Readonly<Record<Key, From>>, map: (value: From) => To): Readonly<Record<Key, To>> {
+  return Object.fromEntries(Object.entries<From>(table).map(([key, value]) => [key, map(value)])) as Record<Key, To>;
+}
+
+function credentialNames(sum: number): string[] {
+  return [
+    ...(sum & REMOVED_CREDENTIALS.authorization ? ["authorization"] : []),
+    ...(sum & REMOVED_CREDENTIALS.cookie ? ["cookie"] : []),
+    ...(sum & REMOVED_CREDENTIALS.key ? ["x-user-api-key"] : []),
+  ];
 }
 
 const PROTO_HTTP: HeaderLine = ["X-Forwarded-Proto", "http"];
 const PROTO_HTTPS: HeaderLine = ["X-Forwarded-Proto", "https"];
 
-/** Offsets of the trace id within a `traceparent`. */
-const TRACE_ID = [3, 35] as const;
+/** What is the same for all requests of a peer. */
+type PeerConstants = { trusted: boolean; forwardedFor: HeaderLine };
+
+/** Beyond it, the constants of the oldest are created again. */
+const MAX_PEERS = 4_096;
 
 /**
  * Creates the edits that name the client, the trace and the request id. Headers of a trusted proxy are kept, and its address is appended to
  * `X-Forwarded-For`. Those of any other peer are replaced. A valid `traceparent` is kept unless this gateway records a span.
  */
 export function createForwardedEdits({ trusted, trace }: { trusted: TrustedProxies; trace: TraceContext }): ForwardedEdits {
-  return (head, peer, tls, own) => {
-    const trusts = trusted.trusts(peer.address);
-    const add: HeaderLine[] = [];
-    const before = trusts ? head.header("x-forwarded-for") : undefined;
-    add.push(["X-Forwarded-For", before === undefined ? peer.address : `${before}, ${peer.address}`]);
-    if (!trusts || head.header("x-forwarded-proto") === undefined) add.push(tls ? PROTO_HTTPS : PROTO_HTTP);
+  const peers = new BoundedMap<string, PeerConstants>(MAX_PEERS);
+  const constantsOf = (address: string): PeerConstants => {
+    const constants: PeerConstants = { trusted: trusted.trusts(address), forwardedFor: ["X-Forwarded-For", address] };
+    peers.set(address, constants);
+    return constants;
+  };
+  return (head, { address }, tls, own) => {
+    const peer = peers.get(address) ?? constantsOf(address);
+    const proto = tls ? PROTO_HTTPS : PROTO_HTTP;
     const host = head.header("host");
-    if (host !== undefined && (!trusts || head.header("x-forwarded-host") === undefined)) add.push(["X-Forwarded-Host", host]);
+    let add: HeaderLine[];
+    if (peer.trusted) add = linesOfProxy(head, peer.forwardedFor, proto, host);
+    else if (host === undefined) add = [peer.forwardedFor, proto];
+    else add = [peer.forwardedFor, proto, ["X-Forwarded-Host", host]];
     const theirs = traceparentIn(head);
     const traced = trace.begin?.(theirs);
     const traceparent = traced === undefined ? trace.next(theirs) : traced.traceparent;
     if (traceparent !== theirs) add.push(["traceparent", traceparent]);
-    const theirId = requestIdOf(head.header);
-    const requestId = theirId ?? traceparent.slice(...TRACE_ID);
+    const theirId = requestIdOf(head);
+    const requestId = theirId ?? traceIdOf(traceparent);
     if (theirId === undefined) add.push(["X-Request-Id", requestId]);
     if (own !== undefined) for (const line of own.add) add.push(line);
-    const byTrace = trusts ? REMOVED.trusted : REMOVED.untrusted;
-    const byId = theirs === undefined ? byTrace.ourTrace : traceparent === theirs ? byTrace.theirTrace : byTrace.inTheirTrace;
-    const remove = theirId === undefined ? byId.ourId : byId.theirId;
-    return { remove: own === undefined || own.remove.length === 0 ? remove : remove.concat(own.remove), add, requestId, traceparent, traced };
+    const byTrace = peer.trusted ? REMOVED.trusted : REMOVED.untrusted;
+    const byId = theirs === undefined ? byTrace.ours : traceparent === theirs ? byTrace.theirs : byTrace.within;
+    const byCredentials = theirId === undefined ? byId.ours : byId.theirs;
+    return { remove: byCredentials[own?.removed ?? 0] ?? [], add, requestId, traceparent, traced };
   };
 }
 
-/** Characters of usual ids. No line feed, which would begin another log line, and a bounded length. */
-const REQUEST_ID = /^[\w.:+/=@-]{1,128}$/;
+/** What the trusted proxy did not say itself, and its own address. */
+function linesOfProxy(head: Head, forwardedFor: HeaderLine, proto: HeaderLine, host: string | undefined): HeaderLine[] {
+  const before = head.header("x-forwarded-for");
+  const add: HeaderLine[] = [before === undefined ? forwardedFor : ["X-Forwarded-For", `${before}, ${forwardedFor[1]}`]];
+  if (head.header("x-forwarded-proto") === undefined) add.push(proto);
+  if (host !== undefined && head.header("x-forwarded-host") === undefined) add.push(["X-Forwarded-Host", host]);
+  return add;
+}
+
+/** No line feed, which would begin another log line, and a bounded length. */
+const MAX_REQUEST_ID = 128;
 
 /** The client's `X-Request-Id` if it is safe to log; undefined: a new id is needed. */
-export function requestIdOf(header: Head["header"]): string | undefined {
-  const value = header("x-request-id");
-  return value !== undefined && REQUEST_ID.test(value) ? value : undefined;
-}
-
-/** The load balancers in front: their forwarding headers are believed. */
-export type TrustedProxies = {
-  trusts(address: string): boolean;
-  /**
-   * The client's own address: of `peer` and the addresses that `forwardedFor` lists before it, the last that is not a trusted proxy.
-   * Entries that an untrusted address wrote are ignored.
-   */
-  clientOf(forwardedFor: string | undefined, peer: string): string;
-};
-
-/** Names that `BERTH_TRUSTED_PROXIES` accepts beside blocks. `private`: RFC 1918 and RFC 4193. */
-const NAMED_BLOCKS: Record<string, readonly string[]> = {
-  loopback: ["127.0.0.0/8", "::1"],
-  private: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
-};
-
-/** Entries of `X-Forwarded-For` that are read at most. A header of 64 KiB lists thousands. */
-const MAX_HOPS = 32;
-
-/** Peers whose result is cached; a look-up in the block list takes a microsecond. */
-const MAX_CACHED_PEERS = 1_000;
-
-/** `blocks` are addresses, blocks such as `10.0.0.0/8`, and the names above. */
-export function createTrustedProxies(blocks: readonly string[]): TrustedProxies {
-  if (blocks.length === 0) return { trusts: () => false, clientOf: (_forwardedFor, peer) => peer };
-  const list = new BlockList();
-  for (const block of blocks.flatMap((name) => NAMED_BLOCKS[name] ?? [name])) {
-    const [address = "", bits] = block.split("/");
-    const family = isIP(address) === 6 ? "ipv6" : "ipv4";
-    if (bits === undefined) list.addAddress(address, family);
-    else list.addSubnet(address, Number(bits), family);
-  }
-  const cache = new BoundedMap<string, boolean>(MAX_CACHED_PEERS);
-
-  const trusts = (address: string): boolean => {
-    const cached = cache.get(address);
-    if (cached !== undefined) return cached;
-    const family = isIP(address);
-    const trusted = family !== 0 && list.check(address, family === 6 ? "ipv6" : "ipv4");
-    cache.set(address, trusted);
-    return trusted;
-  };
-
-  return {
-    trusts,
-    clientOf: (forwardedFor, peer) => {
-      let client = peer;
-      const chain = forwardedFor ?? "";
-      let end = forwardedFor === undefined ? -1 : chain.length;
-      for (let hop = 0; end >= 0 && hop < MAX_HOPS && trusts(client); hop++) {
-        const comma = end === 0 ? -1 : chain.lastIndexOf(",", end - 1);
-        const address = addressIn(chain.slice(comma + 1, end).trim());
-        if (address === undefined) return client;
-        client = address;
-        end = comma;
-      }
-      return client;
-    },
-  };
-}
-
-/** Some proxies append a port, and then enclose an IPv6 address in brackets. */
-function addressIn(entry: string): string | undefined {
-  if (isIP(entry) !== 0) return entry;
-  const address = /^(?:\[([^\]]+)\]|([^:]+))(?::\d+)?$/.exec(entry)?.slice(1).find(Boolean) ?? "";
-  return isIP(address) === 0 ? undefined : address;
-}
-
-/** Creates `traceparent` values (W3C Trace Context), which connect the logs of several programs for one request. */
-export type TraceContext = {
-  /**
-   * The `traceparent` to forward when this gateway records no span: the client's valid one, else a new one. A new one is not marked as sampled,
-   * because other programs decide whether they record.
-   */
-  next(theirs: string | undefined): string;
-  /** Present if this gateway records spans: the request's place in its trace; undefined if this request is not sampled. */
-  begin?(theirs: string | undefined): RecordedTrace | undefined;
-};
-
-/** Version, trace id, parent id, flags; no id is all zeros. Later versions may append fields. */
-const TRACEPARENT =
-  /^(?:00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}|(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?)$/;
-
-export function isTraceparent(value: string): boolean {
-  return TRACEPARENT.test(value);
-}
-
-/** The valid `traceparent` of a request. */
-export function traceparentIn({ header }: Pick<Head, "header">): string | undefined {
-  const value = header("traceparent");
-  return value !== undefined && isTraceparent(value) ? value : undefined;
-}
-
-/** Random bytes are requested for this many traces at once: one call for each would take a microsecond. */
-const TRACES_AT_ONCE = 170;
-/** A trace id of 16 bytes and a parent id of 8, in hexadecimal. */
-const DIGITS = 48;
-
-export function createTraceContext(): TraceContext {
-  const pool = Buffer.alloc((TRACES_AT_ONCE * DIGITS) / 2);
-  let digits = "";
-  let at = 0;
-
-  return {
-    next: (theirs) => {
-      if (theirs !== undefined) return theirs;
-      if (at === digits.length) {
-        digits = randomFillSync(pool).toString("hex");
-        at = 0;
-      }
-      const traceparent = `00-${digits.slice(at, at + 32)}-${digits.slice(at + 32, at + DIGITS)}-00`;
-      at += DIGITS;
-      return traceparent;
-    },
-  };
+export function requestIdOf(head: Pick<Head, "header">): string | undefined {
+  const value = head.header("x-request-id");
+  return value !== undefined && value !== "" && value.length <= MAX_REQUEST_ID && consistsOf(value, CLASS.requestId) ? value : undefined;
 }

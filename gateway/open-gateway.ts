@@ -21,7 +21,8 @@ import { createReadiness, type GatewayReadiness } from "./readiness.ts";
 import type { DatagrokServer } from "./api-backend.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import { createWaitingPage, type PageFiles } from "./waiting/waiting-page.ts";
-import type { TraceContext, TrustedProxies } from "./forwarded-headers.ts";
+import type { TraceContext } from "./trace-context.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 
 type GatewayDeps = {
   directory: Directory;
@@ -79,8 +80,8 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
     counts: metrics,
   });
   const exchanges = deps.exchanges ?? createOpenExchanges();
-  const { suspectAddressMs } = limits;
-  const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, answersOf: (name) => answersOf(metrics, name) });
+  const { suspectAddressMs, proxyRequestTimeoutMs: holdMs } = limits;
+  const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, holdMs, answersOf: (name) => answersOf(metrics, name) });
   const waiting = deps.waitingFiles && createWaitingPage({ directory, clock, files: deps.waitingFiles });
   const decide = createDecide({ ...deps, waiting, readiness: deps.readiness ?? createReadiness("ready"), leases, limits });
   const connections = deps.connections ?? createConnectionFactory();

@@ -1,7 +1,7 @@
 import { type Traces, traceparentOf } from "../lib/traces/traces.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { AccessRecord, RecordedTrace } from "./access-record.ts";
-import { createTraceContext, traceparentIn, type TraceContext } from "./forwarded-headers.ts";
+import { createTraceContext, traceparentIn, type TraceContext } from "./trace-context.ts";
 
 type TraceExchanges = {
   /** For the edits of requests: the container receives the span of its own call as parent. */

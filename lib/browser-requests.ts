@@ -19,6 +19,11 @@ export function isSafe(method: string): boolean {
   return SAFE_METHODS.has(method);
 }
 
+/** The origin of the page of a request (its `Origin`), if it is permitted. */
+export function permittedOrigin(origin: string | undefined, permitted: readonly string[]): string | undefined {
+  return origin !== undefined && permitted.includes(origin) ? origin : undefined;
+}
+
 export function pageOf(header: HeaderOf, permitted: readonly string[]): PageOrigin {
   // A sandboxed page sends `Origin: null`: its `Referer` does not count.
   const source = header("origin") ?? header("referer");
@@ -51,9 +56,8 @@ export function preflightLines(method: string, header: HeaderOf, permitted: read
  * The headers that let a page of a permitted origin read a response with the header names (lower case) `names`. None if the response has CORS headers of
  * its own.
  */
-export function permissionLines(header: HeaderOf, permitted: readonly string[], names: readonly string[]): Line[] {
-  const origin = header("origin");
-  if (origin === undefined || !permitted.includes(origin) || names.includes("access-control-allow-origin")) return [];
+export function permissionLines(origin: string, names: readonly string[]): Line[] {
+  if (names.includes("access-control-allow-origin")) return [];
   // With credentials, `*` would be a header of that name.
   const exposed = [...new Set(names)].filter((name) => !NOT_EXPOSED.test(name));
   return [...permission(origin), ...(exposed.length === 0 ? [] : [["Access-Control-Expose-Headers", exposed.join(", ")] as const])];
@@ -68,14 +72,12 @@ function permission(origin: string): Line[] {
 }
 
 function originOf(url: string | undefined): string | undefined {
-  if (url === undefined || !URL.canParse(url)) return undefined;
-  const { origin } = new URL(url);
-  return origin === "null" ? undefined : origin;
+  const parsed = url === undefined ? null : URL.parse(url);
+  return parsed === null || parsed.origin === "null" ? undefined : parsed.origin;
 }
 
 /** Compares hosts only: behind a load balancer that ends TLS, the scheme of this connection differs. */
 function isHost(origin: string, host: string | undefined): boolean {
   const page = new URL(origin);
-  const own = `${page.protocol}//${host ?? ""}`;
-  return URL.canParse(own) && new URL(own).host === page.host;
+  return URL.parse(`${page.protocol}//${host ?? ""}`)?.host === page.host;
 }

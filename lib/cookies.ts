@@ -3,19 +3,30 @@
  * what is no pair.
  */
 export function mapCookies(header: string, of: (name: string, value: string) => string | undefined): string {
-  const kept: string[] = [];
-  for (const pair of header.split(";")) {
-    const equals = pair.indexOf("=");
-    if (equals === -1) {
-      kept.push(pair);
-      continue;
+  let changed = "";
+  /** The begin of what is not in `changed` yet. */
+  let run = 0;
+  let equals = header.indexOf("=");
+  for (let at = 0; at <= header.length;) {
+    const semicolon = header.indexOf(";", at);
+    const end = semicolon === -1 ? header.length : semicolon;
+    // Searched only after it was passed: else pairs without one would cost a scan of the rest each.
+    if (equals !== -1 && equals < at) equals = header.indexOf("=", at);
+    if (equals >= at && equals < end) {
+      const value = header.slice(equals + 1, end).trimEnd();
+      const now = of(header.slice(at, equals).trim(), value);
+      if (now === undefined) {
+        // With the semicolon after it if nothing is kept before it, else with the one before it.
+        changed += header.slice(run, Math.max(run, at - 1));
+        run = at === run ? end + 1 : end;
+      } else if (now !== value) {
+        changed += `${header.slice(run, equals + 1)}${now}`;
+        run = end;
+      }
     }
-    const value = pair.slice(equals + 1).trimEnd();
-    const now = of(pair.slice(0, equals).trim(), value);
-    if (now === value) kept.push(pair);
-    else if (now !== undefined) kept.push(`${pair.slice(0, equals + 1)}${now}`);
+    at = end + 1;
   }
-  return kept.join(";").trimStart();
+  return run === 0 ? header : (changed + header.slice(run)).trimStart();
 }
 
 /**
@@ -30,6 +41,8 @@ export function setsCookie(line: string, names: readonly string[]): boolean {
 
 /** A cookie's value without quotes and percent-encoding, where it has them. */
 export function unquotedCookie(value: string): string {
+  // Tokens are neither quoted nor encoded.
+  if (!value.includes("%") && !value.startsWith('"')) return value;
   const bare = value.length >= 2 && value.startsWith('"') && value.endsWith('"') ? value.slice(1, -1) : value;
   try {
     return decodeURIComponent(bare);

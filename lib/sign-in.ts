@@ -1,3 +1,4 @@
+import { CLASS, consistsOf, startsIgnoringCase } from "./character-classes.ts";
 import { unquotedCookie } from "./cookies.ts";
 import { Fault } from "./fault.ts";
 
@@ -20,7 +21,7 @@ const MOST_CREDENTIALS = 4;
 export function* credentials(header: HeaderOf): Generator<Credential, undefined> {
   const tried: string[] = [];
   const isNew = (token: string | undefined): token is string => isToken(token) && !tried.includes(token) && tried.push(token) > 0;
-  const key = header("x-user-api-key")?.trim();
+  const key = trimmed(header("x-user-api-key"));
   if (isNew(key)) yield { token: key, from: "key" };
   const authorization = rawToken(header("authorization"));
   if (isNew(authorization)) yield { token: authorization, from: "authorization" };
@@ -30,21 +31,41 @@ export function* credentials(header: HeaderOf): Generator<Credential, undefined>
   }
 }
 
-/** Whether there is, or may be, another credential than the one that `firstCredential` found in `from`. */
-export function hasMoreCredentials(header: HeaderOf, from: Credential["from"]): boolean {
-  const cookie = header("cookie");
-  const first = cookie === undefined ? -1 : cookie.indexOf("auth=");
-  if (from === "cookie") return cookie !== undefined && cookie.indexOf("auth=", first + 1) !== -1;
-  return first !== -1 || (from === "key" && header("authorization") !== undefined);
-}
+/** The headers of a request that may have credentials, read once. */
+export class CredentialHeaders {
+  readonly key: string | undefined;
+  readonly authorization: string | undefined;
+  readonly cookie: string | undefined;
+  /** Of the first credential: most requests need no more. Undefined without one. */
+  readonly token: string | undefined;
+  /** Where `token` is. */
+  readonly from: Credential["from"];
 
-/** Only the first of them: most requests need no more. */
-export function firstCredential(header: HeaderOf): Credential | undefined {
-  const key = header("x-user-api-key")?.trim();
-  if (isToken(key)) return { token: key, from: "key" };
-  const authorization = rawToken(header("authorization"));
-  if (isToken(authorization)) return { token: authorization, from: "authorization" };
-  return credentials(header).next().value;
+  constructor(head: { header: HeaderOf }) {
+    this.key = head.header("x-user-api-key");
+    this.authorization = head.header("authorization");
+    this.cookie = head.header("cookie");
+    let token = trimmed(this.key);
+    let from: Credential["from"] = "key";
+    if (!isToken(token)) {
+      token = rawToken(this.authorization);
+      from = "authorization";
+    }
+    if (!isToken(token)) {
+      token = firstAuthCookie(this.cookie);
+      from = "cookie";
+    }
+    this.token = token;
+    this.from = from;
+  }
+
+  /** Whether there is, or may be, another credential than `token`. */
+  get hasMore(): boolean {
+    const { cookie, from } = this;
+    const first = cookie === undefined ? -1 : cookie.indexOf("auth=");
+    if (from === "cookie") return cookie !== undefined && cookie.indexOf("auth=", first + 1) !== -1;
+    return first !== -1 || (from === "key" && this.authorization !== undefined);
+  }
 }
 
 function isToken(token: string | undefined): token is string {
@@ -52,11 +73,17 @@ function isToken(token: string | undefined): token is string {
 }
 
 /** 32 random bytes in base64url are 43 characters. Later kinds of tokens may be longer. */
-const SESSION_TOKEN = /^[\w.~-]{43,512}$/;
+const SESSION_TOKEN_LENGTH = 43;
+const MAX_SESSION_TOKEN_LENGTH = 512;
 
 /** Whether a text can be the token of a session of berth's own: what cannot is no token, without a look into the store. */
 export function isSessionToken(text: string): boolean {
-  return SESSION_TOKEN.test(text);
+  return text.length >= SESSION_TOKEN_LENGTH && text.length <= MAX_SESSION_TOKEN_LENGTH && consistsOf(text, CLASS.token);
+}
+
+/** Whether a text has the form of the session tokens that this version issues: 256 bits in base64url. */
+export function isOwnSessionToken(text: string): boolean {
+  return text.length === SESSION_TOKEN_LENGTH && consistsOf(text, CLASS.base64url);
 }
 
 /** The fault of a request without a valid credential: it has none, or none that is valid. */
@@ -67,14 +94,34 @@ export function notSignedIn(header: HeaderOf): Fault {
     : new Fault("TOKEN_MISSING", "Sign in, or send a session token in Authorization or x-user-api-key");
 }
 
+const BEARER = "bearer ";
+
 /** A token alone or after `Bearer`; any other scheme is for the container. */
 function rawToken(value: string | undefined): string | undefined {
-  const token = value?.trim();
-  return token === undefined || !/\s/.test(token) ? token : /^bearer\s+(\S+)$/i.exec(token)?.[1];
+  if (value === undefined || consistsOf(value, CLASS.visible)) return value;
+  if (startsIgnoringCase(value, BEARER) && value.length > BEARER.length && consistsOf(value, CLASS.visible, BEARER.length))
+    return value.slice(BEARER.length);
+  // More spaces, or bytes beyond ASCII.
+  const token = value.trim();
+  return /\s/.test(token) ? /^bearer\s+(\S+)$/i.exec(token)?.[1] : token;
+}
+
+/** Without spaces around it, of which there are usually none. */
+function trimmed(value: string | undefined): string | undefined {
+  if (value === undefined || (consistsOf(value, CLASS.visible, 0, 1) && consistsOf(value, CLASS.visible, value.length - 1))) return value;
+  return value.trim();
 }
 
 /** The most cookies `auth` that are read; a browser has one for each path and domain. */
 const MOST_COOKIES = 16;
+
+/** The first cookie `auth` that may be a token. */
+function firstAuthCookie(header: string | undefined): string | undefined {
+  // Most requests without another credential have no cookie, or none that could be `auth`.
+  if (header === undefined || !header.includes("auth=")) return undefined;
+  for (const token of authCookies(header)) if (isToken(token)) return token;
+  return undefined;
+}
 
 /** The values of the cookies `auth`, in order. A generator: a caller that has enough does not read the rest. */
 function* authCookies(header: string | undefined): Generator<string, undefined> {

@@ -28,7 +28,7 @@ import { noteRollback } from "../control/store/data-folder.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { Fault } from "../lib/fault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
-import { createTrustedProxies } from "../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../gateway/trusted-proxies.ts";
 import { disabledDriver } from "../drivers/disabled.ts";
 import { countCalls } from "../drivers/middleware.ts";
 import type { Log } from "../lib/log.ts";

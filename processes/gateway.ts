@@ -8,7 +8,7 @@ import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { createOpenExchanges, type OpenExchanges } from "../gateway/containers/open-exchanges.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { createReadiness } from "../gateway/readiness.ts";
-import { createTrustedProxies } from "../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { ownText } from "../lib/own-files.ts";

@@ -11,7 +11,7 @@ import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
 import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstream/open-upstream.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { createSignInAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
-import { createTrustedProxies, type TrustedProxies } from "../gateway/forwarded-headers.ts";
+import { createTrustedProxies, type TrustedProxies } from "../gateway/trusted-proxies.ts";
 import type { PushedReport } from "../gateway/contract.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";

@@ -2,7 +2,7 @@ import swagger from "@fastify/swagger";
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { chmod, rm } from "node:fs/promises";
 import type { RequestListener } from "node:http";
-import { permissionLines, preflightLines } from "../../lib/browser-requests.ts";
+import { permissionLines, permittedOrigin, preflightLines } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
 import { maskedPath } from "../../lib/masked-path.ts";
 import type { ApiDeps } from "./api-deps.ts";
@@ -136,7 +136,8 @@ function permitPages(app: FastifyInstance, origins: readonly string[]): void {
   });
   app.addHook("onSend", async (request, reply) => {
     const names = Object.keys(reply.getHeaders()).map((name) => name.toLowerCase());
-    reply.headers(Object.fromEntries(permissionLines(headerOf(request.headers), origins, names)));
+    const origin = permittedOrigin(request.headers.origin, origins);
+    if (origin !== undefined) reply.headers(Object.fromEntries(permissionLines(origin, names)));
   });
 }
 

@@ -1,38 +1,45 @@
-import { credentials, firstCredential, hasMoreCredentials, notSignedIn, type Credential } from "../../lib/sign-in.ts";
+import { CredentialHeaders, credentials, isOwnSessionToken, notSignedIn, type Credential } from "../../lib/sign-in.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Head, HeaderEdits, HeaderLine } from "../decision.ts";
-import type { Caller, Identity } from "../contract.ts";
+import type { Head, HeaderLine } from "../decision.ts";
+import type { Caller, CallerConstants, CredentialEdits, Identity } from "../contract.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
+import { REMOVED_CREDENTIALS } from "../forwarded-headers.ts";
 
 /** `others`: the callers of further credentials that are sessions. `examined`: all credentials that were looked up. */
-export type GatewayCaller = { caller: Caller; from: Credential["from"]; others: readonly Caller[]; examined: readonly string[] };
+export type GatewayCaller = {
+  caller: Caller;
+  from: Credential["from"];
+  others: readonly Caller[];
+  examined: readonly string[];
+  headers: CredentialHeaders;
+};
 
 const NO_CALLERS: readonly Caller[] = [];
 const NONE: readonly string[] = [];
 
-/** Has the form of berth's session tokens: 256 bits in base64url. */
-function isSessionShaped(token: string): boolean {
-  return token.length === 43 && /^[\w-]+$/.test(token);
-}
-
 /** The caller of the first credential, if all relevant callers are cached; undefined: look them up. */
 export function cachedCaller(identity: Identity, head: Head): GatewayCaller | undefined {
-  const first = firstCredential(head.header);
-  if (first === undefined) return undefined;
-  const caller = identity.cached(first.token);
+  const headers = new CredentialHeaders(head);
+  const { token, from } = headers;
+  if (token === undefined) return undefined;
+  const caller = identity.cached(token);
   if (caller === undefined) return undefined;
-  if (caller.derivedToken === undefined || !hasMoreCredentials(head.header, first.from))
-    return { caller, from: first.from, others: NO_CALLERS, examined: NONE };
+  // Tokens of a Datagrok server are forwarded unchanged.
+  if (caller.derivedToken === undefined || !headers.hasMore) return { caller, from, others: NO_CALLERS, examined: NONE, headers };
+  return withOthers(identity, head, headers, caller, token);
+}
+
+function withOthers(identity: Identity, head: Head, headers: CredentialHeaders, caller: Caller, first: string): GatewayCaller | undefined {
   const others: Caller[] = [];
   const examined: string[] = [];
-  for (const { token } of credentials(head.header)) {
+  for (const { token } of credentials((name) => head.header(name))) {
     examined.push(token);
-    if (token === first.token || !isSessionShaped(token)) continue;
+    if (token === first || !isOwnSessionToken(token)) continue;
     const other = identity.cached(token);
     if (other === undefined) return undefined;
     others.push(other);
   }
-  return { caller, from: first.from, others, examined };
+  return { caller, from: headers.from, others, examined, headers };
 }
 
 /**
@@ -45,9 +52,10 @@ export async function authenticate(identity: Identity, head: Head, signal: Abort
   let sessionFault: Fault | undefined;
   const others: Caller[] = [];
   const examined: string[] = [];
-  for (const { token, from } of credentials(head.header)) {
+  const header = (name: string) => head.header(name);
+  for (const { token, from } of credentials(header)) {
     examined.push(token);
-    if (first !== undefined && !isSessionShaped(token)) continue;
+    if (first !== undefined && !isOwnSessionToken(token)) continue;
     try {
       const caller = await identity.find(token, signal, client);
       if (caller === undefined) continue;
@@ -58,60 +66,83 @@ export async function authenticate(identity: Identity, head: Head, signal: Abort
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
       lastFault = error;
-      if (isSessionShaped(token)) sessionFault = error;
+      if (isOwnSessionToken(token)) sessionFault = error;
     }
   }
-  if (first === undefined) throw lastFault ?? notSignedIn(head.header);
+  if (first === undefined) throw lastFault ?? notSignedIn(header);
   if (sessionFault !== undefined && first.caller.derivedToken !== undefined) throw sessionFault;
-  return { ...first, others, examined };
+  return { ...first, others, examined, headers: new CredentialHeaders(head) };
 }
 
 /** Cookies of berth's consoles. A browser sends a host's cookies to all its ports; nothing behind the edge may receive them. */
 export const CONSOLE_COOKIES: readonly string[] = ["berth-console", "berth-registry"];
+const CONSOLE_COOKIE_PREFIX = "berth-";
 
 /**
  * Replaces session tokens by derived tokens in `x-user-api-key`, `Authorization` and the cookies `auth`. Adds `x-user-api-key` if the client sent none.
  * Other credentials stay, except the cookies of consoles. Without derived tokens (in front of a Datagrok server) the caller's token is forwarded.
  */
-export function credentialEdits({ header }: Head, who: GatewayCaller): HeaderEdits {
-  const { caller, others } = who;
-  const key = header("x-user-api-key");
-  const authorization = header("authorization");
-  const cookie = header("cookie");
+export function credentialEdits({ caller, from, others, examined, headers }: GatewayCaller): CredentialEdits {
+  const { token, key, authorization, cookie } = headers;
+  const { constants } = caller;
+  if (constants !== undefined && cookie === undefined) {
+    if (from === "key" && token === key && authorization === undefined) return constants.key;
+    if (from === "authorization" && key === undefined && authorization !== undefined && token !== undefined) {
+      if (token === authorization) return constants.authorization;
+      if (authorization.length === BEARER.length + token.length && authorization.startsWith(BEARER)) return constants.bearer;
+    }
+  }
   const add: HeaderLine[] = [];
   let removed = 0;
   const authorizationToSend = authorization && withAllDerived(authorization, caller, others);
   if (authorization !== undefined && authorizationToSend !== authorization) {
-    removed += REMOVED.authorization;
+    removed += REMOVED_CREDENTIALS.authorization;
     add.push(["Authorization", authorizationToSend ?? ""]);
   }
-  const kept = cookie && cookiesToSend(cookie, who);
+  const kept = cookie && cookiesToSend(cookie, caller, others, examined);
   if (kept !== cookie) {
-    removed += REMOVED.cookie;
+    removed += REMOVED_CREDENTIALS.cookie;
     if (kept !== undefined && kept !== "") add.push(["Cookie", kept]);
   }
-  const keyToSend = key === undefined ? (caller.derivedToken ?? caller.token) : withAllDerived(key, caller, others);
-  if (keyToSend !== key) {
-    if (key !== undefined) removed += REMOVED.key;
-    add.push(["x-user-api-key", keyToSend]);
+  if (key === undefined) add.push(keyLine(caller));
+  else {
+    const keyToSend = withAllDerived(key, caller, others);
+    if (keyToSend !== key) {
+      removed += REMOVED_CREDENTIALS.key;
+      add.push(["x-user-api-key", keyToSend]);
+    }
   }
-  return { remove: REMOVED_NAMES[removed] ?? [], add };
+  return { removed, add };
 }
 
-const REMOVED = { authorization: 1, cookie: 2, key: 4 } as const;
-/** Index: a sum of `REMOVED`. */
-const REMOVED_NAMES: readonly (readonly string[])[] = Array.from({ length: 8 }, (_, sum) => [
-  ...(sum & REMOVED.authorization ? ["authorization"] : []),
-  ...(sum & REMOVED.cookie ? ["cookie"] : []),
-  ...(sum & REMOVED.key ? ["x-user-api-key"] : []),
-]);
+const BEARER = "Bearer ";
+
+/** The edits of requests whose only credential is the caller's token. */
+export function callerConstants({ token, derivedToken }: Pick<Caller, "token" | "derivedToken">): CallerConstants {
+  const line = keyLine({ token, derivedToken });
+  if (derivedToken === undefined || derivedToken === token) {
+    const added = { removed: 0, add: [line] };
+    return { key: { removed: 0, add: [] }, authorization: added, bearer: added };
+  }
+  const replaced = (value: string): CredentialEdits => ({ removed: REMOVED_CREDENTIALS.authorization, add: [["Authorization", value], line] });
+  return {
+    key: { removed: REMOVED_CREDENTIALS.key, add: [line] },
+    authorization: replaced(derivedToken),
+    bearer: replaced(`${BEARER}${derivedToken}`),
+  };
+}
+
+/** The line that gives a container the caller's token. */
+function keyLine({ token, derivedToken }: { token: string; derivedToken?: string | undefined }): HeaderLine {
+  return ["x-user-api-key", derivedToken ?? token];
+}
 
 export function withoutConsoleCookies(cookie: string): string {
-  if (!CONSOLE_COOKIES.some((name) => cookie.includes(name))) return cookie;
+  if (!cookie.includes(CONSOLE_COOKIE_PREFIX)) return cookie;
   return mapCookies(cookie, (name, value) => (CONSOLE_COOKIES.includes(name) ? undefined : value));
 }
 
-function cookiesToSend(cookie: string, { caller, others, examined }: Pick<GatewayCaller, "caller" | "others" | "examined">): string {
+function cookiesToSend(cookie: string, caller: Caller, others: readonly Caller[], examined: readonly string[]): string {
   const own = withoutConsoleCookies(cookie);
   if (caller.derivedToken === undefined || !own.includes("auth")) return own;
   return mapCookies(own, (name, value) => {
@@ -120,7 +151,7 @@ function cookiesToSend(cookie: string, { caller, others, examined }: Pick<Gatewa
     const holder = token === caller.token ? caller : others.find((other) => other.token === token);
     if (holder !== undefined) return holder.derivedToken ?? value;
     // A request may have more credentials than are looked up: this one may be a session.
-    return isSessionShaped(token) && !examined.includes(token) ? undefined : value;
+    return isOwnSessionToken(token) && !examined.includes(token) ? undefined : value;
   });
 }
 

@@ -4,7 +4,9 @@ import type { Count } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
+import { ActivityClock } from "./activity-clock.ts";
 import { asleepFault, type RequestHold } from "./hold.ts";
+import { betterView, hasAddress, isElsewhere } from "./refused-address.ts";
 import { addLease, type ContainerTally, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
 
 type LeaseRequest = {
@@ -16,8 +18,8 @@ type LeaseRequest = {
   kind: OpenExchange["kind"];
   /** It neither wakes its container nor counts as use of it. */
   isProbe: boolean;
-  /** When waiting for the container ends, on the clock's monotonic scale. */
-  until: number;
+  /** When waiting for the container ends, on the clock's monotonic scale. Undefined: `holdMs` after the first wait begins. */
+  until: number | undefined;
   /** Its signal aborts when the client is gone. */
   request: Pick<IncomingRequest, "signal">;
   /** The parent span of a start that it causes. */
@@ -43,12 +45,14 @@ type LeaseDeps = {
   exchanges: OpenExchanges;
   clock: Clock;
   suspectAddressMs: number;
+  holdMs: number;
   answersOf?: (name: string) => readonly Count[];
 };
 
 type LeaseContext = LeaseDeps & {
   /** Starts whose first connect was reported. */
   reportedStarts: WeakSet<StartTimes>;
+  activity: ActivityClock;
 };
 
 /** Interval in which passing bytes are reported as activity; a shutdown timeout counts in minutes. */
@@ -58,7 +62,7 @@ const BUSY_STEP_MS = 1_000;
 
 /** Counts the open exchanges of each container, and reports them to the directory. */
 export function createLeases(deps: LeaseDeps): Leases {
-  const context: LeaseContext = { ...deps, reportedStarts: new WeakSet() };
+  const context: LeaseContext = { ...deps, reportedStarts: new WeakSet(), activity: new ActivityClock(deps.clock) };
   const { exchanges, answersOf } = deps;
   return { open: (request) => new OpenLease(context, request, exchanges.tally(request.view, answersOf)) };
 }
@@ -76,6 +80,7 @@ class OpenLease implements ContainerLease, ListedLease {
   #bytesIn = 0;
   #bytesOut = 0;
   #holder: LeaseHolder | undefined;
+  #until: number | undefined;
   #woken: { start: StartTimes | undefined } | undefined;
   /** Aborts waits at the release. Created only for a wait. */
   #over: AbortController | undefined;
@@ -84,11 +89,11 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#context = context;
     this.#request = request;
     this.#tally = tally;
+    this.#until = request.until;
     this.#open = request.kind === "http" && !request.isProbe ? 1 : 0;
     this.#streams = isRunning(request.view) ? 1 : 0;
+    this.#since = context.activity.read();
     this.#count(this.#open, this.#streams);
-    // A second call of the clock would be a tenth of the cost.
-    this.#since = request.isProbe ? context.clock.now() : tally.lastActive;
     addLease(tally.leases, this);
   }
 
@@ -146,7 +151,7 @@ class OpenLease implements ContainerLease, ListedLease {
     else this.#bytesOut += n;
     if (this.#request.isProbe) return;
     const tally = this.#tally;
-    tally.lastActive = this.#context.clock.now();
+    tally.lastActive = this.#context.activity.recent();
     if (Math.abs(tally.lastActive - tally.reportedAt) >= REPORT_EVERY_MS) this.#report();
   }
 
@@ -216,7 +221,8 @@ class OpenLease implements ContainerLease, ListedLease {
   }
 
   async #wait(view: ContainerView, refused?: string): Promise<ForwardTarget> {
-    const { caller, share, until, traceparent } = this.#request;
+    const { caller, share, traceparent } = this.#request;
+    const until = (this.#until ??= this.#context.clock.monotonic() + this.#context.holdMs);
     this.#setStreams(isRunning(view) ? 1 : 0);
     const { addresses, held, start } = await this.#context.hold.wait({ view, caller, share, until, signal: this.#waitSignal(), traceparent });
     this.#setStreams(1);
@@ -240,7 +246,7 @@ class OpenLease implements ContainerLease, ListedLease {
     const tally = this.#tally;
     tally.open += open;
     tally.streams += streams;
-    if (!this.#request.isProbe) tally.lastActive = this.#context.clock.now();
+    if (!this.#request.isProbe) tally.lastActive = this.#context.activity.recent();
     this.#report();
   }
 
@@ -264,35 +270,4 @@ function reportBusyUntil(deps: Pick<LeaseDeps, "directory" | "clock">, tally: Co
 
 function isRunning({ availability }: ContainerView): boolean {
   return (availability.kind === "awake" && !availability.worker) || availability.kind === "portless";
-}
-
-function hasAddress({ availability }: ContainerView, key: string): boolean {
-  return availability.kind === "awake" && availability.addresses.some((address) => keyOfTarget(address) === key);
-}
-
-/** There is a better choice than the address that refused: another address, or a wait for the check of this one. */
-function isElsewhere({ availability }: ContainerView, refused: string): boolean {
-  return availability.kind !== "awake" || availability.addresses.some((address) => keyOfTarget(address) !== refused);
-}
-
-/** The next view with a better choice than the address that refused; mostly of its check. Faults: CONTAINER_UNREACHABLE if none comes in time. */
-function betterView(deps: LeaseDeps, { id, name }: ContainerView, refused: string, signal: AbortSignal): Promise<ContainerView> {
-  const { directory, clock, suspectAddressMs } = deps;
-  return new Promise((resolve, reject) => {
-    const settle = (act: () => void) => {
-      cancel();
-      unwatch();
-      signal.removeEventListener("abort", onAbort);
-      act();
-    };
-    const onAbort = () => settle(() => reject(signal.reason as Error));
-    const cancel = clock.after(suspectAddressMs, () =>
-      settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${name} refused the connection at ${refused}`))),
-    );
-    const unwatch = directory.watch(id, (view) => {
-      if (view === undefined) settle(() => reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed")));
-      else if (isElsewhere(view, refused)) settle(() => resolve(view));
-    });
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
 }

@@ -9,26 +9,26 @@ import type { DirectResponse, Head, HeaderLine } from "../decision.ts";
  */
 export function checkOrigin(head: Head, origins: readonly string[]): void {
   if (!head.upgrade && isSafe(head.method)) return;
-  if (pageOf(head.header, origins) === "foreign") {
+  if (pageOf((name) => head.header(name), origins) === "foreign") {
     throw new Fault("ORIGIN_NOT_PERMITTED", "Pages of this origin may not do this with the browser's cookie; BERTH_ORIGINS lists those that may");
   }
 }
 
 /** The response to a preflight of a permitted origin; undefined for anything else. */
 export function preflightResponse(head: Head, origins: readonly string[]): DirectResponse | undefined {
-  const headers = preflightLines(head.method, head.header, origins);
+  const headers = preflightLines(head.method, (name) => head.header(name), origins);
   return headers && { status: 204, reason: "No Content", headers, body: "" };
 }
 
 /** Adds the headers that let a page of a permitted origin read a direct response. */
-export function readable(head: Head, answer: DirectResponse, origins: readonly string[]): DirectResponse {
+export function readable(origin: string | undefined, answer: DirectResponse): DirectResponse {
   const names = answer.headers.map(([name]) => name.toLowerCase());
-  return { ...answer, headers: [...answer.headers, ...originLines(head, names, origins)] };
+  return { ...answer, headers: [...answer.headers, ...originLines(origin, names)] };
 }
 
-/** The headers that let such a page read a response with these header names (lower case); none if the container sends its own. */
-export function originLines(head: Head, names: readonly string[], origins: readonly string[]): readonly HeaderLine[] {
-  return permissionLines(head.header, origins, names);
+/** The headers that let a page of this origin read a response with these header names (lower case); none if the container sends its own. */
+export function originLines(origin: string | undefined, names: readonly string[]): readonly HeaderLine[] {
+  return origin === undefined ? [] : permissionLines(origin, names);
 }
 
 /**

@@ -6,6 +6,7 @@ import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { createFairQueue, type FairQueueLimits, createSingleFlight } from "../shared-lookups.ts";
 import type { Caller, Identity, CallerReply } from "../contract.ts";
+import { knownCaller } from "./known-caller.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
 
@@ -120,7 +121,7 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
 
   /** `sent`: the time of the request, and the sign-outs before it. A sign-out event can overtake an older reply. */
   const record = (token: string, key: string, reply: CallerReply | undefined, sent: { signOuts: number; at: number }): Caller | undefined => {
-    const caller = reply === undefined ? undefined : { ...reply, token };
+    const caller = reply && knownCaller(token, reply);
     if (caller === undefined) {
       valid.delete(token);
       earlier.del(key);

@@ -2,7 +2,7 @@ import type { HeaderEdits, HeaderLine, ResponseHeadView, IncomingRequest, Head }
 import type { Upstream } from "./upstream/upstream.ts";
 import { matchesHost, registrable } from "../../lib/registry-client/trusted-hosts.ts";
 import { parseV2Path } from "./authorize.ts";
-import type { TrustedProxies } from "../forwarded-headers.ts";
+import type { TrustedProxies } from "../trusted-proxies.ts";
 
 /** A request to the registry, as far as the addresses in its response depend on it. */
 export type UpstreamRequest = {

@@ -8,7 +8,7 @@ import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "../limits.ts";
 import { createReadiness, type GatewayReadiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
-import type { TrustedProxies } from "../forwarded-headers.ts";
+import type { TrustedProxies } from "../trusted-proxies.ts";
 import { createExchangeObserver, type ExchangeListener } from "../access-record.ts";
 import { createRegistryDecide, type ManifestChange } from "./decide.ts";
 import type { IdentityServer } from "../api-backend.ts";

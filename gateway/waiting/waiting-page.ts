@@ -139,8 +139,8 @@ export function createWaitingPage({ directory, clock, files }: { directory: Dire
 }
 
 /** A user opens an address or follows a link, and would see an empty window until the response. */
-function isNavigation({ header }: Head): boolean {
-  return header("sec-fetch-mode") === "navigate" && header("accept")?.includes("text/html") === true;
+function isNavigation(head: Head): boolean {
+  return head.header("sec-fetch-mode") === "navigate" && head.header("accept")?.includes("text/html") === true;
 }
 
 function progressResponse(view: ContainerView, now: number): DirectResponse {

@@ -1,6 +1,8 @@
 import t, { type Test } from "tap";
 import type { Head } from "../../gateway/decision.ts";
-import { createTraceContext, createForwardedEdits, isTraceparent, createTrustedProxies } from "../../gateway/forwarded-headers.ts";
+import { createForwardedEdits } from "../../gateway/forwarded-headers.ts";
+import { createTraceContext, isTraceparent } from "../../gateway/trace-context.ts";
+import { createTrustedProxies } from "../../gateway/trusted-proxies.ts";
 import { echoHead, exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
 import { listen } from "../fixtures/server.ts";
 import { createServer } from "node:http";

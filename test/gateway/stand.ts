@@ -16,7 +16,7 @@ import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
 import type { GatewayReadiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/api-backend.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
-import { createTrustedProxies } from "../../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../../gateway/trusted-proxies.ts";
 import type { ExchangeListener } from "../../gateway/access-record.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../lib/log.ts";

@@ -2,7 +2,9 @@ import { pageOf, permissionLines, preflightLines } from "../../../lib/browser-re
 import { systemClock } from "../../../lib/clock.ts";
 import { headerOf } from "../../../control/api/authorization.ts";
 import { FrameError, FrameBoundary } from "../../../gateway/websockets/frames.ts";
-import { createDecide, createProbeMatcher, parseRoute } from "../../../gateway/containers/decide.ts";
+import { createDecide } from "../../../gateway/containers/decide.ts";
+import { createProbeMatcher } from "../../../gateway/containers/probes.ts";
+import { parseRoute } from "../../../gateway/containers/route.ts";
 import { createHold } from "../../../gateway/containers/hold.ts";
 import { createLeases } from "../../../gateway/containers/lease.ts";
 import { createOpenExchanges } from "../../../gateway/containers/open-exchanges.ts";
@@ -11,7 +13,9 @@ import { originForm } from "../../../gateway/http1/message-heads.ts";
 import { MessageRefused, createHttp1 } from "../../../gateway/http1/message-reader.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import { createReadiness } from "../../../gateway/readiness.ts";
-import { isTraceparent, requestIdOf, createTrustedProxies } from "../../../gateway/forwarded-headers.ts";
+import { requestIdOf } from "../../../gateway/forwarded-headers.ts";
+import { isTraceparent } from "../../../gateway/trace-context.ts";
+import { createTrustedProxies } from "../../../gateway/trusted-proxies.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openTestDirectory } from "../../fixtures/directory.ts";
@@ -33,7 +37,7 @@ const hold = createHold({ directory, clock, limit: 10, timeoutMs: 1_000, ofUser:
 const decide = createDecide({
   directory,
   identity,
-  leases: createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 0 }),
+  leases: createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 0, holdMs: 0 }),
   api: { target: { socketPath: "/nowhere" } },
   readiness: createReadiness("ready"),
   trusted: createTrustedProxies(["private"]),
@@ -97,7 +101,7 @@ const texts: Readonly<Record<string, { pieces: readonly string[]; worst: string;
   "names that a permitted page may read": {
     pieces: ["a", ",", "access-control-", "content-", "length"],
     worst: filled("access-control-a,"),
-    read: (text) => permissionLines(headerOf({ origin: "https://good.example" }), ["https://good.example"], text.split(",").slice(0, 2_000)),
+    read: (text) => permissionLines("https://good.example", text.split(",").slice(0, 2_000)),
   },
   preflights: {
     pieces: ["a", ",", " ", "-"],
@@ -122,7 +126,7 @@ const texts: Readonly<Record<string, { pieces: readonly string[]; worst: string;
   "trace and request ids": {
     pieces: ["00-", "a", "0", "-", "ff", "01"],
     worst: `cc-${"a".repeat(32)}-${"b".repeat(16)}-01-${filled("-")}`,
-    read: (text) => [isTraceparent(text), requestIdOf(headerOf({ "x-request-id": text }))],
+    read: (text) => [isTraceparent(text), requestIdOf({ header: headerOf({ "x-request-id": text }) })],
   },
   "no-wake rules": {
     pieces: ["prefetch", "a", ";", "p"],

@@ -1,12 +1,15 @@
 import t from "tap";
 import { credentials } from "../../../lib/sign-in.ts";
 import type { Fault } from "../../../lib/fault.ts";
-import { authenticate } from "../../../gateway/containers/credentials.ts";
+import { authenticate, callerConstants, credentialEdits } from "../../../gateway/containers/credentials.ts";
+import type { Caller } from "../../../gateway/contract.ts";
+import { CredentialHeaders } from "../../../lib/sign-in.ts";
 import { checkOrigin, preflightResponse, originLines } from "../../../gateway/containers/origins.ts";
-import { parseRoute, routeKind } from "../../../gateway/containers/decide.ts";
+import { parseRoute, routeKind } from "../../../gateway/containers/route.ts";
+import { permittedOrigin } from "../../../lib/browser-requests.ts";
 import { originForm } from "../../../gateway/http1/message-heads.ts";
 import type { Head } from "../../../gateway/decision.ts";
-import { openTestDirectory } from "../../fixtures/directory.ts";
+import { ADA, openTestDirectory } from "../../fixtures/directory.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
 
 const head = (headers: Record<string, string>, method = "GET"): Head => ({ method, target: "/", upgrade: false, header: (name) => headers[name] });
@@ -52,6 +55,35 @@ t.test("the first valid credential wins, wherever it stands", async (t) => {
   t.equal(await code({ cookie: "other=1" }), "TOKEN_MISSING");
   t.equal(await code({ authorization: "Basic YTpi" }), "TOKEN_INVALID");
   t.equal(await code({ "x-user-api-key": "bad", cookie: "auth=worse" }), "TOKEN_INVALID");
+});
+
+t.test("the edits that are made once for a caller are those that each request would make", async (t) => {
+  const [token, derivedToken] = ["T".repeat(43), "d".repeat(43)];
+  const callers: Caller[] = [
+    { ...ADA, token, derivedToken },
+    { ...ADA, token },
+    { ...ADA, token, derivedToken: token },
+  ];
+  const rows: Record<string, string>[] = [
+    { "x-user-api-key": token },
+    { authorization: token },
+    { authorization: `Bearer ${token}` },
+    { authorization: `bearer ${token}` },
+    { authorization: `Bearer  ${token}` },
+    { "x-user-api-key": "", authorization: token },
+    { "x-user-api-key": token, authorization: `Bearer ${token}` },
+    { "x-user-api-key": token, cookie: "theme=dark" },
+    { cookie: `auth=${token}` },
+  ];
+  for (const caller of callers) {
+    for (const headers of rows) {
+      const read = new CredentialHeaders(head(headers));
+      t.equal(read.token, token);
+      const who = { from: read.from, others: [], examined: [], headers: read };
+      const edits = (holder: Caller) => credentialEdits({ ...who, caller: holder });
+      t.same(edits({ ...caller, constants: callerConstants(caller) }), edits(caller), JSON.stringify(headers));
+    }
+  }
 });
 
 t.test("a request with thousands of cookies is tried with four of them, and refused at once", async (t) => {
@@ -170,5 +202,5 @@ t.test("only a preflight is answered as one", async (t) => {
   t.ok(preflightResponse(head(corsHeaders, "OPTIONS"), ["https://good.example"]));
   t.notOk(preflightResponse(head(corsHeaders, "GET"), ["https://good.example"]));
   t.notOk(preflightResponse(head({ origin: corsHeaders.origin }, "OPTIONS"), ["https://good.example"]));
-  t.same(originLines(head(corsHeaders), [], []), []);
+  t.same(originLines(permittedOrigin(corsHeaders.origin, []), []), []);
 });

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import { exportJWK, exportSPKI } from "jose";
 import t from "tap";
 import { controlIdentity } from "../../../gateway/api-backend.ts";
-import { createTrustedProxies } from "../../../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../../../gateway/trusted-proxies.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/signers.ts";
 import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";

@@ -7,7 +7,7 @@ import type { ManifestChange } from "../../../gateway/registry/decide.ts";
 import { datagrokIdentity } from "../../../gateway/api-backend.ts";
 import { openRegistryProxy, type RegistryProxyOptions } from "../../../gateway/registry/open-registry-proxy.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
-import { createTrustedProxies } from "../../../gateway/forwarded-headers.ts";
+import { createTrustedProxies } from "../../../gateway/trusted-proxies.ts";
 import { openLog } from "../../../lib/log.ts";
 import type { KeyHabits } from "../../../lib/jwks/key-set.ts";
 import { DEV_KEY, openTokenServer, SERVICE, type TokenServer } from "./token-server.ts";

@@ -1,0 +1,65 @@
+import { CLASS, classesOf } from "../../lib/character-classes.ts";
+import { Fault } from "../../lib/fault.ts";
+
+/** A call to a container. `path` is the target for the container with its query, byte for byte. */
+export type ContainerRoute = { kind: "proxy" | "proxy-ws"; id: string; path: string };
+
+/** `proxy-ws` sends `CONNECTED`; an upgrade on `proxy` is passed through. */
+const PREFIXES = { proxy: "/api/docker/containers/proxy/", "proxy-ws": "/api/docker/containers/proxy-ws/" } as const;
+
+const ID_LENGTH = 36;
+/** Offsets of the hyphens within an id. */
+const HYPHENS: readonly number[] = [8, 13, 18, 23];
+const HYPHEN = 45;
+const SLASH = 47;
+const QUESTION_MARK = 63;
+const HASH = 35;
+
+/** The kind of container call of an origin-form target; undefined for every other route. */
+export function routeKind(target: string): ContainerRoute["kind"] | undefined {
+  if (target.startsWith(PREFIXES.proxy)) return "proxy";
+  return target.startsWith(PREFIXES["proxy-ws"]) ? "proxy-ws" : undefined;
+}
+
+/**
+ * The id in a target of `kind` as it stands there; undefined if a longer text stands in its place. Only a look-up or `parseRoute` shows whether it is
+ * an id.
+ */
+export function idIn(kind: ContainerRoute["kind"], target: string): string | undefined {
+  const begin = PREFIXES[kind].length;
+  const end = begin + ID_LENGTH;
+  return isIdEnd(target, end) ? target.slice(begin, end) : undefined;
+}
+
+/** The target for the container, of a target whose id is valid. */
+export function pathIn(kind: ContainerRoute["kind"], target: string): string {
+  const end = PREFIXES[kind].length + ID_LENGTH;
+  return target.charCodeAt(end) === SLASH ? target.slice(end) : `/${target.slice(end)}`;
+}
+
+/** Parses an origin-form target of `kind`. Faults: ID_INVALID. */
+export function parseRoute(kind: ContainerRoute["kind"], target: string): ContainerRoute {
+  const id = idIn(kind, target);
+  if (id === undefined || !isId(id)) {
+    throw new Fault(
+      "ID_INVALID",
+      "A container id is a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12, e.g. 1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11",
+    );
+  }
+  return { kind, id: id.toLowerCase(), path: pathIn(kind, target) };
+}
+
+function isIdEnd(target: string, end: number): boolean {
+  if (target.length <= end) return target.length === end;
+  const code = target.charCodeAt(end);
+  return code === SLASH || code === QUESTION_MARK || code === HASH;
+}
+
+/** A UUID in any case. */
+function isId(text: string): boolean {
+  for (let at = 0; at < ID_LENGTH; at++) {
+    const code = text.charCodeAt(at);
+    if (HYPHENS.includes(at) ? code !== HYPHEN : (classesOf(code) & (CLASS.lowerHex | CLASS.upperHex)) === 0) return false;
+  }
+  return true;
+}

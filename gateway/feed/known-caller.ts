@@ -1,0 +1,29 @@
+import { isFieldValue } from "../../lib/character-classes.ts";
+import { callerConstants } from "../containers/credentials.ts";
+import type { Caller, CallerConstants, CallerReply, SessionRef } from "../contract.ts";
+
+/** The holder of a token, as a cache keeps it. Undefined: a token that cannot be in a header belongs to nobody. */
+export function knownCaller(token: string, reply: CallerReply): Caller | undefined {
+  const { derivedToken } = reply;
+  return isFieldValue(token) && (derivedToken === undefined || isFieldValue(derivedToken)) ? new KnownCaller(token, reply) : undefined;
+}
+
+class KnownCaller implements Caller {
+  readonly token: string;
+  declare readonly userId: string;
+  declare readonly login: string;
+  declare readonly admin: boolean;
+  declare readonly derivedToken?: string;
+  declare readonly ref?: SessionRef;
+  #constants: CallerConstants | undefined;
+
+  constructor(token: string, reply: CallerReply) {
+    this.token = token;
+    Object.assign(this, reply);
+  }
+
+  get constants(): CallerConstants {
+    this.#constants ??= callerConstants(this);
+    return this.#constants;
+  }
+}
