@@ -39,7 +39,7 @@ const OTHER_FAULTS = {
   TARGET_TOO_LONG: { means: "The address is longer than berth accepts.", todo: "Send long values in a body." },
   HEAD_TOO_LARGE: { means: "The header lines are larger than berth accepts, often because of cookies.", todo: "Send fewer or shorter ones." },
   METHOD_UNKNOWN: { means: "The HTTP method is unknown.", todo: "Use a known one." },
-  VERSION_UNSUPPORTED: { means: "It is not HTTP/1.0 or 1.1.", todo: "Terminate HTTP/2 at a load balancer." },
+  VERSION_UNSUPPORTED: { means: "It is not HTTP/1.0 or 1.1.", todo: "Offer HTTP/2 over TLS (BERTH_HTTP2=on), or terminate it at a load balancer." },
   ID_INVALID: { means: "The id is no UUID.", todo: "Use the container's `id`, not its name; `berth containers`." },
   CONTAINER_NOT_FOUND: {
     means: "No container has this id; it may have been deleted, or its package changed.",

@@ -76,6 +76,12 @@ export const SETTINGS = {
     "PEM file with the edge's certificate and its chain: the edge and the registry proxy then speak TLS. Read again when it changes, and on SIGHUP",
   ),
   tlsKey: optional("BERTH_TLS_KEY", text("a path"), "PEM file with its key"),
+  http2: setting(
+    "BERTH_HTTP2",
+    flag(),
+    false,
+    "Offer HTTP/2 to TLS clients of the edge and the registry proxy. Off by default: HTTP/2 has no reason phrases, which some plugins show",
+  ),
   tcp: {
     ports: optional(
       "BERTH_TCP_PORTS",

@@ -66,6 +66,7 @@ function lineOf(exchange: AccessRecord, query: boolean, clock: Clock): Record<st
     traceId: labels.traceparent?.slice(3, 35),
     peer: exchange.peer,
     who: labels.login?.slice(0, MAX_NAME_LENGTH),
+    protocol: exchange.protocol,
     method: head?.method,
     route: labels.route,
     container: labels.container?.slice(0, MAX_NAME_LENGTH),

@@ -57,6 +57,8 @@ export class AccessRecord {
   labels: ExchangeLabels = UNKNOWN;
   head: RecordedHead | undefined;
   peer: string;
+  /** Of the client's connection. */
+  protocol: "http1" | "h2" = "http1";
   /** Of the response that the client received; 0 while there is none. */
   status = 0;
   bytesIn = 0;

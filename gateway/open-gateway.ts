@@ -42,6 +42,8 @@ type GatewayDeps = {
   trusted?: TrustedProxies;
   /** Makes the edge a TLS server. The caller closes them. */
   tls?: TlsKeys | undefined;
+  /** Offers HTTP/2 to TLS clients; the splice engine only. */
+  http2?: boolean;
   limits: ConfiguredLimits & Partial<FixedLimits>;
   /** Origins of pages that may call with a cookie (`BERTH_ORIGINS`), e.g. `https://stand.example.com`. */
   origins: readonly string[];
@@ -94,7 +96,7 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
     log,
   });
   const observer = createExchangeObserver(metrics, deps.watchers ?? []);
-  const engine = openEngine({ decide, limits, connections, tls: deps.tls, bounds, watch: observer, counts: metrics, clock, log });
+  const engine = openEngine({ decide, limits, connections, tls: deps.tls, http2: deps.http2, bounds, watch: observer, counts: metrics, clock, log });
   const tcp =
     deps.tcp &&
     openTcpListeners({

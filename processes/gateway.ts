@@ -67,6 +67,7 @@ export async function runGateway(options: {
     reads: settings.reads,
     limits: configuredLimits(settings),
     tls,
+    http2: settings.http2,
     trusted: createTrustedProxies(settings.trustedProxies),
     // A load balancer may show another Host than browsers do: a page of the public address is the stand's own all the same.
     origins: settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins],

@@ -80,6 +80,7 @@ export async function runRegistryProxy(options: {
     trusted,
     readiness,
     tls,
+    http2: settings.http2,
     reads: registry.reads,
     // A registry has no header with an underscore.
     limits: { ...configuredLimits(settings), underscoreHeaders: "drop" },

@@ -23,6 +23,8 @@ export type ForwardingEngineDeps<Forwarded extends Forward = PlainForward> = {
   connections: ConnectionFactory;
   /** Makes the server a TLS server. */
   tls: TlsKeys | undefined;
+  /** Offers HTTP/2 to TLS clients. Default: only HTTP/1.1. */
+  http2?: boolean | undefined;
   /** Admits connections. */
   bounds: ConnectionLimits;
   watch: ExchangeObserver;
@@ -31,7 +33,10 @@ export type ForwardingEngineDeps<Forwarded extends Forward = PlainForward> = {
   log: Log;
 };
 
-type EngineCounts = Pick<Metrics, "connections" | "webSockets" | "pooled" | "connects" | "retries">;
+type EngineCounts = Pick<
+  Metrics,
+  "connections" | "webSockets" | "pooled" | "connects" | "retries" | "http2Sessions" | "http2Streams" | "http2Broken"
+>;
 
 /** Reads requests, calls `decide`, and executes the decision. */
 export type ForwardingEngine = {
@@ -49,7 +54,12 @@ export type ForwardingEngine = {
  */
 export function openEdgeServer(
   options: ServerOpts,
-  { tls, handshakeMs, bounds }: { tls: TlsKeys | undefined; handshakeMs: number; bounds: ConnectionLimits },
+  {
+    tls,
+    http2 = false,
+    handshakeMs,
+    bounds,
+  }: { tls: TlsKeys | undefined; http2?: boolean | undefined; handshakeMs: number; bounds: ConnectionLimits },
   onConnection: (socket: Socket, admission: AdmittedConnection, under?: Socket) => void,
 ): Server {
   const admit = (socket: Socket): AdmittedConnection | undefined => {
@@ -64,7 +74,7 @@ export function openEdgeServer(
     });
   const under = new Map<string, { socket: Socket; admission: AdmittedConnection }>();
   // Half-open only after the handshake: else a client that leaves within it would occupy its place until the timeout.
-  const server = createSecureServer({ ...options, ...tlsServerOptions(tls, handshakeMs), allowHalfOpen: false }, (socket) => {
+  const server = createSecureServer({ ...options, ...tlsServerOptions(tls, handshakeMs, http2), allowHalfOpen: false }, (socket) => {
     socket.allowHalfOpen = options.allowHalfOpen ?? false;
     const below = under.get(nameOf(socket));
     if (below === undefined) socket.destroy();
@@ -84,12 +94,13 @@ export function openEdgeServer(
   return server;
 }
 
-/** Options of a TLS server. Only HTTP/1.1 is offered. */
+/** Options of a TLS server. `http2`: clients may choose HTTP/2; else only HTTP/1.1 is offered. */
 export function tlsServerOptions(
   tls: TlsKeys,
   handshakeMs: number,
+  http2 = false,
 ): { cert: string; key: string; handshakeTimeout: number; ALPNProtocols: string[] } {
-  return { ...tls.current(), handshakeTimeout: handshakeMs, ALPNProtocols: ["http/1.1"] };
+  return { ...tls.current(), handshakeTimeout: handshakeMs, ALPNProtocols: http2 ? ["h2", "http/1.1"] : ["http/1.1"] };
 }
 
 /** Connections within their TLS handshake. No engine has them yet, but the server does not close before they end. */

@@ -38,6 +38,8 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
   lastByteAt: number;
   readonly #reader: RequestReader;
   readonly #forget: (client: ClientConnection) => void;
+  /** What the client speaks. */
+  readonly #protocol: AccessRecord["protocol"];
   readonly #admission: Pick<AdmittedConnection, "crowded">;
   #left: AbortController | undefined;
   #state: ClientState = "head";
@@ -57,12 +59,17 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
   constructor(
     connection: Connection,
     context: EngineContext,
-    { admission, forget }: { admission: Pick<AdmittedConnection, "crowded">; forget: (client: ClientConnection) => void },
+    {
+      admission,
+      forget,
+      protocol = "http1",
+    }: { admission: Pick<AdmittedConnection, "crowded">; forget: (client: ClientConnection) => void; protocol?: AccessRecord["protocol"] },
   ) {
     this.connection = connection;
     this.context = context;
     this.#forget = forget;
     this.#admission = admission;
+    this.#protocol = protocol;
     this.#reader = context.http1.requests();
     this.peer = { address: connection.remoteAddress };
     this.tls = connection.tls;
@@ -261,6 +268,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     this.#state = bodyless ? "wait" : "body";
     const exchange = new Exchange(this, head);
     this.#exchange = exchange;
+    exchange.record.protocol = this.#protocol;
     if (bodyless) exchange.requestOver = true;
     exchange.begin();
   }

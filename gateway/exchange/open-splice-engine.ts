@@ -1,5 +1,8 @@
+import type { Socket } from "node:net";
+import type { AdmittedConnection } from "../../lib/connection-limits.ts";
 import { dialCounts } from "../connections/dial.ts";
 import type { InterceptingForward } from "../decision.ts";
+import type { AccessRecord } from "../access-record.ts";
 import { apiErrorResponse } from "../direct-responses.ts";
 import { createQueueBudget } from "../websockets/waiting-client.ts";
 import { createHttp1 } from "../http1/message-reader.ts";
@@ -9,6 +12,7 @@ import type { Connection } from "../connections/connection.ts";
 import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { createTicker } from "../../lib/clock.ts";
+import { isHttp2, openEdgeSessions } from "../http2/edge-sessions.ts";
 import { openPool } from "./pool.ts";
 
 /** The engine on sockets: it parses heads strictly, rewrites what it must of them, and forwards all other bytes unchanged. */
@@ -18,6 +22,7 @@ export function openSpliceEngine({
   limits,
   connections,
   tls,
+  http2 = false,
   bounds,
   watch,
   counts,
@@ -69,7 +74,7 @@ export function openSpliceEngine({
   // In a microtask: an upgraded connection leaves `clients` before it enters `upgraded`.
   const left = () =>
     queueMicrotask(() => {
-      if (clients.size + upgraded.size + handshakes.count() === 0) whenEmpty();
+      if (clients.size + upgraded.size + handshakes.count() + sessions.count() === 0) whenEmpty();
     });
 
   const allGone = () =>
@@ -93,12 +98,27 @@ export function openSpliceEngine({
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
   };
-  const server = openEdgeServer(options, { tls, handshakeMs: limits.headersTimeoutMs, bounds }, (socket, admission, under) => {
-    const connection = connections.adopt(socket, { under });
-    connection.onceClosed(admission.release);
-    const client = new ClientConnection(connection, context, { admission, forget });
+  const serve = (connection: Connection, admission: AdmittedConnection, protocol: AccessRecord["protocol"]) => {
+    const client = new ClientConnection(connection, context, { admission, forget, protocol });
     clients.add(client);
     ticker.add(client);
+  };
+  const sessions = openEdgeSessions({
+    onConnection: (stream, admission) => serve(connections.adoptStream(stream as unknown as Socket), admission, "h2"),
+    http1: context.http1,
+    onLess: left,
+    draining,
+    bounds,
+    limits,
+    counts,
+    ticker,
+    log,
+  });
+  const server = openEdgeServer(options, { tls, http2, handshakeMs: limits.headersTimeoutMs, bounds }, (socket, admission, under) => {
+    if (isHttp2(socket)) return sessions.accept(socket, admission);
+    const connection = connections.adopt(socket, { under });
+    connection.onceClosed(admission.release);
+    serve(connection, admission, "http1");
   });
   const handshakes = watchHandshakes(server, tls, left);
 
@@ -108,6 +128,7 @@ export function openSpliceEngine({
     for (const { connection } of clients) connection.destroy();
     for (const connection of upgraded.keys()) connection.destroy();
     handshakes.destroy();
+    sessions.destroy();
     pool.close();
     await Promise.allSettled(upgraded.values());
     await Promise.all([closed, allGone()]);
@@ -119,6 +140,7 @@ export function openSpliceEngine({
       if (server.listening) server.close();
       draining.begin();
       for (const client of clients) client.drain();
+      sessions.drain();
       const cancel = clock.after(DRAIN_IDLE_MS, handshakes.destroy);
       const enough = new AbortController();
       await Promise.race([allGone().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);

@@ -33,6 +33,8 @@ export type RegistryProxyOptions = {
   trusted: TrustedProxies;
   readiness?: GatewayReadiness;
   tls?: TlsKeys | undefined;
+  /** Offers HTTP/2 to TLS clients. */
+  http2?: boolean;
   limits: ConfiguredLimits & Partial<FixedLimits>;
   reads?: ReadMode;
   /** The registry is berth's own: a delete needs a token that names it, and a garbage collection refuses writes. */
@@ -68,6 +70,7 @@ export function openRegistryProxy(options: RegistryProxyOptions): ForwardingEngi
     limits,
     connections: createConnectionFactory(),
     tls: options.tls,
+    http2: options.http2,
     bounds: createConnectionLimits({
       perAddress: limits.connectionsPerAddress,
       total: limits.connectionsTotal,

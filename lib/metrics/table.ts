@@ -75,7 +75,18 @@ export const METRICS = {
     ["why"],
     "Client connections that were closed at once: `address`: too many of one address are open; `container`: too many TCP connections of one container; `total`: too many in all",
   ),
-  connections: gauge("berth_client_connections_open", [], "Open client connections, without WebSockets and TCP connections"),
+  connections: gauge(
+    "berth_client_connections_open",
+    [],
+    "Open client connections, without WebSockets and TCP connections; over HTTP/2, each open request counts",
+  ),
+  http2Sessions: gauge("berth_http2_connections_open", [], "Open HTTP/2 connections of clients"),
+  http2Streams: counter("berth_http2_streams_total", [], "Requests that came over HTTP/2, WebSockets included"),
+  http2Broken: counter(
+    "berth_http2_connections_broken_total",
+    ["why"],
+    "HTTP/2 connections that berth ended: `flood`: too many resets or control frames; `protocol`: frames that HTTP/2 forbids",
+  ),
   tcpConnections: gauge("berth_tcp_connections_open", [], "Open connections of TCP listeners, waiting ones included"),
   held: gauge("berth_held_requests", [], "Requests that wait for a container"),
   holds: counter(

@@ -48,6 +48,7 @@ export async function openStand(
     origins?: string[];
     trusted?: string[];
     tls?: TlsKeys;
+    http2?: boolean;
     datagrok?: DatagrokServer;
     readiness?: GatewayReadiness;
     forwarder?: EngineName;
@@ -85,6 +86,7 @@ export async function openStand(
     origins: options.origins ?? [],
     trusted: createTrustedProxies(options.trusted ?? []),
     tls: options.tls,
+    http2: options.http2 ?? false,
     waitingFiles: options.waitingFiles,
     tcp: options.tcp,
     datagrok: options.datagrok,

@@ -1,0 +1,205 @@
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream, type ServerSessionOptions } from "node:http2";
+import type { Ticker, Ticking } from "../../lib/clock.ts";
+import type { AdmittedConnection, ConnectionLimits } from "../../lib/connection-limits.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { Draining } from "../connections/closing.ts";
+import type { Http1 } from "../http1/message-reader.ts";
+import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
+import { EdgeStream, NO_DATE } from "./edge-stream.ts";
+import { RequestMalformed, translateRequest } from "./request-head.ts";
+
+const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_REFUSED_STREAM } = constants;
+
+type EdgeSessionsDeps = {
+  /** A client's connection with one request: the engine reads and writes it as one of HTTP/1.1. */
+  onConnection(connection: Duplex, admission: AdmittedConnection): void;
+  /** Streams count as connections: each has an exchange, and perhaps a connection to a container. */
+  bounds: ConnectionLimits;
+  http1: Pick<Http1, "responses">;
+  limits: Pick<GatewayLimits, "headersTimeoutMs" | "keepAliveTimeoutMs" | "lingeringCloseMs">;
+  counts: Pick<Metrics, "http2Sessions" | "http2Streams" | "http2Broken">;
+  draining: Draining;
+  ticker: Ticker;
+  /** Called when a session has closed. */
+  onLess(): void;
+  log: Log;
+};
+
+/** The HTTP/2 connections of clients. */
+export type EdgeSessions = {
+  /** Takes over a TLS connection whose client chose `h2`. */
+  accept(socket: Socket, admission: AdmittedConnection): void;
+  count(): number;
+  /** Sends GOAWAY: clients send the streams after the last accepted one again, over another connection. Open streams go on. */
+  drain(): void;
+  destroy(): void;
+};
+
+/** Streams of one connection that may be open at once: as nginx has it, above what browsers use. */
+const MAX_STREAMS = 128;
+/** Bytes of one stream that a client may send before its container takes them. */
+const WINDOW_BYTES = 262_144;
+/** Fields of one head. Browsers send each cookie as a field of its own; berth joins them. */
+const MAX_FIELDS = 512;
+/** A client that takes back more streams than this at once, or per second, is disconnected (CVE-2023-44487). */
+const RESETS = { burst: 256, perSecond: 32 };
+/** PING, SETTINGS and PRIORITY frames of one connection, at once and per second. Clients of gRPC send a ping every 10 s. */
+const CONTROL_FRAMES = { burst: 256, perSecond: 32 };
+/** How long a connection may be idle while connections are scarce, or the gateway drains. */
+const SHORT_IDLE_MS = 1_000;
+
+const SESSION_OPTIONS: ServerSessionOptions = {
+  settings: {
+    enableConnectProtocol: true,
+    maxConcurrentStreams: MAX_STREAMS,
+    initialWindowSize: WINDOW_BYTES,
+    maxHeaderListSize: MAX_HEAD_BYTES,
+  },
+  maxHeaderListPairs: MAX_FIELDS,
+  // In megabytes, for what nghttp2 and unsent bytes take.
+  maxSessionMemory: 8,
+  maxSettings: 16,
+  maxSessionInvalidFrames: 64,
+  maxSessionRejectedStreams: 64,
+  streamResetBurst: RESETS.burst,
+  streamResetRate: RESETS.perSecond,
+  // Containers may repeat any header.
+  strictSingleValueFields: false,
+};
+
+/** The client of this TLS connection has chosen HTTP/2. */
+export function isHttp2(socket: Socket): boolean {
+  return "alpnProtocol" in socket && socket.alpnProtocol === "h2";
+}
+
+export function openEdgeSessions(deps: EdgeSessionsDeps): EdgeSessions {
+  const sessions = new Set<EdgeSession>();
+  deps.counts.http2Sessions.look((family) => family.at().set(sessions.size));
+  return {
+    accept: (socket, admission) => {
+      const session = new EdgeSession(socket, admission, deps, () => {
+        sessions.delete(session);
+        deps.ticker.delete(session);
+        deps.onLess();
+      });
+      sessions.add(session);
+      deps.ticker.add(session);
+    },
+    count: () => sessions.size,
+    drain: () => {
+      for (const session of sessions) session.close();
+    },
+    destroy: () => {
+      for (const session of sessions) session.destroy();
+    },
+  };
+}
+
+/** One HTTP/2 connection. */
+class EdgeSession implements Ticking {
+  readonly #session: ServerHttp2Session;
+  readonly #deps: EdgeSessionsDeps;
+  readonly #socket: Socket;
+  readonly #admission: AdmittedConnection;
+  readonly #address: string;
+  #streams = 0;
+  /** Without streams since then, on the ticker's scale. */
+  #idleSince: number;
+  #used = false;
+  #controlFrames = CONTROL_FRAMES.burst;
+  #tickAt: number;
+  #destroyAt: number | undefined;
+
+  constructor(socket: Socket, admission: AdmittedConnection, deps: EdgeSessionsDeps, onClose: () => void) {
+    this.#deps = deps;
+    this.#socket = socket;
+    this.#admission = admission;
+    this.#address = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+    this.#idleSince = this.#tickAt = deps.ticker.now;
+    // A client that ends its direction has left.
+    socket.allowHalfOpen = false;
+    const session = performServerHandshake(socket, SESSION_OPTIONS);
+    this.#session = session;
+    session.setLocalWindowSize(MAX_STREAMS * 65_536);
+    session.on("stream", (stream, _headers, flags, fields: unknown) => this.#onStream(stream, flags, fields as string[]));
+    session.on("error", (error) => this.#onError(error));
+    for (const event of ["ping", "remoteSettings", "priority"]) session.on(event, () => this.#onControlFrame());
+    session.once("close", () => {
+      socket.destroy();
+      onClose();
+    });
+  }
+
+  tick(now: number): void {
+    const { draining, limits } = this.#deps;
+    this.#controlFrames = Math.min(CONTROL_FRAMES.burst, this.#controlFrames + ((now - this.#tickAt) * CONTROL_FRAMES.perSecond) / 1_000);
+    this.#tickAt = now;
+    if (this.#destroyAt !== undefined && now >= this.#destroyAt && this.#streams === 0) return this.destroy();
+    const idleMs = this.#admission.crowded || draining.begun ? SHORT_IDLE_MS : this.#used ? limits.keepAliveTimeoutMs : limits.headersTimeoutMs;
+    if (this.#streams === 0 && now - this.#idleSince >= idleMs) this.close();
+  }
+
+  destroy(): void {
+    this.#session.destroy();
+    this.#socket.destroy();
+  }
+
+  /** Sends GOAWAY; open streams go on. */
+  close(): void {
+    if (this.#session.closed) return;
+    this.#destroyAt = this.#deps.ticker.now + this.#deps.limits.lingeringCloseMs;
+    this.#session.close();
+  }
+
+  #onStream(stream: ServerHttp2Stream, flags: number, fields: readonly string[]): void {
+    const { bounds, counts, http1, onConnection, log } = this.#deps;
+    this.#used = true;
+    const admission = bounds.admit(this.#address);
+    if (admission === undefined) {
+      stream.on("error", () => undefined);
+      return stream.close(NGHTTP2_REFUSED_STREAM);
+    }
+    counts.http2Streams.at().add();
+    this.#streams++;
+    const onClose = () => {
+      admission.release();
+      this.#streams--;
+      this.#idleSince = this.#deps.ticker.now;
+    };
+    try {
+      const request = translateRequest(fields, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0);
+      onConnection(
+        new EdgeStream(stream, request, { remoteAddress: this.#address, responses: http1.responses(), onClose, log }).connection,
+        admission,
+      );
+    } catch (error) {
+      if (!(error instanceof RequestMalformed)) throw error;
+      stream.on("error", () => undefined).once("close", onClose);
+      stream.respond({ ":status": 400, "content-type": "text/plain" }, NO_DATE);
+      stream.end(error.message);
+      stream.resume();
+    }
+  }
+
+  #onControlFrame(): void {
+    if (--this.#controlFrames >= 0 || this.#session.destroyed) return;
+    this.#controlFrames = Number.MAX_SAFE_INTEGER;
+    this.#broken("flood");
+    this.#session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+
+  #onError(error: Error): void {
+    const errno = "errno" in error ? error.errno : undefined;
+    this.#broken(errno === NGHTTP2_ERR_FLOODED ? "flood" : "protocol");
+    this.#deps.log.debug({ err: error, peer: this.#address }, "HTTP/2 connection ended");
+  }
+
+  #broken(why: "flood" | "protocol"): void {
+    this.#deps.counts.http2Broken.at(why).add();
+  }
+}
+
+const NGHTTP2_ERR_FLOODED = -904;

@@ -1,0 +1,216 @@
+import { constants, type ServerHttp2Stream } from "node:http2";
+import type { Log } from "../../lib/log.ts";
+import type { ResponseHead, ResponseReader } from "../http1/message-reader.ts";
+import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, fieldObject } from "./chunked-body.ts";
+import { InMemoryConnection, type InMemoryPeer } from "./in-memory-connection.ts";
+import { isFieldValue, type TranslatedRequest } from "./request-head.ts";
+
+const BROKEN_OFF = new Error("The exchange broke off");
+
+/** Node would add a `Date` of its own, and its types do not know the option. */
+export const NO_DATE: object = { sendDate: false };
+const NO_EDITS = { remove: ["transfer-encoding"], add: [] };
+/** A handshake's lines that HTTP/2 does not have (RFC 8441 §5). */
+const HANDSHAKE_EDITS = { remove: ["sec-websocket-accept"], add: [] };
+
+type StreamOptions = { remoteAddress: string; responses: ResponseReader; onClose: () => void; log: Log };
+
+/**
+ * One stream of a client as a connection with one HTTP/1.1 exchange. The engine reads and writes `connection`; this translates the request's body and the
+ * response. A write of the engine completes when its bytes were sent, so a client that does not read is back-pressure for the container, and a paused
+ * connection keeps the stream's window closed.
+ */
+export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
+  readonly connection: InMemoryConnection;
+  readonly #stream: ServerHttp2Stream;
+  readonly #request: TranslatedRequest;
+  readonly #responses: ResponseReader;
+  readonly #onClose: () => void;
+  readonly #log: Log;
+  #state: "head" | "length" | "chunked" | "close" | "tunnel" | "over" = "head";
+  #left = 0;
+  #chunked: ChunkedBody | undefined;
+  #trailers: string[] | undefined;
+  #requestTrailers: string[] | undefined;
+  #requestOver: boolean;
+  /** Of the current `onBytes`. */
+  #done: (() => void) | undefined;
+  #unsent: Buffer | undefined;
+
+  constructor(stream: ServerHttp2Stream, request: TranslatedRequest, { remoteAddress, responses, onClose, log }: StreamOptions) {
+    this.#stream = stream;
+    this.#request = request;
+    this.#responses = responses;
+    this.#onClose = onClose;
+    this.#log = log;
+    this.#requestOver = request.body === "none";
+    this.connection = new InMemoryConnection(this, { remoteAddress, tls: true });
+    stream.on("error", ignore);
+    stream.once("close", () => this.#streamClosed());
+    if (request.body === "none") stream.resume();
+    else {
+      stream.on("data", (bytes: Buffer) => this.#passBody(bytes));
+      stream.once("end", () => this.#bodyOver());
+      stream.on("trailers", (_headers, _flags, fields: unknown) => (this.#requestTrailers = fields as string[]));
+    }
+    this.connection.deliver(request.head);
+  }
+
+  onBytes(bytes: Buffer, done: () => void): void {
+    this.#done = done;
+    try {
+      this.#read(bytes, 0);
+    } catch (error) {
+      // Such as a status above 599.
+      this.#log.warn({ err: error }, "response not sent: HTTP/2 cannot express it");
+      this.#abort();
+    }
+    this.#settle();
+  }
+
+  onData(bytes: Buffer): void {
+    this.#send(bytes);
+  }
+
+  onBodyEnd(trailers: string[] | undefined): void {
+    this.#trailers = trailers;
+    this.#end();
+  }
+
+  onEnd(): void {
+    const { connection } = this;
+    if (this.#state === "close" || this.#state === "tunnel") this.#end();
+    if (this.#state !== "over") this.#abort();
+    // The response is complete. If the request is not, the client need not send the rest (RFC 9113 §8.1).
+    else if (!this.#requestOver) this.#stream.close(constants.NGHTTP2_NO_ERROR);
+    connection.destroy();
+  }
+
+  onResume(): void {
+    this.#stream.resume();
+  }
+
+  onClose(): void {
+    this.#responses.close();
+    if (this.#state !== "over") this.#abort();
+    this.#settle();
+  }
+
+  #read(bytes: Buffer, from: number): void {
+    let at = from;
+    while (this.#state === "head" && at < bytes.length) {
+      at = this.#responses.readHead(bytes, at);
+      if (at === -1) return;
+      this.#begin(this.#responses.head);
+      this.#responses.dropHead();
+    }
+    if (at < bytes.length) this.#passResponse(bytes, at);
+  }
+
+  #begin(head: ResponseHead): void {
+    const { status } = head;
+    const { body } = this.#request;
+    if (status === 101) {
+      this.#state = "tunnel";
+      return this.#respond(200, head, HANDSHAKE_EDITS, false);
+    }
+    if (status < 200) return this.#stream.additionalHeaders({ ":status": status, ...fieldObject(fieldsOf(head, NO_EDITS)) });
+    if (body === "tunnel" && status < 300) return this.#refuseTunnel();
+    const kind = head.bodyKind(this.#request.method);
+    if (kind === "none") {
+      this.#respond(status, head, NO_EDITS, true);
+      this.#state = "over";
+      return;
+    }
+    this.#state = kind;
+    this.#left = head.bodyLength;
+    if (kind === "chunked") this.#chunked = new ChunkedBody(this);
+    this.#respond(status, head, NO_EDITS, false);
+  }
+
+  /** The container did not switch: a 2xx would say that it did (RFC 8441 §4). */
+  #refuseTunnel(): void {
+    this.#state = "over";
+    this.#stream.respond({ ":status": 502 }, { ...NO_DATE, endStream: true });
+  }
+
+  #respond(status: number, head: ResponseHead, edits: typeof NO_EDITS, endStream: boolean): void {
+    const fields = [":status", String(status), ...fieldsOf(head, edits)];
+    const waitForTrailers = this.#state === "chunked";
+    if (waitForTrailers) this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(fieldObject(this.#trailers ?? [])));
+    this.#stream.respond(fields, { ...NO_DATE, endStream, waitForTrailers });
+  }
+
+  #passResponse(bytes: Buffer, at: number): void {
+    if (this.#state === "chunked") return this.#chunked?.read(bytes, at);
+    if (this.#state === "over") return;
+    const length = bytes.length - at;
+    const last = this.#state === "length" && length >= this.#left;
+    const stop = last ? at + this.#left : bytes.length;
+    this.#left -= length;
+    this.#send(at === 0 && stop === bytes.length ? bytes : bytes.subarray(at, stop));
+    if (last) this.#end();
+  }
+
+  /** Writes complete in order: only the last one of an `onBytes` reports that all are sent. */
+  #send(bytes: Buffer): void {
+    if (this.#unsent !== undefined) this.#write(this.#unsent);
+    this.#unsent = bytes;
+  }
+
+  #write(bytes: Buffer, done?: () => void): boolean {
+    if (this.#stream.destroyed || this.#stream.writableEnded) return false;
+    this.#stream.write(bytes, done);
+    return true;
+  }
+
+  #end(): void {
+    if (this.#state === "over") return;
+    this.#state = "over";
+    this.#settle();
+    this.#stream.end();
+  }
+
+  #settle(): void {
+    const { done, unsent } = { done: this.#done, unsent: this.#unsent };
+    this.#done = this.#unsent = undefined;
+    if (unsent === undefined || !this.#write(unsent, done && (() => done()))) done?.();
+  }
+
+  /** RST_STREAM with INTERNAL_ERROR. `close` would end the stream first, and the client would take what it has for the whole response. */
+  #abort(): void {
+    this.#state = "over";
+    this.#stream.destroy(BROKEN_OFF);
+    this.connection.destroy();
+  }
+
+  #passBody(bytes: Buffer): void {
+    const { connection } = this;
+    if (!connection.deliver(this.#request.body === "chunked" ? chunkOf(bytes) : bytes)) this.#stream.pause();
+  }
+
+  #bodyOver(): void {
+    this.#requestOver = true;
+    const { body } = this.#request;
+    if (body === "tunnel") this.connection.deliverEnd();
+    if (body !== "chunked") return;
+    const trailers = this.#requestTrailers;
+    if (trailers?.every(isFieldValue) === false) return this.#abort();
+    this.connection.deliver(chunkedEnd(trailers));
+  }
+
+  #streamClosed(): void {
+    this.#state = "over";
+    this.connection.destroy();
+    this.#onClose();
+  }
+}
+
+function ignore(): void {}
+
+/** Names and values in turns. */
+function fieldsOf(head: ResponseHead, edits: typeof NO_EDITS): string[] {
+  const fields: string[] = [];
+  for (const [name, value] of head.lines(edits)) fields.push(name.toLowerCase(), value);
+  return fields;
+}
