@@ -44,10 +44,11 @@ const MAX_STREAMS = 128;
 const WINDOW_BYTES = 262_144;
 /** Fields of one head. Browsers send each cookie as a field of its own; berth joins them. */
 const MAX_FIELDS = 512;
-/** A client that takes back more streams than this at once, or per second, is disconnected (CVE-2023-44487). */
-const RESETS = { burst: 256, perSecond: 32 };
-/** PING, SETTINGS and PRIORITY frames of one connection, at once and per second. Clients of gRPC send a ping every 10 s. */
-const CONTROL_FRAMES = { burst: 256, perSecond: 32 };
+/**
+ * Cancelled streams of one connection, at once and per second, and the same number of PING and SETTINGS frames. A client that sends more is disconnected
+ * (CVE-2023-44487, CVE-2025-8671). nghttp2 has a larger limit for RST_STREAM, and limits of its own for other frames.
+ */
+const FLOOD = { burst: 256, perSecond: 32 };
 /** How long a connection may be idle while connections are scarce, or the gateway drains. */
 const SHORT_IDLE_MS = 1_000;
 
@@ -64,8 +65,6 @@ const SESSION_OPTIONS: ServerSessionOptions = {
   maxSettings: 16,
   maxSessionInvalidFrames: 64,
   maxSessionRejectedStreams: 64,
-  streamResetBurst: RESETS.burst,
-  streamResetRate: RESETS.perSecond,
   // Containers may repeat any header.
   strictSingleValueFields: false,
 };
@@ -109,8 +108,9 @@ class EdgeSession implements Ticking {
   /** Without streams since then, on the ticker's scale. */
   #idleSince: number;
   #used = false;
-  #controlFrames = CONTROL_FRAMES.burst;
-  #tickAt: number;
+  readonly #resets: FrameBudget;
+  readonly #controlFrames: FrameBudget;
+  #isBroken = false;
   #destroyAt: number | undefined;
 
   constructor(socket: Socket, admission: AdmittedConnection, deps: EdgeSessionsDeps, onClose: () => void) {
@@ -118,7 +118,9 @@ class EdgeSession implements Ticking {
     this.#socket = socket;
     this.#admission = admission;
     this.#address = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
-    this.#idleSince = this.#tickAt = deps.ticker.now;
+    this.#idleSince = deps.ticker.now;
+    this.#resets = new FrameBudget(deps.ticker);
+    this.#controlFrames = new FrameBudget(deps.ticker);
     // A client that ends its direction has left.
     socket.allowHalfOpen = false;
     const session = performServerHandshake(socket, SESSION_OPTIONS);
@@ -126,7 +128,7 @@ class EdgeSession implements Ticking {
     session.setLocalWindowSize(MAX_STREAMS * 65_536);
     session.on("stream", (stream, _headers, flags, fields: unknown) => this.#onStream(stream, flags, fields as string[]));
     session.on("error", (error) => this.#onError(error));
-    for (const event of ["ping", "remoteSettings", "priority"]) session.on(event, () => this.#onControlFrame());
+    for (const event of ["ping", "remoteSettings"]) session.on(event, () => this.#take(this.#controlFrames));
     session.once("close", () => {
       socket.destroy();
       onClose();
@@ -135,8 +137,6 @@ class EdgeSession implements Ticking {
 
   tick(now: number): void {
     const { draining, limits } = this.#deps;
-    this.#controlFrames = Math.min(CONTROL_FRAMES.burst, this.#controlFrames + ((now - this.#tickAt) * CONTROL_FRAMES.perSecond) / 1_000);
-    this.#tickAt = now;
     if (this.#destroyAt !== undefined && now >= this.#destroyAt && this.#streams === 0) return this.destroy();
     const idleMs = this.#admission.crowded || draining.begun ? SHORT_IDLE_MS : this.#used ? limits.keepAliveTimeoutMs : limits.headersTimeoutMs;
     if (this.#streams === 0 && now - this.#idleSince >= idleMs) this.close();
@@ -164,10 +164,11 @@ class EdgeSession implements Ticking {
     }
     counts.http2Streams.at().add();
     this.#streams++;
-    const onClose = () => {
+    const onClose = (cancelled: boolean) => {
       admission.release();
       this.#streams--;
       this.#idleSince = this.#deps.ticker.now;
+      if (cancelled) this.#take(this.#resets);
     };
     try {
       const request = translateRequest(fields, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0);
@@ -177,29 +178,49 @@ class EdgeSession implements Ticking {
       );
     } catch (error) {
       if (!(error instanceof RequestMalformed)) throw error;
-      stream.on("error", () => undefined).once("close", onClose);
+      stream.on("error", () => undefined).once("close", () => onClose(false));
       stream.respond({ ":status": 400, "content-type": "text/plain" }, NO_DATE);
       stream.end(error.message);
       stream.resume();
     }
   }
 
-  #onControlFrame(): void {
-    if (--this.#controlFrames >= 0 || this.#session.destroyed) return;
-    this.#controlFrames = Number.MAX_SAFE_INTEGER;
+  #take(budget: FrameBudget): void {
+    if (budget.take() || this.#session.destroyed) return;
     this.#broken("flood");
-    this.#session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
+    this.#session.destroy(new Error("The client sends too many frames"), NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
   #onError(error: Error): void {
-    const errno = "errno" in error ? error.errno : undefined;
-    this.#broken(errno === NGHTTP2_ERR_FLOODED ? "flood" : "protocol");
-    this.#deps.log.debug({ err: error, peer: this.#address }, "HTTP/2 connection ended");
+    this.#broken("errno" in error && error.errno === NGHTTP2_ERR_FLOODED ? "flood" : "protocol");
+    this.#deps.log.debug({ err: error, peer: this.#address }, "HTTP/2 connection broken");
   }
 
   #broken(why: "flood" | "protocol"): void {
+    if (this.#isBroken) return;
+    this.#isBroken = true;
     this.#deps.counts.http2Broken.at(why).add();
   }
 }
 
 const NGHTTP2_ERR_FLOODED = -904;
+
+/** How many frames of a kind a client may still send. */
+class FrameBudget {
+  readonly #ticker: Ticker;
+  #left = FLOOD.burst;
+  #at: number;
+
+  constructor(ticker: Ticker) {
+    this.#ticker = ticker;
+    this.#at = ticker.now;
+  }
+
+  /** False: it sends too many. */
+  take(): boolean {
+    const { now } = this.#ticker;
+    this.#left = Math.min(FLOOD.burst, this.#left + ((now - this.#at) * FLOOD.perSecond) / 1_000) - 1;
+    this.#at = now;
+    return this.#left >= 0;
+  }
+}

@@ -13,7 +13,12 @@ const NO_EDITS = { remove: ["transfer-encoding"], add: [] };
 /** A handshake's lines that HTTP/2 does not have (RFC 8441 §5). */
 const HANDSHAKE_EDITS = { remove: ["sec-websocket-accept"], add: [] };
 
-type StreamOptions = { remoteAddress: string; responses: ResponseReader; onClose: () => void; log: Log };
+type StreamOptions = {
+  remoteAddress: string;
+  responses: ResponseReader;
+  /** `cancelled`: the client ended the stream before the response was complete, or made nghttp2 end it. */ onClose: (cancelled: boolean) => void;
+  log: Log;
+};
 
 /**
  * One stream of a client as a connection with one HTTP/1.1 exchange. The engine reads and writes `connection`; this translates the request's body and the
@@ -25,7 +30,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   readonly #stream: ServerHttp2Stream;
   readonly #request: TranslatedRequest;
   readonly #responses: ResponseReader;
-  readonly #onClose: () => void;
+  readonly #onClose: (cancelled: boolean) => void;
   readonly #log: Log;
   #state: "head" | "length" | "chunked" | "close" | "tunnel" | "over" = "head";
   #left = 0;
@@ -99,7 +104,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   #read(bytes: Buffer, from: number): void {
     let at = from;
     while (this.#state === "head" && at < bytes.length) {
-      at = this.#responses.readHead(bytes, at);
+      at = this.#responses.readHead(bytes, at, bytes.length);
       if (at === -1) return;
       this.#begin(this.#responses.head);
       this.#responses.dropHead();
@@ -200,9 +205,10 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   #streamClosed(): void {
+    const cancelled = this.#state !== "over";
     this.#state = "over";
     this.connection.destroy();
-    this.#onClose();
+    this.#onClose(cancelled);
   }
 }
 

@@ -1,0 +1,187 @@
+import t, { type Test } from "tap";
+import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { ID, openContainer, PATH } from "../stand.ts";
+import { openHttp2Stand, request } from "./fixture.ts";
+import { field, FLAG, openRawClient, rawFrame, requestFields, setting, TYPE, uint32, type RawClient } from "./raw-client.ts";
+
+/** What Node sends after too many invalid frames. */
+const INTERNAL_ERROR = 2;
+const ENHANCE_YOUR_CALM = 11;
+const REFUSED_STREAM = 7;
+const GET = requestFields(PATH);
+
+async function openAttacked(t: Test) {
+  const metrics = openMetrics();
+  const stand = await openHttp2Stand(t, { metrics });
+  const seen = { requests: 0 };
+  const { address } = await openContainer(t, (_message, response) => {
+    seen.requests++;
+    response.end("text");
+  });
+  stand.set(ID, { kind: "awake", address });
+  const isServed = async () => {
+    const session = stand.session();
+    const answer = await request(session, { ":path": PATH });
+    session.destroy();
+    return answer.body === "text";
+  };
+  const broken = () => metrics.http2Broken.at("flood").value + metrics.http2Broken.at("protocol").value;
+  return { ...stand, metrics, seen, isServed, broken };
+}
+
+function openStream(id: number, fields = GET, flags: number = FLAG.endHeaders | FLAG.endStream): Buffer {
+  return rawFrame(TYPE.headers, flags, id, fields);
+}
+
+/** Frames in pieces of at most 16 KiB or so. */
+function repeat(frame: Buffer, times: number): Buffer[] {
+  const at_once = Math.max(1, Math.floor(16_384 / frame.length));
+  return Array.from({ length: Math.ceil(times / at_once) }, () => Buffer.concat(Array.from({ length: at_once }, () => frame)));
+}
+
+const SHORT_POST = Buffer.concat([requestFields(PATH, "POST"), field("content-length", "1")]);
+for (const [what, open] of [
+  ["by RST_STREAM (CVE-2023-44487)", (id: number) => [openStream(id), rawFrame(TYPE.reset, 0, id, uint32(8))]],
+  ["by a body that is too long (CVE-2025-8671)", (id: number) => [openStream(id, SHORT_POST, FLAG.endHeaders), rawFrame(TYPE.data, 0, id, "xx")]],
+] as const)
+  t.test(`rapid reset, ${what}: a client that takes back its requests is disconnected after some hundred`, async (t) => {
+    const { seen, isServed, broken, ...stand } = await openAttacked(t);
+    const client = await openRawClient(t, stand);
+    await client.send(...Array.from({ length: 5_000 }, (_, at) => Buffer.concat(open(2 * at + 1))));
+    t.ok([INTERNAL_ERROR, ENHANCE_YOUR_CALM].includes((await client.ended()) ?? 0));
+    t.ok(seen.requests < 600, `${seen.requests} requests reached the container`);
+    await eventually("it to be counted", () => broken() === 1);
+    t.ok(await isServed());
+  });
+
+for (const [what, frame] of [
+  ["PING", rawFrame(TYPE.ping, 0, 0, "12345678")],
+  ["SETTINGS", rawFrame(TYPE.settings, 0, 0, setting(3, 100))],
+] as const)
+  for (const reads of [true, false])
+    t.test(`a flood of ${what} frames ends the connection of a client that ${reads ? "reads" : "does not read"}`, async (t) => {
+      const { isServed, broken, ...stand } = await openAttacked(t);
+      const client = await openRawClient(t, stand);
+      if (!reads) client.socket.pause();
+      await client.send(...repeat(frame, 20_000));
+      client.socket.resume();
+      const code = await client.ended();
+      if (reads) t.equal(code, ENHANCE_YOUR_CALM);
+      await eventually("it to be counted", () => broken() === 1);
+      t.ok(await isServed());
+    });
+
+for (const [what, frame] of [
+  ["PRIORITY", rawFrame(TYPE.priority, 0, 9, Buffer.concat([uint32(0), Buffer.from([1])]))],
+  ["WINDOW_UPDATE", rawFrame(TYPE.windowUpdate, 0, 0, uint32(1))],
+  ["unknown", rawFrame(0x77, 0, 0, "something")],
+] as const)
+  t.test(`a flood of ${what} frames holds up no other client`, async (t) => {
+    const { isServed, ...stand } = await openAttacked(t);
+    const client = await openRawClient(t, stand);
+    const sent = client.send(...repeat(frame, 200_000));
+    for (let time = 0; time < 5; time++) t.ok(await isServed());
+    await sent;
+  });
+
+t.test("empty DATA frames, of which HTTP/2 allows any number, end the connection", async (t) => {
+  const { isServed, ...stand } = await openAttacked(t);
+  const client = await openRawClient(t, stand);
+  await client.send(openStream(1, requestFields(PATH, "POST"), FLAG.endHeaders), ...repeat(rawFrame(TYPE.data, 0, 1), 20_000));
+  await client.ended();
+  t.ok(await isServed());
+});
+
+t.test("a head without end, in CONTINUATION frames, ends the connection", async (t) => {
+  const { seen, isServed, ...stand } = await openAttacked(t);
+  const client = await openRawClient(t, stand);
+  const more = rawFrame(TYPE.continuation, 0, 1, field("x-more", "y".repeat(1_000)));
+  await client.send(openStream(1, GET, FLAG.endStream), ...repeat(more, 100_000));
+  await client.ended();
+  t.equal(seen.requests, 0);
+  t.ok(await isServed());
+});
+
+t.test("a head that is small on the wire and large in memory is refused, and costs little memory", async (t) => {
+  const { seen, isServed, ...stand } = await openAttacked(t);
+  const client = await openRawClient(t, stand);
+  const kept = field("x-bomb", "y".repeat(3_900), true);
+  // Index 62 is the field that was added last.
+  const bomb = Buffer.concat([GET, kept, Buffer.alloc(12_000, 0x80 | 62)]);
+  const before = process.memoryUsage().rss;
+  for (let at = 0; at < 100; at++) await client.send(openStream(2 * at + 1, bomb));
+  await eventually("resets, or the end", () => client.socket.destroyed || client.frames.filter(({ type }) => type === TYPE.reset).length > 10);
+  t.equal(seen.requests, 0);
+  t.ok(process.memoryUsage().rss - before < 150_000_000);
+  t.ok(await isServed());
+});
+
+t.test("streams beyond the limit are refused; a client that goes on is disconnected", async (t) => {
+  const { isServed, ...stand } = await openAttacked(t);
+  stand.set(ID, { kind: "coming" });
+  const client = await openRawClient(t, stand);
+  await client.send(...Array.from({ length: 1_000 }, (_, at) => openStream(2 * at + 1)));
+  await client.ended();
+  const refused = client.frames.filter(({ type, payload }) => type === TYPE.reset && payload.readUInt32BE(0) === REFUSED_STREAM);
+  t.ok(refused.length > 10, `${refused.length} were refused`);
+  const use = () => stand.openAt(ID).count;
+  await eventually("none to wait any more", () => use() === 0);
+  const { address } = await openContainer(t, (_message, response) => response.end("text"));
+  stand.set(ID, { kind: "awake", address });
+  t.ok(await isServed());
+});
+
+t.test("streams count as connections of their client", async (t) => {
+  const stand = await openHttp2Stand(t, { limits: { connectionsPerAddress: 10 } });
+  stand.set(ID, { kind: "coming" });
+  const client = await openRawClient(t, stand);
+  await client.send(...Array.from({ length: 12 }, (_, at) => openStream(2 * at + 1)));
+  // The connection itself is one of the ten.
+  await eventually("three refusals", () => client.frames.filter(({ type }) => type === TYPE.reset).length === 3);
+  client.socket.destroy();
+  await eventually("the places to be free", () => stand.openAt(ID).count === 0);
+  const { address } = await openContainer(t, (_message, response) => response.end("text"));
+  stand.set(ID, { kind: "awake", address });
+  t.equal((await request(stand.session(), { ":path": PATH })).body, "text");
+});
+
+t.test("a client with a window of no bytes, or of one, costs bounded memory", async (t) => {
+  const stand = await openHttp2Stand(t);
+  let written = 0;
+  const { address } = await openContainer(t, (_message, response) => {
+    const piece = Buffer.alloc(65_536);
+    const more = () => {
+      do written += piece.length;
+      while (response.write(piece) && !response.destroyed);
+      response.once("drain", more);
+    };
+    more();
+  });
+  stand.set(ID, { kind: "awake", address });
+  const clients: RawClient[] = [];
+  for (const window of [0, 1]) {
+    const client = await openRawClient(t, stand, setting(4, window));
+    clients.push(client);
+    await client.send(...Array.from({ length: 20 }, (_, at) => openStream(2 * at + 1)));
+  }
+  let before = -1;
+  await eventually("the containers to stop", async () => {
+    const still = written > 0 && written === before;
+    before = written;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return still;
+  });
+  t.ok(written / 40 < 12_000_000, `${written / 40} bytes for each stream, most of them in the kernel`);
+  for (const { socket } of clients) socket.destroy();
+  await eventually("the exchanges to end", () => stand.openAt(ID).count === 0);
+});
+
+t.test("bytes that are not HTTP/2 end the connection, and so does silence", async (t) => {
+  const stand = await openHttp2Stand(t, { limits: { headersTimeoutMs: 300 } });
+  const client = await openRawClient(t, stand);
+  await client.send(Buffer.from("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(10)));
+  await client.ended();
+  const silent = await openRawClient(t, stand);
+  t.equal(await silent.ended(), 0);
+});
