@@ -54,7 +54,7 @@ async function runGatewayProcess(context: CommandContext, env: NodeJS.ProcessEnv
     const gateway = await runGateway({ settings, link, version: VERSION, handle, metrics, clock: context.clock, log });
     if (gateway.port !== undefined) console.log(`berth ${VERSION} gateway at ${listenerUrl(settings, gateway.port)}`);
     return gateway;
-  }, context.parent);
+  }, context);
 }
 
 /** Starts the gateway processes; each queries the control plane or the server by itself. */

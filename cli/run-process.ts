@@ -17,7 +17,7 @@ export async function runControlProcess(context: CommandContext): Promise<void> 
   await context.parent?.released();
   const at = consoleListenerAt(deps.settings);
   const consoleHandle = at && (context.parent ? await context.parent.handle() : (await openListeningHandle(at, context.clock)).handle);
-  await runUntilStopped(() => runControl({ ...deps, runtime, consoleHandle }), context.parent);
+  await runUntilStopped(() => runControl({ ...deps, runtime, consoleHandle }), context);
 }
 
 /** `berth spawner`: in grok_spawner's place, or for a berth on another machine. */
@@ -31,7 +31,7 @@ export async function runSpawnerProcess(context: CommandContext): Promise<void> 
     if (spawner.port !== undefined)
       console.log(`berth ${VERSION} spawner at ${listenerUrl({ edgeHost: deps.settings.spawnerHost, tlsCert: undefined }, spawner.port)}`);
     return spawner;
-  }, context.parent);
+  }, context);
 }
 
 /** `berth registry-proxy`: in front of a registry, beside a Datagrok server. */
@@ -45,7 +45,7 @@ export async function runRegistryProxyProcess(context: CommandContext): Promise<
     const proxy = await runRegistryProxy({ ...deps, runtime, handle });
     printRegistryUrls("registry proxy", deps.settings, proxy);
     return proxy;
-  }, context.parent);
+  }, context);
 }
 
 /** `berth registry`: berth's own registry, with its proxy. Faults: SETTINGS_INVALID, those of the registry. */
@@ -66,7 +66,7 @@ export async function runRegistryProcess(context: CommandContext): Promise<void>
     const registry = await runRegistry({ ...deps, runtime, withControl: hasControl(context, settings), path, handle });
     printRegistryUrls("registry", settings, registry);
     return registry;
-  }, context.parent);
+  }, context);
 }
 
 async function processDeps(context: CommandContext, role: string, loaded = loadSettingsAndLog(context, role)) {

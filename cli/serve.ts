@@ -5,6 +5,7 @@ import type { Log } from "../lib/log.ts";
 import type { ListeningHandle } from "../processes/listening-handle.ts";
 import { openParentSocket } from "../processes/parent-socket.ts";
 import { findPredecessor, HANDOVER_NAME, type Predecessor, resumeLater, startSuccessor } from "../processes/handover.ts";
+import { collectStartGarbage } from "../processes/collect-start-garbage.ts";
 import { consoleListenerAt, consoleSettingsFault } from "../processes/listener-settings.ts";
 import { type Served, serve } from "../processes/serve.ts";
 import { writesAccessLogFile } from "../processes/telemetry.ts";
@@ -69,10 +70,12 @@ export async function serveUntilStopped<S extends Served>(
   const stopRequested = untilSignal();
   const endWatchdog = startSystemdWatchdog({ env: context.env, clock: context.clock, log });
   const served = await start();
+  let cancelCollection = () => {};
   let isHandedOver = false;
   const runUntilHandedOver = async () => {
     await served.ready;
     announce(served);
+    cancelCollection = collectStartGarbage(context.clock);
     void notifySystemd("ready", { env: context.env, mainPid: context.mainPid, log });
     await Promise.race([stopRequested, handedOver(served).then(() => (isHandedOver = true))]);
   };
@@ -82,6 +85,7 @@ export async function serveUntilStopped<S extends Served>(
     if (!isHandedOver) void notifySystemd("stopping", { env: context.env, log });
     await served.stop(isHandedOver);
     endWatchdog();
+    cancelCollection();
   }
 }
 

@@ -1,5 +1,7 @@
+import type { Clock } from "../lib/clock.ts";
 import type { Fault } from "../lib/fault.ts";
 import type { Snapshot } from "../lib/metrics/open-metrics.ts";
+import { collectStartGarbage } from "./collect-start-garbage.ts";
 import type { ChildReport, ParentOrder } from "./supervise-child.ts";
 import type { ListeningHandle } from "./listening-handle.ts";
 
@@ -86,10 +88,15 @@ export function untilSignal(signals: readonly NodeJS.Signals[] = STOP_SIGNALS): 
 }
 
 /** Starts the role, reports to the parent that it is ready, and closes it at the order to end. An order during the start counts too. */
-export async function runUntilStopped(start: () => Promise<StoppableProcess>, parent: Parent | undefined): Promise<void> {
+export async function runUntilStopped(
+  start: () => Promise<StoppableProcess>,
+  { parent, clock }: { parent: Parent | undefined; clock: Clock },
+): Promise<void> {
   const stopRequested = parent?.stopRequested() ?? untilSignal();
   const role = await start();
   parent?.ready();
+  const cancelCollection = collectStartGarbage(clock);
   const end = await stopRequested;
+  cancelCollection();
   await role.close(end?.handedOver ?? false);
 }

@@ -130,7 +130,7 @@ function serveSection({ serve }: Results): string[] {
   return [
     "### Idle memory of berth serve",
     "",
-    "`BERTH_DRIVER=process`, no containers, 20 s after the start from sources. Proportional set size: pages that processes share count once.",
+    "`BERTH_DRIVER=process`, no containers, 30 s after a start from sources, not the first one. Proportional set size: pages that processes share count once.",
     "",
     ...table(["", "MiB"], [...serve.processes.map(({ role, mib }) => [role, mib.toFixed(1)]), ["all", serve.totalMib.toFixed(1)]]),
     "",

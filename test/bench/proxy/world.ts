@@ -45,7 +45,7 @@ export function makeWorld(folder: string, ports: { fixedPort: number; rawPort: n
   return world;
 }
 
-/** The files of the certificate of whoever speaks TLS here. */
+/** The files of the certificate of those that speak TLS here. */
 export function certificateOf({ folder }: Pick<BenchWorld, "folder">): { cert: string; key: string } {
   return { cert: join(folder, "tls.crt"), key: join(folder, "tls.key") };
 }
