@@ -1,6 +1,6 @@
 /**
- * `npm test`: a Docker engine, the checks, then every quick test file. `npm run test:slow`: the slow ones, without the checks. With files on the command
- * line: those. The last line is `N passed, N failed`.
+ * `npm test`: a Docker engine, the checks, then every quick test file. `npm run test:slow`: the slow ones, without the checks. `npm run test:sockets --
+ * KIND`: those of the gateway on this kind of sockets. With files on the command line: those. The last line is `N passed, N failed`.
  */
 import { spawn } from "node:child_process";
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -11,6 +11,7 @@ import { openEngine, type TestEngine } from "./run/engine.ts";
 import { endLeftovers } from "./run/leftovers.ts";
 import { enterOwnNetwork } from "./run/own-network.ts";
 import { SLOW_FILES } from "./run/slow-files.ts";
+import { ON_SOCKETS, socketKindOf } from "./run/on-sockets.ts";
 
 const named = process.env["DOCKER_HOST"] ?? "";
 if (named === "") enterOwnNetwork();
@@ -19,12 +20,13 @@ const root = join(import.meta.dirname, "..");
 const folder = mkdtempSync(join(tmpdir(), "berth-test-run-"));
 const words = process.argv.slice(2);
 const isSlow = words[0] === "--slow";
-const isNamed = words.length > 0 && !isSlow;
+const sockets = words[0] === "--sockets" ? socketKindOf(words[1]) : undefined;
+const isNamed = words.length > 0 && !isSlow && sockets === undefined;
 const quickFiles = () =>
   globSync("test/**/*.test.ts", { cwd: root })
     .toSorted()
     .filter((file) => !SLOW_FILES.includes(file));
-const files = isNamed ? words : isSlow ? SLOW_FILES : quickFiles();
+const files = isNamed ? words : isSlow ? SLOW_FILES : sockets === undefined ? quickFiles() : globSync(ON_SOCKETS, { cwd: root }).toSorted();
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
 
@@ -58,7 +60,7 @@ function run(program: string, args: string[], env: NodeJS.ProcessEnv, hear?: (pi
 async function tests(engine: TestEngine): Promise<TestCount> {
   // The bare variables: what a developer has set for berth itself must not change what is tested.
   const bare = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BERTH|GROK|TAP)_/.test(name)));
-  const env = { ...bare, DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
+  const env = { ...bare, ...(sockets === undefined ? {} : { BERTH_SOCKETS: sockets }), DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
   const tap = join(root, "node_modules/.bin/tap");
   const args = ["--jobs=3", `--node-arg=--import=${join(root, "test/run/mark.ts")}`, ...files];
   const leftovers = endLeftovers(folder);

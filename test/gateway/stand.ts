@@ -8,7 +8,7 @@ import { systemClock, type Clock } from "../../lib/clock.ts";
 import type { ControlApi } from "../../gateway/feed/control-client.ts";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import type { Connection } from "../../gateway/connections/connection.ts";
-import { createConnectionFactory, READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
+import { READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Identity } from "../../gateway/contract.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createOpenExchanges, type OpenExchanges } from "../../gateway/containers/open-exchanges.ts";
@@ -21,6 +21,7 @@ import type { ExchangeListener } from "../../gateway/access-record.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import { openTestConnections } from "../fixtures/connections.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
 import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
 import { PATIENCE_MS } from "../fixtures/eventually.ts";
@@ -67,7 +68,7 @@ export async function openStand(
   const apiSocket = join(await shortFolder(t), "api.sock");
   const exchanges = createOpenExchanges();
   const clients: Connection[] = [];
-  const connections = createConnectionFactory();
+  const connections = openTestConnections();
   const gateway = await openGateway({
     exchanges,
     directory: held.directory,

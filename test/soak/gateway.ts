@@ -1,15 +1,19 @@
-/** A gateway in a process of its own, which says what it holds: `node --expose-gc gateway.ts READS VIEWS`. */
+/** A gateway in a process of its own, which says what it holds: `node --expose-gc gateway.ts OPTIONS`, as JSON. */
 import { Socket, type AddressInfo } from "node:net";
 import { queryObjects } from "node:v8";
 import { clockFrom, systemClock } from "../../lib/clock.ts";
 import type { Availability } from "../../gateway/contract.ts";
 import { Connection } from "../../gateway/connections/connection.ts";
-import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import { ClientConnection } from "../../gateway/exchange/client-connection.ts";
 import { ContainerConnection } from "../../gateway/exchange/pool.ts";
 import { Exchange } from "../../gateway/exchange/exchange.ts";
 import { openGateway } from "../../gateway/open-gateway.ts";
 import { openLog } from "../../lib/log.ts";
+import { createOpenExchanges } from "../../gateway/containers/open-exchanges.ts";
+import { openMetrics } from "../../lib/metrics/open-metrics.ts";
+import { METRICS } from "../../lib/metrics/table.ts";
+import type { TlsKeys } from "../../gateway/tls-keys.ts";
+import { openTestConnections } from "../fixtures/connections.ts";
 import { openTestDirectory } from "../fixtures/directory.ts";
 import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
 
@@ -24,10 +28,22 @@ export type Held = {
   /** Exchanges whose begin was reported to the directory, and whose end was not. */
   uses: number;
   watchers: number;
+  /** Open exchanges, WebSockets too. */
+  leases: number;
+  /** Idle connections to containers. */
+  pooled: number;
   objects: Record<string, number>;
 };
 
-const [reads = "events", views = "{}"] = process.argv.slice(2);
+export type SoakGatewayOptions = {
+  views: Record<string, Availability>;
+  /** Makes it a TLS server. */
+  tls?: { cert: string; key: string } | undefined;
+  /** A container that sleeps for some ms again and again. */
+  napping?: { id: string; awakeMs: number; asleepMs: number } | undefined;
+};
+
+const { views, tls, napping } = JSON.parse(process.argv[2] ?? "") as SoakGatewayOptions;
 
 const programs: { exports: { memory: WebAssembly.Memory } }[] = [];
 Reflect.set(
@@ -65,13 +81,20 @@ const clock = clockFrom({
 });
 
 const held = openTestDirectory();
-const availabilities = Object.entries(JSON.parse(views) as Record<string, Availability>);
+const availabilities = Object.entries(views);
 for (const [id, availability] of availabilities) held.set(id, availability);
+if (napping !== undefined) nap(napping);
+const exchanges = createOpenExchanges();
+const metrics = openMetrics();
+const keys: TlsKeys | undefined = tls && { current: () => tls, onChange: () => () => undefined, reload: () => undefined, close: () => undefined };
 const gateway = await openGateway({
+  exchanges,
+  metrics,
+  tls: keys,
+  connections: openTestConnections(),
   directory: held.directory,
   identity: held.identity,
   api: { target: { socketPath: "/nonexistent/api.sock" } },
-  reads: reads as ReadMode,
   origins: [],
   // Dead targets are given up, and what is idle is closed, soon enough for a soak.
   limits: { ...DEFAULT_LIMITS, suspectAddressMs: 10, lingeringCloseMs: 500, connectTimeoutMs: 2_000, upstreamIdleMs: 500 },
@@ -81,7 +104,18 @@ const gateway = await openGateway({
 
 const COUNTED = { Socket, Connection, ClientConnection, ContainerConnection, Exchange, AbortSignal };
 
-function look(): Held {
+function nap({ id, awakeMs, asleepMs }: NonNullable<SoakGatewayOptions["napping"]>): void {
+  const awake = views[id] as Availability;
+  setTimeout(() => {
+    held.set(id, { kind: "coming" });
+    setTimeout(() => {
+      held.set(id, awake);
+      nap({ id, awakeMs, asleepMs });
+    }, asleepMs);
+  }, awakeMs);
+}
+
+async function look(): Promise<Held> {
   // What the fixture remembers for tests would itself be a leak.
   for (const list of [held.reports, held.questions, held.wakes]) list.length = 0;
   for (let round = 0; round < 3; round++) globalThis.gc?.();
@@ -92,12 +126,14 @@ function look(): Held {
   let watchers = 0;
   for (const [id] of availabilities) watchers += held.watchers(id);
   const parserBytes = programs.reduce((sum, { exports }) => sum + exports.memory.buffer.byteLength, 0);
-  return { heapBytes: heapUsed, bufferBytes: arrayBuffers - parserBytes, parserBytes, timers, uses, watchers, objects };
+  const pooled = (await metrics.snapshot()).find(({ name }) => name === METRICS.pooled.name)?.values[0]?.value ?? 0;
+  const leases = exchanges.leases().length;
+  return { heapBytes: heapUsed, bufferBytes: arrayBuffers - parserBytes, parserBytes, timers, uses, watchers, leases, pooled, objects };
 }
 
 process.on("message", (message) => {
   if (message === "timers") process.send?.({ timers });
-  else process.send?.(look());
+  else void look().then((answer) => process.send?.(answer));
 });
 process.once("disconnect", () => process.exit(0));
 gateway.server.listen({ port: 0, host: "127.0.0.1", backlog: 4_096 }, () => {

@@ -8,6 +8,8 @@ const MAY_GROW: Record<Exclude<keyof SoakSnapshot, "objects">, number> = {
   timers: 0,
   uses: 0,
   watchers: 0,
+  leases: 0,
+  pooled: 0,
   parserBytes: 0,
   heapBytes: 2 * MIB,
   bufferBytes: MIB,
@@ -27,12 +29,12 @@ function compared(what: string, before: number, after: number, by: number): stri
   return after - before > by ? [`${what} grew from ${before} to ${after}`] : [];
 }
 
-export function inWords({ files, heapBytes, bufferBytes, parserBytes, timers, uses, watchers, objects }: SoakSnapshot): string {
+export function inWords({ files, heapBytes, bufferBytes, parserBytes, timers, uses, watchers, leases, pooled, objects }: SoakSnapshot): string {
   const counts = Object.entries(objects).map(([kind, count]) => `${kind} ${count}`);
   return [
     `files ${files}`,
     `heap ${mib(heapBytes)}, buffers ${mib(bufferBytes)}, parser ${mib(parserBytes)} MiB`,
-    `timers ${timers}, uses ${uses}, watchers ${watchers}`,
+    `timers ${timers}, uses ${uses}, watchers ${watchers}, leases ${leases}, pooled ${pooled}`,
     counts.join(", "),
   ].join("; ");
 }

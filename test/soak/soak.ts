@@ -1,4 +1,3 @@
-import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import { ABORTS } from "./aborts.ts";
 import { playAll, type Played, type SoakScript } from "./script.ts";
 import { grown, inWords } from "./growth.ts";
@@ -26,8 +25,8 @@ export type SoakOptions = {
 const AT_ONCE = 100;
 
 /** Plays clients against a gateway process of their own, and compares what it holds before and after. */
-export async function soak(reads: ReadMode, { scripts, count, warmUp, withinMs }: SoakOptions): Promise<SoakResult> {
-  const world = await openWorld(reads);
+export async function soak({ scripts, count, warmUp, withinMs }: SoakOptions): Promise<SoakResult> {
+  const world = await openWorld();
   try {
     const { port } = world;
     const warmed = await playAll(scripts, { port, count: warmUp, atOnce: AT_ONCE, withinMs });

@@ -2,9 +2,7 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Availability } from "../../gateway/contract.ts";
-import type { ReadMode } from "../../gateway/connections/open-connections.ts";
-import type { Held } from "./gateway.ts";
+import type { Held, SoakGatewayOptions } from "./gateway.ts";
 import { pause } from "../fixtures/clock.ts";
 
 /** A gateway and its containers, each in a process of its own. */
@@ -26,24 +24,19 @@ export const COMING_ID = idOf(101);
 export const STOPPED_ID = idOf(102);
 export const UNKNOWN_ID = idOf(103);
 
-function idOf(number: number): string {
+export function idOf(number: number): string {
   return `00000000-0000-4000-8000-${String(number).padStart(12, "0")}`;
 }
 
 /** Longer than connections to containers are kept, lingering ones are waited for, and all of them together. */
 const SETTLED_WITHIN_MS = 30_000;
 
-export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
-  const containers = fork(join(import.meta.dirname, "containers.ts"));
-  const { port: there } = (await nextMessage(containers)) as { port: number };
-  const views: Record<string, Availability> = {
-    ...Object.fromEntries(LIVE.map(({ id, host }) => [id, { kind: "awake", addresses: [{ host, port: there }] } as const])),
-    // Nothing listens at a port this low.
-    [DEAD_ID]: { kind: "awake", addresses: [{ host: "127.0.1.100", port: 1 }] },
-    [COMING_ID]: { kind: "coming" },
-    [STOPPED_ID]: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "Stopped" } },
-  };
-  const gateway = fork(join(import.meta.dirname, "gateway.ts"), [reads, JSON.stringify(views)], { execArgv: ["--expose-gc", "--no-warnings"] });
+/** `options`: of the gateway, once the containers' message is there, which says their ports. */
+export async function openSoakWorld(containersFile: string, options: (ports: Record<string, number>) => SoakGatewayOptions): Promise<SoakWorld> {
+  const containers = fork(containersFile);
+  const ports = (await nextMessage(containers)) as Record<string, number>;
+  const args = [JSON.stringify(options(ports))];
+  const gateway = fork(join(import.meta.dirname, "gateway.ts"), args, { execArgv: ["--expose-gc", "--no-warnings"] });
   const { port } = (await nextMessage(gateway)) as { port: number };
   const files = () => readdirSync(`/proc/${gateway.pid}/fd`).length;
   const ask = <Answer>(what: string) => {
@@ -70,6 +63,18 @@ export async function openWorld(reads: ReadMode): Promise<SoakWorld> {
       for (const child of [gateway, containers]) if (child.connected) child.disconnect();
     },
   };
+}
+
+export function openWorld(): Promise<SoakWorld> {
+  return openSoakWorld(join(import.meta.dirname, "containers.ts"), ({ port = 0 }) => ({
+    views: {
+      ...Object.fromEntries(LIVE.map(({ id, host }) => [id, { kind: "awake", addresses: [{ host, port }] } as const])),
+      // Nothing listens at a port this low.
+      [DEAD_ID]: { kind: "awake", addresses: [{ host: "127.0.1.100", port: 1 }] },
+      [COMING_ID]: { kind: "coming" },
+      [STOPPED_ID]: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "Stopped" } },
+    },
+  }));
 }
 
 async function nextMessage(child: ChildProcess): Promise<unknown> {

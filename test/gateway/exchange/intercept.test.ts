@@ -3,7 +3,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { createConnectionLimits } from "../../../lib/connection-limits.ts";
 import type { DirectResponse, Forward, Interception, Lease, ResponseHeadView, ForwardTarget } from "../../../gateway/decision.ts";
-import { createConnectionFactory } from "../../../gateway/connections/open-connections.ts";
+import { openTestConnections } from "../../fixtures/connections.ts";
 import { openSpliceEngine } from "../../../gateway/exchange/open-splice-engine.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import { openLog } from "../../../lib/log.ts";
@@ -39,7 +39,7 @@ async function openEdge(t: Test, forward: Forward, target: ForwardTarget): Promi
   const engine = openSpliceEngine({
     decide: () => ({ kind: "forward", forward, lease: leaseOf(target) }),
     limits: DEFAULT_LIMITS,
-    connections: createConnectionFactory(),
+    connections: openTestConnections(),
     tls: undefined,
     bounds: createConnectionLimits({ perAddress: 100, total: 100, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) }),
     watch: { over: () => undefined, keepsHeads: false },

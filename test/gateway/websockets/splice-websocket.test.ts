@@ -5,8 +5,9 @@ import { systemClock } from "../../../lib/clock.ts";
 import { closeFrame, shortFrame } from "../../../gateway/websockets/frames.ts";
 import { Draining } from "../../../gateway/connections/closing.ts";
 import type { Connection } from "../../../gateway/connections/connection.ts";
-import { createConnectionFactory, READ_MODES, type ReadMode } from "../../../gateway/connections/open-connections.ts";
+import { READ_MODES, type ReadMode } from "../../../gateway/connections/open-connections.ts";
 import { spliceWebSocket, type PongFilter } from "../../../gateway/websockets/splice-websocket.ts";
+import { openTestConnections } from "../../fixtures/connections.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
 
@@ -26,7 +27,7 @@ type Options = { reads: ReadMode; early?: Buffer[]; rest?: Buffer; pongFilter?: 
 
 /** Two connections that have become one WebSocket. */
 async function splice(t: Test, { early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000 }: Options): Promise<Spliced> {
-  const links = createConnectionFactory();
+  const links = openTestConnections();
   const near: Connection[] = [];
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.adopt(socket)));
   const { port } = await listen(t, server);

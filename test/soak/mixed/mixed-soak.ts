@@ -1,0 +1,114 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { makeCertificate } from "../../fixtures/certificates.ts";
+import { numbers } from "../../fuzz/numbers.ts";
+import { grown, inWords } from "../growth.ts";
+import { idOf, openSoakWorld, type SoakSnapshot, type SoakWorld } from "../world.ts";
+import { SOAK_ACTS, type SoakAct, type SoakContainers } from "./acts.ts";
+import { openAgent, WrongResponse, type SoakTarget } from "./ordinary-clients.ts";
+
+type MixedResult = { counts: Record<string, Record<string, number>>; failures: string[]; before: SoakSnapshot; after: SoakSnapshot; grown: string[] };
+
+/** Longer than anything here takes, even on a busy machine. */
+const MOST_MS = 60_000;
+
+const TOTAL_WEIGHT = SOAK_ACTS.reduce((sum, { weight }) => sum + weight, 0);
+
+type MixedOptions = { world: SoakWorld; secured: boolean; ms: number; warmUpMs: number; seed: number; /** At once. */ clients: number };
+
+const CONTAINERS: SoakContainers = { steady: Array.from({ length: 8 }, (_, at) => idOf(200 + at)), hasty: idOf(220), napping: idOf(221) };
+/** The container that sleeps. */
+const NAPS = { id: CONTAINERS.napping, awakeMs: 700, asleepMs: 150 };
+const LONGEST_WARM_UP_MS = 60_000;
+
+/** Opens a gateway with containers, plays, and says in words what happened and what was wrong. */
+export async function playMixedSoak({
+  clients = 48,
+  secured,
+  ms,
+  seed,
+}: Pick<MixedOptions, "secured" | "ms" | "seed"> & Partial<Pick<MixedOptions, "clients">>): Promise<{ lines: string[]; faults: string[] }> {
+  const folder = mkdtempSync(join(tmpdir(), "berth-soak-"));
+  const tls = secured ? makeCertificate(folder, "edge") : undefined;
+  rmSync(folder, { recursive: true });
+  const awake = (at: number, port: number) => ({ kind: "awake", addresses: [{ host: `127.0.1.${at + 1}`, port }] }) as const;
+  const world = await openSoakWorld(join(import.meta.dirname, "container.ts"), ({ port = 0, hastyPort = 0 }) => ({
+    views: {
+      ...Object.fromEntries(CONTAINERS.steady.map((id, at) => [id, awake(at, port)])),
+      [CONTAINERS.hasty]: awake(20, hastyPort),
+      [CONTAINERS.napping]: awake(21, port),
+    },
+    tls,
+    napping: NAPS,
+  }));
+  try {
+    const { counts, failures, before, after, grown } = await playMixed({
+      world,
+      secured,
+      clients,
+      ms,
+      warmUpMs: Math.min(LONGEST_WARM_UP_MS, ms / 2),
+      seed,
+    });
+    const lines = Object.entries(counts).map(
+      ([name, outcomes]) =>
+        `  ${name}: ${Object.entries(outcomes)
+          .map(([outcome, count]) => `${count} ${outcome}`)
+          .join(", ")}`,
+    );
+    return { lines: [...lines, `  before: ${inWords(before)}`, `  after:  ${inWords(after)}`], faults: [...grown, ...failures.slice(0, 20)] };
+  } finally {
+    world.close();
+  }
+}
+
+/** Plays random clients against a gateway, and compares what it holds before and after; each response must belong to its request. */
+async function playMixed({ world, secured, clients, ms, warmUpMs, seed }: MixedOptions): Promise<MixedResult> {
+  const counts: MixedResult["counts"] = {};
+  const failures: string[] = [];
+  const play = async (part: string, forMs: number) => {
+    const agent = openAgent(secured);
+    const target = { port: world.port, secured, agent, pathOf: (id: string) => `/api/docker/containers/proxy/${id}` };
+    const until = performance.now() + forMs;
+    const client = async (_: unknown, nth: number) => {
+      const random = numbers(seed + nth);
+      for (let turn = 0; performance.now() < until && failures.length < 20; turn++) {
+        const act = chosen(random);
+        const outcome = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`);
+        const ofAct = (counts[act.name] ??= {});
+        ofAct[outcome] = (ofAct[outcome] ?? 0) + 1;
+        if (!(act.may as readonly string[]).includes(outcome)) failures.push(`${act.name} (seed ${seed}, ${part}-${nth}-${turn}): ${outcome}`);
+      }
+    };
+    await Promise.all(Array.from({ length: clients }, client));
+    agent.destroy();
+  };
+  await play("warm", warmUpMs);
+  const before = await world.settled();
+  await play("soak", ms);
+  const after = await world.settled();
+  return { counts, failures, before, after, grown: grown(before, after) };
+}
+
+function chosen(random: (below: number) => number): SoakAct {
+  let at = random(TOTAL_WEIGHT);
+  for (const act of SOAK_ACTS) if ((at -= act.weight) < 0) return act;
+  throw new Error("No act has so much weight");
+}
+
+/** The outcome of an act, or what was wrong, in words. */
+async function outcomeOf(act: SoakAct, target: SoakTarget, random: (below: number) => number, id: string): Promise<string> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<string>((resolve) => (timer = setTimeout(resolve, MOST_MS, `no end within ${MOST_MS} ms`)));
+  const played = act.play(target, CONTAINERS, random, id).then(
+    ({ outcome }): string => outcome,
+    (error: unknown) => {
+      if (error instanceof WrongResponse) return `WRONG: ${error.message}`;
+      throw error;
+    },
+  );
+  const outcome = await Promise.race([played, late]);
+  clearTimeout(timer);
+  return outcome;
+}
