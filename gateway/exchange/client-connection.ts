@@ -255,12 +255,14 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
       this.#refuse(error);
     } finally {
       this.#processing = false;
+      this.#reader.dropHead();
     }
   }
 
   #begin(): void {
     const { head } = this.#reader;
-    this.#reader.dropHead();
+    // The exchange lives longer than these bytes.
+    head.keep();
     this.#headClock = false;
     this.#deadline = NEVER;
     this.#bodyLeft = head.bodyKind === "length" ? head.bodyLength : -1;

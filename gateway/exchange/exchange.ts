@@ -118,6 +118,7 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
   isIntercepted(head: ResponseHead): boolean {
     const { forward } = this;
     if (forward?.intercept === undefined || this.#interceptions === MAX_INTERCEPTIONS) return false;
+    head.keep();
     const instead = forward.intercept(head, this.#bodySent);
     if (instead === undefined) return false;
     if (this.#bodySent && "lease" in instead) {
@@ -323,17 +324,18 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     container.exchange = this;
     // Until now nothing could receive the body.
     client.lastByteAt = client.context.ticker.now;
-    const text = head.write(forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
-    this.record.bytesIn += text.length + this.#heldBytes;
-    if (this.#heldBytes === 0) container.connection.sendText(text);
-    else {
-      const bytes = Buffer.concat([Buffer.from(text, "latin1"), ...this.#held]);
+    const { connection } = container;
+    const before = connection.bytesSent;
+    let taken = head.writeTo(connection, forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
+    if (this.#heldBytes > 0) {
+      for (const piece of this.#held) taken = connection.sendOwn(piece);
       this.lease?.countBytes(this.#heldBytes, "client");
       this.#held = [];
       this.#heldBytes = 0;
       this.#bodySent = true;
-      if (container.connection.sendOwn(bytes)) client.resume();
+      if (taken) client.resume();
     }
+    this.record.bytesIn += connection.bytesSent - before;
     if (this.requestOver) this.#startHeadClock();
   }
 

@@ -24,7 +24,7 @@ export function passResponse(exchange: ForwardedExchange, memory: Buffer, start:
     if (head.status >= 200) return exchange.isIntercepted(head) ? undefined : beginResponse(exchange, container, head, memory, from, at, end);
     if (head.status === 101) return switchProtocols(exchange, head, Buffer.from(memory.subarray(at, end)));
     // HTTP/1.0 has no interim responses.
-    if (exchange.head.minorVersion === 1) taken = exchange.client.connection.sendText(head.write(exchange.forward?.interim ?? NO_EDITS) ?? head.text);
+    if (exchange.head.minorVersion === 1) taken = head.writeTo(exchange.client.connection, exchange.forward?.interim ?? NO_EDITS);
   }
   // Only here: an idle connection in the pool must be read.
   if (!taken) exchange.container?.connection.pause();
@@ -46,26 +46,26 @@ function beginResponse(
   exchange.closing = client.closing(request.persistent) || kind === "close" || dechunk || request.websocket;
   const connection = exchange.closing ? CLOSE : request.minorVersion === 0 ? KEEP : "";
   const edits = forward === undefined ? NO_EDITS : forward.response(head, container.connectMs);
-  const text = head.write(edits, connection, dechunk);
+  const changes = head.changes(edits, connection, dechunk);
   exchange.record.responseStarted(head.status);
   exchange.responseLeft = head.bodyLength;
   exchange.awaiting = kind === "none" ? "over" : kind;
   if (dechunk) {
+    head.writeTo(client.connection, edits, connection, dechunk);
     exchange.responding = true;
-    client.connection.sendText(text ?? head.text);
     return passBody(exchange, container, memory, bodyAt, end);
   }
   const over = kind === "none" ? bodyAt : bodyEnd(exchange, container, memory, bodyAt, end);
   const stop = over === -1 ? end : over;
-  // Only here: if a call above throws, an error response can still be sent.
-  exchange.responding = true;
   let taken: boolean;
-  // Nothing changes in the head: the received buffer is sent without a copy.
-  if (text === undefined && head.length === bodyAt - from) taken = client.connection.send(memory, from, stop);
+  // Nothing changes in the head, which came whole: it is sent with its body.
+  if (!changes && head.length === bodyAt - from) taken = client.connection.send(memory, from, stop);
   else {
-    taken = client.connection.sendText(text ?? head.text);
+    taken = head.writeTo(client.connection, edits, connection);
     if (stop > bodyAt) taken = client.connection.send(memory, bodyAt, stop);
   }
+  // Only here: if a call above throws, an error response can still be sent.
+  exchange.responding = true;
   if (over !== -1) exchange.responseOver(stop === end && head.persistent);
   else if (!taken) container.connection.pause();
 }

@@ -131,9 +131,11 @@ export class ContainerConnection implements ConnectionUser {
   }
 
   onBytes(memory: Buffer, at: number, end: number): void {
-    if (this.exchange !== undefined) this.exchange.onResponse(memory, at, end);
-    // Without a request, these bytes would become the response to the next one.
-    else this.destroy();
+    if (this.exchange !== undefined) {
+      this.exchange.onResponse(memory, at, end);
+      this.reader.expireHead();
+      // Without a request, these bytes would become the response to the next one.
+    } else this.destroy();
   }
 
   onDrain(): void {

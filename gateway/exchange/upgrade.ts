@@ -4,7 +4,7 @@ import type { Decision, InterceptingForward } from "../decision.ts";
 import { type ResponseHead, MessageRefused } from "../http1/message-reader.ts";
 import { spliceWebSocket } from "../websockets/splice-websocket.ts";
 import type { ForwardedExchange, EngineContext } from "./engine-context.ts";
-import { writeLines, writeTarget } from "../http1/header-lines.ts";
+import { writeLines, writeTarget } from "../http1/write-lines.ts";
 import type { UpgradeContainer, ContainerUpgradeResponse, ContainerUpgradeRequest } from "../websockets/handshake.ts";
 import { brokeOff, dialLease } from "../connections/dial.ts";
 import type { Connection } from "../connections/connection.ts";
@@ -46,8 +46,7 @@ export function switchProtocols(exchange: ForwardedExchange, head: ResponseHead,
   if (!exchange.head.websocket || head.upgrade !== "websocket")
     return exchange.fail(new Fault("CONTAINER_BROKE_OFF", "The container switched to a protocol that was not requested"));
   const { context, connection } = client;
-  const edits = forward.response(head, container.connectMs);
-  connection.sendText(head.write(edits, SWITCH_LINES) ?? head.text);
+  head.writeTo(connection, forward.response(head, container.connectMs), SWITCH_LINES);
   record.responseStarted(101);
   record.becameWebSocket();
   exchange.handOver();
@@ -111,6 +110,7 @@ function awaitUpgrade(
     const { head } = reader;
     // An interim response.
     if (head.status < 200 && head.status !== 101) return take(memory, at, end);
+    head.keep();
     connection.pause();
     settle();
     resolve(upgradeResponse(head, connection, Buffer.from(memory.subarray(at, end))));

@@ -1,5 +1,5 @@
 import { type BodyListener, type HeadParser, CODE, KIND } from "./head-parser.ts";
-import { MessageRefused } from "./header-lines.ts";
+import { MessageRefused } from "./message-refused.ts";
 
 /** Limit of the bytes between two bytes of the body: chunk extensions and trailers have no other limit. */
 const MAX_OVERHEAD_BYTES = 16_384;

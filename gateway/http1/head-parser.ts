@@ -1,10 +1,15 @@
 import plainProgram from "undici/lib/llhttp/llhttp-wasm.js";
 import simdProgram from "undici/lib/llhttp/llhttp_simd-wasm.js";
-import { MessageRefused } from "./header-lines.ts";
-import { isUnknownMethod, refusedVersion } from "./message-heads.ts";
+import { TOKEN } from "./byte-tables.ts";
+import { refusedVersion } from "./first-line.ts";
+import { MessageRefused } from "./message-refused.ts";
+import { isUnknownMethod } from "./methods.ts";
 
-/** A complete head. Offsets are within its text, but for `end`: within the chunk. */
-export type ParsedHead = { text: string; spans: number[]; targetStart: number; targetEnd: number; end: number };
+/**
+ * A complete head. `spans`: for each line the begin and end of its name, and the end of its value with trailing spaces. Offsets are from its first byte,
+ * but for `end`: within the chunk.
+ */
+export type ParsedHead = { spans: number[]; targetStart: number; targetEnd: number; end: number };
 
 export type HeadParser = {
   llhttp: Llhttp;
@@ -66,7 +71,7 @@ export function createHeadParser(scratchBytes: number): HeadParser {
       const code = exports.llhttp_execute(parser, scratch, piece);
       if (code === CODE.paused) {
         const end = from + exports.llhttp_get_error_pos(parser) - scratch;
-        return { text: chunk.toString("latin1", from, end), spans, targetStart, targetEnd, end };
+        return { spans, targetStart, targetEnd, end };
       }
       if (code !== CODE.ok) throw refusal(kind, code, parser, chunk, from);
       if (piece === length) return undefined;
@@ -78,7 +83,7 @@ export function createHeadParser(scratchBytes: number): HeadParser {
     const failed = from + exports.llhttp_get_error_pos(parser) - scratch;
     if (kind === "request") {
       const isUnknown =
-        (code === CODE.invalidMethod && isTokenByte(chunk[failed] ?? 0)) ||
+        (code === CODE.invalidMethod && TOKEN[chunk[failed] ?? 0] === 1) ||
         // llhttp knows methods of RTSP, and refuses them in a request of HTTP.
         (code === CODE.invalidConstant && isUnknownMethod(chunk.toString("latin1", from, from + targetStart - 1)));
       if (isUnknown) return new MessageRefused(501, "The method is not supported");
@@ -88,10 +93,6 @@ export function createHeadParser(scratchBytes: number): HeadParser {
   }
 
   return { llhttp, scratch, scratchBytes, parse, listen: (body) => void (listener = body) };
-}
-
-function isTokenByte(byte: number): boolean {
-  return /[!#$%&'*+\-.^_`|~\dA-Za-z]/.test(String.fromCharCode(byte));
 }
 
 /** The used exports of llhttp's WebAssembly build. A pointer is an offset in its memory. */

@@ -1,10 +1,15 @@
 import { MAX_HEAD_BYTES } from "../limits.ts";
+import { CR, LF } from "./byte-tables.ts";
 import { ChunkedReader, ChunkParsers, type TrailerRules } from "./chunked-reader.ts";
-import { createHeadParser, type HeadParser, type ParsedHead } from "./head-parser.ts";
-import { HOP_BY_HOP, knownNames, mayBeNamed, MessageRefused } from "./header-lines.ts";
+import { createHeadParser } from "./head-parser.ts";
+import { HeadScan } from "./head-scan.ts";
+import { type HeadSource, RequestSource, ResponseSource } from "./head-source.ts";
+import { HOP_BY_HOP, mayBeNamed } from "./header-lines.ts";
+import type { HeaderBlock } from "./header-block.ts";
 import { RequestHead, ResponseHead } from "./message-heads.ts";
+import { MessageRefused } from "./message-refused.ts";
 
-export { MessageRefused } from "./header-lines.ts";
+export { MessageRefused } from "./message-refused.ts";
 export type { RequestHead, ResponseHead } from "./message-heads.ts";
 
 type Http1Options = {
@@ -14,24 +19,26 @@ type Http1Options = {
   maxHeadBytes?: number;
   /** Of the head of a request; those of responses are limited by bytes only. */
   maxHeaderLines?: number;
+  scans?: boolean;
 };
 
 /** Reads the messages in one direction of a connection. */
 export type MessageReader<Head> = {
   /**
-   * Reads on in bytes `at`..`end`. Returns the offset after the head if it is complete; `head` is it then. Returns -1 if more bytes are needed. Throws
-   * MessageRefused, after which the connection must be closed.
+   * Reads on in bytes `at`..`end`. Returns the offset after the head if it is complete; `head` is it then, and refers to `memory` until it is kept. Returns -1 if more bytes are needed. Throws MessageRefused, after which the connection must be closed.
    */
   readHead(memory: Buffer, at: number, end: number): number;
   /** The last complete head, a new object for each. Throws after `dropHead`, until the next is complete. */
   readonly head: Head;
-  /** Releases the last head: else every idle connection would keep its text, with its credentials, in memory. */
+  /** The memory of the last head is about to be used for other bytes: unless it was kept, only its plain fields stay valid. */
+  expireHead(): void;
+  /** The same, and releases it: else every idle connection would keep its text, with its credentials, in memory. */
   dropHead(): void;
   /** A head has begun and is not complete. */
   readonly begun: boolean;
   /**
-   * Reads on in a chunked body. Returns the offset after its end, trailers included, or -1 if all bytes up to `end` belong to it. `onData` receives the
-   * ranges of the body. Throws MessageRefused.
+   * Reads on in a chunked body. Returns the offset after its end, trailers included, or -1 if all bytes up to `end` belong to it. `onData` receives the ranges
+   * of the body. Throws MessageRefused.
    */
   readChunked(memory: Buffer, at: number, end: number, onData?: (start: number, end: number) => void): number;
   /** Releases what is kept of an incomplete message. May be repeated. */
@@ -42,30 +49,27 @@ export type RequestReader = MessageReader<RequestHead>;
 export type ResponseReader = MessageReader<ResponseHead>;
 export type Http1 = { requests(): RequestReader; responses(): ResponseReader };
 
-/** Loads the parser once for a process: all readers share its memory. */
-export function createHttp1({ underscoreHeaders, maxHeadBytes = MAX_HEAD_BYTES, maxHeaderLines = 200 }: Http1Options): Http1 {
+/** Loads the parser once for a process: all readers share its memory. `scans`: false to read all heads with the parser. */
+export function createHttp1({ underscoreHeaders, maxHeadBytes = MAX_HEAD_BYTES, maxHeaderLines = 200, scans = true }: Http1Options): Http1 {
   const parser = createHeadParser(maxHeadBytes);
   const chunkParsers = new ChunkParsers(parser);
-  const names = knownNames();
-  const ofRequests = { known: names, dropUnderscores: underscoreHeaders === "drop" };
-  const ofResponses = { known: names, dropUnderscores: false };
+  const scan = new HeadScan();
+  const dropUnderscores = underscoreHeaders === "drop";
   const requestRules: HeadRules<RequestHead> = {
-    kind: "request",
+    source: new RequestSource({ parser, scan, maxLines: maxHeaderLines }, { dropUnderscores, scans }),
     maxBytes: maxHeadBytes,
-    maxLines: maxHeaderLines,
     emptyLines: 2,
-    create: (parsed) => new RequestHead(parsed, ofRequests),
+    create: (source, memory, at) => new RequestHead(source, memory, at),
   };
   const responseRules: HeadRules<ResponseHead> = {
-    kind: "response",
+    source: new ResponseSource({ parser, scan, maxLines: Infinity }, { scans }),
     maxBytes: maxHeadBytes,
-    maxLines: Infinity,
     emptyLines: 0,
-    create: (parsed) => new ResponseHead(parsed, ofResponses),
+    create: (source, memory, at) => new ResponseHead(source, memory, at),
   };
   return {
-    requests: () => new Reader(parser, requestRules, new ChunkedReader(chunkParsers, REQUEST_TRAILERS)),
-    responses: () => new Reader(parser, responseRules, new ChunkedReader(chunkParsers, RESPONSE_TRAILERS)),
+    requests: () => new Reader(requestRules, new ChunkedReader(chunkParsers, REQUEST_TRAILERS)),
+    responses: () => new Reader(responseRules, new ChunkedReader(chunkParsers, RESPONSE_TRAILERS)),
   };
 }
 
@@ -89,16 +93,13 @@ const RESPONSE_TRAILERS: TrailerRules = {
 };
 
 type HeadRules<Head> = {
-  kind: "request" | "response";
+  source: HeadSource;
   maxBytes: number;
-  maxLines: number;
   /** Empty lines that may precede a head (RFC 9112 §2.2 wants a server to ignore at least one). */
   emptyLines: number;
-  create(parsed: ParsedHead): Head;
+  create(source: HeadSource, memory: Buffer, at: number): Head;
 };
 
-const CR = 13;
-const LF = 10;
 /** An incomplete head is parsed again with every piece up to this size, and beyond it after it has grown by a sixteenth. */
 const ALWAYS_PARSED_BYTES = 2_048;
 
@@ -106,8 +107,7 @@ const ALWAYS_PARSED_BYTES = 2_048;
  * Reads the messages of one connection. A head in several pieces is collected first and then parsed as a whole, so that the split cannot change the
  * result. Between heads a connection keeps no memory.
  */
-class Reader<Head> implements MessageReader<Head> {
-  readonly #parser: HeadParser;
+class Reader<Head extends Pick<HeaderBlock, "expire">> implements MessageReader<Head> {
   readonly #rules: HeadRules<Head>;
   readonly #bodies: ChunkedReader;
   #head: Head | undefined;
@@ -117,8 +117,7 @@ class Reader<Head> implements MessageReader<Head> {
   #emptyLines = 0;
   #afterCr = false;
 
-  constructor(parser: HeadParser, rules: HeadRules<Head>, bodies: ChunkedReader) {
-    this.#parser = parser;
+  constructor(rules: HeadRules<Head>, bodies: ChunkedReader) {
     this.#rules = rules;
     this.#bodies = bodies;
   }
@@ -128,7 +127,12 @@ class Reader<Head> implements MessageReader<Head> {
     return this.#head;
   }
 
+  expireHead(): void {
+    this.#head?.expire();
+  }
+
   dropHead(): void {
+    this.#head?.expire();
     this.#head = undefined;
   }
 
@@ -138,12 +142,13 @@ class Reader<Head> implements MessageReader<Head> {
 
   readHead(memory: Buffer, at: number, end: number): number {
     if (this.#size > 0) return this.#readOn(memory, at, end);
-    const from = this.#skipEmptyLines(memory, at, end);
+    const first = memory[at] as number;
+    const from = this.#afterCr || first === CR || first === LF ? this.#skipEmptyLines(memory, at, end) : at;
     if (from === end) return -1;
-    const { kind, maxBytes } = this.#rules;
+    const { source, maxBytes } = this.#rules;
     const to = Math.min(end, from + maxBytes);
-    const parsed = this.#parser.parse(kind, memory, from, to);
-    if (parsed !== undefined) return this.#complete(parsed);
+    const next = source.read(memory, from, to);
+    if (next !== -1) return this.#complete(memory, from, next);
     if (to - from === maxBytes) throw tooLong(memory, from, to);
     this.#keep(memory, from, to);
     this.#parsedSize = this.#size;
@@ -165,30 +170,30 @@ class Reader<Head> implements MessageReader<Head> {
     this.#afterCr = false;
   }
 
-  #complete(parsed: ParsedHead): number {
-    if (parsed.spans.length > this.#rules.maxLines * 3) throw new MessageRefused(431, "The head has too many lines");
-    this.#head = this.#rules.create(parsed);
+  #complete(memory: Buffer, from: number, next: number): number {
+    this.#head?.expire();
+    this.#head = this.#rules.create(this.#rules.source, memory, from);
     this.#emptyLines = 0;
-    return parsed.end;
+    return next;
   }
 
   #readOn(memory: Buffer, at: number, end: number): number {
     const before = this.#size;
-    const { kind, maxBytes } = this.#rules;
+    const { source, maxBytes } = this.#rules;
     const kept = this.#keep(memory, at, Math.min(end, at + maxBytes - before));
     const ends = kept.subarray(0, this.#size).indexOf("\r\n\r\n", Math.max(0, before - 3), "latin1");
     if (ends === -1 && this.#size < maxBytes && this.#size > ALWAYS_PARSED_BYTES && this.#size < this.#parsedSize * 1.0625) return -1;
     this.#parsedSize = this.#size;
-    const parsed = this.#parser.parse(kind, kept, 0, this.#size);
-    if (parsed === undefined) {
+    const next = source.read(kept, 0, this.#size);
+    if (next === -1) {
       if (this.#size === maxBytes) throw tooLong(kept, 0, maxBytes);
       return -1;
     }
     this.#reset();
-    return at + this.#complete(parsed) - before;
+    return at + this.#complete(kept, 0, next) - before;
   }
 
-  #keep(chunk: Buffer, from: number, to: number): Buffer {
+  #keep(memory: Buffer, from: number, to: number): Buffer {
     const size = this.#size + to - from;
     let kept = this.#kept;
     if (kept === undefined || kept.length < size) {
@@ -197,7 +202,7 @@ class Reader<Head> implements MessageReader<Head> {
       kept?.copy(larger, 0, 0, this.#size);
       this.#kept = kept = larger;
     }
-    chunk.copy(kept, this.#size, from, to);
+    memory.copy(kept, this.#size, from, to);
     this.#size = size;
     return kept;
   }
