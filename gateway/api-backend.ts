@@ -5,12 +5,13 @@ import { permittedOrigin } from "../lib/browser-requests.ts";
 import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../lib/jwks/signers.ts";
 import { trimTrailing } from "../lib/trim-trailing.ts";
 import type { ClientPeer, Decision, ForwardTarget, Head, HeaderEdits, HeaderLine, IncomingRequest, Lease, PlainForward } from "./decision.ts";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, type CredentialEdits, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import { withoutConsoleCookies } from "./containers/credentials.ts";
 import { readable } from "./containers/origins.ts";
 import { apiErrorResponse } from "./direct-responses.ts";
 import type { ControlApi } from "./feed/control-client.ts";
-import { type ForwardedEdits, REMOVED_CREDENTIALS } from "./forwarded-headers.ts";
+import type { ForwardedEdits } from "./forwarded-headers.ts";
+import { type CredentialEdits, REMOVED_CREDENTIALS } from "./caller-edits.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** The server that receives every request that is not for a container. */

@@ -1,6 +1,6 @@
 import type { FaultData } from "../lib/fault.ts";
 import type { StartTimes } from "../lib/start-phases.ts";
-import type { HeaderLine } from "./decision.ts";
+import type { CallerEdits } from "./caller-edits.ts";
 
 /** A host and port at which gateways reach a container. */
 export type ContainerAddress = { host: string; port: number };
@@ -76,6 +76,8 @@ export type OpenExchangeList = { count: number; open: OpenExchange[] };
 export type Directory = {
   /** The container if the cache answers; undefined: unknown. */
   cached(id: string, caller: Caller): ContainerView | undefined;
+  /** The same for an id within bytes; undefined also if it is not kept by its bytes. Absent: no id is. */
+  cachedBytes?(bytes: Uint8Array, start: number, end: number): ContainerView | undefined;
   /**
    * Undefined if there is no such container. Answers from the cache while control is unavailable.
    * Faults: CONTROL_AWAY, DATAGROK_AWAY if nothing is cached; NOT_PERMITTED if the caller may not see it.
@@ -119,14 +121,8 @@ export type Caller = {
   /** The session behind a start for this caller; only control reads it. */
   ref?: SessionRef;
   /** Of a caller that a gateway has cached. */
-  readonly constants?: CallerConstants;
+  readonly edits?: CallerEdits;
 };
-
-/** Edits of the headers with credentials. `removed`: a sum of `REMOVED_CREDENTIALS` (`gateway/forwarded-headers.ts`). */
-export type CredentialEdits = { removed: number; add: readonly HeaderLine[] };
-
-/** What a gateway makes once for each caller: the edits of requests that have the token in one place only. */
-export type CallerConstants = { key: CredentialEdits; authorization: CredentialEdits; bearer: CredentialEdits };
 
 /**
  * The sessions and keys, by their digests, whose end also ends what they started: the session, and the developer key that opened it. `own`: the session
@@ -138,6 +134,8 @@ export type SessionRef = { own?: string; session?: string; key?: string };
 export type Identity = {
   /** The caller if the cache answers; undefined: unknown. */
   cached(token: string): Caller | undefined;
+  /** The same for a token within bytes; undefined also if it is not kept by its bytes. Absent: no token is. */
+  cachedBytes?(bytes: Uint8Array, start: number, end: number): Caller | undefined;
   /**
    * Undefined for an invalid token. `client`: the address of the client; clients take turns in look-ups. Faults: CONTROL_AWAY if control is unavailable
    * and nothing is cached; TOO_MANY_ATTEMPTS if this client has sent many wrong tokens.
@@ -249,7 +247,7 @@ export type UseReport = { gateway: string; seq: number; uses: ContainerUse[]; la
 /** A manifest was pushed to the registry, or deleted. `repository`: `datagrok/x`; `reference`: a tag or a digest; `by`: the login of the token. */
 export type PushedReport = { repository: string; reference: string; by?: string; deleted?: true };
 export type CallersRequest = { tokens: readonly string[] };
-export type CallerReply = Omit<Caller, "token" | "constants">;
+export type CallerReply = Omit<Caller, "token" | "edits">;
 /** In the order of the tokens; null: not valid. */
 export type CallersReply = { callers: (CallerReply | null)[] };
 

@@ -10,6 +10,20 @@ export type Head = {
   upgrade: boolean;
   /** The value of a header by its lower-case name; repeated ones joined with `, `. */
   header(name: string): string | undefined;
+  /** The same as bytes, so that no string need be created. Absent: the head has no bytes. */
+  readonly spans?: HeadSpans;
+};
+
+/** Bytes of a head. */
+export type ByteSpan = { bytes: Uint8Array; start: number; end: number };
+
+/** Each result is valid until the next call, and not longer than the head: it may be the same object each time. */
+export type HeadSpans = {
+  /** At least one line has this name (lower case). */
+  hasHeader(name: string): boolean;
+  /** The value of the only line with this name (lower case), without spaces around it. Undefined: there is none, or more than one. */
+  headerSpan(name: string): ByteSpan | undefined;
+  targetSpan(): ByteSpan;
 };
 
 export type ClientPeer = {

@@ -1,6 +1,6 @@
 import { CLASS, consistsOf } from "../lib/character-classes.ts";
 import { BoundedMap } from "../lib/bounded-map.ts";
-import type { CredentialEdits } from "./contract.ts";
+import { type CredentialEdits, REMOVED_CREDENTIALS } from "./caller-edits.ts";
 import type { RecordedTrace } from "./access-record.ts";
 import type { ClientPeer, Head, HeaderEdits, HeaderLine } from "./decision.ts";
 import { type TraceContext, traceIdOf, traceparentIn } from "./trace-context.ts";
@@ -12,9 +12,6 @@ type ForwardedHeaderEdits = HeaderEdits & {
   traceparent: string;
   traced: RecordedTrace | undefined;
 };
-
-/** The parts of `CredentialEdits.removed`. */
-export const REMOVED_CREDENTIALS = { authorization: 1, cookie: 2, key: 4 } as const;
 
 /** Creates the edits of a request, those of its credentials among them. */
 export type ForwardedEdits = (head: Head, peer: ClientPeer, tls: boolean, own?: CredentialEdits) => ForwardedHeaderEdits;

@@ -1,45 +1,73 @@
 import { CredentialHeaders, credentials, isOwnSessionToken, notSignedIn, type Credential } from "../../lib/sign-in.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Head, HeaderLine } from "../decision.ts";
-import type { Caller, CallerConstants, CredentialEdits, Identity } from "../contract.ts";
+import type { Head, HeaderLine, HeadSpans } from "../decision.ts";
+import type { Caller, Identity } from "../contract.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
-import { REMOVED_CREDENTIALS } from "../forwarded-headers.ts";
+import { type CallerEdits, type CredentialEdits, REMOVED_CREDENTIALS } from "../caller-edits.ts";
 
-/** `others`: the callers of further credentials that are sessions. `examined`: all credentials that were looked up. */
 export type GatewayCaller = {
   caller: Caller;
   from: Credential["from"];
-  others: readonly Caller[];
-  examined: readonly string[];
-  headers: CredentialHeaders;
+  edits: CredentialEdits;
 };
+
+/** All credentials of a request. `others`: the callers of further ones that are sessions. `examined`: those that were looked up. */
+type CredentialContext = { headers: CredentialHeaders; others: readonly Caller[]; examined: readonly string[] };
 
 const NO_CALLERS: readonly Caller[] = [];
 const NONE: readonly string[] = [];
+const BEARER = "Bearer ";
 
 /** The caller of the first credential, if all relevant callers are cached; undefined: look them up. */
 export function cachedCaller(identity: Identity, head: Head): GatewayCaller | undefined {
+  return (head.spans && callerInBytes(identity, head.spans)) ?? callerInText(identity, head);
+}
+
+/** The caller of the only credential, in a usual form. */
+function callerInBytes(identity: Identity, spans: HeadSpans): GatewayCaller | undefined {
+  if (identity.cachedBytes === undefined || spans.hasHeader("cookie")) return undefined;
+  const key = spans.headerSpan("x-user-api-key");
+  if (key !== undefined) {
+    if (spans.hasHeader("authorization")) return undefined;
+    const caller = identity.cachedBytes(key.bytes, key.start, key.end);
+    return caller?.edits && { caller, from: "key", edits: caller.edits.key };
+  }
+  if (spans.hasHeader("x-user-api-key")) return undefined;
+  const authorization = spans.headerSpan("authorization");
+  if (authorization === undefined) return undefined;
+  const { bytes, start, end } = authorization;
+  const isBearer = isBearerAt(bytes, start);
+  const caller = identity.cachedBytes(bytes, isBearer ? start + BEARER.length : start, end);
+  return caller?.edits && { caller, from: "authorization", edits: isBearer ? caller.edits.bearer : caller.edits.authorization };
+}
+
+function isBearerAt(bytes: Uint8Array, start: number): boolean {
+  for (let at = 0; at < BEARER.length; at++) if (bytes[start + at] !== BEARER.charCodeAt(at)) return false;
+  return true;
+}
+
+function callerInText(identity: Identity, head: Head): GatewayCaller | undefined {
   const headers = new CredentialHeaders(head);
   const { token, from } = headers;
   if (token === undefined) return undefined;
   const caller = identity.cached(token);
   if (caller === undefined) return undefined;
   // Tokens of a Datagrok server are forwarded unchanged.
-  if (caller.derivedToken === undefined || !headers.hasMore) return { caller, from, others: NO_CALLERS, examined: NONE, headers };
-  return withOthers(identity, head, headers, caller, token);
+  if (caller.derivedToken !== undefined && headers.hasMore) return callerAmongOthers(identity, head, headers, caller);
+  return { caller, from, edits: credentialEdits(caller, from, { headers, others: NO_CALLERS, examined: NONE }) };
 }
 
-function withOthers(identity: Identity, head: Head, headers: CredentialHeaders, caller: Caller, first: string): GatewayCaller | undefined {
+function callerAmongOthers(identity: Identity, head: Head, headers: CredentialHeaders, caller: Caller): GatewayCaller | undefined {
   const others: Caller[] = [];
   const examined: string[] = [];
   for (const { token } of credentials((name) => head.header(name))) {
     examined.push(token);
-    if (token === first || !isOwnSessionToken(token)) continue;
+    if (token === headers.token || !isOwnSessionToken(token)) continue;
     const other = identity.cached(token);
     if (other === undefined) return undefined;
     others.push(other);
   }
-  return { caller, from: headers.from, others, examined, headers };
+  return { caller, from: headers.from, edits: credentialEdits(caller, headers.from, { headers, others, examined }) };
 }
 
 /**
@@ -71,7 +99,7 @@ export async function authenticate(identity: Identity, head: Head, signal: Abort
   }
   if (first === undefined) throw lastFault ?? notSignedIn(header);
   if (sessionFault !== undefined && first.caller.derivedToken !== undefined) throw sessionFault;
-  return { ...first, others, examined, headers: new CredentialHeaders(head) };
+  return { ...first, edits: credentialEdits(first.caller, first.from, { headers: new CredentialHeaders(head), others, examined }) };
 }
 
 /** Cookies of berth's consoles. A browser sends a host's cookies to all its ports; nothing behind the edge may receive them. */
@@ -82,14 +110,14 @@ const CONSOLE_COOKIE_PREFIX = "berth-";
  * Replaces session tokens by derived tokens in `x-user-api-key`, `Authorization` and the cookies `auth`. Adds `x-user-api-key` if the client sent none.
  * Other credentials stay, except the cookies of consoles. Without derived tokens (in front of a Datagrok server) the caller's token is forwarded.
  */
-export function credentialEdits({ caller, from, others, examined, headers }: GatewayCaller): CredentialEdits {
+export function credentialEdits(caller: Caller, from: Credential["from"], { headers, others, examined }: CredentialContext): CredentialEdits {
   const { token, key, authorization, cookie } = headers;
-  const { constants } = caller;
-  if (constants !== undefined && cookie === undefined) {
-    if (from === "key" && token === key && authorization === undefined) return constants.key;
+  const { edits } = caller;
+  if (edits !== undefined && cookie === undefined) {
+    if (from === "key" && token === key && authorization === undefined) return edits.key;
     if (from === "authorization" && key === undefined && authorization !== undefined && token !== undefined) {
-      if (token === authorization) return constants.authorization;
-      if (authorization.length === BEARER.length + token.length && authorization.startsWith(BEARER)) return constants.bearer;
+      if (token === authorization) return edits.authorization;
+      if (authorization.length === BEARER.length + token.length && authorization.startsWith(BEARER)) return edits.bearer;
     }
   }
   const add: HeaderLine[] = [];
@@ -115,10 +143,8 @@ export function credentialEdits({ caller, from, others, examined, headers }: Gat
   return { removed, add };
 }
 
-const BEARER = "Bearer ";
-
 /** The edits of requests whose only credential is the caller's token. */
-export function callerConstants({ token, derivedToken }: Pick<Caller, "token" | "derivedToken">): CallerConstants {
+export function callerEdits({ token, derivedToken }: Pick<Caller, "token" | "derivedToken">): CallerEdits {
   const line = keyLine({ token, derivedToken });
   if (derivedToken === undefined || derivedToken === token) {
     const added = { removed: 0, add: [line] };

@@ -16,13 +16,13 @@ import { createTraceContext, type TraceContext } from "../trace-context.ts";
 import { createTrustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
 import type { WaitingPage } from "../waiting/waiting-page.ts";
 import { closeFor } from "../websockets/frames.ts";
-import { authenticate, cachedCaller, credentialEdits, type GatewayCaller } from "./credentials.ts";
+import { authenticate, cachedCaller, type GatewayCaller } from "./credentials.ts";
 import { ForwardToContainer } from "./forward-to-container.ts";
 import { asleepFault } from "./hold.ts";
 import type { Leases } from "./lease.ts";
 import { checkOrigin, preflightResponse, readable, SERVICE_WORKER_RESPONSE } from "./origins.ts";
 import { createProbeMatcher, type ProbeMatcher } from "./probes.ts";
-import { type ContainerRoute, idIn, parseRoute, pathIn, routeKind } from "./route.ts";
+import { cachedContainer, type ContainerRoute, mayHaveId, parseRoute, pathIn, routeKind } from "./route.ts";
 
 type DecideDeps = {
   directory: Directory;
@@ -91,11 +91,9 @@ function decideOnContainer(
   const { identity, directory, origins } = context;
   const answer = browserResponse(head, origins);
   if (answer !== undefined) return { kind: "answer", answer, labels: { route: kind } };
-  const id = idIn(kind, target);
   const isHttpOnly = kind === "proxy-ws" && !head.upgrade;
-  const who = id === undefined || isHttpOnly ? undefined : cachedCaller(identity, head);
-  // Every cached id is valid.
-  const view = who === undefined || id === undefined ? undefined : directory.cached(id, who.caller);
+  const who = isHttpOnly || !mayHaveId(kind, target) ? undefined : cachedCaller(identity, head);
+  const view = who && cachedContainer(directory, head, kind, target, who.caller);
   if (who !== undefined && view !== undefined) {
     if (who.from === "cookie") checkOrigin(head, origins);
     return toContainer(context, request, kind, pathIn(kind, target), who, view, undefined);
@@ -142,7 +140,7 @@ function toContainer(
   const page = isProbe || kind === "proxy-ws" ? undefined : context.waiting?.(head, view, caller);
   // Without `answers`: the waiting page is not a response of the container.
   if (page !== undefined) return { kind: "answer", answer: page, labels: { route: kind, container: view.name, login: caller.login } };
-  const edits = context.edits(head, peer, tls, credentialEdits(who));
+  const edits = context.edits(head, peer, tls, who.edits);
   const { requestId, traceparent, traced } = edits;
   const lease = context.leases.open({
     view,

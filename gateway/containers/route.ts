@@ -1,5 +1,7 @@
 import { CLASS, classesOf } from "../../lib/character-classes.ts";
 import { Fault } from "../../lib/fault.ts";
+import type { Caller, ContainerView, Directory } from "../contract.ts";
+import type { Head } from "../decision.ts";
 
 /** A call to a container. `path` is the target for the container with its query, byte for byte. */
 export type ContainerRoute = { kind: "proxy" | "proxy-ws"; id: string; path: string };
@@ -21,14 +23,37 @@ export function routeKind(target: string): ContainerRoute["kind"] | undefined {
   return target.startsWith(PREFIXES["proxy-ws"]) ? "proxy-ws" : undefined;
 }
 
-/**
- * The id in a target of `kind` as it stands there; undefined if a longer text stands in its place. Only a look-up or `parseRoute` shows whether it is
- * an id.
- */
-export function idIn(kind: ContainerRoute["kind"], target: string): string | undefined {
+/** A text of an id's length, and not of a longer one, stands in the id's place. Only a look-up or `parseRoute` shows whether it is an id. */
+export function mayHaveId(kind: ContainerRoute["kind"], target: string): boolean {
+  const end = PREFIXES[kind].length + ID_LENGTH;
+  if (target.length <= end) return target.length === end;
+  const code = target.charCodeAt(end);
+  return code === SLASH || code === QUESTION_MARK || code === HASH;
+}
+
+/** That text as it stands there. */
+function idIn(kind: ContainerRoute["kind"], target: string): string {
   const begin = PREFIXES[kind].length;
-  const end = begin + ID_LENGTH;
-  return isIdEnd(target, end) ? target.slice(begin, end) : undefined;
+  return target.slice(begin, begin + ID_LENGTH);
+}
+
+/** The cached container of a target that may have an id. Every cached id is valid. */
+export function cachedContainer(
+  directory: Directory,
+  head: Head,
+  kind: ContainerRoute["kind"],
+  target: string,
+  caller: Caller,
+): ContainerView | undefined {
+  const { spans } = head;
+  // The bytes are those of the target in origin form.
+  if (spans !== undefined && directory.cachedBytes !== undefined && head.target.charCodeAt(0) === SLASH) {
+    const { bytes, start } = spans.targetSpan();
+    const begin = start + PREFIXES[kind].length;
+    const view = directory.cachedBytes(bytes, begin, begin + ID_LENGTH);
+    if (view !== undefined) return view;
+  }
+  return directory.cached(idIn(kind, target), caller);
 }
 
 /** The target for the container, of a target whose id is valid. */
@@ -40,19 +65,13 @@ export function pathIn(kind: ContainerRoute["kind"], target: string): string {
 /** Parses an origin-form target of `kind`. Faults: ID_INVALID. */
 export function parseRoute(kind: ContainerRoute["kind"], target: string): ContainerRoute {
   const id = idIn(kind, target);
-  if (id === undefined || !isId(id)) {
+  if (!mayHaveId(kind, target) || !isId(id)) {
     throw new Fault(
       "ID_INVALID",
       "A container id is a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12, e.g. 1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11",
     );
   }
   return { kind, id: id.toLowerCase(), path: pathIn(kind, target) };
-}
-
-function isIdEnd(target: string, end: number): boolean {
-  if (target.length <= end) return target.length === end;
-  const code = target.charCodeAt(end);
-  return code === SLASH || code === QUESTION_MARK || code === HASH;
 }
 
 /** A UUID in any case. */

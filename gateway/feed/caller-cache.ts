@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
-import { BoundedMap } from "../../lib/bounded-map.ts";
+import { ByteMap } from "../../lib/byte-map.ts";
 import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { createFairQueue, type FairQueueLimits, createSingleFlight } from "../shared-lookups.ts";
@@ -21,6 +21,8 @@ const STALE_MS = 2_000;
 const SLOW_MS = 100;
 const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_BUSY", "DATAGROK_AWAY", "DATAGROK_BUSY"]);
 const MOST_CALLERS = 20_000;
+/** Longer tokens are found as well, at a higher cost. */
+const TOKEN_BYTES = 128;
 /**
  * Lookups of unknown tokens, which any client can invent: how many run at a time, in all and for one client address. Addresses take turns, so that a
  * flood from some delays no other address.
@@ -67,8 +69,8 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
     wrongTokens = WRONG_TOKENS,
     clock,
   } = deps;
-  // Read for every request, so by the token itself and without the clock: a digest, or a cache with expiry, costs more than the rest of a decision.
-  const valid = new BoundedMap<string, CachedCaller>(MOST_CALLERS);
+  // Read for every request, so by the token's bytes and without the clock: a digest, or a cache with expiry, costs more than the rest of a decision.
+  const valid = new ByteMap<CachedCaller>({ maxSize: MOST_CALLERS, maxKeyBytes: TOKEN_BYTES });
   // A map of its own, so that a flood of invented tokens cannot evict real callers.
   const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const wrong = createWrongTokens(wrongTokens, clock);
@@ -143,7 +145,8 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
   const sweep = () => {
     const now = clock.monotonic();
     const due: string[] = [];
-    for (const [token, entry] of valid) {
+    for (const entry of valid.values()) {
+      const { token } = entry.caller;
       if (now >= entry.until) valid.delete(token);
       else if (entry.used && now >= entry.renewAt) due.push(token);
     }
@@ -175,15 +178,16 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
     }
   };
 
-  const cached = (token: string): Caller | undefined => {
-    const entry = valid.get(token);
+  const use = (entry: CachedCaller | undefined): Caller | undefined => {
     if (entry === undefined) return undefined;
     entry.used = true;
     return entry.caller;
   };
+  const cached = (token: string): Caller | undefined => use(valid.get(token));
 
   return {
     cached,
+    cachedBytes: (bytes, start, end) => use(valid.getBytes(bytes, start, end)),
     find: (token, signal, client = "") => {
       const caller = cached(token);
       if (caller !== undefined) return Promise.resolve(caller);

@@ -1,4 +1,7 @@
+import { ByteMap } from "../../lib/byte-map.ts";
 import type { ContainerView } from "../contract.ts";
+
+const ID_BYTES = 36;
 
 type ContainerListener = (view: ContainerView | undefined) => void;
 
@@ -11,6 +14,7 @@ export type TcpListenerSource = {
 type ContainerCache = {
   tcpListeners: TcpListenerSource;
   find(id: string): ContainerView | undefined;
+  findBytes(bytes: Uint8Array, start: number, end: number): ContainerView | undefined;
   watch(id: string, onChange: ContainerListener): () => void;
   /** Replaces everything, as after a reconnect. Watchers receive what changed meanwhile. */
   replace(views: readonly ContainerView[]): void;
@@ -21,28 +25,35 @@ type ContainerCache = {
 /** The containers, as control last published them. They stay while control is away. */
 export function createContainerCache(): ContainerCache {
   let views = new Map<string, ContainerView>();
+  /** The same: the id of a request is found here. */
+  const byBytes = new ByteMap<ContainerView>({ maxKeyBytes: ID_BYTES });
   const watching = createWatchers();
   const tcp = createTcpPorts();
   const notify = (id: string) => watching.notify(id, views.get(id));
 
   return {
     find: (id) => views.get(id),
+    findBytes: (bytes, start, end) => byBytes.getBytes(bytes, start, end),
     watch: watching.add,
     tcpListeners: tcp.source,
     replace: (all) => {
       const before = views;
       views = new Map(all.map((view) => [view.id, view]));
+      byBytes.clear();
+      for (const view of all) byBytes.set(view.id, view);
       const changed = watching.ids().filter((id) => JSON.stringify(before.get(id)) !== JSON.stringify(views.get(id)));
       tcp.replace(views);
       for (const id of changed) notify(id);
     },
     change: (view) => {
       views.set(view.id, view);
+      byBytes.set(view.id, view);
       tcp.set(view.id, view.tcp?.port);
       notify(view.id);
     },
     remove: (id) => {
       views.delete(id);
+      byBytes.delete(id);
       tcp.set(id, undefined);
       notify(id);
     },

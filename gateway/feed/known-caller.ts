@@ -1,6 +1,7 @@
 import { isFieldValue } from "../../lib/character-classes.ts";
-import { callerConstants } from "../containers/credentials.ts";
-import type { Caller, CallerConstants, CallerReply, SessionRef } from "../contract.ts";
+import type { CallerEdits } from "../caller-edits.ts";
+import { callerEdits } from "../containers/credentials.ts";
+import type { Caller, CallerReply, SessionRef } from "../contract.ts";
 
 /** The holder of a token, as a cache keeps it. Undefined: a token that cannot be in a header belongs to nobody. */
 export function knownCaller(token: string, reply: CallerReply): Caller | undefined {
@@ -15,15 +16,15 @@ class KnownCaller implements Caller {
   declare readonly admin: boolean;
   declare readonly derivedToken?: string;
   declare readonly ref?: SessionRef;
-  #constants: CallerConstants | undefined;
+  #edits: CallerEdits | undefined;
 
   constructor(token: string, reply: CallerReply) {
     this.token = token;
     Object.assign(this, reply);
   }
 
-  get constants(): CallerConstants {
-    this.#constants ??= callerConstants(this);
-    return this.#constants;
+  get edits(): CallerEdits {
+    this.#edits ??= callerEdits(this);
+    return this.#edits;
   }
 }

@@ -235,6 +235,7 @@ export function openFeed(deps: {
     tcpListeners: containers.tcpListeners,
     directory: {
       cached: (id) => containers.find(id),
+      cachedBytes: containers.findBytes,
       find: (id) => (isInformed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has sent nothing yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
       wake: async (id, caller, signal, traceparent) => {

@@ -1,14 +1,14 @@
 import t from "tap";
 import { credentials } from "../../../lib/sign-in.ts";
 import type { Fault } from "../../../lib/fault.ts";
-import { authenticate, callerConstants, credentialEdits } from "../../../gateway/containers/credentials.ts";
+import { authenticate, cachedCaller, callerEdits, credentialEdits } from "../../../gateway/containers/credentials.ts";
 import type { Caller } from "../../../gateway/contract.ts";
 import { CredentialHeaders } from "../../../lib/sign-in.ts";
 import { checkOrigin, preflightResponse, originLines } from "../../../gateway/containers/origins.ts";
 import { parseRoute, routeKind } from "../../../gateway/containers/route.ts";
 import { permittedOrigin } from "../../../lib/browser-requests.ts";
 import { originForm } from "../../../gateway/http1/message-heads.ts";
-import type { Head } from "../../../gateway/decision.ts";
+import type { Head, HeadSpans } from "../../../gateway/decision.ts";
 import { ADA, openTestDirectory } from "../../fixtures/directory.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
 
@@ -79,9 +79,47 @@ t.test("the edits that are made once for a caller are those that each request wo
     for (const headers of rows) {
       const read = new CredentialHeaders(head(headers));
       t.equal(read.token, token);
-      const who = { from: read.from, others: [], examined: [], headers: read };
-      const edits = (holder: Caller) => credentialEdits({ ...who, caller: holder });
-      t.same(edits({ ...caller, constants: callerConstants(caller) }), edits(caller), JSON.stringify(headers));
+      const edits = (holder: Caller) => credentialEdits(holder, read.from, { headers: read, others: [], examined: [] });
+      t.same(edits({ ...caller, edits: callerEdits(caller) }), edits(caller), JSON.stringify(headers));
+    }
+  }
+});
+
+/** A head whose lines are bytes, as those of a socket are. */
+function headInBytes(headers: Record<string, string>): Head {
+  const spanOf = (text: string) => ({ bytes: Buffer.from(`>${text}<`, "latin1"), start: 1, end: text.length + 1 });
+  const spans: HeadSpans = {
+    hasHeader: (name) => headers[name] !== undefined,
+    headerSpan: (name) => (headers[name] === undefined ? undefined : spanOf(headers[name].trim())),
+    targetSpan: () => spanOf("/"),
+  };
+  return { ...head(headers), spans };
+}
+
+t.test("a caller is the same by bytes and by text", async (t) => {
+  const { identity, tokens } = openTestDirectory();
+  const [token, derivedToken] = ["T".repeat(43), "d".repeat(43)];
+  tokens.set(token, { ...ADA, derivedToken });
+  const values = [
+    "",
+    token,
+    "token",
+    "Bearer",
+    `Bearer ${token}`,
+    "Bearer token",
+    `bearer ${token}`,
+    `Bearer  ${token}`,
+    "Basic YTpi",
+    `Bearer ${token} x`,
+  ];
+  const cookies = [undefined, "theme=dark", `auth=${token}`, "auth=token"];
+  for (const key of [undefined, ...values]) {
+    for (const authorization of [undefined, ...values]) {
+      for (const cookie of cookies) {
+        const sent = { "x-user-api-key": key, authorization, cookie };
+        const headers = Object.fromEntries(Object.entries(sent).filter((entry): entry is [string, string] => entry[1] !== undefined));
+        t.same(cachedCaller(identity, headInBytes(headers)), cachedCaller(identity, head(headers)), JSON.stringify(headers));
+      }
     }
   }
 });

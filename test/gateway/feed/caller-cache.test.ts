@@ -201,3 +201,26 @@ t.test("a sign-out that overtakes the answer to many is not overlooked", async (
   await clock.advance(10);
   t.notOk(callers.cached("token"));
 });
+
+t.test("a caller is found by the bytes of the token, while it counts and no longer", async (t) => {
+  const { callers, clock, who } = callersOf(t, [ADA, ADA, undefined]);
+  const bytes = Buffer.from("Authorization: Bearer token\r\n");
+  const byBytes = () => callers.cachedBytes?.(bytes, 22, 27);
+  t.equal(byBytes(), undefined);
+  const caller = await who();
+  t.equal(byBytes(), caller);
+  t.equal(callers.cachedBytes?.(bytes, 22, 26), undefined, "a part of the token is none");
+  callers.clear();
+  t.equal(byBytes(), undefined);
+  await who();
+  t.ok(byBytes());
+  await clock.advance(OLD_MS);
+  t.equal(byBytes(), undefined, "and nobody holds a token that is not valid any more");
+});
+
+t.test("a token that no header can have belongs to nobody", async (t) => {
+  const { who } = callersOf(t, [ADA, { ...ADA, derivedToken: "a\r\nb" }, ADA]);
+  t.equal(await who("a\r\nb"), undefined);
+  t.equal(await who("a"), undefined);
+  t.equal((await who("a b"))?.login, ADA.login);
+});
