@@ -5,6 +5,7 @@ import { openJudge, type Judge } from "../judge.ts";
 import { numbers } from "../numbers.ts";
 import { attackRequests, type AttackTally } from "./attack-requests.ts";
 import { attackResponses } from "./attack-responses.ts";
+import { attackByHttp2, HTTP2_ATTACKS } from "./http2-attacks.ts";
 import { RECORDING_SERVERS } from "./recording-servers.ts";
 import { REQUEST_ATTACKS } from "./request-attacks.ts";
 import { RESPONSE_ATTACKS } from "./response-attacks.ts";
@@ -40,6 +41,17 @@ export const ATTACK_SERIES: readonly AttackSeries[] = [
       const server = await Object.values(RECORDING_SERVERS)[0]?.(t);
       if (server === undefined) throw new Error("There is no server");
       return attackRequests({ stand, server, judge, seed, numbers, secured: true });
+    },
+  },
+  {
+    name: "a request of HTTP/2 is one request of HTTP/1.1, whatever its fields contain",
+    all: HTTP2_ATTACKS,
+    every: 4,
+    play: async (t, _, __, numbers) => {
+      const stand = await openStand(t, { forwarder: "splice", limits: LIMITS, tls: ownKeys(t), http2: true });
+      const server = await RECORDING_SERVERS["a naive server"]?.(t);
+      if (server === undefined) throw new Error("There is no server");
+      return attackByHttp2({ stand, server, numbers });
     },
   },
   {

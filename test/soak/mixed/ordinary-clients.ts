@@ -11,7 +11,7 @@ export type SentRequest = { method: string; containerId: string; plan: Container
 /** `broken`: the connection broke before the response was complete. */
 export type CheckedResponse = { outcome: "right" | "refused" | "broken" };
 
-/** A response that belongs to another request, or bytes that nobody sent. */
+/** A response that belongs to another request, or bytes of none. */
 export class WrongResponse extends Error {}
 
 export function openAgent(secured: boolean): PlainAgent | SecureAgent {
