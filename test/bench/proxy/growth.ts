@@ -21,10 +21,10 @@ const AXES: readonly { name: string; sizes: readonly number[]; at(size: number):
   { name: "bytes of further headers", sizes: [0, 512, 2_048, 8_192], at: (size) => ({ size: sized(100, 100), headerBytes: size }) },
 ];
 
-/** Before anything is counted code is compiled, and before each pass every key and container is used: meanwhile, caches and connections have expired. */
-const WARM_SECONDS = 4;
-const USED_PER_SECOND = 2_500;
-const MOST_WAKE_SECONDS = 6;
+/** Before each pass every key and container is used twice: since the last one, caches and connections have expired. */
+const WAKES = 2;
+/** Code is compiled. */
+const WARM_SECONDS = 3;
 
 export async function measureGrowth(proxies: readonly Proxy[], at: At, passes: number, report: (axis: GrowthAxis) => void): Promise<GrowthAxis[]> {
   const axes: GrowthAxis[] = [];
@@ -53,8 +53,8 @@ async function measurePoint(
   const upstream = await processes.serve("upstream", LOAD_CORE, fixedUpstream(world), world.fixedPort);
   const control = processes.start("control", LOAD_CORE, { argv: [process.execPath, join(import.meta.dirname, "control-process.ts"), folder] });
   const workload = smallGet(point.headerBytes);
-  const wakeSeconds = Math.min(MOST_WAKE_SECONDS, 1 + Math.ceil(Math.max(point.size.keys, point.size.containers) / USED_PER_SECOND));
-  const here = { ...at, processes, world, wakeSeconds };
+  const wakeRequests = WAKES * Math.max(point.size.keys, point.size.containers);
+  const here = { ...at, processes, world, wakeRequests };
   const runners: Runner[] = [];
   try {
     for (const proxy of proxies) {

@@ -15,6 +15,7 @@ const ROWS = [
   { name: "1 000", connections: 1_000 },
   { name: "10 000", connections: 10_000 },
   { name: "1 000 WebSockets", connections: 1_000, more: "websocket" },
+  { name: "5 000 WebSockets", connections: 5_000, more: "websocket" },
 ] as const;
 
 export const IDLE_ROWS = ROWS.map(({ name }) => name);

@@ -13,8 +13,10 @@ export type Cell = (BenchPass & { passes: readonly BenchPass[] }) | { failed: st
 /** A proxy that runs; without one, the way from load to container directly. */
 export type Runner = { name: string; proxy?: Proxy; port: number; pinned?: Pinned };
 
-/** `loadCores`: by default, the core that proxies do not have. `wakeSeconds`: of a load that is not counted before one that is; 1 by default. */
-export type At = { world: BenchWorld; seconds: number; streamMb: number; processes: Processes; loadCores?: Cores; wakeSeconds?: number };
+/** `loadCores`: by default, the core that proxies do not have. `wakeRequests`: before a load that is counted, so many that are not; a second of them at least. */
+export type At = { world: BenchWorld; seconds: number; streamMb: number; processes: Processes; loadCores?: Cores; wakeRequests?: number };
+
+const MOST_WAKE_SECONDS = 8;
 
 /** Time beyond the set duration of a load. */
 const SLACK_MS = 30_000;
@@ -28,13 +30,19 @@ export async function startProxy(proxy: Proxy, world: BenchWorld, processes: Pro
 /** Throws where anything went wrong. */
 export async function measure(runner: Runner, workload: Workload, at: At): Promise<BenchPass> {
   // Who slept while others had their turn has lost its caches, perhaps its memory, and its code to the garbage collector: that is no request's cost.
-  if (workload.wakesFirst) await pass(runner, workload, { ...at, seconds: at.wakeSeconds ?? 1 });
+  if (workload.wakesFirst) await wake(runner, workload, at);
   if (!workload.fresh || runner.proxy === undefined) return pass(runner, workload, at);
   const fresh = await startProxy(runner.proxy, at.world, at.processes);
   try {
     return await pass(fresh, workload, at);
   } finally {
     await fresh.pinned?.stop();
+  }
+}
+
+async function wake(runner: Runner, workload: Workload, { wakeRequests = 1, ...at }: At): Promise<void> {
+  for (let requests = 0, second = 0; requests < wakeRequests && second < MOST_WAKE_SECONDS; second++) {
+    requests += (await pass(runner, workload, { ...at, seconds: 1 })).perSecond;
   }
 }
 

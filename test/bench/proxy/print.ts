@@ -24,7 +24,7 @@ export function printWorkload(workload: Workload, cells: Map<string, Cell>): voi
     const cost = cell.cpuUs === 0 ? "" : long ? (cell.cpuUs / 1e6).toFixed(2) : cell.cpuUs.toFixed(1);
     const figures = [
       cost,
-      times("nginx"),
+      times(workload.named ? "nginx, h2" : "nginx"),
       times("nginx-lua"),
       long ? cell.perSecond.toFixed(2) : cell.perSecond.toFixed(0),
       ms(cell.p50Us),
