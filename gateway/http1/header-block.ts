@@ -29,24 +29,6 @@ export class HeaderBlock {
   /** The kept copy, as latin1: it costs less than a buffer, and no pool of memory is held by it. */
   #text: string | undefined;
 
-  /** A function of its own, so that it can be passed as a parameter. */
-  readonly header = (name: string): string | undefined => {
-    const key = keyOfName(name);
-    if ((this.#keys & bitOf(key)) === 0) return undefined;
-    const memory = this.bytes();
-    const { lines, count } = this.#scan();
-    const at = this.#at;
-    let joined: string | undefined;
-    for (let line = 0; line < count; line++) {
-      const index = line * LINE;
-      if (lines[index + KEY] !== key || (lines[index + MARK] as number) >= UNSEEN) continue;
-      if (!isNameAt(memory, at + (lines[index + AT] as number), name)) continue;
-      const value = valueOf(memory, at, lines, line);
-      joined = joined === undefined ? value : `${joined}${name === "cookie" ? "; " : ", "}${value}`;
-    }
-    return joined;
-  };
-
   /** Takes over what `source` has read at `at`. */
   constructor(source: HeadSource, memory: Buffer, at: number) {
     const { scan } = source;
@@ -77,6 +59,24 @@ export class HeaderBlock {
     this.#memory = undefined;
   }
 
+  /** The value of a header by its lower-case name; repeated ones joined. */
+  header(name: string): string | undefined {
+    const key = keyOfName(name);
+    if ((this.#keys & bitOf(key)) === 0) return undefined;
+    const memory = this.bytes();
+    const { lines, count } = this.#scan();
+    const at = this.#at;
+    let joined: string | undefined;
+    for (let line = 0; line < count; line++) {
+      const index = line * LINE;
+      if (lines[index + KEY] !== key || (lines[index + MARK] as number) >= UNSEEN) continue;
+      if (!isNameAt(memory, at + (lines[index + AT] as number), name)) continue;
+      const value = valueOf(memory, at, lines, line);
+      joined = joined === undefined ? value : `${joined}${name === "cookie" ? "; " : ", "}${value}`;
+    }
+    return joined;
+  }
+
   /** In lower case and order; repeated names repeat. */
   names(): string[] {
     const memory = this.bytes();
@@ -90,7 +90,8 @@ export class HeaderBlock {
   /** The forwarded lines, and those that `edits` add. `alsoDropped`: a bit for each number of `NAME`. */
   lines(edits: HeaderEdits, alsoDropped = 0): HeaderLine[] {
     const memory = this.bytes();
-    const { lines, count } = this.#marked(edits, alsoDropped);
+    this.#mark(edits, alsoDropped);
+    const { lines, count } = this.#scan();
     const kept: HeaderLine[] = [];
     for (let line = 0; line < count; line++)
       if (!takeDropped(lines, line)) kept.push([nameOf(memory, this.#at, lines, line), valueOf(memory, this.#at, lines, line)]);
@@ -121,8 +122,9 @@ export class HeaderBlock {
     const memory = this.bytes();
     const head = this.#at;
     const end = this.length - 2;
-    if (!this.#drops && alsoDropped === 0 && !this.#mayRemove(edits)) return putRange(memory, head + this.firstLine, head + end, out, to);
-    const { lines, count } = this.#marked(edits, alsoDropped);
+    const marks = this.#mark(edits, alsoDropped);
+    if (!this.#drops && !marks) return putRange(memory, head + this.firstLine, head + end, out, to);
+    const { lines, count } = this.#scan();
     let next = to;
     let run = this.firstLine;
     for (let line = 0; line < count; line++) {
@@ -137,11 +139,10 @@ export class HeaderBlock {
   /** `putKept` omits at least one line. */
   protected omitsLines(edits: HeaderEdits): boolean {
     if (this.#drops) return true;
-    if (!this.#mayRemove(edits)) return false;
-    const { lines, count } = this.#marked(edits, 0);
-    let omits = false;
-    for (let line = 0; line < count; line++) if (takeDropped(lines, line)) omits = true;
-    return omits;
+    if (!this.#mark(edits, 0)) return false;
+    const { lines, count } = this.#scan();
+    for (let line = 0; line < count; line++) takeDropped(lines, line);
+    return true;
   }
 
   /** The lines, which another head may have replaced. */
@@ -155,48 +156,58 @@ export class HeaderBlock {
     return scan;
   }
 
-  /** False: these edits remove no line. */
-  #mayRemove({ remove, removeCookies }: HeaderEdits): boolean {
-    if (removeCookies !== undefined && this.has(NAME.setCookie)) return true;
-    for (const name of remove) if ((this.#keys & bitOf(keyOfName(name))) !== 0) return true;
-    return false;
+  /** Marks the lines that these edits remove. The caller passes each line to `takeDropped` if there are any. */
+  #mark({ remove, removeCookies }: HeaderEdits, alsoDropped: number): boolean {
+    let marks = false;
+    for (const name of remove) if (this.#markNamed(name)) marks = true;
+    if (removeCookies !== undefined && this.has(NAME.setCookie) && this.#markCookies(removeCookies)) marks = true;
+    if (alsoDropped !== 0 || this.#named !== undefined) marks = this.#markOthers(alsoDropped, this.#named) || marks;
+    return marks;
   }
 
-  /** Marks the lines that are not forwarded. The caller passes each to `takeDropped`. */
-  #marked({ remove, removeCookies }: HeaderEdits, alsoDropped: number): HeadScan {
-    const scan = this.#scan();
-    for (const name of remove) this.#markNamed(scan, name);
-    if (removeCookies !== undefined && this.has(NAME.setCookie)) this.#markCookies(scan, removeCookies);
-    if (alsoDropped === 0 && this.#named === undefined) return scan;
-    const memory = this.bytes();
-    const { lines, count } = scan;
-    for (let line = 0; line < count; line++) {
-      const mark = lines[line * LINE + MARK] as number;
-      const also = (alsoDropped & (1 << (mark & (DROPPED - 1)))) !== 0;
-      if (also || this.#named?.has(nameOf(memory, this.#at, lines, line).toLowerCase()) === true) lines[line * LINE + MARK] = mark | REMOVED;
-    }
-    return scan;
-  }
-
-  #markNamed({ lines, count }: HeadScan, name: string): void {
+  #markNamed(name: string): boolean {
     const key = keyOfName(name);
-    if ((this.#keys & bitOf(key)) === 0) return;
+    if ((this.#keys & bitOf(key)) === 0) return false;
     const memory = this.bytes();
+    const { lines, count } = this.#scan();
+    let marks = false;
     for (let line = 0; line < count; line++) {
       const index = line * LINE;
-      if (lines[index + KEY] === key && isNameAt(memory, this.#at + (lines[index + AT] as number), name))
-        lines[index + MARK] = (lines[index + MARK] as number) | REMOVED;
+      if (lines[index + KEY] !== key || !isNameAt(memory, this.#at + (lines[index + AT] as number), name)) continue;
+      lines[index + MARK] = (lines[index + MARK] as number) | REMOVED;
+      marks = true;
     }
+    return marks;
   }
 
-  #markCookies({ lines, count }: HeadScan, cookies: readonly string[]): void {
+  #markCookies(cookies: readonly string[]): boolean {
     const memory = this.bytes();
+    const { lines, count } = this.#scan();
+    let marks = false;
     for (let line = 0; line < count; line++) {
-      const index = line * LINE;
-      const mark = lines[index + MARK] as number;
-      if ((mark & (DROPPED - 1)) === NAME.setCookie && setsCookie(valueOf(memory, this.#at, lines, line), cookies))
-        lines[index + MARK] = mark | REMOVED;
+      const index = line * LINE + MARK;
+      const mark = lines[index] as number;
+      if ((mark & (DROPPED - 1)) !== NAME.setCookie || !setsCookie(valueOf(memory, this.#at, lines, line), cookies)) continue;
+      lines[index] = mark | REMOVED;
+      marks = true;
     }
+    return marks;
+  }
+
+  /** Lines by the numbers of their names, and those that `Connection` names. */
+  #markOthers(alsoDropped: number, named: ReadonlySet<string> | undefined): boolean {
+    const memory = this.bytes();
+    const { lines, count } = this.#scan();
+    let marks = false;
+    for (let line = 0; line < count; line++) {
+      const index = line * LINE + MARK;
+      const mark = lines[index] as number;
+      const also = (alsoDropped & (1 << (mark & (DROPPED - 1)))) !== 0;
+      if (!also && named?.has(nameOf(memory, this.#at, lines, line).toLowerCase()) !== true) continue;
+      lines[index] = mark | REMOVED;
+      marks = true;
+    }
+    return marks;
   }
 }
 
