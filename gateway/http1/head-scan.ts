@@ -1,3 +1,4 @@
+import type { ByteSpan } from "../decision.ts";
 import { DROPPED, NAME } from "./header-lines.ts";
 
 /** Numbers of a line in `HeadScan.lines`. */
@@ -28,6 +29,8 @@ export function keyOfName(name: string): number {
 export function bitOf(key: number): number {
   return 1 << ((key ^ (key >> 8)) & 31);
 }
+
+const NO_BYTES = new Uint8Array(0);
 
 /**
  * What was read of one head. One object for all readers of a process, so that a head costs no memory of its own: the scanner or the parser fills it, the
@@ -61,6 +64,8 @@ export class HeadScan {
   websocket = false;
   expectsContinue = false;
   status = 0;
+  /** Returned by look-ups. */
+  readonly span: ByteSpan = { bytes: NO_BYTES, start: 0, end: 0 };
 
   begin(): void {
     this.owner = undefined;

@@ -1,10 +1,10 @@
 import { setsCookie } from "../../lib/cookies.ts";
-import type { HeaderEdits, HeaderLine } from "../decision.ts";
+import type { ByteSpan, HeaderEdits, HeaderLine } from "../decision.ts";
 import { isNameAt } from "./byte-tables.ts";
 import { AT, bitOf, END, KEY, keyOfName, LINE, MARK, type HeadScan } from "./head-scan.ts";
 import type { HeadSource } from "./head-source.ts";
 import { DROPPED, NAME, REMOVED, UNSEEN } from "./header-lines.ts";
-import { nameOf, valueOf } from "./line-text.ts";
+import { nameOf, spanOf, valueOf } from "./line-text.ts";
 
 /** Where a head is written: bytes are reserved in `memory`, written there, and sent. The results are those of `Connection`. */
 export type HeadOutput = { readonly memory: Buffer; place(bytes: number): number; placed(bytes: number): boolean; sendOwn(bytes: Buffer): boolean };
@@ -61,20 +61,25 @@ export class HeaderBlock {
 
   /** The value of a header by its lower-case name; repeated ones joined. */
   header(name: string): string | undefined {
-    const key = keyOfName(name);
-    if ((this.#keys & bitOf(key)) === 0) return undefined;
-    const memory = this.bytes();
-    const { lines, count } = this.#scan();
-    const at = this.#at;
     let joined: string | undefined;
-    for (let line = 0; line < count; line++) {
-      const index = line * LINE;
-      if (lines[index + KEY] !== key || (lines[index + MARK] as number) >= UNSEEN) continue;
-      if (!isNameAt(memory, at + (lines[index + AT] as number), name)) continue;
-      const value = valueOf(memory, at, lines, line);
+    for (let line = this.#lineOf(name, 0); line !== -1; line = this.#lineOf(name, line + 1)) {
+      const value = valueOf(this.bytes(), this.#at, this.#scan().lines, line);
       joined = joined === undefined ? value : `${joined}${name === "cookie" ? "; " : ", "}${value}`;
     }
     return joined;
+  }
+
+  /** At least one line has this name (lower case). */
+  hasHeader(name: string): boolean {
+    return this.#lineOf(name, 0) !== -1;
+  }
+
+  /** The value of the only line with this name (lower case). Valid until the next call, for this head or another. */
+  headerSpan(name: string): ByteSpan | undefined {
+    const line = this.#lineOf(name, 0);
+    if (line === -1 || this.#lineOf(name, line + 1) !== -1) return undefined;
+    const { span, lines } = this.#scan();
+    return spanOf(this.bytes(), this.#at, lines, line, span);
   }
 
   /** In lower case and order; repeated names repeat. */
@@ -143,6 +148,20 @@ export class HeaderBlock {
     const { lines, count } = this.#scan();
     for (let line = 0; line < count; line++) takeDropped(lines, line);
     return true;
+  }
+
+  /** The next line with this name (lower case) from line `from`, or -1. */
+  #lineOf(name: string, from: number): number {
+    const key = keyOfName(name);
+    if ((this.#keys & bitOf(key)) === 0) return -1;
+    const memory = this.bytes();
+    const { lines, count } = this.#scan();
+    for (let line = from; line < count; line++) {
+      const index = line * LINE;
+      if (lines[index + KEY] !== key || (lines[index + MARK] as number) >= UNSEEN) continue;
+      if (isNameAt(memory, this.#at + (lines[index + AT] as number), name)) return line;
+    }
+    return -1;
   }
 
   /** The lines, which another head may have replaced. */

@@ -1,5 +1,5 @@
-import type { HeaderEdits, HeaderLine } from "../decision.ts";
-import { CHUNKED, NO_BODY } from "./head-scan.ts";
+import type { ByteSpan, HeaderEdits, HeaderLine, HeadSpans } from "../decision.ts";
+import { CHUNKED, type HeadScan, NO_BODY } from "./head-scan.ts";
 import type { HeadSource } from "./head-source.ts";
 import { type HeadOutput, HeaderBlock, putRange } from "./header-block.ts";
 import { NAME } from "./header-lines.ts";
@@ -11,7 +11,7 @@ const MAX_PLACED_BYTES = 16_384;
 const VERSION = " HTTP/1.1\r\n";
 
 /** The head of a request that may be forwarded. */
-export class RequestHead extends HeaderBlock {
+export class RequestHead extends HeaderBlock implements HeadSpans {
   readonly method: string;
   readonly minorVersion: 0 | 1;
   readonly bodyKind: "none" | "length" | "chunked";
@@ -26,10 +26,12 @@ export class RequestHead extends HeaderBlock {
   readonly #targetAt: number;
   readonly #targetEnd: number;
   #target: string | undefined;
+  readonly #scan: HeadScan;
 
   constructor(source: HeadSource, memory: Buffer, at: number) {
     super(source, memory, at);
     const { scan } = source;
+    this.#scan = scan;
     const { framing } = scan;
     this.method = scan.method;
     this.minorVersion = scan.minorVersion;
@@ -49,6 +51,18 @@ export class RequestHead extends HeaderBlock {
 
   get upgrade(): boolean {
     return this.websocket;
+  }
+
+  get spans(): HeadSpans {
+    return this;
+  }
+
+  targetSpan(): ByteSpan {
+    const { span } = this.#scan;
+    span.bytes = this.bytes();
+    span.start = this.at + this.#targetAt;
+    span.end = this.at + this.#targetEnd;
+    return span;
   }
 
   /** The head to send, as latin1: the request line with `target`, the kept lines byte for byte, the added lines, then `more`, which is written lines. */

@@ -57,6 +57,20 @@ for (const [kind, textOf] of Object.entries({ plain, odd })) {
   });
 }
 
+t.test("look-ups by bytes are those by text", async (t) => {
+  const { head } = read("GET /a?b HTTP/1.1\r\nHost: h\r\nA:\t b \r\nx_y: z\r\nCookie: a\r\ncookie: b\r\nC:\r\nD: e\r\n\r\n");
+  const { spans } = head;
+  const valueOf = (name: string) => {
+    const span = spans.headerSpan(name);
+    return span && Buffer.from(span.bytes.subarray(span.start, span.end)).toString("latin1");
+  };
+  t.same(["host", "a", "c", "d"].map(valueOf), ["h", "b", "", "e"]);
+  t.same(["cookie", "x_y", "b"].map(valueOf), [undefined, undefined, undefined], "repeated, ignored and absent ones have no single value");
+  t.same(["cookie", "x_y", "b", "a"].map(spans.hasHeader.bind(spans)), [true, false, false, true]);
+  const target = spans.targetSpan();
+  t.equal(Buffer.from(target.bytes.subarray(target.start, target.end)).toString("latin1"), "/a?b");
+});
+
 t.test("a head is written at its place, and nothing beside it", async (t) => {
   const { head } = read(plain("one"));
   const edits = { remove: ["x-name"], add: [["X-New", "\xe9\t1"]] as const };
