@@ -1,12 +1,15 @@
 import { type BodyListener, type HeadParser, CODE, KIND } from "./head-parser.ts";
+import { LF } from "./byte-tables.ts";
 import { MessageRefused } from "./message-refused.ts";
+import { PlainChunks } from "./plain-chunks.ts";
 
 /** Limit of the bytes between two bytes of the body: chunk extensions and trailers have no other limit. */
 const MAX_OVERHEAD_BYTES = 16_384;
 /** Two readers could differ in a longer size. */
 const MAX_SIZE_DIGITS = 16;
 
-const LF = 10;
+/** Behind the data of a chunk. */
+const LINE_END_BYTES = 2;
 const PRIMER = Buffer.from("POST / HTTP/1.1\r\nTransfer-Encoding:chunked\r\n\r\n", "latin1");
 
 /** A pool of parsers: a reader owns one only within a body. */
@@ -44,6 +47,9 @@ const IGNORE: BodyListener = { name: () => undefined, value: () => undefined, bo
 export class ChunkedReader implements BodyListener {
   readonly #parsers: ChunkParsers;
   readonly #rules: TrailerRules;
+  readonly #scans: boolean;
+  readonly #plain = new PlainChunks();
+  /** The parser of a body that is not plain; 0: none. */
   #own = 0;
   #trailers: Trailers | undefined;
   /** Bytes since the last byte of the body. */
@@ -58,20 +64,31 @@ export class ChunkedReader implements BodyListener {
   #checked = 0;
   #failure: { error: unknown } | undefined;
 
-  constructor(parsers: ChunkParsers, rules: TrailerRules) {
+  /** `scans`: false to read all bodies with the parser. */
+  constructor(parsers: ChunkParsers, rules: TrailerRules, scans: boolean) {
     this.#parsers = parsers;
     this.#rules = rules;
+    this.#scans = scans;
   }
 
   read(chunk: Buffer, at: number, limit: number, onData?: (start: number, end: number) => void): number {
-    if (this.#own === 0) this.#begin();
+    let from = at;
+    if (this.#own === 0) {
+      if (this.#scans) from = this.#readPlain(chunk, at, limit, onData);
+      if (this.#plain.over) {
+        this.close();
+        return from;
+      }
+      if (from === limit) return -1;
+      this.#begin();
+    }
     const { parser } = this.#parsers;
     const { llhttp, scratch, scratchBytes } = parser;
     this.#onData = onData;
     this.#chunk = chunk;
     parser.listen(this);
     try {
-      for (let from = at; from < limit;) {
+      while (from < limit) {
         const to = Math.min(limit, from + scratchBytes);
         chunk.copy(llhttp.memory(), scratch, from, to);
         this.#shift = from - scratch;
@@ -104,6 +121,7 @@ export class ChunkedReader implements BodyListener {
     if (this.#own !== 0) this.#parsers.give(this.#own);
     this.#own = 0;
     this.#trailers = undefined;
+    this.#plain.reset();
   }
 
   // An exception must not pass through frames of WebAssembly, which would keep their stack.
@@ -140,9 +158,18 @@ export class ChunkedReader implements BodyListener {
     this.#trailers?.value();
   }
 
+  #readPlain(chunk: Buffer, at: number, limit: number, onData?: (start: number, end: number) => void): number {
+    try {
+      return this.#plain.read(chunk, at, limit, onData);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
   #begin(): void {
     this.#own = this.#parsers.take();
-    this.#overhead = 0;
+    this.#overhead = this.#plain.begun ? LINE_END_BYTES : 0;
     this.#digits = this.#size = 0;
   }
 

@@ -49,7 +49,7 @@ export type RequestReader = MessageReader<RequestHead>;
 export type ResponseReader = MessageReader<ResponseHead>;
 export type Http1 = { requests(): RequestReader; responses(): ResponseReader };
 
-/** Loads the parser once for a process: all readers share its memory. `scans`: false to read all heads with the parser. */
+/** Loads the parser once for a process: all readers share its memory. `scans`: false to read everything with the parser. */
 export function createHttp1({ underscoreHeaders, maxHeadBytes = MAX_HEAD_BYTES, maxHeaderLines = 200, scans = true }: Http1Options): Http1 {
   const parser = createHeadParser(maxHeadBytes);
   const chunkParsers = new ChunkParsers(parser);
@@ -68,8 +68,8 @@ export function createHttp1({ underscoreHeaders, maxHeadBytes = MAX_HEAD_BYTES, 
     create: (source, memory, at) => new ResponseHead(source, memory, at),
   };
   return {
-    requests: () => new Reader(requestRules, new ChunkedReader(chunkParsers, REQUEST_TRAILERS)),
-    responses: () => new Reader(responseRules, new ChunkedReader(chunkParsers, RESPONSE_TRAILERS)),
+    requests: () => new Reader(requestRules, new ChunkedReader(chunkParsers, REQUEST_TRAILERS, scans)),
+    responses: () => new Reader(responseRules, new ChunkedReader(chunkParsers, RESPONSE_TRAILERS, scans)),
   };
 }
 

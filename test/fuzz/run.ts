@@ -1,7 +1,7 @@
 /**
  * `npm run fuzz`: at least a million streams, half of them requests, and on until `FUZZ_MINUTES` have passed; on every core. Then the attacks of
  * `end-to-end/`, through a whole gateway to real servers. `FUZZ_SEED` begins elsewhere than this moment says. Ends at the first few failures, which name
- * their seed. `npm run fuzz -- streams`, `-- attacks`: one of the two. `-- heads`: `run-heads.ts`.
+ * their seed. `npm run fuzz -- streams`, `-- attacks`: one of the two. `-- heads`, `-- coverage`: `run-heads.ts`, `run-coverage.ts`.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -10,6 +10,7 @@ import { createHttp1 } from "../../gateway/http1/message-reader.ts";
 import { attack, type Tally } from "./attack.ts";
 import { runAttacks } from "./end-to-end/run-attacks.ts";
 import { openJudge } from "./judge.ts";
+import { runCoverage } from "./run-coverage.ts";
 import { runHeads } from "./run-heads.ts";
 
 const CASES = Number(process.env["FUZZ_CASES"] ?? 1_000_000);
@@ -22,6 +23,7 @@ type Work = { seed: number; cases: number; until: number };
 const share = process.env["FUZZ_SHARE"];
 const [only] = process.argv.slice(2);
 if (only === "heads") await runHeads();
+else if (only === "coverage") await runCoverage();
 else if (share === undefined) {
   if (only !== "attacks") await lead();
   if (only !== "streams") await playAttacks();
