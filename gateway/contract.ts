@@ -2,8 +2,8 @@ import type { FaultData } from "../lib/fault.ts";
 import type { StartTimes } from "../lib/start-phases.ts";
 import type { CallerEdits } from "./caller-edits.ts";
 
-/** A host and port at which gateways reach a container. */
-export type ContainerAddress = { host: string; port: number };
+/** A host and port at which gateways reach a container. `h2c`: it speaks HTTP/2 there, without TLS and without HTTP/1.1. */
+export type ContainerAddress = { host: string; port: number; h2c?: true };
 
 /**
  * What a gateway may do with a container now. Control derives it from the container's state, so gateways need not know the states.

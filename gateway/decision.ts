@@ -49,8 +49,8 @@ export type DirectResponse = {
   close?: true;
 };
 
-/** A container's address, the Unix socket of the control plane's API, or a TLS server. */
-export type ForwardTarget = { host: string; port: number; tls?: TlsPeer } | { socketPath: string };
+/** A container's address, the Unix socket of the control plane's API, or a TLS server. `h2c`: it speaks HTTP/2 without TLS. */
+export type ForwardTarget = { host: string; port: number; tls?: TlsPeer; h2c?: true } | { socketPath: string };
 
 /**
  * `servername` must match the certificate; empty if the address must. `ca`: the trusted authorities as PEM, instead of Node's own. `fingerprint`: the
@@ -61,7 +61,7 @@ export type TlsPeer = { servername: string; ca?: string | undefined; fingerprint
 /** Targets with the same key may share connections. */
 export function keyOfTarget(target: ForwardTarget): string {
   if ("socketPath" in target) return target.socketPath;
-  const address = `${target.host}:${target.port}`;
+  const address = `${target.host}:${target.port}${target.h2c === true ? " h2c" : ""}`;
   return target.tls === undefined ? address : `${address} ${target.tls.servername}`;
 }
 

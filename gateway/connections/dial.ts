@@ -3,6 +3,7 @@ import { connect as connectSecurely } from "node:tls";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Count, Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { ContainerSessions } from "../http2/container-sessions.ts";
 import type { Lease, TlsPeer, ForwardTarget } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { raceAbort } from "../../lib/deadline.ts";
@@ -39,6 +40,8 @@ type DialOptions = {
   /** The lease's target, if it is known. */
   target?: ForwardTarget;
   dials?: DialCounts;
+  /** Connects to containers that speak HTTP/2. Without it they get HTTP/1.1. */
+  h2c?: Pick<ContainerSessions, "connect">;
 };
 
 /** With `tls`, the connect ends with the handshake. */
@@ -101,6 +104,18 @@ function codeOf(error: unknown): string {
   return inner instanceof Error && "code" in inner && typeof inner.code === "string" ? inner.code : "no reason given";
 }
 
+/** A paused connection, whose events report the result. Half-open: each direction of an upgraded connection ends by itself. */
+function begin(target: ForwardTarget, { h2c, limits }: DialOptions): Socket {
+  if (h2c !== undefined && "h2c" in target) return h2c.connect(target).pause() as unknown as Socket;
+  return connect({
+    ...("socketPath" in target ? { path: target.socketPath } : target),
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: limits.probeAfterMs,
+  });
+}
+
 function dial(lease: TargetLease, target: ForwardTarget, options: DialOptions): Promise<DialResult> {
   const { clock, limits, signal } = options;
   const begun = clock.monotonic();
@@ -112,14 +127,7 @@ function dial(lease: TargetLease, target: ForwardTarget, options: DialOptions): 
       unwatch();
       return reject(new TargetRemoved("removed"));
     }
-    // Half-open: each direction of an upgraded connection ends by itself.
-    const socket = connect({
-      ...("socketPath" in target ? { path: target.socketPath } : target),
-      allowHalfOpen: true,
-      noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: limits.probeAfterMs,
-    });
+    const socket = begin(target, options);
     const settle = (act: () => void) => {
       cancel();
       unwatch();

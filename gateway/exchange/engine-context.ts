@@ -10,6 +10,7 @@ import type { DialCounts } from "../connections/dial.ts";
 import type { Draining } from "../connections/closing.ts";
 import type { Connection } from "../connections/connection.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
+import type { ContainerSessions } from "../http2/container-sessions.ts";
 import type { ContainerConnection, ConnectionPool } from "./pool.ts";
 
 /** Shared by all connections of an engine. */
@@ -29,6 +30,8 @@ export type EngineContext = {
   queues: QueueBudget;
   watch: ExchangeObserver;
   dials: DialCounts;
+  /** Of containers that speak HTTP/2. */
+  h2c: ContainerSessions;
   /** Tracks an upgraded connection until `over` settles, and then finishes its record. The engine destroys tracked connections when it closes. */
   trackUpgraded(connection: Connection, over: Promise<void>, record: AccessRecord): void;
 };

@@ -302,8 +302,8 @@ export class Exchange implements IncomingRequest, ForwardedExchange, ContainerCo
     if (lease === undefined) return;
     const { context, signal } = this.client;
     this.#dialled = true;
-    const { clock, limits, dials } = context;
-    dialLease(lease, { clock, limits, signal, target, dials })
+    const { clock, limits, dials, h2c } = context;
+    dialLease(lease, { clock, limits, signal, target, dials, h2c })
       .then((result) => this.#connected(result))
       .catch((error: unknown) => this.fail(error));
   }

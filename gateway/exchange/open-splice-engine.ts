@@ -12,6 +12,7 @@ import type { Connection } from "../connections/connection.ts";
 import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { createTicker } from "../../lib/clock.ts";
+import { openContainerSessions } from "../http2/container-sessions.ts";
 import { isHttp2, openEdgeSessions } from "../http2/edge-sessions.ts";
 import { openPool } from "./pool.ts";
 
@@ -36,13 +37,14 @@ export function openSpliceEngine({
   const upgraded = new Map<Connection, Promise<void>>();
   let whenEmpty = () => {};
 
+  const http1 = createHttp1({ underscoreHeaders: limits.underscoreHeaders });
   const context: EngineContext = {
     decide,
     refusal,
     limits,
     clock,
     log,
-    http1: createHttp1({ underscoreHeaders: limits.underscoreHeaders }),
+    http1,
     connections,
     pool,
     ticker,
@@ -50,6 +52,7 @@ export function openSpliceEngine({
     queues: createQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes }),
     watch,
     dials: dialCounts(counts, { clock, log }),
+    h2c: openContainerSessions({ http1, probeAfterMs: limits.probeAfterMs }),
     trackUpgraded: (connection, over, record) => {
       const open = counts.webSockets.at(record.labels.route);
       open.add();
@@ -105,7 +108,7 @@ export function openSpliceEngine({
   };
   const sessions = openEdgeSessions({
     onConnection: (stream, admission) => serve(connections.adoptStream(stream as unknown as Socket), admission, "h2"),
-    http1: context.http1,
+    http1,
     onLess: left,
     draining,
     bounds,
@@ -130,6 +133,7 @@ export function openSpliceEngine({
     handshakes.destroy();
     sessions.destroy();
     pool.close();
+    context.h2c.close();
     await Promise.allSettled(upgraded.values());
     await Promise.all([closed, allGone()]);
   };

@@ -71,7 +71,7 @@ export function switchProtocols(exchange: ForwardedExchange, head: ResponseHead,
   );
 }
 
-type UpgradeContainerDeps = Pick<EngineContext, "clock" | "limits" | "http1" | "connections" | "dials">;
+type UpgradeContainerDeps = Pick<EngineContext, "clock" | "limits" | "http1" | "connections" | "dials" | "h2c">;
 
 /** Requests WebSockets of containers, each over a new connection. */
 function createUpgradeContainer(deps: UpgradeContainerDeps): UpgradeContainer {

@@ -25,12 +25,14 @@ export class ChunkedBody {
     this.#user = user;
   }
 
-  read(bytes: Buffer, from: number): void {
+  /** Reads on from `from`, and returns the offset after the body, or the end of the bytes. */
+  read(bytes: Buffer, from: number): number {
     let at = from;
     while (at < bytes.length && this.#state !== "over") {
       if (this.#state === "data") at = this.#readData(bytes, at);
       else at = this.#readLine(bytes, at);
     }
+    return at;
   }
 
   #readData(bytes: Buffer, at: number): number {

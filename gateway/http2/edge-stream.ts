@@ -3,6 +3,7 @@ import type { Log } from "../../lib/log.ts";
 import type { ResponseHead, ResponseReader } from "../http1/message-reader.ts";
 import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, fieldObject } from "./chunked-body.ts";
 import { InMemoryConnection, type InMemoryPeer } from "./in-memory-connection.ts";
+import { StreamWriter } from "./stream-writer.ts";
 import { isFieldValue, type TranslatedRequest } from "./request-head.ts";
 
 const BROKEN_OFF = new Error("The exchange broke off");
@@ -32,19 +33,18 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   readonly #responses: ResponseReader;
   readonly #onClose: (cancelled: boolean) => void;
   readonly #log: Log;
+  readonly #writer = new StreamWriter();
   #state: "head" | "length" | "chunked" | "close" | "tunnel" | "over" = "head";
   #left = 0;
   #chunked: ChunkedBody | undefined;
   #trailers: string[] | undefined;
   #requestTrailers: string[] | undefined;
   #requestOver: boolean;
-  /** Of the current `onBytes`. */
-  #done: (() => void) | undefined;
-  #unsent: Buffer | undefined;
 
   constructor(stream: ServerHttp2Stream, request: TranslatedRequest, { remoteAddress, responses, onClose, log }: StreamOptions) {
     this.#stream = stream;
     this.#request = request;
+    this.#writer.use(stream);
     this.#responses = responses;
     this.#onClose = onClose;
     this.#log = log;
@@ -62,7 +62,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   onBytes(bytes: Buffer, done: () => void): void {
-    this.#done = done;
+    this.#writer.begin(done);
     try {
       this.#read(bytes, 0);
     } catch (error) {
@@ -70,11 +70,11 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
       this.#log.warn({ err: error }, "response not sent: HTTP/2 cannot express it");
       this.#abort();
     }
-    this.#settle();
+    this.#writer.settle();
   }
 
   onData(bytes: Buffer): void {
-    this.#send(bytes);
+    this.#writer.send(bytes);
   }
 
   onBodyEnd(trailers: string[] | undefined): void {
@@ -98,7 +98,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   onClose(): void {
     this.#responses.close();
     if (this.#state !== "over") this.#abort();
-    this.#settle();
+    this.#writer.settle();
   }
 
   #read(bytes: Buffer, from: number): void {
@@ -147,39 +147,20 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   #passResponse(bytes: Buffer, at: number): void {
-    if (this.#state === "chunked") return this.#chunked?.read(bytes, at);
+    if (this.#state === "chunked") return void this.#chunked?.read(bytes, at);
     if (this.#state === "over") return;
     const length = bytes.length - at;
     const last = this.#state === "length" && length >= this.#left;
     const stop = last ? at + this.#left : bytes.length;
     this.#left -= length;
-    this.#send(at === 0 && stop === bytes.length ? bytes : bytes.subarray(at, stop));
+    this.#writer.send(at === 0 && stop === bytes.length ? bytes : bytes.subarray(at, stop));
     if (last) this.#end();
-  }
-
-  /** Writes complete in order: only the last one of an `onBytes` reports that all are sent. */
-  #send(bytes: Buffer): void {
-    if (this.#unsent !== undefined) this.#write(this.#unsent);
-    this.#unsent = bytes;
-  }
-
-  #write(bytes: Buffer, done?: () => void): boolean {
-    if (this.#stream.destroyed || this.#stream.writableEnded) return false;
-    this.#stream.write(bytes, done);
-    return true;
   }
 
   #end(): void {
     if (this.#state === "over") return;
     this.#state = "over";
-    this.#settle();
-    this.#stream.end();
-  }
-
-  #settle(): void {
-    const { done, unsent } = { done: this.#done, unsent: this.#unsent };
-    this.#done = this.#unsent = undefined;
-    if (unsent === undefined || !this.#write(unsent, done && (() => done()))) done?.();
+    this.#writer.end();
   }
 
   /** RST_STREAM with INTERNAL_ERROR. `close` would end the stream first, and the client would take what it has for the whole response. */

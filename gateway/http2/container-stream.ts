@@ -1,0 +1,184 @@
+import { STATUS_CODES } from "node:http";
+import { constants, type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
+import type { Http1, RequestHead, RequestReader } from "../http1/message-reader.ts";
+import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, fieldObject } from "./chunked-body.ts";
+import { InMemoryConnection, type InMemoryPeer } from "./in-memory-connection.ts";
+import { isFieldValue } from "./request-head.ts";
+import { StreamWriter } from "./stream-writer.ts";
+
+/** `te` is added: servers of gRPC demand it, and this proxy forwards trailers. */
+const NOT_FORWARDED = { remove: ["host", "transfer-encoding"], add: [] };
+const NO_WEBSOCKET = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n";
+
+/**
+ * A connection to a container that speaks HTTP/2, as the engine sees it: one HTTP/1.1 exchange after another, each of which is a stream of a session that
+ * many connections share.
+ */
+export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
+  readonly connection: InMemoryConnection;
+  readonly #session: ClientHttp2Session;
+  readonly #requests: RequestReader;
+  readonly #onClose: (connection: ContainerStream) => void;
+  readonly #writer = new StreamWriter();
+  #state: "head" | "length" | "chunked" = "head";
+  #left = 0;
+  #chunked: ChunkedBody | undefined;
+  #requestTrailers: string[] | undefined;
+  /** Of the current exchange, until its response is complete. */
+  #stream: ClientHttp2Stream | undefined;
+  /** The same until it is closed: it may take the rest of its request. */
+  #open: ClientHttp2Stream | undefined;
+  #response: "head" | "none" | "length" | "chunked" = "head";
+  #trailers: string[] | undefined;
+
+  constructor(session: ClientHttp2Session, { http1, onClose }: { http1: Pick<Http1, "requests">; onClose: (connection: ContainerStream) => void }) {
+    this.#session = session;
+    this.#requests = http1.requests();
+    this.#onClose = onClose;
+    this.connection = new InMemoryConnection(this);
+  }
+
+  /** Between two exchanges. */
+  get idle(): boolean {
+    return this.#stream === undefined && this.#state === "head";
+  }
+
+  onBytes(bytes: Buffer, done: () => void): void {
+    this.#writer.begin(done);
+    for (let at = 0; at < bytes.length;) {
+      if (this.#state !== "head") at = this.#passBody(bytes, at);
+      else {
+        at = this.#requests.readHead(bytes, at, bytes.length);
+        if (at === -1) break;
+        this.#begin(this.#requests.head);
+        this.#requests.dropHead();
+      }
+    }
+    this.#writer.settle();
+  }
+
+  onData(bytes: Buffer): void {
+    this.#writer.send(bytes);
+  }
+
+  onBodyEnd(trailers: string[] | undefined): void {
+    this.#requestTrailers = trailers;
+    this.#endRequest();
+  }
+
+  onEnd(): void {
+    this.connection.destroy();
+  }
+
+  onResume(): void {
+    this.#stream?.resume();
+  }
+
+  onClose(): void {
+    this.#requests.close();
+    this.#writer.settle();
+    this.#open?.close(constants.NGHTTP2_CANCEL);
+    this.#onClose(this);
+  }
+
+  #begin(head: RequestHead): void {
+    const { bodyKind, bodyLength, method, target } = head;
+    this.#state = bodyKind === "none" ? "head" : bodyKind;
+    this.#left = bodyLength;
+    if (bodyKind === "chunked") this.#chunked = new ChunkedBody(this);
+    if (head.websocket) return void this.connection.deliver(NO_WEBSOCKET);
+    const fields = [":method", method, ":path", target, ":scheme", "http", ":authority", head.header("host") ?? "", "te", "trailers"];
+    for (const [name, value] of head.lines(NOT_FORWARDED)) fields.push(name.toLowerCase(), value);
+    const stream = this.#session.request(fields, { endStream: bodyKind === "none", waitForTrailers: bodyKind === "chunked" });
+    this.#stream = this.#open = stream;
+    this.#response = "head";
+    this.#trailers = this.#requestTrailers = undefined;
+    this.#writer.use(bodyKind === "none" ? undefined : stream);
+    stream.on("error", () => undefined);
+    stream.on("wantTrailers", () => stream.sendTrailers(fieldObject(this.#requestTrailers ?? [])));
+    stream.on("headers", (_headers, _flags, received: unknown) => this.#passInterim(received as string[]));
+    stream.on("response", (_headers, flags, received: unknown) => this.#beginResponse(stream, method, flags, received as string[]));
+    stream.on("trailers", (_headers, _flags, received: unknown) => (this.#trailers = received as string[]));
+    stream.on("data", (bytes: Buffer) => {
+      if (!this.connection.deliver(this.#response === "chunked" ? chunkOf(bytes) : bytes)) stream.pause();
+    });
+    stream.once("end", () => this.#endResponse(stream));
+    stream.once("close", () => this.#streamClosed(stream));
+  }
+
+  #passBody(bytes: Buffer, at: number): number {
+    if (this.#state === "chunked") return this.#chunked?.read(bytes, at) ?? bytes.length;
+    const end = Math.min(bytes.length, at + this.#left);
+    this.#left -= end - at;
+    this.#writer.send(bytes.subarray(at, end));
+    if (this.#left === 0) this.#endRequest();
+    return end;
+  }
+
+  #endRequest(): void {
+    this.#state = "head";
+    this.#chunked = undefined;
+    this.#writer.end();
+  }
+
+  #passInterim(received: readonly string[]): void {
+    const head = responseHead(received, undefined);
+    if (head === undefined) this.connection.destroy();
+    else this.connection.deliver(head.text);
+  }
+
+  #beginResponse(stream: ClientHttp2Stream, method: string, flags: number, received: readonly string[]): void {
+    const ended = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    const head = responseHead(received, ended ? "none" : method === "HEAD" ? "bodyless" : "body");
+    if (head === undefined) return void stream.destroy();
+    this.#response = head.framing;
+    this.connection.deliver(head.text);
+  }
+
+  #endResponse(stream: ClientHttp2Stream): void {
+    // A reset ends a stream too.
+    if (this.#response === "head" || (stream.rstCode !== constants.NGHTTP2_NO_ERROR && stream.rstCode !== undefined)) return;
+    const { connection } = this;
+    this.#stream = undefined;
+    if (this.#response === "chunked") connection.deliver(chunkedEnd(this.#trailers?.every(isFieldValue) === true ? this.#trailers : undefined));
+  }
+
+  #streamClosed(stream: ClientHttp2Stream): void {
+    if (this.#open === stream) {
+      this.#open = undefined;
+      this.#writer.use(undefined);
+      this.#writer.settle();
+    }
+    // Before the end of its response: the container has reset it, or has left.
+    if (this.#stream === stream) this.connection.destroy();
+  }
+}
+
+type ResponseText = { text: string; framing: "none" | "length" | "chunked" };
+
+/**
+ * The head of a response as one of HTTP/1.1. Undefined if it cannot be one. `body`: what follows the head; undefined for an informational response. A
+ * response of gRPC is chunked even if it has a length, because its trailers say how the call ended.
+ */
+function responseHead(received: readonly string[], body: "none" | "bodyless" | "body" | undefined): ResponseText | undefined {
+  let status = 0;
+  let lines = "";
+  let hasLength = false;
+  let isGrpc = false;
+  for (let at = 0; at + 1 < received.length; at += 2) {
+    const name = received[at] ?? "";
+    const value = received[at + 1] ?? "";
+    if (!isFieldValue(value)) return undefined;
+    if (name === ":status") status = Number(value);
+    else if (name === "content-type" && value.startsWith("application/grpc")) isGrpc = true;
+    if (name === "content-length") hasLength = true;
+    else if (!name.startsWith(":")) lines += `${name}: ${value}\r\n`;
+  }
+  const length = received[received.indexOf("content-length") + 1];
+  const bodiless = status < 200 || status === 204 || status === 304;
+  const framing = body !== "body" || bodiless ? "none" : hasLength && !isGrpc ? "length" : "chunked";
+  if (framing === "chunked") lines += "Transfer-Encoding: chunked\r\n";
+  else if (hasLength) lines += `Content-Length: ${length}\r\n`;
+  else if (body === "none" && !bodiless) lines += "Content-Length: 0\r\n";
+  return { text: `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${lines}\r\n`, framing };
+}

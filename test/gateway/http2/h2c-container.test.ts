@@ -1,0 +1,222 @@
+import { createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import t, { type Test } from "tap";
+import { eventually } from "../../fixtures/eventually.ts";
+import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
+import { openHttp2Stand, request } from "./fixture.ts";
+
+type StreamHandler = (stream: ServerHttp2Stream, headers: Record<string, unknown>, body: Buffer) => void;
+
+/** A container that speaks HTTP/2 only. `sessions` counts its connections. */
+async function openH2cContainer(t: Test, onStream: StreamHandler) {
+  const server: Http2Server = createServer({ maxSessionMemory: 100 });
+  const counts = { sessions: 0, aborted: 0 };
+  server.on("session", (session) => {
+    counts.sessions++;
+    session.on("error", () => undefined);
+  });
+  server.on("stream", (stream: ServerHttp2Stream, headers) => {
+    stream.on("error", () => undefined);
+    stream.once("aborted", () => counts.aborted++);
+    if (headers["x-unread"] !== undefined) return onStream(stream, headers, Buffer.alloc(0));
+    const chunks: Buffer[] = [];
+    stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+    stream.once("end", () => onStream(stream, headers, Buffer.concat(chunks)));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  return { address: { host: "127.0.0.1", port, h2c: true } as const, server, counts };
+}
+
+t.test("a client of HTTP/1.1 is answered by a container that speaks HTTP/2", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openH2cContainer(t, (stream, headers, body) => {
+    stream.respond({ ":status": 200, "set-cookie": ["a=1", "b=2"], "x-two": "caf\xe9" }, { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "x-after": "1" }));
+    stream.end(JSON.stringify({ ...headers, body: body.toString() }));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const answer = await exchange(stand.port, get(`${PATH}/a?b=%20c`, ["X-Mine: 1", "TE: trailers"]));
+  const [head = "", body = ""] = answer.split("\r\n\r\n");
+  t.match(head, /^HTTP\/1\.1 200 OK\r\n/);
+  for (const line of ["set-cookie: a=1", "set-cookie: b=2", "x-two: caf\xe9", "Transfer-Encoding: chunked"]) t.ok(head.includes(`\r\n${line}`), line);
+  const seen = JSON.parse(body.slice(body.indexOf("{"), body.indexOf("}") + 1)) as Record<string, string>;
+  t.match(seen, {
+    ":path": "/a?b=%20c",
+    ":method": "GET",
+    ":authority": "stand.example",
+    "x-mine": "1",
+    te: "trailers",
+    "x-forwarded-proto": "http",
+  });
+  t.notOk("connection" in seen || "host" in seen);
+  t.match(answer, /\r\n0\r\nx-after: 1\r\n\r\n$/);
+});
+
+t.test("bodies, lengths, statuses and trailers in both directions over HTTP/2", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const { address, counts } = await openH2cContainer(t, (stream, headers, body) => {
+    const path = String(headers[":path"]);
+    if (path === "/none") return stream.respond({ ":status": 204 }, { endStream: true });
+    if (path === "/hints") stream.additionalHeaders({ ":status": 103, link: "</a.css>" });
+    if (path === "/only") return stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": "12" }, { endStream: true });
+    stream.respond({ ":status": 200, ...(path === "/length" ? { "content-length": String(body.length) } : {}) });
+    stream.end(body);
+  });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  const body = randomBytes(2_000_000);
+  for (const path of ["/length", "/chunks"])
+    for (const told of [true, false]) {
+      const headers = { ":method": "POST", ":path": PATH + path, ...(told ? { "content-length": String(body.length) } : {}) };
+      const answer = await request(session, headers, body);
+      t.ok(answer.body === body.toString("latin1"), `${path} ${told}`);
+      t.equal(answer.headers["content-length"], path === "/length" ? String(body.length) : undefined);
+    }
+  t.equal((await request(session, { ":path": `${PATH}/none` })).status, 204);
+  const hinted = await request(session, { ":path": `${PATH}/hints` });
+  t.equal(hinted.informational[0]?.["link"], "</a.css>");
+  const only = await request(session, { ":path": `${PATH}/only` });
+  t.equal(only.headers["grpc-status"], "12");
+  const head = await request(session, { ":method": "HEAD", ":path": `${PATH}/length` });
+  t.equal(head.status, 200);
+  t.equal(counts.sessions, 1, "all of them share a connection");
+  t.same(
+    (await Promise.all(Array.from({ length: 120 }, () => request(session, { ":path": PATH })))).map(({ status }) => status),
+    Array(120).fill(200),
+  );
+  t.equal(counts.sessions, 2, "a hundred share one");
+});
+
+t.test("a container that resets a stream, or leaves, breaks the response off; the next request reaches it again", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const { address, server } = await openH2cContainer(t, (stream, headers) => {
+    if (headers[":path"] === "/fine") return void stream.respond({}, { endStream: true });
+    if (headers[":path"] === "/late") {
+      stream.respond();
+      stream.write("part");
+    }
+    setImmediate(() => (headers[":path"] === "/gone" ? stream.session?.destroy() : stream.destroy(new Error("broken"))));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  const early = await request(session, { ":method": "POST", ":path": `${PATH}/early` }, "x");
+  t.equal(early.status, 502);
+  t.match(early.body, /datagrok-error/);
+  await t.rejects(request(session, { ":path": `${PATH}/late` }), { message: /INTERNAL_ERROR/ });
+  t.equal((await request(session, { ":method": "POST", ":path": `${PATH}/gone` }, "x")).status, 502);
+  t.equal((await request(session, { ":method": "POST", ":path": `${PATH}/fine` }, "x")).status, 200);
+  t.ok(server.listening);
+});
+
+t.test("a client that leaves cancels its stream at the container, and leaves those of others", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const open: ServerHttp2Stream[] = [];
+  const { address, counts } = await openH2cContainer(t, (stream) => {
+    stream.respond();
+    stream.write("begun");
+    open.push(stream);
+  });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  const leaves = session.request({ ":path": PATH, authorization: "token" }).on("error", () => undefined);
+  const stays = request(session, { ":path": PATH });
+  await eventually("two streams", () => open.length === 2);
+  leaves.close(8);
+  await eventually("one to be cancelled", () => counts.aborted === 1);
+  for (const stream of open) if (!stream.destroyed) stream.end(" and over");
+  t.equal((await stays).body, "begun and over");
+  t.equal(counts.sessions, 1);
+});
+
+t.test("an answer before the end of the request", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const { address } = await openH2cContainer(t, (stream) => {
+    stream.respond({ ":status": 413 });
+    stream.end("too large");
+    stream.close(0);
+  });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  const stream = session.request({ ":method": "POST", ":path": PATH, authorization: "token", "x-unread": "1" });
+  stream.on("error", () => undefined);
+  stream.write(Buffer.alloc(100_000));
+  const [headers] = (await once(stream, "response")) as [Record<string, unknown>];
+  t.equal(headers[":status"], 413);
+  stream.end();
+  const text: Buffer[] = [];
+  stream.on("data", (piece: Buffer) => text.push(piece));
+  await once(stream, "close");
+  t.equal(Buffer.concat(text).toString(), "too large");
+});
+
+t.test("flow control passes through: neither side buffers what the other does not read", async (t) => {
+  const stand = await openHttp2Stand(t);
+  let written = 0;
+  let unread: ServerHttp2Stream | undefined;
+  const { address } = await openH2cContainer(t, (stream, headers) => {
+    if (headers["x-unread"] !== undefined) return void (unread = stream);
+    stream.respond();
+    const piece = Buffer.alloc(65_536);
+    const more = () => {
+      do written += piece.length;
+      while (stream.write(piece) && !stream.destroyed);
+      stream.once("drain", more);
+    };
+    more();
+  });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  const slow = session.request({ ":path": PATH, authorization: "token" }).on("error", () => undefined);
+  await once(slow, "response");
+  const stopped = async (count: () => number) => {
+    let before = -1;
+    await eventually("it to stop", async () => {
+      const still = count() === before;
+      before = count();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      return still;
+    });
+    return count();
+  };
+  const held = await stopped(() => written);
+  t.ok(held < 3_000_000, `${held} bytes`);
+  slow.resume();
+  await eventually("it to go on", () => written > held + 5_000_000);
+  slow.close(8);
+  let sent = 0;
+  const upload = session.request({ ":method": "POST", ":path": PATH, authorization: "token", "x-unread": "1" }).on("error", () => undefined);
+  const piece = Buffer.alloc(65_536);
+  const send = () => void upload.write(piece, (error) => error == null && (sent += piece.length) < 100_000_000 && send());
+  send();
+  await eventually("the request", () => unread !== undefined);
+  t.ok((await stopped(() => sent)) < 3_000_000, `${sent} bytes`);
+  upload.close(8);
+});
+
+t.test("a container of HTTP/1.1 that says h2c is a fault, and so are WebSockets to one of HTTP/2", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (_message, response) => response.end());
+  stand.set(ID, { kind: "awake", address: { ...address, h2c: true } });
+  t.match(await exchange(stand.port, get(PATH)), /^HTTP\/1\.1 502 /);
+  const { address: h2c } = await openH2cContainer(t, (stream) => stream.respond({}, { endStream: true }));
+  stand.set(ID, { kind: "awake", address: h2c });
+  const upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="];
+  t.match(await exchange(stand.port, get(WS_PATH, upgrade).replace("Connection: close\r\n", ""), /instead of a WebSocket/), /HTTP\/1\.1 101/);
+});
+
+t.test("a new view of the container gets connections of its own", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const { address, counts } = await openH2cContainer(t, (stream) => stream.respond({}, { endStream: true }));
+  const session = stand.session();
+  for (const times of [1, 2]) {
+    stand.set(ID, { kind: "asleep" });
+    stand.set(ID, { kind: "awake", address: { ...address } });
+    t.equal((await request(session, { ":path": PATH })).status, 200);
+    t.equal(counts.sessions, times);
+  }
+});
