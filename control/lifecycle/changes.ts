@@ -109,9 +109,14 @@ export function viewOf(container: ContainerToView): ContainerView {
   return { id, name, availability: AVAILABILITY[container.state](container), ...(phases ? { start: phases } : {}) };
 }
 
-function awake({ addresses, deployed }: ContainerToView): Availability {
+function awake({ addresses, config, deployed }: ContainerToView): Availability {
   if (addresses.length === 0) return { kind: "portless" };
-  return { kind: "awake", addresses: addresses.map(({ host, port }) => ({ host, port })), ...(deployed?.worker ? { worker: true } : {}) };
+  const protocol = config.protocol === "h2c" ? { h2c: true as const } : {};
+  return {
+    kind: "awake",
+    addresses: addresses.map(({ host, port }) => ({ host, port, ...protocol })),
+    ...(deployed?.worker ? { worker: true } : {}),
+  };
 }
 
 /** Stopped or about to be: a request wakes it where it is on-demand, even after a user's stop, or where it was stopped for idleness. */

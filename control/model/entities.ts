@@ -27,6 +27,8 @@ export type ContainerConfig = {
   port?: number | undefined;
   /** It speaks a protocol of its own over TCP and gets a listener; undefined: the server's setting decides by the image. */
   tcp?: boolean | undefined;
+  /** What it speaks on its port: `h2c` is HTTP/2 without TLS; undefined: HTTP/1.1. */
+  protocol?: "http1" | "h2c" | undefined;
 };
 
 /** `port`: another one than the container's own. */

@@ -161,6 +161,12 @@ const KEYS: Readonly<Record<string, Key>> = {
     accepts: (value) => typeof value === "boolean",
     schema: { type: "boolean" },
   },
+  protocol: {
+    field: "protocol",
+    allowed: "http1, or h2c for a server that speaks HTTP/2 without TLS, such as one of gRPC",
+    accepts: (value) => value === "http1" || value === "h2c",
+    schema: { type: "string", enum: ["http1", "h2c"], default: "http1" },
+  },
   port: { field: "port", allowed: "a port from 1 to 65535", accepts: whole(1, 65_535), schema: { type: "integer", minimum: 1, maximum: 65_535 } },
 };
 

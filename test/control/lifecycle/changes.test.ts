@@ -41,6 +41,13 @@ t.test("only an on-demand container in error is woken by a request, once its bac
   t.match(viewOf({ ...plain, ...failed }).availability, { wakeable: false, fault: FAULT });
 });
 
+t.test("the address of a container that speaks HTTP/2 says so", async (t) => {
+  const started = { ...plain, state: "STARTED", desiredInstances: 1, addresses: [ADDRESS] } as const;
+  const speaking = (protocol: "http1" | "h2c") => viewOf({ ...started, config: { ...plain.config, protocol } }).availability;
+  t.strictSame(speaking("h2c"), { kind: "awake", addresses: [{ ...ADDRESS, h2c: true }] });
+  t.strictSame(speaking("http1"), { kind: "awake", addresses: [ADDRESS] });
+});
+
 t.test("a plain container that a user stopped says so", async (t) => {
   t.match(viewOf(plain).availability, { kind: "stopped", fault: { code: "CONTAINER_STOPPED" } });
 });

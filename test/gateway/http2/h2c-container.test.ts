@@ -191,7 +191,7 @@ t.test("flow control passes through: neither side buffers what the other does no
   let sent = 0;
   const upload = session.request({ ":method": "POST", ":path": PATH, authorization: "token", "x-unread": "1" }).on("error", () => undefined);
   const piece = Buffer.alloc(65_536);
-  const send = () => void upload.write(piece, (error) => error == null && (sent += piece.length) < 100_000_000 && send());
+  const send = () => void upload.write(piece, (error) => !(error instanceof Error) && (sent += piece.length) < 100_000_000 && send());
   send();
   await eventually("the request", () => unread !== undefined);
   t.ok((await stopped(() => sent)) < 3_000_000, `${sent} bytes`);

@@ -31,6 +31,7 @@ t.test("every key arrives where it belongs", async (t) => {
     env: { A: "1" },
     image: "ghcr.io/owner/name:1.0@sha256:00",
     tcp: true,
+    protocol: "h2c",
     port: 8080,
   });
   t.strictSame(config, {
@@ -43,6 +44,7 @@ t.test("every key arrives where it belongs", async (t) => {
     storageGb: 30,
     keepWarm: ["Mon-Fri 08:00-18:00 Europe/Berlin", "sun 22:00-02:00"],
     tcp: true,
+    protocol: "h2c",
     port: 8080,
   });
   t.strictSame(env, { A: "1" });
@@ -149,6 +151,8 @@ const WRONG: readonly (readonly [key: string, value: unknown])[] = [
   ["memory", null],
   ["gpu", -1],
   ["tcp", "5432"],
+  ["protocol", "h2"],
+  ["protocol", true],
   ["on_demand", "true"],
   ["shutdown_timeout", -1],
   ["timeout_minutes", "30"],
