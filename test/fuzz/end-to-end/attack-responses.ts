@@ -76,7 +76,8 @@ function judgeAnswer(tally: AttackTally, { attack, reply, victim }: PlayedAnswer
       first !== undefined && !refused && first.complete && (original === undefined || original.first !== first.first || original.body !== first.body),
     "the next client did not get its own response":
       ownOf(victim.received).join() !== `/${attack.name}/victim` || !victim.received.startsWith("HTTP/1.1 200 "),
-    "the gateway did not close the connection": reply.end === "open",
+    // A container that never ends its response is waited for.
+    "the gateway did not close the connection": reply.end === "open" && (attack.afterwards !== "waits" || original?.complete === true),
   };
   const failed = Object.entries(problems).flatMap(([what, is]) => (is ? [what] : []));
   if (failed.length > 0)
