@@ -1,6 +1,4 @@
-import { writeSync } from "node:fs";
-import type { Socket } from "node:net";
-import type { TurnOutbox } from "./outbox.ts";
+import { MAX_PLACED, NO_SOCKET, type SocketId, type SocketLayer } from "./socket-layer.ts";
 
 /** Receives the events of a connection. */
 export type ConnectionUser = {
@@ -14,22 +12,6 @@ export type ConnectionUser = {
   onClose(error: Error | undefined): void;
 };
 
-/** A received buffer that may be kept until a function is called, instead of being used again after `onBytes`. */
-export type Lender = { memory: Buffer | undefined; lend(): () => void };
-
-type ConnectionOptions = {
-  outbox: TurnOutbox;
-  lender: Lender;
-  remoteAddress: string;
-  /** Writes past the stream: not for connections that Node encrypts. */
-  pastStream: boolean;
-  /** The TCP connection under a TLS connection. */
-  under?: Socket | undefined;
-};
-
-/** Up to this size, bytes are copied and sent at the end of the turn. */
-const SMALL_BYTES = 16_384;
-
 const NO_USER: ConnectionUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
 
 /** An established connection with one user at a time. Each direction may end by itself. */
@@ -38,62 +20,46 @@ export class Connection {
   /** Empty if it is not known; without `::ffff:`. */
   readonly remoteAddress: string;
   readonly tls: boolean;
-  readonly #socket: Socket;
-  readonly #outbox: TurnOutbox;
-  readonly #lender: Lender;
-  readonly #pastStream: boolean;
-  readonly #under: Socket | undefined;
-  #error: Error | undefined;
-  #owesDrain = false;
+  readonly #layer: SocketLayer;
+  #id: SocketId = NO_SOCKET;
+  #alive = true;
+  #closed = false;
+  #ended = false;
+  #paused = true;
   #sent = 0;
-  /** Delayed bytes in the outbox: their number and offset. */
-  #delayed = 0;
-  #delayedAt = 0;
   #reserved = 0;
-  /** For each write of lent memory, in order: returns it. */
-  readonly #lent: ((() => void) | undefined)[] = [];
+  #closeListeners: (() => void)[] | undefined;
 
   /** Reads nothing before `resume`. */
-  constructor(open: (connection: Connection) => Socket, { outbox, lender, remoteAddress, pastStream, under }: ConnectionOptions) {
-    const socket = open(this);
-    this.#socket = socket;
-    this.#outbox = outbox;
-    this.#lender = lender;
-    this.#pastStream = pastStream;
-    this.#under = under;
-    this.remoteAddress = remoteAddress.replace(/^::ffff:/, "");
-    this.tls = "encrypted" in socket;
-    socket.on("end", () => this.user.onEnd());
-    socket.on("drain", () => this.user.onDrain());
-    socket.on("error", (error) => void (this.#error ??= error));
-    socket.on("close", () => {
-      const last = this.user;
-      this.user = NO_USER;
-      last.onClose(this.#error);
-    });
+  constructor(layer: SocketLayer, { id, remoteAddress, tls }: { id: SocketId; remoteAddress: string; tls: boolean }) {
+    this.#layer = layer;
+    this.#id = id;
+    this.remoteAddress = remoteAddress;
+    this.tls = tls;
   }
 
+  /** False after `destroy` and `reset`, and after `onClose`. */
   get alive(): boolean {
-    return !this.#socket.destroyed;
+    return this.#alive;
   }
 
   /** `onClose` was called. */
   get closed(): boolean {
-    return this.#socket.closed;
+    return this.#closed;
   }
 
   /** False: nothing more can be sent. */
   get writable(): boolean {
-    return this.#socket.writable;
+    return this.#alive && !this.#ended;
   }
 
   /** `end` was called. */
   get ended(): boolean {
-    return this.#socket.writableEnded;
+    return this.#ended;
   }
 
   get paused(): boolean {
-    return this.#socket.isPaused();
+    return this.#paused;
   }
 
   /** Bytes that were sent or queued. */
@@ -103,188 +69,106 @@ export class Connection {
 
   /** Bytes that the other end has not taken yet. */
   get backlog(): number {
-    this.flush();
-    return this.#socket.writableLength;
+    return this.#layer.backlog(this.#id);
   }
 
   /** Where `place` reserves. */
   get memory(): Buffer {
-    return this.#outbox.memory;
+    return this.#layer.memory;
   }
 
   resume(): void {
-    this.#socket.resume();
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#layer.resume(this.#id);
   }
 
   pause(): void {
-    this.#socket.pause();
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#layer.pause(this.#id);
   }
 
   /** Calls `act` after `onClose`. */
   onceClosed(act: () => void): void {
-    this.#socket.once("close", act);
+    this.#closeListeners ??= [];
+    this.#closeListeners.push(act);
   }
 
-  /** Sends bytes `at`..`end`, which are valid for this call only. False: they are queued, so the sender must pause until `onDrain`. */
+  /**
+   * Sends bytes `at`..`end`, which the caller may change when the event that it handles returns, or outside of an event when this call returns. False:
+   * they are queued, so the sender must pause until `onDrain`.
+   */
   send(memory: Buffer, at: number, end: number): boolean {
-    const socket = this.#socket;
-    if (!socket.writable) return true;
-    const length = end - at;
-    if (length <= SMALL_BYTES) {
-      memory.copy(this.#outbox.memory, this.place(length), at, end);
-      return this.placed(length);
-    }
-    this.#sent += length;
-    this.flush();
-    const sent = this.#sendNow(memory, at, length);
-    if (sent === length) return true;
-    const lends = this.#lender.memory === memory;
-    const rest = lends ? memory.subarray(at + sent, end) : ownCopy(memory, at + sent, end);
-    socket.write(rest, this.#onSent);
-    // Unless the kernel took all of it, the memory must not be used again before the rest is sent.
-    const queued = socket.writableLength > 0;
-    this.#lent.push(queued && lends ? this.#lender.lend() : undefined);
-    this.#owesDrain ||= queued;
-    return !queued;
+    if (!this.#alive || this.#ended) return true;
+    this.#sent += end - at;
+    return this.#layer.send(this.#id, memory, at, end);
   }
 
   /** Sends bytes that the caller gives away. */
   sendOwn(bytes: Buffer): boolean {
-    if (bytes.length <= SMALL_BYTES) return this.send(bytes, 0, bytes.length);
-    const socket = this.#socket;
-    if (!socket.writable) return true;
+    if (!this.#alive || this.#ended) return true;
     this.#sent += bytes.length;
-    this.flush();
-    return socket.write(bytes);
+    return this.#layer.sendOwn(this.#id, bytes);
   }
 
   sendText(latin1: string): boolean {
     const { length } = latin1;
-    if (length > SMALL_BYTES) return this.sendOwn(Buffer.from(latin1, "latin1"));
-    if (!this.#socket.writable) return true;
-    this.#outbox.memory.write(latin1, this.place(length), "latin1");
-    return this.placed(length);
+    if (!this.#alive || this.#ended) return true;
+    if (length > MAX_PLACED) return this.sendOwn(Buffer.from(latin1, "latin1"));
+    this.#sent += length;
+    this.#layer.memory.write(latin1, this.#layer.place(this.#id, length), "latin1");
+    return this.#layer.placed(this.#id, length);
   }
 
   /** Reserves room behind what is queued in this turn, and returns its offset in `memory`. Write there, then call `placed` before anything else. */
   place(bytes: number): number {
-    if (this.#delayed > 0 && !this.#outbox.fits(this.#delayedAt + this.#delayed, bytes)) this.flush();
-    const at = this.#outbox.reserve(bytes);
     this.#reserved = bytes;
-    if (this.#delayed === 0) this.#delayedAt = at;
-    return at;
+    return this.#layer.place(this.#id, bytes);
   }
 
   /** Sends the first `bytes` of the reserved room. False: see `send`. */
   placed(bytes: number): boolean {
-    const outbox = this.#outbox;
-    outbox.release(this.#reserved - bytes);
-    const socket = this.#socket;
-    if (!socket.writable || bytes === 0) return true;
-    this.#sent += bytes;
-    if (socket.writableLength > 0) {
-      const at = this.#delayedAt;
-      return socket.write(ownCopy(outbox.memory, at, at + bytes));
-    }
-    if (this.#delayed === 0) outbox.add(this);
-    this.#delayed += bytes;
-    return true;
-  }
-
-  /** Sends delayed bytes now. */
-  flush(): void {
-    const length = this.#delayed;
-    if (length === 0) return;
-    this.#delayed = 0;
-    const socket = this.#socket;
-    if (!socket.writable) return;
-    const { memory } = this.#outbox;
-    const at = this.#delayedAt;
-    const sent = this.#sendNow(memory, at, length);
-    if (sent < length) socket.write(ownCopy(memory, at + sent, at + length));
+    if (bytes > this.#reserved) throw new Error("More bytes were placed than reserved");
+    const sends = this.#alive && !this.#ended;
+    if (sends) this.#sent += bytes;
+    return this.#layer.placed(this.#id, sends ? bytes : 0);
   }
 
   /** Sends what is queued, and nothing more. */
   end(): void {
-    this.flush();
-    if (this.#socket.writable) this.#socket.end();
+    if (this.#ended || !this.#alive) return;
+    this.#ended = true;
+    this.#layer.end(this.#id);
   }
 
   destroy(): void {
-    this.flush();
-    this.#socket.destroy();
+    if (!this.#alive) return;
+    this.#alive = false;
+    this.#layer.close(this.#id);
   }
 
   /** Ends so that the other side knows that data is missing. */
   reset(): void {
-    this.flush();
-    breakOff(this.#socket, this.#under);
+    if (!this.#alive) return;
+    this.#alive = false;
+    this.#layer.reset(this.#id);
   }
 
   /** The other end has closed, as far as the kernel knows. For connections that are not read. */
   isBroken(): boolean {
-    const descriptor = descriptorOf(this.#socket);
-    if (descriptor === undefined) return false;
-    try {
-      writeSync(descriptor, NO_BYTES);
-      return false;
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code !== "EAGAIN";
-    }
+    return this.#layer.isBroken(this.#id);
   }
 
-  /** Returns how many bytes the kernel took. */
-  #sendNow(bytes: Buffer, from: number, length: number): number {
-    return this.#pastStream ? writeNow(this.#socket, bytes, from, length) : 0;
+  /** Called by the owner of the layer, once. */
+  close(error: Error | undefined): void {
+    this.#alive = false;
+    this.#closed = true;
+    const last = this.user;
+    this.user = NO_USER;
+    last.onClose(error);
+    const listeners = this.#closeListeners;
+    this.#closeListeners = undefined;
+    if (listeners !== undefined) for (const act of listeners) act();
   }
-
-  readonly #onSent = () => {
-    this.#lent.shift()?.();
-    if (!this.#owesDrain || this.#socket.writableLength > 0) return;
-    this.#owesDrain = false;
-    this.user.onDrain();
-  };
-}
-
-const NO_BYTES = Buffer.alloc(0);
-
-/** Copies up to this size share memory of Node's pool. */
-const POOLED_BYTES = 1_024;
-
-function ownCopy(bytes: Buffer, at: number, end: number): Buffer {
-  const length = end - at;
-  const copy = length > POOLED_BYTES ? Buffer.allocUnsafeSlow(length) : Buffer.allocUnsafe(length);
-  bytes.copy(copy, 0, at, end);
-  return copy;
-}
-
-/**
- * Ends a connection so that the other side knows that data is missing. Many programs treat the end of TCP as the end of TLS, and that as the end of a
- * body. Node cannot reset a TLS socket, only the TCP socket under it.
- */
-export function breakOff(socket: Socket, under?: Socket): void {
-  if (under !== undefined || !("encrypted" in socket)) (under ?? socket).resetAndDestroy();
-  socket.destroy();
-}
-
-/**
- * Writes past the stream, and returns how many bytes the kernel took. A stream may queue bytes, so those in reused memory would have to be copied, which
- * for messages of 16 KiB costs more than everything else. Returns 0 if the descriptor is not available, or the stream has queued bytes; the stream then
- * reports any error.
- */
-function writeNow(socket: Socket, bytes: Buffer, from: number, length: number): number {
-  if (socket.writableLength > 0) return 0;
-  const descriptor = descriptorOf(socket);
-  if (descriptor === undefined) return 0;
-  try {
-    return writeSync(descriptor, bytes, from, length);
-  } catch {
-    return 0;
-  }
-}
-
-/** There is no public way to it. Never to be kept: after a close, the next connection may get the same number. */
-function descriptorOf(socket: Socket): number | undefined {
-  const descriptor = (socket as unknown as { _handle: { fd?: number } | null })["_handle"]?.fd;
-  return descriptor === undefined || descriptor < 0 ? undefined : descriptor;
 }

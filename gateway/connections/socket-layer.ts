@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
 /**
@@ -24,9 +25,13 @@ export type SocketEvents = {
 export type AdoptOptions = {
   /**
    * A refused write (EPIPE, ECONNRESET) is not the end: unsent and later bytes count as sent, and reading goes on until its end. A container may refuse
-   * the rest of a request, respond, and close. Without it, the socket closes with the error.
+   * the rest of a request, respond, and close. Without it, the socket closes with the error. Streams ignore it.
    */
   readToEnd: boolean;
+  /** The TCP connection under a TLS connection: only it can be reset. */
+  under?: Socket | undefined;
+  /** Others have read this socket, so its handle must not be taken from it. */
+  asStream?: boolean;
 };
 
 /**
@@ -36,13 +41,13 @@ export type AdoptOptions = {
  * once. Then the layer uses its memory again. Bytes that the kernel does not take are kept by the layer in memory of its own, and count as `backlog`.
  */
 export type SocketLayer = {
-  readonly name: "node" | "ffi" | "stream";
+  readonly name: "node" | "ffi";
   /** Where `place` reserves. Its length and address never change. */
   readonly memory: Buffer;
 
   /**
-   * Takes over an established socket that nobody reads: paused, half-open, with nothing in its stream's buffers. It must not be used any more, and emits
-   * no further event that counts. `NO_SOCKET`: this layer cannot take it, and has not touched it. The adopted socket is paused.
+   * Takes over an established socket that nobody reads: paused, half-open, with nothing in its stream's buffers unless it stays a stream (TLS, in memory).
+   * It must not be used any more. `NO_SOCKET`: this layer cannot take it, and has not touched it. The adopted socket is paused.
    */
   adopt(socket: Duplex, options: AdoptOptions): SocketId;
 
@@ -53,7 +58,7 @@ export type SocketLayer = {
 
   /**
    * Sends bytes `at`..`end`. The caller may change them when the event that it handles returns, or outside of an event when this call returns: the layer
-   * copies what it has to. False: there is a backlog. The sender should pause until `onDrain`, and may go on.
+   * copies what it has to. False: the backlog has reached `MAX_BACKLOG`. The sender should pause until `onDrain`, and may go on.
    */
   send(id: SocketId, memory: Buffer, at: number, end: number): boolean;
   /** The same; nobody else touches these bytes any more, so they need no copy. */
@@ -66,7 +71,7 @@ export type SocketLayer = {
   /** Sends the first `bytes` of what was reserved. The result is that of `send`. */
   placed(id: SocketId, bytes: number): boolean;
 
-  /** Bytes that the kernel has not taken, those of this turn included. */
+  /** Bytes that the kernel has not taken, after it got those of this turn. */
   backlog(id: SocketId): number;
   /** The other end is gone, as far as the kernel knows. For sockets that are not read. */
   isBroken(id: SocketId): boolean;
@@ -79,8 +84,18 @@ export type SocketLayer = {
   reset(id: SocketId): void;
 };
 
+/** A sender may go on while less waits: so the end of a stream is seen although its last bytes wait. And a stream that encrypts always has some waiting. */
+export const MAX_BACKLOG = 65_536;
+
 /** The longest reservation of `place`: a head of the largest size, and what is added to it. */
 export const MAX_PLACED = 131_072;
+
+/** In tests, memory is overwritten with it as soon as it may be used again. */
+export const POISON = 0xdd;
+
+/** What creates a layer. */
+export type SocketLayerOptions = { poison: boolean };
+export type OpenSocketLayer = (events: SocketEvents, options: SocketLayerOptions) => SocketLayer;
 
 /** The low bits of a number are its slot; those above are the generation, which wraps so that numbers stay small integers. */
 export const SLOT_BITS = 20;

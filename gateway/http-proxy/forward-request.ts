@@ -8,7 +8,7 @@ import type { AccessRecord } from "../access-record.ts";
 import { type GatewayLimits, stalledBody } from "../limits.ts";
 import { brokeOff, type DialCounts, MAX_REMOVALS, TargetRemoved, unreachable } from "../connections/dial.ts";
 import { forwardedLines, isRepeatable, responseHeadOf, sendBody, writeHead } from "./node-heads.ts";
-import { breakOff } from "../connections/connection.ts";
+import { breakOff } from "../connections/node-socket.ts";
 import { openAgents } from "./agents.ts";
 import { sendResponse } from "../direct-responses.ts";
 

@@ -1,0 +1,218 @@
+import { writeSync } from "node:fs";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { TurnOutbox } from "./outbox.ts";
+import type { ReadBuffers } from "./read-buffers.ts";
+import { MAX_BACKLOG, NO_SOCKET, type SocketEvents, type SocketId } from "./socket-layer.ts";
+
+/** Up to this size, bytes are copied and sent at the end of the turn. */
+const SMALL_BYTES = 16_384;
+/** The same if bytes of this turn precede them: one write for a head and a body wakes the other end once. */
+const APPENDED_BYTES = 65_536;
+
+export type NodeSocketDeps = { events: SocketEvents; outbox: TurnOutbox; buffers: ReadBuffers };
+
+type NodeSocketOptions = {
+  /** Writes past the stream, to the socket's descriptor. */
+  pastStream: boolean;
+  under: Socket | undefined;
+};
+
+/** One socket of Node behind a number. */
+export class NodeSocket {
+  id: SocketId = NO_SOCKET;
+  readonly #stream: Duplex;
+  readonly #deps: NodeSocketDeps;
+  readonly #pastStream: boolean;
+  /** The memory of a write is free after its callback. A stream in memory may keep it for longer. */
+  readonly #mayLend: boolean;
+  readonly #under: Socket | undefined;
+  #owesDrain = false;
+  /** Delayed bytes in the outbox: their number and offset. */
+  #delayed = 0;
+  #delayedAt = 0;
+  #reserved = 0;
+
+  constructor(open: (socket: NodeSocket) => Duplex, deps: NodeSocketDeps, { pastStream, under }: NodeSocketOptions) {
+    this.#stream = open(this);
+    this.#deps = deps;
+    this.#pastStream = pastStream;
+    this.#mayLend = pastStream || "encrypted" in this.#stream;
+    this.#under = under;
+  }
+
+  /** `onClose`: the number is free. */
+  listen(onClose: () => void): void {
+    const { events } = this.#deps;
+    let broken: Error | undefined;
+    this.#stream.on("end", () => events.onEnd(this.id));
+    this.#stream.on("error", (error) => void (broken ??= error));
+    const over = () => {
+      onClose();
+      events.onClose(this.id, broken);
+    };
+    if (this.#stream.closed) process.nextTick(over);
+    else this.#stream.on("close", over);
+  }
+
+  /** Bytes came. */
+  readonly deliver = (memory: Buffer, end: number): void => {
+    this.#deps.events.onBytes(this.id, memory, 0, end);
+  };
+
+  resume(): void {
+    this.#stream.resume();
+  }
+
+  pause(): void {
+    this.#stream.pause();
+  }
+
+  send(memory: Buffer, at: number, end: number): boolean {
+    const length = end - at;
+    if (length <= (this.#delayed > 0 ? APPENDED_BYTES : SMALL_BYTES)) {
+      memory.copy(this.#deps.outbox.memory, this.place(length), at, end);
+      return this.placed(length);
+    }
+    if (!this.#stream.writable) return true;
+    this.flush();
+    const from = at + this.#sendNow(memory, at, length);
+    if (from === end) return true;
+    let over: (() => void) | undefined;
+    const lends = this.#mayLend && this.#deps.buffers.lends(memory);
+    const rest = lends ? memory.subarray(from, end) : ownCopy(memory, from, end);
+    this.#stream.write(rest, () => {
+      over?.();
+      this.#onWritten();
+    });
+    // Unless the kernel took all of it, the memory must not be used again before the rest is sent.
+    if (lends && this.#stream.writableLength > 0) over = this.#deps.buffers.lend();
+    return this.#mayGoOn();
+  }
+
+  sendOwn(bytes: Buffer): boolean {
+    const { length } = bytes;
+    if (length <= SMALL_BYTES) return this.send(bytes, 0, length);
+    if (!this.#stream.writable) return true;
+    this.flush();
+    const sent = this.#sendNow(bytes, 0, length);
+    if (sent < length) this.#stream.write(bytes.subarray(sent), this.#onWritten);
+    return this.#mayGoOn();
+  }
+
+  place(bytes: number): number {
+    const { outbox } = this.#deps;
+    if (this.#delayed > 0 && !outbox.fits(this.#delayedAt + this.#delayed, bytes)) this.flush();
+    const at = outbox.reserve(bytes);
+    this.#reserved = bytes;
+    if (this.#delayed === 0) this.#delayedAt = at;
+    return at;
+  }
+
+  placed(bytes: number): boolean {
+    const { outbox } = this.#deps;
+    outbox.release(this.#reserved - bytes);
+    if (bytes === 0 || !this.#stream.writable) return true;
+    if (this.#delayed === 0) outbox.add(this);
+    this.#delayed += bytes;
+    return this.#mayGoOn();
+  }
+
+  /** Sends delayed bytes now. */
+  flush(): void {
+    const length = this.#delayed;
+    if (length === 0) return;
+    this.#delayed = 0;
+    if (!this.#stream.writable) return;
+    const { memory } = this.#deps.outbox;
+    const at = this.#delayedAt;
+    const sent = this.#sendNow(memory, at, length);
+    if (sent < length) this.#stream.write(ownCopy(memory, at + sent, at + length), this.#onWritten);
+  }
+
+  get backlog(): number {
+    this.flush();
+    return this.#stream.writableLength;
+  }
+
+  isBroken(): boolean {
+    const descriptor = descriptorOf(this.#stream);
+    if (descriptor === undefined) return false;
+    try {
+      writeSync(descriptor, NO_BYTES);
+      return false;
+    } catch (error) {
+      return (error as NodeJS.ErrnoException).code !== "EAGAIN";
+    }
+  }
+
+  end(): void {
+    this.flush();
+    if (this.#stream.writable) this.#stream.end();
+  }
+
+  close(): void {
+    this.flush();
+    this.#stream.destroy();
+  }
+
+  reset(): void {
+    this.flush();
+    breakOff(this.#stream, this.#under);
+  }
+
+  #mayGoOn(): boolean {
+    if (this.#stream.writableLength < MAX_BACKLOG) return true;
+    this.#owesDrain = true;
+    return false;
+  }
+
+  readonly #onWritten = (): void => {
+    if (!this.#owesDrain || this.#stream.writableLength > 0 || this.#stream.destroyed) return;
+    this.#owesDrain = false;
+    this.#deps.events.onDrain(this.id);
+  };
+
+  /**
+   * Writes past the stream, and returns how many bytes the kernel took. A stream may queue bytes, so those in reused memory would have to be copied, which
+   * for messages of 16 KiB costs more than everything else. After a failure the stream gets the bytes, and reports the error.
+   */
+  #sendNow(bytes: Buffer, at: number, length: number): number {
+    if (!this.#pastStream || this.#stream.writableLength > 0) return 0;
+    const descriptor = descriptorOf(this.#stream);
+    if (descriptor === undefined) return 0;
+    try {
+      return writeSync(descriptor, bytes, at, length);
+    } catch {
+      return 0;
+    }
+  }
+}
+
+const NO_BYTES = Buffer.alloc(0);
+
+/** Copies up to this size share memory of Node's pool. */
+const POOLED_BYTES = 1_024;
+
+function ownCopy(bytes: Buffer, at: number, end: number): Buffer {
+  const length = end - at;
+  const copy = length > POOLED_BYTES ? Buffer.allocUnsafeSlow(length) : Buffer.allocUnsafe(length);
+  bytes.copy(copy, 0, at, end);
+  return copy;
+}
+
+/**
+ * Ends a connection so that the other side knows that data is missing. Many programs treat the end of TCP as the end of TLS, and that as the end of a
+ * body. Node cannot reset a TLS socket, only the TCP socket under it.
+ */
+export function breakOff(stream: Duplex, under?: Socket): void {
+  const lowest = under ?? ("encrypted" in stream ? undefined : stream);
+  if (lowest !== undefined && "resetAndDestroy" in lowest && typeof lowest.resetAndDestroy === "function") lowest.resetAndDestroy();
+  stream.destroy();
+}
+
+/** There is no public way to it. Never to be kept: after a close, the next connection may get the same number. */
+function descriptorOf(stream: Duplex): number | undefined {
+  const descriptor = (stream as unknown as { _handle?: { fd?: number } | null })["_handle"]?.fd;
+  return descriptor === undefined || descriptor < 0 ? undefined : descriptor;
+}

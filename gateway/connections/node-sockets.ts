@@ -1,0 +1,138 @@
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { NodeSocket, type NodeSocketDeps } from "./node-socket.ts";
+import { TurnOutbox } from "./outbox.ts";
+import { ReadBuffers } from "./read-buffers.ts";
+import type { AdoptOptions, SocketEvents, SocketId, SocketLayer, SocketLayerOptions } from "./socket-layer.ts";
+import { SocketSlots } from "./socket-slots.ts";
+
+/**
+ * Sockets of Node. A plain one is read into buffers that all sockets share, and written past its stream. TLS sockets and streams in memory have no such
+ * handle: they are read by their events, and written as streams.
+ */
+export class NodeSockets implements SocketLayer {
+  readonly name = "node";
+  readonly memory: Buffer;
+  readonly #slots = new SocketSlots<NodeSocket>();
+  readonly #deps: NodeSocketDeps;
+
+  constructor(events: SocketEvents, options: SocketLayerOptions) {
+    const outbox = new TurnOutbox(options);
+    this.#deps = { events, outbox, buffers: new ReadBuffers(options) };
+    this.memory = outbox.memory;
+  }
+
+  adopt(socket: Duplex, { readToEnd, under, asStream = false }: AdoptOptions): SocketId {
+    const { buffers } = this.#deps;
+    const handle = asStream ? undefined : takeHandle(socket);
+    const open = (adopted: NodeSocket): Duplex => {
+      if (handle === undefined) return readStream(socket, adopted, buffers);
+      const options: object = { handle, allowHalfOpen: true, manualStart: true, onread: buffers.into(adopted.deliver) };
+      return readToEnd ? new ReadToEndSocket(options) : new Socket(options);
+    };
+    const adopted = new NodeSocket(open, this.#deps, { pastStream: handle !== undefined, under });
+    const id = this.#slots.open(adopted);
+    adopted.id = id;
+    adopted.listen(() => this.#slots.close(id));
+    return id;
+  }
+
+  resume(id: SocketId): void {
+    this.#slots.get(id)?.resume();
+  }
+
+  pause(id: SocketId): void {
+    this.#slots.get(id)?.pause();
+  }
+
+  send(id: SocketId, memory: Buffer, at: number, end: number): boolean {
+    return this.#slots.get(id)?.send(memory, at, end) ?? true;
+  }
+
+  sendOwn(id: SocketId, bytes: Buffer): boolean {
+    return this.#slots.get(id)?.sendOwn(bytes) ?? true;
+  }
+
+  place(id: SocketId, bytes: number): number {
+    return this.#slots.get(id)?.place(bytes) ?? 0;
+  }
+
+  placed(id: SocketId, bytes: number): boolean {
+    return this.#slots.get(id)?.placed(bytes) ?? true;
+  }
+
+  backlog(id: SocketId): number {
+    return this.#slots.get(id)?.backlog ?? 0;
+  }
+
+  isBroken(id: SocketId): boolean {
+    return this.#slots.get(id)?.isBroken() ?? true;
+  }
+
+  end(id: SocketId): void {
+    this.#slots.get(id)?.end();
+  }
+
+  close(id: SocketId): void {
+    this.#slots.get(id)?.close();
+  }
+
+  reset(id: SocketId): void {
+    this.#slots.get(id)?.reset();
+  }
+}
+
+/** Bytes of a TLS socket belong to nobody else; those of a stream in memory may. */
+function readStream(stream: Duplex, adopted: NodeSocket, buffers: ReadBuffers): Duplex {
+  const isOwn = "encrypted" in stream;
+  const onData = (chunk: Buffer) => {
+    if (isOwn) buffers.deliverOwn(chunk, adopted.deliver);
+    else adopted.deliver(chunk, chunk.length);
+  };
+  return stream.on("data", onData).pause();
+}
+
+/**
+ * Takes the connection out of a socket, so that another socket can read into buffers: a server has no public option for that. Undefined for a TLS
+ * connection, or an unexpected handle.
+ */
+function takeHandle(socket: Duplex): object | undefined {
+  if (!(socket instanceof Socket) || "encrypted" in socket) return undefined;
+  const handle = Reflect.get(socket, "_handle") as { readStart?: unknown; useUserBuffer?: unknown } | null;
+  if (typeof handle?.readStart !== "function" || typeof handle.useUserBuffer !== "function") return undefined;
+  Reflect.set(socket, "_handle", null);
+  // The server stops counting it; the engine counts the new connection.
+  socket.destroy();
+  return handle;
+}
+
+type Done = (error?: Error | null) => void;
+
+/**
+ * A connection to a container that may refuse the rest of a request, respond, and close. A stream that cannot write is destroyed with its unread bytes.
+ * Here unsent bytes count as sent, and only reading detects the end.
+ */
+class ReadToEndSocket extends Socket {
+  #done: Done | undefined;
+  #wrapped: Done = () => undefined;
+
+  override _write(chunk: unknown, encoding: BufferEncoding, done: Done): void {
+    super["_write"](chunk, encoding, this.#ignoringRefusal(done));
+  }
+
+  override _writev(chunks: { chunk: unknown; encoding: BufferEncoding }[], done: Done): void {
+    super["_writev"]?.(chunks, this.#ignoringRefusal(done));
+  }
+
+  /** A stream passes the same `done` each time. */
+  #ignoringRefusal(done: Done): Done {
+    if (done === this.#done) return this.#wrapped;
+    this.#done = done;
+    this.#wrapped = (error) => done(isRefused(error) && !this.readableEnded ? null : error);
+    return this.#wrapped;
+  }
+}
+
+function isRefused(error: Error | null | undefined): boolean {
+  return error instanceof Error && "code" in error && (error.code === "EPIPE" || error.code === "ECONNRESET");
+}
