@@ -1,9 +1,9 @@
 import { writeSync } from "node:fs";
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { TurnOutbox } from "./outbox.ts";
 import type { ReadBuffers } from "./read-buffers.ts";
-import { MAX_BACKLOG, NO_SOCKET, type SocketEvents, type SocketId } from "./socket-layer.ts";
+import { MAX_BACKLOG, type SocketEvents, type SocketId } from "./socket-layer.ts";
 
 /** Up to this size, bytes are copied and sent at the end of the turn. */
 const SMALL_BYTES = 16_384;
@@ -20,7 +20,7 @@ type NodeSocketOptions = {
 
 /** One socket of Node behind a number. */
 export class NodeSocket {
-  id: SocketId = NO_SOCKET;
+  readonly id: SocketId;
   readonly #stream: Duplex;
   readonly #deps: NodeSocketDeps;
   readonly #pastStream: boolean;
@@ -33,7 +33,8 @@ export class NodeSocket {
   #delayedAt = 0;
   #reserved = 0;
 
-  constructor(open: (socket: NodeSocket) => Duplex, deps: NodeSocketDeps, { pastStream, under }: NodeSocketOptions) {
+  constructor(id: SocketId, open: (socket: NodeSocket) => Duplex, deps: NodeSocketDeps, { pastStream, under }: NodeSocketOptions) {
+    this.id = id;
     this.#stream = open(this);
     this.#deps = deps;
     this.#pastStream = pastStream;
@@ -207,12 +208,23 @@ function ownCopy(bytes: Buffer, at: number, end: number): Buffer {
  */
 export function breakOff(stream: Duplex, under?: Socket): void {
   const lowest = under ?? ("encrypted" in stream ? undefined : stream);
-  if (lowest !== undefined && "resetAndDestroy" in lowest && typeof lowest.resetAndDestroy === "function") lowest.resetAndDestroy();
+  if (lowest instanceof Socket && hasReset(lowest)) lowest.resetAndDestroy();
   stream.destroy();
+}
+
+/** Unix sockets have no reset, and `resetAndDestroy` throws for them. */
+function hasReset(socket: Socket): boolean {
+  return socket.connecting || typeof handleOf(socket)?.reset === "function";
 }
 
 /** There is no public way to it. Never to be kept: after a close, the next connection may get the same number. */
 function descriptorOf(stream: Duplex): number | undefined {
-  const descriptor = (stream as unknown as { _handle?: { fd?: number } | null })["_handle"]?.fd;
+  const descriptor = handleOf(stream)?.fd;
   return descriptor === undefined || descriptor < 0 ? undefined : descriptor;
+}
+
+type StreamHandle = { fd?: number; reset?: unknown };
+
+function handleOf(stream: Duplex): StreamHandle | undefined {
+  return (stream as unknown as { _handle?: StreamHandle | null })["_handle"] ?? undefined;
 }

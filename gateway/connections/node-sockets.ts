@@ -4,7 +4,7 @@ import { NodeSocket, type NodeSocketDeps } from "./node-socket.ts";
 import { TurnOutbox } from "./outbox.ts";
 import { ReadBuffers } from "./read-buffers.ts";
 import type { AdoptOptions, SocketEvents, SocketId, SocketLayer, SocketLayerOptions } from "./socket-layer.ts";
-import { SocketSlots } from "./socket-slots.ts";
+import { SlotTable } from "./slot-table.ts";
 
 /**
  * Sockets of Node. A plain one is read into buffers that all sockets share, and written past its stream. TLS sockets and streams in memory have no such
@@ -13,7 +13,7 @@ import { SocketSlots } from "./socket-slots.ts";
 export class NodeSockets implements SocketLayer {
   readonly name = "node";
   readonly memory: Buffer;
-  readonly #slots = new SocketSlots<NodeSocket>();
+  readonly #slots = new SlotTable<NodeSocket>();
   readonly #deps: NodeSocketDeps;
 
   constructor(events: SocketEvents, options: SocketLayerOptions) {
@@ -30,55 +30,55 @@ export class NodeSockets implements SocketLayer {
       const options: object = { handle, allowHalfOpen: true, manualStart: true, onread: buffers.into(adopted.deliver) };
       return readToEnd ? new ReadToEndSocket(options) : new Socket(options);
     };
-    const adopted = new NodeSocket(open, this.#deps, { pastStream: handle !== undefined, under });
-    const id = this.#slots.open(adopted);
-    adopted.id = id;
-    adopted.listen(() => this.#slots.close(id));
+    const id = this.#slots.nextId();
+    const adopted = new NodeSocket(id, open, this.#deps, { pastStream: handle !== undefined, under });
+    this.#slots.add(adopted);
+    adopted.listen(() => this.#slots.delete(adopted));
     return id;
   }
 
   resume(id: SocketId): void {
-    this.#slots.get(id)?.resume();
+    this.#slots.find(id)?.resume();
   }
 
   pause(id: SocketId): void {
-    this.#slots.get(id)?.pause();
+    this.#slots.find(id)?.pause();
   }
 
   send(id: SocketId, memory: Buffer, at: number, end: number): boolean {
-    return this.#slots.get(id)?.send(memory, at, end) ?? true;
+    return this.#slots.find(id)?.send(memory, at, end) ?? true;
   }
 
   sendOwn(id: SocketId, bytes: Buffer): boolean {
-    return this.#slots.get(id)?.sendOwn(bytes) ?? true;
+    return this.#slots.find(id)?.sendOwn(bytes) ?? true;
   }
 
   place(id: SocketId, bytes: number): number {
-    return this.#slots.get(id)?.place(bytes) ?? 0;
+    return this.#slots.find(id)?.place(bytes) ?? 0;
   }
 
   placed(id: SocketId, bytes: number): boolean {
-    return this.#slots.get(id)?.placed(bytes) ?? true;
+    return this.#slots.find(id)?.placed(bytes) ?? true;
   }
 
   backlog(id: SocketId): number {
-    return this.#slots.get(id)?.backlog ?? 0;
+    return this.#slots.find(id)?.backlog ?? 0;
   }
 
   isBroken(id: SocketId): boolean {
-    return this.#slots.get(id)?.isBroken() ?? true;
+    return this.#slots.find(id)?.isBroken() ?? true;
   }
 
   end(id: SocketId): void {
-    this.#slots.get(id)?.end();
+    this.#slots.find(id)?.end();
   }
 
   close(id: SocketId): void {
-    this.#slots.get(id)?.close();
+    this.#slots.find(id)?.close();
   }
 
   reset(id: SocketId): void {
-    this.#slots.get(id)?.reset();
+    this.#slots.find(id)?.reset();
   }
 }
 

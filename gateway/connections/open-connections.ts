@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import { Connection } from "./connection.ts";
 import { NodeSockets } from "./node-sockets.ts";
 import { type AdoptOptions, NO_SOCKET, type OpenSocketLayer, type SocketEvents, type SocketId, type SocketLayer } from "./socket-layer.ts";
-import { slotOf } from "./socket-slots.ts";
+import { slotOf } from "./slot-table.ts";
 
 export const READ_MODES = ["events", "buffers"] as const;
 export type ReadMode = (typeof READ_MODES)[number];

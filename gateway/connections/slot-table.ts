@@ -4,6 +4,11 @@ const SLOT_MASK = (1 << SLOT_BITS) - 1;
 /** Numbers stay small integers, so a slot has 2,048 generations. */
 const MAX_ID = 2 ** 31;
 
+/** The slot of a number: an index below the largest number of sockets that were open at once. */
+export function slotOf(id: SocketId): number {
+  return id & SLOT_MASK;
+}
+
 /** The open sockets of a layer by number. A slot that is used again has another number. */
 export class SlotTable<T extends { readonly id: SocketId }> {
   readonly #slots: (T | undefined)[] = [];

@@ -3,6 +3,7 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { connect as connectSecurely, createServer as createSecureServer } from "node:tls";
 import type { SocketEvents, SocketId, SocketLayer } from "../../../gateway/connections/socket-layer.ts";
+import { NodeSockets } from "../../../gateway/connections/node-sockets.ts";
 import { FfiSockets } from "../../../gateway/connections/ffi-sockets.ts";
 import { loadLibc } from "../../../gateway/connections/libc.ts";
 import { makeCertificate } from "../../fixtures/certificates.ts";
@@ -13,11 +14,23 @@ import { tempFolder } from "../../fixtures/temp-folder.ts";
 const TRANSPORTS = ["IPv4", "IPv6", "Unix", "TLS"] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
-type LayerKind = { name: string; open(events: SocketEvents): SocketLayer; transports: readonly Transport[] };
+type LayerKind = {
+  name: string;
+  open(events: SocketEvents): SocketLayer;
+  transports: readonly Transport[];
+  /** Bytes that it reads in one turn. Node reads every socket that has any, up to 2 MiB of each. */
+  turnBytes: number;
+};
 
-/** Every implementation. The memory of `ffi` is overwritten after each turn. */
+/** Every implementation. Their memory is overwritten as soon as it may be used again. */
 export const LAYERS: readonly LayerKind[] = [
-  { name: "ffi", open: (events) => new FfiSockets(loadLibc(), events, { poison: true }), transports: ["IPv4", "IPv6", "Unix"] },
+  { name: "node", open: (events) => new NodeSockets(events, { poison: true }), transports: TRANSPORTS, turnBytes: Infinity },
+  {
+    name: "ffi",
+    open: (events) => new FfiSockets(loadLibc(), events, { poison: true }),
+    transports: ["IPv4", "IPv6", "Unix"],
+    turnBytes: 8 * 1_048_576,
+  },
 ];
 
 /** Every implementation with each of its transports. */
@@ -104,8 +117,8 @@ export class LayerStand {
     return socket;
   }
 
-  adopt(stream: Socket, readToEnd = false): LayerSocket {
-    const id = this.layer.adopt(stream, { readToEnd });
+  adopt(stream: Socket, readToEnd = false, under?: Socket): LayerSocket {
+    const id = this.layer.adopt(stream, { readToEnd, under });
     if (id < 0) throw new Error("the layer did not take the socket");
     const socket = new LayerSocket(this.layer, id);
     this.sockets.set(id, socket);
@@ -115,12 +128,21 @@ export class LayerStand {
 
 type TestCase = { teardown(end: () => unknown): void };
 
-/** A server whose connections go to `accept`, and how a peer connects to it. Either end has half-open connections. */
-export async function openTransport(t: TestCase, transport: Transport, accept: (socket: Socket) => void): Promise<() => Promise<Socket>> {
+/**
+ * A server whose connections go to `accept`, those of TLS with the TCP connection under them, and how a peer connects to it. Either end has half-open
+ * connections.
+ */
+export async function openTransport(
+  t: TestCase,
+  transport: Transport,
+  accept: (socket: Socket, under?: Socket) => void,
+): Promise<() => Promise<Socket>> {
   const folder = tempFolder(t);
   const options = { allowHalfOpen: true, pauseOnConnect: true };
   if (transport === "TLS") {
-    const server = createSecureServer({ ...options, ...makeCertificate(folder, "layer") }, accept);
+    const under = new Map<number | undefined, Socket>();
+    const server = createSecureServer({ ...options, ...makeCertificate(folder, "layer") }, (socket) => accept(socket, under.get(socket.remotePort)));
+    server.on("connection", (socket: Socket) => void under.set(socket.remotePort, socket));
     const { port } = await listen(t, server);
     return async () => {
       const half = { allowHalfOpen: true };
@@ -152,7 +174,7 @@ export async function openPairs(
 ): Promise<{ stand: LayerStand; pair(): Promise<{ socket: LayerSocket; peer: Socket }> }> {
   const stand = new LayerStand(kind);
   const accepted: LayerSocket[] = [];
-  const connectPeer = await openTransport(t, transport, (stream) => void accepted.push(stand.adopt(stream, readToEnd)));
+  const connectPeer = await openTransport(t, transport, (stream, under) => void accepted.push(stand.adopt(stream, readToEnd, under)));
   t.teardown(() => {
     for (const id of stand.sockets.keys()) stand.layer.close(id);
   });

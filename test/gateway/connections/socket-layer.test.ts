@@ -182,8 +182,8 @@ for (const each of ALL) {
     const [sent, received] = [createHash("sha256"), createHash("sha256")];
     let length = 0;
     let falses = 0;
-    // Backlog is known a turn late.
-    while (falses < 2) {
+    // Backlog is known a turn late. Of TLS, every message waits for a turn.
+    while (falses < 2 || socket.layer.backlog(socket.id) === 0) {
       length += chunk.length;
       sent.update(chunk);
       if (!socket.layer.send(socket.id, chunk, 0, chunk.length)) falses++;
@@ -191,14 +191,15 @@ for (const each of ALL) {
     }
     t.ok(socket.layer.backlog(socket.id) > 0);
     t.ok(socket.layer.backlog(socket.id) <= 4 * chunk.length, `the backlog is ${socket.layer.backlog(socket.id)} bytes`);
-    t.equal(socket.drains, 0);
+    const before = socket.drains;
+    if (each.transport !== "TLS") t.equal(before, 0);
     peer.on("data", (bytes: Buffer) => received.update(bytes)).resume();
-    await eventually("the drain", () => socket.drains > 0);
+    await eventually("the drain", () => socket.drains > before);
     t.equal(socket.layer.backlog(socket.id), 0);
     socket.layer.end(socket.id);
     await once(peer, "end");
     t.equal(received.digest("hex"), sent.digest("hex"));
-    t.equal(socket.drains, 1);
+    t.equal(socket.drains, before + 1);
     t.equal(peer.bytesRead >= length, true);
   });
 

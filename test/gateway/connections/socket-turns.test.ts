@@ -84,7 +84,7 @@ for (const kind of LAYERS) {
     closed = true;
     t.ok(pairs.every(({ peer }) => peer.bytesRead === 200_000));
     // Two turns may lie between two looks.
-    t.ok(most <= 16 * 1_048_576, `at most ${most} bytes between two turns of the event loop`);
+    t.ok(most <= 2 * kind.turnBytes, `at most ${most} bytes between two turns of the event loop`);
   });
 
   t.test(`${kind.name}: an exception in a handler is an ordinary uncaught exception, and other sockets go on`, async (t) => {
