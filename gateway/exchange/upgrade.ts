@@ -111,6 +111,7 @@ function awaitUpgrade(
     // An interim response.
     if (head.status < 200 && head.status !== 101) return take(memory, at, end);
     head.keep();
+    reader.expireHead();
     connection.pause();
     settle();
     resolve(upgradeResponse(head, connection, Buffer.from(memory.subarray(at, end))));
