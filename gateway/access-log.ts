@@ -62,8 +62,8 @@ function lineOf(exchange: AccessRecord, query: boolean, clock: Clock): Record<st
   const fault = exchange.fault ?? labels.fault;
   return {
     time: new Date(clock.now()).toISOString(),
-    requestId: labels.requestId ?? (head && requestIdOf(head)),
-    traceId: labels.traceparent?.slice(3, 35),
+    requestId: labels.ids?.requestId ?? (head && requestIdOf(head)),
+    traceId: labels.ids?.traceparent.slice(3, 35),
     peer: exchange.peer,
     who: labels.login?.slice(0, MAX_NAME_LENGTH),
     protocol: exchange.protocol,

@@ -19,6 +19,9 @@ export type RecordedTrace = TracePlace & {
   holdTraceparent: string;
 };
 
+/** The ids of a forwarded request. They may be made when they are read. */
+export type RequestIds = { readonly requestId: string; readonly traceparent: string };
+
 /** What a decision adds to the record of its request. Several requests may share one object. */
 export type ExchangeLabels = {
   route: RouteName;
@@ -30,9 +33,8 @@ export type ExchangeLabels = {
   login?: string;
   /** An image is pushed to the registry or pulled from it. */
   image?: "push" | "pull";
-  /** The ids under which the request was forwarded. */
-  requestId?: string;
-  traceparent?: string;
+  /** Those under which the request was forwarded. */
+  ids?: RequestIds;
   traced?: RecordedTrace | undefined;
   /** Why berth responded itself. */
   fault?: FaultCode;

@@ -110,17 +110,17 @@ export function forwardToApi(
   target: string,
   toConsole = false,
 ): Decision {
-  const { remove, add, requestId, traceparent, traced } = edits(head, peer, tls, toConsole ? undefined : consoleCookieEdits(head));
+  const { remove, add, written, ids, traced } = edits(head, peer, tls, toConsole ? undefined : consoleCookieEdits(head));
   const more = backend.edits(head, peer);
   const origin = permittedOrigin(head.header("origin"), origins);
   const forward: PlainForward = {
     target: backend.pathOf(target),
     headTimeoutMs: apiTimeoutMs,
-    request: { remove: [...remove, ...more.remove], add: [...add, ...more.add, ...(toConsole ? [TO_CONSOLE] : [])] },
+    request: { remove: [...remove, ...more.remove], add: [...add, ...more.add, ...(toConsole ? [TO_CONSOLE] : [])], written },
     response: () => NO_EDITS,
     respondTo: (fault) => readable(origin, apiErrorResponse(backend.faultOf(fault))),
   };
-  return { kind: "forward", forward, lease: backend.lease, labels: { route: "api", requestId, traceparent, traced } };
+  return { kind: "forward", forward, lease: backend.lease, labels: { route: "api", ids, traced } };
 }
 
 /** Removes the cookies of berth's consoles, which no server behind may receive. */

@@ -34,10 +34,25 @@ export type ClientPeer = {
 /** A header line as it is written. A name may repeat. */
 export type HeaderLine = readonly [name: string, value: string];
 
+/** Valid header lines that exist as bytes, so that they are copied instead of being written and checked for each request. */
+export type WrittenLines = {
+  /** In bytes. */
+  readonly size: number;
+  /** Writes them to `out`, which has `size` bytes left at `at`. Returns the offset after them. */
+  put(out: Uint8Array, at: number): number;
+  lines(): readonly HeaderLine[];
+};
+
 /**
- * Lines to remove, by lower-case name, then lines to append. `removeCookies`: cookies of a response whose `Set-Cookie` lines are removed as well.
+ * Lines to remove, by lower-case name, then lines to append. `written`: lines to append to a request after those. `removeCookies`: cookies of a response
+ * whose `Set-Cookie` lines are removed as well.
  */
-export type HeaderEdits = { remove: readonly string[]; add: readonly HeaderLine[]; removeCookies?: readonly string[] };
+export type HeaderEdits = {
+  remove: readonly string[];
+  add: readonly HeaderLine[];
+  written?: readonly WrittenLines[];
+  removeCookies?: readonly string[];
+};
 
 /** A response that berth creates itself. */
 export type DirectResponse = {

@@ -1,16 +1,18 @@
 import { CLASS, consistsOf } from "../lib/character-classes.ts";
 import { BoundedMap } from "../lib/bounded-map.ts";
 import { type CredentialEdits, REMOVED_CREDENTIALS } from "./caller-edits.ts";
-import type { RecordedTrace } from "./access-record.ts";
-import type { ClientPeer, Head, HeaderEdits, HeaderLine } from "./decision.ts";
+import type { RecordedTrace, RequestIds } from "./access-record.ts";
+import type { ClientPeer, Head, HeaderEdits, HeaderLine, WrittenLines } from "./decision.ts";
+import { PeerLines } from "./peer-lines.ts";
 import { type TraceContext, traceIdOf, traceparentIn } from "./trace-context.ts";
+import type { TraceLines } from "./trace-lines.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** The edits of a request, and the ids under which it is forwarded. */
 type ForwardedHeaderEdits = HeaderEdits & {
-  requestId: string;
-  traceparent: string;
-  traced: RecordedTrace | undefined;
+  readonly written: readonly WrittenLines[];
+  readonly ids: RequestIds;
+  readonly traced: RecordedTrace | undefined;
 };
 
 /** Creates the edits of a request, those of its credentials among them. */
@@ -45,13 +47,7 @@ function credentialNames(sum: number): string[] {
   ];
 }
 
-const PROTO_HTTP: HeaderLine = ["X-Forwarded-Proto", "http"];
-const PROTO_HTTPS: HeaderLine = ["X-Forwarded-Proto", "https"];
-
-/** What is the same for all requests of a peer. */
-type PeerConstants = { trusted: boolean; forwardedFor: HeaderLine };
-
-/** Beyond it, the constants of the oldest are created again. */
+/** Clients whose lines are kept; beyond it, those of the oldest are made again. */
 const MAX_PEERS = 4_096;
 
 /**
@@ -59,42 +55,85 @@ const MAX_PEERS = 4_096;
  * `X-Forwarded-For`. Those of any other peer are replaced. A valid `traceparent` is kept unless this gateway records a span.
  */
 export function createForwardedEdits({ trusted, trace }: { trusted: TrustedProxies; trace: TraceContext }): ForwardedEdits {
-  const peers = new BoundedMap<string, PeerConstants>(MAX_PEERS);
-  const constantsOf = (address: string): PeerConstants => {
-    const constants: PeerConstants = { trusted: trusted.trusts(address), forwardedFor: ["X-Forwarded-For", address] };
-    peers.set(address, constants);
-    return constants;
+  const peers = { plain: new BoundedMap<string, PeerLines>(MAX_PEERS), tls: new BoundedMap<string, PeerLines>(MAX_PEERS) };
+  const create = (address: string, tls: boolean): PeerLines => {
+    const lines = new PeerLines(address, tls, trusted.trusts(address));
+    peers[tls ? "tls" : "plain"].set(address, lines);
+    return lines;
   };
   return (head, { address }, tls, own) => {
-    const peer = peers.get(address) ?? constantsOf(address);
-    const proto = tls ? PROTO_HTTPS : PROTO_HTTP;
-    const host = head.header("host");
-    let add: HeaderLine[];
-    if (peer.trusted) add = linesOfProxy(head, peer.forwardedFor, proto, host);
-    else if (host === undefined) add = [peer.forwardedFor, proto];
-    else add = [peer.forwardedFor, proto, ["X-Forwarded-Host", host]];
+    const peer = (tls ? peers.tls : peers.plain).get(address) ?? create(address, tls);
+    const constant = peer.isTrusted ? undefined : peer.written(head);
     const theirs = traceparentIn(head);
-    const traced = trace.begin?.(theirs);
-    const traceparent = traced === undefined ? trace.next(theirs) : traced.traceparent;
-    if (traceparent !== theirs) add.push(["traceparent", traceparent]);
     const theirId = requestIdOf(head);
-    const requestId = theirId ?? traceIdOf(traceparent);
-    if (theirId === undefined) add.push(["X-Request-Id", requestId]);
-    if (own !== undefined) for (const line of own.add) add.push(line);
-    const byTrace = peer.trusted ? REMOVED.trusted : REMOVED.untrusted;
+    const traced = trace.begin?.(theirs);
+    const begun = theirs === undefined && traced === undefined ? trace.next(theirId === undefined) : undefined;
+    const traceparent = begun === undefined ? (traced?.traceparent ?? theirs) : undefined;
+    const byTrace = peer.isTrusted ? REMOVED.trusted : REMOVED.untrusted;
     const byId = theirs === undefined ? byTrace.ours : traceparent === theirs ? byTrace.theirs : byTrace.within;
     const byCredentials = theirId === undefined ? byId.ours : byId.theirs;
-    return { remove: byCredentials[own?.removed ?? 0] ?? [], add, requestId, traceparent, traced };
+    const remove = byCredentials[own?.removed ?? 0] ?? NONE;
+    // The usual request: no line is its own.
+    if (constant !== undefined && begun !== undefined && (own === undefined || own.add.length === 0)) {
+      const written = own?.written === undefined ? [constant, begun] : [constant, begun, own.written];
+      return new RequestEdits(remove, NO_LINES, written, new ForwardedIds(theirId, undefined, begun), traced);
+    }
+    const add = constant !== undefined ? [] : peer.isTrusted ? peer.addToProxy(head) : peer.add(head);
+    const ids = new ForwardedIds(theirId, traceparent, begun);
+    if (traceparent !== undefined && traceparent !== theirs) add.push(["traceparent", traceparent]);
+    if (theirId === undefined && begun === undefined) add.push(["X-Request-Id", ids.requestId]);
+    if (own !== undefined) for (const line of own.add) add.push(line);
+    const written = [constant, begun, own?.written].filter((lines) => lines !== undefined);
+    return new RequestEdits(remove, add, written, ids, traced);
   };
 }
 
-/** What the trusted proxy did not say itself, and its own address. */
-function linesOfProxy(head: Head, forwardedFor: HeaderLine, proto: HeaderLine, host: string | undefined): HeaderLine[] {
-  const before = head.header("x-forwarded-for");
-  const add: HeaderLine[] = [before === undefined ? forwardedFor : ["X-Forwarded-For", `${before}, ${forwardedFor[1]}`]];
-  if (head.header("x-forwarded-proto") === undefined) add.push(proto);
-  if (host !== undefined && head.header("x-forwarded-host") === undefined) add.push(["X-Forwarded-Host", host]);
-  return add;
+const NO_LINES: readonly HeaderLine[] = [];
+const NONE: readonly string[] = [];
+
+/** Created for every request: an object of a class costs less than one with its own functions. */
+class RequestEdits implements ForwardedHeaderEdits {
+  readonly remove: readonly string[];
+  readonly add: readonly HeaderLine[];
+  readonly written: readonly WrittenLines[];
+  readonly ids: ForwardedIds;
+  readonly traced: RecordedTrace | undefined;
+
+  constructor(
+    remove: readonly string[],
+    add: readonly HeaderLine[],
+    written: readonly WrittenLines[],
+    ids: ForwardedIds,
+    traced: RecordedTrace | undefined,
+  ) {
+    this.remove = remove;
+    this.add = add;
+    this.written = written;
+    this.ids = ids;
+    this.traced = traced;
+  }
+}
+
+/** The ids under which a request is forwarded, as text when they are needed. */
+class ForwardedIds implements RequestIds {
+  readonly #theirId: string | undefined;
+  readonly #traceparent: string | undefined;
+  readonly #begun: TraceLines | undefined;
+
+  /** `begun`: a new trace, in place of `traceparent`. */
+  constructor(theirId: string | undefined, traceparent: string | undefined, begun: TraceLines | undefined) {
+    this.#theirId = theirId;
+    this.#traceparent = traceparent;
+    this.#begun = begun;
+  }
+
+  get traceparent(): string {
+    return this.#traceparent ?? this.#begun?.traceparent ?? "";
+  }
+
+  get requestId(): string {
+    return this.#theirId ?? traceIdOf(this.traceparent);
+  }
 }
 
 /** No line feed, which would begin another log line, and a bounded length. */

@@ -2,14 +2,15 @@ import { randomFillSync } from "node:crypto";
 import { CLASS, classesOf, consistsOf } from "../lib/character-classes.ts";
 import type { RecordedTrace } from "./access-record.ts";
 import type { Head } from "./decision.ts";
+import { TraceLines } from "./trace-lines.ts";
 
 /** Creates `traceparent` values (W3C Trace Context), which connect the logs of several programs for one request. */
 export type TraceContext = {
   /**
-   * The `traceparent` to forward when this gateway records no span: the client's valid one, else a new one. A new one is not marked as sampled,
-   * because other programs decide whether they record.
+   * The lines of a new trace, with the request id that it gives if requested. It is not marked as sampled, because other programs decide whether they
+   * record.
    */
-  next(theirs: string | undefined): string;
+  next(withRequestId: boolean): TraceLines;
   /** Present if this gateway records spans: the request's place in its trace; undefined if this request is not sampled. */
   begin?(theirs: string | undefined): RecordedTrace | undefined;
 };
@@ -63,44 +64,24 @@ export function traceparentIn(head: Pick<Head, "header">): string | undefined {
   return value !== undefined && isTraceparent(value) ? value : undefined;
 }
 
-/** Values are created in batches: a call for the random bytes of each would take a microsecond. */
+/** Random numbers are drawn for many traces at once: a call for each would take a microsecond. */
 const BATCH = 170;
 /** A trace id of 16 random bytes and a parent id of 8. */
-const RANDOM_BYTES = 24;
-const DIGITS = Buffer.from("0123456789abcdef", "latin1");
+const NUMBERS = 6;
 
 export function createTraceContext(): TraceContext {
-  const random = Buffer.alloc(BATCH * RANDOM_BYTES);
-  const batch = Buffer.from(`00-${"0".repeat(32)}-${"0".repeat(16)}-00`.repeat(BATCH), "latin1");
-  let text = "";
-  let at = 0;
-
-  const refill = () => {
-    randomFillSync(random);
-    for (let index = 0; index < BATCH; index++) {
-      const from = index * RANDOM_BYTES;
-      const to = index * TRACEPARENT_LENGTH;
-      writeHex(random, from, from + 16, to + TRACE_ID_AT);
-      writeHex(random, from + 16, from + RANDOM_BYTES, to + PARENT_ID_AT);
-    }
-    text = batch.toString("latin1");
-    at = 0;
-  };
-  const writeHex = (bytes: Buffer, start: number, end: number, to: number) => {
-    for (let from = start, written = to; from < end; from++) {
-      const byte = bytes[from] ?? 0;
-      batch[written++] = DIGITS[byte >> 4] ?? ZERO;
-      batch[written++] = DIGITS[byte & 15] ?? ZERO;
-    }
-  };
+  const random = new Int32Array(BATCH * NUMBERS);
+  let at = random.length;
 
   return {
-    next: (theirs) => {
-      if (theirs !== undefined) return theirs;
-      if (at === text.length) refill();
-      const traceparent = text.slice(at, at + TRACEPARENT_LENGTH);
-      at += TRACEPARENT_LENGTH;
-      return traceparent;
+    next: (withRequestId) => {
+      if (at === random.length) {
+        randomFillSync(random);
+        at = 0;
+      }
+      const lines = new TraceLines(random, at, withRequestId);
+      at += NUMBERS;
+      return lines;
     },
   };
 }

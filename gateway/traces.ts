@@ -34,7 +34,7 @@ export function traceExchanges({ traces, clock }: { traces: Traces; clock: Clock
     over: (exchange) => {
       const { labels, head } = exchange;
       if (labels.traced) return record(exchange, labels.traced);
-      if (labels.traceparent !== undefined || labels.route === "health" || labels.route === "none" || head === undefined) return;
+      if (labels.ids !== undefined || labels.route === "health" || labels.route === "none" || head === undefined) return;
       // berth answered before the request was forwarded, so the request has no trace yet.
       const traced = beginTrace(traceparentIn(head));
       if (traced.sampled) record(exchange, traced);
@@ -66,7 +66,7 @@ export function traceExchanges({ traces, clock }: { traces: Traces; clock: Clock
         "http.route": labels.route,
         "http.response.status_code": exchange.status,
         "client.address": exchange.peer,
-        ...(labels.requestId === undefined ? {} : { "berth.request_id": labels.requestId }),
+        ...(labels.ids === undefined ? {} : { "berth.request_id": labels.ids.requestId }),
         "berth.ending": exchange.ending,
       },
       fault: exchange.status >= 500 ? (fault ?? "INTERNAL") : fault,

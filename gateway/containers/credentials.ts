@@ -3,7 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Head, HeaderLine, HeadSpans } from "../decision.ts";
 import type { Caller, Identity } from "../contract.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
-import { type CallerEdits, type CredentialEdits, REMOVED_CREDENTIALS } from "../caller-edits.ts";
+import { type CredentialEdits, keyLine, REMOVED_CREDENTIALS } from "../caller-edits.ts";
 
 export type GatewayCaller = {
   caller: Caller;
@@ -26,13 +26,14 @@ export function cachedCaller(identity: Identity, head: Head): GatewayCaller | un
 /** The caller of the only credential, in a usual form. */
 function callerInBytes(identity: Identity, spans: HeadSpans): GatewayCaller | undefined {
   if (identity.cachedBytes === undefined || spans.hasHeader("cookie")) return undefined;
+  const hasAuthorization = spans.hasHeader("authorization");
   const key = spans.headerSpan("x-user-api-key");
   if (key !== undefined) {
-    if (spans.hasHeader("authorization")) return undefined;
+    if (hasAuthorization) return undefined;
     const caller = identity.cachedBytes(key.bytes, key.start, key.end);
     return caller?.edits && { caller, from: "key", edits: caller.edits.key };
   }
-  if (spans.hasHeader("x-user-api-key")) return undefined;
+  if (!hasAuthorization || spans.hasHeader("x-user-api-key")) return undefined;
   const authorization = spans.headerSpan("authorization");
   if (authorization === undefined) return undefined;
   const { bytes, start, end } = authorization;
@@ -132,7 +133,7 @@ export function credentialEdits(caller: Caller, from: Credential["from"], { head
     removed += REMOVED_CREDENTIALS.cookie;
     if (kept !== undefined && kept !== "") add.push(["Cookie", kept]);
   }
-  if (key === undefined) add.push(keyLine(caller));
+  if (key === undefined) add.push(keyLine(caller.derivedToken ?? caller.token));
   else {
     const keyToSend = withAllDerived(key, caller, others);
     if (keyToSend !== key) {
@@ -141,26 +142,6 @@ export function credentialEdits(caller: Caller, from: Credential["from"], { head
     }
   }
   return { removed, add };
-}
-
-/** The edits of requests whose only credential is the caller's token. */
-export function callerEdits({ token, derivedToken }: Pick<Caller, "token" | "derivedToken">): CallerEdits {
-  const line = keyLine({ token, derivedToken });
-  if (derivedToken === undefined || derivedToken === token) {
-    const added = { removed: 0, add: [line] };
-    return { key: { removed: 0, add: [] }, authorization: added, bearer: added };
-  }
-  const replaced = (value: string): CredentialEdits => ({ removed: REMOVED_CREDENTIALS.authorization, add: [["Authorization", value], line] });
-  return {
-    key: { removed: REMOVED_CREDENTIALS.key, add: [line] },
-    authorization: replaced(derivedToken),
-    bearer: replaced(`${BEARER}${derivedToken}`),
-  };
-}
-
-/** The line that gives a container the caller's token. */
-function keyLine({ token, derivedToken }: { token: string; derivedToken?: string | undefined }): HeaderLine {
-  return ["x-user-api-key", derivedToken ?? token];
 }
 
 export function withoutConsoleCookies(cookie: string): string {

@@ -141,7 +141,7 @@ function toContainer(
   // Without `answers`: the waiting page is not a response of the container.
   if (page !== undefined) return { kind: "answer", answer: page, labels: { route: kind, container: view.name, login: caller.login } };
   const edits = context.edits(head, peer, tls, who.edits);
-  const { requestId, traceparent, traced } = edits;
+  const { ids, traced } = edits;
   const lease = context.leases.open({
     view,
     caller,
@@ -153,7 +153,7 @@ function toContainer(
   });
   const origin = permittedOrigin(head.header("origin"), context.origins);
   const forward = new ForwardToContainer(lease, path, edits, context.limits.proxyRequestTimeoutMs, origin);
-  const labels: ExchangeLabels = { route: kind, container: view.name, answers: lease.answers, login: caller.login, requestId, traceparent, traced };
+  const labels: ExchangeLabels = { route: kind, container: view.name, answers: lease.answers, login: caller.login, ids, traced };
   return kind === "proxy-ws" ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, labels } : { kind: "forward", forward, lease, labels };
 }
 

@@ -1,6 +1,5 @@
 import { isFieldValue } from "../../lib/character-classes.ts";
-import type { CallerEdits } from "../caller-edits.ts";
-import { callerEdits } from "../containers/credentials.ts";
+import { CallerEdits } from "../caller-edits.ts";
 import type { Caller, CallerReply, SessionRef } from "../contract.ts";
 
 /** The holder of a token, as a cache keeps it. Undefined: a token that cannot be in a header belongs to nobody. */
@@ -24,7 +23,7 @@ class KnownCaller implements Caller {
   }
 
   get edits(): CallerEdits {
-    this.#edits ??= callerEdits(this);
+    this.#edits ??= new CallerEdits(this.token, this.derivedToken);
     return this.#edits;
   }
 }

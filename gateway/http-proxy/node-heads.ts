@@ -1,6 +1,7 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { setsCookie } from "../../lib/cookies.ts";
 import type { Forward, Head, HeaderEdits, HeaderLine, Lease, ResponseHeadView } from "../decision.ts";
+import { addedLines } from "../written-lines.ts";
 import { HOP_BY_HOP, mayBeNamed } from "../http1/header-lines.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
 import type { UpgradeRequestHead } from "../websockets/handshake.ts";
@@ -30,7 +31,7 @@ export function forwardedLines(rawHeaders: readonly string[], edits: HeaderEdits
       !dropped.has(name.toLowerCase()) &&
       !setsRemovedCookie(edits, name, value),
   );
-  return [...kept, ...edits.add];
+  return [...kept, ...addedLines(edits)];
 }
 
 /** The line sets a cookie that the edits remove. */

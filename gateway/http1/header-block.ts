@@ -1,5 +1,6 @@
 import { setsCookie } from "../../lib/cookies.ts";
 import type { ByteSpan, HeaderEdits, HeaderLine } from "../decision.ts";
+import { addedLines } from "../written-lines.ts";
 import { isNameAt } from "./byte-tables.ts";
 import { AT, bitOf, END, KEY, keyOfName, LINE, MARK, type HeadScan } from "./head-scan.ts";
 import type { HeadSource } from "./head-source.ts";
@@ -100,7 +101,7 @@ export class HeaderBlock {
     const kept: HeaderLine[] = [];
     for (let line = 0; line < count; line++)
       if (!takeDropped(lines, line)) kept.push([nameOf(memory, this.#at, lines, line), valueOf(memory, this.#at, lines, line)]);
-    return [...kept, ...edits.add];
+    return [...kept, ...addedLines(edits)];
   }
 
   /** A head has such a line. */

@@ -1,4 +1,5 @@
 import type { ByteSpan, HeaderEdits, HeaderLine, HeadSpans } from "../decision.ts";
+import { putWritten, writtenSize } from "../written-lines.ts";
 import { CHUNKED, type HeadScan, NO_BODY } from "./head-scan.ts";
 import type { HeadSource } from "./head-source.ts";
 import { type HeadOutput, HeaderBlock, putRange } from "./header-block.ts";
@@ -88,7 +89,7 @@ export class RequestHead extends HeaderBlock implements HeadSpans {
 
   /** At least the bytes that `put` writes. */
   sizeToWrite(target: string, edits: HeaderEdits, more = ""): number {
-    return this.length + target.length + VERSION.length + linesSize(edits.add) + more.length;
+    return this.length + target.length + VERSION.length + linesSize(edits.add) + writtenSize(edits) + more.length;
   }
 
   /** Writes the head to `out`, which has `sizeToWrite` bytes left. Returns the offset after it. */
@@ -98,7 +99,7 @@ export class RequestHead extends HeaderBlock implements HeadSpans {
     next = putTarget(out, next, target);
     next = putText(out, next, VERSION);
     next = this.putKept(out, next, edits);
-    next = putLines(out, next, edits.add);
+    next = putWritten(out, putLines(out, next, edits.add), edits);
     return putText(out, putText(out, next, more), NEW_LINE);
   }
 }

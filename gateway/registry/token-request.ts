@@ -2,6 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DirectResponse, IncomingRequest, Decision, InterceptingForward, HeaderEdits, Interception, ResponseHeadView } from "../decision.ts";
 import type { ForwardedEdits } from "../forwarded-headers.ts";
+import { addedLines } from "../written-lines.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import { jsonAnswer, registryAnswer } from "./registry-responses.ts";
 import type { IdentityServer } from "../api-backend.ts";
@@ -72,15 +73,15 @@ function forwardToIdentity(
     if (status === 401) attempts?.failed(client);
     else if (status < 300 && credential !== undefined) attempts?.succeeded(client, credential);
   };
-  const { remove, add } = edits(head, peer, tls);
+  const own = edits(head, peer, tls);
   const more = identity.backend.edits(head, peer);
-  const dropped = [...remove, ...more.remove];
+  const dropped = [...own.remove, ...more.remove];
   const forward = new IdentityForward(
     identity,
     `/api/docker/token${withService(query, service)}`,
     {
       remove: [...dropped, "cookie"],
-      add: [...add.filter(([name]) => !more.remove.includes(name.toLowerCase())), ...more.add],
+      add: [...addedLines(own).filter(([name]) => !more.remove.includes(name.toLowerCase())), ...more.add],
     },
     onStatus,
   );

@@ -1,5 +1,6 @@
 import t, { type Test } from "tap";
 import type { Head } from "../../gateway/decision.ts";
+import { addedLines } from "../../gateway/written-lines.ts";
 import { createForwardedEdits } from "../../gateway/forwarded-headers.ts";
 import { createTraceContext, isTraceparent } from "../../gateway/trace-context.ts";
 import { createTrustedProxies } from "../../gateway/trusted-proxies.ts";
@@ -95,7 +96,7 @@ t.test("what a traceparent is", async (t) => {
 
 t.test("no two traces are alike, over many fillings of the pool", async (t) => {
   const trace = createTraceContext();
-  const traces = Array.from({ length: 2_000 }, () => trace.next(undefined));
+  const traces = Array.from({ length: 2_000 }, () => trace.next(true).traceparent);
   t.equal(new Set(traces).size, 2_000);
   t.equal(new Set(traces.map((one) => one.slice(36, 52))).size, 2_000);
   t.ok(traces.every(isTraceparent));
@@ -173,8 +174,8 @@ t.test("a client's own token of a gateway goes nowhere, and the gateway's is sho
 
 t.test("without a Host there is none to tell", async (t) => {
   const head: Head = { method: "GET", target: "/", upgrade: false, header: () => undefined };
-  const { add } = createForwardedEdits({ trusted: createTrustedProxies([]), trace: createTraceContext() })(head, { address: "::1" }, true);
-  t.match(add, [
+  const edits = createForwardedEdits({ trusted: createTrustedProxies([]), trace: createTraceContext() })(head, { address: "::1" }, true);
+  t.match(addedLines(edits), [
     ["X-Forwarded-For", "::1"],
     ["X-Forwarded-Proto", "https"],
     ["traceparent", /^00-/],

@@ -1,7 +1,8 @@
 import t from "tap";
 import { credentials } from "../../../lib/sign-in.ts";
 import type { Fault } from "../../../lib/fault.ts";
-import { authenticate, cachedCaller, callerEdits, credentialEdits } from "../../../gateway/containers/credentials.ts";
+import { authenticate, cachedCaller, credentialEdits } from "../../../gateway/containers/credentials.ts";
+import { CallerEdits } from "../../../gateway/caller-edits.ts";
 import type { Caller } from "../../../gateway/contract.ts";
 import { CredentialHeaders } from "../../../lib/sign-in.ts";
 import { checkOrigin, preflightResponse, originLines } from "../../../gateway/containers/origins.ts";
@@ -79,8 +80,11 @@ t.test("the edits that are made once for a caller are those that each request wo
     for (const headers of rows) {
       const read = new CredentialHeaders(head(headers));
       t.equal(read.token, token);
-      const edits = (holder: Caller) => credentialEdits(holder, read.from, { headers: read, others: [], examined: [] });
-      t.same(edits({ ...caller, edits: callerEdits(caller) }), edits(caller), JSON.stringify(headers));
+      const edits = (holder: Caller) => {
+        const { removed, add, written } = credentialEdits(holder, read.from, { headers: read, others: [], examined: [] });
+        return { removed, lines: [...add, ...(written?.lines() ?? [])] };
+      };
+      t.same(edits({ ...caller, edits: new CallerEdits(token, caller.derivedToken) }), edits(caller), JSON.stringify(headers));
     }
   }
 });
