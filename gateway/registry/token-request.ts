@@ -38,10 +38,11 @@ const ONLY_PULLS = /^repository(?:\([^()]*\))?:.+:(?:pull(?:,pull)*)?$/;
 
 /** `/token`, the realm of the proxy's challenges. The identity server verifies keys; a public pull needs none. */
 export function tokenRequest(deps: TokenRequestDeps, request: IncomingRequest, query: string): RegistryDecision {
-  const { method, header } = request.head;
+  const { head } = request;
+  const { method } = head;
   if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "Request a token by GET or POST"));
   // A form has its credentials in the body, which the proxy does not read.
-  if (method === "POST" || /^basic /i.test(header("authorization") ?? "")) return forwardToIdentity(deps, request, query);
+  if (method === "POST" || /^basic /i.test(head.header("authorization") ?? "")) return forwardToIdentity(deps, request, query);
   if (deps.anonymousPull && onlyPulls(query)) return { kind: "answer", answer: jsonAnswer(anonymousToken(deps.clock)) };
   return refusal(new Fault("TOKEN_MISSING", "Sign in first: docker login, with a developer key as the password"));
 }
