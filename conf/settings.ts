@@ -4,6 +4,7 @@ import { DEFAULT_NETWORKS, DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine
 import { DEFAULT_SUBNETS } from "../drivers/docker/addresses.ts";
 import { GPU_POLICIES } from "../drivers/gpu.ts";
 import { CAPABILITIES } from "../drivers/kubernetes/security.ts";
+import { SOCKET_SETTINGS } from "../gateway/connections/choose-sockets.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
@@ -303,6 +304,12 @@ export const SETTINGS = {
     oneOf(...ENGINE_NAMES),
     "splice",
     "Engine that forwards bytes: `splice` uses sockets, `http-proxy` Node's HTTP server",
+  ),
+  sockets: setting(
+    "BERTH_SOCKETS",
+    oneOf(...SOCKET_SETTINGS),
+    "auto",
+    "How gateways and the registry proxy read and write connections without TLS. `node`: by Node's sockets. `ffi`: by system calls through Node's experimental node:ffi, on Linux, where a test at the start passes, else as `node`; it costs about a tenth less processor time. `auto`: `node` in this version",
   ),
   reads: setting(
     "BERTH_READS",

@@ -17,6 +17,7 @@ import { privateListeners } from "../lib/container-peers.ts";
 import { traceExchanges } from "../gateway/traces.ts";
 import { openConfiguredTraces, openConfiguredAccessLog } from "./telemetry.ts";
 import type { StoppableProcess } from "./parent.ts";
+import { openConfiguredConnections } from "./configured-connections.ts";
 import { openDatagrok } from "../gateway/datagrok/open-datagrok.ts";
 import { isSessionToken } from "../lib/sign-in.ts";
 import { readFileSync } from "node:fs";
@@ -64,6 +65,7 @@ export async function runGateway(options: {
     datagrok: settings.datagrok.url === undefined ? undefined : { url: settings.datagrok.url, keepHost: settings.datagrok.keepHost },
     readiness,
     forwarder: settings.forwarder,
+    connections: await openConfiguredConnections(settings, { metrics, clock, log }),
     reads: settings.reads,
     limits: configuredLimits(settings),
     tls,

@@ -20,6 +20,7 @@ import { traceExchanges } from "../gateway/traces.ts";
 import { openConfiguredTraces, openConfiguredAccessLog } from "./telemetry.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 import type { StoppableProcess } from "./parent.ts";
+import { openConfiguredConnections } from "./configured-connections.ts";
 import type { FastifyRequest } from "fastify";
 import type { Server } from "node:tls";
 import type { ManifestChange } from "../gateway/registry/decide.ts";
@@ -81,6 +82,7 @@ export async function runRegistryProxy(options: {
     readiness,
     tls,
     http2: settings.http2,
+    connections: await openConfiguredConnections(settings, { metrics, clock, log }),
     reads: registry.reads,
     // A registry has no header with an underscore.
     limits: { ...configuredLimits(settings), underscoreHeaders: "drop" },

@@ -9,6 +9,7 @@ import type { Check } from "./check.ts";
 import { checkName, checkClock, checkOpenFiles } from "./machine.ts";
 import { checkTcpListeners } from "./tcp.ts";
 import { checkRegistry } from "./registry.ts";
+import { checkSockets } from "./sockets.ts";
 import { checkSettings } from "./settings.ts";
 
 /** From a browser to a container; each check may need earlier ones. */
@@ -96,6 +97,13 @@ export const CHECKS: readonly Check[] = [
     ms: 10_000,
     check: checkOpenFiles,
     advice: "Check that berth runs, and run this as its user with its variables (docs/install.md).",
+  },
+  {
+    name: "sockets",
+    needs: ["settings"],
+    ms: 20_000,
+    check: checkSockets,
+    advice: "Set BERTH_SOCKETS=node.",
   },
   { name: "disk", needs: ["settings"], ms: 10_000, check: checkDisk, advice: "Check the disk of the data folder." },
   {

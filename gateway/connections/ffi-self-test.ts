@@ -4,7 +4,7 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Epoll, EPOLLIN } from "./epoll.ts";
 import { FfiSockets } from "./ffi-sockets.ts";
 import type { Libc } from "./libc.ts";
-import { NO_SOCKET, type SocketId } from "./socket-layer.ts";
+import { NO_SOCKET, type SocketEvents, type SocketId } from "./socket-layer.ts";
 
 /** On a busy machine. It usually takes 5 ms. */
 const TEST_MS = 5_000;
@@ -64,14 +64,15 @@ async function testEcho(libc: Libc, signal: AbortSignal): Promise<void> {
   let sockets: FfiSockets | undefined = undefined;
   try {
     await new Promise<void>((resolve, reject) => {
-      const layer = new FfiSockets(libc, {
+      const events: SocketEvents = {
         onBytes: (id, memory, at, end) => {
           if (!layer.send(id, memory, at, end)) layer.pause(id);
         },
         onDrain: (id) => layer.resume(id),
         onEnd: (id) => layer.end(id),
         onClose: (_id, error) => (error === undefined ? undefined : reject(error)),
-      });
+      };
+      const layer = new FfiSockets(libc, events, { poison: false });
       sockets = layer;
       signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
       server.on("connection", (socket) => {

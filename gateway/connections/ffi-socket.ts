@@ -14,9 +14,9 @@ export type SocketIo = {
 
 const SHUT_WR = 1;
 const SOL_SOCKET = 1;
-const SO_LINGER = 13;
-/** `struct linger`: on, 0 seconds. The close then resets the connection. */
-const LINGER = new Int32Array([1, 0]);
+/** The option by which a close resets the connection, and its value: on, 0 seconds (socket(7)). */
+const RESET_OPTION = 13;
+const RESET_VALUE = new Int32Array([1, 0]);
 const EINTR = 4;
 const EAGAIN = 11;
 
@@ -140,7 +140,7 @@ export class FfiSocket {
 
   close(io: SocketIo): void {
     this.unsent.clear();
-    if (this.resetting) io.libc.setsockopt(this.fd, SOL_SOCKET, SO_LINGER, io.libc.addressOf(LINGER), LINGER.byteLength);
+    if (this.resetting) io.libc.setsockopt(this.fd, SOL_SOCKET, RESET_OPTION, io.libc.addressOf(RESET_VALUE), RESET_VALUE.byteLength);
     io.libc.close(this.fd);
   }
 

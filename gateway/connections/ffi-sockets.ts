@@ -4,7 +4,16 @@ import { FfiSocket, type SocketIo } from "./ffi-socket.ts";
 import { Fifo } from "./fifo.ts";
 import { addressOf, IoVectors } from "./io-vectors.ts";
 import type { Libc } from "./libc.ts";
-import { type AdoptOptions, MAX_PLACED, NO_SOCKET, type SocketEvents, type SocketId, type SocketLayer } from "./socket-layer.ts";
+import {
+  type AdoptOptions,
+  MAX_PLACED,
+  NO_SOCKET,
+  POISON,
+  type SocketEvents,
+  type SocketId,
+  type SocketLayer,
+  type SocketLayerOptions,
+} from "./socket-layer.ts";
 import { SlotTable } from "./slot-table.ts";
 import { descriptorOf } from "./socket-descriptor.ts";
 import { PieceMemory } from "./unsent-bytes.ts";
@@ -12,7 +21,7 @@ import { PieceMemory } from "./unsent-bytes.ts";
 /** The memory has what was read in this turn, then what was placed. */
 const READ_BYTES = 1_048_576;
 const MEMORY_BYTES = READ_BYTES + 4 * MAX_PLACED;
-/** A read has at least this much room, and at most so much that one socket cannot occupy a turn. */
+/** A read may fill at least this much memory, and at most so much that one socket cannot occupy a turn. */
 const MIN_READ = 65_536;
 const MAX_READ = 524_288;
 /** Beyond it, sockets wait for the next turn, which comes after timers. */
@@ -26,8 +35,6 @@ const LONG_BYTES = 65_536;
 const F_DUPFD_CLOEXEC = 1030;
 const EAGAIN = 11;
 const EINTR = 4;
-
-const POISON = 0xdb;
 
 /**
  * Sockets over epoll, readv and writev, which `node:ffi` calls. One turn reads each ready socket once, and the bytes are processed at once; then
@@ -53,8 +60,7 @@ export class FfiSockets implements SocketLayer {
   #flushDue = false;
   #immediate: NodeJS.Immediate | undefined;
 
-  /** `poison` overwrites the memory after each turn, which shows code that uses bytes for too long. */
-  constructor(libc: Libc, events: SocketEvents, { poison = false }: { poison?: boolean } = {}) {
+  constructor(libc: Libc, events: SocketEvents, { poison }: SocketLayerOptions) {
     this.#libc = libc;
     this.#events = events;
     this.#poison = poison;
@@ -62,8 +68,8 @@ export class FfiSockets implements SocketLayer {
     this.#io = { libc, memory, address: addressOf(libc, memory), vectors: new IoVectors(libc), pieces: new PieceMemory(libc) };
   }
 
-  adopt(stream: Duplex, { readToEnd }: AdoptOptions): SocketId {
-    const fd = descriptorOf(stream);
+  adopt(stream: Duplex, { readToEnd, asStream = false }: AdoptOptions): SocketId {
+    const fd = asStream ? undefined : descriptorOf(stream);
     if (fd === undefined) return NO_SOCKET;
     const epoll = this.#openEpoll();
     const own = epoll === undefined ? -1 : this.#libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -131,8 +137,7 @@ export class FfiSockets implements SocketLayer {
   }
 
   backlog(id: SocketId): number {
-    const socket = this.#find(id);
-    return socket === undefined ? 0 : socket.rangeBytes + socket.unsent.length;
+    return this.#find(id)?.unsent.length ?? 0;
   }
 
   isBroken(id: SocketId): boolean {
@@ -201,8 +206,7 @@ export class FfiSockets implements SocketLayer {
     } finally {
       this.#inTurn = false;
       this.#flush();
-      if (this.#poison) this.memory.fill(POISON);
-      this.#readAt = 0;
+      this.#forgetRead(0);
       this.#schedule();
     }
   };
@@ -262,20 +266,20 @@ export class FfiSockets implements SocketLayer {
   #read(socket: FfiSocket): number {
     if (READ_BYTES - this.#readAt < MIN_READ) {
       this.#flush();
-      this.#readAt = 0;
+      this.#forgetRead(0);
     }
     const { libc, vectors, address } = this.#io;
     const at = this.#readAt;
-    const room = Math.min(READ_BYTES - at, MAX_READ);
-    vectors.set(0, address, at, room);
+    const space = Math.min(READ_BYTES - at, MAX_READ);
+    vectors.set(0, address, at, space);
     const length = libc.readv(socket.fd, vectors.pointer, 1);
     if (length > 0) {
       // A short read has emptied the kernel's buffer: the next bytes are a new event.
-      if (length < room && !socket.hungUp) socket.readable = false;
+      if (length < space && !socket.hungUp) socket.readable = false;
       else this.#addReady(socket);
       this.#readAt = at + length;
       this.#events.onBytes(socket.id, this.memory, at, at + length);
-      if (this.#dirtyCount === 0) this.#readAt = at;
+      if (this.#dirtyCount === 0) this.#forgetRead(at);
       return length;
     }
     this.#readEnd(socket, length);
@@ -314,7 +318,14 @@ export class FfiSockets implements SocketLayer {
       this.#immediate?.ref();
     }
     this.#dirtyCount = 0;
+    if (this.#poison) this.memory.fill(POISON, READ_BYTES, this.#placeAt);
     this.#placeAt = READ_BYTES;
+  }
+
+  /** The memory from `at` may be read into again. */
+  #forgetRead(at: number): void {
+    if (this.#poison) this.memory.fill(POISON, at, this.#readAt);
+    this.#readAt = at;
   }
 
   /** The next turn: at the next event, or at once if something is left to do. */

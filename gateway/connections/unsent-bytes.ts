@@ -7,7 +7,7 @@ const PIECE_BYTES = 65_536;
 /** Pieces that are kept for later use: 4 MiB. */
 const MAX_SPARE = 64;
 
-/** Bytes `at`..`end` of memory that nobody else uses. */
+/** Bytes `at`..`end` of memory that has no other user. */
 type UnsentPiece = { readonly memory: Buffer; readonly address: MemoryAddress; readonly reusable: boolean; at: number; end: number };
 
 /** Memory for the unsent bytes of all sockets. New memory for each piece costs as much as sending it. */
@@ -19,7 +19,7 @@ export class PieceMemory {
     this.#libc = libc;
   }
 
-  /** An empty piece, with room for `bytes` or the first of them. */
+  /** An empty piece, with space for `bytes` or the first of them. */
   take(bytes: number): UnsentPiece {
     if (bytes <= SMALL_BYTES) return this.#piece(Buffer.allocUnsafeSlow(bytes), false);
     return this.#spare.pop() ?? this.#piece(Buffer.allocUnsafeSlow(PIECE_BYTES), true);

@@ -3,7 +3,7 @@ import { createConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ForwardingEngine } from "../connections/engine.ts";
-import { createConnectionFactory, type ReadMode } from "../connections/open-connections.ts";
+import { type ConnectionFactory, createConnectionFactory, type ReadMode } from "../connections/open-connections.ts";
 import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "../limits.ts";
 import { createReadiness, type GatewayReadiness } from "../readiness.ts";
@@ -35,6 +35,8 @@ export type RegistryProxyOptions = {
   tls?: TlsKeys | undefined;
   /** Offers HTTP/2 to TLS clients. */
   http2?: boolean;
+  /** Default: on Node's sockets. */
+  connections?: ConnectionFactory;
   limits: ConfiguredLimits & Partial<FixedLimits>;
   reads?: ReadMode;
   /** The registry is berth's own: a delete needs a token that names it, and a garbage collection refuses writes. */
@@ -68,7 +70,7 @@ export function openRegistryProxy(options: RegistryProxyOptions): ForwardingEngi
     }),
     refusal: registryAnswer,
     limits,
-    connections: createConnectionFactory(),
+    connections: options.connections ?? createConnectionFactory(),
     tls: options.tls,
     http2: options.http2,
     bounds: createConnectionLimits({

@@ -164,6 +164,7 @@ export const METRICS = {
 
   // The program
   build: gauge("berth_build_info", ["version", "commit", "node"], "1; the labels have the version", "max"),
+  sockets: gauge("berth_sockets_info", ["kind"], "1; the label has how gateways read and write sockets without TLS: `node` or `ffi`", "max"),
   processes: gauge("berth_processes", ["process"], "Processes of this berth that answered this scrape"),
   eventLoopDelay: gauge(
     "berth_event_loop_delay_seconds",

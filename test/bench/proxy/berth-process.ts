@@ -6,23 +6,24 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { systemClock } from "../../../lib/clock.ts";
 import { localControl } from "../../../gateway/feed/control-client.ts";
+import type { SocketSetting } from "../../../gateway/connections/choose-sockets.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
 import { openTlsKeys } from "../../../gateway/tls-keys.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
+import { openConfiguredConnections } from "../../../processes/configured-connections.ts";
 import { DEFAULT_LIMITS } from "../../fixtures/gateway-limits.ts";
 import { certificateOf } from "./world.ts";
 
 const [folder = "", port = "", settings = "{}"] = process.argv.slice(2);
 const clock = systemClock();
 const log = openLog({ level: "warn", name: "bench" });
-const sockets = { feedSocket: join(folder, "control.sock"), apiSocket: join(folder, "no-api.sock") };
-const link = localControl(sockets);
+const link = localControl({ feedSocket: join(folder, "control.sock"), apiSocket: join(folder, "no-api.sock") });
 const feed = openFeed({ link, version: "bench", clock, log });
 // A row whose setting this checkout does not know is left out before it comes here.
-const { accessLog, tls, ...engine } = JSON.parse(settings) as { accessLog?: string; tls?: boolean };
+const { accessLog, tls, sockets = "node", ...engine } = JSON.parse(settings) as { accessLog?: string; tls?: boolean; sockets?: SocketSetting };
 const metrics = openMetrics();
 const writes =
   accessLog &&
@@ -33,6 +34,7 @@ const gateway = await openGateway({
   api: link.api,
   origins: [],
   metrics,
+  connections: await openConfiguredConnections({ sockets }, { metrics, clock, log }),
   watchers: writes ? [writes.write] : [],
   tls: tls ? openTlsKeys({ files: certificateOf({ folder }), clock, log }) : undefined,
   clock,

@@ -31,7 +31,7 @@ const LOGGED = ["get", "get10k"];
 /** The two kinds of sockets. A checkout without the setting has only the first. */
 const SOCKETS = [
   { name: "berth", settings: { sockets: "node" } },
-  { name: "berth, ffi", settings: { sockets: "ffi" }, needs: /\bsockets\??:/ },
+  { name: "berth, ffi", settings: { sockets: "ffi" }, needs: /"BERTH_SOCKETS"/ },
 ] as const;
 
 type RowOptions = Pick<BenchOptions, "berth" | "beside" | "profile">;
@@ -55,7 +55,7 @@ export function proxies(options: RowOptions): readonly Proxy[] {
     { name: "haproxy, log", command: haproxy({ log: true }), missing: program("haproxy"), only: LOGGED },
     { name: "caddy, log", command: caddy({ log: true }), missing: program("caddy"), only: LOGGED },
     ...[
-      berth(options, "berth, h2", { settings: { tls: true, http2: true }, needs: /\bhttp2\??:/, only: ["get-h2"] }),
+      berth(options, "berth, h2", { settings: { tls: true, http2: true }, needs: /"BERTH_HTTP2"/, only: ["get-h2"] }),
       { name: "nginx, h2", command: nginxMaps({ http2: true }), only: ["get-h2"] },
     ].map((proxy): Proxy => ({ ...proxy, missing: () => program("h2load")() ?? proxy.missing?.() })),
   ];
@@ -101,9 +101,7 @@ function berth({ berth: own, profile }: RowOptions, name: string, row: BerthRow)
     }),
     // A setting that another checkout's gateway does not have would be passed over in silence.
     missing: () =>
-      needs === undefined || needs.test(readFileSync(join(root, "gateway/open-gateway.ts"), "utf8"))
-        ? undefined
-        : "the checkout's gateway has no such setting",
+      needs === undefined || needs.test(readFileSync(join(root, "conf/settings.ts"), "utf8")) ? undefined : "the checkout has no such setting",
     ...(only && { only }),
   };
 }

@@ -7,6 +7,7 @@ import { Duplex } from "node:stream";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
+import { POISON } from "../../../gateway/connections/socket-layer.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
@@ -150,5 +151,5 @@ t.test("ffi: the memory of a turn is overwritten after it", async (t) => {
   peer.write("secret");
   const [answer] = (await once(peer, "data")) as [Buffer];
   t.equal(String(answer), "secret");
-  t.strictSame(kept, Buffer.alloc(6, 0xdb));
+  t.strictSame(kept, Buffer.alloc(6, POISON));
 });
