@@ -60,16 +60,18 @@ export function createHttp1({ underscoreHeaders, maxHeadBytes = MAX_HEAD_BYTES, 
     maxBytes: maxHeadBytes,
     emptyLines: 2,
     create: (source, memory, at) => new RequestHead(source, memory, at),
+    createChunked: () => new ChunkedReader(chunkParsers, REQUEST_TRAILERS, scans),
   };
   const responseRules: HeadRules<ResponseHead> = {
     source: new ResponseSource({ parser, scan, maxLines: Infinity }, { scans }),
     maxBytes: maxHeadBytes,
     emptyLines: 0,
     create: (source, memory, at) => new ResponseHead(source, memory, at),
+    createChunked: () => new ChunkedReader(chunkParsers, RESPONSE_TRAILERS, scans),
   };
   return {
-    requests: () => new Reader(requestRules, new ChunkedReader(chunkParsers, REQUEST_TRAILERS, scans)),
-    responses: () => new Reader(responseRules, new ChunkedReader(chunkParsers, RESPONSE_TRAILERS, scans)),
+    requests: () => new Reader(requestRules),
+    responses: () => new Reader(responseRules),
   };
 }
 
@@ -98,6 +100,7 @@ type HeadRules<Head> = {
   /** Empty lines that may precede a head (RFC 9112 §2.2 wants a server to ignore at least one). */
   emptyLines: number;
   create(source: HeadSource, memory: Buffer, at: number): Head;
+  createChunked(): ChunkedReader;
 };
 
 /** An incomplete head is parsed again with every piece up to this size, and beyond it after it has grown by a sixteenth. */
@@ -109,7 +112,8 @@ const ALWAYS_PARSED_BYTES = 2_048;
  */
 class Reader<Head extends Pick<HeaderBlock, "expire">> implements MessageReader<Head> {
   readonly #rules: HeadRules<Head>;
-  readonly #bodies: ChunkedReader;
+  /** Created for the first chunked body: most connections have none. */
+  #bodies: ChunkedReader | undefined;
   #head: Head | undefined;
   #kept: Buffer | undefined;
   #size = 0;
@@ -117,9 +121,8 @@ class Reader<Head extends Pick<HeaderBlock, "expire">> implements MessageReader<
   #emptyLines = 0;
   #afterCr = false;
 
-  constructor(rules: HeadRules<Head>, bodies: ChunkedReader) {
+  constructor(rules: HeadRules<Head>) {
     this.#rules = rules;
-    this.#bodies = bodies;
   }
 
   get head(): Head {
@@ -156,12 +159,13 @@ class Reader<Head extends Pick<HeaderBlock, "expire">> implements MessageReader<
   }
 
   readChunked(memory: Buffer, at: number, end: number, onData?: (start: number, end: number) => void): number {
+    this.#bodies ??= this.#rules.createChunked();
     return this.#bodies.read(memory, at, end, onData);
   }
 
   close(): void {
     this.#reset();
-    this.#bodies.close();
+    this.#bodies?.close();
   }
 
   #reset(): void {
