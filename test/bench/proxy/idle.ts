@@ -9,7 +9,7 @@ import { pause } from "../../fixtures/clock.ts";
 /** Kilobytes of resident memory per connection that is open and silent, or why there is no figure. */
 export type Idle = { name: string; rssMb: number; kib: Record<string, number | { failed: string }> };
 
-/** Each row is a number of connections; on the last ones a WebSocket is open, with its own connection to the container. */
+/** Each row is a number of connections; on the last rows a WebSocket is open on each, with its own connection to the container. */
 const ROWS = [
   { name: "10", connections: 10 },
   { name: "1 000", connections: 1_000 },
@@ -24,40 +24,44 @@ const OPEN_MS = 30_000;
 /** Collectors of garbage come to rest meanwhile. */
 const SETTLE_MS = 1_000;
 
-/** In a process of its own, which has answered for a second before its memory is first looked at. */
+/** Each row in a process of its own, which has answered for a second before its memory is first looked at: memory that a row took is not given back. */
 export async function measureIdle(proxy: Proxy, at: At): Promise<Idle> {
+  const idle: Idle = { name: proxy.name, rssMb: 0, kib: {} };
+  for (const row of ROWS) {
+    if (row.connections > openFiles() - 1_000) {
+      idle.kib[row.name] = { failed: `a process here may have ${openFiles()} files open` };
+      continue;
+    }
+    const { beforeKb, opened } = await measureRow(row, proxy, at);
+    idle.rssMb ||= beforeKb / 1_024;
+    idle.kib[row.name] = typeof opened === "number" ? opened / row.connections : { failed: opened };
+  }
+  return idle;
+}
+
+/** `opened`: by how many KiB the process has grown with the connections open; or what went wrong. */
+async function measureRow(row: (typeof ROWS)[number], proxy: Proxy, at: At): Promise<{ beforeKb: number; opened: number | string }> {
   const { processes, world } = at;
   const runner = await startProxy(proxy, world, processes);
   const pid = runner.pinned?.pid ?? 0;
-  const idle: Idle = { name: proxy.name, rssMb: 0, kib: {} };
   try {
     const [warm] = WORKLOADS;
     if (warm !== undefined) await measure(runner, warm, { ...at, seconds: 1 });
     await pause(SETTLE_MS);
-    const before = rssKb(pid);
-    idle.rssMb = before / 1_024;
-    for (const row of ROWS) {
-      if (row.connections > openFiles() - 1_000) {
-        idle.kib[row.name] = { failed: `a process here may have ${openFiles()} files open` };
-        continue;
-      }
-      const [to, path] = "more" in row ? (["raw", "/ws"] as const) : (["fixed", "/small"] as const);
-      const plan = { load: "idle", to, path, connections: row.connections, bytes: 0, ...("more" in row && { more: row.more }) };
-      const load = processes.start(`idle ${proxy.name}`, LOAD_CORE, ownCommand(plan, { ...at, port: runner.port, pid }));
-      const end = Date.now() + OPEN_MS;
-      while (!load.output().includes("IDLE") && !load.ended() && Date.now() < end) await pause(20);
-      await pause(SETTLE_MS);
-      idle.kib[row.name] =
-        load.output().includes("IDLE") && !load.ended()
-          ? (rssKb(pid) - before) / row.connections
-          : { failed: load.output().slice(0, 200) || "not all were open in time" };
-      await load.stop();
-      await pause(SETTLE_MS / 2);
-    }
+    const beforeKb = rssKb(pid);
+    const [to, path] = "more" in row ? (["raw", "/ws"] as const) : (["fixed", "/small"] as const);
+    const plan = { load: "idle", to, path, connections: row.connections, bytes: 0, ...("more" in row && { more: row.more }) };
+    const load = processes.start(`idle ${proxy.name}`, LOAD_CORE, ownCommand(plan, { ...at, port: runner.port, pid }));
+    const end = Date.now() + OPEN_MS;
+    while (!load.output().includes("IDLE") && !load.ended() && Date.now() < end) await pause(20);
+    await pause(SETTLE_MS);
+    const isOpen = load.output().includes("IDLE") && !load.ended();
+    const opened = isOpen ? rssKb(pid) - beforeKb : load.output().slice(0, 200) || "not all were open in time";
+    await load.stop();
+    return { beforeKb, opened };
   } finally {
     await runner.pinned?.stop();
   }
-  return idle;
 }
 
 function openFiles(): number {

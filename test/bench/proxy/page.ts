@@ -107,8 +107,8 @@ function idleSection({ idle }: Results): string[] {
   return [
     "### idle: KiB of memory per open and silent connection",
     "",
-    "Each connection has had one response. A WebSocket also has its connection to the container. The process has worked for a second before and reuses",
-    "the memory that this freed, so few connections show less than they cost, or nothing.",
+    "Each connection has had one response. A WebSocket also has its connection to the container. Each figure is of a new process that has worked for two",
+    "seconds and reuses the memory that this freed, so few connections show less than they cost, or nothing.",
     "",
     ...table(
       ["", "process MB", ...IDLE_ROWS],

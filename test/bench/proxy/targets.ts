@@ -65,7 +65,7 @@ export const TARGETS: readonly BenchTarget[] = [
     unit: "ms",
   },
   idle("10 000", { floor: 6, goal: 4 }),
-  idle("1 000 WebSockets", { floor: 24, goal: 12 }),
+  idle("5 000 WebSockets", { floor: 24, goal: 12 }),
   {
     says: "idle memory of all processes of berth serve",
     row: "berth",
