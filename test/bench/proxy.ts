@@ -132,9 +132,11 @@ async function startOne(proxy: Proxy, at: At, runners: Runner[]): Promise<string
 async function warmUp(runner: Runner, at: At): Promise<void> {
   const warming = WORKLOADS.find(({ name }) => runner.proxy?.only?.includes(name) ?? true);
   if (warming === undefined) return;
-  for (let requests = 0, second = 0; requests < WARM_REQUESTS && second < WARM_SECONDS; second++) {
+  let requests = 0;
+  for (let second = 0; requests < WARM_REQUESTS && second < WARM_SECONDS; second++) {
     requests += (await measure(runner, warming, { ...at, seconds: 1 })).perSecond;
   }
+  if (requests < WARM_REQUESTS / 4) console.log(`${runner.name} has seen only ${requests.toFixed(0)} requests before it is measured`);
 }
 
 async function measureAll(workload: Workload, runners: Runner[], at: At): Promise<Map<string, Cell>> {
