@@ -1,6 +1,6 @@
 /**
  * `npm run fuzz`: at least a million streams, half of them requests, and on until `FUZZ_MINUTES` have passed; on every core. Then the attacks of
- * `end-to-end/`, through a whole gateway to real servers. `FUZZ_SEED` begins elsewhere than this moment says. Ends at the first few failures, which name
+ * `end-to-end/`, through a whole gateway to real servers, on every kind of sockets. `FUZZ_SEED` begins elsewhere than this moment says. Ends at the first few failures, which name
  * their seed. `npm run fuzz -- streams`, `-- attacks`: one of the two. `-- heads`, `-- coverage`: `run-heads.ts`, `run-coverage.ts`.
  */
 import { fork } from "node:child_process";
@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { createHttp1 } from "../../gateway/http1/message-reader.ts";
 import { attack, type Tally } from "./attack.ts";
+import { SOCKET_KINDS } from "../fixtures/connections.ts";
 import { runAttacks } from "./end-to-end/run-attacks.ts";
 import { openJudge } from "./judge.ts";
 import { runCoverage } from "./run-coverage.ts";
@@ -52,7 +53,8 @@ async function lead(): Promise<void> {
 }
 
 async function playAttacks(): Promise<void> {
-  const failures = await runAttacks(SEED);
+  const failures: string[] = [];
+  for (const sockets of SOCKET_KINDS) failures.push(...(await runAttacks(SEED, sockets)));
   for (const failure of failures.slice(0, FAILURES)) console.log(`\n${failure}`);
   if (failures.length > 0) process.exitCode = 1;
 }

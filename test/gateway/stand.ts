@@ -21,7 +21,7 @@ import type { ExchangeListener } from "../../gateway/access-record.ts";
 import type { PageFiles } from "../../gateway/waiting/waiting-page.ts";
 import { openLog } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
-import { openTestConnections } from "../fixtures/connections.ts";
+import { openTestConnections, type SocketKind } from "../fixtures/connections.ts";
 import { openTestDirectory, type TestDirectory } from "../fixtures/directory.ts";
 import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
 import { PATIENCE_MS } from "../fixtures/eventually.ts";
@@ -53,6 +53,7 @@ export async function openStand(
     datagrok?: DatagrokServer;
     readiness?: GatewayReadiness;
     forwarder?: EngineName;
+    sockets?: SocketKind;
     reads?: ReadMode;
     admits?: ControlApi["admits"];
     /** In place of the one that the test holds. */
@@ -68,7 +69,7 @@ export async function openStand(
   const apiSocket = join(await shortFolder(t), "api.sock");
   const exchanges = createOpenExchanges();
   const clients: Connection[] = [];
-  const connections = openTestConnections();
+  const connections = openTestConnections(options.sockets);
   const gateway = await openGateway({
     exchanges,
     directory: held.directory,

@@ -25,6 +25,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/queue-worker.test.ts",
   "test/gateway/registry/embedded-berth.test.ts",
   "test/gateway/other-engines.test.ts",
+  "test/gateway/other-sockets.test.ts",
   "test/gateway/registry/embedded-image.test.ts",
   "test/program/recovery/gateways-elsewhere.test.ts",
   "test/drivers/swarm/nodes.test.ts",

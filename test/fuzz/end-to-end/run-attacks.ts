@@ -1,4 +1,5 @@
 import type { Test } from "tap";
+import type { SocketKind } from "../../fixtures/connections.ts";
 import { ownKeys } from "../../correctness/open-berth.ts";
 import { openStand } from "../../gateway/stand.ts";
 import { openJudge, type Judge } from "../judge.ts";
@@ -17,8 +18,10 @@ export type AttackSeries = {
   name: string;
   all: number;
   every?: number;
-  play(t: Scope, judge: Judge, seed: number, numbers: readonly number[]): Promise<AttackTally>;
+  play(t: Scope, run: AttackSeriesRun): Promise<AttackTally>;
 };
+
+type AttackSeriesRun = { judge: Judge; seed: number; numbers: readonly number[]; sockets: SocketKind };
 
 const LIMITS = { lingeringCloseMs: 20 };
 
@@ -26,9 +29,9 @@ export const ATTACK_SERIES: readonly AttackSeries[] = [
   ...Object.entries(RECORDING_SERVERS).map(([name, openServer]): AttackSeries => ({
     name: `${name} sees just the requests that h11 reads in what came, and the client has an answer to each of them`,
     all: REQUEST_ATTACKS,
-    play: async (t, judge, seed, numbers) => {
-      const stand = await openStand(t, { forwarder: "splice", limits: LIMITS });
-      return attackRequests({ stand, server: await openServer(t), judge, seed, numbers });
+    play: async (t, { sockets, ...run }) => {
+      const stand = await openStand(t, { forwarder: "splice", sockets, limits: LIMITS });
+      return attackRequests({ stand, server: await openServer(t), ...run });
     },
   })),
   {
@@ -36,19 +39,19 @@ export const ATTACK_SERIES: readonly AttackSeries[] = [
     all: REQUEST_ATTACKS,
     // A handshake costs more than an attack.
     every: 8,
-    play: async (t, judge, seed, numbers) => {
-      const stand = await openStand(t, { forwarder: "splice", limits: LIMITS, tls: ownKeys(t) });
+    play: async (t, { sockets, ...run }) => {
+      const stand = await openStand(t, { forwarder: "splice", sockets, limits: LIMITS, tls: ownKeys(t) });
       const server = await Object.values(RECORDING_SERVERS)[0]?.(t);
       if (server === undefined) throw new Error("There is no server");
-      return attackRequests({ stand, server, judge, seed, numbers, secured: true });
+      return attackRequests({ stand, server, ...run, secured: true });
     },
   },
   {
     name: "a request of HTTP/2 is one request of HTTP/1.1, whatever its fields contain",
     all: HTTP2_ATTACKS,
     every: 4,
-    play: async (t, _, __, numbers) => {
-      const stand = await openStand(t, { forwarder: "splice", limits: LIMITS, tls: ownKeys(t), http2: true });
+    play: async (t, { sockets, numbers }) => {
+      const stand = await openStand(t, { forwarder: "splice", sockets, limits: LIMITS, tls: ownKeys(t), http2: true });
       const server = await RECORDING_SERVERS["a naive server"]?.(t);
       if (server === undefined) throw new Error("There is no server");
       return attackByHttp2({ stand, server, numbers });
@@ -57,27 +60,27 @@ export const ATTACK_SERIES: readonly AttackSeries[] = [
   {
     name: "whatever a container answers, each client gets its own response",
     all: RESPONSE_ATTACKS,
-    play: async (t, judge, seed, numbers) =>
-      attackResponses(t, { stand: await openStand(t, { forwarder: "splice", limits: LIMITS }), judge, seed, numbers }),
+    play: async (t, { sockets, ...run }) =>
+      attackResponses(t, { stand: await openStand(t, { forwarder: "splice", sockets, limits: LIMITS }), ...run }),
   },
 ];
 
-/** Plays the attacks of every series, prints a line for each, and returns the failures. */
-export async function runAttacks(seed: number): Promise<string[]> {
+/** Plays the attacks of every series on one kind of sockets, prints a line for each, and returns the failures. */
+export async function runAttacks(seed: number, sockets: SocketKind): Promise<string[]> {
   const failures: string[] = [];
   for (const { name, all, every = 1, play } of ATTACK_SERIES) {
-    const chosen = Array.from({ length: all }, (_, nth) => nth).filter((nth) => nth % every === seed % every);
+    const attacks = Array.from({ length: all }, (_, nth) => nth).filter((nth) => nth % every === seed % every);
     const judge = openJudge();
     const acts: (() => unknown)[] = [];
     const begun = performance.now();
-    const tally = await play({ teardown: (act: () => unknown) => void acts.push(act) }, judge, seed, chosen);
+    const tally = await play({ teardown: (act: () => unknown) => void acts.push(act) }, { judge, seed, numbers: attacks, sockets });
     for (const act of acts.toReversed()) await act();
     await judge.close();
     const seconds = Math.round((performance.now() - begun) / 1_000);
     console.log(
-      `${tally.attacks} attacks, ${tally.refused} refused, ${tally.messages} messages passed, ${tally.failures.length} failures, ${seconds} s: ${name}`,
+      `${tally.attacks} attacks, ${tally.refused} refused, ${tally.messages} messages passed, ${tally.failures.length} failures, ${seconds} s, sockets of ${sockets}: ${name}`,
     );
-    failures.push(...tally.failures.map((failure) => `${name}, seed ${seed}: ${failure}`));
+    failures.push(...tally.failures.map((failure) => `${name}, sockets of ${sockets}, seed ${seed}: ${failure}`));
   }
   return failures;
 }
