@@ -1,4 +1,3 @@
-import type { Socket } from "node:net";
 import type { AdmittedConnection } from "../../lib/connection-limits.ts";
 import { dialCounts } from "../connections/dial.ts";
 import type { InterceptingForward } from "../decision.ts";
@@ -107,7 +106,7 @@ export function openSpliceEngine({
     ticker.add(client);
   };
   const sessions = openEdgeSessions({
-    onConnection: (stream, admission) => serve(connections.adoptStream(stream as unknown as Socket), admission, "h2"),
+    onConnection: (stream, admission) => serve(connections.adoptStream(stream), admission, "h2"),
     http1,
     onLess: left,
     draining,
