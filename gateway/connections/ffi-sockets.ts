@@ -6,6 +6,7 @@ import { addressOf, IoVectors } from "./io-vectors.ts";
 import type { Libc } from "./libc.ts";
 import {
   type AdoptOptions,
+  MAX_BACKLOG,
   MAX_PLACED,
   NO_SOCKET,
   POISON,
@@ -174,7 +175,7 @@ export class FfiSockets implements SocketLayer {
   /** Bytes were sent. */
   #sent(socket: FfiSocket): boolean {
     this.#addDirty(socket);
-    if (socket.unsent.length === 0) return true;
+    if (socket.unsent.length < MAX_BACKLOG) return true;
     socket.owesDrain = true;
     return false;
   }
