@@ -136,15 +136,17 @@ function row(code: FaultCode): string {
 
 /** Every generated file, by its path from the root. */
 async function generatedFiles(): Promise<Record<string, string>> {
-  const [{ correctnessPage }, { driversPage }, { commandsPage }, { containerSchema }] = await Promise.all([
+  const [{ correctnessPage }, { driversPage }, { commandsPage }, { containerSchema }, { machinesPage }] = await Promise.all([
     import("../test/correctness/page.ts"),
     import("../test/drivers/conformance/page.ts"),
     import("../cli/commands-page.ts"),
     import("../control/packages/publish/container-json.ts"),
+    import("./machine-page.ts"),
   ]);
   return {
     "conf/berth.schema.json": settingsSchema(),
     "conf/container.schema.json": `${JSON.stringify(containerSchema(), null, 2)}\n`,
+    "docs/contributing/exchange.md": machinesPage(),
     "docs/reference/cli.md": await commandsPage(),
     "docs/reference/correctness.md": correctnessPage(),
     "docs/reference/drivers.md": driversPage(),

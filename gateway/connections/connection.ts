@@ -12,7 +12,8 @@ export type ConnectionUser = {
   onClose(error: Error | undefined): void;
 };
 
-const NO_USER: ConnectionUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
+/** Until the next user takes the connection. */
+export const NO_USER: ConnectionUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
 
 /** An established connection with one user at a time. Each direction may end by itself. */
 export class Connection {

@@ -1,81 +1,69 @@
 import type { AdmittedConnection } from "../../lib/connection-limits.ts";
+import type { Fault } from "../../lib/fault.ts";
+import type { AccessRecord } from "../access-record.ts";
 import type { DirectResponse, ClientPeer } from "../decision.ts";
-import { AccessRecord } from "../access-record.ts";
-import { MessageRefused, type RequestReader } from "../http1/message-reader.ts";
-import type { Connection, ConnectionUser } from "../connections/connection.ts";
-import { responseBytes, refusalFault } from "../direct-responses.ts";
+import { MessageRefused } from "../http1/message-reader.ts";
+import { type Connection, type ConnectionUser, NO_USER } from "../connections/connection.ts";
+import { refusalFault } from "../direct-responses.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "../connections/closing.ts";
-import type { ExchangeClient, EngineContext } from "./engine-context.ts";
+import { ClientClock } from "./client-clock.ts";
+import { CLIENT } from "./client-machine.ts";
+import type { EngineContext } from "./engine-context.ts";
+import type { ExchangeClient } from "./exchange-client.ts";
+import { RequestInput } from "./request-input.ts";
+import { ResponseWriter } from "./response-writer.ts";
+import { actionsOf, has, stateOf } from "./state-machine.ts";
 import type { Ticking } from "../../lib/clock.ts";
 
-/**
- * - `head`: between two requests, or within a head;
- * - `body`: within a body, which goes to the exchange;
- * - `wait`: the request is complete, its response is not; received bytes belong to the next request, or after an upgrade request to the other protocol;
- * - `drop`: the response was sent early; the rest of the body is read and discarded, so that the client reads the response;
- * - `closing`: nothing more is sent, and received bytes are discarded;
- * - `upgraded`: handed over.
- */
-type ClientState = "head" | "body" | "wait" | "drop" | "closing" | "upgraded";
+const { state: STATE, event: EVENT, action: ACTION } = CLIENT;
 
-/** Bytes of later requests, or of another protocol, that are kept until the current response is complete. */
-const KEPT_BYTES = 65_536;
 /** Bytes that a client has not taken, beyond which its next request is not read. */
 const MAX_BACKLOG = 262_144;
 /** While the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
 export const DRAIN_IDLE_MS = 1_000;
-const NEVER = Number.POSITIVE_INFINITY;
-
 const CLIENT_LEFT = new Error("the client left");
 
-/** One connection of a client: its requests are read and answered one after another. */
+type ClientConnectionOptions = {
+  admission: Pick<AdmittedConnection, "crowded">;
+  forget(client: ClientConnection): void;
+  /** What the client speaks. */
+  protocol?: AccessRecord["protocol"];
+};
+
+/** One connection of a client: its requests are read and answered one after another, by the table in client-machine.ts. */
 export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking {
   readonly connection: Connection;
   readonly context: EngineContext;
   readonly peer: ClientPeer;
   readonly tls: boolean;
-  lastByteAt: number;
-  readonly #reader: RequestReader;
+  readonly writer: ResponseWriter;
+  readonly clock: ClientClock;
+  readonly #input: RequestInput;
   readonly #forget: (client: ClientConnection) => void;
-  /** What the client speaks. */
   readonly #protocol: AccessRecord["protocol"];
   readonly #admission: Pick<AdmittedConnection, "crowded">;
   #left: AbortController | undefined;
-  #state: ClientState = "head";
+  #state = STATE.IDLE;
   #exchange: Exchange | undefined;
-  #bodyLeft = 0;
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
-  #processing = false;
-  /** The client has ended its direction. */
+  /** Why bytes are not read as a request. */
+  #refusal: Fault | undefined;
+  #reading = false;
   #ended = false;
-  #deadline: number;
-  /** `#deadline` is for a head that has begun. */
-  #headClock = false;
-  #closeAfterDrop = false;
-  #backlogSeen = 0;
 
-  constructor(
-    connection: Connection,
-    context: EngineContext,
-    {
-      admission,
-      forget,
-      protocol = "http1",
-    }: { admission: Pick<AdmittedConnection, "crowded">; forget: (client: ClientConnection) => void; protocol?: AccessRecord["protocol"] },
-  ) {
+  constructor(connection: Connection, context: EngineContext, { admission, forget, protocol = "http1" }: ClientConnectionOptions) {
     this.connection = connection;
     this.context = context;
     this.#forget = forget;
     this.#admission = admission;
     this.#protocol = protocol;
-    this.#reader = context.http1.requests();
+    this.#input = new RequestInput(context.http1.requests());
+    this.writer = new ResponseWriter(connection);
     this.peer = { address: connection.remoteAddress };
     this.tls = connection.tls;
-    this.lastByteAt = context.ticker.now;
+    this.clock = new ClientClock(context.ticker);
     // The first head has the time limit of one that has begun.
-    this.#deadline = context.ticker.now + (context.draining.begun ? DRAIN_IDLE_MS : context.limits.headersTimeoutMs);
+    this.clock.start(context.draining.begun ? DRAIN_IDLE_MS : context.limits.headersTimeoutMs);
     connection.user = this;
     connection.resume();
   }
@@ -92,287 +80,221 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
   }
 
   onBytes(memory: Buffer, at: number, end: number): void {
-    this.lastByteAt = this.context.ticker.now;
-    this.#process(memory, at, end);
+    this.clock.noteProgress();
+    this.#read(memory, at, end);
   }
 
   onDrain(): void {
-    if (this.#exchange !== undefined) return this.#exchange.onClientDrain();
-    if (this.#state === "head" && this.#keptBytes > 0) this.#processKept();
+    if (this.#exchange !== undefined) this.#exchange.onClientDrain();
+    else if (this.#state === STATE.IDLE && this.#input.keptBytes > 0) this.#readKept();
   }
 
   onEnd(): void {
     this.#ended = true;
-    // Kept requests wait until it takes the responses before them.
-    if (this.#state === "head" && this.#keptBytes > 0) return;
-    if (this.#state === "head" || this.#state === "drop") return this.#close();
-    if (this.#state === "closing") return;
-    const exchange = this.#exchange;
+    // Kept requests wait until the client takes the responses before them.
+    if (this.#state === STATE.IDLE && this.#input.keptBytes > 0) return;
     // A client that ends within its request wants no response, and a WebSocket has no half-open state.
-    if (this.#state === "body" || exchange === undefined || exchange.head.websocket) return this.connection.destroy();
-    probeHalfOpen(this.connection, () => this.#exchange, this.context.clock);
+    const leaves = this.#state === STATE.BODY || this.#exchange?.head.websocket === true;
+    this.#step(leaves ? EVENT.left : EVENT.ended);
   }
 
   onClose(): void {
-    this.#reader.close();
+    this.#input.close();
     this.#forget(this);
-    this.#state = "closing";
-    this.#kept = [];
     this.#left?.abort(CLIENT_LEFT);
-    const exchange = this.#exchange;
-    this.#exchange = undefined;
-    exchange?.onClientGone();
-    exchange?.record.finish("left");
+    this.#step(EVENT.closed);
   }
 
   tick(now: number): void {
-    if (now >= this.#deadline) return this.#late();
-    // An idle connection gives way to others.
-    if (
-      this.#state === "head" &&
-      !this.#headClock &&
-      now - this.lastByteAt >= DRAIN_IDLE_MS &&
-      this.connection.backlog === 0 &&
-      this.#admission.crowded
-    )
-      return this.#close();
+    if (this.clock.isOver(now)) this.#endClock();
+    else if (this.#state === STATE.IDLE && this.clock.isIdle(this.connection, DRAIN_IDLE_MS) && this.#admission.crowded) this.#step(EVENT.crowded);
     // While the connection is paused, no event reports that the client is gone.
-    if (this.#exchange !== undefined && this.connection.paused && this.connection.isBroken()) return this.connection.destroy();
-    this.#exchange?.tick(now);
+    else if (this.#exchange !== undefined && this.connection.paused && this.connection.isBroken()) this.#step(EVENT.left);
+    else this.#exchange?.tick(now);
   }
 
   /** The gateway is about to close: an idle client may send one more request. */
   drain(): void {
-    if (this.#state === "head" && !this.#headClock) this.#deadline = Math.min(this.#deadline, this.context.ticker.now + DRAIN_IDLE_MS);
+    this.#step(EVENT.draining);
   }
+
+  // The exchange.
 
   resume(): void {
-    if (this.#keptBytes < KEPT_BYTES) this.connection.resume();
+    if (!this.#input.isFull) this.connection.resume();
   }
 
-  /** `close`: the framing of later bytes is not certain. */
-  respond(answer: DirectResponse, close = false): void {
-    const head = this.#exchange?.head;
-    const bodyless = head?.method === "HEAD";
-    // A client that waits for 100 Continue may or may not send its body, and one that requested a WebSocket may have begun to use it: its next bytes
-    // are ambiguous.
-    const ambiguous = head?.websocket === true || (this.#state === "body" && head?.expectsContinue === true);
-    const closing = close || answer.close === true || ambiguous || this.closing(head?.persistent ?? false);
-    const bytes = responseBytes(answer, { bodyless, connection: closing ? "close" : head?.minorVersion === 0 ? "keep-alive" : undefined });
-    this.connection.sendOwn(bytes);
-    // Without an exchange: a response to bytes that are not a request.
-    const record = this.#exchange?.record ?? new AccessRecord(this.context.watch, this.context.clock, undefined, this.peer.address);
-    record.status = answer.status;
-    record.bytesOut += bytes.length;
-    if (this.#exchange === undefined) record.finish("answered");
-    this.exchangeOver(closing);
+  respond(answer: DirectResponse): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined) return;
+    const { head, record } = exchange;
+    // After `Expect: 100-continue` a body may follow or not, and after a WebSocket's request its frames: the next bytes are ambiguous.
+    const isAmbiguous = head.websocket || (this.#state === STATE.BODY && head.expectsContinue);
+    const last = answer.close === true || isAmbiguous || this.closesAfter(head.persistent);
+    this.writer.sendAnswer(answer, record, { last, request: head });
+    this.exchangeOver(last);
   }
 
-  closing(persistent: boolean): boolean {
+  closesAfter(persistent: boolean): boolean {
     return !persistent || this.#finished || this.context.draining.begun || this.#admission.crowded;
   }
 
-  exchangeOver(closing: boolean): void {
-    this.#exchange?.record.finish("answered");
-    this.#exchange = undefined;
-    if (this.#state === "body") {
-      this.#state = "drop";
-      this.#closeAfterDrop = closing;
-      this.#deadline = this.context.ticker.now + this.context.limits.lingeringCloseMs;
-      if (closing) this.connection.end();
-      this.connection.resume();
-      return;
-    }
-    if (closing) return this.#close();
-    this.#toHead();
-    // It may be paused because its container did not take the end of the request.
-    if (this.#keptBytes === 0 && this.connection.paused) this.connection.resume();
-    if (this.#keptBytes === 0 || this.#processing || this.connection.backlog > MAX_BACKLOG) return;
-    this.#processKept();
+  exchangeOver(last: boolean): void {
+    this.#endExchange("answered");
+    this.#step(last || this.#finished ? EVENT.answeredLast : EVENT.answered);
   }
 
   cut(): void {
-    this.#exchange?.record.finish("cut");
-    this.#exchange = undefined;
-    this.#state = "closing";
-    this.connection.reset();
+    this.#endExchange("cut");
+    this.#step(EVENT.cut);
   }
 
   breakOff(): void {
-    this.#exchange?.record.finish("cut");
-    this.#exchange = undefined;
-    this.#close();
+    this.#endExchange("cut");
+    this.#step(EVENT.brokenOff);
   }
 
   handOver(): Buffer {
-    this.#state = "upgraded";
     this.#exchange = undefined;
-    this.#reader.close();
+    this.#step(EVENT.handedOver);
+    this.#input.close();
     this.#forget(this);
-    const early = Buffer.concat(this.#kept);
-    this.#kept = [];
+    this.connection.user = NO_USER;
     this.connection.pause();
     this.connection.onceClosed(() => this.#left?.abort(CLIENT_LEFT));
     if (this.#ended) this.connection.destroy();
-    return early;
+    return this.#input.takeKept();
   }
 
-  #process(memory: Buffer, from: number, end: number): void {
-    let at = from;
-    this.#processing = true;
+  // Requests.
+
+  #read(memory: Buffer, from: number, end: number): void {
+    this.#reading = true;
     try {
-      while (at < end) {
-        if (this.#state === "head") {
-          // A client that does not take responses is not read. Kept bytes come first.
-          if (this.connection.backlog > MAX_BACKLOG || this.#keptBytes > 0) {
-            this.#keep(memory, at, end);
-            this.connection.pause();
-            break;
-          }
-          at = this.#reader.readHead(memory, at, end);
-          if (at === -1) {
-            this.#startHeadClock();
-            break;
-          }
-          // Bytes after the head belong to the other protocol.
-          const isUpgrade = this.#reader.head.websocket;
-          if (isUpgrade) this.#keep(memory, at, end);
-          this.#begin();
-          if (isUpgrade) break;
-        } else if (this.#state === "body" || this.#state === "drop") {
-          const bodyEnd = this.#bodyEnd(memory, at, end);
-          const stop = bodyEnd === -1 ? end : bodyEnd;
-          if (this.#state === "body") this.#exchange?.sendBody(memory, at, stop);
-          at = stop;
-          if (bodyEnd !== -1) this.#bodyOver();
-        } else if (this.#state === "wait") {
-          this.#keep(memory, at, end);
-          break;
-        } else break;
-      }
+      for (let at = from; at !== -1 && at < end;) at = this.#readOn(memory, at, end);
     } catch (error) {
       if (!(error instanceof MessageRefused)) throw error;
-      this.#refuse(error);
+      this.#refusal = refusalFault(error.status, error.message);
+      this.#step(EVENT.refused);
     } finally {
-      this.#processing = false;
-      this.#reader.dropHead();
+      this.#reading = false;
+      this.#input.dropHead();
     }
   }
 
-  #begin(): void {
-    const { head } = this.#reader;
-    // The exchange lives longer than these bytes.
-    head.keep();
-    this.#headClock = false;
-    this.#deadline = NEVER;
-    this.#bodyLeft = head.bodyKind === "length" ? head.bodyLength : -1;
-    const bodyless = head.bodyKind === "none";
-    this.#state = bodyless ? "wait" : "body";
-    const exchange = new Exchange(this, head);
-    this.#exchange = exchange;
-    exchange.record.protocol = this.#protocol;
-    if (bodyless) exchange.requestOver = true;
-    exchange.begin();
+  /** Returns where to read on, or -1. */
+  #readOn(memory: Buffer, at: number, end: number): number {
+    switch (this.#state) {
+      case STATE.IDLE:
+      case STATE.HEAD:
+        return this.#readHead(memory, at, end);
+      case STATE.BODY:
+      case STATE.DROP:
+      case STATE.DROP_LAST:
+        return this.#readBody(memory, at, end);
+      case STATE.WAIT:
+        this.#keep(memory, at, end);
+        return -1;
+      default:
+        return -1;
+    }
   }
 
-  /** The offset after the body's end, or -1 if the whole rest belongs to it. */
-  #bodyEnd(memory: Buffer, at: number, end: number): number {
-    if (this.#bodyLeft === -1) return this.#reader.readChunked(memory, at, end);
-    const available = end - at;
-    if (available < this.#bodyLeft) {
-      this.#bodyLeft -= available;
+  #readHead(memory: Buffer, at: number, end: number): number {
+    // A client that does not take responses is not read. Kept bytes come first.
+    if (this.#input.keptBytes > 0 || this.connection.backlog > MAX_BACKLOG) {
+      this.#keep(memory, at, end);
+      this.connection.pause();
       return -1;
     }
-    return at + this.#bodyLeft;
+    const bodyAt = this.#input.readHead(memory, at, end);
+    if (bodyAt === -1) {
+      if (this.#input.begun) this.#step(EVENT.headBegan);
+      return -1;
+    }
+    const head = this.#input.takeHead();
+    // The bytes after the head belong to the other protocol.
+    if (head.websocket) this.#keep(memory, bodyAt, end);
+    this.#exchange = new Exchange(this, head);
+    this.#exchange.record.protocol = this.#protocol;
+    this.#step(head.bodyKind === "none" ? EVENT.requestCame : EVENT.requestCameOpen);
+    return head.websocket ? -1 : bodyAt;
   }
 
-  #bodyOver(): void {
-    if (this.#state === "drop") {
-      if (this.#closeAfterDrop) this.#close();
-      else this.#toHead();
-      return;
-    }
-    this.#state = "wait";
-    this.#exchange?.bodyOver();
+  #readBody(memory: Buffer, at: number, end: number): number {
+    const over = this.#input.bodyEnd(memory, at, end);
+    if (this.#state === STATE.BODY) this.#exchange?.sendBody(memory, at, over === -1 ? end : over);
+    if (over !== -1) this.#step(EVENT.requestEnded);
+    return over;
   }
 
   #keep(memory: Buffer, at: number, end: number): void {
-    if (at === end) return;
-    this.#kept.push(Buffer.from(memory.subarray(at, end)));
-    this.#keptBytes += end - at;
-    if (this.#keptBytes >= KEPT_BYTES) this.connection.pause();
+    this.#input.keep(memory, at, end);
+    if (this.#input.isFull) this.connection.pause();
   }
 
-  #processKept(): void {
-    const kept = this.#kept.length === 1 ? (this.#kept[0] as Buffer) : Buffer.concat(this.#kept);
-    this.#kept = [];
-    this.#keptBytes = 0;
+  #readNext(): void {
+    // It may be paused because its container did not take the end of the request.
+    if (this.#input.keptBytes === 0 && this.connection.paused) this.connection.resume();
+    if (this.#input.keptBytes > 0 && !this.#reading && this.connection.backlog <= MAX_BACKLOG) this.#readKept();
+  }
+
+  #readKept(): void {
+    const kept = this.#input.takeKept();
     this.connection.resume();
-    this.#process(kept, 0, kept.length);
+    this.#read(kept, 0, kept.length);
     // An incomplete request that will never be complete.
-    if (this.#state === "head" && this.#finished) this.#close();
+    if (this.#finished && (this.#state === STATE.IDLE || this.#state === STATE.HEAD)) this.#step(EVENT.ended);
   }
 
-  /** The client has ended its direction, and no kept bytes are left. */
+  /** No request follows: the client has ended its direction and no kept bytes are left, or its bytes are not HTTP. */
   get #finished(): boolean {
-    return this.#ended && this.#keptBytes === 0;
+    return this.#refusal !== undefined || (this.#ended && this.#input.keptBytes === 0);
   }
 
-  #toHead(): void {
-    if (this.#finished) return this.#close();
-    this.#state = "head";
-    const { ticker, limits } = this.context;
-    this.#deadline = ticker.now + (this.context.draining.begun ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
-  }
-
-  #startHeadClock(): void {
-    if (this.#headClock) return;
-    this.#headClock = true;
-    this.#deadline = this.context.ticker.now + this.context.limits.headersTimeoutMs;
-  }
-
-  #refuse(refused: MessageRefused): void {
+  #endExchange(ending: "answered" | "left" | "cut"): Exchange | undefined {
     const exchange = this.#exchange;
-    // Within a body, whose end is then unknown.
-    exchange?.abandon();
-    if (exchange?.responding === true) return this.cut();
-    this.#state = "wait";
-    const fault = refusalFault(refused.status, refused.message);
-    this.respond(exchange?.forward?.respondTo(fault) ?? this.context.refusal(fault), true);
+    this.#exchange = undefined;
+    exchange?.record.finish(ending);
+    return exchange;
   }
 
-  /** `#deadline` has passed. */
-  #late(): void {
-    const begun = this.#state === "head" && this.#headClock && this.#reader.begun;
-    if (!begun && this.#isTaking()) {
-      const { ticker, limits } = this.context;
-      this.#deadline = ticker.now + (this.#state === "head" ? limits.keepAliveTimeoutMs : limits.lingeringCloseMs);
-      return;
-    }
-    this.#deadline = NEVER;
-    if (begun) {
-      this.#state = "wait";
-      this.respond(this.context.refusal(refusalFault(408, "The head of the request did not come in time")), true);
-    } else if (this.#state === "head") this.#close();
-    else this.connection.destroy();
+  #endClock(): void {
+    const { limits } = this.context;
+    if (this.#state === STATE.HEAD) this.#refusal = refusalFault(408, "The head of the request did not come in time");
+    else if (this.clock.isTaking(this.connection, limits.idleTimeoutMs))
+      return this.clock.start(this.#state === STATE.IDLE ? limits.keepAliveTimeoutMs : limits.lingeringCloseMs);
+    this.#step(EVENT.timedOut);
   }
 
-  /** The client still takes queued bytes. A slow client is not idle, unless it takes nothing for the idle timeout. */
-  #isTaking(): boolean {
-    const { backlog } = this.connection;
-    if (backlog === 0) return false;
-    const { ticker, limits } = this.context;
-    if (backlog !== this.#backlogSeen) this.lastByteAt = ticker.now;
-    this.#backlogSeen = backlog;
-    return limits.idleTimeoutMs === 0 || ticker.now - this.lastByteAt < limits.idleTimeoutMs;
+  #probe(): void {
+    probeHalfOpen(this.connection, () => this.#exchange, this.context.clock);
   }
 
-  #close(): void {
-    if (this.#state === "closing") return;
-    this.#state = "closing";
-    this.#deadline = this.context.ticker.now + this.context.limits.lingeringCloseMs;
-    this.connection.end();
-    if (this.#ended) this.#deadline = this.context.ticker.now + this.context.limits.lingeringCloseMs;
-    this.connection.resume();
+  #step(event: number): void {
+    const step = CLIENT.next(this.#state, event);
+    this.#state = stateOf(step);
+    this.#execute(actionsOf(step));
+  }
+
+  /** In the order of the table's actions. */
+  #execute(actions: number): void {
+    const { connection, context, clock } = this;
+    const { limits, draining } = context;
+    if (has(actions, ACTION.startHeadClock)) clock.start(limits.headersTimeoutMs);
+    if (has(actions, ACTION.startIdleClock)) clock.start(draining.begun ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
+    if (has(actions, ACTION.startCloseClock)) clock.start(limits.lingeringCloseMs);
+    if (has(actions, ACTION.stopClock)) clock.stop();
+    if (has(actions, ACTION.resume)) connection.resume();
+    if (has(actions, ACTION.answerRefusal)) this.writer.sendRefusal(context, this.peer, this.#refusal);
+    if (has(actions, ACTION.end)) connection.end();
+    if (has(actions, ACTION.reset)) connection.reset();
+    if (has(actions, ACTION.destroy)) connection.destroy();
+    if (has(actions, ACTION.probe)) this.#probe();
+    if (has(actions, ACTION.begin)) this.#exchange?.begin();
+    if (has(actions, ACTION.endRequest)) this.#exchange?.endRequest();
+    if (has(actions, ACTION.failExchange)) this.#exchange?.fail(this.#refusal);
+    if (has(actions, ACTION.abandonExchange)) this.#endExchange("left")?.abandon();
+    if (has(actions, ACTION.readNext)) this.#readNext();
   }
 }

@@ -42,8 +42,11 @@ const EVENTS = {
   switched: { means: "the 101 response that the client requested", elsewhere: "a WebSocket's request has no body and one response" },
   intercepted: { means: "the head of a response to be replaced; no byte of a body was sent", elsewhere: "a response is replaced before it begins" },
   interceptedLate: { means: "the same after a part of the body was sent", elsewhere: "a response is replaced before it begins" },
-  responseCame: { means: "the head of the final response", elsewhere: "the container has no request without a response" },
-  responseBytesCame: { means: "bytes after that head", elsewhere: "no response has begun" },
+  responseCame: {
+    means: "the head of the final response, and maybe bytes of its body",
+    elsewhere: "the container has no request without a response",
+  },
+  responseBytesCame: { means: "later bytes", elsewhere: "no response has begun" },
   responseEnded: { means: "the end of the response; the connection can be used again", elsewhere: "no response has begun" },
   responseEndedUnclean: { means: "the end of the response; the connection cannot be used again", elsewhere: "no response has begun" },
   containerLost: { means: "the container's connection ended", elsewhere: "no container is connected" },
@@ -70,13 +73,12 @@ const ACTIONS = {
   queueBody: "queue the bytes until a container is connected",
   sendBody: "send the bytes to the container",
   sendInterim: "send the 1xx response to the client",
-  sendResponseHead: "send the edited head to the client",
+  sendResponseHead: "send the edited head and the bytes of the body to the client",
   sendResponse: "send the bytes to the client",
   resumeClient: "read the client again",
   resumeContainer: "read the container again",
   closeContainer: "close the container's connection",
   returnContainer: "give the container's connection to the pool",
-  discardConnection: "close the connection that was established too late",
   discardLease: "release the lease that came too late, unless it is the one of before",
   takeLease: "own the new lease, and release the previous one",
   release: "release the lease, and drop the queued bytes",
@@ -169,10 +171,10 @@ export const EXCHANGE_TABLE: MachineTable<ExchangeState, ExchangeEvent, Exchange
     // What comes too late has no effect, and releases what it brought.
     [["answered", "webSocketRefused", "unpooled", "revoked", "failed"], "OVER", "same"],
     [["leased", "webSocketAccepted"], "OVER", "same", "discardLease"],
-    ["connected", "OVER", "same", "discardConnection"],
+    ["connected", "OVER", "same", "closeContainer"],
     ["failed", "UPGRADED", "same"],
   ],
 };
 
-/** The hot path takes five steps: leased, pooled, responseCame, responseBytesCame, responseEnded. */
+/** The hot path takes four steps: leased, pooled, responseCame, responseEnded. */
 export const EXCHANGE = createMachine(EXCHANGE_TABLE);

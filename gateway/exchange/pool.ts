@@ -1,7 +1,6 @@
 import type { Ticker } from "../../lib/clock.ts";
 import { type ForwardTarget, keyOfTarget, type Lease } from "../decision.ts";
-import type { ResponseReader } from "../http1/message-reader.ts";
-import type { Connection, ConnectionUser } from "../connections/connection.ts";
+import type { ContainerConnection, IdleConnectionList } from "./container-connection.ts";
 
 /** Idle connections to containers, by container and address. The most recently used one is taken first. */
 export type ConnectionPool = {
@@ -17,9 +16,6 @@ export type ConnectionPool = {
 /** Idle connections of one container at one address: more exchanges at once are rare. */
 const MAX_IDLE = 256;
 
-/** It is empty while all its connections are in use, and is dropped after the last has closed. `gone`: the container has left the address. */
-type IdleConnectionList = { readonly key: string; readonly connections: ContainerConnection[]; gone: boolean; dropped: boolean; unwatch(): void };
-
 export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number }): ConnectionPool {
   const lists = new Map<string, IdleConnectionList>();
   /** Usually a container's address is the same object as before, and used for no other container: then no key is needed. */
@@ -27,8 +23,14 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
 
   /** With the owner: connections to an address that another container had lead to that one, or nowhere. */
   const keyOf = (target: ForwardTarget, { owner }: Pick<Lease, "owner">) => `${owner} ${keyOfTarget(target)}`;
-  const listOf = (target: ForwardTarget, lease: Pick<Lease, "owner">): IdleConnectionList | undefined =>
-    byTarget.get(target) ?? lists.get(keyOf(target, lease));
+  const listOf = (target: ForwardTarget, lease: Pick<Lease, "owner">): IdleConnectionList | undefined => {
+    const before = byTarget.get(target);
+    // A dropped list no longer watches its address.
+    if (before !== undefined && !before.dropped) return before;
+    const list = lists.get(keyOf(target, lease));
+    if (list !== undefined) byTarget.set(target, list);
+    return list;
+  };
   const openList = (target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): IdleConnectionList => {
     const list: IdleConnectionList = { key: keyOf(target, lease), connections: [], gone: false, dropped: false, unwatch: () => undefined };
     list.unwatch = lease.onTargetGone(target, () => {
@@ -36,6 +38,7 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
       for (const idle of list.connections) idle.destroy();
     });
     lists.set(list.key, list);
+    byTarget.set(target, list);
     ticker.add(expiry);
     return list;
   };
@@ -60,27 +63,22 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
       return idle;
     },
     put: (connection, target, lease) => {
-      // A dropped list no longer watches its address.
-      const before = listOf(target, lease);
-      const list = before !== undefined && !before.dropped ? before : (lists.get(keyOf(target, lease)) ?? openList(target, lease));
-      if (list !== before || connection.idleList !== list) byTarget.set(target, list);
+      // It was taken from the list of its target.
+      const from = connection.idleList;
+      const list = from !== undefined && !from.dropped ? from : (listOf(target, lease) ?? openList(target, lease));
       if (list.connections.length >= MAX_IDLE) return connection.destroy();
       if (list.gone) {
         connection.destroy();
         if (list.connections.length === 0) drop(list);
         return;
       }
-      connection.reader.dropHead();
-      connection.reused = true;
-      connection.connectMs = 0;
-      connection.idleSince = ticker.now;
-      connection.idleList = list;
+      connection.park(list, ticker.now);
       list.connections.push(connection);
     },
     forget: (connection) => {
       const { idleList: list } = connection;
       if (list === undefined) return;
-      connection.idleList = undefined;
+      connection.unlist();
       const at = list.connections.indexOf(connection);
       if (at !== -1) list.connections.splice(at, 1);
       if (list.connections.length === 0) drop(list);
@@ -93,67 +91,4 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
       }
     },
   };
-}
-
-/** The exchange that uses a connection to a container. */
-export type ContainerConnectionUser = {
-  onResponse(memory: Buffer, at: number, end: number): void;
-  onContainerDrain(): void;
-  onContainerEnd(): void;
-  onContainerClose(error: Error | undefined): void;
-};
-
-/** A connection to a container, for one exchange after another. */
-export class ContainerConnection implements ConnectionUser {
-  readonly connection: Connection;
-  readonly reader: ResponseReader;
-  /** The duration of the connect; 0 after the first exchange. */
-  connectMs: number;
-  /** An exchange has used it, so it may have died unnoticed. */
-  reused = false;
-  /** Since when it is idle, on the ticker's scale. */
-  idleSince = 0;
-  exchange: ContainerConnectionUser | undefined;
-  /** Where the pool keeps it between exchanges. */
-  idleList: IdleConnectionList | undefined;
-  readonly #forget: (connection: ContainerConnection) => void;
-
-  constructor(
-    connection: Connection,
-    { reader, connectMs, forget }: { reader: ResponseReader; connectMs: number; forget(connection: ContainerConnection): void },
-  ) {
-    this.connection = connection;
-    this.reader = reader;
-    this.connectMs = connectMs;
-    this.#forget = forget;
-    connection.user = this;
-    connection.resume();
-  }
-
-  onBytes(memory: Buffer, at: number, end: number): void {
-    if (this.exchange !== undefined) {
-      this.exchange.onResponse(memory, at, end);
-      this.reader.expireHead();
-      // Without a request, these bytes would become the response to the next one.
-    } else this.destroy();
-  }
-
-  onDrain(): void {
-    this.exchange?.onContainerDrain();
-  }
-
-  onEnd(): void {
-    if (this.exchange !== undefined) this.exchange.onContainerEnd();
-    else this.destroy();
-  }
-
-  onClose(error: Error | undefined): void {
-    this.reader.close();
-    this.#forget(this);
-    this.exchange?.onContainerClose(error);
-  }
-
-  destroy(): void {
-    this.connection.destroy();
-  }
 }

@@ -30,7 +30,7 @@ export type Machine<State extends string, Event extends string, Action extends s
   /** The numbers of states and events. */
   readonly state: Readonly<Record<State, number>>;
   readonly event: Readonly<Record<Event, number>>;
-  /** The bits of actions. The lowest one runs first. */
+  /** The bits of actions. */
   readonly action: Readonly<Record<Action, number>>;
   /** Allocates nothing. Throws if the table has no row. */
   next(state: number, event: number): MachineStep;
@@ -44,6 +44,10 @@ export function stateOf(step: MachineStep): number {
 /** The bits of the actions. */
 export function actionsOf(step: MachineStep): number {
   return step >>> STATE_BITS;
+}
+
+export function has(actions: number, action: number): boolean {
+  return (actions & action) !== 0;
 }
 
 /** Throws if the table has more states or actions than a step can hold, or two rows for one event in one state. */

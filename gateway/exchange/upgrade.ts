@@ -1,26 +1,30 @@
 import { Fault } from "../../lib/fault.ts";
 import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
 import type { Decision, InterceptingForward } from "../decision.ts";
-import { type ResponseHead, MessageRefused } from "../http1/message-reader.ts";
+import { type RequestHead, type ResponseHead, MessageRefused } from "../http1/message-reader.ts";
 import { spliceWebSocket } from "../websockets/splice-websocket.ts";
-import type { ForwardedExchange, EngineContext } from "./engine-context.ts";
+import type { AccessRecord } from "../access-record.ts";
+import type { ContainerSide } from "./container-side.ts";
+import type { EngineContext } from "./engine-context.ts";
+import type { ExchangeClient } from "./exchange-client.ts";
 import { writeLines, writeTarget } from "../http1/write-lines.ts";
 import type { UpgradeContainer, ContainerUpgradeResponse, ContainerUpgradeRequest } from "../websockets/handshake.ts";
 import { brokeOff, dialLease } from "../connections/dial.ts";
 import type { Connection } from "../connections/connection.ts";
 
-/** The hop-by-hop lines of an upgrade, which berth writes itself. */
-export const SWITCH_LINES = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+const NO_BYTES = Buffer.alloc(0);
+
+/** A request whose connection becomes a WebSocket. */
+type UpgradeRequest = { head: RequestHead; record: AccessRecord };
 
 /** Accepts the WebSocket at once, then connects to the container. */
 export function acceptUpgrade(
-  exchange: ForwardedExchange,
+  client: ExchangeClient,
+  { head, record }: UpgradeRequest,
   { forward, lease, user }: Extract<Decision<InterceptingForward>, { kind: "acceptWebSocket" }>,
 ): void {
-  const { client, head, record } = exchange;
   const { context, connection } = client;
   record.becameWebSocket();
-  exchange.handOver();
   const early = client.handOver();
   const accepted = acceptWebSocket(
     { ...context, upgrade: createUpgradeContainer(context) },
@@ -30,35 +34,36 @@ export function acceptUpgrade(
 }
 
 /** Accepts the WebSocket, and closes it with a code and a reason. */
-export function refuseUpgrade(exchange: ForwardedExchange, { code, reason }: Extract<Decision, { kind: "refuseWebSocket" }>): void {
-  const { client, head, record } = exchange;
+export function refuseUpgrade(
+  client: ExchangeClient,
+  { head, record }: UpgradeRequest,
+  { code, reason }: Extract<Decision, { kind: "refuseWebSocket" }>,
+): void {
   record.becameWebSocket();
-  exchange.handOver();
   client.handOver();
   const { connection, context } = client;
   context.trackUpgraded(connection, refuseWebSocket(context, { request: head, client: connection, code, reason }), record);
 }
 
-/** Forwards the container's 101, and splices the two connections. */
-export function switchProtocols(exchange: ForwardedExchange, head: ResponseHead, rest: Buffer): void {
-  const { client, forward, lease, container, record } = exchange;
-  if (container === undefined || forward === undefined || lease === undefined) return;
-  if (!exchange.head.websocket || head.upgrade !== "websocket")
-    return exchange.fail(new Fault("CONTAINER_BROKE_OFF", "The container switched to a protocol that was not requested"));
+/** Forwards the container's 101 and splices the two connections. `rest`: the container's bytes after the 101. */
+export function switchProtocols(
+  client: ExchangeClient,
+  { record }: Pick<UpgradeRequest, "record">,
+  { container, lease }: Pick<ContainerSide, "container" | "lease">,
+  rest: Buffer,
+): void {
+  if (container === undefined || lease === undefined) return;
   const { context, connection } = client;
-  head.writeTo(connection, forward.response(head, container.connectMs), SWITCH_LINES);
+  client.writer.sendHead(NO_BYTES, 0, 0, 0);
   record.responseStarted(101);
   record.becameWebSocket();
-  exchange.handOver();
-  container.reader.close();
   // An upgraded connection never returns to the pool.
-  context.pool.forget(container);
-  container.connection.pause();
+  const upgraded = container.handOver();
   const early = client.handOver();
   const spliced = spliceWebSocket({
     ...context,
     client: connection,
-    container: container.connection,
+    container: upgraded,
     early: early.length > 0 ? [early] : [],
     rest,
     lease,

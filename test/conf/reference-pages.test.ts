@@ -3,6 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
+import { machinesPage } from "../../conf/machine-page.ts";
 import { faultsPage, metricsPage, settingsPage, settingsSchema } from "../../conf/reference-pages.ts";
 
 const conf = join(import.meta.dirname, "../../conf");
@@ -13,6 +14,7 @@ t.test("what is generated from tables is in step with them (else: npm run docs)"
   t.equal(readFileSync(join(conf, "berth.schema.json"), "utf8"), settingsSchema());
   t.equal(readFileSync(join(reference, "metrics.md"), "utf8"), metricsPage());
   t.equal(readFileSync(join(reference, "faults.md"), "utf8"), faultsPage());
+  t.equal(readFileSync(join(conf, "../docs/contributing/exchange.md"), "utf8"), machinesPage());
 });
 
 t.test("no variable sets two settings", async (t) => {

@@ -5,7 +5,7 @@ import { clockFrom, systemClock } from "../../lib/clock.ts";
 import type { Availability } from "../../gateway/contract.ts";
 import { Connection } from "../../gateway/connections/connection.ts";
 import { ClientConnection } from "../../gateway/exchange/client-connection.ts";
-import { ContainerConnection } from "../../gateway/exchange/pool.ts";
+import { ContainerConnection } from "../../gateway/exchange/container-connection.ts";
 import { Exchange } from "../../gateway/exchange/exchange.ts";
 import { openGateway } from "../../gateway/open-gateway.ts";
 import { openLog } from "../../lib/log.ts";

@@ -18,8 +18,8 @@ export class ModelClient {
   /** The direction to the client has ended. */
   sent: "open" | "ended" | "closed" = "open";
   closed = false;
-  /** Events so far, and answers. */
-  requests = 0;
+  /** The connection is not read: its exchange or the next request waits. */
+  paused = false;
   answers = 0;
   ended = false;
   draining = false;
@@ -61,6 +61,7 @@ export class ModelClient {
     if (isReading && !this.ended) events.push(() => this.feed("refused"));
     if (!this.ended) events.push(() => this.#end());
     if (name === "IDLE") events.push(() => this.feed("crowded"));
+    if (name === "IDLE" || name === "BODY" || name === "WAIT") events.push(() => void (this.paused = true));
     if (name === "WAIT" || name === "BODY") events.push(() => this.feed("left"));
     if (this.clock !== "stopClock") events.push(() => this.feed("timedOut"));
     return events;
@@ -85,7 +86,15 @@ export class ModelClient {
     const step = CLIENT.next(this.state, CLIENT.event[event]);
     this.visited.add(`${from} ${event}`);
     this.state = stateOf(step);
-    for (const action of ACTION_NAMES) if ((actionsOf(step) & CLIENT.action[action]) !== 0) this.#execute(action);
+    const answers = this.answers;
+    const done = ACTION_NAMES.filter((action) => (actionsOf(step) & CLIENT.action[action]) !== 0);
+    for (const action of done) this.#execute(action);
+    const isLate = event === "timedOut" && from === "HEAD";
+    const isRefused = event === "refused" && (from === "IDLE" || from === "HEAD");
+    if (isLate || isRefused) assert.equal(this.answers, answers + 1, "bytes that are no request get an answer");
+    if (event === "ended" && from === "WAIT") assert.ok(done.includes("probe"), "the client may be gone");
+    if (event === "answered" && from === "WAIT") assert.equal(this.paused, false, "the next request is read");
+    if (event === "draining" && from === "IDLE") assert.ok(done.includes("startIdleClock"), "an idle connection closes soon");
     this.#check();
   }
 
@@ -93,7 +102,6 @@ export class ModelClient {
 
   #request(kind: RequestKind): void {
     this.#kind = kind;
-    this.requests++;
     this.feed(kind.body ? "requestCameOpen" : "requestCame");
   }
 
@@ -117,7 +125,6 @@ export class ModelClient {
         this.clock = action;
         return;
       case "answerRefusal":
-      case "answerLate":
         assert.ok(exchange === undefined && this.sent === "open", "only bytes that are no request get such an answer");
         this.answers++;
         return;
@@ -143,6 +150,8 @@ export class ModelClient {
         return exchange?.abandon();
       case "resume":
       case "readNext":
+        this.paused = false;
+        return;
       case "probe":
         return;
     }
@@ -153,8 +162,21 @@ export class ModelClient {
     assert.equal(this.exchange !== undefined, name === "BODY" || name === "WAIT", `${name}: an exchange is open, or is not`);
     if (name === "CLOSED" || name === "UPGRADED") return assert.equal(this.clock, "stopClock", "no clock is left");
     assert.equal(this.sent === "open", ["IDLE", "HEAD", "BODY", "WAIT", "DROP"].includes(name), `${name}: more may be sent, or not`);
-    if (name === "CLOSING" && this.sent === "ended") assert.equal(this.clock, "startCloseClock", "a close takes limited time");
-    if (name === "BODY" || name === "WAIT") assert.equal(this.clock, "stopClock", "the exchange has clocks of its own");
-    if (name === "DROP" || name === "DROP_LAST") assert.equal(this.clock, "startCloseClock");
+    // The first head has the time limit of one that has begun.
+    const clocks: ClientAction[] = name === "IDLE" && this.answers === 0 ? ["startHeadClock", "startIdleClock"] : [CLOCKS[name]];
+    if (this.sent !== "closed") assert.ok(clocks.includes(this.clock), `${name}: ${this.clock}`);
+    if (name.startsWith("DROP") || (name === "CLOSING" && this.sent === "ended")) assert.equal(this.paused, false, "it is read to its end");
   }
 }
+
+const CLOCKS: Record<ClientState, ClientAction> = {
+  IDLE: "startIdleClock",
+  HEAD: "startHeadClock",
+  BODY: "stopClock",
+  WAIT: "stopClock",
+  DROP: "startCloseClock",
+  DROP_LAST: "startCloseClock",
+  CLOSING: "startCloseClock",
+  UPGRADED: "stopClock",
+  CLOSED: "stopClock",
+};

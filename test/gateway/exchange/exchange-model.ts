@@ -190,17 +190,14 @@ class ModelExchange implements ModelExchangeSide {
               closed: false,
             };
             world.connections.push(connection);
-            if (this.over) this.#discarded = connection;
-            else this.#attach(connection);
+            this.#attach(connection);
             this.#settle("connected");
-            assert.ok(!this.over || this.connection === undefined);
           },
         ];
     }
   }
 
   #abandoned = false;
-  #discarded: ModelConnection | undefined;
 
   #clientEvents(): (() => void)[] {
     return [
@@ -329,8 +326,8 @@ class ModelExchange implements ModelExchangeSide {
     this.over = this.state === EXCHANGE.state.OVER || this.state === EXCHANGE.state.UPGRADED;
     for (const action of ACTION_NAMES) {
       if ((actionsOf(step) & EXCHANGE.action[action]) === 0) continue;
-      assert.ok(!wasOver || action === "discardLease" || action === "discardConnection", `${action} after the end`);
-      this.#execute(action, event);
+      assert.ok(!wasOver || action === "discardLease" || (event === "connected" && action === "closeContainer"), `${action} after the end`);
+      this.#execute(action);
     }
     this.#check(event);
   }
@@ -355,7 +352,7 @@ class ModelExchange implements ModelExchangeSide {
     assert.ok(this.ended !== undefined || this.#abandoned, "the client has an answer or was cut");
   }
 
-  #execute(action: ExchangeAction, event: ExchangeEvent): void {
+  #execute(action: ExchangeAction): void {
     const { connection, world } = this;
     const piece = `${this.id}.${this.pieces}`;
     switch (action) {
@@ -408,10 +405,6 @@ class ModelExchange implements ModelExchangeSide {
         connection.response = "none";
         connection.reused = true;
         return void world.pool.push(connection);
-      case "discardConnection":
-        assert.ok(this.#discarded !== undefined);
-        this.#discarded.closed = true;
-        return;
       case "discardLease":
         if (this.lease !== this.#brought) this.#releaseLease(this.#brought);
         return;
@@ -457,7 +450,7 @@ class ModelExchange implements ModelExchangeSide {
       case "refuseWebSocket":
         return this.#endBy(action, "handedOver");
       default:
-        assert.fail(`${action satisfies never} at ${event}`);
+        return action satisfies never;
     }
   }
 

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import * as fc from "fast-check";
 import t from "tap";
 import { expandRows, type Machine, type MachineTable } from "../../../gateway/exchange/state-machine.ts";
@@ -38,10 +40,11 @@ t.test("whatever the order of events, each request has one answer or a cut, and 
   );
 });
 
-for (const [name, table, machine, { first, last }] of [
-  ["exchange", EXCHANGE_TABLE, EXCHANGE, { first: ["DECIDING_OPEN", "DECIDING"], last: ["UPGRADED", "OVER"] }],
-  ["client", CLIENT_TABLE, CLIENT, { first: ["IDLE"], last: ["UPGRADED", "CLOSED"] }],
+for (const [file, table, machine, { first, last }] of [
+  ["exchange.ts", EXCHANGE_TABLE, EXCHANGE, { first: ["DECIDING_OPEN", "DECIDING"], last: ["UPGRADED", "OVER"] }],
+  ["client-connection.ts", CLIENT_TABLE, CLIENT, { first: ["IDLE"], last: ["UPGRADED", "CLOSED"] }],
 ] as unknown as [string, MachineTable<string, string, string>, Machine<string, string, string>, { first: string[]; last: string[] }][]) {
+  const name = file.replace(".ts", "");
   const rows = expandRows(table);
   const states = Object.keys(table.states);
 
@@ -50,6 +53,14 @@ for (const [name, table, machine, { first, last }] of [
       const missing = states.filter((state) => !machine.hasRow(machine.state[state] as number, machine.event[event] as number));
       t.equal(missing.length > 0, elsewhere !== undefined, `${event}: ${missing.join(", ")}`);
     }
+  });
+
+  t.test(`${name}: actions run in the order of the table`, async (t) => {
+    const source = readFileSync(join(import.meta.dirname, "../../../gateway/exchange", file), "utf8");
+    t.same(
+      [...source.matchAll(/has\(actions, ACTION\.(\w+)\)/g)].map(([, action]) => action),
+      Object.keys(table.actions),
+    );
   });
 
   t.test(`${name}: every state is reached, and only the last ones are final`, async (t) => {
