@@ -6,7 +6,6 @@ import { GPU_POLICIES } from "../drivers/gpu.ts";
 import { CAPABILITIES } from "../drivers/kubernetes/security.ts";
 import { SOCKET_SETTINGS } from "../gateway/connections/choose-sockets.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
-import { READ_MODES } from "../gateway/connections/open-connections.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
 import { SAMPLER_NAMES } from "../lib/traces/traces.ts";
 import { parameterName, spawnerNames, optional, setting, type SettingRow, type SettingValues } from "./row.ts";
@@ -311,12 +310,6 @@ export const SETTINGS = {
     "auto",
     "How gateways and the registry proxy read and write connections without TLS. `node`: by Node's sockets. `ffi`: by system calls through Node's experimental node:ffi, on Linux, where a test at the start passes, else as `node`; it costs about a tenth less processor time. `auto`: `node` in this version",
   ),
-  reads: setting(
-    "BERTH_READS",
-    oneOf(...READ_MODES),
-    "events",
-    "How `splice` reads and writes client connections: by Node's `events`, or by reused `buffers` that bypass its streams. `buffers` costs an eighth less, and a third less for uploads, but depends on Node's internals",
-  ),
   connectionsPerAddress: setting(
     "BERTH_CONNECTIONS_PER_ADDRESS",
     wholeNumber(1, 1_000_000),
@@ -572,12 +565,6 @@ export const SETTINGS = {
       text("1 to 255 letters, digits, `.`, `:`, `-`", /^[\w.:-]{1,255}$/),
       "docker-registry",
       "The proxy's name in challenges, and the audience (`aud`) of its tokens",
-    ),
-    reads: setting(
-      "BERTH_REGISTRY_READS",
-      oneOf(...READ_MODES),
-      "buffers",
-      "How the registry proxy reads, as BERTH_READS: with `buffers` a layer costs a little less processor time and memory than with `events`",
     ),
     redirects: setting(
       "BERTH_REGISTRY_REDIRECTS",

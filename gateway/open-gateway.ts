@@ -10,7 +10,6 @@ import { answersOf, createExchangeObserver, type ExchangeListener } from "./acce
 import type { Directory, Identity } from "./contract.ts";
 import type { ControlApi } from "./feed/control-client.ts";
 import type { ForwardingEngine, ForwardingEngineDeps, EngineName } from "./connections/engine.ts";
-import type { ReadMode } from "./connections/open-connections.ts";
 import { dialCounts } from "./connections/dial.ts";
 import { createConnectionFactory, type ConnectionFactory } from "./connections/open-connections.ts";
 import { openTcpListeners, type TcpListenersDeps } from "./tcp/open-tcp-listeners.ts";
@@ -36,7 +35,6 @@ type GatewayDeps = {
   readiness?: GatewayReadiness;
   forwarder?: EngineName;
   /** Of the splice engine. */
-  reads?: ReadMode;
   connections?: ConnectionFactory;
   /** The load balancers in front. Default: none. */
   trusted?: TrustedProxies;

@@ -66,7 +66,6 @@ export async function runGateway(options: {
     readiness,
     forwarder: settings.forwarder,
     connections: await openConfiguredConnections(settings, { metrics, clock, log }),
-    reads: settings.reads,
     limits: configuredLimits(settings),
     tls,
     http2: settings.http2,

@@ -83,7 +83,6 @@ export async function runRegistryProxy(options: {
     tls,
     http2: settings.http2,
     connections: await openConfiguredConnections(settings, { metrics, clock, log }),
-    reads: registry.reads,
     // A registry has no header with an underscore.
     limits: { ...configuredLimits(settings), underscoreHeaders: "drop" },
     onPushed: (pushed) => {

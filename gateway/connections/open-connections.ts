@@ -5,9 +5,6 @@ import { NodeSockets } from "./node-sockets.ts";
 import { type AdoptOptions, NO_SOCKET, type OpenSocketLayer, type SocketEvents, type SocketId, type SocketLayer } from "./socket-layer.ts";
 import { slotOf } from "./slot-table.ts";
 
-export const READ_MODES = ["events", "buffers"] as const;
-export type ReadMode = (typeof READ_MODES)[number];
-
 export type ConnectionFactory = {
   /**
    * Takes over an established socket that nobody has read, and that is paused; or a stream in memory, with `remoteAddress` and `encrypted` as a socket has

@@ -3,7 +3,7 @@ import { createConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ForwardingEngine } from "../connections/engine.ts";
-import { type ConnectionFactory, createConnectionFactory, type ReadMode } from "../connections/open-connections.ts";
+import { type ConnectionFactory, createConnectionFactory } from "../connections/open-connections.ts";
 import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "../limits.ts";
 import { createReadiness, type GatewayReadiness } from "../readiness.ts";
@@ -38,7 +38,6 @@ export type RegistryProxyOptions = {
   /** Default: on Node's sockets. */
   connections?: ConnectionFactory;
   limits: ConfiguredLimits & Partial<FixedLimits>;
-  reads?: ReadMode;
   /** The registry is berth's own: a delete needs a token that names it, and a garbage collection refuses writes. */
   own?: { isReadOnly(): boolean } | undefined;
   /** Wrong keys by client. Undefined if the identity server counts them itself. */

@@ -2,7 +2,7 @@
  * What the registry proxy costs a large layer: `npm run bench:registry [MiB] [rounds]`. The layer is pushed and pulled by curl, to and from real
  * Distribution: directly, through `berth registry-proxy`, and through an nginx that does nothing but pass bytes on, in turn; and the proxy's
  * memory is watched meanwhile. On one machine all of them share its processors, so that whatever stands in between shows even where it is
- * faster than any network. BERTH_REGISTRY_READS chooses how the proxy reads its connections.
+ * faster than any network.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -105,12 +105,12 @@ function curl(args: string[], expected: string): Promise<number> {
 }
 
 async function openProxy(datagrokUrl: string, registry: string) {
-  const { PATH = "", BERTH_REGISTRY_READS = "buffers" } = process.env;
+  const { PATH = "" } = process.env;
   const log = join(folder, "log");
   writeFileSync(log, "");
   const child = spawn(process.execPath, [join(import.meta.dirname, "../../berth.ts"), "registry-proxy"], {
     cwd: folder,
-    env: { PATH, BERTH_REGISTRY_READS, BERTH_REGISTRY_PORT: "0", DATAGROK_URL: datagrokUrl, REGISTRY_URL: registry },
+    env: { PATH, BERTH_REGISTRY_PORT: "0", DATAGROK_URL: datagrokUrl, REGISTRY_URL: registry },
     stdio: ["ignore", openSync(log, "a"), "inherit"],
   });
   bench.teardown(() => child.kill("SIGKILL"));

@@ -1,7 +1,6 @@
 import { makeCertificate } from "../fixtures/certificates.ts";
 import type { SocketKind } from "../fixtures/connections.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import type { ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { EngineName } from "../../gateway/connections/engine.ts";
 import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { ID, openStand, PATH, WS_PATH } from "../gateway/stand.ts";
@@ -9,7 +8,7 @@ import type { Scope } from "./probe-row.ts";
 import { openRawContainer } from "./raw-container.ts";
 import type { Probed, CorrectnessRow } from "./row.ts";
 
-export type How = { forwarder: EngineName; sockets?: SocketKind; reads?: ReadMode; tls?: TlsKeys };
+export type How = { forwarder: EngineName; sockets?: SocketKind; tls?: TlsKeys };
 
 /** A gateway with one of its engines, in front of a container that is awake. */
 export async function openBerth(scope: Scope, how: How, limits: CorrectnessRow["limits"]): Promise<Probed> {

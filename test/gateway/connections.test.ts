@@ -1,16 +1,12 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { READ_MODES } from "../../gateway/connections/open-connections.ts";
+import { ENGINE_NAMES } from "../../gateway/connections/engine.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
 const KEPT = get(PATH).replace("Connection: close\r\n", "");
-const ENGINES = [
-  ...READ_MODES.map((reads) => ({ forwarder: "splice" as const, reads })),
-  { forwarder: "http-proxy" as const, reads: "events" as const },
-];
 
 function open(t: Test, port: number, localAddress: string): Socket {
   const socket = connect({ port, host: "127.0.0.1", localAddress }).on("error", () => undefined);
@@ -18,10 +14,10 @@ function open(t: Test, port: number, localAddress: string): Socket {
   return socket.resume();
 }
 
-for (const engine of ENGINES) {
-  t.test(`${engine.forwarder}, ${engine.reads}: connections of one address leave places for others, and closed ones for new ones`, async (t) => {
+for (const forwarder of ENGINE_NAMES) {
+  t.test(`${forwarder}: connections of one address leave places for others, and closed ones for new ones`, async (t) => {
     const metrics = openMetrics();
-    const stand = await openStand(t, { ...engine, metrics, limits: { connectionsPerAddress: 20 } });
+    const stand = await openStand(t, { forwarder, metrics, limits: { connectionsPerAddress: 20 } });
     const { address } = await openContainer(t, (_, response) => void response.end("here"));
     stand.set(ID, { kind: "awake", address });
     const flood = Array.from({ length: 50 }, () => open(t, stand.port, "127.0.0.2"));

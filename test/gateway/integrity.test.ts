@@ -6,7 +6,6 @@ import { runInNewContext } from "node:vm";
 import t, { type Test } from "tap";
 import WebSocket, { WebSocketServer } from "ws";
 import { systemClock } from "../../lib/clock.ts";
-import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import { openTlsKeys } from "../../gateway/tls-keys.ts";
 import { openLog } from "../../lib/log.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
@@ -65,55 +64,53 @@ function echoed(stand: GatewayFixture, agent: PlainAgent | SecureAgent, sent: Bu
   });
 }
 
-for (const reads of READ_MODES) {
-  for (const secure of [false, true]) {
-    t.test(`${reads}${secure ? ", TLS" : ""}: of many bodies at once every byte comes through`, async (t) => {
-      const stand = await openStand(t, { reads, ...(secure && { tls: tlsKeys(t) }) });
-      const { address } = await openContainer(t, (incoming, answer) => void incoming.pipe(answer));
-      stand.set(ID, { kind: "awake", address });
-      const agent = secure ? new SecureAgent({ keepAlive: true, ca: PAIR.cert, servername: "localhost" }) : new PlainAgent({ keepAlive: true });
-      t.teardown(() => agent.destroy());
-      const wrong: number[] = [];
-      const client = async () => {
-        for (let n = 0; n < 40; n++) {
-          const sent = body();
-          if (digest(await echoed(stand, agent, sent)) !== digest(sent)) wrong.push(sent.length);
-        }
-      };
-      await Promise.all(Array.from({ length: 12 }, client));
-      t.same(wrong, []);
-    });
-  }
-
-  t.test(`${reads}: of messages of any length every byte comes through, and idle connections hold no memory for them`, async (t) => {
-    const stand = await openStand(t, { reads });
-    const { address, server } = await openContainer(t, (_, response) => void response.end());
-    const sockets = new WebSocketServer({ server });
-    sockets.on("connection", (socket) => void socket.on("message", (message: Buffer) => socket.send(message)));
+for (const secure of [false, true]) {
+  t.test(`${secure ? "TLS" : "plain"}: of many bodies at once every byte comes through`, async (t) => {
+    const stand = await openStand(t, { ...(secure && { tls: tlsKeys(t) }) });
+    const { address } = await openContainer(t, (incoming, answer) => void incoming.pipe(answer));
     stand.set(ID, { kind: "awake", address });
-    const COUNT = 60;
-    const clients = await Promise.all(
-      Array.from({ length: COUNT }, async () => {
-        const client = new WebSocket(`ws://127.0.0.1:${stand.port}${PATH}`, { headers: { authorization: "token" } });
-        await new Promise((resolve, reject) => client.once("open", resolve).once("error", reject));
-        return client;
-      }),
-    );
-    const before = heldBytes();
-    let right = 0;
-    for (const client of clients) {
-      const sent = [body(), body(), SOME.subarray(0, 3_000_000)];
-      const awaited = sent.values();
-      client.on("message", (came: Buffer) => (right += came.equals(awaited.next().value ?? Buffer.alloc(0)) ? 1 : 0));
-      for (const message of sent) client.send(message);
-    }
-    await eventually("all messages are back", () => right === COUNT * 3);
-    // What a moment ago was still being written may be let go of a moment later.
-    await eventually("each connection holds next to nothing", () => heldBytes() - before < SHARED + COUNT * 65_536);
-    t.equal(right, COUNT * 3);
-    for (const client of clients) client.terminate();
+    const agent = secure ? new SecureAgent({ keepAlive: true, ca: PAIR.cert, servername: "localhost" }) : new PlainAgent({ keepAlive: true });
+    t.teardown(() => agent.destroy());
+    const wrong: number[] = [];
+    const client = async () => {
+      for (let n = 0; n < 40; n++) {
+        const sent = body();
+        if (digest(await echoed(stand, agent, sent)) !== digest(sent)) wrong.push(sent.length);
+      }
+    };
+    await Promise.all(Array.from({ length: 12 }, client));
+    t.same(wrong, []);
   });
 }
+
+t.test("of messages of any length every byte comes through, and idle connections hold no memory for them", async (t) => {
+  const stand = await openStand(t);
+  const { address, server } = await openContainer(t, (_, response) => void response.end());
+  const sockets = new WebSocketServer({ server });
+  sockets.on("connection", (socket) => void socket.on("message", (message: Buffer) => socket.send(message)));
+  stand.set(ID, { kind: "awake", address });
+  const COUNT = 60;
+  const clients = await Promise.all(
+    Array.from({ length: COUNT }, async () => {
+      const client = new WebSocket(`ws://127.0.0.1:${stand.port}${PATH}`, { headers: { authorization: "token" } });
+      await new Promise((resolve, reject) => client.once("open", resolve).once("error", reject));
+      return client;
+    }),
+  );
+  const before = heldBytes();
+  let right = 0;
+  for (const client of clients) {
+    const sent = [body(), body(), SOME.subarray(0, 3_000_000)];
+    const awaited = sent.values();
+    client.on("message", (came: Buffer) => (right += came.equals(awaited.next().value ?? Buffer.alloc(0)) ? 1 : 0));
+    for (const message of sent) client.send(message);
+  }
+  await eventually("all messages are back", () => right === COUNT * 3);
+  // What a moment ago was still being written may be let go of a moment later.
+  await eventually("each connection holds next to nothing", () => heldBytes() - before < SHARED + COUNT * 65_536);
+  t.equal(right, COUNT * 3);
+  for (const client of clients) client.terminate();
+});
 
 /** Of the memory outside the heap, what is in use. */
 function heldBytes(): number {

@@ -1,7 +1,6 @@
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import type { Connection } from "../../gateway/connections/connection.ts";
-import { READ_MODES } from "../../gateway/connections/open-connections.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createStillClock, turns, type StillClock, pause } from "../fixtures/clock.ts";
 import { ID, openRawContainer, openStand, PATH, type GatewayFixture } from "./stand.ts";
@@ -279,7 +278,7 @@ t.test("a client that takes nothing of what waits for it is cut off all the same
 });
 
 t.test("a connection serves on after an early answer, even where the end of its request waited for the container", async (t) => {
-  const stand = await openStand(t, { forwarder: "splice", reads: "events" });
+  const stand = await openStand(t, { forwarder: "splice" });
   const edgeOf = () => stand.clients.at(-1);
   const containers: Socket[] = [];
   const address = await openRawContainer(t, (socket) => {
@@ -322,110 +321,108 @@ t.test("a connection serves on after an early answer, even where the end of its 
   }
 });
 
-for (const reads of READ_MODES) {
-  t.test(`a client that reads slowly slows its container down and loses nothing (${reads})`, async (t) => {
-    const clock = createStillClock();
-    const stand = await openStand(t, { forwarder: "splice", reads, clock });
-    const total = 100 * MIB;
-    let written = 0;
-    const address = await openRawContainer(t, (socket) => {
-      const piece = Buffer.alloc(MIB, "x");
-      const goOn = () => {
-        for (let isWritable = true; isWritable && written < total; written += MIB) isWritable = socket.write(piece);
-      };
-      socket.on("drain", goOn);
-      socket.once("data", () => {
-        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${total}\r\n\r\n`);
-        goOn();
-      });
-    });
-    stand.set(ID, { kind: "awake", address });
-    const client = openClient(t, stand);
-    client.socket.pause();
-    client.socket.write(head("GET", "/"));
-    const inFlight = await stalled(() => written);
-    t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
-    client.socket.resume();
-    await eventually("all has come", () => client.bytes >= total);
-    await eventually("and all is over", () => stand.uses.get(ID)?.open === 0);
-  });
-
-  t.test(`interim responses without end wait for a client that does not read them, too (${reads})`, async (t) => {
-    const stand = await openStand(t, { forwarder: "splice", reads });
-    const interim = Buffer.from(`HTTP/1.1 103 Early Hints\r\nLink: </${"x".repeat(1_000)}>\r\n\r\n`.repeat(64));
-    let written = 0;
-    const address = await openRawContainer(t, (socket) => {
-      const goOn = () => {
-        for (let isWritable = true; isWritable && written < 4 * MOST_IN_FLIGHT; written += interim.length) isWritable = socket.write(interim);
-        if (written >= 4 * MOST_IN_FLIGHT) socket.off("drain", goOn).write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-      };
-      socket.on("drain", goOn);
-      socket.once("data", () => {
-        goOn();
-        socket.on("data", () => void socket.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"));
-      });
-    });
-    stand.set(ID, { kind: "awake", address });
-    const client = openClient(t, stand);
-    client.socket.pause();
-    client.socket.write(head("GET", "/"));
-    const inFlight = await stalled(() => written);
-    t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
-    client.socket.resume();
-    await eventually("all has come", () => client.bytes > written && client.came.endsWith("ok"));
-    client.socket.write(head("GET", "/"));
-    await eventually("the next answer", () => client.came.endsWith("next"));
-  });
-
-  t.test(`who sends requests and reads no answers is read no further, and loses nothing (${reads})`, async (t) => {
-    const stand = await openStand(t, { forwarder: "splice", reads });
-    let requests = 0;
-    const count = 3_000;
-    const body = "x".repeat(16_384);
-    stand.set(ID, { kind: "awake", address: await answering(t, body, () => requests++) });
-    const client = openClient(t, stand);
-    client.socket.pause();
-    for (let turn = 0; turn < count; turn++) client.socket.write(head("GET", `/${turn}`));
-    const inFlight = (await stalled(() => requests)) * body.length;
-    t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
-    client.socket.resume();
-    await eventually("all are queried", () => requests === count);
-    await eventually("all have come", () => client.bytes > count * body.length);
-    client.socket.write(head("GET", "/last", ["Connection: close"]));
-    await eventually("the last is answered", () => client.closed);
-    t.equal(requests, count + 1);
-    t.ok(client.bytes > (count + 1) * body.length, `${client.bytes} bytes`);
-  });
-
-  t.test(`a container that stops reading stops its client, and nothing is lost once it reads on (${reads})`, async (t) => {
-    const stand = await openStand(t, { forwarder: "splice", reads });
-    const total = 100 * MIB;
-    let came = 0;
-    let container: Socket | undefined;
-    const address = await openRawContainer(t, (socket) => {
-      container = socket;
-      let begun = false;
-      socket.on("data", (bytes: Buffer) => {
-        came += begun ? bytes.length : bytes.length - (bytes.indexOf("\r\n\r\n") + 4);
-        if (!begun) socket.pause();
-        begun = true;
-        if (came === total) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-      });
-    });
-    stand.set(ID, { kind: "awake", address });
-    const client = openClient(t, stand);
-    let written = 0;
+t.test("a client that reads slowly slows its container down and loses nothing", async (t) => {
+  const clock = createStillClock();
+  const stand = await openStand(t, { forwarder: "splice", clock });
+  const total = 100 * MIB;
+  let written = 0;
+  const address = await openRawContainer(t, (socket) => {
     const piece = Buffer.alloc(MIB, "x");
     const goOn = () => {
-      for (let isWritable = true; isWritable && written < total; written += MIB) isWritable = client.socket.write(piece);
+      for (let isWritable = true; isWritable && written < total; written += MIB) isWritable = socket.write(piece);
     };
-    client.socket.write(head("POST", "/", [`Content-Length: ${total}`]));
-    client.socket.on("drain", goOn);
-    goOn();
-    const inFlight = await stalled(() => written);
-    t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
-    container?.resume();
-    await eventually("it is answered", () => client.came.endsWith("ok"));
-    t.equal(came, total);
+    socket.on("drain", goOn);
+    socket.once("data", () => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${total}\r\n\r\n`);
+      goOn();
+    });
   });
-}
+  stand.set(ID, { kind: "awake", address });
+  const client = openClient(t, stand);
+  client.socket.pause();
+  client.socket.write(head("GET", "/"));
+  const inFlight = await stalled(() => written);
+  t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
+  client.socket.resume();
+  await eventually("all has come", () => client.bytes >= total);
+  await eventually("and all is over", () => stand.uses.get(ID)?.open === 0);
+});
+
+t.test("interim responses without end wait for a client that does not read them, too", async (t) => {
+  const stand = await openStand(t, { forwarder: "splice" });
+  const interim = Buffer.from(`HTTP/1.1 103 Early Hints\r\nLink: </${"x".repeat(1_000)}>\r\n\r\n`.repeat(64));
+  let written = 0;
+  const address = await openRawContainer(t, (socket) => {
+    const goOn = () => {
+      for (let isWritable = true; isWritable && written < 4 * MOST_IN_FLIGHT; written += interim.length) isWritable = socket.write(interim);
+      if (written >= 4 * MOST_IN_FLIGHT) socket.off("drain", goOn).write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    };
+    socket.on("drain", goOn);
+    socket.once("data", () => {
+      goOn();
+      socket.on("data", () => void socket.write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext"));
+    });
+  });
+  stand.set(ID, { kind: "awake", address });
+  const client = openClient(t, stand);
+  client.socket.pause();
+  client.socket.write(head("GET", "/"));
+  const inFlight = await stalled(() => written);
+  t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
+  client.socket.resume();
+  await eventually("all has come", () => client.bytes > written && client.came.endsWith("ok"));
+  client.socket.write(head("GET", "/"));
+  await eventually("the next answer", () => client.came.endsWith("next"));
+});
+
+t.test("who sends requests and reads no answers is read no further, and loses nothing", async (t) => {
+  const stand = await openStand(t, { forwarder: "splice" });
+  let requests = 0;
+  const count = 3_000;
+  const body = "x".repeat(16_384);
+  stand.set(ID, { kind: "awake", address: await answering(t, body, () => requests++) });
+  const client = openClient(t, stand);
+  client.socket.pause();
+  for (let turn = 0; turn < count; turn++) client.socket.write(head("GET", `/${turn}`));
+  const inFlight = (await stalled(() => requests)) * body.length;
+  t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
+  client.socket.resume();
+  await eventually("all are queried", () => requests === count);
+  await eventually("all have come", () => client.bytes > count * body.length);
+  client.socket.write(head("GET", "/last", ["Connection: close"]));
+  await eventually("the last is answered", () => client.closed);
+  t.equal(requests, count + 1);
+  t.ok(client.bytes > (count + 1) * body.length, `${client.bytes} bytes`);
+});
+
+t.test("a container that stops reading stops its client, and nothing is lost once it reads on", async (t) => {
+  const stand = await openStand(t, { forwarder: "splice" });
+  const total = 100 * MIB;
+  let came = 0;
+  let container: Socket | undefined;
+  const address = await openRawContainer(t, (socket) => {
+    container = socket;
+    let begun = false;
+    socket.on("data", (bytes: Buffer) => {
+      came += begun ? bytes.length : bytes.length - (bytes.indexOf("\r\n\r\n") + 4);
+      if (!begun) socket.pause();
+      begun = true;
+      if (came === total) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    });
+  });
+  stand.set(ID, { kind: "awake", address });
+  const client = openClient(t, stand);
+  let written = 0;
+  const piece = Buffer.alloc(MIB, "x");
+  const goOn = () => {
+    for (let isWritable = true; isWritable && written < total; written += MIB) isWritable = client.socket.write(piece);
+  };
+  client.socket.write(head("POST", "/", [`Content-Length: ${total}`]));
+  client.socket.on("drain", goOn);
+  goOn();
+  const inFlight = await stalled(() => written);
+  t.ok(inFlight < MOST_IN_FLIGHT, `${inFlight / MIB} MiB`);
+  container?.resume();
+  await eventually("it is answered", () => client.came.endsWith("ok"));
+  t.equal(came, total);
+});

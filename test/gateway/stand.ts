@@ -8,7 +8,6 @@ import { systemClock, type Clock } from "../../lib/clock.ts";
 import type { ControlApi } from "../../gateway/feed/control-client.ts";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import type { Connection } from "../../gateway/connections/connection.ts";
-import { READ_MODES, type ReadMode } from "../../gateway/connections/open-connections.ts";
 import type { Identity } from "../../gateway/contract.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createOpenExchanges, type OpenExchanges } from "../../gateway/containers/open-exchanges.ts";
@@ -54,7 +53,6 @@ export async function openStand(
     readiness?: GatewayReadiness;
     forwarder?: EngineName;
     sockets?: SocketKind;
-    reads?: ReadMode;
     admits?: ControlApi["admits"];
     /** In place of the one that the test holds. */
     identity?: Identity;
@@ -105,10 +103,9 @@ export async function openStand(
 }
 
 /** The one that the test requests, or else the one that the environment names. */
-function engine(engineOptions: { forwarder?: EngineName; reads?: ReadMode }): { forwarder?: EngineName; reads?: ReadMode } {
+function engine(engineOptions: { forwarder?: EngineName }): { forwarder?: EngineName } {
   const forwarder = engineOptions.forwarder ?? ENGINE_NAMES.find((name) => name === process.env["BERTH_FORWARDER"]);
-  const reads = engineOptions.reads ?? READ_MODES.find((name) => name === process.env["BERTH_READS"]);
-  return { ...(forwarder === undefined ? {} : { forwarder }), ...(reads === undefined ? {} : { reads }) };
+  return forwarder === undefined ? {} : { forwarder };
 }
 
 /** A folder whose path is short enough for a socket's name: such a path has at most 107 bytes. */

@@ -7,51 +7,49 @@ import { freePort } from "../../fixtures/server.ts";
 import { ID, PATH } from "../stand.ts";
 import { openTcpContainer, openTcpStand } from "./tcp-stand.ts";
 
-for (const reads of ["events", "buffers"] as const) {
-  t.test(`with ${reads}: bytes pass in both directions, and each direction ends by itself`, async (t) => {
-    const stand = await openTcpStand(t, ID, { reads });
-    const echo = await openTcpContainer(t, (socket) => {
-      socket.on("data", (data) => socket.write(data)).on("end", () => socket.end("over"));
-    });
-    stand.set(ID, { kind: "awake", address: echo.address });
-    const sent = randomBytes(3_000_000).toString("latin1");
-    const client = await stand.connect();
-    client.socket.end(sent, "latin1");
-    t.equal(await client.closed, undefined);
-    t.equal(client.received().length, sent.length + 4);
-    t.ok(client.received() === `${sent}over`, "all bytes came, and the end after the client's own end");
+t.test("bytes pass in both directions, and each direction ends by itself", async (t) => {
+  const stand = await openTcpStand(t, ID);
+  const echo = await openTcpContainer(t, (socket) => {
+    socket.on("data", (data) => socket.write(data)).on("end", () => socket.end("over"));
   });
+  stand.set(ID, { kind: "awake", address: echo.address });
+  const sent = randomBytes(3_000_000).toString("latin1");
+  const client = await stand.connect();
+  client.socket.end(sent, "latin1");
+  t.equal(await client.closed, undefined);
+  t.equal(client.received().length, sent.length + 4);
+  t.ok(client.received() === `${sent}over`, "all bytes came, and the end after the client's own end");
+});
 
-  t.test(`with ${reads}: a side that does not read stops the other side`, async (t) => {
-    const stand = await openTcpStand(t, ID, { reads });
-    let accepted = 0;
-    const size = 64 * 1_048_576;
-    const source = await openTcpContainer(t, (socket) => {
-      const chunk = Buffer.alloc(65_536, 1);
-      const pour = () => {
-        while (accepted < size) {
-          accepted += chunk.length;
-          if (!socket.write(chunk)) return void socket.once("drain", pour);
-        }
-        socket.end();
-      };
-      pour();
-    });
-    stand.set(ID, { kind: "awake", address: source.address });
-    const client = await stand.connect();
-    client.socket.pause();
-    let before = -1;
-    await eventually("the container to be stopped", () => {
-      const isStill = accepted === before;
-      before = accepted;
-      return isStill && accepted > 0;
-    });
-    t.ok(accepted < size / 2, `it could send ${accepted} of ${size} bytes`);
-    client.socket.resume();
-    await client.closed;
-    t.equal(client.received().length, size);
+t.test("a side that does not read stops the other side", async (t) => {
+  const stand = await openTcpStand(t, ID);
+  let accepted = 0;
+  const size = 64 * 1_048_576;
+  const source = await openTcpContainer(t, (socket) => {
+    const chunk = Buffer.alloc(65_536, 1);
+    const pour = () => {
+      while (accepted < size) {
+        accepted += chunk.length;
+        if (!socket.write(chunk)) return void socket.once("drain", pour);
+      }
+      socket.end();
+    };
+    pour();
   });
-}
+  stand.set(ID, { kind: "awake", address: source.address });
+  const client = await stand.connect();
+  client.socket.pause();
+  let before = -1;
+  await eventually("the container to be stopped", () => {
+    const isStill = accepted === before;
+    before = accepted;
+    return isStill && accepted > 0;
+  });
+  t.ok(accepted < size / 2, `it could send ${accepted} of ${size} bytes`);
+  client.socket.resume();
+  await client.closed;
+  t.equal(client.received().length, size);
+});
 
 t.test("a hundred connections wake a container once, wait unread, and are forwarded", async (t) => {
   const stand = await openTcpStand(t, ID);

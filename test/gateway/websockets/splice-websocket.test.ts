@@ -5,7 +5,6 @@ import { systemClock } from "../../../lib/clock.ts";
 import { closeFrame, shortFrame } from "../../../gateway/websockets/frames.ts";
 import { Draining } from "../../../gateway/connections/closing.ts";
 import type { Connection } from "../../../gateway/connections/connection.ts";
-import { READ_MODES, type ReadMode } from "../../../gateway/connections/open-connections.ts";
 import { spliceWebSocket, type PongFilter } from "../../../gateway/websockets/splice-websocket.ts";
 import { openTestConnections } from "../../fixtures/connections.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -23,10 +22,10 @@ type Spliced = {
   over: () => boolean;
 };
 
-type Options = { reads: ReadMode; early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingeringCloseMs?: number };
+type Options = { early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingeringCloseMs?: number };
 
 /** Two connections that have become one WebSocket. */
-async function splice(t: Test, { early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000 }: Options): Promise<Spliced> {
+async function splice(t: Test, { early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000 }: Options = {}): Promise<Spliced> {
   const links = openTestConnections();
   const near: Connection[] = [];
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.adopt(socket)));
@@ -79,153 +78,149 @@ const BROKE_OFF = closeFrame(1011, "The container closed the connection");
 const HELLO = shortFrame(1, "hello");
 const ends = (socket: Socket) => new Promise<void>((resolve) => void socket.once("end", resolve).once("close", () => resolve()));
 
-for (const reads of READ_MODES) {
-  t.test(`reading ${reads}`, async (t) => {
-    t.test("what came early is passed on first, and all is counted", async (t) => {
-      const { client, container, received: seen, bytes, over } = await splice(t, { reads, early: [Buffer.from("a"), Buffer.from("b")], rest: HELLO });
-      client.write("c");
-      container.write(HELLO);
-      await eventually("both", () => seen.container.toString() === "abc" && seen.client.equals(Buffer.concat([HELLO, HELLO])));
-      t.equal(bytes(), 1 + 2 * HELLO.length);
-      client.destroy();
-      container.destroy();
-      await eventually("it is over", over);
-    });
+t.test("what came early is passed on first, and all is counted", async (t) => {
+  const { client, container, received: seen, bytes, over } = await splice(t, { early: [Buffer.from("a"), Buffer.from("b")], rest: HELLO });
+  client.write("c");
+  container.write(HELLO);
+  await eventually("both", () => seen.container.toString() === "abc" && seen.client.equals(Buffer.concat([HELLO, HELLO])));
+  t.equal(bytes(), 1 + 2 * HELLO.length);
+  client.destroy();
+  container.destroy();
+  await eventually("it is over", over);
+});
 
-    t.test("a gateway about to end waits for the end of a frame before it says so, and the client's answer reaches the container", async (t) => {
-      const { client, container, received: seen, drain, over, bytes } = await splice(t, { reads });
-      container.write(HELLO.subarray(0, 3));
-      await eventually("it is within a frame", () => bytes() === 3);
-      drain();
-      client.write("still here");
-      await eventually("nothing holds the client's bytes up", () => seen.container.toString() === "still here");
-      t.equal(seen.client.length, 3, "and nothing is sent within a frame");
-      const ended = ends(client);
-      container.write(Buffer.concat([HELLO.subarray(3), HELLO]));
-      await ended;
-      t.same(seen.client, Buffer.concat([HELLO, HELLO, RESTARTS]));
-      client.end("answer");
-      await eventually("the answer", () => seen.container.toString() === "still hereanswer");
-      container.end();
-      await eventually("it is over", over);
-    });
+t.test("a gateway about to end waits for the end of a frame before it says so, and the client's answer reaches the container", async (t) => {
+  const { client, container, received: seen, drain, over, bytes } = await splice(t);
+  container.write(HELLO.subarray(0, 3));
+  await eventually("it is within a frame", () => bytes() === 3);
+  drain();
+  client.write("still here");
+  await eventually("nothing holds the client's bytes up", () => seen.container.toString() === "still here");
+  t.equal(seen.client.length, 3, "and nothing is sent within a frame");
+  const ended = ends(client);
+  container.write(Buffer.concat([HELLO.subarray(3), HELLO]));
+  await ended;
+  t.same(seen.client, Buffer.concat([HELLO, HELLO, RESTARTS]));
+  client.end("answer");
+  await eventually("the answer", () => seen.container.toString() === "still hereanswer");
+  container.end();
+  await eventually("it is over", over);
+});
 
-    t.test("between two frames it says so at once, with extensions agreed or not, and nothing follows", async (t) => {
-      const { client, container, received: seen, drain, bytes } = await splice(t, { reads });
-      const deflated = Buffer.concat([Buffer.from([0xc1, 2]), Buffer.from("xx")]);
-      container.write(deflated);
-      await eventually("it came", () => bytes() === deflated.length);
-      const ended = ends(client);
-      drain();
-      await ended;
-      container.write(HELLO);
-      await eventually("it is read", () => bytes() === deflated.length + HELLO.length);
-      t.same(seen.client, Buffer.concat([deflated, RESTARTS]));
-    });
+t.test("between two frames it says so at once, with extensions agreed or not, and nothing follows", async (t) => {
+  const { client, container, received: seen, drain, bytes } = await splice(t);
+  const deflated = Buffer.concat([Buffer.from([0xc1, 2]), Buffer.from("xx")]);
+  container.write(deflated);
+  await eventually("it came", () => bytes() === deflated.length);
+  const ended = ends(client);
+  drain();
+  await ended;
+  container.write(HELLO);
+  await eventually("it is read", () => bytes() === deflated.length + HELLO.length);
+  t.same(seen.client, Buffer.concat([deflated, RESTARTS]));
+});
 
-    t.test("after the container's close no other is sent, neither for an end nor for a restart", async (t) => {
-      const theirs = closeFrame(4444, "that is all");
-      const { client, container, received: seen, drain, over } = await splice(t, { reads });
-      const ended = ends(client);
-      container.write(theirs);
-      await eventually("it came", () => seen.client.length > 0);
-      drain();
-      container.end();
-      await ended;
-      t.same(seen.client, theirs);
-      client.end();
-      await eventually("it is over", over);
-    });
+t.test("after the container's close no other is sent, neither for an end nor for a restart", async (t) => {
+  const theirs = closeFrame(4444, "that is all");
+  const { client, container, received: seen, drain, over } = await splice(t);
+  const ended = ends(client);
+  container.write(theirs);
+  await eventually("it came", () => seen.client.length > 0);
+  drain();
+  container.end();
+  await ended;
+  t.same(seen.client, theirs);
+  client.end();
+  await eventually("it is over", over);
+});
 
-    t.test("where the container's bytes are no frames they pass, and none of ours among them", async (t) => {
-      const { client, container, received: seen, drain, links } = await splice(t, { reads });
-      container.write("HTTP is not a frame");
-      await eventually("it came", () => seen.client.length > 0);
-      drain();
-      container.write(" and neither is this");
-      await eventually("it came", () => seen.client.toString() === "HTTP is not a frame and neither is this");
-      t.ok(links.client.writable, "the end is left to the deadline");
-      const ended = ends(client);
-      container.destroy();
-      await ended;
-      t.equal(seen.client.toString(), "HTTP is not a frame and neither is this");
-    });
+t.test("where the container's bytes are no frames they pass, and none of ours among them", async (t) => {
+  const { client, container, received: seen, drain, links } = await splice(t);
+  container.write("HTTP is not a frame");
+  await eventually("it came", () => seen.client.length > 0);
+  drain();
+  container.write(" and neither is this");
+  await eventually("it came", () => seen.client.toString() === "HTTP is not a frame and neither is this");
+  t.ok(links.client.writable, "the end is left to the deadline");
+  const ended = ends(client);
+  container.destroy();
+  await ended;
+  t.equal(seen.client.toString(), "HTTP is not a frame and neither is this");
+});
 
-    t.test("the death of one side ends the other within 200 ms", async (t) => {
-      for (const how of ["destroy", "resetAndDestroy"] as const) {
-        const first = await splice(t, { reads });
-        let began = performance.now();
-        let ended = ends(first.client);
-        first.container[how]();
-        await ended;
-        t.ok(performance.now() - began < 200, `the client, by ${how}`);
-        t.same(first.received.client, BROKE_OFF);
-        const second = await splice(t, { reads });
-        ended = ends(second.container);
-        began = performance.now();
-        second.client[how]();
-        await ended;
-        t.ok(performance.now() - began < 200, `the container, by ${how}`);
-        second.container.end();
-        await eventually("it is over", second.over);
-      }
-    });
+t.test("the death of one side ends the other within 200 ms", async (t) => {
+  for (const how of ["destroy", "resetAndDestroy"] as const) {
+    const first = await splice(t);
+    let began = performance.now();
+    let ended = ends(first.client);
+    first.container[how]();
+    await ended;
+    t.ok(performance.now() - began < 200, `the client, by ${how}`);
+    t.same(first.received.client, BROKE_OFF);
+    const second = await splice(t);
+    ended = ends(second.container);
+    began = performance.now();
+    second.client[how]();
+    await ended;
+    t.ok(performance.now() - began < 200, `the container, by ${how}`);
+    second.container.end();
+    await eventually("it is over", second.over);
+  }
+});
 
-    t.test("who does not follow is cut off after a while", async (t) => {
-      const { client, container, over } = await splice(t, { reads, lingeringCloseMs: 50 });
-      client.resume();
-      container.pause();
-      client.end();
-      await eventually("it is over", over);
-      t.ok(container.writable, "although the container never ended");
-    });
+t.test("who does not follow is cut off after a while", async (t) => {
+  const { client, container, over } = await splice(t, { lingeringCloseMs: 50 });
+  client.resume();
+  container.pause();
+  client.end();
+  await eventually("it is over", over);
+  t.ok(container.writable, "although the container never ended");
+});
 
-    t.test("what is left of an answer to our own ping does not reach the container", async (t) => {
-      let left = 5;
-      const pongFilter: PongFilter = (_, at, end) => {
-        const here = Math.min(left, end - at);
-        left -= here;
-        return left === 0 ? at + here : -1;
-      };
-      const { client, received: seen, bytes } = await splice(t, { reads, pongFilter });
-      client.write("123");
-      await eventually("the first part is read", () => bytes() === 3);
-      client.write("45message");
-      await eventually("the message", () => seen.container.toString() === "message");
-      client.write(" and more");
-      await eventually("more", () => seen.container.toString() === "message and more");
-    });
+t.test("what is left of an answer to our own ping does not reach the container", async (t) => {
+  let left = 5;
+  const pongFilter: PongFilter = (_, at, end) => {
+    const here = Math.min(left, end - at);
+    left -= here;
+    return left === 0 ? at + here : -1;
+  };
+  const { client, received: seen, bytes } = await splice(t, { pongFilter });
+  client.write("123");
+  await eventually("the first part is read", () => bytes() === 3);
+  client.write("45message");
+  await eventually("the message", () => seen.container.toString() === "message");
+  client.write(" and more");
+  await eventually("more", () => seen.container.toString() === "message and more");
+});
 
-    t.test("slow readers slow the writers down, and every byte arrives as it was sent", async (t) => {
-      const all = await Promise.all(Array.from({ length: 4 }, () => splice(t, { reads })));
-      // Of sizes around those at which bytes are copied, lent or sent in part.
-      const sizes = [100, 16_000, 17_000, 60_000, 65_536, 3_000_000];
-      const messages = Array.from({ length: 4 }, () => sizes.map((size) => randomBytes(size))).flat();
-      const whole = Buffer.concat(messages);
-      const ways = all.flatMap(({ client, container }) => [
-        { from: client, to: container },
-        { from: container, to: client },
-      ]);
-      const readers = ways.map(({ from, to }) => {
-        to.removeAllListeners("data").pause();
-        for (const message of messages) from.write(message);
-        const digest = createHash("sha256");
-        let size = 0;
-        const begin = () =>
-          to.on("data", (chunk: Buffer) => {
-            digest.update(chunk);
-            size += chunk.length;
-            to.pause();
-            setImmediate(() => to.resume());
-          });
-        return { begin, size: () => size, hash: () => digest.digest("hex") };
+t.test("slow readers slow the writers down, and every byte arrives as it was sent", async (t) => {
+  const all = await Promise.all(Array.from({ length: 4 }, () => splice(t)));
+  // Of sizes around those at which bytes are copied, lent or sent in part.
+  const sizes = [100, 16_000, 17_000, 60_000, 65_536, 3_000_000];
+  const messages = Array.from({ length: 4 }, () => sizes.map((size) => randomBytes(size))).flat();
+  const whole = Buffer.concat(messages);
+  const ways = all.flatMap(({ client, container }) => [
+    { from: client, to: container },
+    { from: container, to: client },
+  ]);
+  const readers = ways.map(({ from, to }) => {
+    to.removeAllListeners("data").pause();
+    for (const message of messages) from.write(message);
+    const digest = createHash("sha256");
+    let size = 0;
+    const begin = () =>
+      to.on("data", (chunk: Buffer) => {
+        digest.update(chunk);
+        size += chunk.length;
+        to.pause();
+        setImmediate(() => to.resume());
       });
-      await eventually("all stand still", () => ways.every(({ from }) => from.writableLength > 0));
-      for (const { links } of all) t.ok(links.client.backlog + links.container.backlog < 4_000_000, "little waits in between");
-      for (const { begin } of readers) begin().resume();
-      await eventually("all came", () => readers.every(({ size }) => size() === whole.length));
-      const expected = createHash("sha256").update(whole).digest("hex");
-      for (const reader of readers) t.equal(reader.hash(), expected);
-    });
+    return { begin, size: () => size, hash: () => digest.digest("hex") };
   });
-}
+  await eventually("all stand still", () => ways.every(({ from }) => from.writableLength > 0));
+  for (const { links } of all) t.ok(links.client.backlog + links.container.backlog < 4_000_000, "little waits in between");
+  for (const { begin } of readers) begin().resume();
+  await eventually("all came", () => readers.every(({ size }) => size() === whole.length));
+  const expected = createHash("sha256").update(whole).digest("hex");
+  for (const reader of readers) t.equal(reader.hash(), expected);
+});
