@@ -1,6 +1,7 @@
 import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import type { TurnOutbox } from "./outbox.ts";
 import type { ReadBuffers } from "./read-buffers.ts";
 import { MAX_BACKLOG, type SocketEvents, type SocketId } from "./socket-layer.ts";
@@ -38,7 +39,7 @@ export class NodeSocket {
     this.#stream = open(this);
     this.#deps = deps;
     this.#pastStream = pastStream;
-    this.#mayLend = pastStream || "encrypted" in this.#stream;
+    this.#mayLend = pastStream || this.#stream instanceof TLSSocket;
     this.#under = under;
   }
 
@@ -207,7 +208,7 @@ function ownCopy(bytes: Buffer, at: number, end: number): Buffer {
  * body. Node cannot reset a TLS socket, only the TCP socket under it.
  */
 export function breakOff(stream: Duplex, under?: Socket): void {
-  const lowest = under ?? ("encrypted" in stream ? undefined : stream);
+  const lowest = under ?? (stream instanceof TLSSocket ? undefined : stream);
   if (lowest instanceof Socket && hasReset(lowest)) lowest.resetAndDestroy();
   stream.destroy();
 }

@@ -1,5 +1,6 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 import { NodeSocket, type NodeSocketDeps } from "./node-socket.ts";
 import { TurnOutbox } from "./outbox.ts";
 import { ReadBuffers } from "./read-buffers.ts";
@@ -84,7 +85,7 @@ export class NodeSockets implements SocketLayer {
 
 /** Bytes of a TLS socket belong to nobody else; those of a stream in memory may. */
 function readStream(stream: Duplex, adopted: NodeSocket, buffers: ReadBuffers): Duplex {
-  const isOwn = "encrypted" in stream;
+  const isOwn = stream instanceof TLSSocket;
   const onData = (chunk: Buffer) => {
     if (isOwn) buffers.deliverOwn(chunk, adopted.deliver);
     else adopted.deliver(chunk, chunk.length);
@@ -97,7 +98,7 @@ function readStream(stream: Duplex, adopted: NodeSocket, buffers: ReadBuffers): 
  * connection, or an unexpected handle.
  */
 function takeHandle(socket: Duplex): object | undefined {
-  if (!(socket instanceof Socket) || "encrypted" in socket) return undefined;
+  if (!(socket instanceof Socket) || socket instanceof TLSSocket) return undefined;
   const handle = Reflect.get(socket, "_handle") as { readStart?: unknown; useUserBuffer?: unknown } | null;
   if (typeof handle?.readStart !== "function" || typeof handle.useUserBuffer !== "function") return undefined;
   Reflect.set(socket, "_handle", null);

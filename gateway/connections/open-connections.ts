@@ -42,7 +42,7 @@ class OpenConnections implements SocketEvents {
   adopt(socket: Duplex, options: AdoptOptions): Connection | undefined {
     // A socket without its connection has no address.
     const remoteAddress = addressOf(socket);
-    const tls = "encrypted" in socket;
+    const tls = "encrypted" in socket && socket.encrypted === true;
     const id = this.#layer.adopt(socket, options);
     if (id === NO_SOCKET) return undefined;
     const connection = new Connection(this.#layer, { id, remoteAddress, tls });
