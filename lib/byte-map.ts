@@ -13,7 +13,7 @@ const FIRST_CAPACITY = 64;
 const NONE = -1;
 
 /**
- * A map by latin1 text that is also found by its bytes, within a larger buffer and without creating a string. Keys may be chosen by strangers, so the
+ * A map by latin1 text that is also found by its bytes, within a larger buffer and without creating a string. Clients may choose the keys, so the
  * hash is drawn at random for each process: a sum of the bytes, each multiplied by a random number of its place (multiply-shift for vectors, which is
  * universal: two different keys share a bucket as rarely as random numbers do). A hit is confirmed by comparing the bytes.
  */
@@ -82,7 +82,7 @@ export class ByteMap<Value> {
   set(key: string, value: Value): void {
     const hash = this.#hashOf(key);
     if (hash === undefined) {
-      if (!this.#others.has(key)) this.#makeRoom();
+      if (!this.#others.has(key)) this.#evictIfFull();
       this.#others.set(key, value);
       return;
     }
@@ -91,7 +91,7 @@ export class ByteMap<Value> {
       this.#values[existing] = value;
       return;
     }
-    this.#makeRoom();
+    this.#evictIfFull();
     const slot = this.#takeSlot();
     this.#hashes[slot] = hash;
     this.#lengths[slot] = key.length;
@@ -134,13 +134,13 @@ export class ByteMap<Value> {
     if (length > this.#maxKeyBytes || length === 0) return undefined;
     const factors = this.#factors;
     let hash = factors[length] ?? 0;
-    let seen = 0;
+    let allCodes = 0;
     for (let at = 0; at < length; at++) {
       const code = key.charCodeAt(at);
-      seen |= code;
+      allCodes |= code;
       hash = (hash + Math.imul(factors[at] ?? 0, code)) | 0;
     }
-    return seen > 255 ? undefined : hash;
+    return allCodes > 255 ? undefined : hash;
   }
 
   #find(key: string, hash: number): number {
@@ -181,7 +181,7 @@ export class ByteMap<Value> {
   }
 
   /** In a full map, entries are replaced in the order in which their slots were filled. */
-  #makeRoom(): void {
+  #evictIfFull(): void {
     if (this.size < this.#maxSize) return;
     if (this.#size === 0) {
       const [oldest] = this.#others.keys();

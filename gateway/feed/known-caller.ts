@@ -2,7 +2,7 @@ import { isFieldValue } from "../../lib/character-classes.ts";
 import { CallerEdits } from "../caller-edits.ts";
 import type { Caller, CallerReply, SessionRef } from "../contract.ts";
 
-/** The holder of a token, as a cache keeps it. Undefined: a token that cannot be in a header belongs to nobody. */
+/** The holder of a token, as a cache keeps it. Undefined: a token that cannot be in a header has no holder. */
 export function knownCaller(token: string, reply: CallerReply): Caller | undefined {
   const { derivedToken } = reply;
   return isFieldValue(token) && (derivedToken === undefined || isFieldValue(derivedToken)) ? new KnownCaller(token, reply) : undefined;

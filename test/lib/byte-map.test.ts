@@ -47,7 +47,7 @@ t.test("it agrees with a map of strings, whatever is done to it", async () => {
   );
 });
 
-t.test("keys of one bucket are told apart by their bytes", async (t) => {
+t.test("keys of one bucket differ by their bytes", async (t) => {
   const map = new ByteMap<number>({ maxKeyBytes: 8, factors: collide });
   for (let key = 100; key < 300; key++) map.set(String(key), key);
   for (let key = 100; key < 300; key += 2) map.delete(String(key));
@@ -78,7 +78,7 @@ t.test("a full map replaces its oldest entry, and keeps its size", async (t) => 
   }
 });
 
-t.test("keys that a stranger makes alike are spread like others, and differently in each process", async (t) => {
+t.test("keys that a client makes alike are spread like others, and differently in each process", async (t) => {
   /** The longest chain of keys whose hashes share their upper bits. */
   const spread = (keys: readonly string[]): number[] => {
     const factors = randomFillSync(new Int32Array(44));

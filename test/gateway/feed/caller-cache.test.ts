@@ -215,10 +215,10 @@ t.test("a caller is found by the bytes of the token, while it counts and no long
   await who();
   t.ok(byBytes());
   await clock.advance(OLD_MS);
-  t.equal(byBytes(), undefined, "and nobody holds a token that is not valid any more");
+  t.equal(byBytes(), undefined, "and a token that is not valid any more has no holder");
 });
 
-t.test("a token that no header can have belongs to nobody", async (t) => {
+t.test("a token that no header can have has no holder", async (t) => {
   const { who } = callersOf(t, [ADA, { ...ADA, derivedToken: "a\r\nb" }, ADA]);
   t.equal(await who("a\r\nb"), undefined);
   t.equal(await who("a"), undefined);
