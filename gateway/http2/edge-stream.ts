@@ -17,6 +17,8 @@ const HANDSHAKE_EDITS = { remove: ["sec-websocket-accept"], add: [] };
 type StreamOptions = {
   remoteAddress: string;
   responses: ResponseReader;
+  /** Bytes of the response are about to be sent. */
+  onSend: () => void;
   /** `cancelled`: the client ended the stream before the response was complete, or made nghttp2 end it. */ onClose: (cancelled: boolean) => void;
   log: Log;
 };
@@ -31,6 +33,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   readonly #stream: ServerHttp2Stream;
   readonly #request: TranslatedRequest;
   readonly #responses: ResponseReader;
+  readonly #onSend: () => void;
   readonly #onClose: (cancelled: boolean) => void;
   readonly #log: Log;
   readonly #writer = new StreamWriter();
@@ -41,11 +44,12 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   #requestTrailers: string[] | undefined;
   #requestOver: boolean;
 
-  constructor(stream: ServerHttp2Stream, request: TranslatedRequest, { remoteAddress, responses, onClose, log }: StreamOptions) {
+  constructor(stream: ServerHttp2Stream, request: TranslatedRequest, { remoteAddress, responses, onSend, onClose, log }: StreamOptions) {
     this.#stream = stream;
     this.#request = request;
     this.#writer.use(stream);
     this.#responses = responses;
+    this.#onSend = onSend;
     this.#onClose = onClose;
     this.#log = log;
     this.#requestOver = request.body === "none";
@@ -62,6 +66,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   onBytes(bytes: Buffer, done: () => void): void {
+    this.#onSend();
     this.#writer.begin(done);
     try {
       this.#read(bytes, 0);

@@ -85,6 +85,17 @@ for (const [what, frame] of [
     await sent;
   });
 
+t.test("a client may send a PING for each response that it receives, as clients of gRPC do", async (t) => {
+  const { broken, ...stand } = await openAttacked(t);
+  const session = stand.session();
+  for (let time = 0; time < 600; time++) {
+    await request(session, { ":path": PATH });
+    session.ping(() => undefined);
+  }
+  t.equal((await request(session, { ":path": PATH })).status, 200);
+  t.equal(broken(), 0);
+});
+
 t.test("empty DATA frames, of which HTTP/2 allows any number, end the connection", async (t) => {
   const { isServed, ...stand } = await openAttacked(t);
   const client = await openRawClient(t, stand);
