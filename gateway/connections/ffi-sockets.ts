@@ -268,6 +268,8 @@ export class FfiSockets implements SocketLayer {
     if (READ_BYTES - this.#readAt < MIN_READ) {
       this.#flush();
       this.#forgetRead(0);
+      // A refused write may have closed it: its descriptor may be another connection's by now.
+      if (socket.closing) return 0;
     }
     const { libc, vectors, address } = this.#io;
     const at = this.#readAt;

@@ -153,3 +153,31 @@ t.test("ffi: the memory of a turn is overwritten after it", async (t) => {
   t.equal(String(answer), "secret");
   t.strictSame(kept, Buffer.alloc(6, POISON));
 });
+
+for (const each of ALL.filter(({ transport }) => transport === "IPv4")) {
+  t.test(`${each.name}: a socket that a refused write closes within a turn is not read any more, and closes once`, async (t) => {
+    const { stand, pair } = await openPairs(t, each);
+    // Their bytes fill the memory of a turn, before sockets are read whose other end is gone.
+    const pairs: Record<"full" | "gone", Awaited<ReturnType<typeof pair>>>[] = [];
+    for (let nth = 0; nth < 24; nth++) pairs.push({ full: await pair(), gone: await pair() });
+    const before = new Map<Socket, number>();
+    for (const { full } of pairs) full.peer.write(Buffer.alloc(4 * PIECE_BYTES));
+    await eventually("the kernel's buffers to be full", () =>
+      pairs.every(({ full: { peer } }) => {
+        const was = before.get(peer);
+        before.set(peer, peer.writableLength);
+        return was === peer.writableLength;
+      }),
+    );
+    for (const { gone } of pairs) gone.peer.resetAndDestroy();
+    await eventually("the resets to come", () => pairs.every(({ gone }) => stand.layer.isBroken(gone.socket.id)));
+    for (const { full, gone } of pairs) {
+      full.socket.onBytes = () => void stand.layer.send(gone.socket.id, Buffer.from("a"), 0, 1);
+      stand.layer.resume(full.socket.id);
+      stand.layer.resume(gone.socket.id);
+    }
+    await eventually("all to be closed", () => pairs.every(({ gone }) => gone.socket.closes > 0));
+    for (const { full } of pairs) await eventually("all to be read", () => full.socket.bytes === 4 * PIECE_BYTES);
+    t.same([stand.stray, pairs.map(({ gone }) => gone.socket.closes)], [0, pairs.map(() => 1)]);
+  });
+}
