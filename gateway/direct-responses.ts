@@ -1,7 +1,7 @@
 import { Fault, type FaultCode } from "../lib/fault.ts";
 import type { DirectResponse, HeaderLine } from "./decision.ts";
 import type { ServerResponse } from "node:http";
-import type { Connection } from "./connections/connection.ts";
+import type { NetConnection } from "./connections/connection.ts";
 
 /** For clients of containers. Published plugins compare the content type with `===`, so it has no charset. */
 export function containerErrorResponse(fault: Fault): DirectResponse {
@@ -44,7 +44,7 @@ export function sendResponse(response: ServerResponse, answer: DirectResponse): 
 }
 
 /** The same on the connection of an upgrade request, which it ends. */
-export function sendRawResponse(connection: Connection, answer: DirectResponse): void {
+export function sendRawResponse(connection: NetConnection, answer: DirectResponse): void {
   connection.sendText(headText(answer.status, answer.reason, [...answer.headers, ["Connection", "close"]]));
   connection.sendOwn(Buffer.from(answer.body));
   connection.end();

@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { Connection } from "./connection.ts";
+import type { NetConnection } from "./connection.ts";
 
 /**
  * The gateway is about to close, and its listeners. Not an AbortSignal, which scans its listeners whenever one is added or removed: with ten thousand
@@ -31,7 +31,7 @@ export class Draining {
 const MAX_STALLED_CHECKS = 12;
 
 /** Ends a connection after everything was sent. The other end has `ms` to close; while it still takes queued bytes, it has more time. */
-export function lingeringClose(connection: Connection, clock: Clock, ms: number): void {
+export function lingeringClose(connection: NetConnection, clock: Clock, ms: number): void {
   if (connection.closed) return;
   connection.end();
   let before = connection.backlog;
@@ -62,7 +62,7 @@ type HalfOpenExchange = { responding: boolean; head: { minorVersion: number } };
  * §15.2). Once the response has begun, nothing can be inserted: then a client that receives nothing for a while counts as gone. HTTP/1.0 has no interim
  * responses; there only the response itself can tell.
  */
-export function probeHalfOpen(connection: Connection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
+export function probeHalfOpen(connection: NetConnection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
   let probes = 0;
   let intervalMs = PROBE_MS;
   let respondingProbes = 0;

@@ -16,7 +16,7 @@ export type ConnectionUser = {
 export const NO_USER: ConnectionUser = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => undefined };
 
 /** An established connection with one user at a time. Each direction may end by itself. */
-export class Connection {
+export class NetConnection {
   user: ConnectionUser = NO_USER;
   /** Empty if it is not known; without `::ffff:`. */
   readonly remoteAddress: string;
@@ -122,13 +122,13 @@ export class Connection {
     return this.#layer.placed(this.#id, length);
   }
 
-  /** Reserves room behind what is queued in this turn, and returns its offset in `memory`. Write there, then call `placed` before anything else. */
+  /** Reserves memory behind what is queued in this turn, and returns its offset in `memory`. Write there, then call `placed` before anything else. */
   place(bytes: number): number {
     this.#reserved = bytes;
     return this.#layer.place(this.#id, bytes);
   }
 
-  /** Sends the first `bytes` of the reserved room. False: see `send`. */
+  /** Sends the first `bytes` of the reserved memory. False: see `send`. */
   placed(bytes: number): boolean {
     if (bytes > this.#reserved) throw new Error("More bytes were placed than reserved");
     const sends = this.#alive && !this.#ended;

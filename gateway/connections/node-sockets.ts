@@ -83,7 +83,7 @@ export class NodeSockets implements SocketLayer {
   }
 }
 
-/** Bytes of a TLS socket belong to nobody else; those of a stream in memory may. */
+/** Bytes of a TLS socket have no other owner; those of a stream in memory may. */
 function readStream(stream: Duplex, adopted: NodeSocket, buffers: ReadBuffers): Duplex {
   const isOwn = stream instanceof TLSSocket;
   const onData = (chunk: Buffer) => {

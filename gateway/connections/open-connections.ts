@@ -1,25 +1,25 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { Connection } from "./connection.ts";
+import { NetConnection } from "./connection.ts";
 import { NodeSockets } from "./node-sockets.ts";
 import { type AdoptOptions, NO_SOCKET, type OpenSocketLayer, type SocketEvents, type SocketId, type SocketLayer } from "./socket-layer.ts";
 import { slotOf } from "./slot-table.ts";
 
 export type ConnectionFactory = {
   /**
-   * Takes over an established socket that nobody has read, and that is paused; or a stream in memory, with `remoteAddress` and `encrypted` as a socket has
+   * Takes over an established socket that was not read yet, and that is paused; or a stream in memory, with `remoteAddress` and `encrypted` as a socket has
    * them. `readToEnd`: a refused write does not end it. `under`: the TCP connection under a TLS connection.
    */
-  adopt(socket: Duplex, options?: { readToEnd?: boolean; under?: Socket | undefined }): Connection;
+  adopt(socket: Duplex, options?: { readToEnd?: boolean; under?: Socket | undefined }): NetConnection;
   /** The same for a socket that others have read. */
-  adoptStream(socket: Duplex): Connection;
+  adoptStream(socket: Duplex): NetConnection;
 };
 
 /** `plain`: the layer for sockets without TLS that it can take. All others get Node's. `poison`: see `POISON`. */
 export function createConnectionFactory({ plain, poison = false }: { plain?: OpenSocketLayer; poison?: boolean } = {}): ConnectionFactory {
   const ofNode = new OpenConnections((events) => new NodeSockets(events, { poison }));
   const fast = plain === undefined ? undefined : new OpenConnections((events) => plain(events, { poison }));
-  const adopt = (socket: Duplex, options: AdoptOptions): Connection => {
+  const adopt = (socket: Duplex, options: AdoptOptions): NetConnection => {
     const connection = fast?.adopt(socket, options) ?? ofNode.adopt(socket, options);
     if (connection === undefined) throw new Error("A socket cannot be adopted");
     return connection;
@@ -33,19 +33,19 @@ export function createConnectionFactory({ plain, poison = false }: { plain?: Ope
 /** The connections over one layer, by slot. */
 class OpenConnections implements SocketEvents {
   readonly #layer: SocketLayer;
-  readonly #bySlot: (Connection | undefined)[] = [];
+  readonly #bySlot: (NetConnection | undefined)[] = [];
 
   constructor(open: (events: SocketEvents) => SocketLayer) {
     this.#layer = open(this);
   }
 
-  adopt(socket: Duplex, options: AdoptOptions): Connection | undefined {
+  adopt(socket: Duplex, options: AdoptOptions): NetConnection | undefined {
     // A socket without its connection has no address.
     const remoteAddress = addressOf(socket);
     const tls = "encrypted" in socket && socket.encrypted === true;
     const id = this.#layer.adopt(socket, options);
     if (id === NO_SOCKET) return undefined;
-    const connection = new Connection(this.#layer, { id, remoteAddress, tls });
+    const connection = new NetConnection(this.#layer, { id, remoteAddress, tls });
     this.#bySlot[slotOf(id)] = connection;
     return connection;
   }

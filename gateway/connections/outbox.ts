@@ -41,8 +41,12 @@ export class TurnOutbox {
   }
 
   readonly #endTurn = (): void => {
-    this.#flushAll();
-    this.#writers.length = 0;
+    try {
+      this.#flushAll();
+    } finally {
+      // Else no later turn would be flushed.
+      this.#writers.length = 0;
+    }
   };
 
   #flushAll(): void {

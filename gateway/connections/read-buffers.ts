@@ -77,7 +77,7 @@ export class ReadBuffers {
     };
   }
 
-  /** Delivers a chunk that belongs to nobody else, and then releases it: left to the garbage collector, it took half the processor time of an upload. */
+  /** Delivers a chunk that has no other owner, and then releases it: left to the garbage collector, it took half the processor time of an upload. */
   deliverOwn(chunk: Buffer, deliver: (memory: Buffer, end: number) => void): void {
     let lent = false;
     const lend = () => {

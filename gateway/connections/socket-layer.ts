@@ -46,7 +46,7 @@ export type SocketLayer = {
   readonly memory: Buffer;
 
   /**
-   * Takes over an established socket that nobody reads: paused, half-open, with nothing in its stream's buffers unless it stays a stream (TLS, in memory).
+   * Takes over an established socket that is not read: paused, half-open, with nothing in its stream's buffers unless it stays a stream (TLS, in memory).
    * It must not be used any more. `NO_SOCKET`: this layer cannot take it, and has not touched it. The adopted socket is paused.
    */
   adopt(socket: Duplex, options: AdoptOptions): SocketId;
@@ -61,7 +61,7 @@ export type SocketLayer = {
    * copies what it has to. False: the backlog has reached `MAX_BACKLOG`. The sender should pause until `onDrain`, and may go on.
    */
   send(id: SocketId, memory: Buffer, at: number, end: number): boolean;
-  /** The same; nobody else touches these bytes any more, so they need no copy. */
+  /** The same; these bytes have no other user any more, so they need no copy. */
   sendOwn(id: SocketId, bytes: Buffer): boolean;
   /**
    * Reserves `bytes` of `memory`, at most `MAX_PLACED`, behind what this socket has sent in this turn, and returns their offset. The caller writes there

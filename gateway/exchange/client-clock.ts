@@ -1,5 +1,5 @@
 import type { Ticker } from "../../lib/clock.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -36,12 +36,12 @@ export class ClientClock {
   }
 
   /** Nothing passed for `ms`, and nothing is queued. */
-  isIdle({ backlog }: Connection, ms: number): boolean {
+  isIdle({ backlog }: NetConnection, ms: number): boolean {
     return backlog === 0 && this.#ticker.now - this.#lastByteAt >= ms;
   }
 
   /** The client still takes queued bytes. A slow client is not idle, unless it takes nothing for `idleTimeoutMs` (0: however long). */
-  isTaking({ backlog }: Connection, idleTimeoutMs: number): boolean {
+  isTaking({ backlog }: NetConnection, idleTimeoutMs: number): boolean {
     if (backlog === 0) return false;
     if (backlog !== this.#backlog) this.noteProgress();
     this.#backlog = backlog;

@@ -3,7 +3,7 @@ import type { Fault } from "../../lib/fault.ts";
 import type { AccessRecord } from "../access-record.ts";
 import type { DirectResponse, ClientPeer } from "../decision.ts";
 import { MessageRefused } from "../http1/message-reader.ts";
-import { type Connection, type ConnectionUser, NO_USER } from "../connections/connection.ts";
+import { type NetConnection, type ConnectionUser, NO_USER } from "../connections/connection.ts";
 import { refusalFault } from "../direct-responses.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "../connections/closing.ts";
@@ -33,7 +33,7 @@ type ClientConnectionOptions = {
 
 /** One connection of a client: its requests are read and answered one after another, by the table in client-machine.ts. */
 export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking {
-  readonly connection: Connection;
+  readonly connection: NetConnection;
   readonly context: EngineContext;
   readonly peer: ClientPeer;
   readonly tls: boolean;
@@ -51,7 +51,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
   #reading = false;
   #ended = false;
 
-  constructor(connection: Connection, context: EngineContext, { admission, forget, protocol = "http1" }: ClientConnectionOptions) {
+  constructor(connection: NetConnection, context: EngineContext, { admission, forget, protocol = "http1" }: ClientConnectionOptions) {
     this.connection = connection;
     this.context = context;
     this.#forget = forget;

@@ -1,4 +1,4 @@
-import { type Connection, type ConnectionUser, NO_USER } from "../connections/connection.ts";
+import { type NetConnection, type ConnectionUser, NO_USER } from "../connections/connection.ts";
 import type { RequestHead, ResponseHead, ResponseReader } from "../http1/message-reader.ts";
 
 /** The exchange that uses a connection to a container. */
@@ -37,7 +37,7 @@ export type IdleConnectionList = {
 
 /** A connection to a container: it reads the responses of one exchange after another. */
 export class ContainerConnection implements ConnectionUser {
-  readonly connection: Connection;
+  readonly connection: NetConnection;
   readonly #reader: ResponseReader;
   readonly #forget: (connection: ContainerConnection) => void;
   #connectMs: number;
@@ -55,7 +55,7 @@ export class ContainerConnection implements ConnectionUser {
   #idleList: IdleConnectionList | undefined;
 
   constructor(
-    connection: Connection,
+    connection: NetConnection,
     { reader, connectMs, forget }: { reader: ResponseReader; connectMs: number; forget(connection: ContainerConnection): void },
   ) {
     this.connection = connection;
@@ -131,7 +131,7 @@ export class ContainerConnection implements ConnectionUser {
   }
 
   /** Gives the connection away, paused. It never returns to the pool. */
-  handOver(): Connection {
+  handOver(): NetConnection {
     this.#user = undefined;
     this.#reader.close();
     this.#forget(this);

@@ -8,7 +8,7 @@ import type { Http1 } from "../http1/message-reader.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { DialCounts } from "../connections/dial.ts";
 import type { Draining } from "../connections/closing.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { ContainerSessions } from "../http2/container-sessions.ts";
 import type { ConnectionPool } from "./pool.ts";
@@ -33,5 +33,5 @@ export type EngineContext = {
   /** Of containers that speak HTTP/2. */
   h2c: ContainerSessions;
   /** Tracks an upgraded connection until `over` settles, and then finishes its record. The engine destroys tracked connections when it closes. */
-  trackUpgraded(connection: Connection, over: Promise<void>, record: AccessRecord): void;
+  trackUpgraded(connection: NetConnection, over: Promise<void>, record: AccessRecord): void;
 };

@@ -1,12 +1,12 @@
 import type { ClientPeer, DirectResponse } from "../decision.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import type { ClientClock } from "./client-clock.ts";
 import type { EngineContext } from "./engine-context.ts";
 import type { ResponseWriter } from "./response-writer.ts";
 
 /** A client's connection, as its exchange sees it. */
 export type ExchangeClient = {
-  readonly connection: Connection;
+  readonly connection: NetConnection;
   readonly writer: ResponseWriter;
   readonly clock: ClientClock;
   readonly context: EngineContext;

@@ -7,7 +7,7 @@ import { createQueueBudget } from "../websockets/waiting-client.ts";
 import { createHttp1 } from "../http1/message-reader.ts";
 import { openEdgeServer, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining } from "../connections/closing.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { createTicker } from "../../lib/clock.ts";
@@ -33,7 +33,7 @@ export function openSpliceEngine({
   const pool = openPool({ ticker, idleMs: limits.upstreamIdleMs });
   const draining = new Draining();
   const clients = new Set<ClientConnection>();
-  const upgraded = new Map<Connection, Promise<void>>();
+  const upgraded = new Map<NetConnection, Promise<void>>();
   let whenEmpty = () => {};
 
   const http1 = createHttp1({ underscoreHeaders: limits.underscoreHeaders });
@@ -100,7 +100,7 @@ export function openSpliceEngine({
     keepAlive: true,
     keepAliveInitialDelay: limits.probeAfterMs,
   };
-  const serve = (connection: Connection, admission: AdmittedConnection, protocol: AccessRecord["protocol"]) => {
+  const serve = (connection: NetConnection, admission: AdmittedConnection, protocol: AccessRecord["protocol"]) => {
     const client = new ClientConnection(connection, context, { admission, forget, protocol });
     clients.add(client);
     ticker.add(client);

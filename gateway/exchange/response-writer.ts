@@ -1,6 +1,6 @@
 import type { Fault } from "../../lib/fault.ts";
 import { AccessRecord } from "../access-record.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import type { ClientPeer, DirectResponse, HeaderEdits } from "../decision.ts";
 import { responseBytes } from "../direct-responses.ts";
 import type { RequestHead, ResponseHead } from "../http1/message-reader.ts";
@@ -18,7 +18,7 @@ type RequestedHead = Pick<RequestHead, "method" | "minorVersion">;
 
 /** Writes the responses of one client, one after another. */
 export class ResponseWriter {
-  readonly #connection: Connection;
+  readonly #connection: NetConnection;
   /** The prepared head, its edits, and the lines that berth adds. */
   #head: ResponseHead | undefined;
   #edits = NO_EDITS;
@@ -26,7 +26,7 @@ export class ResponseWriter {
   #last = false;
   #dechunks = false;
 
-  constructor(connection: Connection) {
+  constructor(connection: NetConnection) {
     this.#connection = connection;
   }
 
@@ -52,7 +52,7 @@ export class ResponseWriter {
     this.#lines = SWITCH_LINES;
   }
 
-  /** Sends the prepared head, which was received as bytes `at`..`bodyAt`, and the body up to `end`. False: see `Connection.send`. */
+  /** Sends the prepared head, which was received as bytes `at`..`bodyAt`, and the body up to `end`. False: see `NetConnection.send`. */
   sendHead(memory: Buffer, at: number, bodyAt: number, end: number): boolean {
     const head = this.#head;
     this.#head = undefined;

@@ -10,7 +10,7 @@ import type { ExchangeClient } from "./exchange-client.ts";
 import { writeLines, writeTarget } from "../http1/write-lines.ts";
 import type { UpgradeContainer, ContainerUpgradeResponse, ContainerUpgradeRequest } from "../websockets/handshake.ts";
 import { brokeOff, dialLease } from "../connections/dial.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 
 const NO_BYTES = Buffer.alloc(0);
 
@@ -90,7 +90,7 @@ function createUpgradeContainer(deps: UpgradeContainerDeps): UpgradeContainer {
 
 function awaitUpgrade(
   { http1, clock }: UpgradeContainerDeps,
-  connection: Connection,
+  connection: NetConnection,
   { signal, headTimeoutMs, text }: ContainerUpgradeRequest & { text: string },
   resolve: (response: ContainerUpgradeResponse) => void,
   reject: (error: unknown) => void,
@@ -142,7 +142,7 @@ function awaitUpgrade(
   if (signal.aborted) onAbort();
 }
 
-function upgradeResponse(head: ResponseHead, container: Connection, rest: Buffer): ContainerUpgradeResponse {
+function upgradeResponse(head: ResponseHead, container: NetConnection, rest: Buffer): ContainerUpgradeResponse {
   return {
     status: head.status,
     reason: head.reason,

@@ -5,7 +5,7 @@ import { Fault } from "../../lib/fault.ts";
 import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
 import type { UpgradeContainer, ContainerUpgradeRequest } from "../websockets/handshake.ts";
 import { brokeOff, type DialCounts, dialLease } from "../connections/dial.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { Forward, HeaderLine, Lease } from "../decision.ts";
 import type { AccessRecord } from "../access-record.ts";
@@ -81,7 +81,7 @@ async function requestUpgrade(
 
 type UpgradeExchange = {
   request: IncomingMessage;
-  client: Connection;
+  client: NetConnection;
   /** Reads the client until the container is connected. */
   early: EarlyBytes;
   forward: Forward;
@@ -140,7 +140,7 @@ export async function transparentUpgrade(deps: UpgradeDeps, exchange: UpgradeExc
 }
 
 /** Resets the connection after an incomplete body, which may end with the connection. */
-function forwardRefusal(received: IncomingMessage, client: Connection, lease: Lease): Promise<void> {
+function forwardRefusal(received: IncomingMessage, client: NetConnection, lease: Lease): Promise<void> {
   return new Promise((resolve) => {
     client.user = {
       onBytes: () => undefined,
@@ -164,7 +164,7 @@ type EarlyBytes = {
 };
 
 /** Reads a connection without a user, because only reading detects that the client has left. Pauses it at `limit` bytes. */
-export function readEarly(connection: Connection, head: Buffer, limit: number): EarlyBytes {
+export function readEarly(connection: NetConnection, head: Buffer, limit: number): EarlyBytes {
   const kept = [head];
   let size = head.length;
   connection.user = {

@@ -36,7 +36,7 @@ export function openContainerSessions({ http1, probeAfterMs }: { http1: Pick<Htt
   return {
     connect: (address) => {
       let session = byAddress.get(address);
-      if (session === undefined || !session.hasRoom) {
+      if (session === undefined || !session.isBelowLimit) {
         const opened = new ContainerSession(address, { http1, probeAfterMs, onClose: () => void open.delete(opened) });
         open.add(opened);
         byAddress.set(address, opened);
@@ -78,7 +78,7 @@ class ContainerSession {
     });
   }
 
-  get hasRoom(): boolean {
+  get isBelowLimit(): boolean {
     return !this.#session.closed && !this.#session.destroyed && this.#streams.size < MAX_SHARING;
   }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { lingeringClose } from "../connections/closing.ts";
-import type { Connection, ConnectionUser } from "../connections/connection.ts";
+import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
 import type { ExchangeSide, Lease } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 
@@ -8,8 +8,8 @@ import type { GatewayLimits } from "../limits.ts";
 type TcpByteCounts = { bytesIn: number; bytesOut: number };
 
 type TcpPair = {
-  client: Connection;
-  container: Connection;
+  client: NetConnection;
+  container: NetConnection;
   lease: Pick<Lease, "countBytes">;
   record: TcpByteCounts;
   clock: Clock;
@@ -74,13 +74,13 @@ export class TcpSplice {
     this.#closeSoon(this.#pair.container);
   }
 
-  #closeSoon(connection: Connection): void {
+  #closeSoon(connection: NetConnection): void {
     lingeringClose(connection, this.#pair.clock, this.#pair.limits.lingeringCloseMs);
     // It may be paused for the other side; now only its end matters.
     connection.resume();
   }
 
-  #userOf(from: Connection, to: Connection, side: ExchangeSide): ConnectionUser {
+  #userOf(from: NetConnection, to: NetConnection, side: ExchangeSide): ConnectionUser {
     const { lease, record, clock } = this.#pair;
     return {
       onBytes: (memory, at, end) => {

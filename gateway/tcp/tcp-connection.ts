@@ -5,7 +5,7 @@ import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { AccessRecord, type ExchangeObserver } from "../access-record.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import { type DialCounts, dialLease, type DialResult } from "../connections/dial.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { ContainerLease, Leases } from "../containers/lease.ts";
@@ -142,7 +142,7 @@ function isReplaced(view: ContainerView | undefined): boolean {
 }
 
 /** Resets the connection after its client did; returns the end of the check. */
-function watchForReset(client: Connection, clock: Clock): () => void {
+function watchForReset(client: NetConnection, clock: Clock): () => void {
   let cancel = () => {};
   const check = () => {
     if (client.isBroken()) return client.reset();

@@ -4,7 +4,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Forward, Lease } from "../decision.ts";
 import { type UpgradeContainer, type UpgradeRequestHead, acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import { sendRawResponse, internalFault, containerErrorResponse } from "../direct-responses.ts";
 import { type ByteCounts, spliceWebSocket, type UpgradedPair } from "./splice-websocket.ts";
 import type { GatewayLimits } from "../limits.ts";
@@ -17,7 +17,7 @@ type WebSocketRecord = ByteCounts & { status: number; fault: FaultCode | undefin
 type WebSocketExchange = {
   request: UpgradeRequestHead;
   /** Paused, without a user. */
-  client: Connection;
+  client: NetConnection;
   /** Bytes after the handshake. */
   early: Buffer;
   forward: Forward;
@@ -115,11 +115,11 @@ async function connectWaiting(
   }
 }
 
-function closing(connection: Connection): Promise<void> {
+function closing(connection: NetConnection): Promise<void> {
   return new Promise((resolve) => (connection.closed ? resolve() : connection.onceClosed(resolve)));
 }
 
-type RefusedWebSocket = { request: UpgradeRequestHead; client: Connection; code: number; reason: string };
+type RefusedWebSocket = { request: UpgradeRequestHead; client: NetConnection; code: number; reason: string };
 
 /** Accepts a WebSocket and closes it with a code and a reason, which its client can show. Resolves when the connection is closed. */
 export function refuseWebSocket(parts: { clock: Clock; limits: { lingeringCloseMs: number } }, refused: RefusedWebSocket): Promise<void> {

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
 import type { Forward, HeaderLine, Lease, HeaderEdits } from "../decision.ts";
-import type { Connection } from "../connections/connection.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import { headText } from "../direct-responses.ts";
 
 /** Proves that the other side supports WebSockets (RFC 6455 §4.2.2). */
@@ -19,7 +19,7 @@ export function isHandshake(request: UpgradeRequestHead): boolean {
 }
 
 /** Accepts the client's upgrade, without extensions, so that frames can be forwarded unchanged. */
-export function acceptUpgrade(request: UpgradeRequestHead, client: Connection): void {
+export function acceptUpgrade(request: UpgradeRequestHead, client: NetConnection): void {
   const protocol = offeredProtocol(request);
   client.sendText(
     headText(101, "Switching Protocols", [
@@ -43,7 +43,7 @@ export async function upgradeContainer({
   lease,
   upgrade,
   signal,
-}: UpgradeOptions): Promise<{ container: Connection; rest: Buffer }> {
+}: UpgradeOptions): Promise<{ container: NetConnection; rest: Buffer }> {
   const key = randomBytes(16).toString("base64");
   const protocol = offeredProtocol(request);
   const response = await upgrade({
@@ -111,7 +111,7 @@ export type ContainerUpgradeResponse = {
   /** False: the container refused, and the connection must be destroyed. */
   switched: boolean;
   /** Paused, without a user. */
-  container: Connection;
+  container: NetConnection;
   /** Bytes after the 101. */
   rest: Buffer;
 };

@@ -4,7 +4,7 @@ import { CLOSE, closeFor, closeFrame, FrameBoundary } from "./frames.ts";
 import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
-import type { Connection, ConnectionUser } from "../connections/connection.ts";
+import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
 
 /** Bytes of the client and of the container. */
 export type ByteCounts = { bytesIn: number; bytesOut: number };
@@ -13,8 +13,8 @@ export type ByteCounts = { bytesIn: number; bytesOut: number };
 export type PongFilter = (memory: Buffer, at: number, end: number) => number;
 
 export type UpgradedPair = {
-  client: Connection;
-  container: Connection;
+  client: NetConnection;
+  container: NetConnection;
   /** Bytes of the client and of the container that were not forwarded yet, in memory of their own. */
   early: readonly Buffer[];
   rest: Buffer;
@@ -40,8 +40,8 @@ const REVOKED_MS = 1_000;
 
 /** Both directions of one WebSocket. A message allocates nothing beyond what `send` does. */
 class WebSocketSplice implements LeaseHolder {
-  readonly client: Connection;
-  readonly container: Connection;
+  readonly client: NetConnection;
+  readonly container: NetConnection;
   readonly lease: Pick<Lease, "countBytes" | "setHolder">;
   readonly record: ByteCounts;
   readonly boundary = new FrameBoundary();
@@ -138,7 +138,7 @@ class WebSocketSplice implements LeaseHolder {
     this.#resolve();
   }
 
-  #closeSoon(connection: Connection): void {
+  #closeSoon(connection: NetConnection): void {
     if (!connection.ended) lingeringClose(connection, this.#clock, this.#lingeringCloseMs);
     // It may be paused for the other side; now only its end matters.
     connection.resume();

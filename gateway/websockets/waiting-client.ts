@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { Lease } from "../decision.ts";
-import type { Connection, ConnectionUser } from "../connections/connection.ts";
+import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
 import type { PongFilter } from "./splice-websocket.ts";
 import { CLOSE, closeFrame, FrameError, OPCODE, shortFrame } from "./frames.ts";
 import { QueuedFrames } from "./queued-frames.ts";
@@ -23,14 +23,14 @@ const MAX_PONG_BYTES = 65_536;
 
 /** The client of an accepted WebSocket whose container is starting: it is pinged, and its frames are queued as masked bytes. */
 export class WaitingClient implements ConnectionUser {
-  readonly #connection: Connection;
+  readonly #connection: NetConnection;
   readonly #options: WaitingClientOptions;
   readonly #frames = new QueuedFrames();
   readonly #share: QueueShare;
   #left = false;
   #cancelPing: () => void;
 
-  constructor(connection: Connection, options: WaitingClientOptions) {
+  constructor(connection: NetConnection, options: WaitingClientOptions) {
     this.#connection = connection;
     this.#options = options;
     this.#cancelPing = options.clock.after(options.pingMs, () => this.#ping());

@@ -1,6 +1,6 @@
 import { connect, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import type { Connection } from "../../gateway/connections/connection.ts";
+import type { NetConnection } from "../../gateway/connections/connection.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createStillClock, turns, type StillClock, pause } from "../fixtures/clock.ts";
 import { ID, openRawContainer, openStand, PATH, type GatewayFixture } from "./stand.ts";
@@ -52,7 +52,7 @@ async function openStill(t: Test, limits: Partial<GatewayLimits>): Promise<Gatew
 }
 
 /** Bytes wait for the other end, and not only for the end of the turn. */
-function isStuck(edge: Connection | undefined): boolean {
+function isStuck(edge: NetConnection | undefined): boolean {
   return edge !== undefined && edge.backlog > 0;
 }
 

@@ -7,7 +7,7 @@ import type { Test } from "tap";
 import { systemClock, type Clock } from "../../lib/clock.ts";
 import type { ControlApi } from "../../gateway/feed/control-client.ts";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
-import type { Connection } from "../../gateway/connections/connection.ts";
+import type { NetConnection } from "../../gateway/connections/connection.ts";
 import type { Identity } from "../../gateway/contract.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createOpenExchanges, type OpenExchanges } from "../../gateway/containers/open-exchanges.ts";
@@ -37,7 +37,7 @@ export type GatewayFixture = TestDirectory & {
   base: string;
   apiSocket: string;
   /** Near ends of the clients' connections, in the order in which they were accepted. */
-  clients: Connection[];
+  clients: NetConnection[];
 };
 
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
@@ -66,7 +66,7 @@ export async function openStand(
   const held = openTestDirectory();
   const apiSocket = join(await shortFolder(t), "api.sock");
   const exchanges = createOpenExchanges();
-  const clients: Connection[] = [];
+  const clients: NetConnection[] = [];
   const connections = openTestConnections(options.sockets);
   const gateway = await openGateway({
     exchanges,

@@ -3,7 +3,7 @@ import { Socket, type AddressInfo } from "node:net";
 import { queryObjects } from "node:v8";
 import { clockFrom, systemClock } from "../../lib/clock.ts";
 import type { Availability } from "../../gateway/contract.ts";
-import { Connection } from "../../gateway/connections/connection.ts";
+import { NetConnection } from "../../gateway/connections/connection.ts";
 import { ClientConnection } from "../../gateway/exchange/client-connection.ts";
 import { ContainerConnection } from "../../gateway/exchange/container-connection.ts";
 import { Exchange } from "../../gateway/exchange/exchange.ts";
@@ -102,7 +102,7 @@ const gateway = await openGateway({
   log: openLog({ level: "warn", name: "soak" }),
 });
 
-const COUNTED = { Socket, Connection, ClientConnection, ContainerConnection, Exchange, AbortSignal };
+const COUNTED = { Socket, Connection: NetConnection, ClientConnection, ContainerConnection, Exchange, AbortSignal };
 
 function nap({ id, awakeMs, asleepMs }: NonNullable<SoakGatewayOptions["napping"]>): void {
   const awake = views[id] as Availability;

@@ -2,7 +2,7 @@
 import { connect, createServer, Socket } from "node:net";
 import { systemClock } from "../../../lib/clock.ts";
 import { Draining } from "../../../gateway/connections/closing.ts";
-import type { Connection } from "../../../gateway/connections/connection.ts";
+import type { NetConnection } from "../../../gateway/connections/connection.ts";
 import { createConnectionFactory } from "../../../gateway/connections/open-connections.ts";
 import { spliceWebSocket } from "../../../gateway/websockets/splice-websocket.ts";
 import { cpuUs } from "../proxy/cost.ts";
@@ -51,7 +51,7 @@ function proxy(port: number, upstream: number): void {
   }).listen(port, "127.0.0.1", 4_096);
 }
 
-function passHead(from: Connection, to: Connection, then: () => void): void {
+function passHead(from: NetConnection, to: NetConnection, then: () => void): void {
   const nothing = () => undefined;
   from.user = {
     onBytes: (memory, at, end) => {

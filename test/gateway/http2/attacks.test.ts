@@ -14,9 +14,9 @@ const GET = requestFields(PATH);
 async function openAttacked(t: Test) {
   const metrics = openMetrics();
   const stand = await openHttp2Stand(t, { metrics });
-  const seen = { requests: 0 };
+  const received = { requests: 0 };
   const { address } = await openContainer(t, (_message, response) => {
-    seen.requests++;
+    received.requests++;
     response.end("text");
   });
   stand.set(ID, { kind: "awake", address });
@@ -27,7 +27,7 @@ async function openAttacked(t: Test) {
     return answer.body === "text";
   };
   const broken = () => metrics.http2Broken.at("flood").value + metrics.http2Broken.at("protocol").value;
-  return { ...stand, metrics, seen, isServed, broken };
+  return { ...stand, metrics, received, isServed, broken };
 }
 
 function openStream(id: number, fields = GET, flags: number = FLAG.endHeaders | FLAG.endStream): Buffer {
@@ -46,11 +46,11 @@ for (const [what, open] of [
   ["by a body that is too long (CVE-2025-8671)", (id: number) => [openStream(id, SHORT_POST, FLAG.endHeaders), rawFrame(TYPE.data, 0, id, "xx")]],
 ] as const)
   t.test(`rapid reset, ${what}: a client that takes back its requests is disconnected after some hundred`, async (t) => {
-    const { seen, isServed, broken, ...stand } = await openAttacked(t);
+    const { received, isServed, broken, ...stand } = await openAttacked(t);
     const client = await openRawClient(t, stand);
     await client.send(...Array.from({ length: 5_000 }, (_, at) => Buffer.concat(open(2 * at + 1))));
     t.ok([INTERNAL_ERROR, ENHANCE_YOUR_CALM].includes((await client.ended()) ?? 0));
-    t.ok(seen.requests < 600, `${seen.requests} requests reached the container`);
+    t.ok(received.requests < 600, `${received.requests} requests reached the container`);
     await eventually("it to be counted", () => broken() === 1);
     t.ok(await isServed());
   });
@@ -105,17 +105,17 @@ t.test("empty DATA frames, of which HTTP/2 allows any number, end the connection
 });
 
 t.test("a head without end, in CONTINUATION frames, ends the connection", async (t) => {
-  const { seen, isServed, ...stand } = await openAttacked(t);
+  const { received, isServed, ...stand } = await openAttacked(t);
   const client = await openRawClient(t, stand);
   const more = rawFrame(TYPE.continuation, 0, 1, field("x-more", "y".repeat(1_000)));
   await client.send(openStream(1, GET, FLAG.endStream), ...repeat(more, 100_000));
   await client.ended();
-  t.equal(seen.requests, 0);
+  t.equal(received.requests, 0);
   t.ok(await isServed());
 });
 
 t.test("a head that is small on the wire and large in memory is refused, and costs little memory", async (t) => {
-  const { seen, isServed, ...stand } = await openAttacked(t);
+  const { received, isServed, ...stand } = await openAttacked(t);
   const client = await openRawClient(t, stand);
   const kept = field("x-bomb", "y".repeat(3_900), true);
   // Index 62 is the field that was added last.
@@ -123,7 +123,7 @@ t.test("a head that is small on the wire and large in memory is refused, and cos
   const before = process.memoryUsage().rss;
   for (let at = 0; at < 100; at++) await client.send(openStream(2 * at + 1, bomb));
   await eventually("resets, or the end", () => client.socket.destroyed || client.frames.filter(({ type }) => type === TYPE.reset).length > 10);
-  t.equal(seen.requests, 0);
+  t.equal(received.requests, 0);
   t.ok(process.memoryUsage().rss - before < 150_000_000);
   t.ok(await isServed());
 });

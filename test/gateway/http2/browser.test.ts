@@ -14,7 +14,7 @@ const SCRIPT = `
   const protocolOf = (path) => performance.getEntriesByName(new URL(path, location.href).href)[0]?.nextHopProtocol;
   const streams = Array.from({ length: 7 }, () => new EventSource("${PATH}/events"));
   await Promise.all(streams.map((stream) => new Promise((resolve) => (stream.onmessage = resolve))));
-  const said = await (await fetch("${PATH}/said", { method: "POST", body: "said" })).text();
+  const echoed = await (await fetch("${PATH}/echoed", { method: "POST", body: "echoed" })).text();
   const talk = (path) => new Promise((resolve) => {
     const socket = new WebSocket(location.origin.replace("http", "ws") + path);
     const received = [];
@@ -24,8 +24,8 @@ const SCRIPT = `
   });
   const result = {
     page: performance.getEntriesByType("navigation")[0].nextHopProtocol,
-    fetched: protocolOf("${PATH}/said"),
-    said,
+    fetched: protocolOf("${PATH}/echoed"),
+    echoed,
     waiting: await talk("${WS_PATH}/ws"),
     own: await talk("${PATH}/ws"),
   };
@@ -50,7 +50,7 @@ t.test("Chromium speaks HTTP/2 with the edge: pages, streams, uploads and WebSoc
   new WebSocketServer({ server }).on("connection", (socket) => socket.on("message", (data) => socket.send(String(data))));
   stand.set(ID, { kind: "awake", address });
   const reported = await visit(`https://localhost:${stand.port}/page`, promise, ["--ignore-certificate-errors"]);
-  t.same(reported, { page: "h2", fetched: "h2", said: "said", waiting: ["CONNECTED", "hello", 1000], own: ["hello", 1000] });
+  t.same(reported, { page: "h2", fetched: "h2", echoed: "echoed", waiting: ["CONNECTED", "hello", 1000], own: ["hello", 1000] });
   const sockets = records.filter(({ status }) => status === 101);
   t.same(
     sockets.map(({ protocol }) => protocol),

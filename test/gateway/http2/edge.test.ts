@@ -29,9 +29,9 @@ t.test("a request reaches the container as one of HTTP/1.1", async (t) => {
 
 t.test("bodies of any length pass in both directions, with their trailers", async (t) => {
   const stand = await openHttp2Stand(t);
-  const seen: IncomingMessage[] = [];
+  const received: IncomingMessage[] = [];
   const { address } = await openContainer(t, (message, response) => {
-    seen.push(message);
+    received.push(message);
     void bodyOf(message).then((body) => {
       response.writeHead(200, { Trailer: "x-sum", "content-type": "application/octet-stream" });
       for (let at = 0; at < body.length; at += 30_000) response.write(body.subarray(at, at + 30_000));
@@ -43,9 +43,9 @@ t.test("bodies of any length pass in both directions, with their trailers", asyn
   const session = stand.session();
   await Promise.all(
     [1, 16_384, 100_000, 3_000_000].flatMap((length) =>
-      [true, false].map(async (told) => {
+      [true, false].map(async (withLength) => {
         const body = randomBytes(length);
-        const headers = { ":method": "POST", ":path": `${PATH}/${length}`, ...(told ? { "content-length": String(length) } : {}) };
+        const headers = { ":method": "POST", ":path": `${PATH}/${length}`, ...(withLength ? { "content-length": String(length) } : {}) };
         const answer = await request(session, headers, body);
         t.equal(answer.status, 200);
         t.ok(answer.body === body.toString("latin1"), `${length} bytes come back`);
@@ -58,8 +58,8 @@ t.test("bodies of any length pass in both directions, with their trailers", asyn
   const answered = answerOf(stream);
   stream.end("body");
   t.equal((await answered).body, "body");
-  t.equal(seen.at(-1)?.trailers["x-end"], "of request");
-  t.equal(seen.at(-1)?.headers["transfer-encoding"], "chunked");
+  t.equal(received.at(-1)?.trailers["x-end"], "of request");
+  t.equal(received.at(-1)?.headers["transfer-encoding"], "chunked");
 });
 
 t.test("informational responses, HEAD, and responses without a body", async (t) => {

@@ -44,8 +44,8 @@ t.test("a client of HTTP/1.1 is answered by a container that speaks HTTP/2", asy
   const [head = "", body = ""] = answer.split("\r\n\r\n");
   t.match(head, /^HTTP\/1\.1 200 OK\r\n/);
   for (const line of ["set-cookie: a=1", "set-cookie: b=2", "x-two: caf\xe9", "Transfer-Encoding: chunked"]) t.ok(head.includes(`\r\n${line}`), line);
-  const seen = JSON.parse(body.slice(body.indexOf("{"), body.indexOf("}") + 1)) as Record<string, string>;
-  t.match(seen, {
+  const received = JSON.parse(body.slice(body.indexOf("{"), body.indexOf("}") + 1)) as Record<string, string>;
+  t.match(received, {
     ":path": "/a?b=%20c",
     ":method": "GET",
     ":authority": "stand.example",
@@ -53,7 +53,7 @@ t.test("a client of HTTP/1.1 is answered by a container that speaks HTTP/2", asy
     te: "trailers",
     "x-forwarded-proto": "http",
   });
-  t.notOk("connection" in seen || "host" in seen);
+  t.notOk("connection" in received || "host" in received);
   t.match(answer, /\r\n0\r\nx-after: 1\r\n\r\n$/);
 });
 
@@ -71,10 +71,10 @@ t.test("bodies, lengths, statuses and trailers in both directions over HTTP/2", 
   const session = stand.session();
   const body = randomBytes(2_000_000);
   for (const path of ["/length", "/chunks"])
-    for (const told of [true, false]) {
-      const headers = { ":method": "POST", ":path": PATH + path, ...(told ? { "content-length": String(body.length) } : {}) };
+    for (const withLength of [true, false]) {
+      const headers = { ":method": "POST", ":path": PATH + path, ...(withLength ? { "content-length": String(body.length) } : {}) };
       const answer = await request(session, headers, body);
-      t.ok(answer.body === body.toString("latin1"), `${path} ${told}`);
+      t.ok(answer.body === body.toString("latin1"), `${path} ${withLength}`);
       t.equal(answer.headers["content-length"], path === "/length" ? String(body.length) : undefined);
     }
   t.equal((await request(session, { ":path": `${PATH}/none` })).status, 204);

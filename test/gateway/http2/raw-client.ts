@@ -42,7 +42,7 @@ function integer(value: number, bits: number, first: number): Buffer {
 
 /** A field without compression; `indexed`: the other end keeps it in its table. */
 export function field(name: string, value: string, indexed = false): Buffer {
-  const text = (said: string) => Buffer.concat([integer(said.length, 7, 0), Buffer.from(said, "latin1")]);
+  const text = (value: string) => Buffer.concat([integer(value.length, 7, 0), Buffer.from(value, "latin1")]);
   return Buffer.concat([Buffer.from([indexed ? 0x40 : 0]), text(name), text(value)]);
 }
 

@@ -56,8 +56,8 @@ async function statusOf(stream: ClientHttp2Stream): Promise<number | undefined> 
 
 const MASKED_CLOSE = frame(8, Buffer.from([3 ^ 1, 232 ^ 2]));
 /** A text frame whose mask changes its bytes. */
-function text(said: string): Buffer {
-  return frame(1, Buffer.from(Buffer.from(said).map((byte, at) => byte ^ ((at % 4) + 1))));
+function text(message: string): Buffer {
+  return frame(1, Buffer.from(Buffer.from(message).map((byte, at) => byte ^ ((at % 4) + 1))));
 }
 
 t.test("a WebSocket by extended CONNECT waits for its container, and talks with it", async (t) => {
@@ -67,7 +67,7 @@ t.test("a WebSocket by extended CONNECT waits for its container, and talks with 
   const session = stand.session();
   await once(session, "remoteSettings");
   t.equal(session.remoteSettings.enableConnectProtocol, true);
-  const stream = openStream(session, `${WS_PATH}/room`, { "sec-websocket-protocol": "chat" });
+  const stream = openStream(session, `${WS_PATH}/chat-path`, { "sec-websocket-protocol": "chat" });
   const [headers] = (await once(stream, "response")) as [Record<string, unknown>];
   t.equal(headers[":status"], 200);
   t.equal(headers["sec-websocket-protocol"], "chat");
@@ -77,7 +77,7 @@ t.test("a WebSocket by extended CONNECT waits for its container, and talks with 
   await eventually("a wake", () => stand.wakes.length > 0);
   stand.set(ID, { kind: "awake", address });
   await eventually("the echo", () => frames().length === 3);
-  t.same(frames(), ["CONNECTED", "at /room", "early"]);
+  t.same(frames(), ["CONNECTED", "at /chat-path", "early"]);
   stream.write(MASKED_CLOSE);
   await eventually("the close", () => frames().length === 4);
   t.equal(frames()[3], "close 1000 ");
@@ -93,9 +93,9 @@ t.test("a WebSocket through /proxy/ is the container's own", async (t) => {
   const stream = openStream(session, `${PATH}/own`, { "sec-websocket-protocol": "chat" });
   t.equal(await statusOf(stream), 200);
   const frames = framesOf(stream);
-  stream.write(text("said"));
+  stream.write(text("hello"));
   await eventually("the echo", () => frames().length === 2);
-  t.same(frames(), ["at /own", "said"]);
+  t.same(frames(), ["at /own", "hello"]);
 });
 
 t.test("a client that resets its stream closes the container's WebSocket", async (t) => {
@@ -121,7 +121,7 @@ t.test("a container that does not switch is no WebSocket; a refusal over proxy-w
   const refused = openStream(session, WS_PATH, { authorization: "wrong" });
   t.equal(await statusOf(refused), 200);
   const frames = framesOf(refused);
-  await eventually("a close", () => frames().some((said) => said.startsWith("close ")));
+  await eventually("a close", () => frames().some((frame) => frame.startsWith("close ")));
   t.match(frames().at(-1), /^close (1008|4\d\d\d)/);
 });
 
@@ -141,7 +141,7 @@ t.test("WebSockets get close 1012 when the gateway drains", async (t) => {
   const frames = framesOf(stream);
   await eventually("CONNECTED", () => frames().length === 2);
   const drained = stand.gateway.drain(60_000);
-  await eventually("the close", () => frames().some((said) => said.startsWith("close 1012")));
+  await eventually("the close", () => frames().some((frame) => frame.startsWith("close 1012")));
   stream.write(MASKED_CLOSE);
   stream.end();
   await drained;

@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { closeFrame, shortFrame } from "../../../gateway/websockets/frames.ts";
 import { Draining } from "../../../gateway/connections/closing.ts";
-import type { Connection } from "../../../gateway/connections/connection.ts";
+import type { NetConnection } from "../../../gateway/connections/connection.ts";
 import { spliceWebSocket, type PongFilter } from "../../../gateway/websockets/splice-websocket.ts";
 import { openTestConnections } from "../../fixtures/connections.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -16,7 +16,7 @@ type Spliced = {
   container: Socket;
   received: { client: Buffer; container: Buffer };
   /** The near ends. */
-  links: { client: Connection; container: Connection };
+  links: { client: NetConnection; container: NetConnection };
   bytes: () => number;
   drain(): void;
   over: () => boolean;
@@ -27,7 +27,7 @@ type Options = { early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; linge
 /** Two connections that have become one WebSocket. */
 async function splice(t: Test, { early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000 }: Options = {}): Promise<Spliced> {
   const links = openTestConnections();
-  const near: Connection[] = [];
+  const near: NetConnection[] = [];
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.adopt(socket)));
   const { port } = await listen(t, server);
   const reach = async () => {
@@ -35,7 +35,7 @@ async function splice(t: Test, { early = [], rest = Buffer.alloc(0), pongFilter,
     far.on("error", () => undefined);
     const before = near.length;
     await eventually("it is accepted", () => near.length > before);
-    return { far, link: near[before] as Connection };
+    return { far, link: near[before] as NetConnection };
   };
   const [client, container] = [await reach(), await reach()];
   t.teardown(() => {
