@@ -25,11 +25,10 @@ t.test("the sockets of a container are read in each of the three ways, and no he
   t.strictSame(parseListening((await readByHelper(engine, container.id, cat, signal())) ?? ""), LISTENING);
   t.equal(await readByHelper(engine, container.id, undefined, signal()), undefined, "berth runs in no container");
   t.equal(await readByHelper(engine, container.id, images.mute, signal()), undefined, "its image has no cat");
-  await eventually(
-    "the engine has removed the helpers",
-    async () => (await docker.listContainers({ all: true, filters: { ancestor: [cat] } })).length === 0,
-  );
-  t.equal((await docker.listContainers({ all: true, filters: { ancestor: [images.mute] } })).length, 1);
+  await eventually("the engine has removed the helpers", async () => {
+    const all = await docker.listContainers({ all: true });
+    return all.every(({ HostConfig }) => HostConfig.NetworkMode !== `container:${container.id}`);
+  });
 
   t.equal(await readInside(engine, container.id, signal()), undefined, "an image without cat");
   const sleeper = await docker.createContainer({ Image: cat, Cmd: ["-"], OpenStdin: true });
