@@ -1,55 +1,100 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { setsCookie } from "../../lib/cookies.ts";
-import type { Forward, Head, HeaderEdits, HeaderLine, Lease, ResponseHeadView } from "../decision.ts";
-import { addedLines } from "../written-lines.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Forward, Head, HeaderEdits, HeaderLine, ResponseHeadView } from "../decision.ts";
 import { HOP_BY_HOP, mayBeNamed } from "../http1/header-lines.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
 import type { UpgradeRequestHead } from "../websockets/handshake.ts";
+import { addedLines } from "../written-lines.ts";
 
 /** Node removes the chunks of a body, and creates new ones. */
-const OF_THE_BODY = new Set(["trailer", "transfer-encoding"]);
+const OF_THE_BODY: readonly string[] = ["trailer", "transfer-encoding"];
 
-/** Node's flat list of names and values, as lines. */
-function linesOf(rawHeaders: readonly string[]): HeaderLine[] {
+/** The forwarded lines in their own order and case, after the edits. `rawHeaders`: Node's flat list of names and values. */
+export function forwardedLines(rawHeaders: readonly string[], edits: HeaderEdits, alsoDropped: readonly string[] = []): HeaderLine[] {
+  const { remove, removeCookies = [] } = edits;
+  const dropped = new Set([...HOP_BY_HOP, ...OF_THE_BODY, ...remove, ...alsoDropped]);
+  const names = namesOf(rawHeaders);
+  const valueAt = (index: number) => rawHeaders[2 * index + 1] ?? "";
+  for (const [index, name] of names.entries()) {
+    if (name !== "connection") continue;
+    for (const named of valueAt(index).toLowerCase().split(",")) if (mayBeNamed(named.trim())) dropped.add(named.trim());
+  }
   const lines: HeaderLine[] = [];
-  for (let at = 0; at + 1 < rawHeaders.length; at += 2) lines.push([rawHeaders[at] ?? "", rawHeaders[at + 1] ?? ""]);
-  return lines;
+  for (const [index, name] of names.entries())
+    if (!dropped.has(name) && !(name === "set-cookie" && setsCookie(valueAt(index), removeCookies)))
+      lines.push([rawHeaders[2 * index] ?? "", valueAt(index)]);
+  return [...lines, ...addedLines(edits)];
 }
 
-/** The forwarded lines in their own order and case, after the edits. */
-export function forwardedLines(rawHeaders: readonly string[], edits: HeaderEdits): HeaderLine[] {
-  const lines = linesOf(rawHeaders);
-  const dropped = new Set(edits.remove);
+/** In lower case. */
+function namesOf(rawHeaders: readonly string[]): string[] {
+  return rawHeaders.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
+}
+
+/** Replaces the library's head. Node writes lines of one name together, under the first one's spelling. */
+export function writeHead(sent: ClientRequest, { target, lines }: Pick<Forward, "target"> & { lines: readonly HeaderLine[] }): void {
+  // 0 removes Node's limit of 1000 lines, beyond which it silently drops lines.
+  Object.assign(sent, { path: target, maxHeaderSize: MAX_HEAD_BYTES, maxHeadersCount: 0 });
+  // The library sets a length of 0 for DELETE, which may have a body.
+  sent.removeHeader("content-length");
+  const written = new Set<string>();
   for (const [name, value] of lines) {
-    if (name.toLowerCase() !== "connection") continue;
-    for (const named of value.toLowerCase().split(",")) if (mayBeNamed(named.trim())) dropped.add(named.trim());
+    if (written.has(name.toLowerCase())) sent.appendHeader(name, value);
+    else sent.setHeader(name, value);
+    written.add(name.toLowerCase());
   }
-  const kept = lines.filter(
-    ([name, value]) =>
-      !HOP_BY_HOP.has(name.toLowerCase()) &&
-      !OF_THE_BODY.has(name.toLowerCase()) &&
-      !dropped.has(name.toLowerCase()) &&
-      !setsRemovedCookie(edits, name, value),
-  );
-  return [...kept, ...addedLines(edits)];
 }
 
-/** The line sets a cookie that the edits remove. */
-function setsRemovedCookie({ removeCookies }: HeaderEdits, name: string, value: string): boolean {
-  return removeCookies !== undefined && name.length === SET_COOKIE.length && name.toLowerCase() === SET_COOKIE && setsCookie(value, removeCookies);
+function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
+  const value = headers[name];
+  return Array.isArray(value) ? value.join(", ") : value;
 }
 
-const SET_COOKIE = "set-cookie";
+export function headOf(request: IncomingMessage, upgrade: boolean): Head & UpgradeRequestHead {
+  const { method = "GET", url = "/" } = request;
+  return { method, target: url, upgrade, header: (name) => headerOf(request, name), lines: (edits) => forwardedLines(request.rawHeaders, edits) };
+}
 
-/** Lines grouped by name, for Node's `setHeader`; the first spelling of a name wins. */
-function grouped(lines: readonly HeaderLine[]): [name: string, values: string[]][] {
-  const groups = new Map<string, [string, string[]]>();
-  for (const [name, value] of lines) {
-    const group = groups.get(name.toLowerCase());
-    if (group === undefined) groups.set(name.toLowerCase(), [name, [value]]);
-    else group[1].push(value);
-  }
-  return [...groups.values()];
+export function viewOf(received: IncomingMessage): ResponseHeadView {
+  return { status: received.statusCode ?? 0, header: (name) => headerOf(received, name), names: () => namesOf(received.rawHeaders) };
+}
+
+/** Faults: CONTAINER_BROKE_OFF for what was not requested, and for what Node leaves on the body although its header is not forwarded. */
+export function requireForwardable({ statusCode, headers }: IncomingMessage): void {
+  if (statusCode === 101) throw new Fault("CONTAINER_BROKE_OFF", "The container switched to a protocol that was not requested");
+  if (!/^(chunked|identity)$/i.test(headers["transfer-encoding"] ?? "chunked"))
+    throw new Fault("CONTAINER_BROKE_OFF", "The container used a transfer coding other than chunked");
+}
+
+/** Refuses what Node's parser accepts, and the next hop might read differently. */
+export function admissionFault({ httpVersion, rawHeaders, url = "", headers }: IncomingMessage): Fault | undefined {
+  const invalid = (message: string) => new Fault("REQUEST_INVALID", message);
+  // Node's parser also accepts 0.9 and 2.0, and responds as with 1.1.
+  if (httpVersion !== "1.0" && httpVersion !== "1.1") return invalid("Only HTTP/1.1 and HTTP/1.0 are supported");
+  if (namesOf(rawHeaders).filter((name) => name === "host").length > 1) return invalid("A request has exactly one Host header");
+  // Servers differ in how they read other bytes than printable ASCII.
+  if (!/^[\x21-\x7e]+$/.test(url)) return invalid("The request target has bytes that must be percent-encoded");
+  const coding = headers["transfer-encoding"];
+  if (coding === undefined) return undefined;
+  if (coding.toLowerCase() !== "chunked") return invalid("The only supported transfer coding is chunked");
+  return httpVersion === "1.1" ? undefined : invalid("HTTP/1.0 has no transfer codings");
+}
+
+/** Removes lines with an underscore in their name: many servers treat `x_user` and `x-user` as one name. */
+export function dropUnderscores(request: IncomingMessage): void {
+  const { rawHeaders, headers } = request;
+  if (!namesOf(rawHeaders).some((name) => name.includes("_"))) return;
+  request.rawHeaders = rawHeaders.filter((_, at) => !rawHeaders[at - (at % 2)]?.includes("_"));
+  for (const name of Object.keys(headers)) if (name.includes("_")) delete headers[name];
+}
+
+export function isChunked({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined;
+}
+
+export function hasBody(request: IncomingMessage): boolean {
+  return isChunked(request) || Number(request.headers["content-length"] ?? 0) > 0;
 }
 
 /**
@@ -57,84 +102,5 @@ function grouped(lines: readonly HeaderLine[]): [name: string, values: string[]]
  * begin after unread bytes.
  */
 export function isWebSocket(request: IncomingMessage): boolean {
-  const { method, httpVersion, headers } = request;
-  const bodyless = headers["transfer-encoding"] === undefined && Number(headers["content-length"] ?? 0) === 0;
-  return method === "GET" && httpVersion === "1.1" && headers.upgrade?.toLowerCase() === "websocket" && bodyless;
-}
-
-/** Removes lines with an underscore in their name: many servers treat `x_user` and `x-user` as one name. */
-export function dropUnderscores(request: IncomingMessage): void {
-  const lines = linesOf(request.rawHeaders);
-  const kept = lines.filter(([name]) => !name.includes("_"));
-  if (kept.length === lines.length) return;
-  request.rawHeaders = kept.flat();
-  for (const name of Object.keys(request.headers)) if (name.includes("_")) delete request.headers[name];
-}
-
-export function headOf(request: IncomingMessage, upgrade: boolean): Head {
-  return {
-    method: request.method ?? "GET",
-    target: request.url ?? "/",
-    upgrade,
-    header: (name) => headerOf(request, name),
-  };
-}
-
-export function upgradeHeadOf(request: IncomingMessage): UpgradeRequestHead {
-  return { header: (name) => headerOf(request, name), lines: (edits) => forwardedLines(request.rawHeaders, edits) };
-}
-
-function headerOf(request: IncomingMessage, name: string): string | undefined {
-  const value = request.headers[name];
-  return Array.isArray(value) ? value.join(", ") : value;
-}
-
-export function responseHeadOf(received: IncomingMessage): ResponseHeadView {
-  return {
-    status: received.statusCode ?? 502,
-    header: (name) => headerOf(received, name),
-    names: () => linesOf(received.rawHeaders).map(([name]) => name.toLowerCase()),
-  };
-}
-
-/** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
-const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
-
-/** Replaces the library's head by the client's lines and the decision's path. */
-export function writeHead(sent: ClientRequest, request: IncomingMessage, forward: Forward): void {
-  sent.path = forward.target;
-  // 0 removes Node's limit of 1000 lines, beyond which it silently drops lines.
-  Object.assign(sent, { maxHeaderSize: MAX_HEAD_BYTES, maxHeadersCount: 0 });
-  // The library sets a length of 0 for DELETE, which may have a body.
-  if (sent.hasHeader("content-length")) sent.removeHeader("content-length");
-  for (const [name, values] of grouped(forwardedLines(request.rawHeaders, forward.request))) {
-    // Node responds to it when the body is wanted.
-    if (name.toLowerCase() === "expect") continue;
-    sent.setHeader(name, values.length === 1 ? (values[0] ?? "") : values);
-  }
-  if (isChunked(request)) sent.setHeader("Transfer-Encoding", "chunked");
-}
-
-/** Reads the client's body only after the container is connected. */
-export function sendBody(
-  { request, lease, onBodyWanted }: { request: IncomingMessage; lease: Pick<Lease, "countBytes">; onBodyWanted(): void },
-  sent: ClientRequest,
-): void {
-  if (!hasBody(request)) return void sent.end();
-  onBodyWanted();
-  request.on("data", (chunk: Buffer) => lease.countBytes(chunk.length, "client"));
-  request.pipe(sent);
-}
-
-function isChunked(request: IncomingMessage): boolean {
-  return request.headers["transfer-encoding"] !== undefined;
-}
-
-function hasBody(request: IncomingMessage): boolean {
-  return isChunked(request) || Number(request.headers["content-length"] ?? 0) > 0;
-}
-
-/** The request may be sent again if no byte of a response came. */
-export function isRepeatable(request: IncomingMessage): boolean {
-  return IDEMPOTENT.has(request.method ?? "") && !hasBody(request);
+  return request.method === "GET" && request.httpVersion === "1.1" && request.headers.upgrade?.toLowerCase() === "websocket" && !hasBody(request);
 }

@@ -1,23 +1,22 @@
-import { dialCounts } from "../connections/dial.ts";
-import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, ServerResponse, type ServerOptions } from "node:http";
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { limitConnections } from "../../lib/connection-limits.ts";
-import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
-import { apiErrorResponse, internalFault, sendResponse, sendRawResponse } from "../direct-responses.ts";
-import { createQueueBudget } from "../websockets/waiting-client.ts";
-import type { DirectResponse, Decision } from "../decision.ts";
+import { Fault } from "../../lib/fault.ts";
 import { AccessRecord } from "../access-record.ts";
-import type { Count } from "../../lib/metrics/open-metrics.ts";
+import { Draining, lingeringClose } from "../connections/closing.ts";
+import type { NetConnection } from "../connections/connection.ts";
+import { dialCounts } from "../connections/dial.ts";
+import { tlsServerOptions, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
+import type { Decision, Head } from "../decision.ts";
+import { apiErrorResponse, internalFault, sendResponse } from "../direct-responses.ts";
 import { MAX_HEAD_BYTES } from "../limits.ts";
 import { keepKeys } from "../tls-keys.ts";
-import { tlsServerOptions, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
-import { Draining, lingeringClose } from "../connections/closing.ts";
-import { readEarly, createUpgradeContainer, transparentUpgrade } from "./upgrade.ts";
-import { openForwardRequest } from "./forward-request.ts";
-import { upgradeHeadOf, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
-import { Fault } from "../../lib/fault.ts";
+import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
+import { createQueueBudget } from "../websockets/waiting-client.ts";
+import { admissionFault, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
+import { CLIENT_LEFT, openForwarder } from "./open-forwarder.ts";
 
 /** While the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
 const DRAIN_IDLE_MS = 1_000;
@@ -30,15 +29,12 @@ const CHECK_EVERY_MS = 1_000;
 
 /** The engine on Node's own HTTP server and parser, and on `http-proxy` (http-proxy-3 under that name). */
 export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, watch, counts, clock, log }: ForwardingEngineDeps): ForwardingEngine {
-  const dials = dialCounts(counts, { clock, log });
-  const proxy = openForwardRequest({ clock, limits, dials });
-  const upgrade = createUpgradeContainer({ clock, limits, dials, connections });
   const draining = new Draining();
+  const forwarder = openForwarder({ clock, limits, dials: dialCounts(counts, { clock, log }), connections, draining });
   const queues = createQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes });
   const open = new Set<Promise<void>>();
-  const answering = new Set<ServerResponse>();
-  const upgraded = new Set<Socket>();
-  counts.connections.look((family) => family.at().set(answering.size));
+  const sockets = new Set<Socket>();
+  counts.connections.look((family) => family.at().set(sockets.size));
 
   const options: ServerOptions = {
     // The time limit is for the head only.
@@ -58,24 +54,31 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
   const server = tls === undefined ? createServer(options) : createSecureServer({ ...options, ...tlsServerOptions(tls, limits.headersTimeoutMs) });
   if (tls !== undefined) keepKeys(server as SecureServer, tls);
   limitConnections(server, bounds);
-  const handshakes = watchHandshakes(server, tls, () => undefined);
   server.maxHeadersCount = 0;
-  server.on("request", (request, response) => track(serve(request, response, () => undefined)));
+  // With TLS, from the first byte of the handshake on.
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  server.on("request", (request, response) => track(serve(request, response)));
   server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => track(serve(request, response, () => response.writeContinue())));
   server.on("upgrade", (request: IncomingMessage, socket: Socket, head: Buffer) => {
-    upgraded.add(socket);
-    socket.once("close", () => upgraded.delete(socket));
-    socket.on("error", () => undefined);
-    track(serveUpgrade(request, socket, head));
+    const response = responseOver(request, socket);
+    response.once("finish", () => {
+      socket.end();
+      socket.once(
+        "close",
+        clock.after(limits.lingeringCloseMs, () => socket.destroy()),
+      );
+    });
+    track(serve(request, response, () => undefined, readEarly(socket, head)));
   });
 
   const close = async () => {
     draining.begin();
     const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
-    server.closeAllConnections();
-    handshakes.destroy();
-    for (const socket of upgraded) socket.destroy();
-    proxy.close();
+    for (const socket of sockets) socket.destroy();
+    forwarder.close();
     await Promise.allSettled(open);
     await closed;
   };
@@ -86,10 +89,8 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
       // Closes the listener only: the server's own method would also close idle connections, which may be sending a request.
       if (server.listening) NetServer.prototype.close.call(server);
       draining.begin();
-      for (const response of answering) response.shouldKeepAlive = false;
       const enough = new AbortController();
-      const over = lastRequests(Math.min(ms, DRAIN_IDLE_MS), enough.signal).then(() => enough.abort());
-      await Promise.race([over, clock.sleep(ms, enough.signal)]).catch(() => undefined);
+      await Promise.race([lastRequests(Math.min(ms, DRAIN_IDLE_MS), enough.signal), clock.sleep(ms, enough.signal)]).catch(() => undefined);
       enough.abort();
       await close();
     },
@@ -97,14 +98,9 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
   };
 
   async function lastRequests(idleMs: number, signal: AbortSignal): Promise<void> {
-    const connections = await new Promise<number>((resolve) => server.getConnections((_error, count) => resolve(count)));
-    if (connections > 0) await clock.sleep(idleMs, signal).catch(() => undefined);
+    if (sockets.size > 0) await clock.sleep(idleMs, signal).catch(() => undefined);
     server.closeIdleConnections();
-    await allOver();
-  }
-
-  /** A response without `Connection: close` may already have been sent: its connection may still bring a request. */
-  async function allOver(): Promise<void> {
+    // A response without `Connection: close` may already have been sent: its connection may still bring a request.
     while (open.size > 0) await Promise.allSettled(open);
   }
 
@@ -113,83 +109,75 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
     open.add(done);
   }
 
-  async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted: () => void): Promise<void> {
-    const { signal, forget } = watchClient(request.socket);
-    const record = recordOf(request, false);
-    const { bytesRead, bytesWritten } = request.socket;
-    answering.add(response);
+  /** `takeEarly`: of an upgrade request. */
+  async function serve(request: IncomingMessage, response: ServerResponse, onBodyWanted = () => {}, takeEarly?: () => Buffer): Promise<void> {
+    const { socket } = request;
+    if (limits.underscoreHeaders === "drop") dropUnderscores(request);
+    const head = headOf(request, takeEarly !== undefined);
+    const record = new AccessRecord(watch, clock, head, (socket.remoteAddress ?? "").replace(/^::ffff:/, ""));
+    const over = new AbortController();
+    const onLeave = () => over.abort(CLIENT_LEFT);
+    socket.once("close", onLeave);
+    if (socket.destroyed) onLeave();
+    const closeAfter = () => void (response.shouldKeepAlive = false);
+    if (draining.begun) closeAfter();
+    else draining.add(closeAfter);
+    const { bytesRead, bytesWritten } = socket;
     response.once("close", () => {
-      forget();
-      answering.delete(response);
+      socket.off("close", onLeave);
+      draining.delete(closeAfter);
       // Node has read the head before this count begins, and bytes of the next request that it reads early count for this one.
-      record.bytesIn = request.socket.bytesRead - bytesRead;
-      record.bytesOut = request.socket.bytesWritten - bytesWritten;
+      record.bytesIn = socket.bytesRead - bytesRead;
+      record.bytesOut = socket.bytesWritten - bytesWritten;
       record.status = response.headersSent ? response.statusCode : 0;
-      record.finish(response.writableFinished ? "answered" : signal.aborted ? "left" : "cut");
+      record.finish(response.writableFinished ? "answered" : over.signal.reason instanceof Fault ? "cut" : "left");
     });
     response.once("finish", () => dropRest(request));
-    if (draining.begun) response.shouldKeepAlive = false;
+
+    let client: NetConnection | undefined;
+    const take = () => {
+      const early = takeEarly?.() ?? Buffer.alloc(0);
+      draining.delete(closeAfter);
+      response.detachSocket(socket);
+      record.becameWebSocket();
+      counts.webSockets.at(record.labels.route).add();
+      return { client: (client = connections.adoptStream(socket)), early };
+    };
     try {
-      const decision = await decided(request, signal, false, record);
+      const decision = await decided(request, head, over.signal, record);
       if (decision.kind === "answer") sendResponse(response, decision.answer);
       else if (decision.kind === "forward")
-        await proxy.forward({ request, response, forward: decision.forward, lease: decision.lease, signal, onBodyWanted, record });
-    } catch (error) {
-      if (signal.aborted) return;
-      log.error({ err: error }, "request not forwarded: internal error");
-      if (response.headersSent) response.destroy();
-      else sendResponse(response, apiErrorResponse(internalFault(error)));
-    }
-  }
-
-  async function serveUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
-    const { signal } = watchClient(socket);
-    const record = recordOf(request, true);
-    let webSockets: Count | undefined;
-    const client = connections.adoptStream(socket);
-    const early = readEarly(client, head, EARLY_BYTES);
-    try {
-      const decision = await decided(request, signal, true, record);
-      if (decision.kind !== "answer") record.becameWebSocket();
-      webSockets = counts.webSockets.at(record.labels.route);
-      webSockets.add();
-      if (decision.kind === "answer") sendRawResponse(client, decision.answer);
-      else if (decision.kind === "refuseWebSocket")
-        await refuseWebSocket({ clock, limits }, { request: upgradeHeadOf(request), client, ...decision });
-      else if (decision.kind === "acceptWebSocket") {
-        const { forward, lease, user } = decision;
-        await acceptWebSocket(
-          { upgrade, queues, clock, log, limits },
-          { request: upgradeHeadOf(request), client, early: early.take(), forward, lease, user, draining, record },
-        );
-      } else {
-        const { forward, lease } = decision;
-        await transparentUpgrade({ clock, limits, dials, connections }, { request, client, early, forward, lease, signal, draining, record });
+        await forwarder.forward({ request, response, ...decision, over, record, onBodyWanted, take: takeEarly && take });
+      else if (decision.kind === "refuseWebSocket") await refuseWebSocket({ clock, limits }, { request: head, ...take(), ...decision });
+      else {
+        const { upgrade } = forwarder;
+        await acceptWebSocket({ upgrade, queues, clock, log, limits }, { request: head, ...take(), ...decision, draining, record });
       }
     } catch (error) {
-      if (signal.aborted) return;
-      log.error({ err: error }, "upgrade not forwarded: internal error");
-      client.destroy();
+      if (over.signal.reason === CLIENT_LEFT) return;
+      log.error({ err: error }, "request not forwarded: internal error");
+      const fault = internalFault(error);
+      over.abort(fault);
+      if (client !== undefined) client.destroy();
+      else if (response.headersSent) response.destroy();
+      else sendResponse(response, apiErrorResponse(fault));
     } finally {
-      lingeringClose(client, clock, limits.lingeringCloseMs);
-      webSockets?.add(-1);
-      record.finish(signal.aborted && record.status === 0 ? "left" : "answered");
+      if (client !== undefined) {
+        lingeringClose(client, clock, limits.lingeringCloseMs);
+        counts.webSockets.at(record.labels.route).add(-1);
+        record.finish("answered");
+      }
     }
   }
 
-  function recordOf(request: IncomingMessage, upgrade: boolean): AccessRecord {
-    return new AccessRecord(watch, clock, headOf(request, upgrade), addressOf(request));
-  }
-
-  async function decided(request: IncomingMessage, signal: AbortSignal, upgrade: boolean, record: AccessRecord): Promise<Decision> {
-    if (limits.underscoreHeaders === "drop") dropUnderscores(request);
+  async function decided(request: IncomingMessage, head: Head, signal: AbortSignal, record: AccessRecord): Promise<Decision> {
     const fault = admissionFault(request);
     if (fault !== undefined) {
       record.fault = fault.code;
-      return { kind: "answer", answer: upgrade ? apiErrorResponse(fault) : closing(apiErrorResponse(fault)) };
+      // After an ambiguous message, the framing of the connection is not certain.
+      return { kind: "answer", answer: { ...apiErrorResponse(fault), close: true } };
     }
-    const peer = { address: addressOf(request) };
-    const decision = await decide({ head: headOf(request, upgrade), peer, tls: request.socket instanceof TLSSocket, signal });
+    const decision = await decide({ head, peer: { address: record.peer }, tls: request.socket instanceof TLSSocket, signal });
     if (decision.labels !== undefined) record.labels = decision.labels;
     record.identityMs = clock.monotonic() - record.startedAt;
     return decision;
@@ -198,52 +186,36 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
   /** Reads and discards the rest of a body for a while, so that the client reads the response. */
   function dropRest(request: IncomingMessage): void {
     if (request.complete) return;
-    const cancel = clock.after(limits.lingeringCloseMs, () => request.socket.destroy());
-    request.once("close", cancel);
+    request.once(
+      "close",
+      clock.after(limits.lingeringCloseMs, () => request.socket.destroy()),
+    );
     request.resume();
   }
 }
 
-function addressOf({ socket }: IncomingMessage): string {
-  return (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+/** Node gives an upgrade request no response. The connection ends after this one. */
+function responseOver(request: IncomingMessage, socket: Socket): ServerResponse {
+  const response = new ServerResponse(request);
+  response.shouldKeepAlive = false;
+  response.assignSocket(socket);
+  socket.on("error", () => undefined).on("drain", () => response.emit("drain"));
+  return response;
 }
 
-/** After an ambiguous message, the framing of the connection is not certain. */
-function closing(answer: DirectResponse): DirectResponse {
-  return { ...answer, close: true };
-}
-
-/** Node's parser also accepts 0.9 and 2.0, and responds as with 1.1. */
-const VERSIONS = new Set(["1.0", "1.1"]);
-
-/** Refuses what Node's parser accepts, and the next hop might read differently. */
-function admissionFault(request: IncomingMessage): Fault | undefined {
-  if (!VERSIONS.has(request.httpVersion)) return new Fault("REQUEST_INVALID", "Only HTTP/1.1 and HTTP/1.0 are supported");
-  if (countOf(request.rawHeaders, "host") > 1) return new Fault("REQUEST_INVALID", "A request has exactly one Host header");
-  // Servers differ in how they read other bytes than printable ASCII.
-  if (!/^[\x21-\x7e]+$/.test(request.url ?? "")) return new Fault("REQUEST_INVALID", "The request target has bytes that must be percent-encoded");
-  const coding = request.headers["transfer-encoding"];
-  if (coding === undefined) return undefined;
-  if (coding.toLowerCase() !== "chunked") return new Fault("REQUEST_INVALID", "The only supported transfer coding is chunked");
-  return request.httpVersion === "1.1" ? undefined : new Fault("REQUEST_INVALID", "HTTP/1.0 has no transfer codings");
-}
-
-function countOf(rawHeaders: readonly string[], name: string): number {
-  return rawHeaders.filter((text, at) => at % 2 === 0 && text.toLowerCase() === name).length;
-}
-
-const CLIENT_LEFT = new Error("the client left");
-
-/** Aborts `signal` when the connection closes before `forget` is called. */
-function watchClient(socket: Socket): { signal: AbortSignal; forget(): void } {
-  const left = new AbortController();
-  const onClose = () => left.abort(CLIENT_LEFT);
-  socket.once("close", onClose);
-  if (socket.destroyed) onClose();
-  return {
-    signal: left.signal,
-    forget: () => {
-      socket.off("close", onClose);
-    },
+/** Reads a socket that nobody reads, because only reading detects that the client has left. Pauses it at the limit, and when the bytes are taken. */
+function readEarly(socket: Socket, head: Buffer): () => Buffer {
+  const kept = [head];
+  let size = head.length;
+  const onData = (bytes: Buffer) => {
+    kept.push(bytes);
+    size += bytes.length;
+    if (size >= EARLY_BYTES) socket.pause();
+  };
+  const onEnd = () => socket.destroy();
+  socket.on("data", onData).once("end", onEnd);
+  return () => {
+    socket.off("data", onData).off("end", onEnd).pause();
+    return Buffer.concat(kept);
   };
 }

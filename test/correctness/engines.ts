@@ -31,7 +31,7 @@ export const ENGINES: readonly ProbedEngine[] = [
       "response-trailers": "the library does not pass them on",
       "until-close": "Node frames the body in chunks",
       "truncated-until-close": "Node's client takes a broken connection for the end of such a body",
-      "repeated-once": "Node's client does not say whether a part of the head had come, so the request is sent again then too",
+      reused: "each request to a container gets a new connection, and so is never sent twice",
     },
   },
 ];
