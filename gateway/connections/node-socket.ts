@@ -14,7 +14,7 @@ const APPENDED_BYTES = 65_536;
 export type NodeSocketDeps = { events: SocketEvents; outbox: TurnOutbox; buffers: ReadBuffers };
 
 type NodeSocketOptions = {
-  /** Writes past the stream, to the socket's descriptor. */
+  /** Writes past the stream, to the socket's descriptor, if it has one. */
   pastStream: boolean;
   under: Socket | undefined;
 };
@@ -24,7 +24,8 @@ export class NodeSocket {
   readonly id: SocketId;
   readonly #stream: Duplex;
   readonly #deps: NodeSocketDeps;
-  readonly #pastStream: boolean;
+  /** Bytes are written past the stream, to it. Valid until the stream is destroyed: then another connection may get the same number. */
+  readonly #descriptor: number | undefined;
   /** The memory of a write is free after its callback. A stream in memory may keep it for longer. */
   readonly #mayLend: boolean;
   readonly #under: Socket | undefined;
@@ -38,7 +39,8 @@ export class NodeSocket {
     this.id = id;
     this.#stream = open(this);
     this.#deps = deps;
-    this.#pastStream = pastStream;
+    // To ask the handle for it at each write cost 2 % of a small request.
+    this.#descriptor = pastStream ? descriptorOf(this.#stream) : undefined;
     this.#mayLend = pastStream || this.#stream instanceof TLSSocket;
     this.#under = under;
   }
@@ -114,7 +116,7 @@ export class NodeSocket {
   placed(bytes: number): boolean {
     const { outbox } = this.#deps;
     outbox.release(this.#reserved - bytes);
-    if (bytes === 0 || !this.#stream.writable) return true;
+    if (bytes === 0) return true;
     if (this.#delayed === 0) outbox.add(this);
     this.#delayed += bytes;
     return this.#mayGoOn();
@@ -180,9 +182,8 @@ export class NodeSocket {
    * for messages of 16 KiB costs more than everything else. After a failure the stream gets the bytes, and reports the error.
    */
   #sendNow(bytes: Buffer, at: number, length: number): number {
-    if (!this.#pastStream || this.#stream.writableLength > 0) return 0;
-    const descriptor = descriptorOf(this.#stream);
-    if (descriptor === undefined) return 0;
+    const descriptor = this.#descriptor;
+    if (descriptor === undefined || this.#stream.destroyed || this.#stream.writableLength > 0) return 0;
     try {
       return writeSync(descriptor, bytes, at, length);
     } catch {
@@ -218,7 +219,7 @@ function hasReset(socket: Socket): boolean {
   return socket.connecting || typeof handleOf(socket)?.reset === "function";
 }
 
-/** There is no public way to it. Never to be kept: after a close, the next connection may get the same number. */
+/** There is no public way to it. */
 function descriptorOf(stream: Duplex): number | undefined {
   const descriptor = handleOf(stream)?.fd;
   return descriptor === undefined || descriptor < 0 ? undefined : descriptor;
