@@ -1,22 +1,23 @@
 import { Agent, type AgentOptions, type ClientRequest, IncomingMessage, request as httpRequest, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
 import { pipeline, type Stream } from "node:stream";
 import { ProxyServer } from "http-proxy";
 import type { Clock } from "../../lib/clock.ts";
+import { setsCookie } from "../../lib/cookies.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { AccessRecord } from "../access-record.ts";
 import type { Draining } from "../connections/closing.ts";
 import type { NetConnection } from "../connections/connection.ts";
-import { brokeOff, type DialCounts, dialLease } from "../connections/dial.ts";
+import { brokeOff, type DialCounts, dialLease, type DialResult } from "../connections/dial.ts";
 import { breakOff } from "../connections/node-socket.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
-import { keyOfTarget, type Forward, type ForwardTarget, type HeaderLine, type Lease } from "../decision.ts";
+import { keyOfTarget, type Forward, type ForwardTarget, type HeaderEdits, type HeaderLine, type Lease, type ResponseHeadView } from "../decision.ts";
 import { headText, sendResponse } from "../direct-responses.ts";
-import { type GatewayLimits, stalledBody } from "../limits.ts";
+import { HOP_BY_HOP, mayBeNamed } from "../http1/header-lines.ts";
+import { type GatewayLimits, MAX_HEAD_BYTES, stalledBody } from "../limits.ts";
 import type { UpgradeContainer } from "../websockets/handshake.ts";
 import { spliceWebSocket } from "../websockets/splice-websocket.ts";
-import { forwardedLines, hasBody, isChunked, requireForwardable, viewOf, writeHead } from "./node-heads.ts";
+import { addedLines } from "../written-lines.ts";
 
 /** The reason of the abort when a client has left. */
 export const CLIENT_LEFT = new Error("the client left");
@@ -44,7 +45,6 @@ type Forwarder = {
 };
 
 type ForwarderDeps = { clock: Clock; limits: GatewayLimits; dials: DialCounts; connections: ConnectionFactory; draining: Draining };
-
 type ContainerRequest = Pick<Forward, "target" | "headTimeoutMs"> & { lines: readonly HeaderLine[]; signal: AbortSignal };
 
 /** `rest`: bytes after a 101. */
@@ -73,12 +73,8 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
     if (existing !== undefined) return existing;
     // The connection outlives the exchange that began it.
     const { signal } = new AbortController();
-    const dial = async () => {
-      const { socket } = await dialLease(lease, { clock, limits, dials, signal, target });
-      socket.allowHalfOpen = false;
-      return socket;
-    };
-    const made = agentOver(dial, { keepAlive: true, scheduling: "lifo", timeout: limits.upstreamIdleMs, maxFreeSockets: 64 });
+    const options = { keepAlive: true, scheduling: "lifo", timeout: limits.upstreamIdleMs, maxFreeSockets: 64 } as const;
+    const made = agentOver(() => dialLease(lease, { clock, limits, dials, signal, target }), options);
     shared.set(key, made);
     return made;
   };
@@ -101,7 +97,8 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
       answer.then(cancel, cancel);
     });
     sent.once("socket", (socket) => {
-      // Dialled sockets are paused.
+      // Dialled sockets are paused and half-open. Of a connection that is kept, the end must be seen.
+      if (sent.shouldKeepAlive) socket.allowHalfOpen = false;
       socket.resume();
       sendBody();
     });
@@ -146,13 +143,13 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
     const send = (target: ForwardTarget): Promise<ContainerAnswer> => {
       const from = clock.monotonic();
       const dial = async () => {
-        const { socket, connectMs } = await dialLease(lease, { clock, limits, dials, signal, target });
-        record.connectMs = connectMs;
-        return socket;
+        const dialled = await dialLease(lease, { clock, limits, dials, signal, target });
+        record.connectMs = dialled.connectMs;
+        return dialled;
       };
       const toServer = sharedAgent(lease, target);
       const lines = forwardedLines(request.rawHeaders, forward.request, ["expect"]);
-      lines.push(...(take !== undefined ? SWITCH : isChunked(request) ? CHUNKED : []));
+      lines.push(...(take !== undefined ? SWITCH : request.headers["transfer-encoding"] === undefined ? [] : CHUNKED));
       return new Promise((resolve) => {
         // The library pipes the body into its request before it sends a byte: only here can the request be replaced.
         const pipe = (sent: ClientRequest) => {
@@ -221,8 +218,7 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
   return {
     forward,
     upgrade: async ({ lease, ...request }) => {
-      const dial = async () => (await dialLease(lease, { clock, limits, dials, signal: request.signal })).socket;
-      const sent = httpRequest({ agent: agentOver(dial) });
+      const sent = httpRequest({ agent: agentOver(() => dialLease(lease, { clock, limits, dials, signal: request.signal })) });
       const { received, switched, rest } = await answerTo(sent, request, () => sent.end());
       return { ...viewOf(received), reason: received.statusMessage ?? "", switched, container: connections.adoptStream(received.socket), rest };
     },
@@ -232,14 +228,73 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
   };
 }
 
-function agentOver(dial: () => Promise<Socket>, options: AgentOptions = {}): Agent {
+function agentOver(dial: () => Promise<Pick<DialResult, "socket">>, options: AgentOptions = {}): Agent {
   const agent = new Agent(options);
   agent.createConnection = (_options, settle) => {
     dial().then(
-      (socket) => settle?.(null, socket),
+      ({ socket }) => settle?.(null, socket),
       (error: Error) => settle?.(error, undefined as never),
     );
     return undefined;
   };
   return agent;
+}
+
+/** Node removes the chunks of a body, and creates new ones. */
+const OF_THE_BODY: readonly string[] = ["trailer", "transfer-encoding"];
+
+/** The forwarded lines in their own order and case, after the edits. `rawHeaders`: Node's flat list of names and values. */
+export function forwardedLines(rawHeaders: readonly string[], edits: HeaderEdits, alsoDropped: readonly string[] = []): HeaderLine[] {
+  const { remove, removeCookies = [] } = edits;
+  const dropped = new Set([...HOP_BY_HOP, ...OF_THE_BODY, ...remove, ...alsoDropped]);
+  const names = namesOf(rawHeaders);
+  const valueAt = (index: number) => rawHeaders[2 * index + 1] ?? "";
+  for (const [index, name] of names.entries()) {
+    if (name !== "connection") continue;
+    for (const named of valueAt(index).toLowerCase().split(",")) if (mayBeNamed(named.trim())) dropped.add(named.trim());
+  }
+  const lines: HeaderLine[] = [];
+  for (const [index, name] of names.entries())
+    if (!dropped.has(name) && !(name === "set-cookie" && setsCookie(valueAt(index), removeCookies)))
+      lines.push([rawHeaders[2 * index] ?? "", valueAt(index)]);
+  return [...lines, ...addedLines(edits)];
+}
+
+/** In lower case. */
+export function namesOf(rawHeaders: readonly string[]): string[] {
+  return rawHeaders.filter((_, at) => at % 2 === 0).map((name) => name.toLowerCase());
+}
+
+/** Replaces the library's head. Node writes lines of one name together, under the first one's spelling. */
+function writeHead(sent: ClientRequest, { target, lines }: ContainerRequest): void {
+  // 0 removes Node's limit of 1000 lines, beyond which it silently drops lines.
+  Object.assign(sent, { path: target, maxHeaderSize: MAX_HEAD_BYTES, maxHeadersCount: 0 });
+  // The library sets a length of 0 for DELETE, which may have a body.
+  sent.removeHeader("content-length");
+  const written = new Set<string>();
+  for (const [name, value] of lines) {
+    if (written.has(name.toLowerCase())) sent.appendHeader(name, value);
+    else sent.setHeader(name, value);
+    written.add(name.toLowerCase());
+  }
+}
+
+export function headerOf({ headers }: IncomingMessage, name: string): string | undefined {
+  const value = headers[name];
+  return Array.isArray(value) ? value.join(", ") : value;
+}
+
+function viewOf(received: IncomingMessage): ResponseHeadView {
+  return { status: received.statusCode ?? 0, header: (name) => headerOf(received, name), names: () => namesOf(received.rawHeaders) };
+}
+
+/** Faults: CONTAINER_BROKE_OFF for what was not requested, and for what Node leaves on the body although its header is not forwarded. */
+function requireForwardable({ statusCode, headers }: IncomingMessage): void {
+  if (statusCode === 101) throw new Fault("CONTAINER_BROKE_OFF", "The container switched to a protocol that was not requested");
+  if (!/^(chunked|identity)$/i.test(headers["transfer-encoding"] ?? "chunked"))
+    throw new Fault("CONTAINER_BROKE_OFF", "The container used a transfer coding other than chunked");
+}
+
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }

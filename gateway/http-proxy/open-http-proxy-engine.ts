@@ -14,9 +14,9 @@ import { apiErrorResponse, internalFault, sendResponse } from "../direct-respons
 import { MAX_HEAD_BYTES } from "../limits.ts";
 import { keepKeys } from "../tls-keys.ts";
 import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
+import type { UpgradeRequestHead } from "../websockets/handshake.ts";
 import { createQueueBudget } from "../websockets/waiting-client.ts";
-import { admissionFault, dropUnderscores, headOf, isWebSocket } from "./node-heads.ts";
-import { CLIENT_LEFT, openForwarder } from "./open-forwarder.ts";
+import { CLIENT_LEFT, forwardedLines, hasBody, headerOf, namesOf, openForwarder } from "./open-forwarder.ts";
 
 /** While the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
 const DRAIN_IDLE_MS = 1_000;
@@ -218,4 +218,39 @@ function readEarly(socket: Socket, head: Buffer): () => Buffer {
     socket.off("data", onData).off("end", onEnd).pause();
     return Buffer.concat(kept);
   };
+}
+
+function headOf(request: IncomingMessage, upgrade: boolean): Head & UpgradeRequestHead {
+  const { method = "GET", url = "/" } = request;
+  return { method, target: url, upgrade, header: (name) => headerOf(request, name), lines: (edits) => forwardedLines(request.rawHeaders, edits) };
+}
+
+/**
+ * The request is an upgrade to WebSocket. An upgrade to any other protocol is ignored (RFC 9110 §7.8). So is one with a body, because the upgrade would
+ * begin after unread bytes.
+ */
+function isWebSocket(request: IncomingMessage): boolean {
+  return request.method === "GET" && request.httpVersion === "1.1" && request.headers.upgrade?.toLowerCase() === "websocket" && !hasBody(request);
+}
+
+/** Removes lines with an underscore in their name: many servers treat `x_user` and `x-user` as one name. */
+function dropUnderscores(request: IncomingMessage): void {
+  const { rawHeaders, headers } = request;
+  if (!namesOf(rawHeaders).some((name) => name.includes("_"))) return;
+  request.rawHeaders = rawHeaders.filter((_, at) => !rawHeaders[at - (at % 2)]?.includes("_"));
+  for (const name of Object.keys(headers)) if (name.includes("_")) delete headers[name];
+}
+
+/** Refuses what Node's parser accepts, and the next hop might read differently. */
+function admissionFault({ httpVersion, rawHeaders, url = "", headers }: IncomingMessage): Fault | undefined {
+  const invalid = (message: string) => new Fault("REQUEST_INVALID", message);
+  // Node's parser also accepts 0.9 and 2.0, and responds as with 1.1.
+  if (httpVersion !== "1.0" && httpVersion !== "1.1") return invalid("Only HTTP/1.1 and HTTP/1.0 are supported");
+  if (namesOf(rawHeaders).filter((name) => name === "host").length > 1) return invalid("A request has exactly one Host header");
+  // Servers differ in how they read other bytes than printable ASCII.
+  if (!/^[\x21-\x7e]+$/.test(url)) return invalid("The request target has bytes that must be percent-encoded");
+  const coding = headers["transfer-encoding"];
+  if (coding === undefined) return undefined;
+  if (coding.toLowerCase() !== "chunked") return invalid("The only supported transfer coding is chunked");
+  return httpVersion === "1.1" ? undefined : invalid("HTTP/1.0 has no transfer codings");
 }
