@@ -9,11 +9,11 @@ const MOST_BYTES = 48 * 1024 * 1024;
 
 /**
  * Collects the garbage of the start once, and so returns its memory to the system: 50 MB of three processes. V8 collects when more is allocated, and an
- * idle process allocates little. The returned function cancels it.
+ * idle process allocates little. A heap of more than `mostBytes` is left alone. The returned function cancels it.
  */
-export function collectStartGarbage(clock: Clock): () => void {
+export function collectStartGarbage(clock: Clock, mostBytes = MOST_BYTES): () => void {
   return clock.after(AFTER_MS, () => {
-    if (getHeapStatistics().used_heap_size <= MOST_BYTES) collectGarbage();
+    if (getHeapStatistics().used_heap_size <= mostBytes) collectGarbage();
   });
 }
 
