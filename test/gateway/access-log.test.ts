@@ -128,28 +128,32 @@ t.test("the query is written if the setting says so; developer keys in paths are
   t.notMatch(readFileSync(path, "utf8"), /sesame/);
 });
 
-t.test("a client that leaves, bytes that are no request, and a WebSocket when it ends have their lines", async (t) => {
-  const { stand, lines } = await openWritten(t);
-  const left = Promise.withResolvers<void>();
-  const { address, server } = await openContainer(t, (_request, response) => response.once("close", left.resolve));
-  server.on("upgrade", (_request, socket) => {
-    socket.write("HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
-    socket.end();
+for (const forwarder of ENGINE_NAMES) {
+  t.test(`${forwarder}: a client that leaves, bytes that are no request, and a WebSocket when it ends have their lines`, async (t) => {
+    const { stand, lines } = await openWritten(t, { forwarder });
+    const left = Promise.withResolvers<void>();
+    const { address, server } = await openContainer(t, (_request, response) => response.once("close", left.resolve));
+    server.on("upgrade", (_request, socket) => {
+      socket.write(
+        "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+      );
+      socket.end();
+    });
+    stand.set(ID, { kind: "awake", address });
+    const gone = exchange(stand.port, get(PATH)).catch(() => undefined);
+    await eventually("the request to be there", () => (stand.uses.get(ID)?.open ?? 0) === 1);
+    const socket = new WebSocket(`ws://127.0.0.1:${stand.port}${WS_PATH}`, { headers: { authorization: "token" } });
+    socket.on("error", () => undefined);
+    await new Promise((resolve) => socket.once("close", resolve));
+    await exchange(stand.port, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    await stand.gateway.close();
+    await Promise.all([gone, left.promise]);
+    const byStatus = new Map((await lines(3)).map((line) => [line["status"], line]));
+    t.match(byStatus.get(101), { route: "proxy-ws", container: "demo" });
+    t.match(byStatus.get(400), { route: "none" });
+    t.match(byStatus.get(0), { route: "proxy", ending: "left" });
   });
-  stand.set(ID, { kind: "awake", address });
-  const gone = exchange(stand.port, get(PATH)).catch(() => undefined);
-  await eventually("the request to be there", () => (stand.uses.get(ID)?.open ?? 0) === 1);
-  const socket = new WebSocket(`ws://127.0.0.1:${stand.port}${WS_PATH}`, { headers: { authorization: "token" } });
-  socket.on("error", () => undefined);
-  await new Promise((resolve) => socket.once("close", resolve));
-  await exchange(stand.port, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
-  await stand.gateway.close();
-  await Promise.all([gone, left.promise]);
-  const byStatus = new Map((await lines(3)).map((line) => [line["status"], line]));
-  t.match(byStatus.get(101), { route: "proxy-ws", container: "demo" });
-  t.match(byStatus.get(400), { route: "none" });
-  t.match(byStatus.get(0), { route: "proxy", ending: "left" });
-});
+}
 
 t.test("a file that was moved away is left for a new one", async (t) => {
   const { stand, path, reopen, lines } = await openWritten(t);
