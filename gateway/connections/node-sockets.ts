@@ -55,7 +55,8 @@ export class NodeSockets implements SocketLayer {
   }
 
   place(id: SocketId, bytes: number): number {
-    return this.#slots.find(id)?.place(bytes) ?? 0;
+    // For a closed socket too, no memory that another has placed in.
+    return this.#slots.find(id)?.place(bytes) ?? this.#deps.outbox.reserve(bytes);
   }
 
   placed(id: SocketId, bytes: number): boolean {

@@ -181,3 +181,19 @@ for (const each of ALL.filter(({ transport }) => transport === "IPv4")) {
     t.same([stand.stray, pairs.map(({ gone }) => gone.socket.closes)], [0, pairs.map(() => 1)]);
   });
 }
+
+for (const each of ALL) {
+  t.test(`${each.name}: what is placed for a closed socket changes no bytes of another`, async (t) => {
+    const { pair } = await openPairs(t, each);
+    const [closed, open] = [await pair(), await pair()];
+    closed.socket.layer.close(closed.socket.id);
+    await eventually("it to be closed", () => closed.socket.closes === 1);
+    open.socket.place("its own bytes");
+    closed.socket.place("those of a closed socket");
+    open.socket.place(", and more");
+    const received: Buffer[] = [];
+    open.peer.on("data", (chunk: Buffer) => received.push(chunk));
+    await eventually("all of it", () => Buffer.concat(received).length >= 23);
+    t.equal(Buffer.concat(received).toString(), "its own bytes, and more");
+  });
+}
