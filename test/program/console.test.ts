@@ -14,6 +14,9 @@ require("node:http").createServer((request, response) => {
 };
 const CRASHES = { ...appFiles("broken", "1"), "dockerfiles/broken/server.cjs": 'console.error("no licence found"); process.exit(3);' };
 
+/** Names of buttons, not of the filter with these words. */
+const [START, STOP] = [/^Start/, /^Stop/];
+
 t.test("a person signs in, watches a container wake, sees who holds it, stops it, and is out after signing out", async (t) => {
   const stand = await openStand(t);
   await stand.published("app", { ...HOLDS, ...CRASHES });
@@ -33,7 +36,7 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   await page.getByRole("link", { name: "app-web", exact: true }).focus();
   await page.keyboard.press("Enter");
   await page.locator("h1 .status", { hasText: "stopped" }).waitFor();
-  await page.getByRole("button", { name: "Start" }).click();
+  await page.getByRole("button", { name: START }).click();
   await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
   await page.getByText("version one speaks").waitFor();
   await page.locator(".waterfall .bar.boot").waitFor();
@@ -47,11 +50,12 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   await picture("container-started");
   over.abort();
 
-  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("button", { name: STOP }).click();
   await page.locator("h1 .status", { hasText: "stopped by user" }).waitFor();
 
   await page.goto(`${stand.base}/#/containers/${(await stand.container("app-broken")).id}`);
-  await page.getByRole("button", { name: "Start" }).click();
+  await page.locator("h1", { hasText: "app-broken" }).waitFor();
+  await page.getByRole("button", { name: START }).click();
   await page.locator("h1 .status.bad").waitFor();
   await page.getByRole("note", { name: "Last failure" }).getByText("no licence found").waitFor();
   await picture("container-failed");
@@ -117,7 +121,9 @@ t.test(
     await signIn(stand.key);
     const { id } = await stand.container("slip-elsewhere");
     await page.getByRole("link", { name: "slip-elsewhere", exact: true }).click();
-    await page.getByRole("button", { name: "Start" }).click();
+    // The list has such a button too, and a filter with this word.
+    await page.locator("h1", { hasText: "slip-elsewhere" }).waitFor();
+    await page.getByRole("button", { name: START }).click();
     const says = /^The process listens on port \d+, but the variable PORT says \d+\.$/;
     await page.getByText(says).waitFor();
     await page

@@ -44,7 +44,7 @@ export function ContainerPage({ id }: { id: string }) {
       <OpenRequestList id={id} />
       <Starts id={id} version={container.status} />
       <History path={`/docker/containers/${id}/history`} status={container.status} />
-      <Logs id={id} name={container.name} version={container.status} />
+      <Logs id={id} name={container.name} version={`${container.status} ${container.note ?? ""}`} />
       <Environment variables={container.environmentVars} config={container.config} />
     </>
   );
