@@ -203,7 +203,7 @@ function responseOver(request: IncomingMessage, socket: Socket): ServerResponse 
   return response;
 }
 
-/** Reads a socket that nobody reads, because only reading detects that the client has left. Pauses it at the limit, and when the bytes are taken. */
+/** Reads a socket that is not read otherwise, because only reading detects that the client has left. Pauses it at the limit, and when the bytes are taken. */
 function readEarly(socket: Socket, head: Buffer): () => Buffer {
   const kept = [head];
   let size = head.length;

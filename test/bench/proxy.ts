@@ -54,7 +54,7 @@ try {
 
 async function run(): Promise<void> {
   // This process looks at clocks and counters all the time: not on the core of who is measured.
-  spawnSync("taskset", ["-cp", String(LOAD_CORE), String(process.pid)]);
+  spawnSync("taskset", ["-cp", LOAD_CORE, String(process.pid)]);
   const [load = 0] = loadavg();
   if (load > BUSY) console.log(`This machine is busy (load ${load.toFixed(1)}): only ratios mean anything, and they not much`);
   const world = makeWorld(folder, { fixedPort: await freePort(), rawPort: await freePort() }, USUAL_SIZE);

@@ -27,7 +27,7 @@ export function attackChunks(seed: number, cases: number): ChunkTally {
       tally.cases++;
       if (expected.startsWith("refused")) tally.refused++;
       if (seen !== expected)
-        tally.failures.push(`chunks, seed ${seed}: ${JSON.stringify(bytes.toString("latin1"))} cut at ${cuts}\n  ${seen}\n  ${expected}`);
+        tally.failures.push(`chunks, seed ${seed}: ${JSON.stringify(bytes.toString("latin1"))} cut at ${cuts.join(", ")}\n  ${seen}\n  ${expected}`);
     }
     other = made;
   }

@@ -20,6 +20,10 @@ function byBytes<Value>(map: ByteMap<Value>, key: string): Value | undefined {
   return map.getBytes(bytes, 2, bytes.length - 2);
 }
 
+function sorted(numbers: Iterable<number>): number[] {
+  return [...numbers].toSorted((one, other) => one - other);
+}
+
 t.test("it agrees with a map of strings, whatever is done to it", async () => {
   assert(
     property(array(STEP, { maxLength: 300 }), boolean(), (steps, collides) => {
@@ -41,7 +45,7 @@ t.test("it agrees with a map of strings, whatever is done to it", async () => {
         const isKeptByBytes = key !== "" && key.length <= MAX && Buffer.from(key, "latin1").toString("latin1") === key;
         if (map.get(key) !== value || byBytes(map, key) !== (isKeptByBytes ? value : undefined)) return false;
       }
-      return [...map.values()].toSorted().join() === [...expected.values()].toSorted().join();
+      return sorted(map.values()).join() === sorted(expected.values()).join();
     }),
     { numRuns: 500 },
   );
@@ -65,12 +69,12 @@ t.test("it grows, and finds everything by bytes and by text", async (t) => {
 t.test("a full map replaces its oldest entry, and keeps its size", async (t) => {
   const map = new ByteMap<number>({ maxKeyBytes: 4, maxSize: 3 });
   for (let key = 1; key <= 5; key++) map.set(String(key), key);
-  t.same([...map.values()].toSorted(), [3, 4, 5]);
+  t.same(sorted(map.values()), [3, 4, 5]);
   map.set("3", 33);
   t.equal(map.get("3"), 33, "to set an entry again replaces no other");
   map.delete("4");
   map.set("6", 6);
-  t.same([...map.values()].toSorted(), [33, 5, 6].toSorted());
+  t.same(sorted(map.values()), [5, 6, 33]);
   for (let key = 10; key < 200; key++) {
     map.set(key % 3 === 0 ? `long ${key}` : String(key), key);
     t.ok(map.size <= 3);

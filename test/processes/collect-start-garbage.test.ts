@@ -11,7 +11,7 @@ const usedMib = () => getHeapStatistics().used_heap_size / MIB;
 /** In memory of V8, unlike a buffer. */
 const numbers = (mib: number): number[][] => Array.from({ length: mib }, () => Array.from({ length: MIB / 8 }, (_, index) => index + 0.5));
 
-/** How often a program asked V8 to collect; what V8 does by itself is not counted. It is reported a little later. */
+/** How often a program requested a collection of V8; what V8 does by itself is not counted. It is reported a little later. */
 let requested = 0;
 new PerformanceObserver((list) => {
   for (const { detail } of list.getEntries() as (PerformanceEntry & { detail: { flags: number } })[]) {

@@ -26,7 +26,7 @@ function proxy(port: number, upstream: number): void {
   createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
     const client = links.adopt(socket);
     let state = 0;
-    const dialled = new Socket({ allowHalfOpen: true, noDelay: true } as object).pause();
+    const dialled = new Socket({ allowHalfOpen: true, noDelay: true }).pause();
     dialled.connect({ port: upstream, host: "127.0.0.1" }, () => {
       const container = links.adopt(dialled, { readToEnd: true });
       passHead(client, container, () => {

@@ -95,7 +95,7 @@ t.test("bodies, lengths, statuses and trailers in both directions over HTTP/2", 
 t.test("a container that resets a stream, or leaves, breaks the response off; the next request reaches it again", async (t) => {
   const stand = await openHttp2Stand(t);
   const { address, server } = await openH2cContainer(t, (stream, headers) => {
-    if (headers[":path"] === "/fine") return void stream.respond({}, { endStream: true });
+    if (headers[":path"] === "/fine") return stream.respond({}, { endStream: true });
     if (headers[":path"] === "/late") {
       stream.respond();
       stream.write("part");
