@@ -16,7 +16,7 @@ import {
   type SocketLayerOptions,
 } from "./socket-layer.ts";
 import { SlotTable } from "./slot-table.ts";
-import { descriptorOf } from "./socket-descriptor.ts";
+import { unreadDescriptorOf } from "./socket-descriptor.ts";
 import { PieceMemory } from "./unsent-bytes.ts";
 
 /** The memory has what was read in this turn, then what was placed. */
@@ -70,7 +70,7 @@ export class FfiSockets implements SocketLayer {
   }
 
   adopt(stream: Duplex, { readToEnd, asStream = false }: AdoptOptions): SocketId {
-    const fd = asStream ? undefined : descriptorOf(stream);
+    const fd = asStream ? undefined : unreadDescriptorOf(stream);
     if (fd === undefined) return NO_SOCKET;
     const epoll = this.#openEpoll();
     const own = epoll === undefined ? -1 : this.#libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);

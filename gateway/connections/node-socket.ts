@@ -2,6 +2,7 @@ import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import { descriptorOf, handleOf } from "./socket-descriptor.ts";
 import type { TurnOutbox } from "./outbox.ts";
 import type { ReadBuffers } from "./read-buffers.ts";
 import { MAX_BACKLOG, type SocketEvents, type SocketId } from "./socket-layer.ts";
@@ -39,7 +40,6 @@ export class NodeSocket {
     this.id = id;
     this.#stream = open(this);
     this.#deps = deps;
-    // To ask the handle for it at each write cost 2 % of a small request.
     this.#descriptor = pastStream ? descriptorOf(this.#stream) : undefined;
     this.#mayLend = pastStream || this.#stream instanceof TLSSocket;
     this.#under = under;
@@ -217,16 +217,4 @@ export function breakOff(stream: Duplex, under?: Socket): void {
 /** Unix sockets have no reset, and `resetAndDestroy` throws for them. */
 function hasReset(socket: Socket): boolean {
   return socket.connecting || typeof handleOf(socket)?.reset === "function";
-}
-
-/** There is no public way to it. */
-function descriptorOf(stream: Duplex): number | undefined {
-  const descriptor = handleOf(stream)?.fd;
-  return descriptor === undefined || descriptor < 0 ? undefined : descriptor;
-}
-
-type StreamHandle = { fd?: number; reset?: unknown };
-
-function handleOf(stream: Duplex): StreamHandle | undefined {
-  return (stream as unknown as { _handle?: StreamHandle | null })["_handle"] ?? undefined;
 }

@@ -32,13 +32,6 @@ export class PieceMemory {
     this.#spare.push(piece);
   }
 
-  /** A piece of the caller's memory, full. */
-  own(memory: Buffer): UnsentPiece {
-    const piece = this.#piece(memory, false);
-    piece.end = memory.length;
-    return piece;
-  }
-
   #piece(memory: Buffer, reusable: boolean): UnsentPiece {
     return { memory, address: addressOf(this.#libc, memory), reusable, at: 0, end: 0 };
   }
@@ -68,12 +61,6 @@ export class UnsentBytes {
       piece.end += copied;
       from += copied;
     }
-  }
-
-  /** Without a copy. */
-  pushOwn(memory: Buffer): void {
-    this.length += memory.length;
-    this.#pieces.push(this.#memory.own(memory));
   }
 
   /** Lists the bytes, or the first of them; returns how many vectors. */

@@ -27,6 +27,7 @@ const IDS: ReadonlyMap<string, number> = new Map([
  */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "connection",
+  "http2-settings",
   "keep-alive",
   "proxy-authenticate",
   "proxy-authorization",

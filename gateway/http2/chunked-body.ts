@@ -1,3 +1,5 @@
+import type { Http2Stream } from "node:http2";
+
 /** Receives the parts of a chunked body. */
 export type ChunkedBodyUser = {
   /** Bytes of the body, a part of what was read. */
@@ -82,6 +84,15 @@ export function fieldObject(fields: readonly string[]): Record<string, string | 
     object[name] = before === undefined ? value : typeof before === "string" ? [before, value] : [...before, value];
   }
   return object;
+}
+
+/** Ends a stream with these trailers, names and values in turns. What HTTP/2 forbids breaks the stream: an event handler must not throw. */
+export function sendTrailers(stream: Http2Stream, trailers: readonly string[] | undefined): void {
+  try {
+    stream.sendTrailers(fieldObject(trailers ?? []));
+  } catch (error) {
+    stream.destroy(error as Error);
+  }
 }
 
 /** A chunk with these bytes. */

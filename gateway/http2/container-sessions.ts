@@ -87,7 +87,10 @@ class ContainerSession {
       http1: this.#http1,
       onClose: (closed) => {
         this.#streams.delete(closed);
-        if (this.#streams.size === 0) this.#session.close();
+        if (this.#streams.size > 0) return;
+        // A close waits for a connect, which may take minutes where no one answers.
+        if (this.#connected) this.#session.close();
+        else this.#session.destroy();
       },
     });
     this.#streams.add(stream);

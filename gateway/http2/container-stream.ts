@@ -1,9 +1,10 @@
 import { STATUS_CODES } from "node:http";
 import { constants, type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
+import { isFieldValue } from "../../lib/character-classes.ts";
 import type { Http1, RequestHead, RequestReader } from "../http1/message-reader.ts";
-import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, fieldObject } from "./chunked-body.ts";
+import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, sendTrailers } from "./chunked-body.ts";
 import { InMemoryConnection, type InMemoryPeer } from "./in-memory-connection.ts";
-import { isFieldValue } from "./request-head.ts";
+
 import { StreamWriter } from "./stream-writer.ts";
 
 /** `te` is added: servers of gRPC demand it, and this proxy forwards trailers. */
@@ -45,14 +46,11 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
 
   onBytes(bytes: Buffer, done: () => void): void {
     this.#writer.begin(done);
-    for (let at = 0; at < bytes.length;) {
-      if (this.#state !== "head") at = this.#passBody(bytes, at);
-      else {
-        at = this.#requests.readHead(bytes, at, bytes.length);
-        if (at === -1) break;
-        this.#begin(this.#requests.head);
-        this.#requests.dropHead();
-      }
+    try {
+      this.#read(bytes);
+    } catch (error) {
+      // The session has just closed, or HTTP/2 cannot express the request: for the exchange, the connection broke.
+      this.connection.destroy(error as Error);
     }
     this.#writer.settle();
   }
@@ -81,6 +79,18 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     this.#onClose(this);
   }
 
+  #read(bytes: Buffer): void {
+    for (let at = 0; at < bytes.length;) {
+      if (this.#state !== "head") at = this.#passBody(bytes, at);
+      else {
+        at = this.#requests.readHead(bytes, at, bytes.length);
+        if (at === -1) return;
+        this.#begin(this.#requests.head);
+        this.#requests.dropHead();
+      }
+    }
+  }
+
   #begin(head: RequestHead): void {
     const { bodyKind, bodyLength, method, target } = head;
     this.#state = bodyKind === "none" ? "head" : bodyKind;
@@ -95,7 +105,7 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     this.#trailers = this.#requestTrailers = undefined;
     this.#writer.use(bodyKind === "none" ? undefined : stream);
     stream.on("error", () => undefined);
-    stream.on("wantTrailers", () => stream.sendTrailers(fieldObject(this.#requestTrailers ?? [])));
+    stream.on("wantTrailers", () => sendTrailers(stream, this.#requestTrailers));
     stream.on("headers", (_headers, _flags, received: unknown) => this.#passInterim(received as string[]));
     stream.on("response", (_headers, flags, received: unknown) => this.#beginResponse(stream, method, flags, received as string[]));
     stream.on("trailers", (_headers, _flags, received: unknown) => (this.#trailers = received as string[]));

@@ -1,10 +1,11 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
+import { isFieldValue } from "../../lib/character-classes.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ResponseHead, ResponseReader } from "../http1/message-reader.ts";
-import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, fieldObject } from "./chunked-body.ts";
+import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, fieldObject, sendTrailers } from "./chunked-body.ts";
 import { InMemoryConnection, type InMemoryPeer } from "./in-memory-connection.ts";
 import { StreamWriter } from "./stream-writer.ts";
-import { isFieldValue, type TranslatedRequest } from "./request-head.ts";
+import type { TranslatedRequest } from "./request-head.ts";
 
 const BROKEN_OFF = new Error("The exchange broke off");
 
@@ -19,7 +20,8 @@ type StreamOptions = {
   responses: ResponseReader;
   /** Bytes of the response are about to be sent. */
   onSend: () => void;
-  /** `cancelled`: the client ended the stream before the response was complete, or made nghttp2 end it. */ onClose: (cancelled: boolean) => void;
+  /** `cancelled`: the client ended the stream before the response was complete, or made nghttp2 end it. */
+  onClose: (cancelled: boolean) => void;
   log: Log;
 };
 
@@ -147,7 +149,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   #respond(status: number, head: ResponseHead, edits: typeof NO_EDITS, endStream: boolean): void {
     const fields = [":status", String(status), ...fieldsOf(head, edits)];
     const waitForTrailers = this.#state === "chunked";
-    if (waitForTrailers) this.#stream.once("wantTrailers", () => this.#stream.sendTrailers(fieldObject(this.#trailers ?? [])));
+    if (waitForTrailers) this.#stream.once("wantTrailers", () => sendTrailers(this.#stream, this.#trailers));
     this.#stream.respond(fields, { ...NO_DATE, endStream, waitForTrailers });
   }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { isFieldValue } from "../../lib/character-classes.ts";
 
 /** A request of HTTP/2 as the head of one of HTTP/1.1. */
 export type TranslatedRequest = {
@@ -79,10 +80,3 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
   "http2-settings",
   "sec-websocket-key",
 ]);
-
-const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
-
-/** Nothing that ends a line. */
-export function isFieldValue(value: string): boolean {
-  return FIELD_VALUE.test(value);
-}

@@ -220,3 +220,32 @@ t.test("a new view of the container gets connections of its own", async (t) => {
     t.equal(counts.sessions, times);
   }
 });
+
+t.test("fields that HTTP/2 forbids end at the proxy, in heads and trailers, and no process dies of them", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openH2cContainer(t, (stream, headers, body) => {
+    // The request whose trailer is refused is cancelled.
+    if (stream.destroyed) return;
+    stream.respond({ ":status": 200 });
+    stream.end(`${String(headers["http2-settings"])} ${body.toString()}`);
+  });
+  stand.set(ID, { kind: "awake", address });
+  t.match(await exchange(stand.port, get(`${PATH}/a`, ["HTTP2-Settings: AAMAAABkAAQAAP__"])), /^HTTP\/1\.1 200 [^]*undefined/);
+  const post = get(`${PATH}/a`, ["Transfer-Encoding: chunked"]).replace(/^GET/, "POST");
+  t.match(await exchange(stand.port, `${post}1\r\na\r\n0\r\nHTTP2-Settings: b\r\n\r\n`), /^HTTP\/1\.1 400 /, "as every other hop-by-hop trailer");
+  t.match(await exchange(stand.port, `${post}1\r\na\r\n0\r\nX-After: b\r\n\r\n`), /^HTTP\/1\.1 200 [^]*undefined a/);
+});
+
+t.test("after a GOAWAY of a container, the next request goes over a new session", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const { address, counts } = await openH2cContainer(t, (stream) => {
+    stream.respond({ ":status": 200 });
+    // GOAWAY: open streams go on. The response is complete before the session has closed.
+    stream.session?.close();
+    stream.end("a");
+  });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  for (let round = 0; round < 20; round++) t.equal((await request(session, { ":path": PATH })).status, 200);
+  t.equal(counts.sessions, 20);
+});
