@@ -48,6 +48,15 @@ function someRequest(containerId: string, plan: ContainerPlan, random: Random): 
   return { method, containerId, plan, bodyLength, chunked: random(2) === 0 };
 }
 
+const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
+
+/** An idle connection may close while a request is sent over it. Only a request that may be sent twice is sent again (RFC 9110 §9.2.2). */
+async function exchangeRepeatable(target: SoakTarget, sent: SentRequest): Promise<CheckedResponse> {
+  const response = await exchangeChecked(target, sent);
+  const isRepeatable = IDEMPOTENT.has(sent.method) && sent.bodyLength === 0;
+  return response.outcome === "refused" && !isRepeatable ? { ...response, outcome: "not repeated" } : response;
+}
+
 export const SOAK_ACTS: readonly SoakAct[] = [
   {
     name: "an ordinary request",
@@ -84,10 +93,19 @@ export const SOAK_ACTS: readonly SoakAct[] = [
   {
     name: "a container that closes idle connections",
     weight: 8,
-    // A request that is not idempotent is not sent again.
-    may: ["right", "refused"],
+    may: ["right", "not repeated"],
     play: (target, { hasty }, random, id) =>
-      exchangeChecked(target, someRequest(hasty, planned(id, random, { length: someLength(random, 3) }), random)),
+      exchangeRepeatable(target, someRequest(hasty, planned(id, random, { length: someLength(random, 3) }), random)),
+  },
+  {
+    name: "a container that resets an idle connection",
+    weight: 3,
+    // The reset may discard the response.
+    may: ["right", "refused", "broken", "not repeated"],
+    play: (target, { hasty }, random, id) => {
+      const plan = planned(id, random, { act: "resets after", framing: "length", length: someLength(random, 3) });
+      return exchangeRepeatable(target, someRequest(hasty, plan, random));
+    },
   },
   {
     name: "a container that is started",
@@ -125,7 +143,9 @@ export const SOAK_ACTS: readonly SoakAct[] = [
     may: ["broken"],
     play: (target, { steady, napping }, random, id) => {
       const act = pick(["answers", "is silent", "drips", "answers early", "resets within"] as const, random);
-      const sent = someRequest(pick([...steady, napping], random), planned(id, random, { act }), random);
+      // Within the response, never after it: a reset idle connection would fail the requests of others.
+      const length = 2 + someLength(random);
+      const sent = someRequest(pick([...steady, napping], random), planned(id, random, { act, length }), random);
       const leave = {
         afterSent: random(3) === 0 ? random(400) : 1 + random(1_200_000),
         afterReceived: 1 + someLength(random),

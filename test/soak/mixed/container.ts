@@ -11,6 +11,8 @@ import { bodyOf, planIn, type ContainerPlan } from "./plan.ts";
 /** Close to the time for which the gateway of the soak keeps connections: then both use one at the same moment, now and then. */
 const HASTY_IDLE_MS = 400;
 const DRIP_MS = 5;
+/** Mostly, the gateway has taken the response by then. */
+const RESET_AFTER_MS = 2;
 
 const webSockets = new WebSocketServer({ noServer: true });
 
@@ -63,6 +65,7 @@ function act(plan: ContainerPlan, sum: number, { method, socket }: IncomingMessa
   if (plan.framing === "chunked") response.addTrailers({ "X-Trailer": plan.id });
   if (method === "HEAD" || plan.act === "answers") return void response.end(method === "HEAD" ? undefined : body);
   if (plan.act === "drips") return drip(response, body, 0);
+  if (plan.act === "resets after") return void response.end(body, () => setTimeout(() => socket.resetAndDestroy(), RESET_AFTER_MS));
   const half = body.subarray(0, body.length / 2);
   response.write(half, () => (plan.act === "resets within" ? socket.resetAndDestroy() : socket.destroy()));
 }

@@ -75,10 +75,11 @@ async function playMixed({ world, secured, clients, ms, warmUpMs, seed }: MixedO
       const random = numbers(seed + nth);
       for (let turn = 0; performance.now() < until && failures.length < 20; turn++) {
         const act = chosen(random);
-        const outcome = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`);
+        const { outcome, answer = "" } = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`);
         const ofAct = (counts[act.name] ??= {});
         ofAct[outcome] = (ofAct[outcome] ?? 0) + 1;
-        if (!(act.may as readonly string[]).includes(outcome)) failures.push(`${act.name} (seed ${seed}, ${part}-${nth}-${turn}): ${outcome}`);
+        if (!(act.may as readonly string[]).includes(outcome))
+          failures.push(`${act.name} (seed ${seed}, ${part}-${nth}-${turn}): ${outcome} ${answer}`);
       }
     };
     await Promise.all(Array.from({ length: clients }, client));
@@ -97,17 +98,17 @@ function chosen(random: (below: number) => number): SoakAct {
   throw new Error("No act has so much weight");
 }
 
+/** `answer`: see `CheckedResponse`. */
+type PlayedOutcome = { outcome: string; answer?: string };
+
 /** The outcome of an act, or what was wrong, in words. */
-async function outcomeOf(act: SoakAct, target: SoakTarget, random: (below: number) => number, id: string): Promise<string> {
+async function outcomeOf(act: SoakAct, target: SoakTarget, random: (below: number) => number, id: string): Promise<PlayedOutcome> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<string>((resolve) => (timer = setTimeout(resolve, MOST_MS, `no end within ${MOST_MS} ms`)));
-  const played = act.play(target, CONTAINERS, random, id).then(
-    ({ outcome }): string => outcome,
-    (error: unknown) => {
-      if (error instanceof WrongResponse) return `WRONG: ${error.message}`;
-      throw error;
-    },
-  );
+  const late = new Promise<PlayedOutcome>((resolve) => (timer = setTimeout(resolve, MOST_MS, { outcome: `no end within ${MOST_MS} ms` })));
+  const played = act.play(target, CONTAINERS, random, id).catch((error: unknown): PlayedOutcome => {
+    if (error instanceof WrongResponse) return { outcome: `WRONG: ${error.message}` };
+    throw error;
+  });
   const outcome = await Promise.race([played, late]);
   clearTimeout(timer);
   return outcome;

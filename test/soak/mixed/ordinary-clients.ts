@@ -8,8 +8,11 @@ export type SoakTarget = { port: number; secured: boolean; agent: PlainAgent | S
 
 export type SentRequest = { method: string; containerId: string; plan: ContainerPlan; bodyLength: number; chunked: boolean };
 
-/** `broken`: the connection broke before the response was complete. */
-export type CheckedResponse = { outcome: "right" | "refused" | "broken" };
+/**
+ * `broken`: the connection broke before the response was complete. `answer`: what berth responded instead of the container. `not repeated`: it had to,
+ * because the request may not be sent twice.
+ */
+export type CheckedResponse = { outcome: "right" | "refused" | "not repeated" | "broken"; answer?: string };
 
 /** A response that belongs to another request, or bytes of none. */
 export class WrongResponse extends Error {}
@@ -72,7 +75,8 @@ async function checkResponse({ method, plan, bodyLength }: SentRequest, incoming
   const { statusCode = 0, headers } = incoming;
   const id = headers["x-id"];
   // berth's own response.
-  if (id === undefined && [502, 503, 504].includes(statusCode)) return { outcome: "refused" };
+  if (id === undefined && [502, 503, 504].includes(statusCode))
+    return { outcome: "refused", answer: `${method} ${statusCode} ${Buffer.concat(pieces).toString()}` };
   if (id !== plan.id) throw new WrongResponse(`the response to ${plan.id} is ${statusCode} with the id ${String(id)}`);
   if (statusCode === 413) return { outcome: "right" };
   const sum = headers["x-sum"];
