@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { countTap, type TestCount } from "./run/count.ts";
+import { countTap, failuresIn, type TestCount } from "./run/count.ts";
 import { openEngine, type TestEngine } from "./run/engine.ts";
 import { endLeftovers } from "./run/leftovers.ts";
 import { enterOwnNetwork } from "./run/own-network.ts";
@@ -33,6 +33,8 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 /** Runs one program in a process group of its own, all of which ends when the run is stopped; `hear` gets what it prints. */
 function run(program: string, args: string[], env: NodeJS.ProcessEnv, hear?: (piece: string) => void): Promise<boolean> {
   return new Promise((resolve) => {
+    // Last, where a machine that shows only the end of the output shows them.
+    if (failures !== "") console.log(`\nFailures:\n${failures}`);
     if (stop.signal.aborted) return resolve(false);
     const child = spawn(program, args, { cwd: root, env, stdio: ["ignore", hear ? "pipe" : "inherit", "inherit"], detached: true });
     child.stdout?.setEncoding("utf8").on("data", (piece: string) => hear?.(piece));
@@ -72,6 +74,7 @@ async function tests(engine: TestEngine): Promise<TestCount> {
       output += piece;
       process.stdout.write(piece);
     });
+    failures = failuresIn(output);
     return countTap(output, well);
   }
   const file = join(folder, "output.tap");
@@ -80,6 +83,7 @@ async function tests(engine: TestEngine): Promise<TestCount> {
   return countTap(output, well);
 }
 
+let failures = "";
 const count: TestCount = { passed: 0, failed: 0 };
 const add = (more: TestCount) => {
   count.passed += more.passed;
@@ -98,6 +102,8 @@ try {
   await engine?.close();
   rmSync(folder, { recursive: true, force: true });
 }
+// Last, where a machine that shows only the end of the output shows them.
+if (failures !== "") console.log(`\nFailures:\n${failures}`);
 if (stop.signal.aborted) count.failed = Math.max(count.failed, 1);
 console.log(`\n${count.passed} passed, ${count.failed} failed`);
 process.exit(count.failed === 0 ? 0 : 1);

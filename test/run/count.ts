@@ -13,3 +13,36 @@ export function countTap(output: string, exitedWell: boolean): TestCount {
   const empty = passed + failed === 0;
   return { passed, failed: failed === 0 && (!exitedWell || empty) ? 1 : failed };
 }
+
+/** What `failuresIn` returns at most, in lines, and of one failure. */
+const MAX_LINES = 400;
+const MAX_OF_ONE = 40;
+
+/** The failed assertions of tap's own output, each with the names of its file and tests and with its diagnostics; not those that failed because of another. */
+export function failuresIn(output: string): string {
+  const path: string[] = [];
+  const isPath = new Set<string>();
+  const found: string[] = [];
+  let block: { indent: number; lines: string[] } | undefined;
+  const close = () => {
+    if (block) found.push(...block.lines.slice(0, MAX_OF_ONE), "");
+    block = undefined;
+  };
+  for (const line of output.split("\n")) {
+    const indent = line.length - line.trimStart().length;
+    if (block && line !== "" && indent <= block.indent) close();
+    block?.lines.push(line.slice(block.indent));
+    const subtest = /^ *# Subtest: (.*)$/.exec(line)?.[1];
+    const failed = /^ *not ok \d+ - (.*?)(?: # time=\S+)?$/.exec(line)?.[1];
+    if (subtest !== undefined) {
+      path.splice(indent / 4, Number.POSITIVE_INFINITY, subtest);
+    } else if (failed !== undefined) {
+      const within = path.slice(0, indent / 4);
+      // The end of a test or file in which something failed.
+      if (!isPath.has([...within, failed].join("\n"))) block = { indent, lines: [[...within, failed].join(" > ")] };
+      for (let length = 1; length <= within.length; length++) isPath.add(within.slice(0, length).join("\n"));
+    }
+  }
+  close();
+  return found.slice(0, MAX_LINES).join("\n");
+}

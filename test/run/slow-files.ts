@@ -58,7 +58,6 @@ export const SLOW_FILES: readonly string[] = [
   "test/cli/import.test.ts",
   "test/drivers/ecs/deploy.test.ts",
   "test/processes/start.test.ts",
-  "test/cli/doctor/docker.test.ts",
   "test/program/recovery/behind-its-back.test.ts",
   "test/program/recovery/clocks.test.ts",
   "test/control/console/registry/open-registry-console.test.ts",
