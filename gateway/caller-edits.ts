@@ -1,5 +1,5 @@
 import type { HeaderLine } from "./decision.ts";
-import { ConstantLines } from "./written-lines.ts";
+import { ConstantLines } from "./http1/write-lines.ts";
 
 /** Edits of the headers with credentials. `removed`: a sum of `REMOVED_CREDENTIALS`. */
 export type CredentialEdits = { removed: number; add: readonly HeaderLine[]; written?: ConstantLines };

@@ -1,9 +1,11 @@
+import { type AddressInfo, createServer, Socket } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
-import type { Log } from "../../lib/log.ts";
-import { testFfiSockets } from "./ffi-self-test.ts";
+import { withTimeout } from "../../lib/deadline.ts";
+import { Epoll, EPOLLIN } from "./epoll.ts";
 import { FfiSockets } from "./ffi-sockets.ts";
 import { type Libc, loadLibc } from "./libc.ts";
-import type { OpenSocketLayer } from "./socket-layer.ts";
+import { NO_SOCKET, type SocketEvents, type SocketId, type OpenSocketLayer } from "./socket-layer.ts";
+import type { Log } from "../../lib/log.ts";
 
 /** `auto` is `node` at present. */
 export const SOCKET_SETTINGS = ["auto", "ffi", "node"] as const;
@@ -37,5 +39,96 @@ export async function testFfi(clock: Clock): Promise<{ libc: Libc } | { problem:
     return { libc };
   } catch (error) {
     return { problem: (error as Error).message };
+  }
+}
+
+/** On a busy machine. It usually takes 5 ms. */
+const TEST_MS = 5_000;
+const EBADF = 9;
+/** `uv_poll_t` has 160 bytes today. */
+const MAX_HANDLE_BYTES = 1_024;
+const IDS = [0x1234567, 0x7654321] as const;
+/** Longer than one read, so that a part of it waits in the layer. */
+const ECHO = Buffer.alloc(1_500_000, "an echo of several reads, ");
+
+/** Checks what ffiSockets assumes about this machine: structures, error numbers, the event loop, and an echo over loopback. Throws what differs. */
+export async function testFfiSockets(libc: Libc, clock: Clock): Promise<void> {
+  const overdue = () => new Error(`the self-test did not end within ${TEST_MS} ms`);
+  testErrno(libc);
+  await withTimeout({ clock, ms: TEST_MS, overdue }, (signal) => testEvents(libc, signal));
+  await withTimeout({ clock, ms: TEST_MS, overdue }, (signal) => testEcho(libc, signal));
+}
+
+function testErrno(libc: Libc): void {
+  const result = libc.close(-1);
+  if (result !== -1 || libc.errno() !== EBADF) throw new Error(`close(-1) returned ${result} with errno ${libc.errno()}, not -1 with ${EBADF}`);
+  const bytes = Number(libc.uv_handle_size(8));
+  if (bytes < 64 || bytes > MAX_HANDLE_BYTES || bytes % 8 !== 0) throw new Error(`uv_handle_size reports ${bytes} bytes`);
+}
+
+/** Two events show the size of one, and that the event loop reports them. */
+async function testEvents(libc: Libc, signal: AbortSignal): Promise<void> {
+  const descriptors: number[] = [];
+  const epoll = new Epoll(libc);
+  try {
+    for (const id of IDS) {
+      const descriptor = libc.eventfd(1, 0);
+      if (descriptor < 0) throw libc.failure("eventfd");
+      descriptors.push(descriptor);
+      if (!epoll.add(descriptor, id)) throw libc.failure("epoll_ctl");
+    }
+    let count = epoll.take();
+    while (count === 0 && !signal.aborted) {
+      await new Promise((resolve) => setImmediate(resolve));
+      count = epoll.take();
+    }
+    const events = Array.from({ length: count }, (_, index) => ({ id: epoll.idOf(index), bits: epoll.bitsOf(index) }));
+    const expected = IDS.every((id) => events.some((event) => event.id === id && (event.bits & EPOLLIN) !== 0));
+    if (count !== IDS.length || !expected) throw new Error(`epoll_event differs: ${JSON.stringify(events)}`);
+  } finally {
+    epoll.close();
+    for (const descriptor of descriptors) libc.close(descriptor);
+  }
+}
+
+/** A client of Node's sends bytes and ends; ffiSockets returns both. */
+async function testEcho(libc: Libc, signal: AbortSignal): Promise<void> {
+  const received: Buffer[] = [];
+  let adopted: SocketId = NO_SOCKET;
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  const client = new Socket();
+  let sockets: FfiSockets | undefined = undefined;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const events: SocketEvents = {
+        onBytes: (id, memory, at, end) => {
+          if (!layer.send(id, memory, at, end)) layer.pause(id);
+        },
+        onDrain: (id) => layer.resume(id),
+        onEnd: (id) => layer.end(id),
+        onClose: (_id, error) => (error === undefined ? undefined : reject(error)),
+      };
+      const layer = new FfiSockets(libc, events, { poison: false });
+      sockets = layer;
+      signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+      server.on("connection", (socket) => {
+        adopted = layer.adopt(socket, { readToEnd: false });
+        if (adopted === NO_SOCKET) reject(libc.failure("adopt"));
+        layer.resume(adopted);
+      });
+      server.on("error", reject).listen(0, "127.0.0.1", () => {
+        const { port } = server.address() as AddressInfo;
+        client
+          .on("data", (chunk: Buffer) => received.push(chunk))
+          .on("error", reject)
+          .on("end", resolve);
+        client.connect(port, "127.0.0.1").end(ECHO);
+      });
+    });
+    if (!Buffer.concat(received).equals(ECHO)) throw new Error("the echo differs");
+  } finally {
+    (sockets as FfiSockets | undefined)?.close(adopted);
+    client.destroy();
+    server.close();
   }
 }

@@ -1,6 +1,5 @@
-import { type MemoryAddress, addressOf, IoVectors } from "./io-vectors.ts";
+import { type MemoryAddress, addressOf, IoVectors, type PieceMemory, UnsentBytes } from "./unsent-bytes.ts";
 import type { Libc } from "./libc.ts";
-import { type PieceMemory, UnsentBytes } from "./unsent-bytes.ts";
 
 /** What all sockets of a layer write with. */
 export type SocketIo = {

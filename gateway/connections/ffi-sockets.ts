@@ -1,8 +1,7 @@
 import type { Duplex } from "node:stream";
 import { Epoll, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "./epoll.ts";
 import { FfiSocket, type SocketIo } from "./ffi-socket.ts";
-import { Fifo } from "./fifo.ts";
-import { addressOf, IoVectors } from "./io-vectors.ts";
+import { Fifo, addressOf, IoVectors, PieceMemory } from "./unsent-bytes.ts";
 import type { Libc } from "./libc.ts";
 import {
   type AdoptOptions,
@@ -14,10 +13,9 @@ import {
   type SocketId,
   type SocketLayer,
   type SocketLayerOptions,
+  SlotTable,
+  unreadDescriptorOf,
 } from "./socket-layer.ts";
-import { SlotTable } from "./slot-table.ts";
-import { unreadDescriptorOf } from "./socket-descriptor.ts";
-import { PieceMemory } from "./unsent-bytes.ts";
 
 /** The memory has what was read in this turn, then what was placed. */
 const READ_BYTES = 1_048_576;

@@ -1,11 +1,9 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
-import { NodeSocket, type NodeSocketDeps } from "./node-socket.ts";
-import { TurnOutbox } from "./outbox.ts";
+import { NodeSocket, type NodeSocketDeps, TurnOutbox } from "./node-socket.ts";
 import { ReadBuffers } from "./read-buffers.ts";
-import type { AdoptOptions, SocketEvents, SocketId, SocketLayer, SocketLayerOptions } from "./socket-layer.ts";
-import { SlotTable } from "./slot-table.ts";
+import { type AdoptOptions, type SocketEvents, type SocketId, type SocketLayer, type SocketLayerOptions, SlotTable } from "./socket-layer.ts";
 
 /**
  * Sockets of Node. A plain one is read into buffers that all sockets share, and written past its stream. TLS sockets and streams in memory have no such

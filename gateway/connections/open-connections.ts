@@ -2,8 +2,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { NetConnection } from "./connection.ts";
 import { NodeSockets } from "./node-sockets.ts";
-import { type AdoptOptions, NO_SOCKET, type OpenSocketLayer, type SocketEvents, type SocketId, type SocketLayer } from "./socket-layer.ts";
-import { slotOf } from "./slot-table.ts";
+import { type AdoptOptions, NO_SOCKET, type OpenSocketLayer, type SocketEvents, type SocketId, type SocketLayer, slotOf } from "./socket-layer.ts";
 
 export type ConnectionFactory = {
   /**

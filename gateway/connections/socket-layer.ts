@@ -1,5 +1,6 @@
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 
 /**
  * A socket of a layer: a number. A closed socket's slot is used again, with another generation in the number, so a late call with the old number does
@@ -99,3 +100,65 @@ export type OpenSocketLayer = (events: SocketEvents, options: SocketLayerOptions
 
 /** The low bits of a number are its slot; those above are the generation, which wraps so that numbers stay small integers. */
 export const SLOT_BITS = 20;
+
+const SLOT_MASK = (1 << SLOT_BITS) - 1;
+/** Numbers stay small integers, so a slot has 2,048 generations. */
+const MAX_ID = 2 ** 31;
+
+/** The slot of a number: an index below the largest number of sockets that were open at once. */
+export function slotOf(id: SocketId): number {
+  return id & SLOT_MASK;
+}
+
+/** The open sockets of a layer by number. A slot that is used again has another number. */
+export class SlotTable<T extends { readonly id: SocketId }> {
+  readonly #slots: (T | undefined)[] = [];
+  readonly #free: SocketId[] = [];
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** The number that the next `add` should have. */
+  nextId(): SocketId {
+    return this.#free.at(-1) ?? this.#slots.length;
+  }
+
+  add(socket: T): void {
+    this.#free.pop();
+    this.#slots[socket.id & SLOT_MASK] = socket;
+    this.#size++;
+  }
+
+  find(id: SocketId): T | undefined {
+    const socket = this.#slots[id & SLOT_MASK];
+    return socket !== undefined && socket.id === id ? socket : undefined;
+  }
+
+  delete({ id }: T): void {
+    this.#slots[id & SLOT_MASK] = undefined;
+    this.#free.push((id + SLOT_MASK + 1) % MAX_ID);
+    this.#size--;
+  }
+}
+
+type StreamHandle = { fd?: number; reset?: unknown };
+
+/** What Node reads and writes a stream by. There is no public way to it. */
+export function handleOf(stream: Duplex): StreamHandle | undefined {
+  return (stream as unknown as { _handle?: StreamHandle | null })["_handle"] ?? undefined;
+}
+
+/** Undefined for streams without one of their own, such as those of TLS. */
+export function descriptorOf(stream: Duplex): number | undefined {
+  const descriptor = handleOf(stream)?.fd;
+  return descriptor === undefined || descriptor < 0 ? undefined : descriptor;
+}
+
+/** The descriptor of an established connection that was not read. Undefined for TLS and other streams. */
+export function unreadDescriptorOf(stream: Duplex): number | undefined {
+  if (!(stream instanceof Socket) || stream instanceof TLSSocket || stream.connecting || stream.destroyed) return undefined;
+  if (stream.readableLength > 0 || stream.readableEnded || stream.writableLength > 0 || stream.writableEnded) return undefined;
+  return descriptorOf(stream);
+}

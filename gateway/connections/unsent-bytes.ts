@@ -1,5 +1,4 @@
-import { type MemoryAddress, addressOf, IoVectors } from "./io-vectors.ts";
-import type { Libc } from "./libc.ts";
+import type { Libc, Pointer } from "./libc.ts";
 
 /** Small rests have memory of their size, so that ten thousand slow clients cost what they wait for. */
 const SMALL_BYTES = 16_384;
@@ -96,3 +95,68 @@ export class UnsentBytes {
     this.taken(this.length);
   }
 }
+
+/** Where memory begins. */
+export type MemoryAddress = { readonly low: number; readonly high: number };
+
+const WORD = 0x1_0000_0000;
+
+export function addressOf(libc: Libc, memory: NodeJS.ArrayBufferView): MemoryAddress {
+  const address = libc.addressOf(memory);
+  return { low: Number(address & 0xffff_ffffn), high: Number(address >> 32n) };
+}
+
+/** The `struct iovec` array of readv(2) and writev(2): each is an address and a length of 8 bytes, the lower half first. */
+export class IoVectors {
+  static readonly MAX = 64;
+  readonly pointer: Pointer;
+  readonly #words = new Uint32Array(IoVectors.MAX * 4);
+
+  constructor(libc: Libc) {
+    this.pointer = libc.addressOf(this.#words);
+  }
+
+  /** `length` bytes from offset `at` of the memory at `address`. */
+  set(index: number, { low, high }: MemoryAddress, at: number, length: number): void {
+    const words = this.#words;
+    const start = low + at;
+    const word = index * 4;
+    words[word] = start;
+    words[word + 1] = start < WORD ? high : high + 1;
+    words[word + 2] = length;
+  }
+}
+
+/** First in, first out, without new memory for each item. */
+export class Fifo<T> {
+  readonly #items: (T | undefined)[] = [];
+  #head = 0;
+  #tail = 0;
+
+  get length(): number {
+    return this.#tail - this.#head;
+  }
+
+  push(item: T): void {
+    if (this.#head >= MAX_TAKEN) {
+      this.#items.splice(0, this.#head);
+      this.#tail -= this.#head;
+      this.#head = 0;
+    }
+    this.#items[this.#tail++] = item;
+  }
+
+  take(): T | undefined {
+    if (this.#head === this.#tail) return undefined;
+    const item = this.#items[this.#head];
+    this.#items[this.#head++] = undefined;
+    if (this.#head === this.#tail) {
+      this.#head = 0;
+      this.#tail = 0;
+    }
+    return item;
+  }
+}
+
+/** Places of taken items before the list moves up. */
+const MAX_TAKEN = 1_024;

@@ -4,8 +4,18 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ExchangeLabels } from "../access-record.ts";
 import { controlBackend, datagrokBackend, type DatagrokServer, forwardToApi } from "../api-backend.ts";
-import type { ContainerView, Directory, Identity } from "../contract.ts";
-import type { Decide, Decision, DirectResponse, Head, IncomingRequest } from "../decision.ts";
+import { type ContainerView, type Directory, type Identity, BUSY_HEADER } from "../contract.ts";
+import type {
+  Decide,
+  Decision,
+  DirectResponse,
+  Head,
+  IncomingRequest,
+  HeaderEdits,
+  HeaderLine,
+  PlainForward,
+  ResponseHeadView,
+} from "../decision.ts";
 import { containerErrorResponse, internalFault } from "../direct-responses.ts";
 import type { ControlApi } from "../feed/control-client.ts";
 import { createForwardedEdits, type ForwardedEdits } from "../forwarded-headers.ts";
@@ -16,13 +26,12 @@ import { createTraceContext, type TraceContext } from "../trace-context.ts";
 import { createTrustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
 import type { WaitingPage } from "../waiting/waiting-page.ts";
 import { closeFor } from "../websockets/frames.ts";
-import { authenticate, cachedCaller, type GatewayCaller } from "./credentials.ts";
-import { ForwardToContainer } from "./forward-to-container.ts";
+import { authenticate, cachedCaller, type GatewayCaller, CONSOLE_COOKIES } from "./credentials.ts";
 import { asleepFault } from "./hold.ts";
-import type { Leases } from "./lease.ts";
-import { checkOrigin, preflightResponse, readable, SERVICE_WORKER_RESPONSE } from "./origins.ts";
-import { createProbeMatcher, type ProbeMatcher } from "./probes.ts";
-import { cachedContainer, type ContainerRoute, mayHaveId, parseRoute, pathIn, routeKind } from "./route.ts";
+import type { Leases, ContainerLease } from "./lease.ts";
+import { checkOrigin, preflightResponse, readable, SERVICE_WORKER_RESPONSE, ORIGIN_WIDE_HEADERS, originLines } from "./origins.ts";
+import { createProbeMatcher, type ProbeMatcher, cachedContainer, type ContainerRoute, mayHaveId, parseRoute, pathIn, routeKind } from "./route.ts";
+import { formatServerTiming } from "../../lib/start-phases.ts";
 
 type DecideDeps = {
   directory: Directory;
@@ -193,4 +202,49 @@ function refusal({ origins, log }: Pick<DecideContext, "origins" | "log">, head:
 function loggedFault(log: Log, error: unknown): Fault {
   log.error({ err: error }, "request not decided: internal error");
   return internalFault(error);
+}
+
+/** Edits of informational responses, and of responses without headers of interest. */
+const CONTAINER_EDITS: HeaderEdits = { remove: ORIGIN_WIDE_HEADERS, add: [], removeCookies: CONSOLE_COOKIES };
+const REMOVED_WITH_BUSY = [...ORIGIN_WIDE_HEADERS, BUSY_HEADER];
+
+/** Created for every request: an object of a class costs less than one with its own functions. */
+export class ForwardToContainer implements PlainForward {
+  readonly target: string;
+  readonly headTimeoutMs: number;
+  readonly request: HeaderEdits;
+  readonly interim = CONTAINER_EDITS;
+  readonly #origin: string | undefined;
+  readonly #lease: ContainerLease;
+
+  /** `origin`: of the request's page, if it is permitted to read the response. */
+  constructor(lease: ContainerLease, target: string, edits: HeaderEdits, headTimeoutMs: number, origin: string | undefined) {
+    this.target = target;
+    this.headTimeoutMs = headTimeoutMs;
+    this.request = edits;
+    this.#origin = origin;
+    this.#lease = lease;
+  }
+
+  response(received: ResponseHeadView, connectMs: number): HeaderEdits {
+    const lease = this.#lease;
+    const woken = lease.woken();
+    if (woken !== undefined) lease.reportConnected(connectMs);
+    const busy = received.header(BUSY_HEADER);
+    if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.reportBusy(Number(busy));
+    // Most requests do not come from a page of another origin, and need no list of names.
+    if (woken === undefined && busy === undefined && this.#origin === undefined) return CONTAINER_EDITS;
+    const remove = busy === undefined ? ORIGIN_WIDE_HEADERS : REMOVED_WITH_BUSY;
+    const add: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", formatServerTiming(woken.start, connectMs)]];
+    if (this.#origin !== undefined) {
+      const names = received.names().filter((name) => !remove.includes(name));
+      if (woken !== undefined) names.push("server-timing");
+      add.push(...originLines(this.#origin, names));
+    }
+    return { remove, add, removeCookies: CONSOLE_COOKIES };
+  }
+
+  respondTo(fault: Fault): DirectResponse {
+    return readable(this.#origin, containerErrorResponse(fault));
+  }
 }

@@ -5,7 +5,6 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { ContainerAddress, ContainerView, Directory, Caller, StartStatus } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
-import { createHoldShares, type HoldShareLimits } from "./hold-shares.ts";
 import { createWorkerPorts } from "./worker-ports.ts";
 
 type HoldResult = {
@@ -296,4 +295,38 @@ function timeoutFault({ name }: ContainerView, timeoutMs: number, problem: strin
   const seconds = Math.round(timeoutMs / 100) / 10;
   const why = status === undefined ? `${problem === undefined ? "" : ` ${problem}.`} Try again.` : ` ${status.text}`;
   return new Fault("HOLD_TIMED_OUT", `${name} was not ready within ${seconds} s.${why}`, { logs: status?.logs });
+}
+
+/** Requests of one user that may wait: for one container, and for all. */
+export type HoldShareLimits = { ofContainer: number; ofAll: number };
+
+type HoldShares = {
+  /** Takes a place of the user's share; the returned function gives it back. If the share is used up: which limit it met. */
+  take(userId: string, containerId: string): (() => void) | keyof HoldShareLimits;
+};
+
+type UserShare = { all: number; containers: Map<string, number> };
+
+/** Limits each user's waiting requests, so that one user cannot fill all places. */
+export function createHoldShares(limits: HoldShareLimits): HoldShares {
+  const users = new Map<string, UserShare>();
+
+  return {
+    take: (userId, containerId) => {
+      const share = users.get(userId) ?? { all: 0, containers: new Map<string, number>() };
+      const here = share.containers.get(containerId) ?? 0;
+      if (here >= limits.ofContainer) return "ofContainer";
+      if (share.all >= limits.ofAll) return "ofAll";
+      users.set(userId, share);
+      share.all++;
+      share.containers.set(containerId, here + 1);
+      return () => {
+        share.all--;
+        const left = (share.containers.get(containerId) ?? 1) - 1;
+        if (left === 0) share.containers.delete(containerId);
+        else share.containers.set(containerId, left);
+        if (share.all === 0 && users.get(userId) === share) users.delete(userId);
+      };
+    },
+  };
 }

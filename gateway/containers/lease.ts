@@ -4,9 +4,7 @@ import type { Count } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
-import { ActivityClock } from "./activity-clock.ts";
 import { asleepFault, type RequestHold } from "./hold.ts";
-import { betterView, hasAddress, isElsewhere } from "./refused-address.ts";
 import { addLease, type ContainerTally, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
 
 type LeaseRequest = {
@@ -270,4 +268,74 @@ function reportBusyUntil(deps: Pick<LeaseDeps, "directory" | "clock">, tally: Co
 
 function isRunning({ availability }: ContainerView): boolean {
   return (availability.kind === "awake" && !availability.worker) || availability.kind === "portless";
+}
+
+/** `recent` is at most this old: idle limits count in minutes. */
+const MAX_AGE_MS = 100;
+
+/** The time of activity, epoch ms. A request has several moments of activity, and each reading of the system's clock costs 1 % of a small request. */
+export class ActivityClock {
+  readonly #clock: Pick<Clock, "now" | "after">;
+  #last = 0;
+  #isRecent = false;
+
+  constructor(clock: Pick<Clock, "now" | "after">) {
+    this.#clock = clock;
+  }
+
+  /** The exact time. */
+  read(): number {
+    this.#last = this.#clock.now();
+    if (!this.#isRecent) {
+      this.#isRecent = true;
+      this.#clock.after(MAX_AGE_MS, this.#expire);
+    }
+    return this.#last;
+  }
+
+  /** The time of the last reading if that is recent, else the exact time. */
+  recent(): number {
+    return this.#isRecent ? this.#last : this.read();
+  }
+
+  readonly #expire = (): void => {
+    this.#isRecent = false;
+  };
+}
+
+/** `key`: as `keyOfTarget` creates it. */
+export function hasAddress({ availability }: ContainerView, key: string): boolean {
+  return availability.kind === "awake" && availability.addresses.some((address) => keyOfTarget(address) === key);
+}
+
+/** There is a better choice than the address that refused: another address, or a wait for the check of this one. */
+export function isElsewhere({ availability }: ContainerView, refused: string): boolean {
+  return availability.kind !== "awake" || availability.addresses.some((address) => keyOfTarget(address) !== refused);
+}
+
+/** The next view with a better choice than the address that refused; mostly of its check. Faults: CONTAINER_UNREACHABLE if none comes in time. */
+export function betterView(
+  deps: { directory: Directory; clock: Clock; suspectAddressMs: number },
+  { id, name }: ContainerView,
+  refused: string,
+  signal: AbortSignal,
+): Promise<ContainerView> {
+  const { directory, clock, suspectAddressMs } = deps;
+  return new Promise((resolve, reject) => {
+    const settle = (act: () => void) => {
+      cancel();
+      unwatch();
+      signal.removeEventListener("abort", onAbort);
+      act();
+    };
+    const onAbort = () => settle(() => reject(signal.reason as Error));
+    const cancel = clock.after(suspectAddressMs, () =>
+      settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${name} refused the connection at ${refused}`))),
+    );
+    const unwatch = directory.watch(id, (view) => {
+      if (view === undefined) settle(() => reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed")));
+      else if (isElsewhere(view, refused)) settle(() => resolve(view));
+    });
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
 }

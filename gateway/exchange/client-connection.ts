@@ -7,10 +7,9 @@ import { type NetConnection, type ConnectionUser, NO_USER } from "../connections
 import { refusalFault } from "../direct-responses.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "../connections/closing.ts";
-import { ClientClock } from "./client-clock.ts";
+import { ClientClock, type ExchangeClient } from "./exchange-client.ts";
 import { CLIENT } from "./client-machine.ts";
 import type { EngineContext } from "./engine-context.ts";
-import type { ExchangeClient } from "./exchange-client.ts";
 import { RequestInput } from "./request-input.ts";
 import { ResponseWriter } from "./response-writer.ts";
 import { actionsOf, has, stateOf } from "./state-machine.ts";

@@ -2,7 +2,7 @@ import type { AccessRecord } from "../access-record.ts";
 import { dialLease, type DialResult } from "../connections/dial.ts";
 import type { ForwardTarget, InterceptingForward, Lease, LeaseHolder } from "../decision.ts";
 import type { RequestHead } from "../http1/message-reader.ts";
-import { ByteQueue } from "./byte-queue.ts";
+import { ByteQueue } from "./request-input.ts";
 import { ContainerConnection, type ContainerUser } from "./container-connection.ts";
 import type { ExchangeClient } from "./exchange-client.ts";
 import { SWITCH_LINES } from "./response-writer.ts";

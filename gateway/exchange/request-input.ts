@@ -1,5 +1,4 @@
 import type { RequestHead, RequestReader } from "../http1/message-reader.ts";
-import { ByteQueue } from "./byte-queue.ts";
 
 /** Bytes of later requests, or of another protocol, that are kept until the current response is complete. */
 const KEPT_BYTES = 65_536;
@@ -66,5 +65,29 @@ export class RequestInput {
 
   close(): void {
     this.#reader.close();
+  }
+}
+
+/** Copies of received bytes, in order. The owner bounds it by `length`. */
+export class ByteQueue {
+  #pieces: Buffer[] = [];
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  push(memory: Buffer, at: number, end: number): void {
+    this.#pieces.push(Buffer.from(memory.subarray(at, end)));
+    this.#length += end - at;
+  }
+
+  /** All bytes; the queue is empty afterwards. */
+  take(): Buffer {
+    const [first] = this.#pieces;
+    const all = this.#pieces.length === 1 && first !== undefined ? first : Buffer.concat(this.#pieces);
+    this.#pieces = [];
+    this.#length = 0;
+    return all;
   }
 }

@@ -5,10 +5,11 @@ import { ByteMap } from "../../lib/byte-map.ts";
 import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { createFairQueue, type FairQueueLimits, createSingleFlight } from "../shared-lookups.ts";
-import type { Caller, Identity, CallerReply } from "../contract.ts";
-import { knownCaller } from "./known-caller.ts";
+import type { Caller, Identity, CallerReply, SessionRef } from "../contract.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
+import { isFieldValue } from "../../lib/character-classes.ts";
+import { CallerEdits } from "../caller-edits.ts";
 
 /** A session that ended is refused everywhere within 10 s, even if its event was lost: this time, one sweep, and the time of the response. */
 const VALID_MS = 8_000;
@@ -237,4 +238,30 @@ function digest(token: string): string {
 function remember(cache: NodeCache, key: string, value: unknown): void {
   if (cache.getStats().keys >= MOST_CALLERS) cache.flushAll();
   cache.set(key, value);
+}
+
+/** The holder of a token, as a cache keeps it. Undefined: a token that cannot be in a header has no holder. */
+export function knownCaller(token: string, reply: CallerReply): Caller | undefined {
+  const { derivedToken } = reply;
+  return isFieldValue(token) && (derivedToken === undefined || isFieldValue(derivedToken)) ? new KnownCaller(token, reply) : undefined;
+}
+
+class KnownCaller implements Caller {
+  readonly token: string;
+  declare readonly userId: string;
+  declare readonly login: string;
+  declare readonly admin: boolean;
+  declare readonly derivedToken?: string;
+  declare readonly ref?: SessionRef;
+  #edits: CallerEdits | undefined;
+
+  constructor(token: string, reply: CallerReply) {
+    this.token = token;
+    Object.assign(this, reply);
+  }
+
+  get edits(): CallerEdits {
+    this.#edits ??= new CallerEdits(this.token, this.derivedToken);
+    return this.#edits;
+  }
 }

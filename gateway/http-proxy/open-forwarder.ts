@@ -17,7 +17,7 @@ import { HOP_BY_HOP, mayBeNamed } from "../http1/header-lines.ts";
 import { type GatewayLimits, MAX_HEAD_BYTES, stalledBody } from "../limits.ts";
 import type { UpgradeContainer } from "../websockets/handshake.ts";
 import { spliceWebSocket } from "../websockets/splice-websocket.ts";
-import { addedLines } from "../written-lines.ts";
+import { addedLines } from "../http1/write-lines.ts";
 
 /** The reason of the abort when a client has left. */
 export const CLIENT_LEFT = new Error("the client left");

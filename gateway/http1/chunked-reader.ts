@@ -1,6 +1,6 @@
 import { type BodyListener, type HeadParser, CODE, KIND } from "./head-parser.ts";
 import { LF } from "./byte-tables.ts";
-import { MessageRefused } from "./message-refused.ts";
+import { MessageRefused } from "./framing.ts";
 import { PlainChunks } from "./plain-chunks.ts";
 
 /** Limit of the bytes between two bytes of the body: chunk extensions and trailers have no other limit. */

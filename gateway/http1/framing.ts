@@ -1,5 +1,20 @@
 import { mayBeNamed } from "./header-lines.ts";
-import { MessageRefused } from "./message-refused.ts";
+
+/**
+ * The message is not forwarded, and its connection is closed, because the begin of the next message is unknown. `status` is for a request; a refused
+ * response becomes 502.
+ */
+export class MessageRefused extends Error {
+  readonly status: RefusedStatus;
+
+  constructor(status: RefusedStatus, message: string) {
+    super(message);
+    this.name = "MessageRefused";
+    this.status = status;
+  }
+}
+
+type RefusedStatus = 400 | 408 | 413 | 414 | 431 | 501 | 505;
 
 /**
  * The headers that describe where a body ends: the number of lines of each, and the value of one, untrimmed. Values with tabs or trailing spaces are

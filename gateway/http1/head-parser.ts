@@ -1,9 +1,8 @@
 import plainProgram from "undici/lib/llhttp/llhttp-wasm.js";
 import simdProgram from "undici/lib/llhttp/llhttp_simd-wasm.js";
 import { TOKEN } from "./byte-tables.ts";
-import { refusedVersion } from "./first-line.ts";
-import { MessageRefused } from "./message-refused.ts";
-import { isUnknownMethod } from "./methods.ts";
+import { refusedVersion, isUnknownMethod } from "./first-line.ts";
+import { MessageRefused } from "./framing.ts";
 
 /**
  * A complete head. `spans`: for each line the begin and end of its name, and the end of its value with trailing spaces. Offsets are from its first byte,

@@ -1,7 +1,7 @@
 import { CR, COLON, isNameAt, isTextAt, LF, PLAIN_HOST, PLAIN_TARGET, PLAIN_TOKEN, SLASH, SPACE, TOKEN, ZERO } from "./byte-tables.ts";
 import { CHUNKED, type HeadScan, keyOf, NO_BODY, SINGLE } from "./head-scan.ts";
 import { DROPPED, markOf, NAME } from "./header-lines.ts";
-import { methodAt } from "./methods.ts";
+import { methodAt } from "./first-line.ts";
 
 /** The scanner cannot tell, or the head is not complete: the parser must read it. */
 export const NOT_PLAIN = -1;

@@ -1,7 +1,7 @@
 import type { HeadParser } from "./head-parser.ts";
 import type { HeadScan } from "./head-scan.ts";
 import { NOT_PLAIN, scanRequest, scanResponse } from "./head-scanner.ts";
-import { MessageRefused } from "./message-refused.ts";
+import { MessageRefused } from "./framing.ts";
 import { takeRequest, takeResponse } from "./parsed-head.ts";
 
 /** Reads heads of one kind. */

@@ -1,11 +1,10 @@
 import { setsCookie } from "../../lib/cookies.ts";
 import type { ByteSpan, HeaderEdits, HeaderLine } from "../decision.ts";
-import { addedLines } from "../written-lines.ts";
+import { addedLines } from "./write-lines.ts";
 import { isNameAt } from "./byte-tables.ts";
-import { AT, bitOf, END, KEY, keyOfName, LINE, MARK, type HeadScan } from "./head-scan.ts";
+import { AT, bitOf, END, KEY, keyOfName, LINE, MARK, type HeadScan, nameOf, spanOf, valueOf } from "./head-scan.ts";
 import type { HeadSource } from "./head-source.ts";
 import { DROPPED, NAME, REMOVED, UNSEEN } from "./header-lines.ts";
-import { nameOf, spanOf, valueOf } from "./line-text.ts";
 
 /** Where a head is written: bytes are reserved in `memory`, written there, and sent. The results are those of `Connection`. */
 export type HeadOutput = { readonly memory: Buffer; place(bytes: number): number; placed(bytes: number): boolean; sendOwn(bytes: Buffer): boolean };

@@ -1,10 +1,9 @@
 import type { ByteSpan, HeaderEdits, HeaderLine, HeadSpans } from "../decision.ts";
-import { putWritten, writtenSize } from "../written-lines.ts";
+import { putWritten, writtenSize, linesSize, putLines, putTarget, putText } from "./write-lines.ts";
 import { CHUNKED, type HeadScan, NO_BODY } from "./head-scan.ts";
 import type { HeadSource } from "./head-source.ts";
 import { type HeadOutput, HeaderBlock, putRange } from "./header-block.ts";
 import { NAME } from "./header-lines.ts";
-import { linesSize, putLines, putTarget, putText } from "./write-lines.ts";
 
 const NEW_LINE = "\r\n";
 /** Longer heads are written to memory of their own. */

@@ -7,9 +7,9 @@ import { type HeadSource, RequestSource, ResponseSource } from "./head-source.ts
 import { HOP_BY_HOP, mayBeNamed } from "./header-lines.ts";
 import type { HeaderBlock } from "./header-block.ts";
 import { RequestHead, ResponseHead } from "./message-heads.ts";
-import { MessageRefused } from "./message-refused.ts";
+import { MessageRefused } from "./framing.ts";
 
-export { MessageRefused } from "./message-refused.ts";
+export { MessageRefused } from "./framing.ts";
 export type { RequestHead, ResponseHead } from "./message-heads.ts";
 
 type Http1Options = {

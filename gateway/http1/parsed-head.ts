@@ -1,10 +1,8 @@
 import { COLON, CR, LF } from "./byte-tables.ts";
-import { isPersistent, membersOf, namedIn, parseFraming } from "./framing.ts";
+import { isPersistent, membersOf, namedIn, parseFraming, MessageRefused } from "./framing.ts";
 import type { ParsedHead } from "./head-parser.ts";
-import { CHUNKED, type HeadScan, keyOf, LINE, MARK, NO_BODY } from "./head-scan.ts";
+import { CHUNKED, type HeadScan, keyOf, LINE, MARK, NO_BODY, untrimmedValueOf, valueOf } from "./head-scan.ts";
 import { DROPPED, markOf, NAME, UNSEEN } from "./header-lines.ts";
-import { untrimmedValueOf, valueOf } from "./line-text.ts";
-import { MessageRefused } from "./message-refused.ts";
 import { parseRequestLine, parseStatusLine } from "./first-line.ts";
 
 /** The rules for a head that is not plain. Each fills `scan` from what the parser found, or throws MessageRefused for what RFC 9112 forbids. */

@@ -1,5 +1,5 @@
 import { CR, LF, ZERO } from "./byte-tables.ts";
-import { MessageRefused } from "./message-refused.ts";
+import { MessageRefused } from "./framing.ts";
 
 /** Longer sizes are for the parser. */
 const MAX_DIGITS = 8;

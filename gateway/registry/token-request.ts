@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DirectResponse, IncomingRequest, Decision, InterceptingForward, HeaderEdits, Interception, ResponseHeadView } from "../decision.ts";
 import type { ForwardedEdits } from "../forwarded-headers.ts";
-import { addedLines } from "../written-lines.ts";
+import { addedLines } from "../http1/write-lines.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import { jsonAnswer, registryAnswer } from "./registry-responses.ts";
 import type { IdentityServer } from "../api-backend.ts";

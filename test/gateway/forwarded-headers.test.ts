@@ -1,6 +1,6 @@
 import t, { type Test } from "tap";
 import type { Head } from "../../gateway/decision.ts";
-import { addedLines } from "../../gateway/written-lines.ts";
+import { addedLines } from "../../gateway/http1/write-lines.ts";
 import { createForwardedEdits } from "../../gateway/forwarded-headers.ts";
 import { createTraceContext, isTraceparent } from "../../gateway/trace-context.ts";
 import { createTrustedProxies } from "../../gateway/trusted-proxies.ts";

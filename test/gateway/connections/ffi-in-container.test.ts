@@ -8,7 +8,7 @@ t.test("the self-test passes in a container without capabilities", async (t) => 
   const { docker } = openEngine();
   const images = await buildTestImages(docker, ["onDemand"]);
   const script = `
-    import { testFfiSockets } from "/berth/gateway/connections/ffi-self-test.ts";
+    import { testFfiSockets } from "/berth/gateway/connections/choose-sockets.ts";
     import { loadLibc } from "/berth/gateway/connections/libc.ts";
     import { systemClock } from "/berth/lib/clock.ts";
     import { readFileSync } from "node:fs";

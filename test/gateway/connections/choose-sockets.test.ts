@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { testFfiSockets } from "../../../gateway/connections/ffi-self-test.ts";
+import { testFfiSockets } from "../../../gateway/connections/choose-sockets.ts";
 import { type Libc, loadLibc } from "../../../gateway/connections/libc.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { createStillClock } from "../../fixtures/clock.ts";

@@ -1,9 +1,9 @@
 import t from "tap";
-import type { Head, HeaderLine, WrittenLines } from "../../gateway/decision.ts";
-import { createForwardedEdits } from "../../gateway/forwarded-headers.ts";
-import { createTraceContext, isTraceparent } from "../../gateway/trace-context.ts";
-import { createTrustedProxies } from "../../gateway/trusted-proxies.ts";
-import { addedLines, ConstantLines } from "../../gateway/written-lines.ts";
+import type { Head, HeaderLine, WrittenLines } from "../../../gateway/decision.ts";
+import { createForwardedEdits } from "../../../gateway/forwarded-headers.ts";
+import { createTraceContext, isTraceparent } from "../../../gateway/trace-context.ts";
+import { createTrustedProxies } from "../../../gateway/trusted-proxies.ts";
+import { addedLines, ConstantLines } from "../../../gateway/http1/write-lines.ts";
 
 /** The bytes of written lines within other bytes, none of which may change. */
 function bytesOf(lines: WrittenLines): string {
