@@ -28,6 +28,8 @@ export type TcpListenersDeps = TcpConnectionDeps & {
 /** Between attempts to listen on a port that another program has. */
 const LISTEN_RETRY = { firstMs: 500, longestMs: 30_000 };
 const LOG_EVERY_MS = 10_000;
+/** For accepting what waits, before a listener closes. A flood of connections has no end. */
+const MAX_TURNS = 10_000;
 
 /**
  * One listener for each container that has a TCP port, opened and closed as the source changes. Each gateway process of a machine binds the same ports
@@ -38,10 +40,12 @@ export function openTcpListeners(deps: TcpListenersDeps): TcpListeners {
   const listeners = new Map<string, TcpListener>();
   const connections = new Set<TcpConnection>();
   let whenEmpty = () => {};
+  let accepted = 0;
 
   counts.tcpConnections.look((family) => family.at().set(connections.size));
 
   const track = (connection: TcpConnection) => {
+    accepted++;
     connections.add(connection);
     void connection.over.finally(() => {
       connections.delete(connection);
@@ -54,6 +58,13 @@ export function openTcpListeners(deps: TcpListenersDeps): TcpListeners {
     else listeners.set(id, new TcpListener(deps, { id, port, track }));
   });
 
+  /** Accepts what has come, one connection of each listener in a turn: the kernel resets those that wait at a listener when it closes. */
+  const acceptWaiting = async () => {
+    for (let turns = 0, before = -1; before !== accepted && turns < MAX_TURNS; turns++) {
+      before = accepted;
+      await new Promise((resolve) => void setImmediate(resolve));
+    }
+  };
   const stopAccepting = () => {
     unwatch();
     for (const listener of listeners.values()) listener.close();
@@ -66,8 +77,7 @@ export function openTcpListeners(deps: TcpListenersDeps): TcpListeners {
   };
   return {
     drain: async (ms) => {
-      // What has just come is accepted first: the kernel resets connections that wait at a listener when it closes.
-      await new Promise((resolve) => void setImmediate(resolve));
+      await acceptWaiting();
       stopAccepting();
       for (const connection of connections) connection.retire();
       if (connections.size > 0) {

@@ -45,6 +45,21 @@ t.test("two gateways share a port, and a draining one leaves it to the other", a
     await client.closed;
     return one.reports.some(({ streams }) => streams > 0) && two.reports.some(({ streams }) => streams > 0);
   });
+  // The kernel has accepted all of these for one of both, before either process has.
+  const waiting = Array.from({ length: 100 }, () => one.connect());
+  const drained = one.gateway.drain(20_000);
+  for (const client of await Promise.all(waiting)) client.socket.end("waited");
+  await drained;
+  const echoes = await Promise.all(waiting.map(async (client) => [await (await client).closed, (await client).received()]));
+  t.strictSame([...new Set(echoes.map(String))], [",waited"], "none is reset");
+});
+
+t.test("a draining gateway answers what came before, and another answers what comes after", async (t) => {
+  const one = await openTcpStand(t, ID);
+  const two = await openTcpStand(t, ID);
+  two.move(one.tcpPort);
+  const echo = await openTcpContainer(t, (socket) => socket.on("data", (data) => socket.write(data)).on("end", () => socket.end()));
+  for (const stand of [one, two]) stand.set(ID, { kind: "awake", address: echo.address });
   const before = await one.connect();
   before.socket.write("before");
   await eventually("the answer", () => before.received() === "before");
