@@ -1,11 +1,11 @@
 import { hostname } from "node:os";
 import type { Settings } from "../conf/settings.ts";
-import type { TcpListenerOptions } from "../control/lifecycle/tcp-ports.ts";
-import { Fault } from "../lib/fault.ts";
+import type { TcpListenerOptions } from "../control/lifecycle/addresses.ts";
 import { type ConfiguredLimits, MAX_CONNECTIONS } from "../gateway/limits.ts";
-import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
-import type { Clock } from "../lib/clock.ts";
 import { openTlsKeys, type TlsKeys } from "../gateway/tls-keys.ts";
+import type { Clock } from "../lib/clock.ts";
+import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
+import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 
 /** Where the console listens. Undefined where it has a host name of its own at the edge, or where a Datagrok server's page is there. */

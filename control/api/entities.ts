@@ -1,14 +1,14 @@
+import type { CallerReply, ContainerAddress } from "../../gateway/contract.ts";
+import { Fault } from "../../lib/fault.ts";
+import { requireManage } from "../identity/rights.ts";
+import { workerNote } from "../lifecycle/deploy.ts";
+import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
+import type { Container, Image, User } from "../model/entities.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { containerKeysOf } from "../packages/publish/container-json.ts";
 import { MASK } from "../packages/publish/save-container.ts";
-import type { Container, Image, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
-import { Fault } from "../../lib/fault.ts";
-import type { CallerReply, ContainerAddress } from "../../gateway/contract.ts";
-import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
-import { workerNote } from "../lifecycle/readiness.ts";
 import type { ContainerEntity } from "./schemas.ts";
-import { requireManage } from "../identity/rights.ts";
 
 /** Entities under the names and in the words that clients know. */
 

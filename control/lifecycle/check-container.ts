@@ -7,8 +7,7 @@ import type { Store } from "../store/open-store.ts";
 import { type EndCounts, hasAddress, ownedAddresses, stillReported } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
-import { type ContainerEngine, linesOfTail } from "./engine.ts";
-import type { Outages } from "./failures.ts";
+import { type ContainerEngine, logTailLines, type Outages } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
 
@@ -232,7 +231,7 @@ async function lossFault(
 ): Promise<Fault> {
   const { name } = row;
   if (!observed) return new Fault("CONTAINER_CRASHED", `The container ${name} is gone: something other than berth removed it.`);
-  const logs = linesOfTail(await engine.logTail(row.service, signal, { timestamps: true }));
+  const logs = await logTailLines(engine, row.service, signal);
   if (observed.exit?.outOfMemory) {
     const sentence = `The container ${name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });

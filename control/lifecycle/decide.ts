@@ -1,12 +1,42 @@
 import type { Observed } from "../../drivers/driver.ts";
-import { Fault, type FaultData } from "../../lib/fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultCode, type FaultData } from "../../lib/fault.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
-import type { ContainerEvent, ContainerState } from "../model/states.ts";
+import { type ContainerEvent, type ContainerState, isPassing, isPassingImage, type PassingContainerState } from "../model/states.ts";
+import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import { compareAddresses } from "./addresses.ts";
-import { isEngineTrouble } from "./failures.ts";
-import { busyMs, idleInMs, isIdleStop, mayPause, mayStayPaused, warmInMs } from "./idle-policy.ts";
+import { isEngineTrouble } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import { type ContainerSituation, enteredOn } from "./situation.ts";
+
+/** Everything that a decision about a container is made from, as of one moment. */
+export type ContainerSituation = {
+  row: Container;
+  image: Image | undefined;
+  /** What the orchestrator reports: undefined where it has no such service, "unknown" where it was not queried yet. */
+  observed: Observed | undefined | "unknown";
+  /** Epoch ms. */
+  now: number;
+  /** Waiting counts from here at the earliest: berth did not run before, or the clock was set. Epoch ms. */
+  epoch: number;
+  usage: {
+    /** HTTP requests in progress, at all gateways. */
+    open: number;
+    /** A request has reached the container and is in progress. */
+    reached: boolean;
+    sockets: number;
+    /** Every gateway knows the container's newest change, and none has an exchange open. */
+    drained: boolean;
+    /** As `WorkerActivity`. */
+    measuredMsAgo: number | undefined;
+    /** Epoch ms, as for `ContainerUsage`. */
+    lastActive: number;
+    uncertainUntil: number;
+  };
+  /** An outage of the orchestrator explains a failure at the time at which the row entered its state. */
+  outageExplains: boolean;
+};
+
+export type ReadSituation = (row: Container, observed: ContainerSituation["observed"]) => Promise<ContainerSituation>;
 
 /** What is to be done with a container next. */
 export type ContainerAction =
@@ -186,4 +216,147 @@ function decideError(situation: ContainerSituation): ContainerAction {
   if (fact?.running && fact.labels.generation === row.generation) return { kind: "recover" };
   if (row.config.onDemand || !(isEngineTrouble(row.fault?.code) || situation.outageExplains)) return SETTLE;
   return waitMs > 0 ? wait(waitMs) : move("startWished", { fault: undefined });
+}
+
+/** How far the two clocks may drift apart between two reads without the clock having been set; slewing causes far less. */
+const JUMP_MS = 1_000;
+
+/**
+ * The moment (epoch ms) since which the clock has run evenly: since this call, or since it was last set forward. Waiting counts from there, so that a jump, or a machine
+ * that slept, makes nothing time out or stop for idleness at once.
+ */
+export function createMonotonicEpoch(clock: Pick<Clock, "now" | "monotonic">): () => number {
+  let since = clock.now();
+  let offset = since - clock.monotonic();
+  return () => {
+    const now = clock.now();
+    const current = now - clock.monotonic();
+    if (current - offset > JUMP_MS) since = now;
+    // Set back: the same moment, as the clock shows it now.
+    if (offset - current > JUMP_MS) since += current - offset;
+    offset = current;
+    return since;
+  };
+}
+
+/** Since when a deadline counts: time in which berth could not act does not count. */
+export function enteredOn({ since }: { since: number }, epoch: number): number {
+  return Math.max(since, epoch);
+}
+
+/** `statusMs`: how long a container or image may stay in a passing state. */
+type StatusLimit = { statusMs: number };
+
+/** What a container waits for in each passing state. */
+const WAITED_FOR: Record<PassingContainerState, readonly [code: FaultCode, what: string]> = {
+  PENDING_START: ["START_TIMED_OUT", "its image to be ready"],
+  STARTING: ["START_TIMED_OUT", "the container to accept connections"],
+  CHECKING: ["START_TIMED_OUT", "its address to be verified"],
+  PENDING_USER_STOP: ["STOP_TIMED_OUT", "open requests to end"],
+  PENDING_SYSTEM_STOP: ["STOP_TIMED_OUT", "open requests to end"],
+  STOPPING: ["STOP_TIMED_OUT", "the engine to stop it"],
+};
+
+/**
+ * How long a container may stay in its state from now on, in milliseconds; undefined where it may stay for ever, and for a start, whose limit is the deploy's:
+ * a pull extends it.
+ */
+export function containerTimeLeft({ row, image, now, epoch }: ContainerSituation, { statusMs }: StatusLimit): number | undefined {
+  if (!isPassing(row.state) || row.state === "STARTING") return undefined;
+  let from = enteredOn(row, epoch);
+  if (row.state === "PENDING_START") {
+    // All that is left is its turn, which comes: each start before it has a limit. Of a thousand that a restart of the machine ended, most wait for longer than that.
+    if (image?.state === "READY") return undefined;
+    // Neither back-off nor an image that is being pulled is the container's own delay.
+    from = Math.max(from, row.notBefore, image && isPassingImage(image) ? image.since : 0);
+  }
+  return from + statusMs - now;
+}
+
+export function imageTimeLeft(image: Image, { now, epoch }: Pick<ContainerSituation, "now" | "epoch">, { statusMs }: StatusLimit): number {
+  return isPassingImage(image) ? enteredOn(image, epoch) + statusMs - now : statusMs;
+}
+
+export function timeoutFault({ name, state }: Container, { statusMs }: StatusLimit): Fault {
+  const [code, what] = isPassing(state) ? WAITED_FOR[state] : (["INTERNAL", "nothing"] as const);
+  return new Fault(code, `The container ${name} waited for ${what} for more than ${Math.round(statusMs / 1000)} s.`);
+}
+
+/** The use of a queue worker was measured just now. */
+const FRESH_MS = 2_000;
+/** The clock may be set meanwhile: warm hours are computed again after this time. */
+const LONGEST_WAIT_MS = 3_600_000;
+
+/**
+ * How long until a container that runs is stopped for idleness, in milliseconds; undefined: not as things are. An open request is use. A queue worker whose use
+ * is unknown is not idle. Time since this
+ * process started counts at most, since use before that may not have been written.
+ */
+export function idleInMs({ row, now, epoch, usage }: ContainerSituation, limits: Pick<LifecycleLimits, "busyMs">): number | undefined {
+  const minutes = row.config.shutdownTimeoutMinutes;
+  if (minutes === undefined || usage.open > 0) return undefined;
+  if (usage.measuredMsAgo === undefined) return undefined;
+  const usedOn = Math.max(enteredOn(row, epoch), row.lastActive, usage.lastActive);
+  const idleMs = Math.max(Math.max(usedOn + minutes * 60_000, usage.uncertainUntil) - now, busyMs(row, now, limits), warmMs(row, now));
+  // A queue worker may have begun to work since it was measured: the next measurement decides.
+  return idleMs <= 0 && usage.measuredMsAgo > FRESH_MS ? undefined : idleMs;
+}
+
+/** How long a container has reported that it is busy, from now on. After the clock was set back, no longer than the limit. */
+export function busyMs({ busyUntil }: Pick<Container, "busyUntil">, now: number, limits: Pick<LifecycleLimits, "busyMs">): number {
+  return Math.max(0, Math.min(busyUntil - now, limits.busyMs));
+}
+
+/** How long its warm hours keep it running, in milliseconds. */
+export function warmMs({ config }: Pick<Container, "config">, now: number): number {
+  const until = config.keepWarm && warmUntil(config.keepWarm, now);
+  return until === undefined ? 0 : until - now;
+}
+
+/**
+ * How long until the warm hours of a stopped container begin, in milliseconds; 0: they have. Undefined for one that a user stopped or whose start
+ * failed: a user or a request starts it.
+ */
+export function warmInMs({ config, stopFor }: Container, now: number): number | undefined {
+  if (!config.keepWarm || stopFor !== "system") return undefined;
+  if (warmMs({ config }, now) > 0) return 0;
+  const begin = nextWarm(config.keepWarm, now);
+  return begin === undefined ? undefined : Math.min(begin - now, LONGEST_WAIT_MS);
+}
+
+/**
+ * A stop for idleness, of what is to run at its address: a request that is there, before its gateway received the stop, is use. With a start requested
+ * all the same it is being replaced, unless a request made that after the stop.
+ */
+export function isIdleStop({ state, stopFor, addresses, desiredInstances, runningGeneration, generation }: Container): boolean {
+  if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || addresses.length === 0) return false;
+  return desiredInstances === 0 || runningGeneration === generation;
+}
+
+/** Stopped, and to stay so, with nothing of it paused. Should it run all the same, the sweep finds it. */
+export function isStoppedAsDesired({ state, desiredInstances, pausedOn }: Pick<Container, "state" | "desiredInstances" | "pausedOn">): boolean {
+  return (state === "USER_STOPPED" || state === "SYSTEM_STOPPED") && desiredInstances === 0 && pausedOn === undefined;
+}
+
+/**
+ * Whether a stop that begins now, with nothing open, is to pause the container: only one that is stopped for idleness, is well and of the newest definition.
+ * A frozen queue worker would still get tasks from its queue. Any other stop is meant to end it; and so is one that ends WebSockets without use, whose clients would not learn that the other side is paused.
+ */
+export function mayPause(row: Container, { pausedMs }: Pick<LifecycleLimits, "pausedMs">): boolean {
+  const { desiredInstances, stopFor, fault, adopted, deployed, runningGeneration, generation } = row;
+  const isIdle = desiredInstances === 0 && stopFor === "system" && fault === undefined && adopted === undefined && !deployed?.worker;
+  return pausedMs > 0 && isIdle && runningGeneration === generation;
+}
+
+/** Whether a paused container may stay so: it holds memory, so not for ever, and only where the next request would resume it as it is. */
+export function mayStayPaused(
+  { state, pausedOn, generation }: Pick<Container, "state" | "pausedOn" | "generation">,
+  observed: Observed | undefined,
+  now: number,
+  limits: Pick<LifecycleLimits, "pausedMs">,
+): boolean {
+  if (!observed?.paused || state !== "SYSTEM_STOPPED" || pausedOn === undefined || observed.labels.generation !== generation) return false;
+  const pausedMs = now - pausedOn;
+  // Less than nothing: the clock was set back, and the time that has passed is unknown.
+  return pausedMs >= 0 && pausedMs < limits.pausedMs;
 }

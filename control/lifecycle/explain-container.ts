@@ -5,13 +5,10 @@ import type { Container } from "../model/entities.ts";
 import type { HistoryEntry } from "../model/records.ts";
 import { nextWarm } from "../model/warm-hours.ts";
 import type { Store } from "../store/open-store.ts";
-import { describeAddresses } from "./addresses.ts";
-import { type ContainerEngine, linesOfTail } from "./engine.ts";
-import { isEngineTrouble } from "./failures.ts";
-import { busyMs, idleInMs, warmMs } from "./idle-policy.ts";
+import { describeAddresses, type TcpPorts } from "./addresses.ts";
+import { busyMs, containerTimeLeft, enteredOn, idleInMs, type ReadSituation, warmMs } from "./decide.ts";
+import { type ContainerEngine, isEngineTrouble, linesOfTail } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import type { TcpPorts } from "./tcp-ports.ts";
-import { containerTimeLeft, enteredOn, type ReadSituation } from "./situation.ts";
 import type { StartSteps } from "./start-steps.ts";
 import { type ExplainContext, explainState, minutes } from "./state-reason.ts";
 

@@ -1,15 +1,14 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { FaultData } from "../../lib/fault.ts";
+import { withoutTimes } from "../../lib/log-times.ts";
 import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from "../model/entities.ts";
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
 import { causeOf } from "../store/history.ts";
-import { withoutTimes } from "../../lib/log-times.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, hasAddress } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
-import type { ComponentLogs } from "./component-logs.ts";
-import { cutLogTail } from "./engine.ts";
-import { cutFaultLogs } from "./failures.ts";
+import { cutFaultLogs, cutLogTail } from "./engine.ts";
+import type { ComponentLogs } from "./telemetry.ts";
 import { containerKey, type WorkQueue } from "./work-queue.ts";
 
 /** Every write of the lifecycle that watchers see. What is written is published once it is durable. */

@@ -7,32 +7,25 @@ import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
-import { createEndCounts, openWatchedAddresses } from "./addresses.ts";
+import { createEndCounts, createTcpPorts, openWatchedAddresses, type TcpListenerOptions, type TcpPorts } from "./addresses.ts";
 import { type Changes, createChanges, currentView, publishAddressed, publishAgain } from "./changes.ts";
 import { createSuspectAddress } from "./check-container.ts";
-import { createComponentLogs } from "./component-logs.ts";
+import { createMonotonicEpoch, idleInMs, type ReadSituation } from "./decide.ts";
 import { createDeploy, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
-import { createContainerEngine, createInFlightOperations } from "./engine.ts";
+import { createContainerEngine, createInFlightOperations, createOutages } from "./engine.ts";
 import { type ContainerExplanation, explainContainer } from "./explain-container.ts";
-import { createOutages } from "./failures.ts";
-import { idleInMs } from "./idle-policy.ts";
-import { handlePushedImage, prefetchImage, type PushedImage, retryMissingImage } from "./image-lookups.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { createMoves } from "./moves.ts";
 import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, removeOrphan, sweep } from "./observe-engine.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
-import { reconcileImage } from "./reconcile-image.ts";
-import { createMonotonicEpoch, type ReadSituation } from "./situation.ts";
+import { handlePushedImage, prefetchImage, type PushedImage, reconcileImage, retryMissingImage } from "./reconcile-image.ts";
 import { createStartSlots } from "./start-container.ts";
-import { createStartStatus, findOut } from "./start-status.ts";
-import { createStartSteps, type StartSteps } from "./start-steps.ts";
-import { createTcpPorts, type TcpListenerOptions, type TcpPorts } from "./tcp-ports.ts";
-import { recordLifecycleMetrics, timed } from "./telemetry.ts";
-import { createWorkerActivity } from "./worker-activity.ts";
-import { createUsage, openUseRecord } from "./usage.ts";
-import { createListenerWatch } from "./watch-listeners.ts";
-import { containerKey, imageKey, placeOf, SWEEP, openWorkQueue, type WorkQueue } from "./work-queue.ts";
+import { createListenerWatch, createStartSteps, type StartSteps } from "./start-steps.ts";
+import { createStartStatus } from "./state-reason.ts";
+import { createComponentLogs, recordLifecycleMetrics, timed } from "./telemetry.ts";
+import { createUsage, createWorkerActivity, openUseRecord } from "./usage.ts";
+import { containerKey, imageKey, openWorkQueue, placeOf, SWEEP, type WorkQueue } from "./work-queue.ts";
 
 /** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
 export type Lifecycle = LifecycleRequests &
@@ -158,7 +151,6 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     store,
     engine,
     driver,
-    findOut: (row, signal) => findOut(engine, row, signal),
     watchListeners: createListenerWatch({ engine, clock }),
     claimAddresses: moves.claimAddresses,
     inFlight,
@@ -279,6 +271,12 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     },
   };
 }
+
+/** A stand without plugin containers. */
+export const CONTAINERS_DISABLED = new Fault(
+  "CONTAINERS_DISABLED",
+  "Containers are disabled on this server: dockerSettings.useGrokSpawner is off. An administrator has to turn it on and restart the server.",
+);
 
 /**
  * The lifecycle where the settings disable all container work: what users and requests ask for is refused with `fault`, and nothing is done by itself. Packages

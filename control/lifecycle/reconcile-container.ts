@@ -10,10 +10,9 @@ import {
   verifyAddress,
   type VerifyDeps,
 } from "./check-container.ts";
-import { type ContainerAction, decide, decideIdle } from "./decide.ts";
-import { isEngineTrouble } from "./failures.ts";
+import { type ContainerAction, type ContainerSituation, containerTimeLeft, decide, decideIdle, type ReadSituation, timeoutFault } from "./decide.ts";
+import { isEngineTrouble } from "./engine.ts";
 import { failurePatch, isSameDecision } from "./moves.ts";
-import { type ContainerSituation, containerTimeLeft, type ReadSituation, timeoutFault } from "./situation.ts";
 import { beginStart, failStart, revalidateImage, startContainer, type StartDeps, type StartSlots } from "./start-container.ts";
 import { endPaused, finalizeRemoval, releaseAdopted, stopContainer, type StopDeps } from "./stop-container.ts";
 import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";

@@ -1,20 +1,18 @@
 import type { Address, Deployment } from "../../drivers/driver.ts";
 import { acceptsConnection, HELD_MS } from "../../lib/accepts-connection.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { isPostgresStarting } from "../../lib/postgres-startup.ts";
+import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddresses } from "./addresses.ts";
-import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
-import type { InFlightOperations } from "./engine.ts";
-import { asFault, isUnanswered } from "./failures.ts";
+import { enteredOn } from "./decide.ts";
+import { confirmDeployment, type ConfirmDeps, declaredPort, type Deploy } from "./deploy.ts";
+import { asFault, type InFlightOperations, isUnanswered } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
-import { declaredPort } from "./readiness.ts";
-import { enteredOn } from "./situation.ts";
 import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {

@@ -1,12 +1,12 @@
+import type { StartStatus } from "../../gateway/contract.ts";
 import type { Container } from "../model/entities.ts";
 import type { HistoryEntry } from "../model/records.ts";
-import type { ContainerEvent, ContainerState } from "../model/states.ts";
-import { isPassingImage } from "../model/states.ts";
-import { isEngineTrouble } from "./failures.ts";
+import { type ContainerEvent, type ContainerState, isPassingImage } from "../model/states.ts";
+import type { ContainerSituation, ReadSituation } from "./decide.ts";
+import { workerNote } from "./deploy.ts";
+import { type ContainerEngine, cutLogTail, isEngineTrouble, linesOfTail, logTailLines, LONGEST_FAULT_LOGS } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import { workerNote } from "./readiness.ts";
-import type { ContainerSituation } from "./situation.ts";
-import { describeStep, type StartStep } from "./start-steps.ts";
+import { describeStep, type StartStep, type StartSteps } from "./start-steps.ts";
 
 /** What an explanation is made from: the situation that a decision is made from, and the container's history. */
 export type ExplainContext = ContainerSituation & {
@@ -49,9 +49,11 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   return `${requesterOf(row, nameOf)} requested its start.`;
 }
 
+const NOT_BEGUN = "The container engine has not begun its start.";
+
 function bootReason({ row, step, now }: ExplainContext): string {
   if (isEngineTrouble(row.fault?.code)) return `${row.fault?.message} berth tries again.`;
-  return step ? describeStep(step, now) : "The container engine has not begun its start.";
+  return step ? describeStep(step, now) : NOT_BEGUN;
 }
 
 export function waitReason({ row, image, now }: ContainerSituation): string {
@@ -129,3 +131,53 @@ function nextRetry({ row }: ExplainContext): string {
 export function minutes(count: number | undefined): string {
   return count === 1 ? "1 minute" : `${count ?? 0} minutes`;
 }
+
+export type StartStatusDeps = {
+  steps: Pick<StartSteps, "of">;
+  engine: Pick<ContainerEngine, "logTail">;
+  situationOf: ReadSituation;
+};
+
+/** For requests whose time limit has passed, so that a hundred containers that start slowly do not each have their log read at once. */
+const MOST_LOGS = 16;
+const MOST_LINES = 20;
+
+/** Reads what a start in progress does and the log tail of what it has started so far; undefined for a container that does not start. */
+export function createStartStatus({ steps, engine, situationOf }: StartStatusDeps) {
+  let reading = 0;
+  const logsOf = async (row: Container, signal: AbortSignal): Promise<string[]> => {
+    if (reading >= MOST_LOGS) return [];
+    reading++;
+    try {
+      const logs = await logTailLines(engine, row.service, signal);
+      return linesOfTail(cutLogTail(logs.slice(-MOST_LINES).join("\n"), LONGEST_FAULT_LOGS));
+    } finally {
+      reading--;
+    }
+  };
+  return async (row: Container, signal: AbortSignal): Promise<StartStatus | undefined> => {
+    const situation = await situationOf(row, "unknown");
+    const step = steps.of(row.id);
+    if (row.state === "PENDING_START") return { text: `${waitReason(situation)} ${CONTINUES}` };
+    if (row.state === "STARTING" && step) {
+      const logs = step.launchedOn === undefined ? [] : await logsOf(row, signal);
+      return { text: `${describeStep(step, situation.now)} ${CONTINUES}`, ...(logs.length === 0 ? {} : { logs }) };
+    }
+    if (row.state === "STARTED") {
+      // It has just refused connections, whatever it did at its start.
+      const note = workerNote({ row, image: situation.image }, "silent");
+      return note === undefined ? undefined : { text: `It is a ${note}.` };
+    }
+    return WAITING[row.state] === undefined ? undefined : { text: `${WAITING[row.state]} ${CONTINUES}` };
+  };
+}
+
+const CONTINUES = "The start continues: try again.";
+
+const WAITING: Partial<Record<Container["state"], string>> = {
+  STARTING: NOT_BEGUN,
+  CHECKING: "Its address is being verified.",
+  PENDING_SYSTEM_STOP: "Its earlier instance is being stopped.",
+  PENDING_USER_STOP: "Its earlier instance is being stopped.",
+  STOPPING: "Its earlier instance is being stopped.",
+};

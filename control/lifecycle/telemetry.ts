@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Metrics, Spread } from "../../lib/metrics/open-metrics.ts";
 import { phasesOf } from "../../lib/start-phases.ts";
 import type { TracePlace, Traces } from "../../lib/traces/traces.ts";
@@ -7,6 +8,17 @@ import { CONTAINER_WIRE_STATES, type ContainerState, isStarting } from "../model
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
 import type { WorkQueue } from "./work-queue.ts";
+
+/**
+ * The lifecycle's log with a field `component`. Its values are the names that a Datagrok server's troubleshooting page has its readers search for: the service,
+ * and its timers for images and for containers.
+ */
+export type ComponentLogs = { service: Log; images: Log; containers: Log };
+
+export function createComponentLogs(log: Log): ComponentLogs {
+  const of = (component: string) => log.child({ component });
+  return { service: of("DockerService"), images: of("DockerService.processImages"), containers: of("DockerService.processContainers") };
+}
 
 /**
  * Counts the moves and starts of containers. It watches the published changes, so that no step has to count. The state after a start shows how the

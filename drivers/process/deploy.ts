@@ -8,9 +8,8 @@ import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
 import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import { refuseForeignOwner } from "../labels.ts";
 import { awaitReady, firstOf, healthAddress } from "../ready.ts";
-import { destroy } from "./destroy.ts";
 import { logs } from "./logs.ts";
-import { instanceOf, type Records } from "./records.ts";
+import { destroy, instanceOf, type Records } from "./records.ts";
 import { localise, readRecipe } from "./resolve.ts";
 
 const POLL_MS = 10;

@@ -5,12 +5,10 @@ import type { Log } from "../../lib/log.ts";
 import type { Call, Driver, DriverEvent, Observed } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { deploy } from "./deploy.ts";
-import { destroy } from "./destroy.ts";
-import { processListeners } from "./listeners.ts";
 import { cutLog, logs } from "./logs.ts";
-import { type ProcessState, instanceOf, openRecords, type Records } from "./records.ts";
+import { processListeners, processUsage } from "./process-tree.ts";
+import { destroy, instanceOf, openRecords, type ProcessState, type Records } from "./records.ts";
 import { resolve } from "./resolve.ts";
-import { processUsage } from "./usage.ts";
 
 export type ProcessOptions = {
   /** For the records and logs of services; used by this driver only. */

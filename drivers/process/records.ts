@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+import type { Clock } from "../../lib/clock.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 import type { Labels } from "../driver.ts";
 import { isServiceName, refuseBadName } from "../labels.ts";
@@ -79,6 +80,42 @@ export function openRecords(at: string) {
   };
 }
 
+const STOP_GRACE_MS = 10_000;
+
+/** After SIGKILL only the kernel is to act. A zombie that is not reaped is left. */
+const KILL_MS = 2_000;
+
+const POLL_MS = 10;
+
+/** Ends the service's process group and removes its record. Without a signal it cannot be aborted: it cleans up after a failure. */
+export async function destroy(records: Records, clock: Clock, service: string, signal?: AbortSignal): Promise<void> {
+  signal?.throwIfAborted();
+  const current = records.find(service);
+  if (!current) return records.remove(service);
+  const identity = current.process;
+  if (identity && current.running) {
+    signalGroup(identity.pid, "SIGTERM");
+    const gone = () => !isAlive(identity) && !acceptsSignal(-identity.pid);
+    if (!(await waitUntil(clock, STOP_GRACE_MS, gone, signal))) {
+      signalGroup(identity.pid, "SIGKILL");
+      await waitUntil(clock, KILL_MS, gone, signal);
+    }
+  } else if (identity && identity.startTime > 0 && !isAlive(identity) && !acceptsSignal(identity.pid)) {
+    // The leader has ended without the rest of its group. The kernel does not reuse its pid while the group exists.
+    signalGroup(identity.pid, "SIGKILL");
+  }
+  records.remove(service);
+}
+
+async function waitUntil(clock: Clock, ms: number, done: () => boolean, signal: AbortSignal | undefined): Promise<boolean> {
+  const end = clock.monotonic() + ms;
+  while (!done()) {
+    if (clock.monotonic() >= end) return false;
+    await clock.sleep(POLL_MS, signal);
+  }
+  return true;
+}
+
 /** A removed folder has no services. */
 function names(folder: string): string[] {
   try {
@@ -123,7 +160,7 @@ function parseStat(line: string): (ProcessIdentity & { dead: boolean }) | undefi
 }
 
 /** A zombie is dead. */
-export function isAlive({ pid, startTime }: ProcessIdentity): boolean {
+function isAlive({ pid, startTime }: ProcessIdentity): boolean {
   if (startTime === 0) return acceptsSignal(pid);
   try {
     const current = parseStat(readFileSync(`/proc/${pid}/stat`, "utf8"));
@@ -134,17 +171,13 @@ export function isAlive({ pid, startTime }: ProcessIdentity): boolean {
 }
 
 /** Signals the process group of a service, if it exists. */
-export function signalGroup(pid: number, signal: NodeJS.Signals): void {
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch {}
 }
 
-/** True while the group has a process, also after its leader has ended. */
-export function groupExists(pid: number): boolean {
-  return acceptsSignal(-pid);
-}
-
+/** True for a process, and for the group of a negative pid, while it exists; a group also after its leader has ended. */
 function acceptsSignal(target: number): boolean {
   try {
     process.kill(target, 0);

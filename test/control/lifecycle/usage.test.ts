@@ -1,9 +1,9 @@
 import t, { type Test } from "tap";
 import type { Usage } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { listening } from "../../fixtures/memory-driver.ts";
 import { eventually } from "../../fixtures/eventually.ts";
-import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
+import { listening } from "../../fixtures/memory-driver.ts";
+import { type LifecycleFixture, openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
 const MINUTE = 60_000;
 const CONFIG = { onDemand: true, shutdownTimeoutMinutes: 2, worker: true };

@@ -1,10 +1,10 @@
 import t from "tap";
 import type { Container, ContainerConfig } from "../../../control/model/entities.ts";
-import { listening } from "../../fixtures/memory-driver.ts";
 import { turns } from "../../fixtures/clock.ts";
-import { type LifecycleFixture, openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { PATIENCE_MS } from "../../fixtures/eventually.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { listening } from "../../fixtures/memory-driver.ts";
+import { type LifecycleFixture, openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
 t.test("an image that was missed is validated as soon as it is pushed, and its container starts", async (t) => {
   const stand = await openLifecycleFixture(t);

@@ -1,5 +1,5 @@
 import t from "tap";
-import { planReadiness } from "../../../control/lifecycle/readiness.ts";
+import { planReadiness } from "../../../control/lifecycle/deploy.ts";
 import { isQueueWorker } from "../../../lib/queue-worker.ts";
 
 const CONFIG = { cpu: 0.25 };
