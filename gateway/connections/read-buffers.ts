@@ -7,6 +7,8 @@ const LARGE_BYTES = 524_288;
 /** Reads in a row that fill the small buffer, before a body counts as long: new memory costs more than reading a short body in pieces. */
 const LONG_AFTER = 4;
 const MAX_SPARE = 16;
+/** Memory that is kept for later bodies, at most. */
+export const MAX_SPARE_BYTES = MAX_SPARE * LARGE_BYTES;
 /** Received chunks of their own up to this size are left to the garbage collector. */
 const SMALL_CHUNK = 16_384;
 

@@ -1,3 +1,4 @@
+import { MAX_SPARE_BYTES } from "../../gateway/connections/read-buffers.ts";
 import type { SoakSnapshot } from "./world.ts";
 
 const MIB = 1_048_576;
@@ -12,7 +13,8 @@ const MAY_GROW: Record<Exclude<keyof SoakSnapshot, "objects">, number> = {
   pooled: 0,
   parserBytes: 0,
   heapBytes: 2 * MIB,
-  bufferBytes: MIB,
+  // After a short warm-up, buffers for long bodies are still added to those that are kept.
+  bufferBytes: MAX_SPARE_BYTES + MIB,
 };
 
 /** A connection that is gone may still be held by its last bytes; a leak counts in thousands. */
