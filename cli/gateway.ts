@@ -17,7 +17,10 @@ export const verbs: Verbs = {
     summary: "serve the edge for a control plane: on another machine with --control, else on this one; or for a Datagrok server (BERTH_DIRECTORY)",
     details: "BERTH_WORKERS sets how many processes share the edge; for a control plane on this machine there is one.",
     options: {
-      control: { value: "<url>", summary: "control plane to join, at its BERTH_GATEWAYS_PORT: https://host:port; same as BERTH_CONTROL" },
+      control: {
+        value: "<url>",
+        summary: "control plane to join, at its BERTH_GATEWAYS_PORT: https://host:port, or several with commas between; same as BERTH_CONTROL",
+      },
       token: {
         value: "<token>",
         summary:
@@ -78,7 +81,7 @@ async function startGateways(context: CommandContext, env: NodeJS.ProcessEnv, se
     reloadOnHangup(settings, served);
     return served;
   };
-  const of = settings.control.url ?? settings.datagrok.url;
+  const of = settings.control.url.join(", ") || settings.datagrok.url;
   await serveUntilStopped(context, log, start, ({ port }) => {
     console.log(`berth ${VERSION} gateway at ${listenerUrl(settings, port)} of ${of}`);
     printMetricsUrl(settings, counted.port);

@@ -24,7 +24,7 @@ export async function run(given: CommandContext): Promise<void> {
     const descriptors = descriptorLimit();
     if (descriptors !== undefined && descriptors < FEW_DESCRIPTORS)
       log.warn({ limit: descriptors, recommended: FEW_DESCRIPTORS }, "few file descriptors: raise the limit of open files (nofile)");
-    if (settings.control.url !== undefined)
+    if (settings.control.url.length > 0)
       throw new Fault(
         "SETTINGS_INVALID",
         "BERTH_CONTROL names another control plane, but `berth serve` has its own. Run `berth gateway` to join that one.",

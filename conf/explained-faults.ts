@@ -123,6 +123,14 @@ const OTHER_FAULTS = {
     means: "The control plane runs, and did not answer this gateway in time. Held requests keep waiting; the gateway retries.",
     todo: "Try again; berth_event_loop_delay_seconds shows whether control is overloaded.",
   },
+  CONTROL_STANDBY: {
+    means: "This control process does not lead. Another one does, or will within seconds.",
+    todo: "Send the request to a gateway, which knows the leader; the reply names it too.",
+  },
+  CONTROL_NO_LEADER: {
+    means: "Of several control processes none leads. Running containers are served, held requests wait.",
+    todo: "One takes over within seconds. If none does, `berth status` and their logs: do they reach the database?",
+  },
   GATEWAY_REFUSED: { means: "The control plane refuses this gateway.", todo: "`berth gateways token`, and the same feed version." },
   CONTROL_UNTRUSTED: {
     means: "This gateway does not trust the control plane's certificate.",

@@ -38,16 +38,27 @@ const RETRY_MS = 1_000;
 const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
 
 /** The control plane's API. */
-export function controlBackend({ target, admits }: ControlApi, trusted: TrustedProxies): ApiBackend {
+export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBackend {
+  const { admits } = api;
+  /** Waits for the leader among several control processes. */
+  const leader = api.leader ?? (() => api.target);
   const away = () => new Fault("CONTROL_AWAY", "The control plane is unavailable; try again in a moment", { retryAfterMs: RETRY_MS });
   return {
-    lease: { ...leaseOf(target), replaceTarget: () => Promise.reject(away()) },
+    lease: {
+      ...leaseOf(api.target),
+      target: leader,
+      replaceTarget: (refused) =>
+        api.leader === undefined
+          ? Promise.reject(away())
+          : Promise.resolve(api.leader()).then((next) => (next === refused ? Promise.reject(away()) : next)),
+    },
     pathOf: (target) => target,
     edits: (head, peer) => {
       const forwarded = head.header("x-forwarded-for");
       const add: HeaderLine[] = [[CLIENT_ADDRESS_HEADER, trusted.clientOf(forwarded, peer.address)]];
       if (forwarded !== undefined && !trusted.trusts(peer.address)) add.push([UNTRUSTED_PROXY_HEADER, peer.address]);
-      if (admits !== undefined) add.push(admits());
+      const admission = admits?.();
+      if (admission !== undefined) add.push(admission);
       return { remove: OWN_HEADERS, add };
     },
     faultOf: (fault) => (fault.status === 502 ? away() : fault),

@@ -165,14 +165,24 @@ export type Identity = {
  * - `POST /pushed` `PushedReport` → 204; from a registry proxy.
  * - `POST /who` `CallersRequest` → 200 `CallersReply`.
  *
- * A refusal is a `FaultData` with the fault's status.
+ * A refusal is a `FaultData` with the fault's status; a control process that does not lead refuses everything with a `StandbyReply`.
  */
 export type FeedLine =
   /**
    * `gateway`: the name under which this gateway reports its use; every `reportMs` if present, even without a change, because a network may fail silently.
-   * `store` and `revision` identify control's store. `version`: of berth. `wire`: of this protocol; `hello` itself never changes.
+   * `store` and `revision` identify control's store. `epoch`: of the leader among several control processes; a later leader has a larger one. `version`: of
+   * berth. `wire`: of this protocol; `hello` itself never changes.
    */
-  | { kind: "hello"; gateway: string; version?: string; wire?: number; reportMs?: number; store?: string | undefined; revision?: number | undefined }
+  | {
+      kind: "hello";
+      gateway: string;
+      version?: string;
+      wire?: number;
+      reportMs?: number;
+      store?: string | undefined;
+      revision?: number | undefined;
+      epoch?: number | undefined;
+    }
   /** `seq`: the last change that it contains. `more`: another `all` follows, and only all of them together are complete. */
   | { kind: "all"; containers: WireView[]; seq?: number; more?: true }
   | { kind: "changed"; container: WireView; seq: number }
@@ -207,6 +217,9 @@ export function viewOffWire({ standing: availability, ...view }: WireView): Cont
   if (isSuspect === true || all.length === 0) return { ...view, availability: { kind: "coming", step: "check" } };
   return { ...view, availability: { kind: "awake", addresses: all, ...(worker === true ? { worker } : {}) } };
 }
+
+/** From a control process that does not lead: `code` is CONTROL_STANDBY. `leader`: the URL at which gateways reach the leader, if there is one. */
+export type StandbyReply = FaultData & { leader?: string };
 
 /** Incremented when gateways and control of different versions can no longer understand each other. */
 export const WIRE_VERSION = 1;

@@ -60,6 +60,8 @@ export const FAULTS = {
   CONTROL_AWAY: [503, "Control plane is away"],
   DESCRIPTORS_EXHAUSTED: [503, "No file descriptor left"],
   CONTROL_BUSY: [503, "Control plane is busy"],
+  CONTROL_STANDBY: [503, "Control process is a standby"],
+  CONTROL_NO_LEADER: [503, "No control process leads"],
   // For a gateway on another machine; its callers get CONTROL_AWAY.
   GATEWAY_REFUSED: [503, "Gateway refused"],
   CONTROL_UNTRUSTED: [503, "Control plane not trusted"],

@@ -4,6 +4,7 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { configuredLimits, openEdgeTlsKeys } from "./listener-settings.ts";
 import { type ControlLink, remoteControl } from "../gateway/feed/control-client.ts";
+import { type ControlMember, controlGroup } from "../gateway/feed/control-group.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { createOpenExchanges, type OpenExchanges } from "../gateway/containers/open-exchanges.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
@@ -148,28 +149,31 @@ function openDirectory(deps: {
 /** The token's file is read again after this time, so that a new token needs no restart. */
 const READ_AGAIN_MS = 5_000;
 
-/** The control plane on another machine that the settings name; undefined where they name none. Faults: SETTINGS_INVALID. */
+/** The control plane on other machines that the settings name; undefined where they name none. Faults: SETTINGS_INVALID. */
 export function configuredControlLink({ control }: Settings, clock: Clock): ControlLink | undefined {
-  if (control.url === undefined) return undefined;
-  const { protocol, hostname, port, pathname, search, username } = new URL(control.url);
+  if (control.url.length === 0) return undefined;
+  const places = control.url.map((url) => controlPlace(url, control.plain));
+  const token = tokenOf(control, clock);
+  const ca = control.ca === undefined ? undefined : readText(control.ca, "BERTH_CONTROL_CA");
+  const fingerprint = control.fingerprint?.replaceAll(":", "").toLowerCase();
+  const members = places.map(({ host, port, isSecure }): ControlMember => {
+    const isName = isIP(host) === 0;
+    const secured = isSecure ? { servername: isName ? host : "", ca, fingerprint } : undefined;
+    return { name: isName ? host : undefined, linkTo: (address) => remoteControl({ host: address ?? host, port, secured, token }) };
+  });
+  const [only] = members;
+  return members.length === 1 && only?.name === undefined ? only?.linkTo(undefined) : controlGroup(members, clock);
+}
+
+function controlPlace(url: string, isPlainAllowed: boolean): { host: string; port: number; isSecure: boolean } {
+  const { protocol, hostname, port, pathname, search, username } = new URL(url);
   if (pathname !== "/" || search !== "" || username !== "")
     throw invalid("BERTH_CONTROL is scheme, host and port alone, such as https://berth.internal:8443.");
   const host = hostname.replace(/^\[|\]$/g, "");
   const isSecure = protocol === "https:";
-  if (!isSecure && !control.plain && !isLoopback(host))
-    throw invalid(`The way to ${control.url} would not be encrypted: have it speak https, or set BERTH_CONTROL_PLAIN=on where the network encrypts.`);
-  return remoteControl({
-    host,
-    port: Number(port) || (isSecure ? 443 : 80),
-    secured: isSecure
-      ? {
-          servername: isIP(host) === 0 ? host : "",
-          ca: control.ca === undefined ? undefined : readText(control.ca, "BERTH_CONTROL_CA"),
-          fingerprint: control.fingerprint?.replaceAll(":", "").toLowerCase(),
-        }
-      : undefined,
-    token: tokenOf(control, clock),
-  });
+  if (!isSecure && !isPlainAllowed && !isLoopback(host))
+    throw invalid(`The way to ${url} would not be encrypted: have it speak https, or set BERTH_CONTROL_PLAIN=on where the network encrypts.`);
+  return { host, port: Number(port) || (isSecure ? 443 : 80), isSecure };
 }
 
 /** From the file where one is named. */

@@ -71,6 +71,8 @@ const WAKE_RETRY = { firstMs: 100, longestMs: 2_000 };
 const BUSY: ReadonlySet<FaultCode> = new Set(["CONTROL_BUSY", "DATAGROK_BUSY"]);
 /** Control is unavailable: the wake is repeated if an earlier attempt reached it. */
 const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY"]);
+/** Several control processes are about to choose a leader. The wake has waited for it. */
+const LEADERLESS: ReadonlySet<FaultCode> = new Set(["CONTROL_NO_LEADER", "CONTROL_STANDBY"]);
 /** Faults of one caller, not of the container: another waiter may be permitted. */
 const OF_CALLER: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
 
@@ -225,8 +227,11 @@ export function createHold(parts: {
         queue.problem = undefined;
         return;
       } catch (error) {
-        if (!(error instanceof Fault) || !(BUSY.has(error.code) || (attempts > 1 && AWAY.has(error.code)))) throw error;
+        if (!(error instanceof Fault)) throw error;
+        const isLeaderless = LEADERLESS.has(error.code);
+        if (!isLeaderless && !BUSY.has(error.code) && !(attempts > 1 && AWAY.has(error.code))) throw error;
         queue.problem = error.message;
+        if (isLeaderless) attempts = 1;
       }
       await clock.sleep(scattered(backoffDelay(WAKE_RETRY, attempts)));
       caller = queue.waiters.values().next().value?.caller;

@@ -20,7 +20,14 @@ const AWAY_SECONDS = 15 * 60;
 const STALE_MS = 2_000;
 /** How long a cached caller waits for a new reply. After that the old one is valid, and the new one is used when it arrives. */
 const SLOW_MS = 100;
-const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_BUSY", "DATAGROK_AWAY", "DATAGROK_BUSY"]);
+const AWAY: ReadonlySet<FaultCode> = new Set([
+  "CONTROL_AWAY",
+  "CONTROL_BUSY",
+  "CONTROL_NO_LEADER",
+  "CONTROL_STANDBY",
+  "DATAGROK_AWAY",
+  "DATAGROK_BUSY",
+]);
 const MOST_CALLERS = 20_000;
 /** Longer tokens are found as well, at a higher cost. */
 const TOKEN_BYTES = 128;

@@ -15,10 +15,33 @@ export type ControlLink = {
   /** The headers of each request, and of the feed. */
   headers(): Record<string, string>;
   api: ControlApi;
+  /** Present if there may be several control processes. */
+  group?: ControlGroup;
 };
 
-/** Where the API is. `admits`: the header line that authorizes a client's request there, if it needs one. */
-export type ControlApi = { target: ForwardTarget; admits?: () => HeaderLine };
+/** Several control processes, one of which leads. A link with a group is to one of them at a time. */
+export type ControlGroup = {
+  /** The link to that one, as long as the group does not move on. */
+  current(): ControlLink;
+  /** How many are known, by their addresses. */
+  size(): number;
+  /** Several are configured, or the last leader has an epoch: another one may lead soon, so requests wait for it. */
+  canFailOver(): boolean;
+  /** Moves the link to `leader` (`host:port`) if that is one of them, else to the next one. True: each was tried since the last connect. */
+  moveOn(leader?: string): boolean;
+  /** The link is to a control process that leads, with or without an epoch. */
+  connected(hasEpoch: boolean): void;
+  /** `why`: a clause. */
+  disconnected(why: string): void;
+  /** Resolves when the link is to a leader. Faults: CONTROL_NO_LEADER after `ms`. An abort rejects with the signal's reason. */
+  leader(ms: number, signal?: AbortSignal): Promise<void>;
+};
+
+/**
+ * Where the API is. `admits`: the header line that authorizes a client's request there, if it needs one. `leader`: the same target, after it leads; it
+ * rejects with CONTROL_NO_LEADER.
+ */
+export type ControlApi = { target: ForwardTarget; admits?: () => HeaderLine | undefined; leader?: () => ForwardTarget | Promise<ForwardTarget> };
 
 /** The control plane of this machine. Only this user can open its sockets. */
 export function localControl(sockets: { feedSocket: string; apiSocket: string }): ControlLink {
@@ -96,16 +119,31 @@ const CONNECTIONS = { wakes: 4, others: 16 };
 /** Calls `refused` when control refuses this gateway. `isAway`: control seems to be away. */
 export function openControlClient(deps: { link: ControlLink; refused?: () => void; isAway?: () => boolean; clock: Clock }): ControlClient {
   const { link, refused, isAway = () => false, clock } = deps;
-  const openClient = (connections: number) =>
-    openHttpClient({
-      clock,
-      maxBytes: MAX_BYTES,
-      timeoutMs: TIMEOUT_MS,
-      connections,
-      connect: link.connect,
-      toFault: ({ cause }) => controlAway("cannot be reached", cause),
-    });
-  const [wakes, others] = [openClient(CONNECTIONS.wakes), openClient(CONNECTIONS.others)];
+  const openClients = (to: ControlLink) => {
+    const open = (connections: number) =>
+      openHttpClient({
+        clock,
+        maxBytes: MAX_BYTES,
+        timeoutMs: TIMEOUT_MS,
+        connections,
+        connect: to.connect,
+        toFault: ({ cause }) => controlAway("cannot be reached", cause),
+      });
+    return { to, wakes: open(CONNECTIONS.wakes), others: open(CONNECTIONS.others) };
+  };
+  const close = () => {
+    clients.wakes.close();
+    clients.others.close();
+  };
+  let clients = openClients(link.group?.current() ?? link);
+  /** Connections that are kept belong to one control process. */
+  const currentClients = () => {
+    const to = link.group?.current() ?? link;
+    if (clients.to === to) return clients;
+    close();
+    clients = openClients(to);
+    return clients;
+  };
   const refusal = (body: unknown, status: number): Fault => {
     if (!isFaultData(body)) return controlAway(`answered ${status}`);
     if (body.code !== "GATEWAY_REFUSED") return Fault.from(body);
@@ -115,11 +153,9 @@ export function openControlClient(deps: { link: ControlLink; refused?: () => voi
   };
 
   return {
-    close: () => {
-      wakes.close();
-      others.close();
-    },
+    close,
     post: async (path, body, signal) => {
+      const { wakes, others } = currentClients();
       const client = path === "/wake" ? wakes : others;
       const wasAway = isAway();
       const { status, text } = await client.request({

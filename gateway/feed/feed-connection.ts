@@ -4,8 +4,8 @@ import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
-import { FEED_SILENCE_MS, type FeedLine } from "../contract.ts";
-import { isFaultData, type ControlLink, untrustedFault } from "./control-client.ts";
+import { FEED_SILENCE_MS, type FeedLine, type StandbyReply } from "../contract.ts";
+import { isFaultData, type ControlGroup, type ControlLink, untrustedFault } from "./control-client.ts";
 import type { Readable } from "node:stream";
 
 /** Many times the 500 containers that control puts into one line. */
@@ -13,6 +13,10 @@ const LONGEST_LINE = 64 * 1_048_576;
 const SILENCE = "silence";
 const MAX_REFUSAL_BYTES = 65_536;
 const RETRY = { firstMs: 100, longestMs: 2_000 };
+/** Of several control processes, one should lead within seconds. */
+const GROUP_RETRY = { firstMs: 50, longestMs: 500 };
+/** A control process of several that does not answer within this time is passed over. The leader answers from memory. */
+const GROUP_HEAD_MS = 1_500;
 /** An administrator has to act first. Each attempt logs the reason. */
 const REFUSED_DELAY_MS = 30_000;
 
@@ -41,38 +45,66 @@ type FeedConnectionDeps = {
  * many gateways do not call a control that has just started all at once.
  */
 export function openFeedConnection({ link, path, onLine, onLost, onRefused, clock, log }: FeedConnectionDeps): FeedConnection {
-  const client = openHttpClient({
-    clock,
-    maxBytes: MAX_REFUSAL_BYTES,
-    // The silence timer of this connection is earlier.
-    timeoutMs: 2 * FEED_SILENCE_MS,
-    connect: link.connect,
-    toFault: ({ why, cause }) => untrustedFault(cause, link) ?? new Error(why, { cause }),
-  });
+  const { group } = link;
+  const openClient = (to: ControlLink) =>
+    openHttpClient({
+      clock,
+      maxBytes: MAX_REFUSAL_BYTES,
+      // The silence timer of this connection is earlier.
+      timeoutMs: 2 * FEED_SILENCE_MS,
+      connect: to.connect,
+      toFault: ({ why, cause }) => untrustedFault(cause, to) ?? new Error(why, { cause }),
+    });
+  let client = openClient(link);
   let closed = false;
+  /** What the control processes of the current round did beside refusing. */
+  let others = 0;
   let failures = 0;
   let isReported = false;
   let loseCurrent: (why: string) => void = () => undefined;
   let cancelSilence: () => void = () => undefined;
   let cancelRetry: () => void = () => undefined;
 
+  const openAfter = (ms: number) => void (cancelRetry = clock.after(ms * (0.5 + Math.random() / 2), open));
+  const openRefused = (fault: Fault) => {
+    onRefused(fault);
+    isReported = true;
+    openAfter(REFUSED_DELAY_MS);
+  };
+  /** Tries the leader that this control process named, or the next one. A refusal counts if every control process refuses. */
+  const moveOn = (to: ControlGroup, why: string | Fault, leader: string | undefined) => {
+    const isRefusal = why instanceof Fault && why.code !== "CONTROL_STANDBY";
+    if (!isRefusal) others++;
+    const text = why instanceof Fault ? why.message : why;
+    to.disconnected(`${link.name}: ${text}`);
+    const isRound = to.moveOn(leader);
+    if (isRound && isRefusal && others === 0) return openRefused(why);
+    report(text);
+    if (!isRound) return openAfter(GROUP_RETRY.firstMs);
+    others = 0;
+    openAfter(backoffDelay(to.canFailOver() ? GROUP_RETRY : RETRY, ++failures));
+  };
+  const report = (why: string) => {
+    log[isReported ? "debug" : "warn"]({ why, control: link.name }, "control is away: known containers are served, none is started");
+    isReported = true;
+  };
+
   const open = () => {
     const ended = new AbortController();
-    const lost = (why: string | Fault) => {
+    if (group !== undefined) {
+      client.close();
+      client = openClient(group.current());
+    }
+    const lost = (why: string | Fault, leader?: string | undefined) => {
       if (ended.signal.aborted) return;
       ended.abort();
       cancelSilence();
       if (closed) return;
       onLost(why === SILENCE);
-      if (why instanceof Fault) {
-        onRefused(why);
-        isReported = true;
-        return void (cancelRetry = clock.after(REFUSED_DELAY_MS * (0.5 + Math.random() / 2), open));
-      }
-      log[isReported ? "debug" : "warn"]({ why, control: link.name }, "control is away: known containers are served, none is started");
-      isReported = true;
-      const delay = backoffDelay(RETRY, ++failures);
-      cancelRetry = clock.after(delay * (0.5 + Math.random() / 2), open);
+      if (group) return moveOn(group, why, leader);
+      if (why instanceof Fault) return openRefused(why);
+      report(why);
+      openAfter(backoffDelay(RETRY, ++failures));
     };
     loseCurrent = lost;
     const restartSilence = () => {
@@ -97,13 +129,19 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
         }
         if (line.kind === "all") {
           failures = 0;
+          others = 0;
           isReported = false;
         }
       });
     };
     client
-      .stream({ url: `http://localhost${path()}`, headers: link.headers(), signal: ended.signal })
-      .then(async (reply) => (reply.status === 200 ? read(reply.stream) : lost(await refusalOf(reply))))
+      .stream({
+        url: `http://localhost${path()}`,
+        headers: link.headers(),
+        signal: ended.signal,
+        ...(group && group.size() > 1 ? { timeoutMs: GROUP_HEAD_MS } : {}),
+      })
+      .then(async (reply) => (reply.status === 200 ? read(reply.stream) : lost(...(await refusalOf(reply)))))
       .catch((error: Error) => lost(error instanceof Fault ? error : error.message));
   };
 
@@ -119,15 +157,22 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
   };
 }
 
-/** Why control does not send the feed. A fault if it refuses this gateway. */
-async function refusalOf(reply: HttpStream): Promise<string | Fault> {
+/** Why control does not send the feed: a fault if it refuses this gateway. A standby names the leader. */
+async function refusalOf(reply: HttpStream): Promise<[why: string | Fault, leader?: string | undefined]> {
   try {
     const body: unknown = JSON.parse((await reply.read()).text());
-    if (isFaultData(body) && body.code === "GATEWAY_REFUSED") return Fault.from(body);
+    if (isFaultData(body) && body.code === "GATEWAY_REFUSED") return [Fault.from(body)];
+    if (isFaultData(body) && body.code === "CONTROL_STANDBY") return [body.message, leaderOf(body)];
   } catch {
     // Not one of control's own replies.
   }
-  return `status ${reply.status}`;
+  return [`status ${reply.status}`];
+}
+
+/** `host:port` of the leader in a standby's reply. */
+function leaderOf(body: StandbyReply): string | undefined {
+  const url = typeof body.leader === "string" && URL.canParse(body.leader) ? new URL(body.leader) : undefined;
+  return url && `${url.hostname.replaceAll(/^\[|\]$/g, "")}:${url.port || (url.protocol === "https:" ? 443 : 80)}`;
 }
 
 /** The other end is our own program, of the same wire version: only the JSON syntax is checked. */

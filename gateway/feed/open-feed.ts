@@ -1,5 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
-import { Fault } from "../../lib/fault.ts";
+import { retryDelay } from "../../lib/backoff.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import {
   type ContainerView,
@@ -48,6 +49,11 @@ export type Feed = {
 const GOODBYE_MS = 500;
 /** How long a request of an unknown caller waits for a control that is busy. */
 const LONGEST_WHO_MS = 30_000;
+/** How long a wake waits for a leader before its waiters learn why. They wait on, and the wake is repeated. */
+const LONGEST_WAKE_MS = 2_000;
+const LEADER_RETRY = { firstMs: 50, longestMs: 500 };
+/** The faults of a control process that has stopped leading. */
+const NOT_LEADING: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_STANDBY", "CONTROL_NO_LEADER"]);
 
 /**
  * The gateway's side of `gateway/contract.ts`, for control on this machine or another. While control is away, it serves from its cache. `version` is
@@ -79,6 +85,9 @@ export function openFeed(deps: {
   let previousName: string | undefined;
   /** The newest revision of control's store that arrived here. */
   let revision: { store: string; seen: number } | undefined;
+  /** The largest epoch of a leader that arrived here, and whether the last one has one. */
+  let epoch = 0;
+  let hasEpoch = false;
   let otherVersion: string | undefined;
   let isAway = true;
   /** Ends requests to a control that became silent. */
@@ -101,12 +110,27 @@ export function openFeed(deps: {
     },
   });
 
+  /** Posts what may be repeated. Among several control processes it waits for the leader, up to `longestMs`, and repeats what a failover interrupted. */
+  const postToLeader = async (path: string, body: unknown, signal: AbortSignal, longestMs: number): Promise<unknown> => {
+    const until = clock.monotonic() + longestMs;
+    for (let failures = 1; ; failures++) {
+      if (link.group?.canFailOver()) await link.group.leader(Math.max(0, until - clock.monotonic()), signal);
+      try {
+        return await control.post(path, body, AbortSignal.any([signal, silent.signal]));
+      } catch (error) {
+        const isFailover = error instanceof Fault && (NOT_LEADING.has(error.code) || (error.code === "CONTROL_BUSY" && isAway));
+        if (!link.group?.canFailOver() || !isFailover || clock.monotonic() >= until) throw error;
+      }
+      await clock.sleep(retryDelay(LEADER_RETRY, failures));
+    }
+  };
+
   /** Repeats the request while control is connected and only slow. */
   const findCallers = async (tokens: readonly string[], signal: AbortSignal): Promise<CallersReply> => {
     const until = clock.monotonic() + LONGEST_WHO_MS;
     for (;;) {
       try {
-        return (await control.post("/who", { tokens } satisfies CallersRequest, AbortSignal.any([signal, silent.signal]))) as CallersReply;
+        return (await postToLeader("/who", { tokens } satisfies CallersRequest, signal, LONGEST_WHO_MS)) as CallersReply;
       } catch (error) {
         if (!(error instanceof Fault) || error.code !== "CONTROL_BUSY") throw error;
         if (isAway) throw controlAway("has become silent", error);
@@ -134,6 +158,7 @@ export function openFeed(deps: {
     seq = upTo;
     containers.replace(incoming);
     incoming = [];
+    link.group?.connected(hasEpoch);
     ready.resolve();
     reports.flushSoon();
   };
@@ -148,6 +173,7 @@ export function openFeed(deps: {
     switch (line.kind) {
       case "hello":
         checkVersion(line);
+        checkEpoch(line);
         checkRevision(line);
         gateway = line.gateway;
         return reports.every(line.reportMs);
@@ -169,6 +195,17 @@ export function openFeed(deps: {
       case "beat":
         if (revision && line.revision !== undefined) revision.seen = line.revision;
     }
+  };
+  /** A leader that was deposed may not know it yet. What it sends is older than what is cached here. */
+  const checkEpoch = ({ epoch: theirs }: Extract<FeedLine, { kind: "hello" }>) => {
+    hasEpoch = theirs !== undefined;
+    if (theirs === undefined) return;
+    if (theirs < epoch)
+      throw new Fault(
+        "CONTROL_STANDBY",
+        `The control process at ${link.name} leads no longer: its epoch is ${theirs}, and another one had ${epoch}.`,
+      );
+    epoch = theirs;
   };
   /** Its state counts nevertheless: there is no other. */
   const checkRevision = ({ store, revision: current }: Extract<FeedLine, { kind: "hello" }>) => {
@@ -242,7 +279,7 @@ export function openFeed(deps: {
         const by = caller.ref === undefined ? {} : { ref: caller.ref };
         const trace = traceparent === undefined ? {} : { traceparent };
         const user = caller.userId === "" ? {} : { userId: caller.userId };
-        await control.post("/wake", { id, ...user, ...by, ...trace } satisfies WakeRequest, AbortSignal.any([signal, silent.signal]));
+        await postToLeader("/wake", { id, ...user, ...by, ...trace } satisfies WakeRequest, signal, LONGEST_WAKE_MS);
       },
       // Without it, the response says less.
       startStatus: async (id, _, signal) =>

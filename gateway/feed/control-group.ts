@@ -1,0 +1,130 @@
+import { lookup } from "node:dns/promises";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { ControlApi, ControlGroup, ControlLink } from "./control-client.ts";
+
+/** One entry of the list: a control process, or a name with the addresses of several. */
+export type ControlMember = {
+  /** A name to look up; undefined: `linkTo` needs no address. */
+  name: string | undefined;
+  /** `address`: one of the name's IP addresses; undefined: none is known yet. */
+  linkTo(address: string | undefined): ControlLink;
+};
+
+/** How long a request to the API waits for a leader. */
+const API_WAIT_MS = 15_000;
+/** The names are looked up again after this time while no control process leads. */
+const LOOKUP_MS = 1_000;
+
+/** A link that follows the leader. A name with several addresses counts as several control processes. */
+export function controlGroup(members: readonly ControlMember[], clock: Clock, resolve = addressesOf): ControlLink {
+  let links = members.map(({ linkTo }) => linkTo(undefined));
+  let at = 0;
+  let untried = links.length;
+  let isConnected = false;
+  let hasEpoch = false;
+  let problem = "it was not reached yet";
+  let lookedUpAt: number | undefined;
+  const waiting = new Set<() => void>();
+  const current = (): ControlLink => links[at % links.length] as ControlLink;
+
+  const lookUp = async () => {
+    if (lookedUpAt !== undefined && clock.monotonic() - lookedUpAt < LOOKUP_MS) return;
+    lookedUpAt = clock.monotonic();
+    const all = await Promise.all(members.map(async ({ name, linkTo }) => (name === undefined ? [linkTo(undefined)] : linksTo(name, linkTo))));
+    // The connected one keeps its place.
+    if (isConnected || all.flat().length === 0) return;
+    const { name } = current();
+    links = all.flat();
+    at = Math.max(
+      0,
+      links.findIndex((link) => link.name === name),
+    );
+    untried = Math.min(untried, links.length);
+  };
+  /** The name itself where it cannot be looked up: the connect reports the reason. */
+  const linksTo = async (name: string, linkTo: ControlMember["linkTo"]): Promise<ControlLink[]> => {
+    const addresses = await resolve(name).catch(() => []);
+    return addresses.length === 0 ? [linkTo(undefined)] : addresses.map(linkTo);
+  };
+  const hasNames = members.some(({ name }) => name !== undefined);
+  if (hasNames) void lookUp();
+
+  const group: ControlGroup = {
+    current,
+    size: () => links.length,
+    // Two addresses of one name may be one machine.
+    canFailOver: () => members.length > 1 || hasEpoch,
+    moveOn: (leader) => {
+      untried--;
+      const named = leader === undefined ? -1 : links.findIndex(({ name }) => name === leader);
+      const isOther = named !== -1 && named !== at % links.length;
+      at = isOther ? named : at + 1;
+      const isRound = untried <= 0;
+      if (isRound) {
+        untried = links.length;
+        if (hasNames) void lookUp();
+      }
+      return isRound;
+    },
+    connected: (withEpoch) => {
+      isConnected = true;
+      hasEpoch = withEpoch;
+      untried = links.length;
+      for (const proceed of waiting) proceed();
+    },
+    disconnected: (why) => {
+      isConnected = false;
+      problem = why;
+    },
+    leader: (ms, signal) => {
+      if (isConnected) return Promise.resolve();
+      const noLeader = () =>
+        new Fault("CONTROL_NO_LEADER", `No control process leads at the moment (${problem}); one should within seconds`, { retryAfterMs: 1_000 });
+      return new Promise((proceed, reject) => {
+        const leave = () => {
+          waiting.delete(onLeader);
+          cancel();
+          signal?.removeEventListener("abort", onAbort);
+        };
+        const onLeader = () => {
+          leave();
+          proceed();
+        };
+        const onAbort = () => {
+          leave();
+          reject(signal?.reason as Error);
+        };
+        const cancel = clock.after(ms, () => {
+          leave();
+          reject(noLeader());
+        });
+        waiting.add(onLeader);
+        signal?.addEventListener("abort", onAbort, { once: true });
+        if (signal?.aborted) onAbort();
+      });
+    },
+  };
+  const api: ControlApi = {
+    get target() {
+      return current().api.target;
+    },
+    admits: () => current().api.admits?.(),
+    leader: () => (isConnected || !group.canFailOver() ? current().api.target : group.leader(API_WAIT_MS).then(() => current().api.target)),
+  };
+  return {
+    get name() {
+      return current().name;
+    },
+    connect: () => current().connect(),
+    headers: () => current().headers(),
+    api,
+    group,
+  };
+}
+
+/** The IP addresses of a name, in a stable order, so that all gateways begin with the same one. */
+async function addressesOf(name: string): Promise<string[]> {
+  const addresses = await lookup(name, { all: true });
+  return addresses.map(({ address }) => address).toSorted();
+}

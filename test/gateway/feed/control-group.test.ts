@@ -1,0 +1,200 @@
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import t, { type Test } from "tap";
+import { createStandbyAnswer } from "../../../control/api/standby.ts";
+import { createHold } from "../../../gateway/containers/hold.ts";
+import { type Caller, type ContainerView, type FeedLine, viewOnWire } from "../../../gateway/contract.ts";
+import { type ControlLink, remoteControl } from "../../../gateway/feed/control-client.ts";
+import { controlGroup } from "../../../gateway/feed/control-group.ts";
+import { openFeed } from "../../../gateway/feed/open-feed.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { openLog } from "../../../lib/log.ts";
+import { ADA } from "../../fixtures/directory.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { ID } from "../stand.ts";
+
+const NEVER = new AbortController().signal;
+const CALLER: Caller = { ...ADA, token: "token" };
+const ASLEEP: ContainerView = { id: ID, name: "demo", availability: { kind: "asleep" } };
+const AWAKE: ContainerView = { id: ID, name: "demo", availability: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] } };
+
+/** One control process on a port: a leader with an epoch, or a standby with the real answer of one. */
+async function openMember(t: Test, { host = "127.0.0.1", port = 0 } = {}) {
+  const sockets = new Set<Socket>();
+  const feeds = new Set<ServerResponse>();
+  let epoch: number | undefined;
+  let leader: string | undefined;
+  const asStandby = createStandbyAnswer(() => ({ url: leader, problem: undefined }));
+  const member = {
+    port: 0,
+    url: "",
+    asked: 0,
+    wakes: [] as string[],
+    lead: (next: number) => (epoch = next),
+    /** Stops leading, and ends its feeds. */
+    stepDown: (to?: string) => {
+      epoch = undefined;
+      leader = to;
+      for (const feed of feeds) feed.destroy();
+    },
+    send: (line: FeedLine) => {
+      for (const feed of feeds) feed.write(`${JSON.stringify(line)}\n`);
+    },
+    kill: async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise((resolve) => void server.close(resolve));
+    },
+  };
+  const server = createServer(async (request, response) => {
+    member.asked++;
+    if (epoch === undefined) return asStandby(request, response);
+    if (request.url?.startsWith("/feed")) {
+      feeds.add(response);
+      response.once("close", () => feeds.delete(response));
+      const lines: FeedLine[] = [
+        { kind: "hello", gateway: `g${epoch}`, epoch },
+        { kind: "all", containers: [viewOnWire(ASLEEP)], seq: 1 },
+      ];
+      response.writeHead(200);
+      return lines.forEach((line) => response.write(`${JSON.stringify(line)}\n`));
+    }
+    let text = "";
+    for await (const piece of request) text += String(piece);
+    if (request.url === "/wake") member.wakes.push(JSON.parse(text).id);
+    if (request.url === "/who") return response.end(JSON.stringify({ callers: [ADA] }));
+    return response.writeHead(204).end();
+  });
+  server.on("connection", (socket) => sockets.add(socket.once("close", () => sockets.delete(socket))));
+  await new Promise<void>((resolve) => void server.listen(port, host, resolve));
+  member.port = (server.address() as AddressInfo).port;
+  member.url = `http://${host}:${member.port}`;
+  t.teardown(() => server.listening && member.kill());
+  return member;
+}
+
+const linkTo = (port: number) => (address: string | undefined) =>
+  remoteControl({ host: address ?? "127.0.0.1", port, secured: undefined, token: () => "x" });
+const groupOf = (...ports: number[]) =>
+  controlGroup(
+    ports.map((port) => ({ name: undefined, linkTo: linkTo(port) })),
+    systemClock(),
+  );
+
+function follow(t: Test, link: ControlLink) {
+  const feed = openFeed({ link, version: "1.2.3", clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
+  t.teardown(() => feed.close());
+  return feed;
+}
+
+const codeOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => "no fault",
+    (fault: Fault) => fault.code,
+  );
+
+t.test("a gateway passes over standbys to the leader that they name", async (t) => {
+  const [first, second, third] = [await openMember(t), await openMember(t), await openMember(t)];
+  third.lead(1);
+  first.stepDown(third.url);
+  const feed = follow(t, groupOf(first.port, second.port, third.port));
+  await feed.ready();
+  t.ok(feed.status()?.connected);
+  t.equal(second.asked, 0, "the standby named the leader");
+  await feed.directory.wake(ID, CALLER, NEVER);
+  t.same(third.wakes, [ID]);
+});
+
+t.test("a leader that no list has is found by trying each", async (t) => {
+  const [first, second] = [await openMember(t), await openMember(t)];
+  second.lead(1);
+  first.stepDown("https://berth.internal:8443");
+  const feed = follow(t, groupOf(first.port, second.port));
+  await feed.ready();
+});
+
+t.test("a wake, an unknown caller and an API request wait through a failover", async (t) => {
+  const [first, second] = [await openMember(t), await openMember(t)];
+  first.lead(1);
+  const link = groupOf(first.port, second.port);
+  const feed = follow(t, link);
+  await feed.ready();
+  await first.kill();
+  await eventually("the feed to be lost", () => feed.status()?.connected === false);
+  const woken = feed.directory.wake(ID, CALLER, NEVER);
+  const caller = feed.identity.find("another", NEVER);
+  const target = Promise.resolve(link.api.leader?.());
+  t.ok(feed.directory.cached(ID, CALLER), "what is known stays");
+  await eventually("the standby to be tried", () => second.asked > 2);
+  t.equal(second.wakes.length, 0);
+  second.lead(2);
+  await woken;
+  t.same(second.wakes, [ID]);
+  t.match(await caller, { login: ADA.login });
+  t.match(await target, { port: second.port });
+});
+
+t.test("a held request waits while none leads, and its time limit names the reason", async (t) => {
+  const [first, second] = [await openMember(t), await openMember(t)];
+  first.lead(1);
+  const feed = follow(t, groupOf(first.port, second.port));
+  await feed.ready();
+  first.stepDown();
+  await eventually("the feed to be lost", () => feed.status()?.connected === false);
+  const clock = systemClock();
+  const ofUser = { ofContainer: 10, ofAll: 10 };
+  const hold = createHold({ directory: feed.directory, clock, limit: 10, timeoutMs: 3_000, ofUser });
+  const wait = (ms: number) => hold.wait({ view: ASLEEP, caller: CALLER, until: clock.monotonic() + ms, signal: NEVER });
+  const long = wait(60_000);
+  const fault: Fault = await wait(3_000).then(
+    () => t.fail("it was not released"),
+    (error) => error,
+  );
+  t.match([fault.code, fault.message], ["HOLD_TIMED_OUT", /No control process leads at the moment/]);
+  second.lead(2);
+  await eventually("the wake to arrive", () => second.wakes.length > 0);
+  second.send({ kind: "changed", container: viewOnWire(AWAKE), seq: 2 });
+  t.match(await long, { addresses: [{ port: 1 }], held: true });
+});
+
+t.test("a leader that was deposed is not believed", async (t) => {
+  const [first, second] = [await openMember(t), await openMember(t)];
+  second.lead(7);
+  const feed = follow(t, groupOf(second.port, first.port));
+  await feed.ready();
+  second.send({ kind: "changed", container: viewOnWire(AWAKE), seq: 2 });
+  await eventually("the change", () => feed.directory.cached(ID, CALLER)?.availability.kind === "awake");
+  first.lead(6);
+  await second.kill();
+  await eventually("the old leader to be tried often", () => first.asked > 3);
+  t.equal(feed.status()?.connected, false);
+  t.equal(feed.directory.cached(ID, CALLER)?.availability.kind, "awake", "its list is not taken");
+  first.stepDown();
+  first.lead(8);
+  await eventually("it leads again", () => feed.status()?.connected === true);
+  t.equal(feed.directory.cached(ID, CALLER)?.availability.kind, "asleep");
+});
+
+t.test("a name with several addresses is several control processes", async (t) => {
+  const first = await openMember(t, { host: "127.0.0.1" });
+  const second = await openMember(t, { host: "127.0.0.2", port: first.port });
+  second.lead(1);
+  const resolve = async () => ["127.0.0.1", "127.0.0.2"];
+  const link = controlGroup([{ name: "berth.internal", linkTo: linkTo(first.port) }], systemClock(), resolve);
+  const feed = follow(t, link);
+  await feed.ready();
+  second.stepDown();
+  first.lead(2);
+  const woken = feed.directory.wake(ID, CALLER, NEVER);
+  await woken;
+  t.same([...first.wakes, ...second.wakes], [ID]);
+});
+
+t.test("one control process alone: a wake while it is away fails at once, as before", async (t) => {
+  const only = await openMember(t);
+  only.lead(1);
+  const feed = follow(t, remoteControl({ host: "127.0.0.1", port: only.port, secured: undefined, token: () => "x" }));
+  await feed.ready();
+  await only.kill();
+  t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
+});
