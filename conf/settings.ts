@@ -151,6 +151,26 @@ export const SETTINGS = {
     "What to run if the command line names no command; for images",
   ),
   data: setting("BERTH_DATA", text("a path"), ".berth", "Data folder: the store, published files, keys"),
+  database: {
+    url: optional(
+      "BERTH_DATABASE_URL",
+      url("postgres://user@host:5432/database", "postgres", "postgresql"),
+      "PostgreSQL database for the store, if several machines run berth: `postgres://user@host:5432/database`, with `?sslmode=` `verify-full` (default except on loopback), `verify-ca`, `require` or `disable`. If unset, the store is a SQLite file in the data folder",
+      { secret: true },
+    ),
+    passwordFile: optional(
+      "BERTH_DATABASE_PASSWORD_FILE",
+      text("a path"),
+      "File with its password, read for each new connection, instead of one in the URL",
+    ),
+    ca: optional("BERTH_DATABASE_CA", text("a path"), "PEM file with the authorities for its certificate, instead of the public ones"),
+    connections: setting(
+      "BERTH_DATABASE_CONNECTIONS",
+      wholeNumber(2, 100),
+      5,
+      "Most connections to it of one control process: one writes, the others read",
+    ),
+  },
   adminKey: optional(
     "BERTH_ADMIN_KEY",
     text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/),

@@ -132,6 +132,7 @@ export const FAULTS = {
   CHAIN_BROKEN: [500, "A link of the chain is broken"],
   STORE_FULL: [507, "No space left for the store"],
   STORE_READ_ONLY: [500, "Store is read-only"],
+  STORE_UNAVAILABLE: [503, "Store is unavailable"],
   INTERNAL: [500, "Internal error"],
 } as const satisfies Record<string, readonly [status: number, reason: string]>;
 

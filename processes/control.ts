@@ -57,7 +57,7 @@ export async function runControl(options: {
 }): Promise<StoppableProcess> {
   const { settings, runtime, consoleHandle, version, metrics, clock, log } = options;
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
-  const store = await openStore({ folder: settings.data, clock, metrics });
+  const store = await openStore({ folder: settings.data, postgres: configuredPostgres(settings), clock, metrics });
   const entranceAt = await bindEntrance(settings, clock, log);
   const sessionMs = settings.sessionDays * DAY_MS;
   const identity = createIdentity({ store, clock, sessionMs });
@@ -219,6 +219,11 @@ export async function runControl(options: {
       await traces?.close();
     },
   };
+}
+
+/** Undefined: the store is a file in the data folder. */
+function configuredPostgres({ database: { url, passwordFile, ca, connections } }: Settings) {
+  return url === undefined ? undefined : { url, passwordFile, caFile: ca, connections };
 }
 
 /** Where gateways on other machines are to come in; undefined where none are. Faults: SETTINGS_INVALID, ADDRESS_IN_USE, DATA_FOLDER_UNUSABLE. */

@@ -64,7 +64,7 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
       .where(AT_WORK)
       .where("state", "=", "STARTED")
       .where(sql<boolean>`${dialect.member<string>("deployed", "worker")} is not null`)
-      .where(sql<boolean>`${dialect.member<number>("config", "shutdownTimeoutMinutes")} is not null`),
+      .where(sql<boolean>`${dialect.member("config", "shutdownTimeoutMinutes")} is not null`),
   );
   const atWork = brief.list((query) => query.where(AT_WORK).orderBy("name").orderBy("id"));
   const ofTheFuture = table.list((query, values: { now: number; latest: number }) =>
@@ -128,7 +128,7 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
   const reserved = select(() =>
     raw(
       sql<{ cpu: number | null; memoryMb: number | null }>`
-        select sum(${dialect.member<number>("config", "cpu")}) as cpu, sum(${dialect.member<number>("config", "memoryMb")}) as "memoryMb" from containers
+        select sum(${dialect.numericMember("config", "cpu")}) as cpu, sum(${dialect.numericMember("config", "memoryMb")}) as "memoryMb" from containers
         where ${LIVE} and state in ('STARTING', 'STARTED', 'CHECKING', 'PENDING_USER_STOP', 'PENDING_SYSTEM_STOP', 'STOPPING')`,
     ),
   );
@@ -148,7 +148,13 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
       .expression(
         builder
           .selectFrom("containers")
-          .select(["id", "service", "adopted", sql<number>`${values.now}`.as("removed_on"), sql<null>`null`.as("cleared_on")])
+          .select([
+            "id",
+            "service",
+            "adopted",
+            sql<number>`cast(${values.now} as bigint)`.as("removed_on"),
+            sql<null>`cast(null as bigint)`.as("cleared_on"),
+          ])
           .where("id", "=", values.id),
       )
       .onConflict((conflict) =>

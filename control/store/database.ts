@@ -5,12 +5,15 @@ import type { Spread } from "../../lib/metrics/open-metrics.ts";
 /** A statement as the query builder compiles it. */
 export type DatabaseStatement = { readonly sql: string; readonly parameters: readonly unknown[] };
 
-/** One connection to the database. Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE. */
+/** One connection to the database. Faults: STORE_FULL, STORE_READ_ONLY, STORE_UNAVAILABLE, DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE. */
 export type DatabaseConnection = {
+  /** On another machine, maybe: it writes in transactions only, and time passes between a call and its effect. */
+  readonly isRemote: boolean;
   rows(statement: DatabaseStatement): Promise<object[]>;
   /** Returns how many rows it changed. */
   run(statement: DatabaseStatement): Promise<number>;
-  begin(options: TransactionOptions): Promise<void>;
+  /** Returns the rows of `fence`, a statement without parameters, which it runs at the transaction's beginning. */
+  begin(options: TransactionOptions, fence?: string): Promise<object[]>;
   /** Calls `committed` in the same turn, before another call can write. */
   commit(committed: () => void): Promise<void>;
   rollback(): Promise<void>;
@@ -21,6 +24,13 @@ export type CommitMetrics = { clock: Clock; seconds: Spread };
 
 /** `isLarge`: it writes megabytes, which the commit leaves to the next write to copy from the log into the database. */
 export type TransactionOptions = { isLarge?: boolean };
+
+/**
+ * What must be true for this process to write: that it is still the leader. Each write transaction begins with `statement`, which takes no parameters and
+ * may lock rows until the transaction ends. `check` gets its rows, and throws a fault where this process may not write; then nothing is written. With a
+ * fence a single write is such a transaction too.
+ */
+export type Fence = { statement: string; check(rows: readonly object[]): void };
 
 export type Database = {
   /** Outside a transaction it reads what is committed, and waits for no writer. */
@@ -49,7 +59,14 @@ type Transaction = { isOpen: boolean; failure: { error: unknown } | undefined; t
  * `reader` reads while a transaction is open on `writer`. Which transaction a call belongs to follows from the async function that makes it, so that no
  * caller hands a transaction on, and none can write past its own.
  */
-export function createDatabase(writer: DatabaseConnection, reader: Pick<DatabaseConnection, "rows">, metrics: CommitMetrics): Database {
+export function createDatabase(
+  writer: DatabaseConnection,
+  reader: Pick<DatabaseConnection, "rows">,
+  metrics: CommitMetrics,
+  /** Called for each transaction; undefined: nothing is checked. */
+  fenceNow: () => Fence | undefined = () => undefined,
+): Database {
+  const gate = createCommitGate();
   const context = new AsyncLocalStorage<Transaction | undefined>();
   const waiting: (() => void)[] = [];
   let isLocked = false;
@@ -79,20 +96,27 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
     metrics.seconds.observe((metrics.clock.monotonic() - from) / 1_000);
     return result;
   };
-  const single = <R>(work: () => Promise<R>): Promise<R> => (own() ? work() : alone(() => timed(work)));
+  const single = <R>(work: () => Promise<R>): Promise<R> => {
+    if (own()) return work();
+    return alone(() => timed(() => (writer.isRemote || fenceNow() ? begin(work, {}) : work())));
+  };
 
   const begin = async <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
     const transaction: Transaction = { isOpen: true, failure: undefined, tasks: [] };
     open = transaction;
     try {
-      await writer.begin(options);
+      const fence = fenceNow();
+      const rows = await writer.begin(options, fence?.statement);
+      fence?.check(rows);
       const result = await context.run(transaction, work);
       if (transaction.failure) throw transaction.failure.error;
       transaction.isOpen = false;
-      await writer.commit(() => {
-        open = undefined;
-        for (const task of transaction.tasks) context.run(undefined, task);
-      });
+      const commit = () =>
+        writer.commit(() => {
+          open = undefined;
+          for (const task of transaction.tasks) context.run(undefined, task);
+        });
+      await (writer.isRemote ? gate.commit(commit) : commit());
       return result;
     } catch (error) {
       transaction.isOpen = false;
@@ -112,7 +136,10 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
   };
 
   return {
-    read: (statement) => (isElsewhere() ? reader : writer).rows(statement),
+    read: (statement) => {
+      if (writer.isRemote) return own() ? writer.rows(statement) : gate.read(() => reader.rows(statement));
+      return (isElsewhere() ? reader : writer).rows(statement);
+    },
     write: (statement) => single(() => writer.rows(statement)),
     run: (statement) => single(() => writer.run(statement)),
     isInTransaction: () => own() !== undefined,
@@ -126,5 +153,46 @@ export function createDatabase(writer: DatabaseConnection, reader: Pick<Database
       else task();
     },
     close: (connections) => alone(connections),
+  };
+}
+
+/**
+ * A read of a remote database takes time. Without the gate, what it returns could be older than a commit whose `afterCommit` has run meanwhile: who keeps
+ * a copy would go back to the old row. A commit waits for the reads that are under way, and reads that begin meanwhile wait for the commit.
+ */
+function createCommitGate() {
+  let reads = 0;
+  let underWay: { commit: Promise<void> } | undefined;
+  let lastRead: (() => void) | undefined;
+  const opened = async () => {
+    for (;;) {
+      const current = underWay;
+      if (!current) return;
+      await current.commit;
+    }
+  };
+  return {
+    read: async <R>(work: () => Promise<R>): Promise<R> => {
+      if (underWay) await opened();
+      reads++;
+      try {
+        return await work();
+      } finally {
+        if (--reads === 0) lastRead?.();
+      }
+    },
+    /** One at a time. */
+    commit: async (work: () => Promise<void>): Promise<void> => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      underWay = { commit: promise };
+      try {
+        if (reads > 0) await new Promise<void>((done) => (lastRead = done));
+        await work();
+      } finally {
+        lastRead = undefined;
+        underWay = undefined;
+        resolve();
+      }
+    },
   };
 }

@@ -35,12 +35,12 @@ export function createHistory(queries: Queries) {
           .selectFrom("images")
           .select([
             "id",
-            sql<number>`${values.at}`.as("at"),
+            sql<number>`cast(${values.at} as bigint)`.as("at"),
             "state",
-            sql<string>`${values.toState}`.as("to_state"),
-            sql<string>`${values.event}`.as("event"),
+            sql<string>`cast(${values.toState} as text)`.as("to_state"),
+            sql<string>`cast(${values.event} as text)`.as("event"),
             sql<null>`null`.as("cause"),
-            sql<string | null>`${values.byUser}`.as("by_user"),
+            sql<string | null>`cast(${values.byUser} as text)`.as("by_user"),
           ])
           .where("id", "in", dialect.elements(values.ids)),
       ),

@@ -1,6 +1,8 @@
 import { type RawBuilder, sql } from "kysely";
+import { asciiLowerCase } from "./dialects.ts";
 import type { EntityReader } from "./entity-table.ts";
 import type { Queries } from "./queries.ts";
+import { isTextColumn } from "./tables.ts";
 
 type ListingValue = string | number;
 
@@ -41,14 +43,18 @@ export function createListings<N extends "containers" | "images", T extends { id
   const { caseless } = dialect;
   const table = sql.table(name);
   const byName = caseless(sql.ref("name"));
-  const conditionOf = ({ columns, holds, value }: Condition) =>
-    sql`(${sql.join(
+  /** A number compares as one, and a text in whatever case. */
+  const comparable = (column: string) => (isTextColumn(name, column) ? caseless(sql.ref(column)) : sql.ref(column));
+  const conditionOf = ({ columns, holds, value }: Condition) => {
+    const compared = typeof value === "string" ? asciiLowerCase(value) : value;
+    return sql`(${sql.join(
       columns.map((column) => {
-        if (holds === "contains") return dialect.contains(sql`lower(${sql.ref(column)})`, sql`lower(${value})`);
-        return sql`${caseless(sql.ref(column))} ${holds === "is" ? sql`=` : sql`<>`} ${value}`;
+        if (holds === "contains") return dialect.contains(sql`lower(${sql.ref(column)})`, sql`${compared}`);
+        return sql`${comparable(column)} ${holds === "is" ? sql`=` : sql`<>`} ${compared}`;
       }),
       sql` or `,
     )})`;
+  };
   const conditions = (where: readonly Condition[]) => sql.join([within, ...where.map(conditionOf)], sql` and `);
   /** Filters combine in more ways than are worth keeping. */
   const rows = async <R>(statement: RawBuilder<R>): Promise<R[]> => (await database.read(raw(statement).compile())) as R[];
@@ -62,8 +68,8 @@ export function createListings<N extends "containers" | "images", T extends { id
   return {
     ids: async ({ where, order, nameFirst, limit, offset }) => {
       const direction = order?.descending === true ? sql`desc` : sql`asc`;
-      const by = order ? sql`${caseless(sql.ref(order.column))} ${direction}` : byName;
-      const first = nameFirst === undefined ? sql`` : sql`${byName} = ${nameFirst} desc, `;
+      const by = order ? sql`${comparable(order.column)} ${direction}` : byName;
+      const first = nameFirst === undefined ? sql`` : sql`(${byName} = ${asciiLowerCase(nameFirst)}) desc, `;
       const listed = await rows(
         sql<{ id: string }>`select id from ${table} where ${conditions(where)} order by ${first}${by}, id
           limit ${limit ?? Number.MAX_SAFE_INTEGER} offset ${offset ?? 0}`,
@@ -74,7 +80,7 @@ export function createListings<N extends "containers" | "images", T extends { id
       const [row] = await rows(sql<{ count: number }>`select count(*) as count from ${table} where ${conditions(where)}`);
       return row?.count ?? 0;
     },
-    named: (names, butOfPackage) => named({ names: JSON.stringify(names), butOfPackage }),
+    named: (names, butOfPackage) => named({ names: JSON.stringify(names.map(asciiLowerCase)), butOfPackage }),
     some: async (ids) => {
       const byId = new Map((await some({ ids: JSON.stringify(ids) })).map((row) => [row.id, row]));
       return ids.flatMap((id) => byId.get(id) ?? []);

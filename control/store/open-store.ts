@@ -15,13 +15,18 @@ import {
   type CredentialQueries,
   type SigningKeyQueries,
 } from "./credentials.ts";
-import { openDataFolder } from "./data-folder.ts";
-import { createDatabase, type Database } from "./database.ts";
+import { type DataFolder, openDataFolder } from "./data-folder.ts";
+import { type CommitMetrics, createDatabase, type Database, type Fence } from "./database.ts";
+import { type Dialect, POSTGRES_DIALECT, SQLITE_DIALECT } from "./dialects.ts";
 import { type History, createHistory, type Wakes, createWakes } from "./history.ts";
 import { type Images, createImages } from "./images.ts";
 import { migrate } from "./schema.ts";
 import { createPackages, createRepositories, type Packages, type Repositories } from "./packages.ts";
-import { createQueries, SQLITE_DIALECT } from "./queries.ts";
+import { parsePostgresAddress, type PostgresOptions } from "./postgres/address.ts";
+import { postgresConnection, postgresReader } from "./postgres/connection.ts";
+import { openPostgresPool } from "./postgres/pool.ts";
+import { migratePostgres } from "./postgres/schema.ts";
+import { createQueries } from "./queries.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
 import { type Staging, openStaging } from "./staging.ts";
@@ -54,64 +59,118 @@ export type Store = {
   wakes: Wakes;
   transaction: Database["transaction"];
   afterCommit: Database["afterCommit"];
+  /** Tidies up after the process that had the store before; `now` in epoch ms. */
+  takeOver(now: number): Promise<void>;
   /** Waits for the writes that are under way. */
   close(): Promise<void>;
 };
 
-/** Faults: DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE, STORE_READ_ONLY, STORE_FULL; the last two at any later write too. */
-export async function openStore(options: { folder: string; clock: Clock; metrics?: Pick<Metrics, "commitSeconds" | "storeBytes"> }): Promise<Store> {
+export type StoreOptions = {
+  folder: string;
+  clock: Clock;
+  metrics?: Pick<Metrics, "commitSeconds" | "storeBytes"> | undefined;
+  /** The PostgreSQL database that has the store; without it, it is a SQLite file in the folder. */
+  postgres?: PostgresOptions | undefined;
+  /** Called at the beginning of each write transaction; see `Fence`. */
+  fence?: (() => Fence | undefined) | undefined;
+  /** Another process may have the store at this moment: nothing is tidied up until `takeOver`. */
+  isStandby?: boolean;
+};
+
+/**
+ * Faults: DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE, STORE_READ_ONLY, STORE_FULL, STORE_UNAVAILABLE, SETTINGS_INVALID; STORE_READ_ONLY, STORE_FULL and
+ * STORE_UNAVAILABLE at any later call too.
+ */
+export async function openStore(options: StoreOptions): Promise<Store> {
   const { clock, metrics = openMetrics() } = options;
   const folder = openDataFolder(options.folder);
-  const connections: SqliteDatabase[] = [];
   try {
-    const writer = openSqlite(folder.file);
+    const commits = { clock, seconds: metrics.commitSeconds.at() };
+    const opened = options.postgres ? await openPostgres(options.postgres, options, commits) : openFile(folder, options, commits, metrics.storeBytes);
+    try {
+      const close = async () => {
+        await opened.close();
+        folder.close();
+      };
+      const store = await storeOn(opened.database, opened.dialect, () => opened.database.close(close));
+      if (options.isStandby !== true) await store.takeOver(clock.now());
+      return store;
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
+  } catch (error) {
+    folder.close();
+    throw storeFault(error, options.folder);
+  }
+}
+
+type OpenedDatabase = { database: Database; dialect: Dialect; close(): Promise<void> };
+
+function openFile({ file }: DataFolder, { folder, fence }: StoreOptions, commits: CommitMetrics, storeBytes: Metrics["storeBytes"]): OpenedDatabase {
+  const connections: SqliteDatabase[] = [];
+  const close = async () => {
+    for (const connection of connections) connection.close();
+  };
+  try {
+    const writer = openSqlite(file);
     connections.push(writer);
-    refuseDamaged(writer, options.folder);
+    refuseDamaged(writer, folder);
     writer.pragma("journal_mode = WAL");
     writer.pragma("synchronous = FULL");
     writer.pragma("foreign_keys = ON");
     // What is staged is no file: only a publish that is recorded needs the disk.
     writer.pragma("temp_store = MEMORY");
     migrate(writer);
-    const reader = openSqliteReader(folder.file);
+    const reader = openSqliteReader(file);
     connections.push(reader);
-    const commits = { clock, seconds: metrics.commitSeconds.at() };
-    const database = createDatabase(sqliteConnection(writer, options.folder), sqliteConnection(reader, options.folder), commits);
-    metrics.storeBytes.look((family) => {
+    storeBytes.look((family) => {
       for (const [part, path] of [
-        ["database", folder.file],
-        ["log", `${folder.file}-wal`],
+        ["database", file],
+        ["log", `${file}-wal`],
       ] as const)
         family.at(part).set(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
     });
-    const close = async () => {
-      for (const connection of connections) connection.close();
-      folder.close();
-    };
-    const store = await storeOn(database, () => database.close(close));
-    await store.sessions.removeExpired(clock.now());
-    return store;
+    const database = createDatabase(sqliteConnection(writer, folder), sqliteConnection(reader, folder), commits, fence);
+    return { database, dialect: SQLITE_DIALECT, close };
   } catch (error) {
     for (const connection of connections) connection.close();
-    folder.close();
-    throw storeFault(error, options.folder);
+    throw error;
   }
 }
 
-async function storeOn(database: Database, close: () => Promise<void>): Promise<Store> {
-  const queries = createQueries(database, SQLITE_DIALECT);
+async function openPostgres(postgres: PostgresOptions, { clock, fence }: StoreOptions, commits: CommitMetrics): Promise<OpenedDatabase> {
+  const pool = await openPostgresPool(parsePostgresAddress(postgres), { connections: postgres.connections, clock });
+  try {
+    await migratePostgres(pool);
+    const database = createDatabase(postgresConnection(pool), postgresReader(pool), commits, fence);
+    return { database, dialect: POSTGRES_DIALECT, close: () => pool.close() };
+  } catch (error) {
+    await pool.close();
+    throw error;
+  }
+}
+
+async function storeOn(database: Database, dialect: Dialect, close: () => Promise<void>): Promise<Store> {
+  const queries = createQueries(database, dialect);
   const { builder, select, run } = queries;
   const own = select(() => builder.selectFrom("store").select(["id", "revision"]));
+  const insertOwn = run((values: { id: string }) => builder.insertInto("store").values({ id: values.id, revision: 0 }));
   if ((await own({})).length === 0)
-    await run((values: { id: string }) => builder.insertInto("store").values({ id: values.id, revision: 0 }))({ id: randomUUID() });
+    await database.transaction(async () => {
+      // Two processes may open a new database at the same time.
+      if ((await own({})).length === 0) await insertOwn({ id: randomUUID() });
+    });
   const [{ id } = { id: "" }] = await own({});
   const history = createHistory(queries);
   const wakes = createWakes(queries);
+  const sessions = createSessions(queries);
+  const staging = await openStaging(queries, history);
   return {
     id,
     revision: async () => (await own({}))[0]?.revision ?? 0,
     users: createUsers(queries),
-    sessions: createSessions(queries),
+    sessions,
     devKeys: createDevKeys(queries),
     groups: createGroups(queries),
     packages: createPackages(queries),
@@ -125,9 +184,13 @@ async function storeOn(database: Database, close: () => Promise<void>): Promise<
     history,
     audit: createAudit(queries),
     wakes,
-    staging: await openStaging(queries, history),
+    staging,
     transaction: database.transaction,
     afterCommit: database.afterCommit,
+    takeOver: async (now) => {
+      await sessions.removeExpired(now);
+      if (dialect.staging === "shared") await staging.reset();
+    },
     close,
   };
 }

@@ -1,4 +1,4 @@
-import { sql } from "kysely";
+import { type RawBuilder, sql } from "kysely";
 import type { OwnedRepository } from "../model/records.ts";
 import { createEntityTable } from "./entity-table.ts";
 import type { Queries } from "./queries.ts";
@@ -35,12 +35,12 @@ export function createRepositories(queries: Queries) {
       .columns(["key", "name", "package_id", "since"])
       .expression(
         builder
-          .selectFrom(sql<{ value: string }>`json_each(${values.owned})`.as("owned"))
+          .selectFrom((dialect.objects(values.owned) as RawBuilder<{ value: string }>).as("owned"))
           .select([
             sql<string>`value ->> 'key'`.as("key"),
             sql<string>`value ->> 'name'`.as("name"),
-            sql<string>`${values.packageId}`.as("package_id"),
-            sql<number>`${values.since}`.as("since"),
+            sql<string>`cast(${values.packageId} as text)`.as("package_id"),
+            sql<number>`cast(${values.since} as bigint)`.as("since"),
           ])
           // Without a condition SQLite takes ON for that of a join.
           .where(sql<boolean>`true`),

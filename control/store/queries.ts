@@ -1,52 +1,7 @@
-import {
-  type Compilable,
-  DummyDriver,
-  type InferResult,
-  Kysely,
-  type RawBuilder,
-  SqliteAdapter,
-  SqliteIntrospector,
-  SqliteQueryCompiler,
-  sql,
-} from "kysely";
+import { type Compilable, type InferResult, type Kysely, type RawBuilder } from "kysely";
 import type { Database, DatabaseStatement } from "./database.ts";
+import type { Dialect } from "./dialects.ts";
 import type { Tables } from "./tables.ts";
-
-/** What the queries need of a database that other databases spell otherwise. */
-export type Dialect = {
-  builder: Kysely<Tables>;
-  /** The elements of a list that comes as one JSON text, so that one statement serves lists of each length. */
-  elements(list: string): RawBuilder<string>;
-  /** What a map that comes as one JSON text has under the value of a column. */
-  entry(map: string, key: string): RawBuilder<string>;
-  /** A member of a JSON column; as the indexes have it. */
-  member<V>(column: string, name: string): RawBuilder<V>;
-  /** Compares and orders texts in whatever case; as the indexes have it. */
-  caseless(text: RawBuilder<string>): RawBuilder<string>;
-  contains(text: RawBuilder<string>, part: RawBuilder<string>): RawBuilder<boolean>;
-  /** Rows of a table in the order in which they were inserted. */
-  insertion: RawBuilder<number>;
-  /** The name of an index of a temporary table, where it is made. */
-  temporary(index: string): RawBuilder<unknown>;
-};
-
-export const SQLITE_DIALECT: Dialect = {
-  builder: new Kysely<Tables>({
-    dialect: {
-      createAdapter: () => new SqliteAdapter(),
-      createDriver: () => new DummyDriver(),
-      createIntrospector: (db) => new SqliteIntrospector(db),
-      createQueryCompiler: () => new SqliteQueryCompiler(),
-    },
-  }),
-  elements: (list) => sql`(select value from json_each(${list}))`,
-  entry: (map, key) => sql`(${map} ->> ${sql.ref(key)})`,
-  member: (column, name) => sql`json_extract(${sql.ref(column)}, ${sql.lit(`$.${name}`)})`,
-  caseless: (text) => sql`${text} collate nocase`,
-  contains: (text, part) => sql`instr(${text}, ${part}) > 0`,
-  insertion: sql.ref("rowid"),
-  temporary: (index) => sql.ref(`temp.${index}`),
-};
 
 /** Stands in a statement for a value that each call gives. */
 class Placeholder {

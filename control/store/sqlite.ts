@@ -56,14 +56,16 @@ export function sqliteConnection(database: SqliteDatabase, folder: string): Data
     }
   };
   return {
+    isRemote: false,
     rows: ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).all(...parameters) as object[]),
     run: ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).run(...parameters).changes),
-    begin: ({ isLarge = false }) =>
+    begin: ({ isLarge = false }, fence) =>
       guarded(() => {
         // Writing the log and copying it would otherwise be one turn of the event loop.
         if (isLarge) database.pragma("wal_autocheckpoint = 0");
         isUncopied = isLarge;
         statement("BEGIN").run();
+        return fence === undefined ? [] : (statement(fence).all() as object[]);
       }),
     commit: (committed) =>
       guarded(() => {

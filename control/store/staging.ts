@@ -18,17 +18,19 @@ const IS_OTHER_IMAGE = sql`(image.ref <> new_image.ref or image.files <> new_ima
 type OfPackage = { packageId: string };
 
 /**
- * Folders of packages that are being published: each is one image and one container, as if they were new. They lie in temporary tables, a few are added in
- * each turn of the event loop, and `record` writes all of a package in a few statements. What is not recorded ends with the process.
+ * Folders of packages that are being published: each is one image and one container, as if they were new. They lie in tables of their own, a few are added in
+ * each turn of the event loop, and `record` writes all of a package in a few statements. What is not recorded ends with the process, or by `reset`.
  */
 export async function openStaging(queries: Queries, history: Pick<History, "appendToImages">) {
   const { database, dialect, raw } = queries;
   const run = <P extends object>(build: (values: P) => ReturnType<typeof sql>) => queries.run<P>((values) => raw(build(values)));
-  for (const table of ["images", "containers"]) {
-    await run(() => sql`create temp table ${sql.table(`staged_${table}`)} as select * from ${sql.table(table)} where false`)({});
-    await run(() => sql`create index ${dialect.temporary(`staged_${table}_by_id`)} on ${sql.table(`staged_${table}`)} (id)`)({});
-    await run(() => sql`create index ${dialect.temporary(`staged_${table}_by_folder`)} on ${sql.table(`staged_${table}`)} (package_id, folder)`)({});
-  }
+  if (dialect.staging === "temporary")
+    for (const table of ["images", "containers"]) {
+      const index = (name: string) => sql.ref(`temp.staged_${table}_by_${name}`);
+      await run(() => sql`create temp table ${sql.table(`staged_${table}`)} as select * from ${sql.table(table)} where false`)({});
+      await run(() => sql`create index ${index("id")} on ${sql.table(`staged_${table}`)} (id)`)({});
+      await run(() => sql`create index ${index("folder")} on ${sql.table(`staged_${table}`)} (package_id, folder)`)({});
+    }
   const images = createEntityTable(queries, "images", "id", "staged_images");
   const containers = createEntityTable(queries, "containers", "id", "staged_containers");
 
@@ -122,6 +124,8 @@ export async function openStaging(queries: Queries, history: Pick<History, "appe
         where package_id = ${packageId} and folder = ${folder}`,
   );
   const clearImages = run(({ packageId }: OfPackage) => sql`delete from staged_images where package_id = ${packageId}`);
+  const resetImages = run(() => sql`delete from staged_images`);
+  const resetContainers = run(() => sql`delete from staged_containers`);
   const clearContainers = run(({ packageId }: OfPackage) => sql`delete from staged_containers where package_id = ${packageId}`);
 
   return {
@@ -148,6 +152,12 @@ export async function openStaging(queries: Queries, history: Pick<History, "appe
         await redefineByHand({ packageId, now: Math.trunc(reason.at) });
         await history.appendToImages(known, "PENDING_VALIDATION", reason);
         for (const step of recordSteps) await step({ packageId });
+      }),
+    /** Removes what a process left that ended while it published. */
+    reset: () =>
+      database.transaction(async () => {
+        await resetImages({});
+        await resetContainers({});
       }),
     clear: (packageId: string) =>
       database.transaction(async () => {

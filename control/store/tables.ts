@@ -22,35 +22,43 @@ import type { AuditEntry, Connection, SealedCredential, FaultCause, HistoryEntry
 export type StoredValue = string | number | null;
 
 /** How one field of an entity lies in a column. */
-export type TableColumn<V, S extends StoredValue = StoredValue> = { write(value: V): S; read(stored: StoredValue): V };
+export type TableColumn<V, S extends StoredValue = StoredValue> = { type: "text" | "integer"; write(value: V): S; read(stored: StoredValue): V };
 
 /** A string; `S` narrows it to the words that the application ever writes. */
 function text<S extends string = string>(): TableColumn<S, S> {
-  return { write: (value) => value, read: (stored) => stored as S };
+  return { type: "text", write: (value) => value, read: (stored) => stored as S };
 }
 
 /** An integer: a count, or epoch milliseconds. Fractions are cut, since the tables are STRICT. */
 function whole(): TableColumn<number, number> {
-  return { write: (value) => Math.trunc(value), read: (stored) => Number(stored) };
+  return { type: "integer", write: (value) => Math.trunc(value), read: (stored) => Number(stored) };
 }
 
 /** One of few integers. */
 function oneOf<N extends number>(): TableColumn<N, N> {
-  return { write: (value) => value, read: (stored) => stored as N };
+  return { type: "integer", write: (value) => value, read: (stored) => stored as N };
 }
 
 function flag(): TableColumn<boolean, 0 | 1> {
-  return { write: (value) => (value ? 1 : 0), read: (stored) => stored === 1 };
+  return { type: "integer", write: (value) => (value ? 1 : 0), read: (stored) => stored === 1 };
 }
+
+/** NUL, and halves of surrogate pairs, which PostgreSQL refuses in JSON: logs of containers can have both. */
+const UNSTORABLE = /(?<!\\)((?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})/g;
 
 /** Plain data that is one text for the database. */
 function json<V>(): TableColumn<V, string> {
-  return { write: (value) => JSON.stringify(value), read: (stored) => JSON.parse(String(stored)) as V };
+  return {
+    type: "text",
+    write: (value) => JSON.stringify(value).replaceAll(UNSTORABLE, "$1\\ufffd"),
+    read: (stored) => JSON.parse(String(stored)) as V,
+  };
 }
 
 /** NULL is undefined. */
 function optional<V, S extends StoredValue>(column: TableColumn<V, S>): TableColumn<V | undefined, S | null> {
   return {
+    type: column.type,
     write: (value) => (value === undefined ? null : column.write(value)),
     read: (stored) => (stored === null ? undefined : column.read(stored)),
   };
@@ -267,4 +275,9 @@ export type Tables = { [N in TableName]: N extends "history" | "wakes" ? StoredR
 export function columnName(field: string): string {
   const released: Readonly<Record<string, string>> = RELEASED_NAMES;
   return released[field] ?? field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+export function isTextColumn(table: TableName, column: string): boolean {
+  const columns = Object.entries(TABLES[table] as Record<string, TableColumn<unknown>>);
+  return columns.find(([field]) => columnName(field) === column)?.[1].type === "text";
 }

@@ -10,20 +10,21 @@ import { restore } from "../../control/store/restore.ts";
 import { openStore, type Store } from "../../control/store/open-store.ts";
 import { remount, smallDisk } from "../fixtures/small-disk.ts";
 import { createStillClock } from "../fixtures/clock.ts";
+import { type StoreDatabase, storeKinds } from "../fixtures/store-kinds.ts";
 import { newContainer, newImage, USER } from "./lifecycle/lifecycle-fixture.ts";
 
 const PACKAGE = "33333333-3333-4333-8333-333333333333";
 const clock = createStillClock();
 
-async function opened(t: Test, folder: string): Promise<Store> {
-  const store = await openStore({ folder, clock });
+async function opened(t: Test, folder: string, database?: StoreDatabase): Promise<Store> {
+  const store = await openStore({ folder, clock, ...database });
   t.teardown(() => store.close());
   return store;
 }
 
 /** A store with a user, a package, an image and a container. */
-async function filled(t: Test, folder = join(t.testdir(), "data")) {
-  const store = await opened(t, folder);
+async function filled(t: Test, folder = join(t.testdir(), "data"), database?: StoreDatabase) {
+  const store = await opened(t, folder, database);
   await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
   await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
   const image = await store.images.insert(newImage("web", 7));
@@ -33,83 +34,85 @@ async function filled(t: Test, folder = join(t.testdir(), "data")) {
   return { store, image, container, folder };
 }
 
-t.test("what is written is read back as it was", async (t) => {
-  const { store, image, container } = await filled(t);
-  t.strictSame(await store.images.find(image.id), image);
-  t.strictSame(await store.containers.find(container.id), container);
-  const patch = {
-    phases: { queue: 1.4, create: 2.5, boot: 3 },
-    addresses: [{ host: "::1", port: 80 }],
-    fault: { code: "NO_CAPACITY", message: "Full." },
-  } as const;
-  t.strictSame(await store.containers.update(container.id, patch), { ...container, ...patch });
-  t.strictSame(await store.containers.update(container.id, { phases: undefined, addresses: [], fault: undefined }), container);
-  t.strictSame(await store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
-  t.strictSame(await store.containers.byImage(image.id), [container]);
-  t.equal(await store.containers.find("unknown"), undefined);
-});
-
-t.test("a state moves only from the state that was looked at", async (t) => {
-  const { store, image, container } = await filled(t);
-  t.match(await store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 1 }), {
-    state: "PENDING_START",
-    desiredInstances: 1,
+for (const kind of storeKinds(t)) {
+  t.test(`${kind.name}: what is written is read back as it was`, async (t) => {
+    const { store, image, container } = await filled(t, undefined, await kind.fresh());
+    t.strictSame(await store.images.find(image.id), image);
+    t.strictSame(await store.containers.find(container.id), container);
+    const patch = {
+      phases: { queue: 1.4, create: 2.5, boot: 3 },
+      addresses: [{ host: "::1", port: 80 }],
+      fault: { code: "NO_CAPACITY", message: "Full." },
+    } as const;
+    t.strictSame(await store.containers.update(container.id, patch), { ...container, ...patch });
+    t.strictSame(await store.containers.update(container.id, { phases: undefined, addresses: [], fault: undefined }), container);
+    t.strictSame(await store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+    t.strictSame(await store.containers.byImage(image.id), [container]);
+    t.equal(await store.containers.find("unknown"), undefined);
   });
-  t.equal(await store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 0 }), undefined);
-  t.equal((await store.containers.find(container.id))?.desiredInstances, 1, "and then changes nothing else");
-  t.ok(await store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}));
-  t.equal(await store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}), undefined);
-});
 
-t.test("the last use never goes back", async (t) => {
-  const { store, container } = await filled(t);
-  await store.containers.touch(new Map([[container.id, 50.9]]));
-  await store.containers.touch(new Map([[container.id, 20]]));
-  t.equal((await store.containers.find(container.id))?.lastActive, 50);
-});
+  t.test(`${kind.name}: a state moves only from the state that was looked at`, async (t) => {
+    const { store, image, container } = await filled(t, undefined, await kind.fresh());
+    t.match(await store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 1 }), {
+      state: "PENDING_START",
+      desiredInstances: 1,
+    });
+    t.equal(await store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", { desiredInstances: 0 }), undefined);
+    t.equal((await store.containers.find(container.id))?.desiredInstances, 1, "and then changes nothing else");
+    t.ok(await store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}));
+    t.equal(await store.images.move(image.id, "PENDING_VALIDATION", "VALIDATING", {}), undefined);
+  });
 
-t.test("a transaction that fails leaves nothing behind", async (t) => {
-  const { store, container } = await filled(t);
-  await t.rejects(() =>
-    store.transaction(async () => {
-      await store.containers.update(container.id, { name: "other" });
-      throw new Error("no");
-    }),
-  );
-  t.equal((await store.containers.find(container.id))?.name, "web");
-});
+  t.test(`${kind.name}: the last use never goes back`, async (t) => {
+    const { store, container } = await filled(t, undefined, await kind.fresh());
+    await store.containers.touch(new Map([[container.id, 50.9]]));
+    await store.containers.touch(new Map([[container.id, 20]]));
+    t.equal((await store.containers.find(container.id))?.lastActive, 50);
+  });
 
-t.test("a removed container leaves a tombstone until its service is gone, and its id for good", async (t) => {
-  const { store, container } = await filled(t);
-  t.ok(await store.containers.remove(container.id, 9));
-  t.notOk(await store.containers.remove(container.id, 10));
-  t.strictSame(await store.tombstones.open(), [
-    { id: container.id, service: container.service, adopted: undefined, removedOn: 9, clearedOn: undefined },
-  ]);
-  await store.tombstones.clear(container.id, 11);
-  t.strictSame(await store.tombstones.open(), []);
-  t.equal((await store.tombstones.find(container.id))?.clearedOn, 11);
-});
+  t.test(`${kind.name}: a transaction that fails leaves nothing behind`, async (t) => {
+    const { store, container } = await filled(t, undefined, await kind.fresh());
+    await t.rejects(() =>
+      store.transaction(async () => {
+        await store.containers.update(container.id, { name: "other" });
+        throw new Error("no");
+      }),
+    );
+    t.equal((await store.containers.find(container.id))?.name, "web");
+  });
 
-t.test("sessions end with their time, their user or by themselves", async (t) => {
-  const { store } = await filled(t);
-  for (const [digest, expiresOn] of [
-    ["a", 10],
-    ["b", 20],
-    ["c", 30],
-  ] as const)
-    await store.sessions.insert({ digest, userId: USER, expiresOn, keyDigest: undefined });
-  t.equal(await store.sessions.removeExpired(10), 1);
-  t.ok(await store.sessions.remove("b"));
-  t.equal((await store.sessions.byDigest("c"))?.expiresOn, 30);
-  const key = { digest: "k", userId: USER, id: "1", label: "laptop", createdOn: 7, fromSetting: false };
-  await store.devKeys.insert(key);
-  t.strictSame(await store.devKeys.byUser(USER), [key]);
-  await store.sessions.insert({ digest: "d", userId: USER, expiresOn: 30, keyDigest: "k" });
-  t.ok(await store.devKeys.remove("k"));
-  t.equal(await store.sessions.byDigest("d"), undefined, "or with the key that opened them");
-  t.equal(await store.sessions.removeByUser(USER), 1);
-});
+  t.test(`${kind.name}: a removed container leaves a tombstone until its service is gone, and its id for good`, async (t) => {
+    const { store, container } = await filled(t, undefined, await kind.fresh());
+    t.ok(await store.containers.remove(container.id, 9));
+    t.notOk(await store.containers.remove(container.id, 10));
+    t.strictSame(await store.tombstones.open(), [
+      { id: container.id, service: container.service, adopted: undefined, removedOn: 9, clearedOn: undefined },
+    ]);
+    await store.tombstones.clear(container.id, 11);
+    t.strictSame(await store.tombstones.open(), []);
+    t.equal((await store.tombstones.find(container.id))?.clearedOn, 11);
+  });
+
+  t.test(`${kind.name}: sessions end with their time, their user or by themselves`, async (t) => {
+    const { store } = await filled(t, undefined, await kind.fresh());
+    for (const [digest, expiresOn] of [
+      ["a", 10],
+      ["b", 20],
+      ["c", 30],
+    ] as const)
+      await store.sessions.insert({ digest, userId: USER, expiresOn, keyDigest: undefined });
+    t.equal(await store.sessions.removeExpired(10), 1);
+    t.ok(await store.sessions.remove("b"));
+    t.equal((await store.sessions.byDigest("c"))?.expiresOn, 30);
+    const key = { digest: "k", userId: USER, id: "1", label: "laptop", createdOn: 7, fromSetting: false };
+    await store.devKeys.insert(key);
+    t.strictSame(await store.devKeys.byUser(USER), [key]);
+    await store.sessions.insert({ digest: "d", userId: USER, expiresOn: 30, keyDigest: "k" });
+    t.ok(await store.devKeys.remove("k"));
+    t.equal(await store.sessions.byDigest("d"), undefined, "or with the key that opened them");
+    t.equal(await store.sessions.removeByUser(USER), 1);
+  });
+}
 
 t.test("the store keeps its id, and is for its user only", async (t) => {
   const folder = join(t.testdir(), "deep", "data");

@@ -3,11 +3,12 @@ import t, { type Test } from "tap";
 import { openStore } from "../../../control/store/open-store.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
+import { type StoreDatabase, storeKinds } from "../../fixtures/store-kinds.ts";
 
 const user = (login: string) => ({ id: login, login, friendlyName: login, admin: false, createdOn: 1 });
 
-async function filledStore(t: Test) {
-  const store = await openStore({ folder: join(t.testdir(), "data"), clock: createStillClock() });
+async function filledStore(t: Test, database: StoreDatabase) {
+  const store = await openStore({ folder: join(t.testdir(), "data"), clock: createStillClock(), ...database });
   t.teardown(() => store.close());
   await store.users.insert({ ...user("ada"), id: USER });
   await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
@@ -16,108 +17,110 @@ async function filledStore(t: Test) {
   return { store, container };
 }
 
-t.test("transactions run one after the other, and others see only what is committed", async (t) => {
-  const { store } = await filledStore(t);
-  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
-  const steps: string[] = [];
-  const first = store.transaction(async () => {
-    await store.users.insert(user("first"));
-    steps.push("first inserted");
-    await gate;
-    t.ok(await store.users.find("first"), "it sees its own writes");
-    steps.push("first ends");
-  });
-  const second = store.transaction(async () => {
-    steps.push("second begins");
-    t.ok(await store.users.find("first"));
-  });
-  const single = store.users.insert(user("single")).then(() => steps.push("single write"));
-  while (steps.length === 0) await new Promise(setImmediate);
-  t.equal(await store.users.find("first"), undefined);
-  open();
-  await Promise.all([first, second, single]);
-  t.strictSame(steps, ["first inserted", "first ends", "second begins", "single write"]);
-});
-
-t.test("a nested transaction that fails undoes all of the outer one, even where the error is caught", async (t) => {
-  const { store } = await filledStore(t);
-  const fails = store.transaction(async () => {
-    await store.users.insert(user("outer"));
-    const nested = store.transaction(async () => {
-      await store.users.insert(user("inner"));
-      throw new Error("no");
+for (const kind of storeKinds(t)) {
+  t.test(`${kind.name}: transactions run one after the other, and others see only what is committed`, async (t) => {
+    const { store } = await filledStore(t, await kind.fresh());
+    const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+    const steps: string[] = [];
+    const first = store.transaction(async () => {
+      await store.users.insert(user("first"));
+      steps.push("first inserted");
+      await gate;
+      t.ok(await store.users.find("first"), "it sees its own writes");
+      steps.push("first ends");
     });
-    await nested.catch(() => undefined);
+    const second = store.transaction(async () => {
+      steps.push("second begins");
+      t.ok(await store.users.find("first"));
+    });
+    const single = store.users.insert(user("single")).then(() => steps.push("single write"));
+    while (steps.length === 0) await new Promise(setImmediate);
+    t.equal(await store.users.find("first"), undefined);
+    open();
+    await Promise.all([first, second, single]);
+    t.strictSame(steps, ["first inserted", "first ends", "second begins", "single write"]);
   });
-  await t.rejects(fails, { message: "no" });
-  t.strictSame([await store.users.find("outer"), await store.users.find("inner")], [undefined, undefined]);
-  await store.users.insert(user("outer"));
-});
 
-t.test("what follows a commit runs once it is durable, and never after a rollback", async (t) => {
-  const { store } = await filledStore(t);
-  const ran: string[] = [];
-  await store.transaction(async () => {
-    store.afterCommit(() => ran.push("after"));
-    await store.users.insert(user("one"));
-    ran.push("in it");
+  t.test(`${kind.name}: a nested transaction that fails undoes all of the outer one, even where the error is caught`, async (t) => {
+    const { store } = await filledStore(t, await kind.fresh());
+    const fails = store.transaction(async () => {
+      await store.users.insert(user("outer"));
+      const nested = store.transaction(async () => {
+        await store.users.insert(user("inner"));
+        throw new Error("no");
+      });
+      await nested.catch(() => undefined);
+    });
+    await t.rejects(fails, { message: "no" });
+    t.strictSame([await store.users.find("outer"), await store.users.find("inner")], [undefined, undefined]);
+    await store.users.insert(user("outer"));
   });
-  await t.rejects(
-    store.transaction(async () => {
-      store.afterCommit(() => ran.push("never"));
-      await store.users.insert(user("two"));
-      throw new Error("no");
-    }),
-  );
-  t.strictSame(ran, ["in it", "after"]);
-});
 
-t.test("a write beside an open transaction waits for it, and both are kept", async (t) => {
-  const { store, container } = await filledStore(t);
-  const begun = Promise.withResolvers<void>();
-  const ran: string[] = [];
-  const transaction = store.transaction(async () => {
-    await store.users.insert(user("transaction"));
-    begun.resolve();
-    store.afterCommit(() => ran.push("after"));
-    await new Promise(setImmediate);
-    await store.users.update("transaction", { friendlyName: "Changed" });
+  t.test(`${kind.name}: what follows a commit runs once it is durable, and never after a rollback`, async (t) => {
+    const { store } = await filledStore(t, await kind.fresh());
+    const ran: string[] = [];
+    await store.transaction(async () => {
+      store.afterCommit(() => ran.push("after"));
+      await store.users.insert(user("one"));
+      ran.push("in it");
+    });
+    await t.rejects(
+      store.transaction(async () => {
+        store.afterCommit(() => ran.push("never"));
+        await store.users.insert(user("two"));
+        throw new Error("no");
+      }),
+    );
+    t.strictSame(ran, ["in it", "after"]);
   });
-  await begun.promise;
-  const write = store.containers.update(container.id, { name: "other" }).then(() => ran.push("write"));
-  t.equal((await store.containers.find(container.id))?.name, container.name, "it is not written yet");
-  await transaction;
-  await write;
-  t.strictSame(ran, ["after", "write"]);
-  t.equal((await store.containers.find(container.id))?.name, "other");
-  t.match(await store.users.find("transaction"), { friendlyName: "Changed" });
-});
 
-t.test("a move is refused where what it was decided on has changed", async (t) => {
-  const { store, container } = await filledStore(t);
-  const { id, state, desiredInstances, stopFor, generation } = container;
-  const decidedOn = { desiredInstances, stopFor, generation };
-  for (const change of [{ desiredInstances: 1 }, { stopFor: "user" }, { stopFor: undefined }, { generation: generation + 1 }] as const) {
-    await store.containers.update(id, change);
-    t.equal(await store.containers.move(id, state, "PENDING_START", {}, undefined, decidedOn), undefined, JSON.stringify(change));
-    await store.containers.update(id, decidedOn);
-  }
-  t.match(await store.containers.move(id, state, "PENDING_START", {}, undefined, decidedOn), { state: "PENDING_START" });
-});
-
-t.test("what is to follow a commit does not wait for the transaction of another function", async (t) => {
-  const { store } = await filledStore(t);
-  const { promise: gate, resolve: open } = Promise.withResolvers<void>();
-  const begun = Promise.withResolvers<void>();
-  const transaction = store.transaction(async () => {
-    await store.users.insert(user("slow"));
-    begun.resolve();
-    await gate;
+  t.test(`${kind.name}: a write beside an open transaction waits for it, and both are kept`, async (t) => {
+    const { store, container } = await filledStore(t, await kind.fresh());
+    const begun = Promise.withResolvers<void>();
+    const ran: string[] = [];
+    const transaction = store.transaction(async () => {
+      await store.users.insert(user("transaction"));
+      begun.resolve();
+      store.afterCommit(() => ran.push("after"));
+      await new Promise(setImmediate);
+      await store.users.update("transaction", { friendlyName: "Changed" });
+    });
+    await begun.promise;
+    const write = store.containers.update(container.id, { name: "other" }).then(() => ran.push("write"));
+    t.equal((await store.containers.find(container.id))?.name, container.name, "it is not written yet");
+    await transaction;
+    await write;
+    t.strictSame(ran, ["after", "write"]);
+    t.equal((await store.containers.find(container.id))?.name, "other");
+    t.match(await store.users.find("transaction"), { friendlyName: "Changed" });
   });
-  await begun.promise;
-  let ran = false;
-  store.afterCommit(() => (ran = true));
-  t.ok(ran, "it has no transaction around it");
-  open();
-  await transaction;
-});
+
+  t.test(`${kind.name}: a move is refused where what it was decided on has changed`, async (t) => {
+    const { store, container } = await filledStore(t, await kind.fresh());
+    const { id, state, desiredInstances, stopFor, generation } = container;
+    const decidedOn = { desiredInstances, stopFor, generation };
+    for (const change of [{ desiredInstances: 1 }, { stopFor: "user" }, { stopFor: undefined }, { generation: generation + 1 }] as const) {
+      await store.containers.update(id, change);
+      t.equal(await store.containers.move(id, state, "PENDING_START", {}, undefined, decidedOn), undefined, JSON.stringify(change));
+      await store.containers.update(id, decidedOn);
+    }
+    t.match(await store.containers.move(id, state, "PENDING_START", {}, undefined, decidedOn), { state: "PENDING_START" });
+  });
+
+  t.test(`${kind.name}: what is to follow a commit does not wait for the transaction of another function`, async (t) => {
+    const { store } = await filledStore(t, await kind.fresh());
+    const { promise: gate, resolve: open } = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    const transaction = store.transaction(async () => {
+      await store.users.insert(user("slow"));
+      begun.resolve();
+      await gate;
+    });
+    await begun.promise;
+    let ran = false;
+    store.afterCommit(() => (ran = true));
+    t.ok(ran, "it has no transaction around it");
+    open();
+    await transaction;
+  });
+}

@@ -1,0 +1,145 @@
+import type { Pool, PoolClient, QueryResult } from "pg";
+import type { Clock } from "../../../lib/clock.ts";
+import { createBackoff } from "../../../lib/backoff.ts";
+import { Fault } from "../../../lib/fault.ts";
+import type { DatabaseStatement } from "../database.ts";
+import type { PostgresAddress } from "./address.ts";
+import { isConnectionLost, postgresFault } from "./fault.ts";
+
+/** How long a connection may take to be made, and a call to get one, in milliseconds. */
+const CONNECT_MS = 5_000;
+
+/** How long the server may take for one statement. The slowest of ours, a list of 10,000 containers, takes a tenth of a second. */
+export const STATEMENT_MS = 10_000;
+
+/** How long calls wait for a database that is away, from when the first of them failed. Then they fail at once until it is back. */
+const PATIENCE_MS = 5_000;
+
+const RETRY = { firstMs: 50, longestMs: 2_000 };
+
+/** OIDs of int8 and numeric: our numbers are counts and milliseconds, which a double holds. */
+const NUMBERS = new Set([20, 1_700]);
+
+export type PostgresPool = {
+  /** The address, for messages. */
+  readonly name: string;
+  /**
+   * Runs `work` on a connection. `isRepeatable`: where the connection breaks, `work` runs again on another one. Faults: STORE_UNAVAILABLE.
+   */
+  use<R>(work: (client: PoolClient) => Promise<R>): Promise<R>;
+  /** A connection until `release`; `work` runs on it first, again on another one where it breaks. */
+  take(work: (client: PoolClient) => Promise<unknown>): Promise<PoolClient>;
+  query(statement: DatabaseStatement): Promise<QueryResult>;
+  close(): Promise<void>;
+};
+
+/** NUL, which PostgreSQL has no text for, becomes the replacement character; so do halves of surrogate pairs. */
+export function storableValues(values: readonly unknown[]): unknown[] {
+  return values.map((value) => (typeof value === "string" ? value.replaceAll("\0", "\u{FFFD}") : value));
+}
+
+/** Connections are made when they are needed. While the server is away, one attempt at a time is made, with growing pauses. */
+export async function openPostgresPool(address: PostgresAddress, options: { connections: number; clock: Clock }): Promise<PostgresPool> {
+  const { clock } = options;
+  const { default: pg } = await import("pg");
+  const { name, ...connection } = address;
+  const pool: Pool = new pg.Pool({
+    ...connection,
+    application_name: "berth",
+    max: Math.max(2, options.connections),
+    connectionTimeoutMillis: CONNECT_MS,
+    query_timeout: STATEMENT_MS + 1_000,
+    keepAlive: true,
+    types: {
+      getTypeParser: ((oid: number, format?: "text" | "binary") =>
+        NUMBERS.has(oid) ? Number : pg.types.getTypeParser(oid, format as "text")) as typeof pg.types.getTypeParser,
+    },
+  });
+  // An idle connection that breaks leaves the pool by itself.
+  pool.on("error", () => undefined);
+
+  const closing = new AbortController();
+  let recovery: { since: number; done: Promise<void>; last: unknown } | undefined;
+
+  const recover = (cause: unknown) => {
+    const current = (recovery ??= { since: clock.monotonic(), done: Promise.resolve(), last: cause });
+    const backoff = createBackoff(RETRY.firstMs, RETRY.longestMs);
+    const attempt = async (): Promise<void> => {
+      while (!closing.signal.aborted) {
+        await clock.sleep(backoff.next(), closing.signal);
+        try {
+          const client = await pool.connect();
+          // A server that has become a standby takes connections, but no writes.
+          const { rows } = (await client.query("SELECT pg_is_in_recovery() AS standby").finally(() => client.release())) as QueryResult<{
+            standby: boolean;
+          }>;
+          if (rows[0]?.standby === true) throw Object.assign(new Error("standby"), { code: "25006" });
+          break;
+        } catch (failure) {
+          current.last = failure;
+        }
+      }
+      recovery = undefined;
+    };
+    current.done = attempt().catch(() => undefined);
+    return current;
+  };
+  /** Waits until the server is back. Faults: STORE_UNAVAILABLE when that takes too long. */
+  const settled = async (cause: unknown) => {
+    const current = recovery ?? recover(cause);
+    const left = current.since + PATIENCE_MS - clock.monotonic();
+    const { promise: late, resolve: giveUp } = Promise.withResolvers<void>();
+    const cancel = clock.after(Math.max(0, left), giveUp);
+    await Promise.race([current.done, late]);
+    cancel();
+    if (recovery === current || closing.signal.aborted) throw postgresFault(current.last, name);
+  };
+
+  const take = async (work: (client: PoolClient) => Promise<unknown>): Promise<PoolClient> => {
+    for (;;) {
+      if (recovery) await settled(recovery.last);
+      let client: PoolClient | undefined;
+      try {
+        client = await pool.connect();
+        // Broken while it is used: the query that is under way fails, and says so.
+        client.on("error", ignore);
+        await work(client);
+        return client;
+      } catch (error) {
+        client?.off("error", ignore);
+        client?.release(true);
+        if (error instanceof Fault) throw error;
+        if (!isConnectionLost(error)) throw postgresFault(error, name);
+        await settled(error);
+      }
+    }
+  };
+  const use = async <R>(work: (client: PoolClient) => Promise<R>): Promise<R> => {
+    let result: R | undefined;
+    const client = await take(async (one) => {
+      result = await work(one);
+    });
+    release(client);
+    return result as R;
+  };
+  return {
+    name,
+    use,
+    take,
+    query: ({ sql, parameters }) => use((client) => client.query(sql, storableValues(parameters))),
+    close: async () => {
+      closing.abort();
+      await pool.end();
+    },
+  };
+}
+
+function ignore(): void {
+  // As above.
+}
+
+/** `isBroken`: the connection is closed instead of being used again. */
+export function release(client: PoolClient, isBroken = false): void {
+  client.off("error", ignore);
+  client.release(isBroken);
+}

@@ -1,0 +1,238 @@
+import Sqlite from "better-sqlite3";
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openStore, type StoreOptions } from "../../../control/store/open-store.ts";
+import { migrate, SCHEMA_STEPS } from "../../../control/store/schema.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { startPostgres } from "../../fixtures/postgres.ts";
+import { listen } from "../../fixtures/server.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+
+const server = await startPostgres(t);
+const clock = systemClock();
+const user = (login: string) => ({ id: login, login, friendlyName: login, admin: false, createdOn: 1 });
+
+async function opened(t: Test, options: Partial<StoreOptions> & Pick<StoreOptions, "postgres">) {
+  const store = await openStore({ folder: tempFolder(t), clock, ...options });
+  t.teardown(() => store.close());
+  return store;
+}
+
+t.test("its tables have the columns of the SQLite store", async (t) => {
+  const postgres = await server.database();
+  await opened(t, { postgres });
+  const columns = await server.query(
+    `SELECT table_name AS "table", column_name AS name, data_type AS type, is_nullable = 'NO' AS required FROM information_schema.columns
+      WHERE table_schema = 'public' AND column_name <> 'rowid' AND table_name NOT LIKE 'staged%' AND table_name <> 'schema_version'`,
+    postgres.url,
+  );
+  const sqlite = new Sqlite(":memory:");
+  t.teardown(() => sqlite.close());
+  migrate(sqlite);
+  const expected = sqlite
+    .prepare(
+      `SELECT tables.name AS "table", columns.name, columns.type, columns."notnull" OR columns.pk AS required FROM pragma_table_list AS tables,
+        pragma_table_info(tables.name) AS columns WHERE tables.schema = 'main' AND tables.name NOT LIKE 'sqlite%'`,
+    )
+    .all() as { table: string; name: string; type: string; required: number }[];
+  const types: Record<string, string> = { TEXT: "text", INTEGER: "bigint", BLOB: "bytea" };
+  const inWords = ({ table, name, type, required }: Record<string, unknown>) => `${table}.${name} ${type}${required === true ? " NOT NULL" : ""}`;
+  t.strictSame(
+    columns.map(inWords).toSorted(),
+    expected.map((one) => inWords({ ...one, type: types[one.type], required: one.required === 1 })).toSorted(),
+  );
+  t.strictSame(await server.query("SELECT steps FROM schema_version", postgres.url), [{ steps: String(SCHEMA_STEPS.length) }]);
+});
+
+t.test("a store of a newer berth is refused, and two that open a new database at once have one store", async (t) => {
+  const postgres = await server.database();
+  const both = await Promise.all([opened(t, { postgres }), opened(t, { postgres })]);
+  t.equal(both[0].id, both[1].id);
+  await server.query("UPDATE schema_version SET steps = 999", postgres.url);
+  await t.rejects(opened(t, { postgres }), { code: "DATA_FOLDER_UNUSABLE" });
+});
+
+t.test("write transactions of several processes run one after the other", async (t) => {
+  const postgres = await server.database();
+  const [one, other] = [await opened(t, { postgres }), await opened(t, { postgres })];
+  const add = (store: typeof one) =>
+    store.transaction(async () => {
+      const count = (await store.users.all()).length;
+      await store.users.insert(user(String(count)));
+    });
+  await Promise.all(Array.from({ length: 20 }, (_, index) => add(index % 2 === 0 ? one : other)));
+  t.equal((await one.users.all()).length, 20, "none has read what another one changed meanwhile");
+});
+
+t.test("with a fence, no write of a process that is not the leader any more is made", async (t) => {
+  const postgres = await server.database();
+  await server.query("CREATE TABLE leader (epoch INT); INSERT INTO leader VALUES (1)", postgres.url);
+  const fence = {
+    statement: "SELECT epoch FROM leader FOR SHARE",
+    check: ([row]: readonly object[]) => {
+      if ((row as { epoch: number }).epoch !== 1) throw new Fault("CONTROL_AWAY", "Another process leads.");
+    },
+  };
+  const store = await opened(t, { postgres, fence: () => fence });
+  await store.users.insert(user("before"));
+  await server.query("UPDATE leader SET epoch = 2", postgres.url);
+  const after: string[] = [];
+  await t.rejects(store.users.insert(user("single")), { code: "CONTROL_AWAY" });
+  await t.rejects(
+    store.transaction(async () => {
+      store.afterCommit(() => after.push("never"));
+      await store.users.insert(user("transaction"));
+    }),
+    { code: "CONTROL_AWAY" },
+  );
+  t.strictSame(
+    (await store.users.all()).map(({ id }) => id),
+    ["before"],
+  );
+  t.strictSame(after, []);
+});
+
+t.test("a statement that fails in a transaction fails all of it, also where the error is caught", async (t) => {
+  const store = await opened(t, { postgres: await server.database() });
+  await store.users.insert(user("ada"));
+  await t.rejects(
+    store.transaction(async () => {
+      await store.users.insert(user("eve"));
+      await store.users.insert(user("ada")).catch(() => undefined);
+    }),
+  );
+  t.equal(await store.users.find("eve"), undefined);
+  await store.users.insert(user("eve"));
+});
+
+t.test("logs with NUL and half characters are stored", async (t) => {
+  const store = await opened(t, { postgres: await server.database() });
+  await store.users.insert({ ...user("ada"), friendlyName: "a\0b" });
+  t.equal((await store.users.find("ada"))?.friendlyName, "a\u{FFFD}b");
+  await store.packages.insert({ id: "p", name: "demo", version: "1", authorId: "ada", createdOn: 1, updatedOn: 1 });
+  await store.connections.insert({ id: "c", packageId: "p", key: "k", name: "n", entity: { text: "a\0b \\u0000 \ud800", other: "x" } });
+  t.strictSame((await store.connections.find("p", "k"))?.entity, { text: "a\u{FFFD}b \\u0000 \u{FFFD}", other: "x" });
+});
+
+t.test("reads and writes wait for a server that restarts, and fail with a sentence where it stays away", async (t) => {
+  const postgres = await server.database();
+  const secret = "the-password-of-the-database";
+  const store = await opened(t, { postgres: { ...postgres, url: postgres.url.replace("postgres@", `postgres:${secret}@`) } });
+  await store.users.insert(user("before"));
+  await server.stop("SIGKILL");
+  const written = store.users.insert(user("during"));
+  const read = store.users.find("before");
+  await server.start();
+  await written;
+  t.match(await read, { login: "before" });
+
+  await server.stop();
+  const failed = await store.users.insert(user("late")).then(
+    () => undefined,
+    (error: unknown) => error as Fault,
+  );
+  t.match(failed, { code: "STORE_UNAVAILABLE", status: 503 });
+  t.match(failed?.message, `127.0.0.1:${server.port}`);
+  t.notMatch(`${failed?.message} ${JSON.stringify(failed)}`, secret);
+  const begun = performance.now();
+  await t.rejects(store.users.find("before"), { code: "STORE_UNAVAILABLE" });
+  t.ok(performance.now() - begun < 1_000, "later calls fail at once");
+  await server.start();
+  await eventually("the store to be back", () =>
+    store.users.insert(user("again")).then(
+      () => true,
+      () => false,
+    ),
+  );
+  t.equal(await store.users.find("late"), undefined);
+});
+
+t.test("where the connection breaks during a commit, the store finds out whether it was committed", async (t) => {
+  const postgres = await server.database();
+  const store = await opened(t, { postgres });
+  await store.users.insert(user("first"));
+  await server.query(
+    // Checked when the transaction is committed: it takes so long that it can be broken off.
+    `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+      CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()`,
+    postgres.url,
+  );
+  const after: string[] = [];
+  const write = store.transaction(async () => {
+    store.afterCommit(() => after.push("committed"));
+    await store.users.insert(user("broken"));
+  });
+  const failing = t.rejects(write, { code: "STORE_UNAVAILABLE" });
+  const committing = "SELECT pid FROM pg_stat_activity WHERE query = 'COMMIT' AND state = 'active' AND datname = current_database()";
+  await eventually("the commit to be under way", async () => (await server.query(committing, postgres.url)).length > 0);
+  await server.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'COMMIT' AND datname = current_database()", postgres.url);
+  await failing;
+  t.equal(await store.users.find("broken"), undefined);
+  t.strictSame(after, []);
+});
+
+t.test("a commit whose confirmation is lost counts, once the server confirms it on another connection", async (t) => {
+  const { url, connections } = await server.database();
+  let isCutting = false;
+  const proxy = createServer((client) => {
+    const upstream = connect(server.port, "127.0.0.1");
+    let isLost = false;
+    client.on("data", (data) => {
+      if (isCutting && data.includes("COMMIT\0")) [isLost, isCutting] = [true, false];
+      upstream.write(data);
+    });
+    upstream.on("data", (data) => {
+      if (isLost) client.destroy();
+      else client.write(data);
+    });
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const)
+      one.on("error", () => undefined).on("close", () => other.destroy());
+  });
+  const { port } = await listen(t, proxy);
+  const store = await opened(t, { postgres: { url: url.replace(String(server.port), String(port)), connections } });
+  const after: string[] = [];
+  isCutting = true;
+  await store.transaction(async () => {
+    store.afterCommit(() => after.push("committed"));
+    await store.users.insert(user("ada"));
+  });
+  t.strictSame(after, ["committed"]);
+  t.match(await store.users.find("ada"), { login: "ada" });
+});
+
+t.test("settings are checked, and messages do not have the password", async (t) => {
+  const open = (url: string, more: object = {}) => openStore({ folder: tempFolder(t), clock, postgres: { url, connections: 2, ...more } });
+  for (const url of ["postgres://127.0.0.1/berth", "postgres://u@h/d?sslmode=prefer", "postgres://u@h/d?options=-c", "mysql://u@h/d"])
+    await t.rejects(open(url), { code: "SETTINGS_INVALID" }, url);
+  await t.rejects(open("postgres://u@127.0.0.1/d", { passwordFile: "/nowhere" }), { code: "SETTINGS_INVALID" });
+  const unknown = await open(`postgres://postgres:a-secret@127.0.0.1:${server.port}/no_such`).catch((error: unknown) => error as Fault);
+  t.match(unknown, { code: "STORE_UNAVAILABLE", message: /no such database/ });
+  t.notMatch((unknown as Fault).message, "a-secret");
+});
+
+t.test("over TLS it verifies the server's certificate by the authorities of the settings", async (t) => {
+  const folder = tempFolder(t);
+  const [cert, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+  const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"];
+  execFileSync("openssl", ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, ...subject], { stdio: "ignore" });
+  const tls = await startPostgres(t, ["ssl=on"], { "server.crt": cert, "server.key": key });
+  const { url } = await tls.database();
+  const open = (parameters: string, host = "localhost", caFile?: string) =>
+    opened(t, { postgres: { url: `${url.replace("127.0.0.1", host)}?${parameters}`, caFile, connections: 2 } });
+  const isEncrypted = "SELECT count(*)::int AS encrypted FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND application_name = 'berth'";
+  await open("sslmode=verify-full", "localhost", cert);
+  t.match(await tls.query(isEncrypted), [{ encrypted: /^[1-9]/ }]);
+  await open("sslmode=verify-ca", "127.0.0.1", cert);
+  await open("sslmode=require", "127.0.0.1");
+  await t.rejects(open("sslmode=verify-full", "127.0.0.1", cert), { code: "STORE_UNAVAILABLE", message: /another host/ });
+  writeFileSync(join(folder, "other.pem"), "");
+  await t.rejects(open("sslmode=verify-full"), { code: "STORE_UNAVAILABLE", message: /not trusted/ });
+});
