@@ -1,15 +1,15 @@
-import { KEY_FILE } from "../control/packages/credentials/key-file.ts";
-import { backUp } from "../control/store/backup.ts";
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
+import type { Settings } from "../conf/settings.ts";
+import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
+import { KEY_FILE } from "../control/packages/credentials/open-vault.ts";
+import { backUp } from "../control/store/backup.ts";
+import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
+import { restore } from "../control/store/restore.ts";
+import { registryFolders } from "../processes/registry.ts";
 import { loadSettings } from "./command-context.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
-import { restore } from "../control/store/restore.ts";
-import { existsSync } from "node:fs";
-import type { Settings } from "../conf/settings.ts";
-import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
-import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
-import { registryFolders } from "../processes/registry.ts";
 
 export const BACKUP: Verbs = {
   "": defineVerb({

@@ -1,9 +1,8 @@
-import { consoleListenerAt } from "../processes/listener-settings.ts";
-import { openListeningHandle } from "../processes/listening-handle.ts";
-import { runUntilStopped } from "../processes/parent.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "./command-context.ts";
+import { consoleListenerAt, openListeningHandle } from "../processes/listeners.ts";
+import { runUntilStopped } from "../processes/parent.ts";
+import { type CommandContext, loadSettingsAndLog, openRuntime, publishProcessMetrics } from "./command-context.ts";
 import { listenerUrl } from "./serve.ts";
 import { VERSION } from "./version.ts";
 

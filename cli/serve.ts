@@ -2,16 +2,14 @@ import type { Settings } from "../conf/settings.ts";
 import { descriptorLimit, FEW_DESCRIPTORS } from "../lib/connection-limits.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
-import type { ListeningHandle } from "../processes/listening-handle.ts";
-import { openParentSocket } from "../processes/parent-socket.ts";
 import { findPredecessor, HANDOVER_NAME, type Predecessor, resumeLater, startSuccessor } from "../processes/handover.ts";
-import { collectStartGarbage } from "../processes/collect-start-garbage.ts";
-import { consoleListenerAt, consoleSettingsFault } from "../processes/listener-settings.ts";
-import { type Served, serve } from "../processes/serve.ts";
+import { consoleListenerAt, consoleSettingsFault, type ListeningHandle } from "../processes/listeners.ts";
+import { notifySystemd, startSystemdWatchdog } from "../processes/notify-systemd.ts";
+import { openParentSocket } from "../processes/parent-socket.ts";
+import { collectStartGarbage, untilSignal } from "../processes/parent.ts";
+import { serve, type Served } from "../processes/serve.ts";
 import { writesAccessLogFile } from "../processes/telemetry.ts";
-import { startSystemdWatchdog, notifySystemd } from "../processes/notify-systemd.ts";
-import { untilSignal } from "../processes/parent.ts";
-import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "./command-context.ts";
+import { type CommandContext, loadSettingsAndLog, openRuntime, publishProcessMetrics } from "./command-context.ts";
 import { VERSION } from "./version.ts";
 
 /** `berth serve`, started by a user or by a berth that hands over to it. */

@@ -1,26 +1,24 @@
 import { join } from "node:path";
 import type { Server } from "node:tls";
 import type { Settings } from "../conf/settings.ts";
+import { openGatewayListener } from "../control/api/control-listener.ts";
 import { openFeed } from "../control/api/feed.ts";
-import { openGatewayListener } from "../control/api/gateway-listener.ts";
 import { openApi } from "../control/api/open-api.ts";
 import { addConsole, openConsoleListener } from "../control/console/console-routes.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
 import { createGatewayTokens } from "../control/identity/gateway-tokens.ts";
 import { createIdentity } from "../control/identity/open-identity.ts";
-import { pipeToken, queueToken, spawnerToken } from "../control/identity/service-tokens.ts";
 import { endSessionsAtRest } from "../control/identity/sessions.ts";
-import { createSigningKeys, type SigningKeys } from "../control/identity/signing-keys.ts";
+import { createSigningKeys, pipeToken, queueToken, type SigningKeys, spawnerToken } from "../control/identity/signing-keys.ts";
 import { withAdoptedServices } from "../control/lifecycle/engine.ts";
 import { CONTAINERS_DISABLED, disableLifecycle, openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { traceWakes } from "../control/lifecycle/telemetry.ts";
 import { containerEnvironment } from "../control/packages/credentials/container-environment.ts";
-import { openKeyFile } from "../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../control/packages/credentials/open-credentials.ts";
-import { openVault } from "../control/packages/credentials/open-vault.ts";
+import { openKeyFile, openVault } from "../control/packages/credentials/open-vault.ts";
 import { openImporter } from "../control/packages/import/open-importer.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
-import { ZIP_LIMITS } from "../control/packages/publish/unpack-zip.ts";
+import { ZIP_LIMITS } from "../control/packages/publish/receive-upload.ts";
 import { createAuditLog } from "../control/store/audit.ts";
 import { noteRollback } from "../control/store/data-folder.ts";
 import { openStore } from "../control/store/open-store.ts";
@@ -34,8 +32,15 @@ import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { openConfiguredRegistry, registryBrowser } from "./configured-registry.ts";
-import { openEdgeTlsKeys, openListenerTlsKeys, tcpListenerOptions } from "./listener-settings.ts";
-import { isLoopback, type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
+import {
+  isLoopback,
+  type ListeningHandle,
+  openEdgeTlsKeys,
+  openListenerTlsKeys,
+  openListeningHandle,
+  portOf,
+  tcpListenerOptions,
+} from "./listeners.ts";
 import { configuredDriver, openChosenDriver } from "./open-driver.ts";
 import type { StoppableProcess } from "./parent.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";

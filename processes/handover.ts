@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
-import type { ListeningHandle } from "./listening-handle.ts";
 import type { Log } from "../lib/log.ts";
+import type { ListeningHandle } from "./listeners.ts";
 
 /** From the start of the new program until its settings are read. */
 const PREPARED_MS = 60_000;

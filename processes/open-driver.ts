@@ -1,19 +1,19 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Clock } from "../lib/clock.ts";
+import { isDeepStrictEqual } from "node:util";
 import type { Settings } from "../conf/settings.ts";
 import { chooseDriver, chooseOnEngine, deferredDriver } from "../drivers/choose.ts";
-import type { Driver, DriverName, Registry, Host } from "../drivers/driver.ts";
-import { type DriverSettings, openDriver } from "../drivers/open.ts";
-import type { SpawnerOptions } from "../drivers/spawner/driver.ts";
-import { Fault } from "../lib/fault.ts";
-import type { Log } from "../lib/log.ts";
-import { nodeProgram } from "../lib/own-files.ts";
-import { isDeepStrictEqual } from "node:util";
+import type { Driver, DriverName, Host, Registry } from "../drivers/driver.ts";
 import type { EcsOptions } from "../drivers/ecs/driver.ts";
 import { DEFAULT_NETWORKS } from "../drivers/engine/reach.ts";
 import { hostsDriver } from "../drivers/hosts.ts";
-import { portRangeOf } from "./listener-settings.ts";
+import { type DriverSettings, openDriver } from "../drivers/open.ts";
+import type { SpawnerOptions } from "../drivers/spawner/driver.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Log } from "../lib/log.ts";
+import { nodeProgram } from "../lib/own-files.ts";
+import { portRangeOf } from "./listeners.ts";
 
 /** Below the data folder: what the process driver keeps. */
 const PROCESS_FOLDER = "processes";

@@ -1,14 +1,14 @@
-import { join, resolve } from "node:path";
 import { existsSync } from "node:fs";
-import type { Clock } from "../lib/clock.ts";
+import { join, resolve } from "node:path";
 import type { Settings } from "../conf/settings.ts";
+import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { openMaintenance } from "./distribution/maintenance.ts";
-import { openDistribution, type DistributionImage } from "./distribution/open-distribution.ts";
-import { tagPushedAt } from "./distribution/stored-images.ts";
-import type { ListeningHandle } from "./listening-handle.ts";
 import { ownUpstream } from "./configured-registry.ts";
+import { openMaintenance } from "./distribution/maintenance.ts";
+import { type DistributionImage, openDistribution } from "./distribution/open-distribution.ts";
+import { tagPushedAt } from "./distribution/stored-images.ts";
+import type { ListeningHandle } from "./listeners.ts";
 import { type RegistryProxy, runRegistryProxy } from "./registry-proxy.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
 

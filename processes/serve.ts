@@ -1,13 +1,11 @@
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
-import type { MetricsAggregator } from "../lib/metrics/serve-metrics.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { superviseChild } from "./supervise-child.ts";
-import type { SupervisedProcess } from "./supervise-process.ts";
+import type { MetricsAggregator } from "../lib/metrics/serve-metrics.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-program.ts";
-import { explainConsolePort } from "./listener-settings.ts";
-import { type ListeningHandle, openListeningHandle, portOf } from "./listening-handle.ts";
+import { explainConsolePort, type ListeningHandle, openListeningHandle, portOf } from "./listeners.ts";
+import { superviseChild, type SupervisedProcess } from "./supervise-process.ts";
 
 /** How long the gateways may finish open exchanges, and control its own work, before they are ended by force. */
 const CONTROL_GRACE_MS = 10_000;

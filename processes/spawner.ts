@@ -1,20 +1,20 @@
-import { createBackoff } from "../lib/backoff.ts";
-import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
-import { Fault } from "../lib/fault.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { countCalls } from "../drivers/middleware.ts";
+import { openCallers } from "../drivers/spawner/server/callers.ts";
+import { openSpawner } from "../drivers/spawner/server/open-spawner.ts";
+import { createBackoff } from "../lib/backoff.ts";
+import type { Clock } from "../lib/clock.ts";
+import { privateListeners } from "../lib/container-peers.ts";
+import { Fault } from "../lib/fault.ts";
+import { controlKeys, datagrokKeys, type KeyServer, openSigners } from "../lib/jwks/signers.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { openCallers } from "../drivers/spawner/server/callers.ts";
-import { privateListeners } from "../lib/container-peers.ts";
-import { openSpawner } from "../drivers/spawner/server/open-spawner.ts";
-import { controlKeys, datagrokKeys, type KeyServer, openSigners } from "../lib/jwks/signers.ts";
 import { openConfiguredRegistry } from "./configured-registry.ts";
-import { type ListeningHandle, openListeningHandle, isLoopback } from "./listening-handle.ts";
-import { DEFAULT_SPAWNER_KEY, configuredDriver, isOnEngine, openHostDrivers } from "./open-driver.ts";
-import type { RuntimeFolder } from "./runtime-folder.ts";
+import { isLoopback, type ListeningHandle, openListeningHandle } from "./listeners.ts";
+import { configuredDriver, DEFAULT_SPAWNER_KEY, isOnEngine, openHostDrivers } from "./open-driver.ts";
 import type { StoppableProcess } from "./parent.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
 
 /** `port`: the port of the listener that it opened itself. */
 export type Spawner = StoppableProcess & { port: number | undefined };

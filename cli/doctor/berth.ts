@@ -1,11 +1,11 @@
 import { Fault } from "../../lib/fault.ts";
-import { localApi, type CommandContext } from "../command-context.ts";
+import { consoleSettingsFault } from "../../processes/listeners.ts";
+import { type CommandContext, localApi } from "../command-context.ts";
 import { checkReady } from "../health.ts";
-import { VERSION } from "../version.ts";
-import { sendRequest, withoutSecrets } from "./send-request.ts";
 import { parseJson } from "../server/server-client.ts";
-import { urlAt, type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
-import { consoleSettingsFault } from "../../processes/listener-settings.ts";
+import { VERSION } from "../version.ts";
+import { type CheckContext, type CheckProblem, type CheckResult, failure, urlAt, warning } from "./check.ts";
+import { sendRequest, withoutSecrets } from "./send-request.ts";
 
 const CONTROL = "control";
 const LOOK_AT_LOG = "Check that berth runs (`systemctl status berth`), and read its log.";

@@ -1,8 +1,8 @@
 import type { Settings } from "../../conf/settings.ts";
 import { Fault } from "../../lib/fault.ts";
+import { isLoopback } from "../../processes/listeners.ts";
 import { DEFAULT_SPAWNER_KEY } from "../../processes/open-driver.ts";
-import { isLoopback } from "../../processes/listening-handle.ts";
-import { type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
+import { type CheckContext, type CheckProblem, type CheckResult, failure, warning } from "./check.ts";
 
 type Rule = { broken(settings: Settings): boolean; is: CheckProblem };
 

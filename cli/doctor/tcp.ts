@@ -3,8 +3,7 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { Fault } from "../../lib/fault.ts";
 import { reasonOf } from "../../lib/http-client.ts";
-import { isLoopback } from "../../processes/listening-handle.ts";
-import { tcpListenerOptions } from "../../processes/listener-settings.ts";
+import { isLoopback, tcpListenerOptions } from "../../processes/listeners.ts";
 import { localApi } from "../command-context.ts";
 import { type CheckContext, type CheckProblem, type CheckResult, failure, warning } from "./check.ts";
 

@@ -1,18 +1,18 @@
-import type { Clock } from "../../lib/clock.ts";
 import type { Capacity, LogOptions } from "../../drivers/driver.ts";
 import type { RegistryBrowser } from "../../gateway/contract.ts";
+import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { SigningKeys } from "../identity/signing-keys.ts";
+import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Credentials } from "../packages/credentials/open-credentials.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
-import type { AuditLog } from "../store/audit.ts";
-import type { ControlIdentity } from "../identity/open-identity.ts";
-import type { GatewayQueries } from "./gateway-queries.ts";
-import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { Importer } from "../packages/import/open-importer.ts";
-import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Publisher } from "../packages/publish/open-publisher.ts";
+import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
+import type { GatewayQueries } from "./feed-stream.ts";
 
 /** The part of the lifecycle that the API uses. */
 export type ApiLifecycle = Pick<

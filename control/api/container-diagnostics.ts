@@ -1,13 +1,13 @@
 import { Type } from "typebox";
-import type { ContainerExplanation } from "../lifecycle/explain-container.ts";
 import { DRIVER_PHASES } from "../../lib/start-phases.ts";
 import { requireManage } from "../identity/rights.ts";
-import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
+import type { ContainerExplanation } from "../lifecycle/explain-container.ts";
 import type { HistoryEntry, Wake } from "../model/records.ts";
+import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { HISTORY_LENGTH, WAKES_KEPT } from "../store/history.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { isoDate, requireContainer, requireImage } from "./entities.ts";
-import type { GatewayOpenRequests } from "./gateway-queries.ts";
+import type { GatewayOpenRequests } from "./feed-stream.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import {
   EXPLANATION,

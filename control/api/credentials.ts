@@ -2,8 +2,8 @@ import { type FastifyInstance, type FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import { requireManage } from "../identity/rights.ts";
-import { VARIABLE, requireValues, type Values } from "../packages/credentials/open-credentials.ts";
-import type { Target } from "../packages/credentials/target.ts";
+import { requireValues, type Values, VARIABLE } from "../packages/credentials/open-credentials.ts";
+import type { Target } from "../packages/credentials/references.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
 import { count, mapOf, paramsOf, text } from "./schemas.ts";
 

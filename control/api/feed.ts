@@ -1,21 +1,20 @@
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { Fault } from "../../lib/fault.ts";
 import type {
-  CallersReply,
   BusyReport,
+  CallersReply,
+  CallersRequest,
   OpenExchangesReply,
   PushedReport,
   ReachedReport,
   StartStatusRequest,
   UseReport,
   WakeRequest,
-  CallersRequest,
 } from "../../gateway/contract.ts";
+import { Fault } from "../../lib/fault.ts";
 import { claimPushed } from "../identity/rights.ts";
+import { createGatewayQueries, type FeedDeps, type GatewayQueries, type OpenFeeds, streamChanges } from "./feed-stream.ts";
 import { IMAGE_ACTIONS } from "./record-audit.ts";
-import { type GatewayQueries, createGatewayQueries } from "./gateway-queries.ts";
-import { type FeedDeps, type OpenFeeds, streamChanges } from "./feed-stream.ts";
 
 /** Answers a request of a gateway: of this machine, where the socket shows its end, or of another machine, which may be silent and alive. */
 export type FeedHandler = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
@@ -157,7 +156,7 @@ export async function readBody(request: IncomingMessage): Promise<unknown> {
   }
 }
 
-export function parseWakeRequest(body: unknown): WakeRequest {
+function parseWakeRequest(body: unknown): WakeRequest {
   const { id, userId, ref, traceparent } = fieldsOf(body);
   if (typeof id !== "string") throw new Fault("REQUEST_INVALID", "A wake needs an id.");
   const { own, session, key } = fieldsOf(ref);
@@ -174,45 +173,45 @@ export function parseWakeRequest(body: unknown): WakeRequest {
   };
 }
 
-export function parseStartStatusRequest(body: unknown): StartStatusRequest {
+function parseStartStatusRequest(body: unknown): StartStatusRequest {
   const { id } = fieldsOf(body);
   if (typeof id !== "string") throw new Fault("REQUEST_INVALID", "A request for the status of a start needs id.");
   return { id };
 }
 
-export function parseReachedReport(body: unknown): ReachedReport {
+function parseReachedReport(body: unknown): ReachedReport {
   const { id, connectMs } = fieldsOf(body);
   if (typeof id !== "string" || !isCount(connectMs)) throw new Fault("REQUEST_INVALID", "A report of a connect needs id and connectMs.");
   return { id, connectMs };
 }
 
-export function parseBusyReport(body: unknown): BusyReport {
+function parseBusyReport(body: unknown): BusyReport {
   const { id, seconds } = fieldsOf(body);
   if (typeof id !== "string" || !isCount(seconds)) throw new Fault("REQUEST_INVALID", "A report of a busy container needs id and seconds.");
   return { id, seconds };
 }
 
-export function parseOpenExchangesReply(body: unknown): OpenExchangesReply {
+function parseOpenExchangesReply(body: unknown): OpenExchangesReply {
   const { gateway, ask, count, open } = fieldsOf(body);
   if (typeof gateway !== "string" || !isCount(ask) || !isCount(count) || !Array.isArray(open))
     throw new Fault("REQUEST_INVALID", "A report of open requests needs gateway, ask, count and open.");
   return { gateway, ask, count, open: open as OpenExchangesReply["open"] };
 }
 
-export function parseCallersRequest(body: unknown): CallersRequest {
+function parseCallersRequest(body: unknown): CallersRequest {
   const { tokens } = fieldsOf(body);
   if (!Array.isArray(tokens) || !tokens.every((token) => typeof token === "string"))
     throw new Fault("REQUEST_INVALID", "A request for the holders of tokens needs tokens.");
   return { tokens };
 }
 
-export function parsePushedReport(body: unknown): PushedReport {
+function parsePushedReport(body: unknown): PushedReport {
   const { repository, reference, by, deleted } = fieldsOf(body);
   if (typeof repository !== "string" || typeof reference !== "string") throw new Fault("REQUEST_INVALID", "A push needs repository and reference.");
   return { repository, reference, ...(typeof by === "string" ? { by } : {}), ...(deleted === true ? { deleted } : {}) };
 }
 
-export function parseUseReport(body: unknown): UseReport {
+function parseUseReport(body: unknown): UseReport {
   const { gateway, seq, uses, last } = fieldsOf(body);
   if (typeof gateway !== "string" || typeof seq !== "number" || !Array.isArray(uses))
     throw new Fault("REQUEST_INVALID", "A report needs gateway, seq and uses.");

@@ -120,7 +120,7 @@ export function parseListing(query: ListQuery, fields: ListFields): Listing {
  * `text` is a bare word, which matches names in any case, or comparisons joined by `and`: `name = "value"`, `status != "error"`.
  * Clients encode it twice.
  */
-export function parseFilter(text: string, fields: ListFields): Condition[] {
+function parseFilter(text: string, fields: ListFields): Condition[] {
   const filter = decodeAgain(text).trim();
   if (filter === "") return [];
   return parseComparisons(filter, fields) ?? [{ columns: WORD_COLUMNS, holds: "contains", value: filter }];

@@ -155,7 +155,7 @@ const compress = promisify<Buffer | string, typeof OPTIONS, Buffer>(gzip);
  * Compresses JSON and pages with gzip where the client accepts it, outside the event loop. Not for requests with a cookie that another page made:
  * with those, a page could guess secrets in an answer from its length, beside words of its own choice (BREACH). Event streams and logs are sent as they are.
  */
-export function compressResponses(app: FastifyInstance): void {
+function compressResponses(app: FastifyInstance): void {
   let running = 0;
   /** Unchanged files and documents are compressed once. */
   const cache = new WeakMap<Buffer, Promise<Buffer>>();

@@ -43,6 +43,6 @@ export function isHttps({ webRoot }: Pick<ApiSettings, "webRoot">, request: Fast
 }
 
 /** As the gateway reports it with every request. */
-export function schemeOf(request: FastifyRequest): "http" | "https" {
+function schemeOf(request: FastifyRequest): "http" | "https" {
   return request.headers["x-forwarded-proto"] === "https" ? "https" : "http";
 }

@@ -1,17 +1,16 @@
-import type { FastifyInstance } from "fastify";
 import { Readable } from "node:stream";
-import { Type, type Static } from "typebox";
+import type { FastifyInstance } from "fastify";
+import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
+import { type Import, ownerOf } from "../packages/import/open-importer.ts";
+import type { Plan } from "../packages/import/plan-import.ts";
 import type { Published } from "../packages/publish/open-publisher.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
 import type { Store } from "../store/open-store.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { type ContainerToJson, createContainerToJson, imageToJson, findLiveContainers } from "./entities.ts";
+import { type ContainerToJson, createContainerToJson, findLiveContainers, imageToJson } from "./entities.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
-import { CONTAINER, IMAGE, paramsOf, text, oneOf } from "./schemas.ts";
-import type { Import } from "../packages/import/open-importer.ts";
-import type { Plan } from "../packages/import/plan-import.ts";
-import { ownerOf } from "../packages/import/record-import.ts";
+import { CONTAINER, IMAGE, oneOf, paramsOf, text } from "./schemas.ts";
 
 /** The three forms of a package's address. A scope begins with `@`; any other word before the name is a key. */
 const PATHS = ["/packages/dev/:name", "/packages/dev/:first/:name", "/packages/dev/:key/:scope/:name"] as const;

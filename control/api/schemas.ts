@@ -129,7 +129,7 @@ export const HISTORY = Type.Array(
 export type HistoryEntryJson = Static<typeof HISTORY>[number];
 
 /** `start` stands for what the driver has not measured; `connect` is measured by the gateway. */
-export const WAKE_PHASES = ["queue", "start", ...DRIVER_PHASES, "connect"] as const;
+const WAKE_PHASES = ["queue", "start", ...DRIVER_PHASES, "connect"] as const;
 
 export const WAKE = Type.Object({
   asked: date,

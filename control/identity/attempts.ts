@@ -29,7 +29,7 @@ export type AttemptLimits = {
   mostPeers: number;
 };
 
-export const ATTEMPT_LIMITS: AttemptLimits = {
+const ATTEMPT_LIMITS: AttemptLimits = {
   ofAPeer: { burst: 10, everyMs: 5_000 },
   ofAll: { burst: 500, everyMs: 20 },
   knownMs: 24 * 3_600_000,

@@ -1,9 +1,7 @@
-import { SignJWT } from "jose";
-import { randomUUID } from "node:crypto";
 import type { Clock } from "../../lib/clock.ts";
-import { SIGNING_ALGORITHM, type SigningKeys, TOKEN_SECONDS } from "./signing-keys.ts";
 import { Fault } from "../../lib/fault.ts";
 import { isRepositoryPart } from "../model/names.ts";
+import { type SignerDeps, signToken, TOKEN_SECONDS } from "./signing-keys.ts";
 
 /** A token as docker reads it; the two names are of two generations of clients. */
 export type DockerToken = { token: string; access_token: string; expires_in: number; issued_at: string };
@@ -16,28 +14,13 @@ export type DockerTokenClaims = {
   access: DockerScope[];
 };
 
-/** Marks a token that is valid at the registry only. */
-const DOCKER_LIMIT = "docker";
 /** For clients that require a token although none is needed. It is not a JWT, and grants nothing. */
 const ANONYMOUS = "anonymous";
 
 /** Signs the rights of a user at the registry. Nothing is stored. Faults: CREDENTIALS_UNREADABLE. */
-export async function dockerToken(
-  parts: { signingKeys: Pick<SigningKeys, "signer">; clock: Clock },
-  claims: DockerTokenClaims,
-): Promise<DockerToken> {
-  const { kid, key } = await parts.signingKeys.signer();
-  const issuedAt = Math.floor(parts.clock.now() / 1_000);
-  const unsigned = new SignJWT({ lim: DOCKER_LIMIT, access: claims.access })
-    .setProtectedHeader({ alg: SIGNING_ALGORITHM, typ: "JWT", kid })
-    .setIssuer(claims.issuer)
-    .setSubject(claims.login)
-    .setIssuedAt(issuedAt)
-    .setNotBefore(issuedAt)
-    .setExpirationTime(issuedAt + TOKEN_SECONDS)
-    .setJti(randomUUID());
-  if (claims.audience !== undefined) unsigned.setAudience(claims.audience);
-  return tokenResponse(await unsigned.sign(key), issuedAt);
+export async function dockerToken(deps: SignerDeps, { issuer, audience, login, access }: DockerTokenClaims): Promise<DockerToken> {
+  const { token, issuedAt } = await signToken(deps, { limit: "docker", issuer, audience, subject: login, seconds: TOKEN_SECONDS, more: { access } });
+  return tokenResponse(token, issuedAt);
 }
 
 export function anonymousToken(clock: Clock): DockerToken {

@@ -1,9 +1,9 @@
 import { createHash, createHmac, randomBytes } from "node:crypto";
-import { sessionContext, type Vault } from "../packages/credentials/open-vault.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { ContainerState } from "../model/states.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../model/entities.ts";
+import type { ContainerState } from "../model/states.ts";
+import { sessionContext, unlessKeyMissing, type Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
 
 /**
@@ -57,16 +57,17 @@ export async function containerToken({ store, vault }: { store: Store; vault: Va
   return store.transaction(async () => {
     if (!(await store.users.find(requestedBy))) return undefined;
     if (requestedKey !== undefined && (await store.devKeys.byDigest(requestedKey))?.userId !== requestedBy) return undefined;
+    // Without the key the container still starts; only that a repeated start gives it a second token.
     const before = await store.sessions.byContainer(id);
     for (const { digest: known, userId, keyDigest, start } of before) {
       const isSame = start?.generation === generation && userId === requestedBy && keyDigest === requestedKey;
       const sealed = isSame ? start.sealed : undefined;
-      const token = sealed && (await orUndefined(async () => vault.open(sessionContext(known), sealed, "The container's session")));
+      const token = sealed && (await unlessKeyMissing(async () => vault.open(sessionContext(known), sealed, "The container's session")));
       if (token !== undefined) return token;
     }
     const token = randomBytes(32).toString("base64url");
     const made = tokenDigest(token);
-    const sealed = await orUndefined(() => vault.seal(sessionContext(made), token));
+    const sealed = await unlessKeyMissing(() => vault.seal(sessionContext(made), token));
     // What runs of an older definition is replaced.
     for (const session of before) if (session.start?.generation !== generation) await store.sessions.remove(session.digest);
     await store.sessions.insert({
@@ -102,16 +103,6 @@ export async function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle,
       if (!(error instanceof Fault)) throw error;
     }
   });
-}
-
-/** Without the key the container still starts; only that a repeated start gives it a second token. */
-async function orUndefined<T>(work: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof Fault && error.code === "CREDENTIALS_UNREADABLE") return undefined;
-    throw error;
-  }
 }
 
 /** Ends a session, those that came from it, and the tokens of what was started with any of them. An unknown one is success. */

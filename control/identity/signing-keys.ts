@@ -1,12 +1,13 @@
-import { calculateJwkThumbprint, exportJWK, exportPKCS8, generateKeyPair, importPKCS8 } from "jose";
+import { randomUUID } from "node:crypto";
+import { calculateJwkThumbprint, exportJWK, exportPKCS8, generateKeyPair, importPKCS8, type JWTPayload, SignJWT } from "jose";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { signingKeyContext, type Vault } from "../packages/credentials/open-vault.ts";
-import type { Store } from "../store/open-store.ts";
 import type { SigningKey } from "../model/records.ts";
+import { signingKeyContext, unlessKeyMissing, type Vault } from "../packages/credentials/open-vault.ts";
+import type { Store } from "../store/open-store.ts";
 
-export const SIGNING_ALGORITHM = "RS256";
+const SIGNING_ALGORITHM = "RS256";
 /** The lifetime of a docker token. */
 export const TOKEN_SECONDS = 1_800;
 /** The tolerated difference of a verifier's clock. */
@@ -71,7 +72,7 @@ export function createSigningKeys(parts: {
   const openCurrent = async () => {
     const row = await current();
     if (!row || opened?.kid === row.kid) return row && opened;
-    const pem = orUndefined(() => vault.open(signingKeyContext(row.kid), row, "The key that signs docker tokens"));
+    const pem = await unlessKeyMissing(async () => vault.open(signingKeyContext(row.kid), row, "The key that signs docker tokens"));
     if (pem === undefined) {
       log.warn({ kid: row.kid }, "the key that signs docker tokens cannot be opened: another one takes its place");
       return undefined;
@@ -108,15 +109,6 @@ export function createSigningKeys(parts: {
   };
 }
 
-function orUndefined<T>(work: () => T): T | undefined {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof Fault && error.code === "CREDENTIALS_UNREADABLE") return undefined;
-    throw error;
-  }
-}
-
 /** One key in 64 would have a name that begins with a dash, which a command line takes for an option. */
 async function newPair() {
   for (;;) {
@@ -126,4 +118,60 @@ async function newPair() {
     const kid = await calculateJwkThumbprint(publicKey, "sha256");
     if (!kid.startsWith("-")) return { pair, publicKey, kid };
   }
+}
+
+export type SignerDeps = { signingKeys: Pick<SigningKeys, "signer">; clock: Pick<Clock, "now"> };
+
+type TokenClaims = {
+  /** The one service at which the token is valid, so that another that trusts the same keys refuses it. */
+  limit: "docker" | "spawner" | "queue" | "pipe";
+  issuer: string | undefined;
+  audience: string | undefined;
+  subject: string;
+  seconds: number;
+  /** Claims of this limit. */
+  more?: JWTPayload;
+};
+
+/** Signs a token that is valid from now on; nothing of it is stored. `issuedAt` is in seconds of the epoch. Faults: CREDENTIALS_UNREADABLE. */
+export async function signToken({ signingKeys, clock }: SignerDeps, claims: TokenClaims): Promise<{ token: string; issuedAt: number }> {
+  const { limit, issuer, audience, subject, seconds, more } = claims;
+  const { kid, key } = await signingKeys.signer();
+  const issuedAt = Math.floor(clock.now() / 1_000);
+  const unsigned = new SignJWT({ lim: limit, ...more })
+    .setProtectedHeader({ alg: SIGNING_ALGORITHM, typ: "JWT", kid })
+    .setSubject(subject)
+    .setIssuedAt(issuedAt)
+    .setNotBefore(issuedAt)
+    .setExpirationTime(issuedAt + seconds)
+    .setJti(randomUUID());
+  if (issuer !== undefined) unsigned.setIssuer(issuer);
+  if (audience !== undefined) unsigned.setAudience(audience);
+  return { token: await unsigned.sign(key), issuedAt };
+}
+
+type ServiceTokenClaims = { issuer: string | undefined; audience: string };
+
+/** Each call to a spawner has its own token: long enough for clock differences and a retry. */
+const SPAWNER_TOKEN_SECONDS = 300;
+
+/** Signs that this server calls a spawner. Faults: CREDENTIALS_UNREADABLE. */
+export async function spawnerToken(deps: SignerDeps, claims: ServiceTokenClaims): Promise<string> {
+  return (await signToken(deps, { ...claims, limit: "spawner", subject: "berth", seconds: SPAWNER_TOKEN_SECONDS })).token;
+}
+
+/** What RabbitMQ grants to a token: everything in every virtual host, but no administration. It ignores a scope that does not begin with its own id, the audience. */
+const QUEUE_RIGHTS = ["configure", "read", "write"];
+
+/** For a container that connects to the queue: the token is its password, and `service`, the subject, its user name there. Faults: CREDENTIALS_UNREADABLE. */
+export async function queueToken(deps: SignerDeps, claims: ServiceTokenClaims & { service: string; seconds: number }): Promise<string> {
+  const { service, ...others } = claims;
+  const scope = QUEUE_RIGHTS.map((right) => `${claims.audience}.${right}:*/*`).join(" ");
+  return (await signToken(deps, { ...others, limit: "queue", subject: service, more: { scope } })).token;
+}
+
+/** For a container that connects to the pipe: the token is its key there. Faults: CREDENTIALS_UNREADABLE. */
+export async function pipeToken(deps: SignerDeps, claims: ServiceTokenClaims & { service: string; seconds: number }): Promise<string> {
+  const { service, ...others } = claims;
+  return (await signToken(deps, { ...others, limit: "pipe", subject: service })).token;
 }

@@ -317,7 +317,7 @@ export function warmMs({ config }: Pick<Container, "config">, now: number): numb
  * How long until the warm hours of a stopped container begin, in milliseconds; 0: they have. Undefined for one that a user stopped or whose start
  * failed: a user or a request starts it.
  */
-export function warmInMs({ config, stopFor }: Container, now: number): number | undefined {
+function warmInMs({ config, stopFor }: Container, now: number): number | undefined {
   if (!config.keepWarm || stopFor !== "system") return undefined;
   if (warmMs({ config }, now) > 0) return 0;
   const begin = nextWarm(config.keepWarm, now);
@@ -328,7 +328,7 @@ export function warmInMs({ config, stopFor }: Container, now: number): number | 
  * A stop for idleness, of what is to run at its address: a request that is there, before its gateway received the stop, is use. With a start requested
  * all the same it is being replaced, unless a request made that after the stop.
  */
-export function isIdleStop({ state, stopFor, addresses, desiredInstances, runningGeneration, generation }: Container): boolean {
+function isIdleStop({ state, stopFor, addresses, desiredInstances, runningGeneration, generation }: Container): boolean {
   if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || addresses.length === 0) return false;
   return desiredInstances === 0 || runningGeneration === generation;
 }
@@ -342,7 +342,7 @@ export function isStoppedAsDesired({ state, desiredInstances, pausedOn }: Pick<C
  * Whether a stop that begins now, with nothing open, is to pause the container: only one that is stopped for idleness, is well and of the newest definition.
  * A frozen queue worker would still get tasks from its queue. Any other stop is meant to end it; and so is one that ends WebSockets without use, whose clients would not learn that the other side is paused.
  */
-export function mayPause(row: Container, { pausedMs }: Pick<LifecycleLimits, "pausedMs">): boolean {
+function mayPause(row: Container, { pausedMs }: Pick<LifecycleLimits, "pausedMs">): boolean {
   const { desiredInstances, stopFor, fault, adopted, deployed, runningGeneration, generation } = row;
   const isIdle = desiredInstances === 0 && stopFor === "system" && fault === undefined && adopted === undefined && !deployed?.worker;
   return pausedMs > 0 && isIdle && runningGeneration === generation;

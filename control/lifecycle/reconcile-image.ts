@@ -221,7 +221,7 @@ function logLine(clock: Pick<Clock, "now">, text: string): string {
 }
 
 /** What a driver finds an image by. */
-export function imageSource({ ref, files }: Pick<Image, "ref" | "files">, filesFolder: string): ImageSource {
+function imageSource({ ref, files }: Pick<Image, "ref" | "files">, filesFolder: string): ImageSource {
   return { ref, ...(files === "" ? {} : { folder: join(filesFolder, files) }) };
 }
 
@@ -230,7 +230,7 @@ export function isMissing(image: Image | undefined): image is Image {
 }
 
 /** After as long as it has been missing for, within bounds: that doubles the waits, and outlives a restart. */
-export function scheduleMissingRetry({ clock, limits, queue }: Pick<ImageLookupDeps, "clock" | "limits" | "queue">, { id, since }: Image): void {
+function scheduleMissingRetry({ clock, limits, queue }: Pick<ImageLookupDeps, "clock" | "limits" | "queue">, { id, since }: Image): void {
   const { firstMs, longestMs } = limits.missingRetry;
   queue.addAfter(missingKey(id), Math.min(Math.max(clock.now() - since, firstMs), longestMs));
 }

@@ -92,7 +92,7 @@ export function createStartSteps({ now, noted }: Pick<Clock, "now"> & { noted(id
 const PULL_SILENCE_MS = 10_000;
 
 /** Of a start that takes longer, a reader wants to know why, and how long it may still take. */
-export const SLOW_START_MS = 10_000;
+const SLOW_START_MS = 10_000;
 
 /** What a start in progress does, and since when, in sentences. `now` is epoch ms. */
 export function describeStep(step: StartStep, now: number): string {

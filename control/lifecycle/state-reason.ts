@@ -56,7 +56,7 @@ function bootReason({ row, step, now }: ExplainContext): string {
   return step ? describeStep(step, now) : NOT_BEGUN;
 }
 
-export function waitReason({ row, image, now }: ContainerSituation): string {
+function waitReason({ row, image, now }: ContainerSituation): string {
   if (!image) return "Its image was removed.";
   if (row.notBefore > now) return `It waits before the next try, because ${row.attempts === 1 ? "one start" : `${row.attempts} starts`} failed.`;
   if (isPassingImage(image)) return `It waits for its image ${image.ref}, which is being resolved and pulled.`;

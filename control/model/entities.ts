@@ -74,7 +74,7 @@ export type Image = {
 };
 
 /** The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, or its warm hours. */
-export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
+const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
 export type StartReason = (typeof START_REASONS)[number];
 
 /** An image as a registry knows it: `ref` may be a tag that has moved since. `worker`: it was deployed as a queue worker, which need not listen at its address; at its start it did, or not. `warning`: it is started, but not as it demands. */

@@ -57,7 +57,7 @@ export function localControl(sockets: { feedSocket: string; apiSocket: string })
 const PROBE_MS = 10_000;
 
 /**
- * A control plane on another machine, at its listener for gateways (`control/api/gateway-listener.ts`). `token` is read for each request, because it
+ * A control plane on another machine, at its listener for gateways (`control/api/control-listener.ts`). `token` is read for each request, because it
  * can change. `secured` is undefined if a layer below TCP encrypts.
  */
 export function remoteControl(at: { host: string; port: number; secured: TlsPeer | undefined; token(): string }): ControlLink {

@@ -7,9 +7,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemClock } from "../../lib/clock.ts";
-import { newContainer } from "../../control/packages/publish/new-container.ts";
+import { newContainer } from "../../control/packages/publish/record-package.ts";
 import { openStore } from "../../control/store/open-store.ts";
+import { systemClock } from "../../lib/clock.ts";
 import { startBerth } from "../fixtures/berth.ts";
 
 const SECONDS = Number(process.argv[2] ?? 3);

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, chmodSync, chownSync, statSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { parseAllDocuments } from "yaml";
@@ -6,11 +6,11 @@ import { readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 import { OURS } from "../../drivers/kubernetes/labels.ts";
-import { tcpListenerOptions } from "../../processes/listener-settings.ts";
+import { tcpListenerOptions } from "../../processes/listeners.ts";
 import { configuredDriver } from "../../processes/open-driver.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { CHART, faultsOf, lint, ofKind, podsOf, render, type ChartValues } from "./chart.ts";
+import { CHART, type ChartValues, faultsOf, lint, ofKind, podsOf, render } from "./chart.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const KEY = "a-key-that-is-unknown";

@@ -3,13 +3,12 @@ import { join } from "node:path";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { superviseChild } from "../../processes/supervise-child.ts";
-import { startWatchdog } from "../../processes/supervise-process.ts";
+import { startWatchdog, superviseChild } from "../../processes/supervise-process.ts";
 import { startBerth } from "../fixtures/berth.ts";
-import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { createStillClock } from "../fixtures/clock.ts";
-import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { isAlive, rolesBelow } from "../fixtures/processes.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /** A watchdog on time that stands still; `answers`: whether the process answers. */
 function watched() {

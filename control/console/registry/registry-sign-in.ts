@@ -127,7 +127,7 @@ export type RegistrySessionLimits = {
 };
 
 /** A working day. */
-export const SESSION_LIMITS: RegistrySessionLimits = { lifeMs: 12 * 3_600_000, most: 2_000, mostOfAUser: 20 };
+const SESSION_LIMITS: RegistrySessionLimits = { lifeMs: 12 * 3_600_000, most: 2_000, mostOfAUser: 20 };
 
 /** In memory: after a restart, users sign in again. */
 export function createRegistrySessions({ clock, limits = SESSION_LIMITS }: { clock: Clock; limits?: RegistrySessionLimits }): RegistrySessions {

@@ -63,7 +63,7 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
 }
 
 /** `listener` may be another function at each call. */
-export function useLiveEvents(listener: LiveListener): void {
+function useLiveEvents(listener: LiveListener): void {
   const watch = useContext(Feed);
   const latest = useRef(listener);
   latest.current = listener;

@@ -1,14 +1,14 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { PublishedConnection } from "../publish/connections.ts";
-import type { SealedCredential, Sealed } from "../../model/records.ts";
 import type { Container, Package } from "../../model/entities.ts";
-import type { Store } from "../../store/open-store.ts";
 import { isPackageName, nameKey } from "../../model/names.ts";
+import type { Sealed, SealedCredential } from "../../model/records.ts";
+import type { Store } from "../../store/open-store.ts";
+import type { PublishedConnection } from "../publish/connections.ts";
 import { credentialContext, type Vault } from "./open-vault.ts";
-import { findReferenced, type FindReferenced, findTarget, type Target } from "./target.ts";
-import { findTemplates, renderTemplates, type Template } from "./templates.ts";
+import { findReferenced, type FindReferenced, findTarget, type Target } from "./references.ts";
+import { findTemplates, renderTemplates, type Template } from "./references.ts";
 
 /** Linux starts no program whose variables and arguments are larger than some 2 MB together. */
 const MAX_RENDERED_CHARACTERS = 1_048_576;

@@ -19,7 +19,7 @@ export function parseJson(text: string, path: string): Record<string, unknown> {
 }
 
 /** Looks at brackets outside strings, before anything is parsed. */
-export function isTooDeep(text: string): boolean {
+function isTooDeep(text: string): boolean {
   let depth = 0;
   for (let at = 0; at < text.length; at++) {
     const character = text[at];

@@ -2,8 +2,8 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
 import { nameKey } from "../../model/names.ts";
+import { parseJson } from "./author-files.ts";
 import { requireTextLimit } from "./definitions.ts";
-import { isTooDeep } from "./author-files.ts";
 
 /** An entity of a package's `connections/` folder. */
 export type PublishedConnection = {
@@ -74,10 +74,8 @@ async function readConnection(folder: string, file: string, signal: AbortSignal)
 }
 
 function parse(text: string): Record<string, unknown> | undefined {
-  if (isTooDeep(text)) return undefined;
   try {
-    const json: unknown = JSON.parse(text.replace(/^\uFEFF/, ""));
-    return isRecord(json) ? json : undefined;
+    return parseJson(text, CONNECTIONS);
   } catch {
     return undefined;
   }

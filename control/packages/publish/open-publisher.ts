@@ -3,25 +3,23 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../../lib/clock.ts";
 import { openDeadline } from "../../../lib/deadline.ts";
+import { createFairSlots } from "../../../lib/fair-slots.ts";
 import { Fault } from "../../../lib/fault.ts";
+import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 import type { Container, User } from "../../model/entities.ts";
+import { unscoped } from "../../model/names.ts";
 import type { PackageContainer } from "../../store/containers.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
-import { findReferenced } from "../credentials/target.ts";
-import { unresolvedTemplates } from "../credentials/templates.ts";
-import { createFairSlots } from "../../../lib/fair-slots.ts";
+import { findReferenced, unresolvedTemplates } from "../credentials/references.ts";
 import { capWarnings, readText } from "./author-files.ts";
 import { findConnections, isConnection, type PublishedConnection } from "./connections.ts";
 import { defineContainers, type Definition, type PackageJson, readPackageJson } from "./definitions.ts";
 import { DOCKERFILES, findFolders } from "./folders.ts";
-import { unscoped } from "../../model/names.ts";
 import { openPackageFiles, versionPath } from "./package-files.ts";
-import { receiveUpload } from "./receive-upload.ts";
+import { receiveUpload, unpackZip, type ZipLimits } from "./receive-upload.ts";
 import { type Recorded, recordPackage, refuseForeignAuthor, stageFolders } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
-import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
-import { unpackZip, type ZipLimits } from "./unpack-zip.ts";
 
 export type Publishing = {
   /** The package's name in the address. */
@@ -252,7 +250,7 @@ function slicesOf<T>(items: readonly T[]): T[][] {
 export type PackageLocks = <R>(packageName: string, signal: AbortSignal, work: () => Promise<R>) => Promise<R>;
 
 /** Publishes of one package share its folder of files. Their number is bounded by the publish slots. */
-export function createPackageLocks(): PackageLocks {
+function createPackageLocks(): PackageLocks {
   const last = new Map<string, Promise<void>>();
   return (packageName, signal, work) => {
     const run = (last.get(packageName) ?? Promise.resolve()).then(() => {

@@ -1,13 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../../lib/fault.ts";
+import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 import type { Container, ContainerConfig, Image } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { containerKeysOf, readContainerKeys } from "./container-json.ts";
-import { newContainer } from "./new-container.ts";
-import { followerFolder } from "./record-package.ts";
+import { followerFolder, newContainer } from "./record-package.ts";
 import { requireFreeName } from "./require-free-names.ts";
-import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 
 /** The text in place of a secret value. A client that sends it back keeps the value. */
 export const MASK = "***";

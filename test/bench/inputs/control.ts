@@ -1,19 +1,19 @@
+import { headerOf, parseDevKey } from "../../../control/api/authorization.ts";
 import { parseListing } from "../../../control/api/lists.ts";
 import { parsePackageAddress } from "../../../control/api/packages.ts";
-import { headerOf, parseDevKey } from "../../../control/api/authorization.ts";
-import { findTemplates } from "../../../control/packages/credentials/templates.ts";
 import { parseScopes } from "../../../control/identity/docker-tokens.ts";
 import { imageOfRef } from "../../../control/identity/rights.ts";
-import { readContainerJson } from "../../../control/packages/publish/container-json.ts";
-import { readImageJson } from "../../../control/packages/publish/folders.ts";
 import { containerName, imageName, isImageRef, isRepositoryPart, serviceName } from "../../../control/model/names.ts";
-import { readPackageJson } from "../../../control/packages/publish/definitions.ts";
+import { findTemplates } from "../../../control/packages/credentials/references.ts";
 import { LONGEST_TEXT_BYTES } from "../../../control/packages/publish/author-files.ts";
+import { readContainerJson } from "../../../control/packages/publish/container-json.ts";
+import { readPackageJson } from "../../../control/packages/publish/definitions.ts";
+import { readImageJson } from "../../../control/packages/publish/folders.ts";
 import { parseReference } from "../../../drivers/image.ts";
 import { parseV2Path } from "../../../gateway/registry/authorize.ts";
 import { readImage } from "../../../gateway/registry/browse/open-browser.ts";
-import { nextPage } from "../../../lib/registry-client/registry-client.ts";
 import { Fault } from "../../../lib/fault.ts";
+import { nextPage } from "../../../lib/registry-client/registry-client.ts";
 import { credentials, notSignedIn } from "../../../lib/sign-in.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findFolders } from "../../../control/packages/publish/folders.ts";
-import { unpackZip, ZIP_LIMITS } from "../../../control/packages/publish/unpack-zip.ts";
+import { unpackZip, ZIP_LIMITS } from "../../../control/packages/publish/receive-upload.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { makeZip } from "../../control/packages/publish/fixtures/make-zip.ts";
 import type { InputCase } from "./input-case.ts";

@@ -2,7 +2,7 @@
 import { fork } from "node:child_process";
 import { join } from "node:path";
 import { systemClock } from "../../../lib/clock.ts";
-import { openListeningHandle } from "../../../processes/listening-handle.ts";
+import { openListeningHandle } from "../../../processes/listeners.ts";
 
 const [folder = "", port = "", settings = "{}", workers = "2"] = process.argv.slice(2);
 const { handle } = await openListeningHandle({ host: "127.0.0.1", port: Number(port) }, systemClock());

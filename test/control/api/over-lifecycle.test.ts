@@ -3,26 +3,25 @@ import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { systemClock } from "../../../lib/clock.ts";
-import { addConsole } from "../../../control/console/console-routes.ts";
 import { openApi } from "../../../control/api/open-api.ts";
-import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
-import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
-import { openVault } from "../../../control/packages/credentials/open-vault.ts";
+import { addConsole } from "../../../control/console/console-routes.ts";
 import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { createSigningKeys } from "../../../control/identity/signing-keys.ts";
-import { openImporter } from "../../../control/packages/import/open-importer.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
+import { openKeyFile, openVault } from "../../../control/packages/credentials/open-vault.ts";
+import { openImporter } from "../../../control/packages/import/open-importer.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";
-import { ZIP_LIMITS } from "../../../control/packages/publish/unpack-zip.ts";
+import { ZIP_LIMITS } from "../../../control/packages/publish/receive-upload.ts";
 import { createAuditLog } from "../../../control/store/audit.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import type { Driver, Observed, Spec } from "../../../drivers/driver.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
-import { makeZip } from "../packages/publish/fixtures/make-zip.ts";
-import { type SocketRequest, callSocket } from "./fixtures/call-socket.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { makeZip } from "../packages/publish/fixtures/make-zip.ts";
+import { callSocket, type SocketRequest } from "./fixtures/call-socket.ts";
 
 /** An orchestrator in memory: whatever is deployed runs at once, but for images whose reference says that they crash. */
 function memoryDriver(): Driver & { running: Map<string, Spec>; away: boolean } {

@@ -1,9 +1,9 @@
 import t from "tap";
-import { systemClock } from "../../../lib/clock.ts";
 import { openConsoleListener } from "../../../control/console/console-routes.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../../gateway/contract.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import { openLog } from "../../../lib/log.ts";
-import { openListeningHandle } from "../../../processes/listening-handle.ts";
+import { openListeningHandle } from "../../../processes/listeners.ts";
 
 t.test("a client of the console's listener cannot set what only gateways tell the API", async (t) => {
   const clock = systemClock();

@@ -1,13 +1,11 @@
-import { connect } from "amqplib";
-import { createLocalJWKSet, createRemoteJWKSet, decodeJwt, jwtVerify, SignJWT } from "jose";
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:https";
 import { join } from "node:path";
+import { connect } from "amqplib";
+import { createLocalJWKSet, createRemoteJWKSet, decodeJwt, jwtVerify, SignJWT } from "jose";
 import t from "tap";
-import { pipeToken, queueToken, spawnerToken } from "../../../control/identity/service-tokens.ts";
-import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
-import { openVault } from "../../../control/packages/credentials/open-vault.ts";
-import { createSigningKeys } from "../../../control/identity/signing-keys.ts";
+import { createSigningKeys, pipeToken, queueToken, spawnerToken } from "../../../control/identity/signing-keys.ts";
+import { openKeyFile, openVault } from "../../../control/packages/credentials/open-vault.ts";
 import { startBerth } from "../../fixtures/berth.ts";
 import { makeCertificate } from "../../fixtures/certificates.ts";
 import { createStillClock } from "../../fixtures/clock.ts";

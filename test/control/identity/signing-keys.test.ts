@@ -1,10 +1,9 @@
-import { createLocalJWKSet, decodeProtectedHeader, jwtVerify, type JSONWebKeySet } from "jose";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { createLocalJWKSet, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from "jose";
 import t, { type Test } from "tap";
-import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
-import { openVault } from "../../../control/packages/credentials/open-vault.ts";
 import { createSigningKeys } from "../../../control/identity/signing-keys.ts";
+import { openKeyFile, openVault } from "../../../control/packages/credentials/open-vault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";

@@ -1,20 +1,19 @@
-import Sqlite from "better-sqlite3";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { containerEnvironment } from "../../../control/packages/credentials/container-environment.ts";
-import { openKeyFile } from "../../../control/packages/credentials/key-file.ts";
-import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
-import { openVault } from "../../../control/packages/credentials/open-vault.ts";
+import Sqlite from "better-sqlite3";
 import { endSessionsAtRest, tokenDigest } from "../../../control/identity/sessions.ts";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import { containerEnvironment } from "../../../control/packages/credentials/container-environment.ts";
+import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
+import { openKeyFile, openVault } from "../../../control/packages/credentials/open-vault.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";
-import { ZIP_LIMITS } from "../../../control/packages/publish/unpack-zip.ts";
+import { ZIP_LIMITS } from "../../../control/packages/publish/receive-upload.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../lib/log.ts";
+import { createStillClock, type StillClock, turns } from "../../fixtures/clock.ts";
 import { openMemoryWorld } from "../../fixtures/memory-driver.ts";
-import { type StillClock, createStillClock, turns } from "../../fixtures/clock.ts";
 import { BEFORE, LIFE, type Process, type Truth, USER } from "./crash-steps.ts";
 import { Killed, type KillSwitch, openKillSwitch } from "./kill-switch.ts";
 

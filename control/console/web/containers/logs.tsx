@@ -61,7 +61,7 @@ const MOST_CHARACTERS = 2_000_000;
 /** The last lines of a container; with `follow` also later lines. Starts again with another `version`: a status, or a note of a start whose process may not have run before. */
 type LogQuery = { follow: boolean; timestamps: boolean; previous: boolean };
 
-export function useLogs(id: string, { follow, timestamps, previous }: LogQuery, version: string): { text: string; error: Error | undefined } {
+function useLogs(id: string, { follow, timestamps, previous }: LogQuery, version: string): { text: string; error: Error | undefined } {
   const [text, setText] = useState("");
   const [error, setError] = useState<Error>();
 

@@ -2,9 +2,8 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { type KeyFile, openKeyFile, newKey, readKey, writeKey } from "../../../../control/packages/credentials/key-file.ts";
 import { openCredentials } from "../../../../control/packages/credentials/open-credentials.ts";
-import { openVault } from "../../../../control/packages/credentials/open-vault.ts";
+import { type KeyFile, newKey, openKeyFile, openVault, readKey, writeKey } from "../../../../control/packages/credentials/open-vault.ts";
 import { openStore, type Store } from "../../../../control/store/open-store.ts";
 import { openLog } from "../../../../lib/log.ts";
 import { createStillClock } from "../../../fixtures/clock.ts";

@@ -1,8 +1,7 @@
 import { join } from "node:path";
 import t from "tap";
-import { planImport } from "../../../../control/packages/import/plan-import.ts";
-import { readContainer } from "../../../../control/packages/import/read-imported.ts";
-import { recordImport } from "../../../../control/packages/import/record-import.ts";
+import { recordImport } from "../../../../control/packages/import/open-importer.ts";
+import { planImport, readContainer } from "../../../../control/packages/import/plan-import.ts";
 import { openStore } from "../../../../control/store/open-store.ts";
 import { createStillClock } from "../../../fixtures/clock.ts";
 import { USER } from "../../lifecycle/lifecycle-fixture.ts";

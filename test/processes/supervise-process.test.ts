@@ -5,11 +5,8 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
-import { superviseChild } from "../../processes/supervise-child.ts";
-import type { SupervisedProcess } from "../../processes/supervise-process.ts";
-import { type ListeningHandle, openListeningHandle } from "../../processes/listening-handle.ts";
-import { superviseProcess, type StartedProcess } from "../../processes/supervise-process.ts";
-
+import { type ListeningHandle, openListeningHandle } from "../../processes/listeners.ts";
+import { type StartedProcess, superviseChild, type SupervisedProcess, superviseProcess } from "../../processes/supervise-process.ts";
 import { createStillClock } from "../fixtures/clock.ts";
 import { eventually } from "../fixtures/eventually.ts";
 

@@ -1,7 +1,7 @@
 import { constants, PerformanceObserver } from "node:perf_hooks";
 import { cachedDataVersionTag, getHeapStatistics } from "node:v8";
 import t from "tap";
-import { collectStartGarbage } from "../../processes/collect-start-garbage.ts";
+import { collectStartGarbage } from "../../processes/parent.ts";
 import { createStillClock } from "../fixtures/clock.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
