@@ -21,6 +21,8 @@ const { state: STATE, event: EVENT, action: ACTION } = CLIENT;
 const MAX_BACKLOG = 262_144;
 /** While the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
 export const DRAIN_IDLE_MS = 1_000;
+/** Bytes of a request are awaited. */
+const INCOMPLETE: ReadonlySet<number> = new Set([STATE.IDLE, STATE.HEAD, STATE.BODY, STATE.DROP]);
 const CLIENT_LEFT = new Error("the client left");
 
 type ClientConnectionOptions = {
@@ -91,10 +93,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
   onEnd(): void {
     this.#ended = true;
     // Kept requests wait until the client takes the responses before them.
-    if (this.#state === STATE.IDLE && this.#input.keptBytes > 0) return;
-    // A client that ends within its request wants no response, and a WebSocket has no half-open state.
-    const leaves = this.#state === STATE.BODY || this.#exchange?.head.websocket === true;
-    this.#step(leaves ? EVENT.left : EVENT.ended);
+    if (this.#state !== STATE.IDLE || this.#input.keptBytes === 0) this.#endInput();
   }
 
   onClose(): void {
@@ -242,8 +241,13 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     const kept = this.#input.takeKept();
     this.connection.resume();
     this.#read(kept, 0, kept.length);
-    // An incomplete request that will never be complete.
-    if (this.#finished && (this.#state === STATE.IDLE || this.#state === STATE.HEAD)) this.#step(EVENT.ended);
+    // What is incomplete will never be complete.
+    if (this.#finished && INCOMPLETE.has(this.#state)) this.#endInput();
+  }
+
+  /** A client that ends within its request wants no response, and a WebSocket has no half-open state. */
+  #endInput(): void {
+    this.#step(this.#state === STATE.BODY || this.#exchange?.head.websocket === true ? EVENT.left : EVENT.ended);
   }
 
   /** No request follows: the client has ended its direction and no kept bytes are left, or its bytes are not HTTP. */
@@ -266,10 +270,6 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     this.#step(EVENT.timedOut);
   }
 
-  #probe(): void {
-    probeHalfOpen(this.connection, () => this.#exchange, this.context.clock);
-  }
-
   #step(event: number): void {
     const step = CLIENT.next(this.#state, event);
     this.#state = stateOf(step);
@@ -289,7 +289,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     if (has(actions, ACTION.end)) connection.end();
     if (has(actions, ACTION.reset)) connection.reset();
     if (has(actions, ACTION.destroy)) connection.destroy();
-    if (has(actions, ACTION.probe)) this.#probe();
+    if (has(actions, ACTION.probe)) probeHalfOpen(connection, () => this.#exchange, context.clock);
     if (has(actions, ACTION.begin)) this.#exchange?.begin();
     if (has(actions, ACTION.endRequest)) this.#exchange?.endRequest();
     if (has(actions, ACTION.failExchange)) this.#exchange?.fail(this.#refusal);

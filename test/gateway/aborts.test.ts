@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
+import { Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
 import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
@@ -44,6 +44,34 @@ t.test("a client that leaves within a stream, or within its own body, ends the c
   }
   await eventually("both are counted out", () => stand.uses.get(ID)?.open === 0);
   t.pass("twice");
+});
+
+t.test("a client that ends within a pipelined request is gone after the response before it", async (t) => {
+  const stand = await openStand(t);
+  const responses: ServerResponse[] = [];
+  const { address } = await openContainer(t, (_request, response) => void responses.push(response));
+  stand.set(ID, { kind: "awake", address });
+  const first = `GET ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\n\r\n`;
+  const ways = {
+    "a body with a length": "POST PATH HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 100\r\n\r\npart",
+    "a chunked body": "POST PATH HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab",
+    "a head": "GET PATH HTTP/1.1\r\nHost",
+  };
+  for (const [name, part] of Object.entries(ways)) {
+    responses.length = 0;
+    let received = "";
+    const client = connect({ port: stand.port, host: "127.0.0.1", allowHalfOpen: true }, () => client.end(first + part.replace("PATH", PATH)));
+    t.teardown(() => client.destroy());
+    client.on("data", (chunk: Buffer) => (received += chunk.toString("latin1"))).on("error", () => undefined);
+    let ended = false;
+    client.once("end", () => (ended = true)).once("close", () => (ended = true));
+    // Since it has ended its direction, it is asked whether it is still there.
+    await eventually(`${name}: the end has come`, () => responses.length > 0 && received.includes("100 Continue"));
+    responses[0]?.end("first");
+    await eventually(`${name}: the connection ends`, () => ended);
+    t.equal(received.split("HTTP/1.1 200").length, 2, name);
+  }
+  await eventually("all are counted out", () => stand.uses.get(ID)?.open === 0);
 });
 
 t.test("a silent connection is probed within a minute, so that a client that vanished does not keep its container awake", async (t) => {

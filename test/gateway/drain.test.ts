@@ -7,7 +7,6 @@ import { createReadiness, type GatewayReadiness } from "../../gateway/readiness.
 import { bodyOf, exchange, get, ID, openContainer, openStand, PATH, WS_PATH, type GatewayFixture } from "./stand.ts";
 import { listen } from "../fixtures/server.ts";
 import { eventually } from "../fixtures/eventually.ts";
-import { pause } from "../fixtures/clock.ts";
 
 const CLIENTS = 20;
 
@@ -22,14 +21,17 @@ async function statusOf(edge: Edge, path: string): Promise<number> {
   return Number((await exchange(edge.port, get(path))).slice("HTTP/1.1 ".length, "HTTP/1.1 200".length));
 }
 
-/** One of several clients that ask one request after another over a connection of their own, at the first edge that counts as ready. */
+/**
+ * One of several clients that ask one request after another over a connection of their own, at the first edge that counts as ready. `served` counts the
+ * responses of each.
+ */
 async function askOn(
   edges: readonly Edge[],
   isReady: (edge: Edge) => boolean,
   over: () => boolean,
   body: string,
-): Promise<{ served: Map<Edge, number> }> {
-  const served = new Map<Edge, number>();
+  served: Map<Edge, number>,
+): Promise<void> {
   let edge: Edge | undefined;
   let agent: Agent | undefined;
   while (!over()) {
@@ -52,7 +54,6 @@ async function askOn(
     }
   }
   agent?.destroy();
-  return { served };
 }
 
 for (const forwarder of ENGINE_NAMES) {
@@ -89,22 +90,28 @@ for (const forwarder of ENGINE_NAMES) {
     for (const edge of [first, second]) edge.set(ID, { kind: "awake", address });
     let enough = false;
     let seenReady = true;
-    const clients = Array.from({ length: CLIENTS }, (_, at) =>
-      askOn(
-        [first, second],
-        (edge) => edge === second || seenReady,
-        () => enough,
-        "x".repeat(at * 1_000),
+    const served = Array.from({ length: CLIENTS }, () => new Map<Edge, number>());
+    const clients = Promise.all(
+      served.map((ofClient, at) =>
+        askOn(
+          [first, second],
+          (edge) => edge === second || seenReady,
+          () => enough,
+          "x".repeat(at * 1_000),
+          ofClient,
+        ),
       ),
     );
-    await pause(300);
+    const servedBy = (edge: Edge) => served.every((ofClient) => (ofClient.get(edge) ?? 0) > 0);
+    // A request that fails ends the wait.
+    await Promise.race([clients, eventually("the first has served every client", () => servedBy(first))]);
     first.readiness.setState("draining");
     t.equal(await statusOf(first, "/readyz"), 503);
     seenReady = false;
     await first.gateway.drain(10_000);
+    await Promise.race([clients, eventually("the second has served every client", () => servedBy(second))]);
     enough = true;
-    const done = await Promise.all(clients);
-    t.ok(done.every(({ served }) => (served.get(first) ?? 0) > 0 && (served.get(second) ?? 0) > 0));
+    await clients;
     t.equal(await statusOf(second, "/readyz"), 200);
     await t.rejects(fetch(`${first.base}/readyz`));
   });
