@@ -25,13 +25,16 @@ export function postgresReader(pool: PostgresPool): Pick<DatabaseConnection, "ro
 
 /** One transaction at a time, on a connection that it has for itself. */
 export function postgresConnection(pool: PostgresPool): DatabaseConnection {
-  let open: { client: PoolClient; id: string; failure: unknown; isBroken: boolean } | undefined;
+  let open: { client: PoolClient; id: string; failure: unknown; isBroken: boolean; last: Promise<unknown> } | undefined;
 
   const query = async ({ sql, parameters }: DatabaseStatement): Promise<QueryResult> => {
     const transaction = open;
     if (!transaction) throw new Error("a statement outside a transaction");
+    // A connection runs one statement at a time; a transaction may ask for several at once.
+    const result = transaction.last.then(() => transaction.client.query(sql, storableValues(parameters)));
+    transaction.last = result.catch(() => undefined);
     try {
-      return await transaction.client.query(sql, storableValues(parameters));
+      return await result;
     } catch (error) {
       // From here on the server ignores the transaction, also where the caller handles this error.
       transaction.failure ??= postgresFault(error, pool.name);
@@ -59,7 +62,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       });
       // As the statements of BEGIN.
       const [, , , transactionId] = results;
-      open = { client, id: String(transactionId?.rows[0]?.id), failure: undefined, isBroken: false };
+      open = { client, id: String(transactionId?.rows[0]?.id), failure: undefined, isBroken: false, last: Promise.resolve() };
       return fence === undefined ? [] : ((results.at(-1)?.rows ?? []) as object[]);
     },
     commit: async (committed) => {

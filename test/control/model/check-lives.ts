@@ -8,10 +8,14 @@ export const REPLAY = replayPath === undefined ? {} : { replayPath };
 
 /**
  * Checks a property over random lives: by default `usual` of them, the same in every run; `npm run model` takes other seeds and thousands of lives. A failure prints
- * the shortest life that shows it, and the variables that repeat it, for `node <file>`. Returns how many lives there were.
+ * the shortest life that shows it, and the variables that repeat it, for `node <file>`. `share`: of those thousands. Returns how many lives there were.
  */
-export async function checkLives<T>(t: Test, property: fc.IAsyncProperty<T>, { file, usual }: { file: string; usual: number }): Promise<number> {
-  const count = Number(runs ?? usual);
+export async function checkLives<T>(
+  t: Test,
+  property: fc.IAsyncProperty<T>,
+  { file, usual, share = 1 }: { file: string; usual: number; share?: number },
+): Promise<number> {
+  const count = runs === undefined ? usual : Math.ceil(Number(runs) * share);
   const result = await fc.check(property, {
     numRuns: count,
     seed: Number(seed),

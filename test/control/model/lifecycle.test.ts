@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import t from "tap";
+import { storeKinds, waitForStatements } from "../../fixtures/store-kinds.ts";
 import { checkLives, REPLAY } from "./check-lives.ts";
 import { COMMANDS } from "./commands.ts";
 import { judge, type Model, newModel } from "./model.ts";
@@ -15,24 +16,29 @@ const LONGEST = 40;
 const PAUSED_MS = 400_000;
 t.setTimeout(0);
 
-t.test("whatever befalls them, containers and images go along their tables to what was acknowledged", async (t) => {
-  const property = fc.asyncProperty(
-    fc.constantFrom(0, PAUSED_MS),
-    fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max", ...REPLAY }),
-    async (pausedMs, commands) => {
-      const real = await openReal({ pausedMs });
-      const model = newModel();
-      try {
-        await publishAll(model, real);
-        await fc.asyncModelRun(() => ({ model, real }), commands);
-        await end(model, real);
-      } finally {
-        await real.close();
-      }
-    },
-  );
-  await checkLives(t, property, { file: "test/control/model/lifecycle.test.ts", usual: 80 });
-});
+/** How many lives; those on PostgreSQL take ten times as long. */
+const LIVES = { SQLite: { usual: 80 }, PostgreSQL: { usual: 2, share: 0.05 } };
+waitForStatements();
+
+for (const kind of storeKinds(t))
+  t.test(`${kind.name}: whatever befalls them, containers and images go along their tables to what was acknowledged`, async (t) => {
+    const property = fc.asyncProperty(
+      fc.constantFrom(0, PAUSED_MS),
+      fc.commands(COMMANDS, { maxCommands: LONGEST, size: "max", ...REPLAY }),
+      async (pausedMs, commands) => {
+        const real = await openReal({ pausedMs, database: await kind.fresh() });
+        const model = newModel();
+        try {
+          await publishAll(model, real);
+          await fc.asyncModelRun(() => ({ model, real }), commands);
+          await end(model, real);
+        } finally {
+          await real.close();
+        }
+      },
+    );
+    await checkLives(t, property, { file: "test/control/model/lifecycle.test.ts", ...LIVES[kind.name] });
+  });
 
 async function publishAll(model: Model, real: Real): Promise<void> {
   for (const folder of FOLDERS) {

@@ -9,6 +9,7 @@ import type { Container, ContainerConfig } from "../../../control/model/entities
 import type { HistoryEntry } from "../../../control/model/records.ts";
 import type { Labels } from "../../../drivers/driver.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
+import type { StoreDatabase } from "../../fixtures/store-kinds.ts";
 import { openStoredRows, type StoredRows } from "../../fixtures/stored-rows.ts";
 import { crashing, listening, type MemoryApp, type MemoryWorld, mute, openMemoryWorld } from "../../fixtures/memory-driver.ts";
 import { type StillClock, createStillClock, turns } from "../../fixtures/clock.ts";
@@ -81,7 +82,7 @@ export type Real = {
 };
 
 /** `pausedMs`: for how long what sleeps lies frozen, 0 where it is ended at once. */
-export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real> {
+export async function openReal({ pausedMs, database }: { pausedMs: number; database: StoreDatabase }): Promise<Real> {
   const folder = mkdtempSync(join(existsSync(MEMORY) ? MEMORY : tmpdir(), "berth-model-"));
   let clock = createStillClock();
   const following = { ...clock, now: () => clock.now(), monotonic: () => clock.monotonic() };
@@ -96,8 +97,8 @@ export async function openReal({ pausedMs }: { pausedMs: number }): Promise<Real
   const forgotten = new Map<string, number>();
 
   const begin = async () => {
-    const own = await openStore({ folder, clock });
-    const rows = openStoredRows(folder);
+    const own = await openStore({ folder, clock, ...database });
+    const rows = openStoredRows(folder, database);
     const store = telling(own, rows, moves);
     const { driver, kill } = script.over(world.open());
     const lifecycle = await openModelLifecycle({ store, driver, clock, filesFolder: folder, limits: { pausedMs, ...FEW } });

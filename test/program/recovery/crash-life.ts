@@ -14,6 +14,7 @@ import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../lib/log.ts";
 import { createStillClock, type StillClock, turns } from "../../fixtures/clock.ts";
 import { openMemoryWorld } from "../../fixtures/memory-driver.ts";
+import type { StoreDatabase } from "../../fixtures/store-kinds.ts";
 import { BEFORE, LIFE, type Process, type Truth, USER } from "./crash-steps.ts";
 import { Killed, type KillSwitch, openKillSwitch } from "./kill-switch.ts";
 
@@ -39,9 +40,9 @@ export type Lived = {
 /**
  * One life of a small package over the real store, with an orchestrator in memory and time that stands still, killed at the given
  * place; then another process takes over the same folder and orchestrator, and what was acknowledged must come about. What sleeps may lie frozen
- * for `pausedMs`.
+ * for `pausedMs`. `database`: a new one.
  */
-export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
+export async function live(killedAt?: number, pausedMs = 0, database: StoreDatabase = { postgres: undefined }): Promise<Lived> {
   const folder = mkdtempSync(join(tmpdir(), "berth-crash-"));
   const log = openLog({ level: "silent", name: "test" });
   let clock: StillClock = createStillClock();
@@ -67,7 +68,7 @@ export async function live(killedAt?: number, pausedMs = 0): Promise<Lived> {
     });
   }
   const open = async (kill: KillSwitch): Promise<Process> => {
-    const own = await openStore({ folder, clock });
+    const own = await openStore({ folder, clock, ...database });
     const store = kill.store(own);
     const driver = kill.driver(world.open());
     const vault = await openVault({ store: own, keyFile: openKeyFile(folder), given: [], log });
