@@ -81,6 +81,11 @@ export class ContainerConnection implements ConnectionUser {
     return this.#idleSince;
   }
 
+  /** It has sent all of the last request: until then, another exchange would wait for a container that has responded without reading. */
+  get isFree(): boolean {
+    return this.connection.writable && this.connection.backlog === 0;
+  }
+
   get idleList(): IdleConnectionList | undefined {
     return this.#idleList;
   }

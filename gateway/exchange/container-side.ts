@@ -63,11 +63,6 @@ export class ContainerSide {
     return this.#bodySent;
   }
 
-  /** The container has yet to take bytes of the request. */
-  get isUnread(): boolean {
-    return this.#container !== undefined && this.#container.connection.backlog > 0;
-  }
-
   /** The connection was used before, and has brought nothing since; another one was not tried. */
   get mayBeStale(): boolean {
     return !this.#dialled && this.#container?.mayBeStale === true;

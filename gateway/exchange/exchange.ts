@@ -77,7 +77,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   }
 
   endRequest(): void {
-    this.#step(this.#side.isUnread ? EVENT.requestEndedUnread : EVENT.requestEnded);
+    this.#step(EVENT.requestEnded);
   }
 
   onClientDrain(): void {
@@ -166,9 +166,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   }
 
   onResponseEnd(clean: boolean): void {
-    // The container may have responded without reading the whole request: no other exchange may wait until it reads the rest.
-    const isUnread = !this.#may(EVENT.requestEnded) && this.#side.isUnread;
-    this.#step(clean && !isUnread ? EVENT.responseEnded : EVENT.responseEndedUnclean);
+    this.#step(clean ? EVENT.responseEnded : EVENT.responseEndedUnclean);
   }
 
   onSurplus(): void {

@@ -36,7 +36,6 @@ const EVENTS = {
 
   bodyCame: { means: "a piece of the request's body", elsewhere: "the body has ended, or the client's connection discards the rest" },
   requestEnded: { means: "the end of the request", elsewhere: "it has ended, or the client's connection discards the rest" },
-  requestEndedUnread: { means: "the end of the request; the container has yet to take earlier bytes", elsewhere: "no container gets a body" },
 
   interimCame: { means: "the head of a 1xx response", elsewhere: "the container has no request without a response" },
   switched: { means: "the 101 response that the client requested", elsewhere: "a WebSocket's request has no body and one response" },
@@ -131,9 +130,8 @@ export const EXCHANGE_TABLE: MachineTable<ExchangeState, ExchangeEvent, Exchange
     ["requestEnded", "REPLACING_OPEN", "REPLACING"],
     ["requestEnded", "ANSWERING_OPEN", "ANSWERING"],
     ["requestEnded", "UPLOADING", "OVER", "returnContainer", "release", "finish"],
-    ["requestEndedUnread", "UPLOADING", "OVER", "closeContainer", "release", "finish"],
-    [["requestEnded", "requestEndedUnread"], "SENDING", "AWAITING", "startHeadClock"],
-    [["requestEnded", "requestEndedUnread"], "RESPONDING_OPEN", "RESPONDING"],
+    ["requestEnded", "SENDING", "AWAITING", "startHeadClock"],
+    ["requestEnded", "RESPONDING_OPEN", "RESPONDING"],
 
     ["interimCame", REQUESTED, "same", "sendInterim"],
     ["switched", "AWAITING", "UPGRADED", "switchProtocols"],

@@ -13,6 +13,12 @@ export type ConnectionPool = {
   close(): void;
 };
 
+/**
+ * A container that has responded without reading its request has so long to do so. And a stream that encrypts reports what the kernel has taken a little
+ * later, maybe after the response.
+ */
+const UNREAD_MS = 1_000;
+
 /** Idle connections of one container at one address: more exchanges at once are rare. */
 const MAX_IDLE = 256;
 
@@ -51,16 +57,19 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
   const expiry = {
     tick: (now: number) => {
       // The oldest come first. Each removes itself when it closes.
-      for (const { connections } of lists.values()) for (const idle of connections) if (now - idle.idleSince >= idleMs) idle.destroy();
+      for (const { connections } of lists.values())
+        for (const idle of connections) if (now - idle.idleSince >= (idle.isFree ? idleMs : UNREAD_MS)) idle.destroy();
     },
   };
 
   return {
     take: (target, lease) => {
-      const list = listOf(target, lease);
-      let idle = list?.connections.pop();
-      while (idle !== undefined && !idle.connection.writable) idle = list?.connections.pop();
-      return idle;
+      const idle = listOf(target, lease)?.connections;
+      const last = idle?.pop();
+      if (idle === undefined || last === undefined || last.isFree) return last;
+      idle.push(last);
+      const at = idle.findLastIndex(({ isFree }) => isFree);
+      return at === -1 ? undefined : idle.splice(at, 1)[0];
     },
     put: (connection, target, lease) => {
       // It was taken from the list of its target.

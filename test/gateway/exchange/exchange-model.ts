@@ -163,14 +163,16 @@ class ModelExchange implements ModelExchangeSide {
           ...(this.lease === undefined ? [] : [() => this.#settleLease("leased", this.lease as ModelLease)]),
         ];
       case "target": {
-        const idle = this.over ? undefined : world.pool.at(-1);
+        const at = this.over ? -1 : world.pool.findLastIndex(({ unread }) => !unread);
+        const idle = world.pool[at];
         return [
           () => this.#settle("unpooled"),
           ...(idle === undefined
             ? []
             : [
                 () => {
-                  world.pool.pop();
+                  world.pool.splice(at, 1);
+                  assert.ok(!idle.unread, "the request before was taken");
                   this.#attach(idle);
                   this.#settle("pooled");
                 },
@@ -209,7 +211,7 @@ class ModelExchange implements ModelExchangeSide {
 
   endRequest(): void {
     this.open = false;
-    this.#feed(this.connection?.unread === true ? "requestEndedUnread" : "requestEnded");
+    this.#feed("requestEnded");
   }
 
   #body(): void {
@@ -264,7 +266,7 @@ class ModelExchange implements ModelExchangeSide {
       () => this.#feed("responseBytesCame"),
       () => {
         connection.response = "whole";
-        const clean = !this.unframed && (this.open || !connection.unread);
+        const clean = !this.unframed;
         connection.clean = clean;
         this.begun = "whole";
         this.#feed(clean ? "responseEnded" : "responseEndedUnclean");
@@ -398,7 +400,7 @@ class ModelExchange implements ModelExchangeSide {
         connection.closed = true;
         return this.#detach();
       case "returnContainer":
-        assert.ok(connection !== undefined && !connection.closed && !this.open && !connection.unread, "the request was taken");
+        assert.ok(connection !== undefined && !connection.closed && !this.open, "the request was sent");
         assert.ok(connection.response === "whole" && connection.clean, "the response is complete, and nothing follows");
         assert.deepEqual(this.sent, this.#wholeRequest(), "the container got this request, in order, and nothing else");
         this.#detach();

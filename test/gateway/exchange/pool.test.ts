@@ -1,12 +1,12 @@
-import type { Socket } from "node:net";
+import { connect, type Socket } from "node:net";
+import { setImmediate } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { exchange, get, ID, openRawContainer, openStand, PATH } from "../stand.ts";
-
 import { type ListenAddress } from "../../fixtures/server.ts";
-
 import { eventually } from "../../fixtures/eventually.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const PIECE = Buffer.alloc(65_536, "x");
 const STOPPED = { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "stopped" } } as const;
 
 /** A container whose connections are counted; `answer` says what becomes of each request. */
@@ -72,4 +72,46 @@ t.test("of one container no more are kept than are worth it", async (t) => {
   await Promise.all(came);
   t.equal(most(), CALLS);
   await eventually("the rest is closed", () => open.size === 256);
+});
+
+t.test("a container that has not read its request gets the next one over another connection, until it has read it", async (t) => {
+  const stand = await openStand(t, { forwarder: "splice", limits: { upstreamIdleMs: 60_000 } });
+  const requests: Socket[] = [];
+  const address = await openRawContainer(t, (socket) => {
+    socket.on("data", (bytes: Buffer) => {
+      const method = /(POST|GET) /.exec(bytes.toString("latin1"))?.[1];
+      if (method === undefined) return;
+      requests.push(socket);
+      socket.write(OK);
+      if (method === "POST") socket.pause();
+    });
+  });
+  stand.set(ID, { kind: "awake", address });
+  // As much as sockets take before the container's connection has a backlog, found out by a body without end.
+  const upload = async (length: number) => {
+    const client = connect(stand.port, "127.0.0.1").on("error", () => undefined);
+    t.teardown(() => client.destroy());
+    let received = "";
+    client.on("data", (bytes: Buffer) => (received += bytes.toString("latin1")));
+    client.write(`POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: ${length}\r\n\r\n`);
+    await eventually("the early answer", () => received.endsWith("ok"));
+    let sent = 0;
+    for (; sent < length && stand.clients.at(-1)?.paused === false; sent += PIECE.length) {
+      client.write(PIECE);
+      for (let turn = 0; turn < 10; turn++) await setImmediate();
+    }
+    return { client, sent };
+  };
+  const measured = await upload(2_000 * PIECE.length);
+  t.ok(measured.sent < 2_000 * PIECE.length, `${measured.sent} bytes`);
+  requests.length = 0;
+  const { client, sent } = await upload(measured.sent);
+  client.write(Buffer.alloc(measured.sent - sent, "x"));
+  t.match(await exchange(stand.port, get(PATH)), /ok$/);
+  t.not(requests[0], requests[1], "another connection");
+  requests[0]?.resume();
+  await eventually("it has read its request", () => (requests[0]?.bytesRead ?? 0) > measured.sent);
+  t.match(await exchange(stand.port, get(PATH)), /ok$/);
+  t.match(await exchange(stand.port, get(PATH)), /ok$/);
+  t.equal(new Set(requests).size, 2, "no third connection");
 });
