@@ -113,6 +113,11 @@ export const SETTINGS = {
     ),
   },
   gateways: {
+    url: optional(
+      "BERTH_GATEWAYS_URL",
+      url("an http or https URL", "http", "https"),
+      "Its address as gateways reach it, if several control processes share a database: standbys send gateways there. If unset, BERTH_GATEWAYS_HOST, or this machine's name for all interfaces",
+    ),
     port: optional("BERTH_GATEWAYS_PORT", port(), "Port at which gateways on other machines join this control plane; if unset, none can"),
     host: setting("BERTH_GATEWAYS_HOST", host(), "127.0.0.1", "Its address", { sameAs: "host" }),
     tlsCert: optional("BERTH_GATEWAYS_TLS_CERT", text("a path"), "PEM file with its certificate and chain. Read again when it changes"),
@@ -164,6 +169,12 @@ export const SETTINGS = {
       "File with its password, read for each new connection, instead of one in the URL",
     ),
     ca: optional("BERTH_DATABASE_CA", text("a path"), "PEM file with the authorities for its certificate, instead of the public ones"),
+    leaseSeconds: setting(
+      "BERTH_LEASE_SECONDS",
+      wholeNumber(3, 60),
+      6,
+      "How long a leader of several control processes leads without a renewal in the database. After a crash, another one leads within this time",
+    ),
     connections: setting(
       "BERTH_DATABASE_CONNECTIONS",
       wholeNumber(2, 100),

@@ -27,6 +27,8 @@ export type Labels = {
   container: string;
   /** Counts the definitions of one container; a service of an older generation is replaced. */
   generation: number;
+  /** Of the leader that started it, if there are several control processes. It is no part of the definition. */
+  epoch?: number | undefined;
 };
 
 /** An image as a package names it. `folder` has its published files, for a driver that needs no image. */

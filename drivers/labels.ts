@@ -12,6 +12,7 @@ export function writeLabels(labels: Labels, port: number | undefined): Record<st
     "berth.environment": labels.environment,
     [OURS]: labels.container,
     "berth.generation": String(labels.generation),
+    ...(labels.epoch === undefined ? {} : { "berth.epoch": String(labels.epoch) }),
     ...(port === undefined ? {} : { [PORT]: String(port) }),
   };
 }
@@ -25,6 +26,7 @@ export function parseLabels(written: Record<string, string> | undefined): Labels
     environment: written["berth.environment"] ?? "",
     container,
     generation: Number(written["berth.generation"] ?? 0),
+    ...(written["berth.epoch"] === undefined ? {} : { epoch: Number(written["berth.epoch"]) }),
   };
 }
 

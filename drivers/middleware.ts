@@ -68,3 +68,28 @@ export function countCalls(driver: Driver, { metrics, clock }: { metrics: Pick<M
     }
   });
 }
+
+/** Calls `check` before each call, which throws where the call may not be made: this process leads no longer. */
+export function checkBeforeCalls(driver: Driver, check: () => void): Driver {
+  return wrapDriver(
+    driver,
+    {
+      foreign: async (call) => {
+        const foreign = await driver.foreign?.(call);
+        return (
+          foreign && {
+            ...foreign,
+            end: async (instance, endCall) => {
+              check();
+              return foreign.end(instance, endCall);
+            },
+          }
+        );
+      },
+    },
+    async (_verb, _call, next) => {
+      check();
+      return next();
+    },
+  );
+}

@@ -88,16 +88,16 @@ export function untilSignal(signals: readonly NodeJS.Signals[] = STOP_SIGNALS): 
   });
 }
 
-/** Starts the role, reports to the parent that it is ready, and closes it at the order to end. An order during the start counts too. */
+/** Starts the role, reports to the parent that it is ready, and closes it at the order to end, or when it has `ended` by itself. An order during the start counts too. */
 export async function runUntilStopped(
-  start: () => Promise<StoppableProcess>,
+  start: () => Promise<StoppableProcess & { ended?: Promise<void> }>,
   { parent, clock }: { parent: Parent | undefined; clock: Clock },
 ): Promise<void> {
   const stopRequested = parent?.stopRequested() ?? untilSignal();
   const role = await start();
   parent?.ready();
   const cancelCollection = collectStartGarbage(clock);
-  const end = await stopRequested;
+  const end = await (role.ended === undefined ? stopRequested : Promise.race([stopRequested, role.ended]));
   cancelCollection();
   await role.close(end?.handedOver ?? false);
 }

@@ -15,12 +15,21 @@ const LAYERS: readonly Layer[] = [
   { folder: "drivers/", imports: ["lib/"] },
   { folder: "control/model/", imports: CONTRACTS },
   { folder: "control/store/", imports: [...CONTRACTS, "control/model/"] },
+  { folder: "control/leadership/", imports: [...CONTRACTS, "control/store/"] },
   { folder: "control/lifecycle/", imports: [...CONTRACTS, "control/model/", "control/store/"] },
   { folder: "control/packages/", imports: [...CONTRACTS, "control/model/", "control/store/", "control/lifecycle/", "control/identity/"] },
   { folder: "control/identity/", imports: [...CONTRACTS, "control/model/", "control/store/", "control/lifecycle/", "control/packages/"] },
   {
     folder: "control/api/",
-    imports: [...CONTRACTS, "control/model/", "control/store/", "control/lifecycle/", "control/packages/", "control/identity/"],
+    imports: [
+      ...CONTRACTS,
+      "control/model/",
+      "control/store/",
+      "control/leadership/",
+      "control/lifecycle/",
+      "control/packages/",
+      "control/identity/",
+    ],
   },
   {
     folder: "control/console/",

@@ -12,6 +12,7 @@ import type { Importer } from "../packages/import/open-importer.ts";
 import type { Publisher } from "../packages/publish/open-publisher.ts";
 import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
+import type { ControlElection } from "../leadership/open-leadership.ts";
 import type { GatewayQueries } from "./feed-stream.ts";
 
 /** The part of the lifecycle that the API uses. */
@@ -69,6 +70,8 @@ export type ApiDeps = {
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;
+  /** Among several control processes; undefined: there is one. */
+  election?: ControlElection | undefined;
   /** The registry that images are pushed to; undefined: none is configured. */
   registry?: RegistryBrowser | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */

@@ -9,6 +9,7 @@ import type { PrivateListeners } from "../../lib/container-peers.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { GatewayTokens } from "../identity/gateway-tokens.ts";
+import { answerHealth } from "./standby.ts";
 import type { FeedHandler } from "./feed.ts";
 
 /** A certificate with its key, and how a server receives their replacements. */
@@ -92,6 +93,8 @@ export type GatewayListenerDeps = Pick<ControlListenerOptions, "handle" | "tls" 
   /** Handle requests with a valid token. */
   feed: FeedHandler;
   api: RequestListener;
+  /** Answers everything while it is defined: this control process does not lead. */
+  standby?: (() => RequestListener | undefined) | undefined;
   clock: Clock;
   log: Log;
 };
@@ -115,6 +118,7 @@ export function openGatewayListener({
   tokens,
   feed,
   api,
+  standby,
   clock,
   log,
 }: GatewayListenerDeps): Promise<{ close(): Promise<void> }> {
@@ -126,6 +130,9 @@ export function openGatewayListener({
     return tokens.accepts(token) ? purpose : undefined;
   };
   const answer = (request: IncomingMessage, response: ServerResponse) => {
+    const asStandby = standby?.();
+    if (asStandby) return asStandby(request, response);
+    if (answerHealth(request, response, "ready")) return;
     try {
       const purpose = purposeOf(request);
       if (purpose === "feed") return feed(request, response, "elsewhere");

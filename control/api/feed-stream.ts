@@ -36,6 +36,8 @@ export type FeedDeps = {
   who(token: string): Promise<CallerReply | undefined>;
   /** Of this program. */
   version: string;
+  /** Among several control processes. `check` throws when this one leads no longer. */
+  leader?: { epoch: number; check(): void } | undefined;
   metrics?: Pick<Metrics, "gateways">;
   /** Records pushes and deletions of images. */
   audit?: AuditLog;
@@ -73,7 +75,7 @@ export async function streamChanges(
   response: ServerResponse,
   { from, query }: { from: "here" | "elsewhere"; query: URLSearchParams },
 ): Promise<void> {
-  const { lifecycle, store, watchSignOuts, version, clock, log } = deps;
+  const { lifecycle, store, watchSignOuts, version, leader, clock, log } = deps;
   const isElsewhere = from === "elsewhere";
   const was = query.get("was");
   const gateway = randomUUID();
@@ -92,7 +94,7 @@ export async function streamChanges(
   let cancelBeat = () => {};
   let allowed = LONGEST_BACKLOG;
   const send = (line: FeedLine, whenGone?: () => void) => {
-    if (response.destroyed) return;
+    if (response.destroyed || !isLeading(leader)) return void response.destroy();
     const text = `${JSON.stringify(line)}\n`;
     // The gateway needs the whole list, whatever its length: after a disconnect it would request it again.
     if (line.kind === "all") allowed = LONGEST_BACKLOG + Buffer.byteLength(text);
@@ -120,6 +122,7 @@ export async function streamChanges(
     wire: WIRE_VERSION,
     store: store.id,
     revision,
+    ...(leader === undefined ? {} : { epoch: leader.epoch }),
     ...(isElsewhere ? { reportMs: REPORT_MS } : {}),
   });
   compareRevision(deps, query, revision);
@@ -185,6 +188,16 @@ export async function streamChanges(
     feeds.delete(gateway);
     lifecycle.gatewayLeft(gateway, lostMs);
   });
+}
+
+/** After its lease a process may still run for a moment. What it sends then is not the newest. */
+function isLeading(leader: FeedDeps["leader"]): boolean {
+  try {
+    leader?.check();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** A revision of another store proves nothing about this one. */

@@ -116,6 +116,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     openRequests: gateways.openRequests,
     count: gateways.count,
     close: async () => {
+      for (const feed of feeds.values()) feed.end();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
       await closed;

@@ -13,6 +13,7 @@ import { diagnosticsRoutes } from "./container-diagnostics.ts";
 import { containerRoutes } from "./containers.ts";
 import { addCredentialRoutes } from "./credentials.ts";
 import { addDockerTokenRoutes, signingKeyRoutes } from "./docker-tokens.ts";
+import { electionRoutes } from "./election.ts";
 import { addEventRoutes } from "./events.ts";
 import { imageRoutes } from "./images.ts";
 import { importRoutes, addPackageRoutes } from "./packages.ts";
@@ -109,6 +110,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         ...imageRoutes(routeDeps),
         ...serviceRoutes(routeDeps),
         ...auditRoutes(deps),
+        ...electionRoutes(deps),
         ...orphanRoutes(deps),
         ...importRoutes(routeDeps),
         ...signingKeyRoutes(deps),

@@ -8,6 +8,7 @@ import { type Authorization, headerOf } from "./authorization.ts";
 export const AUDIT_ACTIONS = [
   "signedIn",
   "signedOut",
+  "steppedDown",
   "userAdded",
   "userChanged",
   "userRemoved",

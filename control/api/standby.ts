@@ -1,14 +1,7 @@
-import type { RequestListener } from "node:http";
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { StandbyReply } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
-
-/** What a control process that does not lead knows of the one that does. */
-export type KnownLeader = {
-  /** The URL at which gateways reach it; undefined: none leads, or it has none. */
-  url: string | undefined;
-  /** Why none leads, as a clause; undefined: one does, or should soon. */
-  problem: string | undefined;
-};
+import type { KnownLeader } from "../leadership/open-leadership.ts";
 
 const ALIVE_PATHS: readonly string[] = ["/livez", "/healthz"];
 const READY_PATH = "/readyz";
@@ -16,24 +9,33 @@ const RETRY_MS = 1_000;
 
 /** Answers every request to a control process that does not lead: 200 at `/livez`, else 503 with the leader's address (`StandbyReply`). */
 export function createStandbyAnswer(leader: () => KnownLeader): RequestListener {
-  return ({ url = "" }, response) => {
-    const [path = ""] = url.split("?", 1);
-    const send = (status: number, body: object) => {
-      const text = JSON.stringify(body);
-      response.setHeaders(new Headers({ "content-type": "application/json", "cache-control": "no-store" }));
-      response.setHeader("content-length", Buffer.byteLength(text));
-      if (status !== 200) response.setHeader("retry-after", RETRY_MS / 1_000);
-      // The body of a request is not read.
-      if (status !== 200) response.setHeader("connection", "close");
-      response.writeHead(status).end(text);
-    };
-    if (ALIVE_PATHS.includes(path)) return send(200, { status: "alive" });
-    if (path === READY_PATH) return send(503, { status: "standby" });
+  return (request, response) => {
+    if (answerHealth(request, response, "standby")) return;
     const { url: at, problem } = leader();
     const fault = new Fault("CONTROL_STANDBY", sentence(at, problem), { retryAfterMs: RETRY_MS });
     const reply: StandbyReply = { ...fault.toJSON(), ...(at === undefined ? {} : { leader: at }) };
-    return send(fault.status, { "#type": "ApiError", innerMessage: "", ...reply });
+    send(response, fault.status, { "#type": "ApiError", innerMessage: "", ...reply });
   };
+}
+
+/** Answers the health checks of supervisors and load balancers, which need no key. False: it is another request. */
+export function answerHealth({ url = "", method }: IncomingMessage, response: ServerResponse, state: "ready" | "standby"): boolean {
+  const [path = ""] = url.split("?", 1);
+  if (method !== "GET" && method !== "HEAD") return false;
+  if (ALIVE_PATHS.includes(path)) send(response, 200, { status: "alive" });
+  else if (path === READY_PATH) send(response, state === "ready" ? 200 : 503, { status: state });
+  else return false;
+  return true;
+}
+
+function send(response: ServerResponse, status: number, body: object): void {
+  const text = JSON.stringify(body);
+  response.setHeaders(new Headers({ "content-type": "application/json", "cache-control": "no-store" }));
+  response.setHeader("content-length", Buffer.byteLength(text));
+  if (status !== 200) response.setHeader("retry-after", RETRY_MS / 1_000);
+  // The body of a request is not read.
+  if (status !== 200) response.setHeader("connection", "close");
+  response.writeHead(status).end(text);
 }
 
 function sentence(at: string | undefined, problem: string | undefined): string {

@@ -24,6 +24,8 @@ export type SpecSource = {
   injectedEnv(container: Container, image: Image): Promise<Record<string, string>> | Record<string, string>;
   /** The container's own map as it is handed over; as it is written where this is left out. Faults: those that prevent its start. */
   renderEnv?: (container: Container) => Promise<Record<string, string>>;
+  /** As `Labels.epoch`. */
+  leaderEpoch?: number | undefined;
   /** What `Image.files` is relative to. */
   filesFolder: string;
 };
@@ -131,7 +133,7 @@ export function createDeploy({
   };
 
   async function specOf(
-    { environment, filesFolder }: SpecSource,
+    { environment, filesFolder, leaderEpoch }: SpecSource,
     row: Container,
     image: Image,
     { readiness, port }: ReadinessPlan,
@@ -141,7 +143,13 @@ export function createDeploy({
     return {
       service: row.service,
       alias: row.name,
-      labels: { store: store.id, environment, container: row.id, generation: row.generation },
+      labels: {
+        store: store.id,
+        environment,
+        container: row.id,
+        generation: row.generation,
+        ...(leaderEpoch === undefined ? {} : { epoch: leaderEpoch }),
+      },
       image: image.resolvedId ?? image.ref,
       package: (await store.packages.find(row.packageId))?.name,
       ...(image.files === "" ? {} : { folder: join(filesFolder, image.files) }),

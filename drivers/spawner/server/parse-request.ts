@@ -105,7 +105,8 @@ function readLabels(value: unknown): Labels | undefined {
   const [store, environment, container] = [value["store"], value["environment"], value["container"]].map((one) => readText(one, /^[\w.:-]{1,200}$/));
   const generation = readWhole(value["generation"], 0, Number.MAX_SAFE_INTEGER);
   if (store === undefined || environment === undefined || container === undefined || generation === undefined) return undefined;
-  return { store, environment, container, generation };
+  const epoch = readWhole(value["epoch"], 0, Number.MAX_SAFE_INTEGER);
+  return { store, environment, container, generation, ...(epoch === undefined ? {} : { epoch }) };
 }
 
 /** Faults: REQUEST_INVALID. */

@@ -37,6 +37,8 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /admin/startup_data": () => call("GET", "/admin/startup_data", {}),
     "get /admin/audit": () => call("GET", "/admin/audit"),
     "get /admin/stand": () => call("GET", "/admin/stand"),
+    "get /admin/control": () => call("GET", "/admin/control"),
+    "post /admin/control/step-down": () => call("POST", "/admin/control/step-down"),
     "get /docker/registry/repositories": () => call("GET", "/docker/registry/repositories"),
     "get /docker/registry/images": () => call("GET", "/docker/registry/images?repository=datagrok/walk-app"),
     "delete /docker/registry/images": () => call("DELETE", `/docker/registry/images?repository=datagrok/walk-app&digest=sha256:${"0".repeat(64)}`),

@@ -1,0 +1,68 @@
+import { Type } from "typebox";
+import { Fault } from "../../lib/fault.ts";
+import type { ControlElection } from "../leadership/open-leadership.ts";
+import { route, type Route } from "./route.ts";
+import { count, text } from "./schemas.ts";
+
+const ms = (description: string) => Type.Number({ description });
+
+const CONTROL_PROCESSES = Type.Object({
+  database: Type.Union([Type.Object({ name: text, roundTripMs: ms("of one transaction") }), Type.Null()], {
+    description: "null: the store is a file in the data folder, and there is one control process",
+  }),
+  epoch: Type.Integer({ description: "grows with each change of the leader; 0 with one control process" }),
+  processes: Type.Array(
+    Type.Object({
+      name: text,
+      url: Type.String({ description: "at which gateways reach it; empty: at none" }),
+      version: text,
+      leads: Type.Boolean(),
+      lagMs: ms("since its last sign of life in the database"),
+      upMs: ms("since its start"),
+    }),
+    { description: "the control processes that lived within the last minute" },
+  ),
+  gateways: count,
+});
+
+type ElectionRouteDeps = { election?: ControlElection | undefined; gateways: { count(): number } };
+
+export function electionRoutes({ election, gateways }: ElectionRouteDeps): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/admin/control",
+      authorize: "admin",
+      schema: { tags: ["server"], summary: "Returns the control processes, which of them leads, and their database", response: CONTROL_PROCESSES },
+      handle: async () => {
+        if (election === undefined) return { database: null, epoch: 0, processes: [], gateways: gateways.count() };
+        const { epoch, leader, processes, database } = await election.status();
+        return {
+          database,
+          epoch,
+          processes: processes.map(({ id, name, url, version, ageMs, upMs }) => ({ name, url, version, leads: id === leader, lagMs: ageMs, upMs })),
+          gateways: gateways.count(),
+        };
+      },
+    }),
+    route({
+      method: "POST",
+      path: "/admin/control/step-down",
+      authorize: "admin",
+      audit: { action: "steppedDown" },
+      schema: { tags: ["server"], summary: "Lets another control process lead", response: Type.Object({ epoch: Type.Integer() }) },
+      handle: async (_request, reply) => {
+        if (election === undefined) throw new Fault("REQUEST_INVALID", "There is one control process: BERTH_DATABASE_URL is not set.");
+        const { epoch, processes, leader } = await election.status();
+        if (!processes.some(({ id, ageMs }) => id !== leader && ageMs < STANDBY_MS))
+          throw new Fault("REQUEST_INVALID", "There is no standby that could lead: start another control process with the same BERTH_DATABASE_URL.");
+        // The response first: the leader ends open requests.
+        reply.raw.once("close", election.stepDown);
+        return { epoch };
+      },
+    }),
+  ];
+}
+
+/** A standby with an older sign of life may have ended. */
+const STANDBY_MS = 5_000;

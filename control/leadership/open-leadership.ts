@@ -1,0 +1,199 @@
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Fence } from "../store/database.ts";
+import type { LeaderDatabase } from "./leader-database.ts";
+import { type ControlProcess, type ControlProcessRow, createLeaderRows, type LeaderRow } from "./leader-row.ts";
+
+/** The time for which this process leads. */
+export type LeaderTerm = {
+  readonly epoch: number;
+  /** Aborts when it ends: `CONTROL_STANDBY`. */
+  readonly ended: AbortSignal;
+  /** Faults: CONTROL_STANDBY if this process may not act any more. By the monotonic clock, so it holds also for a process that was stopped meanwhile. */
+  check(): void;
+  fence: Fence;
+  /** Ends it, and lets another process lead at once. */
+  release(): Promise<void>;
+};
+
+/** What a process that does not lead knows of the leader. */
+export type KnownLeader = {
+  /** At which gateways reach it; undefined: none leads, or it has none. */
+  url: string | undefined;
+  /** Why none leads, as a clause. */
+  problem: string | undefined;
+};
+
+export type LeadershipStatus = {
+  epoch: number;
+  /** The id of the process that leads; undefined: none. */
+  leader: string | undefined;
+  processes: ControlProcessRow[];
+  database: { name: string; roundTripMs: number };
+};
+
+/** The election among several control processes, as the leader's API sees it. */
+export type ControlElection = {
+  /** Faults: STORE_UNAVAILABLE. */
+  status(): Promise<LeadershipStatus>;
+  /** Lets another control process lead, soon after it returns. */
+  stepDown(): void;
+};
+
+export type Leadership = {
+  self: ControlProcess;
+  /** Resolves when this process leads. Rejects with the signal's reason. */
+  acquire(signal: AbortSignal): Promise<LeaderTerm>;
+  known(): KnownLeader;
+  /** Faults: STORE_UNAVAILABLE. */
+  status(): Promise<LeadershipStatus>;
+  close(): Promise<void>;
+};
+
+/** A standby looks this often, whether or not it was notified. */
+const LOOK_MS = 1_000;
+/** After a lease has expired: its holder may still renew it. */
+const EXPIRED_MS = 20;
+const RETRY_MS = 300;
+
+/**
+ * Elects one of several control processes by a row of their database. The leader renews it at each third of `leaseMs`. It stops acting `marginMs` before the
+ * lease ends, counted from before the request for it, so that no other process leads meanwhile, whatever the network and the clocks do.
+ */
+export function openLeadership(options: { database: LeaderDatabase; self: ControlProcess; leaseMs: number; clock: Clock; log: Log }): Leadership {
+  const { database, self, leaseMs, clock, log } = options;
+  const marginMs = leaseMs / 6;
+  const rows = createLeaderRows(database, self);
+  let isPrepared = false;
+  let known: KnownLeader = { url: undefined, problem: undefined };
+  let failedSince: number | undefined;
+  let notBefore = 0;
+  let stopTimers = () => {};
+
+  const look = async (): Promise<LeaderRow> => {
+    if (!isPrepared) await rows.prepare();
+    isPrepared = true;
+    return rows.look();
+  };
+  const learn = ({ url, expiresInMs }: LeaderRow) => {
+    failedSince = undefined;
+    known = { url: expiresInMs > 0 && url !== "" ? url : undefined, problem: undefined };
+  };
+  const failed = (error: unknown) => {
+    failedSince ??= clock.now();
+    const why = error instanceof Fault ? error.message.replace(/\.$/, "") : String(error);
+    if (known.problem === undefined) log.warn({ err: error }, "leadership unknown");
+    known = { url: undefined, problem: `${why} (since ${new Date(failedSince).toISOString()})` };
+  };
+  /** Ends early at a notification. */
+  const wait = async (ms: number, signal: AbortSignal) => {
+    const early = new AbortController();
+    const unwatch = database.watch(() => early.abort());
+    await clock.sleep(ms, AbortSignal.any([early.signal, signal])).catch(() => undefined);
+    unwatch();
+  };
+
+  const begin = (epoch: number, from: number): LeaderTerm => {
+    const ended = new AbortController();
+    let until = from + leaseMs - marginMs;
+    let cancelEnd = () => {};
+    let cancelRenewal = () => {};
+    let isReleased = false;
+    let isClosed = false;
+    stopTimers = () => {
+      isClosed = true;
+      cancelEnd();
+      cancelRenewal();
+    };
+    const end = (why: string) => {
+      if (ended.signal.aborted) return;
+      stopTimers();
+      if (!isReleased) log.error({ epoch, why }, "leadership lost");
+      ended.abort(new Fault("CONTROL_STANDBY", `This control process leads no longer: ${why}.`));
+    };
+    const limit = () => {
+      cancelEnd();
+      cancelEnd = clock.after(Math.max(0, until - clock.monotonic()), () =>
+        end(`its lease was not renewed${known.problem === undefined ? "" : `, ${known.problem}`}`),
+      );
+    };
+    const renew = async () => {
+      const sentAt = clock.monotonic();
+      let nextMs = leaseMs / 3;
+      try {
+        if (!(await rows.renew(epoch, leaseMs))) return end("another process leads");
+        until = sentAt + leaseMs - marginMs;
+        learn({ epoch, holder: self.id, url: self.url, expiresInMs: leaseMs });
+        if (!isClosed) limit();
+      } catch (error) {
+        failed(error);
+        nextMs = RETRY_MS;
+      }
+      if (!isClosed) cancelRenewal = clock.after(nextMs, () => void renew());
+    };
+    limit();
+    cancelRenewal = clock.after(leaseMs / 3, () => void renew());
+    log.info({ epoch }, "leadership acquired");
+    return {
+      epoch,
+      ended: ended.signal,
+      check: () => {
+        if (clock.monotonic() >= until) end("its lease has ended");
+        ended.signal.throwIfAborted();
+      },
+      fence: rows.fence(epoch, leaseMs),
+      release: async () => {
+        isReleased = true;
+        end("it has stepped down");
+        known = { url: undefined, problem: undefined };
+        // The others come first.
+        notBefore = clock.monotonic() + 2 * leaseMs;
+        await rows.release(epoch).then(
+          () => log.info({ epoch }, "leadership released"),
+          (err: unknown) => log.warn({ err, epoch }, "leadership not released: it expires"),
+        );
+      },
+    };
+  };
+
+  return {
+    self,
+    acquire: async (signal) => {
+      for (;;) {
+        signal.throwIfAborted();
+        let waitMs = RETRY_MS;
+        try {
+          const row = await look();
+          learn(row);
+          waitMs = Math.min(LOOK_MS, row.expiresInMs + EXPIRED_MS);
+          if (row.expiresInMs <= 0) {
+            const from = clock.monotonic();
+            const epoch = from < notBefore ? undefined : await rows.acquire(leaseMs);
+            if (epoch !== undefined) return begin(epoch, from);
+            waitMs = RETRY_MS;
+          }
+        } catch (error) {
+          failed(error);
+        }
+        await wait(waitMs, signal);
+      }
+    },
+    known: () => known,
+    status: async () => {
+      const from = clock.monotonic();
+      const row = await look();
+      const roundTripMs = clock.monotonic() - from;
+      return {
+        epoch: row.epoch,
+        leader: row.expiresInMs > 0 ? row.holder : undefined,
+        processes: await rows.processes(),
+        database: { name: database.name, roundTripMs },
+      };
+    },
+    close: () => {
+      stopTimers();
+      return database.close();
+    },
+  };
+}

@@ -1,0 +1,84 @@
+import type { RequestListener } from "node:http";
+import type { FeedHandler } from "../control/api/feed.ts";
+import type { Server } from "node:tls";
+import type { Settings } from "../conf/settings.ts";
+import { openGatewayListener } from "../control/api/control-listener.ts";
+import { openConsoleListener } from "../control/console/console-routes.ts";
+import { createGatewayTokens } from "../control/identity/gateway-tokens.ts";
+import { keepKeys } from "../gateway/tls-keys.ts";
+import { createTrustedProxies } from "../gateway/trusted-proxies.ts";
+import type { Clock } from "../lib/clock.ts";
+import { privateListeners } from "../lib/container-peers.ts";
+import { Fault } from "../lib/fault.ts";
+import type { Log } from "../lib/log.ts";
+import { isLoopback, type ListeningHandle, openEdgeTlsKeys, openListenerTlsKeys, openListeningHandle } from "./listeners.ts";
+
+/** Undefined: the store is a file in the data folder. */
+export function configuredPostgres({ database: { url, passwordFile, ca, connections } }: Settings) {
+  return url === undefined ? undefined : { url, passwordFile, caFile: ca, connections };
+}
+
+/** Where gateways on other machines are to come in; undefined where none are. Faults: SETTINGS_INVALID, ADDRESS_IN_USE, DATA_FOLDER_UNUSABLE. */
+export async function bindEntrance({ data, gateways }: Settings, clock: Clock, log: Log) {
+  const { host, port, tlsCert, tlsKey, plain } = gateways;
+  if (port === undefined) return undefined;
+  const names = { cert: "BERTH_GATEWAYS_TLS_CERT", key: "BERTH_GATEWAYS_TLS_KEY" };
+  const keys = openListenerTlsKeys({ cert: tlsCert, key: tlsKey }, { names, whose: "The gateways' entrance", clock, log });
+  if (!keys && !plain && !isLoopback(host))
+    throw new Fault(
+      "SETTINGS_INVALID",
+      `Gateways would come in at ${host} without TLS: set ${names.cert} and ${names.key}, or BERTH_GATEWAYS_PLAIN=on.`,
+    );
+  const tokens = createGatewayTokens({ dataFolder: data, clock });
+  tokens.current();
+  const { handle, port: taken } = await openListeningHandle({ host, port }, clock);
+  log.info({ host, port: taken, tls: keys !== undefined }, "Gateways on other machines may join");
+  const tls = keys && { current: keys.current, keep: (server: Server) => keepKeys(server, keys) };
+  return { handle, tls, keys, tokens };
+}
+
+/** Answer requests of the listeners beside control's Unix sockets. */
+export type ControlAnswers = { feed: FeedHandler; api: RequestListener };
+type ControlListenerSources = { settings: Settings; consoleHandle: ListeningHandle | undefined; clock: Clock; log: Log };
+type BoundEntrance = Awaited<ReturnType<typeof bindEntrance>>;
+
+/** The gateways' entrance and the console's own listener. `answers` is read for each request; `standby` answers those at the entrance while it is defined. */
+export async function openControlListeners(
+  { settings, consoleHandle, entranceAt, clock, log }: ControlListenerSources & { entranceAt: BoundEntrance },
+  answers: () => ControlAnswers,
+  standby?: () => RequestListener | undefined,
+): Promise<{ close(): Promise<void> }> {
+  const entrance =
+    entranceAt &&
+    (await openGatewayListener({
+      ...entranceAt,
+      listeners: privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log }),
+      feed: (...call) => answers().feed(...call),
+      api: (...call) => answers().api(...call),
+      standby,
+      clock,
+      log,
+    }));
+  const consoleKeys = consoleHandle && openEdgeTlsKeys(settings, clock, log);
+  const trusted = createTrustedProxies(settings.trustedProxies);
+  const consoleListener =
+    consoleHandle &&
+    (await openConsoleListener({
+      handle: consoleHandle,
+      tls: consoleKeys && { current: consoleKeys.current, keep: (server: Server) => keepKeys(server, consoleKeys) },
+      answer: (...call) => answers().api(...call),
+      clock,
+      log,
+      addressOf: ({ headers, socket }) =>
+        trusted.clientOf(headers["x-forwarded-for"]?.toString(), (socket.remoteAddress ?? "").replace(/^::ffff:/, "")),
+      trusts: (peer) => trusted.trusts(peer.replace(/^::ffff:/, "")),
+    }));
+  return {
+    close: async () => {
+      await consoleListener?.close();
+      consoleKeys?.close();
+      await entrance?.close();
+      entranceAt?.keys?.close();
+    },
+  };
+}

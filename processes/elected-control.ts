@@ -1,0 +1,158 @@
+import { randomUUID } from "node:crypto";
+import { chmodSync, rmSync } from "node:fs";
+import { createServer, type RequestListener } from "node:http";
+import { hostname } from "node:os";
+import { createStandbyAnswer } from "../control/api/standby.ts";
+import { openLeaderDatabase } from "../control/leadership/leader-database.ts";
+import { type LeaderTerm, openLeadership } from "../control/leadership/open-leadership.ts";
+import { openStore } from "../control/store/open-store.ts";
+import { parsePostgresAddress, type PostgresOptions } from "../control/store/postgres/address.ts";
+import type { Settings } from "../conf/settings.ts";
+import { Fault } from "../lib/fault.ts";
+import { bindEntrance, openControlListeners } from "./control-listeners.ts";
+import { type LeadingControl, type LeadingControlOptions, openLeadingControl } from "./leading-control.ts";
+import { portOf } from "./listeners.ts";
+import type { StoppableProcess } from "./parent.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+
+/** At a hand-over, driver calls may take so long to end. What they do after that, the next leader finds and repairs. */
+const HANDOVER_MS = 1_000;
+/** A process that does not lead any more ends within this time, whatever its parts do. */
+const END_MS = 5_000;
+/** After a failure of the leader's parts, which another process may not have. */
+const FAILED_MS = 2_000;
+
+/**
+ * A control process that shares a database with others. It is a standby until it leads: its code is loaded, its listeners answer, its connection is open.
+ * A process leads once. When it stops leading, it ends, and its supervisor starts it again: so no part of it has to forget what it knew.
+ */
+export async function runElectedControl(
+  options: LeadingControlOptions,
+  postgres: PostgresOptions,
+): Promise<StoppableProcess & { ended: Promise<void> }> {
+  const { settings, runtime, version, metrics, clock, log } = options;
+  const leaseMs = settings.database.leaseSeconds * 1_000;
+  const entranceAt = await bindEntrance(settings, clock, log);
+  const self = { id: randomUUID(), name: hostname(), url: entranceUrl(settings, entranceAt && portOf(entranceAt.handle)), version };
+  const database = openLeaderDatabase(parsePostgresAddress(postgres), { timeoutMs: leaseMs / 4, clock });
+  const leadership = openLeadership({ database, self, leaseMs, clock, log });
+  const answerAsStandby = createStandbyAnswer(leadership.known);
+  const stop = new AbortController();
+  const ended = Promise.withResolvers<void>();
+  let current: { term: LeaderTerm; control: LeadingControl } | undefined;
+  let isLeading = false;
+  metrics.leading.look((family) => family.at().set(isLeading ? 1 : 0));
+  metrics.leaderEpoch.look((family) => family.at().set(isLeading ? (current?.term.epoch ?? 0) : 0));
+
+  let closeSockets = await openStandbySockets(runtime, answerAsStandby);
+  const listeners = await openControlListeners(
+    { ...options, entranceAt },
+    () => (isLeading && current ? current.control : { feed: answerAsStandby, api: answerAsStandby }),
+    () => (isLeading ? undefined : answerAsStandby),
+  );
+
+  const lead = async (term: LeaderTerm): Promise<void> => {
+    const store = await openStore({ folder: settings.data, postgres, fence: () => term.fence, clock, metrics });
+    const part = { epoch: term.epoch, check: term.check, status: leadership.status, stepDown: () => void handOver() };
+    await closeSockets();
+    closeSockets = async () => undefined;
+    const control = await openLeadingControl(options, store, part);
+    current = { term, control };
+    isLeading = true;
+    await control.start();
+    log.info({ epoch: term.epoch }, "this control process leads");
+  };
+
+  /** Ends what acts. `within`: how long it may take until another process may lead. */
+  const stopActing = async (withinMs: number) => {
+    isLeading = false;
+    const { control } = current ?? {};
+    const stopping = control?.stopActing().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
+    await Promise.race([stopping, clock.sleep(withinMs)]);
+  };
+  let handing: Promise<void> | undefined;
+  const handOver = () => {
+    handing ??= (async () => {
+      const { term } = current ?? {};
+      await stopActing(HANDOVER_MS);
+      await term?.release();
+      ended.resolve();
+    })();
+    return handing;
+  };
+
+  const run = async () => {
+    while (!stop.signal.aborted) {
+      const term = await leadership.acquire(stop.signal);
+      try {
+        term.ended.addEventListener("abort", () => void (handing ?? stopActing(END_MS).then(ended.resolve)), { once: true });
+        await lead(term);
+        return;
+      } catch (error) {
+        log.error({ err: error, epoch: term.epoch }, "this control process cannot lead");
+        await term.release();
+        // Half-open parts cannot be opened again.
+        await clock.sleep(FAILED_MS);
+        return ended.resolve();
+      }
+    }
+  };
+  const running = run().catch((error: unknown) => {
+    if (!stop.signal.aborted) log.error({ err: error }, "unexpected error");
+    ended.resolve();
+  });
+
+  return {
+    ended: ended.promise,
+    close: async () => {
+      // Whatever hangs: a process that led must not live on.
+      const cancel = clock.after(END_MS, () => process.exit(1));
+      stop.abort(new Fault("CONTROL_STANDBY", "This control process ends."));
+      if (current && !current.term.ended.aborted) await handOver();
+      await running;
+      await listeners.close();
+      await closeSockets();
+      await current?.control.close().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
+      await leadership.close();
+      cancel();
+    },
+  };
+}
+
+/** At which gateways reach this process; empty: at none. */
+function entranceUrl({ gateways }: Settings, port: number | undefined): string {
+  if (gateways.url !== undefined) return gateways.url;
+  if (port === undefined) return "";
+  const { host, tlsCert } = gateways;
+  const name = host === "0.0.0.0" || host === "::" ? hostname() : host;
+  return `${tlsCert === undefined ? "http" : "https"}://${name.includes(":") ? `[${name}]` : name}:${port}`;
+}
+
+/** The sockets of the processes on this machine. Returns what closes them. */
+async function openStandbySockets({ feedSocket, apiSocket }: RuntimeFolder, answer: RequestListener): Promise<() => Promise<void>> {
+  const servers = await Promise.all(
+    [feedSocket, apiSocket].map(async (path) => {
+      rmSync(path, { force: true });
+      const server = createServer(answer);
+      // For this user only from the first moment, not only after `chmod`.
+      const mask = process.umask(0o177);
+      const listening = new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen(path, resolve);
+      });
+      process.umask(mask);
+      await listening;
+      chmodSync(path, 0o600);
+      return server;
+    }),
+  );
+  return async () => {
+    await Promise.all(
+      servers.map((server) => {
+        const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
+        server.closeAllConnections();
+        return closed;
+      }),
+    );
+  };
+}

@@ -1,0 +1,255 @@
+import type { RequestListener } from "node:http";
+import type { FeedHandler } from "../control/api/feed.ts";
+import type { ControlElection } from "../control/leadership/open-leadership.ts";
+import type { Store } from "../control/store/open-store.ts";
+import { checkBeforeCalls } from "../drivers/middleware.ts";
+import { join } from "node:path";
+import type { Settings } from "../conf/settings.ts";
+import { openFeed } from "../control/api/feed.ts";
+import { openApi } from "../control/api/open-api.ts";
+import { addConsole } from "../control/console/console-routes.ts";
+import { adminKey } from "../control/identity/admin-key.ts";
+import { createIdentity } from "../control/identity/open-identity.ts";
+import { endSessionsAtRest } from "../control/identity/sessions.ts";
+import { createSigningKeys, pipeToken, queueToken, type SigningKeys, spawnerToken } from "../control/identity/signing-keys.ts";
+import { withAdoptedServices } from "../control/lifecycle/engine.ts";
+import { CONTAINERS_DISABLED, disableLifecycle, openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
+import { traceWakes } from "../control/lifecycle/telemetry.ts";
+import { containerEnvironment } from "../control/packages/credentials/container-environment.ts";
+import { openCredentials } from "../control/packages/credentials/open-credentials.ts";
+import { openKeyFile, openVault } from "../control/packages/credentials/open-vault.ts";
+import { openImporter } from "../control/packages/import/open-importer.ts";
+import { openPublisher } from "../control/packages/publish/open-publisher.ts";
+import { ZIP_LIMITS } from "../control/packages/publish/receive-upload.ts";
+import { createAuditLog } from "../control/store/audit.ts";
+import { noteRollback } from "../control/store/data-folder.ts";
+import { disabledDriver } from "../drivers/disabled.ts";
+import { countCalls } from "../drivers/middleware.ts";
+import type { Clock } from "../lib/clock.ts";
+import type { Log } from "../lib/log.ts";
+import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { openConfiguredRegistry, registryBrowser } from "./configured-registry.ts";
+import { type ListeningHandle, portOf, tcpListenerOptions } from "./listeners.ts";
+import { configuredDriver, openChosenDriver } from "./open-driver.ts";
+import type { RuntimeFolder } from "./runtime-folder.ts";
+import { openConfiguredTraces } from "./telemetry.ts";
+
+const MEGABYTE = 1_048_576;
+const DAY_MS = 24 * 3_600_000;
+
+/** What the parts of the leader need of its election. */
+export type LeaderPart = {
+  epoch: number;
+  /** Faults: CONTROL_STANDBY if this process may not act any more. */
+  check(): void;
+  status: ControlElection["status"];
+  /** Lets another control process lead. */
+  stepDown(): void;
+};
+
+/** The parts of a control process that leads, or is alone. */
+export type LeadingControl = {
+  feed: FeedHandler;
+  api: RequestListener;
+  /** Begins to reconcile. */
+  start(): Promise<void>;
+  /** Ends the API, the feeds and the reconciler, with the driver calls under way. */
+  stopActing(): Promise<void>;
+  /** After `stopActing`. */
+  close(): Promise<void>;
+};
+
+export type LeadingControlOptions = {
+  settings: Settings;
+  runtime: RuntimeFolder;
+  /** The socket of the console's own listener, where it has one. */
+  consoleHandle: ListeningHandle | undefined;
+  version: string;
+  metrics: Metrics;
+  clock: Clock;
+  log: Log;
+};
+
+/** Desired and observed state, the reconciler, the API and the gateways' feed, on a store. `leader`: undefined if there is no other control process. */
+export async function openLeadingControl(
+  { settings, runtime, consoleHandle, version, metrics, clock, log }: LeadingControlOptions,
+  store: Store,
+  leader: LeaderPart | undefined,
+): Promise<LeadingControl> {
+  const sessionMs = settings.sessionDays * DAY_MS;
+  const identity = createIdentity({ store, clock, sessionMs });
+  const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
+  await identity.ensureAdmin(admin.key);
+  const vault = await openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
+  const credentials = openCredentials({ store, vault, clock });
+  const signingKeys = createSigningKeys({ store, vault, clock, log, longestSeconds: queueTokenSeconds(settings) });
+  const driverName = configuredDriver(settings);
+  const registry = openConfiguredRegistry(settings, driverName, { clock, log });
+  const disabled = settings.dockerSettings.useGrokSpawner ? undefined : CONTAINERS_DISABLED;
+  if (disabled) log.warn({}, "containers are disabled: dockerSettings.useGrokSpawner is off");
+  const openChosen = () => openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
+  const chosen = disabled ? disabledDriver(driverName === "ask" ? "docker" : driverName, disabled) : await openChosen();
+  const counted = countCalls(chosen, { metrics, clock });
+  const driver = withAdoptedServices(leader ? checkBeforeCalls(counted, leader.check) : counted, { store, environment: settings.environment });
+  const opened = await openLifecycle({
+    store,
+    driver,
+    disabled,
+    environment: settings.environment,
+    filesFolder: settings.data,
+    limits: {
+      statusMs: settings.dockerSettings.containerStatusTimeoutMinutes * 60_000,
+      graceMs: settings.graceSeconds * 1_000,
+      busyMs: settings.busyMinutes * 60_000,
+      pausedMs: settings.pausedMinutes * 60_000,
+      drainMs: settings.drainSeconds * 1_000,
+    },
+    injectedEnv: containerEnvironment({
+      store,
+      vault,
+      credentials,
+      stand: { apiUrl: settings.apiUrl, queue: settings.queueSettings },
+      signQueueToken: queueTokens({ settings, signingKeys, clock }),
+    }),
+    renderEnv: credentials.renderEnv,
+    leaderEpoch: leader?.epoch,
+    tcp: tcpListenerOptions(settings),
+    metrics,
+    clock,
+    log,
+  });
+  const lifecycle = disabled ? disableLifecycle(opened, disabled) : opened;
+  const traces = await openConfiguredTraces(settings, { version, role: "control" });
+  const audit = createAuditLog({ audit: store.audit, keepMs: settings.auditDays * DAY_MS, clock, metrics });
+  const feed = await openFeed({
+    socketPath: runtime.feedSocket,
+    lifecycle,
+    store,
+    watchSignOuts: identity.watchSignOuts,
+    who: async (token) => identity.who(token),
+    version,
+    leader,
+    metrics,
+    audit,
+    storeWentBack: ({ seen, found }) => {
+      metrics.storeRollbacks.at().add();
+      log.error({ seen, found, data: settings.data }, "the store is older than what a gateway has seen: changes are lost");
+      noteRollback(settings.data, { at: clock.now(), seen, found });
+    },
+    traceWake: traces && traceWakes({ traces, watch: lifecycle.watch, clock }),
+    clock,
+    log,
+  });
+  await endSessionsAtRest(store, lifecycle);
+  const publisher = await openPublisher({
+    store,
+    lifecycle,
+    credentials,
+    dataFolder: settings.data,
+    environment: settings.environment,
+    hasTcpListeners: settings.tcp.ports !== undefined,
+    gpuIsOptional: settings.gpuPolicy === "prefer",
+    maxPackageBytes: settings.maxPackageMb * MEGABYTE,
+    limits: ZIP_LIMITS,
+    clock,
+  });
+  const browser = registryBrowser({ settings, runtime, clock, log });
+  const api = await openApi(
+    {
+      socketPath: runtime.apiSocket,
+      store,
+      lifecycle,
+      orphans: lifecycle,
+      changes: lifecycle,
+      gateways: feed,
+      identity,
+      publisher,
+      importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
+      credentials,
+      vault,
+      signingKeys,
+      audit,
+      registry: browser,
+      election: leader,
+      backend: {
+        driver: driverName,
+        environment: settings.environment,
+        capacity: async (signal) => driver.capacity?.({ signal }),
+      },
+      driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
+      settings: {
+        webRoot: settings.webRoot,
+        origins: settings.origins,
+        console: {
+          url: settings.consoleUrl,
+          name: settings.consoleName,
+          port: consoleHandle === undefined ? settings.consolePort : portOf(consoleHandle),
+          edgePort: settings.edgePort,
+        },
+        version,
+        sessionMs,
+        issuer: settings.datagrok.issuer,
+        reservedAudiences: reservedAudiences(settings),
+      },
+      metrics,
+      clock,
+      log,
+    },
+    addConsole,
+  );
+  return {
+    feed: feed.answer,
+    api: api.answer,
+    start: async () => {
+      await lifecycle.start();
+      if (admin.made)
+        console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
+    },
+    stopActing: async () => {
+      await api.close();
+      await feed.close();
+      await lifecycle.close();
+    },
+    close: async () => {
+      await driver.close();
+      await registry?.close();
+      await browser?.close();
+      await store.close();
+      await traces?.close();
+    },
+  };
+}
+
+/** What takes tokens of these may do more than their holder: they are not for users to have. */
+function reservedAudiences({ dockerSettings, queueSettings }: Settings): string[] {
+  return [dockerSettings.spawnerAudience, queueSettings.mqAudience, queueSettings.pipeAudience];
+}
+
+/** The issuer of tokens that no request asks for. */
+function ownIssuer({ datagrok, webRoot, apiUrl }: Settings): string | undefined {
+  return datagrok.issuer ?? webRoot ?? apiUrl?.replace(/\/api\/?$/, "");
+}
+
+/** 0 if containers get no such tokens. */
+function queueTokenSeconds({ queueSettings, queueTokenDays }: Settings): number {
+  const { amqpAuthMode, pipeAuthMode } = queueSettings;
+  return amqpAuthMode === "jwt" || pipeAuthMode === "jwt" ? Math.round((queueTokenDays * DAY_MS) / 1_000) : 0;
+}
+
+function queueTokens(deps: { settings: Settings; signingKeys: Pick<SigningKeys, "signer">; clock: Clock }) {
+  const { settings } = deps;
+  const { mqAudience, pipeAudience } = settings.queueSettings;
+  const common = { issuer: ownIssuer(settings), seconds: queueTokenSeconds(settings) };
+  return (audience: "queue" | "pipe", service: string) =>
+    audience === "queue"
+      ? queueToken(deps, { ...common, audience: mqAudience, service })
+      : pipeToken(deps, { ...common, audience: pipeAudience, service });
+}
+
+/** The tokens with which control signs in at a spawner. Undefined without an address of its own, which the spawner compares with its setting. */
+function spawnerTokens(deps: { settings: Settings; signingKeys: Pick<SigningKeys, "signer">; clock: Clock }): (() => Promise<string>) | undefined {
+  const { settings, signingKeys, clock } = deps;
+  const issuer = ownIssuer(settings);
+  const audience = settings.dockerSettings.spawnerAudience;
+  return issuer === undefined ? undefined : () => spawnerToken({ signingKeys, clock }, { issuer, audience });
+}

@@ -1,0 +1,80 @@
+import t from "tap";
+import { openControlCluster } from "../fixtures/control-cluster.ts";
+import { eventually } from "../fixtures/eventually.ts";
+import { startPostgres } from "../fixtures/postgres.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { packageOf } from "../program/rights/fixtures/stand.ts";
+
+/** Two control processes and a gateway: processes of their own, real PostgreSQL, services that run. */
+t.test("control processes with one database", async (t) => {
+  const server = await startPostgres(t);
+  const postgres = await server.database();
+  const cluster = await openControlCluster(t, { folder: tempFolder(t), postgres, controls: 2, gateways: 1, env: { BERTH_LEASE_SECONDS: "3" } });
+  const [client] = cluster.gateways;
+  if (!client) throw new Error("no gateway");
+  const other = (than: object) => cluster.controls.find((control) => control !== than) ?? cluster.controls[0]!;
+  const square = async (id: string) => (await client.call(`/docker/containers/proxy/${id}/square?number=4`)).status;
+  t.equal((await client.publish("app", packageOf("app", ["one", "two", "three"]))).status, 200);
+  const idOf = async (name: string) =>
+    (
+      await eventually(name, async () => {
+        const entity = await client.container(name);
+        return entity.dockerfile.status === "ready" ? entity : undefined;
+      })
+    ).id;
+  const ids = [await idOf("app-one"), await idOf("app-two"), await idOf("app-three")] as const;
+
+  t.test("a standby is alive, not ready, and names the leader", async (t) => {
+    const leader = await cluster.leader();
+    const standby = other(leader);
+    t.equal(await standby.readiness(), 503);
+    t.equal((await fetch(`${standby.url}/livez`)).status, 200);
+    const reply = await eventually("the leader to be named", async () => {
+      const response = await fetch(`${standby.url}/api/users/current`);
+      const body = (await response.json()) as { leader?: string; code: string };
+      return body.leader === undefined ? undefined : { status: response.status, ...body };
+    });
+    t.match(reply, { status: 503, code: "CONTROL_STANDBY", leader: leader.url });
+  });
+
+  t.test("after kill -9 of the leader, warm requests go on, and a held request is answered by the next one's start", async (t) => {
+    const leader = await cluster.leader();
+    t.equal(await square(ids[0]), 200);
+    const from = performance.now();
+    await leader.stop("SIGKILL");
+    const woken = square(ids[1]);
+    for (let n = 0; n < 20; n++) t.equal(await square(ids[0]), 200);
+    t.equal(await woken, 200);
+    t.comment(`wakes were served again after ${Math.round(performance.now() - from)} ms`);
+    t.not(await cluster.leader(), leader);
+    leader.start();
+  });
+
+  t.test("SIGTERM of the leader hands over", async (t) => {
+    const leader = await cluster.leader();
+    await eventually("a standby", async () => (await other(leader).readiness()) === 503);
+    const from = performance.now();
+    const stopped = leader.stop("SIGTERM");
+    const woken = square(ids[2]);
+    t.equal(await woken, 200);
+    const ms = performance.now() - from;
+    t.comment(`wakes were served again after ${Math.round(ms)} ms`);
+    await stopped;
+    leader.start();
+  });
+
+  t.test("without the database warm requests go on, the API says why, and afterwards one leads again", async (t) => {
+    await server.stop("SIGKILL");
+    t.equal(await square(ids[0]), 200);
+    await eventually("none to lead", async () =>
+      (await Promise.all(cluster.controls.map((one) => one.readiness()))).every((status) => status !== 200),
+    );
+    t.equal(await square(ids[0]), 200);
+    const response = await client.call("/users/current");
+    t.equal(response.status, 503);
+    t.match(await response.json(), { message: /database/ });
+    await server.start();
+    await cluster.leader();
+    await eventually("the API", async () => (await client.call("/users/current")).status === 200);
+  });
+});
