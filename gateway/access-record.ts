@@ -74,6 +74,7 @@ export class AccessRecord {
   readonly startedAt: number;
   /** When the head of the container's response came; 0 if none came. */
   firstByteAt = 0;
+  /** Set before `finish` if the response ended with its head. */
   overAt = 0;
   readonly #observer: ExchangeObserver;
   readonly #clock: Clock;
@@ -99,7 +100,7 @@ export class AccessRecord {
   /** To be called once. */
   finish(ending: ExchangeEnding): void {
     this.ending = ending;
-    this.overAt = this.#clock.monotonic();
+    if (this.overAt === 0) this.overAt = this.#clock.monotonic();
     this.#observer.over(this);
   }
 }

@@ -78,6 +78,8 @@ export type Directory = {
   cached(id: string, caller: Caller): ContainerView | undefined;
   /** The same for an id within bytes; undefined also if it is not kept by its bytes. Absent: no id is. */
   cachedBytes?(bytes: Uint8Array, start: number, end: number): ContainerView | undefined;
+  /** Counts the changes of what is cached: while it is the same, a cached view is current. Absent: look the view up again. */
+  changes?(): number;
   /**
    * Undefined if there is no such container. Answers from the cache while control is unavailable.
    * Faults: CONTROL_AWAY, DATAGROK_AWAY if nothing is cached; NOT_PERMITTED if the caller may not see it.
@@ -100,8 +102,11 @@ export type Directory = {
   reportConnected(id: string, connectMs: number): void;
   /** Reports that a container was busy in a response, for so many seconds. Best effort. */
   reportBusy(id: string, seconds: number): void;
-  /** Reports the use of a container, in batches. `use` may be the same object each time, and may change after the call. */
-  reportUse(use: ContainerUse): void;
+  /**
+   * Reports the use of a container, in batches. `use` may be the same object each time, and may change after the call. `isAwake`: the container is known to
+   * be awake, so no stop waits for this report.
+   */
+  reportUse(use: ContainerUse, isAwake?: boolean): void;
   close(): Promise<void>;
 };
 

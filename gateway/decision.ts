@@ -87,6 +87,8 @@ export type ExchangeSide = "client" | "container";
 export type Lease = {
   /** The owner of the connections: a connection of another owner is never used, even at the same address. */
   readonly owner: string;
+  /** A small number that hardly another owner has: with it, connections are found without a look-up. Absent: by `owner`. */
+  readonly ownerNumber?: number;
   /**
    * The target at once if it is known, else after the container has started. Rejects with the `Fault` for the client, or with the signal's
    * reason. Never throws.

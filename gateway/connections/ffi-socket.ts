@@ -45,11 +45,17 @@ export class FfiSocket {
   ready = false;
   /** In the layer's list of sockets to be flushed. */
   dirty = false;
-  readonly unsent: UnsentBytes;
   /** Bytes in ranges of the layer's memory. While there are any, none are unsent. */
   rangeBytes = 0;
-  readonly #ranges: number[] = [];
+  /** The first range. Most turns have no other, so that a socket needs no list. */
+  #at = 0;
+  #end = 0;
+  /** The others, in pairs. */
+  #more: number[] | undefined;
   #rangeCount = 0;
+  /** Created when the kernel does not take everything. */
+  #unsent: UnsentBytes | undefined;
+  readonly #pieces: PieceMemory;
   #shut = false;
   #refusal: Error | undefined;
 
@@ -57,7 +63,12 @@ export class FfiSocket {
     this.id = id;
     this.fd = fd;
     this.readToEnd = readToEnd;
-    this.unsent = new UnsentBytes(pieces);
+    this.#pieces = pieces;
+  }
+
+  /** Bytes that the kernel has not taken. */
+  get unsentBytes(): number {
+    return this.#unsent === undefined ? 0 : this.#unsent.length;
   }
 
   /** Bytes are dropped: they count as sent. */
@@ -68,16 +79,20 @@ export class FfiSocket {
   /** Sends a range of the layer's memory when it is flushed. */
   addRange(io: SocketIo, at: number, end: number): void {
     if (this.#rangeCount === IoVectors.MAX) this.flush(io);
-    if (this.unsent.length > 0) return this.unsent.push(io.memory, at, end);
-    const ranges = this.#ranges;
-    const next = this.#rangeCount * 2;
+    if (this.unsentBytes > 0) return this.#keepUnsent(io.memory, at, end);
     this.rangeBytes += end - at;
-    if (next > 0 && ranges[next - 1] === at) {
-      ranges[next - 1] = end;
+    const count = this.#rangeCount;
+    if (count === 0) {
+      this.#at = at;
+      this.#end = end;
+    } else if (this.#endOf(count - 1) === at) {
+      this.#setEnd(count - 1, end);
       return;
+    } else {
+      this.#more ??= [];
+      this.#more[count * 2 - 2] = at;
+      this.#more[count * 2 - 1] = end;
     }
-    ranges[next] = at;
-    ranges[next + 1] = end;
     this.#rangeCount++;
   }
 
@@ -86,12 +101,12 @@ export class FfiSocket {
     this.flush(io);
     if (this.drops || this.closing) return;
     let sent = 0;
-    if (this.unsent.length === 0) {
+    if (this.unsentBytes === 0) {
       io.vectors.set(0, addressOf(io.libc, memory), at, end - at);
       sent = this.#writev(io, 1);
       if (sent < 0) return;
     }
-    if (at + sent < end) this.unsent.push(memory, at + sent, end);
+    if (at + sent < end) this.#keepUnsent(memory, at + sent, end);
   }
 
   /** Hands the ranges to the kernel, then the end if it is due. What the kernel does not take is copied. */
@@ -99,29 +114,29 @@ export class FfiSocket {
     const count = this.#rangeCount;
     if (count > 0) {
       const total = this.rangeBytes;
-      const ranges = this.#ranges;
       this.#rangeCount = 0;
       this.rangeBytes = 0;
       for (let index = 0; index < count; index++) {
-        const at = ranges[index * 2] as number;
-        io.vectors.set(index, io.address, at, (ranges[index * 2 + 1] as number) - at);
+        const at = this.#startOf(index);
+        io.vectors.set(index, io.address, at, this.#endOf(index) - at);
       }
       const sent = this.#writev(io, count);
       if (sent < 0) return;
       if (sent < total) this.#copyUnsent(io, count, sent);
     }
-    if (this.ending && !this.#shut && this.unsent.length === 0) this.#shutdown(io);
+    if (this.ending && !this.#shut && this.unsentBytes === 0) this.#shutdown(io);
   }
 
   /** Hands the unsent bytes to the kernel, which takes bytes again. */
   drain(io: SocketIo): void {
-    if (this.unsent.length === 0) return;
-    const count = this.unsent.fill(io.vectors);
+    const unsent = this.#unsent;
+    if (unsent === undefined || unsent.length === 0) return;
+    const count = unsent.fill(io.vectors);
     const sent = this.#writev(io, count);
     if (sent <= 0) return;
     // Without a short write, no event follows.
-    this.writable = this.unsent.taken(sent) === count && this.unsent.length > 0;
-    if (this.unsent.length === 0) this.flush(io);
+    this.writable = unsent.taken(sent) === count && unsent.length > 0;
+    if (unsent.length === 0) this.flush(io);
   }
 
   /** The end was received, or an error instead of it. */
@@ -138,19 +153,37 @@ export class FfiSocket {
   }
 
   close(io: SocketIo): void {
-    this.unsent.clear();
+    this.#unsent?.clear();
     if (this.resetting) io.libc.setsockopt(this.fd, SOL_SOCKET, RESET_OPTION, io.libc.addressOf(RESET_VALUE), RESET_VALUE.byteLength);
     io.libc.close(this.fd);
+  }
+
+  #startOf(range: number): number {
+    return range === 0 ? this.#at : (this.#more?.[range * 2 - 2] as number);
+  }
+
+  #endOf(range: number): number {
+    return range === 0 ? this.#end : (this.#more?.[range * 2 - 1] as number);
+  }
+
+  #setEnd(range: number, end: number): void {
+    if (range === 0) this.#end = end;
+    else if (this.#more !== undefined) this.#more[range * 2 - 1] = end;
+  }
+
+  #keepUnsent(memory: Buffer, at: number, end: number): void {
+    this.#unsent ??= new UnsentBytes(this.#pieces);
+    this.#unsent.push(memory, at, end);
   }
 
   #copyUnsent(io: SocketIo, count: number, sent: number): void {
     let skip = sent;
     for (let index = 0; index < count; index++) {
-      const at = this.#ranges[index * 2] as number;
-      const end = this.#ranges[index * 2 + 1] as number;
+      const at = this.#startOf(index);
+      const end = this.#endOf(index);
       const from = Math.min(end, at + skip);
       skip -= from - at;
-      if (from < end) this.unsent.push(io.memory, from, end);
+      if (from < end) this.#keepUnsent(io.memory, from, end);
     }
   }
 
@@ -170,7 +203,7 @@ export class FfiSocket {
       if (errno !== EINTR) break;
     }
     const error = io.libc.failure("write");
-    this.unsent.clear();
+    this.#unsent?.clear();
     if (this.readToEnd) {
       this.#refusal ??= error;
       this.writable = true;

@@ -136,7 +136,7 @@ export class FfiSockets implements SocketLayer {
   }
 
   backlog(id: SocketId): number {
-    return this.#find(id)?.unsent.length ?? 0;
+    return this.#find(id)?.unsentBytes ?? 0;
   }
 
   isBroken(id: SocketId): boolean {
@@ -173,7 +173,7 @@ export class FfiSockets implements SocketLayer {
   /** Bytes were sent. */
   #sent(socket: FfiSocket): boolean {
     this.#addDirty(socket);
-    if (socket.unsent.length < MAX_BACKLOG) return true;
+    if (socket.unsentBytes < MAX_BACKLOG) return true;
     socket.owesDrain = true;
     return false;
   }
@@ -226,7 +226,7 @@ export class FfiSockets implements SocketLayer {
       const bits = epoll.bitsOf(index);
       if ((bits & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) socket.hungUp = true;
       if ((bits & (EPOLLHUP | EPOLLERR)) !== 0) socket.broken = true;
-      if ((bits & EPOLLOUT) !== 0 && socket.unsent.length > 0) socket.writable = true;
+      if ((bits & EPOLLOUT) !== 0 && socket.unsentBytes > 0) socket.writable = true;
       if ((bits & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0 && (!socket.remoteEnded || (bits & EPOLLERR) !== 0)) socket.readable = true;
       if (socket.writable || (socket.readable && !socket.paused)) this.#addReady(socket);
     }
@@ -256,7 +256,7 @@ export class FfiSockets implements SocketLayer {
     socket.drain(this.#io);
     this.#addDirty(socket);
     if (socket.writable || (socket.readable && !socket.paused)) this.#addReady(socket);
-    if (!socket.owesDrain || socket.unsent.length > 0 || socket.closing) return;
+    if (!socket.owesDrain || socket.unsentBytes > 0 || socket.closing) return;
     socket.owesDrain = false;
     this.#events.onDrain(socket.id);
   }

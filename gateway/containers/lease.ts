@@ -16,7 +16,10 @@ type LeaseRequest = {
   kind: OpenExchange["kind"];
   /** It neither wakes its container nor counts as use of it. */
   isProbe: boolean;
-  /** When waiting for the container ends, on the clock's monotonic scale. Undefined: `holdMs` after the first wait begins. */
+  /**
+   * When waiting for the container ends, on the clock's monotonic scale. Undefined: the request has just come, and `view` was just found; then it is
+   * `holdMs` after the first wait begins.
+   */
   until: number | undefined;
   /** Its signal aborts when the client is gone. */
   request: Pick<IncomingRequest, "signal">;
@@ -71,6 +74,8 @@ class OpenLease implements ContainerLease, ListedLease {
   readonly #context: LeaseContext;
   readonly #request: LeaseRequest;
   readonly #tally: ContainerTally;
+  /** Of the directory, when the view was current. Undefined: it may be older. */
+  readonly #changes: number | undefined;
   readonly #open: 0 | 1;
   #streams: 0 | 1;
   #released = false;
@@ -88,6 +93,7 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#request = request;
     this.#tally = tally;
     this.#until = request.until;
+    this.#changes = request.until === undefined ? context.directory.changes?.() : undefined;
     this.#open = request.kind === "http" && !request.isProbe ? 1 : 0;
     this.#streams = isRunning(request.view) ? 1 : 0;
     this.#since = context.activity.read();
@@ -99,10 +105,14 @@ class OpenLease implements ContainerLease, ListedLease {
     return this.#tally.id;
   }
 
+  get ownerNumber(): number {
+    return this.#tally.number;
+  }
+
   target(): ForwardTarget | Promise<ForwardTarget> {
     const { view: before, caller, isProbe } = this.#request;
     // The view may have changed since the decision, during the look-up of the caller.
-    const view = this.#context.directory.cached(before.id, caller) ?? before;
+    const view = this.#isCurrent ? before : (this.#context.directory.cached(before.id, caller) ?? before);
     if (view.availability.kind === "awake" && (isProbe || !view.availability.worker)) return this.#pick(view.availability.addresses);
     return isProbe && view.availability.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#wait(view);
   }
@@ -209,6 +219,11 @@ class OpenLease implements ContainerLease, ListedLease {
     if (!tally.busyReported) reportBusyUntil(this.#context, tally, now);
   }
 
+  /** No view has changed since that of the request was found. */
+  get #isCurrent(): boolean {
+    return this.#changes !== undefined && this.#changes === this.#context.directory.changes?.();
+  }
+
   /** The next address in turn, other than the one that refused. */
   #pick(addresses: readonly ContainerAddress[], refused?: string): ForwardTarget {
     const [first] = addresses;
@@ -251,7 +266,7 @@ class OpenLease implements ContainerLease, ListedLease {
   #report(): void {
     const tally = this.#tally;
     tally.reportedAt = tally.lastActive;
-    this.#context.directory.reportUse(tally);
+    this.#context.directory.reportUse(tally, this.#request.view.availability.kind === "awake" && this.#isCurrent);
   }
 }
 

@@ -14,6 +14,8 @@ export type LeaseList<Member extends LeaseListNode<Member>> = { oldest: Member |
 type LeaseListNode<Member> = { before: Member | undefined; after: Member | undefined };
 
 export type ContainerTally = ContainerUse & {
+  /** Hardly another container has it: they count up to `MAX_TALLIES`, and begin again. */
+  number: number;
   reportedAt: number;
   leases: LeaseList<ListedLease>;
   busyUntil: number;
@@ -42,6 +44,7 @@ const MAX_TALLIES = 10_000;
 
 export function createOpenExchanges(): OpenExchanges {
   const tallies = new Map<string, ContainerTally>();
+  let created = 0;
   return {
     at: (id) => {
       const leases = tallies.get(id)?.leases;
@@ -56,6 +59,7 @@ export function createOpenExchanges(): OpenExchanges {
       if (tallies.size >= MAX_TALLIES) for (const [unused, { leases }] of tallies) if (leases.size === 0) tallies.delete(unused);
       const tally: ContainerTally = {
         id,
+        number: created++ % MAX_TALLIES,
         open: 0,
         streams: 0,
         lastActive: 0,

@@ -13,8 +13,8 @@ export type ContainerUser = {
   onHead(head: ResponseHead, memory: Buffer, at: number, bodyAt: number, end: number): void;
   /** More bytes of the body: as they came, or without chunks for a client of HTTP/1.0. */
   onBody(memory: Buffer, at: number, end: number): void;
-  /** `clean`: nothing follows, and the connection can be used again. */
-  onResponseEnd(clean: boolean): void;
+  /** `clean`: nothing follows, and the connection can be used again. `withHead`: it came together with the head. */
+  onResponseEnd(clean: boolean, withHead?: boolean): void;
   /** Bytes after the response. */
   onSurplus(): void;
   /** The bytes are not HTTP, or a call above threw. */
@@ -207,7 +207,7 @@ export class ContainerConnection implements ConnectionUser {
     user.onHead(head, memory, at, bodyAt, this.#dechunks ? bodyAt : stop);
     if (this.#user !== user) return;
     if (this.#dechunks) this.#readBody(user, memory, bodyAt, end);
-    else if (over !== -1) this.#endResponse(user, stop === end);
+    else if (over !== -1) this.#endResponse(user, stop === end, true);
   }
 
   #readBody(user: ContainerUser, memory: Buffer, at: number, end: number): void {
@@ -217,9 +217,9 @@ export class ContainerConnection implements ConnectionUser {
     if (over !== -1) this.#endResponse(user, stop === end);
   }
 
-  #endResponse(user: ContainerUser, isAll: boolean): void {
+  #endResponse(user: ContainerUser, isAll: boolean, withHead = false): void {
     this.#awaiting = "over";
-    user.onResponseEnd(isAll && this.#reader.head.persistent);
+    user.onResponseEnd(isAll && this.#reader.head.persistent, withHead);
   }
 
   /** The offset after the body's end, or -1 if the whole rest belongs to it. `onData` gets it without chunks. */

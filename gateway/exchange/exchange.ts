@@ -165,7 +165,9 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
     this.#step(EVENT.responseBytesCame, memory, at, end);
   }
 
-  onResponseEnd(clean: boolean): void {
+  onResponseEnd(clean: boolean, withHead = false): void {
+    // Reading the clock again costs as much as a look-up.
+    if (withHead && !this.#may(EVENT.requestEnded)) this.record.overAt = this.record.firstByteAt;
     this.#step(clean ? EVENT.responseEnded : EVENT.responseEndedUnclean);
   }
 

@@ -4,9 +4,9 @@ import type { ContainerConnection, IdleConnectionList } from "./container-connec
 
 /** Idle connections to containers, by container and address. The most recently used one is taken first. */
 export type ConnectionPool = {
-  take(target: ForwardTarget, lease: Pick<Lease, "owner">): ContainerConnection | undefined;
+  take(target: ForwardTarget, lease: TargetOwner): ContainerConnection | undefined;
   /** Keeps a connection for the next exchange with its target, until the lease reports that the target is gone. */
-  put(connection: ContainerConnection, target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): void;
+  put(connection: ContainerConnection, target: ForwardTarget, lease: TargetOwner & Pick<Lease, "onTargetGone">): void;
   /** The connection closed. */
   forget(connection: ContainerConnection): void;
   size(): number;
@@ -22,29 +22,41 @@ const UNREAD_MS = 1_000;
 /** Idle connections of one container at one address: more exchanges at once are rare. */
 const MAX_IDLE = 256;
 
+type TargetOwner = Pick<Lease, "owner" | "ownerNumber">;
+
+type OwnerList = { readonly owner: string; readonly target: ForwardTarget; readonly list: IdleConnectionList };
+
 export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number }): ConnectionPool {
   const lists = new Map<string, IdleConnectionList>();
   /** Usually a container's address is the same object as before, and used for no other container: then no key is needed. */
   const byTarget = new WeakMap<ForwardTarget, IdleConnectionList>();
+  /** By the owner's number: the list that it used last. For a small request, the look-ups above cost as much as all of its heads. */
+  const byOwner: (OwnerList | undefined)[] = [];
 
   /** With the owner: connections to an address that another container had lead to that one, or nowhere. */
-  const keyOf = (target: ForwardTarget, { owner }: Pick<Lease, "owner">) => `${owner} ${keyOfTarget(target)}`;
-  const listOf = (target: ForwardTarget, lease: Pick<Lease, "owner">): IdleConnectionList | undefined => {
-    const before = byTarget.get(target);
+  const keyOf = (target: ForwardTarget, { owner }: TargetOwner) => `${owner} ${keyOfTarget(target)}`;
+  const listOf = (target: ForwardTarget, lease: TargetOwner): IdleConnectionList | undefined => {
+    const { ownerNumber } = lease;
+    const last = ownerNumber === undefined ? undefined : byOwner[ownerNumber];
     // A dropped list no longer watches its address.
-    if (before !== undefined && !before.dropped) return before;
-    const list = lists.get(keyOf(target, lease));
-    if (list !== undefined) byTarget.set(target, list);
+    if (last !== undefined && last.target === target && last.owner === lease.owner && !last.list.dropped) return last.list;
+    const before = byTarget.get(target);
+    const list = before !== undefined && !before.dropped ? before : lists.get(keyOf(target, lease));
+    if (list !== undefined) remember(list, target, lease);
     return list;
   };
-  const openList = (target: ForwardTarget, lease: Pick<Lease, "owner" | "onTargetGone">): IdleConnectionList => {
+  const remember = (list: IdleConnectionList, target: ForwardTarget, { owner, ownerNumber }: TargetOwner) => {
+    byTarget.set(target, list);
+    if (ownerNumber !== undefined) byOwner[ownerNumber] = { owner, target, list };
+  };
+  const openList = (target: ForwardTarget, lease: TargetOwner & Pick<Lease, "onTargetGone">): IdleConnectionList => {
     const list: IdleConnectionList = { key: keyOf(target, lease), connections: [], gone: false, dropped: false, unwatch: () => undefined };
     list.unwatch = lease.onTargetGone(target, () => {
       list.gone = true;
       for (const idle of list.connections) idle.destroy();
     });
     lists.set(list.key, list);
-    byTarget.set(target, list);
+    remember(list, target, lease);
     ticker.add(expiry);
     return list;
   };

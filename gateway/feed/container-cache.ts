@@ -15,6 +15,8 @@ type ContainerCache = {
   tcpListeners: TcpListenerSource;
   find(id: string): ContainerView | undefined;
   findBytes(bytes: Uint8Array, start: number, end: number): ContainerView | undefined;
+  /** Counts the changes. */
+  changes(): number;
   watch(id: string, onChange: ContainerListener): () => void;
   /** Replaces everything, as after a reconnect. Watchers receive what changed meanwhile. */
   replace(views: readonly ContainerView[]): void;
@@ -27,6 +29,7 @@ export function createContainerCache(): ContainerCache {
   let views = new Map<string, ContainerView>();
   /** The same: the id of a request is found here. */
   const byBytes = new ByteMap<ContainerView>({ maxKeyBytes: ID_BYTES });
+  let changes = 0;
   const watching = createWatchers();
   const tcp = createTcpPorts();
   const notify = (id: string) => watching.notify(id, views.get(id));
@@ -34,9 +37,11 @@ export function createContainerCache(): ContainerCache {
   return {
     find: (id) => views.get(id),
     findBytes: (bytes, start, end) => byBytes.getBytes(bytes, start, end),
+    changes: () => changes,
     watch: watching.add,
     tcpListeners: tcp.source,
     replace: (all) => {
+      changes++;
       const before = views;
       views = new Map(all.map((view) => [view.id, view]));
       byBytes.clear();
@@ -46,12 +51,14 @@ export function createContainerCache(): ContainerCache {
       for (const id of changed) notify(id);
     },
     change: (view) => {
+      changes++;
       views.set(view.id, view);
       byBytes.set(view.id, view);
       tcp.set(view.id, view.tcp?.port);
       notify(view.id);
     },
     remove: (id) => {
+      changes++;
       views.delete(id);
       byBytes.delete(id);
       tcp.set(id, undefined);

@@ -273,6 +273,7 @@ export function openFeed(deps: {
     directory: {
       cached: (id) => containers.find(id),
       cachedBytes: containers.findBytes,
+      changes: containers.changes,
       find: (id) => (isInformed ? Promise.resolve(containers.find(id)) : Promise.reject(controlAway("has sent nothing yet"))),
       watch: (id, onChange) => containers.watch(id, onChange),
       wake: async (id, caller, signal, traceparent) => {
@@ -292,7 +293,8 @@ export function openFeed(deps: {
       // A busy container reports again.
       reportBusy: (id, seconds) => void control.post("/busy", { id, seconds } satisfies BusyReport, closed.signal).catch(() => undefined),
       // An awake container is not about to be stopped, or control reports that first. A stop waits for this report.
-      reportUse: (use) => reports.used(use, use.streams * use.open === 0 && containers.find(use.id)?.availability.kind !== "awake"),
+      reportUse: (use, isAwake = false) =>
+        reports.used(use, !isAwake && use.streams * use.open === 0 && containers.find(use.id)?.availability.kind !== "awake"),
       close,
     },
     ready: () => ready.promise,

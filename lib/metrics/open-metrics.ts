@@ -60,12 +60,10 @@ export class Spread {
 
   observe(value: number): void {
     const { bounds, counts } = this;
+    const { length } = bounds;
     let at = 0;
-    for (const bound of bounds) {
-      if (value <= bound) break;
-      at++;
-    }
-    counts[at] = (counts[at] ?? 0) + 1;
+    while (at < length && !(value <= (bounds[at] as number))) at++;
+    counts[at] = (counts[at] as number) + 1;
     this.sum += value;
   }
 }

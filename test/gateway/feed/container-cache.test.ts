@@ -25,3 +25,23 @@ t.test("a container is found by the bytes of its id as by the text, after every 
   cache.remove(OTHER);
   isSame(OTHER, undefined);
 });
+
+t.test("every change counts, so that a view is known to be current", async (t) => {
+  const cache = createContainerCache();
+  let before = cache.changes();
+  const changed = () => {
+    const now = cache.changes();
+    const differs = now !== before;
+    before = now;
+    return differs;
+  };
+  t.notOk(changed());
+  cache.change(view(ONE, "asleep"));
+  t.ok(changed());
+  cache.replace([view(OTHER, "asleep")]);
+  t.ok(changed());
+  cache.remove(OTHER);
+  t.ok(changed());
+  cache.find(ONE);
+  t.notOk(changed());
+});
