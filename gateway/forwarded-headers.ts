@@ -60,8 +60,16 @@ export function createForwardedEdits({ trusted, trace }: { trusted: TrustedProxi
     peers[tls ? "tls" : "plain"].set(address, lines);
     return lines;
   };
+  // Often the same client as before: a load balancer, or one with many requests.
+  let last = { address: "", tls: false, lines: create("", false) };
+  const linesOf = (address: string, tls: boolean): PeerLines => {
+    if (last.address === address && last.tls === tls) return last.lines;
+    const lines = (tls ? peers.tls : peers.plain).get(address) ?? create(address, tls);
+    last = { address, tls, lines };
+    return lines;
+  };
   return (head, { address }, tls, own) => {
-    const peer = (tls ? peers.tls : peers.plain).get(address) ?? create(address, tls);
+    const peer = linesOf(address, tls);
     const constant = peer.isTrusted ? undefined : peer.written(head);
     const theirs = traceparentIn(head);
     const theirId = requestIdOf(head);

@@ -11,11 +11,18 @@ type ByteMapOptions = {
 
 const FIRST_CAPACITY = 64;
 const NONE = -1;
+/** Numbers of a slot. */
+const SLOT = 4;
+/** The next slot of its bucket, or of the free slots. */
+const NEXT = 0;
+const HASH = 1;
+/** Of the key; 0: the slot is free. */
+const LENGTH = 2;
 
 /**
  * A map by latin1 text that is also found by its bytes, within a larger buffer and without creating a string. Clients may choose the keys, so the
- * hash is drawn at random for each process: a sum of the bytes, each multiplied by a random number of its place (multiply-shift for vectors, which is
- * universal: two different keys share a bucket as rarely as random numbers do). A hit is confirmed by comparing the bytes.
+ * hash is drawn at random for each process: a sum of the bytes, each pair multiplied by a random number of its place (multiply-shift for vectors, which is
+ * universal: two different keys share a bucket as rarely as random numbers do, in up to 2^17 buckets). A hit is confirmed by comparing the bytes.
  */
 export class ByteMap<Value> {
   readonly #maxSize: number;
@@ -26,10 +33,8 @@ export class ByteMap<Value> {
   /** The number of bits by which a hash is shifted to its bucket. */
   #shift: number;
   // By slot:
-  #next: Int32Array;
-  #hashes: Int32Array;
-  /** 0: the slot is free. */
-  #lengths: Int32Array;
+  /** `SLOT` numbers each, in one place: memory that is not in the processor's cache costs more than the hash. */
+  #slots: Int32Array;
   #keys: Uint8Array;
   #values: (Value | undefined)[] = [];
   #firstFree = NONE;
@@ -46,9 +51,7 @@ export class ByteMap<Value> {
     this.#factors = factors(new Int32Array(maxKeyBytes + 1));
     this.#buckets = new Int32Array(FIRST_CAPACITY).fill(NONE);
     this.#shift = 32 - Math.log2(FIRST_CAPACITY);
-    this.#next = new Int32Array(FIRST_CAPACITY);
-    this.#hashes = new Int32Array(FIRST_CAPACITY);
-    this.#lengths = new Int32Array(FIRST_CAPACITY);
+    this.#slots = new Int32Array(FIRST_CAPACITY * SLOT);
     this.#keys = new Uint8Array(FIRST_CAPACITY * maxKeyBytes);
   }
 
@@ -66,11 +69,17 @@ export class ByteMap<Value> {
     const length = end - start;
     if (length > this.#maxKeyBytes || length <= 0) return undefined;
     const factors = this.#factors;
-    let hash = factors[length] ?? 0;
-    for (let at = 0; at < length; at++) hash = (hash + Math.imul(factors[at] ?? 0, bytes[start + at] ?? 0)) | 0;
+    let hash = factors[length] as number;
+    let next = 0;
+    for (; next + 1 < length; next += 2) {
+      const pair = (bytes[start + next] as number) | ((bytes[start + next + 1] as number) << 8);
+      hash = (hash + Math.imul(factors[next >> 1] as number, pair)) | 0;
+    }
+    if (next < length) hash = (hash + Math.imul(factors[next >> 1] as number, bytes[start + next] as number)) | 0;
     const keys = this.#keys;
-    for (let slot = this.#buckets[hash >>> this.#shift] ?? NONE; slot !== NONE; slot = this.#next[slot] ?? NONE) {
-      if (this.#hashes[slot] !== hash || this.#lengths[slot] !== length) continue;
+    const slots = this.#slots;
+    for (let slot = this.#buckets[hash >>> this.#shift] as number; slot !== NONE; slot = slots[slot * SLOT + NEXT] as number) {
+      if (slots[slot * SLOT + HASH] !== hash || slots[slot * SLOT + LENGTH] !== length) continue;
       const key = slot * this.#maxKeyBytes;
       let at = 0;
       while (at < length && keys[key + at] === bytes[start + at]) at++;
@@ -93,8 +102,8 @@ export class ByteMap<Value> {
     }
     this.#evictIfFull();
     const slot = this.#takeSlot();
-    this.#hashes[slot] = hash;
-    this.#lengths[slot] = key.length;
+    this.#slots[slot * SLOT + HASH] = hash;
+    this.#slots[slot * SLOT + LENGTH] = key.length;
     for (let at = 0, to = slot * this.#maxKeyBytes; at < key.length; at++) this.#keys[to + at] = key.charCodeAt(at);
     this.#values[slot] = value;
     this.#link(slot, hash);
@@ -113,7 +122,7 @@ export class ByteMap<Value> {
   clear(): void {
     this.#others.clear();
     this.#buckets.fill(NONE);
-    this.#lengths.fill(0);
+    this.#slots.fill(0);
     this.#keys.fill(0);
     this.#values = [];
     this.#firstFree = NONE;
@@ -124,7 +133,7 @@ export class ByteMap<Value> {
 
   /** In no particular order. Entries may be deleted during the iteration. */
   *values(): Generator<Value, undefined> {
-    for (let slot = 0; slot < this.#used; slot++) if (this.#lengths[slot] !== 0) yield this.#values[slot] as Value;
+    for (let slot = 0; slot < this.#used; slot++) if (this.#slots[slot * SLOT + LENGTH] !== 0) yield this.#values[slot] as Value;
     yield* this.#others.values();
   }
 
@@ -133,21 +142,23 @@ export class ByteMap<Value> {
     const { length } = key;
     if (length > this.#maxKeyBytes || length === 0) return undefined;
     const factors = this.#factors;
-    let hash = factors[length] ?? 0;
+    let hash = factors[length] as number;
     let allCodes = 0;
-    for (let at = 0; at < length; at++) {
+    for (let at = 0; at < length; at += 2) {
       const code = key.charCodeAt(at);
-      allCodes |= code;
-      hash = (hash + Math.imul(factors[at] ?? 0, code)) | 0;
+      const second = at + 1 < length ? key.charCodeAt(at + 1) : 0;
+      allCodes |= code | second;
+      hash = (hash + Math.imul(factors[at >> 1] as number, code | (second << 8))) | 0;
     }
     return allCodes > 255 ? undefined : hash;
   }
 
   #find(key: string, hash: number): number {
     const keys = this.#keys;
+    const slots = this.#slots;
     const { length } = key;
-    for (let slot = this.#buckets[hash >>> this.#shift] ?? NONE; slot !== NONE; slot = this.#next[slot] ?? NONE) {
-      if (this.#hashes[slot] !== hash || this.#lengths[slot] !== length) continue;
+    for (let slot = this.#buckets[hash >>> this.#shift] as number; slot !== NONE; slot = slots[slot * SLOT + NEXT] as number) {
+      if (slots[slot * SLOT + HASH] !== hash || slots[slot * SLOT + LENGTH] !== length) continue;
       const start = slot * this.#maxKeyBytes;
       let at = 0;
       while (at < length && keys[start + at] === key.charCodeAt(at)) at++;
@@ -158,24 +169,25 @@ export class ByteMap<Value> {
 
   #link(slot: number, hash: number): void {
     const bucket = hash >>> this.#shift;
-    this.#next[slot] = this.#buckets[bucket] ?? NONE;
+    this.#slots[slot * SLOT + NEXT] = this.#buckets[bucket] as number;
     this.#buckets[bucket] = slot;
   }
 
   #remove(slot: number): void {
-    const bucket = (this.#hashes[slot] ?? 0) >>> this.#shift;
-    const after = this.#next[slot] ?? NONE;
+    const slots = this.#slots;
+    const bucket = (slots[slot * SLOT + HASH] as number) >>> this.#shift;
+    const after = slots[slot * SLOT + NEXT] as number;
     if (this.#buckets[bucket] === slot) this.#buckets[bucket] = after;
     else {
-      let before = this.#buckets[bucket] ?? NONE;
-      while (this.#next[before] !== slot) before = this.#next[before] ?? NONE;
-      this.#next[before] = after;
+      let before = this.#buckets[bucket] as number;
+      while (slots[before * SLOT + NEXT] !== slot) before = slots[before * SLOT + NEXT] as number;
+      slots[before * SLOT + NEXT] = after;
     }
     // The key may be a secret.
     this.#keys.fill(0, slot * this.#maxKeyBytes, (slot + 1) * this.#maxKeyBytes);
-    this.#lengths[slot] = 0;
+    slots[slot * SLOT + LENGTH] = 0;
     this.#values[slot] = undefined;
-    this.#next[slot] = this.#firstFree;
+    slots[slot * SLOT + NEXT] = this.#firstFree;
     this.#firstFree = slot;
     this.#size--;
   }
@@ -188,7 +200,7 @@ export class ByteMap<Value> {
       this.#others.delete(oldest as string);
       return;
     }
-    while (this.#lengths[this.#hand] === 0) this.#hand = (this.#hand + 1) % this.#used;
+    while (this.#slots[this.#hand * SLOT + LENGTH] === 0) this.#hand = (this.#hand + 1) % this.#used;
     this.#remove(this.#hand);
     this.#hand = (this.#hand + 1) % this.#used;
   }
@@ -196,18 +208,18 @@ export class ByteMap<Value> {
   #takeSlot(): number {
     const free = this.#firstFree;
     if (free !== NONE) {
-      this.#firstFree = this.#next[free] ?? NONE;
+      this.#firstFree = this.#slots[free * SLOT + NEXT] as number;
       return free;
     }
-    if (this.#used === this.#next.length) this.#grow();
+    if (this.#used * SLOT === this.#slots.length) this.#grow();
     return this.#used++;
   }
 
   #grow(): void {
-    const capacity = this.#next.length * 2;
-    this.#next = new Int32Array(capacity);
-    this.#hashes = larger(this.#hashes, capacity);
-    this.#lengths = larger(this.#lengths, capacity);
+    const capacity = (this.#slots.length / SLOT) * 2;
+    const slots = new Int32Array(capacity * SLOT);
+    slots.set(this.#slots);
+    this.#slots = slots;
     const keys = new Uint8Array(capacity * this.#maxKeyBytes);
     keys.set(this.#keys);
     this.#keys.fill(0);
@@ -215,12 +227,6 @@ export class ByteMap<Value> {
     this.#buckets = new Int32Array(capacity).fill(NONE);
     this.#shift--;
     // All slots are in use: a free one would have been taken.
-    for (let slot = 0; slot < this.#used; slot++) this.#link(slot, this.#hashes[slot] ?? 0);
+    for (let slot = 0; slot < this.#used; slot++) this.#link(slot, slots[slot * SLOT + HASH] as number);
   }
-}
-
-function larger(numbers: Int32Array, length: number): Int32Array {
-  const copy = new Int32Array(length);
-  copy.set(numbers);
-  return copy;
 }

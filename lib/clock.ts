@@ -1,3 +1,5 @@
+import { performance } from "node:perf_hooks";
+
 /** The only source of time and timers. It is a parameter everywhere, so that a test can stop and advance it. */
 export type Clock = {
   /** Milliseconds since the epoch, for what is stored or shown. */

@@ -41,8 +41,8 @@ export class HeadScan {
   /** Four numbers for each line. */
   lines = new Int32Array(64 * LINE);
   count = 0;
-  /** The head whose lines these are. */
-  owner: object | undefined;
+  /** Counts the heads that were read. A head whose number it is has these lines: a reference to the head would cost the garbage collector time. */
+  reads = 0;
   /** Bytes of the first line, and of the whole head. */
   firstLine = 0;
   length = 0;
@@ -69,7 +69,7 @@ export class HeadScan {
   readonly span: ByteSpan = { bytes: NO_BYTES, start: 0, end: 0 };
 
   begin(): void {
-    this.owner = undefined;
+    this.reads = (this.reads + 1) | 0;
     this.count = 0;
     this.keys = 0;
     this.names = 0;

@@ -26,6 +26,8 @@ export class HeaderBlock {
   /** Undefined: not valid any more, but for `#text`. */
   #memory: Buffer | undefined;
   #at: number;
+  /** Its number among those that the source has read. */
+  #read: number;
   /** The kept copy, as latin1: it costs less than a buffer, and no pool of memory is held by it. */
   #text: string | undefined;
 
@@ -41,7 +43,7 @@ export class HeaderBlock {
     this.#named = scan.named;
     this.#memory = memory;
     this.#at = at;
-    scan.owner = this;
+    this.#read = scan.reads;
   }
 
   /** The head as latin1. */
@@ -167,10 +169,10 @@ export class HeaderBlock {
   /** The lines, which another head may have replaced. */
   #scan(): HeadScan {
     const { scan } = this.#source;
-    if (scan.owner !== this) {
+    if (scan.reads !== this.#read) {
       const memory = this.bytes();
       this.#source.read(memory, this.#at, this.#at + this.length);
-      scan.owner = this;
+      this.#read = scan.reads;
     }
     return scan;
   }
