@@ -22,10 +22,10 @@ const MAX_OF_ONE = 40;
 export function failuresIn(output: string): string {
   const path: string[] = [];
   const isPath = new Set<string>();
-  const found: string[] = [];
+  const failures: string[] = [];
   let block: { indent: number; lines: string[] } | undefined;
   const close = () => {
-    if (block) found.push(...block.lines.slice(0, MAX_OF_ONE), "");
+    if (block) failures.push(...block.lines.slice(0, MAX_OF_ONE), "");
     block = undefined;
   };
   for (const line of output.split("\n")) {
@@ -44,5 +44,5 @@ export function failuresIn(output: string): string {
     }
   }
   close();
-  return found.slice(0, MAX_LINES).join("\n");
+  return failures.slice(0, MAX_LINES).join("\n");
 }
