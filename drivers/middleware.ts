@@ -2,7 +2,7 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { isRefusedHost } from "../lib/forbidden-addresses.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { type Address, type Driver, type Observed, wrapDriver } from "./driver.ts";
+import { type Address, type Driver, type DriverName, type Observed, wrapDriver } from "./driver.ts";
 
 /**
  * Refuses link-local addresses and cloud metadata, unless the driver says that its containers may have them. Gateways send users' tokens to the addresses
@@ -92,4 +92,26 @@ export function checkBeforeCalls(driver: Driver, check: () => void): Driver {
       return next();
     },
   );
+}
+
+/** In place of a driver where the settings disable all container work. It opens nothing, and every call rejects with this fault. */
+export function disabledDriver(name: DriverName, fault: Fault): Driver {
+  const refuse = () => Promise.reject(fault);
+  return {
+    name,
+    resolve: refuse,
+    deploy: refuse,
+    destroy: refuse,
+    inspect: refuse,
+    list: refuse,
+    // eslint-disable-next-line require-yield
+    logs: async function* () {
+      throw fault;
+    },
+    events: async function* ({ signal }) {
+      if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+      yield* [];
+    },
+    close: async () => {},
+  };
 }

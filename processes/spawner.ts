@@ -1,8 +1,7 @@
 import type { Settings } from "../conf/settings.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { countCalls } from "../drivers/middleware.ts";
-import { openCallers } from "../drivers/spawner/server/callers.ts";
-import { openSpawner } from "../drivers/spawner/server/open-spawner.ts";
+import { openCallers, openSpawner } from "../drivers/spawner/server/open-spawner.ts";
 import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { privateListeners } from "../lib/container-peers.ts";

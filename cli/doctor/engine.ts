@@ -1,13 +1,13 @@
-import { Fault } from "../../lib/fault.ts";
-import { chooseOnEngine } from "../../drivers/choose.ts";
-import { findContainer, listLines } from "../../drivers/docker/observe.ts";
 import { findNetwork } from "../../drivers/docker/network.ts";
+import { findContainer, listLines } from "../../drivers/docker/observe.ts";
 import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
 import { answered } from "../../drivers/engine/faults.ts";
 import { DEFAULT_NETWORKS } from "../../drivers/engine/reach.ts";
+import { chooseOnEngine } from "../../drivers/open.ts";
 import { isManager, readCluster } from "../../drivers/swarm/cluster.ts";
+import { Fault } from "../../lib/fault.ts";
 import { engineAt } from "../../processes/open-driver.ts";
-import { type CheckContext, type CheckResult, type CheckProblem, warning, failure } from "./check.ts";
+import { type CheckContext, type CheckProblem, type CheckResult, failure, warning } from "./check.ts";
 
 const ASK_MS = 10_000;
 

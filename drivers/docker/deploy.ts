@@ -12,13 +12,10 @@ import { parseReference } from "../image.ts";
 import { isServiceName } from "../labels.ts";
 import { firstOf, healthAddress, ownHealthPort } from "../ready.ts";
 import type { Rotation } from "./addresses.ts";
-import { createOrAdopt } from "./create.ts";
-import type { DockerSite } from "./definition.ts";
-import { remove } from "./destroy.ts";
+import { createOrAdopt, type DockerSite, remove } from "./create-destroy.ts";
 import { awaitContainerReady } from "./health.ts";
-import { containerCrashFault } from "./logs.ts";
 import type { NetworkPlace } from "./networks.ts";
-import { findContainer, observeOne, type DockerView } from "./observe.ts";
+import { containerCrashFault, type DockerView, findContainer, observeOne } from "./observe.ts";
 
 /** An address or port that is in use: by another berth on this engine, another program, or a leaked sandbox. */
 const TAKEN = /address already in use|port is already allocated/i;

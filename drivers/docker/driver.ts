@@ -4,23 +4,22 @@ import type { ContainerInfo } from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Driver, Registry } from "../driver.ts";
-import { engineCapacity, openEngine } from "../engine/engine.ts";
+import type { Call, DeployCall, Driver, DriverEvent, ImageSource, Registry, ResolvedImage } from "../driver.ts";
+import { containerUsage, type Engine, engineCapacity, openEngine } from "../engine/engine.ts";
+import { describeImage, findLocalCopy, localImage, PULL_IDLE_MS, pullAndInspect } from "../engine/images.ts";
 import { containerListeners } from "../engine/listening.ts";
-import { DEFAULT_PIDS_LIMIT, chooseReach, engineMachine, type REACHES } from "../engine/reach.ts";
-import { containerUsage } from "../engine/usage.ts";
-import { refuseBadName } from "../labels.ts";
+import { chooseReach, DEFAULT_PIDS_LIMIT, engineMachine, type REACHES } from "../engine/reach.ts";
+import { eventStream, STATE_EVENTS } from "../engine/streams.ts";
+import { advisedFault } from "../faults.ts";
+import { parseReference } from "../image.ts";
+import { OURS, refuseBadName } from "../labels.ts";
 import { createRotation, DEFAULT_SUBNETS, parseSubnet } from "./addresses.ts";
-import type { DockerSite } from "./definition.ts";
+import { destroy, type DockerSite, pause } from "./create-destroy.ts";
 import { deploy } from "./deploy.ts";
-import { destroy, pause } from "./destroy.ts";
-import { events } from "./events.ts";
 import { findByName, foreignContainers } from "./foreign.ts";
-import { logs } from "./logs.ts";
 import { endpointOf } from "./network.ts";
 import { openNetworks } from "./networks.ts";
-import { findService, inspect, type DockerView, list, listLines } from "./observe.ts";
-import { resolve } from "./resolve.ts";
+import { type DockerView, findService, inspect, list, listLines, logs } from "./observe.ts";
 
 export type DockerOptions = {
   /** In the syntax of `DOCKER_HOST`: unix:///path or tcp://host:port; by default the engine's usual socket. */
@@ -145,4 +144,77 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
 function hostIp(publishHost: string | undefined, loopback: boolean): string {
   if (publishHost !== undefined) return isIP(publishHost) === 0 ? "" : publishHost;
   return loopback ? "127.0.0.1" : "";
+}
+
+/** Events after which the address of a container may be another's. */
+const ENDING: ReadonlySet<string | undefined> = new Set(["kill", "stop", "die", "destroy"]);
+
+/**
+ * An instance is a container of the engine, by its id. `onNetwork` is called with the name of each network that is created or removed, and without a name
+ * after a break, when any network may have changed. There is no filter by label, because events of networks have no labels.
+ */
+async function* events(engine: Engine, log: Log, call: Call, onNetwork: (name?: string) => void): AsyncGenerator<DriverEvent> {
+  for await (const event of eventStream(engine, { type: ["container", "network"], event: [...STATE_EVENTS, "kill", "stop"] }, log, call)) {
+    if (event === "connected" || event === "disconnected") {
+      onNetwork();
+      yield { kind: event };
+      continue;
+    }
+    if (event.Type === "network") {
+      onNetwork(event.Actor?.Attributes?.["name"]);
+      continue;
+    }
+    const { name, [OURS]: container } = event.Actor?.Attributes ?? {};
+    if (name === undefined || container === undefined) continue;
+    const ended = ENDING.has(event.Action) ? { ended: { instance: event.Actor?.ID } } : {};
+    yield { kind: "changed", service: name, container, ...ended };
+  }
+}
+
+/** With a local copy, a registry that is silent for this time counts as unreachable. */
+const REFRESH_IDLE_MS = 15_000;
+
+type DockerResolveDeps = { log: Log; registry: Registry | undefined };
+
+/**
+ * Looks up a name without a registry in the configured registries. If none has it, it is the engine's own image, or one of the engine's default registry. A
+ * tag may have moved since its pull, so it is pulled again unless the registry reports the same digest. The engine's copy is used while the registry fails.
+ */
+async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, deps: DockerResolveDeps): Promise<ResolvedImage> {
+  const { registry, log } = deps;
+  const named = parseReference(ref);
+  if (named.kind === "id") {
+    const local = await localImage(engine, ref, call.signal);
+    if (local) return describeImage(engine, local, call.signal);
+    throw advisedFault("IMAGE_NOT_FOUND", `The engine has no image ${ref}.`);
+  }
+  if (named.registry !== undefined || registry === undefined) return refresh(engine, ref, call, deps);
+  let resolved: Awaited<ReturnType<Registry["resolve"]>>;
+  try {
+    resolved = await registry.resolve(ref, call);
+  } catch (error) {
+    if (call.signal.aborted || !(error instanceof Fault)) throw error;
+    const local = await findLocalCopy(engine, ref, registry, call);
+    if (!local) throw error;
+    log.warn({ ref, code: error.code, cause: error.message }, "registry failed, using the engine's own copy");
+    return describeImage(engine, local.copy, call.signal);
+  }
+  return refresh(engine, resolved?.reference ?? ref, call, deps, resolved?.digest);
+}
+
+/** Pulls the image unless the engine's copy is current. `digest` is the current digest of the tag, if known. */
+async function refresh(engine: Engine, ref: string, call: DeployCall, { log, registry }: DockerResolveDeps, digest?: string): Promise<ResolvedImage> {
+  const named = parseReference(ref);
+  const local = await localImage(engine, ref, call.signal);
+  const movable = named.kind === "name" && named.digest === undefined && named.registry !== undefined;
+  const same = digest !== undefined && local?.RepoDigests?.some((name) => name.endsWith(`@${digest}`));
+  if (local && (!movable || same)) return describeImage(engine, local, call.signal, digest);
+  try {
+    const pulled = await pullAndInspect(engine, ref, call, { registry, idleMs: local ? REFRESH_IDLE_MS : PULL_IDLE_MS });
+    return await describeImage(engine, pulled, call.signal, digest);
+  } catch (error) {
+    if (!local || call.signal.aborted || !(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
+    log.warn({ ref, code: error.code, cause: error.message }, "pull failed, using the engine's own copy");
+    return describeImage(engine, local, call.signal);
+  }
 }

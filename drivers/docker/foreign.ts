@@ -5,8 +5,8 @@ import { REACH_RULES } from "../engine/reach.ts";
 import { logStream } from "../engine/streams.ts";
 import { parseLabels } from "../labels.ts";
 import { awaitPort } from "../ready.ts";
-import { stop, remove } from "./destroy.ts";
-import { findContainer, type DockerView } from "./observe.ts";
+import { remove, stop } from "./create-destroy.ts";
+import { type DockerView, findContainer } from "./observe.ts";
 
 /** A name that the engine accepts; those of berth's services are stricter. */
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/;

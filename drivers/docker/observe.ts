@@ -1,9 +1,12 @@
 import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
-import type { Address, Observed, Call } from "../driver.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Address, Call, LogOptions, Observed, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
-import { REACH_RULES, type Reach } from "../engine/reach.ts";
-import { parseLabels, readPort, isServiceName, OURS } from "../labels.ts";
+import { type Reach, REACH_RULES } from "../engine/reach.ts";
+import { logStream } from "../engine/streams.ts";
+import { crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
+import { isServiceName, OURS, parseLabels, readPort } from "../labels.ts";
 import { ownEndpoint } from "./network.ts";
 
 /** The network and the way by which berth reaches containers. */
@@ -95,4 +98,18 @@ export async function list(engine: Engine, view: DockerView, lines: readonly Con
     if (exact) observed.push(exact);
   }
   return observed;
+}
+
+/** Ends when the container does. */
+export async function* logs(engine: Engine, view: DockerView, service: string, options: LogOptions, { signal }: Call): AsyncGenerator<string> {
+  if (await inspect(engine, view, service, { signal })) yield* logStream(engine, { of: "containers", id: service }, options, signal);
+}
+
+/** Why a container ended by itself; read before it is removed. */
+export async function containerCrashFault(engine: Engine, spec: Spec, id: string, signal: AbortSignal): Promise<Fault> {
+  const container = await findContainer(engine, id, signal);
+  const lines = await logTail(logStream(engine, { of: "containers", id }, { tail: LOG_TAIL_LINES, timestamps: true }, signal), signal);
+  if (!container) return new Fault("CONTAINER_CRASHED", `Another process removed ${spec.service} before it was ready.`, { logs: lines });
+  const { ExitCode: code, OOMKilled: outOfMemory, Error: reason } = container.State;
+  return crashFault(spec, { code, outOfMemory, reason }, lines);
 }

@@ -2,17 +2,16 @@ import type { Service, Task } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Fault } from "../../lib/fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
-import type { DeployCall, Deployment, Spec, Address } from "../driver.ts";
+import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { gpuFault } from "../gpu.ts";
 import { awaitReady, healthAddress } from "../ready.ts";
-import { createOrAdopt, type Begun } from "./create.ts";
-import { remove } from "./destroy.ts";
+import { type Begun, createOrAdopt, remove } from "./create-destroy.ts";
 import { isTrouble } from "./faults.ts";
 import { readLogTail } from "./logs.ts";
-import { taskId, findService, tasksAgain, addressOf, isEnding, runs } from "./observe.ts";
+import { addressOf, findService, isEnding, runs, taskId, tasksAgain } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
-import { stoppedFault, faultOf } from "./stopped.ts";
+import { faultOf, stoppedFault } from "./stopped.ts";
 
 /** Creates or adopts the service, then waits until it answers or has failed. */
 export async function deploy(site: EcsSite, spec: Spec, call: DeployCall): Promise<Deployment> {

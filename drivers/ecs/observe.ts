@@ -1,10 +1,12 @@
 import type { Container, Service, Task } from "@aws-sdk/client-ecs";
-import type { Address, Observed, Call } from "../driver.ts";
+import { createBackoff } from "../../lib/backoff.ts";
+import type { Address, Call, DriverEvent, Observed } from "../driver.ts";
+import { reasonOf } from "../events.ts";
 import { isServiceName } from "../labels.ts";
-import { SERVICES_PER_CALL, TASKS_PER_CALL, type Aws } from "./aws.ts";
+import { type Aws, SERVICES_PER_CALL, TASKS_PER_CALL } from "./aws.ts";
 import { containerName, readTags } from "./definition.ts";
 import { isNamed } from "./faults.ts";
-import type { TaskReach, EcsSite } from "./site.ts";
+import type { EcsSite, TaskReach } from "./site.ts";
 
 /** The observed state of a service, from its tasks, the newest first; undefined if berth did not create it. */
 export function observe(service: Service, tasks: readonly Task[], reach: TaskReach): Observed | undefined {
@@ -101,7 +103,7 @@ export async function findService(aws: Aws, name: string, signal: AbortSignal | 
 }
 
 /** Every service of the cluster, with or without berth's labels. */
-export async function allServices(aws: Aws, signal: AbortSignal): Promise<Service[]> {
+async function allServices(aws: Aws, signal: AbortSignal): Promise<Service[]> {
   const arns = await pages(async (nextToken) => {
     const listed = await aws.listServices({ maxResults: PER_PAGE, nextToken }, signal);
     return { items: listed.serviceArns, nextToken: listed.nextToken };
@@ -131,7 +133,7 @@ export async function findTasks(aws: Aws, arns: readonly string[], signal: Abort
 }
 
 /** All tasks of the cluster whose desired state is running. */
-export async function liveTasks(aws: Aws, signal: AbortSignal): Promise<Task[]> {
+async function liveTasks(aws: Aws, signal: AbortSignal): Promise<Task[]> {
   return describeTasks(aws, await listTasks(aws, { desiredStatus: "RUNNING" }, signal), signal);
 }
 
@@ -181,4 +183,67 @@ async function pages(
     if (token === undefined) break;
   }
   return all;
+}
+
+/**
+ * ECS sends no events without a queue of EventBridge, so this polls, less often the longer nothing changes. An instance is a task, by its id; its end is
+ * visible at the next poll.
+ */
+export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<DriverEvent> {
+  const { first, longest } = site.polling.events;
+  const delays = createBackoff(first, longest);
+  let before: Map<string, ServiceState> | undefined;
+  // Each loss and each return is logged once, whatever the number of attempts.
+  let lost = false;
+  while (!signal.aborted) {
+    try {
+      const now = await readStates(site, signal);
+      const changed = before ? changesOf(before, now) : [];
+      if (lost) site.log.info({}, "ECS reachable again");
+      if (lost || !before) yield { kind: "connected" };
+      lost = false;
+      before = now;
+      if (changed.length > 0) delays.reset();
+      for (const { service, container, ended } of changed) {
+        for (const instance of ended) yield { kind: "changed", service, container, ended: { instance } };
+        if (ended.length === 0) yield { kind: "changed", service, container };
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      site.log[lost ? "debug" : "warn"]({ reason: reasonOf(error) }, "ECS unreachable, polling again");
+      lost = true;
+    }
+    await site.clock.sleep(delays.next(), signal).catch(() => {});
+  }
+}
+
+/** `digest` changes whenever the result of `inspect` may change. `running` has the ids of running tasks. */
+type ServiceState = { service: string; container: string; digest: string; running: readonly string[] };
+
+async function readStates({ aws }: EcsSite, signal: AbortSignal): Promise<Map<string, ServiceState>> {
+  const services = await allServices(aws, signal);
+  const ours = services.flatMap((service) => {
+    const labels = readTags(service.tags)?.labels;
+    return labels ? [{ service, container: labels.container }] : [];
+  });
+  const live = ours.length === 0 ? [] : await liveTasks(aws, signal);
+  return new Map(
+    ours.map(({ service, container }) => {
+      const name = service.serviceName ?? "";
+      const rollouts = (service.deployments ?? []).map(({ id, rolloutState }) => `${id} ${rolloutState}`);
+      const own = ofService(service, live);
+      const tasks = own.map((task) => `${taskId(task)} ${task.lastStatus}`);
+      return [name, { service: name, container, digest: [service.status, ...rollouts, ...tasks].join(), running: own.filter(runs).map(taskId) }];
+    }),
+  );
+}
+
+/** `ended`: the tasks that no longer run. */
+function changesOf(before: Map<string, ServiceState>, now: Map<string, ServiceState>): (ServiceState & { ended: string[] })[] {
+  return [...new Set([...before.keys(), ...now.keys()])].flatMap((service) => {
+    const [old, one] = [before.get(service), now.get(service)];
+    const latest = one ?? old;
+    if (latest === undefined || old?.digest === one?.digest) return [];
+    return [{ ...latest, ended: (old?.running ?? []).filter((id) => one?.running.includes(id) !== true) }];
+  });
 }

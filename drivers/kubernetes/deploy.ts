@@ -5,15 +5,14 @@ import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import { gpuFault } from "../gpu.ts";
 import { awaitReady, firstOf, healthAddress } from "../ready.ts";
 import type { KubernetesApi } from "./cluster.ts";
-import { createOrAdopt, type KubernetesTools } from "./create.ts";
-import { destroy } from "./destroy.ts";
+import { createOrAdopt, destroy, type KubernetesTools } from "./create-destroy.ts";
+import { readLabels, selectService } from "./definition.ts";
 import { watchPods } from "./events.ts";
 import { admissionFault, isGpuShortage } from "./faults.ts";
-import { readLabels, selectService } from "./labels.ts";
 import { podCrashFault } from "./logs.ts";
 import { find } from "./objects.ts";
+import { addressOf, currentPod, type PodState, podStateOf, restartsOf } from "./observe.ts";
 import { isRootRefused, type NamespaceSecurity, type PodSecurity, RESTRICTED_WARNING } from "./security.ts";
-import { addressOf, currentPod, restartsOf, type PodState, podStateOf } from "./observe.ts";
 
 /** How long the cluster may retry by itself; `gpuPatienceMs`: while it has no GPU. */
 export type KubernetesPatience = { patienceMs: number; gpuPatienceMs: number };

@@ -7,8 +7,8 @@ import { jsonLines } from "../../lib/split-lines.ts";
 import type { Call, DriverEvent } from "../driver.ts";
 import { reasonOf } from "../events.ts";
 import type { KubernetesApi } from "./cluster.ts";
-import { answered, refusedFault, Refusal, unreachable } from "./faults.ts";
-import { readLabels, SELECT_OURS, serviceOf } from "./labels.ts";
+import { readLabels, SELECT_OURS, serviceOf } from "./definition.ts";
+import { answered, Refusal, refusedFault, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";
 import { podStateOf } from "./observe.ts";
 

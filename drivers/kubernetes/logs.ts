@@ -1,14 +1,13 @@
 import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
+import { shortenTimes } from "../../lib/log-times.ts";
 import { decodeText } from "../../lib/split-lines.ts";
 import type { Call, LogOptions, Spec } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES, logTail } from "../faults.ts";
-import { shortenTimes } from "../../lib/log-times.ts";
 import type { KubernetesApi } from "./cluster.ts";
-import { CONTAINER } from "./definition.ts";
+import { CONTAINER, selectService } from "./definition.ts";
 import { answered, unreachable } from "./faults.ts";
-import { selectService } from "./labels.ts";
 import { listAll } from "./objects.ts";
 import { currentPod, lastEnd, lastMessage, podStateOf, restartsOf } from "./observe.ts";
 

@@ -1,9 +1,7 @@
 import type { V1Deployment, V1ObjectMeta, V1Pod, V1Secret, V1Service } from "@kubernetes/client-node";
-
-import type { KubernetesApi } from "./cluster.ts";
+import { type KubernetesApi, type Resource, resourceName, RESOURCES, REVIEWS, RIGHTS } from "./cluster.ts";
+import { readLabels, serviceOf } from "./definition.ts";
 import { answered } from "./faults.ts";
-import { readLabels, serviceOf } from "./labels.ts";
-import { type Resource, resourceName, RESOURCES, REVIEWS, RIGHTS } from "./resources.ts";
 
 /** As the API sends them: times are text. */
 type Objects = { deployments: V1Deployment; services: V1Service; secrets: V1Secret; pods: V1Pod };

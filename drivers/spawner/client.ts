@@ -6,7 +6,7 @@ import { createLineSplitter } from "../../lib/split-lines.ts";
 import type { DeployCall } from "../driver.ts";
 import { unansweredFault } from "../faults.ts";
 import { answerFault, brokenOff, brokeOffAfterConnect, remoteFault } from "./faults.ts";
-import { LINES, BEAT_MS, type WireLine } from "./wire.ts";
+import { BEAT_MS, LINES, type WireLine } from "./wire.ts";
 
 /** How this side authenticates: with the key that both sides have, or with a new token for each call. */
 export type SpawnerAuth = { key: string } | { token(): Promise<string> };
@@ -144,7 +144,7 @@ function parse<T>(line: string, { doing }: SpawnerRequest, at: string): T {
   }
 }
 
-const RETRY_MS = { first: 250, longest: 2_000 };
+export const RETRY_MS = { first: 250, longest: 2_000 };
 /** As long as a restart of the spawner takes. Meanwhile the work continues there, or a repeated request begins it again. */
 const PATIENCE_MS = 20_000;
 

@@ -1,21 +1,22 @@
+import { randomUUID } from "node:crypto";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { decodeText } from "../../lib/split-lines.ts";
-import type { Driver, Call, DriverEvent, Usage, LogOptions } from "../driver.ts";
+import type { Call, DeployCall, Deployment, Driver, DriverEvent, Host, ImageSource, LogOptions, ResolvedImage, Spec, Usage } from "../driver.ts";
 import { reconnect } from "../events.ts";
 import { isServiceName } from "../labels.ts";
-import { openSpawnerClient, type SpawnerEndpoint, servicePath, type SpawnerClient, lines } from "./client.ts";
-import { deploy } from "./deploy.ts";
+import { awaitWork, lines, openSpawnerClient, RETRY_MS, servicePath, type SpawnerClient, type SpawnerEndpoint } from "./client.ts";
 import { brokenOff } from "./faults.ts";
-import { resolve } from "./resolve.ts";
-import { observedOff, type WireObserved } from "./wire.ts";
+import { deploymentOff, folderOnWire, observedOff, specOnWire, type WireObserved } from "./wire.ts";
 
 export type SpawnerOptions = SpawnerEndpoint;
 
 /** The container's grace time, after the current work for the same service. */
 const DESTROY_MS = 120_000;
-const RETRY_MS = { firstMs: 250, longestMs: 10_000 };
+const EVENTS_RETRY_MS = { firstMs: 250, longestMs: 10_000 };
 
 /** Another berth's spawner as the orchestrator, over its REST API. Opens no connection before the first call. */
 export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: Clock; log: Log }): Driver {
@@ -72,7 +73,7 @@ function requireObserved(value: unknown, doing: string, at: string): WireObserve
 async function* events(client: SpawnerClient, clock: Clock, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
   const messages = { lost: "spawner events lost, reconnecting", back: "spawner events connected again" };
   const request = { method: "GET" as const, path: "/events", signal, doing: "Listening to the spawner" };
-  const stream = reconnect({ clock, log, signal, ...RETRY_MS, ...messages }, () => lines<DriverEvent>(client, clock, request));
+  const stream = reconnect({ clock, log, signal, ...EVENTS_RETRY_MS, ...messages }, () => lines<DriverEvent>(client, clock, request));
   for await (const event of stream) yield event === "disconnected" ? { kind: "disconnected" } : event;
 }
 
@@ -93,4 +94,70 @@ async function* logs(
     signal.throwIfAborted();
     throw brokenOff(error, doing, client.name);
   }
+}
+
+/** How long an undo is tried: as long as the spawner's own stop takes. */
+const UNDO_MS = 30_000;
+
+/** The spawner continues a deploy without clients, so an abort here is sent to the spawner too. */
+async function deploy(client: SpawnerClient, clock: Clock, log: Log, spec: Spec, call: DeployCall): Promise<Deployment> {
+  const { signal } = call;
+  const doing = `Starting ${spec.service}`;
+  signal.throwIfAborted();
+  if (!isServiceName(spec.service))
+    throw new Fault("SPEC_REFUSED", `${doing}: ${JSON.stringify(spec.service)} is not a DNS label, which a service's name must be.`);
+  // The cancellation uses another connection than the call, and may overtake it.
+  const id = randomUUID();
+  const path = `/deploy/${spec.host ?? HOST}/${encodeURIComponent(spec.service)}/1?call=${id}`;
+  try {
+    // The spawner does not report this moment. It limits its own machine's work itself.
+    call.onLaunched?.();
+    const line = await awaitWork(client, clock, { method: "POST", path, body: specOnWire(spec), signal, doing }, call);
+    if ("deployment" in line) return deploymentOff(line.deployment);
+    throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no deployment; is it a berth spawner?`);
+  } catch (error) {
+    if (signal.aborted)
+      await undo(client, clock, spec, id).catch((err: unknown) => log.warn({ service: spec.service, err }, "undo of an aborted start failed"));
+    throw error;
+  }
+}
+
+/** Only this generation: a late call must not end what was deployed since. */
+async function undo(client: SpawnerClient, clock: Clock, { service, labels }: Spec, id: string): Promise<void> {
+  const doing = `Undoing the start of ${service}`;
+  const path = `${servicePath(service)}?generation=${labels.generation}&call=${id}`;
+  const overdue = () => new Fault("ENGINE_FAILED", `${doing}: the spawner at ${client.name} did not answer within ${UNDO_MS / 1_000} s.`);
+  await withTimeout({ clock, ms: UNDO_MS, overdue }, async (signal) => {
+    for (const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest); ;) {
+      try {
+        return await client.json({ method: "DELETE", path, signal, doing });
+      } catch (error) {
+        if (signal.aborted || !(error instanceof Fault) || error.code !== "ENGINE_UNREACHABLE") throw error;
+        await clock.sleep(delays.next(), signal);
+      }
+    }
+  });
+}
+
+/** Percent-encoded, this is within the spawner's limit. */
+const LONGEST_PART = 150;
+
+/** Plugin containers are for the installation's compute host. */
+const HOST: Host = "cvm";
+
+async function resolve(client: SpawnerClient, clock: Clock, { ref, folder }: ImageSource, call: DeployCall): Promise<ResolvedImage> {
+  const doing = `Looking for ${ref}`;
+  const [service, tag] = splitReference(ref);
+  const path = `/validate/${HOST}/${encodeURIComponent(service)}/${encodeURIComponent(tag)}`;
+  const body = { image: ref, ...folderOnWire(folder) };
+  const line = await awaitWork(client, clock, { method: "POST", path, body, signal: call.signal, doing }, call);
+  if ("image" in line) return { ...line.image, command: line.image.command ?? [] };
+  throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no image; is it a berth spawner?`);
+}
+
+/** For readers of the spawner's log: the body has the reference. A port is no tag, a digest is one. */
+function splitReference(ref: string): [service: string, tag: string] {
+  const [name = ref, digest] = ref.split("@", 2);
+  const [, bare = name, tag = "latest"] = /^(.*?)(?::([^/:]+))?$/.exec(name) ?? [];
+  return [bare.slice(0, LONGEST_PART), (digest ?? tag).slice(0, LONGEST_PART)];
 }

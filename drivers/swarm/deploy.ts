@@ -7,12 +7,10 @@ import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
 import { parseReference } from "../image.ts";
 import { awaitReady, firstOf, ownHealthPort } from "../ready.ts";
-import { readCluster, currentTask, findService, isOver, type Task, tasksOf } from "./cluster.ts";
-import { createOrAdopt, ensureOverlay } from "./create.ts";
-import { definition, type SwarmSite } from "./definition.ts";
-import { remove } from "./destroy.ts";
-import { refuseWithoutGpu, unplacedFault, taskFault } from "./faults.ts";
-import { readTaskDetails, addressOf, type SwarmView, chooseTaskReach } from "./observe.ts";
+import { currentTask, findService, isOver, readCluster, type Task, tasksOf } from "./cluster.ts";
+import { createOrAdopt, definition, ensureOverlay, remove, type SwarmSite } from "./create-destroy.ts";
+import { refuseWithoutGpu, taskFault, unplacedFault } from "./faults.ts";
+import { addressOf, chooseTaskReach, readTaskDetails, type SwarmView } from "./observe.ts";
 
 const POLL_MS = 50;
 const PROGRESS_EVERY_MS = 1_000;

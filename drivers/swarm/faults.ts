@@ -4,10 +4,10 @@ import type { Engine } from "../engine/engine.ts";
 import { codeOf } from "../engine/faults.ts";
 import { queryDigest } from "../engine/images.ts";
 import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
-import { parseReference } from "../image.ts";
 import { gpuFault } from "../gpu.ts";
+import { parseReference } from "../image.ts";
 import type { SwarmCluster, Task } from "./cluster.ts";
-import { isGpuKind } from "./definition.ts";
+import { isGpuKind } from "./create-destroy.ts";
 import { taskLogs } from "./logs.ts";
 import { localContainer } from "./observe.ts";
 

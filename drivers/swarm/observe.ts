@@ -1,9 +1,22 @@
-import type { Address, Observed, Call } from "../driver.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Address, Call, DriverEvent, Observed } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
-import { type ContainerRoutes, REACH_RULES, type Reach, type REACHES } from "../engine/reach.ts";
-import { parseLabels, readPort, OURS } from "../labels.ts";
-import { type SwarmNode, type Service, type Task, type SwarmCluster, listNodes, currentTask, findOwnService, listTasks, tasksOf } from "./cluster.ts";
+import { type ContainerRoutes, type Reach, REACH_RULES, type REACHES } from "../engine/reach.ts";
+import { type EngineEvent, eventStream, STATE_EVENTS } from "../engine/streams.ts";
+import { OURS, parseLabels, readPort } from "../labels.ts";
+import {
+  currentTask,
+  findOwnService,
+  findService,
+  listNodes,
+  listTasks,
+  type Service,
+  type SwarmCluster,
+  type SwarmNode,
+  type Task,
+  tasksOf,
+} from "./cluster.ts";
 
 /** A container on this machine: its engine notices its end before the swarm does, and has the out-of-memory flag that the swarm lacks. */
 type LocalContainer = { running: boolean; code: number; outOfMemory: boolean };
@@ -181,4 +194,68 @@ async function bridgeAddresses(engine: Engine, signal: AbortSignal | undefined):
       IPv4Address ? [[id, IPv4Address.replace(/\/\d+$/, "")]] : [],
     ),
   );
+}
+
+/** The label that the engine gives to a service's containers. */
+const SERVICE_NAME = "com.docker.swarm.service.name";
+const TASK_ID = "com.docker.swarm.task.id";
+
+/** Events after which the address of a container or a service may be another's. */
+const ENDING: ReadonlySet<string | undefined> = new Set(["kill", "stop", "die", "destroy", "remove"]);
+
+/**
+ * The events of the manager: of all services, and of containers on its own machine. It does not report the end of a container on another node, which the
+ * next `inspect` or `list` shows. An instance is a task, by its id.
+ */
+export async function* events(engine: Engine, log: Log, call: Call): AsyncGenerator<DriverEvent> {
+  // A service's event has no labels, and a removed service cannot be inspected: this keeps the owners of existing services.
+  const owners = new Map<string, string>();
+  // Without a filter by label, which would drop the services' own events.
+  const filters = { type: ["container", "service"], event: [...STATE_EVENTS, "kill", "stop", "update", "remove"] };
+  for await (const event of eventStream(engine, filters, log, call)) {
+    if (event === "disconnected") {
+      yield { kind: "disconnected" };
+      continue;
+    }
+    if (event === "connected") {
+      await loadOwners(engine, owners, call).catch(() => {});
+      yield { kind: "connected" };
+      continue;
+    }
+    const named = event.Type === "service" ? await ofService(engine, owners, event, call).catch(() => undefined) : ofContainer(event);
+    const instance = event.Actor?.Attributes?.[TASK_ID];
+    if (named) yield { kind: "changed", ...named, ...(ENDING.has(event.Action) ? { ended: { instance } } : {}) };
+  }
+}
+
+type EventSubject = { service: string; container: string };
+
+async function loadOwners(engine: Engine, owners: Map<string, string>, { signal }: Call): Promise<void> {
+  const services = await engine.call({ doing: "Listing services", signal }, (docker, abortSignal) =>
+    docker.listServices({ filters: JSON.stringify({ label: [OURS] }), abortSignal }),
+  );
+  owners.clear();
+  for (const { Spec } of services) if (Spec?.Name && Spec.Labels?.[OURS]) owners.set(Spec.Name, Spec.Labels[OURS]);
+}
+
+function ofContainer({ Actor }: EngineEvent): EventSubject | undefined {
+  const { [SERVICE_NAME]: service, [OURS]: container } = Actor?.Attributes ?? {};
+  return service !== undefined && container !== undefined ? { service, container } : undefined;
+}
+
+async function ofService(
+  engine: Engine,
+  owners: Map<string, string>,
+  { Action, Actor }: EngineEvent,
+  { signal }: Call,
+): Promise<EventSubject | undefined> {
+  const service = Actor?.Attributes?.["name"];
+  if (service === undefined) return undefined;
+  if (Action === "create") {
+    const owner = (await findService(engine, service, signal))?.Spec?.Labels?.[OURS];
+    if (owner !== undefined) owners.set(service, owner);
+  }
+  const container = owners.get(service);
+  if (Action === "remove") owners.delete(service);
+  return container === undefined ? undefined : { service, container };
 }

@@ -5,7 +5,7 @@ import { parseAllDocuments } from "yaml";
 import { readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
-import { OURS } from "../../drivers/kubernetes/labels.ts";
+import { OURS } from "../../drivers/kubernetes/definition.ts";
 import { tcpListenerOptions } from "../../processes/listeners.ts";
 import { configuredDriver } from "../../processes/open-driver.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";

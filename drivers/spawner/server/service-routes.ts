@@ -4,8 +4,7 @@ import type { Driver } from "../../driver.ts";
 import { observedOnWire } from "../wire.ts";
 import type { Deploys } from "./deploys.ts";
 import { parseCallId, parseGeneration, parseTail } from "./parse-request.ts";
-import { readServiceName } from "./parse-spec.ts";
-import type { ServiceNames } from "./service-names.ts";
+import { readServiceName, type ServiceNames } from "./parse-spec.ts";
 import { clientGone, type Streams } from "./streams.ts";
 import { answers, CALL, DESTROYED, NAME_PARAMS, SERVICE, USAGE } from "./wire-schemas.ts";
 

@@ -1,10 +1,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { resourceName, RIGHTS } from "../../../drivers/kubernetes/cluster.ts";
 import { CLUSTER, LOG_GROUP, openStand, REGION } from "../../drivers/ecs/fixture.ts";
-import { resourceName, RIGHTS } from "../../../drivers/kubernetes/resources.ts";
 import { NAMESPACE, openWorld, RBAC } from "../../drivers/kubernetes/test-cluster.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { look } from "./look.ts";
 
 t.test("of ECS and ECR each reading call that the role is denied is named, and no other", async (t) => {

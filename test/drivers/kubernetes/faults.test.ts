@@ -1,11 +1,10 @@
 import type { V1ContainerStatus, V1Pod, V1PodCondition } from "@kubernetes/client-node";
 import t from "tap";
-import { admissionFault, mayPass, refusedFault, Refusal } from "../../../drivers/kubernetes/faults.ts";
-import { readLabels, writeMeta } from "../../../drivers/kubernetes/labels.ts";
-import { currentPod, podStateOf } from "../../../drivers/kubernetes/observe.ts";
 import type { Spec } from "../../../drivers/driver.ts";
-import { podSpec } from "../../../drivers/kubernetes/definition.ts";
-import { pathOf } from "../../../drivers/kubernetes/resources.ts";
+import { pathOf } from "../../../drivers/kubernetes/cluster.ts";
+import { podSpec, readLabels, writeMeta } from "../../../drivers/kubernetes/definition.ts";
+import { admissionFault, mayPass, Refusal, refusedFault } from "../../../drivers/kubernetes/faults.ts";
+import { currentPod, podStateOf } from "../../../drivers/kubernetes/observe.ts";
 import { labelsFor } from "../conformance.ts";
 
 const status = (state: object, more: object = {}) =>

@@ -3,7 +3,7 @@ import t from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import type { Registry } from "../../../drivers/driver.ts";
 import { openEngine } from "../../../drivers/engine/engine.ts";
-import { ensureOverlay } from "../../../drivers/swarm/create.ts";
+import { ensureOverlay } from "../../../drivers/swarm/create-destroy.ts";
 import { swarmDriver, type SwarmOptions } from "../../../drivers/swarm/driver.ts";
 import { openLog } from "../../../lib/log.ts";
 import { buildTestImages } from "../../fixtures/images.ts";

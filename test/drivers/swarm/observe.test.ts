@@ -1,18 +1,18 @@
 import t from "tap";
 import type { Spec } from "../../../drivers/driver.ts";
 import { crashFault } from "../../../drivers/faults.ts";
+import { currentTask, type Task } from "../../../drivers/swarm/cluster.ts";
+import { constraintsFor, definition, gpuKind } from "../../../drivers/swarm/create-destroy.ts";
+import { unplacedFault } from "../../../drivers/swarm/faults.ts";
 import {
   addressOf,
-  observe,
-  type TaskDetails,
-  type SwarmView,
-  type Standpoint,
   chooseTaskReach,
+  observe,
+  type Standpoint,
+  type SwarmView,
+  type TaskDetails,
   taskReachOf,
 } from "../../../drivers/swarm/observe.ts";
-import { constraintsFor, definition, gpuKind } from "../../../drivers/swarm/definition.ts";
-import { currentTask, type Task } from "../../../drivers/swarm/cluster.ts";
-import { unplacedFault } from "../../../drivers/swarm/faults.ts";
 
 // A test has one node here: cases of several nodes test the deciding functions.
 const node = (id: string, more: object = {}) => ({

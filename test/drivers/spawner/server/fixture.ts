@@ -1,14 +1,13 @@
 import type { AddressInfo } from "node:net";
 import type { Test } from "tap";
-import { type Clock, systemClock } from "../../../../lib/clock.ts";
-import { openLog, type Log } from "../../../../lib/log.ts";
-import { openCallers } from "../../../../drivers/spawner/server/callers.ts";
-import { openSpawner } from "../../../../drivers/spawner/server/open-spawner.ts";
 import type { Driver } from "../../../../drivers/driver.ts";
 import { hostsDriver } from "../../../../drivers/hosts.ts";
+import { openCallers, openSpawner } from "../../../../drivers/spawner/server/open-spawner.ts";
+import { type Clock, systemClock } from "../../../../lib/clock.ts";
 import type { Signers } from "../../../../lib/jwks/signers.ts";
-import { listening, mute, crashing, type MemoryWorld, openMemoryWorld } from "../../../fixtures/memory-driver.ts";
-import { type SpawnerResponse, askSpawner, driverFor, SPAWNER_KEY } from "../../../fixtures/spawner.ts";
+import { type Log, openLog } from "../../../../lib/log.ts";
+import { crashing, listening, type MemoryWorld, mute, openMemoryWorld } from "../../../fixtures/memory-driver.ts";
+import { askSpawner, driverFor, SPAWNER_KEY, type SpawnerResponse } from "../../../fixtures/spawner.ts";
 
 export type SpawnerFixture = {
   port: number;
