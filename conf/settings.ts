@@ -204,6 +204,11 @@ export const SETTINGS = {
     "Key that seals credentials in the store; several, newest first, to change it. If unset, berth creates one and keeps it in the data folder",
     { secret: true },
   ),
+  credentialsKeyFile: optional(
+    "BERTH_CREDENTIALS_KEY_FILE",
+    text("a path"),
+    "File with such keys, one in each line, instead of BERTH_CREDENTIALS_KEY; for secrets that are mounted",
+  ),
   workers: setting("BERTH_WORKERS", wholeNumber(1, 128), 1, "Gateway processes that share the edge's listening socket"),
   drainSeconds: setting(
     "BERTH_DRAIN_SECONDS",

@@ -5,6 +5,7 @@ import type { Settings } from "../conf/settings.ts";
 import { openGatewayListener } from "../control/api/control-listener.ts";
 import { openConsoleListener } from "../control/console/console-routes.ts";
 import { createGatewayTokens } from "../control/identity/gateway-tokens.ts";
+import { loadSharedKeys } from "../control/packages/credentials/open-vault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
 import { createTrustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -16,6 +17,11 @@ import { isLoopback, type ListeningHandle, openEdgeTlsKeys, openListenerTlsKeys,
 /** Undefined: the store is a file in the data folder. */
 export function configuredPostgres({ database: { url, passwordFile, ca, connections } }: Settings) {
   return url === undefined ? undefined : { url, passwordFile, caFile: ca, connections };
+}
+
+/** The keys of the credentials in the settings. Faults: SETTINGS_INVALID. */
+export function configuredKeys({ credentialsKey, credentialsKeyFile }: Settings): readonly string[] {
+  return credentialsKey.length > 0 || credentialsKeyFile === undefined ? credentialsKey : loadSharedKeys(credentialsKeyFile);
 }
 
 /** Where gateways on other machines are to come in; undefined where none are. Faults: SETTINGS_INVALID, ADDRESS_IN_USE, DATA_FOLDER_UNUSABLE. */

@@ -5,11 +5,14 @@ import { hostname } from "node:os";
 import { createStandbyAnswer } from "../control/api/standby.ts";
 import { openLeaderDatabase } from "../control/leadership/leader-database.ts";
 import { type LeaderTerm, openLeadership } from "../control/leadership/open-leadership.ts";
+import { openSharedFolderReader } from "../control/identity/shared-folder.ts";
+import { loadKeys, openKeyFile } from "../control/packages/credentials/open-vault.ts";
+import { makeFolder } from "../control/store/data-folder.ts";
 import { openStore } from "../control/store/open-store.ts";
 import { parsePostgresAddress, type PostgresOptions } from "../control/store/postgres/address.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { bindEntrance, openControlListeners } from "./control-listeners.ts";
+import { bindEntrance, configuredKeys, openControlListeners } from "./control-listeners.ts";
 import { type LeadingControl, type LeadingControlOptions, openLeadingControl } from "./leading-control.ts";
 import { portOf } from "./listeners.ts";
 import type { StoppableProcess } from "./parent.ts";
@@ -32,6 +35,9 @@ export async function runElectedControl(
 ): Promise<StoppableProcess & { ended: Promise<void> }> {
   const { settings, runtime, version, metrics, clock, log } = options;
   const leaseMs = settings.database.leaseSeconds * 1_000;
+  makeFolder(settings.data);
+  const keys = loadKeys(configuredKeys(settings), openKeyFile(settings.data));
+  const sharedFolder = await openSharedFolderReader({ postgres, folder: settings.data, keys, clock });
   const entranceAt = await bindEntrance(settings, clock, log);
   const self = { id: randomUUID(), name: hostname(), url: entranceUrl(settings, entranceAt && portOf(entranceAt.handle)), version };
   const database = openLeaderDatabase(parsePostgresAddress(postgres), { timeoutMs: leaseMs / 4, clock });
@@ -114,6 +120,7 @@ export async function runElectedControl(
       await closeSockets();
       await current?.control.close().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
       await leadership.close();
+      await sharedFolder.close();
       cancel();
     },
   };

@@ -9,9 +9,11 @@ import { openFeed } from "../control/api/feed.ts";
 import { openApi } from "../control/api/open-api.ts";
 import { addConsole } from "../control/console/console-routes.ts";
 import { adminKey } from "../control/identity/admin-key.ts";
+import { createSharedFolder } from "../control/identity/shared-folder.ts";
 import { createIdentity } from "../control/identity/open-identity.ts";
 import { endSessionsAtRest } from "../control/identity/sessions.ts";
 import { createSigningKeys, pipeToken, queueToken, type SigningKeys, spawnerToken } from "../control/identity/signing-keys.ts";
+import { withPublishedFiles } from "../control/lifecycle/published-files.ts";
 import { withAdoptedServices } from "../control/lifecycle/engine.ts";
 import { CONTAINERS_DISABLED, disableLifecycle, openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { traceWakes } from "../control/lifecycle/telemetry.ts";
@@ -26,6 +28,7 @@ import { noteRollback } from "../control/store/data-folder.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { configuredKeys } from "./control-listeners.ts";
 import { openConfiguredRegistry, registryBrowser } from "./configured-registry.ts";
 import { type ListeningHandle, portOf, tcpListenerOptions } from "./listeners.ts";
 import { configuredDriver, openChosenDriver } from "./open-driver.ts";
@@ -76,9 +79,12 @@ export async function openLeadingControl(
 ): Promise<LeadingControl> {
   const sessionMs = settings.sessionDays * DAY_MS;
   const identity = createIdentity({ store, clock, sessionMs });
+  const vault = await openVault({ store, keyFile: openKeyFile(settings.data), given: configuredKeys(settings), log });
+  const sharedFolder = createSharedFolder({ store, vault, folder: settings.data });
+  await sharedFolder.pull();
   const admin = adminKey({ dataFolder: settings.data, given: settings.adminKey });
   await identity.ensureAdmin(admin.key);
-  const vault = await openVault({ store, keyFile: openKeyFile(settings.data), given: settings.credentialsKey, log });
+  await sharedFolder.push();
   const credentials = openCredentials({ store, vault, clock });
   const signingKeys = createSigningKeys({ store, vault, clock, log, longestSeconds: queueTokenSeconds(settings) });
   const driverName = configuredDriver(settings);
@@ -87,7 +93,7 @@ export async function openLeadingControl(
   if (disabled) log.warn({}, "containers are disabled: dockerSettings.useGrokSpawner is off");
   const openChosen = () => openChosenDriver(driverName, settings, registry, { clock, log }, spawnerTokens({ settings, signingKeys, clock }));
   const chosen = disabled ? disabledDriver(driverName === "ask" ? "docker" : driverName, disabled) : await openChosen();
-  const counted = countCalls(chosen, { metrics, clock });
+  const counted = countCalls(driverName === "process" ? withPublishedFiles(chosen, store, settings.data) : chosen, { metrics, clock });
   const driver = withAdoptedServices(leader ? checkBeforeCalls(counted, leader.check) : counted, { store, environment: settings.environment });
   const opened = await openLifecycle({
     store,

@@ -1,4 +1,3 @@
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import type { Driver, ImageSource, ResolvedImage } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -124,9 +123,9 @@ async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: Val
   }
 }
 
-async function failValidation({ store, moves, clock, filesFolder }: ImageDeps, image: Image, result: Fault): Promise<void> {
+async function failValidation({ store, moves, clock }: ImageDeps, image: Image, result: Fault): Promise<void> {
   const cause = result.code === "VALIDATION_TIMED_OUT" && image.fault ? Fault.from(image.fault) : result;
-  const advice = NOT_HAD.has(cause.code) && (await isWithoutImageJson(image, filesFolder)) ? WITHOUT_IMAGE_JSON : undefined;
+  const advice = NOT_HAD.has(cause.code) && (await isWithoutImageJson(store, image)) ? WITHOUT_IMAGE_JSON : undefined;
   const fault = advice === undefined ? cause : Fault.from({ ...cause.toJSON(), message: `${cause.message} ${advice}` });
   const event = fault.code === "VALIDATION_TIMED_OUT" ? "timedOut" : "refused";
   const lines = [`${fault.code}: ${fault.message}`, ...(await stillRunning(store, image))].map((text) => logLine(clock, text)).join("");
@@ -141,12 +140,9 @@ const WITHOUT_IMAGE_JSON =
   "(npm install -g datagrok-tools, grok publish --release) or with berth publish.";
 
 /** A folder with a Dockerfile, from a client that only sends files: grok publish before 6.1.0 left building to the server. */
-async function isWithoutImageJson({ name, ref, dockerfile, files }: Image, filesFolder: string): Promise<boolean> {
+async function isWithoutImageJson({ publishedFiles }: Pick<Store, "publishedFiles">, { name, ref, dockerfile, files }: Image): Promise<boolean> {
   if (dockerfile === "" || files === "" || !isOfRepository(ref, imageRepository(name))) return false;
-  return access(join(filesFolder, files, "image.json")).then(
-    () => false,
-    () => true,
-  );
+  return !(await publishedFiles.has(files, "image.json"));
 }
 
 /** So many in one commit: few commits for a large package, and other work gets its turn between them. */

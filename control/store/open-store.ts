@@ -26,7 +26,9 @@ import { parsePostgresAddress, type PostgresOptions } from "./postgres/address.t
 import { postgresConnection, postgresReader } from "./postgres/connection.ts";
 import { openPostgresPool } from "./postgres/pool.ts";
 import { migratePostgres } from "./postgres/schema.ts";
+import { createPublishedFiles, type PublishedFiles } from "./published-files.ts";
 import { createQueries } from "./queries.ts";
+import { createSharedSecrets, createSharedTexts, type SharedSecrets, type SharedTexts } from "./secrets.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
 import { type Staging, openStaging } from "./staging.ts";
@@ -57,6 +59,11 @@ export type Store = {
   /** What is being published: nothing of it is durable before it is recorded. */
   staging: Staging;
   wakes: Wakes;
+  publishedFiles: PublishedFiles;
+  sharedSecrets: SharedSecrets;
+  sharedTexts: SharedTexts;
+  /** Several processes may have it, on other machines: what lies in a data folder is nowhere else. */
+  readonly isShared: boolean;
   transaction: Database["transaction"];
   afterCommit: Database["afterCommit"];
   /** Tidies up after the process that had the store before; `now` in epoch ms. */
@@ -92,7 +99,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
         await opened.close();
         folder.close();
       };
-      const store = await storeOn(opened.database, opened.dialect, () => opened.database.close(close));
+      const store = await storeOn(opened, options.folder, () => opened.database.close(close));
       if (options.isStandby !== true) await store.takeOver(clock.now());
       return store;
     } catch (error) {
@@ -151,7 +158,7 @@ async function openPostgres(postgres: PostgresOptions, { clock, fence }: StoreOp
   }
 }
 
-async function storeOn(database: Database, dialect: Dialect, close: () => Promise<void>): Promise<Store> {
+async function storeOn({ database, dialect }: OpenedDatabase, folder: string, close: () => Promise<void>): Promise<Store> {
   const queries = createQueries(database, dialect);
   const { builder, select, run } = queries;
   const own = select(() => builder.selectFrom("store").select(["id", "revision"]));
@@ -166,6 +173,8 @@ async function storeOn(database: Database, dialect: Dialect, close: () => Promis
   const wakes = createWakes(queries);
   const sessions = createSessions(queries);
   const staging = await openStaging(queries, history);
+  const isShared = dialect.staging === "shared";
+  const publishedFiles = createPublishedFiles(queries, { dataFolder: folder, isShared });
   return {
     id,
     revision: async () => (await own({}))[0]?.revision ?? 0,
@@ -185,11 +194,16 @@ async function storeOn(database: Database, dialect: Dialect, close: () => Promis
     audit: createAudit(queries),
     wakes,
     staging,
+    publishedFiles,
+    sharedSecrets: createSharedSecrets(queries),
+    sharedTexts: createSharedTexts(queries),
+    isShared,
     transaction: database.transaction,
     afterCommit: database.afterCommit,
     takeOver: async (now) => {
       await sessions.removeExpired(now);
-      if (dialect.staging === "shared") await staging.reset();
+      if (isShared) await staging.reset();
+      await publishedFiles.removeUnused();
     },
     close,
   };

@@ -251,6 +251,14 @@ export const SCHEMA_STEPS: readonly string[] = [
     INSERT INTO container_addresses SELECT json_extract(value, '$.host'), json_extract(value, '$.port'), NEW.id FROM json_each(NEW.addresses);
   END;
   `,
+  // What lies in the data folder where one process has the store, and in rows where several share it. The bytes of a file are in parts.
+  `
+  CREATE TABLE published_files (
+    folder TEXT NOT NULL, path TEXT NOT NULL, part INTEGER NOT NULL, mode INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (folder, path, part)
+  ) STRICT;
+  CREATE TABLE shared_secrets (name TEXT PRIMARY KEY, key_id TEXT NOT NULL, box TEXT NOT NULL) STRICT;
+  CREATE TABLE shared_texts (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

@@ -17,12 +17,26 @@ import type {
   StartReason,
 } from "../model/entities.ts";
 import type { ContainerState, ImageState } from "../model/states.ts";
-import type { AuditEntry, Connection, SealedCredential, FaultCause, HistoryEntry, OwnedRepository, SigningKey, Wake } from "../model/records.ts";
+import type {
+  AuditEntry,
+  Connection,
+  SealedCredential,
+  FaultCause,
+  HistoryEntry,
+  OwnedRepository,
+  Sealed,
+  SigningKey,
+  Wake,
+} from "../model/records.ts";
 
-export type StoredValue = string | number | null;
+export type StoredValue = string | number | Uint8Array | null;
 
 /** How one field of an entity lies in a column. */
-export type TableColumn<V, S extends StoredValue = StoredValue> = { type: "text" | "integer"; write(value: V): S; read(stored: StoredValue): V };
+export type TableColumn<V, S extends StoredValue = StoredValue> = {
+  type: "text" | "integer" | "bytes";
+  write(value: V): S;
+  read(stored: StoredValue): V;
+};
 
 /** A string; `S` narrows it to the words that the application ever writes. */
 function text<S extends string = string>(): TableColumn<S, S> {
@@ -41,6 +55,10 @@ function oneOf<N extends number>(): TableColumn<N, N> {
 
 function flag(): TableColumn<boolean, 0 | 1> {
   return { type: "integer", write: (value) => (value ? 1 : 0), read: (stored) => stored === 1 };
+}
+
+function bytes(): TableColumn<Uint8Array, Uint8Array> {
+  return { type: "bytes", write: (value) => value, read: (stored) => stored as Uint8Array };
 }
 
 /** NUL, and halves of surrogate pairs, which PostgreSQL refuses in JSON: logs of containers can have both. */
@@ -240,6 +258,15 @@ export const TABLES = {
     requestId: optional(text()),
     status: optional(whole()),
   }),
+  published_files: columnsOf<{ folder: string; path: string; part: number; mode: number; bytes: Uint8Array }>()({
+    folder: text(),
+    path: text(),
+    part: whole(),
+    mode: whole(),
+    bytes: bytes(),
+  }),
+  shared_secrets: columnsOf<Sealed & { name: string }>()({ name: text(), keyId: text(), box: text() }),
+  shared_texts: columnsOf<{ name: string; text: string }>()({ name: text(), text: text() }),
   store: columnsOf<{ id: string; revision: number }>()({ id: text(), revision: whole() }),
 };
 

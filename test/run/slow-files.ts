@@ -23,6 +23,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/containers-disabled.test.ts",
   "test/gateway/leaks.test.ts",
   "test/program/queue-worker.test.ts",
+  "test/program/shared-store.test.ts",
   "test/gateway/registry/embedded-berth.test.ts",
   "test/gateway/other-engines.test.ts",
   "test/gateway/other-sockets.test.ts",

@@ -53,7 +53,26 @@ export async function unlessKeyMissing<T>(work: () => Promise<T>): Promise<T | u
 
 const SETTING = "BERTH_CREDENTIALS_KEY";
 
-/** `given` are the keys of the setting, newest first; with them, the file's only open. Faults: DATA_FOLDER_UNUSABLE. */
+/** A shared secret without a meaning: who can open it has the store's key. */
+export const KEY_CHECK = "key check";
+
+export function otherKey(needed: string, own: Pick<Key, "id"> | undefined): Fault {
+  const has = own ? `this process has the key ${own.id}` : "this process has none";
+  return new Fault(
+    "SETTINGS_INVALID",
+    `The database's secrets are sealed with the key ${needed}; ${has}. Set ${SETTING}, or copy ${KEY_FILE} from the data folder of another control process.`,
+  );
+}
+
+/** The context of a secret that the processes of a shared store have in common. */
+export function sharedSecretContext(name: string): SealContext {
+  return ["shared secret", name];
+}
+
+/**
+ * `given` are the keys of the setting, newest first; with them, the file's only open. Faults: DATA_FOLDER_UNUSABLE; SETTINGS_INVALID where several processes
+ * share the store and this one has another key than it.
+ */
 export async function openVault(parts: { store: Store; keyFile: KeyFile; given: readonly string[]; log: Log }): Promise<Vault> {
   const { store, keyFile, log } = parts;
   const given = parts.given.flatMap((text) => readKey(text) ?? []);
@@ -94,6 +113,18 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
     return text;
   };
 
+  /** Two processes with different keys would each seal what the other cannot open. */
+  const checkSharedKey = async (): Promise<void> => {
+    const check = await store.sharedSecrets.find(KEY_CHECK);
+    if (check && !find(check.keyId)) throw otherKey(check.keyId, ring()[0]);
+    if (check) return;
+    await store.transaction(async () => {
+      if (await store.sharedSecrets.find(KEY_CHECK)) return;
+      await store.sharedSecrets.insert({ name: KEY_CHECK, ...seal(await current(), sharedSecretContext(KEY_CHECK), "") });
+    });
+    await checkSharedKey();
+  };
+
   /** Everything under the current key, in one transaction; only then are the others dropped. */
   const finish = async (): Promise<number> => {
     const key = await current();
@@ -116,6 +147,10 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
         // A key that cannot be opened no longer signs, and is replaced later.
         if (pem !== undefined) await store.signingKeys.reseal(row.kid, seal(key, signingKeyContext(row.kid), pem));
       }
+      for (const row of await store.sharedSecrets.all()) {
+        const context = sharedSecretContext(row.name);
+        if (row.keyId !== key.id) await store.sharedSecrets.reseal(row.name, seal(key, context, open(context, row, "Shared secrets")));
+      }
       return rows.length;
     });
     if (given.length === 0 && kept.length > 1) {
@@ -124,6 +159,8 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
     }
     return resealed;
   };
+
+  if (store.isShared) await checkSharedKey();
 
   try {
     // A rotation that was cut short, or a setting with a new key in front of the old one.
@@ -219,6 +256,22 @@ export function openKeyFile(dataFolder: string): KeyFile {
     read: () => guarded(() => parse(readKeyFile(path), path)),
     write: (keys) => guarded(() => void replaceFile(path, `${HEAD}${keys.map((key) => `${writeKey(key)}\n`).join("")}`, { mode: 0o600 })),
   };
+}
+
+/** All keys that a process has: those of the settings, and of the data folder. Faults: SETTINGS_INVALID, DATA_FOLDER_UNUSABLE. */
+export function loadKeys(given: readonly string[], keyFile: Pick<KeyFile, "read">): Key[] {
+  return [...given.flatMap((text) => readKey(text) ?? []), ...keyFile.read()];
+}
+
+/** The keys of a file that several processes share, as texts. Faults: SETTINGS_INVALID where it cannot be read, or has none. */
+export function loadSharedKeys(path: string): string[] {
+  try {
+    const keys = parse(readFileSync(path, "utf8"), path).map(writeKey);
+    if (keys.length > 0) return keys;
+  } catch (cause) {
+    throw new Fault("SETTINGS_INVALID", `BERTH_CREDENTIALS_KEY_FILE cannot be used: ${(cause as Error).message}.`, { cause });
+  }
+  throw new Fault("SETTINGS_INVALID", `BERTH_CREDENTIALS_KEY_FILE names ${path}, which has no key: 32 bytes in base64 or hexadecimal.`);
 }
 
 function readKeyFile(path: string): string {

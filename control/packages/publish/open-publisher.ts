@@ -73,7 +73,7 @@ export async function openPublisher(parts: {
   limits: ZipLimits;
 }): Promise<Publisher> {
   const { store, clock } = parts;
-  const files = await openPackageFiles(parts.dataFolder, async (id) => (await store.packages.find(id)) !== undefined);
+  const files = await openPackageFiles(parts.dataFolder, async (id) => (await store.packages.find(id)) !== undefined, store.publishedFiles);
   const locked = createPackageLocks();
 
   const readPackage = async (folder: string, publishing: Publishing) => {

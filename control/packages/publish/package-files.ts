@@ -1,6 +1,7 @@
 import { copyFile, cp, lstat, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import { dirname, join } from "node:path";
+import type { PublishedFiles } from "../../store/published-files.ts";
 import { storeFault } from "../../store/store-fault.ts";
 
 /**
@@ -37,7 +38,12 @@ export function isVersionName(name: string): boolean {
 }
 
 /** `isKnown` tells whether there is a package of an id. Faults, here and in its methods: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE. */
-export async function openPackageFiles(dataFolder: string, isKnown: (packageId: string) => Promise<boolean>): Promise<PackageFiles> {
+export async function openPackageFiles(
+  dataFolder: string,
+  isKnown: (packageId: string) => Promise<boolean>,
+  /** Where the folders are stored for other processes too. */
+  shared: Pick<PublishedFiles, "save" | "saveFile" | "remove" | "prune">,
+): Promise<PackageFiles> {
   const incoming = join(dataFolder, "incoming");
   const translated = async <R>(work: Promise<R>): Promise<R> =>
     work.catch((error: unknown) => {
@@ -68,18 +74,27 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
 
   const placing: PackageFiles["placing"] = async (packageId, folders, signal, work) => {
     const placed: string[] = [];
+    const stored: string[] = [];
     try {
       for (const one of folders) {
         signal.throwIfAborted();
-        const to = join(dataFolder, versionPath(packageId, one));
+        const version = versionPath(packageId, one);
+        const to = join(dataFolder, version);
         // The same hash is the same content: the existing folder may be in use, and stays.
         if (await exists(to)) {
           // But for what the client notes of the image, which is no part of the hash. Without it, only an advice would be wrong.
-          await copyFile(join(one.from, IMAGE_JSON), join(to, IMAGE_JSON)).catch(() => undefined);
+          const isNoted = await copyFile(join(one.from, IMAGE_JSON), join(to, IMAGE_JSON)).then(
+            () => true,
+            () => false,
+          );
+          await shared.save(version);
+          if (isNoted) await shared.saveFile(version, IMAGE_JSON);
           continue;
         }
         await place(one.from, to);
         placed.push(to);
+        stored.push(version);
+        await shared.save(version);
       }
       return await work();
     } catch (error) {
@@ -88,6 +103,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
           () => removeEmpty(dirname(folder), dataFolder),
           () => undefined,
         );
+      await shared.remove(stored).catch(() => undefined);
       throw error;
     }
   };
@@ -109,6 +125,7 @@ export async function openPackageFiles(dataFolder: string, isKnown: (packageId: 
       const left = (await versions(join(dataFolder, base))).map((name) => join(base, name)).filter((path) => !kept.includes(path));
       // The next publish removes it: this one is stored.
       for (const path of left) await doom(join(dataFolder, path)).catch(() => undefined);
+      await shared.prune(base, kept);
     },
     discard,
   };

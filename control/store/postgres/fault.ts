@@ -69,7 +69,7 @@ export function isConnectionLost(error: unknown): boolean {
  * `name` is the address, without a password; no text of the server is repeated.
  */
 export function postgresFault(error: unknown, name: string): unknown {
-  const known = meaningOf(error);
-  if (!known) return error;
-  return new Fault(known.meaning.code, `${known.meaning.sentence} (${name}, ${known.code}).`, { cause: error });
+  const match = meaningOf(error);
+  if (!match) return error;
+  return new Fault(match.meaning.code, `${match.meaning.sentence} (${name}, ${match.code}).`, { cause: error });
 }

@@ -482,7 +482,7 @@ t.test("files of a publish that was killed before its rows were written go at th
   await publish("walk", { "dockerfiles/app/Dockerfile": DOCKERFILE });
   const killed = join(folder, "packages/6b1c3f0e-0000-4000-8000-000000000000/app", "0".repeat(64));
   mkdirSync(killed, { recursive: true });
-  await openPackageFiles(folder, async (id) => (await store.packages.find(id)) !== undefined);
+  await openPackageFiles(folder, async (id) => (await store.packages.find(id)) !== undefined, store.publishedFiles);
   await eventually("the package is stored", () => readdirSync(join(folder, "packages")).length === 1);
   t.ok(existsSync(join(folder, (await store.images.all())[0]?.files ?? "", "Dockerfile")));
 });
