@@ -208,8 +208,13 @@ function ownCopy(bytes: Buffer, at: number, end: number): Buffer {
  */
 export function breakOff(stream: Duplex, under?: Socket): void {
   const lowest = under ?? (stream instanceof TLSSocket ? undefined : stream);
-  if (lowest instanceof Socket && hasReset(lowest)) lowest.resetAndDestroy();
+  if (lowest instanceof Socket && hasReset(lowest) && !isShuttingDown(stream)) lowest.resetAndDestroy();
   stream.destroy();
+}
+
+/** Its end is about to leave, behind all bytes. libuv refuses a reset then, and Node would lose the descriptor without a close. */
+function isShuttingDown({ writableEnded, writableLength, writableFinished }: Duplex): boolean {
+  return writableEnded && writableLength === 0 && !writableFinished;
 }
 
 /** Unix sockets have no reset, and `resetAndDestroy` throws for them. */

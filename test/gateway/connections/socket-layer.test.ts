@@ -173,6 +173,17 @@ for (const each of ALL) {
     t.equal(socket.error, undefined);
   });
 
+  t.test(`${each.name}: a reset behind the end leaves no descriptor`, async (t) => {
+    const { pair } = await openPairs(t, each);
+    const descriptors = readdirSync("/proc/self/fd").length;
+    const { socket, peer } = await pair();
+    peer.resume().once("end", () => peer.end());
+    socket.layer.end(socket.id);
+    socket.layer.reset(socket.id);
+    await eventually("both closes", () => socket.closes === 1 && peer.closed);
+    await eventually("the descriptors to be as before", () => readdirSync("/proc/self/fd").length <= descriptors, 5_000);
+  });
+
   t.test(`${each.name}: a peer that does not read causes a backlog, and one drain when it reads`, async (t) => {
     const { pair } = await openPairs(t, each);
     const { socket, peer } = await pair();
