@@ -50,8 +50,8 @@ const STREAMS = "proxy_buffer_size 512k; proxy_buffers 4 512k; proxy_busy_buffer
 
 const UPGRADING = `map $http_upgrade $upgrading { default upgrade; '' ''; }`;
 
-/** One that writes an access log, with more than one worker, or behind TLS with HTTP/2. */
-export type NginxOptions = { log?: boolean; workers?: number; http2?: boolean };
+/** One that writes an access log, with more than one worker, behind TLS with HTTP/2, or with `pools`: a pool of connections for each container. */
+export type NginxOptions = { log?: boolean; workers?: number; http2?: boolean; pools?: boolean };
 
 function servers(world: BenchWorld, port: number, { http2 }: NginxOptions, location: string): string {
   const { cert, key } = certificateOf(world);
@@ -61,12 +61,14 @@ function servers(world: BenchWorld, port: number, { http2 }: NginxOptions, locat
   server { ${listen(port + 1)} ${FORWARD} ${STREAMS} ${location} }`;
 }
 
-function upstreams(world: BenchWorld): string {
+function upstreams(world: BenchWorld, { pools }: NginxOptions): string {
   const one = (name: string, port: number) => `upstream ${name} { server 127.0.0.1:${port}; keepalive 256; keepalive_requests 1000000000; }`;
+  if (pools) return world.ids.map((_, index) => one(`container${index}`, portOf(world, index))).join("\n");
   return one("fixed", world.fixedPort) + one("raw", world.rawPort);
 }
 
-function upstreamOf(world: BenchWorld, index: number): string {
+function upstreamOf(world: BenchWorld, index: number, { pools }: NginxOptions): string {
+  if (pools) return `container${index}`;
   return portOf(world, index) === world.fixedPort ? "fixed" : "raw";
 }
 
@@ -75,13 +77,13 @@ export const nginxMaps =
   (options: NginxOptions = {}) =>
   (world: BenchWorld, port: number): PinnedCommand => {
     const keys = world.keys.map((key) => `"${key}" "${key}";`).join("\n");
-    const routes = world.ids.map((id, index) => `"${id}" ${upstreamOf(world, index)};`).join("\n");
+    const routes = world.ids.map((id, index) => `"${id}" ${upstreamOf(world, index, options)};`).join("\n");
     const most = 16 * Math.max(world.keys.length, world.ids.length);
     return nginx(
       world,
       `maps-${port}`,
       "",
-      `map_hash_max_size ${most}; map_hash_bucket_size 256; ${UPGRADING} ${upstreams(world)}
+      `map_hash_max_size ${most}; map_hash_bucket_size 256; ${UPGRADING} ${upstreams(world, options)}
     map $http_authorization $caller { default ""; ${keys} }
     map $id $target { default ""; ${routes} }
     ${servers(
@@ -104,7 +106,7 @@ export const nginxMaps =
 export const nginxLua =
   (options: NginxOptions = {}) =>
   (world: BenchWorld, port: number): PinnedCommand => {
-    const file = join(world.folder, "tables.lua");
+    const file = join(world.folder, `tables-${port}.lua`);
     // Read from files: a chunk of Lua holds 65,536 constants.
     writeFileSync(
       file,
@@ -112,7 +114,7 @@ export const nginxLua =
 for key in io.lines("${world.folder}/keys.txt") do callers[key] = key end
 local index = 0
 for id in io.lines("${world.folder}/ids.txt") do
-  routes[id] = index < ${world.fixed} and "fixed" or "raw"
+  routes[id] = ${options.pools ? '"container" .. index' : `index < ${world.fixed} and "fixed" or "raw"`}
   index = index + 1
 end`,
     );
@@ -120,7 +122,7 @@ end`,
       world,
       `lua-${port}`,
       LUA_MODULES.map((name) => `load_module ${MODULES}/${name};`).join("\n"),
-      `init_by_lua_file ${file}; ${UPGRADING} ${upstreams(world)}
+      `init_by_lua_file ${file}; ${UPGRADING} ${upstreams(world, options)}
     ${servers(
       world,
       port,

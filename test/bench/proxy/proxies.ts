@@ -27,6 +27,8 @@ type BerthRow = { settings?: Record<string, unknown>; needs?: RegExp; workers?: 
 
 /** What a proxy with an access log is measured with. */
 const LOGGED = ["get", "get10k"];
+/** What a proxy is measured with that keeps connections for each container, as berth does. */
+const POOLED = ["get", "get10k"];
 
 /** The two kinds of sockets. A checkout without the setting has only the first. */
 const SOCKETS = [
@@ -44,6 +46,8 @@ export function proxies(options: RowOptions): readonly Proxy[] {
     ...(beside === undefined ? [] : [berth(options, "berth, beside", { root: beside })]),
     berth(options, "berth, http-proxy", { settings: { forwarder: "http-proxy" } }),
     ...nginxes(),
+    { name: "nginx, pools", command: nginxMaps({ pools: true }), missing: program("nginx"), only: POOLED },
+    { name: "nginx-lua, pools", command: nginxLua({ pools: true }), missing: luaMissing, only: POOLED },
     { name: "haproxy", command: haproxy({ log: false }), missing: program("haproxy") },
     { name: "caddy", command: caddy({ log: false }), missing: program("caddy") },
     ...LIBRARIES,

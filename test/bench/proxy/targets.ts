@@ -44,6 +44,11 @@ export const TARGETS: readonly BenchTarget[] = [
   times("get", "nginx-lua", { floor: 1, goal: 0.9 }),
   { ...times("get", "nginx-lua", { floor: 1.15, goal: 1 }), row: "berth", says: "get on Node's sockets: CPU × nginx-lua" },
   times("get", "nginx", { floor: 1.25, goal: 1.05 }),
+  // With as many connections to containers as berth has, on either side.
+  times("get64", "nginx-lua", {}),
+  times("get64", "nginx", {}),
+  times("get", "nginx-lua, pools", {}),
+  times("get", "nginx, pools", {}),
   ...["get10k", "post64k", "chunked", "sse", "ws125", "ws16k"].map((workload) => times(workload, "nginx", PASSED_ON)),
   times("up", "nginx", LONG),
   times("down", "nginx", LONG),
@@ -91,14 +96,15 @@ export const TARGETS: readonly BenchTarget[] = [
 export function targetText(target: BenchTarget, results: Results, berth: string): string {
   if (target.row !== undefined && target.row !== berth) return "";
   const value = target.measured(results, berth);
-  return value === undefined ? "" : `${value.toFixed(2)}: ${compareToTarget(target, value)}`;
+  return value === undefined ? "" : `${value.toFixed(2)}${compareToTarget(target, value)}`;
 }
 
 function compareToTarget({ floor, goal }: BenchTarget, measured: number): string {
-  if (goal !== undefined && measured <= goal) return "goal met";
-  if (floor === undefined) return "goal not met";
-  if (measured > floor) return "not met";
-  return goal === undefined ? "met" : "floor met";
+  if (floor === undefined && goal === undefined) return "";
+  if (goal !== undefined && measured <= goal) return ": goal met";
+  if (floor === undefined) return ": goal not met";
+  if (measured > floor) return ": not met";
+  return goal === undefined ? ": met" : ": floor met";
 }
 
 export function boundText(bound: number | undefined, { unit }: BenchTarget): string {

@@ -37,8 +37,8 @@ const PACE = 1_000;
 /** Indices of the containers behind each upstream. */
 const idsOf = ({ fixed, ids }: BenchWorld, to: "fixed" | "raw") => (to === "fixed" ? ([0, fixed] as const) : ([fixed, ids.length] as const));
 
-/** `headerBytes`: of further request headers. */
-type WrkPlan = { to: "fixed" | "raw"; method: string; path: string; sends: number; comes: number; headerBytes?: number };
+/** `headerBytes`: of further request headers. `containers`: only the first of them. */
+type WrkPlan = { to: "fixed" | "raw"; method: string; path: string; sends: number; comes: number; headerBytes?: number; containers?: number };
 
 function wrk(name: string, says: string, plan: WrkPlan): Workload {
   return {
@@ -48,7 +48,8 @@ function wrk(name: string, says: string, plan: WrkPlan): Workload {
     to: plan.to,
     wakesFirst: true,
     load: ({ world, port, pid, seconds }) => {
-      const numbers = [...idsOf(world, plan.to), plan.sends, plan.headerBytes ?? 0].map(String);
+      const [first, last] = idsOf(world, plan.to);
+      const numbers = [first, Math.min(last, first + (plan.containers ?? Infinity)), plan.sends, plan.headerBytes ?? 0].map(String);
       const argv = [world.folder, plan.method, plan.path, ...numbers, pid === undefined ? "" : PREFIX];
       const url = `http://127.0.0.1:${port}/`;
       const script = join(import.meta.dirname, "load/wrk.lua");
@@ -126,6 +127,14 @@ export function smallGet(headerBytes: number): Workload {
 /** In the order in which they are run and shown. */
 export const WORKLOADS: readonly Workload[] = [
   smallGet(0),
+  wrk("get64", "GET, 36 bytes, of 64 containers", {
+    to: "fixed",
+    method: "GET",
+    path: "/small",
+    sends: 0,
+    comes: 36,
+    containers: WRK_CONNECTIONS,
+  }),
   wrk("get10k", "GET, 10 KiB", { to: "fixed", method: "GET", path: "/10k", sends: 0, comes: 10_240 }),
   wrk("post64k", "POST, 64 KiB", { to: "raw", method: "POST", path: "/sink", sends: 65_536, comes: 5 }),
   wrk("chunked", "GET, 64 chunks of 1 KiB", { to: "raw", method: "GET", path: "/chunked", sends: 0, comes: 65_536 }),
