@@ -10,6 +10,7 @@ type ByteMapOptions = {
 };
 
 const FIRST_CAPACITY = 64;
+const NO_BYTES = new Uint8Array(0);
 const NONE = -1;
 /** Numbers of a slot. */
 const SLOT = 4;
@@ -36,7 +37,12 @@ export class ByteMap<Value> {
   /** `SLOT` numbers each, in one place: memory that is not in the processor's cache costs more than the hash. */
   #slots: Int32Array;
   #keys: Uint8Array;
+  /** The same memory. */
+  #kept: DataView;
   #values: (Value | undefined)[] = [];
+  /** The memory of the last search: usually all bytes come in the same. */
+  #bytes: Uint8Array = NO_BYTES;
+  #searched = viewOf(NO_BYTES);
   #firstFree = NONE;
   /** Slots from here on were never used. */
   #used = 0;
@@ -53,6 +59,7 @@ export class ByteMap<Value> {
     this.#shift = 32 - Math.log2(FIRST_CAPACITY);
     this.#slots = new Int32Array(FIRST_CAPACITY * SLOT);
     this.#keys = new Uint8Array(FIRST_CAPACITY * maxKeyBytes);
+    this.#kept = viewOf(this.#keys);
   }
 
   get size(): number {
@@ -69,19 +76,29 @@ export class ByteMap<Value> {
     const length = end - start;
     if (length > this.#maxKeyBytes || length <= 0) return undefined;
     const factors = this.#factors;
+    if (bytes !== this.#bytes) this.#view(bytes);
+    const searched = this.#searched;
+    // Four bytes at once, and the last ones alone.
+    const whole = length & ~3;
     let hash = factors[length] as number;
-    let next = 0;
-    for (; next + 1 < length; next += 2) {
-      const pair = (bytes[start + next] as number) | ((bytes[start + next + 1] as number) << 8);
-      hash = (hash + Math.imul(factors[next >> 1] as number, pair)) | 0;
+    for (let at = 0; at < whole; at += 4) {
+      const word = searched.getInt32(start + at, true);
+      const index = at >> 1;
+      hash = (hash + Math.imul(factors[index] as number, word & 0xffff) + Math.imul(factors[index + 1] as number, word >>> 16)) | 0;
     }
-    if (next < length) hash = (hash + Math.imul(factors[next >> 1] as number, bytes[start + next] as number)) | 0;
+    for (let at = whole; at < length; at += 2) {
+      const second = at + 1 < length ? (bytes[start + at + 1] as number) : 0;
+      hash = (hash + Math.imul(factors[at >> 1] as number, (bytes[start + at] as number) | (second << 8))) | 0;
+    }
     const keys = this.#keys;
+    const kept = this.#kept;
     const slots = this.#slots;
     for (let slot = this.#buckets[hash >>> this.#shift] as number; slot !== NONE; slot = slots[slot * SLOT + NEXT] as number) {
       if (slots[slot * SLOT + HASH] !== hash || slots[slot * SLOT + LENGTH] !== length) continue;
       const key = slot * this.#maxKeyBytes;
       let at = 0;
+      while (at < whole && kept.getInt32(key + at, true) === searched.getInt32(start + at, true)) at += 4;
+      if (at < whole) continue;
       while (at < length && keys[key + at] === bytes[start + at]) at++;
       if (at === length) return this.#values[slot];
     }
@@ -135,6 +152,11 @@ export class ByteMap<Value> {
   *values(): Generator<Value, undefined> {
     for (let slot = 0; slot < this.#used; slot++) if (this.#slots[slot * SLOT + LENGTH] !== 0) yield this.#values[slot] as Value;
     yield* this.#others.values();
+  }
+
+  #view(bytes: Uint8Array): void {
+    this.#bytes = bytes;
+    this.#searched = viewOf(bytes);
   }
 
   /** Undefined: the key is not kept by its bytes. */
@@ -224,9 +246,14 @@ export class ByteMap<Value> {
     keys.set(this.#keys);
     this.#keys.fill(0);
     this.#keys = keys;
+    this.#kept = viewOf(keys);
     this.#buckets = new Int32Array(capacity).fill(NONE);
     this.#shift--;
     // All slots are in use: a free one would have been taken.
     for (let slot = 0; slot < this.#used; slot++) this.#link(slot, slots[slot * SLOT + HASH] as number);
   }
+}
+
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
 }

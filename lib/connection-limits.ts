@@ -68,6 +68,8 @@ export function createConnectionLimits(options: ConnectionLimitOptions): Connect
         own.open++;
         addresses.set(counted, own);
       }
+      const crowdedTotal = total * CROWDED;
+      const crowdedAddress = perAddress * CROWDED;
       let released = false;
       return {
         release: () => {
@@ -77,7 +79,7 @@ export function createConnectionLimits(options: ConnectionLimitOptions): Connect
           if (own !== undefined && counted !== undefined && --own.open === 0) addresses.delete(counted);
         },
         get crowded() {
-          return all.open >= total * CROWDED || (own !== undefined && own.open >= perAddress * CROWDED);
+          return all.open >= crowdedTotal || (own !== undefined && own.open >= crowdedAddress);
         },
       };
     },
