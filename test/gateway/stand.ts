@@ -49,6 +49,7 @@ export async function openStand(
     trusted?: string[];
     tls?: TlsKeys;
     http2?: boolean;
+    consoleName?: string;
     datagrok?: DatagrokServer;
     readiness?: GatewayReadiness;
     forwarder?: EngineName;
@@ -87,6 +88,7 @@ export async function openStand(
     trusted: createTrustedProxies(options.trusted ?? []),
     tls: options.tls,
     http2: options.http2 ?? false,
+    consoleName: options.consoleName,
     waitingFiles: options.waitingFiles,
     tcp: options.tcp,
     datagrok: options.datagrok,
