@@ -66,7 +66,7 @@ def requests(stream):
 def requests_of_client(stream):
     seen = []
     while True:
-        # RFC 9112, 2.2: a server ignores at least one.
+        # RFC 9112, 2.2: a server ignores at least one. berth ignores more; a request behind more than two counts as none here.
         for _ in range(2):
             stream = stream[2:] if stream.startswith(b"\r\n") else stream
         if not stream:
@@ -83,7 +83,7 @@ def requests_of_client(stream):
 
 
 def read_one(conn, seen):
-    """Reads one request. Returns whether another may follow."""
+    """Reads one request. Returns whether another may follow: berth is a gateway, so RFC 9112, 9.3 lets HTTP/1.0 keep the connection."""
     keeps = False
     while True:
         event = conn.next_event()

@@ -68,16 +68,18 @@ function judgeAnswer(tally: AttackTally, { attack, reply, victim }: PlayedAnswer
   if (refused) tally.refused++;
   const behind = `/${attack.name}/behind`;
   const problems = {
-    // Behind an interim response it is no hidden one.
-    "a hidden response passed as one": own.includes("hidden") && ![first?.body, original?.lines].some((text) => text?.includes("hidden") === true),
+    // An interim response has no body, whatever length it declares (RFC 9112 §6.3): behind it, this is the final response.
+    "a hidden response passed as one": finals.some(
+      ({ lines }, nth) => lines.includes("hidden") && (nth > 0 || original?.lines.includes("hidden") !== true),
+    ),
     "the client got more responses than requests": finals.length > 2 || (second !== undefined && own.at(-1) !== behind),
     "the second response is not its own": second !== undefined && second.complete && !second.lines.includes(behind),
     "it means something else than what the container sent":
       first !== undefined && !refused && first.complete && (original === undefined || original.first !== first.first || original.body !== first.body),
     "the next client did not get its own response":
       ownOf(victim.received).join() !== `/${attack.name}/victim` || !victim.received.startsWith("HTTP/1.1 200 "),
-    // A container that never ends its response is waited for.
-    "the gateway did not close the connection": reply.end === "open" && (attack.afterwards !== "waits" || original?.complete === true),
+    // The head of a response is waited for. Within a response, a client that has ended its direction and gets nothing counts as gone.
+    "the gateway did not close the connection": reply.end === "open" && (attack.afterwards !== "waits" || first !== undefined),
   };
   const failed = Object.entries(problems).flatMap(([what, is]) => (is ? [what] : []));
   if (failed.length > 0)
