@@ -5,6 +5,7 @@ import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
 import { KEY_FILE } from "../control/packages/credentials/open-vault.ts";
 import { backUp } from "../control/store/backup.ts";
 import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
+import { configuredPostgres } from "../control/store/postgres/address.ts";
 import { restore } from "../control/store/restore.ts";
 import { registryFolders } from "../processes/registry.ts";
 import { loadSettings } from "./command-context.ts";
@@ -21,7 +22,9 @@ export const BACKUP: Verbs = {
     completes: "files",
     run: async ({ context, words: [file = ""], options: { damaged = false }, screen }) => {
       const { settings } = loadSettings(context);
-      const made = backUp({ folder: settings.data, file, isDamaged: damaged, version: VERSION, clock: context.clock });
+      const postgres = configuredPostgres(settings.database);
+      const from = { folder: settings.data, file, version: VERSION, clock: context.clock };
+      const made = postgres ? await (await loadMove()).backUpPostgres({ ...from, postgres }) : backUp({ ...from, isDamaged: damaged });
       screen.print(
         `${made.file}: ${(made.bytes / 1_000_000).toFixed(1)} MB. It does not contain the credentials key, which is ${keyPlace(settings)}: keep a copy of that elsewhere.`,
       );
@@ -29,8 +32,13 @@ export const BACKUP: Verbs = {
   }),
 };
 
+function loadMove() {
+  return import("../control/store/postgres/move-store.ts");
+}
+
 /** The place of the credentials key. */
-function keyPlace({ data, credentialsKey }: { data: string; credentialsKey: readonly string[] }): string {
+function keyPlace({ data, credentialsKey, credentialsKeyFile }: Pick<Settings, "data" | "credentialsKey" | "credentialsKeyFile">): string {
+  if (credentialsKeyFile !== undefined) return `in ${credentialsKeyFile}`;
   return credentialsKey.length > 0 ? "in BERTH_CREDENTIALS_KEY" : `in ${join(resolve(data), KEY_FILE)}`;
 }
 
@@ -43,9 +51,11 @@ export const RESTORE: Verbs = {
     completes: "files",
     run: async ({ context, words: [file = ""], screen }) => {
       const { settings } = loadSettings(context);
-      const { madeOn, kept } = restore({ folder: settings.data, file, version: VERSION, clock: context.clock });
+      const postgres = configuredPostgres(settings.database);
+      const to = { folder: settings.data, file, version: VERSION, clock: context.clock };
+      const { madeOn, kept } = postgres ? await (await loadMove()).restorePostgres({ ...to, postgres }) : restore(to);
       screen.print(
-        `${settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` The previous store is in ${kept}.`}`,
+        `${postgres ? "The database" : settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` The previous store is in ${kept}.`}`,
       );
       screen.print("Users must sign in again.");
       const missing = missingFor(settings);
@@ -58,16 +68,16 @@ export const RESTORE: Verbs = {
 
 /** What a berth on this data folder needs and a backup does not contain, and what to do. */
 function missingFor(settings: Settings): string[] {
-  const { data, credentialsKey, adminKey, gateways, registry } = settings;
+  const { data, credentialsKey, credentialsKeyFile, adminKey, gateways, registry, database } = settings;
   const lacks = (file: string) => !existsSync(join(resolve(data), file));
   const missing: string[] = [];
-  if (credentialsKey.length === 0 && lacks(KEY_FILE))
+  if (credentialsKey.length === 0 && credentialsKeyFile === undefined && lacks(KEY_FILE))
     missing.push(
       `the key of the credentials, which belongs ${keyPlace(settings)}: put your copy there before you start berth. Without it, stored credentials and the keys that sign docker tokens stay sealed.`,
     );
   if (adminKey === undefined && lacks(ADMIN_KEY_FILE))
     missing.push(`the first user's key, ${join(resolve(data), ADMIN_KEY_FILE)}: put it back, or the next start makes a new one and prints it.`);
-  if (gateways.port !== undefined && lacks(GATEWAY_TOKEN_FILE))
+  if (gateways.port !== undefined && database.url === undefined && lacks(GATEWAY_TOKEN_FILE))
     missing.push(
       "the token of gateways on other machines, which this older backup does not hold: give each of them what `berth gateways token` prints.",
     );

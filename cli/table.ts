@@ -89,6 +89,11 @@ export const COMMANDS: Commands = {
     load: () => import("./install/install.ts"),
   },
   upgrade: { section: "maintain", summary: "replace the running executable", load: () => import("./install/upgrade.ts") },
+  store: {
+    section: "maintain",
+    summary: "copy the store between the data folder and PostgreSQL",
+    load: async () => ({ verbs: (await import("./store.ts")).STORE }),
+  },
   backup: {
     section: "maintain",
     summary: "write the store and the published files to a file, while berth runs",

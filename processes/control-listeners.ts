@@ -14,11 +14,6 @@ import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import { isLoopback, type ListeningHandle, openEdgeTlsKeys, openListenerTlsKeys, openListeningHandle } from "./listeners.ts";
 
-/** Undefined: the store is a file in the data folder. */
-export function configuredPostgres({ database: { url, passwordFile, ca, connections } }: Settings) {
-  return url === undefined ? undefined : { url, passwordFile, caFile: ca, connections };
-}
-
 /** The keys of the credentials in the settings. Faults: SETTINGS_INVALID. */
 export function configuredKeys({ credentialsKey, credentialsKeyFile }: Settings): readonly string[] {
   return credentialsKey.length > 0 || credentialsKeyFile === undefined ? credentialsKey : loadSharedKeys(credentialsKeyFile);

@@ -2,6 +2,8 @@ import { requestVerb } from "../server/server-command.ts";
 import { formatTable } from "../terminal/format.ts";
 import { type Verbs, defineVerb } from "../command.ts";
 import { existsSync } from "node:fs";
+import { changeSharedToken } from "../../control/identity/shared-folder.ts";
+import { configuredPostgres } from "../../control/store/postgres/address.ts";
 import { createGatewayTokens, REPLACED_TOKEN_MS } from "../../control/identity/gateway-tokens.ts";
 import { Fault } from "../../lib/fault.ts";
 import { loadSettings } from "../command-context.ts";
@@ -56,11 +58,13 @@ export const GATEWAY_TOKENS: Verbs = {
     run: async ({ context, options, screen }) => {
       const atOnce = options["at-once"] ?? false;
       if (atOnce && !options.new) throw new Fault("SETTINGS_INVALID", "--at-once goes with --new: berth gateways token --new --at-once.");
-      const { data } = loadSettings(context).settings;
+      const { data, database } = loadSettings(context).settings;
+      const postgres = configuredPostgres(database);
       if (!existsSync(data))
         throw new Fault("DATA_FOLDER_UNUSABLE", `There is no data folder ${data}: start berth first, or set BERTH_DATA to its folder.`);
       const tokens = createGatewayTokens({ dataFolder: data, clock: context.clock });
-      screen.print(options.new ? tokens.renew(atOnce) : tokens.current());
+      const change = () => (options.new ? tokens.renew(atOnce) : tokens.current());
+      screen.print(postgres ? await changeSharedToken({ postgres, folder: data, clock: context.clock }, change) : change());
     },
   }),
 };

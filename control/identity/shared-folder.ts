@@ -7,6 +7,7 @@ import { GATEWAY_TOKEN_FILE } from "../store/data-folder.ts";
 import type { Store } from "../store/open-store.ts";
 import { parsePostgresAddress, type PostgresOptions } from "../store/postgres/address.ts";
 import { openPostgresPool } from "../store/postgres/pool.ts";
+import { migratePostgres } from "../store/postgres/schema.ts";
 import { ADMIN_KEY_FILE } from "./admin-key.ts";
 
 /** How long another process may take to notice a new token of the gateways. */
@@ -99,18 +100,35 @@ export async function openSharedFolderReader(options: {
   };
 }
 
+/** Runs `change`, which may write the token of gateways into the data folder, and stores the result for all processes. Faults: STORE_UNAVAILABLE. */
+export async function changeSharedToken<R>(options: { postgres: PostgresOptions; folder: string; clock: Clock }, change: () => R): Promise<R> {
+  const { postgres, folder, clock } = options;
+  const pool = await openPostgresPool(parsePostgresAddress(postgres), { connections: 2, clock });
+  try {
+    await migratePostgres(pool);
+    const { rows } = await pool.query({ sql: "SELECT text FROM shared_texts WHERE name = $1", parameters: [GATEWAY_TOKEN_FILE] });
+    const [stored] = rows as { text: string }[];
+    if (stored) writeText(folder, GATEWAY_TOKEN_FILE, stored.text);
+    const result = change();
+    const sql = "INSERT INTO shared_texts (name, text) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET text = excluded.text";
+    await pool.query({ sql, parameters: [GATEWAY_TOKEN_FILE, readText(folder, GATEWAY_TOKEN_FILE) ?? ""] });
+    return result;
+  } finally {
+    await pool.close();
+  }
+}
+
 type TextDeps = Pick<Store, "sharedTexts">;
 
-export async function pullSharedText({ sharedTexts }: TextDeps, folder: string, name: string): Promise<void> {
+async function pullSharedText({ sharedTexts }: TextDeps, folder: string, name: string): Promise<void> {
   const text = await sharedTexts.find(name);
   if (text !== undefined) writeText(folder, name, text);
 }
 
-/** `isNewer`: what the store has is replaced. */
-export async function pushSharedText({ sharedTexts }: TextDeps, folder: string, name: string, isNewer = false): Promise<void> {
+async function pushSharedText({ sharedTexts }: TextDeps, folder: string, name: string): Promise<void> {
   const text = readText(folder, name);
   if (text === undefined) return;
-  if (isNewer || (await sharedTexts.find(name)) === undefined) await sharedTexts.put(name, text);
+  if ((await sharedTexts.find(name)) === undefined) await sharedTexts.put(name, text);
 }
 
 function readText(folder: string, name: string): string | undefined {

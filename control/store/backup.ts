@@ -17,7 +17,8 @@ import { storeFault } from "./store-fault.ts";
  */
 export const BACKUP_TABLES = ["backup_about", "backup_files"] as const;
 
-const TABLES = `
+/** The tables that only a backup has. */
+export const BACKUP_CONTENT = `
   CREATE TABLE backup_about (made_on INTEGER NOT NULL, version TEXT NOT NULL) STRICT;
   CREATE TABLE backup_files (path TEXT PRIMARY KEY, mode INTEGER NOT NULL, bytes BLOB NOT NULL) STRICT;
 `;
@@ -57,7 +58,7 @@ export function backUp(from: From & Into): { file: string; bytes: number } {
   } finally {
     for (const end of ["", "-journal"]) rmSync(aside + end, { force: true });
   }
-  if (from.isNewest ?? from.isDamaged !== true) remember(from.folder, file);
+  if (from.isNewest ?? from.isDamaged !== true) rememberBackup(from.folder, file);
   return { file, bytes: statSync(file).size };
 }
 
@@ -87,7 +88,7 @@ function copyOnce({ folder, version, clock }: From, source: string, target: stri
   }
   const copy = new Sqlite(target);
   try {
-    copy.exec(TABLES);
+    copy.exec(BACKUP_CONTENT);
     copy.prepare("INSERT INTO backup_about VALUES (?, ?)").run(Math.trunc(clock.now()), version);
     return copy.transaction(() => addFiles(copy, folder))();
   } finally {
@@ -123,7 +124,7 @@ function addFiles(copy: Database, folder: string): boolean {
 }
 
 /** Only a hint: a backup that is made is made. Where another user makes it, root mostly, the folder's owner has to be able to read it. */
-function remember(folder: string, file: string): void {
+export function rememberBackup(folder: string, file: string): void {
   try {
     replaceFile(join(folder, NEWEST_FILE), `${file}\n`, { mode: 0o600, ownedByFolder: true });
   } catch {

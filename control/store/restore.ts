@@ -59,8 +59,8 @@ function discard(database: string): void {
 function prepare(passing: string, folder: string, file: string): number {
   const database = new Sqlite(passing);
   try {
-    const madeOn = check(database, file);
-    for (const { path, mode, bytes } of filesIn(database)) place(folder, path, mode, bytes);
+    const madeOn = checkBackupFile(database, file);
+    for (const { path, mode, bytes } of filesOfBackup(database)) place(folder, path, mode, bytes);
     for (const table of BACKUP_TABLES) database.exec(`DROP TABLE ${table}`);
     migrate(database);
     database.exec("DELETE FROM sessions WHERE container_id IS NULL");
@@ -72,7 +72,8 @@ function prepare(passing: string, folder: string, file: string): number {
   }
 }
 
-function check(database: Database, file: string): number {
+/** Returns when the backup was made, in epoch ms. Faults: BACKUP_UNUSABLE. */
+export function checkBackupFile(database: Database, file: string): number {
   let damage: unknown;
   try {
     damage = database.pragma("integrity_check(1)", { simple: true });
@@ -93,7 +94,7 @@ function check(database: Database, file: string): number {
 
 type Packed = { path: string; mode: number; bytes: Buffer };
 
-function filesIn(database: Database): IterableIterator<Packed> {
+export function filesOfBackup(database: Database): IterableIterator<Packed> {
   return database.prepare("SELECT path, mode, bytes FROM backup_files ORDER BY path").iterate() as IterableIterator<Packed>;
 }
 

@@ -13,6 +13,17 @@ export type PostgresOptions = {
   connections: number;
 };
 
+/** From the settings; undefined: the store is a file in the data folder. */
+export function configuredPostgres(database: {
+  url: string | undefined;
+  passwordFile: string | undefined;
+  ca: string | undefined;
+  connections: number;
+}): PostgresOptions | undefined {
+  const { url, passwordFile, ca, connections } = database;
+  return url === undefined ? undefined : { url, passwordFile, caFile: ca, connections };
+}
+
 /** Where a database is, and how to connect to it. `name` is for messages and has no password. */
 export type PostgresAddress = Pick<PoolConfig, "host" | "port" | "user" | "database" | "password" | "ssl"> & { name: string };
 

@@ -1,0 +1,156 @@
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import Sqlite from "better-sqlite3";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openStore, type Store } from "../../../control/store/open-store.ts";
+import { backUpPostgres, copyFromPostgres, copyToPostgres, restorePostgres } from "../../../control/store/postgres/move-store.ts";
+import { COPIED } from "../../../control/store/postgres/copy.ts";
+import { restore } from "../../../control/store/restore.ts";
+import { migrate } from "../../../control/store/schema.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { startPostgres } from "../../fixtures/postgres.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
+
+const server = await startPostgres(t);
+const clock = systemClock();
+const version = "1.2.3";
+const FILES = `packages/${PACKAGE}/web/${"a".repeat(64)}`;
+const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
+/** More than one part of a file. */
+const LARGE = Buffer.alloc(1_500_000, "berth ");
+
+/** Some of everything, with texts that PostgreSQL stores otherwise. */
+async function fill(store: Store): Promise<void> {
+  await store.users.insert({ id: USER, login: "ada", friendlyName: "A\0da", admin: true, createdOn: 1 });
+  await store.groups.put(USER, ["one", "Other"]);
+  await store.devKeys.insert({ digest: "k", userId: USER, id: "1", label: "laptop", createdOn: 7, fromSetting: false });
+  await store.sessions.insert({ digest: "s", userId: USER, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: "k" });
+  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const image = await store.images.insert({ ...newImage("Web", 7), files: FILES });
+  for (let index = 0; index < 250; index++) {
+    const container = newContainer({ ...image, name: `web-${index}` }, CONFIG, 7);
+    await store.containers.insert({ ...container, addresses: [{ host: "10.0.0.1", port: 1_000 + index }] });
+    if (index % 10 === 0) await store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "x", byUser: undefined });
+  }
+  await store.audit.append(
+    {
+      at: 1,
+      action: "imagePushed",
+      target: "datagrok/web:1",
+      userId: USER,
+      login: "ada",
+      via: undefined,
+      address: "::1",
+      requestId: undefined,
+      status: 200,
+    },
+    0,
+  );
+}
+
+async function filledFolder(t: Test): Promise<string> {
+  const folder = join(tempFolder(t), "data");
+  const store = await openStore({ folder, clock });
+  await fill(store);
+  await store.close();
+  mkdirSync(join(folder, FILES, "sub"), { recursive: true });
+  writeFileSync(join(folder, FILES, "sub/run.sh"), "two", { mode: 0o755 });
+  writeFileSync(join(folder, FILES, "large.bin"), LARGE);
+  writeFileSync(join(folder, "gateways.token"), `${"0".repeat(64)}\n`, { mode: 0o600 });
+  return folder;
+}
+
+const contentOf = async (store: Store) => ({
+  id: store.id,
+  users: await store.users.all(),
+  containers: await store.containers.all(),
+  images: await store.images.all(),
+  groups: await store.groups.ofUser(USER),
+  audit: await store.audit.list({ limit: 10 }),
+});
+
+t.test("every table is copied but those that follow from others", (t) => {
+  const sqlite = new Sqlite(":memory:");
+  migrate(sqlite);
+  const tables = sqlite.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'container_addresses' ORDER BY name").pluck().all();
+  t.strictSame(COPIED.map(({ table }) => table as string).toSorted(), tables);
+  sqlite.close();
+  t.end();
+});
+
+t.test("a store comes to PostgreSQL and back with all rows and files", async (t) => {
+  const folder = await filledFolder(t);
+  const postgres = await server.database();
+  const { rows, files } = await copyToPostgres({ folder, postgres, clock });
+  t.ok(rows > 280, `${rows} rows`);
+  t.equal(files, 3);
+  await t.rejects(copyToPostgres({ folder, postgres, clock }), { code: "BACKUP_UNUSABLE" }, "only into an empty database");
+
+  const [own, copy] = [await openStore({ folder, clock }), await openStore({ folder: tempFolder(t), clock, postgres })];
+  await t.rejects(copyToPostgres({ folder, postgres, clock }), { code: "DATA_FOLDER_IN_USE" }, "not under a berth that runs");
+  const expected = JSON.parse(JSON.stringify(await contentOf(own)).replaceAll("\\u0000", "\u{FFFD}")) as object;
+  t.same(await contentOf(copy), expected);
+  const [first] = await copy.containers.all();
+  await copy.containers.move(first?.id ?? "", "SYSTEM_STOPPED", "PENDING_START", {}, { at: 9, event: "new", byUser: undefined });
+  await Promise.all([own.close(), copy.close()]);
+
+  const back = join(tempFolder(t), "data");
+  await copyFromPostgres({ folder: back, postgres, clock });
+  const returned = await openStore({ folder: back, clock });
+  t.teardown(() => returned.close());
+  t.match((await returned.containers.find(first?.id ?? ""))?.state, "PENDING_START");
+  t.equal((await returned.containers.all()).length, 250);
+  t.equal(readFileSync(join(back, FILES, "sub/run.sh"), "utf8"), "two");
+  t.equal(statSync(join(back, FILES, "sub/run.sh")).mode & 0o777, 0o700);
+  t.ok(readFileSync(join(back, FILES, "large.bin")).equals(LARGE));
+  t.equal(readFileSync(join(back, "gateways.token"), "utf8"), readFileSync(join(folder, "gateways.token"), "utf8"));
+});
+
+t.test("a backup of PostgreSQL is restored into PostgreSQL, which keeps what was there, and into a data folder", async (t) => {
+  const folder = tempFolder(t);
+  const postgres = await server.database();
+  await copyToPostgres({ folder: await filledFolder(t), postgres, clock });
+  const store = await openStore({ folder, clock, postgres });
+  const before = await contentOf(store);
+  const file = join(tempFolder(t), "backup.db");
+  const [made] = await Promise.all([
+    backUpPostgres({ folder, postgres, file, version, clock }),
+    store.users.update(USER, { friendlyName: "Meanwhile" }),
+  ]);
+  t.equal(statSync(file).size, made.bytes);
+  t.equal(statSync(file).mode & 0o777, 0o600);
+  await store.users.insert({ id: "later", login: "later", friendlyName: "", admin: false, createdOn: 1 });
+  await store.close();
+
+  await server.query(
+    "CREATE TABLE leadership (expires_at timestamptz); INSERT INTO leadership VALUES (clock_timestamp() + interval '1 hour')",
+    postgres.url,
+  );
+  await t.rejects(
+    restorePostgres({ folder, postgres, file, version, clock }),
+    { code: "DATA_FOLDER_IN_USE" },
+    "not under a control process that leads",
+  );
+  await server.query("UPDATE leadership SET expires_at = 'epoch'", postgres.url);
+  const { kept = "" } = await restorePostgres({ folder, postgres, file, version, clock });
+  t.ok(existsSync(kept));
+  const after = await openStore({ folder, clock, postgres });
+  t.same((await contentOf(after)).containers, before.containers);
+  t.equal(await after.users.find("later"), undefined);
+  t.equal(await after.sessions.byDigest("s"), undefined, "no session is restored from an old copy");
+  await after.publishedFiles.fetch(FILES);
+  t.ok(readFileSync(join(folder, FILES, "large.bin")).equals(LARGE));
+  await after.close();
+  await restorePostgres({ folder, postgres, file: kept, version, clock });
+  const again = await openStore({ folder, clock, postgres });
+  t.ok(await again.users.find("later"));
+  await again.close();
+
+  const single = join(tempFolder(t), "data");
+  restore({ folder: single, file, version, clock });
+  const restored = await openStore({ folder: single, clock });
+  t.teardown(() => restored.close());
+  t.same((await contentOf(restored)).containers, before.containers);
+  t.equal(readFileSync(join(single, FILES, "sub/run.sh"), "utf8"), "two");
+});
