@@ -105,6 +105,8 @@ export type Lease = {
   countBytes(n: number, from: ExchangeSide): void;
   /** Sets the holder, in place of the previous one. Absent if the lease is never revoked. */
   setHolder?(holder: LeaseHolder): void;
+  /** No other target will be requested. A WebSocket may stay open for days: what only a wait needs is released. */
+  settle?(): void;
   /** The exchange is over. May be repeated. */
   release(): void;
 };

@@ -29,7 +29,9 @@ export class NetConnection {
   #paused = true;
   #sent = 0;
   #reserved = 0;
-  #closeListeners: (() => void)[] | undefined;
+  /** Most connections have one. */
+  #closeListener: (() => void) | undefined;
+  #moreListeners: (() => void)[] | undefined;
 
   /** Reads nothing before `resume`. */
   constructor(layer: SocketLayer, { id, remoteAddress, tls }: { id: SocketId; remoteAddress: string; tls: boolean }) {
@@ -92,8 +94,8 @@ export class NetConnection {
 
   /** Calls `act` after `onClose`. */
   onceClosed(act: () => void): void {
-    this.#closeListeners ??= [];
-    this.#closeListeners.push(act);
+    if (this.#closeListener === undefined) this.#closeListener = act;
+    else (this.#moreListeners ??= []).push(act);
   }
 
   /**
@@ -168,8 +170,11 @@ export class NetConnection {
     const last = this.user;
     this.user = NO_USER;
     last.onClose(error);
-    const listeners = this.#closeListeners;
-    this.#closeListeners = undefined;
-    if (listeners !== undefined) for (const act of listeners) act();
+    const first = this.#closeListener;
+    const others = this.#moreListeners;
+    this.#closeListener = undefined;
+    this.#moreListeners = undefined;
+    first?.();
+    if (others !== undefined) for (const act of others) act();
   }
 }

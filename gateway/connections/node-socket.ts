@@ -44,13 +44,13 @@ export class NodeSocket {
   }
 
   /** `onClose`: the number is free. */
-  listen(onClose: () => void): void {
+  listen(onClose: (socket: NodeSocket) => void): void {
     const { events } = this.#deps;
     let broken: Error | undefined;
     this.#stream.on("end", () => events.onEnd(this.id));
     this.#stream.on("error", (error) => void (broken ??= error));
     const over = () => {
-      onClose();
+      onClose(this);
       events.onClose(this.id, broken);
     };
     if (this.#stream.closed) process.nextTick(over);

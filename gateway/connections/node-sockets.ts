@@ -32,9 +32,12 @@ export class NodeSockets implements SocketLayer {
     const id = this.#slots.nextId();
     const adopted = new NodeSocket(id, open, this.#deps, { pastStream: handle !== undefined, under });
     this.#slots.add(adopted);
-    adopted.listen(() => this.#slots.delete(adopted));
+    adopted.listen(this.#forget);
     return id;
   }
+
+  /** Not a function within `adopt`: that would keep the socket whose handle was taken. */
+  readonly #forget = (closed: NodeSocket): void => this.#slots.delete(closed);
 
   resume(id: SocketId): void {
     this.#slots.find(id)?.resume();

@@ -68,11 +68,14 @@ export function createLeases(deps: LeaseDeps): Leases {
   return { open: (request) => new OpenLease(context, request, exchanges.tally(request.view, answersOf)) };
 }
 
+/** In place of a request that is settled: its release ends its waits. */
+const SETTLED = { signal: new AbortController().signal };
+
 class OpenLease implements ContainerLease, ListedLease {
   before: ListedLease | undefined = undefined;
   after: ListedLease | undefined = undefined;
   readonly #context: LeaseContext;
-  readonly #request: LeaseRequest;
+  #request: LeaseRequest;
   readonly #tally: ContainerTally;
   /** Of the directory, when the view was current. Undefined: it may be older. */
   readonly #changes: number | undefined;
@@ -173,6 +176,10 @@ class OpenLease implements ContainerLease, ListedLease {
 
   setHolder(holder: LeaseHolder): void {
     this.#holder = holder;
+  }
+
+  settle(): void {
+    this.#request = { ...this.#request, request: SETTLED };
   }
 
   revoke(fault: Fault): void {

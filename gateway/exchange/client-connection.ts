@@ -159,7 +159,6 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     this.#forget(this);
     this.connection.user = NO_USER;
     this.connection.pause();
-    this.connection.onceClosed(() => this.#left?.abort(CLIENT_LEFT));
     if (this.#ended) this.connection.destroy();
     return this.#input.takeKept();
   }

@@ -119,7 +119,7 @@ export function openSpliceEngine({
   const server = openEdgeServer(options, { tls, http2, handshakeMs: limits.headersTimeoutMs, bounds }, (socket, admission, under) => {
     if (isHttp2(socket)) return sessions.accept(socket, admission);
     const connection = connections.adopt(socket, { under });
-    connection.onceClosed(admission.release);
+    connection.onceClosed(() => admission.release());
     serve(connection, admission, "http1");
   });
   const handshakes = watchHandshakes(server, tls, left);

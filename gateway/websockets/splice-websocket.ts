@@ -19,7 +19,7 @@ export type UpgradedPair = {
   early: readonly Buffer[];
   rest: Buffer;
   pongFilter?: PongFilter | undefined;
-  lease: Pick<Lease, "countBytes" | "setHolder">;
+  lease: Pick<Lease, "countBytes" | "setHolder" | "settle">;
   record: ByteCounts;
   draining: Draining;
   clock: Clock;
@@ -42,7 +42,7 @@ const REVOKED_MS = 1_000;
 class WebSocketSplice implements LeaseHolder {
   readonly client: NetConnection;
   readonly container: NetConnection;
-  readonly lease: Pick<Lease, "countBytes" | "setHolder">;
+  readonly lease: Pick<Lease, "countBytes" | "setHolder" | "settle">;
   readonly record: ByteCounts;
   readonly boundary = new FrameBoundary();
   pongFilter: PongFilter | undefined;
@@ -76,6 +76,7 @@ class WebSocketSplice implements LeaseHolder {
     client.user = fromClient;
     container.user = fromContainer;
     this.lease.setHolder?.(this);
+    this.lease.settle?.();
     client.resume();
     container.resume();
     if (rest.length > 0) fromContainer.onBytes(rest, 0, rest.length);
