@@ -38,6 +38,8 @@ export type GatewayFixture = TestDirectory & {
   apiSocket: string;
   /** Near ends of the clients' connections, in the order in which they were accepted. */
   clients: NetConnection[];
+  /** Those of the connections to containers. */
+  containers: NetConnection[];
 };
 
 /** A gateway that listens on a port of its own, over a directory that the test holds. */
@@ -68,6 +70,7 @@ export async function openStand(
   const apiSocket = join(await shortFolder(t), "api.sock");
   const exchanges = createOpenExchanges();
   const clients: NetConnection[] = [];
+  const containers: NetConnection[] = [];
   const connections = openTestConnections(options.sockets);
   const gateway = await openGateway({
     exchanges,
@@ -79,7 +82,7 @@ export async function openStand(
       ...connections,
       adopt: (socket, adoptOptions) => {
         const connection = connections.adopt(socket, adoptOptions);
-        if (adoptOptions?.readToEnd !== true) clients.push(connection);
+        (adoptOptions?.readToEnd === true ? containers : clients).push(connection);
         return connection;
       },
     },
@@ -101,7 +104,7 @@ export async function openStand(
   await new Promise<void>((resolve) => void gateway.server.listen(0, "127.0.0.1", resolve));
   t.teardown(() => gateway.close());
   const { port } = gateway.server.address() as AddressInfo;
-  return { ...held, openAt: exchanges.at, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket, clients };
+  return { ...held, openAt: exchanges.at, gateway, port, base: `http://127.0.0.1:${port}`, apiSocket, clients, containers };
 }
 
 /** The one that the test requests, or else the one that the environment names. */
