@@ -1,19 +1,18 @@
-import { privateListeners } from "../lib/container-peers.ts";
 import { readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import type { Clock } from "../lib/clock.ts";
-import { type ReadSettings, readSettings } from "../conf/read-settings.ts";
+import { type ParseSettingsFile, type ReadSettings, readSettings, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/read-settings.ts";
 import type { Settings } from "../conf/settings.ts";
-import { type ParseSettingsFile, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/settings-file.ts";
 import { readAdminKey } from "../control/identity/admin-key.ts";
+import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { type Log, openLog } from "../lib/log.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { ownBuild } from "../lib/own-files.ts";
+import { privateListeners } from "../lib/refused-addresses.ts";
 import type { Parent } from "../processes/parent.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "../processes/runtime-folder.ts";
-import { type CallApi, createServerClient, type ServerClient } from "./server/server-client.ts";
 import { type PublishedMetrics, publishMetrics } from "../processes/telemetry.ts";
+import { type CallApi, createServerClient, type ServerClient } from "./server/server-client.ts";
 import { VERSION } from "./version.ts";
 
 /** What a command is started with. */

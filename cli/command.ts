@@ -1,8 +1,8 @@
+import { parseArgs } from "node:util";
 import { suggestion } from "../conf/suggestion.ts";
 import { Fault, type FaultCode } from "../lib/fault.ts";
 import type { CommandContext } from "./command-context.ts";
-import type { Screen } from "./terminal/screen.ts";
-import { parseArgs } from "node:util";
+import type { Screen } from "./terminal.ts";
 
 /** A command has verbs; or `run`, which reads its arguments itself if there is a `usage`, and else takes none. A number is the exit code. */
 export type CommandModule = { verbs: Verbs } | { run(context: CommandContext): Promise<number | void>; usage?: string };

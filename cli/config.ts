@@ -3,7 +3,7 @@ import { maskSecrets, rowsOf } from "../conf/row.ts";
 import { SETTINGS } from "../conf/settings.ts";
 import { loadSettings } from "./command-context.ts";
 import { loadConfigFiles } from "./server/server-command.ts";
-import { formatTable } from "./terminal/format.ts";
+import { formatTable } from "./terminal.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 
 export const verbs: Verbs = {

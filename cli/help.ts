@@ -12,7 +12,7 @@ import {
   type CommandVerb,
   EXIT_CODES,
 } from "./command.ts";
-import { wrapText } from "./terminal/format.ts";
+import { wrapText } from "./terminal.ts";
 import { VERSION } from "./version.ts";
 
 export const verbs: Verbs = {

@@ -1,14 +1,13 @@
 import { createInterface } from "node:readline/promises";
+import { listPages, openDatagrokClient, signInWithKey } from "../gateway/datagrok/datagrok-client.ts";
 import type { Clock } from "../lib/clock.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
-import { openDatagrokClient, listPages, signInWithKey } from "../gateway/datagrok/datagrok-client.ts";
-import { localApi, loadSettings } from "./command-context.ts";
+import { loadSettings, localApi } from "./command-context.ts";
+import { defineVerb, requireHttpUrl, type Verbs } from "./command.ts";
 import type { CallApi } from "./server/server-client.ts";
 import { loadKeyFile } from "./server/server-command.ts";
-import type { Screen } from "./terminal/screen.ts";
-import { formatTable } from "./terminal/format.ts";
-import { defineVerb, requireHttpUrl, type Verbs } from "./command.ts";
+import { formatTable, type Screen } from "./terminal.ts";
 
 type ImportRow = {
   kind: string;

@@ -1,15 +1,14 @@
 import { existsSync } from "node:fs";
-import { loadSettingsParser, type ParseSettingsFile, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/settings-file.ts";
+import { loadSettingsParser, type ParseSettingsFile, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/read-settings.ts";
 import { systemClock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { HANDOVER_NAME } from "../processes/handover.ts";
 import { findParent } from "../processes/parent.ts";
-import { exitCodeOf, Interrupted, findCommand, findVerb, parseVerbArgs } from "./command.ts";
-import { createScreen, type Screen } from "./terminal/screen.ts";
-import { oneLine } from "./terminal/format.ts";
-import { commandHelp, overview } from "./help.ts";
 import type { CommandContext } from "./command-context.ts";
-import { INTERNAL_COMMANDS, COMMANDS } from "./table.ts";
+import { exitCodeOf, findCommand, findVerb, Interrupted, parseVerbArgs } from "./command.ts";
+import { commandHelp, overview } from "./help.ts";
+import { COMMANDS, INTERNAL_COMMANDS } from "./table.ts";
+import { createScreen, oneLine, type Screen } from "./terminal.ts";
 
 /** Runs a command line, and ends the process with its exit code. `script` is berth's own file; undefined in the single executable. */
 export async function main({ env, args, script }: { env: NodeJS.ProcessEnv; args: string[]; script: string | undefined }): Promise<void> {

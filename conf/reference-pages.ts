@@ -1,12 +1,11 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { FILE_SUFFIX } from "./read-settings.ts";
-import { type SettingRow, rowsOf } from "./row.ts";
-import { SETTINGS } from "./settings.ts";
-import { SETTINGS_FILE, SETTINGS_FILE_NAME } from "./settings-file.ts";
-import { METRICS, type MetricRow } from "../lib/metrics/table.ts";
-import { FAULTS, type FaultCode } from "../lib/fault.ts";
+import { type FaultCode, FAULTS } from "../lib/fault.ts";
+import { type MetricRow, METRICS } from "../lib/metrics/table.ts";
 import { EXPLAINED_FAULTS } from "./explained-faults.ts";
+import { FILE_SUFFIX, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./read-settings.ts";
+import { rowsOf, type SettingRow } from "./row.ts";
+import { SETTINGS } from "./settings.ts";
 
 const SETTINGS_INTRO = `# Settings
 

@@ -1,5 +1,5 @@
+import { trimTrailing } from "../lib/character-classes.ts";
 import { Fault, type FaultCode } from "../lib/fault.ts";
-import { trimTrailing } from "../lib/trim-trailing.ts";
 import type { Spec } from "./driver.ts";
 
 /**

@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
-import { isRefusedHost } from "../lib/forbidden-addresses.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { isRefusedHost } from "../lib/refused-addresses.ts";
 import { type Address, type Driver, type DriverName, type Observed, wrapDriver } from "./driver.ts";
 
 /**

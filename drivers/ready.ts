@@ -1,5 +1,5 @@
-import { acceptsConnection, CONNECT_MS, HELD_MS } from "../lib/accepts-connection.ts";
 import type { Clock } from "../lib/clock.ts";
+import { acceptsConnection, CONNECT_MS, HELD_MS } from "../lib/connection-probe.ts";
 import { openHttpClient } from "../lib/http-client.ts";
 import type { Address, DeployCall, Readiness, Spec } from "./driver.ts";
 

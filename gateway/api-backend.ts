@@ -3,7 +3,7 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import { permittedOrigin } from "../lib/browser-requests.ts";
 import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../lib/jwks/signers.ts";
-import { trimTrailing } from "../lib/trim-trailing.ts";
+import { trimTrailing } from "../lib/character-classes.ts";
 import type { ClientPeer, Decision, ForwardTarget, Head, HeaderEdits, HeaderLine, IncomingRequest, Lease, PlainForward } from "./decision.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import { withoutConsoleCookies } from "./containers/credentials.ts";

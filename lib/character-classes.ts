@@ -70,3 +70,10 @@ export function startsIgnoringCase(text: string, prefix: string, at = 0): boolea
 function lowerCase(code: number): number {
   return code >= 65 && code <= 90 ? code | 32 : code;
 }
+
+/** `text` without the `characters` at its end, in one pass: `/x+$/` starts again at each x, which takes quadratic time on many of them. */
+export function trimTrailing(text: string, characters: string): string {
+  let end = text.length;
+  while (end > 0 && characters.includes(text[end - 1] ?? "")) end--;
+  return text.slice(0, end);
+}

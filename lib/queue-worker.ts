@@ -1,4 +1,4 @@
-import { readFinalStage } from "./dockerfile/read-final-stage.ts";
+import { readFinalStage } from "./dockerfile.ts";
 
 /** The base images of workers that the publishing client generates. */
 const WORKER_BASE = /^(?:[^/]+\/)?datagrok\/celery/;

@@ -1,17 +1,17 @@
 import type { RequestListener } from "node:http";
-import type { FeedHandler } from "../control/api/feed.ts";
 import type { Server } from "node:tls";
 import type { Settings } from "../conf/settings.ts";
 import { openGatewayListener } from "../control/api/control-listener.ts";
+import type { FeedHandler } from "../control/api/feed.ts";
 import { openConsoleListener } from "../control/console/console-routes.ts";
 import { createGatewayTokens } from "../control/identity/gateway-tokens.ts";
 import { loadSharedKeys } from "../control/packages/credentials/open-vault.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
 import { createTrustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Clock } from "../lib/clock.ts";
-import { privateListeners } from "../lib/container-peers.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
+import { privateListeners } from "../lib/refused-addresses.ts";
 import { isLoopback, type ListeningHandle, openEdgeTlsKeys, openListenerTlsKeys, openListeningHandle } from "./listeners.ts";
 
 /** The keys of the credentials in the settings. Faults: SETTINGS_INVALID. */

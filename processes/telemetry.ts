@@ -1,13 +1,13 @@
 import { closeSync, openSync } from "node:fs";
-import type { Clock } from "../lib/clock.ts";
 import type { Settings } from "../conf/settings.ts";
-import { Fault } from "../lib/fault.ts";
 import { type AccessLog, openAccessLog } from "../gateway/access-log.ts";
+import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics, Snapshot } from "../lib/metrics/open-metrics.ts";
-import { traceSettings, type Traces } from "../lib/traces/traces.ts";
-import type { PrivateListeners } from "../lib/container-peers.ts";
 import type { MetricsAggregator } from "../lib/metrics/serve-metrics.ts";
+import type { PrivateListeners } from "../lib/refused-addresses.ts";
+import { type Traces, traceSettings } from "../lib/traces/traces.ts";
 import type { Parent, StoppableProcess } from "./parent.ts";
 
 /** A sink that stays broken is logged once in this time. */

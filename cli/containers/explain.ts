@@ -1,9 +1,8 @@
 import { Fault } from "../../lib/fault.ts";
-import { type MoveOnWire, findByName } from "../server/find-entity.ts";
-import { JSON_OPTION, type SelectedServer, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { formatAge, formatDuration, wrapText, oneLine, stateColour, formatTable } from "../terminal/format.ts";
-import type { Screen } from "../terminal/screen.ts";
 import { defineVerb, type Verbs } from "../command.ts";
+import { findByName, type MoveOnWire } from "../server/server-client.ts";
+import { JSON_OPTION, type SelectedServer, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
+import { formatAge, formatDuration, formatTable, oneLine, type Screen, stateColour, wrapText } from "../terminal.ts";
 import { containerJson } from "./list.ts";
 
 const DEFAULT_MOVES = 10;

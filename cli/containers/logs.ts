@@ -1,9 +1,8 @@
-import { findByName } from "../server/find-entity.ts";
-import { SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { defineVerb, type Verbs } from "../command.ts";
-import { Fault } from "../../lib/fault.ts";
 import type { Clock } from "../../lib/clock.ts";
-import type { ServerClient } from "../server/server-client.ts";
+import { Fault } from "../../lib/fault.ts";
+import { defineVerb, type Verbs } from "../command.ts";
+import { findByName, type ServerClient } from "../server/server-client.ts";
+import { selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
 
 /** The server's limit. */
 const MAX_LINES = 100_000;

@@ -1,11 +1,9 @@
 import { Fault } from "../../lib/fault.ts";
-import { JSON_OPTION, SERVER_OPTIONS, selectServer } from "../server/server-command.ts";
-import { formatAge, stateColour, formatTable } from "../terminal/format.ts";
-import type { Screen } from "../terminal/screen.ts";
 import { defineVerb, type Verbs } from "../command.ts";
+import { type ContainerOnWire, listEntities, type MoveOnWire, type ServerClient } from "../server/server-client.ts";
+import { JSON_OPTION, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
+import { formatAge, formatTable, type Screen, stateColour } from "../terminal.ts";
 import { containerJson } from "./list.ts";
-import { type ContainerOnWire, type MoveOnWire, listEntities } from "../server/find-entity.ts";
-import type { ServerClient } from "../server/server-client.ts";
 
 const DEFAULT_SECONDS = 2;
 const MAX_SECONDS = 3_600;

@@ -1,16 +1,16 @@
-import type { Clock } from "../../lib/clock.ts";
 import type { ReadSettings } from "../../conf/read-settings.ts";
 import type { Settings } from "../../conf/settings.ts";
 import { readAdminKey } from "../../control/identity/admin-key.ts";
 import type { DriverName } from "../../drivers/driver.ts";
+import { ADVICE } from "../../drivers/faults.ts";
+import { trimTrailing } from "../../lib/character-classes.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
 import { listenerUrl, localHost } from "../serve.ts";
-import { sendRequest, withoutSecrets } from "./send-request.ts";
 import { parseJson } from "../server/server-client.ts";
-import { trimTrailing } from "../../lib/trim-trailing.ts";
-import { ADVICE } from "../../drivers/faults.ts";
+import { sendRequest, withoutSecrets } from "./send-request.ts";
 
 /** The options of the command line. */
 export type DoctorOptions = {

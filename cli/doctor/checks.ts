@@ -1,16 +1,13 @@
-import { checkBerth, checkConsole } from "./berth.ts";
+import { checkBerth, checkConsole, checkTcpListeners } from "./berth.ts";
 import { checkCertificate } from "./certificate.ts";
+import type { Check } from "./check.ts";
 import { checkContainer } from "./container.ts";
-import { checkBackup, checkDisk, checkStore } from "./store.ts";
 import { checkDatagrok, checkSleepers } from "./datagrok.ts";
 import { checkDriver } from "./driver.ts";
-import { checkEvents, checkIdle, idleMs, checkWebSocket } from "./streaming.ts";
-import type { Check } from "./check.ts";
-import { checkName, checkClock, checkOpenFiles } from "./machine.ts";
-import { checkTcpListeners } from "./tcp.ts";
+import { checkBackup, checkClock, checkDisk, checkName, checkOpenFiles, checkSockets, checkStore } from "./machine.ts";
 import { checkRegistry } from "./registry.ts";
-import { checkSockets } from "./sockets.ts";
 import { checkSettings } from "./settings.ts";
+import { checkEvents, checkIdle, checkWebSocket, idleMs } from "./streaming.ts";
 
 /** From a browser to a container; each check may need earlier ones. */
 export const CHECKS: readonly Check[] = [

@@ -1,13 +1,12 @@
-import { datagrokKeys, openSigners } from "../../lib/jwks/signers.ts";
-import { verifyToken } from "../../lib/jwks/verify-token.ts";
-import { Fault } from "../../lib/fault.ts";
-import { openLog } from "../../lib/log.ts";
-import { sendRequest, withoutSecrets, requestDockerToken } from "./send-request.ts";
-import { parseJson } from "../server/server-client.ts";
-import { type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
-import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { listPages, openDatagrokClient, signInWithKey } from "../../gateway/datagrok/datagrok-client.ts";
 import { readContainer } from "../../gateway/datagrok/read-container.ts";
+import { trimTrailing } from "../../lib/character-classes.ts";
+import { Fault } from "../../lib/fault.ts";
+import { datagrokKeys, openSigners, verifyToken } from "../../lib/jwks/signers.ts";
+import { openLog } from "../../lib/log.ts";
+import { parseJson } from "../server/server-client.ts";
+import { type CheckContext, type CheckProblem, type CheckResult, failure, warning } from "./check.ts";
+import { requestDockerToken, sendRequest, withoutSecrets } from "./send-request.ts";
 
 /** The Datagrok server: its API, its keys, and whether berth accepts its tokens. */
 export async function checkDatagrok({ settings, key, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {

@@ -1,11 +1,10 @@
-import { Fault } from "../../lib/fault.ts";
-import { type DoctorOptions, openCheckContext, type CheckContext, type CheckProblem, problemOf, type Check } from "./check.ts";
-import { CHECKS } from "./checks.ts";
-import { loadKeyFile } from "../server/server-command.ts";
-import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import type { Colour } from "../terminal/format.ts";
-import type { Screen } from "../terminal/screen.ts";
+import { Fault } from "../../lib/fault.ts";
+import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
+import { loadKeyFile } from "../server/server-command.ts";
+import type { Colour, Screen } from "../terminal.ts";
+import { type Check, type CheckContext, type CheckProblem, type DoctorOptions, openCheckContext, problemOf } from "./check.ts";
+import { CHECKS } from "./checks.ts";
 
 const MOST_IDLE = 3_600;
 

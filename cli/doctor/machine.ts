@@ -1,17 +1,23 @@
-import { decodeJwt } from "jose";
-import { sendRequest, requestDockerToken } from "./send-request.ts";
-import { reasonOf } from "../../lib/http-client.ts";
-import { urlAt, type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
+import { execFile } from "node:child_process";
 import { lookup } from "node:dns/promises";
-import { isIP } from "node:net";
-import { parseRegistryAddress } from "../../gateway/registry/upstream/registry-address.ts";
-import { Fault } from "../../lib/fault.ts";
-import { tmpdir } from "node:os";
 import { existsSync, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { statfs } from "node:fs/promises";
+import { isIP } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { decodeJwt } from "jose";
+import { newestBackup } from "../../control/store/backup.ts";
+import { readRollback, ROLLBACK_FILE } from "../../control/store/data-folder.ts";
+import { testFfi } from "../../gateway/connections/choose-sockets.ts";
+import { parseRegistryAddress } from "../../gateway/registry/upstream/registry-address.ts";
 import { FEW_DESCRIPTORS } from "../../lib/connection-limits.ts";
+import { Fault } from "../../lib/fault.ts";
+import { reasonOf } from "../../lib/http-client.ts";
 import { parentSocketOf } from "../../processes/runtime-folder.ts";
-import { loadParentLimits } from "../install/ask-parent.ts";
+import { loadParentLimits } from "../install/upgrade.ts";
+import { type CheckContext, type CheckProblem, type CheckResult, failure, urlAt, warning } from "./check.ts";
+import { requestDockerToken, sendRequest } from "./send-request.ts";
 
 /** Servers accept tokens with a difference of a minute; half of it is for their own clocks. */
 const MAX_SKEW_MS = 30_000;
@@ -95,4 +101,84 @@ export async function checkOpenFiles({ context, settings }: CheckContext): Promi
           ),
         ];
   return { says: `${openFiles} for process ${pid}`, problems };
+}
+
+/** How gateways on this machine read and write sockets, and whether `ffi` would work. */
+export async function checkSockets({ settings, clock }: CheckContext): Promise<CheckResult> {
+  const { sockets } = settings;
+  const tested = await testFfi(clock);
+  if (!("problem" in tested)) return { says: sockets === "ffi" ? "ffi" : "node; BERTH_SOCKETS=ffi would work here" };
+  const { problem } = tested;
+  if (sockets !== "ffi") return { says: `node; BERTH_SOCKETS=ffi would not work here: ${problem}` };
+  const what = `BERTH_SOCKETS=ffi does not work here, so berth uses Node's sockets: ${problem}.`;
+  return {
+    says: "node",
+    problems: [warning(what, "Set BERTH_SOCKETS=node, or start berth with the Node of its package and without --no-experimental-ffi.")],
+  };
+}
+
+const execute = promisify(execFile);
+
+/** Whether the store lost changes; with `--store`, whether SQLite finds damage. */
+export async function checkStore({ context, settings, options }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+  const folder = resolve(settings.data);
+  if (!existsSync(join(folder, "berth.db"))) return { unlooked: `there is no store in ${folder}` };
+  const problems: CheckProblem[] = [];
+  const rollback = readRollback(folder);
+  if (rollback !== undefined)
+    problems.push(
+      failure(
+        `The store lost changes: on ${new Date(rollback.at).toISOString()} a gateway had revision ${rollback.seen}, but the store had ${rollback.found}.`,
+        `Its log was cut, or an old backup was restored. Check the containers (\`berth orphans\`), then remove ${join(folder, ROLLBACK_FILE)}.`,
+      ),
+    );
+  if (!options.store) {
+    const says = "structure checked at berth's last start; --store checks everything";
+    return problems.length === 0 ? { unlooked: says } : { says, problems };
+  }
+  const words = [...(context.script === undefined ? [] : [context.script]), "check-store"];
+  const { stdout } = await execute(process.execPath, words, { env: context.env, signal, killSignal: "SIGKILL" });
+  const damage = JSON.parse(stdout) as string[];
+  const backup = newestBackup(folder);
+  if (damage.length > 0)
+    problems.push(
+      failure(
+        `The store is damaged: ${damage.join("; ")}.`,
+        backup === undefined
+          ? "Restore a backup: docs/install.md. berth knows no backup here."
+          : `Stop berth, then \`berth restore ${backup}\`, the newest backup that berth knows.`,
+      ),
+    );
+  return { says: damage.length === 0 ? "integrity_check found nothing" : "damaged", problems };
+}
+
+const MB = 1_048_576;
+/** Below LEAST_MB the next package may not fit; FEW_MB gives some days' notice. */
+const LEAST_MB = 200;
+const FEW_MB = 1_024;
+const DAY_MS = 86_400_000;
+const OLD_DAYS = 7;
+
+/** Free disk space for the store and for published files. */
+export async function checkDisk({ settings }: CheckContext): Promise<CheckResult> {
+  const folder = resolve(settings.data);
+  if (!existsSync(folder)) return { unlooked: `there is no ${folder} here` };
+  const { bavail, bsize } = await statfs(folder);
+  const freeMb = Math.floor((bavail * bsize) / MB);
+  const what = `${folder} has ${freeMb} MB left.`;
+  const todo = "Free space there, or move the data folder to a larger disk.";
+  const problems: CheckProblem[] = freeMb < LEAST_MB ? [failure(what, todo)] : freeMb < FEW_MB ? [warning(what, todo)] : [];
+  return { says: `${(freeMb / 1_024).toFixed(1)} GB free in ${folder}`, problems };
+}
+
+/** The age of the newest backup. */
+export async function checkBackup({ settings, clock }: CheckContext): Promise<CheckResult> {
+  const folder = resolve(settings.data);
+  if (!existsSync(folder)) return { unlooked: `there is no ${folder} here` };
+  const newest = newestBackup(folder);
+  const todo = "Run `berth backup <file>` by a timer, and keep the file elsewhere.";
+  if (newest === undefined) return { says: "no backup", problems: [warning("berth knows no backup of the store.", todo)] };
+  const days = Math.floor((clock.now() - statSync(newest).mtimeMs) / DAY_MS);
+  const problems = days > OLD_DAYS ? [warning(`The newest backup, ${newest}, is ${days} days old.`, todo)] : [];
+  return { says: `the newest is of ${days} days ago`, problems };
 }

@@ -1,21 +1,19 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { Fault } from "../../lib/fault.ts";
-import { unusableReason, waitUntilValidated } from "../containers/revalidate.ts";
-import { REGISTRY_OPTION, registryHostOf } from "../registry/open-v2.ts";
-import { JSON_OPTION, SERVER_OPTIONS, selectServer, type SelectedServer } from "../server/server-command.ts";
-import { openProgressLine, type ProgressLine } from "../terminal/screen.ts";
-import { defineVerb, type Verbs } from "../command.ts";
-import type { Clock } from "../../lib/clock.ts";
-import type { ImageOnWire } from "../server/find-entity.ts";
-import type { ServerClient } from "../server/server-client.ts";
-import { type PreparedImage, prepareImage } from "./prepare-image.ts";
-import { type DockerCommand, createDockerCommand } from "./open-docker.ts";
-import { uploadPackage } from "./upload-package.ts";
-import { type Definition, defineContainers, type PackageJson, readPackageJson } from "../../control/packages/publish/definitions.ts";
-import { findFolders } from "../../control/packages/publish/folders.ts";
 import { readText } from "../../control/packages/publish/author-files.ts";
+import { defineContainers, type Definition, type PackageJson, readPackageJson } from "../../control/packages/publish/definitions.ts";
+import { findFolders } from "../../control/packages/publish/folders.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import { defineVerb, type Verbs } from "../command.ts";
+import { unusableReason, waitUntilValidated } from "../containers/actions.ts";
+import { REGISTRY_OPTION, registryHostOf } from "../registry/open-v2.ts";
+import type { ImageOnWire, ServerClient } from "../server/server-client.ts";
+import { JSON_OPTION, type SelectedServer, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
+import { openProgressLine, type ProgressLine } from "../terminal.ts";
+import { createDockerCommand, type DockerCommand, type PreparedImage, prepareImage } from "./prepare-image.ts";
+import { uploadPackage } from "./upload-package.ts";
 
 const DETAILS = `Works like grok publish, for packages with containers. It builds no JavaScript, and sends the files as they are.
 Each folder in dockerfiles/ makes an image and a container. berth does not build an image again if its folder has not changed.

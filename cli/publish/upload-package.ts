@@ -1,13 +1,13 @@
 import { createReadStream, createWriteStream } from "node:fs";
-import { Transform } from "node:stream";
-import { DOCKERFILES } from "../../control/packages/publish/folders.ts";
-import type { ServerClient } from "../server/server-client.ts";
-import type { ProgressLine } from "../terminal/screen.ts";
-import type { PreparedImage } from "./prepare-image.ts";
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { ZipFile } from "yazl";
+import { DOCKERFILES } from "../../control/packages/publish/folders.ts";
+import type { ServerClient } from "../server/server-client.ts";
+import type { ProgressLine } from "../terminal.ts";
+import type { PreparedImage } from "./prepare-image.ts";
 
 /** Zips a package with an `image.json` per image, and sends it. Returns the response. */
 export async function uploadPackage<T>(deps: {

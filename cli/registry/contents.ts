@@ -2,7 +2,7 @@ import { Fault } from "../../lib/fault.ts";
 import { suggestion } from "../../conf/suggestion.ts";
 import type { CommandContext } from "../command-context.ts";
 import { JSON_OPTION, SERVER_OPTIONS, selectServer, type ServerOptions } from "../server/server-command.ts";
-import { oneLine, formatTable } from "../terminal/format.ts";
+import { oneLine, formatTable } from "../terminal.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { openV2, type V2, REGISTRY_OPTION, registryHostOf } from "./open-v2.ts";
 import { MANIFEST_TYPES } from "../../lib/registry-client/registry-client.ts";

@@ -1,3 +1,4 @@
+import { trimTrailing } from "../../lib/character-classes.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
@@ -6,7 +7,6 @@ import { buyToken } from "../../lib/registry-client/registry-login.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
 import { parseJson } from "../server/server-client.ts";
 import type { SelectedServer } from "../server/server-command.ts";
-import { trimTrailing } from "../../lib/trim-trailing.ts";
 
 /** The parts of a registry's API that the commands use. Faults: ENTITY_NOT_FOUND, NOT_PERMITTED, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */
 export type V2 = {

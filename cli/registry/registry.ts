@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { JSON_OPTION } from "../server/server-command.ts";
-import { formatTable } from "../terminal/format.ts";
+import { formatTable } from "../terminal.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { CONTENT_VERBS } from "./contents.ts";
 import { openLog } from "../../lib/log.ts";

@@ -1,14 +1,14 @@
-import { localServer, type CommandContext, loadSettings, loadTextFile } from "../command-context.ts";
-import { type Options, type Completes, type OptionValues, defineVerb, type CommandVerb } from "../command.ts";
-import { createServerClient, type ServerClient, type CallApi } from "./server-client.ts";
-import type { Screen } from "../terminal/screen.ts";
-import { suggestion } from "../../conf/suggestion.ts";
-import type { Settings } from "../../conf/settings.ts";
-import { Fault } from "../../lib/fault.ts";
-import { trimTrailing } from "../../lib/trim-trailing.ts";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
+import type { Settings } from "../../conf/settings.ts";
+import { suggestion } from "../../conf/suggestion.ts";
+import { trimTrailing } from "../../lib/character-classes.ts";
+import { Fault } from "../../lib/fault.ts";
+import { type CommandContext, loadSettings, loadTextFile, localServer } from "../command-context.ts";
+import { type CommandVerb, type Completes, defineVerb, type Options, type OptionValues } from "../command.ts";
+import type { Screen } from "../terminal.ts";
+import { type CallApi, createServerClient, type ServerClient } from "./server-client.ts";
 
 /** For every verb that calls a server. */
 export const SERVER_OPTIONS = {

@@ -1,7 +1,7 @@
+import { trimTrailing } from "../../lib/character-classes.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpClient, type HttpFailure, openHttpClient, reasonOf } from "../../lib/http-client.ts";
-import { trimTrailing } from "../../lib/trim-trailing.ts";
 
 /** `headers` have lower-case names, in the order of arrival. */
 export type ProxyResponse = { status: number; headers: [name: string, value: string][]; body: string };

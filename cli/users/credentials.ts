@@ -1,8 +1,8 @@
-import type { CallApi } from "../server/server-client.ts";
-import type { Screen } from "../terminal/screen.ts";
-import { requestVerb } from "../server/server-command.ts";
-import type { Verbs } from "../command.ts";
 import { Fault } from "../../lib/fault.ts";
+import type { Verbs } from "../command.ts";
+import type { CallApi } from "../server/server-client.ts";
+import { requestVerb } from "../server/server-command.ts";
+import type { Screen } from "../terminal.ts";
 
 /** The server masks the values. */
 type CredentialsOnWire = { name: string; parameters: Record<string, string>; warnings?: string[] };

@@ -1,5 +1,5 @@
 import { requestVerb } from "../server/server-command.ts";
-import { formatTable } from "../terminal/format.ts";
+import { formatTable } from "../terminal.ts";
 import { type Verbs, defineVerb } from "../command.ts";
 import { existsSync } from "node:fs";
 import { changeSharedToken } from "../../control/identity/shared-folder.ts";

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import { requestVerb } from "../server/server-command.ts";
-import { formatTable } from "../terminal/format.ts";
+import { formatTable } from "../terminal.ts";
 import type { Verbs } from "../command.ts";
 
 type UserOnWire = { login: string; admin: boolean; groups: string[]; keys: number; createdOn: string };

@@ -5,12 +5,12 @@ import { Server as NetServer } from "node:net";
 import { GATEWAY_TOKEN_HEADER } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createConnectionLimits, limitConnections } from "../../lib/connection-limits.ts";
-import type { PrivateListeners } from "../../lib/container-peers.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
+import type { PrivateListeners } from "../../lib/refused-addresses.ts";
 import type { GatewayTokens } from "../identity/gateway-tokens.ts";
-import { answerHealth } from "./standby.ts";
 import type { FeedHandler } from "./feed.ts";
+import { answerHealth } from "./standby.ts";
 
 /** A certificate with its key, and how a server receives their replacements. */
 export type ListenerTls = { current(): { cert: string; key: string }; keep(server: SecureServer): void };

@@ -1,9 +1,9 @@
 import { Readable } from "node:stream";
 import type { FastifyReply } from "fastify";
+import { createFairSlots } from "../../lib/fair-queues.ts";
 import { Fault } from "../../lib/fault.ts";
-import { createFairSlots } from "../../lib/fair-slots.ts";
-import { clientAbortSignal } from "./api-error.ts";
 import type { Condition, Listing } from "../store/listing.ts";
+import { clientAbortSignal } from "./api-error.ts";
 import type { EntityDetail } from "./entities.ts";
 import type { ListQuery } from "./schemas.ts";
 

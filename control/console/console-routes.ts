@@ -1,14 +1,17 @@
-import type { FastifyInstance } from "fastify";
-import { Fault } from "../../lib/fault.ts";
-import { CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
-import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
-import { addRoutes } from "../api/route.ts";
-import { consolePageRoutes } from "./console-pages.ts";
-import { addSessionTransfer, type SessionTransferDeps } from "./session-transfer.ts";
-import { consoleSignInRoutes } from "./sign-in-routes.ts";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import type { IncomingMessage, RequestListener } from "node:http";
+import { extname, join } from "node:path";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { Type } from "typebox";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
+import { Fault } from "../../lib/fault.ts";
+import { ownFile } from "../../lib/own-files.ts";
+import { CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
 import { type ControlListenerOptions, openControlListener } from "../api/control-listener.ts";
+import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
+import { addRoutes, route, type Route } from "../api/route.ts";
+import { type ConsoleSection, text } from "../api/schemas.ts";
+import { addSessionTransfer, consoleSignInRoutes, type SessionTransferDeps } from "./sign-in.ts";
 
 /**
  * The console of a server with a control plane: all sections, and its sign-in. It is served at the console's own origin only, since pages of containers share the
@@ -90,4 +93,70 @@ export function openConsoleListener({
       answer(request, response);
     },
   });
+}
+
+/** Only resources of berth itself, no frames, and forms to `formAction` only. */
+const POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
+const SAFE = {
+  "content-security-policy": POLICY,
+  "x-content-type-options": "nosniff",
+  // In a GET over plain http, only `Referer` proves that the console's own page sent it.
+  "referrer-policy": "strict-origin-when-cross-origin",
+  "cross-origin-opener-policy": "same-origin",
+};
+const TYPES: Record<string, string> = {
+  ".css": "text/css; charset=utf-8",
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".svg": "image/svg+xml",
+};
+const UNBUILT = "<!doctype html><title>berth</title><p>The console has not been built. Run <code>npm run build:console</code>.";
+
+export type ConsolePageDeps = {
+  /** The sections that this server has an API for. */
+  sections: readonly ConsoleSection[];
+  /** Another origin that the console's forms may post to. */
+  formAction?: (request: FastifyRequest) => string | undefined;
+};
+
+/** The console's page, its files, and its sections. */
+export function consolePageRoutes({ sections, formAction = () => undefined }: ConsolePageDeps): Route[] {
+  const common = { method: "GET", authorize: "anyone", schema: { hide: true } } as const;
+  const files = readConsole();
+
+  const sendPage = (request: FastifyRequest, reply: FastifyReply) =>
+    reply
+      .headers({ ...SAFE, "content-security-policy": [POLICY, formAction(request) ?? ""].join(" ").trim(), "cache-control": "no-cache" })
+      .type(TYPES[".html"] ?? "")
+      .send(files.get("index.html") ?? UNBUILT);
+
+  return [
+    route({ ...common, path: "/", exposeHead: true, handle: sendPage }),
+    route({ ...common, path: "/console", handle: sendPage }),
+    route({ ...common, path: "/console/rooms", handle: async () => ({ rooms: sections }) }),
+    route({
+      ...common,
+      path: "/console/:file",
+      schema: { hide: true, params: Type.Object({ file: text }) },
+      handle: (request, reply) => {
+        const { file } = request.params;
+        const bytes = files.get(file);
+        if (bytes === undefined) throw new Fault("ROUTE_NOT_FOUND", `The console has no file ${file.slice(0, 100)}.`);
+        // Vite puts a digest of the contents into the name.
+        const age = /-[\w-]{8}\.\w+$/.test(file) ? "public, max-age=31536000, immutable" : "no-cache";
+        return reply
+          .headers({ ...SAFE, "cache-control": age })
+          .type(TYPES[extname(file)] ?? "application/octet-stream")
+          .send(bytes);
+      },
+    }),
+  ];
+}
+
+/** All files, in memory: some hundred KiB. Empty if the console has not been built. */
+function readConsole(): ReadonlyMap<string, Buffer> {
+  const folder = ownFile("control/console/dist");
+  if (!existsSync(folder)) return new Map();
+  return new Map(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name))]));
 }

@@ -1,7 +1,7 @@
 import type { Address, Observed } from "../../drivers/driver.ts";
 import type { ContainerAddress } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { readFinalStage } from "../../lib/dockerfile/read-final-stage.ts";
+import { readFinalStage } from "../../lib/dockerfile.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, Image, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";

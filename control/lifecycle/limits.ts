@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { BackoffRange } from "../../lib/backoff.ts";
-import type { RoundRobinLimits } from "../../lib/round-robin-queue.ts";
+import type { RoundRobinLimits } from "../../lib/fair-queues.ts";
 import type { Lane } from "../model/states.ts";
 
 /** All in milliseconds, unless named otherwise. */

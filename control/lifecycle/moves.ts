@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { FaultData } from "../../lib/fault.ts";
-import { withoutTimes } from "../../lib/log-times.ts";
+import { withoutTimes } from "../../lib/lines.ts";
 import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from "../model/entities.ts";
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
 import { causeOf } from "../store/history.ts";

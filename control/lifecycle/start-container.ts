@@ -1,10 +1,9 @@
 import type { Address, Deployment } from "../../drivers/driver.ts";
-import { acceptsConnection, HELD_MS } from "../../lib/accepts-connection.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { acceptsConnection, HELD_MS, isPostgresStarting } from "../../lib/connection-probe.ts";
+import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/fair-queues.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { isPostgresStarting } from "../../lib/postgres-startup.ts";
-import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddresses } from "./addresses.ts";

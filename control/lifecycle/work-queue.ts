@@ -1,6 +1,6 @@
 import { type BackoffRange, retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/round-robin-queue.ts";
+import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/fair-queues.ts";
 import { type Lane, laneOf, LANES } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 

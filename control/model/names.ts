@@ -1,4 +1,4 @@
-import { trimTrailing } from "../../lib/trim-trailing.ts";
+import { trimTrailing } from "../../lib/character-classes.ts";
 
 /** Names that follow from a package's own; the publishing client makes the same ones, so they are part of the wire contract. */
 

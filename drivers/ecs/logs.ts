@@ -1,13 +1,13 @@
 import type { OutputLogEvent } from "@aws-sdk/client-cloudwatch-logs";
 import type { Task } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
+import { formatTime } from "../../lib/lines.ts";
 import type { Call, LogOptions } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES } from "../faults.ts";
 import { isServiceName } from "../labels.ts";
-import { formatTime } from "../../lib/log-times.ts";
 import { logStream, readTags } from "./definition.ts";
 import { isNamed } from "./faults.ts";
-import { findTasks, findService, tasksOf, mainContainer, taskId } from "./observe.ts";
+import { findService, findTasks, mainContainer, taskId, tasksOf } from "./observe.ts";
 import type { EcsSite } from "./site.ts";
 
 /** The limit of one call. */

@@ -1,11 +1,11 @@
 import type { ImageInspectInfo } from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
-import { jsonLines } from "../../lib/split-lines.ts";
-import type { ResolvedImage, DeployCall, Registry, Call } from "../driver.ts";
+import { jsonLines } from "../../lib/lines.ts";
+import type { Call, DeployCall, Registry, ResolvedImage } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { exposedPorts, parseReference, parseRuntime, type Reference } from "../image.ts";
 import type { Engine } from "./engine.ts";
-import { undefinedOn, engineFault } from "./faults.ts";
+import { engineFault, undefinedOn } from "./faults.ts";
 
 /** The engine's own copy of an image, if it has one. */
 export function localImage(engine: Engine, ref: string, signal: AbortSignal): Promise<ImageInspectInfo | undefined> {

@@ -2,11 +2,10 @@ import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 import type Docker from "dockerode";
+import { jsonLines, shortenTimes } from "../../lib/lines.ts";
 import type { Log } from "../../lib/log.ts";
-import { jsonLines } from "../../lib/split-lines.ts";
 import type { Call, LogOptions } from "../driver.ts";
 import { reconnect } from "../events.ts";
-import { shortenTimes } from "../../lib/log-times.ts";
 import type { Engine } from "./engine.ts";
 import { answered, engineFault } from "./faults.ts";
 

@@ -1,6 +1,6 @@
 import type { V1Pod } from "@kubernetes/client-node";
+import { trimTrailing } from "../../lib/character-classes.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import { trimTrailing } from "../../lib/trim-trailing.ts";
 import type { DeployCall, Deployment, Spec } from "../driver.ts";
 import { gpuFault } from "../gpu.ts";
 import { awaitReady, firstOf, healthAddress } from "../ready.ts";

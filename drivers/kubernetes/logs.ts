@@ -1,8 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
-import { shortenTimes } from "../../lib/log-times.ts";
-import { decodeText } from "../../lib/split-lines.ts";
+import { decodeText, shortenTimes } from "../../lib/lines.ts";
 import type { Call, LogOptions, Spec } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import type { KubernetesApi } from "./cluster.ts";

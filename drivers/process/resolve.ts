@@ -2,8 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, posix, resolve as absolute } from "node:path";
-import { readFinalStage } from "../../lib/dockerfile/read-final-stage.ts";
-import { MAX_DOCKERFILE_BYTES } from "../../lib/dockerfile/syntax.ts";
+import { MAX_DOCKERFILE_BYTES, readFinalStage } from "../../lib/dockerfile.ts";
 import type { ImageHealthcheck, ImageSource, ResolvedImage } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 

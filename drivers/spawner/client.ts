@@ -2,7 +2,7 @@ import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpRequest, openHttpClient } from "../../lib/http-client.ts";
-import { createLineSplitter } from "../../lib/split-lines.ts";
+import { createLineSplitter } from "../../lib/lines.ts";
 import type { DeployCall } from "../driver.ts";
 import { unansweredFault } from "../faults.ts";
 import { answerFault, brokenOff, brokeOffAfterConnect, remoteFault } from "./faults.ts";

@@ -1,4 +1,4 @@
-import { HELD_MS, waitForConnect } from "../../lib/accepts-connection.ts";
+import { HELD_MS, waitForConnect } from "../../lib/connection-probe.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { ContainerAddress, ContainerView } from "../contract.ts";

@@ -1,9 +1,8 @@
 import type { Clock } from "../../lib/clock.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type HttpFailure, openHttpClient } from "../../lib/http-client.ts";
-import { parseReply } from "../../lib/parse-reply.ts";
-import { trimTrailing } from "../../lib/trim-trailing.ts";
+import { type HttpFailure, openHttpClient, parseReply } from "../../lib/http-client.ts";
+import { trimTrailing } from "../../lib/character-classes.ts";
 import type { CallerReply } from "../contract.ts";
 
 type DatagrokReply = { status: number; /** Undefined if it is not JSON, or has too many values. */ body: unknown };

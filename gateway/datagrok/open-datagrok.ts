@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
-import { waitForConnect } from "../../lib/accepts-connection.ts";
+import { waitForConnect } from "../../lib/connection-probe.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { ContainerView, Directory, Availability, Identity } from "../contract.ts";

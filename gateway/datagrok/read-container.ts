@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
+import { isRefusedHost } from "../../lib/refused-addresses.ts";
 import type { ContainerView, Availability, StartStatus } from "../contract.ts";
 
 /** A container as a Datagrok server reports it. */

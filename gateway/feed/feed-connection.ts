@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import { createLineSplitter } from "../../lib/split-lines.ts";
+import { createLineSplitter } from "../../lib/lines.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";

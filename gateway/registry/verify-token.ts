@@ -2,8 +2,7 @@ import { hash } from "node:crypto";
 import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { verifyToken, LONGEST_TOKEN } from "../../lib/jwks/verify-token.ts";
-import { type PrefetchSigners, type Signers, openSigners } from "../../lib/jwks/signers.ts";
+import { verifyToken, LONGEST_TOKEN, type PrefetchSigners, type Signers, openSigners } from "../../lib/jwks/signers.ts";
 import type { Log } from "../../lib/log.ts";
 import type { IdentityServer } from "../api-backend.ts";
 

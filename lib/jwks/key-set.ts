@@ -1,7 +1,7 @@
-import { type KeyObject, createPublicKey, type webcrypto } from "node:crypto";
+import { createPublicKey, type KeyObject, type webcrypto } from "node:crypto";
 import type { Clock } from "../clock.ts";
+import { parseReply } from "../http-client.ts";
 import { openRefreshingValue } from "../refreshing-value.ts";
-import { parseReply } from "../parse-reply.ts";
 
 /** The cached keys of tokens. */
 export type KeySet = {

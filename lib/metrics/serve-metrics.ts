@@ -1,11 +1,11 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { AggregatorRegistry, prometheusContentType } from "prom-client";
 import type { Clock } from "../clock.ts";
-import { limitConnections, createConnectionLimits, type ConnectionLimitOptions } from "../connection-limits.ts";
-import type { PrivateListeners } from "../container-peers.ts";
+import { type ConnectionLimitOptions, createConnectionLimits, limitConnections } from "../connection-limits.ts";
 import { Fault } from "../fault.ts";
 import type { Log } from "../log.ts";
-import { AggregatorRegistry, prometheusContentType } from "prom-client";
+import type { PrivateListeners } from "../refused-addresses.ts";
 import type { Snapshot } from "./open-metrics.ts";
 
 const LONGEST_HEAD_MS = 5_000;

@@ -1,6 +1,5 @@
 import { Fault } from "../fault.ts";
-import type { HttpReply } from "../http-client.ts";
-import { parseReply } from "../parse-reply.ts";
+import { type HttpReply, parseReply } from "../http-client.ts";
 import { realmTrust } from "./trusted-hosts.ts";
 
 /** A name and password for a registry. */

@@ -2,7 +2,7 @@ import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import { getDomain } from "tldts";
 import { Fault } from "../fault.ts";
-import { blockListOf, LINK_AND_METADATA } from "../forbidden-addresses.ts";
+import { blockListOf, LINK_AND_METADATA } from "../refused-addresses.ts";
 
 /** Where to connect to: a checked address, or a host that an administrator named. `servername` is empty for an address. */
 type RegistryTarget = { host: string; port: number; tls?: { servername: string } };

@@ -1,5 +1,5 @@
+import { trimTrailing } from "../character-classes.ts";
 import type { FaultCode } from "../fault.ts";
-import { trimTrailing } from "../trim-trailing.ts";
 
 /** One part of the handling of a request, recorded when it has ended. Times are epoch milliseconds. */
 export type Span = {

@@ -1,7 +1,6 @@
 import t from "tap";
 import { printSettings, settingsJson } from "../../cli/config.ts";
-import { readSettings } from "../../conf/read-settings.ts";
-import { loadSettingsParser } from "../../conf/settings-file.ts";
+import { loadSettingsParser, readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 

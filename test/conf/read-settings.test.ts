@@ -1,7 +1,6 @@
 import t from "tap";
+import { loadSettingsParser, readSettings } from "../../conf/read-settings.ts";
 import { Fault } from "../../lib/fault.ts";
-import { readSettings } from "../../conf/read-settings.ts";
-import { loadSettingsParser } from "../../conf/settings-file.ts";
 
 const parse = await loadSettingsParser();
 

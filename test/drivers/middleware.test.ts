@@ -1,9 +1,9 @@
 import t from "tap";
 import type { Address, Spec } from "../../drivers/driver.ts";
 import { guardAddresses } from "../../drivers/middleware.ts";
-import { isRefusedHost } from "../../lib/forbidden-addresses.ts";
-import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
+import { isRefusedHost } from "../../lib/refused-addresses.ts";
 import { createStillClock } from "../fixtures/clock.ts";
+import { listening, openMemoryWorld } from "../fixtures/memory-driver.ts";
 
 const REFUSED = [
   "169.254.169.254",

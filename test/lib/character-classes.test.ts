@@ -1,5 +1,5 @@
 import t from "tap";
-import { CLASS, consistsOf, includesIgnoringCase, isFieldValue, startsIgnoringCase } from "../../lib/character-classes.ts";
+import { CLASS, consistsOf, includesIgnoringCase, isFieldValue, startsIgnoringCase, trimTrailing } from "../../lib/character-classes.ts";
 
 const EXPRESSIONS = {
   digit: /\d/,
@@ -46,4 +46,11 @@ t.test("parts are found in any case", async (t) => {
   t.ok(startsIgnoringCase("BeArEr x", "bearer "));
   t.ok(startsIgnoringCase("xBearer", "bearer", 1));
   t.notOk(startsIgnoringCase("beare", "bearer"));
+});
+
+t.test("the given characters are taken off the end, and only there", async (t) => {
+  t.equal(trimTrailing("/api//", "/"), "/api");
+  t.equal(trimTrailing("///", "/"), "");
+  t.equal(trimTrailing("a. . .", " ."), "a");
+  t.equal(trimTrailing("", "/"), "");
 });

@@ -4,9 +4,10 @@ import { createServer, type RequestListener } from "node:http";
 import { createServer as createNetServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import t, { type Test } from "tap";
+import t from "tap";
+import type { Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { type HttpClientOptions, type HttpFailure, openHttpClient } from "../../lib/http-client.ts";
+import { type HttpClientOptions, type HttpFailure, MOST_REPLY_VALUES, openHttpClient, parseReply } from "../../lib/http-client.ts";
 import { createStillClock } from "../fixtures/clock.ts";
 import { listen } from "../fixtures/server.ts";
 
@@ -151,4 +152,22 @@ t.test("a request goes to the address that was checked, or to the one socket, wh
 t.test("a request names its own fault", async (t) => {
   const url = await serve(t, (_request, response) => void response.destroy());
   await t.rejects(openClient(t).request({ url, toFault: ({ why }) => new Error(`own: ${why}`) }), { message: "own: ECONNRESET" });
+});
+
+t.test("a reply is parsed as JSON, and is undefined where it is none", async (t) => {
+  t.same(parseReply('{"a":["b",1]}'), { a: ["b", 1] });
+  t.equal(parseReply("null"), null);
+  t.equal(parseReply("<html>"), undefined);
+  t.equal(parseReply(""), undefined);
+});
+
+t.test("a reply of too many values is not parsed; a long text is, whatever is in it", async (t) => {
+  const list = (length: number) => JSON.stringify(Array.from({ length }, () => ["a"]));
+  t.equal(parseReply(list(MOST_REPLY_VALUES / 2)), undefined);
+  t.equal((parseReply(list(MOST_REPLY_VALUES / 2 - 1)) as unknown[]).length, MOST_REPLY_VALUES / 2 - 1);
+  t.equal(parseReply("[".repeat(MOST_REPLY_VALUES + 1)), undefined);
+  const text = '["\\"{[INFO]}",'.repeat(MOST_REPLY_VALUES);
+  t.same(parseReply(JSON.stringify({ text })), { text });
+  const numbers = Array.from({ length: 2 * MOST_REPLY_VALUES }, () => 1);
+  t.same(parseReply(JSON.stringify(numbers)), numbers);
 });

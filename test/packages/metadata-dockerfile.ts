@@ -1,4 +1,4 @@
-import { createBudget, type DockerInstruction, expandVariables, parseInstructions, splitWords } from "../../lib/dockerfile/syntax.ts";
+import { createBudget, type DockerInstruction, expandVariables, parseInstructions, splitWords } from "../../lib/dockerfile.ts";
 
 /** Set the configuration of the image; they run nothing. */
 const KEPT = new Set(["ARG", "ENV", "EXPOSE", "HEALTHCHECK", "USER", "WORKDIR", "CMD", "ENTRYPOINT", "LABEL", "STOPSIGNAL", "VOLUME", "SHELL"]);

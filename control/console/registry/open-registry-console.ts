@@ -1,18 +1,18 @@
 import { fastify, type FastifyInstance } from "fastify";
 import { Type } from "typebox";
-import { Fault } from "../../../lib/fault.ts";
-import { maskedPath } from "../../../lib/masked-path.ts";
 import type { RegistryBrowser } from "../../../gateway/contract.ts";
+import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
+import { maskedPath } from "../../../lib/masked-path.ts";
 import { sendErrors } from "../../api/api-error.ts";
-import { NO_USAGE, type TagPush, registryRoutes } from "../../api/registry.ts";
+import { type ControlListenerOptions, openControlListener } from "../../api/control-listener.ts";
+import { NO_USAGE, registryRoutes, type TagPush } from "../../api/registry.ts";
 import { addRoutes, route } from "../../api/route.ts";
 import { USER } from "../../api/schemas.ts";
-import { type ControlListenerOptions, openControlListener } from "../../api/control-listener.ts";
-import { consolePageRoutes } from "../console-pages.ts";
-import { consoleSignInRoutes, type SignInRouteDeps } from "../sign-in-routes.ts";
+import { consolePageRoutes } from "../console-routes.ts";
+import { consoleSignInRoutes, type SignInRouteDeps } from "../sign-in.ts";
 import { COOKIE, createRegistrySignIn, type RegistrySignInDeps } from "./registry-sign-in.ts";
-import type { Clock } from "../../../lib/clock.ts";
 
 export type RegistryConsoleDeps = RegistrySignInDeps &
   Pick<ControlListenerOptions, "handle" | "tls"> & {

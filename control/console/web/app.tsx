@@ -1,17 +1,17 @@
 import { render } from "preact";
 import { useState } from "preact/hooks";
-import icon from "./icon.svg";
-import { send, RequestError, useRequest, useSections } from "./api-client.ts";
-import { ContainerPage } from "./containers/container-page.tsx";
+import { RequestError, send, useRequest, useSections } from "./api-client.ts";
 import { ContainerList } from "./containers/container-list.tsx";
+import { ContainerPage } from "./containers/container-page.tsx";
 import type { ConsoleSection, User } from "./entities.ts";
+import icon from "./icon.svg";
 import { ImageList, ImagePage } from "./images.tsx";
 import { LiveFeed } from "./live-feed.tsx";
+import { type ConsolePath, linkTo, useConsolePath } from "./location.ts";
 import { Failure } from "./parts/display.tsx";
-import { linkTo, type ConsolePath, useConsolePath } from "./location.ts";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
-import { SignIn } from "./sign-in.tsx";
 import { ServerPage } from "./server-page.tsx";
+import { SignIn } from "./sign-in.tsx";
 
 /** The sections of the console: their titles in the navigation, and their pages for the rest of the path. */
 const SECTIONS: readonly { name: ConsoleSection; title: string; page(rest: ConsolePath, context: PageContext): preact.JSX.Element }[] = [

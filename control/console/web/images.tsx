@@ -1,13 +1,11 @@
+import { useState } from "preact/hooks";
 import { request } from "./api-client.ts";
-import { History } from "./containers/history.tsx";
+import { History } from "./containers/diagnostics.tsx";
 import type { Image } from "./entities.ts";
 import { useEntities, useEntity } from "./live-feed.tsx";
-import { Action, Search } from "./parts/controls.tsx";
-import { Facts, Failure, Status } from "./parts/display.tsx";
-import { Moment } from "./parts/moment.tsx";
 import { linkTo } from "./location.ts";
-import { useState } from "preact/hooks";
-import { Table } from "./parts/table.tsx";
+import { Action, Search } from "./parts/controls.tsx";
+import { Facts, Failure, Moment, Status, Table } from "./parts/display.tsx";
 
 export function ImagePage({ id }: { id: string }) {
   const { value: image, error, reload } = useEntity<Image>("image", id);

@@ -1,11 +1,9 @@
-import { request, useRequest } from "./api-client.ts";
-import type { TaggedImage, User, Repository } from "./entities.ts";
-import { Action, Search } from "./parts/controls.tsx";
-import { Failure, sizeOf } from "./parts/display.tsx";
-import { Moment } from "./parts/moment.tsx";
-import { type Column, Table } from "./parts/table.tsx";
-import { linkTo } from "./location.ts";
 import { useState } from "preact/hooks";
+import { request, useRequest } from "./api-client.ts";
+import type { Repository, TaggedImage, User } from "./entities.ts";
+import { linkTo } from "./location.ts";
+import { Action, Search } from "./parts/controls.tsx";
+import { type Column, Failure, Moment, sizeOf, Table } from "./parts/display.tsx";
 
 /** `sha256:` and enough digits to distinguish images. */
 const SHOWN_DIGEST = "sha256:".length + 12;

@@ -1,8 +1,6 @@
-import type { ServerOverview } from "./entities.ts";
-import { Facts, Failure, Status, sizeOf } from "./parts/display.tsx";
-import { Moment } from "./parts/moment.tsx";
-import { Table } from "./parts/table.tsx";
 import { useRequest } from "./api-client.ts";
+import type { ServerOverview } from "./entities.ts";
+import { Facts, Failure, Moment, sizeOf, Status, Table } from "./parts/display.tsx";
 
 const MEBIBYTE = 1_048_576;
 

@@ -1,14 +1,13 @@
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/syntax.ts";
-import { Fault } from "../../../lib/fault.ts";
-import { capWarnings, readText, parseJson, shownValue } from "./author-files.ts";
-import { type ContainerFile, readContainerJson } from "./container-json.ts";
-import { isVersionName } from "./package-files.ts";
-import { isImageRef } from "../../model/names.ts";
-import { readFinalStage } from "../../../lib/dockerfile/read-final-stage.ts";
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { MAX_DOCKERFILE_BYTES, readFinalStage } from "../../../lib/dockerfile.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { isImageRef } from "../../model/names.ts";
+import { capWarnings, parseJson, readText, shownValue } from "./author-files.ts";
+import { type ContainerFile, readContainerJson } from "./container-json.ts";
+import { isVersionName } from "./package-files.ts";
 
 /** A folder that makes one image and one container. */
 export type PublishedFolder = {

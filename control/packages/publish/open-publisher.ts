@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../../lib/clock.ts";
 import { openDeadline } from "../../../lib/deadline.ts";
-import { createFairSlots } from "../../../lib/fair-slots.ts";
+import { createFairSlots } from "../../../lib/fair-queues.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 import type { Container, User } from "../../model/entities.ts";

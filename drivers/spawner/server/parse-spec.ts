@@ -1,8 +1,8 @@
 import { hash } from "node:crypto";
+import { trimTrailing } from "../../../lib/character-classes.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { readinessOfHealthcheck } from "../../../lib/image-healthcheck.ts";
 import { isQueueWorker } from "../../../lib/queue-worker.ts";
-import { trimTrailing } from "../../../lib/trim-trailing.ts";
 import type { Driver, Host, Labels, Observed, Readiness, ResolvedImage, Spec } from "../../driver.ts";
 import { isServiceName } from "../../labels.ts";
 import type { DeployKey } from "./deploys.ts";

@@ -1,11 +1,10 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
+import { type HttpClient, type HttpReply, parseReply } from "../../../lib/http-client.ts";
 import { MANIFEST_TYPES, type RegistryAction } from "../../../lib/registry-client/registry-client.ts";
 import type { RegistryBrowser, StoredManifest } from "../../contract.ts";
 import { type Upstream, upstreamClient } from "../upstream/upstream.ts";
-import { parseReply } from "../../../lib/parse-reply.ts";
 import { createHash } from "node:crypto";
 
 /** More than a user reads on a page. It ends an endless list. */

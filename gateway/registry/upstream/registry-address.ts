@@ -3,7 +3,7 @@ import { Fault } from "../../../lib/fault.ts";
 import { isLocal } from "../../../lib/registry-client/trusted-hosts.ts";
 import type { ForwardTarget } from "../../decision.ts";
 import type { Upstream } from "./upstream.ts";
-import { trimTrailing } from "../../../lib/trim-trailing.ts";
+import { trimTrailing } from "../../../lib/character-classes.ts";
 
 export type RegistryAddress = {
   target: Extract<ForwardTarget, { host: string }>;

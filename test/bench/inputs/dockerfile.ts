@@ -1,6 +1,6 @@
 import { readDockerfilePort } from "../../../control/packages/publish/folders.ts";
-import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile/syntax.ts";
 import { parseDockerfile } from "../../../drivers/process/resolve.ts";
+import { MAX_DOCKERFILE_BYTES } from "../../../lib/dockerfile.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 

@@ -1,18 +1,17 @@
 import { generateKeyPairSync } from "node:crypto";
 import { SignJWT } from "jose";
-import { systemClock } from "../../../lib/clock.ts";
-import { Fault } from "../../../lib/fault.ts";
 import { listPages } from "../../../gateway/datagrok/datagrok-client.ts";
 import { readContainer } from "../../../gateway/datagrok/read-container.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
-import type { HttpClient } from "../../../lib/http-client.ts";
-import { parseChallenges } from "../../../lib/registry-client/registry-login.ts";
 import { requestToken } from "../../../gateway/registry/upstream/bearer-tokens.ts";
 import type { Upstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { openTokenVerifier } from "../../../gateway/registry/verify-token.ts";
-import { MOST_REPLY_VALUES, parseReply } from "../../../lib/parse-reply.ts";
-import { LONGEST_TOKEN } from "../../../lib/jwks/verify-token.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
+import { type HttpClient, MOST_REPLY_VALUES, parseReply } from "../../../lib/http-client.ts";
 import { parseKeys } from "../../../lib/jwks/key-set.ts";
+import { LONGEST_TOKEN } from "../../../lib/jwks/signers.ts";
+import { parseChallenges } from "../../../lib/registry-client/registry-login.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
 /** What berth reads of one reply: of a Datagrok server or a registry, and of keys. */

@@ -1,5 +1,5 @@
 import t from "tap";
-import { type ContainerOnWire, pickByName } from "../../../cli/server/find-entity.ts";
+import { type ContainerOnWire, pickByName } from "../../../cli/server/server-client.ts";
 
 const OWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
 const OTHER = "6b1c3f0e-7b0e-4d16-9a41-0123456789ab";

@@ -1,20 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import t, { type Test } from "tap";
-import { clockFrom, systemClock } from "../../../lib/clock.ts";
-import { dockerDriver, type DockerOptions } from "../../../drivers/docker/driver.ts";
-import { privateListeners } from "../../../lib/container-peers.ts";
-import { serveMetrics } from "../../../lib/metrics/serve-metrics.ts";
 import { DEFAULT_SUBNETS } from "../../../drivers/docker/addresses.ts";
-import { NETWORK_LABEL } from "../../../drivers/engine/reach.ts";
+import { dockerDriver, type DockerOptions } from "../../../drivers/docker/driver.ts";
 import type { Address } from "../../../drivers/driver.ts";
+import { NETWORK_LABEL } from "../../../drivers/engine/reach.ts";
+import { clockFrom, systemClock } from "../../../lib/clock.ts";
 import { openLog } from "../../../lib/log.ts";
-
+import { serveMetrics } from "../../../lib/metrics/serve-metrics.ts";
+import { privateListeners } from "../../../lib/refused-addresses.ts";
 import { openEngine, runIn } from "../../fixtures/engine.ts";
-import { buildTestImages } from "../../fixtures/images.ts";
-import { call, get, namer, specOf } from "../conformance.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { buildTestImages } from "../../fixtures/images.ts";
 import { listen } from "../../fixtures/server.ts";
+import { call, get, namer, specOf } from "../conformance.ts";
 
 /** What containers of a real engine reach, and what they do not, by each way that berth reaches them. */
 const log = openLog({ level: "silent", name: "test" });

@@ -1,11 +1,9 @@
 import { useState } from "preact/hooks";
 import { useEntities } from "../live-feed.tsx";
-import { Failure, Status } from "../parts/display.tsx";
-import { Filter, Search } from "../parts/controls.tsx";
-import { Moment } from "../parts/moment.tsx";
-import { Table } from "../parts/table.tsx";
 import { linkTo } from "../location.ts";
-import { StartOrStop } from "./container-actions.tsx";
+import { Filter, Search } from "../parts/controls.tsx";
+import { Failure, Moment, Status, Table } from "../parts/display.tsx";
+import { StartOrStop } from "./container-page.tsx";
 
 /** Groups of statuses. */
 const GROUPS: readonly { word: string; includes(status: string): boolean }[] = [

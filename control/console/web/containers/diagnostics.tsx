@@ -1,8 +1,7 @@
-import type { Explanation, OpenRequests } from "../entities.ts";
-import { Failure, sizeOf } from "../parts/display.tsx";
-import { Moment } from "../parts/moment.tsx";
+import { START_PHASES } from "../../../../lib/start-phases.ts";
 import { useRequest } from "../api-client.ts";
-import { Table } from "../parts/table.tsx";
+import type { Explanation, HistoryEntry, OpenRequests, Wake } from "../entities.ts";
+import { Failure, Moment, sizeOf, spanOf, Status, Table } from "../parts/display.tsx";
 
 /** Why the container is in its status, what happens next, and the last failure. */
 export function ExplanationSection({ id, version }: { id: string; version: string }) {
@@ -100,4 +99,89 @@ export function Environment({ variables, config }: { variables: Record<string, s
       <pre>{JSON.stringify(config, undefined, 2)}</pre>
     </section>
   );
+}
+
+/** The list shows only the latest events. */
+const MOST_EVENTS = 50;
+
+/** The events of a container or an image, newest first. Reloads when the status changes. */
+export function History({ path, status }: { path: string; status: string }) {
+  const { value: entries, error, reload } = useRequest<HistoryEntry[]>(path, { version: status });
+  return (
+    <section aria-labelledby="history">
+      <h2 id="history">History</h2>
+      <Failure error={error} onRetry={reload} />
+      {entries?.length === 0 ? <p class="quiet">No events yet.</p> : null}
+      <ol class="time-line">
+        {entries
+          ?.toReversed()
+          .slice(0, MOST_EVENTS)
+          .map(({ time, to, event, by, login, cause }) => (
+            <li key={`${time} ${event}`}>
+              <Moment at={time} /> <Status status={to} /> <code>{event}</code>{" "}
+              <span class="quiet">by {by === "system" ? "berth" : (login ?? "a removed user")}</span>
+              {cause ? (
+                <p class="failure">
+                  <code>{cause.code}</code> {cause.message}
+                </p>
+              ) : null}
+            </li>
+          ))}
+      </ol>
+    </section>
+  );
+}
+
+/** The last cold starts as a waterfall on one scale. */
+export function Starts({ id, version }: { id: string; version: string }) {
+  const { value: wakes, error, reload } = useRequest<Wake[]>(`/docker/containers/${id}/wakes`, { version });
+  const longest = Math.max(1, ...(wakes ?? []).map(lengthOf));
+  return (
+    <section aria-labelledby="wakes">
+      <h2 id="wakes">Cold starts</h2>
+      <Failure error={error} onRetry={reload} />
+      {wakes?.length === 0 ? <p class="quiet">No starts yet. Start the container, or send it a request.</p> : null}
+      <ol class="wakes">
+        {wakes?.map((wake) => (
+          <li key={wake.asked}>
+            <p>
+              <Moment at={wake.asked} /> <span class="quiet">{[wake.for, wake.by].filter((part) => part !== null).join(" by ")}</span>{" "}
+              <strong>{spanOf(lengthOf(wake))}</strong> {wake.ended === null ? "so far" : wake.outcome === "answered" ? "" : (wake.outcome ?? "")}
+            </p>
+            <div class="waterfall" role="img" aria-label={wake.phases.map(({ name, duration }) => `${name} ${spanOf(duration)}`).join(", ")}>
+              {wake.phases.map(({ name, start, duration }) => (
+                <span
+                  key={name}
+                  class={`bar ${name}`}
+                  title={`${name} ${spanOf(duration)}`}
+                  style={{ left: `${(100 * start) / longest}%`, width: `${(100 * duration) / longest}%` }}
+                />
+              ))}
+            </div>
+            {wake.cause ? (
+              <p class="failure">
+                <code>{wake.cause.code}</code> {wake.cause.message}
+              </p>
+            ) : null}
+          </li>
+        ))}
+      </ol>
+      {wakes && wakes.length > 0 ? (
+        <p class="legend">
+          {PHASES.map((name) => (
+            <span key={name}>
+              <span class={`bar ${name}`} /> {name}
+            </span>
+          ))}
+        </p>
+      ) : null}
+    </section>
+  );
+}
+
+/** In their order. `start` is a start whose phases are not known. */
+const PHASES = [...START_PHASES.map(({ name }) => name), "connect", "start"];
+
+function lengthOf({ phases }: Wake): number {
+  return Math.max(0, ...phases.map(({ start, duration }) => start + duration));
 }

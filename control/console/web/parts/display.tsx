@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
 
 /** A list of names and values. */
 export function Facts({ facts }: { facts: readonly (readonly [name: string, value: ComponentChildren])[] }) {
@@ -50,4 +51,82 @@ const SIZE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 export function sizeOf(bytes: number): string {
   const step = Math.min(SIZE_UNITS.length - 1, Math.floor(Math.log2(Math.max(bytes, 1)) / 10));
   return `${step === 0 ? bytes : (bytes / 1024 ** step).toFixed(1)} ${SIZE_UNITS[step]}`;
+}
+
+const UNITS: readonly { unit: Intl.RelativeTimeFormatUnit; ms: number }[] = [
+  { unit: "day", ms: 86_400_000 },
+  { unit: "hour", ms: 3_600_000 },
+  { unit: "minute", ms: 60_000 },
+  { unit: "second", ms: 1_000 },
+];
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+/** `5 minutes ago`, or `5 minutes` if it is `bare`, with the exact time as a tooltip. */
+export function Moment({ at, bare = false }: { at: string | null | undefined; bare?: boolean }) {
+  const now = useNow();
+  if (at === null || at === undefined) return <span class="quiet">never</span>;
+  const time = new Date(at);
+  return (
+    <time dateTime={at} title={time.toLocaleString()}>
+      {bare ? spanOf(Math.max(0, now - time.getTime())) : relative(time.getTime() - now)}
+    </time>
+  );
+}
+
+/** Milliseconds in a readable unit: `340 ms`, `1.2 s`, `3 min`. */
+export function spanOf(ms: number): string {
+  if (ms < 1_000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
+  return ms < 3_600_000 ? `${Math.round(ms / 60_000)} min` : `${(ms / 3_600_000).toFixed(1)} h`;
+}
+
+function relative(ms: number): string {
+  const { unit, ms: size } = UNITS.find((one) => Math.abs(ms) >= one.ms) ?? { unit: "second" as const, ms: 1_000 };
+  return RELATIVE.format(Math.trunc(ms / size), unit);
+}
+
+function useNow(): number {
+  const [now, setNow] = useState(() => Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}
+
+/** `isAction`: the column contains buttons; only screen readers read its name. */
+export type Column<T> = { name: string; cell(row: T): ComponentChildren; isAction?: true };
+
+/** On a narrow screen each row is a card, with a column's name before its cell. */
+export function Table<T>({ columns, rows, keyOf }: { columns: readonly Column<T>[]; rows: readonly T[]; keyOf(row: T): string }) {
+  return (
+    <table>
+      <thead>
+        <tr>
+          {columns.map(({ name, isAction }) => (
+            <th key={name} scope="col">
+              {isAction ? <span class="unseen">{name}</span> : name}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row) => (
+          <tr key={keyOf(row)}>
+            {columns.map(({ name, cell, isAction }) =>
+              isAction ? (
+                <td key={name} class="actions">
+                  {cell(row)}
+                </td>
+              ) : (
+                <td key={name} data-label={name}>
+                  {cell(row)}
+                </td>
+              ),
+            )}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
 }

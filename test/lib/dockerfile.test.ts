@@ -1,6 +1,5 @@
 import t from "tap";
-import { parseInstructions } from "../../../lib/dockerfile/syntax.ts";
-import { readFinalStage } from "../../../lib/dockerfile/read-final-stage.ts";
+import { parseInstructions, readFinalStage } from "../../lib/dockerfile.ts";
 
 const ports = (text: string) => readFinalStage(text).exposed.flatMap((stage) => stage.map(({ ports: range }) => range?.first));
 const variable = (text: string, name = "X") => readFinalStage(`FROM a\n${text}`).env.get(name);

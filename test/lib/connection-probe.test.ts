@@ -1,9 +1,9 @@
 import { createServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { isPostgresStarting } from "../../lib/postgres-startup.ts";
-import { freePort, listen } from "../fixtures/server.ts";
+import { isPostgresStarting } from "../../lib/connection-probe.ts";
 import { PASSWORD_REQUEST, STARTING_UP } from "../fixtures/postgres-messages.ts";
+import { freePort, listen } from "../fixtures/server.ts";
 
 const clock = systemClock();
 const ask = (address: { host: string; port: number }, signal = new AbortController().signal) => isPostgresStarting(address, { clock, signal });
