@@ -7,6 +7,7 @@ import { NetConnection } from "../../gateway/connections/connection.ts";
 import { ClientConnection } from "../../gateway/exchange/client-connection.ts";
 import { ContainerConnection } from "../../gateway/exchange/container-connection.ts";
 import { Exchange } from "../../gateway/exchange/exchange.ts";
+import { InMemoryConnection } from "../../gateway/http2/in-memory-connection.ts";
 import { openGateway } from "../../gateway/open-gateway.ts";
 import { openLog } from "../../lib/log.ts";
 import { createOpenExchanges } from "../../gateway/containers/open-exchanges.ts";
@@ -39,11 +40,13 @@ export type SoakGatewayOptions = {
   views: Record<string, Availability>;
   /** Makes it a TLS server. */
   tls?: { cert: string; key: string } | undefined;
+  /** Offers HTTP/2 to TLS clients. */
+  http2?: boolean;
   /** A container that sleeps for some ms again and again. */
   napping?: { id: string; awakeMs: number; asleepMs: number } | undefined;
 };
 
-const { views, tls, napping } = JSON.parse(process.argv[2] ?? "") as SoakGatewayOptions;
+const { views, tls, http2, napping } = JSON.parse(process.argv[2] ?? "") as SoakGatewayOptions;
 
 const programs: { exports: { memory: WebAssembly.Memory } }[] = [];
 Reflect.set(
@@ -91,6 +94,7 @@ const gateway = await openGateway({
   exchanges,
   metrics,
   tls: keys,
+  http2: http2 ?? false,
   connections: openTestConnections(),
   directory: held.directory,
   identity: held.identity,
@@ -102,7 +106,7 @@ const gateway = await openGateway({
   log: openLog({ level: "warn", name: "soak" }),
 });
 
-const COUNTED = { Socket, Connection: NetConnection, ClientConnection, ContainerConnection, Exchange, AbortSignal };
+const COUNTED = { Socket, Connection: NetConnection, ClientConnection, ContainerConnection, Exchange, InMemoryConnection, AbortSignal };
 
 function nap({ id, awakeMs, asleepMs }: NonNullable<SoakGatewayOptions["napping"]>): void {
   const awake = views[id] as Availability;

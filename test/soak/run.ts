@@ -1,6 +1,6 @@
 /**
  * `npm run soak [-- SHARE]`: the connects and aborts of `SOAKS`; SHARE (0 to 1) of them for a quick look.
- * `npm run soak -- --minutes N [--tls] [--clients N] [--seed N]`: random clients for so long, each of whose responses must belong to its request.
+ * `npm run soak -- --minutes N [--tls] [--http2] [--clients N] [--seed N]`: random clients for so long, each of whose responses must belong to its request.
  * Both run on the kind of sockets that `BERTH_SOCKETS` names.
  */
 import { parseArgs } from "node:util";
@@ -16,6 +16,7 @@ const { values, positionals } = parseArgs({
   options: {
     minutes: { type: "string" },
     tls: { type: "boolean", default: false },
+    http2: { type: "boolean", default: false },
     clients: { type: "string", default: "48" },
     seed: { type: "string" },
   },
@@ -41,8 +42,16 @@ async function playConnects(share: number): Promise<boolean> {
 
 async function playForMinutes(minutes: number): Promise<boolean> {
   const seed = Number(values.seed ?? Date.now() % 1_000_000_000);
-  console.log(`${minutes} minutes of random clients, on sockets of ${sockets}${values.tls ? " with TLS" : ""}, seed ${seed} …`);
-  const { lines, faults } = await playMixedSoak({ secured: values.tls, clients: Number(values.clients), ms: minutes * 60_000, seed });
+  console.log(
+    `${minutes} minutes of random clients, on sockets of ${sockets}${values.http2 ? " with HTTP/2" : values.tls ? " with TLS" : ""}, seed ${seed} …`,
+  );
+  const { lines, faults } = await playMixedSoak({
+    secured: values.tls || values.http2,
+    http2: values.http2,
+    clients: Number(values.clients),
+    ms: minutes * 60_000,
+    seed,
+  });
   console.log(lines.join("\n"));
   return reportFaults(faults);
 }

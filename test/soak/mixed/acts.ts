@@ -20,16 +20,16 @@ export type SoakAct = {
 
 const METHODS = ["GET", "GET", "GET", "POST", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
 
-function pick<Value>(values: readonly Value[], random: Random): Value {
+export function pick<Value>(values: readonly Value[], random: Random): Value {
   return values[random(values.length)] as Value;
 }
 
 /** Mostly short, now and then long. */
-function someLength(random: Random, longest = 6): number {
+export function someLength(random: Random, longest = 6): number {
   return random(10 ** (1 + random(longest)));
 }
 
-function planned(id: string, random: Random, change: Partial<ContainerPlan> = {}): ContainerPlan {
+export function planned(id: string, random: Random, change: Partial<ContainerPlan> = {}): ContainerPlan {
   const framing = pick(["length", "length", "chunked", "close"] as const, random);
   return {
     id,
@@ -42,7 +42,7 @@ function planned(id: string, random: Random, change: Partial<ContainerPlan> = {}
   };
 }
 
-function someRequest(containerId: string, plan: ContainerPlan, random: Random): SentRequest {
+export function someRequest(containerId: string, plan: ContainerPlan, random: Random): SentRequest {
   const method = pick(METHODS, random);
   const bodyLength = method === "GET" || method === "OPTIONS" ? 0 : someLength(random);
   return { method, containerId, plan, bodyLength, chunked: random(2) === 0 };

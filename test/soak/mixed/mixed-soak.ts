@@ -6,6 +6,8 @@ import { numbers } from "../../fuzz/numbers.ts";
 import { grown, inWords } from "../growth.ts";
 import { idOf, openSoakWorld, type SoakSnapshot, type SoakWorld } from "../world.ts";
 import { SOAK_ACTS, type SoakAct, type SoakContainers } from "./acts.ts";
+import { HTTP2_ACTS } from "./http2-acts.ts";
+import { openClientSession } from "./client-session.ts";
 import { openAgent, WrongResponse, type SoakTarget } from "./ordinary-clients.ts";
 
 type MixedResult = { counts: Record<string, Record<string, number>>; failures: string[]; before: SoakSnapshot; after: SoakSnapshot; grown: string[] };
@@ -13,9 +15,15 @@ type MixedResult = { counts: Record<string, Record<string, number>>; failures: s
 /** Longer than anything here takes, even on a busy machine. */
 const MOST_MS = 60_000;
 
-const TOTAL_WEIGHT = SOAK_ACTS.reduce((sum, { weight }) => sum + weight, 0);
-
-type MixedOptions = { world: SoakWorld; secured: boolean; ms: number; warmUpMs: number; seed: number; /** At once. */ clients: number };
+type MixedOptions = {
+  world: SoakWorld;
+  secured: boolean;
+  /** Clients speak HTTP/2, over TLS. */ http2: boolean;
+  ms: number;
+  warmUpMs: number;
+  seed: number;
+  /** At once. */ clients: number;
+};
 
 const CONTAINERS: SoakContainers = { steady: Array.from({ length: 8 }, (_, at) => idOf(200 + at)), hasty: idOf(220), napping: idOf(221) };
 /** The container that sleeps. */
@@ -25,10 +33,11 @@ const LONGEST_WARM_UP_MS = 60_000;
 /** Opens a gateway with containers, plays, and says in words what happened and what was wrong. */
 export async function playMixedSoak({
   clients = 48,
-  secured,
+  http2 = false,
+  secured = http2,
   ms,
   seed,
-}: Pick<MixedOptions, "secured" | "ms" | "seed"> & Partial<Pick<MixedOptions, "clients">>): Promise<{ lines: string[]; faults: string[] }> {
+}: Pick<MixedOptions, "ms" | "seed"> & Partial<Pick<MixedOptions, "clients" | "secured" | "http2">>): Promise<{ lines: string[]; faults: string[] }> {
   const folder = mkdtempSync(join(tmpdir(), "berth-soak-"));
   const tls = secured ? makeCertificate(folder, "edge") : undefined;
   rmSync(folder, { recursive: true });
@@ -40,12 +49,14 @@ export async function playMixedSoak({
       [CONTAINERS.napping]: awake(21, port),
     },
     tls,
+    http2,
     napping: NAPS,
   }));
   try {
     const { counts, failures, before, after, grown } = await playMixed({
       world,
       secured,
+      http2,
       clients,
       ms,
       warmUpMs: Math.min(LONGEST_WARM_UP_MS, ms / 2),
@@ -64,23 +75,26 @@ export async function playMixedSoak({
 }
 
 /** Plays random clients against a gateway, and compares what it holds before and after; each response must belong to its request. */
-async function playMixed({ world, secured, clients, ms, warmUpMs, seed }: MixedOptions): Promise<MixedResult> {
+async function playMixed({ world, secured, http2, clients, ms, warmUpMs, seed }: MixedOptions): Promise<MixedResult> {
   const counts: MixedResult["counts"] = {};
   const failures: string[] = [];
   const play = async (part: string, forMs: number) => {
     const agent = openAgent(secured);
-    const target = { port: world.port, secured, agent, pathOf: (id: string) => `/api/docker/containers/proxy/${id}` };
+    const shared = { port: world.port, secured, agent, pathOf: (id: string) => `/api/docker/containers/proxy/${id}` };
     const until = performance.now() + forMs;
     const client = async (_: unknown, nth: number) => {
       const random = numbers(seed + nth);
+      const session = http2 ? openClientSession(world.port) : undefined;
+      const target: SoakTarget = { ...shared, ...(session && { http2: session }) };
       for (let turn = 0; performance.now() < until && failures.length < 20; turn++) {
-        const act = chosen(random);
+        const act = chosen(http2 ? HTTP2_ACTS : SOAK_ACTS, random);
         const { outcome, answer = "" } = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`);
         const ofAct = (counts[act.name] ??= {});
         ofAct[outcome] = (ofAct[outcome] ?? 0) + 1;
         if (!(act.may as readonly string[]).includes(outcome))
           failures.push(`${act.name} (seed ${seed}, ${part}-${nth}-${turn}): ${outcome} ${answer}`);
       }
+      session?.leave();
     };
     await Promise.all(Array.from({ length: clients }, client));
     agent.destroy();
@@ -92,9 +106,9 @@ async function playMixed({ world, secured, clients, ms, warmUpMs, seed }: MixedO
   return { counts, failures, before, after, grown: grown(before, after) };
 }
 
-function chosen(random: (below: number) => number): SoakAct {
-  let at = random(TOTAL_WEIGHT);
-  for (const act of SOAK_ACTS) if ((at -= act.weight) < 0) return act;
+function chosen(acts: readonly SoakAct[], random: (below: number) => number): SoakAct {
+  let at = random(acts.reduce((sum, { weight }) => sum + weight, 0));
+  for (const act of acts) if ((at -= act.weight) < 0) return act;
   throw new Error("No act has so much weight");
 }
 

@@ -1,10 +1,18 @@
 import { Agent as PlainAgent, request as requestPlainly, type ClientRequest, type IncomingMessage } from "node:http";
 import { Agent as SecureAgent, request as requestSecurely } from "node:https";
 import { crc32 } from "node:zlib";
+import type { ClientSession } from "./client-session.ts";
 import { bodyOf, targetOf, type ContainerPlan } from "./plan.ts";
 
 /** Where a client reaches the gateway. */
-export type SoakTarget = { port: number; secured: boolean; agent: PlainAgent | SecureAgent; pathOf(id: string): string };
+export type SoakTarget = {
+  port: number;
+  secured: boolean;
+  agent: PlainAgent | SecureAgent;
+  /** Of clients that speak HTTP/2. */
+  http2?: ClientSession;
+  pathOf(id: string): string;
+};
 
 export type SentRequest = { method: string; containerId: string; plan: ContainerPlan; bodyLength: number; chunked: boolean };
 
