@@ -11,7 +11,7 @@ This page is for contributors. It shows the two state machines of the engine. An
 happens into events, take the row of the table, and execute its actions. To change what the engine does in some situation, change a row, then run
 \`node test/gateway/exchange/machine.test.ts\`: a model plays random event orders against the tables.
 
-Actions run in the order of their list, whatever the row. An event without a row in some state cannot come there; the list of events says why.
+Actions run in the order of their list, whatever the row. An event without a row in some state cannot come there; the list of events has the reason.
 `;
 
 /** Left out of the pictures: nearly every state has these rows, and they lead to the end. */

@@ -59,7 +59,7 @@ export function createConnectionLimits(options: ConnectionLimitOptions): Connect
 
   return {
     admit: (address) => {
-      const plain = address?.replace(/^::ffff:/, "") ?? "";
+      const plain = plainAddress(address);
       const counted = plain === "" || isExempt(plain) ? undefined : addressBlock(plain);
       const own = counted === undefined ? undefined : (addresses.get(counted) ?? { open: 0 });
       if (own !== undefined && own.open >= perAddress) return refuse("address", address);
@@ -135,14 +135,18 @@ export function descriptorLimit(): number | undefined {
   }
 }
 
+/** The address of a peer; empty if it is not known. A socket for IPv6 shows an IPv4 peer as `::ffff:` and its address (RFC 4291 §2.5.5.2). */
+export function plainAddress(address: string | undefined): string {
+  return address?.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, "") ?? "";
+}
+
 /**
  * The block of addresses that one client can use, as a key for limits: an IPv4 address alone; for IPv6 its /64, the smallest block of a subscriber
  * (RFC 6177). Other texts stay unchanged.
  */
-export function addressBlock(address: string): string {
+export function addressBlock(given: string): string {
+  const address = plainAddress(given);
   if (!address.includes(":")) return address;
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
   const [bare = ""] = address.split("%", 1);
   if (isIP(bare) !== 6) return address;
   const [before = "", after] = bare.split("::");

@@ -1,5 +1,6 @@
 import { BlockList, isIP, isIPv4, type Server, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
+import { plainAddress } from "./connection-limits.ts";
 import type { Log } from "./log.ts";
 
 /** Link-local addresses, and the metadata servers of clouds, which issue credentials: Alibaba's and Oracle's have addresses of their own. */
@@ -62,7 +63,7 @@ export function privateListeners({ subnets, allowed, log }: { subnets: readonly 
   const pools = blocks(subnets);
   let refused = 0;
   const onConnection = (socket: Socket) => {
-    const peer = (socket.remoteAddress ?? "").replace(/^::ffff:/i, "");
+    const peer = plainAddress(socket.remoteAddress);
     if (!isIPv4(peer) || !pools.check(peer) || !isOnOwnLink(peer, pools)) return;
     socket.destroy();
     if (refused++ % REMARK_EVERY === 0)

@@ -8,7 +8,7 @@ export type Pointer = bigint;
 
 /**
  * Functions of libc and libuv. Calls with up to three integers or addresses cost 15–60 ns beyond the system call, others 200–300 ns. Those that fail return
- * a negative number, and `errno` says why.
+ * a negative number, and `errno` has the reason.
  */
 export type Libc = {
   readv(fd: number, vectors: Pointer, count: number): number;

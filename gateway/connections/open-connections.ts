@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { plainAddress } from "../../lib/connection-limits.ts";
 import { NetConnection } from "./connection.ts";
 import { NodeSockets } from "./node-sockets.ts";
 import { type AdoptOptions, NO_SOCKET, type OpenSocketLayer, type SocketEvents, type SocketId, type SocketLayer, slotOf } from "./socket-layer.ts";
@@ -70,6 +71,5 @@ class OpenConnections implements SocketEvents {
 }
 
 function addressOf(socket: Duplex): string {
-  const address = "remoteAddress" in socket && typeof socket.remoteAddress === "string" ? socket.remoteAddress : "";
-  return address.startsWith("::ffff:") ? address.slice(7) : address;
+  return plainAddress("remoteAddress" in socket && typeof socket.remoteAddress === "string" ? socket.remoteAddress : undefined);
 }

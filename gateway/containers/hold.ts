@@ -63,7 +63,7 @@ type HoldQueue = {
 const RETRY_AFTER_MS = 2_000;
 /** Suggested to probes of a sleeping container. */
 const PROBE_RETRY_AFTER_MS = 60_000;
-/** How long a request whose time limit has passed waits for what its response says. Control reads a log for up to 1 s. */
+/** How long a request whose time limit has passed waits for what its response reports. Control reads a log for up to 1 s. */
 const STATUS_MS = 2_000;
 /** Delays between attempts to wake. */
 const WAKE_RETRY = { firstMs: 100, longestMs: 2_000 };

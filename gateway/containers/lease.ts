@@ -32,7 +32,7 @@ export type ContainerLease = Lease & {
   woken(): { start: StartTimes | undefined } | undefined;
   /** The exchange has connected after a wait. Only the first exchange of each start is reported. */
   reportConnected(connectMs: number): void;
-  /** The container says in a response that it is busy. */
+  /** The container reports in a response that it is busy. */
   reportBusy(seconds: number): void;
   /** The counters of the container's responses. */
   readonly answers: readonly Count[] | undefined;

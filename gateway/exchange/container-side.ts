@@ -23,7 +23,7 @@ export type ContainerSideUser = ContainerUser &
 const QUEUED_BYTES = 65_536;
 const NEVER = Number.POSITIVE_INFINITY;
 
-/** The lease of one exchange, the way to its container, and what the container gets. The exchange says when. */
+/** The lease of one exchange, the way to its container, and what the container gets. The exchange decides when. */
 export class ContainerSide {
   readonly #user: ContainerSideUser;
   readonly #client: ExchangeClient;

@@ -30,7 +30,7 @@ export class ResponseWriter {
     this.#connection = connection;
   }
 
-  /** The head says that the connection closes after the response. */
+  /** The head states that the connection closes after the response. */
   get last(): boolean {
     return this.#last;
   }

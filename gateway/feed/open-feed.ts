@@ -282,7 +282,7 @@ export function openFeed(deps: {
         const user = caller.userId === "" ? {} : { userId: caller.userId };
         await postToLeader("/wake", { id, ...user, ...by, ...trace } satisfies WakeRequest, signal, LONGEST_WAKE_MS);
       },
-      // Without it, the response says less.
+      // Without it, the response has less detail.
       startStatus: async (id, _, signal) =>
         (await control
           .post("/start-status", { id } satisfies StartStatusRequest, AbortSignal.any([signal, silent.signal]))

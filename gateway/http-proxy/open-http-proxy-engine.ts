@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, ServerResponse, type ServerOptions 
 import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { limitConnections } from "../../lib/connection-limits.ts";
+import { limitConnections, plainAddress } from "../../lib/connection-limits.ts";
 import { Fault } from "../../lib/fault.ts";
 import { AccessRecord } from "../access-record.ts";
 import { Draining, lingeringClose } from "../connections/closing.ts";
@@ -114,7 +114,7 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
     const { socket } = request;
     if (limits.underscoreHeaders === "drop") dropUnderscores(request);
     const head = headOf(request, takeEarly !== undefined);
-    const record = new AccessRecord(watch, clock, head, (socket.remoteAddress ?? "").replace(/^::ffff:/, ""));
+    const record = new AccessRecord(watch, clock, head, plainAddress(socket.remoteAddress));
     const over = new AbortController();
     const onLeave = () => over.abort(CLIENT_LEFT);
     socket.once("close", onLeave);

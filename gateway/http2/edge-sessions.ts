@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream, type ServerSessionOptions } from "node:http2";
 import type { Ticker, Ticking } from "../../lib/clock.ts";
-import type { AdmittedConnection, ConnectionLimits } from "../../lib/connection-limits.ts";
+import { type AdmittedConnection, type ConnectionLimits, plainAddress } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Draining } from "../connections/closing.ts";
@@ -119,7 +119,7 @@ class EdgeSession implements Ticking {
     this.#deps = deps;
     this.#socket = socket;
     this.#admission = admission;
-    this.#address = (socket.remoteAddress ?? "").replace(/^::ffff:/, "");
+    this.#address = plainAddress(socket.remoteAddress);
     this.#idleSince = deps.ticker.now;
     this.#resets = new FrameBudget(deps.ticker);
     this.#controlFrames = new FrameBudget(deps.ticker);

@@ -1,7 +1,14 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import t from "tap";
-import { addressBlock, limitConnections, createConnectionLimits, connectionsFor, descriptorLimit } from "../../lib/connection-limits.ts";
+import {
+  addressBlock,
+  limitConnections,
+  plainAddress,
+  createConnectionLimits,
+  connectionsFor,
+  descriptorLimit,
+} from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { createStillClock, pause } from "../fixtures/clock.ts";
@@ -106,4 +113,16 @@ t.test("a client is counted by its IPv4 address, or by the /64 that it has", asy
     ["no:address", "no:address"],
   ];
   for (const [address, block] of rows) t.equal(addressBlock(address), block, address);
+});
+
+t.test("an IPv4 peer of a socket for IPv6 has its own address", async (t) => {
+  for (const [address, plain] of [
+    ["::ffff:10.0.0.1", "10.0.0.1"],
+    ["::FFFF:10.0.0.1", "10.0.0.1"],
+    ["10.0.0.1", "10.0.0.1"],
+    ["::ffff:0:1", "::ffff:0:1"],
+    ["2001:db8::1", "2001:db8::1"],
+    [undefined, ""],
+  ] as const)
+    t.equal(plainAddress(address), plain, address);
 });

@@ -39,7 +39,7 @@ export function challengeUpstream(
   const overdue = () => new Fault("REGISTRY_UNREACHABLE", `${address.host} did not answer within ${PROBE_MS / 1_000} s.`);
   const probe = openRefreshingValue<SignInMethod>({
     load: async (closing) => {
-      // Without the name and password: the challenge says where they go.
+      // Without the name and password: the challenge names their place.
       const request = { method: "GET", url: `${address.root}/v2/`, headers: {} };
       const reply = await withTimeout({ clock, ms: PROBE_MS, overdue, signal: closing }, (signal) => http.request({ ...request, signal }));
       if (reply.status !== 200 && reply.status !== 401) throw new Fault("REGISTRY_UNREACHABLE", `${address.host} answered ${reply.status} to /v2/.`);

@@ -51,8 +51,9 @@ async function openNodeServer(t: Scope, insecureHTTPParser: boolean): Promise<Re
 
 async function openNaiveServer(t: Scope): Promise<RecordingServer> {
   const recorded: string[] = [];
-  const server = createNaiveServer(([method, target, body], socket) => {
-    const line = summary(method, target, body);
+  const server = createNaiveServer(([method, target, body, oddity], socket) => {
+    // The judge reads nothing like an oddity, so each is a failure.
+    const line = `${summary(method, target, body)}${oddity === undefined ? "" : ` ${JSON.stringify(oddity)}`}`;
     recorded.push(line);
     socket.write(`HTTP/1.1 200 OK\r\nX-Seen: ${line}\r\nContent-Length: 2\r\n\r\n${method === "HEAD" ? "" : "ok"}`);
   });

@@ -1,5 +1,5 @@
 import { numbers } from "../numbers.ts";
-import { CHUNKED_BODIES, FRAMING_LINES, OTHER_LINES } from "./framing-lines.ts";
+import { CHUNKED_BODIES, FRAMING_LINES, type FramingLines, OTHER_LINES } from "./framing-lines.ts";
 
 /** What one client sends, as latin1, in these pieces. Each request in it, hidden ones too, has the attack's name in its target. */
 export type RequestAttack = { name: string; pieces: readonly string[] };
@@ -11,8 +11,10 @@ const BESIDE = [
   "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n", "Expect: 100-continue\r\n", "TE: trailers\r\nTrailer: X-Sum\r\n",
 ]; // prettier-ignore
 
-/** How many attacks there are that differ in their framing lines; the other properties follow from the seed. */
-export const REQUEST_ATTACKS = FRAMING_LINES.length;
+const PLAIN_CHUNKED: FramingLines = { name: "plain chunks", lines: () => "Transfer-Encoding: chunked\r\n" };
+
+/** Each chunked body behind a plain `Transfer-Encoding`, then each framing line. The other properties follow from the seed. */
+export const REQUEST_ATTACKS = CHUNKED_BODIES.length + FRAMING_LINES.length;
 
 /**
  * The attack number `nth`: after none or one ordinary request, one whose framing is odd, with bytes behind it that a server may take for a request, and an
@@ -30,11 +32,12 @@ export function requestAttack(nth: number, { seed, prefix, lines }: { seed: numb
     `${head("POST", "hidden")}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
     `${head("GET", "hidden")}X: `,
   ]);
-  const body = pick(CHUNKED_BODIES)(hidden);
-  const framing = FRAMING_LINES[nth % FRAMING_LINES.length] as (typeof FRAMING_LINES)[number];
+  const ownBody = CHUNKED_BODIES[nth];
+  const body = (ownBody ?? pick(CHUNKED_BODIES))(hidden);
+  const framing = FRAMING_LINES[nth - CHUNKED_BODIES.length] ?? PLAIN_CHUNKED;
   const claimed = pick([body.length, body.length, body.length, 4, 0, body.length - hidden.length, body.length + 20]);
   const tried = framing.lines(claimed);
-  const other = pick(OTHER_LINES)(pick([body.length, claimed]));
+  const other = ownBody === undefined ? pick(OTHER_LINES)(pick([body.length, claimed])) : "";
   const framed = next(2) === 0 ? tried + other : other + tried;
   const before = pick(["", "", `${head("GET", "before")}\r\n`, `${head("PUT", "before")}Content-Length: 3\r\n\r\nabc`]);
   const odd = `${head(pick(METHODS), "odd", pick(VERSIONS))}${pick(BESIDE)}${framed}\r\n${body}`;

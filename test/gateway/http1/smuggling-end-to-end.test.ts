@@ -23,8 +23,8 @@ async function openNode(t: Test, lenient: boolean): Promise<Upstream> {
 
 async function openNaive(t: Test): Promise<Upstream> {
   const forwarded: string[][] = [];
-  const server = createNaiveServer((request, socket) => {
-    forwarded.push([...request]);
+  const server = createNaiveServer(([method, target, body, oddity], socket) => {
+    forwarded.push([method, target, body, ...(oddity === undefined ? [] : [oddity])]);
     socket.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
   });
   return { address: await listen(t, server), forwarded };
