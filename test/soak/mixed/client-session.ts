@@ -1,4 +1,4 @@
-import { connect, constants, type ClientHttp2Session } from "node:http2";
+import { connect, type ClientHttp2Session } from "node:http2";
 
 /** The HTTP/2 connection of one client. It is opened again after it has closed. */
 export type ClientSession = { current(): ClientHttp2Session; leave(): void };
@@ -13,7 +13,6 @@ export function openClientSession(port: number): ClientSession {
       }
       return session;
     },
-    // Else the client would take the begin of a response for the whole.
-    leave: () => session?.destroy(undefined, constants.NGHTTP2_CANCEL),
+    leave: () => session?.destroy(),
   };
 }

@@ -59,7 +59,7 @@ export const HTTP2_ACTS: readonly SoakAct[] = [
       const act = pick(["answers", "is silent", "drips", "answers early", "resets within"] as const, random);
       const plan = planned(id, random, { act, framing: pick(FRAMINGS, random) });
       const cancel = { afterReceived: 1 + someLength(random), afterMs: random(120) };
-      return streamChecked(target, someRequest(pick([...steady, napping], random), plan, random), cancel);
+      return streamChecked(target, someRequest(pick([...steady, napping], random), plan, random), { cancel });
     },
   },
   {
@@ -68,7 +68,7 @@ export const HTTP2_ACTS: readonly SoakAct[] = [
     may: ["right", "broken", "refused"],
     play: async (target, { steady }, random, id) => {
       const streams = Array.from({ length: 1 + random(6) }, (_, nth) =>
-        streamChecked(target, someRequest(pick(steady, random), planned(`${id}.${nth}`, random, { act: "drips" }), random)),
+        streamChecked(target, someRequest(pick(steady, random), planned(`${id}.${nth}`, random, { act: "drips" }), random), { leaves: true }),
       );
       setTimeout(() => target.http2?.leave(), random(60));
       return worst(await Promise.all(streams));

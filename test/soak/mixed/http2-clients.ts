@@ -21,8 +21,15 @@ function openStream({ http2, pathOf }: SoakTarget, { method, containerId, plan, 
   return stream;
 }
 
-/** Sends a request as a stream and checks its response, which may be cut by a reset of the stream. */
-export function streamChecked(target: SoakTarget, sent: SentRequest, cancel?: StreamCancel): Promise<CheckedResponse> {
+/**
+ * Sends a request as a stream and checks its response, which may be cut by a reset of the stream. `leaves`: the client's own connection may end before:
+ * then Node reports the end of the stream without an error.
+ */
+export function streamChecked(
+  target: SoakTarget,
+  sent: SentRequest,
+  { cancel, leaves = false }: { cancel?: StreamCancel; leaves?: boolean } = {},
+): Promise<CheckedResponse> {
   return new Promise((resolve, reject) => {
     const stream = openStream(target, sent);
     let headers: IncomingHttpHeaders | undefined;
@@ -43,7 +50,7 @@ export function streamChecked(target: SoakTarget, sent: SentRequest, cancel?: St
     stream.once("close", () => {
       clearTimeout(timer);
       try {
-        const complete = ended && stream.rstCode === constants.NGHTTP2_NO_ERROR;
+        const complete = ended && !leaves && stream.rstCode === constants.NGHTTP2_NO_ERROR;
         resolve(judge(sent, headers, { body: Buffer.concat(pieces), trailer, complete }));
       } catch (error) {
         reject(error);
