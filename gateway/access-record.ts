@@ -151,10 +151,18 @@ function countExchanges(metrics: Metrics): (exchange: AccessRecord) => void {
     return cells;
   };
 
+  let last: { route: RouteName; cells: RouteCells } | undefined;
+  const cellsOf = (route: RouteName): RouteCells => {
+    if (last?.route === route) return last.cells;
+    const cells = routes.get(route) ?? ofRoute(route);
+    last = { route, cells };
+    return cells;
+  };
+
   return (exchange) => {
     const { labels, status, startedAt, firstByteAt } = exchange;
     const { route, answers } = labels;
-    const cells = routes.get(route) ?? ofRoute(route);
+    const cells = cellsOf(route);
     const digit = Math.trunc(status / 100);
     (cells.byClass[digit] ?? cells.byClass[0])?.add();
     cells.total.observe((exchange.overAt - startedAt) / 1_000);

@@ -5,7 +5,7 @@ import type { StartTimes } from "../../lib/start-phases.ts";
 import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
 import { asleepFault, type RequestHold } from "./hold.ts";
-import { addLease, type ContainerTally, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
+import { addLease, type ContainerTally, isRunning, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
 
 type LeaseRequest = {
   view: ContainerView;
@@ -98,10 +98,10 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#until = request.until;
     this.#changes = request.until === undefined ? context.directory.changes?.() : undefined;
     this.#open = request.kind === "http" && !request.isProbe ? 1 : 0;
-    this.#streams = isRunning(request.view) ? 1 : 0;
+    this.#streams = tally.isRunning ? 1 : 0;
     this.#since = context.activity.read();
     this.#count(this.#open, this.#streams);
-    addLease(tally.leases, this);
+    addLease(tally, this);
   }
 
   get owner(): string {
@@ -115,7 +115,9 @@ class OpenLease implements ContainerLease, ListedLease {
   target(): ForwardTarget | Promise<ForwardTarget> {
     const { view: before, caller, isProbe } = this.#request;
     // The view may have changed since the decision, during the look-up of the caller.
-    const view = this.#isCurrent ? before : (this.#context.directory.cached(before.id, caller) ?? before);
+    const isCurrent = this.#isCurrent;
+    if (isCurrent && this.#tally.onlyAddress !== undefined) return this.#tally.onlyAddress;
+    const view = isCurrent ? before : (this.#context.directory.cached(before.id, caller) ?? before);
     if (view.availability.kind === "awake" && (isProbe || !view.availability.worker)) return this.#pick(view.availability.addresses);
     return isProbe && view.availability.kind !== "portless" ? Promise.reject(asleepFault(view)) : this.#wait(view);
   }
@@ -191,7 +193,7 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#released = true;
     this.#holder = undefined;
     this.#over?.abort();
-    removeLease(this.#tally.leases, this);
+    removeLease(this.#tally, this);
     this.#count(-this.#open, -this.#streams);
   }
 
@@ -226,9 +228,9 @@ class OpenLease implements ContainerLease, ListedLease {
     if (!tally.busyReported) reportBusyUntil(this.#context, tally, now);
   }
 
-  /** No view has changed since that of the request was found. */
+  /** No view has changed since that of the request was found, which is that of the tally. */
   get #isCurrent(): boolean {
-    return this.#changes !== undefined && this.#changes === this.#context.directory.changes?.();
+    return this.#changes !== undefined && this.#changes === this.#context.directory.changes?.() && this.#tally.view === this.#request.view;
   }
 
   /** The next address in turn, other than the one that refused. */
@@ -273,7 +275,7 @@ class OpenLease implements ContainerLease, ListedLease {
   #report(): void {
     const tally = this.#tally;
     tally.reportedAt = tally.lastActive;
-    this.#context.directory.reportUse(tally, this.#request.view.availability.kind === "awake" && this.#isCurrent);
+    this.#context.directory.reportUse(tally, tally.isAwake && this.#isCurrent);
   }
 }
 
@@ -286,10 +288,6 @@ function reportBusyUntil(deps: Pick<LeaseDeps, "directory" | "clock">, tally: Co
     tally.busyReported = false;
     if (tally.busyUntil !== busyUntil) reportBusyUntil(deps, tally, clock.now());
   });
-}
-
-function isRunning({ availability }: ContainerView): boolean {
-  return (availability.kind === "awake" && !availability.worker) || availability.kind === "portless";
 }
 
 /** `recent` is at most this old: idle limits count in minutes. */

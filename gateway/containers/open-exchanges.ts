@@ -1,5 +1,5 @@
 import type { Count } from "../../lib/metrics/open-metrics.ts";
-import type { Caller, ContainerUse, ContainerView, OpenExchange, OpenExchangeList } from "../contract.ts";
+import type { Caller, ContainerAddress, ContainerUse, ContainerView, OpenExchange, OpenExchangeList } from "../contract.ts";
 import type { LeaseHolder } from "../decision.ts";
 
 /** An open lease, as the check of revoked callers sees it. */
@@ -13,19 +13,27 @@ export type LeaseList<Member extends LeaseListNode<Member>> = { oldest: Member |
 
 type LeaseListNode<Member> = { before: Member | undefined; after: Member | undefined };
 
-export type ContainerTally = ContainerUse & {
-  /** Hardly another container has it: they count up to `MAX_TALLIES`, and begin again. */
-  number: number;
-  reportedAt: number;
-  leases: LeaseList<ListedLease>;
-  busyUntil: number;
-  /** `busyUntil` was reported less than `BUSY_STEP_MS` ago: the next report waits, and then sends the latest value. */
-  busyReported: boolean;
-  /** Counts up, to use several addresses in turn. */
-  turn: number;
-  /** The counters of the container's responses. */
-  answers: readonly Count[] | undefined;
-};
+/** With the list of its open leases. Few objects are few waits for memory: a request reads this one where it would read five of the view. */
+export type ContainerTally = ContainerUse &
+  LeaseList<ListedLease> & {
+    /** That of the last lease, and what it says. */
+    view: ContainerView;
+    isAwake: boolean;
+    /** Its requests reach it without a wait. */
+    isRunning: boolean;
+    /** The only address of a container that is awake, and no queue worker. */
+    onlyAddress: ContainerAddress | undefined;
+    /** Hardly another container has it: they count up to `MAX_TALLIES`, and begin again. */
+    number: number;
+    reportedAt: number;
+    busyUntil: number;
+    /** `busyUntil` was reported less than `BUSY_STEP_MS` ago: the next report waits, and then sends the latest value. */
+    busyReported: boolean;
+    /** Counts up, to use several addresses in turn. */
+    turn: number;
+    /** The counters of the container's responses. */
+    answers: readonly Count[] | undefined;
+  };
 
 /** The open exchanges of this process, by container. */
 export type OpenExchanges = {
@@ -47,16 +55,17 @@ export function createOpenExchanges(): OpenExchanges {
   let created = 0;
   return {
     at: (id) => {
-      const leases = tallies.get(id)?.leases;
-      return leases === undefined
+      const tally = tallies.get(id);
+      return tally === undefined
         ? { count: 0, open: [] }
-        : { count: leases.size, open: oldestLeases(leases, MAX_DESCRIBED).map((lease) => lease.describe()) };
+        : { count: tally.size, open: oldestLeases(tally, MAX_DESCRIBED).map((lease) => lease.describe()) };
     },
-    leases: () => [...tallies.values()].flatMap(({ leases }) => oldestLeases(leases, leases.size)),
-    tally: ({ id, name }, answers) => {
+    leases: () => [...tallies.values()].flatMap((tally) => oldestLeases(tally, tally.size)),
+    tally: (view, answers) => {
+      const { id, name } = view;
       const existing = tallies.get(id);
-      if (existing !== undefined) return existing;
-      if (tallies.size >= MAX_TALLIES) for (const [unused, { leases }] of tallies) if (leases.size === 0) tallies.delete(unused);
+      if (existing !== undefined) return existing.view === view ? existing : Object.assign(existing, factsOf(view));
+      if (tallies.size >= MAX_TALLIES) for (const [unused, { size }] of tallies) if (size === 0) tallies.delete(unused);
       const tally: ContainerTally = {
         id,
         number: created++ % MAX_TALLIES,
@@ -64,7 +73,10 @@ export function createOpenExchanges(): OpenExchanges {
         streams: 0,
         lastActive: 0,
         reportedAt: 0,
-        leases: { oldest: undefined, newest: undefined, size: 0 },
+        oldest: undefined,
+        newest: undefined,
+        size: 0,
+        ...factsOf(view),
         busyUntil: 0,
         busyReported: false,
         turn: 0,
@@ -74,6 +86,18 @@ export function createOpenExchanges(): OpenExchanges {
       return tally;
     },
   };
+}
+
+function factsOf(view: ContainerView): Pick<ContainerTally, "view" | "isAwake" | "isRunning" | "onlyAddress"> {
+  const { availability } = view;
+  const isAwake = availability.kind === "awake";
+  const addresses = isAwake && !availability.worker && availability.addresses.length === 1 ? availability.addresses : [];
+  return { view, isAwake, isRunning: isRunning(view), onlyAddress: addresses[0] };
+}
+
+/** Its requests reach it without a wait. */
+export function isRunning({ availability }: ContainerView): boolean {
+  return (availability.kind === "awake" && !availability.worker) || availability.kind === "portless";
 }
 
 export function addLease<Member extends LeaseListNode<Member>>(list: LeaseList<Member>, lease: Member): void {

@@ -1,4 +1,5 @@
 import { type NetConnection, type ConnectionUser, NO_USER } from "../connections/connection.ts";
+import type { ForwardTarget } from "../decision.ts";
 import type { RequestHead, ResponseHead, ResponseReader } from "../http1/message-reader.ts";
 
 /** The exchange that uses a connection to a container. */
@@ -29,6 +30,9 @@ export type ContainerUser = {
  */
 export type IdleConnectionList = {
   readonly key: string;
+  readonly owner: string;
+  /** As it was named last. */
+  target: ForwardTarget;
   readonly connections: ContainerConnection[];
   gone: boolean;
   dropped: boolean;

@@ -24,14 +24,12 @@ const MAX_IDLE = 256;
 
 type TargetOwner = Pick<Lease, "owner" | "ownerNumber">;
 
-type OwnerList = { readonly owner: string; readonly target: ForwardTarget; readonly list: IdleConnectionList };
-
 export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number }): ConnectionPool {
   const lists = new Map<string, IdleConnectionList>();
   /** Usually a container's address is the same object as before, and used for no other container: then no key is needed. */
   const byTarget = new WeakMap<ForwardTarget, IdleConnectionList>();
   /** By the owner's number: the list that it used last. For a small request, the look-ups above cost as much as all of its heads. */
-  const byOwner: (OwnerList | undefined)[] = [];
+  const byOwner: (IdleConnectionList | undefined)[] = [];
 
   /** With the owner: connections to an address that another container had lead to that one, or nowhere. */
   const keyOf = (target: ForwardTarget, { owner }: TargetOwner) => `${owner} ${keyOfTarget(target)}`;
@@ -39,18 +37,21 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
     const { ownerNumber } = lease;
     const last = ownerNumber === undefined ? undefined : byOwner[ownerNumber];
     // A dropped list no longer watches its address.
-    if (last !== undefined && last.target === target && last.owner === lease.owner && !last.list.dropped) return last.list;
+    if (last !== undefined && last.target === target && last.owner === lease.owner && !last.dropped) return last;
     const before = byTarget.get(target);
     const list = before !== undefined && !before.dropped ? before : lists.get(keyOf(target, lease));
     if (list !== undefined) remember(list, target, lease);
     return list;
   };
-  const remember = (list: IdleConnectionList, target: ForwardTarget, { owner, ownerNumber }: TargetOwner) => {
+  const remember = (list: IdleConnectionList, target: ForwardTarget, { ownerNumber }: TargetOwner) => {
+    list.target = target;
     byTarget.set(target, list);
-    if (ownerNumber !== undefined) byOwner[ownerNumber] = { owner, target, list };
+    if (ownerNumber !== undefined) byOwner[ownerNumber] = list;
   };
   const openList = (target: ForwardTarget, lease: TargetOwner & Pick<Lease, "onTargetGone">): IdleConnectionList => {
-    const list: IdleConnectionList = { key: keyOf(target, lease), connections: [], gone: false, dropped: false, unwatch: () => undefined };
+    const key = keyOf(target, lease);
+    const { owner } = lease;
+    const list: IdleConnectionList = { key, owner, target, connections: [], gone: false, dropped: false, unwatch: () => undefined };
     list.unwatch = lease.onTargetGone(target, () => {
       list.gone = true;
       for (const idle of list.connections) idle.destroy();
