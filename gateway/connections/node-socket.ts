@@ -25,6 +25,11 @@ export class NodeSocket {
   readonly #deps: NodeSocketDeps;
   /** Bytes are written past the stream, to it. Valid until the stream is destroyed: then another connection may get the same number. */
   readonly #descriptor: number | undefined;
+  /** The same as the stream's state, which is in memory that the processor has to wait for. */
+  #isDestroyed = false;
+  #isEnded = false;
+  /** Writes that the stream has not reported as done. */
+  #writes = 0;
   /** The memory of a write is free after its callback. A stream in memory may keep it for longer. */
   readonly #mayLend: boolean;
   readonly #under: Socket | undefined;
@@ -57,6 +62,11 @@ export class NodeSocket {
     else this.#stream.on("close", over);
   }
 
+  /** The stream is about to close its descriptor. */
+  readonly onDestroy = (): void => {
+    this.#isDestroyed = true;
+  };
+
   /** Bytes came. */
   readonly deliver = (memory: Buffer, end: number): void => {
     this.#deps.events.onBytes(this.id, memory, 0, end);
@@ -76,13 +86,14 @@ export class NodeSocket {
       memory.copy(this.#deps.outbox.memory, this.place(length), at, end);
       return this.placed(length);
     }
-    if (!this.#stream.writable) return true;
+    if (!this.#isWritable) return true;
     this.flush();
     const from = at + this.#sendNow(memory, at, length);
     if (from === end) return true;
     let over: (() => void) | undefined;
     const lends = this.#mayLend && this.#deps.buffers.lends(memory);
     const rest = lends ? memory.subarray(from, end) : ownCopy(memory, from, end);
+    this.#writes++;
     this.#stream.write(rest, () => {
       over?.();
       this.#onWritten();
@@ -95,10 +106,10 @@ export class NodeSocket {
   sendOwn(bytes: Buffer): boolean {
     const { length } = bytes;
     if (length <= SMALL_BYTES) return this.send(bytes, 0, length);
-    if (!this.#stream.writable) return true;
+    if (!this.#isWritable) return true;
     this.flush();
     const sent = this.#sendNow(bytes, 0, length);
-    if (sent < length) this.#stream.write(bytes.subarray(sent), this.#onWritten);
+    if (sent < length) this.#write(bytes.subarray(sent));
     return this.#mayGoOn();
   }
 
@@ -125,16 +136,16 @@ export class NodeSocket {
     const length = this.#delayed;
     if (length === 0) return;
     this.#delayed = 0;
-    if (!this.#stream.writable) return;
+    if (!this.#isWritable) return;
     const { memory } = this.#deps.outbox;
     const at = this.#delayedAt;
     const sent = this.#sendNow(memory, at, length);
-    if (sent < length) this.#stream.write(ownCopy(memory, at + sent, at + length), this.#onWritten);
+    if (sent < length) this.#write(ownCopy(memory, at + sent, at + length));
   }
 
   get backlog(): number {
     this.flush();
-    return this.#stream.writableLength;
+    return this.#queued;
   }
 
   isBroken(): boolean {
@@ -150,7 +161,9 @@ export class NodeSocket {
 
   end(): void {
     this.flush();
-    if (this.#stream.writable) this.#stream.end();
+    if (!this.#isWritable) return;
+    this.#isEnded = true;
+    this.#stream.end();
   }
 
   close(): void {
@@ -164,12 +177,27 @@ export class NodeSocket {
   }
 
   #mayGoOn(): boolean {
-    if (this.#stream.writableLength < MAX_BACKLOG) return true;
+    if (this.#queued < MAX_BACKLOG) return true;
     this.#owesDrain = true;
     return false;
   }
 
+  get #isWritable(): boolean {
+    return this.#descriptor === undefined ? this.#stream.writable : !this.#isDestroyed && !this.#isEnded;
+  }
+
+  /** Bytes in the stream. */
+  get #queued(): number {
+    return this.#writes === 0 ? 0 : this.#stream.writableLength;
+  }
+
+  #write(bytes: Buffer): void {
+    this.#writes++;
+    this.#stream.write(bytes, this.#onWritten);
+  }
+
   readonly #onWritten = (): void => {
+    this.#writes--;
     if (!this.#owesDrain || this.#stream.writableLength > 0 || this.#stream.destroyed) return;
     this.#owesDrain = false;
     this.#deps.events.onDrain(this.id);
@@ -181,7 +209,7 @@ export class NodeSocket {
    */
   #sendNow(bytes: Buffer, at: number, length: number): number {
     const descriptor = this.#descriptor;
-    if (descriptor === undefined || this.#stream.destroyed || this.#stream.writableLength > 0) return 0;
+    if (descriptor === undefined || this.#isDestroyed || this.#queued > 0) return 0;
     try {
       return writeSync(descriptor, bytes, at, length);
     } catch {

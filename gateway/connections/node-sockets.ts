@@ -27,7 +27,7 @@ export class NodeSockets implements SocketLayer {
     const open = (adopted: NodeSocket): Duplex => {
       if (handle === undefined) return readStream(socket, adopted, buffers);
       const options: object = { handle, allowHalfOpen: true, manualStart: true, onread: buffers.into(adopted.deliver) };
-      return readToEnd ? new ReadToEndSocket(options) : new Socket(options);
+      return readToEnd ? new ReadToEndSocket(options, adopted.onDestroy) : new TakenSocket(options, adopted.onDestroy);
     };
     const id = this.#slots.nextId();
     const adopted = new NodeSocket(id, open, this.#deps, { pastStream: handle !== undefined, under });
@@ -111,11 +111,26 @@ function takeHandle(socket: Duplex): object | undefined {
 
 type Done = (error?: Error | null) => void;
 
+/** A socket with the handle of another one. It reports when it is destroyed, before its descriptor is closed. */
+class TakenSocket extends Socket {
+  readonly #onDestroy: () => void;
+
+  constructor(options: object, onDestroy: () => void) {
+    super(options);
+    this.#onDestroy = onDestroy;
+  }
+
+  override _destroy(error: Error | null, done: Done): void {
+    this.#onDestroy();
+    super["_destroy"](error, done);
+  }
+}
+
 /**
  * A connection to a container that may refuse the rest of a request, respond, and close. A stream that cannot write is destroyed with its unread bytes.
  * Here unsent bytes count as sent, and only reading detects the end.
  */
-class ReadToEndSocket extends Socket {
+class ReadToEndSocket extends TakenSocket {
   #done: Done | undefined;
   #wrapped: Done = () => undefined;
 
