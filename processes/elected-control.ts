@@ -46,15 +46,20 @@ export async function runElectedControl(
   const stop = new AbortController();
   const ended = Promise.withResolvers<void>();
   let current: { term: LeaderTerm; control: LeadingControl } | undefined;
-  let isLeading = false;
-  metrics.leading.look((family) => family.at().set(isLeading ? 1 : 0));
-  metrics.leaderEpoch.look((family) => family.at().set(isLeading ? (current?.term.epoch ?? 0) : 0));
+  /** While it stops, it answers the API, and no gateway any more. */
+  let mode: "standby" | "leading" | "stopping" = "standby";
+  const isLeading = () => mode === "leading";
+  metrics.leading.look((family) => family.at().set(isLeading() ? 1 : 0));
+  metrics.leaderEpoch.look((family) => family.at().set(isLeading() ? (current?.term.epoch ?? 0) : 0));
 
   let closeSockets = await openStandbySockets(runtime, answerAsStandby);
   const listeners = await openControlListeners(
     { ...options, entranceAt },
-    () => (isLeading && current ? current.control : { feed: answerAsStandby, api: answerAsStandby }),
-    () => (isLeading ? undefined : answerAsStandby),
+    () => ({
+      feed: mode === "leading" && current ? current.control.feed : answerAsStandby,
+      api: mode !== "standby" && current ? current.control.api : answerAsStandby,
+    }),
+    () => (mode === "standby" ? answerAsStandby : undefined),
   );
 
   const lead = async (term: LeaderTerm): Promise<void> => {
@@ -64,23 +69,25 @@ export async function runElectedControl(
     closeSockets = async () => undefined;
     const control = await openLeadingControl(options, store, part);
     current = { term, control };
-    isLeading = true;
     await control.start();
+    mode = "leading";
+    await control.openApi();
     log.info({ epoch: term.epoch }, "this control process leads");
   };
 
   /** Ends what acts. `within`: how long it may take until another process may lead. */
-  const stopActing = async (withinMs: number) => {
-    isLeading = false;
+  const stopActing = async (withinMs: number, meanwhile: typeof mode) => {
+    mode = meanwhile;
     const { control } = current ?? {};
     const stopping = control?.stopActing().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
     await Promise.race([stopping, clock.sleep(withinMs)]);
+    mode = "standby";
   };
   let handing: Promise<void> | undefined;
   const handOver = () => {
     handing ??= (async () => {
       const { term } = current ?? {};
-      await stopActing(HANDOVER_MS);
+      await stopActing(HANDOVER_MS, "stopping");
       await term?.release();
       ended.resolve();
     })();
@@ -91,7 +98,7 @@ export async function runElectedControl(
     while (!stop.signal.aborted) {
       const term = await leadership.acquire(stop.signal);
       try {
-        term.ended.addEventListener("abort", () => void (handing ?? stopActing(END_MS).then(ended.resolve)), { once: true });
+        term.ended.addEventListener("abort", () => void (handing ?? stopActing(END_MS, "standby").then(ended.resolve)), { once: true });
         await lead(term);
         return;
       } catch (error) {

@@ -26,6 +26,7 @@ import { ZIP_LIMITS } from "../control/packages/publish/receive-upload.ts";
 import { createAuditLog } from "../control/store/audit.ts";
 import { noteRollback } from "../control/store/data-folder.ts";
 import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { configuredKeys } from "./control-listeners.ts";
@@ -37,6 +38,8 @@ import { openConfiguredTraces } from "./telemetry.ts";
 
 const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
+/** How long the API goes on after the feeds have ended: the time in which gateways notice that. */
+const API_ENDS_MS = 100;
 
 /** What the parts of the leader need of its election. */
 export type LeaderPart = {
@@ -54,6 +57,8 @@ export type LeadingControl = {
   api: RequestListener;
   /** Begins to reconcile. */
   start(): Promise<void>;
+  /** Requests to the API wait for it. It is open already if there is no other control process. */
+  openApi(): Promise<void>;
   /** Ends the API, the feeds and the reconciler, with the driver calls under way. */
   stopActing(): Promise<void>;
   /** After `stopActing`. */
@@ -158,61 +163,85 @@ export async function openLeadingControl(
     clock,
   });
   const browser = registryBrowser({ settings, runtime, clock, log });
-  const api = await openApi(
-    {
-      socketPath: runtime.apiSocket,
-      store,
-      lifecycle,
-      orphans: lifecycle,
-      changes: lifecycle,
-      gateways: feed,
-      identity,
-      publisher,
-      importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
-      credentials,
-      vault,
-      signingKeys,
-      audit,
-      registry: browser,
-      election: leader,
-      backend: {
-        driver: driverName,
-        environment: settings.environment,
-        capacity: async (signal) => driver.capacity?.({ signal }),
-      },
-      driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
-      settings: {
-        webRoot: settings.webRoot,
-        origins: settings.origins,
-        console: {
-          url: settings.consoleUrl,
-          name: settings.consoleName,
-          port: consoleHandle === undefined ? settings.consolePort : portOf(consoleHandle),
-          edgePort: settings.edgePort,
+  const openOwnApi = () =>
+    openApi(
+      {
+        socketPath: runtime.apiSocket,
+        store,
+        lifecycle,
+        orphans: lifecycle,
+        changes: lifecycle,
+        gateways: feed,
+        identity,
+        publisher,
+        importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
+        credentials,
+        vault,
+        signingKeys,
+        audit,
+        registry: browser,
+        election: leader,
+        backend: {
+          driver: driverName,
+          environment: settings.environment,
+          capacity: async (signal) => driver.capacity?.({ signal }),
         },
-        version,
-        sessionMs,
-        issuer: settings.datagrok.issuer,
-        reservedAudiences: reservedAudiences(settings),
+        driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
+        settings: {
+          webRoot: settings.webRoot,
+          origins: settings.origins,
+          console: {
+            url: settings.consoleUrl,
+            name: settings.consoleName,
+            port: consoleHandle === undefined ? settings.consolePort : portOf(consoleHandle),
+            edgePort: settings.edgePort,
+          },
+          version,
+          sessionMs,
+          issuer: settings.datagrok.issuer,
+          reservedAudiences: reservedAudiences(settings),
+        },
+        metrics,
+        clock,
+        log,
       },
-      metrics,
-      clock,
-      log,
-    },
-    addConsole,
-  );
+      addConsole,
+    );
+  // Among several control processes it can wait: starts come first, and to build the API takes the most of a failover's time.
+  let api = leader ? undefined : await openOwnApi();
+  const apiOpened = Promise.withResolvers<RequestListener>();
+  apiOpened.promise.catch(() => undefined);
   return {
     feed: feed.answer,
-    api: api.answer,
+    api: (request, response) =>
+      api
+        ? api.answer(request, response)
+        : void apiOpened.promise.then(
+            (answer) => answer(request, response),
+            () => response.destroy(),
+          ),
     start: async () => {
       await lifecycle.start();
       if (admin.made)
         console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
     },
+    openApi: async () => {
+      try {
+        api ??= await openOwnApi();
+        apiOpened.resolve(api.answer);
+      } catch (error) {
+        apiOpened.reject(error);
+        throw error;
+      }
+    },
     stopActing: async () => {
-      await api.close();
+      apiOpened.reject(new Fault("CONTROL_STANDBY", "This control process leads no longer."));
+      // First the feeds: then gateways hold what comes for the API until another one leads.
       await feed.close();
-      await lifecycle.close();
+      const ended = lifecycle.close();
+      if (leader) await clock.sleep(API_ENDS_MS);
+      await api?.close();
+      await ended;
     },
     close: async () => {
       await driver.close();

@@ -8,6 +8,7 @@ type Sent = { status: number; text: string };
 /** What there is none of here is refused. */
 const REFUSED: Record<string, number> = {
   "delete /admin/orphans": 400,
+  "post /admin/control/step-down": 400,
   "get /docker/registry/repositories": 404,
   "get /docker/registry/images": 404,
   "delete /docker/registry/images": 404,
