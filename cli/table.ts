@@ -40,6 +40,11 @@ export const COMMANDS: Commands = {
     summary: "list and remove services that belong to no container",
     load: async () => ({ verbs: (await import("./containers/list.ts")).ORPHANS }),
   },
+  status: {
+    section: "inspect",
+    summary: "show the control processes, which of them leads, and their database",
+    load: async () => ({ verbs: (await import("./server/status.ts")).STATUS }),
+  },
   health: { section: "inspect", summary: "check whether berth accepts requests", load: () => import("./health.ts") },
   doctor: { section: "inspect", summary: "check every step from a browser to a container", load: () => import("./doctor/doctor.ts") },
   shadow: {
@@ -69,8 +74,8 @@ export const COMMANDS: Commands = {
   demo: { section: "run", summary: "run berth with a demo plugin, as `npm start` does", load: () => import("./demo.ts") },
   control: {
     section: "run",
-    summary: "run only the control plane",
-    load: async () => ({ run: (await import("./run-process.ts")).runControlProcess }),
+    summary: "run only the control plane, or let another control process lead",
+    load: async () => ({ verbs: (await import("./server/status.ts")).CONTROL }),
   },
   gateway: {
     section: "run",

@@ -2,28 +2,7 @@ import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import type { ControlElection } from "../leadership/open-leadership.ts";
 import { route, type Route } from "./route.ts";
-import { count, text } from "./schemas.ts";
-
-const ms = (description: string) => Type.Number({ description });
-
-const CONTROL_PROCESSES = Type.Object({
-  database: Type.Union([Type.Object({ name: text, roundTripMs: ms("of one transaction") }), Type.Null()], {
-    description: "null: the store is a file in the data folder, and there is one control process",
-  }),
-  epoch: Type.Integer({ description: "grows with each change of the leader; 0 with one control process" }),
-  processes: Type.Array(
-    Type.Object({
-      name: text,
-      url: Type.String({ description: "at which gateways reach it; empty: at none" }),
-      version: text,
-      leads: Type.Boolean(),
-      lagMs: ms("since its last sign of life in the database"),
-      upMs: ms("since its start"),
-    }),
-    { description: "the control processes that lived within the last minute" },
-  ),
-  gateways: count,
-});
+import { CONTROL_PROCESSES } from "./schemas.ts";
 
 type ElectionRouteDeps = { election?: ControlElection | undefined; gateways: { count(): number } };
 

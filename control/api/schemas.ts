@@ -265,5 +265,28 @@ export const SERVER_OVERVIEW = Type.Object({
 });
 export type ServerOverviewJson = Static<typeof SERVER_OVERVIEW>;
 
+const duration = (description: string) => Type.Number({ description });
+
+/** Whether several control processes share a database, and which of them leads. */
+export const CONTROL_PROCESSES = Type.Object({
+  database: Type.Union([Type.Object({ name: text, roundTripMs: duration("of one transaction") }), Type.Null()], {
+    description: "null: the store is a file in the data folder, and there is one control process",
+  }),
+  epoch: Type.Integer({ description: "grows with each change of the leader; 0 with one control process" }),
+  processes: Type.Array(
+    Type.Object({
+      name: text,
+      url: Type.String({ description: "at which gateways reach it; empty: at none" }),
+      version: text,
+      leads: Type.Boolean(),
+      lagMs: duration("since its last sign of life in the database"),
+      upMs: duration("since its start"),
+    }),
+    { description: "the control processes that lived within the last minute" },
+  ),
+  gateways: count,
+});
+export type ControlProcessesJson = Static<typeof CONTROL_PROCESSES>;
+
 /** A section of the console, as the wire names it. */
 export type ConsoleSection = "containers" | "images" | "registry" | "stand";

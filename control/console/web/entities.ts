@@ -2,6 +2,7 @@
 export type { ConsoleSection } from "../../api/schemas.ts";
 export type {
   ContainerEntity as Container,
+  ControlProcessesJson as ControlProcesses,
   ExplanationJson as Explanation,
   HistoryEntryJson as HistoryEntry,
   ImageEntity as Image,
