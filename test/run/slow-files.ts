@@ -52,6 +52,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/gateway/registry/embedded-whole.test.ts",
   "test/gateway/registry/embedded-stop.test.ts",
   "test/processes/control-away.test.ts",
+  "test/failover/failover.test.ts",
   "test/processes/elected-control.test.ts",
   "test/processes/joined-gateways.test.ts",
   "test/program/spawner.test.ts",
