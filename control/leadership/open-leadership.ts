@@ -164,8 +164,12 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
         signal.throwIfAborted();
         let waitMs = RETRY_MS;
         try {
+          const lookedAt = clock.monotonic();
           const row = await look();
           learn(row);
+          // It has acquired the lease, and the answer came too late.
+          if (row.holder === self.id && row.expiresInMs > leaseMs / 2 && lookedAt >= notBefore)
+            return begin(row.epoch, lookedAt + row.expiresInMs - leaseMs);
           waitMs = Math.min(LOOK_MS, row.expiresInMs + EXPIRED_MS);
           if (row.expiresInMs <= 0) {
             const from = clock.monotonic();

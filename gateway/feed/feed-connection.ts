@@ -15,7 +15,7 @@ const MAX_REFUSAL_BYTES = 65_536;
 const RETRY = { firstMs: 100, longestMs: 2_000 };
 /** Of several control processes, one should lead within seconds. */
 const GROUP_RETRY = { firstMs: 50, longestMs: 500 };
-/** A control process of several that does not answer within this time is passed over. The leader answers from memory. */
+/** A control process of several that does not answer within this time is passed over. After each round it gets so much more: a busy leader answers late. */
 const GROUP_HEAD_MS = 1_500;
 /** An administrator has to act first. Each attempt logs the reason. */
 const REFUSED_DELAY_MS = 30_000;
@@ -139,7 +139,7 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
         url: `http://localhost${path()}`,
         headers: link.headers(),
         signal: ended.signal,
-        ...(group && group.size() > 1 ? { timeoutMs: GROUP_HEAD_MS } : {}),
+        ...(group && group.size() > 1 ? { timeoutMs: Math.min(FEED_SILENCE_MS, GROUP_HEAD_MS * (1 + failures)) } : {}),
       })
       .then(async (reply) => (reply.status === 200 ? read(reply.stream) : lost(...(await refusalOf(reply)))))
       .catch((error: Error) => lost(error instanceof Fault ? error : error.message));
