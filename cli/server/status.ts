@@ -1,5 +1,5 @@
 import type { ControlProcessesJson } from "../../control/api/schemas.ts";
-import { formatDuration } from "../terminal/format.ts";
+import { formatDuration } from "../terminal.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { requestVerb } from "./server-command.ts";
 
