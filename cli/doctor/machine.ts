@@ -17,6 +17,7 @@ import { reasonOf } from "../../lib/http-client.ts";
 import { parentSocketOf } from "../../processes/runtime-folder.ts";
 import { loadParentLimits } from "../install/upgrade.ts";
 import { type CheckContext, type CheckProblem, type CheckResult, failure, urlAt, warning } from "./check.ts";
+import { checkDatabase } from "./database.ts";
 import { requestDockerToken, sendRequest } from "./send-request.ts";
 
 /** Servers accept tokens with a difference of a minute; half of it is for their own clocks. */
@@ -120,8 +121,10 @@ export async function checkSockets({ settings, clock }: CheckContext): Promise<C
 const execute = promisify(execFile);
 
 /** Whether the store lost changes; with `--store`, whether SQLite finds damage. */
-export async function checkStore({ context, settings, options }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
+export async function checkStore({ context, settings, options, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
   const folder = resolve(settings.data);
+  const database = await checkDatabase({ settings, clock });
+  if (database) return database;
   if (!existsSync(join(folder, "berth.db"))) return { unlooked: `there is no store in ${folder}` };
   const problems: CheckProblem[] = [];
   const rollback = readRollback(folder);

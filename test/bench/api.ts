@@ -1,5 +1,5 @@
 /**
- * How fast lists and look-ups are: `npm run bench:api [seconds]`. A whole berth, with 10, 1 000 and 10 000 containers in its store, is
+ * How fast lists and look-ups are: `npm run bench:api [seconds] [--database postgres]`. A whole berth, with 10, 1 000 and 10 000 containers in its store, is
  * called over its edge by a few clients on kept-alive connections. Clients and berth share the machine, so the figures are a floor.
  */
 import { randomUUID } from "node:crypto";
@@ -11,8 +11,11 @@ import { newContainer } from "../../control/packages/publish/record-package.ts";
 import { openStore } from "../../control/store/open-store.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { startBerth } from "../fixtures/berth.ts";
+import type { StoreDatabase } from "../fixtures/store-kinds.ts";
+import { openBenchDatabase } from "./bench-database.ts";
 
-const SECONDS = Number(process.argv[2] ?? 3);
+const benchDatabase = await openBenchDatabase();
+const SECONDS = Number(benchDatabase.words[0] ?? 3);
 const SIZES = [10, 1_000, 10_000];
 const CLIENTS = 8;
 const CONFIG = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64, storageGb: 21, onDemand: true };
@@ -29,14 +32,16 @@ const CALLS: Record<string, (one: CreatedContainer) => string> = {
   "all of them": () => "/docker/containers",
 };
 
-console.log(`${CLIENTS} clients, ${SECONDS} s each, over the edge`);
+console.log(`${CLIENTS} clients, ${SECONDS} s each, over the edge, ${benchDatabase.name}`);
 console.log(["containers", "call", "requests/s", "p50 ms", "p99 ms"].map(cell).join(""));
 for (const size of SIZES) await measure(size);
+await benchDatabase.close();
 
 async function measure(size: number): Promise<void> {
   const data = mkdtempSync(join(tmpdir(), "berth-bench-api-"));
-  const containers = await fill(join(data, "berth-data"), size);
-  const berth = await startBerth({ data, env: { BERTH_DRIVER: "process", BERTH_LOG_LEVEL: "warn" } });
+  const { database, env } = await benchDatabase.fresh();
+  const containers = await fill(join(data, "berth-data"), size, database);
+  const berth = await startBerth({ data, env: { BERTH_DRIVER: "process", BERTH_LOG_LEVEL: "warn", ...env } });
   const agent = new Agent({ keepAlive: true, maxSockets: CLIENTS });
   try {
     // Each start looks at every row once; that is not what is measured.
@@ -57,9 +62,9 @@ async function measure(size: number): Promise<void> {
 }
 
 /** Packages of ten folders each, as publishing would have written them. */
-async function fill(folder: string, size: number): Promise<CreatedContainer[]> {
+async function fill(folder: string, size: number, database: StoreDatabase): Promise<CreatedContainer[]> {
   const clock = systemClock();
-  const store = await openStore({ folder, clock });
+  const store = await openStore({ folder, clock, ...database });
   const now = clock.now();
   const author = await store.users.insert({ id: randomUUID(), login: "author", friendlyName: "Author", admin: false, createdOn: now });
   const containers: CreatedContainer[] = [];

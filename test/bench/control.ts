@@ -1,5 +1,5 @@
 /**
- * Where one control process ends: `npm run bench:control -- [1000,10000,100000]`. Berth with so many containers asleep in its store: its processes are
+ * Where one control process ends: `npm run bench:control -- [1000,10000,100000] [--database postgres]`. Berth with so many containers asleep in its store: its processes are
  * those of `berth serve`, and a gateway that comes new is a process too. Waking is measured with the tests' orchestrator in memory, whose own time is
  * not in it. The figures stand in docs/limits.md.
  */
@@ -11,12 +11,14 @@ import { join } from "node:path";
 import { openRuntimeFolder } from "../../processes/runtime-folder.ts";
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import type { EndReport, WakeOrder } from "./control/feed-end.ts";
+import { openBenchDatabase } from "./bench-database.ts";
 import { fill } from "./control/fill.ts";
 import { cpuUs, rssKb } from "./proxy/cost.ts";
 import { tree } from "./proxy/pinned.ts";
 import { pause } from "../fixtures/clock.ts";
 
-const SIZES = (process.argv[2] ?? "1000,10000,100000").split(",").map(Number);
+const benchDatabase = await openBenchDatabase();
+const SIZES = (benchDatabase.words[0] ?? "1000,10000,100000").split(",").map(Number);
 const CHANGES = 300;
 const WAKES = 500;
 const AT_ONCE = 64;
@@ -38,28 +40,30 @@ const ROWS: readonly [says: string, figure: (result: ControlResult) => string][]
 
 type ControlResult = { size: number } & Awaited<ReturnType<typeof atRest>> & Awaited<ReturnType<typeof waking>>;
 
-console.log(`Load before the run ${loadavg()[0]?.toFixed(1)}; changes ${CHANGES}, wakes ${WAKES}, ${AT_ONCE} at a time`);
+console.log(`${benchDatabase.name}; load before the run ${loadavg()[0]?.toFixed(1)}; changes ${CHANGES}, wakes ${WAKES}, ${AT_ONCE} at a time`);
 for (const size of SIZES) {
   const result = await measure(size);
   console.log(`\n${size} containers asleep, load ${loadavg()[0]?.toFixed(1)}`);
   for (const [says, figure] of ROWS) console.log(says.padEnd(38) + figure(result).padStart(10));
 }
+await benchDatabase.close();
 process.exit(0);
 
 async function measure(size: number): Promise<ControlResult> {
   const folder = mkdtempSync(join(tmpdir(), "berth-bench-control-"));
   try {
-    const ids = await fill(join(folder, "data"), size);
-    return { size, ...(await atRest(folder)), ...(await waking(folder, ids)) };
+    const { database, env } = await benchDatabase.fresh();
+    const ids = await fill(join(folder, "data"), size, database);
+    return { size, ...(await atRest(folder, env)), ...(await waking(folder, ids, database.postgres?.url ?? "")) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
 /** As in production, without calls. */
-async function atRest(folder: string) {
+async function atRest(folder: string, database: Record<string, string>) {
   const data = join(folder, "data");
-  const env = { BERTH_DRIVER: "process", BERTH_EDGE_PORT: "0", BERTH_DATA: data, BERTH_ADMIN_KEY: "bench-key", XDG_RUNTIME_DIR: folder };
+  const env = { ...database, BERTH_DRIVER: "process", BERTH_EDGE_PORT: "0", BERTH_DATA: data, BERTH_ADMIN_KEY: "bench-key", XDG_RUNTIME_DIR: folder };
   const begun = performance.now();
   const berth = await startBerthProcess({ role: "serve", cwd: folder, env, announces: /http:\S+/ });
   const startMs = performance.now() - begun;
@@ -76,9 +80,9 @@ async function atRest(folder: string) {
   return { startMs, feedMs, idleShare, ...memory };
 }
 
-async function waking(folder: string, ids: readonly string[]) {
+async function waking(folder: string, ids: readonly string[], database: string) {
   const socketPath = join(folder, "feed.sock");
-  const control = fork(join(import.meta.dirname, "control/waking.ts"), [join(folder, "data"), socketPath]);
+  const control = fork(join(import.meta.dirname, "control/waking.ts"), [join(folder, "data"), socketPath, database]);
   await nextMessage(control);
   const { end } = await openEnd(socketPath);
   const one = await woken(end, { ids: ids.slice(0, CHANGES), atOnce: 1 });

@@ -1,5 +1,5 @@
 /**
- * How long a sleeping container takes to answer: `npm run bench:wake [rounds]`. A container whose application needs 1 s to
+ * How long a sleeping container takes to answer: `npm run bench:wake [rounds] [--database postgres]`. A container whose application needs 1 s to
  * boot, on a real Docker engine, woken by one request a round; then 1 000 requests at once against it asleep.
  *
  * - total: from the request to the whole response.
@@ -15,9 +15,11 @@ import { join } from "node:path";
 import { type Berth, startBerth } from "../fixtures/berth.ts";
 import { openEngine } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
+import { openBenchDatabase } from "./bench-database.ts";
 import { pause } from "../fixtures/clock.ts";
 
-const ROUNDS = Number(process.argv[2] ?? 20);
+const database = await openBenchDatabase();
+const ROUNDS = Number(database.words[0] ?? 20);
 const CROWD = 1_000;
 const NAME = "bench-slow";
 const TARGETS = { overheadMs: 300, releaseP99Ms: 100 };
@@ -29,7 +31,10 @@ const images = await buildTestImages(engine.docker);
 const data = mkdtempSync(join(tmpdir(), "berth-bench-"));
 const environment = `bench-${process.pid}`;
 const network = `berth-bench-${process.pid}`;
-const berth = await startBerth({ data, env: { BERTH_DRIVER: "docker", BERTH_DOCKER_NETWORK: network, GROK_SPAWNER_ENVIRONMENT: environment } });
+const berth = await startBerth({
+  data,
+  env: { BERTH_DRIVER: "docker", BERTH_DOCKER_NETWORK: network, GROK_SPAWNER_ENVIRONMENT: environment, ...(await database.fresh()).env },
+});
 
 try {
   await berth.publish("bench", {
@@ -57,7 +62,7 @@ try {
       phases: answer.headers.get("server-timing") ?? "",
     });
   }
-  console.log(`a container whose application boots in 1 s, ${ROUNDS} rounds, ms`);
+  console.log(`a container whose application boots in 1 s, ${ROUNDS} rounds, ${database.name}, ms`);
   console.log(row("", ["median", "p99", "target"]));
   console.log(row("total", [...figures(rounds.map((one) => one.total)), ""]));
   console.log(row("overhead", [...figures(rounds.map((one) => one.overhead)), `<= ${TARGETS.overheadMs}`]));
@@ -75,6 +80,7 @@ try {
   );
 } finally {
   await berth.stop();
+  await database.close();
   for (const one of await engine.docker.listContainers({ all: true, filters: { label: [`berth.environment=${environment}`] } })) {
     await engine.docker.getContainer(one.Id).remove({ force: true });
   }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { systemClock } from "../../../lib/clock.ts";
 import { openStore } from "../../../control/store/open-store.ts";
+import type { StoreDatabase } from "../../fixtures/store-kinds.ts";
 import { newContainer, newImage } from "../../control/lifecycle/lifecycle-fixture.ts";
 
 const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand: true };
@@ -9,9 +10,9 @@ const CONFIG = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 64, storageGb: 1, onDemand
 export const USER = "22222222-2222-4222-8222-222222222222";
 
 /** A store with so many containers that sleep, each of an image of its own and with what one that has run leaves: some lines of logs. Returns their ids. */
-export async function fill(folder: string, count: number): Promise<string[]> {
+export async function fill(folder: string, count: number, database?: StoreDatabase): Promise<string[]> {
   const clock = systemClock();
-  const store = await openStore({ folder, clock });
+  const store = await openStore({ folder, clock, ...database });
   const now = clock.now();
   await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: now });
   const ids: string[] = [];

@@ -1,5 +1,5 @@
 /**
- * Control's store, lifecycle and feed as a process of its own, whose containers run in the tests' orchestrator in memory: `node waking.ts FOLDER SOCKET`.
+ * Control's store, lifecycle and feed as a process of its own, whose containers run in the tests' orchestrator in memory: `node waking.ts FOLDER SOCKET [DATABASE]`.
  * On a message it reports to its parent when it first sent each container to the gateways.
  */
 import { systemClock } from "../../../lib/clock.ts";
@@ -9,10 +9,10 @@ import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openMemoryWorld } from "../../fixtures/memory-driver.ts";
 
-const [folder = "", socketPath = ""] = process.argv.slice(2);
+const [folder = "", socketPath = "", url = ""] = process.argv.slice(2);
 const clock = systemClock();
 const log = openLog({ level: "error", name: "waking" });
-const store = await openStore({ folder, clock });
+const store = await openStore({ folder, clock, postgres: url === "" ? undefined : { url, connections: 5 } });
 // No port, and so no socket of each in this process.
 const world = openMemoryWorld(clock, { sockets: false });
 for (const { ref } of await store.images.all()) world.apps.set(ref, { exposed: [80], run: ({ listen }) => listen() });

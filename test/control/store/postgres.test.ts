@@ -4,6 +4,8 @@ import { writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { checkDatabase } from "../../../cli/doctor/database.ts";
+import type { Settings } from "../../../conf/settings.ts";
 import { openStore, type StoreOptions } from "../../../control/store/open-store.ts";
 import { migrate, SCHEMA_STEPS } from "../../../control/store/schema.ts";
 import { Fault } from "../../../lib/fault.ts";
@@ -235,4 +237,18 @@ t.test("over TLS it verifies the server's certificate by the authorities of the 
   await t.rejects(open("sslmode=verify-full", "127.0.0.1", cert), { code: "STORE_UNAVAILABLE", message: /another host/ });
   writeFileSync(join(folder, "other.pem"), "");
   await t.rejects(open("sslmode=verify-full"), { code: "STORE_UNAVAILABLE", message: /not trusted/ });
+});
+
+t.test("berth doctor says which database has the store, and what is wrong with it", async (t) => {
+  const { url, connections } = await server.database();
+  const check = (database: Partial<Settings["database"]>) =>
+    checkDatabase({ settings: { database: { passwordFile: undefined, ca: undefined, connections, ...database } } as Settings, clock });
+  t.equal(await check({ url: undefined }), undefined);
+  t.match(await check({ url }), { says: /^PostgreSQL \d+.* at 127\.0\.0\.1:\d+\/berth_\d+, no store yet/ });
+  await opened(t, { postgres: { url, connections } });
+  await server.query("UPDATE schema_version SET steps = 999", url);
+  t.match(await check({ url }), { problems: [{ what: /fsync/ }, { what: /newer berth/ }] });
+  t.match(await check({ url: "postgres://berth:a-secret@127.0.0.1:9/berth" }), {
+    problems: [{ what: /accepts no connection \(127\.0\.0\.1:9\/berth/ }],
+  });
 });
