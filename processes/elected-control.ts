@@ -42,7 +42,7 @@ export async function runElectedControl(
   const self = { id: randomUUID(), name: hostname(), url: entranceUrl(settings, entranceAt && portOf(entranceAt.handle)), version };
   const database = openLeaderDatabase(parsePostgresAddress(postgres), { timeoutMs: leaseMs / 4, clock });
   const leadership = openLeadership({ database, self, leaseMs, clock, log });
-  const answerAsStandby = createStandbyAnswer(leadership.known);
+  const answerAsStandby = createStandbyAnswer(leadership.lastLeader);
   const stop = new AbortController();
   const ended = Promise.withResolvers<void>();
   let current: { term: LeaderTerm; control: LeadingControl } | undefined;

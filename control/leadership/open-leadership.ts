@@ -45,7 +45,7 @@ export type Leadership = {
   self: ControlProcess;
   /** Resolves when this process leads. Rejects with the signal's reason. */
   acquire(signal: AbortSignal): Promise<LeaderTerm>;
-  known(): KnownLeader;
+  lastLeader(): KnownLeader;
   /** Faults: STORE_UNAVAILABLE. */
   status(): Promise<LeadershipStatus>;
   close(): Promise<void>;
@@ -66,7 +66,7 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
   const marginMs = leaseMs / 6;
   const rows = createLeaderRows(database, self);
   let isPrepared = false;
-  let known: KnownLeader = { url: undefined, problem: undefined };
+  let lastLeader: KnownLeader = { url: undefined, problem: undefined };
   let failedSince: number | undefined;
   let notBefore = 0;
   let stopTimers = () => {};
@@ -78,13 +78,13 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
   };
   const learn = ({ url, expiresInMs }: LeaderRow) => {
     failedSince = undefined;
-    known = { url: expiresInMs > 0 && url !== "" ? url : undefined, problem: undefined };
+    lastLeader = { url: expiresInMs > 0 && url !== "" ? url : undefined, problem: undefined };
   };
   const failed = (error: unknown) => {
     failedSince ??= clock.now();
     const why = error instanceof Fault ? error.message.replace(/\.$/, "") : String(error);
-    if (known.problem === undefined) log.warn({ err: error }, "leadership unknown");
-    known = { url: undefined, problem: `${why} (since ${new Date(failedSince).toISOString()})` };
+    if (lastLeader.problem === undefined) log.warn({ err: error }, "leadership unknown");
+    lastLeader = { url: undefined, problem: `${why} (since ${new Date(failedSince).toISOString()})` };
   };
   /** Ends early at a notification. */
   const wait = async (ms: number, signal: AbortSignal) => {
@@ -115,7 +115,7 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
     const limit = () => {
       cancelEnd();
       cancelEnd = clock.after(Math.max(0, until - clock.monotonic()), () =>
-        end(`its lease was not renewed${known.problem === undefined ? "" : `, ${known.problem}`}`),
+        end(`its lease was not renewed${lastLeader.problem === undefined ? "" : `, ${lastLeader.problem}`}`),
       );
     };
     const renew = async () => {
@@ -146,7 +146,7 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
       release: async () => {
         isReleased = true;
         end("it has stepped down");
-        known = { url: undefined, problem: undefined };
+        lastLeader = { url: undefined, problem: undefined };
         // The others come first.
         notBefore = clock.monotonic() + 2 * leaseMs;
         await rows.release(epoch).then(
@@ -183,7 +183,7 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
         await wait(waitMs, signal);
       }
     },
-    known: () => known,
+    lastLeader: () => lastLeader,
     status: async () => {
       const from = clock.monotonic();
       const row = await look();

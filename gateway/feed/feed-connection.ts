@@ -95,7 +95,7 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
       client.close();
       client = openClient(group.current());
     }
-    const lost = (why: string | Fault, leader?: string | undefined) => {
+    const lost = (why: string | Fault, leader?: string) => {
       if (ended.signal.aborted) return;
       ended.abort();
       cancelSilence();

@@ -9,6 +9,7 @@ const WITHOUT_SOURCE: Readonly<Record<string, string>> = {
   bench: "benchmarks",
   correctness: "the table of odd HTTP",
   "drivers/conformance": "the table of cases that each driver passes",
+  failover: "failovers of several control processes",
   fixtures: "the fixtures themselves",
   fuzz: "hostile streams",
   program: "the whole program",

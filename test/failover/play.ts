@@ -130,28 +130,28 @@ export async function playFailover(
   const order = shuffled(names, random);
   for (let n = 0; n < faults; n++) {
     const fault = order[n] ?? names[Math.floor(random() * names.length)] ?? "";
-    const found = FAULTS[fault];
-    if (!found) throw new Error(fault);
+    const planned = FAULTS[fault];
+    if (!planned) throw new Error(fault);
     await standbys(cluster);
     await load.prepare();
     const leader = cluster.controls.indexOf(await cluster.leader());
     const [warm, wakes] = [load.warm.failed.length, load.wakes.failed.length];
     let probing: Promise<number> | undefined;
-    const timer = found.kind === "outage" ? undefined : setTimeout(() => (probing ??= load.probe()), 0);
+    const timer = planned.kind === "outage" ? undefined : setTimeout(() => (probing ??= load.probe()), 0);
     const from = performance.now();
-    const heal = await found.play(cluster, leader);
+    const repair = await planned.play(cluster, leader);
     const over = performance.now();
     clearTimeout(timer);
     probing ??= load.probe();
     const probe = probing;
-    const servedMs = (await probe, performance.now() - (found.kind === "outage" ? over : from));
-    await heal();
+    const servedMs = (await probe, performance.now() - (planned.kind === "outage" ? over : from));
+    await repair();
     const problems = [
       ...load.warm.failed.slice(warm).map((one) => `warm request failed: ${one}`),
       ...load.wakes.failed.slice(wakes).map((one) => `wake failed: ${one}`),
       ...(await check(cluster, load)),
     ];
-    results.push({ fault, kind: found.kind, servedMs, problems });
+    results.push({ fault, kind: planned.kind, servedMs, problems });
     report(`${n + 1}. ${fault}: wakes served after ${Math.round(servedMs)} ms${problems.map((one) => `\n   ${one}`).join("")}`);
   }
   await load.stop();

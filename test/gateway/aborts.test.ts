@@ -65,7 +65,7 @@ t.test("a client that ends within a pipelined request is gone after the response
     client.on("data", (chunk: Buffer) => (received += chunk.toString("latin1"))).on("error", () => undefined);
     let ended = false;
     client.once("end", () => (ended = true)).once("close", () => (ended = true));
-    // Since it has ended its direction, it is asked whether it is still there.
+    // Since it has ended its direction, it is probed for whether it is still there.
     await eventually(`${name}: the end has come`, () => responses.length > 0 && received.includes("100 Continue"));
     responses[0]?.end("first");
     await eventually(`${name}: the connection ends`, () => ended);

@@ -24,7 +24,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/gateway/leaks.test.ts",
   "test/program/queue-worker.test.ts",
   "test/program/shared-store.test.ts",
-  "test/control/store/move-store.test.ts",
+  "test/control/store/postgres/move-store.test.ts",
   "test/gateway/registry/embedded-berth.test.ts",
   "test/gateway/other-engines.test.ts",
   "test/gateway/other-sockets.test.ts",

@@ -63,7 +63,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       // As the statements of BEGIN.
       const [, , , transactionId] = results;
       open = { client, id: String(transactionId?.rows[0]?.id), failure: undefined, isBroken: false, last: Promise.resolve() };
-      return fence === undefined ? [] : ((results.at(-1)?.rows ?? []) as object[]);
+      return fence === undefined ? [] : (results.at(-1)?.rows ?? []);
     },
     commit: async (committed) => {
       const transaction = open;

@@ -17,7 +17,7 @@ import { openPostgresPool, type PostgresPool, release } from "./pool.ts";
 import { migratePostgres } from "./schema.ts";
 
 type MoveDeps = { folder: string; postgres: PostgresOptions; clock: Clock };
-export type Moved = { rows: number; files: number };
+export type CopiedCounts = { rows: number; files: number };
 
 /** Published files lie in rows of one store, and in the data folder of the other. */
 const WITHOUT_FILES = COPIED.filter(({ table }) => table !== "published_files");
@@ -28,7 +28,7 @@ const OF_A_FOLDER = WITHOUT_FILES.filter(({ table }) => table !== "shared_texts"
  * Copies the store of the data folder into an empty database, with its published files, and compares all rows. berth must not run. Faults: DATA_FOLDER_IN_USE,
  * BACKUP_UNUSABLE if the database has a store already or the copy differs, STORE_UNAVAILABLE, SETTINGS_INVALID.
  */
-export async function copyToPostgres({ folder, postgres, clock }: MoveDeps): Promise<Moved> {
+export async function copyToPostgres({ folder, postgres, clock }: MoveDeps): Promise<CopiedCounts> {
   if (!existsSync(join(folder, "berth.db")))
     throw new Fault("DATA_FOLDER_UNUSABLE", `There is no store in ${folder}: BERTH_DATA names the data folder.`);
   const held = openDataFolder(folder);
@@ -51,7 +51,7 @@ export async function copyToPostgres({ folder, postgres, clock }: MoveDeps): Pro
 }
 
 /** Copies the store of a database into a data folder without one. No control process may lead. Faults: as `copyToPostgres`. */
-export async function copyFromPostgres({ folder, postgres, clock }: MoveDeps): Promise<Moved> {
+export async function copyFromPostgres({ folder, postgres, clock }: MoveDeps): Promise<CopiedCounts> {
   const held = openDataFolder(folder);
   const draft = join(folder, "copying.db");
   discard(draft);

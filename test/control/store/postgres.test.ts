@@ -43,7 +43,8 @@ t.test("its tables have the columns of the SQLite store", async (t) => {
     )
     .all() as { table: string; name: string; type: string; required: number }[];
   const types: Record<string, string> = { TEXT: "text", INTEGER: "bigint", BLOB: "bytea" };
-  const inWords = ({ table, name, type, required }: Record<string, unknown>) => `${table}.${name} ${type}${required === true ? " NOT NULL" : ""}`;
+  const inWords = ({ table, name, type, required }: Record<string, unknown>) =>
+    `${String(table)}.${String(name)} ${String(type)}${required === true ? " NOT NULL" : ""}`;
   t.strictSame(
     columns.map(inWords).toSorted(),
     expected.map((one) => inWords({ ...one, type: types[one.type], required: one.required === 1 })).toSorted(),

@@ -29,7 +29,7 @@ async function openMember(t: Test, { host = "127.0.0.1", port = 0 } = {}) {
   const member = {
     port: 0,
     url: "",
-    asked: 0,
+    requests: 0,
     wakes: [] as string[],
     lead: (next: number) => (epoch = next),
     /** Stops leading, and ends its feeds. */
@@ -47,7 +47,7 @@ async function openMember(t: Test, { host = "127.0.0.1", port = 0 } = {}) {
     },
   };
   const server = createServer(async (request, response) => {
-    member.asked++;
+    member.requests++;
     if (epoch === undefined) return asStandby(request, response);
     if (request.url?.startsWith("/feed")) {
       feeds.add(response);
@@ -100,7 +100,7 @@ t.test("a gateway passes over standbys to the leader that they name", async (t) 
   const feed = follow(t, groupOf(first.port, second.port, third.port));
   await feed.ready();
   t.ok(feed.status()?.connected);
-  t.equal(second.asked, 0, "the standby named the leader");
+  t.equal(second.requests, 0, "the standby named the leader");
   await feed.directory.wake(ID, CALLER, NEVER);
   t.same(third.wakes, [ID]);
 });
@@ -125,7 +125,7 @@ t.test("a wake, an unknown caller and an API request wait through a failover", a
   const caller = feed.identity.find("another", NEVER);
   const target = Promise.resolve(link.api.leader?.());
   t.ok(feed.directory.cached(ID, CALLER), "what is known stays");
-  await eventually("the standby to be tried", () => second.asked > 2);
+  await eventually("the standby to be tried", () => second.requests > 2);
   t.equal(second.wakes.length, 0);
   second.lead(2);
   await woken;
@@ -166,7 +166,7 @@ t.test("a leader that was deposed is not believed", async (t) => {
   await eventually("the change", () => feed.directory.cached(ID, CALLER)?.availability.kind === "awake");
   first.lead(6);
   await second.kill();
-  await eventually("the old leader to be tried often", () => first.asked > 3);
+  await eventually("the old leader to be tried often", () => first.requests > 3);
   t.equal(feed.status()?.connected, false);
   t.equal(feed.directory.cached(ID, CALLER)?.availability.kind, "awake", "its list is not taken");
   first.stepDown();

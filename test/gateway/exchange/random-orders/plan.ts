@@ -54,18 +54,18 @@ export type PlannedClient = {
   waits: boolean;
 };
 
-export type Random = (below: number) => number;
+export type DrawNumber = (below: number) => number;
 
 const METHODS = ["GET", "GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "DELETE", "OPTIONS"];
 const STATUSES = [200, 200, 200, 200, 201, 204, 304, 404, 500];
 const TAILS = ["GARBAGE\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n", "\0", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"];
 
-export function pick<Value>(random: Random, values: readonly Value[]): Value {
+export function pick<Value>(random: DrawNumber, values: readonly Value[]): Value {
   return values[random(values.length)] as Value;
 }
 
 /** Mostly short, now and then longer than what sockets and berth queue. */
-function someLength(random: Random): number {
+function someLength(random: DrawNumber): number {
   const digits = pick(random, [1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5]);
   // Now and then, several times what sockets queue.
   return random(10 ** digits) * (digits === 5 ? 1 + random(2) * random(12) : 1);
@@ -102,7 +102,7 @@ export function planClient(seed: number, nth: number): PlannedClient {
   };
 }
 
-function planRequest(random: Random, id: string, { isOrderly, isLast }: { isOrderly: boolean; isLast: boolean }): PlannedRequest {
+function planRequest(random: DrawNumber, id: string, { isOrderly, isLast }: { isOrderly: boolean; isLast: boolean }): PlannedRequest {
   const isWebSocket = isLast && random(5) === 0;
   const method = isWebSocket ? "GET" : pick(random, METHODS);
   const framing = isWebSocket
@@ -132,7 +132,7 @@ function planRequest(random: Random, id: string, { isOrderly, isLast }: { isOrde
   };
 }
 
-function planAnswer(random: Random, isOrderly: boolean): PlannedAnswer {
+function planAnswer(random: DrawNumber, isOrderly: boolean): PlannedAnswer {
   const framing = pick(random, ["length", "length", "length", "chunked", "chunked", "close"] as const);
   return {
     early: random(6) === 0,
@@ -215,7 +215,7 @@ function chunked(body: Buffer, trailers = ""): Buffer {
 }
 
 /** Where bytes are cut: mostly in a few places, now and then between all of the first few hundred. */
-export function someCuts(random: Random, length: number): number[] {
+export function someCuts(random: DrawNumber, length: number): number[] {
   if (length <= 250 && random(12) === 0) return Array.from({ length }, (_, at) => at);
   return Array.from({ length: pick(random, [0, 0, 1, 1, 2, 4]) }, () =>
     random(2) === 0 ? random(length + 1) : random(Math.min(length, 400) + 1),

@@ -2,15 +2,15 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "no
 import Sqlite from "better-sqlite3";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { openStore, type Store } from "../../../control/store/open-store.ts";
-import { backUpPostgres, copyFromPostgres, copyToPostgres, restorePostgres } from "../../../control/store/postgres/move-store.ts";
-import { COPIED } from "../../../control/store/postgres/copy.ts";
-import { restore } from "../../../control/store/restore.ts";
-import { migrate } from "../../../control/store/schema.ts";
-import { systemClock } from "../../../lib/clock.ts";
-import { startPostgres } from "../../fixtures/postgres.ts";
-import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
+import { openStore, type Store } from "../../../../control/store/open-store.ts";
+import { backUpPostgres, copyFromPostgres, copyToPostgres, restorePostgres } from "../../../../control/store/postgres/move-store.ts";
+import { COPIED } from "../../../../control/store/postgres/copy.ts";
+import { restore } from "../../../../control/store/restore.ts";
+import { migrate } from "../../../../control/store/schema.ts";
+import { systemClock } from "../../../../lib/clock.ts";
+import { startPostgres } from "../../../fixtures/postgres.ts";
+import { tempFolder } from "../../../fixtures/temp-folder.ts";
+import { newContainer, newImage, PACKAGE, USER } from "../../lifecycle/lifecycle-fixture.ts";
 
 const server = await startPostgres(t);
 const clock = systemClock();
