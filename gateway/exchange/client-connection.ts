@@ -107,7 +107,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     if (this.clock.isOver(now)) this.#endClock();
     else if (this.#state === STATE.IDLE && this.clock.isIdle(this.connection, DRAIN_IDLE_MS) && this.#admission.crowded) this.#step(EVENT.crowded);
     // While the connection is paused, no event reports that the client is gone.
-    else if (this.#exchange !== undefined && this.connection.paused && this.connection.isBroken()) this.#step(EVENT.left);
+    else if (this.#exchange !== undefined && this.connection.paused && this.connection.isBroken()) this.#step(this.#leaving);
     else this.#exchange?.tick(now);
   }
 
@@ -244,9 +244,15 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     if (this.#finished && INCOMPLETE.has(this.#state)) this.#endInput();
   }
 
-  /** A client that ends within its request wants no response, and a WebSocket has no half-open state. */
+  /** A client that ends within its request wants no response, and a WebSocket has no half-open state; another response to its request may be read whole. */
   #endInput(): void {
-    this.#step(this.#state === STATE.BODY || this.#exchange?.head.websocket === true ? EVENT.left : EVENT.ended);
+    const exchange = this.#exchange;
+    if (this.#state === STATE.BODY || (exchange?.head.websocket === true && !exchange.responding)) this.#step(this.#leaving);
+    else this.#step(EVENT.ended);
+  }
+
+  get #leaving(): number {
+    return this.#exchange?.isUnframed === true ? EVENT.leftUnframed : EVENT.left;
   }
 
   /** No request follows: the client has ended its direction and no kept bytes are left, or its bytes are not HTTP. */

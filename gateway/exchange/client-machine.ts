@@ -31,6 +31,7 @@ const EVENTS = {
 
   ended: { means: "the client sends nothing more; it may await an answer", elsewhere: "within a body it wants none; others read a WebSocket" },
   left: { means: "the client ends or breaks its connection, and wants no answer", elsewhere: "no request awaits an answer" },
+  leftUnframed: { means: "the same, within an answer whose framing does not show that", elsewhere: "no request awaits an answer" },
   draining: { means: "the gateway closes soon; the current answer is the last", elsewhere: "the engine has forgotten the connection" },
   crowded: { means: "it has been idle for a second, and other clients need the place", elsewhere: "only an idle connection gives way" },
   timedOut: { means: "a head, an idle connection, a discarded body or a close took too long", elsewhere: "no clock of the connection runs" },
@@ -89,6 +90,7 @@ export const CLIENT_TABLE: MachineTable<ClientState, ClientEvent, ClientAction> 
     ["ended", "WAIT", "same", "probe"],
     ["ended", "CLOSING", "same"],
     ["left", OPEN, "CLOSING", "destroy", "abandonExchange"],
+    ["leftUnframed", OPEN, "CLOSING", "reset", "abandonExchange"],
     ["draining", "IDLE", "same", "startIdleClock"],
     ["draining", ["HEAD", ...OPEN, ...DROPPING, "CLOSING"], "same"],
     ["crowded", "IDLE", "CLOSING", "end", "startCloseClock", "resume"],

@@ -59,6 +59,11 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
     return EXCHANGE.hasRow(this.#state, EVENT.responseBytesCame);
   }
 
+  /** The response has begun, and its framing does not show its end. */
+  get isUnframed(): boolean {
+    return this.#side.container?.unframed === true && this.#may(EVENT.containerLostUnframed);
+  }
+
   // The client.
 
   begin(): void {
@@ -187,8 +192,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   onContainerLost(error: Error | undefined): void {
     const isRepeatable = IDEMPOTENT.has(this.head.method) && this.head.bodyKind === "none";
     if (isRepeatable && this.#side.mayBeStale && this.#may(EVENT.staleLost)) this.#step(EVENT.staleLost);
-    else if (this.#side.container?.unframed === true && this.#may(EVENT.containerLostUnframed))
-      this.#failBy(EVENT.containerLostUnframed, brokeOff(error));
+    else if (this.isUnframed) this.#failBy(EVENT.containerLostUnframed, brokeOff(error));
     else this.#failBy(EVENT.containerLost, brokeOff(error));
   }
 

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { Agent, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import t from "tap";
 import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -230,4 +230,47 @@ t.test("a response that has begun may take longer than its head was allowed to",
   stand.set(ID, { kind: "awake", address });
   const answer = await fetch(stand.base + PATH, { headers: { authorization: "token" } });
   t.equal(await answer.text(), "first,last");
+});
+
+t.test("a client that ends within its body never takes a part of a response without a length for the whole", async (t) => {
+  const stand = await openStand(t);
+  const address = await openRawContainer(t, (socket) => socket.on("data", () => socket.write("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\npart")));
+  stand.set(ID, { kind: "awake", address });
+  const sent = `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 10\r\n\r\n01`;
+  const client = connect({ port: stand.port, host: "127.0.0.1", allowHalfOpen: true }, () => client.write(sent));
+  let received = "";
+  client.setEncoding("latin1").on("data", (text: string) => {
+    received += text;
+    if (received.endsWith("part")) client.end();
+  });
+  const ending = await new Promise<string>((resolve) => {
+    client.once("end", () => resolve("end"));
+    client.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? ""));
+  });
+  t.equal(ending, "ECONNRESET");
+});
+
+t.test("a client that ends behind the request of a WebSocket gets the whole of another response that has begun", async (t) => {
+  const stand = await openStand(t);
+  let container: Socket | undefined;
+  const address = await openRawContainer(t, (socket) => {
+    container = socket;
+    socket.on("data", () => socket.write("HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\npart"));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const lines = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
+  const head = [`GET ${PATH} HTTP/1.1`, "Host: x", "Authorization: token", ...lines, "", ""].join("\r\n");
+  const client = connect({ port: stand.port, host: "127.0.0.1", allowHalfOpen: true }, () => client.write(head));
+  let received = "";
+  client.setEncoding("latin1").on("data", (text: string) => void (received += text));
+  const ending = new Promise<string>((resolve) => {
+    client.once("end", () => resolve("end"));
+    client.once("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? ""));
+  });
+  await eventually("a part of the response", () => received.endsWith("part"));
+  client.end();
+  await eventually("the gateway to have read the end", () => container?.readyState === "open" && client.writableFinished);
+  container?.end(",rest");
+  t.equal(await ending, "end");
+  t.match(received, /part,rest$/);
 });

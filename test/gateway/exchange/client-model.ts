@@ -62,7 +62,7 @@ export class ModelClient {
     if (!this.ended) events.push(() => this.#end());
     if (name === "IDLE") events.push(() => this.feed("crowded"));
     if (name === "IDLE" || name === "BODY" || name === "WAIT") events.push(() => void (this.paused = true));
-    if (name === "WAIT" || name === "BODY") events.push(() => this.feed("left"));
+    if (name === "WAIT" || name === "BODY") events.push(...(["left", "leftUnframed"] as const).map((event) => () => this.feed(event)));
     if (this.clock !== "stopClock") events.push(() => this.feed("timedOut"));
     return events;
   }
@@ -94,6 +94,7 @@ export class ModelClient {
     if (isLate || isRefused) assert.equal(this.answers, answers + 1, "bytes that are no request get an answer");
     if (event === "ended" && from === "WAIT") assert.ok(done.includes("probe"), "the client may be gone");
     if (event === "answered" && from === "WAIT") assert.equal(this.paused, false, "the next request is read");
+    if (event === "leftUnframed") assert.ok(done.includes("reset"), "a part of an answer must not look whole");
     if (event === "draining" && from === "IDLE") assert.ok(done.includes("startIdleClock"), "an idle connection closes soon");
     this.#check();
   }
