@@ -130,7 +130,7 @@ t.test("reached by name, a package's containers reach each other, berth and the 
     const { systemClock } = await import("/berth/lib/clock.ts");
     const { createServer } = await import("node:http");
     createServer((_, response) => response.end("api")).listen(8080, "0.0.0.0");
-    const { privateListeners } = await import("/berth/lib/container-peers.ts");
+    const { privateListeners } = await import("/berth/lib/refused-addresses.ts");
     const { DEFAULT_SUBNETS } = await import("/berth/drivers/docker/addresses.ts");
     const metrics = createServer((_, response) => response.end("metrics"));
     privateListeners({ subnets: DEFAULT_SUBNETS, allowed: false, log: { warn() {} } }).guard(metrics);
