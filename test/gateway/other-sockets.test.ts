@@ -11,6 +11,7 @@ const FILES = [
   "connections",
   "descriptors",
   "drain",
+  "half-closed-clients",
   "http-transparency",
   "limits",
   "odd-clients",
