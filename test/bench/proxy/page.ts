@@ -33,7 +33,7 @@ export function figuresPage(results: Results, workloads: readonly Workload[], op
     `- ${options.passes > 1 ? `Medians of ${options.passes} interleaved passes` : "One pass"} of ${options.seconds} s; long bodies have ${options.streamMb} MiB; memory is the maximum of any pass`,
     "- A second before each pass of wrk is not counted: a proxy that was idle during the others' passes is slower at first; other loads warm up by themselves",
     "- In `get` and `get10k`, 900 containers share one address. berth never uses a connection of one container for another, so it keeps one for each of them, 900; its peers keep those of one address together, and have 64. More connections cost more for each request: `get64` has only 64 containers, and the rows with `pools` have an upstream, and so connections, for each container. nginx searches its upstreams one after another, which is a part of the cost of those rows",
-    "- `berth` uses Node's sockets and `berth, ffi` those of `BERTH_SOCKETS=ffi`. A process serves all connections; [two workers](#two-workers) are below",
+    `- \`berth\` uses Node's sockets and \`berth, ffi\` those of \`BERTH_SOCKETS=ffi\`. A process serves all connections${results.workers.size > 0 ? "; [two workers](#two-workers) are below" : ""}`,
     "- Access logs are off, except in the rows with `log`: those write a line of JSON, or of their own format (HAProxy), for each request to `/dev/null`: nginx through a buffer of 64 KiB, HAProxy and Caddy by default, berth outside of its event loop. berth counts for its metrics in any case, Caddy in its row with `log`",
     "- `get-h2` is HTTP/2 over TLS on 8 connections with 8 streams each, by h2load",
     ...[...results.left].map(([name, why]) => `- Left out: ${name}: ${why.split("\n")[0]}`),
