@@ -15,7 +15,8 @@ const PAUSE_MS = 50;
 /** Two seconds; after that another process keeps taking the name. */
 const ATTEMPTS = 40;
 
-type CreatedContainer = { id: string; adopted: boolean };
+/** `wasRunning`: when it was adopted. */
+type CreatedContainer = { id: string; adopted: boolean; wasRunning: boolean };
 
 /** Creates the service's container, or adopts it. Removes a container of another generation first. */
 export async function createOrAdopt(
@@ -30,7 +31,7 @@ export async function createOrAdopt(
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {
-      return { id: await create(engine, spec, site, endpoint, log), adopted: false };
+      return { id: await create(engine, spec, site, endpoint, log), adopted: false, wasRunning: false };
     } catch (error) {
       if (!answered(error, 409) || attempt === ATTEMPTS) throw error;
     }
@@ -39,7 +40,7 @@ export async function createOrAdopt(
     if (!holder) continue;
     refuseForeignOwner(parseLabels(holder.Config.Labels), spec, { kind: "container", where: " on the engine" });
     const adopted = isAdoptable(holder, spec, view) && (!holder.State.Paused || (await unpause(engine, holder.Id, spec.service)));
-    if (adopted) return { id: holder.Id, adopted: true };
+    if (adopted) return { id: holder.Id, adopted: true, wasRunning: holder.State.Running };
     log.info({ service: spec.service, generation: parseLabels(holder.Config.Labels)?.generation, state: holder.State.Status }, "replacing container");
     if (holder.State.Running) await stop(engine, holder.Id, spec.service, signal);
     await remove(engine, holder.Id, signal);

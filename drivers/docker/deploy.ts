@@ -120,9 +120,15 @@ async function createAndStart(deps: DockerDeployDeps, place: NetworkPlace, spec:
       signal.throwIfAborted();
       if (!created.adopted) for (const network of deps.alsoOn) await connectToNetwork(engine, network, created.id, [], signal);
       // Without the signal, for the same reason as create. 304: it runs already.
-      await undefinedOn([304], () =>
-        engine.call({ doing: `Starting ${spec.service}`, kind: "start" }, (docker) => docker.getContainer(created.id).start()),
-      );
+      const isStarted = await undefinedOn([304], async () => {
+        await engine.call({ doing: `Starting ${spec.service}`, kind: "start" }, (docker) => docker.getContainer(created.id).start());
+        return true;
+      });
+      // It ended while it was adopted, and would keep what it has written.
+      if (created.wasRunning && isStarted && attempt < ATTEMPTS) {
+        await removeCreated();
+        continue;
+      }
       const assigned = { ip: address, hostPort: port === undefined ? undefined : endpoint.hostPort };
       const ownAddress = created.adopted ? undefined : assignedAddress(view, spec, assigned);
       return { ...created, joined: place.joined, address: ownAddress, remove: removeCreated };

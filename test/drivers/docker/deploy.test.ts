@@ -10,6 +10,7 @@ import { buildTestImages } from "../../fixtures/images.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { openRegistry } from "../../fixtures/registry.ts";
 import { call, namer, specOf } from "../conformance.ts";
+import { openRewriter } from "../engine/engine-gate.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const { docker, host } = openEngine();
@@ -104,6 +105,24 @@ t.test("a network that an operator replaces by one without isolation is noticed 
   await watching.close();
   follow.abort();
   await following;
+});
+
+t.test("a container that ends while a start adopts it is replaced, and not started again with what it wrote", async (t) => {
+  const spec = await specOf(driver, name("ending"), { ref: images.onDemand });
+  const first = await driver.deploy(spec, call());
+  const running = JSON.stringify(await docker.getContainer(spec.service).inspect());
+  await docker.getContainer(spec.service).kill();
+  let reports = 1;
+  // The engine's report of a moment ago.
+  const late = await openRewriter(t, host, (path, status, body) =>
+    status === 200 && path.includes(`/containers/${spec.service}/json`) && reports-- > 0 ? running : body,
+  );
+  const adopting = dockerDriver({ host: late, network, reach: "address", clock: systemClock(), log });
+  t.teardown(() => adopting.close());
+  const second = await adopting.deploy(spec, call());
+  t.not(second.instance, first.instance);
+  t.ok(reports < 1, "it was taken for running");
+  await driver.destroy(spec.service, call());
 });
 
 t.test("an image that left the engine since it was resolved is pulled by the start", async (t) => {

@@ -84,7 +84,9 @@ export async function openRewriter(t: Test, engine: string, rewrite: (path: stri
     const body = await buffer(near);
     const { method, url: path, headers } = near;
     const far = request({ socketPath, method, path, headers, agent: false }, (response) => {
-      const isText = response.headers["content-type"]?.startsWith("application/json") && response.headers["content-length"] !== undefined;
+      // Longer ones come in chunks, as streams do; only streams have other paths.
+      const isWhole = response.headers["content-length"] !== undefined || /\/json(?:\?|$)/.test(path ?? "");
+      const isText = isWhole && response.headers["content-type"]?.startsWith("application/json");
       if (isText) return void rewritten(path ?? "", response, answer);
       answer.writeHead(response.statusCode ?? 500, response.headers);
       response.pipe(answer);
