@@ -148,7 +148,7 @@ export function createScreen({ stdin: input, stdout: out, stderr: err }: Pick<No
   };
 }
 
-/** One line on a terminal that says what the command waits for. Elsewhere it prints nothing. */
+/** One line on a terminal that names what the command waits for. Elsewhere it prints nothing. */
 export type ProgressLine = {
   /** `part`, from 0 to 1, draws a bar; without it a spinner turns. */
   update(text: string, part?: number): void;

@@ -113,7 +113,7 @@ export function openWatchedAddresses({ clock, watched, changed }: WatchedAddress
 /** A container of this image that listens on this port speaks a protocol of its own. */
 export type TcpImage = { name: string; port: number };
 
-/** `ports`: of the listeners, first and last. `host`: at which clients reach the gateways. `images` count where container.json says nothing. */
+/** `ports`: of the listeners, first and last. `host`: at which clients reach the gateways. `images` count where container.json has nothing. */
 export type TcpListenerOptions = { ports: { first: number; last: number }; host: string; images: readonly TcpImage[] };
 
 /** Gives containers the ports of their TCP listeners. A container keeps its port until it is removed, or no longer needs one. */

@@ -284,7 +284,7 @@ type AdoptedService = { service: string; container: string; adopted: AdoptedInst
 
 /**
  * The driver, for which an adopted instance is a service like any other: found by its name, and only where it is that very instance. It carries no
- * labels, so only the store says whose it is. A service that took its name since belongs to a foreign owner: it is neither reported nor ended.
+ * labels, so only the store knows whose it is. A service that took its name since belongs to a foreign owner: it is neither reported nor ended.
  */
 export function withAdoptedServices(driver: Driver, { store, environment }: { store: Store; environment: string }): Driver {
   const adoptedOf = async (service: string): Promise<AdoptedService | undefined> => {

@@ -16,7 +16,7 @@ type LeaseListNode<Member> = { before: Member | undefined; after: Member | undef
 /** With the list of its open leases. Few objects are few waits for memory: a request reads this one where it would read five of the view. */
 export type ContainerTally = ContainerUse &
   LeaseList<ListedLease> & {
-    /** That of the last lease, and what it says. */
+    /** That of the last lease, and its content. */
     view: ContainerView;
     isAwake: boolean;
     /** Its requests reach it without a wait. */

@@ -55,7 +55,7 @@ export async function openFailoverCluster(t: { teardown(end: () => unknown): voi
   };
 }
 
-/** Notes each write of a process that does not lead: the connection's address says who writes, and the row who leads. */
+/** Notes each write of a process that does not lead: the connection's address shows who writes, and the row who leads. */
 const AUDIT = `
   CREATE TABLE write_audit (at timestamptz NOT NULL, of_table text NOT NULL, writer inet, leader text NOT NULL, epoch bigint NOT NULL);
   CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS $$

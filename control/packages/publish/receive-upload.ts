@@ -123,7 +123,7 @@ async function unpack(archive: ZipFile, options: Parameters<typeof unpackZip>[0]
   return [...files];
 }
 
-/** yauzl ends the stream with an error as soon as an entry is larger than its directory says, so `declared` bounds it. */
+/** yauzl ends the stream with an error as soon as an entry is larger than in its directory, so `declared` bounds it. */
 async function unpackFile(archive: ZipFile, entry: Entry, to: string, signal: AbortSignal): Promise<void> {
   let checksum = 0;
   const check = new Transform({
@@ -151,7 +151,7 @@ function asZipFault(error: unknown, folder: string): unknown {
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (CONTRADICTIONS.has(code)) return new Fault("PACKAGE_INVALID", "The package holds a file and a folder of the same name.", { cause: error });
   if (code.startsWith("E") && !code.startsWith("ERR_")) return error;
-  // What is left comes from the reader or from zlib, and says what is wrong with the archive.
+  // What is left comes from the reader or from zlib, and names what is wrong with the archive.
   const why = error instanceof Error ? error.message : String(error);
   return new Fault("PACKAGE_INVALID", `The package is not a readable ZIP: ${why.replace(/\.$/, "")}.`, { cause: error });
 }

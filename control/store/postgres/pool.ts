@@ -101,7 +101,7 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
       let client: PoolClient | undefined;
       try {
         client = await pool.connect();
-        // Broken while it is used: the query that is under way fails, and says so.
+        // Broken while it is used: the query that is under way fails, and reports it.
         client.on("error", ignore);
         await work(client);
         return client;
