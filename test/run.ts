@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { countTap, failuresIn, type TestCount } from "./run/count.ts";
+import { countTap, failedFilesIn, failuresIn, type TestCount } from "./run/count.ts";
 import { openEngine, type TestEngine } from "./run/engine.ts";
 import { endLeftovers } from "./run/leftovers.ts";
 import { enterOwnNetwork } from "./run/own-network.ts";
@@ -15,6 +15,9 @@ import { ON_SOCKETS, socketKindOf } from "./run/on-sockets.ts";
 
 const named = process.env["DOCKER_HOST"] ?? "";
 if (named === "") enterOwnNetwork();
+
+/** Up to so many failed files of a whole run are run once more, one at a time; more of them is a broken commit. */
+const MAX_RUN_AGAIN = 3;
 
 const root = join(import.meta.dirname, "..");
 const folder = mkdtempSync(join(tmpdir(), "berth-test-run-"));
@@ -33,8 +36,6 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 /** Runs one program in a process group of its own, all of which ends when the run is stopped; `hear` gets what it prints. */
 function run(program: string, args: string[], env: NodeJS.ProcessEnv, hear?: (piece: string) => void): Promise<boolean> {
   return new Promise((resolve) => {
-    // Last, where a machine that shows only the end of the output shows them.
-    if (failures !== "") console.log(`\nFailures:\n${failures}`);
     if (stop.signal.aborted) return resolve(false);
     const child = spawn(program, args, { cwd: root, env, stdio: ["ignore", hear ? "pipe" : "inherit", "inherit"], detached: true });
     child.stdout?.setEncoding("utf8").on("data", (piece: string) => hear?.(piece));
@@ -64,23 +65,31 @@ async function tests(engine: TestEngine): Promise<TestCount> {
   const bare = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BERTH|GROK|TAP)_/.test(name)));
   const env = { ...bare, ...(sockets === undefined ? {} : { BERTH_SOCKETS: sockets }), DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
   const tap = join(root, "node_modules/.bin/tap");
-  const args = ["--jobs=3", `--node-arg=--import=${join(root, "test/run/mark.ts")}`, ...files];
+  const args = [`--node-arg=--import=${join(root, "test/run/mark.ts")}`];
   const leftovers = endLeftovers(folder);
   using _ = { [Symbol.dispose]: () => leftovers.close() };
-  let output = "";
   // A person gets tap's own display, and the plain text goes to a file; a machine gets the plain text.
-  if (!process.stdout.isTTY) {
-    const well = await run(tap, ["run", "--reporter=tap", ...args], env, (piece) => {
+  if (process.stdout.isTTY) {
+    const file = join(folder, "output.tap");
+    const isGood = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, "--jobs=3", ...args, ...files], env);
+    return countTap(existsSync(file) ? readFileSync(file, "utf8") : "", isGood);
+  }
+  const printed = async (jobs: number, these: readonly string[]) => {
+    let output = "";
+    const isGood = await run(tap, ["run", "--reporter=tap", `--jobs=${jobs}`, ...args, ...these], env, (piece) => {
       output += piece;
       process.stdout.write(piece);
     });
-    failures += failuresIn(output);
-    return countTap(output, well);
-  }
-  const file = join(folder, "output.tap");
-  const well = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, ...args], env);
-  if (existsSync(file)) output = readFileSync(file, "utf8");
-  return countTap(output, well);
+    return { failures: failuresIn(output), failedFiles: failedFilesIn(output) ?? [], count: countTap(output, isGood) };
+  };
+  const first = await printed(3, files);
+  failures += first.failures;
+  if (isNamed || first.failedFiles.length === 0 || first.failedFiles.length > MAX_RUN_AGAIN) return first.count;
+  const second = await printed(1, first.failedFiles);
+  failures += second.failures;
+  if (second.count.failed > 0) return first.count;
+  failures = `Unstable, a defect to repair; passed when run again alone: ${first.failedFiles.join(" ")}\n${failures}`;
+  return { passed: first.count.passed + first.count.failed, failed: 0 };
 }
 
 let failures = "";

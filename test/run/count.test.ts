@@ -1,5 +1,5 @@
 import t from "tap";
-import { countTap, failuresIn } from "./count.ts";
+import { countTap, failedFilesIn, failuresIn } from "./count.ts";
 
 t.test("the totals of tap's own output are what counts", async (t) => {
   t.same(countTap("TAP version 14\n1..2\nok 1 - a\n# { total: 9, pass: 9 }\n# time=1ms\n", true), { passed: 9, failed: 0 });
@@ -76,4 +76,7 @@ timeout!
   ...`,
   );
   t.equal(failuresIn("ok 1 - fine\n"), "");
+  t.equal(failedFilesIn(output), undefined, "one ran into the time limit");
+  t.same(failedFilesIn(output.replace("not ok 3 - timeout!", "ok 3 - test/c.test.ts # time=3ms")), ["test/a.test.ts"]);
+  t.equal(failedFilesIn("ok 1 - test/a.test.ts\n"), undefined);
 });

@@ -14,6 +14,12 @@ export function countTap(output: string, exitedWell: boolean): TestCount {
   return { passed, failed: failed === 0 && (!exitedWell || empty) ? 1 : failed };
 }
 
+/** The test files that failed, of tap's own output; undefined if something failed that is no file, e.g. one that ran into tap's time limit. */
+export function failedFilesIn(output: string): string[] | undefined {
+  const names = [...output.matchAll(/^not ok \d+ - (.*?)(?: # time=\S+)?$/gm)].map(([, name = ""]) => name);
+  return names.length > 0 && names.every((name) => name.endsWith(".test.ts")) ? names : undefined;
+}
+
 /** What `failuresIn` returns at most, in lines, and of one failure. */
 const MAX_LINES = 400;
 const MAX_OF_ONE = 40;
