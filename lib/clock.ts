@@ -53,7 +53,7 @@ export type Ticking = { tick(now: number): void };
  * in seconds, and a timer for each request would cost more than reading its head.
  */
 export type Ticker = {
-  /** The time of the last tick, or a later one. A plain field: it is read several times for each request. */
+  /** The time of the last tick, or a later one; while nothing is added, the current one. */
   readonly now: number;
   add(one: Ticking): void;
   delete(one: Ticking): void;
@@ -65,23 +65,26 @@ const TICK_MS = 100;
 export function createTicker(clock: Clock): Ticker {
   const all = new Set<Ticking>();
   let running = false;
-  const ticker = {
-    now: clock.monotonic(),
-    add: (one: Ticking) => {
-      all.add(one);
-      if (running) return;
-      running = true;
-      ticker.now = clock.monotonic();
-      clock.after(TICK_MS, tick);
-    },
-    delete: (one: Ticking) => void all.delete(one),
-  };
+  let last = 0;
 
   const tick = () => {
-    ticker.now = clock.monotonic();
-    for (const one of all) one.tick(ticker.now);
+    last = clock.monotonic();
+    for (const one of all) one.tick(last);
     running = all.size > 0;
     if (running) clock.after(TICK_MS, tick);
   };
-  return ticker;
+  return {
+    // What is about to be added calculates its deadlines first.
+    get now() {
+      return running ? last : clock.monotonic();
+    },
+    add: (one) => {
+      all.add(one);
+      if (running) return;
+      running = true;
+      last = clock.monotonic();
+      clock.after(TICK_MS, tick);
+    },
+    delete: (one) => void all.delete(one),
+  };
 }

@@ -321,6 +321,23 @@ t.test("a connection serves on after an early answer, even where the end of its 
   }
 });
 
+t.test("the first connection after a long rest has the whole time for its request", async (t) => {
+  const stand = await openStill(t, { headersTimeoutMs: 1_000 });
+  stand.set(ID, { kind: "awake", address: await answering(t) });
+  for (let times = 0; times < 2; times++) {
+    // Without a connection no clock of connections runs.
+    await stand.clock.advance(60_000);
+    const client = openClient(t, stand);
+    await eventually("its connection", () => stand.clients.length === times + 1);
+    await stand.clock.advance(900);
+    t.notOk(client.closed);
+    client.socket.write(head("GET", "/"));
+    await eventually("its response", () => client.came.endsWith("ok"));
+    client.socket.destroy();
+    await eventually("its end", () => stand.clients[times]?.closed);
+  }
+});
+
 t.test("a client that reads slowly slows its container down and loses nothing", async (t) => {
   const clock = createStillClock();
   const stand = await openStand(t, { forwarder: "splice", clock });

@@ -6,6 +6,7 @@ import { connect } from "node:tls";
 import t from "tap";
 import type { AccessRecord } from "../../../gateway/access-record.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { bodyOf, echoHead, ID, openContainer, openRawContainer, PATH } from "../stand.ts";
 import { answerOf, openHttp2Stand, request } from "./fixture.ts";
@@ -133,6 +134,19 @@ t.test("a request is held until its container has started", async (t) => {
   await eventually("a wake", () => stand.wakes.length > 0);
   stand.set(ID, { kind: "awake", address });
   t.equal((await answered).body, "held");
+});
+
+t.test("the first connection after a long rest has the whole time for its request", async (t) => {
+  const clock = createStillClock();
+  const stand = await openHttp2Stand(t, { clock, limits: { headersTimeoutMs: 1_000 } });
+  stand.set(ID, { kind: "awake", address: (await openContainer(t, echoHead)).address });
+  await clock.advance(60_000);
+  const session = stand.session();
+  await once(session, "remoteSettings");
+  await clock.advance(900);
+  const answer = request(session, { ":path": PATH });
+  t.equal((await answer).status, 200);
+  t.notOk(session.closed);
 });
 
 t.test("an answer before the end of the request ends the stream without an error", async (t) => {
