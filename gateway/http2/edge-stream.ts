@@ -64,7 +64,9 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
       stream.once("end", () => this.#bodyOver());
       stream.on("trailers", (_headers, _flags, fields: unknown) => (this.#requestTrailers = fields as string[]));
     }
-    this.connection.deliver(request.head);
+    // With DATA it is malformed, and must not be forwarded (RFC 9113 §8.1.1).
+    if (request.awaitsEnd) stream.once("end", () => this.connection.deliver(request.head));
+    else this.connection.deliver(request.head);
   }
 
   onBytes(bytes: Buffer, done: () => void): void {

@@ -8,6 +8,8 @@ export type TranslatedRequest = {
   method: string;
   /** How its body is sent; `tunnel`: after the response, its bytes belong to another protocol. */
   body: "none" | "length" | "chunked" | "tunnel";
+  /** It has a length of 0, and DATA may follow. */
+  awaitsEnd: boolean;
 };
 
 /** The request cannot be written as one of HTTP/1.1; it is answered with 400. */
@@ -25,7 +27,7 @@ export function translateRequest(fields: readonly string[], ended: boolean): Tra
   let scheme = "";
   let host: string | undefined;
   let cookie: string | undefined;
-  let hasLength = false;
+  let length: string | undefined;
   let lines = "";
   for (let at = 0; at + 1 < fields.length; at += 2) {
     const name = fields[at] ?? "";
@@ -42,7 +44,7 @@ export function translateRequest(fields: readonly string[], ended: boolean): Tra
       host = value;
     } else if (HOP_BY_HOP.has(name)) continue;
     else {
-      hasLength ||= name === "content-length";
+      if (name === "content-length") length = value;
       lines += `${name}: ${value}\r\n`;
     }
   }
@@ -53,7 +55,7 @@ export function translateRequest(fields: readonly string[], ended: boolean): Tra
   if (scheme !== "https" && scheme !== "http" && method !== "CONNECT") throw new RequestMalformed("The request's :scheme is not http or https");
   if (target.includes(" ") || method.includes(" ")) throw new RequestMalformed("The request's :method or :path contains a space");
   const named = authority ?? host;
-  const body = tunnel ? "tunnel" : hasLength ? "length" : ended ? "none" : "chunked";
+  const body = tunnel ? "tunnel" : length !== undefined ? "length" : ended ? "none" : "chunked";
   const head =
     `${tunnel ? "GET" : method} ${method === "CONNECT" && !tunnel ? named : target} HTTP/1.1\r\n` +
     (named === undefined ? "" : `Host: ${named}\r\n`) +
@@ -63,7 +65,7 @@ export function translateRequest(fields: readonly string[], ended: boolean): Tra
     (tunnel
       ? `Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\n\r\n`
       : "Connection: close\r\n\r\n");
-  return { head, method, body };
+  return { head, method, body, awaitsEnd: body === "length" && !ended && Number(length) === 0 };
 }
 
 /**

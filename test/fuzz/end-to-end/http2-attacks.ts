@@ -1,8 +1,8 @@
-import { once } from "node:events";
-import { connect, type TLSSocket } from "node:tls";
+import type { Test } from "tap";
 import { crc32 } from "node:zlib";
+import { eventually } from "../../fixtures/eventually.ts";
 import type { GatewayFixture } from "../../gateway/stand.ts";
-import { field, FLAG, rawFrame, TYPE } from "../../gateway/http2/raw-client.ts";
+import { field, FLAG, openRawClient, rawFrame, type ReceivedFrame, TYPE } from "../../gateway/http2/raw-client.ts";
 import { describe, type AttackTally } from "./attack-requests.ts";
 import { sendRaw } from "./raw-client.ts";
 import type { RecordingServer } from "./recording-servers.ts";
@@ -84,26 +84,35 @@ function request(
   };
 }
 
-type AttackRun = { stand: Pick<GatewayFixture, "port" | "set">; server: RecordingServer; numbers: readonly number[] };
+type AttackRun = { stand: Pick<GatewayFixture, "port" | "set" | "uses">; cert: string; server: RecordingServer; numbers: readonly number[] };
 
 /**
  * Sends requests of HTTP/2 whose fields would be several lines or requests in HTTP/1.1. The server behind the gateway must have seen at most one request for
  * each, with its own target and body, and the next client must get its own response.
  */
-export async function attackByHttp2({ stand, server, numbers }: AttackRun): Promise<AttackTally> {
+export async function attackByHttp2(t: Pick<Test, "teardown">, { stand, cert, server, numbers }: AttackRun): Promise<AttackTally> {
   stand.set(ID, { kind: "awake", address: server.address });
   const sent = new Map<string, Http2Request>();
   const tally: AttackTally = { attacks: 0, messages: 0, refused: 0, failures: [] };
   // nghttp2 ends a connection after some refused requests.
   for (let at = 0; at < numbers.length; at += 16) {
     const group = numbers.slice(at, at + 16).map((nth) => [`attack-${nth}`, ATTACKS[nth]?.(`attack-${nth}`)] as const);
-    const socket = await openHttp2(stand.port);
+    const client = await openRawClient(t, { port: stand.port, cert });
+    const { socket, frames } = client;
+    const streams: number[] = [];
     for (const [index, [name, one]] of group.entries()) {
       if (one === undefined) continue;
       sent.set(name, one);
-      if (socket.writable) socket.write(framesOf(one, 2 * index + 1));
+      streams.push(2 * index + 1);
+      await client.send(framesOf(one, 2 * index + 1));
     }
-    await quiet(socket);
+    const open = () => (socket.destroyed || socket.readableEnded ? [] : streams.filter((stream) => !hasEnded(frames, stream)));
+    await eventually(
+      () => `each stream ends, not ${open().map((stream) => JSON.stringify(group[(stream - 1) / 2]))}`,
+      () => open().length === 0,
+    );
+    socket.destroy();
+    await eventually("the gateway has ended every exchange", () => (stand.uses.get(ID)?.open ?? 0) === 0);
     const victim = await sendRaw({ port: stand.port, secured: true }, [
       `GET ${PREFIX}/victim-${at}/a HTTP/1.1\r\nHost: localhost\r\nAuthorization: token\r\nConnection: close\r\n\r\n`,
     ]);
@@ -138,26 +147,9 @@ function framesOf({ fields, body, trailers }: Http2Request, stream: number): Buf
   return Buffer.concat(frames);
 }
 
-async function openHttp2(port: number): Promise<TLSSocket> {
-  const socket = connect({ port, host: "127.0.0.1", rejectUnauthorized: false, ALPNProtocols: ["h2"] });
-  socket.on("error", () => undefined).resume();
-  await once(socket, "secureConnect");
-  socket.write(Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), rawFrame(TYPE.settings, 0, 0)]));
-  return socket;
-}
-
-/** Until everything that was sent has been handled: a PING behind it is answered, or the connection is closed. Streams may go on a moment longer. */
-async function quiet(socket: TLSSocket): Promise<void> {
-  const over = new Promise<void>((resolve) => void socket.once("close", resolve).once("end", resolve));
-  let lastAt = performance.now();
-  socket.on("data", () => (lastAt = performance.now()));
-  const silent = new Promise<void>((resolve) => {
-    const timer = setInterval(() => {
-      if (performance.now() - lastAt < 60) return;
-      clearInterval(timer);
-      resolve();
-    }, 10);
-  });
-  await Promise.race([over.then(() => new Promise((resolve) => setTimeout(resolve, 20))), silent]);
-  socket.destroy();
+/** The stream has its whole response, or was reset. */
+function hasEnded(frames: readonly ReceivedFrame[], stream: number): boolean {
+  const ends = ({ type, flags }: ReceivedFrame) =>
+    type === TYPE.reset || ((type === TYPE.data || type === TYPE.headers) && (flags & FLAG.endStream) !== 0);
+  return frames.some((frame) => frame.stream === stream && ends(frame));
 }

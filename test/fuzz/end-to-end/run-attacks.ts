@@ -51,10 +51,11 @@ export const ATTACK_SERIES: readonly AttackSeries[] = [
     all: HTTP2_ATTACKS,
     every: 4,
     play: async (t, { sockets, numbers }) => {
-      const stand = await openStand(t, { forwarder: "splice", sockets, limits: LIMITS, tls: ownKeys(t), http2: true });
+      const tls = ownKeys(t);
+      const stand = await openStand(t, { forwarder: "splice", sockets, limits: LIMITS, tls, http2: true });
       const server = await RECORDING_SERVERS["a naive server"]?.(t);
       if (server === undefined) throw new Error("There is no server");
-      return attackByHttp2({ stand, server, numbers });
+      return attackByHttp2(t, { stand, cert: tls.current().cert, server, numbers });
     },
   },
   {

@@ -85,6 +85,24 @@ for (const [what, frame] of [
     await sent;
   });
 
+t.test("a request with a length of 0 reaches the container when its stream ends, and not with a body", async (t) => {
+  const { received, ...stand } = await openAttacked(t);
+  const client = await openRawClient(t, stand);
+  const respondedTo = (id: number) => client.frames.some(({ type, stream }) => stream === id && type === TYPE.headers);
+  // A connection to the container is idle then, so a request would be sent at once.
+  await client.send(openStream(1));
+  await eventually("the response", () => respondedTo(1));
+  const empty = Buffer.concat([requestFields(PATH, "POST"), field("content-length", "0")]);
+  await client.send(openStream(3, empty, FLAG.endHeaders), openStream(5, empty, FLAG.endHeaders), openStream(7));
+  await eventually("the response to the request behind them", () => respondedTo(7));
+  t.equal(received.requests, 2);
+  await client.send(rawFrame(TYPE.data, FLAG.endStream, 3));
+  await eventually("the response to an empty body", () => respondedTo(3));
+  await client.send(rawFrame(TYPE.data, FLAG.endStream, 5, "GET / HTTP/1.1\r\n\r\n"));
+  await client.ended();
+  t.equal(received.requests, 3);
+});
+
 t.test("a client may send a PING for each response that it receives, as clients of gRPC do", async (t) => {
   const { broken, ...stand } = await openAttacked(t);
   const session = stand.session();

@@ -70,7 +70,11 @@ export type RawClient = {
 };
 
 /** A client that writes frames as a test wants them. */
-export async function openRawClient(t: Test, { port, cert }: { port: number; cert: string }, settings: Buffer = Buffer.alloc(0)): Promise<RawClient> {
+export async function openRawClient(
+  t: Pick<Test, "teardown">,
+  { port, cert }: { port: number; cert: string },
+  settings: Buffer = Buffer.alloc(0),
+): Promise<RawClient> {
   const socket = connect({ port, host: "127.0.0.1", servername: "localhost", ca: cert, ALPNProtocols: ["h2"] });
   socket.on("error", () => undefined);
   t.teardown(() => socket.destroy());
