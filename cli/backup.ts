@@ -4,7 +4,7 @@ import type { Settings } from "../conf/settings.ts";
 import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
 import { KEY_FILE } from "../control/packages/credentials/open-vault.ts";
 import { backUp } from "../control/store/backup.ts";
-import { GATEWAY_TOKEN_FILE } from "../control/store/data-folder.ts";
+import { GATEWAY_TOKEN_FILE } from "../gateway/contract.ts";
 import { configuredPostgres } from "../control/store/postgres/address.ts";
 import { restore } from "../control/store/restore.ts";
 import { registryFolders } from "../processes/registry.ts";

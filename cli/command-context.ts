@@ -9,6 +9,8 @@ import { type Log, openLog } from "../lib/log.ts";
 import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { ownBuild } from "../lib/own-files.ts";
 import { privateListeners } from "../lib/refused-addresses.ts";
+import { type ControlLink, localControl } from "../gateway/feed/control-client.ts";
+import { configuredControlLink, serveControlLink } from "../processes/control-link.ts";
 import type { Parent } from "../processes/parent.ts";
 import { openRuntimeFolder, type RuntimeFolder } from "../processes/runtime-folder.ts";
 import { type PublishedMetrics, publishMetrics } from "../processes/telemetry.ts";
@@ -62,6 +64,13 @@ export async function publishProcessMetrics(
 
 export function openRuntime({ env }: Pick<CommandContext, "env">, settings: Settings): RuntimeFolder {
   return openRuntimeFolder({ data: settings.data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
+}
+
+/** The control plane that a process of this machine follows. Call it with the handle of the process, if it has a parent. Faults: SETTINGS_INVALID. */
+export function openControlLink(context: CommandContext, settings: Settings): ControlLink {
+  const runtime = () => openRuntime(context, settings);
+  if (context.parent?.isBesideControl()) return serveControlLink({ settings, runtime: runtime(), clock: context.clock });
+  return configuredControlLink(settings, context.clock) ?? localControl(runtime());
 }
 
 /** The berth on the same data folder, as its first user unless a key is given. Faults: CONTROL_AWAY if none runs. */

@@ -1,11 +1,11 @@
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
-import { localControl } from "../gateway/feed/control-client.ts";
 import type { Log } from "../lib/log.ts";
-import { configuredControlLink, runGateway } from "../processes/gateway.ts";
+import { configuredControlLink } from "../processes/control-link.ts";
+import { runGateway } from "../processes/gateway.ts";
 import { serve } from "../processes/serve.ts";
 import { runUntilStopped } from "../processes/parent.ts";
-import { loadSettingsAndLog, publishProcessMetrics, type CommandContext, openRuntime } from "./command-context.ts";
+import { loadSettingsAndLog, openControlLink, publishProcessMetrics, type CommandContext } from "./command-context.ts";
 import { listenerUrl, reloadOnHangup, serveUntilStopped, printMetricsUrl, watchdogMs } from "./serve.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
@@ -42,17 +42,17 @@ export const verbs: Verbs = {
 
 async function runGatewayProcess(context: CommandContext, env: NodeJS.ProcessEnv): Promise<void> {
   const { settings, log } = loadSettingsAndLog({ ...context, env }, "gateway");
-  const elsewhere = configuredControlLink(settings, context.clock);
+  const isElsewhere = settings.control.url.length > 0;
   const isBefore = settings.datagrok.directory === "datagrok";
-  if (elsewhere !== undefined && isBefore)
+  if (isElsewhere && isBefore)
     throw new Fault(
       "SETTINGS_INVALID",
       "BERTH_CONTROL names a control plane, and BERTH_DIRECTORY=datagrok a Datagrok server instead: set one of them.",
     );
-  if ((elsewhere !== undefined || isBefore) && context.parent === undefined) return startGateways(context, env, settings, log);
-  const link = elsewhere ?? localControl(openRuntime(context, settings));
+  if ((isElsewhere || isBefore) && context.parent === undefined) return startGateways(context, env, settings, log);
   const { metrics } = await publishProcessMetrics(context, settings, "gateway", log);
   const handle = await context.parent?.handle();
+  const link = openControlLink(context, settings);
   await runUntilStopped(async () => {
     const gateway = await runGateway({ settings, link, version: VERSION, handle, metrics, clock: context.clock, log });
     if (gateway.port !== undefined) console.log(`berth ${VERSION} gateway at ${listenerUrl(settings, gateway.port)}`);
@@ -62,6 +62,8 @@ async function runGatewayProcess(context: CommandContext, env: NodeJS.ProcessEnv
 
 /** Starts the gateway processes; each queries the control plane or the server by itself. */
 async function startGateways(context: CommandContext, env: NodeJS.ProcessEnv, settings: Settings, log: Log): Promise<void> {
+  // Its faults are for the user, not for each process.
+  configuredControlLink(settings, context.clock);
   const counted = await publishProcessMetrics(context, settings, "serve", log);
   const start = async () => {
     const served = await serve({

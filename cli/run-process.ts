@@ -2,7 +2,7 @@ import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { consoleListenerAt, openListeningHandle } from "../processes/listeners.ts";
 import { runUntilStopped } from "../processes/parent.ts";
-import { type CommandContext, loadSettingsAndLog, openRuntime, publishProcessMetrics } from "./command-context.ts";
+import { type CommandContext, loadSettingsAndLog, openControlLink, openRuntime, publishProcessMetrics } from "./command-context.ts";
 import { listenerUrl } from "./serve.ts";
 import { VERSION } from "./version.ts";
 
@@ -24,9 +24,9 @@ export async function runSpawnerProcess(context: CommandContext): Promise<void> 
   const { runSpawner } = await import("../processes/spawner.ts");
   const deps = await processDeps(context, "spawner");
   const handle = await context.parent?.handle();
-  const runtime = context.parent === undefined ? undefined : openRuntime(context, deps.settings);
+  const link = context.parent === undefined ? undefined : openControlLink(context, deps.settings);
   await runUntilStopped(async () => {
-    const spawner = await runSpawner({ ...deps, runtime, handle });
+    const spawner = await runSpawner({ ...deps, link, handle });
     if (spawner.port !== undefined)
       console.log(`berth ${VERSION} spawner at ${listenerUrl({ edgeHost: deps.settings.spawnerHost, tlsCert: undefined }, spawner.port)}`);
     return spawner;
@@ -39,9 +39,9 @@ export async function runRegistryProxyProcess(context: CommandContext): Promise<
   const deps = await processDeps(context, "registry-proxy");
   const handle = await context.parent?.handle();
   // Beside a Datagrok server there is no control, and so no data folder.
-  const runtime = hasControl(context, deps.settings) ? openRuntime(context, deps.settings) : undefined;
+  const link = hasControl(context, deps.settings) ? openControlLink(context, deps.settings) : undefined;
   await runUntilStopped(async () => {
-    const proxy = await runRegistryProxy({ ...deps, runtime, handle });
+    const proxy = await runRegistryProxy({ ...deps, link, handle });
     printRegistryUrls("registry proxy", deps.settings, proxy);
     return proxy;
   }, context);
@@ -60,9 +60,10 @@ export async function runRegistryProcess(context: CommandContext): Promise<void>
   const deps = await processDeps(context, "registry", loaded);
   const handle = await context.parent?.handle();
   const runtime = openRuntime(context, settings);
+  const link = hasControl(context, settings) ? openControlLink(context, settings) : undefined;
   await runUntilStopped(async () => {
     const path = context.env["PATH"] ?? "";
-    const registry = await runRegistry({ ...deps, runtime, withControl: hasControl(context, settings), path, handle });
+    const registry = await runRegistry({ ...deps, runtime, link, path, handle });
     printRegistryUrls("registry", settings, registry);
     return registry;
   }, context);

@@ -22,11 +22,7 @@ export async function run(given: CommandContext): Promise<void> {
     const descriptors = descriptorLimit();
     if (descriptors !== undefined && descriptors < FEW_DESCRIPTORS)
       log.warn({ limit: descriptors, recommended: FEW_DESCRIPTORS }, "few file descriptors: raise the limit of open files (nofile)");
-    if (settings.control.url.length > 0)
-      throw new Fault(
-        "SETTINGS_INVALID",
-        "BERTH_CONTROL names another control plane, but `berth serve` has its own. Run `berth gateway` to join that one.",
-      );
+    checkControl(settings);
     const start = async () => {
       const served = await startServe(context, settings, log, {}, predecessor);
       void predecessor?.report({ kind: "prepared" });
@@ -85,6 +81,21 @@ export async function serveUntilStopped<S extends Served>(
     endWatchdog();
     cancelCollection();
   }
+}
+
+/** Faults: SETTINGS_INVALID. */
+function checkControl({ control, database, gateways }: Settings): void {
+  if (control.url.length === 0) return;
+  if (database.url === undefined)
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "BERTH_CONTROL names another control plane, but `berth serve` has its own. Run `berth gateway` to join that one, or set BERTH_DATABASE_URL on both.",
+    );
+  if (gateways.port === undefined)
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "BERTH_CONTROL names other control processes, but BERTH_GATEWAYS_PORT is not set: their machines reach this one there when it leads.",
+    );
 }
 
 /** Resolves when the program at the same path has taken over, which `berth upgrade` requests. */

@@ -134,7 +134,7 @@ export const SETTINGS = {
       "BERTH_CONTROL",
       list(url("an http or https URL", "http", "https")),
       [],
-      "The control plane that this `berth gateway` joins, at its BERTH_GATEWAYS_PORT: `https://host:port`; same as `--control`. If unset, that of this machine. Of several control processes name each, with commas between, or a DNS name with all their addresses: the gateway follows the one that leads",
+      "The control plane that this `berth gateway` joins, at its BERTH_GATEWAYS_PORT: `https://host:port`; same as `--control`. If unset, that of this machine. Of several control processes name each, with commas between, or a DNS name with all their addresses: the gateway follows the one that leads. For `berth serve` with BERTH_DATABASE_URL: the control processes of the other machines",
     ),
     token: optional("BERTH_CONTROL_TOKEN", text("what `berth gateways token` prints", /^[0-9a-f]{64}$/), "The token for it; same as `--token`", {
       secret: true,

@@ -9,7 +9,8 @@ import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_
 import { withoutConsoleCookies } from "./containers/credentials.ts";
 import { readable } from "./containers/origins.ts";
 import { apiErrorResponse } from "./direct-responses.ts";
-import type { ControlApi } from "./feed/control-client.ts";
+import type { ControlApi, ControlLink } from "./feed/control-client.ts";
+import { NOT_LEADING, requestLeader } from "./feed/control-group.ts";
 import type { ForwardedEdits } from "./forwarded-headers.ts";
 import { type CredentialEdits, REMOVED_CREDENTIALS } from "./caller-edits.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
@@ -34,6 +35,8 @@ export type DatagrokServer = {
 };
 
 const RETRY_MS = 1_000;
+/** How long a token with an unknown key waits for a leader, which may know it. */
+const KEYS_WAIT_MS = 15_000;
 /** Headers that only the gateway may set for the API. */
 const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
 
@@ -46,11 +49,8 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
   return {
     lease: {
       ...leaseOf(api.target),
-      target: leader,
-      replaceTarget: (refused) =>
-        api.leader === undefined
-          ? Promise.reject(away())
-          : Promise.resolve(api.leader()).then((next) => (next === refused ? Promise.reject(away()) : next)),
+      target: () => leader(),
+      replaceTarget: (refused) => (api.leader === undefined ? Promise.reject(away()) : Promise.resolve(api.leader(refused))),
     },
     pathOf: (target) => target,
     edits: (head, peer) => {
@@ -151,14 +151,25 @@ export type IdentityServer = KeyServer & {
 /** The proxy's address as clients see it. A server that derives its issuer from them would name another one than in its own metadata. */
 const CLIENT_VIEW_HEADERS = ["x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"];
 
-/** Control, over its private socket. */
-export function controlIdentity(socketPath: string, trusted: TrustedProxies, clock: Clock): IdentityServer {
-  const backend = controlBackend({ target: { socketPath } }, trusted);
+/** The keys of control's tokens. They wait for the leader among several control processes. */
+export function controlKeyServer(link: Pick<ControlLink, "api" | "connectToApi" | "group">, clock: Clock): KeyServer {
+  const headers = () => {
+    const admission = link.api.admits?.();
+    return admission === undefined ? {} : { [admission[0]]: admission[1] };
+  };
+  const server = controlKeys({ connect: link.connectToApi, headers }, clock);
+  const wait = { longestMs: KEYS_WAIT_MS, isFailover: ({ code }: Fault) => code === "TOKEN_KEYS_UNKNOWN" || NOT_LEADING.has(code) };
+  return { ...server, get: (path) => requestLeader({ group: link.group, clock }, wait, () => server.get(path)) };
+}
+
+/** Control, which makes the tokens. */
+export function controlIdentity(link: ControlLink, trusted: TrustedProxies, clock: Clock): IdentityServer {
+  const backend = controlBackend(link.api, trusted);
   const edits = (head: Head, peer: ClientPeer): HeaderEdits => {
     const { remove, add } = backend.edits(head, peer);
     return { remove: [...remove, ...CLIENT_VIEW_HEADERS, "x-forwarded-for", "x-real-ip", "host"], add: [...add, ["Host", CONTROL_HOST]] };
   };
-  return { ...controlKeys(socketPath, clock), backend: { ...backend, edits } };
+  return { ...controlKeyServer(link, clock), backend: { ...backend, edits } };
 }
 
 /** `url` is the server's API, with `/api`. */

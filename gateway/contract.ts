@@ -161,6 +161,7 @@ export type Identity = {
  *   `all` lines, then changes. A `beat` comes at least every `FEED_BEAT_MS`, so silence means that control is unavailable.
  * - `GET /feed?was=<name>&store=<id>&revision=<n>`: the same after a reconnect, with the gateway's previous name and the last revision of the store that
  *   it received.
+ * - `GET /feed?only=leader`: `hello`, one `all` without containers, and beats, for a process that only follows the leader.
  * - `POST /wake` `WakeRequest` → 204 when the request is durable.
  * - `POST /start-status` `StartStatusRequest` → 200 `StartStatus`; 204 for a container for which nothing waits.
  * - `POST /reached` `ReachedReport` → 204.
@@ -229,6 +230,9 @@ export type StandbyReply = FaultData & { leader?: string };
 /** Incremented when gateways and control of different versions can no longer understand each other. */
 export const WIRE_VERSION = 1;
 
+/** The feed without containers, for a process that only follows the leader. Control before several control processes sends all of it. */
+export const LEADER_FEED = "/feed?only=leader";
+
 export const FEED_BEAT_MS = 2_000;
 /** After this silence a gateway regards control as unavailable, and opens the feed again. */
 export const FEED_SILENCE_MS = 3 * FEED_BEAT_MS;
@@ -285,6 +289,8 @@ export const CONSOLE_HEADER = "x-berth-console";
 
 /** The token of a gateway on another machine, after the word for its purpose: `feed`, or `api` for the request of a client. */
 export const GATEWAY_TOKEN_HEADER = "x-berth-gateway";
+/** In control's data folder: the tokens that it accepts, the newest first. */
+export const GATEWAY_TOKEN_FILE = "gateways.token";
 
 /** A manifest, or an index of several. Sizes are stored bytes. */
 export type StoredManifest = {

@@ -1,11 +1,8 @@
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { isIP } from "node:net";
 import type { Settings } from "../conf/settings.ts";
 import { createOpenExchanges, type OpenExchanges } from "../gateway/containers/open-exchanges.ts";
 import { openDatagrok } from "../gateway/datagrok/open-datagrok.ts";
-import { type ControlLink, remoteControl } from "../gateway/feed/control-client.ts";
-import { controlGroup, type ControlMember } from "../gateway/feed/control-group.ts";
+import type { ControlLink } from "../gateway/feed/control-client.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
 import { createReadiness } from "../gateway/readiness.ts";
@@ -19,7 +16,7 @@ import { ownText } from "../lib/own-files.ts";
 import { privateListeners } from "../lib/refused-addresses.ts";
 import { isSessionToken } from "../lib/sign-in.ts";
 import { openConfiguredConnections } from "./configured-connections.ts";
-import { configuredLimits, isLoopback, type ListeningHandle, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
+import { configuredLimits, type ListeningHandle, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
 import type { StoppableProcess } from "./parent.ts";
 import { openConfiguredAccessLog, openConfiguredTraces } from "./telemetry.ts";
 
@@ -143,79 +140,4 @@ function openDirectory(deps: {
   // It refuses callers, never a gateway.
   const refused = () => new Promise<never>(() => undefined);
   return { ...openDatagrok({ url, key, runMs: settings.dockerSettings.proxyRequestTimeout, clock, log }), refused, status: () => undefined };
-}
-
-/** The token's file is read again after this time, so that a new token needs no restart. */
-const READ_AGAIN_MS = 5_000;
-
-/** The control plane on other machines that the settings name; undefined where they name none. Faults: SETTINGS_INVALID. */
-export function configuredControlLink({ control }: Settings, clock: Clock): ControlLink | undefined {
-  if (control.url.length === 0) return undefined;
-  const places = control.url.map((url) => controlPlace(url, control.plain));
-  const token = tokenOf(control, clock);
-  const ca = control.ca === undefined ? undefined : readText(control.ca, "BERTH_CONTROL_CA");
-  const fingerprint = control.fingerprint?.replaceAll(":", "").toLowerCase();
-  const members = places.map(({ host, port, isSecure }): ControlMember => {
-    const isName = isIP(host) === 0;
-    const secured = isSecure ? { servername: isName ? host : "", ca, fingerprint } : undefined;
-    return { name: isName ? host : undefined, linkTo: (address) => remoteControl({ host: address ?? host, port, secured, token }) };
-  });
-  const [only] = members;
-  return members.length === 1 && only?.name === undefined ? only?.linkTo(undefined) : controlGroup(members, clock);
-}
-
-function controlPlace(url: string, isPlainAllowed: boolean): { host: string; port: number; isSecure: boolean } {
-  const { protocol, hostname, port, pathname, search, username } = new URL(url);
-  if (pathname !== "/" || search !== "" || username !== "")
-    throw invalid("BERTH_CONTROL is scheme, host and port alone, such as https://berth.internal:8443.");
-  const host = hostname.replace(/^\[|\]$/g, "");
-  const isSecure = protocol === "https:";
-  if (!isSecure && !isPlainAllowed && !isLoopback(host))
-    throw invalid(`The way to ${url} would not be encrypted: have it speak https, or set BERTH_CONTROL_PLAIN=on where the network encrypts.`);
-  return { host, port: Number(port) || (isSecure ? 443 : 80), isSecure };
-}
-
-/** From the file where one is named. */
-function tokenOf({ token, tokenFile }: Settings["control"], clock: Clock): () => string {
-  if (token !== undefined && tokenFile !== undefined)
-    throw invalid("BERTH_CONTROL_TOKEN and BERTH_CONTROL_TOKEN_FILE are set: one of them is enough.");
-  if (token !== undefined) return () => token;
-  if (tokenFile === undefined)
-    throw invalid(
-      "No token to join with: set BERTH_CONTROL_TOKEN_FILE, or BERTH_CONTROL_TOKEN, to what `berth gateways token` prints where control runs.",
-    );
-  let current = readToken(tokenFile);
-  let readAt = clock.monotonic();
-  return () => {
-    if (clock.monotonic() - readAt < READ_AGAIN_MS) return current;
-    readAt = clock.monotonic();
-    try {
-      current = readToken(tokenFile);
-    } catch {
-      // It is being replaced, perhaps; where the one before is no good any more, control says so.
-    }
-    return current;
-  };
-}
-
-function readToken(path: string): string {
-  const token = readText(path, "BERTH_CONTROL_TOKEN_FILE").trim();
-  if (!/^[0-9a-f]{64}$/.test(token)) throw invalid(`The file ${path} (BERTH_CONTROL_TOKEN_FILE) does not hold what \`berth gateways token\` prints.`);
-  return token;
-}
-
-function readText(path: string, setting: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new Fault(
-      "SETTINGS_INVALID",
-      `The file ${path} (${setting}) cannot be read: ${(cause as NodeJS.ErrnoException).code ?? "no reason given"}.`,
-      { cause },
-    );
-  }
-}
-
-function invalid(sentence: string): Fault {
-  return new Fault("SETTINGS_INVALID", sentence);
 }

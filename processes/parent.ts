@@ -13,10 +13,14 @@ export type Parent = {
   fault(fault: Fault): Promise<void>;
   /** The socket to accept on, sent when the processes that this one needs are ready. An order to end during the wait ends the process. */
   handle(): Promise<ListeningHandle>;
+  /** A control process runs beside this one, as in `berth serve`. Known with the handle. */
+  isBesideControl(): boolean;
   /** Resolves once whatever held this process's data before has let go of it. An order to end while it waits ends the process. */
   released(): Promise<void>;
   /** Resolves when this process is to finish what is under way, and end; `handedOver`: others accept in its place already. */
   stopRequested(): Promise<{ handedOver: boolean }>;
+  /** Announces that this process ends by itself, as planned, and is to be started again. */
+  ends(): void;
   /** Says what is to be answered when it asks what this process counted: nothing before that. */
   onMetricsRequest(snapshot: () => Promise<Snapshot>): void;
 };
@@ -36,6 +40,7 @@ export function findParent(): Parent | undefined {
   const released = Promise.withResolvers<void>();
   const stopRequested = Promise.withResolvers<{ handedOver: boolean }>();
   let hasHandle = false;
+  let besideControl = false;
   let isReleased = false;
   let counted: () => Promise<Snapshot> = async () => [];
   process.on("message", (order: ParentOrder, sent) => {
@@ -48,6 +53,7 @@ export function findParent(): Parent | undefined {
     if (order.kind === "metrics") return void counted().then((metrics) => send({ kind: "metrics", metrics }));
     if (!sent) return undefined;
     hasHandle = true;
+    ({ besideControl } = order);
     return handle.resolve(sent as unknown as ListeningHandle);
   });
   const send = (report: ChildReport) => new Promise<void>((resolve) => process.send?.(report, () => resolve()));
@@ -63,7 +69,9 @@ export function findParent(): Parent | undefined {
       void stopRequested.promise.then(() => isReleased || process.exit(0));
       return released.promise;
     },
+    isBesideControl: () => besideControl,
     stopRequested: () => stopRequested.promise,
+    ends: () => void send({ kind: "ends" }),
     onMetricsRequest: (snapshot) => void (counted = snapshot),
   };
 }
@@ -97,7 +105,7 @@ export async function runUntilStopped(
   const role = await start();
   parent?.ready();
   const cancelCollection = collectStartGarbage(clock);
-  const end = await (role.ended === undefined ? stopRequested : Promise.race([stopRequested, role.ended]));
+  const end = await (role.ended === undefined ? stopRequested : Promise.race([stopRequested, role.ended.then(() => parent?.ends())]));
   cancelCollection();
   await role.close(end?.handedOver ?? false);
 }

@@ -6,7 +6,9 @@ import type { Settings } from "../conf/settings.ts";
 import { createSignInAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
 import { controlIdentity, datagrokIdentity } from "../gateway/api-backend.ts";
 import type { PushedReport } from "../gateway/contract.ts";
-import { localControl, openControlClient } from "../gateway/feed/control-client.ts";
+import { type ControlLink, openControlClient } from "../gateway/feed/control-client.ts";
+import { NOT_LEADING, requestLeader } from "../gateway/feed/control-group.ts";
+import { followLeader } from "../gateway/feed/follow-leader.ts";
 import { createReadiness } from "../gateway/readiness.ts";
 import type { ManifestChange } from "../gateway/registry/decide.ts";
 import { publicOriginOf } from "../gateway/registry/locations.ts";
@@ -23,10 +25,11 @@ import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { openConfiguredConnections } from "./configured-connections.ts";
 import { configuredLimits, type ListeningHandle, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
 import type { StoppableProcess } from "./parent.ts";
-import type { RuntimeFolder } from "./runtime-folder.ts";
 import { openConfiguredAccessLog, openConfiguredTraces } from "./telemetry.ts";
 
 const BACKLOG = 4_096;
+/** How long the report of a push waits for a leader. Control finds the image by its timer otherwise. */
+const REPORT_PUSH = { longestMs: 60_000, isFailover: ({ code }: Fault) => NOT_LEADING.has(code) };
 
 /** `port` and `consolePort`: the ports of listeners that it opened itself. */
 export type RegistryProxy = StoppableProcess & { port: number | undefined; consolePort: number | undefined };
@@ -38,7 +41,7 @@ export type RegistryProxy = StoppableProcess & { port: number | undefined; conso
 export async function runRegistryProxy(options: {
   settings: Settings;
   /** Control, which issues the tokens unless a Datagrok server does, and gets a report of each push; undefined if there is none. */
-  runtime: RuntimeFolder | undefined;
+  link: ControlLink | undefined;
   /** The registry behind where it is berth's own; without one the settings name it. */
   own?: { upstream: Upstream; isReadOnly(): boolean; tagPushedAt(repository: string, tag: string): Promise<number | undefined> };
   /** The socket to accept on, from the parent. Without one it opens its own, and the console's if the settings have one. */
@@ -48,16 +51,17 @@ export async function runRegistryProxy(options: {
   clock: Clock;
   log: Log;
 }): Promise<RegistryProxy> {
-  const { settings, runtime, metrics, version, clock, log } = options;
+  const { settings, link, metrics, version, clock, log } = options;
   const { registry, datagrok } = settings;
   const stop = new AbortController();
   const tls = openEdgeTlsKeys(settings, clock, log);
   const trusted = createTrustedProxies(settings.trustedProxies);
-  if (datagrok.url === undefined && runtime === undefined)
+  if (datagrok.url === undefined && link === undefined)
     throw new Fault("SETTINGS_INVALID", "DATAGROK_URL is not set: it says which server knows the users.");
   const place = options.handle === undefined ? await bindRegistryConsole(settings, clock, log) : undefined;
-  const identity = datagrok.url === undefined ? controlIdentity(runtime?.apiSocket ?? "", trusted, clock) : datagrokIdentity(datagrok.url, clock);
-  const control = runtime && openControlClient({ link: localControl(runtime), clock });
+  const identity = datagrok.url === undefined && link ? controlIdentity(link, trusted, clock) : datagrokIdentity(datagrok.url ?? "", clock);
+  const control = link && openControlClient({ link, clock });
+  const leader = link && followLeader({ link, clock, log });
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });
@@ -88,9 +92,10 @@ export async function runRegistryProxy(options: {
       log.info(pushed, pushed.deleted ? "an image was deleted" : "an image was pushed");
       console?.saw(pushed);
       // To control only a hint, since it looks by itself now and then; but then its audit log lacks it.
-      control
-        ?.post("/pushed", pushed satisfies PushedReport, stop.signal)
-        .catch((err: unknown) => log.warn({ err, ...pushed }, "reporting a push to control failed"));
+      if (!control) return;
+      requestLeader({ group: link?.group, clock }, { ...REPORT_PUSH, signal: stop.signal }, () =>
+        control.post("/pushed", pushed satisfies PushedReport, stop.signal),
+      ).catch((err: unknown) => log.warn({ err, ...pushed }, "reporting a push to control failed"));
     },
     metrics,
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traces ? [traceExchanges({ traces, clock }).over] : [])],
@@ -115,6 +120,7 @@ export async function runRegistryProxy(options: {
       await console?.close();
       stop.abort(new Fault("INTERNAL", "The registry proxy has ended."));
       tls?.close();
+      leader?.close();
       control?.close();
       await upstream.close();
       identity.close();

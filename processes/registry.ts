@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Settings } from "../conf/settings.ts";
+import type { ControlLink } from "../gateway/feed/control-client.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
@@ -22,8 +23,8 @@ const GROK_REGISTRY = "/var/lib/registry";
 export async function runRegistry(options: {
   settings: Settings;
   runtime: RuntimeFolder;
-  /** There is a control beside it, which makes the tokens and is notified of pushes. */
-  withControl: boolean;
+  /** Control, which makes the tokens and is notified of pushes; undefined if there is none. */
+  link: ControlLink | undefined;
   path: string;
   handle: ListeningHandle | undefined;
   metrics: Metrics;
@@ -31,7 +32,7 @@ export async function runRegistry(options: {
   clock: Clock;
   log: Log;
 }): Promise<RegistryProxy> {
-  const { settings, runtime, withControl, path, handle, metrics, version, clock, log } = options;
+  const { settings, runtime, link, path, handle, metrics, version, clock, log } = options;
   const own = await openDistribution({
     ...registryFolders(settings),
     socket: runtime.registrySocket,
@@ -51,7 +52,7 @@ export async function runRegistry(options: {
     };
     const proxy = await runRegistryProxy({
       settings,
-      runtime: withControl ? runtime : undefined,
+      link,
       own: proxied,
       handle,
       metrics,

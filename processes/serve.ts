@@ -107,7 +107,17 @@ export async function serve(options: {
     const mayHave = Promise.all([control?.ready, isSingle(role) ? released(role) : undefined]);
     const given = mayHave.then(() => at);
     given.catch(() => undefined);
-    const child = superviseChild({ role, script, env, handle: given, metrics: countedOf(role), watchdogMs, clock, log });
+    const child = superviseChild({
+      role,
+      script,
+      env,
+      handle: given,
+      besideControl: options.joins !== true,
+      metrics: countedOf(role),
+      watchdogMs,
+      clock,
+      log,
+    });
     listeners.push({ role, child, at, behindMs: CONNECTION_DRAIN_MS[role] ?? 0 });
   };
   const unlessStopping = () => {

@@ -1,11 +1,14 @@
 import type { Settings } from "../conf/settings.ts";
+import { controlKeyServer } from "../gateway/api-backend.ts";
+import type { ControlLink } from "../gateway/feed/control-client.ts";
+import { followLeader } from "../gateway/feed/follow-leader.ts";
 import type { Driver } from "../drivers/driver.ts";
 import { countCalls } from "../drivers/middleware.ts";
 import { openCallers, openSpawner } from "../drivers/spawner/server/open-spawner.ts";
 import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
-import { controlKeys, datagrokKeys, type KeyServer, openSigners } from "../lib/jwks/signers.ts";
+import { datagrokKeys, type KeyServer, openSigners } from "../lib/jwks/signers.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { privateListeners } from "../lib/refused-addresses.ts";
@@ -13,7 +16,6 @@ import { openConfiguredRegistry } from "./configured-registry.ts";
 import { isLoopback, type ListeningHandle, openListeningHandle } from "./listeners.ts";
 import { configuredDriver, DEFAULT_SPAWNER_KEY, isOnEngine, openHostDrivers } from "./open-driver.ts";
 import type { StoppableProcess } from "./parent.ts";
-import type { RuntimeFolder } from "./runtime-folder.ts";
 
 /** `port`: the port of the listener that it opened itself. */
 export type Spawner = StoppableProcess & { port: number | undefined };
@@ -25,24 +27,25 @@ export type Spawner = StoppableProcess & { port: number | undefined };
 export async function runSpawner(options: {
   settings: Settings;
   version: string;
-  /** The control beside it, whose tokens it takes unless a Datagrok server is set; undefined where there is none. */
-  runtime: RuntimeFolder | undefined;
+  /** The control plane of this berth, whose tokens it takes unless a Datagrok server is set; undefined where there is none. */
+  link: ControlLink | undefined;
   /** The socket to accept on; without one it opens its own. */
   handle: ListeningHandle | undefined;
   metrics: Metrics;
   clock: Clock;
   log: Log;
 }): Promise<Spawner> {
-  const { settings, version, runtime, metrics, clock, log } = options;
+  const { settings, version, link, metrics, clock, log } = options;
   const driverName = configuredDriver(settings);
   if (driverName === "spawner")
     throw new Fault("SETTINGS_INVALID", "BERTH_DRIVER is spawner, which is another one: a spawner itself needs the driver of its own engine.");
-  checkKey(settings, runtime !== undefined, log);
+  checkKey(settings, link !== undefined, log);
   const registry = openConfiguredRegistry(settings, driverName, { clock, log });
   // Beside a control it uses that control's network.
-  const opened = await openHostDrivers(driverName, settings, registry, { clock, log }, { onOwnNetworks: runtime === undefined });
+  const opened = await openHostDrivers(driverName, settings, registry, { clock, log }, { onOwnNetworks: link === undefined });
   const driver = countCalls(opened, { metrics, clock });
-  const server = keyServer(settings, runtime, clock);
+  const server = keyServer(settings, link, clock);
+  const leader = link && followLeader({ link, clock, log });
   const signers = server && openSigners({ server, issuer: settings.datagrok.issuer, clock, log });
   const { spawnerApiKey: key, spawnerHost: host, spawnerPort: port } = settings;
   const callers = openCallers({ key, audience: settings.dockerSettings.spawnerAudience, signers, clock });
@@ -73,6 +76,7 @@ export async function runSpawner(options: {
       await api.close();
       await driver.close();
       await registry?.close();
+      leader?.close();
       server?.close();
     },
   };
@@ -112,8 +116,8 @@ function checkKey({ spawnerApiKey, spawnerHost }: Settings, inServe: boolean, lo
 }
 
 /** The server that signs callers' tokens. grok_spawner has a setting of its own for its address. */
-function keyServer({ datagrok, apiUrl }: Settings, runtime: RuntimeFolder | undefined, clock: Clock): KeyServer | undefined {
+function keyServer({ datagrok, apiUrl }: Settings, link: ControlLink | undefined, clock: Clock): KeyServer | undefined {
   if (datagrok.url !== undefined) return datagrokKeys(datagrok.url, clock);
-  if (runtime !== undefined) return controlKeys(runtime.apiSocket, clock);
+  if (link !== undefined) return controlKeyServer(link, clock);
   return apiUrl === undefined ? undefined : datagrokKeys(apiUrl, clock);
 }

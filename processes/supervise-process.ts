@@ -19,8 +19,8 @@ export type SupervisedProcess = {
   stop(graceMs: number, handedOver?: boolean): Promise<void>;
 };
 
-/** What a start tells about the process that it made. */
-export type StartedProcess = { ready(): void; cannot(fault: Fault): void };
+/** What a start tells about the process that it made. `ends`: it ends by itself, as planned, and is to be started again. `isAfterDeath`: the one before died. */
+export type StartedProcess = { ready(): void; cannot(fault: Fault): void; ends(): void; isAfterDeath: boolean };
 
 const RESTART = { firstMs: 100, longestMs: 10_000 };
 /** A process that was ready for this long starts its back-off anew: only a crash loop waits longer than `FIRST_RESTART_MS`. */
@@ -49,6 +49,7 @@ export function superviseProcess(options: {
   let deaths = 0;
   let readyAt: number | undefined;
   let failures = 0;
+  let isPlanned = false;
   let cancelRestart = () => {};
   let whenGone: () => void = () => {};
   const first = Promise.withResolvers<void>();
@@ -60,8 +61,11 @@ export function superviseProcess(options: {
     if (stopping || isRefused) return;
     if (readyAt !== undefined && clock.monotonic() - readyAt > STABLE_MS) failures = 0;
     readyAt = undefined;
-    const delay = backoffDelay(RESTART, ++failures);
-    log.error({ ...why, restartInMs: delay }, sentence);
+    const delay = isPlanned ? RESTART.firstMs : backoffDelay(RESTART, ++failures);
+    if (isPlanned) log.info(why, "process ended as planned, restarting");
+    else log.error({ ...why, restartInMs: delay }, sentence);
+    started.isAfterDeath = !isPlanned;
+    isPlanned = false;
     cancelRestart = clock.after(delay, start);
   };
 
@@ -76,6 +80,8 @@ export function superviseProcess(options: {
       else isRefused = true;
       first.reject(fault);
     },
+    ends: () => void (isPlanned = true),
+    isAfterDeath: false,
   };
 
   const start = () => {
@@ -100,6 +106,8 @@ export function superviseProcess(options: {
       if (launched.pid === undefined) unable(cause);
     });
     launched.once("exit", (code, signal) => {
+      // Killed on the way, or by force because it hung.
+      if (code !== 0) isPlanned = false;
       const fault = new Fault("INTERNAL", `The ${name} process ended with ${signal ?? `code ${code}`} before it was ready.`);
       over({ code, signal }, "a process died and is started again", fault);
     });
@@ -181,10 +189,20 @@ export function startWatchdog({ everyMs, limit, ping, hung, clock }: WatchdogOpt
 }
 
 /** What a role process tells the process that forked it. */
-export type ChildReport = { kind: "ready" } | { kind: "fault"; fault: FaultData } | { kind: "metrics"; metrics: Snapshot } | { kind: "pong" };
+export type ChildReport =
+  | { kind: "ready" }
+  | { kind: "fault"; fault: FaultData }
+  | { kind: "metrics"; metrics: Snapshot }
+  | { kind: "pong" }
+  | { kind: "ends" };
 
-/** Messages to it: `listen` comes with the socket to accept on; `released` that its data is its own now; `metrics` asks what it counted; `ping` whether its event loop runs. */
-export type ParentOrder = { kind: "listen" } | { kind: "released" } | { kind: "end"; handedOver?: boolean } | { kind: "metrics" } | { kind: "ping" };
+/** Messages to it: `listen` comes with the socket to accept on, and says whether a control process runs beside it; `released` that its data is its own now; `metrics` asks what it counted; `ping` whether its event loop runs. */
+export type ParentOrder =
+  | { kind: "listen"; besideControl: boolean }
+  | { kind: "released" }
+  | { kind: "end"; handedOver?: boolean }
+  | { kind: "metrics" }
+  | { kind: "ping" };
 
 /** How long a process may take to say what it counted; one that is busy for longer counts as it was. */
 const METRICS_MS = 2_000;
@@ -199,6 +217,8 @@ export function superviseChild(options: {
   env: NodeJS.ProcessEnv;
   /** Given to it once it is there; until then the process loads what it is made of, and does nothing. */
   handle?: Promise<ListeningHandle>;
+  /** A control process runs beside it. */
+  besideControl?: boolean;
   /** It gets `released` when this resolves: until then another process has its data. */
   released?: Promise<void>;
   /** Where what it counts is put together with what others do; `restarts` is how often it was started again, `hangs` how often it had hung. */
@@ -210,7 +230,6 @@ export function superviseChild(options: {
 }): SupervisedProcess {
   const { role, clock, metrics, watchdogMs } = options;
   const log = options.log.child({ role });
-  let starts = 0;
   const watch = (forked: ChildProcess, everyMs: number) => {
     let isReady = false;
     let answered = () => {};
@@ -247,22 +266,23 @@ export function superviseChild(options: {
       // One that no message reaches any more ends by itself: its parent is gone, as far as it can see.
       forked.send(end, () => undefined);
     },
-    launch: ({ ready, cannot }) => {
+    launch: ({ ready, cannot, ends, isAfterDeath }) => {
       // What it prints belongs to the person at the terminal; Ctrl-C there is the parent's to hear.
       const args = options.script === undefined ? [role] : [...process.execArgv, options.script, role];
       const forked = spawn(process.execPath, args, { env: options.env, stdio: ["ignore", "inherit", "inherit", "ipc"], detached: true });
       forked.on("message", (report: ChildReport) => {
         if (report.kind === "ready") ready();
         else if (report.kind === "fault") cannot(Fault.from(report.fault));
+        else if (report.kind === "ends") ends();
       });
-      if (starts++ > 0) metrics?.restarts.add();
+      if (isAfterDeath) metrics?.restarts.add();
       const left = metrics?.gathering.join(() => requestMetrics(forked, clock));
       forked.once("exit", () => left?.());
       // Of one that could not be started nothing ends.
       forked.once("error", () => void (forked.pid === undefined && left?.()));
       if (watchdogMs !== undefined && forked.pid !== undefined) watch(forked, watchdogMs / MISSED_CHECKS);
       // Without its handle it would wait for ever: its end is seen, and it is started again.
-      const listen: ParentOrder = { kind: "listen" };
+      const listen: ParentOrder = { kind: "listen", besideControl: options.besideControl ?? false };
       const give = (handle: ListeningHandle) => forked.send(listen, handle as never, (error) => void (error && forked.kill("SIGKILL")));
       const released: ParentOrder = { kind: "released" };
       const release = () => void forked.send(released, (error) => void (error && forked.kill("SIGKILL")));

@@ -191,7 +191,7 @@ export async function streamChanges(
 }
 
 /** After its lease a process may still run for a moment. What it sends then is not the newest. */
-function isLeading(leader: FeedDeps["leader"]): boolean {
+export function isLeading(leader: FeedDeps["leader"]): boolean {
   try {
     leader?.check();
     return true;

@@ -1,19 +1,21 @@
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type {
-  BusyReport,
-  CallersReply,
-  CallersRequest,
-  OpenExchangesReply,
-  PushedReport,
-  ReachedReport,
-  StartStatusRequest,
-  UseReport,
-  WakeRequest,
+import {
+  type BusyReport,
+  type CallersReply,
+  type CallersRequest,
+  LEADER_FEED,
+  type OpenExchangesReply,
+  type PushedReport,
+  type ReachedReport,
+  type StartStatusRequest,
+  type UseReport,
+  type WakeRequest,
 } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
 import { claimPushed } from "../identity/rights.ts";
 import { createGatewayQueries, type FeedDeps, type GatewayQueries, type OpenFeeds, streamChanges } from "./feed-stream.ts";
+import { streamLeader } from "./leader-feed.ts";
 import { IMAGE_ACTIONS } from "./record-audit.ts";
 
 /** Answers a request of a gateway: of this machine, where the socket shows its end, or of another machine, which may be silent and alive. */
@@ -32,6 +34,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
   const { socketPath, clock, log } = deps;
   const feeds: OpenFeeds = new Map();
   const gateways = createGatewayQueries(clock);
+  const followers = new Set<ServerResponse>();
   deps.metrics?.gateways.look((family) => family.at().set(feeds.size));
   const handlers: Record<string, (body: unknown, gone: () => AbortSignal) => Promise<object | undefined>> = {
     "/wake": async (body) => {
@@ -85,6 +88,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
 
   const answer: FeedHandler = async (request, response, from) => {
     const [path = "", query] = (request.url ?? "").split("?", 2);
+    if (request.method === "GET" && request.url === LEADER_FEED) return streamLeader(deps, followers, response);
     if (request.method === "GET" && path === "/feed")
       return streamChanges(deps, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
     const handler = request.method === "POST" && Object.hasOwn(handlers, path) ? handlers[path] : undefined;
@@ -117,6 +121,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     count: gateways.count,
     close: async () => {
       for (const feed of feeds.values()) feed.end();
+      for (const response of followers) response.destroy();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
       await closed;

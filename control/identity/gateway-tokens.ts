@@ -1,4 +1,4 @@
-import { GATEWAY_TOKEN_FILE } from "../store/data-folder.ts";
+import { GATEWAY_TOKEN_FILE } from "../../gateway/contract.ts";
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 import { type Key, KEY_CHECK, otherKey, sharedSecretContext, type Vault } from "../packages/credentials/open-vault.ts";
-import { GATEWAY_TOKEN_FILE } from "../store/data-folder.ts";
+import { GATEWAY_TOKEN_FILE } from "../../gateway/contract.ts";
 import type { Store } from "../store/open-store.ts";
 import { parsePostgresAddress, type PostgresOptions } from "../store/postgres/address.ts";
 import { openPostgresPool } from "../store/postgres/pool.ts";

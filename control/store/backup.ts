@@ -5,7 +5,7 @@ import { dirname, join, relative, resolve } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { flushToDisk, replaceFile } from "../../lib/replace-file.ts";
-import { GATEWAY_TOKEN_FILE } from "./data-folder.ts";
+import { GATEWAY_TOKEN_FILE } from "../../gateway/contract.ts";
 import { checkIntegrity } from "./check-integrity.ts";
 import { privateFile } from "./data-folder.ts";
 import { storeFault } from "./store-fault.ts";

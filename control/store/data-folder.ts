@@ -5,9 +5,6 @@ import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "./store-fault.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 
-/** The file with the tokens by which gateways on other machines join. */
-export const GATEWAY_TOKEN_FILE = "gateways.token";
-
 export type DataFolder = { file: string; close(): void };
 
 /**

@@ -14,6 +14,8 @@ export type ControlLink = {
   connect(): Socket;
   /** The headers of each request, and of the feed. */
   headers(): Record<string, string>;
+  /** Begins a connection to the API. Requests on it have the header line of `api.admits`. */
+  connectToApi(): Socket;
   api: ControlApi;
   /** Present if there may be several control processes. */
   group?: ControlGroup;
@@ -39,9 +41,13 @@ export type ControlGroup = {
 
 /**
  * Where the API is. `admits`: the header line that authorizes a client's request there, if it needs one. `leader`: the same target, after it leads; it
- * rejects with CONTROL_NO_LEADER.
+ * rejects with CONTROL_NO_LEADER. `refused`: the target that refused the last connection.
  */
-export type ControlApi = { target: ForwardTarget; admits?: () => HeaderLine | undefined; leader?: () => ForwardTarget | Promise<ForwardTarget> };
+export type ControlApi = {
+  target: ForwardTarget;
+  admits?: () => HeaderLine | undefined;
+  leader?: (refused?: ForwardTarget) => ForwardTarget | Promise<ForwardTarget>;
+};
 
 /** The control plane of this machine. Only this user can open its sockets. */
 export function localControl(sockets: { feedSocket: string; apiSocket: string }): ControlLink {
@@ -49,6 +55,7 @@ export function localControl(sockets: { feedSocket: string; apiSocket: string })
     name: "this machine",
     connect: () => connect(sockets.feedSocket),
     headers: () => ({}),
+    connectToApi: () => connect(sockets.apiSocket),
     api: { target: { socketPath: sockets.apiSocket } },
   };
 }
@@ -63,9 +70,11 @@ const PROBE_MS = 10_000;
 export function remoteControl(at: { host: string; port: number; secured: TlsPeer | undefined; token(): string }): ControlLink {
   const { host, port, secured, token } = at;
   const options = { host, port, keepAliveInitialDelay: PROBE_MS };
+  const open = () => (secured === undefined ? connect({ ...options, noDelay: true, keepAlive: true }) : openSecured(options, secured));
   return {
     name: `${host}:${port}`,
-    connect: () => (secured === undefined ? connect({ ...options, noDelay: true, keepAlive: true }) : openSecured(options, secured)),
+    connect: open,
+    connectToApi: open,
     headers: () => ({ [GATEWAY_TOKEN_HEADER]: `feed ${token()}` }),
     api: {
       target: secured === undefined ? { host, port } : { host, port, tls: secured },

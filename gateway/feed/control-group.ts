@@ -1,6 +1,7 @@
 import { lookup } from "node:dns/promises";
 import type { Clock } from "../../lib/clock.ts";
-import { Fault } from "../../lib/fault.ts";
+import { retryDelay } from "../../lib/backoff.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { ControlApi, ControlGroup, ControlLink } from "./control-client.ts";
 
 /** One entry of the list: a control process, or a name with the addresses of several. */
@@ -13,6 +14,8 @@ export type ControlMember = {
 
 /** How long a request to the API waits for a leader. */
 const API_WAIT_MS = 15_000;
+/** How soon the feed notices at the latest that a leader is gone which refuses connections. */
+const NOTICE_MS = 2_000;
 /** The names are looked up again after this time while no control process leads. */
 const LOOKUP_MS = 1_000;
 
@@ -26,6 +29,8 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
   let problem = "it was not reached yet";
   let lookedUpAt: number | undefined;
   const waiting = new Set<() => void>();
+  /** Resolved when the connected one is lost. */
+  const losing = new Set<() => void>();
   const current = (): ControlLink => links[at % links.length] as ControlLink;
 
   const lookUp = async () => {
@@ -76,6 +81,7 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
     disconnected: (why) => {
       isConnected = false;
       problem = why;
+      for (const resolve of losing) resolve();
     },
     leader: (ms, signal) => {
       if (isConnected) return Promise.resolve();
@@ -105,22 +111,64 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
       });
     },
   };
+  const afterLeader = async (isGone: boolean) => {
+    if (isGone) {
+      const lost = Promise.withResolvers<void>();
+      losing.add(lost.resolve);
+      await Promise.race([lost.promise, clock.sleep(NOTICE_MS)]);
+      losing.delete(lost.resolve);
+    }
+    await group.leader(API_WAIT_MS);
+    return current().api.target;
+  };
   const api: ControlApi = {
     get target() {
       return current().api.target;
     },
-    admits: () => current().api.admits?.(),
-    leader: () => (isConnected || !group.canFailOver() ? current().api.target : group.leader(API_WAIT_MS).then(() => current().api.target)),
+    // Before the leader is known. The socket of a control process on this machine ignores the header.
+    admits: () => links.find(({ api: { admits } }) => admits !== undefined)?.api.admits?.(),
+    leader: (refused) => {
+      if (!group.canFailOver()) return current().api.target;
+      // Nothing listens there any more, which the feed has not noticed yet.
+      const isGone = refused !== undefined && isConnected && current().api.target === refused;
+      return isConnected && !isGone ? current().api.target : afterLeader(isGone);
+    },
   };
   return {
     get name() {
       return current().name;
     },
     connect: () => current().connect(),
+    connectToApi: () => current().connectToApi(),
     headers: () => current().headers(),
     api,
     group,
   };
+}
+
+/** The faults of a control process that has stopped leading. */
+export const NOT_LEADING: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_STANDBY", "CONTROL_NO_LEADER"]);
+const LEADER_RETRY = { firstMs: 50, longestMs: 500 };
+
+/**
+ * Sends what may be repeated. Among several control processes it waits for the leader, up to `longestMs`, and repeats what a failover interrupted, by
+ * `isFailover`. Faults: those of `send`; CONTROL_NO_LEADER.
+ */
+export async function requestLeader<R>(
+  { group, clock }: { group: ControlGroup | undefined; clock: Clock },
+  { longestMs, signal, isFailover }: { longestMs: number; signal?: AbortSignal; isFailover(fault: Fault): boolean },
+  send: () => Promise<R>,
+): Promise<R> {
+  const until = clock.monotonic() + longestMs;
+  for (let failures = 1; ; failures++) {
+    if (group?.canFailOver()) await group.leader(Math.max(0, until - clock.monotonic()), signal);
+    try {
+      return await send();
+    } catch (error) {
+      if (!group?.canFailOver() || !(error instanceof Fault && isFailover(error)) || clock.monotonic() >= until) throw error;
+    }
+    await clock.sleep(retryDelay(LEADER_RETRY, failures));
+  }
 }
 
 /** The IP addresses of a name, in a stable order, so that all gateways begin with the same one. */

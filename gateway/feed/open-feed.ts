@@ -1,6 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import { retryDelay } from "../../lib/backoff.ts";
-import { Fault, type FaultCode } from "../../lib/fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import {
   type ContainerView,
@@ -21,7 +20,9 @@ import {
   WIRE_VERSION,
 } from "../contract.ts";
 import { controlAway, controlBusy, openControlClient, type ControlLink } from "./control-client.ts";
+import { NOT_LEADING, requestLeader } from "./control-group.ts";
 import { openFeedConnection } from "./feed-connection.ts";
+import { createLeaderEpochs } from "./follow-leader.ts";
 import { openCallerCache } from "./caller-cache.ts";
 import { createContainerCache, type TcpListenerSource } from "./container-cache.ts";
 import { openUseReports } from "./use-reports.ts";
@@ -51,9 +52,6 @@ const GOODBYE_MS = 500;
 const LONGEST_WHO_MS = 30_000;
 /** How long a wake waits for a leader before its waiters learn why. They wait on, and the wake is repeated. */
 const LONGEST_WAKE_MS = 2_000;
-const LEADER_RETRY = { firstMs: 50, longestMs: 500 };
-/** The faults of a control process that has stopped leading. */
-const NOT_LEADING: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "CONTROL_STANDBY", "CONTROL_NO_LEADER"]);
 
 /**
  * The gateway's side of `gateway/contract.ts`, for control on this machine or another. While control is away, it serves from its cache. `version` is
@@ -85,8 +83,7 @@ export function openFeed(deps: {
   let previousName: string | undefined;
   /** The newest revision of control's store that arrived here. */
   let revision: { store: string; seen: number } | undefined;
-  /** The largest epoch of a leader that arrived here, and whether the last one has one. */
-  let epoch = 0;
+  const epochs = createLeaderEpochs(link);
   let hasEpoch = false;
   let otherVersion: string | undefined;
   let isAway = true;
@@ -110,20 +107,13 @@ export function openFeed(deps: {
     },
   });
 
-  /** Posts what may be repeated. Among several control processes it waits for the leader, up to `longestMs`, and repeats what a failover interrupted. */
-  const postToLeader = async (path: string, body: unknown, signal: AbortSignal, longestMs: number): Promise<unknown> => {
-    const until = clock.monotonic() + longestMs;
-    for (let failures = 1; ; failures++) {
-      if (link.group?.canFailOver()) await link.group.leader(Math.max(0, until - clock.monotonic()), signal);
-      try {
-        return await control.post(path, body, AbortSignal.any([signal, silent.signal]));
-      } catch (error) {
-        const isFailover = error instanceof Fault && (NOT_LEADING.has(error.code) || (error.code === "CONTROL_BUSY" && isAway));
-        if (!link.group?.canFailOver() || !isFailover || clock.monotonic() >= until) throw error;
-      }
-      await clock.sleep(retryDelay(LEADER_RETRY, failures));
-    }
-  };
+  /** Posts what may be repeated. */
+  const postToLeader = (path: string, body: unknown, signal: AbortSignal, longestMs: number): Promise<unknown> =>
+    requestLeader(
+      { group: link.group, clock },
+      { longestMs, signal, isFailover: ({ code }) => NOT_LEADING.has(code) || (code === "CONTROL_BUSY" && isAway) },
+      () => control.post(path, body, AbortSignal.any([signal, silent.signal])),
+    );
 
   /** Repeats the request while control is connected and only slow. */
   const findCallers = async (tokens: readonly string[], signal: AbortSignal): Promise<CallersReply> => {
@@ -173,7 +163,7 @@ export function openFeed(deps: {
     switch (line.kind) {
       case "hello":
         checkVersion(line);
-        checkEpoch(line);
+        hasEpoch = epochs.check(line);
         checkRevision(line);
         gateway = line.gateway;
         return reports.every(line.reportMs);
@@ -195,17 +185,6 @@ export function openFeed(deps: {
       case "beat":
         if (revision && line.revision !== undefined) revision.seen = line.revision;
     }
-  };
-  /** A leader that was deposed may not know it yet. What it sends is older than what is cached here. */
-  const checkEpoch = ({ epoch: theirs }: Extract<FeedLine, { kind: "hello" }>) => {
-    hasEpoch = theirs !== undefined;
-    if (theirs === undefined) return;
-    if (theirs < epoch)
-      throw new Fault(
-        "CONTROL_STANDBY",
-        `The control process at ${link.name} leads no longer: its epoch is ${theirs}, and another one had ${epoch}.`,
-      );
-    epoch = theirs;
   };
   /** Its state counts nevertheless: there is no other. */
   const checkRevision = ({ store, revision: current }: Extract<FeedLine, { kind: "hello" }>) => {

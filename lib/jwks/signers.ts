@@ -1,5 +1,6 @@
 import { errors, type JWTPayload, jwtVerify } from "jose";
 import { createBackoff } from "../backoff.ts";
+import type { Socket } from "node:net";
 import { trimTrailing } from "../character-classes.ts";
 import type { Clock } from "../clock.ts";
 import { Fault } from "../fault.ts";
@@ -31,8 +32,9 @@ const TIMEOUT_MS = 30_000;
 const MAX_BYTES = 1_048_576;
 const CONNECTIONS = 4;
 
-export function controlKeys(socketPath: string, clock: Clock): KeyServer {
-  const client = keyClient({ base: `http://${CONTROL_HOST}`, name: "The control plane", socketPath, timeoutMs: TIMEOUT_MS, clock });
+/** `connect` begins a connection to control's API; `headers` authorize a request on it. */
+export function controlKeys({ connect, headers }: { connect(): Socket; headers?(): Record<string, string> }, clock: Clock): KeyServer {
+  const client = keyClient({ base: `http://${CONTROL_HOST}`, name: "The control plane", connect, headers, timeoutMs: TIMEOUT_MS, clock });
   return { keys: CONTROL_KEYS, anyIssuer: true, ...client };
 }
 
@@ -46,11 +48,13 @@ export function datagrokKeys(url: string, clock: Clock, timeoutMs = TIMEOUT_MS):
 function keyClient({
   base,
   name,
+  headers,
   ...limits
 }: {
   base: string;
   name: string;
-  socketPath?: string;
+  connect?: () => Socket;
+  headers?: (() => Record<string, string>) | undefined;
   timeoutMs: number;
   clock: Clock;
 }): Pick<KeyServer, "get" | "close"> {
@@ -60,7 +64,8 @@ function keyClient({
     maxBytes: MAX_BYTES,
     connectTimeoutMs: SILENCE_MS,
     idleTimeoutMs: SILENCE_MS,
-    connections: CONNECTIONS,
+    // Control may be another process by the next request.
+    ...(limits.connect === undefined ? { connections: CONNECTIONS } : {}),
     toFault: ({ kind, url, why, cause }) =>
       kind === "oversized"
         ? unknown(`sent a response larger than ${MAX_BYTES} bytes for ${url.pathname}`)
@@ -68,7 +73,7 @@ function keyClient({
   });
   return {
     get: async (path) => {
-      const reply = await client.request({ url: base + path, headers: { accept: "application/json" } });
+      const reply = await client.request({ url: base + path, headers: { ...headers?.(), accept: "application/json" } });
       if (reply.status !== 200) throw unknown(`answered ${path} with ${reply.status}`);
       return reply.text();
     },

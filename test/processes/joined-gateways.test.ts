@@ -5,7 +5,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { readSettings } from "../../conf/read-settings.ts";
-import { configuredControlLink } from "../../processes/gateway.ts";
+import { configuredControlLink } from "../../processes/control-link.ts";
 
 import { startBerthProcess } from "../fixtures/berth-process.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";

@@ -4,14 +4,15 @@ import t, { type Test } from "tap";
 import { createStandbyAnswer } from "../../../control/api/standby.ts";
 import { createHold } from "../../../gateway/containers/hold.ts";
 import { type Caller, type ContainerView, type FeedLine, viewOnWire } from "../../../gateway/contract.ts";
-import { type ControlLink, remoteControl } from "../../../gateway/feed/control-client.ts";
-import { controlGroup } from "../../../gateway/feed/control-group.ts";
+import { type ControlLink, openControlClient, remoteControl } from "../../../gateway/feed/control-client.ts";
+import { controlGroup, NOT_LEADING, requestLeader } from "../../../gateway/feed/control-group.ts";
+import { followLeader } from "../../../gateway/feed/follow-leader.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { ADA } from "../../fixtures/directory.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
 import { ID } from "../stand.ts";
 
 const NEVER = new AbortController().signal;
@@ -188,6 +189,29 @@ t.test("a name with several addresses is several control processes", async (t) =
   const woken = feed.directory.wake(ID, CALLER, NEVER);
   await woken;
   t.same([...first.wakes, ...second.wakes], [ID]);
+});
+
+t.test("a process without containers follows the leader, and what it sends waits through a failover", async (t) => {
+  const [first, second] = [await openMember(t), await openMember(t)];
+  first.lead(1);
+  const link = groupOf(first.port, second.port);
+  const follower = followLeader({ link, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) });
+  t.teardown(follower.close);
+  await link.group?.leader(PATIENCE_MS);
+  const { target } = link.api;
+  await first.kill();
+  const refused = Promise.resolve(link.api.leader?.(target));
+  const control = openControlClient({ link, clock: systemClock() });
+  t.teardown(control.close);
+  const isFailover = ({ code }: Fault) => NOT_LEADING.has(code);
+  const sent = requestLeader({ group: link.group, clock: systemClock() }, { longestMs: PATIENCE_MS, isFailover }, () =>
+    control.post("/wake", { id: ID }, NEVER),
+  );
+  await eventually("the standby to be tried", () => second.requests > 2);
+  second.lead(2);
+  t.match(await refused, { port: second.port });
+  await sent;
+  t.same(second.wakes, [ID]);
 });
 
 t.test("one control process alone: a wake while it is away fails at once, as before", async (t) => {

@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import { exportJWK, exportSPKI } from "jose";
 import t from "tap";
 import { controlIdentity } from "../../../gateway/api-backend.ts";
+import { localControl } from "../../../gateway/feed/control-client.ts";
 import { createTrustedProxies } from "../../../gateway/trusted-proxies.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { datagrokKeys } from "../../../lib/jwks/signers.ts";
@@ -107,7 +108,11 @@ t.test("a key that a Datagrok server no longer publishes is used for a token's l
 });
 
 t.test("a key that control takes back counts no more within a minute, also for tokens that are remembered", async (t) => {
-  const { keys, close } = controlIdentity("/nowhere", createTrustedProxies([]), createStillClock());
+  const { keys, close } = controlIdentity(
+    localControl({ feedSocket: "/nowhere", apiSocket: "/nowhere" }),
+    createTrustedProxies([]),
+    createStillClock(),
+  );
   t.teardown(close);
   const clock = createStillClock(Date.now());
   const stand = await openStand(t, await openRecorder(t), { clock, keys });

@@ -1,0 +1,51 @@
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import { type FeedLine, LEADER_FEED } from "../contract.ts";
+import type { ControlLink } from "./control-client.ts";
+import { openFeedConnection } from "./feed-connection.ts";
+
+/** The epochs of the leaders that were connected. */
+export type LeaderEpochs = {
+  /** Whether this leader has an epoch. Faults: CONTROL_STANDBY if a later leader was connected before: this one was deposed, and may not know it yet. */
+  check(hello: Extract<FeedLine, { kind: "hello" }>): boolean;
+};
+
+export function createLeaderEpochs(link: Pick<ControlLink, "name">): LeaderEpochs {
+  let last = 0;
+  return {
+    check: ({ epoch }) => {
+      if (epoch === undefined) return false;
+      if (epoch < last)
+        throw new Fault(
+          "CONTROL_STANDBY",
+          `The control process at ${link.name} leads no longer: its epoch is ${epoch}, and another one had ${last}.`,
+        );
+      last = epoch;
+      return true;
+    },
+  };
+}
+
+/**
+ * Keeps the group of a link at the leader, for a process that needs no containers: by a feed without them, which ends when its control process stops
+ * leading. Nothing to follow where there is one control process.
+ */
+export function followLeader({ link, clock, log }: { link: ControlLink; clock: Clock; log: Log }): { close(): void } {
+  if (link.group === undefined) return { close: () => undefined };
+  const epochs = createLeaderEpochs(link);
+  let hasEpoch = false;
+  const onLine = (line: FeedLine) => {
+    if (line.kind === "hello") hasEpoch = epochs.check(line);
+    if (line.kind === "all" && !line.more) link.group?.connected(hasEpoch);
+  };
+  return openFeedConnection({
+    link,
+    path: () => LEADER_FEED,
+    onLine,
+    onLost: () => undefined,
+    onRefused: (fault) => log.error({ fault: fault.code, control: link.name }, fault.message),
+    clock,
+    log,
+  });
+}

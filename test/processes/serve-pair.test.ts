@@ -1,0 +1,128 @@
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { ADMIN_KEY, type Berth, startBerth } from "../fixtures/berth.ts";
+import { makeCertificate } from "../fixtures/certificates.ts";
+import { eventually } from "../fixtures/eventually.ts";
+import { startPostgres } from "../fixtures/postgres.ts";
+import { isAlive, rolesBelow } from "../fixtures/processes.ts";
+import { freePort } from "../fixtures/server.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { registryClient } from "../gateway/registry/registry-client.ts";
+import { run } from "../gateway/registry/run.ts";
+import { packageOf } from "../program/rights/fixtures/stand.ts";
+
+/** Two machines, each with one `berth serve`, and one real PostgreSQL. Their containers are processes that both reach. */
+t.setTimeout(300_000);
+
+const ROOT = join(import.meta.dirname, "../..");
+const server = await startPostgres(t);
+const { url } = await server.database();
+const folder = tempFolder(t);
+const keys = { cert: join(folder, "entrance.crt"), key: join(folder, "entrance.key") };
+const made = makeCertificate(folder, "entrance");
+writeFileSync(keys.cert, made.cert);
+writeFileSync(keys.key, made.key);
+
+type Machine = { berth: Berth; env: Record<string, string>; data: string; entrance: string };
+
+async function startMachine(name: string, port: number, other: number): Promise<Machine> {
+  const data = join(folder, name);
+  mkdirSync(join(data, "berth-data"), { recursive: true, mode: 0o700 });
+  mkdirSync(join(folder, "processes"), { recursive: true, mode: 0o700 });
+  symlinkSync(join(folder, "processes"), join(data, "berth-data/processes"));
+  const env = {
+    BERTH_DRIVER: "process",
+    BERTH_DATABASE_URL: url,
+    BERTH_CREDENTIALS_KEY: "ab".repeat(32),
+    BERTH_LEASE_SECONDS: "3",
+    BERTH_GATEWAYS_PORT: String(port),
+    BERTH_GATEWAYS_TLS_CERT: keys.cert,
+    BERTH_GATEWAYS_TLS_KEY: keys.key,
+    BERTH_CONTROL: `https://127.0.0.1:${other}`,
+    BERTH_CONTROL_CA: keys.cert,
+    BERTH_REGISTRY: "embedded",
+    BERTH_REGISTRY_PORT: "0",
+    XDG_RUNTIME_DIR: data,
+  };
+  const berth = await startBerth({ data, env });
+  t.teardown(() => berth.stop());
+  return { berth, env, data, entrance: `https://127.0.0.1:${port}` };
+}
+
+const [portOne, portTwo] = [await freePort(), await freePort()];
+const one = await startMachine("one", portOne, portTwo);
+const two = await startMachine("two", portTwo, portOne);
+const machines = [one, two] as const;
+
+/** `berth …` on a machine. */
+const command = ({ env, data }: Machine, ...args: string[]) =>
+  run(process.execPath, [join(ROOT, "berth.ts"), ...args], {
+    env: { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...env },
+  });
+const leads = async ({ entrance }: Machine) => {
+  const { code } = await run("curl", ["--silent", "--fail", "--max-time", "5", "--cacert", keys.cert, `${entrance}/readyz`]);
+  return code === 0;
+};
+const leader = () => eventually("one to lead", async () => ((await leads(one)) ? one : (await leads(two)) ? two : undefined));
+const controlOf = ({ berth }: Machine) => rolesBelow(berth.pid)["control"]?.[0] ?? 0;
+const square = async ({ berth }: Machine, id: string) => (await berth.call(`/docker/containers/proxy/${id}/square?number=4`)).status;
+const statuses = async (id: string) => Promise.all(machines.map((machine) => square(machine, id)));
+
+await two.berth.publish("app", packageOf("app", ["one", "two", "three"]));
+const idOf = async (name: string) =>
+  eventually(name, async () => {
+    const { id, dockerfile } = await one.berth.container(name);
+    return dockerfile.status === "ready" ? id : undefined;
+  });
+const [first, second, third] = [await idOf("app-one"), await idOf("app-two"), await idOf("app-three")];
+const registryOf = ({ berth }: Machine) => /registry proxy at (\S+)/.exec(berth.output())?.[1] ?? "";
+const registries = machines.map((machine) => registryClient(t, registryOf(machine)));
+
+/** What `docker login` requests. */
+const tokenAt = async (machine: Machine) => {
+  const answer = await fetch(`${registryOf(machine)}/token?service=docker-registry&scope=repository:a/b:pull,push`, {
+    headers: { authorization: `Basic ${Buffer.from(`any:${ADMIN_KEY}`).toString("base64")}` },
+  });
+  return { status: answer.status, body: await answer.text() };
+};
+
+t.test("the gateways of both machines follow the one that leads", async (t) => {
+  t.same(await statuses(first), [200, 200]);
+  t.same(await Promise.all(registries.map(async ({ token }) => typeof (await token(["repository:a/b:pull,push"])))), ["string", "string"]);
+});
+
+t.test("after kill -9 of the leader's control process, both machines serve and start containers, and log users in", async (t) => {
+  const before = await leader();
+  const pid = controlOf(before);
+  process.kill(pid, "SIGKILL");
+  await eventually("it to be gone", async () => !isAlive(pid));
+  const woken = statuses(second);
+  const tokens = Promise.all(machines.map(tokenAt));
+  for (let n = 0; n < 10; n++) t.same(await statuses(first), [200, 200]);
+  t.same(await woken, [200, 200]);
+  for (const answer of await tokens) t.match(answer, { status: 200, body: /"token"/ });
+  for (const [at, { push }] of registries.entries()) await push(`app/image-${at}`, "1", `a layer of ${at}`);
+  const { output } = machines[before === one ? 0 : 1].berth;
+  t.match(output(), /a process died and is started again/);
+});
+
+t.test("a planned end of the leader is not logged as a death", async (t) => {
+  const before = await leader();
+  const died = () => before.berth.output().split("a process died").length;
+  const deaths = died();
+  const pid = controlOf(before);
+  const stepped = await command(before, "control", "step-down");
+  t.equal(stepped.code, 0, stepped.output);
+  t.same(await statuses(third), [200, 200]);
+  await eventually("it to be started again", async () => controlOf(before) !== pid && controlOf(before) !== 0);
+  await eventually("its line", async () => before.berth.output().includes("process ended as planned, restarting"));
+  t.equal(died(), deaths);
+});
+
+t.test("where no other machine could reach this one, BERTH_CONTROL is refused", async (t) => {
+  const refused = await run(process.execPath, [join(ROOT, "berth.ts"), "serve"], {
+    env: { PATH: process.env["PATH"] ?? "", ...one.env, BERTH_DATA: tempFolder(t), BERTH_GATEWAYS_PORT: "", BERTH_EDGE_PORT: "0" },
+  });
+  t.match(refused, { code: 2, output: /BERTH_GATEWAYS_PORT is not set/ });
+});
