@@ -2,6 +2,7 @@ import { connect } from "node:net";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import type { Identity } from "../../gateway/contract.ts";
 import { openCallerCache } from "../../gateway/feed/caller-cache.ts";
 import { WRONG_TOKENS } from "../../gateway/feed/wrong-tokens.ts";
 import { ADA } from "../fixtures/directory.ts";
@@ -15,6 +16,8 @@ const CONNECTIONS = 600;
 
 t.test("invented tokens from other addresses do not keep a fresh session out", async (t) => {
   const lookUps = { good: 0, bad: 0 };
+  /** Questions of the flood that were answered before the session's. */
+  let between: number | undefined;
   const identity = openCallerCache({
     clock: systemClock(),
     closed: new AbortController().signal,
@@ -24,11 +27,18 @@ t.test("invented tokens from other addresses do not keep a fresh session out", a
     findCallers: async (tokens) => {
       await pause(ASK_MS);
       const isGood = tokens.every((token) => token === "token");
+      if (isGood) between ??= lookUps.bad - before;
       lookUps[isGood ? "good" : "bad"]++;
       return tokens.map(() => (isGood ? ADA : undefined));
     },
   });
-  const stand = await openStand(t, { identity });
+  /** Of the flood, when the session's question comes: its connection may have taken long, on a busy machine. */
+  let before = 0;
+  const find: Identity["find"] = (token, ...more) => {
+    if (token === "token") before = lookUps.bad;
+    return identity.find(token, ...more);
+  };
+  const stand = await openStand(t, { identity: { ...identity, find } });
   t.teardown(() => identity.close());
   const { address } = await openContainer(t, (_, response) => void response.end("here"));
   stand.set(ID, { kind: "awake", address });
@@ -48,10 +58,9 @@ t.test("invented tokens from other addresses do not keep a fresh session out", a
   });
   t.teardown(() => flood.forEach((socket) => socket.destroy()));
   await eventually("the flood is there", () => sent > CONNECTIONS && lookUps.bad > 50);
-  const { bad } = lookUps;
   t.match(await exchange(stand.port, get(PATH)), /^HTTP\/1\.1 200 /);
   // Hundreds wait: in the order in which they came, the session would be behind all of them. Counted, since this machine may be busy.
-  t.ok(lookUps.bad - bad < CONNECTIONS / 2, `${lookUps.bad - bad} questions of the flood were before it`);
+  t.ok((between ?? CONNECTIONS) < CONNECTIONS / 2, `${between} questions of the flood were before it`);
   t.equal(lookUps.good, 1);
   t.ok(sent - CONNECTIONS < lookUps.bad, "a request is four questions, and none is answered before");
 });
