@@ -311,6 +311,7 @@ export class FfiSockets implements SocketLayer {
       const socket = this.#dirty[index] as FfiSocket;
       socket.dirty = false;
       socket.flush(this.#io);
+      if (socket.unsentBytes >= MAX_BACKLOG) socket.owesDrain = true;
       // Refused bytes count as sent.
       if (socket.writable) this.#addReady(socket);
       if (!socket.closing) continue;

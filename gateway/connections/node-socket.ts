@@ -140,7 +140,9 @@ export class NodeSocket {
     const { memory } = this.#deps.outbox;
     const at = this.#delayedAt;
     const sent = this.#sendNow(memory, at, length);
-    if (sent < length) this.#write(ownCopy(memory, at + sent, at + length));
+    if (sent === length) return;
+    this.#write(ownCopy(memory, at + sent, at + length));
+    this.#mayGoOn();
   }
 
   get backlog(): number {

@@ -17,7 +17,7 @@ export type SocketEvents = {
   onBytes(id: SocketId, memory: Buffer, at: number, end: number): void;
   /** The other end sends nothing more. Never before the bytes that came first, and never while the socket is paused. */
   onEnd(id: SocketId): void;
-  /** The kernel has taken all queued bytes, after `send` or `placed` returned false. */
+  /** The kernel has taken all queued bytes, after `send` or `placed` returned false, or after a turn left a backlog of at least `MAX_BACKLOG`. */
   onDrain(id: SocketId): void;
   /** The last event of the socket, once for each that was adopted. Its number is free afterwards. `error`: the connection broke. */
   onClose(id: SocketId, error: Error | undefined): void;

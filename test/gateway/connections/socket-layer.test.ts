@@ -4,6 +4,7 @@ import { readdirSync } from "node:fs";
 import type { Socket } from "node:net";
 import t from "tap";
 import { eventually } from "../../fixtures/eventually.ts";
+import { MAX_BACKLOG } from "../../../gateway/connections/socket-layer.ts";
 import { ALL, openPairs } from "./layer-stand.ts";
 
 /** Collects what a peer receives. */
@@ -212,6 +213,22 @@ for (const each of ALL) {
     t.equal(received.digest("hex"), sent.digest("hex"));
     t.equal(socket.drains, before + 1);
     t.equal(peer.bytesRead >= length, true);
+  });
+
+  t.test(`${each.name}: a long backlog of short messages of one turn is followed by a drain`, async (t) => {
+    const { pair } = await openPairs(t, each);
+    const { socket, peer } = await pair();
+    peer.pause();
+    const message = randomBytes(16_000);
+    let falses = 0;
+    while (socket.layer.backlog(socket.id) < MAX_BACKLOG) {
+      for (let nth = 0; nth < 25; nth++) if (!socket.layer.send(socket.id, message, 0, message.length)) falses++;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    t.equal(falses, 0);
+    peer.resume();
+    await eventually("the drain", () => socket.drains === 1);
+    t.equal(socket.layer.backlog(socket.id), 0);
   });
 
   t.test(`${each.name}: the end follows the backlog`, async (t) => {
