@@ -122,6 +122,7 @@ function dial(lease: TargetLease, target: ForwardTarget, options: DialOptions): 
   return new Promise((resolve, reject) => {
     let onRemoved = (): void => void (removed = true);
     let removed = false;
+    let settled = false;
     const unwatch = lease.onTargetGone(target, () => onRemoved());
     if (removed) {
       unwatch();
@@ -129,6 +130,7 @@ function dial(lease: TargetLease, target: ForwardTarget, options: DialOptions): 
     }
     const socket = begin(target, options);
     const settle = (act: () => void) => {
+      settled = true;
       cancel();
       unwatch();
       signal.removeEventListener("abort", onAbort);
@@ -152,7 +154,11 @@ function dial(lease: TargetLease, target: ForwardTarget, options: DialOptions): 
       fail(new ConnectionRefused("refused", { cause }));
     };
     const onAbort = () => fail(signal.reason as Error);
-    const cancel = clock.after(limits.connectTimeoutMs, () => onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" })));
+    const onOverdue = () => {
+      if (!settled) onError(Object.assign(new Error("connect timed out"), { code: "ETIMEDOUT" }));
+    };
+    // If this process was busy for so long, the connection may be there, and its event comes before the immediate.
+    const cancel = clock.after(limits.connectTimeoutMs, () => setImmediate(onOverdue));
     onRemoved = () => fail(new TargetRemoved("removed"));
     socket.once("error", onError);
     socket.once("tls" in target ? "secureConnect" : "connect", () => {
