@@ -32,7 +32,8 @@ try {
     disableExperimentalSEAWarning: true,
     // Compiled ahead: it halves the start of each process. The seed is for a cache that is the same each time; V8 takes it whatever its own seed is.
     useCodeCache: true,
-    execArgv: ["--disable-warning=ExperimentalWarning"],
+    // As `./berth` starts it, which says why.
+    execArgv: ["--disable-warning=ExperimentalWarning", "--v8-pool-size=1"],
     assets: { ...assets(root, page), [BUILD_FILE]: join(work, BUILD_FILE) },
   };
   writeFileSync(join(work, "sea.json"), JSON.stringify(config));

@@ -31,6 +31,8 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
   /** By the owner's number: the list that it used last. For a small request, the look-ups above cost as much as all of its heads. */
   const byOwner: (IdleConnectionList | undefined)[] = [];
 
+  const shortestMs = Math.min(idleMs, UNREAD_MS);
+
   /** With the owner: connections to an address that another container had lead to that one, or nowhere. */
   const keyOf = (target: ForwardTarget, { owner }: TargetOwner) => `${owner} ${keyOfTarget(target)}`;
   const listOf = (target: ForwardTarget, lease: TargetOwner): IdleConnectionList | undefined => {
@@ -69,9 +71,15 @@ export function openPool({ ticker, idleMs }: { ticker: Ticker; idleMs: number })
   };
   const expiry = {
     tick: (now: number) => {
-      // The oldest come first. Each removes itself when it closes.
-      for (const { connections } of lists.values())
-        for (const idle of connections) if (now - idle.idleSince >= (idle.isFree ? idleMs : UNREAD_MS)) idle.destroy();
+      for (const { connections } of lists.values()) {
+        // The oldest come first. Each removes itself when it closes.
+        for (let at = 0; at < connections.length; at++) {
+          const idle = connections[at] as ContainerConnection;
+          const silentMs = now - idle.idleSince;
+          if (silentMs < shortestMs) break;
+          if (silentMs >= (idle.isFree ? idleMs : UNREAD_MS)) idle.destroy();
+        }
+      }
     },
   };
 

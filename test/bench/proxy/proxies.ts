@@ -95,6 +95,8 @@ function berth({ berth: own, profile }: RowOptions, name: string, row: BerthRow)
         process.execPath,
         // What is experimental announces itself on every start.
         "--no-warnings",
+        // As `./berth` starts it.
+        "--v8-pool-size=1",
         ...(profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`]),
         join(root, "test/bench/proxy", workers === 1 ? "berth-process.ts" : "berth-workers.ts"),
         world.folder,
