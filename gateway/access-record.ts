@@ -20,7 +20,15 @@ export type RecordedTrace = TracePlace & {
 };
 
 /** The ids of a forwarded request. They may be made when they are read. */
-export type RequestIds = { readonly requestId: string; readonly traceparent: string };
+export type RequestIds = {
+  /** The client's own, or the trace id. */
+  readonly requestId: string;
+  readonly traceparent: string;
+  /** The client's own. */
+  readonly theirRequestId: string | undefined;
+  /** Writes the 32 digits of the trace id; returns the offset after them. */
+  putTraceId(out: Uint8Array, at: number): number;
+};
 
 /** What a decision adds to the record of its request. Several requests may share one object. */
 export type ExchangeLabels = {

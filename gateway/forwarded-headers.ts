@@ -5,7 +5,7 @@ import type { RecordedTrace, RequestIds } from "./access-record.ts";
 import type { ClientPeer, Head, HeaderEdits, HeaderLine, WrittenLines } from "./decision.ts";
 import { type TraceContext, traceIdOf, traceparentIn, type TraceLines } from "./trace-context.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
-import { ConstantLines } from "./http1/write-lines.ts";
+import { ConstantLines, putText } from "./http1/write-lines.ts";
 
 /** The edits of a request, and the ids under which it is forwarded. */
 type ForwardedHeaderEdits = HeaderEdits & {
@@ -123,13 +123,13 @@ class RequestEdits implements ForwardedHeaderEdits {
 
 /** The ids under which a request is forwarded, as text when they are needed. */
 class ForwardedIds implements RequestIds {
-  readonly #theirId: string | undefined;
+  readonly theirRequestId: string | undefined;
   readonly #traceparent: string | undefined;
   readonly #begun: TraceLines | undefined;
 
   /** `begun`: a new trace, in place of `traceparent`. */
   constructor(theirId: string | undefined, traceparent: string | undefined, begun: TraceLines | undefined) {
-    this.#theirId = theirId;
+    this.theirRequestId = theirId;
     this.#traceparent = traceparent;
     this.#begun = begun;
   }
@@ -139,7 +139,12 @@ class ForwardedIds implements RequestIds {
   }
 
   get requestId(): string {
-    return this.#theirId ?? traceIdOf(this.traceparent);
+    return this.theirRequestId ?? traceIdOf(this.traceparent);
+  }
+
+  putTraceId(out: Uint8Array, at: number): number {
+    if (this.#begun !== undefined) return this.#begun.putTraceId(out, at);
+    return putText(out, at, traceIdOf(this.#traceparent ?? ""));
   }
 }
 

@@ -122,10 +122,10 @@ export class TraceLines implements WrittenLines {
 
   put(out: Uint8Array, at: number): number {
     out.set(this.#bytes, at);
-    this.#putTraceId(out, at + TRACEPARENT.length);
+    this.putTraceId(out, at + TRACEPARENT.length);
     putHex(out, at + PARENT_AT, this.#parent0);
     putHex(out, at + PARENT_AT + 8, this.#parent1);
-    if (this.#bytes === BOTH_BYTES) this.#putTraceId(out, at + ID_AT);
+    if (this.#bytes === BOTH_BYTES) this.putTraceId(out, at + ID_AT);
     return at + this.size;
   }
 
@@ -144,11 +144,13 @@ export class TraceLines implements WrittenLines {
     return this.#bytes === BOTH_BYTES ? [trace, ["X-Request-Id", this.traceId]] : [trace];
   }
 
-  #putTraceId(out: Uint8Array, at: number): void {
+  /** Writes its 32 digits; returns the offset after them. */
+  putTraceId(out: Uint8Array, at: number): number {
     putHex(out, at, this.#trace0);
     putHex(out, at + 8, this.#trace1);
     putHex(out, at + 16, this.#trace2);
     putHex(out, at + 24, this.#trace3);
+    return at + 32;
   }
 }
 

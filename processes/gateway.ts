@@ -103,7 +103,7 @@ export async function runGateway(options: {
       await gateway.drain(settings.drainSeconds * 1_000);
       tls?.close();
       await feed.close();
-      accessLog?.close();
+      await accessLog?.close();
       await traces?.close();
     },
   };

@@ -124,7 +124,7 @@ export async function runRegistryProxy(options: {
       control?.close();
       await upstream.close();
       identity.close();
-      accessLog?.close();
+      await accessLog?.close();
       await traces?.close();
     },
   };
