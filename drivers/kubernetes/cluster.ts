@@ -3,18 +3,22 @@ import type { IncomingMessage } from "node:http";
 import type { RequestOptions } from "node:https";
 import { join } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import { unansweredFault } from "../faults.ts";
-import { mayPass, Refusal, refusalOf, refusedFault, unreachable } from "./faults.ts";
+import { isDenied, mayPass, namesMissingRoles, Refusal, refusalOf, refusedFault, unreachable } from "./faults.ts";
 
 /** The time limit of every call except streams. */
 const CALL_MS = 30_000;
 /** A busy API server sends a delay. After this many attempts its refusal is final. */
 const ATTEMPTS = 4;
 const BUSY_MS = { first: 1_000, longest: 10_000 };
+/** A server that starts knows no roles for some seconds, and denies everything: for so long after a connection broke, a denial is not final. */
+const COLD_MS = 15_000;
+const COLD_RETRY_MS = { first: 250, longest: 2_000 };
 
 /** The API server records which fields berth has set under this name. */
 const MANAGER = "berth";
@@ -53,6 +57,9 @@ export type KubernetesApi = {
 export function openCluster(at: ConfigPlace & { namespace?: string | undefined }, clock: Clock): KubernetesApi {
   let access = loadConfig(at);
   const namespace = at.namespace ?? access.namespace;
+  let hasAnswered = false;
+  /** When a connection broke last. Monotonic milliseconds. */
+  let brokenOn = -Infinity;
 
   const http = openHttpClient({
     clock,
@@ -66,7 +73,7 @@ export function openCluster(at: ConfigPlace & { namespace?: string | undefined }
     const { server, config } = access;
     const url = new URL(server.pathname.replace(/\/$/, "") + pathOf(namespace, call.resource, call.name, call.part), server);
     for (const [name, value] of Object.entries(call.query ?? {})) url.searchParams.set(name, value);
-    if (call.verb === "apply") {
+    if (call.verb === "apply" || call.verb === "create") {
       url.searchParams.set("fieldManager", MANAGER);
       url.searchParams.set("fieldValidation", "Strict");
     }
@@ -83,15 +90,20 @@ export function openCluster(at: ConfigPlace & { namespace?: string | undefined }
 
   /** Resolves with a response below 400. */
   const sendWithRetries = async (call: ClusterCall, signal: AbortSignal): Promise<HttpStream> => {
+    const began = clock.monotonic();
+    const coldDelays = createBackoff(COLD_RETRY_MS.first, COLD_RETRY_MS.longest);
     for (let tries = 1, reloaded = false; ;) {
       const response = await attempt(call, signal);
+      hasAnswered = true;
       if (response.status < 400) return response;
       const refusal = refusalOf(await response.read());
+      const isCold = isDenied(refusal) && clock.monotonic() - (namesMissingRoles(refusal) ? began : brokenOn) < COLD_MS;
       if (refusal.status === 401 && !reloaded) {
         // Credential files change, and credential programs return new ones.
         access = loadConfig(at);
         reloaded = true;
-      } else if (mayPass(refusal, call.verb) && tries < ATTEMPTS) {
+      } else if (isCold) await clock.sleep(coldDelays.next(), signal);
+      else if (mayPass(refusal, call.verb) && tries < ATTEMPTS) {
         const ms = Math.min(Math.max(refusal.retryAfterMs ?? 0, BUSY_MS.first * tries), BUSY_MS.longest);
         await clock.sleep(ms, signal);
         tries++;
@@ -106,7 +118,10 @@ export function openCluster(at: ConfigPlace & { namespace?: string | undefined }
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       if (error instanceof Fault) throw error;
-      if (!(error instanceof Refusal)) throw unreachable(error, doing, access.server.host);
+      if (!(error instanceof Refusal)) {
+        brokenOn = clock.monotonic();
+        throw unreachable(error, { doing, at: access.server.host, hasAnswered });
+      }
       throw refusedFault(error, { doing, verb, resource: part ? `${resource}/${part}` : resource, namespace });
     }
   };
@@ -117,7 +132,14 @@ export function openCluster(at: ConfigPlace & { namespace?: string | undefined }
     inside: access.inside,
     clock,
     call: <T>(call: ClusterCall) => bounded(call, async (own) => JSON.parse((await (await sendWithRetries(call, own)).read()).text()) as T),
-    open: (call) => bounded(call, async (own) => (await sendWithRetries(call, AbortSignal.any([own, call.signal]))).stream),
+    open: (call) =>
+      bounded(call, async (own) => {
+        const { stream } = await sendWithRetries(call, AbortSignal.any([own, call.signal]));
+        stream.once("error", () => {
+          if (!call.signal.aborted) brokenOn = clock.monotonic();
+        });
+        return stream;
+      }),
   };
 }
 
@@ -183,6 +205,7 @@ function loadFile(config: KubeConfig, path: string): void {
 /** The only kinds of objects that the driver uses. */
 export const RESOURCES = {
   deployments: { group: "apps", apiVersion: "apps/v1", kind: "Deployment" },
+  replicasets: { group: "apps", apiVersion: "apps/v1", kind: "ReplicaSet" },
   services: { group: "", apiVersion: "v1", kind: "Service" },
   secrets: { group: "", apiVersion: "v1", kind: "Secret" },
   pods: { group: "", apiVersion: "v1", kind: "Pod" },
@@ -199,24 +222,25 @@ export const REVIEWS = {
 
 export type ReviewResource = keyof typeof REVIEWS;
 
-/** The API's verbs, as RBAC has them. `apply` is a patch, which also needs the right to create. */
+/** The API's verbs, as RBAC has them. `apply` is a patch, which also needs the right to create where the object may not exist. */
 const VERBS = {
   get: "GET",
   list: "GET",
   watch: "GET",
   create: "POST",
   apply: "PATCH",
-  delete: "DELETE",
+  deletecollection: "DELETE",
 } as const;
 
 export type KubernetesVerb = keyof typeof VERBS;
 
 /** The rights that the driver needs in its namespace, as RBAC names them. `conf/kubernetes/rbac.yaml` grants these. */
 export const RIGHTS: readonly { resource: Resource; part?: "log"; verbs: readonly string[] }[] = [
-  { resource: "deployments", verbs: ["get", "list", "create", "patch", "delete"] },
-  { resource: "services", verbs: ["get", "create", "patch", "delete"] },
-  { resource: "secrets", verbs: ["get", "create", "patch", "delete"] },
-  { resource: "pods", verbs: ["list", "watch"] },
+  { resource: "deployments", verbs: ["get", "list", "create", "deletecollection"] },
+  { resource: "replicasets", verbs: ["deletecollection"] },
+  { resource: "services", verbs: ["get", "create", "patch", "deletecollection"] },
+  { resource: "secrets", verbs: ["get", "create", "patch", "deletecollection"] },
+  { resource: "pods", verbs: ["list", "watch", "deletecollection"] },
   { resource: "pods", part: "log", verbs: ["get"] },
   { resource: "podmetrics", verbs: ["list"] },
 ];

@@ -1,4 +1,4 @@
-import type { V1Deployment, V1OwnerReference, V1Pod } from "@kubernetes/client-node";
+import type { V1Deployment, V1ObjectMeta, V1Pod } from "@kubernetes/client-node";
 import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -6,78 +6,147 @@ import type { Log } from "../../lib/log.ts";
 import type { Call, Registry, Spec } from "../driver.ts";
 import { refuseForeignOwner } from "../labels.ts";
 import type { KubernetesApi } from "./cluster.ts";
-import { definition, type KubernetesDefinition, NAMES, ownerOf, readLabels, readPort, selectService, STOP_GRACE_S } from "./definition.ts";
+import { definition, NAMES, ownerOf, readLabels, readPort, selectOwnService, selectService, STOP_GRACE_S } from "./definition.ts";
 import { watchPods } from "./events.ts";
-import { apply, discard, find, isOf, listAll } from "./objects.ts";
+import { apply, create, discardAll, find, isOf, type KubernetesObject, listAll, type OwnResource, setOwner } from "./objects.ts";
 import { currentPod, podStateOf } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-secret.ts";
+import type { PodPlacement } from "./placement.ts";
 import type { PodSecurity } from "./security.ts";
 
-export type KubernetesTools = { log: Log; registry: Registry | undefined; registryHosts: readonly string[]; auth: DockerAuth };
+export type KubernetesTools = {
+  log: Log;
+  registry: Registry | undefined;
+  registryHosts: readonly string[];
+  auth: DockerAuth;
+  placementOf(spec: Spec): PodPlacement;
+  /** Services that this process knows to exist. For others a deploy creates first, and looks only if that is refused. */
+  existing: Set<string>;
+};
 
 /** How often another process may take the name first. */
 const ATTEMPTS = 5;
 const NAME_CONFLICT = { kind: "object", where: " in the namespace", todo: "Remove that first." };
 
-/** Creates all objects of a service, or adopts them. Removes those of another generation, or of an ended container, first. */
+type NewObject = { resource: OwnResource; name: string; object: Parameters<typeof create>[2] };
+type CreatedObject = Pick<NewObject, "resource"> & { metadata: V1ObjectMeta | undefined };
+
+export type ServiceObjects = {
+  adopted: boolean;
+  /** Makes the cluster remove the rest of the service with its Deployment. For users who remove that by hand: a start does not wait for it. */
+  setOwners(): Promise<void>;
+};
+
+/**
+ * Creates all objects of a service at once, or adopts them. Removes those of another generation, or of an ended container, first.
+ * A pod waits for its Secret, and a node needs longer to prepare a container than the cluster to store one.
+ */
 export async function createOrAdopt(
   cluster: KubernetesApi,
   spec: Spec,
   security: PodSecurity,
   tools: KubernetesTools,
   call: Call,
-): Promise<{ adopted: boolean }> {
+): Promise<ServiceObjects> {
   const { service } = spec;
-  const objects = definition(spec, await pullWith(spec.image, tools.auth, tools.registry, call), security);
-  for (let attempt = 1; ; attempt++) {
+  const objects = definition(spec, {
+    pull: await pullWith(spec.image, tools.auth, tools.registry, call),
+    security,
+    placement: tools.placementOf(spec),
+  });
+  const deployment: NewObject = { resource: "deployments", name: NAMES.deployment(service), object: objects.deployment() };
+  const pull = objects.pull();
+  const port = objects.service();
+  const rest: NewObject[] = [
+    { resource: "secrets", name: NAMES.variables(service), object: objects.variables() },
+    ...(pull ? [{ resource: "secrets", name: NAMES.pull(service), object: pull } as const] : []),
+    ...(port ? [{ resource: "services", name: NAMES.service(service), object: port } as const] : []),
+  ];
+
+  for (let attempt = 1, look = tools.existing.has(service); ; attempt++, look = true) {
     call.signal.throwIfAborted();
-    const holder = await find(cluster, "deployments", service, call.signal);
-    if (!holder) break;
-    refuseForeignOwner(readLabels(holder.metadata), spec, NAME_CONFLICT);
-    const pods = await listAll(cluster, "pods", selectService(service), call.signal);
-    if (isAdoptable(holder, currentPod(pods.items), spec)) {
-      // Its Deployment stays unchanged, so that nothing restarts. A user may have removed its Service.
-      await applyIf(cluster, "services", objects.service(ownerOf(holder)));
-      return { adopted: true };
+    const holder = look ? await find(cluster, "deployments", service, call.signal) : undefined;
+    if (holder) {
+      await refuseForeign(cluster, spec, holder.metadata);
+      const pods = await listAll(cluster, "pods", selectService(service), call.signal);
+      const created = isAdoptable(holder, currentPod(pods.items), spec) ? await complete(cluster, spec, rest) : undefined;
+      if (created) return { adopted: true, setOwners: () => setOwners(cluster, holder, created, tools.log) };
+      if (attempt === ATTEMPTS) throw new Fault("ENGINE_FAILED", `Replacing ${service}: another process keeps creating it again.`);
+      tools.log.info({ service, generation: readLabels(holder.metadata)?.generation }, "replacing deployment");
+      await destroy(cluster, service, call.signal);
     }
-    if (attempt === ATTEMPTS) throw new Fault("ENGINE_FAILED", `Replacing ${service}: another process keeps creating it again.`);
-    tools.log.info({ service, generation: readLabels(holder.metadata)?.generation }, "replacing deployment");
+    const [made, ...others] = await createAll(cluster, spec, [deployment, ...rest]);
+    const created = rest.flatMap(({ resource }, index) => (others[index] ? [{ resource, metadata: others[index].metadata }] : []));
+    if (made && created.length === rest.length) return { adopted: false, setOwners: () => setOwners(cluster, made, created, tools.log) };
+    if (attempt === ATTEMPTS) throw new Fault("ENGINE_FAILED", `Creating ${service}: another process keeps creating its objects.`);
+    // Another Deployment is looked at in the next round. Beside ours, something remains of an earlier one, which its pod must not use.
+    if (!made) continue;
+    for (const one of rest) await takeBack(cluster, spec, one, call.signal);
     await destroy(cluster, service, call.signal);
   }
-  await make(cluster, spec, objects, call.signal);
-  return { adopted: false };
 }
 
-/**
- * The objects that pods need come before the Deployment, which becomes their owner afterwards. If berth dies in between, nothing runs, and the next deploy
- * or destroy of that name removes the rest.
- */
-async function make(cluster: KubernetesApi, spec: Spec, objects: KubernetesDefinition, signal: AbortSignal): Promise<void> {
-  const needs = (owner?: V1OwnerReference) =>
-    [
-      ["secrets", objects.variables(owner)],
-      ["secrets", objects.pull(owner)],
-      ["services", objects.service(owner)],
-    ] as const;
-  await Promise.all(
-    needs().map(async ([resource, object]) => {
-      const holder = object && (await find(cluster, resource, object.metadata?.name ?? "", signal));
-      if (holder) refuseForeignOwner(readLabels(holder.metadata), spec, NAME_CONFLICT);
-    }),
-  );
+/** What was created; undefined for a name that is taken. If anything else fails, nothing is left. */
+async function createAll(cluster: KubernetesApi, spec: Spec, objects: readonly NewObject[]) {
+  const results = await Promise.allSettled(objects.map(({ resource, object }) => create(cluster, resource, object)));
+  const failed = results.find((result) => result.status === "rejected");
+  if (failed) {
+    await withdraw(cluster, spec);
+    throw failed.reason;
+  }
+  return results.map((result) => (result.status === "fulfilled" ? result.value : undefined));
+}
+
+/** What remains of an earlier one must be berth's, and bear the labels by which it is removed. Faults: SPEC_REFUSED. */
+async function takeBack(cluster: KubernetesApi, spec: Spec, { resource, name, object }: NewObject, signal: AbortSignal): Promise<void> {
+  const holder = await find(cluster, resource, name, signal);
+  await refuseForeign(cluster, spec, holder?.metadata);
+  if (!holder || isOf(holder.metadata, spec.service)) return;
   try {
-    await Promise.all(needs().map(([resource, object]) => applyIf(cluster, resource, object)));
-    signal.throwIfAborted();
-    const owner = ownerOf(await apply(cluster, "deployments", objects.deployment()));
-    await Promise.all(needs(owner).map(([resource, object]) => applyIf(cluster, resource, object)));
+    await apply(cluster, resource, object);
   } catch (error) {
-    await destroy(cluster, spec.service).catch(() => {});
+    await withdraw(cluster, spec);
     throw error;
   }
 }
 
-async function applyIf(cluster: KubernetesApi, resource: "services" | "secrets", object: Parameters<typeof apply>[2] | undefined): Promise<void> {
-  if (object) await apply(cluster, resource, object);
+/** Of an object that berth did not create, or that belongs to another store: what was created beside it goes. Faults: SPEC_REFUSED. */
+async function refuseForeign(cluster: KubernetesApi, spec: Spec, meta: V1ObjectMeta | undefined): Promise<void> {
+  if (!meta) return;
+  try {
+    refuseForeignOwner(readLabels(meta), spec, NAME_CONFLICT);
+  } catch (error) {
+    await withdraw(cluster, spec);
+    throw error;
+  }
+}
+
+/** Removes what this container has of a service, and nothing of others. */
+async function withdraw(cluster: KubernetesApi, { service, labels }: Spec): Promise<void> {
+  await removeService(cluster, service, selectOwnService(service, labels), undefined).catch(() => {});
+}
+
+/** Of an adopted service, a user may have removed an object, and berth may have died before it had created all. Undefined if one is of another generation. */
+async function complete(cluster: KubernetesApi, spec: Spec, objects: readonly NewObject[]): Promise<CreatedObject[] | undefined> {
+  const created: CreatedObject[] = [];
+  for (const { resource, name, object } of objects) {
+    const holder = await find(cluster, resource, name, undefined);
+    if (holder && readLabels(holder.metadata)?.generation !== spec.labels.generation) {
+      refuseForeignOwner(readLabels(holder.metadata), spec, NAME_CONFLICT);
+      return undefined;
+    }
+    const now = holder ?? (await create(cluster, resource, object));
+    if (now && !now.metadata?.ownerReferences) created.push({ resource, metadata: now.metadata });
+  }
+  return created;
+}
+
+/** A failure is logged only: the service runs, and its removal by berth does not depend on owners. */
+async function setOwners(cluster: KubernetesApi, deployment: KubernetesObject, objects: readonly CreatedObject[], log: Log): Promise<void> {
+  const owner = ownerOf(deployment);
+  const results = await Promise.allSettled(objects.map(({ resource, metadata }) => setOwner(cluster, resource, metadata, owner)));
+  const failed = results.find((result) => result.status === "rejected");
+  if (failed) log.debug({ service: owner.name, err: failed.reason as unknown }, "owner of a service's objects not set");
 }
 
 /** The same definition, starting or running. */
@@ -95,29 +164,67 @@ const POLL_MS = { first: 25, longest: 1_000 };
 /**
  * Removes all objects of a service and returns when its pods are gone. Without a signal it cannot be aborted: it cleans up after a failure. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, ENGINE_ACTION_DENIED.
  */
-export async function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal): Promise<void> {
-  await discard(cluster, "deployments", NAMES.deployment(service), service, signal);
-  await Promise.all([
-    discard(cluster, "services", NAMES.service(service), service, signal),
-    discard(cluster, "secrets", NAMES.variables(service), service, signal),
-    discard(cluster, "secrets", NAMES.pull(service), service, signal),
-  ]);
-  const overdue = () =>
-    new Fault("ENGINE_FAILED", `Removing ${service}: its pod has not ended within ${GONE_MS / 1_000} s. Is its node down? berth retries.`);
-  await withTimeout({ clock: cluster.clock, ms: GONE_MS, overdue, signal }, (own) => waitUntilGone(cluster, service, own));
+export function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal): Promise<void> {
+  return removeService(cluster, service, selectService(service), signal);
 }
 
-async function waitUntilGone(cluster: KubernetesApi, service: string, signal: AbortSignal): Promise<void> {
+async function removeService(cluster: KubernetesApi, service: string, selector: string, signal: AbortSignal | undefined): Promise<void> {
+  await discardService(cluster, selector, signal);
+  let remaining = "its objects are not listed yet";
+  const overdue = () => new Fault("ENGINE_FAILED", `Removing ${service}: after ${GONE_MS / 1_000} s ${remaining}. berth retries.`);
+  await withTimeout({ clock: cluster.clock, ms: GONE_MS, overdue, signal }, (own) =>
+    waitUntilGone(cluster, service, selector, (now) => (remaining = now), own),
+  );
+}
+
+/**
+ * Each owner before what it owns, so that nothing is created again. Nothing is left to the garbage collector, which acts up to a minute late after an
+ * outage of the API server.
+ */
+async function discardService(cluster: KubernetesApi, selector: string, signal: AbortSignal | undefined): Promise<void> {
+  const inTurn = async () => {
+    for (const resource of ["deployments", "replicasets", "pods"] as const) await discardAll(cluster, resource, selector, signal);
+  };
+  await Promise.all([inTurn(), discardAll(cluster, "services", selector, signal), discardAll(cluster, "secrets", selector, signal)]);
+}
+
+async function waitUntilGone(
+  cluster: KubernetesApi,
+  service: string,
+  selector: string,
+  report: (remaining: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const onFailure = (error: unknown) => {
     if (error instanceof Fault && error.code === "ENGINE_ACTION_DENIED") throw error;
   };
-  for await (const { pods } of watchPods(cluster, selectService(service), signal, onFailure)) if (pods.size === 0) break;
-  // The cluster keeps the Deployment until it has noticed that its pods are gone.
+  const late = new Set<string | undefined>();
+  for await (const { pods } of watchPods(cluster, selector, signal, onFailure)) {
+    const [pod] = pods.values();
+    if (pod === undefined) break;
+    report(describeRemaining(pod));
+    // A controller that had not noticed the removal has created it since.
+    const added = [...pods.values()].find(({ metadata }) => !metadata?.deletionTimestamp && !late.has(metadata?.uid));
+    if (added) {
+      late.add(added.metadata?.uid);
+      for (const resource of ["replicasets", "pods"] as const) await discardAll(cluster, resource, selector, signal);
+    }
+  }
+  // A finalizer of another program may keep the Deployment.
   const delays = createBackoff(POLL_MS.first, POLL_MS.longest);
   for (let remains = true; remains;) {
     const deployment = await find(cluster, "deployments", service, signal);
     // Without a deletion timestamp it is a new one.
     remains = deployment !== undefined && isOf(deployment.metadata, service) && deployment.metadata?.deletionTimestamp !== undefined;
-    if (remains) await cluster.clock.sleep(delays.next(), signal);
+    if (!remains) return;
+    report(`its Deployment still has the finalizers ${deployment?.metadata?.finalizers?.join(", ")}`);
+    await cluster.clock.sleep(delays.next(), signal);
   }
+}
+
+function describeRemaining({ metadata, spec }: V1Pod): string {
+  const node = spec?.nodeName === undefined ? "" : ` on the node ${spec.nodeName}`;
+  return metadata?.deletionTimestamp
+    ? `its pod ${metadata.name}${node}, deleted at ${String(metadata.deletionTimestamp)}, has not ended: check whether that node is down`
+    : `its pod ${metadata?.name}${node} is not marked for deletion: check the controller manager`;
 }

@@ -11,19 +11,16 @@ import type {
 import type { Labels, Spec } from "../driver.ts";
 import { parseLabels, readPort as portOf, writeLabels } from "../labels.ts";
 import { type Resource, RESOURCES } from "./cluster.ts";
+import { placedSpec, type PodPlacement } from "./placement.ts";
 import { type PodSecurity, securityContexts } from "./security.ts";
 
 /** Pull credentials: the names of existing Secrets, and the content of the service's own Secret. */
 export type PullWith = { existing: readonly string[]; own: string | undefined };
 
-/** The objects of one service as they are applied. With `owner` the cluster removes an object together with its Deployment. */
-export function definition(spec: Spec, pull: PullWith, security: PodSecurity) {
+/** The objects of one service as they are created. */
+export function definition(spec: Spec, { pull, security, placement }: { pull: PullWith; security: PodSecurity; placement: PodPlacement }) {
   const { service } = spec;
-  const meta = (name: string, owner?: V1OwnerReference) => ({
-    name,
-    ...writeMeta(service, spec.labels, spec.port),
-    ...(owner ? { ownerReferences: [owner] } : {}),
-  });
+  const meta = (name: string) => ({ name, ...writeMeta(service, spec.labels, spec.port) });
   const head = (resource: Resource) => ({ apiVersion: RESOURCES[resource].apiVersion, kind: RESOURCES[resource].kind });
   const secrets = [...pull.existing, ...(pull.own === undefined ? [] : [NAMES.pull(service)])];
   return {
@@ -31,28 +28,28 @@ export function definition(spec: Spec, pull: PullWith, security: PodSecurity) {
      * Variables are in a Secret, because every user who may read Deployments could read them there. It also keeps Kubernetes from replacing `$(NAME)` in
      * them, which other engines do not.
      */
-    variables: (owner?: V1OwnerReference): V1Secret => ({
+    variables: (): V1Secret => ({
       ...head("secrets"),
-      metadata: meta(NAMES.variables(service), owner),
+      metadata: meta(NAMES.variables(service)),
       type: "Opaque",
       data: encoded(spec.env),
     }),
-    pull: (owner?: V1OwnerReference): V1Secret | undefined =>
+    pull: (): V1Secret | undefined =>
       pull.own === undefined
         ? undefined
         : {
             ...head("secrets"),
-            metadata: meta(NAMES.pull(service), owner),
+            metadata: meta(NAMES.pull(service)),
             type: "kubernetes.io/dockerconfigjson",
             data: encoded({ ".dockerconfigjson": pull.own }),
           },
     /** Undefined without a port. */
-    service: (owner?: V1OwnerReference): V1Service | undefined =>
+    service: (): V1Service | undefined =>
       spec.port === undefined
         ? undefined
         : {
             ...head("services"),
-            metadata: meta(NAMES.service(service), owner),
+            metadata: meta(NAMES.service(service)),
             spec: { selector: { ...selector(service), ...OURS }, ports: [{ name: "app", port: spec.port, targetPort: spec.port, protocol: "TCP" }] },
           },
     deployment: (): V1Deployment => ({
@@ -65,16 +62,20 @@ export function definition(spec: Spec, pull: PullWith, security: PodSecurity) {
         // Another generation is another Deployment: no rollback needs a revision.
         revisionHistoryLimit: 0,
         selector: { matchLabels: { ...selector(service), ...OURS } },
-        template: { metadata: writeMeta(service, spec.labels, spec.port), spec: podSpec(spec, secrets, security) },
+        template: { metadata: podMeta(spec, placement), spec: { ...podSpec(spec, secrets, security), ...placedSpec(placement, OURS) } },
       },
     }),
   };
 }
 
-export type KubernetesDefinition = ReturnType<typeof definition>;
+/** berth's own annotations win: it reads them back. */
+function podMeta({ service, labels, port }: Spec, { annotations: configured }: PodPlacement) {
+  const meta = writeMeta(service, labels, port);
+  return { ...meta, annotations: { ...configured, ...meta.annotations } };
+}
 
-export function ownerOf(deployment: V1Deployment): V1OwnerReference {
-  const { name = "", uid = "" } = deployment.metadata ?? {};
+export function ownerOf({ metadata }: Pick<V1Deployment, "metadata">): V1OwnerReference {
+  const { name = "", uid = "" } = metadata ?? {};
   return { apiVersion: RESOURCES.deployments.apiVersion, kind: RESOURCES.deployments.kind, name, uid };
 }
 
@@ -172,6 +173,11 @@ export function selector(service: string): Record<string, string> {
 
 export function selectService(service: string): string {
   return `${SELECT_OURS},${SERVICE}=${service}`;
+}
+
+/** The same without objects of other stores and containers, whose ids are values of labels. */
+export function selectOwnService(service: string, { store, container }: Labels): string {
+  return `${selectService(service)},berth.store=${store},berth.container=${container}`;
 }
 
 export function serviceOf(meta: Meta): string | undefined {

@@ -41,7 +41,8 @@ async function deployWith(
   const { clock } = cluster;
   const { signal } = call;
   const began = clock.monotonic();
-  const { adopted } = await createOrAdopt(cluster, spec, security, tools, call);
+  const { adopted, setOwners } = await createOrAdopt(cluster, spec, security, tools, call);
+  const owned = setOwners();
   try {
     signal.throwIfAborted();
     call.onLaunched?.();
@@ -51,10 +52,12 @@ async function deployWith(
       { adopted, patienceMs: tools.patienceMs, gpuPatienceMs: tools.gpuPatienceMs, onPull: call.onPull },
       call,
     );
+    await owned;
     const phases = { create: startedOn - began, boot: clock.monotonic() - startedOn };
     tools.log.debug({ service: spec.service, adopted, phases }, "service ready");
     return { addresses, instance, phases, ...(security === "restricted" && !adopted ? { warning: RESTRICTED_WARNING } : {}) };
   } catch (error) {
+    await owned;
     await destroy(cluster, spec.service).catch((err: unknown) => tools.log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
     throw error;
   }
@@ -65,11 +68,20 @@ type StartedPod = { pod: V1Pod; startedOn: number };
 
 /** Resolves when the service is ready, rejects when it cannot become ready. */
 function waitUntilReady(cluster: KubernetesApi, spec: Spec, start: Omit<PodStart, "onStarted">, call: DeployCall): Promise<ReadyPod> {
-  const started = Promise.withResolvers<StartedPod>();
-  return firstOf<ReadyPod>(call.signal, (signal) => [
-    watchStart(cluster, spec, { ...start, onStarted: started.resolve }, signal),
-    started.promise.then((pod) => connect(cluster, spec, pod, { ...call, signal, adopted: start.adopted })),
-  ]);
+  const ready = Promise.withResolvers<ReadyPod>();
+  let last = new AbortController();
+  return firstOf<ReadyPod>(call.signal, (signal) => {
+    const onStarted = (started: StartedPod) => {
+      // A pod gets another address if its network was set up again.
+      last.abort();
+      last = new AbortController();
+      const own = AbortSignal.any([signal, last.signal]);
+      connect(cluster, spec, started, { ...call, signal: own, adopted: start.adopted }).then(ready.resolve, (error: unknown) => {
+        if (!own.aborted) ready.reject(error);
+      });
+    };
+    return [watchStart(cluster, spec, { ...start, onStarted }, signal), ready.promise];
+  });
 }
 
 async function connect(
@@ -80,7 +92,7 @@ async function connect(
 ): Promise<ReadyPod> {
   const { clock } = cluster;
   const { signal, onAddresses, onHealthStatus, adopted } = call;
-  const address = addressOf(cluster, spec.service, spec.port, pod);
+  const address = addressOf(spec.port, pod);
   const instance = pod.metadata?.uid;
   if (address) onAddresses?.([address], instance, !adopted);
   // Its Service has only the container's own port.
@@ -138,7 +150,8 @@ async function followPod(
   const { clock } = cluster;
   let restarts: number | undefined;
   let runs: V1Pod | undefined;
-  for await (const { pods, broken } of watchPods(cluster, selectService(spec.service), signal, throwIfPermanent)) {
+  // What was adopted exists already, and may be gone again.
+  for await (const { pods, broken } of watchPods(cluster, selectService(spec.service), signal, throwIfPermanent, { unlisted: !adopted })) {
     if (broken) continue;
     const pod = currentPod(ofGeneration(pods.values(), spec));
     observed.pod = pod;
@@ -151,12 +164,11 @@ async function followPod(
     if (state.is === "ended" || restartsOf(pod) > restarts) throw await podCrashFault(cluster, spec, pod, signal);
     if (state.is === "failing") throw startFault(spec.service, pod, state);
     observed.struggle = state.is === "struggling" ? struggling(state, observed.struggle, clock.monotonic()) : undefined;
-    // Inside the cluster its name resolves when it is ready. An earlier query may be cached as a name that does not exist.
-    if (state.is !== "running" || (cluster.inside && spec.port !== undefined && spec.readiness.kind !== "running" && !state.ready)) continue;
+    if (state.is !== "running") continue;
     // Its address may appear a moment after its start.
-    if (spec.port !== undefined && !addressOf(cluster, spec.service, spec.port, pod)) continue;
+    if (spec.port !== undefined && !addressOf(spec.port, pod)) continue;
+    if (!runs || runs.status?.podIP !== pod.status?.podIP) onStarted({ pod, startedOn: clock.monotonic() });
     runs = pod;
-    onStarted({ pod, startedOn: clock.monotonic() });
   }
   throw signal.reason;
 }

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Call, Driver, ImageSource, Registry, ResolvedImage } from "../driver.ts";
+import type { Call, Driver, ImageSource, Observed, Registry, ResolvedImage, Spec } from "../driver.ts";
 import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
 import { parseReference } from "../image.ts";
 import { isServiceName } from "../labels.ts";
@@ -11,13 +11,14 @@ import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { inspect, list, usage } from "./observe.ts";
+import { type HostPlacements, placementOf } from "./placement.ts";
 import { loginAt, parseDockerAuth } from "./pull-secret.ts";
 import { type CAPABILITIES, createNamespaceSecurity } from "./security.ts";
 
 /** Some clusters add machines on demand. Below the usual limit of a start (55 s), so that the reason reaches the waiting clients. */
 const PATIENCE_MS = 45_000;
 
-export type KubernetesOptions = {
+export type KubernetesOptions = HostPlacements & {
   /** Path of a kubeconfig. If undefined, berth runs in the cluster. */
   kubeconfig?: string | undefined;
   /** Of all objects. By default the namespace of the kubeconfig's context or of berth's own pod. */
@@ -43,6 +44,7 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
   const { clock, log, registry, patienceMs = PATIENCE_MS, gpuPatienceMs = patienceMs } = options;
   const cluster = openCluster(options, clock);
   const security = createNamespaceSecurity(options.capabilities ?? "default", clock, log);
+  const existing = new Set<string>();
   const tools = {
     log,
     registry,
@@ -51,21 +53,39 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
     gpuPatienceMs,
     auth: parseDockerAuth(options.dockerAuth),
     security,
+    placementOf: (spec: Spec) => placementOf(options, spec),
+    existing,
+  };
+  const noteExisting = (service: string, observed: Observed | undefined) => {
+    if (observed) existing.add(service);
+    else existing.delete(service);
+    return observed;
   };
   return {
     name: "kubernetes",
-    // A Service's name leads only to its own pods. A pod's address may be another pod's after its end.
-    ...(cluster.inside ? {} : { watchedAddresses: true }),
+    // A pod's address may be another pod's after its end.
+    watchedAddresses: true,
     resolve: (image, call) => resolve(cluster, image, tools, call),
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();
       if (!isServiceName(spec.service))
         throw new Fault("SPEC_REFUSED", `"${spec.service.slice(0, 100)}" is not a DNS label, which a service's name must be.`);
-      return deploy(cluster, spec, tools, call);
+      const deployment = await deploy(cluster, spec, tools, call);
+      existing.add(spec.service);
+      return deployment;
     },
-    destroy: async (service, { signal }) => (isServiceName(service) ? destroy(cluster, service, signal) : undefined),
-    inspect: async (service, call) => (isServiceName(service) ? inspect(cluster, service, call) : undefined),
-    list: (call) => list(cluster, call),
+    destroy: async (service, { signal }) => {
+      if (!isServiceName(service)) return;
+      await destroy(cluster, service, signal);
+      existing.delete(service);
+    },
+    inspect: async (service, call) => (isServiceName(service) ? noteExisting(service, await inspect(cluster, service, call)) : undefined),
+    list: async (call) => {
+      const all = await list(cluster, call);
+      existing.clear();
+      for (const { service } of all) existing.add(service);
+      return all;
+    },
     logs: async function* (service, options, call) {
       if (isServiceName(service)) yield* logs(cluster, service, options, call);
     },

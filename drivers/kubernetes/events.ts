@@ -10,7 +10,7 @@ import type { KubernetesApi } from "./cluster.ts";
 import { readLabels, SELECT_OURS, serviceOf } from "./definition.ts";
 import { answered, Refusal, refusedFault, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";
-import { podStateOf } from "./observe.ts";
+import { podStateOf, restartsOf } from "./observe.ts";
 
 /**
  * An instance is a pod, by its uid. After the pod's deletion begins, its address may be another pod's. The pod keeps its address while the cluster restarts
@@ -19,11 +19,13 @@ import { podStateOf } from "./observe.ts";
 export async function* events(cluster: KubernetesApi, log: Log, { signal }: Call): AsyncGenerator<DriverEvent> {
   // Each loss and each return is logged once, whatever the number of attempts.
   let lost = false;
+  const reported = new Map<string | undefined, string>();
   const onFailure = (error: unknown) => {
     log[lost ? "debug" : "warn"]({ reason: reasonOf(error) }, "cluster events lost, watching again");
     lost = true;
   };
   for await (const { pods, changed, broken } of watchPods(cluster, SELECT_OURS, signal, onFailure)) {
+    if (broken || !changed) reported.clear();
     if (broken) {
       yield { kind: "disconnected" };
       continue;
@@ -35,7 +37,13 @@ export async function* events(cluster: KubernetesApi, log: Log, { signal }: Call
     const labels = readLabels(changed?.metadata);
     if (service === undefined || !labels) continue;
     const instance = changed?.metadata?.uid;
-    const ended = changed?.metadata?.deletionTimestamp !== undefined || !pods.has(instance ?? "") || (changed && podStateOf(changed).is === "ended");
+    const isGone = !pods.has(instance ?? "");
+    const ended = isGone || changed?.metadata?.deletionTimestamp !== undefined || (changed && podStateOf(changed).is === "ended");
+    // Conditions and probes change often, and each event costs control two calls.
+    const summary = JSON.stringify([changed && podStateOf(changed).is, changed?.status?.podIP, changed && restartsOf(changed), ended]);
+    if (reported.get(instance) === summary) continue;
+    reported.set(instance, summary);
+    if (isGone) reported.delete(instance);
     yield { kind: "changed", service, container: labels.container, ...(ended ? { ended: { instance } } : {}) };
   }
 }
@@ -59,8 +67,11 @@ type WatchEvent = {
   object: V1Pod & { code?: number; message?: string; reason?: string };
 };
 
+/** A watch without a version begins with all pods that exist, each as an event of its own. */
+const FROM_NOW = "";
+
 /**
- * The pods of a selector, at each change, until the signal aborts. A broken watch continues at its last version. If the server no longer has that version
+ * The pods of a selector, at each change, until the signal aborts. With `unlisted` the first ones come one by one, which saves a call. A broken watch continues at its last version. If the server no longer has that version
  * (410), the pods are listed again. `onFailure` is called with each failure, and ends the stream by throwing.
  * https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
  */
@@ -69,11 +80,12 @@ export async function* watchPods(
   selector: string,
   signal: AbortSignal,
   onFailure: (error: unknown) => void,
+  { unlisted = false }: { unlisted?: boolean } = {},
 ): AsyncGenerator<WatchedPods> {
   const { clock } = cluster;
   const delays = createBackoff(RETRY_MS.first, RETRY_MS.longest);
   const pods = new Map<string, V1Pod>();
-  let version: string | undefined;
+  let version: string | undefined = unlisted ? FROM_NOW : undefined;
   let broken = false;
   while (!signal.aborted) {
     const began = clock.monotonic();
@@ -88,6 +100,7 @@ export async function* watchPods(
       }
       for await (const { type, object } of watchFrom(cluster, selector, version, signal)) {
         if (type === "OPENED") {
+          if (version === FROM_NOW) pods.clear();
           if (broken) yield { pods };
           broken = false;
           continue;
@@ -126,7 +139,13 @@ function refused({ namespace }: KubernetesApi, { code = 500, reason = "", messag
 }
 
 async function* watchFrom(cluster: KubernetesApi, labelSelector: string, version: string, signal: AbortSignal): AsyncGenerator<WatchLine> {
-  const query = { watch: "true", allowWatchBookmarks: "true", timeoutSeconds: String(WATCH_S), resourceVersion: version, labelSelector };
+  const query = {
+    watch: "true",
+    allowWatchBookmarks: "true",
+    timeoutSeconds: String(WATCH_S),
+    labelSelector,
+    ...(version === FROM_NOW ? {} : { resourceVersion: version }),
+  };
   const late = new AbortController();
   const cancel = cluster.clock.after(WATCH_S * 1_000 + LATE_MS, () =>
     late.abort(new Fault("ENGINE_UNREACHABLE", "Watching pods: the Kubernetes API fell silent.")),
@@ -139,7 +158,11 @@ async function* watchFrom(cluster: KubernetesApi, labelSelector: string, version
     yield* jsonLines<WatchEvent>(stream);
   } catch (error) {
     signal.throwIfAborted();
-    throw late.signal.aborted ? late.signal.reason : error instanceof Fault ? error : unreachable(error, DOING, cluster.at);
+    throw late.signal.aborted
+      ? late.signal.reason
+      : error instanceof Fault
+        ? error
+        : unreachable(error, { doing: DOING, at: cluster.at, hasAnswered: true });
   } finally {
     cancel();
     stream?.destroy();

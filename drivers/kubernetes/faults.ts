@@ -89,16 +89,32 @@ export function admissionFault(service: string, message: string): Fault {
   return new Fault(row?.code ?? "SPEC_REFUSED", `${service}: the cluster created no pod: ${cut(message)}${more}`, { cause });
 }
 
-/** True if a retry may succeed: the server is busy, or an object was changed twice at once. */
-export function mayPass({ status, message }: Refusal, verb: string): boolean {
-  return status === 429 || (status === 409 && verb === "apply" && !FIELD_CONFLICT.test(message));
+/** True if a retry may succeed: the server is busy, or an object (of a create: its quota) was changed twice at once. */
+export function mayPass({ status, reason, message }: Refusal, verb: string): boolean {
+  if (status !== 409) return status === 429;
+  return (verb === "apply" && !FIELD_CONFLICT.test(message)) || (verb === "create" && reason === "Conflict");
 }
 
-/** No connection, or not to the right server. */
-export function unreachable(error: unknown, doing: string, at: string): Fault {
+/** RBAC has denied it. */
+export function isDenied({ status, message }: Refusal): boolean {
+  return status === 403 && CANNOT.test(message);
+}
+
+/** The server names roles that it does not know, or does not know yet. */
+export function namesMissingRoles({ message }: Refusal): boolean {
+  return /RBAC: \[.* not found/.test(message);
+}
+
+/** Errors of a connection that may be another one a moment later. */
+const OUTAGE = /^(?:ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|EAI_AGAIN)/;
+const OUTAGE_RETRY_MS = 1_000;
+
+/** No connection, or not to the right server. If the API `hasAnswered` before, it is away for now, and the call may be repeated. */
+export function unreachable(error: unknown, { doing, at, hasAnswered }: { doing: string; at: string; hasAnswered: boolean }): Fault {
   const { code, message } = error as { code?: string; message?: string };
   const sentence = `${doing}: no Kubernetes API can be reached at ${at} (${code ?? message ?? "no answer"}). Is it running, and do GROK_SPAWNER_KUBERNETES__KUBECONFIG and its certificates fit?`;
-  return new Fault("ENGINE_UNREACHABLE", sentence, { cause: error });
+  const retryAfterMs = hasAnswered && OUTAGE.test(code ?? "") ? OUTAGE_RETRY_MS : undefined;
+  return new Fault("ENGINE_UNREACHABLE", sentence, { cause: error, retryAfterMs });
 }
 
 /** True if the API answered with one of these statuses. */
@@ -107,8 +123,14 @@ export function answered(error: unknown, ...statuses: number[]): boolean {
   return from instanceof Refusal && statuses.includes(from.status);
 }
 
+/** Both ends of a long message: runtimes repeat the image's name, and the cause comes last. */
+const LONGEST_MESSAGE = 500;
+const HEAD_OF_MESSAGE = 180;
+
 export function cut(message: string): string {
-  return message.trim().slice(0, 500);
+  const text = message.trim();
+  if (text.length <= LONGEST_MESSAGE) return text;
+  return `${text.slice(0, HEAD_OF_MESSAGE)} … ${text.slice(text.length - (LONGEST_MESSAGE - HEAD_OF_MESSAGE - 3))}`;
 }
 
 /** The refusal in a response of 400 or above: a `Status` if the API server itself wrote it. */

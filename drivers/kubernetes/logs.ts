@@ -52,7 +52,7 @@ async function* logsOf(
     signal.throwIfAborted();
   } catch (error) {
     signal.throwIfAborted();
-    throw unreachable(error, doing, cluster.at);
+    throw unreachable(error, { doing, at: cluster.at, hasAnswered: true });
   } finally {
     stream.destroy();
   }

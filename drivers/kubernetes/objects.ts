@@ -1,16 +1,19 @@
-import type { V1Deployment, V1ObjectMeta, V1Pod, V1Secret, V1Service } from "@kubernetes/client-node";
+import type { V1Deployment, V1ObjectMeta, V1OwnerReference, V1Pod, V1Secret, V1Service } from "@kubernetes/client-node";
 import { type KubernetesApi, type Resource, resourceName, RESOURCES, REVIEWS, RIGHTS } from "./cluster.ts";
 import { readLabels, serviceOf } from "./definition.ts";
 import { answered } from "./faults.ts";
 
 /** As the API sends them: times are text. */
 type Objects = { deployments: V1Deployment; services: V1Service; secrets: V1Secret; pods: V1Pod };
-type Applied = Exclude<Resource, "pods" | "podmetrics">;
+/** Of any resource. */
+export type KubernetesObject = { metadata?: V1ObjectMeta };
+/** What the driver creates itself. */
+export type OwnResource = "deployments" | "services" | "secrets";
 
 /** All pages of a list show the same moment. */
 const PAGE = "500";
 
-export async function find<R extends Applied>(
+export async function find<R extends OwnResource>(
   cluster: KubernetesApi,
   resource: R,
   name: string,
@@ -24,33 +27,47 @@ export async function find<R extends Applied>(
   }
 }
 
-/**
- * Server-side apply: creates the object, or changes what differs. Refused (SPEC_REFUSED) if another client has set one of its fields.
- * Without a signal, because the cluster may complete an aborted call. https://kubernetes.io/docs/reference/using-api/server-side-apply/
- */
-export function apply<R extends Applied>(cluster: KubernetesApi, resource: R, object: Objects[R] & object): Promise<Objects[R]> {
-  const name = object.metadata?.name ?? "";
-  return cluster.call<Objects[R]>({ doing: `Applying ${resource} ${name}`, verb: "apply", resource, name, body: object });
+/** The created object. Undefined if the name is taken. Without a signal, because the cluster may complete an aborted call. */
+export async function create(cluster: KubernetesApi, resource: OwnResource, object: Objects[OwnResource]): Promise<KubernetesObject | undefined> {
+  try {
+    return await cluster.call<KubernetesObject>({ doing: `Creating ${resource} ${object.metadata?.name}`, verb: "create", resource, body: object });
+  } catch (error) {
+    if (answered(error, 409)) return undefined;
+    throw error;
+  }
 }
 
-/** Removes the object of a service if it is berth's. Succeeds if it is gone or has been replaced. */
-export async function discard(
+/**
+ * Server-side apply: creates the object, or changes what differs. Refused (SPEC_REFUSED) if another client has set one of its fields.
+ * https://kubernetes.io/docs/reference/using-api/server-side-apply/
+ */
+export async function apply(cluster: KubernetesApi, resource: OwnResource, object: Objects[OwnResource]): Promise<void> {
+  const name = object.metadata?.name ?? "";
+  await cluster.call({ doing: `Applying ${resource} ${name}`, verb: "apply", resource, name, body: object });
+}
+
+/** Makes the cluster remove the object together with its owner. Applies that one field, under the object's uid: another one of its name is left alone. */
+export async function setOwner(
   cluster: KubernetesApi,
-  resource: Applied,
-  name: string,
-  service: string,
+  resource: OwnResource,
+  meta: V1ObjectMeta | undefined,
+  owner: V1OwnerReference,
+): Promise<void> {
+  const { name = "", uid } = meta ?? {};
+  const { apiVersion, kind } = RESOURCES[resource];
+  const body = { apiVersion, kind, metadata: { name, uid, ownerReferences: [owner] } };
+  await cluster.call({ doing: `Setting the owner of ${resource} ${name}`, verb: "apply", resource, name, body });
+}
+
+/** Removes all objects of a selector; none is no fault. They go at once: what they own is the caller's to remove. */
+export async function discardAll(
+  cluster: KubernetesApi,
+  resource: Exclude<Resource, "podmetrics">,
+  labelSelector: string,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const object = await find(cluster, resource, name, signal);
-  if (!object || !isOf(object.metadata, service)) return;
-  // A Deployment remains visible until its pods are gone. Other objects go at once, so that their names are free.
-  const propagationPolicy = resource === "deployments" ? "Foreground" : "Background";
-  const body = { kind: "DeleteOptions", apiVersion: "v1", propagationPolicy, preconditions: { uid: object.metadata?.uid } };
-  try {
-    await cluster.call({ doing: `Removing ${resource} ${name}`, verb: "delete", resource, name, body, signal });
-  } catch (error) {
-    if (!answered(error, 404, 409)) throw error;
-  }
+  const body = { kind: "DeleteOptions", apiVersion: "v1", propagationPolicy: "Background" };
+  await cluster.call({ doing: `Removing ${resource}`, verb: "deletecollection", resource, query: { labelSelector }, body, signal });
 }
 
 export function isOf(meta: V1ObjectMeta | undefined, service: string): boolean {

@@ -12,21 +12,21 @@ export async function inspect(cluster: KubernetesApi, service: string, { signal 
   const deployment = await find(cluster, "deployments", service, signal);
   if (!deployment || !isOf(deployment.metadata, service)) return undefined;
   const { items } = await listAll(cluster, "pods", selectService(service), signal);
-  return observe(cluster, deployment, items);
+  return observe(deployment, items);
 }
 
 /** Two calls, however many services there are. */
 export async function list(cluster: KubernetesApi, { signal }: Call): Promise<Observed[]> {
   const deployments = await listAll(cluster, "deployments", SELECT_OURS, signal);
   const pods = Map.groupBy((await listAll(cluster, "pods", SELECT_OURS, signal)).items, (pod) => serviceOf(pod.metadata));
-  return deployments.items.flatMap((deployment) => observe(cluster, deployment, pods.get(serviceOf(deployment.metadata)) ?? []) ?? []);
+  return deployments.items.flatMap((deployment) => observe(deployment, pods.get(serviceOf(deployment.metadata)) ?? []) ?? []);
 }
 
 /**
  * A service whose container ended does not run until the cluster has restarted it; then it runs at the same address. A service without a pod does not
  * run.
  */
-export function observe(cluster: KubernetesApi, deployment: V1Deployment, pods: readonly V1Pod[]): Observed | undefined {
+export function observe(deployment: V1Deployment, pods: readonly V1Pod[]): Observed | undefined {
   const labels = readLabels(deployment.metadata);
   const service = serviceOf(deployment.metadata);
   if (!labels || service === undefined) return undefined;
@@ -34,21 +34,17 @@ export function observe(cluster: KubernetesApi, deployment: V1Deployment, pods: 
   const state = pod && podStateOf(pod);
   if (state?.is === "ended") return { service, labels, running: false, addresses: [], exit: state.exit };
   if (state?.is !== "running") return { service, labels, running: false, addresses: [] };
-  const address = addressOf(cluster, service, readPort(deployment.metadata), pod);
+  const address = addressOf(readPort(deployment.metadata), pod);
   return { service, labels, running: true, instance: pod?.metadata?.uid, addresses: address ? [address] : [] };
 }
 
-/** Inside the cluster a service has a name, which outlives its pods. From outside only the pod's own address leads to it. */
-export function addressOf(
-  { inside, namespace }: KubernetesApi,
-  service: string,
-  port: number | undefined,
-  pod: V1Pod | undefined,
-): Address | undefined {
-  if (port === undefined) return undefined;
-  if (inside) return { host: `${service}.${namespace}.svc.cluster.local`, port };
+/**
+ * The pod's own, inside the cluster too: nodes need up to a second until a Service leads anywhere, and its name is not known at once. The Service is for
+ * other pods.
+ */
+export function addressOf(port: number | undefined, pod: V1Pod | undefined): Address | undefined {
   const host = pod?.status?.podIP;
-  return host ? { host, port } : undefined;
+  return host && port !== undefined ? { host, port } : undefined;
 }
 
 /** The pod that is to stay: not being deleted, not failed as a whole, the newest. */

@@ -83,11 +83,18 @@ t.test("a published package's images are looked up and pinned, and a missing one
 });
 
 t.test("the first request wakes a container, and left alone it is gone from the cluster", async (t) => {
+  const before = cluster.roles.all().length;
   const answer = await ask("walk-sleeper", "/square?number=4");
   t.equal(answer.status, 200, await answer.clone().text());
   t.same(await answer.json(), { result: 16 });
   t.ok(podOf(await serviceOf("walk-sleeper")));
   await berth.until("walk-sleeper", ["stopped by system"]);
+  const calls = cluster.roles.all().slice(before);
+  // A stop begins with the log, for which the pods are listed.
+  const ofWake = calls.slice(0, calls.indexOf("get pods/log") - 1);
+  // A sweep takes two calls every 10 s, whatever runs.
+  const sweeps = ofWake.filter((one) => one === "list deployments").length;
+  t.ok(ofWake.length - 2 * sweeps <= 8, `a wake takes 8 calls at most: ${ofWake.join(", ")}`);
   t.strictSame(
     [...cluster.objects.all("deployments"), ...cluster.objects.all("secrets"), ...cluster.objects.all("services"), ...cluster.objects.all("pods")],
     [],
@@ -108,6 +115,18 @@ t.test("a TCP connection wakes a container, and left alone it is gone from the c
   }
 });
 
+t.test("a request that comes while the API server is away is held until that is back", async (t) => {
+  cluster.away();
+  const request = ask("walk-sleeper", "/square?number=5");
+  await berth.until("walk-sleeper", ["starting"]);
+  await eventually("the wake has met the outage", () => berth.output().includes("reconciliation failed"));
+  cluster.roles.cold.requests = 3;
+  await cluster.back();
+  const answer = await request;
+  t.equal(answer.status, 200, await answer.clone().text());
+  await berth.until("walk-sleeper", ["stopped by system"]);
+});
+
 t.test("one that crashes at start answers with its last lines", async (t) => {
   const answer = await ask("walk-crash", "/");
   t.equal(answer.status, 500);
@@ -120,6 +139,18 @@ t.test("one that dies is woken by the next request, whatever the cluster does me
   await kill(await serviceOf("walk-steady"));
   await berth.until("walk-steady", ["stopped by system", "stopped by user", "error", "pending", "started"]);
   t.same(await (await ask("walk-steady", "/square?number=3")).json(), { result: 9 });
+});
+
+t.test("the first request after an application's own death is served, before the kubelet has noticed the end", async (t) => {
+  t.same(await (await ask("walk-steady", "/square?number=8")).json(), { result: 64 });
+  cluster.kubelet.notices.endMs = 1_000;
+  t.teardown(() => (cluster.kubelet.notices.endMs = 0));
+  const { podIP } = (podOf(await serviceOf("walk-steady"))?.status ?? {}) as { podIP: string };
+  await kill(await serviceOf("walk-steady"));
+  await eventually("it refuses connections", () => fetch(`http://${podIP}:5353/`).then(() => false, () => true)); // prettier-ignore
+  const answer = await ask("walk-steady", "/square?number=9");
+  t.equal(answer.status, 200, await answer.clone().text());
+  t.same(await answer.json(), { result: 81 });
 });
 
 t.test("what was removed by hand is made anew for the next request", async (t) => {

@@ -1,5 +1,6 @@
 import { request } from "node:https";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { validate as namespace } from "kubernetes-models/_schemas/IoK8sApiCoreV1Namespace";
 import { validate as account } from "kubernetes-models/_schemas/IoK8sApiCoreV1ServiceAccount";
@@ -10,18 +11,23 @@ import { definition, podSpec } from "../../../drivers/kubernetes/definition.ts";
 import type { PodSecurity } from "../../../drivers/kubernetes/security.ts";
 import { podSecurityRefusal } from "../../fixtures/kubernetes/pod-security.ts";
 import { strictFaults } from "../../fixtures/kubernetes/strict.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { labelsFor } from "../conformance.ts";
 import { openWorld, RBAC, type KubernetesWorld } from "./test-cluster.ts";
 
 /** What a real API server refuses, the double must refuse too, or what passes here proves nothing. */
-const { cluster } = await openWorld(t);
+const rbac = join(tempFolder(t), "rbac.yaml");
+// With what the driver has no use for.
+const wide = (text: string, verbs: string, more: string) => text.replace(verbs, `${verbs}, ${more}`);
+const manifest = wide(readFileSync(RBAC, "utf8"), '"get", "list", "create"', '"patch", "delete"');
+writeFileSync(rbac, wide(manifest, '"get", "create", "patch"', '"delete"'));
+const { cluster } = await openWorld(t, { rbac });
 
 const sizes = { cpu: 0.5, memoryMb: 256, shmMb: 64, storageGb: 21, gpu: 0, graceMs: 1, port: 80 };
 const readiness = { kind: "port" as const };
 const objects = definition(
   { service: "x", labels: labelsFor("x"), image: "r/x", env: { A: "b" }, ...sizes, readiness },
-  { existing: [], own: '{"auths":{}}' },
-  "default",
+  { pull: { existing: [], own: '{"auths":{}}' }, security: "default", placement: {} },
 );
 const DEPLOYMENTS = "/apis/apps/v1/namespaces/berth/deployments";
 const SERVICES = "/api/v1/namespaces/berth/services";
@@ -132,7 +138,8 @@ t.test("an object with one thing wrong is refused, for that", async (t) => {
   }
   t.equal((await ask("PATCH", `${SECRETS}/x.env`, objects.variables())).status, 400, "no field manager");
   t.equal((await ask("PATCH", `${SECRETS}/x.env?fieldManager=berth`, objects.variables(), "application/merge-patch+json")).status, 415);
-  t.equal((await ask("POST", SECRETS, objects.variables())).status, 405);
+  t.equal((await ask("POST", `${SECRETS}/x.env`, objects.variables())).status, 405);
+  t.equal((await ask("POST", SECRETS, objects.variables())).status, 415);
   t.strictSame(
     cluster.objects.all("deployments").concat(cluster.objects.all("secrets"), cluster.objects.all("services")),
     [],

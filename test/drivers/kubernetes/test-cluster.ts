@@ -120,7 +120,7 @@ export function faster(times: number): Clock {
 /** Server-side apply past the driver, as kubectl does it; resolves with the status of the answer. */
 export async function applyAs(cluster: KubernetesWorld["cluster"], manager: string, path: string, body: object): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>();
-  const headers = { authorization: `Bearer ${cluster.token}`, "content-type": "application/apply-patch+yaml" };
+  const headers = { authorization: `Bearer ${cluster.administrator}`, "content-type": "application/apply-patch+yaml" };
   request(`${cluster.url}${path}?fieldManager=${manager}`, { method: "PATCH", headers, ca: cluster.ca }, (response) => {
     response.resume();
     resolve(response.statusCode ?? 0);
