@@ -2,6 +2,7 @@ import type { Client } from "pg";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { PostgresAddress } from "../store/postgres/address.ts";
+import { isDirectConnection } from "../store/postgres/pooler.ts";
 
 /**
  * A connection of its own to the database, so that a renewal never waits for a query of the store. Directly to the server it also gets notifications; a
@@ -50,7 +51,7 @@ export function openLeaderDatabase(address: PostgresAddress, { timeoutMs, clock 
     });
     try {
       await client.connect();
-      await client.query(`LISTEN ${CHANNEL}`);
+      if (await isDirectConnection(client)) await client.query(`LISTEN ${CHANNEL}`);
     } catch (error) {
       void client.end().catch(() => undefined);
       throw error;

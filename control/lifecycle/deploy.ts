@@ -13,6 +13,8 @@ import type { LifecycleLimits } from "./limits.ts";
 import { describeStep, earlierStarts, expectedPorts, type StartSteps, type WatchListeners } from "./start-steps.ts";
 import { containerKey } from "./work-queue.ts";
 
+type SpecParts = { row: Container; image: Image; packageName: string | undefined; plan: ReadinessPlan; env: Record<string, string> };
+
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
 export type Deploy = (row: Container, signal: AbortSignal, limitMs?: number) => Promise<Deployment>;
 
@@ -62,8 +64,16 @@ export function createDeploy({
   limits,
 }: ContainerDeployDeps): Deploy {
   return async (row, signal, limitMs = limits.statusMs) => {
-    const image = await store.images.find(row.imageId);
-    if (!image) return Promise.reject(new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`));
+    const { containers, images, packages } = store;
+    const [current, image, owner, wakes] = await Promise.all([
+      containers.place(row.id),
+      images.find(row.imageId),
+      packages.find(row.packageId),
+      store.wakes.of(row.id),
+    ]);
+    // A stop that was stored since finds no call in progress that it could abort.
+    if (row.state === "STARTING" && current?.state !== "STARTING") throw new Fault("CONTAINER_STOPPED", `The start of ${row.name} was cancelled.`);
+    if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`);
     let logs: string[] = [];
     // Until the engine has done its part, the limit is the engine's failure.
     let unanswered = row.state === "STARTING" && row.fault && isEngineTrouble(row.fault.code) ? row.fault : undefined;
@@ -88,11 +98,17 @@ export function createDeploy({
       const own = (await source.renderEnv?.(row)) ?? row.env;
       const plan = planReadiness(row.config, image, driver);
       const sized = { ...row, config: { ...row.config, cpu: plan.cpu } };
-      const spec = await specOf(source, sized, image, plan, { ...(await source.injectedEnv(sized, image)), ...own });
+      const spec = specOf(source, {
+        row: sized,
+        image,
+        packageName: owner?.name,
+        plan,
+        env: { ...(await source.injectedEnv(sized, image)), ...own },
+      });
       stop.throwIfAborted();
       const expected =
         plan.isWorker || plan.readiness.kind === "running" ? [] : expectedPorts(spec, { port: row.config.port, exposed: image.exposed });
-      step.prepared(spec, { expected, earlierMs: earlierStarts(await store.wakes.of(row.id)) });
+      step.prepared(spec, { expected, earlierMs: earlierStarts(wakes) });
       await rememberImage(store, row, image, plan);
       return [spec];
     };
@@ -132,13 +148,8 @@ export function createDeploy({
       });
   };
 
-  async function specOf(
-    { environment, filesFolder, leaderEpoch }: SpecSource,
-    row: Container,
-    image: Image,
-    { readiness, port }: ReadinessPlan,
-    env: Record<string, string>,
-  ): Promise<Spec> {
+  function specOf({ environment, filesFolder, leaderEpoch }: SpecSource, { row, image, packageName, plan, env }: SpecParts): Spec {
+    const { readiness, port } = plan;
     const { cpu, memoryMb, shmMb, storageGb, gpu } = row.config;
     return {
       service: row.service,
@@ -151,7 +162,7 @@ export function createDeploy({
         ...(leaderEpoch === undefined ? {} : { epoch: leaderEpoch }),
       },
       image: image.resolvedId ?? image.ref,
-      package: (await store.packages.find(row.packageId))?.name,
+      package: packageName,
       ...(image.files === "" ? {} : { folder: join(filesFolder, image.files) }),
       env,
       cpu,

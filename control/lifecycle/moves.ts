@@ -103,13 +103,14 @@ export function createMoves({ store, changes, queue, ends, clock, logs }: MovesD
         changes.publish(updated);
         return updated;
       }),
-    claimAddresses: ({ id, state }, addresses, isNew) =>
+    claimAddresses: ({ id, name, state }, addresses, isNew) =>
       store.transaction(async () => {
+        if (state !== "STARTING" && !isNew) return;
         const row = await store.containers.find(id);
-        if (row?.state !== state || (state !== "STARTING" && !isNew)) return;
         const taken = await takeAddresses(store, id, addresses, clock.now());
-        await store.containers.update(id, { addresses });
-        store.afterCommit(() => publishTaken(taken, row));
+        // Where its start was cancelled meanwhile, it listens there until it is stopped, and is sent nothing.
+        if (row?.state === state) await store.containers.update(id, { addresses });
+        store.afterCommit(() => publishTaken(taken, { id, name }));
       }),
   };
 }

@@ -190,18 +190,25 @@ export type OrphanDeps = {
  */
 export async function orphansAmong({ store }: Pick<OrphanDeps, "store">, list: readonly Observed[]): Promise<Orphan[]> {
   const orphans: Orphan[] = [];
-  for (const observed of list) {
-    const why = await whyOrphan(store, observed);
-    if (why !== undefined) orphans.push({ observed, why });
+  for (let from = 0; from < list.length; from += LOOKED_UP) {
+    const page = list.slice(from, from + LOOKED_UP);
+    const services = await store.containers.servicesOf(page.map(({ labels }) => labels.container));
+    for (const observed of page) {
+      const why = await whyOrphan(store, observed, services.get(observed.labels.container));
+      if (why !== undefined) orphans.push({ observed, why });
+    }
   }
   return orphans;
 }
 
-async function whyOrphan(store: OrphanDeps["store"], { labels, service }: Observed): Promise<Orphan["why"] | undefined> {
+/** Containers in one statement. */
+const LOOKED_UP = 1_000;
+
+/** `own`: the service of the row with its id. */
+async function whyOrphan(store: OrphanDeps["store"], { labels, service }: Observed, own: string | undefined): Promise<Orphan["why"] | undefined> {
   if (labels.store !== store.id) return "another store";
-  const row = await store.containers.find(labels.container);
   // Its container runs, or is stopped, under the name of the row: this is a second one, of before a rename.
-  if (row) return row.service === service ? undefined : "another name";
+  if (own !== undefined) return own === service ? undefined : "another name";
   return (await store.tombstones.find(labels.container)) ? "removed" : "unknown id";
 }
 

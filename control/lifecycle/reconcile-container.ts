@@ -17,8 +17,8 @@ import { beginStart, failStart, revalidateImage, startContainer, type StartDeps,
 import { endPaused, finalizeRemoval, releaseAdopted, stopContainer, type StopDeps } from "./stop-container.ts";
 import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
 
-/** `moved`: decide again at once. `settled`: something else requests the next look. */
-type ContainerOutcome = "moved" | "settled" | { waitMs: number };
+/** `moved`: decide again at once, about the row as it is now where that is known. `settled`: something else requests the next look. */
+type ContainerOutcome = "moved" | "settled" | { moved: Container } | { waitMs: number };
 
 export type ContainerDeps = StartDeps &
   StopDeps &
@@ -45,22 +45,26 @@ export async function reconcileContainer(deps: ContainerDeps, id: string, signal
 
 async function reconcile(deps: ContainerDeps, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
   const { store, queue, limits } = deps;
-  for (;;) {
+  for (let moved: Container | undefined; ;) {
     signal.throwIfAborted();
-    const row = await store.containers.find(id);
+    const row: Container | undefined = moved ?? (await store.containers.find(id));
+    moved = undefined;
     if (!row) return finalizeRemoval(deps, id, signal);
     if (laneOf(row) !== lane) return queue.add(containerKey(id));
-    const leftMs = containerTimeLeft(await deps.situationOf(row, "unknown"), limits);
+    const ends = deps.ends.count(id);
+    const situation = await deps.situationOf(row, "unknown");
+    const leftMs = containerTimeLeft(situation, limits);
     if (leftMs !== undefined && leftMs <= 0) {
       await timeOut(deps, row);
       continue;
     }
     // Set before the step, so that one that fails is looked at in time as well.
     if (leftMs !== undefined) queue.addAfter(containerKey(id), leftMs);
-    const outcome = await step(deps, row, signal);
+    const outcome = await step(deps, situation, { ends, signal });
     if (outcome === "moved") continue;
-    if (outcome !== "settled") queue.addAfter(containerKey(id), outcome.waitMs);
-    return;
+    if (outcome === "settled") return;
+    if ("waitMs" in outcome) return queue.addAfter(containerKey(id), outcome.waitMs);
+    ({ moved } = outcome);
   }
 }
 
@@ -71,9 +75,11 @@ async function timeOut({ moves, clock, startDelay, limits }: ContainerDeps, row:
 }
 
 /** An engine that does not answer is stored as the cause, in case the state times out meanwhile. */
-async function step(deps: ContainerDeps, row: Container, signal: AbortSignal): Promise<ContainerOutcome> {
+async function step(deps: ContainerDeps, situation: ContainerSituation, options: ActOptions): Promise<ContainerOutcome> {
+  const { row } = situation;
+  const { signal } = options;
   try {
-    return await decideAndAct(deps, row, signal);
+    return await decideAndAct(deps, situation, options);
   } catch (error) {
     if (!signal.aborted && isPassing(row.state) && error instanceof Fault && isEngineTrouble(error.code) && row.fault?.code !== error.code) {
       const fault = error.toJSON();
@@ -86,10 +92,11 @@ async function step(deps: ContainerDeps, row: Container, signal: AbortSignal): P
 }
 
 /** The row may change while the driver is called: then it is decided anew. */
-async function decideAndAct(deps: ContainerDeps, row: Container, signal: AbortSignal): Promise<ContainerOutcome> {
+async function decideAndAct(deps: ContainerDeps, read: ContainerSituation, options: ActOptions): Promise<ContainerOutcome> {
   const { store, engine, limits, situationOf, draining } = deps;
-  const ends = deps.ends.count(row.id);
-  let situation = await situationOf(row, "unknown");
+  const { row } = read;
+  const { signal } = options;
+  let situation = read;
   let action = decide(situation, limits);
   const decideAgain = async (observed: ContainerSituation["observed"]): Promise<boolean> => {
     const now = await store.containers.find(row.id);
@@ -104,7 +111,7 @@ async function decideAndAct(deps: ContainerDeps, row: Container, signal: AbortSi
     if (!(await decideAgain(undefined))) return "moved";
   }
   if (action.kind !== "drain") draining.delete(row.id);
-  return act(deps, situation, action, { ends, signal });
+  return act(deps, situation, action, options);
 }
 
 /** What the deploy has just confirmed is not queried again. */
@@ -140,9 +147,10 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       return "settled";
     case "releaseAdopted":
       return (await releaseAdopted(deps, row, signal)) ? "moved" : "settled";
-    case "beginStart":
-      await beginStart(deps, row, action.image, signal);
-      return "moved";
+    case "beginStart": {
+      const moved = await beginStart(deps, row, action.image, signal);
+      return moved ? { moved } : "moved";
+    }
     case "failStart":
       await failStart(deps, row, action.fault);
       return "moved";

@@ -29,18 +29,17 @@ export type StartDeps = ConfirmDeps & {
   log: Log;
 };
 
-/** Begins the start once the engine has a place for one more. */
-export async function beginStart(deps: StartDeps, row: Container, { ref, digest }: Image, signal: AbortSignal): Promise<void> {
-  if (!(await awaitSlot(deps, row, signal))) return;
-  const now = await deps.store.containers.find(row.id);
-  if (now?.state !== "PENDING_START" || now.generation !== row.generation || now.desiredInstances === 0) return;
-  await deps.moves.container(now, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } });
+/** Begins the start once the engine has a place for one more. Returns the row as it is now; undefined: it was not begun. */
+export async function beginStart(deps: StartDeps, row: Container, { ref, digest }: Image, signal: AbortSignal): Promise<Container | undefined> {
+  if (!(await awaitSlot(deps, row, signal))) return undefined;
+  // Refused where something else is desired since the row was read.
+  return deps.moves.container(row, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } });
 }
 
 /** The deploy itself. In this state after a crash, it is simply requested again: the driver adopts what is there. Returns the row as started; undefined: it is not. */
 export async function startContainer(deps: StartDeps, row: Container, signal: AbortSignal): Promise<Container | undefined> {
   const { store, moves, queue, ends: counts, clock, limits, log } = deps;
-  if (!(await awaitSlot(deps, row, signal)) || (await store.containers.find(row.id))?.state !== "STARTING") return undefined;
+  if (!(await awaitSlot(deps, row, signal))) return undefined;
   const queueMs = Math.max(0, row.since - row.requestedOn);
   const ends = counts.count(row.id);
   try {

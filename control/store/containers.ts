@@ -124,6 +124,9 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
       .orderBy("created_on")
       .orderBy("id"),
   );
+  const servicesOf = select((values: { ids: string }) =>
+    builder.selectFrom("containers").select(["id", "service"]).where("id", "in", dialect.elements(values.ids)),
+  );
   const byService = table.first((query, values: { service: string }) => query.where("service", "=", values.service));
   const reserved = select(() =>
     raw(
@@ -240,6 +243,8 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     tcpPorts: async () => (await tcpPorts({})).flatMap(({ tcp_port: port }) => port ?? []),
     /** Those that have the port of a TCP listener, or may need one: by their configuration, or an image that may be one of these. */
     tcpCandidates: async (imageNames: readonly string[]) => (await tcpCandidates({ names: JSON.stringify(imageNames) })).map(({ id }) => id),
+    /** By id, of those that there are. */
+    servicesOf: async (ids: readonly string[]) => new Map((await servicesOf({ ids: JSON.stringify(ids) })).map(({ id, service }) => [id, service])),
     byService: (service: string) => byService({ service }),
     /** What is reserved for those that run, or are about to: cores and MiB. */
     reserved: async () => {

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Clock } from "../../lib/clock.ts";
 import type { Spread } from "../../lib/metrics/open-metrics.ts";
+import { createCommitGate } from "./commit-gate.ts";
 
 /** A statement as the query builder compiles it. */
 export type DatabaseStatement = { readonly sql: string; readonly parameters: readonly unknown[] };
@@ -9,15 +10,23 @@ export type DatabaseStatement = { readonly sql: string; readonly parameters: rea
 export type DatabaseConnection = {
   /** On another machine, maybe: it writes in transactions only, and time passes between a call and its effect. */
   readonly isRemote: boolean;
-  rows(statement: DatabaseStatement): Promise<object[]>;
+  read(statement: DatabaseStatement): Promise<object[]>;
+  /** A write that returns rows. */
+  write(statement: DatabaseStatement): Promise<object[]>;
   /** Returns how many rows it changed. */
   run(statement: DatabaseStatement): Promise<number>;
-  /** Returns the rows of `fence`, a statement without parameters, which it runs at the transaction's beginning. */
-  begin(options: TransactionOptions, fence?: string): Promise<object[]>;
+  /** A write of a transaction, which may resolve before it ran: where it fails, the commit fails. */
+  enqueue(statement: DatabaseStatement): Promise<void>;
+  /** The fence is checked before the first write. */
+  begin(options: TransactionOptions, fence?: Fence): Promise<void>;
   /** Calls `committed` in the same turn, before another call can write. */
   commit(committed: () => void): Promise<void>;
   rollback(): Promise<void>;
+  /** Begins and ends a part of the open transaction, which can be undone alone. Undefined: each transaction is committed alone. */
+  readonly parts?: CommitParts;
 };
+
+export type CommitParts = { begin(): Promise<void>; end(): void; undo(): Promise<void> };
 
 /** How long writes take until they are durable, in seconds. */
 export type CommitMetrics = { clock: Clock; seconds: Spread };
@@ -39,6 +48,8 @@ export type Database = {
   write(statement: DatabaseStatement): Promise<object[]>;
   /** Returns how many rows it changed. */
   run(statement: DatabaseStatement): Promise<number>;
+  /** A write whose result does not matter. In a transaction it may resolve before it ran: where it fails, the transaction fails. */
+  enqueue(statement: DatabaseStatement): Promise<void>;
   /**
    * All writes of `work` or none; durable when it resolves. One transaction runs at a time, and no other write comes in between. `work` awaits nothing
    * but the store: all other writes wait for it. A call within another transaction is part of that one: where it fails, all of that fails,
@@ -55,37 +66,46 @@ export type Database = {
 
 type Transaction = { isOpen: boolean; failure: { error: unknown } | undefined; tasks: (() => void)[] };
 
+/** Transactions that are committed together. `size`: how many began. */
+type CommitGroup = { size: number; beganOn: number; tasks: (() => void)[]; done: PromiseWithResolvers<void> };
+
+/** A group takes no more than this: a commit makes all of them wait. */
+const MOST_IN_GROUP = 32;
+const GROUP_MS = 20;
+
 /**
  * `reader` reads while a transaction is open on `writer`. Which transaction a call belongs to follows from the async function that makes it, so that no
- * caller hands a transaction on, and none can write past its own.
+ * caller hands a transaction on, and none can write past its own. Where the writer has parts, transactions that wait at the end of another one become parts
+ * of the same transaction of the database: one flush makes all of them durable.
  */
 export function createDatabase(
   writer: DatabaseConnection,
-  reader: Pick<DatabaseConnection, "rows">,
+  reader: Pick<DatabaseConnection, "read">,
   metrics: CommitMetrics,
   /** Called for each transaction; undefined: nothing is checked. */
   fenceNow: () => Fence | undefined = () => undefined,
 ): Database {
   const gate = createCommitGate();
   const context = new AsyncLocalStorage<Transaction | undefined>();
-  const waiting: (() => void)[] = [];
+  const waiting: { resume: () => void; joins: boolean }[] = [];
   let isLocked = false;
   let open: Transaction | undefined;
+  let group: CommitGroup | undefined;
 
   /** The transaction of the caller. What outlives its transaction has none. */
   const own = (): Transaction | undefined => {
     const transaction = context.getStore();
     return transaction?.isOpen === true ? transaction : undefined;
   };
-  const alone = async <R>(work: () => Promise<R>): Promise<R> => {
+  const alone = async <R>(work: () => Promise<R>, joins = false): Promise<R> => {
     // The lock stays locked while it is handed over, so that no other call comes in between.
-    if (isLocked) await new Promise<void>((resolve) => waiting.push(resolve));
+    if (isLocked) await new Promise<void>((resume) => waiting.push({ resume, joins }));
     else isLocked = true;
     try {
       return await work();
     } finally {
       const next = waiting.shift();
-      if (next) next();
+      if (next) next.resume();
       else isLocked = false;
     }
   };
@@ -98,25 +118,23 @@ export function createDatabase(
   };
   const single = <R>(work: () => Promise<R>): Promise<R> => {
     if (own()) return work();
-    return alone(() => timed(() => (writer.isRemote || fenceNow() ? begin(work, {}) : work())));
+    return writer.isRemote || fenceNow() ? begin(work, {}) : alone(() => timed(work));
+  };
+  const publish = (tasks: readonly (() => void)[]) => {
+    open = undefined;
+    for (const task of tasks) context.run(undefined, task);
   };
 
-  const begin = async <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
+  /** A transaction that is committed by itself. */
+  const runAlone = async <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
     const transaction: Transaction = { isOpen: true, failure: undefined, tasks: [] };
     open = transaction;
     try {
-      const fence = fenceNow();
-      const rows = await writer.begin(options, fence?.statement);
-      fence?.check(rows);
+      await writer.begin(options, fenceNow());
       const result = await context.run(transaction, work);
       if (transaction.failure) throw transaction.failure.error;
       transaction.isOpen = false;
-      const commit = () =>
-        writer.commit(() => {
-          open = undefined;
-          for (const task of transaction.tasks) context.run(undefined, task);
-        });
-      await (writer.isRemote ? gate.commit(commit) : commit());
+      await writer.commit(() => publish(transaction.tasks));
       return result;
     } catch (error) {
       transaction.isOpen = false;
@@ -125,6 +143,66 @@ export function createDatabase(
     } finally {
       open = undefined;
     }
+  };
+
+  /** Runs `work` as the first transaction of its group, or as a part of that, which is undone alone where it fails. */
+  const runInGroup = async <R>(current: CommitGroup, parts: CommitParts, work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
+    const transaction: Transaction = { isOpen: true, failure: undefined, tasks: [] };
+    const isFirst = current.size++ === 0;
+    open = transaction;
+    try {
+      await (isFirst ? writer.begin(options, fenceNow()) : parts.begin());
+      const result = await context.run(transaction, work);
+      if (transaction.failure) throw transaction.failure.error;
+      transaction.isOpen = false;
+      if (!isFirst) parts.end();
+      current.tasks.push(...transaction.tasks);
+      return result;
+    } catch (error) {
+      transaction.isOpen = false;
+      if (isFirst) await cancel(current, error);
+      else await parts.undo().catch((failure: unknown) => cancel(current, failure));
+      throw error;
+    }
+  };
+  const cancel = async (current: CommitGroup, error: unknown) => {
+    group = undefined;
+    await writer.rollback();
+    open = undefined;
+    current.done.reject(error);
+  };
+  const commit = async (current: CommitGroup): Promise<void> => {
+    group = undefined;
+    try {
+      await gate.commit(() => writer.commit(() => publish(current.tasks)));
+      current.done.resolve();
+    } catch (error) {
+      await cancel(current, error);
+    }
+  };
+  const mayGrow = ({ size, beganOn }: CommitGroup) =>
+    waiting[0]?.joins === true && size < MOST_IN_GROUP && metrics.clock.monotonic() - beganOn < GROUP_MS;
+
+  /** Resolves when the transaction is durable, maybe together with those that waited at its end. */
+  const begin = <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
+    const { parts } = writer;
+    if (!parts) return alone(() => timed(() => runAlone(work, options)));
+    return timed(async () => {
+      let durable: Promise<void> | undefined;
+      const inTurn = async () => {
+        const current = (group ??= { size: 0, beganOn: metrics.clock.monotonic(), tasks: [], done: Promise.withResolvers() });
+        durable = current.done.promise;
+        durable.catch(() => undefined);
+        try {
+          return await runInGroup(current, parts, work, options);
+        } finally {
+          if (group === current && !mayGrow(current)) await commit(current);
+        }
+      };
+      const result = await alone(inTurn, options.isLarge !== true);
+      await durable;
+      return result;
+    });
   };
   const join = async <R>(transaction: Transaction, work: () => Promise<R>): Promise<R> => {
     try {
@@ -137,15 +215,16 @@ export function createDatabase(
 
   return {
     read: (statement) => {
-      if (writer.isRemote) return own() ? writer.rows(statement) : gate.read(() => reader.rows(statement));
-      return (isElsewhere() ? reader : writer).rows(statement);
+      if (writer.isRemote) return own() ? writer.read(statement) : gate.read(() => reader.read(statement));
+      return (isElsewhere() ? reader : writer).read(statement);
     },
-    write: (statement) => single(() => writer.rows(statement)),
+    write: (statement) => single(() => writer.write(statement)),
     run: (statement) => single(() => writer.run(statement)),
+    enqueue: (statement) => single(() => writer.enqueue(statement)),
     isInTransaction: () => own() !== undefined,
     transaction: (work, options = {}) => {
       const transaction = own();
-      return transaction ? join(transaction, work) : alone(() => timed(() => begin(work, options)));
+      return transaction ? join(transaction, work) : begin(work, options);
     },
     afterCommit: (task) => {
       const transaction = own();
@@ -153,46 +232,5 @@ export function createDatabase(
       else task();
     },
     close: (connections) => alone(connections),
-  };
-}
-
-/**
- * A read of a remote database takes time. Without the gate, what it returns could be older than a commit whose `afterCommit` has run meanwhile: who keeps
- * a copy would go back to the old row. A commit waits for the reads that are under way, and reads that begin meanwhile wait for the commit.
- */
-function createCommitGate() {
-  let reads = 0;
-  let underWay: { commit: Promise<void> } | undefined;
-  let lastRead: (() => void) | undefined;
-  const opened = async () => {
-    for (;;) {
-      const current = underWay;
-      if (!current) return;
-      await current.commit;
-    }
-  };
-  return {
-    read: async <R>(work: () => Promise<R>): Promise<R> => {
-      if (underWay) await opened();
-      reads++;
-      try {
-        return await work();
-      } finally {
-        if (--reads === 0) lastRead?.();
-      }
-    },
-    /** One at a time. */
-    commit: async (work: () => Promise<void>): Promise<void> => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      underWay = { commit: promise };
-      try {
-        if (reads > 0) await new Promise<void>((done) => (lastRead = done));
-        await work();
-      } finally {
-        lastRead = undefined;
-        underWay = undefined;
-        resolve();
-      }
-    },
   };
 }

@@ -19,12 +19,16 @@ export type EntityReader<N extends TableName, T> = {
 
 export type EntityTable<N extends TableName, T> = EntityReader<N, T> & {
   insert(entity: T): Promise<T>;
+  /** As `insert`, as a part of a transaction that does not wait for it: where it fails, the transaction fails. */
+  enqueueInsert(entity: T): Promise<void>;
   /** The entity as it is now, or undefined where none has this key. */
   update(key: string, patch: Partial<T>): Promise<T | undefined>;
   /** As `update`, for what was read in this transaction: returns it as it is now without reading it again. */
   change<E extends T>(entity: E, patch: Partial<T>): Promise<E>;
   /** Compare-and-set: as `update`, but only where the row still satisfies the condition. */
   updateWhere<P extends object>(condition: (values: P) => RawBuilder<unknown>): (key: string, patch: Partial<T>, values: P) => Promise<T | undefined>;
+  /** As `updateWhere`, as a part of a transaction that does not wait for it: where it fails, the transaction fails. */
+  enqueueUpdateWhere<P extends object>(condition: (values: P) => RawBuilder<unknown>): (key: string, patch: Partial<T>, values: P) => Promise<void>;
   remove(key: string): Promise<boolean>;
   /** The same rows with a few of their fields. */
   pick<F extends keyof T & string>(...fields: F[]): EntityReader<N, Pick<T, F>>;
@@ -107,15 +111,25 @@ export function createEntityTable<N extends TableName>(
       return row && (read(row) as T);
     };
   };
+  const enqueueUpdateWhere: EntityTable<N, T>["enqueueUpdateWhere"] = (condition) => {
+    const statementOf = updates(condition, false);
+    return async (id, patch, values) => {
+      const changed = allFields.filter((field) => field in patch);
+      if (changed.length > 0) await database.enqueue(statementOf(changed)({ ...values, ...valuesOf(id, changed, patch) }));
+    };
+  };
   const updateAlways = updateWhere<object>(() => sql`true`);
   const changing = updates(() => sql`true`, false);
+
+  const insertion = (entity: T) => inserting(Object.fromEntries(allFields.map((field, index) => [names[index], write(field, entity)])));
 
   return {
     ...(reader as EntityReader<N, T>),
     insert: async (entity) => {
-      await database.run(inserting(Object.fromEntries(allFields.map((field, index) => [names[index], write(field, entity)]))));
+      await database.run(insertion(entity));
       return entity;
     },
+    enqueueInsert: (entity) => database.enqueue(insertion(entity)),
     update: (id, patch) => updateAlways(id, patch, {}),
     change: async (entity, patch) => {
       const changed = allFields.filter((field) => field in patch);
@@ -123,6 +137,7 @@ export function createEntityTable<N extends TableName>(
       return { ...entity, ...patch };
     },
     updateWhere,
+    enqueueUpdateWhere,
     remove: async (id) => (await database.run(deleting({ key: id }))) > 0,
     pick: (...fields) => readerOf(fields).reader,
   };

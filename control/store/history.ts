@@ -14,10 +14,10 @@ export const HISTORY_LENGTH = 200;
 export type History = ReturnType<typeof createHistory>;
 
 export function createHistory(queries: Queries) {
-  const { builder, dialect, run } = queries;
+  const { builder, dialect, enqueue, run } = queries;
   const table = createEntityTable(queries, "history", "entity");
   const byEntity = table.list((query, values: { entity: string }) => query.where("entity", "=", values.entity).orderBy("seq"));
-  const removeOld = run((values: { entity: string }) =>
+  const removeOld = enqueue((values: { entity: string }) =>
     builder
       .deleteFrom("history")
       .where("entity", "=", values.entity)
@@ -50,7 +50,7 @@ export function createHistory(queries: Queries) {
     of: (entity: string) => byEntity({ entity }),
     /** Call it in the transaction of the move itself. */
     append: async (entry: HistoryEntry) => {
-      await table.insert(entry);
+      await table.enqueueInsert(entry);
       await removeOld({ entity: entry.entity });
     },
     /**
@@ -73,10 +73,10 @@ export const WAKES_KEPT = 20;
 export type Wakes = ReturnType<typeof createWakes>;
 
 export function createWakes(queries: Queries) {
-  const { builder, run } = queries;
+  const { builder, enqueue } = queries;
   const table = createEntityTable(queries, "wakes", "container");
   const byContainer = table.list((query, values: { container: string }) => query.where("container", "=", values.container).orderBy("seq", "desc"));
-  const removeOld = run((values: { container: string }) =>
+  const removeOld = enqueue((values: { container: string }) =>
     builder
       .deleteFrom("wakes")
       .where("container", "=", values.container)
@@ -85,7 +85,7 @@ export function createWakes(queries: Queries) {
       ),
   );
   const isNewest = (container: string) => sql<boolean>`seq = (select max(seq) from wakes where container = ${container})`;
-  const updateOpen = table.updateWhere((values: { container: string }) => sql`ended_on is null and ${isNewest(values.container)}`);
+  const updateOpen = table.enqueueUpdateWhere((values: { container: string }) => sql`ended_on is null and ${isNewest(values.container)}`);
   const updateUnconnected = table.updateWhere(
     (values: { container: string }) => sql`phases is not null and connect_ms is null and ${isNewest(values.container)}`,
   );
@@ -95,7 +95,7 @@ export function createWakes(queries: Queries) {
     /** Call these three in the transaction of the move that they follow. */
     begin: async (wake: Pick<Wake, "container" | "requestedAt" | "startReason" | "byUser">) => {
       const unknown = { begunOn: undefined, endedOn: undefined, outcome: undefined, phases: undefined, connectMs: undefined, fault: undefined };
-      await table.insert({ ...wake, ...unknown });
+      await table.enqueueInsert({ ...wake, ...unknown });
       await removeOld({ container: wake.container });
     },
     begun: (container: string, at: number) => updateOpen(container, { begunOn: at }, { container }),

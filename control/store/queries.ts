@@ -31,6 +31,8 @@ export type Queries = {
   select<P extends object, Q extends Compilable>(build: (values: P) => Q): (values: P) => Promise<InferResult<Q>>;
   /** Returns how many rows it changed. */
   run<P extends object>(build: (values: P) => Compilable): (values: P) => Promise<number>;
+  /** As `run`, as a part of a transaction that does not wait for it: where it fails, the transaction fails. */
+  enqueue<P extends object>(build: (values: P) => Compilable): (values: P) => Promise<void>;
   statement: typeof compileOnce;
   /** A statement as SQL, for what the builder has no words for. */
   raw<R>(statement: RawBuilder<R>): Compilable<R>;
@@ -48,6 +50,10 @@ export function createQueries(database: Database, dialect: Dialect): Queries {
     run: (build) => {
       const statement = compileOnce(build);
       return async (values) => database.run(statement(values));
+    },
+    enqueue: (build) => {
+      const statement = compileOnce(build);
+      return async (values) => database.enqueue(statement(values));
     },
     statement: compileOnce,
     raw: (statement) => ({ compile: () => statement.compile(dialect.builder) }),

@@ -55,17 +55,21 @@ export function sqliteConnection(database: SqliteDatabase, folder: string): Data
       isUncopied = false;
     }
   };
+  const rows = ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).all(...parameters) as object[]);
+  const run = ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).run(...parameters).changes);
   return {
     isRemote: false,
-    rows: ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).all(...parameters) as object[]),
-    run: ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).run(...parameters).changes),
+    read: rows,
+    write: rows,
+    run,
+    enqueue: async (one) => void (await run(one)),
     begin: ({ isLarge = false }, fence) =>
       guarded(() => {
         // Writing the log and copying it would otherwise be one turn of the event loop.
         if (isLarge) database.pragma("wal_autocheckpoint = 0");
         isUncopied = isLarge;
         statement("BEGIN").run();
-        return fence === undefined ? [] : (statement(fence).all() as object[]);
+        fence?.check(statement(fence.statement).all() as object[]);
       }),
     commit: (committed) =>
       guarded(() => {

@@ -1,7 +1,7 @@
 import type { PoolClient, QueryResult } from "pg";
-import type { DatabaseConnection, DatabaseStatement } from "../database.ts";
+import type { DatabaseConnection, DatabaseStatement, Fence } from "../database.ts";
 import { isConnectionLost, postgresFault } from "./fault.ts";
-import { type PostgresPool, release, STATEMENT_MS, storableValues } from "./pool.ts";
+import { type PostgresPool, release, STATEMENT_MS } from "./pool.ts";
 
 /** Any number that other programs in the same database are unlikely to lock. */
 export const WRITE_LOCK = 1_650_814_568;
@@ -15,31 +15,75 @@ const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
   SELECT set_config('statement_timeout', '${STATEMENT_MS}', true), set_config('lock_timeout', '${STATEMENT_MS}', true),
     set_config('idle_in_transaction_session_timeout', '${STATEMENT_MS}', true),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
-  SELECT pg_advisory_xact_lock(${WRITE_LOCK});
-  SELECT pg_current_xact_id()::text AS id`;
+  SELECT pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id`;
 
 /** Reads what is committed, on any connection of the pool. */
-export function postgresReader(pool: PostgresPool): Pick<DatabaseConnection, "rows"> {
-  return { rows: async (statement) => (await pool.query(statement)).rows as object[] };
+export function postgresReader(pool: PostgresPool): Pick<DatabaseConnection, "read"> {
+  return { read: async (statement) => (await pool.query(statement)).rows as object[] };
 }
 
-/** One transaction at a time, on a connection that it has for itself. */
-export function postgresConnection(pool: PostgresPool): DatabaseConnection {
-  let open: { client: PoolClient; id: string; failure: unknown; isBroken: boolean; last: Promise<unknown> } | undefined;
+type PostgresTransaction = {
+  fence: Fence | undefined;
+  /** Undefined until its first statement. */
+  client: PoolClient | undefined;
+  /** By which the server knows it. */
+  id: string;
+  hasWritten: boolean;
+  /** Of the first statement that failed: from then on the server refuses the others, whether or not the caller handles the error. */
+  failure: unknown;
+  isBroken: boolean;
+  /** Resolves when BEGIN has ended, in whatever way. Undefined until the first statement. */
+  begun: Promise<unknown> | undefined;
+};
 
-  const query = async ({ sql, parameters }: DatabaseStatement): Promise<QueryResult> => {
+/**
+ * One transaction at a time, on a connection that it has for itself. Statements are sent as they come, without waiting for the results of those before. A
+ * transaction begins with its first statement: a read is sent together with BEGIN, a write only after the fence is checked.
+ */
+export function postgresConnection(pool: PostgresPool): DatabaseConnection {
+  let open: PostgresTransaction | undefined;
+
+  const fail = (transaction: PostgresTransaction, error: unknown): never => {
+    transaction.isBroken ||= isConnectionLost(error);
+    transaction.failure ??= postgresFault(error, pool.name);
+    throw transaction.failure;
+  };
+  /** Sends BEGIN, and `first` with it. On another connection where that breaks: until here, nothing is written. */
+  const begin = (transaction: PostgresTransaction, first?: DatabaseStatement): Promise<QueryResult | undefined> => {
+    const beginning = sendBegin(transaction, first);
+    transaction.begun = beginning.catch(() => undefined);
+    return beginning;
+  };
+  const sendBegin = async (transaction: PostgresTransaction, first?: DatabaseStatement): Promise<QueryResult | undefined> => {
+    const { fence } = transaction;
+    let results: QueryResult<{ id?: string }>[] = [];
+    let firstResult: QueryResult | undefined;
+    transaction.client = await pool.take(async (one) => {
+      const begun = one.query(fence === undefined ? BEGIN : `${BEGIN};${fence.statement}`);
+      const read = first && pool.queryOn(one, first);
+      const [begunResults, readResult] = await Promise.all([begun, read]);
+      results = begunResults as unknown as typeof results;
+      firstResult = readResult;
+    });
+    // As the statements of BEGIN.
+    transaction.id = String(results[2]?.rows[0]?.id);
+    fence?.check(results.at(-1)?.rows ?? []);
+    return firstResult;
+  };
+  const query = async (statement: DatabaseStatement, isWrite: boolean): Promise<QueryResult> => {
     const transaction = open;
     if (!transaction) throw new Error("a statement outside a transaction");
-    // A connection runs one statement at a time; a transaction may ask for several at once.
-    const result = transaction.last.then(() => transaction.client.query(sql, storableValues(parameters)));
-    transaction.last = result.catch(() => undefined);
+    if (transaction.failure !== undefined) throw transaction.failure;
+    transaction.hasWritten ||= isWrite;
     try {
-      return await result;
+      if (!transaction.begun) {
+        const first = await begin(transaction, isWrite ? undefined : statement);
+        if (first) return first;
+      } else if (!transaction.client) await transaction.begun;
+      if (transaction.failure !== undefined || !transaction.client) throw transaction.failure;
+      return await pool.queryOn(transaction.client, statement);
     } catch (error) {
-      // From here on the server ignores the transaction, also where the caller handles this error.
-      transaction.failure ??= postgresFault(error, pool.name);
-      transaction.isBroken ||= isConnectionLost(error);
-      throw postgresFault(error, pool.name);
+      return fail(transaction, error);
     }
   };
   /** Whether the transaction is committed: its connection broke before the server confirmed it. Faults: STORE_UNAVAILABLE if the server stays away. */
@@ -51,30 +95,52 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       return rows[0]?.status === "committed";
     });
 
+  const part = (sql: string) => {
+    const transaction = open;
+    transaction?.client?.query(sql).catch((error: unknown) => {
+      transaction.isBroken ||= isConnectionLost(error);
+      transaction.failure ??= postgresFault(error, pool.name);
+    });
+  };
+
   return {
     isRemote: true,
-    rows: async (statement) => (await query(statement)).rows as object[],
-    run: async (statement) => (await query(statement)).rowCount ?? 0,
+    read: async (statement) => (await query(statement, false)).rows as object[],
+    write: async (statement) => (await query(statement, true)).rows as object[],
+    run: async (statement) => (await query(statement, true)).rowCount ?? 0,
+    enqueue: async (statement) => void query(statement, true).catch(() => undefined),
     begin: async (_, fence) => {
-      let results: QueryResult<{ id?: string }>[] = [];
-      const client = await pool.take(async (one) => {
-        results = (await one.query(fence === undefined ? BEGIN : `${BEGIN};${fence}`)) as unknown as typeof results;
-      });
-      // As the statements of BEGIN.
-      const [, , , transactionId] = results;
-      open = { client, id: String(transactionId?.rows[0]?.id), failure: undefined, isBroken: false, last: Promise.resolve() };
-      return fence === undefined ? [] : (results.at(-1)?.rows ?? []);
+      open = { fence, client: undefined, id: "", hasWritten: false, failure: undefined, isBroken: false, begun: undefined };
+    },
+    parts: {
+      begin: async () => {
+        if (open && !open.client) await begin(open);
+        part("SAVEPOINT part");
+      },
+      end: () => part("RELEASE SAVEPOINT part"),
+      undo: async () => {
+        const transaction = open;
+        if (!transaction?.client || transaction.isBroken) throw transaction?.failure;
+        await transaction.client.query("ROLLBACK TO SAVEPOINT part");
+        transaction.failure = undefined;
+        part("RELEASE SAVEPOINT part");
+      },
     },
     commit: async (committed) => {
       const transaction = open;
       if (!transaction) return;
+      await transaction.begun;
       if (transaction.failure !== undefined) throw transaction.failure;
       open = undefined;
+      const { client, hasWritten } = transaction;
       try {
-        await transaction.client.query("COMMIT");
-        release(transaction.client);
+        // Without a write there is nothing to flush. After a statement that failed, the server rolls back instead.
+        const result = await client?.query(hasWritten ? "COMMIT" : "ROLLBACK");
+        if (client) release(client);
+        if (hasWritten && result?.command !== "COMMIT") throw transaction.failure ?? new Error("PostgreSQL rolled back a transaction");
       } catch (error) {
-        release(transaction.client, true);
+        if (error === transaction.failure || !client) throw error;
+        release(client, true);
         if (!isConnectionLost(error) || !(await isCommitted(transaction.id))) throw postgresFault(error, pool.name);
       }
       committed();
@@ -82,14 +148,16 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     rollback: async () => {
       const transaction = open;
       open = undefined;
-      if (!transaction) return;
-      if (transaction.isBroken) return release(transaction.client, true);
+      await transaction?.begun;
+      const client = transaction?.client;
+      if (!client) return;
+      if (transaction.isBroken) return release(client, true);
       try {
-        await transaction.client.query("ROLLBACK");
-        release(transaction.client);
+        await client.query("ROLLBACK");
+        release(client);
       } catch {
         // The server rolls back what it loses the connection of.
-        release(transaction.client, true);
+        release(client, true);
       }
     },
   };

@@ -3,7 +3,7 @@ import type { PoolClient } from "pg";
 import { Fault } from "../../../lib/fault.ts";
 import { columnName, type StoredValue, TABLES, type TableName } from "../tables.ts";
 import { WRITE_LOCK } from "./connection.ts";
-import { storableValues } from "./pool.ts";
+import { storableValues } from "./prepared.ts";
 
 type CopiedTable = {
   table: TableName;

@@ -5,6 +5,7 @@ import { Fault } from "../../../lib/fault.ts";
 import type { DatabaseStatement } from "../database.ts";
 import type { PostgresAddress } from "./address.ts";
 import { isConnectionLost, postgresFault } from "./fault.ts";
+import { createPreparedStatements, type PreparedStatements } from "./prepared.ts";
 
 /** How long a connection may take to be made, and a call to get one, in milliseconds. */
 const CONNECT_MS = 5_000;
@@ -30,13 +31,10 @@ export type PostgresPool = {
   /** A connection until `release`; `work` runs on it first, again on another one where it breaks. */
   take(work: (client: PoolClient) => Promise<unknown>): Promise<PoolClient>;
   query(statement: DatabaseStatement): Promise<QueryResult>;
+  /** On a connection of this pool. */
+  queryOn: PreparedStatements["query"];
   close(): Promise<void>;
 };
-
-/** NUL, which PostgreSQL has no text for, becomes the replacement character; so do halves of surrogate pairs. */
-export function storableValues(values: readonly unknown[]): unknown[] {
-  return values.map((value) => (typeof value === "string" ? value.replaceAll("\0", "\u{FFFD}") : value));
-}
 
 /** Connections are made when they are needed. While the server is away, one attempt at a time is made, with growing pauses. */
 export async function openPostgresPool(address: PostgresAddress, options: { connections: number; clock: Clock }): Promise<PostgresPool> {
@@ -50,11 +48,15 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
     connectionTimeoutMillis: CONNECT_MS,
     query_timeout: STATEMENT_MS + 1_000,
     keepAlive: true,
+    // Statements are sent as they come: a transaction does not wait for the result of each.
+    pipeline: true,
     types: {
       getTypeParser: ((oid: number, format?: "text" | "binary") =>
         NUMBERS.has(oid) ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
     },
   });
+  const statements = createPreparedStatements();
+  pool.on("connect", statements.connected);
   // An idle connection that breaks leaves the pool by itself.
   pool.on("error", () => undefined);
 
@@ -126,7 +128,8 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
     name,
     use,
     take,
-    query: ({ sql, parameters }) => use((client) => client.query(sql, storableValues(parameters))),
+    query: (statement) => use((client) => statements.query(client, statement)),
+    queryOn: statements.query,
     close: async () => {
       closing.abort();
       await pool.end();

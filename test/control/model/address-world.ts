@@ -2,7 +2,7 @@ import type { Driver, DriverEvent, Labels, Observed } from "../../../drivers/dri
 import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/clock.ts";
 
-type Instance = { id: string; service: string; labels: Labels; ports: number[]; listens: boolean };
+type Instance = { id: string; service: string; labels: Labels; ports: number[]; boots: boolean; listens: boolean };
 
 /** An engine that gives the lowest addresses that are free, as Docker does, tells of ends when a test lets it, and answers as late as a test lets it. */
 export type AddressWorld = {
@@ -21,7 +21,7 @@ export type AddressWorld = {
   hold(held: boolean): void;
   /** Lets the oldest answer go. */
   letOne(): void;
-  /** What boots begins to listen. */
+  /** What boots begins to listen. It was created in an earlier turn: no program boots before berth can store its address. */
   boot(): void;
   /** Whose instance takes connections there. */
   listenerAt(port: number): string | undefined;
@@ -85,8 +85,10 @@ export function openAddressWorld(addressesOf: (service: string) => number): Addr
           const good = before?.labels.generation === spec.labels.generation;
           if (before && !good) end(spec.service);
           const { service, labels } = spec;
-          const one = before && good ? before : { id: `i${++count}`, service, labels, ports: lowestFree(addressesOf(service)), listens: false };
+          const one =
+            before && good ? before : { id: `i${++count}`, service, labels, ports: lowestFree(addressesOf(service)), boots: false, listens: false };
           running.set(spec.service, one);
+          if (one !== before) setImmediate(() => (one.boots = true));
           onAddresses?.(factOf(one).addresses, one.id, one !== before);
           while (!one.listens && !dead.signal.aborted) {
             signal.throwIfAborted();
@@ -157,7 +159,7 @@ export function openAddressWorld(addressesOf: (service: string) => number): Addr
     },
     letOne: () => answers.shift()?.(),
     boot: () => {
-      for (const one of running.values()) one.listens = true;
+      for (const one of running.values()) one.listens ||= one.boots;
     },
     listenerAt: (port) => [...running.values()].find(({ ports, listens }) => ports.includes(port) && listens)?.labels.container,
     instances: () => [...running.values()],
