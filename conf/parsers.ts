@@ -96,6 +96,60 @@ export function list(of: Parser<string>): Parser<readonly string[]> {
   };
 }
 
+/** `a=b, c=d`, or a JSON object; in the settings file a YAML map. */
+export function textMap(of: string, pair: RegExp = /^[^\0\r\n]+$/): Parser<Readonly<Record<string, string>>> {
+  return {
+    allowed: `${of}, such as a=b, c=d, or a JSON object`,
+    read: (raw) => {
+      const entries = entriesOf(raw);
+      if (!entries || entries.length === 0) return undefined;
+      return entries.every(([name, value]) => typeof value === "string" && pair.test(`${name}=${value}`))
+        ? (Object.fromEntries(entries) as Record<string, string>)
+        : undefined;
+    },
+    schema: { type: ["object", "string"], additionalProperties: { type: "string" } },
+  };
+}
+
+function entriesOf(raw: unknown): [string, unknown][] | undefined {
+  if (typeof raw === "string" && !raw.trim().startsWith("{")) {
+    const pairs = raw.split(",").filter((one) => one.trim() !== "");
+    return pairs.every((one) => one.includes("="))
+      ? pairs.map((one) => [one.slice(0, one.indexOf("=")).trim(), one.slice(one.indexOf("=") + 1).trim()])
+      : undefined;
+  }
+  const value = typeof raw === "string" ? parseJson(raw) : raw;
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? Object.entries(value) : undefined;
+}
+
+/** A field's type, or its choices. */
+type FieldRule = "text" | "number" | "object" | "list" | readonly string[];
+
+/** A JSON array of objects, in the settings file a YAML list, with these fields and no others. */
+export function objectList<T>(of: string, fields: Readonly<Record<string, FieldRule>>, required: readonly string[] = []): Parser<readonly T[]> {
+  const isField = (rule: FieldRule | undefined, value: unknown): boolean => {
+    if (rule === undefined) return false;
+    if (typeof rule !== "string") return rule.includes(value as string);
+    if (rule === "text") return typeof value === "string";
+    if (rule === "number") return Number.isInteger(value);
+    return typeof value === "object" && value !== null && Array.isArray(value) === (rule === "list");
+  };
+  const isOne = (one: unknown): boolean =>
+    typeof one === "object" &&
+    one !== null &&
+    !Array.isArray(one) &&
+    required.every((name) => Object.hasOwn(one, name)) &&
+    Object.entries(one).every(([name, value]) => isField(Object.hasOwn(fields, name) ? fields[name] : undefined, value));
+  return {
+    allowed: `a JSON array of ${of}`,
+    read: (raw) => {
+      const values = typeof raw === "string" ? parseJson(raw) : raw;
+      return Array.isArray(values) && values.every(isOne) ? (values as T[]) : undefined;
+    },
+    schema: { type: ["array", "string"], items: { type: "object" } },
+  };
+}
+
 /** Words for the addresses that never leave a machine, or a private network. */
 const ADDRESS_WORDS = ["loopback", "private"];
 
@@ -161,9 +215,13 @@ function scalar(raw: unknown): string | undefined {
 function split(value: string | undefined): unknown[] | undefined {
   if (value === undefined) return undefined;
   if (!value.startsWith("[")) return value.split(",").filter((one) => one.trim() !== "");
+  const parsed = parseJson(value);
+  return Array.isArray(parsed) ? parsed : undefined;
+}
+
+function parseJson(value: string): unknown {
   try {
-    const parsed: unknown = JSON.parse(value);
-    return Array.isArray(parsed) ? parsed : undefined;
+    return JSON.parse(value);
   } catch {
     return undefined;
   }

@@ -1,3 +1,4 @@
+import type { V1Toleration, V1TopologySpreadConstraint } from "@kubernetes/client-node";
 import { DRIVERS } from "../drivers/driver.ts";
 import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { DEFAULT_NETWORKS, DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine/reach.ts";
@@ -9,7 +10,45 @@ import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
 import { SAMPLER_NAMES } from "../lib/traces/traces.ts";
 import { parameterName, spawnerNames, optional, setting, type SettingRow, type SettingValues } from "./row.ts";
-import { addressBlock, flag, host, list, oneOf, origin, port, portRange, quantity, subnet, text, url, wholeNumber } from "./parsers.ts";
+import {
+  addressBlock,
+  flag,
+  host,
+  list,
+  objectList,
+  oneOf,
+  origin,
+  port,
+  portRange,
+  quantity,
+  subnet,
+  text,
+  textMap,
+  url,
+  wholeNumber,
+} from "./parsers.ts";
+
+/** A label's key and value. https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/ */
+const LABEL = /^(?:[a-z0-9.-]{1,253}\/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?=(?:[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)?$/;
+const ANNOTATION = /^(?:[a-z0-9.-]{1,253}\/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?=/;
+const CLASS_NAME = text("a name", /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/);
+const TOLERATION = {
+  key: "text",
+  operator: ["Exists", "Equal"],
+  value: "text",
+  effect: ["NoSchedule", "PreferNoSchedule", "NoExecute"],
+  tolerationSeconds: "number",
+} as const;
+const TOPOLOGY_SPREAD = {
+  maxSkew: "number",
+  topologyKey: "text",
+  whenUnsatisfiable: ["DoNotSchedule", "ScheduleAnyway"],
+  labelSelector: "object",
+  matchLabelKeys: "list",
+  minDomains: "number",
+  nodeAffinityPolicy: ["Honor", "Ignore"],
+  nodeTaintsPolicy: ["Honor", "Ignore"],
+} as const;
 
 /**
  * Every setting, once. A row is its type, its parser and its line in docs/reference/settings.md; keys are those of berth.yaml.
@@ -672,6 +711,8 @@ export const SETTINGS = {
       text("a path"),
       "Path of a kubeconfig; if unset, berth runs in the cluster, with its pod's service account",
     ),
+    cvm: podBlock("CVM"),
+    datagrok: podBlock("DATAGROK"),
   },
 } as const;
 
@@ -688,6 +729,31 @@ function parameter<T>(
   extra: Parameters<typeof setting<T>>[4] = {},
 ): SettingRow<T> {
   return setting(parameterName(key), parse, fallback, description, extra);
+}
+
+function podBlock(block: "CVM" | "DATAGROK") {
+  const name = (field: string) => `BERTH_KUBERNETES_${block}_${field}`;
+  const pods = block === "CVM" ? "pods of containers" : "pods that a spawner deploys for the host `datagrok`; if unset, as for containers";
+  return {
+    nodeSelector: optional(name("NODE_SELECTOR"), textMap("labels of nodes", LABEL), `Nodes for ${pods}`),
+    tolerations: optional(
+      name("TOLERATIONS"),
+      objectList<V1Toleration>("tolerations, as in a pod's spec", TOLERATION),
+      `Taints of nodes that are tolerated by ${pods}`,
+    ),
+    topologySpread: optional(
+      name("TOPOLOGY_SPREAD"),
+      objectList<V1TopologySpreadConstraint>("`topologySpreadConstraints`, as in a pod's spec", TOPOLOGY_SPREAD, [
+        "maxSkew",
+        "topologyKey",
+        "whenUnsatisfiable",
+      ]),
+      `How zones or nodes share ${pods}. Without \`labelSelector\`, all pods of berth in the namespace count`,
+    ),
+    runtimeClass: optional(name("RUNTIME_CLASS"), CLASS_NAME, `RuntimeClass of ${pods}, such as gvisor`),
+    priorityClass: optional(name("PRIORITY_CLASS"), CLASS_NAME, `PriorityClass of ${pods}`),
+    annotations: optional(name("ANNOTATIONS"), textMap("annotations", ANNOTATION), `Annotations of ${pods}`),
+  };
 }
 
 function ecsBlock(block: "DATAGROK_ECS" | "CVM_ECS") {

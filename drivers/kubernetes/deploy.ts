@@ -156,12 +156,12 @@ async function followPod(
     const pod = currentPod(ofGeneration(pods.values(), spec));
     observed.pod = pod;
     if (runs && pod?.metadata?.uid !== runs.metadata?.uid)
-      throw new Fault("CONTAINER_CRASHED", `${spec.service}: its pod was taken away before it was ready.`);
+      throw new Fault("CONTAINER_CRASHED", `${spec.service}: its pod was taken away${adopted ? "" : " before it was ready"}.`);
     if (!pod) continue;
     const state = podStateOf(pod);
     // Restarts before the adoption do not count.
     restarts ??= adopted ? restartsOf(pod) : 0;
-    if (state.is === "ended" || restartsOf(pod) > restarts) throw await podCrashFault(cluster, spec, pod, signal);
+    if (state.is === "ended" || restartsOf(pod) > restarts) throw await podCrashFault(cluster, spec, { pod, adopted }, signal);
     if (state.is === "failing") throw startFault(spec.service, pod, state);
     observed.struggle = state.is === "struggling" ? struggling(state, observed.struggle, clock.monotonic()) : undefined;
     if (state.is !== "running") continue;

@@ -12,7 +12,7 @@ import { events } from "./events.ts";
 import { logs } from "./logs.ts";
 import { inspect, list, usage } from "./observe.ts";
 import { type HostPlacements, placementOf } from "./placement.ts";
-import { loginAt, parseDockerAuth } from "./pull-secret.ts";
+import { describeAuth, loginAt, parseDockerAuth } from "./pull-secret.ts";
 import { type CAPABILITIES, createNamespaceSecurity } from "./security.ts";
 
 /** Some clusters add machines on demand. Below the usual limit of a start (55 s), so that the reason reaches the waiting clients. */
@@ -122,13 +122,19 @@ async function resolve(cluster: KubernetesApi, { ref }: ImageSource, tools: Kube
 
 type KubernetesImage = { host: string; repository: string; version: string; trusted: boolean };
 
-function readConfig(
-  { clock }: KubernetesApi,
+async function readConfig(
+  cluster: KubernetesApi,
   image: KubernetesImage,
   { registry, auth, registryHosts }: KubernetesTools,
   signal: AbortSignal,
 ): Promise<ImageConfig> {
-  return readImageConfig({ ...image, clock, listed: registryHosts, login: (call) => loginAt(image.host, auth, registry, call), signal });
+  const login = (call: Call) => loginAt(cluster, image.host, { auth, registry }, call);
+  try {
+    return await readImageConfig({ ...image, clock: cluster.clock, listed: registryHosts, login, signal });
+  } catch (error) {
+    if (!(error instanceof Fault) || error.code !== "PULL_DENIED") throw error;
+    throw new Fault("PULL_DENIED", `${error.message} ${describeAuth(auth)}`, { cause: error });
+  }
 }
 
 /** Unknown if the registry does not let berth read them. */

@@ -58,17 +58,23 @@ async function* logsOf(
   }
 }
 
-/** Why a container ended by itself; read before its pod is removed. */
-export async function podCrashFault(cluster: KubernetesApi, spec: Spec, pod: V1Pod, signal: AbortSignal): Promise<Fault> {
+/** Why a container ended by itself; read before its pod is removed. An adopted one was ready earlier. */
+export async function podCrashFault(
+  cluster: KubernetesApi,
+  spec: Spec,
+  { pod, adopted }: { pod: V1Pod; adopted: boolean },
+  signal: AbortSignal,
+): Promise<Fault> {
+  const before = adopted ? "" : " before it was ready";
   const state = podStateOf(pod);
   const restarted = state.is !== "ended";
   const end = restarted ? lastEnd(pod) : state;
   const lines = await logTail(logsOf(cluster, pod, { tail: LOG_TAIL_LINES, previous: restarted, timestamps: true }, signal), signal);
   const logs = lines.length > 0 ? lines : linesOf(lastMessage(pod)).slice(-LOG_TAIL_LINES);
   if (end?.exit.outOfMemory) {
-    const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed before it was ready.`;
+    const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed${before}.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
   const reason = end?.reason ? `: ${end.reason}` : "";
-  return new Fault("CONTAINER_CRASHED", `${spec.service} ended before it was ready, exit code ${end?.exit.code ?? "unknown"}${reason}.`, { logs });
+  return new Fault("CONTAINER_CRASHED", `${spec.service} ended${before}, exit code ${end?.exit.code ?? "unknown"}${reason}.`, { logs });
 }

@@ -1,7 +1,9 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Call, Registry } from "../driver.ts";
 import { parseReference } from "../image.ts";
+import type { KubernetesApi } from "./cluster.ts";
 import type { PullWith } from "./definition.ts";
+import { find } from "./objects.ts";
 
 /** The parsed `kubernetes.dockerAuth`: the name of a Secret, or the content of one. */
 export type DockerAuth = { secret: string } | { auths: Auths } | undefined;
@@ -53,15 +55,35 @@ export async function pullWith(image: string, auth: DockerAuth, registry: Regist
   };
 }
 
+/** Of a Secret that does not exist or holds no credentials: none. The registry's refusal then says so. */
+async function readAuths(cluster: KubernetesApi, auth: DockerAuth, { signal }: Call): Promise<Auths | undefined> {
+  if (!auth) return undefined;
+  if ("auths" in auth) return auth.auths;
+  const secret = await find(cluster, "secrets", auth.secret, signal);
+  return authsOf(Buffer.from(secret?.data?.[".dockerconfigjson"] ?? "", "base64").toString("utf8"));
+}
+
+/** Where berth looks for credentials, for the fault of a refused look-up. */
+export function describeAuth(auth: DockerAuth): string {
+  if (!auth) return "Set GROK_SPAWNER_KUBERNETES__DOCKER_AUTH if it needs credentials.";
+  if ("auths" in auth) return "Check its entry in GROK_SPAWNER_KUBERNETES__DOCKER_AUTH.";
+  return `Check its entry in the Secret ${auth.secret} (GROK_SPAWNER_KUBERNETES__DOCKER_AUTH): the type is kubernetes.io/dockerconfigjson.`;
+}
+
 function loginEntry({ username, password }: PullLogin) {
   return { username, password, auth: Buffer.from(`${username}:${password}`).toString("base64") };
 }
 
-/** The login with which berth reads an image's configuration: as for a pull, except for a Secret, which only nodes can read. */
-export async function loginAt(host: string, auth: DockerAuth, registry: Registry | undefined, call: Call): Promise<PullLogin | undefined> {
+/** The login with which berth reads an image's configuration: as for a pull. Faults: those of the registry and of reading the Secret. */
+export async function loginAt(
+  cluster: KubernetesApi,
+  host: string,
+  { auth, registry }: { auth: DockerAuth; registry: Registry | undefined },
+  call: Call,
+): Promise<PullLogin | undefined> {
   const login = await registry?.login(host, call);
   if (login) return login;
-  const entry = auth && "auths" in auth ? auth.auths[host] : undefined;
+  const entry = (await readAuths(cluster, auth, call))?.[host];
   const [username, ...password] = Buffer.from(entry?.auth ?? "", "base64")
     .toString("utf8")
     .split(":");

@@ -138,3 +138,16 @@ t.test("by a setting, containers have no capabilities anywhere", async (t) => {
   t.strictSame(await get(addresses[0] as Address, "/privileges"), { capabilities: [10], noNewPrivileges: true });
   await driver.destroy("none", call());
 });
+
+t.test("the end of one that had run well is not said to be the end of a start", async (t) => {
+  const { open, image, kill } = await openWorld(t);
+  const driver = open();
+  const spec = await specOf(driver, "adopted", await image("worker"), { graceMs: 1 });
+  await driver.deploy(spec, call());
+  const launched = Promise.withResolvers<void>();
+  const check = driver.deploy({ ...spec, graceMs: 60_000 }, { ...call(), onLaunched: launched.resolve });
+  check.catch(() => {});
+  await launched.promise;
+  await kill("adopted");
+  t.match((await rejectsWith(t, "CONTAINER_CRASHED", check)).message, /^adopted ended, exit code 137/);
+});

@@ -55,6 +55,15 @@ t.test("why an image was not pulled, in the words of containerd, CRI-O and regis
   ] as const) {
     t.match(podStateOf(waiting("ErrImagePull", failure)), { is, code }, failure);
   }
+  const image = `127.0.0.1:5000/v2/berth/later@sha256:${"1".repeat(64)}`;
+  const long = `rpc error: code = Unavailable desc = failed to pull and unpack image "${image}": failed to resolve reference "${image}": failed to do request: Head "https://${image}": dial tcp 127.0.0.1:5000: connect: connection refused`;
+  const unreachable = podStateOf(waiting("ErrImagePull", long.repeat(2)));
+  t.match(
+    unreachable,
+    { is: "struggling", code: "REGISTRY_UNREACHABLE", reason: /^rpc error.* … .*connect: connection refused$/ },
+    "a long one keeps its end",
+  );
+  t.ok("reason" in unreachable && unreachable.reason.length <= 600);
   const vague = podStateOf(waiting("ImagePullBackOff", `Back-off pulling image "r/x@sha256:${"4".repeat(64)}"`));
   t.match(vague, { is: "struggling", vague: true }, "what says no more than that is no cause");
 });

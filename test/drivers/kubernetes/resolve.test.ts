@@ -24,7 +24,7 @@ t.test("images are what the registries say, by their digest, and nothing else", 
 });
 
 t.test("a registry that is not set up is queried directly, also for the ports, with the nodes' pull credentials", async (t) => {
-  const { open } = await openWorld(t);
+  const { cluster, open } = await openWorld(t);
   const other = await openRegistry();
   t.teardown(() => other.close());
   const digest = other.put("datagrok/thing", "1", "one");
@@ -50,6 +50,18 @@ t.test("a registry that is not set up is queried directly, also for the ports, w
   t.match(await resolve({ auth: Buffer.from("me:my:password").toString("base64") }), { digest, exposed: [8080] });
   t.match(await resolve({ username: "me", password: "my:password" }), { digest });
   await rejectsWith(t, "PULL_DENIED", resolve({ auth: Buffer.from("me:wrong").toString("base64") }));
+
+  const fromSecret = (data: Record<string, string>) => {
+    const metadata = { name: "regcred", namespace: NAMESPACE, uid: "", resourceVersion: "", creationTimestamp: "" };
+    const secret = cluster.objects.add("secrets", { apiVersion: "v1", kind: "Secret", metadata, type: "kubernetes.io/dockerconfigjson", data });
+    return open({ dockerAuth: "regcred" })
+      .resolve({ ref: `${host}/datagrok/thing:1` }, call())
+      .finally(() => cluster.objects.remove("secrets", secret));
+  };
+  const config = (entry: object) => ({ ".dockerconfigjson": Buffer.from(JSON.stringify({ auths: { [host]: entry } })).toString("base64") });
+  t.match(await fromSecret(config({ username: "me", password: "my:password" })), { digest, exposed: [8080] });
+  for (const data of [config({ username: "me", password: "wrong" }), {}, { ".dockerconfigjson": "e30=" }])
+    t.match((await rejectsWith(t, "PULL_DENIED", fromSecret(data))).message, /Check its entry in the Secret regcred/);
 });
 
 t.test("images are pulled with what the administrator gave and what the registry wants", async (t) => {
