@@ -1,8 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { Test } from "tap";
-import { CLIENT, CLIENT_TABLE } from "../../../../gateway/exchange/client-machine.ts";
-import { EXCHANGE, EXCHANGE_TABLE } from "../../../../gateway/exchange/machine.ts";
-import { expandRows } from "../../../../gateway/exchange/state-machine.ts";
 import type { AccessRecord } from "../../../../gateway/access-record.ts";
 import type { GatewayLimits } from "../../../../gateway/limits.ts";
 import { ownKeys } from "../../../correctness/open-berth.ts";
@@ -132,36 +129,4 @@ function openSockets(): string[] {
 function describeSockets(inodes: readonly string[]): string {
   const table = readFileSync("/proc/self/net/tcp", "latin1").split("\n");
   return inodes.map((inode) => table.find((line) => line.includes(` ${inode} `)) ?? inode).join("\n");
-}
-
-/** Records which rows of the tables are taken, until the returned function is called; that returns the others. */
-export function recordRows(): () => string[] {
-  const taken = new Set<string>();
-  const restore = [watchRows(EXCHANGE, taken, "exchange"), watchRows(CLIENT, taken, "client")];
-  return () => {
-    for (const act of restore) act();
-    const rows = [
-      ...expandRows(EXCHANGE_TABLE).map(({ event, from }) => `exchange: ${event} in ${from}`),
-      ...expandRows(CLIENT_TABLE).map(({ event, from }) => `client: ${event} in ${from}`),
-    ];
-    return rows.filter((row) => !taken.has(row));
-  };
-}
-
-type NamedMachine = { state: Readonly<Record<string, number>>; event: Readonly<Record<string, number>>; next(state: number, event: number): number };
-
-function watchRows(machine: NamedMachine, taken: Set<string>, name: string): () => void {
-  const [states, events] = [namesOf(machine.state), namesOf(machine.event)];
-  const next = machine.next.bind(machine);
-  Reflect.set(machine, "next", (state: number, event: number) => {
-    taken.add(`${name}: ${events[event]} in ${states[state]}`);
-    return next(state, event);
-  });
-  return () => void Reflect.set(machine, "next", next);
-}
-
-function namesOf(numbered: Readonly<Record<string, number>>): string[] {
-  return Object.entries(numbered)
-    .toSorted(([, one], [, other]) => one - other)
-    .map(([name]) => name);
 }

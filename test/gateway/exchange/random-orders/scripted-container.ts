@@ -130,7 +130,8 @@ class ScriptedConnection {
     if (answer.ending === "ends within" || answer.closes || (isSwitch(request) && random(2) === 0)) socket.end();
     if (answer.ending === "leaves") {
       await turns(random(6));
-      socket.end();
+      // The end of a response to the next request could be taken for its own, if it has no length.
+      if (this.#request === request) socket.end();
     }
   }
 
