@@ -81,6 +81,7 @@ function judged(played: readonly PlayedAttack[], seen: readonly string[], readBy
       // A client that has ended its direction and gets nothing counts as gone, so its last answer may be missing.
       "the server saw other requests than were answered": !sameButLast(answered, behind, reply.halfClosed),
       "the server saw other requests than h11 reads in what was sent": behind.some((line, nth) => line !== expected[nth]),
+      "the server saw a request with a length beside chunks": attack.isAmbiguous && behind.some((line) => line.includes(`/${attack.name}/odd `)),
       "the next client did not get its own response": answeredIn(victim).join() !== ofVictim || all.filter((line) => line === ofVictim).length !== 1,
       "the gateway did not close the connection": reply.end === "open",
     };

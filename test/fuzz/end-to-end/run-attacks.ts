@@ -8,15 +8,16 @@ import { attackRequests, type AttackTally } from "./attack-requests.ts";
 import { attackResponses } from "./attack-responses.ts";
 import { attackByHttp2, HTTP2_ATTACKS } from "./http2-attacks.ts";
 import { RECORDING_SERVERS } from "./recording-servers.ts";
-import { REQUEST_ATTACKS } from "./request-attacks.ts";
+import { CONTRADICTORY_REQUESTS, REQUEST_ATTACKS } from "./request-attacks.ts";
 import { RESPONSE_ATTACKS } from "./response-attacks.ts";
 
 type Scope = Pick<Test, "teardown">;
 
-/** One series of attacks, `numbers` of them, all of which follow from the seed. `every`: a whole run plays one of so many. */
+/** One series of attacks, `numbers` of them, all of which follow from the seed. `every`: a whole run plays one of so many. `known`: a sample has these too. */
 export type AttackSeries = {
   name: string;
   all: number;
+  known?: readonly number[];
   every?: number;
   play(t: Scope, run: AttackSeriesRun): Promise<AttackTally>;
 };
@@ -29,6 +30,7 @@ export const ATTACK_SERIES: readonly AttackSeries[] = [
   ...Object.entries(RECORDING_SERVERS).map(([name, openServer]): AttackSeries => ({
     name: `${name} sees just the requests that h11 reads in what came, and the client has an answer to each of them`,
     all: REQUEST_ATTACKS,
+    known: CONTRADICTORY_REQUESTS,
     play: async (t, { sockets, ...run }) => {
       const stand = await openStand(t, { forwarder: "splice", sockets, limits: LIMITS });
       return attackRequests({ stand, server: await openServer(t), ...run });
