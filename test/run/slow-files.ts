@@ -25,6 +25,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/queue-worker.test.ts",
   "test/program/shared-store.test.ts",
   "test/control/store/postgres/move-store.test.ts",
+  "test/control/api/on-postgres.test.ts",
   "test/gateway/registry/embedded-berth.test.ts",
   "test/gateway/other-engines.test.ts",
   "test/gateway/other-sockets.test.ts",

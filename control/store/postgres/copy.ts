@@ -103,14 +103,19 @@ export async function verifyCopy(sqlite: SqliteDatabase, postgres: PoolClient, {
             : ""
         }: copy again.`,
       );
-    for await (const page of readPages(postgres, text, rows)) {
-      for (const row of page) {
-        const { value } = own.next() as { value: Row | undefined };
-        if (!value || columns.some((column) => !isSame(value[column] ?? null, row[column] ?? null))) throw differs(row);
+    try {
+      for await (const page of readPages(postgres, text, rows)) {
+        for (const row of page) {
+          const { value } = own.next() as { value: Row | undefined };
+          if (!value || columns.some((column) => !isSame(value[column] ?? null, row[column] ?? null))) throw differs(row);
+        }
       }
+      const rest = own.next() as { done?: boolean; value: Row | undefined };
+      if (rest.done !== true) throw differs(rest.value);
+    } finally {
+      // The database cannot be closed before.
+      own.return?.();
     }
-    const rest = own.next() as { done?: boolean; value: Row | undefined };
-    if (rest.done !== true) throw differs(rest.value);
   }
 }
 

@@ -52,6 +52,15 @@ t.test("its tables have the columns of the SQLite store", async (t) => {
   t.strictSame(await server.query("SELECT steps FROM schema_version", postgres.url), [{ steps: String(SCHEMA_STEPS.length) }]);
 });
 
+t.test("its keys, references, defaults and indexes are those of the SQLite store", async (t) => {
+  const postgres = await server.database();
+  await opened(t, { postgres });
+  const sqlite = new Sqlite(":memory:");
+  t.teardown(() => sqlite.close());
+  migrate(sqlite);
+  t.strictSame((await postgresRules(postgres.url)).toSorted(), sqliteRules(sqlite).toSorted());
+});
+
 t.test("a store of a newer berth is refused, and two that open a new database at once have one store", async (t) => {
   const postgres = await server.database();
   const both = await Promise.all([opened(t, { postgres }), opened(t, { postgres })]);
@@ -253,3 +262,64 @@ t.test("berth doctor says which database has the store, and what is wrong with i
     problems: [{ what: /accepts no connection \(127\.0\.0\.1:9\/berth/ }],
   });
 });
+
+/** In one spelling: what the databases say of the same condition or default. */
+const spelled = (text: string) =>
+  text
+    .replaceAll(/ARRAY\[([^\]]*)\]/g, "$1")
+    .replaceAll(/::[a-z ]+(\[\])?|COLLATE "C"/gi, "")
+    .replaceAll(/= ANY\b/g, "in")
+    .replaceAll(/<> ALL\b/g, "not in")
+    .replaceAll(/["(),]/g, " ")
+    .replaceAll(/\s+/g, " ")
+    .trim()
+    .toLowerCase();
+const OWN_TABLES = new Set(["schema_version", "staged_images", "staged_containers"]);
+const isOwn = ({ table, rule }: { table: string; rule: string }) => OWN_TABLES.has(table) || /\browid\b/.test(rule);
+
+async function postgresRules(url: string): Promise<string[]> {
+  const rules = (await server.query(
+    `SELECT c.relname AS "table", CASE con.contype WHEN 'f' THEN 'references ' || f.relname || ' by ' || key.names || CASE con.confdeltype WHEN 'c' THEN ' cascade' ELSE '' END
+        ELSE (CASE con.contype WHEN 'p' THEN 'key ' ELSE 'unique ' END) || key.names END AS rule
+      FROM pg_constraint con JOIN pg_class c ON c.oid = con.conrelid LEFT JOIN pg_class f ON f.oid = con.confrelid,
+        LATERAL (SELECT string_agg(a.attname, ', ' ORDER BY k.at) AS names FROM unnest(con.conkey) WITH ORDINALITY AS k(num, at)
+          JOIN pg_attribute a ON a.attrelid = con.conrelid AND a.attnum = k.num) AS key
+      WHERE con.connamespace = 'public'::regnamespace AND con.contype IN ('p', 'u', 'f')
+    UNION ALL SELECT c.relname, 'default ' || a.attname || ' ' || pg_get_expr(d.adbin, d.adrelid)
+      FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attidentity = ''
+    UNION ALL SELECT c.relname, CASE WHEN i.indisunique THEN 'unique index ' ELSE 'index ' END || name.relname || ' on ' ||
+        (SELECT string_agg(pg_get_indexdef(i.indexrelid, n, true), ', ' ORDER BY n) FROM generate_series(1, i.indnatts) AS n)
+        || coalesce(' where ' || pg_get_expr(i.indpred, i.indrelid), '')
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class name ON name.oid = i.indexrelid
+      WHERE c.relnamespace = 'public'::regnamespace AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = i.indexrelid)`,
+    url,
+  )) as { table: string; rule: string }[];
+  return rules.filter((one) => !isOwn(one)).map(({ table, rule }) => `${table}: ${spelled(rule)}`);
+}
+
+function sqliteRules(sqlite: Sqlite.Database): string[] {
+  const pragma = (name: string, of: string) => sqlite.prepare(`SELECT * FROM pragma_${name}(?)`).all(of) as Record<string, string | number | null>[];
+  const tables = sqlite.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'").pluck().all() as string[];
+  const sqlOf = sqlite.prepare("SELECT sql FROM sqlite_schema WHERE name = ?").pluck();
+  return tables.flatMap((table) => {
+    const columns = pragma("table_info", table);
+    const key = columns.filter(({ pk }) => Number(pk) > 0).toSorted((a, b) => Number(a["pk"]) - Number(b["pk"]));
+    const foreign = pragma("foreign_key_list", table).map(
+      ({ table: other, from, on_delete: action }) => `references ${other} by ${from}${action === "CASCADE" ? " cascade" : ""}`,
+    );
+    const indexes = pragma("index_list", table)
+      .filter(({ origin }) => origin !== "pk")
+      .map(({ name, unique, origin }) => {
+        if (origin === "u")
+          return `unique ${pragma("index_info", String(name))
+            .map((one) => one["name"])
+            .join(", ")}`;
+        const [, on = ""] = /\bON \w+ ?(\(.*)$/is.exec(String(sqlOf.get(name))) ?? [];
+        return `${unique === 1 ? "unique " : ""}index ${name} on ${on.replaceAll(/(\w+) COLLATE NOCASE/gi, "lower($1)")}`;
+      });
+    const defaults = columns.filter((one) => one["dflt_value"] !== null).map(({ name, dflt_value: value }) => `default ${name} ${value}`);
+    return [...(key.length > 0 ? [`key ${key.map(({ name }) => name).join(", ")}`] : []), ...foreign, ...indexes, ...defaults].map(
+      (rule) => `${table}: ${spelled(rule)}`,
+    );
+  });
+}

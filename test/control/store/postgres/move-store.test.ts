@@ -1,6 +1,7 @@
+import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import Sqlite from "better-sqlite3";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
 import { openStore, type Store } from "../../../../control/store/open-store.ts";
 import { backUpPostgres, copyFromPostgres, copyToPostgres, restorePostgres } from "../../../../control/store/postgres/move-store.ts";
@@ -153,4 +154,45 @@ t.test("a backup of PostgreSQL is restored into PostgreSQL, which keeps what was
   t.teardown(() => restored.close());
   t.same((await contentOf(restored)).containers, before.containers);
   t.equal(readFileSync(join(single, FILES, "sub/run.sh"), "utf8"), "two");
+});
+
+const PROGRAM = join(import.meta.dirname, "../../../../berth.ts");
+const command = (data: string, ...args: string[]) =>
+  new Promise<{ code: number; output: string }>((resolve) => {
+    const options = { env: { PATH: process.env["PATH"], BERTH_DATA: data }, cwd: dirname(data) };
+    execFile(process.execPath, [PROGRAM, ...args], options, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, output: stdout + stderr }));
+  });
+
+t.test("a row that differs or is missing is reported with its table and key, and nothing is copied", async (t) => {
+  const folder = await filledFolder(t);
+  const { url, connections } = await server.database();
+  await (await openStore({ folder: tempFolder(t), clock, postgres: { url, connections } })).close();
+  const isEmpty = async () =>
+    t.match(
+      await server.query("SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM containers) + (SELECT count(*) FROM audit) AS count", url),
+      [{ count: "0" }],
+    );
+  const change = (table: string, body: string) =>
+    server.query(
+      `CREATE OR REPLACE FUNCTION change_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${body} END $$;
+        CREATE TRIGGER change_row BEFORE INSERT ON ${table} FOR EACH ROW EXECUTE FUNCTION change_row()`,
+      url,
+    );
+  const secret = "the-password-of-the-database";
+  const copy = () => command(folder, "store", "copy", "--to", url.replace("postgres@", `postgres:${secret}@`));
+
+  await change("users", "NEW.friendly_name := 'Eve'; RETURN NEW;");
+  const differs = await copy();
+  t.match(differs, { code: 1, output: `The copy differs in a row of users (${USER})` });
+  t.notMatch(differs.output, secret);
+  await isEmpty();
+  await server.query("DROP TRIGGER change_row ON users", url);
+
+  await change("history", "IF NEW.seq = 3 THEN RETURN NULL; END IF; RETURN NEW;");
+  t.match(await copy(), { code: 1, output: /The copy differs in a row of history \([34]\)/ });
+  await isEmpty();
+  await server.query("DROP TRIGGER change_row ON history", url);
+
+  t.match(await copy(), { code: 0, output: "all rows are equal" });
+  t.match(await copy(), { code: 1, output: "copy into an empty database" });
 });

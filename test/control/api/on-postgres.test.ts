@@ -1,0 +1,10 @@
+import t from "tap";
+import { startPostgres } from "../../fixtures/postgres.ts";
+import { waitForStatements } from "../../fixtures/store-kinds.ts";
+import { useDatabase } from "./fixtures/open-api-fixture.ts";
+
+/** The tests of lists, filters, entities and publishing again, with their stores in PostgreSQL. */
+const server = await startPostgres(t);
+waitForStatements();
+useDatabase(async () => ({ postgres: await server.database() }));
+for (const name of ["containers", "images", "lists", "server-lists", "packages", "record-audit"]) await import(`./${name}.test.ts`);
