@@ -1,6 +1,7 @@
 import type { HeaderLine } from "../../../gateway/decision.ts";
 
-const HOP_BY_HOP = /^(connection|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|proxy-authentication-info|te|upgrade)$/;
+const HOP_BY_HOP =
+  /^(connection|http2-settings|keep-alive|proxy-connection|proxy-authenticate|proxy-authorization|proxy-authentication-info|te|upgrade)$/;
 const STAYS =
   /^(host|trailer|transfer-encoding|expect|authorization|cookie|set-cookie|x-user-api-key|x-real-ip|forwarded|origin|via|traceparent|tracestate|(content|x-forwarded|sec|access-control)-.*)$/;
 
