@@ -135,15 +135,17 @@ function row(code: FaultCode): string {
 
 /** Every generated file, by its path from the root. */
 async function generatedFiles(): Promise<Record<string, string>> {
-  const [{ correctnessPage }, { driversPage }, { commandsPage }, { containerSchema }, { machinesPage }] = await Promise.all([
+  const [{ correctnessPage }, { driversPage }, { commandsPage }, { containerSchema }, { machinesPage }, { helmSchema }] = await Promise.all([
     import("../test/correctness/page.ts"),
     import("../test/drivers/conformance/page.ts"),
     import("../cli/commands-page.ts"),
     import("../control/packages/publish/container-json.ts"),
     import("./machine-page.ts"),
+    import("./helm-schema.ts"),
   ]);
   return {
     "conf/berth.schema.json": settingsSchema(),
+    "conf/helm/values.schema.json": helmSchema(),
     "conf/container.schema.json": `${JSON.stringify(containerSchema(), null, 2)}\n`,
     "docs/contributing/exchange.md": machinesPage(),
     "docs/reference/cli.md": await commandsPage(),

@@ -175,9 +175,12 @@ export const SETTINGS = {
       [],
       "The control plane that this `berth gateway` joins, at its BERTH_GATEWAYS_PORT: `https://host:port`; same as `--control`. If unset, that of this machine. Of several control processes name each, with commas between, or a DNS name with all their addresses: the gateway follows the one that leads. For `berth serve` with BERTH_DATABASE_URL: the control processes of the other machines",
     ),
-    token: optional("BERTH_CONTROL_TOKEN", text("what `berth gateways token` prints", /^[0-9a-f]{64}$/), "The token for it; same as `--token`", {
-      secret: true,
-    }),
+    token: optional(
+      "BERTH_CONTROL_TOKEN",
+      text("64 hexadecimal digits, as `berth gateways token` prints", /^[0-9a-f]{64}$/),
+      "The token for it; same as `--token`. A control process that has it accepts it too, beside its own: for tokens that a deployment creates",
+      { secret: true },
+    ),
     tokenFile: optional("BERTH_CONTROL_TOKEN_FILE", text("a path"), "File with that token, read again every few seconds"),
     ca: optional("BERTH_CONTROL_CA", text("a path"), "PEM file with the authorities for its certificate, instead of the public ones"),
     fingerprint: optional(
@@ -186,6 +189,12 @@ export const SETTINGS = {
       "SHA-256 of its certificate: only that one is trusted, independent of its issuer",
     ),
     plain: setting("BERTH_CONTROL_PLAIN", flag(), false, "Allow `http://` beyond loopback, if the network encrypts"),
+    wait: setting(
+      "BERTH_CONTROL_WAIT",
+      flag(),
+      false,
+      "Requests that need the control plane wait while it is away, as they do among several control processes: for a single one that is replaced within seconds, as by a Deployment",
+    ),
   },
 
   // The program itself

@@ -18,7 +18,8 @@ export function configuredControlLink({ control }: Settings, clock: Clock): Cont
   if (control.url.length === 0) return undefined;
   const members = controlMembers(control, tokenOf(control, clock));
   const [only] = members;
-  return members.length === 1 && only?.name === undefined ? only?.linkTo(undefined) : controlGroup(members, clock);
+  const isSingle = members.length === 1 && only?.name === undefined && !control.wait;
+  return isSingle ? only?.linkTo(undefined) : controlGroup(members, clock, undefined, control.wait);
 }
 
 /**
@@ -56,15 +57,21 @@ function controlPlace(url: string, isPlainAllowed: boolean): { host: string; por
   return { host, port: Number(port) || (isSecure ? 443 : 80), isSecure };
 }
 
-/** From the file where one is named. */
-function tokenOf({ token, tokenFile }: Settings["control"], clock: Clock): () => string {
+/** Faults: SETTINGS_INVALID, also without a token. */
+function tokenOf(control: Settings["control"], clock: Clock): () => string {
+  const token = configuredToken(control, clock);
+  if (token !== undefined) return token;
+  throw invalid(
+    "No token to join with: set BERTH_CONTROL_TOKEN_FILE, or BERTH_CONTROL_TOKEN, to what `berth gateways token` prints where control runs.",
+  );
+}
+
+/** The gateways' token of the settings, from its file if they name one; undefined: they have none. Faults: SETTINGS_INVALID. */
+export function configuredToken({ token, tokenFile }: Settings["control"], clock: Clock): (() => string) | undefined {
   if (token !== undefined && tokenFile !== undefined)
     throw invalid("BERTH_CONTROL_TOKEN and BERTH_CONTROL_TOKEN_FILE are set: one of them is enough.");
   if (token !== undefined) return () => token;
-  if (tokenFile === undefined)
-    throw invalid(
-      "No token to join with: set BERTH_CONTROL_TOKEN_FILE, or BERTH_CONTROL_TOKEN, to what `berth gateways token` prints where control runs.",
-    );
+  if (tokenFile === undefined) return undefined;
   return cachedToken(() => loadToken(tokenFile), loadToken(tokenFile), clock);
 }
 

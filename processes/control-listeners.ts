@@ -12,6 +12,7 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import { privateListeners } from "../lib/refused-addresses.ts";
+import { configuredToken } from "./control-link.ts";
 import { isLoopback, type ListeningHandle, openEdgeTlsKeys, openListenerTlsKeys, openListeningHandle } from "./listeners.ts";
 
 /** The keys of the credentials in the settings. Faults: SETTINGS_INVALID. */
@@ -20,7 +21,7 @@ export function configuredKeys({ credentialsKey, credentialsKeyFile }: Settings)
 }
 
 /** Where gateways on other machines are to come in; undefined where none are. Faults: SETTINGS_INVALID, ADDRESS_IN_USE, DATA_FOLDER_UNUSABLE. */
-export async function bindEntrance({ data, gateways }: Settings, clock: Clock, log: Log) {
+export async function bindEntrance({ data, gateways, control }: Settings, clock: Clock, log: Log) {
   const { host, port, tlsCert, tlsKey, plain } = gateways;
   if (port === undefined) return undefined;
   const names = { cert: "BERTH_GATEWAYS_TLS_CERT", key: "BERTH_GATEWAYS_TLS_KEY" };
@@ -30,7 +31,7 @@ export async function bindEntrance({ data, gateways }: Settings, clock: Clock, l
       "SETTINGS_INVALID",
       `Gateways would come in at ${host} without TLS: set ${names.cert} and ${names.key}, or BERTH_GATEWAYS_PLAIN=on.`,
     );
-  const tokens = createGatewayTokens({ dataFolder: data, clock });
+  const tokens = createGatewayTokens({ dataFolder: data, given: configuredToken(control, clock), clock });
   tokens.current();
   const { handle, port: taken } = await openListeningHandle({ host, port }, clock);
   log.info({ host, port: taken, tls: keys !== undefined }, "Gateways on other machines may join");

@@ -27,7 +27,7 @@ export type ControlGroup = {
   current(): ControlLink;
   /** How many are known, by their addresses. */
   size(): number;
-  /** Several are configured, or the last leader has an epoch: another one may lead soon, so requests wait for it. */
+  /** Several are configured, or the last leader has an epoch, or the settings say so: one may lead soon, so requests wait for it. */
   canFailOver(): boolean;
   /** Moves the link to `leader` (`host:port`) if that is one of them, else to the next one. True: each was tried since the last connect. */
   moveOn(leader?: string): boolean;

@@ -19,8 +19,11 @@ const NOTICE_MS = 2_000;
 /** The names are looked up again after this time while no control process leads. */
 const LOOKUP_MS = 1_000;
 
-/** A link that follows the leader. A name with several addresses counts as several control processes. */
-export function controlGroup(members: readonly ControlMember[], clock: Clock, resolve = addressesOf): ControlLink {
+/**
+ * A link that follows the leader. A name with several addresses counts as several control processes. `waits`: requests wait even for a single one, because
+ * it is replaced within seconds.
+ */
+export function controlGroup(members: readonly ControlMember[], clock: Clock, resolve = addressesOf, waits = false): ControlLink {
   let links = members.map(({ linkTo }) => linkTo(undefined));
   let at = 0;
   let untried = links.length;
@@ -59,7 +62,7 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
     current,
     size: () => links.length,
     // Two addresses of one name may be one machine.
-    canFailOver: () => members.length > 1 || hasEpoch,
+    canFailOver: () => waits || members.length > 1 || hasEpoch,
     moveOn: (leader) => {
       untried--;
       const named = leader === undefined ? -1 : links.findIndex(({ name }) => name === leader);

@@ -1,12 +1,16 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { validate as deployment } from "kubernetes-models/_schemas/IoK8sApiAppsV1Deployment";
+import { validate as autoscaler } from "kubernetes-models/_schemas/IoK8sApiAutoscalingV2HorizontalPodAutoscaler";
+import { validate as configMap } from "kubernetes-models/_schemas/IoK8sApiCoreV1ConfigMap";
 import { validate as claim } from "kubernetes-models/_schemas/IoK8sApiCoreV1PersistentVolumeClaim";
+import { validate as pod } from "kubernetes-models/_schemas/IoK8sApiCoreV1Pod";
 import { validate as secret } from "kubernetes-models/_schemas/IoK8sApiCoreV1Secret";
 import { validate as service } from "kubernetes-models/_schemas/IoK8sApiCoreV1Service";
 import { validate as account } from "kubernetes-models/_schemas/IoK8sApiCoreV1ServiceAccount";
 import { validate as ingress } from "kubernetes-models/_schemas/IoK8sApiNetworkingV1Ingress";
 import { validate as policy } from "kubernetes-models/_schemas/IoK8sApiNetworkingV1NetworkPolicy";
+import { validate as budget } from "kubernetes-models/_schemas/IoK8sApiPolicyV1PodDisruptionBudget";
 import { validate as role } from "kubernetes-models/_schemas/IoK8sApiRbacV1Role";
 import { validate as binding } from "kubernetes-models/_schemas/IoK8sApiRbacV1RoleBinding";
 import { parseAllDocuments } from "yaml";
@@ -14,7 +18,19 @@ import { strictFaults } from "../fixtures/kubernetes/strict.ts";
 import { HELM } from "../run/helm.ts";
 
 export const CHART = join(import.meta.dirname, "../../conf/helm");
+/** Schemas of custom resources, by their files: not all of their packages export them. */
+const MODELS = join(import.meta.dirname, "../../node_modules/@kubernetes-models");
+const customSchema = async (path: string) => ((await import(join(MODELS, `${path}.js`))) as { validate(data: unknown): boolean }).validate;
+const PROMETHEUS = "prometheus-operator/_schemas/ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1";
 const SCHEMAS: Record<string, (data: unknown) => boolean> = {
+  HorizontalPodAutoscaler: autoscaler,
+  PodDisruptionBudget: budget,
+  ConfigMap: configMap,
+  Pod: pod,
+  ServiceMonitor: await customSchema(`${PROMETHEUS}ServiceMonitor`),
+  PrometheusRule: await customSchema(`${PROMETHEUS}PrometheusRule`),
+  HTTPRoute: await customSchema("gateway-api/_schemas/IoK8sSigsGatewayApiApisV1HTTPRoute"),
+  Certificate: await customSchema("cert-manager/_schemas/ComGithubCertManagerCertManagerPkgApisCertmanagerV1Certificate"),
   Deployment: deployment,
   PersistentVolumeClaim: claim,
   Secret: secret,
@@ -27,13 +43,13 @@ const SCHEMAS: Record<string, (data: unknown) => boolean> = {
 };
 
 type Meta = { name: string; namespace?: string; labels: Record<string, string>; annotations?: Record<string, string> };
-type Rendered = { kind: string; metadata: Meta; spec: Record<string, unknown>; [more: string]: unknown };
+export type Rendered = { kind: string; metadata: Meta; spec: Record<string, unknown>; [more: string]: unknown };
 type ChartContainer = {
   image: string;
-  env: { name: string; value: string }[];
+  env: { name: string; value?: string; valueFrom?: object }[];
   envFrom?: { secretRef: { name: string } }[];
   ports: { name: string; containerPort: number }[];
-  readinessProbe: { httpGet: { path: string; port: string } };
+  readinessProbe: { httpGet: { path: string; port: string; scheme: string } };
   volumeMounts: { name: string; mountPath: string }[];
   [more: string]: unknown;
 };
@@ -80,7 +96,7 @@ export function podsOf(objects: Rendered[]) {
   return ofKind(objects, "Deployment").map(({ metadata, spec }) => {
     const template = spec["template"] as { metadata: Meta; spec: Pod };
     const [container] = template.spec.containers;
-    const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]));
+    const env = Object.fromEntries(container.env.map(({ name, value = "" }) => [name, value]));
     return { name: metadata.name, spec, labels: template.metadata.labels, meta: template.metadata, pod: template.spec, container, env };
   });
 }

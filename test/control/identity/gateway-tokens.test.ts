@@ -44,6 +44,18 @@ t.test("one that was replaced stays good for an hour, or not a moment longer", a
   t.same([third, last].map(control.accepts), [false, true]);
 });
 
+t.test("one of the settings is accepted beside the folder's own, and ends when the settings have another", (t) => {
+  const folder = tempFolder(t);
+  let given = "a".repeat(64);
+  const tokens = createGatewayTokens({ dataFolder: folder, given: () => given, clock: createStillClock() });
+  const own = tokens.current();
+  const next = "b".repeat(64);
+  t.same([own, given, next, ""].map(tokens.accepts), [true, true, false, false]);
+  given = next;
+  t.same([own, "a".repeat(64), next].map(tokens.accepts), [true, false, true]);
+  t.end();
+});
+
 t.test("what a full disk left of the file is no token, and the next one is whole", (t) => {
   const { file, control } = openBoth(t);
   writeFileSync(file, "# Which\nabc");

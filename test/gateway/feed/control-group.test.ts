@@ -54,7 +54,8 @@ async function openMember(t: Test, { host = "127.0.0.1", port = 0 } = {}) {
       feeds.add(response);
       response.once("close", () => feeds.delete(response));
       const lines: FeedLine[] = [
-        { kind: "hello", gateway: `g${epoch}`, epoch },
+        // One that is alone has no epoch.
+        { kind: "hello", gateway: `g${epoch}`, ...(epoch === 0 ? {} : { epoch }) },
         { kind: "all", containers: [viewOnWire(ASLEEP)], seq: 1 },
       ];
       response.writeHead(200);
@@ -221,4 +222,18 @@ t.test("one control process alone: a wake while it is away fails at once, as bef
   await feed.ready();
   await only.kill();
   t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_AWAY");
+});
+
+t.test("a single control process that is replaced within seconds: a wake waits for it", async (t) => {
+  const only = await openMember(t);
+  only.lead(0);
+  const resolve = async () => ["127.0.0.1"];
+  const feed = follow(t, controlGroup([{ name: "berth.internal", linkTo: linkTo(only.port) }], systemClock(), resolve, true));
+  await feed.ready();
+  await only.kill();
+  const woken = feed.directory.wake(ID, CALLER, NEVER);
+  const next = await openMember(t, { port: only.port });
+  next.lead(0);
+  await woken;
+  t.same([only.wakes, next.wakes], [[], [ID]]);
 });
