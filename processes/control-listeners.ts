@@ -48,7 +48,7 @@ type BoundEntrance = Awaited<ReturnType<typeof bindEntrance>>;
 export async function openControlListeners(
   { settings, consoleHandle, entranceAt, clock, log }: ControlListenerSources & { entranceAt: BoundEntrance },
   answers: () => ControlAnswers,
-  standby?: () => RequestListener | undefined,
+  standby?: Parameters<typeof openGatewayListener>[0]["standby"],
 ): Promise<{ close(): Promise<void> }> {
   const entrance =
     entranceAt &&

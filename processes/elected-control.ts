@@ -2,13 +2,13 @@ import { randomUUID } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
 import { hostname } from "node:os";
-import { createStandbyAnswer } from "../control/api/standby.ts";
+import { createLeaderWait, createStandbyAnswer } from "../control/api/standby.ts";
 import { openLeaderDatabase } from "../control/leadership/leader-database.ts";
 import { type LeaderTerm, openLeadership } from "../control/leadership/open-leadership.ts";
+import { openStandbyStore } from "../control/leadership/standby-store.ts";
 import { openSharedFolderReader } from "../control/identity/shared-folder.ts";
 import { loadKeys, openKeyFile } from "../control/packages/credentials/open-vault.ts";
 import { makeFolder } from "../control/store/data-folder.ts";
-import { openStore } from "../control/store/open-store.ts";
 import { parsePostgresAddress, type PostgresOptions } from "../control/store/postgres/address.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
@@ -43,12 +43,15 @@ export async function runElectedControl(
   const database = openLeaderDatabase(parsePostgresAddress(postgres), { timeoutMs: leaseMs / 4, clock });
   const leadership = openLeadership({ database, self, leaseMs, clock, log });
   const answerAsStandby = createStandbyAnswer(leadership.lastLeader);
+  const standbyStore = openStandbyStore({ folder: settings.data, postgres, clock, metrics, log });
   const stop = new AbortController();
   const ended = Promise.withResolvers<void>();
   let current: { term: LeaderTerm; control: LeadingControl } | undefined;
   /** While it stops, it answers the API, and no gateway any more. */
   let mode: "standby" | "leading" | "stopping" = "standby";
   const isLeading = () => mode === "leading";
+  const wait = createLeaderWait({ leader: leadership.lastLeader, isLeading, selfUrl: self.url, clock });
+  leadership.watch(wait.changed);
   metrics.leading.look((family) => family.at().set(isLeading() ? 1 : 0));
   metrics.leaderEpoch.look((family) => family.at().set(isLeading() ? (current?.term.epoch ?? 0) : 0));
 
@@ -59,11 +62,11 @@ export async function runElectedControl(
       feed: mode === "leading" && current ? current.control.feed : answerAsStandby,
       api: mode !== "standby" && current ? current.control.api : answerAsStandby,
     }),
-    () => (mode === "standby" ? answerAsStandby : undefined),
+    () => (mode === "standby" ? { answer: answerAsStandby, laterThan: wait.laterThan } : undefined),
   );
 
   const lead = async (term: LeaderTerm): Promise<void> => {
-    const store = await openStore({ folder: settings.data, postgres, fence: () => term.fence, clock, metrics });
+    const store = await standbyStore.lead(term.fence);
     const part = { epoch: term.epoch, check: term.check, status: leadership.status, stepDown: () => void handOver() };
     await closeSockets();
     closeSockets = async () => undefined;
@@ -71,8 +74,10 @@ export async function runElectedControl(
     current = { term, control };
     await control.start();
     mode = "leading";
-    await control.openApi();
     log.info({ epoch: term.epoch }, "this control process leads");
+    wait.changed();
+    await control.openApi();
+    log.info({ epoch: term.epoch }, "the api is open");
   };
 
   /** Ends what acts. `within`: how long it may take until another process may lead. */
@@ -125,6 +130,7 @@ export async function runElectedControl(
       await running;
       await listeners.close();
       await closeSockets();
+      await standbyStore.close().catch((err: unknown) => log.warn({ err }, "the standby's store was not closed"));
       await current?.control.close().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
       await leadership.close();
       await sharedFolder.close();

@@ -10,7 +10,7 @@ import type { Log } from "../../lib/log.ts";
 import type { PrivateListeners } from "../../lib/refused-addresses.ts";
 import type { GatewayTokens } from "../identity/gateway-tokens.ts";
 import type { FeedHandler } from "./feed.ts";
-import { answerHealth } from "./standby.ts";
+import { answerHealth, type LeaderWait } from "./standby.ts";
 
 /** A certificate with its key, and how a server receives their replacements. */
 export type ListenerTls = { current(): { cert: string; key: string }; keep(server: SecureServer): void };
@@ -93,8 +93,8 @@ export type GatewayListenerDeps = Pick<ControlListenerOptions, "handle" | "tls" 
   /** Handle requests with a valid token. */
   feed: FeedHandler;
   api: RequestListener;
-  /** Answers everything while it is defined: this control process does not lead. */
-  standby?: (() => RequestListener | undefined) | undefined;
+  /** Answers everything while it is defined: this control process does not lead. A feed with the epoch of the last leader waits for a later one first. */
+  standby?: (() => (Pick<LeaderWait, "laterThan"> & { answer: RequestListener }) | undefined) | undefined;
   clock: Clock;
   log: Log;
 };
@@ -125,16 +125,25 @@ export function openGatewayListener({
   let loggedAt: number | undefined;
   const purposeOf = (request: IncomingMessage): string | undefined => {
     const [, purpose, token = ""] = /^(feed|api) (\S+)$/.exec(String(request.headers[GATEWAY_TOKEN_HEADER] ?? "")) ?? [];
-    // The token goes no further.
-    delete request.headers[GATEWAY_TOKEN_HEADER];
     return tokens.accepts(token) ? purpose : undefined;
   };
   const answer = (request: IncomingMessage, response: ServerResponse) => {
     const asStandby = standby?.();
-    if (asStandby) return asStandby(request, response);
+    if (!asStandby) return answerAsLeader(request, response);
+    const epoch = lastEpoch(request);
+    if (epoch === undefined || purposeOf(request) !== "feed") return asStandby.answer(request, response);
+    void answerLater(asStandby.laterThan(epoch), request, response);
+  };
+  const answerLater = async (later: Promise<void>, request: IncomingMessage, response: ServerResponse) => {
+    await later;
+    if (!response.destroyed) (standby?.()?.answer ?? answerAsLeader)(request, response);
+  };
+  const answerAsLeader = (request: IncomingMessage, response: ServerResponse) => {
     if (answerHealth(request, response, "ready")) return;
     try {
       const purpose = purposeOf(request);
+      // The token goes no further.
+      delete request.headers[GATEWAY_TOKEN_HEADER];
       if (purpose === "feed") return feed(request, response, "elsewhere");
       if (purpose === "api") return api(request, response);
       logRefusal(request);
@@ -162,6 +171,13 @@ export function openGatewayListener({
     clock,
     log,
   });
+}
+
+/** Of the leader that a gateway had, in the path of its feed. */
+function lastEpoch({ url = "" }: IncomingMessage): number | undefined {
+  const [path, query] = url.split("?", 2);
+  const epoch = path === "/feed" ? Number(new URLSearchParams(query).get("epoch") ?? Number.NaN) : Number.NaN;
+  return Number.isSafeInteger(epoch) ? epoch : undefined;
 }
 
 function refuse(response: ServerResponse, fault: Fault): void {

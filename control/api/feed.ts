@@ -88,7 +88,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
 
   const answer: FeedHandler = async (request, response, from) => {
     const [path = "", query] = (request.url ?? "").split("?", 2);
-    if (request.method === "GET" && request.url === LEADER_FEED) return streamLeader(deps, followers, response);
+    if (request.method === "GET" && request.url?.startsWith(LEADER_FEED)) return streamLeader(deps, followers, response);
     if (request.method === "GET" && path === "/feed")
       return streamChanges(deps, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
     const handler = request.method === "POST" && Object.hasOwn(handlers, path) ? handlers[path] : undefined;

@@ -16,6 +16,7 @@ import { addDockerTokenRoutes, signingKeyRoutes } from "./docker-tokens.ts";
 import { electionRoutes } from "./election.ts";
 import { addEventRoutes } from "./events.ts";
 import { imageRoutes } from "./images.ts";
+import { lazyCompilers } from "./lazy-compilers.ts";
 import { importRoutes, addPackageRoutes } from "./packages.ts";
 import { createSendList } from "./lists.ts";
 import { openLiveStreams } from "./live-streams.ts";
@@ -63,6 +64,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
     requestTimeout: REQUEST_TIMEOUT_MS,
     return503OnClosing: true,
     routerOptions: { maxParamLength: LONGEST_PATH_PART },
+    schemaController: { compilersFactory: lazyCompilers() },
   });
   const { identity, settings, store, clock } = deps;
   const pages = settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins];
@@ -100,24 +102,29 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         const last = await lastPushes(store, repository);
         return (tag: string) => last.get(tag);
       };
-      addRoutes(api, [
-        ...serverRoutes(deps),
-        ...signInRoutes(routeDeps),
-        ...userRoutes(routeDeps),
-        ...serverListRoutes(routeDeps),
-        ...containerRoutes(routeDeps),
-        ...diagnosticsRoutes(routeDeps),
-        ...imageRoutes(routeDeps),
-        ...serviceRoutes(routeDeps),
-        ...auditRoutes(deps),
-        ...electionRoutes(deps),
-        ...orphanRoutes(deps),
-        ...importRoutes(routeDeps),
-        ...signingKeyRoutes(deps),
-        ...registryRoutes({ registry: deps.registry, usage: () => imageUsage(store), pushes }),
-        ...repositoryOwnerRoutes(deps),
-        ...overviewRoutes({ ...deps, proxies }),
-      ]);
+      const parts = [
+        () => serverRoutes(deps),
+        () => signInRoutes(routeDeps),
+        () => userRoutes(routeDeps),
+        () => serverListRoutes(routeDeps),
+        () => containerRoutes(routeDeps),
+        () => diagnosticsRoutes(routeDeps),
+        () => imageRoutes(routeDeps),
+        () => serviceRoutes(routeDeps),
+        () => auditRoutes(deps),
+        () => electionRoutes(deps),
+        () => orphanRoutes(deps),
+        () => importRoutes(routeDeps),
+        () => signingKeyRoutes(deps),
+        () => registryRoutes({ registry: deps.registry, usage: () => imageUsage(store), pushes }),
+        () => repositoryOwnerRoutes(deps),
+        () => overviewRoutes({ ...deps, proxies }),
+      ];
+      for (const part of parts) {
+        addRoutes(api, part());
+        // A new leader answers gateways meanwhile.
+        await new Promise(setImmediate);
+      }
       addEventRoutes(api, routeDeps);
       await api.register(async (tokens) => addDockerTokenRoutes(tokens, routeDeps));
       await api.register(async (packages) => addPackageRoutes(packages, routeDeps));

@@ -1,5 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
 import type { StandbyReply } from "../../gateway/contract.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { KnownLeader } from "../leadership/open-leadership.ts";
 
@@ -15,6 +16,43 @@ export function createStandbyAnswer(leader: () => KnownLeader): RequestListener 
     const fault = new Fault("CONTROL_STANDBY", sentence(at, problem), { retryAfterMs: RETRY_MS });
     const reply: StandbyReply = { ...fault.toJSON(), ...(at === undefined ? {} : { leader: at }) };
     send(response, fault.status, { "#type": "ApiError", innerMessage: "", ...reply });
+  };
+}
+
+/** Shorter than the time for which a gateway waits for one of several control processes (`gateway/feed/feed-connection.ts`). */
+const LONGEST_HOLD_MS = 1_000;
+
+/** A gateway that lost its leader waits at a standby for the next one, instead of trying each control process again and again. */
+export type LeaderWait = {
+  /** Resolves when this process leads, or knows another leader with a larger epoch, and after a second in any case. */
+  laterThan(epoch: number): Promise<void>;
+  /** To be called when this process knows more of the leader, or leads. */
+  changed(): void;
+};
+
+/** `isLeading`: this process. `selfUrl`: its own address, at which nothing is served until it leads. */
+export function createLeaderWait(deps: { leader: () => KnownLeader; isLeading: () => boolean; selfUrl: string; clock: Clock }): LeaderWait {
+  const { leader, isLeading, selfUrl, clock } = deps;
+  const waiting = new Set<() => void>();
+  return {
+    laterThan: (epoch) =>
+      new Promise((resolve) => {
+        const look = () => {
+          const { url, epoch: current } = leader();
+          if (isLeading() || (url !== undefined && url !== selfUrl && current > epoch)) leave();
+        };
+        const leave = () => {
+          cancel();
+          waiting.delete(look);
+          resolve();
+        };
+        const cancel = clock.after(LONGEST_HOLD_MS, leave);
+        waiting.add(look);
+        look();
+      }),
+    changed: () => {
+      for (const look of waiting) look();
+    },
   };
 }
 

@@ -41,7 +41,7 @@ export type LeaderRows = {
   prepare(): Promise<void>;
   /** Notes that this process lives, and returns the leader. */
   look(): Promise<LeaderRow>;
-  /** Returns the new epoch if the row had expired. */
+  /** Returns the new epoch if the row had expired. The others learn of it. */
   acquire(leaseMs: number): Promise<number | undefined>;
   /** False if another process leads. It succeeds after the lease has expired, if no other process has acquired it. */
   renew(epoch: number, leaseMs: number): Promise<boolean>;
@@ -74,6 +74,7 @@ export function createLeaderRows(database: LeaderDatabase, self: ControlProcess)
     acquire: async (leaseMs) => {
       const sql = `DELETE FROM control_processes WHERE seen_at < clock_timestamp() - ${FORGET};
         SELECT FROM leadership WHERE id = 1 AND expires_at <= clock_timestamp() FOR UPDATE;
+        ${NOTIFY};
         UPDATE leadership SET epoch = epoch + 1, holder = ${id}, url = ${url}, expires_at = ${lease(leaseMs)}, since = clock_timestamp()
           WHERE id = 1 AND expires_at <= clock_timestamp() RETURNING epoch::float8 AS epoch`;
       return ((await database.transaction(sql)) as { epoch: number }[])[0]?.epoch;

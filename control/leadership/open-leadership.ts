@@ -21,6 +21,8 @@ export type LeaderTerm = {
 export type KnownLeader = {
   /** At which gateways reach it; undefined: none leads, or it has none. */
   url: string | undefined;
+  /** Of the last leader; 0: none is known. */
+  epoch: number;
   /** Why none leads, as a clause. */
   problem: string | undefined;
 };
@@ -46,6 +48,8 @@ export type Leadership = {
   /** Resolves when this process leads. Rejects with the signal's reason. */
   acquire(signal: AbortSignal): Promise<LeaderTerm>;
   lastLeader(): KnownLeader;
+  /** Calls `listener` after each look at the leader, until the returned function is called. */
+  watch(listener: () => void): () => void;
   /** Faults: STORE_UNAVAILABLE. */
   status(): Promise<LeadershipStatus>;
   close(): Promise<void>;
@@ -66,7 +70,8 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
   const marginMs = leaseMs / 6;
   const rows = createLeaderRows(database, self);
   let isPrepared = false;
-  let lastLeader: KnownLeader = { url: undefined, problem: undefined };
+  let lastLeader: KnownLeader = { url: undefined, epoch: 0, problem: undefined };
+  const listeners = new Set<() => void>();
   let failedSince: number | undefined;
   let notBefore = 0;
   let stopTimers = () => {};
@@ -76,15 +81,16 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
     isPrepared = true;
     return rows.look();
   };
-  const learn = ({ url, expiresInMs }: LeaderRow) => {
+  const learn = ({ url, epoch, expiresInMs }: LeaderRow) => {
     failedSince = undefined;
-    lastLeader = { url: expiresInMs > 0 && url !== "" ? url : undefined, problem: undefined };
+    lastLeader = { url: expiresInMs > 0 && url !== "" ? url : undefined, epoch, problem: undefined };
+    for (const listener of listeners) listener();
   };
   const failed = (error: unknown) => {
     failedSince ??= clock.now();
     const why = error instanceof Fault ? error.message.replace(/\.$/, "") : String(error);
     if (lastLeader.problem === undefined) log.warn({ err: error }, "leadership unknown");
-    lastLeader = { url: undefined, problem: `${why} (since ${new Date(failedSince).toISOString()})` };
+    lastLeader = { ...lastLeader, url: undefined, problem: `${why} (since ${new Date(failedSince).toISOString()})` };
   };
   /** Ends early at a notification. */
   const wait = async (ms: number, signal: AbortSignal) => {
@@ -146,7 +152,7 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
       release: async () => {
         isReleased = true;
         end("it has stepped down");
-        lastLeader = { url: undefined, problem: undefined };
+        lastLeader = { url: undefined, epoch, problem: undefined };
         // The others come first.
         notBefore = clock.monotonic() + 2 * leaseMs;
         await rows.release(epoch).then(
@@ -184,6 +190,10 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
       }
     },
     lastLeader: () => lastLeader,
+    watch: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
     status: async () => {
       const from = clock.monotonic();
       const row = await look();

@@ -162,7 +162,24 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     limits,
   });
   const work = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
-  const deps = { ...work, steps: startSteps, changes, usage, watched, tcpPorts, driver, environment, filesFolder, clock, epoch, limits, random, log };
+  const late = { lateStarts: metrics.lateStarts.at(), leaderEpoch: options.leaderEpoch };
+  const deps = {
+    ...work,
+    ...late,
+    steps: startSteps,
+    changes,
+    usage,
+    watched,
+    tcpPorts,
+    driver,
+    environment,
+    filesFolder,
+    clock,
+    epoch,
+    limits,
+    random,
+    log,
+  };
   const requests = createLifecycleRequests(deps);
   const readStartStatus = createStartStatus(deps);
   const useRecord = openUseRecord({ store, usage, clock, flushMs: limits.flushMs, log });

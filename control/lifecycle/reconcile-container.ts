@@ -1,6 +1,7 @@
+import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { isPassing, type Lane, laneOf } from "../model/states.ts";
+import { type ContainerState, isPassing, type Lane, laneOf } from "../model/states.ts";
 import {
   confirmAddress,
   markLostAsObserved,
@@ -27,6 +28,9 @@ export type ContainerDeps = StartDeps &
     suspect: SuspectAddress;
     slots: StartSlots;
     queue: Pick<WorkQueue, "add" | "addAfter">;
+    /** As `SpecSource.leaderEpoch`. */
+    leaderEpoch?: number | undefined;
+    lateStarts: { add(): void };
     /** Containers whose stop waits for what gateways report. */
     draining: Set<string>;
   };
@@ -105,13 +109,27 @@ async function decideAndAct(deps: ContainerDeps, read: ContainerSituation, optio
     action = decide(situation, limits);
     return true;
   };
-  if (action.kind === "observe" && !(await decideAgain(await engine.observe(row, signal)))) return "moved";
+  if (action.kind === "observe") {
+    const observed = await engine.observe(row, signal);
+    recognizeLateStart(deps, row, observed);
+    if (!(await decideAgain(observed))) return "moved";
+  }
   if (action.kind === "endPaused") {
     await endPaused(deps, situation.row, signal);
     if (!(await decideAgain(undefined))) return "moved";
   }
   if (action.kind !== "drain") draining.delete(row.id);
   return act(deps, situation, action, options);
+}
+
+const STOPPED: ReadonlySet<ContainerState> = new Set(["USER_STOPPED", "SYSTEM_STOPPED"]);
+
+/** A call of an earlier leader took effect after this one had stopped the container, or found it stopped. It is stopped like any other that runs so. */
+function recognizeLateStart({ lateStarts, log, leaderEpoch = 0 }: ContainerDeps, row: Container, observed: Observed | undefined): void {
+  const epoch = observed?.labels.epoch;
+  if (!observed?.running || epoch === undefined || epoch >= leaderEpoch || !STOPPED.has(row.state)) return;
+  log.warn({ container: row.id, service: row.service, epoch, leader: leaderEpoch }, "late start by an earlier leader");
+  lateStarts.add();
 }
 
 /** What the deploy has just confirmed is not queried again. */

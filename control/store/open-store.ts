@@ -25,7 +25,7 @@ import { createPackages, createRepositories, type Packages, type Repositories } 
 import { parsePostgresAddress, type PostgresOptions } from "./postgres/address.ts";
 import { postgresConnection, postgresReader } from "./postgres/connection.ts";
 import { openPostgresPool } from "./postgres/pool.ts";
-import { migratePostgres } from "./postgres/schema.ts";
+import { isCurrentSchema, migratePostgres } from "./postgres/schema.ts";
 import { createPublishedFiles, type PublishedFiles } from "./published-files.ts";
 import { createQueries } from "./queries.ts";
 import { createSharedSecrets, createSharedTexts, type SharedSecrets, type SharedTexts } from "./secrets.ts";
@@ -66,7 +66,7 @@ export type Store = {
   readonly isShared: boolean;
   transaction: Database["transaction"];
   afterCommit: Database["afterCommit"];
-  /** Tidies up after the process that had the store before; `now` in epoch ms. */
+  /** Brings the schema up to date, and tidies up after the process that had the store before; `now` in epoch ms. Faults: as `openStore`. */
   takeOver(now: number): Promise<void>;
   /** Waits for the writes that are under way. */
   close(): Promise<void>;
@@ -80,7 +80,7 @@ export type StoreOptions = {
   postgres?: PostgresOptions | undefined;
   /** Called at the beginning of each write transaction; see `Fence`. */
   fence?: (() => Fence | undefined) | undefined;
-  /** Another process may have the store at this moment: nothing is tidied up until `takeOver`. */
+  /** Another process may have the store at this moment: nothing is tidied up, nor the schema brought up to date, until `takeOver`. */
   isStandby?: boolean;
 };
 
@@ -112,7 +112,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   }
 }
 
-type OpenedDatabase = { database: Database; dialect: Dialect; close(): Promise<void> };
+/** `migrate`: brings the schema up to date, if another process may have had the store since it was opened. */
+type OpenedDatabase = { database: Database; dialect: Dialect; migrate?: (() => Promise<void>) | undefined; close(): Promise<void> };
 
 function openFile({ file }: DataFolder, { folder, fence }: StoreOptions, commits: CommitMetrics, storeBytes: Metrics["storeBytes"]): OpenedDatabase {
   const connections: SqliteDatabase[] = [];
@@ -146,19 +147,20 @@ function openFile({ file }: DataFolder, { folder, fence }: StoreOptions, commits
   }
 }
 
-async function openPostgres(postgres: PostgresOptions, { clock, fence }: StoreOptions, commits: CommitMetrics): Promise<OpenedDatabase> {
+async function openPostgres(postgres: PostgresOptions, { clock, fence, isStandby }: StoreOptions, commits: CommitMetrics): Promise<OpenedDatabase> {
   const pool = await openPostgresPool(parsePostgresAddress(postgres), { connections: postgres.connections, clock });
   try {
-    await migratePostgres(pool);
+    if (isStandby !== true) await migratePostgres(pool);
+    else if (!(await isCurrentSchema(pool))) throw new Fault("STORE_UNAVAILABLE", `The database ${pool.name} has another schema than this standby.`);
     const database = createDatabase(postgresConnection(pool), postgresReader(pool), commits, fence);
-    return { database, dialect: POSTGRES_DIALECT, close: () => pool.close() };
+    return { database, dialect: POSTGRES_DIALECT, migrate: isStandby === true ? () => migratePostgres(pool) : undefined, close: () => pool.close() };
   } catch (error) {
     await pool.close();
     throw error;
   }
 }
 
-async function storeOn({ database, dialect }: OpenedDatabase, folder: string, close: () => Promise<void>): Promise<Store> {
+async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatabase, folder: string, close: () => Promise<void>): Promise<Store> {
   const queries = createQueries(database, dialect);
   const { builder, select, run } = queries;
   const own = select(() => builder.selectFrom("store").select(["id", "revision"]));
@@ -201,6 +203,7 @@ async function storeOn({ database, dialect }: OpenedDatabase, folder: string, cl
     transaction: database.transaction,
     afterCommit: database.afterCommit,
     takeOver: async (now) => {
+      await migrateAgain?.();
       await sessions.removeExpired(now);
       if (isShared) await staging.reset();
       await publishedFiles.removeUnused();

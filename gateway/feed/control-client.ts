@@ -198,6 +198,11 @@ export function controlAway(why: string, cause?: unknown): Fault {
   return new Fault("CONTROL_AWAY", `The control plane ${why}; it should be back in a moment`, { cause, retryAfterMs: 1_000 });
 }
 
+/** Of several control processes none leads, or the leader cannot be reached. `why`: a clause. */
+export function noLeader(why: string, cause?: unknown): Fault {
+  return new Fault("CONTROL_NO_LEADER", `No control process leads at the moment (${why}); one should within seconds`, { cause, retryAfterMs: 1_000 });
+}
+
 /** Control is connected, and has too much to do. */
 export function controlBusy(why: string): Fault {
   return new Fault("CONTROL_BUSY", `The control plane ${why}; it has too much to do at the moment`, { retryAfterMs: 1_000 });

@@ -2,7 +2,7 @@ import { lookup } from "node:dns/promises";
 import type { Clock } from "../../lib/clock.ts";
 import { retryDelay } from "../../lib/backoff.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import type { ControlApi, ControlGroup, ControlLink } from "./control-client.ts";
+import { type ControlApi, type ControlGroup, type ControlLink, noLeader } from "./control-client.ts";
 
 /** One entry of the list: a control process, or a name with the addresses of several. */
 export type ControlMember = {
@@ -88,8 +88,6 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
     },
     leader: (ms, signal) => {
       if (isConnected) return Promise.resolve();
-      const noLeader = () =>
-        new Fault("CONTROL_NO_LEADER", `No control process leads at the moment (${problem}); one should within seconds`, { retryAfterMs: 1_000 });
       return new Promise((proceed, reject) => {
         const leave = () => {
           waiting.delete(onLeader);
@@ -106,7 +104,7 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
         };
         const cancel = clock.after(ms, () => {
           leave();
-          reject(noLeader());
+          reject(noLeader(problem));
         });
         waiting.add(onLeader);
         signal?.addEventListener("abort", onAbort, { once: true });
@@ -168,7 +166,9 @@ export async function requestLeader<R>(
     try {
       return await send();
     } catch (error) {
-      if (!group?.canFailOver() || !(error instanceof Fault && isFailover(error)) || clock.monotonic() >= until) throw error;
+      if (!group?.canFailOver() || !(error instanceof Fault && isFailover(error))) throw error;
+      // A request that is held waits on: another control process may lead in a moment.
+      if (clock.monotonic() >= until) throw error.code === "CONTROL_AWAY" ? noLeader(error.message, error) : error;
     }
     await clock.sleep(retryDelay(LEADER_RETRY, failures));
   }

@@ -4,7 +4,7 @@ import { backoffDelay } from "../../lib/backoff.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
-import { FEED_SILENCE_MS, type FeedLine, type StandbyReply } from "../contract.ts";
+import { FEED_BEAT_MS, FEED_SILENCE_MS, type FeedLine, type StandbyReply } from "../contract.ts";
 import { isFaultData, type ControlGroup, type ControlLink, untrustedFault } from "./control-client.ts";
 import type { Readable } from "node:stream";
 
@@ -17,6 +17,11 @@ const RETRY = { firstMs: 100, longestMs: 2_000 };
 const GROUP_RETRY = { firstMs: 50, longestMs: 500 };
 /** A control process of several that does not answer within this time is passed over. After each round it gets so much more: a busy leader answers late. */
 const GROUP_HEAD_MS = 1_500;
+/**
+ * A leader beats twice in `FEED_BEAT_MS`. A gateway that has missed four of them waits at a standby: at the end of the lease of a leader that is cut off, it is
+ * there already.
+ */
+const GROUP_SILENCE_MS = 2 * FEED_BEAT_MS;
 /** An administrator has to act first. Each attempt logs the reason. */
 const REFUSED_DELAY_MS = 30_000;
 
@@ -109,7 +114,7 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
     loseCurrent = lost;
     const restartSilence = () => {
       cancelSilence();
-      cancelSilence = clock.after(FEED_SILENCE_MS, () => lost(SILENCE));
+      cancelSilence = clock.after(group?.canFailOver() ? GROUP_SILENCE_MS : FEED_SILENCE_MS, () => lost(SILENCE));
     };
     restartSilence();
     const read = (stream: Readable) => {

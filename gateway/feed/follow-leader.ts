@@ -9,6 +9,8 @@ import { openFeedConnection } from "./feed-connection.ts";
 export type LeaderEpochs = {
   /** Whether this leader has an epoch. Faults: CONTROL_STANDBY if a later leader was connected before: this one was deposed, and may not know it yet. */
   check(hello: Extract<FeedLine, { kind: "hello" }>): boolean;
+  /** For the path of the next feed: a standby answers it when it knows a later leader. */
+  query(): Record<string, string>;
 };
 
 export function createLeaderEpochs(link: Pick<ControlLink, "name">): LeaderEpochs {
@@ -24,6 +26,7 @@ export function createLeaderEpochs(link: Pick<ControlLink, "name">): LeaderEpoch
       last = epoch;
       return true;
     },
+    query: () => (last === 0 ? {} : { epoch: String(last) }),
   };
 }
 
@@ -41,7 +44,7 @@ export function followLeader({ link, clock, log }: { link: ControlLink; clock: C
   };
   return openFeedConnection({
     link,
-    path: () => LEADER_FEED,
+    path: () => `${LEADER_FEED}&${new URLSearchParams(epochs.query()).toString()}`,
     onLine,
     onLost: () => undefined,
     onRefused: (fault) => log.error({ fault: fault.code, control: link.name }, fault.message),

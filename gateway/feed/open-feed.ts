@@ -221,10 +221,12 @@ export function openFeed(deps: {
   };
   const connection = openFeedConnection({
     link,
-    path: () =>
-      previousName === undefined
-        ? "/feed"
-        : `/feed?${new URLSearchParams({ was: previousName, ...(revision && { store: revision.store, revision: String(revision.seen) }) }).toString()}`,
+    path: () => {
+      const last =
+        previousName === undefined ? {} : { was: previousName, ...(revision && { store: revision.store, revision: String(revision.seen) }) };
+      const query = new URLSearchParams({ ...last, ...epochs.query() }).toString();
+      return query === "" ? "/feed" : `/feed?${query}`;
+    },
     onLine,
     onLost,
     onRefused,

@@ -120,6 +120,11 @@ export const METRICS = {
   ),
   controlSeq: gauge("berth_control_seq", [], "Number of the last change that control made", "max"),
   leading: gauge("berth_control_leading", [], "1 for the control process that leads, 0 for a standby; absent with a single control process", "sum"),
+  lateStarts: counter(
+    "berth_late_starts_total",
+    [],
+    "Containers that an earlier leader started after this one had taken over; they are stopped again",
+  ),
   leaderEpoch: gauge("berth_control_epoch", [], "Epoch of the leader, which grows with each change of it; 0 at a standby", "max"),
   gateways: gauge("berth_control_gateways", [], "Gateways that follow control's feed"),
 

@@ -3,14 +3,20 @@ import { join } from "node:path";
 import { type BerthClient, zipOf } from "../fixtures/berth.ts";
 import { pause } from "../fixtures/clock.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import type { FailoverCluster } from "./cluster.ts";
 
 const DEMO = join(import.meta.dirname, "../../conf/demo/dockerfiles/square");
 
 const LONG_AWAKE = JSON.stringify({ cpu: 0.25, memory: 128, on_demand: true, shutdown_timeout: 600 });
 
-/** A package whose containers stay awake. */
-function packageWith(name: string, folders: readonly string[]): Record<string, string> {
-  const files = readdirSync(DEMO).map((file) => [file, file === "container.json" ? LONG_AWAKE : readFileSync(join(DEMO, file), "utf8")] as const);
+/** A package whose containers stay awake. `outside`: what runs them in the network where all reach them. */
+function packageWith(name: string, folders: readonly string[], outside: readonly string[]): Record<string, string> {
+  const contentOf = (file: string) => {
+    if (file === "container.json") return LONG_AWAKE;
+    const text = readFileSync(join(DEMO, file), "utf8");
+    return file === "Dockerfile" ? text.replace(/^CMD .*$/m, `CMD ${JSON.stringify([...outside, "node", "server.mjs"])}`) : text;
+  };
+  const files = readdirSync(DEMO).map((file) => [file, contentOf(file)] as const);
   return {
     "package.json": JSON.stringify({ name, version: "1.0.0" }),
     ...Object.fromEntries(folders.flatMap((folder) => files.map(([file, text]) => [`dockerfiles/${folder}/${file}`, text]))),
@@ -24,6 +30,10 @@ export type FailoverLoad = {
   /** Wakes a container that sleeps, and returns how long that took. The next probe has another container, put to sleep by `prepare`. */
   probe(): Promise<number>;
   prepare(): Promise<void>;
+  /** Two containers that only late calls of the driver start and stop. */
+  late: { start: string; stop: string };
+  /** The status of a request to this container. */
+  request(name: string): Promise<number>;
   /** What was acknowledged and is not there. */
   missing(): Promise<string[]>;
   stop(): Promise<void>;
@@ -31,17 +41,19 @@ export type FailoverLoad = {
 
 const WARM = ["warm-a", "warm-b", "warm-c"];
 const SLEEPERS = ["sleep-a", "sleep-b", "sleep-c", "sleep-d"];
+const LATE = { start: "late-start", stop: "late-stop" };
 
 /** Warm requests through every gateway, wakes, run and stop, new users and published packages, each as fast as it is answered, with a pause. */
-export async function startLoad(gateways: readonly BerthClient[]): Promise<FailoverLoad> {
+export async function startLoad({ gateways, networks, query }: FailoverCluster): Promise<FailoverLoad> {
   const [first] = gateways;
   if (!first) throw new Error("no gateway");
   let turn = 0;
   const next = (): BerthClient => gateways[turn++ % gateways.length] ?? first;
-  const reply = await first.publish("load", packageWith("load", [...WARM, ...SLEEPERS]));
+  const names = [...WARM, ...SLEEPERS, LATE.start, LATE.stop];
+  const reply = await first.publish("load", packageWith("load", names, networks.outside));
   if (reply.status !== 200) throw new Error(`publish: ${reply.status} ${await reply.text()}`);
   const ids = new Map<string, string>();
-  for (const name of [...WARM, ...SLEEPERS]) {
+  for (const name of names) {
     const { id } = await eventually(name, async () => {
       const entity = await first.container(`load-${name}`);
       return entity.dockerfile.status === "ready" ? entity : undefined;
@@ -56,7 +68,7 @@ export async function startLoad(gateways: readonly BerthClient[]): Promise<Failo
   const packages: string[] = [];
   /** The last acknowledged desired state; undefined: a later request for another was not acknowledged. */
   const desired = new Map<string, number | undefined>();
-  for (const name of WARM) if ((await proxied(first, name)).status !== 200) throw new Error(`${name} does not start`);
+  for (const name of [...WARM, LATE.stop]) if ((await proxied(first, name)).status !== 200) throw new Error(`${name} does not start`);
 
   const stopping = new AbortController();
   const loop = async (ms: number, work: () => Promise<void>) => {
@@ -95,9 +107,9 @@ export async function startLoad(gateways: readonly BerthClient[]): Promise<Failo
     }),
     loop(4_000, async () => {
       const name = `extra-${made++}`;
-      const body = await zipOf(packageWith(name, ["app"]));
+      const body = await zipOf(packageWith(name, ["app"], networks.outside));
       const request = fetch(`${next().api}/packages/dev/${name}`, { method: "POST", headers: { authorization: `Dev ${first.key}` }, body });
-      if (await acknowledged(request)) packages.push(`${name}-app`);
+      if (await acknowledged(request)) packages.push(name);
     }),
     loop(700, async () => {
       // Only this loop changes the last one.
@@ -131,25 +143,19 @@ export async function startLoad(gateways: readonly BerthClient[]): Promise<Failo
       if (response.status !== 200) wakes.failed.push(`${name}: ${response.status} ${text}`);
       return performance.now() - from;
     },
+    late: LATE,
+    request: async (name) => (await proxied(next(), name)).status,
     missing: async () => {
-      const list = await eventually("the list of users", async () => {
-        const response = await next().call("/users");
-        return response.status === 200 ? ((await response.json()) as { login: string }[]) : undefined;
-      });
-      const logins = new Set(list.map(({ login }) => login));
-      const lost = users.filter((login) => !logins.has(login));
-      for (const name of packages)
-        if (
-          (await next()
-            .container(name)
-            .catch(() => undefined)) === undefined
-        )
-          lost.push(name);
+      // Those that are acknowledged meanwhile are for the next check.
+      const [logins, published] = [[...users], [...packages]];
+      const [userRows, packageRows] = [await query("SELECT login AS name FROM users"), await query("SELECT name FROM packages")];
+      const [knownUsers, knownPackages] = [userRows, packageRows].map((rows) => new Set(rows.map((row) => String(row["name"]))));
+      const lost = [...logins.filter((login) => !knownUsers?.has(login)), ...published.filter((name) => !knownPackages?.has(name))];
       for (const [name, want] of desired) {
         if (want === undefined) continue;
-        const { desiredInstances } = await next().container(`load-${name}`);
+        const [row] = await query(`SELECT desired_instances::int AS instances FROM containers WHERE id = '${ids.get(name)}'`);
         // A request may have been sent meanwhile.
-        if (desired.get(name) === want && desiredInstances !== want) lost.push(`${name}: ${desiredInstances} instead of ${want}`);
+        if (desired.get(name) === want && row?.["instances"] !== want) lost.push(`${name}: ${String(row?.["instances"])} instead of ${want}`);
       }
       return lost;
     },

@@ -1,15 +1,20 @@
 /**
- * `npm run failover [-- --faults N] [-- --seed N]`: three control processes, three gateways and PostgreSQL, in a network of their own, under load and
- * random faults. It checks after each fault, and prints the time until wakes are served again. It needs root, PostgreSQL and iptables.
+ * `npm run failover [-- --faults N --seed N --only TEXT --table FILE]`: three control processes and three gateways, each in a network and with a wall clock
+ * of its own, and PostgreSQL, under load and random faults. It checks after each fault, and prints the time until wakes are served again as a table.
+ * `--only` plays the faults whose name has the text. It ends with 1 if a check fails; the targets for the times are judged apart. It needs root, PostgreSQL,
+ * iptables and libfaketime.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { enterOwnNetwork } from "../run/own-network.ts";
-import { percentile, playFailover } from "./play.ts";
+import { playFailover } from "./play.ts";
+import { judgeTargets, resultTable } from "./summary.ts";
 
-const { values } = parseArgs({ options: { faults: { type: "string", default: "200" }, seed: { type: "string" } } });
+const { values } = parseArgs({
+  options: { faults: { type: "string", default: "200" }, seed: { type: "string" }, only: { type: "string" }, table: { type: "string" } },
+});
 enterOwnNetwork();
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
 console.log(`seed ${seed}`);
@@ -18,17 +23,11 @@ const ends: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: 
 const t = { teardown: (end: () => unknown) => void ends.push(end) };
 let failed = true;
 try {
-  const { results, plainMs, warm, wakes, writes } = await playFailover(t, { faults: Number(values.faults), seed, folder, report: console.log });
-  const problems = results.flatMap((result) => result.problems);
-  console.log(`\nA wake without a fault: ${Math.round(plainMs)} ms`);
-  for (const kind of ["crash", "planned", "outage"] as const) {
-    const times = results.filter((result) => result.kind === kind).map((result) => result.servedMs);
-    const [p50, p99] = [percentile(times, 0.5), percentile(times, 0.99)].map((ms) => `${(ms / 1_000).toFixed(1)} s`);
-    console.log(`${kind}: ${times.length} faults, wakes served after p50 ${p50}, p99 ${p99}`);
-  }
-  console.log(`Warm requests: ${warm.sent}, failed ${warm.failed.length}. Wakes: ${wakes.sent}, failed ${wakes.failed.length}.`);
-  console.log(`Writes: ${writes.sent}, acknowledged ${writes.acknowledged}. Problems: ${problems.length}.`);
-  failed = problems.length > 0;
+  const report = await playFailover(t, { faults: Number(values.faults), seed, only: values.only, folder, report: console.log });
+  const table = resultTable(report);
+  console.log(`\n${table}\n\n${judgeTargets(report).join("\n")}`);
+  if (values.table !== undefined) writeFileSync(values.table, `${table}\n`);
+  failed = report.results.some(({ problems }) => problems.length > 0) || report.late.recognized < report.late.starts;
 } finally {
   for (const end of ends.toReversed()) await end();
 }

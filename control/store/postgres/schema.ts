@@ -187,6 +187,14 @@ export async function migratePostgres(pool: PostgresPool, steps: readonly string
   });
 }
 
+/** Changes nothing. Faults: STORE_UNAVAILABLE. */
+export async function isCurrentSchema(pool: PostgresPool, steps: readonly string[] = SCHEMA_STEPS): Promise<boolean> {
+  const table = await pool.query({ sql: "SELECT to_regclass('schema_version') AS name", parameters: [] });
+  if ((table.rows[0] as { name: string | null } | undefined)?.name === null) return false;
+  const { rows } = await pool.query({ sql: "SELECT steps FROM schema_version", parameters: [] });
+  return (rows[0] as { steps: number } | undefined)?.steps === steps.length;
+}
+
 async function migrateIn(client: PoolClient, steps: readonly string[]): Promise<void> {
   const { rows } = await client.query<{ steps: number }>("SELECT steps FROM schema_version");
   const version = rows[0]?.steps ?? 0;

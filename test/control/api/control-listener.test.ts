@@ -5,6 +5,8 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { type ListenerTls, openGatewayListener } from "../../../control/api/control-listener.ts";
 import { openFeed } from "../../../control/api/feed.ts";
+import { createLeaderWait, createStandbyAnswer } from "../../../control/api/standby.ts";
+import type { KnownLeader } from "../../../control/leadership/open-leadership.ts";
 import { openSecured } from "../../../gateway/connections/dial.ts";
 import { ENDED_GATEWAY_MS, type FeedLine, GATEWAY_SILENCE_MS, LOST_GATEWAY_MS, REPORT_MS } from "../../../gateway/contract.ts";
 import { type TlsPeer } from "../../../gateway/decision.ts";
@@ -14,6 +16,7 @@ import { systemClock } from "../../../lib/clock.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openListeningHandle } from "../../../processes/listeners.ts";
 import { makeCertificate } from "../../fixtures/certificates.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { type LifecycleFixture, openLifecycleFixture } from "../lifecycle/lifecycle-fixture.ts";
@@ -249,4 +252,55 @@ t.test("a gateway sends its token only to the intended control plane", async (t)
     }
     await feed.close();
   }
+});
+
+t.test("a gateway that lost its leader waits at a standby for a later one", async (t) => {
+  const { handle, port } = await openListeningHandle({ host: "127.0.0.1", port: 0 }, systemClock());
+  let leader: KnownLeader = { url: "http://old.internal", epoch: 1, problem: undefined };
+  let leads = false;
+  const clock = createStillClock();
+  const wait = createLeaderWait({ leader: () => leader, isLeading: () => leads, selfUrl: "http://self.internal", clock });
+  const asStandby = { answer: createStandbyAnswer(() => leader), laterThan: wait.laterThan };
+  const entrance = await openGatewayListener({
+    handle,
+    tls: undefined,
+    tokens: { accepts: (shown) => shown === TOKEN },
+    feed: (_request, response) => void response.end('{"feed":true}'),
+    api: (_request, response) => void response.end(),
+    standby: () => (leads ? undefined : asStandby),
+    clock: systemClock(),
+    log: openLog({ level: "silent", name: "test" }),
+  });
+  t.teardown(() => entrance.close());
+  const replies: string[] = [];
+  const ask = async (path: string, token = `feed ${TOKEN}`) => {
+    const response = await fetch(`http://127.0.0.1:${port}${path}`, { headers: { "x-berth-gateway": token } });
+    const text = await response.text();
+    replies.push(text);
+    return { status: response.status, ...(JSON.parse(text) as { leader?: string; feed?: boolean }) };
+  };
+  t.match(await ask("/feed"), { status: 503, leader: "http://old.internal" }, "it had none before");
+  t.match(await ask("/feed?epoch=0"), { status: 503, leader: "http://old.internal" }, "there is a later one");
+  t.match(await ask("/feed?epoch=1", "feed wrong"), { status: 503 }, "without a token nothing waits");
+  t.match(await ask("/users?epoch=1", `api ${TOKEN}`), { status: 503 });
+  const before = replies.length;
+  const [first, second] = [ask("/feed?epoch=1"), ask("/feed?was=g&epoch=1")];
+  await eventually("both to wait", () => clock.pending() === 2);
+  leader = { url: "http://new.internal", epoch: 2, problem: undefined };
+  t.equal(replies.length, before);
+  wait.changed();
+  for (const reply of await Promise.all([first, second])) t.match(reply, { status: 503, leader: "http://new.internal" });
+  const third = ask("/feed?epoch=2");
+  await eventually("it to wait", () => clock.pending() === 1);
+  leader = { url: "http://self.internal", epoch: 3, problem: undefined };
+  wait.changed();
+  t.equal(clock.pending(), 1, "it was elected, and serves nothing yet");
+  leads = true;
+  wait.changed();
+  t.match(await third, { status: 200, feed: true }, "it leads now");
+  leads = false;
+  const last = ask("/feed?epoch=3");
+  await eventually("it to wait", () => clock.pending() === 1);
+  await clock.advance(1_000);
+  t.match(await last, { status: 503 }, "not for longer than a second");
 });

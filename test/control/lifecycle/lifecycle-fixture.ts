@@ -56,6 +56,9 @@ export async function openLifecycleFixture(
     start?: boolean;
     tcp?: LifecycleOptions["tcp"];
     injectedEnv?: LifecycleOptions["injectedEnv"];
+    /** Called at each opening: as of several control processes. */
+    leaderEpoch?: () => number;
+    metrics?: LifecycleOptions["metrics"];
     /** Puts something between the lifecycle and the orchestrator. */
     driver?: (driver: Driver, clock: Clock) => Driver;
   } = {},
@@ -77,6 +80,8 @@ export async function openLifecycleFixture(
       filesFolder: folder,
       random: () => 0,
       tcp: options.tcp,
+      leaderEpoch: options.leaderEpoch?.(),
+      ...(options.metrics ? { metrics: options.metrics } : {}),
       ...(options.limits ? { limits: options.limits } : {}),
     });
     const close = () => {

@@ -26,12 +26,14 @@ async function openMember(t: Test, { host = "127.0.0.1", port = 0 } = {}) {
   const feeds = new Set<ServerResponse>();
   let epoch: number | undefined;
   let leader: string | undefined;
-  const asStandby = createStandbyAnswer(() => ({ url: leader, problem: undefined }));
+  const asStandby = createStandbyAnswer(() => ({ url: leader, epoch: 0, problem: undefined }));
   const member = {
     port: 0,
     url: "",
     requests: 0,
     wakes: [] as string[],
+    /** It ends the connections of wakes without an answer. */
+    breaksWakes: false,
     lead: (next: number) => (epoch = next),
     /** Stops leading, and ends its feeds. */
     stepDown: (to?: string) => {
@@ -63,6 +65,7 @@ async function openMember(t: Test, { host = "127.0.0.1", port = 0 } = {}) {
     }
     let text = "";
     for await (const piece of request) text += String(piece);
+    if (request.url === "/wake" && member.breaksWakes) return void request.socket.destroy();
     if (request.url === "/wake") member.wakes.push(JSON.parse(text).id);
     if (request.url === "/who") return response.end(JSON.stringify({ callers: [ADA] }));
     return response.writeHead(204).end();
@@ -157,6 +160,15 @@ t.test("a held request waits while none leads, and its time limit names the reas
   await eventually("the wake to arrive", () => second.wakes.length > 0);
   second.send({ kind: "changed", container: viewOnWire(AWAKE), seq: 2 });
   t.match(await long, { addresses: [{ port: 1 }], held: true });
+});
+
+t.test("a held request waits on while a leader takes no wakes, for longer than one wake waits", async (t) => {
+  const [first, second] = [await openMember(t), await openMember(t)];
+  first.lead(1);
+  first.breaksWakes = true;
+  const feed = follow(t, groupOf(first.port, second.port));
+  await feed.ready();
+  t.equal(await codeOf(feed.directory.wake(ID, CALLER, NEVER)), "CONTROL_NO_LEADER", "its waiters wait on");
 });
 
 t.test("a leader that was deposed is not believed", async (t) => {
