@@ -7,7 +7,7 @@ import { backUp } from "../control/store/backup.ts";
 import { GATEWAY_TOKEN_FILE } from "../gateway/contract.ts";
 import { configuredPostgres } from "../control/store/postgres/address.ts";
 import { restore } from "../control/store/restore.ts";
-import { registryFolders } from "../processes/registry.ts";
+import { registryPlace } from "../processes/distribution/registry-storage.ts";
 import { loadSettings } from "./command-context.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 import { VERSION } from "./version.ts";
@@ -81,7 +81,8 @@ function missingFor(settings: Settings): string[] {
     missing.push(
       "the token of gateways on other machines, which this older backup does not hold: give each of them what `berth gateways token` prints.",
     );
-  if (registry.kind === "embedded" && !existsSync(registryFolders(settings).storage))
-    missing.push(`the images of berth's own registry, ${registryFolders(settings).storage}: copy them back, or push them again.`);
+  const { storage } = registryPlace(settings);
+  if (registry.kind === "embedded" && storage.kind === "folder" && !existsSync(storage.folder))
+    missing.push(`the images of berth's own registry, ${storage.folder}: copy them back, or push them again.`);
   return missing;
 }

@@ -62,8 +62,7 @@ export async function runRegistryProcess(context: CommandContext): Promise<void>
   const runtime = openRuntime(context, settings);
   const link = hasControl(context, settings) ? openControlLink(context, settings) : undefined;
   await runUntilStopped(async () => {
-    const path = context.env["PATH"] ?? "";
-    const registry = await runRegistry({ ...deps, runtime, link, path, handle });
+    const registry = await runRegistry({ ...deps, runtime, link, env: context.env, handle });
     printRegistryUrls("registry", settings, registry);
     return registry;
   }, context);

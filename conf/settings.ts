@@ -626,6 +626,17 @@ export const SETTINGS = {
       text("a path"),
       "Image folder of berth's own registry; if unset, `registry/images` in the data folder, and for `berth registry` /var/lib/registry if that exists",
     ),
+    storage: optional(
+      "BERTH_REGISTRY_STORAGE",
+      url("s3://bucket/prefix?region=eu-west-1, or file:///folder", "s3", "file"),
+      "Where berth's own registry has its images instead, if the loss of this machine must lose none: `s3://bucket/prefix?region=eu-west-1` (for S3-compatible storage also `endpoint=https://…`; `encrypt=on` for encryption by S3), or `file:///folder` on storage that all machines share",
+    ),
+    storageKeyId: optional(
+      "BERTH_REGISTRY_STORAGE_KEY_ID",
+      text("an access key id"),
+      "Access key id for that bucket; if unset, AWS's own variables, files and roles count",
+    ),
+    storageSecret: optional("BERTH_REGISTRY_STORAGE_SECRET", text("a secret access key"), "Its secret access key", { secret: true }),
     url: optional(
       "REGISTRY_URL",
       text("a host, host:port or URL", /^[^\s\0]+$/),

@@ -1,20 +1,17 @@
-import { existsSync } from "node:fs";
-import { join, resolve } from "node:path";
 import type { Settings } from "../conf/settings.ts";
 import type { ControlLink } from "../gateway/feed/control-client.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { configuredKeys } from "./control-listeners.ts";
 import { ownUpstream } from "./configured-registry.ts";
 import { openMaintenance } from "./distribution/maintenance.ts";
 import { type DistributionImage, openDistribution } from "./distribution/open-distribution.ts";
+import { registryPlace, sharedUploadSecret, storageEnvironment } from "./distribution/registry-storage.ts";
 import { tagPushedAt } from "./distribution/stored-images.ts";
 import type { ListeningHandle } from "./listeners.ts";
 import { type RegistryProxy, runRegistryProxy } from "./registry-proxy.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
-
-/** Where grok_registry has its images, as a volume. */
-const GROK_REGISTRY = "/var/lib/registry";
 
 /**
  * A registry of berth's own: Distribution on a Unix socket, and the registry proxy in front, which alone reaches it.
@@ -25,18 +22,22 @@ export async function runRegistry(options: {
   runtime: RuntimeFolder;
   /** Control, which makes the tokens and is notified of pushes; undefined if there is none. */
   link: ControlLink | undefined;
-  path: string;
+  /** Of this program: PATH, and what the storage needs. */
+  env: NodeJS.ProcessEnv;
   handle: ListeningHandle | undefined;
   metrics: Metrics;
   version: string;
   clock: Clock;
   log: Log;
 }): Promise<RegistryProxy> {
-  const { settings, runtime, link, path, handle, metrics, version, clock, log } = options;
+  const { settings, runtime, link, env, handle, metrics, version, clock, log } = options;
+  const place = registryPlace(settings);
   const own = await openDistribution({
-    ...registryFolders(settings),
+    ...place,
+    secret: sharedUploadSecret(place.storage, configuredKeys(settings)),
+    env: storageEnvironment(place.storage, env),
     socket: runtime.registrySocket,
-    path,
+    path: env["PATH"] ?? "",
     image: registryImage(settings),
     level: settings.logLevel,
     watchdogMs: settings.watchdogSeconds === 0 ? undefined : settings.watchdogSeconds * 1_000,
@@ -48,7 +49,9 @@ export async function runRegistry(options: {
     const proxied = {
       upstream: ownUpstream(runtime.registrySocket),
       isReadOnly: own.isReadOnly,
-      tagPushedAt: (repository: string, tag: string) => tagPushedAt(own.storage, repository, tag),
+      // Only a folder shows it.
+      tagPushedAt: async (repository: string, tag: string) =>
+        own.storage.kind === "folder" ? tagPushedAt(own.storage.folder, repository, tag) : undefined,
     };
     const proxy = await runRegistryProxy({
       settings,
@@ -72,13 +75,6 @@ export async function runRegistry(options: {
     await own.close();
     throw error;
   }
-}
-
-/** The folder of its images: by default the volume of a grok_registry that it replaces, if there is one. */
-export function registryFolders({ data, registry }: Settings, volume = GROK_REGISTRY): { folder: string; storage: string } {
-  const folder = resolve(data, "registry");
-  const usual = registry.kind === "embedded" || !existsSync(volume) ? join(folder, "images") : volume;
-  return { folder, storage: resolve(registry.folder ?? usual) };
 }
 
 /** What is run where Distribution is no program on the PATH: only where berth runs containers on an engine anyway. */

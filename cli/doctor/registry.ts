@@ -4,7 +4,9 @@ import { listenerUrl, localHost } from "../serve.ts";
 import { reasonOf } from "../../lib/http-client.ts";
 import { challengeIn } from "../../lib/registry-client/registry-login.ts";
 import { sendRequest, type CheckRequest, requestDockerToken } from "./send-request.ts";
-import { type CheckContext, type CheckResult, type CheckProblem, failure } from "./check.ts";
+import { type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
+import type { Settings } from "../../conf/settings.ts";
+import { registryPlace, storageName } from "../../processes/distribution/registry-storage.ts";
 import type { EcrApi } from "../../gateway/registry/upstream/ecr-api.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
@@ -54,7 +56,25 @@ export async function checkRegistry(chain: CheckContext, signal: AbortSignal): P
     if (!(error instanceof Fault)) throw error;
     left = `; the registry does not delete, so ${REPOSITORY}:${image.tag} stays`;
   });
-  return { says: `${proxy.base.host}: login, push and pull of ${REPOSITORY}${left}` };
+  const own = ownStorage(settings);
+  return { says: `${proxy.base.host}: login, push and pull of ${REPOSITORY}${own.place}${left}`, problems: own.problems };
+}
+
+/** Where berth's own registry has its images, which the push has shown to work. */
+function ownStorage(settings: Settings): { place: string; problems: CheckProblem[] } {
+  if (settings.registry.kind !== "embedded") return { place: "", problems: [] };
+  const { storage } = registryPlace(settings);
+  const name = storageName(storage);
+  if (storage.isShared || settings.database.url === undefined) return { place: ` in ${name}`, problems: [] };
+  return {
+    place: ` in ${name}`,
+    problems: [
+      warning(
+        `Several machines share the database, but the images are only on this one, in ${name}: its loss loses them.`,
+        "Set BERTH_REGISTRY_STORAGE: docs/several-machines.md.",
+      ),
+    ],
+  };
 }
 
 /** The proxy on this machine has the certificate of the public address. */

@@ -5,9 +5,10 @@ import { defineVerb, type Verbs } from "../command.ts";
 import { CONTENT_VERBS } from "./contents.ts";
 import { openLog } from "../../lib/log.ts";
 import { deleteManifest, type CollectedGarbage, collectGarbage, requestCollection } from "../../processes/distribution/maintenance.ts";
-import { openDistribution, ownFolders } from "../../processes/distribution/open-distribution.ts";
+import { distributionImage, openDistribution, ownFolders } from "../../processes/distribution/open-distribution.ts";
 import { retain, referencedDigests, loadStoredImages } from "../../processes/distribution/stored-images.ts";
-import { registryFolders, registryImage } from "../../processes/registry.ts";
+import { registryPlace, storageEnvironment, storageName } from "../../processes/distribution/registry-storage.ts";
+import { registryImage } from "../../processes/registry.ts";
 import { localApi, type CommandContext, openRuntime, loadSettings } from "../command-context.ts";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -28,13 +29,18 @@ export const verbs: Verbs = {
   gc: defineVerb({
     words: "",
     summary: "remove layers without an image from berth's own registry on this machine; pushes are refused meanwhile",
-    options: { ...JSON_OPTION, ...DRY_RUN },
+    options: {
+      ...JSON_OPTION,
+      ...DRY_RUN,
+      alone: { summary: "with BERTH_REGISTRY_STORAGE: no other machine's registry takes pushes to that storage meanwhile" },
+    },
     run: async ({ context, options, screen }) => {
       const dryRun = options["dry-run"] ?? false;
-      const { blobs, bytes } = await collectLocalGarbage(context, dryRun);
+      const { blobs, bytes } = await collectLocalGarbage(context, { dryRun, isAlone: options.alone ?? false });
       if (options.json) return screen.json({ removed: !dryRun, blobs: blobs.length, bytes });
       if (blobs.length === 0) return screen.print("There is no garbage.");
-      screen.print(`${dryRun ? "Would remove" : "Removed"} ${blobs.length} layers and manifests, ${(bytes / 1_000_000).toFixed(1)} MB.`);
+      const size = bytes === null ? "" : `, ${(bytes / 1_000_000).toFixed(1)} MB`;
+      screen.print(`${dryRun ? "Would remove" : "Removed"} ${blobs.length} layers and manifests${size}.`);
     },
   }),
   retain: defineVerb({
@@ -77,7 +83,13 @@ type RetainedImage = { repository: string; tags: string[]; digest: string; remov
 async function removeOldImages(context: CommandContext, words: { keep: number; dryRun: boolean; withoutControl: boolean }): Promise<RetainedImage[]> {
   const { keep, dryRun, withoutControl } = words;
   const { settings } = loadSettings(context);
-  const { folder, storage } = registryFolders(settings);
+  const { folder, storage: place } = registryPlace(settings);
+  if (place.kind !== "folder")
+    throw new Fault(
+      "SETTINGS_INVALID",
+      `\`berth registry retain\` knows only from a folder when a tag was pushed, and the images are in ${storageName(place)}: delete images with \`berth registry rm\`.`,
+    );
+  const storage = place.folder;
   const used = withoutControl
     ? []
     : await localApi(context)<ImagesInUse>("GET", "/admin/images-in-use").then(({ references }) => references, explainControlAway);
@@ -95,7 +107,7 @@ async function removeOldImages(context: CommandContext, words: { keep: number; d
     const log = openLog({ level: "error", name: "registry" });
     const path = context.env["PATH"] ?? "";
     const image = registryImage(settings);
-    const own = await openDistribution({ folder, storage, socket, path, image, level: "error", clock: context.clock, log }).catch(
+    const own = await openDistribution({ folder, storage: place, socket, path, image, level: "error", clock: context.clock, log }).catch(
       (error: unknown) => {
         if (error instanceof Fault && error.code === "DATA_FOLDER_IN_USE") return undefined;
         throw error;
@@ -120,21 +132,27 @@ function explainControlAway(error: unknown): never {
 }
 
 /** A dry run only reads. Otherwise the running registry collects; without one, the folder is locked meanwhile. */
-async function collectLocalGarbage(context: CommandContext, dryRun: boolean): Promise<CollectedGarbage> {
+async function collectLocalGarbage(context: CommandContext, { dryRun, isAlone }: { dryRun: boolean; isAlone: boolean }): Promise<CollectedGarbage> {
   const { settings } = loadSettings(context);
-  const folders = registryFolders(settings);
+  const place = registryPlace(settings);
+  if (place.storage.isShared && !dryRun && !isAlone)
+    throw new Fault(
+      "SETTINGS_INVALID",
+      `${storageName(place.storage)} may have registries of several machines, and a push to another one would lose layers. Stop the others, or send pushes to this machine only; then run \`berth registry gc --alone\`.`,
+    );
   const collected = dryRun ? undefined : await requestCollection(openRuntime(context, settings).registryAdminSocket, context.clock);
   return collected ?? (await collectHere());
 
   async function collectHere(): Promise<CollectedGarbage> {
-    const { folder, storage } = folders;
-    if (!existsSync(storage)) return { blobs: [], bytes: 0 };
+    const { folder, storage } = place;
+    if (storage.kind === "folder" && !existsSync(storage.folder)) return { blobs: [], bytes: 0 };
     // A dry run may be another user's, and writes nothing to the folder.
     const at = dryRun ? mkdtempSync(join(tmpdir(), "berth-garbage-")) : folder;
     const unlock = dryRun ? () => rmSync(at, { recursive: true, force: true }) : ownFolders(folder, storage);
     try {
       const image = registryImage(settings);
-      const distribution = await findDistribution(context.env["PATH"] ?? "", image && { ...image, owner: at, mounts: [at, storage] });
+      const run = image && distributionImage(image, { owner: at, mounts: [at], storage });
+      const distribution = await findDistribution(context.env["PATH"] ?? "", run, storageEnvironment(storage, context.env));
       if (!dryRun) {
         endLeftovers(folder);
         await distribution.command.clear();

@@ -3,6 +3,7 @@ import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { isSea } from "node:sea";
 import { Fault } from "../../lib/fault.ts";
+import { type RegistryStorage, storageConfig } from "./registry-storage.ts";
 import type { EngineAddress } from "../../drivers/engine/engine.ts";
 import type { LogLevel } from "../../lib/log.ts";
 
@@ -27,7 +28,14 @@ type DistributionCommand = {
 };
 
 /** An image of it on a Docker engine. `mounts` are folders at the same path in the container; `owner` names whose containers they are. */
-export type ImageRun = { image: string; engine: EngineAddress; owner: string; mounts: readonly string[] };
+export type ImageRun = {
+  image: string;
+  engine: EngineAddress;
+  owner: string;
+  mounts: readonly string[];
+  /** It has the network of the machine, to reach its storage. Otherwise none: its clients use a socket. */
+  hasNetwork?: boolean;
+};
 
 /** As upstream names it, and as Debian does. */
 const NAMES = ["registry", "docker-registry"];
@@ -39,11 +47,11 @@ const LACKING_IN_2 = ["referrers", "sha512 digests"];
 
 /**
  * The newest major version on the PATH, the first of several; else the image, where there is an engine. Faults: REGISTRY_PROGRAM_MISSING.
- * Another program of the same name is no registry: it is known by what it answers to `--version`.
+ * Another program of the same name is no registry: it is known by what it answers to `--version`. `env`: further variables of the program.
  */
-export async function findDistribution(path: string, image?: ImageRun): Promise<DistributionProgram> {
+export async function findDistribution(path: string, image?: ImageRun, env: NodeJS.ProcessEnv = {}): Promise<DistributionProgram> {
   const programs = NAMES.flatMap((name) => path.split(delimiter).map((folder) => join(folder || ".", name))).filter(isProgram);
-  const candidates = await Promise.all(programs.map((program) => loadVersion(program, commandOf(program), ASK_MS)));
+  const candidates = await Promise.all(programs.map((program) => loadVersion(program, commandOf(program, env), ASK_MS)));
   const [best] = candidates.flatMap((one) => (one instanceof Error ? [] : [one])).toSorted((a, b) => major(b) - major(a));
   if (best) return best;
   const fromImage = image && (await loadVersion(`image ${image.image}`, imageCommand(image), PULL_MS));
@@ -59,8 +67,8 @@ export async function findDistribution(path: string, image?: ImageRun): Promise<
 /** Every REGISTRY_ variable would change its configuration, and version 3 would send traces to a port of this machine. */
 const ENV = { OTEL_TRACES_EXPORTER: "none" };
 
-function commandOf(file: string): DistributionCommand {
-  return { file, args: [], env: ENV, end: "SIGKILL", clear: async () => {} };
+function commandOf(file: string, env: NodeJS.ProcessEnv): DistributionCommand {
+  return { file, args: [], env: { ...env, ...ENV }, end: "SIGKILL", clear: async () => {} };
 }
 
 /** Killed outright, its runner could not end the container. */
@@ -109,8 +117,8 @@ const DRAIN_MS = 30_000;
 export const DISTRIBUTION_ENDS_MS = DRAIN_MS + 2_000;
 
 type DistributionConfig = {
-  /** Where blobs and manifests lie. */
-  storage: string;
+  /** Where blobs and manifests are. */
+  storage: RegistryStorage;
   /** The Unix socket that it listens on. Only this user's proxy can open it, so it needs no credentials. */
   socket: string;
   /** Signs the state of uploads, so that one can be resumed after a restart. */
@@ -129,7 +137,7 @@ export function distributionConfig({ storage, socket, secret, readOnly, level }:
     version: 0.1,
     log: { formatter: "json", level: LEVELS[level], accesslog: { disabled: true } },
     storage: {
-      filesystem: { rootdirectory: storage },
+      ...storageConfig(storage),
       delete: { enabled: true },
       // Uploads that were begun and left are removed after a week.
       maintenance: { uploadpurging: { enabled: true, age: "168h", interval: "24h", dryrun: false }, readonly: { enabled: readOnly } },

@@ -10,6 +10,7 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { distributionConfig, type DistributionProgram } from "./distribution-program.ts";
 import { processFile, rememberProcess } from "./supervise-distribution.ts";
+import type { RegistryStorage } from "./registry-storage.ts";
 import { blobFile } from "./stored-images.ts";
 
 /** How long a collection may take: it reads every manifest there is. */
@@ -64,19 +65,19 @@ export async function requestCollection(socketPath: string, clock: Clock): Promi
   return result;
 }
 
-/** What no manifest refers to, and how many bytes of the disk that is. */
-export type CollectedGarbage = { blobs: string[]; bytes: number };
+/** What no manifest refers to, and how many bytes of the disk that is; null: the storage is no folder. */
+export type CollectedGarbage = { blobs: string[]; bytes: number | null };
 
 const LONGEST_OUTPUT = 256 * 1_048_576;
 
 /**
- * Distribution's own garbage collection over its files. Nothing may be written meanwhile, but for a dry run: a layer that was just pushed, and
+ * Distribution's own garbage collection over its storage. Nothing may be written meanwhile, but for a dry run: a layer that was just pushed, and
  * whose manifest is still to come, would be garbage. `folder` is for its configuration. Faults: REGISTRY_FAILED.
  */
 export async function collectGarbage(options: {
   distribution: DistributionProgram;
   folder: string;
-  storage: string;
+  storage: RegistryStorage;
   dryRun: boolean;
 }): Promise<CollectedGarbage> {
   const { distribution, folder, storage, dryRun } = options;
@@ -85,7 +86,7 @@ export async function collectGarbage(options: {
   writeFileSync(configFile, distributionConfig({ storage, socket: "", secret: "", readOnly: false, level: "warn" }), { mode: 0o600 });
   const dry = await run(distribution, ["garbage-collect", "--dry-run", configFile], undefined);
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
-  const bytes = blobs.reduce((sum, digest) => sum + sizeOf(join(storage, blobFile(digest))), 0);
+  const bytes = storage.kind === "folder" ? blobs.reduce((sum, digest) => sum + sizeOf(join(storage.folder, blobFile(digest))), 0) : null;
   if (!dryRun) await run(distribution, ["garbage-collect", configFile], processFile(folder, "garbage"));
   return { blobs, bytes };
 }
@@ -98,7 +99,7 @@ function run({ command }: DistributionProgram, words: string[], pidFile: string 
       process.off("exit", end);
       if (pidFile !== undefined) rmSync(pidFile, { force: true });
       // Nothing was pushed yet.
-      if (error && /Path not found: \/docker\/registry\/v2\/repositories/.test(stdout + stderr)) return resolve("");
+      if (error && /Path not found: \S*\/docker\/registry\/v2\/repositories/.test(stdout + stderr)) return resolve("");
       if (error) return reject(new Fault("REGISTRY_FAILED", `Distribution cannot collect garbage: ${lastLine(stderr || stdout)}`, { cause: error }));
       resolve(stdout);
     });

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
@@ -8,6 +8,7 @@ import { Fault } from "../../lib/fault.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import type { Log, LogLevel } from "../../lib/log.ts";
 import { DISTRIBUTION_ENDS_MS, distributionConfig, type DistributionProgram, findDistribution, type ImageRun } from "./distribution-program.ts";
+import { type RegistryStorage, storageName } from "./registry-storage.ts";
 import { superviseDistribution, endLeftovers, processFile } from "./supervise-distribution.ts";
 
 export type DistributionImage = Pick<ImageRun, "image" | "engine">;
@@ -16,7 +17,7 @@ export type DistributionImage = Pick<ImageRun, "image" | "engine">;
 export type OwnRegistry = {
   distribution: DistributionProgram;
   folder: string;
-  storage: string;
+  storage: RegistryStorage;
   /**
    * Runs `work` while reads go on and nothing can be pushed or deleted (405): what was being written has ended by then. Faults: those of
    * `work`, and REGISTRY_BUSY where this is going on already.
@@ -44,7 +45,11 @@ export async function openDistribution(options: {
   /** For its configuration. */
   folder: string;
   /** For the images. */
-  storage: string;
+  storage: RegistryStorage;
+  /** Signs the state of uploads; undefined: its own, in the folder. */
+  secret?: string | undefined;
+  /** Further variables of the program. */
+  env?: NodeJS.ProcessEnv;
   /** Where it answers. */
   socket: string;
   /** PATH. */
@@ -60,17 +65,16 @@ export async function openDistribution(options: {
   const { folder, storage, socket, level, watchdogMs, clock, log } = options;
   const unlock = ownFolders(folder, storage);
   const { path, image } = options;
-  const distribution = await findDistribution(path, image && { ...image, owner: folder, mounts: [folder, storage, dirname(socket)] }).catch(
-    (error: unknown) => {
-      unlock();
-      throw error;
-    },
-  );
+  const run = image && distributionImage(image, { owner: folder, mounts: [folder, dirname(socket)], storage });
+  const distribution = await findDistribution(path, run, options.env).catch((error: unknown) => {
+    unlock();
+    throw error;
+  });
   const running = new Set<SupervisedDistribution>();
   const keep = (mode: Mode): SupervisedDistribution => {
     const listen = `${socket}.${mode}`;
     const configFile = join(folder, `${mode}.yml`);
-    const config = distributionConfig({ storage, socket: listen, secret: secretOf(folder), readOnly: mode === "readonly", level });
+    const config = distributionConfig({ storage, socket: listen, secret: options.secret ?? secretOf(folder), readOnly: mode === "readonly", level });
     writeFileSync(configFile, config, { mode: 0o600 });
     const child = superviseDistribution({ distribution, configFile, pidFile: processFile(folder, mode), listen, socket, watchdogMs, clock, log });
     let ended: Promise<void> | undefined;
@@ -128,7 +132,7 @@ export async function openDistribution(options: {
   }
   const { program, version, lacks } = distribution;
   log.info(
-    { program, version, storage, ...(lacks.length === 0 ? {} : { lacks }) },
+    { program, version, storage: storageName(storage), ...(lacks.length === 0 ? {} : { lacks }) },
     `the registry is Distribution ${version}${lackingIn(distribution)}`,
   );
 
@@ -161,18 +165,30 @@ function lackingIn({ lacks }: DistributionProgram): string {
 }
 
 /**
- * Makes the folders, for this user only, and locks the storage, so that no process collects garbage while another one accepts pushes.
- * Faults: DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE.
+ * Makes the folders, for this user only, and locks the storage, so that no process collects garbage while another one accepts pushes. Shared storage is not
+ * locked: registries of other machines use it at the same time. Faults: DATA_FOLDER_IN_USE, DATA_FOLDER_UNUSABLE.
  */
-export function ownFolders(folder: string, storage: string): () => void {
+export function ownFolders(folder: string, storage: RegistryStorage): () => void {
+  const images = storage.kind === "folder" ? storage.folder : folder;
   try {
     makeFolder(folder);
-    makeFolder(storage);
-    return lock(privateFile(join(storage, "berth.lock")), storage);
+    if (storage.kind === "folder" && storage.isShared) mkdirSync(images, { recursive: true });
+    else makeFolder(images);
+    const locked = storage.isShared ? folder : images;
+    return lock(privateFile(join(locked, "berth.lock")), locked);
   } catch (error) {
     if (error instanceof Fault) throw error;
-    throw new Fault("DATA_FOLDER_UNUSABLE", `The registry's folder ${storage} cannot be used: ${(error as Error).message}.`, { cause: error });
+    throw new Fault("DATA_FOLDER_UNUSABLE", `The registry's folder ${images} cannot be used: ${(error as Error).message}.`, { cause: error });
   }
+}
+
+/** How the image runs on a storage. */
+export function distributionImage(
+  image: DistributionImage,
+  { owner, mounts, storage }: { owner: string; mounts: readonly string[]; storage: RegistryStorage },
+): ImageRun {
+  const more = storage.kind === "folder" ? [storage.folder] : [];
+  return { ...image, owner, mounts: [...mounts, ...more], hasNetwork: storage.kind === "s3" };
 }
 
 function secretOf(folder: string): string {

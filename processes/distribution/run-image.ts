@@ -17,7 +17,7 @@ const STOP_SECONDS = DISTRIBUTION_ENDS_MS / 1_000 - 1;
  * earlier run with the same words left behind is removed first; without words, all that any left. Answers with the code to end with, as it does.
  */
 export async function runImage([given = "{}", ...words]: readonly string[]): Promise<number> {
-  const { image, engine: at, owner, mounts } = JSON.parse(given) as ImageRun;
+  const { image, engine: at, owner, mounts, hasNetwork = false } = JSON.parse(given) as ImageRun;
   const engine = openEngine(at, systemClock());
   const stopRequested = new AbortController();
   process.on("SIGTERM", () => stopRequested.abort(new Fault("REGISTRY_FAILED", "The registry was stopped before it ran.")));
@@ -42,7 +42,9 @@ export async function runImage([given = "{}", ...words]: readonly string[]): Pro
     const doing = `Running the registry's image ${image}`;
     const named = parseReference(image);
     if (named.kind === "name" && !(await localImage(engine, image, stopRequested.signal))) await pull(engine, named, stopRequested);
-    const container = await engine.call({ doing, kind: "start" }, (docker) => docker.createContainer(definition({ image, owner, mounts }, words)));
+    const container = await engine.call({ doing, kind: "start" }, (docker) =>
+      docker.createContainer(definition({ image, owner, mounts, hasNetwork }, words)),
+    );
     try {
       const output = await engine.call({ doing }, () => container.attach({ stream: true, stdout: true, stderr: true }));
       stopRequested.signal.throwIfAborted();
@@ -60,8 +62,8 @@ export async function runImage([given = "{}", ...words]: readonly string[]): Pro
   }
 }
 
-/** It runs as this user, who then owns its files and its socket. It needs no network besides the socket. */
-function definition({ image, owner, mounts }: Omit<ImageRun, "engine">, words: string[]) {
+/** It runs as this user, who then owns its files and its socket. */
+function definition({ image, owner, mounts, hasNetwork }: Omit<ImageRun, "engine">, words: string[]) {
   return {
     Image: image,
     Cmd: words,
@@ -69,7 +71,7 @@ function definition({ image, owner, mounts }: Omit<ImageRun, "engine">, words: s
     Env: ["OTEL_TRACES_EXPORTER=none"],
     Labels: { [OWNER]: owner, [WORDS]: words.join(" ") },
     HostConfig: {
-      NetworkMode: "none",
+      NetworkMode: hasNetwork === true ? "host" : "none",
       // What it says is in our log already.
       LogConfig: { Type: "none", Config: {} },
       Mounts: mounts.map((folder) => ({ Type: "bind" as const, Source: folder, Target: folder })),

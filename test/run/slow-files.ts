@@ -28,6 +28,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/control/store/postgres/move-store.test.ts",
   "test/control/api/on-postgres.test.ts",
   "test/gateway/registry/embedded-berth.test.ts",
+  "test/gateway/registry/embedded-storage.test.ts",
   "test/gateway/other-engines.test.ts",
   "test/gateway/other-sockets.test.ts",
   "test/gateway/registry/embedded-image.test.ts",

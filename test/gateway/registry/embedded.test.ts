@@ -10,7 +10,7 @@ import type { Log } from "../../../lib/log.ts";
 import { findDistribution } from "../../../processes/distribution/distribution-program.ts";
 import { requestCollection, openMaintenance } from "../../../processes/distribution/maintenance.ts";
 import { openDistribution, type OwnRegistry } from "../../../processes/distribution/open-distribution.ts";
-import { registryFolders } from "../../../processes/registry.ts";
+import { registryPlace, storageName } from "../../../processes/distribution/registry-storage.ts";
 
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { imageFolder } from "./image-folder.ts";
@@ -37,7 +37,15 @@ async function open(
   const socket = join(folder, "registry.sock");
   const { log, logged } = lines();
   const at = join(folder, "registry");
-  const registry = await openDistribution({ folder: at, storage: join(at, "images"), socket, path, level: "info", clock: systemClock(), log });
+  const registry = await openDistribution({
+    folder: at,
+    storage: { kind: "folder", folder: join(at, "images"), isShared: false },
+    socket,
+    path,
+    level: "info",
+    clock: systemClock(),
+    log,
+  });
   t.teardown(() => registry.close());
   const pid = () => (JSON.parse(readFileSync(join(at, "writable.pid"), "utf8")) as { pid: number }).pid;
   return { registry, folder, socket, logged, pid };
@@ -230,7 +238,7 @@ t.test("once closed, nothing of it runs and nothing listens", async (t) => {
 t.test("berth registry takes over the volume of a grok_registry if there is one, unless a setting names another", async (t) => {
   const folder = tempFolder(t);
   const read = (env: Record<string, string>) => readSettings({ env: { BERTH_DATA: join(folder, "data"), ...env }, file: undefined }).settings;
-  const storage = (env: Record<string, string>, volume: string) => registryFolders(read(env), volume).storage;
+  const storage = (env: Record<string, string>, volume: string) => storageName(registryPlace(read(env), volume).storage);
   const own = join(folder, "data/registry/images");
   t.equal(storage({}, folder), folder);
   t.equal(storage({}, join(folder, "none")), own);
