@@ -72,6 +72,8 @@ need /usr/lib/rabbitmq/bin/rabbitmq-server rabbitmq-server "test/fixtures/rabbit
 need /usr/lib/python3/dist-packages/celery python3-celery "test/program/queue-worker.test.ts"
 need psql postgresql-client "test/program/postgres.test.ts"
 need "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1)" postgresql "test/program/postgres.test.ts"
+need "$(ls -d /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null | tail -n 1)" libfaketime "test/failover/failover.test.ts"
+need iptables iptables "test/failover/failover.test.ts"
 need pgbouncer pgbouncer "test/control/store/postgres/pgbouncer.test.ts"
 need skopeo skopeo "test/gateway/registry/skopeo.test.ts"
 need ip iproute2 "the tests' own Docker engine"

@@ -3,8 +3,8 @@ import { type FailoverCluster, LEASE_SECONDS } from "./cluster.ts";
 import type { CutDirection } from "./networks.ts";
 
 /**
- * `crash`: another process has to lead. `planned`: the leader hands over. `standby`, `clock`: the leader goes on. `outage`: wakes wait until it is over, and
- * are measured from then.
+ * `crash`: another process has to lead. `planned`: the leader hands over. `standby`, `clock`: the leader goes on. `outage`: wakes wait until it is over. Those
+ * of `clock` and `outage` are measured from when `play` resolves.
  */
 export const FAULT_KINDS = ["crash", "planned", "standby", "clock", "outage"] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];

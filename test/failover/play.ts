@@ -1,5 +1,5 @@
 import { check, currentEpoch, standbys } from "./check.ts";
-import { openFailoverCluster } from "./cluster.ts";
+import { type FailoverCluster, openFailoverCluster } from "./cluster.ts";
 import { FAULTS, type FailoverFault, type FaultKind } from "./faults.ts";
 import { createLateCalls, type LateCalls } from "./late-calls.ts";
 import { type FailoverLoad, startLoad } from "./load.ts";
@@ -8,7 +8,7 @@ import { describePhases, watchPhases } from "./phases.ts";
 export type FailoverResult = {
   fault: string;
   kind: FaultKind;
-  /** Until a wake that was sent at the fault, or at the outage's end, was served: its start included. */
+  /** Until a wake that was sent at the fault, or when the outage was over, was served: its start included. */
   servedMs: number;
   problems: string[];
 };
@@ -23,15 +23,17 @@ export type FailoverReport = {
   late: LateCalls["counts"];
 };
 
-type PlayOptions = { faults: number; seed: number; only: string | undefined; folder: string; report(line: string): void };
+/** `containers`: how many more are stored, and sleep. `only`: a part of the names of the faults to play. */
+type PlayOptions = { faults: number; containers: number; seed: number; only: string | undefined; folder: string; report(line: string): void };
 
 /** Plays random faults, one after the other, and checks after each. The same seed plays the same faults. */
 export async function playFailover(
   t: { teardown(end: () => unknown): void },
-  { faults, seed, only, folder, report }: PlayOptions,
+  { faults, containers, seed, only, folder, report }: PlayOptions,
 ): Promise<FailoverReport> {
   const cluster = await openFailoverCluster(t, folder);
   const load = await startLoad(cluster);
+  if (containers > 0) await storeMore(cluster, containers);
   const late = createLateCalls(cluster, load);
   const phases = watchPhases(cluster);
   const random = generator(seed);
@@ -68,9 +70,16 @@ export async function playFailover(
   return { results, plainMs, warm: load.warm, wakes: load.wakes, writes: load.writes, late: late.counts };
 }
 
+/** Copies of one that sleeps. The next leader reads them from the database, and each gateway gets them from that one. */
+async function storeMore({ query }: FailoverCluster, containers: number): Promise<void> {
+  await query(`SET session_replication_role = replica;
+    INSERT INTO containers SELECT (jsonb_populate_record(c, jsonb_build_object('id', gen_random_uuid(), 'name', 'more-' || n, 'service', 'more-' || n,
+      'folder', 'more-' || n))).* FROM containers c CROSS JOIN generate_series(1, ${containers}) n WHERE c.name = 'load-late-start'`);
+}
+
 /** Sends a wake as soon as the fault begins, or when the outage is over, and measures how long that takes. */
 async function playFault(fault: FailoverFault, load: FailoverLoad, play: () => Promise<() => Promise<void>>) {
-  const isOver = fault.kind === "outage";
+  const isOver = fault.kind === "outage" || fault.kind === "clock";
   let probing: Promise<number> | undefined;
   const timer = isOver ? undefined : setTimeout(() => (probing = load.probe()), 0);
   const begun = performance.now();

@@ -1,7 +1,7 @@
 /**
- * `npm run failover [-- --faults N --seed N --only TEXT --table FILE]`: three control processes and three gateways, each in a network and with a wall clock
+ * `npm run failover [-- --faults N --seed N --only TEXT --containers N --table FILE]`: three control processes and three gateways, each in a network and with a wall clock
  * of its own, and PostgreSQL, under load and random faults. It checks after each fault, and prints the time until wakes are served again as a table.
- * `--only` plays the faults whose name has the text. It ends with 1 if a check fails; the targets for the times are judged apart. It needs root, PostgreSQL,
+ * `--only` plays the faults whose name has the text, `--containers` stores so many more that sleep. It ends with 1 if a check fails; the targets for the times are judged apart. It needs root, PostgreSQL,
  * iptables and libfaketime.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -13,7 +13,13 @@ import { playFailover } from "./play.ts";
 import { judgeTargets, resultTable } from "./summary.ts";
 
 const { values } = parseArgs({
-  options: { faults: { type: "string", default: "200" }, seed: { type: "string" }, only: { type: "string" }, table: { type: "string" } },
+  options: {
+    faults: { type: "string", default: "200" },
+    seed: { type: "string" },
+    only: { type: "string" },
+    containers: { type: "string", default: "0" },
+    table: { type: "string" },
+  },
 });
 enterOwnNetwork();
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
@@ -23,7 +29,8 @@ const ends: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: 
 const t = { teardown: (end: () => unknown) => void ends.push(end) };
 let failed = true;
 try {
-  const report = await playFailover(t, { faults: Number(values.faults), seed, only: values.only, folder, report: console.log });
+  const [faults, containers] = [Number(values.faults), Number(values.containers)];
+  const report = await playFailover(t, { faults, containers, seed, only: values.only, folder, report: console.log });
   const table = resultTable(report);
   console.log(`\n${table}\n\n${judgeTargets(report).join("\n")}`);
   if (values.table !== undefined) writeFileSync(values.table, `${table}\n`);
