@@ -700,6 +700,12 @@ export const SETTINGS = {
       logGroup: optional(spawnerNames("DATAGROK_ECS", "LOG_GROUP"), text("an ARN"), "Log group of all tasks; if unset, they have no logs"),
     },
     cvm: ecsBlock("CVM_ECS"),
+    capacityProviders: setting(
+      "BERTH_ECS_CAPACITY_PROVIDERS",
+      list(text("a capacity provider of the cluster, or name=share", /^[A-Za-z0-9_-]{1,255}(=([1-9]\d{0,2}|1000))?$/)),
+      [],
+      "Capacity providers of the cluster for tasks, instead of a launch type: `FARGATE_SPOT`, or `FARGATE_SPOT=3,FARGATE=1` for three of four tasks. AWS may end a task of FARGATE_SPOT at any time; ECS then starts another one",
+    ),
     reach: setting(
       "BERTH_ECS_REACH",
       oneOf(...ECS_REACHES),

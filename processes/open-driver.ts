@@ -178,6 +178,7 @@ export function ecsOptions({ ecs, awsRegion }: EcsSettings, host: Host = "cvm"):
     launchType: first.launchType ?? second.launchType,
     execRole: ecs.datagrok.execRole,
     logGroup: ecs.datagrok.logGroup,
+    capacityProviders: ecs.capacityProviders,
     reach: ecs.reach,
   };
 }

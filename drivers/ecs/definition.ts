@@ -72,7 +72,10 @@ export function service(spec: Spec, launch: TaskLaunch, definitionArn: string, s
     taskDefinition: definitionArn,
     desiredCount: 1,
     schedulingStrategy: "REPLICA",
-    launchType: launch.type,
+    // ECS takes either of them.
+    ...(site.capacityProviders.length === 0
+      ? { launchType: launch.type }
+      : { capacityProviderStrategy: site.capacityProviders.map(({ name, weight }) => ({ capacityProvider: name, weight })) }),
     // For this definition only: AWS refuses the same token in another request.
     clientToken: createHash("sha256").update(`${site.aws.cluster}\0${definitionArn}\0${site.countingBreaker}`).digest("hex").slice(0, 36),
     networkConfiguration: {

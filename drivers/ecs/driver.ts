@@ -11,6 +11,7 @@ import { destroy } from "./create-destroy.ts";
 import { deploy } from "./deploy.ts";
 import { logs } from "./logs.ts";
 import { events, inspect, list } from "./observe.ts";
+import { launchTypeOf, parseCapacityShares } from "./launch.ts";
 import type { EcsPolling, EcsSite, LaunchType, LogGroup, TaskReach } from "./site.ts";
 
 export type EcsOptions = {
@@ -26,6 +27,8 @@ export type EcsOptions = {
   logGroup: string | undefined;
   /** If unset, EC2 if an instance of the cluster has capacity, else Fargate. */
   launchType: LaunchType | undefined;
+  /** Capacity providers instead of a launch type, as `FARGATE_SPOT=3`; if unset or empty, none. */
+  capacityProviders?: readonly string[] | undefined;
   reach: TaskReach;
   registry?: Registry | undefined;
   /** A registry that a package names may be on these hosts, whatever their addresses. */
@@ -47,6 +50,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   const { cluster, subnets, clock, log } = options;
   if (cluster === undefined) throw missing("CLUSTER", "a cluster for containers");
   if (subnets.length === 0) throw missing("SUBNETS", "the subnets of tasks");
+  const capacityProviders = parseCapacityShares(options.capacityProviders ?? []);
   const logGroup = options.logGroup === undefined ? undefined : parseLogGroup(options.logGroup);
   if (!logGroup) log.warn({ setting: "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP" }, "log group unset, containers run without logs");
   const aws = openAws({ cluster, region: options.region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
@@ -58,7 +62,8 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     securityGroups: options.securityGroups,
     execRole: options.execRole,
     logGroup,
-    launchType: options.launchType,
+    launchType: launchTypeOf(capacityProviders) ?? options.launchType,
+    capacityProviders,
     reach: options.reach,
     registry: options.registry,
     registryHosts: options.registryHosts ?? [],

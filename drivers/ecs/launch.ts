@@ -3,7 +3,8 @@ import type { Spec } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { gpuFault } from "../gpu.ts";
 import type { Aws } from "./aws.ts";
-import type { LaunchType } from "./site.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { CapacityShare, LaunchType } from "./site.ts";
 
 /** The kind of machine of a task. */
 export type TaskLaunch = { type: "EC2" } | { type: "FARGATE"; size: FargateSize };
@@ -32,6 +33,28 @@ export async function chooseLaunch(aws: Aws, spec: Spec, configured: LaunchType 
     if (spec.gpu > 0) throw gpuFault(`${spec.service} requests ${spec.gpu} GPU, but ${capacity.why}; Fargate has no GPUs`);
   }
   return { type: "FARGATE", size: fargateSize(spec) };
+}
+
+const FARGATE_PROVIDER = /^FARGATE(_SPOT)?$/;
+
+/** `FARGATE_SPOT=3` is three of four tasks beside `FARGATE`; without a number the share is 1. */
+export function parseCapacityShares(texts: readonly string[]): CapacityShare[] {
+  return texts.map((text) => {
+    const [name = "", weight = "1"] = text.split("=");
+    return { name, weight: Number(weight) };
+  });
+}
+
+/** The kind of machines of these capacity providers; undefined without any. Faults: SETTINGS_INVALID for a mix, which ECS refuses. */
+export function launchTypeOf(shares: readonly CapacityShare[]): LaunchType | undefined {
+  const onFargate = shares.filter(({ name }) => FARGATE_PROVIDER.test(name)).length;
+  if (onFargate > 0 && onFargate < shares.length)
+    throw new Fault(
+      "SETTINGS_INVALID",
+      `BERTH_ECS_CAPACITY_PROVIDERS mixes ${shares.map(({ name }) => name).join(", ")}: name either FARGATE and FARGATE_SPOT, or providers of EC2 instances.`,
+    );
+  if (shares.length === 0) return undefined;
+  return onFargate > 0 ? "fargate" : "ec2";
 }
 
 async function instances(aws: Aws, signal: AbortSignal): Promise<ContainerInstance[]> {

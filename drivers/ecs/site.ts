@@ -6,6 +6,9 @@ import type { Aws } from "./aws.ts";
 export const LAUNCH_TYPES = ["fargate", "ec2"] as const;
 export type LaunchType = (typeof LAUNCH_TYPES)[number];
 
+/** A capacity provider, and its share of the tasks. */
+export type CapacityShare = { name: string; weight: number };
+
 export const REACHES = ["address", "name"] as const;
 /** How a gateway reaches a task: by the private address of its network interface, or by the private DNS name of that address. */
 export type TaskReach = (typeof REACHES)[number];
@@ -29,6 +32,8 @@ export type EcsSite = {
   execRole: string | undefined;
   logGroup: LogGroup | undefined;
   launchType: LaunchType | undefined;
+  /** Services use these instead of a launch type; `launchType` is then the kind of their machines. Empty: none. */
+  capacityProviders: readonly CapacityShare[];
   reach: TaskReach;
   registry: Registry | undefined;
   /** A registry that a package names may be on these hosts, whatever their addresses. */

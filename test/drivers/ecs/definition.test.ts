@@ -1,3 +1,4 @@
+import { launchTypeOf, parseCapacityShares } from "../../../drivers/ecs/launch.ts";
 import t from "tap";
 import { ignoredSettings, taskDefinition, readTags, writeTags } from "../../../drivers/ecs/definition.ts";
 import { ecsDriver } from "../../../drivers/ecs/driver.ts";
@@ -104,6 +105,19 @@ t.test("the settings of a stand, in either spelling, lead to its cluster", async
   });
   t.match(options({ DATAGROK_ECS__CLUSTER: "one", AWS_REGION: "us-east-1" }), { cluster: "one", region: "us-east-1", launchType: undefined });
   t.match(options({ CVM_ECS_CLUSTER: "arn:aws:ecs:eu-north-1:123456789012:cluster/one", AWS_REGION: "us-east-1" }), { region: "eu-north-1" });
+});
+
+t.test("capacity providers are of one kind, which decides what a task needs", async (t) => {
+  t.same(parseCapacityShares(["FARGATE_SPOT=3", "FARGATE"]), [
+    { name: "FARGATE_SPOT", weight: 3 },
+    { name: "FARGATE", weight: 1 },
+  ]);
+  t.equal(launchTypeOf(parseCapacityShares(["FARGATE_SPOT"])), "fargate");
+  t.equal(launchTypeOf(parseCapacityShares(["gpu-machines=2", "others"])), "ec2");
+  t.equal(launchTypeOf([]), undefined);
+  t.throws(() => launchTypeOf(parseCapacityShares(["FARGATE", "others"])), { code: "SETTINGS_INVALID" });
+  const { settings } = readSettings({ env: { BERTH_ECS_CAPACITY_PROVIDERS: "FARGATE_SPOT=3,FARGATE=1", CVM_ECS__CLUSTER: "one" } });
+  t.same(ecsOptions(settings).capacityProviders, ["FARGATE_SPOT=3", "FARGATE=1"]);
 });
 
 t.test("each host has its block of settings, and together they are two clusters or one", async (t) => {

@@ -330,6 +330,21 @@ t.test("starts", async (t) => {
     t.notOk(stand.requests.slice(before).some(({ action }) => action === "ListContainerInstances"));
   });
 
+  await t.test("with capacity providers a service names these and no launch type", async (t) => {
+    const spot = stand.open({ capacityProviders: ["FARGATE_SPOT=3", "FARGATE"] });
+    const spec = await specOf(spot, name("spot"), IMAGE, {});
+    await runs(t, spot, spec);
+    const [created] = requestsOf(stand, "CreateService", spec.service);
+    t.same(created?.["capacityProviderStrategy"], [
+      { capacityProvider: "FARGATE_SPOT", weight: 3 },
+      { capacityProvider: "FARGATE", weight: 1 },
+    ]);
+    t.notOk("launchType" in (created ?? {}));
+    t.match(requestsOf(stand, "RegisterTaskDefinition", spec.service), [{ requiresCompatibilities: ["FARGATE"] }]);
+    await spot.destroy(spec.service, call());
+    await rejectsWith(t, "NO_CAPACITY", spot.deploy({ ...spec, gpu: 1 }, call()));
+  });
+
   await t.test("a task goes to an EC2 instance with capacity; a missing free GPU is reported", async (t) => {
     await rejectsWith(t, "NO_CAPACITY", driver.deploy(await specOf(driver, name("gpu"), IMAGE, { gpu: 1 }), call()));
     const { Instances } = await stand.admin.ec2.send(

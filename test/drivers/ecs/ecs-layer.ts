@@ -69,8 +69,16 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
     if (body["networkConfiguration"] === undefined)
       return failure("InvalidParameterException", "Network Configuration must be provided when networkMode 'awsvpc' is specified.");
     const definitions = await definitionOf(arn);
-    if (!definitions.requiresCompatibilities.includes(String(body["launchType"])))
-      return failure("InvalidParameterException", `Task definition does not support launch_type ${String(body["launchType"])}.`);
+    const strategy = body["capacityProviderStrategy"] as { capacityProvider: string }[] | undefined;
+    if (strategy && body["launchType"] !== undefined)
+      return failure("InvalidParameterException", "Specifying both a launch type and capacity provider strategy is not supported.");
+    const launchType = strategy
+      ? strategy.every((one) => one.capacityProvider.startsWith("FARGATE"))
+        ? "FARGATE"
+        : "EC2"
+      : String(body["launchType"]);
+    if (!definitions.requiresCompatibilities.includes(launchType))
+      return failure("InvalidParameterException", `Task definition does not support launch_type ${launchType}.`);
     const answer = await pass();
     if (answer.status !== 200 || held) return answer;
     const [container] = definitions.containerDefinitions;
@@ -87,7 +95,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
         log: log && { group: log["awslogs-group"] ?? "", prefix: log["awslogs-stream-prefix"] ?? "" },
       },
       deployment: `ecs-svc/${String(Math.floor(Math.random() * 1e18))}`,
-      launchType: String(body["launchType"]),
+      launchType,
       createdAt: Date.now() / 1_000,
       events: [],
       rolloutState: "IN_PROGRESS",
