@@ -18,14 +18,14 @@ import {
 } from "./socket-layer.ts";
 
 /** The memory has what was read in this turn, then what was placed. */
-const READ_BYTES = 1_048_576;
+const READ_BYTES = 2_097_152;
 const MEMORY_BYTES = READ_BYTES + 4 * MAX_PLACED;
 /** A read may fill at least this much memory, and at most so much that one socket cannot occupy a turn. */
 const MIN_READ = 65_536;
-const MAX_READ = 524_288;
+const MAX_READ = 1_048_576;
 /** Beyond it, sockets wait for the next turn, which comes after timers. */
 const MAX_TURN_SOCKETS = 256;
-const MAX_TURN_BYTES = 4 * READ_BYTES;
+const MAX_TURN_BYTES = 2 * READ_BYTES;
 /** Up to this size, copying bytes costs less than a system call of their own. */
 const SMALL_BYTES = 16_384;
 /** Ranges of this size leave at once, while the processor's cache has them. */
