@@ -8,6 +8,7 @@ import { startPostgres } from "../fixtures/postgres.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { freePort } from "../fixtures/server.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { openConsole } from "../control/console/fixtures/open-console.ts";
 import { registryClient } from "../gateway/registry/registry-client.ts";
 import { run } from "../gateway/registry/run.ts";
 import { packageOf } from "../program/rights/fixtures/stand.ts";
@@ -90,6 +91,38 @@ const tokenAt = async (machine: Machine) => {
 t.test("the gateways of both machines follow the one that leads", async (t) => {
   t.same(await statuses(first), [200, 200]);
   t.same(await Promise.all(registries.map(async ({ token }) => typeof (await token(["repository:a/b:pull,push"])))), ["string", "string"]);
+});
+
+t.test("`berth status` and the console show the leader, the standby, their last contact and the database", async (t) => {
+  const leading = await leader();
+  const [other] = machines.filter((machine) => machine !== leading) as [Machine];
+  const name = new URL(url).pathname.slice(1);
+  const text = await command(leading, "status");
+  t.equal(text.code, 0, text.output);
+  t.match(text.output, new RegExp(`^Leader {4}\\S+ {2}${leading.entrance} {2}berth .*, last contact .* ago$`, "m"));
+  t.match(text.output, new RegExp(`^Standby {3}\\S+ {2}${other.entrance} {2}berth .*, last contact .* ago$`, "m"));
+  t.match(text.output, new RegExp(`^Database {2}.*${name}.*, \\d+ ms$`, "m"));
+  t.match(text.output, /^Gateways {2}2 connected$/m);
+  const json = await command(leading, "status", "--json");
+  const status = JSON.parse(json.output) as { epoch: number; processes: { url: string; leads: boolean; lagMs: number }[] };
+  t.ok(status.epoch > 0);
+  t.same(
+    Object.fromEntries(status.processes.map(({ url: at, leads: isLeader }) => [at, isLeader])),
+    Object.fromEntries(machines.map((machine) => [machine.entrance, machine === leading])),
+  );
+  t.ok(status.processes.every(({ lagMs }) => Number.isFinite(lagMs) && lagMs >= 0));
+  const standby = await command(other, "status");
+  t.not(standby.code, 0);
+  t.match(standby.output, `${leading.entrance} leads`, "a standby's machine names the leader");
+
+  const { page, signIn } = await openConsole(t, /console at (\S+)/.exec(leading.berth.output())?.[1] ?? "");
+  await signIn(ADMIN_KEY);
+  await page.getByRole("link", { name: "Server" }).click();
+  const row = (machine: Machine) => page.getByRole("region", { name: "Control processes" }).getByRole("row").filter({ hasText: machine.entrance });
+  await row(leading).waitFor();
+  t.match(await row(leading).innerText(), /leader[^]*\d s ago/);
+  t.match(await row(other).innerText(), /standby[^]*\d s ago/);
+  t.match(await page.getByRole("region", { name: "Control processes" }).innerText(), name);
 });
 
 t.test("after kill -9 of the leader's control process, both machines serve and start containers, and log users in", async (t) => {
