@@ -11,7 +11,7 @@ import { openMoto } from "../gateway/registry/upstream/moto.ts";
 
 export const TEMPLATE = join(import.meta.dirname, "../../conf/cloudformation/template.yaml");
 export const REGION = "eu-west-1";
-const SHORT = ["Ref", "Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Condition"];
+const SHORT = ["Ref", "Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "Condition", "Join", "Select", "Split"];
 
 type StackResource = { Type: string; Condition?: string; DependsOn?: string | string[]; Properties?: Record<string, unknown> };
 export type StackTemplate = {
@@ -22,7 +22,7 @@ export type StackTemplate = {
 };
 
 /** The template as JSON would have it. */
-export function readTemplate(): StackTemplate {
+export function readTemplate(path = TEMPLATE): StackTemplate {
   const long = (name: string) => (name === "Ref" || name === "Condition" ? name : `Fn::${name}`);
   const customTags = SHORT.flatMap((name): (ScalarTag | CollectionTag)[] => [
     { tag: `!${name}`, resolve: (text: string) => ({ [long(name)]: name === "GetAtt" ? text.split(".") : text }) },
@@ -33,7 +33,7 @@ export function readTemplate(): StackTemplate {
     },
   ]);
   // CloudFormation has no aliases.
-  return parse(readFileSync(TEMPLATE, "utf8"), { customTags, maxAliasCount: 0 }) as StackTemplate;
+  return parse(readFileSync(path, "utf8"), { customTags, maxAliasCount: 0 }) as StackTemplate;
 }
 
 /** An account of moto's, with a network as accounts have one. */

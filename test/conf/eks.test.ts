@@ -1,0 +1,97 @@
+import { join } from "node:path";
+import t from "tap";
+import { parse } from "yaml";
+import { readSettings } from "../../conf/read-settings.ts";
+import { type ChartValues, faultsOf, lint, ofKind, podsOf, render } from "./chart.ts";
+import { unspecified } from "./specification.ts";
+import { readTemplate, type StackTemplate } from "./stack.ts";
+
+const template = readTemplate(join(import.meta.dirname, "../../conf/cloudformation/eks.yaml"));
+const KNOWN: Record<string, string> = {
+  Image: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth",
+  Host: "stand.example",
+  CertificateArn: "arn:aws:acm:eu-west-1:123456789012:certificate/1",
+  Namespace: "berth",
+  Release: "berth",
+  "AWS::Region": "eu-west-1",
+  "IdentityProvider.Arn": "arn:aws:iam::123456789012:oidc-provider/oidc.eks.example/id/A",
+  "Cluster.OpenIdConnectIssuerUrl": "https://oidc.eks.example/id/A",
+  "GrokRegistryProxyRole.Arn": "arn:aws:iam::123456789012:role/registry",
+};
+
+/** What CloudFormation makes of a value, with these conditions. */
+function resolve(value: unknown, conditions: Record<string, boolean>): unknown {
+  const [[name = "", given] = []] = Object.entries((value ?? {}) as Record<string, unknown>) as [string, unknown][];
+  const list = Array.isArray(given) ? (given as unknown[]) : [];
+  const inner = (one: unknown) => resolve(one, conditions);
+  switch (name) {
+    case "Fn::Sub": {
+      const [text, more] = Array.isArray(given) ? [String(list[0]), list[1] as Record<string, unknown>] : [String(given), {}];
+      return text.replaceAll(/\$\{([^}]+)\}/g, (whole, key: string) => (key in more ? String(inner(more[key])) : (KNOWN[key] ?? whole)));
+    }
+    case "Fn::GetAtt":
+      return KNOWN[list.join(".")];
+    case "Fn::If":
+      return inner(list[conditions[String(list[0])] === true ? 1 : 2]);
+    case "Fn::Join":
+      return (list[1] as unknown[]).map(inner).join(String(list[0]));
+    case "Fn::Split":
+      return String(inner(list[1])).split(String(list[0]));
+    case "Fn::Select":
+      return (inner(list[1]) as string[])[Number(list[0])];
+    default:
+      return value;
+  }
+}
+
+t.test("the template of EKS has resources and properties of CloudFormation's own specification, and each parameter has a use", (t) => {
+  t.strictSame(unspecified(template), []);
+  const text = JSON.stringify(template);
+  t.strictSame(
+    Object.keys(template.Parameters).filter((name) => !text.includes(`"Ref":"${name}"`) && !text.includes(`\${${name}}`)),
+    [],
+  );
+  t.end();
+});
+
+t.test("pods get a role by the chart's service account alone, with the rights of the registry proxy on ECS", (t) => {
+  const { Resources } = template;
+  const trust = (role: string) => JSON.parse(String(resolve(Resources[role]?.Properties?.["AssumeRolePolicyDocument"], {}))) as object;
+  t.match(trust("GrokRegistryProxyRole"), {
+    Statement: [
+      {
+        Principal: { Federated: KNOWN["IdentityProvider.Arn"] },
+        Action: "sts:AssumeRoleWithWebIdentity",
+        Condition: {
+          StringEquals: { "oidc.eks.example/id/A:aud": "sts.amazonaws.com", "oidc.eks.example/id/A:sub": "system:serviceaccount:berth:berth" },
+        },
+      },
+    ],
+  });
+  t.match(JSON.stringify(trust("VolumesRole")), "system:serviceaccount:kube-system:ebs-csi-controller-sa");
+  const policyOf = (of: StackTemplate) => of.Resources["GrokRegistryProxyECRPolicy"]?.Properties?.["PolicyDocument"];
+  t.strictSame(policyOf(template), policyOf(readTemplate()));
+  t.match(Resources["NodeTemplate"]?.Properties, { LaunchTemplateData: { MetadataOptions: { HttpTokens: "required", HttpPutResponseHopLimit: 1 } } });
+  t.end();
+});
+
+for (const HasRegistryProxy of [true, false]) {
+  t.test(`its output is values that the chart takes, ${HasRegistryProxy ? "with" : "without"} the registry proxy`, async (t) => {
+    const values = parse(
+      String(resolve((template["Outputs"] as Record<string, { Value: unknown }>)["Values"]?.Value, { HasRegistryProxy })),
+    ) as ChartValues;
+    const [rendered, complaints] = await Promise.all([render(values), lint(values)]);
+    t.same(complaints, []);
+    const objects = "objects" in rendered ? rendered.objects : [];
+    t.same(objects.flatMap(faultsOf), []);
+    t.equal(
+      ofKind(objects, "Ingress")[0]?.metadata.annotations?.["alb.ingress.kubernetes.io/load-balancer-attributes"],
+      "idle_timeout.timeout_seconds=300",
+    );
+    const control = podsOf(objects).find(({ env }) => env["BERTH_ROLE"] === "control");
+    const { settings } = readSettings({ env: control?.env ?? {} });
+    t.match(settings, { webRoot: "https://stand.example", consoleUrl: "https://console.stand.example", registry: { ecrMode: HasRegistryProxy } });
+    const [account] = ofKind(objects, "ServiceAccount");
+    t.equal(account?.metadata.annotations?.["eks.amazonaws.com/role-arn"], HasRegistryProxy ? KNOWN["GrokRegistryProxyRole.Arn"] : undefined);
+  });
+}
