@@ -27,6 +27,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/shared-store.test.ts",
   "test/control/store/postgres/move-store.test.ts",
   "test/control/api/on-postgres.test.ts",
+  "test/control/store/postgres/server-failover.test.ts",
   "test/gateway/registry/embedded-berth.test.ts",
   "test/gateway/registry/embedded-storage.test.ts",
   "test/gateway/other-engines.test.ts",

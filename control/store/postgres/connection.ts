@@ -1,10 +1,14 @@
 import type { PoolClient, QueryResult } from "pg";
+import { Fault } from "../../../lib/fault.ts";
 import type { DatabaseConnection, DatabaseStatement, Fence } from "../database.ts";
 import { isConnectionLost, postgresFault } from "./fault.ts";
 import { type PostgresPool, release, STATEMENT_MS } from "./pool.ts";
 
 /** Any number that other programs in the same database are unlikely to lock. */
 export const WRITE_LOCK = 1_650_814_568;
+
+/** A server that crashed or failed over may give the number of a transaction that it lost to another one. */
+const SERVER_START = "extract(epoch FROM pg_postmaster_start_time())::text";
 
 /**
  * The settings hold for the transaction only: a pooler such as pgbouncer gives its connection to others afterwards. The lock makes it the only writing
@@ -15,7 +19,7 @@ const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
   SELECT set_config('statement_timeout', '${STATEMENT_MS}', true), set_config('lock_timeout', '${STATEMENT_MS}', true),
     set_config('idle_in_transaction_session_timeout', '${STATEMENT_MS}', true),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
-  SELECT pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id`;
+  SELECT pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id, ${SERVER_START} AS server`;
 
 /** Reads what is committed, on any connection of the pool. */
 export function postgresReader(pool: PostgresPool): Pick<DatabaseConnection, "read"> {
@@ -26,8 +30,9 @@ type PostgresTransaction = {
   fence: Fence | undefined;
   /** Undefined until its first statement. */
   client: PoolClient | undefined;
-  /** By which the server knows it. */
+  /** By which the server knows it, and which run of the server. */
   id: string;
+  server: string;
   hasWritten: boolean;
   /** Of the first statement that failed: from then on the server refuses the others, whether or not the caller handles the error. */
   failure: unknown;
@@ -56,7 +61,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
   };
   const sendBegin = async (transaction: PostgresTransaction, first?: DatabaseStatement): Promise<QueryResult | undefined> => {
     const { fence } = transaction;
-    let results: QueryResult<{ id?: string }>[] = [];
+    let results: QueryResult<{ id?: string; server?: string }>[] = [];
     let firstResult: QueryResult | undefined;
     transaction.client = await pool.take(async (one) => {
       const begun = one.query(fence === undefined ? BEGIN : `${BEGIN};${fence.statement}`);
@@ -66,7 +71,8 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       firstResult = readResult;
     });
     // As the statements of BEGIN.
-    transaction.id = String(results[2]?.rows[0]?.id);
+    const [{ id, server } = {}] = results[2]?.rows ?? [];
+    [transaction.id, transaction.server] = [String(id), String(server)];
     fence?.check(results.at(-1)?.rows ?? []);
     return firstResult;
   };
@@ -86,15 +92,23 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       return fail(transaction, error);
     }
   };
-  /** Whether the transaction is committed: its connection broke before the server confirmed it. Faults: STORE_UNAVAILABLE if the server stays away. */
-  const isCommitted = (id: string): Promise<boolean> =>
+  /**
+   * Whether the transaction is committed: its connection broke before the server confirmed it. Faults: STORE_UNAVAILABLE if the server stays away, or
+   * began anew meanwhile: then the transaction may be stored, or its number may be another one's.
+   */
+  const isCommitted = ({ id, server }: PostgresTransaction): Promise<boolean> =>
     pool.use(async (client) => {
       // The lock is free as soon as the server has noticed the end of the connection, or has finished the commit.
       await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK}); COMMIT`);
-      const { rows } = await client.query<{ status: string | null }>("SELECT pg_xact_status($1::text::xid8) AS status", [id]);
-      return rows[0]?.status === "committed";
+      const { rows } = await client.query<{ status: string | null }>(
+        `SELECT CASE WHEN ${SERVER_START} = $2 THEN coalesce(pg_xact_status($1::text::xid8), 'forgotten') END AS status`,
+        [id, server],
+      );
+      const status = rows[0]?.status ?? undefined;
+      if (status === undefined)
+        throw new Fault("STORE_UNAVAILABLE", `PostgreSQL ended during a commit: whether the change is stored is not known (${pool.name}).`);
+      return status === "committed";
     });
-
   const part = (sql: string) => {
     const transaction = open;
     transaction?.client?.query(sql).catch((error: unknown) => {
@@ -110,7 +124,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     run: async (statement) => (await query(statement, true)).rowCount ?? 0,
     enqueue: async (statement) => void query(statement, true).catch(() => undefined),
     begin: async (_, fence) => {
-      open = { fence, client: undefined, id: "", hasWritten: false, failure: undefined, isBroken: false, begun: undefined };
+      open = { fence, client: undefined, id: "", server: "", hasWritten: false, failure: undefined, isBroken: false, begun: undefined };
     },
     parts: {
       begin: async () => {
@@ -141,7 +155,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       } catch (error) {
         if (error === transaction.failure || !client) throw error;
         release(client, true);
-        if (!isConnectionLost(error) || !(await isCommitted(transaction.id))) throw postgresFault(error, pool.name);
+        if (!isConnectionLost(error) || !(await isCommitted(transaction))) throw postgresFault(error, pool.name);
       }
       committed();
     },
