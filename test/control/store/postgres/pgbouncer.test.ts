@@ -12,8 +12,8 @@ import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { packageOf } from "../../../program/rights/fixtures/stand.ts";
 
 const server = await startPostgres(t, ["log_statement=all"]);
-/** Fewer connections than the clients below have. */
-const pooler = await startPgbouncer(t, server, 3);
+/** As many connections as docs/store.md asks for: each transaction gets another one. */
+const pooler = await startPgbouncer(t, server, 20);
 const clock = systemClock();
 const user = (login: string) => ({ id: login, login, friendlyName: login, admin: false, createdOn: 1 });
 
