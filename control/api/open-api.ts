@@ -102,7 +102,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         const last = await lastPushes(store, repository);
         return (tag: string) => last.get(tag);
       };
-      const parts = [
+      const groups = [
         () => serverRoutes(deps),
         () => signInRoutes(routeDeps),
         () => userRoutes(routeDeps),
@@ -120,8 +120,8 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => repositoryOwnerRoutes(deps),
         () => overviewRoutes({ ...deps, proxies }),
       ];
-      for (const part of parts) {
-        addRoutes(api, part());
+      for (const group of groups) {
+        addRoutes(api, group());
         // A new leader answers gateways meanwhile.
         await new Promise(setImmediate);
       }
