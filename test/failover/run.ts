@@ -27,6 +27,13 @@ console.log(`seed ${seed}`);
 const folder = mkdtempSync(join(tmpdir(), "berth-failover-"));
 const ends: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
 const t = { teardown: (end: () => unknown) => void ends.push(end) };
+let ending: Promise<void> | undefined;
+const endAll = () =>
+  (ending ??= (async () => {
+    for (const end of ends.toReversed()) await end();
+  })());
+// The services outlive the control processes.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void endAll().finally(() => process.exit(1)));
 let failed = true;
 try {
   const [faults, containers] = [Number(values.faults), Number(values.containers)];
@@ -36,6 +43,6 @@ try {
   if (values.table !== undefined) writeFileSync(values.table, `${table}\n`);
   failed = report.results.some(({ problems }) => problems.length > 0) || report.late.recognized < report.late.starts;
 } finally {
-  for (const end of ends.toReversed()) await end();
+  await endAll();
 }
 process.exit(failed ? 1 : 0);
