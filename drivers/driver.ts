@@ -181,6 +181,8 @@ export type DeployCall = Call & {
   onLaunched?: () => void;
   /** Called with the status of a response to berth's health request that is neither 2xx nor 3xx: it listens, and its check fails. */
   onHealthStatus?: ((status: number) => void) | undefined;
+  /** Called after each look-up of the service's name, where it is reached by a name; `code` if it failed, such as ENOTFOUND. */
+  onLookup?: ((host: string, code: string | undefined) => void) | undefined;
   /** Called with all of the service's addresses as soon as they are known, before it answers there. `isNew`: this call started the instance. */
   onAddresses?: (addresses: Address[], instance: string | undefined, isNew: boolean) => void;
 };

@@ -6,6 +6,8 @@ import type { Address, DeployCall, Readiness, Spec } from "./driver.ts";
 /** A request that wakes a container waits half of this in vain on average. After 1 s it grows to a fortieth of the time passed: hundreds that never listen cost little. */
 const TRY_EVERY_MS = 25;
 const LONGEST_TRY_MS = 500;
+/** A node drops the first packet to an address that it does not lead anywhere yet, and the kernel sends the next one a second later: a new connect comes sooner. */
+const FIRST_CONNECT_MS = 150;
 /** How often in a row a connection that a port proxy accepted must stay open. */
 const HELD_TIMES = 3;
 
@@ -18,7 +20,7 @@ export type Proof = "accepted" | "held";
 /** `address` is undefined without a port. `health`: the address of a health port of its own. */
 export type ReadyTarget = { address: Address | undefined; proof: Proof; health?: Address | undefined };
 
-type ReadyOptions = { clock: Clock; signal: AbortSignal } & Pick<DeployCall, "onHealthStatus">;
+type ReadyOptions = { clock: Clock; signal: AbortSignal } & Pick<DeployCall, "onHealthStatus" | "onLookup">;
 
 /** Settles as the first of several tasks does, and then aborts the others: a start succeeds when its container is ready, or fails when it ends. */
 export async function firstOf<T>(signal: AbortSignal, start: (own: AbortSignal) => Promise<T>[]): Promise<T> {
@@ -55,11 +57,12 @@ export function healthAddress(spec: Pick<Spec, "readiness" | "port">, host: stri
 }
 
 /** Resolves when the address accepts connections; tries until the signal aborts, then rejects with its reason. */
-export async function awaitPort(address: Address, proof: Proof, { clock, signal }: ReadyOptions): Promise<void> {
+export async function awaitPort(address: Address, proof: Proof, { clock, signal, onLookup }: ReadyOptions): Promise<void> {
   const began = clock.monotonic();
   for (let times = 0; ;) {
     signal.throwIfAborted();
-    times = (await takesConnection(address, proof, { clock, signal })) ? times + 1 : 0;
+    const connectMs = connectLimit(clock.monotonic() - began);
+    times = (await takesConnection(address, proof, { clock, signal, onLookup, connectMs })) ? times + 1 : 0;
     if (times >= (proof === "held" ? HELD_TIMES : 1)) return;
     if (times === 0) await clock.sleep(pauseAfter(clock.monotonic() - began), signal);
   }
@@ -71,8 +74,17 @@ export function pauseAfter(passedMs: number): number {
 }
 
 /** Whether a connection is accepted and, where a proxy accepts, still open a moment later. Rejects with the signal's reason. */
-export function takesConnection(address: Address, proof: Proof, { clock, signal }: ReadyOptions): Promise<boolean> {
-  return acceptsConnection(address, { clock, signal, heldMs: proof === "held" ? HELD_MS : 0 });
+export function takesConnection(
+  address: Address,
+  proof: Proof,
+  { clock, signal, onLookup, connectMs = CONNECT_MS }: ReadyOptions & { connectMs?: number },
+): Promise<boolean> {
+  return acceptsConnection(address, { clock, signal, heldMs: proof === "held" ? HELD_MS : 0, connectMs, onLookup });
+}
+
+/** The limit of a connect, by the time since the first one: a container far away gets the whole after 4 s. */
+export function connectLimit(passedMs: number): number {
+  return Math.min(CONNECT_MS, Math.max(FIRST_CONNECT_MS, passedMs / 4));
 }
 
 /** An app that is busy with its boot may answer late, or never: another request is sent beside one without a response. */

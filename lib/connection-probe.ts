@@ -1,9 +1,11 @@
-import { connect } from "node:net";
+import { connect, isIP } from "node:net";
 import { backoffDelay, type BackoffRange } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
 
 /** A connect that is neither accepted nor refused by then (an address without a holder) is given up. */
 export const CONNECT_MS = 1_000;
+/** A resolver that has lost a packet asks again after 5 s. */
+const LOOKUP_MS = 6_000;
 /** For `heldMs`: a proxy of ports accepts before the program behind it does, and closes if it cannot connect to that. */
 export const HELD_MS = 100;
 
@@ -12,10 +14,17 @@ type ConnectionTest = {
   signal: AbortSignal;
   /** The connection must still be open after so many milliseconds. */
   heldMs?: number;
+  /** The limit of a connect, without the look-up of the name; by default `CONNECT_MS`. */
+  connectMs?: number;
+  /** Called after the look-up of a name; `code`, such as ENOTFOUND, if it failed. */
+  onLookup?: ((host: string, code: string | undefined) => void) | undefined;
 };
 
 /** Whether the address accepts a connection now. Rejects with the signal's reason. */
-export function acceptsConnection(address: { host: string; port: number }, { clock, signal, heldMs = 0 }: ConnectionTest): Promise<boolean> {
+export function acceptsConnection(
+  address: { host: string; port: number },
+  { clock, signal, heldMs = 0, connectMs = CONNECT_MS, onLookup }: ConnectionTest,
+): Promise<boolean> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const socket = connect({ host: address.host, port: address.port });
@@ -27,8 +36,15 @@ export function acceptsConnection(address: { host: string; port: number }, { clo
     };
     const onAbort = () => settle(() => reject(signal.reason as Error));
     const refused = () => settle(() => resolve(false));
-    let cancel = clock.after(CONNECT_MS, refused);
+    const isName = isIP(address.host) === 0;
+    let cancel = clock.after(isName ? LOOKUP_MS : connectMs, refused);
     signal.addEventListener("abort", onAbort, { once: true });
+    if (isName)
+      socket.once("lookup", (error: NodeJS.ErrnoException | null) => {
+        onLookup?.(address.host, error?.code);
+        cancel();
+        cancel = clock.after(connectMs, refused);
+      });
     socket.on("error", refused);
     socket.once("close", refused);
     socket.once("connect", () => {

@@ -140,7 +140,17 @@ export function createDeploy({
     const listeners = watchListeners(row.service, { of: () => steps.of(row.id), found: step.found });
     return inFlight
       .run(containerKey(row.id), row.generation, signal, (own) =>
-        writes.finish(engine.call("deploy", prepare, { deadline, signal: own, onPull, onLaunched, onAddresses, onHealthStatus: step.answered })),
+        writes.finish(
+          engine.call("deploy", prepare, {
+            deadline,
+            signal: own,
+            onPull,
+            onLaunched,
+            onAddresses,
+            onHealthStatus: step.answered,
+            onLookup: step.lookedUp,
+          }),
+        ),
       )
       .finally(() => {
         listeners.end();

@@ -118,7 +118,11 @@ function createDriverCalls({ driver, clock }: { driver: Driver; clock: Clock }):
 }
 
 /** Progress extends the deadline. After an abort nothing is called any more: what the driver then reports is of a call that is over. */
-function deployCallbacks({ onPull, onLaunched, onAddresses, onHealthStatus }: Omit<DeployCall, "signal">, call: AbortSignal, extend: () => void) {
+function deployCallbacks(
+  { onPull, onLaunched, onAddresses, onHealthStatus, onLookup }: Omit<DeployCall, "signal">,
+  call: AbortSignal,
+  extend: () => void,
+) {
   const whileOpen =
     <Args extends unknown[]>(callback: (...args: Args) => void) =>
     (...args: Args) => {
@@ -133,6 +137,7 @@ function deployCallbacks({ onPull, onLaunched, onAddresses, onHealthStatus }: Om
     ...(onLaunched ? { onLaunched: whileOpen(onLaunched) } : {}),
     ...(onAddresses ? { onAddresses: whileOpen(onAddresses) } : {}),
     ...(onHealthStatus ? { onHealthStatus: whileOpen(onHealthStatus) } : {}),
+    ...(onLookup ? { onLookup: whileOpen(onLookup) } : {}),
   };
 }
 

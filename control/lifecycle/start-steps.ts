@@ -25,6 +25,8 @@ export type StartStep = Partial<StartPlan> & {
   finding?: ListenerFinding;
   /** The status of its last response to a health request that failed. */
   healthStatus?: number;
+  /** Its name, which could not be resolved at the last attempt. */
+  unresolved?: { host: string; code: string } | undefined;
 };
 
 /** The deploys in progress, by container. Entries live as long as the deploy. */
@@ -41,6 +43,7 @@ type StartStepWriter = {
   launched(): void;
   found(finding: ListenerFinding): void;
   answered(healthStatus: number): void;
+  lookedUp(host: string, code: string | undefined): void;
   end(): void;
 };
 
@@ -82,6 +85,7 @@ export function createStartSteps({ now, noted }: Pick<Clock, "now"> & { noted(id
           if (noteOf(id) !== before) noted(id);
         },
         answered: (healthStatus) => void (step.healthStatus = healthStatus),
+        lookedUp: (host, code) => void (step.unresolved = code === undefined ? undefined : { host, code }),
         end: () => void (steps.get(id) === step && steps.delete(id)),
       };
     },
@@ -111,7 +115,7 @@ export function describeStep(step: StartStep, now: number): string {
 }
 
 /** What it has not shown yet. */
-function describeWait({ spec, finding, healthStatus }: StartStep): string {
+function describeWait({ spec, finding, healthStatus, unresolved }: StartStep): string {
   if (spec?.port === undefined) return `and counts as started after ${Math.round((spec?.graceMs ?? 0) / 1_000)} s`;
   const { port, readiness } = spec;
   // A plain process listens on another port than its spec names.
@@ -124,6 +128,7 @@ function describeWait({ spec, finding, healthStatus }: StartStep): string {
   }
   if (readiness.kind === "healthcheck") return "and its HEALTHCHECK has not succeeded";
   if (readiness.kind === "running") return `and counts as started after ${Math.round(spec.graceMs / 1_000)} s`;
+  if (unresolved) return `and its name ${unresolved.host} cannot be resolved (${unresolved.code}): check the DNS of berth's machine`;
   return `and nothing accepts connections on port ${own}`;
 }
 

@@ -163,9 +163,9 @@ async function connect(
   { engine, view, log, openPortMs }: DockerDeployDeps,
   spec: Spec,
   { id, adopted, address: assigned }: StartedContainer,
-  { signal, onAddresses, onHealthStatus }: DeployCall,
+  { signal, onAddresses, onHealthStatus, onLookup }: DeployCall,
 ): Promise<ReadyContainer> {
-  const deps = { engine, log, openPortMs, signal, onHealthStatus };
+  const deps = { engine, log, openPortMs, signal, onHealthStatus, onLookup };
   const { proof } = REACH_RULES[view.reach];
   if (spec.port === undefined) {
     const warning = await awaitContainerReady(deps, spec, { id, adopted }, { address: undefined, proof });

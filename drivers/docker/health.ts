@@ -21,12 +21,12 @@ const INSPECT_EVERY_MS = 100;
 const MAX_OUTPUT = 200;
 
 /** `openPortMs`: after how long an open port counts although the check fails. */
-type ReadyDeps = { engine: Engine; log: Log; openPortMs: number } & Pick<DeployCall, "signal" | "onHealthStatus">;
+type ReadyDeps = { engine: Engine; log: Log; openPortMs: number } & Pick<DeployCall, "signal" | "onHealthStatus" | "onLookup">;
 type ImageCheck = { health: NonNullable<ContainerInspectInfo["State"]["Health"]>; ownPort: ReturnType<typeof readinessOfHealthcheck> };
 
 /** As `awaitReady`, with the image's own health check. A warning if the check fails although the port has been open for a while. */
 export async function awaitContainerReady(
-  { engine, log, openPortMs, signal, onHealthStatus }: ReadyDeps,
+  { engine, log, openPortMs, signal, onHealthStatus, onLookup }: ReadyDeps,
   spec: Spec,
   { id, adopted }: { id: string; adopted: boolean },
   target: ReadyTarget,
@@ -38,7 +38,7 @@ export async function awaitContainerReady(
   const check = container && checkOf(container, spec);
   // Without a check in the image, or with an older engine, whose first check would come after its whole interval.
   if (!check || container.Config.Healthcheck?.StartInterval !== CHECK_WHILE_STARTING.StartInterval) {
-    await awaitReady({ ...spec, readiness: check?.ownPort ?? spec.readiness }, { ...target, address }, { clock, signal, onHealthStatus });
+    await awaitReady({ ...spec, readiness: check?.ownPort ?? spec.readiness }, { ...target, address }, { clock, signal, onHealthStatus, onLookup });
     return undefined;
   }
 
@@ -49,14 +49,14 @@ export async function awaitContainerReady(
       await clock.sleep(Math.max(INSPECT_EVERY_MS, pauseAfter(clock.monotonic() - began)), own);
     }
     // It may listen on its loopback address only, where no gateway reaches it.
-    if (address) await awaitPort(address, proof, { clock, signal: own });
+    if (address) await awaitPort(address, proof, { clock, signal: own, onLookup });
     return undefined;
   };
   const awaitOpenPort = async (own: AbortSignal): Promise<string> => {
     const enoughMs = adopted && check.health.Status === "unhealthy" ? 0 : openPortMs;
     for (let since = clock.monotonic(), open = address === undefined; ;) {
       if (address && !open) {
-        await awaitPort(address, proof, { clock, signal: own });
+        await awaitPort(address, proof, { clock, signal: own, onLookup });
         since = clock.monotonic();
         open = true;
       }

@@ -51,7 +51,7 @@ type ReadyTask = { task: Task; addresses: Address[]; startedAt: number };
  * Resolves when the service's task is ready, by its spec. Rejects when a task has stopped, could not be placed, or the
  * rollout failed. ECS reports the rollout as complete some time later.
  */
-async function awaitRollout(site: EcsSite, spec: Spec, begun: Begun, { signal, onPull, onHealthStatus }: DeployCall): Promise<ReadyTask> {
+async function awaitRollout(site: EcsSite, spec: Spec, begun: Begun, { signal, onPull, onHealthStatus, onLookup }: DeployCall): Promise<ReadyTask> {
   const { clock } = site;
   const delays = createBackoff(site.polling.start.first, site.polling.start.longest);
   const decided = new AbortController();
@@ -63,7 +63,7 @@ async function awaitRollout(site: EcsSite, spec: Spec, begun: Begun, { signal, o
       const task = await poll();
       if (task && isPulling(task)) onPull?.({ done: 0, total: 0 });
       if (task && runs(task) && starting?.arn !== task.taskArn)
-        starting = { arn: task.taskArn, ready: connect(site, spec, task, { signal: either, onHealthStatus }) };
+        starting = { arn: task.taskArn, ready: connect(site, spec, task, { signal: either, onHealthStatus, onLookup }) };
       const ready = await Promise.race([...(starting ? [starting.ready] : []), clock.sleep(delays.next(), either)]);
       if (!ready) continue;
       // A connection proves that the task runs. The end of the grace time does not, and ECS reports an end late.
@@ -124,7 +124,7 @@ function createPoll(site: EcsSite, spec: Spec, begun: Begun, signal: AbortSignal
   };
 }
 
-async function connect(site: EcsSite, spec: Spec, task: Task, { signal, onHealthStatus }: DeployCall): Promise<ReadyTask> {
+async function connect(site: EcsSite, spec: Spec, task: Task, { signal, onHealthStatus, onLookup }: DeployCall): Promise<ReadyTask> {
   const { clock } = site;
   const startedAt = clock.monotonic();
   const address = spec.port === undefined ? undefined : addressOf(task, spec.port, site.reach);
@@ -132,7 +132,7 @@ async function connect(site: EcsSite, spec: Spec, task: Task, { signal, onHealth
     const todo = "Look at the task's network interface in AWS's console.";
     throw advisedFault("CONTAINER_NOT_READY", `${spec.service} runs, but ECS names no private address of its task`, { todo });
   }
-  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, address?.host) }, { clock, signal, onHealthStatus });
+  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, address?.host) }, { clock, signal, onHealthStatus, onLookup });
   return { task, addresses: address ? [address] : [], startedAt };
 }
 

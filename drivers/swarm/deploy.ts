@@ -100,7 +100,7 @@ async function connect(
   { engine, view, site }: SwarmDeployDeps,
   spec: Spec,
   way: Reach,
-  { signal, onAddresses, onHealthStatus, adopted }: DeployCall & { adopted: boolean },
+  { signal, onAddresses, onHealthStatus, onLookup, adopted }: DeployCall & { adopted: boolean },
 ): Promise<TaskEndpoint> {
   const { clock } = engine;
   const { proof } = REACH_RULES[way];
@@ -122,6 +122,6 @@ async function connect(
   onAddresses?.([address], task?.ID, !adopted);
   const healthPort = ownHealthPort(spec);
   const health = healthPort === undefined ? undefined : addressOf(view, details, healthPort);
-  await awaitReady(spec, { address, proof, health }, { clock, signal, onHealthStatus });
+  await awaitReady(spec, { address, proof, health }, { clock, signal, onHealthStatus, onLookup });
   return { addresses: [address], instance: task?.ID };
 }

@@ -1,8 +1,10 @@
+import dns from "node:dns";
 import { createServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { isPostgresStarting } from "../../lib/connection-probe.ts";
+import { acceptsConnection, isPostgresStarting } from "../../lib/connection-probe.ts";
 import { PASSWORD_REQUEST, STARTING_UP } from "../fixtures/postgres-messages.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 import { freePort, listen } from "../fixtures/server.ts";
 
 const clock = systemClock();
@@ -34,4 +36,44 @@ t.test("it ends with its signal", async (t) => {
   stop.abort(new Error("enough"));
   await t.rejects(pending, { message: "enough" });
   await t.rejects(ask(silent, stop.signal), { message: "enough" });
+});
+
+t.test("the look-up of a name has a time of its own, and its result is reported", async (t) => {
+  const { port } = await listen(t, createServer());
+  const { lookup } = dns;
+  t.teardown(() => (dns.lookup = lookup));
+  const done: (() => void)[] = [];
+  dns.lookup = ((name: string, options: dns.LookupOptions, callback: (error: Error | null, found?: unknown, family?: number) => void) => {
+    const code = name === "unknown.test" ? "ENOTFOUND" : undefined;
+    done.push(() => {
+      if (code !== undefined) callback(Object.assign(new Error(code), { code }));
+      else if (options.all) callback(null, [{ address: "127.0.0.1", family: 4 }]);
+      else callback(null, "127.0.0.1", 4);
+    });
+  }) as typeof dns.lookup;
+  const still = createStillClock();
+  const { signal } = new AbortController();
+  const lookups: unknown[] = [];
+  const onLookup = (...result: unknown[]) => void lookups.push(result);
+  const accepts = (host: string) => acceptsConnection({ host, port }, { clock: still, signal, connectMs: 150, onLookup });
+
+  const slow = accepts("slow.test");
+  await still.advance(5_000);
+  done.shift()?.();
+  t.equal(await slow, true);
+  const unknown = accepts("unknown.test");
+  done.shift()?.();
+  t.equal(await unknown, false);
+  t.strictSame(lookups, [
+    ["slow.test", undefined],
+    ["unknown.test", "ENOTFOUND"],
+  ]);
+});
+
+t.test("a connect to an address that leads nowhere yet is given up after its limit", async (t) => {
+  const still = createStillClock();
+  // TEST-NET-1, RFC 5737.
+  const pending = acceptsConnection({ host: "192.0.2.1", port: 9 }, { clock: still, signal: new AbortController().signal, connectMs: 150 });
+  await still.advance(150);
+  t.equal(await pending, false);
 });

@@ -21,6 +21,10 @@ const plain = { sockets: [{ host: "0.0.0.0", port: 21_000 }], portVariable: 21_0
 const ROWS: [step: Partial<StartStep>, sentence: string][] = [
   [{ spec: spec({ kind: "port" }) }, "It has been starting for 12 s, and nothing accepts connections on port 8080."],
   [{ spec: spec({ kind: "port" }), finding: plain }, "It has been starting for 12 s, and nothing accepts connections on port 21000."],
+  [
+    { spec: spec({ kind: "port" }), unresolved: { host: "x.test", code: "ENOTFOUND" } },
+    "It has been starting for 12 s, and its name x.test cannot be resolved (ENOTFOUND): check the DNS of berth's machine.",
+  ],
   [{ spec: spec(http()) }, "It has been starting for 12 s, and GET /health on port 8080 has not answered with 2xx or 3xx."],
   [{ spec: spec(http(9000)) }, "It has been starting for 12 s, and GET /health on port 9000 has not answered with 2xx or 3xx."],
   [{ spec: spec(http()), healthStatus: 503 }, "It has been starting for 12 s, and GET /health on port 8080 answers with 503, not with 2xx or 3xx."],
