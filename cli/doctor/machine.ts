@@ -108,9 +108,9 @@ export async function checkOpenFiles({ context, settings }: CheckContext): Promi
 export async function checkSockets({ settings, clock }: CheckContext): Promise<CheckResult> {
   const { sockets } = settings;
   const tested = await testFfi(clock);
-  if (!("problem" in tested)) return { says: sockets === "ffi" ? "ffi" : "node; BERTH_SOCKETS=ffi would work here" };
+  if (!("problem" in tested)) return { says: sockets === "node" ? "node; BERTH_SOCKETS=ffi would work here" : "ffi" };
   const { problem } = tested;
-  if (sockets !== "ffi") return { says: `node; BERTH_SOCKETS=ffi would not work here: ${problem}` };
+  if (sockets !== "ffi") return { says: `node; ffi would not work here: ${problem}` };
   const what = `BERTH_SOCKETS=ffi does not work here, so berth uses Node's sockets: ${problem}.`;
   return {
     says: "node",

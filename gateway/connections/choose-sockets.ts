@@ -7,7 +7,7 @@ import { type Libc, loadLibc } from "./libc.ts";
 import { NO_SOCKET, type SocketEvents, type SocketId, type OpenSocketLayer } from "./socket-layer.ts";
 import type { Log } from "../../lib/log.ts";
 
-/** `auto` is `node` at present. */
+/** `auto` is `ffi` where it works. */
 export const SOCKET_SETTINGS = ["auto", "ffi", "node"] as const;
 export type SocketSetting = (typeof SOCKET_SETTINGS)[number];
 
@@ -20,12 +20,13 @@ export type SocketChoice = {
 
 const NODE: SocketChoice = { name: "node", plain: undefined };
 
-/** Tests `ffi` before it is used. Where it does not work, it logs why, and Node's sockets are used. */
+/** Tests `ffi` before it is used. Where it does not work, it logs why, and Node's sockets are used: a warning only where `ffi` is requested. */
 export async function chooseSockets(setting: SocketSetting, { clock, log }: { clock: Clock; log: Log }): Promise<SocketChoice> {
-  if (setting !== "ffi") return NODE;
+  if (setting === "node") return NODE;
   const tested = await testFfi(clock);
   if ("problem" in tested) {
-    log.warn({ reason: tested.problem }, "BERTH_SOCKETS=ffi does not work here: Node's sockets are used");
+    if (setting === "ffi") log.warn({ reason: tested.problem }, "BERTH_SOCKETS=ffi does not work here: Node's sockets are used");
+    else log.info({ reason: tested.problem }, "node:ffi does not work here: Node's sockets are used");
     return NODE;
   }
   return { name: "ffi", plain: (events, options) => new FfiSockets(tested.libc, events, options) };

@@ -8,7 +8,9 @@ import { type CheckRows, look } from "./look.ts";
 const LOOK = JSON.stringify(join(import.meta.dirname, "look.ts"));
 
 t.test("which sockets are used, and that node:ffi works", async (t) => {
-  t.match(await look(t, ["settings", "sockets"], {}), { sockets: { state: "ok", says: "node; BERTH_SOCKETS=ffi would work here" } });
+  t.match(await look(t, ["settings", "sockets"], {}), { sockets: { state: "ok", says: "ffi" } });
+  const ofNode = await look(t, ["settings", "sockets"], { BERTH_SOCKETS: "node" });
+  t.match(ofNode, { sockets: { state: "ok", says: "node; BERTH_SOCKETS=ffi would work here" } });
   t.match(await look(t, ["settings", "sockets"], { BERTH_SOCKETS: "ffi" }), { sockets: { state: "ok", says: "ffi" } });
 });
 
