@@ -17,6 +17,7 @@ import type { TlsKeys } from "../../gateway/tls-keys.ts";
 import { openTestConnections } from "../fixtures/connections.ts";
 import { openTestDirectory } from "../fixtures/directory.ts";
 import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
+import { describeClients } from "./describe-clients.ts";
 
 /** What the process holds after everything that is garbage was collected. */
 export type Held = {
@@ -137,6 +138,7 @@ async function look(): Promise<Held> {
 
 process.on("message", (message) => {
   if (message === "timers") process.send?.({ timers });
+  else if (message === "open") void describeClients().then((lines) => process.send?.(lines));
   else void look().then((answer) => process.send?.(answer));
 });
 process.once("disconnect", () => process.exit(0));

@@ -4,12 +4,15 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Held, SoakGatewayOptions } from "./gateway.ts";
 import { pause } from "../fixtures/clock.ts";
+import { kernelConnections } from "./open-objects.ts";
 
 /** A gateway and its containers, each in a process of its own. */
 export type SoakWorld = {
   port: number;
   /** What the gateway holds once nothing goes on there any more; waits for that, but not for ever. */
   settled(): Promise<SoakSnapshot>;
+  /** What is open in the gateway, in the containers, and between the processes. */
+  describeOpen(): Promise<string[]>;
   close(): void;
 };
 
@@ -39,9 +42,9 @@ export async function openSoakWorld(containersFile: string, options: (ports: Rec
   const gateway = fork(join(import.meta.dirname, "gateway.ts"), args, { execArgv: ["--expose-gc", "--no-warnings"] });
   const { port } = (await nextMessage(gateway)) as { port: number };
   const files = () => readdirSync(`/proc/${gateway.pid}/fd`).length;
-  const ask = <Answer>(what: string) => {
-    gateway.send(what);
-    return nextMessage(gateway) as Promise<Answer>;
+  const ask = <Answer>(what: string, child = gateway) => {
+    child.send(what);
+    return nextMessage(child) as Promise<Answer>;
   };
   // Nothing goes on before the first client.
   const quiet = files();
@@ -58,6 +61,11 @@ export async function openSoakWorld(containersFile: string, options: (ports: Rec
         await pause(100);
       }
       return { ...(await ask<Held>("held")), files: files() };
+    },
+    describeOpen: async () => {
+      const kernel = kernelConnections([port, ...Object.values(ports)]);
+      const ofGateway = await ask<string[]>("open");
+      return ["Gateway:", ...ofGateway, "Containers:", ...(await ask<string[]>("open", containers)), "Kernel:", ...kernel];
     },
     close: () => {
       for (const child of [gateway, containers]) if (child.connected) child.disconnect();

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { crc32 } from "node:zlib";
 import { WebSocketServer, type WebSocket } from "ws";
+import { describeResponses, describeSockets } from "../open-objects.ts";
 import { bodyOf, planIn, type ContainerPlan } from "./plan.ts";
 
 /** Close to the time for which the gateway of the soak keeps connections: then both use one at the same moment, now and then. */
@@ -78,5 +79,8 @@ function drip(response: ServerResponse, body: Buffer, at: number): void {
   setTimeout(drip, DRIP_MS, response, body, end);
 }
 
+process.on("message", () => {
+  void Promise.all([describeResponses(), describeSockets()]).then((lines) => process.send?.(lines.flat()));
+});
 process.send?.({ port: await openPort(60_000), hastyPort: await openPort(HASTY_IDLE_MS) });
 process.once("disconnect", () => process.exit(0));

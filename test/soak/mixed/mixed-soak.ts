@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { makeCertificate } from "../../fixtures/certificates.ts";
 import { numbers } from "../../fuzz/numbers.ts";
 import { grown, inWords } from "../growth.ts";
+import { describeSockets } from "../open-objects.ts";
 import { idOf, openSoakWorld, type SoakSnapshot, type SoakWorld } from "../world.ts";
 import { SOAK_ACTS, type SoakAct, type SoakContainers } from "./acts.ts";
 import { HTTP2_ACTS } from "./http2-acts.ts";
@@ -78,6 +79,13 @@ export async function playMixedSoak({
 async function playMixed({ world, secured, http2, clients, ms, warmUpMs, seed }: MixedOptions): Promise<MixedResult> {
   const counts: MixedResult["counts"] = {};
   const failures: string[] = [];
+  let described: Promise<unknown> = Promise.resolve();
+  /** What is open on all sides. One after another: two reports would mix their messages. */
+  const describe = () => {
+    const next = described.then(async () => ["Clients:", ...(await describeSockets()), ...(await world.describeOpen())].join("\n    "));
+    described = next.catch(() => undefined);
+    return next;
+  };
   const play = async (part: string, forMs: number) => {
     const agent = openAgent(secured);
     const shared = { port: world.port, secured, agent, pathOf: (id: string) => `/api/docker/containers/proxy/${id}` };
@@ -88,7 +96,7 @@ async function playMixed({ world, secured, http2, clients, ms, warmUpMs, seed }:
       const target: SoakTarget = { ...shared, ...(session && { http2: session }) };
       for (let turn = 0; performance.now() < until && failures.length < 20; turn++) {
         const act = chosen(http2 ? HTTP2_ACTS : SOAK_ACTS, random);
-        const { outcome, answer = "" } = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`);
+        const { outcome, answer = "" } = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`, describe);
         const ofAct = (counts[act.name] ??= {});
         ofAct[outcome] = (ofAct[outcome] ?? 0) + 1;
         if (!(act.may as readonly string[]).includes(outcome))
@@ -97,6 +105,7 @@ async function playMixed({ world, secured, http2, clients, ms, warmUpMs, seed }:
       session?.leave();
     };
     await Promise.all(Array.from({ length: clients }, client));
+    await described;
     agent.destroy();
   };
   await play("warm", warmUpMs);
@@ -116,9 +125,18 @@ function chosen(acts: readonly SoakAct[], random: (below: number) => number): So
 type PlayedOutcome = { outcome: string; answer?: string };
 
 /** The outcome of an act, or what was wrong, in words. */
-async function outcomeOf(act: SoakAct, target: SoakTarget, random: (below: number) => number, id: string): Promise<PlayedOutcome> {
+async function outcomeOf(
+  act: SoakAct,
+  target: SoakTarget,
+  random: (below: number) => number,
+  id: string,
+  describe: () => Promise<string>,
+): Promise<PlayedOutcome> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<PlayedOutcome>((resolve) => (timer = setTimeout(resolve, MOST_MS, { outcome: `no end within ${MOST_MS} ms` })));
+  const late = new Promise<PlayedOutcome>((resolve, reject) => {
+    const giveUp = () => void describe().then((answer) => resolve({ outcome: `no end within ${MOST_MS} ms`, answer }), reject);
+    timer = setTimeout(giveUp, MOST_MS);
+  });
   const played = act.play(target, CONTAINERS, random, id).catch((error: unknown): PlayedOutcome => {
     if (error instanceof WrongResponse) return { outcome: `WRONG: ${error.message}` };
     throw error;
