@@ -120,9 +120,14 @@ function nap({ id, awakeMs, asleepMs }: NonNullable<SoakGatewayOptions["napping"
   }, awakeMs);
 }
 
-async function look(): Promise<Held> {
-  // What the fixture remembers for tests would itself be a leak.
+/** What the fixture remembers for tests would itself be a leak. */
+function forgetReports(): void {
   for (const list of [held.reports, held.questions, held.wakes]) list.length = 0;
+}
+setInterval(forgetReports, 1_000).unref();
+
+async function look(): Promise<Held> {
+  forgetReports();
   for (let round = 0; round < 3; round++) globalThis.gc?.();
   const objects = Object.fromEntries(Object.entries(COUNTED).map(([name, kind]) => [name, queryObjects(kind, { format: "count" })]));
   const { heapUsed, arrayBuffers } = process.memoryUsage();
