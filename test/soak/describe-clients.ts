@@ -33,9 +33,9 @@ export async function describeClients(): Promise<string[]> {
 }
 
 async function socketsById(kind: typeof NodeSocket | typeof FfiSocket): Promise<SocketsOfLayer> {
-  const found: SocketsOfLayer = new Map();
-  for (const socket of await objectsOf<NodeSocket | FfiSocket>(kind)) found.set(socket.id, socket);
-  return found;
+  const byId: SocketsOfLayer = new Map();
+  for (const socket of await objectsOf<NodeSocket | FfiSocket>(kind)) byId.set(socket.id, socket);
+  return byId;
 }
 
 async function connection(of: unknown, sockets: Record<"node" | "ffi", SocketsOfLayer>): Promise<string> {

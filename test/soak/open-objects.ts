@@ -1,24 +1,27 @@
 /** What is open in this process, private fields included: for the report about an exchange that does not end. */
 import { readFileSync } from "node:fs";
 import { ServerResponse } from "node:http";
+import type { Runtime } from "node:inspector";
 import { Session } from "node:inspector/promises";
 import { Socket } from "node:net";
 
 /** `#name` are private fields. */
 type Fields = Record<string, unknown>;
-type Kind = new (...options: never[]) => object;
 
-const FOUND = Symbol.for("berth soak objects");
+/** Node's types have no private fields. */
+type PropertiesOfObject = Runtime.GetPropertiesReturnType & { privateProperties?: { name: string; value?: Runtime.RemoteObject }[] };
+
+const SHARED = Symbol.for("berth soak objects");
 const shared = globalThis as unknown as Record<symbol, unknown>;
 
 /** All objects of a class that are reachable. */
-export async function objectsOf<Found extends object>(kind: abstract new (...options: never[]) => Found): Promise<Found[]> {
+export async function objectsOf<Kind extends object>(kind: abstract new (...options: never[]) => Kind): Promise<Kind[]> {
   return withInspector(async (session) => {
     const prototype = await session.post("Runtime.evaluate", { expression: handedOver(kind.prototype) });
     const { objects } = await session.post("Runtime.queryObjects", { prototypeObjectId: prototype.result.objectId ?? "" });
     const take = `function () { globalThis[Symbol.for("berth soak objects")] = this; }`;
     await session.post("Runtime.callFunctionOn", { objectId: objects.objectId ?? "", functionDeclaration: take });
-    return shared[FOUND] as Found[];
+    return shared[SHARED] as Kind[];
   });
 }
 
@@ -26,10 +29,8 @@ export async function objectsOf<Found extends object>(kind: abstract new (...opt
 export async function fieldsOf(object: object): Promise<Fields> {
   return withInspector(async (session) => {
     const { result } = await session.post("Runtime.evaluate", { expression: handedOver(object) });
-    const { result: own, privateProperties = [] } = await session.post("Runtime.getProperties", {
-      objectId: result.objectId ?? "",
-      ownProperties: true,
-    });
+    const properties: PropertiesOfObject = await session.post("Runtime.getProperties", { objectId: result.objectId ?? "", ownProperties: true });
+    const { result: own, privateProperties = [] } = properties;
     const fields: Fields = {};
     for (const { name, value } of [...own, ...privateProperties]) {
       if (value === undefined || value.type === "function") continue;
@@ -47,7 +48,7 @@ export async function describeSockets(): Promise<string[]> {
 
 /** Requests that were not answered whole. */
 export async function describeResponses(): Promise<string[]> {
-  const open = (await objectsOf(ServerResponse)).filter(({ writableFinished, req }) => !writableFinished && req !== undefined);
+  const open = (await objectsOf<ServerResponse>(ServerResponse)).filter(({ writableFinished }) => !writableFinished);
   return open.map((response) => {
     const { req, headersSent, writableEnded, writableLength, destroyed } = response;
     const { method, complete, readableLength, readableFlowing } = req;
@@ -88,14 +89,14 @@ export function inWords(fields: Fields): string {
 }
 
 function handedOver(object: unknown): string {
-  shared[FOUND] = object;
+  shared[SHARED] = object;
   return `globalThis[Symbol.for("berth soak objects")]`;
 }
 
 async function realObject(session: Session, objectId: string): Promise<unknown> {
   const take = `function () { globalThis[Symbol.for("berth soak objects")] = this; }`;
   await session.post("Runtime.callFunctionOn", { objectId, functionDeclaration: take });
-  return shared[FOUND];
+  return shared[SHARED];
 }
 
 async function withInspector<Value>(use: (session: Session) => Promise<Value>): Promise<Value> {
@@ -105,6 +106,6 @@ async function withInspector<Value>(use: (session: Session) => Promise<Value>): 
     return await use(session);
   } finally {
     session.disconnect();
-    shared[FOUND] = undefined;
+    shared[SHARED] = undefined;
   }
 }

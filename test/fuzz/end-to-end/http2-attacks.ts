@@ -108,7 +108,7 @@ export async function attackByHttp2(t: Pick<Test, "teardown">, { stand, cert, se
     }
     const open = () => (socket.destroyed || socket.readableEnded ? [] : streams.filter((stream) => !hasEnded(frames, stream)));
     await eventually(
-      () => `each stream ends, not ${open().map((stream) => JSON.stringify(group[(stream - 1) / 2]))}`,
+      () => `each stream ends, not ${JSON.stringify(open().map((stream) => group[(stream - 1) / 2]))}`,
       () => open().length === 0,
     );
     socket.destroy();
