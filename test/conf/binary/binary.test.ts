@@ -59,6 +59,12 @@ t.test("it says its version, commit and build", async (t) => {
   t.equal(stderr, "");
 });
 
+t.test("its gateways use ffi sockets, and Node's warning about them reaches no user", async (t) => {
+  const { stdout, stderr } = run("doctor");
+  t.match(stdout, /^✓ ok +sockets +ffi$/m);
+  t.notMatch(stdout + stderr, /experimental/i);
+});
+
 t.test("a faulty command line is one sentence", async (t) => {
   const { status, stderr } = run("no-such-command");
   t.equal(status, 2);
