@@ -7,7 +7,7 @@ import { unspecified } from "./specification.ts";
 import { readTemplate, type StackTemplate } from "./stack.ts";
 
 const template = readTemplate(join(import.meta.dirname, "../../conf/cloudformation/eks.yaml"));
-const KNOWN: Record<string, string> = {
+const ATTRIBUTES: Record<string, string> = {
   Image: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth",
   Host: "stand.example",
   CertificateArn: "arn:aws:acm:eu-west-1:123456789012:certificate/1",
@@ -21,16 +21,16 @@ const KNOWN: Record<string, string> = {
 
 /** What CloudFormation makes of a value, with these conditions. */
 function resolve(value: unknown, conditions: Record<string, boolean>): unknown {
-  const [[name = "", given] = []] = Object.entries((value ?? {}) as Record<string, unknown>) as [string, unknown][];
+  const [name = "", given] = Object.entries((value ?? {}) as Record<string, unknown>)[0] ?? [];
   const list = Array.isArray(given) ? (given as unknown[]) : [];
   const inner = (one: unknown) => resolve(one, conditions);
   switch (name) {
     case "Fn::Sub": {
       const [text, more] = Array.isArray(given) ? [String(list[0]), list[1] as Record<string, unknown>] : [String(given), {}];
-      return text.replaceAll(/\$\{([^}]+)\}/g, (whole, key: string) => (key in more ? String(inner(more[key])) : (KNOWN[key] ?? whole)));
+      return text.replaceAll(/\$\{([^}]+)\}/g, (whole, key: string) => (key in more ? String(inner(more[key])) : (ATTRIBUTES[key] ?? whole)));
     }
     case "Fn::GetAtt":
-      return KNOWN[list.join(".")];
+      return ATTRIBUTES[list.join(".")];
     case "Fn::If":
       return inner(list[conditions[String(list[0])] === true ? 1 : 2]);
     case "Fn::Join":
@@ -60,7 +60,7 @@ t.test("pods get a role by the chart's service account alone, with the rights of
   t.match(trust("GrokRegistryProxyRole"), {
     Statement: [
       {
-        Principal: { Federated: KNOWN["IdentityProvider.Arn"] },
+        Principal: { Federated: ATTRIBUTES["IdentityProvider.Arn"] },
         Action: "sts:AssumeRoleWithWebIdentity",
         Condition: {
           StringEquals: { "oidc.eks.example/id/A:aud": "sts.amazonaws.com", "oidc.eks.example/id/A:sub": "system:serviceaccount:berth:berth" },
@@ -92,6 +92,6 @@ for (const HasRegistryProxy of [true, false]) {
     const { settings } = readSettings({ env: control?.env ?? {} });
     t.match(settings, { webRoot: "https://stand.example", consoleUrl: "https://console.stand.example", registry: { ecrMode: HasRegistryProxy } });
     const [account] = ofKind(objects, "ServiceAccount");
-    t.equal(account?.metadata.annotations?.["eks.amazonaws.com/role-arn"], HasRegistryProxy ? KNOWN["GrokRegistryProxyRole.Arn"] : undefined);
+    t.equal(account?.metadata.annotations?.["eks.amazonaws.com/role-arn"], HasRegistryProxy ? ATTRIBUTES["GrokRegistryProxyRole.Arn"] : undefined);
   });
 }

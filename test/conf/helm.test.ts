@@ -222,7 +222,7 @@ for (const [name, { values, roles, ports }] of Object.entries(VALUE_SETS)) {
         t.strictSame(matchLabels, OURS);
         const may = pods.filter(({ labels }) => admits(spec, labels)).map(({ env }) => env["BERTH_ROLE"]);
         t.strictSame(
-          may.toSorted(),
+          may.map(String).toSorted((a, b) => a.localeCompare(b)),
           roles.filter((role) => role !== "registry-proxy"),
         );
       }
