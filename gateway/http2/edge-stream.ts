@@ -75,8 +75,8 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
     try {
       this.#read(bytes, 0);
     } catch (error) {
-      // Such as a status above 599.
-      this.#log.warn({ err: error }, "response not sent: HTTP/2 cannot express it");
+      // Such as a status above 599. A stream that the client has just ended takes nothing.
+      if (!this.#stream.destroyed) this.#log.warn({ err: error }, "response not sent: HTTP/2 cannot express it");
       this.#abort();
     }
     this.#writer.settle();
