@@ -62,7 +62,7 @@ export function definition(spec: Spec, { pull, security, placement }: { pull: Pu
         // Another generation is another Deployment: no rollback needs a revision.
         revisionHistoryLimit: 0,
         selector: { matchLabels: { ...selector(service), ...OURS } },
-        template: { metadata: podMeta(spec, placement), spec: { ...podSpec(spec, secrets, security), ...placedSpec(placement, OURS) } },
+        template: { metadata: podMeta(spec, placement), spec: Object.assign(podSpec(spec, secrets, security), placedSpec(placement, OURS)) },
       },
     }),
   };

@@ -27,7 +27,9 @@ export function placedSpec(placement: PodPlacement, ours: Readonly<Record<string
   return {
     ...(nodeSelector ? { nodeSelector: { ...nodeSelector } } : {}),
     ...(tolerations ? { tolerations: [...tolerations] } : {}),
-    ...(topologySpread ? { topologySpreadConstraints: topologySpread.map((one) => ({ labelSelector: { matchLabels: { ...ours } }, ...one })) } : {}),
+    ...(topologySpread
+      ? { topologySpreadConstraints: topologySpread.map((one) => Object.assign({ labelSelector: { matchLabels: { ...ours } } }, one)) }
+      : {}),
     ...(runtimeClass === undefined ? {} : { runtimeClassName: runtimeClass }),
     ...(priorityClass === undefined ? {} : { priorityClassName: priorityClass }),
   };
