@@ -152,7 +152,7 @@ async function takeAddresses(
       ? await store.containers.move(holder.id, "STARTED", "CHECKING", { since: at, ...patch }, reason)
       : await store.containers.update(holder.id, patch);
     if (!without) continue;
-    if (isElsewhere) await recordWake(store, { from: "STARTED", moved: without, event: "doubted", at });
+    if (isElsewhere) await recordWake(store, { ...reason, from: "STARTED", moved: without });
     taken.push(without);
   }
   return taken;

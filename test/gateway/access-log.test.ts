@@ -189,8 +189,8 @@ t.test("without a reader lines are dropped and counted, and no request waits", a
         // Nothing more, for now.
       }
     }, 5);
-    log.close();
     drain.unref();
+    return log.close();
   });
   const record = new AccessRecord(
     { over: log.write, keepsHeads: true },

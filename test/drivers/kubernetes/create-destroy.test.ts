@@ -5,7 +5,7 @@ import { call, rejectsWith, specOf } from "../conformance.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { faster, NAMESPACE, openWorld } from "./test-cluster.ts";
 
-/** The reason of a pod that does not come within 500 ms is not asked for: a busy machine may take longer. */
+/** The reason of a pod that does not come within 500 ms is not looked up: a busy machine may take longer. */
 const system = systemClock();
 const unhurried = clockFrom({ ...system, after: (ms, task) => system.after(ms === 500 ? 600_000 : ms, task) });
 

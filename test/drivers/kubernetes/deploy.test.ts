@@ -139,7 +139,7 @@ t.test("by a setting, containers have no capabilities anywhere", async (t) => {
   await driver.destroy("none", call());
 });
 
-t.test("the end of one that had run well is not said to be the end of a start", async (t) => {
+t.test("the end of one that had run well is not reported as the end of a start", async (t) => {
   const { open, image, kill } = await openWorld(t);
   const driver = open();
   const spec = await specOf(driver, "adopted", await image("worker"), { graceMs: 1 });

@@ -11,7 +11,7 @@ const quick = clockFrom({ ...system, after: (ms, task) => system.after(ms < 10_0
 /** The same, and the time after which a denial is final comes sooner. */
 const hasty = clockFrom({ ...quick, monotonic: () => system.monotonic() * 8 });
 
-t.test("a server that has just started denies everything for a while, and is asked again", async (t) => {
+t.test("a server that has just started denies everything for a while, and is tried again", async (t) => {
   const { cluster, images, open, image } = await openWorld(t);
   const driver = open({ clock: quick });
   const spec = await specOf(driver, "cold", await image("onDemand"));
@@ -38,7 +38,7 @@ t.test("a server that has just started denies everything for a while, and is ask
   t.equal(cluster.roles.cold.requests, 0);
 });
 
-t.test("a server that names the roles it misses is asked again, whether a connection broke or not", async (t) => {
+t.test("a server that names the roles it misses is tried again, whether a connection broke or not", async (t) => {
   const { cluster, open } = await openWorld(t);
   const driver = open({ clock: quick });
   Object.assign(cluster.roles.cold, { requests: 3, named: true });
