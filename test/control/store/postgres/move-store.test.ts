@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import Sqlite from "better-sqlite3";
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
@@ -195,4 +195,46 @@ t.test("a row that differs or is missing is reported with its table and key, and
 
   t.match(await copy(), { code: 0, output: "all rows are equal" });
   t.match(await copy(), { code: 1, output: "copy into an empty database" });
+});
+
+t.test("a row that a database returns differently the second time is reported, and the data folder stays empty", async (t) => {
+  const { url, connections } = await server.database();
+  await copyToPostgres({ folder: await filledFolder(t), postgres: { url, connections }, clock });
+  const folder = join(tempFolder(t), "data");
+  const secret = "the-password-of-the-database";
+  const copy = () => command(folder, "store", "copy", "--from", url.replace("postgres@", `postgres:${secret}@`));
+  /** How often the view below was read in this session. */
+  const reads = "set_config('test.reads', (coalesce(nullif(current_setting('test.reads', true), ''), '0')::int + 1)::text, false)::int";
+  const replaceByView = (table: string, select: string) =>
+    server.query(`ALTER TABLE ${table} RENAME TO original; CREATE VIEW ${table} AS ${select}`, url);
+  const restoreTable = (table: string) => server.query(`DROP VIEW ${table}; ALTER TABLE original RENAME TO ${table}`, url);
+  const refused = async (output: string | RegExp) => {
+    const result = await copy();
+    t.match(result, { code: 1, output });
+    t.notMatch(result.output, secret);
+    t.notOk(existsSync(join(folder, "packages")), "no file is copied");
+    t.same(
+      readdirSync(folder).filter((name) => name.startsWith("copying.db")),
+      [],
+      "no draft is left",
+    );
+    t.equal(statSync(join(folder, "berth.db")).size, 0);
+  };
+
+  const users = (await server.query("SELECT column_name AS name FROM information_schema.columns WHERE table_name = 'users'", url)).map(({ name }) =>
+    name === "friendly_name" ? `${reads}::text AS friendly_name` : String(name),
+  );
+  await replaceByView("users", `SELECT ${users.join(", ")} FROM original`);
+  await refused(`The copy differs in a row of users (${USER})`);
+  await restoreTable("users");
+
+  // Missing in the database when it is compared, and missing in the copy.
+  for (const present of [1, 2]) {
+    await replaceByView("history", `SELECT * FROM original WHERE seq <> 3 OR ${reads} = ${present}`);
+    await refused(/The copy differs in a row of history \([34]\)/);
+    await restoreTable("history");
+  }
+
+  t.match(await copy(), { code: 0, output: "all rows are equal" });
+  t.match(await copy(), { code: 1, output: "copy into an empty data folder" });
 });
