@@ -111,6 +111,44 @@ t.test("an address that is given to a container is taken from the container that
   t.ok(order.lastIndexOf("web coming") < order.indexOf("other awake"), "no gateway ever has both");
 });
 
+t.test("a start that is cancelled before its address is stored takes the address from others too", async (t) => {
+  let report: (() => void) | undefined;
+  const driver = (real: Driver): Driver => ({
+    ...real,
+    deploy: (spec, call) => real.deploy(spec, { ...call, onAddresses: (...args) => void (report = () => call.onAddresses?.(...args)) }),
+  });
+  const stand = await openHeldStand(t, { driver });
+  const { id, service } = await started(stand, "web");
+  const port = portOf(stand, id) as number;
+  // Its end makes no event, and the engine does not answer.
+  stand.world.deaf = true;
+  await stand.world.kill(service);
+  stand.holdLooks();
+  const other = await stand.publish({ name: "other", app: { ...listening, run: () => {} }, config: { onDemand: true } });
+  stand.world.assigns.set(other.service, port);
+  await stand.lifecycle().requestStart(other.id, USER);
+  const reportAddress = await eventually("the address to be assigned", () => report);
+
+  // The stop and then the address wait for another transaction.
+  const { promise: written, resolve: endWrite } = Promise.withResolvers<void>();
+  const write = stand.store().transaction(() => written);
+  const stop = stand.lifecycle().requestStop(other.id, USER);
+  await turns();
+  reportAddress();
+  await turns();
+  t.equal(stand.row(other.id).state, "STARTING");
+  t.equal(stand.addresses(id).toString(), String(port), "nothing is stored yet");
+  endWrite();
+  await Promise.all([write, stop]);
+
+  await eventually("taken", () => stand.addresses(id) === "coming");
+  t.same(stand.row(other.id).addresses, [], "and the cancelled one gets no requests there");
+  stand.letLook();
+  await stand.reaches(other.id, "USER_STOPPED");
+  await stand.reaches(id, "SYSTEM_STOPPED");
+  t.notOk(stand.views.some((view) => view.id === other.id && view.availability.kind === "awake"));
+});
+
 t.test("one that is being stopped loses its address as well, and cannot come back with it", async (t) => {
   const stand = await openHeldStand(t);
   const { id, service } = await started(stand, "web");
