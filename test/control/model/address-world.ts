@@ -21,7 +21,10 @@ export type AddressWorld = {
   hold(held: boolean): void;
   /** Lets the oldest answer go. */
   letOne(): void;
-  /** What boots begins to listen. It was created in an earlier turn: no program boots before berth can store its address. */
+  /**
+   * What boots begins to listen, from the turn after its creation on. An engine that assigns addresses by itself reports one only after the start, so berth cannot
+   * store it earlier. Until then, only the end of its previous holder keeps requests for that one away.
+   */
   boot(): void;
   /** Whose instance takes connections there. */
   listenerAt(port: number): string | undefined;
@@ -88,7 +91,7 @@ export function openAddressWorld(addressesOf: (service: string) => number): Addr
           const one =
             before && good ? before : { id: `i${++count}`, service, labels, ports: lowestFree(addressesOf(service)), boots: false, listens: false };
           running.set(spec.service, one);
-          if (one !== before) setImmediate(() => (one.boots = true));
+          if (one !== before) void turns(1).then(() => (one.boots = true));
           onAddresses?.(factOf(one).addresses, one.id, one !== before);
           while (!one.listens && !dead.signal.aborted) {
             signal.throwIfAborted();
