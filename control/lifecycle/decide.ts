@@ -36,7 +36,8 @@ export type ContainerSituation = {
   outageExplains: boolean;
 };
 
-export type ReadSituation = (row: Container, observed: ContainerSituation["observed"]) => Promise<ContainerSituation>;
+/** `image`: the row's, if it was read together with the row. */
+export type ReadSituation = (row: Container, observed: ContainerSituation["observed"], image?: Image) => Promise<ContainerSituation>;
 
 /** What is to be done with a container next. */
 export type ContainerAction =
@@ -51,7 +52,7 @@ export type ContainerAction =
   | { kind: "revalidateImage" }
   /** What is left of an adopted instance goes, and with it the name. */
   | { kind: "releaseAdopted" }
-  | { kind: "beginStart"; image: Image }
+  | { kind: "beginStart" }
   | { kind: "failStart"; fault: FaultData }
   | { kind: "deploy" }
   | { kind: "suspectAddress" }
@@ -122,7 +123,7 @@ function decidePendingStart({ row, image, now }: ContainerSituation): ContainerA
     return { kind: "failStart", fault: image.fault ?? { code: "INTERNAL", message: `The image ${image.name} is not valid.` } };
   if (image.state !== "READY") return { kind: "awaitImage" };
   if (waitMs > 0) return wait(waitMs);
-  return row.adopted ? { kind: "releaseAdopted" } : { kind: "beginStart", image };
+  return row.adopted ? { kind: "releaseAdopted" } : { kind: "beginStart" };
 }
 
 /** The result of a mutable tag from before this start was requested may no longer be true; nor may a failure from before. */

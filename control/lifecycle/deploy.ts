@@ -4,7 +4,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { readinessOfHealthcheck } from "../../lib/image-healthcheck.ts";
 import { isQueueWorker } from "../../lib/queue-worker.ts";
-import type { Container, Image, OwnedAddress } from "../model/entities.ts";
+import type { Container, DeployedImage, Image, OwnedAddress } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type EndCounts, hasAddress, ownedAddresses } from "./addresses.ts";
 import { enteredOn } from "./decide.ts";
@@ -16,7 +16,10 @@ import { containerKey } from "./work-queue.ts";
 type SpecParts = { row: Container; image: Image; packageName: string | undefined; plan: ReadinessPlan; env: Record<string, string> };
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
-export type Deploy = (row: Container, signal: AbortSignal, limitMs?: number) => Promise<Deployment>;
+export type Deploy = (row: Container, signal: AbortSignal, limitMs?: number) => Promise<ContainerDeployment>;
+
+/** `deployed`: as it is stored in the row. */
+export type ContainerDeployment = Deployment & { deployed: DeployedImage };
 
 /** What a container's specification is made from, besides its row and image. */
 export type SpecSource = {
@@ -74,6 +77,7 @@ export function createDeploy({
     // A stop that was stored since finds no call in progress that it could abort.
     if (row.state === "STARTING" && current?.state !== "STARTING") throw new Fault("CONTAINER_STOPPED", `The start of ${row.name} was cancelled.`);
     if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`);
+    let deployed: DeployedImage = row.deployed ?? { ref: image.ref, digest: image.digest };
     let logs: string[] = [];
     // Until the engine has done its part, the limit is the engine's failure.
     let unanswered = row.state === "STARTING" && row.fault && isEngineTrouble(row.fault.code) ? row.fault : undefined;
@@ -109,7 +113,7 @@ export function createDeploy({
       const expected =
         plan.isWorker || plan.readiness.kind === "running" ? [] : expectedPorts(spec, { port: row.config.port, exposed: image.exposed });
       step.prepared(spec, { expected, earlierMs: earlierStarts(wakes) });
-      await rememberImage(store, row, image, plan);
+      deployed = await rememberImage(store, row, image, plan);
       return [spec];
     };
     const releaseSlot = () => {
@@ -138,7 +142,7 @@ export function createDeploy({
     };
     const step = steps.begin(row.id);
     const listeners = watchListeners(row.service, { of: () => steps.of(row.id), found: step.found });
-    return inFlight
+    const deployment = await inFlight
       .run(containerKey(row.id), row.generation, signal, (own) =>
         writes.finish(
           engine.call("deploy", prepare, {
@@ -156,6 +160,7 @@ export function createDeploy({
         listeners.end();
         step.end();
       });
+    return { ...deployment, deployed };
   };
 
   function specOf({ environment, filesFolder, leaderEpoch }: SpecSource, { row, image, packageName, plan, env }: SpecParts): Spec {
@@ -187,16 +192,18 @@ export function createDeploy({
   }
 }
 
-/** Before anything is made from it, so that nothing ever runs whose image could be taken for unused. */
+/** Before anything is made from it, so that nothing ever runs whose image could be taken for unused. Returns what is stored then. */
 async function rememberImage(
   { containers }: Pick<Store, "containers">,
   { id, deployed }: Container,
   { ref, digest }: Image,
   { isWorker }: ReadinessPlan,
-): Promise<void> {
+): Promise<DeployedImage> {
   const worker = isWorker ? (deployed?.worker ?? "silent") : undefined;
-  if (deployed?.ref === ref && deployed.digest === digest && deployed.worker === worker) return;
-  await containers.update(id, { deployed: { ref, digest, ...(worker ? { worker } : {}) } });
+  if (deployed?.ref === ref && deployed.digest === digest && deployed.worker === worker) return deployed;
+  const fresh = { ref, digest, ...(worker ? { worker } : {}) };
+  await containers.update(id, { deployed: fresh });
+  return fresh;
 }
 
 export type ConfirmDeps = { store: Pick<Store, "containers" | "transaction">; engine: Pick<ContainerEngine, "observe">; ends: EndCounts };

@@ -13,7 +13,7 @@ import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
 import type { StartSteps } from "./start-steps.ts";
 import type { ContainerUsage } from "./usage.ts";
-import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, placeOfContainer, type WorkQueue } from "./work-queue.ts";
 
 /** What users and requests ask for. Each is one transaction, durable when it resolves, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {
@@ -73,7 +73,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
   };
   /** What is decided on and what is written are one transaction; what is to follow happens once it is durable. */
   const reconcile = (row: Container): Container => {
-    store.afterCommit(() => deps.queue.add(containerKey(row.id)));
+    store.afterCommit(() => deps.queue.add(containerKey(row.id), placeOfContainer(row)));
     return row;
   };
   const abort = (key: string, reason: Fault) => store.afterCommit(() => inFlight.abort(key, reason));
@@ -93,10 +93,11 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     return reconcile((await suspect(row, { requestedOn }, userId)) ?? row);
   };
 
+  /** `row` was read in this transaction. */
   const start = async (row: Container, userId: string | undefined, requestedFor: StartReason, ref: SessionRef = {}): Promise<Container> => {
     const by = { requestedBy: userId, requestedKey: ref.key, requestedSession: ref.session };
     const patch = { desiredInstances: 1, ...by, requestedOn: clock.now(), requestedFor } as const;
-    const moved = await moves.container(row, "startWished", { ...patch, fault: undefined }, { byUser: userId });
+    const moved = await moves.container(row, "startWished", { ...patch, fault: undefined }, { byUser: userId, isCurrent: true });
     if (moved) return reconcile(moved);
     // Requested already: the first request counts. A stop in progress ends first.
     return row.desiredInstances === 1 ? row : reconcile((await moves.update(row.id, patch)) ?? row);

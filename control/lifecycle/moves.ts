@@ -31,6 +31,8 @@ export type Moves = {
 export type MoveOptions = {
   /** The user who requested it, where there is one. */
   byUser?: string | undefined;
+  /** The row was read in the transaction around the move. */
+  isCurrent?: boolean;
   /** It follows from what was observed, whatever is desired meanwhile: only the state has to be the same. */
   isFact?: boolean;
 };
@@ -59,17 +61,20 @@ export function createMoves({ store, changes, queue, ends, clock, logs }: MovesD
   };
 
   return {
-    container: async (row, event, patch = {}, { byUser, isFact = false } = {}) => {
+    container: async (row, event, patch = {}, { byUser, isCurrent = false, isFact = false } = {}) => {
       const to = nextState(CONTAINER_TABLE, row.state, event);
       if (!to) return undefined;
       const at = clock.now();
       const fault = patch.fault ? { fault: cutFaultLogs(patch.fault) } : {};
       return store.transaction(async () => {
         const given = patch.addresses ?? [];
-        const isCurrent = given.length > 0 && isSameDecision(row, await store.containers.find(row.id), isFact);
-        const taken = isCurrent ? await takeAddresses(store, row.id, given, at) : [];
-        const decidedOn = isFact ? undefined : row;
-        const moved = await store.containers.move(row.id, row.state, to, { since: at, ...patch, ...fault }, { at, event, byUser }, decidedOn);
+        const [found, holders] = given.length === 0 ? [] : await Promise.all([store.containers.find(row.id), store.containers.atAddresses(given)]);
+        const now = isCurrent ? row : found;
+        if (given.length > 0 && !isSameDecision(row, now, isFact)) return undefined;
+        const taken = await takeAddresses(store, row.id, { addresses: given, holders, at });
+        const values = { since: at, ...patch, ...fault };
+        const basis = now ? { current: now } : isFact ? undefined : row;
+        const moved = await store.containers.move(row.id, row.state, to, values, { at, event, byUser }, basis);
         if (!moved) return undefined;
         await recordWake(store, { from: row.state, moved, event, at });
         const cause = patch.fault ? { fault: patch.fault.code } : {};
@@ -96,7 +101,8 @@ export function createMoves({ store, changes, queue, ends, clock, logs }: MovesD
       // In one transaction: what is published leaves in the order in which it was written.
       store.transaction(async () => {
         const given = patch.addresses ?? [];
-        const taken = given.length > 0 && (await store.containers.find(id)) ? await takeAddresses(store, id, given, clock.now()) : [];
+        const [found, holders] = given.length === 0 ? [] : await Promise.all([store.containers.find(id), store.containers.atAddresses(given)]);
+        const taken = found ? await takeAddresses(store, id, { addresses: given, holders, at: clock.now() }) : [];
         const updated = await store.containers.update(id, patch);
         if (!updated) return undefined;
         store.afterCommit(() => publishTaken(taken, updated));
@@ -106,8 +112,8 @@ export function createMoves({ store, changes, queue, ends, clock, logs }: MovesD
     claimAddresses: ({ id, name, state }, addresses, isNew) =>
       store.transaction(async () => {
         if (state !== "STARTING" && !isNew) return;
-        const row = await store.containers.find(id);
-        const taken = await takeAddresses(store, id, addresses, clock.now());
+        const [row, holders] = await Promise.all([store.containers.find(id), store.containers.atAddresses(addresses)]);
+        const taken = await takeAddresses(store, id, { addresses, holders, at: clock.now() });
         // Where its start was cancelled meanwhile, it listens there until it is stopped, and is sent nothing.
         if (row?.state === state) await store.containers.update(id, { addresses });
         store.afterCommit(() => publishTaken(taken, { id, name }));
@@ -134,15 +140,15 @@ export function failurePatch(cause: FaultData, attempts: number, notBefore: numb
 /**
  * Takes addresses from the containers that have them, whatever state those are in; to be called in the transaction that gives them to another. One that runs and has
  * no other address is checked then: until the orchestrator has reported its address, nothing is sent to it. Returns the containers that had them.
+ * `holders`: as `atAddresses`, read in that transaction.
  */
 async function takeAddresses(
   store: Pick<Store, "containers" | "wakes">,
   to: string,
-  addresses: readonly OwnedAddress[],
-  at: number,
+  { addresses, holders = [], at }: { addresses: readonly OwnedAddress[]; holders?: readonly Container[] | undefined; at: number },
 ): Promise<Container[]> {
   const taken: Container[] = [];
-  for (const holder of await store.containers.atAddresses(addresses)) {
+  for (const holder of holders) {
     if (holder.id === to) continue;
     const remaining = holder.addresses.filter((one) => !hasAddress(addresses, one));
     const isElsewhere = holder.state === "STARTED" && remaining.length === 0;

@@ -130,9 +130,9 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const moves = createMoves({ store, changes, queue, ends, clock, logs });
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
   const activity = createWorkerActivity({ store, engine, usage, clock, limits });
-  const situationOf: ReadSituation = async (row, observed) => ({
+  const situationOf: ReadSituation = async (row, observed, image) => ({
     row,
-    image: await store.images.find(row.imageId),
+    image: image?.id === row.imageId ? image : await store.images.find(row.imageId),
     observed,
     now: clock.now(),
     epoch: epoch(),

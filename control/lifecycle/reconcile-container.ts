@@ -14,12 +14,12 @@ import {
 import { type ContainerAction, type ContainerSituation, containerTimeLeft, decide, decideIdle, type ReadSituation, timeoutFault } from "./decide.ts";
 import { isEngineTrouble } from "./engine.ts";
 import { failurePatch, isSameDecision } from "./moves.ts";
-import { beginStart, failStart, revalidateImage, startContainer, type StartDeps, type StartSlots } from "./start-container.ts";
+import { beginStart, type BegunStart, failStart, revalidateImage, startContainer, type StartDeps, type StartSlots } from "./start-container.ts";
 import { endPaused, finalizeRemoval, releaseAdopted, stopContainer, type StopDeps } from "./stop-container.ts";
 import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
 
 /** `moved`: decide again at once, about the row as it is now where that is known. `settled`: something else requests the next look. */
-type ContainerOutcome = "moved" | "settled" | { moved: Container } | { waitMs: number };
+type ContainerOutcome = "moved" | "settled" | BegunStart | { waitMs: number };
 
 export type ContainerDeps = StartDeps &
   StopDeps &
@@ -49,14 +49,14 @@ export async function reconcileContainer(deps: ContainerDeps, id: string, signal
 
 async function reconcile(deps: ContainerDeps, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
   const { store, queue, limits } = deps;
-  for (let moved: Container | undefined; ;) {
+  for (let begun: BegunStart | undefined; ;) {
     signal.throwIfAborted();
-    const row: Container | undefined = moved ?? (await store.containers.find(id));
-    moved = undefined;
+    const [row, image] = begun ? [begun.moved, begun.image] : await Promise.all([store.containers.find(id), store.images.ofContainer(id)]);
+    begun = undefined;
     if (!row) return finalizeRemoval(deps, id, signal);
     if (laneOf(row) !== lane) return queue.add(containerKey(id));
     const ends = deps.ends.count(id);
-    const situation = await deps.situationOf(row, "unknown");
+    const situation = await deps.situationOf(row, "unknown", image);
     const leftMs = containerTimeLeft(situation, limits);
     if (leftMs !== undefined && leftMs <= 0) {
       await timeOut(deps, row);
@@ -68,7 +68,7 @@ async function reconcile(deps: ContainerDeps, id: string, signal: AbortSignal, l
     if (outcome === "moved") continue;
     if (outcome === "settled") return;
     if ("waitMs" in outcome) return queue.addAfter(containerKey(id), outcome.waitMs);
-    ({ moved } = outcome);
+    begun = outcome;
   }
 }
 
@@ -165,10 +165,8 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       return "settled";
     case "releaseAdopted":
       return (await releaseAdopted(deps, row, signal)) ? "moved" : "settled";
-    case "beginStart": {
-      const moved = await beginStart(deps, row, action.image, signal);
-      return moved ? { moved } : "moved";
-    }
+    case "beginStart":
+      return (await beginStart(deps, row, signal)) ?? "moved";
     case "failStart":
       await failStart(deps, row, action.fault);
       return "moved";

@@ -1,4 +1,4 @@
-import type { Address, Deployment } from "../../drivers/driver.ts";
+import type { Address } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { acceptsConnection, HELD_MS, isPostgresStarting } from "../../lib/connection-probe.ts";
 import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/fair-queues.ts";
@@ -8,10 +8,10 @@ import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddresses } from "./addresses.ts";
 import { enteredOn } from "./decide.ts";
-import { confirmDeployment, type ConfirmDeps, declaredPort, type Deploy } from "./deploy.ts";
+import { confirmDeployment, type ConfirmDeps, type ContainerDeployment, declaredPort, type Deploy } from "./deploy.ts";
 import { asFault, type InFlightOperations, isUnanswered } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
+import { failurePatch, isSameDecision, type Moves, NOT_RUNNING } from "./moves.ts";
 import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {
@@ -29,11 +29,21 @@ export type StartDeps = ConfirmDeps & {
   log: Log;
 };
 
-/** Begins the start once the engine has a place for one more. Returns the row as it is now; undefined: it was not begun. */
-export async function beginStart(deps: StartDeps, row: Container, { ref, digest }: Image, signal: AbortSignal): Promise<Container | undefined> {
+/** A container whose start has begun, and the image that it is started from. */
+export type BegunStart = { moved: Container; image: Image };
+
+/** Begins the start once the engine has a place for one more. Undefined: it was not begun, and is to be decided again. */
+export async function beginStart(deps: StartDeps, row: Container, signal: AbortSignal): Promise<BegunStart | undefined> {
+  const { store, moves } = deps;
   if (!(await awaitSlot(deps, row, signal))) return undefined;
-  // Refused where something else is desired since the row was read.
-  return deps.moves.container(row, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } });
+  return store.transaction(async () => {
+    const [now, image] = await Promise.all([store.containers.find(row.id), store.images.find(row.imageId)]);
+    // Refused where something else is desired since the row was read, or the image is to be validated again.
+    if (!now || !isSameDecision(row, now) || image?.state !== "READY") return undefined;
+    const { ref, digest } = image;
+    const moved = await moves.container(now, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } }, { isCurrent: true });
+    return moved && { moved, image };
+  });
 }
 
 /** The deploy itself. In this state after a crash, it is simply requested again: the driver adopts what is there. Returns the row as started; undefined: it is not. */
@@ -47,7 +57,7 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
     const { addresses, instance, phases } = deployment;
     await awaitPostgres(deps, row, addresses, signal);
     const patch = {
-      ...(await deployedPatch(deps, row.id, deployment, signal)),
+      ...(await deployedPatch(deps, deployment, signal)),
       addresses: ownedAddresses(addresses, instance),
       phases: { queue: queueMs, ...phases },
       runningGeneration: row.generation,
@@ -94,13 +104,10 @@ async function awaitPostgres(deps: StartDeps, row: Container, [address]: readonl
 
 /** What is known of it only once it runs, for users: whether a queue worker listens, since it may have a port for its health, and the driver's warning. */
 async function deployedPatch(
-  { store, clock }: StartDeps,
-  id: string,
-  { addresses: [address], warning }: Deployment,
+  { clock }: StartDeps,
+  { addresses: [address], warning, deployed }: ContainerDeployment,
   signal: AbortSignal,
 ): Promise<ContainerPatch> {
-  const deployed = (await store.containers.find(id))?.deployed;
-  if (!deployed) return {};
   const listens = deployed.worker !== undefined && address !== undefined && (await acceptsConnection(address, { clock, signal, heldMs: HELD_MS }));
   const worker = deployed.worker && (listens ? "listens" : "silent");
   if (deployed.worker === worker && deployed.warning === warning) return {};

@@ -1,6 +1,7 @@
 import { type BackoffRange, retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/fair-queues.ts";
+import type { Container } from "../model/entities.ts";
 import { type Lane, laneOf, LANES } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 
@@ -18,8 +19,8 @@ export const missingKey = (id: string): string => `missing:${id}`;
  * on once more; one whose work fails is retried with back-off. Keys wait in lanes, each with its own workers, and in a lane users take turns.
  */
 export type WorkQueue = {
-  /** One that already waits is placed again: its lane may have changed. */
-  add(key: string): void;
+  /** One that already waits is placed again: its lane may have changed. `place`: where it belongs, if that is known. */
+  add(key: string, place?: LanePlace): void;
   /** The earliest of all pending times counts. */
   addAfter(key: string, ms: number): void;
   /** Keys that wait for a worker, and those that have one. */
@@ -52,7 +53,7 @@ export function openWorkQueue(options: {
   const { clock } = options;
   const entries = new Map<string, Entry>();
   const lanes = new Map(LANES.map((lane) => [lane, createRoundRobinQueue(options.lanes[lane])] as const));
-  const unplaced = new Set<string>();
+  const unplaced = new Map<string, LanePlace | undefined>();
   const running = new Set<Promise<void>>();
   const stop = new AbortController();
   const pumping = new Set<Lane>();
@@ -66,7 +67,7 @@ export function openWorkQueue(options: {
     return fresh;
   };
 
-  const add = (key: string) => {
+  const add = (key: string, place?: LanePlace) => {
     if (stop.signal.aborted) return;
     const entry = entryOf(key);
     entry.timer?.cancel();
@@ -75,7 +76,7 @@ export function openWorkQueue(options: {
       entry.again = true;
       return;
     }
-    unplaced.add(key);
+    unplaced.set(key, place);
     placing ??= placeAll().finally(() => (placing = undefined));
   };
 
@@ -90,9 +91,11 @@ export function openWorkQueue(options: {
 
   const placeAll = async () => {
     // Each is placed after its caller's turn. Those that are added meanwhile are placed too.
-    for (const key of unplaced) {
-      const { lane, user } = await options.place(key);
+    for (const [key, given] of unplaced) {
+      const found = await (given ?? options.place(key));
       if (stop.signal.aborted) return;
+      // Of what was given meanwhile, the newest counts.
+      const { lane, user } = unplaced.get(key) ?? found;
       unplaced.delete(key);
       const entry = entryOf(key);
       // Its work began meanwhile, because a worker of its lane became free.
@@ -171,12 +174,16 @@ export async function placeOf(store: Pick<Store, "containers" | "images">, key: 
   }
 }
 
+export function placeOfContainer(row: Pick<Container, "state" | "requestedBy">): LanePlace {
+  return { lane: laneOf(row), user: row.requestedBy ?? "" };
+}
+
 async function findPlace(store: Pick<Store, "containers" | "images">, key: string): Promise<LanePlace> {
   const [kind, id = ""] = key.split(":");
   if (kind === "container") {
     const row = await store.containers.place(id);
     // A removed container: its service is ended.
-    return row ? { lane: laneOf(row), user: row.requestedBy ?? "" } : { lane: "stop", user: "" };
+    return row ? placeOfContainer(row) : { lane: "stop", user: "" };
   }
   if (id === "") return { lane: "sweep", user: "" };
   return { lane: "image", user: (await store.images.author(id)) ?? "" };

@@ -233,10 +233,8 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     /** Whose these addresses are, each container once. A key lets each address be one container's at most. */
     atAddresses: async (addresses: readonly Pick<OwnedAddress, "host" | "port">[]): Promise<Container[]> => {
       const holders = new Map<string, Container>();
-      for (const { host, port } of addresses) {
-        const holder = await atAddress({ host, port });
+      for (const holder of await Promise.all(addresses.map(({ host, port }) => atAddress({ host, port }))))
         if (holder) holders.set(holder.id, holder);
-      }
       return [...holders.values()];
     },
     /** The ports of TCP listeners that are assigned. */
@@ -268,12 +266,25 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     /** A later start must not use a session of a removed user. */
     endStartsOfUser: (userId: string) => endStartsOfUser({ userId }),
     /**
-     * Compare-and-set: undefined where the container is no longer in `from`, or no longer as `decidedOn` has it. With a reason, its history tells of it.
+     * Compare-and-set: undefined where the container is no longer in `from`, or no longer as `basis` has it. With a reason, its history tells of it.
+     * `current`: its row as it was read in this transaction, which then does not wait for the move.
      */
-    move: (id: string, from: ContainerState, to: ContainerState, patch: ContainerPatch, reason?: Reason, decidedOn?: DecidedOn) =>
+    move: (
+      id: string,
+      from: ContainerState,
+      to: ContainerState,
+      patch: ContainerPatch,
+      reason?: Reason,
+      basis?: DecidedOn | { current: Container },
+    ) =>
       database.transaction(async () => {
         const values = { ...patch, state: to };
-        const moved = decidedOn ? await updateDecided(id, values, { ...comparable(decidedOn), from }) : await updateFrom(id, values, { from });
+        const write = (): Promise<Container | undefined> => {
+          if (!basis) return updateFrom(id, values, { from });
+          if ("current" in basis) return table.enqueueChange(basis.current, values);
+          return updateDecided(id, values, { ...comparable(basis), from });
+        };
+        const moved = await write();
         if (moved && reason) await kept.history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
         return moved;
       }),

@@ -23,8 +23,8 @@ export type EntityTable<N extends TableName, T> = EntityReader<N, T> & {
   enqueueInsert(entity: T): Promise<void>;
   /** The entity as it is now, or undefined where none has this key. */
   update(key: string, patch: Partial<T>): Promise<T | undefined>;
-  /** As `update`, for what was read in this transaction: returns it as it is now without reading it again. */
-  change<E extends T>(entity: E, patch: Partial<T>): Promise<E>;
+  /** As `update`, for what was read in this transaction, which does not wait for it: where it fails, the transaction fails. Returns the entity as it is then. */
+  enqueueChange<E extends T>(entity: E, patch: Partial<T>): Promise<E>;
   /** Compare-and-set: as `update`, but only where the row still satisfies the condition. */
   updateWhere<P extends object>(condition: (values: P) => RawBuilder<unknown>): (key: string, patch: Partial<T>, values: P) => Promise<T | undefined>;
   /** As `updateWhere`, as a part of a transaction that does not wait for it: where it fails, the transaction fails. */
@@ -131,10 +131,11 @@ export function createEntityTable<N extends TableName>(
     },
     enqueueInsert: (entity) => database.enqueue(insertion(entity)),
     update: (id, patch) => updateAlways(id, patch, {}),
-    change: async (entity, patch) => {
+    enqueueChange: async (entity, patch) => {
       const changed = allFields.filter((field) => field in patch);
-      await database.run(changing(changed)(valuesOf(String(entity[key]), changed, patch)));
-      return { ...entity, ...patch };
+      await database.enqueue(changing(changed)(valuesOf(String(entity[key]), changed, patch)));
+      const stored = changed.map((field) => [field, columns[field]?.read(write(field, patch))]);
+      return { ...entity, ...(Object.fromEntries(stored) as Partial<T>) };
     },
     updateWhere,
     enqueueUpdateWhere,

@@ -19,6 +19,9 @@ export function createImages(queries: Queries, history: Pick<History, "append" |
   const table = createEntityTable(queries, "images", "id");
   const brief = table.pick("id", "folder", "files", "state");
   const all = table.list((query) => query.orderBy("name").orderBy("id"));
+  const ofContainer = table.first((query, values: { id: string }) =>
+    query.where(sql<boolean>`id = (select image_id from containers where id = ${values.id})`),
+  );
   const unready = table.list((query) =>
     query
       .where(AT_WORK)
@@ -83,6 +86,7 @@ export function createImages(queries: Queries, history: Pick<History, "append" |
   return {
     /** Deleted ones too: an image's row is its own tombstone. */
     find: table.find,
+    ofContainer: (id: string) => ofContainer({ id }),
     all: () => all({}),
     /** Those that cannot be run as they are, and are not deleted. */
     unready: () => unready({}),

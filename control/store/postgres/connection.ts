@@ -37,13 +37,16 @@ type PostgresTransaction = {
   /** Of the first statement that failed: from then on the server refuses the others, whether or not the caller handles the error. */
   failure: unknown;
   isBroken: boolean;
-  /** Resolves when BEGIN has ended, in whatever way. Undefined until the first statement. */
-  begun: Promise<unknown> | undefined;
+  /** The results of `first`, as soon as BEGIN has succeeded. Undefined until the first statement. */
+  begun: Promise<QueryResult[]> | undefined;
+  /** Reads that are sent together with BEGIN. */
+  first: DatabaseStatement[];
+  isBeginSent: boolean;
 };
 
 /**
  * One transaction at a time, on a connection that it has for itself. Statements are sent as they come, without waiting for the results of those before. A
- * transaction begins with its first statement: a read is sent together with BEGIN, a write only after the fence is checked.
+ * transaction begins with its first statement: reads of the same turn are sent together with BEGIN, a write only after the fence is checked.
  */
 export function postgresConnection(pool: PostgresPool): DatabaseConnection {
   let open: PostgresTransaction | undefined;
@@ -53,28 +56,29 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     transaction.failure ??= postgresFault(error, pool.name);
     throw transaction.failure;
   };
-  /** Sends BEGIN, and `first` with it. On another connection where that breaks: until here, nothing is written. */
-  const begin = (transaction: PostgresTransaction, first?: DatabaseStatement): Promise<QueryResult | undefined> => {
-    const beginning = sendBegin(transaction, first);
-    transaction.begun = beginning.catch(() => undefined);
-    return beginning;
+  /** Once for a transaction, on another connection where the first breaks: until here, nothing is written. */
+  const begin = (transaction: PostgresTransaction): Promise<QueryResult[]> => {
+    transaction.begun ??= sendBegin(transaction).catch((error: unknown) => fail(transaction, error));
+    transaction.begun.catch(() => undefined);
+    return transaction.begun;
   };
-  const sendBegin = async (transaction: PostgresTransaction, first?: DatabaseStatement): Promise<QueryResult | undefined> => {
+  const sendBegin = async (transaction: PostgresTransaction): Promise<QueryResult[]> => {
     const { fence } = transaction;
     let results: QueryResult<{ id?: string; server?: string }>[] = [];
-    let firstResult: QueryResult | undefined;
+    let firstResults: QueryResult[] = [];
     transaction.client = await pool.take(async (one) => {
+      transaction.isBeginSent = true;
       const begun = one.query(fence === undefined ? BEGIN : `${BEGIN};${fence.statement}`);
-      const read = first && pool.queryOn(one, first);
-      const [begunResults, readResult] = await Promise.all([begun, read]);
+      const reads = Promise.all(transaction.first.map((statement) => pool.queryOn(one, statement)));
+      const [begunResults, readResults] = await Promise.all([begun, reads]);
       results = begunResults as unknown as typeof results;
-      firstResult = readResult;
+      firstResults = readResults;
     });
     // As the statements of BEGIN.
     const [{ id, server } = {}] = results[2]?.rows ?? [];
     [transaction.id, transaction.server] = [String(id), String(server)];
     fence?.check(results.at(-1)?.rows ?? []);
-    return firstResult;
+    return firstResults;
   };
   const query = async (statement: DatabaseStatement, isWrite: boolean): Promise<QueryResult> => {
     const transaction = open;
@@ -82,10 +86,11 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     if (transaction.failure !== undefined) throw transaction.failure;
     transaction.hasWritten ||= isWrite;
     try {
-      if (!transaction.begun) {
-        const first = await begin(transaction, isWrite ? undefined : statement);
-        if (first) return first;
-      } else if (!transaction.client) await transaction.begun;
+      if (!isWrite && !transaction.isBeginSent) {
+        const place = transaction.first.push(statement) - 1;
+        const result = (await begin(transaction))[place];
+        if (result) return result;
+      } else if (!transaction.client) await begin(transaction);
       if (transaction.failure !== undefined || !transaction.client) throw transaction.failure;
       return await pool.queryOn(transaction.client, statement);
     } catch (error) {
@@ -124,7 +129,8 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     run: async (statement) => (await query(statement, true)).rowCount ?? 0,
     enqueue: async (statement) => void query(statement, true).catch(() => undefined),
     begin: async (_, fence) => {
-      open = { fence, client: undefined, id: "", server: "", hasWritten: false, failure: undefined, isBroken: false, begun: undefined };
+      const unknown = { client: undefined, failure: undefined, begun: undefined };
+      open = { ...unknown, fence, id: "", server: "", hasWritten: false, isBroken: false, first: [], isBeginSent: false };
     },
     parts: {
       begin: async () => {
@@ -143,7 +149,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     commit: async (committed) => {
       const transaction = open;
       if (!transaction) return;
-      await transaction.begun;
+      await transaction.begun?.catch(() => undefined);
       if (transaction.failure !== undefined) throw transaction.failure;
       open = undefined;
       const { client, hasWritten } = transaction;
@@ -162,7 +168,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     rollback: async () => {
       const transaction = open;
       open = undefined;
-      await transaction?.begun;
+      await transaction?.begun?.catch(() => undefined);
       const client = transaction?.client;
       if (!client) return;
       if (transaction.isBroken) return release(client, true);

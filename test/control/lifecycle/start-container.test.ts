@@ -63,6 +63,37 @@ t.test("a container waits for its image, and starts when that is ready", async (
   t.match(stand.image(imageId).logs, /exposes port 5353/);
 });
 
+t.test("a start that waits for its turn begins with the image as it is then, not as it was", async (t) => {
+  const [held, validated] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isValidatedLate = false;
+  const stand = await openLifecycleFixture(t, {
+    limits: { startSlots: { total: 1, perUser: 1 } },
+    driver: (driver) => ({
+      ...driver,
+      deploy: async (spec, call) => (await held.promise, driver.deploy(spec, call)),
+      resolve: async (source, call) => {
+        if (isValidatedLate) await validated.promise;
+        return driver.resolve(source, call);
+      },
+    }),
+  });
+  const [first, second] = [await stand.publish({ name: "first", config: ON_DEMAND }), await stand.publish({ name: "second", config: ON_DEMAND })];
+  await eventually("ready", () => [first, second].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  await stand.lifecycle().wake(first.id, USER);
+  await stand.reaches(first.id, "STARTING");
+  await stand.lifecycle().wake(second.id, USER);
+  await turns(50);
+  isValidatedLate = true;
+  await stand.lifecycle().requestValidation(second.imageId, USER);
+  held.resolve();
+  await stand.reaches(first.id, "STARTED");
+  await turns(50);
+  t.match([stand.row(second.id).state, stand.image(second.imageId).state], ["PENDING_START", "VALIDATING"]);
+  validated.resolve();
+  await stand.reaches(second.id, "STARTED");
+  t.equal((await stand.store().history.of(second.id)).filter(({ event }) => event === "startBegan").length, 1);
+});
+
 t.test("an image that does not exist is an error, for the containers that wait for it too", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = await stand.publish({ config: ON_DEMAND });

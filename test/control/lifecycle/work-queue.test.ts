@@ -106,6 +106,25 @@ t.test("a full lane keeps no other waiting, and a key that changes its lane leav
   t.same(queue.depth(), { waiting: 0, running: 0 });
 });
 
+t.test("a place that comes with the key is not looked up, and counts until the key is added again", async (t) => {
+  const looked: string[] = [];
+  const { queue, began, end } = openTestQueue(t, {
+    place: (key) => {
+      looked.push(key);
+      return { lane: "look", user: "" };
+    },
+  });
+  queue.add("a", { lane: "look", user: "ada" });
+  queue.add("b", { lane: "stop", user: "ada" });
+  queue.add("c", { lane: "stop", user: "ada" });
+  queue.add("c");
+  await turns();
+  t.same(began.toSorted(), ["a", "b", "c"]);
+  t.same(looked, ["c"]);
+  for (const key of "abc") await end(key);
+  t.same(queue.depth(), { waiting: 0, running: 0 });
+});
+
 t.test("work that fails comes back later and later, and at once after a new request", async (t) => {
   let failing = true;
   const { clock, queue, began } = openTestQueue(t, { failing: () => failing });
