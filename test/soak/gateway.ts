@@ -18,6 +18,7 @@ import { openTestConnections } from "../fixtures/connections.ts";
 import { openTestDirectory } from "../fixtures/directory.ts";
 import { DEFAULT_LIMITS } from "../fixtures/gateway-limits.ts";
 import { describeClients } from "./describe-clients.ts";
+import { createRecentExchanges } from "./recent-exchanges.ts";
 
 /** What the process holds after everything that is garbage was collected. */
 export type Held = {
@@ -91,6 +92,7 @@ if (napping !== undefined) nap(napping);
 const exchanges = createOpenExchanges();
 const metrics = openMetrics();
 const keys: TlsKeys | undefined = tls && { current: () => tls, onChange: () => () => undefined, reload: () => undefined, close: () => undefined };
+const recent = createRecentExchanges();
 const gateway = await openGateway({
   exchanges,
   metrics,
@@ -104,7 +106,8 @@ const gateway = await openGateway({
   // Dead targets are given up, and what is idle is closed, soon enough for a soak.
   limits: { ...DEFAULT_LIMITS, suspectAddressMs: 10, lingeringCloseMs: 500, connectTimeoutMs: 2_000, upstreamIdleMs: 500 },
   clock,
-  log: openLog({ level: "warn", name: "soak" }),
+  watchers: [recent.add],
+  log: Object.assign(openLog({ level: "warn", name: "soak" }), { debug: recent.note }),
 });
 
 const COUNTED = { Socket, Connection: NetConnection, ClientConnection, ContainerConnection, Exchange, InMemoryConnection, AbortSignal };
@@ -143,6 +146,7 @@ async function look(): Promise<Held> {
 
 process.on("message", (message) => {
   if (message === "timers") process.send?.({ timers });
+  else if (typeof message === "string" && message.startsWith("exchange ")) process.send?.(recent.describe(message.slice(9)));
   else if (message === "open") void describeClients().then((lines) => process.send?.(lines));
   else void look().then((answer) => process.send?.(answer));
 });

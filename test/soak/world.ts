@@ -13,6 +13,8 @@ export type SoakWorld = {
   settled(): Promise<SoakSnapshot>;
   /** What is open in the gateway, in the containers, and between the processes. */
   describeOpen(): Promise<string[]>;
+  /** What the gateway recorded of an exchange that has just ended, and of HTTP/2 connections. `id`: in the request's target. */
+  describeExchange(id: string): Promise<string[]>;
   close(): void;
 };
 
@@ -67,6 +69,7 @@ export async function openSoakWorld(containersFile: string, options: (ports: Rec
       const ofGateway = await ask<string[]>("open");
       return ["Gateway:", ...ofGateway, "Containers:", ...(await ask<string[]>("open", containers)), "Kernel:", ...kernel];
     },
+    describeExchange: (id) => ask<string[]>(`exchange ${id}`),
     close: () => {
       for (const child of [gateway, containers]) if (child.connected) child.disconnect();
     },

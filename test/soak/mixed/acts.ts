@@ -51,8 +51,8 @@ export function someRequest(containerId: string, plan: ContainerPlan, random: Ra
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 /** An idle connection may close while a request is sent over it. Only a request that may be sent twice is sent again (RFC 9110 §9.2.2). */
-async function exchangeRepeatable(target: SoakTarget, sent: SentRequest): Promise<CheckedResponse> {
-  const response = await exchangeChecked(target, sent);
+export async function judgeRepeatable(sent: SentRequest, checked: Promise<CheckedResponse>): Promise<CheckedResponse> {
+  const response = await checked;
   const isRepeatable = IDEMPOTENT.has(sent.method) && sent.bodyLength === 0;
   return response.outcome === "refused" && !isRepeatable ? { ...response, outcome: "not repeated" } : response;
 }
@@ -94,8 +94,10 @@ export const SOAK_ACTS: readonly SoakAct[] = [
     name: "a container that closes idle connections",
     weight: 8,
     may: ["right", "not repeated"],
-    play: (target, { hasty }, random, id) =>
-      exchangeRepeatable(target, someRequest(hasty, planned(id, random, { length: someLength(random, 3) }), random)),
+    play: (target, { hasty }, random, id) => {
+      const sent = someRequest(hasty, planned(id, random, { length: someLength(random, 3) }), random);
+      return judgeRepeatable(sent, exchangeChecked(target, sent));
+    },
   },
   {
     name: "a container that resets an idle connection",
@@ -104,7 +106,8 @@ export const SOAK_ACTS: readonly SoakAct[] = [
     may: ["right", "refused", "broken", "not repeated"],
     play: (target, { hasty }, random, id) => {
       const plan = planned(id, random, { act: "resets after", framing: "length", length: someLength(random, 3) });
-      return exchangeRepeatable(target, someRequest(hasty, plan, random));
+      const sent = someRequest(hasty, plan, random);
+      return judgeRepeatable(sent, exchangeChecked(target, sent));
     },
   },
   {

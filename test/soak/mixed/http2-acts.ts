@@ -1,4 +1,4 @@
-import { pick, planned, type SoakAct, someLength, someRequest } from "./acts.ts";
+import { judgeRepeatable, pick, planned, type SoakAct, someLength, someRequest } from "./acts.ts";
 import { echoStreamChecked, streamChecked } from "./http2-clients.ts";
 import type { CheckedResponse } from "./ordinary-clients.ts";
 
@@ -41,9 +41,11 @@ export const HTTP2_ACTS: readonly SoakAct[] = [
   {
     name: "a container that closes idle connections",
     weight: 8,
-    may: ["right", "refused"],
-    play: (target, { hasty }, random, id) =>
-      streamChecked(target, someRequest(hasty, planned(id, random, { length: someLength(random, 3) }), random)),
+    may: ["right", "not repeated"],
+    play: (target, { hasty }, random, id) => {
+      const sent = someRequest(hasty, planned(id, random, { length: someLength(random, 3) }), random);
+      return judgeRepeatable(sent, streamChecked(target, sent));
+    },
   },
   {
     name: "a container that is started",
@@ -57,7 +59,8 @@ export const HTTP2_ACTS: readonly SoakAct[] = [
     may: ["right", "broken", "refused"],
     play: (target, { steady, napping }, random, id) => {
       const act = pick(["answers", "is silent", "drips", "answers early", "resets within"] as const, random);
-      const plan = planned(id, random, { act, framing: pick(FRAMINGS, random) });
+      // A reset comes within the response, never after it: a reset idle connection would fail the requests of others (RFC 9110 §9.2.2).
+      const plan = planned(id, random, { act, framing: pick(FRAMINGS, random), length: 2 + someLength(random) });
       const cancel = { afterReceived: 1 + someLength(random), afterMs: random(120) };
       return streamChecked(target, someRequest(pick([...steady, napping], random), plan, random), { cancel });
     },
@@ -70,8 +73,11 @@ export const HTTP2_ACTS: readonly SoakAct[] = [
       const streams = Array.from({ length: 1 + random(6) }, (_, nth) =>
         streamChecked(target, someRequest(pick(steady, random), planned(`${id}.${nth}`, random, { act: "drips" }), random), { leaves: true }),
       );
-      setTimeout(() => target.http2?.leave(), random(60));
-      return worst(await Promise.all(streams));
+      const leaves = random(60);
+      // Until it has left: the streams may end before, and the client's next act would lose its connection.
+      const left = new Promise<void>((resolve) => void setTimeout(resolve, leaves)).then(() => target.http2?.leave());
+      const [responses] = await Promise.all([Promise.all(streams), left]);
+      return worst(responses);
     },
   },
   {

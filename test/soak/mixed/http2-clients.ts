@@ -1,5 +1,6 @@
 import { constants, type ClientHttp2Stream, type IncomingHttpHeaders } from "node:http2";
 import { crc32 } from "node:zlib";
+import { describeSession } from "./client-session.ts";
 import { frame } from "../../fixtures/frame.ts";
 import { WrongResponse, type CheckedResponse, type SentRequest, type SoakTarget } from "./ordinary-clients.ts";
 import { bodyOf, targetOf } from "./plan.ts";
@@ -32,6 +33,9 @@ export function streamChecked(
 ): Promise<CheckedResponse> {
   return new Promise((resolve, reject) => {
     const stream = openStream(target, sent);
+    const { session } = stream;
+    const sentAt = performance.now();
+    let failure: Error | undefined;
     let headers: IncomingHttpHeaders | undefined;
     let trailer: unknown;
     let ended = false;
@@ -47,11 +51,22 @@ export function streamChecked(
       if (cancel !== undefined && received >= cancel.afterReceived) close();
     });
     stream.once("end", () => (ended = true));
+    stream.once("error", (error: Error) => (failure = error));
+    const describe = () => {
+      const { method, plan, bodyLength, chunked } = sent;
+      const request = `${method} with ${bodyLength} bytes${chunked ? " without a length" : ""}, container ${plan.act} ${plan.length} bytes (${plan.framing})`;
+      const response = headers === undefined ? "no response" : `response ${String(headers[":status"])}, ${received} bytes${ended ? ", ended" : ""}`;
+      const ending = `stream ${stream.id} closed after ${Math.round(performance.now() - sentAt)} ms with code ${stream.rstCode}`;
+      return [request, response, ending, failure?.message ?? "no error", session === undefined ? "" : describeSession(session)].join("; ");
+    };
     stream.once("close", () => {
       clearTimeout(timer);
       try {
         const complete = ended && !leaves && stream.rstCode === constants.NGHTTP2_NO_ERROR;
-        resolve(judge(sent, headers, { body: Buffer.concat(pieces), trailer, complete }));
+        const body = Buffer.concat(pieces);
+        const response = judge(sent, headers, { body, trailer, complete });
+        if (response.outcome === "right") return resolve(response);
+        resolve({ ...response, id: sent.plan.id, answer: `${describe()}${response.outcome === "refused" ? `; ${body.toString()}` : ""}` });
       } catch (error) {
         reject(error);
       }
@@ -88,17 +103,25 @@ type StreamedMessages = { containerId: string; id: string; lengths: readonly num
 export function echoStreamChecked({ http2, pathOf }: SoakTarget, { containerId, id, lengths, end }: StreamedMessages): Promise<CheckedResponse> {
   return new Promise((resolve, reject) => {
     if (http2 === undefined) return reject(new Error("The client has no HTTP/2 connection"));
-    const path = `${pathOf(containerId)}/mixed`;
-    const stream = http2
-      .current()
-      .request({ ":method": "CONNECT", ":protocol": "websocket", ":path": path, authorization: "token", "sec-websocket-version": "13" });
+    const path = `${pathOf(containerId)}/mixed?${id}`;
+    const session = http2.current();
+    const stream = session.request({
+      ":method": "CONNECT",
+      ":protocol": "websocket",
+      ":path": path,
+      authorization: "token",
+      "sec-websocket-version": "13",
+    });
     const bodies = lengths.map((length, nth) => bodyOf(`${id} ${nth}`, length));
     const expected = Buffer.concat(bodies.map((body) => frame(2, body, { masked: false })));
     let received: Buffer = Buffer.alloc(0);
     let isRight = false;
-    stream.on("error", () => undefined);
+    let status: number | undefined;
+    let failure: Error | undefined;
+    stream.on("error", (error: Error) => (failure = error));
     stream.once("response", (headers) => {
-      if (headers[":status"] !== 200) return stream.close();
+      status = headers[":status"];
+      if (status !== 200) return stream.close();
       for (const body of bodies) stream.write(frame(2, masked(body)));
     });
     stream.on("data", (piece: Buffer) => {
@@ -113,7 +136,12 @@ export function echoStreamChecked({ http2, pathOf }: SoakTarget, { containerId, 
       if (end === "ends") stream.end();
       else stream.close(constants.NGHTTP2_CANCEL);
     });
-    stream.once("close", () => resolve({ outcome: isRight ? "right" : "broken" }));
+    stream.once("close", () => {
+      if (isRight) return resolve({ outcome: "right" });
+      const response = `response ${status ?? "none"}, ${received.length} of ${expected.length} bytes`;
+      const ending = `stream ${stream.id} closed with code ${stream.rstCode}`;
+      resolve({ outcome: "broken", id, answer: [response, ending, failure?.message ?? "no error", describeSession(session)].join("; ") });
+    });
   });
 }
 

@@ -86,6 +86,11 @@ async function playMixed({ world, secured, http2, clients, ms, warmUpMs, seed }:
     described = next.catch(() => undefined);
     return next;
   };
+  const exchangeOf = (id: string) => {
+    const next = described.then(async () => `; gateway: ${(await world.describeExchange(id)).join(" | ")}`);
+    described = next.catch(() => undefined);
+    return next;
+  };
   const play = async (part: string, forMs: number) => {
     const agent = openAgent(secured);
     const shared = { port: world.port, secured, agent, pathOf: (id: string) => `/api/docker/containers/proxy/${id}` };
@@ -96,11 +101,11 @@ async function playMixed({ world, secured, http2, clients, ms, warmUpMs, seed }:
       const target: SoakTarget = { ...shared, ...(session && { http2: session }) };
       for (let turn = 0; performance.now() < until && failures.length < 20; turn++) {
         const act = chosen(http2 ? HTTP2_ACTS : SOAK_ACTS, random);
-        const { outcome, answer = "" } = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`, describe);
+        const { outcome, answer = "", id } = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`, describe);
         const ofAct = (counts[act.name] ??= {});
         ofAct[outcome] = (ofAct[outcome] ?? 0) + 1;
         if (!(act.may as readonly string[]).includes(outcome))
-          failures.push(`${act.name} (seed ${seed}, ${part}-${nth}-${turn}): ${outcome} ${answer}`);
+          failures.push(`${act.name} (seed ${seed}, ${part}-${nth}-${turn}): ${outcome} ${answer}${id === undefined ? "" : await exchangeOf(id)}`);
       }
       session?.leave();
     };
@@ -122,7 +127,7 @@ function chosen(acts: readonly SoakAct[], random: (below: number) => number): So
 }
 
 /** `answer`: see `CheckedResponse`. */
-type PlayedOutcome = { outcome: string; answer?: string };
+type PlayedOutcome = { outcome: string; answer?: string; id?: string };
 
 /** The outcome of an act, or what was wrong, in words. */
 async function outcomeOf(

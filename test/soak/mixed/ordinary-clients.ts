@@ -18,9 +18,9 @@ export type SentRequest = { method: string; containerId: string; plan: Container
 
 /**
  * `broken`: the connection broke before the response was complete. `answer`: what berth responded instead of the container. `not repeated`: it had to,
- * because the request may not be sent twice.
+ * because the request may not be sent twice. `id`: the plan's or the WebSocket's, by which the gateway finds the exchange.
  */
-export type CheckedResponse = { outcome: "right" | "refused" | "not repeated" | "broken"; answer?: string };
+export type CheckedResponse = { outcome: "right" | "refused" | "not repeated" | "broken"; answer?: string; id?: string };
 
 /** A response that belongs to another request, or bytes of none. */
 export class WrongResponse extends Error {}
