@@ -100,9 +100,9 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       const { wire: client } = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const [link] = proxy.container.links;
       client.socket.end("last bytes");
-      const isReceived = await within(1_000, () => link !== undefined && afterHead(link) === "last bytes" && link.state() === "ended");
+      const isReceived = await within(5_000, () => link !== undefined && afterHead(link) === "last bytes" && link.state() === "ended");
       link?.socket.end("answer");
-      const back = await within(1_000, () => afterHead(client) === "answer" && client.state() === "ended");
+      const back = await within(5_000, () => afterHead(client) === "answer" && client.state() === "ended");
       return judge(
         `the container received ${isReceived ? "all and the end" : "not all"}, the client ${back ? "the answer and the end" : "not the answer"}`,
         {
@@ -121,11 +121,11 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       const one = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const killed = performance.now();
       proxy.container.links[0]?.socket.resetAndDestroy();
-      const ended = await within(1_000, () => one.wire.state() !== "open");
+      const ended = await within(5_000, () => one.wire.state() !== "open");
       const two = await ask(proxy, upgrade(proxy, proxy.at("/")));
       const left = performance.now();
       two.wire.abort();
-      const isReceived = await within(1_000, () => proxy.container.links[1]?.state() !== "open");
+      const isReceived = await within(5_000, () => proxy.container.links[1]?.state() !== "open");
       const ms = (from: number, wire: Wire | undefined) => `${Math.round((wire?.overAt() ?? Infinity) - from)} ms`;
       return judge(
         `client ${ended ? ms(killed, one.wire) : "still open"}, container ${isReceived ? ms(left, proxy.container.links[1]) : "still open"}`,
@@ -245,13 +245,13 @@ export const WEBSOCKET: readonly CorrectnessRow[] = [
       for (const [nth, client] of [one, two].entries()) {
         client.send(upgrade(proxy, proxy.connected("/")));
         await arrived(proxy, nth + 1);
-        await within(1_000, () => afterHead(client) === CONNECTED);
+        await within(5_000, () => afterHead(client) === CONNECTED);
       }
       proxy.container.links[0]?.send(hers);
       two.send(his);
-      const toClient = await within(1_000, () => afterHead(one) === CONNECTED + text([hers]));
+      const toClient = await within(5_000, () => afterHead(one) === CONNECTED + text([hers]));
       const link = proxy.container.links[1];
-      const toContainer = await within(1_000, () => link !== undefined && afterHead(link) === text([his]));
+      const toContainer = await within(5_000, () => link !== undefined && afterHead(link) === text([his]));
       return judge(`to the client ${toClient ? "as it was" : "changed or lost"}, to the container ${toContainer ? "as it was" : "changed or lost"}`, {
         "to the client": toClient,
         "to the container": toContainer,
