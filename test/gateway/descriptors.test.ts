@@ -6,7 +6,7 @@ import { listen } from "../fixtures/server.ts";
 
 /** Has no descriptor left, and dials a port that listens; prints what it fails with, and what was counted. */
 const DIALLER = `
-  import { openSync } from "node:fs";
+  import { closeSync, openSync } from "node:fs";
   import { systemClock } from ${JSON.stringify(join(import.meta.dirname, "../../lib/clock.ts"))};
   import { dialLease } from ${JSON.stringify(join(import.meta.dirname, "../../gateway/connections/dial.ts"))};
   const target = { host: "127.0.0.1", port: Number(process.argv[2]) };
@@ -16,12 +16,15 @@ const DIALLER = `
   const options = { clock: systemClock(), limits: { connectTimeoutMs: 5_000, probeAfterMs: 1_000 }, signal: new AbortController().signal, dials };
   // Node may give a descriptor back between filling and dialling; the connection then made keeps it, and the next dial has none.
   const kept: unknown[] = [];
+  const files: number[] = [];
   let failure: any;
   while (failure === undefined) {
-    try { for (;;) openSync("/dev/null"); } catch {}
+    try { for (;;) files.push(openSync("/dev/null")); } catch {}
     await dialLease(lease, options).then((dialled) => kept.push(dialled), (error) => (failure = error));
   }
   const { code, status, retryAfterMs } = failure;
+  // The test runner writes files when a process exits.
+  for (const file of files) closeSync(file);
   console.log(JSON.stringify({ code, status, retryAfterMs, ...counts }));
   process.exit(0);
 `;
