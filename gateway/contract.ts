@@ -224,8 +224,11 @@ export function viewOffWire({ standing: availability, ...view }: WireView): Cont
   return { ...view, availability: { kind: "awake", addresses: all, ...(worker === true ? { worker } : {}) } };
 }
 
-/** From a control process that does not lead: `code` is CONTROL_STANDBY. `leader`: the URL at which gateways reach the leader, if there is one. */
-export type StandbyReply = FaultData & { leader?: string };
+/**
+ * From a control process that does not lead: `code` is CONTROL_STANDBY. `leader`: the URL at which gateways reach the leader, if there is one. `problem`: why none
+ * leads, if it is known.
+ */
+export type StandbyReply = FaultData & { leader?: string; problem?: string };
 
 /** Incremented when gateways and control of different versions can no longer understand each other. */
 export const WIRE_VERSION = 1;

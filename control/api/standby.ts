@@ -14,7 +14,7 @@ export function createStandbyAnswer(leader: () => KnownLeader): RequestListener 
     if (answerHealth(request, response, "standby")) return;
     const { url: at, problem } = leader();
     const fault = new Fault("CONTROL_STANDBY", sentence(at, problem), { retryAfterMs: RETRY_MS });
-    const reply: StandbyReply = { ...fault.toJSON(), ...(at === undefined ? {} : { leader: at }) };
+    const reply: StandbyReply = { ...fault.toJSON(), ...(at === undefined ? {} : { leader: at }), ...(problem === undefined ? {} : { problem }) };
     send(response, fault.status, { "#type": "ApiError", innerMessage: "", ...reply });
   };
 }

@@ -33,8 +33,8 @@ export type ControlGroup = {
   moveOn(leader?: string): boolean;
   /** The link is to a control process that leads, with or without an epoch. */
   connected(hasEpoch: boolean): void;
-  /** `why`: a clause. */
-  disconnected(why: string): void;
+  /** `why`: a clause. `isReported`: a control process reports why none leads, which counts more than a failed connection to another one. */
+  disconnected(why: string, isReported?: boolean): void;
   /** Resolves when the link is to a leader. Faults: CONTROL_NO_LEADER after `ms`. An abort rejects with the signal's reason. */
   leader(ms: number, signal?: AbortSignal): Promise<void>;
 };

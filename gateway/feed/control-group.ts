@@ -18,6 +18,8 @@ const API_WAIT_MS = 15_000;
 const NOTICE_MS = 2_000;
 /** The names are looked up again after this time while no control process leads. */
 const LOOKUP_MS = 1_000;
+/** How long the reason that a control process reports is the reason for all, whatever keeps the others from a reply: longer than a round. */
+const REPORTED_MS = 10_000;
 
 /**
  * A link that follows the leader. A name with several addresses counts as several control processes. `waits`: requests wait even for a single one, because
@@ -30,6 +32,7 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
   let isConnected = false;
   let hasEpoch = false;
   let problem = "it was not reached yet";
+  let reportedAt: number | undefined;
   let lookedUpAt: number | undefined;
   const waiting = new Set<() => void>();
   /** Resolved when the connected one is lost. */
@@ -77,13 +80,16 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
     },
     connected: (withEpoch) => {
       isConnected = true;
+      reportedAt = undefined;
       hasEpoch = withEpoch;
       untried = links.length;
       for (const proceed of waiting) proceed();
     },
-    disconnected: (why) => {
+    disconnected: (why, isReported = false) => {
       isConnected = false;
-      problem = why;
+      const now = clock.monotonic();
+      if (isReported) reportedAt = now;
+      if (isReported || reportedAt === undefined || now - reportedAt > REPORTED_MS) problem = why;
       for (const resolve of losing) resolve();
     },
     leader: (ms, signal) => {

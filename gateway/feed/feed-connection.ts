@@ -77,11 +77,11 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
     openAfter(REFUSED_DELAY_MS);
   };
   /** Tries the leader that this control process named, or the next one. A refusal counts if every control process refuses. */
-  const moveOn = (to: ControlGroup, why: string | Fault, leader: string | undefined) => {
+  const moveOn = (to: ControlGroup, why: string | Fault, { leader, problem }: StandbyHints) => {
     const isRefusal = why instanceof Fault && why.code !== "CONTROL_STANDBY";
     if (!isRefusal) others++;
     const text = why instanceof Fault ? why.message : why;
-    to.disconnected(`${link.name}: ${text}`);
+    to.disconnected(`${link.name}: ${problem ?? text}`, problem !== undefined);
     const isRound = to.moveOn(leader);
     if (isRound && isRefusal && others === 0) return openRefused(why);
     report(text);
@@ -100,13 +100,13 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
       client.close();
       client = openClient(group.current());
     }
-    const lost = (why: string | Fault, leader?: string) => {
+    const lost = (why: string | Fault, hints: StandbyHints = {}) => {
       if (ended.signal.aborted) return;
       ended.abort();
       cancelSilence();
       if (closed) return;
       onLost(why === SILENCE);
-      if (group) return moveOn(group, why, leader);
+      if (group) return moveOn(group, why, hints);
       if (why instanceof Fault) return openRefused(why);
       report(why);
       openAfter(backoffDelay(RETRY, ++failures));
@@ -162,16 +162,23 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
   };
 }
 
-/** Why control does not send the feed: a fault if it refuses this gateway. A standby names the leader. */
-async function refusalOf(reply: HttpStream): Promise<[why: string | Fault, leader?: string | undefined]> {
+/** `host:port` of the leader; why none leads. */
+type StandbyHints = { leader?: string | undefined; problem?: string | undefined };
+
+/** Why control does not send the feed: a fault if it refuses this gateway. A standby names the leader, or why none leads. */
+async function refusalOf(reply: HttpStream): Promise<[why: string | Fault, hints?: StandbyHints]> {
   try {
     const body: unknown = JSON.parse((await reply.read()).text());
     if (isFaultData(body) && body.code === "GATEWAY_REFUSED") return [Fault.from(body)];
-    if (isFaultData(body) && body.code === "CONTROL_STANDBY") return [body.message, leaderOf(body)];
+    if (isFaultData(body) && body.code === "CONTROL_STANDBY") return [body.message, { leader: leaderOf(body), problem: problemOf(body) }];
   } catch {
     // Not one of control's own replies.
   }
   return [`status ${reply.status}`];
+}
+
+function problemOf({ problem }: StandbyReply): string | undefined {
+  return typeof problem === "string" ? problem : undefined;
 }
 
 /** `host:port` of the leader in a standby's reply. */

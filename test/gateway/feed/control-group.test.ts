@@ -26,7 +26,8 @@ async function openMember(t: Test, { host = "127.0.0.1", port = 0 } = {}) {
   const feeds = new Set<ServerResponse>();
   let epoch: number | undefined;
   let leader: string | undefined;
-  const asStandby = createStandbyAnswer(() => ({ url: leader, epoch: 0, problem: undefined }));
+  let problem: string | undefined;
+  const asStandby = createStandbyAnswer(() => ({ url: leader, epoch: 0, problem }));
   const member = {
     port: 0,
     url: "",
@@ -36,9 +37,10 @@ async function openMember(t: Test, { host = "127.0.0.1", port = 0 } = {}) {
     breaksWakes: false,
     lead: (next: number) => (epoch = next),
     /** Stops leading, and ends its feeds. */
-    stepDown: (to?: string) => {
+    stepDown: (to?: string, why?: string) => {
       epoch = undefined;
       leader = to;
+      problem = why;
       for (const feed of feeds) feed.destroy();
     },
     send: (line: FeedLine) => {
@@ -160,6 +162,28 @@ t.test("a held request waits while none leads, and its time limit names the reas
   await eventually("the wake to arrive", () => second.wakes.length > 0);
   second.send({ kind: "changed", container: viewOnWire(AWAKE), seq: 2 });
   t.match(await long, { addresses: [{ port: 1 }], held: true });
+});
+
+t.test("the reason that a standby reports counts more than one that refuses connections", async (t) => {
+  const [first, second] = [await openMember(t), await openMember(t)];
+  first.lead(1);
+  const link = groupOf(first.port, second.port);
+  const feed = follow(t, link);
+  await feed.ready();
+  await second.kill();
+  first.stepDown(undefined, "The database berth cannot be used");
+  await eventually("the feed to be lost", () => feed.status()?.connected === false);
+  const reason = () =>
+    link.group?.leader(5).then(
+      () => "one leads",
+      (fault: Fault) => fault.message,
+    );
+  await eventually("the reason to be known", async () => /The database berth/.test(String(await reason())));
+  const before = first.requests;
+  while (first.requests < before + 4)
+    t.match(await reason(), /No control process leads at the moment \(127\.0\.0\.1:\d+: The database berth cannot be used\)/);
+  first.lead(2);
+  await eventually("one to lead", () => feed.status()?.connected);
 });
 
 t.test("a held request waits on while a leader takes no wakes, for longer than one wake waits", async (t) => {
