@@ -28,6 +28,8 @@ const MEANINGS: readonly (readonly [prefix: string, meaning: Meaning])[] = [
   ["28", away("PostgreSQL refused the user or the password", false)],
   ["3D000", away("PostgreSQL has no such database", false)],
   ["25006", away("PostgreSQL is read-only: it is a standby")],
+  // A write transaction on a standby, and a prepared statement whose tables have changed since: a new connection helps with both.
+  ["0A000", away("PostgreSQL is a standby, or its schema has changed")],
   ["25P0", away("PostgreSQL ended a transaction that was idle for too long")],
   ["42501", away("The user of PostgreSQL lacks a privilege", false)],
   ["53100", { code: "STORE_FULL", sentence: "No space is left for the store", reconnect: false }],
