@@ -63,6 +63,26 @@ t.test("bodies of any length pass in both directions, with their trailers", asyn
   t.equal(received.at(-1)?.headers["transfer-encoding"], "chunked");
 });
 
+t.test("an early response has its trailers, although its request goes on", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const { address } = await openContainer(t, (_, response) => {
+    response.writeHead(200, { Trailer: "x-status" });
+    response.write("refused");
+    response.addTrailers({ "x-status": "7" });
+    response.end();
+  });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  for (let round = 0; round < 20; round++) {
+    const stream = session.request({ ":method": "POST", ":path": PATH, authorization: "token" });
+    stream.write("a part");
+    stream.once("end", () => stream.end());
+    const answer = await answerOf(stream);
+    t.equal(answer.body, "refused");
+    t.equal(answer.trailers?.["x-status"], "7");
+  }
+});
+
 t.test("informational responses, HEAD, and responses without a body", async (t) => {
   const stand = await openHttp2Stand(t);
   const { address } = await openContainer(t, (message, response) => {
