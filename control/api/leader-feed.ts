@@ -2,6 +2,9 @@ import type { ServerResponse } from "node:http";
 import { FEED_BEAT_MS, type FeedLine, WIRE_VERSION } from "../../gateway/contract.ts";
 import { type FeedDeps, isLeading } from "./feed-stream.ts";
 
+/** A follower that leaves so much unread is gone; its process connects again. */
+const MAX_UNREAD_BYTES = 16_384;
+
 /** The feed of a process that only follows the leader: no containers, and no gateway. `followers`: the open ones. */
 export function streamLeader(
   { version, leader, clock }: Pick<FeedDeps, "version" | "leader" | "clock">,
@@ -10,7 +13,7 @@ export function streamLeader(
 ): void {
   let cancelBeat = () => {};
   const send = (line: FeedLine) => {
-    if (response.destroyed || !isLeading(leader)) return void response.destroy();
+    if (response.destroyed || response.writableLength > MAX_UNREAD_BYTES || !isLeading(leader)) return void response.destroy();
     response.write(`${JSON.stringify(line)}\n`);
   };
   const beat = () => {

@@ -1,6 +1,6 @@
 import { connect, createServer, type Socket } from "node:net";
-import t from "tap";
-import { openStore } from "../../../../control/store/open-store.ts";
+import t, { type Test } from "tap";
+import { openStore, type Store } from "../../../../control/store/open-store.ts";
 import { systemClock } from "../../../../lib/clock.ts";
 import { Fault } from "../../../../lib/fault.ts";
 import { eventually } from "../../../fixtures/eventually.ts";
@@ -10,7 +10,7 @@ import { listen } from "../../../fixtures/server.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 
 /** Writes until the returned function is called; it returns those that were acknowledged, and what the others failed with. */
-function startWriting(store: Awaited<ReturnType<typeof openStore>>, writers: number) {
+function startWriting(store: Store, writers: number) {
   const acknowledged: string[] = [];
   const faults = new Set<string>();
   const over = new AbortController();
@@ -33,6 +33,22 @@ function startWriting(store: Awaited<ReturnType<typeof openStore>>, writers: num
     return { acknowledged, faults: [...faults] };
   };
   return { acknowledged, end };
+}
+
+/** Ends the writing, and looks for what was acknowledged. */
+async function checkWritten(t: Test, store: Store, writing: ReturnType<typeof startWriting>): Promise<void> {
+  const { acknowledged, faults } = await writing.end();
+  const stored = new Set((await store.users.all()).map(({ id }) => id));
+  t.strictSame(
+    acknowledged.filter((id) => !stored.has(id)),
+    [],
+    `${acknowledged.length} acknowledged writes are all there`,
+  );
+  t.strictSame(
+    faults.filter((code) => code !== "STORE_UNAVAILABLE"),
+    [],
+    "the others failed with the reason",
+  );
 }
 
 t.test("no acknowledged write is lost when PostgreSQL fails over to its synchronous standby, at the same address", async (t) => {
@@ -66,18 +82,7 @@ t.test("no acknowledged write is lost when PostgreSQL fails over to its synchron
   await standby.promote();
   const before = writing.acknowledged.length;
   await eventually("writes on the standby", () => writing.acknowledged.length > before + 100);
-  const { acknowledged, faults } = await writing.end();
-  const stored = new Set((await store.users.all()).map(({ id }) => id));
-  t.strictSame(
-    acknowledged.filter((id) => !stored.has(id)),
-    [],
-    `${acknowledged.length} acknowledged writes are all there`,
-  );
-  t.strictSame(
-    faults.filter((code) => code !== "STORE_UNAVAILABLE"),
-    [],
-    "the others failed with the reason",
-  );
+  await checkWritten(t, store, writing);
 });
 
 t.test("no acknowledged write is lost when PostgreSQL is killed and starts again", async (t) => {
@@ -93,15 +98,5 @@ t.test("no acknowledged write is lost when PostgreSQL is killed and starts again
   }
   const last = writing.acknowledged.length;
   await eventually("writes after the last start", () => writing.acknowledged.length > last + 50);
-  const { acknowledged, faults } = await writing.end();
-  const stored = new Set((await store.users.all()).map(({ id }) => id));
-  t.strictSame(
-    acknowledged.filter((id) => !stored.has(id)),
-    [],
-    `${acknowledged.length} acknowledged writes are all there`,
-  );
-  t.strictSame(
-    faults.filter((code) => code !== "STORE_UNAVAILABLE"),
-    [],
-  );
+  await checkWritten(t, store, writing);
 });
