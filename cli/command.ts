@@ -7,8 +7,8 @@ import type { Screen } from "./terminal.ts";
 /** A command has verbs; or `run`, which reads its arguments itself if there is a `usage`, and else takes none. A number is the exit code. */
 export type CommandModule = { verbs: Verbs } | { run(context: CommandContext): Promise<number | void>; usage?: string };
 
-/** `summary` is one sentence without a full stop. `load` imports only what the command needs. */
-export type Command = { section: keyof typeof HELP_SECTIONS; summary: string; load(): Promise<CommandModule> };
+/** `summary` is one sentence without a full stop. `load` imports only what the command needs. `aliases` are other names of the command. */
+export type Command = { section: keyof typeof HELP_SECTIONS; summary: string; aliases?: readonly string[]; load(): Promise<CommandModule> };
 
 export type Commands = Readonly<Record<string, Command>>;
 
@@ -23,17 +23,24 @@ export const HELP_SECTIONS = {
   shell: "Command line",
 } as const;
 
-/** Faults: SETTINGS_INVALID. */
-export function findCommand(name: string, commands: Commands, internal: Commands = {}): Command {
-  const command = [commands, internal].find((table) => Object.hasOwn(table, name))?.[name];
-  if (command) return command;
-  throw new Fault("SETTINGS_INVALID", `There is no command ${JSON.stringify(name)}${suggestion(name, Object.keys(commands))}; berth help lists all.`);
+/** The command with this name or alias, and its name. Faults: SETTINGS_INVALID. */
+export function findCommand(word: string, commands: Commands, internal: Commands = {}): { name: string; command: Command } {
+  for (const table of [commands, internal]) {
+    const name = Object.hasOwn(table, word) ? word : Object.keys(table).find((one) => table[one]?.aliases?.includes(word));
+    const command = name === undefined ? undefined : table[name];
+    if (name !== undefined && command) return { name, command };
+  }
+  const names = Object.entries(commands).flatMap(([name, { aliases = [] }]) => [name, ...aliases]);
+  throw new Fault("SETTINGS_INVALID", `There is no command ${JSON.stringify(word)}${suggestion(word, names)}; berth help lists all.`);
 }
 
 /** The kind of an argument or an option's value, for shells that complete it. */
 export type Completes = "containers" | "images" | "users" | "servers" | "commands" | "files" | "folders" | readonly string[];
 
-/** `value` names the value in angle brackets; without it the option is a switch. `group` lists it separately in help, since many verbs share it. */
+/**
+ * `value` names the value in angle brackets; without it the option is a switch. If `completes` is a list, other values are refused. `group` lists the option
+ * separately in help, since many verbs share it.
+ */
 export type Option = { summary: string; value?: string; repeatable?: true; short?: string; completes?: Completes; group?: "server" };
 export type Options = Readonly<Record<string, Option>>;
 
@@ -58,6 +65,8 @@ export type CommandVerb<O extends Options = Options> = {
   words: string;
   /** One sentence, lower-case, without a full stop. */
   summary: string;
+  /** Other names of the verb. Help mentions them; shells do not complete them. */
+  aliases?: readonly string[];
   /** More lines for `--help`. */
   details?: string;
   options: O;
@@ -82,12 +91,12 @@ export function usageLine(command: string, name: string, { words, options }: Com
 /** The verb at the beginning of the arguments, and the rest of them. Faults: SETTINGS_INVALID. */
 export function findVerb(command: string, verbs: Verbs, args: readonly string[]): { name: string; verb: CommandVerb; args: string[] } {
   const names = Object.keys(verbs).toSorted((a, b) => b.length - a.length);
-  const name = names.find((one) => one !== "" && `${args.join(" ")} `.startsWith(`${one} `)) ?? "";
+  const typed = typedVerb(verbs, args);
+  const { name, length } = typed ?? { name: "", length: 0 };
   const verb = verbs[name];
   const [first] = args;
   const isWord = first !== undefined && !first.startsWith("-");
-  if (verb && (name !== "" || !isWord || verb.words !== "" || names.length === 1))
-    return { name, verb, args: args.slice(name === "" ? 0 : name.split(" ").length) };
+  if (verb && (name !== "" || !isWord || verb.words !== "" || names.length === 1)) return { name, verb, args: args.slice(length) };
   const verbNames = names.filter((one) => one !== "").toReversed();
   const meant = verbNames.filter((one) => isWord && one.startsWith(`${first} `));
   const wrong = isWord ? `There is no "berth ${command} ${first}"${suggestion(first, verbNames)}` : "Name what to do";
@@ -95,6 +104,30 @@ export function findVerb(command: string, verbs: Verbs, args: readonly string[])
     "SETTINGS_INVALID",
     `${wrong}; there are: ${(meant.length > 0 ? meant : verbNames).map((one) => `berth ${command} ${one}`).join(", ")}.`,
   );
+}
+
+/** The verb whose name or alias the words begin with, and how many words that is. The longest one wins. */
+export function typedVerb(verbs: Verbs, words: readonly string[]): { name: string; length: number } | undefined {
+  const line = `${words.join(" ")} `;
+  return Object.entries(verbs)
+    .flatMap(([name, { aliases = [] }]) => [name, ...aliases].map((spelling) => ({ name, spelling })))
+    .filter(({ spelling }) => spelling !== "" && line.startsWith(`${spelling} `))
+    .map(({ name, spelling }) => ({ name, length: spelling.split(" ").length }))
+    .toSorted((a, b) => b.length - a.length)[0];
+}
+
+/** Faults: SETTINGS_INVALID for a value that the option does not take. */
+function requireAllowedValues(options: Options, values: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(values)) {
+    const allowed = options[name]?.completes;
+    if (!Array.isArray(allowed)) continue;
+    for (const one of [value].flat() as string[])
+      if (!allowed.includes(one))
+        throw new Fault(
+          "SETTINGS_INVALID",
+          `--${name} does not take ${JSON.stringify(one)}${suggestion(one, allowed)}. Allowed: ${allowed.join(", ")}.`,
+        );
+  }
 }
 
 /** Faults: SETTINGS_INVALID, with the usage. */
@@ -107,11 +140,13 @@ export function parseVerbArgs(command: string, name: string, verb: CommandVerb, 
     ]),
   );
   const { values, positionals } = parse();
+  requireAllowedValues(verb.options, values);
   const least = verb.words.replaceAll(/\[[^[\]]*\]/g, "").split("<").length - 1;
   const most = verb.words.includes("...") ? Number.POSITIVE_INFINITY : verb.words.split("<").length - 1;
   if (positionals.length >= least && positionals.length <= most && !positionals.slice(0, least).includes(""))
     return { words: positionals, options: values as OptionValues<Options> };
-  const wrong = positionals.length > most ? `There is no place for ${JSON.stringify(positionals[most])}` : "Something is missing";
+  const wrong =
+    positionals.length > most ? `There is no place for ${JSON.stringify(positionals[most])}` : `Missing: ${missingWord(verb.words, positionals)}`;
   throw new Fault("SETTINGS_INVALID", `${wrong}.\n${usage}`);
 
   function parse() {
@@ -124,6 +159,12 @@ export function parseVerbArgs(command: string, name: string, verb: CommandVerb, 
       throw new Fault("SETTINGS_INVALID", `${message}${unknown === undefined ? "" : suggestion(unknown, names)}.\n${usage}`, { cause: error });
     }
   }
+}
+
+/** The first required argument that is missing or empty, as the usage line names it. */
+function missingWord(words: string, given: readonly string[]): string {
+  const required = words.replaceAll(/\[[^[\]]*\]/g, "").match(/<[\w.:=/-]+>/g) ?? [];
+  return required.find((_word, at) => (given[at] ?? "") === "") ?? words;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { type Command, HELP_SECTIONS, usageLine, type CommandVerb, EXIT_CODES } from "./command.ts";
 import { SCRIPTS } from "./completion.ts";
-import { optionWords } from "./help.ts";
+import { aliasNote, optionWords } from "./help.ts";
 import { COMMANDS } from "./table.ts";
 
 const INTRO = `# Commands
@@ -62,12 +62,13 @@ export async function commandsPage(): Promise<string> {
 
 async function commandSection(name: string, command: Command): Promise<string> {
   const module = await command.load();
-  if (!("verbs" in module)) return `\n### berth ${name}\n\n${sentence(command.summary)}\n`;
+  const also = aliasNote(command.aliases);
+  if (!("verbs" in module)) return `\n### berth ${name}\n\n${sentence(command.summary + also)}\n`;
   const verbs = Object.entries(module.verbs);
   const [only] = verbs;
-  if (only && verbs.length === 1) return `\n### ${heading(name, only[0], only[1])}\n\n${body(only[1])}`;
+  if (only && verbs.length === 1) return `\n### ${heading(name, only[0], only[1])}\n\n${body(only[1], also)}`;
   const sections = verbs.map(([verb, one]) => `\n#### ${heading(name, verb, one)}\n\n${body(one)}`);
-  return `\n### berth ${name}\n\n${sentence(command.summary)}\n${sections.join("")}`;
+  return `\n### berth ${name}\n\n${sentence(command.summary + also)}\n${sections.join("")}`;
 }
 
 /** As code: Markdown takes words in angle brackets for HTML. */
@@ -75,13 +76,13 @@ function heading(command: string, name: string, verb: CommandVerb): string {
   return `\`${usageLine(command, name, verb)}\``;
 }
 
-function body({ summary, details, options }: CommandVerb): string {
+function body({ summary, aliases, details, options }: CommandVerb, also = aliasNote(aliases)): string {
   const all = Object.entries(options);
   const own = all.filter(([, { group }]) => group === undefined);
   const rows = own.map(([name, option]) => `| \`${optionWords(name, option)}\` | ${cell(option.summary)} |\n`);
   const server = all.length === own.length ? "" : "| `--server`, `--key-file`, `--key` | [which server](#which-server-and-with-whose-key) |\n";
   const table = all.length === 0 ? "" : `\n| option | |\n| --- | --- |\n${rows.join("")}${server}`;
-  return `${sentence(summary)}\n${details === undefined ? "" : `\n\`\`\`text\n${details}\n\`\`\`\n`}${table}`;
+  return `${sentence(summary + also)}\n${details === undefined ? "" : `\n\`\`\`text\n${details}\n\`\`\`\n`}${table}`;
 }
 
 function sentence(text: string): string {

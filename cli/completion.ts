@@ -1,6 +1,6 @@
 import { Fault } from "../lib/fault.ts";
 import type { CommandContext } from "./command-context.ts";
-import { type Commands, type CommandVerb, type Completes, defineVerb, type Option, type Verbs } from "./command.ts";
+import { type Commands, type CommandVerb, type Completes, defineVerb, type Option, typedVerb, type Verbs } from "./command.ts";
 import { type EntityKind, listEntities } from "./server/server-client.ts";
 import { loadConfigFiles, selectServer } from "./server/server-command.ts";
 
@@ -115,9 +115,9 @@ export const COMPLETE: Verbs = {
 
 async function candidates(at: { here: CommandContext; commands: Commands }, words: readonly string[]): Promise<Candidate[]> {
   const { commands } = at;
-  const [name = "", ...rest] = words;
-  if (rest.length === 0) return Object.entries(commands).map(([command, { summary }]) => [command, summary]);
-  if (!Object.hasOwn(commands, name)) return [];
+  const [word = "", ...rest] = words;
+  if (rest.length === 0) return commandNames(commands);
+  const name = Object.hasOwn(commands, word) ? word : (Object.keys(commands).find((one) => commands[one]?.aliases?.includes(word)) ?? "");
   const module = await commands[name]?.load();
   if (!module || !("verbs" in module)) return [];
   const before = rest.slice(0, -1);
@@ -132,12 +132,15 @@ async function candidates(at: { here: CommandContext; commands: Commands }, word
   return [...next, ...(full ? [] : await namesOf(at, verb.completes, args, verb))];
 }
 
+/** Aliases too: users know `ps` from other programs. */
+function commandNames(commands: Commands): Candidate[] {
+  return Object.entries(commands).flatMap(([command, { summary, aliases = [] }]) => [command, ...aliases].map((name): Candidate => [name, summary]));
+}
+
 /** The verb, if it is complete, and its arguments. */
 function verbOf(verbs: Verbs, before: readonly string[]): { verb: CommandVerb | undefined; args: readonly string[] } {
-  const names = Object.keys(verbs).toSorted((a, b) => b.length - a.length);
-  const name = names.find((one) => one !== "" && `${before.join(" ")} `.startsWith(`${one} `));
-  if (name !== undefined) return { verb: verbs[name], args: before.slice(name.split(" ").length) };
-  return { verb: verbs[""], args: before };
+  const typed = typedVerb(verbs, before);
+  return typed ? { verb: verbs[typed.name], args: before.slice(typed.length) } : { verb: verbs[""], args: before };
 }
 
 /** The next word of each verb that begins with these words. */
@@ -204,7 +207,7 @@ const NAME_SOURCES: Record<CompletionKind, NameSource> = {
   servers: async ({ here: context }) =>
     loadConfigFiles(context.env).flatMap(({ servers }) => servers.map(({ alias, url }): Candidate => [alias, url])),
   commands: async ({ commands }, _serverOptions, [name]) => {
-    if (name === undefined) return Object.entries(commands).map(([command, { summary }]) => [command, summary]);
+    if (name === undefined) return commandNames(commands);
     const module = await commands[name]?.load();
     return module && "verbs" in module ? verbWords(module.verbs, []) : [];
   },

@@ -2,7 +2,7 @@ import type { ReadSettings } from "../conf/read-settings.ts";
 import { maskSecrets, rowsOf } from "../conf/row.ts";
 import { SETTINGS } from "../conf/settings.ts";
 import { loadSettings } from "./command-context.ts";
-import { loadConfigFiles } from "./server/server-command.ts";
+import { JSON_OPTION, loadConfigFiles } from "./server/server-command.ts";
 import { formatTable } from "./terminal.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 
@@ -10,7 +10,7 @@ export const verbs: Verbs = {
   "": defineVerb({
     words: "",
     summary: "print the effective settings and the source of each; secrets are ***",
-    options: { json: { summary: "print one JSON document" } },
+    options: JSON_OPTION,
     run: async ({ context, options, screen }) =>
       options.json ? screen.json(settingsJson(loadSettings(context))) : screen.write(printSettings(loadSettings(context))),
   }),
@@ -19,7 +19,7 @@ export const verbs: Verbs = {
     summary: "list the servers of the config files, for --server; keys are never shown",
     details:
       "berth reads ~/.config/berth/config.yaml and ~/.grok/config.yaml, in the format of datagrok-tools:\n  servers:\n    dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example }\n  default: dev\nOnly berth's own file may set a default; without one it is the berth of this machine.",
-    options: { json: { summary: "print one JSON document" } },
+    options: JSON_OPTION,
     run: async ({ context, options, screen }) => {
       const files = loadConfigFiles(context.env);
       const configured = files.flatMap(({ path, own, servers, default: chosen }) =>

@@ -22,8 +22,10 @@ export const verbs: Verbs = {
     details: `Exit codes:\n${exitLines().join("\n")}`,
     options: {},
     completes: "commands",
-    run: async ({ words: [name, ...words], commands, screen }) => {
-      screen.print(name === undefined ? overview(commands, screen.width) : await commandHelp(name, findCommand(name, commands), words, screen.width));
+    run: async ({ words: [word, ...words], commands, screen }) => {
+      if (word === undefined) return screen.print(overview(commands, screen.width));
+      const { name, command } = findCommand(word, commands);
+      screen.print(await commandHelp(name, command, words, screen.width));
     },
   }),
 };
@@ -42,7 +44,7 @@ export function overview(commands: Commands, width: number = DEFAULT_WIDTH): str
   const sections = Object.entries(HELP_SECTIONS).map(([section, title]) => {
     const rows = Object.entries(commands).filter(([, command]) => command.section === section);
     return `${title}:\n${inColumns(
-      rows.map(([name, { summary }]) => [name, summary]),
+      rows.map(([name, command]) => [name, `${command.summary}${aliasNote(command.aliases)}`]),
       width,
       Math.max(...Object.keys(commands).map((name) => name.length)),
     ).join("\n")}`;
@@ -64,8 +66,15 @@ export async function commandHelp(name: string, command: Command, words: readonl
     const match = verbOf(name, module.verbs, words);
     if (match) return verbPage(name, match.name, match.verb, width);
   }
-  const verbs = Object.entries(module.verbs).map(([verb, one]) => `  ${usageLine(name, verb, one)}\n${wrapText(`      ${one.summary}`, 6, width)}`);
-  return `${wrapText(`berth ${name}: ${command.summary}`, 0, width)}\n\n${verbs.join("\n")}\n\nberth ${name} <verb> --help prints more.`;
+  const verbs = Object.entries(module.verbs).map(
+    ([verb, one]) => `  ${usageLine(name, verb, one)}\n${wrapText(`      ${one.summary}${aliasNote(one.aliases)}`, 6, width)}`,
+  );
+  return `${wrapText(`berth ${name}: ${command.summary}${aliasNote(command.aliases)}`, 0, width)}\n\n${verbs.join("\n")}\n\nberth ${name} <verb> --help prints more.`;
+}
+
+/** ` (also: ps)`, or nothing. */
+export function aliasNote(aliases: readonly string[] = []): string {
+  return aliases.length === 0 ? "" : ` (also: ${aliases.join(", ")})`;
 }
 
 /** Undefined for unknown words: help prints the command then. */
@@ -78,7 +87,7 @@ function verbOf(command: string, verbs: Verbs, words: readonly string[]): { name
 }
 
 function verbPage(command: string, name: string, verb: CommandVerb, width: number): string {
-  const lines = [`Usage: ${usageLine(command, name, verb)}`, wrapText(`  ${verb.summary}`, 2, width)];
+  const lines = [`Usage: ${usageLine(command, name, verb)}`, wrapText(`  ${verb.summary}${aliasNote(verb.aliases)}`, 2, width)];
   if (verb.details !== undefined) lines.push("", ...verb.details.split("\n").map((line) => wrapText(`  ${line}`, 4, width)));
   const all = Object.entries(verb.options);
   for (const [title, name] of OPTION_GROUPS) {

@@ -8,6 +8,7 @@ import type { CommandContext } from "./command-context.ts";
 import { exitCodeOf, findCommand, findVerb, Interrupted, parseVerbArgs } from "./command.ts";
 import { commandHelp, overview } from "./help.ts";
 import { COMMANDS, INTERNAL_COMMANDS } from "./table.ts";
+import { withOutputFormat } from "./output.ts";
 import { createScreen, oneLine, type Screen } from "./terminal.ts";
 
 /** Runs a command line, and ends the process with its exit code. `script` is berth's own file; undefined in the single executable. */
@@ -67,8 +68,7 @@ export async function runCommand(
 ): Promise<number | void> {
   const [first = context.env["BERTH_ROLE"] ?? "help", ...args] = context.args;
   if (isHelpFlag(first)) return screen.print(overview(COMMANDS, screen.width));
-  const name = first === "--version" ? "version" : first;
-  const entry = findCommand(name, COMMANDS, INTERNAL_COMMANDS);
+  const { name, command: entry } = findCommand(first === "--version" ? "version" : first, COMMANDS, INTERNAL_COMMANDS);
   // Arguments after `--`, or of another program, are not berth's.
   const own = name === "node" ? [] : args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
   if (own.some(isHelpFlag)) {
@@ -82,9 +82,8 @@ export async function runCommand(
     let signal: AbortSignal | undefined;
     const call = {
       context: { ...context, args },
-      ...read,
+      ...(await withOutputFormat(read, screen)),
       commands: COMMANDS,
-      screen,
       // Ctrl-C ends a command that does not read this.
       get signal() {
         return (signal ??= interrupted());

@@ -9,16 +9,24 @@ import type { Commands } from "./command.ts";
 export const COMMANDS: Commands = {
   containers: {
     section: "containers",
-    summary: "show containers and their state",
-    load: async () => ({ verbs: (await import("./containers/list.ts")).CONTAINERS }),
+    summary: "list containers and their state",
+    aliases: ["ps"],
+    load: async () => {
+      const [{ listVerb }, { REMOVE }] = await Promise.all([import("./containers/list.ts"), import("./containers/remove.ts")]);
+      return { verbs: { "": { ...listVerb("containers"), aliases: ["ls"] }, rm: REMOVE[""]! } };
+    },
   },
   images: {
     section: "containers",
-    summary: "show images and their state",
-    load: async () => ({ verbs: (await import("./containers/list.ts")).IMAGES }),
+    summary: "list images and their state",
+    load: async () => {
+      const [{ listVerb }, { REVALIDATE }] = await Promise.all([import("./containers/list.ts"), import("./containers/actions.ts")]);
+      return { verbs: { "": { ...listVerb("images"), aliases: ["ls"] }, validate: REVALIDATE[""]! } };
+    },
   },
   run: {
     section: "containers",
+    aliases: ["start"],
     summary: "start containers, and wait until they answer",
     load: async () => ({ verbs: (await import("./containers/actions.ts")).START }),
   },
@@ -27,18 +35,30 @@ export const COMMANDS: Commands = {
     summary: "stop containers, and wait until they have stopped",
     load: async () => ({ verbs: (await import("./containers/actions.ts")).STOP }),
   },
+  restart: {
+    section: "containers",
+    summary: "stop containers and start them again",
+    load: async () => ({ verbs: (await import("./containers/actions.ts")).RESTART }),
+  },
+  wait: { section: "containers", summary: "wait until containers have started, stopped or gone", load: () => import("./containers/wait.ts") },
+  rm: {
+    section: "containers",
+    summary: "stop and remove containers",
+    load: async () => ({ verbs: (await import("./containers/remove.ts")).REMOVE }),
+  },
   revalidate: {
     section: "containers",
     summary: "validate images again",
     load: async () => ({ verbs: (await import("./containers/actions.ts")).REVALIDATE }),
   },
   logs: { section: "inspect", summary: "print a container's logs, and follow them", load: () => import("./containers/logs.ts") },
+  inspect: { section: "inspect", summary: "print all that the server has of a container or an image", load: () => import("./containers/inspect.ts") },
   explain: { section: "inspect", summary: "explain why a container is in its state", load: () => import("./containers/explain.ts") },
   top: { section: "inspect", summary: "watch containers and their activity", load: () => import("./containers/top.ts") },
   orphans: {
     section: "inspect",
     summary: "list and remove services that belong to no container",
-    load: async () => ({ verbs: (await import("./containers/list.ts")).ORPHANS }),
+    load: async () => ({ verbs: (await import("./containers/orphans.ts")).ORPHANS }),
   },
   status: {
     section: "inspect",

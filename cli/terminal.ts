@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import type { Clock } from "../lib/clock.ts";
+import { Fault } from "../lib/fault.ts";
 
 /** Where a command writes: results go to standard output, messages to standard error. */
 export type Screen = {
@@ -56,6 +57,14 @@ export function formatAge(moment: string | null | undefined, now: number): strin
 export function formatDuration(ms: number): string {
   const [unit, size] = UNITS.find(([, size]) => ms >= size) ?? ["s", 1_000];
   return `${Math.max(0, Math.floor(ms / size))}${unit}`;
+}
+
+/** `30s`, `10m`, `2h`, `1d` as ms. `option` is for the message. Faults: SETTINGS_INVALID. */
+export function parseDuration(option: string, text: string): number {
+  const [, count = "", letter = "s"] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
+  const unit = UNITS.find(([name]) => name === letter)?.[1];
+  if (count !== "" && unit !== undefined) return Number(count) * unit;
+  throw new Fault("SETTINGS_INVALID", `${option} does not take ${JSON.stringify(text)}. Write a number and a unit, such as 30s, 10m, 2h or 1d.`);
 }
 
 /** Foreign text as one line: control characters become spaces, so that none reaches the terminal. */

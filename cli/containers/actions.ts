@@ -6,7 +6,7 @@ import { JSON_OPTION, selectServer, SERVER_OPTIONS } from "../server/server-comm
 import { openProgressLine } from "../terminal.ts";
 import { containerJson, imageJson } from "./list.ts";
 
-/** The actions that a user can request. */
+/** What the verbs can request. `restart` is a stop, if it runs, and then a start. */
 export const ACTIONS = {
   run: { path: "run?awaitStart=false", reached: "started", done: "runs", doing: "starting", failed: "did not start" },
   stop: { path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
@@ -78,13 +78,17 @@ async function logTail(server: Pick<ServerClient, "text">, at: string, container
   return text.trimEnd().split("\n").slice(-LOG_LINES).join("\n");
 }
 
-/** `berth run` and `berth stop`. Faults: the cause of the first failure, after all were tried. */
-function actionVerb(to: StartStopAction, summary: string): CommandVerb {
+/** `berth run`, `berth stop` and `berth restart`. Faults: the cause of the first failure, after all were tried. */
+function actionVerb(to: StartStopAction, summary: string, { isRestart = false } = {}): CommandVerb {
   const { done, failed, doing } = ACTIONS[to];
   return defineVerb({
     words: "<container>...",
     summary,
-    options: { ...SERVER_OPTIONS, ...JSON_OPTION, "no-wait": { summary: "return immediately; do not wait" } },
+    options: {
+      ...SERVER_OPTIONS,
+      ...JSON_OPTION,
+      "no-wait": { summary: isRestart ? "return when it has stopped and a start is requested" : "return immediately; do not wait" },
+    },
     completes: "containers",
     run: async ({ context, words, options, screen, signal }) => {
       const server = selectServer(context, options);
@@ -99,9 +103,12 @@ function actionVerb(to: StartStopAction, summary: string): CommandVerb {
       };
       const wait = !options["no-wait"];
       const outcomes: ActionOutcome[] = await Promise.all(
-        containers.map((container) =>
-          performAction({ server, container, move: to, wait, onStatus: (status) => showStatus(container.name, status), clock, signal }),
-        ),
+        containers.map(async (container) => {
+          const request = { server, container, onStatus: (status: string) => showStatus(container.name, status), clock, signal };
+          const stopped =
+            isRestart && !container.status.startsWith("stopped") ? await performAction({ ...request, move: "stop", wait: true }) : undefined;
+          return stopped?.ok === false ? stopped : performAction({ ...request, move: to, wait });
+        }),
       )
         .catch((error: unknown) => {
           if (signal.aborted) screen.note(`Stopped waiting: ${containers.map(({ name }) => name).join(", ")} may still be ${doing}.`);
@@ -133,6 +140,9 @@ export const START: Verbs = { "": actionVerb("run", "start containers, and wait 
 
 /** `berth stop` */
 export const STOP: Verbs = { "": actionVerb("stop", "stop containers, and wait until they have stopped") };
+
+/** `berth restart` */
+export const RESTART: Verbs = { "": actionVerb("run", "stop containers and start them again, and wait until they answer", { isRestart: true }) };
 
 /** Polls until an image is ready or has failed. Faults: VALIDATION_TIMED_OUT. */
 export async function waitUntilValidated(

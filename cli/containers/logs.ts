@@ -3,6 +3,8 @@ import { Fault } from "../../lib/fault.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { findByName, type ServerClient } from "../server/server-client.ts";
 import { selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
+import { parseDuration } from "../terminal.ts";
+import { createSinceFilter } from "./log-filter.ts";
 
 /** The server's limit. */
 const MAX_LINES = 100_000;
@@ -16,17 +18,26 @@ export const verbs: Verbs = {
       ...SERVER_OPTIONS,
       follow: { short: "f", summary: "follow the logs until Ctrl-C" },
       tail: { short: "n", value: "<lines>", summary: `number of last lines to print (${DEFAULT_LINES})` },
+      since: {
+        value: "<time>",
+        summary: "only lines since this time: 10m ago (10m), or a date such as 2026-11-30T08:00:00Z; needs an orchestrator that knows the times",
+      },
       timestamps: { short: "t", summary: "print the time of each line, where the orchestrator knows it" },
       previous: { short: "p", summary: "print the last logs of the run before this one" },
       json: { summary: "print each line as a JSON document" },
     },
     completes: "containers",
     run: async ({ context, words: [word = ""], options, screen, signal }) => {
-      const tail = parseTail(options.tail);
+      const since = options.since === undefined ? undefined : parseSince(options.since, context.clock.now());
+      if (since !== undefined && options.previous)
+        throw new Fault("SETTINGS_INVALID", "--since and --previous exclude each other: berth keeps no times of the run before.");
+      // The time decides, and not the number of lines.
+      const tail = parseTail(options.tail ?? (since === undefined ? undefined : String(MAX_LINES)));
       const server = selectServer(context, options);
       const { id, name } = await findByName(server, "containers", word);
-      const write = options.json ? lineByLine((line) => screen.print(JSON.stringify({ container: name, line }))) : whole(screen.write);
-      const query = `limit=${tail}${options.timestamps ? "&timestamps=true" : ""}${options.previous ? "&previous=true" : ""}`;
+      const output = options.json ? lineByLine((line) => screen.print(JSON.stringify({ container: name, line }))) : whole(screen.write);
+      const write = since === undefined ? output : filtered(since, options.timestamps ?? false, output);
+      const query = `limit=${tail}${options.timestamps || since !== undefined ? "&timestamps=true" : ""}${options.previous ? "&previous=true" : ""}`;
       if (options.follow && !options.previous)
         return followLogs({ server, id, tail, query, write: write.piece, clock: context.clock, signal }).finally(write.end);
       write.piece(await server.text(`/docker/containers/${id}/logs?${query}`));
@@ -40,6 +51,23 @@ function parseTail(text: string = String(DEFAULT_LINES)): number {
   const lines = Number(text);
   if (/^\d{1,6}$/.test(text) && lines >= 1 && lines <= MAX_LINES) return lines;
   throw new Fault("SETTINGS_INVALID", `--tail takes a number of lines from 1 to ${MAX_LINES}.`);
+}
+
+/** Epoch ms. Faults: SETTINGS_INVALID. */
+function parseSince(text: string, now: number): number {
+  const date = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(date) ? now - parseDuration("--since", text) : date;
+}
+
+function filtered(since: number, keepsTimes: boolean, output: LogOutput): LogOutput {
+  const filter = createSinceFilter(since, keepsTimes, output.piece);
+  return {
+    piece: filter.piece,
+    end: () => {
+      filter.end();
+      output.end();
+    },
+  };
 }
 
 type LogOutput = { piece(text: string): void; end(): void };

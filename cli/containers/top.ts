@@ -3,15 +3,11 @@ import { defineVerb, type Verbs } from "../command.ts";
 import { type ContainerOnWire, listEntities, type MoveOnWire, type ServerClient } from "../server/server-client.ts";
 import { JSON_OPTION, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
 import { formatAge, formatTable, type Screen, stateColour } from "../terminal.ts";
+import { watchText } from "../watch.ts";
 import { containerJson } from "./list.ts";
 
 const DEFAULT_SECONDS = 2;
 const MAX_SECONDS = 3_600;
-
-/** xterm's: to the first line, and the rest of a line or of the screen away. */
-const HOME = "\u001b[H";
-const CLEAR_LINE = "\u001b[K";
-const CLEAR_REST = "\u001b[J";
 
 export const verbs: Verbs = {
   "": defineVerb({
@@ -22,22 +18,16 @@ export const verbs: Verbs = {
       const everyMs = parseSeconds(options.every) * 1_000;
       const { clock } = context;
       const load = createActivityReader(selectServer(context, options), word);
-      let activity = await load();
-      if (options.json) return screen.json(activity.map(topJson));
-      if (screen.width === undefined) return screen.print(table(activity, clock.now(), screen));
-      for (let trouble = ""; ;) {
-        const title = `${heading(activity)}${trouble}`.slice(0, screen.width);
-        const lines = [screen.paint("bold", title), "", ...table(activity, clock.now(), screen).split("\n")].slice(0, screen.height - 1);
-        screen.write(HOME + lines.map((line) => `${line}${CLEAR_LINE}\n`).join("") + CLEAR_REST);
-        await clock.sleep(everyMs, signal);
-        trouble = "";
-        // The server may come back, and the last table is still of use.
-        activity = await load().catch((error: unknown) => {
-          if (!(error instanceof Fault) || error.code !== "CONTROL_AWAY") throw error;
-          trouble = `: ${error.message}`;
-          return activity;
-        });
-      }
+      const first = await load();
+      if (options.json) return screen.json(first.map(topJson));
+      if (screen.width === undefined) return screen.print(table(first, clock.now(), screen));
+      let isFirst = true;
+      const text = async () => {
+        const shown = isFirst ? first : await load();
+        isFirst = false;
+        return [screen.paint("bold", heading(shown).slice(0, screen.width)), "", table(shown, clock.now(), screen)].join("\n");
+      };
+      return watchText({ text, everyMs, screen, clock, signal });
     },
   }),
 };

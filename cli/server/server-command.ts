@@ -22,8 +22,11 @@ export const SERVER_OPTIONS = {
   key: { value: "<key>", summary: "the key itself; others on this machine see it in `ps`, so prefer --key-file or BERTH_KEY", group: "server" },
 } as const satisfies Options;
 
-/** For verbs that print data. */
-export const JSON_OPTION = { json: { summary: "print one JSON document" } } as const satisfies Options;
+/** For verbs that print data. `main` sets `json` for `-o json` and `-o yaml`. */
+export const JSON_OPTION = {
+  output: { short: "o", value: "<format>", summary: "print json or yaml instead of text", completes: ["json", "yaml"] },
+  json: { summary: "the same as -o json" },
+} as const satisfies Options;
 
 /** `registry` is the host from the server's config file. */
 export type SelectedServer = ServerClient & { isLocal: boolean; registry: string | undefined };
@@ -43,15 +46,17 @@ export function selectServer(context: CommandContext, serverOptions: ServerOptio
 export function requestVerb<const O extends Options, T>(of: {
   words: string;
   summary: string;
+  aliases?: readonly string[];
   options?: O;
   completes?: Completes;
   request(call: CallApi, words: string[], given: OptionValues<O>, screen: Screen): Promise<T>;
   format(response: T, words: string[], screen: Screen): string;
 }): CommandVerb {
-  const { words, summary, options, completes } = of;
+  const { words, summary, aliases = [], options, completes } = of;
   return defineVerb({
     words,
     summary,
+    aliases,
     options: { ...SERVER_OPTIONS, ...JSON_OPTION, ...options },
     ...(completes === undefined ? {} : { completes }),
     run: async ({ context, words, options: given, screen }) => {

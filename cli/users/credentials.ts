@@ -11,19 +11,22 @@ const NAME_FORM = "<package>[.<entity>]";
 
 /** `berth credentials <verb>`: prints no value. */
 export const verbs: Verbs = {
-  list: requestVerb({
+  ls: requestVerb({
+    aliases: ["list"],
     words: "<package.entity>",
     summary: `list the names of a package's or, as ${NAME_FORM}, of a connection's credentials; values are never shown`,
     request: (call, [target = ""]) => call<CredentialsOnWire>("GET", path(target)),
     format: table,
   }),
-  set: requestVerb({
+  add: requestVerb({
+    aliases: ["set"],
     words: "<package.entity> [<name=value>...]",
     summary: "set credentials, and keep the others; without a pair or with -, read a JSON object or lines of <name>=<value> from standard input",
     request: (call, [target = "", ...given], _options, screen) => setValues(call, target, given, screen),
     format: table,
   }),
-  remove: requestVerb({
+  rm: requestVerb({
+    aliases: ["remove"],
     words: "<package.entity> [<name>...]",
     summary: "remove all credentials, or the named ones",
     request: (call, [target = "", ...names]) => {

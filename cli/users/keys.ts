@@ -12,7 +12,8 @@ type SigningKeyOnWire = { kid: string; createdOn: string; signs: boolean; publis
 
 /** `berth keys <verb>`: the keys that docker tokens are signed with. */
 export const SIGNING_KEYS: Verbs = {
-  list: requestVerb({
+  ls: requestVerb({
+    aliases: ["list"],
     words: "",
     summary: "list the published keys, and which one signs",
     request: (call) => call<SigningKeyOnWire[]>("GET", "/admin/keys"),
@@ -26,13 +27,15 @@ export const SIGNING_KEYS: Verbs = {
       return formatTable(["KEY", "MADE", "STATE"], rows, screen);
     },
   }),
-  rotate: requestVerb({
+  add: requestVerb({
+    aliases: ["rotate"],
     words: "",
     summary: "create a new key that signs from now on; the old key stays published until its last token expires",
     request: (call) => call<{ kid: string }>("POST", "/admin/keys/rotate"),
     format: ({ kid }) => `${kid} signs from now on. Tokens of the previous key stay valid until they expire.`,
   }),
-  revoke: requestVerb({
+  rm: requestVerb({
+    aliases: ["revoke"],
     words: "<key>",
     summary: "refuse all tokens of a key that may be stolen",
     request: (call, [kid = ""]) => call<unknown>("DELETE", `/admin/keys/${encodeURIComponent(kid)}`),

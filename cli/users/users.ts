@@ -14,7 +14,8 @@ const GROUP = {
 
 /** `berth users <verb>` */
 export const verbs: Verbs = {
-  list: requestVerb({
+  ls: requestVerb({
+    aliases: ["list"],
     words: "",
     summary: "list users",
     request: (call) => call<UserOnWire[]>("GET", "/users"),
@@ -52,14 +53,16 @@ export const verbs: Verbs = {
     format: ({ admin, groups }, [login = ""]) =>
       `${login} is ${admin ? "an administrator" : "a user"}, in ${groups.length === 0 ? "no group" : groups.join(", ")}.`,
   }),
-  remove: requestVerb({
+  rm: requestVerb({
+    aliases: ["remove"],
     words: "<login>",
     summary: "remove a user with all keys and sessions; their packages go to admin",
     completes: "users",
     request: (call, [login = ""]) => call<{ packages: string[] }>("DELETE", path(login)),
     format: ({ packages }, [login = ""]) => `Removed ${login}.${packages.length === 0 ? "" : ` The author of ${packages.join(", ")} is admin now.`}`,
   }),
-  "key list": requestVerb({
+  "key ls": requestVerb({
+    aliases: ["key list"],
     words: "<login>",
     summary: "list a user's developer keys by id",
     completes: "users",
@@ -79,7 +82,8 @@ export const verbs: Verbs = {
     request: (call, [login = ""], { label = "" }) => call<DeveloperKeyOnWire & { key: string }>("POST", `${path(login)}/keys`, { label }),
     format: ({ key }) => key,
   }),
-  "key revoke": requestVerb({
+  "key rm": requestVerb({
+    aliases: ["key revoke"],
     words: "<login> <id>",
     summary: "revoke a key, and end its sessions",
     completes: "users",

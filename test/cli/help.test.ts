@@ -88,7 +88,7 @@ t.test("bash completes commands, their verbs and options, and values", async (t)
       );
     });
   t.same(await hints("conf"), ["config"]);
-  t.same(await hints("users", "key", ""), ["list", "add", "revoke"]);
+  t.same(await hints("users", "key", ""), ["ls", "add", "rm"]);
   t.same(await hints("logs", "--f"), ["--follow"]);
   t.same(await hints("completion", "z"), ["zsh"]);
   t.same(await hints("backup", "comp"), ["completion.bash"], "files are bash's own to know");
