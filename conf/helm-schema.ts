@@ -86,7 +86,6 @@ export function helmSchema(): string {
     ...structure,
     // Helm itself adds `global`.
     properties: { ...properties, global: { type: "object" } },
-    allOf: RULES,
     definitions: { env: envSchema() },
   };
   return `${JSON.stringify(schema, null, 2)}\n`;
@@ -138,54 +137,3 @@ export function valueSchema({ description, parse: { schema, allowed } }: Pick<Se
   if (choices === undefined) return text;
   return choices.includes(true) ? { ...text, enum: ["on", "off", "true", "false", "yes", "no", "1", "0"] } : { ...text, enum: choices };
 }
-
-/** A rule. */
-const when = ($comment: string, condition: JsonSchema, result: JsonSchema): JsonSchema => ({
-  $comment,
-  if: condition,
-  // oxlint-disable-next-line unicorn/no-thenable -- a keyword of JSON Schema
-  then: result,
-});
-const isOn = (block: string, enabled = true) => ({
-  properties: { [block]: { properties: { enabled: { const: enabled } }, required: ["enabled"] } },
-  required: [block],
-});
-const within = (block: string, schema: JsonSchema) => ({ properties: { [block]: schema } });
-const isFilled = (block: string, name: string) => within(block, { properties: { [name]: { minLength: 1 } }, required: [name] });
-const REGISTRY = isOn("grokRegistryProxy");
-const HAS_CERTIFICATE = {
-  anyOf: [isFilled("tls", "secretName"), within("tls", { properties: { issuer: { properties: { name: { minLength: 1 } } } } })],
-};
-const PUBLIC_NAME = {
-  anyOf: [{ allOf: [isOn("server"), isFilled("ingress", "host")] }, { allOf: [REGISTRY, isFilled("ingress", "registryHost")] }],
-};
-
-/** What has to fit together. */
-const RULES: readonly JsonSchema[] = [
-  { $comment: "Something has to be deployed.", anyOf: [isOn("server"), isOn("spawner"), REGISTRY] },
-  when(
-    "A registry proxy needs a registry: grokRegistryProxy.env.REGISTRY_URL or ECR_MODE; else set grokRegistryProxy.enabled=false.",
-    REGISTRY,
-    within("grokRegistryProxy", { properties: { env: { anyOf: [{ required: ["REGISTRY_URL"] }, { required: ["ECR_MODE"] }] } } }),
-  ),
-  when(
-    "Without the server it needs another one that knows its users: grokRegistryProxy.env.DATAGROK_URL.",
-    { allOf: [REGISTRY, isOn("server", false)] },
-    within("grokRegistryProxy", { properties: { env: { required: ["DATAGROK_URL"] } } }),
-  ),
-  when("An Ingress needs ingress.host, or ingress.registryHost.", isOn("ingress"), PUBLIC_NAME),
-  when("An HTTPRoute needs the same, and a Gateway in httpRoute.parentRefs.", isOn("httpRoute"), {
-    allOf: [PUBLIC_NAME, within("httpRoute", { properties: { parentRefs: { minItems: 1 } } })],
-  }),
-  when(
-    "A certificate of cert-manager is for the names of `ingress`.",
-    within("tls", { properties: { issuer: { properties: { name: { minLength: 1 } } } } }),
-    PUBLIC_NAME,
-  ),
-  when(
-    "TLS at the gateways needs a certificate, and its name in ingress.host.",
-    within("gateway", { properties: { tls: { const: true } }, required: ["tls"] }),
-    { allOf: [HAS_CERTIFICATE, isFilled("ingress", "host")] },
-  ),
-  when("A spawner deploys by itself, not by another one.", within("driver", { const: "spawner" }), isOn("spawner", false)),
-];

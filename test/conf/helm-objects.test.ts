@@ -217,6 +217,14 @@ t.test("policies: control is for gateways only, containers and pods of the relea
     { from: [{ namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "plugins" } } }] },
   ]);
   t.equal(named(objects, "NetworkPolicy", "stand-containers").metadata.namespace, "plugins");
+
+  const shared = await objectsOf({ ...DATABASE, networkPolicy: { enabled: true, edgeFrom: [peer("ingress")] } });
+  const rules = named(shared, "NetworkPolicy", "stand-gateway").spec["ingress"] as Rule[];
+  t.same(
+    rules.map(({ from }) => from?.[0]?.podSelector.matchLabels["app"] ?? from?.[0]?.podSelector.matchLabels),
+    ["ingress", { "app.kubernetes.io/managed-by": "berth" }],
+    "the console at the edge's port opens it for no other",
+  );
 });
 
 t.test("what the chart creates has the version of the chart as the default tag of each image", async (t) => {

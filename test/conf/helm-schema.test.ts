@@ -12,7 +12,6 @@ const SECRET = { data: { X_API_KEY: KEY } };
 const REGISTRY = { env: { REGISTRY_URL: "registry.internal:5000" } };
 const PLAIN = { grokRegistryProxy: REGISTRY };
 const REFUSED: Record<string, ChartValues> = {
-  "nothing to deploy": { server: { enabled: false }, spawner: { enabled: false }, grokRegistryProxy: { enabled: false } },
   "a value that is none": { ...PLAIN, sever: { enabled: true } },
   "a Service of no type": { ...PLAIN, gateway: { service: { type: "Ingress" } } },
   "a number, which YAML would round": { ...PLAIN, server: { env: { BERTH_IDLE_TIMEOUT: 3_600_000 } } },
@@ -24,25 +23,51 @@ const REFUSED: Record<string, ChartValues> = {
   "a setting that the chart's ports hang on": { ...PLAIN, server: { env: { BERTH_EDGE_PORT: "80" } } },
   "a port of the console that its Service does not lead to": { ...PLAIN, server: { env: { BERTH_CONSOLE_PORT: "9000" } } },
   "a way to control that is not the chart's": { ...PLAIN, gateway: { env: { BERTH_CONTROL: "https://elsewhere:8443" } } },
-  "a registry proxy without a registry": { grokRegistryProxy: { enabled: true } },
-  "a registry proxy that knows no users": { server: { enabled: false }, ...PLAIN },
-  "an Ingress for no host": { ...PLAIN, ingress: { enabled: true } },
-  "an Ingress for the registry alone, which is off": { grokRegistryProxy: { enabled: false }, ingress: { enabled: true, registryHost: "x.example" } },
-  "an HTTPRoute without a Gateway": { ...PLAIN, ingress: { host: "x.example" }, httpRoute: { enabled: true } },
-  "TLS at the gateways without a certificate": { ...PLAIN, ingress: { host: "x.example" }, gateway: { tls: true } },
-  "a certificate for no name": { ...PLAIN, tls: { issuer: { name: "letsencrypt" } } },
   "two servers": { ...PLAIN, server: { replicas: 2 } },
   "TCP listeners that the Service does not lead to": { ...PLAIN, server: { env: { BERTH_TCP_PORTS: "20000-20009" } } },
   "TCP ports that are none": { ...PLAIN, tcp: { ports: "20000" } },
   "a disk of no size": { ...PLAIN, persistence: { size: "much" } },
   "a namespace of no name": { ...PLAIN, containers: { namespace: "Plug_ins" } },
-  "a spawner that would deploy through another": { ...PLAIN, driver: "spawner", secret: SECRET },
   "an unknown driver": { ...PLAIN, driver: "docker" },
+};
+
+/** Values that do not fit together, and what the user reads. */
+const UNFIT: Record<string, [ChartValues, string]> = {
+  "nothing to deploy": [
+    { server: { enabled: false }, spawner: { enabled: false }, grokRegistryProxy: { enabled: false } },
+    "Nothing is enabled: set server.enabled",
+  ],
+  "a registry proxy without a registry": [{ grokRegistryProxy: { enabled: true } }, "set grokRegistryProxy.env.REGISTRY_URL"],
+  "a registry proxy that knows no users": [{ server: { enabled: false }, ...PLAIN }, "set grokRegistryProxy.env.DATAGROK_URL"],
+  "an Ingress for no host": [{ ...PLAIN, ingress: { enabled: true } }, "The Ingress needs a name: set ingress.host"],
+  "an Ingress for the registry alone, which is off": [
+    { grokRegistryProxy: { enabled: false }, ingress: { enabled: true, registryHost: "x.example" } },
+    "The Ingress needs a name: set ingress.host",
+  ],
+  "an HTTPRoute without a Gateway": [{ ...PLAIN, ingress: { host: "x.example" }, httpRoute: { enabled: true } }, "httpRoute.parentRefs"],
+  "TLS at the gateways without a certificate": [
+    { ...PLAIN, ingress: { host: "x.example" }, gateway: { tls: true } },
+    "set tls.secretName or tls.issuer.name",
+  ],
+  "a certificate for no name": [{ ...PLAIN, tls: { issuer: { name: "letsencrypt" } } }, "A certificate of cert-manager needs a name"],
+  "a spawner that would deploy through another": [{ ...PLAIN, driver: "spawner", secret: SECRET }, "set spawner.enabled=false with driver=spawner"],
+  "nothing but the defaults": [
+    {},
+    "The registry proxy needs a registry: set grokRegistryProxy.env.REGISTRY_URL (or ECR_MODE), or grokRegistryProxy.enabled=false.",
+  ],
 };
 
 t.test("the chart's schema refuses", async (t) => {
   const answers = await Promise.all(Object.values(REFUSED).map(render));
   for (const [index, what] of Object.keys(REFUSED).entries()) t.match(answers[index], { refused: /specifications of the schema/ }, what);
+});
+
+t.test("the chart says what is missing where values do not fit together", async (t) => {
+  const answers = await Promise.all(Object.values(UNFIT).map(([values]) => render(values)));
+  for (const [index, [what, [, sentence]]] of Object.entries(UNFIT).entries()) {
+    const { refused = "" } = answers[index] as { refused?: string };
+    t.ok(refused.includes(sentence), `${what}: ${refused}`);
+  }
 });
 
 t.test("the schema is that of the settings: it takes what berth takes, and each setting is a secret, the chart's own, or a value", (t) => {
