@@ -1,16 +1,14 @@
 import { Readable } from "node:stream";
-import type { FastifyReply } from "fastify";
 import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import type { CallerReply } from "../../gateway/contract.ts";
-import { createManageCheck, mayManagePackage, mayStillManage, requireManage } from "../identity/rights.ts";
-import type { Container } from "../model/entities.ts";
+import { createManageCheck, mayStillManage, requireManage } from "../identity/rights.ts";
 import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
+import { createContainerAccess } from "./container-actions.ts";
 import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES, previousLogs } from "./services.ts";
-import { createContainerToJson, findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./entities.ts";
+import { findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./entities.ts";
 import { detailOf, type ListFields, momentOf, parseListing, stateOf } from "./lists.ts";
-import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { CONTAINER, count, ID_PARAMS, LIST_QUERY, nullable, text } from "./schemas.ts";
 
@@ -56,7 +54,6 @@ const SAVED_CONTAINER = Type.Object(
   },
 );
 
-const WAIT = Type.Optional(Type.Boolean({ default: false, description: "respond when it is done" }));
 const LOGS_QUERY = Type.Object({
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: MOST_LOG_LINES, default: LOG_LINES, description: "lines" })),
   follow: Type.Optional(Type.Boolean({ default: false, description: "continue with new lines until the container ends" })),
@@ -71,42 +68,11 @@ const LOGS_QUERY = Type.Object({
   ),
 });
 
-const LEASE_OF_SELF = "self";
-const LEASE_PARAMS = Type.Object({
-  id: Type.String({ description: `a UUID, or \`${LEASE_OF_SELF}\`: the container whose token (\`USER_API_KEY\`) the call shows` }),
-});
-const LEASE = Type.Object({
-  seconds: Type.Number({ minimum: 0, description: "from now on; 0 ends it. At most BERTH_BUSY_MINUTES" }),
-});
-const LEASED = Type.Object({ until: nullable(Type.String({ format: "date-time" }), { description: "null: it is no longer busy" }) });
-
 export function containerRoutes(deps: RouteDeps): Route[] {
-  const { store, lifecycle, identity, authorization, streams, auditRecorder, sendList } = deps;
+  const { store, lifecycle, authorization, streams, sendList } = deps;
   const tags = ["docker containers"];
-  const target = async ({ params: { id } }: { params: { id: string } }) => namedTarget((await store.containers.find(id))?.name, id);
 
-  const containerToJson = createContainerToJson(lifecycle);
-  const toJson = async (live: LiveContainer, caller: CallerRights) =>
-    containerToJson(live, await mayManagePackage(store, caller, live.container.packageId));
-  const find = async (id: string): Promise<LiveContainer> => {
-    const live = await findLiveContainer(store, parseUuid(id));
-    if (!live) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
-    return live;
-  };
-  /** For routes at which clients treat a 404 as success: an unknown id is a bad request there. */
-  const findManaged = async (id: string, caller: CallerRights): Promise<LiveContainer> => {
-    const live = await findLiveContainer(store, parseUuid(id));
-    if (!live) throw new Fault("REQUEST_INVALID", `There is no container ${id}.`);
-    await requireManage(store, caller, live.container.packageId);
-    return live;
-  };
-
-  /** A container that is deleted while the client waits has neither started nor stopped: no 404 for that either. */
-  const settled = (id: string, reply: FastifyReply): Promise<Container> =>
-    lifecycle.settled(id, clientAbortSignal(reply)).catch((error: unknown) => {
-      if (!(error instanceof Fault) || error.code !== "CONTAINER_NOT_FOUND") throw error;
-      throw new Fault("REQUEST_INVALID", `The container ${id} was removed meanwhile.`, { cause: error });
-    });
+  const { containerToJson, toJson, find, findManaged, target } = createContainerAccess(deps);
 
   return [
     route({
@@ -176,36 +142,6 @@ export function containerRoutes(deps: RouteDeps): Route[] {
     }),
     route({
       method: "GET",
-      path: "/docker/containers/:id/run",
-      authorize: "session",
-      audit: { action: "containerStarted", target },
-      schema: { tags, summary: "Starts a container", params: ID_PARAMS, querystring: Type.Object({ awaitStart: WAIT }), response: CONTAINER },
-      handle: async (request, reply) => {
-        const caller = authorization.caller(request);
-        const { container } = await findManaged(request.params.id, caller);
-        await lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
-        auditRecorder.accepted(request);
-        if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
-        return toJson(await find(container.id), caller);
-      },
-    }),
-    route({
-      method: "GET",
-      path: "/docker/containers/:id/stop",
-      authorize: "session",
-      audit: { action: "containerStopped", target },
-      schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: Type.Object({ awaitStop: WAIT }), response: CONTAINER },
-      handle: async (request, reply) => {
-        const caller = authorization.caller(request);
-        const { container } = await findManaged(request.params.id, caller);
-        await lifecycle.requestStop(container.id, caller.userId);
-        auditRecorder.accepted(request);
-        if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
-        return toJson(await find(container.id), caller);
-      },
-    }),
-    route({
-      method: "GET",
       path: "/docker/containers/:id/logs",
       authorize: "session",
       schema: {
@@ -233,38 +169,7 @@ export function containerRoutes(deps: RouteDeps): Route[] {
         return reply.type("text/plain; charset=utf-8").serializer(String).send(logs);
       },
     }),
-    // A busy container is not stopped for idleness. A user's stop and a newer definition stop it all the same.
-    route({
-      method: "POST",
-      path: "/docker/containers/:id/lease",
-      authorize: "session",
-      // A busy container reports it again and again.
-      audit: "none",
-      schema: { tags, summary: "Reports that a container is busy", params: LEASE_PARAMS, body: LEASE, response: LEASED },
-      handle: async (request) => {
-        const caller = authorization.caller(request);
-        const own = caller.token === undefined ? undefined : await identity.containerOf(caller.token);
-        const { id } = request.params;
-        if (id === LEASE_OF_SELF && own === undefined)
-          throw new Fault("REQUEST_INVALID", "Only a container that shows its own token can use `self`.");
-        const container = await store.containers.find(id === LEASE_OF_SELF ? (own ?? "") : parseUuid(id));
-        if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
-        if (container.id !== own) await requireManage(store, caller, container.packageId);
-        const { busyUntil } = await lifecycle.setBusy(container.id, request.body.seconds * 1_000);
-        return { until: busyUntil === 0 ? null : new Date(busyUntil).toISOString() };
-      },
-    }),
   ];
-}
-
-function requireNoError(container: Container): void {
-  if (container.state !== "ERROR") return;
-  throw container.fault ? Fault.from(container.fault) : new Fault("ENGINE_FAILED", "The container failed for an unknown reason.");
-}
-
-function requireStarted(container: Container): void {
-  requireNoError(container);
-  if (container.state !== "STARTED") throw new Fault("CONTAINER_STOPPED", "The container was stopped before it had started.");
 }
 
 /** Saves what a client sent, if the caller may. Faults: REQUEST_INVALID, ID_INVALID, IMAGE_ENTITY_NOT_FOUND, NOT_PERMITTED. */

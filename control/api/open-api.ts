@@ -10,6 +10,7 @@ import { sendErrors } from "./api-error.ts";
 import { auditRoutes, openApiRoute, overviewRoutes, serverRoutes, watchUntrustedProxies } from "./server.ts";
 import { createAuthorization, headerOf } from "./authorization.ts";
 import { diagnosticsRoutes } from "./container-diagnostics.ts";
+import { containerActionRoutes } from "./container-actions.ts";
 import { containerRoutes } from "./containers.ts";
 import { addCredentialRoutes } from "./credentials.ts";
 import { addDockerTokenRoutes, signingKeyRoutes } from "./docker-tokens.ts";
@@ -108,6 +109,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => userRoutes(routeDeps),
         () => serverListRoutes(routeDeps),
         () => containerRoutes(routeDeps),
+        () => containerActionRoutes(routeDeps),
         () => diagnosticsRoutes(routeDeps),
         () => imageRoutes(routeDeps),
         () => serviceRoutes(routeDeps),

@@ -18,6 +18,7 @@ export const AUDIT_ACTIONS = [
   "containerDeleted",
   "containerStarted",
   "containerStopped",
+  "containerRestarted",
   "imageRevalidated",
   "packagePublished",
   "credentialsReplaced",

@@ -134,7 +134,7 @@ export function consolePageRoutes({ sections, formAction = () => undefined }: Co
   return [
     route({ ...common, path: "/", exposeHead: true, handle: sendPage }),
     route({ ...common, path: "/console", handle: sendPage }),
-    route({ ...common, path: "/console/rooms", handle: async () => ({ rooms: sections }) }),
+    route({ ...common, path: "/console/rooms", handle: async (request) => ({ rooms: sections, edge: formAction(request) }) }),
     route({
       ...common,
       path: "/console/:file",

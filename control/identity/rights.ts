@@ -82,7 +82,7 @@ export function createManageCheck(store: ManageStore, caller: Pick<CallerReply, 
 /** Faults: NOT_PERMITTED. */
 export async function requireManage(store: ManageStore, caller: Pick<CallerReply, "userId" | "admin">, packageId: string): Promise<void> {
   if (await mayManagePackage(store, caller, packageId)) return;
-  throw new Fault("NOT_PERMITTED", "Only the package's author, who shares a group with the author, and administrators may do this.");
+  throw new Fault("NOT_PERMITTED", "Only the package's author, the author's groups, and administrators may do this.");
 }
 
 /** The same for a caller who was authorized a while ago: the rights may have changed. */

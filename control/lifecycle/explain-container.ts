@@ -80,16 +80,19 @@ async function readEngineStatus({ store, engine }: ExplainDeps, row: Container, 
   }
 }
 
-function describe(observed: Observed | undefined, { id, service, generation }: Container, storeId: string): string {
-  if (!observed) return `The engine has no container named ${service}.`;
+function describe(observed: Observed | undefined, { id, service, state, generation }: Container, storeId: string): string {
+  if (!observed) return state.includes("STOPPED") ? "" : `The container engine has no container named ${service}.`;
   const { labels, exit, addresses } = observed;
   if (labels.store !== storeId || labels.container !== id) return `The engine has ${service}, but it belongs to another berth or container.`;
-  const age = labels.generation === generation ? "the newest definition" : `definition ${labels.generation}; the newest is ${generation}`;
+  const age =
+    labels.generation === generation
+      ? "with the current image and settings"
+      : `with older settings (definition ${labels.generation} of ${generation})`;
   if (observed.running)
-    return `The engine runs ${service}${addresses.length > 0 ? ` at ${describeAddresses(addresses)}` : ", without an address"}, of ${age}.`;
-  if (observed.paused) return `The engine has ${service} paused, with its memory, of ${age}.`;
+    return `The engine runs ${service}${addresses.length > 0 ? ` at ${describeAddresses(addresses)}` : ", without an address"}, ${age}.`;
+  if (observed.paused) return `The engine has ${service} paused, with its memory, ${age}.`;
   if (exit?.outOfMemory) return `The engine reports that ${service} ran out of memory and was killed.`;
-  return `The engine has ${service}, of ${age}; it ${exit ? `ended with code ${exit.code}` : "does not run"}.`;
+  return `The engine has ${service}, ${age}; it ${exit ? `ended with code ${exit.code}` : "does not run"}.`;
 }
 
 /** `logs`: its last lines, oldest first; empty where they could not be read, or where another run's replaced them. */
@@ -124,7 +127,7 @@ const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainConte
     },
   },
   idleStop: {
-    says: "It is stopped for idleness, unless a request comes before.",
+    says: "It stops for idleness, unless a request comes before.",
     at: (context) => {
       const leftMs = context.row.state === "STARTED" ? idleInMs(context, context.limits) : undefined;
       return leftMs === undefined ? undefined : context.now + leftMs;
@@ -151,7 +154,7 @@ const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainConte
     },
   },
   statusLimit: {
-    says: "It has been in this state for too long, and becomes an error.",
+    says: "It fails unless it is ready.",
     at: (context) => {
       const leftMs = containerTimeLeft(context, context.limits);
       return leftMs === undefined ? undefined : context.now + leftMs;

@@ -38,7 +38,9 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   await page.locator("h1 .status", { hasText: "stopped" }).waitFor();
   await page.getByRole("button", { name: START }).click();
   await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
+  await page.getByRole("link", { name: "Logs" }).click();
   await page.getByText("version one speaks").waitFor();
+  await page.getByRole("link", { name: "Overview" }).click();
   await page.locator(".waterfall .bar.boot").waitFor();
   t.match(await page.getByRole("region", { name: "Why" }).textContent(), /admin/);
 
@@ -75,7 +77,9 @@ t.test("a user who may not inspect a container gets an error, and sees no value 
   const { page, signIn, troubles } = await openConsole(t, stand.base);
   await signIn(key);
   await page.getByRole("link", { name: "app-web", exact: true }).click();
+  await page.getByRole("link", { name: "Configuration" }).click();
   await page.getByText("PLAIN").waitFor();
+  await page.getByRole("link", { name: "Logs" }).click();
   await page.getByRole("region", { name: "Logs" }).getByRole("alert").waitFor();
   t.equal(await page.getByText("not-for-bert").count(), 0);
   t.same(troubles, []);
@@ -130,8 +134,9 @@ t.test(
       .getByRole("region", { name: "Why" })
       .getByText(/but the variable PORT says \d+\./)
       .waitFor();
-    await page.getByText("it began").waitFor();
     await picture("container-elsewhere");
+    await page.getByRole("link", { name: "Logs" }).click();
+    await page.getByText("it began").waitFor();
     await page.getByRole("checkbox", { name: "Previous run" }).check();
     await page.getByText("No log lines.").waitFor();
     await page.getByRole("checkbox", { name: "Previous run" }).uncheck();

@@ -73,22 +73,25 @@ export function useRequest<T>(path: string, { everyMs, version }: { everyMs?: nu
   return { value, error, reload };
 }
 
+/** `edge`: the origin of the edge; undefined: unknown. */
+type ConsoleServer = { sections: readonly ConsoleSection[]; edge: string | undefined };
+
 /** The sections that this server has: a registry without a control plane has no containers. Requested once, before sign-in. */
-export function useSections(): { sections: readonly ConsoleSection[] | undefined; error: Error | undefined; reload(): void } {
-  const [sections, setSections] = useState<readonly ConsoleSection[]>();
+export function useServerSections(): { server: ConsoleServer | undefined; error: Error | undefined; reload(): void } {
+  const [server, setServer] = useState<ConsoleServer>();
   const [error, setError] = useState<Error>();
   const [turn, setTurn] = useState(0);
   useEffect(() => {
     const gone = new AbortController();
     send("/console/rooms", { signal: gone.signal })
-      .then((answer) => answer.json() as Promise<{ rooms: ConsoleSection[] }>)
+      .then((answer) => answer.json() as Promise<{ rooms: ConsoleSection[]; edge?: string }>)
       .then(
-        (body) => (setSections(body.rooms), setError(undefined)),
+        ({ rooms, edge }) => (setServer({ sections: rooms, edge }), setError(undefined)),
         (reason: unknown) => {
           if (!gone.signal.aborted) setError(reason as Error);
         },
       );
     return () => gone.abort();
   }, [turn]);
-  return { sections, error, reload: () => setTurn((last) => last + 1) };
+  return { server, error, reload: () => setTurn((last) => last + 1) };
 }

@@ -1,37 +1,55 @@
 import { render } from "preact";
 import { useState } from "preact/hooks";
-import { RequestError, send, useRequest, useSections } from "./api-client.ts";
+import { RequestError, send, useRequest, useServerSections } from "./api-client.ts";
 import { ContainerList } from "./containers/container-list.tsx";
 import { ContainerPage } from "./containers/container-page.tsx";
 import type { ConsoleSection, User } from "./entities.ts";
 import icon from "./icon.svg";
+import { EdgeAddress } from "./edge-address.ts";
 import { ImageList, ImagePage } from "./images.tsx";
 import { LiveFeed } from "./live-feed.tsx";
 import { type ConsolePath, linkTo, useConsolePath } from "./location.ts";
-import { Failure } from "./parts/display.tsx";
+import { Failure, Loading } from "./parts/display.tsx";
+import { NoticeBoard } from "./parts/notices.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
 import { ServerPage } from "./server-page.tsx";
 import { SignIn } from "./sign-in.tsx";
 
 /** The sections of the console: their titles in the navigation, and their pages for the rest of the path. */
-const SECTIONS: readonly { name: ConsoleSection; title: string; page(rest: ConsolePath, context: PageContext): preact.JSX.Element }[] = [
-  { name: "containers", title: "Containers", page: ([id]) => (id === undefined ? <ContainerList /> : <ContainerPage key={id} id={id} />) },
+const SECTIONS: readonly ConsolePage[] = [
+  {
+    name: "containers",
+    title: "Containers",
+    page: ([id, tab]) => (id === undefined ? <ContainerList /> : <ContainerPage key={id} id={id} tab={tab} />),
+  },
   { name: "images", title: "Images", page: ([id]) => (id === undefined ? <ImageList /> : <ImagePage key={id} id={id} />) },
   {
     name: "registry",
     title: "Registry",
     page: ([name], context) => (name === undefined ? <RepositoryList {...context} /> : <RepositoryPage key={name} name={name} {...context} />),
   },
-  { name: "stand", title: "Server", page: () => <ServerPage /> },
+  { name: "stand", title: "Server", adminsOnly: true, page: () => <ServerPage /> },
 ];
+
+type ConsolePage = {
+  name: ConsoleSection;
+  title: string;
+  /** Hidden for others, for whom its API is closed. */
+  adminsOnly?: true;
+  page(rest: ConsolePath, context: PageContext): preact.JSX.Element;
+};
 
 type PageContext = { user: User; withContainers: boolean };
 
 function App() {
-  const { sections, error, reload } = useSections();
-  if (error && !sections) return <Failure error={error} onRetry={reload} />;
-  if (!sections) return <p class="waiting">Loading…</p>;
-  return <Console names={sections} />;
+  const { server, error, reload } = useServerSections();
+  if (error && !server) return <Failure error={error} onRetry={reload} />;
+  if (!server) return <Loading />;
+  return (
+    <EdgeAddress.Provider value={server.edge}>
+      <Console names={server.sections} />
+    </EdgeAddress.Provider>
+  );
 }
 
 function Console({ names }: { names: readonly ConsoleSection[] }) {
@@ -48,9 +66,9 @@ function Console({ names }: { names: readonly ConsoleSection[] }) {
     return <SignIn hasOwnUsers={withContainers} onSignedIn={onSignedIn} />;
   }
   if (error && !user) return <Failure error={error} onRetry={reload} />;
-  if (!user) return <p class="waiting">Loading…</p>;
+  if (!user) return <Loading />;
 
-  const sections = SECTIONS.filter(({ name }) => names.includes(name));
+  const sections = SECTIONS.filter(({ name, adminsOnly }) => names.includes(name) && (adminsOnly !== true || user.admin));
   const section = sections.find(({ name }) => name === path[0]) ?? sections[0];
   const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSignedOut(true));
   const page = (
@@ -80,7 +98,7 @@ function Console({ names }: { names: readonly ConsoleSection[] }) {
     </>
   );
   // The feed contains changes of containers and images only.
-  return withContainers ? <LiveFeed>{page}</LiveFeed> : page;
+  return <NoticeBoard>{withContainers ? <LiveFeed>{page}</LiveFeed> : page}</NoticeBoard>;
 }
 
 const root = document.getElementById("app");

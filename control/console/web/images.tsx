@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { request } from "./api-client.ts";
-import { History } from "./containers/diagnostics.tsx";
+import { History } from "./containers/history.tsx";
 import type { Image } from "./entities.ts";
 import { useEntities, useEntity } from "./live-feed.tsx";
 import { linkTo } from "./location.ts";

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import icon from "./icon.svg";
-import { send } from "./api-client.ts";
+import { type RequestError, send } from "./api-client.ts";
 
 /** `hasOwnUsers`: berth has users of its own, and created the first one. */
 export function SignIn({ hasOwnUsers, onSignedIn }: { hasOwnUsers: boolean; onSignedIn(): void }) {
@@ -13,7 +13,7 @@ export function SignIn({ hasOwnUsers, onSignedIn }: { hasOwnUsers: boolean; onSi
     setBusy(true);
     setError(undefined);
     send("/console/sign-in", { method: "POST", headers: { authorization: `Dev ${key.trim()}` } })
-      .then(onSignedIn, (reason: unknown) => setError((reason as Error).message))
+      .then(onSignedIn, (reason: unknown) => setError(messageOf(reason as RequestError)))
       .finally(() => setBusy(false));
   };
   return (
@@ -56,4 +56,8 @@ export function SignIn({ hasOwnUsers, onSignedIn }: { hasOwnUsers: boolean; onSi
       </form>
     </main>
   );
+}
+
+function messageOf({ status, message }: RequestError): string {
+  return status === 401 ? "Unknown key. Ask your administrator." : message;
 }

@@ -81,8 +81,9 @@ t.test("a start that fails is recorded too, with the status of its response", as
   for (const [command, action] of [
     ["run?awaitStart=true", "containerStarted"],
     ["stop?awaitStop=true", "containerStopped"],
+    ["restart?awaitStart=true", "containerRestarted"],
   ] as const) {
-    const pending = stand.get(`/docker/containers/${id}/${command}`);
+    const pending = stand.get(`/docker/containers/${id}/${command}`, { method: command.startsWith("restart") ? "POST" : "GET" });
     await eventually("the request waits", () => stand.waits.length === 1);
     await stand.waits.pop()?.settle({ state: "ERROR", fault: { code: "CONTAINER_CRASHED", message: "It ended." } });
     t.equal((await pending).status, 500);

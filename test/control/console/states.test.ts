@@ -121,7 +121,9 @@ t.test("a container's page masks what looks secret, and what it shows of others 
   const container = (await stand.store.containers.all()).find(({ state }) => state === "ERROR");
   stand.logs.set(container?.service ?? "", ["<img src=x onerror=alert(1)>\n"]);
   await page.getByRole("link", { name: "error", exact: true }).click();
+  await page.getByRole("link", { name: "Logs" }).click();
   await page.getByText("<img src=x onerror=alert(1)>").waitFor();
+  await page.getByRole("link", { name: "Configuration" }).click();
   const environment = page.getByRole("region", { name: "Environment" });
   await environment.getByText("shown", { exact: true }).waitFor();
   t.equal(await page.getByText("never-shown").count(), 0);

@@ -3,7 +3,7 @@ import { useEntities } from "../live-feed.tsx";
 import { linkTo } from "../location.ts";
 import { Filter, Search } from "../parts/controls.tsx";
 import { Failure, Moment, Status, Table } from "../parts/display.tsx";
-import { StartOrStop } from "./container-page.tsx";
+import { StartOrStop } from "./start-or-stop.tsx";
 
 /** Groups of statuses. */
 const GROUPS: readonly { word: string; includes(status: string): boolean }[] = [

@@ -1,33 +1,62 @@
 import type { ComponentChildren } from "preact";
-import { useState, useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { useNotices } from "./notices.tsx";
 
-/** A button that sends a request: disabled while the request runs, with an error beside it if it fails. */
-export function Action({ act, children, confirm, primary }: ActionProps) {
+/** A button that sends a request: disabled while the request runs. A failure is a notice over the page. */
+export function Action({ act, children, confirm, kind, disabled = false }: ActionProps) {
   const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string>();
+  const notices = useNotices();
   const click = () => {
     if (confirm !== undefined && !globalThis.confirm(confirm)) return;
     setBusy(true);
-    setError(undefined);
     act()
-      .catch((reason: unknown) => setError((reason as Error).message))
+      .catch(notices.failed)
       .finally(() => setBusy(false));
   };
   return (
-    <>
-      <button type="button" class={primary ? "primary" : undefined} disabled={busy} aria-busy={busy} onClick={click}>
-        {children}
-      </button>
-      {error === undefined ? null : (
-        <span class="failure" role="alert">
-          {error}
-        </span>
-      )}
-    </>
+    <button type="button" class={kind} disabled={busy || disabled} aria-busy={busy} onClick={click}>
+      {children}
+    </button>
   );
 }
 
-type ActionProps = { act(): Promise<unknown>; children: ComponentChildren; confirm?: string; primary?: boolean };
+type ActionProps = {
+  act(): Promise<unknown>;
+  children: ComponentChildren;
+  confirm?: string;
+  kind?: "primary" | "danger" | undefined;
+  disabled?: boolean | undefined;
+};
+
+/** A button that opens a list of actions. Escape, a choice and a click elsewhere close it. */
+export function Menu({ label, children }: { label: string; children: ComponentChildren }) {
+  const box = useRef<HTMLDetailsElement>(null);
+  useEffect(() => {
+    const close = () => {
+      if (box.current) box.current.open = false;
+    };
+    const onClick = (event: MouseEvent) => {
+      if (box.current?.open && !box.current.querySelector("summary")?.contains(event.target as Node)) close();
+    };
+    const onKey = (event: KeyboardEvent) => {
+      if (event.key !== "Escape" || !box.current?.open) return;
+      close();
+      box.current.querySelector("summary")?.focus();
+    };
+    addEventListener("click", onClick);
+    addEventListener("keydown", onKey);
+    return () => {
+      removeEventListener("click", onClick);
+      removeEventListener("keydown", onKey);
+    };
+  }, []);
+  return (
+    <details class="menu" ref={box}>
+      <summary>{label}</summary>
+      <div class="menu-items">{children}</div>
+    </details>
+  );
+}
 
 /** A choice of one word, with a count for each. */
 export function Filter({ label, choices, value, onChange }: FilterProps) {
@@ -66,5 +95,13 @@ export function Search({ label, value, onChange }: { label: string; value: strin
       value={value}
       onInput={(event) => onChange(event.currentTarget.value)}
     />
+  );
+}
+
+export function Toggle({ label, value, onChange }: { label: string; value: boolean; onChange(value: boolean): void }) {
+  return (
+    <label class="toggle">
+      <input type="checkbox" checked={value} onChange={(event) => onChange(event.currentTarget.checked)} /> {label}
+    </label>
   );
 }

@@ -2,11 +2,11 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 
 /** A list of names and values. */
-export function Facts({ facts }: { facts: readonly (readonly [name: string, value: ComponentChildren])[] }) {
+export function Facts({ facts }: { facts: readonly (readonly [name: ComponentChildren, value: ComponentChildren])[] }) {
   return (
     <dl class="facts">
-      {facts.map(([name, value]) => (
-        <div key={name}>
+      {facts.map(([name, value], index) => (
+        <div key={typeof name === "string" ? name : index}>
           <dt>{name}</dt>
           <dd>{value}</dd>
         </div>
@@ -40,9 +40,33 @@ const APPEARANCES: readonly { begins: string; look: "good" | "moving" | "resting
   { begins: "", look: "moving" },
 ];
 
+export type Appearance = (typeof APPEARANCES)[number]["look"];
+
+export function appearanceOf(status: string): Appearance {
+  return APPEARANCES.find(({ begins }) => status.startsWith(begins))?.look ?? "moving";
+}
+
 export function Status({ status }: { status: string }) {
-  const { look } = APPEARANCES.find(({ begins }) => status.startsWith(begins)) ?? { look: "moving" };
-  return <span class={`status ${look}`}>{status}</span>;
+  return <span class={`status ${appearanceOf(status)}`}>{status}</span>;
+}
+
+/** A part of a page under a heading of its own. */
+export function Section({ title, children }: { title: string; children: ComponentChildren }) {
+  const id = `section-${title.toLowerCase().replaceAll(/\W+/g, "-")}`;
+  return (
+    <section aria-labelledby={id}>
+      <h2 id={id}>{title}</h2>
+      {children}
+    </section>
+  );
+}
+
+export function Loading() {
+  return (
+    <p class="waiting" role="status">
+      Loading…
+    </p>
+  );
 }
 
 const SIZE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -1,0 +1,90 @@
+import type { ComponentChildren } from "preact";
+import { useRequest } from "../api-client.ts";
+import type { Container, Explanation, Wake } from "../entities.ts";
+import { linkTo } from "../location.ts";
+import { Facts, Failure, Moment, Section } from "../parts/display.tsx";
+import { mayManage } from "./container-actions.tsx";
+import { FailureCards } from "./failure-cards.tsx";
+import { OpenRequestList } from "./open-requests.tsx";
+import { Starts } from "./starts.tsx";
+
+/** While a start runs, its phases are read so often. */
+const LIVE_MS = 1_000;
+
+/** Why a container is in its status, its failures, starts and open requests. */
+export function ContainerOverview({ container }: { container: Container }) {
+  const facts = <Facts facts={factsOf(container)} />;
+  if (mayManage(container)) return <ManagerOverview container={container}>{facts}</ManagerOverview>;
+  return (
+    <>
+      {facts}
+      <p class="quiet">The author of the package, the author's groups, and administrators can start and stop this container and read its logs.</p>
+    </>
+  );
+}
+
+function ManagerOverview({ container: { id, status, note }, children }: { container: Container; children: ComponentChildren }) {
+  const version = `${status} ${note ?? ""}`;
+  const isStarting = /start/.test(status) && status !== "started";
+  const explanation = useRequest<Explanation>(`/docker/containers/${id}/explain`, { everyMs: isStarting ? LIVE_MS : 5_000, version });
+  const wakes = useRequest<Wake[]>(`/docker/containers/${id}/wakes`, { version, ...(isStarting ? { everyMs: LIVE_MS } : {}) });
+  return (
+    <>
+      <FailureCards wakes={wakes.value ?? []} failure={explanation.value?.failure ?? null} />
+      <Section title="Why">
+        <Failure error={explanation.error} onRetry={explanation.reload} />
+        {explanation.value ? <Reasons explanation={explanation.value} /> : <p class="quiet">Loading…</p>}
+      </Section>
+      {children}
+      <Starts state={wakes} />
+      <OpenRequestList id={id} />
+    </>
+  );
+}
+
+function Reasons({ explanation: { why, since, next, awake, engine, tcp } }: { explanation: Explanation }) {
+  return (
+    <>
+      <p>
+        {why} <span class="quiet">For</span> <Moment at={since} bare />.
+      </p>
+      <ul class="reasons">
+        {next.map(({ kind, time, says }) => (
+          <li key={`${kind} ${time}`}>
+            {says} <span class="quiet">(</span>
+            <Moment at={time} />
+            <span class="quiet">)</span>
+          </li>
+        ))}
+        {awake.map(({ kind, says }) => (
+          <li key={kind}>{says}</li>
+        ))}
+        {engine.says === "" ? null : <li>{engine.says}</li>}
+        {tcp ? <li>{tcp.says}</li> : null}
+      </ul>
+    </>
+  );
+}
+
+function factsOf(container: Container): (readonly [name: string, value: ComponentChildren])[] {
+  const { dockerfile: image, note, lastActive, createdOn, id, config } = container;
+  return [
+    ["Image", <a href={linkTo("images", image.id)}>{container.dockerImage}</a>],
+    ...addressOf(container),
+    ...(note === null ? [] : ([["Note", note]] as const)),
+    ["Reserved", `${String(config["cpu"] ?? "–")} CPU, ${String(config["memory"] ?? "–")} MB`],
+    ["Last used", <Moment at={lastActive} />],
+    ["Created", <Moment at={createdOn} />],
+    ["Id", <code>{id}</code>],
+  ];
+}
+
+/** Present only for users who may manage it; the address of a TCP listener for all. */
+function addressOf({ serviceName, address, port, status }: Container): (readonly [name: string, value: ComponentChildren])[] {
+  if (serviceName === "") return address === null ? [] : [["Address", `${address}:${port ?? "–"}`]];
+  const none = /start/.test(status) ? "none yet (starting)" : "none while it sleeps";
+  return [
+    ["Address", address === null ? none : `${address}:${port ?? "–"}`],
+    ["Service", <code>{serviceName}</code>],
+  ];
+}

@@ -1,0 +1,34 @@
+import type { ComponentChildren } from "preact";
+import type { Container } from "../entities.ts";
+import { Configuration } from "./configuration.tsx";
+import { ContainerOverview } from "./container-overview.tsx";
+import { History } from "./history.tsx";
+import { Logs } from "./logs.tsx";
+
+export type ContainerTabProps = { container: Container };
+
+export type ContainerTab = {
+  /** In the address: `#/containers/<id>/<name>`. */
+  name: string;
+  title: string;
+  /** Only for users who may manage the container. */
+  managersOnly?: true;
+  page(props: ContainerTabProps): ComponentChildren;
+};
+
+/** The tabs of a container's page, in their order. The first one has no name in the address. */
+export const CONTAINER_TABS: readonly ContainerTab[] = [
+  { name: "overview", title: "Overview", page: ({ container }) => <ContainerOverview container={container} /> },
+  {
+    name: "logs",
+    title: "Logs",
+    page: ({ container: { id, name, status, note } }) => <Logs id={id} name={name} version={`${status} ${note ?? ""}`} />,
+  },
+  { name: "configuration", title: "Configuration", page: ({ container }) => <Configuration container={container} /> },
+  {
+    name: "history",
+    title: "History",
+    managersOnly: true,
+    page: ({ container: { id, status } }) => <History path={`/docker/containers/${id}/history`} status={status} />,
+  },
+];

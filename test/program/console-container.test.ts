@@ -1,0 +1,108 @@
+import { writeFileSync } from "node:fs";
+import t from "tap";
+import { appFiles, openStand } from "./contract/stand.ts";
+import { openConsole } from "../control/console/fixtures/open-console.ts";
+import { eventually } from "../fixtures/eventually.ts";
+
+/** Writes lines of every level and the id of its process. */
+const SPEAKS = {
+  ...appFiles("web", "one", { on_demand: true }),
+  "dockerfiles/web/server.cjs": `console.log("INFO process " + process.pid);
+console.log("WARNING disk is slow");
+console.log("ERROR no licence");
+require("node:http").createServer((request, response) => response.end("it")).listen(Number(process.env.PORT), "127.0.0.1");`,
+};
+/** Fails until the file exists that its variable names. */
+const FLAKY = (file: string) => ({
+  ...appFiles("flaky", "1", { on_demand: true }),
+  "dockerfiles/flaky/server.cjs": `if (!require("node:fs").existsSync(${JSON.stringify(file)})) { console.error("no model file"); process.exit(3); }
+require("node:http").createServer((request, response) => response.end()).listen(Number(process.env.PORT), "127.0.0.1");`,
+});
+
+for (const [name, options] of [
+  ["wide", {}],
+  ["phone", { phone: true }],
+] as const) {
+  t.test(
+    `${name}: a container's page has tabs in its address, restarts the container, copies its address, and removes it after a question`,
+    async (t) => {
+      const stand = await openStand(t);
+      await stand.published("app", SPEAKS);
+      const { id } = await stand.container("app-web");
+      const { page, signIn, picture, troubles } = await openConsole(t, stand.base, options);
+      await signIn(stand.key);
+      await page.getByRole("link", { name: "app-web", exact: true }).click();
+      t.ok(await page.getByRole("button", { name: "Restart" }).isDisabled(), "a stopped container is started, not restarted");
+      await page.getByRole("button", { name: "Start", exact: true }).click();
+      await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
+      t.match(await page.title(), /^started · app-web/);
+
+      await page.getByRole("link", { name: "Logs" }).click();
+      const process = page.getByText(/INFO process \d+/);
+      await process.waitFor();
+      const first = await process.textContent();
+      t.match(await page.locator(".log-line.error").textContent(), /no licence/);
+      await page.getByLabel("Level").selectOption("errors");
+      await process.waitFor({ state: "detached" });
+      await page.getByLabel("Level").selectOption("all levels");
+      await page.getByLabel("Search in the logs").fill("disk");
+      await process.waitFor({ state: "detached" });
+      await page.getByLabel("Search in the logs").fill("");
+      await picture(`container-logs-${name}`);
+
+      await page.getByRole("button", { name: "Restart" }).click();
+      await eventually("the new process to write its line", async () =>
+        (await process.textContent().catch(() => first)) === first ? undefined : true,
+      );
+      await page.reload();
+      await page.getByRole("heading", { name: "Logs" }).waitFor();
+      t.match(page.url(), /\/logs$/, "the address keeps the tab");
+      await page.getByLabel("Previous run").check();
+      await page.getByText(first?.trim().replace(/^\S+ /, "") ?? "").waitFor();
+      await page.getByRole("link", { name: "History" }).click();
+      await page.getByText("start requested by admin").first().waitFor();
+      await picture(`container-history-${name}`);
+
+      await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+      await page.getByText("Copy", { exact: true }).click();
+      await page.getByRole("button", { name: "Copy curl command" }).click();
+      await page.getByRole("status").getByText("Curl command copied.").waitFor();
+      t.match(await page.evaluate("navigator.clipboard.readText()"), `/api/docker/containers/proxy/${id}/`);
+
+      await page.getByText("More", { exact: true }).click();
+      await page.getByRole("button", { name: "Remove…" }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+      t.equal((await stand.call(`/docker/containers/${id}`)).status, 200, "nothing is removed without a yes");
+      await page.getByText("More", { exact: true }).click();
+      await page.getByRole("button", { name: "Remove…" }).click();
+      await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+      await page.getByText("app-web is removed.").waitFor();
+      await page.getByRole("heading", { name: "Containers" }).waitFor();
+      t.equal((await stand.call(`/docker/containers/${id}`)).status, 404);
+      t.same(troubles, []);
+    },
+  );
+}
+
+t.test("failures of one cause are one card with their age, and a success removes it", async (t) => {
+  const stand = await openStand(t);
+  const file = `${stand.data}/model`;
+  await stand.published("app", FLAKY(file));
+  const { page, signIn, picture, troubles } = await openConsole(t, stand.base);
+  await signIn(stand.key);
+  await page.getByRole("link", { name: "app-flaky", exact: true }).click();
+  const start = page.getByRole("button", { name: "Start", exact: true });
+  await start.click();
+  const card = page.getByRole("note", { name: "Last failure" });
+  await card.getByText("no model file").waitFor();
+  // A user's start does not wait for the back-off to end, but the container does.
+  await start.click();
+  await card.getByText("2 times, last").waitFor();
+  t.equal(await card.count(), 1);
+  await picture("container-failures");
+  writeFileSync(file, "");
+  await start.click();
+  await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
+  await card.waitFor({ state: "detached" });
+  t.same(troubles, []);
+});
