@@ -1,5 +1,5 @@
 import type { Clock } from "../lib/clock.ts";
-import { acceptsConnection, CONNECT_MS, HELD_MS } from "../lib/connection-probe.ts";
+import { acceptsConnection, CONNECT_MS, connectWithin, HELD_MS } from "../lib/connection-probe.ts";
 import { openHttpClient } from "../lib/http-client.ts";
 import type { Address, DeployCall, Readiness, Spec } from "./driver.ts";
 
@@ -96,14 +96,16 @@ const MOST_OPEN = 3;
  * container has sent it. `Host` is as in a check inside the container: apps that refuse unknown hosts accept that one.
  */
 export function awaitResponse(
-  { host, port }: Address,
-  { path, port: containerPort = port, timeoutMs }: Pick<Extract<Readiness, { kind: "http" }>, "path" | "port" | "timeoutMs">,
-  { clock, signal, onHealthStatus }: ReadyOptions,
+  address: Address,
+  { path, port: containerPort = address.port, timeoutMs }: Pick<Extract<Readiness, { kind: "http" }>, "path" | "port" | "timeoutMs">,
+  { clock, signal, onHealthStatus, onLookup }: ReadyOptions,
 ): Promise<void> {
-  const http = openHttpClient({ clock, maxBytes: 0, timeoutMs, connectTimeoutMs: CONNECT_MS, toFault: ({ why }) => new Error(why) });
+  const { host, port } = address;
+  const began = clock.monotonic();
+  const connect = () => connectWithin(address, { clock, connectMs: connectLimit(clock.monotonic() - began), onLookup });
+  const http = openHttpClient({ clock, maxBytes: 0, timeoutMs, connect, toFault: ({ why }) => new Error(why) });
   const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}${path.startsWith("/") ? path : `/${path}`}`;
   const headers = { host: `localhost:${containerPort}`, "user-agent": "berth", accept: "*/*", connection: "close" };
-  const began = clock.monotonic();
   const open = new Set<Promise<void>>();
   const ready = Promise.withResolvers<void>();
   const send = async (own: AbortSignal) => {

@@ -1,4 +1,4 @@
-import { connect, isIP } from "node:net";
+import { connect, isIP, type Socket } from "node:net";
 import { backoffDelay, type BackoffRange } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
 
@@ -9,25 +9,46 @@ const LOOKUP_MS = 6_000;
 /** For `heldMs`: a proxy of ports accepts before the program behind it does, and closes if it cannot connect to that. */
 export const HELD_MS = 100;
 
-type ConnectionTest = {
-  clock: Pick<Clock, "after" | "sleep">;
-  signal: AbortSignal;
-  /** The connection must still be open after so many milliseconds. */
-  heldMs?: number;
+type ConnectionLimits = {
+  clock: Pick<Clock, "after">;
   /** The limit of a connect, without the look-up of the name; by default `CONNECT_MS`. */
   connectMs?: number;
   /** Called after the look-up of a name; `code`, such as ENOTFOUND, if it failed. */
   onLookup?: ((host: string, code: string | undefined) => void) | undefined;
 };
 
+type ConnectionTest = ConnectionLimits & {
+  clock: Pick<Clock, "after" | "sleep">;
+  signal: AbortSignal;
+  /** The connection must still be open after so many milliseconds. */
+  heldMs?: number;
+};
+
+/** A socket that connects. It is destroyed with an error if the look-up of the name or the connect takes too long. */
+export function connectWithin({ host, port }: { host: string; port: number }, { clock, connectMs = CONNECT_MS, onLookup }: ConnectionLimits): Socket {
+  const socket = connect({ host, port });
+  const giveUp = () => void socket.destroy(new Error("no connection in time"));
+  const isName = isIP(host) === 0;
+  let cancel = clock.after(isName ? LOOKUP_MS : connectMs, giveUp);
+  if (isName)
+    socket.once("lookup", (error: NodeJS.ErrnoException | null) => {
+      onLookup?.(host, error?.code);
+      cancel();
+      cancel = clock.after(connectMs, giveUp);
+    });
+  const done = () => cancel();
+  return socket.once("connect", done).once("close", done);
+}
+
 /** Whether the address accepts a connection now. Rejects with the signal's reason. */
 export function acceptsConnection(
   address: { host: string; port: number },
-  { clock, signal, heldMs = 0, connectMs = CONNECT_MS, onLookup }: ConnectionTest,
+  { signal, heldMs = 0, ...limits }: ConnectionTest,
 ): Promise<boolean> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
-    const socket = connect({ host: address.host, port: address.port });
+    const socket = connectWithin(address, limits);
+    let cancel = () => {};
     const settle = (act: () => void) => {
       cancel();
       signal.removeEventListener("abort", onAbort);
@@ -36,23 +57,14 @@ export function acceptsConnection(
     };
     const onAbort = () => settle(() => reject(signal.reason as Error));
     const refused = () => settle(() => resolve(false));
-    const isName = isIP(address.host) === 0;
-    let cancel = clock.after(isName ? LOOKUP_MS : connectMs, refused);
     signal.addEventListener("abort", onAbort, { once: true });
-    if (isName)
-      socket.once("lookup", (error: NodeJS.ErrnoException | null) => {
-        onLookup?.(address.host, error?.code);
-        cancel();
-        cancel = clock.after(connectMs, refused);
-      });
     socket.on("error", refused);
     socket.once("close", refused);
     socket.once("connect", () => {
       // If nothing listens, the kernel may give a loopback socket the port that it connects to: the socket is then connected to itself.
       if (socket.localPort === address.port && socket.localAddress === socket.remoteAddress) return refused();
       if (heldMs === 0) return settle(() => resolve(true));
-      cancel();
-      cancel = clock.after(heldMs, () => settle(() => resolve(true)));
+      cancel = limits.clock.after(heldMs, () => settle(() => resolve(true)));
       // Reads, and so notices the end.
       socket.once("end", refused).resume();
     });

@@ -91,12 +91,12 @@ async function connect(
   call: DeployCall & { adopted: boolean },
 ): Promise<ReadyPod> {
   const { clock } = cluster;
-  const { signal, onAddresses, onHealthStatus, adopted } = call;
+  const { signal, onAddresses, onHealthStatus, onLookup, adopted } = call;
   const address = addressOf(spec.port, pod);
   const instance = pod.metadata?.uid;
   if (address) onAddresses?.([address], instance, !adopted);
   // Its Service has only the container's own port.
-  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, pod.status?.podIP) }, { clock, signal, onHealthStatus });
+  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, pod.status?.podIP) }, { clock, signal, onHealthStatus, onLookup });
   return { addresses: address ? [address] : [], instance, startedOn };
 }
 

@@ -1,8 +1,10 @@
+import dns from "node:dns";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import t from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { awaitPort, awaitReady, awaitResponse, healthAddress } from "../../drivers/ready.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 import { eventually, PATIENCE_MS } from "../fixtures/eventually.ts";
 import { freePort, listen } from "../fixtures/server.ts";
 
@@ -105,4 +107,38 @@ t.test("a health port of its own receives the requests, and the container's port
   t.equal(isReported, false);
   await listen(t, createServer(), { port });
   await ready;
+});
+
+t.test("an HTTP request to an address that leads nowhere yet is soon sent again, and each look-up of the name is reported", async (t) => {
+  const { lookup } = dns;
+  t.teardown(() => (dns.lookup = lookup));
+  dns.lookup = ((name: string, options: dns.LookupOptions, callback: (error: Error | null, found?: unknown, family?: number) => void) => {
+    // TEST-NET-1, RFC 5737.
+    const [address, family] = ["192.0.2.1", 4];
+    setImmediate(() => {
+      if (name === "unknown.test") callback(Object.assign(new Error("unknown"), { code: "ENOTFOUND" }));
+      else if (options.all) callback(null, [{ address, family }]);
+      else callback(null, address, family);
+    });
+  }) as typeof dns.lookup;
+  const still = createStillClock();
+  const caller = new AbortController();
+  const lookups: unknown[] = [];
+  const onLookup = (...result: unknown[]) => void lookups.push(result);
+  const waiting = ["slow.test", "unknown.test"].map((host) =>
+    awaitResponse({ host, port: 9 }, { path: "/", timeoutMs: 60_000 }, { clock: still, signal: caller.signal, onLookup }).catch(() => {}),
+  );
+  const countOf = (host: string) => lookups.filter((result) => (result as unknown[])[0] === host).length;
+  await eventually("both names were looked up", () => countOf("slow.test") === 1 && countOf("unknown.test") === 1);
+  t.strictSame(lookups, [
+    ["slow.test", undefined],
+    ["unknown.test", "ENOTFOUND"],
+  ]);
+  await eventually("a connect is given up after 150 ms, and another follows", async () => {
+    await still.advance(25);
+    return countOf("slow.test") === 2;
+  });
+  t.ok(still.monotonic() < 1_000, `after ${still.monotonic()} ms`);
+  caller.abort();
+  await Promise.all(waiting);
 });
