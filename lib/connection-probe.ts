@@ -41,10 +41,7 @@ export function connectWithin({ host, port }: { host: string; port: number }, { 
 }
 
 /** Whether the address accepts a connection now. Rejects with the signal's reason. */
-export function acceptsConnection(
-  address: { host: string; port: number },
-  { signal, heldMs = 0, ...limits }: ConnectionTest,
-): Promise<boolean> {
+export function acceptsConnection(address: { host: string; port: number }, { signal, heldMs = 0, ...limits }: ConnectionTest): Promise<boolean> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const socket = connectWithin(address, limits);

@@ -9,7 +9,7 @@ import type { KubernetesApi } from "./cluster.ts";
 import { definition, NAMES, ownerOf, readLabels, readPort, selectOwnService, selectService, STOP_GRACE_S } from "./definition.ts";
 import { watchPods } from "./events.ts";
 import { apply, create, discardAll, find, isOf, type KubernetesObject, listAll, type OwnResource, setOwner } from "./objects.ts";
-import { currentPod, podStateOf } from "./observe.ts";
+import { currentPod, type ExistingServices, podStateOf } from "./observe.ts";
 import { type DockerAuth, pullWith } from "./pull-secret.ts";
 import type { PodPlacement } from "./placement.ts";
 import type { PodSecurity } from "./security.ts";
@@ -20,8 +20,8 @@ export type KubernetesTools = {
   registryHosts: readonly string[];
   auth: DockerAuth;
   placementOf(spec: Spec): PodPlacement;
-  /** Services that this process knows to exist. For others a deploy creates first, and looks only if that is refused. */
-  existing: Set<string>;
+  /** For other services a deploy creates first, and looks only if that is refused. */
+  existing: ExistingServices;
 };
 
 /** How often another process may take the name first. */

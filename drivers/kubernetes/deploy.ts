@@ -11,7 +11,8 @@ import { watchPods } from "./events.ts";
 import { admissionFault, isGpuShortage } from "./faults.ts";
 import { podCrashFault } from "./logs.ts";
 import { find } from "./objects.ts";
-import { addressOf, currentPod, type PodState, podStateOf, restartsOf } from "./observe.ts";
+import { currentPod, type PodState, podStateOf, restartsOf } from "./observe.ts";
+import { addressOf, hostOf } from "./pod-address.ts";
 import { isRootRefused, type NamespaceSecurity, type PodSecurity, RESTRICTED_WARNING } from "./security.ts";
 
 /** How long the cluster may retry by itself; `gpuPatienceMs`: while it has no GPU. */
@@ -96,7 +97,7 @@ async function connect(
   const instance = pod.metadata?.uid;
   if (address) onAddresses?.([address], instance, !adopted);
   // Its Service has only the container's own port.
-  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, pod.status?.podIP) }, { clock, signal, onHealthStatus, onLookup });
+  await awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, hostOf(pod)) }, { clock, signal, onHealthStatus, onLookup });
   return { addresses: address ? [address] : [], instance, startedOn };
 }
 
@@ -164,10 +165,12 @@ async function followPod(
     if (state.is === "ended" || restartsOf(pod) > restarts) throw await podCrashFault(cluster, spec, { pod, adopted }, signal);
     if (state.is === "failing") throw startFault(spec.service, pod, state);
     observed.struggle = state.is === "struggling" ? struggling(state, observed.struggle, clock.monotonic()) : undefined;
-    if (state.is !== "running") continue;
+    // Its network plugin may report its address before the kubelet reports its start.
+    const isReachable = state.is === "pending" && spec.readiness.kind !== "running" && addressOf(spec.port, pod) !== undefined;
+    if (state.is !== "running" && !isReachable) continue;
     // Its address may appear a moment after its start.
     if (spec.port !== undefined && !addressOf(spec.port, pod)) continue;
-    if (!runs || runs.status?.podIP !== pod.status?.podIP) onStarted({ pod, startedOn: clock.monotonic() });
+    if (!runs || hostOf(runs) !== hostOf(pod)) onStarted({ pod, startedOn: clock.monotonic() });
     runs = pod;
   }
   throw signal.reason;

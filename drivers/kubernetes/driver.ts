@@ -10,7 +10,7 @@ import { destroy, type KubernetesTools } from "./create-destroy.ts";
 import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
 import { logs } from "./logs.ts";
-import { inspect, list, usage } from "./observe.ts";
+import { type ExistingServices, inspect, list, usage } from "./observe.ts";
 import { type HostPlacements, placementOf } from "./placement.ts";
 import { describeAuth, loginAt, parseDockerAuth } from "./pull-secret.ts";
 import { type CAPABILITIES, createNamespaceSecurity } from "./security.ts";
@@ -44,7 +44,7 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
   const { clock, log, registry, patienceMs = PATIENCE_MS, gpuPatienceMs = patienceMs } = options;
   const cluster = openCluster(options, clock);
   const security = createNamespaceSecurity(options.capabilities ?? "default", clock, log);
-  const existing = new Set<string>();
+  const existing: ExistingServices = new Map();
   const tools = {
     log,
     registry,
@@ -57,8 +57,8 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
     existing,
   };
   const noteExisting = (service: string, observed: Observed | undefined) => {
-    if (observed) existing.add(service);
-    else existing.delete(service);
+    if (!observed) existing.delete(service);
+    else if (!existing.has(service)) existing.set(service, undefined);
     return observed;
   };
   return {
@@ -71,7 +71,7 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
       if (!isServiceName(spec.service))
         throw new Fault("SPEC_REFUSED", `"${spec.service.slice(0, 100)}" is not a DNS label, which a service's name must be.`);
       const deployment = await deploy(cluster, spec, tools, call);
-      existing.add(spec.service);
+      existing.set(spec.service, deployment.instance);
       return deployment;
     },
     destroy: async (service, { signal }) => {
@@ -79,11 +79,12 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
       await destroy(cluster, service, signal);
       existing.delete(service);
     },
-    inspect: async (service, call) => (isServiceName(service) ? noteExisting(service, await inspect(cluster, service, call)) : undefined),
+    inspect: async (service, call) => (isServiceName(service) ? noteExisting(service, await inspect(cluster, service, existing, call)) : undefined),
     list: async (call) => {
-      const all = await list(cluster, call);
-      existing.clear();
-      for (const { service } of all) existing.add(service);
+      const all = await list(cluster, existing, call);
+      const listed = new Set(all.map(({ service }) => service));
+      for (const service of existing.keys()) if (!listed.has(service)) existing.delete(service);
+      for (const observed of all) noteExisting(observed.service, observed);
       return all;
     },
     logs: async function* (service, options, call) {

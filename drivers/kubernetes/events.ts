@@ -11,6 +11,7 @@ import { readLabels, SELECT_OURS, serviceOf } from "./definition.ts";
 import { answered, Refusal, refusedFault, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";
 import { podStateOf, restartsOf } from "./observe.ts";
+import { hostOf, isHostWithdrawn } from "./pod-address.ts";
 
 /**
  * An instance is a pod, by its uid. After the pod's deletion begins, its address may be another pod's. The pod keeps its address while the cluster restarts
@@ -38,9 +39,10 @@ export async function* events(cluster: KubernetesApi, log: Log, { signal }: Call
     if (service === undefined || !labels) continue;
     const instance = changed?.metadata?.uid;
     const isGone = !pods.has(instance ?? "");
-    const ended = isGone || changed?.metadata?.deletionTimestamp !== undefined || (changed && podStateOf(changed).is === "ended");
+    const ended =
+      isGone || changed?.metadata?.deletionTimestamp !== undefined || (changed && (podStateOf(changed).is === "ended" || isHostWithdrawn(changed)));
     // Conditions and probes change often, and each event costs control two calls.
-    const summary = JSON.stringify([changed && podStateOf(changed).is, changed?.status?.podIP, changed && restartsOf(changed), ended]);
+    const summary = JSON.stringify([changed && podStateOf(changed).is, hostOf(changed), changed && restartsOf(changed), ended]);
     if (reported.get(instance) === summary) continue;
     reported.set(instance, summary);
     if (isGone) reported.delete(instance);

@@ -1,50 +1,46 @@
 import type { V1ContainerStateTerminated, V1Deployment, V1Pod } from "@kubernetes/client-node";
 import type { FaultCode } from "../../lib/fault.ts";
-import type { Address, Call, Observed, Usage } from "../driver.ts";
+import type { Call, Observed, Usage } from "../driver.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { CONTAINER, readLabels, readPort, SELECT_OURS, selectService, serviceOf } from "./definition.ts";
 import { answered, cut } from "./faults.ts";
 import { find, isOf, listAll } from "./objects.ts";
+import { addressOf } from "./pod-address.ts";
 import { isRootRefused } from "./security.ts";
 
+/** Services that this process knows to exist. The value: the uid of the pod that was ready for this process; the kubelet may report its start later. */
+export type ExistingServices = Map<string, string | undefined>;
+
 /** An object with the service's name that berth did not create does not count. */
-export async function inspect(cluster: KubernetesApi, service: string, { signal }: Call): Promise<Observed | undefined> {
+export async function inspect(cluster: KubernetesApi, service: string, existing: ExistingServices, { signal }: Call): Promise<Observed | undefined> {
   const deployment = await find(cluster, "deployments", service, signal);
   if (!deployment || !isOf(deployment.metadata, service)) return undefined;
   const { items } = await listAll(cluster, "pods", selectService(service), signal);
-  return observe(deployment, items);
+  return observe(deployment, items, existing);
 }
 
 /** Two calls, however many services there are. */
-export async function list(cluster: KubernetesApi, { signal }: Call): Promise<Observed[]> {
+export async function list(cluster: KubernetesApi, existing: ExistingServices, { signal }: Call): Promise<Observed[]> {
   const deployments = await listAll(cluster, "deployments", SELECT_OURS, signal);
   const pods = Map.groupBy((await listAll(cluster, "pods", SELECT_OURS, signal)).items, (pod) => serviceOf(pod.metadata));
-  return deployments.items.flatMap((deployment) => observe(deployment, pods.get(serviceOf(deployment.metadata)) ?? []) ?? []);
+  return deployments.items.flatMap((deployment) => observe(deployment, pods.get(serviceOf(deployment.metadata)) ?? [], existing) ?? []);
 }
 
 /**
  * A service whose container ended does not run until the cluster has restarted it; then it runs at the same address. A service without a pod does not
  * run.
  */
-export function observe(deployment: V1Deployment, pods: readonly V1Pod[]): Observed | undefined {
+export function observe(deployment: V1Deployment, pods: readonly V1Pod[], existing: ExistingServices): Observed | undefined {
   const labels = readLabels(deployment.metadata);
   const service = serviceOf(deployment.metadata);
   if (!labels || service === undefined) return undefined;
   const pod = currentPod(pods);
   const state = pod && podStateOf(pod);
   if (state?.is === "ended") return { service, labels, running: false, addresses: [], exit: state.exit };
-  if (state?.is !== "running") return { service, labels, running: false, addresses: [] };
+  const wasReady = state?.is === "pending" && existing.get(service) === pod?.metadata?.uid;
+  if (state?.is !== "running" && !wasReady) return { service, labels, running: false, addresses: [] };
   const address = addressOf(readPort(deployment.metadata), pod);
   return { service, labels, running: true, instance: pod?.metadata?.uid, addresses: address ? [address] : [] };
-}
-
-/**
- * The pod's own, inside the cluster too: nodes need up to a second until a Service leads anywhere, and its name is not known at once. The Service is for
- * other pods.
- */
-export function addressOf(port: number | undefined, pod: V1Pod | undefined): Address | undefined {
-  const host = pod?.status?.podIP;
-  return host && port !== undefined ? { host, port } : undefined;
 }
 
 /** The pod that is to stay: not being deleted, not failed as a whole, the newest. */

@@ -5,7 +5,7 @@ import type { Log } from "../../../lib/log.ts";
 import type { Address } from "../../../drivers/driver.ts";
 import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
 import { call, get, rejectsWith, specOf } from "../conformance.ts";
-import { NAMESPACE, openWorld } from "./test-cluster.ts";
+import { listen, NAMESPACE, openWorld } from "./test-cluster.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("a failed start is reported with a fault code, and nothing is left of it", async (t) => {
@@ -150,4 +150,45 @@ t.test("the end of one that had run well is not reported as the end of a start",
   await launched.promise;
   await kill("adopted");
   t.match((await rejectsWith(t, "CONTAINER_CRASHED", check)).message, /^adopted ended, exit code 137/);
+});
+
+const PLUGINS: Readonly<Record<string, (address: string) => Record<string, string>>> = {
+  calico: (address) => ({ "cni.projectcalico.org/podIP": `${address}/32`, "cni.projectcalico.org/podIPs": `${address}/32` }),
+  amazon: (address) => ({ "vpc.amazonaws.com/pod-ips": address }),
+  "kube-ovn": (address) => ({ "ovn.kubernetes.io/ip_address": `${address},fd00::5` }),
+  ovn: (address) => ({
+    "k8s.ovn.org/pod-networks": JSON.stringify({ default: { ip_addresses: [`${address}/24`], mac_address: "0a:58:0a:f4:00:05" } }),
+  }),
+};
+
+t.test("a pod whose network plugin reports its address is ready as soon as it listens, before the kubelet reports its start", async (t) => {
+  const { cluster, open, image, podOf } = await openWorld(t);
+  const source = await image("onDemand");
+  for (const [service, annotate] of Object.entries(PLUGINS)) {
+    Object.assign(cluster.kubelet.notices, { startMs: 3_600_000, annotate });
+    const driver = open();
+    const { addresses, instance } = await driver.deploy(await specOf(driver, service, source), call());
+    t.strictSame(await get(addresses[0] as Address, "/square?number=4"), { result: 16 }, service);
+    t.equal(podOf(service)?.status?.["podIP"], undefined, "the kubelet has reported nothing");
+    t.match(await driver.inspect(service, call()), { running: true, addresses, instance });
+    t.match(await driver.list(call()), [{ running: true, addresses, instance }]);
+    await driver.destroy(service, call());
+    t.equal(await driver.inspect(service, call()), undefined);
+  }
+});
+
+t.test("an address that the network plugin has taken back is no address, whatever the kubelet still reports", async (t) => {
+  const { cluster, open, image, podOf } = await openWorld(t);
+  Object.assign(cluster.kubelet.notices, { annotate: PLUGINS["calico"] });
+  const driver = open();
+  const { addresses, instance } = await driver.deploy(await specOf(driver, "taken", await image("onDemand")), call());
+  const { events, end } = await listen(driver, cluster);
+  t.match(await driver.inspect("taken", call()), { running: true, addresses });
+  const pod = podOf("taken");
+  if (pod)
+    cluster.objects.change("pods", pod, ({ metadata }) => (metadata.annotations = { ...metadata.annotations, "cni.projectcalico.org/podIP": "" }));
+  await eventually("an event ends the use of the address", () => events.some((one) => one.kind === "changed" && one.ended?.instance === instance));
+  t.match(await driver.inspect("taken", call()), { running: true, addresses: [] });
+  await end();
+  await driver.destroy("taken", call());
 });
