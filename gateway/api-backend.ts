@@ -45,12 +45,15 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
   const { admits } = api;
   /** Waits for the leader among several control processes. */
   const leader = api.leader ?? (() => api.target);
-  const away = () => new Fault("CONTROL_AWAY", "The control plane is unavailable; try again in a moment", { retryAfterMs: RETRY_MS });
+  const away = (why: string) => new Fault("CONTROL_AWAY", why, { retryAfterMs: RETRY_MS });
+  const refuses = () => away("The control plane accepts no connections at the moment; try again in a moment");
+  const { leader: nextLeader } = api;
   return {
     lease: {
       ...leaseOf(api.target),
       target: () => leader(),
-      replaceTarget: (refused) => (api.leader === undefined ? Promise.reject(away()) : Promise.resolve(api.leader(refused))),
+      replaceTarget: (refused) => (nextLeader === undefined ? Promise.reject(refuses()) : Promise.resolve(nextLeader(refused))),
+      ...(nextLeader === undefined ? {} : { targetAfterLoss: async (lost) => nextLeader(lost) }),
     },
     pathOf: (target) => target,
     edits: (head, peer) => {
@@ -61,7 +64,11 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
       if (admission !== undefined) add.push(admission);
       return { remove: OWN_HEADERS, add };
     },
-    faultOf: (fault) => (fault.status === 502 ? away() : fault),
+    faultOf: (fault) => {
+      if (fault.code === "CONTAINER_BROKE_OFF")
+        return away("The control process ended before it responded: it may have carried out the request, so check that before you send it again");
+      return fault.status === 502 ? refuses() : fault;
+    },
   };
 }
 

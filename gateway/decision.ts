@@ -97,6 +97,11 @@ export type Lease = {
   /** The target refused the connection, and no byte was sent. Resolves to a target to try once more, or rejects with the `Fault`. */
   replaceTarget(target: ForwardTarget): Promise<ForwardTarget>;
   /**
+   * The connection to `lost` ended before a response, and repeating the request changes nothing. Resolves to the target to send it to once more, or rejects
+   * with the `Fault`. Absent: the failure is the response.
+   */
+  targetAfterLoss?(lost: ForwardTarget): Promise<ForwardTarget>;
+  /**
    * Calls `act` when the target no longer belongs to the container, at once if it does not belong already, until the returned function is
    * called. Connections cannot tell: an unused address never refuses one, and another container at this address accepts it.
    */

@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
 import { hostname } from "node:os";
-import { createLeaderWait, createStandbyAnswer } from "../control/api/standby.ts";
+import { REQUEST_TIMEOUT_MS } from "../control/api/open-api.ts";
+import { createEndedAnswer, createLeaderWait, createStandbyAnswer } from "../control/api/standby.ts";
 import { openLeaderDatabase } from "../control/leadership/leader-database.ts";
 import { type LeaderTerm, openLeadership } from "../control/leadership/open-leadership.ts";
 import { openStandbyStore } from "../control/leadership/standby-store.ts";
@@ -16,7 +17,6 @@ import { bindEntrance, configuredKeys, openControlListeners } from "./control-li
 import { type LeadingControl, type LeadingControlOptions, openLeadingControl } from "./leading-control.ts";
 import { portOf } from "./listeners.ts";
 import type { StoppableProcess } from "./parent.ts";
-import type { RuntimeFolder } from "./runtime-folder.ts";
 
 /** At a hand-over, driver calls may take so long to end. What they do after that, the next leader finds and repairs. */
 const HANDOVER_MS = 1_000;
@@ -43,33 +43,38 @@ export async function runElectedControl(
   const database = openLeaderDatabase(parsePostgresAddress(postgres), { timeoutMs: leaseMs / 4, clock });
   const leadership = openLeadership({ database, self, leaseMs, clock, log });
   const answerAsStandby = createStandbyAnswer(leadership.lastLeader);
+  const answerEnded = createEndedAnswer(answerAsStandby);
   const standbyStore = openStandbyStore({ folder: settings.data, postgres, clock, metrics, log });
   const stop = new AbortController();
   const ended = Promise.withResolvers<void>();
   let current: { term: LeaderTerm; control: LeadingControl } | undefined;
   /** While it stops, it answers the API, and no gateway any more. */
   let mode: "standby" | "leading" | "stopping" = "standby";
+  let hasEnded = false;
   const isLeading = () => mode === "leading";
   const wait = createLeaderWait({ leader: leadership.lastLeader, isLeading, selfUrl: self.url, clock });
   leadership.watch(wait.changed);
   metrics.leading.look((family) => family.at().set(isLeading() ? 1 : 0));
   metrics.leaderEpoch.look((family) => family.at().set(isLeading() ? (current?.term.epoch ?? 0) : 0));
 
-  let closeSockets = await openStandbySockets(runtime, answerAsStandby);
+  /** Gateways call the API of a leader before it is open; then their calls wait. */
+  const answerApi: RequestListener = (request, response) => {
+    if (current === undefined) return answerAsStandby(request, response);
+    return (hasEnded ? answerEnded : current.control.api)(request, response);
+  };
+  const closeApiSocket = await openOwnSocket(runtime.apiSocket, answerApi);
+  let closeFeedSocket = await openOwnSocket(runtime.feedSocket, answerAsStandby);
   const listeners = await openControlListeners(
     { ...options, entranceAt },
-    () => ({
-      feed: mode === "leading" && current ? current.control.feed : answerAsStandby,
-      api: mode !== "standby" && current ? current.control.api : answerAsStandby,
-    }),
-    () => (mode === "standby" ? { answer: answerAsStandby, laterThan: wait.laterThan } : undefined),
+    () => ({ feed: mode === "leading" && current ? current.control.feed : answerAsStandby, api: answerApi }),
+    () => (mode === "standby" ? { answer: answerAsStandby, api: answerApi, laterThan: wait.laterThan } : undefined),
   );
 
   const lead = async (term: LeaderTerm): Promise<void> => {
     const store = await standbyStore.lead(term.fence);
-    const part = { epoch: term.epoch, check: term.check, status: leadership.status, stepDown: () => void handOver() };
-    await closeSockets();
-    closeSockets = async () => undefined;
+    const part = { epoch: term.epoch, check: term.check, status: leadership.status, stepDown: () => void handOver(), answerEnded };
+    await closeFeedSocket();
+    closeFeedSocket = async () => undefined;
     const control = await openLeadingControl(options, store, part);
     current = { term, control };
     await control.start();
@@ -83,10 +88,12 @@ export async function runElectedControl(
   /** Ends what acts. `within`: how long it may take until another process may lead. */
   const stopActing = async (withinMs: number, meanwhile: typeof mode) => {
     mode = meanwhile;
+    hasEnded = meanwhile === "standby";
     const { control } = current ?? {};
     const stopping = control?.stopActing().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
     await Promise.race([stopping, clock.sleep(withinMs)]);
     mode = "standby";
+    hasEnded = true;
   };
   let handing: Promise<void> | undefined;
   const handOver = () => {
@@ -129,7 +136,7 @@ export async function runElectedControl(
       if (current && !current.term.ended.aborted) await handOver();
       await running;
       await listeners.close();
-      await closeSockets();
+      await Promise.all([closeApiSocket(), closeFeedSocket()]);
       await standbyStore.close().catch((err: unknown) => log.warn({ err }, "the standby's store was not closed"));
       await current?.control.close().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
       await leadership.close();
@@ -148,31 +155,25 @@ function entranceUrl({ gateways }: Settings, port: number | undefined): string {
   return `${tlsCert === undefined ? "http" : "https"}://${name.includes(":") ? `[${name}]` : name}:${port}`;
 }
 
-/** The sockets of the processes on this machine. Returns what closes them. */
-async function openStandbySockets({ feedSocket, apiSocket }: RuntimeFolder, answer: RequestListener): Promise<() => Promise<void>> {
-  const servers = await Promise.all(
-    [feedSocket, apiSocket].map(async (path) => {
-      rmSync(path, { force: true });
-      const server = createServer(answer);
-      // For this user only from the first moment, not only after `chmod`.
-      const mask = process.umask(0o177);
-      const listening = new Promise<void>((resolve, reject) => {
-        server.once("error", reject);
-        server.listen(path, resolve);
-      });
-      process.umask(mask);
-      await listening;
-      chmodSync(path, 0o600);
-      return server;
-    }),
-  );
-  return async () => {
-    await Promise.all(
-      servers.map((server) => {
-        const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
-        server.closeAllConnections();
-        return closed;
-      }),
-    );
+/** Longer than gateways keep an idle connection. */
+const IDLE_MS = 72_000;
+
+/** A socket for the processes on this machine. Returns what closes it, with its connections. */
+async function openOwnSocket(path: string, answer: RequestListener): Promise<() => Promise<void>> {
+  rmSync(path, { force: true });
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: IDLE_MS }, answer);
+  // For this user only from the first moment, not only after `chmod`.
+  const mask = process.umask(0o177);
+  const listening = new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(path, resolve);
+  });
+  process.umask(mask);
+  await listening;
+  chmodSync(path, 0o600);
+  return () => {
+    const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
+    server.closeAllConnections();
+    return closed;
   };
 }

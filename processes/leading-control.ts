@@ -49,6 +49,8 @@ export type LeaderPart = {
   status: ControlElection["status"];
   /** Lets another control process lead. */
   stepDown(): void;
+  /** Answers requests to the API that come while it ends. */
+  answerEnded: RequestListener;
 };
 
 /** The parts of a control process that leads, or is alone. */
@@ -166,7 +168,8 @@ export async function openLeadingControl(
   const openOwnApi = () =>
     openApi(
       {
-        socketPath: runtime.apiSocket,
+        // The listeners of one among several were open before it led.
+        socketPath: leader ? undefined : runtime.apiSocket,
         store,
         lifecycle,
         orphans: lifecycle,
@@ -209,17 +212,17 @@ export async function openLeadingControl(
     );
   // Among several control processes it can wait: starts come first, and to build the API takes the most of a failover's time.
   let api = leader ? undefined : await openOwnApi();
+  let isEnding = false;
   const apiOpened = Promise.withResolvers<RequestListener>();
   apiOpened.promise.catch(() => undefined);
   return {
     feed: feed.answer,
-    api: (request, response) =>
-      api
-        ? api.answer(request, response)
-        : void apiOpened.promise.then(
-            (answer) => answer(request, response),
-            () => response.destroy(),
-          ),
+    api: (request, response) => {
+      const end = () => (leader ? leader.answerEnded(request, response) : response.destroy());
+      if (isEnding) end();
+      else if (api) api.answer(request, response);
+      else void apiOpened.promise.then((answer) => answer(request, response), end);
+    },
     start: async () => {
       await lifecycle.start();
       if (admin.made)
@@ -240,6 +243,7 @@ export async function openLeadingControl(
       await feed.close();
       const ended = lifecycle.close();
       if (leader) await clock.sleep(API_ENDS_MS);
+      isEnding = true;
       await api?.close();
       await ended;
     },

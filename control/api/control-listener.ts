@@ -93,8 +93,11 @@ export type GatewayListenerDeps = Pick<ControlListenerOptions, "handle" | "tls" 
   /** Handle requests with a valid token. */
   feed: FeedHandler;
   api: RequestListener;
-  /** Answers everything while it is defined: this control process does not lead. A feed with the epoch of the last leader waits for a later one first. */
-  standby?: (() => (Pick<LeaderWait, "laterThan"> & { answer: RequestListener }) | undefined) | undefined;
+  /**
+   * Answers everything while it is defined: this control process does not lead. `api` answers what gateways forward. A feed with the epoch of the last leader
+   * waits for a later one first.
+   */
+  standby?: (() => (Pick<LeaderWait, "laterThan"> & { answer: RequestListener; api: RequestListener }) | undefined) | undefined;
   clock: Clock;
   log: Log;
 };
@@ -131,7 +134,9 @@ export function openGatewayListener({
     const asStandby = standby?.();
     if (!asStandby) return answerAsLeader(request, response);
     const epoch = lastEpoch(request);
-    if (epoch === undefined || purposeOf(request) !== "feed") return asStandby.answer(request, response);
+    const purpose = purposeOf(request);
+    if (purpose === "api") return asStandby.api(request, response);
+    if (epoch === undefined || purpose !== "feed") return asStandby.answer(request, response);
     void answerLater(asStandby.laterThan(epoch), request, response);
   };
   const answerLater = async (later: Promise<void>, request: IncomingMessage, response: ServerResponse) => {

@@ -32,7 +32,7 @@ import { promisify } from "node:util";
 import { constants, createGzip, gzip } from "node:zlib";
 
 /** How long a client may take to send a request with its package. */
-const REQUEST_TIMEOUT_MS = 15 * 60_000;
+export const REQUEST_TIMEOUT_MS = 15 * 60_000;
 /** Paths contain keys and names that are longer than the router's default limit. */
 const LONGEST_PATH_PART = 512;
 
@@ -44,16 +44,19 @@ const REFUSED = new Set([401, 403, 429]);
 
 /**
  * The Datagrok-compatible REST API, on a Unix socket that only this user can open. It authenticates every request itself. It replaces what an earlier process
- * left at `socketPath`. `answer` is for requests of other listeners; `close` also ends requests that wait.
+ * left at `socketPath`; undefined: no socket of its own. `answer` is for requests of other listeners; `close` also ends requests that wait.
  */
 export async function openApi(
-  deps: ApiDeps & { socketPath: string },
+  deps: ApiDeps & { socketPath: string | undefined },
   addConsole: AddConsole,
 ): Promise<{ answer: RequestListener; close(): Promise<void> }> {
   const app = await createApi(deps, addConsole);
-  await rm(deps.socketPath, { force: true });
-  await app.listen({ path: deps.socketPath });
-  await chmod(deps.socketPath, 0o600);
+  if (deps.socketPath === undefined) await app.ready();
+  else {
+    await rm(deps.socketPath, { force: true });
+    await app.listen({ path: deps.socketPath });
+    await chmod(deps.socketPath, 0o600);
+  }
   return { answer: app.routing, close: () => app.close() };
 }
 

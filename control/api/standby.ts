@@ -19,6 +19,19 @@ export function createStandbyAnswer(leader: () => KnownLeader): RequestListener 
   };
 }
 
+/**
+ * Answers what gateways forward to a process that led, and ends now. A request that changes nothing loses its connection instead: the gateway sends it to the
+ * next leader.
+ */
+export function createEndedAnswer(answerAsStandby: RequestListener): RequestListener {
+  return (request, response) => {
+    const { method, headers } = request;
+    const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+    if ((method === "GET" || method === "HEAD") && !hasBody) response.destroy();
+    else answerAsStandby(request, response);
+  };
+}
+
 /** Shorter than the time for which a gateway waits for one of several control processes (`gateway/feed/feed-connection.ts`). */
 const LONGEST_HOLD_MS = 1_000;
 

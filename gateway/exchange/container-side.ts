@@ -34,6 +34,7 @@ export class ContainerSide {
   #queue: ByteQueue | undefined;
   #bodySent = false;
   #dialled = false;
+  #failedOver = false;
   #headDeadline = NEVER;
 
   constructor(user: ContainerSideUser, client: ExchangeClient) {
@@ -68,6 +69,11 @@ export class ContainerSide {
     return !this.#dialled && this.#container?.mayBeStale === true;
   }
 
+  /** The lease names a target after a loss; the request was not sent to one yet. */
+  get mayFailOver(): boolean {
+    return !this.#failedOver && this.#lease?.targetAfterLoss !== undefined;
+  }
+
   countResponse(bytes: number): void {
     this.#lease?.countBytes(bytes, "container");
   }
@@ -94,6 +100,14 @@ export class ContainerSide {
     const target = this.#lease?.target();
     if (target instanceof Promise) this.#hold(target).catch((error: unknown) => this.#user.fail(error));
     else if (target !== undefined) this.#take(target);
+  }
+
+  relocate(): void {
+    const target = this.#target;
+    const held = target === undefined ? undefined : this.#lease?.targetAfterLoss?.(target);
+    this.#failedOver = true;
+    this.#dialled = false;
+    if (held !== undefined) this.#hold(held).catch((error: unknown) => this.#user.fail(error));
   }
 
   dial(): void {

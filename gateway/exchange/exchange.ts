@@ -192,6 +192,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   onContainerLost(error: Error | undefined): void {
     const isRepeatable = IDEMPOTENT.has(this.head.method) && this.head.bodyKind === "none";
     if (isRepeatable && this.#side.mayBeStale && this.#may(EVENT.staleLost)) this.#step(EVENT.staleLost);
+    else if (isRepeatable && this.#side.mayFailOver && this.#may(EVENT.failedOver)) this.#step(EVENT.failedOver);
     else if (this.isUnframed) this.#failBy(EVENT.containerLostUnframed, brokeOff(error));
     else this.#failBy(EVENT.containerLost, brokeOff(error));
   }
@@ -281,6 +282,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
     if (has(actions, ACTION.sendHead)) side.sendHead(this.head);
     if (has(actions, ACTION.startHeadClock)) side.startHeadClock();
     if (has(actions, ACTION.locate)) side.locate();
+    if (has(actions, ACTION.relocate)) side.relocate();
     if (has(actions, ACTION.dial)) side.dial();
     if (has(actions, ACTION.respond) && decision !== undefined && "answer" in decision) client.respond(decision.answer);
     if (has(actions, ACTION.respondFault)) this.#respondFault();

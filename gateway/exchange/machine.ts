@@ -54,6 +54,10 @@ const EVENTS = {
     means: "the same, before a byte of the response, after earlier exchanges; the request can be repeated",
     elsewhere: "the request cannot be repeated",
   },
+  failedOver: {
+    means: "the same, and the lease will name another target; the request can be repeated, and was not yet",
+    elsewhere: "the request cannot be repeated",
+  },
 
   containerDrained: { means: "the container takes more", elsewhere: "no container is connected" },
   clientDrained: { means: "the client takes more", elsewhere: "the client's connection has no exchange" },
@@ -84,6 +88,7 @@ const ACTIONS = {
   sendHead: "send the edited head and the queued bytes to the container",
   startHeadClock: "start the clock of the response's head",
   locate: "request the target from the lease, then an idle connection from the pool",
+  relocate: "request another target from the lease, then an idle connection from the pool",
   dial: "connect to the target",
   respond: "send berth's own answer",
   respondFault: "send the fault as answer",
@@ -150,6 +155,7 @@ export const EXCHANGE_TABLE: MachineTable<ExchangeState, ExchangeEvent, Exchange
     ["containerLost", RESPONDING, "OVER", "closeContainer", "release", "breakOff"],
     ["containerLostUnframed", RESPONDING, "OVER", "closeContainer", "release", "cut"],
     ["staleLost", "AWAITING", "CONNECTING", "closeContainer", "dial"],
+    ["failedOver", "AWAITING", "HOLDING", "closeContainer", "relocate"],
 
     ["containerDrained", [...REQUESTED, ...RESPONDING, "UPLOADING"], "same", "resumeClient"],
     ["clientDrained", [...REQUESTED, ...RESPONDING, "UPLOADING"], "same", "resumeContainer"],

@@ -41,12 +41,12 @@ export type ControlGroup = {
 
 /**
  * Where the API is. `admits`: the header line that authorizes a client's request there, if it needs one. `leader`: the same target, after it leads; it
- * rejects with CONTROL_NO_LEADER. `refused`: the target that refused the last connection.
+ * rejects with CONTROL_NO_LEADER. `lost`: the target that refused the last connection, or ended it.
  */
 export type ControlApi = {
   target: ForwardTarget;
   admits?: () => HeaderLine | undefined;
-  leader?: (refused?: ForwardTarget) => ForwardTarget | Promise<ForwardTarget>;
+  leader?: (lost?: ForwardTarget) => ForwardTarget | Promise<ForwardTarget>;
 };
 
 /** The control plane of this machine. Only this user can open its sockets. */

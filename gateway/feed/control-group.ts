@@ -134,10 +134,10 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
     },
     // Before the leader is known. The socket of a control process on this machine ignores the header.
     admits: () => links.find(({ api: { admits } }) => admits !== undefined)?.api.admits?.(),
-    leader: (refused) => {
+    leader: (lost) => {
       if (!group.canFailOver()) return current().api.target;
-      // Nothing listens there any more, which the feed has not noticed yet.
-      const isGone = refused !== undefined && isConnected && current().api.target === refused;
+      // The process there has ended, which the feed has not noticed yet.
+      const isGone = lost !== undefined && isConnected && current().api.target === lost;
       return isConnected && !isGone ? current().api.target : afterLeader(isGone);
     },
   };
@@ -176,7 +176,7 @@ export async function requestLeader<R>(
       // A request that is held waits on: another control process may lead in a moment.
       if (clock.monotonic() >= until) throw error.code === "CONTROL_AWAY" ? noLeader(error.message, error) : error;
     }
-    await clock.sleep(retryDelay(LEADER_RETRY, failures));
+    await clock.sleep(retryDelay(LEADER_RETRY, failures), signal);
   }
 }
 

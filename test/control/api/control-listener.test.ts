@@ -260,7 +260,8 @@ t.test("a gateway that lost its leader waits at a standby for a later one", asyn
   let leads = false;
   const clock = createStillClock();
   const wait = createLeaderWait({ leader: () => leader, isLeading: () => leads, selfUrl: "http://self.internal", clock });
-  const asStandby = { answer: createStandbyAnswer(() => leader), laterThan: wait.laterThan };
+  const answer = createStandbyAnswer(() => leader);
+  const asStandby = { answer, api: answer, laterThan: wait.laterThan };
   const entrance = await openGatewayListener({
     handle,
     tls: undefined,

@@ -97,6 +97,7 @@ class ModelExchange implements ModelExchangeSide {
   sent: string[] = [];
   replaced = 0;
   dialled = false;
+  failedOver = false;
   bytesSeen = false;
   unframed = false;
   lease: ModelLease | undefined;
@@ -283,8 +284,9 @@ class ModelExchange implements ModelExchangeSide {
   #lose(connection: ModelConnection): void {
     connection.closed = true;
     const repeatable = this.kind.idempotent && !this.kind.body;
+    const movable = repeatable && !this.failedOver && this.id % 2 === 1;
     if (connection.response === "none")
-      this.#feed(!this.bytesSeen && connection.reused && repeatable && !this.dialled ? "staleLost" : "containerLost");
+      this.#feed(!this.bytesSeen && connection.reused && repeatable && !this.dialled ? "staleLost" : movable ? "failedOver" : "containerLost");
     else this.#feed(connection.response === "begun" && this.unframed ? "containerLostUnframed" : "containerLost");
   }
 
@@ -421,6 +423,12 @@ class ModelExchange implements ModelExchangeSide {
         this.queued = [];
         return;
       case "locate":
+        this.awaited = "target";
+        return;
+      case "relocate":
+        assert.ok(!this.failedOver && !this.open, "a request is sent to another target once, and has no body");
+        this.failedOver = true;
+        this.dialled = false;
         this.awaited = "target";
         return;
       case "dial":

@@ -4,13 +4,14 @@ import t, { type Test } from "tap";
 import { createStandbyAnswer } from "../../../control/api/standby.ts";
 import { createHold } from "../../../gateway/containers/hold.ts";
 import { type Caller, type ContainerView, type FeedLine, viewOnWire } from "../../../gateway/contract.ts";
-import { type ControlLink, openControlClient, remoteControl } from "../../../gateway/feed/control-client.ts";
+import { type ControlGroup, type ControlLink, openControlClient, remoteControl } from "../../../gateway/feed/control-client.ts";
 import { controlGroup, NOT_LEADING, requestLeader } from "../../../gateway/feed/control-group.ts";
 import { followLeader } from "../../../gateway/feed/follow-leader.ts";
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { ADA } from "../../fixtures/directory.ts";
 import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
 import { ID } from "../stand.ts";
@@ -249,6 +250,23 @@ t.test("a process without containers follows the leader, and what it sends waits
   t.match(await refused, { port: second.port });
   await sent;
   t.same(second.wakes, [ID]);
+});
+
+t.test("the pause before a request is repeated ends when its sender gives up", async (t) => {
+  const clock = createStillClock();
+  const stop = new AbortController();
+  const given = new Fault("INTERNAL", "The sender has ended.");
+  const group: ControlGroup = { ...(groupOf(1, 2).group as ControlGroup), leader: async () => undefined };
+  let sends = 0;
+  const options = { longestMs: PATIENCE_MS, signal: stop.signal, isFailover: () => true };
+  const sent = requestLeader({ group, clock }, options, async () => {
+    sends++;
+    throw new Fault("CONTROL_AWAY", "It is away.");
+  });
+  await eventually("the pause", () => clock.pending() === 1);
+  stop.abort(given);
+  await t.rejects(sent, given);
+  t.same([sends, clock.pending()], [1, 0]);
 });
 
 t.test("one control process alone: a wake while it is away fails at once, as before", async (t) => {

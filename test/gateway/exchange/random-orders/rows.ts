@@ -10,6 +10,7 @@ const NOT_TAKEN: readonly (readonly [why: string, rows: RegExp])[] = [
   ["no session ends: credentials.test.ts", /^exchange: revoked in/],
   ["the gateway does not drain, and has enough places: drain.test.ts, connections.test.ts", /^client: (draining|crowded) in/],
   ["containers accept every connection: suspect-address.test.ts", /^exchange: failed in (HOLDING|CONNECTING)(_OPEN)?$/],
+  ["containers do not fail over: api-failover.test.ts", /^exchange: failedOver in AWAITING$/],
   ["the kernel queues whole bodies: limits.test.ts", /^exchange: (containerDrained in|clientDrained in (?!RESPONDING$))/],
   ["a shorter limit strikes first: time-limits.test.ts", /^exchange: idleTimedOut in (SENDING|RESPONDING_OPEN|UPLOADING)$/],
   ["the same", /^exchange: totalTimedOut in (AWAITING|HOLDING|HOLDING_OPEN|RESPONDING_OPEN|UPLOADING)$/],

@@ -1,0 +1,84 @@
+import { readFileSync } from "node:fs";
+import t from "tap";
+import { openControlCluster } from "../fixtures/control-cluster.ts";
+import { eventually } from "../fixtures/eventually.ts";
+import { startPostgres } from "../fixtures/postgres.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+
+/** Two control processes and a gateway with real PostgreSQL: what becomes of calls that the leader has when it ends. */
+t.setTimeout(180_000);
+
+const server = await startPostgres(t);
+const postgres = await server.database();
+const cluster = await openControlCluster(t, { folder: tempFolder(t), postgres, controls: 2, gateways: 1 });
+const [client] = cluster.gateways;
+if (!client) throw new Error("no gateway");
+
+const UNCLEAR = /ended before it responded: it may have carried out the request/;
+const PADDING = "x".repeat(3_000);
+
+/** How many connections to a port of this machine have bytes of a padded request that its process has not read. */
+function unreadAt(port: number): number {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const lines = readFileSync("/proc/net/tcp", "utf8").split("\n");
+  return lines.filter((line) => {
+    const [, address = "", , state, queues = ""] = line.trim().split(/\s+/);
+    return address.endsWith(local) && state === "01" && Number.parseInt(queues.split(":")[1] ?? "0", 16) >= PADDING.length;
+  }).length;
+}
+
+const call = async (path: string, init: RequestInit = {}) => {
+  const response = await client.call(path, {
+    ...init,
+    headers: { ...(init.body ? { "content-type": "application/json" } : {}), "x-padding": PADDING },
+  });
+  return { status: response.status, body: await response.text() };
+};
+const createUser = (login: string) => call("/users", { method: "POST", body: JSON.stringify({ login }) });
+
+t.test("after kill -9 of the leader, a call that changes nothing is sent to the next one, and another call fails with the reason", async (t) => {
+  const leader = await cluster.leader();
+  // Connections that were used before may be repeated for another reason.
+  await eventually("the API", async () => (await call("/users/current")).status === 200);
+  leader.signal("SIGSTOP");
+  const reads = [call("/users/current"), call("/users/current"), call("/docker/containers")];
+  const removed = call("/users/missing", { method: "DELETE" });
+  const created = createUser("mary");
+  await eventually("the leader to have all", () => unreadAt(Number(new URL(leader.url).port)) === 5);
+  await leader.stop("SIGKILL");
+  leader.start();
+  for (const read of reads) t.match(await read, { status: 200 });
+  t.match(await removed, { status: 404 }, "repeating a deletion changes nothing");
+  t.match(await created, { status: 503, body: UNCLEAR });
+  t.match(await createUser("mary"), { status: 200 }, "it had not been carried out");
+});
+
+t.test("through a hand-over each call is answered, or fails with a reason", async (t) => {
+  const leader = await cluster.leader();
+  await eventually("a standby", async () => (await Promise.all(cluster.controls.map((one) => one.readiness()))).includes(503));
+  const over = new AbortController();
+  let users = 0;
+  const reads: number[] = [];
+  const writes: { status: number; body: string }[] = [];
+  const loop = async (act: () => Promise<unknown>) => {
+    while (!over.signal.aborted) await act();
+  };
+  const loops = [
+    ...[1, 2, 3].map(() => loop(async () => reads.push((await call("/users/current")).status))),
+    ...[1, 2].map(() => loop(async () => writes.push(await createUser(`user-${users++}`)))),
+  ];
+  await eventually("calls", () => reads.length > 10 && writes.length > 5);
+  await leader.stop("SIGTERM");
+  leader.start();
+  const [readsBefore, writesBefore] = [reads.length, writes.length];
+  await eventually("calls to the next leader", () => reads.length > readsBefore + 10 && writes.length > writesBefore + 5);
+  over.abort();
+  await Promise.all(loops);
+  t.same(new Set(reads), new Set([200]));
+  const refused = writes.filter(({ status }) => status !== 200);
+  t.comment(`${refused.length} of ${writes.length} writes refused`);
+  for (const { status, body } of refused) {
+    t.equal(status, 503);
+    t.match(body, /leads|ended before it responded/);
+  }
+});
