@@ -7,19 +7,22 @@ import { defineVerb, type Verbs } from "./command.ts";
 
 const REQUEST_MS = 5_000;
 
-/** The endpoint that reports whether a role is ready. */
-type ReadyEndpoint = { host: string; port: number; path?: string; isPlain?: true };
+/** The endpoint that reports whether a role is ready. `tlsCert` is set if it speaks TLS. */
+type ReadyEndpoint = { host: string; port: number; path?: string; tlsCert: string | undefined };
 
 type EndpointOf = (settings: Settings) => ReadyEndpoint;
 
-const edge: EndpointOf = ({ edgeHost: host, edgePort: port }) => ({ host, port });
-const registry: EndpointOf = ({ registryHost: host, registryPort: port }) => ({ host, port });
-const spawner: EndpointOf = ({ spawnerHost: host, spawnerPort: port }) => ({ host, port, path: "/info", isPlain: true });
+const edge: EndpointOf = ({ edgeHost: host, edgePort: port, tlsCert }) => ({ host, port, tlsCert });
+const registry: EndpointOf = ({ registryHost: host, registryPort: port, tlsCert }) => ({ host, port, tlsCert });
+const spawner: EndpointOf = ({ spawnerHost: host, spawnerPort: port }) => ({ host, port, path: "/info", tlsCert: undefined });
 
-/** By role; control has no listener of its own. */
-const READY_ENDPOINTS: Readonly<Record<string, (settings: Settings) => EndpointOf[]>> = {
+/** By role; undefined: it has no listener, so its API is called by the socket in the data folder. */
+const READY_ENDPOINTS: Readonly<Record<string, (settings: Settings) => EndpointOf[] | undefined>> = {
   // The edge is ready first: a login at the registry right after it would fail.
   serve: (settings) => [edge, ...(registryListener(settings) ? [registry] : []), ...(settings.spawner ? [spawner] : [])],
+  // A standby is healthy, and its API refuses all calls.
+  control: ({ database, gateways: { port, host, tlsCert } }) =>
+    database.url === undefined || port === undefined ? undefined : [() => ({ host, port, path: "/livez", tlsCert })],
   gateway: () => [edge],
   "registry-proxy": () => [registry],
   registry: () => [registry],
@@ -50,7 +53,7 @@ export async function checkReady(context: CommandContext): Promise<Fault | undef
     await localApi(context)("GET", "/info/server");
     return undefined;
   }
-  const controls = await Promise.all(listeners.map((listener) => requestReady(settings, listener(settings), context)));
+  const controls = await Promise.all(listeners.map((listener) => requestReady(listener(settings), context)));
   const control = controls.find((state) => state !== undefined);
   if (control === undefined) return undefined;
   return new Fault("CONTROL_AWAY", `degraded: control is ${control}. Running containers are served; none is started.`);
@@ -71,12 +74,8 @@ function controlIn(body: string): string | undefined {
  * Resolves with what it reports about a control that it does not reach. A listener on all interfaces is called on the loopback interface. Any
  * certificate is accepted: the listener is berth's own.
  */
-async function requestReady(
-  settings: Settings,
-  { host, port, path = "/readyz", isPlain }: ReadyEndpoint,
-  { clock }: CommandContext,
-): Promise<string | undefined> {
-  const url = `${listenerUrl({ edgeHost: localHost(host), tlsCert: isPlain ? undefined : settings.tlsCert }, port)}${path}`;
+async function requestReady({ host, port, path = "/readyz", tlsCert }: ReadyEndpoint, { clock }: CommandContext): Promise<string | undefined> {
+  const url = `${listenerUrl({ edgeHost: localHost(host), tlsCert }, port)}${path}`;
   const client = openHttpClient({
     clock,
     maxBytes: MAX_BYTES,

@@ -216,7 +216,11 @@ export const SETTINGS = {
       text("a path"),
       "File with its password, read for each new connection, instead of one in the URL",
     ),
-    ca: optional("BERTH_DATABASE_CA", text("a path"), "PEM file with the authorities for its certificate, instead of the public ones"),
+    ca: optional(
+      "BERTH_DATABASE_CA",
+      text("a path, or PEM", /^([^\0\r\n]+|-----BEGIN [^\0]+)$/),
+      "PEM file with the authorities for its certificate, instead of the public ones; or the text of such a file",
+    ),
     leaseSeconds: setting(
       "BERTH_LEASE_SECONDS",
       wholeNumber(3, 60),

@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { startPostgres } from "../fixtures/postgres.ts";
@@ -52,6 +52,10 @@ t.test("`berth gateways token` prints the token of the database in each data fol
 t.test("a password in the URL works too, percent-encoded", async (t) => {
   const withPassword = { BERTH_DATABASE_URL: url.replace("berth@", `berth:${encodeURIComponent(PASSWORD)}@`), BERTH_DATABASE_CA: cert };
   t.match(await command("one", withPassword, "gateways", "token"), { code: 0, output: /^[0-9a-f]{64}\n$/ });
+});
+
+t.test("the authorities can be the text of the file, as a task on Fargate has them", async (t) => {
+  t.match(await command("one", { ...good, BERTH_DATABASE_CA: readFileSync(cert, "utf8") }, "gateways", "token"), { code: 0 });
 });
 
 t.test("what is wrong with the settings is one sentence, without a secret", async (t) => {

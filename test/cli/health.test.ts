@@ -6,8 +6,8 @@ import { listen } from "../fixtures/server.ts";
 
 const program = join(import.meta.dirname, "../../berth.ts");
 
-/** Of a spawner, its drop-in's path; of all others, the edge's. */
-const ANSWERING = new Set(["/readyz", "/info"]);
+/** Of a spawner, its drop-in's path; of control, that of its entrance; of all others, the edge's. */
+const ANSWERING = new Set(["/readyz", "/info", "/livez"]);
 /** The part of berth's listener that these tests use. */
 const server = createServer((request, response) => response.writeHead(ANSWERING.has(request.url ?? "") ? status : 404).end(body));
 let status = 200;
@@ -39,6 +39,9 @@ t.test("the command checks that the listener of its role takes requests", async 
       output: /:1\/\w+ cannot be reached/,
     });
   t.match(await health({ BERTH_ROLE: "control" }), { code: 1, output: /^berth: No berth runs/ });
+  const elected = { BERTH_ROLE: "control", BERTH_DATABASE_URL: "postgres://berth@127.0.0.1:1/berth", BERTH_GATEWAYS_HOST: "127.0.0.1" };
+  t.same(await health({ ...elected, BERTH_GATEWAYS_PORT: port }), { code: 0, output: "ready\n" });
+  t.match(await health({ ...elected, BERTH_GATEWAYS_PORT: "1" }), { code: 1, output: /:1\/livez cannot be reached/ });
 });
 
 t.test("a gateway whose control elsewhere is away stays healthy, since it serves what runs", async (t) => {

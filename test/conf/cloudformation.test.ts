@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { DescribeSecurityGroupsCommand } from "@aws-sdk/client-ec2";
+import { CreateSecurityGroupCommand, DescribeSecurityGroupsCommand } from "@aws-sdk/client-ec2";
 import {
   CreateListenerCommand,
   CreateLoadBalancerCommand,
@@ -14,22 +14,34 @@ import t, { type Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { readSettings } from "../../conf/read-settings.ts";
 import { rowsOf } from "../../conf/row.ts";
-import { SETTINGS } from "../../conf/settings.ts";
+import { SETTINGS, type Settings } from "../../conf/settings.ts";
 import { openUpstream } from "../../gateway/registry/upstream/open-upstream.ts";
 import { openLog } from "../../lib/log.ts";
+import { configuredControlLink } from "../../processes/control-link.ts";
 import { ecsOptions, configuredDriver } from "../../processes/open-driver.ts";
 import { openRole, POLICY } from "../drivers/ecs/iam.ts";
 import { denied, openEcr } from "../gateway/registry/upstream/moto.ts";
 import { unspecified } from "./specification.ts";
-import { createStack, openAccount, readTemplate, REGION, type Account, type Statement } from "./stack.ts";
+import { applyConditions, createStack, openAccount, readTemplate, REGION, type Account, type Statement } from "./stack.ts";
 import { PATIENCE_MS } from "../fixtures/eventually.ts";
 
 const ACCOUNT = "123456789012";
 const IDLE_SECONDS = 300;
 const template = readTemplate();
 const account = await openAccount(t);
+/** What is in the account before each stack. moto leaves rules of deleted stacks there. */
+const listeners = { server: await existingListener(account, "server"), database: await existingListener(account, "database") };
+const databaseGroup = await createGroup(account);
 /** What Debian's moto makes nothing of. */
-const UNKNOWN_TO_MOTO = new Set(["AWS::SecretsManager::Secret"]);
+const UNKNOWN_TO_MOTO = new Set([
+  "AWS::SecretsManager::Secret",
+  "AWS::ApplicationAutoScaling::ScalableTarget",
+  "AWS::ApplicationAutoScaling::ScalingPolicy",
+  "AWS::ServiceDiscovery::PrivateDnsNamespace",
+  "AWS::ServiceDiscovery::Service",
+]);
+
+const secretArn = (name: string) => `arn:aws:secretsmanager:${REGION}:${ACCOUNT}:secret:${name}-AbCdEf`;
 
 /** Which of the resources that hang on a condition are there: those of `on`. */
 const STACKS: Record<string, { parameters: (account: Account) => Promise<Record<string, string>>; on: string[]; services: string[] }> = {
@@ -37,21 +49,37 @@ const STACKS: Record<string, { parameters: (account: Account) => Promise<Record<
     parameters: async ({ aws, subnets }) => {
       const sent = { ServerCertificateName: "stand", CertificateBody: "x", PrivateKey: "x" };
       const { ServerCertificateMetadata } = await aws.iam.send(new UploadServerCertificateCommand(sent));
-      return { CertificateArn: ServerCertificateMetadata?.Arn ?? "", PublicSubnet1: subnets[0], PublicSubnet2: subnets[1] };
+      return {
+        DatagrokArnSSLCertificate: ServerCertificateMetadata?.Arn ?? "",
+        DatagrokPublicSubnet1: subnets[0],
+        DatagrokPublicSubnet2: subnets[1],
+      };
     },
-    on: ["HasBerth", "HasRegistryProxy", "MakesListener", "MakesApiKey"],
-    services: ["BerthService", "GrokRegistryProxyService", "GrokSpawnerService"],
+    on: ["HasBerth", "HasStore", "HasRegistryProxy", "MakesListener", "IsPublic", "MakesApiKey"],
+    services: ["BerthControlService", "BerthGatewayService", "GrokRegistryProxyService", "GrokSpawnerService"],
+  },
+  "a stand of its own on a database, without a registry proxy": {
+    parameters: async ({ group }) => ({
+      EnableRegistryProxy: "false",
+      DatabaseUrlSecretArn: secretArn("database-url"),
+      DatabaseCaSecretArn: secretArn("database-ca"),
+      DatabaseSecurityGroup: databaseGroup,
+      ListenerSecurityGroup: group,
+      HttpsListenerArn: listeners.database,
+    }),
+    on: ["HasBerth", "HasDatabase", "HasDatabaseCa", "OpensDatabase", "IsPublic", "MakesApiKey"],
+    services: ["BerthControlService", "BerthGatewayService", "GrokSpawnerService"],
   },
   "beside a Datagrok server": {
-    parameters: async (account) => ({
+    parameters: async ({ group }) => ({
       EnableBerth: "false",
       DatagrokUrl: "http://datagrok.internal:8080/api",
-      CallersSecurityGroup: account.group,
-      ApiKeySecretArn: `arn:aws:secretsmanager:${REGION}:${ACCOUNT}:secret:key-AbCdEf`,
-      ListenerSecurityGroup: account.group,
-      HttpsListenerArn: await existingListener(account),
+      CallersSecurityGroup: group,
+      ApiKeySecretArn: secretArn("key"),
+      ListenerSecurityGroup: group,
+      HttpsListenerArn: listeners.server,
     }),
-    on: ["HasCallers", "HasRegistryProxy", "IsCallerOfProxy"],
+    on: ["HasCallers", "HasRegistryProxy", "IsCallerOfProxy", "IsPublic"],
     services: ["GrokRegistryProxyService", "GrokSpawnerService"],
   },
   "a spawner and no more": {
@@ -61,23 +89,50 @@ const STACKS: Record<string, { parameters: (account: Account) => Promise<Record<
   },
 };
 
-async function existingListener({ aws, subnets }: Account): Promise<string> {
-  const { LoadBalancers } = await aws.elb.send(new CreateLoadBalancerCommand({ Name: "stand", Subnets: [...subnets] }));
+async function createGroup({ aws, vpc }: Account): Promise<string> {
+  const { GroupId = "" } = await aws.ec2.send(new CreateSecurityGroupCommand({ GroupName: "database", Description: "database", VpcId: vpc }));
+  return GroupId;
+}
+
+async function existingListener({ aws, subnets }: Account, name: string): Promise<string> {
+  const { LoadBalancers } = await aws.elb.send(new CreateLoadBalancerCommand({ Name: name, Subnets: [...subnets] }));
   const DefaultActions = [{ Type: "fixed-response" as const, FixedResponseConfig: { StatusCode: "404" } }];
-  const listener = { LoadBalancerArn: LoadBalancers?.[0]?.LoadBalancerArn, Port: 80, Protocol: "HTTP" as const, DefaultActions };
-  const { Listeners } = await aws.elb.send(new CreateListenerCommand(listener));
+  const wanted = { LoadBalancerArn: LoadBalancers?.[0]?.LoadBalancerArn, Port: 80, Protocol: "HTTP" as const, DefaultActions };
+  const { Listeners } = await aws.elb.send(new CreateListenerCommand(wanted));
   return Listeners?.[0]?.ListenerArn ?? "";
 }
 
 /** What a task's secrets stand for: berth reads them as well. */
-const SECRETS: Record<string, string> = { BERTH_CREDENTIALS_KEY: "0".repeat(64) };
+const SECRETS: Record<string, string> = {
+  BERTH_CREDENTIALS_KEY: "0".repeat(64),
+  BERTH_CONTROL_TOKEN: "1".repeat(64),
+  BERTH_DATABASE_URL: "postgres://berth:secret@database.internal:5432/berth",
+  BERTH_DATABASE_CA: "-----BEGIN CERTIFICATE-----",
+};
 const secretNames = new Set([...rowsOf(SETTINGS)].flatMap(([, row]) => (row.secret === true ? row.env : [])));
+type RoleProperties = {
+  ManagedPolicyArns?: object[];
+  Policies?: { PolicyDocument: { Statement: Statement[] } }[];
+  PolicyDocument?: { Statement: Statement[] };
+};
+/** What ECS calls with the role that starts a task: AmazonECSTaskExecutionRolePolicy has the same, for all resources. */
+const TASK_START_ACTIONS = [
+  "ecr:BatchCheckLayerAvailability",
+  "ecr:BatchGetImage",
+  "ecr:GetAuthorizationToken",
+  "ecr:GetDownloadUrlForLayer",
+  "logs:CreateLogStream",
+  "logs:PutLogEvents",
+];
+const isAlone = ({ role, database }: Settings) => role === "spawner" || (role === "control" && database.url === undefined);
+const portOf = ({ role, edgePort, gateways, spawnerPort, registryPort }: Settings) =>
+  ({ gateway: edgePort, control: gateways.port, spawner: spawnerPort, "registry-proxy": registryPort })[String(role)];
 
 for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
   t.test(`the stack, ${name}`, async (t) => {
     const { aws } = account;
     const stack = await createStack(account, "stand", await parameters(account));
-    const tasks = await Promise.all(services.map((service) => stack.service(service)));
+    const tasks = await Promise.all(services.map((service) => stack.service(service, on)));
 
     await t.test("has what its parameters ask for, and nothing else", (t) => {
       const wanted = Object.entries(template.Resources).filter(([, { Condition: condition }]) => condition === undefined || on.includes(condition));
@@ -92,7 +147,7 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
     });
 
     await t.test("gives berth settings that it takes, secrets by reference alone, and a role for each", async (t) => {
-      for (const { env, secrets, declared, service, task, container } of tasks) {
+      for (const { env, secrets, declared, service, volumes, container } of tasks) {
         const { settings, warnings } = readSettings({
           env: { ...env, ...Object.fromEntries(secrets.map((one) => [one, SECRETS[one] ?? "a-key-of-16-bytes"])) },
         });
@@ -101,14 +156,27 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
           Object.keys(env).filter((one) => secretNames.has(one)),
           [],
         );
-        t.ok(secrets.every((one) => secretNames.has(one)));
-        t.ok(settings.keepAliveTimeout > IDLE_SECONDS * 1_000, "the load balancer lets go of an idle connection first");
-        t.equal(service.desiredCount, 1);
+        // A certificate is no secret, but tasks have no other files.
+        t.ok(secrets.every((one) => secretNames.has(one) || one === "BERTH_DATABASE_CA"));
+        if (settings.role !== "control")
+          t.ok(settings.keepAliveTimeout > IDLE_SECONDS * 1_000, "the load balancer lets go of an idle connection first");
+        const count = settings.role === "control" && on.includes("HasDatabase") ? 2 : 1;
+        t.equal(declared.DesiredCount, settings.role === "gateway" ? undefined : count, "the autoscaler counts gateways");
+        if (settings.role !== "gateway") t.equal(service.desiredCount, count);
         t.match(declared, { LaunchType: "FARGATE", NetworkConfiguration: { AwsvpcConfiguration: { AssignPublicIp: "DISABLED" } } });
-        const isAlone = settings.role !== "registry-proxy";
-        t.match(declared.DeploymentConfiguration, { MinimumHealthyPercent: isAlone ? 0 : 100, MaximumPercent: isAlone ? 100 : 200 });
-        const port = { serve: settings.edgePort, spawner: settings.spawnerPort, "registry-proxy": settings.registryPort }[String(settings.role)];
-        t.strictSame([...new Set(declared.targets.map((one) => one.port))], [port]);
+        t.strictSame(declared.DeploymentConfiguration, {
+          MinimumHealthyPercent: isAlone(settings) ? 0 : 100,
+          MaximumPercent: isAlone(settings) ? 100 : 200,
+          DeploymentCircuitBreaker: { Enable: true, Rollback: true },
+        });
+        const port = portOf(settings);
+        const isControl = settings.role === "control";
+        t.strictSame(
+          [...new Set(declared.targets.map((one) => one.port))],
+          isControl ? [] : [port],
+          "gateways find control by its name in Cloud Map",
+        );
+        t.equal((declared.ServiceRegistries ?? []).length, isControl ? 1 : 0);
         t.match(container, {
           healthCheck: { command: ["CMD", "berth", "health"] },
           logConfiguration: { logDriver: "awslogs" },
@@ -116,7 +184,7 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
         });
         const stops = (settings.drainDelaySeconds + settings.drainSeconds) * (settings.role === "spawner" ? 0 : 1);
         t.ok((container.stopTimeout ?? 0) > stops + 10);
-        t.equal((task?.volumes ?? []).length, settings.role === "serve" ? 1 : 0, "only control keeps anything");
+        t.equal(volumes.length, isControl && on.includes("HasStore") ? 1 : 0, "only control keeps anything");
         if (settings.role === "spawner") {
           t.equal(configuredDriver(settings), "ecs");
           const { cluster, region, execRole, logGroup, subnets, securityGroups, launchType } = ecsOptions(settings);
@@ -126,15 +194,53 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
           t.match(logGroup, `:log-group:${stack.id("ContainersLogGroup")}`);
           t.strictSame(secrets, ["X_API_KEY"]);
         }
-        if (settings.role === "serve") {
+        if (isControl) {
           t.equal(configuredDriver(settings), "spawner");
-          t.match(settings, { webRoot: "https://stand.example", consoleName: "console.stand.example" });
+          t.match(settings, { webRoot: "https://stand.example", consoleName: "console.stand.example", gateways: { port: 8443 } });
           t.match(settings.dockerSettings, { grokSpawnerPort: 8000, spawnerAuthMode: "password", grokSpawnerHost: /InternalLoadB/ });
+        }
+        if (settings.role === "gateway") {
+          t.match(settings, { webRoot: "https://stand.example", consoleName: "console.stand.example", control: { wait: true } });
+          t.ok(configuredControlLink(settings, systemClock()), "berth joins control by it");
+          t.strictSame(settings.control.url, ["http://control.stand.internal:8443"]);
+          t.strictSame(secrets, ["BERTH_CONTROL_TOKEN"]);
         }
         if (settings.role === "registry-proxy") t.match(settings, { registry: { ecrMode: true }, awsRegion: REGION, datagrok: { url: /\/api$/ } });
       }
-      t.equal(new Set(tasks.map(({ declared }) => declared.roles[0])).size, services.length);
-      t.ok(tasks.every(({ declared }) => declared.roles[1] === "ExecutionRole"));
+      const roles = tasks.flatMap(({ declared }) => declared.roles.task ?? []);
+      t.equal(new Set(roles).size, roles.length);
+      t.strictSame(
+        roles.filter((role) => role.startsWith("Berth")),
+        on.includes("HasStore") ? ["BerthControlRole"] : [],
+        "gateways, and control with a database, call nothing of AWS",
+      );
+    });
+
+    await t.test("starts each task with a role that pulls, logs, and reads the secrets of this task", (t) => {
+      const propertiesOf = (id: string) => applyConditions(template.Resources[id]?.Properties, on) as RoleProperties;
+      for (const { declared } of tasks) {
+        const { ManagedPolicyArns, Policies = [] } = propertiesOf(declared.roles.execution);
+        t.strictSame(ManagedPolicyArns, [{ Ref: "TaskStartPolicy" }]);
+        const allowed = Policies.flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
+        t.ok(allowed.every(({ Action }) => Action === "secretsmanager:GetSecretValue"));
+        t.same(new Set(allowed.flatMap(({ Resource }) => Resource)), new Set(declared.secretArns), declared.roles.execution);
+      }
+      t.equal(new Set(tasks.map(({ declared }) => declared.roles.execution)).size, services.length);
+      const own = propertiesOf("TaskStartPolicy").PolicyDocument?.Statement ?? [];
+      const containers = propertiesOf("ContainersExecutionRole");
+      const ofContainers = (containers.Policies ?? []).flatMap(({ PolicyDocument }) => PolicyDocument.Statement);
+      t.equal(containers.ManagedPolicyArns, undefined);
+      for (const statements of [own, ofContainers]) {
+        t.strictSame(statements.flatMap(({ Action }) => Action).toSorted(), TASK_START_ACTIONS);
+        const everywhere = statements.filter(({ Resource }) => Resource === "*");
+        t.strictSame(
+          everywhere.map(({ Action }) => Action),
+          ["ecr:GetAuthorizationToken"],
+          "only that has no resource",
+        );
+      }
+      t.match(JSON.stringify(ofContainers), "log-stream:grok_spawner/*");
+      t.end();
     });
 
     await t.test("lets the spawner do what conf/ecs/policy.json says, with its own role and logs alone", async (t) => {
@@ -169,8 +275,8 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
       t.strictSame(ports, [on.includes("HasRegistryProxy") ? [5000] : [], 8000, on.includes("HasBerth") ? [8080] : []].flat());
       const targets = tasks.flatMap(({ declared }) => declared.targets.map(({ group }) => group));
       t.ok((inner.Listeners ?? []).every(({ DefaultActions }) => targets.includes(DefaultActions?.[0]?.TargetGroupArn ?? "")));
-      if (!on.includes("HasRegistryProxy")) return;
-      const outer = on.includes("MakesListener") ? stack.id("DatagrokTCP443Listener") : await listenerBefore(aws);
+      if (!on.includes("IsPublic")) return;
+      const outer = on.includes("MakesListener") ? stack.id("DatagrokTCP443Listener") : listeners[on.includes("HasBerth") ? "database" : "server"];
       const { Rules = [] } = await aws.elb.send(new DescribeRulesCommand({ ListenerArn: outer }));
       const led = Rules.filter(({ IsDefault }) => IsDefault !== true).flatMap(({ Conditions, Actions }) => {
         t.ok(targets.includes(Actions?.[0]?.TargetGroupArn ?? ""));
@@ -180,7 +286,7 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
         led.toSorted((a, b) => a.localeCompare(b)),
         [
           ...(on.includes("HasBerth") ? ["console.stand.example"] : []),
-          "registry.stand.example",
+          ...(on.includes("HasRegistryProxy") ? ["registry.stand.example"] : []),
           ...(on.includes("HasBerth") ? ["stand.example"] : []),
         ],
       );
@@ -190,6 +296,7 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
       const { SecurityGroups = [] } = await aws.ec2.send(new DescribeSecurityGroupsCommand({}));
       const names = new Map(Object.entries(stack.made).map(([logical, physical]) => [physical, logical]));
       names.set(account.group, "the stand's own");
+      if (on.includes("OpensDatabase")) names.set(databaseGroup, "the database's");
       const opened = SecurityGroups.filter(({ GroupId = "" }) => GroupId !== account.group && names.has(GroupId)).flatMap(
         ({ GroupId = "", IpPermissions = [] }) =>
           IpPermissions.flatMap(({ FromPort, UserIdGroupPairs = [] }) =>
@@ -215,11 +322,13 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
                 "ServicesSecurityGroup -> InternalLoadBalancerSecurityGroup 8000",
                 "ServicesSecurityGroup -> InternalLoadBalancerSecurityGroup 8080",
                 "ContainersSecurityGroup -> InternalLoadBalancerSecurityGroup 8080",
+                "ServicesSecurityGroup -> ControlSecurityGroup 8443",
                 "InternalLoadBalancerSecurityGroup -> ServicesSecurityGroup 8080",
                 `${outside} -> ServicesSecurityGroup 8080`,
-                "ServicesSecurityGroup -> StoreSecurityGroup 2049",
               ]
             : []),
+          ...(on.includes("HasStore") ? ["ControlSecurityGroup -> StoreSecurityGroup 2049"] : []),
+          ...(on.includes("OpensDatabase") ? ["ControlSecurityGroup -> the database's 5432"] : []),
         ].toSorted((a, b) => a.localeCompare(b)),
       );
     });
@@ -242,13 +351,6 @@ for (const [name, { parameters, on, services }] of Object.entries(STACKS)) {
       );
     });
   });
-}
-
-/** The listener that was there before the stack. */
-async function listenerBefore({ elb }: Account["aws"]): Promise<string | undefined> {
-  const { LoadBalancers = [] } = await elb.send(new DescribeLoadBalancersCommand({ Names: ["stand"] }));
-  const { Listeners = [] } = await elb.send(new DescribeListenersCommand({ LoadBalancerArn: LoadBalancers[0]?.LoadBalancerArn }));
-  return Listeners[0]?.ListenerArn;
 }
 
 /** Requests of Docker's that ECR answers by these rights; the API's own calls are those that the proxy is watched to make. */

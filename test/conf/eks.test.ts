@@ -10,12 +10,12 @@ const template = readTemplate(join(import.meta.dirname, "../../conf/cloudformati
 const ATTRIBUTES: Record<string, string> = {
   Image: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth",
   Host: "stand.example",
-  CertificateArn: "arn:aws:acm:eu-west-1:123456789012:certificate/1",
-  Namespace: "berth",
+  DatagrokArnSSLCertificate: "arn:aws:acm:eu-west-1:123456789012:certificate/1",
+  HelmNamespace: "berth",
   Release: "berth",
   "AWS::Region": "eu-west-1",
   "IdentityProvider.Arn": "arn:aws:iam::123456789012:oidc-provider/oidc.eks.example/id/A",
-  "Cluster.OpenIdConnectIssuerUrl": "https://oidc.eks.example/id/A",
+  "EKSCluster.OpenIdConnectIssuerUrl": "https://oidc.eks.example/id/A",
   "GrokRegistryProxyRole.Arn": "arn:aws:iam::123456789012:role/registry",
 };
 

@@ -59,15 +59,18 @@ export type Account = Awaited<ReturnType<typeof openAccount>>;
 export async function createStack({ aws, vpc, subnets }: Account, name: string, parameters: Record<string, string>) {
   const given = {
     Image: "registry.example/berth:1",
-    Vpc: vpc,
-    PrivateSubnet1: subnets[0],
-    PrivateSubnet2: subnets[1],
+    DatagrokVPC: vpc,
+    DatagrokPrivateSubnet1: subnets[0],
+    DatagrokPrivateSubnet2: subnets[1],
     Host: "stand.example",
     ...parameters,
   };
   const Parameters = Object.entries(given).map(([ParameterKey, ParameterValue]) => ({ ParameterKey, ParameterValue }));
-  // moto's access points have no ids that could be written into a task definition.
-  const TemplateBody = readFileSync(TEMPLATE, "utf8").replaceAll("!Ref StoreAccessPoint", "fsap-0123").replaceAll("${StoreAccessPoint}", "fsap-0123");
+  // moto's access points have no ids that could be written into a task definition, and it has no Cloud Map.
+  const TemplateBody = readFileSync(TEMPLATE, "utf8")
+    .replaceAll("!Ref StoreAccessPoint", "fsap-0123")
+    .replaceAll("${StoreAccessPoint}", "fsap-0123")
+    .replaceAll("!GetAtt BerthControlDiscovery.Arn", "arn:aws:servicediscovery:eu-west-1:123456789012:service/srv-0123");
   const template = readTemplate();
   await aws.cloudformation.send(new CreateStackCommand({ StackName: name, TemplateBody, Parameters, Capabilities: ["CAPABILITY_IAM"] }));
   const { StackResources = [] } = await aws.cloudformation.send(new DescribeStackResourcesCommand({ StackName: name }));
@@ -88,20 +91,23 @@ export async function createStack({ aws, vpc, subnets }: Account, name: string, 
     id,
     delete: () => aws.cloudformation.send(new DeleteStackCommand({ StackName: name })),
     /** `declared` is what moto leaves out of what it makes of a template: roles, launch type, network, deployments, load balancers. */
-    service: async (logical: string) => {
-      const ofService = template.Resources[logical]?.Properties as DeclaredService;
-      const ofTask = template.Resources[ofService.TaskDefinition.Ref]?.Properties as DeclaredTask;
+    service: async (logical: string, conditions: readonly string[]) => {
+      const ofService = applyConditions(template.Resources[logical]?.Properties, conditions) as DeclaredService;
+      const ofTask = applyConditions(template.Resources[ofService.TaskDefinition.Ref]?.Properties, conditions) as DeclaredTask;
       const declared = {
         ...ofService,
-        roles: [ofTask.TaskRoleArn, ofTask.ExecutionRoleArn].map((role) => role["Fn::GetAtt"][0]),
-        targets: ofService.LoadBalancers.map((one) => ({ port: one.ContainerPort, group: id(one.TargetGroupArn.Ref) })),
+        roles: { task: ofTask.TaskRoleArn?.["Fn::GetAtt"][0], execution: ofTask.ExecutionRoleArn["Fn::GetAtt"][0] },
+        secretArns: (ofTask.ContainerDefinitions[0]?.Secrets ?? []).map(({ ValueFrom }) => ValueFrom),
+        targets: (ofService.LoadBalancers ?? []).map((one) => ({ port: one.ContainerPort, group: id(one.TargetGroupArn.Ref) })),
       };
       const { services = [] } = await aws.ecs.send(new DescribeServicesCommand({ cluster: id("Cluster"), services: [id(logical)] }));
       const [service] = services as [Service];
       const { taskDefinition } = await aws.ecs.send(new DescribeTaskDefinitionCommand({ taskDefinition: service.taskDefinition }));
       const [container = {}] = taskDefinition?.containerDefinitions ?? [];
       const env = Object.fromEntries((container.environment ?? []).map(({ name: key = "", value = "" }) => [key, value]));
-      return { declared, service, task: taskDefinition, container, env, secrets: (container.secrets ?? []).map(({ name: key = "" }) => key) };
+      // moto leaves a null where the template has no value.
+      const secrets = (container.secrets ?? []).flatMap((one: { name?: string | undefined } | null) => one?.name ?? []);
+      return { declared, service, volumes: taskDefinition?.volumes ?? [], container, env, secrets };
     },
     /** What a policy of the stack says. */
     statements: async (policy: string) => {
@@ -113,13 +119,28 @@ export async function createStack({ aws, vpc, subnets }: Account, name: string, 
   };
 }
 
+/** What is left of a part of the template where these conditions are true, and all others are not. */
+export function applyConditions(value: unknown, conditions: readonly string[]): unknown {
+  if (Array.isArray(value)) return value.map((one) => applyConditions(one, conditions)).filter((one) => one !== undefined);
+  if (typeof value !== "object" || value === null) return value;
+  if ("Fn::If" in value) {
+    const [condition, yes, no] = value["Fn::If"] as [string, unknown, unknown];
+    return applyConditions(conditions.includes(condition) ? yes : no, conditions);
+  }
+  if ("Ref" in value && value.Ref === "AWS::NoValue") return undefined;
+  const entries = Object.entries(value).map(([key, one]) => [key, applyConditions(one, conditions)] as const);
+  return Object.fromEntries(entries.filter(([, one]) => one !== undefined));
+}
+
 type Role = { "Fn::GetAtt": [string, string] };
-type DeclaredTask = { TaskRoleArn: Role; ExecutionRoleArn: Role };
+type DeclaredTask = { TaskRoleArn?: Role; ExecutionRoleArn: Role; ContainerDefinitions: { Secrets?: { ValueFrom: unknown }[] }[] };
 type DeclaredService = {
   TaskDefinition: { Ref: string };
   LaunchType: string;
+  DesiredCount?: number;
   DeploymentConfiguration: { MinimumHealthyPercent: number; MaximumPercent: number };
-  NetworkConfiguration: { AwsvpcConfiguration: { AssignPublicIp: string } };
-  LoadBalancers: { ContainerPort: number; TargetGroupArn: { Ref: string } }[];
+  NetworkConfiguration: { AwsvpcConfiguration: { AssignPublicIp: string; SecurityGroups: object[] } };
+  LoadBalancers?: { ContainerPort: number; TargetGroupArn: { Ref: string } }[];
+  ServiceRegistries?: object[];
 };
 export type Statement = { Sid?: string; Effect: string; Action: string | string[]; Resource: string | string[]; Condition?: object };

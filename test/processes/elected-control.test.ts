@@ -1,9 +1,14 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import t from "tap";
 import { openControlCluster } from "../fixtures/control-cluster.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { startPostgres } from "../fixtures/postgres.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { packageOf } from "../program/rights/fixtures/stand.ts";
+
+const BERTH = join(import.meta.dirname, "../../berth.ts");
 
 /** Two control processes and a gateway: processes of their own, real PostgreSQL, services that run. */
 t.test("control processes with one database", async (t) => {
@@ -29,6 +34,10 @@ t.test("control processes with one database", async (t) => {
     const standby = other(leader);
     t.equal(await standby.readiness(), 503);
     t.equal((await fetch(`${standby.url}/livez`)).status, 200);
+    const { hostname, port } = new URL(standby.url);
+    const env = { BERTH_ROLE: "control", BERTH_DATABASE_URL: postgres.url, BERTH_GATEWAYS_HOST: hostname, BERTH_GATEWAYS_PORT: port };
+    const { stdout } = await promisify(execFile)(process.execPath, [BERTH, "health"], { env: { PATH: process.env["PATH"], ...env } });
+    t.equal(stdout, "ready\n", "an orchestrator does not replace it");
     const reply = await eventually("the leader to be named", async () => {
       const response = await fetch(`${standby.url}/api/users/current`);
       const body = (await response.json()) as { leader?: string; code: string };

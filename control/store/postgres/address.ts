@@ -7,7 +7,7 @@ export type PostgresOptions = {
   url: string;
   /** File with the password, read at each new connection; instead of the one in the URL. */
   passwordFile?: string | undefined;
-  /** PEM file with the authorities for the server's certificate; instead of `sslrootcert` in the URL. */
+  /** PEM file with the authorities for the server's certificate, or its text; instead of `sslrootcert` in the URL. */
   caFile?: string | undefined;
   /** Most connections at a time. */
   connections: number;
@@ -76,7 +76,9 @@ function readPassword(file: string): string {
   }
 }
 
+/** The text itself where a task has variables and no files, as on Fargate. */
 function readAuthorities(file: string): string {
+  if (file.startsWith("-----BEGIN ")) return file;
   try {
     return readFileSync(file, "utf8");
   } catch (cause) {
