@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { runningServices } from "../fixtures/control-cluster.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import type { FailoverCluster } from "./cluster.ts";
+import { LONGEST_DOUBLE_MS } from "./doubles.ts";
 import type { FailoverLoad } from "./load.ts";
 
 /** What a deposed leader started late is repaired within seconds. */
@@ -29,8 +29,8 @@ export async function currentEpoch({ query }: FailoverCluster): Promise<number> 
   return Number(row?.["epoch"]);
 }
 
-/** What is wrong after a fault, in sentences. */
-export async function check(cluster: FailoverCluster, load: FailoverLoad): Promise<string[]> {
+/** What is wrong after a fault, in sentences. `doubles`: how many containers ran twice before it. */
+export async function check(cluster: FailoverCluster, load: FailoverLoad, { doubles }: { doubles: number }): Promise<string[]> {
   await standbys(cluster);
   const problems = (await load.missing()).map((one) => `acknowledged, and not there: ${one}`);
   const [writes] = await cluster.query("SELECT count(*)::int AS count FROM write_audit");
@@ -38,13 +38,12 @@ export async function check(cluster: FailoverCluster, load: FailoverLoad): Promi
   const epoch = await currentEpoch(cluster);
   for (const [service, record] of services(cluster.folder))
     if (record.epoch > epoch) problems.push(`${service} has epoch ${record.epoch}, of the future`);
-  const doubled = () => [...runningServices(cluster.folder)].filter(([, pids]) => pids.length > 1);
-  await eventually("no container runs twice", () => doubled().length === 0, REPAIR_MS).catch(() => undefined);
-  for (const [folder, pids] of doubled()) problems.push(`runs ${pids.length} times: ${folder}`);
   let different: string[] = [];
   await eventually("what runs is what is stored", async () => (different = await differences(cluster)).length === 0, REPAIR_MS).catch(
     () => undefined,
   );
+  const doubled = cluster.instances.doubles().slice(doubles);
+  for (const { container, ms } of doubled) if (ms > LONGEST_DOUBLE_MS) problems.push(`${container} ran twice for ${Math.round(ms)} ms`);
   return [...problems, ...different];
 }
 

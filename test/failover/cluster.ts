@@ -2,20 +2,27 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type ControlCluster, openControlCluster } from "../fixtures/control-cluster.ts";
 import { type PostgresServer, startPostgres } from "../fixtures/postgres.ts";
+import { type DoubleWatch, watchDoubles } from "./doubles.ts";
 import { type FailoverNetworks, openNetworks } from "./networks.ts";
 
-export const LEASE_SECONDS = 6;
 const CONTROLS = 3;
 const GATEWAYS = 3;
 
 export type FailoverCluster = ControlCluster & {
+  leaseSeconds: number;
   postgres: PostgresServer;
   networks: FailoverNetworks;
+  /** Runs the containers of the load, and notes which of them runs twice. */
+  instances: DoubleWatch;
   query(sql: string): Promise<Record<string, unknown>[]>;
 };
 
 /** To be called in a network of its own. Each control process and each gateway has a network and a wall clock of its own there. */
-export async function openFailoverCluster(t: { teardown(end: () => unknown): void }, folder: string): Promise<FailoverCluster> {
+export async function openFailoverCluster(
+  t: { teardown(end: () => unknown): void },
+  { folder, leaseSeconds }: { folder: string; leaseSeconds: number },
+): Promise<FailoverCluster> {
+  const instances = watchDoubles(t, join(folder, "instances"));
   const networks = await openNetworks(t, { folder, controls: CONTROLS, gateways: GATEWAYS });
   const access = join(folder, "pg_hba.conf");
   writeFileSync(access, "local all all trust\nhost all all all trust\n");
@@ -27,11 +34,11 @@ export async function openFailoverCluster(t: { teardown(end: () => unknown): voi
     controls: CONTROLS,
     gateways: GATEWAYS,
     places: networks,
-    env: { BERTH_LEASE_SECONDS: String(LEASE_SECONDS), BERTH_GATEWAYS_PLAIN: "on", BERTH_CONTROL_PLAIN: "on" },
+    env: { BERTH_LEASE_SECONDS: String(leaseSeconds), BERTH_GATEWAYS_PLAIN: "on", BERTH_CONTROL_PLAIN: "on" },
   });
   const query: FailoverCluster["query"] = (sql) => postgres.query(sql, database.url);
   await query(AUDIT);
-  return { ...cluster, postgres, networks, query };
+  return { ...cluster, leaseSeconds, postgres, networks, instances, query };
 }
 
 /** Notes each write of a process that does not lead: the connection's address shows who writes, and the row who leads. */

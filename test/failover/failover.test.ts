@@ -1,17 +1,9 @@
-import { execFile } from "node:child_process";
-import { join } from "node:path";
 import t from "tap";
+import { failoverRun } from "./fixtures/failover-run.ts";
 
-/** A seeded sample of `npm run failover`, which enters a network of its own. */
+/** A seeded sample of all faults, with the lease of the defaults. */
 t.test("faults of the leader and of the database lose no acknowledged write, and run no container twice", async (t) => {
-  const { code, output } = await new Promise<{ code: number; output: string }>((resolve) => {
-    execFile(
-      process.execPath,
-      [join(import.meta.dirname, "run.ts"), "--faults", "4", "--seed", "587"],
-      { maxBuffer: 16 * 1_048_576 },
-      (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code ?? 1), output: stdout + stderr }),
-    );
-  });
+  const { code, output } = await failoverRun(["--faults", "4", "--seed", "587"]);
   t.comment(output);
   t.equal(code, 0, output);
 });

@@ -1,5 +1,5 @@
 import { pause } from "../fixtures/clock.ts";
-import { type FailoverCluster, LEASE_SECONDS } from "./cluster.ts";
+import type { FailoverCluster } from "./cluster.ts";
 import type { CutDirection } from "./networks.ts";
 
 /**
@@ -63,7 +63,7 @@ export const FAULTS: readonly FailoverFault[] = [
     kind: "crash",
     play: async (cluster, leader) => {
       const restore = at(cluster.networks.controls, leader).cut(othersOf(cluster), "both");
-      at(cluster.controls, leader).signal("SIGKILL");
+      await at(cluster.controls, leader).loseMachine();
       return async () => restore();
     },
   },
@@ -73,7 +73,7 @@ export const FAULTS: readonly FailoverFault[] = [
     play: async (cluster, leader) => {
       const pid = at(cluster.controls, leader).pid();
       process.kill(pid, "SIGSTOP");
-      const until = performance.now() + LEASE_SECONDS * 1_000 + DEPOSED_MS;
+      const until = performance.now() + cluster.leaseSeconds * 1_000 + DEPOSED_MS;
       return async () => {
         await pause(Math.max(0, until - performance.now()));
         process.kill(pid, "SIGCONT");

@@ -1,3 +1,4 @@
+import { cpSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Driver, Spec } from "../../drivers/driver.ts";
 import { processDriver } from "../../drivers/process/driver.ts";
@@ -17,7 +18,7 @@ export type LateCalls = {
 };
 
 /** By a driver of its own on the cluster's services: it is what executes the call, and does not know who leads. */
-export function createLateCalls(cluster: FailoverCluster, load: FailoverLoad): LateCalls {
+export async function createLateCalls(cluster: FailoverCluster, load: FailoverLoad): Promise<LateCalls> {
   const { folder, controls, query } = cluster;
   const driver = processDriver({
     folder: join(folder, "shared/processes"),
@@ -28,6 +29,13 @@ export function createLateCalls(cluster: FailoverCluster, load: FailoverLoad): L
   const counts = { starts: 0, recognized: 0, stops: 0 };
   const lines: string[] = [];
   for (const control of controls) control.watch((line) => line.includes(LATE_START) && lines.push(line));
+  // The driver has its copy of the files, as an engine has its images: the machine of each control process may be lost.
+  const filesOf = (files: string): string => {
+    const own = join(folder, "late", files);
+    const from = controls.map(({ name }) => join(folder, name, files)).find((path) => existsSync(path));
+    if (!existsSync(own) && from !== undefined) cpSync(from, own, { recursive: true });
+    return own;
+  };
   const specOf = async (name: string, epoch: number): Promise<Spec> => {
     const [row] = await query(`SELECT c.id, c.service, c.generation::int AS generation, i.resolved_id AS image, i.files, s.id AS store
       FROM containers c JOIN images i ON i.id = c.image_id CROSS JOIN store s WHERE c.name = 'load-${name}'`);
@@ -45,7 +53,7 @@ export function createLateCalls(cluster: FailoverCluster, load: FailoverLoad): L
         epoch,
       },
       image: text("image"),
-      folder: join(folder, "control-0", text("files")),
+      folder: filesOf(text("files")),
       env: {},
       cpu: 0.25,
       memoryMb: 128,
@@ -57,6 +65,7 @@ export function createLateCalls(cluster: FailoverCluster, load: FailoverLoad): L
       graceMs: 5_000,
     };
   };
+  for (const name of Object.values(load.late)) await specOf(name, 0);
   const isRunning = async (spec: Spec) => (await driver.inspect(spec.service, { signal: NEVER }))?.running === true;
 
   const start = async (epoch: number): Promise<string[]> => {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BerthClient, zipOf } from "../fixtures/berth.ts";
@@ -9,19 +10,32 @@ const DEMO = join(import.meta.dirname, "../../conf/demo/dockerfiles/square");
 
 const LONG_AWAKE = JSON.stringify({ cpu: 0.25, memory: 128, on_demand: true, shutdown_timeout: 600 });
 
-/** A package whose containers stay awake. `outside`: what runs them in the network where all reach them. */
-function packageWith(name: string, folders: readonly string[], outside: readonly string[]): Record<string, string> {
-  const contentOf = (file: string) => {
+/** A package whose containers stay awake. They run in the network where all reach them, and note each other instance. */
+function packageWith(name: string, folders: readonly string[], { networks, instances }: FailoverCluster): Record<string, string> {
+  const contentOf = (folder: string, file: string) => {
     if (file === "container.json") return LONG_AWAKE;
     const text = readFileSync(join(DEMO, file), "utf8");
-    return file === "Dockerfile" ? text.replace(/^CMD .*$/m, `CMD ${JSON.stringify([...outside, "node", "server.mjs"])}`) : text;
+    const command = [...instances.command(`${name}-${folder}`), ...networks.outside, "node", "server.mjs"];
+    return file === "Dockerfile" ? text.replace(/^CMD .*$/m, `CMD ${JSON.stringify(command)}`) : text;
   };
-  const files = readdirSync(DEMO).map((file) => [file, contentOf(file)] as const);
+  const files = readdirSync(DEMO);
   return {
     "package.json": JSON.stringify({ name, version: "1.0.0" }),
-    ...Object.fromEntries(folders.flatMap((folder) => files.map(([file, text]) => [`dockerfiles/${folder}/${file}`, text]))),
+    ...Object.fromEntries(folders.flatMap((folder) => files.map((file) => [`dockerfiles/${folder}/${file}`, contentOf(folder, file)]))),
   };
 }
+
+/** Of the files of a container's folder, by their names. */
+function digestOf(files: Iterable<readonly [name: string, content: string | Buffer]>): string {
+  const hash = createHash("sha256");
+  for (const [name, content] of [...files].toSorted(([a], [b]) => (a < b ? -1 : 1))) hash.update(`${name}\0`).update(content).update("\0");
+  return hash.digest("hex");
+}
+
+/** What control adds to the published files. */
+const IMAGE_FILE = "image.json";
+/** The longest until a container answers whose package was published just before a fault. */
+const WAKE_MS = 30_000;
 
 export type FailoverLoad = {
   warm: { sent: number; failed: string[] };
@@ -34,7 +48,11 @@ export type FailoverLoad = {
   late: { start: string; stop: string };
   /** The status of a request to this container. */
   request(name: string): Promise<number>;
-  /** What was acknowledged and is not there. */
+  /** Publishes a package, again until that is acknowledged. */
+  publish(): Promise<void>;
+  /** Wakes the container of the last one, whose files the leader may not have, and stops it. Returns what is wrong. */
+  wakePublished(): Promise<string[]>;
+  /** What was acknowledged and is not there, as it was sent. */
   missing(): Promise<string[]>;
   stop(): Promise<void>;
 };
@@ -44,13 +62,14 @@ const SLEEPERS = ["sleep-a", "sleep-b", "sleep-c", "sleep-d"];
 const LATE = { start: "late-start", stop: "late-stop" };
 
 /** Warm requests through every gateway, wakes, run and stop, new users and published packages, each as fast as it is answered, with a pause. */
-export async function startLoad({ gateways, networks, query }: FailoverCluster): Promise<FailoverLoad> {
+export async function startLoad(cluster: FailoverCluster): Promise<FailoverLoad> {
+  const { gateways, query } = cluster;
   const [first] = gateways;
   if (!first) throw new Error("no gateway");
   let turn = 0;
   const next = (): BerthClient => gateways[turn++ % gateways.length] ?? first;
   const names = [...WARM, ...SLEEPERS, LATE.start, LATE.stop];
-  const reply = await first.publish("load", packageWith("load", names, networks.outside));
+  const reply = await first.publish("load", packageWith("load", names, cluster));
   if (reply.status !== 200) throw new Error(`publish: ${reply.status} ${await reply.text()}`);
   const ids = new Map<string, string>();
   for (const name of names) {
@@ -65,7 +84,8 @@ export async function startLoad({ gateways, networks, query }: FailoverCluster):
   const wakes: FailoverLoad["wakes"] = { sent: 0, failed: [] };
   const writes = { sent: 0, acknowledged: 0 };
   const users: string[] = [];
-  const packages: string[] = [];
+  /** By their names, the digests of the files of their one container. */
+  const packages = new Map<string, string>();
   /** The last acknowledged desired state; undefined: a later request for another was not acknowledged. */
   const desired = new Map<string, number | undefined>();
   for (const name of [...WARM, LATE.stop]) if ((await proxied(first, name)).status !== 200) throw new Error(`${name} does not start`);
@@ -89,6 +109,18 @@ export async function startLoad({ gateways, networks, query }: FailoverCluster):
     return isDone;
   };
   let made = 0;
+  const prefix = "dockerfiles/app/";
+  /** Returns the package's name, if it was acknowledged. */
+  const publish = async (): Promise<string | undefined> => {
+    const name = `extra-${made++}`;
+    const files = packageWith(name, ["app"], cluster);
+    const body = await zipOf(files);
+    const request = fetch(`${next().api}/packages/dev/${name}`, { method: "POST", headers: { authorization: `Dev ${first.key}` }, body });
+    if (!(await acknowledged(request))) return undefined;
+    const ofContainer = Object.entries(files).filter(([path]) => path.startsWith(prefix));
+    packages.set(name, digestOf(ofContainer.map(([path, text]) => [path.slice(prefix.length), text])));
+    return name;
+  };
   const loops = [
     ...gateways.map((client, at) =>
       loop(150, async () => {
@@ -105,12 +137,7 @@ export async function startLoad({ gateways, networks, query }: FailoverCluster):
       const login = `user-${made++}`;
       if (await acknowledged(post("/users", { login }))) users.push(login);
     }),
-    loop(4_000, async () => {
-      const name = `extra-${made++}`;
-      const body = await zipOf(packageWith(name, ["app"], networks.outside));
-      const request = fetch(`${next().api}/packages/dev/${name}`, { method: "POST", headers: { authorization: `Dev ${first.key}` }, body });
-      if (await acknowledged(request)) packages.push(name);
-    }),
+    loop(4_000, async () => void (await publish())),
     loop(700, async () => {
       // Only this loop changes the last one.
       const name = SLEEPERS.at(-1) ?? "";
@@ -125,6 +152,7 @@ export async function startLoad({ gateways, networks, query }: FailoverCluster):
     }),
   ];
 
+  let published = "";
   let probes = 0;
   return {
     warm,
@@ -145,12 +173,39 @@ export async function startLoad({ gateways, networks, query }: FailoverCluster):
     },
     late: LATE,
     request: async (name) => (await proxied(next(), name)).status,
+    publish: async () => {
+      published = await eventually("a package is published", publish);
+    },
+    wakePublished: async () => {
+      let last = "no answer";
+      const wake = async () => {
+        const { id } = await next().container(`${published}-app`);
+        const response = await next().call(`/docker/containers/proxy/${id}/square?number=4`);
+        last = `${response.status} ${await response.text()}`;
+        if (response.status === 200) return id;
+        return undefined;
+      };
+      const id = await eventually(
+        "the published container answers",
+        () => wake().catch((error: unknown) => void (last = String(error))),
+        WAKE_MS,
+      ).catch(() => undefined);
+      if (id === undefined) return [`${published}, published just before the fault, does not start: ${last}`];
+      await eventually(
+        "the published container stops",
+        async () => (await next().call(`/docker/containers/${id}/stop?awaitStop=true`)).status === 200,
+      );
+      return [];
+    },
     missing: async () => {
       // Those that are acknowledged meanwhile are for the next check.
-      const [logins, published] = [[...users], [...packages]];
-      const [userRows, packageRows] = [await query("SELECT login AS name FROM users"), await query("SELECT name FROM packages")];
-      const [knownUsers, knownPackages] = [userRows, packageRows].map((rows) => new Set(rows.map((row) => String(row["name"]))));
-      const lost = [...logins.filter((login) => !knownUsers?.has(login)), ...published.filter((name) => !knownPackages?.has(name))];
+      const [logins, sent] = [[...users], [...packages]];
+      const names = new Set((await query("SELECT login FROM users")).map((row) => String(row["login"])));
+      const stored = await storedPackages(query);
+      const lost = [
+        ...logins.filter((login) => !names.has(login)),
+        ...sent.filter(([name, digest]) => stored.get(name) !== digest).map(([name]) => `${name}${stored.has(name) ? " has other files" : ""}`),
+      ];
       for (const [name, want] of desired) {
         if (want === undefined) continue;
         const [row] = await query(`SELECT desired_instances::int AS instances FROM containers WHERE id = '${ids.get(name)}'`);
@@ -164,4 +219,14 @@ export async function startLoad({ gateways, networks, query }: FailoverCluster):
       await Promise.all(loops);
     },
   };
+}
+
+/** By the names of packages, the digests of their containers' files as the database has them. */
+async function storedPackages(query: FailoverCluster["query"]): Promise<Map<string, string>> {
+  const rows = await query(`SELECT p.name, f.path, encode(string_agg(f.bytes, ''::bytea ORDER BY f.part), 'hex') AS bytes
+    FROM packages p JOIN images i ON i.package_id = p.id JOIN published_files f ON f.folder = i.files
+    WHERE p.name LIKE 'extra-%' GROUP BY p.name, f.path`);
+  const byPackage = Map.groupBy(rows, (row) => String(row["name"]));
+  const fileOf = (row: Record<string, unknown>) => [String(row["path"]), Buffer.from(String(row["bytes"]), "hex")] as const;
+  return new Map([...byPackage].map(([name, files]) => [name, digestOf(files.map(fileOf).filter(([path]) => path !== IMAGE_FILE))]));
 }

@@ -1,5 +1,6 @@
 import { check, currentEpoch, standbys } from "./check.ts";
 import { type FailoverCluster, openFailoverCluster } from "./cluster.ts";
+import type { DoubledContainer } from "./doubles.ts";
 import { FAULTS, type FailoverFault, type FaultKind } from "./faults.ts";
 import { createLateCalls, type LateCalls } from "./late-calls.ts";
 import { type FailoverLoad, startLoad } from "./load.ts";
@@ -21,27 +22,36 @@ export type FailoverReport = {
   wakes: FailoverLoad["wakes"];
   writes: FailoverLoad["writes"];
   late: LateCalls["counts"];
+  doubles: readonly DoubledContainer[];
 };
 
-/** `containers`: how many more are stored, and sleep. `only`: a part of the names of the faults to play. */
-type PlayOptions = { faults: number; containers: number; seed: number; only: string | undefined; folder: string; report(line: string): void };
+/** `containers`: how many more are stored, and sleep. `only`: parts of the names of the faults to play; without one, all of them. */
+type PlayOptions = {
+  faults: number;
+  containers: number;
+  seed: number;
+  only: readonly string[];
+  leaseSeconds: number;
+  folder: string;
+  report(line: string): void;
+};
 
 /** Plays random faults, one after the other, and checks after each. The same seed plays the same faults. */
 export async function playFailover(
   t: { teardown(end: () => unknown): void },
-  { faults, containers, seed, only, folder, report }: PlayOptions,
+  { faults, containers, seed, only, leaseSeconds, folder, report }: PlayOptions,
 ): Promise<FailoverReport> {
-  const cluster = await openFailoverCluster(t, folder);
+  const cluster = await openFailoverCluster(t, { folder, leaseSeconds });
   const load = await startLoad(cluster);
   if (containers > 0) await storeMore(cluster, containers);
-  const late = createLateCalls(cluster, load);
+  const late = await createLateCalls(cluster, load);
   const phases = watchPhases(cluster);
   const random = generator(seed);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)] as T;
   const results: FailoverResult[] = [];
   await load.prepare();
   const plainMs = await load.probe();
-  const possible = FAULTS.filter(({ name }) => name.includes(only ?? ""));
+  const possible = FAULTS.filter(({ name }) => only.length === 0 || only.some((part) => name.includes(part)));
   // Each once, then at random.
   const order = shuffled(possible, random);
   for (let n = 0; n < faults; n++) {
@@ -51,11 +61,13 @@ export async function playFailover(
     const leader = cluster.controls.indexOf(await cluster.leader());
     const epoch = await currentEpoch(cluster);
     const [warm, wakes] = [load.warm.failed.length, load.wakes.failed.length];
+    const doubles = cluster.instances.doubles().length;
+    await load.publish();
     phases.begin();
     const { servedMs, repair } = await playFault(fault, load, () => fault.play(cluster, leader, pick));
     const steps = phases.steps();
     await repair();
-    const problems = await check(cluster, load);
+    const problems = [...(await load.wakePublished()), ...(await check(cluster, load, { doubles }))];
     // Only a process that led before has sent such calls.
     if ((await currentEpoch(cluster)) > epoch) problems.push(...(await late.play(epoch)));
     problems.push(
@@ -67,7 +79,7 @@ export async function playFailover(
     for (const problem of problems) report(`   ${problem}`);
   }
   await load.stop();
-  return { results, plainMs, warm: load.warm, wakes: load.wakes, writes: load.writes, late: late.counts };
+  return { results, plainMs, warm: load.warm, wakes: load.wakes, writes: load.writes, late: late.counts, doubles: cluster.instances.doubles() };
 }
 
 /** Copies of one that sleeps. The next leader reads them from the database, and each gateway gets them from that one. */

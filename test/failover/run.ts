@@ -1,7 +1,7 @@
 /**
- * `npm run failover [-- --faults N --seed N --only TEXT --containers N --table FILE]`: three control processes and three gateways, each in a network and with a wall clock
+ * `npm run failover [-- --faults N --seed N --only TEXT,TEXT --lease N --containers N --table FILE]`: three control processes and three gateways, each in a network and with a wall clock
  * of its own, and PostgreSQL, under load and random faults. It checks after each fault, and prints the time until wakes are served again as a table.
- * `--only` plays the faults whose name has the text, `--containers` stores so many more that sleep. It ends with 1 if a check fails; the targets for the times are judged apart. It needs root, PostgreSQL,
+ * `--only` plays the faults whose name has one of the texts, `--lease` sets the seconds of the lease, `--containers` stores so many more that sleep. It ends with 1 if a check fails; the targets for the times are judged apart. It needs root, PostgreSQL,
  * iptables and libfaketime.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     faults: { type: "string", default: "200" },
     seed: { type: "string" },
     only: { type: "string" },
+    lease: { type: "string", default: "6" },
     containers: { type: "string", default: "0" },
     table: { type: "string" },
   },
@@ -36,8 +37,9 @@ const endAll = () =>
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void endAll().finally(() => process.exit(1)));
 let failed = true;
 try {
+  const only = values.only?.split(",") ?? [];
   const [faults, containers] = [Number(values.faults), Number(values.containers)];
-  const report = await playFailover(t, { faults, containers, seed, only: values.only, folder, report: console.log });
+  const report = await playFailover(t, { faults, containers, seed, only, leaseSeconds: Number(values.lease), folder, report: console.log });
   const table = resultTable(report);
   console.log(`\n${table}\n\n${judgeTargets(report).join("\n")}`);
   if (values.table !== undefined) writeFileSync(values.table, `${table}\n`);

@@ -5,7 +5,7 @@ import type { FailoverReport, FailoverResult } from "./play.ts";
 const TARGETS_MS = { crash: 10_000, planned: 2_000 } as const;
 
 /** The result as Markdown: for the page on several machines. */
-export function resultTable({ results, plainMs, warm, wakes, writes, late }: FailoverReport): string {
+export function resultTable({ results, plainMs, warm, wakes, writes, late, doubles }: FailoverReport): string {
   const problems = results.reduce((sum, result) => sum + result.problems.length, 0);
   const rows = FAULT_KINDS.flatMap((kind) => {
     const ofKind = results.filter((result) => result.kind === kind);
@@ -26,6 +26,7 @@ export function resultTable({ results, plainMs, warm, wakes, writes, late }: Fai
     ...rows.filter((text) => text !== ""),
     "",
     `A wake without a fault took ${seconds(plainMs)}. Warm requests: ${warm.sent}, failed: ${warm.failed.length}. Wakes: ${wakes.sent}, failed: ${wakes.failed.length}.`,
+    `Containers that ran twice: ${doubles.length}, at most for ${Math.round(Math.max(0, ...doubles.map(({ ms }) => ms)))} ms.`,
     `Writes: ${writes.sent}, acknowledged: ${writes.acknowledged}. Late starts: ${late.starts}, recognized: ${late.recognized}. Late stops: ${late.stops}. Problems: ${problems}.`,
   ].join("\n");
 }
