@@ -73,6 +73,21 @@ export const COMMANDS: Commands = {
     load: () => import("./shadow/shadow.ts"),
   },
   publish: { section: "publish", summary: "build a package's images, push them, and publish it", load: () => import("./publish/publish.ts") },
+  history: {
+    section: "publish",
+    summary: "list a package's current and earlier versions",
+    load: async () => ({ verbs: (await import("./publish/versions.ts")).HISTORY }),
+  },
+  rollback: {
+    section: "publish",
+    summary: "publish an earlier version of a package again",
+    load: async () => ({ verbs: (await import("./publish/versions.ts")).ROLLBACK }),
+  },
+  unpublish: {
+    section: "publish",
+    summary: "stop and remove all containers and images of a package",
+    load: async () => ({ verbs: (await import("./publish/versions.ts")).UNPUBLISH }),
+  },
   registry: {
     section: "publish",
     summary: "run berth's own registry, and manage the images in a registry",

@@ -288,6 +288,12 @@ export const SETTINGS = {
     "Where the edge and the registry proxy write a JSON line for each request; a file is reopened on SIGHUP",
   ),
   accessLogQuery: setting("BERTH_ACCESS_LOG_QUERY", flag(), false, "Also write queries there; they may contain secrets"),
+  keepVersions: setting(
+    "BERTH_KEEP_VERSIONS",
+    wholeNumber(0, 50),
+    5,
+    "Earlier versions of each package that `berth rollback` can return to; `berth registry retain` keeps their images",
+  ),
   auditDays: setting("BERTH_AUDIT_DAYS", quantity(1, 3_650, "days"), 365, "How long audit entries are kept (`GET /api/admin/audit`)"),
   // OpenTelemetry's own names and meanings
   traces: {

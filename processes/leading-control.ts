@@ -159,6 +159,7 @@ export async function openLeadingControl(
     dataFolder: settings.data,
     environment: settings.environment,
     hasTcpListeners: settings.tcp.ports !== undefined,
+    keepVersions: settings.keepVersions,
     gpuIsOptional: settings.gpuPolicy === "prefer",
     maxPackageBytes: settings.maxPackageMb * MEGABYTE,
     limits: ZIP_LIMITS,

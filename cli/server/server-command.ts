@@ -47,23 +47,25 @@ export function requestVerb<const O extends Options, T>(of: {
   words: string;
   summary: string;
   aliases?: readonly string[];
+  details?: string;
   options?: O;
   completes?: Completes;
   request(call: CallApi, words: string[], given: OptionValues<O>, screen: Screen): Promise<T>;
-  format(response: T, words: string[], screen: Screen): string;
+  format(response: T, words: string[], screen: Screen, now: number): string;
 }): CommandVerb {
-  const { words, summary, aliases = [], options, completes } = of;
+  const { words, summary, aliases = [], details, options, completes } = of;
   return defineVerb({
     words,
     summary,
     aliases,
+    ...(details === undefined ? {} : { details }),
     options: { ...SERVER_OPTIONS, ...JSON_OPTION, ...options },
     ...(completes === undefined ? {} : { completes }),
     run: async ({ context, words, options: given, screen }) => {
       const serverOptions = given as { server?: string; key?: string; "key-file"?: string; json?: boolean };
       const response = await of.request(selectServer(context, serverOptions).call, words, given as unknown as OptionValues<O>, screen);
       if (serverOptions.json) screen.json(response);
-      else screen.print(of.format(response, words, screen));
+      else screen.print(of.format(response, words, screen, context.clock.now()));
     },
   });
 }

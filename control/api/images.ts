@@ -123,8 +123,12 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
       schema: { tags: ["server"], summary: "Lists references of the images that containers use or will use", response: REFERENCES },
       handle: async () => {
         const images = (await store.images.some(await store.images.ids({ where: [] }))).filter(({ state }) => state !== "DELETED");
-        const named = images.flatMap(({ name, version, resolvedId }) => [`${name}:${version}`, resolvedId ?? ""]);
-        const references = [...named, ...[...images, ...(await store.containers.deployed())].flatMap(referencesOf)];
+        const earlier = await store.packageVersions.images();
+        const named = [
+          ...images.map(({ name, version }) => `${name}:${version}`),
+          ...[...images, ...earlier].map(({ resolvedId }) => resolvedId ?? ""),
+        ];
+        const references = [...named, ...[...images, ...(await store.containers.deployed()), ...earlier].flatMap(referencesOf)];
         return { references: [...new Set(references)].filter((one) => one !== "") };
       },
     }),

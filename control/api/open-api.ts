@@ -19,6 +19,7 @@ import { addEventRoutes } from "./events.ts";
 import { imageRoutes } from "./images.ts";
 import { lazyCompilers } from "./lazy-compilers.ts";
 import { importRoutes, addPackageRoutes } from "./packages.ts";
+import { packageVersionRoutes } from "./package-versions.ts";
 import { createSendList } from "./lists.ts";
 import { openLiveStreams } from "./live-streams.ts";
 import { recordAudit } from "./record-audit.ts";
@@ -120,6 +121,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => electionRoutes(deps),
         () => orphanRoutes(deps),
         () => importRoutes(routeDeps),
+        () => packageVersionRoutes(routeDeps),
         () => signingKeyRoutes(deps),
         () => registryRoutes({ registry: deps.registry, usage: () => imageUsage(store), pushes }),
         () => repositoryOwnerRoutes(deps),

@@ -21,6 +21,8 @@ export const AUDIT_ACTIONS = [
   "containerRestarted",
   "imageRevalidated",
   "packagePublished",
+  "packageRolledBack",
+  "packageUnpublished",
   "credentialsReplaced",
   "credentialsSet",
   "credentialsRemoved",

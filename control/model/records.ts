@@ -1,5 +1,6 @@
 import type { FaultData } from "../../lib/fault.ts";
 import type { Container, StartReason } from "./entities.ts";
+import type { ContainerState, ImageState } from "./states.ts";
 
 /** What the store keeps beside the entities that users see. Times are epoch milliseconds throughout. */
 
@@ -95,6 +96,45 @@ export type SigningKey = Sealed & {
   createdOn: number;
   /** When it stopped signing; undefined: it signs. */
   retiredOn: number | undefined;
+};
+
+/** One publish of a package, or a return to an earlier one. */
+export type PackageVersion = {
+  id: string;
+  packageId: string;
+  /** Counts the versions of one package from 1. */
+  number: number;
+  /** Of its package.json. */
+  version: string;
+  publishedOn: number;
+  /** Undefined for versions of older berths. */
+  byUser: string | undefined;
+  /** The number of the version that this one repeats. */
+  restores: number | undefined;
+  /** Undefined: it is the current one. */
+  replacedOn: number | undefined;
+};
+
+/** One folder of a version, as its image and its container were when a newer version replaced it. */
+export type VersionFolder = {
+  versionId: string;
+  folder: string;
+  container: string;
+  image: string;
+  ref: string;
+  digest: string | undefined;
+  resolvedId: string | undefined;
+  mutable: boolean;
+  contentHash: string | undefined;
+  dockerfile: string;
+  dockerfilePath: string;
+  /** Where its files are, relative to the data folder. */
+  files: string;
+  warnings: string[];
+  config: Container["config"];
+  env: Record<string, string>;
+  imageState: ImageState;
+  containerState: ContainerState;
 };
 
 /** A repository below `datagrok/` and its owner: the package, or else the user, that had it first. */

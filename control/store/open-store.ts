@@ -21,6 +21,7 @@ import { type Dialect, POSTGRES_DIALECT, SQLITE_DIALECT } from "./dialects.ts";
 import { type History, createHistory, type Wakes, createWakes } from "./history.ts";
 import { type Images, createImages } from "./images.ts";
 import { migrate } from "./schema.ts";
+import { createPackageVersions, type PackageVersions } from "./package-versions.ts";
 import { createPackages, createRepositories, type Packages, type Repositories } from "./packages.ts";
 import { parsePostgresAddress, type PostgresOptions } from "./postgres/address.ts";
 import { postgresConnection, postgresReader } from "./postgres/connection.ts";
@@ -47,6 +48,7 @@ export type Store = {
   groups: Groups;
   packages: Packages;
   repositories: Repositories;
+  packageVersions: PackageVersions;
   connections: Connections;
   credentials: CredentialQueries;
   signingKeys: SigningKeyQueries;
@@ -186,6 +188,7 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
     groups: createGroups(queries),
     packages: createPackages(queries),
     repositories: createRepositories(queries),
+    packageVersions: createPackageVersions(queries),
     connections: createConnections(queries),
     credentials: createCredentials(queries),
     signingKeys: createSigningKeys(queries),

@@ -259,6 +259,19 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE TABLE shared_secrets (name TEXT PRIMARY KEY, key_id TEXT NOT NULL, box TEXT NOT NULL) STRICT;
   CREATE TABLE shared_texts (name TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
   `,
+  // Earlier versions of packages, to return to. The folders of a version are copied when a newer one replaces it: then their digests are known.
+  `
+  CREATE TABLE package_versions (
+    id TEXT PRIMARY KEY, package_id TEXT NOT NULL REFERENCES packages ON DELETE CASCADE, number INTEGER NOT NULL, version TEXT NOT NULL,
+    published_on INTEGER NOT NULL, by_user TEXT, restores INTEGER, replaced_on INTEGER, UNIQUE (package_id, number)
+  ) STRICT;
+  CREATE TABLE version_folders (
+    version_id TEXT NOT NULL REFERENCES package_versions ON DELETE CASCADE, folder TEXT NOT NULL, container TEXT NOT NULL, image TEXT NOT NULL,
+    ref TEXT NOT NULL, digest TEXT, resolved_id TEXT, mutable INTEGER NOT NULL, content_hash TEXT, dockerfile TEXT NOT NULL,
+    dockerfile_path TEXT NOT NULL, files TEXT NOT NULL, warnings TEXT NOT NULL, config TEXT NOT NULL, env TEXT NOT NULL,
+    image_state TEXT NOT NULL, container_state TEXT NOT NULL, PRIMARY KEY (version_id, folder)
+  ) STRICT;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

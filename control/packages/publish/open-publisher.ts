@@ -6,9 +6,9 @@ import { openDeadline } from "../../../lib/deadline.ts";
 import { createFairSlots } from "../../../lib/fair-queues.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
-import type { Container, User } from "../../model/entities.ts";
+import type { Container, Package, User } from "../../model/entities.ts";
+import type { PackageVersion } from "../../model/records.ts";
 import { unscoped } from "../../model/names.ts";
-import type { PackageContainer } from "../../store/containers.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import { findReferenced, unresolvedTemplates } from "../credentials/references.ts";
@@ -16,9 +16,12 @@ import { capWarnings, readText } from "./author-files.ts";
 import { findConnections, isConnection, type PublishedConnection } from "./connections.ts";
 import { defineContainers, type Definition, type PackageJson, readPackageJson } from "./definitions.ts";
 import { DOCKERFILES, findFolders } from "./folders.ts";
-import { openPackageFiles, versionPath } from "./package-files.ts";
+import { openPackageFiles } from "./package-files.ts";
 import { receiveUpload, unpackZip, type ZipLimits } from "./receive-upload.ts";
-import { type Recorded, recordPackage, refuseForeignAuthor, stageFolders } from "./record-package.ts";
+import { createRecorder, inSlices } from "./create-recorder.ts";
+import { createPackageLocks } from "./package-locks.ts";
+import { earlierVersion } from "./earlier-version.ts";
+import { type Recorded, type RecordedPackage, refuseForeignAuthor } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
 
 export type Publishing = {
@@ -32,6 +35,8 @@ export type Publishing = {
 };
 
 export type Published = Recorded & { warnings: string[] };
+export type PackageRequest = { name: string; user: Publishing["user"]; signal: AbortSignal };
+export type RolledBack = { package: Package; restored: PackageVersion };
 
 export type Publisher = {
   /**
@@ -39,6 +44,13 @@ export type Publisher = {
    * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
    */
   publish(publishing: Publishing): Promise<Published>;
+  /**
+   * Publishes an earlier version again: its images, by digest where that is known, and its definitions. `to` is its number; undefined: the newest one that was
+   * good. Faults: PACKAGE_NOT_FOUND, REQUEST_INVALID if there is no such version, NOT_PERMITTED, NAME_TAKEN.
+   */
+  rollBack(request: PackageRequest & { to: number | undefined }): Promise<RolledBack>;
+  /** Removes all containers and images of a package, whose names stay its own. Faults: PACKAGE_NOT_FOUND, NOT_PERMITTED. */
+  unpublish(request: PackageRequest): Promise<void>;
   /** Changes a container, or creates one of a published image. Faults: REQUEST_INVALID, NOT_PERMITTED. */
   save(changes: Saving): Promise<Container>;
 };
@@ -52,7 +64,6 @@ const PUBLISHES = { slots: 4, slotsPerUser: 2, waiting: 64, waitingPerUser: 16 }
 /** A package that takes longer than this keeps the others of its author waiting. */
 const PUBLISH_MS = 120_000;
 const RETRY_MS = 10_000;
-const SLICE = 10;
 /** Of one answer. Each folder has at most 20. */
 const MAX_WARNINGS_IN_ALL = 200;
 
@@ -68,6 +79,8 @@ export async function openPublisher(parts: {
   hasTcpListeners?: boolean | undefined;
   /** Containers start without GPUs that no machine has. Default: their start fails. */
   gpuIsOptional?: boolean | undefined;
+  /** Earlier versions of each package that stay for a rollback. */
+  keepVersions?: number | undefined;
   clock: Clock;
   maxPackageBytes: number;
   limits: ZipLimits;
@@ -75,6 +88,7 @@ export async function openPublisher(parts: {
   const { store, clock } = parts;
   const files = await openPackageFiles(parts.dataFolder, async (id) => (await store.packages.find(id)) !== undefined, store.publishedFiles);
   const locked = createPackageLocks();
+  const recorder = createRecorder({ ...parts, files });
 
   const readPackage = async (folder: string, publishing: Publishing) => {
     const into = join(folder, "unpacked");
@@ -99,33 +113,13 @@ export async function openPublisher(parts: {
     // No other publish makes a package of this name meanwhile.
     const packageId = (await store.packages.byName(json.name))?.id ?? randomUUID();
     const folders = definitions.map(({ folder, at, hash }) => ({ from: staged.get(folder) ?? at, folder, hash }));
-    const deps = { store, environment: parts.environment, now: Math.trunc(clock.now()) };
-    const record = async () => {
-      const recorded = await recordPackage(deps, json, publishing.user, definitions, packageId);
-      return { recorded, kept: await parts.credentials.record(recorded.package, connections) };
-    };
-    try {
-      const owner = { id: packageId, version: json.version };
-      await inSlices(slicesOf(definitions), (slice) => stageFolders(deps, owner, slice, (definition) => versionPath(packageId, definition)), 1);
-      const done = await files.placing(packageId, folders, publishing.signal, () => store.transaction(record, { isLarge: true }));
-      await prune(packageId, definitions, done.recorded.filesBefore);
-      return done;
-    } finally {
-      await store.staging.clear(packageId);
-    }
-  };
-
-  const prune = async (packageId: string, definitions: readonly Definition[], filesBefore: ReadonlyMap<string, string>): Promise<void> => {
-    const containers = new Map((await store.containers.byPackage(packageId)).map((container) => [container.folder, container]));
-    const defined = new Set(definitions.map(({ folder }) => folder));
-    for (const folder of filesBefore.keys()) if (!defined.has(folder)) await files.prune(packageId, folder, []);
-    for (const definition of definitions) {
-      const { folder } = definition;
-      // What still runs may run from the version before this one; what waits for its successor's image, from one before that.
-      if (runsOlder(containers.get(folder))) continue;
-      const now = versionPath(packageId, definition);
-      await files.prune(packageId, folder, [now, filesBefore.get(folder) ?? now]);
-    }
+    return recorder.recordAll(packageId, json, definitions, async (record) => {
+      const whole = async () => {
+        const recorded = await record(publishing.user);
+        return { recorded, kept: await parts.credentials.record(recorded.package, connections) };
+      };
+      return files.placing(packageId, folders, publishing.signal, () => store.transaction(whole, { isLarge: true }));
+    });
   };
 
   const publishFrom = async (folder: string, publishing: Publishing): Promise<Published> => {
@@ -153,6 +147,27 @@ export async function openPublisher(parts: {
   const uploads = createFairSlots({ ...UPLOADS, full: full("sending") });
   const publishes = createFairSlots({ ...PUBLISHES, full: full("publishing") });
 
+  /** Replaces all that a published package defines by what `choose` returns. */
+  const redefine = async <R extends { json: Omit<RecordedPackage, "name">; definitions: readonly Definition[] }>(
+    { name, user, signal }: PackageRequest,
+    choose: (owner: Package) => Promise<R>,
+  ): Promise<R & { recorded: Recorded }> => {
+    const existing = await store.packages.byName(name);
+    if (!existing) throw new Fault("PACKAGE_NOT_FOUND", `There is no package ${name}.`);
+    await refuseForeignAuthor(store, existing.name, user);
+    const { id } = existing;
+    const done = await publishes.run(user.id, signal, () =>
+      locked(existing.name, signal, async () => {
+        const chosen = await choose((await store.packages.find(id)) ?? existing);
+        const record = (write: (by: Publishing["user"]) => Promise<Recorded>) =>
+          store.transaction(async () => ({ ...chosen, recorded: await write(user) }), { isLarge: true });
+        return recorder.recordAll(id, { ...chosen.json, name: existing.name }, chosen.definitions, record);
+      }),
+    );
+    await recorder.apply(done.recorded, user.id);
+    return done;
+  };
+
   const publish = async (publishing: Publishing): Promise<Published> => {
     await refuseForeignAuthor(store, publishing.name, publishing.user);
     const folder = await files.incoming();
@@ -168,19 +183,7 @@ export async function openPublisher(parts: {
         const deadline = openDeadline({ clock, ms: PUBLISH_MS, overdue, signal });
         return publishFrom(folder, { ...publishing, signal: deadline.signal }).finally(deadline.close);
       });
-      // All of it is stored. If berth ends here, the next start does the rest.
-      const publishedOn = published.package.updatedOn;
-      await inSlices(published.folders, ({ imageId }) => parts.lifecycle.requestValidation(imageId, publishing.user.id, publishedOn));
-      const redefined = [...published.folders.map(({ containerId }) => containerId), ...published.followers.map(({ id }) => id)];
-      await inSlices(redefined, (id) => parts.lifecycle.definitionChanged(id, publishing.user.id));
-      // Meanwhile another publish may have brought the folder back.
-      const isBack = async ({ imageId, packageId }: PackageContainer) =>
-        (await store.packages.find(packageId))?.updatedOn !== publishedOn && (await store.images.find(imageId))?.state !== "DELETED";
-      await inSlices(published.removed, (container) =>
-        store.transaction(async () => {
-          if (!(await isBack(container))) await parts.lifecycle.remove(container.id);
-        }),
-      );
+      await recorder.apply(published, publishing.user.id);
       return published;
     } finally {
       await files.discard(folder);
@@ -189,6 +192,13 @@ export async function openPublisher(parts: {
 
   return {
     publish,
+    rollBack: async ({ to, ...request }) => {
+      const { recorded, restored } = await redefine(request, (owner) => earlierVersion(store, owner, to));
+      return { package: recorded.package, restored };
+    },
+    unpublish: async (request) => {
+      await redefine(request, async ({ version }) => ({ json: { version }, definitions: [] }));
+    },
     save: (changes) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, changes),
   };
 }
@@ -204,10 +214,6 @@ function gpuWarnings(definitions: readonly Definition[]): string[] {
       ? [`${DOCKERFILES}/${folder}: gpu requests ${config.gpu} GPU: it starts without if no machine has it free (BERTH_GPU_POLICY).`]
       : [],
   );
-}
-
-function runsOlder(container: PackageContainer | undefined): boolean {
-  return container?.runningGeneration !== undefined && container.runningGeneration < container.generation - 1;
 }
 
 /** berth keeps only what makes containers: no scripts, styles or other code of the package. */
@@ -232,39 +238,4 @@ async function stage(
   const to = join(folder, "root");
   await copy(root.at, to);
   return staged.set("", to);
-}
-
-/** Each may be a write to the disk: other requests are answered between slices. */
-async function inSlices<T>(items: readonly T[], work: (item: T) => Promise<void> | void, size = SLICE): Promise<void> {
-  for (const [index, item] of items.entries()) {
-    if (index > 0 && index % size === 0) await new Promise(setImmediate);
-    await work(item);
-  }
-}
-
-function slicesOf<T>(items: readonly T[]): T[][] {
-  return Array.from({ length: Math.ceil(items.length / SLICE) }, (_, index) => items.slice(index * SLICE, (index + 1) * SLICE));
-}
-
-/** Runs `work` alone among those of the same package, in the order in which they came. The signal's reason is thrown where it came before its turn. */
-export type PackageLocks = <R>(packageName: string, signal: AbortSignal, work: () => Promise<R>) => Promise<R>;
-
-/** Publishes of one package share its folder of files. Their number is bounded by the publish slots. */
-function createPackageLocks(): PackageLocks {
-  const last = new Map<string, Promise<void>>();
-  return (packageName, signal, work) => {
-    const run = (last.get(packageName) ?? Promise.resolve()).then(() => {
-      signal.throwIfAborted();
-      return work();
-    });
-    const ended = run.then(
-      () => undefined,
-      () => undefined,
-    );
-    last.set(packageName, ended);
-    void ended.finally(() => {
-      if (last.get(packageName) === ended) last.delete(packageName);
-    });
-    return run;
-  };
 }

@@ -26,9 +26,13 @@ export type Recorded = {
   filesBefore: Map<string, string>;
 };
 
-type RecordDeps = { store: Store; environment: string; now: number };
+/** `keepVersions`: how many earlier versions of the package stay in the store. */
+type RecordDeps = { store: Store; environment: string; now: number; keepVersions: number };
 /** A package whose version is being published; its row may not be there yet. */
 type StagedPackage = { id: string; version: string };
+
+/** `restores`: the number of the earlier version that it repeats. */
+export type RecordedPackage = Pick<PackageJson, "name" | "version"> & Partial<Pick<PackageJson, "description">> & { restores?: number | undefined };
 
 /** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
 export async function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): Promise<void> {
@@ -42,7 +46,7 @@ export async function refuseForeignAuthor(store: Store, name: string, user: Pick
  * Call it for a few at a time, and clear the staging in the end. `filesOf` returns the place of the files.
  */
 export async function stageFolders(
-  { store, environment, now }: RecordDeps,
+  { store, environment, now }: Omit<RecordDeps, "keepVersions">,
   owner: StagedPackage,
   defined: readonly Definition[],
   filesOf: (definition: Definition) => string,
@@ -76,18 +80,23 @@ export async function stageFolders(
  */
 export async function recordPackage(
   deps: RecordDeps,
-  json: PackageJson,
+  json: RecordedPackage,
   user: Pick<User, "id" | "admin">,
   defined: readonly Definition[],
   newPackageId: string,
 ): Promise<Recorded> {
   const { store, now } = deps;
   await refuseForeignAuthor(store, json.name, user);
+  const before = await store.packages.byName(json.name);
   const owner = await recordPackageRow(deps, json, user.id, newPackageId);
   const images = await imagesBefore(store, owner, user, defined);
   const leaving = await store.images.ofOtherFolders(
     owner.id,
     defined.map(({ folder }) => folder),
+  );
+  await store.packageVersions.begin(
+    { packageId: owner.id, version: json.version, byUser: user.id, restores: json.restores },
+    { before, keep: deps.keepVersions, now },
   );
   const containers = new Map((await store.containers.byPackage(owner.id)).map((container) => [container.folder, container]));
   await requireFreeNames(store, owner, defined, containers);
@@ -131,7 +140,7 @@ function isFollower({ folder }: Pick<Container, "folder">): boolean {
   return folder.includes("/");
 }
 
-async function recordPackageRow({ store, now }: RecordDeps, json: PackageJson, authorId: string, newId: string): Promise<Package> {
+async function recordPackageRow({ store, now }: RecordDeps, json: RecordedPackage, authorId: string, newId: string): Promise<Package> {
   const existing = await store.packages.byName(json.name);
   if (existing) return (await store.packages.update(existing.id, { version: json.version, updatedOn: now })) ?? existing;
   await requireFreePackageName(store, json.name, authorId);
@@ -148,7 +157,7 @@ function newImage(owner: StagedPackage, id: string, definition: Definition, file
 
 /** A folder may have come to its rows since it was staged: from an import. */
 async function identifyStaged(
-  { store, environment }: RecordDeps,
+  { store, environment }: Pick<RecordDeps, "store" | "environment">,
   owner: Package,
   images: ReadonlyMap<string, PackageImage>,
   containers: ReadonlyMap<string, PackageContainer>,

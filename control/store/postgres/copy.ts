@@ -27,6 +27,8 @@ export const COPIED: readonly CopiedTable[] = [
   { table: "signing_keys", key: "kid", inserted: "rowid" },
   { table: "images", key: "id" },
   { table: "containers", key: "id" },
+  { table: "package_versions", key: "id" },
+  { table: "version_folders", key: "version_id, folder" },
   { table: "sessions", key: "digest", inserted: "rowid" },
   { table: "tombstones", key: "id" },
   { table: "history", key: "seq" },

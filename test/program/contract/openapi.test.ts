@@ -12,6 +12,8 @@ const REFUSED: Record<string, number> = {
   "get /docker/registry/repositories": 404,
   "get /docker/registry/images": 404,
   "delete /docker/registry/images": 404,
+  "post /packages/published/{name}/rollback": 400,
+  "post /packages/published/{scope}/{name}/rollback": 400,
 };
 
 const FORM = { "content-type": "application/x-www-form-urlencoded" };
@@ -76,6 +78,12 @@ t.test("each route of openapi.json is called", async (t) => {
     "post /packages/dev/{name}": async () => call("POST", "/packages/dev/other", dev, await zip("other")),
     "post /packages/dev/{first}/{name}": async () => call("POST", "/packages/dev/@scope/other", dev, await zip("@scope/other")),
     "post /packages/dev/{key}/{scope}/{name}": async () => call("POST", `/packages/dev/${stand.key}/@scope/other`, {}, await zip("@scope/other")),
+    "get /packages/published/{name}/versions": () => call("GET", "/packages/published/other/versions"),
+    "get /packages/published/{scope}/{name}/versions": () => call("GET", "/packages/published/@scope/other/versions"),
+    "post /packages/published/{name}/rollback": () => call("POST", "/packages/published/other/rollback", json, body({ to: 1 })),
+    "post /packages/published/{scope}/{name}/rollback": () => call("POST", "/packages/published/@scope/other/rollback", json, body({ to: 1 })),
+    "delete /packages/published/{name}": () => call("DELETE", "/packages/published/other"),
+    "delete /packages/published/{scope}/{name}": () => call("DELETE", "/packages/published/@scope/other?dryRun=true"),
     "post /credentials/for/{name}": () => call("POST", "/credentials/for/walk", json, body({ password: "x" })),
     "patch /credentials/for/{name}": () => call("PATCH", "/credentials/for/walk", json, body({ user: "x" })),
     "get /credentials/for/{name}": () => call("GET", "/credentials/for/walk"),
