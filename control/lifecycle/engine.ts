@@ -117,7 +117,10 @@ function createDriverCalls({ driver, clock }: { driver: Driver; clock: Clock }):
     });
 }
 
-/** Progress extends the deadline. After an abort nothing is called any more: what the driver then reports is of a call that is over. */
+/**
+ * Progress extends the deadline. After an abort, what the driver reports is of a call that is over. Only addresses count then too: what it started is there
+ * until it is removed, and no other container may be sent requests there.
+ */
 function deployCallbacks(
   { onPull, onLaunched, onAddresses, onHealthStatus, onLookup }: Omit<DeployCall, "signal">,
   call: AbortSignal,
@@ -135,7 +138,7 @@ function deployCallbacks(
   return {
     onPull: whileOpen(progress),
     ...(onLaunched ? { onLaunched: whileOpen(onLaunched) } : {}),
-    ...(onAddresses ? { onAddresses: whileOpen(onAddresses) } : {}),
+    ...(onAddresses ? { onAddresses } : {}),
     ...(onHealthStatus ? { onHealthStatus: whileOpen(onHealthStatus) } : {}),
     ...(onLookup ? { onLookup: whileOpen(onLookup) } : {}),
   };

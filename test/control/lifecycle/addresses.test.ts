@@ -149,6 +149,39 @@ t.test("a start that is cancelled before its address is stored takes the address
   t.notOk(stand.views.some((view) => view.id === other.id && view.availability.kind === "awake"));
 });
 
+t.test("an address that is reported after the start was aborted is taken from others too", async (t) => {
+  let report: (() => void) | undefined;
+  let endCall = () => {};
+  const driver = (real: Driver): Driver => ({
+    ...real,
+    deploy: async (spec, call) => {
+      if (!spec.service.includes("other")) return real.deploy(spec, call);
+      report = () => call.onAddresses?.([{ host: "127.0.0.1", port }], "late", true);
+      // The engine goes on after the abort.
+      await new Promise<void>((resolve) => (endCall = resolve));
+      call.signal.throwIfAborted();
+      throw new Error("it was not aborted");
+    },
+  });
+  const stand = await openHeldStand(t, { driver });
+  const { id, service } = await started(stand, "web");
+  const port = portOf(stand, id) as number;
+  stand.world.deaf = true;
+  await stand.world.kill(service);
+  stand.holdLooks();
+  const other = await stand.publish({ name: "other", config: { onDemand: true } });
+  await stand.lifecycle().requestStart(other.id, USER);
+  const reportAddress = await eventually("the deploy", () => report);
+  await stand.lifecycle().requestStop(other.id, USER);
+  t.equal(stand.addresses(id).toString(), String(port));
+  reportAddress();
+  await eventually("taken", () => stand.addresses(id) === "coming");
+  t.same(stand.row(other.id).addresses, [], "and the aborted one gets no requests there");
+  endCall();
+  stand.letLook();
+  await stand.reaches(other.id, "USER_STOPPED");
+});
+
 t.test("one that is being stopped loses its address as well, and cannot come back with it", async (t) => {
   const stand = await openHeldStand(t);
   const { id, service } = await started(stand, "web");

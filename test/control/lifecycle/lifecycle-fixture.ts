@@ -8,6 +8,7 @@ import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
 import { type Lifecycle, type LifecycleOptions, openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import type { ContainerState } from "../../../control/model/states.ts";
 import type { Container, ContainerConfig, Image } from "../../../control/model/entities.ts";
+import type { PostgresOptions } from "../../../control/store/postgres/address.ts";
 import { openStore, type Store } from "../../../control/store/open-store.ts";
 import type { Driver } from "../../../drivers/driver.ts";
 import { openStoredRows } from "../../fixtures/stored-rows.ts";
@@ -61,6 +62,8 @@ export async function openLifecycleFixture(
     metrics?: LifecycleOptions["metrics"];
     /** Puts something between the lifecycle and the orchestrator. */
     driver?: (driver: Driver, clock: Clock) => Driver;
+    /** Default: SQLite. */
+    postgres?: PostgresOptions;
   } = {},
 ): Promise<LifecycleFixture> {
   const folder = mkdtempSync(join(tmpdir(), "berth-lifecycle-"));
@@ -68,8 +71,9 @@ export async function openLifecycleFixture(
   let clock = createStillClock();
   const world = openMemoryWorld({ ...clock, sleep: (ms, signal) => clock.sleep(ms, signal), monotonic: () => clock.monotonic() });
   const open = async () => {
-    const store = await openStore({ folder, clock });
-    const rows = openStoredRows(folder);
+    const { postgres } = options;
+    const store = await openStore({ folder, clock, postgres });
+    const rows = openStoredRows(folder, { postgres });
     const lifecycle = await openLifecycle({
       store,
       driver: options.driver?.(world.open(), clock) ?? world.open(),
