@@ -18,9 +18,10 @@ export type Availability =
   | { kind: "portless" }
   /**
    * It will be awake without another wake: hold. `step`: it waits for its image and its turn (`queue`), starts (`start`), or runs while control
-   * verifies its address (`check`), which may belong to another container by now. `note`: what prevents connections to it, for its users.
+   * verifies its address (`check`), which may belong to another container by now. `phase`: of a start that takes longer than a second; `pull`: of its image, in bytes, `total` 0 if
+   * unknown. `note`: what prevents connections to it, for its users.
    */
-  | { kind: "coming"; step?: "queue" | "start" | "check"; note?: string }
+  | { kind: "coming"; step?: "queue" | "start" | "check"; phase?: "boot"; pull?: { done: number; total: number }; note?: string }
   /** It sleeps: wake it, then hold. */
   | { kind: "asleep" }
   /** It is stopped, and only a user may start it: 400. */

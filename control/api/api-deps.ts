@@ -28,6 +28,7 @@ export type ApiLifecycle = Pick<
   | "setBusy"
   | "listenerOf"
   | "startNote"
+  | "startPhases"
   | "disabled"
 >;
 

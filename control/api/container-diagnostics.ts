@@ -81,7 +81,11 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
         const container = await requireContainer(store, authorization.caller(request), request.params.id);
         const wakes = await store.wakes.of(container.id);
         const logins = await store.users.logins(wakes.map(({ byUser }) => byUser));
-        return wakes.map((wake) => wakeToJson(wake, logins.get(wake.byUser), clock.now()));
+        const reached = lifecycle.startPhases(container.id);
+        return wakes.map((wake) => {
+          const known = wake.endedOn === undefined && wake.begunOn !== undefined && reached ? { ...wake, reached } : wake;
+          return wakeToJson(known, logins.get(wake.byUser), clock.now());
+        });
       },
     }),
     // Without paths: a query may contain data of the caller.
@@ -167,18 +171,19 @@ function wakeToJson(wake: Wake, by: string | undefined, now: number): WakeJson {
   };
 }
 
+type WakeTimes = Omit<Wake, "reached"> & Partial<Pick<Wake, "reached">>;
+
 /**
- * The phases of a start in order, as far as they are known. While a start is in progress, or after it failed, the driver has reported no phases: it is one
- * phase, `start`. `now` is epoch ms.
+ * The phases of a start in order, as far as they are known. A start whose phases are not known is one phase, `start`. `now` is epoch ms.
  */
-export function wakePhases({ requestedAt, begunOn, endedOn, phases, connectMs }: Wake, now: number): WakePhase[] {
+export function wakePhases({ requestedAt, begunOn, endedOn, phases, reached, connectMs }: WakeTimes, now: number): WakePhase[] {
   const until = endedOn ?? Math.max(now, requestedAt);
   const queue = { name: "queue", start: 0, duration: Math.max(0, (begunOn ?? until) - requestedAt) } as const;
   if (begunOn === undefined) return [queue];
   const rest: (readonly [name: WakePhase["name"], ms: number | undefined])[] =
-    phases === undefined
+    (phases ?? reached) === undefined
       ? [["start", Math.max(0, until - begunOn)]]
-      : [...DRIVER_PHASES.map((name) => [name, phases[name]] as const), ["connect", connectMs]];
+      : [...DRIVER_PHASES.map((name) => [name, (phases ?? reached)?.[name]] as const), ["connect", connectMs]];
   const result: WakePhase[] = [queue];
   let start = queue.duration;
   for (const [name, duration] of rest) {

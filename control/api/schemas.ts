@@ -147,7 +147,7 @@ export const WAKE = Type.Object({
       start: Type.Number({ description: "ms since the request for the start" }),
       duration: Type.Number({ description: "ms" }),
     }),
-    { description: "in order; `start` covers all phases of a start that failed or is in progress" },
+    { description: "in order; of a start in progress or failed, those so far. `start` stands for phases that are not known" },
   ),
   cause: FAILURE,
 });

@@ -3,6 +3,8 @@ import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
 import { type ContainerState, isPassing } from "../model/states.ts";
 import type { ContainerToView } from "../store/containers.ts";
+import { isPulling } from "./start-progress.ts";
+import type { StartStep } from "./start-steps.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
@@ -136,16 +138,24 @@ export type ViewDeps = {
   watched: { current(): boolean };
   tcpPorts: { listenerOf(container: ContainerToView): ContainerAddress | undefined };
   /** What prevents connections to a container that starts. */
-  steps: { noteOf(id: string): string | undefined };
+  steps: { noteOf(id: string): string | undefined; of(id: string): StartStep | undefined };
+  clock: { now(): number };
 };
 
 /** A container's view in the gateways' feed now. */
-export function currentView({ watched, tcpPorts, steps }: ViewDeps, container: ContainerToView): ContainerView {
+export function currentView({ watched, tcpPorts, steps, clock }: ViewDeps, container: ContainerToView): ContainerView {
   const listener = tcpPorts.listenerOf(container);
   const view = { ...viewOf(container), ...(listener && { tcp: { port: listener.port } }) };
-  const note = container.state === "STARTING" ? steps.noteOf(container.id) : undefined;
-  if (note !== undefined) return { ...view, availability: { ...STARTING, note } };
+  const step = container.state === "STARTING" ? steps.of(container.id) : undefined;
+  const note = step && steps.noteOf(container.id);
+  // With a note, it is known to boot.
+  if (step) return { ...view, availability: { ...STARTING, ...(note === undefined ? progressOf(step, clock.now()) : { note }) } };
   return view.availability.kind !== "awake" || watched.current() ? view : { ...view, availability: CHECKED };
+}
+
+function progressOf(step: StartStep, now: number): Pick<Extract<Availability, { kind: "coming" }>, "phase" | "pull"> {
+  if (step.pull && isPulling(step, now)) return { pull: { done: step.pull.done, total: step.pull.total } };
+  return step.launchedOn === undefined ? {} : { phase: "boot" };
 }
 
 type PublishDeps = { store: Pick<Store, "containers" | "transaction">; changes: Pick<Changes, "publish"> };

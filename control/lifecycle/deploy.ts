@@ -10,7 +10,8 @@ import { describeAddresses, type EndCounts, hasAddress, ownedAddresses } from ".
 import { enteredOn } from "./decide.ts";
 import { type ContainerEngine, createCallWrites, type InFlightOperations, isEngineTrouble, logTailLines } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import { describeStep, earlierStarts, expectedPorts, type StartSteps, type WatchListeners } from "./start-steps.ts";
+import { describeStep, earlierStarts, expectedPorts, type StartSteps } from "./start-steps.ts";
+import type { WatchListeners } from "./listener-watch.ts";
 import { containerKey } from "./work-queue.ts";
 
 type SpecParts = { row: Container; image: Image; packageName: string | undefined; plan: ReadinessPlan; env: Record<string, string> };

@@ -48,7 +48,7 @@ export type DesiredStateDeps = {
   usage: Pick<ContainerUsage, "forget">;
   watched: Pick<WatchedAddresses, "current">;
   tcpPorts: Pick<TcpPorts, "assign" | "listenerOf">;
-  steps: Pick<StartSteps, "noteOf">;
+  steps: Pick<StartSteps, "noteOf" | "of">;
   draining: Set<string>;
   clock: Pick<Clock, "now" | "monotonic">;
   limits: Pick<LifecycleLimits, "suspectEveryMs" | "busyMs">;

@@ -1,6 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import { withoutTimes } from "../../lib/lines.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
 import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from "../model/entities.ts";
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
 import { causeOf } from "../store/history.ts";
@@ -8,6 +9,7 @@ import type { Store } from "../store/open-store.ts";
 import { type EndCounts, hasAddress } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import { cutFaultLogs, cutLogTail } from "./engine.ts";
+import type { StartSteps } from "./start-steps.ts";
 import type { ComponentLogs } from "./telemetry.ts";
 import { containerKey, type WorkQueue } from "./work-queue.ts";
 
@@ -44,9 +46,10 @@ export type MovesDeps = {
   ends: EndCounts;
   clock: Pick<Clock, "now">;
   logs: Pick<ComponentLogs, "images" | "containers">;
+  steps: Pick<StartSteps, "takePhases">;
 };
 
-export function createMoves({ store, changes, queue, ends, clock, logs }: MovesDeps): Moves {
+export function createMoves({ store, changes, queue, ends, clock, logs, steps }: MovesDeps): Moves {
   /**
    * Publishes the containers whose addresses were taken, before their new owner is published, so that no gateway ever has both. For queries to the orchestrator
    * that began before, it counts as an end.
@@ -76,7 +79,7 @@ export function createMoves({ store, changes, queue, ends, clock, logs }: MovesD
         const basis = now ? { current: now } : isFact ? undefined : row;
         const moved = await store.containers.move(row.id, row.state, to, values, { at, event, byUser }, basis);
         if (!moved) return undefined;
-        await recordWake(store, { from: row.state, moved, event, at });
+        await recordWake(store, { from: row.state, moved, event, at, reached: steps.takePhases });
         const cause = patch.fault ? { fault: patch.fault.code } : {};
         store.afterCommit(() => logs.containers.info({ container: row.id, name: row.name, from: row.state, to, event, ...cause }, "container moved"));
         store.afterCommit(() => publishTaken(taken, moved));
@@ -164,17 +167,32 @@ async function takeAddresses(
   return taken;
 }
 
-type ContainerMove = { from: ContainerState; moved: Container; event: ContainerEvent; at: number };
+/** `reached`: the phases of a start that did not succeed. */
+type ContainerMove = {
+  from: ContainerState;
+  moved: Container;
+  event: ContainerEvent;
+  at: number;
+  reached?: (id: string) => Partial<DriverTimes> | undefined;
+};
 
 /** Keeps the list of a container's starts, in the transaction of each of its moves. */
-async function recordWake({ wakes }: Pick<Store, "wakes">, { from, moved, event, at }: ContainerMove): Promise<void> {
+async function recordWake({ wakes }: Pick<Store, "wakes">, { from, moved, event, at, reached }: ContainerMove): Promise<void> {
   const wasStarting = isStarting(from);
   const isStartingNow = isStarting(moved.state);
   // A newer definition takes the place of what was about to start: that is another start.
   const isNew = isStartingNow && (!wasStarting || event === "redefined");
   if (wasStarting && (!isStartingNow || isNew)) {
+    // Before `STARTING`, no deploy of this start has begun.
+    const parts = from === "STARTING" && event !== "answered" ? reached?.(moved.id) : undefined;
     const phases = event === "answered" ? moved.phases : undefined;
-    await wakes.end(moved.id, { endedOn: at, outcome: event, phases, fault: moved.state === "ERROR" ? causeOf(moved.fault) : undefined });
+    await wakes.end(moved.id, {
+      endedOn: at,
+      outcome: event,
+      phases,
+      reached: parts,
+      fault: moved.state === "ERROR" ? causeOf(moved.fault) : undefined,
+    });
   }
   if (isNew) {
     // A retry that berth makes by itself: no one has waited since the request.

@@ -21,7 +21,8 @@ import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, rem
 import { reconcileContainer } from "./reconcile-container.ts";
 import { handlePushedImage, prefetchImage, type PushedImage, reconcileImage, retryMissingImage } from "./reconcile-image.ts";
 import { createStartSlots } from "./start-container.ts";
-import { createListenerWatch, createStartSteps, type StartSteps } from "./start-steps.ts";
+import { createListenerWatch } from "./listener-watch.ts";
+import { createStartSteps, type StartSteps } from "./start-steps.ts";
 import { createStartStatus } from "./state-reason.ts";
 import { createComponentLogs, recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, createWorkerActivity, openUseRecord } from "./usage.ts";
@@ -48,6 +49,8 @@ export type Lifecycle = LifecycleRequests &
     /** What a start in progress does, for a request that has waited for too long; undefined for a container that does not start. */
     startStatus(id: string, signal: AbortSignal): Promise<StartStatus | undefined>;
     startNote: StartSteps["noteOf"];
+    /** The phases of a start in progress so far. */
+    startPhases: StartSteps["phasesOf"];
     /** An image has come to a registry. */
     imagePushed(pushed: PushedImage): Promise<void>;
     /** What runs with berth's labels and belongs to no container of this store, as of the last sweep. */
@@ -127,7 +130,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     retry: limits.lookRetry,
     random,
   });
-  const moves = createMoves({ store, changes, queue, ends, clock, logs });
+  const moves = createMoves({ store, changes, queue, ends, clock, logs, steps: startSteps });
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
   const activity = createWorkerActivity({ store, engine, usage, clock, limits });
   const situationOf: ReadSituation = async (row, observed, image) => ({
@@ -245,7 +248,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     watch: changes.watch,
     seq: changes.seq,
     settled: changes.settled,
-    viewOf: (container) => currentView({ watched, tcpPorts, steps: startSteps }, container),
+    viewOf: (container) => currentView({ watched, tcpPorts, steps: startSteps, clock }, container),
     listenerOf: tcpPorts.listenerOf,
     start: async () => {
       await tcpPorts.assignAll();
@@ -272,6 +275,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       return row && readStartStatus(row, signal);
     },
     startNote: startSteps.noteOf,
+    startPhases: startSteps.phasesOf,
     imagePushed: (pushed) => handlePushedImage(deps, requests.requestValidation, pushed),
     orphans: () => orphans,
     findOrphans: (signal) => findOrphans(deps, signal),

@@ -1,8 +1,8 @@
 import type { Address, Listeners, Spec } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { Fault } from "../../lib/fault.ts";
 import type { Wake } from "../model/records.ts";
-import type { ContainerEngine } from "./engine.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
+import { type DeployTimes, isPulling, phasesSoFar } from "./start-progress.ts";
 
 /** What is known of a start before its container runs. */
 type StartPlan = {
@@ -13,21 +13,17 @@ type StartPlan = {
 };
 
 /** What a deploy in progress does. Times are epoch ms. */
-export type StartStep = Partial<StartPlan> & {
-  since: number;
-  /** What the driver was given, once that is prepared. */
-  spec?: Pick<Spec, "port" | "graceMs" | "readiness">;
-  /** The last progress of the pull; bytes. */
-  pull?: { since: number; at: number; done: number; total: number };
-  /** The orchestrator has done its part: the container runs, or is about to. */
-  launchedOn?: number;
-  /** Where its processes listen, as of the last look. */
-  finding?: ListenerFinding;
-  /** The status of its last response to a health request that failed. */
-  healthStatus?: number;
-  /** Its name, which could not be resolved at the last attempt. */
-  unresolved?: { host: string; code: string } | undefined;
-};
+export type StartStep = Partial<StartPlan> &
+  DeployTimes & {
+    /** What the driver was given, once that is prepared. */
+    spec?: Pick<Spec, "port" | "graceMs" | "readiness">;
+    /** Where its processes listen, as of the last look. */
+    finding?: ListenerFinding;
+    /** The status of its last response to a health request that failed. */
+    healthStatus?: number;
+    /** Its name, which could not be resolved at the last attempt. */
+    unresolved?: { host: string; code: string } | undefined;
+  };
 
 /** The deploys in progress, by container. Entries live as long as the deploy. */
 export type StartSteps = {
@@ -35,7 +31,15 @@ export type StartSteps = {
   of(id: string): StartStep | undefined;
   /** What prevents connections to a container that starts, if it has been starting for a while. */
   noteOf(id: string): string | undefined;
+  /** The phases so far, in ms, of the deploy in progress, or of the last one until it is taken by `takePhases`. */
+  phasesOf(id: string): Partial<DriverTimes> | undefined;
+  takePhases(id: string): Partial<DriverTimes> | undefined;
 };
+
+/** Ends of deploys whose phases were not taken yet; with more, the oldest is removed. */
+const MOST_ENDED = 1_000;
+/** Gateways receive the progress of a pull so often, and phases only of starts that take longer. */
+const PROGRESS_MS = 1_000;
 
 type StartStepWriter = {
   prepared(spec: Spec, plan: StartPlan): void;
@@ -47,24 +51,14 @@ type StartStepWriter = {
   end(): void;
 };
 
-/** The start whose container is watched. */
-type WatchedStart = { of(): StartStep | undefined; found(finding: ListenerFinding): void };
-
-/** Reads where the container of a slow start listens. */
-export type WatchListeners = (
-  service: string,
-  start: WatchedStart,
-) => {
-  /** Its container has been launched. */
-  begin(): void;
-  /** Reads once more, at the end of a start that fails. Never rejects. */
-  read(): Promise<void>;
-  end(): void;
-};
-
 /** `noted` is called when what `noteOf` returns has changed. */
 export function createStartSteps({ now, noted }: Pick<Clock, "now"> & { noted(id: string): void }): StartSteps {
   const steps = new Map<string, StartStep>();
+  const ended = new Map<string, Partial<DriverTimes>>();
+  const phasesOf = (id: string) => {
+    const step = steps.get(id);
+    return step ? phasesSoFar(step, now()) : ended.get(id);
+  };
   const noteOf = (id: string) => {
     const step = steps.get(id);
     return step && describeFinding(step);
@@ -72,13 +66,30 @@ export function createStartSteps({ now, noted }: Pick<Clock, "now"> & { noted(id
   return {
     of: (id) => steps.get(id),
     noteOf,
+    phasesOf,
+    takePhases: (id) => {
+      const phases = phasesOf(id);
+      ended.delete(id);
+      return phases;
+    },
     begin: (id) => {
       const step: StartStep = { since: now() };
       steps.set(id, step);
+      ended.delete(id);
+      let reportedOn = step.since;
       return {
         prepared: (spec, plan) => void Object.assign(step, { spec, ...plan }),
-        pulled: (progress) => void (step.pull = { since: step.pull?.since ?? now(), at: now(), ...progress }),
-        launched: () => void (step.launchedOn ??= now()),
+        pulled: (progress) => {
+          step.pull = { since: step.pull?.since ?? now(), at: now(), ...progress };
+          if (now() - reportedOn < PROGRESS_MS) return;
+          reportedOn = now();
+          noted(id);
+        },
+        launched: () => {
+          step.launchedOn ??= now();
+          // Most starts end before a user could read it.
+          if (now() - step.since >= PROGRESS_MS) noted(id);
+        },
         found: (finding) => {
           const before = noteOf(id);
           step.finding = finding;
@@ -86,23 +97,26 @@ export function createStartSteps({ now, noted }: Pick<Clock, "now"> & { noted(id
         },
         answered: (healthStatus) => void (step.healthStatus = healthStatus),
         lookedUp: (host, code) => void (step.unresolved = code === undefined ? undefined : { host, code }),
-        end: () => void (steps.get(id) === step && steps.delete(id)),
+        end: () => {
+          if (steps.get(id) !== step) return;
+          ended.set(id, phasesSoFar(step, now()));
+          steps.delete(id);
+          const [oldest] = ended.size > MOST_ENDED ? ended.keys() : [];
+          if (oldest !== undefined) ended.delete(oldest);
+        },
       };
     },
   };
 }
 
-/** A driver reports the progress of a pull at least every few seconds: without a report for so long, the pull has ended. */
-const PULL_SILENCE_MS = 10_000;
-
 /** Of a start that takes longer, a reader wants to know why, and how long it may still take. */
-const SLOW_START_MS = 10_000;
+export const SLOW_START_MS = 10_000;
 
 /** What a start in progress does, and since when, in sentences. `now` is epoch ms. */
 export function describeStep(step: StartStep, now: number): string {
   const { since, pull, launchedOn } = step;
   const seconds = (from: number) => `${Math.max(0, Math.round((now - from) / 1_000))} s`;
-  if (pull && now - pull.at < PULL_SILENCE_MS) {
+  if (pull && isPulling(step, now)) {
     const megabytes = (bytes: number) => Math.round(bytes / 1_000_000);
     const size = pull.total > 0 ? `: ${megabytes(pull.done)} of ${megabytes(pull.total)} MB` : "";
     return `Its image has been pulling for ${seconds(pull.since)}${size}.`;
@@ -223,58 +237,4 @@ function namePorts(sockets: readonly Address[]): string {
 function nameAll(words: readonly string[]): string {
   if (words.length > MOST_NAMED) return `${words.slice(0, MOST_NAMED).join(", ")} and ${words.length - MOST_NAMED} more`;
   return words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : (words[0] ?? "");
-}
-
-/** A helper container takes a second where the engine is busy. */
-const READ_MS = 5_000;
-/** Of many containers that start slowly at once, so many are read at a time; the others try again after a moment. */
-const MOST_READS = 8;
-const BUSY_MS = 1_000;
-
-/**
- * Reads where a container listens that is not ready after 10 s, again after 20 s, 40 s and so on. It only helps an explanation: no failure of it fails
- * a start.
- */
-export function createListenerWatch({ engine, clock }: { engine: Pick<ContainerEngine, "call">; clock: Clock }): WatchListeners {
-  let reading = 0;
-  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not report where a container listens within ${READ_MS / 1_000} s.`);
-  return (service, { of, found }) => {
-    const over = new AbortController();
-    const { signal } = over;
-    let began = false;
-    const read = async () => {
-      const step = of();
-      if (step?.launchedOn === undefined || !step.expected?.length || signal.aborted || reading >= MOST_READS) return;
-      reading++;
-      try {
-        found((await engine.call("listeners", [service], { deadline: { ms: READ_MS, overdue }, signal })) ?? "unknown");
-      } catch {
-        // What was found before may still be so.
-        if (!signal.aborted && step.finding === undefined) found("unknown");
-      } finally {
-        reading--;
-      }
-    };
-    const watch = async () => {
-      for (let passed = 0, next = SLOW_START_MS; ;) {
-        await clock.sleep(next - passed, signal);
-        passed = next;
-        if (reading >= MOST_READS) {
-          next = passed + BUSY_MS;
-          continue;
-        }
-        await read();
-        next = passed * 2;
-      }
-    };
-    return {
-      begin: () => {
-        if (began) return;
-        began = true;
-        watch().catch(() => {});
-      },
-      read,
-      end: () => over.abort(new Error("The start has ended.")),
-    };
-  };
 }

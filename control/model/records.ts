@@ -1,4 +1,5 @@
 import type { FaultData } from "../../lib/fault.ts";
+import type { DriverTimes } from "../../lib/start-phases.ts";
 import type { Container, StartReason } from "./entities.ts";
 import type { ContainerState, ImageState } from "./states.ts";
 
@@ -57,6 +58,8 @@ export type Wake = {
   outcome: string | undefined;
   /** Of a start that succeeded, as the driver measured them. */
   phases: Container["phases"];
+  /** Of one that ended otherwise: the phases that it had until then. */
+  reached: Partial<DriverTimes> | undefined;
   /** How long the first gateway took to connect, in milliseconds; undefined: none has connected. */
   connectMs: number | undefined;
   fault: FaultCause | undefined;

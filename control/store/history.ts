@@ -94,12 +94,21 @@ export function createWakes(queries: Queries) {
     of: (container: string) => byContainer({ container }),
     /** Call these three in the transaction of the move that they follow. */
     begin: async (wake: Pick<Wake, "container" | "requestedAt" | "startReason" | "byUser">) => {
-      const unknown = { begunOn: undefined, endedOn: undefined, outcome: undefined, phases: undefined, connectMs: undefined, fault: undefined };
+      const unknown = {
+        begunOn: undefined,
+        endedOn: undefined,
+        outcome: undefined,
+        phases: undefined,
+        reached: undefined,
+        connectMs: undefined,
+        fault: undefined,
+      };
       await table.enqueueInsert({ ...wake, ...unknown });
       await removeOld({ container: wake.container });
     },
     begun: (container: string, at: number) => updateOpen(container, { begunOn: at }, { container }),
-    end: (container: string, ended: Pick<Wake, "outcome" | "phases" | "fault"> & { endedOn: number }) => updateOpen(container, ended, { container }),
+    end: (container: string, ended: Pick<Wake, "outcome" | "phases" | "reached" | "fault"> & { endedOn: number }) =>
+      updateOpen(container, ended, { container }),
     /** Only the first report of it counts. */
     connected: (container: string, connectMs: number) => updateUnconnected(container, { connectMs }, { container }),
     removeOf: table.remove,

@@ -272,6 +272,10 @@ export const SCHEMA_STEPS: readonly string[] = [
     image_state TEXT NOT NULL, container_state TEXT NOT NULL, PRIMARY KEY (version_id, folder)
   ) STRICT;
   `,
+  // The phases of starts that failed.
+  `
+  ALTER TABLE wakes ADD COLUMN reached TEXT;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

@@ -1,3 +1,4 @@
+import type { DriverTimes } from "../../lib/start-phases.ts";
 import type { ImageHealthcheck } from "../../drivers/driver.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type {
@@ -245,6 +246,7 @@ export const TABLES = {
     endedOn: optional(whole()),
     outcome: optional(text()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
+    reached: optional(json<Partial<DriverTimes>>()),
     connectMs: optional(whole()),
     fault: optional(json<FaultCause>()),
   }),

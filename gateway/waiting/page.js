@@ -10,12 +10,21 @@
   const steps = [...document.querySelectorAll("li")];
   let asleep = 0;
 
-  const show = ({ state, step, says, logs }) => {
+  const bar = document.querySelector("progress");
+  const elapsed = document.getElementById("elapsed");
+  const began = performance.now();
+
+  const show = ({ state, step, says, pull, usualMs, logs }) => {
     main.classList.toggle("failed", state === "failed");
     const status = document.getElementById("says");
     // Unchanged text is not set again, because screen readers would repeat it.
     if (status.textContent !== says) status.textContent = says;
     document.getElementById("logs").textContent = logs.join("\n");
+    if (pull && pull.total > 0) {
+      bar.max = pull.total;
+      bar.value = pull.done;
+    } else bar.removeAttribute("value");
+    if (usualMs !== undefined) document.getElementById("usual").textContent = `The last start took ${Math.max(1, Math.round(usualMs / 1_000))} s.`;
     const at = steps.findIndex(({ dataset }) => dataset.step === step);
     for (const [index, item] of steps.entries()) {
       item.classList.toggle("done", index < at);
@@ -43,6 +52,12 @@
     requestLater(progress.state === "failed");
   };
 
-  document.querySelector("button").addEventListener("click", () => location.reload());
+  setInterval(() => {
+    elapsed.textContent = main.classList.contains("failed") ? "" : `${Math.round((performance.now() - began) / 1_000)} s so far.`;
+  }, EVERY_MS);
+  document.querySelector("a").addEventListener("click", (event) => {
+    event.preventDefault();
+    location.reload();
+  });
   requestLater(main.classList.contains("failed"));
 }

@@ -37,8 +37,10 @@ function createPageResponse({ css, js }: PageFiles): (view: Pick<ContainerView, 
   };
 }
 
-function html(name: string, { state, step, says, logs }: StartProgress, css: string, js: string): string {
+function html(name: string, progress: StartProgress, css: string, js: string): string {
+  const { state, step, says, pull, logs } = progress;
   const failed = state === "failed";
+  const bar = pull && pull.total > 0 ? ` value="${pull.done}" max="${pull.total}"` : "";
   const words = Object.keys(STEPS);
   const items = Object.entries(STEPS).map(([word, text]) => {
     const mark = word === step ? ' aria-current="step"' : words.indexOf(word) < words.indexOf(step) ? ' class="done"' : "";
@@ -58,11 +60,12 @@ ${failed ? "" : `<noscript><meta http-equiv="refresh" content="${RELOAD_SECONDS}
 <main${failed ? ' class="failed"' : ""}>
 <h1>${escaped(name)}</h1>
 <p id="says" role="status">${escaped(says)}</p>
-<progress aria-label="Starting"></progress>
+<progress aria-label="Starting"${bar}></progress>
 <ol>${items.join("")}</ol>
+<p class="time"><span id="elapsed"></span> <span id="usual">${usualText(progress)}</span></p>
 <div class="failure">
 <pre id="logs" tabindex="0" aria-label="Its last lines">${escaped(logs.join("\n"))}</pre>
-<button type="button">Try again</button>
+<a role="button" href="">Try again</a>
 </div>
 </main>
 <script>${js}</script>
@@ -81,34 +84,62 @@ function hashOf(text: string): string {
 }
 
 /** In this order. */
-const STEPS = { queue: "Waiting for its image and its turn", start: "Starting", check: "Checking its address" } as const;
-type StartStep = keyof typeof STEPS;
+const STEPS = {
+  queue: "Waiting for its image and its turn",
+  pull: "Pulling its image",
+  start: "Starting",
+  boot: "Waiting for the application to accept connections",
+  check: "Checking its address",
+} as const;
+type StartStepName = keyof typeof STEPS;
 
 /** The progress of a start. `ready`: the next request gets a response instead of this page. */
 type StartProgress = {
   state: "asleep" | "waiting" | "ready" | "failed";
-  step: StartStep;
+  step: StartStepName;
   says: string;
+  /** Of the image's pull, in bytes. */
+  pull?: { done: number; total: number };
+  /** How long the last start took, in ms. */
+  usualMs?: number;
   logs: readonly string[];
   fault?: Fault;
 };
 
+const MEGABYTE = 1_000_000;
+
+function describePull({ done, total }: { done: number; total: number }): string {
+  const megabytes = (bytes: number) => (bytes / MEGABYTE).toFixed(bytes < 10 * MEGABYTE ? 1 : 0);
+  return total > 0 ? `${STEPS.pull}: ${megabytes(done)} of ${megabytes(total)} MB` : `${STEPS.pull} …`;
+}
+
 /** `now` is epoch ms. */
 function progressOf(view: ContainerView, now: number): StartProgress {
-  const { availability } = view;
-  const waits = (state: "asleep" | "waiting", step: StartStep, note?: string): StartProgress => ({
+  const { availability, start } = view;
+  const usual = start === undefined ? {} : { usualMs: Math.round(start.create + start.boot) };
+  const waits = (state: "asleep" | "waiting", step: StartStepName, note?: string): StartProgress => ({
     state,
     step,
     says: note === undefined ? `${STEPS[step]} …` : `${STEPS[step]} … ${note}`,
+    ...usual,
     logs: [],
   });
   if (availability.kind === "asleep") return waits("asleep", "queue");
-  if (availability.kind === "coming") return waits("waiting", availability.step ?? "queue", availability.note);
+  if (availability.kind === "coming") {
+    const { step = "queue", phase, pull, note } = availability;
+    if (step === "start" && pull) return { ...waits("waiting", "pull"), says: describePull(pull), pull };
+    return waits("waiting", step === "start" && phase === "boot" ? "boot" : step, note);
+  }
   if (availability.kind !== "failed") return { state: "ready", step: "start", says: "Started", logs: [] };
   // A request may retry the start, but this page shows why the last one failed.
   const decision = wakeDecisionFor(view, now);
   const { message, logs = [] } = availability.fault;
   return { state: "failed", step: "start", says: message, logs, ...(decision.kind === "refuse" ? { fault: decision.fault } : {}) };
+}
+
+/** `4 s`: a start that takes less than a second is not worth a number. */
+function usualText({ usualMs }: Pick<StartProgress, "usualMs">): string {
+  return usualMs === undefined ? "" : `The last start took ${Math.max(1, Math.round(usualMs / 1_000))} s.`;
 }
 
 /** The response to a browser that opens a container that is not awake; undefined for every other request, which is held. */
@@ -144,8 +175,8 @@ function isNavigation(head: Head): boolean {
 }
 
 function progressResponse(view: ContainerView, now: number): DirectResponse {
-  const { state, step, says, logs } = progressOf(view, now);
-  const body = JSON.stringify({ state, step, says, logs });
+  const { state, step, says, pull, usualMs, logs } = progressOf(view, now);
+  const body = JSON.stringify({ state, step, says, pull, usualMs, logs });
   return {
     status: 200,
     reason: "OK",

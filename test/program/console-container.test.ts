@@ -106,3 +106,32 @@ t.test("failures of one cause are one card with their age, and a success removes
   await card.waitFor({ state: "detached" });
   t.same(troubles, []);
 });
+
+/** Listens once its file exists. */
+const SLOW = (file: string) => ({
+  ...appFiles("slow", "1", { on_demand: true }),
+  "dockerfiles/slow/server.cjs": `const server = require("node:http").createServer((request, response) => response.end());
+const timer = setInterval(() => require("node:fs").existsSync(${JSON.stringify(file)}) && (clearInterval(timer), server.listen(Number(process.env.PORT), "127.0.0.1")), 50);`,
+});
+
+t.test("while a start runs, its phases grow in neutral colours, and the title says so", async (t) => {
+  const stand = await openStand(t);
+  const file = `${stand.data}/ready`;
+  await stand.published("app", SLOW(file));
+  const { page, signIn, picture, troubles } = await openConsole(t, stand.base, { dark: true });
+  await signIn(stand.key);
+  await page.getByRole("link", { name: "app-slow", exact: true }).click();
+  await page.getByRole("button", { name: "Start", exact: true }).click();
+  const boot = page.locator(".live .bar.boot.growing");
+  await boot.waitFor();
+  const widthOf = async () => Number(/boot ([\d.]+) s/.exec((await page.locator(".live .waterfall").getAttribute("aria-label")) ?? "")?.[1] ?? 0);
+  const first = await widthOf();
+  await eventually("the phase to grow", async () => ((await widthOf()) > first + 0.2 ? true : undefined));
+  t.match(await page.title(), /^starting · app-slow/);
+  await page.getByText("none yet (starting)").waitFor();
+  await picture("container-starting");
+  writeFileSync(file, "");
+  await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
+  await page.locator(".live").waitFor({ state: "detached" });
+  t.same(troubles, []);
+});

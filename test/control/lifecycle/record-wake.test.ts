@@ -29,6 +29,15 @@ t.test("one that failed is kept with its cause, one that a user broke off withou
   t.match(await stand.store().wakes.of(id), [
     { startReason: "run", outcome: "startFailed", fault: { code: "CONTAINER_CRASHED" }, phases: undefined },
   ]);
+  const [failed] = await stand.store().wakes.of(id);
+  t.type(failed?.reached?.create, "number", "the phases until then are kept");
+  t.same(
+    failed &&
+      wakePhases(failed, Date.now())
+        .map(({ name }) => name)
+        .slice(0, 2),
+    ["queue", "create"],
+  );
   stand.world.apps.set(stand.image(stand.row(id).imageId).ref, mute);
   await stand.lifecycle().requestStart(id, USER);
   await stand.clock.advance(2_000);

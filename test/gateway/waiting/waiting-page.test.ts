@@ -45,6 +45,22 @@ t.test("a browser that goes to a sleeping container is shown a page at once, whi
   t.match((await ask(stand.base, NAVIGATES)).body, "Starting … The process listens on &#60;127.0.0.1:5000&#62;.");
 });
 
+t.test("the page shows the pull of the image in bytes, the phase, and how long the last start took; it works without its script", async (t) => {
+  const stand = await open(t);
+  const start = { queue: 1, create: 1_000, boot: 3_000 };
+  stand.set(ID, { kind: "coming", step: "start", pull: { done: 42_000_000, total: 107_000_000 } }, start);
+  const pulling = (await ask(stand.base, NAVIGATES)).body;
+  t.match(pulling, "Pulling its image: 42 of 107 MB");
+  t.match(pulling, '<progress aria-label="Starting" value="42000000" max="107000000">');
+  t.match(pulling, "The last start took 4 s.");
+  t.match(pulling, '<noscript><meta http-equiv="refresh" content="3">');
+  stand.set(ID, { kind: "coming", step: "start", phase: "boot" }, start);
+  const { body } = await ask(stand.base, { authorization: "token", "x-berth-progress": "1" });
+  t.match(JSON.parse(body), { state: "waiting", step: "boot", usualMs: 4_000 });
+  stand.set(ID, failedUntil(Date.now() + 60_000));
+  t.match((await ask(stand.base, NAVIGATES)).body, '<a role="button" href="">Try again</a>', "a link needs no script");
+});
+
 t.test("what is no navigation is held as ever: fetch, forms, other readers, WebSockets, and all where the page is off", async (t) => {
   const stand = await open(t);
   const off = await openStand(t);
