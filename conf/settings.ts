@@ -294,6 +294,12 @@ export const SETTINGS = {
     5,
     "Earlier versions of each package that `berth rollback` can return to; `berth registry retain` keeps their images",
   ),
+  recentRequests: setting(
+    "BERTH_RECENT_REQUESTS",
+    flag(),
+    true,
+    "Keep the last 200 requests of each container in the memory of the gateways, without queries, for `GET /api/docker/containers/{id}/requests` and the console",
+  ),
   auditDays: setting("BERTH_AUDIT_DAYS", quantity(1, 3_650, "days"), 365, "How long audit entries are kept (`GET /api/admin/audit`)"),
   // OpenTelemetry's own names and meanings
   traces: {

@@ -103,8 +103,11 @@ export type Deployment = {
   warning?: string | undefined;
 };
 
-/** What a container has used since its start, or with `windowMs` within the last milliseconds only. `networkBytes` is 0 if only the CPU is known. */
-export type Usage = { cpuMs: number; networkBytes: number; windowMs?: number | undefined };
+/**
+ * What a container has used since its start, or with `windowMs` within the last milliseconds only. `networkBytes` is 0 if only the CPU is known. `memoryBytes`: what
+ * it has in use now, without caches of files that the kernel can free; undefined if that is unknown.
+ */
+export type Usage = { cpuMs: number; networkBytes: number; windowMs?: number | undefined; memoryBytes?: number | undefined };
 
 export type LogOptions = {
   /** A number of lines. */

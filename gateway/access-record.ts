@@ -2,6 +2,7 @@ import type { Clock } from "../lib/clock.ts";
 import { type FaultCode, FAULTS } from "../lib/fault.ts";
 import type { Count, Metrics, Spread } from "../lib/metrics/open-metrics.ts";
 import type { TracePlace } from "../lib/traces/traces.ts";
+import { ContainerTraffic } from "./containers/traffic.ts";
 
 /**
  * The `route` label of metrics, logs and spans. `tcp`: connections of a TCP listener; `registry`: other requests to the registry proxy; `none`: bytes that
@@ -35,8 +36,8 @@ export type ExchangeLabels = {
   route: RouteName;
   /** The container's name. */
   container?: string;
-  /** The counters of the container's responses, by the first digit of the status. */
-  answers?: readonly Count[] | undefined;
+  /** The counters of the container's responses. */
+  answers?: ContainerResponses | undefined;
   /** Of the caller. */
   login?: string;
   /** An image is pushed to the registry or pulled from it. */
@@ -58,6 +59,8 @@ export type ExchangeObserver = {
   over(exchange: AccessRecord): void;
   /** Records keep method, target and headers of a WebSocket, which may be open for days. */
   readonly keepsHeads: boolean;
+  /** Without the headers: they keep method and target. */
+  readonly keepsTargets?: boolean;
 };
 
 const UNKNOWN: ExchangeLabels = { route: "none" };
@@ -102,7 +105,10 @@ export class AccessRecord {
 
   becameWebSocket(): void {
     this.status = 101;
-    if (!this.#observer.keepsHeads) this.head = undefined;
+    const { head } = this;
+    if (this.#observer.keepsHeads || head === undefined) return;
+    // Its bytes and other headers would be in memory for as long.
+    this.head = this.#observer.keepsTargets === true ? { method: head.method, target: head.target, header: () => undefined } : undefined;
   }
 
   /** To be called once. */
@@ -116,13 +122,23 @@ export class AccessRecord {
 /** Receives finished exchanges beside the metrics: an access log, traces. */
 export type ExchangeListener = (exchange: AccessRecord) => void;
 
-/** Counts every exchange, and passes it to the listeners. */
-export function createExchangeObserver(metrics: Metrics, listeners: readonly ExchangeListener[]): ExchangeObserver {
+/** Counts every exchange, and passes it to the listeners. `recent` reads method and target of a head only. */
+export function createExchangeObserver(metrics: Metrics, listeners: readonly ExchangeListener[], recent?: ExchangeListener): ExchangeObserver {
   const count = countExchanges(metrics);
-  if (listeners.length === 0) return { over: count, keepsHeads: false };
+  if (listeners.length === 0 && recent === undefined) return { over: count, keepsHeads: false };
+  if (listeners.length === 0)
+    return {
+      over: (exchange) => {
+        count(exchange);
+        recent?.(exchange);
+      },
+      keepsHeads: false,
+      keepsTargets: true,
+    };
   return {
     over: (exchange) => {
       count(exchange);
+      recent?.(exchange);
       for (const listener of listeners) listener(exchange);
     },
     keepsHeads: true,
@@ -138,9 +154,11 @@ const REFUSALS = new Set([401, 403, 429]);
 type StatusClassCells = readonly Count[];
 type RouteCells = { byClass: StatusClassCells; total: Spread; first: Spread; in: Count; out: Count };
 
-/** The counters of a container's responses. */
-export function answersOf(metrics: Pick<Metrics, "containerRequests">, name: string): StatusClassCells {
-  return CLASSES.map((status) => metrics.containerRequests.at(name, status));
+export type ContainerResponses = { id: string; byClass: StatusClassCells; traffic: ContainerTraffic };
+
+/** The counters of a container's responses: by class for the metrics, and for reports to control. */
+export function answersOf(metrics: Pick<Metrics, "containerRequests">, { id, name }: { id: string; name: string }): ContainerResponses {
+  return { id, byClass: CLASSES.map((status) => metrics.containerRequests.at(name, status)), traffic: new ContainerTraffic() };
 }
 
 /** Cells are looked up once for each route, and come with the container's labels: a request costs additions only. */
@@ -179,7 +197,8 @@ function countExchanges(metrics: Metrics): (exchange: AccessRecord) => void {
     cells.out.value += exchange.bytesOut;
     if (answers !== undefined) {
       if (exchange.holdMs > 0 && exchange.connectMs > 0) metrics.wakePhaseSeconds.at("connect").observe(exchange.connectMs / 1_000);
-      (answers[digit] ?? answers[0])?.add();
+      (answers.byClass[digit] ?? answers.byClass[0])?.add();
+      answers.traffic.count(digit, exchange.overAt - startedAt);
     }
     if (labels.image !== undefined) metrics[IMAGES[labels.image]].at(CLASSES[digit] ?? CLASSES[0]).add();
     const fault = exchange.fault ?? labels.fault;

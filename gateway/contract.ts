@@ -1,5 +1,6 @@
 import type { FaultData } from "../lib/fault.ts";
 import type { StartTimes } from "../lib/start-phases.ts";
+import type { TrafficCounts, TrafficSource } from "../lib/traffic-counts.ts";
 import type { CallerEdits } from "./caller-edits.ts";
 
 /** A host and port at which gateways reach a container. `h2c`: it speaks HTTP/2 there, without TLS and without HTTP/1.1. */
@@ -50,6 +51,9 @@ export type ContainerUse = {
   lastActive: number;
 };
 
+/** A use in a report. `traffic`: since the last report that arrived; absent: no request has finished. */
+export type ReportedUse = ContainerUse & { traffic?: TrafficCounts };
+
 const EXCHANGE_KINDS = ["http", "websocket", "tcp"] as const;
 const EXCHANGE_STATES = ["held", "streaming"] as const;
 
@@ -66,6 +70,12 @@ export type OpenExchange = {
   /** `held`: it waits for the container. */
   state: (typeof EXCHANGE_STATES)[number];
 };
+
+/** The last requests of a container that each gateway keeps in memory. */
+export const MOST_RECENT = 200;
+
+/** A finished request, for users. `at`: its end, epoch ms. `path`: without the query, which may contain secrets; empty for a TCP connection. `status` 0: the client left. */
+export type RecentRequest = { at: number; method: string; path: string; status: number; ms: number; login: string };
 
 /** `count` counts all exchanges; `open` lists the oldest. */
 export type OpenExchangeList = { count: number; open: OpenExchange[] };
@@ -107,7 +117,7 @@ export type Directory = {
    * Reports the use of a container, in batches. `use` may be the same object each time, and may change after the call. `isAwake`: the container is known to
    * be awake, so no stop waits for this report.
    */
-  reportUse(use: ContainerUse, isAwake?: boolean): void;
+  reportUse(use: ContainerUse & { readonly responses?: { readonly traffic: TrafficSource } | undefined }, isAwake?: boolean): void;
   close(): Promise<void>;
 };
 
@@ -194,8 +204,8 @@ export type FeedLine =
   | { kind: "all"; containers: WireView[]; seq?: number; more?: true }
   | { kind: "changed"; container: WireView; seq: number }
   | { kind: "removed"; id: string; seq: number }
-  /** Requests this gateway's open exchanges of a container: the reply is `POST /open`. */
-  | { kind: "ask"; ask: number; id: string }
+  /** Requests this gateway's open exchanges of a container, or its `recent` finished ones: the reply is `POST /open`. */
+  | { kind: "ask"; ask: number; id: string; recent?: true }
   /** A session was revoked: every cached caller must be looked up again. */
   | { kind: "signedOut" }
   /** `revision`: the current one. */
@@ -259,7 +269,7 @@ export type StartStatusRequest = { id: string };
 export type ReachedReport = { id: string; connectMs: number };
 /** The container is busy for so many seconds. */
 export type BusyReport = { id: string; seconds: number };
-export type OpenExchangesReply = OpenExchangeList & { gateway: string; ask: number };
+export type OpenExchangesReply = OpenExchangeList & { gateway: string; ask: number; recent?: RecentRequest[] };
 /**
  * `userId`: absent for a TCP connection, which has no user. `ref`: the caller's session, as control sent it. `traceparent`: the span that waits for the
  * start, if recorded.
@@ -269,7 +279,7 @@ export type WakeRequest = { id: string; userId?: string; ref?: SessionRef; trace
  * All containers that this gateway uses, or used since its last report. `seq`: the last change that it received; every request from before that change is
  * counted, which makes a graceful stop safe. `last`: the gateway closes.
  */
-export type UseReport = { gateway: string; seq: number; uses: ContainerUse[]; last?: boolean };
+export type UseReport = { gateway: string; seq: number; uses: ReportedUse[]; last?: boolean };
 /** A manifest was pushed to the registry, or deleted. `repository`: `datagrok/x`; `reference`: a tag or a digest; `by`: the login of the token. */
 export type PushedReport = { repository: string; reference: string; by?: string; deleted?: true };
 export type CallersRequest = { tokens: readonly string[] };

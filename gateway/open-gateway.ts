@@ -49,6 +49,8 @@ type GatewayDeps = {
   consoleName?: string | undefined;
   metrics?: Metrics;
   watchers?: readonly ExchangeListener[];
+  /** Receives finished exchanges, of which it reads no header. */
+  recent?: ExchangeListener | undefined;
   /** Opens TCP listeners of containers. Default: none. */
   tcp?: Pick<TcpListenersDeps, "source" | "host" | "perContainer" | "guard"> | undefined;
   /** Default: traces are forwarded, not recorded. */
@@ -81,7 +83,7 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
   });
   const exchanges = deps.exchanges ?? createOpenExchanges();
   const { suspectAddressMs, proxyRequestTimeoutMs: holdMs } = limits;
-  const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, holdMs, answersOf: (name) => answersOf(metrics, name) });
+  const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, holdMs, answersOf: (view) => answersOf(metrics, view) });
   const waiting = deps.waitingFiles && createWaitingPage({ directory, clock, files: deps.waitingFiles });
   const decide = createDecide({ ...deps, waiting, readiness: deps.readiness ?? createReadiness("ready"), leases, limits });
   const connections = deps.connections ?? createConnectionFactory();
@@ -93,7 +95,7 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
     clock,
     log,
   });
-  const observer = createExchangeObserver(metrics, deps.watchers ?? []);
+  const observer = createExchangeObserver(metrics, deps.watchers ?? [], deps.recent);
   const engine = openEngine({ decide, limits, connections, tls: deps.tls, http2: deps.http2, bounds, watch: observer, counts: metrics, clock, log });
   const tcp =
     deps.tcp &&

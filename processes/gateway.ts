@@ -5,6 +5,7 @@ import { openDatagrok } from "../gateway/datagrok/open-datagrok.ts";
 import type { ControlLink } from "../gateway/feed/control-client.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
+import { createRecentRequests, type RecentRequests } from "../gateway/recent-requests.ts";
 import { createReadiness } from "../gateway/readiness.ts";
 import { traceExchanges } from "../gateway/traces.ts";
 import { createTrustedProxies } from "../gateway/trusted-proxies.ts";
@@ -49,7 +50,8 @@ export async function runGateway(options: {
     return clock.now() - (clock.monotonic() - state.lastMessageAt);
   });
   const exchanges = createOpenExchanges();
-  const feed = openDirectory({ settings, link, version, openExchanges: exchanges.at, clock, log });
+  const recent = settings.recentRequests ? createRecentRequests(clock) : undefined;
+  const feed = openDirectory({ settings, link, version, openExchanges: exchanges.at, recentRequests: recent?.of, clock, log });
   const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });
   const traces = await openConfiguredTraces(settings, { version, role: "gateway" });
   const traced = traces && traceExchanges({ traces, clock });
@@ -78,6 +80,7 @@ export async function runGateway(options: {
       guard: privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log }).guard,
     },
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traced ? [traced.over] : [])],
+    recent: recent?.write,
     trace: traced?.context,
     waitingFiles: settings.waitingPage ? { css: ownText("gateway/waiting/page.css"), js: ownText("gateway/waiting/page.js") } : undefined,
     clock,
@@ -130,12 +133,13 @@ function openDirectory(deps: {
   link: ControlLink;
   version: string;
   openExchanges: OpenExchanges["at"];
+  recentRequests: RecentRequests["of"] | undefined;
   clock: Clock;
   log: Log;
 }): Feed {
-  const { settings, link, version, openExchanges, clock, log } = deps;
+  const { settings, link, version, openExchanges, recentRequests, clock, log } = deps;
   const { url, directory, key } = settings.datagrok;
-  if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, openExchanges, clock, log });
+  if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, openExchanges, recentRequests, clock, log });
   if (url === undefined) throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok asks the Datagrok server of DATAGROK_URL: set that too.");
   // It refuses callers, never a gateway.
   const refused = () => new Promise<never>(() => undefined);

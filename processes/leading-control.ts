@@ -16,6 +16,7 @@ import { createSigningKeys, pipeToken, queueToken, type SigningKeys, spawnerToke
 import { withPublishedFiles } from "../control/lifecycle/published-files.ts";
 import { withAdoptedServices } from "../control/lifecycle/engine.ts";
 import { CONTAINERS_DISABLED, disableLifecycle, openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
+import { createSeriesRecorder } from "../control/lifecycle/record-series.ts";
 import { traceWakes } from "../control/lifecycle/telemetry.ts";
 import { containerEnvironment } from "../control/packages/credentials/container-environment.ts";
 import { openCredentials } from "../control/packages/credentials/open-credentials.ts";
@@ -130,6 +131,7 @@ export async function openLeadingControl(
     log,
   });
   const lifecycle = disabled ? disableLifecycle(opened, disabled) : opened;
+  const series = createSeriesRecorder({ store, lifecycle: opened, driver, clock, log });
   const traces = await openConfiguredTraces(settings, { version, role: "control" });
   const audit = createAuditLog({ audit: store.audit, keepMs: settings.auditDays * DAY_MS, clock, metrics });
   const feed = await openFeed({
@@ -147,6 +149,7 @@ export async function openLeadingControl(
       log.error({ seen, found, data: settings.data }, "the store is older than what a gateway has seen: changes are lost");
       noteRollback(settings.data, { at: clock.now(), seen, found });
     },
+    countTraffic: series.countTraffic,
     traceWake: traces && traceWakes({ traces, watch: lifecycle.watch, clock }),
     clock,
     log,
@@ -226,6 +229,7 @@ export async function openLeadingControl(
     },
     start: async () => {
       await lifecycle.start();
+      series.start();
       if (admin.made)
         console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
     },
@@ -242,7 +246,7 @@ export async function openLeadingControl(
       apiOpened.reject(new Fault("CONTROL_STANDBY", "This control process leads no longer."));
       // First the feeds: then gateways hold what comes for the API until another one leads.
       await feed.close();
-      const ended = lifecycle.close();
+      const ended = Promise.all([lifecycle.close(), series.close()]);
       if (leader) await clock.sleep(API_ENDS_MS);
       isEnding = true;
       await api?.close();

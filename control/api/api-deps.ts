@@ -67,7 +67,7 @@ export type ApiDeps = {
   /** Changes of containers and images. */
   changes: Pick<Lifecycle, "watch" | "seq">;
   /** The open requests of gateways. */
-  gateways: Pick<GatewayQueries, "openRequests" | "count">;
+  gateways: Pick<GatewayQueries, "openRequests" | "recentRequests" | "count">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;

@@ -7,8 +7,11 @@ import {
   type FeedLine,
   GATEWAY_SILENCE_MS,
   LOST_GATEWAY_MS,
+  MOST_RECENT,
   type OpenExchangesReply,
+  type RecentRequest,
   REPORT_MS,
+  type ReportedUse,
   viewOnWire,
   WIRE_VERSION,
 } from "../../gateway/contract.ts";
@@ -41,6 +44,8 @@ export type FeedDeps = {
   metrics?: Pick<Metrics, "gateways">;
   /** Records pushes and deletions of images. */
   audit?: AuditLog;
+  /** Called with the uses of each report. */
+  countTraffic?: (uses: readonly ReportedUse[]) => void;
   /** Called with the trace of a wake before the request for the start. */
   traceWake?: ((id: string, traceparent: string) => void) | undefined;
   clock: Clock;
@@ -232,7 +237,7 @@ function openThrottle(clock: Pick<Clock, "after">, ms: number, act: () => void):
 }
 
 /** The open requests of one gateway; `answer` is undefined if it did not answer in time. */
-export type GatewayOpenRequests = { gateway: string; answer: Pick<OpenExchangesReply, "count" | "open"> | undefined };
+export type GatewayOpenRequests = { gateway: string; answer: Pick<OpenExchangesReply, "count" | "open" | "recent"> | undefined };
 
 export type GatewayQueries = {
   add(gateway: string, send: (line: FeedLine) => void): void;
@@ -242,6 +247,8 @@ export type GatewayQueries = {
   reply(answer: OpenExchangesReply): void;
   /** Asks every gateway for the open requests of a container. Concurrent calls for one container share a query. Faults: GATEWAYS_BUSY. */
   openRequests(id: string): Promise<GatewayOpenRequests[]>;
+  /** The same for its last finished requests, the newest first. Faults: GATEWAYS_BUSY. */
+  recentRequests(id: string): Promise<RecentRequest[]>;
 };
 
 /** A gateway answers from memory. */
@@ -263,7 +270,8 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
     ask.found.push({ gateway, answer });
     if (ask.missing.size === 0) ask.finish();
   };
-  const begin = (id: string): Promise<GatewayOpenRequests[]> => {
+  const begin = (id: string, recent?: true): Promise<GatewayOpenRequests[]> => {
+    const key = keyOf(id, recent);
     const number = ++last;
     const { promise, resolve } = Promise.withResolvers<GatewayOpenRequests[]>();
     const ask: PendingQuery = {
@@ -272,7 +280,7 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
       finish: () => {
         cancel();
         queries.delete(number);
-        sharing.delete(id);
+        sharing.delete(key);
         resolve(ask.found);
       },
     };
@@ -280,10 +288,18 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
       for (const gateway of ask.missing) settle(ask, gateway, undefined);
     });
     queries.set(number, ask);
-    sharing.set(id, promise);
+    sharing.set(key, promise);
     if (ask.missing.size === 0) ask.finish();
-    for (const send of gateways.values()) send({ kind: "ask", ask: number, id });
+    for (const send of gateways.values()) send({ kind: "ask", ask: number, id, ...(recent ? { recent } : {}) });
     return promise;
+  };
+  const keyOf = (id: string, recent: true | undefined) => (recent ? `recent ${id}` : id);
+  const ask = async (id: string, recent?: true): Promise<GatewayOpenRequests[]> => {
+    const shared = sharing.get(keyOf(id, recent));
+    if (shared) return shared;
+    if (queries.size >= MOST_QUERIES)
+      throw new Fault("GATEWAYS_BUSY", "The gateways answer too many queries at the moment. Try again in a second.", { retryAfterMs: TIMEOUT_MS });
+    return begin(id, recent);
   };
 
   return {
@@ -293,16 +309,14 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
       gateways.delete(gateway);
       for (const ask of queries.values()) settle(ask, gateway, { count: 0, open: [] });
     },
-    reply: ({ ask, gateway, count, open }) => {
-      const query = queries.get(ask);
-      if (query) settle(query, gateway, { count, open });
+    reply: ({ ask: number, gateway, count, open, recent }) => {
+      const query = queries.get(number);
+      if (query) settle(query, gateway, { count, open, ...(recent ? { recent } : {}) });
     },
-    openRequests: async (id) => {
-      const shared = sharing.get(id);
-      if (shared) return shared;
-      if (queries.size >= MOST_QUERIES)
-        throw new Fault("GATEWAYS_BUSY", "The gateways answer too many queries at the moment. Try again in a second.", { retryAfterMs: TIMEOUT_MS });
-      return begin(id);
+    openRequests: (id) => ask(id),
+    recentRequests: async (id) => {
+      const found = (await ask(id, true)).flatMap(({ answer }) => answer?.recent ?? []);
+      return found.toSorted((one, other) => other.at - one.at).slice(0, MOST_RECENT);
     },
   };
 }

@@ -6,13 +6,16 @@ import {
   type CallersRequest,
   LEADER_FEED,
   type OpenExchangesReply,
+  MOST_RECENT,
   type PushedReport,
   type ReachedReport,
+  type RecentRequest,
   type StartStatusRequest,
   type UseReport,
   type WakeRequest,
 } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
+import type { TrafficCounts } from "../../lib/traffic-counts.ts";
 import { claimPushed } from "../identity/rights.ts";
 import { createGatewayQueries, type FeedDeps, type GatewayQueries, type OpenFeeds, streamChanges } from "./feed-stream.ts";
 import { streamLeader } from "./leader-feed.ts";
@@ -21,7 +24,7 @@ import { IMAGE_ACTIONS } from "./record-audit.ts";
 /** Answers a request of a gateway: of this machine, where the socket shows its end, or of another machine, which may be silent and alive. */
 export type FeedHandler = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
 
-export type ControlFeed = Pick<GatewayQueries, "openRequests" | "count"> & { answer: FeedHandler; close(): Promise<void> };
+export type ControlFeed = Pick<GatewayQueries, "openRequests" | "recentRequests" | "count"> & { answer: FeedHandler; close(): Promise<void> };
 
 /** What a registry proxy does not report. */
 const UNKNOWN = { userId: undefined, address: undefined, requestId: undefined, status: undefined } as const;
@@ -66,6 +69,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     },
     "/use": async (body) => {
       const report = parseUseReport(body);
+      deps.countTraffic?.(report.uses);
       await deps.lifecycle.recordUse(report);
       feeds.get(report.gateway)?.reported(report.last === true);
       return undefined;
@@ -118,6 +122,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
   return {
     answer,
     openRequests: gateways.openRequests,
+    recentRequests: gateways.recentRequests,
     count: gateways.count,
     close: async () => {
       for (const feed of feeds.values()) feed.end();
@@ -198,10 +203,11 @@ function parseBusyReport(body: unknown): BusyReport {
 }
 
 function parseOpenExchangesReply(body: unknown): OpenExchangesReply {
-  const { gateway, ask, count, open } = fieldsOf(body);
+  const { gateway, ask, count, open, recent } = fieldsOf(body);
   if (typeof gateway !== "string" || !isCount(ask) || !isCount(count) || !Array.isArray(open))
     throw new Fault("REQUEST_INVALID", "A report of open requests needs gateway, ask, count and open.");
-  return { gateway, ask, count, open: open as OpenExchangesReply["open"] };
+  const finished = Array.isArray(recent) ? { recent: (recent as RecentRequest[]).slice(0, MOST_RECENT) } : {};
+  return { gateway, ask, count, open: open as OpenExchangesReply["open"], ...finished };
 }
 
 function parseCallersRequest(body: unknown): CallersRequest {
@@ -226,12 +232,19 @@ function parseUseReport(body: unknown): UseReport {
     seq,
     ...(last === true ? { last } : {}),
     uses: uses.map((use) => {
-      const { id, open, streams, lastActive } = fieldsOf(use);
+      const { id, open, streams, lastActive, traffic } = fieldsOf(use);
       if (typeof id !== "string" || !isCount(open) || !isCount(streams) || !isCount(lastActive))
         throw new Fault("REQUEST_INVALID", "A use in the report is malformed.");
-      return { id, open, streams, lastActive };
+      return { id, open, streams, lastActive, ...(traffic === undefined ? {} : { traffic: parseTraffic(traffic) }) };
     }),
   };
+}
+
+function parseTraffic(value: unknown): TrafficCounts {
+  const { requests, errors, latency } = fieldsOf(value);
+  if (!isCount(requests) || !isCount(errors) || !Array.isArray(latency) || !latency.every(isCount))
+    throw new Fault("REQUEST_INVALID", "The traffic of a use in the report is malformed.");
+  return { requests, errors, latency };
 }
 
 function isCount(value: unknown): value is number {

@@ -25,6 +25,7 @@ import { openLiveStreams } from "./live-streams.ts";
 import { recordAudit } from "./record-audit.ts";
 import { imageUsage, lastPushes, registryRoutes, repositoryOwnerRoutes } from "./registry.ts";
 import { addRoutes, type RouteDeps } from "./route.ts";
+import { seriesRoutes } from "./series.ts";
 import { orphanRoutes, serviceRoutes } from "./services.ts";
 import { refuseServerPaths, serverListRoutes } from "./server-lists.ts";
 import { signInRoutes, userRoutes } from "./users.ts";
@@ -115,6 +116,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => containerRoutes(routeDeps),
         () => containerActionRoutes(routeDeps),
         () => diagnosticsRoutes(routeDeps),
+        () => seriesRoutes(routeDeps),
         () => imageRoutes(routeDeps),
         () => serviceRoutes(routeDeps),
         () => auditRoutes(deps),

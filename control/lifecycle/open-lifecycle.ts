@@ -40,6 +40,8 @@ export type Lifecycle = LifecycleRequests &
     /** It serves nothing any more, or may go on serving from its cache for as long as `lostMs`. */
     gatewayLeft(gateway: string, lostMs?: number): void;
     recordUse(report: UseReport): Promise<void>;
+    /** Open requests, WebSockets and TCP connections of a container, at all gateways. */
+    connections(id: string): number;
     /** The settings disable all container work; the reason. */
     disabled: Fault | undefined;
     depth: WorkQueue["depth"];
@@ -268,6 +270,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       stop.signal.addEventListener("abort", cancel, { once: true });
     },
     recordUse: (report) => reconcileUsed(usage.report(report)),
+    connections: (id) => usage.open(id) + usage.sockets(id),
     depth: queue.depth,
     explain: (id, signal) => explainContainer(deps, id, signal),
     startStatus: async (id, signal) => {

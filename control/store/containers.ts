@@ -5,6 +5,7 @@ import { createEntityTable } from "./entity-table.ts";
 import { causeOf, type History, type Reason, type Wakes } from "./history.ts";
 import { createListings } from "./listing.ts";
 import type { Queries } from "./queries.ts";
+import type { Series } from "./series.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = sql<boolean>`image_id not in (select id from images where state = 'DELETED')`;
@@ -34,7 +35,9 @@ export type DecidedOn = Pick<Container, "desiredInstances" | "stopFor" | "genera
 
 export type Containers = ReturnType<typeof createContainers>;
 
-export function createContainers(queries: Queries, kept: { history: Pick<History, "append" | "removeOf">; wakes: Pick<Wakes, "removeOf"> }) {
+type KeptRecords = { history: Pick<History, "append" | "removeOf">; wakes: Pick<Wakes, "removeOf">; series: Pick<Series, "removeOf"> };
+
+export function createContainers(queries: Queries, kept: KeptRecords) {
   const { builder, database, dialect, raw, run, select } = queries;
   const table = createEntityTable(queries, "containers", "id");
   const brief = table.pick("id", "service", "generation", "desiredInstances", "state", "since", "fault", "addresses");
@@ -135,6 +138,16 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
         where ${LIVE} and state in ('STARTING', 'STARTED', 'CHECKING', 'PENDING_USER_STOP', 'PENDING_SYSTEM_STOP', 'STOPPING')`,
     ),
   );
+  const running = table
+    .pick("id", "service", "since", "state", "config")
+    .list((query) =>
+      query.where(AT_WORK).where("state", "in", ["STARTING", "STARTED", "CHECKING", "PENDING_USER_STOP", "PENDING_SYSTEM_STOP", "STOPPING"]),
+    );
+  const failed = table
+    .pick("id", "name", "packageId", "fault", "since")
+    .list((query, values: { most: number }) =>
+      query.where(AT_WORK).where(LIVE).where("state", "=", "ERROR").orderBy("since", "desc").limit(values.most),
+    );
   const states = select(() =>
     builder
       .selectFrom("containers")
@@ -249,6 +262,10 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
       const [sum] = await reserved({});
       return { cpu: sum?.cpu ?? 0, memoryMb: sum?.memoryMb ?? 0 };
     },
+    /** Those that have resources reserved. */
+    running: () => running({}),
+    /** Those whose last start failed, the latest first. */
+    failed: (most: number) => failed({ most }),
     /** How many are in each state. */
     states: () => states({}),
     insert: (container: Container) =>
@@ -297,7 +314,7 @@ export function createContainers(queries: Queries, kept: { history: Pick<History
     remove: (id: string, now: number): Promise<boolean> =>
       database.transaction(async () => {
         if ((await leaveTombstone({ id, now: Math.trunc(now) })) === 0) return false;
-        for (const records of [kept.history, kept.wakes]) await records.removeOf(id);
+        for (const records of [kept.history, kept.wakes, kept.series]) await records.removeOf(id);
         return table.remove(id);
       }),
   };

@@ -30,6 +30,7 @@ import { isCurrentSchema, migratePostgres } from "./postgres/schema.ts";
 import { createPublishedFiles, type PublishedFiles } from "./published-files.ts";
 import { createQueries } from "./queries.ts";
 import { createSharedSecrets, createSharedTexts, type SharedSecrets, type SharedTexts } from "./secrets.ts";
+import { createSeries, type Series } from "./series.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
 import { type Staging, openStaging } from "./staging.ts";
@@ -61,6 +62,8 @@ export type Store = {
   /** What is being published: nothing of it is durable before it is recorded. */
   staging: Staging;
   wakes: Wakes;
+  /** Measurements over time. */
+  series: Series;
   publishedFiles: PublishedFiles;
   sharedSecrets: SharedSecrets;
   sharedTexts: SharedTexts;
@@ -175,6 +178,7 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
   const [{ id } = { id: "" }] = await own({});
   const history = createHistory(queries);
   const wakes = createWakes(queries);
+  const series = createSeries(queries);
   const sessions = createSessions(queries);
   const staging = await openStaging(queries, history);
   const isShared = dialect.staging === "shared";
@@ -193,11 +197,12 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
     credentials: createCredentials(queries),
     signingKeys: createSigningKeys(queries),
     images: createImages(queries, history),
-    containers: createContainers(queries, { history, wakes }),
+    containers: createContainers(queries, { history, wakes, series }),
     tombstones: createTombstones(queries),
     history,
     audit: createAudit(queries),
     wakes,
+    series,
     staging,
     publishedFiles,
     sharedSecrets: createSharedSecrets(queries),

@@ -276,6 +276,16 @@ export const SCHEMA_STEPS: readonly string[] = [
   `
   ALTER TABLE wakes ADD COLUMN reached TEXT;
   `,
+  // Measurements of the server (series '') and of its containers over time: a ring of points for each length of interval.
+  `
+  CREATE TABLE series_points (
+    step INTEGER NOT NULL, at INTEGER NOT NULL, series TEXT NOT NULL, requests INTEGER NOT NULL, errors INTEGER NOT NULL, latency TEXT NOT NULL,
+    starts INTEGER NOT NULL, failed_starts INTEGER NOT NULL, start_times TEXT NOT NULL, slowest_start_ms INTEGER NOT NULL,
+    connections INTEGER NOT NULL, cpu_ms INTEGER, memory_bytes INTEGER, reserved_millicores INTEGER NOT NULL, reserved_bytes INTEGER NOT NULL,
+    PRIMARY KEY (step, at, series)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX points_of_series ON series_points (series, step, at);
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

@@ -17,6 +17,7 @@ import type {
   User,
   StartReason,
 } from "../model/entities.ts";
+import type { SeriesPoint } from "../model/series.ts";
 import type { ContainerState, ImageState } from "../model/states.ts";
 import type {
   AuditEntry,
@@ -31,6 +32,9 @@ import type {
   VersionFolder,
   Wake,
 } from "../model/records.ts";
+
+/** An interval of a ring; `step` is its length in ms. */
+export type StoredPoint = SeriesPoint & { step: number };
 
 export type StoredValue = string | number | Uint8Array | null;
 
@@ -261,6 +265,23 @@ export const TABLES = {
     address: optional(text()),
     requestId: optional(text()),
     status: optional(whole()),
+  }),
+  series_points: columnsOf<StoredPoint>()({
+    step: whole(),
+    at: whole(),
+    series: text(),
+    requests: whole(),
+    errors: whole(),
+    latency: json<number[]>(),
+    starts: whole(),
+    failedStarts: whole(),
+    startTimes: json<number[]>(),
+    slowestStartMs: whole(),
+    connections: whole(),
+    cpuMs: optional(whole()),
+    memoryBytes: optional(whole()),
+    reservedMillicores: whole(),
+    reservedBytes: whole(),
   }),
   published_files: columnsOf<{ folder: string; path: string; part: number; mode: number; bytes: Uint8Array }>()({
     folder: text(),

@@ -112,6 +112,8 @@ type ContainerStats = {
   /** In nanoseconds. */
   cpu_stats?: { cpu_usage?: { total_usage?: number } };
   networks?: Record<string, { rx_bytes?: number; tx_bytes?: number }>;
+  /** `stats` is of the cgroup: `inactive_file` in version 2, `total_inactive_file` in version 1. */
+  memory_stats?: { usage?: number; stats?: { inactive_file?: number; total_inactive_file?: number } };
 };
 
 /** The counters of a running container, by its id. At once, without the second that the engine would wait for a rate. */
@@ -124,5 +126,12 @@ export async function containerUsage(engine: Engine, id: string, signal: AbortSi
   );
   if (stats?.read === undefined || stats.read.startsWith("0001-")) return undefined;
   const networkBytes = Object.values(stats.networks ?? {}).reduce((sum, { rx_bytes = 0, tx_bytes = 0 }) => sum + rx_bytes + tx_bytes, 0);
-  return { cpuMs: (stats.cpu_stats?.cpu_usage?.total_usage ?? 0) / 1e6, networkBytes };
+  return { cpuMs: (stats.cpu_stats?.cpu_usage?.total_usage ?? 0) / 1e6, networkBytes, ...usedMemory(stats) };
+}
+
+/** As `docker stats` computes it: without what the kernel frees first. */
+function usedMemory({ memory_stats: memory }: ContainerStats): { memoryBytes?: number } {
+  if (memory?.usage === undefined) return {};
+  const cached = memory.stats?.total_inactive_file ?? memory.stats?.inactive_file ?? 0;
+  return { memoryBytes: Math.max(0, memory.usage - cached) };
 }

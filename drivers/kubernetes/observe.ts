@@ -144,7 +144,7 @@ function pullState(message: string): PodState {
 }
 
 /** https://github.com/kubernetes/metrics, v1beta1: the mean of a window. It has no network. */
-type PodMetrics = { window?: string; containers?: { name: string; usage?: { cpu?: string } }[] };
+type PodMetrics = { window?: string; containers?: { name: string; usage?: { cpu?: string; memory?: string } }[] };
 
 /** Undefined if the cluster serves no metrics, or no metrics of this pod yet, or berth may not read them. */
 export async function usage(cluster: KubernetesApi, service: string, signal: AbortSignal): Promise<Usage | undefined> {
@@ -161,7 +161,16 @@ export async function usage(cluster: KubernetesApi, service: string, signal: Abo
   if (!(windowMs > 0)) return undefined;
   const containers = items.flatMap((item) => item.containers ?? []).filter(({ name }) => name === CONTAINER);
   const cores = containers.reduce((sum, container) => sum + parseCores(container.usage?.cpu), 0);
-  return { cpuMs: cores * windowMs, networkBytes: 0, windowMs };
+  const memoryBytes = containers.reduce((sum, container) => sum + parseBytes(container.usage?.memory), 0);
+  return { cpuMs: cores * windowMs, networkBytes: 0, windowMs, ...(memoryBytes > 0 ? { memoryBytes } : {}) };
+}
+
+const UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, M: 1e6, G: 1e9, Ki: 1_024, Mi: 1_048_576, Gi: 1_073_741_824 };
+
+/** A quantity such as `12345Ki`. */
+function parseBytes(quantity = ""): number {
+  const [, number = "0", unit = ""] = /^(\d+(?:\.\d+)?)([kMGi]*)$/.exec(quantity) ?? [];
+  return Math.round(Number(number) * (UNITS[unit] ?? 0));
 }
 
 const FRACTIONS: Readonly<Record<string, number>> = { n: 1e-9, u: 1e-6, m: 1e-3, "": 1 };

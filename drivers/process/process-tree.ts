@@ -40,12 +40,19 @@ const TICK_MS = 10;
  */
 export async function processUsage(pid: number, signal: AbortSignal): Promise<Usage | undefined> {
   let ticks = 0;
+  let memoryBytes = 0;
   for await (const current of processTree(pid, signal)) {
     const own = parseTicks(await readProc(`/proc/${current}/stat`));
     if (own === undefined && current === pid) return undefined;
     ticks += own ?? 0;
+    memoryBytes += parseResident(await readProc(`/proc/${current}/status`));
   }
-  return { cpuMs: ticks * TICK_MS, networkBytes: 0 };
+  return { cpuMs: ticks * TICK_MS, networkBytes: 0, memoryBytes };
+}
+
+/** VmRSS of /proc/<pid>/status in bytes: pages that processes share count for each of them. */
+function parseResident(status: string): number {
+  return Number(/^VmRSS:\s*(\d+) kB/m.exec(status)?.[1] ?? 0) * 1_024;
 }
 
 /** utime, stime, cutime and cstime of /proc/<pid>/stat; see proc_pid_stat(5). */

@@ -54,9 +54,10 @@ async function usage(client: SpawnerClient, service: string, { signal }: Call): 
   if (!isServiceName(service)) return undefined;
   try {
     const reply = await client.json({ method: "GET", path: `${servicePath(service)}/usage`, signal, doing: `Reading the use of ${service}` });
-    const { cpuMs, networkBytes, windowMs } = (reply ?? {}) as Partial<Usage>;
+    const { cpuMs, networkBytes, windowMs, memoryBytes } = (reply ?? {}) as Partial<Usage>;
     if (typeof cpuMs !== "number") return undefined;
-    return { cpuMs, networkBytes: typeof networkBytes === "number" ? networkBytes : 0, ...(typeof windowMs === "number" ? { windowMs } : {}) };
+    const known = { ...(typeof windowMs === "number" ? { windowMs } : {}), ...(typeof memoryBytes === "number" ? { memoryBytes } : {}) };
+    return { cpuMs, networkBytes: typeof networkBytes === "number" ? networkBytes : 0, ...known };
   } catch (error) {
     if (error instanceof Fault && error.code === "ENGINE_FAILED") return undefined;
     throw error;

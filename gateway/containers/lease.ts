@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Count } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
+import type { ContainerResponses } from "../access-record.ts";
 import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
 import { asleepFault, type RequestHold } from "./hold.ts";
@@ -35,7 +35,7 @@ export type ContainerLease = Lease & {
   /** The container reports in a response that it is busy. */
   reportBusy(seconds: number): void;
   /** The counters of the container's responses. */
-  readonly answers: readonly Count[] | undefined;
+  readonly answers: ContainerResponses | undefined;
 };
 
 export type Leases = { open(request: LeaseRequest): ContainerLease };
@@ -47,7 +47,7 @@ type LeaseDeps = {
   clock: Clock;
   suspectAddressMs: number;
   holdMs: number;
-  answersOf?: (name: string) => readonly Count[];
+  answersOf?: (view: ContainerView) => ContainerResponses;
 };
 
 type LeaseContext = LeaseDeps & {
@@ -197,8 +197,8 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#count(-this.#open, -this.#streams);
   }
 
-  get answers(): readonly Count[] | undefined {
-    return this.#tally.answers;
+  get answers(): ContainerResponses | undefined {
+    return this.#tally.responses;
   }
 
   woken(): { start: StartTimes | undefined } | undefined {

@@ -1,4 +1,4 @@
-import type { Count } from "../../lib/metrics/open-metrics.ts";
+import type { ContainerResponses } from "../access-record.ts";
 import type { Caller, ContainerAddress, ContainerUse, ContainerView, OpenExchange, OpenExchangeList } from "../contract.ts";
 import type { LeaseHolder } from "../decision.ts";
 
@@ -32,7 +32,7 @@ export type ContainerTally = ContainerUse &
     /** Counts up, to use several addresses in turn. */
     turn: number;
     /** The counters of the container's responses. */
-    answers: readonly Count[] | undefined;
+    responses: ContainerResponses | undefined;
   };
 
 /** The open exchanges of this process, by container. */
@@ -41,8 +41,8 @@ export type OpenExchanges = {
   at(id: string): OpenExchangeList;
   /** All open leases. */
   leases(): RevocableLease[];
-  /** The container's tally; `answers` is called for a new one. */
-  tally(view: ContainerView, answers?: (name: string) => readonly Count[]): ContainerTally;
+  /** The container's tally; `responsesOf` is called for a new one. */
+  tally(view: ContainerView, responsesOf?: (view: ContainerView) => ContainerResponses): ContainerTally;
 };
 
 /** Exchanges of one container that `at` describes: the oldest ones explain why it does not stop. */
@@ -61,8 +61,8 @@ export function createOpenExchanges(): OpenExchanges {
         : { count: tally.size, open: oldestLeases(tally, MAX_DESCRIBED).map((lease) => lease.describe()) };
     },
     leases: () => [...tallies.values()].flatMap((tally) => oldestLeases(tally, tally.size)),
-    tally: (view, answers) => {
-      const { id, name } = view;
+    tally: (view, responsesOf) => {
+      const { id } = view;
       const existing = tallies.get(id);
       if (existing !== undefined) return existing.view === view ? existing : Object.assign(existing, factsOf(view));
       if (tallies.size >= MAX_TALLIES) for (const [unused, { size }] of tallies) if (size === 0) tallies.delete(unused);
@@ -80,7 +80,7 @@ export function createOpenExchanges(): OpenExchanges {
         busyUntil: 0,
         busyReported: false,
         turn: 0,
-        answers: answers?.(name),
+        responses: responsesOf?.(view),
       };
       tallies.set(id, tally);
       return tally;

@@ -10,6 +10,7 @@ import {
   type FeedLine,
   type OpenExchangesReply,
   type ReachedReport,
+  type RecentRequest,
   type StartStatus,
   type StartStatusRequest,
   type UseReport,
@@ -63,10 +64,12 @@ export function openFeed(deps: {
   isToken?: (token: string) => boolean;
   /** The open exchanges of a container, for control's queries. */
   openExchanges?: (id: string) => OpenExchangeList;
+  /** The last finished requests of a container, for the same. */
+  recentRequests?: ((id: string) => RecentRequest[]) | undefined;
   clock: Clock;
   log: Log;
 }): Feed {
-  const { link, version, isToken, openExchanges = () => ({ count: 0, open: [] }), clock, log } = deps;
+  const { link, version, isToken, openExchanges = () => ({ count: 0, open: [] }), recentRequests, clock, log } = deps;
   const control = openControlClient({
     link,
     refused: () => connection.reopen("control refuses this gateway"),
@@ -152,10 +155,11 @@ export function openFeed(deps: {
     ready.resolve();
     reports.flushSoon();
   };
-  const sendOpenExchanges = ({ ask, id }: { ask: number; id: string }) => {
+  const sendOpenExchanges = ({ ask, id, recent }: { ask: number; id: string; recent?: true }) => {
     if (gateway === undefined) return;
     // Control continues without a reply.
-    control.post("/open", { gateway, ask, ...openExchanges(id) } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
+    const asked = recent ? { count: 0, open: [], recent: recentRequests?.(id) ?? [] } : openExchanges(id);
+    control.post("/open", { gateway, ask, ...asked } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
   };
 
   const onLine = (line: FeedLine) => {

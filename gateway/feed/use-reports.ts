@@ -1,9 +1,11 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { ContainerUse } from "../contract.ts";
+import type { ContainerUse, Directory, ReportedUse } from "../contract.ts";
+
+type CountedUse = Parameters<Directory["reportUse"]>[0];
 
 type UseReports = {
   /** The object may change after this call: the report has its values when it is sent. `soon`: a stop may wait for it. */
-  used(use: ContainerUse, soon: boolean): void;
+  used(use: CountedUse, soon: boolean): void;
   /** Control waits for an acknowledgement, or is connected again: report soon. */
   flushSoon(): void;
   /** Reports this often even without changes. Undefined: only after changes. */
@@ -20,11 +22,11 @@ const EVERY_MS = 1_000;
  * Reports use in batches: soon if a stop may wait for it, else every second while something changes. One report is in flight at a time, so that an
  * older one never overtakes a newer one.
  */
-export function openUseReports(deps: { clock: Clock; send(uses: ContainerUse[], last: boolean): Promise<void> }): UseReports {
+export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], last: boolean): Promise<void> }): UseReports {
   const { clock, send } = deps;
-  const uses = new Map<string, ContainerUse>();
+  const uses = new Map<string, CountedUse>();
   /** Used since the last report. */
-  const changed = new Set<ContainerUse>();
+  const changed = new Set<CountedUse>();
   let due: { at: number; ms: number; cancel: () => void } | undefined;
   let sending: Promise<void> | undefined;
   let again = false;
@@ -44,13 +46,18 @@ export function openUseReports(deps: { clock: Clock; send(uses: ContainerUse[], 
     return sending;
   };
 
-  const report = async (reported: readonly ContainerUse[]): Promise<void> => {
+  const report = async (reported: readonly CountedUse[]): Promise<void> => {
+    const sent = reported.map(wireForm);
     try {
-      await send(reported.map(wireForm), closing);
+      await send(sent, closing);
       for (const use of reported) if (!isOpen(use) && !changed.has(use) && uses.get(use.id) === use) uses.delete(use.id);
     } catch {
       // Control is away: it gets these when it is back.
-      for (const use of reported) changed.add(use);
+      for (const [index, use] of reported.entries()) {
+        changed.add(use);
+        const traffic = sent[index]?.traffic;
+        if (traffic) use.responses?.traffic.putBack(traffic);
+      }
       if (!closing) schedule(EVERY_MS * (1 + Math.random()));
     }
     sending = undefined;
@@ -99,8 +106,9 @@ export function openUseReports(deps: { clock: Clock; send(uses: ContainerUse[], 
   };
 }
 
-function wireForm({ id, open, streams, lastActive }: ContainerUse): ContainerUse {
-  return { id, open, streams, lastActive };
+function wireForm({ id, open, streams, lastActive, responses }: CountedUse): ReportedUse {
+  const traffic = responses?.traffic.take();
+  return { id, open, streams, lastActive, ...(traffic ? { traffic } : {}) };
 }
 
 function isOpen({ open, streams }: ContainerUse): boolean {

@@ -34,6 +34,7 @@ export const COPIED: readonly CopiedTable[] = [
   { table: "history", key: "seq" },
   { table: "wakes", key: "seq" },
   { table: "audit", key: "seq" },
+  { table: "series_points", key: "step, at, series" },
   { table: "shared_secrets", key: "name" },
   { table: "shared_texts", key: "name" },
   { table: "published_files", key: "folder, path, part", rows: 4 },

@@ -111,6 +111,7 @@ export const USAGE = {
     cpuMs: number,
     networkBytes: { ...number, description: "0 if only the processor time is known" },
     windowMs: { ...number, description: "used within this time; where left out, since the start" },
+    memoryBytes: { ...number, description: "in use now; left out if it is unknown" },
   },
 } as const;
 

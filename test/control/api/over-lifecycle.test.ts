@@ -94,7 +94,7 @@ async function openControl(t: Test) {
       lifecycle,
       orphans: lifecycle,
       changes: lifecycle,
-      gateways: { openRequests: async () => [], count: () => 0 },
+      gateways: { openRequests: async () => [], recentRequests: async () => [], count: () => 0 },
       backend: { driver: "memory", environment, capacity: async () => undefined },
       identity,
       publisher,
