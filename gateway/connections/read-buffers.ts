@@ -3,10 +3,10 @@ import { POISON } from "./socket-layer.ts";
 /** The buffer that all sockets share: each read is processed before the next begins. */
 const SMALL_BYTES = 65_536;
 /** A buffer of one socket with a long body. */
-const LARGE_BYTES = 524_288;
+const LARGE_BYTES = 1_048_576;
 /** Reads in a row that fill the small buffer, before a body counts as long: new memory costs more than reading a short body in pieces. */
 const LONG_AFTER = 4;
-const MAX_SPARE = 16;
+const MAX_SPARE = 8;
 /** Memory that is kept for later bodies, at most. */
 export const MAX_SPARE_BYTES = MAX_SPARE * LARGE_BYTES;
 /** Received chunks of their own up to this size are left to the garbage collector. */
