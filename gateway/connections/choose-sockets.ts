@@ -105,6 +105,7 @@ async function testEcho(libc: Libc, signal: AbortSignal): Promise<void> {
         onBytes: (id, memory, at, end) => {
           if (!layer.send(id, memory, at, end)) layer.pause(id);
         },
+        onMoved: () => undefined,
         onDrain: (id) => layer.resume(id),
         onEnd: (id) => layer.end(id),
         onClose: (_id, error) => (error === undefined ? undefined : reject(error)),

@@ -4,6 +4,8 @@ import { MAX_PLACED, NO_SOCKET, type SocketId, type SocketLayer } from "./socket
 export type ConnectionUser = {
   /** Bytes `at`..`end` of `memory` came. They are valid only during this call: send or copy them. */
   onBytes(memory: Buffer, at: number, end: number): void;
+  /** So many bytes were moved on: see `NetConnection.moveTo`. Absent: the user moves none. */
+  onMoved?(bytes: number): void;
   /** The other end sends nothing more. */
   onEnd(): void;
   /** The queued bytes were sent: more may follow. */
@@ -136,6 +138,16 @@ export class NetConnection {
     const sends = this.#alive && !this.#ended;
     if (sends) this.#sent += bytes;
     return this.#layer.placed(this.#id, sends ? bytes : 0);
+  }
+
+  /**
+   * Moves the next `bytes` that come to another connection, to which nothing else may be sent until then. `onMoved` reports them instead of `onBytes`.
+   * False: they cannot be moved now, and come as usual.
+   */
+  moveTo(to: NetConnection, bytes: number): boolean {
+    if (this.#layer !== to.#layer || !this.#alive || !to.writable || !this.#layer.move(this.#id, to.#id, bytes)) return false;
+    to.#sent += bytes;
+    return true;
   }
 
   /** Sends what is queued, and nothing more. */

@@ -1,4 +1,5 @@
 import { type MemoryAddress, addressOf, IoVectors, type PieceMemory, UnsentBytes } from "./unsent-bytes.ts";
+import type { BodyMove } from "./body-move.ts";
 import type { Libc } from "./libc.ts";
 
 /** What all sockets of a layer write with. */
@@ -45,6 +46,11 @@ export class FfiSocket {
   ready = false;
   /** In the layer's list of sockets to be flushed. */
   dirty = false;
+  /** What it receives is moved to the receiver. */
+  #move: BodyMove | undefined;
+  #receiver: FfiSocket | undefined;
+  /** The socket whose bytes are moved to this one. */
+  #mover: FfiSocket | undefined;
   /** Bytes in ranges of the layer's memory. While there are any, none are unsent. */
   rangeBytes = 0;
   /** The first range. Most turns have no other, so that a socket needs no list. */
@@ -69,6 +75,31 @@ export class FfiSocket {
   /** Bytes that the kernel has not taken. */
   get unsentBytes(): number {
     return this.#unsent === undefined ? 0 : this.#unsent.length;
+  }
+
+  get move(): BodyMove | undefined {
+    return this.#move;
+  }
+
+  get receiver(): FfiSocket | undefined {
+    return this.#receiver;
+  }
+
+  get mover(): FfiSocket | undefined {
+    return this.#mover;
+  }
+
+  beginMove(move: BodyMove, receiver: FfiSocket): void {
+    this.#move = move;
+    this.#receiver = receiver;
+    receiver.#mover = this;
+  }
+
+  endMove(): void {
+    this.#move?.close();
+    this.#move = undefined;
+    if (this.#receiver !== undefined) this.#receiver.#mover = undefined;
+    this.#receiver = undefined;
   }
 
   /** Bytes are dropped: they count as sent. */

@@ -1,4 +1,5 @@
 import type { Duplex } from "node:stream";
+import { BodyMove } from "./body-move.ts";
 import { Epoll, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "./epoll.ts";
 import { FfiSocket, type SocketIo } from "./ffi-socket.ts";
 import { Fifo, addressOf, IoVectors, PieceMemory } from "./unsent-bytes.ts";
@@ -31,6 +32,9 @@ const SMALL_BYTES = 16_384;
 /** Ranges of this size leave at once, while the processor's cache has them. */
 const LONG_BYTES = 65_536;
 
+/** Each has a pipe, of two descriptors. Beyond it, bodies are read. */
+const MAX_MOVES = 128;
+
 const F_DUPFD_CLOEXEC = 1030;
 const EAGAIN = 11;
 const EINTR = 4;
@@ -53,6 +57,7 @@ export class FfiSockets implements SocketLayer {
   #dirtyCount = 0;
   /** `onClose` is due. */
   readonly #closed = new Fifo<FfiSocket>();
+  #moves = 0;
   #readAt = 0;
   #placeAt = READ_BYTES;
   #inTurn = false;
@@ -135,8 +140,22 @@ export class FfiSockets implements SocketLayer {
     return this.#sent(socket);
   }
 
+  move(from: SocketId, to: SocketId, bytes: number): boolean {
+    const source = this.#find(from);
+    const target = this.#find(to);
+    if (source === undefined || target === undefined || source === target || this.#moves >= MAX_MOVES) return false;
+    if (source.move !== undefined || target.mover !== undefined || target.drops) return false;
+    const move = BodyMove.open(this.#libc, source, target, bytes);
+    if (move === undefined) return false;
+    source.beginMove(move, target);
+    this.#moves++;
+    if (source.readable) this.#addReady(source);
+    return true;
+  }
+
   backlog(id: SocketId): number {
-    return this.#find(id)?.unsentBytes ?? 0;
+    const socket = this.#find(id);
+    return socket === undefined ? 0 : socket.unsentBytes + (socket.mover?.move?.backlog ?? 0);
   }
 
   isBroken(id: SocketId): boolean {
@@ -229,6 +248,7 @@ export class FfiSockets implements SocketLayer {
       if ((bits & EPOLLOUT) !== 0 && socket.unsentBytes > 0) socket.writable = true;
       if ((bits & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0 && (!socket.remoteEnded || (bits & EPOLLERR) !== 0)) socket.readable = true;
       if (socket.writable || (socket.readable && !socket.paused)) this.#addReady(socket);
+      if ((bits & EPOLLOUT) !== 0 && socket.mover !== undefined) this.#addReady(socket.mover);
     }
   }
 
@@ -247,6 +267,7 @@ export class FfiSockets implements SocketLayer {
       socket.ready = false;
       if (socket.closing) continue;
       if (socket.writable) this.#drain(socket);
+      else if (socket.move !== undefined && socket.receiver !== undefined) bytes += this.#moveOn(socket, socket.move, socket.receiver);
       else if (socket.readable && !socket.paused) bytes += this.#read(socket);
     }
   }
@@ -256,9 +277,30 @@ export class FfiSockets implements SocketLayer {
     socket.drain(this.#io);
     this.#addDirty(socket);
     if (socket.writable || (socket.readable && !socket.paused)) this.#addReady(socket);
+    if (socket.mover !== undefined) this.#addReady(socket.mover);
     if (!socket.owesDrain || socket.unsentBytes > 0 || socket.closing) return;
     socket.owesDrain = false;
     this.#events.onDrain(socket.id);
+  }
+
+  /** Returns how many bytes were moved. */
+  #moveOn(socket: FfiSocket, move: BodyMove, receiver: FfiSocket): number {
+    const wasOpen = !receiver.closing;
+    if (wasOpen) receiver.flush(this.#io);
+    const moved = move.step();
+    const { state } = move;
+    if (wasOpen && receiver.closing) this.#addDirty(receiver);
+    if (state === "moved") this.#endMove(socket);
+    if (moved > 0) this.#events.onMoved(socket.id, moved);
+    if (socket.closing) return moved;
+    if (state === "empty") this.#readEnd(socket, move.result);
+    else if (state !== "blocked" && socket.readable && !socket.paused) this.#addReady(socket);
+    return moved;
+  }
+
+  #endMove(socket: FfiSocket): void {
+    socket.endMove();
+    this.#moves--;
   }
 
   /** Returns how many bytes were read. */
@@ -315,6 +357,8 @@ export class FfiSockets implements SocketLayer {
       // Refused bytes count as sent.
       if (socket.writable) this.#addReady(socket);
       if (!socket.closing) continue;
+      if (socket.mover !== undefined) this.#addReady(socket.mover);
+      if (socket.move !== undefined) this.#endMove(socket);
       socket.close(this.#io);
       this.#closed.push(socket);
       this.#immediate?.ref();

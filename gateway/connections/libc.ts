@@ -17,6 +17,9 @@ export type Libc = {
   close(fd: number): number;
   fcntl(fd: number, command: number, argument: number): number;
   setsockopt(fd: number, level: number, option: number, value: Pointer, length: number): number;
+  /** Writes the two descriptors to `ends`. */
+  pipe2(ends: Pointer, flags: number): number;
+  splice(from: number, fromOffset: Pointer, to: number, toOffset: Pointer, bytes: bigint, flags: number): bigint;
   eventfd(count: number, flags: number): number;
   epoll_create1(flags: number): number;
   epoll_ctl(epoll: number, operation: number, fd: number, event: Pointer): number;
@@ -45,6 +48,8 @@ const SIGNATURES = {
   close: { arguments: [FD], return: "int32" },
   fcntl: { arguments: [FD, "int32", "int32"], return: "int32" },
   setsockopt: { arguments: [FD, "int32", "int32", "pointer", "int32"], return: "int32" },
+  pipe2: { arguments: ["pointer", "int32"], return: "int32" },
+  splice: { arguments: [FD, "pointer", FD, "pointer", "uint64", "int32"], return: "int64" },
   eventfd: { arguments: ["int32", "int32"], return: "int32" },
   epoll_create1: { arguments: ["int32"], return: "int32" },
   epoll_ctl: { arguments: [FD, "int32", FD, "pointer"], return: "int32" },

@@ -64,6 +64,11 @@ export class NodeSockets implements SocketLayer {
     return this.#slots.find(id)?.placed(bytes) ?? true;
   }
 
+  /** Its sockets have no such way. */
+  move(): boolean {
+    return false;
+  }
+
   backlog(id: SocketId): number {
     return this.#slots.find(id)?.backlog ?? 0;
   }

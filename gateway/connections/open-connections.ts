@@ -54,6 +54,10 @@ class OpenConnections implements SocketEvents {
     this.#bySlot[slotOf(id)]?.user.onBytes(memory, at, end);
   }
 
+  onMoved(id: SocketId, bytes: number): void {
+    this.#bySlot[slotOf(id)]?.user.onMoved?.(bytes);
+  }
+
   onEnd(id: SocketId): void {
     this.#bySlot[slotOf(id)]?.user.onEnd();
   }

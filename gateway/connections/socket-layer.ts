@@ -15,6 +15,8 @@ export const NO_SOCKET: SocketId = -1;
 export type SocketEvents = {
   /** Bytes `at`..`end` of `memory` came. They are valid until this call returns. `memory` may be another buffer than the layer's. */
   onBytes(id: SocketId, memory: Buffer, at: number, end: number): void;
+  /** So many bytes were moved: see `SocketLayer.move`. */
+  onMoved(id: SocketId, bytes: number): void;
   /** The other end sends nothing more. Never before the bytes that came first, and never while the socket is paused. */
   onEnd(id: SocketId): void;
   /** The kernel has taken all queued bytes, after `send` or `placed` returned false, or after a turn left a backlog of at least `MAX_BACKLOG`. */
@@ -71,6 +73,13 @@ export type SocketLayer = {
   place(id: SocketId, bytes: number): number;
   /** Sends the first `bytes` of what was reserved. The result is that of `send`. */
   placed(id: SocketId, bytes: number): boolean;
+
+  /**
+   * From now on, the next `bytes` that come from one socket go to another, behind what was sent to it, and `onMoved` reports them instead of `onBytes`.
+   * Those that come later are read again. Back-pressure is the layer's; `pause` and `resume` of `from` hold. Until then nothing else may be sent to `to`.
+   * Once `to` closes, the rest is read again. False: this layer cannot do it now, and nothing has changed.
+   */
+  move(from: SocketId, to: SocketId, bytes: number): boolean;
 
   /** Bytes that the kernel has not taken, after it got those of this turn. */
   backlog(id: SocketId): number;

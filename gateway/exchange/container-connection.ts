@@ -2,8 +2,13 @@ import { type NetConnection, type ConnectionUser, NO_USER } from "../connections
 import type { ForwardTarget } from "../decision.ts";
 import type { RequestHead, ResponseHead, ResponseReader } from "../http1/message-reader.ts";
 
+/** So much of a body must be left for its move within the kernel: a shorter rest costs less to read. */
+const MIN_MOVED_BYTES = 262_144;
+
 /** The exchange that uses a connection to a container. */
 export type ContainerUser = {
+  /** The client's connection, if it gets the bytes of the body as they come. */
+  readonly bodyReceiver: NetConnection | undefined;
   /** Bytes came, of any kind. */
   onReceived(bytes: number): void;
   /** The head of an interim (1xx) response. */
@@ -167,6 +172,13 @@ export class ContainerConnection implements ConnectionUser {
     this.#reader.expireHead();
   }
 
+  onMoved(bytes: number): void {
+    const user = this.#user;
+    if (user === undefined) return;
+    user.onReceived(bytes);
+    this.#bodyLeft -= bytes;
+  }
+
   onDrain(): void {
     this.#user?.onContainerDrain();
   }
@@ -212,6 +224,7 @@ export class ContainerConnection implements ConnectionUser {
     if (this.#user !== user) return;
     if (this.#dechunks) this.#readBody(user, memory, bodyAt, end);
     else if (over !== -1) this.#endResponse(user, stop === end, true);
+    else this.#moveRest(user);
   }
 
   #readBody(user: ContainerUser, memory: Buffer, at: number, end: number): void {
@@ -219,6 +232,13 @@ export class ContainerConnection implements ConnectionUser {
     const stop = over === -1 ? end : over;
     if (!this.#dechunks) user.onBody(memory, at, stop);
     if (over !== -1) this.#endResponse(user, stop === end);
+    else if (this.#user === user) this.#moveRest(user);
+  }
+
+  #moveRest({ bodyReceiver }: ContainerUser): void {
+    if (this.#awaiting !== "length" || this.#bodyLeft < MIN_MOVED_BYTES || bodyReceiver === undefined) return;
+    // The last byte is read, and with it whatever follows the body.
+    this.connection.moveTo(bodyReceiver, this.#bodyLeft - 1);
   }
 
   #endResponse(user: ContainerUser, isAll: boolean, withHead = false): void {

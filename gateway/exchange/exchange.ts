@@ -3,6 +3,7 @@ import { internalFault } from "../direct-responses.ts";
 import type { IncomingRequest, Decision, InterceptingForward, Interception, ClientPeer } from "../decision.ts";
 import { AccessRecord } from "../access-record.ts";
 import { MessageRefused, type RequestHead, type ResponseHead } from "../http1/message-reader.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import { brokeOff } from "../connections/dial.ts";
 import { stalledBody } from "../limits.ts";
 import { ContainerSide, type ContainerSideUser } from "./container-side.ts";
@@ -131,6 +132,10 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   }
 
   // The container.
+
+  get bodyReceiver(): NetConnection | undefined {
+    return this.responding ? this.#client.connection : undefined;
+  }
 
   onReceived(bytes: number): void {
     this.#client.clock.noteProgress();

@@ -42,12 +42,14 @@ export class LayerSocket {
   readonly id: SocketId;
   readonly chunks: Buffer[] = [];
   bytes = 0;
+  moved = 0;
   ends = 0;
   drains = 0;
   closes = 0;
   error: NodeJS.ErrnoException | undefined;
   /** Instead of keeping the bytes. */
   onBytes: ((memory: Buffer, at: number, end: number) => void) | undefined;
+  onMoved: (() => void) | undefined;
   onEnd: (() => void) | undefined;
   onDrain: (() => void) | undefined;
   onClose: (() => void) | undefined;
@@ -87,6 +89,12 @@ export class LayerStand {
         socket.bytes += end - at;
         if (socket.onBytes !== undefined) socket.onBytes(memory, at, end);
         else socket.chunks.push(Buffer.from(memory.subarray(at, end)));
+      },
+      onMoved: (id, bytes) => {
+        const socket = this.#find(id);
+        if (socket === undefined) return;
+        socket.moved += bytes;
+        socket.onMoved?.();
       },
       onEnd: (id) => {
         const socket = this.#find(id);

@@ -1,0 +1,112 @@
+import { randomBytes } from "node:crypto";
+import { connect, type Socket } from "node:net";
+import t, { type Test } from "tap";
+import type { AccessRecord } from "../../gateway/access-record.ts";
+import { eventually } from "../fixtures/eventually.ts";
+import { ID, openRawContainer, openStand, PATH } from "./stand.ts";
+
+/** Bodies of this size are moved within the kernel where the sockets of both sides can do it (`npm run test:sockets`). */
+const BODY = randomBytes(12 * 1_048_576);
+const HEAD = `HTTP/1.1 200 OK\r\nContent-Length: ${BODY.length}\r\n\r\n`;
+const SMALL = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nsmall";
+const REQUEST = `GET ${PATH} HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\n\r\n`;
+
+/** A gateway whose container handles each request by `respond`, a connected client, and what that receives. */
+async function openDownload(t: Test, respond: (container: Socket, request: number) => void) {
+  const records: AccessRecord[] = [];
+  const stand = await openStand(t, { watchers: [(record) => void records.push(record)] });
+  const containers: Socket[] = [];
+  let requests = 0;
+  const address = await openRawContainer(t, (socket) => {
+    containers.push(socket);
+    t.teardown(() => socket.destroy());
+    socket.on("data", (chunk: Buffer) => {
+      for (const _ of chunk.toString("latin1").matchAll(/\r\n\r\n/g)) respond(socket, ++requests);
+    });
+  });
+  stand.set(ID, { kind: "awake", address });
+  const client = connect(stand.port, "127.0.0.1").on("error", () => undefined);
+  t.teardown(() => client.destroy());
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  client.on("data", (chunk: Buffer) => {
+    chunks.push(chunk);
+    bytes += chunk.length;
+  });
+  client.write(REQUEST);
+  return { stand, records, containers, client, bytes: () => bytes, received: () => Buffer.concat(chunks) };
+}
+
+t.test("a long body arrives unchanged, is counted, and its connections are used again", async (t) => {
+  const { stand, records, containers, client, bytes, received } = await openDownload(t, (container, request) => {
+    if (request === 1) container.write(Buffer.concat([Buffer.from(HEAD), BODY]));
+    else container.write(SMALL);
+  });
+  // The next request waits for its turn.
+  client.write(REQUEST);
+  const expected = Buffer.concat([Buffer.from(HEAD), BODY, Buffer.from(SMALL)]);
+  await eventually("both responses", () => bytes() >= expected.length);
+  t.ok(received().equals(expected));
+  await eventually("both records", () => records.length === 2);
+  t.equal(records[0]?.bytesOut, HEAD.length + BODY.length);
+  t.equal(records[0]?.ending, "answered");
+  t.equal(containers.length, 1);
+  t.equal(stand.uses.get(ID)?.open, 0);
+});
+
+t.test("a slow client holds its container, and gets everything", async (t) => {
+  const { containers, client, bytes, received } = await openDownload(t, (container) =>
+    container.write(Buffer.concat([Buffer.from(HEAD), BODY, BODY])),
+  );
+  client.pause();
+  let waiting = -1;
+  await eventually("the container to be held", () => {
+    const left = containers[0]?.writableLength ?? 0;
+    const held = left > 0 && left === waiting;
+    waiting = left;
+    return held;
+  });
+  client.resume();
+  await eventually("the response", () => bytes() === HEAD.length + BODY.length);
+  t.ok(received().subarray(HEAD.length).equals(BODY));
+});
+
+t.test("a client that leaves within a long body ends its container's connection", async (t) => {
+  const { stand, records, containers, client, bytes } = await openDownload(t, (container) => void container.write(HEAD + "x".repeat(2_097_152)));
+  await eventually("a part of it", () => bytes() > 1_048_576);
+  client.resetAndDestroy();
+  await eventually("the container's connection to close", () => containers[0]?.closed);
+  await eventually("the record", () => records.length === 1);
+  t.equal(records[0]?.ending, "left");
+  t.equal(stand.uses.get(ID)?.open, 0);
+});
+
+for (const [how, leave] of [
+  ["ends", (container: Socket) => void container.end()],
+  ["resets", (container: Socket) => void container.resetAndDestroy()],
+] as const)
+  t.test(`a container that ${how} within a long body ends its client's connection`, async (t) => {
+    const part = BODY.subarray(0, 4_000_000);
+    const { records, containers, client, bytes, received } = await openDownload(t, (container) =>
+      container.write(Buffer.concat([Buffer.from(HEAD), part])),
+    );
+    await eventually("the part", () => bytes() === HEAD.length + part.length);
+    leave(containers[0] as Socket);
+    await eventually("the client's connection to close", () => client.closed);
+    t.ok(received().subarray(HEAD.length).equals(part));
+    await eventually("the record", () => records.length === 1);
+    t.equal(records[0]?.ending, "cut");
+  });
+
+t.test("bytes behind a long body are no response", async (t) => {
+  const { records, containers, client, bytes, received } = await openDownload(t, (container, request) => {
+    if (request === 1) container.write(Buffer.concat([Buffer.from(HEAD), BODY, Buffer.from(SMALL)]));
+    else container.write(SMALL.replace("small", "again"));
+  });
+  await eventually("the body", () => bytes() >= HEAD.length + BODY.length);
+  client.write(REQUEST);
+  await eventually("the next response", () => bytes() >= HEAD.length + BODY.length + SMALL.length);
+  t.equal(received().subarray(-5).toString(), "again");
+  await eventually("both records", () => records.length === 2);
+  t.equal(containers.length, 2, "the next request has another connection");
+});
