@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type FaultCode, FAULTS } from "../lib/fault.ts";
 import { type MetricRow, METRICS } from "../lib/metrics/table.ts";
+import { ecsPolicy } from "./ecs-policy.ts";
 import { EXPLAINED_FAULTS } from "./explained-faults.ts";
 import { FILE_SUFFIX, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./read-settings.ts";
 import { rowsOf, type SettingRow } from "./row.ts";
@@ -146,6 +147,7 @@ async function generatedFiles(): Promise<Record<string, string>> {
   return {
     "conf/berth.schema.json": settingsSchema(),
     "conf/helm/values.schema.json": helmSchema(),
+    "conf/ecs/policy.json": `${JSON.stringify(ecsPolicy(), null, 2)}\n`,
     "conf/container.schema.json": `${JSON.stringify(containerSchema(), null, 2)}\n`,
     "docs/contributing/exchange.md": machinesPage(),
     "docs/reference/cli.md": await commandsPage(),

@@ -23,9 +23,10 @@ import {
   type ListTasksCommandInput,
   type RegisterTaskDefinitionCommandInput,
 } from "@aws-sdk/client-ecs";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import { awsFault, unanswered } from "./faults.ts";
+import { awsFault, isThrottling, unanswered } from "./faults.ts";
 
 /** Every IAM action that the driver uses: `conf/ecs/policy.json` allows these. */
 export const ACTIONS = [
@@ -56,6 +57,8 @@ const CONNECT_MS = 5_000;
 const ANSWER_MS = 20_000;
 /** In the client's adaptive mode, which also slows down when AWS throttles. */
 const TRIES = 6;
+/** AWS throttles whole accounts, and other programs of the account too. After the client's tries berth makes further ones, with pauses, for this time. */
+const THROTTLED_MS = 120_000;
 
 /**
  * The calls to AWS, all for one cluster: bounded, rate-limited and cancellable. They fail with a `Fault` whose cause is the client's own error.
@@ -69,12 +72,16 @@ export function openAws(at: {
   region: string | undefined;
   logsRegion: string | undefined;
   rate: { perSecond: number; burst: number };
+  /** Pauses while AWS throttles, in milliseconds. */
+  retry?: { first: number; longest: number };
+  /** Of the client, for each call. */
+  tries?: number | undefined;
   clock: Clock;
 }) {
-  const { cluster, clock } = at;
+  const { cluster, clock, retry = { first: 250, longest: 4_000 } } = at;
   const client = (region: string | undefined) => ({
     ...(region === undefined ? {} : { region }),
-    maxAttempts: TRIES,
+    maxAttempts: at.tries ?? TRIES,
     retryMode: "adaptive",
     requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
   });
@@ -88,13 +95,18 @@ export function openAws(at: {
     send: (options: { abortSignal: AbortSignal }) => Promise<T>,
   ): Promise<T> => {
     const overdue = () => unanswered(action, `no answer within ${CALL_MS / 1_000} s`);
-    try {
-      await rateLimit(signal);
-      // The chain of credentials cannot be cancelled: the time limit covers it too.
-      return await withTimeout({ clock, ms: CALL_MS, overdue, signal }, (abortSignal) => send({ abortSignal }));
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw awsFault(error, action);
+    const delays = createBackoff(retry.first, retry.longest);
+    const began = clock.monotonic();
+    for (;;) {
+      try {
+        await rateLimit(signal);
+        // The chain of credentials cannot be cancelled: the time limit covers it too.
+        return await withTimeout({ clock, ms: CALL_MS, overdue, signal }, (abortSignal) => send({ abortSignal }));
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!isThrottling(error) || clock.monotonic() - began > THROTTLED_MS) throw awsFault(error, action);
+      }
+      await clock.sleep(delays.next(), signal);
     }
   };
 

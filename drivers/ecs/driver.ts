@@ -38,6 +38,8 @@ export type EcsOptions = {
   maxOutageMs?: number | undefined;
   /** The limit of calls to AWS. */
   rate?: { perSecond: number; burst: number } | undefined;
+  /** Of AWS's client, for each call. */
+  tries?: number | undefined;
 };
 
 const POLLING = { start: { first: 500, longest: 3_000 }, retry: { first: 250, longest: 4_000 }, events: { first: 2_000, longest: 10_000 } };
@@ -53,7 +55,8 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   const capacityProviders = parseCapacityShares(options.capacityProviders ?? []);
   const logGroup = options.logGroup === undefined ? undefined : parseLogGroup(options.logGroup);
   if (!logGroup) log.warn({ setting: "GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP" }, "log group unset, containers run without logs");
-  const aws = openAws({ cluster, region: options.region, logsRegion: logGroup?.region, rate: options.rate ?? RATE, clock });
+  const { region, rate = RATE, polling = POLLING, tries } = options;
+  const aws = openAws({ cluster, region, logsRegion: logGroup?.region, rate, retry: polling.retry, tries, clock });
   const site: EcsSite = {
     aws,
     clock,
@@ -67,7 +70,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     reach: options.reach,
     registry: options.registry,
     registryHosts: options.registryHosts ?? [],
-    polling: options.polling ?? POLLING,
+    polling,
     maxOutageMs: options.maxOutageMs ?? MAX_OUTAGE_MS,
     countingBreaker: true,
   };

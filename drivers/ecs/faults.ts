@@ -14,6 +14,9 @@ type AwsFaultRow = {
 /** Calls that may be refused because of a container's settings. */
 const MAKING = /:(RegisterTaskDefinition|CreateService)$/;
 
+/** AWS did not do what was asked: it was too much at a time. */
+const THROTTLING: readonly string[] = ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"];
+
 /** Errors of AWS's clients by their names: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html and each action's own page. */
 const ROWS: readonly AwsFaultRow[] = [
   {
@@ -41,7 +44,7 @@ const ROWS: readonly AwsFaultRow[] = [
     todo: "Check whether they are wrong or have expired, and that this machine's clock is right.",
   },
   {
-    names: ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"],
+    names: THROTTLING,
     code: "ENGINE_FAILED",
     is: (action) => `AWS throttles ${action}, after several attempts too`,
     todo: "Check what else in this account calls ECS.",
@@ -104,6 +107,10 @@ function unreachable(action: string, why: string, cause: unknown): Fault {
 /** AWS may have received the call and may still answer it. */
 export function unanswered(action: string, why: string, cause?: unknown): Fault {
   return unansweredFault(`AWS cannot be reached for ${action} (${why})`, { todo: UNREACHABLE, cause });
+}
+
+export function isThrottling(error: unknown): boolean {
+  return isNamed(error, ...THROTTLING);
 }
 
 /** True if AWS answered with an error of one of these names, also as the cause of a fault. */

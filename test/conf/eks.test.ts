@@ -1,12 +1,16 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { CreateStackCommand, DeleteStackCommand, DescribeStackResourcesCommand, DescribeStacksCommand } from "@aws-sdk/client-cloudformation";
+import { GetRoleCommand } from "@aws-sdk/client-iam";
 import t from "tap";
 import { parse } from "yaml";
 import { readSettings } from "../../conf/read-settings.ts";
 import { type ChartValues, faultsOf, lint, ofKind, podsOf, render } from "./chart.ts";
 import { unspecified } from "./specification.ts";
-import { readTemplate, type StackTemplate } from "./stack.ts";
+import { openAccount, readTemplate, type StackTemplate } from "./stack.ts";
 
-const template = readTemplate(join(import.meta.dirname, "../../conf/cloudformation/eks.yaml"));
+const PATH = join(import.meta.dirname, "../../conf/cloudformation/eks.yaml");
+const template = readTemplate(PATH);
 const ATTRIBUTES: Record<string, string> = {
   Image: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/berth",
   Host: "stand.example",
@@ -74,6 +78,47 @@ t.test("pods get a role by the chart's service account alone, with the rights of
   t.match(Resources["NodeTemplate"]?.Properties, { LaunchTemplateData: { MetadataOptions: { HttpTokens: "required", HttpPutResponseHopLimit: 1 } } });
   t.end();
 });
+
+/** What Debian's moto creates nothing of, and what the template needs of it. */
+const NOT_IN_MOTO = new Set(["AWS::EKS::Cluster", "AWS::EKS::Nodegroup", "AWS::EKS::Addon", "AWS::IAM::OIDCProvider"]);
+
+for (const HasRegistryProxy of [true, false]) {
+  t.test(`the stack ${HasRegistryProxy ? "with" : "without"} the registry proxy is created on moto, but for what that does not have`, async (t) => {
+    const { aws, subnets } = await openAccount(t);
+    const parameters = {
+      Image: ATTRIBUTES["Image"] ?? "",
+      Host: "stand.example",
+      DatagrokArnSSLCertificate: ATTRIBUTES["DatagrokArnSSLCertificate"] ?? "",
+      DatagrokPrivateSubnet1: subnets[0],
+      DatagrokPrivateSubnet2: subnets[1],
+      EnableRegistryProxy: String(HasRegistryProxy),
+    };
+    const TemplateBody = readFileSync(PATH, "utf8")
+      .replaceAll("!GetAtt EKSCluster.OpenIdConnectIssuerUrl", ATTRIBUTES["EKSCluster.OpenIdConnectIssuerUrl"] ?? "")
+      .replaceAll("${IdentityProvider.Arn}", ATTRIBUTES["IdentityProvider.Arn"] ?? "");
+    const Parameters = Object.entries(parameters).map(([ParameterKey, ParameterValue]) => ({ ParameterKey, ParameterValue }));
+    await aws.cloudformation.send(new CreateStackCommand({ StackName: "eks", TemplateBody, Parameters, Capabilities: ["CAPABILITY_IAM"] }));
+    const { StackResources = [] } = await aws.cloudformation.send(new DescribeStackResourcesCommand({ StackName: "eks" }));
+    const created = new Map(StackResources.map(({ LogicalResourceId = "", PhysicalResourceId = "" }) => [LogicalResourceId, PhysicalResourceId]));
+    const wanted = Object.entries(template.Resources).filter(
+      ([, { Type, Condition: condition }]) => !NOT_IN_MOTO.has(Type) && (condition === undefined || HasRegistryProxy),
+    );
+    t.strictSame(
+      [...created.keys()].filter((id) => id !== "" && !NOT_IN_MOTO.has(template.Resources[id]?.Type ?? "")).toSorted(),
+      wanted.map(([id]) => id).toSorted(),
+    );
+    const { Stacks = [] } = await aws.cloudformation.send(new DescribeStacksCommand({ StackName: "eks" }));
+    const values = parse(Stacks[0]?.Outputs?.find(({ OutputKey }) => OutputKey === "Values")?.OutputValue ?? "") as ChartValues;
+    t.match(values, { ingress: { host: "stand.example", timeoutSeconds: 300 } });
+    if (!HasRegistryProxy) return t.match(values, { grokRegistryProxy: { enabled: false } });
+    const RoleName = created.get("GrokRegistryProxyRole") ?? "";
+    const { Role: role } = await aws.iam.send(new GetRoleCommand({ RoleName }));
+    t.match(decodeURIComponent(role?.AssumeRolePolicyDocument ?? ""), '"oidc.eks.example/id/A:sub":"system:serviceaccount:berth:berth"');
+    // moto attaches none.
+    t.strictSame(template.Resources["GrokRegistryProxyRole"]?.Properties?.["ManagedPolicyArns"], [{ Ref: "GrokRegistryProxyECRPolicy" }]);
+    await aws.cloudformation.send(new DeleteStackCommand({ StackName: "eks" }));
+  });
+}
 
 for (const HasRegistryProxy of [true, false]) {
   t.test(`its output is values that the chart takes, ${HasRegistryProxy ? "with" : "without"} the registry proxy`, async (t) => {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import { ecsPolicy } from "../../conf/ecs-policy.ts";
 import { rowsOf } from "../../conf/row.ts";
 import { SETTINGS } from "../../conf/settings.ts";
 import { machinesPage } from "../../conf/machine-page.ts";
@@ -15,6 +16,7 @@ t.test("what is generated from tables is in step with them (else: npm run docs)"
   t.equal(readFileSync(join(reference, "metrics.md"), "utf8"), metricsPage());
   t.equal(readFileSync(join(reference, "faults.md"), "utf8"), faultsPage());
   t.equal(readFileSync(join(conf, "../docs/contributing/exchange.md"), "utf8"), machinesPage());
+  t.strictSame(JSON.parse(readFileSync(join(conf, "ecs/policy.json"), "utf8")), ecsPolicy());
 });
 
 t.test("no variable sets two settings", async (t) => {

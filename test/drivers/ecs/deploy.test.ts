@@ -195,6 +195,39 @@ t.test("starts", async (t) => {
     await driver.destroy(spec.service, call());
   });
 
+  await t.test("throttled beyond the tries of AWS's client, a start still succeeds", async (t) => {
+    const throttling = stand.open({ tries: 1 });
+    const spec = await specOf(driver, name("throttled-long"), IMAGE);
+    const refusals = new Map(["RegisterTaskDefinition", "CreateService", "DescribeTasks"].map((action) => [action, 2]));
+    stand.answers = ({ action }) => {
+      const times = refusals.get(action) ?? 0;
+      if (times === 0) return undefined;
+      refusals.set(action, times - 1);
+      return throttled;
+    };
+    await runs(t, throttling, spec);
+    t.same([...refusals.values()], [0, 0, 0]);
+    t.equal(requestsOf(stand, "RegisterTaskDefinition", spec.service).length, 3);
+    t.equal(requestsOf(stand, "CreateService", spec.service).length, 3, "nothing was removed and created again");
+    stand.answers = () => undefined;
+    await driver.destroy(spec.service, call());
+  });
+
+  await t.test("several starts whose calls are throttled now and then all succeed", async (t) => {
+    const specs = await Promise.all(Array.from({ length: 4 }, async (_, at) => specOf(driver, name(`busy-${at}`), IMAGE)));
+    const throttling = stand.open({ tries: 1 });
+    let [calls, refused] = [0, 0];
+    stand.answers = () => {
+      if (++calls % 3 !== 0 || refused === 4) return undefined;
+      refused++;
+      return throttled;
+    };
+    await Promise.all(specs.map((spec) => runs(t, throttling, spec)));
+    t.equal(refused, 4);
+    stand.answers = () => undefined;
+    await Promise.all(specs.map(({ service }) => driver.destroy(service, call())));
+  });
+
   await t.test("a start that cannot be looked at for a while goes on", async (t) => {
     const spec = await specOf(driver, name("blind"), IMAGE);
     let times = 3;
