@@ -42,7 +42,7 @@ export function createAudit(queries: Queries) {
         if (from !== undefined) listed = listed.where("at", ">=", from);
         if (to !== undefined) listed = listed.where("at", "<", to);
         return listed;
-      });
+      }, "unordered");
       return list({});
     },
   };

@@ -1,6 +1,7 @@
 /**
  * A read of a remote database takes time. Without the gate, what it returns could be older than a commit whose `afterCommit` has run meanwhile: who keeps
- * a copy would go back to the old row. A commit waits for the reads that are under way, and reads that begin meanwhile wait for the commit.
+ * a copy would go back to the old row. A commit waits for the reads that are under way, and reads that begin meanwhile wait for the commit. So lists, which
+ * may take long, and of which no caller keeps a copy, pass without it (`Database.readUnordered`).
  */
 export function createCommitGate() {
   let reads = 0;

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Spread } from "../../lib/metrics/open-metrics.ts";
 import { createCommitGate } from "./commit-gate.ts";
 
@@ -44,7 +45,12 @@ export type Fence = { statement: string; check(rows: readonly object[]): void };
 export type Database = {
   /** Outside a transaction it reads what is committed, and waits for no writer. */
   read(statement: DatabaseStatement): Promise<object[]>;
-  /** A write that returns rows. Durable when it resolves, as with `run`; in a transaction, when that resolves. */
+  /**
+   * As `read`, for the lists of responses: no commit waits for it, however long it takes. So its rows may be older than a commit whose `afterCommit` has run
+   * meanwhile, and no caller keeps them. A commit that had ended before the call is in them.
+   */
+  readUnordered(statement: DatabaseStatement): Promise<object[]>;
+  /** A write that returns rows. Durable when it resolves, as with `run`; in a transaction, when that resolves. Faults of each: STORE_UNAVAILABLE. */
   write(statement: DatabaseStatement): Promise<object[]>;
   /** Returns how many rows it changed. */
   run(statement: DatabaseStatement): Promise<number>;
@@ -64,10 +70,17 @@ export type Database = {
   close(connections: () => Promise<void>): Promise<void>;
 };
 
+/** A write that waits for those before it. `joins`: it may become a part of their transaction. */
+type WaitingWrite = { resume: () => void; joins: boolean };
+
 type Transaction = { isOpen: boolean; failure: { error: unknown } | undefined; tasks: (() => void)[] };
 
 /** Transactions that are committed together. `size`: how many began. */
 type CommitGroup = { size: number; beganOn: number; tasks: (() => void)[]; done: PromiseWithResolvers<void> };
+
+/** A write does not wait longer than this for the writes before it: as long as the database may take for one statement. */
+const WAIT_MS = 10_000;
+const MOST_WAITING = 2_000;
 
 /** A group takes no more than this: a commit makes all of them wait. */
 const MOST_IN_GROUP = 32;
@@ -87,7 +100,9 @@ export function createDatabase(
 ): Database {
   const gate = createCommitGate();
   const context = new AsyncLocalStorage<Transaction | undefined>();
-  const waiting: { resume: () => void; joins: boolean }[] = [];
+  const waiting: WaitingWrite[] = [];
+  /** Of the last transaction that failed, if it was for the database. */
+  let lastFailure: { fault: Fault; at: number } | undefined;
   let isLocked = false;
   let open: Transaction | undefined;
   let group: CommitGroup | undefined;
@@ -97,9 +112,35 @@ export function createDatabase(
     const transaction = context.getStore();
     return transaction?.isOpen === true ? transaction : undefined;
   };
-  const alone = async <R>(work: () => Promise<R>, joins = false): Promise<R> => {
+  const failed = (error: unknown) => {
+    if (error instanceof Fault && error.code.startsWith("STORE_")) lastFailure = { fault: error, at: metrics.clock.monotonic() };
+  };
+  /** Why a write gives up: the reason of the database, if it gave one while the write waited. */
+  const busy = (sentence: string, since: number): Fault => {
+    const reason = lastFailure && lastFailure.at >= since ? lastFailure.fault.message : "the writes before it are slow.";
+    return new Fault("STORE_UNAVAILABLE", `${sentence}: ${reason}`);
+  };
+  const turn = (joins: boolean): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const { clock } = metrics;
+      const since = clock.monotonic();
+      if (waiting.length >= MOST_WAITING) return reject(busy(`A write was refused, because ${MOST_WAITING} others wait`, since - WAIT_MS));
+      const cancel = clock.after(WAIT_MS, () => {
+        waiting.splice(waiting.indexOf(one), 1);
+        reject(busy(`A write waited ${WAIT_MS / 1_000} s for others`, since));
+      });
+      const one: WaitingWrite = {
+        joins,
+        resume: () => {
+          cancel();
+          resolve();
+        },
+      };
+      waiting.push(one);
+    });
+  const alone = async <R>(work: () => Promise<R>, joins = false, waits: (joins: boolean) => Promise<void> = turn): Promise<R> => {
     // The lock stays locked while it is handed over, so that no other call comes in between.
-    if (isLocked) await new Promise<void>((resume) => waiting.push({ resume, joins }));
+    if (isLocked) await waits(joins);
     else isLocked = true;
     try {
       return await work();
@@ -138,6 +179,7 @@ export function createDatabase(
       return result;
     } catch (error) {
       transaction.isOpen = false;
+      failed(error);
       await writer.rollback();
       throw error;
     } finally {
@@ -166,6 +208,7 @@ export function createDatabase(
     }
   };
   const cancel = async (current: CommitGroup, error: unknown) => {
+    failed(error);
     group = undefined;
     await writer.rollback();
     open = undefined;
@@ -213,11 +256,13 @@ export function createDatabase(
     }
   };
 
+  const read: Database["read"] = (statement) => {
+    if (writer.isRemote) return own() ? writer.read(statement) : gate.read(() => reader.read(statement));
+    return (isElsewhere() ? reader : writer).read(statement);
+  };
   return {
-    read: (statement) => {
-      if (writer.isRemote) return own() ? writer.read(statement) : gate.read(() => reader.read(statement));
-      return (isElsewhere() ? reader : writer).read(statement);
-    },
+    read,
+    readUnordered: (statement) => (writer.isRemote && !own() ? reader.read(statement) : read(statement)),
     write: (statement) => single(() => writer.write(statement)),
     run: (statement) => single(() => writer.run(statement)),
     enqueue: (statement) => single(() => writer.enqueue(statement)),
@@ -231,6 +276,6 @@ export function createDatabase(
       if (transaction) transaction.tasks.push(task);
       else task();
     },
-    close: (connections) => alone(connections),
+    close: (connections) => alone(connections, false, (joins) => new Promise((resume) => waiting.push({ resume, joins }))),
   };
 }

@@ -11,8 +11,8 @@ type Narrow<N extends TableName, P> = (query: SelectQueryBuilder<Tables, N, obje
 
 export type EntityReader<N extends TableName, T> = {
   find(key: string): Promise<T | undefined>;
-  /** The rows that the query leaves. */
-  list<P extends object>(narrow: Narrow<N, P>): (values: P) => Promise<T[]>;
+  /** The rows that the query leaves. `unordered`: by `Database.readUnordered`. */
+  list<P extends object>(narrow: Narrow<N, P>, order?: "unordered"): (values: P) => Promise<T[]>;
   /** The first of them. */
   first<P extends object>(narrow: Narrow<N, P>): (values: P) => Promise<T | undefined>;
 };
@@ -58,10 +58,11 @@ export function createEntityTable<N extends TableName>(
       for (const { field, column, read: readColumn } of readers) entity[field] = readColumn((row as StoredEntity)[column] ?? null);
       return entity as Pick<T, F>;
     };
-    const list: EntityReader<N, Pick<T, F>>["list"] = (narrow) => {
+    const list: EntityReader<N, Pick<T, F>>["list"] = (narrow, order) => {
       const selected = builder.selectFrom(table).select(names) as unknown as SelectQueryBuilder<Tables, N, object>;
       const statement = compileOnce<Parameters<typeof narrow>[1]>((values) => narrow(selected, values));
-      return async (values) => (await database.read(statement(values))).map(read);
+      const rows = order === "unordered" ? database.readUnordered : database.read;
+      return async (values) => (await rows(statement(values))).map(read);
     };
     const first: EntityReader<N, Pick<T, F>>["first"] = (narrow) => {
       const rows = list(narrow);

@@ -57,14 +57,14 @@ export function createListings<N extends "containers" | "images", T extends { id
   };
   const conditions = (where: readonly Condition[]) => sql.join([within, ...where.map(conditionOf)], sql` and `);
   /** Filters combine in more ways than are worth keeping. */
-  const rows = async <R>(statement: RawBuilder<R>): Promise<R[]> => (await database.read(raw(statement).compile())) as R[];
+  const rows = async <R>(statement: RawBuilder<R>): Promise<R[]> => (await database.readUnordered(raw(statement).compile())) as R[];
   const named = select((values: { names: string; butOfPackage: string }) =>
     raw(
       sql<NamedRow>`select id, name, package_id as "packageId" from ${table}
         where ${byName} in ${dialect.elements(values.names)} and package_id <> ${values.butOfPackage} and ${within} order by ${byName}, id`,
     ),
   );
-  const some = reader.list((query, values: { ids: string }) => query.where(sql<boolean>`id in ${dialect.elements(values.ids)}`));
+  const some = reader.list((query, values: { ids: string }) => query.where(sql<boolean>`id in ${dialect.elements(values.ids)}`), "unordered");
   return {
     ids: async ({ where, order, nameFirst, limit, offset }) => {
       const direction = order?.descending === true ? sql`desc` : sql`asc`;

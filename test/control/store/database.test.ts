@@ -95,6 +95,43 @@ for (const kind of storeKinds(t)) {
     t.match(await store.users.find("transaction"), { friendlyName: "Changed" });
   });
 
+  t.test(`${kind.name}: a write gives up after ten seconds of waiting for others, and says why; those after it go on`, async (t) => {
+    const clock = createStillClock();
+    const store = await openStore({ folder: join(t.testdir(), "data"), clock, ...(await kind.fresh()) });
+    t.teardown(() => store.close());
+    const [begun, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const slow = store.transaction(async () => {
+      await store.users.insert(user("slow"));
+      begun.resolve();
+      await gate.promise;
+    });
+    await begun.promise;
+    const early = store.users.insert(user("early"));
+    await clock.advance(6_000);
+    const late = store.users.insert(user("late"));
+    const rejected = t.rejects(early, { code: "STORE_UNAVAILABLE", message: /waited 10 s for others/ });
+    await clock.advance(4_000);
+    await rejected;
+    gate.resolve();
+    await Promise.all([slow, late]);
+    t.equal(await store.users.find("early"), undefined);
+    t.ok(await store.users.find("late"));
+  });
+
+  t.test(`${kind.name}: of the writes that wait only so many are taken`, async (t) => {
+    const { store } = await filledStore(t, await kind.fresh());
+    const [begun, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const slow = store.transaction(async () => {
+      begun.resolve();
+      await gate.promise;
+    });
+    await begun.promise;
+    const taken = Array.from({ length: 2_000 }, () => store.users.update("ada", { friendlyName: "Ada" }));
+    await t.rejects(store.users.update("ada", { friendlyName: "Ada" }), { code: "STORE_UNAVAILABLE", message: /2000 others wait/ });
+    gate.resolve();
+    await Promise.all([slow, ...taken]);
+  });
+
   t.test(`${kind.name}: a move is refused where what it was decided on has changed`, async (t) => {
     const { store, container } = await filledStore(t, await kind.fresh());
     const { id, state, desiredInstances, stopFor, generation } = container;
