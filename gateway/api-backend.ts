@@ -51,9 +51,9 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
   return {
     lease: {
       ...leaseOf(api.target),
-      target: () => leader(),
-      replaceTarget: (refused) => (nextLeader === undefined ? Promise.reject(refuses()) : Promise.resolve(nextLeader(refused))),
-      ...(nextLeader === undefined ? {} : { targetAfterLoss: async (lost) => nextLeader(lost) }),
+      target: (client) => leader(undefined, client),
+      replaceTarget: (refused, client) => (nextLeader === undefined ? Promise.reject(refuses()) : Promise.resolve(nextLeader(refused, client))),
+      ...(nextLeader === undefined ? {} : { targetAfterLoss: async (lost, client) => nextLeader(lost, client) }),
     },
     pathOf: (target) => target,
     edits: (head, peer) => {

@@ -83,6 +83,9 @@ export function keyOfTarget(target: ForwardTarget): string {
 /** The two ends of an exchange. */
 export type ExchangeSide = "client" | "container";
 
+/** The client of one exchange, which may leave while its lease waits. `signal` aborts then. */
+type WaitingLeaseClient = { readonly signal: AbortSignal };
+
 /** The claim of one exchange on its target, from the decision until its last byte. */
 export type Lease = {
   /** The owner of the connections: a connection of another owner is never used, even at the same address. */
@@ -93,14 +96,14 @@ export type Lease = {
    * The target at once if it is known, else after the container has started. Rejects with the `Fault` for the client, or with the signal's
    * reason. Never throws.
    */
-  target(): ForwardTarget | Promise<ForwardTarget>;
+  target(client?: WaitingLeaseClient): ForwardTarget | Promise<ForwardTarget>;
   /** The target refused the connection, and no byte was sent. Resolves to a target to try once more, or rejects with the `Fault`. */
-  replaceTarget(target: ForwardTarget): Promise<ForwardTarget>;
+  replaceTarget(target: ForwardTarget, client?: WaitingLeaseClient): Promise<ForwardTarget>;
   /**
    * The connection to `lost` ended before a response, and repeating the request changes nothing. Resolves to the target to send it to once more, or rejects
    * with the `Fault`. Absent: the failure is the response.
    */
-  targetAfterLoss?(lost: ForwardTarget): Promise<ForwardTarget>;
+  targetAfterLoss?(lost: ForwardTarget, client?: WaitingLeaseClient): Promise<ForwardTarget>;
   /**
    * Calls `act` when the target no longer belongs to the container, at once if it does not belong already, until the returned function is
    * called. Connections cannot tell: an unused address never refuses one, and another container at this address accepts it.

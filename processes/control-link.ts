@@ -12,6 +12,8 @@ import type { RuntimeFolder } from "./runtime-folder.ts";
 
 /** The token's file is read again after this time, so that a new token needs no restart. */
 const READ_AGAIN_MS = 5_000;
+/** The same while there is none: a control process that starts writes it soon. */
+const MISSING_MS = 200;
 
 /** The control plane on other machines that the settings name; undefined where they name none. Faults: SETTINGS_INVALID. */
 export function configuredControlLink({ control }: Settings, clock: Clock): ControlLink | undefined {
@@ -80,10 +82,10 @@ function cachedToken(load: () => string, first: string, clock: Clock): () => str
   let current = first;
   let readAt = first === "" ? undefined : clock.monotonic();
   return () => {
-    if (readAt !== undefined && clock.monotonic() - readAt < READ_AGAIN_MS) return current;
+    if (readAt !== undefined && clock.monotonic() - readAt < (current === "" ? MISSING_MS : READ_AGAIN_MS)) return current;
+    readAt = clock.monotonic();
     try {
       current = load();
-      readAt = clock.monotonic();
     } catch {
       // As above.
     }

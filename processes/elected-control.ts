@@ -22,6 +22,8 @@ import type { StoppableProcess } from "./parent.ts";
 const HANDOVER_MS = 1_000;
 /** A process that does not lead any more ends within this time, whatever its parts do. */
 const END_MS = 5_000;
+/** For a connect, and for each query of the status. */
+const STATUS_MS = 2_000;
 /** After a failure of the leader's parts, which another process may not have. */
 const FAILED_MS = 2_000;
 
@@ -40,8 +42,10 @@ export async function runElectedControl(
   const sharedFolder = await openSharedFolderReader({ postgres, folder: settings.data, keys, clock });
   const entranceAt = await bindEntrance(settings, clock, log);
   const self = { id: randomUUID(), name: hostname(), url: entranceUrl(settings, entranceAt && portOf(entranceAt.handle)), version };
-  const database = openLeaderDatabase(parsePostgresAddress(postgres), { timeoutMs: leaseMs / 4, clock });
-  const leadership = openLeadership({ database, self, leaseMs, clock, log });
+  const address = parsePostgresAddress(postgres);
+  const database = openLeaderDatabase(address, { timeoutMs: leaseMs / 4, clock });
+  const openStatusDatabase = () => openLeaderDatabase(address, { timeoutMs: STATUS_MS, clock, purpose: "status", isListening: false });
+  const leadership = openLeadership({ database, openStatusDatabase, self, leaseMs, clock, log });
   const answerAsStandby = createStandbyAnswer(leadership.lastLeader);
   const answerEnded = createEndedAnswer(answerAsStandby);
   const standbyStore = openStandbyStore({ folder: settings.data, postgres, clock, metrics, log });

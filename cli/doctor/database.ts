@@ -1,4 +1,4 @@
-import { configuredPostgres } from "../../control/store/postgres/address.ts";
+import { configuredPostgres, CONNECTIONS_BESIDE_STORE } from "../../control/store/postgres/address.ts";
 import { inspectPostgres } from "../../control/store/postgres/inspect.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type CheckContext, type CheckProblem, type CheckResult, failure, warning } from "./check.ts";
@@ -12,7 +12,8 @@ export async function checkDatabase({ settings, clock }: Pick<CheckContext, "set
   if (!postgres) return undefined;
   const problems: CheckProblem[] = [];
   try {
-    const { name, version, steps, ownSteps, roundTripMs, isDurable, isStandby, bytes } = await inspectPostgres(postgres, clock);
+    const report = await inspectPostgres(postgres, clock);
+    const { name, version, steps, ownSteps, roundTripMs, isDurable, isStandby, bytes, connections } = report;
     if (isStandby) problems.push(failure(`${name} is a standby, which takes no writes.`, "Set BERTH_DATABASE_URL to the primary server."));
     if (!isDurable)
       problems.push(warning(`${name} may lose acknowledged changes: fsync or synchronous_commit is off.`, "Set both to on in PostgreSQL."));
@@ -23,6 +24,15 @@ export async function checkDatabase({ settings, clock }: Pick<CheckContext, "set
     if (roundTripMs > SLOW_MS)
       problems.push(
         warning(`A round trip to ${name} takes ${roundTripMs.toFixed(1)} ms; each start takes about ten.`, "Run control near the database."),
+      );
+    const processes = Math.max(1, report.processes);
+    const needed = processes * (postgres.connections + CONNECTIONS_BESIDE_STORE);
+    if (needed > connections)
+      problems.push(
+        warning(
+          `${name} has ${connections} connections for users; ${processes === 1 ? "one control process" : `${processes} control processes`} may need ${needed}.`,
+          "Raise max_connections of PostgreSQL, or lower BERTH_DATABASE_CONNECTIONS.",
+        ),
       );
     const what = steps === undefined ? "no store yet" : `${(bytes / 1_048_576).toFixed(0)} MB`;
     return { says: `PostgreSQL ${version} at ${name}, ${what}, ${roundTripMs.toFixed(1)} ms a round trip`, problems };

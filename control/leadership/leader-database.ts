@@ -2,6 +2,7 @@ import type { Client } from "pg";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { PostgresAddress } from "../store/postgres/address.ts";
+import { withoutServerText } from "../store/postgres/fault.ts";
 import { isDirectConnection } from "../store/postgres/pooler.ts";
 
 /**
@@ -25,8 +26,15 @@ const CHANNEL = "berth_leadership";
 /** Ends the waits of the other control processes. */
 export const NOTIFY = `SELECT pg_notify('${CHANNEL}', '')`;
 
-/** Connects at the first call, and again after each failure. `timeoutMs`: for a connect, and for a transaction. */
-export function openLeaderDatabase(address: PostgresAddress, { timeoutMs, clock }: { timeoutMs: number; clock: Clock }): LeaderDatabase {
+/**
+ * Connects at the first call, and again after each failure. `timeoutMs`: for a connect, and for a transaction. `purpose`: for the server's list of
+ * connections. `isListening` false: it gets no notifications.
+ */
+export function openLeaderDatabase(
+  address: PostgresAddress,
+  options: { timeoutMs: number; clock: Clock; purpose?: "leadership" | "status"; isListening?: boolean },
+): LeaderDatabase {
+  const { timeoutMs, clock, purpose = "leadership", isListening = true } = options;
   const { name, ...connection } = address;
   const listeners = new Set<() => void>();
   // Ends on the server before this process gives it up: what is decided here is what the server did.
@@ -39,7 +47,7 @@ export function openLeaderDatabase(address: PostgresAddress, { timeoutMs, clock 
     const { default: pg } = await import("pg");
     const client = new pg.Client({
       ...connection,
-      application_name: "berth leadership",
+      application_name: `berth ${purpose}`,
       connectionTimeoutMillis: timeoutMs,
       query_timeout: timeoutMs,
       keepAlive: true,
@@ -51,7 +59,7 @@ export function openLeaderDatabase(address: PostgresAddress, { timeoutMs, clock 
     });
     try {
       await client.connect();
-      if (await isDirectConnection(client)) await client.query(`LISTEN ${CHANNEL}`);
+      if (isListening && (await isDirectConnection(client))) await client.query(`LISTEN ${CHANNEL}`);
     } catch (error) {
       void client.end().catch(() => undefined);
       throw error;
@@ -91,7 +99,7 @@ export function openLeaderDatabase(address: PostgresAddress, { timeoutMs, clock 
         return (results as { rows: object[] }[]).at(-2)?.rows ?? [];
       } catch (error) {
         if (client) drop(client);
-        throw new Fault("STORE_UNAVAILABLE", `The database ${name} cannot be used: ${reasonOf(error)}.`, { cause: error });
+        throw new Fault("STORE_UNAVAILABLE", `The database ${name} cannot be used: ${reasonOf(error)}.`, { cause: withoutServerText(error) });
       } finally {
         cancel();
       }

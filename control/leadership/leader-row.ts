@@ -39,6 +39,8 @@ export type ControlProcessRow = ControlProcess & { ageMs: number; upMs: number }
 export type LeaderRows = {
   /** Creates the tables. May be repeated. */
   prepare(): Promise<void>;
+  /** Changes nothing. */
+  leader(): Promise<LeaderRow>;
   /** Notes that this process lives, and returns the leader. */
   look(): Promise<LeaderRow>;
   /** Returns the new epoch if the row had expired. The others learn of it. */
@@ -63,14 +65,16 @@ export function createLeaderRows(database: LeaderDatabase, self: ControlProcess)
   const isOwn = (epoch: number) => `leadership.id = 1 AND leadership.holder = ${id} AND leadership.epoch = ${epoch}`;
   const signOfLife = `INSERT INTO control_processes VALUES (${id}, ${name}, ${url}, ${version}, clock_timestamp(), clock_timestamp())
     ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()`;
+  const leader = `SELECT epoch::float8 AS epoch, holder, url, (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS "expiresInMs"
+    FROM leadership`;
+  const readLeader = async (sql: string): Promise<LeaderRow> => {
+    const [row] = (await database.transaction(sql)) as LeaderRow[];
+    return row ?? { epoch: 0, holder: "", url: "", expiresInMs: 0 };
+  };
   return {
     prepare: async () => void (await database.transaction(TABLES)),
-    look: async () => {
-      const sql = `${signOfLife}; SELECT epoch::float8 AS epoch, holder, url,
-        (extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS "expiresInMs" FROM leadership`;
-      const [row] = (await database.transaction(sql)) as LeaderRow[];
-      return row ?? { epoch: 0, holder: "", url: "", expiresInMs: 0 };
-    },
+    leader: () => readLeader(leader),
+    look: () => readLeader(`${signOfLife}; ${leader}`),
     acquire: async (leaseMs) => {
       const sql = `DELETE FROM control_processes WHERE seen_at < clock_timestamp() - ${FORGET};
         SELECT FROM leadership WHERE id = 1 AND expires_at <= clock_timestamp() FOR UPDATE;

@@ -1,3 +1,4 @@
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
@@ -50,7 +51,7 @@ export type Leadership = {
   lastLeader(): KnownLeader;
   /** Calls `listener` after each look at the leader, until the returned function is called. */
   watch(listener: () => void): () => void;
-  /** Faults: STORE_UNAVAILABLE. */
+  /** On a connection of its own. Faults: STORE_UNAVAILABLE. */
   status(): Promise<LeadershipStatus>;
   close(): Promise<void>;
 };
@@ -59,14 +60,28 @@ export type Leadership = {
 const LOOK_MS = 1_000;
 /** After a lease has expired: its holder may still renew it. */
 const EXPIRED_MS = 20;
-const RETRY_MS = 300;
+/** While this process has released the lease, and has to leave it to others. */
+const RELEASED_MS = 300;
+/**
+ * While the database is away. A standby looks once a second anyway, so a database that is back is noticed as soon as a leader's end that was not notified. A
+ * leader has a third of its lease and more for its attempts.
+ */
+const RETRY = { firstMs: 100, longestMs: 1_000 };
 
 /**
  * Elects one of several control processes by a row of their database. The leader renews it at each third of `leaseMs`. It stops acting `marginMs` before the
  * lease ends, counted from before the request for it, so that no other process leads meanwhile, whatever the network and the clocks do.
  */
-export function openLeadership(options: { database: LeaderDatabase; self: ControlProcess; leaseMs: number; clock: Clock; log: Log }): Leadership {
-  const { database, self, leaseMs, clock, log } = options;
+export function openLeadership(options: {
+  database: LeaderDatabase;
+  /** Opens a connection for one look at the status: a slow look must delay no renewal, and one that fails must end none. */
+  openStatusDatabase(): LeaderDatabase;
+  self: ControlProcess;
+  leaseMs: number;
+  clock: Clock;
+  log: Log;
+}): Leadership {
+  const { database, openStatusDatabase, self, leaseMs, clock, log } = options;
   const marginMs = leaseMs / 6;
   const rows = createLeaderRows(database, self);
   let isPrepared = false;
@@ -100,7 +115,24 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
     unwatch();
   };
 
+  const lookAtStatus = async (): Promise<LeadershipStatus> => {
+    const own = openStatusDatabase();
+    const ownRows = createLeaderRows(own, self);
+    try {
+      // Connects first, which is no part of the round trip.
+      const processes = await ownRows.processes();
+      const from = clock.monotonic();
+      const { epoch, holder, expiresInMs } = await ownRows.leader();
+      const roundTripMs = clock.monotonic() - from;
+      return { epoch, leader: expiresInMs > 0 ? holder : undefined, processes, database: { name: own.name, roundTripMs } };
+    } finally {
+      await own.close();
+    }
+  };
+  let statusUnderWay: Promise<LeadershipStatus> | undefined;
+
   const begin = (epoch: number, from: number): LeaderTerm => {
+    const retries = createBackoff(RETRY.firstMs, RETRY.longestMs);
     const ended = new AbortController();
     let until = from + leaseMs - marginMs;
     let cancelEnd = () => {};
@@ -129,12 +161,13 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
       let nextMs = leaseMs / 3;
       try {
         if (!(await rows.renew(epoch, leaseMs))) return end("another process leads");
+        retries.reset();
         until = sentAt + leaseMs - marginMs;
         learn({ epoch, holder: self.id, url: self.url, expiresInMs: leaseMs });
         if (!isClosed) limit();
       } catch (error) {
         failed(error);
-        nextMs = RETRY_MS;
+        nextMs = retries.next();
       }
       if (!isClosed) cancelRenewal = clock.after(nextMs, () => void renew());
     };
@@ -166,12 +199,14 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
   return {
     self,
     acquire: async (signal) => {
+      const retries = createBackoff(RETRY.firstMs, RETRY.longestMs);
       for (;;) {
         signal.throwIfAborted();
-        let waitMs = RETRY_MS;
+        let waitMs: number;
         try {
           const lookedAt = clock.monotonic();
           const row = await look();
+          retries.reset();
           learn(row);
           // It has acquired the lease, and the answer came too late.
           if (row.holder === self.id && row.expiresInMs > leaseMs / 2 && lookedAt >= notBefore)
@@ -181,10 +216,11 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
             const from = clock.monotonic();
             const epoch = from < notBefore ? undefined : await rows.acquire(leaseMs);
             if (epoch !== undefined) return begin(epoch, from);
-            waitMs = RETRY_MS;
+            waitMs = RELEASED_MS;
           }
         } catch (error) {
           failed(error);
+          waitMs = retries.next();
         }
         await wait(waitMs, signal);
       }
@@ -194,17 +230,8 @@ export function openLeadership(options: { database: LeaderDatabase; self: Contro
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    status: async () => {
-      const from = clock.monotonic();
-      const row = await look();
-      const roundTripMs = clock.monotonic() - from;
-      return {
-        epoch: row.epoch,
-        leader: row.expiresInMs > 0 ? row.holder : undefined,
-        processes: await rows.processes(),
-        database: { name: database.name, roundTripMs },
-      };
-    },
+    // One connection, however many ask at the same time.
+    status: () => (statusUnderWay ??= lookAtStatus().finally(() => (statusUnderWay = undefined))),
     close: () => {
       stopTimers();
       return database.close();

@@ -76,7 +76,7 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
  */
 export async function dialLease(lease: TargetLease, options: DialOptions): Promise<DialResult> {
   const { signal } = options;
-  let target = options.target ?? (await raceAbort(Promise.resolve(lease.target()), signal));
+  let target = options.target ?? (await raceAbort(Promise.resolve(lease.target({ signal })), signal));
   for (let refusals = 0, removals = 0; ;) {
     try {
       return await dial(lease, target, options);
@@ -85,7 +85,7 @@ export async function dialLease(lease: TargetLease, options: DialOptions): Promi
       const isLast = error instanceof TargetRemoved ? ++removals > MAX_REMOVALS : ++refusals > 1;
       if (isLast) throw unreachable(error);
     }
-    target = await raceAbort(lease.replaceTarget(target), signal);
+    target = await raceAbort(lease.replaceTarget(target, { signal }), signal);
     options.dials?.retries.add();
   }
 }

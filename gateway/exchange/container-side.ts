@@ -97,14 +97,14 @@ export class ContainerSide {
   }
 
   locate(): void {
-    const target = this.#lease?.target();
+    const target = this.#lease?.target(this.#client);
     if (target instanceof Promise) this.#hold(target).catch((error: unknown) => this.#user.fail(error));
     else if (target !== undefined) this.#take(target);
   }
 
   relocate(): void {
     const target = this.#target;
-    const held = target === undefined ? undefined : this.#lease?.targetAfterLoss?.(target);
+    const held = target === undefined ? undefined : this.#lease?.targetAfterLoss?.(target, this.#client);
     this.#failedOver = true;
     this.#dialled = false;
     if (held !== undefined) this.#hold(held).catch((error: unknown) => this.#user.fail(error));

@@ -118,14 +118,15 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
       });
     },
   };
-  const afterLeader = async (isGone: boolean) => {
+  const afterLeader = async (isGone: boolean, signal: AbortSignal | undefined) => {
     if (isGone) {
-      const lost = Promise.withResolvers<void>();
-      losing.add(lost.resolve);
-      await Promise.race([lost.promise, clock.sleep(NOTICE_MS)]);
-      losing.delete(lost.resolve);
+      const lost = new AbortController();
+      const noticed = () => lost.abort();
+      losing.add(noticed);
+      await clock.sleep(NOTICE_MS, signal === undefined ? lost.signal : AbortSignal.any([lost.signal, signal])).catch(() => undefined);
+      losing.delete(noticed);
     }
-    await group.leader(API_WAIT_MS);
+    await group.leader(API_WAIT_MS, signal);
     return current().api.target;
   };
   const api: ControlApi = {
@@ -134,11 +135,11 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
     },
     // Before the leader is known. The socket of a control process on this machine ignores the header.
     admits: () => links.find(({ api: { admits } }) => admits !== undefined)?.api.admits?.(),
-    leader: (lost) => {
+    leader: (lost, client) => {
       if (!group.canFailOver()) return current().api.target;
       // The process there has ended, which the feed has not noticed yet.
       const isGone = lost !== undefined && isConnected && current().api.target === lost;
-      return isConnected && !isGone ? current().api.target : afterLeader(isGone);
+      return isConnected && !isGone ? current().api.target : afterLeader(isGone, client?.signal);
     },
   };
   return {

@@ -192,7 +192,7 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
 
     try {
       const from = clock.monotonic();
-      const target = await raceAbort(Promise.resolve(lease.target()), signal);
+      const target = await raceAbort(Promise.resolve(lease.target({ signal })), signal);
       record.holdMs = clock.monotonic() - from;
       const answer = await send(target);
       const { received, rest } = answer;

@@ -2,6 +2,9 @@ import { readFileSync } from "node:fs";
 import type { PoolConfig } from "pg";
 import { Fault } from "../../../lib/fault.ts";
 
+/** Of each control process, besides those of its store: one for the election, one for the token of gateways, one while its status is shown. */
+export const CONNECTIONS_BESIDE_STORE = 3;
+
 /** `url`: `postgres://user:password@host:port/database?sslmode=…&sslrootcert=…`. */
 export type PostgresOptions = {
   url: string;

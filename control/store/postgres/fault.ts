@@ -68,10 +68,15 @@ export function isConnectionLost(error: unknown): boolean {
 
 /**
  * The only place where errors of PostgreSQL become faults: STORE_UNAVAILABLE, STORE_FULL, STORE_READ_ONLY. Anything else is a bug and stays what it is.
- * `name` is the address, without a password; no text of the server is repeated.
+ * `name` is the address, without a password; no text of the server is repeated, nor kept as the cause: it may name users and values.
  */
 export function postgresFault(error: unknown, name: string): unknown {
   const match = meaningOf(error);
   if (!match) return error;
-  return new Fault(match.meaning.code, `${match.meaning.sentence} (${name}, ${match.code}).`, { cause: error });
+  return new Fault(match.meaning.code, `${match.meaning.sentence} (${name}, ${match.code}).`, { cause: withoutServerText(error) });
+}
+
+/** Undefined for an error whose text the server wrote: it has a SQLSTATE. Errors of Node and of the driver stay. */
+export function withoutServerText(error: unknown): unknown {
+  return error instanceof Error && "code" in error && /^[0-9A-Z]{5}$/.test(String(error.code)) && "severity" in error ? undefined : error;
 }

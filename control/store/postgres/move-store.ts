@@ -228,21 +228,25 @@ function versionFolder(path: string): string {
   return /^packages\/[^/]+\/(?:[^/]+\/)*?[0-9a-f]{64}(?=\/)/.exec(path)?.[0] ?? dirname(path);
 }
 
-/** One file at a time: a package may have 256 MB. */
+const PART = "SELECT bytes FROM published_files WHERE folder = $1 AND path = $2 AND part = $3";
+
+/** One file at a time, in memory once: a package may have 256 MB. */
 async function* filesOfDatabase(client: PoolClient): AsyncGenerator<MovedFile> {
   const { rows: token } = await client.query<{ text: string }>("SELECT text FROM shared_texts WHERE name = $1", [GATEWAY_TOKEN_FILE]);
   if (token[0]) yield { path: GATEWAY_TOKEN_FILE, mode: 0o600, bytes: Buffer.from(token[0].text) };
-  const { rows: files } = await client.query<{ folder: string; path: string; mode: number }>(
-    "SELECT folder, path, mode FROM published_files WHERE part = 0 AND folder IN (SELECT files FROM images) ORDER BY folder, path",
+  const { rows: files } = await client.query<{ folder: string; path: string; mode: number; parts: number; size: number }>(
+    `SELECT folder, path, max(mode)::int AS mode, count(*)::int AS parts, sum(length(bytes))::float8 AS size FROM published_files
+      WHERE folder IN (SELECT files FROM images) GROUP BY folder, path ORDER BY folder, path`,
   );
-  for (const { folder, path, mode } of files) {
-    const { rows } = await client.query<{ bytes: Buffer }>("SELECT bytes FROM published_files WHERE folder = $1 AND path = $2 ORDER BY part", [
-      folder,
-      path,
-    ]);
+  for (const { folder, path, mode, parts, size } of files) {
     const whole = join(folder, path);
     if (!whole.startsWith("packages/")) throw new Fault("BACKUP_UNUSABLE", `The database holds a file that is no published one: ${whole}.`);
-    yield { path: whole, mode, bytes: Buffer.concat(rows.map(({ bytes }) => bytes)) };
+    const bytes = Buffer.allocUnsafe(size);
+    for (let part = 0, at = 0; part < parts; part++) {
+      const { rows } = await client.query<{ bytes: Buffer }>(PART, [folder, path, part]);
+      at += rows[0]?.bytes.copy(bytes, at) ?? 0;
+    }
+    yield { path: whole, mode, bytes };
   }
 }
 

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { Client } from "pg";
 import t, { type Test } from "tap";
 import { openLeaderDatabase } from "../../../control/leadership/leader-database.ts";
 import { type Leadership, type LeaderTerm, openLeadership } from "../../../control/leadership/open-leadership.ts";
@@ -16,10 +17,12 @@ const log = openLog({ level: "silent", name: "test" });
 const NEVER = new AbortController().signal;
 
 /** One control process's part in the election. Each has a clock of its own, which a test may stop. */
-function openMember(t: Test, postgres: PostgresOptions, id: string, itsClock = clock): Leadership {
-  const database = openLeaderDatabase(parsePostgresAddress(postgres), { timeoutMs: LEASE_MS / 3, clock });
+function openMember(t: Test, postgres: PostgresOptions, id: string, itsClock = clock, leaseMs = LEASE_MS): Leadership {
+  const address = parsePostgresAddress(postgres);
+  const database = openLeaderDatabase(address, { timeoutMs: leaseMs / 3, clock });
+  const openStatusDatabase = () => openLeaderDatabase(address, { timeoutMs: 30_000, clock, purpose: "status", isListening: false });
   const self = { id, name: `machine-${id}`, url: `https://${id}.internal:8443`, version: "1.2.3" };
-  const leadership = openLeadership({ database, self, leaseMs: LEASE_MS, clock: itsClock, log });
+  const leadership = openLeadership({ database, openStatusDatabase, self, leaseMs, clock: itsClock, log });
   t.teardown(() => leadership.close());
   return leadership;
 }
@@ -70,6 +73,54 @@ t.test("leadership", async (t) => {
     t.same(status.processes.map(({ id }) => id).toSorted(), ["a", "b"]);
   });
 
+  t.test("a status that is slow, or that fails, delays and ends no renewal", async (t) => {
+    const postgres = await server.database();
+    const member = openMember(t, postgres, "a", clock, 6_000);
+    const term = await member.acquire(NEVER);
+    const expiry = async () => (await server.query("SELECT expires_at::text AS at FROM leadership", postgres.url))[0]?.["at"];
+    const renewed = async () => {
+      const before = await expiry();
+      await eventually("a renewal", async () => (await expiry()) !== before);
+    };
+    const backends = async (name: string) =>
+      (await server.query(`SELECT pid, wait_event_type AS waits FROM pg_stat_activity WHERE application_name = '${name}'`, postgres.url)) as {
+        pid: number;
+        waits: string | null;
+      }[];
+    const [elected] = await backends("berth leadership");
+    const other = new Client({ connectionString: postgres.url });
+    await other.connect();
+    t.teardown(() => other.end());
+    // Makes only the status slow, which shares each table with the renewal.
+    await other.query(`CREATE FUNCTION wait() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+        IF current_setting('application_name') = 'berth status' THEN PERFORM pg_advisory_xact_lock(1); END IF;
+        RETURN true;
+      END $$;
+      ALTER TABLE control_processes RENAME TO hidden;
+      CREATE VIEW control_processes AS SELECT * FROM hidden WHERE wait();
+      SELECT pg_advisory_lock(1)`);
+    const statuses = [member.status(), member.status()];
+    const rejected = Promise.all(statuses.map((status) => t.rejects(status, { code: "STORE_UNAVAILABLE" })));
+    const [slow, ...more] = await eventually("the status waits in the database", async () => {
+      const waiting = (await backends("berth status")).filter(({ waits }) => waits === "Lock");
+      return waiting.length > 0 && waiting;
+    });
+    t.same(more, [], "both look together");
+    await renewed();
+    await server.query(`SELECT pg_terminate_backend(${slow?.pid})`);
+    await rejected;
+    await renewed();
+    await other.query("SELECT pg_advisory_unlock(1)");
+    t.match(await member.status(), { leader: "a", epoch: 1, processes: [{ id: "a" }] });
+    t.doesNotThrow(() => term.check());
+    t.same(
+      (await backends("berth leadership")).map(({ pid }) => pid),
+      [elected?.pid],
+      "the connection of the election is the same",
+    );
+    await eventually("that of the status is closed", async () => (await backends("berth status")).length === 0);
+  });
+
   t.test("a leader without its database stops before another one can lead, and one leads again when it is back", async (t) => {
     const postgres = await server.database();
     const first = openMember(t, postgres, "a");
@@ -96,9 +147,12 @@ t.test("leadership", async (t) => {
       after: (ms: number, task: () => void) => clock.after(ms + 60_000, task),
     };
     const [first, second] = [openMember(t, postgres, "a", stopped), openMember(t, postgres, "b")];
-    const term = await first.acquire(NEVER);
-    const store = await openStore({ folder: tempFolder(t), clock, postgres, fence: () => term.fence });
+    // Opened before, and its queries compiled: that may take longer than a lease, which is not renewed.
+    let term: LeaderTerm | undefined;
+    const store = await openStore({ folder: tempFolder(t), clock, postgres, fence: () => term?.fence });
     t.teardown(() => store.close());
+    await store.audit.list({ limit: 1 });
+    term = await first.acquire(NEVER);
     const write = (at: number) => store.audit.append({ ...ENTRY, at }, 0);
     await write(1);
     const next = await second.acquire(NEVER);
@@ -110,16 +164,19 @@ t.test("leadership", async (t) => {
     );
     t.equal((await store.audit.list({ limit: 10 })).length, 1);
     offset = LEASE_MS;
-    t.throws(() => term.check(), { code: "CONTROL_STANDBY" });
+    t.throws(() => term?.check(), { code: "CONTROL_STANDBY" });
   });
 
   t.test("the next leader waits for a transaction of the old one, and no longer than half a lease for one that stands still", async (t) => {
     const postgres = await server.database();
     const frozen = { ...clock, after: (ms: number, task: () => void) => clock.after(ms + 60_000, task) };
     const [first, second] = [openMember(t, postgres, "a", frozen), openMember(t, postgres, "b")];
-    const term = await first.acquire(NEVER);
-    const store = await openStore({ folder: tempFolder(t), clock, postgres, fence: () => term.fence });
+    // Opened before, and its queries compiled: that may take longer than a lease, which is not renewed.
+    let term: LeaderTerm | undefined;
+    const store = await openStore({ folder: tempFolder(t), clock, postgres, fence: () => term?.fence });
     t.teardown(() => store.close());
+    await store.audit.list({ limit: 1 });
+    term = await first.acquire(NEVER);
     const resume = Promise.withResolvers<void>();
     const writing = store.transaction(async () => {
       await store.audit.append({ ...ENTRY, at: 1 }, 0);

@@ -273,6 +273,7 @@ t.test("berth doctor says which database has the store, and what is wrong with i
   t.equal(await check({ url: undefined }), undefined);
   t.match(await check({ url }), { says: /^PostgreSQL \d+.* at 127\.0\.0\.1:\d+\/berth_\d+, no store yet/ });
   await opened(t, { postgres: { url, connections } });
+  t.match(await check({ url, connections: 1_000 }), { problems: [{ what: /fsync/ }, { what: /one control process may need 1003\./ }] });
   await server.query("UPDATE schema_version SET steps = 999", url);
   t.match(await check({ url }), { problems: [{ what: /fsync/ }, { what: /newer berth/ }] });
   t.match(await check({ url: "postgres://berth:a-secret@127.0.0.1:9/berth" }), {

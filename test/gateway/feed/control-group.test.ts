@@ -252,6 +252,32 @@ t.test("a process without containers follows the leader, and what it sends waits
   t.same(second.wakes, [ID]);
 });
 
+t.test("an API request whose client has left waits for no leader", async (t) => {
+  const [first, second] = [await openMember(t), await openMember(t)];
+  first.lead(1);
+  const clock = createStillClock();
+  const links = [first, second].map(({ port }) => remoteControl({ host: "127.0.0.1", port, secured: undefined, token: () => "t" }));
+  const link = controlGroup(
+    links.map((one) => ({ name: undefined, linkTo: () => one })),
+    clock,
+  );
+  const left = new Fault("INTERNAL", "The client has left.");
+  const wait = (lost?: ControlLink["api"]["target"]) => {
+    const client = new AbortController();
+    return { client, target: Promise.resolve(link.api.leader?.(lost, client)) };
+  };
+  for (const isConnected of [false, true]) {
+    if (isConnected) link.group?.connected(true);
+    const { client, target } = wait(isConnected ? link.api.target : undefined);
+    // Its reason is the one of the request, not that none leads.
+    const rejected = t.rejects(target, left);
+    if (isConnected) link.group?.disconnected("it ended");
+    client.abort(left);
+    await rejected;
+  }
+  t.equal(clock.pending(), 0, "nothing of it is left");
+});
+
 t.test("the pause before a request is repeated ends when its sender gives up", async (t) => {
   const clock = createStillClock();
   const stop = new AbortController();

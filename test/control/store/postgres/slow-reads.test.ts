@@ -1,4 +1,4 @@
-import pg from "pg";
+import { Client } from "pg";
 import t from "tap";
 import { openStore } from "../../../../control/store/open-store.ts";
 import { systemClock } from "../../../../lib/clock.ts";
@@ -11,7 +11,7 @@ t.test("a list that PostgreSQL takes long for delays no write, and no read that 
   const postgres = await server.database();
   const store = await openStore({ folder: tempFolder(t), clock: systemClock(), postgres });
   t.teardown(() => store.close());
-  const other = new pg.Client({ connectionString: postgres.url });
+  const other = new Client({ connectionString: postgres.url });
   await other.connect();
   t.teardown(() => other.end());
   await other.query("BEGIN; LOCK TABLE containers, audit IN ACCESS EXCLUSIVE MODE");
