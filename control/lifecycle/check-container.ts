@@ -128,7 +128,7 @@ export async function verifyAddress(deps: VerifyDeps, row: Container, { observed
   let deployment: Deployment;
   try {
     // From now on, not from the suspicion: a deploy that is late removes what runs, and the engine may have been away until now.
-    deployment = await deploy({ ...row, since: clock.now() }, signal, Math.min(limits.checkMs, limits.statusMs));
+    deployment = await deploy({ ...row, since: clock.now() }, signal, { limitMs: Math.min(limits.checkMs, limits.statusMs) });
   } catch (error) {
     signal.throwIfAborted();
     const now = await store.containers.find(row.id);

@@ -4,7 +4,8 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { readinessOfHealthcheck } from "../../lib/image-healthcheck.ts";
 import { isQueueWorker } from "../../lib/queue-worker.ts";
-import type { Container, DeployedImage, Image, OwnedAddress } from "../model/entities.ts";
+import type { Container, DeployedImage, Image, OwnedAddress, Package } from "../model/entities.ts";
+import type { Wake } from "../model/records.ts";
 import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type EndCounts, hasAddress, ownedAddresses } from "./addresses.ts";
 import { enteredOn } from "./decide.ts";
@@ -17,7 +18,18 @@ import { containerKey } from "./work-queue.ts";
 type SpecParts = { row: Container; image: Image; packageName: string | undefined; plan: ReadinessPlan; env: Record<string, string> };
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
-export type Deploy = (row: Container, signal: AbortSignal, limitMs?: number) => Promise<ContainerDeployment>;
+export type Deploy = (
+  row: Container,
+  signal: AbortSignal,
+  options?: { limitMs?: number; parts?: DeployParts | undefined },
+) => Promise<ContainerDeployment>;
+
+/** What a deploy needs besides the row. `owner`: the package. Undefined: it was removed. `wakes`: earlier starts. */
+export type DeployParts = {
+  image: Image | undefined;
+  owner: Pick<Package, "name"> | undefined;
+  wakes: readonly Pick<Wake, "phases">[];
+};
 
 /** `deployed`: as it is stored in the row. */
 export type ContainerDeployment = Deployment & { deployed: DeployedImage };
@@ -67,14 +79,12 @@ export function createDeploy({
   epoch,
   limits,
 }: ContainerDeployDeps): Deploy {
-  return async (row, signal, limitMs = limits.statusMs) => {
-    const { containers, images, packages } = store;
-    const [current, image, owner, wakes] = await Promise.all([
-      containers.place(row.id),
-      images.find(row.imageId),
-      packages.find(row.packageId),
-      store.wakes.of(row.id),
-    ]);
+  const readParts = async ({ id, imageId, packageId }: Container): Promise<DeployParts> => {
+    const [image, owner, wakes] = await Promise.all([store.images.find(imageId), store.packages.find(packageId), store.wakes.of(id)]);
+    return { image, owner, wakes };
+  };
+  return async (row, signal, { limitMs = limits.statusMs, parts } = {}) => {
+    const [current, { image, owner, wakes }] = await Promise.all([store.containers.place(row.id), parts ?? readParts(row)]);
     // A stop that was stored since finds no call in progress that it could abort.
     if (row.state === "STARTING" && current?.state !== "STARTING") throw new Fault("CONTAINER_STOPPED", `The start of ${row.name} was cancelled.`);
     if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`);

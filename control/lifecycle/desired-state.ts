@@ -13,7 +13,7 @@ import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
 import type { StartSteps } from "./start-steps.ts";
 import type { ContainerUsage } from "./usage.ts";
-import { containerKey, imageKey, placeOfContainer, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, placeOfRow, type WorkQueue } from "./work-queue.ts";
 
 /** What users and requests ask for. Each is one transaction, durable when it resolves, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {
@@ -73,7 +73,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
   };
   /** What is decided on and what is written are one transaction; what is to follow happens once it is durable. */
   const reconcile = (row: Container): Container => {
-    store.afterCommit(() => deps.queue.add(containerKey(row.id), placeOfContainer(row)));
+    store.afterCommit(() => deps.queue.add(containerKey(row.id), placeOfRow(row)));
     return row;
   };
   const abort = (key: string, reason: Fault) => store.afterCommit(() => inFlight.abort(key, reason));

@@ -112,10 +112,10 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const engine = createContainerEngine({ driver, clock, limits, storeId: store.id });
   const startDelay = (attempts: number) => retryDelay(limits.startRetry, attempts, random);
   const queue = openWorkQueue({
-    work: (key, signal, lane) => {
+    work: (key, signal, lane, pending) => {
       if (options.disabled) return Promise.resolve();
       const [kind, id = ""] = key.split(":");
-      if (kind === "container") return reconcileContainer({ ...deps, log: logOf(key) }, id, signal, lane);
+      if (kind === "container") return reconcileContainer({ ...deps, log: logOf(key) }, id, { signal, lane, pending });
       if (kind === "image") return reconcileImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "prefetch") return prefetchImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "missing") return retryMissingImage({ ...deps, log: logOf(key) }, id, signal);

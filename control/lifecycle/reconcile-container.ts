@@ -12,11 +12,12 @@ import {
   type VerifyDeps,
 } from "./check-container.ts";
 import { type ContainerAction, type ContainerSituation, containerTimeLeft, decide, decideIdle, type ReadSituation, timeoutFault } from "./decide.ts";
+import type { DeployParts } from "./deploy.ts";
 import { isEngineTrouble } from "./engine.ts";
 import { failurePatch, isSameDecision } from "./moves.ts";
 import { beginStart, type BegunStart, failStart, revalidateImage, startContainer, type StartDeps, type StartSlots } from "./start-container.ts";
 import { endPaused, finalizeRemoval, releaseAdopted, stopContainer, type StopDeps } from "./stop-container.ts";
-import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, type PendingStart, type WorkQueue } from "./work-queue.ts";
 
 /** `moved`: decide again at once, about the row as it is now where that is known. `settled`: something else requests the next look. */
 type ContainerOutcome = "moved" | "settled" | BegunStart | { waitMs: number };
@@ -39,19 +40,24 @@ export type ContainerDeps = StartDeps &
  * Brings one container as far as it comes now in this lane; what is next in another waits for a worker there. May be called at any time, and again after a crash at any line.
  * Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, and the store's; the queue tries again.
  */
-export async function reconcileContainer(deps: ContainerDeps, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
+export async function reconcileContainer(deps: ContainerDeps, id: string, options: ReconcileOptions): Promise<void> {
   try {
-    await reconcile(deps, id, signal, lane);
+    await reconcile(deps, id, options);
   } finally {
     deps.slots.leave(id);
   }
 }
 
-async function reconcile(deps: ContainerDeps, id: string, signal: AbortSignal, lane: Lane): Promise<void> {
+/** `pending`: a start that was requested just now. */
+type ReconcileOptions = { signal: AbortSignal; lane: Lane; pending: PendingStart | undefined };
+
+async function reconcile(deps: ContainerDeps, id: string, { signal, lane, pending }: ReconcileOptions): Promise<void> {
   const { store, queue, limits } = deps;
-  for (let begun: BegunStart | undefined; ;) {
+  let begun = pending && (await beginPending(deps, pending, signal));
+  for (;;) {
     signal.throwIfAborted();
-    const [row, image] = begun ? [begun.moved, begun.image] : await Promise.all([store.containers.find(id), store.images.ofContainer(id)]);
+    const parts = begun?.parts;
+    const [row, image] = begun ? [begun.moved, parts?.image] : await Promise.all([store.containers.find(id), store.images.ofContainer(id)]);
     begun = undefined;
     if (!row) return finalizeRemoval(deps, id, signal);
     if (laneOf(row) !== lane) return queue.add(containerKey(id));
@@ -64,12 +70,22 @@ async function reconcile(deps: ContainerDeps, id: string, signal: AbortSignal, l
     }
     // Set before the step, so that one that fails is looked at in time as well.
     if (leftMs !== undefined) queue.addAfter(containerKey(id), leftMs);
-    const outcome = await step(deps, situation, { ends, signal });
+    const outcome = await step(deps, situation, { ends, signal, parts });
     if (outcome === "moved") continue;
     if (outcome === "settled") return;
     if ("waitMs" in outcome) return queue.addAfter(containerKey(id), outcome.waitMs);
     begun = outcome;
   }
+}
+
+/** Without a look before: the transaction that begins the start decides by what it reads. Undefined: something else is to be done. */
+function beginPending(deps: ContainerDeps, pending: PendingStart, signal: AbortSignal): Promise<BegunStart | undefined> {
+  const { limits, draining } = deps;
+  draining.delete(pending.id);
+  return beginStart(deps, pending, signal, async (now, image) => {
+    const situation = await deps.situationOf(now, "unknown", image);
+    return (containerTimeLeft(situation, limits) ?? 1) > 0 && decide(situation, limits).kind === "beginStart";
+  });
 }
 
 async function timeOut({ moves, clock, startDelay, limits }: ContainerDeps, row: Container): Promise<void> {
@@ -143,6 +159,8 @@ type ActOptions = {
   /** How many ends of the container were reported before the orchestrator was queried. */
   ends: number;
   signal: AbortSignal;
+  /** Of a start that has just begun. */
+  parts?: DeployParts | undefined;
 };
 
 async function act(deps: ContainerDeps, situation: ContainerSituation, action: ContainerAction, options: ActOptions): Promise<ContainerOutcome> {
@@ -166,12 +184,12 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
     case "releaseAdopted":
       return (await releaseAdopted(deps, row, signal)) ? "moved" : "settled";
     case "beginStart":
-      return (await beginStart(deps, row, signal)) ?? "moved";
+      return (await beginStart(deps, row, signal, (now) => isSameDecision(row, now))) ?? "moved";
     case "failStart":
       await failStart(deps, row, action.fault);
       return "moved";
     case "deploy":
-      return afterStart(deps, await startContainer(deps, row, signal), options);
+      return afterStart(deps, await startContainer(deps, row, signal, options.parts), options);
     case "suspectAddress":
       return (await deps.suspect(row)) || (await isOutdated(deps, row)) ? "moved" : "settled";
     case "updateAddresses":

@@ -8,14 +8,14 @@ import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddresses } from "./addresses.ts";
 import { enteredOn } from "./decide.ts";
-import { confirmDeployment, type ConfirmDeps, type ContainerDeployment, declaredPort, type Deploy } from "./deploy.ts";
+import { confirmDeployment, type ConfirmDeps, type ContainerDeployment, declaredPort, type Deploy, type DeployParts } from "./deploy.ts";
 import { asFault, type InFlightOperations, isUnanswered } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import { failurePatch, isSameDecision, type Moves, NOT_RUNNING } from "./moves.ts";
-import { containerKey, imageKey, type WorkQueue } from "./work-queue.ts";
+import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
+import { containerKey, imageKey, type PendingStart, type WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {
-  store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
+  store: Pick<Store, "containers" | "images" | "packages" | "wakes" | "transaction" | "afterCommit">;
   moves: Pick<Moves, "container" | "image">;
   queue: Pick<WorkQueue, "add" | "addAfter">;
   slots: Pick<StartSlots, "enter">;
@@ -29,31 +29,44 @@ export type StartDeps = ConfirmDeps & {
   log: Log;
 };
 
-/** A container whose start has begun, and the image that it is started from. */
-export type BegunStart = { moved: Container; image: Image };
+/** A container whose start has begun, and what it is started from. */
+export type BegunStart = { moved: Container; parts: DeployParts };
 
-/** Begins the start once the engine has a place for one more. Undefined: it was not begun, and is to be decided again. */
-export async function beginStart(deps: StartDeps, row: Container, signal: AbortSignal): Promise<BegunStart | undefined> {
+/**
+ * Begins the start once the engine has a place for one more. `isDecided`: whether the row as it is then is still to be started. Undefined: it was not begun,
+ * and is to be decided again.
+ */
+export async function beginStart(
+  deps: StartDeps,
+  row: PendingStart,
+  signal: AbortSignal,
+  isDecided: (now: Container, image: Image) => boolean | Promise<boolean>,
+): Promise<BegunStart | undefined> {
   const { store, moves } = deps;
   if (!(await awaitSlot(deps, row, signal))) return undefined;
   return store.transaction(async () => {
-    const [now, image] = await Promise.all([store.containers.find(row.id), store.images.find(row.imageId)]);
+    const [now, image, owner, wakes] = await Promise.all([
+      store.containers.find(row.id),
+      store.images.find(row.imageId),
+      store.packages.find(row.packageId),
+      store.wakes.of(row.id),
+    ]);
     // Refused where something else is desired since the row was read, or the image is to be validated again.
-    if (!now || !isSameDecision(row, now) || image?.state !== "READY") return undefined;
+    if (!now || image?.state !== "READY" || now.imageId !== image.id || !(await isDecided(now, image))) return undefined;
     const { ref, digest } = image;
     const moved = await moves.container(now, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } }, { isCurrent: true });
-    return moved && { moved, image };
+    return moved && { moved, parts: { image, owner, wakes } };
   });
 }
 
 /** The deploy itself. In this state after a crash, it is simply requested again: the driver adopts what is there. Returns the row as started; undefined: it is not. */
-export async function startContainer(deps: StartDeps, row: Container, signal: AbortSignal): Promise<Container | undefined> {
+export async function startContainer(deps: StartDeps, row: Container, signal: AbortSignal, parts?: DeployParts): Promise<Container | undefined> {
   const { store, moves, queue, ends: counts, clock, limits, log } = deps;
   if (!(await awaitSlot(deps, row, signal))) return undefined;
   const queueMs = Math.max(0, row.since - row.requestedOn);
   const ends = counts.count(row.id);
   try {
-    const deployment = await deps.deploy(row, signal);
+    const deployment = await deps.deploy(row, signal, { parts });
     const { addresses, instance, phases } = deployment;
     await awaitPostgres(deps, row, addresses, signal);
     const patch = {
@@ -115,7 +128,7 @@ async function deployedPatch(
 }
 
 /** Waits until the engine has a place for one more start. False where the start was cancelled meanwhile. */
-async function awaitSlot({ inFlight, slots }: StartDeps, row: Container, signal: AbortSignal): Promise<boolean> {
+async function awaitSlot({ inFlight, slots }: StartDeps, row: PendingStart, signal: AbortSignal): Promise<boolean> {
   try {
     await inFlight.run(containerKey(row.id), row.generation, signal, (own) => slots.enter(row.id, row.requestedBy ?? "", own));
     return true;

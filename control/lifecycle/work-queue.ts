@@ -37,11 +37,13 @@ type Entry = {
   again: boolean;
   failures: number;
   timer: { at: number; cancel: () => void } | undefined;
+  /** As it was when the key was placed last. */
+  pending: PendingStart | undefined;
 };
 
 export function openWorkQueue(options: {
   /** `lane`: the one that it has a worker of. */
-  work: (key: string, signal: AbortSignal, lane: Lane) => Promise<void>;
+  work: (key: string, signal: AbortSignal, lane: Lane, pending: PendingStart | undefined) => Promise<void>;
   /** Where a key belongs now. */
   place: (key: string) => Promise<LanePlace>;
   failed: (key: string, error: unknown, retryInMs: number) => void;
@@ -62,7 +64,7 @@ export function openWorkQueue(options: {
   const entryOf = (key: string): Entry => {
     const entry = entries.get(key);
     if (entry) return entry;
-    const fresh: Entry = { lane: undefined, running: false, again: false, failures: 0, timer: undefined };
+    const fresh: Entry = { lane: undefined, running: false, again: false, failures: 0, timer: undefined, pending: undefined };
     entries.set(key, fresh);
     return fresh;
   };
@@ -95,7 +97,7 @@ export function openWorkQueue(options: {
       const found = await (given ?? options.place(key));
       if (stop.signal.aborted) return;
       // Of what was given meanwhile, the newest counts.
-      const { lane, user } = unplaced.get(key) ?? found;
+      const { lane, user, pending } = unplaced.get(key) ?? found;
       unplaced.delete(key);
       const entry = entryOf(key);
       // Its work began meanwhile, because a worker of its lane became free.
@@ -105,6 +107,7 @@ export function openWorkQueue(options: {
       }
       if (entry.lane !== undefined && entry.lane !== lane) lanes.get(entry.lane)?.remove(key);
       entry.lane = lane;
+      entry.pending = pending;
       lanes.get(lane)?.put(key, user);
     }
     for (const lane of LANES) pump(lane);
@@ -133,9 +136,11 @@ export function openWorkQueue(options: {
     entry.lane = undefined;
     entry.running = true;
     entry.again = false;
+    const { pending } = entry;
+    entry.pending = undefined;
     let retryInMs: number | undefined;
     try {
-      await options.work(key, stop.signal, lane);
+      await options.work(key, stop.signal, lane, pending);
       entry.failures = 0;
     } catch (error) {
       if (stop.signal.aborted) return;
@@ -162,7 +167,10 @@ export function openWorkQueue(options: {
   };
 }
 
-export type LanePlace = { lane: Lane; user: string };
+/** What a start is begun from, where it is known to be requested: its worker need not read the row before. */
+export type PendingStart = Pick<Container, "id" | "imageId" | "packageId" | "generation" | "requestedBy">;
+
+export type LanePlace = { lane: Lane; user: string; pending?: PendingStart | undefined };
 
 /** The lane of a key, and the user whose turn it takes: who requested the start, or published the image. */
 export async function placeOf(store: Pick<Store, "containers" | "images">, key: string): Promise<LanePlace> {
@@ -176,6 +184,12 @@ export async function placeOf(store: Pick<Store, "containers" | "images">, key: 
 
 export function placeOfContainer(row: Pick<Container, "state" | "requestedBy">): LanePlace {
   return { lane: laneOf(row), user: row.requestedBy ?? "" };
+}
+
+/** As `placeOfContainer`, of a row that was read whole. */
+export function placeOfRow(row: Container): LanePlace {
+  const { id, imageId, packageId, generation, requestedBy } = row;
+  return { ...placeOfContainer(row), ...(row.state === "PENDING_START" ? { pending: { id, imageId, packageId, generation, requestedBy } } : {}) };
 }
 
 async function findPlace(store: Pick<Store, "containers" | "images">, key: string): Promise<LanePlace> {

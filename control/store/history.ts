@@ -8,15 +8,19 @@ import type { Queries } from "./queries.ts";
 /** What a move says of itself beyond its states. */
 export type Reason = Pick<HistoryEntry, "at" | "event" | "byUser">;
 
-/** Older moves of the same container or image are removed. */
+/** So many moves of a container or image are kept: readers get no more, and older ones are removed soon. */
 export const HISTORY_LENGTH = 200;
+/** One of so many moves removes what is too old, by chance: so no order of moves leaves one out for ever, and most do not pay for it. */
+const REMOVAL_EVERY = 8;
 
 export type History = ReturnType<typeof createHistory>;
 
-export function createHistory(queries: Queries) {
+export function createHistory(queries: Queries, random: () => number = Math.random) {
   const { builder, dialect, enqueue, run } = queries;
   const table = createEntityTable(queries, "history", "entity");
-  const byEntity = table.list((query, values: { entity: string }) => query.where("entity", "=", values.entity).orderBy("seq"));
+  const byEntity = table.list((query, values: { entity: string }) =>
+    query.where("entity", "=", values.entity).orderBy("seq", "desc").limit(HISTORY_LENGTH),
+  );
   const removeOld = enqueue((values: { entity: string }) =>
     builder
       .deleteFrom("history")
@@ -47,11 +51,11 @@ export function createHistory(queries: Queries) {
   );
   return {
     /** Oldest first. */
-    of: (entity: string) => byEntity({ entity }),
+    of: async (entity: string) => (await byEntity({ entity })).toReversed(),
     /** Call it in the transaction of the move itself. */
     append: async (entry: HistoryEntry) => {
       await table.enqueueInsert(entry);
-      await removeOld({ entity: entry.entity });
+      if (random() * REMOVAL_EVERY < 1) await removeOld({ entity: entry.entity });
     },
     /**
      * Of images that all enter this state now; call it in their transaction, before they do. None is removed here: the next move of each does that.
@@ -67,15 +71,17 @@ export function causeOf(fault: FaultData | undefined): HistoryEntry["cause"] {
   return fault && { code: fault.code, message: fault.message };
 }
 
-/** Older ones of the same container are removed. */
+/** So many starts of a container are kept, as with moves. */
 export const WAKES_KEPT = 20;
 
 export type Wakes = ReturnType<typeof createWakes>;
 
-export function createWakes(queries: Queries) {
+export function createWakes(queries: Queries, random: () => number = Math.random) {
   const { builder, enqueue } = queries;
   const table = createEntityTable(queries, "wakes", "container");
-  const byContainer = table.list((query, values: { container: string }) => query.where("container", "=", values.container).orderBy("seq", "desc"));
+  const byContainer = table.list((query, values: { container: string }) =>
+    query.where("container", "=", values.container).orderBy("seq", "desc").limit(WAKES_KEPT),
+  );
   const removeOld = enqueue((values: { container: string }) =>
     builder
       .deleteFrom("wakes")
@@ -104,7 +110,7 @@ export function createWakes(queries: Queries) {
         fault: undefined,
       };
       await table.enqueueInsert({ ...wake, ...unknown });
-      await removeOld({ container: wake.container });
+      if (random() * REMOVAL_EVERY < 1) await removeOld({ container: wake.container });
     },
     begun: (container: string, at: number) => updateOpen(container, { begunOn: at }, { container }),
     end: (container: string, ended: Pick<Wake, "outcome" | "phases" | "reached" | "fault"> & { endedOn: number }) =>

@@ -15,11 +15,13 @@ const SERVER_START = "extract(epoch FROM pg_postmaster_start_time())::text";
  * transaction of the whole database, as with SQLite, whichever process has it: what a transaction reads stays as it is until it ends, and no
  * transaction has to be repeated. Each statement after the lock sees what was committed before.
  */
-const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-  SELECT set_config('statement_timeout', '${STATEMENT_MS}', true), set_config('lock_timeout', '${STATEMENT_MS}', true),
+const BEGIN = [
+  "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+  `SELECT set_config('statement_timeout', '${STATEMENT_MS}', true), set_config('lock_timeout', '${STATEMENT_MS}', true),
     set_config('idle_in_transaction_session_timeout', '${STATEMENT_MS}', true),
-    set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true);
-  SELECT pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id, ${SERVER_START} AS server`;
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`,
+  `SELECT pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id, ${SERVER_START} AS server`,
+];
 
 /** Reads what is committed, on any connection of the pool. */
 export function postgresReader(pool: PostgresPool): Pick<DatabaseConnection, "read"> {
@@ -68,10 +70,10 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     let firstResults: QueryResult[] = [];
     transaction.client = await pool.take(async (one) => {
       transaction.isBeginSent = true;
-      const begun = one.query(fence === undefined ? BEGIN : `${BEGIN};${fence.statement}`);
+      const begun = pool.queryAllOn(one, fence === undefined ? BEGIN : [...BEGIN, fence.statement]);
       const reads = Promise.all(transaction.first.map((statement) => pool.queryOn(one, statement)));
       const [begunResults, readResults] = await Promise.all([begun, reads]);
-      results = begunResults as unknown as typeof results;
+      results = begunResults;
       firstResults = readResults;
     });
     // As the statements of BEGIN.

@@ -33,6 +33,7 @@ export type PostgresPool = {
   query(statement: DatabaseStatement): Promise<QueryResult>;
   /** On a connection of this pool. */
   queryOn: PreparedStatements["query"];
+  queryAllOn: PreparedStatements["queryAll"];
   close(): Promise<void>;
 };
 
@@ -130,6 +131,7 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
     take,
     query: (statement) => use((client) => statements.query(client, statement)),
     queryOn: statements.query,
+    queryAllOn: statements.queryAll,
     close: async () => {
       closing.abort();
       await pool.end();

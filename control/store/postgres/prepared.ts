@@ -14,6 +14,8 @@ export type PreparedStatements = {
   /** For each new connection, before its first statement. */
   connected(client: PoolClient): void;
   query(client: PoolClient, statement: DatabaseStatement): Promise<QueryResult>;
+  /** Statements without parameters, sent together; the first begins a transaction. Where one fails, the server refuses those after it. */
+  queryAll(client: PoolClient, statements: readonly string[]): Promise<QueryResult[]>;
 };
 
 /** Behind a pooler nothing is prepared: the statement may be missing on the next connection that it lends. */
@@ -34,6 +36,11 @@ export function createPreparedStatements(): PreparedStatements {
     return fresh;
   };
 
+  const query = (client: PoolClient, { sql, parameters }: DatabaseStatement) => {
+    const name = direct.has(client) ? nameOf(sql) : undefined;
+    const values = storableValues(parameters);
+    return client.query(name === undefined ? { text: sql, values } : { name, text: sql, values });
+  };
   return {
     connected: (client) => {
       // Where this fails, the first statement fails too, and reports it.
@@ -42,10 +49,10 @@ export function createPreparedStatements(): PreparedStatements {
         () => undefined,
       );
     },
-    query: (client, { sql, parameters }) => {
-      const name = direct.has(client) ? nameOf(sql) : undefined;
-      const values = storableValues(parameters);
-      return client.query(name === undefined ? { text: sql, values } : { name, text: sql, values });
+    query,
+    queryAll: async (client, [begin = "", ...others]) => {
+      if (!direct.has(client)) return (await client.query([begin, ...others].join(";"))) as unknown as QueryResult[];
+      return Promise.all([client.query(begin), ...others.map((sql) => query(client, { sql, parameters: [] }))]);
     },
   };
 }

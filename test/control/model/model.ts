@@ -125,7 +125,7 @@ function judgeHistory(real: Real, entity: string): void {
   const state = (real.rows().containers.find(entity) ?? real.rows().images.find(entity))?.state;
   // A removed container has none.
   if (state === undefined) return;
-  const history = real.rows().history.of(entity);
+  const history = real.rows().history.of(entity).slice(-HISTORY_LENGTH);
   const since = real.moves.slice(real.forgotten.get(entity) ?? 0);
   const made = since.filter((move) => move.entity === entity && move.event !== "").slice(-HISTORY_LENGTH);
   assert.deepEqual(history.map(inWords), made.map(inWords), "a history tells the moves as they were made");
