@@ -6,6 +6,7 @@ import { REQUEST_TIMEOUT_MS } from "../control/api/open-api.ts";
 import { createEndedAnswer, createLeaderWait, createStandbyAnswer } from "../control/api/standby.ts";
 import { openLeaderDatabase } from "../control/leadership/leader-database.ts";
 import { type LeaderTerm, openLeadership } from "../control/leadership/open-leadership.ts";
+import { endedHolder, noteHolder } from "../control/leadership/predecessor.ts";
 import { openStandbyStore } from "../control/leadership/standby-store.ts";
 import { openSharedFolderReader } from "../control/identity/shared-folder.ts";
 import { loadKeys, openKeyFile } from "../control/packages/credentials/open-vault.ts";
@@ -48,7 +49,12 @@ export async function runElectedControl(
   const leadership = openLeadership({ database, openStatusDatabase, self, leaseMs, clock, log });
   const answerAsStandby = createStandbyAnswer(leadership.lastLeader);
   const answerEnded = createEndedAnswer(answerAsStandby);
-  const standbyStore = openStandbyStore({ folder: settings.data, postgres, clock, metrics, log });
+  /** The process before this one may have ended without a word: its lease need not be waited for. */
+  const locked = () => {
+    const holder = endedHolder(settings.data);
+    if (holder !== undefined) leadership.releaseOf(holder).catch((err: unknown) => log.debug({ err, holder }, "lease not released: it expires"));
+  };
+  const standbyStore = openStandbyStore({ folder: settings.data, postgres, clock, metrics, log, locked });
   const stop = new AbortController();
   const ended = Promise.withResolvers<void>();
   let current: { term: LeaderTerm; control: LeadingControl } | undefined;
@@ -76,6 +82,7 @@ export async function runElectedControl(
 
   const lead = async (term: LeaderTerm): Promise<void> => {
     const store = await standbyStore.lead(term.fence);
+    noteHolder(settings.data, self.id);
     const part = { epoch: term.epoch, check: term.check, status: leadership.status, stepDown: () => void handOver(), answerEnded };
     await closeFeedSocket();
     closeFeedSocket = async () => undefined;

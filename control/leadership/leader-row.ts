@@ -49,6 +49,8 @@ export type LeaderRows = {
   renew(epoch: number, leaseMs: number): Promise<boolean>;
   /** The lease ends now, and the others learn of it. */
   release(epoch: number): Promise<void>;
+  /** The same for the lease of another process, which has ended. False: it has none. */
+  releaseOf(holder: string): Promise<boolean>;
   processes(): Promise<ControlProcessRow[]>;
   /** For the write transactions of the leader. Faults, in `check`: CONTROL_STANDBY. */
   fence(epoch: number, leaseMs: number): Fence;
@@ -90,6 +92,11 @@ export function createLeaderRows(database: LeaderDatabase, self: ControlProcess)
     release: async (epoch) => {
       await database.transaction(`UPDATE leadership SET expires_at = clock_timestamp() WHERE ${isOwn(epoch)}; ${NOTIFY}`);
     },
+    releaseOf: async (holder) => {
+      const sql = `${NOTIFY}; UPDATE leadership SET expires_at = clock_timestamp()
+        WHERE id = 1 AND holder = ${quote(holder)} AND expires_at > clock_timestamp() RETURNING 1 AS released`;
+      return (await database.transaction(sql)).length === 1;
+    },
     processes: async () => {
       const ms = (from: string) => `(extract(epoch FROM clock_timestamp() - ${from}) * 1000)::float8`;
       const sql = `SELECT id, name, url, version, ${ms("seen_at")} AS "ageMs", ${ms("started_at")} AS "upMs"
@@ -98,8 +105,7 @@ export function createLeaderRows(database: LeaderDatabase, self: ControlProcess)
     },
     fence: (epoch, leaseMs) => ({
       // A process that stops within a transaction holds the row's lock, and with it the next leader, no longer than this.
-      statement: `SELECT set_config('idle_in_transaction_session_timeout', '${Math.round(leaseMs / 2)}', true);
-        SELECT 1 AS leads FROM leadership WHERE ${isOwn(epoch)} AND expires_at > clock_timestamp() FOR KEY SHARE`,
+      statement: `SELECT 1 AS leads, set_config('idle_in_transaction_session_timeout', '${Math.round(leaseMs / 2)}', true) FROM leadership WHERE ${isOwn(epoch)} AND expires_at > clock_timestamp() FOR KEY SHARE`,
       check: (rows) => {
         if (rows.length !== 1) throw new Fault("CONTROL_STANDBY", `This control process leads no longer: its epoch ${epoch} has ended.`);
       },

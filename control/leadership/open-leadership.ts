@@ -48,6 +48,8 @@ export type Leadership = {
   self: ControlProcess;
   /** Resolves when this process leads. Rejects with the signal's reason. */
   acquire(signal: AbortSignal): Promise<LeaderTerm>;
+  /** Ends the lease of a process that has ended, if it has one: another one need not wait for its end. */
+  releaseOf(holder: string): Promise<void>;
   lastLeader(): KnownLeader;
   /** Calls `listener` after each look at the leader, until the returned function is called. */
   watch(listener: () => void): () => void;
@@ -224,6 +226,9 @@ export function openLeadership(options: {
         }
         await wait(waitMs, signal);
       }
+    },
+    releaseOf: async (holder) => {
+      if (await rows.releaseOf(holder)) log.info({ holder }, "lease of an ended process released");
     },
     lastLeader: () => lastLeader,
     watch: (listener) => {

@@ -23,10 +23,10 @@ export type StandbyStore = {
 
 /**
  * The store of a standby, opened before it leads: its connections are open, and its queries have run once. It writes nothing before `lead`. Where it cannot be
- * opened yet, `lead` opens it.
+ * opened yet, `lead` opens it. `locked`: called once this process holds the lock of the data folder.
  */
-export function openStandbyStore(options: Omit<StoreOptions, "fence" | "isStandby"> & { clock: Clock; log: Log }): StandbyStore {
-  const { clock, log, ...common } = options;
+export function openStandbyStore(options: Omit<StoreOptions, "fence" | "isStandby"> & { clock: Clock; log: Log; locked(): void }): StandbyStore {
+  const { clock, log, locked, ...common } = options;
   const closing = new AbortController();
   const leading = new AbortController();
   const retrying = AbortSignal.any([closing.signal, leading.signal]);
@@ -36,6 +36,7 @@ export function openStandbyStore(options: Omit<StoreOptions, "fence" | "isStandb
     while (!retrying.aborted) {
       try {
         const store = await open(true);
+        locked();
         // Once, so that they are compiled, and their plans known.
         await Promise.all([store.containers.atWork(), store.images.unready(), store.tombstones.open(), store.users.byLogin("")]);
         return store;

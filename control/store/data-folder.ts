@@ -5,6 +5,9 @@ import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "./store-fault.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 
+/** Below the data folder. */
+export const LOCK_FILE = "berth.lock";
+
 export type DataFolder = { file: string; close(): void };
 
 /**
@@ -17,7 +20,7 @@ export function openDataFolder(folder: string): DataFolder {
     makeFolder(folder);
     chmodSync(folder, 0o700);
     const file = privateFile(join(folder, "berth.db"));
-    return { file, close: lock(privateFile(join(folder, "berth.lock")), folder) };
+    return { file, close: lock(privateFile(join(folder, LOCK_FILE)), folder) };
   } catch (error) {
     const fault = storeFault(error, folder);
     if (fault instanceof Fault) throw fault;
