@@ -3,7 +3,7 @@ import { join, relative, resolve } from "node:path";
 import type { Clock } from "../lib/clock.ts";
 import { demoBanner, BUILD_DEMO_IMAGE, DEMO_FOLDER, DEMO_IMAGE, saveDemoToken, publishDemo } from "../conf/demo.ts";
 import type { Settings } from "../conf/settings.ts";
-import { adminKey } from "../control/identity/admin-key.ts";
+import { ADMIN_KEY_FILE, adminKey } from "../control/identity/admin-key.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { type HttpFailure, openHttpClient, type SecureRequestOptions } from "../lib/http-client.ts";
@@ -54,6 +54,10 @@ export async function run(context: CommandContext): Promise<void> {
         ...banner,
         tokenFile: typed(tokenFile),
         dataFolder: typed(settings.data),
+        keyPlace:
+          settings.adminKey === undefined
+            ? `To print it again: cat ${typed(join(settings.data, ADMIN_KEY_FILE))}`
+            : "It is the value of BERTH_ADMIN_KEY.",
         idleMinutes: idleMinutes(),
         hasNode: context.script !== undefined,
         tls: trust && { certFile: typed(settings.tlsCert ?? ""), isForHost: trust.isForHost },

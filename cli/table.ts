@@ -155,6 +155,14 @@ export const COMMANDS: Commands = {
     summary: "print a shell's completion script",
     load: async () => ({ verbs: (await import("./completion.ts")).COMPLETION }),
   },
+  man: {
+    section: "shell",
+    summary: "print the manual page",
+    load: async () => {
+      const { manVerbs } = await import("./man.ts");
+      return { verbs: manVerbs };
+    },
+  },
   version: { section: "shell", summary: "print the version, its commit and its build", load: () => import("./version.ts") },
   help: { section: "shell", summary: "print all commands, or one command's help", load: () => import("./help.ts") },
 };

@@ -100,6 +100,8 @@ const RUN_PLACES: Partial<Record<DriverName, string>> = {
 /** What `npm start` prints: what there is, and commands to paste. `tokenFile` and `dataFolder` are as the user would type them. */
 export function demoBanner(demo: {
   base: string;
+  /** How to get the first user's key again, as a sentence. */
+  keyPlace: string;
   /** Where the console is. */
   console: string;
   id: string;
@@ -131,8 +133,10 @@ export function demoBanner(demo: {
     `s.on("close", (code, why) => console.log("closed", code, String(why)));`,
   ].join(" ");
   return `
-berth listens on ${demo.base} and keeps its data in ${demo.dataFolder}.
-Its console is at ${demo.console}/
+Console:  ${demo.console}/
+          Sign in with the developer key of admin. ${demo.keyPlace}
+Edge:     ${demo.base}   (the API is at ${demo.base}/api)
+Data:     ${demo.dataFolder}
 
 The demo container "${demo.name}" is sleeping. When it runs, it is ${RUN_PLACES[demo.driver] ?? `a container of ${demo.driver}`}.
 The first request starts it. This command prints {"result":16}:

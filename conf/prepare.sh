@@ -3,6 +3,13 @@
 # tap fails) and the console's page, and leaves the lock file that was installed, so that conf/setup.sh knows when it is outdated.
 set -eu
 cd "$(dirname "$0")/.."
-if [ -x node_modules/.bin/tap ]; then node_modules/.bin/tap build; fi
 if [ -x node_modules/.bin/vite ]; then node_modules/.bin/vite build --config control/console/vite.config.ts --logLevel error; fi
-cp package-lock.json node_modules/.installed-lock.json
+# Headers for add-ons that are compiled, of which berth has none: 67 MB.
+rm -rf node_modules/node/node_modules/node-*/include
+# `npm ci --omit=dev` installs no tap.
+if [ -x node_modules/.bin/tap ]; then
+  node_modules/.bin/tap build
+  cp package-lock.json node_modules/.installed-lock.json
+else
+  cp package-lock.json node_modules/.runtime-lock.json
+fi

@@ -6,14 +6,20 @@ cd "$(dirname "$0")/.."
 
 say() { echo "setup: $*" >&2; }
 
-# What was installed is what the lock file says: compared by content, since a checkout gives every file a new time.
-if ! cmp -s package-lock.json node_modules/.installed-lock.json; then
-  say "installing npm packages (npm ci)"
-  npm ci --loglevel=error --no-audit --no-fund >&2
+# What was installed is what the lock file says: compared by content, since a checkout gives every file a new time. To run, half of the packages do.
+is_installed() { cmp -s package-lock.json "node_modules/.$1-lock.json"; }
+if ! is_installed installed; then
+  if [ "${1:-}" = test ]; then
+    node conf/install-packages.mjs
+  elif ! is_installed runtime; then
+    say "the first start installs what berth needs to run, about 400 MB, Node 26 among it; it takes about a minute"
+    node conf/install-packages.mjs --omit=dev
+  fi
 fi
 
 if ! node_modules/.bin/node --version >/dev/null 2>&1; then
   # The package `node` brings its program by an install script, which some npm settings keep from running.
+  say "fetching Node 26"
   npm rebuild node --ignore-scripts=false --loglevel=error >&2 || true
   if ! node_modules/.bin/node --version >/dev/null 2>&1; then
     say "Node 26 does not run: $(node_modules/.bin/node --version 2>&1 || true)"

@@ -60,6 +60,7 @@ t.test("the bill of materials has all that runs and none of the tools; where not
     [],
   );
   t.notOk(named.has("tap") || named.has("typescript"));
+  t.notOk(named.has("vite") || named.has("rolldown"), "what builds the console does not run");
   t.ok(requests.includes("ws") && !requests.includes("tap"), "the query names the packages that run");
 });
 

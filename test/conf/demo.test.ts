@@ -93,6 +93,7 @@ t.test("the commands of the banner can be pasted into a shell, and show no token
     driver: "process",
     tokenFile,
     dataFolder: folder,
+    keyPlace: "To print it again: cat key",
     idleMinutes: 1,
     hasNode: true,
   });

@@ -46,11 +46,16 @@ t.test("every source file that a page names exists", async (t) => {
 });
 
 t.test("every package that berth depends on is explained", async (t) => {
-  const { dependencies, devDependencies } = JSON.parse(textOf(join(ROOT, "package.json"))) as Record<string, Record<string, string>>;
+  const { dependencies, optionalDependencies, devDependencies } = JSON.parse(textOf(join(ROOT, "package.json"))) as Record<
+    string,
+    Record<string, string>
+  >;
   const explained = [...textOf(join(ROOT, "docs/contributing/dependencies.md")).matchAll(/^\| ([^|]+) \|/gm)]
     .map(([, names = ""]) => names)
     .join(", ");
-  const missing = Object.keys({ ...dependencies, ...devDependencies }).filter((name) => !name.startsWith("@types/") && !explained.includes(name));
+  const missing = Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }).filter(
+    (name) => !name.startsWith("@types/") && !explained.includes(name),
+  );
   t.same(missing, []);
 });
 
