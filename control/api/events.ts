@@ -14,6 +14,7 @@ const RETRY_MS = 2_000;
 const HEADERS = Type.Object({
   "last-event-id": Type.Optional(Type.String({ description: "the `id` of the last received event: the stream begins with the events after it" })),
 });
+const QUERY = Type.Object({ include: Type.Optional(Type.String({ description: "`short`: entities without long texts and variables" })) });
 const EVENTS = Type.Unsafe<string>({
   description:
     "`container` and `image` with the entity as other routes return it to the caller, `removed` with the `#type` and `id` of a deleted entity, `beat` every " +
@@ -36,12 +37,14 @@ export function addEventRoutes(app: FastifyInstance, { store, lifecycle, changes
     schema: {
       tags: ["docker containers"],
       summary: "Sends changes of containers and images as they happen",
+      querystring: QUERY,
       headers: HEADERS,
       produces: ["text/event-stream"],
       response: EVENTS,
     },
     handle: (request, reply) => {
       const caller = authorization.caller(request);
+      const detail = request.query.include === "short" ? "short" : "whole";
       const stream = new PassThrough();
       const send = (name: string, data: object, seq?: number) => {
         if (stream.destroyed) return;
@@ -53,12 +56,12 @@ export function addEventRoutes(app: FastifyInstance, { store, lifecycle, changes
         if ("image" in change)
           return send(
             "image",
-            imageToJson(change.image, await mayStillManage(store, caller, change.image.packageId), "whole", lifecycle.disabled?.message),
+            imageToJson(change.image, await mayStillManage(store, caller, change.image.packageId), detail, lifecycle.disabled?.message),
             change.seq,
           );
         // The current container with its current image: a later change at most repeats it.
         const live = await findLiveContainer(store, change.container.id);
-        if (live) send("container", containerToJson(live, await mayStillManage(store, caller, live.container.packageId)), change.seq);
+        if (live) send("container", containerToJson(live, await mayStillManage(store, caller, live.container.packageId), detail), change.seq);
       };
       let sent: Promise<void> = Promise.resolve();
       /** One after the other, in the order of the changes. A client that misses one reconnects, and continues after the last that it has. */

@@ -11,6 +11,7 @@ import { auditRoutes, openApiRoute, overviewRoutes, serverRoutes, watchUntrusted
 import { createAuthorization, headerOf } from "./authorization.ts";
 import { diagnosticsRoutes } from "./container-diagnostics.ts";
 import { containerActionRoutes } from "./container-actions.ts";
+import { containerRowRoutes } from "./container-rows.ts";
 import { containerRoutes } from "./containers.ts";
 import { addCredentialRoutes } from "./credentials.ts";
 import { addDockerTokenRoutes, signingKeyRoutes } from "./docker-tokens.ts";
@@ -113,6 +114,8 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => signInRoutes(routeDeps),
         () => userRoutes(routeDeps),
         () => serverListRoutes(routeDeps),
+        // Before those with an id in the same place.
+        () => containerRowRoutes(routeDeps),
         () => containerRoutes(routeDeps),
         () => containerActionRoutes(routeDeps),
         () => diagnosticsRoutes(routeDeps),

@@ -6,14 +6,17 @@ import { isTextColumn } from "./tables.ts";
 
 type ListingValue = string | number;
 
-/** One condition on a row; it holds where one of the columns does. Texts compare in whatever case. */
-export type Condition = { columns: readonly string[]; holds: "is" | "isNot" | "contains"; value: ListingValue };
+/**
+ * One condition on a row; it holds where one of the columns does. Texts compare in whatever case. `among`: `value` is a JSON array of texts, which compare
+ * exactly. `authoredBy`: the column has the id of a package, and `value` is that of its author.
+ */
+export type Condition = { columns: readonly string[]; holds: "is" | "isNot" | "contains" | "among" | "authoredBy"; value: ListingValue };
 
 /** Which rows of a table, and in which order; every column's name is ours, every value is bound. */
 export type Listing = {
   where: readonly Condition[];
-  /** By name without it; the id decides between equals. */
-  order?: { column: string; descending: boolean };
+  /** By name without it; the id decides between equals. `member`: of a column with JSON, the number by which rows are ordered. */
+  order?: { column: string; descending: boolean; member?: string | undefined };
   /** Rows of exactly this name, in whatever case, come before all others: who looks a name up takes the first row. */
   nameFirst?: string | undefined;
   /** Undefined: all from `offset` on. */
@@ -27,6 +30,8 @@ type NamedRow = { id: string; name: string; packageId: string };
 export type Listings<T> = {
   ids(listing: Listing): Promise<string[]>;
   count(listing: Pick<Listing, "where">): Promise<number>;
+  /** How many of the rows are in each state. */
+  countByState(listing: Pick<Listing, "where">): Promise<{ state: string; count: number }[]>;
   /** All of these names, in whatever case, but those of this package. One query, however many names there are. */
   named(names: readonly string[], butOfPackage: string): Promise<NamedRow[]>;
   /** In the order of the ids; those that are gone meanwhile are left out. */
@@ -49,6 +54,8 @@ export function createListings<N extends "containers" | "images", T extends { id
     const compared = typeof value === "string" ? asciiLowerCase(value) : value;
     return sql`(${sql.join(
       columns.map((column) => {
+        if (holds === "among") return sql`${sql.ref(column)} in ${dialect.elements(String(value))}`;
+        if (holds === "authoredBy") return sql`${sql.ref(column)} in (select id from packages where author_id = ${value})`;
         if (holds === "contains") return dialect.contains(sql`lower(${sql.ref(column)})`, sql`${compared}`);
         return sql`${comparable(column)} ${holds === "is" ? sql`=` : sql`<>`} ${compared}`;
       }),
@@ -68,7 +75,8 @@ export function createListings<N extends "containers" | "images", T extends { id
   return {
     ids: async ({ where, order, nameFirst, limit, offset }) => {
       const direction = order?.descending === true ? sql`desc` : sql`asc`;
-      const by = order ? sql`${comparable(order.column)} ${direction}` : byName;
+      const ordered = order?.member === undefined ? order && comparable(order.column) : dialect.numericMember(order.column, order.member);
+      const by = ordered === undefined ? byName : sql`${ordered} ${direction}`;
       const first = nameFirst === undefined ? sql`` : sql`(${byName} = ${asciiLowerCase(nameFirst)}) desc, `;
       const listed = await rows(
         sql<{ id: string }>`select id from ${table} where ${conditions(where)} order by ${first}${by}, id
@@ -80,6 +88,8 @@ export function createListings<N extends "containers" | "images", T extends { id
       const [row] = await rows(sql<{ count: number }>`select count(*) as count from ${table} where ${conditions(where)}`);
       return row?.count ?? 0;
     },
+    countByState: ({ where }) =>
+      rows(sql<{ state: string; count: number }>`select state, count(*) as count from ${table} where ${conditions(where)} group by state`),
     named: (names, butOfPackage) => named({ names: JSON.stringify(names.map(asciiLowerCase)), butOfPackage }),
     some: async (ids) => {
       const byId = new Map((await some({ ids: JSON.stringify(ids) })).map((row) => [row.id, row]));

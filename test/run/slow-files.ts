@@ -38,6 +38,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/tcp-containers.test.ts",
   "test/program/rights/browser.test.ts",
   "test/program/console-container.test.ts",
+  "test/control/console/container-list.test.ts",
   "test/control/console/states.test.ts",
   "test/drivers/swarm/nodes.test.ts",
   "test/drivers/swarm/machine-address.test.ts",

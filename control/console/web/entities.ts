@@ -13,3 +13,4 @@ export type {
   UserJson as User,
   WakeJson as Wake,
 } from "../../api/schemas.ts";
+export type { ContainerPageJson as ContainerRowPage, ContainerRowJson as ContainerRow } from "../../api/row-schemas.ts";

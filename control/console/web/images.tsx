@@ -1,17 +1,18 @@
 import { useState } from "preact/hooks";
-import { request } from "./api-client.ts";
+import { request, useRequest } from "./api-client.ts";
 import { History } from "./containers/history.tsx";
-import type { Image } from "./entities.ts";
-import { useEntities, useEntity } from "./live-feed.tsx";
+import type { ContainerRowPage, Image } from "./entities.ts";
+import { useEntity, useImages } from "./live-feed.tsx";
 import { linkTo } from "./location.ts";
 import { Action, Search } from "./parts/controls.tsx";
-import { Facts, Failure, Moment, Status, Table } from "./parts/display.tsx";
+import { Facts, Failure, Loading, Moment, Section, Status, Table } from "./parts/display.tsx";
+import { usePageTitle } from "./parts/page-title.ts";
 
 export function ImagePage({ id }: { id: string }) {
   const { value: image, error, reload } = useEntity<Image>("image", id);
-  const { all: containers } = useEntities("container");
-  if (!image) return error ? <Failure error={error} onRetry={reload} /> : <p class="waiting">Loading…</p>;
-  const users = containers?.filter(({ dockerfile }) => dockerfile.id === id);
+  const { value: users } = useRequest<ContainerRowPage>(`/docker/containers/rows?image=${id}&limit=${MOST_USERS}`);
+  usePageTitle(image?.name ?? "Image", image?.status);
+  if (!image) return error ? <Failure error={error} onRetry={reload} /> : <Loading />;
   return (
     <>
       <p class="trail">
@@ -31,22 +32,39 @@ export function ImagePage({ id }: { id: string }) {
           ["Folder", <code>{image.dockerfilePath}</code>],
           ["Published", <Moment at={image.createdOn} />],
           ["Changed", <Moment at={image.updatedOn} />],
-          ["Used by", users?.length === 0 ? "no container" : users?.map((one) => <a href={linkTo("containers", one.id)}>{one.name} </a>)],
+          ["Used by", users && <ImageUsers users={users} />],
         ]}
       />
       {image.logs === "" ? null : (
-        <section aria-labelledby="validation">
-          <h2 id="validation">Validation</h2>
+        <Section title="Validation">
           <pre class="logs">{image.logs}</pre>
-        </section>
+        </Section>
       )}
       <History path={`/docker/images/${id}/history`} status={image.status} />
     </>
   );
 }
 
+/** An image has one container by default; many have hundreds. */
+const MOST_USERS = 20;
+
+function ImageUsers({ users: { total, rows } }: { users: ContainerRowPage }) {
+  if (total === 0) return <>no container</>;
+  return (
+    <>
+      {rows.map(({ id, name }) => (
+        <a key={id} href={linkTo("containers", id)}>
+          {name}{" "}
+        </a>
+      ))}
+      {total > rows.length ? `and ${total - rows.length} more` : null}
+    </>
+  );
+}
+
 export function ImageList() {
-  const { all: images, error, reload } = useEntities("image");
+  const { all: images, error, reload } = useImages();
+  usePageTitle("Images");
   const [text, setText] = useState("");
   const shown = images?.filter(({ name, imageRef, status }) => `${name} ${imageRef} ${status}`.toLowerCase().includes(text.toLowerCase()));
   return (
@@ -66,9 +84,7 @@ export function ImageList() {
           { name: "Changed", cell: ({ updatedOn }) => <Moment at={updatedOn} /> },
         ]}
       />
-      {shown?.length === 0 ? (
-        <p class="quiet">{images?.length === 0 ? "No images. Publish a package to add one." : "No image matches. Change the search."}</p>
-      ) : null}
+      {shown?.length === 0 ? <p class="quiet">{images?.length === 0 ? "No images. Publish a package to add one." : "No images match."}</p> : null}
     </>
   );
 }

@@ -32,7 +32,7 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
       for (const listener of listeners.current) listener(event);
     };
     const listen = () => {
-      const source = new EventSource("/api/docker/events");
+      const source = new EventSource("/api/docker/events?include=short");
       for (const kind of ["container", "image", "removed"] as const)
         source.addEventListener(kind, ({ data }: MessageEvent<string>) => publish({ kind, entity: JSON.parse(data) }));
       source.addEventListener("resync", () => publish({ kind: "resync" }));
@@ -63,7 +63,7 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
 }
 
 /** `listener` may be another function at each call. */
-function useLiveEvents(listener: LiveListener): void {
+export function useLiveEvents(listener: LiveListener): void {
   const watch = useContext(Feed);
   const latest = useRef(listener);
   latest.current = listener;
@@ -74,22 +74,21 @@ export type EntitiesState<T> = { all: T[] | undefined; error: RequestError | und
 
 const PAGE = 200;
 
-/** All containers or all images, by name, kept up to date. */
-export function useEntities<K extends "container" | "image">(kind: K): EntitiesState<K extends "container" ? Container : Image> {
-  type T = K extends "container" ? Container : Image;
-  const [known, setKnown] = useState<ReadonlyMap<string, T>>();
+/** All images, by name, kept up to date. */
+export function useImages(): EntitiesState<Image> {
+  const [known, setKnown] = useState<ReadonlyMap<string, Image>>();
   const [error, setError] = useState<RequestError>();
   const [turn, setTurn] = useState(0);
 
   /** The rows of the pages read so far, and the ids that events changed since: a page may be older than an event. */
-  const reading = useRef({ found: new Map<string, T>(), changed: new Set<string>() });
+  const reading = useRef({ found: new Map<string, Image>(), changed: new Set<string>() });
 
   useEffect(() => {
     const gone = new AbortController();
-    const { found, changed } = (reading.current = { found: new Map<string, T>(), changed: new Set<string>() });
+    const { found, changed } = (reading.current = { found: new Map<string, Image>(), changed: new Set<string>() });
     const read = async () => {
       for (let page = 1; ; page++) {
-        const some = await request<T[]>(`/docker/${kind}s?include=short&order=name&limit=${PAGE}&page=${page}`, { signal: gone.signal });
+        const some = await request<Image[]>(`/docker/images?include=short&order=name&limit=${PAGE}&page=${page}`, { signal: gone.signal });
         for (const one of some) if (!changed.has(one.id)) found.set(one.id, one);
         const whole = some.length < PAGE;
         // A whole list takes long on a slow line: the first one appears page by page, and later ones replace it at once.
@@ -102,13 +101,13 @@ export function useEntities<K extends "container" | "image">(kind: K): EntitiesS
       if (!gone.signal.aborted) setError(reason as RequestError);
     });
     return () => gone.abort();
-  }, [kind, turn]);
+  }, [turn]);
   const reload = () => setTurn((last) => last + 1);
   useLiveEvents((event) => {
     if (event.kind === "resync") return reload();
-    if (event.kind !== kind && event.kind !== "removed") return undefined;
-    const change = (map: Map<string, T>) =>
-      event.kind === "removed" ? void map.delete(event.entity.id) : void map.set(event.entity.id, event.entity as T);
+    if (event.kind === "container") return undefined;
+    const change = (map: Map<string, Image>) =>
+      event.kind === "removed" ? void map.delete(event.entity.id) : void map.set(event.entity.id, event.entity);
     reading.current.changed.add(event.entity.id);
     change(reading.current.found);
     return setKnown((before) => {
@@ -141,7 +140,19 @@ export function useEntity<T extends Container | Image>(kind: "container" | "imag
   const reload = () => setTurn((last) => last + 1);
   useLiveEvents((event) => {
     if (event.kind === "resync" || (event.kind === "removed" && event.entity.id === id)) reload();
-    else if (event.kind === kind && event.entity.id === id) setValue(() => event.entity as T);
+    else if (event.kind === kind && event.entity.id === id) {
+      // An event has no long texts: what it has is shown at once, and the rest is read again.
+      setValue((before) => before && mergeShort(before, event.entity as T));
+      reload();
+    }
   });
   return { value, error, reload };
+}
+
+/** Keeps the long texts and the variables of `whole`. */
+function mergeShort<T extends Container | Image>(whole: T, short: T): T {
+  if (!("dockerfile" in whole) || typeof whole.dockerfile === "string")
+    return { ...short, dockerfile: whole.dockerfile, logs: (whole as Image).logs };
+  const { environmentVars, lastLogs, dockerfile } = whole as Container;
+  return { ...short, environmentVars, lastLogs, dockerfile };
 }

@@ -1,11 +1,9 @@
-import { createServer, request } from "node:http";
 import t, { type Test } from "tap";
-import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState, IMAGE_WIRE_STATES, type ImageState } from "../../../control/model/states.ts";
-import { ADMIN_KEY, openApiFixture, type ApiFixture } from "../api/fixtures/open-api-fixture.ts";
+import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
 import { newContainer, newImage, PACKAGE } from "../lifecycle/lifecycle-fixture.ts";
 import { openConsole } from "./fixtures/open-console.ts";
-import { listen } from "../../fixtures/server.ts";
+import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
 
 const CONFIG = { cpu: 1, memoryMb: 128, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 const CONTAINER_STATES = Object.keys(CONTAINER_WIRE_STATES) as ContainerState[];
@@ -37,23 +35,6 @@ const BUTTONS: Record<ContainerState, string[]> = {
   ERROR: ["Start"],
 };
 
-/** The API's own socket, for a browser, which only knows ports. */
-async function reached(t: Test, { socketPath }: ApiFixture): Promise<string> {
-  const server = createServer((incoming, answer) => {
-    const headers = { ...incoming.headers, [CONSOLE_HEADER]: "1" };
-    const sent = request({ socketPath, method: incoming.method, path: incoming.url, headers }, (received) => {
-      answer.writeHead(received.statusCode ?? 502, received.headers);
-      answer.flushHeaders();
-      received.pipe(answer);
-    });
-    sent.on("error", () => answer.destroy());
-    answer.once("close", () => sent.destroy());
-    incoming.pipe(sent);
-  });
-  const { port } = await listen(t, server);
-  return `http://127.0.0.1:${port}`;
-}
-
 async function openStates(t: Test) {
   const stand = await openApiFixture(t);
   const now = Date.now();
@@ -71,7 +52,7 @@ async function openStates(t: Test) {
     });
   }
   for (const state of IMAGE_STATES) await stand.store.images.insert({ ...newImage(`of-${IMAGE_WIRE_STATES[state].replace(" ", "-")}`, now), state });
-  return { stand, base: await reached(t, stand) };
+  return { stand, base: await listenForBrowsers(t, stand) };
 }
 
 t.test(
@@ -136,7 +117,7 @@ t.test("a console whose stream was refused, as while berth restarts, is live aga
   const { base, stand } = await openStates(t);
   const { page, signIn } = await openConsole(t, base);
   let requests = 0;
-  await page.route("**/api/docker/events", (route) => (requests++ === 0 ? route.fulfill({ status: 503, body: "{}" }) : route.continue()));
+  await page.route("**/api/docker/events*", (route) => (requests++ === 0 ? route.fulfill({ status: 503, body: "{}" }) : route.continue()));
   await signIn(ADMIN_KEY);
   const broken = page.getByText("Connection lost");
   await broken.waitFor();

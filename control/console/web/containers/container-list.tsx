@@ -1,71 +1,135 @@
 import { useState } from "preact/hooks";
-import { useEntities } from "../live-feed.tsx";
-import { linkTo } from "../location.ts";
-import { Filter, Search } from "../parts/controls.tsx";
-import { Failure, Moment, Status, Table } from "../parts/display.tsx";
+import type { ContainerRow } from "../entities.ts";
+import { linkTo, useConsoleQuery } from "../location.ts";
+import { Filter, Search, Toggle } from "../parts/controls.tsx";
+import { Failure, Loading, Moment, Status } from "../parts/display.tsx";
+import { usePageTitle } from "../parts/page-title.ts";
+import { useScrollPosition, type VirtualColumn, VirtualTable } from "../parts/virtual-table.tsx";
+import { BulkActions } from "./bulk-actions.tsx";
 import { StartOrStop } from "./start-or-stop.tsx";
+import { useContainerRows } from "./use-container-rows.ts";
 
-/** Groups of statuses. */
-const GROUPS: readonly { word: string; includes(status: string): boolean }[] = [
-  { word: "all", includes: () => true },
-  { word: "running", includes: (status) => status === "started" },
-  { word: "sleeping", includes: (status) => status.startsWith("stopped") },
-  { word: "starting or stopping", includes: (status) => !/^(started|stopped|error)/.test(status) },
-  { word: "failed", includes: (status) => status === "error" },
+/** Groups of statuses, as the address and the API name them. */
+const GROUPS = [
+  { group: "running", word: "running" },
+  { group: "sleeping", word: "sleeping" },
+  { group: "moving", word: "starting/stopping" },
+  { group: "failed", word: "failed" },
+] as const;
+const ALL = "all";
+
+const COLUMNS: readonly VirtualColumn<ContainerRow>[] = [
+  {
+    name: "Name",
+    kind: "name",
+    sort: "name",
+    cell: ({ id, name }) => (
+      <a href={linkTo("containers", id)} title={name}>
+        {name}
+      </a>
+    ),
+  },
+  {
+    name: "Status",
+    kind: "status-cell",
+    sort: "status",
+    cell: ({ status, note }) => (
+      <span title={note ?? undefined}>
+        <Status status={status} />
+        {note === null ? null : <small> {note}</small>}
+      </span>
+    ),
+  },
+  {
+    name: "Image",
+    kind: "image",
+    cell: ({ imageId, image }) => (
+      <a href={linkTo("images", imageId)} title={image}>
+        <code>{image}</code>
+      </a>
+    ),
+  },
+  { name: "CPU", kind: "number", sort: "cpu", cell: ({ cpu }) => <span title="reserved cores">{Number(cpu.toFixed(2))}</span> },
+  { name: "Memory", kind: "number", sort: "memory", cell: ({ memoryMb }) => <span title="reserved">{Math.round(memoryMb)} MB</span> },
+  { name: "Last used", kind: "time", sort: "lastActive", cell: ({ lastActive }) => <Moment at={lastActive} /> },
 ];
 
 export function ContainerList() {
-  const { all: containers, error, reload } = useEntities("container");
-  const [text, setText] = useState("");
-  const [group, setGroup] = useState("all");
-  const matching = containers?.filter((one) => `${one.name} ${one.friendlyName} ${one.dockerImage}`.toLowerCase().includes(text.toLowerCase()));
-  const includes = GROUPS.find(({ word }) => word === group)?.includes ?? (() => true);
-  const shown = matching?.filter(({ status }) => includes(status));
+  const query = useConsoleQuery();
+  const [selected, setSelected] = useState<ReadonlyMap<string, ContainerRow>>(new Map());
+  const [search, group, sort, descending, mine] = ["search", "group", "sort", "descending", "mine"].map(query.value);
+  const filter = new URLSearchParams(Object.entries({ search, group, mine }).flatMap(([name, value]) => (value ? [[name, value]] : []))).toString();
+  const order = new URLSearchParams(Object.entries({ sort, descending }).flatMap(([name, value]) => (value ? [[name, value]] : []))).toString();
+  const rows = useContainerRows([filter, order].filter((part) => part !== "").join("&"));
+  usePageTitle("Containers");
+  useScrollPosition(rows.total !== undefined);
+
+  const select = (row: ContainerRow, isSelected: boolean) =>
+    setSelected((before) => {
+      const after = new Map(before);
+      if (isSelected) after.set(row.id, row);
+      else after.delete(row.id);
+      return after;
+    });
+  const columns: readonly VirtualColumn<ContainerRow>[] = [
+    {
+      name: "Select",
+      kind: "select",
+      isUnnamed: true,
+      cell: (row) =>
+        row.mayManage ? (
+          <input
+            type="checkbox"
+            aria-label={`Select ${row.name}`}
+            checked={selected.has(row.id)}
+            onChange={(event) => select(row, event.currentTarget.checked)}
+          />
+        ) : null,
+    },
+    ...COLUMNS,
+    {
+      name: "Actions",
+      kind: "actions",
+      isUnnamed: true,
+      cell: (row) => (row.mayManage ? <StartOrStop container={row} onDone={rows.reload} /> : null),
+    },
+  ];
+  const { total, groups } = rows;
+  const all = groups && Object.values(groups).reduce((sum, count) => sum + count, 0);
   return (
     <>
       <h1>Containers</h1>
-      <Failure error={error} onRetry={reload} />
+      <Failure error={rows.error} onRetry={rows.reload} />
       <div class="tools">
-        <Search label="Search containers" value={text} onChange={setText} />
+        <Search label="Search containers" value={search ?? ""} onChange={(value) => query.set({ search: value })} />
         <Filter
           label="Show"
-          value={group}
-          onChange={setGroup}
-          choices={GROUPS.map((one) => ({ word: one.word, count: matching?.filter(({ status }) => one.includes(status)).length ?? 0 }))}
+          value={GROUPS.find((one) => one.group === group)?.word ?? ALL}
+          onChange={(word) => query.set({ group: GROUPS.find((one) => one.word === word)?.group ?? "" })}
+          choices={[{ word: ALL, count: all }, ...GROUPS.map((one) => ({ word: one.word, count: groups?.[one.group] }))]}
         />
+        <Toggle label="Mine" value={mine === "true"} onChange={(value) => query.set({ mine: value ? "true" : "" })} />
       </div>
-      <Table
-        rows={shown ?? []}
-        keyOf={({ id }) => id}
-        columns={[
-          { name: "Name", cell: ({ id, name }) => <a href={linkTo("containers", id)}>{name}</a> },
-          {
-            name: "Status",
-            cell: ({ status, note }) => (
-              <>
-                <Status status={status} /> {note && <small>{note}</small>}
-              </>
-            ),
-          },
-          {
-            name: "Image",
-            cell: ({ dockerfile, dockerImage }) => (
-              <a href={linkTo("images", dockerfile.id)}>
-                <code>{dockerImage}</code>
-              </a>
-            ),
-          },
-          { name: "Last used", cell: ({ lastActive }) => <Moment at={lastActive} /> },
-          { name: "Actions", isAction: true, cell: (container) => <StartOrStop container={container} onDone={reload} /> },
-        ]}
-      />
-      {shown?.length === 0 ? (
-        <p class="quiet">
-          {containers?.length === 0
-            ? "No containers. Publish a package with a Dockerfile to add one."
-            : "No container matches. Change the search or the group."}
-        </p>
-      ) : null}
+      <BulkActions selected={selected} filter={filter} total={total ?? 0} onSelect={setSelected} onDone={rows.reload} />
+      {total === undefined ? (
+        <Loading />
+      ) : total === 0 ? (
+        <p class="quiet">{all === 0 && filter === "" ? "No containers. Publish a package with a Dockerfile to add one." : "No containers match."}</p>
+      ) : (
+        <VirtualTable
+          label="Containers"
+          columns={columns}
+          total={total}
+          rowAt={rows.rowAt}
+          keyOf={({ id }) => id}
+          onView={rows.show}
+          sort={{
+            by: sort === "" || sort === undefined ? "name" : sort,
+            descending: descending === "true",
+            onChange: (by, isDescending) => query.set({ sort: by === "name" ? "" : by, descending: isDescending ? "true" : "" }),
+          }}
+        />
+      )}
     </>
   );
 }

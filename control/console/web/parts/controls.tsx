@@ -71,7 +71,7 @@ export function Filter({ label, choices, value, onChange }: FilterProps) {
   );
 }
 
-type FilterProps = { label: string; choices: readonly { word: string; count: number }[]; value: string; onChange(word: string): void };
+type FilterProps = { label: string; choices: readonly { word: string; count: number | undefined }[]; value: string; onChange(word: string): void };
 
 /** A search box that the key `/` focuses. */
 export function Search({ label, value, onChange }: { label: string; value: string; onChange(value: string): void }) {

@@ -1,0 +1,102 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { request } from "../api-client.ts";
+import type { Container, ContainerRow, ContainerRowPage } from "../entities.ts";
+import { useLiveEvents } from "../live-feed.tsx";
+
+/** Rows of one request. */
+export const BLOCK = 100;
+/** Blocks in memory; with more, those out of view are dropped. */
+const MOST_BLOCKS = 40;
+/** After a change, the rows in view are read again: soon, and not more often than this. */
+const REFRESH_MS = 700;
+
+export type ContainerRows = {
+  /** Undefined until the first response. */
+  total: number | undefined;
+  groups: ContainerRowPage["groups"] | undefined;
+  rowAt(index: number): ContainerRow | undefined;
+  /** Which rows are in view. */
+  show(first: number, last: number): void;
+  error: Error | undefined;
+  reload(): void;
+};
+
+type LoadedRows = { key: string; total: number; groups: ContainerRowPage["groups"]; blocks: ReadonlyMap<number, readonly ContainerRow[]> };
+
+/** The rows of a query (`search=web&sort=cpu`), read as they come into view, and kept up to date. */
+export function useContainerRows(query: string): ContainerRows {
+  const [loaded, setLoaded] = useState<LoadedRows>();
+  const [error, setError] = useState<Error>();
+  const [turn, setTurn] = useState(0);
+  const view = useRef({ first: 0, last: 0 });
+  const requested = useRef({ stop: new AbortController(), blocks: new Set<number>() });
+
+  const read = useRef((_block: number) => {});
+  read.current = (block) => {
+    const { stop, blocks } = requested.current;
+    if (blocks.has(block)) return;
+    blocks.add(block);
+    const path = `/docker/containers/rows?${query}${query === "" ? "" : "&"}offset=${block * BLOCK}&limit=${BLOCK}`;
+    request<ContainerRowPage>(path, { signal: stop.signal }).then(
+      ({ total, groups, rows }) => {
+        if (stop.signal.aborted) return;
+        setError(undefined);
+        setLoaded((before) => {
+          const kept = before?.key === query ? [...before.blocks] : [];
+          return { key: query, total, groups, blocks: new Map([...kept, [block, rows] as const].slice(-MOST_BLOCKS)) };
+        });
+      },
+      (reason: unknown) => {
+        if (stop.signal.aborted) return;
+        blocks.delete(block);
+        setError(reason as Error);
+      },
+    );
+  };
+  const readView = () => {
+    const { first, last } = view.current;
+    for (let block = Math.floor(first / BLOCK); block <= Math.floor(last / BLOCK); block++) read.current(block);
+  };
+
+  // Rows that are shown stay until their successors are here.
+  useEffect(() => {
+    const stop = new AbortController();
+    requested.current = { stop, blocks: new Set() };
+    readView();
+    return () => stop.abort();
+  }, [query, turn]);
+
+  const refresh = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => () => clearTimeout(refresh.current), []);
+  const reload = () => setTurn((last) => last + 1);
+  useLiveEvents((event) => {
+    if (event.kind === "image") return;
+    if (event.kind === "resync") return reload();
+    if (event.kind === "container") setLoaded((before) => before && withChange(before, event.entity));
+    refresh.current ??= setTimeout(() => {
+      refresh.current = undefined;
+      reload();
+    }, REFRESH_MS);
+  });
+
+  return {
+    total: loaded?.total,
+    groups: loaded?.groups,
+    rowAt: (index) => loaded?.blocks.get(Math.floor(index / BLOCK))?.[index % BLOCK],
+    show: (first, last) => {
+      view.current = { first, last };
+      readView();
+    },
+    error,
+    reload,
+  };
+}
+
+function withChange(loaded: LoadedRows, { id, name, status, note, lastActive }: Container): LoadedRows {
+  for (const [block, rows] of loaded.blocks) {
+    const index = rows.findIndex((row) => row.id === id);
+    const row = rows[index];
+    if (row) return { ...loaded, blocks: new Map([...loaded.blocks, [block, rows.with(index, { ...row, name, status, note, lastActive })]]) };
+  }
+  return loaded;
+}
