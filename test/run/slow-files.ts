@@ -41,6 +41,8 @@ export const SLOW_FILES: readonly string[] = [
   "test/control/console/container-list.test.ts",
   "test/control/console/states.test.ts",
   "test/drivers/swarm/nodes.test.ts",
+  "test/drivers/swarm/late-starts.test.ts",
+  "test/drivers/kubernetes/late-starts.test.ts",
   "test/drivers/swarm/machine-address.test.ts",
   "test/drivers/spawner/docker.test.ts",
   "test/program/recovery/engine-restarts.test.ts",

@@ -15,7 +15,13 @@ const LABELS = {
   type: "object",
   description: "those of a berth; without them the spawner names and labels the service itself",
   required: ["store", "environment", "container", "generation"],
-  properties: { store: text, environment: text, container: text, generation: integer },
+  properties: {
+    store: text,
+    environment: text,
+    container: text,
+    generation: integer,
+    epoch: { ...integer, description: "of the leader that started it; absent with a single control process" },
+  },
 } as const;
 
 export const IMAGE_BODY = {
