@@ -1,73 +1,22 @@
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { ADMIN_KEY, type Berth, startBerth } from "../fixtures/berth.ts";
-import { makeCertificate } from "../fixtures/certificates.ts";
+import { ADMIN_KEY } from "../fixtures/berth.ts";
 import { eventually } from "../fixtures/eventually.ts";
-import { startPostgres } from "../fixtures/postgres.ts";
-import { isAlive, rolesBelow } from "../fixtures/processes.ts";
-import { freePort } from "../fixtures/server.ts";
+import { isAlive } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openConsole } from "../control/console/fixtures/open-console.ts";
 import { registryClient } from "../gateway/registry/registry-client.ts";
 import { run } from "../gateway/registry/run.ts";
 import { packageOf } from "../program/rights/fixtures/stand.ts";
+import { controlOf, openServePair, type PairMachine, registryOf, runCommand } from "./fixtures/serve-pair.ts";
 
 /** Two machines, each with one `berth serve`, and one real PostgreSQL. Their containers are processes that both reach. */
 t.setTimeout(300_000);
 
 const ROOT = join(import.meta.dirname, "../..");
-const server = await startPostgres(t);
-const { url } = await server.database();
-const folder = tempFolder(t);
-const keys = { cert: join(folder, "entrance.crt"), key: join(folder, "entrance.key") };
-const made = makeCertificate(folder, "entrance");
-writeFileSync(keys.cert, made.cert);
-writeFileSync(keys.key, made.key);
-
-type Machine = { berth: Berth; env: Record<string, string>; data: string; entrance: string };
-
-async function startMachine(name: string, port: number, other: number): Promise<Machine> {
-  const data = join(folder, name);
-  mkdirSync(join(data, "berth-data"), { recursive: true, mode: 0o700 });
-  mkdirSync(join(folder, "processes"), { recursive: true, mode: 0o700 });
-  symlinkSync(join(folder, "processes"), join(data, "berth-data/processes"));
-  const env = {
-    BERTH_DRIVER: "process",
-    BERTH_DATABASE_URL: url,
-    BERTH_CREDENTIALS_KEY: "ab".repeat(32),
-    BERTH_LEASE_SECONDS: "3",
-    BERTH_GATEWAYS_PORT: String(port),
-    BERTH_GATEWAYS_TLS_CERT: keys.cert,
-    BERTH_GATEWAYS_TLS_KEY: keys.key,
-    BERTH_CONTROL: `https://127.0.0.1:${other}`,
-    BERTH_CONTROL_CA: keys.cert,
-    BERTH_REGISTRY: "embedded",
-    BERTH_REGISTRY_PORT: "0",
-    XDG_RUNTIME_DIR: data,
-  };
-  const berth = await startBerth({ data, env });
-  t.teardown(() => berth.stop());
-  return { berth, env, data, entrance: `https://127.0.0.1:${port}` };
-}
-
-const [portOne, portTwo] = [await freePort(), await freePort()];
-const one = await startMachine("one", portOne, portTwo);
-const two = await startMachine("two", portTwo, portOne);
-const machines = [one, two] as const;
-
-/** `berth …` on a machine. */
-const command = ({ env, data }: Machine, ...args: string[]) =>
-  run(process.execPath, [join(ROOT, "berth.ts"), ...args], {
-    env: { PATH: process.env["PATH"] ?? "", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY, ...env },
-  });
-const leads = async ({ entrance }: Machine) => {
-  const { code } = await run("curl", ["--silent", "--fail", "--max-time", "5", "--cacert", keys.cert, `${entrance}/readyz`]);
-  return code === 0;
-};
-const leader = () => eventually("one to lead", async () => ((await leads(one)) ? one : (await leads(two)) ? two : undefined));
-const controlOf = ({ berth }: Machine) => rolesBelow(berth.pid)["control"]?.[0] ?? 0;
-const square = async ({ berth }: Machine, id: string) => (await berth.call(`/docker/containers/proxy/${id}/square?number=4`)).status;
+const { machines, url, leader } = await openServePair(t);
+const [one, two] = machines;
+const square = async ({ berth }: PairMachine, id: string) => (await berth.call(`/docker/containers/proxy/${id}/square?number=4`)).status;
 const statuses = async (id: string) => Promise.all(machines.map((machine) => square(machine, id)));
 
 await two.berth.publish("app", packageOf("app", ["one", "two", "three"]));
@@ -77,11 +26,10 @@ const idOf = async (name: string) =>
     return dockerfile.status === "ready" ? id : undefined;
   });
 const [first, second, third] = [await idOf("app-one"), await idOf("app-two"), await idOf("app-three")];
-const registryOf = ({ berth }: Machine) => /registry proxy at (\S+)/.exec(berth.output())?.[1] ?? "";
 const registries = machines.map((machine) => registryClient(t, registryOf(machine)));
 
 /** What `docker login` requests. */
-const tokenAt = async (machine: Machine) => {
+const tokenAt = async (machine: PairMachine) => {
   const answer = await fetch(`${registryOf(machine)}/token?service=docker-registry&scope=repository:a/b:pull,push`, {
     headers: { authorization: `Basic ${Buffer.from(`any:${ADMIN_KEY}`).toString("base64")}` },
   });
@@ -95,15 +43,15 @@ t.test("the gateways of both machines follow the one that leads", async (t) => {
 
 t.test("`berth status` and the console show the leader, the standby, their last contact and the database", async (t) => {
   const leading = await leader();
-  const [other] = machines.filter((machine) => machine !== leading) as [Machine];
+  const [other] = machines.filter((machine) => machine !== leading) as [PairMachine];
   const name = new URL(url).pathname.slice(1);
-  const text = await command(leading, "status");
+  const text = await runCommand(leading, "status");
   t.equal(text.code, 0, text.output);
   t.match(text.output, new RegExp(`^Leader {4}\\S+ {2}${leading.entrance} {2}berth .*, last contact .* ago$`, "m"));
   t.match(text.output, new RegExp(`^Standby {3}\\S+ {2}${other.entrance} {2}berth .*, last contact .* ago$`, "m"));
   t.match(text.output, new RegExp(`^Database {2}.*${name}.*, \\d+ ms$`, "m"));
   t.match(text.output, /^Gateways {2}2 connected$/m);
-  const json = await command(leading, "status", "--json");
+  const json = await runCommand(leading, "status", "--json");
   const status = JSON.parse(json.output) as { epoch: number; processes: { url: string; leads: boolean; lagMs: number }[] };
   t.ok(status.epoch > 0);
   t.same(
@@ -111,14 +59,15 @@ t.test("`berth status` and the console show the leader, the standby, their last 
     Object.fromEntries(machines.map((machine) => [machine.entrance, machine === leading])),
   );
   t.ok(status.processes.every(({ lagMs }) => Number.isFinite(lagMs) && lagMs >= 0));
-  const standby = await command(other, "status");
+  const standby = await runCommand(other, "status");
   t.not(standby.code, 0);
   t.match(standby.output, `${leading.entrance} leads`, "a standby's machine names the leader");
 
   const { page, signIn } = await openConsole(t, /console at (\S+)/.exec(leading.berth.output())?.[1] ?? "");
   await signIn(ADMIN_KEY);
   await page.getByRole("link", { name: "Server" }).click();
-  const row = (machine: Machine) => page.getByRole("region", { name: "Control processes" }).getByRole("row").filter({ hasText: machine.entrance });
+  const row = (machine: PairMachine) =>
+    page.getByRole("region", { name: "Control processes" }).getByRole("row").filter({ hasText: machine.entrance });
   await row(leading).waitFor();
   t.match(await row(leading).innerText(), /leader[^]*\d s ago/);
   t.match(await row(other).innerText(), /standby[^]*\d s ago/);
@@ -152,7 +101,7 @@ t.test("a planned end of the leader is not logged as a death", async (t) => {
   const died = () => before.berth.output().split("a process died").length;
   const deaths = died();
   const pid = controlOf(before);
-  const stepped = await command(before, "control", "step-down");
+  const stepped = await runCommand(before, "control", "step-down");
   t.equal(stepped.code, 0, stepped.output);
   t.same(await statuses(third), [200, 200]);
   await eventually("it to be started again", async () => controlOf(before) !== pid && controlOf(before) !== 0);

@@ -63,6 +63,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/failover/failover.test.ts",
   "test/processes/elected-control.test.ts",
   "test/processes/api-failover.test.ts",
+  "test/processes/docker-failover.test.ts",
   "test/processes/database-away.test.ts",
   "test/processes/serve-pair.test.ts",
   "test/processes/joined-gateways.test.ts",
