@@ -11,18 +11,28 @@ This page is for everybody who uses \`berth\` on a command line. \`berth help <c
 
 ## Which server, and with whose key
 
+\`\`\`sh
+berth login https://berth.example      # asks for a developer key, saves it, and makes this server the current one
+berth context ls                       # saved servers; none is the berth of this machine
+berth context use none
+berth ps --server https://berth.example --ca company-ca.pem   # for a certificate of an authority of your own
+\`\`\`
+
 Commands with \`--server\` call the REST API of a berth or of a Datagrok server. The first of these that is set selects the server:
 
-1. \`--server\`, else \`BERTH_SERVER\`: an address such as \`https://berth.example\` (berth adds \`/api\` if it has no path), or an alias of a config file;
-2. the \`default\` of \`~/.config/berth/config.yaml\`;
+1. \`--server\`, else \`BERTH_SERVER\`: an address such as \`https://berth.example\` (berth adds \`/api\` if it has no path), a saved name, or \`none\` for the
+   berth of this machine;
+2. the current server: the \`default\` of \`~/.config/berth/config.yaml\`, which \`berth login\` and \`berth context use\` set;
 3. the berth of this machine, with the first user's key from its data folder (\`BERTH_DATA\`, else \`.berth\`).
 
 \`\`\`yaml
 # ~/.config/berth/config.yaml, mode 0600. berth also reads the servers of datagrok-tools in ~/.grok/config.yaml, but not its default.
 servers:
-  dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example }
+  dev: { url: https://dev.example/api, key: <developer key>, registry: registry.dev.example, ca: /etc/ssl/company-ca.pem }
 default: dev
 \`\`\`
+
+\`--ca\`, or \`ca\` in the file, adds an authority for the server's certificate. \`NODE_EXTRA_CA_CERTS\` does so for all programs that run on Node.
 
 The first of these that is set gives the key: \`--key-file\` or \`--key\`; the alias; \`BERTH_KEY\` or \`BERTH_KEY_FILE\`; a config file with the same address.
 Everybody on the machine can read \`--key\` in \`ps\`, so use it for trials only. Only \`berth users key add\` prints a key, the new one.

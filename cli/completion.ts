@@ -2,7 +2,8 @@ import { Fault } from "../lib/fault.ts";
 import type { CommandContext } from "./command-context.ts";
 import { type Commands, type CommandVerb, type Completes, defineVerb, type Option, typedVerb, type Verbs } from "./command.ts";
 import { type EntityKind, listEntities } from "./server/server-client.ts";
-import { loadConfigFiles, selectServer } from "./server/server-command.ts";
+import { loadConfigFiles } from "./server/config-files.ts";
+import { selectServer } from "./server/server-command.ts";
 
 /**
  * The scripts run `berth complete` for the words at the cursor, so that they work with newer versions and with names at the server. The output has lines

@@ -2,7 +2,8 @@ import type { ReadSettings } from "../conf/read-settings.ts";
 import { maskSecrets, rowsOf } from "../conf/row.ts";
 import { SETTINGS } from "../conf/settings.ts";
 import { loadSettings } from "./command-context.ts";
-import { JSON_OPTION, loadConfigFiles } from "./server/server-command.ts";
+import { loadConfigFiles } from "./server/config-files.ts";
+import { JSON_OPTION } from "./server/server-command.ts";
 import { formatTable } from "./terminal.ts";
 import { defineVerb, type Verbs } from "./command.ts";
 

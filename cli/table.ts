@@ -93,6 +93,16 @@ export const COMMANDS: Commands = {
     summary: "run berth's own registry, and manage the images in a registry",
     load: () => import("./registry/registry.ts"),
   },
+  login: {
+    section: "users",
+    summary: "sign in to a server, and use it from now on",
+    load: async () => ({ verbs: (await import("./server/login.ts")).LOGIN }),
+  },
+  context: {
+    section: "users",
+    summary: "list the servers that you signed in to, and choose the current one",
+    load: async () => ({ verbs: (await import("./server/login.ts")).CONTEXT }),
+  },
   users: { section: "users", summary: "manage users and their developer keys", load: () => import("./users/users.ts") },
   credentials: { section: "users", summary: "manage the secrets of packages and their connections", load: () => import("./users/credentials.ts") },
   gateways: {

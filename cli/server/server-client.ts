@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
+import { rootCertificates } from "node:tls";
 import { suggestion } from "../../conf/suggestion.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
@@ -12,7 +13,8 @@ import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
 export type CallApi = <T>(method: string, path: string, body?: object, limitMs?: number) => Promise<T>;
 
 /** The base URL of an API, or a Unix socket of this machine. */
-type ServerPlace = { url: string } | { socket: string };
+/** `ca`: certificates of authorities beside those that this machine trusts, as PEM. */
+type ServerPlace = { url: string; ca?: string | undefined } | { socket: string };
 
 /** A client of the public API of a berth or a Datagrok server. */
 export type ServerClient = {
@@ -66,9 +68,11 @@ export function createServerClient(deps: {
     clock,
     maxBytes: MAX_BYTES,
     timeoutMs: CALL_MS,
-    ...("socket" in place && { socketPath: place.socket }),
+    ...("socket" in place ? { socketPath: place.socket } : place.ca === undefined ? {} : { options: { ca: [...rootCertificates, place.ca] } }),
     toFault: ({ kind, why, cause }) => {
       if (kind === "oversized") return new Fault("INTERNAL", `The response is larger than ${MAX_BYTES} bytes.`);
+      const certificate = certificateAdvice(cause);
+      if (certificate !== undefined) return new Fault("CONTROL_AWAY", `${capital(name)} cannot be reached: ${certificate}`, { cause });
       const sentence = kind === "overdue" ? `${capital(name)}: ${why}.` : `${capital(name)} cannot be reached (${why}). ${hints.away}`;
       return new Fault("CONTROL_AWAY", sentence, { cause });
     },
@@ -128,6 +132,30 @@ export function createServerClient(deps: {
       return readAnswer(textOf(await http.request({ method: "POST", url: base + path, headers, body: bytes, signal, timeoutMs: UPLOAD_MS }))) as T;
     },
   };
+}
+
+const UNTRUSTED =
+  "its certificate is of an authority that this machine does not trust. Name the authority's certificate with --ca <file>, as ca in the config file, or in NODE_EXTRA_CA_CERTS.";
+
+/** By the code of the error of TLS. https://docs.openssl.org/master/man1/openssl-verification-options/ */
+const TLS_ADVICE: Readonly<Record<string, string>> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: UNTRUSTED,
+  SELF_SIGNED_CERT_IN_CHAIN: UNTRUSTED,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: `${UNTRUSTED} If that is a public authority, the server does not send its intermediate certificates.`,
+  UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
+  CERT_HAS_EXPIRED: "its certificate has expired. Renew it at the server, and check this machine's clock.",
+  CERT_NOT_YET_VALID: "its certificate is not valid yet. Check this machine's clock.",
+  ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is for other names. Use a name of the certificate as the address.",
+  EPROTO: "it does not speak TLS there. Check the port, or write http:// instead of https://.",
+  ERR_SSL_WRONG_VERSION_NUMBER: "it does not speak TLS there. Check the port, or write http:// instead of https://.",
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: "it does not speak TLS there. Check the port, or write http:// instead of https://.",
+};
+
+/** Undefined if the failure has nothing to do with TLS. */
+function certificateAdvice(cause: unknown): string | undefined {
+  const { code } = (cause ?? {}) as { code?: string };
+  return code !== undefined && Object.hasOwn(TLS_ADVICE, code) ? TLS_ADVICE[code] : undefined;
 }
 
 /** Undefined where it is no JSON. */

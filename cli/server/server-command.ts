@@ -1,6 +1,3 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { parse } from "yaml";
 import type { Settings } from "../../conf/settings.ts";
 import { suggestion } from "../../conf/suggestion.ts";
 import { trimTrailing } from "../../lib/character-classes.ts";
@@ -8,17 +5,25 @@ import { Fault } from "../../lib/fault.ts";
 import { type CommandContext, loadSettings, loadTextFile, localServer } from "../command-context.ts";
 import { type CommandVerb, type Completes, defineVerb, type Options, type OptionValues } from "../command.ts";
 import type { Screen } from "../terminal.ts";
+import { type ConfigFile, type ConfiguredServer, loadConfigFiles } from "./config-files.ts";
 import { type CallApi, createServerClient, type ServerClient } from "./server-client.ts";
 
 /** For every verb that calls a server. */
 export const SERVER_OPTIONS = {
   server: {
     value: "<server>",
-    summary: "address of the server, or its alias in a config file; the default is the berth of this machine",
+    summary:
+      "address of the server, or its alias in a config file; none: the berth of this machine, which is the default unless berth context names another",
     completes: "servers",
     group: "server",
   },
   "key-file": { value: "<file>", summary: "file with the developer key to sign in with", completes: "files", group: "server" },
+  ca: {
+    value: "<file>",
+    summary: "PEM file with the certificate of an authority that the server's certificate may have",
+    completes: "files",
+    group: "server",
+  },
   key: { value: "<key>", summary: "the key itself; others on this machine see it in `ps`, so prefer --key-file or BERTH_KEY", group: "server" },
 } as const satisfies Options;
 
@@ -37,9 +42,13 @@ export function selectServer(context: CommandContext, serverOptions: ServerOptio
   const { remote, key = "" } = chooseServer(serverOptions, settings.client, loadConfigFiles(context.env));
   if (remote === undefined)
     return { ...localServer(context, { key: key === "" ? undefined : key, bareKey: false }), isLocal: true, registry: undefined };
-  const { name, url, registry } = remote;
-  const hints = { away: "Check the address.", key: "Set another one with --key-file, BERTH_KEY or the config file." };
-  return { ...createServerClient({ name, place: { url }, key, bareKey: false, hints, clock: context.clock }), isLocal: false, registry };
+  const { name, url, registry, ca } = remote;
+  const hints = { away: "Check the address.", key: `Sign in again with berth login ${name}, or name another one with --key-file or BERTH_KEY.` };
+  return {
+    ...createServerClient({ name, place: { url, ca: loadAuthority(serverOptions.ca ?? ca) }, key, bareKey: false, hints, clock: context.clock }),
+    isLocal: false,
+    registry,
+  };
 }
 
 /** A verb that sends one request. With --json it prints the response, otherwise the text that `format` makes of it. */
@@ -62,7 +71,7 @@ export function requestVerb<const O extends Options, T>(of: {
     options: { ...SERVER_OPTIONS, ...JSON_OPTION, ...options },
     ...(completes === undefined ? {} : { completes }),
     run: async ({ context, words, options: given, screen }) => {
-      const serverOptions = given as { server?: string; key?: string; "key-file"?: string; json?: boolean };
+      const serverOptions = given as ServerOptions & { json?: boolean };
       const response = await of.request(selectServer(context, serverOptions).call, words, given as unknown as OptionValues<O>, screen);
       if (serverOptions.json) screen.json(response);
       else screen.print(of.format(response, words, screen, context.clock.now()));
@@ -71,10 +80,16 @@ export function requestVerb<const O extends Options, T>(of: {
 }
 
 /** `remote` is undefined for the berth of this machine, and `key` then for its first user. */
-type ServerChoice = { remote: { name: string; url: string; registry: string | undefined } | undefined; key: string | undefined };
+type ServerChoice = {
+  remote: { name: string; url: string; registry: string | undefined; ca: string | undefined } | undefined;
+  key: string | undefined;
+};
 
 /** The options of the command line. */
-export type ServerOptions = { server?: string; key?: string; "key-file"?: string };
+export type ServerOptions = { server?: string; key?: string; "key-file"?: string; ca?: string };
+
+/** The word for the berth of this machine, where a server is named. */
+export const LOCAL_SERVER = "none";
 
 type ServerAddress = Omit<ConfiguredServer, "alias"> & { alias?: string };
 
@@ -89,15 +104,12 @@ function chooseServer(options: ServerOptions, client: Settings["client"], files:
   const own = files.find((file) => file.own)?.default;
   const word = options.server ?? client.server ?? own;
   const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : loadKeyFile(client.keyFile));
-  if (word === undefined) return { remote: undefined, key: givenKey ?? fromSettings() };
-  const { alias, url, key, registry } = addressOf(word, files);
+  if (word === undefined || word === LOCAL_SERVER) return { remote: undefined, key: givenKey ?? fromSettings() };
+  const { alias, url, key, registry, ca } = addressOf(word, files);
   // The key of an alias comes before that of the settings.
   const selected = givenKey ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
-  if (selected !== undefined) return { remote: { name: url, url, registry }, key: selected };
-  throw new Fault(
-    "SETTINGS_INVALID",
-    `There is no developer key for ${word}: set --key-file or BERTH_KEY, or add it to ${files[0]?.path ?? "~/.config/berth/config.yaml"}.`,
-  );
+  if (selected !== undefined) return { remote: { name: url, url, registry, ca }, key: selected };
+  throw new Fault("SETTINGS_INVALID", `There is no developer key for ${word}. Sign in with berth login ${word}, or set --key-file or BERTH_KEY.`);
 }
 
 /** An alias of a config file, or an address, whose key may be in a config file. */
@@ -107,7 +119,7 @@ function addressOf(word: string, files: readonly ConfigFile[]): ServerAddress {
     if (!URL.canParse(word)) throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no address of a server.`);
     const url = apiOf(word);
     const same = configured.find((one) => apiOf(one.url) === url);
-    return { url, key: same?.key, registry: same?.registry };
+    return { url, key: same?.key, registry: same?.registry, ca: same?.ca };
   }
   const selected = configured.find(({ alias }) => alias === word);
   if (selected) return { ...selected, url: apiOf(selected.url) };
@@ -120,9 +132,17 @@ function addressOf(word: string, files: readonly ConfigFile[]): ServerAddress {
 }
 
 /** An address without a path gets `/api`. */
-function apiOf(address: string): string {
+export function apiOf(address: string): string {
   const { origin, pathname } = new URL(address);
   return `${origin}${pathname === "/" ? "/api" : trimTrailing(pathname, "/")}`;
+}
+
+/** The text of a PEM file. Faults: SETTINGS_INVALID. */
+export function loadAuthority(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  const text = loadTextFile(file, `The certificate file ${file}`);
+  if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
+  throw new Fault("SETTINGS_INVALID", `${file} contains no certificate in PEM form.`);
 }
 
 /** Faults: SETTINGS_INVALID. */
@@ -130,70 +150,4 @@ export function loadKeyFile(file: string): string {
   const key = loadTextFile(file, `The key file ${file}`).trim();
   if (/^[\x21-\x7e]+$/.test(key)) return key;
   throw new Fault("SETTINGS_INVALID", `The key file ${file} contains no developer key.`);
-}
-
-/** A server of a config file, by its alias. */
-type ConfiguredServer = { alias: string; url: string; key: string | undefined; registry: string | undefined };
-
-/** `own` is berth's own file; only that one may set a default. */
-type ConfigFile = { path: string; own: boolean; servers: ConfiguredServer[]; default: string | undefined };
-
-/**
- * The files with servers and their keys: berth's own, then that of datagrok-tools. Both have `servers`, each with `url`, `key` and `registry`, and
- * `default`. Skips a missing file. Faults: SETTINGS_INVALID.
- */
-export function loadConfigFiles(env: NodeJS.ProcessEnv): ConfigFile[] {
-  const home = env["HOME"] ?? "";
-  if (home === "" && !env["XDG_CONFIG_HOME"]) return [];
-  const own = join(env["XDG_CONFIG_HOME"] || join(home, ".config"), "berth/config.yaml");
-  const files = [
-    { path: own, own: true },
-    { path: join(home, ".grok/config.yaml"), own: false },
-  ];
-  return files.flatMap(({ path, own }) => {
-    const text = readText(path);
-    return text === undefined ? [] : [{ path, own, ...readConfig(text, path) }];
-  });
-}
-
-/** Faults do not quote the file: it contains keys. */
-function readConfig(text: string, path: string): { servers: ConfiguredServer[]; default: string | undefined } {
-  const wrong = (what: string) => new Fault("SETTINGS_INVALID", `${path}: ${what}.`);
-  let config: unknown;
-  try {
-    config = parse(text);
-  } catch {
-    throw wrong("it is not YAML");
-  }
-  if (config === null || config === undefined) return { servers: [], default: undefined };
-  const { servers = {}, default: chosen } = asRecord(config) ?? {};
-  const records = asRecord(servers ?? {});
-  if (!records) throw wrong("servers is no map of names to url and key");
-  return {
-    default: textOf(chosen),
-    servers: Object.entries(records).map(([alias, value]) => {
-      const { url, key, registry } = asRecord(value) ?? {};
-      const address = textOf(url);
-      if (address === undefined || !/^https?:$/.test(URL.parse(address)?.protocol ?? ""))
-        throw wrong(`servers.${alias}.url is no http or https address`);
-      return { alias, url: address, key: textOf(key), registry: textOf(registry) };
-    }),
-  };
-}
-
-function asRecord(value: unknown): Record<string, unknown> | undefined {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined;
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === "string" && value.trim() !== "" ? value.trim() : typeof value === "number" ? String(value) : undefined;
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    if (["ENOENT", "ENOTDIR"].includes((cause as NodeJS.ErrnoException).code ?? "")) return undefined;
-    throw new Fault("SETTINGS_INVALID", `${path} cannot be read: ${(cause as Error).message}.`, { cause });
-  }
 }
