@@ -177,58 +177,38 @@ export class HeaderBlock {
     return scan;
   }
 
-  /** Marks the lines that these edits remove. The caller passes each line to `takeDropped` if there are any. */
+  /** Marks the lines that these edits remove, in one walk. The caller passes each line to `takeDropped` if there are any. */
   #mark({ remove, removeCookies }: HeaderEdits, alsoDropped: number): boolean {
-    let marks = false;
-    for (const name of remove) if (this.#markNamed(name)) marks = true;
-    if (removeCookies !== undefined && this.has(NAME.setCookie) && this.#markCookies(removeCookies)) marks = true;
-    if (alsoDropped !== 0 || this.#named !== undefined) marks = this.#markOthers(alsoDropped, this.#named) || marks;
-    return marks;
-  }
-
-  #markNamed(name: string): boolean {
-    const key = keyOfName(name);
-    if ((this.#keys & bitOf(key)) === 0) return false;
-    const memory = this.bytes();
-    const { lines, count } = this.#scan();
-    let marks = false;
-    for (let line = 0; line < count; line++) {
-      const index = line * LINE;
-      if (lines[index + KEY] !== key || !isNameAt(memory, this.#at + (lines[index + AT] as number), name)) continue;
-      lines[index + MARK] = (lines[index + MARK] as number) | REMOVED;
-      marks = true;
-    }
-    return marks;
-  }
-
-  #markCookies(cookies: readonly string[]): boolean {
-    const memory = this.bytes();
+    const cookies = removeCookies !== undefined && this.has(NAME.setCookie) ? removeCookies : undefined;
+    if (cookies === undefined && alsoDropped === 0 && this.#named === undefined && !this.#mayHaveOneOf(remove)) return false;
     const { lines, count } = this.#scan();
     let marks = false;
     for (let line = 0; line < count; line++) {
       const index = line * LINE + MARK;
       const mark = lines[index] as number;
-      if ((mark & (DROPPED - 1)) !== NAME.setCookie || !setsCookie(valueOf(memory, this.#at, lines, line), cookies)) continue;
+      const name = mark & (DROPPED - 1);
+      const removes =
+        (alsoDropped & (1 << name)) !== 0 ||
+        this.#isNamedIn(remove, lines, line) ||
+        (cookies !== undefined && name === NAME.setCookie && setsCookie(valueOf(this.bytes(), this.#at, lines, line), cookies)) ||
+        this.#named?.has(nameOf(this.bytes(), this.#at, lines, line).toLowerCase()) === true;
+      if (!removes) continue;
       lines[index] = mark | REMOVED;
       marks = true;
     }
     return marks;
   }
 
-  /** Lines by the numbers of their names, and those that `Connection` names. */
-  #markOthers(alsoDropped: number, named: ReadonlySet<string> | undefined): boolean {
-    const memory = this.bytes();
-    const { lines, count } = this.#scan();
-    let marks = false;
-    for (let line = 0; line < count; line++) {
-      const index = line * LINE + MARK;
-      const mark = lines[index] as number;
-      const also = (alsoDropped & (1 << (mark & (DROPPED - 1)))) !== 0;
-      if (!also && named?.has(nameOf(memory, this.#at, lines, line).toLowerCase()) !== true) continue;
-      lines[index] = mark | REMOVED;
-      marks = true;
-    }
-    return marks;
+  #mayHaveOneOf(names: readonly string[]): boolean {
+    for (const name of names) if ((this.#keys & bitOf(keyOfName(name))) !== 0) return true;
+    return false;
+  }
+
+  #isNamedIn(names: readonly string[], lines: Int32Array, line: number): boolean {
+    const index = line * LINE;
+    for (const name of names)
+      if (lines[index + KEY] === keyOfName(name) && isNameAt(this.bytes(), this.#at + (lines[index + AT] as number), name)) return true;
+    return false;
   }
 }
 
