@@ -65,56 +65,146 @@ export type ExchangeObserver = {
 
 const UNKNOWN: ExchangeLabels = { route: "none" };
 
-/** One exchange as logs, metrics and traces see it. The engine writes the fields. Times are on the clock's monotonic scale, durations in milliseconds. */
-export class AccessRecord {
-  labels: ExchangeLabels = UNKNOWN;
-  head: RecordedHead | undefined;
-  peer: string;
+/** A direction of bytes, named by the side that sent them. */
+type ByteSource = "client" | "container";
+
+/** What counts the bytes of an exchange. */
+export type ByteCounter = { countBytes(n: number, from: ByteSource): void };
+
+/** One exchange as logs, metrics and traces see it; the engine reports what happens. Times are on the clock's monotonic scale, durations in milliseconds. */
+export class AccessRecord implements ByteCounter {
+  readonly peer: string;
   /** Of the client's connection. */
-  protocol: "http1" | "h2" = "http1";
-  /** Of the response that the client received; 0 while there is none. */
-  status = 0;
-  bytesIn = 0;
-  bytesOut = 0;
-  /** Durations of authentication, of the hold, and of the connect. */
-  identityMs = 0;
-  holdMs = 0;
-  connectMs = 0;
-  fault: FaultCode | undefined;
-  ending: ExchangeEnding = "answered";
+  readonly protocol: "http1" | "h2";
   readonly startedAt: number;
-  /** When the head of the container's response came; 0 if none came. */
-  firstByteAt = 0;
-  /** Set before `finish` if the response ended with its head. */
-  overAt = 0;
   readonly #observer: ExchangeObserver;
   readonly #clock: Clock;
+  #labels = UNKNOWN;
+  #head: RecordedHead | undefined;
+  #status = 0;
+  #bytesIn = 0;
+  #bytesOut = 0;
+  #identityMs = 0;
+  #holdMs = 0;
+  #connectMs = 0;
+  #fault: FaultCode | undefined;
+  #ending: ExchangeEnding = "answered";
+  #firstByteAt = 0;
+  #overAt = 0;
 
-  constructor(observer: ExchangeObserver, clock: Clock, head: RecordedHead | undefined, peer: string) {
+  constructor(observer: ExchangeObserver, clock: Clock, head: RecordedHead | undefined, peer: string, protocol: AccessRecord["protocol"] = "http1") {
     this.#observer = observer;
     this.#clock = clock;
-    this.head = head;
+    this.#head = head;
     this.peer = peer;
+    this.protocol = protocol;
     this.startedAt = clock.monotonic();
   }
 
+  get labels(): ExchangeLabels {
+    return this.#labels;
+  }
+
+  get head(): RecordedHead | undefined {
+    return this.#head;
+  }
+
+  /** Of the response that the client received; 0 while there is none. */
+  get status(): number {
+    return this.#status;
+  }
+
+  get bytesIn(): number {
+    return this.#bytesIn;
+  }
+
+  get bytesOut(): number {
+    return this.#bytesOut;
+  }
+
+  /** The duration of authentication. */
+  get identityMs(): number {
+    return this.#identityMs;
+  }
+
+  get holdMs(): number {
+    return this.#holdMs;
+  }
+
+  get connectMs(): number {
+    return this.#connectMs;
+  }
+
+  get fault(): FaultCode | undefined {
+    return this.#fault;
+  }
+
+  get ending(): ExchangeEnding {
+    return this.#ending;
+  }
+
+  /** When the head of the container's response came; 0 if none came. */
+  get firstByteAt(): number {
+    return this.#firstByteAt;
+  }
+
+  get overAt(): number {
+    return this.#overAt;
+  }
+
+  decided(labels: ExchangeLabels): void {
+    this.#labels = labels;
+  }
+
+  identified(ms: number): void {
+    this.#identityMs = ms;
+  }
+
+  held(ms: number): void {
+    this.#holdMs = ms;
+  }
+
+  connected(ms: number): void {
+    this.#connectMs = ms;
+  }
+
+  countBytes(n: number, from: ByteSource): void {
+    if (from === "client") this.#bytesIn += n;
+    else this.#bytesOut += n;
+  }
+
+  /** The client gets this status, and not from a container. */
+  answered(status: number): void {
+    this.#status = status;
+  }
+
+  /** The head of the container's response came. */
   responseStarted(status: number): void {
-    this.status = status;
-    this.firstByteAt = this.#clock.monotonic();
+    this.#status = status;
+    this.#firstByteAt = this.#clock.monotonic();
+  }
+
+  /** The whole response came with its head: reading the clock again costs as much as a look-up. */
+  responseEndedWithHead(): void {
+    this.#overAt = this.#firstByteAt;
   }
 
   becameWebSocket(): void {
-    this.status = 101;
-    const { head } = this;
+    this.#status = 101;
+    const head = this.#head;
     if (this.#observer.keepsHeads || head === undefined) return;
     // Its bytes and other headers would be in memory for as long.
-    this.head = this.#observer.keepsTargets === true ? { method: head.method, target: head.target, header: () => undefined } : undefined;
+    this.#head = this.#observer.keepsTargets === true ? { method: head.method, target: head.target, header: () => undefined } : undefined;
+  }
+
+  failed(fault: FaultCode): void {
+    this.#fault = fault;
   }
 
   /** To be called once. */
   finish(ending: ExchangeEnding): void {
-    this.ending = ending;
-    if (this.overAt === 0) this.overAt = this.#clock.monotonic();
+    this.#ending = ending;
+    if (this.#overAt === 0) this.#overAt = this.#clock.monotonic();
     this.#observer.over(this);
   }
 }

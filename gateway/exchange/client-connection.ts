@@ -40,9 +40,9 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
   readonly tls: boolean;
   readonly writer: ResponseWriter;
   readonly clock: ClientClock;
+  readonly protocol: AccessRecord["protocol"];
   readonly #input: RequestInput;
   readonly #forget: (client: ClientConnection) => void;
-  readonly #protocol: AccessRecord["protocol"];
   readonly #admission: Pick<AdmittedConnection, "crowded">;
   #left: AbortController | undefined;
   #state = STATE.IDLE;
@@ -57,7 +57,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     this.context = context;
     this.#forget = forget;
     this.#admission = admission;
-    this.#protocol = protocol;
+    this.protocol = protocol;
     this.#input = new RequestInput(context.http1.requests());
     this.writer = new ResponseWriter(connection);
     this.peer = { address: connection.remoteAddress };
@@ -213,7 +213,6 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     // The bytes after the head belong to the other protocol.
     if (head.websocket) this.#keep(memory, bodyAt, end);
     this.#exchange = new Exchange(this, head);
-    this.#exchange.record.protocol = this.#protocol;
     this.#step(head.bodyKind === "none" ? EVENT.requestCame : EVENT.requestCameOpen);
     return head.websocket ? -1 : bodyAt;
   }

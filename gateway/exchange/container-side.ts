@@ -139,7 +139,7 @@ export class ContainerSide {
     const { connection } = container;
     const before = connection.bytesSent;
     head.writeTo(connection, forward.target, forward.request, head.websocket ? SWITCH_LINES : "");
-    this.#user.record.bytesIn += connection.bytesSent - before;
+    this.#user.record.countBytes(connection.bytesSent - before, "client");
     const queued = this.#queue?.take();
     if (queued === undefined) return;
     this.#queue = undefined;
@@ -183,14 +183,14 @@ export class ContainerSide {
 
   #countBody(bytes: number): void {
     this.#bodySent = true;
-    this.#user.record.bytesIn += bytes;
+    this.#user.record.countBytes(bytes, "client");
     this.#lease?.countBytes(bytes, "client");
   }
 
   async #hold(held: Promise<ForwardTarget>): Promise<void> {
     const { clock } = this.#client.context;
     const from = clock.monotonic();
-    this.#take(await held.finally(() => (this.#user.record.holdMs = clock.monotonic() - from)));
+    this.#take(await held.finally(() => this.#user.record.held(clock.monotonic() - from)));
   }
 
   #take(target: ForwardTarget): void {
@@ -202,7 +202,7 @@ export class ContainerSide {
   #connected({ socket, target, connectMs }: DialResult): void {
     const { pool, http1, connections } = this.#client.context;
     this.#target = target;
-    this.#user.record.connectMs = connectMs;
+    this.#user.record.connected(connectMs);
     const connection = connections.adopt(socket, { readToEnd: true });
     this.#container = new ContainerConnection(connection, { reader: http1.responses(), connectMs, forget: pool.forget });
     this.#user.onConnected();

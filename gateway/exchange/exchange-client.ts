@@ -1,3 +1,4 @@
+import type { AccessRecord } from "../access-record.ts";
 import type { ClientPeer, DirectResponse } from "../decision.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import type { EngineContext } from "./engine-context.ts";
@@ -12,6 +13,8 @@ export type ExchangeClient = {
   readonly context: EngineContext;
   readonly peer: ClientPeer;
   readonly tls: boolean;
+  /** What the client speaks. */
+  readonly protocol: AccessRecord["protocol"];
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
   readonly gone: boolean;

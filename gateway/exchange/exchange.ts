@@ -46,7 +46,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
     this.tls = client.tls;
     this.#state = head.bodyKind === "none" ? STATE.DECIDING : STATE.DECIDING_OPEN;
     const { limits, ticker, watch, clock } = client.context;
-    this.record = new AccessRecord(watch, clock, head, client.peer.address);
+    this.record = new AccessRecord(watch, clock, head, client.peer.address, client.protocol);
     this.#side = new ContainerSide(this, client);
     this.#totalDeadline = limits.totalTimeoutMs === 0 ? NEVER : ticker.now + limits.totalTimeoutMs;
   }
@@ -139,7 +139,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
 
   onReceived(bytes: number): void {
     this.#client.clock.noteProgress();
-    this.record.bytesOut += bytes;
+    this.record.countBytes(bytes, "container");
     this.#side.countResponse(bytes);
   }
 
@@ -176,8 +176,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   }
 
   onResponseEnd(clean: boolean, withHead = false): void {
-    // Reading the clock again costs as much as a look-up.
-    if (withHead && !this.#may(EVENT.requestEnded)) this.record.overAt = this.record.firstByteAt;
+    if (withHead && !this.#may(EVENT.requestEnded)) this.record.responseEndedWithHead();
     this.#step(clean ? EVENT.responseEnded : EVENT.responseEndedUnclean);
   }
 
@@ -203,12 +202,12 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   }
 
   #decideLate(decision: Decision<InterceptingForward>): void {
-    this.record.identityMs = this.#client.context.clock.monotonic() - this.record.startedAt;
+    this.record.identified(this.#client.context.clock.monotonic() - this.record.startedAt);
     this.#decide(decision);
   }
 
   #decide(decision: Decision<InterceptingForward>): void {
-    if (decision.labels !== undefined) this.record.labels = decision.labels;
+    if (decision.labels !== undefined) this.record.decided(decision.labels);
     this.#decision = decision;
     switch (decision.kind) {
       case "forward":
@@ -302,7 +301,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   #respondFault(): void {
     const { context } = this.#client;
     const fault = this.#error instanceof Fault ? this.#error : internalFault(this.#error);
-    this.record.fault = fault.code;
+    this.record.failed(fault.code);
     this.#client.respond(this.#side.forward?.respondTo(fault) ?? context.refusal(fault));
   }
 }

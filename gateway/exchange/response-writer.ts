@@ -71,8 +71,8 @@ export class ResponseWriter {
   sendAnswer(answer: DirectResponse, record: AccessRecord, { last, request }: { last: boolean; request?: RequestedHead }): void {
     const connection = last ? "close" : request?.minorVersion === 0 ? "keep-alive" : undefined;
     const bytes = responseBytes(answer, { bodyless: request?.method === "HEAD", connection });
-    record.status = answer.status;
-    record.bytesOut += bytes.length;
+    record.answered(answer.status);
+    record.countBytes(bytes.length, "container");
     this.#connection.sendOwn(bytes);
   }
 

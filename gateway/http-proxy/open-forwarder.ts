@@ -144,7 +144,7 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
       const from = clock.monotonic();
       const dial = async () => {
         const dialled = await dialLease(lease, { clock, limits, dials, signal, target });
-        record.connectMs = dialled.connectMs;
+        record.connected(dialled.connectMs);
         return dialled;
       };
       const toServer = sharedAgent(lease, target);
@@ -154,7 +154,7 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
         // The library pipes the body into its request before it sends a byte: only here can the request be replaced.
         const pipe = (sent: ClientRequest) => {
           const onConnected = () => {
-            if (toServer !== undefined && !sent.reusedSocket) record.connectMs = clock.monotonic() - from;
+            if (toServer !== undefined && !sent.reusedSocket) record.connected(clock.monotonic() - from);
             sendBody(sent);
           };
           resolve(answerTo(sent, { ...forward, lines, signal }, onConnected));
@@ -193,7 +193,7 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
     try {
       const from = clock.monotonic();
       const target = await raceAbort(Promise.resolve(lease.target({ signal })), signal);
-      record.holdMs = clock.monotonic() - from;
+      record.held(clock.monotonic() - from);
       const answer = await send(target);
       const { received, rest } = answer;
       const lines = forwardedLines(received.rawHeaders, forward.response(viewOf(received), record.connectMs));
@@ -206,7 +206,7 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
     } catch (error) {
       if (signal.reason === CLIENT_LEFT) return;
       if (!(error instanceof Fault)) throw error;
-      record.fault = error.code;
+      record.failed(error.code);
       sendResponse(response, forward.respondTo(error));
     } finally {
       cancelTotal();

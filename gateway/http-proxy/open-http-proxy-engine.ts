@@ -127,9 +127,9 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
       socket.off("close", onLeave);
       draining.delete(closeAfter);
       // Node has read the head before this count begins, and bytes of the next request that it reads early count for this one.
-      record.bytesIn = socket.bytesRead - bytesRead;
-      record.bytesOut = socket.bytesWritten - bytesWritten;
-      record.status = response.headersSent ? response.statusCode : 0;
+      record.countBytes(socket.bytesRead - bytesRead, "client");
+      record.countBytes(socket.bytesWritten - bytesWritten, "container");
+      record.answered(response.headersSent ? response.statusCode : 0);
       record.finish(response.writableFinished ? "answered" : over.signal.reason instanceof Fault ? "cut" : "left");
     });
     response.once("finish", () => dropRest(request));
@@ -173,13 +173,13 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
   async function decided(request: IncomingMessage, head: Head, signal: AbortSignal, record: AccessRecord): Promise<Decision> {
     const fault = admissionFault(request);
     if (fault !== undefined) {
-      record.fault = fault.code;
+      record.failed(fault.code);
       // After an ambiguous message, the framing of the connection is not certain.
       return { kind: "answer", answer: { ...apiErrorResponse(fault), close: true } };
     }
     const decision = await decide({ head, peer: { address: record.peer }, tls: request.socket instanceof TLSSocket, signal });
-    if (decision.labels !== undefined) record.labels = decision.labels;
-    record.identityMs = clock.monotonic() - record.startedAt;
+    if (decision.labels !== undefined) record.decided(decision.labels);
+    record.identified(clock.monotonic() - record.startedAt);
     return decision;
   }
 

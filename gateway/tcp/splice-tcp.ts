@@ -1,17 +1,15 @@
 import type { Clock } from "../../lib/clock.ts";
 import { lingeringClose } from "../connections/closing.ts";
 import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
+import type { ByteCounter } from "../access-record.ts";
 import type { ExchangeSide, Lease } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
-
-/** `bytesIn`: of the client; `bytesOut`: of the container. */
-type TcpByteCounts = { bytesIn: number; bytesOut: number };
 
 type TcpPair = {
   client: NetConnection;
   container: NetConnection;
   lease: Pick<Lease, "countBytes">;
-  record: TcpByteCounts;
+  record: ByteCounter;
   clock: Clock;
   limits: Pick<GatewayLimits, "lingeringCloseMs">;
 };
@@ -85,8 +83,7 @@ export class TcpSplice {
     return {
       onBytes: (memory, at, end) => {
         lease.countBytes(end - at, side);
-        if (side === "client") record.bytesIn += end - at;
-        else record.bytesOut += end - at;
+        record.countBytes(end - at, side);
         this.#lastFrom = side;
         this.#lastByteAt = clock.monotonic();
         if (!to.send(memory, at, end)) from.pause();

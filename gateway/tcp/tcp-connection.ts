@@ -64,7 +64,7 @@ export function openTcpConnection(
     until,
     request: { signal: left.signal },
   });
-  record.labels = { route: "tcp", container: view.name, answers: lease.answers };
+  record.decided({ route: "tcp", container: view.name, answers: lease.answers });
   let splice: TcpSplice | undefined;
   let isRetiring = false;
   let unwatch = () => {};
@@ -77,9 +77,9 @@ export function openTcpConnection(
     const cancelCheck = watchForReset(client, clock);
     const { socket: connected, target, connectMs } = await connect(deps, lease, { until, signal: left.signal }).finally(cancelCheck);
     const container = deps.connections.adopt(connected, { readToEnd: true });
-    record.status = 101;
-    record.connectMs = connectMs;
-    record.holdMs = clock.monotonic() - record.startedAt - connectMs;
+    record.answered(101);
+    record.connected(connectMs);
+    record.held(clock.monotonic() - record.startedAt - connectMs);
     if (lease.woken() !== undefined) lease.reportConnected(connectMs);
     splice = new TcpSplice({ ...deps, client, container, lease, record });
     unwatch = lease.onTargetGone(target, () => {
@@ -98,8 +98,8 @@ export function openTcpConnection(
     const fault = error instanceof Fault ? error : undefined;
     if (fault === undefined) deps.log.error({ err: error }, "TCP connection failed: internal error");
     else notForwarded(fault);
-    record.fault = fault?.code ?? "INTERNAL";
-    record.status = fault?.status ?? 500;
+    record.failed(fault?.code ?? "INTERNAL");
+    record.answered(fault?.status ?? 500);
     record.finish("answered");
   };
   const over = forward()

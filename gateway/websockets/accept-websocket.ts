@@ -1,18 +1,19 @@
 import type { Clock } from "../../lib/clock.ts";
-import { Fault, type FaultCode } from "../../lib/fault.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
+import type { AccessRecord } from "../access-record.ts";
 import type { Forward, Lease } from "../decision.ts";
 import { type UpgradeContainer, type UpgradeRequestHead, acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import { sendRawResponse, internalFault, containerErrorResponse } from "../direct-responses.ts";
-import { type ByteCounts, spliceWebSocket, type UpgradedPair } from "./splice-websocket.ts";
+import { spliceWebSocket, type UpgradedPair } from "./splice-websocket.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { CLOSE, closeFor, OPCODE, shortFrame, closeReason, closeFrame } from "./frames.ts";
 import { type QueueBudget, WaitingClient } from "./waiting-client.ts";
 
 /** The part of the access record that a WebSocket writes. */
-type WebSocketRecord = ByteCounts & { status: number; fault: FaultCode | undefined };
+type WebSocketRecord = Pick<AccessRecord, "countBytes" | "answered" | "failed">;
 
 type WebSocketExchange = {
   request: UpgradeRequestHead;
@@ -63,7 +64,7 @@ async function connectWaiting(
   const { request, client, forward, lease, user, draining, record } = exchange;
   if (!isHandshake(request)) {
     const answer = forward.respondTo(handshakeFault());
-    record.status = answer.status;
+    record.answered(answer.status);
     sendRawResponse(client, answer);
     return undefined;
   }
@@ -101,7 +102,7 @@ async function connectWaiting(
   } catch (error) {
     if (!signal.aborted) {
       const fault = error instanceof Fault ? error : internalFault(error);
-      record.fault = fault.code;
+      record.failed(fault.code);
       const { code, reason } = closeFor(fault);
       if (!(error instanceof Fault)) log.error({ err: error }, "WebSocket not connected: internal error");
       waiting.close(code, reason);

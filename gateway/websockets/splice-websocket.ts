@@ -1,13 +1,11 @@
 import type { Clock } from "../../lib/clock.ts";
+import type { ByteCounter } from "../access-record.ts";
 import type { Fault } from "../../lib/fault.ts";
 import { CLOSE, closeFor, closeFrame, FrameBoundary } from "./frames.ts";
 import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
 import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
-
-/** Bytes of the client and of the container. */
-export type ByteCounts = { bytesIn: number; bytesOut: number };
 
 /** Removes the rest of a pong from the client's bytes. Returns the offset after it, and the filter is done; or -1 if all bytes belong to it. */
 export type PongFilter = (memory: Buffer, at: number, end: number) => number;
@@ -20,7 +18,7 @@ export type UpgradedPair = {
   rest: Buffer;
   pongFilter?: PongFilter | undefined;
   lease: Pick<Lease, "countBytes" | "setHolder" | "settle">;
-  record: ByteCounts;
+  record: ByteCounter;
   draining: Draining;
   clock: Clock;
   limits: Pick<GatewayLimits, "lingeringCloseMs">;
@@ -43,7 +41,7 @@ class WebSocketSplice implements LeaseHolder {
   readonly client: NetConnection;
   readonly container: NetConnection;
   readonly lease: Pick<Lease, "countBytes" | "setHolder" | "settle">;
-  readonly record: ByteCounts;
+  readonly record: ByteCounter;
   readonly boundary = new FrameBoundary();
   pongFilter: PongFilter | undefined;
   /** The close to send when a frame may be inserted. */
@@ -157,7 +155,7 @@ class ClientFrames implements ConnectionUser {
     const splice = this.#splice;
     if (splice.revoked) return;
     splice.lease.countBytes(end - at, "client");
-    splice.record.bytesIn += end - at;
+    splice.record.countBytes(end - at, "client");
     const from = splice.pongFilter === undefined ? at : this.#filterPong(splice.pongFilter(memory, at, end));
     if (from !== -1 && from < end && !splice.container.send(memory, from, end)) splice.client.pause();
   }
@@ -191,7 +189,7 @@ class ContainerFrames implements ConnectionUser {
   onBytes(memory: Buffer, at: number, end: number): void {
     const splice = this.#splice;
     splice.lease.countBytes(end - at, "container");
-    splice.record.bytesOut += end - at;
+    splice.record.countBytes(end - at, "container");
     splice.boundary.pass(memory, at, end);
     if (!splice.client.send(memory, at, end)) splice.container.pause();
     if (splice.leaving !== undefined && splice.boundary.open) splice.leave();

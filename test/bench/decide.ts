@@ -143,7 +143,7 @@ function serve(bytes: Buffer, peer: ClientPeer): unknown {
   if (decision instanceof Promise) return decision.then((late) => "lease" in late && late.lease.release());
   if (decision.kind !== "forward") throw new Error(decision.kind);
   const { lease, forward, labels } = decision;
-  if (labels !== undefined) record.labels = labels;
+  if (labels !== undefined) record.decided(labels);
   const target = lease.target();
   head.put(SENT, 0, forward.target, forward.request);
   lease.countBytes(200, "container");

@@ -18,7 +18,7 @@ function writeLine(
 ) {
   const writer = new AccessLineWriter({ query, clock });
   const record = new AccessRecord({ over: () => undefined, keepsHeads: true }, clock, more.head, more.peer ?? "127.0.0.1");
-  record.labels = labels;
+  record.decided(labels);
   more.set?.(record);
   record.finish("answered");
   const text = writer.bytes.toString("utf8", 0, writer.write(record));
@@ -53,12 +53,12 @@ t.test("numbers are written as JSON writes them, times with at most one digit be
       { route: "api" },
       {
         set: (record) => {
-          record.status = 200;
-          record.bytesIn = number;
-          record.bytesOut = number;
-          record.identityMs = number;
-          record.holdMs = number;
-          record.connectMs = number;
+          record.answered(200);
+          record.countBytes(number, "client");
+          record.countBytes(number, "container");
+          record.identified(number);
+          record.held(number);
+          record.connected(number);
         },
       },
     );
