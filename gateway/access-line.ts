@@ -2,6 +2,7 @@ import type { Clock } from "../lib/clock.ts";
 import { maskedPath } from "../lib/masked-path.ts";
 import type { AccessRecord, ExchangeLabels } from "./access-record.ts";
 import { requestIdOf } from "./forwarded-headers.ts";
+import { putBytes } from "./http1/write-lines.ts";
 
 const MAX_PATH_LENGTH = 1_024;
 const MAX_NAME_LENGTH = 200;
@@ -141,13 +142,6 @@ function pathOf({ labels, head, status }: AccessRecord, query: boolean): string 
 /** Such a path contains no key, and the names of repositories may look like one. */
 function isRegistryPath({ route }: ExchangeLabels, path: string): boolean {
   return route !== "none" && route !== "api" && path.startsWith("/v2/");
-}
-
-/** A short range costs less byte by byte than by a call. */
-function putBytes(out: Buffer, at: number, bytes: Buffer): number {
-  const { length } = bytes;
-  for (let index = 0; index < length; index++) out[at + index] = bytes[index] as number;
-  return at + length;
 }
 
 function putText(out: Buffer, at: number, field: Buffer, text: string | undefined): number {

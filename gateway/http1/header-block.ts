@@ -1,6 +1,6 @@
 import { setsCookie } from "../../lib/cookies.ts";
 import type { ByteSpan, HeaderEdits, HeaderLine } from "../decision.ts";
-import { addedLines } from "./write-lines.ts";
+import { addedLines, putRange } from "./write-lines.ts";
 import { isNameAt } from "./byte-tables.ts";
 import { AT, bitOf, END, KEY, keyOfName, LINE, MARK, type HeadScan, nameOf, spanOf, valueOf } from "./head-scan.ts";
 import type { HeadSource } from "./head-source.ts";
@@ -219,14 +219,4 @@ function takeDropped(lines: Int32Array, line: number): boolean {
   if (mark < DROPPED) return false;
   lines[index] = mark & ~REMOVED;
   return true;
-}
-
-/** A shorter range costs less byte by byte than by a call. */
-const SHORT_BYTES = 32;
-
-export function putRange(from: Buffer, start: number, end: number, out: Buffer, at: number): number {
-  const length = end - start;
-  if (length > SHORT_BYTES) from.copy(out, at, start, end);
-  else for (let index = 0; index < length; index++) out[at + index] = from[start + index] as number;
-  return at + length;
 }

@@ -1,8 +1,8 @@
 import type { ByteSpan, HeaderEdits, HeaderLine, HeadSpans } from "../decision.ts";
-import { putWritten, writtenSize, linesSize, putLines, putTarget, putText } from "./write-lines.ts";
+import { linesSize, putLines, putRange, putTarget, putText, putWritten, writtenSize } from "./write-lines.ts";
 import { CHUNKED, type HeadScan, NO_BODY } from "./head-scan.ts";
 import type { HeadSource } from "./head-source.ts";
-import { type HeadOutput, HeaderBlock, putRange } from "./header-block.ts";
+import { type HeadOutput, HeaderBlock } from "./header-block.ts";
 import { NAME } from "./header-lines.ts";
 
 const NEW_LINE = "\r\n";
