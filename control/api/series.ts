@@ -33,6 +33,8 @@ const LISTED = 8;
 const MOST_FAILED = 200;
 /** A user without administration sees the sum of so many containers: those with the most requests. */
 const MOST_OWN = 50;
+/** How long after its end an interval may be stored. */
+const STORED_MS = 30_000;
 const FINEST_MS = SERIES_RINGS[0].stepMs;
 
 type SeriesDeps = Pick<RouteDeps, "store" | "clock" | "authorization" | "gateways">;
@@ -172,7 +174,9 @@ function sumToJson({ series, cpuMs, memoryBytes, slowestStartMs, ...counts }: Se
 /** The sum of these series until the last interval that was stored, with a point for each interval. */
 async function readSeries(store: SeriesStore, series: readonly string[], range: SeriesRange, now: number): Promise<SeriesJson> {
   const { ms, stepMs } = SERIES_RANGES[range];
-  const to = beginOf(now, FINEST_MS);
+  const last = beginOf(now, FINEST_MS);
+  // An interval is stored after its end. Without use there is none.
+  const to = Math.min(last, Math.max(await store.series.end(), last - STORED_MS));
   const first = beginOf(to - 1, stepMs) - (ms - stepMs);
   const slots = Array.from({ length: ms / stepMs }, (_, index) => newPoint("", first + index * stepMs));
   const points = series.length === 0 ? [] : await store.series.points(series, { from: first, to }, stepMs);

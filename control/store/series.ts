@@ -115,6 +115,11 @@ export function createSeries(queries: Queries) {
         for (let at = from; at + ring.stepMs <= now; at += ring.stepMs) await rollUp(finer.stepMs, ring, at);
       }
     },
+    /** The end of the newest interval, epoch ms; 0 if there is none. */
+    end: async () => {
+      const [last] = await newest({ step: SERIES_RINGS[0].stepMs });
+      return typeof last?.at === "number" ? last.at + SERIES_RINGS[0].stepMs : 0;
+    },
     /** Points of these series, the oldest first: of the longest intervals, and of shorter ones where a longer one has not ended. */
     points: async (series: readonly string[], span: TimeSpan, coarsestMs: number) => {
       const names = JSON.stringify(series);

@@ -40,6 +40,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/console-container.test.ts",
   "test/control/console/container-list.test.ts",
   "test/control/console/states.test.ts",
+  "test/control/console/overview.test.ts",
   "test/drivers/swarm/nodes.test.ts",
   "test/drivers/swarm/late-starts.test.ts",
   "test/drivers/kubernetes/late-starts.test.ts",

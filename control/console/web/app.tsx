@@ -9,6 +9,7 @@ import { EdgeAddress } from "./edge-address.ts";
 import { ImageList, ImagePage } from "./images.tsx";
 import { LiveFeed } from "./live-feed.tsx";
 import { type ConsolePath, linkTo, useConsolePath } from "./location.ts";
+import { OverviewPage } from "./overview/overview-page.tsx";
 import { Failure, Loading } from "./parts/display.tsx";
 import { NoticeBoard } from "./parts/notices.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
@@ -17,6 +18,7 @@ import { SignIn } from "./sign-in.tsx";
 
 /** The sections of the console: their titles in the navigation, and their pages for the rest of the path. */
 const SECTIONS: readonly ConsolePage[] = [
+  { name: "overview", of: "containers", title: "Overview", page: () => <OverviewPage /> },
   {
     name: "containers",
     title: "Containers",
@@ -32,7 +34,9 @@ const SECTIONS: readonly ConsolePage[] = [
 ];
 
 type ConsolePage = {
-  name: ConsoleSection;
+  name: ConsoleSection | "overview";
+  /** Shown where the server has this section. Undefined: its own. */
+  of?: ConsoleSection;
   title: string;
   /** Hidden for others, for whom its API is closed. */
   adminsOnly?: true;
@@ -68,8 +72,8 @@ function Console({ names }: { names: readonly ConsoleSection[] }) {
   if (error && !user) return <Failure error={error} onRetry={reload} />;
   if (!user) return <Loading />;
 
-  const sections = SECTIONS.filter(({ name, adminsOnly }) => names.includes(name) && (adminsOnly !== true || user.admin));
-  const section = sections.find(({ name }) => name === path[0]) ?? sections[0];
+  const sections = SECTIONS.filter(({ name, of = name, adminsOnly }) => names.some((one) => one === of) && (adminsOnly !== true || user.admin));
+  const section = sections.find(({ name }) => name === path[0]) ?? sections.find(({ name }) => name === names[0]);
   const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSignedOut(true));
   const page = (
     <>

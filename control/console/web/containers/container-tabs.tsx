@@ -1,9 +1,11 @@
 import type { ComponentChildren } from "preact";
 import type { Container } from "../entities.ts";
 import { Configuration } from "./configuration.tsx";
+import { ContainerMetrics } from "./container-metrics.tsx";
 import { ContainerOverview } from "./container-overview.tsx";
 import { History } from "./history.tsx";
 import { Logs } from "./logs.tsx";
+import { RecentRequests } from "./recent-requests.tsx";
 
 export type ContainerTabProps = { container: Container };
 
@@ -24,6 +26,8 @@ export const CONTAINER_TABS: readonly ContainerTab[] = [
     title: "Logs",
     page: ({ container: { id, name, status, note } }) => <Logs id={id} name={name} version={`${status} ${note ?? ""}`} />,
   },
+  { name: "metrics", title: "Metrics", managersOnly: true, page: ({ container: { id } }) => <ContainerMetrics id={id} /> },
+  { name: "requests", title: "Requests", managersOnly: true, page: ({ container: { id } }) => <RecentRequests id={id} /> },
   { name: "configuration", title: "Configuration", page: ({ container }) => <Configuration container={container} /> },
   {
     name: "history",

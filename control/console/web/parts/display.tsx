@@ -118,8 +118,8 @@ function useNow(): number {
   return now;
 }
 
-/** `isAction`: the column contains buttons; only screen readers read its name. */
-export type Column<T> = { name: string; cell(row: T): ComponentChildren; isAction?: true };
+/** `isAction`: the column contains buttons; only screen readers read its name. `isNumber`: aligned at the end. */
+export type Column<T> = { name: string; cell(row: T): ComponentChildren; isAction?: true; isNumber?: true };
 
 /** On a narrow screen each row is a card, with a column's name before its cell. */
 export function Table<T>({ columns, rows, keyOf }: { columns: readonly Column<T>[]; rows: readonly T[]; keyOf(row: T): string }) {
@@ -127,8 +127,8 @@ export function Table<T>({ columns, rows, keyOf }: { columns: readonly Column<T>
     <table>
       <thead>
         <tr>
-          {columns.map(({ name, isAction }) => (
-            <th key={name} scope="col">
+          {columns.map(({ name, isAction, isNumber }) => (
+            <th key={name} scope="col" class={isNumber ? "numeric" : undefined}>
               {isAction ? <span class="unseen">{name}</span> : name}
             </th>
           ))}
@@ -137,13 +137,13 @@ export function Table<T>({ columns, rows, keyOf }: { columns: readonly Column<T>
       <tbody>
         {rows.map((row) => (
           <tr key={keyOf(row)}>
-            {columns.map(({ name, cell, isAction }) =>
+            {columns.map(({ name, cell, isAction, isNumber }) =>
               isAction ? (
                 <td key={name} class="actions">
                   {cell(row)}
                 </td>
               ) : (
-                <td key={name} data-label={name}>
+                <td key={name} data-label={name} class={isNumber ? "numeric" : undefined}>
                   {cell(row)}
                 </td>
               ),

@@ -1,0 +1,132 @@
+import type { ContainerSumJson, OverviewJson } from "../../../api/schemas-series.ts";
+import { RangePicker, useMeasurements, useRange } from "../charts/range-picker.tsx";
+import { SeriesCharts } from "../charts/series-charts.tsx";
+import { coresText, countText, durationText, memoryText, rateText } from "../charts/units.ts";
+import { linkTo } from "../location.ts";
+import { appearanceOf, Failure, Loading, Moment, Section, Table } from "../parts/display.tsx";
+import { usePageTitle } from "../parts/page-title.ts";
+
+/** What runs, what fails, and who uses most: of the whole server for administrators, else of the user's own containers. */
+export function OverviewPage() {
+  usePageTitle("Overview");
+  const range = useRange();
+  const { value: overview, error, reload, isLoading } = useMeasurements<OverviewJson>(`/docker/overview?range=${range.range}`);
+  return (
+    <>
+      <div class="page-head">
+        <h1>Overview</h1>
+        <RangePicker {...range} />
+      </div>
+      <Failure error={error} onRetry={reload} />
+      {overview ? <Content overview={overview} isLoading={isLoading} /> : error ? null : <Loading />}
+    </>
+  );
+}
+
+function Content({ overview, isLoading }: { overview: OverviewJson; isLoading: boolean }) {
+  const { scope, containers, series, failing, most, largest, slowest } = overview;
+  if (Object.keys(containers).length === 0)
+    return <p class="quiet">{scope === "own" ? "You have no containers." : "No containers."} Publish a package with a Dockerfile to add one.</p>;
+  return (
+    <>
+      {scope === "own" ? <p class="quiet">Containers that you may manage.</p> : null}
+      <Tiles overview={overview} isLoading={isLoading} />
+      {failing.length === 0 ? null : (
+        <Section title="Failing">
+          <ul class="failing">
+            {failing.map(({ id, name, code, message, since }) => (
+              <li key={id}>
+                <p>
+                  <a href={linkTo("containers", id)}>{name}</a> <code>{code}</code> <Moment at={since} />
+                </p>
+                <p>{message}</p>
+              </li>
+            ))}
+          </ul>
+        </Section>
+      )}
+      <SeriesCharts series={series} charts={["requests", "latency", "starts", "memory", "cpu", "connections"]} isLoading={isLoading} />
+      <div class="tables">
+        <UseTable title="Most requests" rows={most} columns={[REQUESTS, ERRORS]} />
+        <UseTable title="Most memory" rows={largest} columns={[MEMORY, CPU]} />
+        <UseTable title="Slowest starts" rows={slowest} columns={[SLOWEST, STARTS]} />
+      </div>
+    </>
+  );
+}
+
+function Tiles({ overview: { containers, series, capacity }, isLoading }: { overview: OverviewJson; isLoading: boolean }) {
+  const { totals } = series;
+  const count = (look: string) => Object.entries(containers).reduce((sum, [status, n]) => sum + (appearanceOf(status) === look ? n : 0), 0);
+  const all = Object.values(containers).reduce((sum, n) => sum + n, 0);
+  const seconds = series.time.length * series.step;
+  const changing = count("moving");
+  return (
+    <dl class="tiles" aria-busy={isLoading}>
+      <Tile
+        name="Running"
+        value={countText(count("good"))}
+        note={`of ${countText(all)}${changing === 0 ? "" : `, ${changing} starting or stopping`}`}
+      />
+      <Tile name="Failing" value={countText(count("bad"))} note={count("bad") === 0 ? "none" : "see below"} isWrong={count("bad") > 0} />
+      <Tile
+        name="Requests"
+        value={rateText(totals.requests / seconds)}
+        note={`${countText(totals.requests)}, ${countText(totals.errors)} with status 5xx`}
+      />
+      <Tile name="Latency" value={orNone(totals.latencyMedian, durationText)} note={`p95 ${orNone(totals.latencyP95, durationText)}`} />
+      <Tile
+        name="Cold starts"
+        value={countText(totals.starts)}
+        note={`median ${orNone(totals.startMedian, durationText)}, p95 ${orNone(totals.startP95, durationText)}${totals.failedStarts === 0 ? "" : `, ${totals.failedStarts} failed`}`}
+      />
+      <Tile name="Open" value={countText(series.connections.at(-1) ?? 0)} note="requests and sockets" />
+      <Tile name="Memory" value={orNone(capacity.memory, memoryText)} note={`${memoryText(capacity.memoryReserved)} reserved`} />
+      <Tile name="CPU" value={orNone(capacity.cpu, coresText)} note={`${coresText(capacity.cpuReserved)} reserved`} />
+    </dl>
+  );
+}
+
+function Tile({ name, value, note, isWrong }: { name: string; value: string; note: string; isWrong?: boolean }) {
+  return (
+    <div class={isWrong ? "tile wrong" : "tile"}>
+      <dt>{name}</dt>
+      <dd>
+        <strong>{value}</strong>
+        <small>{note}</small>
+      </dd>
+    </div>
+  );
+}
+
+function orNone(value: number | null, format: (value: number) => string): string {
+  return value === null ? "–" : format(value);
+}
+
+type UseColumn = { name: string; value(row: ContainerSumJson): string };
+
+const REQUESTS: UseColumn = { name: "Requests", value: ({ requests }) => countText(requests) };
+const ERRORS: UseColumn = { name: "Status 5xx", value: ({ errors }) => countText(errors) };
+const MEMORY: UseColumn = { name: "Memory", value: ({ memory }) => orNone(memory, memoryText) };
+const CPU: UseColumn = { name: "CPU", value: ({ cpu }) => orNone(cpu, coresText) };
+const SLOWEST: UseColumn = { name: "Slowest", value: ({ slowestStart }) => durationText(slowestStart) };
+const STARTS: UseColumn = { name: "Starts", value: ({ starts }) => countText(starts) };
+
+function UseTable({ title, rows, columns }: { title: string; rows: readonly ContainerSumJson[]; columns: readonly UseColumn[] }) {
+  return (
+    <Section title={title}>
+      {rows.length === 0 ? (
+        <p class="quiet">None in this time.</p>
+      ) : (
+        <Table
+          rows={rows}
+          keyOf={({ id }) => id}
+          columns={[
+            { name: "Container", cell: ({ id, name }) => <a href={linkTo("containers", id)}>{name}</a> },
+            ...columns.map(({ name, value }) => ({ name, isNumber: true as const, cell: value })),
+          ]}
+        />
+      )}
+    </Section>
+  );
+}
