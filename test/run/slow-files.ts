@@ -24,6 +24,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/containers-disabled.test.ts",
   "test/gateway/leaks.test.ts",
   "test/program/queue-worker.test.ts",
+  "test/program/series.test.ts",
   "test/program/shared-store.test.ts",
   "test/control/store/postgres/move-store.test.ts",
   "test/control/api/on-postgres.test.ts",
