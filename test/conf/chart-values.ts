@@ -7,6 +7,16 @@ export const PUBLIC_NAMES = { host: "stand.example", consoleHost: "console.stand
 export const DEFAULT_REGISTRY = { env: { REGISTRY_URL: "registry.internal:5000" } };
 const ALL = ["control", "gateway", "registry-proxy", "spawner"];
 
+/** Where containers run: a chart's values, and the settings that berth reads of them. */
+export const PLACEMENT = {
+  nodeSelector: { "karpenter.sh/nodepool": "plugins" },
+  tolerations: [{ key: "plugins", operator: "Exists", effect: "NoSchedule" }],
+  topologySpread: [{ maxSkew: 1, topologyKey: "topology.kubernetes.io/zone", whenUnsatisfiable: "ScheduleAnyway" }],
+  runtimeClass: "gvisor",
+  priorityClass: "plugins",
+  annotations: { "cluster-autoscaler.kubernetes.io/safe-to-evict": "true", note: 'a,b="c" <d>' },
+};
+
 /** What administrators set; `roles` are the processes that result, `ports` what can be reached. */
 export const VALUE_SETS: Record<string, { values: ChartValues; roles: string[]; ports: number[] }> = {
   "nothing but a registry": { values: { grokRegistryProxy: DEFAULT_REGISTRY }, roles: ALL, ports: [5000, 8000, 8080, 8081] },
@@ -19,7 +29,7 @@ export const VALUE_SETS: Record<string, { values: ChartValues; roles: string[]; 
     values: {
       grokRegistryProxy: { env: { REGISTRY_URL: "registry.internal:5000", REGISTRY_USERNAME: "berth" } },
       secret: SECRET,
-      containers: { namespace: "plugins", pullSecret: "pull" },
+      containers: { namespace: "plugins", pullSecret: "pull", cvm: PLACEMENT, datagrok: { runtimeClass: "runc" } },
       persistence: { existingClaim: "old", backupClaim: "backup" },
       ingress: {
         enabled: true,
@@ -39,6 +49,7 @@ export const VALUE_SETS: Record<string, { values: ChartValues; roles: string[]; 
       database: { existingSecret: "stand-database", passwordKey: "password", caKey: "ca.crt" },
       ingress: { enabled: true, ...PUBLIC_NAMES },
       tls: { issuer: { name: "letsencrypt" } },
+      ipv6: true,
       networkPolicy: { enabled: true },
     },
     roles: ALL,

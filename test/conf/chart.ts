@@ -92,6 +92,10 @@ export const faultsOf = (one: Rendered) =>
 
 export const ofKind = (objects: Rendered[], kind: string) => objects.filter((one) => one.kind === kind);
 
+/** The variables as a kubelet expands them. */
+export const asInPod = (env: Record<string, string>, address = "fd00::5") =>
+  Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value.replaceAll("$(POD_IP)", address)]));
+
 export function podsOf(objects: Rendered[]) {
   return ofKind(objects, "Deployment").map(({ metadata, spec }) => {
     const template = spec["template"] as { metadata: Meta; spec: Pod };

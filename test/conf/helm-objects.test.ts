@@ -4,7 +4,7 @@ import t from "tap";
 import { X509Certificate } from "node:crypto";
 import { parse } from "yaml";
 import { readSettings } from "../../conf/read-settings.ts";
-import { type ChartValues, faultsOf, lint, ofKind, podsOf, render, type Rendered } from "./chart.ts";
+import { asInPod, type ChartValues, faultsOf, lint, ofKind, podsOf, render, type Rendered } from "./chart.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const REGISTRY = { grokRegistryProxy: { env: { REGISTRY_URL: "registry.internal" } } };
@@ -87,13 +87,13 @@ t.test("with a database control runs twice behind a headless Service, and a roll
   t.match(control.container.env[0], { name: "POD_IP", valueFrom: { fieldRef: { fieldPath: "status.podIP" } } });
   const files: string[] = [];
   const { settings } = readSettings({
-    env: control.env ?? {},
+    env: asInPod(control.env ?? {}),
     readText: (path) => (files.push(path), "postgres://berth@db.internal/berth"),
   });
   t.same(files, ["/etc/berth/database/url"]);
   t.match(settings, {
     database: { url: "postgres://berth@db.internal/berth", passwordFile: "/etc/berth/database/password", ca: "/etc/berth/database/ca.crt" },
-    gateways: { url: "https://$(POD_IP):8443" },
+    gateways: { host: "fd00::5", url: undefined },
   });
   const kept = named(objects, "Secret", "stand");
   t.match(Buffer.from(dataOf(kept)["BERTH_CREDENTIALS_KEY"] ?? "", "base64").toString(), /^[0-9a-f]{64}$/);

@@ -2,11 +2,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { ADMIN_KEY, openClient } from "../fixtures/berth.ts";
-import { addressOf, joinWhenReady, leaveAndEnd, openPods, openService, type PodTemplate } from "../fixtures/cluster/pods.ts";
+import { addressOf, joinWhenReady, leaveAndEnd, openPods, openService } from "../fixtures/cluster/pods.ts";
 import { runningServices } from "../fixtures/control-cluster.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { ofKind, type Pod, podsOf, render, type Rendered } from "./chart.ts";
+import { podTemplates } from "./chart-pods.ts";
+import { ofKind, type Pod, render, type Rendered } from "./chart.ts";
 
 /**
  * The chart's pods as processes of this machine: their variables, files and health checks as rendered, each with an address of its own, and Services in
@@ -21,17 +22,7 @@ const rendered = await render({
   secret: { data: { BERTH_ADMIN_KEY: ADMIN_KEY, X_API_KEY: "key-of-the-spawner" } },
 });
 const objects = "objects" in rendered ? rendered.objects : [];
-const secret = (name: string) => {
-  const { data = {} } = (ofKind(objects, "Secret").find(({ metadata }) => metadata.name === name) ?? {}) as { data?: Record<string, string> };
-  return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, "base64").toString()]));
-};
-const templateOf = (role: string): PodTemplate => {
-  const { env, container, pod } = podsOf(objects).find((one) => one.env["BERTH_ROLE"] === role) as ReturnType<typeof podsOf>[number];
-  const { httpGet: check } = container.readinessProbe;
-  const { containerPort: port = 0 } = container.ports.find(({ name }) => name === check.port) ?? {};
-  const fromSecrets = Object.assign({}, ...(container.envFrom ?? []).map(({ secretRef }) => secret(secretRef.name))) as Record<string, string>;
-  return { env: { ...env, ...fromSecrets }, mounts: container.volumeMounts, volumes: pod.volumes, probe: { ...check, port } };
-};
+const { templateOf, secret } = podTemplates(objects);
 const SERVICES = { edge: addressOf(201), control: addressOf(202), spawner: addressOf(203), registry: addressOf(204) };
 const services = {
   "stand.ns.svc": SERVICES.edge,

@@ -6,10 +6,11 @@ import { readSettings } from "../../conf/read-settings.ts";
 import { OURS } from "../../drivers/kubernetes/definition.ts";
 import { consoleSettingsFault, tcpListenerOptions } from "../../processes/listeners.ts";
 import { configuredDriver, DEFAULT_SPAWNER_KEY } from "../../processes/open-driver.ts";
-import { faultsOf, lint, ofKind, podsOf, render } from "./chart.ts";
-import { DEFAULT_REGISTRY, PUBLIC_NAMES, VALUE_SETS } from "./chart-values.ts";
+import { asInPod, faultsOf, lint, ofKind, podsOf, render } from "./chart.ts";
+import { DEFAULT_REGISTRY, PLACEMENT, PUBLIC_NAMES, VALUE_SETS } from "./chart-values.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
+const EMPTY_PLACEMENT = Object.fromEntries(Object.keys(PLACEMENT).map((name) => [name, undefined]));
 t.test("in front of a Datagrok server, which has the pages, there is no console", async (t) => {
   const rendered = await render({
     server: { env: { DATAGROK_URL: "http://datagrok:8080/api" } },
@@ -21,6 +22,29 @@ t.test("in front of a Datagrok server, which has the pages, there is no console"
     ofKind(objects, "Service").map(({ metadata }) => metadata.name),
     ["stand", "stand-control"],
   );
+});
+
+t.test("containers' pods are placed by the values of their host", async (t) => {
+  const containers = { cvm: PLACEMENT, datagrok: { runtimeClass: "runc", tolerations: [{ operator: "Exists" }] } };
+  const rendered = await render({ grokRegistryProxy: DEFAULT_REGISTRY, containers });
+  const pods = podsOf("objects" in rendered ? rendered.objects : []);
+  for (const { env } of pods) {
+    const { settings } = readSettings({ env });
+    const deploys = settings.role === "control" || settings.role === "spawner";
+    t.match(settings.kubernetes.cvm, deploys ? PLACEMENT : { nodeSelector: undefined }, String(settings.role));
+    if (deploys) t.strictSame(settings.kubernetes.datagrok, { ...EMPTY_PLACEMENT, ...containers.datagrok });
+  }
+  t.match(await render({ grokRegistryProxy: DEFAULT_REGISTRY, containers: { cvm: { nodeSelector: { a: 1 } } } }), { refused: /schema/ });
+});
+
+t.test("with IPv6 berth listens on such addresses, and control names its pod's own", async (t) => {
+  for (const ipv6 of [false, true]) {
+    const rendered = await render({ grokRegistryProxy: DEFAULT_REGISTRY, database: { existingSecret: "database" }, ipv6 });
+    for (const { env } of podsOf("objects" in rendered ? rendered.objects : [])) {
+      t.match(env, { BERTH_HOST: ipv6 ? "::" : "0.0.0.0", BERTH_METRICS_HOST: ipv6 ? "::" : "0.0.0.0" });
+      t.equal(env["BERTH_GATEWAYS_HOST"], env["BERTH_ROLE"] === "control" ? "$(POD_IP)" : undefined);
+    }
+  }
 });
 
 t.test("TCP listeners have a Service of their own, whose name is the address that berth shows", async (t) => {
@@ -80,7 +104,7 @@ for (const [name, { values, roles, ports }] of Object.entries(VALUE_SETS)) {
         const isSetting = ([name]: [string, string]) => /^[A-Z]/.test(name) && env["BERTH_ROLE"] !== "gateway";
         const secrets = Object.fromEntries(given.filter(isSetting).map(([key, value]) => [key, Buffer.from(value, "base64").toString()]));
         const readText = (path: string) => (path === "/etc/berth/database/url" ? "postgres://berth@db.internal/berth" : "");
-        const { settings, warnings } = readSettings({ env: { ...env, ...secrets }, readText });
+        const { settings, warnings } = readSettings({ env: { ...asInPod(env), ...secrets }, readText });
         t.strictSame(warnings, []);
         const deploys = settings.role === "control" || settings.role === "spawner";
         if (deploys) t.equal(configuredDriver(settings), (values["driver"] as string | undefined) ?? "kubernetes");

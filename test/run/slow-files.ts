@@ -14,6 +14,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/kubernetes-job.test.ts",
   "test/cli/doctor/doctor.test.ts",
   "test/conf/helm-upgrade.test.ts",
+  "test/conf/helm-upgrade-database.test.ts",
   "test/program/author-mistakes.test.ts",
   "test/control/identity/service-tokens.test.ts",
   "test/program/rights/console-origin.test.ts",

@@ -54,10 +54,11 @@
 {{- $root := .root -}}
 {{- $v := .root.Values -}}
 {{- $role := .pod.role -}}
+{{- $anyAddress := ternary "::" "0.0.0.0" $v.ipv6 -}}
 {{- $env := dict
   "BERTH_ROLE" $role
-  "BERTH_HOST" "0.0.0.0"
-  "BERTH_METRICS_HOST" "0.0.0.0"
+  "BERTH_HOST" $anyAddress
+  "BERTH_METRICS_HOST" $anyAddress
   "BERTH_METRICS_PORT" "9464"
   "BERTH_DRAIN_DELAY_SECONDS" (toString $v.drainDelaySeconds)
   "BERTH_DRAIN_SECONDS" (toString $v.drainSeconds)
@@ -72,6 +73,13 @@
   {{- if eq $v.driver "kubernetes" -}}
     {{- $_ := set $env "GROK_SPAWNER_KUBERNETES__NAMESPACE" (include "berth.namespace" $root) -}}
     {{- with $v.containers.pullSecret }}{{ $_ := set $env "GROK_SPAWNER_KUBERNETES__DOCKER_AUTH" . }}{{ end -}}
+    {{- range $host := list "cvm" "datagrok" -}}
+      {{- range $name, $value := get $v.containers $host -}}
+        {{- if $value -}}
+          {{- $_ := set $env (printf "BERTH_KUBERNETES_%s_%s" (upper $host) (snakecase $name | upper)) (kindIs "string" $value | ternary $value (toJson $value)) -}}
+        {{- end -}}
+      {{- end -}}
+    {{- end -}}
   {{- end -}}
   {{- if $v.server.enabled }}{{ $_ := set $env "GROK_SPAWNER_DATAGROK_API_URL" (include "berth.apiUrl" $root) }}{{ end -}}
   {{/* They resolve images in the registry that the proxy is in front of. */}}
@@ -86,7 +94,7 @@
 {{- if has $role (list "control" "gateway") -}}
   {{- with include "berth.tcp" $root | fromYaml -}}
     {{- $_ := set $env "BERTH_TCP_PORTS" $v.tcp.ports -}}
-    {{- $_ := set $env "BERTH_TCP_HOST" "0.0.0.0" -}}
+    {{- $_ := set $env "BERTH_TCP_HOST" $anyAddress -}}
     {{- $_ := set $env "BERTH_TCP_ADVERTISED_HOST" (printf "%s.%s.svc" .service $root.Release.Namespace) -}}
     {{- with $v.tcp.images }}{{ $_ := set $env "BERTH_TCP_IMAGES" (join "," .) }}{{ end -}}
   {{- end -}}
@@ -108,7 +116,8 @@
   {{- $_ := set $env "BERTH_GATEWAYS_TLS_KEY" "/etc/berth/gateways/tls.key" -}}
   {{- with $v.database -}}
     {{- if .existingSecret -}}
-      {{- $_ := set $env "BERTH_GATEWAYS_URL" "https://$(POD_IP):8443" -}}
+      {{/* Standbys name it to gateways, with brackets where it is IPv6. */}}
+      {{- $_ := set $env "BERTH_GATEWAYS_HOST" "$(POD_IP)" -}}
       {{- $_ := set $env "BERTH_DATABASE_URL_FILE" "/etc/berth/database/url" -}}
       {{- if .passwordKey }}{{ $_ := set $env "BERTH_DATABASE_PASSWORD_FILE" "/etc/berth/database/password" }}{{ end -}}
       {{- if .caKey }}{{ $_ := set $env "BERTH_DATABASE_CA" "/etc/berth/database/ca.crt" }}{{ end -}}
