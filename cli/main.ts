@@ -8,11 +8,13 @@ import type { CommandContext } from "./command-context.ts";
 import { exitCodeOf, findCommand, findVerb, Interrupted, parseVerbArgs } from "./command.ts";
 import { commandHelp, overview } from "./help.ts";
 import { COMMANDS, INTERNAL_COMMANDS } from "./table.ts";
+import { serviceEnvironment } from "./service-environment.ts";
 import { withOutputFormat } from "./output.ts";
 import { createScreen, oneLine, type Screen } from "./terminal.ts";
 
 /** Runs a command line, and ends the process with its exit code. `script` is berth's own file; undefined in the single executable. */
-export async function main({ env, args, script }: { env: NodeJS.ProcessEnv; args: string[]; script: string | undefined }): Promise<void> {
+export async function main({ env: given, args, script }: { env: NodeJS.ProcessEnv; args: string[]; script: string | undefined }): Promise<void> {
+  const env = asService(given, args);
   // A reader such as `head` closes the pipe before the end.
   for (const stream of [process.stdout, process.stderr])
     stream.on("error", (error: NodeJS.ErrnoException) => {
@@ -35,6 +37,20 @@ export async function main({ env, args, script }: { env: NodeJS.ProcessEnv; args
     } else if (!(error instanceof Interrupted)) console.error(error);
     await exit(exitCodeOf(error));
   }
+}
+
+/** For root beside an installed service: its variables, and its user from now on, whose key and socket the command uses. */
+function asService(env: NodeJS.ProcessEnv, args: readonly string[]): NodeJS.ProcessEnv {
+  const service = serviceEnvironment({ env, args, uid: process.getuid?.(), folder: process.cwd() });
+  if (!service) return env;
+  if (service.owner) {
+    process.setgroups?.([service.owner.gid]);
+    process.setgid?.(service.owner.gid);
+    process.setuid?.(service.owner.uid);
+  }
+  // The servers that root saved are not this one, and its home is closed to the service's user.
+  const { HOME: _home, XDG_CONFIG_HOME: _config, XDG_RUNTIME_DIR: _runtime, ...others } = env;
+  return { ...others, ...service.variables };
 }
 
 /** Undefined if there is no settings file. */

@@ -72,6 +72,7 @@ export const COMMANDS: Commands = {
     summary: "send the same requests to two registry proxies, and print the differences",
     load: () => import("./shadow/shadow.ts"),
   },
+  init: { section: "publish", summary: "write a package with a container, ready to publish", load: () => import("./publish/init.ts") },
   publish: { section: "publish", summary: "build a package's images, push them, and publish it", load: () => import("./publish/publish.ts") },
   history: {
     section: "publish",

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
-import type { DriverName } from "../../drivers/driver.ts";
+import { type DriverName, DRIVERS } from "../../drivers/driver.ts";
+import { localApi } from "../command-context.ts";
 import { Fault } from "../../lib/fault.ts";
 import { openLog } from "../../lib/log.ts";
 import { configuredDriver, ecsHosts, ecsOptions } from "../../processes/open-driver.ts";
@@ -24,9 +25,16 @@ export async function checkDriver(chain: CheckContext, signal: AbortSignal): Pro
     const todo = "To run containers, set dockerSettings.useGrokSpawner to true and restart berth.";
     return { says: "containers are disabled", problems: [warning("Containers are disabled: dockerSettings.useGrokSpawner is off.", todo)] };
   }
-  const name = configuredDriver(chain.settings);
+  const name = (await runningDriver(chain)) ?? configuredDriver(chain.settings);
   if (name !== "ask") chain.shared.driver = name;
   return DRIVER_CHECKS[name](chain, signal);
+}
+
+/** The driver of the berth that runs on this data folder, if no setting names one: `berth demo` takes another default. */
+async function runningDriver({ context, loadSettings }: CheckContext): Promise<DriverName | undefined> {
+  if (loadSettings().sources["driver"] !== "default") return undefined;
+  const running = await localApi(context)<{ backend: { driver: string } }>("GET", "/admin/stand").catch(() => undefined);
+  return DRIVERS.find((name) => name === running?.backend.driver);
 }
 
 /** Lists berth's services through the driver. Faults: those of a driver. */

@@ -111,8 +111,8 @@ export const CONTEXT: Verbs = {
     options: {},
     completes: "servers",
     run: async ({ context, words: [name = ""], screen }) => {
-      const known = [LOCAL_SERVER, ...loadConfigFiles(context.env).flatMap(({ servers }) => servers.map(({ alias }) => alias))];
-      requireSaved(name, known);
+      const names = [LOCAL_SERVER, ...loadConfigFiles(context.env).flatMap(({ servers }) => servers.map(({ alias }) => alias))];
+      requireSaved(name, names);
       changeOwnConfig(context.env, (document) => document.set("default", name));
       screen.print(`${name === LOCAL_SERVER ? "The berth of this machine" : name} is the current server now.`);
     },

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 
+import { typeBerth } from "../cli/fixtures/type-berth.ts";
 import { makeCertificate } from "../fixtures/certificates.ts";
 import { workingIn } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
@@ -37,6 +38,20 @@ for (const signal of ["SIGINT", "SIGHUP"] as const) {
     t.strictSame(workingIn(data), []);
   });
 }
+
+t.test("berth doctor checks the driver that the demo runs, without its settings", async (t) => {
+  const data = tempFolder(t);
+  const demo = startDemo(t, data);
+  await eventually("the command to paste", async () => /"(http:\S+\/square\?number=4)"/.exec(demo.printed())?.[1]);
+  const env = { PATH: process.env["PATH"] ?? "", BERTH_EDGE_PORT: "0", BERTH_DATA: data };
+  const { stdout } = await typeBerth(["doctor", "--json"], { env });
+  const { links } = JSON.parse(stdout) as { links: { link: string; state: string; says: string }[] };
+  t.match(
+    links.find(({ link }) => link === "driver"),
+    { state: "ok", says: /^process/ },
+  );
+  t.strictSame(await demo.end("SIGINT"), [0, null]);
+});
 
 t.test("a demo behind a certificate that only itself trusts is published, and its commands work", async (t) => {
   for (const names of ["DNS:localhost,IP:127.0.0.1", "DNS:stand.example"]) {

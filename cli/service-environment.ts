@@ -1,0 +1,50 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+/** Where `berth install` writes the settings of the service. */
+const SERVICE_FILE = "/etc/berth/berth.env";
+
+/** Commands for a berth that runs; not those that start one, or change the machine. */
+const CLIENT_COMMANDS =
+  /^(?:containers|ps|images|run|start|stop|restart|wait|rm|revalidate|logs|explain|inspect|top|orphans|status|health|doctor|history|rollback|unpublish|users|credentials|gateways|keys|config|complete)$/;
+
+/** Settings that say which berth is meant. */
+const CHOSEN = ["BERTH_DATA", "BERTH_SERVER", "BERTH_ADMIN_KEY", "BERTH_ROLE", "BERTH_CONFIG"];
+
+/**
+ * The variables of the installed service and the owner of its data folder, for root in a folder without a berth of its own: `sudo berth users ls` then needs
+ * neither. Undefined if the command is not for that service.
+ */
+export function serviceEnvironment(of: {
+  env: NodeJS.ProcessEnv;
+  args: readonly string[];
+  uid: number | undefined;
+  folder: string;
+  file?: string;
+}): { variables: Record<string, string>; owner: { uid: number; gid: number } | undefined } | undefined {
+  const { env, args, uid, folder, file = SERVICE_FILE } = of;
+  const [command = ""] = args;
+  if (uid !== 0 || !CLIENT_COMMANDS.test(command) || args.some((word) => word === "--server" || word.startsWith("--server="))) return undefined;
+  if (CHOSEN.some((name) => env[name] !== undefined) || existsSync(join(folder, ".berth")) || existsSync(join(folder, "berth.yaml")))
+    return undefined;
+  if (!existsSync(file)) return undefined;
+  const variables = parseEnvironmentFile(readFileSync(file, "utf8"));
+  const data = variables["BERTH_DATA"];
+  const stat = data === undefined ? undefined : statSync(data, { throwIfNoEntry: false });
+  return { variables, owner: stat && stat.uid !== 0 ? { uid: stat.uid, gid: stat.gid } : undefined };
+}
+
+/** Lines of `NAME=value` as systemd's EnvironmentFile has them: comments begin with # or ;, and quotes around a value go. See systemd.exec(5). */
+export function parseEnvironmentFile(text: string): Record<string, string> {
+  const variables: Record<string, string> = {};
+  for (const line of text.split("\n")) {
+    const trimmed = line.trim();
+    const at = trimmed.indexOf("=");
+    if (at < 1 || /^[#;]/.test(trimmed)) continue;
+    const value = trimmed.slice(at + 1).trim();
+    const quote = value.at(0);
+    const isQuoted = value.length > 1 && (quote === '"' || quote === "'") && value.endsWith(quote);
+    variables[trimmed.slice(0, at).trim()] = isQuoted ? value.slice(1, -1) : value;
+  }
+  return variables;
+}

@@ -1,0 +1,32 @@
+import { chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { parseEnvironmentFile, serviceEnvironment } from "../../cli/service-environment.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+
+t.test("root finds the settings and the user of the installed service", async (t) => {
+  const folder = tempFolder(t);
+  const data = join(folder, "data");
+  const file = join(folder, "berth.env");
+  mkdirSync(data);
+  chownSync(data, 12_345, 12_346);
+  writeFileSync(file, `# settings\nBERTH_DATA=${data}\nBERTH_HOST="0.0.0.0"\n`);
+  const find = (args: string[], more: Partial<Parameters<typeof serviceEnvironment>[0]> = {}) =>
+    serviceEnvironment({ env: {}, args, uid: 0, folder, file, ...more });
+  const expected = { variables: { BERTH_DATA: data, BERTH_HOST: "0.0.0.0" }, owner: { uid: 12_345, gid: 12_346 } };
+  t.strictSame(find(["users", "ls"]), expected);
+  t.strictSame(find(["ps"]), expected);
+
+  t.equal(find(["serve"]), undefined, "a command that starts a berth");
+  t.equal(find(["ps", "--server", "dev"]), undefined, "another server");
+  t.equal(find(["ps"], { uid: 1_000 }), undefined, "another user");
+  t.equal(find(["ps"], { env: { BERTH_DATA: "/other" } }), undefined, "another data folder");
+  t.equal(find(["ps"], { file: join(folder, "none") }), undefined, "no service");
+  mkdirSync(join(folder, ".berth"));
+  t.equal(find(["ps"]), undefined, "a berth in this folder");
+});
+
+t.test("lines are read as systemd reads them", async (t) => {
+  const text = "; one\n# two\n\n A = 1\nB='x y'\nC=\"z\nD=a=b\nnothing\n";
+  t.strictSame(parseEnvironmentFile(text), { A: "1", B: "x y", C: '"z', D: "a=b" });
+});
