@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { V1Deployment, V1ObjectMeta, V1Pod } from "@kubernetes/client-node";
 import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
@@ -76,8 +77,8 @@ export async function createOrAdopt(
       await destroy(cluster, service, call.signal);
     }
     const [made, ...others] = await createAll(cluster, spec, [deployment, ...rest]);
-    const created = rest.flatMap(({ resource }, index) => (others[index] ? [{ resource, metadata: others[index].metadata }] : []));
-    if (made && created.length === rest.length) return { adopted: false, setOwners: () => setOwners(cluster, made, created, tools.log) };
+    const created = made && (await joinDeploy(cluster, spec, rest, others, call.signal));
+    if (created) return { adopted: false, setOwners: () => setOwners(cluster, made, created, tools.log) };
     if (attempt === ATTEMPTS) throw new Fault("ENGINE_FAILED", `Creating ${service}: another process keeps creating its objects.`);
     // Another Deployment is looked at in the next round. Beside ours, something remains of an earlier one, which its pod must not use.
     if (!made) continue;
@@ -95,6 +96,33 @@ async function createAll(cluster: KubernetesApi, spec: Spec, objects: readonly N
     throw failed.reason;
   }
   return results.map((result) => (result.status === "fulfilled" ? result.value : undefined));
+}
+
+/**
+ * The rest of a service beside its new Deployment: what this deploy created and, for a name that is taken, the same object of another deploy that runs at
+ * the same time. Undefined if an object differs.
+ */
+async function joinDeploy(
+  cluster: KubernetesApi,
+  spec: Spec,
+  rest: readonly NewObject[],
+  made: readonly (KubernetesObject | undefined)[],
+  signal: AbortSignal,
+): Promise<CreatedObject[] | undefined> {
+  const created: CreatedObject[] = [];
+  for (const [index, { resource, name, object }] of rest.entries()) {
+    const found = made[index] ?? (await find(cluster, resource, name, signal));
+    if (!made[index] && !isSame(found, object, spec)) return undefined;
+    created.push({ resource, metadata: found?.metadata });
+  }
+  return created;
+}
+
+/** Of the same definition of the same container, and with the same content; what a Service has follows from the definition. */
+function isSame(found: (KubernetesObject & { data?: object }) | undefined, object: KubernetesObject & { data?: object }, spec: Spec): boolean {
+  const { store, container, generation } = readLabels(found?.metadata) ?? {};
+  const isOwn = store === spec.labels.store && container === spec.labels.container && generation === spec.labels.generation;
+  return isOwn && isOf(found?.metadata, spec.service) && isDeepStrictEqual({ ...found?.data }, { ...object.data });
 }
 
 /** What remains of an earlier one must be berth's, and bear the labels by which it is removed. Faults: SPEC_REFUSED. */

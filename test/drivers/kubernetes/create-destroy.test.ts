@@ -126,3 +126,20 @@ t.test("a Secret that comes later than its Deployment is waited for", async (t) 
   t.strictSame(cluster.trouble, []);
   await driver.destroy("secret", call());
 });
+
+t.test("two deploys of one service whose objects are stored in turn get the same pod, and remove nothing", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const spec = await specOf(open(), "twice", await image("onDemand"));
+  let isFirst = true;
+  cluster.admission.beforeCreate = async (resource) => {
+    if (resource !== "secrets" || !isFirst) return;
+    isFirst = false;
+    await eventually("the Secret of the second one is stored", () => cluster.objects.all("secrets").length === 1);
+  };
+  const first = open().deploy(spec, call());
+  await eventually("the Deployment of the first one is stored", () => cluster.objects.all("deployments").length === 1);
+  const [one, other] = await Promise.all([first, open().deploy(spec, call())]);
+  t.equal(one.instance, other.instance);
+  t.equal(cluster.roles.times("deletecollection deployments"), 0);
+  await open().destroy("twice", call());
+});
