@@ -1,6 +1,6 @@
 /**
  * How long a sleeping container takes to answer on a real Kubernetes: `BERTH_TEST_CLUSTER=<kubeconfig of an administrator> BERTH_TEST_REGISTRY=<host:port>
- * DOCKER_HOST=<engine> npm run bench:cluster [rounds]`. Once with an application that listens as soon as its process runs, once with one that boots for 1 s.
+ * DOCKER_HOST=<engine> npm run bench:cluster [rounds] [onDemand|slow]`. Once with an application that listens as soon as its process runs, once with one that boots for 1 s.
  *
  * - answer: from the request to the whole response.
  * - listens: from the request until the application listens: the cluster's part and the application's own boot.
@@ -16,10 +16,11 @@ import { openGivenCluster } from "../fixtures/kubernetes/given-cluster.ts";
 
 const ROUNDS = Number(process.argv[2] ?? 20);
 const APPS = { onDemand: "listens at once", slow: "boots for 1 s" } as const;
+const chosen = (Object.keys(APPS) as (keyof typeof APPS)[]).filter((app) => process.argv[3] === undefined || process.argv[3] === app);
 
 const data = mkdtempSync(join(tmpdir(), "berth-bench-"));
 const cluster = await openGivenCluster(data);
-const images = await cluster.push(Object.keys(APPS) as (keyof typeof APPS)[]);
+const images = await cluster.push(chosen);
 const berth = await startBerth({
   data,
   env: {
@@ -38,7 +39,7 @@ try {
     JSON.stringify({ image, port: 15353, on_demand: true, memory: 256 }),
   ]);
   await berth.publish("bench", { "package.json": JSON.stringify({ name: "bench", version: "1.0.0" }), ...Object.fromEntries(containers) });
-  for (const [app, what] of Object.entries(APPS)) await measure(`bench-${app.toLowerCase()}`, what);
+  for (const app of chosen) await measure(`bench-${app.toLowerCase()}`, APPS[app]);
 } finally {
   await berth.stop();
   rmSync(data, { recursive: true, force: true });
@@ -76,7 +77,7 @@ async function measure(name: string, what: string): Promise<void> {
 
 function figures(values: number[]): string[] {
   const sorted = values.toSorted((one, other) => one - other);
-  return [0.5, 0.95, 1].map((part) => (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0).toFixed(0));
+  return [0.5, 0.95, 1].map((part) => (sorted[Math.max(0, Math.ceil(sorted.length * part) - 1)] ?? 0).toFixed(0));
 }
 
 function row(name: string, cells: string[]): string {
