@@ -9,14 +9,14 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
 import { unansweredFault } from "../faults.ts";
-import { isDenied, mayPass, namesMissingRoles, Refusal, refusalOf, refusedFault, unreachable } from "./faults.ts";
+import { mayBeCold, mayPass, namesMissingRoles, Refusal, refusalOf, refusedFault, unreachable } from "./faults.ts";
 
 /** The time limit of every call except streams. */
 const CALL_MS = 30_000;
 /** A busy API server sends a delay. After this many attempts its refusal is final. */
 const ATTEMPTS = 4;
 const BUSY_MS = { first: 1_000, longest: 10_000 };
-/** A server that starts knows no roles for some seconds, and denies everything: for so long after a connection broke, a denial is not final. */
+/** A server that starts denies or fails calls for some seconds: for so long after a connection broke, neither is final. */
 const COLD_MS = 15_000;
 const COLD_RETRY_MS = { first: 250, longest: 2_000 };
 
@@ -97,7 +97,7 @@ export function openCluster(at: ConfigPlace & { namespace?: string | undefined }
       hasAnswered = true;
       if (response.status < 400) return response;
       const refusal = refusalOf(await response.read());
-      const isCold = isDenied(refusal) && clock.monotonic() - (namesMissingRoles(refusal) ? began : brokenOn) < COLD_MS;
+      const isCold = mayBeCold(refusal) && clock.monotonic() - (namesMissingRoles(refusal) ? began : brokenOn) < COLD_MS;
       if (refusal.status === 401 && !reloaded) {
         // Credential files change, and credential programs return new ones.
         access = loadConfig(at);

@@ -95,9 +95,9 @@ export function mayPass({ status, reason, message }: Refusal, verb: string): boo
   return (verb === "apply" && !FIELD_CONFLICT.test(message)) || (verb === "create" && reason === "Conflict");
 }
 
-/** RBAC has denied it. */
-export function isDenied({ status, message }: Refusal): boolean {
-  return status === 403 && CANNOT.test(message);
+/** RBAC has denied it, or the server has failed: one that has just started knows no roles and no range of addresses yet. */
+export function mayBeCold({ status, message }: Refusal): boolean {
+  return status >= 500 || (status === 403 && CANNOT.test(message));
 }
 
 /** The server names roles that it does not know, or does not know yet. */

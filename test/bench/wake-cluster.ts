@@ -1,5 +1,5 @@
 /**
- * How long a sleeping container takes to answer on a real Kubernetes: `BERTH_TEST_CLUSTER=<kubeconfig of an administrator> BERTH_TEST_REGISTRY=<host:port>
+ * How long a sleeping container takes to answer on a real Kubernetes: `TEST_CLUSTER=<kubeconfig of an administrator> TEST_REGISTRY=<host:port>
  * DOCKER_HOST=<engine> npm run bench:cluster [rounds] [onDemand|slow]`. Once with an application that listens as soon as its process runs, once with one that boots for 1 s.
  *
  * - answer: from the request to the whole response.

@@ -184,10 +184,13 @@ t.test("what is applied belongs to who applied it", async (t) => {
     422,
     "some fields never change",
   );
+  const anotherUid = but(less, (copy: Body) => Object.assign(copy["metadata"] as object, { uid: "another" }));
+  t.match(await ask("PATCH", two, anotherUid), { status: 422, text: /metadata\.uid: Invalid value: "another": field is immutable/ });
   t.equal((await ask("DELETE", `${SECRETS}/x.env`, { preconditions: { uid: "another" } })).status, 409);
   t.equal((await ask("DELETE", `${SECRETS}/x.env`)).status, 200);
   t.equal((await ask("DELETE", `${SECRETS}/x.env`)).status, 404);
   t.equal((await ask("GET", `${SECRETS}/x.env`)).status, 404);
+  t.equal((await ask("PATCH", two, anotherUid)).status, 409, "an object with a uid is none to create");
 });
 
 t.test("the API refuses anonymous callers, and actions that the manifest does not name", async (t) => {

@@ -1,5 +1,5 @@
 /**
- * The conformance kit on a real cluster: `BERTH_TEST_CLUSTER=<kubeconfig of an administrator> BERTH_TEST_REGISTRY=<host:port> node test/drivers/kubernetes/on-cluster.ts`.
+ * The conformance kit on a real cluster: `TEST_CLUSTER=<kubeconfig of an administrator> TEST_REGISTRY=<host:port> node test/drivers/kubernetes/on-cluster.ts`.
  */
 import { writeFileSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -39,5 +39,5 @@ await conformance(t, {
     return { ...gate, driver: open({ kubeconfig }) };
   },
   resolvesElsewhere: true,
-  cannot: { ...BACKENDS.kubernetes.cannot, ...(process.env["BERTH_TEST_METRICS"] === "no" ? { usage: "the cluster has no metrics server" } : {}) },
+  cannot: { ...BACKENDS.kubernetes.cannot, ...(process.env["TEST_METRICS"] === "no" ? { usage: "the cluster has no metrics server" } : {}) },
 });

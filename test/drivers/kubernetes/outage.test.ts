@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import t from "tap";
 import { clockFrom, systemClock } from "../../../lib/clock.ts";
+import { KubernetesApiError } from "../../fixtures/kubernetes/status.ts";
 import { call, rejectsWith, specOf } from "../conformance.ts";
 import { openWorld } from "./test-cluster.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -47,6 +48,25 @@ t.test("a server that names the roles it misses is tried again, whether a connec
   // It never knows them.
   cluster.roles.cold.requests = 1_000;
   await rejectsWith(t, "ENGINE_ACTION_DENIED", open({ clock: hasty }).list(call()));
+});
+
+t.test("a server that has just started fails calls for a while, and is tried again; without a break a failure is final", async (t) => {
+  const { cluster, open, image } = await openWorld(t);
+  const driver = open({ clock: quick });
+  const spec = await specOf(driver, "cold", await image("worker"), { graceMs: 1 });
+  await driver.list(call());
+  cluster.away();
+  await rejectsWith(t, "ENGINE_UNREACHABLE", driver.list(call()));
+  await cluster.back();
+  const message = "Internal error occurred: failed to allocate a serviceIP: the provided network does not match the current range";
+  const error = new KubernetesApiError(500, "InternalError", message);
+  cluster.trouble.push({ error, path: /\/secrets$/ }, { error, path: /\/deployments$/ });
+  await driver.deploy(spec, call());
+  t.strictSame(cluster.trouble, []);
+  await driver.destroy("cold", call());
+
+  cluster.trouble.push({ error });
+  await rejectsWith(t, "ENGINE_FAILED", open().list(call()));
 });
 
 t.test("a denial without a break is final at once", async (t) => {
