@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { closeSync, constants, openSync } from "node:fs";
 import { createServer } from "node:net";
 import { constants as os } from "node:os";
@@ -24,7 +25,7 @@ type ProcessDeps = { records: Records; clock: Clock; nodePath: string };
 export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched, onAddresses, onHealthStatus }: DeployCall): Promise<Deployment> {
   const { records, clock } = host;
   const began = clock.monotonic();
-  const port = await startOrAdopt(host, spec, signal);
+  const { port, claim } = await startOrAdopt(host, spec, signal);
   try {
     onLaunched?.();
     const started = clock.monotonic();
@@ -34,24 +35,25 @@ export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched
     // Its record exists before it starts: no other service here has its port.
     if (address) onAddresses?.([address], instance, true);
     await firstOf<void>(signal, (own) => [
-      failAtEnd(host, spec, own),
+      failAtEnd(host, spec, claim, own),
       awaitReady(spec, { address, proof: "accepted", health: healthAddress(spec, address?.host) }, { clock, signal: own, onHealthStatus }),
     ]);
     return { addresses: address ? [address] : [], instance, phases: { create: started - began, boot: clock.monotonic() - started } };
   } catch (error) {
-    await destroy(records, clock, spec.service);
+    await destroy(records, clock, spec.service, undefined, claim);
     throw error;
   }
 }
 
-/** Returns the port of the service, if its spec has one. */
-async function startOrAdopt(host: ProcessDeps, spec: Spec, signal: AbortSignal): Promise<number | undefined> {
+/** Returns the port of the service, if its spec has one, and the claim of its instance. */
+async function startOrAdopt(host: ProcessDeps, spec: Spec, signal: AbortSignal): Promise<{ port: number | undefined; claim: string | undefined }> {
   const { records, clock, nodePath } = host;
   const recipe = await readRecipe({ ref: spec.image, folder: spec.folder });
   signal.throwIfAborted();
   for (;;) {
     const port = spec.port === undefined ? undefined : await freePort(new Set(records.all().flatMap((one) => one.port ?? [])));
-    if (records.claim({ service: spec.service, labels: spec.labels, port, boot: records.boot })) {
+    const claim = randomUUID();
+    if (records.claim({ service: spec.service, labels: spec.labels, port, boot: records.boot, claim })) {
       const env = { ...recipe.env, ...spec.env, ...(port === undefined ? {} : { PORT: String(port) }) };
       const files = { statPath: records.statPath(spec.service), logPath: records.logPath(spec.service) };
       try {
@@ -60,16 +62,16 @@ async function startOrAdopt(host: ProcessDeps, spec: Spec, signal: AbortSignal):
         await waitForRecord(host, spec.service);
         signal.throwIfAborted();
       } catch (error) {
-        await destroy(records, clock, spec.service);
+        await destroy(records, clock, spec.service, undefined, claim);
         throw error;
       }
-      return port;
+      return { port, claim };
     }
     await waitForRecord(host, spec.service, signal);
     const holder = records.find(spec.service);
     if (holder) refuseForeignOwner(holder.labels, spec);
     if (holder?.running && holder.labels.generation === spec.labels.generation && (holder.port === undefined) === (spec.port === undefined))
-      return holder.port;
+      return { port: holder.port, claim: holder.claim };
     await destroy(records, clock, spec.service, signal);
   }
 }
@@ -83,12 +85,16 @@ async function waitForRecord({ records, clock }: ProcessDeps, service: string, s
   }
 }
 
-/** Rejects when the process ends. */
-async function failAtEnd({ records, clock }: ProcessDeps, spec: Spec, signal: AbortSignal): Promise<never> {
-  while (records.find(spec.service)?.running) await clock.sleep(POLL_MS, signal);
+/** Rejects when the process ends, or is replaced. */
+async function failAtEnd({ records, clock }: ProcessDeps, spec: Spec, claim: string | undefined, signal: AbortSignal): Promise<never> {
+  const own = () => {
+    const current = records.find(spec.service);
+    return current?.claim === claim ? current : undefined;
+  };
+  while (own()?.running) await clock.sleep(POLL_MS, signal);
   const endedAt = clock.monotonic();
-  while (records.find(spec.service)?.exitCode === undefined && clock.monotonic() - endedAt < EXIT_CODE_MS) await clock.sleep(POLL_MS, signal);
-  const code = records.find(spec.service)?.exitCode;
+  while (own()?.exitCode === undefined && clock.monotonic() - endedAt < EXIT_CODE_MS) await clock.sleep(POLL_MS, signal);
+  const code = own()?.exitCode;
   const lines = await logTail(logs(records, clock, spec.service, { tail: LOG_TAIL_LINES }, { signal }), signal);
   throw crashFault(spec, { code, outOfMemory: false }, lines);
 }

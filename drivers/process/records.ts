@@ -11,6 +11,8 @@ type ProcessRecord = {
   labels: Labels;
   port?: number | undefined;
   boot: string;
+  /** Random, for this instance. Records of an older berth have none. */
+  claim?: string | undefined;
   /** Known only if it ended before the berth that started it. */
   exitCode?: number | undefined;
 };
@@ -72,8 +74,9 @@ export function openRecords(at: string) {
       // Removed between `find` and `write`.
       if (read(path(service, "stat")) === undefined) rmSync(path(service, "json"), { force: true });
     },
-    remove: (service: string) => {
-      if (!isServiceName(service)) return;
+    /** `claim`: of the instance that has ended. Another process may have started the next one meanwhile, whose record stays. */
+    remove: (service: string, claim?: string) => {
+      if (!isServiceName(service) || (claim !== undefined && find(service)?.claim !== claim)) return;
       // The identity first: see `setExit`.
       for (const kind of ["stat", "json", "log"] as const) rmSync(path(service, kind), { force: true });
     },
@@ -87,10 +90,14 @@ const KILL_MS = 2_000;
 
 const POLL_MS = 10;
 
-/** Ends the service's process group and removes its record. Without a signal it cannot be aborted: it cleans up after a failure. */
-export async function destroy(records: Records, clock: Clock, service: string, signal?: AbortSignal): Promise<void> {
+/**
+ * Ends the service's process group and removes its record. Without a signal it cannot be aborted: it cleans up after a failure. `claim`: of the only instance
+ * that it may end.
+ */
+export async function destroy(records: Records, clock: Clock, service: string, signal?: AbortSignal, claim?: string): Promise<void> {
   signal?.throwIfAborted();
   const current = records.find(service);
+  if (claim !== undefined && current?.claim !== claim) return;
   if (!current) return records.remove(service);
   const identity = current.process;
   if (identity && current.running) {
@@ -104,7 +111,7 @@ export async function destroy(records: Records, clock: Clock, service: string, s
     // The leader has ended without the rest of its group. The kernel does not reuse its pid while the group exists.
     signalGroup(identity.pid, "SIGKILL");
   }
-  records.remove(service);
+  records.remove(service, current.claim);
 }
 
 async function waitUntil(clock: Clock, ms: number, done: () => boolean, signal: AbortSignal | undefined): Promise<boolean> {

@@ -47,6 +47,51 @@ t.test("the process driver keeps the contract", async (t) => {
   });
 });
 
+t.test("what ends an instance leaves the next one, which another process has started meanwhile, its record", async (t) => {
+  const { source, open, services } = world(t);
+  const [driver, sleeping, resume] = [open(), Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  // Of a process that stands still between two looks.
+  const clock = {
+    ...systemClock(),
+    sleep: async () => {
+      sleeping.resolve();
+      await resume.promise;
+    },
+  };
+  const slow = processDriver({ folder: services, nodePath: process.execPath, clock, log });
+  const spec = await specOf(driver, "replaced", source("onDemand"));
+  await driver.deploy(spec, call());
+  const late = slow.destroy("replaced", call());
+  await sleeping.promise;
+  await driver.destroy("replaced", call());
+  const { instance } = await driver.deploy(spec, call());
+  resume.resolve();
+  await late;
+  t.match(await driver.inspect("replaced", call()), { running: true, instance });
+  await driver.destroy("replaced", call());
+});
+
+t.test("a deploy whose instance another process has replaced ends no other one", async (t) => {
+  const { source, open, services } = world(t);
+  const driver = open();
+  const [looking, resume] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let isHeld = false;
+  const system = systemClock();
+  const clock = { ...system, sleep: (ms: number, signal?: AbortSignal) => (isHeld ? (looking.resolve(), resume.promise) : system.sleep(ms, signal)) };
+  const slow = processDriver({ folder: services, nodePath: process.execPath, clock, log });
+  const spec = await specOf(driver, "replaced", source("onDemand"), { env: { BOOT_MS: "60000" } });
+  const first = slow.deploy(spec, { ...call(), onLaunched: () => (isHeld = true) });
+  const rejected = t.rejects(first, { code: "CONTAINER_CRASHED" });
+  await looking.promise;
+  await driver.destroy("replaced", call());
+  const { instance } = await driver.deploy(await specOf(driver, "replaced", source("onDemand"), {}), call());
+  isHeld = false;
+  resume.resolve();
+  await rejected;
+  t.match(await driver.inspect("replaced", call()), { running: true, instance });
+  await driver.destroy("replaced", call());
+});
+
 t.test("a service outlives the berth that started it, and the next one finds and ends it", async (t) => {
   const { services, source, open } = world(t);
   const driver = open();

@@ -11,11 +11,11 @@ t.test("a fault of PostgreSQL has no text of the server, not even as its cause, 
   const server = await startPostgres(t);
   const postgres = await server.database();
   const url = postgres.url.replace(/\/[^/]*$/, "/hidden_name");
-  const store = openStore({ folder: tempFolder(t), clock: systemClock(), postgres: { ...postgres, url } });
+  const open = () => openStore({ folder: tempFolder(t), clock: systemClock(), postgres: { ...postgres, url } });
   const database = openLeaderDatabase(parsePostgresAddress({ ...postgres, url }), { timeoutMs: 5_000, clock: systemClock() });
   t.teardown(() => database.close());
-  for (const failing of [store, database.transaction("SELECT 1")]) {
-    const fault = await failing.then(
+  for (const fails of [open, () => database.transaction("SELECT 1")]) {
+    const fault = await fails().then(
       () => t.fail("it succeeded"),
       (error: unknown) => error as Fault,
     );
