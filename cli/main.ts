@@ -44,13 +44,22 @@ function asService(env: NodeJS.ProcessEnv, args: readonly string[]): NodeJS.Proc
   const service = serviceEnvironment({ env, args, uid: process.getuid?.(), folder: process.cwd() });
   if (!service) return env;
   if (service.owner) {
-    process.setgroups?.([service.owner.gid]);
+    takeGroupsOf(service.owner);
     process.setgid?.(service.owner.gid);
     process.setuid?.(service.owner.uid);
   }
   // The servers that root saved are not this one, and its home is closed to the service's user.
   const { HOME: _home, XDG_CONFIG_HOME: _config, XDG_RUNTIME_DIR: _runtime, ...others } = env;
   return { ...others, ...service.variables };
+}
+
+/** With the supplementary groups of the user, such as `docker`; a user without an account has none. The types of Node lack this function. */
+function takeGroupsOf({ uid, gid }: { uid: number; gid: number }): void {
+  try {
+    (process as { initgroups?(user: number, extraGroup: number): void }).initgroups?.(uid, gid);
+  } catch {
+    process.setgroups?.([gid]);
+  }
 }
 
 /** Undefined if there is no settings file. */

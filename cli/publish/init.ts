@@ -58,6 +58,6 @@ export const verbs: Verbs = {
 };
 
 function packageFiles(name: string): Record<string, string> {
-  const about = { name, version: "0.1.0", friendlyName: name, description: `The package ${name}` };
-  return { "package.json": `${JSON.stringify(about, undefined, 2)}\n` };
+  const manifest = { name, version: "0.1.0", friendlyName: name, description: `The package ${name}` };
+  return { "package.json": `${JSON.stringify(manifest, undefined, 2)}\n` };
 }
