@@ -139,7 +139,7 @@ t.test("the range is in the address, and a chart's legend follows the arrow keys
     .waitFor();
   t.equal(await pressed.textContent(), "15 min", "a reload keeps it");
 
-  const chart = page.locator("figure", { has: page.getByRole("heading", { name: "Memory", level: 3 }) });
+  const chart = page.locator("figure", { has: page.getByRole("heading", { name: "Memory", level: 2 }) });
   await chart.getByRole("img").focus();
   t.equal(await chart.locator("figcaption time").textContent(), "");
   await page.keyboard.press("Home");

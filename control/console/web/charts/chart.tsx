@@ -56,7 +56,7 @@ export function Chart(props: ChartProps) {
   return (
     <figure class="chart">
       <figcaption>
-        <h3>{title}</h3>
+        <h2>{title}</h2>
         <time class="quiet">{index === undefined || isEmpty ? "" : timeText(time[index] ?? 0)}</time>
       </figcaption>
       {isEmpty ? (
