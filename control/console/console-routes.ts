@@ -23,8 +23,10 @@ export function addConsole(app: FastifyInstance, deps: SessionTransferDeps): voi
     console.addHook("onRequest", async (request, reply) => {
       if (isAtConsole(request)) return;
       const origin = consoleOrigin(settings, request);
-      const path = request.url.split("?", 1)[0];
-      if (origin !== undefined && (path === "/" || path === "/console")) return reply.redirect(`${origin}/`, 302);
+      const [path, query] = request.url.split("?", 2);
+      const opened = path === "/console" ? OPENED.exec(query ?? "")?.[1] : undefined;
+      if (origin !== undefined && (path === "/" || path === "/console"))
+        return reply.redirect(opened === undefined ? `${origin}/` : `${origin}/#/open/${opened}`, 302);
       throw new Fault("ROUTE_NOT_FOUND", `The console is not at the edge${origin === undefined ? "" : ` but at ${origin}`}.`);
     });
     addRoutes(console, [
@@ -46,6 +48,9 @@ export function addConsole(app: FastifyInstance, deps: SessionTransferDeps): voi
   });
   addSessionTransfer(app, deps);
 }
+
+/** The gateway names the container that a signed-out user wanted to open. */
+const OPENED = /^open=([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})$/;
 
 export type ConsoleListenerDeps = Pick<ControlListenerOptions, "handle" | "tls" | "clock" | "log"> & {
   /** The API, which serves the console to what comes in here. */

@@ -24,7 +24,7 @@ import type { GatewayLimits } from "../limits.ts";
 import type { GatewayReadiness } from "../readiness.ts";
 import { createTraceContext, type TraceContext } from "../trace-context.ts";
 import { createTrustedProxies, type TrustedProxies } from "../trusted-proxies.ts";
-import type { WaitingPage } from "../waiting/waiting-page.ts";
+import { isNavigation, type WaitingPage } from "../waiting/waiting-page.ts";
 import { closeFor } from "../websockets/frames.ts";
 import { authenticate, cachedCaller, type GatewayCaller, CONSOLE_COOKIES } from "./credentials.ts";
 import { asleepFault } from "./hold.ts";
@@ -59,6 +59,8 @@ type DecideContext = Pick<DecideDeps, "directory" | "identity" | "leases" | "ori
   trusted: TrustedProxies;
   edits: ForwardedEdits;
   isProbe: ProbeMatcher;
+  /** Users sign in at the console; false: at a Datagrok server. */
+  isConsoleSignIn: boolean;
 };
 
 const HEALTH: ExchangeLabels = { route: "health" };
@@ -68,7 +70,13 @@ export function createDecide(deps: DecideDeps): Decide {
   const { origins, consoleName, readiness, limits } = deps;
   const trusted = deps.trusted ?? createTrustedProxies([]);
   const edits = createForwardedEdits({ trusted, trace: deps.trace ?? createTraceContext() });
-  const context: DecideContext = { ...deps, trusted, edits, isProbe: createProbeMatcher(limits.noWake) };
+  const context: DecideContext = {
+    ...deps,
+    trusted,
+    edits,
+    isProbe: createProbeMatcher(limits.noWake),
+    isConsoleSignIn: deps.datagrok === undefined,
+  };
   const backend = deps.datagrok === undefined ? controlBackend(deps.api, trusted) : datagrokBackend(deps.datagrok);
   const toApi = { backend, edits, apiTimeoutMs: limits.apiTimeoutMs, origins };
 
@@ -192,11 +200,32 @@ function isForHost(head: Head, name: string): boolean {
 }
 
 /** A WebSocket client gets an accept and a close: it cannot show its user an HTTP error. */
-function refusal({ origins, log }: Pick<DecideContext, "origins" | "log">, head: Head, kind: ContainerRoute["kind"], error: unknown): Decision {
+function refusal(
+  { origins, log, isConsoleSignIn }: Pick<DecideContext, "origins" | "log" | "isConsoleSignIn">,
+  head: Head,
+  kind: ContainerRoute["kind"],
+  error: unknown,
+): Decision {
   const fault = error instanceof Fault ? error : loggedFault(log, error);
   const labels: ExchangeLabels = { route: kind, fault: fault.code };
+  const signIn = kind === "proxy" && isConsoleSignIn && fault.status === 401 ? signInResponse(head) : undefined;
+  if (signIn !== undefined) return { kind: "answer", answer: signIn, labels };
   if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), labels };
   return { kind: "answer", answer: readable(permittedOrigin(head.header("origin"), origins), containerErrorResponse(fault)), labels };
+}
+
+const CONTAINER_ID = /\/proxy\/([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?:[/?]|$)/i;
+
+/** Sends a signed-out user who opens a container's address to the console, which returns here after the sign-in. The console has an origin of its own. */
+function signInResponse(head: Head): DirectResponse | undefined {
+  const id = head.method === "GET" && isNavigation(head) ? CONTAINER_ID.exec(head.target)?.[1] : undefined;
+  if (id === undefined) return undefined;
+  const headers: HeaderLine[] = [
+    ["Location", `/console?open=${id.toLowerCase()}`],
+    ["Content-Length", "0"],
+    ["Cache-Control", "no-store"],
+  ];
+  return { status: 302, reason: "Found", headers, body: "" };
 }
 
 function loggedFault(log: Log, error: unknown): Fault {

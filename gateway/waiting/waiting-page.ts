@@ -170,7 +170,7 @@ export function createWaitingPage({ directory, clock, files }: { directory: Dire
 }
 
 /** A user opens an address or follows a link, and would see an empty window until the response. */
-function isNavigation(head: Head): boolean {
+export function isNavigation(head: Pick<Head, "header">): boolean {
   return head.header("sec-fetch-mode") === "navigate" && head.header("accept")?.includes("text/html") === true;
 }
 

@@ -14,6 +14,12 @@ export class RequestError extends Error {
 /** Longer than any response takes; the console never waits for a start. */
 const TIMEOUT_MS = 30_000;
 
+/** Events of the window: a request waits for longer than `SLOW_MS`; a request has ended; the server no longer accepts the session. */
+export const SLOW_REQUEST = "berth-slow-request";
+export const REQUEST_ENDED = "berth-request-ended";
+export const SESSION_ENDED = "berth-session-ended";
+const SLOW_MS = 4_000;
+
 /** Requests JSON from the API, as the user of the browser's cookie. */
 export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   const answer = await send(`/api${path}`, init);
@@ -22,6 +28,7 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
 
 /** The timeout is for the head of the response: a body, such as a followed log, has no limit. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
+  const slow = setTimeout(() => dispatchEvent(new Event(SLOW_REQUEST)), SLOW_MS);
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
   const signal = init.signal ? AbortSignal.any([init.signal, timeout.signal]) : timeout.signal;
@@ -30,7 +37,12 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
       if (init.signal?.aborted) throw error;
       throw new RequestError(timeout.signal.aborted ? "berth did not respond within 30 s." : "berth is unreachable.", 0);
     })
-    .finally(() => clearTimeout(timer));
+    .finally(() => {
+      clearTimeout(timer);
+      clearTimeout(slow);
+      dispatchEvent(new Event(REQUEST_ENDED));
+    });
+  if (answer.status === 401 && path !== "/console/sign-in") dispatchEvent(new Event(SESSION_ENDED));
   if (!answer.ok) throw new RequestError(await reasonOf(answer), answer.status);
   return answer;
 }

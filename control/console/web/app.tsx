@@ -1,8 +1,10 @@
 import { render } from "preact";
-import { useState } from "preact/hooks";
-import { RequestError, send, useRequest, useServerSections } from "./api-client.ts";
+import { useEffect, useState } from "preact/hooks";
+import { RequestError, type RequestState, send, SESSION_ENDED, useRequest, useServerSections } from "./api-client.ts";
+import { ConnectionBanner } from "./connection-banner.tsx";
 import { ContainerList } from "./containers/container-list.tsx";
 import { ContainerPage } from "./containers/container-page.tsx";
+import { OpenContainer } from "./containers/open-container.tsx";
 import type { ConsoleSection, User } from "./entities.ts";
 import icon from "./icon.svg";
 import { EdgeAddress } from "./edge-address.ts";
@@ -11,10 +13,11 @@ import { LiveFeed } from "./live-feed.tsx";
 import { type ConsolePath, linkTo, useConsolePath } from "./location.ts";
 import { OverviewPage } from "./overview/overview-page.tsx";
 import { Failure, Loading } from "./parts/display.tsx";
+import { Dialog } from "./parts/dialog.tsx";
 import { NoticeBoard } from "./parts/notices.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
 import { ServerPage } from "./server-page.tsx";
-import { SignIn } from "./sign-in.tsx";
+import { SignIn, SignInForm } from "./sign-in.tsx";
 
 /** The sections of the console: their titles in the navigation, and their pages for the rest of the path. */
 const SECTIONS: readonly ConsolePage[] = [
@@ -47,35 +50,60 @@ type PageContext = { user: User; withContainers: boolean };
 
 function App() {
   const { server, error, reload } = useServerSections();
+  // At the same time as the sections: each round trip counts on a slow line.
+  const user = useRequest<User>("/users/current");
   if (error && !server) return <Failure error={error} onRetry={reload} />;
   if (!server) return <Loading />;
   return (
     <EdgeAddress.Provider value={server.edge}>
-      <Console names={server.sections} />
+      <Console names={server.sections} state={user} />
     </EdgeAddress.Provider>
   );
 }
 
-function Console({ names }: { names: readonly ConsoleSection[] }) {
-  const { value: user, error, reload } = useRequest<User>("/users/current");
-  const [signedOut, setSignedOut] = useState(false);
-  const path = useConsolePath();
+function Console({ names, state: { value: user, error, reload } }: { names: readonly ConsoleSection[]; state: RequestState<User> }) {
+  const [session, setSession] = useState<"signedIn" | "ended" | "signedOut">("signedIn");
+  /** Counts sign-ins: each one reads the page again. */
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    const end = () => setSession((before) => (before === "signedIn" ? "ended" : before));
+    addEventListener(SESSION_ENDED, end);
+    return () => removeEventListener(SESSION_ENDED, end);
+  }, []);
   const withContainers = names.includes("containers");
+  const onSignedIn = () => {
+    setSession("signedIn");
+    setTurn((last) => last + 1);
+    reload();
+  };
 
-  if (signedOut || (error instanceof RequestError && error.status === 401)) {
-    const onSignedIn = () => {
-      setSignedOut(false);
-      reload();
-    };
+  if (session === "signedOut" || (!user && error instanceof RequestError && error.status === 401))
     return <SignIn hasOwnUsers={withContainers} onSignedIn={onSignedIn} />;
-  }
   if (error && !user) return <Failure error={error} onRetry={reload} />;
   if (!user) return <Loading />;
 
+  const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSession("signedOut"));
+  const page = <Page key={turn} names={names} user={user} onSignOut={signOut} />;
+  return (
+    <NoticeBoard>
+      <ConnectionBanner />
+      {/* The feed contains changes of containers and images only. */}
+      {withContainers ? <LiveFeed key={turn}>{page}</LiveFeed> : page}
+      {session === "ended" ? (
+        <Dialog title="Your session has ended">
+          <SignInForm hasOwnUsers={withContainers} onSignedIn={onSignedIn} />
+        </Dialog>
+      ) : null}
+    </NoticeBoard>
+  );
+}
+
+function Page({ names, user, onSignOut }: { names: readonly ConsoleSection[]; user: User; onSignOut(): void }) {
+  const path = useConsolePath();
+  const withContainers = names.includes("containers");
   const sections = SECTIONS.filter(({ name, of = name, adminsOnly }) => names.some((one) => one === of) && (adminsOnly !== true || user.admin));
   const section = sections.find(({ name }) => name === path[0]) ?? sections.find(({ name }) => name === names[0]);
-  const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSignedOut(true));
-  const page = (
+  return (
     <>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
         Skip to content
@@ -92,17 +120,19 @@ function Console({ names }: { names: readonly ConsoleSection[] }) {
           ))}
         </nav>
         <span class="who">{user.login}</span>
-        <button type="button" onClick={signOut}>
+        <button type="button" onClick={onSignOut}>
           Sign out
         </button>
       </header>
       <main id="main" tabIndex={-1}>
-        {section?.page(path.slice(1), { user, withContainers })}
+        {path[0] === "open" && path[1] !== undefined && withContainers ? (
+          <OpenContainer id={path[1]} />
+        ) : (
+          section?.page(path.slice(1), { user, withContainers })
+        )}
       </main>
     </>
   );
-  // The feed contains changes of containers and images only.
-  return <NoticeBoard>{withContainers ? <LiveFeed>{page}</LiveFeed> : page}</NoticeBoard>;
 }
 
 const root = document.getElementById("app");

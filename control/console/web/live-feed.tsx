@@ -41,6 +41,8 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
         setBroken(true);
         // The browser reconnects a broken stream itself. It gives up a refused one, as while berth restarts.
         if (source.readyState !== EventSource.CLOSED) return;
+        // The stream does not say why it was refused. If the session has ended, this request does.
+        request("/users/current").catch(() => {});
         const timer = setTimeout(listen, RETRY_MS);
         stop = () => clearTimeout(timer);
       });
@@ -53,7 +55,7 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
   return (
     <Feed.Provider value={watch.current}>
       {broken ? (
-        <p class="broken" role="status">
+        <p class="banner broken" role="status">
           Connection lost. Reconnecting…
         </p>
       ) : null}

@@ -3,7 +3,20 @@ import icon from "./icon.svg";
 import { type RequestError, send } from "./api-client.ts";
 
 /** `hasOwnUsers`: berth has users of its own, and created the first one. */
-export function SignIn({ hasOwnUsers, onSignedIn }: { hasOwnUsers: boolean; onSignedIn(): void }) {
+type SignInProps = { hasOwnUsers: boolean; onSignedIn(): void };
+
+export function SignIn(props: SignInProps) {
+  return (
+    <main class="sign-in">
+      <h1>
+        <img src={icon} alt="" width="32" height="32" /> berth
+      </h1>
+      <SignInForm {...props} />
+    </main>
+  );
+}
+
+export function SignInForm({ hasOwnUsers, onSignedIn }: SignInProps) {
   const [key, setKey] = useState("");
   const [error, setError] = useState<string>();
   const [busy, setBusy] = useState(false);
@@ -17,44 +30,39 @@ export function SignIn({ hasOwnUsers, onSignedIn }: { hasOwnUsers: boolean; onSi
       .finally(() => setBusy(false));
   };
   return (
-    <main class="sign-in">
-      <h1>
-        <img src={icon} alt="" width="32" height="32" /> berth
-      </h1>
-      <form onSubmit={submit}>
-        <label for="key">Developer key</label>
-        <input
-          id="key"
-          type="password"
-          autocomplete="current-password"
-          required
-          value={key}
-          onInput={(event) => setKey(event.currentTarget.value)}
-          aria-describedby="hint"
-          // oxlint-disable-next-line jsx-a11y/no-autofocus
-          autofocus
-        />
-        <p id="hint" class="quiet">
-          {hasOwnUsers ? (
-            <>
-              Enter the key that <code>grok publish</code> uses. The first user's key is in <code>admin.key</code> in berth's data folder.
-            </>
-          ) : (
-            <>
-              Enter the key of your Datagrok server that <code>grok publish</code> and <code>docker login</code> use.
-            </>
-          )}
-        </p>
-        {error === undefined ? null : (
-          <p class="failure" role="alert">
-            {error}
-          </p>
+    <form class="sign-in-form" onSubmit={submit}>
+      <label for="key">Developer key</label>
+      <input
+        id="key"
+        type="password"
+        autocomplete="current-password"
+        required
+        value={key}
+        onInput={(event) => setKey(event.currentTarget.value)}
+        aria-describedby="hint"
+        // oxlint-disable-next-line jsx-a11y/no-autofocus
+        autofocus
+      />
+      <p id="hint" class="quiet">
+        {hasOwnUsers ? (
+          <>
+            Enter the key that <code>grok publish</code> uses. The first user's key is in <code>admin.key</code> in berth's data folder.
+          </>
+        ) : (
+          <>
+            Enter the key of your Datagrok server that <code>grok publish</code> and <code>docker login</code> use.
+          </>
         )}
-        <button type="submit" class="primary" disabled={busy || key.trim() === ""}>
-          {busy ? "Signing in…" : "Sign in"}
-        </button>
-      </form>
-    </main>
+      </p>
+      {error === undefined ? null : (
+        <p class="failure" role="alert">
+          {error}
+        </p>
+      )}
+      <button type="submit" class="primary" disabled={busy || key.trim() === ""}>
+        {busy ? "Signing in…" : "Sign in"}
+      </button>
+    </form>
   );
 }
 
