@@ -40,6 +40,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/tcp-containers.test.ts",
   "test/program/rights/browser.test.ts",
   "test/program/console-container.test.ts",
+  "test/program/console-session.test.ts",
   "test/control/console/container-list.test.ts",
   "test/control/console/states.test.ts",
   "test/control/console/overview.test.ts",
