@@ -41,7 +41,7 @@ type ConsolePage = {
   /** Shown where the server has this section. Undefined: its own. */
   of?: ConsoleSection;
   title: string;
-  /** Hidden for others, for whom its API is closed. */
+  /** Hidden for others: the API refuses them. */
   adminsOnly?: true;
   page(rest: ConsolePath, context: PageContext): preact.JSX.Element;
 };
