@@ -83,8 +83,8 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
         const logins = await store.users.logins(wakes.map(({ byUser }) => byUser));
         const reached = lifecycle.startPhases(container.id);
         return wakes.map((wake) => {
-          const known = wake.endedOn === undefined && wake.begunOn !== undefined && reached ? { ...wake, reached } : wake;
-          return wakeToJson(known, logins.get(wake.byUser), clock.now());
+          const current = wake.endedOn === undefined && wake.begunOn !== undefined && reached ? { ...wake, reached } : wake;
+          return wakeToJson(current, logins.get(wake.byUser), clock.now());
         });
       },
     }),

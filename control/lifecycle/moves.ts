@@ -184,13 +184,13 @@ async function recordWake({ wakes }: Pick<Store, "wakes">, { from, moved, event,
   const isNew = isStartingNow && (!wasStarting || event === "redefined");
   if (wasStarting && (!isStartingNow || isNew)) {
     // Before `STARTING`, no deploy of this start has begun.
-    const parts = from === "STARTING" && event !== "answered" ? reached?.(moved.id) : undefined;
+    const partial = from === "STARTING" && event !== "answered" ? reached?.(moved.id) : undefined;
     const phases = event === "answered" ? moved.phases : undefined;
     await wakes.end(moved.id, {
       endedOn: at,
       outcome: event,
       phases,
-      reached: parts,
+      reached: partial,
       fault: moved.state === "ERROR" ? causeOf(moved.fault) : undefined,
     });
   }

@@ -98,7 +98,7 @@ export function useServerSections(): { server: ConsoleServer | undefined; error:
     send("/console/rooms", { signal: gone.signal })
       .then((answer) => answer.json() as Promise<{ rooms: ConsoleSection[]; edge?: string }>)
       .then(
-        ({ rooms, edge }) => (setServer({ sections: rooms, edge }), setError(undefined)),
+        (body) => (setServer({ sections: body.rooms, edge: body.edge }), setError(undefined)),
         (reason: unknown) => {
           if (!gone.signal.aborted) setError(reason as Error);
         },

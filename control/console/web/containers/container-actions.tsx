@@ -20,10 +20,10 @@ export function fittingAction(status: string): "start" | "stop" | undefined {
 
 export const ACTION_PATHS = { start: "run", stop: "stop", restart: "restart" } as const;
 
-export type ContainerAction = keyof typeof ACTION_PATHS;
+export type ContainerCommand = keyof typeof ACTION_PATHS;
 
 /** Requests a change of state, and does not wait for it. */
-export function requestAction(id: string, action: ContainerAction): Promise<Container> {
+export function requestAction(id: string, action: ContainerCommand): Promise<Container> {
   const path = `/docker/containers/${id}/${ACTION_PATHS[action]}`;
   return action === "restart" ? request(path, { method: "POST" }) : request(path);
 }
@@ -34,7 +34,7 @@ export function ContainerActions({ container, onDone }: { container: Container; 
   const [isRemoving, setRemoving] = useState(false);
   const notices = useNotices();
   const fitting = fittingAction(status);
-  const act = (action: ContainerAction) => () => requestAction(id, action).then(onDone);
+  const act = (action: ContainerCommand) => () => requestAction(id, action).then(onDone);
   const remove = () => {
     setRemoving(false);
     request(`/docker/containers/${id}`, { method: "DELETE" }).then(() => {

@@ -37,8 +37,8 @@ function groupFailures(wakes: readonly Wake[], failure: LastFailure | null): Fai
     if (group) group.count++;
     else groups.set(key, { ...cause, count: 1, last: time, logs });
   };
-  for (const { cause, ended, asked } of wakes.slice(0, success < 0 ? wakes.length : success)) {
-    if (cause) add(cause, ended ?? asked, failure?.code === cause.code ? failure.logs : []);
+  for (const { cause, ended } of wakes.slice(0, success < 0 ? wakes.length : success)) {
+    if (cause && ended !== null) add(cause, ended, failure?.code === cause.code ? failure.logs : []);
   }
   const isOver = failure && wakes.some(({ outcome, ended }) => outcome === "answered" && ended !== null && ended >= failure.time);
   // Not every failure is one of a start.

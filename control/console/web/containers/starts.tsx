@@ -21,7 +21,7 @@ export function Starts({ state: { value: wakes, error, reload } }: { state: Requ
       {shown?.length === 0 ? <p class="quiet">No starts yet. Start the container, or send it a request.</p> : null}
       <ol class="wakes">
         {shown?.map((wake) => (
-          <WakeRow key={wake.asked} wake={wake} longest={longest} />
+          <WakeRow key={requestTime(wake)} wake={wake} longest={longest} />
         ))}
       </ol>
       {present.length > 0 ? (
@@ -38,13 +38,14 @@ export function Starts({ state: { value: wakes, error, reload } }: { state: Requ
 }
 
 function WakeRow({ wake, longest }: { wake: Wake; longest: number }) {
-  const { asked, by, ended, outcome, phases, cause } = wake;
+  const { by, ended, outcome, phases, cause } = wake;
   const isLive = ended === null;
   const last = phases.at(-1);
   return (
     <li class={isLive ? "live" : cause ? "failed" : undefined}>
       <p>
-        <Moment at={asked} /> <span class="quiet">{[REASONS[wake.for ?? ""] ?? wake.for, by].filter((part) => part !== null).join(" by ")}</span>{" "}
+        <Moment at={requestTime(wake)} />{" "}
+        <span class="quiet">{[REASONS[wake.for ?? ""] ?? wake.for, by].filter((part) => part !== null).join(" by ")}</span>{" "}
         <strong>{spanOf(lengthOf(wake))}</strong>{" "}
         {isLive ? (
           `so far: ${last?.name ?? ""} ${spanOf(last?.duration ?? 0)}`
@@ -69,6 +70,10 @@ function WakeRow({ wake, longest }: { wake: Wake; longest: number }) {
 }
 
 const REASONS: Readonly<Record<string, string>> = { keepWarm: "keep_warm hours", loss: "restart after an end", redefinition: "new definition" };
+
+function requestTime(wake: Wake): string {
+  return wake.asked;
+}
 
 function outcomeOf(outcome: string | null): string {
   if (outcome === null || outcome === "answered") return "";
