@@ -14,7 +14,7 @@ type AwsFaultRow = {
 /** Calls that may be refused because of a container's settings. */
 const MAKING = /:(RegisterTaskDefinition|CreateService)$/;
 
-/** AWS did not do what was asked: it was too much at a time. */
+/** AWS did not execute the call: there were too many in a short time. */
 const THROTTLING: readonly string[] = ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"];
 
 /** Errors of AWS's clients by their names: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html and each action's own page. */
