@@ -111,18 +111,18 @@ async function joinDeploy(
 ): Promise<CreatedObject[] | undefined> {
   const created: CreatedObject[] = [];
   for (const [index, { resource, name, object }] of rest.entries()) {
-    const found = made[index] ?? (await find(cluster, resource, name, signal));
-    if (!made[index] && !isSame(found, object, spec)) return undefined;
-    created.push({ resource, metadata: found?.metadata });
+    const holder = made[index] ?? (await find(cluster, resource, name, signal));
+    if (!made[index] && !isSame(holder, object, spec)) return undefined;
+    created.push({ resource, metadata: holder?.metadata });
   }
   return created;
 }
 
 /** Of the same definition of the same container, and with the same content; what a Service has follows from the definition. */
-function isSame(found: (KubernetesObject & { data?: object }) | undefined, object: KubernetesObject & { data?: object }, spec: Spec): boolean {
-  const { store, container, generation } = readLabels(found?.metadata) ?? {};
+function isSame(holder: (KubernetesObject & { data?: object }) | undefined, object: KubernetesObject & { data?: object }, spec: Spec): boolean {
+  const { store, container, generation } = readLabels(holder?.metadata) ?? {};
   const isOwn = store === spec.labels.store && container === spec.labels.container && generation === spec.labels.generation;
-  return isOwn && isOf(found?.metadata, spec.service) && isDeepStrictEqual({ ...found?.data }, { ...object.data });
+  return isOwn && isOf(holder?.metadata, spec.service) && isDeepStrictEqual({ ...holder?.data }, { ...object.data });
 }
 
 /** What remains of an earlier one must be berth's, and bear the labels by which it is removed. Faults: SPEC_REFUSED. */
