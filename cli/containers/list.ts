@@ -64,7 +64,7 @@ const WATCH_MS = 2_000;
 
 /** `berth containers` and `berth images` */
 export function listVerb<K extends EntityKind>(kind: K): CommandVerb {
-  const { columns, statuses } = LISTS[kind] as { columns: readonly ListColumn<EntityByKind[K]>[]; statuses: readonly string[] };
+  const { columns, statuses } = LISTS[kind];
   return defineVerb({
     words: "[<word>]",
     summary: `list ${kind} and their state, or those with a word in their names`,

@@ -29,7 +29,7 @@ export function createPackageVersions(queries: Queries) {
   const ofVersion = folders.list((query, values: { versionId: string }) => query.where("version_id", "=", values.versionId).orderBy("folder"));
   const counts = select((values: { packageId: string }) =>
     raw(
-      sql<{ versionId: string } & FolderCounts>`select version_id as "versionId", count(*) as folders,
+      sql<{ versionId: string } & Record<keyof FolderCounts, number | string>>`select version_id as "versionId", count(*) as folders,
           sum(case when image_state = 'READY' then 0 else 1 end) as unready, sum(case when container_state = 'ERROR' then 1 else 0 end) as failed
         from version_folders where version_id in (select id from package_versions where package_id = ${values.packageId}) group by version_id`,
     ),
