@@ -8,7 +8,7 @@ import { watchDoubles } from "./doubles.ts";
 t.test("each moment with two instances of a container is noted, however short, with its length", async (t) => {
   const watch = watchDoubles(t, tempFolder(t));
   const start = async (container: string): Promise<ChildProcess> => {
-    const [program = "", ...args] = [...watch.command(container), "sh", "-c", "echo runs; exec sleep 600"];
+    const [program, ...args] = [...watch.command(container), "sh", "-c", "echo runs; exec sleep 600"];
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
     t.teardown(() => child.kill("SIGKILL"));
     await once(child.stdout ?? child, "data");
