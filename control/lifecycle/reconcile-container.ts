@@ -56,8 +56,8 @@ async function reconcile(deps: ContainerDeps, id: string, { signal, lane, pendin
   let begun = pending && (await beginPending(deps, pending, signal));
   for (;;) {
     signal.throwIfAborted();
-    const parts = begun?.parts;
-    const [row, image] = begun ? [begun.moved, parts?.image] : await Promise.all([store.containers.find(id), store.images.ofContainer(id)]);
+    const prepared = begun?.parts;
+    const [row, image] = begun ? [begun.moved, begun.parts.image] : await Promise.all([store.containers.find(id), store.images.ofContainer(id)]);
     begun = undefined;
     if (!row) return finalizeRemoval(deps, id, signal);
     if (laneOf(row) !== lane) return queue.add(containerKey(id));
@@ -70,7 +70,7 @@ async function reconcile(deps: ContainerDeps, id: string, { signal, lane, pendin
     }
     // Set before the step, so that one that fails is looked at in time as well.
     if (leftMs !== undefined) queue.addAfter(containerKey(id), leftMs);
-    const outcome = await step(deps, situation, { ends, signal, parts });
+    const outcome = await step(deps, situation, { ends, signal, parts: prepared });
     if (outcome === "moved") continue;
     if (outcome === "settled") return;
     if ("waitMs" in outcome) return queue.addAfter(containerKey(id), outcome.waitMs);

@@ -5,7 +5,7 @@ import { endedHolder, noteHolder } from "../../../control/leadership/predecessor
 import { openDataFolder } from "../../../control/store/data-folder.ts";
 import { localFolder } from "../../fixtures/temp-folder.ts";
 
-t.test("the process that led last with this data folder is known to have ended by whoever holds the folder's lock", async (t) => {
+t.test("the process that led last with this data folder is known to have ended while this one holds the folder's lock", async (t) => {
   const folder = localFolder(t);
   const first = openDataFolder(folder);
   t.equal(endedHolder(folder), undefined, "none led");
