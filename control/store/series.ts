@@ -123,9 +123,9 @@ export function createSeries(queries: Queries) {
     /** Points of these series, the oldest first: of the longest intervals, and of shorter ones where a longer one has not ended. */
     points: async (series: readonly string[], span: TimeSpan, coarsestMs: number) => {
       const names = JSON.stringify(series);
-      const found: SeriesPoint[] = [];
-      for (const part of await spansOf(newest, span, coarsestMs)) found.push(...(await within({ ...part, series: names })));
-      return found;
+      const points: SeriesPoint[] = [];
+      for (const part of await spansOf(newest, span, coarsestMs)) points.push(...(await within({ ...part, series: names })));
+      return points;
     },
     /** What each container used in this time, in no order. */
     sums: async (span: TimeSpan): Promise<SeriesSum[]> => {
@@ -165,8 +165,8 @@ async function spansOf(
 function added(before: readonly SeriesPoint[], points: readonly SeriesPoint[]): SeriesPoint[] {
   const sum = new Map(before.map((point) => [point.series, point]));
   for (const point of points) {
-    const known = sum.get(point.series);
-    if (known) addInterval(known, point);
+    const stored = sum.get(point.series);
+    if (stored) addInterval(stored, point);
     else sum.set(point.series, point);
   }
   return [...sum.values()];
