@@ -315,8 +315,8 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
     },
     openRequests: (id) => ask(id),
     recentRequests: async (id) => {
-      const found = (await ask(id, true)).flatMap(({ answer }) => answer?.recent ?? []);
-      return found.toSorted((one, other) => other.at - one.at).slice(0, MOST_RECENT);
+      const answers = (await ask(id, true)).flatMap(({ answer }) => answer?.recent ?? []);
+      return answers.toSorted((one, other) => other.at - one.at).slice(0, MOST_RECENT);
     },
   };
 }

@@ -56,8 +56,8 @@ async function usage(client: SpawnerClient, service: string, { signal }: Call): 
     const reply = await client.json({ method: "GET", path: `${servicePath(service)}/usage`, signal, doing: `Reading the use of ${service}` });
     const { cpuMs, networkBytes, windowMs, memoryBytes } = (reply ?? {}) as Partial<Usage>;
     if (typeof cpuMs !== "number") return undefined;
-    const known = { ...(typeof windowMs === "number" ? { windowMs } : {}), ...(typeof memoryBytes === "number" ? { memoryBytes } : {}) };
-    return { cpuMs, networkBytes: typeof networkBytes === "number" ? networkBytes : 0, ...known };
+    const given = { ...(typeof windowMs === "number" ? { windowMs } : {}), ...(typeof memoryBytes === "number" ? { memoryBytes } : {}) };
+    return { cpuMs, networkBytes: typeof networkBytes === "number" ? networkBytes : 0, ...given };
   } catch (error) {
     if (error instanceof Fault && error.code === "ENGINE_FAILED") return undefined;
     throw error;

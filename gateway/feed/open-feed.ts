@@ -158,8 +158,8 @@ export function openFeed(deps: {
   const sendOpenExchanges = ({ ask, id, recent }: { ask: number; id: string; recent?: true }) => {
     if (gateway === undefined) return;
     // Control continues without a reply.
-    const asked = recent ? { count: 0, open: [], recent: recentRequests?.(id) ?? [] } : openExchanges(id);
-    control.post("/open", { gateway, ask, ...asked } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
+    const answer = recent ? { count: 0, open: [], recent: recentRequests?.(id) ?? [] } : openExchanges(id);
+    control.post("/open", { gateway, ask, ...answer } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
   };
 
   const onLine = (line: FeedLine) => {

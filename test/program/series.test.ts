@@ -30,8 +30,8 @@ t.test("requests, a cold start, CPU and memory are measured, and a restart keeps
   t.equal((await berth.call(`${proxy}/fail`)).status, 500);
 
   const recent = await eventually("the last requests", async () => {
-    const found = await json<RecentRequestsJson>(berth, `/docker/containers/${id}/requests`);
-    return found.length === 7 ? found : undefined;
+    const entries = await json<RecentRequestsJson>(berth, `/docker/containers/${id}/requests`);
+    return entries.length === 7 ? entries : undefined;
   });
   t.match(recent[0], { method: "GET", path: `/api${proxy}/fail`, status: 500, login: "admin" });
   t.strictSame(new Set(recent.slice(1).map(({ path, status }) => `${status} ${path}`)), new Set([`200 /api${proxy}/square`]));

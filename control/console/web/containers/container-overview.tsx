@@ -66,13 +66,15 @@ function Reasons({ explanation: { why, since, next, awake, engine, tcp } }: { ex
   );
 }
 
+const textOf = (value: unknown) => (typeof value === "string" || typeof value === "number" ? String(value) : "–");
+
 function factsOf(container: Container): (readonly [name: string, value: ComponentChildren])[] {
   const { dockerfile: image, note, lastActive, createdOn, id, config } = container;
   return [
     ["Image", <a href={linkTo("images", image.id)}>{container.dockerImage}</a>],
     ...addressOf(container),
     ...(note === null ? [] : ([["Note", note]] as const)),
-    ["Reserved", `${String(config["cpu"] ?? "–")} CPU, ${String(config["memory"] ?? "–")} MB`],
+    ["Reserved", `${textOf(config["cpu"])} CPU, ${textOf(config["memory"])} MB`],
     ["Last used", <Moment at={lastActive} />],
     ["Created", <Moment at={createdOn} />],
     ["Id", <code>{id}</code>],

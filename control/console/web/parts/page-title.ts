@@ -8,7 +8,7 @@ import { appearanceOf } from "./display.tsx";
 const ICONS = { good, moving, bad, resting: plain } as const;
 
 /** The title and icon of the browser's tab, for a page with a status: `started · app-web · berth`. */
-export function usePageTitle(name: string, status?: string | undefined): void {
+export function usePageTitle(name: string, status?: string): void {
   useEffect(() => {
     document.title = [status, name, "berth"].filter((part) => part !== undefined).join(" · ");
     const link = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
