@@ -1,3 +1,4 @@
+import { on } from "node:events";
 import { suggestion } from "../../conf/suggestion.ts";
 import { Fault } from "../../lib/fault.ts";
 import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
@@ -55,18 +56,18 @@ export const LOGIN: Verbs = {
 async function readKey({ input, redraw, note }: Screen, url: string, signal: AbortSignal): Promise<string> {
   const isTerminal = input.isTTY;
   if (isTerminal) {
-    redraw(`Developer key for ${url}: `);
+    // Before the prompt, after which a person types.
     input.setRawMode(true);
+    redraw(`Developer key for ${url}: `);
   }
   let key = "";
   try {
     input.setEncoding("utf8");
-    for await (const piece of input as AsyncIterable<string>) {
+    for await (const [piece] of on(input, "data", { signal, close: ["end"] }) as AsyncIterable<[string]>) {
       for (const letter of piece) {
         if (isTerminal && (letter === "\u0003" || letter === "\u0004")) throw new Fault("SETTINGS_INVALID", "No key was entered. Nothing was saved.");
         key = isTerminal && (letter === "\u007f" || letter === "\b") ? key.slice(0, -1) : key + letter;
       }
-      signal.throwIfAborted();
       if (key.length > MAX_KEY || (isTerminal && /[\r\n]/.test(key))) break;
     }
   } finally {

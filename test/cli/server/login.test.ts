@@ -55,6 +55,10 @@ t.test("a person signs in once, and commands go to that server until another one
     await session.expect(/: $/);
     session.type("\u0003");
     t.equal(await session.ended(), 2);
+    const killed = openTerminal(t, ["login", berth.base], { env: elsewhere });
+    await killed.expect(/: $/);
+    killed.kill("SIGTERM");
+    t.equal(await killed.ended(), 130, killed.output());
   });
 });
 
