@@ -40,7 +40,7 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
   await page.getByRole("link", { name: "Logs" }).click();
   await page.getByText("version one speaks").waitFor();
-  await page.getByRole("link", { name: "Overview" }).click();
+  await page.getByRole("navigation", { name: "Container" }).getByRole("link", { name: "Overview" }).click();
   await page.locator(".waterfall .bar.boot").waitFor();
   t.match(await page.getByRole("region", { name: "Why" }).textContent(), /admin/);
 
