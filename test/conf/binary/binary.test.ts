@@ -81,7 +81,7 @@ t.test("a long message reaches a slow reader whole", async (t) => {
 });
 
 t.test("what is loaded where it is used is in it", async (t) => {
-  t.match(run("complete", "--", "users", "key", ""), { status: 0, stdout: /^list\t/ });
+  t.match(run("complete", "--", "users", "key", ""), { status: 0, stdout: /^ls\t/ });
   t.match(run("publish", "no-such-folder", "--server", "http://127.0.0.1:1", "--key", "x"), { status: 2, stderr: /no package\.json/ });
   const nowhere = { image: "x:1", engine: { host: "unix:///no/such.sock" }, owner: "no-owner", mounts: [] };
   t.match(run("registry-image", JSON.stringify(nowhere), "--version"), { status: 1, stderr: /no container engine can be reached/ });
