@@ -42,7 +42,14 @@ export const drawChart: DrawChart = (place, { time, lines, format, columns, step
           const stroke = colors[index] ?? ink;
           if (columns && bars) return { label, stroke, fill: stroke, width: 0, paths: bars, points: { show: false } };
           const area = look === "main" ? { fill: stroke.replace(/^rgb\((.*)\)$/, "rgba($1, 0.15)") } : {};
-          return { label, stroke, width: 1.5, points: { show: false }, ...area, ...(look === "reserved" ? { dash: DASH } : {}) };
+          return {
+            label,
+            stroke,
+            width: 1.5,
+            points: { show: true, size: 4, fill: stroke, filter: loneIndexes },
+            ...area,
+            ...(look === "reserved" ? { dash: DASH } : {}),
+          };
         }),
       ],
       hooks: { setCursor: [({ cursor }) => onIndex(cursor.idx ?? undefined)] },
@@ -60,6 +67,13 @@ export const drawChart: DrawChart = (place, { time, lines, format, columns, step
     },
   ];
   return plot;
+};
+
+/** Values without a neighbour, which a line does not show. */
+const loneIndexes: uPlot.Series.Points.Filter = ({ data }, series) => {
+  const values = data[series] ?? [];
+  const isMissing = (index: number) => (values[index] ?? null) === null;
+  return [...values.keys()].filter((index) => !isMissing(index) && isMissing(index - 1) && isMissing(index + 1));
 };
 
 const MINUTE = 60;
