@@ -176,6 +176,7 @@ export async function openLeadingControl(
         socketPath: leader ? undefined : runtime.apiSocket,
         store,
         lifecycle,
+        lastUse: series.lastUse,
         orphans: lifecycle,
         changes: lifecycle,
         gateways: feed,

@@ -46,7 +46,7 @@ function heading(all: readonly ContainerActivity[]): string {
   return `${all.length} ${all.length === 1 ? "container" : "containers"}${counted && `: ${counted}`}`;
 }
 
-/** CPU and memory are limits: no server reports their use yet. */
+/** CPU and memory are limits; `berth stats` has the use. */
 function table(all: readonly ContainerActivity[], now: number, screen: Screen): string {
   const rows = all.map(({ name, status, since, open, lastActive, config, address, port }) => [
     name,

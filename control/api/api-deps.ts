@@ -5,6 +5,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
+import type { SeriesRecorder } from "../lifecycle/record-series.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Credentials } from "../packages/credentials/open-credentials.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
@@ -68,6 +69,8 @@ export type ApiDeps = {
   changes: Pick<Lifecycle, "watch" | "seq">;
   /** The open requests of gateways. */
   gateways: Pick<GatewayQueries, "openRequests" | "recentRequests" | "count">;
+  /** What running containers use. */
+  lastUse: SeriesRecorder["lastUse"];
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;

@@ -1,5 +1,6 @@
 import { type Static, Type } from "typebox";
 import { createManageCheck } from "../identity/rights.ts";
+import type { ResourceUse } from "../lifecycle/record-series.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Condition, Listing } from "../store/listing.ts";
 import { createContainerToJson, findLiveContainers, type ContainerToJson, type LiveContainer } from "./entities.ts";
@@ -31,6 +32,7 @@ const SORTS: Record<string, Pick<NonNullable<Listing["order"]>, "column" | "memb
   lastActive: { column: "last_active" },
 };
 
+const MEBIBYTE = 1_048_576;
 /** Rows are short, so a page of them is written within a millisecond. */
 const MOST_ROWS = 200;
 
@@ -46,7 +48,7 @@ const QUERY = Type.Object({
 });
 
 /** Containers as rows of a table, a page at a time: ten thousand whole entities are twenty megabytes. */
-export function containerRowRoutes({ store, lifecycle, authorization }: RouteDeps): Route[] {
+export function containerRowRoutes({ store, lifecycle, authorization, lastUse }: RouteDeps): Route[] {
   const containerToJson = createContainerToJson(lifecycle);
   return [
     route({
@@ -67,7 +69,7 @@ export function containerRowRoutes({ store, lifecycle, authorization }: RouteDep
         const groups = countGroups(states);
         const mayManage = createManageCheck(store, caller);
         const rows = (await findLiveContainers(store, ids)).map(async (live) =>
-          rowOf(containerToJson, live, await mayManage(live.container.packageId)),
+          rowOf(containerToJson, live, await mayManage(live.container.packageId), lastUse(live.container.id)),
         );
         const total = query.group === undefined ? Object.values(groups).reduce((sum, count) => sum + count, 0) : groups[query.group];
         return { total, groups, rows: await Promise.all(rows) };
@@ -100,8 +102,10 @@ function countGroups(states: readonly { state: string; count: number }[]): Recor
   return groups;
 }
 
-function rowOf(containerToJson: ContainerToJson, live: LiveContainer, mayManage: boolean): ContainerRowJson {
+function rowOf(containerToJson: ContainerToJson, live: LiveContainer, mayManage: boolean, use: ResourceUse | undefined): ContainerRowJson {
   const { id, name, status, note, lastActive, dockerImage } = containerToJson(live, mayManage, "short");
   const { cpu, memoryMb } = live.container.config;
-  return { id, name, status, note, image: dockerImage, imageId: live.image.id, cpu, memoryMb, lastActive, mayManage };
+  const { cpu: cpuUse = null, memoryBytes } = use ?? {};
+  const memoryUseMb = memoryBytes === undefined ? null : memoryBytes / MEBIBYTE;
+  return { id, name, status, note, image: dockerImage, imageId: live.image.id, cpu, memoryMb, cpuUse, memoryUseMb, lastActive, mayManage };
 }

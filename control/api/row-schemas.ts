@@ -11,6 +11,8 @@ export const CONTAINER_ROW = Type.Object({
   imageId: text,
   cpu: Type.Number({ description: "reserved cores" }),
   memoryMb: Type.Number({ description: "reserved MiB" }),
+  cpuUse: nullable(Type.Number({ description: "cores that it used in the last seconds; null: it does not run, or is not measured yet" })),
+  memoryUseMb: nullable(Type.Number({ description: "MiB that it uses; null as above" })),
   lastActive: nullable(text),
   mayManage: Type.Boolean({ description: "the caller may start, stop and remove it" }),
 });

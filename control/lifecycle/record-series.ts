@@ -11,10 +11,15 @@ import { type ContainerState, isStarting } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Lifecycle } from "./open-lifecycle.ts";
 
+/** What a running container used: cores on average over the last seconds, and bytes. Undefined: not measured yet, or the driver does not tell it. */
+export type ResourceUse = { cpu: number | undefined; memoryBytes: number | undefined };
+
 /** Measures the server and its containers over time, and stores that in `SERIES_RINGS`. */
 export type SeriesRecorder = {
   /** The requests that finished since a gateway's last report. */
   countTraffic(uses: readonly ReportedUse[]): void;
+  /** By the last sample; undefined: it does not run. */
+  lastUse(id: string): ResourceUse | undefined;
   start(): void;
   /** Stores the interval under way. */
   close(): Promise<void>;
@@ -132,6 +137,10 @@ export function createSeriesRecorder({ store, lifecycle, driver, clock, log }: S
         point.errors += traffic.errors;
         addHistogram(point.latency, traffic.latency, LATENCY_BOUNDS_MS.length + 1);
       }
+    },
+    lastUse: (id) => {
+      const sample = samples.get(id);
+      return sample && { cpu: sample.cpuShare, memoryBytes: sample.memoryBytes };
     },
     start: schedule,
     close: async () => {

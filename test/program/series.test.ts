@@ -1,6 +1,8 @@
 import t from "tap";
 import type { OverviewJson, RecentRequestsJson, SeriesJson } from "../../control/api/schemas-series.ts";
-import { type Berth, startBerth } from "../fixtures/berth.ts";
+import type { ContainerPageJson } from "../../control/api/row-schemas.ts";
+import { ADMIN_KEY, type Berth, startBerth } from "../fixtures/berth.ts";
+import { typeBerth } from "../cli/fixtures/type-berth.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
@@ -49,6 +51,12 @@ t.test("requests, a cold start, CPU and memory are measured, and a restart keeps
   t.ok((measured.totals.startMedian ?? 0) > 0);
   t.ok(measured.memory.some((value) => value !== null && value > 1_000_000));
   t.ok(measured.cpuReserved.includes(0.5));
+  const { rows } = await json<ContainerPageJson>(berth, "/docker/containers/rows");
+  t.ok((rows[0]?.memoryUseMb ?? 0) > 1 && rows[0]?.cpuUse !== null, "the last sample is in the list");
+  const commandEnv = { PATH: process.env["PATH"], HOME: data, BERTH_SERVER: berth.base, BERTH_KEY: ADMIN_KEY };
+  t.match(await typeBerth(["stats", "seen"], { env: commandEnv }), { code: 0, stdout: /^seen-app +\d\.\d\d +0\.5 +\d+ % +\d+ MB +128 MB +\d+ %$/m });
+  t.match(JSON.parse((await typeBerth(["stats", "--json"], { env: commandEnv })).stdout), [{ name: "seen-app", cpu: 0.5, memoryMb: 128 }]);
+  t.match(await typeBerth(["stats", "no-such"], { env: commandEnv }), { code: 0, stdout: /^No container runs\./ });
 
   await berth.stop();
   berth = await startBerth({ data, env: { ...env, BERTH_RECENT_REQUESTS: "off" } });

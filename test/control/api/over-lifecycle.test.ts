@@ -93,6 +93,7 @@ async function openControl(t: Test) {
       store,
       lifecycle,
       orphans: lifecycle,
+      lastUse: () => undefined,
       changes: lifecycle,
       gateways: { openRequests: async () => [], recentRequests: async () => [], count: () => 0 },
       backend: { driver: "memory", environment, capacity: async () => undefined },

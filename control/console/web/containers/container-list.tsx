@@ -49,10 +49,28 @@ const COLUMNS: readonly VirtualColumn<ContainerRow>[] = [
       </a>
     ),
   },
-  { name: "CPU", kind: "number", sort: "cpu", cell: ({ cpu }) => <span title="reserved cores">{Number(cpu.toFixed(2))}</span> },
-  { name: "Memory", kind: "number", sort: "memory", cell: ({ memoryMb }) => <span title="reserved">{Math.round(memoryMb)} MB</span> },
+  { name: "CPU", kind: "number", sort: "cpu", cell: ({ cpu, cpuUse }) => <Used of={cpuUse} reserved={cpu} digits={2} unit="cores" /> },
+  {
+    name: "Memory",
+    kind: "number",
+    sort: "memory",
+    cell: ({ memoryMb, memoryUseMb }) => <Used of={memoryUseMb} reserved={memoryMb} digits={0} unit="MB" />,
+  },
   { name: "Last used", kind: "time", sort: "lastActive", cell: ({ lastActive }) => <Moment at={lastActive} /> },
 ];
+
+/** `0.12 of 2`; without a measurement, what is reserved. */
+function Used({ of, reserved, digits, unit }: { of: number | null; reserved: number; digits: number; unit: string }) {
+  const limit = Number(reserved.toFixed(digits));
+  const suffix = unit === "MB" ? " MB" : "";
+  return (
+    <span title={of === null ? `${limit} ${unit} reserved` : `${of.toFixed(digits)} of ${limit} ${unit} used`}>
+      {of === null ? null : `${of.toFixed(digits)} of `}
+      {limit}
+      {suffix}
+    </span>
+  );
+}
 
 export function ContainerList() {
   const query = useConsoleQuery();
