@@ -40,7 +40,7 @@ async function loadRunning(server: Pick<ServerClient, "call">, word: string): Pr
   const all: RunningRow[] = [];
   for (;;) {
     const query = new URLSearchParams({ group: "running", search: word, offset: String(all.length), limit: String(PAGE) });
-    const { rows } = await server.call<RowPage>("GET", `/docker/containers/rows?${query}`);
+    const { rows } = await server.call<RowPage>("GET", `/docker/containers/rows?${String(query)}`);
     all.push(...rows);
     if (rows.length < PAGE)
       return all.toSorted((one, other) => (other.memoryUseMb ?? -1) - (one.memoryUseMb ?? -1) || one.name.localeCompare(other.name));
