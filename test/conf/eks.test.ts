@@ -23,6 +23,9 @@ const ATTRIBUTES: Record<string, string> = {
   "GrokRegistryProxyRole.Arn": "arn:aws:iam::123456789012:role/registry",
 };
 
+/** Of InternetSubnetAllow, the only parameter that is a list. */
+const ALLOWED = ["10.0.0.0/8", "192.0.2.0/24"];
+
 /** What CloudFormation makes of a value, with these conditions. */
 function resolve(value: unknown, conditions: Record<string, boolean>): unknown {
   const [name = "", given] = Object.entries((value ?? {}) as Record<string, unknown>)[0] ?? [];
@@ -38,7 +41,9 @@ function resolve(value: unknown, conditions: Record<string, boolean>): unknown {
     case "Fn::If":
       return inner(list[conditions[String(list[0])] === true ? 1 : 2]);
     case "Fn::Join":
-      return (list[1] as unknown[]).map(inner).join(String(list[0]));
+      return (inner(list[1]) as unknown[]).map(inner).join(String(list[0]));
+    case "Ref":
+      return ALLOWED;
     case "Fn::Split":
       return String(inner(list[1])).split(String(list[0]));
     case "Fn::Select":
@@ -129,6 +134,7 @@ for (const HasRegistryProxy of [true, false]) {
     t.same(complaints, []);
     const objects = "objects" in rendered ? rendered.objects : [];
     t.same(objects.flatMap(faultsOf), []);
+    t.equal(ofKind(objects, "Ingress")[0]?.metadata.annotations?.["alb.ingress.kubernetes.io/inbound-cidrs"], ALLOWED.join(","));
     t.equal(
       ofKind(objects, "Ingress")[0]?.metadata.annotations?.["alb.ingress.kubernetes.io/load-balancer-attributes"],
       "idle_timeout.timeout_seconds=300",
