@@ -4,9 +4,12 @@ import { join } from "node:path";
 /** Where `berth install` writes the settings of the service. */
 const SERVICE_FILE = "/etc/berth/berth.env";
 
-/** Commands for a berth that runs; not those that start one, or change the machine. */
-const CLIENT_COMMANDS =
-  /^(?:containers|ps|images|run|start|stop|restart|wait|rm|revalidate|logs|explain|inspect|top|orphans|status|health|doctor|history|rollback|unpublish|users|credentials|gateways|keys|config|complete)$/;
+/** Commands for a berth that runs, by name and alias; not those that start one, or change the machine or the caller's own files. */
+const CLIENT_COMMANDS: ReadonlySet<string> = new Set([
+  ...["containers", "ps", "images", "run", "start", "stop", "restart", "wait", "rm", "revalidate"],
+  ...["logs", "inspect", "explain", "stats", "top", "orphans", "status", "health", "doctor"],
+  ...["history", "rollback", "unpublish", "users", "credentials", "gateways", "keys", "config", "complete"],
+]);
 
 /** Settings that say which berth is meant. */
 const CHOSEN = ["BERTH_DATA", "BERTH_SERVER", "BERTH_ADMIN_KEY", "BERTH_ROLE", "BERTH_CONFIG"];
@@ -24,7 +27,7 @@ export function serviceEnvironment(of: {
 }): { variables: Record<string, string>; owner: { uid: number; gid: number } | undefined } | undefined {
   const { env, args, uid, folder, file = SERVICE_FILE } = of;
   const [command = ""] = args;
-  if (uid !== 0 || !CLIENT_COMMANDS.test(command) || args.some((word) => word === "--server" || word.startsWith("--server="))) return undefined;
+  if (uid !== 0 || !CLIENT_COMMANDS.has(command) || args.some((word) => word === "--server" || word.startsWith("--server="))) return undefined;
   if (CHOSEN.some((name) => env[name] !== undefined) || existsSync(join(folder, ".berth")) || existsSync(join(folder, "berth.yaml")))
     return undefined;
   if (!existsSync(file)) return undefined;

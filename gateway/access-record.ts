@@ -60,7 +60,7 @@ export type ExchangeObserver = {
   /** Records keep method, target and headers of a WebSocket, which may be open for days. */
   readonly keepsHeads: boolean;
   /** Without the headers: they keep method and target. */
-  readonly keepsTargets?: boolean;
+  readonly keepsTargets: boolean;
 };
 
 const UNKNOWN: ExchangeLabels = { route: "none" };
@@ -194,7 +194,7 @@ export class AccessRecord implements ByteCounter {
     const head = this.#head;
     if (this.#observer.keepsHeads || head === undefined) return;
     // Its bytes and other headers would be in memory for as long.
-    this.#head = this.#observer.keepsTargets === true ? { method: head.method, target: head.target, header: () => undefined } : undefined;
+    this.#head = this.#observer.keepsTargets ? { method: head.method, target: head.target, header: () => undefined } : undefined;
   }
 
   failed(fault: FaultCode): void {
@@ -215,24 +215,12 @@ export type ExchangeListener = (exchange: AccessRecord) => void;
 /** Counts every exchange, and passes it to the listeners. `recent` reads method and target of a head only. */
 export function createExchangeObserver(metrics: Metrics, listeners: readonly ExchangeListener[], recent?: ExchangeListener): ExchangeObserver {
   const count = countExchanges(metrics);
-  if (listeners.length === 0 && recent === undefined) return { over: count, keepsHeads: false };
-  if (listeners.length === 0)
-    return {
-      over: (exchange) => {
-        count(exchange);
-        recent?.(exchange);
-      },
-      keepsHeads: false,
-      keepsTargets: true,
-    };
-  return {
-    over: (exchange) => {
-      count(exchange);
-      recent?.(exchange);
-      for (const listener of listeners) listener(exchange);
-    },
-    keepsHeads: true,
+  const all = recent === undefined ? listeners : [...listeners, recent];
+  const over: ExchangeListener = (exchange) => {
+    count(exchange);
+    for (const listener of all) listener(exchange);
   };
+  return { over: all.length === 0 ? count : over, keepsHeads: listeners.length > 0, keepsTargets: recent !== undefined };
 }
 
 /** Index: the first digit of a status. */

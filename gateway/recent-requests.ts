@@ -9,9 +9,9 @@ export type RecentRequests = {
   of(id: string): RecentRequest[];
 };
 
-/** Those that were used last. With the slots of `MOST_RECENT` requests each, all of them take about 4 MB. */
+/** Those that were used last. With the slots of `MOST_RECENT` requests each, all of them take about 4 MB, and at most 20 MB. */
 const MOST_CONTAINERS = 100;
-const LONGEST_TARGET = 2_048;
+const LONGEST_TARGET = 1_024;
 const LONGEST_PATH = 300;
 const LONGEST_LOGIN = 100;
 
@@ -44,7 +44,7 @@ export function createRecentRequests(clock: Clock): RecentRequests {
       ring.next = (ring.next + 1) % MOST_RECENT;
       slot.overAt = overAt;
       slot.method = head?.method ?? "TCP";
-      slot.target = target.length > LONGEST_TARGET ? target.slice(0, LONGEST_TARGET) : target;
+      slot.target = target.length > LONGEST_TARGET ? beginningOf(target) : target;
       slot.status = status;
       slot.ms = overAt - startedAt;
       slot.login = labels.login ?? "";
@@ -65,4 +65,9 @@ export function createRecentRequests(clock: Clock): RecentRequests {
         }));
     },
   };
+}
+
+/** A copy: V8 keeps the whole of a text for as long as a slice of it. */
+function beginningOf(target: string): string {
+  return Buffer.from(target.slice(0, LONGEST_TARGET), "latin1").toString("latin1");
 }

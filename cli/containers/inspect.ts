@@ -10,7 +10,7 @@ export const verbs: Verbs = {
   "": defineVerb({
     words: "<name>...",
     summary: "print all that the server has of containers or images, as JSON or YAML",
-    details: "A name that a container and an image share is the container's, unless --type says otherwise.",
+    details: "A name that a container and an image share is the container's, unless --type names one.",
     options: {
       ...SERVER_OPTIONS,
       ...JSON_OPTION,

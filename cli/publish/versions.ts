@@ -47,7 +47,7 @@ export const ROLLBACK: Verbs = {
     words: "<package>",
     summary: "publish an earlier version of a package again: its images and its definitions",
     details:
-      "Without --to, it is the newest earlier version whose images were ready and whose containers had not failed when it was replaced.\nConnections and credentials stay as they are. A container that runs is replaced as after a publish.\nBERTH_KEEP_VERSIONS says how many earlier versions are stored; berth registry retain keeps their images.",
+      "Without --to, it is the newest earlier version whose images were ready and whose containers had not failed when it was replaced.\nConnections and credentials stay as they are. A container that runs is replaced as after a publish.\nBERTH_KEEP_VERSIONS sets how many earlier versions are stored; berth registry retain keeps their images.",
     options: { to: { value: "<number>", summary: "the number of the version in berth history" } },
     request: (call, [name = ""], { to }) => {
       if (to !== undefined && !/^[1-9]\d{0,8}$/.test(to))

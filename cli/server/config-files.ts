@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type Document, parse, parseDocument } from "yaml";
 import { Fault } from "../../lib/fault.ts";
+import { replaceFile } from "../../lib/replace-file.ts";
 
 /** A server of a config file, by its alias. */
 export type ConfiguredServer = { alias: string; url: string; key: string | undefined; registry: string | undefined; ca: string | undefined };
@@ -47,9 +48,7 @@ export function changeOwnConfig(env: NodeJS.ProcessEnv, change: (document: Docum
   change(document);
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    const fresh = `${path}.${process.pid}`;
-    writeFileSync(fresh, document.toString(), { mode: 0o600 });
-    renameSync(fresh, path);
+    replaceFile(path, document.toString(), { mode: 0o600 });
   } catch (cause) {
     throw new Fault("SETTINGS_INVALID", `${path} cannot be written: ${(cause as Error).message}.`, { cause });
   }

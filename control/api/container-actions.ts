@@ -1,4 +1,4 @@
-import type { FastifyReply } from "fastify";
+import type { FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import type { CallerReply } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -6,6 +6,7 @@ import { mayManagePackage, requireManage } from "../identity/rights.ts";
 import type { Container } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
+import type { ApiCaller } from "./authorization.ts";
 import { createContainerToJson, findLiveContainer, type LiveContainer, parseUuid } from "./entities.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
@@ -58,6 +59,23 @@ export function containerActionRoutes(deps: RouteDeps): Route[] {
       throw new Fault("REQUEST_INVALID", `The container ${id} was removed meanwhile.`, { cause: error });
     });
 
+  /** Changes what a container does, and responds when that is stored, or with `whenDone` when it has settled, which that may refuse. */
+  const change = async (
+    request: FastifyRequest & { params: { id: string } },
+    reply: FastifyReply,
+    act: (container: Container, caller: ApiCaller) => Promise<unknown>,
+    whenDone: ((container: Container) => void) | false | undefined,
+  ) => {
+    const caller = authorization.caller(request);
+    const { container } = await findManaged(request.params.id, caller);
+    await act(container, caller);
+    auditRecorder.accepted(request);
+    if (whenDone) whenDone(await settled(container.id, reply));
+    return toJson(await find(container.id), caller);
+  };
+  const start = ({ id }: Container, caller: ApiCaller) => lifecycle.requestStart(id, caller.userId, "run", caller.ref);
+  const stop = ({ id }: Container, caller: ApiCaller) => lifecycle.requestStop(id, caller.userId);
+
   return [
     route({
       method: "GET",
@@ -65,14 +83,7 @@ export function containerActionRoutes(deps: RouteDeps): Route[] {
       authorize: "session",
       audit: { action: "containerStarted", target },
       schema: { tags, summary: "Starts a container", params: ID_PARAMS, querystring: Type.Object({ awaitStart: WAIT }), response: CONTAINER },
-      handle: async (request, reply) => {
-        const caller = authorization.caller(request);
-        const { container } = await findManaged(request.params.id, caller);
-        await lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
-        auditRecorder.accepted(request);
-        if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
-        return toJson(await find(container.id), caller);
-      },
+      handle: (request, reply) => change(request, reply, start, request.query.awaitStart && requireStarted),
     }),
     route({
       method: "GET",
@@ -80,14 +91,7 @@ export function containerActionRoutes(deps: RouteDeps): Route[] {
       authorize: "session",
       audit: { action: "containerStopped", target },
       schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: Type.Object({ awaitStop: WAIT }), response: CONTAINER },
-      handle: async (request, reply) => {
-        const caller = authorization.caller(request);
-        const { container } = await findManaged(request.params.id, caller);
-        await lifecycle.requestStop(container.id, caller.userId);
-        auditRecorder.accepted(request);
-        if (request.query.awaitStop) requireNoError(await settled(container.id, reply));
-        return toJson(await find(container.id), caller);
-      },
+      handle: (request, reply) => change(request, reply, stop, request.query.awaitStop && requireNoError),
     }),
     route({
       method: "POST",
@@ -102,17 +106,14 @@ export function containerActionRoutes(deps: RouteDeps): Route[] {
         querystring: Type.Object({ awaitStart: WAIT }),
         response: CONTAINER,
       },
-      handle: async (request, reply) => {
-        const caller = authorization.caller(request);
-        const { container } = await findManaged(request.params.id, caller);
+      handle: (request, reply) => {
         // In one transaction: a crash between the two leaves it running.
-        await store.transaction(async () => {
-          if (isRunning(container.state)) await lifecycle.requestStop(container.id, caller.userId);
-          await lifecycle.requestStart(container.id, caller.userId, "run", caller.ref);
-        });
-        auditRecorder.accepted(request);
-        if (request.query.awaitStart) requireStarted(await settled(container.id, reply));
-        return toJson(await find(container.id), caller);
+        const restart = (container: Container, caller: ApiCaller) =>
+          store.transaction(async () => {
+            if (isRunning(container.state)) await stop(container, caller);
+            await start(container, caller);
+          });
+        return change(request, reply, restart, request.query.awaitStart && requireStarted);
       },
     }),
     // A busy container is not stopped for idleness. A user's stop and a newer definition stop it all the same.

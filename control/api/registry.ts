@@ -8,6 +8,7 @@ import { namedTarget, IMAGE_ACTIONS } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { DONE, nullable, REPOSITORY, TAGGED_IMAGE, type TaggedImageJson, text } from "./schemas.ts";
 import type { Store } from "../store/open-store.ts";
+import { parseReference } from "../model/names.ts";
 
 /** Names by the OCI Distribution Specification: words between slashes, never `..`. */
 const WORD = "[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*";
@@ -237,12 +238,6 @@ export async function imageUsage(store: Store): Promise<ImageUsage> {
     digests: (repository) => sorted(uses.flatMap(({ ref, digest }) => (digest !== undefined && isOf(repository, ref.name) ? [digest] : []))),
     count: (repository) => sorted(uses.filter(({ ref }) => isOf(repository, ref.name)).map(({ container }) => container)).length,
   };
-}
-
-function parseReference(ref: string): { name: string; tag: string } {
-  const [named = ""] = ref.split("@", 1);
-  const colon = named.lastIndexOf(":");
-  return colon > named.lastIndexOf("/") ? { name: named.slice(0, colon), tag: named.slice(colon + 1) } : { name: named, tag: "latest" };
 }
 
 /** Older pushes of one repository are not read. */

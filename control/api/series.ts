@@ -1,5 +1,5 @@
 import { LATENCY_BOUNDS_MS } from "../../lib/traffic-counts.ts";
-import { createManageCheck } from "../identity/rights.ts";
+import { createManageCheck, mayManageAuthor } from "../identity/rights.ts";
 import {
   addInterval,
   addSeries,
@@ -96,7 +96,7 @@ async function overviewOf({ store, clock }: Pick<SeriesDeps, "store" | "clock">,
   const now = clock.now();
   const { ms } = SERIES_RANGES[range];
   const mayManage = createManageCheck(store, caller);
-  const own = caller.admin ? undefined : await ownContainers(store, mayManage);
+  const own = caller.admin ? undefined : await ownContainers(store, caller);
   const all = await store.series.sums({ from: now - ms, to: now });
   const sums = own ? all.filter(({ series }) => own.has(series)) : all;
   const byRequests = top(sums, ({ requests }) => requests);
@@ -135,15 +135,18 @@ async function overviewOf({ store, clock }: Pick<SeriesDeps, "store" | "clock">,
   };
 }
 
-/** Those that the caller may manage, with their states. */
-async function ownContainers(store: RouteDeps["store"], mayManage: (packageId: string) => Promise<boolean>): Promise<Map<string, ContainerState>> {
-  const own = new Map<string, ContainerState>();
-  const states = new Map((await store.containers.stateOfEach()).map(({ id, state }) => [id, state]));
-  for (const { id: packageId } of await store.packages.all()) {
-    if (!(await mayManage(packageId))) continue;
-    for (const { id } of await store.containers.byPackage(packageId)) own.set(id, states.get(id) ?? "SYSTEM_STOPPED");
+/** Those that the caller may manage, with their states. The rights depend on the author, of whom there are far fewer than packages. */
+async function ownContainers(store: RouteDeps["store"], caller: Manager): Promise<Map<string, ContainerState>> {
+  const mayManage = new Map<string, boolean>();
+  const packages = new Set<string>();
+  for (const { id, authorId } of await store.packages.all()) {
+    const may = mayManage.get(authorId) ?? (await mayManageAuthor(store, caller, authorId));
+    mayManage.set(authorId, may);
+    if (may) packages.add(id);
   }
-  return own;
+  await new Promise(setImmediate);
+  const own = (await store.containers.stateOfEach()).filter(({ packageId }) => packages.has(packageId));
+  return new Map(own.map(({ id, state }) => [id, state]));
 }
 
 function countStates(states: readonly ContainerState[]): Record<string, number> {

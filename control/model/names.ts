@@ -103,3 +103,10 @@ export function nameKey(name: string): string {
 export function isPackageName(packageName: string, text: string): boolean {
   return packageName.toLowerCase() === text.toLowerCase() || nameKey(unscoped(packageName)) === nameKey(text);
 }
+
+/** `host:5000/name:tag@sha256:…` → `host:5000/name` and `tag`, which is `latest` without one. */
+export function parseReference(ref: string): { name: string; tag: string } {
+  const [named = ""] = ref.split("@", 1);
+  const colon = named.lastIndexOf(":");
+  return colon > named.lastIndexOf("/") ? { name: named.slice(0, colon), tag: named.slice(colon + 1) } : { name: named, tag: "latest" };
+}

@@ -57,7 +57,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
   );
   const ofPackage = table.pick("id", "packageId", "imageId", "folder", "name", "service", "generation", "runningGeneration", "createdOn");
 
-  const stateOfEach = select(() => builder.selectFrom("containers").select(["id", "state"]));
+  const stateOfEach = select(() => builder.selectFrom("containers").select(["id", "state", "package_id as packageId"]));
   const all = table.list((query) => query.orderBy("name").orderBy("id"));
   const toView = viewed.list((query, values: { after: string; most: number }) =>
     query.where("id", ">", values.after).orderBy("id").limit(values.most),

@@ -2,6 +2,7 @@ import { chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { parseEnvironmentFile, serviceEnvironment } from "../../cli/service-environment.ts";
+import { COMMANDS } from "../../cli/table.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
 t.test("root finds the settings and the user of the installed service", async (t) => {
@@ -16,6 +17,11 @@ t.test("root finds the settings and the user of the installed service", async (t
   const expected = { variables: { BERTH_DATA: data, BERTH_HOST: "0.0.0.0" }, owner: { uid: 12_345, gid: 12_346 } };
   t.strictSame(find(["users", "ls"]), expected);
   t.strictSame(find(["ps"]), expected);
+
+  const own = new Set(["shadow", "login", "context"]);
+  for (const [name, { section, aliases = [] }] of Object.entries(COMMANDS))
+    if (["containers", "inspect", "users"].includes(section) && !own.has(name))
+      for (const word of [name, ...aliases]) t.strictSame(find([word]), expected, word);
 
   t.equal(find(["serve"]), undefined, "a command that starts a berth");
   t.equal(find(["ps", "--server", "dev"]), undefined, "another server");

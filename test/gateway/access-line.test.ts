@@ -17,7 +17,7 @@ function writeLine(
   query = false,
 ) {
   const writer = new AccessLineWriter({ query, clock });
-  const record = new AccessRecord({ over: () => undefined, keepsHeads: true }, clock, more.head, more.peer ?? "127.0.0.1");
+  const record = new AccessRecord({ over: () => undefined, keepsHeads: true, keepsTargets: false }, clock, more.head, more.peer ?? "127.0.0.1");
   record.decided(labels);
   more.set?.(record);
   record.finish("answered");

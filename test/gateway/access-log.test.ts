@@ -193,7 +193,7 @@ t.test("without a reader lines are dropped and counted, and no request waits", a
     return log.close();
   });
   const record = new AccessRecord(
-    { over: log.write, keepsHeads: true },
+    { over: log.write, keepsHeads: true, keepsTargets: false },
     clock,
     { method: "GET", target: `/${"x".repeat(900)}`, header: () => undefined },
     "::1",

@@ -1,32 +1,14 @@
-import { createServer, request } from "node:http";
 import t, { type Test } from "tap";
 import { newPoint, SERIES_RINGS, type SeriesPoint, SERVER_SERIES } from "../../../control/model/series.ts";
-import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
-import { listen } from "../../fixtures/server.ts";
-import { ADMIN_KEY, type ApiFixture, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
+import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
 import { newContainer, newImage, PACKAGE } from "../lifecycle/lifecycle-fixture.ts";
+import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
 import { openConsole } from "./fixtures/open-console.ts";
 
 const [{ stepMs }] = SERIES_RINGS;
 const MEBIBYTE = 1_048_576;
 const CONFIG = { cpu: 1, memoryMb: 256, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 const NAMES = ["molecule-docking", "chem-search", "report-renderer", "admet-prediction-of-small-molecules-v2", "notebook"];
-
-/** The API's own socket, for a browser, which only knows ports. */
-async function reached(t: Test, { socketPath }: ApiFixture): Promise<string> {
-  const server = createServer((incoming, answer) => {
-    const headers = { ...incoming.headers, [CONSOLE_HEADER]: "1" };
-    const sent = request({ socketPath, method: incoming.method, path: incoming.url, headers }, (received) => {
-      answer.writeHead(received.statusCode ?? 502, received.headers);
-      received.pipe(answer);
-    });
-    sent.on("error", () => answer.destroy());
-    answer.once("close", () => sent.destroy());
-    incoming.pipe(sent);
-  });
-  const { port } = await listen(t, server);
-  return `http://127.0.0.1:${port}`;
-}
 
 /** Containers with an hour of measurements; the last one failed. */
 async function openMeasured(t: Test) {
@@ -88,7 +70,7 @@ async function openMeasured(t: Test) {
     }
     await store.series.append(at, [sum, ...points]);
   }
-  return { server, containers, base: await reached(t, server) };
+  return { server, containers, base: await listenForBrowsers(t, server) };
 }
 
 const FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";

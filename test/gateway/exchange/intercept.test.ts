@@ -42,7 +42,7 @@ async function openEdge(t: Test, forward: Forward, target: ForwardTarget): Promi
     connections: openTestConnections(),
     tls: undefined,
     bounds: createConnectionLimits({ perAddress: 100, total: 100, clock: systemClock(), log: openLog({ level: "silent", name: "test" }) }),
-    watch: { over: () => undefined, keepsHeads: false },
+    watch: { over: () => undefined, keepsHeads: false, keepsTargets: false },
     counts: openMetrics(),
     clock: systemClock(),
     log: openLog({ level: "silent", name: "test" }),
