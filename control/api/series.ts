@@ -135,7 +135,7 @@ async function overviewOf({ store, clock }: Pick<SeriesDeps, "store" | "clock">,
   };
 }
 
-/** Those that the caller may manage, with their states. The rights depend on the author, of whom there are far fewer than packages. */
+/** Those that the caller may manage, with their states. The rights depend on the author, and there are far fewer authors than packages. */
 async function ownContainers(store: RouteDeps["store"], caller: Manager): Promise<Map<string, ContainerState>> {
   const mayManage = new Map<string, boolean>();
   const packages = new Set<string>();
