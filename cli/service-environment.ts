@@ -5,11 +5,13 @@ import { join } from "node:path";
 const SERVICE_FILE = "/etc/berth/berth.env";
 
 /** Commands for a berth that runs, by name and alias; not those that start one, or change the machine or the caller's own files. */
-const CLIENT_COMMANDS: ReadonlySet<string> = new Set([
-  ...["containers", "ps", "images", "run", "start", "stop", "restart", "wait", "rm", "revalidate"],
-  ...["logs", "inspect", "explain", "stats", "top", "orphans", "status", "health", "doctor"],
-  ...["history", "rollback", "unpublish", "users", "credentials", "gateways", "keys", "config", "complete"],
-]);
+const CLIENT_COMMANDS: ReadonlySet<string> = new Set(
+  [
+    "containers ps images run start stop restart wait rm revalidate",
+    "logs inspect explain stats top orphans status health doctor",
+    "history rollback unpublish users credentials gateways keys config complete",
+  ].flatMap((line) => line.split(" ")),
+);
 
 /** Settings that say which berth is meant. */
 const CHOSEN = ["BERTH_DATA", "BERTH_SERVER", "BERTH_ADMIN_KEY", "BERTH_ROLE", "BERTH_CONFIG"];

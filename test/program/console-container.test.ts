@@ -128,7 +128,7 @@ t.test("while a start runs, its phases grow in neutral colours, and the title sa
   const first = await widthOf();
   await eventually("the phase to grow", async () => ((await widthOf()) > first + 0.2 ? true : undefined));
   t.match(await page.title(), /^starting · app-slow/);
-  await page.getByText("none yet (starting)").waitFor();
+  await page.getByText(/^(?:none yet|127\.0\.0\.1:\d+) \(starting\)$/).waitFor();
   await picture("container-starting");
   writeFileSync(file, "");
   await page.locator("h1 .status.good", { hasText: "started" }).waitFor();

@@ -25,9 +25,9 @@ export function ContainerOverview({ container }: { container: Container }) {
 
 function ManagerOverview({ container: { id, status, note }, children }: { container: Container; children: ComponentChildren }) {
   const version = `${status} ${note ?? ""}`;
-  const isStarting = /start/.test(status) && status !== "started";
-  const explanation = useRequest<Explanation>(`/docker/containers/${id}/explain`, { everyMs: isStarting ? LIVE_MS : 5_000, version });
-  const wakes = useRequest<Wake[]>(`/docker/containers/${id}/wakes`, { version, ...(isStarting ? { everyMs: LIVE_MS } : {}) });
+  const starting = isStarting(status);
+  const explanation = useRequest<Explanation>(`/docker/containers/${id}/explain`, { everyMs: starting ? LIVE_MS : 5_000, version });
+  const wakes = useRequest<Wake[]>(`/docker/containers/${id}/wakes`, { version, ...(starting ? { everyMs: LIVE_MS } : {}) });
   return (
     <>
       <FailureCards wakes={wakes.value ?? []} failure={explanation.value?.failure ?? null} />
@@ -81,12 +81,18 @@ function factsOf(container: Container): (readonly [name: string, value: Componen
   ];
 }
 
+function isStarting(status: string): boolean {
+  return /start/.test(status) && status !== "started";
+}
+
 /** Present only for users who may manage it; the address of a TCP listener for all. */
 function addressOf({ serviceName, address, port, status }: Container): (readonly [name: string, value: ComponentChildren])[] {
   if (serviceName === "") return address === null ? [] : [["Address", `${address}:${port ?? "–"}`]];
-  const none = /start/.test(status) ? "none yet (starting)" : "none while it sleeps";
+  // An engine may know it before anything listens there.
+  const starting = isStarting(status);
+  const none = starting ? "none yet" : "none while it sleeps";
   return [
-    ["Address", address === null ? none : `${address}:${port ?? "–"}`],
+    ["Address", `${address === null ? none : `${address}:${port ?? "–"}`}${starting ? " (starting)" : ""}`],
     ["Service", <code>{serviceName}</code>],
   ];
 }

@@ -1,4 +1,4 @@
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import good from "../icons/good.svg";
 import moving from "../icons/moving.svg";
 import bad from "../icons/bad.svg";
@@ -9,7 +9,7 @@ const ICONS = { good, moving, bad, resting: plain } as const;
 
 /** The title and icon of the browser's tab, for a page with a status: `started · app-web · berth`. */
 export function usePageTitle(name: string, status?: string): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.title = [status, name, "berth"].filter((part) => part !== undefined).join(" · ");
     const link = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
     const icon = status === undefined ? plain : ICONS[appearanceOf(status)];
