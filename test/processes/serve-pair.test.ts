@@ -65,7 +65,7 @@ t.test("`berth status` and the console show the leader, the standby, their last 
 
   const { page, signIn } = await openConsole(t, /console at (\S+)/.exec(leading.berth.output())?.[1] ?? "");
   await signIn(ADMIN_KEY);
-  await page.getByRole("link", { name: "Server" }).click();
+  await page.getByRole("link", { name: "Administration" }).click();
   const row = (machine: PairMachine) =>
     page.getByRole("region", { name: "Control processes" }).getByRole("row").filter({ hasText: machine.entrance });
   await row(leading).waitFor();

@@ -55,7 +55,7 @@ t.test("a user without administration sees no page of administrators, and no but
   const { page, signIn, picture, troubles } = await openConsole(t, stand.base);
   await signIn(key);
   await page.getByRole("link", { name: "app-web", exact: true }).waitFor();
-  t.equal(await page.getByRole("link", { name: "Server" }).count(), 0);
+  t.equal(await page.getByRole("link", { name: "Administration" }).count(), 0);
   t.equal(await page.getByRole("button", { name: /^Start/ }).count(), 0);
   await page.getByRole("link", { name: "app-web", exact: true }).click();
   await page.getByText("can start and stop this container").waitFor();

@@ -104,7 +104,7 @@ t.test("the registry is looked through, and an administrator deletes an image af
   await row.getByRole("button", { name: "Delete" }).click();
   await row.waitFor({ state: "detached" });
   t.same(await page.locator("tbody td:first-child").allTextContents(), ["2.0.0"]);
-  await page.getByRole("link", { name: "Server" }).click();
+  await page.getByRole("link", { name: "Administration" }).click();
   await page.getByText("process, environment").waitFor();
   t.match(await page.getByRole("region", { name: "Keys" }).textContent(), /signs docker tokens.*admin/, "keys and their age");
   await picture("stand");

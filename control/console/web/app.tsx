@@ -1,25 +1,25 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { RequestError, type RequestState, send, SESSION_ENDED, useRequest, useServerSections } from "./api-client.ts";
+import { Administration } from "./administration/administration.tsx";
 import { ConnectionBanner } from "./connection-banner.tsx";
 import { ContainerList } from "./containers/container-list.tsx";
 import { ContainerPage } from "./containers/container-page.tsx";
 import { OpenContainer } from "./containers/open-container.tsx";
 import type { ConsoleSection, User } from "./entities.ts";
-import icon from "./icon.svg";
 import { EdgeAddress } from "./edge-address.ts";
 import { ImageList, ImagePage } from "./images.tsx";
 import { LiveFeed } from "./live-feed.tsx";
-import { type ConsolePath, linkTo, useConsolePath } from "./location.ts";
+import { type ConsolePath, useConsolePath } from "./location.ts";
 import { OverviewPage } from "./overview/overview-page.tsx";
 import { Failure, Loading } from "./parts/display.tsx";
 import { Dialog } from "./parts/dialog.tsx";
 import { NoticeBoard } from "./parts/notices.tsx";
+import { PageHeader } from "./page-header.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
-import { ServerPage } from "./server-page.tsx";
 import { SignIn, SignInForm } from "./sign-in.tsx";
 
-/** The sections of the console: their titles in the navigation, and their pages for the rest of the path. */
+/** The sections of the console: their titles in the navigation, and their pages for the rest of the path. The first one is the start page. */
 const SECTIONS: readonly ConsolePage[] = [
   { name: "overview", of: "containers", title: "Overview", page: () => <OverviewPage /> },
   {
@@ -33,11 +33,17 @@ const SECTIONS: readonly ConsolePage[] = [
     title: "Registry",
     page: ([name], context) => (name === undefined ? <RepositoryList {...context} /> : <RepositoryPage key={name} name={name} {...context} />),
   },
-  { name: "stand", title: "Server", adminsOnly: true, page: () => <ServerPage /> },
+  {
+    name: "administration",
+    of: "stand",
+    title: "Administration",
+    adminsOnly: true,
+    page: (rest, { user }) => <Administration rest={rest} user={user} />,
+  },
 ];
 
 type ConsolePage = {
-  name: ConsoleSection | "overview";
+  name: ConsoleSection | "overview" | "administration";
   /** Shown where the server has this section. Undefined: its own. */
   of?: ConsoleSection;
   title: string;
@@ -102,28 +108,13 @@ function Page({ names, user, onSignOut }: { names: readonly ConsoleSection[]; us
   const path = useConsolePath();
   const withContainers = names.includes("containers");
   const sections = SECTIONS.filter(({ name, of = name, adminsOnly }) => names.some((one) => one === of) && (adminsOnly !== true || user.admin));
-  const section = sections.find(({ name }) => name === path[0]) ?? sections.find(({ name }) => name === names[0]);
+  const section = sections.find(({ name }) => name === path[0]) ?? sections[0];
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
         Skip to content
       </a>
-      <header>
-        <a class="brand" href={linkTo()}>
-          <img src={icon} alt="" width="24" height="24" /> berth
-        </a>
-        <nav aria-label="Sections">
-          {sections.map(({ name, title }) => (
-            <a key={name} href={linkTo(name)} aria-current={section?.name === name ? "page" : undefined}>
-              {title}
-            </a>
-          ))}
-        </nav>
-        <span class="who">{user.login}</span>
-        <button type="button" onClick={onSignOut}>
-          Sign out
-        </button>
-      </header>
+      <PageHeader sections={sections} current={section?.name} path={path} user={user} onSignOut={onSignOut} />
       <main id="main" tabIndex={-1}>
         {path[0] === "open" && path[1] !== undefined && withContainers ? (
           <OpenContainer id={path[1]} />

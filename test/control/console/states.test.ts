@@ -64,7 +64,7 @@ t.test(
       ["dark", { dark: true }],
       ["phone", { phone: true }],
     ] as const) {
-      const { page, troubles, signIn, picture } = await openConsole(t, base, options);
+      const { page, troubles, signIn, openSection, picture } = await openConsole(t, base, options);
       await signIn(ADMIN_KEY);
       for (const state of CONTAINER_STATES) {
         const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: CONTAINER_WIRE_STATES[state], exact: true }) });
@@ -86,7 +86,7 @@ t.test(
       const wide = await page.evaluate<boolean>("document.documentElement.scrollWidth <= document.documentElement.clientWidth");
       t.ok(wide, `${name}: nothing sticks out to the side`);
       await picture(`containers-${name}`);
-      await page.getByRole("link", { name: "Images" }).click();
+      await openSection("Images");
       await page.getByRole("heading", { name: "Images" }).waitFor();
       for (const state of IMAGE_STATES) await page.locator(".status", { hasText: IMAGE_WIRE_STATES[state] }).first().waitFor();
       await picture(`images-${name}`);

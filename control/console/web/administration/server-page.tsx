@@ -1,6 +1,6 @@
-import { useRequest } from "./api-client.ts";
-import type { ControlProcesses, ServerOverview } from "./entities.ts";
-import { Facts, Failure, Moment, sizeOf, Status, Table } from "./parts/display.tsx";
+import { useRequest } from "../api-client.ts";
+import type { ControlProcesses, ServerOverview } from "../entities.ts";
+import { Facts, Failure, Moment, sizeOf, Status, Table } from "../parts/display.tsx";
 
 const MEBIBYTE = 1_048_576;
 

@@ -1,0 +1,20 @@
+import type { ComponentType } from "preact";
+import type { User } from "../entities.ts";
+import type { ConsolePath } from "../location.ts";
+
+/** `rest`: what follows the page's name in the address. */
+export type AdminPageProps = { rest: ConsolePath; user: User };
+
+export type AdminPageEntry = {
+  /** In the address: `#/administration/<name>`. */
+  name: string;
+  title: string;
+  group: "Server" | "Access";
+  /** Each page is a chunk of its own: the first page of the console does not load it. */
+  load(): Promise<ComponentType<AdminPageProps>>;
+};
+
+/** The pages of administrators, in the order of the navigation. The first one has no name in the address. */
+export const ADMIN_PAGES: readonly AdminPageEntry[] = [
+  { name: "server", title: "Server", group: "Server", load: async () => (await import("./server-page.tsx")).ServerPage },
+];

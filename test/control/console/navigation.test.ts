@@ -1,0 +1,83 @@
+import t from "tap";
+import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
+import { openConsole } from "./fixtures/open-console.ts";
+import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
+
+/** Whether everything of the page is within its width. */
+const FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
+
+t.test("the console begins with the overview, and its sections are a row of links", async (t) => {
+  const base = await listenForBrowsers(t, await openApiFixture(t));
+  const { page, signIn, picture, troubles } = await openConsole(t, base, { at: "" });
+  await signIn(ADMIN_KEY);
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  const sections = page.getByRole("navigation", { name: "Sections" });
+  t.same(await sections.getByRole("link").allInnerTexts(), ["Overview", "Containers", "Images", "Registry", "Administration"]);
+  t.equal(await page.getByRole("button", { name: "Menu" }).isVisible(), false);
+  await sections.getByRole("link", { name: "Administration" }).click();
+  await page.getByRole("navigation", { name: "Administration" }).getByRole("link", { name: "Server" }).waitFor();
+  await page.getByRole("heading", { name: "Server", exact: true }).waitFor();
+  await picture("administration-wide");
+  t.same(troubles, []);
+});
+
+for (const dark of [false, true]) {
+  t.test(`on a phone a button opens the sections, with the keyboard too; ${dark ? "dark" : "light"}`, async (t) => {
+    const base = await listenForBrowsers(t, await openApiFixture(t));
+    const { page, signIn, picture, troubles } = await openConsole(t, base, { phone: true, dark, at: "" });
+    await signIn(ADMIN_KEY);
+    await page.getByRole("heading", { name: "Overview" }).waitFor();
+    t.ok(await page.evaluate(FITS));
+    const header = await page.locator("header").boundingBox();
+    t.ok(header && header.height < 60, "one line");
+    const menu = page.getByRole("button", { name: "Menu" });
+    const sections = page.getByRole("navigation", { name: "Sections" });
+    const focused = () => page.evaluate<string>("document.activeElement.textContent");
+    t.equal(await sections.isVisible(), false);
+
+    await menu.focus();
+    await page.keyboard.press("Enter");
+    await sections.waitFor();
+    t.equal(await menu.getAttribute("aria-expanded"), "true");
+    await page.keyboard.press("Tab");
+    t.equal(await focused(), "Overview");
+    t.ok(await page.evaluate(FITS));
+    await picture(`menu-${dark ? "dark" : "light"}`);
+    await page.keyboard.press("Escape");
+    await sections.waitFor({ state: "hidden" });
+    t.equal(await focused(), "Menu", "focus returns to the button");
+
+    await page.keyboard.press("Enter");
+    await sections.waitFor();
+    await page.mouse.click(200, 780);
+    await sections.waitFor({ state: "hidden" });
+
+    await menu.click();
+    await sections.getByRole("link", { name: "Server" }).press("Enter");
+    await page.getByRole("heading", { name: "Server", exact: true }).waitFor();
+    t.equal(await sections.isVisible(), false);
+    t.equal(await page.evaluate("document.activeElement.id"), "main", "focus is in the page");
+    t.ok(await page.evaluate(FITS));
+    await picture(`server-phone-${dark ? "dark" : "light"}`);
+    await menu.click();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByLabel("Developer key").waitFor();
+    t.same(troubles, []);
+  });
+}
+
+t.test("a user without administration starts at the overview too", async (t) => {
+  const fixture = await openApiFixture(t);
+  const base = await listenForBrowsers(t, fixture);
+  const { key } = await fixture.addUser("bert");
+  const { page, signIn } = await openConsole(t, base, { phone: true, at: "administration" });
+  await signIn(key);
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  await page.getByRole("button", { name: "Menu" }).click();
+  t.same(await page.getByRole("navigation", { name: "Sections" }).getByRole("link").allInnerTexts(), [
+    "Overview",
+    "Containers",
+    "Images",
+    "Registry",
+  ]);
+});
