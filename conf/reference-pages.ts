@@ -136,19 +136,22 @@ function row(code: FaultCode): string {
 
 /** Every generated file, by its path from the root. */
 async function generatedFiles(): Promise<Record<string, string>> {
-  const [{ correctnessPage }, { driversPage }, { commandsPage }, { containerSchema }, { machinesPage }, { helmSchema }] = await Promise.all([
-    import("../test/correctness/page.ts"),
-    import("../test/drivers/conformance/page.ts"),
-    import("../cli/commands-page.ts"),
-    import("../control/packages/publish/container-json.ts"),
-    import("./machine-page.ts"),
-    import("./helm-schema.ts"),
-  ]);
+  const [{ correctnessPage }, { driversPage }, { commandsPage }, { containerSchema }, { machinesPage }, { helmSchema }, { brokenPackagesPage }] =
+    await Promise.all([
+      import("../test/correctness/page.ts"),
+      import("../test/drivers/conformance/page.ts"),
+      import("../cli/commands-page.ts"),
+      import("../control/packages/publish/container-json.ts"),
+      import("./machine-page.ts"),
+      import("./helm-schema.ts"),
+      import("../test/program/broken-packages/page.ts"),
+    ]);
   return {
     "conf/berth.schema.json": settingsSchema(),
     "conf/helm/values.schema.json": helmSchema(),
     "conf/ecs/policy.json": `${JSON.stringify(ecsPolicy(), null, 2)}\n`,
     "conf/container.schema.json": `${JSON.stringify(containerSchema(), null, 2)}\n`,
+    "docs/broken-packages.md": brokenPackagesPage(),
     "docs/contributing/exchange.md": machinesPage(),
     "docs/reference/cli.md": await commandsPage(),
     "docs/reference/correctness.md": correctnessPage(),

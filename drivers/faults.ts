@@ -102,7 +102,16 @@ export function crashFault(
   }
   const hint = code === KILLED && outOfMemory === undefined ? " (killed, perhaps for its memory)" : "";
   const sentence = `${spec.service} ended before it was ready, exit code ${code ?? "unknown"}${hint}${reason ? `: ${reason}` : ""}`;
-  return advisedFault("CONTAINER_CRASHED", sentence, { logs });
+  return advisedFault("CONTAINER_CRASHED", sentence, { logs, todo: adviceOnExec([reason ?? "", ...logs].join("\n")) });
+}
+
+/** What to do about a program that the kernel or the engine cannot execute, by what they say; undefined for any other failure. */
+export function adviceOnExec(text: string): string | undefined {
+  if (/exec format error/i.test(text))
+    return "Its program is built for another kind of processor: build the image for the server's platform, as by docker build --platform linux/amd64.";
+  if (/executable file not found|exec: .*no such file or directory/i.test(text))
+    return "CMD or ENTRYPOINT of the Dockerfile names a program that the image does not have.";
+  return undefined;
 }
 
 /** The last lines of a log. A log that cannot be read gives what was read so far: the container's failure matters more. */

@@ -18,7 +18,10 @@ export const verbs: Verbs = {
     run: async ({ context, words: [word = ""], options, screen }) => {
       const server = selectServer(context, options);
       const container = await findByName(server, "containers", word);
-      const explained = await loadExplanation(server, container.id, container.status);
+      const explained = {
+        ...(await loadExplanation(server, container.id, container.status)),
+        warnings: publishWarnings(container.dockerfile?.logs ?? ""),
+      };
       if (options.json) return screen.json({ ...containerJson(container), ...explained });
       const moves = options.all ? explained.transitions : explained.transitions.slice(-DEFAULT_MOVES);
       screen.print(formatExplanation(container.name, { ...explained, transitions: moves }, context.clock.now(), screen));
@@ -42,7 +45,7 @@ function undefinedIfMissing(error: unknown): undefined {
 /** For the terminal. Unknown facts are left out. */
 function formatExplanation(
   name: string,
-  { state, why, next, keepsAwake, driver, listener, lastFailure, transitions }: Explanation,
+  { state, why, next, keepsAwake, driver, listener, lastFailure, transitions, warnings }: Explanation & { warnings: readonly string[] },
   now: number,
   screen: Screen,
 ): string {
@@ -52,18 +55,27 @@ function formatExplanation(
     ["awake for", keepsAwake],
     ["engine", driver],
     ["tcp", listener],
+    ...warnings.map((warning) => ["warning", warning] as const),
     // A failure may be the reason itself.
-    ["failed with", lastFailure?.message === why ? null : lastFailure?.message],
+    ["failed with", lastFailure && why?.startsWith(lastFailure.message) ? null : lastFailure?.message],
   ] as const;
   const lines = facts.flatMap(([what, fact]) => {
     if (!fact) return [];
     const [first = "", ...more] = wrapText(`${" ".repeat(INDENT)}${oneLine(fact)}`, INDENT, screen.width ?? Number.POSITIVE_INFINITY).split("\n");
     return [`  ${screen.paint("dim", what.padEnd(INDENT - 2))}${first.slice(INDENT)}`, ...more];
   });
-  const logs = lastFailure?.logs ? [lastFailure.logs.trimEnd().replaceAll(/^/gm, " ".repeat(INDENT))] : [];
+  const tail = lastFailure?.logs.trimEnd().replaceAll(/\n/g, `\n${" ".repeat(INDENT)}`);
+  const logs = tail ? [`  ${screen.paint("dim", "log tail".padEnd(INDENT - 2))}${tail}`] : [];
   const rows = transitions.map(({ at, from, to, cause }) => [`  ${formatAge(at, now)} ago`, `${from} → ${to}`, cause ?? ""]);
   const table = rows.length === 0 ? [] : ["", formatTable(["  WHEN", "MOVE", "CAUSE"], rows, screen)];
   return [`${screen.paint("bold", name)} is ${screen.paint(stateColour(state), state)}`, ...lines, ...logs, ...table].join("\n");
+}
+
+/** What the server noted when the package was published; none for users who may not manage it. */
+function publishWarnings(logs: string): string[] {
+  return linesOf(logs)
+    .split("\n")
+    .flatMap((line) => /^warning: (.*)$/.exec(line)?.[1] ?? []);
 }
 
 /** For events at a known time. */
@@ -99,7 +111,7 @@ const EVENTS: Readonly<Record<string, string>> = {
   usedAfterAll: "a request used it during its stop",
   redefined: "its package was published again",
   startBegan: "its start began",
-  answered: "it answers",
+  answered: "it is ready",
   startFailed: "it did not start",
   foundRunning: "it was found running",
   lost: "it ended by itself; berth starts it again",

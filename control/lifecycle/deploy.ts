@@ -11,7 +11,7 @@ import { describeAddresses, type EndCounts, hasAddress, ownedAddresses } from ".
 import { enteredOn } from "./decide.ts";
 import { type ContainerEngine, createCallWrites, type InFlightOperations, isEngineTrouble, logTailLines } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
-import { describeStep, earlierStarts, expectedPorts, type StartSteps } from "./start-steps.ts";
+import { describeTimeout, earlierStarts, expectedPorts, type StartSteps } from "./start-steps.ts";
 import type { WatchListeners } from "./listener-watch.ts";
 import { containerKey } from "./work-queue.ts";
 
@@ -97,9 +97,8 @@ export function createDeploy({
       capMs: limits.pullCapMs,
       overdue: () => {
         if (unanswered) return Fault.from({ code: unanswered.code, message: unanswered.message });
-        const seconds = Math.round(limitMs / 1000);
-        const doing = describeStep(steps.of(row.id) ?? { since: row.since }, clock.now());
-        return new Fault("START_TIMED_OUT", `The container ${row.name} was not ready within ${seconds} s. ${doing}`, { logs });
+        const sentences = describeTimeout(steps.of(row.id) ?? { since: row.since }, limitMs, clock.now());
+        return new Fault("START_TIMED_OUT", `The container ${row.name} ${sentences}`, { logs });
       },
       // The driver removes what did not start, and its log with it.
       beforeAbort: async () => {

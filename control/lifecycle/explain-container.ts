@@ -81,7 +81,8 @@ async function readEngineStatus({ store, engine }: ExplainDeps, row: Container, 
 }
 
 function describe(observed: Observed | undefined, { id, service, state, generation }: Container, storeId: string): string {
-  if (!observed) return state.includes("STOPPED") ? "" : `The container engine has no container named ${service}.`;
+  // Nothing is expected of one that sleeps or whose start has failed.
+  if (!observed) return state.includes("STOPPED") || state === "ERROR" ? "" : `The container engine has no container named ${service}.`;
   const { labels, exit, addresses } = observed;
   if (labels.store !== storeId || labels.container !== id) return `The engine has ${service}, but it belongs to another berth or container.`;
   const age =

@@ -128,6 +128,19 @@ export function describeStep(step: StartStep, now: number): string {
   return sentences.filter((sentence) => sentence !== undefined).join(" ");
 }
 
+/** Why a start was not ready in time, and what to do, in sentences; `limitMs` is its limit, `now` is epoch ms. */
+export function describeTimeout(step: StartStep, limitMs: number, now: number): string {
+  const limit = `was not ready within ${Math.round(limitMs / 1_000)} s`;
+  const { launchedOn, finding } = step;
+  const ranMs = launchedOn === undefined || isPulling(step, now) ? 0 : now - Math.max(launchedOn, step.pull?.at ?? 0);
+  // Most of the time passed before it ran: then that matters more.
+  if (ranMs < limitMs / 2) return `${limit}. ${describeStep(step, now)}`;
+  const isNowhere = finding !== undefined && finding !== "unknown" && finding.sockets.length === 0;
+  const advice = isNowhere ? "If it only needs longer, raise containerStatusTimeoutMinutes." : undefined;
+  const sentences = [`${limit}: ${describeWait(step).replace(/^and /, "")}.`, describeFinding(step), advice];
+  return sentences.filter((sentence) => sentence !== undefined).join(" ");
+}
+
 /** What it has not shown yet. */
 function describeWait({ spec, finding, healthStatus, unresolved }: StartStep): string {
   if (spec?.port === undefined) return `and counts as started after ${Math.round((spec?.graceMs ?? 0) / 1_000)} s`;
@@ -175,7 +188,7 @@ export type ListenerFinding = Listeners | "unknown";
 
 type PortFacts = { port: number | undefined; exposed: readonly number[] | undefined };
 
-/** The ports of a start, the one that requests are sent to first. `port` is that of container.json. */
+/** The ports of a start, the one that requests are sent to first. `port` is that of container.json, else the first of the Dockerfile's EXPOSE. */
 export function expectedPorts({ port, readiness }: Pick<Spec, "port" | "readiness">, own: PortFacts): ExpectedPort[] {
   const health = readiness.kind === "http" ? readiness.port : undefined;
   const expected: ExpectedPort[] = [];
@@ -186,10 +199,13 @@ export function expectedPorts({ port, readiness }: Pick<Spec, "port" | "readines
 
 const HEALTH = "`health` in container.json";
 
-function sourceOf({ port, exposed }: PortFacts): string {
-  if (port !== undefined) return "`port` in container.json";
-  return exposed?.length ? "EXPOSE" : HEALTH;
+function sourceOf({ port, exposed = [] }: PortFacts): string {
+  if (port !== undefined && !exposed.includes(port)) return "`port` in container.json";
+  if (exposed.length === 0) return HEALTH;
+  return exposed.length === 1 ? "EXPOSE" : "the first EXPOSE, or `port` in container.json,";
 }
+
+const NOWHERE = "No process of it listens on a port.";
 
 /** Names so many sockets of a program that listens on more. */
 const MOST_NAMED = 3;
@@ -200,7 +216,7 @@ export function describeListeners(expected: readonly ExpectedPort[], finding: Li
   if (first === undefined) return undefined;
   if (finding === "unknown") return `berth connects to port ${first.port}, as ${first.source} says.`;
   const { sockets, portVariable } = finding;
-  if (sockets.length === 0) return "No process of it listens on a port.";
+  if (sockets.length === 0) return NOWHERE;
   // A plain process is reached on loopback, at the port that it was given.
   const reach = portVariable === undefined ? isNotLoopback : isIPv4;
   const main = portVariable === undefined ? first : { port: portVariable, source: "the variable PORT" };
@@ -209,7 +225,8 @@ export function describeListeners(expected: readonly ExpectedPort[], finding: Li
     if (there.some(reach)) continue;
     if (there.length > 0) return `The process listens on ${nameAll(there.map(formatSocket))}; listen on 0.0.0.0.`;
     const reached = sockets.filter(reach);
-    if (reached.length > 0) return `The process listens on ${namePorts(reached)}, but ${source} says ${port}.`;
+    const todo = port === portVariable ? "listen on that port" : "change one of them";
+    if (reached.length > 0) return `The process listens on ${namePorts(reached)}, but ${source} says ${port}: ${todo}.`;
     return `The process listens on ${nameAll(sockets.map(formatSocket))}, but ${source} says ${port}; listen on 0.0.0.0:${port}.`;
   }
   return undefined;

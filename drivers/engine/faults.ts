@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { advisedFault, type DriverFaultCode } from "../faults.ts";
+import { adviceOnExec, advisedFault, type DriverFaultCode } from "../faults.ts";
 import { gpuFault } from "../gpu.ts";
 
 /** The first row that fits names the fault. `status` and `text` are conditions if present. */
@@ -52,7 +52,9 @@ export function engineFault(error: unknown, kind: CallKind, doing: string, at = 
   }
   const reason = withoutPrefix(message ?? String(error));
   if (kind === "start" && NO_GPU.test(reason)) return gpuFault(`${doing}: ${reason}`, { cause: error });
-  return advisedFault(codeOf(kind, reason, statusCode) ?? "ENGINE_FAILED", `${doing}: ${reason}`, { cause: error });
+  const fault = codeOf(kind, reason, statusCode) ?? "ENGINE_FAILED";
+  const todo = fault === "CONTAINER_CRASHED" ? adviceOnExec(reason) : undefined;
+  return advisedFault(fault, `${doing}: ${reason}`, { cause: error, todo });
 }
 
 /** The fault code of the engine's own sentence, if a row fits. */

@@ -276,7 +276,10 @@ export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision 
     case "portless":
       return {
         kind: "refuse",
-        fault: new Fault("CONTAINER_HAS_NO_PORT", `${view.name} exposes no port: its image has no EXPOSE and container.json no port`),
+        fault: new Fault(
+          "CONTAINER_HAS_NO_PORT",
+          `${view.name} exposes no port: add EXPOSE to its Dockerfile, or \`port\` to its container.json, and publish again.`,
+        ),
       };
     case "stopped":
       return { kind: "refuse", fault: Fault.from(availability.fault) };

@@ -19,7 +19,11 @@ const env = {
 type Mistake = { name: string; json: object; says: string };
 const MISTAKES: Mistake[] = [
   { name: "loopback", json: { env: { LISTEN: "127.0.0.1 8080" } }, says: "The process listens on 127.0.0.1:8080; listen on 0.0.0.0." },
-  { name: "otherport", json: { env: { LISTEN: "0.0.0.0 5000" } }, says: "The process listens on port 5000, but EXPOSE says 8080." },
+  {
+    name: "otherport",
+    json: { env: { LISTEN: "0.0.0.0 5000" } },
+    says: "The process listens on port 5000, but EXPOSE says 8080: change one of them.",
+  },
   {
     name: "both",
     json: { env: { LISTEN: "127.0.0.1 5000" }, port: 5001 },

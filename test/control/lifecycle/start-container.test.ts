@@ -177,7 +177,7 @@ t.test("a container that never answers ends in error at the status limit, and no
   await stand.clock.advance(299_000);
   t.equal(stand.row(id).state, "STARTING");
   await stand.clock.advance(1_100);
-  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "START_TIMED_OUT", message: /within 300 s\. .*on port 5353/ }, desiredInstances: 1 });
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "START_TIMED_OUT", message: /within 300 s: .*on port 5353/ }, desiredInstances: 1 });
   t.same(stand.world.left(service), []);
 });
 

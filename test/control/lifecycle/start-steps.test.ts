@@ -65,13 +65,23 @@ const LISTENER_ROWS: [why: string, expected: ExpectedPort[], finding: ListenerFi
   ["loopback of IPv6", exposed(5000), at("::1:5000"), "The process listens on [::1]:5000; listen on 0.0.0.0."],
   ["both loopbacks", exposed(5000), at("127.0.0.1:5000", "::1:5000"), "The process listens on 127.0.0.1:5000 and [::1]:5000; listen on 0.0.0.0."],
   ["loopback, and another port", exposed(5000), at("127.0.0.1:5000", "0.0.0.0:9"), "The process listens on 127.0.0.1:5000; listen on 0.0.0.0."],
-  ["another port", exposed(5001), at("0.0.0.0:5000"), "The process listens on port 5000, but EXPOSE says 5001."],
-  ["another port by IPv6", exposed(5001), at(":::5000"), "The process listens on port 5000, but EXPOSE says 5001."],
-  ["two families", exposed(5001), at("0.0.0.0:5000", ":::5000"), "The process listens on port 5000, but EXPOSE says 5001."],
-  ["of container.json", inJson(5001), at("0.0.0.0:5000"), "The process listens on port 5000, but `port` in container.json says 5001."],
-  ["two ports", exposed(5001), at("0.0.0.0:80", "0.0.0.0:443"), "The process listens on ports 80 and 443, but EXPOSE says 5001."],
-  ["many", exposed(9), at("0.0.0.0:1", "0.0.0.0:2", "0.0.0.0:3", "0.0.0.0:4"), "The process listens on ports 1, 2, 3 and 1 more, but EXPOSE says 9."],
-  ["one of them on loopback", exposed(9), at("127.0.0.1:1", "0.0.0.0:2"), "The process listens on port 2, but EXPOSE says 9."],
+  ["another port", exposed(5001), at("0.0.0.0:5000"), "The process listens on port 5000, but EXPOSE says 5001: change one of them."],
+  ["another port by IPv6", exposed(5001), at(":::5000"), "The process listens on port 5000, but EXPOSE says 5001: change one of them."],
+  ["two families", exposed(5001), at("0.0.0.0:5000", ":::5000"), "The process listens on port 5000, but EXPOSE says 5001: change one of them."],
+  [
+    "of container.json",
+    inJson(5001),
+    at("0.0.0.0:5000"),
+    "The process listens on port 5000, but `port` in container.json says 5001: change one of them.",
+  ],
+  ["two ports", exposed(5001), at("0.0.0.0:80", "0.0.0.0:443"), "The process listens on ports 80 and 443, but EXPOSE says 5001: change one of them."],
+  [
+    "many",
+    exposed(9),
+    at("0.0.0.0:1", "0.0.0.0:2", "0.0.0.0:3", "0.0.0.0:4"),
+    "The process listens on ports 1, 2, 3 and 1 more, but EXPOSE says 9: change one of them.",
+  ],
+  ["one of them on loopback", exposed(9), at("127.0.0.1:1", "0.0.0.0:2"), "The process listens on port 2, but EXPOSE says 9: change one of them."],
   [
     "loopback and another port",
     exposed(5001),
@@ -82,7 +92,7 @@ const LISTENER_ROWS: [why: string, expected: ExpectedPort[], finding: ListenerFi
     "of a plain process",
     exposed(5001),
     { ...at("127.0.0.1:5000"), portVariable: 34567 },
-    "The process listens on port 5000, but the variable PORT says 34567.",
+    "The process listens on port 5000, but the variable PORT says 34567: listen on that port.",
   ],
   ["a plain process at its port", exposed(5001), { ...at("127.0.0.1:34567"), portVariable: 34567 }, undefined],
   ["a plain process by IPv6", exposed(5001), { ...at(":::34567"), portVariable: 34567 }, undefined],
@@ -99,8 +109,13 @@ const LISTENER_ROWS: [why: string, expected: ExpectedPort[], finding: ListenerFi
   ["on its own address", exposed(5001), at("172.17.0.2:5001"), undefined],
   ["no port is expected", [], at("127.0.0.1:5000"), undefined],
   ["both ports", withHealth, at("0.0.0.0:5001", "0.0.0.0:8000"), undefined],
-  ["its port alone", withHealth, at("0.0.0.0:5001"), "The process listens on port 5001, but `health` in container.json says 8000."],
-  ["its health port alone", withHealth, at("0.0.0.0:8000"), "The process listens on port 8000, but EXPOSE says 5001."],
+  [
+    "its port alone",
+    withHealth,
+    at("0.0.0.0:5001"),
+    "The process listens on port 5001, but `health` in container.json says 8000: change one of them.",
+  ],
+  ["its health port alone", withHealth, at("0.0.0.0:8000"), "The process listens on port 8000, but EXPOSE says 5001: change one of them."],
 ];
 
 t.test("what a container listens on is compared with what it is expected to listen on", async (t) => {
@@ -112,6 +127,13 @@ t.test("the ports of a start are named with what says them", async (t) => {
   const health = (port?: number) => ({ kind: "http", path: "/", port, intervalMs: 1, timeoutMs: 1 }) as const;
   t.strictSame(expectedPorts({ port: 5001, readiness: port }, { port: undefined, exposed: [5001] }), exposed(5001));
   t.strictSame(expectedPorts({ port: 5001, readiness: port }, { port: 5001, exposed: [80] }), inJson(5001));
+  t.strictSame(
+    expectedPorts({ port: 5001, readiness: port }, { port: 5001, exposed: [5001] }),
+    exposed(5001),
+    "a Dockerfile's EXPOSE is stored as port",
+  );
+  const [first] = expectedPorts({ port: 8888, readiness: port }, { port: 8888, exposed: [5000, 8888] });
+  t.match(first, { port: 8888, source: /EXPOSE/ });
   t.strictSame(expectedPorts({ port: 5001, readiness: health(8000) }, { port: undefined, exposed: [5001] }), withHealth);
   t.strictSame(expectedPorts({ port: 8000, readiness: health(8000) }, { port: undefined, exposed: [] }), withHealth.slice(1));
   t.strictSame(expectedPorts({ port: undefined, readiness: { kind: "running" } }, { port: undefined, exposed: [] }), []);
@@ -145,7 +167,7 @@ t.test("after 10 s without readiness, a start says where its container listens, 
   await stand.clock.advance(8_000);
   t.equal(stand.lifecycle().startNote(id), LOOPBACK);
   await stand.clock.advance(2_000);
-  const PORT = "The process listens on port 80, but EXPOSE says 5353.";
+  const PORT = "The process listens on port 80, but EXPOSE says 5353: change one of them.";
   await eventually("it is known", () => stand.lifecycle().startNote(id) === PORT);
   t.equal(calls(), 2);
 
@@ -158,7 +180,10 @@ t.test("after 10 s without readiness, a start says where its container listens, 
   stand.world.listening.set(service, { sockets: [] });
   await stand.clock.advance(stand.row(id).since + 300_000 - stand.clock.now());
   const { fault } = await stand.reaches(id, "ERROR");
-  t.match(fault, { code: "START_TIMED_OUT", message: /nothing accepts connections on port 5353\. No process of it listens on a port\.$/ });
+  t.match(fault, {
+    code: "START_TIMED_OUT",
+    message: /within 300 s: nothing accepts connections on port 5353\. No process of it listens on a port\. If it only needs longer, raise/,
+  });
   t.equal(stand.lifecycle().startNote(id), undefined);
 });
 

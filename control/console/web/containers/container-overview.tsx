@@ -70,15 +70,22 @@ const textOf = (value: unknown) => (typeof value === "string" || typeof value ==
 
 function factsOf(container: Container): (readonly [name: string, value: ComponentChildren])[] {
   const { dockerfile: image, note, lastActive, createdOn, id, config } = container;
+  const warnings = publishWarnings(image.logs);
   return [
     ["Image", <a href={linkTo("images", image.id)}>{container.dockerImage}</a>],
     ...addressOf(container),
     ...(note === null ? [] : ([["Note", note]] as const)),
+    ...(warnings.length === 0 ? [] : ([["Warnings", warnings.join(" ")]] as const)),
     ["Reserved", `${textOf(config["cpu"])} CPU, ${textOf(config["memory"])} MB`],
     ["Last used", <Moment at={lastActive} />],
     ["Created", <Moment at={createdOn} />],
     ["Id", <code>{id}</code>],
   ];
+}
+
+/** What berth noted when the package was published. Empty for users who may not manage it. */
+function publishWarnings(logs: string): string[] {
+  return logs.split("\n").flatMap((line) => /^warning: (.*)$/.exec(line)?.[1] ?? []);
 }
 
 function isStarting(status: string): boolean {
@@ -90,7 +97,7 @@ function addressOf({ serviceName, address, port, status }: Container): (readonly
   if (serviceName === "") return address === null ? [] : [["Address", `${address}:${port ?? "–"}`]];
   // An engine may know it before anything listens there.
   const starting = isStarting(status);
-  const none = starting ? "none yet" : "none while it sleeps";
+  const none = starting ? "none yet" : "none, it does not run";
   return [
     ["Address", `${address === null ? none : `${address}:${port ?? "–"}`}${starting ? " (starting)" : ""}`],
     ["Service", <code>{serviceName}</code>],

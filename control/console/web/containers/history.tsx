@@ -13,7 +13,7 @@ const EVENTS: Readonly<Record<string, string>> = {
   usedAfterAll: "request during the stop",
   redefined: "new definition",
   startBegan: "start began",
-  answered: "accepts connections",
+  answered: "ready",
   startFailed: "start failed",
   foundRunning: "found running",
   lost: "ended by itself; berth starts it again",
