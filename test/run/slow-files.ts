@@ -14,6 +14,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/kubernetes-job.test.ts",
   "test/cli/doctor/doctor.test.ts",
   "test/program/main-job.test.ts",
+  "test/control/console/every-page.test.ts",
   "test/program/console.test.ts",
   "test/cli/containers/verbs.test.ts",
   "test/program/rollback.test.ts",

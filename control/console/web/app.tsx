@@ -12,7 +12,7 @@ import { ImageList, ImagePage } from "./images.tsx";
 import { LiveFeed } from "./live-feed.tsx";
 import { type ConsolePath, useConsolePath } from "./location.ts";
 import { OverviewPage } from "./overview/overview-page.tsx";
-import { Failure, Loading } from "./parts/display.tsx";
+import { FailedPage, Loading } from "./parts/display.tsx";
 import { Dialog } from "./parts/dialog.tsx";
 import { NoticeBoard } from "./parts/notices.tsx";
 import { PageHeader } from "./page-header.tsx";
@@ -58,7 +58,7 @@ function App() {
   const { server, error, reload } = useServerSections();
   // At the same time as the sections: each round trip counts on a slow line.
   const user = useRequest<User>("/users/current");
-  if (error && !server) return <Failure error={error} onRetry={reload} />;
+  if (error && !server) return <UnreachablePage error={error} onRetry={reload} />;
   if (!server) return <Loading />;
   return (
     <EdgeAddress.Provider value={server.edge}>
@@ -85,7 +85,7 @@ function Console({ names, state: { value: user, error, reload } }: { names: read
 
   if (session === "signedOut" || (!user && error instanceof RequestError && error.status === 401))
     return <SignIn hasOwnUsers={withContainers} onSignedIn={onSignedIn} />;
-  if (error && !user) return <Failure error={error} onRetry={reload} />;
+  if (error && !user) return <UnreachablePage error={error} onRetry={reload} />;
   if (!user) return <Loading />;
 
   const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSession("signedOut"));
@@ -101,6 +101,14 @@ function Console({ names, state: { value: user, error, reload } }: { names: read
         </Dialog>
       ) : null}
     </NoticeBoard>
+  );
+}
+
+function UnreachablePage(props: { error: Error; onRetry: () => void }) {
+  return (
+    <main>
+      <FailedPage title="berth" {...props} />
+    </main>
   );
 }
 

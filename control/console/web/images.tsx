@@ -5,14 +5,14 @@ import type { ContainerRowPage, Image } from "./entities.ts";
 import { useEntity, useImages } from "./live-feed.tsx";
 import { linkTo } from "./location.ts";
 import { Action, Search } from "./parts/controls.tsx";
-import { Facts, Failure, Loading, Moment, Section, Status, Table } from "./parts/display.tsx";
+import { FailedPage, Facts, Failure, Loading, Moment, Section, Status, Table } from "./parts/display.tsx";
 import { usePageTitle } from "./parts/page-title.ts";
 
 export function ImagePage({ id }: { id: string }) {
   const { value: image, error, reload } = useEntity<Image>("image", id);
   const { value: users } = useRequest<ContainerRowPage>(`/docker/containers/rows?image=${id}&limit=${MOST_USERS}`);
   usePageTitle(image?.name ?? "Image", image?.status);
-  if (!image) return error ? <Failure error={error} onRetry={reload} /> : <Loading />;
+  if (!image) return error ? <FailedPage title="Image" error={error} onRetry={reload} /> : <Loading />;
   return (
     <>
       <p class="trail">

@@ -1,13 +1,9 @@
-import t, { type Test } from "tap";
-import { CONTAINER_WIRE_STATES, type ContainerState, IMAGE_WIRE_STATES, type ImageState } from "../../../control/model/states.ts";
-import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
-import { newContainer, newImage, PACKAGE } from "../lifecycle/lifecycle-fixture.ts";
+import t from "tap";
+import { CONTAINER_WIRE_STATES, type ContainerState, IMAGE_WIRE_STATES } from "../../../control/model/states.ts";
+import { ADMIN_KEY } from "../api/fixtures/open-api-fixture.ts";
+import { CONTAINER_STATES, IMAGE_STATES, openStates } from "./fixtures/every-state.ts";
 import { openConsole } from "./fixtures/open-console.ts";
-import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
 
-const CONFIG = { cpu: 1, memoryMb: 128, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
-const CONTAINER_STATES = Object.keys(CONTAINER_WIRE_STATES) as ContainerState[];
-const IMAGE_STATES = Object.keys(IMAGE_WIRE_STATES) as ImageState[];
 /** How each looks: a word, not a colour. */
 const STATE_TEXTS: Record<ContainerState, string> = {
   PENDING_START: "moving",
@@ -34,26 +30,6 @@ const BUTTONS: Record<ContainerState, string[]> = {
   SYSTEM_STOPPED: ["Start"],
   ERROR: ["Start"],
 };
-
-async function openStates(t: Test) {
-  const stand = await openApiFixture(t);
-  const now = Date.now();
-  await stand.store.packages.insert({ id: PACKAGE, name: "states", version: "1.0.0", authorId: stand.admin.id, createdOn: now, updatedOn: now });
-  const kept = await stand.store.images.insert({ ...newImage("kept", now), state: "READY" });
-  for (const state of CONTAINER_STATES) {
-    const fault =
-      state === "ERROR" ? ({ code: "CONTAINER_CRASHED", message: "It ended with code 1.", logs: ["<b>no such file</b>"] } as const) : undefined;
-    await stand.store.containers.insert({
-      ...newContainer(kept, CONFIG, now),
-      name: CONTAINER_WIRE_STATES[state],
-      state,
-      fault: fault && { ...fault, logs: [...fault.logs] },
-      env: { PLAIN: "shown", API_KEY: "never-shown" },
-    });
-  }
-  for (const state of IMAGE_STATES) await stand.store.images.insert({ ...newImage(`of-${IMAGE_WIRE_STATES[state].replace(" ", "-")}`, now), state });
-  return { stand, base: await listenForBrowsers(t, stand) };
-}
 
 t.test(
   "every state of a container and of an image is shown in its own words, with what can be done in it, light and dark, wide and narrow",

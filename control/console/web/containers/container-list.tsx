@@ -49,7 +49,7 @@ const COLUMNS: readonly VirtualColumn<ContainerRow>[] = [
       </a>
     ),
   },
-  { name: "CPU", kind: "number", sort: "cpu", cell: ({ cpu, cpuUse }) => <Used of={cpuUse} reserved={cpu} digits={2} unit="cores" /> },
+  { name: "CPU", kind: "number", sort: "cpu", cell: ({ cpu, cpuUse }) => <Used of={cpuUse} reserved={cpu} digits={2} unit="CPU" /> },
   {
     name: "Memory",
     kind: "number",
@@ -62,12 +62,10 @@ const COLUMNS: readonly VirtualColumn<ContainerRow>[] = [
 /** `0.12 of 2`; without a measurement, what is reserved. */
 function Used({ of, reserved, digits, unit }: { of: number | null; reserved: number; digits: number; unit: string }) {
   const limit = Number(reserved.toFixed(digits));
-  const suffix = unit === "MB" ? " MB" : "";
   return (
     <span title={of === null ? `${limit} ${unit} reserved` : `${of.toFixed(digits)} of ${limit} ${unit} used`}>
       {of === null ? null : `${of.toFixed(digits)} of `}
-      {limit}
-      {suffix}
+      {limit} {unit}
     </span>
   );
 }
@@ -96,12 +94,14 @@ export function ContainerList() {
       isUnnamed: true,
       cell: (row) =>
         row.mayManage ? (
-          <input
-            type="checkbox"
-            aria-label={`Select ${row.name}`}
-            checked={selected.has(row.id)}
-            onChange={(event) => select(row, event.currentTarget.checked)}
-          />
+          <label>
+            <input
+              type="checkbox"
+              aria-label={`Select ${row.name}`}
+              checked={selected.has(row.id)}
+              onChange={(event) => select(row, event.currentTarget.checked)}
+            />
+          </label>
         ) : null,
     },
     ...COLUMNS,

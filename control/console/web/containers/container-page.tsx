@@ -1,7 +1,7 @@
 import type { Container } from "../entities.ts";
 import { useEntity } from "../live-feed.tsx";
 import { linkTo } from "../location.ts";
-import { Failure, Loading, Status } from "../parts/display.tsx";
+import { FailedPage, Failure, Loading, Status } from "../parts/display.tsx";
 import { usePageTitle } from "../parts/page-title.ts";
 import { TabBar } from "../parts/tabs.tsx";
 import { ContainerActions, mayManage } from "./container-actions.tsx";
@@ -11,7 +11,7 @@ import { CONTAINER_TABS } from "./container-tabs.tsx";
 export function ContainerPage({ id, tab }: { id: string; tab: string | undefined }) {
   const { value: container, error, reload } = useEntity<Container>("container", id);
   usePageTitle(container?.name ?? "Container", container?.status);
-  if (!container) return error ? <Failure error={error} onRetry={reload} /> : <Loading />;
+  if (!container) return error ? <FailedPage title="Container" error={error} onRetry={reload} /> : <Loading />;
   const tabs = CONTAINER_TABS.filter(({ managersOnly }) => managersOnly !== true || mayManage(container));
   const current = tabs.find(({ name }) => name === tab) ?? tabs[0];
   return (

@@ -30,6 +30,16 @@ export function Failure({ error, onRetry }: { error: Error | undefined; onRetry?
   );
 }
 
+/** In place of a page that could not be loaded. */
+export function FailedPage({ title, error, onRetry }: { title: string; error: Error; onRetry: () => void }) {
+  return (
+    <>
+      <h1>{title}</h1>
+      <Failure error={error} onRetry={onRetry} />
+    </>
+  );
+}
+
 /** The style of a status by its prefix; the first match wins. */
 const APPEARANCES: readonly { begins: string; look: "good" | "moving" | "resting" | "bad" }[] = [
   { begins: "started", look: "good" },

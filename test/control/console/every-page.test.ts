@@ -1,0 +1,235 @@
+import { join } from "node:path";
+import { mkdirSync } from "node:fs";
+import type { Page } from "playwright-core";
+import t, { type Test } from "tap";
+import { eventually } from "../../fixtures/eventually.ts";
+import { openOwn } from "../../gateway/registry/own-registry.ts";
+import { appFiles } from "../../program/contract/stand.ts";
+import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
+import { checkPage } from "./fixtures/check-page.ts";
+import { openStates } from "./fixtures/every-state.ts";
+import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
+import { openMeasured } from "./fixtures/measured.ts";
+import { openConsole } from "./fixtures/open-console.ts";
+
+/** Of the folder that this names, a screenshot of each view is written: `LOOK=/tmp/look node test/control/console/every-page.test.ts`. */
+const LOOK = process.env["LOOK"];
+
+type Visit = {
+  name: string;
+  /** `:name` is an entity's id by its name. */
+  path: string;
+  /** Brings the page into its state; the test waits for the texts. */
+  open?: (page: Page) => Promise<unknown>;
+  /** What the page shows once it is complete. */
+  shows?: string | RegExp;
+  /** Leaves the state, where another path alone does not. */
+  leave?: (page: Page) => Promise<unknown>;
+};
+
+const button = (name: string | RegExp) => async (page: Page) => page.getByRole("button", { name, exact: true }).first().click();
+const menu = (label: string) => async (page: Page) => page.locator("summary", { hasText: label }).first().click();
+const escape = async (page: Page) => page.keyboard.press("Escape");
+
+/** Of a whole berth with a registry, as an administrator. A new page is one more line here. */
+const BERTH: readonly Visit[] = [
+  { name: "containers", path: "containers", shows: "app-web" },
+  {
+    name: "containers, selected",
+    path: "containers",
+    open: (page) => page.getByLabel("Select app-web").check(),
+    shows: "1 selected",
+    leave: (page) => page.getByRole("button", { name: "Clear" }).click(),
+  },
+  {
+    name: "containers, removal",
+    path: "containers",
+    open: async (page) => {
+      await page.getByLabel("Select app-web").check();
+      await page.getByRole("button", { name: "Remove…" }).click();
+    },
+    shows: "Remove 1 container?",
+    leave: async (page) => {
+      await escape(page);
+      await page.getByRole("button", { name: "Clear" }).click();
+    },
+  },
+  { name: "containers, no match", path: "containers?search=zzz", shows: "No containers match." },
+  { name: "container, started", path: "containers/:app-web", shows: "accepts connections" },
+  { name: "container, copy menu", path: "containers/:app-web", open: menu("Copy"), shows: "Copy curl command", leave: escape },
+  { name: "container, more menu", path: "containers/:app-web", open: menu("More"), shows: "Revalidate image", leave: escape },
+  {
+    name: "container, removal",
+    path: "containers/:app-web",
+    open: async (page) => {
+      await menu("More")(page);
+      await button("Remove…")(page);
+    },
+    shows: "Remove app-web?",
+    leave: escape,
+  },
+  { name: "container, logs", path: "containers/:app-web/logs", shows: "version one speaks" },
+  { name: "container, metrics", path: "containers/:app-web/metrics", shows: "Requests per second" },
+  { name: "container, requests", path: "containers/:app-web/requests" },
+  { name: "container, configuration", path: "containers/:app-web/configuration", shows: "container.json" },
+  { name: "container, history", path: "containers/:app-web/history", shows: "accepts connections" },
+  { name: "container, sleeping", path: "containers/:app-asleep" },
+  { name: "container, failed", path: "containers/:app-broken", shows: "no licence found" },
+  { name: "container, starting", path: "containers/:app-slow", shows: "so far" },
+  { name: "container, unknown", path: "containers/00000000-0000-4000-8000-000000000000", shows: /There is no container/ },
+  {
+    name: "opening a container again",
+    path: "containers/:app-asleep",
+    // As by a browser that comes back at once, because it did not keep the edge's cookie.
+    open: (page) =>
+      page.evaluate(`(([, id]) => {
+        sessionStorage.setItem("opened " + id, String(Date.now()));
+        location.hash = "#/open/" + id;
+      })(/containers\\/([^/]+)/.exec(location.hash))`),
+    shows: "The browser did not keep the session.",
+  },
+  { name: "images", path: "images", shows: "datagrok" },
+  { name: "image", path: "images/:image-app-web", shows: "Reference" },
+  { name: "registry", path: "registry", shows: "datagrok/app" },
+  { name: "repository", path: "registry/datagrok%2Fapp", shows: "2.0.0" },
+  { name: "overview", path: "overview", shows: "Most requests" },
+  { name: "administration", path: "administration", shows: "Keys" },
+  { name: "server", path: "administration/server", shows: "signs docker tokens" },
+];
+
+/** With an hour of measurements. */
+const MEASURED: readonly Visit[] = [
+  { name: "overview with charts", path: "overview", shows: "Most requests" },
+  { name: "container, metrics with charts", path: "containers/:molecule-docking/metrics", shows: "Requests per second" },
+  { name: "container, last requests", path: "containers/:molecule-docking/requests", shows: "/predict" },
+];
+
+/** Without anything. */
+const EMPTY: readonly Visit[] = [
+  { name: "no containers", path: "containers", shows: "No containers." },
+  { name: "nothing in the overview", path: "overview", shows: "No containers." },
+  { name: "no images", path: "images", shows: "No images." },
+  { name: "no registry", path: "registry" },
+];
+
+/** With a container and an image in each state. */
+const STATES: readonly Visit[] = [
+  { name: "every state", path: "containers", shows: "checking" },
+  { name: "every state of images", path: "images", shows: "of-ready" },
+];
+
+/** A user without administration. */
+const USER: readonly Visit[] = [
+  { name: "containers of others", path: "containers", shows: "app-web" },
+  { name: "container of others", path: "containers/:app-web", shows: "can start and stop this container" },
+  { name: "logs of others", path: "containers/:app-web/logs", shows: "No log lines" },
+  { name: "a user's empty overview", path: "overview", shows: "You have no containers." },
+];
+
+/** Ids by their names, for paths. */
+type Ids = Readonly<Record<string, string>>;
+
+const addressOf = (path: string, ids: Ids) => path.replaceAll(/:([\w-]+)/g, (_, name: string) => ids[name] ?? `unknown-${name}`);
+
+const SETTLED = `!document.querySelector(".waiting, [aria-busy=true]") && [...document.querySelectorAll(".plot[role=img]")].every((plot) => plot.querySelector("canvas"))`;
+
+const settled = (page: Page) => eventually("the page is complete", async () => ((await page.evaluate<boolean>(SETTLED)) ? true : undefined));
+
+/** Every route that the pages link to, with ids replaced: each must be in a list above. */
+const linked = new Set<string>();
+const visitedRoutes = new Set<string>();
+const routeOf = (hash: string) =>
+  hash
+    .replace(/^#?\/?/, "")
+    .replace(/\?.*$/, "")
+    .replaceAll(/[\da-f]{8}-[\da-f-]{27}/g, ":id")
+    .replace(/^registry\/.+/, "registry/:name");
+
+async function visitAll(t: Test, base: string, key: string, visits: readonly Visit[], ids: Ids): Promise<void> {
+  const { page, signIn, troubles } = await openConsole(t, base);
+  await signIn(key);
+  await page.locator("header").waitFor();
+  for (const { name, path, open, shows, leave } of visits) {
+    const began = performance.now();
+    const hash = `#/${addressOf(path, ids)}`;
+    await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
+    await settled(page);
+    await open?.(page);
+    if (shows !== undefined) await page.locator("#app").getByText(shows).first().waitFor();
+    await settled(page);
+    visitedRoutes.add(routeOf(await page.evaluate<string>("location.hash")));
+    const wrong = await checkPage(page, async (view) => {
+      if (LOOK === undefined) return;
+      mkdirSync(LOOK, { recursive: true });
+      await page.screenshot({ path: join(LOOK, `${name.replaceAll(/\W+/g, "-")}-${view}.png`), fullPage: open === undefined });
+    });
+    t.same(wrong, [], name);
+    t.same(troubles.splice(0), [], `${name}: errors in the browser's console`);
+    for (const link of await page.evaluate<string[]>(`[...document.querySelectorAll('a[href^="#/"]')].map(({ hash }) => hash)`))
+      linked.add(routeOf(link));
+    await leave?.(page);
+    t.comment(`${name}: ${Math.round(performance.now() - began)} ms`);
+  }
+}
+
+t.test("every page of a berth with a registry", async (t) => {
+  const { berth, push } = await openOwn(t);
+  await push("datagrok/app", "1.0.0", "a layer");
+  await push("datagrok/app", "2.0.0", "another layer");
+  const slow = appFiles("slow", "1", { on_demand: true });
+  const published = await berth.publish("app", {
+    "package.json": JSON.stringify({ name: "app", version: "1.0.0" }),
+    ...appFiles("web", "one", { on_demand: true, shutdown_timeout: 5, env: { MODEL: "solubility-v3", API_KEY: "hidden" } }),
+    ...appFiles("asleep", "one", { on_demand: true }),
+    ...appFiles("broken", "1", { on_demand: true }),
+    "dockerfiles/broken/server.cjs": 'console.error("no licence found"); process.exit(3);',
+    ...slow,
+    "dockerfiles/slow/server.cjs": "setInterval(() => {}, 1_000);",
+  });
+  t.equal(published.status, 200);
+  const ids: Record<string, string> = {};
+  for (const name of ["app-web", "app-asleep", "app-broken", "app-slow"]) {
+    const { id, dockerfile } = await berth.container(name);
+    ids[name] = id;
+    ids[`image-${name}`] = dockerfile.id;
+  }
+  await berth.call(`/docker/containers/proxy/${ids["app-web"] ?? ""}/`);
+  for (const name of ["app-broken", "app-slow"]) await berth.call(`/docker/containers/${ids[name] ?? ""}/run`);
+  await berth.until("app-broken", ["error"]);
+  await visitAll(t, berth.base, berth.key, BERTH, ids);
+
+  const post = (body: object) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  await berth.call("/users", post({ login: "bert" }));
+  const { key } = (await (await berth.call("/users/bert/keys", post({}))).json()) as { key: string };
+  await visitAll(t, berth.base, key, USER, ids);
+  for (const name of ["app-web", "app-slow"]) await berth.call(`/docker/containers/${ids[name] ?? ""}/stop?awaitStop=true`);
+});
+
+t.test("pages with measurements", async (t) => {
+  const { base, server, containers } = await openMeasured(t);
+  const ids = Object.fromEntries(containers.map(({ id, name }) => [name, id]));
+  const id = containers[0]?.id ?? "";
+  server.recent.set(
+    id,
+    ["/predict", "/models/42", "/a/very/long/path/that/does/not/fit/into/a/narrow/column/of/a/table/".repeat(2)].map((path, index) => ({
+      at: Date.now() - 1_000 * index,
+      method: "POST",
+      path: `/api/docker/containers/proxy/${id}${path}`,
+      status: [200, 500, 404][index] ?? 0,
+      ms: 12.4 * (1 + index),
+      login: "anna",
+    })),
+  );
+  await visitAll(t, base, ADMIN_KEY, MEASURED, ids);
+});
+
+t.test("pages with nothing to show", async (t) => visitAll(t, await listenForBrowsers(t, await openApiFixture(t)), ADMIN_KEY, EMPTY, {}));
+
+t.test("pages with every state", async (t) => visitAll(t, (await openStates(t)).base, ADMIN_KEY, STATES, {}));
+
+t.test("every route that a page links to is in the lists", async (t) => {
+  t.same(
+    [...linked].filter((route) => route !== "" && !visitedRoutes.has(route)),
+    [],
+  );
+});
