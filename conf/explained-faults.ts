@@ -24,6 +24,8 @@ const OTHER_FAULTS = {
     todo: "Wait for the time in Retry-After. Behind a load balancer set BERTH_TRUSTED_PROXIES, else all clients are one address.",
   },
   USER_NOT_FOUND: { means: "There is no such login.", todo: "`berth users list`." },
+  GROUP_NOT_FOUND: { means: "The user is not in that group, or no user is.", todo: "`berth users list` shows the groups of each user." },
+  SESSION_NOT_FOUND: { means: "The session has ended, or is another user's.", todo: "List the sessions again." },
   KEY_NOT_FOUND: { means: "The user has no key with that id.", todo: "`berth users key list <login>`." },
   SIGNING_KEY_NOT_FOUND: { means: "No such key signs docker tokens.", todo: "`berth keys list`." },
   NAME_TAKEN: {

@@ -12,7 +12,7 @@ import type { IncomingHttpHeaders } from "node:http";
 export type Authorization = {
   /** For every request: refuses it unless its caller may use the route. Faults: TOKEN_MISSING, TOKEN_INVALID, ORIGIN_NOT_PERMITTED, NOT_PERMITTED. */
   authorize(request: FastifyRequest): Promise<void>;
-  /** The caller of a request to a route for `session` or `admin`. */
+  /** The caller of a request to a route for `session`, `account` or `admin`. */
   caller(request: FastifyRequest): ApiCaller;
   /** Whether the credential of the request would still be accepted. */
   isStillSignedIn(request: FastifyRequest): Promise<boolean>;
@@ -86,7 +86,7 @@ export function createAuthorization({ identity, store, attempts, pages, settings
   };
 
   const withDevKey: Authorization["withDevKey"] = async (request, key, use) => {
-    const peer = peerOf(request);
+    const peer = clientAddress(request);
     attempts.check(peer, key);
     try {
       if (key === undefined) throw new Fault("DEV_KEY_INVALID", "The developer key is missing: send Authorization: Dev <key>.");
@@ -111,12 +111,23 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     );
   };
 
+  const authorizeAccount = async (request: FastifyRequest): Promise<void> => {
+    const { admin, by, derivedToken } = await authorizeSession(request);
+    // Only a session of the console has no token for containers.
+    if (admin || by === "devKey" || (isAtConsole(request) && derivedToken === undefined)) return;
+    throw new Fault(
+      "NOT_PERMITTED",
+      "Pages and containers can use this session, so it cannot manage keys and sessions: use the console, or show the developer key itself (Authorization: Dev <key>).",
+    );
+  };
+
   return {
     authorize: async (request) => {
       if (request.is404) return;
       const { authorize = "session" } = request.routeOptions.config;
       if (authorize === "session") await authorizeSession(request);
       if (authorize === "admin") await authorizeAdmin(request);
+      if (authorize === "account") await authorizeAccount(request);
     },
     actor: (request) => byKey.get(request) ?? callers.get(request),
     caller: (request) => {
@@ -160,7 +171,7 @@ function consoleToken(header: HeaderOf): string | undefined {
 }
 
 /** The client's address, as the gateway reports it; undefined for a client of this user's own socket. */
-function peerOf(request: FastifyRequest): string | undefined {
+export function clientAddress(request: FastifyRequest): string | undefined {
   return headerOf(request.headers)(CLIENT_ADDRESS_HEADER);
 }
 

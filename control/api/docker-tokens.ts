@@ -7,7 +7,7 @@ import type { User } from "../model/entities.ts";
 import { errorBody, sendErrors } from "./api-error.ts";
 import { webRootOf } from "./origins.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
-import { API_ERROR, date, mapOf, text, DONE, nullable } from "./schemas.ts";
+import { API_ERROR, date, mapOf, text, DONE, SIGNING_KEY } from "./schemas.ts";
 import type { SigningKeyInfo } from "../identity/signing-keys.ts";
 import { isoDate } from "./entities.ts";
 
@@ -196,13 +196,6 @@ function parseForm(body: string): Record<string, string | string[]> {
   return { ...Object.fromEntries(form), ...(form.has("scope") ? { scope: form.getAll("scope") } : {}) };
 }
 
-const KEY = Type.Object({
-  kid: text,
-  createdOn: date,
-  signs: Type.Boolean(),
-  publishedUntil: nullable(text, { description: "of a key that no longer signs" }),
-});
-
 /** The keys that sign docker tokens, for administrators; `berth keys` does the same at a command line. */
 export function signingKeyRoutes({ signingKeys }: Pick<RouteDeps, "signingKeys">): Route[] {
   const tags = ["registry"];
@@ -212,7 +205,7 @@ export function signingKeyRoutes({ signingKeys }: Pick<RouteDeps, "signingKeys">
       method: "GET",
       path: "/admin/keys",
       authorize: "admin",
-      schema: { tags, summary: "Lists the published keys", response: Type.Array(KEY) },
+      schema: { tags, summary: "Lists the published keys", response: Type.Array(SIGNING_KEY) },
       handle: async () => (await signingKeys.all()).map(keyToJson),
     }),
     route({

@@ -7,6 +7,7 @@ import { Fault } from "../../lib/fault.ts";
 import { maskedPath } from "../../lib/masked-path.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendErrors } from "./api-error.ts";
+import { accountRoutes, ownAccountRoutes } from "./accounts.ts";
 import { auditRoutes, openApiRoute, overviewRoutes, serverRoutes, watchUntrustedProxies } from "./server.ts";
 import { createAuthorization, headerOf } from "./authorization.ts";
 import { diagnosticsRoutes } from "./container-diagnostics.ts";
@@ -112,7 +113,9 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
       const groups = [
         () => serverRoutes(deps),
         () => signInRoutes(routeDeps),
+        () => ownAccountRoutes(routeDeps),
         () => userRoutes(routeDeps),
+        () => accountRoutes(routeDeps),
         () => serverListRoutes(routeDeps),
         // Before those with an id in the same place.
         () => containerRowRoutes(routeDeps),

@@ -11,10 +11,11 @@ import { responses } from "./schemas.ts";
 export type RouteDeps = ApiDeps & { authorization: Authorization; auditRecorder: AuditRecorder; streams: LiveStreams; sendList: SendList };
 
 /**
- * Who may call a route. `session`: a user with a session or a developer key. `admin`: an administrator with a developer key, or with a session
+ * Who may call a route. `session`: a user with a session or a developer key. `account`: a user with a developer key, or with a session that containers and
+ * pages at the edge cannot use: of the console, or with administration. `admin`: an administrator with a developer key, or with a session
  * that has administration. `handler`: the handler authorizes the request.
  */
-export type RouteAuthorization = "anyone" | "session" | "admin" | "handler";
+export type RouteAuthorization = "anyone" | "session" | "account" | "admin" | "handler";
 
 declare module "fastify" {
   interface FastifyContextConfig {

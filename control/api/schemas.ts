@@ -288,5 +288,14 @@ export const CONTROL_PROCESSES = Type.Object({
 });
 export type ControlProcessesJson = Static<typeof CONTROL_PROCESSES>;
 
+/** A key that signs tokens. */
+export const SIGNING_KEY = Type.Object({
+  kid: text,
+  createdOn: date,
+  signs: Type.Boolean(),
+  publishedUntil: nullable(text, { description: "of a key that no longer signs" }),
+});
+export type SigningKeyJson = Static<typeof SIGNING_KEY>;
+
 /** A section of the console, as the wire names it. */
 export type ConsoleSection = "containers" | "images" | "registry" | "stand";

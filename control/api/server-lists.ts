@@ -22,6 +22,7 @@ const PACKAGE = Type.Object({
 });
 const GROUP = Type.Object({ "#type": text, id: text, name: text, friendlyName: text });
 const NAMED: ListFields = { name: { column: "name" }, friendlyName: { column: "name" } };
+const PACKAGES: ListFields = { ...NAMED, author: { column: "author" } };
 
 type ListDeps = Pick<RouteDeps, "store" | "authorization" | "sendList">;
 
@@ -34,8 +35,12 @@ export function serverListRoutes({ store, authorization, sendList }: ListDeps): 
       authorize: "session",
       schema: { tags: ["packages"], summary: "Lists packages", deprecated, querystring: LIST_QUERY, response: Type.Array(PACKAGE) },
       handle: async (request, reply) => {
-        const { where, order, limit, offset = 0 } = parseListing(request.query, NAMED);
-        const listed = (await store.packages.all()).filter(({ name }) => holds(where, { name }));
+        const { where, order, limit, offset = 0 } = parseListing(request.query, PACKAGES);
+        const all = await store.packages.all();
+        const authors = where.some(({ columns }) => columns.includes("author"))
+          ? await store.users.logins(all.map(({ authorId }) => authorId))
+          : undefined;
+        const listed = all.filter(({ name, authorId }) => holds(where, { name, author: authors?.get(authorId) ?? "" }));
         // By name unless the client wants the reverse.
         const ordered = order?.descending ? listed.toReversed() : listed;
         const page = new Map(ordered.slice(offset, limit === undefined ? undefined : offset + limit).map((one) => [one.id, one]));

@@ -1,12 +1,15 @@
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import { LOGIN, type UserAccount } from "../identity/open-users.ts";
-import type { DevKey, User } from "../model/entities.ts";
-import { parseDevKey } from "./authorization.ts";
+import { LOGIN, MOST_GROUPS, type UserAccount } from "../identity/open-users.ts";
+import type { DevKey } from "../model/entities.ts";
+import type { UserFilter } from "../store/users.ts";
+import { NEW_KEY_BODY } from "./accounts.ts";
+import { clientAddress, parseDevKey } from "./authorization.ts";
 import { isoDate, userToJson } from "./entities.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { count, date, DONE, LIST_QUERY, text, USER } from "./schemas.ts";
+import { count, DONE, LIST_QUERY, text } from "./schemas.ts";
+import { ACCOUNT, DEVELOPER_KEY, NEW_DEVELOPER_KEY, OWN_USER } from "./schemas-accounts.ts";
 import { decodeAgain } from "./lists.ts";
 
 const SIGNED_IN = Type.Object({ isSuccess: Type.Boolean(), token: text });
@@ -24,9 +27,9 @@ const SIGN_IN_QUERY = Type.Object({
 export function signInRoutes({ identity, store, authorization }: Pick<RouteDeps, "identity" | "store" | "authorization">): Route[] {
   const tags = ["users"];
   const signIn =
-    ({ administration }: { administration?: boolean }) =>
+    ({ administration }: { administration?: boolean }, address: string | undefined) =>
     (key: string) =>
-      identity.signIn(key, administration ? "administration" : "plain");
+      identity.signIn(key, administration ? "administration" : "plain", address);
 
   return [
     route({
@@ -36,7 +39,11 @@ export function signInRoutes({ identity, store, authorization }: Pick<RouteDeps,
       audit: { action: "signedIn" },
       schema: { tags, summary: "Signs in with a developer key: Authorization: Dev <key>", querystring: SIGN_IN_QUERY, response: SIGNED_IN },
       handle: async (request) => {
-        const token = await authorization.withDevKey(request, parseDevKey(request.headers.authorization), signIn(request.query));
+        const token = await authorization.withDevKey(
+          request,
+          parseDevKey(request.headers.authorization),
+          signIn(request.query, clientAddress(request)),
+        );
         return { isSuccess: true, token };
       },
     }),
@@ -54,7 +61,7 @@ export function signInRoutes({ identity, store, authorization }: Pick<RouteDeps,
         response: SIGNED_IN,
       },
       handle: async (request) => {
-        const token = await authorization.withDevKey(request, request.params.key, signIn(request.query));
+        const token = await authorization.withDevKey(request, request.params.key, signIn(request.query, clientAddress(request)));
         return { isSuccess: true, token };
       },
     }),
@@ -74,39 +81,34 @@ export function signInRoutes({ identity, store, authorization }: Pick<RouteDeps,
       method: "GET",
       path: "/users/current",
       authorize: "session",
-      schema: { tags, summary: "Returns the signed-in user", response: USER },
+      schema: { tags, summary: "Returns the signed-in user", response: OWN_USER },
       handle: async (request) => {
         const user = await store.users.find(authorization.caller(request).userId);
         if (!user) throw new Fault("TOKEN_INVALID", "The user of this session no longer exists.");
-        return userToJson(user);
+        return { ...userToJson(user), groups: await store.groups.ofUser(user.id) };
       },
     }),
   ];
 }
 
 const GROUPS = Type.Array(Type.String({ pattern: LOGIN }), {
-  maxItems: 100,
+  maxItems: MOST_GROUPS,
   description: "users of one group manage each other's packages",
 });
-const ACCOUNT = Type.Object({ ...USER.properties, groups: GROUPS, keys: count });
 const CHANGES = {
   friendlyName: Type.Optional(Type.String({ minLength: 1, maxLength: 200 })),
   admin: Type.Optional(Type.Boolean()),
   groups: Type.Optional(GROUPS),
 };
-const KEY = Type.Object({
-  id: text,
-  label: text,
-  createdOn: date,
-  fromSetting: Type.Boolean({ description: "it is BERTH_ADMIN_KEY, or admin.key in the data folder" }),
-});
-const NEW_KEY = Type.Object({ ...KEY.properties, key: Type.String({ description: "no other response contains it" }) });
 const REMOVED = Type.Object({ packages: Type.Array(text, { description: "the packages of the user, which are now the caller's" }) });
 const USER_PAGE = Type.Object({
   text: Type.Optional(Type.String({ description: "a word in the login or the name" })),
   limit: LIST_QUERY.properties.limit,
   page: LIST_QUERY.properties.page,
+  group: Type.Optional(Type.String({ description: "only members of this group" })),
 });
+/** Without a limit, the list has all users. */
+const MOST_USERS = 1_000_000;
 const OF_LOGIN = Type.Object({ login: text });
 
 /** Users, their groups and their developer keys, for administrators; `berth users` does the same at a command line. */
@@ -121,10 +123,10 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       path: "/users",
       authorize,
       schema: { tags, summary: "Lists users", querystring: USER_PAGE, response: Type.Array(ACCOUNT) },
-      handle: async ({ query: { text: word = "", limit, page = 1 } }) => {
-        const named = (await users.all()).filter(({ user }) => isNamed(user, word));
-        const from = limit ? (Math.max(page, 1) - 1) * limit : 0;
-        return named.slice(from, limit ? from + limit : undefined).map(accountToJson);
+      handle: async ({ query: { limit, page = 1, ...filter } }) => {
+        const all = limit ?? 0;
+        const range = all === 0 ? { limit: MOST_USERS, offset: 0 } : { limit: all, offset: (Math.max(page, 1) - 1) * all };
+        return (await users.page(filterOf(filter), range)).map(accountToJson);
       },
     }),
     route({
@@ -132,7 +134,14 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       path: "/users/count",
       authorize,
       schema: { tags, summary: "Counts the users of the list", querystring: USER_PAGE, response: count },
-      handle: async ({ query: { text: word = "" } }) => (await users.all()).filter(({ user }) => isNamed(user, word)).length,
+      handle: async ({ query }) => users.count(filterOf(query)),
+    }),
+    route({
+      method: "GET",
+      path: "/admin/users/:login",
+      authorize,
+      schema: { tags, summary: "Returns a user", params: OF_LOGIN, response: ACCOUNT },
+      handle: async ({ params }) => accountToJson(await users.find(params.login)),
     }),
     route({
       method: "POST",
@@ -178,7 +187,7 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       method: "GET",
       path: "/users/:login/keys",
       authorize,
-      schema: { tags, summary: "Lists the developer keys of a user", params: OF_LOGIN, response: Type.Array(KEY) },
+      schema: { tags, summary: "Lists the developer keys of a user", params: OF_LOGIN, response: Type.Array(DEVELOPER_KEY) },
       handle: async ({ params }) => (await users.keys(params.login)).map(keyToJson),
     }),
     route({
@@ -190,8 +199,8 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
         tags,
         summary: "Creates a developer key",
         params: OF_LOGIN,
-        body: Type.Object({ label: Type.Optional(Type.String({ maxLength: 100 })) }, { additionalProperties: false }),
-        response: NEW_KEY,
+        body: NEW_KEY_BODY,
+        response: NEW_DEVELOPER_KEY,
       },
       handle: async ({ params, body }) => {
         const { key, kept } = await users.addKey(params.login, body.label ?? "");
@@ -218,9 +227,8 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
 }
 
 /** Clients encode the text twice. */
-function isNamed({ login, friendlyName }: User, text: string): boolean {
-  const word = decodeAgain(text).trim().toLowerCase();
-  return login.toLowerCase().includes(word) || friendlyName.toLowerCase().includes(word);
+function filterOf({ text, group }: { text?: string; group?: string }): UserFilter {
+  return { text: decodeAgain(text ?? "").trim(), group };
 }
 
 function accountToJson({ user, groups, keys }: UserAccount) {

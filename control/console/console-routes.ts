@@ -6,7 +6,7 @@ import { Type } from "typebox";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
-import { CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
+import { clientAddress, CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
 import { type ControlListenerOptions, openControlListener } from "../api/control-listener.ts";
 import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
 import { addRoutes, route, type Route } from "../api/route.ts";
@@ -38,7 +38,7 @@ export function addConsole(app: FastifyInstance, deps: SessionTransferDeps): voi
         cookie: CONSOLE_COOKIE,
         sessionMs: settings.sessionMs,
         isSecure: (request) => isHttps({ webRoot: settings.console?.url }, request),
-        signIn: (request, key) => authorization.withDevKey(request, key, (valid) => identity.signIn(valid, "console")),
+        signIn: (request, key) => authorization.withDevKey(request, key, (valid) => identity.signIn(valid, "console", clientAddress(request))),
         signOut: async (request) => {
           const { token } = authorization.caller(request);
           if (token !== undefined) await identity.endSession(token);

@@ -7,6 +7,7 @@ import type { Store } from "../store/open-store.ts";
 import { type SignInAttempts, createSignInAttempts } from "./attempts.ts";
 import { derivedDigest, derivedToken, endKey, endSession, isContainerTokenValid, keyId, tokenDigest } from "./sessions.ts";
 import { ADMIN_LOGIN, createUserAccounts, type UserAccounts } from "./open-users.ts";
+import { createUserSessions, type UserSessions } from "./user-sessions.ts";
 
 /** Users' developer keys and sessions, as the store has them now: a revoked one is unknown to the next call. */
 export type ControlIdentity = {
@@ -16,8 +17,8 @@ export type ControlIdentity = {
   userOfDevKey(key: string): Promise<User>;
   /** A developer key as `SessionRef` has it. */
   refOfDevKey(key: string): SessionRef;
-  /** The token of a new session for the holder of a developer key, with which it ends. Faults: DEV_KEY_INVALID. */
-  signIn(key: string, kind?: SessionKind): Promise<string>;
+  /** The token of a new session for the holder of a developer key, with which it ends. `address`: the client's. Faults: DEV_KEY_INVALID. */
+  signIn(key: string, kind?: SessionKind, address?: string): Promise<string>;
   /** A new session's token; only its digest is kept. */
   openSession(userId: string, lifetimeMs?: number, kind?: SessionKind): Promise<string>;
   /** A plain session's token for the holder of another session, with which it ends. Faults: TOKEN_INVALID. */
@@ -31,6 +32,7 @@ export type ControlIdentity = {
   /** The container that was given this token, where one was. */
   containerOf(token: string): Promise<string | undefined>;
   users: UserAccounts;
+  sessions: UserSessions;
   /** For who lets keys be shown: how often they were wrong. */
   attempts: SignInAttempts;
 };
@@ -40,6 +42,7 @@ const SESSION_MS = 30 * 24 * 3_600_000;
 export const MOST_SESSIONS_OF_KEY = 1_000;
 /** No key or token of ours is near as long; what is longer is not worth a digest. */
 const LONGEST_SECRET = 4_096;
+const LONGEST_ADDRESS = 300;
 
 /** `sessionMs` is how long a session lasts, 30 days where unset. */
 export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store: Store; clock: Clock; sessionMs?: number }): ControlIdentity {
@@ -65,14 +68,15 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
     return { user, keyDigest: held.digest };
   };
 
-  const open = async ({ lifetimeMs, ...session }: Omit<Session, "digest" | "expiresOn"> & { lifetimeMs: number }): Promise<string> => {
+  const open = async ({ lifetimeMs, ...session }: Omit<Session, "digest" | "createdOn" | "expiresOn"> & { lifetimeMs: number }): Promise<string> => {
     const token = randomBytes(32).toString("base64url");
     const { keyDigest } = session;
     // Nothing of a session of the console goes to containers.
     const derived = session.kind === "console" ? undefined : derivedDigest(token);
     await store.transaction(async () => {
       await store.sessions.removeExpired(clock.now());
-      await store.sessions.insert({ ...session, digest: tokenDigest(token), expiresOn: clock.now() + lifetimeMs, derivedDigest: derived });
+      const times = { createdOn: clock.now(), expiresOn: clock.now() + lifetimeMs };
+      await store.sessions.insert({ ...session, ...times, digest: tokenDigest(token), derivedDigest: derived });
       if (keyDigest !== undefined) await store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
     });
     return token;
@@ -116,14 +120,15 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
       return () => listeners.delete(listener);
     },
     users: createUserAccounts({ store, clock, signedOut }),
+    sessions: createUserSessions({ store, clock, signedOut }),
     attempts: createSignInAttempts({ clock }),
     ensureAdmin,
     userOfDevKey: async (key) => (await holder(key)).user,
     refOfDevKey: (key) => ({ key: tokenDigest(key) }),
-    signIn: (key, kind = "plain") =>
+    signIn: (key, kind = "plain", address = undefined) =>
       store.transaction(async () => {
         const { user, keyDigest } = await holder(key);
-        return open({ userId: user.id, lifetimeMs: sessionMs, keyDigest, kind });
+        return open({ userId: user.id, lifetimeMs: sessionMs, keyDigest, kind, address: address?.slice(0, LONGEST_ADDRESS) });
       }),
     openSession: (userId, lifetimeMs = sessionMs, kind = "plain") => open({ userId, lifetimeMs, keyDigest: undefined, kind }),
     openSessionFrom: (token) =>
@@ -131,8 +136,8 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
       store.transaction(async () => {
         const { session } = (await sessionOf(token)) ?? {};
         if (!session) throw new Fault("TOKEN_INVALID", "The session is over: sign in again.");
-        const { userId, keyDigest, expiresOn, digest: parent } = session;
-        return open({ userId, lifetimeMs: expiresOn - clock.now(), keyDigest, kind: "plain", parent });
+        const { userId, keyDigest, expiresOn, digest: parent, address } = session;
+        return open({ userId, lifetimeMs: expiresOn - clock.now(), keyDigest, kind: "plain", parent, address });
       }),
     endSession: async (token) => {
       await endSession(store, tokenDigest(token));

@@ -3,6 +3,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DevKey, User } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
+import type { DevKeyFilter, DevKeyRow, StoreRange, UserFilter } from "../store/users.ts";
 import { endKey, keyId, tokenDigest } from "./sessions.ts";
 
 export type UserAccount = { user: User; groups: string[]; keys: number };
@@ -11,6 +12,16 @@ export type UserAccountChange = { friendlyName?: string; admin?: boolean; groups
 /** Users and their developer keys, for administrators. Every method with a login: USER_NOT_FOUND. */
 export type UserAccounts = {
   all(): Promise<UserAccount[]>;
+  /** A part of the list, by login. */
+  page(filter: UserFilter, range: StoreRange): Promise<UserAccount[]>;
+  count(filter: UserFilter): Promise<number>;
+  find(login: string): Promise<UserAccount>;
+  /** Adds a user to a group, which exists while it has members. Faults: REQUEST_INVALID. */
+  joinGroup(login: string, group: string): Promise<void>;
+  /** Faults: GROUP_NOT_FOUND if the user is not in the group. */
+  leaveGroup(login: string, group: string): Promise<void>;
+  /** A part of the list of all users' keys, and how many there are. */
+  keyPage(filter: DevKeyFilter, range: StoreRange): Promise<{ total: number; rows: DevKeyRow[] }>;
   /** Faults: LOGIN_TAKEN, also where it differs by case alone; REQUEST_INVALID. */
   add(login: string, changes: UserAccountChange): Promise<UserAccount>;
   /** Changes what is given; `groups` are then all that the user is in. Faults: REQUEST_INVALID. */
@@ -34,6 +45,7 @@ export const LOGIN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$";
 /** They stand where a login would in the API's paths. */
 const RESERVED = new Set(["current", "login", "logout"]);
 const MOST_KEYS = 20;
+export const MOST_GROUPS = 100;
 
 /** `signedOut` is called after sessions ended with their user or their key. */
 export function createUserAccounts({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: () => void }): UserAccounts {
@@ -42,6 +54,11 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
     if (!user) throw new Fault("USER_NOT_FOUND", `There is no user ${login}.`);
     return user;
   };
+  const withDetails = async (users: readonly User[]): Promise<UserAccount[]> => {
+    const ids = users.map(({ id }) => id);
+    const [groups, keys] = [await store.groups.ofUsers(ids), await store.devKeys.countByUsers(ids)];
+    return users.map((user) => ({ user, groups: groups.get(user.id) ?? [], keys: keys.get(user.id) ?? 0 }));
+  };
   const person = async (user: User): Promise<UserAccount> => ({
     user,
     groups: await store.groups.ofUser(user.id),
@@ -49,7 +66,27 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
   });
 
   return {
-    all: async () => Promise.all((await store.users.all()).map(person)),
+    all: async () => withDetails(await store.users.all()),
+    page: async (filter, range) => withDetails(await store.users.page(filter, range)),
+    count: store.users.count,
+    find: async (login) => person(await find(login)),
+    joinGroup: (login, group) =>
+      store.transaction(async () => {
+        const { id } = await find(login);
+        const groups = await store.groups.ofUser(id);
+        if (!new RegExp(LOGIN).test(group))
+          throw new Fault("REQUEST_INVALID", `"${group}" cannot be a group: letters, digits, ., _ and -, at most 63.`);
+        if (!groups.includes(group) && groups.length >= MOST_GROUPS)
+          throw new Fault("REQUEST_INVALID", `${login} is in ${MOST_GROUPS} groups already: remove one.`);
+        await store.groups.join(group, id);
+      }),
+    leaveGroup: async (login, group) => {
+      await store.transaction(async () => {
+        if (!(await store.groups.leave(group, (await find(login)).id))) throw new Fault("GROUP_NOT_FOUND", `${login} is not in the group ${group}.`);
+      });
+      signedOut();
+    },
+    keyPage: async (filter, range) => ({ total: await store.devKeys.count(filter), rows: await store.devKeys.page(filter, range) }),
     add: (login, { friendlyName = login, admin = false, groups = [] }) =>
       store.transaction(async () => {
         if (!new RegExp(LOGIN).test(login) || RESERVED.has(login.toLowerCase())) {

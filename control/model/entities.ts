@@ -181,6 +181,10 @@ export type Session = {
   derivedDigest?: string | undefined;
   /** The digest of the session that it came from: they end together. */
   parent?: string | undefined;
+  /** Undefined: it was opened before berth kept the time. */
+  createdOn?: number | undefined;
+  /** The client that opened it, as the gateway or a load balancer reports it. */
+  address?: string | undefined;
 };
 
 export type DevKey = {

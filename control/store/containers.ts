@@ -80,6 +80,9 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
   const triedLater = table.pick("id", "since", "fault").list((query) => query.where(sql<boolean>`not_before > 0 and attempts > 0`));
   const place = table.pick("id", "state", "requestedBy").find;
   const byPackage = ofPackage.list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId));
+  const environments = table
+    .pick("id", "name", "env")
+    .list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId).where(LIVE).orderBy("name").orderBy("id"));
   const ofFolders = table
     .pick("id", "folder", "config", "env")
     .list((query, values: { packageId: string; folders: string }) =>
@@ -225,6 +228,8 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     triedLater: () => triedLater({}),
     /** What decides where its work waits. */
     place,
+    /** The variables of a package's containers, as its author wrote them. */
+    environments: (packageId: string) => environments({ packageId }),
     byPackage: (packageId: string) => byPackage({ packageId }),
     /** With what a publish compares what it brings. */
     ofFolders: (packageId: string, folders: readonly string[]) => ofFolders({ packageId, folders: JSON.stringify(folders) }),

@@ -29,6 +29,10 @@ export function createCredentials(queries: Queries) {
     query.where("package_id", "=", values.packageId).where("entity", "=", values.entity).orderBy("name"),
   );
   const all = table.list((query) => query);
+  const byPackage = table
+    .pick("entity", "name", "origin", "updatedOn")
+    .list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId).orderBy("entity").orderBy("name"));
+  const packageIds = select(() => builder.selectFrom("credentials").select("package_id as packageId").distinct());
   const removeOf = run((values: { packageId: string; entity: string }) =>
     builder.deleteFrom("credentials").where("package_id", "=", values.packageId).where("entity", "=", values.entity),
   );
@@ -49,6 +53,10 @@ export function createCredentials(queries: Queries) {
   const keyIds = select(() => builder.selectFrom("credentials").select("key_id").distinct());
   return {
     of: (packageId: string, entity: string) => of({ packageId, entity }),
+    /** All of a package and its connections, without their values. */
+    byPackage: (packageId: string) => byPackage({ packageId }),
+    /** The ids of the packages that have any. */
+    packageIds: async () => (await packageIds({})).map(({ packageId }) => packageId),
     /** The entities of the package that have any. */
     entities: async (packageId: string) => (await entities({ packageId })).map(({ entity }) => entity),
     all: () => all({}),

@@ -286,6 +286,11 @@ export const SCHEMA_STEPS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX points_of_series ON series_points (series, step, at);
   `,
+  // When and from where a session was opened, for users who look for one that is not theirs.
+  `
+  ALTER TABLE sessions ADD COLUMN created_on INTEGER;
+  ALTER TABLE sessions ADD COLUMN address TEXT;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

@@ -1,12 +1,33 @@
-import type { ContainerStart } from "../model/entities.ts";
+import { sql } from "kysely";
+import type { ContainerStart, SessionKind } from "../model/entities.ts";
 import { createEntityTable } from "./entity-table.ts";
 import type { Queries } from "./queries.ts";
+import { containsText, type StoreRange } from "./users.ts";
 
 export type Sessions = ReturnType<typeof createSessions>;
 
+/** Sessions of users that end after `now` (epoch ms). `text`: a part of the login or the address. `userId`: only of this user. */
+export type SessionFilter = { now: number; text?: string | undefined; userId?: string | undefined };
+
+/** Of the digest of a session, in characters: enough to distinguish the sessions of one user. */
+export const SESSION_ID_LENGTH = 16;
+
+export type SessionRow = {
+  digest: string;
+  login: string;
+  kind: SessionKind | null;
+  parent: string | null;
+  createdOn: number | null;
+  expiresOn: number;
+  address: string | null;
+  /** Null: no developer key opened it. */
+  keyId: string | null;
+  keyLabel: string | null;
+};
+
 /** Whether a session has expired is for the caller to say, who has a clock. */
 export function createSessions(queries: Queries) {
-  const { builder, dialect, run } = queries;
+  const { builder, database, dialect, raw, run } = queries;
   const table = createEntityTable(queries, "sessions", "digest");
   const byDerived = table.first((query, values: { derivedDigest: string }) => query.where("derived_digest", "=", values.derivedDigest));
   const byParent = table.list((query, values: { parent: string }) => query.where("parent", "=", values.parent));
@@ -34,6 +55,35 @@ export function createSessions(queries: Queries) {
         .offset(values.most),
     ),
   );
+  /** Those of containers end with their containers. */
+  const matching = ({ now, text, userId }: SessionFilter) => sql`from sessions join users on users.id = sessions.user_id
+    left join dev_keys on dev_keys.digest = sessions.key_digest
+    where sessions.container_id is null and sessions.expires_on > ${Math.trunc(now)}
+      and ${containsText(dialect, ["users.login", "sessions.address"], text)}
+      and ${userId === undefined ? sql`true` : sql`sessions.user_id = ${userId}`}`;
+  const ofUser = (values: { userId: string; kept: string }) =>
+    builder
+      .selectFrom("sessions")
+      .select("digest")
+      .where("user_id", "=", values.userId)
+      .where("container_id", "is", null)
+      .where("digest", "<>", values.kept);
+  const endStarts = run((values: { userId: string; kept: string }) =>
+    builder
+      .updateTable("containers")
+      .set({ wished_key: sql.lit(""), wished_session: null })
+      .where("wished_session", "in", ofUser(values)),
+  );
+  const removeChildren = run((values: { userId: string; kept: string }) => builder.deleteFrom("sessions").where("parent", "in", ofUser(values)));
+  const removeOthers = run((values: { userId: string; kept: string }) =>
+    builder.deleteFrom("sessions").where("user_id", "=", values.userId).where("container_id", "is", null).where("digest", "<>", values.kept),
+  );
+  const byId = table.first((query, values: { userId: string; id: string }) =>
+    query
+      .where("user_id", "=", values.userId)
+      .where("container_id", "is", null)
+      .where(sql<boolean>`substr(digest, 1, ${sql.lit(SESSION_ID_LENGTH)}) = ${values.id}`),
+  );
   const removeExpired = run((values: { now: number }) => builder.deleteFrom("sessions").where("expires_on", "<=", values.now));
   return {
     byDigest: table.find,
@@ -47,6 +97,28 @@ export function createSessions(queries: Queries) {
     removeByContainer: (containerId: string) => removeByContainer({ containerId }),
     insert: table.insert,
     remove: table.remove,
+    /** The session of a user by its id, which is the beginning of its digest; not one of a container. */
+    byId: (userId: string, id: string) => byId({ userId, id }),
+    /** The last to end first. */
+    page: async (filter: SessionFilter, { limit, offset }: StoreRange) => {
+      const listed = sql`select sessions.digest as digest, users.login as login, sessions.kind as kind, sessions.parent as parent,
+          sessions.created_on as "createdOn", sessions.expires_on as "expiresOn", sessions.address as address, dev_keys.id as "keyId",
+          dev_keys.label as "keyLabel"
+        ${matching(filter)} order by sessions.expires_on desc, sessions.digest limit ${limit} offset ${offset}`;
+      return (await database.readUnordered(raw(listed).compile())) as SessionRow[];
+    },
+    count: async (filter: SessionFilter) => {
+      const [row] = (await database.readUnordered(raw(sql`select count(*) as count ${matching(filter)}`).compile())) as { count: number }[];
+      return row?.count ?? 0;
+    },
+    /** Removes all sessions of a user, except the one with the digest `kept`, and ends the tokens of what was started with them. Returns how many. */
+    removeAllOf: (userId: string, kept: string | undefined) =>
+      database.transaction(async () => {
+        const values = { userId, kept: kept ?? "" };
+        await endStarts(values);
+        await removeChildren(values);
+        return removeOthers(values);
+      }),
     /** Removes those of containers that were started before berth kept the key of each start. */
     removeWithoutKey: (userId: string) => removeWithoutKey({ userId }),
     removeByUser: (userId: string) => removeByUser({ userId }),

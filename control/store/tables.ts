@@ -121,6 +121,8 @@ export const TABLES = {
     kind: optional(text<SessionKind>()),
     derivedDigest: optional(text()),
     parent: optional(text()),
+    createdOn: optional(whole()),
+    address: optional(text()),
   }),
   packages: columnsOf<Package>()({
     id: text(),

@@ -9,6 +9,8 @@ type Sent = { status: number; text: string };
 const REFUSED: Record<string, number> = {
   "delete /admin/orphans": 400,
   "post /admin/control/step-down": 400,
+  "delete /users/{login}/sessions/{id}": 404,
+  "delete /users/current/sessions/{id}": 404,
   "get /docker/registry/repositories": 404,
   "get /docker/registry/images": 404,
   "delete /docker/registry/images": 404,
@@ -70,6 +72,24 @@ t.test("each route of openapi.json is called", async (t) => {
     "patch /users/{login}": () => call("PATCH", "/users/anna", json, body({ friendlyName: "Anna" })),
     "post /users/{login}/keys": () => call("POST", "/users/anna/keys", json, body({ label: "laptop" })),
     "get /users/{login}/keys": () => call("GET", "/users/anna/keys"),
+    "get /admin/users/{login}": () => call("GET", "/admin/users/anna"),
+    "get /admin/developer-keys": () => call("GET", "/admin/developer-keys?text=laptop"),
+    "get /admin/sessions": () => call("GET", "/admin/sessions?login=admin&limit=10&page=1"),
+    "get /admin/groups": () => call("GET", "/admin/groups"),
+    "put /admin/groups/{name}/members/{login}": () => call("PUT", "/admin/groups/lab/members/anna"),
+    "delete /admin/groups/{name}/members/{login}": () => call("DELETE", "/admin/groups/lab/members/anna"),
+    "get /admin/credentials": () => call("GET", "/admin/credentials?set=true"),
+    "delete /users/{login}/sessions": () => call("DELETE", "/users/anna/sessions"),
+    "delete /users/{login}/sessions/{id}": () => call("DELETE", "/users/anna/sessions/0123456789abcdef"),
+    "get /users/current/keys": () => call("GET", "/users/current/keys"),
+    "post /users/current/keys": () => call("POST", "/users/current/keys", json, body({ label: "laptop" })),
+    "delete /users/current/keys/{id}": async () => {
+      const { rows } = JSON.parse((await call("GET", "/users/current/keys?text=laptop")).text) as { rows: { id: string }[] };
+      return call("DELETE", `/users/current/keys/${rows[0]?.id}`);
+    },
+    "get /users/current/sessions": () => call("GET", "/users/current/sessions"),
+    "delete /users/current/sessions/{id}": () => call("DELETE", "/users/current/sessions/0123456789abcdef"),
+    "delete /users/current/sessions": () => call("DELETE", "/users/current/sessions"),
     "delete /users/{login}/keys/{id}": async () => call("DELETE", `/users/anna/keys/${await keyId()}`),
     "delete /users/{login}": () => call("DELETE", "/users/anna"),
     "get /packages/dev/{name}/timestamps": () => call("GET", "/packages/dev/walk/timestamps", dev),
