@@ -188,6 +188,10 @@ const OTHER_FAULTS = {
     means: "The key that sealed the credentials is missing or different.",
     todo: "Put credentials.key, or BERTH_CREDENTIALS_KEY, back; nothing is lost.",
   },
+  DEPENDENCY_FAILED: {
+    means: "A container that this one depends on failed, or its package does not have it; the message names it and its cause.",
+    todo: "Repair that one first, or correct `depends_on` in container.json.",
+  },
   START_TIMED_OUT: {
     means: "The container runs, and accepted no connection on its port in time.",
     todo: "Does its program listen on 0.0.0.0, on the port of EXPOSE? Is it slow? containerStatusTimeoutMinutes is the limit.",

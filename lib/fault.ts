@@ -107,6 +107,7 @@ export const FAULTS = {
   ENGINE_UNREACHABLE: [500, "Container engine unreachable"],
   ENGINE_ACTION_DENIED: [500, "Container engine denied an action"],
   ENGINE_FAILED: [500, "Container engine failed"],
+  DEPENDENCY_FAILED: [500, "Container it depends on failed"],
   START_TIMED_OUT: [500, "Container start timed out"],
   STOP_TIMED_OUT: [500, "Container stop timed out"],
   VALIDATION_TIMED_OUT: [500, "Image validation timed out"],

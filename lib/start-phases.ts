@@ -1,14 +1,16 @@
 /**
  * The phases of a start, in the order in which they follow each other. A new phase is one row here: types, wire schemas, traces, `Server-Timing` and the
- * console follow it. `isOptional`: some starts do not have it. The driver measures all but `queue`.
+ * console follow it. `isOptional`: some starts do not have it. `isDriver`: the driver measures it.
  */
 export const START_PHASES = [
   /** From the request until the driver is called: the container waits for its image, its back-off and its turn. */
-  { name: "queue", isOptional: false },
-  { name: "pull", isOptional: true },
-  { name: "create", isOptional: false },
+  { name: "queue", isOptional: false, isDriver: false },
+  /** Of the time until then, what it waited for the containers that it depends on. */
+  { name: "dependencies", isOptional: true, isDriver: false },
+  { name: "pull", isOptional: true, isDriver: true },
+  { name: "create", isOptional: false, isDriver: true },
   /** From the created container until it accepts connections. */
-  { name: "boot", isOptional: false },
+  { name: "boot", isOptional: false, isDriver: true },
 ] as const;
 
 type Row = (typeof START_PHASES)[number];
@@ -19,8 +21,9 @@ type OptionalPhase = Extract<Row, { isOptional: true }>["name"];
 export type StartTimes = { [Phase in Exclude<StartPhase, OptionalPhase>]: number } & { [Phase in OptionalPhase]?: number };
 
 /** What a driver measures of them. */
-export type DriverTimes = Omit<StartTimes, "queue">;
-export const DRIVER_PHASES = START_PHASES.map(({ name }) => name).filter((name) => name !== "queue");
+type DriverPhase = Extract<Row, { isDriver: true }>["name"];
+export type DriverTimes = Pick<StartTimes, DriverPhase>;
+export const DRIVER_PHASES: readonly DriverPhase[] = START_PHASES.flatMap((phase) => (phase.isDriver ? [phase.name] : []));
 
 /** The phases that a start had, in their order. */
 export function phasesOf(times: Partial<StartTimes>): (readonly [StartPhase, number])[] {

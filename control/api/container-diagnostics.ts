@@ -178,7 +178,9 @@ type WakeTimes = Omit<Wake, "reached"> & Partial<Pick<Wake, "reached">>;
  */
 export function wakePhases({ requestedAt, begunOn, endedOn, phases, reached, connectMs }: WakeTimes, now: number): WakePhase[] {
   const until = endedOn ?? Math.max(now, requestedAt);
-  const queue = { name: "queue", start: 0, duration: Math.max(0, (begunOn ?? until) - requestedAt) } as const;
+  const waitedMs = Math.max(0, (begunOn ?? until) - requestedAt);
+  const dependenciesMs = Math.min(waitedMs, phases?.dependencies ?? 0);
+  const queue = { name: "queue", start: 0, duration: waitedMs - dependenciesMs } as const;
   if (begunOn === undefined) return [queue];
   const rest: (readonly [name: WakePhase["name"], ms: number | undefined])[] =
     (phases ?? reached) === undefined
@@ -186,7 +188,7 @@ export function wakePhases({ requestedAt, begunOn, endedOn, phases, reached, con
       : [...DRIVER_PHASES.map((name) => [name, (phases ?? reached)?.[name]] as const), ["connect", connectMs]];
   const result: WakePhase[] = [queue];
   let start = queue.duration;
-  for (const [name, duration] of rest) {
+  for (const [name, duration] of [["dependencies", dependenciesMs || undefined] as const, ...rest]) {
     if (duration === undefined) continue;
     result.push({ name, start: toTenths(start), duration: toTenths(duration) });
     start += duration;

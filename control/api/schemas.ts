@@ -1,5 +1,6 @@
 import { type Static, type TSchema, Type } from "typebox";
 import { DRIVER_PHASES } from "../../lib/start-phases.ts";
+import { START_REASONS } from "../model/entities.ts";
 
 // TypeBox schemas of the API's entities: they validate requests, serialize responses, and are the OpenAPI description and the types, the console's too.
 // This file imports nothing that needs Node, since the console is checked without the types of Node.
@@ -129,13 +130,13 @@ export const HISTORY = Type.Array(
 export type HistoryEntryJson = Static<typeof HISTORY>[number];
 
 /** `start` stands for what the driver has not measured; `connect` is measured by the gateway. */
-const WAKE_PHASES = ["queue", "start", ...DRIVER_PHASES, "connect"] as const;
+const WAKE_PHASES = ["queue", "dependencies", "start", ...DRIVER_PHASES, "connect"] as const;
 
 export const WAKE = Type.Object({
   asked: date,
   for: Type.Unsafe<string | null>({
     type: ["string", "null"],
-    enum: ["run", "request", "redefinition", "loss", "keepWarm", null],
+    enum: [...START_REASONS, null],
     description: "why it was started",
   }),
   by: nullable(text, { description: "the login of the user who requested the start, if one did" }),
@@ -174,7 +175,7 @@ export const EXPLANATION = Type.Object({
   ),
   awake: Type.Array(
     Type.Object({
-      kind: oneOf(["neverIdle", "requests", "sockets", "unmeasured", "busy", "warmHours", "recentUse"]),
+      kind: oneOf(["neverIdle", "dependents", "requests", "sockets", "unmeasured", "busy", "warmHours", "recentUse"]),
       says: sentence,
     }),
     { description: "what prevents the idle stop" },

@@ -6,6 +6,7 @@ import type { Container, ContainerPatch, OwnedAddress } from "../model/entities.
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, hasAddress, ownedAddresses, stillReported } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
+import type { Dependencies } from "./dependencies.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import { type ContainerEngine, logTailLines, type Outages } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
@@ -193,12 +194,13 @@ type MarkLostDeps = {
   outages: Pick<Outages, "mayHaveEnded">;
   clock: Pick<Clock, "now">;
   limits: Pick<LifecycleLimits, "stableMs" | "lossesInARow">;
+  dependencies: Pick<Dependencies, "dependentsOf">;
   /** How long to wait after so many failures in a row, in milliseconds. */
   startDelay: (attempts: number) => number;
 };
 
 /**
- * The container should run and does not. An on-demand one sleeps until the next request, unless one requests it already; any other is started
+ * The container should run and does not. An on-demand one sleeps until the next request, unless one requests it already, or a container that depends on it runs; any other is started
  * again: at once the first time, since it had run, then more slowly each time, and given up after several losses in a row that
  * each came soon after a start. What may have ended with the engine does not count.
  */
@@ -208,7 +210,7 @@ async function markLost(deps: MarkLostDeps, row: Container, fault: Fault): Promi
   const attempts = outages.mayHaveEnded(await startedOn(store, row)) ? 0 : isStable(row, now, limits) ? 1 : row.attempts + 1;
   const notBefore = now + (attempts <= 1 ? 0 : startDelay(attempts - 1));
   const patch = { ...failurePatch(fault.toJSON(), attempts, notBefore), ...NOT_RUNNING };
-  if (row.config.onDemand && !isRequested(row)) {
+  if (row.config.onDemand && !isRequested(row) && (await deps.dependencies.dependentsOf(row)).length === 0) {
     await moves.container(row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
     return;
   }

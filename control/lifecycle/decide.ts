@@ -5,6 +5,7 @@ import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import { type ContainerEvent, type ContainerState, isPassing, isPassingImage, type PassingContainerState } from "../model/states.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import { compareAddresses } from "./addresses.ts";
+import { type Dependency, nextDependencyStep } from "./dependencies.ts";
 import { isEngineTrouble } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 
@@ -12,6 +13,8 @@ import type { LifecycleLimits } from "./limits.ts";
 export type ContainerSituation = {
   row: Container;
   image: Image | undefined;
+  /** Those that it depends on; empty unless it waits for its start. */
+  dependencies: readonly Dependency[];
   /** What the orchestrator reports: undefined where it has no such service, "unknown" where it was not queried yet. */
   observed: Observed | undefined | "unknown";
   /** Epoch ms. */
@@ -49,6 +52,8 @@ export type ContainerAction =
   | { kind: "observe" }
   /** Wait for its image, which is reconciled by itself. */
   | { kind: "awaitImage" }
+  /** Wait for the containers that it depends on, once these of them are requested to start. */
+  | { kind: "awaitDependencies"; start: readonly string[] }
   | { kind: "revalidateImage" }
   /** What is left of an adopted instance goes, and with it the name. */
   | { kind: "releaseAdopted" }
@@ -111,8 +116,8 @@ function observed(decideObserved: Decide<Observation>): Decide {
   return (situation, limits) => (isObserved(situation) ? decideObserved(situation, limits) : OBSERVE);
 }
 
-/** A start was requested: it waits for its image and for its back-off. */
-function decidePendingStart({ row, image, now }: ContainerSituation): ContainerAction {
+/** A start was requested: it waits for its image, for its back-off, and for the containers that it depends on. */
+function decidePendingStart({ row, image, dependencies, now }: ContainerSituation): ContainerAction {
   if (row.desiredInstances === 0) return move("stopWished");
   if (!image || image.state === "DELETED") {
     return { kind: "failStart", fault: new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`).toJSON() };
@@ -123,6 +128,9 @@ function decidePendingStart({ row, image, now }: ContainerSituation): ContainerA
     return { kind: "failStart", fault: image.fault ?? { code: "INTERNAL", message: `The image ${image.name} is not valid.` } };
   if (image.state !== "READY") return { kind: "awaitImage" };
   if (waitMs > 0) return wait(waitMs);
+  const step = nextDependencyStep(row, dependencies, now);
+  if (step.kind === "failed") return { kind: "failStart", fault: step.fault };
+  if (step.kind !== "ready") return { kind: "awaitDependencies", start: step.kind === "start" ? step.ids : [] };
   return row.adopted ? { kind: "releaseAdopted" } : { kind: "beginStart" };
 }
 

@@ -18,7 +18,7 @@ import { containerKey, imageKey, placeOfRow, type WorkQueue } from "./work-queue
 /** What users and requests ask for. Each is one transaction, durable when it resolves, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {
   /** A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed. */
-  requestStart(id: string, userId: string, requestedFor?: StartReason, ref?: SessionRef): Promise<Container>;
+  requestStart(id: string, userId: string | undefined, requestedFor?: StartReason, ref?: SessionRef): Promise<Container>;
   /** A user's `stop`. It cancels a start at once. */
   requestStop(id: string, userId: string): Promise<Container>;
   /**

@@ -8,6 +8,7 @@ import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type TcpPorts } from "./addresses.ts";
 import { busyMs, containerTimeLeft, enteredOn, idleInMs, type ReadSituation, warmMs } from "./decide.ts";
 import { type ContainerEngine, isEngineTrouble, linesOfTail } from "./engine.ts";
+import type { Dependencies } from "./dependencies.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { StartSteps } from "./start-steps.ts";
 import { type ExplainContext, explainState, minutes } from "./state-reason.ts";
@@ -32,6 +33,7 @@ export type ExplainDeps = {
   situationOf: ReadSituation;
   tcpPorts: Pick<TcpPorts, "listenerOf">;
   steps: Pick<StartSteps, "of">;
+  dependencies: Pick<Dependencies, "dependentsOf">;
   limits: LifecycleLimits;
 };
 
@@ -50,6 +52,7 @@ export async function explainContainer(deps: ExplainDeps, id: string, signal: Ab
     ...(await situationOf(container, "unknown")),
     limits,
     step: deps.steps.of(id),
+    dependents: await deps.dependencies.dependentsOf(container),
     history,
     nameOf: (userId) => (userId === undefined ? "berth" : (logins.get(userId) ?? "a removed user")),
   };
@@ -172,7 +175,7 @@ function timersOf(context: ExplainContext): Timer[] {
   }).toSorted((one, other) => one.at - other.at);
 }
 
-const KEEPS_AWAKE = ["neverIdle", "requests", "sockets", "unmeasured", "busy", "warmHours", "recentUse"] as const;
+const KEEPS_AWAKE = ["neverIdle", "dependents", "requests", "sockets", "unmeasured", "busy", "warmHours", "recentUse"] as const;
 
 /** One thing that prevents a container's stop for idleness. */
 export type KeepsAwake = { kind: (typeof KEEPS_AWAKE)[number]; says: string };
@@ -183,6 +186,8 @@ const AWAKE_REASONS: Record<KeepsAwake["kind"], (context: ExplainContext) => str
     row.config.shutdownTimeoutMinutes === undefined
       ? "Its container.json has no shutdown_timeout: it runs until a user stops it or its package is published again."
       : undefined,
+  dependents: ({ dependents }) =>
+    dependents.length === 0 ? undefined : `${dependents.join(" and ")} ${dependents.length === 1 ? "depends" : "depend"} on it and may use it.`,
   requests: ({ usage: { open } }) => (open === 0 ? undefined : `${open === 1 ? "One request is" : `${open} requests are`} open.`),
   sockets: ({ row, usage: { sockets } }) => {
     if (sockets === 0) return undefined;

@@ -11,6 +11,7 @@ import { createEndCounts, createTcpPorts, openWatchedAddresses, type TcpListener
 import { type Changes, createChanges, currentView, publishAddressed, publishAgain } from "./changes.ts";
 import { createSuspectAddress } from "./check-container.ts";
 import { createMonotonicEpoch, idleInMs, type ReadSituation } from "./decide.ts";
+import { createDependencies } from "./dependencies.ts";
 import { createDeploy, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
 import { createContainerEngine, createInFlightOperations, createOutages } from "./engine.ts";
@@ -133,11 +134,14 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     random,
   });
   const moves = createMoves({ store, changes, queue, ends, clock, logs, steps: startSteps });
+  const dependencies = createDependencies({ store, now: clock.now, lookAt: (id) => queue.add(containerKey(id)) });
+  changes.watch(dependencies.changed);
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
   const activity = createWorkerActivity({ store, engine, usage, clock, limits });
   const situationOf: ReadSituation = async (row, observed, image) => ({
     row,
     image: image?.id === row.imageId ? image : await store.images.find(row.imageId),
+    dependencies: row.state === "PENDING_START" ? await dependencies.of(row) : [],
     observed,
     now: clock.now(),
     epoch: epoch(),
@@ -166,9 +170,11 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     epoch,
     limits,
   });
-  const work = { store, engine, moves, suspect, situationOf, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
+  const work = { store, engine, moves, suspect, situationOf, dependencies, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
   const late = { lateStarts: metrics.lateStarts.at(), leaderEpoch: options.leaderEpoch };
   const deps = {
+    requestStart: ((...request) =>
+      requests.requestStart(...request)) satisfies LifecycleRequests["requestStart"] as LifecycleRequests["requestStart"],
     ...work,
     ...late,
     steps: startSteps,

@@ -1,6 +1,6 @@
 import type { Observed } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Container } from "../model/entities.ts";
+import type { Container, ContainerPatch } from "../model/entities.ts";
 import { type ContainerState, isPassing, type Lane, laneOf } from "../model/states.ts";
 import {
   confirmAddress,
@@ -12,7 +12,9 @@ import {
   type VerifyDeps,
 } from "./check-container.ts";
 import { type ContainerAction, type ContainerSituation, containerTimeLeft, decide, decideIdle, type ReadSituation, timeoutFault } from "./decide.ts";
+import { nextDependencyStep } from "./dependencies.ts";
 import type { DeployParts } from "./deploy.ts";
+import type { LifecycleRequests } from "./desired-state.ts";
 import { isEngineTrouble } from "./engine.ts";
 import { failurePatch, isSameDecision } from "./moves.ts";
 import { beginStart, type BegunStart, failStart, revalidateImage, startContainer, type StartDeps, type StartSlots } from "./start-container.ts";
@@ -29,6 +31,7 @@ export type ContainerDeps = StartDeps &
     suspect: SuspectAddress;
     slots: StartSlots;
     queue: Pick<WorkQueue, "add" | "addAfter">;
+    requestStart: LifecycleRequests["requestStart"];
     /** As `SpecSource.leaderEpoch`. */
     leaderEpoch?: number | undefined;
     lateStarts: { add(): void };
@@ -173,7 +176,11 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       return "settled";
     case "wait":
       return { waitMs: action.ms };
+    case "awaitDependencies":
+      for (const id of action.start) await startDependency(deps, row, id);
+      return "settled";
     case "move":
+      if (action.event === "idled") return stopIdle(deps, row, action.patch);
       return (await deps.moves.container(row, action.event, action.patch)) || (await isOutdated(deps, row)) ? "moved" : "settled";
     case "awaitImage":
       deps.queue.add(imageKey(row.imageId));
@@ -184,7 +191,7 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
     case "releaseAdopted":
       return (await releaseAdopted(deps, row, signal)) ? "moved" : "settled";
     case "beginStart":
-      return (await beginStart(deps, row, signal, (now) => isSameDecision(row, now))) ?? "moved";
+      return (await beginStart(deps, row, signal, async (now) => isSameDecision(row, now) && (await hasDependencies(deps, now)))) ?? "moved";
     case "failStart":
       await failStart(deps, row, action.fault);
       return "moved";
@@ -214,6 +221,35 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       return "moved";
     }
   }
+}
+
+/** One that was removed meanwhile is found to be missing by the next look, which its removal causes. */
+async function startDependency(
+  { requestStart }: ContainerDeps,
+  { requestedBy, requestedKey, requestedSession }: Container,
+  id: string,
+): Promise<void> {
+  const ref = {
+    ...(requestedKey === undefined ? {} : { key: requestedKey }),
+    ...(requestedSession === undefined ? {} : { session: requestedSession }),
+  };
+  try {
+    await requestStart(id, requestedBy, "dependency", ref);
+  } catch (error) {
+    if (!(error instanceof Fault) || error.code !== "CONTAINER_NOT_FOUND") throw error;
+  }
+}
+
+async function hasDependencies({ dependencies, clock }: ContainerDeps, row: Container): Promise<boolean> {
+  return nextDependencyStep(row, await dependencies.of(row), clock.now()).kind === "ready";
+}
+
+/** Not while a container that depends on it runs: its end causes another look. In one transaction, so that none is requested in between. */
+function stopIdle(deps: ContainerDeps, row: Container, patch: ContainerPatch): Promise<ContainerOutcome> {
+  return deps.store.transaction(async () => {
+    if ((await deps.dependencies.dependentsOf(row)).length > 0) return "settled";
+    return (await deps.moves.container(row, "idled", patch)) || (await isOutdated(deps, row)) ? "moved" : "settled";
+  });
 }
 
 /** The move was refused because what it was decided on has changed since. */

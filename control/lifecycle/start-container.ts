@@ -8,6 +8,7 @@ import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, ownedAddresses } from "./addresses.ts";
 import { enteredOn } from "./decide.ts";
+import type { Dependencies } from "./dependencies.ts";
 import { confirmDeployment, type ConfirmDeps, type ContainerDeployment, declaredPort, type Deploy, type DeployParts } from "./deploy.ts";
 import { asFault, type InFlightOperations, isUnanswered } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
@@ -21,6 +22,7 @@ export type StartDeps = ConfirmDeps & {
   slots: Pick<StartSlots, "enter">;
   inFlight: InFlightOperations;
   ends: EndCounts;
+  dependencies: Dependencies;
   deploy: Deploy;
   clock: Clock;
   epoch: () => number;
@@ -63,7 +65,12 @@ export async function beginStart(
 export async function startContainer(deps: StartDeps, row: Container, signal: AbortSignal, parts?: DeployParts): Promise<Container | undefined> {
   const { store, moves, queue, ends: counts, clock, limits, log } = deps;
   if (!(await awaitSlot(deps, row, signal))) return undefined;
-  const queueMs = Math.max(0, row.since - row.requestedOn);
+  const waitedMs = Math.max(0, row.since - row.requestedOn);
+  const dependenciesMs = deps.dependencies.waitedMs(row);
+  const queued =
+    dependenciesMs === undefined
+      ? { queue: waitedMs }
+      : { queue: Math.max(0, waitedMs - dependenciesMs), dependencies: Math.min(waitedMs, dependenciesMs) };
   const ends = counts.count(row.id);
   try {
     const deployment = await deps.deploy(row, signal, { parts });
@@ -72,7 +79,7 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
     const patch = {
       ...(await deployedPatch(deps, deployment, signal)),
       addresses: ownedAddresses(addresses, instance),
-      phases: { queue: queueMs, ...phases },
+      phases: { ...queued, ...phases },
       runningGeneration: row.generation,
       fault: undefined,
     };

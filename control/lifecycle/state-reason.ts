@@ -3,6 +3,7 @@ import type { Container } from "../model/entities.ts";
 import type { HistoryEntry } from "../model/records.ts";
 import { type ContainerEvent, type ContainerState, isPassingImage } from "../model/states.ts";
 import type { ContainerSituation, ReadSituation } from "./decide.ts";
+import { describeDependencies } from "./dependencies.ts";
 import { workerNote } from "./deploy.ts";
 import { type ContainerEngine, cutLogTail, isEngineTrouble, linesOfTail, logTailLines, LONGEST_FAULT_LOGS } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
@@ -13,6 +14,8 @@ export type ExplainContext = ContainerSituation & {
   limits: LifecycleLimits;
   /** Of the deploy in progress. */
   step: StartStep | undefined;
+  /** The names of the containers that depend on it, and run or are about to. */
+  dependents: readonly string[];
   /** Oldest first. */
   history: readonly HistoryEntry[];
   /** The login of a user. */
@@ -46,6 +49,7 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   if (begin?.event === "lost") return "It ended while it ran, and is started again.";
   if (begin?.event === "redefined") return "Its definition changed while it started.";
   if (row.requestedFor === "keepWarm") return "Its keep_warm hours have begun.";
+  if (row.requestedFor === "dependency") return "A container that depends on it was started.";
   return `${requesterOf(row, nameOf)} requested its start.`;
 }
 
@@ -56,11 +60,11 @@ function bootReason({ row, step, now }: ExplainContext): string {
   return step ? describeStep(step, now) : NOT_BEGUN;
 }
 
-function waitReason({ row, image, now }: ContainerSituation): string {
+function waitReason({ row, image, dependencies, now }: ContainerSituation): string {
   if (!image) return "Its image was removed.";
   if (row.notBefore > now) return `It waits before the next try, because ${row.attempts === 1 ? "one start" : `${row.attempts} starts`} failed.`;
   if (isPassingImage(image)) return `It waits for its image ${image.ref}, which is being resolved and pulled.`;
-  return "It waits for its turn to start.";
+  return describeDependencies(dependencies) ?? "It waits for its turn to start.";
 }
 
 /** What may bring a container to STARTED. */
@@ -77,6 +81,7 @@ function shown({ addresses, deployed }: Container): string {
 }
 
 function startedFor({ row, nameOf }: ExplainContext): string {
+  if (row.requestedFor === "dependency") return "for a container that depends on it";
   return row.requestedFor === "keepWarm" ? "for its keep_warm hours" : `for ${requesterOf(row, nameOf)}`;
 }
 

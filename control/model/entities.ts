@@ -19,6 +19,8 @@ export type ContainerConfig = {
   shutdownTimeoutMinutes?: number | undefined;
   /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
   keepWarm?: readonly string[] | undefined;
+  /** Folders of its package whose containers are started before it, and run for as long as it does. */
+  dependsOn?: readonly string[] | undefined;
   /** It counts as started when a GET there is answered with 2xx or 3xx; undefined: the image decides. */
   health?: ContainerHealth | undefined;
   /** It is a queue worker, or is none, although the image looks like one; undefined: the image decides. */
@@ -73,8 +75,8 @@ export type Image = {
   updatedOn: number;
 };
 
-/** The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, or its warm hours. */
-const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm"] as const;
+/** The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, its warm hours, or the start of a container that depends on it. */
+export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm", "dependency"] as const;
 export type StartReason = (typeof START_REASONS)[number];
 
 /** An image as a registry knows it: `ref` may be a tag that has moved since. `worker`: it was deployed as a queue worker, which need not listen at its address; at its start it did, or not. `warning`: it is started, but not as it demands. */

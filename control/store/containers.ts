@@ -88,6 +88,14 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     .list((query, values: { packageId: string; folders: string }) =>
       query.where("package_id", "=", values.packageId).where("folder", "in", dialect.elements(values.folders)),
     );
+  const wholeOfFolders = table.list((query, values: { packageId: string; folders: string }) =>
+    query.where("package_id", "=", values.packageId).where("folder", "in", dialect.elements(values.folders)),
+  );
+  const dependents = table
+    .pick("id", "name", "folder", "config", "state", "desiredInstances")
+    .list((query, values: { packageId: string }) =>
+      query.where("package_id", "=", values.packageId).where(dialect.member("config", "dependsOn"), "is not", null).orderBy("name"),
+    );
   const byImage = table.list((query, values: { imageId: string }) => query.where("image_id", "=", values.imageId).orderBy("name").orderBy("id"));
   const ofImages = ofPackage.list((query, values: { ids: string }) =>
     query.where("image_id", "in", dialect.elements(values.ids)).orderBy("name").orderBy("id"),
@@ -232,6 +240,10 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     environments: (packageId: string) => environments({ packageId }),
     byPackage: (packageId: string) => byPackage({ packageId }),
     /** With what a publish compares what it brings. */
+    /** Of these folders of a package. */
+    wholeOfFolders: (packageId: string, folders: readonly string[]) => wholeOfFolders({ packageId, folders: JSON.stringify(folders) }),
+    /** Those of a package that depend on others of it, by name. */
+    dependents: (packageId: string) => dependents({ packageId }),
     ofFolders: (packageId: string, folders: readonly string[]) => ofFolders({ packageId, folders: JSON.stringify(folders) }),
     byImage: (imageId: string) => byImage({ imageId }),
     ofImages: (imageIds: readonly string[]) => ofImages({ ids: JSON.stringify(imageIds) }),

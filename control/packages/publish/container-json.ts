@@ -74,6 +74,8 @@ function readHealth(value: unknown): ContainerHealth | undefined {
   return read.path === undefined ? undefined : (read as ContainerHealth);
 }
 
+const MOST_DEPENDENCIES = 10;
+
 const ENV_SCHEMA = {
   type: "object",
   maxProperties: MAX_VARIABLES,
@@ -116,6 +118,16 @@ const KEYS: Readonly<Record<string, Key>> = {
     accepts: (value) =>
       Array.isArray(value) && value.length <= 20 && value.every((line) => typeof line === "string" && readWarmHours(line) !== undefined),
     schema: { type: "array", maxItems: 20, items: { type: "string" } },
+  },
+  depends_on: {
+    field: "dependsOn",
+    allowed: `up to ${MOST_DEPENDENCIES} names of other folders in dockerfiles/, whose containers are started before this one`,
+    accepts: (value) =>
+      Array.isArray(value) &&
+      value.length <= MOST_DEPENDENCIES &&
+      value.every((name) => typeof name === "string" && /^[A-Za-z0-9][\w.-]{0,99}$/.test(name)),
+    schema: { type: "array", maxItems: MOST_DEPENDENCIES, items: { type: "string" } },
+    read: (value) => [...new Set(value as string[])],
   },
   shm_size: {
     field: "shmMb",
@@ -219,6 +231,7 @@ export function readContainerKeys(written: Record<string, unknown>, path: string
   }
   if (wrong.length > 0) throw new Fault("PACKAGE_INVALID", `${wrong.join("; ")}.`);
   if (!read.config.shutdownTimeoutMinutes) delete read.config.shutdownTimeoutMinutes;
+  if (read.config.dependsOn?.length === 0) delete read.config.dependsOn;
   if (unknown > MAX_WARNINGS) read.warnings.push(`${path}: ${unknown - MAX_WARNINGS} more unknown keys are ignored.`);
   const [env, environmentVars] = [asStrings(json["env"]), asStrings(json["environmentVars"])];
   read.env = { ...environmentVars, ...env };

@@ -45,6 +45,7 @@ export function defineContainers(
     return { ...folder, image, ref, mutable, contentHash: builtFrom(folder, debug), name: containerName(json.name, folder.folder), warnings };
   });
   refuseTwins(definitions);
+  requireDependencies(new Map(definitions.map(({ folder, container }) => [folder, container.config.dependsOn ?? []])));
   requireTextLimit(otherBytes + bytesOf(definitions));
   return { definitions, warnings: definitions.flatMap(({ warnings }) => warnings) };
 }
@@ -100,6 +101,30 @@ function bytesOf(definitions: readonly Definition[]): number {
     for (const [name, value] of Object.entries(container.env)) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
   }
   return bytes;
+}
+
+/** `dependsOn`: by folder of one package, what its `depends_on` names. Faults: PACKAGE_INVALID where a folder is missing, or they depend on each other in a circle. */
+export function requireDependencies(dependsOn: ReadonlyMap<string, readonly string[]>): void {
+  const fileOf = (folder: string) => ["dockerfiles", folder, "container.json"].filter((part) => part !== "").join("/");
+  for (const [folder, names] of dependsOn) {
+    const missing = names.find((name) => !dependsOn.has(name));
+    if (missing === undefined) continue;
+    throw new Fault(
+      "PACKAGE_INVALID",
+      `${fileOf(folder)}: depends_on names ${missing}, but the package makes no container of dockerfiles/${missing}.`,
+    );
+  }
+  const done = new Set<string>();
+  const follow = (folder: string, path: readonly string[]): void => {
+    if (path.includes(folder)) {
+      const circle = [...path.slice(path.indexOf(folder)), folder];
+      throw new Fault("PACKAGE_INVALID", `${fileOf(folder)}: depends_on goes in a circle: ${circle.join(" → ")}. None of them could start first.`);
+    }
+    if (done.has(folder)) return;
+    for (const name of dependsOn.get(folder) ?? []) follow(name, [...path, folder]);
+    done.add(folder);
+  };
+  for (const folder of dependsOn.keys()) follow(folder, []);
 }
 
 /** Folders whose names differ in case alone would share an image. */

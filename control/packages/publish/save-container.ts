@@ -5,6 +5,7 @@ import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 import type { Container, ContainerConfig, Image } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { containerKeysOf, readContainerKeys } from "./container-json.ts";
+import { requireDependencies } from "./definitions.ts";
 import { followerFolder, newContainer } from "./record-package.ts";
 import { requireFreeName } from "./require-free-names.ts";
 
@@ -44,6 +45,7 @@ async function change({ store, now }: { store: Store; now: number }, id: string,
   const current = await store.containers.find(id);
   if (!current) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
   const patch = { ...(await readNames(store, changes, current, current.packageId)), ...readDefinition(changes, current) };
+  if (changes.config !== undefined) await requireKnownDependencies(store, current, patch.config);
   const changed = !isDeepStrictEqual([current.config, current.env], [patch.config, patch.env]);
   const fresh = changed ? { generation: current.generation + 1, attempts: 0, notBefore: 0 } : {};
   return (await store.containers.update(current.id, { ...patch, ...fresh, updatedOn: now })) ?? current;
@@ -66,6 +68,7 @@ async function make(
   const current = await deps.store.images.find(image.id);
   if (!current || current.state === "DELETED") throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${image.id}.`);
   const id = given ?? randomUUID();
+  await requireKnownDependencies(deps.store, { packageId: image.packageId, folder: followerFolder(image, id) }, config);
   return deps.store.containers.insert({
     ...newContainer(deps.environment, id, name, config, deps.now),
     packageId: image.packageId,
@@ -95,6 +98,22 @@ async function readNames(store: Store, { name, friendlyName }: SavedContainer, c
   return { ...(name === undefined ? {} : { name }), ...(friendlyName === undefined ? {} : { friendlyName }) };
 }
 
+/** Faults: REQUEST_INVALID. */
+async function requireKnownDependencies(store: Store, of: Pick<Container, "packageId" | "folder">, { dependsOn }: ContainerConfig): Promise<void> {
+  if (dependsOn === undefined) return;
+  const folders = (await store.containers.byPackage(of.packageId)).map(({ folder }) => [folder, []] as const);
+  const others = (await store.containers.dependents(of.packageId)).map(({ folder, config }) => [folder, config.dependsOn ?? []] as const);
+  try {
+    requireDependencies(new Map<string, readonly string[]>([...folders, ...others, [of.folder, dependsOn]]));
+  } catch (error) {
+    throw asRequestInvalid(error);
+  }
+}
+
+function asRequestInvalid(error: unknown): unknown {
+  return error instanceof Fault && error.code === "PACKAGE_INVALID" ? new Fault("REQUEST_INVALID", error.message, { cause: error }) : error;
+}
+
 function readDefinition(changes: SavedContainer, current: Container | undefined): { config: ContainerConfig; env: Record<string, string> } {
   const variables = changes.environmentVars ?? current?.env ?? {};
   const unmasked = Object.entries(variables).map(([name, value]) => [name, value === MASK ? (current?.env[name] ?? value) : value]);
@@ -106,7 +125,6 @@ function readDefinition(changes: SavedContainer, current: Container | undefined)
     if (read.image !== undefined) throw new Fault("REQUEST_INVALID", "A container's image is its `dockerfile`, not a part of its configuration.");
     return { config: read.config, env: read.env };
   } catch (error) {
-    if (error instanceof Fault && error.code === "PACKAGE_INVALID") throw new Fault("REQUEST_INVALID", error.message, { cause: error });
-    throw error;
+    throw asRequestInvalid(error);
   }
 }

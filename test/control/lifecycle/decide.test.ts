@@ -27,6 +27,7 @@ function situationOf(state: ContainerState, { row = {}, image = {}, observed, us
   return {
     row: container,
     image: itsImage,
+    dependencies: [],
     observed:
       observed === undefined
         ? "unknown"

@@ -69,7 +69,12 @@ function WakeRow({ wake, longest }: { wake: Wake; longest: number }) {
   );
 }
 
-const REASONS: Readonly<Record<string, string>> = { keepWarm: "keep_warm hours", loss: "restart after an end", redefinition: "new definition" };
+const REASONS: Readonly<Record<string, string>> = {
+  keepWarm: "keep_warm hours",
+  loss: "restart after an end",
+  redefinition: "new definition",
+  dependency: "start of what depends on it",
+};
 
 function requestTime(wake: Wake): string {
   return wake.asked;
