@@ -151,6 +151,42 @@ export const SETTINGS = {
       "Open TCP connections of one container in a gateway process, waiting ones included; one more is closed at once",
     ),
   },
+  callout: {
+    port: optional(
+      "BERTH_CALLOUT_PORT",
+      port(),
+      "Port of each gateway at which your own proxies ask for decisions, and then carry the bytes themselves; if unset, none can",
+    ),
+    host: setting(
+      "BERTH_CALLOUT_HOST",
+      host(),
+      "127.0.0.1",
+      "Its address, which only those proxies should reach: questions contain the credentials of users, and answers the addresses of containers",
+    ),
+    secret: optional(
+      "BERTH_CALLOUT_SECRET",
+      text("32 to 200 visible characters", /^[\x21-\x7e]{32,200}$/),
+      "Secret that the proxies send in `X-Berth-Callout-Secret`; required beyond loopback",
+      { secret: true },
+    ),
+    activeSeconds: setting(
+      "BERTH_CALLOUT_ACTIVE_SECONDS",
+      wholeNumber(1, 86_400, "seconds"),
+      60,
+      "How long a decision keeps its container in use; then `shutdown_timeout` begins. Set it longer than the longest response, unless the proxy reports its open connections",
+    ),
+    logPort: optional(
+      "BERTH_CALLOUT_LOG_PORT",
+      port(),
+      "UDP port there for access logs of proxies, whose lines contain `X-Berth-Lease`: a request counts until its line comes. Needs BERTH_WORKERS=1",
+    ),
+    openMinutes: setting(
+      "BERTH_CALLOUT_OPEN_MINUTES",
+      quantity(0.01, 10_080, "minutes"),
+      60,
+      "How long a request counts whose line does not come",
+    ),
+  },
   gateways: {
     url: optional(
       "BERTH_GATEWAYS_URL",

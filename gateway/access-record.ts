@@ -5,10 +5,10 @@ import type { TracePlace } from "../lib/traces/traces.ts";
 import { ContainerTraffic } from "./containers/traffic.ts";
 
 /**
- * The `route` label of metrics, logs and spans. `tcp`: connections of a TCP listener; `registry`: other requests to the registry proxy; `none`: bytes that
+ * The `route` label of metrics, logs and spans. `tcp`: connections of a TCP listener; `callout`: questions of the operator's own proxies; `registry`: other requests to the registry proxy; `none`: bytes that
  * were not a request.
  */
-export type RouteName = "proxy" | "proxy-ws" | "tcp" | "api" | "health" | "manifest" | "blob" | "upload" | "token" | "registry" | "none";
+export type RouteName = "proxy" | "proxy-ws" | "tcp" | "callout" | "api" | "health" | "manifest" | "blob" | "upload" | "token" | "registry" | "none";
 
 /** The span ids of a sampled request. */
 export type RecordedTrace = TracePlace & {

@@ -18,6 +18,7 @@ import { type Metrics, openMetrics } from "../lib/metrics/open-metrics.ts";
 import { type ConfiguredLimits, FIXED_LIMITS, type FixedLimits } from "./limits.ts";
 import { createReadiness, type GatewayReadiness } from "./readiness.ts";
 import type { DatagrokServer } from "./api-backend.ts";
+import { type Callout, type CalloutOptions, openCallout } from "./callout/open-callout.ts";
 import type { TlsKeys } from "./tls-keys.ts";
 import { createWaitingPage, type PageFiles } from "./waiting/waiting-page.ts";
 import type { TraceContext } from "./trace-context.ts";
@@ -53,6 +54,8 @@ type GatewayDeps = {
   recent?: ExchangeListener | undefined;
   /** Opens TCP listeners of containers. Default: none. */
   tcp?: Pick<TcpListenersDeps, "source" | "host" | "perContainer" | "guard"> | undefined;
+  /** The listener at which proxies of the operator ask for decisions. Default: none. */
+  callout?: CalloutOptions | undefined;
   /** Default: traces are forwarded, not recorded. */
   trace?: TraceContext | undefined;
   /** The page that browsers show while a container starts. Default: their requests are held. */
@@ -68,7 +71,7 @@ const ENGINES: Record<EngineName, () => Promise<(deps: ForwardingEngineDeps) => 
 };
 
 /** Composes the edge from `decide` and an engine. The caller closes the directory and the identity. */
-export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> {
+export async function openGateway(deps: GatewayDeps): Promise<Gateway> {
   const openEngine = await ENGINES[deps.forwarder ?? "splice"]();
   const { directory, identity, clock, log } = deps;
   const limits = { ...FIXED_LIMITS, ...deps.limits };
@@ -112,16 +115,18 @@ export async function openGateway(deps: GatewayDeps): Promise<ForwardingEngine> 
       clock,
       log,
     });
+  const callout =
+    deps.callout && (await openCallout({ decide, directory, identity, leases, connections, observer, origins: deps.origins, limits, clock, log }, deps.callout));
   const revocationChecks = startRevocationChecks({ exchanges, identity, directory, clock });
   const close = async () => {
     revocationChecks.close();
-    await Promise.all([engine.close(), tcp?.close()]);
+    await Promise.all([engine.close(), tcp?.close(), callout?.close()]);
   };
   const drain = async (ms: number) => {
-    await Promise.all([engine.drain(ms), tcp?.drain(ms)]);
+    await Promise.all([engine.drain(ms), tcp?.drain(ms), callout?.drain(ms)]);
     revocationChecks.close();
   };
-  return { server: engine.server, drain, close };
+  return { server: engine.server, callout, drain, close };
 }
 
-export type { ForwardingEngine as Gateway };
+export type Gateway = ForwardingEngine & { callout: Callout | undefined };

@@ -17,7 +17,7 @@ import { ownText } from "../lib/own-files.ts";
 import { privateListeners } from "../lib/refused-addresses.ts";
 import { isSessionToken } from "../lib/sign-in.ts";
 import { openConfiguredConnections } from "./configured-connections.ts";
-import { configuredLimits, type ListeningHandle, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
+import { calloutOptions, configuredLimits, type ListeningHandle, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
 import type { StoppableProcess } from "./parent.ts";
 import { openConfiguredAccessLog, openConfiguredTraces } from "./telemetry.ts";
 
@@ -79,6 +79,7 @@ export async function runGateway(options: {
       perContainer: settings.tcp.connections,
       guard: privateListeners({ subnets: settings.dockerSubnets, allowed: settings.privateFromContainers, log }).guard,
     },
+    callout: calloutOptions(settings, log),
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traced ? [traced.over] : [])],
     recent: recent?.write,
     trace: traced?.context,

@@ -4,12 +4,14 @@ import { isIP } from "node:net";
 import { hostname } from "node:os";
 import type { Settings } from "../conf/settings.ts";
 import type { TcpListenerOptions } from "../control/lifecycle/addresses.ts";
+import type { CalloutOptions } from "../gateway/callout/open-callout.ts";
 import { type ConfiguredLimits, MAX_CONNECTIONS } from "../gateway/limits.ts";
 import { openTlsKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 import type { Clock } from "../lib/clock.ts";
 import { connectionsFor, descriptorLimit } from "../lib/connection-limits.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
+import { privateListeners } from "../lib/refused-addresses.ts";
 
 /** Where the console listens. Undefined where it has a host name of its own at the edge, or where a Datagrok server's page is there. */
 export function consoleListenerAt({
@@ -40,6 +42,41 @@ export function consoleSettingsFault({ consoleName, webRoot }: Pick<Settings, "c
     "SETTINGS_INVALID",
     `BERTH_CONSOLE_HOST and BERTH_WEB_ROOT both name ${consoleName}, so no container can be reached: give the console a host name of its own.`,
   );
+}
+
+/** What is wrong with the settings of callouts. */
+export function calloutSettingsFault({ callout, workers }: Pick<Settings, "callout" | "workers">): Fault | undefined {
+  const { port, host, secret, logPort } = callout;
+  if (port === undefined) {
+    if (logPort === undefined) return undefined;
+    return new Fault("SETTINGS_INVALID", "BERTH_CALLOUT_LOG_PORT has no effect without BERTH_CALLOUT_PORT: set that too.");
+  }
+  if (secret === undefined && !isLoopback(host))
+    return new Fault(
+      "SETTINGS_INVALID",
+      `BERTH_CALLOUT_HOST is ${host} and BERTH_CALLOUT_SECRET is not set, so any client there could ask for decisions: set the secret, here and in the proxy.`,
+    );
+  if (logPort === undefined || workers === 1) return undefined;
+  return new Fault(
+    "SETTINGS_INVALID",
+    `BERTH_CALLOUT_LOG_PORT needs BERTH_WORKERS=1, and it is ${workers}: a line would reach another process than the one that decided.`,
+  );
+}
+
+/** The listener for callouts by the settings; undefined: there is none. Faults: SETTINGS_INVALID. */
+export function calloutOptions(settings: Settings, log: Log): CalloutOptions | undefined {
+  const fault = calloutSettingsFault(settings);
+  if (fault !== undefined) throw fault;
+  const { port, host, secret, activeSeconds, logPort, openMinutes } = settings.callout;
+  if (port === undefined) return undefined;
+  return {
+    host,
+    port,
+    secret,
+    activeMs: activeSeconds * 1_000,
+    logs: logPort === undefined ? undefined : { port: logPort, openMs: openMinutes * 60_000 },
+    guard: privateListeners({ subnets: settings.dockerSubnets, allowed: false, log }).guard,
+  };
 }
 
 /** A setting with two ports, such as `20000-20999`. */

@@ -63,6 +63,8 @@ export function openEdgeServer(
   onConnection: (socket: Socket, admission: AdmittedConnection, under?: Socket) => void,
 ): Server {
   const admit = (socket: Socket): AdmittedConnection | undefined => {
+    // A guard of the listener has refused it.
+    if (socket.destroyed) return undefined;
     const admission = bounds.admit(socket.remoteAddress);
     if (admission === undefined) socket.destroy();
     return admission;

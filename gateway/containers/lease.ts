@@ -36,7 +36,13 @@ export type ContainerLease = Lease & {
   reportBusy(seconds: number): void;
   /** The counters of the container's responses. */
   readonly answers: ContainerResponses | undefined;
+  /** The container as it is cached now. */
+  currentView(): ContainerView;
 };
+
+export function isContainerLease(lease: Lease): lease is ContainerLease {
+  return lease instanceof OpenLease;
+}
 
 export type Leases = { open(request: LeaseRequest): ContainerLease };
 
@@ -203,6 +209,11 @@ class OpenLease implements ContainerLease, ListedLease {
 
   woken(): { start: StartTimes | undefined } | undefined {
     return this.#woken;
+  }
+
+  currentView(): ContainerView {
+    const { view, caller } = this.#request;
+    return this.#context.directory.cached(view.id, caller) ?? view;
   }
 
   describe(): OpenExchange {

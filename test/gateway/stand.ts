@@ -11,6 +11,7 @@ import type { NetConnection } from "../../gateway/connections/connection.ts";
 import type { Identity } from "../../gateway/contract.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
 import { createOpenExchanges, type OpenExchanges } from "../../gateway/containers/open-exchanges.ts";
+import type { CalloutOptions } from "../../gateway/callout/open-callout.ts";
 import { openGateway, type Gateway } from "../../gateway/open-gateway.ts";
 import type { GatewayReadiness } from "../../gateway/readiness.ts";
 import type { DatagrokServer } from "../../gateway/api-backend.ts";
@@ -64,6 +65,7 @@ export async function openStand(
     watchers?: ExchangeListener[];
     waitingFiles?: PageFiles;
     tcp?: Parameters<typeof openGateway>[0]["tcp"];
+    callout?: Partial<CalloutOptions>;
   } = {},
 ): Promise<GatewayFixture> {
   const held = openTestDirectory();
@@ -94,6 +96,7 @@ export async function openStand(
     consoleName: options.consoleName,
     waitingFiles: options.waitingFiles,
     tcp: options.tcp,
+    callout: options.callout && { host: "127.0.0.1", port: 0, secret: undefined, activeMs: 60_000, logs: undefined, ...options.callout },
     datagrok: options.datagrok,
     ...(options.readiness === undefined ? {} : { readiness: options.readiness }),
     ...(options.metrics === undefined ? {} : { metrics: options.metrics }),

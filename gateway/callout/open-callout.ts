@@ -1,0 +1,263 @@
+import { hash, timingSafeEqual } from "node:crypto";
+import { createSocket, type Socket as UdpSocket } from "node:dgram";
+import { once } from "node:events";
+import { type AddressInfo, isIP, type Server } from "node:net";
+import type { Clock } from "../../lib/clock.ts";
+import { createConnectionLimits, plainAddress } from "../../lib/connection-limits.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import { permittedOrigin } from "../../lib/browser-requests.ts";
+import { openMetrics } from "../../lib/metrics/open-metrics.ts";
+import type { ExchangeLabels, ExchangeObserver } from "../access-record.ts";
+import { type ContainerLease, isContainerLease, type Leases } from "../containers/lease.ts";
+import { createProbeMatcher, type ProbeMatcher, routeKind } from "../containers/route.ts";
+import type { ConnectionFactory } from "../connections/open-connections.ts";
+import type { Caller, ContainerAddress, Directory, Identity } from "../contract.ts";
+import type { Decide, Decision, DirectResponse, ForwardTarget, Head, HeaderLine, IncomingRequest } from "../decision.ts";
+import { containerErrorResponse, internalFault } from "../direct-responses.ts";
+import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
+import { type GatewayLimits, MAX_CONNECTIONS } from "../limits.ts";
+import { AT_EDGE, allowResponse, refuseResponse } from "./callout-response.ts";
+import { type ContainerUses, createContainerUses } from "./container-uses.ts";
+import { DECIDE_PATH, ENVOY_PREFIX, PROXY_HEADER, readOriginalRequest, SECRET_HEADER } from "./original-request.ts";
+import { createRecentChanges, type RecentChanges } from "./recent-changes.ts";
+
+/** How proxies of the operator ask berth. */
+export type CalloutOptions = {
+  host: string;
+  port: number;
+  /** Every question carries it. Undefined: only the listener's address protects it. */
+  secret: string | undefined;
+  /** How long a decision keeps its container in use. */
+  activeMs: number;
+  /** The UDP port for lines of access logs, and how long a request counts whose line does not come. */
+  logs: { port: number; openMs: number } | undefined;
+  /** Called with the server before it listens. */
+  guard?: ((server: Server) => void) | undefined;
+};
+
+type CalloutDeps = {
+  /** The decision of the edge. */
+  decide: Decide;
+  directory: Directory;
+  identity: Identity;
+  leases: Leases;
+  connections: ConnectionFactory;
+  observer: ExchangeObserver;
+  origins: readonly string[];
+  limits: GatewayLimits;
+  clock: Clock;
+  log: Log;
+};
+
+export type Callout = {
+  port: number;
+  logPort: number | undefined;
+  /** Accepts nothing more, and waits at most `ms` for open questions. */
+  drain(ms: number): Promise<void>;
+  close(): Promise<void>;
+};
+
+const CHANGES_PATH = "/changes";
+const REPORT_PATH = "/report";
+/** `<container id>:<open connections>:<requests since the last report>`, or with a fourth number: the seconds for which the container is busy. */
+const REPORTED = /^([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}):(\d{1,7}):(\d{1,9})(?::(\d{1,7}))?$/;
+/** In a line of an access log, whatever else the line contains. */
+const LEASE_IN_LINE = /lease"?\s*[:=]\s*\[?"?([\w-]{22})(?![\w-])/i;
+
+/** Listens for the questions of proxies that carry the bytes themselves. Faults: ADDRESS_IN_USE. */
+export async function openCallout(deps: CalloutDeps, options: CalloutOptions): Promise<Callout> {
+  const { connections, limits, clock, log, directory, identity, leases, observer } = deps;
+  const { host, port, secret, activeMs, logs, guard } = options;
+  const uses = createContainerUses({ leases, clock, activeMs, openMs: logs?.openMs });
+  const changes = createRecentChanges({ directory, identity, clock });
+  const engine = openSpliceEngine({
+    decide: createCalloutDecide({ ...deps, uses, changes, isSecret: secretCheck(secret) }),
+    refusal: containerErrorResponse,
+    // A question is open while its request is held, and proxies keep their connections.
+    limits,
+    connections,
+    tls: undefined,
+    bounds: createConnectionLimits({ perAddress: MAX_CONNECTIONS, total: Math.ceil(limits.connectionsTotal / 2), clock, log }),
+    watch: observer,
+    // Those of the edge count clients.
+    counts: openMetrics(),
+    clock,
+    log,
+  });
+  guard?.(engine.server);
+  // Each worker listens there, and so does the next version during an upgrade.
+  engine.server.listen({ host, port, reusePort: true, exclusive: true });
+  await once(engine.server, "listening").catch((cause: unknown) => {
+    throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${host} port ${port} for the callouts of proxies: BERTH_CALLOUT_PORT names another.`, {
+      cause,
+    });
+  });
+  const lines = logs && (await openLogLines({ host, port: logs.port, uses, log }));
+  const end = () => {
+    lines?.close();
+    changes.close();
+    uses.close();
+  };
+  return {
+    port: (engine.server.address() as AddressInfo).port,
+    logPort: lines?.address().port,
+    drain: async (ms) => {
+      changes.close();
+      await engine.drain(ms);
+      end();
+    },
+    close: async () => {
+      end();
+      await engine.close();
+    },
+  };
+}
+
+/** Faults: ADDRESS_IN_USE. */
+async function openLogLines({ host, port, uses, log }: { host: string; port: number; uses: ContainerUses; log: Log }): Promise<UdpSocket> {
+  const socket = createSocket({ type: host.includes(":") ? "udp6" : "udp4" });
+  socket.on("message", (datagram) => {
+    const id = LEASE_IN_LINE.exec(datagram.toString("latin1"))?.[1];
+    if (id !== undefined) uses.end(id);
+  });
+  const bound = once(socket, "listening");
+  socket.bind({ address: host, port, exclusive: true });
+  await bound.catch((cause: unknown) => {
+    throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${host} UDP port ${port} for access logs of proxies: BERTH_CALLOUT_LOG_PORT names another.`, {
+      cause,
+    });
+  });
+  socket.on("error", (error) => log.error({ err: error }, "access logs of proxies not readable"));
+  return socket;
+}
+
+function secretCheck(secret: string | undefined): (shown: string | undefined) => boolean {
+  if (secret === undefined) return () => true;
+  const expected = hash("sha256", secret, "buffer");
+  return (shown) => shown !== undefined && timingSafeEqual(hash("sha256", shown, "buffer"), expected);
+}
+
+type CalloutContext = CalloutDeps & { uses: ContainerUses; changes: RecentChanges; isSecret(shown: string | undefined): boolean };
+
+const LABELS: ExchangeLabels = { route: "callout" };
+
+/** Decides about the questions: every decision is a direct response. */
+function createCalloutDecide(context: CalloutContext): Decide {
+  const { isSecret, limits, log } = context;
+  const isProbe = createProbeMatcher(limits.noWake);
+  return async (asked) => {
+    const { head, signal } = asked;
+    try {
+      if (!isSecret(head.header(SECRET_HEADER)))
+        throw new Fault("NOT_PERMITTED", "X-Berth-Callout-Secret is missing or wrong: it must be the value of BERTH_CALLOUT_SECRET");
+      const [path = "", query = ""] = head.target.split("?", 2);
+      if (path === DECIDE_PATH || path.startsWith(`${ENVOY_PREFIX}/`)) return await decideOriginal(context, isProbe, asked);
+      if (path === CHANGES_PATH) return await listChanges(context, query, signal);
+      if (path === REPORT_PATH) return readReport(context, head, query, asked.peer.address);
+      throw new Fault("ROUTE_NOT_FOUND", `The listener for callouts has ${DECIDE_PATH}, ${ENVOY_PREFIX}/, ${CHANGES_PATH} and ${REPORT_PATH} only`);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      return refused(faultOf(error, log));
+    }
+  };
+}
+
+function faultOf(error: unknown, log: Log): Fault {
+  if (error instanceof Fault) return error;
+  log.error({ err: error }, "callout not decided: internal error");
+  return internalFault(error);
+}
+
+function refused(fault: Fault): Decision {
+  return { kind: "answer", answer: refuseResponse("forward-auth", containerErrorResponse(fault)), labels: { ...LABELS, fault: fault.code } };
+}
+
+/** Waits until the container is ready, as the edge would. */
+async function decideOriginal(context: CalloutContext, isProbe: ProbeMatcher, asked: IncomingRequest): Promise<Decision> {
+  const { decide, log, origins, uses, changes, limits } = context;
+  const { style, request, proxy } = readOriginalRequest(asked);
+  const { head, signal } = request;
+  const answer = (response: DirectResponse, labels?: ExchangeLabels): Decision => {
+    // The edge counts the container's responses; these are berth's own.
+    return { kind: "answer", answer: response, labels: { ...labels, route: "callout", answers: undefined } };
+  };
+  const refuse = (response: DirectResponse, labels?: ExchangeLabels) => answer(refuseResponse(style, response), labels);
+  const kind = routeKind(head.target);
+  // `proxy-ws` speaks a protocol of berth's own, and only the edge adds what lets a page of another origin read the response.
+  if (kind !== "proxy" || permittedOrigin(head.header("origin"), origins) !== undefined) return refuse(AT_EDGE);
+  const decision = await decide(request);
+  const { labels } = decision;
+  if (decision.kind === "answer") return refuse(decision.answer, labels);
+  if (decision.kind !== "forward" || !isContainerLease(decision.lease)) return refuse(AT_EDGE, labels);
+  const { lease, forward } = decision;
+  try {
+    const address = directAddress(await targetOf(lease));
+    if (address === undefined) return refuse(AT_EDGE, labels);
+    const view = lease.currentView();
+    changes.follow(view);
+    const began = isProbe(head) ? undefined : uses.begin(view, proxy);
+    const varies = variesOf(limits.noWake);
+    return answer(allowResponse(style, { id: view.id, address, path: forward.target, head, edits: forward.request, lease: began, varies }), labels);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const fault = faultOf(error, log);
+    return refuse(forward.respondTo(fault), { route: "callout", ...labels, fault: fault.code });
+  } finally {
+    lease.release();
+  }
+}
+
+/** The lease's target, unless the caller's session ends while the request waits for it. */
+function targetOf(lease: ContainerLease): Promise<ForwardTarget> {
+  return new Promise((resolve, reject) => {
+    lease.setHolder?.({ revoke: reject });
+    void Promise.resolve(lease.target()).then(resolve, reject);
+  });
+}
+
+/** An address to which every proxy can connect without a look-up. Undefined: the edge connects there. */
+function directAddress(target: ForwardTarget): ContainerAddress | undefined {
+  if (!("host" in target) || target.h2c === true || target.tls !== undefined || isIP(target.host) === 0) return undefined;
+  return { host: target.host, port: target.port };
+}
+
+/** The headers by which a request is a probe. */
+function variesOf(noWake: readonly string[]): string[] {
+  return noWake.map((rule) => rule.toLowerCase().split(":", 1)[0]?.trim() ?? "");
+}
+
+async function listChanges({ changes }: CalloutContext, query: string, signal: AbortSignal): Promise<Decision> {
+  const parameters = new URLSearchParams(query);
+  const at = Number(parameters.get("at") ?? 0);
+  const list = await changes.since(parameters.get("source") ?? undefined, Number.isSafeInteger(at) ? at : 0, signal);
+  return { kind: "answer", answer: jsonResponse(list), labels: LABELS };
+}
+
+/** Faults: REQUEST_INVALID. */
+function readReport({ uses, directory }: CalloutContext, head: Head, query: string, address: string): Decision {
+  const proxy = head.header(PROXY_HEADER) ?? plainAddress(address);
+  for (const entry of query.split(",")) {
+    if (entry === "") continue;
+    const [, id, open, requests, busySeconds] = REPORTED.exec(entry) ?? [];
+    if (id === undefined)
+      throw new Fault("REQUEST_INVALID", "A report is a list of <container id>:<open connections>:<requests since the last report>, with commas between");
+    const view = directory.cached(id, NO_CALLER);
+    if (view === undefined) continue;
+    uses.report(view, proxy, { open: Number(open), requests: Number(requests) });
+    if (busySeconds !== undefined) uses.reportBusy(view, proxy, Number(busySeconds));
+  }
+  return { kind: "answer", answer: jsonResponse({}), labels: LABELS };
+}
+
+const NO_CALLER: Caller = { token: "", userId: "", login: "", admin: false };
+
+function jsonResponse(value: object): DirectResponse {
+  const body = JSON.stringify(value);
+  const headers: HeaderLine[] = [
+    ["Content-Type", "application/json"],
+    ["Content-Length", String(Buffer.byteLength(body))],
+    ["Cache-Control", "no-store"],
+  ];
+  return { status: 200, reason: "OK", headers, body };
+}
