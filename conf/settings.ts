@@ -180,12 +180,7 @@ export const SETTINGS = {
       port(),
       "UDP port there for access logs of proxies, whose lines contain `X-Berth-Lease`: a request counts until its line comes. Needs BERTH_WORKERS=1",
     ),
-    openMinutes: setting(
-      "BERTH_CALLOUT_OPEN_MINUTES",
-      quantity(0.01, 10_080, "minutes"),
-      60,
-      "How long a request counts whose line does not come",
-    ),
+    openMinutes: setting("BERTH_CALLOUT_OPEN_MINUTES", quantity(0.01, 10_080, "minutes"), 60, "How long a request counts whose line does not come"),
   },
   gateways: {
     url: optional(

@@ -61,6 +61,8 @@ need nginx nginx "test/lua-compat"
 need /usr/share/nginx/modules/ngx_http_lua_module.so libnginx-mod-http-lua "test/lua-compat"
 need /usr/share/lua/5.1/openssl/pkey.lua lua-luaossl "test/lua-compat"
 need "$(echo /usr/lib/*/lua/5.1/cjson.so)" lua-cjson "test/lua-compat"
+need haproxy haproxy "test/conf/callout"
+need caddy caddy "test/conf/callout"
 need chromium chromium "test/program/rights/browser.test.ts"
 need ps procps "test/processes/serve.test.ts"
 # Even where DOCKER_HOST names an engine: one test stops and starts its own.

@@ -71,7 +71,7 @@ const ENGINES: Record<EngineName, () => Promise<(deps: ForwardingEngineDeps) => 
 };
 
 /** Composes the edge from `decide` and an engine. The caller closes the directory and the identity. */
-export async function openGateway(deps: GatewayDeps): Promise<Gateway> {
+export async function openGateway(deps: GatewayDeps): Promise<EdgeGateway> {
   const openEngine = await ENGINES[deps.forwarder ?? "splice"]();
   const { directory, identity, clock, log } = deps;
   const limits = { ...FIXED_LIMITS, ...deps.limits };
@@ -116,7 +116,8 @@ export async function openGateway(deps: GatewayDeps): Promise<Gateway> {
       log,
     });
   const callout =
-    deps.callout && (await openCallout({ decide, directory, identity, leases, connections, observer, origins: deps.origins, limits, clock, log }, deps.callout));
+    deps.callout &&
+    (await openCallout({ decide, directory, identity, leases, connections, observer, origins: deps.origins, limits, clock, log }, deps.callout));
   const revocationChecks = startRevocationChecks({ exchanges, identity, directory, clock });
   const close = async () => {
     revocationChecks.close();
@@ -129,4 +130,6 @@ export async function openGateway(deps: GatewayDeps): Promise<Gateway> {
   return { server: engine.server, callout, drain, close };
 }
 
-export type Gateway = ForwardingEngine & { callout: Callout | undefined };
+type EdgeGateway = ForwardingEngine & { callout: Callout | undefined };
+
+export type { EdgeGateway as Gateway };

@@ -94,7 +94,10 @@ export async function openCallout(deps: CalloutDeps, options: CalloutOptions): P
     });
   });
   const lines = logs && (await openLogLines({ host, port: logs.port, uses, log }));
+  let ended = false;
   const end = () => {
+    if (ended) return;
+    ended = true;
     lines?.close();
     changes.close();
     uses.close();
@@ -146,15 +149,15 @@ const LABELS: ExchangeLabels = { route: "callout" };
 function createCalloutDecide(context: CalloutContext): Decide {
   const { isSecret, limits, log } = context;
   const isProbe = createProbeMatcher(limits.noWake);
-  return async (asked) => {
-    const { head, signal } = asked;
+  return async (incoming) => {
+    const { head, signal } = incoming;
     try {
       if (!isSecret(head.header(SECRET_HEADER)))
         throw new Fault("NOT_PERMITTED", "X-Berth-Callout-Secret is missing or wrong: it must be the value of BERTH_CALLOUT_SECRET");
       const [path = "", query = ""] = head.target.split("?", 2);
-      if (path === DECIDE_PATH || path.startsWith(`${ENVOY_PREFIX}/`)) return await decideOriginal(context, isProbe, asked);
+      if (path === DECIDE_PATH || path.startsWith(`${ENVOY_PREFIX}/`)) return await decideOriginal(context, isProbe, incoming);
       if (path === CHANGES_PATH) return await listChanges(context, query, signal);
-      if (path === REPORT_PATH) return readReport(context, head, query, asked.peer.address);
+      if (path === REPORT_PATH) return readReport(context, head, query, incoming.peer.address);
       throw new Fault("ROUTE_NOT_FOUND", `The listener for callouts has ${DECIDE_PATH}, ${ENVOY_PREFIX}/, ${CHANGES_PATH} and ${REPORT_PATH} only`);
     } catch (error) {
       if (signal.aborted) throw error;
@@ -174,9 +177,9 @@ function refused(fault: Fault): Decision {
 }
 
 /** Waits until the container is ready, as the edge would. */
-async function decideOriginal(context: CalloutContext, isProbe: ProbeMatcher, asked: IncomingRequest): Promise<Decision> {
+async function decideOriginal(context: CalloutContext, isProbe: ProbeMatcher, incoming: IncomingRequest): Promise<Decision> {
   const { decide, log, origins, uses, changes, limits } = context;
-  const { style, request, proxy } = readOriginalRequest(asked);
+  const { style, request, proxy } = readOriginalRequest(incoming);
   const { head, signal } = request;
   const answer = (response: DirectResponse, labels?: ExchangeLabels): Decision => {
     // The edge counts the container's responses; these are berth's own.
@@ -241,7 +244,10 @@ function readReport({ uses, directory }: CalloutContext, head: Head, query: stri
     if (entry === "") continue;
     const [, id, open, requests, busySeconds] = REPORTED.exec(entry) ?? [];
     if (id === undefined)
-      throw new Fault("REQUEST_INVALID", "A report is a list of <container id>:<open connections>:<requests since the last report>, with commas between");
+      throw new Fault(
+        "REQUEST_INVALID",
+        "A report is a list of <container id>:<open connections>:<requests since the last report>, with commas between",
+      );
     const view = directory.cached(id, NO_CALLER);
     if (view === undefined) continue;
     uses.report(view, proxy, { open: Number(open), requests: Number(requests) });

@@ -38,8 +38,8 @@ const OF_PROXY: ReadonlySet<string> = new Set([
 const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS.filter((method) => method !== "CONNECT"));
 
 /** Reads the client's request from the proxy's. Faults: REQUEST_INVALID. */
-export function readOriginalRequest(asked: IncomingRequest): OriginalRequest {
-  const { head, peer } = asked;
+export function readOriginalRequest(incoming: IncomingRequest): OriginalRequest {
+  const { head, peer } = incoming;
   const { style, method, target } = head.target.startsWith(`${ENVOY_PREFIX}/`) ? namedByPath(head) : namedByHeaders(head);
   if (!KNOWN_METHODS.has(method)) throw invalid("The method of the original request is not one that berth knows");
   // Two lines of one header arrive as one with `, ` between them, and no target contains a space.
@@ -53,7 +53,7 @@ export function readOriginalRequest(asked: IncomingRequest): OriginalRequest {
   return {
     style,
     proxy: head.header(PROXY_HEADER) ?? plainAddress(peer.address),
-    request: new OriginalIncoming(asked, original, { address }, proto === "https"),
+    request: new OriginalIncoming(incoming, original, { address }, proto === "https"),
   };
 }
 
@@ -67,7 +67,8 @@ function namedByPath(head: Head): NamedRequest {
 function namedByHeaders(head: Head): NamedRequest {
   const original = { method: head.header("x-original-method"), target: head.header("x-original-uri") };
   const forwarded = { method: head.header("x-forwarded-method"), target: head.header("x-forwarded-uri") };
-  const [own, other, style] = original.target === undefined ? [forwarded, original, "forward-auth" as const] : [original, forwarded, "nginx" as const];
+  const [own, other, style] =
+    original.target === undefined ? [forwarded, original, "forward-auth" as const] : [original, forwarded, "nginx" as const];
   const { method, target } = own;
   if (method === undefined || target === undefined)
     throw invalid("The proxy must send X-Original-Method and X-Original-URI, or X-Forwarded-Method and X-Forwarded-Uri");
@@ -97,7 +98,10 @@ class OriginalHead implements Head {
   readonly #host: string | undefined;
   readonly #before: string | undefined;
 
-  constructor(head: Head, { method, target, host, before }: { method: string; target: string; host: string | undefined; before: string | undefined }) {
+  constructor(
+    head: Head,
+    { method, target, host, before }: { method: string; target: string; host: string | undefined; before: string | undefined },
+  ) {
     this.method = method;
     this.target = target;
     this.#head = head;
@@ -119,16 +123,16 @@ class OriginalIncoming implements IncomingRequest {
   readonly head: Head;
   readonly peer: ClientPeer;
   readonly tls: boolean;
-  readonly #asked: IncomingRequest;
+  readonly #incoming: IncomingRequest;
 
-  constructor(asked: IncomingRequest, head: Head, peer: ClientPeer, tls: boolean) {
-    this.#asked = asked;
+  constructor(incoming: IncomingRequest, head: Head, peer: ClientPeer, tls: boolean) {
+    this.#incoming = incoming;
     this.head = head;
     this.peer = peer;
     this.tls = tls;
   }
 
   get signal(): AbortSignal {
-    return this.#asked.signal;
+    return this.#incoming.signal;
   }
 }

@@ -104,10 +104,10 @@ t.test("a refusal has the status and sentence of the edge; for nginx it is 401 o
 t.test("a sleeping container is woken, and the question held until it is ready", async (t) => {
   const { forwarded, stand } = await open(t);
   stand.set(ID, { kind: "asleep" });
-  const asked = forwarded(`${PATH}/`);
+  const pending = forwarded(`${PATH}/`);
   await eventually("a wake", () => stand.wakes.includes(ID));
   stand.set(ID, { kind: "awake", address: ADDRESS });
-  t.match(await asked, { status: 200, headers: { "x-berth-upstream": "10.1.2.3:5000" } });
+  t.match(await pending, { status: 200, headers: { "x-berth-upstream": "10.1.2.3:5000" } });
 });
 
 t.test("a question is held for a bounded time, and not beyond the end of the session", async (t) => {
@@ -116,32 +116,32 @@ t.test("a question is held for a bounded time, and not beyond the end of the ses
   t.match(await forwarded(`${PATH}/`), { status: 504 });
   const { forwarded: longer, stand: other } = await open(t);
   other.set(ID, { kind: "asleep" });
-  const asked = longer(`${PATH}/`);
+  const pending = longer(`${PATH}/`);
   await eventually("a wake", () => other.wakes.includes(ID));
   other.signOut(ADA);
-  t.match(await asked, { status: 401 });
+  t.match(await pending, { status: 401 });
 });
 
 t.test("a suspect address is never named", async (t) => {
   const { forwarded, stand } = await open(t);
   stand.set(ID, { kind: "coming", step: "check" });
-  const asked = forwarded(`${PATH}/`);
+  const pending = forwarded(`${PATH}/`);
   await eventually("the held question", () => stand.openAt(ID).count === 1);
   stand.set(ID, { kind: "awake", address: { host: "10.1.2.4", port: 5000 } });
-  t.match(await asked, { headers: { "x-berth-upstream": "10.1.2.4:5000" } });
+  t.match(await pending, { headers: { "x-berth-upstream": "10.1.2.4:5000" } });
 });
 
 t.test("a question that could be read in two ways is refused", async (t) => {
   const { send, forwarded, nginx } = await open(t);
   const other = PATH.replace(ID, "00000000-0000-4000-8000-000000000000");
-  const asked = { ...FROM, authorization: ADA };
+  const pending = { ...FROM, authorization: ADA };
   const rows: [what: string, answer: Promise<Answer>][] = [
     ["a client's X-Forwarded-Uri beside nginx's own", nginx(`${PATH}/`, { "x-forwarded-uri": `${other}/` })],
     ["a client's X-Forwarded-Method beside nginx's own", nginx(`${PATH}/`, { "x-forwarded-method": "POST" })],
     ["a client's X-Original-URI beside the proxy's own", forwarded(`${PATH}/`, { "x-original-uri": `${other}/`, "x-original-method": "GET" })],
-    ["a repeated target", send("/decide", { ...asked, "x-forwarded-method": "GET", "x-forwarded-uri": [`${PATH}/`, `${other}/`] })],
-    ["a repeated method", send("/decide", { ...asked, "x-forwarded-method": ["GET", "POST"], "x-forwarded-uri": `${PATH}/` })],
-    ["no method", send("/decide", { ...asked, "x-forwarded-uri": `${PATH}/` })],
+    ["a repeated target", send("/decide", { ...pending, "x-forwarded-method": "GET", "x-forwarded-uri": [`${PATH}/`, `${other}/`] })],
+    ["a repeated method", send("/decide", { ...pending, "x-forwarded-method": ["GET", "POST"], "x-forwarded-uri": `${PATH}/` })],
+    ["no method", send("/decide", { ...pending, "x-forwarded-uri": `${PATH}/` })],
     ["no client", send("/decide", { host: "a", "x-forwarded-proto": "https", "x-forwarded-method": "GET", "x-forwarded-uri": `${PATH}/` })],
     ["a fragment", forwarded(`${PATH}/#x`)],
     ["an absolute target", forwarded(`http://stand.example${PATH}/`)],
@@ -150,7 +150,8 @@ t.test("a question that could be read in two ways is refused", async (t) => {
   ];
   for (const [what, answer] of rows) t.match(await answer, { status: /^(400|403)$/, headers: { "x-berth-status": "400" } }, what);
   // A path that only another's normalization makes one of a container.
-  for (const target of [`/x/..${PATH}/`, `//${PATH.slice(1)}/`, PATH.replace("/api", "/%61pi")]) t.match(await forwarded(target), { status: 421 }, target);
+  for (const target of [`/x/..${PATH}/`, `//${PATH.slice(1)}/`, PATH.replace("/api", "/%61pi")])
+    t.match(await forwarded(target), { status: 421 }, target);
 });
 
 t.test("only one who knows the secret may ask", async (t) => {
