@@ -198,11 +198,11 @@ export function calloutCases(t: Test, proxy: CalloutProxy): void {
       const byProxy = reached.splice(0);
       await raw(stand.port, path);
       const byEdge = reached.splice(0);
-      const seen = byProxy.map(({ container, url }) => `${container} ${url}`);
-      if (seen.length === 0) t.match(response, /^HTTP\/1\.1 [345]|^$/, `${path} is refused`);
+      const targets = byProxy.map(({ container, url }) => `${container} ${url}`);
+      if (targets.length === 0) t.match(response, /^HTTP\/1\.1 [345]|^$/, `${path} is refused`);
       else
         t.same(
-          seen,
+          targets,
           byEdge.map(({ container, url }) => `${container} ${url}`),
           path,
         );
