@@ -19,7 +19,8 @@ const DETAILS = `Works like grok publish, for packages with containers. It build
 Each folder in dockerfiles/ makes an image and a container. berth does not build an image again if its folder has not changed.
 A debug publish tags images with your login and replaces the previous one. A release tags them with the version and a content hash.
 docker login uses a separate folder, so that your own logins stay.
-Without a registry, berth builds and tags images on this machine's engine, for a berth that runs on it.`;
+Without a registry, berth builds and tags images on this machine's engine, for a berth that runs on it.
+A berth that runs plain processes, as npm start does, needs no images: it runs the command of the Dockerfile in its folder.`;
 
 const MAX_NAMED = 10;
 
@@ -122,10 +123,12 @@ async function publishPackage(deps: PublishDeps): Promise<{ report: PublishRepor
   // Check the owner of the package before the build.
   await server.asDeveloper("GET", `/packages/dev/${json.name}/timestamps`);
 
+  const toBuild = (await runsPlainProcesses(server)) ? [] : definitions.filter(isBuilt);
+  if (toBuild.length < definitions.filter(isBuilt).length) step(`${server.name} runs plain processes, without isolation: no image is built.`);
   const docker = once(() => openDockerFor(deps));
   const images: PreparedImage[] = [];
   const buildDeps = { packageName: json.name, version: release ? json.version : login, rebuild: deps.rebuild, registry, server, docker, progress };
-  for (const definition of definitions.filter(isBuilt)) {
+  for (const definition of toBuild) {
     const prepared = await prepareImage(definition, buildDeps);
     images.push(prepared);
     step(prepared.how === "built" ? `Built ${registry === undefined ? "" : "and pushed "}${prepared.image}.` : `${prepared.image} has not changed.`);
@@ -157,6 +160,16 @@ async function loginOf(server: Pick<ServerClient, "call">): Promise<string> {
   const { login } = await server.call<{ login?: string }>("GET", "/users/current");
   if (login !== undefined) return login;
   throw new Fault("INTERNAL", "The server does not return the login.");
+}
+
+/** Only administrators learn the driver, and a Datagrok server has no such route: then images are built. */
+async function runsPlainProcesses(server: Pick<ServerClient, "call">): Promise<boolean> {
+  try {
+    return (await server.call<{ backend?: { driver?: string } }>("GET", "/admin/stand")).backend?.driver === "process";
+  } catch (error) {
+    if (error instanceof Fault) return false;
+    throw error;
+  }
 }
 
 /** Another machine cannot pull an image without a registry. Faults: SETTINGS_INVALID, ENGINE_UNREACHABLE, those of signing in to the registry. */

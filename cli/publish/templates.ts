@@ -5,13 +5,14 @@ export const TEMPLATES = {
   node: {
     Dockerfile: `FROM node:24-slim
 WORKDIR /app
-COPY server.js ./
+COPY server.mjs ./
 USER node
 EXPOSE 8080
-CMD ["node", "server.js"]
+CMD ["node", "server.mjs"]
 `,
     "container.json": CONTAINER,
-    "server.js": `const { createServer } = require("node:http");
+    // A plain process of `npm start` runs below the package.json of berth, which would make a .js file a module of its kind.
+    "server.mjs": `import { createServer } from "node:http";
 
 const server = createServer((request, response) => {
   const url = new URL(request.url, "http://localhost");

@@ -4,6 +4,7 @@ import { join, relative } from "node:path";
 import t from "tap";
 import { defineContainers, readPackageJson } from "../../../control/packages/publish/definitions.ts";
 import { findFolders } from "../../../control/packages/publish/folders.ts";
+import { ADMIN_KEY, startBerth } from "../../fixtures/berth.ts";
 import { freePort } from "../../fixtures/server.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
@@ -27,6 +28,20 @@ t.test("the package of Node is published as it is written, and its container ans
   const id = await stand.ready("first-package-api");
   const answer = await stand.berth.call(`/docker/containers/proxy/${id}/square?number=4`);
   t.same(await answer.json(), { result: 16 });
+});
+
+t.test("to a berth that runs plain processes, the package is published without Docker", async (t) => {
+  const data = tempFolder(t);
+  const berth = await startBerth({ data, env: { BERTH_DRIVER: "process" } });
+  t.teardown(() => berth.stop());
+  const folder = join(tempFolder(t), "undocked");
+  const local = { PATH: "/nowhere", HOME: "/nowhere", BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY };
+  t.match(await typeBerth(["init", folder], { env: local }), { code: 0 });
+  t.match(await typeBerth(["publish", folder], { env: local }), { code: 0, stderr: /no image is built/, stdout: /^Published undocked 0\.1\.0/ });
+  const { id } = await berth.container("undocked-api");
+  const answer = await berth.call(`/docker/containers/proxy/${id}/square?number=5`);
+  t.same(await answer.json(), { result: 25 });
+  await berth.call(`/docker/containers/${id}/stop?awaitStop=true`);
 });
 
 t.test("every template is a package without warnings", async (t) => {
