@@ -1,6 +1,5 @@
+import { effectiveSettings } from "../conf/effective-settings.ts";
 import type { ReadSettings } from "../conf/read-settings.ts";
-import { maskSecrets, rowsOf } from "../conf/row.ts";
-import { SETTINGS } from "../conf/settings.ts";
 import { loadSettings } from "./command-context.ts";
 import { loadConfigFiles } from "./server/config-files.ts";
 import { JSON_OPTION } from "./server/server-command.ts";
@@ -50,34 +49,19 @@ export const verbs: Verbs = {
 const UNSET = "(unset)";
 
 /** Every setting with its value and source, one per line; a secret that is set is `***`. */
-export function printSettings({ settings, sources }: Pick<ReadSettings, "settings" | "sources">): string {
-  const lines = rowsOf(SETTINGS).map(([key, row]) => {
-    const text = display(valueAt(settings, key));
-    return { name: `${key} = ${row.secret && text !== UNSET ? "***" : text}`, source: sources[key] ?? "default" };
-  });
+export function printSettings(loaded: Pick<ReadSettings, "settings" | "sources">): string {
+  const lines = effectiveSettings(loaded).map(({ key, value, source }) => ({ name: `${key} = ${display(value)}`, source }));
   const width = Math.min(60, Math.max(...lines.map(({ name }) => name.length)));
   return lines.map(({ name, source }) => `${name.padEnd(width)}  # ${source}\n`).join("");
 }
 
 /** The settings as JSON; null: unset. */
-export function settingsJson({ settings, sources }: Pick<ReadSettings, "settings" | "sources">): { key: string; value: unknown; source: string }[] {
-  return rowsOf(SETTINGS).map(([key, row]) => {
-    const value = valueAt(settings, key);
-    const isUnset = display(value) === UNSET;
-    return { key, value: row.secret && !isUnset ? "***" : maskedAll(value ?? null), source: sources[key] ?? "default" };
-  });
-}
-
-function maskedAll(value: unknown): unknown {
-  return typeof value === "string" ? maskSecrets(value) : Array.isArray(value) ? value.map(maskedAll) : value;
-}
-
-function valueAt(settings: object, key: string): unknown {
-  return key.split(".").reduce<unknown>((group, name) => (group as Record<string, unknown>)[name], settings);
+export function settingsJson(loaded: Pick<ReadSettings, "settings" | "sources">): { key: string; value: unknown; source: string }[] {
+  return effectiveSettings(loaded).map(({ key, value, source }) => ({ key, value, source }));
 }
 
 function display(value: unknown): string {
-  if (value === undefined || (Array.isArray(value) && value.length === 0)) return UNSET;
-  if (typeof value === "string") return value === "" ? '""' : maskSecrets(value);
-  return maskSecrets(JSON.stringify(value));
+  if (value === null || (Array.isArray(value) && value.length === 0)) return UNSET;
+  if (typeof value === "string") return value === "" ? '""' : value;
+  return JSON.stringify(value);
 }

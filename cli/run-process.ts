@@ -11,7 +11,8 @@ import { VERSION } from "./version.ts";
 /** `berth control` */
 export async function runControlProcess(context: CommandContext): Promise<void> {
   const { runControl } = await import("../processes/control.ts");
-  const deps = await processDeps(context, "control");
+  const loaded = loadSettingsAndLog(context, "control");
+  const deps = { ...(await processDeps(context, "control", loaded)), sources: loaded.sources };
   const runtime = openRuntime(context, deps.settings);
   await context.parent?.released();
   const at = consoleListenerAt(deps.settings);

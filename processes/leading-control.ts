@@ -4,6 +4,8 @@ import type { ControlElection } from "../control/leadership/open-leadership.ts";
 import type { Store } from "../control/store/open-store.ts";
 import { checkBeforeCalls, countCalls, disabledDriver } from "../drivers/middleware.ts";
 import { join } from "node:path";
+import { effectiveSettings } from "../conf/effective-settings.ts";
+import type { ReadSettings } from "../conf/read-settings.ts";
 import type { Settings } from "../conf/settings.ts";
 import { openFeed } from "../control/api/feed.ts";
 import { openApi } from "../control/api/open-api.ts";
@@ -70,6 +72,8 @@ export type LeadingControl = {
 
 export type LeadingControlOptions = {
   settings: Settings;
+  /** Where each setting comes from. */
+  sources: ReadSettings["sources"];
   runtime: RuntimeFolder;
   /** The socket of the console's own listener, where it has one. */
   consoleHandle: ListeningHandle | undefined;
@@ -81,7 +85,7 @@ export type LeadingControlOptions = {
 
 /** Desired and observed state, the reconciler, the API and the gateways' feed, on a store. `leader`: undefined if there is no other control process. */
 export async function openLeadingControl(
-  { settings, runtime, consoleHandle, version, metrics, clock, log }: LeadingControlOptions,
+  { settings, sources, runtime, consoleHandle, version, metrics, clock, log }: LeadingControlOptions,
   store: Store,
   leader: LeaderPart | undefined,
 ): Promise<LeadingControl> {
@@ -209,6 +213,7 @@ export async function openLeadingControl(
           issuer: settings.datagrok.issuer,
           reservedAudiences: reservedAudiences(settings),
         },
+        effectiveSettings: effectiveSettings({ settings, sources }),
         metrics,
         clock,
         log,

@@ -15,6 +15,7 @@ import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
 import type { ControlElection } from "../leadership/open-leadership.ts";
 import type { GatewayQueries } from "./feed-stream.ts";
+import type { EffectiveSettingJson } from "./schemas.ts";
 
 /** The part of the lifecycle that the API uses. */
 export type ApiLifecycle = Pick<
@@ -83,6 +84,8 @@ export type ApiDeps = {
   /** What runs the containers. */
   backend: Backend;
   settings: ApiSettings;
+  /** What this process was started with, without secrets. */
+  effectiveSettings: readonly EffectiveSettingJson[];
   metrics?: Pick<Metrics, "authFailures">;
   clock: Clock;
   log: Log;

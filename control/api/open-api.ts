@@ -8,7 +8,7 @@ import { maskedPath } from "../../lib/masked-path.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendErrors } from "./api-error.ts";
 import { accountRoutes, ownAccountRoutes } from "./accounts.ts";
-import { auditRoutes, openApiRoute, overviewRoutes, serverRoutes, watchUntrustedProxies } from "./server.ts";
+import { auditRoutes, openApiRoute, overviewRoutes, serverRoutes, settingsRoutes, watchUntrustedProxies } from "./server.ts";
 import { createAuthorization, headerOf } from "./authorization.ts";
 import { diagnosticsRoutes } from "./container-diagnostics.ts";
 import { containerActionRoutes } from "./container-actions.ts";
@@ -126,6 +126,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => imageRoutes(routeDeps),
         () => serviceRoutes(routeDeps),
         () => auditRoutes(deps),
+        () => settingsRoutes(deps),
         () => electionRoutes(deps),
         () => orphanRoutes(deps),
         () => importRoutes(routeDeps),

@@ -1,44 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { isSafe } from "../../lib/browser-requests.ts";
 import { CLIENT_ADDRESS_HEADER } from "../../gateway/contract.ts";
+import type { AuditAction } from "../model/audit-actions.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { type Authorization, headerOf } from "./authorization.ts";
-
-/** The actions of the audit log. The registry proxy reports the last two. */
-export const AUDIT_ACTIONS = [
-  "signedIn",
-  "signedOut",
-  "steppedDown",
-  "userAdded",
-  "userChanged",
-  "userRemoved",
-  "memberAdded",
-  "memberRemoved",
-  "sessionEnded",
-  "keyMade",
-  "keyRevoked",
-  "containerSaved",
-  "containerDeleted",
-  "containerStarted",
-  "containerStopped",
-  "containerRestarted",
-  "imageRevalidated",
-  "packagePublished",
-  "packageRolledBack",
-  "packageUnpublished",
-  "credentialsReplaced",
-  "credentialsSet",
-  "credentialsRemoved",
-  "credentialsKeyRotated",
-  "signingKeyRotated",
-  "signingKeyRevoked",
-  "orphanRemoved",
-  "imageDeleted",
-  "repositoryAssigned",
-  "imported",
-  "imagePushed",
-] as const;
-export type AuditAction = (typeof AUDIT_ACTIONS)[number];
 
 /** What the registry proxy reports. */
 export const IMAGE_ACTIONS = { pushed: "imagePushed", deleted: "imageDeleted" } as const satisfies Record<string, AuditAction>;

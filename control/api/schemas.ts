@@ -266,6 +266,44 @@ export const SERVER_OVERVIEW = Type.Object({
 });
 export type ServerOverviewJson = Static<typeof SERVER_OVERVIEW>;
 
+export const AUDIT_ENTRY = Type.Object({
+  seq: count,
+  time: date,
+  action: text,
+  target: nullable(text, { description: "what it was done to" }),
+  login: nullable(text, { description: "the login at that time" }),
+  userId: nullable(text),
+  via: nullable(text, { description: "devKey, session (key, authorization or cookie), or registry" }),
+  address: nullable(text, { description: "the client's address, as the edge saw it" }),
+  requestId: nullable(text),
+  status: nullable(count, { description: "of the response; null: the client left before it" }),
+});
+export type AuditEntryJson = Static<typeof AUDIT_ENTRY>;
+
+export const ORPHAN = Type.Object({
+  service: Type.String({ description: "its name at the container engine" }),
+  why: oneOf(["another store", "another name", "unknown id"]),
+  running: Type.Boolean(),
+  store: Type.String({ description: "the store that started it: it has another id, or does not know the container" }),
+  environment: text,
+  container: text,
+  generation: count,
+});
+export type OrphanJson = Static<typeof ORPHAN>;
+
+export const EFFECTIVE_SETTINGS = Type.Array(
+  Type.Object({
+    key: Type.String({ description: "as in berth.yaml" }),
+    variable: Type.String({ description: "the name of its environment variable" }),
+    value: Type.Unknown({ description: "null: unset; `***`: a secret that is set" }),
+    default: Type.Unknown({ description: "null: none" }),
+    origin: oneOf(["environment", "file", "default"]),
+    source: Type.String({ description: "the variable, the line of the settings file, `default`, or `as` another setting" }),
+    description: text,
+  }),
+);
+export type EffectiveSettingJson = Static<typeof EFFECTIVE_SETTINGS>[number];
+
 const duration = (description: string) => Type.Number({ description });
 
 /** Whether several control processes share a database, and which of them leads. */

@@ -12,10 +12,10 @@ import { headerOf } from "./authorization.ts";
 import { isoDate } from "./entities.ts";
 import { webRootOf } from "./origins.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { SERVER_OVERVIEW, text, count, date, nullable, oneOf } from "./schemas.ts";
+import { AUDIT_ENTRY, EFFECTIVE_SETTINGS, oneOf, SERVER_OVERVIEW, text } from "./schemas.ts";
 import type { AuditEntry } from "../model/records.ts";
 import type { ApiDeps } from "./api-deps.ts";
-import { AUDIT_ACTIONS } from "./record-audit.ts";
+import { AUDIT_ACTIONS } from "../model/audit-actions.ts";
 
 /** What clients and load balancers request before they sign in. */
 export function serverRoutes({ store, settings }: Pick<RouteDeps, "store" | "settings">): Route[] {
@@ -162,18 +162,6 @@ export function watchUntrustedProxies(app: FastifyInstance, clock: Clock): Untru
   };
 }
 
-const ENTRY = Type.Object({
-  seq: count,
-  time: date,
-  action: text,
-  target: nullable(text, { description: "what it was done to" }),
-  login: nullable(text, { description: "the login at that time" }),
-  userId: nullable(text),
-  via: nullable(text, { description: "devKey, session (key, authorization or cookie), or registry" }),
-  address: nullable(text, { description: "the client's address, as the edge saw it" }),
-  requestId: nullable(text),
-  status: nullable(count, { description: "of the response; null: the client left before it" }),
-});
 const QUERY = Type.Object({
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 100 })),
   before: Type.Optional(Type.Integer({ minimum: 1, description: "the smallest seq of the previous page" })),
@@ -183,6 +171,23 @@ const QUERY = Type.Object({
   from: Type.Optional(Type.String({ format: "date-time", description: "from this time on" })),
   to: Type.Optional(Type.String({ format: "date-time", description: "before this time" })),
 });
+
+/** The settings in force, for administrators. */
+export function settingsRoutes({ effectiveSettings }: Pick<ApiDeps, "effectiveSettings">): Route[] {
+  return [
+    route({
+      method: "GET",
+      path: "/admin/settings",
+      authorize: "admin",
+      schema: {
+        tags: ["server"],
+        summary: "Lists the settings of this control process, with the source of each; secrets are ***",
+        response: EFFECTIVE_SETTINGS,
+      },
+      handle: async () => [...effectiveSettings],
+    }),
+  ];
+}
 
 /** The audit log, for administrators. */
 export function auditRoutes({ store }: Pick<ApiDeps, "store">): Route[] {
@@ -195,7 +200,7 @@ export function auditRoutes({ store }: Pick<ApiDeps, "store">): Route[] {
         tags: ["server"],
         summary: "Lists who started, stopped, published, pushed, deleted, changed or signed in; the newest first",
         querystring: QUERY,
-        response: Type.Array(ENTRY),
+        response: Type.Array(AUDIT_ENTRY),
       },
       handle: async ({ query: { from, to, limit = 100, ...query } }) =>
         (await store.audit.list({ ...query, limit, ...epochMs("from", from), ...epochMs("to", to) })).map(entryToJson),

@@ -4,7 +4,7 @@ import { createManageCheck, requireManage } from "../identity/rights.ts";
 import type { Orphan } from "../lifecycle/observe-engine.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { count, DONE, text } from "./schemas.ts";
+import { DONE, ORPHAN, text } from "./schemas.ts";
 import type { LogOptions } from "../../drivers/driver.ts";
 import type { Container } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
@@ -65,17 +65,6 @@ function parseLimit(word: string | undefined): number {
   return Number.isInteger(lines) && lines > 0 ? Math.min(lines, MOST_LOG_LINES) : LOG_LINES;
 }
 
-const ORPHAN = Type.Object({
-  service: Type.String({ description: "its name at the container engine" }),
-  // Removed services are never listed.
-  why: Type.Unsafe<Orphan["why"]>({ type: "string", enum: ["another store", "another name", "unknown id"] }),
-  running: Type.Boolean(),
-  store: Type.String({ description: "the store that started it: it has another id, or does not know the container" }),
-  environment: text,
-  container: text,
-  generation: count,
-});
-
 /**
  * Services with berth's labels that belong to no container of this store. berth never removes them by itself, since an empty or restored store proves
  * nothing; `berth orphans` does the same at a command line.
@@ -89,7 +78,7 @@ export function orphanRoutes({ orphans }: Pick<RouteDeps, "orphans">): Route[] {
       path: "/admin/orphans",
       authorize: "admin",
       schema: { tags, summary: "Lists services that belong to no container", response: Type.Array(ORPHAN) },
-      handle: async (_request, reply) => (await orphans.findOrphans(clientAbortSignal(reply))).map(orphanToJson),
+      handle: async (_request, reply) => (await orphans.findOrphans(clientAbortSignal(reply))).flatMap(orphanToJson),
     }),
     route({
       method: "DELETE",
@@ -110,8 +99,9 @@ export function orphanRoutes({ orphans }: Pick<RouteDeps, "orphans">): Route[] {
   ];
 }
 
+/** Removed services are never listed. */
 function orphanToJson({ observed: { service, running, labels }, why }: Orphan) {
-  return { service, why, running, ...labels };
+  return why === "removed" ? [] : [{ service, why, running, ...labels }];
 }
 
 /** Of one that runs in these states, no line of an earlier run is shown. */

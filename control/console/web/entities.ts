@@ -1,12 +1,15 @@
 // The entities of the API, from its own schemas. Vite removes type imports, so nothing of the server is in the bundle.
 export type { ConsoleSection } from "../../api/schemas.ts";
 export type {
+  AuditEntryJson as AuditEntry,
   ContainerEntity as Container,
   ControlProcessesJson as ControlProcesses,
+  EffectiveSettingJson as EffectiveSetting,
   ExplanationJson as Explanation,
   HistoryEntryJson as HistoryEntry,
   ImageEntity as Image,
   OpenRequestsJson as OpenRequests,
+  OrphanJson as Orphan,
   RepositoryJson as Repository,
   ServerOverviewJson as ServerOverview,
   TaggedImageJson as TaggedImage,

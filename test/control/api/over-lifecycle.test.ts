@@ -94,6 +94,7 @@ async function openControl(t: Test) {
       lifecycle,
       orphans: lifecycle,
       lastUse: () => undefined,
+      effectiveSettings: [],
       changes: lifecycle,
       gateways: { openRequests: async () => [], recentRequests: async () => [], count: () => 0 },
       backend: { driver: "memory", environment, capacity: async () => undefined },

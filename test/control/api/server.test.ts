@@ -79,3 +79,18 @@ t.test("only administrators read the whole server, without keys, also while the 
   t.match(json, { capacity: null, developerKeys: [{ login: "admin" }, { login: "eve" }] });
   for (const secret of [ADMIN_KEY, key, tokenDigest(key), token]) t.notMatch(text, secret);
 });
+
+t.test("the settings in force have their sources, and no secret", async (t) => {
+  const stand = await openApiFixture(t);
+  const { token } = await stand.addUser("eve");
+  t.equal((await stand.call("/admin/settings", { headers: { authorization: token } })).status, 403);
+  t.equal((await stand.call("/admin/settings")).status, 401);
+  const { json, text } = await stand.get("/admin/settings");
+  const settings = json as { key: string }[];
+  const find = (key: string) => settings.find((one) => one.key === key);
+  t.match(find("workers"), { variable: "BERTH_WORKERS", value: 3, origin: "environment", source: "BERTH_WORKERS" });
+  t.match(find("edgePort"), { value: 8_080, default: 8_080, origin: "default", source: "default" });
+  t.match(find("adminKey"), { value: "***", default: null, origin: "environment" });
+  t.match(find("datagrok.url"), { value: "https://***@example.org/api" });
+  for (const secret of [ADMIN_KEY, "hush"]) t.notMatch(text, secret);
+});

@@ -3,9 +3,6 @@ import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
 import { openConsole } from "./fixtures/open-console.ts";
 import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
 
-/** Whether everything of the page is within its width. */
-const FITS = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
-
 t.test("the console begins with the overview, and its sections are a row of links", async (t) => {
   const base = await listenForBrowsers(t, await openApiFixture(t));
   const { page, signIn, picture, troubles } = await openConsole(t, base, { at: "" });
@@ -24,10 +21,10 @@ t.test("the console begins with the overview, and its sections are a row of link
 for (const dark of [false, true]) {
   t.test(`on a phone a button opens the sections, with the keyboard too; ${dark ? "dark" : "light"}`, async (t) => {
     const base = await listenForBrowsers(t, await openApiFixture(t));
-    const { page, signIn, picture, troubles } = await openConsole(t, base, { phone: true, dark, at: "" });
+    const { page, signIn, picture, fits, troubles } = await openConsole(t, base, { phone: true, dark, at: "" });
     await signIn(ADMIN_KEY);
     await page.getByRole("heading", { name: "Overview" }).waitFor();
-    t.ok(await page.evaluate(FITS));
+    t.ok(await fits());
     const header = await page.locator("header").boundingBox();
     t.ok(header && header.height < 60, "one line");
     const menu = page.getByRole("button", { name: "Menu" });
@@ -41,7 +38,7 @@ for (const dark of [false, true]) {
     t.equal(await menu.getAttribute("aria-expanded"), "true");
     await page.keyboard.press("Tab");
     t.equal(await focused(), "Overview");
-    t.ok(await page.evaluate(FITS));
+    t.ok(await fits());
     await picture(`menu-${dark ? "dark" : "light"}`);
     await page.keyboard.press("Escape");
     await sections.waitFor({ state: "hidden" });
@@ -57,7 +54,7 @@ for (const dark of [false, true]) {
     await page.getByRole("heading", { name: "Server", exact: true }).waitFor();
     t.equal(await sections.isVisible(), false);
     t.equal(await page.evaluate("document.activeElement.id"), "main", "focus is in the page");
-    t.ok(await page.evaluate(FITS));
+    t.ok(await fits());
     await picture(`server-phone-${dark ? "dark" : "light"}`);
     await menu.click();
     await page.getByRole("button", { name: "Sign out" }).click();

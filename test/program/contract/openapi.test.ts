@@ -41,6 +41,7 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /admin/health": () => call("GET", "/admin/health", {}),
     "get /admin/startup_data": () => call("GET", "/admin/startup_data", {}),
     "get /admin/audit": () => call("GET", "/admin/audit"),
+    "get /admin/settings": () => call("GET", "/admin/settings"),
     "get /admin/stand": () => call("GET", "/admin/stand"),
     "get /admin/control": () => call("GET", "/admin/control"),
     "post /admin/control/step-down": () => call("POST", "/admin/control/step-down"),

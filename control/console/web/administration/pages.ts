@@ -17,4 +17,7 @@ export type AdminPageEntry = {
 /** The pages of administrators, in the order of the navigation. The first one has no name in the address. */
 export const ADMIN_PAGES: readonly AdminPageEntry[] = [
   { name: "server", title: "Server", group: "Server", load: async () => (await import("./server-page.tsx")).ServerPage },
+  { name: "audit", title: "Audit log", group: "Server", load: async () => (await import("./audit-log.tsx")).AuditLogPage },
+  { name: "settings", title: "Settings", group: "Server", load: async () => (await import("./settings.tsx")).SettingsPage },
+  { name: "orphans", title: "Orphans", group: "Server", load: async () => (await import("./orphans.tsx")).OrphansPage },
 ];

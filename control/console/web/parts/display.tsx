@@ -107,6 +107,17 @@ export function Moment({ at, bare = false }: { at: string | null | undefined; ba
   );
 }
 
+/** The local time in a form that sorts: `2026-11-30 19:42:07`. */
+export function ExactTime({ at }: { at: string }) {
+  const time = new Date(at);
+  const local = new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString();
+  return (
+    <time dateTime={at} class="exact">
+      {local.slice(0, 10)} {local.slice(11, 19)}
+    </time>
+  );
+}
+
 /** Milliseconds in a readable unit: `340 ms`, `1.2 s`, `3 min`. */
 export function spanOf(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`;
@@ -131,10 +142,12 @@ function useNow(): number {
 /** `isAction`: the column contains buttons; only screen readers read its name. `isNumber`: aligned at the end. */
 export type Column<T> = { name: string; cell(row: T): ComponentChildren; isAction?: true; isNumber?: true };
 
-/** On a narrow screen each row is a card, with a column's name before its cell. */
-export function Table<T>({ columns, rows, keyOf }: { columns: readonly Column<T>[]; rows: readonly T[]; keyOf(row: T): string }) {
+type TableProps<T> = { columns: readonly Column<T>[]; rows: readonly T[]; keyOf(row: T): string; kind?: string };
+
+/** On a narrow screen each row is a card, with a column's name before its cell. `kind`: a class. */
+export function Table<T>({ columns, rows, keyOf, kind }: TableProps<T>) {
   return (
-    <table>
+    <table class={kind}>
       <thead>
         <tr>
           {columns.map(({ name, isAction, isNumber }) => (
