@@ -72,7 +72,7 @@ const BERTH: readonly Visit[] = [
   { name: "container, metrics", path: "containers/:app-web/metrics", shows: "Requests per second" },
   { name: "container, requests", path: "containers/:app-web/requests" },
   { name: "container, configuration", path: "containers/:app-web/configuration", shows: "container.json" },
-  { name: "container, history", path: "containers/:app-web/history", shows: "accepts connections" },
+  { name: "container, history", path: "containers/:app-web/history", shows: "start began" },
   { name: "container, sleeping", path: "containers/:app-asleep" },
   { name: "container, failed", path: "containers/:app-broken", shows: "no licence found" },
   { name: "container, starting", path: "containers/:app-slow", shows: "so far" },
@@ -95,6 +95,9 @@ const BERTH: readonly Visit[] = [
   { name: "overview", path: "overview", shows: "Most requests" },
   { name: "administration", path: "administration", shows: "Keys" },
   { name: "server", path: "administration/server", shows: "signs docker tokens" },
+  { name: "audit log", path: "administration/audit", shows: "datagrok/app:2.0.0" },
+  { name: "settings", path: "administration/settings", shows: "BERTH_WORKERS" },
+  { name: "orphans", path: "administration/orphans", shows: "No orphans." },
 ];
 
 /** With an hour of measurements. */

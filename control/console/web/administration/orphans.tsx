@@ -15,11 +15,11 @@ const REASONS: Readonly<Record<Orphan["why"], string>> = {
 /** Services with berth's labels that belong to no container. berth never removes them by itself. */
 export function OrphansPage() {
   const { value: orphans, error, reload } = useRequest<Orphan[]>("/admin/orphans");
-  const [asked, setAsked] = useState<Orphan>();
+  const [selected, setSelected] = useState<Orphan>();
   const [removing, setRemoving] = useState<string>();
   const notices = useNotices();
   const remove = ({ service }: Orphan) => {
-    setAsked(undefined);
+    setSelected(undefined);
     setRemoving(service);
     request(`/admin/orphans?service=${encodeURIComponent(service)}`, { method: "DELETE" })
       .then(() => notices.done(`${service} is removed.`), notices.failed)
@@ -69,7 +69,7 @@ export function OrphansPage() {
                   class="danger"
                   disabled={removing !== undefined}
                   aria-busy={removing === orphan.service}
-                  onClick={() => setAsked(orphan)}
+                  onClick={() => setSelected(orphan)}
                 >
                   Remove…<span class="unseen"> {orphan.service}</span>
                 </button>
@@ -78,10 +78,10 @@ export function OrphansPage() {
           ]}
         />
       ) : null}
-      {asked ? (
-        <ConfirmDialog title={`Remove ${asked.service}?`} verb="Remove" onConfirm={() => remove(asked)} onClose={() => setAsked(undefined)}>
-          <p>berth stops the service and removes it from the container engine{asked.running ? ", with its open requests" : ""}.</p>
-          {asked.why === "another store" ? <p>If another berth on this engine started it, that berth starts it again.</p> : null}
+      {selected ? (
+        <ConfirmDialog title={`Remove ${selected.service}?`} verb="Remove" onConfirm={() => remove(selected)} onClose={() => setSelected(undefined)}>
+          <p>berth stops the service and removes it from the container engine{selected.running ? ", with its open requests" : ""}.</p>
+          {selected.why === "another store" ? <p>If another berth on this engine started it, that berth starts it again.</p> : null}
         </ConfirmDialog>
       ) : null}
     </>

@@ -13,8 +13,8 @@ export function SettingsPage() {
   const query = useConsoleQuery();
   const text = query.value("search");
   const origin = query.value("source") || ALL;
-  const found = settings?.filter((setting) => matches(setting, text));
-  const shown = found?.filter((setting) => origin === ALL || setting.origin === origin);
+  const matching = settings?.filter((setting) => matches(setting, text));
+  const shown = matching?.filter((setting) => origin === ALL || setting.origin === origin);
   return (
     <>
       <h1>Settings</h1>
@@ -30,7 +30,7 @@ export function SettingsPage() {
           onChange={(word) => query.set({ source: word === ALL ? "" : word })}
           choices={[ALL, ...ORIGINS].map((word) => ({
             word,
-            count: word === ALL ? found?.length : found?.filter((setting) => setting.origin === word).length,
+            count: word === ALL ? matching?.length : matching?.filter((setting) => setting.origin === word).length,
           }))}
         />
       </div>
