@@ -4,6 +4,7 @@ import { requireManage } from "../identity/rights.ts";
 import type { ContainerExplanation } from "../lifecycle/explain-container.ts";
 import type { HistoryEntry, Wake } from "../model/records.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
+import { LONGEST_TEXT_BYTES } from "../packages/publish/author-files.ts";
 import { HISTORY_LENGTH, WAKES_KEPT } from "../store/history.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { isoDate, requireContainer, requireImage } from "./entities.ts";
@@ -19,6 +20,7 @@ import {
   type OpenRequestsJson,
   WAKE,
   type WakeJson,
+  WRITTEN_DEFINITION,
 } from "./schemas.ts";
 
 type UserStore = Pick<RouteDeps["store"], "users">;
@@ -86,6 +88,21 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
           const current = wake.endedOn === undefined && wake.begunOn !== undefined && reached ? { ...wake, reached } : wake;
           return wakeToJson(current, logins.get(wake.byUser), clock.now());
         });
+      },
+    }),
+    // Only for callers who see the values of variables: the author's text has them.
+    route({
+      method: "GET",
+      path: "/docker/containers/:id/container-json",
+      authorize: "session",
+      schema: { ...schema, summary: "Shows the container.json of a container as its author wrote it", response: WRITTEN_DEFINITION },
+      handle: async (request) => {
+        const container = await requireContainer(store, authorization.caller(request), request.params.id);
+        const image = await store.images.find(container.imageId);
+        // One that was made by the API shares the image of another folder's container, and has no file.
+        if (image === undefined || image.files === "" || image.folder !== container.folder) return { text: null };
+        const bytes = await store.publishedFiles.read(image.files, "container.json", LONGEST_TEXT_BYTES);
+        return { text: bytes === undefined ? null : new TextDecoder().decode(bytes) };
       },
     }),
     // Without paths: a query may contain data of the caller.

@@ -73,6 +73,10 @@ export const IMAGE = Type.Object({
 });
 export type ImageEntity = Static<typeof IMAGE>;
 
+/** `text`: null where the folder has no `container.json`, or is not known. */
+export const WRITTEN_DEFINITION = Type.Object({ text: nullable(text) });
+export type WrittenDefinitionJson = Static<typeof WRITTEN_DEFINITION>;
+
 export const CONTAINER = Type.Object({
   "#type": text,
   id: text,

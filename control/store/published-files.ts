@@ -109,6 +109,21 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
       if (isShared) return (await hasPath({ folder, path })).length > 0;
       return exists(join(dataFolder, folder, path));
     },
+    /** The first `most` bytes of a file, at most those of one part; undefined: the folder has no such file. */
+    read: async (folder: string, path: string, most: number): Promise<Uint8Array | undefined> => {
+      if (isShared) return (await read({ folder, path, part: 0 }))[0]?.bytes.subarray(0, most);
+      const handle = await open(join(dataFolder, folder, path), "r").catch((error: NodeJS.ErrnoException) => {
+        if (error.code === "ENOENT") return undefined;
+        throw storeFault(error, dataFolder);
+      });
+      if (handle === undefined) return undefined;
+      try {
+        const bytes = new Uint8Array(Math.min(most, PART_BYTES));
+        return bytes.subarray(0, (await handle.read(bytes, 0, bytes.length, 0)).bytesRead);
+      } finally {
+        await handle.close();
+      }
+    },
     /** Makes sure that the data folder has the folder. Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE. */
     fetch: async (folder: string): Promise<void> => {
       const target = join(dataFolder, folder);

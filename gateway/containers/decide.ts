@@ -154,7 +154,7 @@ function toContainer(
   if (view.tcp !== undefined) throw notHttp(view, view.tcp.port);
   const isProbe = context.isProbe(head);
   if (isProbe && !isReachable(view)) throw asleepFault(view);
-  const page = isProbe || kind === "proxy-ws" ? undefined : context.waiting?.(head, view, caller);
+  const page = isProbe || kind === "proxy-ws" ? undefined : context.waiting?.respond(head, view, caller);
   // Without `answers`: the waiting page is not a response of the container.
   if (page !== undefined) return { kind: "answer", answer: page, labels: { route: kind, container: view.name, login: caller.login } };
   const edits = context.edits(head, peer, tls, who.edits);
@@ -201,7 +201,7 @@ function isForHost(head: Head, name: string): boolean {
 
 /** A WebSocket client gets an accept and a close: it cannot show its user an HTTP error. */
 function refusal(
-  { origins, log, isConsoleSignIn }: Pick<DecideContext, "origins" | "log" | "isConsoleSignIn">,
+  { origins, log, isConsoleSignIn, waiting }: Pick<DecideContext, "origins" | "log" | "isConsoleSignIn" | "waiting">,
   head: Head,
   kind: ContainerRoute["kind"],
   error: unknown,
@@ -211,7 +211,8 @@ function refusal(
   const signIn = kind === "proxy" && isConsoleSignIn && fault.status === 401 ? signInResponse(head) : undefined;
   if (signIn !== undefined) return { kind: "answer", answer: signIn, labels };
   if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), labels };
-  return { kind: "answer", answer: readable(permittedOrigin(head.header("origin"), origins), containerErrorResponse(fault)), labels };
+  const answer = (kind === "proxy" ? waiting?.refuse(head, fault) : undefined) ?? containerErrorResponse(fault);
+  return { kind: "answer", answer: readable(permittedOrigin(head.header("origin"), origins), answer), labels };
 }
 
 const CONTAINER_ID = /\/proxy\/([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?:[/?]|$)/i;

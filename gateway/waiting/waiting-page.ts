@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { FAULTS, type Fault } from "../../lib/fault.ts";
 import type { DirectResponse, HeaderLine, Head } from "../decision.ts";
+import { containerErrorResponse } from "../direct-responses.ts";
 import type { ContainerView, Directory, Caller } from "../contract.ts";
 import { wakeDecisionFor } from "../containers/hold.ts";
 import type { Clock } from "../../lib/clock.ts";
@@ -13,28 +14,69 @@ const RELOAD_SECONDS = 3;
 
 /** A page that shows the progress of a start, and then loads the response. It loads no other resource, and no other script may run in it. */
 function createPageResponse({ css, js }: PageFiles): (view: Pick<ContainerView, "name">, progress: StartProgress) => DirectResponse {
-  const policy = [
-    "default-src 'none'",
-    `style-src '${hashOf(css)}'`,
-    `script-src '${hashOf(js)}'`,
-    "connect-src 'self'",
-    "base-uri 'none'",
-    "form-action 'none'",
-  ].join("; ");
+  const policy = policyOf(css, `script-src '${hashOf(js)}'`, "connect-src 'self'");
   return ({ name }, progress) => {
     const body = html(name, progress, css, js);
     const status = progress.fault?.status ?? 503;
     const headers: HeaderLine[] = [
-      ["Content-Type", "text/html; charset=utf-8"],
-      ["Content-Length", String(Buffer.byteLength(body))],
-      ["Content-Security-Policy", policy],
-      ["X-Content-Type-Options", "nosniff"],
-      ["Referrer-Policy", "no-referrer"],
+      ...pageHeaders(body, policy),
       ["Cache-Control", "no-store"],
       ["Retry-After", String(Math.max(RELOAD_SECONDS, Math.ceil((progress.fault?.retryAfterMs ?? 0) / 1_000)))],
     ];
     return { status, reason: progress.fault?.reason ?? FAULTS.CONTAINER_ASLEEP[1], headers, body };
   };
+}
+
+/** A page that says why there is no response: the same status and headers as for programs, which get JSON. */
+function createErrorResponse({ css }: PageFiles): (fault: Fault) => DirectResponse {
+  const policy = policyOf(css);
+  return (fault) => {
+    const retry = fault.status >= 500 || fault.status === 429 ? '<p><a role="button" href="">Try again</a></p>\n' : "";
+    const body = htmlDocument(
+      fault.reason,
+      css,
+      `<main>\n<h1>${escaped(fault.reason)}</h1>\n<p>${escaped(fault.message)}</p>\n${retry}<p class="time"><code>${fault.code}</code></p>\n</main>`,
+    );
+    const { status, reason, headers } = containerErrorResponse(fault);
+    return { status, reason, headers: [...pageHeaders(body, policy), ...headers.filter(([name]) => !name.startsWith("Content-"))], body };
+  };
+}
+
+function policyOf(css: string, ...more: string[]): string {
+  return ["default-src 'none'", `style-src '${hashOf(css)}'`, ...more, "img-src data:", "base-uri 'none'", "form-action 'none'"].join("; ");
+}
+
+function pageHeaders(body: string, policy: string): HeaderLine[] {
+  return [
+    ["Content-Type", "text/html; charset=utf-8"],
+    ["Content-Length", String(Buffer.byteLength(body))],
+    ["Content-Security-Policy", policy],
+    ["X-Content-Type-Options", "nosniff"],
+    ["Referrer-Policy", "no-referrer"],
+  ];
+}
+
+/** The icon of the console. A page that waits must not request another resource of the container's address. */
+const ICON =
+  "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='%231d6fb8' d='M1 9h14l-2.2 4.4a1 1 0 0 1-.9.6H4.1a1 1 0 0 1-.9-.6zM3 4h3v4H3zm4-2h3v6H7zm4 2h2v4h-2z'/%3E%3C/svg%3E";
+
+/** `head` and `body`: HTML. */
+function htmlDocument(title: string, css: string, body: string, head = ""): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>${escaped(title)}</title>
+<link rel="icon" href="${ICON}">
+${head}<style>${css}</style>
+</head>
+<body>
+${body}
+</body>
+</html>
+`;
 }
 
 function html(name: string, progress: StartProgress, css: string, js: string): string {
@@ -46,18 +88,10 @@ function html(name: string, progress: StartProgress, css: string, js: string): s
     const mark = word === step ? ' aria-current="step"' : words.indexOf(word) < words.indexOf(step) ? ' class="done"' : "";
     return `<li data-step="${word}"${mark}>${text}</li>`;
   });
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>${escaped(name)} ${failed ? "did not start" : "is starting"}</title>
-${failed ? "" : `<noscript><meta http-equiv="refresh" content="${RELOAD_SECONDS}"></noscript>`}
-<style>${css}</style>
-</head>
-<body>
-<main${failed ? ' class="failed"' : ""}>
+  return htmlDocument(
+    `${name} ${failed ? "did not start" : "is starting"}`,
+    css,
+    `<main${failed ? ' class="failed"' : ""}>
 <h1>${escaped(name)}</h1>
 <p id="says" role="status">${escaped(says)}</p>
 <progress aria-label="Starting"${bar}></progress>
@@ -68,10 +102,9 @@ ${failed ? "" : `<noscript><meta http-equiv="refresh" content="${RELOAD_SECONDS}
 <a role="button" href="">Try again</a>
 </div>
 </main>
-<script>${js}</script>
-</body>
-</html>
-`;
+<script>${js}</script>`,
+    failed ? "" : `<noscript><meta http-equiv="refresh" content="${RELOAD_SECONDS}"></noscript>\n`,
+  );
 }
 
 /** For text and for values in quotes. */
@@ -142,8 +175,12 @@ function usualText({ usualMs }: Pick<StartProgress, "usualMs">): string {
   return usualMs === undefined ? "" : `The last start took ${Math.max(1, Math.round(usualMs / 1_000))} s.`;
 }
 
-/** The response to a browser that opens a container that is not awake; undefined for every other request, which is held. */
-export type WaitingPage = (head: Head, view: ContainerView, caller: Caller) => DirectResponse | undefined;
+export type WaitingPage = {
+  /** The response to a browser that opens a container that is not awake; undefined for every other request, which is held. */
+  respond(head: Head, view: ContainerView, caller: Caller): DirectResponse | undefined;
+  /** The response to a browser whose request is refused; undefined for every other client. */
+  refuse(head: Head, fault: Fault): DirectResponse | undefined;
+};
 
 /** The page requests the progress with it. Only scripts of the same or a permitted origin can set it. */
 const PROGRESS_HEADER = "x-berth-progress";
@@ -153,13 +190,17 @@ const NEVER = new AbortController().signal;
 
 export function createWaitingPage({ directory, clock, files }: { directory: Directory; clock: Clock; files: PageFiles }): WaitingPage {
   const page = createPageResponse(files);
-  return (head, view, caller) => {
+  const errorPage = createErrorResponse(files);
+  const respond: WaitingPage["respond"] = (head, view, caller) => {
     if (head.method !== "GET" || head.upgrade) return undefined;
     if (head.header(PROGRESS_HEADER) !== undefined) return progressResponse(view, clock.now());
     const { kind } = view.availability;
     // It runs, and the check of its address takes a moment.
-    if (kind === "coming" && view.availability.step === "check") return undefined;
-    if ((kind !== "asleep" && kind !== "coming" && kind !== "failed") || !isNavigation(head)) return undefined;
+    if (kind === "awake" || (kind === "coming" && view.availability.step === "check") || !isNavigation(head)) return undefined;
+    if (kind === "stopped" || kind === "portless") {
+      const decision = wakeDecisionFor(view, clock.now());
+      return decision.kind === "refuse" ? errorPage(decision.fault) : undefined;
+    }
     const progress = progressOf(view, clock.now());
     if (kind === "asleep" || (progress.state === "failed" && progress.fault === undefined)) {
       directory.wake(view.id, caller, NEVER).catch(() => undefined);
@@ -167,6 +208,7 @@ export function createWaitingPage({ directory, clock, files }: { directory: Dire
     }
     return page(view, progress);
   };
+  return { respond, refuse: (head, fault) => (head.method === "GET" && isNavigation(head) ? errorPage(fault) : undefined) };
 }
 
 /** A user opens an address or follows a link, and would see an empty window until the response. */

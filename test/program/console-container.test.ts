@@ -135,3 +135,26 @@ t.test("while a start runs, its phases grow in neutral colours, and the title sa
   await page.locator(".live").waitFor({ state: "detached" });
   t.same(troubles, []);
 });
+
+t.test("the configuration is shown as it is written and as it is used, without the values of secrets", async (t) => {
+  const stand = await openStand(t);
+  const written = `{
+  "cpu": 0.5, "onDemand": true,
+  "env": { "MODEL": "solubility-v3", "API_KEY": "never-\\"shown", "authToken": 12345 }
+}`;
+  await stand.published("app", { ...appFiles("web", "one"), "dockerfiles/web/container.json": written });
+  const { page, signIn, troubles } = await openConsole(t, stand.base);
+  await signIn(stand.key);
+  await page.getByRole("link", { name: "app-web", exact: true }).click();
+  await page.getByRole("link", { name: "Configuration" }).click();
+  const section = page.getByRole("region", { name: "container.json" });
+  const [asWritten, asUsed] = [
+    section.locator("div", { has: page.getByRole("heading", { name: "As written" }) }).last(),
+    section.locator("pre").last(),
+  ];
+  await asWritten.getByText('"cpu": 0.5, "onDemand": true').waitFor();
+  t.match(await asWritten.textContent(), /"MODEL": "solubility-v3", "API_KEY": "\*\*\*", "authToken": "\*\*\*"/);
+  t.match(await asUsed.textContent(), /"cpu": 0\.5.*"memory": 512.*"on_demand": true/s);
+  t.notMatch(await page.locator("main").textContent(), /never|12345/);
+  t.same(troubles, []);
+});

@@ -15,5 +15,6 @@ export type {
   TaggedImageJson as TaggedImage,
   UserJson as User,
   WakeJson as Wake,
+  WrittenDefinitionJson as WrittenDefinition,
 } from "../../api/schemas.ts";
 export type { ContainerPageJson as ContainerRowPage, ContainerRowJson as ContainerRow } from "../../api/row-schemas.ts";

@@ -101,6 +101,7 @@ t.test("an unknown or malformed id gets an error that the client does not swallo
     [`/docker/containers/${UNKNOWN}/explain`, 404, "CONTAINER_NOT_FOUND"],
     [`/docker/containers/${UNKNOWN}/wakes`, 404, "CONTAINER_NOT_FOUND"],
     [`/docker/containers/${UNKNOWN}/open`, 404, "CONTAINER_NOT_FOUND"],
+    [`/docker/containers/${UNKNOWN}/container-json`, 404, "CONTAINER_NOT_FOUND"],
     [`/docker/containers/${UNKNOWN}/run`, 400, "REQUEST_INVALID"],
     [`/docker/containers/${UNKNOWN}/stop`, 400, "REQUEST_INVALID"],
     [`/docker/containers/${UNKNOWN}/logs`, 400, "REQUEST_INVALID"],
@@ -114,6 +115,21 @@ t.test("an unknown or malformed id gets an error that the client does not swallo
     t.equal(got, status, path);
     t.match(json, { "#type": "ApiError", code }, path);
   }
+});
+
+t.test("container.json is shown as its author wrote it, to those who may manage the container", async (t) => {
+  const stand = await openApiFixture(t);
+  const written = '{\n  "cpu": 2, "unknownKey": [1],\n  "env": { "API_KEY": "secret" }\n}\n';
+  const at = (folder: string) => ({ [`dockerfiles/${folder}/Dockerfile`]: "FROM node\nEXPOSE 80\n" });
+  const { json } = await stand.publish("written", { ...at("app"), ...at("plain"), "dockerfiles/app/container.json": written });
+  const [app, plain] = json.containers as { id: string }[];
+  const textOf = async (id: string | undefined, headers = {}) => (await stand.get(`/docker/containers/${id}/container-json`, { headers })).json;
+  t.strictSame(await textOf(app?.id), { text: written });
+  t.strictSame(await textOf(plain?.id), { text: null }, "the folder has none");
+  await stand.publish("written", { ...at("app"), "dockerfiles/app/container.json": "{}" });
+  t.strictSame(await textOf(app?.id), { text: "{}" }, "of the present version");
+  const other = await stand.addUser("bert");
+  t.match(await textOf(app?.id, { authorization: other.token }), { code: "NOT_PERMITTED" });
 });
 
 t.test("run and stop return as soon as the desired state is recorded", async (t) => {

@@ -1,16 +1,18 @@
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { mkdirSync } from "node:fs";
 import type { Page } from "playwright-core";
 import t, { type Test } from "tap";
+import type { Availability } from "../../../gateway/contract.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { openOwn } from "../../gateway/registry/own-registry.ts";
+import { ID, openStand, PATH } from "../../gateway/stand.ts";
 import { appFiles } from "../../program/contract/stand.ts";
 import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
 import { checkPage } from "./fixtures/check-page.ts";
 import { openStates } from "./fixtures/every-state.ts";
 import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
 import { openMeasured } from "./fixtures/measured.ts";
-import { openConsole } from "./fixtures/open-console.ts";
+import { openBrowser, openConsole, watchTroubles } from "./fixtures/open-console.ts";
 
 /** Of the folder that this names, a screenshot of each view is written: `LOOK=/tmp/look node test/control/console/every-page.test.ts`. */
 const LOOK = process.env["LOOK"];
@@ -71,8 +73,8 @@ const BERTH: readonly Visit[] = [
   { name: "container, logs", path: "containers/:app-web/logs", shows: "version one speaks" },
   { name: "container, metrics", path: "containers/:app-web/metrics", shows: "Requests per second" },
   { name: "container, requests", path: "containers/:app-web/requests" },
-  { name: "container, configuration", path: "containers/:app-web/configuration", shows: "container.json" },
-  { name: "container, history", path: "containers/:app-web/history", shows: "start began" },
+  { name: "container, configuration", path: "containers/:app-web/configuration", shows: "As written" },
+  { name: "container, history", path: "containers/:app-web/history", shows: "start requested" },
   { name: "container, sleeping", path: "containers/:app-asleep" },
   { name: "container, failed", path: "containers/:app-broken", shows: "no licence found" },
   { name: "container, starting", path: "containers/:app-slow", shows: "so far" },
@@ -107,12 +109,71 @@ const MEASURED: readonly Visit[] = [
   { name: "container, last requests", path: "containers/:molecule-docking/requests", shows: "/predict" },
 ];
 
-/** Without anything. */
+/** Without anything, and with a network and a server that fail. */
 const EMPTY: readonly Visit[] = [
   { name: "no containers", path: "containers", shows: "No containers." },
   { name: "nothing in the overview", path: "overview", shows: "No containers." },
   { name: "no images", path: "images", shows: "No images." },
   { name: "no registry", path: "registry" },
+  {
+    name: "offline",
+    path: "containers",
+    open: (page) => page.context().setOffline(true),
+    shows: "You are offline.",
+    leave: (page) => page.context().setOffline(false),
+  },
+  {
+    name: "a list that does not load",
+    path: "images",
+    open: async (page) => {
+      await page.route("**/api/docker/containers/rows*", (route) => route.abort());
+      await page.evaluate('location.hash = "#/containers"');
+    },
+    shows: "berth is unreachable.",
+    leave: (page) => page.unroute("**/api/docker/containers/rows*"),
+  },
+];
+
+/** How a session ends. */
+const ENDED: readonly Visit[] = [
+  {
+    name: "stream of changes lost",
+    path: "containers",
+    open: async (page) => {
+      await page.route("**/api/docker/events*", (route) => route.fulfill({ status: 503, body: "{}" }));
+      await page.reload();
+    },
+    shows: "Connection lost. Reconnecting…",
+  },
+  {
+    name: "slow network",
+    path: "overview",
+    // As a request of the page does after four seconds without a response.
+    open: (page) => page.evaluate('dispatchEvent(new Event("berth-slow-request"))'),
+    shows: "Slow connection",
+  },
+  {
+    name: "failed action",
+    path: "containers",
+    open: async (page) => {
+      await page.route("**/api/docker/containers/*/run", (route) =>
+        route.fulfill({ status: 409, contentType: "application/json", body: JSON.stringify({ message: "The image of error is not valid." }) }),
+      );
+      await page.getByRole("button", { name: "Start error" }).click();
+    },
+    shows: "The image of error is not valid.",
+    leave: (page) => page.getByRole("button", { name: "Close" }).click(),
+  },
+  {
+    name: "session ended",
+    path: "containers",
+    open: async (page) => {
+      await page.unroute("**/api/docker/containers/*/run");
+      await page.context().clearCookies();
+      await page.getByRole("button", { name: "Start error" }).click();
+    },
+    shows: "Your session has ended",
+  },
 ];
 
 /** With a container and an image in each state. */
@@ -148,6 +209,22 @@ const routeOf = (hash: string) =>
     .replaceAll(/[\da-f]{8}-[\da-f-]{27}/g, ":id")
     .replace(/^registry\/.+/, "registry/:name");
 
+function photographer(page: Page, name: string, fullPage: boolean) {
+  return async (view: string) => {
+    if (LOOK === undefined) return;
+    mkdirSync(LOOK, { recursive: true });
+    await page.screenshot({ path: join(LOOK, `${name.replaceAll(/\W+/g, "-")}-${view}.png`), fullPage });
+  };
+}
+
+async function shown(page: Page, name: string, text: string | RegExp): Promise<void> {
+  try {
+    await page.locator("#app").getByText(text).first().waitFor();
+  } catch (error) {
+    throw new Error(`${name}: the page shows ${(await page.locator("main").innerText()).slice(0, 2_000)}`, { cause: error });
+  }
+}
+
 async function visitAll(t: Test, base: string, key: string, visits: readonly Visit[], ids: Ids): Promise<void> {
   const { page, signIn, troubles } = await openConsole(t, base);
   await signIn(key);
@@ -158,15 +235,11 @@ async function visitAll(t: Test, base: string, key: string, visits: readonly Vis
     await page.evaluate(`location.hash = ${JSON.stringify(hash)}`);
     await settled(page);
     await open?.(page);
-    if (shows !== undefined) await page.locator("#app").getByText(shows).first().waitFor();
+    if (shows !== undefined) await shown(page, name, shows);
     await settled(page);
     visitedRoutes.add(routeOf(await page.evaluate<string>("location.hash")));
-    const wrong = await checkPage(page, async (view) => {
-      if (LOOK === undefined) return;
-      mkdirSync(LOOK, { recursive: true });
-      await page.screenshot({ path: join(LOOK, `${name.replaceAll(/\W+/g, "-")}-${view}.png`), fullPage: open === undefined });
-    });
-    t.same(wrong, [], name);
+    t.same(await checkPage(page, photographer(page, name, open === undefined)), [], name);
+    t.match(await page.title(), / · berth$|^berth$/, `${name}: title`);
     t.same(troubles.splice(0), [], `${name}: errors in the browser's console`);
     for (const link of await page.evaluate<string[]>(`[...document.querySelectorAll('a[href^="#/"]')].map(({ hash }) => hash)`))
       linked.add(routeOf(link));
@@ -228,7 +301,85 @@ t.test("pages with measurements", async (t) => {
 
 t.test("pages with nothing to show", async (t) => visitAll(t, await listenForBrowsers(t, await openApiFixture(t)), ADMIN_KEY, EMPTY, {}));
 
-t.test("pages with every state", async (t) => visitAll(t, (await openStates(t)).base, ADMIN_KEY, STATES, {}));
+t.test("pages with every state, and the end of a session", async (t) => {
+  const { base } = await openStates(t);
+  await visitAll(t, base, ADMIN_KEY, [...STATES, ...ENDED], {});
+});
+
+t.test("before the sign-in, and the menu of a phone", async (t) => {
+  const base = await listenForBrowsers(t, await openApiFixture(t));
+  const { page, signIn, troubles } = await openConsole(t, base, { phone: true });
+  await page.getByLabel("Developer key").waitFor();
+  t.same(await checkPage(page, photographer(page, "sign-in", false)), []);
+  await signIn("wrong");
+  await page.getByRole("alert").waitFor();
+  t.same(await checkPage(page, photographer(page, "sign-in, wrong key", false)), []);
+  await page.setViewportSize({ width: 390, height: 900 });
+  await signIn(ADMIN_KEY);
+  await page.getByRole("button", { name: "Menu" }).click();
+  t.same(await checkPage(page, photographer(page, "menu", false)), []);
+  t.same(troubles, []);
+  const away = await openConsole(t, base);
+  await away.page.route("**/console/rooms", (route) => route.abort());
+  await away.page.reload();
+  await away.page.getByText("berth is unreachable.").waitFor();
+  t.same(await checkPage(away.page, photographer(away.page, "unreachable", false)), []);
+});
+
+const CRASHED = { code: "CONTAINER_CRASHED", message: "It ended before it was ready, exit code 1. Read its log tail." } as const;
+
+/** What a browser sees at a container's address. */
+const GATEWAY: readonly { name: string; availability: Availability; shows: string; path?: string }[] = [
+  { name: "waiting for its turn", availability: { kind: "coming", step: "queue" }, shows: "Waiting for its image and its turn" },
+  {
+    name: "waiting for the pull",
+    availability: { kind: "coming", step: "start", pull: { done: 42_000_000, total: 107_000_000 } },
+    shows: "Pulling its image: 42 of 107 MB",
+  },
+  {
+    name: "waiting, not reachable",
+    availability: { kind: "coming", step: "start", phase: "boot", note: "The process listens on 127.0.0.1:5000: listen on 0.0.0.0." },
+    shows: "listen on 0.0.0.0",
+  },
+  {
+    name: "did not start",
+    availability: {
+      kind: "failed",
+      fault: { ...CRASHED, logs: Array.from({ length: 30 }, (_, line) => `line ${line} ${"of a trace ".repeat(12)}`) },
+      wakeable: true,
+      retryAt: Date.now() + 3_600_000,
+    },
+    shows: "exit code 1",
+  },
+  {
+    name: "stopped by its user",
+    availability: { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "A user stopped it." } },
+    shows: "A user stopped it.",
+  },
+  { name: "without a port", availability: { kind: "portless" }, shows: "exposes no port" },
+  {
+    name: "not found",
+    availability: { kind: "portless" },
+    path: "/api/docker/containers/proxy/00000000-0000-4000-8000-000000000000/",
+    shows: "There is no container",
+  },
+];
+
+t.test("what the gateway shows to browsers while there is no response", async (t) => {
+  const [css, js] = ["gateway/waiting/page.css", "gateway/waiting/page.js"].map((path) => readFileSync(path, "utf8"));
+  const gateway = await openStand(t, { waitingFiles: { css: css ?? "", js: js ?? "" } });
+  const page = await (await openBrowser()).newPage();
+  t.teardown(() => page.close());
+  const troubles = watchTroubles(page);
+  await page.context().addCookies([{ name: "auth", value: "token", url: gateway.base }]);
+  for (const { name, availability, shows, path = PATH } of GATEWAY) {
+    gateway.set(ID, availability, { queue: 1, create: 1_000, boot: 3_000 });
+    await page.goto(`${gateway.base}${path}`);
+    await page.getByText(shows).first().waitFor();
+    t.same(await checkPage(page, photographer(page, name, true)), [], name);
+  }
+  t.same(troubles, []);
+});
 
 t.test("every route that a page links to is in the lists", async (t) => {
   t.same(

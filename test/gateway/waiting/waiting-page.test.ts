@@ -131,3 +131,22 @@ t.test("in a browser, the page follows the start through a failure and goes on t
   t.equal(await visit(`${site.origin}/`, site.reported()), `${PATH}/deep?a=1`);
   t.same(stand.wakes, [ID]);
 });
+
+t.test("a browser whose request is refused gets a page with the reason; programs get JSON", async (t) => {
+  const stand = await open(t);
+  const unknown = PATH.replace(ID, "00000000-0000-4000-8000-000000000000");
+  const missing = await ask(stand.base, NAVIGATES, "GET", unknown);
+  t.match(missing, { status: 404, headers: { "content-type": "text/html; charset=utf-8", "cache-control": "no-store" } });
+  t.match(
+    missing.headers["content-security-policy"],
+    /^default-src 'none'; style-src 'sha256-[^']+'; img-src data:; base-uri 'none'; form-action 'none'$/,
+  );
+  t.match(missing.body, /<h1>Container not found<\/h1>.*<code>CONTAINER_NOT_FOUND<\/code>/s);
+  t.equal((await ask(stand.base, { authorization: "token" }, "GET", unknown)).headers["content-type"], "application/json");
+  stand.set(ID, { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "A <user> stopped it." } });
+  const stopped = await ask(stand.base, NAVIGATES);
+  t.equal(stopped.status, 400);
+  t.match(stopped.body, "A &#60;user&#62; stopped it.");
+  t.match((await ask(stand.base, { authorization: "token" })).body, /^\{"datagrok-error":/);
+  t.match((await ask(stand.base, { accept: "text/html", "sec-fetch-mode": "navigate" }, "POST")).headers["content-type"], "application/json");
+});

@@ -1,6 +1,8 @@
-import type { Container } from "../entities.ts";
+import { useRequest } from "../api-client.ts";
+import type { Container, WrittenDefinition } from "../entities.ts";
 import { linkTo } from "../location.ts";
-import { Facts, Moment, Section } from "../parts/display.tsx";
+import { Facts, Failure, Loading, Moment, Section } from "../parts/display.tsx";
+import { mayManage } from "./container-actions.tsx";
 
 /** Variables with secret values. The API masks those that the caller may not read at all. */
 const SECRET = /key|token|secret|password|passwd|credential|auth/i;
@@ -27,11 +29,45 @@ export function Configuration({ container }: { container: Container }) {
         )}
       </Section>
       <Section title="container.json">
-        <pre>{JSON.stringify(config, undefined, 2)}</pre>
+        <div class="side-by-side">
+          {mayManage(container) ? <Written container={container} /> : null}
+          <div>
+            <h3>As used, with defaults</h3>
+            <pre>{JSON.stringify(config, undefined, 2)}</pre>
+          </div>
+        </div>
       </Section>
       <Environment variables={environmentVars} />
     </>
   );
+}
+
+function Written({ container: { id, updatedOn } }: { container: Container }) {
+  const { value: written, error, reload } = useRequest<WrittenDefinition>(`/docker/containers/${id}/container-json`, { version: updatedOn });
+  return (
+    <div>
+      <h3>As written</h3>
+      <Failure error={error} onRetry={reload} />
+      {written === undefined ? (
+        error ? null : (
+          <Loading />
+        )
+      ) : written.text === null ? (
+        <p class="quiet">The folder has no container.json: berth uses the defaults. Add one to change them.</p>
+      ) : (
+        <pre>{maskSecrets(written.text)}</pre>
+      )}
+    </div>
+  );
+}
+
+const STRING = '"(?:[^"\\\\]|\\\\.)*"';
+/** A name and its value, if that is neither an object nor a list. */
+const MEMBER = new RegExp(`(${STRING})(\\s*:\\s*)(${STRING}|[^\\s",\\[\\]{}]+)`, "g");
+
+/** The text as it is, but for the values whose names are those of secrets. */
+function maskSecrets(text: string): string {
+  return text.replace(MEMBER, (member, name: string, colon: string) => (SECRET.test(name) ? `${name}${colon}"***"` : member));
 }
 
 function Environment({ variables }: { variables: Record<string, string> }) {

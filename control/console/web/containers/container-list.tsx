@@ -130,7 +130,9 @@ export function ContainerList() {
       </div>
       <BulkActions selected={selected} filter={filter} total={total ?? 0} onSelect={setSelected} onDone={rows.reload} />
       {total === undefined ? (
-        <Loading />
+        rows.error ? null : (
+          <Loading />
+        )
       ) : total === 0 ? (
         <p class="quiet">{all === 0 && filter === "" ? "No containers. Publish a package with a Dockerfile to add one." : "No containers match."}</p>
       ) : (
