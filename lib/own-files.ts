@@ -1,13 +1,13 @@
 /** The files that come with berth: those of the source tree, or those that its single executable carries. */
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { getAsset, getAssetKeys, getRawAsset, isSea } from "node:sea";
 import { Fault } from "./fault.ts";
 import { replaceFile } from "./replace-file.ts";
 
-/** The single executable's own description of itself. */
+/** How the single executable and the npm package describe themselves. */
 export const BUILD_FILE = "build.json";
 
 /** The root of the source tree; in the single executable, where files have no place of their own, it is never read. */
@@ -36,9 +36,10 @@ export function nodeProgram(): string {
   return isSea() ? join(unpacked(), "node") : process.execPath;
 }
 
-/** Undefined for berth from its source tree. */
+/** Undefined for berth from its source tree, which has no such file. */
 export function ownBuild(): { commit: string; built: string; bundle: string } | undefined {
-  return isSea() ? (JSON.parse(getAsset(BUILD_FILE, "utf8")) as { commit: string; built: string; bundle: string }) : undefined;
+  if (!isSea() && !existsSync(join(SOURCE, BUILD_FILE))) return undefined;
+  return JSON.parse(ownText(BUILD_FILE)) as { commit: string; built: string; bundle: string };
 }
 
 /**

@@ -16,7 +16,7 @@ export const INSTALL_PATHS = {
 
 export const UNIT_NAME = "berth.service";
 /** The user and its group. */
-const SERVICE_USER = "berth";
+export const SERVICE_USER = "berth";
 
 const MAKE_USER_MS = 30_000;
 
@@ -32,7 +32,7 @@ export const verbs: Verbs = {
       if (context.script !== undefined)
         throw new Fault(
           "PROGRAM_UNUSABLE",
-          "berth runs from its source tree. Build the executable with `npm run build:binary`, and run its install.",
+          "berth runs from its source tree, or from the npm package. Build the executable with `npm run build:binary`, and run its install.",
         );
       if (process.getuid?.() !== 0) throw new Fault("PROGRAM_UNUSABLE", "Only root can install a service: run this with sudo.");
       if (root === "/") makeUser();
@@ -69,7 +69,9 @@ export function installFiles(options: { root: string; program: string }): { hasE
   const groups = existsSync(at("/etc/group")) ? readFileSync(at("/etc/group"), "utf8").split("\n") : [];
   const hasEngineGroup = groups.some((line) => line.startsWith(`${ENGINE_GROUP}:`));
   placeFile(at(INSTALL_PATHS.program), { copyOf: options.program }, 0o755);
-  placeFile(at(INSTALL_PATHS.unit), unitText({ groups: hasEngineGroup ? [ENGINE_GROUP] : [] }), 0o644);
+  const header = `Written by \`berth install\`, and again by the next one: settings belong in ${INSTALL_PATHS.settings}, other changes in \`systemctl edit ${UNIT_NAME}\`.`;
+  const unit = unitText({ header, program: INSTALL_PATHS.program, groups: hasEngineGroup ? [ENGINE_GROUP] : [] });
+  placeFile(at(INSTALL_PATHS.unit), unit, 0o644);
   // It will contain secrets.
   if (!existsSync(at(INSTALL_PATHS.settings))) placeFile(at(INSTALL_PATHS.settings), FIRST_SETTINGS, 0o600);
   return { hasEngineGroup };
@@ -79,8 +81,8 @@ export function installFiles(options: { root: string; program: string }): { hasE
  * The unit. It restricts berth to sockets, its folders, memory that is written and then run (Node compiles), and the engine's socket, which the group
  * `docker` opens. See systemd.service(5), systemd.exec(5), systemd.kill(5).
  */
-function unitText({ groups }: { groups: readonly string[] }): string {
-  return `# Written by \`berth install\`, and again by the next one: settings belong in ${INSTALL_PATHS.settings}, other changes in \`systemctl edit ${UNIT_NAME}\`.
+export function unitText({ header, program, groups }: { header: string; program: string; groups: readonly string[] }): string {
+  return `# ${header}
 [Unit]
 Description=berth, starts plugin containers on demand
 Wants=network-online.target
@@ -91,7 +93,7 @@ StartLimitIntervalSec=0
 Type=notify
 # systemd-notify sends the notifications.
 NotifyAccess=all
-ExecStart=${INSTALL_PATHS.program} serve
+ExecStart=${program} serve
 EnvironmentFile=${INSTALL_PATHS.settings}
 User=${SERVICE_USER}
 Group=${SERVICE_USER}
@@ -144,7 +146,7 @@ WantedBy=multi-user.target
 }
 
 /** The initial settings; berth never overwrites an existing file. */
-const FIRST_SETTINGS = `# berth's settings, one NAME=value a line; docs/reference/settings.md lists them all, \`berth config\` prints those in force.
+export const FIRST_SETTINGS = `# berth's settings, one NAME=value a line; docs/reference/settings.md lists them all, \`berth config\` prints those in force.
 BERTH_DATA=${INSTALL_PATHS.data}
 XDG_RUNTIME_DIR=${INSTALL_PATHS.runtime}
 `;

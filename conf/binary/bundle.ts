@@ -1,8 +1,8 @@
 import { build, type Plugin } from "esbuild";
 import { globSync, readdirSync, readFileSync } from "node:fs";
 import { ECHO_FILE } from "../../cli/doctor/container.ts";
-import { ADDON_FILE } from "./sqlite-addon.ts";
-import { join, relative } from "node:path";
+import { addonFile } from "./sqlite-addon.ts";
+import { dirname, join, relative } from "node:path";
 
 /** better-sqlite3 loads its addon from its own folder, which the executable does not have. */
 const SQLITE_ADDON: Plugin = {
@@ -38,9 +38,40 @@ const NO_OWN_PLACE = (root: string): Plugin => ({
 });
 
 /**
+ * In the npm package all files are one, too, but they have a place: what a source file calls its own path is its path below the root of the package.
+ */
+const PACKAGE_PLACE = (root: string): Plugin => ({
+  name: "package-place",
+  setup: (build) => {
+    build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
+      const file = relative(root, path);
+      if (!OWN_PLACE.includes(file)) return undefined;
+      const folder = `(__dirname + ${JSON.stringify(`/${dirname(file)}`)})`;
+      const contents = readFileSync(path, "utf8").replaceAll("import.meta.filename", "__filename").replaceAll("import.meta.dirname", folder);
+      return { contents, loader: "ts" };
+    });
+  },
+});
+
+/** A release may have another version than package.json: that of a candidate. */
+const OWN_VERSION = (root: string, version: string): Plugin => ({
+  name: "own-version",
+  setup: (build) => {
+    build.onLoad({ filter: /\/package\.json$/ }, ({ path }) =>
+      path === join(root, "package.json")
+        ? { contents: JSON.stringify({ ...(JSON.parse(readFileSync(path, "utf8")) as object), version }), loader: "json" }
+        : undefined,
+    );
+  },
+});
+
+/** What the bundle becomes a part of, and the version that it has there. */
+export type BundleTarget = { for: "executable" | "npm package"; version: string };
+
+/**
  * All of berth as one file, lazily loaded modules included. Its content does not depend on the time or place of the build.
  */
-export async function bundle(root: string): Promise<Uint8Array> {
+export async function bundle(root: string, target: BundleTarget): Promise<Uint8Array> {
   const { outputFiles } = await build({
     absWorkingDir: root,
     entryPoints: ["berth.ts"],
@@ -51,12 +82,12 @@ export async function bundle(root: string): Promise<Uint8Array> {
     target: "node26",
     // An ES module that imports node:http gets all of its exports, which loads `fetch` and WebSocket: 20 ms in each process.
     format: "cjs",
-    logOverride: { "empty-import-meta": "silent" },
+    logOverride: { "empty-import-meta": "silent", "suspicious-nullish-coalescing": "silent" },
     legalComments: "inline",
     // Names stay: stack traces show them, and some packages read them.
     minifySyntax: true,
     minifyWhitespace: true,
-    plugins: [SQLITE_ADDON, NO_OWN_PLACE(root)],
+    plugins: [SQLITE_ADDON, NO_OWN_PLACE(root), ...(target.for === "npm package" ? [PACKAGE_PLACE(root)] : []), OWN_VERSION(root, target.version)],
     logLevel: "warning",
   });
   return ascii((outputFiles[0] as { text: string }).text);
@@ -71,9 +102,9 @@ function ascii(text: string): Uint8Array {
 }
 
 /**
- * The files that the single executable carries, by the path that `ownFile` and `ownText` take. `page` is the folder of the built console.
+ * The files that the executable or the npm package brings, by the path that `ownFile` and `ownText` take. `page` is the folder of the built console.
  */
-export function assets(root: string, page: string): Record<string, string> {
+export function assets(root: string, page: string, architectures: readonly string[]): Record<string, string> {
   const files = [...globSync("conf/demo/**/*", { cwd: root, withFileTypes: true })].filter((one) => one.isFile());
   const demo = files.map(({ parentPath, name }) => join(parentPath, name)).toSorted();
   return {
@@ -87,6 +118,6 @@ export function assets(root: string, page: string): Record<string, string> {
     "lua-compat/requests.jsonl": join(root, "lua-compat/requests.jsonl"),
     ...Object.fromEntries(["gateway/waiting/page.css", "gateway/waiting/page.js"].map((path) => [path, join(root, path)])),
     // Of glibc's: what Node itself is linked with.
-    [ADDON_FILE]: join(root, `node_modules/better-sqlite3/prebuilds/${process.platform}-${process.arch}.node`),
+    ...Object.fromEntries(architectures.map((one) => [addonFile(one), join(root, `node_modules/better-sqlite3/prebuilds/linux-${one}.node`)])),
   };
 }

@@ -73,7 +73,7 @@ function commandOf(file: string, env: NodeJS.ProcessEnv): DistributionCommand {
 
 /** Killed outright, its runner could not end the container. */
 function imageCommand(run: ImageRun): DistributionCommand {
-  const args = [isSea() ? "registry-image" : join(import.meta.dirname, "run-image.ts"), JSON.stringify(run)];
+  const args = [...imageRunner(), JSON.stringify(run)];
   const clear = () =>
     new Promise<void>((resolve, reject) => {
       execFile(process.execPath, args, { env: {} }, (error, _stdout, stderr) =>
@@ -81,6 +81,13 @@ function imageCommand(run: ImageRun): DistributionCommand {
       );
     });
   return { file: process.execPath, args, env: {}, end: "SIGTERM", clear };
+}
+
+/** In the executable and in the npm package, all files are one, which has a command for it. */
+function imageRunner(): string[] {
+  if (isSea()) return ["registry-image"];
+  if (import.meta.filename.endsWith(".cjs")) return [import.meta.filename, "registry-image"];
+  return [join(import.meta.dirname, "run-image.ts")];
 }
 
 /** `registry github.com/distribution/distribution/v3 v3.0.0`, `docker-registry github.com/docker/distribution 2.8.3+ds1`. */

@@ -7,6 +7,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/drivers/swarm/driver.test.ts",
   "test/packages/run.test.ts",
   "test/drivers/ecs/driver.test.ts",
+  "test/conf/release/release.test.ts",
   "test/processes/serve.test.ts",
   "test/drivers/kubernetes/driver.test.ts",
   "test/gateway/datagrok/gateway.test.ts",
