@@ -97,6 +97,10 @@ const OTHER_FAULTS = {
     todo: "Check that the path is that of its WebSocket; the message has its status.",
   },
   WEBSOCKET_MISMATCH: { means: "It chose a subprotocol or extension that the client did not offer.", todo: "Correct the container's handshake." },
+  CONTAINER_BUSY: {
+    means: "The container has `max_concurrency` requests open, and too many others wait, or none ended in time.",
+    todo: "Clients should wait for Retry-After. Raise `max_concurrency` in container.json if the container can do more at once.",
+  },
   HOLD_FULL: {
     means: "More requests wait for this container, or more of this user, than berth allows.",
     todo: "Clients should wait for Retry-After. Or raise BERTH_HOLD_LIMIT, and BERTH_HOLD_USER_LIMIT if most requests are of one user.",

@@ -36,6 +36,8 @@ export type ContainerView = {
   availability: Availability;
   /** Durations of the last successful start. */
   start?: StartTimes;
+  /** So many requests and WebSockets may be open at the container through each gateway; more wait. Absent: any number. */
+  maxConcurrency?: number;
   /** Gateways accept TCP connections for it on this port: it speaks a protocol of its own, not HTTP. */
   tcp?: { port: number };
 };

@@ -74,15 +74,22 @@ export function createRoundRobinQueue(limits: RoundRobinLimits): RoundRobinQueue
 }
 
 /** A semaphore that is shared fairly between users. */
-type FairSlots = {
+export type FairSlots = {
   /**
    * Runs `work` in a slot. A free slot goes to the waiting user who holds the fewest, and among equals to who waits longest. Where no more may
    * wait, it throws what `full` makes, at once; while it waits, the signal's reason.
    */
   run<R>(user: string, signal: AbortSignal, work: () => Promise<R>): Promise<R>;
+  /** Takes a slot at once if one is free for this user. `leave` gives it back. */
+  tryEnter(user: string): boolean;
+  /** Resolves with a slot, which `leave` gives back. Throws and rejects as `run` does. */
+  enter(user: string, signal: AbortSignal): Promise<void>;
+  leave(user: string): void;
+  waiting(): number;
 };
 
-type FairSlotLimits = {
+/** They may change, and count from the next `enter` or `leave` on. */
+export type FairSlotLimits = {
   slots: number;
   slotsPerUser: number;
   waiting: number;
@@ -100,9 +107,14 @@ export function createFairSlots(limits: FairSlotLimits): FairSlots {
   const queue: SlotWaiter[] = [];
   const heldBy = (user: string) => held.get(user) ?? 0;
 
-  const enter = (user: string) => {
+  const take = (user: string) => {
     used++;
     held.set(user, heldBy(user) + 1);
+  };
+  const tryEnter = (user: string): boolean => {
+    if (used >= limits.slots || heldBy(user) >= limits.slotsPerUser) return false;
+    take(user);
+    return true;
   };
   const nextWaiter = (): SlotWaiter | undefined => {
     let next: SlotWaiter | undefined;
@@ -116,12 +128,12 @@ export function createFairSlots(limits: FairSlotLimits): FairSlots {
     used--;
     if (heldBy(user) > 1) held.set(user, heldBy(user) - 1);
     else held.delete(user);
-    const next = used < limits.slots ? nextWaiter() : undefined;
-    if (!next) return;
-    queue.splice(queue.indexOf(next), 1);
-    // Taken before the waiter continues, so that no other request takes it.
-    enter(next.user);
-    next.enter();
+    for (let next = nextWaiter(); used < limits.slots && next !== undefined; next = nextWaiter()) {
+      queue.splice(queue.indexOf(next), 1);
+      // Taken before the waiter continues, so that no other request takes it.
+      take(next.user);
+      next.enter();
+    }
   };
 
   const wait = (user: string, signal: AbortSignal) =>
@@ -141,16 +153,23 @@ export function createFairSlots(limits: FairSlotLimits): FairSlots {
       queue.push(waiter);
     });
 
+  const enter = async (user: string, signal: AbortSignal) => {
+    signal.throwIfAborted();
+    if (tryEnter(user)) return;
+    const waitingOfUser = queue.filter((waiter) => waiter.user === user).length;
+    if (waitingOfUser >= limits.waitingPerUser) throw limits.full(true);
+    if (queue.length >= limits.waiting) throw limits.full(false);
+    await wait(user, signal);
+  };
+
   return {
+    tryEnter,
+    enter,
+    leave,
+    waiting: () => queue.length,
     run: async (user, signal, work) => {
       signal.throwIfAborted();
-      if (used < limits.slots && heldBy(user) < limits.slotsPerUser) enter(user);
-      else {
-        const waitingOfUser = queue.filter((waiter) => waiter.user === user).length;
-        if (waitingOfUser >= limits.waitingPerUser) throw limits.full(true);
-        if (queue.length >= limits.waiting) throw limits.full(false);
-        await wait(user, signal);
-      }
+      if (!tryEnter(user)) await enter(user, signal);
       try {
         return await work();
       } finally {

@@ -139,13 +139,18 @@ export type ViewDeps = {
   tcpPorts: { listenerOf(container: ContainerToView): ContainerAddress | undefined };
   /** What prevents connections to a container that starts. */
   steps: { noteOf(id: string): string | undefined; of(id: string): StartStep | undefined };
+  /** How many gateway processes share the limits of containers. */
+  gateways(): number;
   clock: { now(): number };
 };
 
 /** A container's view in the gateways' feed now. */
-export function currentView({ watched, tcpPorts, steps, clock }: ViewDeps, container: ContainerToView): ContainerView {
+export function currentView({ watched, tcpPorts, steps, gateways, clock }: ViewDeps, container: ContainerToView): ContainerView {
   const listener = tcpPorts.listenerOf(container);
-  const view = { ...viewOf(container), ...(listener && { tcp: { port: listener.port } }) };
+  const { maxConcurrency } = container.config;
+  // Each gateway counts its own.
+  const limit = maxConcurrency === undefined ? {} : { maxConcurrency: Math.max(1, Math.floor(maxConcurrency / Math.max(1, gateways()))) };
+  const view = { ...viewOf(container), ...(listener && { tcp: { port: listener.port } }), ...limit };
   const step = container.state === "STARTING" ? steps.of(container.id) : undefined;
   const note = step && steps.noteOf(container.id);
   // With a note, it is known to boot.
@@ -166,6 +171,13 @@ export async function publishAgain({ store, changes }: PublishDeps, id: string):
   await store.transaction(async () => {
     const row = await store.containers.find(id);
     if (row) changes.publish(row);
+  });
+}
+
+/** Publishes anew all containers whose requests are limited: another number of gateways shares the limit. */
+export async function publishLimited({ store, changes }: PublishDeps): Promise<void> {
+  await store.transaction(async () => {
+    for (const row of await store.containers.limited()) changes.publish(row);
   });
 }
 

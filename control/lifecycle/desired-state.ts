@@ -49,6 +49,7 @@ export type DesiredStateDeps = {
   watched: Pick<WatchedAddresses, "current">;
   tcpPorts: Pick<TcpPorts, "assign" | "listenerOf">;
   steps: Pick<StartSteps, "noteOf" | "of">;
+  gateways: ContainerUsage["gateways"];
   draining: Set<string>;
   clock: Pick<Clock, "now" | "monotonic">;
   limits: Pick<LifecycleLimits, "suspectEveryMs" | "busyMs">;

@@ -8,7 +8,7 @@ import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
 import { createEndCounts, createTcpPorts, openWatchedAddresses, type TcpListenerOptions, type TcpPorts } from "./addresses.ts";
-import { type Changes, createChanges, currentView, publishAddressed, publishAgain } from "./changes.ts";
+import { type Changes, createChanges, currentView, publishAddressed, publishAgain, publishLimited } from "./changes.ts";
 import { createSuspectAddress } from "./check-container.ts";
 import { createMonotonicEpoch, idleInMs, type ReadSituation } from "./decide.ts";
 import { createDependencies } from "./dependencies.ts";
@@ -177,6 +177,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       requests.requestStart(...request)) satisfies LifecycleRequests["requestStart"] as LifecycleRequests["requestStart"],
     ...work,
     ...late,
+    gateways: usage.gateways,
     steps: startSteps,
     changes,
     usage,
@@ -248,6 +249,11 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     for (const id of draining) queue.add(containerKey(id));
   };
 
+  const gatewayEnded = async (gateway: string) => {
+    await reconcileUsed(usage.left(gateway));
+    if (!stop.signal.aborted) await publishLimited({ store, changes });
+  };
+
   await recordLifecycleMetrics({ store, changes, queue, metrics });
   let events: Promise<void> | undefined;
   return {
@@ -256,7 +262,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     watch: changes.watch,
     seq: changes.seq,
     settled: changes.settled,
-    viewOf: (container) => currentView({ watched, tcpPorts, steps: startSteps, clock }, container),
+    viewOf: (container) => currentView(deps, container),
     listenerOf: tcpPorts.listenerOf,
     start: async () => {
       await tcpPorts.assignAll();
@@ -265,13 +271,17 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       useRecord.start();
       events ??= followEvents(deps, stop.signal);
     },
-    gatewayJoined: usage.joined,
+    gatewayJoined: (gateway, seq, was) => {
+      const before = usage.gateways();
+      usage.joined(gateway, seq, was);
+      if (usage.gateways() !== before) inBackground(publishLimited({ store, changes }));
+    },
     gatewayLeft: (gateway, lostMs = 0) => {
-      if (lostMs === 0) return inBackground(reconcileUsed(usage.left(gateway)));
+      if (lostMs === 0) return inBackground(gatewayEnded(gateway));
       usage.lost(gateway, clock.now() + lostMs);
       const cancel = clock.after(lostMs, () => {
         stop.signal.removeEventListener("abort", cancel);
-        inBackground(reconcileUsed(usage.left(gateway)));
+        inBackground(gatewayEnded(gateway));
       });
       stop.signal.addEventListener("abort", cancel, { once: true });
     },

@@ -19,6 +19,8 @@ export type ContainerUsage = {
   lost(gateway: string, until: number): void;
   /** Returns the containers that it had in use. */
   left(gateway: string): string[];
+  /** How many gateway processes are connected, or may be serving all the same. */
+  gateways(): number;
   /** Returns the containers whose last open request ended with this report. */
   report(report: UseReport): string[];
   /** It was used at `at` (epoch ms), past the gateways. */
@@ -83,6 +85,7 @@ export function createUsage(now: () => number): ContainerUsage {
       if (usage) usage.lostUntil = until;
     },
     used: touch,
+    gateways: () => gateways.size,
     uncertainUntil: () => Math.max(0, ...[...gateways.values()].map(({ lostUntil = 0 }) => lostUntil)),
     left: (gateway) => {
       const before = gateways.get(gateway)?.uses;

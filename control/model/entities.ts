@@ -19,6 +19,8 @@ export type ContainerConfig = {
   shutdownTimeoutMinutes?: number | undefined;
   /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
   keepWarm?: readonly string[] | undefined;
+  /** Requests and WebSockets that may be open at it at once; undefined: any number. */
+  maxConcurrency?: number | undefined;
   /** Folders of its package whose containers are started before it, and run for as long as it does. */
   dependsOn?: readonly string[] | undefined;
   /** It counts as started when a GET there is answered with 2xx or 3xx; undefined: the image decides. */

@@ -121,6 +121,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
       .where("state", "=", sql.lit<ContainerState>("SYSTEM_STOPPED"))
       .where(dialect.member("config", "keepWarm"), "is not", null),
   );
+  const limited = table.list((query) => query.where(dialect.member("config", "maxConcurrency"), "is not", null));
   const atAddress = table.first((query, values: Pick<OwnedAddress, "host" | "port">) =>
     query.where(sql<boolean>`id = (select container_id from container_addresses where host = ${values.host} and port = ${values.port})`),
   );
@@ -260,6 +261,8 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     paused: () => paused({}),
     /** Those that rest until their warm hours come. */
     keptWarm: async () => (await keptWarm({})).map(({ id }) => id),
+    /** Those with a limit of requests. */
+    limited: () => limited({}),
     /** Whose these addresses are, each container once. A key lets each address be one container's at most. */
     atAddresses: async (addresses: readonly Pick<OwnedAddress, "host" | "port">[]): Promise<Container[]> => {
       const holders = new Map<string, Container>();

@@ -1,10 +1,12 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 import type { ContainerResponses } from "../access-record.ts";
 import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
 import { asleepFault, type RequestHold } from "./hold.ts";
+import { type ContainerPlaces, waitForPlace } from "./places.ts";
 import { addLease, type ContainerTally, isRunning, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
 
 type LeaseRequest = {
@@ -54,6 +56,8 @@ type LeaseDeps = {
   suspectAddressMs: number;
   holdMs: number;
   answersOf?: (view: ContainerView) => ContainerResponses;
+  placeWaits?: Metrics["placeWaits"];
+  placeWaitSeconds?: Metrics["placeWaitSeconds"];
 };
 
 type LeaseContext = LeaseDeps & {
@@ -94,6 +98,8 @@ class OpenLease implements ContainerLease, ListedLease {
   #holder: LeaseHolder | undefined;
   #until: number | undefined;
   #woken: { start: StartTimes | undefined } | undefined;
+  /** Of a container with a limit of requests. */
+  #place: { places: ContainerPlaces; user: string } | undefined;
   /** Aborts waits at the release. Created only for a wait. */
   #over: AbortController | undefined;
 
@@ -119,6 +125,27 @@ class OpenLease implements ContainerLease, ListedLease {
   }
 
   target(): ForwardTarget | Promise<ForwardTarget> {
+    const { places } = this.#tally;
+    if (places === undefined || this.#place !== undefined || this.#request.kind === "tcp") return this.#target();
+    const user = this.#request.share ?? this.#request.caller.userId;
+    if (!places.slots.tryEnter(user)) return this.#waitForPlace(places, user);
+    this.#place = { places, user };
+    return this.#target();
+  }
+
+  /** As a held request: the container may stop and start meanwhile. */
+  async #waitForPlace(places: ContainerPlaces, user: string): Promise<ForwardTarget> {
+    const { view } = this.#request;
+    const until = (this.#until ??= this.#context.clock.monotonic() + this.#context.holdMs);
+    this.#setStreams(0);
+    await waitForPlace(this.#context, places, { user, name: view.name, until, signal: this.#waitSignal() });
+    if (this.#released) places.slots.leave(user);
+    else this.#place = { places, user };
+    this.#setStreams(isRunning(this.currentView()) ? 1 : 0);
+    return this.#target();
+  }
+
+  #target(): ForwardTarget | Promise<ForwardTarget> {
     const { view: before, caller, isProbe } = this.#request;
     // The view may have changed since the decision, during the look-up of the caller.
     const isCurrent = this.#isCurrent;
@@ -199,6 +226,7 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#released = true;
     this.#holder = undefined;
     this.#over?.abort();
+    if (this.#place !== undefined) this.#place.places.slots.leave(this.#place.user);
     removeLease(this.#tally, this);
     this.#count(-this.#open, -this.#streams);
   }

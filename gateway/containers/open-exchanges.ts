@@ -1,6 +1,7 @@
 import type { ContainerResponses } from "../access-record.ts";
 import type { Caller, ContainerAddress, ContainerUse, ContainerView, OpenExchange, OpenExchangeList } from "../contract.ts";
 import type { LeaseHolder } from "../decision.ts";
+import { type ContainerPlaces, placesFor } from "./places.ts";
 
 /** An open lease, as the check of revoked callers sees it. */
 export type RevocableLease = LeaseHolder & { readonly caller: Caller; readonly containerId: string };
@@ -31,6 +32,8 @@ export type ContainerTally = ContainerUse &
     busyReported: boolean;
     /** Counts up, to use several addresses in turn. */
     turn: number;
+    /** Of a container with a limit of requests; undefined: it has none. */
+    places: ContainerPlaces | undefined;
     /** The counters of the container's responses. */
     responses: ContainerResponses | undefined;
   };
@@ -64,7 +67,11 @@ export function createOpenExchanges(): OpenExchanges {
     tally: (view, responsesOf) => {
       const { id } = view;
       const existing = tallies.get(id);
-      if (existing !== undefined) return existing.view === view ? existing : Object.assign(existing, factsOf(view));
+      if (existing !== undefined) {
+        if (existing.view === view) return existing;
+        existing.places = placesFor(view, existing.places);
+        return Object.assign(existing, factsOf(view));
+      }
       if (tallies.size >= MAX_TALLIES) for (const [unused, { size }] of tallies) if (size === 0) tallies.delete(unused);
       const tally: ContainerTally = {
         id,
@@ -80,6 +87,7 @@ export function createOpenExchanges(): OpenExchanges {
         busyUntil: 0,
         busyReported: false,
         turn: 0,
+        places: placesFor(view, undefined),
         responses: responsesOf?.(view),
       };
       tallies.set(id, tally);

@@ -95,6 +95,12 @@ export const METRICS = {
     "Requests that waited for a container, by outcome: `awake`, `left`, or a fault's code such as HOLD_FULL",
   ),
   holdSeconds: histogram("berth_hold_seconds", [], "Wait of the requests that reached their container", LONG_SECONDS),
+  placeWaits: counter(
+    "berth_concurrency_waits_total",
+    ["outcome"],
+    "Requests that waited because their container had `max_concurrency` requests open, by outcome: `entered`, `left`, or `CONTAINER_BUSY`",
+  ),
+  placeWaitSeconds: histogram("berth_concurrency_wait_seconds", [], "Wait of those that entered", LONG_SECONDS),
   connects: counter(
     "berth_upstream_connects_total",
     ["outcome"],
@@ -137,7 +143,7 @@ export const METRICS = {
   wakePhaseSeconds: histogram(
     "berth_wake_phase_seconds",
     ["phase"],
-    "Phases of successful starts: `queue`, `pull`, `create`, `boot`; and `connect`, the first connect of a held request",
+    "Phases of successful starts: `queue`, `dependencies`, `pull`, `create`, `boot`; and `connect`, the first connect of a held request",
     LONG_SECONDS,
   ),
   wakeSeconds: histogram("berth_wake_seconds", [], "From the request of a start to a ready container", LONG_SECONDS),

@@ -119,6 +119,12 @@ const KEYS: Readonly<Record<string, Key>> = {
       Array.isArray(value) && value.length <= 20 && value.every((line) => typeof line === "string" && readWarmHours(line) !== undefined),
     schema: { type: "array", maxItems: 20, items: { type: "string" } },
   },
+  max_concurrency: {
+    field: "maxConcurrency",
+    allowed: "a whole number of requests from 1 to 10000",
+    accepts: whole(1, 10_000),
+    schema: { type: "integer", minimum: 1, maximum: 10_000 },
+  },
   depends_on: {
     field: "dependsOn",
     allowed: `up to ${MOST_DEPENDENCIES} names of other folders in dockerfiles/, whose containers are started before this one`,

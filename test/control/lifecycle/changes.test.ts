@@ -2,7 +2,8 @@ import t from "tap";
 import type { Availability } from "../../../gateway/contract.ts";
 import { viewOf } from "../../../control/lifecycle/changes.ts";
 import type { Container } from "../../../control/model/entities.ts";
-import { newContainer, newImage } from "./lifecycle-fixture.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { newContainer, newImage, openLifecycleFixture } from "./lifecycle-fixture.ts";
 
 const ADDRESS = { host: "127.0.0.1", port: 5353 };
 const plain = newContainer(newImage("web", 0), { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: false }, 0);
@@ -50,4 +51,20 @@ t.test("the address of a container that speaks HTTP/2 says so", async (t) => {
 
 t.test("a plain container that a user stopped says so", async (t) => {
   t.match(viewOf(plain).availability, { kind: "stopped", fault: { code: "CONTAINER_STOPPED" } });
+});
+
+t.test("gateways share a container's limit of requests, and learn when others come and leave", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const row = await stand.publish({ config: { maxConcurrency: 5 } });
+  const limitOf = () => stand.lifecycle().viewOf(stand.row(row.id)).maxConcurrency;
+  t.equal(limitOf(), 5);
+  const published: unknown[] = [];
+  t.teardown(stand.lifecycle().watch((change) => "container" in change && published.push(limitOf())));
+  for (const gateway of ["a", "b", "c"]) stand.lifecycle().gatewayJoined(gateway, 0);
+  await eventually("all to be published", () => published.at(-1) === 1);
+  for (let more = 0; more < 9; more++) stand.lifecycle().gatewayJoined(`more-${more}`, 0);
+  t.equal(limitOf(), 1, "each has one at least");
+  for (let more = 0; more < 9; more++) stand.lifecycle().gatewayLeft(`more-${more}`);
+  stand.lifecycle().gatewayLeft("c");
+  await eventually("all to be published", () => published.at(-1) === 2);
 });

@@ -3,7 +3,8 @@ import { createHold } from "../../../gateway/containers/hold.ts";
 import { createLeases } from "../../../gateway/containers/lease.ts";
 import { createOpenExchanges } from "../../../gateway/containers/open-exchanges.ts";
 import type { Caller, ContainerView } from "../../../gateway/contract.ts";
-import { createStillClock } from "../../fixtures/clock.ts";
+import type { Fault } from "../../../lib/fault.ts";
+import { createStillClock, turns } from "../../fixtures/clock.ts";
 import { openTestDirectory } from "../../fixtures/directory.ts";
 
 const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
@@ -37,3 +38,70 @@ for (const isCounted of [true, false]) {
     }
   });
 }
+
+t.test("a container with a limit gets no more requests at once, and a free place goes to the user who has the fewest", async (t) => {
+  const { directory, set } = openTestDirectory();
+  const clock = createStillClock();
+  const hold = createHold({ directory, clock, limit: 10, timeoutMs: 1_000, ofUser: { ofContainer: 10, ofAll: 10 } });
+  const exchanges = createOpenExchanges();
+  const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs: 0, holdMs: 1_000 });
+  set(ID, at(1));
+  const open = (userId: string, kind: "http" | "tcp" = "http") => {
+    const view = { ...(directory.cached(ID, CALLER) as ContainerView), maxConcurrency: 2 };
+    const lease = leases.open({
+      view,
+      caller: { ...CALLER, userId },
+      kind,
+      isProbe: false,
+      until: undefined,
+      request: { signal: new AbortController().signal },
+    });
+    const state = { lease, has: false, fault: undefined as unknown };
+    void Promise.resolve(lease.target()).then(
+      () => (state.has = true),
+      (error: unknown) => (state.fault = error),
+    );
+    return state;
+  };
+  const greedy = Array.from({ length: 4 }, () => open("mallory"));
+  const other = open("ada");
+  await turns();
+  t.same(
+    [...greedy, other].map(({ has }) => has),
+    [true, true, false, false, false],
+  );
+  t.same(
+    exchanges.at(ID).open.map(({ state }) => state),
+    ["streaming", "streaming", "held", "held", "held"],
+  );
+  const tcp = open("ada", "tcp");
+  await turns();
+  t.ok(tcp.has, "TCP connections have no limit");
+  tcp.lease.release();
+  greedy[0]?.lease.release();
+  await turns();
+  t.same(
+    [...greedy, other].map(({ has }) => has),
+    [true, true, false, false, true],
+    "who came last has none yet",
+  );
+  greedy[2]?.lease.release();
+  greedy[1]?.lease.release();
+  await turns();
+  t.same(
+    [...greedy, other].map(({ has }) => has),
+    [true, true, false, true, true],
+    "who left does not take the place",
+  );
+  const late = open("eve");
+  await clock.advance(1_000);
+  t.match(late.fault, { code: "CONTAINER_BUSY", message: /takes 2 requests at once, and none of them ended within 1 s/ });
+  const crowd = Array.from({ length: 501 }, () => open("mallory"));
+  await turns();
+  t.same(
+    crowd.filter(({ fault }) => fault !== undefined).map(({ fault }) => (fault as Fault).code),
+    ["CONTAINER_BUSY"],
+    "and of one user only so many wait",
+  );
+  t.match(crowd[500]?.fault, { message: /500 requests of yours already wait/, retryAfterMs: 1_000 });
+});
