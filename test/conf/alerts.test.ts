@@ -1,12 +1,18 @@
 import { execFile } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
-const ALERTS = join(import.meta.dirname, "../../conf/grafana/alerts.yaml");
+const ROOT = join(import.meta.dirname, "../..");
+const ALERTS = join(ROOT, "conf/grafana/alerts.yaml");
+const RUNBOOKS = "docs/deploy/alerts.md";
+
+type AlertRule = { alert: string; labels?: { severity?: string }; annotations?: Record<string, string> };
+const { groups } = parse(readFileSync(ALERTS, "utf8")) as { groups: { rules: AlertRule[] }[] };
+const rules = groups.flatMap((group) => group.rules);
 
 /** Runs Prometheus's own tool. `code` 0: all that was asserted holds. */
 const promtool = (...args: string[]) =>
@@ -48,6 +54,7 @@ t.test("a process that does not reconcile has no series of it", async (t) => {
 });
 
 t.test("BerthReconcileStuck fires for what should reconcile and does not, and for no gateway or standby", async (t) => {
+  const stuckRule = rules.find(({ alert }) => alert === "BerthReconcileStuck");
   const tests = Object.entries(CASES).map(([name, { series, stuck }]) => ({
     name,
     interval: "1m",
@@ -56,7 +63,7 @@ t.test("BerthReconcileStuck fires for what should reconcile and does not, and fo
       {
         eval_time: "40m",
         alertname: "BerthReconcileStuck",
-        exp_alerts: stuck.map((instance) => ({ exp_labels: { instance }, exp_annotations: { summary: SUMMARY } })),
+        exp_alerts: stuck.map((instance) => ({ exp_labels: { instance, ...stuckRule?.labels }, exp_annotations: stuckRule?.annotations })),
       },
     ],
   }));
@@ -66,4 +73,15 @@ t.test("BerthReconcileStuck fires for what should reconcile and does not, and fo
   t.equal(code, 0, output);
 });
 
-const SUMMARY = "No look at what runs has succeeded for a quarter of an hour";
+t.test("each alert has a severity, a summary, and a section of the runbook, which has no others", async (t) => {
+  const page = readFileSync(join(ROOT, RUNBOOKS), "utf8");
+  const sections = [...page.matchAll(/^## (.+)$/gm)].map(([, title]) => title);
+  t.same(
+    sections,
+    rules.map(({ alert }) => alert),
+  );
+  for (const { alert, labels, annotations } of rules) {
+    t.match(labels, { severity: /^(?:critical|warning|info)$/ }, alert);
+    t.match(annotations, { summary: /^[^a-z]|^berth /, runbook_url: `${RUNBOOKS}#${alert.toLowerCase()}` }, alert);
+  }
+});

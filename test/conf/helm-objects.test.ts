@@ -177,6 +177,10 @@ t.test("Prometheus finds all pods, with the project's alerts, and Grafana the da
   }
   const alerts = parse(readFileSync(join(ROOT, "conf/grafana/alerts.yaml"), "utf8")) as { groups: unknown };
   t.strictSame(named(objects, "PrometheusRule", "stand").spec["groups"], alerts.groups);
+  const based = await objectsOf({ monitoring: { prometheusRule: { ...on, runbookBase: "https://git.example/berth/blob/main/" } } });
+  const texts = JSON.stringify(named(based, "PrometheusRule", "stand").spec["groups"]);
+  t.match(texts, '"runbook_url":"https://git.example/berth/blob/main/docs/deploy/alerts.md#berthaway"');
+  t.notMatch(texts, '"runbook_url":"docs/');
   const board = named(objects, "ConfigMap", "stand-dashboard");
   t.equal(board.metadata.labels["grafana_dashboard"], "1");
   t.strictSame(JSON.parse(dataOf(board)["berth.json"] ?? ""), JSON.parse(readFileSync(join(ROOT, "conf/grafana/berth.json"), "utf8")));
