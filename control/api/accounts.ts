@@ -238,7 +238,8 @@ export function ownAccountRoutes({ identity, authorization }: AccountDeps): Rout
   ];
 }
 
-function rangeOf({ limit = MOST_ACCOUNT_ROWS, page = 1 }: Pick<PageQuery, "limit" | "page">): StoreRange {
+/** The rows of a page. */
+export function rangeOf({ limit = MOST_ACCOUNT_ROWS, page = 1 }: Pick<PageQuery, "limit" | "page">): StoreRange {
   return { limit, offset: (page - 1) * limit };
 }
 

@@ -30,6 +30,7 @@ export const ACCOUNT = Type.Object({
   keys: Type.Integer({ description: "how many developer keys" }),
 });
 export type AccountJson = Static<typeof ACCOUNT>;
+export const ACCOUNT_ROWS = Type.Object({ total: count, rows: Type.Array(ACCOUNT) });
 
 const key = {
   id: text,

@@ -3,13 +3,13 @@ import { Fault } from "../../lib/fault.ts";
 import { LOGIN, MOST_GROUPS, type UserAccount } from "../identity/open-users.ts";
 import type { DevKey } from "../model/entities.ts";
 import type { UserFilter } from "../store/users.ts";
-import { NEW_KEY_BODY } from "./accounts.ts";
+import { NEW_KEY_BODY, rangeOf } from "./accounts.ts";
 import { clientAddress, parseDevKey } from "./authorization.ts";
 import { isoDate, userToJson } from "./entities.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { count, DONE, LIST_QUERY, text } from "./schemas.ts";
-import { ACCOUNT, DEVELOPER_KEY, NEW_DEVELOPER_KEY, OWN_USER } from "./schemas-accounts.ts";
+import { ACCOUNT, ACCOUNT_ROWS, DEVELOPER_KEY, NEW_DEVELOPER_KEY, OWN_USER, PAGE_QUERY } from "./schemas-accounts.ts";
 import { decodeAgain } from "./lists.ts";
 
 const SIGNED_IN = Type.Object({ isSuccess: Type.Boolean(), token: text });
@@ -135,6 +135,21 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       authorize,
       schema: { tags, summary: "Counts the users of the list", querystring: USER_PAGE, response: count },
       handle: async ({ query }) => users.count(filterOf(query)),
+    }),
+    route({
+      method: "GET",
+      path: "/admin/users",
+      authorize,
+      schema: {
+        tags,
+        summary: "Lists a page of users, and counts all",
+        querystring: Type.Object({ ...PAGE_QUERY.properties, group: USER_PAGE.properties.group }),
+        response: ACCOUNT_ROWS,
+      },
+      handle: async ({ query: { text, group, ...query } }) => ({
+        total: await users.count({ text, group }),
+        rows: (await users.page({ text, group }, rangeOf(query))).map(accountToJson),
+      }),
     }),
     route({
       method: "GET",

@@ -52,6 +52,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/control/console/long-list.test.ts",
   "test/control/console/states.test.ts",
   "test/control/console/overview.test.ts",
+  "test/control/console/users-and-keys.test.ts",
   "test/control/console/navigation.test.ts",
   "test/control/console/admin-pages.test.ts",
   "test/drivers/swarm/nodes.test.ts",

@@ -14,6 +14,7 @@ import { type ConsolePath, useConsolePath } from "./location.ts";
 import { OverviewPage } from "./overview/overview-page.tsx";
 import { FailedPage, Loading } from "./parts/display.tsx";
 import { Dialog } from "./parts/dialog.tsx";
+import { LoadedPage } from "./parts/loaded-page.tsx";
 import { NoticeBoard } from "./parts/notices.tsx";
 import { PageHeader } from "./page-header.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
@@ -41,6 +42,8 @@ const SECTIONS: readonly ConsolePage[] = [
     page: (rest, { user }) => <Administration rest={rest} user={user} />,
   },
 ];
+
+const loadProfile = async () => (await import("./accounts/profile-page.tsx")).ProfilePage;
 
 type ConsolePage = {
   name: ConsoleSection | "overview" | "administration";
@@ -116,16 +119,27 @@ function Page({ names, user, onSignOut }: { names: readonly ConsoleSection[]; us
   const path = useConsolePath();
   const withContainers = names.includes("containers");
   const sections = SECTIONS.filter(({ name, of = name, adminsOnly }) => names.some((one) => one === of) && (adminsOnly !== true || user.admin));
-  const section = sections.find(({ name }) => name === path[0]) ?? sections[0];
+  // A registry without a control plane has no users of its own.
+  const isProfile = path[0] === "profile" && withContainers;
+  const section = isProfile ? undefined : (sections.find(({ name }) => name === path[0]) ?? sections[0]);
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}>
         Skip to content
       </a>
-      <PageHeader sections={sections} current={section?.name} path={path} user={user} onSignOut={onSignOut} />
+      <PageHeader
+        sections={sections}
+        hasProfile={withContainers}
+        current={isProfile ? "profile" : section?.name}
+        path={path}
+        user={user}
+        onSignOut={onSignOut}
+      />
       <main id="main" tabIndex={-1}>
         {path[0] === "open" && path[1] !== undefined && withContainers ? (
           <OpenContainer id={path[1]} />
+        ) : isProfile ? (
+          <LoadedPage title="Profile" load={loadProfile} props={{}} />
         ) : (
           section?.page(path.slice(1), { user, withContainers })
         )}

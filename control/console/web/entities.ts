@@ -12,9 +12,19 @@ export type {
   OrphanJson as Orphan,
   RepositoryJson as Repository,
   ServerOverviewJson as ServerOverview,
+  SigningKeyJson,
   TaggedImageJson as TaggedImage,
   UserJson as User,
   WakeJson as Wake,
   WrittenDefinitionJson as WrittenDefinition,
 } from "../../api/schemas.ts";
+export type {
+  AccountJson,
+  CredentialPackagesJson,
+  DeveloperKeysJson,
+  GroupRowsJson,
+  NewDeveloperKeyJson,
+  OwnUserJson,
+  SessionRowsJson,
+} from "../../api/schemas-accounts.ts";
 export type { ContainerPageJson as ContainerRowPage, ContainerRowJson as ContainerRow } from "../../api/row-schemas.ts";

@@ -6,6 +6,8 @@ import { type ConsolePath, linkTo } from "./location.ts";
 
 type PageHeaderProps = {
   sections: readonly { name: string; title: string }[];
+  /** Whether the user has a page here. */
+  hasProfile: boolean;
   /** The name of the section that is shown. */
   current: string | undefined;
   path: ConsolePath;
@@ -14,7 +16,7 @@ type PageHeaderProps = {
 };
 
 /** The sections in a row. On a narrow screen a button opens them as a menu, with the pages of administrators. */
-export function PageHeader({ sections, current, path, user, onSignOut }: PageHeaderProps) {
+export function PageHeader({ sections, hasProfile, current, path, user, onSignOut }: PageHeaderProps) {
   const { isOpen, button, menu, toggle } = useMenu(path.join("/"));
   const links = sections.map(({ name, title }) => (
     <a key={name} href={linkTo(name)} aria-current={current === name ? "page" : undefined}>
@@ -38,7 +40,13 @@ export function PageHeader({ sections, current, path, user, onSignOut }: PageHea
             </div>
           ) : null}
         </nav>
-        <span class="who">{user.login}</span>
+        {hasProfile ? (
+          <a class="who" href={linkTo("profile")} aria-current={current === "profile" ? "page" : undefined}>
+            {user.login}
+          </a>
+        ) : (
+          <span class="who">{user.login}</span>
+        )}
         <button type="button" onClick={onSignOut}>
           Sign out
         </button>

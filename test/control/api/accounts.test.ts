@@ -13,6 +13,7 @@ const ADMIN_ROUTES = [
   ["GET", "/admin/sessions"],
   ["GET", "/admin/groups"],
   ["GET", "/admin/credentials"],
+  ["GET", "/admin/users"],
   ["GET", "/admin/users/bert"],
   ["PUT", "/admin/groups/lab/members/bert"],
   ["DELETE", "/admin/groups/lab/members/bert"],
@@ -175,6 +176,8 @@ t.test("keys, groups and users are searched and paged by the server", async (t) 
   t.same(await logins("group=lab&limit=2&page=2"), ["carl"]);
   t.same(await logins("text=OF%20THE"), ["anna", "bert", "carl"]);
   t.same([(await get("/users/count?group=lab&text=bert")).json, (await get("/users/count")).json], [1, 4]);
+
+  t.match(await list("/admin/users?group=lab&text=L&limit=1&page=2"), { total: 3, rows: [{ login: "bert", groups: ["lab"], keys: 1 }] });
 
   t.equal((await get("/admin/groups/chess/members/anna", { method: "PUT" })).status, 200);
   t.equal((await get("/admin/groups/lab/members/anna", { method: "DELETE" })).status, 200);

@@ -100,6 +100,29 @@ const BERTH: readonly Visit[] = [
   { name: "audit log", path: "administration/audit", shows: "datagrok/app:2.0.0" },
   { name: "settings", path: "administration/settings", shows: "BERTH_WORKERS" },
   { name: "orphans", path: "administration/orphans", shows: "No orphans." },
+  { name: "users", path: "administration/users", shows: "administrator" },
+  { name: "users, new one", path: "administration/users", open: button("Add user…"), shows: "Add a user", leave: escape },
+  { name: "user", path: "administration/users/admin", shows: "this session" },
+  { name: "user, unknown", path: "administration/users/unknown", shows: "There is no user unknown." },
+  { name: "groups", path: "administration/groups", shows: "lab" },
+  { name: "group", path: "administration/groups/lab", shows: "Add member…" },
+  { name: "developer keys", path: "administration/keys", shows: "from the settings" },
+  {
+    name: "developer keys, created one",
+    path: "administration/keys",
+    open: async (page) => {
+      await button("Create key…")(page);
+      await page.getByLabel("User").fill("admin");
+      await button("Create")(page);
+    },
+    shows: "Copy the key now.",
+    leave: (page) => page.getByRole("button", { name: "Done" }).click(),
+  },
+  { name: "sessions", path: "administration/sessions", shows: "this session" },
+  { name: "credentials", path: "administration/credentials", shows: "Variables of its containers" },
+  { name: "credentials, form", path: "administration/credentials", open: button(/^Set…/), shows: "Set credentials of app", leave: escape },
+  { name: "signing keys", path: "administration/signing-keys", shows: "signs tokens" },
+  { name: "profile", path: "profile", shows: "this session" },
 ];
 
 /** With an hour of measurements. */
@@ -187,6 +210,7 @@ const USER: readonly Visit[] = [
   { name: "containers of others", path: "containers", shows: "app-web" },
   { name: "container of others", path: "containers/:app-web", shows: "can start and stop this container" },
   { name: "logs of others", path: "containers/:app-web/logs", shows: "No log lines" },
+  { name: "a user's profile", path: "profile", shows: "this session" },
   { name: "a user's empty overview", path: "overview", shows: "You have no containers." },
 ];
 
@@ -207,7 +231,8 @@ const routeOf = (hash: string) =>
     .replace(/^#?\/?/, "")
     .replace(/\?.*$/, "")
     .replaceAll(/[\da-f]{8}-[\da-f-]{27}/g, ":id")
-    .replace(/^registry\/.+/, "registry/:name");
+    .replace(/^registry\/.+/, "registry/:name")
+    .replace(/^(administration\/(?:users|groups))\/.+/, "$1/:name");
 
 function photographer(page: Page, name: string, fullPage: boolean) {
   return async (view: string) => {
@@ -272,6 +297,7 @@ t.test("every page of a berth with a registry", async (t) => {
   await berth.call(`/docker/containers/proxy/${ids["app-web"] ?? ""}/`);
   for (const name of ["app-broken", "app-slow"]) await berth.call(`/docker/containers/${ids[name] ?? ""}/run`);
   await berth.until("app-broken", ["error"]);
+  await berth.call("/admin/groups/lab/members/admin", { method: "PUT" });
   await visitAll(t, berth.base, berth.key, BERTH, ids);
 
   const post = (body: object) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });

@@ -73,6 +73,7 @@ t.test("each route of openapi.json is called", async (t) => {
     "patch /users/{login}": () => call("PATCH", "/users/anna", json, body({ friendlyName: "Anna" })),
     "post /users/{login}/keys": () => call("POST", "/users/anna/keys", json, body({ label: "laptop" })),
     "get /users/{login}/keys": () => call("GET", "/users/anna/keys"),
+    "get /admin/users": () => call("GET", "/admin/users?text=anna&limit=10&page=1"),
     "get /admin/users/{login}": () => call("GET", "/admin/users/anna"),
     "get /admin/developer-keys": () => call("GET", "/admin/developer-keys?text=laptop"),
     "get /admin/sessions": () => call("GET", "/admin/sessions?login=admin&limit=10&page=1"),

@@ -1,10 +1,7 @@
-import type { ComponentType } from "preact";
-import { useEffect, useState } from "preact/hooks";
 import type { User } from "../entities.ts";
 import { type ConsolePath, linkTo } from "../location.ts";
-import { Failure, Loading } from "../parts/display.tsx";
-import { usePageTitle } from "../parts/page-title.ts";
-import { ADMIN_PAGES, type AdminPageEntry, type AdminPageProps } from "./pages.ts";
+import { LoadedPage } from "../parts/loaded-page.tsx";
+import { ADMIN_PAGES, type AdminPageEntry } from "./pages.ts";
 
 /** The page of a path behind `#/administration`. */
 export function adminPageOf([name]: ConsolePath): AdminPageEntry | undefined {
@@ -21,7 +18,7 @@ export function Administration({ rest, user }: { rest: ConsolePath; user: User }
         <AdminLinks current={current} />
       </nav>
       <div class="side-content">
-        <LoadedPage key={current.name} page={current} rest={rest.slice(1)} user={user} />
+        <LoadedPage key={current.name} title={current.title} load={current.load} props={{ rest: rest.slice(1), user }} />
       </div>
     </div>
   );
@@ -41,24 +38,4 @@ export function AdminLinks({ current }: { current: AdminPageEntry | undefined })
       ))}
     </div>
   ));
-}
-
-function LoadedPage({ page: { title, load }, rest, user }: { page: AdminPageEntry } & AdminPageProps) {
-  const [loaded, setLoaded] = useState<{ Content: ComponentType<AdminPageProps> }>();
-  const [isFailed, setIsFailed] = useState(false);
-  usePageTitle(title);
-  useEffect(() => {
-    let isGone = false;
-    load().then(
-      (Content) => isGone || setLoaded({ Content }),
-      () => isGone || setIsFailed(true),
-    );
-    return () => {
-      isGone = true;
-    };
-  }, [load]);
-  if (loaded) return <loaded.Content rest={rest} user={user} />;
-  if (!isFailed) return <Loading />;
-  // A browser does not load a module again that failed once, and after an upgrade of berth the file has another name.
-  return <Failure error={new Error(`The page ${title} did not load.`)} onRetry={() => location.reload()} />;
 }

@@ -20,4 +20,10 @@ export const ADMIN_PAGES: readonly AdminPageEntry[] = [
   { name: "audit", title: "Audit log", group: "Server", load: async () => (await import("./audit-log.tsx")).AuditLogPage },
   { name: "settings", title: "Settings", group: "Server", load: async () => (await import("./settings.tsx")).SettingsPage },
   { name: "orphans", title: "Orphans", group: "Server", load: async () => (await import("./orphans.tsx")).OrphansPage },
+  { name: "users", title: "Users", group: "Access", load: async () => (await import("./users-page.tsx")).UsersPage },
+  { name: "groups", title: "Groups", group: "Access", load: async () => (await import("./groups-page.tsx")).GroupsPage },
+  { name: "keys", title: "Developer keys", group: "Access", load: async () => (await import("./developer-keys-page.tsx")).DeveloperKeysPage },
+  { name: "sessions", title: "Sessions", group: "Access", load: async () => (await import("./sessions-page.tsx")).SessionsPage },
+  { name: "credentials", title: "Credentials", group: "Access", load: async () => (await import("./credentials-page.tsx")).CredentialsPage },
+  { name: "signing-keys", title: "Signing keys", group: "Access", load: async () => (await import("./signing-keys-page.tsx")).SigningKeysPage },
 ];

@@ -4,6 +4,7 @@ import type { Container } from "../entities.ts";
 import { linkTo } from "../location.ts";
 import { Action, Menu } from "../parts/controls.tsx";
 import { ConfirmDialog } from "../parts/dialog.tsx";
+import { copyText } from "../parts/clipboard.ts";
 import { useNotices } from "../parts/notices.tsx";
 import { EdgeAddress } from "../edge-address.ts";
 
@@ -109,19 +110,6 @@ function CopyMenu({ container: { id, name, config, address, port } }: { containe
       ))}
     </Menu>
   );
-}
-
-/** The clipboard's API exists only over https and on localhost. */
-async function copyText(text: string): Promise<void> {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const field = document.createElement("textarea");
-  field.value = text;
-  document.body.append(field);
-  field.select();
-  // oxlint-disable-next-line typescript/no-deprecated
-  const isCopied = document.execCommand("copy");
-  field.remove();
-  if (!isCopied) throw new Error("refused");
 }
 
 /** Opens the container's page at the edge. The edge is another origin, so this signs the browser in there first, without administration. */

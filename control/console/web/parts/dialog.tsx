@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 
 /** A modal dialog. `onClose`: Escape, or undefined if it has to be answered. */
 export function Dialog({ title, children, onClose }: { title: string; children: ComponentChildren; onClose?: (() => void) | undefined }) {
@@ -35,5 +35,89 @@ export function ConfirmDialog({ title, children, verb, onConfirm, onClose }: Con
         </button>
       </div>
     </Dialog>
+  );
+}
+
+type FormProps = { title: string; children: ComponentChildren; verb: string; onSubmit(): Promise<unknown>; onClose(): void };
+
+/** A form over the page. It stays open until the server accepts it: a notice behind it would not be seen. */
+export function FormDialog({ title, children, verb, onSubmit, onClose }: FormProps) {
+  const [error, setError] = useState<Error>();
+  const [isBusy, setBusy] = useState(false);
+  const submit = (event: Event) => {
+    event.preventDefault();
+    setBusy(true);
+    setError(undefined);
+    onSubmit().catch((reason: unknown) => {
+      setError(reason as Error);
+      setBusy(false);
+    });
+  };
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form class="fields" onSubmit={submit}>
+        {children}
+        {error ? (
+          <p class="failure" role="alert">
+            {error.message}
+          </p>
+        ) : null}
+        <div class="tools end">
+          <button type="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" class="primary" disabled={isBusy} aria-busy={isBusy}>
+            {verb}
+          </button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+type TextFieldProps = {
+  label: string;
+  value: string;
+  onChange(value: string): void;
+  hint?: ComponentChildren;
+  pattern?: string;
+  maxLength?: number;
+  isRequired?: boolean;
+  /** Values that the browser offers. */
+  offers?: readonly string[];
+};
+
+export function TextField({ label, value, onChange, hint, pattern, maxLength, isRequired = false, offers }: TextFieldProps) {
+  const id = useId();
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <input
+        id={id}
+        type="text"
+        autocomplete="off"
+        spellcheck={false}
+        autocapitalize="off"
+        value={value}
+        required={isRequired}
+        {...(pattern === undefined ? {} : { pattern })}
+        {...(maxLength === undefined ? {} : { maxLength })}
+        {...(hint === undefined ? {} : { "aria-describedby": `${id}-hint` })}
+        {...(offers === undefined ? {} : { list: `${id}-offers` })}
+        onInput={(event) => onChange(event.currentTarget.value)}
+      />
+      {offers === undefined ? null : (
+        <datalist id={`${id}-offers`}>
+          {offers.map((offer) => (
+            <option key={offer} value={offer} />
+          ))}
+        </datalist>
+      )}
+      {hint === undefined ? null : (
+        <p id={`${id}-hint`} class="quiet">
+          {hint}
+        </p>
+      )}
+    </div>
   );
 }

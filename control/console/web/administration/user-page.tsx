@@ -1,0 +1,229 @@
+import { useState } from "preact/hooks";
+import { type DeveloperKeyRow, DeveloperKeyTable, NewKeyDialog } from "../accounts/developer-keys.tsx";
+import { EndAllSessions, SessionTable, type UserSessionRow } from "../accounts/sessions.tsx";
+import { request, type RequestState, useRequest } from "../api-client.ts";
+import type { AccountJson } from "../entities.ts";
+import { linkTo } from "../location.ts";
+import { Toggle } from "../parts/controls.tsx";
+import { ConfirmDialog, FormDialog, TextField } from "../parts/dialog.tsx";
+import { Facts, FailedPage, Failure, Loading, Moment, Section, Table } from "../parts/display.tsx";
+import { useNotices } from "../parts/notices.tsx";
+import { usePageTitle } from "../parts/page-title.ts";
+import { useLocalState, usePagedRows } from "../parts/paged-table.tsx";
+import { memberPath } from "./groups-page.tsx";
+
+export function userPath(login: string): string {
+  return `/users/${encodeURIComponent(login)}`;
+}
+
+export function keysPath(login: string): string {
+  return `${userPath(login)}/keys`;
+}
+
+export function sessionsPath(login: string): string {
+  return `${userPath(login)}/sessions`;
+}
+
+/** Everything about one user. `isOwn`: the signed-in administrator. */
+export function UserPage({ login, isOwn }: { login: string; isOwn: boolean }) {
+  const ofLogin = `?login=${encodeURIComponent(login)}`;
+  const account = useRequest<AccountJson>(`/admin/users/${encodeURIComponent(login)}`);
+  const keys = usePagedRows<DeveloperKeyRow>(`/admin/developer-keys${ofLogin}`, useLocalState());
+  const sessions = usePagedRows<UserSessionRow>(`/admin/sessions${ofLogin}`, useLocalState());
+  const [isCreating, setCreating] = useState(false);
+  usePageTitle(login);
+  const { value: user, error, reload } = account;
+  if (!user) return error ? <FailedPage title={login} error={error} onRetry={reload} /> : <Loading />;
+  return (
+    <>
+      <p class="trail">
+        <a href={linkTo("administration", "users")}>Users</a> /
+      </p>
+      <div class="page-head">
+        <h1>{login}</h1>
+        <UserActions user={user} isOwn={isOwn} onChanged={reload} />
+      </div>
+      <Failure error={error} onRetry={reload} />
+      <Facts
+        facts={[
+          ["Name", user.friendlyName],
+          ["Rights", user.admin ? "administrator" : "user"],
+          ["Created", <Moment at={user.createdOn} />],
+        ]}
+      />
+      <UserGroups state={account} user={user} />
+      <Section title="Developer keys">
+        <div class="tools">
+          <button type="button" onClick={() => setCreating(true)}>
+            Create key…
+          </button>
+        </div>
+        <DeveloperKeyTable rows={keys} pathOf={({ id }) => `${keysPath(login)}/${encodeURIComponent(id)}`} />
+      </Section>
+      <Section title="Sessions">
+        <div class="tools">
+          <EndAllSessions login={login} isOwn={isOwn} path={sessionsPath(login)} onDone={sessions.reload} />
+        </div>
+        <SessionTable rows={sessions} pathOf={({ id }) => `${sessionsPath(login)}/${encodeURIComponent(id)}`} />
+      </Section>
+      <UserPackages login={login} />
+      <UserChanges login={login} />
+      {isCreating ? <NewKeyDialog login={login} pathOf={keysPath} onCreated={keys.reload} onClose={() => setCreating(false)} /> : null}
+    </>
+  );
+}
+
+/** berth keeps the first user, and no administrator removes themself. */
+const FIRST_USER = "admin";
+
+function UserActions({ user, isOwn, onChanged }: { user: AccountJson; isOwn: boolean; onChanged(): void }) {
+  const [dialog, setDialog] = useState<"change" | "remove">();
+  const notices = useNotices();
+  const { login } = user;
+  const close = () => setDialog(undefined);
+  const remove = () => {
+    close();
+    request<{ packages: string[] }>(userPath(login), { method: "DELETE" }).then(({ packages }) => {
+      notices.done(`${login} is removed.${packages.length === 0 ? "" : ` You are the author of ${packages.join(", ")} now.`}`);
+      location.hash = linkTo("administration", "users");
+    }, notices.failed);
+  };
+  return (
+    <div class="tools">
+      <button type="button" onClick={() => setDialog("change")}>
+        Change…
+      </button>
+      {isOwn || login === FIRST_USER ? null : (
+        <button type="button" class="danger" onClick={() => setDialog("remove")}>
+          Remove…
+        </button>
+      )}
+      {dialog === "change" ? (
+        <ChangeUser
+          user={user}
+          onClose={close}
+          onChanged={() => {
+            close();
+            onChanged();
+          }}
+        />
+      ) : null}
+      {dialog === "remove" ? (
+        <ConfirmDialog title={`Remove ${login}?`} verb="Remove" onConfirm={remove} onClose={close}>
+          <p>All keys and sessions of {login} end. The packages become yours, and their containers continue to run.</p>
+        </ConfirmDialog>
+      ) : null}
+    </div>
+  );
+}
+
+function ChangeUser({ user, onClose, onChanged }: { user: AccountJson; onClose(): void; onChanged(): void }) {
+  const [name, setName] = useState(user.friendlyName);
+  const [isAdmin, setAdmin] = useState(user.admin);
+  const change = async () => {
+    const body = JSON.stringify({ friendlyName: name.trim(), admin: isAdmin });
+    await request(userPath(user.login), { method: "PATCH", headers: { "content-type": "application/json" }, body });
+    onChanged();
+  };
+  return (
+    <FormDialog title={`Change ${user.login}`} verb="Save" onSubmit={change} onClose={onClose}>
+      <TextField label="Name" value={name} onChange={setName} maxLength={200} isRequired />
+      {user.login === FIRST_USER ? null : <Toggle label="Administrator" value={isAdmin} onChange={setAdmin} />}
+    </FormDialog>
+  );
+}
+
+function UserGroups({ state: { reload }, user: { login, groups } }: { state: RequestState<AccountJson>; user: AccountJson }) {
+  const [group, setGroup] = useState("");
+  const notices = useNotices();
+  const { value: known } = useRequest<{ rows: { name: string }[] }>("/admin/groups?limit=200");
+  const change = (method: "PUT" | "DELETE", name: string) =>
+    request(memberPath(name, login), { method }).then(() => {
+      if (method === "PUT") setGroup("");
+      reload();
+    }, notices.failed);
+  return (
+    <Section title="Groups">
+      {groups.length === 0 ? <p class="quiet">No groups. Users of one group manage each other's packages.</p> : null}
+      <ul class="chips">
+        {groups.map((name) => (
+          <li key={name}>
+            <a href={linkTo("administration", "groups", name)}>{name}</a>
+            <button type="button" class="plain" aria-label={`Remove from ${name}`} onClick={() => void change("DELETE", name)}>
+              ×
+            </button>
+          </li>
+        ))}
+      </ul>
+      <form
+        class="tools one-line"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void change("PUT", group.trim());
+        }}
+      >
+        <TextField
+          label="Group"
+          value={group}
+          onChange={setGroup}
+          maxLength={63}
+          isRequired
+          offers={(known?.rows ?? []).map(({ name }) => name).filter((name) => !groups.includes(name))}
+        />
+        <button type="submit">Add to group</button>
+      </form>
+    </Section>
+  );
+}
+
+/** A user has few packages; of more, the first ones by name are shown. */
+const MOST_PACKAGES = 100;
+
+type AuthoredPackage = { id: string; name: string; version: string; updatedOn: string };
+
+function UserPackages({ login }: { login: string }) {
+  const filter = encodeURIComponent(encodeURIComponent(`author = "${login}"`));
+  const { value: packages, error, reload } = useRequest<AuthoredPackage[]>(`/public/v1/packages?text=${filter}&limit=${MOST_PACKAGES}&page=1`);
+  return (
+    <Section title="Packages">
+      <Failure error={error} onRetry={reload} />
+      {packages?.length === 0 ? <p class="quiet">No packages.</p> : null}
+      {packages && packages.length > 0 ? (
+        <Table
+          rows={packages}
+          keyOf={({ id }) => id}
+          columns={[
+            { name: "Package", cell: ({ name }) => name },
+            { name: "Version", cell: ({ version }) => version },
+            { name: "Published", cell: ({ updatedOn }) => <Moment at={updatedOn} /> },
+          ]}
+        />
+      ) : null}
+      {packages?.length === MOST_PACKAGES ? <p class="quiet">The first {MOST_PACKAGES} by name.</p> : null}
+    </Section>
+  );
+}
+
+type AuditLine = { seq: number; time: string; action: string; target: string | null; address: string | null };
+
+function UserChanges({ login }: { login: string }) {
+  const { value: lines, error, reload } = useRequest<AuditLine[]>(`/admin/audit?limit=20&login=${encodeURIComponent(login)}`);
+  return (
+    <Section title="Recent changes">
+      <Failure error={error} onRetry={reload} />
+      {lines?.length === 0 ? <p class="quiet">No entries in the audit log.</p> : null}
+      {lines && lines.length > 0 ? (
+        <Table
+          rows={lines}
+          keyOf={({ seq }) => String(seq)}
+          columns={[
+            { name: "Time", cell: ({ time }) => <Moment at={time} /> },
+            { name: "Action", cell: ({ action }) => <code>{action}</code> },
+            { name: "Target", cell: ({ target }) => target ?? "–" },
+            { name: "Address", cell: ({ address }) => (address === null ? <span class="quiet">unknown</span> : <code>{address}</code>) },
+          ]}
+        />
+      ) : null}
+    </Section>
+  );
+}
