@@ -95,7 +95,7 @@ const BERTH: readonly Visit[] = [
   { name: "registry", path: "registry", shows: "datagrok/app" },
   { name: "repository", path: "registry/datagrok%2Fapp", shows: "2.0.0" },
   { name: "overview", path: "overview", shows: "Most requests" },
-  { name: "administration", path: "administration", shows: "Keys" },
+  { name: "administration", path: "administration", shows: "Backend" },
   { name: "server", path: "administration/server", shows: "signs docker tokens" },
   { name: "audit log", path: "administration/audit", shows: "datagrok/app:2.0.0" },
   { name: "settings", path: "administration/settings", shows: "BERTH_WORKERS" },

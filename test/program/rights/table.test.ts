@@ -24,19 +24,36 @@ const TABLE = {
   "change a user": [401, 401, 403, 403, 403, 200],
   "make a key": [401, 401, 403, 403, 403, 200],
   "list keys": [401, 401, 403, 403, 403, 200],
+  "list own keys with a session": [401, 401, 403, 403, 403, 200],
+  "list own keys with a developer key": [401, 401, 200, 200, 200, 200],
+  "list sessions": [401, 401, 403, 403, 403, 200],
+  "end sessions": [401, 401, 403, 403, 403, 200],
+  "list credentials": [401, 401, 403, 403, 403, 200],
+  "add to a group": [401, 401, 403, 403, 403, 200],
   "remove a user": [401, 401, 403, 403, 403, 200],
 } as const satisfies Record<string, Record<number, number> & { length: (typeof ROLES)["length"] }>;
 
 t.test("who may do what", async (t) => {
   const stand = await openStand(t);
   const { berth } = stand;
+  const user = await stand.addPerson("uma", { groups: ["elsewhere"] });
+  const author = await stand.addPerson("anna", { groups: ["lab", "other"] });
+  const member = await stand.addPerson("max", { groups: ["lab"] });
   const tokens: Record<Role, string | undefined> = {
     anonymous: undefined,
     badToken: "x".repeat(43),
-    user: (await stand.addPerson("uma", { groups: ["elsewhere"] })).token,
-    author: (await stand.addPerson("anna", { groups: ["lab", "other"] })).token,
-    member: (await stand.addPerson("max", { groups: ["lab"] })).token,
+    user: user.token,
+    author: author.token,
+    member: member.token,
     admin: berth.token,
+  };
+  const keys: Record<Role, string | undefined> = {
+    anonymous: undefined,
+    badToken: "x".repeat(43),
+    user: user.key,
+    author: author.key,
+    member: member.key,
+    admin: berth.key,
   };
   const headers = (role: Role) => (tokens[role] === undefined ? {} : { authorization: tokens[role] });
   // One folder for each role to delete; publishing again brings none back, since each publishes a package of all of them first.
@@ -74,6 +91,18 @@ t.test("who may do what", async (t) => {
     "change a user": (role) => ask(role, "/users/new", "PATCH", { groups: ["lab"] }),
     "make a key": (role) => ask(role, "/users/new/keys", "POST", {}),
     "list keys": (role) => ask(role, "/users/new/keys"),
+    "list own keys with a session": (role) => ask(role, "/users/current/keys"),
+    "list own keys with a developer key": async (role) => {
+      const answer = await fetch(`${berth.api}/users/current/keys`, {
+        headers: keys[role] === undefined ? {} : { authorization: `Dev ${keys[role]}` },
+      });
+      await answer.arrayBuffer();
+      return answer.status;
+    },
+    "list sessions": (role) => ask(role, "/admin/sessions"),
+    "end sessions": (role) => ask(role, "/users/new/sessions", "DELETE"),
+    "list credentials": (role) => ask(role, "/admin/credentials"),
+    "add to a group": (role) => ask(role, "/admin/groups/lab/members/new", "PUT"),
     "remove a user": (role) => ask(role, "/users/new", "DELETE"),
   };
 
