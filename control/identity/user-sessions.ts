@@ -35,7 +35,10 @@ export function createUserSessions({ store, clock, signedOut }: { store: Store; 
       signedOut();
     },
     endAll: async (userId, kept) => {
-      const ended = await store.sessions.removeAllOf(userId, kept);
+      const ended = await store.transaction(async () => {
+        await store.containers.endStartsOfSessions(userId, kept);
+        return store.sessions.removeAllOf(userId, kept);
+      });
       signedOut();
       return ended;
     },

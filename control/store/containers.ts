@@ -209,6 +209,21 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     );
   const endStartsOfSession = endStartsOf("wished_session");
   const endStartsOfKey = endStartsOf("wished_key");
+  const endStartsOfSessions = run((values: { userId: string; kept: string }) =>
+    builder
+      .updateTable("containers")
+      .set({ wished_key: sql.lit(""), wished_session: null })
+      .where(
+        "wished_session",
+        "in",
+        builder
+          .selectFrom("sessions")
+          .select("digest")
+          .where("user_id", "=", values.userId)
+          .where("container_id", "is", null)
+          .where("digest", "<>", values.kept),
+      ),
+  );
   const endStartsOfUser = run((values: { userId: string }) =>
     builder.updateTable("containers").set({ wished_by: null }).where("wished_by", "=", values.userId),
   );
@@ -300,6 +315,8 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     /** What was started with this session is given no token of it any more; likewise with a developer key. */
     endStartsOfSession: (session: string) => endStartsOfSession({ digest: session }),
     endStartsOfKey: (key: string) => endStartsOfKey({ digest: key }),
+    /** The same for all sessions of a user, except the one with the digest `kept`. */
+    endStartsOfSessions: (userId: string, kept: string | undefined) => endStartsOfSessions({ userId, kept: kept ?? "" }),
     /** A later start must not use a session of a removed user. */
     endStartsOfUser: (userId: string) => endStartsOfUser({ userId }),
     /**

@@ -68,12 +68,6 @@ export function createSessions(queries: Queries) {
       .where("user_id", "=", values.userId)
       .where("container_id", "is", null)
       .where("digest", "<>", values.kept);
-  const endStarts = run((values: { userId: string; kept: string }) =>
-    builder
-      .updateTable("containers")
-      .set({ wished_key: sql.lit(""), wished_session: null })
-      .where("wished_session", "in", ofUser(values)),
-  );
   const removeChildren = run((values: { userId: string; kept: string }) => builder.deleteFrom("sessions").where("parent", "in", ofUser(values)));
   const removeOthers = run((values: { userId: string; kept: string }) =>
     builder.deleteFrom("sessions").where("user_id", "=", values.userId).where("container_id", "is", null).where("digest", "<>", values.kept),
@@ -111,11 +105,10 @@ export function createSessions(queries: Queries) {
       const [row] = (await database.readUnordered(raw(sql`select count(*) as count ${matching(filter)}`).compile())) as { count: number }[];
       return row?.count ?? 0;
     },
-    /** Removes all sessions of a user, except the one with the digest `kept`, and ends the tokens of what was started with them. Returns how many. */
+    /** Removes all sessions of a user, except the one with the digest `kept`. Returns how many. */
     removeAllOf: (userId: string, kept: string | undefined) =>
       database.transaction(async () => {
         const values = { userId, kept: kept ?? "" };
-        await endStarts(values);
         await removeChildren(values);
         return removeOthers(values);
       }),

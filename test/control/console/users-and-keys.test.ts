@@ -127,7 +127,7 @@ walk(
     await page.goBack();
     await row(opened, "user-119").waitFor();
     t.equal(await page.getByLabel("Search users").inputValue(), "user-11");
-    await page.getByLabel("Search users").fill("nobody-like-this");
+    await page.getByLabel("Search users").fill("no-such-user");
     await page.getByText("No rows match.").waitFor();
   },
   async ({ identity }) => {

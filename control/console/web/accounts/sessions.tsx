@@ -76,10 +76,10 @@ export function SessionTable({ rows, pathOf, ofAllUsers = false, search }: Sessi
 
 /** Ends all sessions of a user, except the one of this browser. */
 export function EndAllSessions({ login, isOwn, path, onDone }: { login: string; isOwn: boolean; path: string; onDone(): void }) {
-  const [isAsked, setAsked] = useState(false);
+  const [isConfirming, setConfirming] = useState(false);
   const notices = useNotices();
   const end = () => {
-    setAsked(false);
+    setConfirming(false);
     request<{ ended: number }>(path, { method: "DELETE" })
       .then(
         ({ ended }) => notices.done(ended === 1 ? "1 session ends within 10 seconds." : `${ended} sessions end within 10 seconds.`),
@@ -89,15 +89,15 @@ export function EndAllSessions({ login, isOwn, path, onDone }: { login: string; 
   };
   return (
     <>
-      <button type="button" class="danger" onClick={() => setAsked(true)}>
+      <button type="button" class="danger" onClick={() => setConfirming(true)}>
         {isOwn ? "End all others…" : "End all…"}
       </button>
-      {isAsked ? (
+      {isConfirming ? (
         <ConfirmDialog
           title={isOwn ? "End all your other sessions?" : `End all sessions of ${login}?`}
           verb="End"
           onConfirm={end}
-          onClose={() => setAsked(false)}
+          onClose={() => setConfirming(false)}
         >
           <p>
             {isOwn ? "You stay signed in here." : `${login} can sign in again with a developer key.`} Containers that were started with these sessions

@@ -136,7 +136,7 @@ function ChangeUser({ user, onClose, onChanged }: { user: AccountJson; onClose()
 function UserGroups({ state: { reload }, user: { login, groups } }: { state: RequestState<AccountJson>; user: AccountJson }) {
   const [group, setGroup] = useState("");
   const notices = useNotices();
-  const { value: known } = useRequest<{ rows: { name: string }[] }>("/admin/groups?limit=200");
+  const { value: allGroups } = useRequest<{ rows: { name: string }[] }>("/admin/groups?limit=200");
   const change = (method: "PUT" | "DELETE", name: string) =>
     request(memberPath(name, login), { method }).then(() => {
       if (method === "PUT") setGroup("");
@@ -168,7 +168,7 @@ function UserGroups({ state: { reload }, user: { login, groups } }: { state: Req
           onChange={setGroup}
           maxLength={63}
           isRequired
-          offers={(known?.rows ?? []).map(({ name }) => name).filter((name) => !groups.includes(name))}
+          offers={(allGroups?.rows ?? []).map(({ name }) => name).filter((name) => !groups.includes(name))}
         />
         <button type="submit">Add to group</button>
       </form>
