@@ -67,7 +67,8 @@ export function diagnosticsRoutes({ store, lifecycle, gateways, clock, authoriza
         const container = await requireContainer(store, authorization.caller(request), request.params.id);
         const explanation = await lifecycle.explain(container.id, clientAbortSignal(reply));
         const { history, container: explained } = explanation;
-        return explanationToJson(explanation, await store.users.logins([explained.requestedBy, ...history.map(({ byUser }) => byUser)]));
+        const json = explanationToJson(explanation, await store.users.logins([explained.requestedBy, ...history.map(({ byUser }) => byUser)]));
+        return { ...json, package: (await store.packages.find(container.packageId))?.name ?? null };
       },
     }),
     route({
@@ -145,7 +146,7 @@ function historyEntryToJson(
 function explanationToJson(
   { container, why, history, timers, awake, failure, engine, listener }: ContainerExplanation,
   logins: Logins,
-): ExplanationJson {
+): Omit<ExplanationJson, "package"> {
   const { fact } = engine;
   return {
     id: container.id,

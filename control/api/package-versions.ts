@@ -1,4 +1,4 @@
-import { type Static, Type } from "typebox";
+import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import { requireManage } from "../identity/rights.ts";
 import type { Package } from "../model/entities.ts";
@@ -6,23 +6,8 @@ import { wasGood } from "../packages/publish/earlier-version.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { isoDate } from "./entities.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { nullable, paramsOf, text } from "./schemas.ts";
+import { PACKAGE_VERSIONS, type PackageVersionJson, paramsOf, text } from "./schemas.ts";
 
-const date = Type.String({ format: "date-time" });
-
-const VERSION = Type.Object({
-  number: Type.Integer({ description: "counts the publishes of the package from 1" }),
-  version: Type.String({ description: "of its package.json" }),
-  publishedOn: date,
-  by: nullable(text, { description: "the login; null: unknown" }),
-  restores: nullable(Type.Integer(), { description: "the number of the earlier version that it repeats" }),
-  replacedOn: nullable(date, { description: "null: it is the current version" }),
-  containers: Type.Integer(),
-  good: nullable(Type.Boolean(), {
-    description: "when it was replaced, each image was ready and no container had failed; null for the current version",
-  }),
-});
-const VERSIONS = Type.Object({ name: text, versions: Type.Array(VERSION) });
 const ROLLED_BACK = Type.Object({ name: text, restored: Type.Integer(), version: text });
 const UNPUBLISHED = Type.Object({ name: text, containers: Type.Array(text) });
 
@@ -46,7 +31,7 @@ export function packageVersionRoutes({ store, publisher, authorization }: RouteD
         method: "GET",
         path: `${path}/versions`,
         authorize: "session",
-        schema: { tags, summary: "Lists the versions of a package that can be restored, the newest first", params, response: VERSIONS },
+        schema: { tags, summary: "Lists the versions of a package that can be restored, the newest first", params, response: PACKAGE_VERSIONS },
         handle: async (request) => {
           const owner = await find(nameOf(request.params));
           await requireManage(store, authorization.caller(request), owner.id);
@@ -56,7 +41,7 @@ export function packageVersionRoutes({ store, publisher, authorization }: RouteD
           const current = (await store.images.byPackage(owner.id)).filter(({ state }) => state !== "DELETED").length;
           return {
             name: owner.name,
-            versions: versions.map((one): Static<typeof VERSION> => ({
+            versions: versions.map((one): PackageVersionJson => ({
               number: one.number,
               version: one.version,
               publishedOn: isoDate(one.publishedOn),

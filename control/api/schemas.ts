@@ -161,6 +161,7 @@ export type WakeJson = Static<typeof WAKE>;
 export const EXPLANATION = Type.Object({
   id: text,
   name: text,
+  package: nullable(text, { description: "the name of its package" }),
   status: Type.String({ description: "a status, as in the entity" }),
   since: date,
   why: sentence,
@@ -283,6 +284,35 @@ export const AUDIT_ENTRY = Type.Object({
   status: nullable(count, { description: "of the response; null: the client left before it" }),
 });
 export type AuditEntryJson = Static<typeof AUDIT_ENTRY>;
+
+export const PACKAGE = Type.Object({
+  "#type": text,
+  id: text,
+  name: text,
+  friendlyName: text,
+  version: text,
+  author: Type.String({ description: "the login of its owner" }),
+  createdOn: date,
+  updatedOn: date,
+  publishedVersions: Type.Array(Type.Object({ id: text, version: text, isCurrent: Type.Boolean() }), { description: "the one that is here" }),
+});
+export type PackageEntity = Static<typeof PACKAGE>;
+
+const PACKAGE_VERSION = Type.Object({
+  number: Type.Integer({ description: "counts the publishes of the package from 1" }),
+  version: Type.String({ description: "of its package.json" }),
+  publishedOn: date,
+  by: nullable(text, { description: "the login; null: unknown" }),
+  restores: nullable(Type.Integer(), { description: "the number of the earlier version that it repeats" }),
+  replacedOn: nullable(date, { description: "null: it is the current version" }),
+  containers: Type.Integer(),
+  good: nullable(Type.Boolean(), {
+    description: "when it was replaced, each image was ready and no container had failed; null for the current version",
+  }),
+});
+export type PackageVersionJson = Static<typeof PACKAGE_VERSION>;
+export const PACKAGE_VERSIONS = Type.Object({ name: text, versions: Type.Array(PACKAGE_VERSION) });
+export type PackageVersionsJson = Static<typeof PACKAGE_VERSIONS>;
 
 export const ORPHAN = Type.Object({
   service: Type.String({ description: "its name at the container engine" }),

@@ -7,19 +7,8 @@ import type { Condition } from "../store/listing.ts";
 import { isoDate } from "./entities.ts";
 import { type ListFields, parseListing } from "./lists.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { count, date, LIST_QUERY, text } from "./schemas.ts";
+import { count, LIST_QUERY, PACKAGE, text } from "./schemas.ts";
 
-const PACKAGE = Type.Object({
-  "#type": text,
-  id: text,
-  name: text,
-  friendlyName: text,
-  version: text,
-  author: Type.String({ description: "the login of its owner" }),
-  createdOn: date,
-  updatedOn: date,
-  publishedVersions: Type.Array(Type.Object({ id: text, version: text, isCurrent: Type.Boolean() }), { description: "the one that is here" }),
-});
 const GROUP = Type.Object({ "#type": text, id: text, name: text, friendlyName: text });
 const NAMED: ListFields = { name: { column: "name" }, friendlyName: { column: "name" } };
 const PACKAGES: ListFields = { ...NAMED, author: { column: "author" } };

@@ -49,6 +49,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/rights/browser.test.ts",
   "test/program/console-container.test.ts",
   "test/program/console-session.test.ts",
+  "test/program/console-packages.test.ts",
   "test/control/console/long-list.test.ts",
   "test/control/console/states.test.ts",
   "test/control/console/overview.test.ts",

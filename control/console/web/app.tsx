@@ -16,6 +16,7 @@ import { FailedPage, Loading } from "./parts/display.tsx";
 import { Dialog } from "./parts/dialog.tsx";
 import { LoadedPage } from "./parts/loaded-page.tsx";
 import { NoticeBoard } from "./parts/notices.tsx";
+import { PackageList, PackagePage } from "./packages.tsx";
 import { PageHeader } from "./page-header.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
 import { SignIn, SignInForm } from "./sign-in.tsx";
@@ -27,6 +28,12 @@ const SECTIONS: readonly ConsolePage[] = [
     name: "containers",
     title: "Containers",
     page: ([id, tab]) => (id === undefined ? <ContainerList /> : <ContainerPage key={id} id={id} tab={tab} />),
+  },
+  {
+    name: "packages",
+    of: "containers",
+    title: "Packages",
+    page: ([name]) => (name === undefined ? <PackageList /> : <PackagePage key={name} name={name} />),
   },
   { name: "images", title: "Images", page: ([id]) => (id === undefined ? <ImageList /> : <ImagePage key={id} id={id} />) },
   {
@@ -46,7 +53,7 @@ const SECTIONS: readonly ConsolePage[] = [
 const loadProfile = async () => (await import("./accounts/profile-page.tsx")).ProfilePage;
 
 type ConsolePage = {
-  name: ConsoleSection | "overview" | "administration";
+  name: ConsoleSection | "overview" | "packages" | "administration";
   /** Shown where the server has this section. Undefined: its own. */
   of?: ConsoleSection;
   title: string;

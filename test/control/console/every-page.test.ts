@@ -97,6 +97,8 @@ const BERTH: readonly Visit[] = [
   { name: "overview", path: "overview", shows: "Most requests" },
   { name: "administration", path: "administration", shows: "Backend" },
   { name: "server", path: "administration/server", shows: "signs docker tokens" },
+  { name: "packages", path: "packages", shows: "admin" },
+  { name: "package", path: "packages/app", shows: "current" },
   { name: "audit log", path: "administration/audit", shows: "datagrok/app:2.0.0" },
   { name: "settings", path: "administration/settings", shows: "BERTH_WORKERS" },
   { name: "orphans", path: "administration/orphans", shows: "No orphans." },
@@ -231,7 +233,7 @@ const routeOf = (hash: string) =>
     .replace(/^#?\/?/, "")
     .replace(/\?.*$/, "")
     .replaceAll(/[\da-f]{8}-[\da-f-]{27}/g, ":id")
-    .replace(/^registry\/.+/, "registry/:name")
+    .replace(/^(registry|packages)\/.+/, "$1/:name")
     .replace(/^(administration\/(?:users|groups))\/.+/, "$1/:name");
 
 function photographer(page: Page, name: string, fullPage: boolean) {

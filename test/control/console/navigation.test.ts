@@ -9,7 +9,7 @@ t.test("the console begins with the overview, and its sections are a row of link
   await signIn(ADMIN_KEY);
   await page.getByRole("heading", { name: "Overview" }).waitFor();
   const sections = page.getByRole("navigation", { name: "Sections" });
-  t.same(await sections.getByRole("link").allInnerTexts(), ["Overview", "Containers", "Images", "Registry", "Administration"]);
+  t.same(await sections.getByRole("link").allInnerTexts(), ["Overview", "Containers", "Packages", "Images", "Registry", "Administration"]);
   t.equal(await page.getByRole("button", { name: "Menu" }).isVisible(), false);
   await sections.getByRole("link", { name: "Administration" }).click();
   await page.getByRole("navigation", { name: "Administration" }).getByRole("link", { name: "Server" }).waitFor();

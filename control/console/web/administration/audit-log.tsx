@@ -151,5 +151,6 @@ function AuditTarget({ action, target }: Pick<AuditEntry, "action" | "target">) 
     const [, repository] = STORED_IMAGE.exec(target) ?? [];
     if (repository !== undefined) return <a href={linkTo("registry", repository)}>{target}</a>;
   }
+  if (action.startsWith("package")) return <a href={linkTo("packages", target)}>{target}</a>;
   return <span title={target}>{name}</span>;
 }

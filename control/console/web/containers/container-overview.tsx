@@ -35,6 +35,11 @@ function ManagerOverview({ container: { id, status, note }, children }: { contai
         <Failure error={explanation.error} onRetry={explanation.reload} />
         {explanation.value ? <Reasons explanation={explanation.value} /> : <p class="quiet">Loading…</p>}
       </Section>
+      {explanation.value?.package ? (
+        <p>
+          <span class="quiet">Package</span> <a href={linkTo("packages", explanation.value.package)}>{explanation.value.package}</a>
+        </p>
+      ) : null}
       {children}
       <Starts state={wakes} />
       <OpenRequestList id={id} />
