@@ -22,6 +22,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/conf/helm-upgrade.test.ts",
   "test/conf/helm-upgrade-database.test.ts",
   "test/program/author-mistakes.test.ts",
+  "test/program/quick-start.test.ts",
   "test/program/walk.test.ts",
   "test/program/broken-packages.test.ts",
   "test/control/identity/service-tokens.test.ts",
