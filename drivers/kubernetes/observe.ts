@@ -165,11 +165,23 @@ export async function usage(cluster: KubernetesApi, service: string, signal: Abo
   return { cpuMs: cores * windowMs, networkBytes: 0, windowMs, ...(memoryBytes > 0 ? { memoryBytes } : {}) };
 }
 
-const UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, M: 1e6, G: 1e9, Ki: 1_024, Mi: 1_048_576, Gi: 1_073_741_824 };
+/** As Kubernetes writes quantities; a metrics server writes `Ki`. */
+const UNITS: Readonly<Record<string, number>> = {
+  m: 1e-3,
+  "": 1,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+};
 
 /** A quantity such as `12345Ki`. */
 function parseBytes(quantity = ""): number {
-  const [, number = "0", unit = ""] = /^(\d+(?:\.\d+)?)([kMGi]*)$/.exec(quantity) ?? [];
+  const [, number = "0", unit = ""] = /^(\d+(?:\.\d+)?)([a-zA-Z]*)$/.exec(quantity) ?? [];
   return Math.round(Number(number) * (UNITS[unit] ?? 0));
 }
 

@@ -109,7 +109,7 @@ export function ContainerList() {
       name: "Actions",
       kind: "actions",
       isUnnamed: true,
-      cell: (row) => (row.mayManage ? <StartOrStop container={row} onDone={rows.reload} /> : null),
+      cell: (row) => (row.mayManage ? <StartOrStop container={row} onDone={rows.refresh} /> : null),
     },
   ];
   const { total, groups } = rows;

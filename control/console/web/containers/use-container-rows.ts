@@ -19,6 +19,8 @@ export type ContainerRows = {
   show(first: number, last: number): void;
   error: Error | undefined;
   reload(): void;
+  /** Soon, but not while a button of a row is under the pointer: the button of another row could come there. */
+  refresh(): void;
 };
 
 type LoadedRows = { key: string; total: number; groups: ContainerRowPage["groups"]; blocks: ReadonlyMap<number, readonly ContainerRow[]> };
@@ -66,17 +68,21 @@ export function useContainerRows(query: string): ContainerRows {
     return () => stop.abort();
   }, [query, turn]);
 
-  const refresh = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => () => clearTimeout(refresh.current), []);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => () => clearTimeout(timer.current), []);
   const reload = () => setTurn((last) => last + 1);
+  const refresh = () => {
+    timer.current ??= setTimeout(() => {
+      timer.current = undefined;
+      if (document.querySelector("td.actions:hover") === null) reload();
+      else refresh();
+    }, REFRESH_MS);
+  };
   useLiveEvents((event) => {
     if (event.kind === "image") return;
     if (event.kind === "resync") return reload();
     if (event.kind === "container") setLoaded((before) => before && withChange(before, event.entity));
-    refresh.current ??= setTimeout(() => {
-      refresh.current = undefined;
-      reload();
-    }, REFRESH_MS);
+    refresh();
   });
 
   return {
@@ -89,6 +95,7 @@ export function useContainerRows(query: string): ContainerRows {
     },
     error,
     reload,
+    refresh,
   };
 }
 

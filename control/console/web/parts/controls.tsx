@@ -33,15 +33,16 @@ export function Menu({ label, children }: { label: string; children: ComponentCh
   const box = useRef<HTMLDetailsElement>(null);
   useEffect(() => {
     const close = () => {
-      if (box.current) box.current.open = false;
+      if (!box.current) return;
+      // A choice is hidden with the list: the focus must not be lost, and a dialog returns it.
+      if (box.current.contains(document.activeElement)) box.current.querySelector("summary")?.focus();
+      box.current.open = false;
     };
     const onClick = (event: MouseEvent) => {
       if (box.current?.open && !box.current.querySelector("summary")?.contains(event.target as Node)) close();
     };
     const onKey = (event: KeyboardEvent) => {
-      if (event.key !== "Escape" || !box.current?.open) return;
-      close();
-      box.current.querySelector("summary")?.focus();
+      if (event.key === "Escape" && box.current?.open) close();
     };
     addEventListener("click", onClick);
     addEventListener("keydown", onKey);

@@ -1,11 +1,16 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 
-/** A modal dialog. `onClose`: Escape, or undefined if it has to be answered. */
+/** A modal dialog. `onClose`: Escape, or undefined if it has to be answered. Then the focus is where it was, or in the page if that is gone. */
 export function Dialog({ title, children, onClose }: { title: string; children: ComponentChildren; onClose?: (() => void) | undefined }) {
   const box = useRef<HTMLDialogElement>(null);
   useEffect(() => {
+    const before = document.activeElement;
     box.current?.showModal();
+    return () => {
+      const isThere = before instanceof HTMLElement && before.isConnected && before !== document.body;
+      (isThere ? before : document.getElementById("main"))?.focus();
+    };
   }, []);
   const onCancel = (event: Event) => {
     event.preventDefault();
