@@ -21,8 +21,6 @@ export type CalloutProxy = {
   reports: "log" | "counts" | undefined;
   /** It cannot remove single cookies from responses. */
   keepsCookies?: true;
-  /** It keeps decisions for so long. */
-  keepsMs?: number;
 };
 
 export const SECRET = "callout-secret-of-thirty-two-bytes";
@@ -69,8 +67,10 @@ export async function startProgram(
 /** A gateway with callouts, two containers and the proxy in front. */
 export async function openFront(t: Test, proxy: CalloutProxy, options: { activeMs?: number } = {}) {
   const [port, log] = [await freePort(), await freePort()];
+  const decided: number[] = [];
   const stand = await openStand(t, {
     forwarder: "splice",
+    watchers: [({ head, status }) => void (head?.target.startsWith("/decide") && decided.push(status))],
     callout: {
       secret: SECRET,
       activeMs: options.activeMs ?? 60_000,
@@ -110,7 +110,7 @@ export async function openFront(t: Test, proxy: CalloutProxy, options: { activeM
     if (status !== 200) throw new Error(`${args[0]} gets ${status} ${body}\n${errors()}`);
     return JSON.parse(body) as Echo;
   };
-  return { stand, port, send, echo, reached, held, first, second, errors };
+  return { stand, decided, port, send, echo, reached, held, first, second, errors };
 }
 
 async function answer(container: string, reached: Echo[], held: ServerResponse[], pending: IncomingMessage, response: ServerResponse): Promise<void> {

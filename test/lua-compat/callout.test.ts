@@ -1,0 +1,105 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { type CalloutProxy, calloutCases, editConfig, openFront, startProgram } from "../conf/callout/proxy-cases.ts";
+import { eventually } from "../fixtures/eventually.ts";
+import { freePort } from "../fixtures/server.ts";
+import { exchange, ID, PATH } from "../gateway/stand.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+
+const LUA_COMPAT = join(import.meta.dirname, "../../lua-compat");
+const MODULES = "/usr/share/nginx/modules";
+
+const NGINX: CalloutProxy = {
+  name: "nginx with Lua",
+  reports: "counts",
+  start: async (t, ports) => {
+    const folder = tempFolder(t);
+    const http = editConfig(readFileSync(join(LUA_COMPAT, "callout-http.conf"), "utf8"), ports)
+      .replace("/etc/nginx/lua-compat", LUA_COMPAT)
+      .replace("port = 8082", `port = ${ports.callout}`);
+    writeFileSync(join(folder, "http.conf"), http);
+    const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`).join("\n");
+    const errorLog = join(folder, "error.log");
+    writeFileSync(
+      join(folder, "nginx.conf"),
+      `load_module ${MODULES}/ndk_http_module.so;
+load_module ${MODULES}/ngx_http_lua_module.so;
+daemon off; master_process off; pid ${folder}/pid; error_log ${errorLog} warn;
+events {}
+http {
+  access_log off;
+  ${temporary}
+  include ${folder}/http.conf;
+  server { listen 127.0.0.1:${ports.port}; include ${join(LUA_COMPAT, "callout.conf")}; }
+}`,
+    );
+    return startProgram(t, "nginx", ["-p", folder, "-c", join(folder, "nginx.conf"), "-e", errorLog], { errorLog, port: ports.port });
+  },
+};
+
+calloutCases(t, NGINX);
+
+const ADA = "A".repeat(43);
+
+t.test("one decision serves many requests, and berth hears of each", async (t) => {
+  const { echo, decided, stand } = await openFront(t, NGINX);
+  const begin = performance.now();
+  for (let count = 0; count < 200; count++) await echo(`${PATH}/${count}?q`);
+  const seconds = (performance.now() - begin) / 1_000;
+  t.ok(decided.length <= 2 + 3 * seconds, `${decided.length} decisions in ${seconds} s`);
+  await eventually("a report that none is open", () => stand.uses.get(ID)?.open === 0);
+});
+
+t.test("a kept decision is used for nothing else", async (t) => {
+  const { echo, send, port, reached, stand } = await openFront(t, NGINX);
+  const cookie = { authorization: [] as string[], cookie: `auth=${ADA}` };
+  const post = { method: "POST", body: "x" };
+  const keep = async () => {
+    await echo(`${PATH}/`);
+    await echo(`${PATH}/`, cookie);
+    await echo(`${PATH}/`, cookie, post);
+    reached.length = 0;
+  };
+  await keep();
+  for (const [what, headers, method] of [
+    ["a foreign page's POST", { ...cookie, origin: "https://evil.example" }, post],
+    ["the same by Sec-Fetch-Site", { ...cookie, "sec-fetch-site": "cross-site" }, post],
+    ["the same by Referer", { ...cookie, referer: "https://evil.example/" }, post],
+    ["another cookie", { ...cookie, cookie: `auth=${"C".repeat(43)}` }, {}],
+    ["no credential", { authorization: [] as string[] }, {}],
+    ["a credential with more behind it", { authorization: `${ADA}x` }, {}],
+    ["one header's value in another", { authorization: [] as string[], referer: ADA }, {}],
+  ] as const) {
+    await keep();
+    t.match((await send(`${PATH}/`, headers, method)).status, /^40[13]$/, what);
+    t.same(reached, [], what);
+  }
+  await keep();
+  t.match((await send(`${PATH}/`, { "service-worker": "script" })).body, /unregister/);
+  t.same(reached, []);
+  // A path of the container's location by normalization alone, in which the kept container's id stands where it usually does.
+  await keep();
+  const raw = `/${"x".repeat(27)}/${ID}/../..${PATH.replace(ID, "00000000-0000-4000-8000-000000000000")}/x`;
+  t.match(
+    await exchange(port, `GET ${raw} HTTP/1.1\r\nHost: stand.example\r\nAuthorization: ${ADA}\r\nConnection: close\r\n\r\n`),
+    /^HTTP\/1\.1 [45]/,
+  );
+  t.same(reached, []);
+  // Of a probe, the container is no longer in use.
+  await eventually("no use", () => stand.uses.get(ID)?.open === 0);
+  const before = stand.uses.get(ID)?.lastActive;
+  t.equal((await send(`${PATH}/`, { "x-berth-no-wake": "1" })).status, 200);
+  t.equal(stand.uses.get(ID)?.lastActive, before);
+});
+
+t.test("a request whose container refuses the connection does not count as open for ever", async (t) => {
+  const { send, stand } = await openFront(t, NGINX);
+  stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port: await freePort() } });
+  await eventually("its sentence", async () => {
+    const { status, body } = await send(`${PATH}/`);
+    return status === 502 && body.includes("The container closed the connection or refused it");
+  });
+  await eventually("no use", () => stand.uses.get(ID)?.open === 0);
+  t.pass();
+});
