@@ -88,7 +88,7 @@ One page of \`berth serve\` has the counts of all its processes. A process that 
 \`berth registry\`, \`berth spawner\`) has its own page, and needs its own port on a shared machine. If a process dies, its counts up to the last scrape stay in
 the sums, so that no counter falls; later counts are lost. A restart of berth sets counters to 0.
 
-No label has a value that callers choose: a route is one of ten, a status its first digit, a fault one of berth's codes. Some metrics have container names as
+No label has a value that callers choose: a route is one of twelve, a status its first digit, a fault one of berth's codes. Some metrics have container names as
 labels; beyond some hundred containers, the rest is counted as \`(others)\`.
 
 There are also the metrics of every Node process, with the label \`process\` (\`serve\`, \`control\`, \`gateway\`, \`registry-proxy\`, \`registry\`,
