@@ -164,6 +164,17 @@ t.test("only one who knows the secret may ask", async (t) => {
   t.equal((await forwarded(`${PATH}/`, { "x-berth-callout-secret": secret })).status, 200);
 });
 
+t.test("a guard of the listener closes connections before a byte is read", async (t) => {
+  let refuses = true;
+  const guard: CalloutOptions["guard"] = (server) => {
+    server.prependListener("connection", (socket) => void (refuses && socket.destroy()));
+  };
+  const { forwarded } = await open(t, { guard });
+  await t.rejects(forwarded(`${PATH}/`));
+  refuses = false;
+  t.equal((await forwarded(`${PATH}/`)).status, 200);
+});
+
 t.test("a page of a foreign origin cannot use the browser's cookie, also for a WebSocket whose Upgrade the proxy does not pass on", async (t) => {
   const { forwarded } = await open(t);
   const page = { authorization: [] as string[], cookie: `auth=${ADA}`, origin: "https://evil.example" };
