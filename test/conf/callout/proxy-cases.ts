@@ -322,7 +322,7 @@ export function calloutCases(t: Test, proxy: CalloutProxy): void {
     for (const path of [PATH, WS_PATH]) {
       const socket = new WebSocket(`ws://127.0.0.1:${port}${path}/ws`, { headers: { authorization: BOB } });
       const messages: string[] = [];
-      socket.on("message", (data) => messages.push(String(data as Buffer)));
+      socket.on("message", (data) => messages.push(String(data)));
       socket.on("error", (error) => t.comment(`${path}: ${error.message}\n${errors()}`));
       await once(socket, "open");
       if (path === WS_PATH) await eventually("CONNECTED", () => messages.includes("CONNECTED"));
