@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { BUILD_FILE } from "../../lib/own-files.ts";
 import about from "../../package.json" with { type: "json" };
 import { assets, bundle } from "./bundle.ts";
@@ -29,10 +29,17 @@ export function describeBuild(code: Uint8Array, source: SourceCommit): Record<st
   };
 }
 
-/** Writes the executable. `page` is the folder of the built console. */
-export async function buildExecutable(options: { target: string; version: string; page: string; source: SourceCommit }): Promise<void> {
+/** Writes the executable, and returns its description. `page` is the folder of the built console. */
+export async function buildExecutable(options: {
+  target: string;
+  version: string;
+  page: string;
+  source: SourceCommit;
+}): Promise<Record<string, string>> {
   const { target, version, page, source } = options;
-  const work = mkdtempSync(join(tmpdir(), "berth-build-"));
+  mkdirSync(dirname(target), { recursive: true });
+  // Beside it: what is moved at the end stays on one file system.
+  const work = mkdtempSync(join(dirname(target), ".build-"));
   try {
     const code = await bundle(ROOT, { for: "executable", version });
     writeFileSync(join(work, "berth.cjs"), code);
@@ -51,9 +58,8 @@ export async function buildExecutable(options: { target: string; version: string
     };
     writeFileSync(join(work, "sea.json"), JSON.stringify(config));
     execFileSync(process.execPath, ["--random-seed=1", "--build-sea", join(work, "sea.json")], { cwd: work, stdio: ["ignore", "ignore", "inherit"] });
-    mkdirSync(join(target, ".."), { recursive: true });
     renameSync(config.output, target);
-    console.log(`${target}: commit ${build["commit"]}, bundle ${build["bundle"]?.slice(0, 12)}`);
+    return build;
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
@@ -74,7 +80,9 @@ if (import.meta.main) {
   const page = mkdtempSync(join(tmpdir(), "berth-page-"));
   try {
     buildPage(page);
-    await buildExecutable({ target: process.argv[2] ?? join(ROOT, "dist/berth"), version: about.version, page, source: readSourceCommit() });
+    const target = process.argv[2] ?? join(ROOT, "dist/berth");
+    const build = await buildExecutable({ target, version: about.version, page, source: readSourceCommit() });
+    console.log(`${target}: commit ${build["commit"]}, bundle ${build["bundle"]?.slice(0, 12)}`);
   } finally {
     rmSync(page, { recursive: true, force: true });
   }

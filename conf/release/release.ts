@@ -41,6 +41,11 @@ async function makeRelease(version: string, target: string): Promise<void> {
   mkdirSync(dirname(target), { recursive: true });
   // Beside it: what is moved at the end stays on one file system.
   const work = mkdtempSync(`${target}-`);
+  const interrupted = () => {
+    rmSync(work, { recursive: true, force: true });
+    process.exit(130);
+  };
+  for (const name of ["SIGINT", "SIGTERM"]) process.once(name, interrupted);
   try {
     const folder = (name: string) => {
       mkdirSync(join(work, name));
@@ -80,6 +85,7 @@ async function writeArtefacts(options: { version: string; notes: string; output:
   };
   const at = (name: keyof typeof names) => join(output, names[name]);
 
+  say(`the console and the executable of commit ${source.commit}`);
   const page = folder("page");
   buildPage(page);
   await buildExecutable({ target: at("program"), version, page, source });
@@ -87,12 +93,14 @@ async function writeArtefacts(options: { version: string; notes: string; output:
   const licences = licenceTexts(bill);
   const libraries = findLibraries(at("program"));
   const common = { version, epoch, licences, libraries, program: at("program") };
+  say("npm package, .deb and image");
   const [image] = await Promise.all([
     createImage({ ...common, work: folder("image"), commit: source.commit }),
     buildNpmPackage({ ...common, target: at("npm"), page, source }),
     buildDebianPackage({ ...common, target: at("debian"), work: folder("debian"), maintainer: findMaintainer() }),
   ]);
 
+  say(process.env["COSIGN_KEY"] ? "provenance, signatures and checksums" : "provenance and checksums");
   const named = await Promise.all(
     [at("npm"), at("debian"), at("program")].map(async (file) => ({ name: basename(file), digest: { sha256: await sha256Of(file) } })),
   );
@@ -147,6 +155,11 @@ function requireProgram(name: string): void {
   } catch {
     throw new Error(`${name} is not installed: on Debian, \`apt-get install ${name.startsWith("dpkg") ? "dpkg" : name}\`.`);
   }
+}
+
+/** It takes a quarter of a minute, and longer on a busy machine. */
+function say(step: string): void {
+  console.error(`release: making ${step}`);
 }
 
 function jsonFile(value: object): Uint8Array {
