@@ -34,6 +34,7 @@ import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { configuredKeys } from "./control-listeners.ts";
 import { openConfiguredRegistry, registryBrowser } from "./configured-registry.ts";
+import { createRegistryGarbage } from "./distribution/maintenance.ts";
 import { type ListeningHandle, portOf, tcpListenerOptions } from "./listeners.ts";
 import { configuredDriver, openChosenDriver } from "./open-driver.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -192,6 +193,7 @@ export async function openLeadingControl(
         signingKeys,
         audit,
         registry: browser,
+        garbage: settings.registry.kind === "embedded" ? createRegistryGarbage(runtime.registryAdminSocket, clock) : undefined,
         election: leader,
         backend: {
           driver: driverName,

@@ -45,7 +45,7 @@ export async function runRegistry(options: {
     log,
   });
   try {
-    const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, log });
+    const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, clock, log });
     const proxied = {
       upstream: ownUpstream(runtime.registrySocket),
       isReadOnly: own.isReadOnly,

@@ -15,7 +15,7 @@ import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
 import type { ControlElection } from "../leadership/open-leadership.ts";
 import type { GatewayQueries } from "./feed-stream.ts";
-import type { EffectiveSettingJson } from "./schemas.ts";
+import type { EffectiveSettingJson, GarbageJson } from "./schemas.ts";
 
 /** The part of the lifecycle that the API uses. */
 export type ApiLifecycle = Pick<
@@ -56,6 +56,24 @@ export type ApiSettings = {
 /** `capacity`: undefined if the orchestrator has no limit, or reports none. */
 export type Backend = { driver: string; environment: string; capacity(signal: AbortSignal): Promise<Capacity | undefined> };
 
+type GarbageRun = NonNullable<GarbageJson["running"]>;
+type GarbageResult = NonNullable<GarbageJson["last"]>;
+
+/** As the registry process reports it: times in epoch ms. */
+export type ReportedGarbage = {
+  storage: string;
+  isShared: boolean;
+  running?: (Pick<GarbageRun, "dryRun" | "phase" | "deleted"> & { startedAt: number; total?: number | undefined }) | undefined;
+  last?: (Omit<GarbageResult, "endedOn" | "failure"> & { endedAt: number; failure?: string | undefined }) | undefined;
+};
+
+export type RegistryGarbageDeps = {
+  /** Undefined: the registry process does not run on this machine. Faults: REGISTRY_FAILED. */
+  status(): Promise<ReportedGarbage | undefined>;
+  /** Returns before the run ends. Faults: REGISTRY_BUSY, REGISTRY_FAILED. */
+  start(options: { dryRun: boolean }): Promise<ReportedGarbage | undefined>;
+};
+
 /** Everything that the routes work with. */
 export type ApiDeps = {
   store: Store;
@@ -79,6 +97,8 @@ export type ApiDeps = {
   election?: ControlElection | undefined;
   /** The registry that images are pushed to; undefined: none is configured. */
   registry?: RegistryBrowser | undefined;
+  /** Garbage of berth's own registry on this machine; undefined: berth runs none. */
+  garbage?: RegistryGarbageDeps | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
   driverLogs(service: string, options: LogOptions, signal: AbortSignal): AsyncIterable<string>;
   /** What runs the containers. */

@@ -25,6 +25,7 @@ import { packageVersionRoutes } from "./package-versions.ts";
 import { createSendList } from "./lists.ts";
 import { openLiveStreams } from "./live-streams.ts";
 import { recordAudit } from "./record-audit.ts";
+import { registryGarbageRoutes } from "./registry-garbage.ts";
 import { imageUsage, lastPushes, registryRoutes, repositoryOwnerRoutes } from "./registry.ts";
 import { addRoutes, type RouteDeps } from "./route.ts";
 import { seriesRoutes } from "./series.ts";
@@ -134,6 +135,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => signingKeyRoutes(deps),
         () => registryRoutes({ registry: deps.registry, usage: () => imageUsage(store), pushes }),
         () => repositoryOwnerRoutes(deps),
+        () => registryGarbageRoutes(deps),
         () => overviewRoutes({ ...deps, proxies }),
       ];
       for (const group of groups) {

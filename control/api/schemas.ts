@@ -314,6 +314,39 @@ export type PackageVersionJson = Static<typeof PACKAGE_VERSION>;
 export const PACKAGE_VERSIONS = Type.Object({ name: text, versions: Type.Array(PACKAGE_VERSION) });
 export type PackageVersionsJson = Static<typeof PACKAGE_VERSIONS>;
 
+export const GARBAGE = Type.Object({
+  storage: Type.String({ description: "where the images are" }),
+  isShared: Type.Boolean({ description: "registries of other machines may take pushes to it" }),
+  running: Type.Union(
+    [
+      Type.Object({
+        dryRun: Type.Boolean(),
+        startedOn: date,
+        phase: oneOf(["refusing pushes", "reading manifests", "deleting", "accepting pushes"]),
+        deleted: Type.Integer({ description: "blobs" }),
+        total: nullable(count, { description: "blobs to delete; null: not known yet" }),
+      }),
+      Type.Null(),
+    ],
+    { description: "the run in progress" },
+  ),
+  last: Type.Union(
+    [
+      Type.Object({
+        dryRun: Type.Boolean(),
+        endedOn: date,
+        blobs: Type.Integer({ description: "layers, configurations and manifests that no image has" }),
+        bytes: nullable(count, { description: "null: the storage does not tell" }),
+        largest: Type.Array(Type.Object({ digest: text, bytes: count })),
+        failure: nullable(text),
+      }),
+      Type.Null(),
+    ],
+    { description: "the last run since the registry started" },
+  ),
+});
+export type GarbageJson = Static<typeof GARBAGE>;
+
 export const ORPHAN = Type.Object({
   service: Type.String({ description: "its name at the container engine" }),
   why: oneOf(["another store", "another name", "unknown id"]),

@@ -28,6 +28,7 @@ export const AUDIT_ACTIONS = [
   "signingKeyRevoked",
   "orphanRemoved",
   "imageDeleted",
+  "garbageCollected",
   "repositoryAssigned",
   "imported",
   "imagePushed",

@@ -10,34 +10,123 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { distributionConfig, type DistributionProgram } from "./distribution-program.ts";
 import { processFile, rememberProcess } from "./supervise-distribution.ts";
-import type { RegistryStorage } from "./registry-storage.ts";
+import { type RegistryStorage, storageName } from "./registry-storage.ts";
 import { blobFile } from "./stored-images.ts";
 
 /** How long a collection may take: it reads every manifest there is. */
 const LONGEST_MS = 6 * 3_600_000;
 
+/** What a collection does at the moment. `deleted` counts blobs; `total`: undefined until it is known. */
+export type GarbageProgress = {
+  phase: "refusing pushes" | "reading manifests" | "deleting" | "accepting pushes";
+  deleted: number;
+  total: number | undefined;
+};
+
+/** Times in epoch ms. `largest`: the largest blobs, in a folder. */
+export type GarbageStatus = {
+  storage: string;
+  /** Registries of other machines may take pushes to the same storage. */
+  isShared: boolean;
+  running: (GarbageProgress & { dryRun: boolean; startedAt: number }) | undefined;
+  last:
+    | {
+        dryRun: boolean;
+        endedAt: number;
+        blobs: number;
+        bytes: number | null;
+        largest: { digest: string; bytes: number }[];
+        failure: string | undefined;
+      }
+    | undefined;
+};
+
+const MOST_LARGEST = 20;
+
+type GarbageRuns = {
+  status(): GarbageStatus;
+  /** Resolves when it has ended. Faults: REGISTRY_BUSY if one runs, those of collecting. */
+  run(options: { dryRun: boolean }): Promise<CollectedGarbage>;
+};
+
+function createGarbageRuns({ registry, clock, log }: { registry: OwnRegistry; clock: Clock; log: Log }): GarbageRuns {
+  const { storage } = registry;
+  let running: GarbageStatus["running"];
+  let last: GarbageStatus["last"];
+  const collect = async (dryRun: boolean, onProgress: (progress: GarbageProgress) => void): Promise<CollectedGarbage> => {
+    if (dryRun) return collectGarbage({ ...registry, dryRun, onProgress });
+    onProgress({ phase: "refusing pushes", deleted: 0, total: undefined });
+    return registry.whileReadOnly(async () => {
+      log.info({}, "garbage is collected: nothing can be pushed or deleted meanwhile");
+      const collected = await collectGarbage({ ...registry, dryRun, onProgress });
+      log.info({ blobs: collected.blobs.length, bytes: collected.bytes }, "garbage was collected");
+      onProgress({ phase: "accepting pushes", deleted: collected.blobs.length, total: collected.blobs.length });
+      return collected;
+    });
+  };
+  return {
+    status: () => ({ storage: storageName(storage), isShared: storage.isShared, running, last }),
+    run: async ({ dryRun }) => {
+      if (running) throw new Fault("REGISTRY_BUSY", `${running.dryRun ? "Garbage is being counted" : "Garbage is being collected"} already.`);
+      const startedAt = clock.now();
+      const onProgress = (progress: GarbageProgress) => (running = { ...progress, dryRun, startedAt });
+      onProgress({ phase: "reading manifests", deleted: 0, total: undefined });
+      const end = (collected: CollectedGarbage, failure?: string) => {
+        const { blobs, bytes, largest = [] } = collected;
+        last = { dryRun, endedAt: clock.now(), blobs: blobs.length, bytes, largest, failure };
+      };
+      try {
+        const collected = await collect(dryRun, onProgress);
+        end(collected);
+        return collected;
+      } catch (error) {
+        end({ blobs: [], bytes: null }, error instanceof Fault ? error.message : "An internal error occurred: berth's log has it.");
+        throw error;
+      } finally {
+        running = undefined;
+      }
+    },
+  };
+}
+
 /**
  * Collects garbage of the running registry on request: only the process that supervises it can refuse writes meanwhile. It listens on a Unix socket in a
  * folder of this user alone.
  */
-export async function openMaintenance(options: { socket: string; registry: OwnRegistry; log: Log }): Promise<{ close(): Promise<void> }> {
-  const { socket, registry, log } = options;
+export async function openMaintenance(options: {
+  socket: string;
+  registry: OwnRegistry;
+  clock: Clock;
+  log: Log;
+}): Promise<{ close(): Promise<void> }> {
+  const { socket, log } = options;
+  const runs = createGarbageRuns(options);
+  const toFault = (error: unknown) =>
+    error instanceof Fault ? error : new Fault("REGISTRY_FAILED", "Garbage cannot be collected: berth's log says why.", { cause: error });
+  const logFailure = (error: unknown) => {
+    if (toFault(error).code !== "REGISTRY_BUSY") log.error({ err: error }, "garbage cannot be collected");
+  };
   const server = createServer((request, answer) => {
     request.resume();
-    if (request.method !== "POST" || request.url !== "/garbage") return void answer.writeHead(404).end();
-    void collect().catch((error: unknown) => {
-      const fault =
-        error instanceof Fault ? error : new Fault("REGISTRY_FAILED", "Garbage cannot be collected: berth's log says why.", { cause: error });
-      if (fault.code !== "REGISTRY_BUSY") log.error({ err: error }, "garbage cannot be collected");
+    const fail = (error: unknown) => {
+      logFailure(error);
+      const fault = toFault(error);
       answer.writeHead(fault.status).end(JSON.stringify(fault.toJSON()));
-    });
-    async function collect(): Promise<void> {
-      const result = await registry.whileReadOnly(() => {
-        log.info({}, "garbage is collected: nothing can be pushed or deleted meanwhile");
-        return collectGarbage({ ...registry, dryRun: false });
-      });
-      log.info({ blobs: result.blobs.length, bytes: result.bytes }, "garbage was collected");
-      answer.end(JSON.stringify(result));
+    };
+    switch (`${request.method} ${request.url}`) {
+      // Waits for the end.
+      case "POST /garbage":
+        return void runs.run({ dryRun: false }).then(({ blobs, bytes }) => answer.end(JSON.stringify({ blobs, bytes })), fail);
+      case "GET /garbage":
+        return void answer.end(JSON.stringify(runs.status()));
+      case "POST /garbage/dry-run":
+      case "POST /garbage/start": {
+        if (runs.status().running) return void runs.run({ dryRun: true }).catch(fail);
+        runs.run({ dryRun: request.url === "/garbage/dry-run" }).catch(logFailure);
+        return void answer.end(JSON.stringify(runs.status()));
+      }
+      default:
+        return void answer.writeHead(404).end();
     }
   });
   server.requestTimeout = 0;
@@ -65,8 +154,35 @@ export async function requestCollection(socketPath: string, clock: Clock): Promi
   return result;
 }
 
+/** A registry process answers from memory. */
+const STATUS_MS = 10_000;
+
+export type RegistryGarbage = {
+  /** Undefined if no registry of berth's own runs on this machine. Faults: REGISTRY_FAILED. */
+  status(): Promise<GarbageStatus | undefined>;
+  /** Starts a collection, or a dry run, and does not wait for its end. Undefined as above. Faults: REGISTRY_BUSY, REGISTRY_FAILED. */
+  start(options: { dryRun: boolean }): Promise<GarbageStatus | undefined>;
+};
+
+/** The collections of the registry that runs on this machine, from another process. */
+export function createRegistryGarbage(socketPath: string, clock: Clock): RegistryGarbage {
+  const toFault = ({ why, cause }: HttpFailure) => new Fault("REGISTRY_FAILED", `The registry of this machine does not answer: ${why}.`, { cause });
+  const call = async (method: "GET" | "POST", path: string): Promise<GarbageStatus | undefined> => {
+    const client = { socketPath, clock, maxBytes: MAX_BYTES, timeoutMs: STATUS_MS, toFault };
+    const reply = await requestSocket(client, { method, url: `http://localhost${path}` });
+    if (reply === undefined) return undefined;
+    const result = JSON.parse(reply.text()) as GarbageStatus | FaultData;
+    if ("code" in result) throw Fault.from(result);
+    return result;
+  };
+  return {
+    status: () => call("GET", "/garbage"),
+    start: ({ dryRun }) => call("POST", dryRun ? "/garbage/dry-run" : "/garbage/start"),
+  };
+}
+
 /** What no manifest refers to, and how many bytes of the disk that is; null: the storage is no folder. */
-export type CollectedGarbage = { blobs: string[]; bytes: number | null };
+export type CollectedGarbage = { blobs: string[]; bytes: number | null; largest?: { digest: string; bytes: number }[] };
 
 const LONGEST_OUTPUT = 256 * 1_048_576;
 
@@ -79,20 +195,33 @@ export async function collectGarbage(options: {
   folder: string;
   storage: RegistryStorage;
   dryRun: boolean;
+  onProgress?: (progress: GarbageProgress) => void;
 }): Promise<CollectedGarbage> {
-  const { distribution, folder, storage, dryRun } = options;
+  const { distribution, folder, storage, dryRun, onProgress } = options;
   const configFile = join(folder, "garbage.yml");
   rmSync(configFile, { force: true });
   writeFileSync(configFile, distributionConfig({ storage, socket: "", secret: "", readOnly: false, level: "warn" }), { mode: 0o600 });
+  onProgress?.({ phase: "reading manifests", deleted: 0, total: undefined });
   const dry = await run(distribution, ["garbage-collect", "--dry-run", configFile], undefined);
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
-  const bytes = storage.kind === "folder" ? blobs.reduce((sum, digest) => sum + sizeOf(join(storage.folder, blobFile(digest))), 0) : null;
-  if (!dryRun) await run(distribution, ["garbage-collect", configFile], processFile(folder, "garbage"));
-  return { blobs, bytes };
+  const sizes = storage.kind === "folder" ? blobs.map((digest) => ({ digest, bytes: sizeOf(join(storage.folder, blobFile(digest))) })) : undefined;
+  const bytes = sizes ? sizes.reduce((sum, blob) => sum + blob.bytes, 0) : null;
+  const largest = sizes?.toSorted((one, other) => other.bytes - one.bytes).slice(0, MOST_LARGEST);
+  if (!dryRun) {
+    let deleted = 0;
+    // It prints a line before it deletes a blob.
+    const onOutput = (text: string) => {
+      deleted = Math.min(blobs.length, deleted + (text.match(/blob eligible for deletion/g)?.length ?? 0));
+      onProgress?.({ phase: "deleting", deleted, total: blobs.length });
+    };
+    onOutput("");
+    await run(distribution, ["garbage-collect", configFile], processFile(folder, "garbage"), onOutput);
+  }
+  return { blobs, bytes, ...(largest ? { largest } : {}) };
 }
 
 /** What deletes is written down, so that it can be ended where we are killed: nothing may be pushed while it runs. */
-function run({ command }: DistributionProgram, words: string[], pidFile: string | undefined): Promise<string> {
+function run({ command }: DistributionProgram, words: string[], pidFile: string | undefined, onOutput?: (text: string) => void): Promise<string> {
   return new Promise((resolve, reject) => {
     const { file, args, env } = command;
     const child = execFile(file, [...args, ...words], { env, maxBuffer: LONGEST_OUTPUT }, (error, stdout, stderr) => {
@@ -103,6 +232,7 @@ function run({ command }: DistributionProgram, words: string[], pidFile: string 
       if (error) return reject(new Fault("REGISTRY_FAILED", `Distribution cannot collect garbage: ${lastLine(stderr || stdout)}`, { cause: error }));
       resolve(stdout);
     });
+    if (onOutput) child.stdout?.on("data", (chunk: Buffer | string) => onOutput(String(chunk)));
     const end = () => void child.kill(command.end);
     process.once("exit", end);
     if (pidFile !== undefined && child.pid !== undefined) rememberProcess(pidFile, child.pid);

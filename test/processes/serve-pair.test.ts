@@ -66,12 +66,15 @@ t.test("`berth status` and the console show the leader, the standby, their last 
   const { page, signIn } = await openConsole(t, /console at (\S+)/.exec(leading.berth.output())?.[1] ?? "");
   await signIn(ADMIN_KEY);
   await page.getByRole("link", { name: "Administration" }).click();
+  await page.getByRole("navigation", { name: "Administration" }).getByRole("link", { name: "Control processes" }).click();
   const row = (machine: PairMachine) =>
     page.getByRole("region", { name: "Control processes" }).getByRole("row").filter({ hasText: machine.entrance });
   await row(leading).waitFor();
   t.match(await row(leading).innerText(), /leader[^]*\d s ago/);
   t.match(await row(other).innerText(), /standby[^]*\d s ago/);
-  t.match(await page.getByRole("region", { name: "Control processes" }).innerText(), name);
+  t.match(await page.locator("main").innerText(), name);
+  await page.getByRole("button", { name: "Step down…" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
 });
 
 t.test("after kill -9 of the leader's control process, both machines serve and start containers, and log users in", async (t) => {

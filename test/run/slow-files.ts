@@ -59,6 +59,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/console-container.test.ts",
   "test/program/console-session.test.ts",
   "test/program/console-packages.test.ts",
+  "test/program/console-garbage.test.ts",
   "test/control/console/long-list.test.ts",
   "test/control/console/states.test.ts",
   "test/control/console/overview.test.ts",

@@ -6,6 +6,7 @@ export type {
   ControlProcessesJson as ControlProcesses,
   EffectiveSettingJson as EffectiveSetting,
   ExplanationJson as Explanation,
+  GarbageJson as Garbage,
   HistoryEntryJson as HistoryEntry,
   ImageEntity as Image,
   OpenRequestsJson as OpenRequests,

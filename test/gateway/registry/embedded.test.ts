@@ -159,7 +159,7 @@ t.test("that garbage is collected already is for who asks a second time to know,
   const { registry, folder, logged } = await open(t);
   const { log } = lines(logged);
   const at = join(folder, "admin.sock");
-  const maintenance = await openMaintenance({ socket: at, registry, log });
+  const maintenance = await openMaintenance({ socket: at, registry, clock: systemClock(), log });
   t.teardown(() => maintenance.close());
   await registry.whileReadOnly(() => t.rejects(requestCollection(at, systemClock()), { code: "REGISTRY_BUSY" }));
   t.same(await requestCollection(at, systemClock()), { blobs: [], bytes: 0 });

@@ -21,6 +21,7 @@ const ACTIONS: Readonly<Record<AuditAction, string>> = {
   packageUnpublished: "Unpublished package",
   imagePushed: "Pushed image",
   imageDeleted: "Deleted image",
+  garbageCollected: "Collected garbage",
   repositoryAssigned: "Assigned repository",
   userAdded: "Added user",
   userChanged: "Changed user",

@@ -20,6 +20,18 @@ export const ADMIN_PAGES: readonly AdminPageEntry[] = [
   { name: "audit", title: "Audit log", group: "Server", load: async () => (await import("./audit-log.tsx")).AuditLogPage },
   { name: "settings", title: "Settings", group: "Server", load: async () => (await import("./settings.tsx")).SettingsPage },
   { name: "orphans", title: "Orphans", group: "Server", load: async () => (await import("./orphans.tsx")).OrphansPage },
+  {
+    name: "registry",
+    title: "Registry storage",
+    group: "Server",
+    load: async () => (await import("./registry-storage.tsx")).RegistryStoragePage,
+  },
+  {
+    name: "control",
+    title: "Control processes",
+    group: "Server",
+    load: async () => (await import("./control-processes.tsx")).ControlProcessesPage,
+  },
   { name: "users", title: "Users", group: "Access", load: async () => (await import("./users-page.tsx")).UsersPage },
   { name: "groups", title: "Groups", group: "Access", load: async () => (await import("./groups-page.tsx")).GroupsPage },
   { name: "keys", title: "Developer keys", group: "Access", load: async () => (await import("./developer-keys-page.tsx")).DeveloperKeysPage },

@@ -1,5 +1,5 @@
 import { useRequest } from "../api-client.ts";
-import type { ControlProcesses, ServerOverview } from "../entities.ts";
+import type { ServerOverview } from "../entities.ts";
 import { Facts, Failure, Moment, sizeOf, Status, Table } from "../parts/display.tsx";
 
 const MEBIBYTE = 1_048_576;
@@ -7,7 +7,6 @@ const MEBIBYTE = 1_048_576;
 /** Capacity, reserved resources and the age of keys, for administrators. */
 export function ServerPage() {
   const { value: server, error, reload } = useRequest<ServerOverview>("/admin/stand", { everyMs: 5_000 });
-  const { value: control } = useRequest<ControlProcesses>("/admin/control", { everyMs: 5_000 });
   return (
     <>
       <h1>Server</h1>
@@ -25,7 +24,6 @@ export function ServerPage() {
               ["Started", <Moment at={server.startedOn} />],
             ]}
           />
-          {control?.database ? <ControlTable control={control} database={control.database} /> : null}
           <Counts title="Containers" counts={server.containers} />
           <Counts title="Images" counts={server.images} />
           <section aria-labelledby="keys">
@@ -50,32 +48,6 @@ export function ServerPage() {
         </>
       ) : null}
     </>
-  );
-}
-
-/** Where several control processes share a database. */
-function ControlTable({ control, database }: { control: ControlProcesses; database: NonNullable<ControlProcesses["database"]> }) {
-  return (
-    <section aria-labelledby="control">
-      <h2 id="control">Control processes</h2>
-      <Facts
-        facts={[
-          ["Database", `${database.name}, ${Math.round(database.roundTripMs)} ms`],
-          ["Epoch", control.epoch],
-        ]}
-      />
-      <Table
-        rows={control.processes}
-        keyOf={({ name, url, upMs, lagMs }) => `${name} ${url} ${upMs + lagMs}`}
-        columns={[
-          { name: "Machine", cell: ({ name }) => name },
-          { name: "Role", cell: ({ leads }) => (leads ? "leader" : "standby") },
-          { name: "Address", cell: ({ url }) => <code>{url}</code> },
-          { name: "Version", cell: ({ version }) => version },
-          { name: "Last contact", cell: ({ lagMs }) => `${(lagMs / 1_000).toFixed(1)} s ago` },
-        ]}
-      />
-    </section>
   );
 }
 
