@@ -125,7 +125,7 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
     ensureAdmin,
     userOfDevKey: async (key) => (await holder(key)).user,
     refOfDevKey: (key) => ({ key: tokenDigest(key) }),
-    signIn: (key, kind = "plain", address = undefined) =>
+    signIn: (key, kind = "plain", address?: string) =>
       store.transaction(async () => {
         const { user, keyDigest } = await holder(key);
         return open({ userId: user.id, lifetimeMs: sessionMs, keyDigest, kind, address: address?.slice(0, LONGEST_ADDRESS) });
