@@ -2,6 +2,7 @@ import { lookup } from "node:dns/promises";
 import net from "node:net";
 import { isIP } from "node:net";
 import { hostname } from "node:os";
+import { getSystemErrorName } from "node:util";
 import type { Settings } from "../conf/settings.ts";
 import type { TcpListenerOptions } from "../control/lifecycle/addresses.ts";
 import type { CalloutOptions } from "../gateway/callout/open-callout.ts";
@@ -23,11 +24,16 @@ export function consoleListenerAt({
   return consoleName === undefined && datagrok.url === undefined ? { host, port } : undefined;
 }
 
-/** Throws the error again; where the port is in use, with the setting that names another. */
-export function explainConsolePort(error: unknown): never {
-  if (!(error instanceof Fault) || error.code !== "ADDRESS_IN_USE") throw error;
-  throw new Fault("ADDRESS_IN_USE", `${error.message} BERTH_CONSOLE_PORT names another for the console.`, { cause: error });
+/** Adds the setting to a refusal to listen: `advice` is a sentence. */
+export function explainPort(advice: string): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof Fault) || error.code !== "ADDRESS_IN_USE") throw error;
+    throw new Fault("ADDRESS_IN_USE", `${error.message} ${advice}`, { cause: error });
+  };
 }
+
+/** Throws the error again; where the port is in use, with the setting that names another. */
+export const explainConsolePort = explainPort("BERTH_CONSOLE_PORT names another port for the console.");
 
 /** What is wrong with the settings of a console that has a host name of its own: its button Open posts to the edge, whose address only BERTH_WEB_ROOT tells then. */
 export function consoleSettingsFault({ consoleName, webRoot }: Pick<Settings, "consoleName" | "webRoot">): Fault | undefined {
@@ -158,6 +164,12 @@ export function portOf(handle: ListeningHandle): number {
   return bound.port ?? 0;
 }
 
+/** Failures that do not pass by themselves, by their system error. */
+const LISTEN_REFUSALS: Readonly<Record<string, string>> = {
+  EADDRNOTAVAIL: "it is no address of this machine. BERTH_HOST names the address of the edge.",
+  EACCES: "this user may not use the port. Ports below 1024 need root or CAP_NET_BIND_SERVICE.",
+};
+
 /** How long a predecessor that was just killed may take to let go of the port. */
 const MAX_WAIT_MS = 3_000;
 const RETRY_MS = 50;
@@ -171,6 +183,8 @@ export async function openListeningHandle(at: { host: string; port: number }, cl
   for (;;) {
     const handle = createServerHandle(address, at.port, family === 6 ? 6 : 4);
     const bound: { port?: number } = {};
+    const refused = typeof handle === "number" ? LISTEN_REFUSALS[getSystemErrorName(handle)] : undefined;
+    if (refused !== undefined) throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${at.host} port ${at.port}: ${refused}`);
     // A bind that failed may be reported only later, and listening would then take a random port: ask which one it got.
     if (typeof handle !== "number") {
       const status = handle.getsockname(bound);
@@ -178,10 +192,7 @@ export async function openListeningHandle(at: { host: string; port: number }, cl
       handle.close();
     }
     if (clock.monotonic() > giveUpAt) {
-      throw new Fault(
-        "ADDRESS_IN_USE",
-        `Cannot listen on ${at.host} port ${at.port}: it is in use, or not an address of this machine, or not permitted.`,
-      );
+      throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${at.host} port ${at.port}: it is in use (ss -ltnp names the program).`);
     }
     await clock.sleep(RETRY_MS);
   }

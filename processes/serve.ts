@@ -4,7 +4,7 @@ import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import type { MetricsAggregator } from "../lib/metrics/serve-metrics.ts";
 import { DISTRIBUTION_ENDS_MS } from "./distribution/distribution-program.ts";
-import { explainConsolePort, type ListeningHandle, openListeningHandle, portOf } from "./listeners.ts";
+import { explainConsolePort, explainPort, type ListeningHandle, openListeningHandle, portOf } from "./listeners.ts";
 import { superviseChild, type SupervisedProcess } from "./supervise-process.ts";
 
 /** How long the gateways may finish open exchanges, and control its own work, before they are ended by force. */
@@ -75,8 +75,9 @@ export async function serve(options: {
     sockets.set(name, bound.handle);
     return bound;
   };
-  const { handle, port } = await listenAt("edge", options);
-  const registryAt = options.registry && (await listenAt("registry", options.registry));
+  const { handle, port } = await listenAt("edge", options).catch(explainPort("BERTH_EDGE_PORT names another port for the edge."));
+  const registryAt =
+    options.registry && (await listenAt("registry", options.registry).catch(explainPort("BERTH_REGISTRY_PORT names another port for the registry.")));
   const spawnerAt = options.spawner && (await listenAt("spawner", options.spawner));
   const consoleAt = options.console && (await listenAt("console", options.console).catch(explainConsolePort));
   const released = async (role: string) => options.inherited?.released(role);

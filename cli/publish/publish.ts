@@ -205,7 +205,8 @@ type LocalPackage = { json: PackageJson; definitions: Definition[]; warnings: st
 /** `debugLogin` is the developer's login for a debug publish. Faults: PACKAGE_INVALID, SETTINGS_INVALID where there is no package. */
 async function loadPackage(folder: string, debugLogin: string | undefined, signal: AbortSignal): Promise<LocalPackage> {
   const text = await readText(join(folder, "package.json"), "package.json", signal);
-  if (text === undefined) throw new Fault("SETTINGS_INVALID", `${folder} is no package: it has no package.json.`);
+  if (text === undefined)
+    throw new Fault("SETTINGS_INVALID", `There is no package.json in ${folder}. Name the folder of a package, or write one with berth init.`);
   const json = readPackageJson(text);
   const read = await findFolders(folder, signal);
   // Ignore the image.json of an earlier publish.

@@ -1,4 +1,5 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
+import { LOGIN } from "../identity/open-users.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 
@@ -26,9 +27,20 @@ export function errorBody(fault: Fault): ApiError {
 
 /** A request that Fastify refused: its schema, its size, its media type. */
 function clientFault(error: unknown): Fault | undefined {
-  const { statusCode, message } = error as Partial<FastifyError>;
+  const { statusCode, message, validation } = error as Partial<FastifyError>;
   if (!(error instanceof Error) || statusCode === undefined || statusCode >= 500) return undefined;
-  return new Fault("REQUEST_INVALID", `${message ?? "The request is not valid"}.`, { cause: error });
+  return new Fault("REQUEST_INVALID", brokenRule(validation) ?? `${message ?? "The request is not valid"}.`, { cause: error });
+}
+
+/** Patterns that users run into, in words. */
+const PATTERN_RULES: Readonly<Record<string, string>> = {
+  [LOGIN]: "Logins and groups have letters, digits, ., _ and -, begin with a letter or a digit, and have at most 63 characters.",
+};
+
+function brokenRule(validation: FastifyError["validation"]): string | undefined {
+  const { keyword, instancePath = "", params } = validation?.[0] ?? {};
+  const rule = keyword === "pattern" ? PATTERN_RULES[String(params?.["pattern"])] : undefined;
+  return rule && `${instancePath.split("/")[1] ?? "The value"} is not valid. ${rule}`;
 }
 
 function bug(error: unknown, request: FastifyRequest, log: Log): Fault {

@@ -64,7 +64,7 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
   const holder = async (key: string) => {
     const held = key.length > LONGEST_SECRET ? undefined : await store.devKeys.byDigest(tokenDigest(key));
     const user = held && (await store.users.find(held.userId));
-    if (!user) throw new Fault("DEV_KEY_INVALID", "The developer key is not valid. Check the key for this server in your configuration.");
+    if (!user) throw new Fault("DEV_KEY_INVALID", "The developer key is not valid on this server. Ask an administrator for a new one.");
     return { user, keyDigest: held.digest };
   };
 

@@ -142,6 +142,7 @@ t.test("a secret is taken from the file that its variable with _FILE names, with
     ["X_API_KEY_FILE", "/run/secrets/empty", /is empty/],
     ["BERTH_ADMIN_KEY_FILE", "/run/secrets/key", /^BERTH_ADMIN_KEY_FILE: the value is not allowed/],
     ["BERTH_EDGE_PORT_FILE", "/run/secrets/key", /no such setting/],
+    ["BERTH_PORT", "80", /did you mean BERTH_EDGE_PORT\?/],
   ] as const) {
     t.throws(() => readSettings({ env: { [name]: value }, readText }), { code: "SETTINGS_INVALID", message: expected }, `${name}=${value}`);
   }

@@ -90,7 +90,7 @@ t.test("a second berth on the same data folder, or the same port, is refused in 
   t.match(sameFolder.stderr, /another berth/i);
   const samePort = refused(tempFolder(t), { BERTH_EDGE_PORT: new URL(berth.base).port });
   t.not(samePort.status, 0);
-  t.match(samePort.stderr, /in use/);
+  t.match(samePort.stderr, /in use.*BERTH_EDGE_PORT/);
   const sameConsole = refused(tempFolder(t), { BERTH_CONSOLE_PORT: new URL(berth.base).port });
   t.not(sameConsole.status, 0);
   t.match(sameConsole.stderr, /in use.*BERTH_CONSOLE_PORT/);

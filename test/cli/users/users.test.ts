@@ -23,6 +23,7 @@ t.test("the command line manages users, their groups and their keys", async (t) 
   await run(["add", "anna", "--group", "lab", "--group", "berlin"]);
   await run(["add", "max"]);
   await refused(["add", "Anna"], 1, /anna/);
+  await refused(["add", "An na!"], 1, /login is not valid\. Logins and groups have letters/);
   t.match(await run(["list"]), /^anna +user +berlin lab +0 /m);
 
   const key = await run(["key", "add", "anna", "--label", "laptop"]);
