@@ -206,8 +206,8 @@ export type FeedLine =
   | { kind: "all"; containers: WireView[]; seq?: number; more?: true }
   | { kind: "changed"; container: WireView; seq: number }
   | { kind: "removed"; id: string; seq: number }
-  /** Requests this gateway's open exchanges of a container, or its `recent` finished ones: the reply is `POST /open`. */
-  | { kind: "ask"; ask: number; id: string; recent?: true }
+  /** Requests this gateway's open exchanges of a container, its `recent` finished ones, or its own `load`: the reply is `POST /open`. */
+  | { kind: "ask"; ask: number; id: string; recent?: true; load?: true }
   /** A session was revoked: every cached caller must be looked up again. */
   | { kind: "signedOut" }
   /** `revision`: the current one. */
@@ -271,7 +271,18 @@ export type StartStatusRequest = { id: string };
 export type ReachedReport = { id: string; connectMs: number };
 /** The container is busy for so many seconds. */
 export type BusyReport = { id: string; seconds: number };
-export type OpenExchangesReply = OpenExchangeList & { gateway: string; ask: number; recent?: RecentRequest[] };
+export type OpenExchangesReply = OpenExchangeList & { gateway: string; ask: number; recent?: RecentRequest[]; load?: GatewayLoad };
+/** What a gateway process does at the moment. `cores`: processor time since its last report of this. */
+export type GatewayLoad = {
+  machine: string;
+  pid: number;
+  version: string;
+  sockets: "ffi" | "node";
+  upMs: number;
+  openRequests: number;
+  cores: number;
+  memoryBytes: number;
+};
 /**
  * `userId`: absent for a TCP connection, which has no user. `ref`: the caller's session, as control sent it. `traceparent`: the span that waits for the
  * start, if recorded.

@@ -1,5 +1,5 @@
 import type { Settings } from "../conf/settings.ts";
-import { chooseSockets } from "../gateway/connections/choose-sockets.ts";
+import { chooseSockets, type SocketChoice } from "../gateway/connections/choose-sockets.ts";
 import { type ConnectionFactory, createConnectionFactory } from "../gateway/connections/open-connections.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
@@ -9,8 +9,8 @@ import type { Metrics } from "../lib/metrics/open-metrics.ts";
 export async function openConfiguredConnections(
   { sockets }: Pick<Settings, "sockets">,
   { metrics, clock, log }: { metrics: Metrics; clock: Clock; log: Log },
-): Promise<ConnectionFactory> {
+): Promise<{ connections: ConnectionFactory; sockets: SocketChoice["name"] }> {
   const { name, plain } = await chooseSockets(sockets, { clock, log });
   metrics.sockets.at(name).set(1);
-  return createConnectionFactory(plain === undefined ? {} : { plain });
+  return { connections: createConnectionFactory(plain === undefined ? {} : { plain }), sockets: name };
 }

@@ -1,7 +1,9 @@
 import { once } from "node:events";
+import { hostname } from "node:os";
 import type { Settings } from "../conf/settings.ts";
 import { createOpenExchanges, type OpenExchanges } from "../gateway/containers/open-exchanges.ts";
 import { openDatagrok } from "../gateway/datagrok/open-datagrok.ts";
+import type { GatewayLoad } from "../gateway/contract.ts";
 import type { ControlLink } from "../gateway/feed/control-client.ts";
 import { type Feed, openFeed } from "../gateway/feed/open-feed.ts";
 import { openGateway } from "../gateway/open-gateway.ts";
@@ -51,7 +53,9 @@ export async function runGateway(options: {
   });
   const exchanges = createOpenExchanges();
   const recent = settings.recentRequests ? createRecentRequests(clock) : undefined;
-  const feed = openDirectory({ settings, link, version, openExchanges: exchanges.at, recentRequests: recent?.of, clock, log });
+  const { connections, sockets } = await openConfiguredConnections(settings, { metrics, clock, log });
+  const load = createLoadReader({ version, sockets, exchanges, clock });
+  const feed = openDirectory({ settings, link, version, openExchanges: exchanges.at, recentRequests: recent?.of, load, clock, log });
   const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });
   const traces = await openConfiguredTraces(settings, { version, role: "gateway" });
   const traced = traces && traceExchanges({ traces, clock });
@@ -64,7 +68,7 @@ export async function runGateway(options: {
     datagrok: settings.datagrok.url === undefined ? undefined : { url: settings.datagrok.url, keepHost: settings.datagrok.keepHost },
     readiness,
     forwarder: settings.forwarder,
-    connections: await openConfiguredConnections(settings, { metrics, clock, log }),
+    connections,
     limits: configuredLimits(settings),
     tls,
     http2: settings.http2,
@@ -113,6 +117,21 @@ export async function runGateway(options: {
   };
 }
 
+/** What this process does now, with the processor time since the call before. */
+function createLoadReader(deps: { version: string; sockets: GatewayLoad["sockets"]; exchanges: OpenExchanges; clock: Clock }): () => GatewayLoad {
+  const { version, sockets, exchanges, clock } = deps;
+  const startedAt = clock.monotonic();
+  let last = { at: startedAt, usage: process.cpuUsage() };
+  return () => {
+    const at = clock.monotonic();
+    const { user, system } = process.cpuUsage(last.usage);
+    const cores = at > last.at ? (user + system) / 1_000 / (at - last.at) : 0;
+    last = { at, usage: process.cpuUsage() };
+    const own = { machine: hostname(), pid: process.pid, version, sockets, upMs: at - startedAt };
+    return { ...own, openRequests: exchanges.leases().length, cores, memoryBytes: process.memoryUsage.rss() };
+  };
+}
+
 /** Nothing of a directory that follows no feed. */
 function countFeed(metrics: Metrics, feed: Feed, clock: Clock): void {
   type State = NonNullable<ReturnType<Feed["status"]>>;
@@ -135,12 +154,13 @@ function openDirectory(deps: {
   version: string;
   openExchanges: OpenExchanges["at"];
   recentRequests: RecentRequests["of"] | undefined;
+  load: () => GatewayLoad;
   clock: Clock;
   log: Log;
 }): Feed {
-  const { settings, link, version, openExchanges, recentRequests, clock, log } = deps;
+  const { settings, link, version, openExchanges, recentRequests, load, clock, log } = deps;
   const { url, directory, key } = settings.datagrok;
-  if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, openExchanges, recentRequests, clock, log });
+  if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, openExchanges, recentRequests, load, clock, log });
   if (url === undefined) throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok asks the Datagrok server of DATAGROK_URL: set that too.");
   // It refuses callers, never a gateway.
   const refused = () => new Promise<never>(() => undefined);

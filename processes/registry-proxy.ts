@@ -85,7 +85,7 @@ export async function runRegistryProxy(options: {
     readiness,
     tls,
     http2: settings.http2,
-    connections: await openConfiguredConnections(settings, { metrics, clock, log }),
+    connections: (await openConfiguredConnections(settings, { metrics, clock, log })).connections,
     // A registry has no header with an underscore.
     limits: { ...configuredLimits(settings), underscoreHeaders: "drop" },
     onPushed: (pushed) => {

@@ -87,7 +87,7 @@ export type ApiDeps = {
   /** Changes of containers and images. */
   changes: Pick<Lifecycle, "watch" | "seq">;
   /** The open requests of gateways. */
-  gateways: Pick<GatewayQueries, "openRequests" | "recentRequests" | "count">;
+  gateways: Pick<GatewayQueries, "openRequests" | "recentRequests" | "loads" | "count">;
   /** What running containers use. */
   lastUse: SeriesRecorder["lastUse"];
   vault: Pick<Vault, "rotate">;

@@ -1,10 +1,11 @@
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import type { ControlElection } from "../leadership/open-leadership.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { route, type Route } from "./route.ts";
 import { CONTROL_PROCESSES } from "./schemas.ts";
 
-type ElectionRouteDeps = { election?: ControlElection | undefined; gateways: { count(): number } };
+type ElectionRouteDeps = { election?: ControlElection | undefined; gateways: Pick<ApiDeps["gateways"], "count" | "loads"> };
 
 export function electionRoutes({ election, gateways }: ElectionRouteDeps): Route[] {
   return [
@@ -14,13 +15,15 @@ export function electionRoutes({ election, gateways }: ElectionRouteDeps): Route
       authorize: "admin",
       schema: { tags: ["server"], summary: "Returns the control processes, which of them leads, and their database", response: CONTROL_PROCESSES },
       handle: async () => {
-        if (election === undefined) return { database: null, epoch: 0, processes: [], gateways: gateways.count() };
+        const connected = (await gateways.loads()).map(({ gateway, load }) => ({ gateway, load: load ?? null }));
+        if (election === undefined) return { database: null, epoch: 0, processes: [], gateways: gateways.count(), connected };
         const { epoch, leader, processes, database } = await election.status();
         return {
           database,
           epoch,
           processes: processes.map(({ id, name, url, version, ageMs, upMs }) => ({ name, url, version, leads: id === leader, lagMs: ageMs, upMs })),
           gateways: gateways.count(),
+          connected,
         };
       },
     }),

@@ -5,6 +5,7 @@ import {
   ENDED_GATEWAY_MS,
   FEED_BEAT_MS,
   type FeedLine,
+  type GatewayLoad,
   GATEWAY_SILENCE_MS,
   LOST_GATEWAY_MS,
   MOST_RECENT,
@@ -237,7 +238,7 @@ function openThrottle(clock: Pick<Clock, "after">, ms: number, act: () => void):
 }
 
 /** The open requests of one gateway; `answer` is undefined if it did not answer in time. */
-export type GatewayOpenRequests = { gateway: string; answer: Pick<OpenExchangesReply, "count" | "open" | "recent"> | undefined };
+export type GatewayOpenRequests = { gateway: string; answer: Pick<OpenExchangesReply, "count" | "open" | "recent" | "load"> | undefined };
 
 export type GatewayQueries = {
   add(gateway: string, send: (line: FeedLine) => void): void;
@@ -249,7 +250,12 @@ export type GatewayQueries = {
   openRequests(id: string): Promise<GatewayOpenRequests[]>;
   /** The same for its last finished requests, the newest first. Faults: GATEWAYS_BUSY. */
   recentRequests(id: string): Promise<RecentRequest[]>;
+  /** What each gateway does now; undefined: it did not answer in time, or is of a version that does not know. Faults: GATEWAYS_BUSY. */
+  loads(): Promise<{ gateway: string; load: GatewayLoad | undefined }[]>;
 };
+
+/** What gateways are queried for: open requests, finished ones, or their load. */
+type QueryKind = "open" | "recent" | "load";
 
 /** A gateway answers from memory. */
 const TIMEOUT_MS = 1_000;
@@ -270,8 +276,8 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
     ask.found.push({ gateway, answer });
     if (ask.missing.size === 0) ask.finish();
   };
-  const begin = (id: string, recent?: true): Promise<GatewayOpenRequests[]> => {
-    const key = keyOf(id, recent);
+  const begin = (id: string, kind: QueryKind): Promise<GatewayOpenRequests[]> => {
+    const key = `${kind} ${id}`;
     const number = ++last;
     const { promise, resolve } = Promise.withResolvers<GatewayOpenRequests[]>();
     const ask: PendingQuery = {
@@ -290,16 +296,15 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
     queries.set(number, ask);
     sharing.set(key, promise);
     if (ask.missing.size === 0) ask.finish();
-    for (const send of gateways.values()) send({ kind: "ask", ask: number, id, ...(recent ? { recent } : {}) });
+    for (const send of gateways.values()) send({ kind: "ask", ask: number, id, ...(kind === "open" ? {} : { [kind]: true }) });
     return promise;
   };
-  const keyOf = (id: string, recent: true | undefined) => (recent ? `recent ${id}` : id);
-  const ask = async (id: string, recent?: true): Promise<GatewayOpenRequests[]> => {
-    const shared = sharing.get(keyOf(id, recent));
+  const ask = async (id: string, kind: QueryKind): Promise<GatewayOpenRequests[]> => {
+    const shared = sharing.get(`${kind} ${id}`);
     if (shared) return shared;
     if (queries.size >= MOST_QUERIES)
       throw new Fault("GATEWAYS_BUSY", "The gateways answer too many queries at the moment. Try again in a second.", { retryAfterMs: TIMEOUT_MS });
-    return begin(id, recent);
+    return begin(id, kind);
   };
 
   return {
@@ -309,13 +314,14 @@ export function createGatewayQueries(clock: Clock): GatewayQueries {
       gateways.delete(gateway);
       for (const ask of queries.values()) settle(ask, gateway, { count: 0, open: [] });
     },
-    reply: ({ ask: number, gateway, count, open, recent }) => {
+    reply: ({ ask: number, gateway, count, open, recent, load }) => {
       const query = queries.get(number);
-      if (query) settle(query, gateway, { count, open, ...(recent ? { recent } : {}) });
+      if (query) settle(query, gateway, { count, open, ...(recent ? { recent } : {}), ...(load ? { load } : {}) });
     },
-    openRequests: (id) => ask(id),
+    openRequests: (id) => ask(id, "open"),
+    loads: async () => (await ask("", "load")).map(({ gateway, answer }) => ({ gateway, load: answer?.load })),
     recentRequests: async (id) => {
-      const answers = (await ask(id, true)).flatMap(({ answer }) => answer?.recent ?? []);
+      const answers = (await ask(id, "recent")).flatMap(({ answer }) => answer?.recent ?? []);
       return answers.toSorted((one, other) => other.at - one.at).slice(0, MOST_RECENT);
     },
   };

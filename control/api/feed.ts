@@ -4,6 +4,7 @@ import {
   type BusyReport,
   type CallersReply,
   type CallersRequest,
+  type GatewayLoad,
   LEADER_FEED,
   type OpenExchangesReply,
   MOST_RECENT,
@@ -24,7 +25,10 @@ import { IMAGE_ACTIONS } from "./record-audit.ts";
 /** Answers a request of a gateway: of this machine, where the socket shows its end, or of another machine, which may be silent and alive. */
 export type FeedHandler = (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere") => void;
 
-export type ControlFeed = Pick<GatewayQueries, "openRequests" | "recentRequests" | "count"> & { answer: FeedHandler; close(): Promise<void> };
+export type ControlFeed = Pick<GatewayQueries, "openRequests" | "recentRequests" | "loads" | "count"> & {
+  answer: FeedHandler;
+  close(): Promise<void>;
+};
 
 /** What a registry proxy does not report. */
 const UNKNOWN = { userId: undefined, address: undefined, requestId: undefined, status: undefined } as const;
@@ -123,6 +127,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     answer,
     openRequests: gateways.openRequests,
     recentRequests: gateways.recentRequests,
+    loads: gateways.loads,
     count: gateways.count,
     close: async () => {
       for (const feed of feeds.values()) feed.end();
@@ -203,11 +208,19 @@ function parseBusyReport(body: unknown): BusyReport {
 }
 
 function parseOpenExchangesReply(body: unknown): OpenExchangesReply {
-  const { gateway, ask, count, open, recent } = fieldsOf(body);
+  const { gateway, ask, count, open, recent, load } = fieldsOf(body);
   if (typeof gateway !== "string" || !isCount(ask) || !isCount(count) || !Array.isArray(open))
     throw new Fault("REQUEST_INVALID", "A report of open requests needs gateway, ask, count and open.");
   const finished = Array.isArray(recent) ? { recent: (recent as RecentRequest[]).slice(0, MOST_RECENT) } : {};
-  return { gateway, ask, count, open: open as OpenExchangesReply["open"], ...finished };
+  return { gateway, ask, count, open: open as OpenExchangesReply["open"], ...finished, ...(load === undefined ? {} : { load: parseLoad(load) }) };
+}
+
+function parseLoad(value: unknown): GatewayLoad {
+  const { machine, pid, version, sockets, upMs, openRequests, cores, memoryBytes } = fieldsOf(value);
+  if (typeof machine !== "string" || typeof version !== "string" || ![pid, upMs, openRequests, cores, memoryBytes].every(isCount))
+    throw new Fault("REQUEST_INVALID", "The load of a gateway is malformed.");
+  const counts = { pid, upMs, openRequests, cores, memoryBytes } as Pick<GatewayLoad, "pid" | "upMs" | "openRequests" | "cores" | "memoryBytes">;
+  return { ...counts, machine: machine.slice(0, 253), version: version.slice(0, 100), sockets: sockets === "ffi" ? "ffi" : "node" };
 }
 
 function parseCallersRequest(body: unknown): CallersRequest {

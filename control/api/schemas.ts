@@ -391,6 +391,28 @@ export const CONTROL_PROCESSES = Type.Object({
     { description: "the control processes that lived within the last minute" },
   ),
   gateways: count,
+  connected: Type.Array(
+    Type.Object({
+      gateway: Type.String({ description: "its name while it is connected" }),
+      load: Type.Union(
+        [
+          Type.Object({
+            machine: text,
+            pid: count,
+            version: text,
+            sockets: oneOf(["ffi", "node"]),
+            upMs: duration("since its start"),
+            openRequests: count,
+            cores: Type.Number({ description: "processor time since its last report" }),
+            memoryBytes: count,
+          }),
+          Type.Null(),
+        ],
+        { description: "null: it did not answer within a second" },
+      ),
+    }),
+    { description: "the connected gateway processes" },
+  ),
 });
 export type ControlProcessesJson = Static<typeof CONTROL_PROCESSES>;
 

@@ -8,6 +8,7 @@ import {
   type Identity,
   type BusyReport,
   type FeedLine,
+  type GatewayLoad,
   type OpenExchangesReply,
   type ReachedReport,
   type RecentRequest,
@@ -66,10 +67,12 @@ export function openFeed(deps: {
   openExchanges?: (id: string) => OpenExchangeList;
   /** The last finished requests of a container, for the same. */
   recentRequests?: ((id: string) => RecentRequest[]) | undefined;
+  /** What this process does now, for the same. */
+  load?: () => GatewayLoad;
   clock: Clock;
   log: Log;
 }): Feed {
-  const { link, version, isToken, openExchanges = () => ({ count: 0, open: [] }), recentRequests, clock, log } = deps;
+  const { link, version, isToken, openExchanges = () => ({ count: 0, open: [] }), recentRequests, load: readLoad, clock, log } = deps;
   const control = openControlClient({
     link,
     refused: () => connection.reopen("control refuses this gateway"),
@@ -155,10 +158,14 @@ export function openFeed(deps: {
     ready.resolve();
     reports.flushSoon();
   };
-  const sendOpenExchanges = ({ ask, id, recent }: { ask: number; id: string; recent?: true }) => {
+  const sendOpenExchanges = ({ ask, id, recent, load }: Extract<FeedLine, { kind: "ask" }>) => {
     if (gateway === undefined) return;
     // Control continues without a reply.
-    const answer = recent ? { count: 0, open: [], recent: recentRequests?.(id) ?? [] } : openExchanges(id);
+    const answer = recent
+      ? { count: 0, open: [], recent: recentRequests?.(id) ?? [] }
+      : load
+        ? { count: 0, open: [], ...(readLoad ? { load: readLoad() } : {}) }
+        : openExchanges(id);
     control.post("/open", { gateway, ask, ...answer } satisfies OpenExchangesReply, closed.signal).catch(() => undefined);
   };
 

@@ -66,7 +66,13 @@ t.test("`berth status` and the console show the leader, the standby, their last 
   const { page, signIn } = await openConsole(t, /console at (\S+)/.exec(leading.berth.output())?.[1] ?? "");
   await signIn(ADMIN_KEY);
   await page.getByRole("link", { name: "Administration" }).click();
-  await page.getByRole("navigation", { name: "Administration" }).getByRole("link", { name: "Control processes" }).click();
+  await page.getByRole("navigation", { name: "Administration" }).getByRole("link", { name: "Processes" }).click();
+  const gateways = page.getByRole("region", { name: "Gateways" }).locator("tbody tr");
+  await gateways
+    .filter({ hasText: /ffi|node/ })
+    .nth(1)
+    .waitFor();
+  t.match(await gateways.first().innerText(), /0 *\s*\d+\.\d\d cores\s+[\d.]+ MiB/);
   const row = (machine: PairMachine) =>
     page.getByRole("region", { name: "Control processes" }).getByRole("row").filter({ hasText: machine.entrance });
   await row(leading).waitFor();

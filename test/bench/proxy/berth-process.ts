@@ -34,7 +34,7 @@ const gateway = await openGateway({
   api: link.api,
   origins: [],
   metrics,
-  connections: await openConfiguredConnections({ sockets }, { metrics, clock, log }),
+  connections: (await openConfiguredConnections({ sockets }, { metrics, clock, log })).connections,
   watchers: writes ? [writes.write] : [],
   tls: tls ? openTlsKeys({ files: certificateOf({ folder }), clock, log }) : undefined,
   clock,

@@ -96,7 +96,7 @@ async function openControl(t: Test) {
       lastUse: () => undefined,
       effectiveSettings: [],
       changes: lifecycle,
-      gateways: { openRequests: async () => [], recentRequests: async () => [], count: () => 0 },
+      gateways: { openRequests: async () => [], recentRequests: async () => [], loads: async () => [], count: () => 0 },
       backend: { driver: "memory", environment, capacity: async () => undefined },
       identity,
       publisher,

@@ -102,7 +102,7 @@ const BERTH: readonly Visit[] = [
   { name: "audit log", path: "administration/audit", shows: "datagrok/app:2.0.0" },
   { name: "settings", path: "administration/settings", shows: "BERTH_WORKERS" },
   { name: "registry storage", path: "administration/registry", shows: "Start a dry run" },
-  { name: "control processes", path: "administration/control", shows: "There is one control process" },
+  { name: "processes", path: "administration/control", shows: "There is one control process" },
   { name: "orphans", path: "administration/orphans", shows: "No orphans." },
   { name: "users", path: "administration/users", shows: "administrator" },
   { name: "users, new one", path: "administration/users", open: button("Add user…"), shows: "Add a user", leave: escape },

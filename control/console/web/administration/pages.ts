@@ -28,7 +28,7 @@ export const ADMIN_PAGES: readonly AdminPageEntry[] = [
   },
   {
     name: "control",
-    title: "Control processes",
+    title: "Processes",
     group: "Server",
     load: async () => (await import("./control-processes.tsx")).ControlProcessesPage,
   },
