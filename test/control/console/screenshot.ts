@@ -1,12 +1,18 @@
-/** `npm run screenshot`: writes docs/console.png, the picture in README.md: the page of a container with its starts and open requests. */
+/**
+ * `npm run screenshot`: writes the pictures of the console in docs/. console.png, which README.md shows, is the page of a container with its starts and open
+ * requests.
+ */
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { appFiles, openStand } from "../../program/contract/stand.ts";
+import { ADMIN_KEY } from "../api/fixtures/open-api-fixture.ts";
+import { openMeasured } from "./fixtures/measured.ts";
 import { openConsole } from "./fixtures/open-console.ts";
 
-const PICTURE = join(import.meta.dirname, "../../../docs/console.png");
-const MAX_BYTES = 200_000;
+const DOCS = join(import.meta.dirname, "../../../docs");
+const PICTURE = join(DOCS, "console.png");
+const MAX_BYTES = 150_000;
 
 /** Boots for half a second, as a model that loads its weights; keeps `/stream` open. */
 const SERVER = `const { createServer } = require("node:http");
@@ -40,4 +46,21 @@ t.test("the picture of the console", async (t) => {
   controller.abort();
   t.same(troubles, []);
   t.ok(statSync(PICTURE).size < MAX_BYTES, "small enough for the repository");
+});
+
+t.test("the pictures of the overview and the list", async (t) => {
+  const { base } = await openMeasured(t);
+  for (const [name, path, options, shows] of [
+    ["console-overview", "overview", {}, "Most requests"],
+    ["console-containers-dark", "containers", { dark: true }, "molecule-docking"],
+  ] as const) {
+    const { page, signIn } = await openConsole(t, base, { ...options, at: path });
+    await signIn(ADMIN_KEY);
+    await page.getByText(shows).first().waitFor();
+    if (path === "overview") await page.locator(".chart canvas").nth(5).waitFor();
+    else await page.setViewportSize({ width: 1_280, height: 420 });
+    const file = join(DOCS, `${name}.png`);
+    await page.screenshot({ path: file });
+    t.ok(statSync(file).size < MAX_BYTES, `${name} is small enough for the repository`);
+  }
 });
