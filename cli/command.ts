@@ -8,7 +8,14 @@ import type { Screen } from "./terminal.ts";
 export type CommandModule = { verbs: Verbs } | { run(context: CommandContext): Promise<number | void>; usage?: string };
 
 /** `summary` is one sentence without a full stop. `load` imports only what the command needs. `aliases` are other names of the command. */
-export type Command = { section: keyof typeof HELP_SECTIONS; summary: string; aliases?: readonly string[]; load(): Promise<CommandModule> };
+export type Command = {
+  section: keyof typeof HELP_SECTIONS;
+  summary: string;
+  aliases?: readonly string[];
+  /** What comes after its first word belongs to another program, options too. */
+  runsProgram?: true;
+  load(): Promise<CommandModule>;
+};
 
 export type Commands = Readonly<Record<string, Command>>;
 
@@ -71,7 +78,10 @@ export type CommandVerb<O extends Options = Options> = {
   details?: string;
   options: O;
   completes?: Completes;
-  run(call: VerbCall<O>): Promise<void>;
+  /** As in `Command`. */
+  runsProgram?: true;
+  /** A number is the exit code. */
+  run(call: VerbCall<O>): Promise<number | void>;
 };
 
 /** By name; the verb with the empty name is the command itself. */
@@ -139,6 +149,7 @@ export function parseVerbArgs(command: string, name: string, verb: CommandVerb, 
       { type: takes === undefined ? ("boolean" as const) : ("string" as const), multiple: many, ...(short === undefined ? {} : { short }) },
     ]),
   );
+  if (verb.runsProgram) args = endOptionsAfterWord(args, options);
   const { values, positionals } = parse();
   requireAllowedValues(verb.options, values);
   const least = verb.words.replaceAll(/\[[^[\]]*\]/g, "").split("<").length - 1;
@@ -159,6 +170,18 @@ export function parseVerbArgs(command: string, name: string, verb: CommandVerb, 
       throw new Fault("SETTINGS_INVALID", `${message}${unknown === undefined ? "" : suggestion(unknown, names)}.\n${usage}`, { cause: error });
     }
   }
+}
+
+/** `-t web ls -la` becomes `-t web -- ls -la`. */
+function endOptionsAfterWord(args: readonly string[], options: Readonly<Record<string, { type: "boolean" | "string"; short?: string }>>): string[] {
+  const takesValue = (arg: string) =>
+    Object.entries(options).some(([name, { type, short }]) => type === "string" && (arg === `--${name}` || arg === `-${short}`));
+  let at = 0;
+  while (at < args.length && args[at] !== "--" && args[at]!.startsWith("-")) at += takesValue(args[at]!) ? 2 : 1;
+  // The word itself may come after `--`.
+  if (at >= args.length || args[at] === "--") return [...args];
+  const rest = args.slice(at + 1);
+  return [...args.slice(0, at + 1), "--", ...(rest[0] === "--" ? rest.slice(1) : rest)];
 }
 
 /** The first required argument that is missing or empty, as the usage line names it. */

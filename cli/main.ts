@@ -95,7 +95,9 @@ export async function runCommand(
   if (isHelpFlag(first)) return screen.print(overview(COMMANDS, screen.width));
   const { name, command: entry } = findCommand(first === "--version" ? "version" : first, COMMANDS, INTERNAL_COMMANDS);
   // Arguments after `--`, or of another program, are not berth's.
-  const own = name === "node" ? [] : args.slice(0, args.includes("--") ? args.indexOf("--") : undefined);
+  const word = entry.runsProgram ? args.findIndex((arg) => !arg.startsWith("-")) : -1;
+  const ends = [word, args.indexOf("--")].filter((at) => at >= 0);
+  const own = name === "node" ? [] : args.slice(0, ends.length === 0 ? undefined : Math.min(...ends));
   if (own.some(isHelpFlag)) {
     const words = args.filter((word) => !isHelpFlag(word));
     return screen.print(await commandHelp(name, entry, words, screen.width));

@@ -51,6 +51,7 @@ export const COMMANDS: Commands = {
     summary: "validate images again",
     load: async () => ({ verbs: (await import("./containers/actions.ts")).REVALIDATE }),
   },
+  exec: { section: "inspect", summary: "run a command or a shell in a container", runsProgram: true, load: () => import("./containers/exec.ts") },
   logs: { section: "inspect", summary: "print a container's logs, and follow them", load: () => import("./containers/logs.ts") },
   inspect: { section: "inspect", summary: "print all that the server has of a container or an image", load: () => import("./containers/inspect.ts") },
   explain: { section: "inspect", summary: "explain why a container is in its state", load: () => import("./containers/explain.ts") },

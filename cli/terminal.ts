@@ -6,6 +6,8 @@ import { Fault } from "../lib/fault.ts";
 export type Screen = {
   /** Standard input. */
   input: NodeJS.ReadStream;
+  /** Standard output and error, for bytes of another program. */
+  streams: { out: NodeJS.WriteStream; err: NodeJS.WriteStream };
   /** Columns of standard output; undefined if it is no terminal, so that nothing is cut. */
   width: number | undefined;
   /** Its rows. */
@@ -138,6 +140,7 @@ const DEFAULT_HEIGHT = 24;
 export function createScreen({ stdin: input, stdout: out, stderr: err }: Pick<NodeJS.Process, "stdin" | "stdout" | "stderr">): Screen {
   return {
     input,
+    streams: { out, err },
     get width() {
       return out.isTTY ? out.columns || DEFAULT_WIDTH : undefined;
     },

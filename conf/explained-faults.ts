@@ -148,6 +148,8 @@ const OTHER_FAULTS = {
   },
   DATAGROK_BUSY: { means: "Too many requests to it are open.", todo: "Try again; find out why it is slow." },
   DATAGROK_BROKE_OFF: { means: "It closed the connection before its response.", todo: "Read its log; then try again." },
+  SHELLS_FULL: { means: "Too many shells are open, in all or by this user.", todo: "Close some: each also ends by itself when it is idle." },
+  SHELL_DISABLED: { means: "This server opens no shells into containers.", todo: "[Shells](../shell.md): an administrator sets `BERTH_SHELL=on`." },
   STREAMS_FULL: { means: "Too many clients, or too many of this user, follow events and logs.", todo: "Close some." },
   GATEWAYS_BUSY: { means: "Many clients request at once who uses which container.", todo: "Try again." },
 

@@ -331,6 +331,18 @@ export const SETTINGS = {
     true,
     "Keep the last 200 requests of each container in the memory of the gateways, without queries, for `GET /api/docker/containers/{id}/requests` and the console",
   ),
+  shell: setting(
+    "BERTH_SHELL",
+    flag(),
+    false,
+    "Let administrators open a shell in any container, and authors in containers that only they started ([shells](../shell.md)); every shell is in the audit log",
+  ),
+  shellIdleMinutes: setting(
+    "BERTH_SHELL_IDLE_MINUTES",
+    quantity(1, 480, "minutes"),
+    15,
+    "How long a shell stays open without input and output. While it is open, its container is not stopped for idleness",
+  ),
   auditDays: setting("BERTH_AUDIT_DAYS", quantity(1, 3_650, "days"), 365, "How long audit entries are kept (`GET /api/admin/audit`)"),
   // OpenTelemetry's own names and meanings
   traces: {

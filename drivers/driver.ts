@@ -117,6 +117,26 @@ export type LogOptions = {
   timestamps?: boolean | undefined;
 };
 
+export type TerminalSize = { columns: number; rows: number };
+
+/** A command to run in a container, as a program and its arguments. `terminal`: with a terminal of this size; undefined: with pipes. */
+export type ExecOptions = { command: readonly string[]; terminal: TerminalSize | undefined };
+
+/** A command that runs in a container. It has no time limit: its opener closes it. */
+export type ExecSession = {
+  /** What it writes, in order; a terminal has standard output alone. To be read once. Ends with the command. While it is not read, the command waits. */
+  output: AsyncIterable<{ stream: "stdout" | "stderr"; bytes: Uint8Array }>;
+  /** Resolves when more may be written: until then the command has not read what came before. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** The end of its standard input. A terminal has none: there Ctrl-D is typed. */
+  endInput(): void;
+  resize(size: TerminalSize): Promise<void>;
+  /** After the end of `output`. Undefined if the orchestrator does not know it. */
+  exitCode(): Promise<number | undefined>;
+  /** Ends the command if it still runs, where the orchestrator or the container has a way to do so, and releases the connection. */
+  close(): Promise<void>;
+};
+
 /** Where a service's processes accept TCP connections. */
 export type Listeners = {
   /** As they are bound, such as host `127.0.0.1`, `0.0.0.0` or `::`; each once. */
@@ -248,6 +268,13 @@ export type Driver = {
   /** Undefined if the service does not run, or it cannot be read. Absent if it never can. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
   listeners?(service: string, call: Call): Promise<Listeners | undefined>;
 
+  /**
+   * Runs a command in the service's container, as the user of its image. The signal ends the call, and not what it has opened. Undefined if the service does
+   * not run. Absent if the orchestrator has no such call, or berth does not use it: `exec.ts` says why. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED,
+   * ENGINE_ACTION_DENIED, EXEC_UNAVAILABLE.
+   */
+  exec?(service: string, options: ExecOptions, call: Call): Promise<ExecSession | undefined>;
+
   /** Undefined if the orchestrator's other services cannot be adopted. */
   foreign?(call: Call): Promise<Foreign | undefined>;
 
@@ -258,7 +285,19 @@ export type Driver = {
 };
 
 /** The calls that return a result; `logs` and `events` are streams. */
-export const DRIVER_VERBS = ["resolve", "deploy", "pause", "destroy", "inspect", "list", "capacity", "usage", "listeners", "foreign"] as const;
+export const DRIVER_VERBS = [
+  "resolve",
+  "deploy",
+  "pause",
+  "destroy",
+  "inspect",
+  "list",
+  "capacity",
+  "usage",
+  "listeners",
+  "exec",
+  "foreign",
+] as const;
 export type DriverVerb = (typeof DRIVER_VERBS)[number];
 
 /** Runs around each call of `DRIVER_VERBS`; `next` makes the call. */

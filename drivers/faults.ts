@@ -50,6 +50,10 @@ export const ADVICE = {
     means: "The orchestrator reports a link-local address or a cloud's metadata, to which no gateway may send requests.",
     todo: "Check that the real orchestrator answers, and on which network the container is.",
   },
+  EXEC_UNAVAILABLE: {
+    means: "The orchestrator runs no commands in this container, or berth has no way to do so.",
+    todo: "Follow the message: it names another way.",
+  },
   ENGINE_ACTION_DENIED: {
     means: "The orchestrator denies a call that berth needs; the message names the permission.",
     todo: "Grant that permission to berth's role or account.",

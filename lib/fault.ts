@@ -73,6 +73,9 @@ export const FAULTS = {
   DATAGROK_BROKE_OFF: [502, "Datagrok server broke the connection"],
 
   STREAMS_FULL: [503, "Too many live streams"],
+  SHELLS_FULL: [503, "Too many shells"],
+  SHELL_DISABLED: [403, "Shells are disabled"],
+  EXEC_UNAVAILABLE: [501, "No command can be run there"],
   GATEWAYS_BUSY: [503, "Gateways are overloaded"],
 
   // The registry

@@ -17,6 +17,8 @@ export async function runControl(options: LeadingControlOptions): Promise<Stoppa
   await leading.start();
   return {
     close: async () => {
+      // While their connections are open, so that clients learn why.
+      await leading.closeShells();
       await listeners.close();
       await leading.stopActing();
       await leading.close();

@@ -4,6 +4,7 @@ import { createServer, type RequestListener } from "node:http";
 import { hostname } from "node:os";
 import { REQUEST_TIMEOUT_MS } from "../control/api/open-api.ts";
 import { createEndedAnswer, createLeaderWait, createStandbyAnswer } from "../control/api/standby.ts";
+import { answerUpgrades, isApiUpgrade } from "../control/api/upgrades.ts";
 import { openLeaderDatabase } from "../control/leadership/leader-database.ts";
 import { type LeaderTerm, openLeadership } from "../control/leadership/open-leadership.ts";
 import { endedHolder, noteHolder } from "../control/leadership/predecessor.ts";
@@ -172,7 +173,8 @@ const IDLE_MS = 72_000;
 /** A socket for the processes on this machine. Returns what closes it, with its connections. */
 async function openOwnSocket(path: string, answer: RequestListener): Promise<() => Promise<void>> {
   rmSync(path, { force: true });
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: IDLE_MS }, answer);
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: IDLE_MS, shouldUpgradeCallback: isApiUpgrade }, answer);
+  answerUpgrades(server, answer);
   // For this user only from the first moment, not only after `chmod`.
   const mask = process.umask(0o177);
   const listening = new Promise<void>((resolve, reject) => {

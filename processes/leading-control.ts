@@ -2,6 +2,9 @@ import type { RequestListener } from "node:http";
 import type { FeedHandler } from "../control/api/feed.ts";
 import type { ControlElection } from "../control/leadership/open-leadership.ts";
 import type { Store } from "../control/store/open-store.ts";
+import type { ShellBackend } from "../control/api/api-deps.ts";
+import type { Driver } from "../drivers/driver.ts";
+import { NO_EXEC } from "../drivers/exec.ts";
 import { checkBeforeCalls, countCalls, disabledDriver } from "../drivers/middleware.ts";
 import { join } from "node:path";
 import { effectiveSettings } from "../conf/effective-settings.ts";
@@ -65,6 +68,8 @@ export type LeadingControl = {
   start(): Promise<void>;
   /** Requests to the API wait for it. It is open already if there is no other control process. */
   openApi(): Promise<void>;
+  /** Ends shells, with a reason for their clients. No other begins. */
+  closeShells(): Promise<void>;
   /** Ends the API, the feeds and the reconciler, with the driver calls under way. */
   stopActing(): Promise<void>;
   /** After `stopActing`. */
@@ -201,6 +206,13 @@ export async function openLeadingControl(
           capacity: async (signal) => driver.capacity?.({ signal }),
         },
         driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
+        shell: settings.shell
+          ? {
+              exec: () => execOf(driver),
+              idleMs: settings.shellIdleMinutes * 60_000,
+              pausesContainers: settings.pausedMinutes > 0,
+            }
+          : undefined,
         settings: {
           webRoot: settings.webRoot,
           origins: settings.origins,
@@ -250,6 +262,7 @@ export async function openLeadingControl(
         throw error;
       }
     },
+    closeShells: async () => api?.closeShells(),
     stopActing: async () => {
       apiOpened.reject(new Fault("CONTROL_STANDBY", "This control process leads no longer."));
       // First the feeds: then gateways hold what comes for the API until another one leads.
@@ -268,6 +281,11 @@ export async function openLeadingControl(
       await traces?.close();
     },
   };
+}
+
+function execOf({ exec, name }: Driver): ReturnType<ShellBackend["exec"]> {
+  if (!exec) return { refusal: NO_EXEC[name] ?? `The driver ${name} runs no commands in containers.` };
+  return (service, options, signal) => exec(service, options, { signal });
 }
 
 /** What takes tokens of these may do more than their holder: they are not for users to have. */

@@ -1,6 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
+import { text as textOfStream } from "node:stream/consumers";
 import { rootCertificates } from "node:tls";
+import type { WebSocket } from "ws";
 import { suggestion } from "../../conf/suggestion.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
@@ -26,6 +28,8 @@ export type ServerClient = {
   text(path: string): Promise<string>;
   /** A response that may never end; its head arrives soon. */
   stream(path: string, signal: AbortSignal): Promise<IncomingMessage>;
+  /** An open WebSocket. Faults: as for `call`. */
+  openWebSocket(path: string): Promise<WebSocket>;
   /** `call` with the developer key itself, as publishing requires. */
   asDeveloper: CallApi;
   /** Sends bytes with the developer key itself, as publishing clients do. */
@@ -34,6 +38,7 @@ export type ServerClient = {
 
 const CALL_MS = 30_000;
 const MAX_BYTES = 64 * 1_048_576;
+const LONGEST_REFUSAL = 65_536;
 /** The server may unpack it and query a registry. */
 const UPLOAD_MS = 1_800_000;
 
@@ -63,6 +68,11 @@ export function createServerClient(deps: {
   const { name, place, key, hints, clock } = deps;
   const dev = `Dev ${key}`;
 
+  const unreachable = (why: string, cause: unknown) => {
+    const certificate = certificateAdvice(cause);
+    const sentence = certificate === undefined ? `cannot be reached (${why}). ${hints.away}` : `cannot be reached: ${certificate}`;
+    return new Fault("CONTROL_AWAY", `${capital(name)} ${sentence}`, { cause });
+  };
   const base = "socket" in place ? "http://localhost/api" : place.url;
   const http = openHttpClient({
     clock,
@@ -71,10 +81,7 @@ export function createServerClient(deps: {
     ...("socket" in place ? { socketPath: place.socket } : place.ca === undefined ? {} : { options: { ca: [...rootCertificates, place.ca] } }),
     toFault: ({ kind, why, cause }) => {
       if (kind === "oversized") return new Fault("INTERNAL", `The response is larger than ${MAX_BYTES} bytes.`);
-      const certificate = certificateAdvice(cause);
-      if (certificate !== undefined) return new Fault("CONTROL_AWAY", `${capital(name)} cannot be reached: ${certificate}`, { cause });
-      const sentence = kind === "overdue" ? `${capital(name)}: ${why}.` : `${capital(name)} cannot be reached (${why}). ${hints.away}`;
-      return new Fault("CONTROL_AWAY", sentence, { cause });
+      return kind === "overdue" ? new Fault("CONTROL_AWAY", `${capital(name)}: ${why}.`, { cause }) : unreachable(why, cause);
     },
   });
   /** The text of a response below 300. `path` begins below the API. */
@@ -126,6 +133,23 @@ export function createServerClient(deps: {
       const response = await http.stream({ url: base + path, headers: { authorization: await authorization() }, signal });
       if (response.status >= 300) throw refusal(response.status, (await response.read()).text());
       return response.stream;
+    },
+    openWebSocket: async (path) => {
+      const { WebSocket } = await import("ws");
+      const address = "socket" in place ? `ws+unix:${place.socket}:/api` : place.url.replace(/^http/, "ws");
+      const ca = "socket" in place || place.ca === undefined ? {} : { ca: [...rootCertificates, place.ca] };
+      const options = { headers: { authorization: await authorization() }, perMessageDeflate: false, handshakeTimeout: CALL_MS, ...ca };
+      const socket = new WebSocket(address + path, options);
+      return new Promise((resolve, reject) => {
+        socket.once("open", () => resolve(socket));
+        socket.once("error", (cause) => reject(unreachable((cause as NodeJS.ErrnoException).code ?? cause.message, cause)));
+        socket.once("unexpected-response", (_request, response) => {
+          void textOfStream(response).then(
+            (body) => reject(refusal(response.statusCode ?? 0, body.slice(0, LONGEST_REFUSAL))),
+            (cause: unknown) => reject(unreachable("the response broke off", cause)),
+          );
+        });
+      });
     },
     upload: async <T>(path: string, { bytes, length, signal }: { bytes: Readable; length: number; signal: AbortSignal }) => {
       const headers = { authorization: dev, "content-length": length };

@@ -1,4 +1,4 @@
-import type { Capacity, LogOptions } from "../../drivers/driver.ts";
+import type { Capacity, ExecOptions, ExecSession, LogOptions } from "../../drivers/driver.ts";
 import type { RegistryBrowser } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
@@ -28,6 +28,7 @@ export type ApiLifecycle = Pick<
   | "settled"
   | "explain"
   | "setBusy"
+  | "recordUse"
   | "listenerOf"
   | "startNote"
   | "startPhases"
@@ -74,6 +75,16 @@ export type RegistryGarbageDeps = {
   start(options: { dryRun: boolean }): Promise<ReportedGarbage | undefined>;
 };
 
+/** Commands in containers. */
+export type ShellBackend = {
+  /** Resolves with undefined if the service does not run. Of a driver without such a call, why it has none. */
+  exec(): ((service: string, options: ExecOptions, signal: AbortSignal) => Promise<ExecSession | undefined>) | { refusal: string };
+  /** How long a shell stays open without input and output. */
+  idleMs: number;
+  /** A container that is frozen keeps what the users of its earlier starts left in its memory. */
+  pausesContainers: boolean;
+};
+
 /** Everything that the routes work with. */
 export type ApiDeps = {
   store: Store;
@@ -101,6 +112,8 @@ export type ApiDeps = {
   garbage?: RegistryGarbageDeps | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
   driverLogs(service: string, options: LogOptions, signal: AbortSignal): AsyncIterable<string>;
+  /** Undefined: the settings have it off. */
+  shell?: ShellBackend | undefined;
   /** What runs the containers. */
   backend: Backend;
   settings: ApiSettings;

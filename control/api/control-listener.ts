@@ -10,6 +10,7 @@ import type { Log } from "../../lib/log.ts";
 import type { PrivateListeners } from "../../lib/refused-addresses.ts";
 import type { GatewayTokens } from "../identity/gateway-tokens.ts";
 import type { FeedHandler } from "./feed.ts";
+import { answerUpgrades, isUpgraded } from "./upgrades.ts";
 import { answerHealth, type LeaderWait } from "./standby.ts";
 
 /** A certificate with its key, and how a server receives their replacements. */
@@ -35,7 +36,7 @@ const HANDSHAKE_MS = 10_000;
 /** How long the listener waits at its end for the first request of a new connection. */
 const FIRST_REQUEST_MS = 300;
 
-/** A listener of control beside its Unix sockets: bounded, HTTP/1.1 only, no upgrades. `close` also ends open requests. */
+/** A listener of control beside its Unix sockets: bounded, HTTP/1.1 only, upgrades for shells alone. `close` also ends open requests. */
 export async function openControlListener(parts: ControlListenerOptions): Promise<{ close(): Promise<void> }> {
   const { handle, tls, answer, graceMs, listeners, clock, log } = parts;
   const { connections, ...limits } = parts.limits;
@@ -51,13 +52,14 @@ export async function openControlListener(parts: ControlListenerOptions): Promis
   // One address has at most half of them: these listeners have few clients.
   limitConnections(server, createConnectionLimits({ perAddress: Math.ceil(connections / 2), total: connections, clock, log }));
   listeners?.guard(server);
-  server.on("upgrade", (_request, socket) => socket.destroy());
+  answerUpgrades(server, listener);
   server.listen(handle);
   await once(server, "listening");
   return {
     close: async () => {
       if (graceMs === undefined) {
         const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        for (const response of open) if (isUpgraded(response)) response.destroy();
         server.closeAllConnections();
         return closed;
       }
@@ -66,7 +68,7 @@ export async function openControlListener(parts: ControlListenerOptions): Promis
       closing = true;
       for (const response of open) {
         response.shouldKeepAlive = false;
-        if (isEventStream(response)) response.destroy();
+        if (isEventStream(response) || isUpgraded(response)) response.destroy();
       }
       const cancels = [
         clock.after(Math.min(FIRST_REQUEST_MS, graceMs), () => server.closeIdleConnections()),

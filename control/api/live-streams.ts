@@ -12,35 +12,38 @@ export type LiveStreams = {
   open(request: FastifyRequest, reply: FastifyReply, beat?: () => Promise<void> | void): AbortSignal;
 };
 
-/** Each has a connection and a backlog of up to a megabyte. */
-const MOST_STREAMS = 256;
-/** Of one user. A page of the console has two at most. */
-const MOST_OF_ONE = MOST_STREAMS / 4;
+/** `takesOldest`: if all are in use, a user with more than a fair share loses the oldest to a user with less. */
+export type StreamLimits = { code: "STREAMS_FULL" | "SHELLS_FULL"; total: number; perUser: number; takesOldest: boolean };
+
+/** Each has a connection and a backlog of up to a megabyte. A page of the console has two at most. */
+const FOLLOWED: StreamLimits = { code: "STREAMS_FULL", total: 256, perUser: 64, takesOldest: true };
 /** Also how soon the streams of an expired session end. Signing out ends them at once. */
 const BEAT_MS = 5_000;
 
 export function openLiveStreams(parts: {
   authorization: Authorization;
   identity: Pick<ControlIdentity, "watchSignOuts">;
+  limits?: StreamLimits;
   clock: Clock;
 }): LiveStreams {
-  const { authorization, identity, clock } = parts;
+  const { authorization, identity, limits = FOLLOWED, clock } = parts;
+  const { code, total, perUser } = limits;
+  const noun = code === "SHELLS_FULL" ? "shells" : "streams";
   /** The ends of open streams, by user, the oldest first. */
   const open = new Map<string, Set<() => void>>();
   const countOf = (userId: string) => open.get(userId)?.size ?? 0;
 
-  /** If all are in use, a user with more than a fair share loses the oldest to a user with less. */
   const requireFreeStream = (userId: string) => {
     const retry = { retryAfterMs: BEAT_MS };
-    if (countOf(userId) >= MOST_OF_ONE) throw new Fault("STREAMS_FULL", `You already follow ${MOST_OF_ONE} streams: close some.`, retry);
+    if (countOf(userId) >= perUser) throw new Fault(code, `You already have ${perUser} ${noun} open: close some.`, retry);
     const all = [...open.values()].reduce((sum, of) => sum + of.size, 0);
-    if (all < MOST_STREAMS) return;
+    if (all < total) return;
     const users = open.size + (open.has(userId) ? 0 : 1);
-    const share = Math.floor(MOST_STREAMS / users);
+    const share = Math.floor(total / users);
     const [most] = [...open.values()].toSorted((one, other) => other.size - one.size);
     const [oldest] = most ?? [];
-    if (countOf(userId) >= share || most === undefined || most.size <= share || oldest === undefined)
-      throw new Fault("STREAMS_FULL", `${MOST_STREAMS} streams are open already, ${countOf(userId)} of them yours: close some.`, retry);
+    if (!limits.takesOldest || countOf(userId) >= share || most === undefined || most.size <= share || oldest === undefined)
+      throw new Fault(code, `${total} ${noun} are open already, ${countOf(userId)} of them yours: close some.`, retry);
     oldest();
   };
   const add = (userId: string, end: () => void) => {

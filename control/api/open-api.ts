@@ -31,6 +31,8 @@ import { addRoutes, type RouteDeps } from "./route.ts";
 import { seriesRoutes } from "./series.ts";
 import { orphanRoutes, serviceRoutes } from "./services.ts";
 import { refuseServerPaths, serverListRoutes } from "./server-lists.ts";
+import { openShells } from "./shells.ts";
+import { answerUpgrades, isApiUpgrade } from "./upgrades.ts";
 import { signInRoutes, userRoutes } from "./users.ts";
 import { Readable } from "node:stream";
 import { promisify } from "node:util";
@@ -49,32 +51,34 @@ const REFUSED = new Set([401, 403, 429]);
 
 /**
  * The Datagrok-compatible REST API, on a Unix socket that only this user can open. It authenticates every request itself. It replaces what an earlier process
- * left at `socketPath`; undefined: no socket of its own. `answer` is for requests of other listeners; `close` also ends requests that wait.
+ * left at `socketPath`; undefined: no socket of its own. `answer` is for requests of other listeners; `closeShells` comes before they close; `close` also ends requests that wait.
  */
 export async function openApi(
   deps: ApiDeps & { socketPath: string | undefined },
   addConsole: AddConsole,
-): Promise<{ answer: RequestListener; close(): Promise<void> }> {
-  const app = await createApi(deps, addConsole);
+): Promise<{ answer: RequestListener; closeShells(): Promise<void>; close(): Promise<void> }> {
+  const { app, closeShells } = await createApi(deps, addConsole);
   if (deps.socketPath === undefined) await app.ready();
   else {
     await rm(deps.socketPath, { force: true });
     await app.listen({ path: deps.socketPath });
     await chmod(deps.socketPath, 0o600);
   }
-  return { answer: app.routing, close: () => app.close() };
+  return { answer: app.routing, closeShells, close: () => app.close() };
 }
 
 /** Without a listener. */
-export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<FastifyInstance> {
+export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<{ app: FastifyInstance; closeShells(): Promise<void> }> {
   const app = fastify({
     exposeHeadRoutes: false,
     forceCloseConnections: true,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { shouldUpgradeCallback: isApiUpgrade },
     return503OnClosing: true,
     routerOptions: { maxParamLength: LONGEST_PATH_PART },
     schemaController: { compilersFactory: lazyCompilers() },
   });
+  answerUpgrades(app.server, app.routing);
   const { identity, settings, store, clock } = deps;
   const pages = settings.webRoot === undefined ? settings.origins : [new URL(settings.webRoot).origin, ...settings.origins];
   const authorization = createAuthorization({ ...deps, attempts: identity.attempts, pages });
@@ -101,6 +105,8 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
     streams: openLiveStreams({ authorization, identity, clock }),
     sendList: createSendList(),
   };
+  const shells = openShells(routeDeps);
+  app.addHook("preClose", () => shells.close());
   // A body that no route reads is ignored, whatever its Content-Type.
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
 
@@ -123,6 +129,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => containerRoutes(routeDeps),
         () => containerActionRoutes(routeDeps),
         () => diagnosticsRoutes(routeDeps),
+        () => shells.routes,
         () => seriesRoutes(routeDeps),
         () => imageRoutes(routeDeps),
         () => serviceRoutes(routeDeps),
@@ -152,7 +159,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
     { prefix: "/api" },
   );
   addConsole(app, routeDeps);
-  return app;
+  return { app, closeShells: shells.close };
 }
 
 /** Allows pages of these origins to call the API and to read its responses. Their preflights have no credential, so they are answered before authorization. */

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { isSafe } from "../../lib/browser-requests.ts";
 import { CLIENT_ADDRESS_HEADER } from "../../gateway/contract.ts";
 import type { AuditAction } from "../model/audit-actions.ts";
+import type { AuditEntry } from "../model/records.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { type Authorization, headerOf } from "./authorization.ts";
 
@@ -29,6 +30,8 @@ declare module "fastify" {
 export type AuditRecorder = {
   /** The request is accepted: the log records it, even if the outcome that the caller waits for is a failure. */
   accepted(request: FastifyRequest): void;
+  /** Writes an entry about a request that is not over with its response. `requestId`: by which entries belong together, if the client has sent none. */
+  append(request: FastifyRequest, entry: { action: AuditAction; target: string; status: number | undefined; requestId: string }): Promise<void>;
 };
 
 /**
@@ -55,23 +58,24 @@ export function recordAudit(
     begun.set(request, { action, target: (await target?.(request))?.slice(0, LONGEST_TEXT) });
   });
 
-  const write = async (request: FastifyRequest, status: number | undefined) => {
-    const entry = begun.get(request);
-    if (entry === undefined) return;
-    begun.delete(request);
+  const append = async (request: FastifyRequest, { requestId: own, ...entry }: Pick<AuditEntry, "action" | "target" | "status" | "requestId">) => {
     const actor = authorization.actor(request);
     const header = headerOf(request.headers);
     const requestId = header("x-request-id");
     await log.append({
-      action: entry.action,
-      target: entry.target,
+      ...entry,
       userId: actor?.userId,
       login: actor?.login,
       via: actor?.by,
       address: header(CLIENT_ADDRESS_HEADER)?.slice(0, LONGEST_TEXT),
-      requestId: requestId !== undefined && REQUEST_ID.test(requestId) ? requestId : undefined,
-      status,
+      requestId: requestId !== undefined && REQUEST_ID.test(requestId) ? requestId : own,
     });
+  };
+  const write = async (request: FastifyRequest, status: number | undefined) => {
+    const entry = begun.get(request);
+    if (entry === undefined) return;
+    begun.delete(request);
+    await append(request, { ...entry, status, requestId: undefined });
   };
 
   app.addHook("onSend", async (request, reply) => {
@@ -80,7 +84,10 @@ export function recordAudit(
   });
   // A client that waits for a start may leave before it ends. The start was accepted all the same.
   app.addHook("onRequestAbort", async (request) => write(request, undefined));
-  return { accepted: (request) => void accepted.add(request) };
+  return {
+    accepted: (request) => void accepted.add(request),
+    append: (request, entry) => append(request, { ...entry, target: entry.target.slice(0, LONGEST_TEXT) }),
+  };
 }
 
 /** A name and an id, where both are known. */

@@ -29,6 +29,8 @@ export type ControlIdentity = {
   endSession(token: string): Promise<void>;
   /** Undefined for a token that is not valid any more. A token of the console is valid only `at` the console. */
   who(token: string, at?: "edge" | "console"): Promise<CallerReply | undefined>;
+  /** Whether this session was opened for a command line or the console, which keep its token to themselves: containers receive tokens of other sessions. */
+  isOfTool(token: string, at?: "edge" | "console"): Promise<boolean>;
   /** The container that was given this token, where one was. */
   containerOf(token: string): Promise<string | undefined>;
   users: UserAccounts;
@@ -142,6 +144,11 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
     endSession: async (token) => {
       await endSession(store, tokenDigest(token));
       signedOut();
+    },
+    isOfTool: async (token, at = "edge") => {
+      const { session, isDerived } = (await sessionOf(token)) ?? {};
+      if (session === undefined || isDerived) return false;
+      return session.kind === "administration" || (session.kind === "console" && at === "console");
     },
     containerOf: async (token) => (token.length > LONGEST_SECRET ? undefined : (await store.sessions.byDigest(tokenDigest(token)))?.containerId),
     who: async (token, at = "edge") => {

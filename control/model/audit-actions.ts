@@ -16,6 +16,8 @@ export const AUDIT_ACTIONS = [
   "containerStarted",
   "containerStopped",
   "containerRestarted",
+  "shellOpened",
+  "shellClosed",
   "imageRevalidated",
   "packagePublished",
   "packageRolledBack",

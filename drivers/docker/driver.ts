@@ -6,6 +6,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, DeployCall, Driver, DriverEvent, ImageSource, Registry, ResolvedImage } from "../driver.ts";
 import { containerUsage, type Engine, engineCapacity, openEngine } from "../engine/engine.ts";
+import { openExec } from "../engine/exec.ts";
 import { describeImage, findLocalCopy, localImage, PULL_IDLE_MS, pullAndInspect } from "../engine/images.ts";
 import { containerListeners } from "../engine/listening.ts";
 import { chooseReach, DEFAULT_PIDS_LIMIT, engineMachine, type REACHES } from "../engine/reach.ts";
@@ -133,6 +134,10 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     usage: async (service, { signal }) => {
       const container = await findByName(engine, service, signal);
       return container?.State.Running ? containerUsage(engine, container.Id, signal) : undefined;
+    },
+    exec: async (service, options, { signal }) => {
+      const container = await findService(engine, view, service, signal);
+      return container?.State.Running ? openExec(engine, container.Id, options, signal) : undefined;
     },
     foreign: async () => foreignContainers(engine, view),
     events: (call) => events(engine, log, call, networks.changed),

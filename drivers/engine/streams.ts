@@ -52,36 +52,43 @@ function dial(docker: Docker, path: string, query: object, abortSignal: AbortSig
 }
 
 const HEADER = 8;
+const STDERR = 2;
+
+export type EngineFrame = { stream: "stdout" | "stderr"; bytes: Buffer };
 
 /**
- * Decodes the engine's frames: one byte for the stream (1 standard output, 2 standard error), three of padding, four of length, then the text.
- * Chunks may end within a frame and within a character, so each stream has its own decoder.
+ * Splits the engine's frames: one byte for the stream (1 standard output, 2 standard error), three of padding, four of length, then the bytes. A frame may be as
+ * long as the log's longest line, so its parts are passed on.
  */
-export async function* demux(stream: AsyncIterable<Buffer>): AsyncGenerator<string> {
-  const decoders = new Map<number, StringDecoder>();
+export async function* readFrames(stream: AsyncIterable<Buffer>): AsyncGenerator<EngineFrame> {
   let rest: Buffer = Buffer.alloc(0);
-  let source = 0;
+  let source: EngineFrame["stream"] = "stdout";
   let left = 0;
   for await (const chunk of stream) {
     rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     for (;;) {
       if (left === 0) {
         if (rest.length < HEADER) break;
-        source = rest[0] ?? 0;
+        source = rest[0] === STDERR ? "stderr" : "stdout";
         left = rest.readUInt32BE(4);
         rest = rest.subarray(HEADER);
         if (left === 0) continue;
       }
       if (rest.length === 0) break;
-      // A frame may be as long as the log's longest line, so its parts are passed on.
-      const piece = rest.subarray(0, left);
-      left -= piece.length;
-      rest = rest.subarray(piece.length);
-      const decoder = decoders.get(source) ?? new StringDecoder("utf8");
-      decoders.set(source, decoder);
-      const text = decoder.write(piece);
-      if (text !== "") yield text;
+      const bytes = rest.subarray(0, left);
+      left -= bytes.length;
+      rest = rest.subarray(bytes.length);
+      yield { stream: source, bytes };
     }
+  }
+}
+
+/** The text of the engine's frames. Chunks may end within a character, so each stream has its own decoder. */
+export async function* demux(stream: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  const decoders = { stdout: new StringDecoder("utf8"), stderr: new StringDecoder("utf8") };
+  for await (const { stream: source, bytes } of readFrames(stream)) {
+    const text = decoders[source].write(bytes);
+    if (text !== "") yield text;
   }
 }
 

@@ -5,13 +5,14 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { DeployCall, Driver, ImageSource, Registry, ResolvedImage, Spec } from "../driver.ts";
 import { containerUsage, type Engine, openEngine } from "../engine/engine.ts";
+import { openExec } from "../engine/exec.ts";
 import { describeImage, findLocalCopy, localImage, pullAndInspect, queryDigest } from "../engine/images.ts";
 import { containerListeners } from "../engine/listening.ts";
 import { DEFAULT_PIDS_LIMIT, engineMachine, joinNetwork, type REACHES } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
 import { parseReference, type Reference } from "../image.ts";
 import { refuseBadName } from "../labels.ts";
-import { currentTask, findOwnService, swarmCapacity, tasksOf } from "./cluster.ts";
+import { currentTask, findOwnService, isOver, swarmCapacity, type Task, tasksOf } from "./cluster.ts";
 import { destroy, ensureOverlay } from "./create-destroy.ts";
 import { deploy, type SwarmDeployDeps } from "./deploy.ts";
 import { logs } from "./logs.ts";
@@ -74,13 +75,14 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     log.warn({ service, storageGb }, "`storage` of container.json ignored: Swarm cannot limit a container's disk");
   };
 
-  /** The id of the container of the service's task, on whatever node. */
-  const taskContainer = async (service: string, signal: AbortSignal): Promise<string | undefined> => {
+  const taskOf = async (service: string, signal: AbortSignal): Promise<Task | undefined> => {
     signal.throwIfAborted();
     const holder = await findOwnService(engine, service, signal);
-    const task = holder && currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
-    return task?.Status.ContainerStatus?.ContainerID;
+    return holder && currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
   };
+  /** The id of the container of the service's task, on whatever node. */
+  const taskContainer = async (service: string, signal: AbortSignal): Promise<string | undefined> =>
+    (await taskOf(service, signal))?.Status.ContainerStatus?.ContainerID;
 
   return {
     name: "swarm",
@@ -109,6 +111,23 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
     usage: async (service, { signal }) => {
       const container = await taskContainer(service, signal);
       return container ? containerUsage(engine, container, signal) : undefined;
+    },
+    // A manager runs commands in containers of its own node only.
+    exec: async (service, options, { signal }) => {
+      const task = await taskOf(service, signal);
+      const container = task?.Status.ContainerStatus?.ContainerID;
+      if (task === undefined || container === undefined || isOver(task)) return undefined;
+      const session = await openExec(engine, container, options, signal);
+      if (session) return session;
+      const node = await engine.call(
+        { doing: "Inspecting the engine", signal },
+        (docker) => docker.info() as Promise<{ Swarm?: { NodeID?: string } }>,
+      );
+      if (node.Swarm?.NodeID === task.NodeID) return undefined;
+      throw new Fault(
+        "EXEC_UNAVAILABLE",
+        `${service} runs on node ${task.NodeID}, and berth opens shells on the node of its own manager only: run docker exec on that node.`,
+      );
     },
     events: (call) => events(engine, log, call),
     close: async () => engine.close(),

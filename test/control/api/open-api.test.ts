@@ -12,7 +12,7 @@ const OFFLINE = { REDOCLY_TELEMETRY: "off", REDOCLY_SUPPRESS_UPDATE_NOTICE: "tru
 
 t.test("the OpenAPI document passes the linter", async (t) => {
   const { deps, close } = await openApiDeps();
-  const app = await createApi(deps, addConsole);
+  const { app } = await createApi(deps, addConsole);
   t.teardown(async () => {
     await app.close();
     await close();

@@ -3,6 +3,7 @@ export type ConformanceBackend = { name: string; on: string; cannot: Readonly<Re
 
 const NO_PAUSE = (reason: string) => ({ paused: reason, "paused-ended": reason });
 const NO_HEALTHCHECK = (reason: string) => ({ healthcheck: reason, "healthcheck-fails": reason });
+const NO_EXEC = (reason: string) => ({ exec: reason, "exec-terminal": reason, "exec-left": reason });
 const REPLACES = "it replaces unhealthy tasks, so berth does not hand it the check";
 const IGNORES = "it ignores an image's health check";
 const NO_ENGINE = "there is no engine that could be unavailable";
@@ -16,6 +17,7 @@ export const BACKENDS = {
     cannot: {
       ...NO_PAUSE("ECS has no such call"),
       ...NO_HEALTHCHECK(IGNORES),
+      ...NO_EXEC("ECS Exec needs a session of AWS Systems Manager, whose protocol berth does not speak"),
       usage: "ECS reports no statistics of a task",
       listeners: "berth cannot look into a task",
       "lost-events": "ECS has no stream of events: the driver polls, so no stream can break",
@@ -28,6 +30,7 @@ export const BACKENDS = {
     cannot: {
       ...NO_PAUSE("Kubernetes has no such call"),
       ...NO_HEALTHCHECK(IGNORES),
+      ...NO_EXEC("berth runs no commands in pods yet"),
       listeners: "berth cannot look into a pod without a right to run commands in it",
     },
   },
@@ -37,6 +40,7 @@ export const BACKENDS = {
     cannot: {
       ...NO_HEALTHCHECK("a plain process has no image whose check an engine would run"),
       ...NO_PAUSE("it ends sleeping containers, as it is for trying berth"),
+      ...NO_EXEC("a plain process shares berth's user and files"),
       memory: "a plain process has no limit of its own",
       capabilities: "a plain process has what berth has",
       gpu: "a plain process has the machine's GPUs, without a request",
@@ -53,6 +57,7 @@ export const BACKENDS = {
     cannot: {
       ...NO_PAUSE("the spawner's API has no such call"),
       ...NO_HEALTHCHECK("the spawner's engine may be any"),
+      ...NO_EXEC("the spawner's API has no such call"),
       listeners: "the spawner's API has no such call",
       "health-status": "the spawner's API has no such report",
     },
@@ -62,6 +67,7 @@ export const BACKENDS = {
     on: "nothing: it replaces a driver in tests of the lifecycle",
     cannot: {
       ...NO_HEALTHCHECK("it runs no image"),
+      ...NO_EXEC("it runs no processes"),
       "http-own-port": "its apps have one server each",
       "health-status": "it reports no more than it needs to",
       usage: "its apps share one process",

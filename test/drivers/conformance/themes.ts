@@ -1,3 +1,4 @@
+import { COMMANDS } from "./commands.ts";
 import { FAILURES } from "./failures.ts";
 import type { ConformanceCase, ConformanceTheme } from "./harness.ts";
 import { LIFE } from "./life.ts";
@@ -6,6 +7,6 @@ import { PAUSED } from "./paused.ts";
 import { READINESS } from "./readiness.ts";
 
 /** All that the kit asks, in its order. */
-export const THEMES: readonly ConformanceTheme[] = [LIFE, READINESS, FAILURES, OUTSIDE, PAUSED];
+export const THEMES: readonly ConformanceTheme[] = [LIFE, READINESS, FAILURES, OUTSIDE, PAUSED, COMMANDS];
 
 export const CASES: readonly ConformanceCase[] = THEMES.flatMap(({ cases }) => cases);

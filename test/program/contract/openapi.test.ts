@@ -137,6 +137,7 @@ t.test("each route of openapi.json is called", async (t) => {
     "post /docker/containers/{id}/restart": () => call("POST", `/docker/containers/${id}/restart?awaitStart=true`),
     "get /docker/containers/{id}/history": () => call("GET", `/docker/containers/${id}/history`),
     "get /docker/containers/{id}/explain": () => call("GET", `/docker/containers/${id}/explain`),
+    "get /docker/containers/{id}/exec": () => call("GET", `/docker/containers/${id}/exec`),
     "get /docker/containers/{id}/wakes": () => call("GET", `/docker/containers/${id}/wakes`),
     "get /docker/containers/{id}/container-json": () => call("GET", `/docker/containers/${id}/container-json`),
     "get /docker/containers/{id}/open": () => call("GET", `/docker/containers/${id}/open`),

@@ -13,6 +13,8 @@ const ACTIONS: Readonly<Record<AuditAction, string>> = {
   containerStarted: "Started container",
   containerStopped: "Stopped container",
   containerRestarted: "Restarted container",
+  shellOpened: "Opened a shell",
+  shellClosed: "Closed a shell",
   containerSaved: "Changed container",
   containerDeleted: "Removed container",
   imageRevalidated: "Revalidated image",

@@ -6,13 +6,15 @@ import { usePageTitle } from "../parts/page-title.ts";
 import { TabBar } from "../parts/tabs.tsx";
 import { ContainerActions, mayManage } from "./container-actions.tsx";
 import { CONTAINER_TABS } from "./container-tabs.tsx";
+import { useShellAccess } from "./shell.tsx";
 
 /** `tab`: the name of one of `CONTAINER_TABS`; undefined: the first. */
 export function ContainerPage({ id, tab }: { id: string; tab: string | undefined }) {
   const { value: container, error, reload } = useEntity<Container>("container", id);
+  const hasShell = useShellAccess(id, container !== undefined && mayManage(container), container?.status ?? "");
   usePageTitle(container?.name ?? "Container", container?.status);
   if (!container) return error ? <FailedPage title="Container" error={error} onRetry={reload} /> : <Loading />;
-  const tabs = CONTAINER_TABS.filter(({ managersOnly }) => managersOnly !== true || mayManage(container));
+  const tabs = CONTAINER_TABS.filter((one) => (!one.managersOnly || mayManage(container)) && (!one.needsShell || hasShell));
   const current = tabs.find(({ name }) => name === tab) ?? tabs[0];
   return (
     <>

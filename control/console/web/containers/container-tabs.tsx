@@ -6,6 +6,7 @@ import { ContainerOverview } from "./container-overview.tsx";
 import { History } from "./history.tsx";
 import { Logs } from "./logs.tsx";
 import { RecentRequests } from "./recent-requests.tsx";
+import { Shell } from "./shell.tsx";
 
 export type ContainerTabProps = { container: Container };
 
@@ -15,6 +16,8 @@ export type ContainerTab = {
   title: string;
   /** Only for users who may manage the container. */
   managersOnly?: true;
+  /** Only for users who may open a shell in the container. */
+  needsShell?: true;
   page(props: ContainerTabProps): ComponentChildren;
 };
 
@@ -28,6 +31,7 @@ export const CONTAINER_TABS: readonly ContainerTab[] = [
   },
   { name: "metrics", title: "Metrics", managersOnly: true, page: ({ container: { id } }) => <ContainerMetrics id={id} /> },
   { name: "requests", title: "Requests", managersOnly: true, page: ({ container: { id } }) => <RecentRequests id={id} /> },
+  { name: "shell", title: "Shell", needsShell: true, page: ({ container }) => <Shell container={container} /> },
   { name: "configuration", title: "Configuration", page: ({ container }) => <Configuration container={container} /> },
   {
     name: "history",
