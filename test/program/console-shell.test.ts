@@ -31,7 +31,7 @@ for (const [name, options] of [
   ["phone", { phone: true }],
 ] as const) {
   t.test(`${name}: a shell is loaded when it is opened, runs what is typed, says that it ended, and reconnects`, async (t) => {
-    const { page, signIn, picture, troubles } = await openConsole(t, berth.base, options);
+    const { page, signIn, picture, troubles } = await openConsole(t, berth.base, { ...options, dark: name === "phone" });
     const loaded: string[] = [];
     page.on("request", (request) => loaded.push(request.url()));
     await signIn(berth.key);

@@ -64,7 +64,7 @@ export function Shell({ container: { id, name, status } }: { container: Containe
       {isFirst ? (
         <p class="quiet">The audit log records that you opened it, and not what you type.</p>
       ) : (
-        <div class={`terminal ${state.kind}`} ref={place} aria-label={`Shell in ${name}`} role="group" />
+        <div class={`shell-box ${state.kind}`} ref={place} aria-label={`Shell in ${name}`} role="group" />
       )}
       {state.kind === "opening" ? (
         <p class="quiet" role="status">

@@ -21,6 +21,7 @@ const LINES_KEPT = 5_000;
 /** Fills `place`, and follows its size. */
 export function drawTerminal(place: HTMLElement, { onInput, onResize }: TerminalUse): DrawnTerminal {
   const styles: CSSStyleSheet[] = [];
+  const restore = replaceInlineStyles(styles);
   const terminal = new Terminal({
     cursorBlink: true,
     fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
@@ -28,7 +29,6 @@ export function drawTerminal(place: HTMLElement, { onInput, onResize }: Terminal
     scrollback: LINES_KEPT,
     screenReaderMode: true,
     theme: themeOf(place),
-    documentOverride: documentWithSheets(styles),
   });
   const fit = new FitAddon();
   terminal.loadAddon(fit);
@@ -49,6 +49,7 @@ export function drawTerminal(place: HTMLElement, { onInput, onResize }: Terminal
     close: () => {
       watch.disconnect();
       terminal.dispose();
+      restore();
       document.adoptedStyleSheets = document.adoptedStyleSheets.filter((sheet) => !styles.includes(sheet));
     },
   };
@@ -61,32 +62,26 @@ function themeOf(place: HTMLElement) {
 }
 
 /**
- * The document for xterm.js, which writes rules into elements `style` and into attributes of that name. The page's content security policy forbids both, and
- * permits the same rules as sheets and properties.
+ * xterm.js writes rules into elements `style` and into attributes of that name. The page's content security policy forbids both, and permits the same rules as
+ * sheets and properties. Until the returned function is called, new elements of the page are such that it writes those.
  */
-function documentWithSheets(styles: CSSStyleSheet[]): Document {
-  const createElement = (name: string) => {
-    if (name === "style") return elementWithSheet(styles);
-    const element = document.createElement(name);
-    if (name === "span") element.setAttribute = setWithoutInlineStyle;
+function replaceInlineStyles(styles: CSSStyleSheet[]): () => void {
+  const create = document.createElement.bind(document);
+  const createElement = (name: string, options?: ElementCreationOptions): HTMLElement => {
+    if (name === "style") return elementWithSheet(create("span"), styles);
+    const element = create(name, options);
+    element.setAttribute = setWithoutInlineStyle;
     return element;
   };
-  return new Proxy(document, {
-    get: (page, name) => {
-      if (name === "createElement") return createElement;
-      const value: unknown = Reflect.get(page, name, page);
-      return typeof value === "function" ? (value.bind(page) as unknown) : value;
-    },
-    set: (page, name, value) => Reflect.set(page, name, value, page),
-  });
+  document.createElement = createElement as typeof document.createElement;
+  return () => Reflect.deleteProperty(document, "createElement");
 }
 
 /** In place of an element `style`: its text becomes a sheet of the page. */
-function elementWithSheet(styles: CSSStyleSheet[]): HTMLElement {
+function elementWithSheet(element: HTMLElement, styles: CSSStyleSheet[]): HTMLElement {
   const sheet = new CSSStyleSheet();
   styles.push(sheet);
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
-  const element = document.createElement("span");
   element.hidden = true;
   Object.defineProperty(element, "textContent", {
     set: (text: string) => {
