@@ -87,6 +87,12 @@ walk("a user is added, changed, put into groups, given a key that works, and rem
   await sessions.getByText("No sessions.").waitFor();
   t.equal(await server.identity.who(token), undefined);
 
+  await page.getByRole("link", { name: "All entries in the audit log" }).click();
+  await page.getByRole("heading", { name: "Audit log", level: 1 }).waitFor();
+  t.match(page.url(), /\?login=anna$/);
+  await page.goBack();
+  await page.getByRole("heading", { name: "anna", level: 1 }).waitFor();
+
   await page.getByRole("button", { name: "Remove…" }).click();
   await dialog(opened).getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("button", { name: "Remove…" }).click();

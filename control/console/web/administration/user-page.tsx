@@ -213,6 +213,11 @@ function UserChanges({ login }: { login: string }) {
       <Failure error={error} onRetry={reload} />
       {lines?.length === 0 ? <p class="quiet">No entries in the audit log.</p> : null}
       {lines && lines.length > 0 ? (
+        <p>
+          <a href={`${linkTo("administration", "audit")}?login=${encodeURIComponent(login)}`}>All entries in the audit log</a>
+        </p>
+      ) : null}
+      {lines && lines.length > 0 ? (
         <Table
           rows={lines}
           keyOf={({ seq }) => String(seq)}
