@@ -51,6 +51,51 @@ export function createSingleFlight<T>(max: number, full: () => Fault): SingleFli
   };
 }
 
+type JoinedQuery<T> = { keys: string[]; replies: Promise<readonly T[]>; waiting: number; answered: boolean; over: AbortController };
+
+/**
+ * Joins the look-ups that begin in one turn of the event loop into one query, of at most `max` keys. A query is aborted when no look-up waits for it.
+ * Its failure is that of each look-up.
+ */
+export function createJoinedLookups<T>(
+  max: number,
+  findAll: (keys: readonly string[], signal: AbortSignal) => Promise<readonly T[]>,
+): (key: string, signal: AbortSignal) => Promise<T | undefined> {
+  let next: JoinedQuery<T> | undefined;
+  const begin = (): JoinedQuery<T> => {
+    const over = new AbortController();
+    const keys: string[] = [];
+    const sent = new Promise<void>((resolve) => setImmediate(resolve));
+    const query: JoinedQuery<T> = {
+      keys,
+      waiting: 0,
+      answered: false,
+      over,
+      replies: sent.then(async () => {
+        if (next === query) next = undefined;
+        over.signal.throwIfAborted();
+        const replies = await findAll(keys, over.signal);
+        query.answered = true;
+        return replies;
+      }),
+    };
+    return query;
+  };
+  return async (key, signal) => {
+    signal.throwIfAborted();
+    const query = (next ??= begin());
+    const index = query.keys.push(key) - 1;
+    if (query.keys.length >= max) next = undefined;
+    query.waiting++;
+    try {
+      return (await raceAbort(query.replies, signal))[index];
+    } finally {
+      query.waiting--;
+      if (query.waiting === 0 && !query.answered) query.over.abort(NO_WAITERS);
+    }
+  };
+}
+
 export type FairQueueLimits = {
   /** Turns at a time: in total, and of one owner. */
   atOnce: number;

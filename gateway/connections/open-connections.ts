@@ -8,7 +8,7 @@ import { type AdoptOptions, NO_SOCKET, type OpenSocketLayer, type SocketEvents, 
 export type ConnectionFactory = {
   /**
    * Takes over an established socket that was not read yet, and that is paused; or a stream in memory, with `remoteAddress` and `encrypted` as a socket has
-   * them. `readToEnd`: a refused write does not end it. `under`: the TCP connection under a TLS connection.
+   * them. `readToEnd`, for containers: a refused write does not end it, and its address is empty. `under`: the TCP connection under a TLS connection.
    */
   adopt(socket: Duplex, options?: { readToEnd?: boolean; under?: Socket | undefined }): NetConnection;
   /** The same for a socket that others have read. */
@@ -40,8 +40,8 @@ class OpenConnections implements SocketEvents {
   }
 
   adopt(socket: Duplex, options: AdoptOptions): NetConnection | undefined {
-    // A socket without its connection has no address.
-    const remoteAddress = addressOf(socket);
+    // A socket without its connection has no address. That of a container is known, and to read it is a system call.
+    const remoteAddress = options.readToEnd ? "" : addressOf(socket);
     const tls = "encrypted" in socket && socket.encrypted === true;
     const id = this.#layer.adopt(socket, options);
     if (id === NO_SOCKET) return undefined;

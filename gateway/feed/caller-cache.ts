@@ -4,7 +4,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { ByteMap } from "../../lib/byte-map.ts";
 import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import { createFairQueue, type FairQueueLimits, createSingleFlight } from "../shared-lookups.ts";
+import { createFairQueue, type FairQueueLimits, createJoinedLookups, createSingleFlight } from "../shared-lookups.ts";
 import type { Caller, Identity, CallerReply, SessionRef } from "../contract.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import { createWrongTokens, WRONG_TOKENS, type WrongTokenLimits } from "./wrong-tokens.ts";
@@ -37,7 +37,7 @@ const TOKEN_BYTES = 128;
  */
 export const LOOKUP_LIMITS: FairQueueLimits = { atOnce: 8, ofOne: 6, waiting: 4_000, waitingOfOne: 1_000, waitMs: 5_000 };
 /** Tokens in one request to control. */
-const MOST_RENEWED = 256;
+const MAX_TOKENS = 256;
 
 type CallerCache = Identity & {
   /** A user signed out: every caller is looked up again. */
@@ -47,6 +47,8 @@ type CallerCache = Identity & {
 type CallerCacheDeps = {
   /** The holder of each token, or undefined. The signal aborts when no request waits any more, or with `closed`. */
   findCallers(tokens: readonly string[], signal: AbortSignal): Promise<readonly (CallerReply | undefined)[]>;
+  /** `findCallers` costs little more for many tokens than for one: lookups that begin together are joined. */
+  joinsLookups?: boolean;
   /** The fault of a lookup beyond the limits. */
   full(): Fault;
   closed: AbortSignal;
@@ -69,6 +71,7 @@ type CachedCaller = { caller: Caller; renewAt: number; until: number; used: bool
 export function openCallerCache(deps: CallerCacheDeps): CallerCache {
   const {
     findCallers,
+    joinsLookups = false,
     full,
     closed,
     isAway = () => false,
@@ -85,6 +88,7 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
   // The queue bounds the lookups.
   const inFlight = createSingleFlight<Caller | undefined>(Number.POSITIVE_INFINITY, full);
   const queue = createFairQueue(lookupLimits, full, clock);
+  const findJoined = createJoinedLookups(MAX_TOKENS, findCallers);
 
   const listeners = new Set<() => void>();
   let signOuts = 0;
@@ -93,17 +97,18 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
 
   const lookUp = async (token: string, key: string, client: string, signal: AbortSignal): Promise<Caller | undefined> => {
     wrong.check(key, client);
-    const leave = await queue.take(client, signal);
+    // No client can invent a token that was valid. So all callers that return together, as after a pause or a sign-out, are in one query.
+    const leave = joinsLookups && wrong.wasAccepted(key) ? undefined : await queue.take(client, signal);
     try {
       // Lookups before it in the queue may have been of wrong tokens.
       wrong.check(key, client);
       const sent = { signOuts, at: clock.monotonic() };
-      const [reply] = await findCallers([token], signal);
+      const reply = joinsLookups ? await findJoined(token, signal) : (await findCallers([token], signal))[0];
       const caller = record(token, key, reply, sent);
       if (caller === undefined) wrong.charge(client);
       return caller;
     } finally {
-      leave();
+      leave?.();
     }
   };
 
@@ -165,9 +170,9 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
   /** Looks all of these up, many in one request. Resolves with those that are not valid. */
   const lookUpAll = async (tokens: readonly string[]): Promise<string[]> => {
     const ended: string[] = [];
-    for (let at = 0; at < tokens.length; at += MOST_RENEWED) {
+    for (let at = 0; at < tokens.length; at += MAX_TOKENS) {
       if (closed.aborted) return ended;
-      const some = tokens.slice(at, at + MOST_RENEWED);
+      const some = tokens.slice(at, at + MAX_TOKENS);
       const sent = { signOuts, at: clock.monotonic() };
       const replies = await findCallers(some, closed);
       for (const [index, token] of some.entries()) if (record(token, digest(token), replies[index], sent) === undefined) ended.push(token);

@@ -141,6 +141,7 @@ export function openFeed(deps: {
     ...(isToken === undefined ? {} : { isToken }),
     full: () => controlAway("has too many lookups of callers"),
     isAway: () => isInformed && isAway,
+    joinsLookups: true,
     findCallers: async (tokens, signal) => {
       const { callers } = await findCallers(tokens, signal);
       return callers.map((caller) => caller ?? undefined);

@@ -22,6 +22,8 @@ type WrongTokens = {
   check(key: string, client: string): void;
   rejected(key: string): void;
   accepted(key: string): void;
+  /** The token was valid recently, and was not refused since. */
+  wasAccepted(key: string): boolean;
   /** Counts a lookup of a wrong token for the client. */
   charge(client: string): void;
   clear(): void;
@@ -53,6 +55,7 @@ export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTok
       wrong.add(key);
     },
     accepted: right.add,
+    wasAccepted: right.has,
     charge: (client) => {
       const mark = Math.max(marks.get(client) ?? 0, clock.monotonic()) + everyMs;
       marks.delete(client);

@@ -21,8 +21,6 @@ const AXES: readonly { name: string; sizes: readonly number[]; at(size: number):
   { name: "bytes of further headers", sizes: [0, 512, 2_048, 8_192], at: (size) => ({ size: sized(100, 100), headerBytes: size }) },
 ];
 
-/** Before each pass every key and container is used twice: since the last one, caches and connections have expired. */
-const WAKES = 2;
 /** Code is compiled. */
 const WARM_SECONDS = 3;
 
@@ -53,7 +51,8 @@ async function measurePoint(
   const upstream = await processes.serve("upstream", LOAD_CORE, fixedUpstream(world), world.fixedPort);
   const control = processes.start("control", LOAD_CORE, { argv: [process.execPath, join(import.meta.dirname, "control-process.ts"), folder] });
   const workload = smallGet(point.headerBytes);
-  const wakeRequests = WAKES * Math.max(point.size.keys, point.size.containers);
+  // Before each pass every key and container is used: since the last one, caches and connections have expired.
+  const wakeRequests = Math.max(point.size.keys, point.size.containers);
   const here = { ...at, processes, world, wakeRequests };
   const runners: Runner[] = [];
   try {

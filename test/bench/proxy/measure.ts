@@ -13,10 +13,11 @@ export type Cell = (BenchPass & { passes: readonly BenchPass[] }) | { failed: st
 /** A proxy that runs; without one, the way from load to container directly. */
 export type Runner = { name: string; proxy?: Proxy; port: number; pinned?: Pinned };
 
-/** `loadCores`: by default, the core that proxies do not have. `wakeRequests`: before a load that is counted, so many that are not; a second of them at least. */
+/** `loadCores`: by default, the core that proxies do not have. `wakeRequests`: a load that is not counted, and has so many, comes before one that is. */
 export type At = { world: BenchWorld; seconds: number; streamMb: number; processes: Processes; loadCores?: Cores; wakeRequests?: number };
 
-const MOST_WAKE_SECONDS = 8;
+/** Longer, and the first connections of a load expire before its end. */
+const MOST_WAKE_SECONDS = 4;
 
 /** Time beyond the set duration of a load. */
 const SLACK_MS = 30_000;
@@ -40,9 +41,10 @@ export async function measure(runner: Runner, workload: Workload, at: At): Promi
   }
 }
 
+/** Each load begins with the first key and container, so several short ones never come to the last of them. */
 async function wake(runner: Runner, workload: Workload, { wakeRequests = 1, ...at }: At): Promise<void> {
-  for (let requests = 0, second = 0; requests < wakeRequests && second < MOST_WAKE_SECONDS; second++) {
-    requests += (await pass(runner, workload, { ...at, seconds: 1 })).perSecond;
+  for (let requests = 0, seconds = 1; requests < wakeRequests && seconds <= MOST_WAKE_SECONDS; seconds++) {
+    requests = (await pass(runner, workload, { ...at, seconds })).perSecond * seconds;
   }
 }
 

@@ -15,6 +15,7 @@ function callersOf(
   t: { teardown(act: () => unknown): unknown },
   answers: (CallerReply | undefined | Fault | Promise<CallerReply>)[],
   isToken: (token: string) => boolean = () => true,
+  joinsLookups = false,
 ) {
   const lookups: string[] = [];
   const clock = createStillClock();
@@ -23,6 +24,7 @@ function callersOf(
     clock,
     closed: NEVER,
     isToken,
+    joinsLookups,
     full: () => new Fault("CONTROL_AWAY", "full"),
     findCallers: async (tokens, signal) => {
       lookups.push(tokens.join(" "));
@@ -104,6 +106,31 @@ t.test("invented tokens of one address hold up neither another address nor who w
   await turns();
   t.equal(lookups.at(-1), "of another address");
   t.equal((await who())?.login, ADA.login);
+});
+
+t.test("where lookups are joined, callers that return together are in one query, beside a flood", async (t) => {
+  const tokens = Array.from({ length: 300 }, (_, index) => `token ${index}`);
+  const silent = new Promise<CallerReply>(() => undefined);
+  const { callers, clock, lookups, broken } = callersOf(t, [...Array.from({ length: 50 }, () => ADA), silent, ADA, ADA], () => true, true);
+  const findAll = async (some: readonly string[]) => (await Promise.all(some.map((token) => callers.find(token, NEVER, "192.0.2.1")))).length;
+  t.equal(await findAll(tokens), 300);
+  t.same(lookups, [
+    ...Array.from({ length: 50 }, (_, index) => tokens.slice(index * LOOKUP_LIMITS.ofOne, (index + 1) * LOOKUP_LIMITS.ofOne).join(" ")),
+  ]);
+  await clock.advance(OLD_MS);
+  const left = new AbortController();
+  const invented = Array.from({ length: 20 }, (_, index) => callers.find(`invented ${index}`, left.signal, "192.0.2.1").catch(() => undefined));
+  await turns();
+  t.equal(lookups.length, 51, "a flood waits for its turns");
+  t.equal(await findAll(tokens), 300);
+  t.same(
+    lookups.slice(51).map((query) => query.split(" token ").length),
+    [256, 44],
+  );
+  t.equal(broken(), 0);
+  left.abort();
+  await Promise.all(invented);
+  t.equal(broken(), 1, "a query is aborted once no caller waits for any of its tokens");
 });
 
 t.test("addresses of one IPv6 network have the turns of one", async (t) => {
