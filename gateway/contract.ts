@@ -53,6 +53,9 @@ export type ContainerUse = {
   lastActive: number;
 };
 
+/** A use that a gateway counts. `reportDue`: it is in the next report; only the reports write it. */
+export type CountedUse = ContainerUse & { readonly responses?: { readonly traffic: TrafficSource } | undefined; reportDue?: boolean };
+
 /** A use in a report. `traffic`: since the last report that arrived; absent: no request has finished. */
 export type ReportedUse = ContainerUse & { traffic?: TrafficCounts };
 
@@ -119,7 +122,7 @@ export type Directory = {
    * Reports the use of a container, in batches. `use` may be the same object each time, and may change after the call. `isAwake`: the container is known to
    * be awake, so no stop waits for this report.
    */
-  reportUse(use: ContainerUse & { readonly responses?: { readonly traffic: TrafficSource } | undefined }, isAwake?: boolean): void;
+  reportUse(use: CountedUse, isAwake?: boolean): void;
   close(): Promise<void>;
 };
 

@@ -24,6 +24,7 @@ export type ContainerTally = ContainerUse &
     isRunning: boolean;
     /** The only address of a container that is awake, and no queue worker. */
     onlyAddress: ContainerAddress | undefined;
+    reportDue: boolean;
     /** Hardly another container has it: they count up to `MAX_TALLIES`, and begin again. */
     number: number;
     reportedAt: number;
@@ -83,6 +84,7 @@ export function createOpenExchanges(): OpenExchanges {
         oldest: undefined,
         newest: undefined,
         size: 0,
+        reportDue: false,
         ...factsOf(view),
         busyUntil: 0,
         busyReported: false,

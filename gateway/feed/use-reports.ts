@@ -1,7 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { ContainerUse, Directory, ReportedUse } from "../contract.ts";
-
-type CountedUse = Parameters<Directory["reportUse"]>[0];
+import type { ContainerUse, CountedUse, ReportedUse } from "../contract.ts";
 
 type UseReports = {
   /** The object may change after this call: the report has its values when it is sent. `soon`: a stop may wait for it. */
@@ -25,8 +23,6 @@ const EVERY_MS = 1_000;
 export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], last: boolean): Promise<void> }): UseReports {
   const { clock, send } = deps;
   const uses = new Map<string, CountedUse>();
-  /** Used since the last report. */
-  const changed = new Set<CountedUse>();
   let due: { at: number; ms: number; cancel: () => void } | undefined;
   let sending: Promise<void> | undefined;
   let again = false;
@@ -40,8 +36,8 @@ export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], l
       again = true;
       return sending;
     }
-    const reported = [...uses.values()].filter((use) => isOpen(use) || changed.has(use));
-    changed.clear();
+    const reported = [...uses.values()].filter((use) => isOpen(use) || use.reportDue);
+    for (const use of reported) use.reportDue = false;
     sending = report(reported);
     return sending;
   };
@@ -50,11 +46,11 @@ export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], l
     const sent = reported.map(wireForm);
     try {
       await send(sent, closing);
-      for (const use of reported) if (!isOpen(use) && !changed.has(use) && uses.get(use.id) === use) uses.delete(use.id);
+      for (const use of reported) if (!isOpen(use) && !use.reportDue && uses.get(use.id) === use) uses.delete(use.id);
     } catch {
       // Control is away: it gets these when it is back.
       for (const [index, use] of reported.entries()) {
-        changed.add(use);
+        use.reportDue = true;
         const traffic = sent[index]?.traffic;
         if (traffic) use.responses?.traffic.putBack(traffic);
       }
@@ -83,10 +79,10 @@ export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], l
 
   return {
     used: (use, soon) => {
-      // Called twice for each request: a use that is in the set already needs no lookup.
-      if (!changed.has(use)) {
+      // Called twice for each request.
+      if (!use.reportDue) {
         uses.set(use.id, use);
-        changed.add(use);
+        use.reportDue = true;
       }
       schedule(soon ? SOON_MS : EVERY_MS);
     },
