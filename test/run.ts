@@ -1,6 +1,6 @@
 /**
  * `npm test`: a Docker engine, the checks, then every quick test file. `npm run test:slow`: the slow ones, without the checks. `npm run test:sockets --
- * KIND`: those of the gateway on this kind of sockets. With files on the command line: those. The last line is `N passed, N failed`.
+ * KIND`: those of the gateway on this kind of sockets, or the files after it. With files on the command line: those. The last line is `N passed, N failed`.
  */
 import { spawn } from "node:child_process";
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -29,7 +29,13 @@ const quickFiles = () =>
   globSync("test/**/*.test.ts", { cwd: root })
     .toSorted()
     .filter((file) => !SLOW_FILES.includes(file));
-const files = isNamed ? words : isSlow ? SLOW_FILES : sockets === undefined ? quickFiles() : globSync(ON_SOCKETS, { cwd: root }).toSorted();
+function chosenFiles(): readonly string[] {
+  if (isNamed) return words;
+  if (isSlow) return SLOW_FILES;
+  if (sockets === undefined) return quickFiles();
+  return words.length > 2 ? words.slice(2) : globSync(ON_SOCKETS, { cwd: root }).toSorted();
+}
+const files = chosenFiles();
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
 

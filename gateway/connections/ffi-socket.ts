@@ -1,5 +1,6 @@
 import { type MemoryAddress, addressOf, IoVectors, type PieceMemory, UnsentBytes } from "./unsent-bytes.ts";
 import type { BodyMove } from "./body-move.ts";
+import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "./epoll.ts";
 import type { Libc } from "./libc.ts";
 
 /** What all sockets of a layer write with. */
@@ -105,6 +106,14 @@ export class FfiSocket {
   /** Bytes are dropped: they count as sent. */
   get drops(): boolean {
     return this.ending || this.#refusal !== undefined;
+  }
+
+  /** The kernel reports that this happened: bits of `epoll.ts`. */
+  noteEvents(bits: number): void {
+    if ((bits & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) this.hungUp = true;
+    if ((bits & (EPOLLHUP | EPOLLERR)) !== 0) this.broken = true;
+    if ((bits & EPOLLOUT) !== 0 && this.unsentBytes > 0) this.writable = true;
+    if ((bits & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0 && (!this.remoteEnded || (bits & EPOLLERR) !== 0)) this.readable = true;
   }
 
   /** Sends a range of the layer's memory when it is flushed. */

@@ -1,15 +1,13 @@
 import type { Duplex } from "node:stream";
 import { BodyMove } from "./body-move.ts";
-import { Epoll, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "./epoll.ts";
+import { Epoll, EPOLLOUT } from "./epoll.ts";
 import { FfiSocket, type SocketIo } from "./ffi-socket.ts";
 import { Fifo, addressOf, IoVectors, PieceMemory } from "./unsent-bytes.ts";
 import type { Libc } from "./libc.ts";
 import {
   type AdoptOptions,
   MAX_BACKLOG,
-  MAX_PLACED,
   NO_SOCKET,
-  POISON,
   type SocketEvents,
   type SocketId,
   type SocketLayer,
@@ -17,16 +15,10 @@ import {
   SlotTable,
   unreadDescriptorOf,
 } from "./socket-layer.ts";
+import { MAX_TURN_BYTES, TurnMemory } from "./turn-memory.ts";
 
-/** The memory has what was read in this turn, then what was placed. */
-const READ_BYTES = 2_097_152;
-const MEMORY_BYTES = READ_BYTES + 4 * MAX_PLACED;
-/** A read may fill at least this much memory, and at most so much that one socket cannot occupy a turn. */
-const MIN_READ = 65_536;
-const MAX_READ = 1_048_576;
 /** Beyond it, sockets wait for the next turn, which comes after timers. */
 const MAX_TURN_SOCKETS = 256;
-const MAX_TURN_BYTES = 2 * READ_BYTES;
 /** Up to this size, copying bytes costs less than a system call of their own. */
 const SMALL_BYTES = 16_384;
 /** Ranges of this size leave at once, while the processor's cache has them. */
@@ -45,10 +37,10 @@ const EINTR = 4;
  */
 export class FfiSockets implements SocketLayer {
   readonly name = "ffi";
-  readonly memory = Buffer.allocUnsafeSlow(MEMORY_BYTES);
+  readonly memory: Buffer;
   readonly #libc: Libc;
   readonly #events: SocketEvents;
-  readonly #poison: boolean;
+  readonly #turnMemory: TurnMemory;
   readonly #io: SocketIo;
   #epoll: Epoll | undefined;
   readonly #sockets = new SlotTable<FfiSocket>();
@@ -58,8 +50,6 @@ export class FfiSockets implements SocketLayer {
   /** `onClose` is due. */
   readonly #closed = new Fifo<FfiSocket>();
   #moves = 0;
-  #readAt = 0;
-  #placeAt = READ_BYTES;
   #inTurn = false;
   #flushDue = false;
   #immediate: NodeJS.Immediate | undefined;
@@ -67,8 +57,9 @@ export class FfiSockets implements SocketLayer {
   constructor(libc: Libc, events: SocketEvents, { poison }: SocketLayerOptions) {
     this.#libc = libc;
     this.#events = events;
-    this.#poison = poison;
-    const { memory } = this;
+    this.#turnMemory = new TurnMemory(poison);
+    const memory = this.#turnMemory.bytes;
+    this.memory = memory;
     this.#io = { libc, memory, address: addressOf(libc, memory), vectors: new IoVectors(libc), pieces: new PieceMemory(libc) };
   }
 
@@ -127,16 +118,16 @@ export class FfiSockets implements SocketLayer {
   }
 
   place(_id: SocketId, bytes: number): number {
-    if (this.#placeAt + bytes > MEMORY_BYTES) this.#flush();
-    return this.#placeAt;
+    if (!this.#turnMemory.hasPlace(bytes)) this.#flush();
+    return this.#turnMemory.placeAt;
   }
 
   placed(id: SocketId, bytes: number): boolean {
     const socket = this.#find(id);
     if (socket === undefined || socket.drops) return true;
-    const at = this.#placeAt;
+    const at = this.#turnMemory.placeAt;
     socket.addRange(this.#io, at, at + bytes);
-    if (socket.rangeBytes > 0) this.#placeAt = at + bytes;
+    if (socket.rangeBytes > 0) this.#turnMemory.addPlaced(bytes);
     return this.#sent(socket);
   }
 
@@ -224,7 +215,7 @@ export class FfiSockets implements SocketLayer {
     } finally {
       this.#inTurn = false;
       this.#flush();
-      this.#forgetRead(0);
+      this.#turnMemory.forgetRead(0);
       this.#schedule();
     }
   };
@@ -243,10 +234,7 @@ export class FfiSockets implements SocketLayer {
       const socket = this.#find(epoll.idOf(index));
       if (socket === undefined) continue;
       const bits = epoll.bitsOf(index);
-      if ((bits & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) socket.hungUp = true;
-      if ((bits & (EPOLLHUP | EPOLLERR)) !== 0) socket.broken = true;
-      if ((bits & EPOLLOUT) !== 0 && socket.unsentBytes > 0) socket.writable = true;
-      if ((bits & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0 && (!socket.remoteEnded || (bits & EPOLLERR) !== 0)) socket.readable = true;
+      socket.noteEvents(bits);
       if (socket.writable || (socket.readable && !socket.paused)) this.#addReady(socket);
       if ((bits & EPOLLOUT) !== 0 && socket.mover !== undefined) this.#addReady(socket.mover);
     }
@@ -305,24 +293,25 @@ export class FfiSockets implements SocketLayer {
 
   /** Returns how many bytes were read. */
   #read(socket: FfiSocket): number {
-    if (READ_BYTES - this.#readAt < MIN_READ) {
+    const turnMemory = this.#turnMemory;
+    if (turnMemory.isReadFull) {
       this.#flush();
-      this.#forgetRead(0);
+      turnMemory.forgetRead(0);
       // A refused write may have closed it: its descriptor may be another connection's by now.
       if (socket.closing) return 0;
     }
     const { libc, vectors, address } = this.#io;
-    const at = this.#readAt;
-    const space = Math.min(READ_BYTES - at, MAX_READ);
+    const at = turnMemory.readAt;
+    const space = turnMemory.readSpace;
     vectors.set(0, address, at, space);
     const length = libc.readv(socket.fd, vectors.pointer, 1);
     if (length > 0) {
       // A short read has emptied the kernel's buffer: the next bytes are a new event.
       if (length < space && !socket.hungUp) socket.readable = false;
       else this.#addReady(socket);
-      this.#readAt = at + length;
+      turnMemory.addRead(length);
       this.#events.onBytes(socket.id, this.memory, at, at + length);
-      if (this.#dirtyCount === 0) this.#forgetRead(at);
+      if (this.#dirtyCount === 0) turnMemory.forgetRead(at);
       return length;
     }
     this.#readEnd(socket, length);
@@ -364,14 +353,7 @@ export class FfiSockets implements SocketLayer {
       this.#immediate?.ref();
     }
     this.#dirtyCount = 0;
-    if (this.#poison) this.memory.fill(POISON, READ_BYTES, this.#placeAt);
-    this.#placeAt = READ_BYTES;
-  }
-
-  /** The memory from `at` may be read into again. */
-  #forgetRead(at: number): void {
-    if (this.#poison) this.memory.fill(POISON, at, this.#readAt);
-    this.#readAt = at;
+    this.#turnMemory.forgetPlaced();
   }
 
   /** The next turn: at the next event, or at once if something is left to do. */

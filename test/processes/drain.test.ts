@@ -4,6 +4,8 @@ import { connect } from "node:net";
 import t, { type Test } from "tap";
 import { WebSocket } from "ws";
 import { type Berth, startBerth } from "../fixtures/berth.ts";
+import { testSockets } from "../fixtures/connections.ts";
+import { scrape, total } from "../fixtures/metrics-page.ts";
 import { isAlive, rolesBelow } from "../fixtures/processes.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -68,7 +70,9 @@ function knock(berth: Berth): Promise<string> {
 }
 
 t.test("after a stop signal berth turns red first, then takes no new client, and answers the present ones", async (t) => {
-  const { berth, app } = await openServed(t, { BERTH_WORKERS: "2", BERTH_DRAIN_DELAY_SECONDS: "2" });
+  const { berth, app } = await openServed(t, { BERTH_WORKERS: "2", BERTH_DRAIN_DELAY_SECONDS: "2", BERTH_METRICS_PORT: "0" });
+  const isOnKind = async () => total(await scrape(berth), "berth_sockets_info", { kind: testSockets() }) > 0;
+  await eventually("the gateways to work on the kind of sockets that this run is of", isOnKind);
   const ready = async () => (await fetch(`${berth.base}/readyz`)).status;
   t.equal(await ready(), 200);
 
