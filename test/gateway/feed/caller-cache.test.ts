@@ -114,9 +114,8 @@ t.test("where lookups are joined, callers that return together are in one query,
   const { callers, clock, lookups, broken } = callersOf(t, [...Array.from({ length: 50 }, () => ADA), silent, ADA, ADA], () => true, true);
   const findAll = async (some: readonly string[]) => (await Promise.all(some.map((token) => callers.find(token, NEVER, "192.0.2.1")))).length;
   t.equal(await findAll(tokens), 300);
-  t.same(lookups, [
-    ...Array.from({ length: 50 }, (_, index) => tokens.slice(index * LOOKUP_LIMITS.ofOne, (index + 1) * LOOKUP_LIMITS.ofOne).join(" ")),
-  ]);
+  const unknown = Array.from({ length: 50 }, (_, index) => tokens.slice(index * LOOKUP_LIMITS.ofOne, (index + 1) * LOOKUP_LIMITS.ofOne).join(" "));
+  t.same(lookups, unknown, "of one address, only so many that are not known yet");
   await clock.advance(OLD_MS);
   const left = new AbortController();
   const invented = Array.from({ length: 20 }, (_, index) => callers.find(`invented ${index}`, left.signal, "192.0.2.1").catch(() => undefined));
