@@ -144,7 +144,7 @@ function growthSection({ growth }: Results): string[] {
     "",
     "Microseconds of a small GET; in brackets × nginx in the same pass. Requests go to all containers and come from all callers in turn. berth keeps a",
     "connection for each container and nginx one pool for their common address, so many containers are many connections for berth alone. A gateway caches",
-    "20,000 callers: with 100,000 in turn, it asks control for most of them.",
+    "20,000 callers: with 100,000 in turn, it asks control for most of them. Before each pass, one load uses every key and container.",
     "",
     ...growth.flatMap(({ name, rows }) => {
       const proxies = [...(rows[0]?.cells.keys() ?? [])];
