@@ -173,8 +173,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const work = { store, engine, moves, suspect, situationOf, dependencies, deploy, queue, inFlight, slots, ends, outages, draining, startDelay };
   const late = { lateStarts: metrics.lateStarts.at(), leaderEpoch: options.leaderEpoch };
   const deps = {
-    requestStart: ((...request) =>
-      requests.requestStart(...request)) satisfies LifecycleRequests["requestStart"] as LifecycleRequests["requestStart"],
+    requestStart: (...request: Parameters<LifecycleRequests["requestStart"]>) => requests.requestStart(...request),
     ...work,
     ...late,
     gateways: usage.gateways,
