@@ -30,7 +30,7 @@ export function answerUpgrades(server: Server, answer: RequestListener): void {
     response.assignSocket(socket);
     response.once("finish", () => socket.end());
     pending.set(request, { socket, head });
-    answer(request, response as Parameters<RequestListener>[1]);
+    answer(request, response);
   });
 }
 

@@ -36,7 +36,7 @@ export async function openExec(
         Tty: terminal !== undefined,
         ...(terminal ? { ConsoleSize: [terminal.rows, terminal.columns] } : {}),
         abortSignal,
-      } as Docker.ExecCreateOptions),
+      }),
     ),
   );
   if (exec === undefined) return undefined;

@@ -63,13 +63,13 @@ try {
     };
     await get(other);
     const alone = await during(() => get(other));
-    let isOver = false;
+    const over = new AbortController();
     let answered = 0;
     const flood = Array.from({ length: FLOOD }, async () => {
-      for (; !isOver; answered++) await get(greedy);
+      for (; !over.signal.aborted; answered++) await get(greedy);
     });
     const beside = await during(() => get(other));
-    isOver = true;
+    over.abort();
     await Promise.all(flood);
     ratios.set(name, quantile(beside, 0.99) / quantile(alone, 0.99));
     console.log(`${name === "limited" ? "max_concurrency 4" : "no limit in berth"}:`);

@@ -138,7 +138,7 @@ t.test("without the setting, where a driver has no such call, and beside frozen 
   t.match(await openShell(t, none.url(), as(none.token)), { status: 501, body: { code: "EXEC_UNAVAILABLE", message: /has none/ } });
   const frozen = await openFixture(t, { pausesContainers: true });
   t.match(await openShell(t, frozen.url(), as(`Dev ${frozen.anna.key}`)), { status: 403, body: { message: /BERTH_PAUSED_MINUTES/ } });
-  await (await requireShell(t, frozen.url(), as(frozen.token))).socket.close();
+  (await requireShell(t, frozen.url(), as(frozen.token))).socket.close();
 });
 
 t.test("bad requests are refused before anything runs", async (t) => {

@@ -73,7 +73,7 @@ function replaceInlineStyles(styles: CSSStyleSheet[]): () => void {
     element.setAttribute = setWithoutInlineStyle;
     return element;
   };
-  document.createElement = createElement as typeof document.createElement;
+  document.createElement = createElement;
   return () => Reflect.deleteProperty(document, "createElement");
 }
 
