@@ -14,9 +14,10 @@ export class RequestError extends Error {
 /** Longer than any response takes; the console never waits for a start. */
 const TIMEOUT_MS = 30_000;
 
-/** Events of the window: a request waits for longer than `SLOW_MS`; a request has ended; the server no longer accepts the session. */
+/** Events of the window: a request waits for longer than `SLOW_MS`; it has ended; it has a response; the server no longer accepts the session. */
 export const SLOW_REQUEST = "berth-slow-request";
 export const REQUEST_ENDED = "berth-request-ended";
+export const REQUEST_ANSWERED = "berth-request-answered";
 export const SESSION_ENDED = "berth-session-ended";
 const SLOW_MS = 4_000;
 
@@ -42,6 +43,7 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
       clearTimeout(slow);
       dispatchEvent(new Event(REQUEST_ENDED));
     });
+  dispatchEvent(new Event(REQUEST_ANSWERED));
   if (answer.status === 401 && path !== "/console/sign-in") dispatchEvent(new Event(SESSION_ENDED));
   if (!answer.ok) throw new RequestError(await reasonOf(answer), answer.status);
   return answer;
@@ -83,6 +85,11 @@ export function useRequest<T>(path: string, { everyMs, version }: { everyMs?: nu
   }, [everyMs, reload]);
 
   return { value, error, reload };
+}
+
+/** Asks the server for a small response that needs no session. Rejects if there is none. */
+export async function probeServer(): Promise<void> {
+  await send("/console/rooms");
 }
 
 /** `edge`: the origin of the edge; undefined: unknown. */

@@ -1,13 +1,19 @@
 import { useEffect, useState } from "preact/hooks";
-import { REQUEST_ENDED, SLOW_REQUEST } from "./api-client.ts";
+import { probeServer, REQUEST_ANSWERED, REQUEST_ENDED, SLOW_REQUEST } from "./api-client.ts";
 
-/** Says that the browser is offline, or that the network or the server is slow. */
+const PROBE_MS = 3_000;
+
+/**
+ * Says that the browser is offline, or that the network or the server is slow. A response shows that it is not offline, whatever the browser says: on a
+ * machine without a network, a server of the same machine is reached all the same.
+ */
 export function ConnectionBanner() {
-  const [isOffline, setOffline] = useState(!navigator.onLine);
+  const [isOffline, setOffline] = useState(false);
   const [isSlow, setSlow] = useState(false);
   useEffect(() => {
     const listeners: Readonly<Record<string, () => void>> = {
       online: () => setOffline(false),
+      [REQUEST_ANSWERED]: () => setOffline(false),
       offline: () => setOffline(true),
       [SLOW_REQUEST]: () => setSlow(true),
       [REQUEST_ENDED]: () => setSlow(false),
@@ -17,6 +23,11 @@ export function ConnectionBanner() {
       for (const [name, listener] of Object.entries(listeners)) removeEventListener(name, listener);
     };
   }, []);
+  useEffect(() => {
+    if (!isOffline) return undefined;
+    const timer = setInterval(() => void probeServer().catch(() => undefined), PROBE_MS);
+    return () => clearInterval(timer);
+  }, [isOffline]);
   if (!isOffline && !isSlow) return null;
   return (
     <p class={`banner ${isOffline ? "broken" : "slow"}`} role="status">
