@@ -1,7 +1,7 @@
 import t from "tap";
 import { zipOf } from "../fixtures/berth.ts";
 import { appFiles, openStand } from "./contract/stand.ts";
-import { openConsole } from "../control/console/fixtures/open-console.ts";
+import { goOffline, openConsole } from "../control/console/fixtures/open-console.ts";
 
 for (const [name, options] of [
   ["wide", {}],
@@ -16,7 +16,8 @@ for (const [name, options] of [
     await page.getByRole("link", { name: "Configuration" }).click();
 
     await page.context().clearCookies();
-    await page.getByRole("button", { name: "Start", exact: true }).click();
+    // Another request of the page may have opened the dialog already, which covers the button.
+    await page.getByRole("button", { name: "Start", exact: true }).dispatchEvent("click");
     const dialog = page.getByRole("dialog", { name: "Your session has ended" });
     await dialog.waitFor();
     t.equal(await page.locator(".notice.failed").count(), 0, "the sign-in form is the message");
@@ -26,7 +27,7 @@ for (const [name, options] of [
     await page.getByRole("heading", { name: "container.json" }).waitFor();
     t.match(page.url(), /\/configuration$/, "the page is the same as before");
 
-    await page.context().setOffline(true);
+    await goOffline(page);
     await page.getByText("You are offline.").waitFor();
     await picture(`offline-${name}`);
     await page.context().setOffline(false);

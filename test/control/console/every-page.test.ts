@@ -12,7 +12,7 @@ import { checkPage } from "./fixtures/check-page.ts";
 import { openStates } from "./fixtures/every-state.ts";
 import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
 import { openMeasured } from "./fixtures/measured.ts";
-import { openBrowser, openConsole, watchTroubles } from "./fixtures/open-console.ts";
+import { goOffline, openBrowser, openConsole, watchTroubles } from "./fixtures/open-console.ts";
 
 /** Of the folder that this names, a screenshot of each view is written: `LOOK=/tmp/look node test/control/console/every-page.test.ts`. */
 const LOOK = process.env["LOOK"];
@@ -145,7 +145,7 @@ const EMPTY: readonly Visit[] = [
   {
     name: "offline",
     path: "containers",
-    open: (page) => page.context().setOffline(true),
+    open: goOffline,
     shows: "You are offline.",
     leave: (page) => page.context().setOffline(false),
   },
