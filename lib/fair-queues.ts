@@ -85,10 +85,11 @@ export type FairSlots = {
   /** Resolves with a slot, which `leave` gives back. Throws and rejects as `run` does. */
   enter(user: string, signal: AbortSignal): Promise<void>;
   leave(user: string): void;
-  waiting(): number;
+  /** Gives free slots to those who wait, after the limits were raised. */
+  limitsChanged(): void;
 };
 
-/** They may change, and count from the next `enter` or `leave` on. */
+/** They may change; call `limitsChanged` then. */
 export type FairSlotLimits = {
   slots: number;
   slotsPerUser: number;
@@ -128,6 +129,9 @@ export function createFairSlots(limits: FairSlotLimits): FairSlots {
     used--;
     if (heldBy(user) > 1) held.set(user, heldBy(user) - 1);
     else held.delete(user);
+    serve();
+  };
+  const serve = () => {
     for (let next = nextWaiter(); used < limits.slots && next !== undefined; next = nextWaiter()) {
       queue.splice(queue.indexOf(next), 1);
       // Taken before the waiter continues, so that no other request takes it.
@@ -166,7 +170,7 @@ export function createFairSlots(limits: FairSlotLimits): FairSlots {
     tryEnter,
     enter,
     leave,
-    waiting: () => queue.length,
+    limitsChanged: serve,
     run: async (user, signal, work) => {
       signal.throwIfAborted();
       if (!tryEnter(user)) await enter(user, signal);

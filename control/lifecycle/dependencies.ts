@@ -7,12 +7,16 @@ import type { EntityChange } from "./changes.ts";
 /** A container that another one depends on; `container` is undefined where the package has no such folder any more. */
 export type Dependency = { folder: string; container: Container | undefined };
 
+type DependencyRow = Pick<Container, "id" | "packageId" | "folder">;
+
 /** The containers that a container depends on, by the `depends_on` of its container.json, and those that depend on it. */
 export type Dependencies = {
   /** In the order of its container.json. While some of them do not run, the next change of each causes another look at this container. */
   of(row: Container): Promise<readonly Dependency[]>;
-  /** The names of the containers that depend on it, and run or are about to. The next change of each causes another look at this container. */
-  dependentsOf(row: Pick<Container, "id" | "packageId" | "folder">): Promise<readonly string[]>;
+  /** The names of the containers that depend on it, and run or are about to. */
+  dependentsOf(row: DependencyRow): Promise<readonly string[]>;
+  /** True if there are such. The next change of each causes another look at this container. Call it in the transaction that decides by it. */
+  awaitDependents(row: DependencyRow): Promise<boolean>;
   /** How long its present start has waited for them, in milliseconds; undefined: it did not. */
   waitedMs(row: Pick<Container, "id" | "requestedOn">): number | undefined;
   changed(change: EntityChange): void;
@@ -34,6 +38,10 @@ export function createDependencies({ store, now, lookAt }: DependenciesOptions):
   const waiting = new Map<string, Set<string>>();
   const waits = new Map<string, DependencyWait>();
   const watch = (id: string, dependent: string) => waiting.set(id, (waiting.get(id) ?? new Set()).add(dependent));
+  const readDependents = async ({ id, packageId, folder }: DependencyRow) => {
+    const named = (await store.containers.dependents(packageId)).filter((one) => one.config.dependsOn?.includes(folder));
+    return named.filter((one) => one.id !== id && one.desiredInstances === 1 && one.state !== "ERROR");
+  };
   return {
     of: async ({ id, requestedOn, packageId, config: { dependsOn = [] } }) => {
       if (dependsOn.length === 0) return [];
@@ -53,11 +61,11 @@ export function createDependencies({ store, now, lookAt }: DependenciesOptions):
       // Again: one of them may have changed before it was watched.
       return read();
     },
-    dependentsOf: async ({ id, packageId, folder }) => {
-      const named = (await store.containers.dependents(packageId)).filter((one) => one.config.dependsOn?.includes(folder));
-      const dependents = named.filter((one) => one.id !== id && one.desiredInstances === 1 && one.state !== "ERROR");
-      for (const dependent of dependents) watch(dependent.id, id);
-      return dependents.map(({ name }) => name);
+    dependentsOf: async (row) => (await readDependents(row)).map(({ name }) => name),
+    awaitDependents: async (row) => {
+      const dependents = await readDependents(row);
+      for (const dependent of dependents) watch(dependent.id, row.id);
+      return dependents.length > 0;
     },
     waitedMs: ({ id, requestedOn }) => {
       const wait = waits.get(id);
@@ -96,6 +104,8 @@ export function nextDependencyStep(row: Container, dependencies: readonly Depend
     isReady = false;
     const hasFailed = container.state === "ERROR" && container.desiredInstances === 1;
     if (hasFailed && (container.since >= row.since || container.notBefore > now)) return { kind: "failed", fault: failedDependency(row, container) };
+    const isStoppedByUser = container.desiredInstances === 0 && container.stopFor === "user" && container.since >= row.since;
+    if (isStoppedByUser) return { kind: "failed", fault: stoppedDependency(row, container) };
     if (hasFailed || container.desiredInstances === 0) ids.push(container.id);
   }
   if (isReady) return { kind: "ready" };
@@ -105,6 +115,10 @@ export function nextDependencyStep(row: Container, dependencies: readonly Depend
 function failedDependency({ name }: Container, { name: failed, fault }: Container): FaultData {
   const sentence = `The container ${name} depends on ${failed}, which failed: ${fault?.message ?? "its cause is not known."}`;
   return new Fault("DEPENDENCY_FAILED", sentence, fault?.logs === undefined ? {} : { logs: fault.logs }).toJSON();
+}
+
+function stoppedDependency({ name }: Container, { name: stopped }: Container): FaultData {
+  return new Fault("DEPENDENCY_FAILED", `The container ${name} depends on ${stopped}, which a user stopped meanwhile.`).toJSON();
 }
 
 /** For users; undefined where it waits for none. */

@@ -247,7 +247,7 @@ async function hasDependencies({ dependencies, clock }: ContainerDeps, row: Cont
 /** Not while a container that depends on it runs: its end causes another look. In one transaction, so that none is requested in between. */
 function stopIdle(deps: ContainerDeps, row: Container, patch: ContainerPatch): Promise<ContainerOutcome> {
   return deps.store.transaction(async () => {
-    if ((await deps.dependencies.dependentsOf(row)).length > 0) return "settled";
+    if (await deps.dependencies.awaitDependents(row)) return "settled";
     return (await deps.moves.container(row, "idled", patch)) || (await isOutdated(deps, row)) ? "moved" : "settled";
   });
 }

@@ -221,7 +221,8 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
           .select("digest")
           .where("user_id", "=", values.userId)
           .where("container_id", "is", null)
-          .where("digest", "<>", values.kept),
+          .where("digest", "<>", values.kept)
+          .where((is) => is.or([is("parent", "is", null), is("parent", "<>", values.kept)])),
       ),
   );
   const endStartsOfUser = run((values: { userId: string }) =>
@@ -255,11 +256,11 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     /** The variables of a package's containers, as its author wrote them. */
     environments: (packageId: string) => environments({ packageId }),
     byPackage: (packageId: string) => byPackage({ packageId }),
-    /** With what a publish compares what it brings. */
     /** Of these folders of a package. */
     wholeOfFolders: (packageId: string, folders: readonly string[]) => wholeOfFolders({ packageId, folders: JSON.stringify(folders) }),
     /** Those of a package that depend on others of it, by name. */
     dependents: (packageId: string) => dependents({ packageId }),
+    /** With what a publish compares what it brings. */
     ofFolders: (packageId: string, folders: readonly string[]) => ofFolders({ packageId, folders: JSON.stringify(folders) }),
     byImage: (imageId: string) => byImage({ imageId }),
     ofImages: (imageIds: readonly string[]) => ofImages({ ids: JSON.stringify(imageIds) }),
@@ -315,7 +316,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     /** What was started with this session is given no token of it any more; likewise with a developer key. */
     endStartsOfSession: (session: string) => endStartsOfSession({ digest: session }),
     endStartsOfKey: (key: string) => endStartsOfKey({ digest: key }),
-    /** The same for all sessions of a user, except the one with the digest `kept`. */
+    /** The same for all sessions of a user, except the one with the digest `kept` and those that came from it. */
     endStartsOfSessions: (userId: string, kept: string | undefined) => endStartsOfSessions({ userId, kept: kept ?? "" }),
     /** A later start must not use a session of a removed user. */
     endStartsOfUser: (userId: string) => endStartsOfUser({ userId }),

@@ -67,10 +67,16 @@ export function createSessions(queries: Queries) {
       .select("digest")
       .where("user_id", "=", values.userId)
       .where("container_id", "is", null)
-      .where("digest", "<>", values.kept);
+      .where("digest", "<>", values.kept)
+      .where((is) => is.or([is("parent", "is", null), is("parent", "<>", values.kept)]));
   const removeChildren = run((values: { userId: string; kept: string }) => builder.deleteFrom("sessions").where("parent", "in", ofUser(values)));
   const removeOthers = run((values: { userId: string; kept: string }) =>
-    builder.deleteFrom("sessions").where("user_id", "=", values.userId).where("container_id", "is", null).where("digest", "<>", values.kept),
+    builder
+      .deleteFrom("sessions")
+      .where("user_id", "=", values.userId)
+      .where("container_id", "is", null)
+      .where("digest", "<>", values.kept)
+      .where((is) => is.or([is("parent", "is", null), is("parent", "<>", values.kept)])),
   );
   const byId = table.first((query, values: { userId: string; id: string }) =>
     query
@@ -105,7 +111,7 @@ export function createSessions(queries: Queries) {
       const [row] = (await database.readUnordered(raw(sql`select count(*) as count ${matching(filter)}`).compile())) as { count: number }[];
       return row?.count ?? 0;
     },
-    /** Removes all sessions of a user, except the one with the digest `kept`. Returns how many. */
+    /** Removes all sessions of a user, except the one with the digest `kept` and those that came from it. Returns how many. */
     removeAllOf: (userId: string, kept: string | undefined) =>
       database.transaction(async () => {
         const values = { userId, kept: kept ?? "" };

@@ -18,12 +18,13 @@ const RETRY_AFTER_MS = 1_000;
 
 /** Those of the container: the same ones, with another limit where that has changed. */
 export function placesFor({ name, maxConcurrency }: ContainerView, before: ContainerPlaces | undefined): ContainerPlaces | undefined {
-  if (maxConcurrency === undefined) return undefined;
   if (before !== undefined) {
-    before.limits.slots = maxConcurrency;
-    before.limits.slotsPerUser = maxConcurrency;
-    return before;
+    const most = maxConcurrency ?? Infinity;
+    Object.assign(before.limits, { slots: most, slotsPerUser: most });
+    before.slots.limitsChanged();
   }
+  if (maxConcurrency === undefined) return undefined;
+  if (before !== undefined) return before;
   const full = (ofUser: boolean) =>
     busyFault(
       `${ofUser ? `${MOST_WAITING_PER_USER} requests of yours` : `${MOST_WAITING} requests`} already wait for ${name}, which takes ${limits.slots} at once.`,

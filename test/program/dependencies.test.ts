@@ -29,12 +29,12 @@ t.test("a package whose containers cannot start in any order is refused", async 
   const missing = await stand.published("shop", appFiles("web", "page", { depends_on: ["db"] }));
   t.equal(missing.status, 400);
   t.match(JSON.stringify(missing), /dockerfiles\/web\/container\.json: depends_on names db, but the package makes no container of dockerfiles\/db\./);
-  const circle = await stand.published("shop", {
+  const cycle = await stand.published("shop", {
     ...appFiles("a", "1", { depends_on: ["b"] }),
     ...appFiles("b", "1", { depends_on: ["a"] }),
   });
-  t.equal(circle.status, 400);
-  t.match(JSON.stringify(circle), /depends_on goes in a circle: a → b → a\. None of them could start first\./);
+  t.equal(cycle.status, 400);
+  t.match(JSON.stringify(cycle), /depends_on is a cycle: a → b → a\. None of them could start first\./);
 
   const good = await stand.published("shop", { ...appFiles("a", "1", { depends_on: ["b"] }), ...appFiles("b", "1") });
   t.equal(good.status, 200);
@@ -47,5 +47,5 @@ t.test("a package whose containers cannot start in any order is refused", async 
     });
   const refused = await save({ depends_on: ["a"] });
   t.equal(refused.status, 400);
-  t.match(await refused.text(), /circle/);
+  t.match(await refused.text(), /cycle/);
 });

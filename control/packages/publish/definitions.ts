@@ -103,7 +103,7 @@ function bytesOf(definitions: readonly Definition[]): number {
   return bytes;
 }
 
-/** `dependsOn`: by folder of one package, what its `depends_on` names. Faults: PACKAGE_INVALID where a folder is missing, or they depend on each other in a circle. */
+/** `dependsOn`: by folder of one package, what its `depends_on` names. Faults: PACKAGE_INVALID where a folder is missing, or they depend on each other in a cycle. */
 export function requireDependencies(dependsOn: ReadonlyMap<string, readonly string[]>): void {
   const fileOf = (folder: string) => ["dockerfiles", folder, "container.json"].filter((part) => part !== "").join("/");
   for (const [folder, names] of dependsOn) {
@@ -117,8 +117,8 @@ export function requireDependencies(dependsOn: ReadonlyMap<string, readonly stri
   const done = new Set<string>();
   const follow = (folder: string, path: readonly string[]): void => {
     if (path.includes(folder)) {
-      const circle = [...path.slice(path.indexOf(folder)), folder];
-      throw new Fault("PACKAGE_INVALID", `${fileOf(folder)}: depends_on goes in a circle: ${circle.join(" → ")}. None of them could start first.`);
+      const cycle = [...path.slice(path.indexOf(folder)), folder];
+      throw new Fault("PACKAGE_INVALID", `${fileOf(folder)}: depends_on is a cycle: ${cycle.join(" → ")}. None of them could start first.`);
     }
     if (done.has(folder)) return;
     for (const name of dependsOn.get(folder) ?? []) follow(name, [...path, folder]);

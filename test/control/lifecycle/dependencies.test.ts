@@ -111,6 +111,19 @@ t.test("a user's stop counts, and the next start of a dependent undoes it", asyn
   t.equal(stand.row(db.id).state, "STARTED");
 });
 
+t.test("a user's stop while another one waits for it ends that wait", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const db = await stand.publish({ name: "db", app: gated().app, config: DB });
+  const web = await stand.publish({ name: "web", config: WEB });
+  await stand.clock.advance(1_000);
+  await stand.lifecycle().wake(web.id, USER);
+  await stand.reaches(db.id, "STARTING");
+  await stand.lifecycle().requestStop(db.id, USER);
+  const { fault } = await stand.reaches(web.id, "ERROR");
+  t.match(fault, { code: "DEPENDENCY_FAILED", message: "The container web depends on db, which a user stopped meanwhile." });
+  await stand.reaches(db.id, "USER_STOPPED");
+});
+
 t.test("after a restart of berth, a start that waited goes on, and so does a wait for idleness", async (t) => {
   const stand = await openLifecycleFixture(t);
   const gate = gated();

@@ -105,3 +105,28 @@ t.test("a container with a limit gets no more requests at once, and a free place
   );
   t.match(crowd[500]?.fault, { message: /500 requests of yours already wait/, retryAfterMs: 1_000 });
 });
+
+t.test("a raised limit serves those who wait already", async (t) => {
+  const { directory, set } = openTestDirectory();
+  const clock = createStillClock();
+  const hold = createHold({ directory, clock, limit: 10, timeoutMs: 1_000, ofUser: { ofContainer: 10, ofAll: 10 } });
+  const leases = createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 0, holdMs: 1_000 });
+  set(ID, at(1));
+  let entered = 0;
+  const open = (limit: object) => {
+    const view = { ...(directory.cached(ID, CALLER) as ContainerView), ...limit };
+    const request = { signal: new AbortController().signal };
+    const lease = leases.open({ view, caller: CALLER, kind: "http", isProbe: false, until: undefined, request });
+    void Promise.resolve(lease.target()).then(() => entered++);
+    return lease;
+  };
+  for (let request = 0; request < 4; request++) open({ maxConcurrency: 1 });
+  await turns();
+  t.equal(entered, 1);
+  open({ maxConcurrency: 3 });
+  await turns();
+  t.equal(entered, 3, "the first of those who wait, not the one who came last");
+  open({});
+  await turns();
+  t.equal(entered, 6, "without a limit none waits");
+});
