@@ -119,4 +119,13 @@ export const SLOW_FILES: readonly string[] = [
   "test/drivers/kubernetes/create-destroy.test.ts",
   "test/drivers/docker/late-starts.test.ts",
   "test/program/registry.test.ts",
+  "test/processes/demo.test.ts",
+  "test/control/leadership/open-leadership.test.ts",
+  "test/conf/eks.test.ts",
+  "test/conf/cloudformation.test.ts",
+  "test/conf/audit.test.ts",
+  "test/program/recovery/frozen.test.ts",
+  "test/program/recovery/engine-hangs.test.ts",
+  "test/cli/publish/init.test.ts",
+  "test/program/gpu-policy.test.ts",
 ];

@@ -14,9 +14,9 @@ export class RequestError extends Error {
 /** Longer than any response takes; the console never waits for a start. */
 const TIMEOUT_MS = 30_000;
 
-/** Events of the window: a request waits for longer than `SLOW_MS`; it has ended; it has a response; the server no longer accepts the session. */
+/** Events of the window: a request waits for longer than `SLOW_MS`; such a one has ended; a request has a response; the server no longer accepts the session. */
 export const SLOW_REQUEST = "berth-slow-request";
-export const REQUEST_ENDED = "berth-request-ended";
+export const SLOW_REQUEST_ENDED = "berth-slow-request-ended";
 export const REQUEST_ANSWERED = "berth-request-answered";
 export const SESSION_ENDED = "berth-session-ended";
 const SLOW_MS = 4_000;
@@ -29,7 +29,11 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
 
 /** The timeout is for the head of the response: a body, such as a followed log, has no limit. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
-  const slow = setTimeout(() => dispatchEvent(new Event(SLOW_REQUEST)), SLOW_MS);
+  let isSlow = false;
+  const slow = setTimeout(() => {
+    isSlow = true;
+    dispatchEvent(new Event(SLOW_REQUEST));
+  }, SLOW_MS);
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(), TIMEOUT_MS);
   const signal = init.signal ? AbortSignal.any([init.signal, timeout.signal]) : timeout.signal;
@@ -41,7 +45,7 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
     .finally(() => {
       clearTimeout(timer);
       clearTimeout(slow);
-      dispatchEvent(new Event(REQUEST_ENDED));
+      if (isSlow) dispatchEvent(new Event(SLOW_REQUEST_ENDED));
     });
   dispatchEvent(new Event(REQUEST_ANSWERED));
   if (answer.status === 401 && path !== "/console/sign-in") dispatchEvent(new Event(SESSION_ENDED));

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { probeServer, REQUEST_ANSWERED, REQUEST_ENDED, SLOW_REQUEST } from "./api-client.ts";
+import { probeServer, REQUEST_ANSWERED, SLOW_REQUEST, SLOW_REQUEST_ENDED } from "./api-client.ts";
 
 const PROBE_MS = 3_000;
 
@@ -9,14 +9,14 @@ const PROBE_MS = 3_000;
  */
 export function ConnectionBanner() {
   const [isOffline, setOffline] = useState(false);
-  const [isSlow, setSlow] = useState(false);
+  const [slow, setSlow] = useState(0);
   useEffect(() => {
     const listeners: Readonly<Record<string, () => void>> = {
       online: () => setOffline(false),
       [REQUEST_ANSWERED]: () => setOffline(false),
       offline: () => setOffline(true),
-      [SLOW_REQUEST]: () => setSlow(true),
-      [REQUEST_ENDED]: () => setSlow(false),
+      [SLOW_REQUEST]: () => setSlow((count) => count + 1),
+      [SLOW_REQUEST_ENDED]: () => setSlow((count) => count - 1),
     };
     for (const [name, listener] of Object.entries(listeners)) addEventListener(name, listener);
     return () => {
@@ -28,7 +28,7 @@ export function ConnectionBanner() {
     const timer = setInterval(() => void probeServer().catch(() => undefined), PROBE_MS);
     return () => clearInterval(timer);
   }, [isOffline]);
-  if (!isOffline && !isSlow) return null;
+  if (!isOffline && slow === 0) return null;
   return (
     <p class={`banner ${isOffline ? "broken" : "slow"}`} role="status">
       {isOffline ? "You are offline. The page shows the last known state." : "Slow connection: waiting for a response…"}

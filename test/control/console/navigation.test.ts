@@ -74,6 +74,7 @@ t.test("a user without administration starts at the overview too", async (t) => 
   t.same(await page.getByRole("navigation", { name: "Sections" }).getByRole("link").allInnerTexts(), [
     "Overview",
     "Containers",
+    "Packages",
     "Images",
     "Registry",
   ]);

@@ -13,9 +13,9 @@ t.test("the overview shows what runs, fails and uses most, with charts, light an
     ["phone", { phone: true }],
     ["phone-dark", { phone: true, dark: true }],
   ] as const) {
-    const { page, troubles, signIn, picture } = await openConsole(t, base, options);
+    const { page, troubles, signIn, picture, openSection } = await openConsole(t, base, options);
     await signIn(ADMIN_KEY);
-    await page.getByRole("link", { name: "Overview" }).click();
+    await openSection("Overview");
     await page.getByRole("heading", { name: "Overview", level: 1 }).waitFor();
     for (const title of ["Requests per second", "Latency", "Cold starts", "Memory", "CPU", "Open requests and sockets"])
       await page
