@@ -91,7 +91,11 @@ export function createJoinedLookups<T>(
       return (await raceAbort(query.replies, signal))[index];
     } finally {
       query.waiting--;
-      if (query.waiting === 0 && !query.answered) query.over.abort(NO_WAITERS);
+      if (query.waiting === 0 && !query.answered) {
+        // It may not have been sent yet: later look-ups of this turn begin another.
+        if (next === query) next = undefined;
+        query.over.abort(NO_WAITERS);
+      }
     }
   };
 }

@@ -1,6 +1,6 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
-import { createFairQueue, type FairQueueLimits } from "../../gateway/shared-lookups.ts";
+import { createFairQueue, createJoinedLookups, type FairQueueLimits } from "../../gateway/shared-lookups.ts";
 import { createStillClock, turns } from "../fixtures/clock.ts";
 
 const NEVER = new AbortController().signal;
@@ -84,4 +84,19 @@ t.test("a place is given back by who leaves, and by who waited for too long", as
   left.abort();
   await ask("b", "b1", left.signal);
   t.same(refused.at(-1), "b1", "who has left already does not begin");
+});
+
+t.test("a look-up does not join a query whose callers have all left", async (t) => {
+  const queries: (readonly string[])[] = [];
+  const lookUp = createJoinedLookups<string>(10, (keys) => {
+    queries.push(keys);
+    return Promise.resolve(keys.map((key) => `found ${key}`));
+  });
+  const client = new AbortController();
+  const first = lookUp("a", client.signal);
+  client.abort(new Error("left"));
+  await t.rejects(first, { message: "left" });
+  // Still in the same turn of the event loop.
+  t.equal(await lookUp("b", NEVER), "found b");
+  t.same(queries, [["b"]]);
 });
