@@ -52,10 +52,10 @@ function sizeOf({ streams: { out } }: Screen): { columns: string; rows: string }
   return { columns: side(out.columns, 80), rows: side(out.rows, 24) };
 }
 
-type TerminalUse = { screen: Screen; clock: Clock; isInteractive: boolean; hasTerminal: boolean; signal: AbortSignal };
+type ExecTerminal = { screen: Screen; clock: Clock; isInteractive: boolean; hasTerminal: boolean; signal: AbortSignal };
 
 /** Connects this terminal with the command until that has ended. Rejects with the signal's reason. */
-async function runAtTerminal(socket: WebSocket, { screen, clock, isInteractive, hasTerminal, signal }: TerminalUse): Promise<ShellReport> {
+async function runAtTerminal(socket: WebSocket, { screen, clock, isInteractive, hasTerminal, signal }: ExecTerminal): Promise<ShellReport> {
   const { input, streams } = screen;
   const send = (request: ShellRequest) => socket.send(JSON.stringify(request), () => undefined);
   const resize = () => {

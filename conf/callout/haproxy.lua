@@ -4,6 +4,8 @@ local callout, secret = ...
 -- How long berth may hold a request until its container is ready, in milliseconds: longer than its proxyRequestTimeout.
 local HOLD_MS = 330000
 local REPORT_EVERY_MS = 1000
+-- The seconds of an X-Berth-Busy: at most seven digits.
+local BUSY = "^%d%d?%d?%d?%d?%d?%d?$"
 
 -- The response header with the new value of each request header; without it the container gets no such header.
 local EDITED = {
@@ -93,8 +95,9 @@ end, 0)
 -- Removes cookies of berth's consoles that a container sets: browsers send a host's cookies to all its ports.
 core.register_action("berth_response", { "http-res" }, function(txn)
   local headers = txn.http:res_get_headers()
-  local seconds = tonumber(first(headers, "x-berth-busy"))
-  if seconds then busy[txn:get_var("txn.berth_container")] = math.floor(seconds) end
+  -- As the edge reads it: a container's other values are ignored.
+  local seconds = (first(headers, "x-berth-busy") or ""):match(BUSY)
+  if seconds then busy[txn:get_var("txn.berth_container")] = tonumber(seconds) end
   local cookies = headers["set-cookie"]
   if not cookies then return end
   txn.http:res_del_header("set-cookie")

@@ -13,7 +13,7 @@ const CONFIG = "application/vnd.oci.image.config.v1+json";
 /** The same user as in the Dockerfile. */
 const USER = 10_001;
 
-type Descriptor = BlobId & { mediaType: string; annotations?: Record<string, string> };
+type OciDescriptor = BlobId & { mediaType: string; annotations?: Record<string, string> };
 
 /** A document about an image, which a registry lists as its referrer (OCI Distribution 1.1). */
 export type Referrer = {
@@ -43,7 +43,7 @@ export async function createImage(options: {
 }): Promise<ReleaseImage> {
   const { work, epoch, version, commit } = options;
   const blobs = new Map<string, FileBytes>();
-  const addBytes = (mediaType: string, bytes: Uint8Array): Descriptor => {
+  const addBytes = (mediaType: string, bytes: Uint8Array): OciDescriptor => {
     const id = blobIdOf(bytes);
     blobs.set(id.digest, bytes);
     return { mediaType, ...id };

@@ -20,7 +20,7 @@ import { type GatewayLimits, MAX_CONNECTIONS } from "../limits.ts";
 import { AT_EDGE, allowResponse, refuseResponse } from "./callout-response.ts";
 import { type ContainerUses, createContainerUses } from "./container-uses.ts";
 import { DECIDE_PATH, ENVOY_PREFIX, PROXY_HEADER, readOriginalRequest, SECRET_HEADER } from "./original-request.ts";
-import { createRecentChanges, type RecentChanges } from "./recent-changes.ts";
+import { createRecentChanges, type DecisionChanges } from "./recent-changes.ts";
 
 /** How proxies of the operator ask berth. */
 export type CalloutOptions = {
@@ -141,7 +141,7 @@ function secretCheck(secret: string | undefined): (shown: string | undefined) =>
   return (shown) => shown !== undefined && timingSafeEqual(hash("sha256", shown, "buffer"), expected);
 }
 
-type CalloutContext = CalloutDeps & { uses: ContainerUses; changes: RecentChanges; isSecret(shown: string | undefined): boolean };
+type CalloutContext = CalloutDeps & { uses: ContainerUses; changes: DecisionChanges; isSecret(shown: string | undefined): boolean };
 
 const LABELS: ExchangeLabels = { route: "callout" };
 
@@ -237,22 +237,27 @@ async function listChanges({ changes }: CalloutContext, query: string, signal: A
   return { kind: "answer", answer: jsonResponse(list), labels: LABELS };
 }
 
-/** Faults: REQUEST_INVALID. */
+/** Reads every valid entry, and then refuses if one is malformed: the entries of a report belong to different containers. Faults: REQUEST_INVALID. */
 function readReport({ uses, directory }: CalloutContext, head: Head, query: string, address: string): Decision {
   const proxy = head.header(PROXY_HEADER) ?? plainAddress(address);
+  let isMalformed = false;
   for (const entry of query.split(",")) {
     if (entry === "") continue;
     const [, id, open, requests, busySeconds] = REPORTED.exec(entry) ?? [];
-    if (id === undefined)
-      throw new Fault(
-        "REQUEST_INVALID",
-        "A report is a list of <container id>:<open connections>:<requests since the last report>, with commas between",
-      );
+    if (id === undefined) {
+      isMalformed = true;
+      continue;
+    }
     const view = directory.cached(id, NO_CALLER);
     if (view === undefined) continue;
     uses.report(view, proxy, { open: Number(open), requests: Number(requests) });
     if (busySeconds !== undefined) uses.reportBusy(view, proxy, Number(busySeconds));
   }
+  if (isMalformed)
+    throw new Fault(
+      "REQUEST_INVALID",
+      "A report is a list of <container id>:<open connections>:<requests since the last report>, with commas between. Its valid entries are read",
+    );
   return { kind: "answer", answer: jsonResponse({}), labels: LABELS };
 }
 

@@ -5,7 +5,7 @@ import type { ContainerView, Directory, Identity } from "../contract.ts";
 /** `all`: every decision is outdated. Else those about `ids`. `source` and `at` continue the list. */
 type ChangeList = { source: string; at: number; all: boolean; ids: string[] };
 
-export type RecentChanges = {
+export type DecisionChanges = {
   /** From now on, changes of the container are listed. */
   follow(view: Pick<ContainerView, "id">): void;
   /** Resolves with the changes since a list, at once or when there is one; after `POLL_MS` with none. */
@@ -21,7 +21,7 @@ const MAX_FOLLOWED = 10_000;
 const MAX_WAITING = 256;
 
 /** What has changed, for proxies that keep decisions for a moment. */
-export function createRecentChanges({ directory, identity, clock }: { directory: Directory; identity: Identity; clock: Clock }): RecentChanges {
+export function createRecentChanges({ directory, identity, clock }: { directory: Directory; identity: Identity; clock: Clock }): DecisionChanges {
   const source = randomBytes(9).toString("base64url");
   /** The id of the container that changed; undefined: all decisions. */
   const changes: (string | undefined)[] = [];

@@ -48,6 +48,7 @@ t.test("one decision serves many requests, and berth hears of each", async (t) =
   for (let count = 0; count < 200; count++) await echo(`${PATH}/${count}?q`);
   const seconds = (performance.now() - begin) / 1_000;
   t.ok(decided.length <= 2 + 3 * seconds, `${decided.length} decisions in ${seconds} s`);
+  t.ok(decided.length < 100, `${decided.length} decisions for 200 requests`);
   await eventually("a report that none is open", () => stand.uses.get(ID)?.open === 0);
 });
 

@@ -21,6 +21,8 @@ local REPORT_EVERY_SECONDS = 1
 -- How long berth may hold a request until its container is ready: longer than its proxyRequestTimeout.
 local HOLD_MS = 330000
 local MAX_RESPONSE_LINES = 200
+-- The seconds of an X-Berth-Busy: at most seven digits.
+local BUSY = "^%d%d?%d?%d?%d?%d?%d?$"
 
 -- The response header with the new value of each request header, and the variable of callout.conf that nginx sends. Empty: it sends none.
 local EDITED = {
@@ -221,8 +223,9 @@ end
 -- For header_filter_by_lua. Removes cookies of berth's consoles that a container sets: browsers send a host's cookies to all its ports.
 function M.response()
     local var = ngx.var
-    local seconds = var.upstream_http_x_berth_busy
-    if seconds then busy[var.berth_container] = tonumber(match(seconds, "^%d+$")) end
+    -- As the edge reads it: a container's other values are ignored.
+    local seconds = match(var.upstream_http_x_berth_busy or "", BUSY)
+    if seconds then busy[var.berth_container] = tonumber(seconds) end
     if not var.upstream_http_set_cookie then return end
     local cookies = ngx.header["Set-Cookie"]
     if type(cookies) ~= "table" then cookies = { cookies } end

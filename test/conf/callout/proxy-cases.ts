@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
 import { setsCookie } from "../../../lib/cookies.ts";
+import { EDITED_HEADERS } from "../../../gateway/callout/callout-response.ts";
 import { freePort } from "../../fixtures/server.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { exchange, ID, openContainer, openStand, PATH, WS_PATH } from "../../gateway/stand.ts";
@@ -68,9 +69,16 @@ export async function startProgram(
 export async function openFront(t: Test, proxy: CalloutProxy, options: { activeMs?: number } = {}) {
   const [port, log] = [await freePort(), await freePort()];
   const decided: number[] = [];
+  const reported: { target: string; status: number }[] = [];
   const stand = await openStand(t, {
     forwarder: "splice",
-    watchers: [({ head, status }) => void (head?.target.startsWith("/decide") && decided.push(status))],
+    watchers: [
+      ({ head, status }) => {
+        const { target = "" } = head ?? {};
+        if (target.startsWith("/decide")) decided.push(status);
+        if (target.startsWith("/report")) reported.push({ target, status });
+      },
+    ],
     callout: {
       secret: SECRET,
       activeMs: options.activeMs ?? 60_000,
@@ -110,7 +118,7 @@ export async function openFront(t: Test, proxy: CalloutProxy, options: { activeM
     if (status !== 200) throw new Error(`${args[0]} gets ${status} ${body}\n${errors()}`);
     return JSON.parse(body) as Echo;
   };
-  return { stand, decided, port, send, echo, reached, held, first, second, errors };
+  return { stand, decided, reported, port, send, echo, reached, held, first, second, errors };
 }
 
 async function answer(container: string, reached: Echo[], held: ServerResponse[], pending: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -128,7 +136,7 @@ async function answer(container: string, reached: Echo[], held: ServerResponse[]
       .setHeader("set-cookie", ["berth-console=planted; Path=/", "own=1", " =berth-registry=planted"])
       .setHeader("service-worker-allowed", "/")
       .setHeader("clear-site-data", '"*"')
-      .setHeader("x-berth-busy", "5");
+      .setHeader("x-berth-busy", new URLSearchParams(url.split("?")[1]).get("busy") ?? "5");
   response.setHeader("x-accel-redirect", "/api/users").end(JSON.stringify(echo));
 }
 
@@ -220,15 +228,21 @@ export function calloutCases(t: Test, proxy: CalloutProxy): void {
       "x-berth-upstream": away,
       "x-berth-path": "/forged",
       "x-berth-status": "200",
-      "x-berth-authorization": "forged",
-      "x-berth-cookie": "auth=forged",
-      "x-berth-user-api-key": "forged",
       "x-berth-container": OTHER_ID,
       "x-berth-lease": "forged",
+      "x-berth-vary": "forged",
+      ...Object.fromEntries(Object.values(EDITED_HEADERS).map((name) => [name.toLowerCase(), "forged"])),
       "x-berth-callout-secret": SECRET,
       "x-berth-proxy": "forged",
     };
-    const { container, url, headers } = await echo(`${PATH}/a`, { ...forged, x_user_api_key: "forged", x_berth_upstream: away });
+    const { container, url, headers } = await echo(`${PATH}/a`, {
+      ...forged,
+      x_user_api_key: "forged",
+      "x-user_api_key": "forged",
+      "x_user-api-key": "forged",
+      "x-forwarded_for": "forged",
+      x_berth_upstream: away,
+    });
     t.match({ container, url }, { container: "first", url: "/a" });
     t.same(
       Object.entries(headers).filter(([, value]) => String(value).includes("forged") || String(value).includes(away)),
@@ -345,6 +359,26 @@ export function calloutCases(t: Test, proxy: CalloutProxy): void {
     t.ok(cookies.includes("own=1"));
     if (proxy.keepsCookies !== true) t.notOk(cookies.some((line) => setsCookie(line, ["berth-console", "berth-registry"])));
   });
+
+  if (proxy.reports === "counts")
+    t.test("a container that reports an invalid busy time spoils no report of others", async (t) => {
+      const { send, reported } = await openFront(t, proxy);
+      const times = (id: string) =>
+        reported.flatMap(({ target }) => [...target.matchAll(new RegExp(`${id}:\\d+:\\d+:([^,]*)`, "g"))].map(([, time]) => time));
+      for (const [invalid, valid] of [
+        ["12345678", "7"],
+        ["-1", "8"],
+      ] as const) {
+        await send(`${PATH}/plant?busy=${invalid}`);
+        await send(`${OTHER_PATH}/plant?busy=${valid}`);
+        await eventually("the other's time", () => times(OTHER_ID).includes(valid));
+      }
+      t.same(times(ID), []);
+      t.same(
+        reported.filter(({ status }) => status !== 200),
+        [],
+      );
+    });
 
   t.test("an open response keeps its container in use, and its end is noticed", async (t) => {
     const { port, stand, held } = await openFront(t, proxy, { activeMs: proxy.reports === undefined ? 2_000 : 3_000 });

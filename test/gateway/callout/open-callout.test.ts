@@ -10,6 +10,7 @@ import { ID, openStand, PATH, WS_PATH } from "../stand.ts";
 type StandOptions = NonNullable<Parameters<typeof openStand>[1]>;
 type Answer = { status: number; headers: NodeJS.Dict<string | string[]>; body: string };
 
+const OTHER_ID = "00000000-0000-4000-8000-000000000000";
 const ADDRESS = { host: "10.1.2.3", port: 5000 };
 const [ADA, ADAS_DERIVED] = ["A".repeat(43), "a".repeat(43)];
 const PERSON = { userId: "ada", login: "ada", admin: false, derivedToken: ADAS_DERIVED };
@@ -78,7 +79,7 @@ t.test("Envoy's request has the target behind a prefix, and its answer names hea
 
 t.test("a refusal has the status and sentence of the edge; for nginx it is 401 or 403, with the status beside it", async (t) => {
   const { forwarded, nginx, stand } = await open(t);
-  const gone = PATH.replace(ID, "00000000-0000-4000-8000-000000000000");
+  const gone = PATH.replace(ID, OTHER_ID);
   const rows: [target: string, headers: Record<string, string>, status: number, atNginx: number][] = [
     [`${PATH}/`, { authorization: "wrong" }, 401, 401],
     [`${gone}/`, {}, 404, 403],
@@ -133,7 +134,7 @@ t.test("a suspect address is never named", async (t) => {
 
 t.test("a question that could be read in two ways is refused", async (t) => {
   const { send, forwarded, nginx } = await open(t);
-  const other = PATH.replace(ID, "00000000-0000-4000-8000-000000000000");
+  const other = PATH.replace(ID, OTHER_ID);
   const pending = { ...FROM, authorization: ADA };
   const rows: [what: string, answer: Promise<Answer>][] = [
     ["a client's X-Forwarded-Uri beside nginx's own", nginx(`${PATH}/`, { "x-forwarded-uri": `${other}/` })],
@@ -231,9 +232,10 @@ t.test("a decision counts as use for a while, a probe never, and a report ends i
   await clock.advance(1_000);
   t.equal(openUses(), 0);
   t.ok((stand.uses.get(ID)?.lastActive ?? 0) >= clock.now() - 1_000, "requests that are over count as activity");
-  await send(`/report?${ID}:1:1:30,00000000-0000-4000-8000-000000000000:1:1`, FROM);
-  t.same(stand.busy, [[ID, 30]]);
-  t.match(await send("/report?x", FROM), { status: 400 });
+  const refused = await send(`/report?x,${OTHER_ID}:1:1:12345678,${ID}:1:1:30`, FROM);
+  t.match(refused, { status: 400, body: /list of <container id>/ });
+  t.same(stand.busy, [[ID, 30]], "a malformed entry spoils no other");
+  t.match(await send(`/report?${ID}:1:1:30,${OTHER_ID}:1:1`, FROM), { status: 200 });
 });
 
 t.test("a request counts until a line of the proxy's access log ends it, and other lines end nothing", async (t) => {

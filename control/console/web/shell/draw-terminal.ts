@@ -14,12 +14,12 @@ export type DrawnTerminal = {
   close(): void;
 };
 
-export type TerminalUse = { onInput(bytes: Uint8Array): void; onResize(size: TerminalSides): void };
+export type TerminalCallbacks = { onInput(bytes: Uint8Array): void; onResize(size: TerminalSides): void };
 
 const LINES_KEPT = 5_000;
 
 /** Fills `place`, and follows its size. */
-export function drawTerminal(place: HTMLElement, { onInput, onResize }: TerminalUse): DrawnTerminal {
+export function drawTerminal(place: HTMLElement, { onInput, onResize }: TerminalCallbacks): DrawnTerminal {
   const styles: CSSStyleSheet[] = [];
   const restore = replaceInlineStyles(styles);
   const terminal = new Terminal({
