@@ -61,7 +61,9 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
   const server = new WebSocketServer({ noServer: true, maxPayload: LONGEST_SHELL_MESSAGE, perMessageDeflate: false });
   /** Open shells; `over`: with the entry of its end in the audit log. */
   const running = new Set<{ end(reason: string): void; over: Promise<void> }>();
-  let isClosing = false;
+  /** Those whose command is not yet run, or whose refusal is not yet in the audit log. */
+  const opening = new Set<Promise<void>>();
+  const closing = new AbortController();
 
   /** Undefined: the caller may. */
   const refusalOf = async (container: Container, caller: ApiCaller): Promise<Fault | undefined> => {
@@ -71,7 +73,9 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
     if (author !== caller.userId) return new Fault("NOT_PERMITTED", `${NOT_HERE}.`);
     if (shell.pausesContainers)
       return new Fault("NOT_PERMITTED", `${NOT_HERE}, and BERTH_PAUSED_MINUTES keeps what users of earlier starts left in memory.`);
-    if (container.requestedBy !== caller.userId)
+    // What runs may have been started by an earlier request than that of the row: its token stays in the container.
+    const tokens = await store.sessions.byContainer(container.id);
+    if (container.requestedBy !== caller.userId || tokens.some(({ userId }) => userId !== caller.userId))
       return new Fault("NOT_PERMITTED", `${NOT_HERE}: another user started ${container.name}. Stop it, and start it yourself.`);
     return undefined;
   };
@@ -104,7 +108,7 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
     const exec = requireExec(container);
     if (state !== "STARTED" && state !== "CHECKING")
       throw new Fault("CONTAINER_STOPPED", `${name} does not run: start it with berth run ${name}, or in the console.`);
-    if (isClosing) throw new Fault("CONTROL_AWAY", "berth stops. Try again in a moment.");
+    closing.signal.throwIfAborted();
     const upgrade = takeUpgrade(request.raw, reply.raw);
     if (!upgrade) throw new Fault("REQUEST_INVALID", "A shell needs an upgrade to WebSocket.");
     let endShell: (reason: string) => void = () => reply.raw.destroy();
@@ -123,7 +127,7 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
     const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not run the command in ${name} within ${OPEN_MS / 1_000} s.`);
     let session: ExecSession;
     try {
-      const opened = await withTimeout({ clock, ms: OPEN_MS, overdue, signal }, async (own) => {
+      const opened = await withTimeout({ clock, ms: OPEN_MS, overdue, signal: AbortSignal.any([signal, closing.signal]) }, async (own) => {
         const late = await exec(service, options, own);
         if (own.aborted) await late?.close();
         return late;
@@ -182,7 +186,9 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
         }
         if (!isUpgrade) return { isAvailable: true, reason: null };
         if (command.length === 0 || command[0] === "") throw new Fault("REQUEST_INVALID", "The command is empty: name a program.");
-        await open(request, reply, live.container, { command, terminal: tty ? { columns, rows } : undefined }, shown);
+        const shellOpening = open(request, reply, live.container, { command, terminal: tty ? { columns, rows } : undefined }, shown);
+        opening.add(shellOpening);
+        await shellOpening.finally(() => opening.delete(shellOpening));
         return undefined;
       },
     }),
@@ -190,7 +196,8 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
   return {
     routes,
     close: async () => {
-      isClosing = true;
+      closing.abort(new Fault("CONTROL_AWAY", "berth stops. Try again in a moment."));
+      await Promise.allSettled(opening);
       for (const { end } of running) end("berth stops. Reconnect in a moment.");
       await Promise.all([...running].map(({ over }) => over));
     },
@@ -205,6 +212,7 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
     let isAnswered = true;
     let isEnded = false;
     let input: Promise<void> = Promise.resolve();
+    let inputs = 0;
     let unshown = 0;
     let onShown = () => {};
 
@@ -233,7 +241,8 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
       if (now - began >= LONGEST_MS) return end(`A shell stays open for ${LONGEST_MS / 3_600_000} hours at most. Open another one.`);
       if (now - usedOn >= idleMs) return end(`Nothing was typed or written for ${Math.round(idleMs / 6_000) / 10} minutes. Open another one.`);
       if (now - pingedOn >= PING_MS) {
-        if (!isAnswered) return socket.terminate();
+        // Answers are behind the input that waits for the command.
+        if (!isAnswered && !socket.isPaused) return socket.terminate();
         isAnswered = false;
         pingedOn = now;
         socket.ping();
@@ -245,9 +254,25 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
     let cancel = clock.after(0, tick);
     signal.addEventListener("abort", () => end("You are not signed in any more."));
 
+    /** No more is read from the client until the command has taken this. */
+    const takeInput = (take: () => Promise<void> | void) => {
+      inputs++;
+      socket.pause();
+      input = input
+        .then(take)
+        .catch((err: unknown) => log.debug({ err }, "input of a shell not written"))
+        .finally(() => {
+          if (--inputs > 0) return;
+          isAnswered = true;
+          pingedOn = clock.monotonic();
+          socket.resume();
+        });
+    };
+
     socket.on("error", () => socket.terminate());
     socket.on("pong", () => (isAnswered = true));
     socket.on("message", (data: Buffer, isBinary) => {
+      if (isEnded) return;
       usedOn = clock.monotonic();
       if (!isBinary) {
         const request = parseRequest(data);
@@ -257,16 +282,10 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
           if (unshown < MOST_UNSHOWN) onShown();
           return;
         }
-        input = input.then(() => ("resize" in request ? session.resize(request.resize) : session.endInput()));
-        return;
+        return takeInput(() => ("resize" in request ? session.resize(request.resize) : session.endInput()));
       }
       if (data[0] !== SHELL_STREAMS.stdin) return void finish({ reason: "The client sent bytes of another stream than standard input." }, 1008);
-      // No more is read from the client until the command has taken this.
-      socket.pause();
-      input = input
-        .then(() => session.write(data.subarray(1)))
-        .catch((err: unknown) => log.debug({ err }, "input of a shell not written"))
-        .finally(() => socket.resume());
+      takeInput(() => session.write(data.subarray(1)));
     });
 
     const send = (bytes: Buffer) =>

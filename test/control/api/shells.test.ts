@@ -1,5 +1,8 @@
+import { once } from "node:events";
 import { PassThrough } from "node:stream";
 import t from "tap";
+import type WebSocket from "ws";
+import { tokenDigest } from "../../../control/identity/sessions.ts";
 import type { ExecOptions, ExecSession } from "../../../drivers/driver.ts";
 import { CONSOLE_HEADER } from "../../../gateway/contract.ts";
 import { systemClock } from "../../../lib/clock.ts";
@@ -15,10 +18,18 @@ function openExec() {
     options: ExecOptions;
     sizes: object[];
     isClosed: boolean;
+    /** The command reads no input, and takes no size, before this resolves. */
+    readsFrom: Promise<void>;
+    /** So many of the client's messages have reached the command. */
+    requests: number;
     write(bytes: Buffer): Promise<void>;
     exit(code: number): void;
   }[] = [];
+  /** Of `answersFrom`: the engine does not answer before it resolves. */
+  const engine = { answersFrom: Promise.resolve(), calls: 0 };
   const exec = async (service: string, options: ExecOptions): Promise<ExecSession> => {
+    engine.calls++;
+    await engine.answersFrom;
     const pipe = new PassThrough({ highWaterMark: 65_536 });
     let exitCode: number | undefined;
     const put = (bytes: Uint8Array) => new Promise<void>((resolve) => void (pipe.write(bytes) ? resolve() : pipe.once("drain", resolve)));
@@ -27,6 +38,8 @@ function openExec() {
       options,
       sizes: [] as object[],
       isClosed: false,
+      readsFrom: Promise.resolve(),
+      requests: 0,
       write: put,
       exit: (code: number) => {
         exitCode = code;
@@ -39,9 +52,17 @@ function openExec() {
     }
     return {
       output: output(),
-      write: put,
+      write: async (bytes) => {
+        command.requests++;
+        await command.readsFrom;
+        await put(bytes);
+      },
       endInput: () => command.exit(0),
-      resize: async (size) => void command.sizes.push(size),
+      resize: async (size) => {
+        command.requests++;
+        await command.readsFrom;
+        command.sizes.push(size);
+      },
       exitCode: async () => exitCode,
       close: async () => {
         command.isClosed = true;
@@ -49,7 +70,7 @@ function openExec() {
       },
     };
   };
-  return { opened, exec };
+  return { opened, exec, engine };
 }
 
 const MINUTE = 60_000;
@@ -58,7 +79,7 @@ async function openFixture(
   t: Parameters<typeof openApiFixture>[0],
   { clock = systemClock(), isOn = true, pausesContainers = false, hasExec = true } = {},
 ) {
-  const { opened, exec } = openExec();
+  const { opened, exec, engine } = openExec();
   const shell = isOn
     ? { exec: () => (hasExec ? exec : { refusal: "This orchestrator has none." }), idleMs: 15 * MINUTE, pausesContainers }
     : undefined;
@@ -70,6 +91,7 @@ async function openFixture(
   return {
     ...api,
     opened,
+    engine,
     anna,
     id,
     /** Who started it. */
@@ -77,6 +99,28 @@ async function openFixture(
     path: `/docker/containers/${id}/exec`,
     url: (query = "") => `ws+unix:${api.socketPath}:/api/docker/containers/${id}/exec?${query}`,
   };
+}
+
+/** The server has handled all messages that came before, and all pongs to pings that it sent before. */
+async function roundTrips(socket: WebSocket): Promise<void> {
+  // The first brings the server's pings to the client, whose pongs come before the second.
+  for (let trip = 0; trip < 2 && socket.readyState === socket.OPEN; trip++) {
+    const answered = Promise.race([once(socket, "pong"), once(socket, "close")]);
+    socket.ping();
+    await answered;
+  }
+}
+
+/** Waits until a count above 0 no longer grows. */
+async function standstill(count: () => number): Promise<number> {
+  let before = -1;
+  await eventually("a count to stand still", async () => {
+    const isStill = before > 0 && count() === before;
+    before = count();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return isStill;
+  });
+  return before;
 }
 
 const as = (authorization: string, more: Record<string, string> = {}) => ({ headers: { authorization, ...more } });
@@ -117,6 +161,9 @@ t.test("who may open a shell", async (t) => {
     ["the author's plain session", { authorization: anna.token }, 403, 403],
     ["the author's cookie at the edge, which pages of containers share", { cookie: `auth=${anna.token}`, host: "berth.test", ...own }, 403, 403],
     ["the token that a container received of its author", { authorization: derived }, 403, 403],
+    ["an administrator's session of a command line in the edge's cookie", { cookie: `auth=${api.token}`, host: "berth.test", ...own }, 101, 101],
+    ["the same from a page of another origin", { cookie: `auth=${api.token}`, host: "berth.test", origin: "http://evil.test" }, 403, 403],
+    ["the same without an origin", { cookie: `auth=${api.token}`, host: "berth.test" }, 403, 403],
     ["a user of the author's group", { authorization: `Dev ${max.key}` }, 403, 403],
     ["another user", { authorization: `Dev ${uma.key}` }, 403, 403],
   ];
@@ -128,6 +175,32 @@ t.test("who may open a shell", async (t) => {
       if (answer.status === 200) t.equal(answer.json.isAvailable, row[column] === 101, `${row[0]} learns that before`);
     }
   }
+});
+
+t.test("an author opens no shell beside the token of another user, whose start was not seen to succeed", async (t) => {
+  const { anna, addUser, store, url, path, call, id } = await openFixture(t);
+  const uma = await addUser("uma");
+  /** As a start of the user gives it to the container. */
+  const give = async (userId: string) => {
+    const digest = tokenDigest(`of ${userId}`);
+    await store.sessions.insert({
+      digest,
+      userId,
+      keyDigest: undefined,
+      expiresOn: Number.MAX_SAFE_INTEGER,
+      containerId: id,
+      start: { generation: 1, sealed: undefined },
+    });
+    return digest;
+  };
+  await give(anna.user.id);
+  const shell = await requireShell(t, url("command=cat"), as(`Dev ${anna.key}`));
+  shell.socket.close();
+  const ofUma = await give(uma.user.id);
+  t.match(await openShell(t, url(), as(`Dev ${anna.key}`)), { status: 403, body: { code: "NOT_PERMITTED", message: /another user started/ } });
+  t.match((await call(path, as(`Dev ${anna.key}`))).json, { isAvailable: false, reason: /Stop it, and start it yourself/ });
+  await store.sessions.remove(ofUma);
+  (await requireShell(t, url(), as(`Dev ${anna.key}`))).socket.close();
 });
 
 t.test("without the setting, where a driver has no such call, and beside frozen containers", async (t) => {
@@ -177,13 +250,7 @@ t.test("a client that does not read stops the command, and gets every byte when 
       for (; written < 50_000_000; written += chunk.length) await command.write(chunk);
       command.exit(0);
     })();
-    let before = -1;
-    await eventually("the command to wait", async () => {
-      const isWaiting = written > 0 && written === before;
-      before = written;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-      return isWaiting;
-    });
+    await standstill(() => written);
     t.ok(written < 20_000_000, `${query}: it waits after ${written} bytes`);
     if (isReporting) shell.send({ shown: 60_000_000 });
     else shell.socket.resume();
@@ -205,16 +272,60 @@ t.test("an idle shell ends, one that is used does not, and none lasts for more t
   for (let minutes = 0; minutes < 8 * 60; minutes += 10) {
     used.type("x");
     await eventually("the input to come back", async () => used.output().length === minutes / 10 + 1);
-    for (let seconds = 0; seconds < 600; seconds += 10) {
-      await clock.advance(10_000);
+    for (let seconds = 0; seconds < 600; seconds += 20) {
+      await clock.advance(20_000);
       // Answers to pings are real messages.
-      await new Promise((resolve) => setImmediate(resolve));
+      await Promise.all([roundTrips(idle.socket), roundTrips(used.socket)]);
     }
     if (minutes === 10) t.match(await idle.ended, { report: { reason: /Nothing was typed or written for 15 minutes/ }, code: 1001 });
   }
   t.match(await used.ended, { report: { reason: /8 hours at most/ } });
   t.ok(opened.every(({ isClosed }) => isClosed));
   t.ok(commands.includes(`use ${id}`), "it counts as use");
+});
+
+t.test("a command that does not read its input for minutes keeps its shell; a client that vanishes loses it", async (t) => {
+  const clock = createStillClock();
+  const { url, token, opened } = await openFixture(t, { clock });
+  const shell = await requireShell(t, url("command=cat"), as(token));
+  const [command] = opened;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  command!.readsFrom = promise;
+  shell.type("first");
+  await eventually("the input to reach the command", async () => command!.requests === 1);
+  for (let seconds = 0; seconds < 300; seconds += 10) await clock.advance(10_000);
+  resolve();
+  await Promise.race([shell.expect(/first/), shell.ended]);
+  shell.type(" second");
+  await Promise.race([shell.expect(/first second/), shell.ended]);
+  t.equal(shell.output(), "first second");
+  shell.socket.pause();
+  await clock.advance(60_000);
+  await eventually("the command to be closed", async () => command!.isClosed);
+});
+
+t.test("messages wait in the client while the command takes none, whatever they are, and one that fails does not stop the next", async (t) => {
+  const { url, token, opened } = await openFixture(t);
+  const shell = await requireShell(t, url("command=cat&tty=true"), as(token));
+  const [command] = opened;
+  const { promise, reject } = Promise.withResolvers<void>();
+  promise.catch(() => undefined);
+  command!.readsFrom = promise;
+  const resize = JSON.stringify({ resize: { columns: 90, rows: 30 }, padding: "x".repeat(60_000) });
+  let sent = 0;
+  const sending = (async () => {
+    for (; sent < 400; sent++) await new Promise<void>((done) => shell.socket.send(resize, () => done()));
+  })();
+  await standstill(() => sent);
+  t.ok(sent < 100, `${sent} are sent`);
+  t.equal(command!.requests, 1);
+  command!.readsFrom = Promise.resolve();
+  reject(new Error("no such process"));
+  await sending;
+  shell.type("after");
+  await Promise.race([shell.expect(/after/), shell.ended]);
+  t.equal(shell.output(), "after");
+  t.equal(command!.sizes.length, 399, "all but the one that failed");
 });
 
 t.test("at a stop every shell ends with a reason, its end is in the audit log, and no other begins", async (t) => {
@@ -224,6 +335,19 @@ t.test("at a stop every shell ends with a reason, its end is in the audit log, a
   t.match(await shell.ended, { report: { reason: /berth stops/ }, code: 1001 });
   t.match((await get("/admin/audit")).json, [{ action: "shellClosed", target: /: cat$/ }, { action: "shellOpened" }]);
   t.match(await openShell(t, url(), as(token)), { status: 503 });
+});
+
+t.test("a shell whose command is not yet run at a stop does not begin afterwards", async (t) => {
+  const { url, token, closeShells, get, engine, opened } = await openFixture(t);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  engine.answersFrom = promise;
+  const opening = openShell(t, url("command=cat"), as(token));
+  await eventually("the engine to be called", async () => engine.calls === 1);
+  await closeShells();
+  t.match((await get("/admin/audit")).json, [{ action: "shellClosed" }, { action: "shellOpened" }], "its end is recorded before the stop goes on");
+  t.match(await opening, { status: 503, body: { code: "CONTROL_AWAY" } });
+  resolve();
+  await eventually("the late command to be closed", async () => opened.length === 1 && opened[0]!.isClosed);
 });
 
 t.test("a user who loses the right loses the shell", async (t) => {
