@@ -141,15 +141,21 @@ function AuditStatus({ status }: { status: number }) {
   return status < 400 ? <>{status}</> : <span class="bad-text">{status}</span>;
 }
 
-const WITH_ID = /^(.*) \(([\da-f-]{36})\)$/;
+/** Behind the id of a container, an entry about a shell has its command. */
+const WITH_ID = /^(.*?) \(([\da-f-]{36})\)(: .*)?$/s;
 const STORED_IMAGE = /^([^:@]+)[:@]/;
 
 /** Leads to what was changed, where the console has a page of it. */
 function AuditTarget({ action, target }: Pick<AuditEntry, "action" | "target">) {
   if (target === null) return <span class="quiet">–</span>;
-  const [, name = target, id] = WITH_ID.exec(target) ?? [];
+  const [, name = target, id, command = ""] = WITH_ID.exec(target) ?? [];
   if (id !== undefined && action !== "containerDeleted")
-    return <a href={action.startsWith("image") ? linkTo("images", id) : linkTo("containers", id, "history")}>{name}</a>;
+    return (
+      <>
+        <a href={action.startsWith("image") ? linkTo("images", id) : linkTo("containers", id, "history")}>{name}</a>
+        {command}
+      </>
+    );
   if (action === "imagePushed" || action === "imageDeleted") {
     const [, repository] = STORED_IMAGE.exec(target) ?? [];
     if (repository !== undefined) return <a href={linkTo("registry", repository)}>{target}</a>;

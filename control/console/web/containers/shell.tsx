@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { SHELL_STREAMS, type ShellReport, type ShellRequest } from "../../../api/shell-protocol.ts";
+import { LONGEST_SHELL_MESSAGE, SHELL_STREAMS, type ShellReport, type ShellRequest } from "../../../api/shell-protocol.ts";
 import { request } from "../api-client.ts";
 import type { Container } from "../entities.ts";
 import { Section } from "../parts/display.tsx";
@@ -94,7 +94,14 @@ function openShell(id: string, place: HTMLElement, report: (state: ShellState) =
     if (isGone) return;
     terminal = drawTerminal(place, {
       onInput: (bytes) => {
-        if (socket?.readyState === WebSocket.OPEN) socket.send(Uint8Array.of(SHELL_STREAMS.stdin, ...bytes));
+        // What is pasted may be longer than one message.
+        for (let at = 0; at < bytes.length && socket?.readyState === WebSocket.OPEN; at += LONGEST_SHELL_MESSAGE - 1) {
+          const part = bytes.subarray(at, at + LONGEST_SHELL_MESSAGE - 1);
+          const message = new Uint8Array(part.length + 1);
+          message[0] = SHELL_STREAMS.stdin;
+          message.set(part, 1);
+          socket.send(message);
+        }
       },
       onResize: (resize) => send({ resize }),
     });
