@@ -92,7 +92,14 @@ async function removeAll(docker: Docker, { environment, network, registry }: Rec
   const networks = await docker.listNetworks({ filters: { label: [NETWORK_LABEL] } });
   for (const { Id } of networks.filter(({ Name }) => Name.includes(network))) await docker.getNetwork(Id).remove();
   const images = await docker.listImages();
-  const isPulled = ({ RepoTags, RepoDigests }: Docker.ImageInfo) =>
-    [...(RepoTags ?? []), ...(RepoDigests ?? [])].some((name) => name.startsWith(registry));
-  for (const { Id } of images.filter(isPulled)) await docker.getImage(Id).remove({ force: true });
+  // By name: another test may have built an image upon this one, which then only loses its name.
+  const pulled = images
+    .flatMap(({ RepoTags, RepoDigests }) => [...(RepoTags ?? []), ...(RepoDigests ?? [])])
+    .filter((name) => name.startsWith(registry));
+  for (const name of pulled) await docker.getImage(name).remove({ force: true }).catch(ignoreMissing);
+}
+
+/** The last name of an image takes its digests along. */
+function ignoreMissing(error: unknown): void {
+  if ((error as { statusCode?: number }).statusCode !== 404) throw error;
 }

@@ -128,11 +128,11 @@ t.test(
     // The list has such a button too, and a filter with this word.
     await page.locator("h1", { hasText: "slip-elsewhere" }).waitFor();
     await page.getByRole("button", { name: START }).click();
-    const says = /^The process listens on port \d+, but the variable PORT says \d+\.$/;
+    const says = /^The process listens on port \d+, but the variable PORT says \d+: listen on that port\.$/;
     await page.getByText(says).waitFor();
     await page
       .getByRole("region", { name: "Why" })
-      .getByText(/but the variable PORT says \d+\./)
+      .getByText(/but the variable PORT says \d+: listen on that port\./)
       .waitFor();
     await picture("container-elsewhere");
     await page.getByRole("link", { name: "Logs" }).click();

@@ -69,7 +69,7 @@ export const MISTAKES: readonly Mistake[] = [
     wrong: "the program ends with exit code 1",
     repair: "Read the log tail; it is in the answer, in `berth explain` and in the console.",
     dockerfile: `EXPOSE 5000\n${NODE}`,
-    program: `console.log("reading /model/weights.bin");\nconsole.error("no model file");\nprocess.exit(1);\n`,
+    program: `console.error("reading /model/weights.bin");\nconsole.error("no model file");\nprocess.exit(1);\n`,
     status: 500,
   },
   {
