@@ -202,7 +202,7 @@ async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, d
     const local = await findLocalCopy(engine, ref, registry, call);
     if (!local) throw error;
     log.warn({ ref, code: error.code, cause: error.message }, "registry failed, using the engine's own copy");
-    return describeImage(engine, local.copy, call.signal);
+    return describeImage(engine, local.copy, call.signal, { ref });
   }
   return refresh(engine, resolved?.reference ?? ref, call, deps, resolved?.digest);
 }
@@ -213,13 +213,13 @@ async function refresh(engine: Engine, ref: string, call: DeployCall, { log, reg
   const local = await localImage(engine, ref, call.signal);
   const movable = named.kind === "name" && named.digest === undefined && named.registry !== undefined;
   const same = digest !== undefined && local?.RepoDigests?.some((name) => name.endsWith(`@${digest}`));
-  if (local && (!movable || same)) return describeImage(engine, local, call.signal, digest);
+  if (local && (!movable || same)) return describeImage(engine, local, call.signal, { ref, digest });
   try {
     const pulled = await pullAndInspect(engine, ref, call, { registry, idleMs: local ? REFRESH_IDLE_MS : PULL_IDLE_MS });
-    return await describeImage(engine, pulled, call.signal, digest);
+    return await describeImage(engine, pulled, call.signal, { ref, digest });
   } catch (error) {
     if (!local || call.signal.aborted || !(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
     log.warn({ ref, code: error.code, cause: error.message }, "pull failed, using the engine's own copy");
-    return describeImage(engine, local, call.signal);
+    return describeImage(engine, local, call.signal, { ref });
   }
 }

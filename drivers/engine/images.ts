@@ -12,10 +12,18 @@ export function localImage(engine: Engine, ref: string, signal: AbortSignal): Pr
   return undefinedOn([404], () => engine.call({ doing: `Inspecting ${ref}`, signal }, (docker) => docker.getImage(ref).inspect()));
 }
 
-/** One image may have several digests: `requested` is used if the image has it. */
-export async function describeImage(engine: Engine, image: ImageInspectInfo, signal: AbortSignal, requested?: string): Promise<ResolvedImage> {
+/** How an image was looked up. `digest`: that of the tag in the registry. */
+type ImageLookup = { ref?: string; digest?: string | undefined };
+
+/** One image may have several digests: the requested one is used if the image has it, else one of the repository of `ref`. Another repository's finds nothing there. */
+export async function describeImage(
+  engine: Engine,
+  image: ImageInspectInfo,
+  signal: AbortSignal,
+  { ref, digest: requested }: ImageLookup = {},
+): Promise<ResolvedImage> {
   const configured = Object.keys(image.Config?.ExposedPorts ?? {});
-  const digests = (image.RepoDigests ?? []).map((name) => name.split("@")[1]);
+  const digests = (image.RepoDigests ?? []).filter((name) => ref === undefined || isOfRepository(name, ref)).map((name) => name.split("@")[1]);
   const digest = digests.find((one) => one === requested) ?? digests[0];
   return {
     id: image.Id,
@@ -23,6 +31,14 @@ export async function describeImage(engine: Engine, image: ImageInspectInfo, sig
     ...exposedPorts(configured, configured.length > 1 ? await history(engine, image.Id, signal) : []),
     ...parseRuntime(image.Config),
   };
+}
+
+/** Whether `name` is of the repository of `ref`, in whatever registry. */
+function isOfRepository(name: string, ref: string): boolean {
+  const [one, other] = [parseReference(name), parseReference(ref)];
+  if (one.kind === "id" || other.kind === "id") return true;
+  const path = other.registry === undefined ? other.name : other.name.slice(other.registry.length + 1);
+  return one.name === path || one.name.endsWith(`/${path}`);
 }
 
 /** The commands of the image's layers, oldest first. */

@@ -181,7 +181,7 @@ async function digestOf(engine: Engine, named: Name, call: DeployCall, registry:
 async function pin(engine: Engine, named: Name, digest: string, call: DeployCall, registry: Registry | undefined): Promise<ResolvedImage> {
   const id = `${named.name}@${digest}`;
   const copy = (await localImage(engine, id, call.signal)) ?? (await pullAndInspect(engine, id, call, { registry }));
-  return { ...(await describeImage(engine, copy, call.signal, digest)), id, digest };
+  return { ...(await describeImage(engine, copy, call.signal, { digest })), id, digest };
 }
 
 /** A copy of this engine, with its name and digest in a registry if it has them. */
