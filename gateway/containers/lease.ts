@@ -6,7 +6,7 @@ import type { ContainerResponses } from "../access-record.ts";
 import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
 import { asleepFault, type RequestHold } from "./hold.ts";
-import { type ContainerPlaces, waitForPlace } from "./places.ts";
+import { type ContainerPlaces, notePlaceUser, waitForPlace } from "./places.ts";
 import { addLease, type ContainerTally, isRunning, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
 
 type LeaseRequest = {
@@ -128,6 +128,7 @@ class OpenLease implements ContainerLease, ListedLease {
     const { places } = this.#tally;
     if (places === undefined || this.#place !== undefined || this.#request.kind === "tcp") return this.#target();
     const user = this.#request.share ?? this.#request.caller.userId;
+    notePlaceUser(places, user, this.#context.activity.recent());
     if (!places.slots.tryEnter(user)) return this.#waitForPlace(places, user);
     this.#place = { places, user };
     return this.#target();

@@ -130,3 +130,35 @@ t.test("a raised limit serves those who wait already", async (t) => {
   await turns();
   t.equal(entered, 6, "without a limit none waits");
 });
+
+t.test("while several users send requests, one place stays free for another user, and after that none does", async (t) => {
+  const { directory, set } = openTestDirectory();
+  const clock = createStillClock();
+  const hold = createHold({ directory, clock, limit: 10, timeoutMs: 60_000, ofUser: { ofContainer: 10, ofAll: 10 } });
+  const leases = createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 0, holdMs: 60_000 });
+  set(ID, at(1));
+  const open = (userId: string) => {
+    const view = { ...(directory.cached(ID, CALLER) as ContainerView), maxConcurrency: 3 };
+    const request = { signal: new AbortController().signal };
+    const lease = leases.open({ view, caller: { ...CALLER, userId }, kind: "http", isProbe: false, until: undefined, request });
+    const state = { lease, has: false };
+    void Promise.resolve(lease.target()).then(() => (state.has = true));
+    return state;
+  };
+  open("ada").lease.release();
+  const greedy = Array.from({ length: 3 }, () => open("mallory"));
+  await turns();
+  t.same(
+    greedy.map(({ has }) => has),
+    [true, true, false],
+  );
+  const other = open("ada");
+  await turns();
+  t.ok(other.has, "at once");
+  other.lease.release();
+  await clock.advance(11_000);
+  const late = open("mallory");
+  await turns();
+  t.ok(greedy[2]?.has, "alone again, a user gets all places, in the order of the requests");
+  t.notOk(late.has);
+});
