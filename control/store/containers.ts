@@ -6,6 +6,7 @@ import { causeOf, type History, type Reason, type Wakes } from "./history.ts";
 import { createListings } from "./listing.ts";
 import type { Queries } from "./queries.ts";
 import type { Series } from "./series.ts";
+import { type KeptSession, otherSessions } from "./sessions.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = sql<boolean>`image_id not in (select id from images where state = 'DELETED')`;
@@ -209,21 +210,11 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     );
   const endStartsOfSession = endStartsOf("wished_session");
   const endStartsOfKey = endStartsOf("wished_key");
-  const endStartsOfSessions = run((values: { userId: string; kept: string }) =>
+  const endStartsOfSessions = run((values: KeptSession) =>
     builder
       .updateTable("containers")
       .set({ wished_key: sql.lit(""), wished_session: null })
-      .where(
-        "wished_session",
-        "in",
-        builder
-          .selectFrom("sessions")
-          .select("digest")
-          .where("user_id", "=", values.userId)
-          .where("container_id", "is", null)
-          .where("digest", "<>", values.kept)
-          .where((is) => is.or([is("parent", "is", null), is("parent", "<>", values.kept)])),
-      ),
+      .where("wished_session", "in", otherSessions(builder, values)),
   );
   const endStartsOfUser = run((values: { userId: string }) =>
     builder.updateTable("containers").set({ wished_by: null }).where("wished_by", "=", values.userId),

@@ -26,6 +26,20 @@ export type SessionRow = {
 };
 
 /** Whether a session has expired is for the caller to say, who has a clock. */
+/** `kept`: the digest of a session; empty: none. */
+export type KeptSession = { userId: string; kept: string };
+
+/** The digests of a user's sessions, except the kept one, those that came from it, and those of containers. */
+export function otherSessions(builder: Queries["builder"], { userId, kept }: KeptSession) {
+  return builder
+    .selectFrom("sessions")
+    .select("digest")
+    .where("user_id", "=", userId)
+    .where("container_id", "is", null)
+    .where("digest", "<>", kept)
+    .where((is) => is.or([is("parent", "is", null), is("parent", "<>", kept)]));
+}
+
 export function createSessions(queries: Queries) {
   const { builder, database, dialect, raw, run } = queries;
   const table = createEntityTable(queries, "sessions", "digest");
@@ -61,23 +75,8 @@ export function createSessions(queries: Queries) {
     where sessions.container_id is null and sessions.expires_on > ${Math.trunc(now)}
       and ${containsText(dialect, ["users.login", "sessions.address"], text)}
       and ${userId === undefined ? sql`true` : sql`sessions.user_id = ${userId}`}`;
-  const ofUser = (values: { userId: string; kept: string }) =>
-    builder
-      .selectFrom("sessions")
-      .select("digest")
-      .where("user_id", "=", values.userId)
-      .where("container_id", "is", null)
-      .where("digest", "<>", values.kept)
-      .where((is) => is.or([is("parent", "is", null), is("parent", "<>", values.kept)]));
-  const removeChildren = run((values: { userId: string; kept: string }) => builder.deleteFrom("sessions").where("parent", "in", ofUser(values)));
-  const removeOthers = run((values: { userId: string; kept: string }) =>
-    builder
-      .deleteFrom("sessions")
-      .where("user_id", "=", values.userId)
-      .where("container_id", "is", null)
-      .where("digest", "<>", values.kept)
-      .where((is) => is.or([is("parent", "is", null), is("parent", "<>", values.kept)])),
-  );
+  const removeChildren = run((values: KeptSession) => builder.deleteFrom("sessions").where("parent", "in", otherSessions(builder, values)));
+  const removeOthers = run((values: KeptSession) => builder.deleteFrom("sessions").where("digest", "in", otherSessions(builder, values)));
   const byId = table.first((query, values: { userId: string; id: string }) =>
     query
       .where("user_id", "=", values.userId)

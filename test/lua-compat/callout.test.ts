@@ -42,7 +42,7 @@ calloutCases(t, NGINX);
 
 const ADA = "A".repeat(43);
 
-t.test("one decision serves many requests, and berth hears of each", async (t) => {
+t.test("one decision serves many requests, and each is reported to berth", async (t) => {
   const { echo, decided, stand } = await openFront(t, NGINX);
   const begin = performance.now();
   for (let count = 0; count < 200; count++) await echo(`${PATH}/${count}?q`);
