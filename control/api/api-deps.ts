@@ -57,22 +57,11 @@ export type ApiSettings = {
 /** `capacity`: undefined if the orchestrator has no limit, or reports none. */
 export type Backend = { driver: string; environment: string; capacity(signal: AbortSignal): Promise<Capacity | undefined> };
 
-type GarbageRun = NonNullable<GarbageJson["running"]>;
-type GarbageResult = NonNullable<GarbageJson["last"]>;
-
-/** As the registry process reports it: times in epoch ms. */
-export type ReportedGarbage = {
-  storage: string;
-  isShared: boolean;
-  running?: (Pick<GarbageRun, "dryRun" | "phase" | "deleted"> & { startedAt: number; total?: number | undefined }) | undefined;
-  last?: (Omit<GarbageResult, "endedOn" | "failure"> & { endedAt: number; failure?: string | undefined }) | undefined;
-};
-
 export type RegistryGarbageDeps = {
   /** Undefined: the registry process does not run on this machine. Faults: REGISTRY_FAILED. */
-  status(): Promise<ReportedGarbage | undefined>;
-  /** Returns before the run ends. Faults: REGISTRY_BUSY, REGISTRY_FAILED. */
-  start(options: { dryRun: boolean }): Promise<ReportedGarbage | undefined>;
+  status(): Promise<GarbageJson | undefined>;
+  /** Begins a collection, or a dry run, and returns before it ends. Undefined as above. Faults: REGISTRY_BUSY, REGISTRY_FAILED. */
+  start(options: { dryRun: boolean }): Promise<GarbageJson | undefined>;
 };
 
 /** Commands in containers. */

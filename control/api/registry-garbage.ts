@@ -1,7 +1,6 @@
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import type { RegistryGarbageDeps, ReportedGarbage } from "./api-deps.ts";
-import { isoDate } from "./entities.ts";
+import type { RegistryGarbageDeps } from "./api-deps.ts";
 import { route, type Route } from "./route.ts";
 import { GARBAGE, type GarbageJson } from "./schemas.ts";
 
@@ -13,7 +12,7 @@ export function registryGarbageRoutes({ garbage }: { garbage?: RegistryGarbageDe
       throw new Fault("REGISTRY_NOT_FOUND", "berth runs no registry of its own: set BERTH_REGISTRY=embedded, or collect garbage at your registry.");
     return garbage;
   };
-  const present = (report: ReportedGarbage | undefined): ReportedGarbage => {
+  const present = (report: GarbageJson | undefined): GarbageJson => {
     if (report) return report;
     throw new Fault("REGISTRY_NOT_FOUND", "berth's own registry does not run on the machine of this control process.");
   };
@@ -24,7 +23,7 @@ export function registryGarbageRoutes({ garbage }: { garbage?: RegistryGarbageDe
       path: "/admin/registry/garbage",
       authorize: "admin",
       schema: { tags, summary: "Returns the garbage collection in progress, and the result of the last one", response: GARBAGE },
-      handle: async () => garbageToJson(present(await own().status())),
+      handle: async () => present(await own().status()),
     }),
     route({
       method: "POST",
@@ -50,34 +49,8 @@ export function registryGarbageRoutes({ garbage }: { garbage?: RegistryGarbageDe
             "REQUEST_INVALID",
             `${storage} may have registries of several machines, and a push to another one would lose layers. Stop the others, then repeat this with alone=true.`,
           );
-        return garbageToJson(present(await own().start({ dryRun })));
+        return present(await own().start({ dryRun }));
       },
     }),
   ];
-}
-
-function garbageToJson({ storage, isShared, running, last }: ReportedGarbage): GarbageJson {
-  return {
-    storage,
-    isShared,
-    running: running
-      ? {
-          dryRun: running.dryRun,
-          startedOn: isoDate(running.startedAt),
-          phase: running.phase,
-          deleted: running.deleted,
-          total: running.total ?? null,
-        }
-      : null,
-    last: last
-      ? {
-          dryRun: last.dryRun,
-          endedOn: isoDate(last.endedAt),
-          blobs: last.blobs,
-          bytes: last.bytes,
-          largest: last.largest,
-          failure: last.failure ?? null,
-        }
-      : null,
-  };
 }

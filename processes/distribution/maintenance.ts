@@ -1,6 +1,9 @@
 import { once } from "node:events";
 import { rmSync, chmodSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
+import type { RegistryGarbageDeps } from "../../control/api/api-deps.ts";
+import { isoDate } from "../../control/api/entities.ts";
+import type { GarbageJson } from "../../control/api/schemas.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import { type HttpFailure, requestSocket } from "../../lib/http-client.ts";
@@ -16,46 +19,24 @@ import { blobFile } from "./stored-images.ts";
 /** How long a collection may take: it reads every manifest there is. */
 const LONGEST_MS = 6 * 3_600_000;
 
-/** What a collection does at the moment. `deleted` counts blobs; `total`: undefined until it is known. */
-export type GarbageProgress = {
-  phase: "refusing pushes" | "reading manifests" | "deleting" | "accepting pushes";
-  deleted: number;
-  total: number | undefined;
-};
-
-/** Times in epoch ms. `largest`: the largest blobs, in a folder. */
-export type GarbageStatus = {
-  storage: string;
-  /** Registries of other machines may take pushes to the same storage. */
-  isShared: boolean;
-  running: (GarbageProgress & { dryRun: boolean; startedAt: number }) | undefined;
-  last:
-    | {
-        dryRun: boolean;
-        endedAt: number;
-        blobs: number;
-        bytes: number | null;
-        largest: { digest: string; bytes: number }[];
-        failure: string | undefined;
-      }
-    | undefined;
-};
+/** What a collection does at the moment. */
+export type GarbageProgress = Pick<NonNullable<GarbageJson["running"]>, "phase" | "deleted" | "total">;
 
 const MOST_LARGEST = 20;
 
 type GarbageRuns = {
-  status(): GarbageStatus;
-  /** Resolves when it has ended. Faults: REGISTRY_BUSY if one runs, those of collecting. */
-  run(options: { dryRun: boolean }): Promise<CollectedGarbage>;
+  status(): GarbageJson;
+  /** Begins a run; `ended` resolves with its result. Faults, at once: REGISTRY_BUSY if one runs. Faults of `ended`: those of collecting. */
+  start(options: { dryRun: boolean }): { ended: Promise<CollectedGarbage> };
 };
 
 function createGarbageRuns({ registry, clock, log }: { registry: OwnRegistry; clock: Clock; log: Log }): GarbageRuns {
   const { storage } = registry;
-  let running: GarbageStatus["running"];
-  let last: GarbageStatus["last"];
+  let running: GarbageJson["running"] = null;
+  let last: GarbageJson["last"] = null;
   const collect = async (dryRun: boolean, onProgress: (progress: GarbageProgress) => void): Promise<CollectedGarbage> => {
     if (dryRun) return collectGarbage({ ...registry, dryRun, onProgress });
-    onProgress({ phase: "refusing pushes", deleted: 0, total: undefined });
+    onProgress({ phase: "refusing pushes", deleted: 0, total: null });
     return registry.whileReadOnly(async () => {
       log.info({}, "garbage is collected: nothing can be pushed or deleted meanwhile");
       const collected = await collectGarbage({ ...registry, dryRun, onProgress });
@@ -64,27 +45,29 @@ function createGarbageRuns({ registry, clock, log }: { registry: OwnRegistry; cl
       return collected;
     });
   };
+  const end = (dryRun: boolean, { blobs, bytes, largest = [] }: CollectedGarbage, failure: string | null) => {
+    last = { dryRun, endedOn: isoDate(clock.now()), blobs: blobs.length, bytes, largest, failure };
+  };
+  const run = async (dryRun: boolean, onProgress: (progress: GarbageProgress) => void): Promise<CollectedGarbage> => {
+    try {
+      const collected = await collect(dryRun, onProgress);
+      end(dryRun, collected, null);
+      return collected;
+    } catch (error) {
+      end(dryRun, { blobs: [], bytes: null }, error instanceof Fault ? error.message : "An internal error occurred: berth's log has it.");
+      throw error;
+    } finally {
+      running = null;
+    }
+  };
   return {
     status: () => ({ storage: storageName(storage), isShared: storage.isShared, running, last }),
-    run: async ({ dryRun }) => {
+    start: ({ dryRun }) => {
       if (running) throw new Fault("REGISTRY_BUSY", `${running.dryRun ? "Garbage is being counted" : "Garbage is being collected"} already.`);
-      const startedAt = clock.now();
-      const onProgress = (progress: GarbageProgress) => (running = { ...progress, dryRun, startedAt });
-      onProgress({ phase: "reading manifests", deleted: 0, total: undefined });
-      const end = (collected: CollectedGarbage, failure?: string) => {
-        const { blobs, bytes, largest = [] } = collected;
-        last = { dryRun, endedAt: clock.now(), blobs: blobs.length, bytes, largest, failure };
-      };
-      try {
-        const collected = await collect(dryRun, onProgress);
-        end(collected);
-        return collected;
-      } catch (error) {
-        end({ blobs: [], bytes: null }, error instanceof Fault ? error.message : "An internal error occurred: berth's log has it.");
-        throw error;
-      } finally {
-        running = undefined;
-      }
+      const startedOn = isoDate(clock.now());
+      const onProgress = (progress: GarbageProgress) => void (running = { ...progress, dryRun, startedOn });
+      onProgress({ phase: "reading manifests", deleted: 0, total: null });
+      return { ended: run(dryRun, onProgress) };
     },
   };
 }
@@ -106,28 +89,37 @@ export async function openMaintenance(options: {
   const logFailure = (error: unknown) => {
     if (toFault(error).code !== "REGISTRY_BUSY") log.error({ err: error }, "garbage cannot be collected");
   };
+  const start = (dryRun: boolean) => {
+    const { ended } = runs.start({ dryRun });
+    ended.catch(logFailure);
+    return ended;
+  };
+  const answerOf = async (route: string): Promise<object | undefined> => {
+    switch (route) {
+      // Waits for the end.
+      case "POST /garbage": {
+        const { blobs, bytes } = await start(false);
+        return { blobs, bytes };
+      }
+      case "GET /garbage":
+        return runs.status();
+      case "POST /garbage/dry-run":
+      case "POST /garbage/start":
+        void start(route === "POST /garbage/dry-run");
+        return runs.status();
+      default:
+        return undefined;
+    }
+  };
   const server = createServer((request, answer) => {
     request.resume();
-    const fail = (error: unknown) => {
-      logFailure(error);
-      const fault = toFault(error);
-      answer.writeHead(fault.status).end(JSON.stringify(fault.toJSON()));
-    };
-    switch (`${request.method} ${request.url}`) {
-      // Waits for the end.
-      case "POST /garbage":
-        return void runs.run({ dryRun: false }).then(({ blobs, bytes }) => answer.end(JSON.stringify({ blobs, bytes })), fail);
-      case "GET /garbage":
-        return void answer.end(JSON.stringify(runs.status()));
-      case "POST /garbage/dry-run":
-      case "POST /garbage/start": {
-        if (runs.status().running) return void runs.run({ dryRun: true }).catch(fail);
-        runs.run({ dryRun: request.url === "/garbage/dry-run" }).catch(logFailure);
-        return void answer.end(JSON.stringify(runs.status()));
-      }
-      default:
-        return void answer.writeHead(404).end();
-    }
+    answerOf(`${request.method} ${request.url}`).then(
+      (body) => (body ? answer.end(JSON.stringify(body)) : answer.writeHead(404).end()),
+      (error: unknown) => {
+        const fault = toFault(error);
+        answer.writeHead(fault.status).end(JSON.stringify(fault.toJSON()));
+      },
+    );
   });
   server.requestTimeout = 0;
   rmSync(socket, { force: true });
@@ -157,21 +149,14 @@ export async function requestCollection(socketPath: string, clock: Clock): Promi
 /** A registry process answers from memory. */
 const STATUS_MS = 10_000;
 
-export type RegistryGarbage = {
-  /** Undefined if no registry of berth's own runs on this machine. Faults: REGISTRY_FAILED. */
-  status(): Promise<GarbageStatus | undefined>;
-  /** Starts a collection, or a dry run, and does not wait for its end. Undefined as above. Faults: REGISTRY_BUSY, REGISTRY_FAILED. */
-  start(options: { dryRun: boolean }): Promise<GarbageStatus | undefined>;
-};
-
 /** The collections of the registry that runs on this machine, from another process. */
-export function createRegistryGarbage(socketPath: string, clock: Clock): RegistryGarbage {
+export function createRegistryGarbage(socketPath: string, clock: Clock): RegistryGarbageDeps {
   const toFault = ({ why, cause }: HttpFailure) => new Fault("REGISTRY_FAILED", `The registry of this machine does not answer: ${why}.`, { cause });
-  const call = async (method: "GET" | "POST", path: string): Promise<GarbageStatus | undefined> => {
+  const call = async (method: "GET" | "POST", path: string): Promise<GarbageJson | undefined> => {
     const client = { socketPath, clock, maxBytes: MAX_BYTES, timeoutMs: STATUS_MS, toFault };
     const reply = await requestSocket(client, { method, url: `http://localhost${path}` });
     if (reply === undefined) return undefined;
-    const result = JSON.parse(reply.text()) as GarbageStatus | FaultData;
+    const result = JSON.parse(reply.text()) as GarbageJson | FaultData;
     if ("code" in result) throw Fault.from(result);
     return result;
   };
@@ -201,7 +186,7 @@ export async function collectGarbage(options: {
   const configFile = join(folder, "garbage.yml");
   rmSync(configFile, { force: true });
   writeFileSync(configFile, distributionConfig({ storage, socket: "", secret: "", readOnly: false, level: "warn" }), { mode: 0o600 });
-  onProgress?.({ phase: "reading manifests", deleted: 0, total: undefined });
+  onProgress?.({ phase: "reading manifests", deleted: 0, total: null });
   const dry = await run(distribution, ["garbage-collect", "--dry-run", configFile], undefined);
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
   const sizes = storage.kind === "folder" ? blobs.map((digest) => ({ digest, bytes: sizeOf(join(storage.folder, blobFile(digest))) })) : undefined;

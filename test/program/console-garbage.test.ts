@@ -22,9 +22,9 @@ for (const [name, options] of [
 
     const { page, signIn, openSection, picture, fits, troubles } = await openConsole(t, berth.base, { ...options, at: "registry/datagrok%2Fapp" });
     await signIn(berth.key);
-    page.once("dialog", (dialog) => void dialog.accept());
     const row = page.getByRole("row").filter({ hasText: "1.0.0" });
     await row.getByRole("button", { name: "Delete" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
     await row.waitFor({ state: "detached" });
 
     await openSection("Administration");

@@ -2,8 +2,10 @@ import { useState } from "preact/hooks";
 import { request, useRequest } from "./api-client.ts";
 import type { Repository, TaggedImage, User } from "./entities.ts";
 import { linkTo } from "./location.ts";
-import { Action, Search } from "./parts/controls.tsx";
+import { Search } from "./parts/controls.tsx";
+import { ConfirmDialog } from "./parts/dialog.tsx";
 import { type Column, Failure, Moment, sizeOf, Table } from "./parts/display.tsx";
+import { useNotices } from "./parts/notices.tsx";
 
 /** `sha256:` and enough digits to distinguish images. */
 const SHOWN_DIGEST = "sha256:".length + 12;
@@ -19,15 +21,20 @@ const USED: Column<TaggedImage> = { name: "Used by", cell: ({ usedBy }) => usedB
 export function RepositoryPage({ name, user, withContainers }: { name: string; user: User; withContainers: boolean }) {
   const path = `/docker/registry/images?repository=${encodeURIComponent(name)}`;
   const { value: images, error, reload } = useRequest<TaggedImage[]>(path);
-  const remove = (digest: string) => request(`${path}&digest=${digest}`, { method: "DELETE" }).then(reload);
+  const [selected, setSelected] = useState<TaggedImage>();
+  const notices = useNotices();
+  const remove = ({ digest }: TaggedImage) => {
+    setSelected(undefined);
+    request(`${path}&digest=${digest}`, { method: "DELETE" }).then(reload, notices.failed);
+  };
   const deletes: Column<TaggedImage> = {
     name: "Actions",
     isAction: true,
-    cell: ({ tag, digest }) =>
+    cell: (image) =>
       user.admin ? (
-        <Action act={() => remove(digest)} confirm={`Delete ${name}:${tag}, and every other tag of ${digest}?`}>
-          Delete<span class="unseen"> {tag}</span>
-        </Action>
+        <button type="button" onClick={() => setSelected(image)}>
+          Delete…<span class="unseen"> {image.tag}</span>
+        </button>
       ) : null,
   };
   return (
@@ -39,6 +46,19 @@ export function RepositoryPage({ name, user, withContainers }: { name: string; u
       <Failure error={error} onRetry={reload} />
       <Table columns={[...COLUMNS, ...(withContainers ? [USED] : []), deletes]} rows={images ?? []} keyOf={({ tag, digest }) => tag ?? digest} />
       {images?.length === 0 ? <p class="quiet">No tags. Push an image to add one.</p> : null}
+      {selected ? (
+        <ConfirmDialog
+          title={`Delete ${name}:${selected.tag}?`}
+          verb="Delete"
+          onConfirm={() => remove(selected)}
+          onClose={() => setSelected(undefined)}
+        >
+          <p>
+            berth deletes the image <code>{selected.digest.slice(0, SHOWN_DIGEST)}</code> with all its tags. Garbage collection then frees its disk
+            space.
+          </p>
+        </ConfirmDialog>
+      ) : null}
     </>
   );
 }

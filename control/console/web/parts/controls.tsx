@@ -3,11 +3,10 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useNotices } from "./notices.tsx";
 
 /** A button that sends a request: disabled while the request runs. A failure is a notice over the page. */
-export function Action({ act, children, confirm, kind, disabled = false }: ActionProps) {
+export function Action({ act, children, kind, disabled = false }: ActionProps) {
   const [busy, setBusy] = useState(false);
   const notices = useNotices();
   const click = () => {
-    if (confirm !== undefined && !globalThis.confirm(confirm)) return;
     setBusy(true);
     act()
       .catch(notices.failed)
@@ -23,7 +22,6 @@ export function Action({ act, children, confirm, kind, disabled = false }: Actio
 type ActionProps = {
   act(): Promise<unknown>;
   children: ComponentChildren;
-  confirm?: string;
   kind?: "primary" | "danger" | undefined;
   disabled?: boolean | undefined;
 };

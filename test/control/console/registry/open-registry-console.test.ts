@@ -46,12 +46,13 @@ t.test("where there is a registry and no control plane, its console shows that a
   await first.getByText("1 layer").click();
   await picture("registry-alone-repository");
 
-  page.once("dialog", (dialog) => void dialog.dismiss());
   await first.getByRole("button", { name: "Delete" }).click();
+  await picture("registry-alone-delete");
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
   const there = () => alone.status("/v2/datagrok/app/manifests/1.0.0", { headers: { accept: MANIFEST } });
   t.equal(await there(), 200, "nothing is deleted without a yes");
-  page.once("dialog", (dialog) => void dialog.accept());
   await first.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
   await first.waitFor({ state: "detached" });
   t.equal(await there(), 404);
   t.match(alone.output(), new RegExp(`"reference":"${digest}","by":"admin","deleted":true`));
