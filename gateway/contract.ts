@@ -38,6 +38,8 @@ export type ContainerView = {
   start?: StartTimes;
   /** So many requests and WebSockets may be open at the container through each gateway; more wait. Absent: any number. */
   maxConcurrency?: number;
+  /** The container is about to stop, and why: its WebSockets are closed with this reason. */
+  stopReason?: string;
   /** Gateways accept TCP connections for it on this port: it speaks a protocol of its own, not HTTP. */
   tcp?: { port: number };
 };

@@ -122,6 +122,8 @@ export type Lease = {
 export type LeaseHolder = {
   /** The caller's session or right was revoked: ends the exchange, with the fault as response if that is still possible. */
   revoke(fault: Fault): void;
+  /** The container is about to stop: ends the exchange if its protocol can give the client the reason. Absent: it goes on, and the stop waits for it a while. */
+  onContainerStop?(reason: string): void;
 };
 
 /** The head of a response as it was received. */

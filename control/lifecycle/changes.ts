@@ -1,6 +1,7 @@
 import type { Availability, ContainerAddress, ContainerView } from "../../gateway/contract.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
+import { minutes } from "../model/lifetime.ts";
 import { type ContainerState, isPassing } from "../model/states.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import { isPulling } from "./start-progress.ts";
@@ -15,6 +16,8 @@ export type Changes = {
   publish(container: Container): void;
   publishRemoved(id: string): void;
   publishImage(image: Image): void;
+  /** Its service is gone: the number of its removal is no longer needed. */
+  forgetRemoved(id: string): void;
   /** The number of the newest change. */
   seq(): number;
   /** The number of this container's newest change; without one since this process started, that of its start. */
@@ -47,9 +50,10 @@ export function createChanges({ containers, afterCommit }: Pick<Store, "containe
       }),
     publishRemoved: (id) =>
       afterCommit(() => {
-        newestOf.delete(id);
-        notify({ seq: ++seq, removed: id });
+        newestOf.set(id, ++seq);
+        notify({ seq, removed: id });
       }),
+    forgetRemoved: (id) => void newestOf.delete(id),
     publishImage: (image) => afterCommit(() => notify({ seq: ++seq, image })),
     seq: () => seq,
     seqOf: (id) => newestOf.get(id) ?? first,
@@ -108,7 +112,17 @@ const AVAILABILITY: Record<ContainerState, (container: ContainerToView) => Avail
 
 export function viewOf(container: ContainerToView): ContainerView {
   const { id, name, phases } = container;
-  return { id, name, availability: AVAILABILITY[container.state](container), ...(phases ? { start: phases } : {}) };
+  const reason = STOPPING.has(container.state) ? { stopReason: stopReasonOf(container) } : {};
+  return { id, name, availability: AVAILABILITY[container.state](container), ...(phases ? { start: phases } : {}), ...reason };
+}
+
+const STOPPING: ReadonlySet<ContainerState> = new Set(["PENDING_USER_STOP", "PENDING_SYSTEM_STOP", "STOPPING"]);
+
+/** For clients whose WebSockets end with it: at most 123 bytes. */
+function stopReasonOf({ stopFor, desiredInstances, config }: ContainerToView): string {
+  if (stopFor === "user") return "A user stopped the container";
+  if (desiredInstances === 1) return "The container is replaced by a newer version: connect again";
+  return `The container had no traffic for ${minutes(config.shutdownTimeoutMinutes)}: connect again`;
 }
 
 function awake({ addresses, config, deployed }: ContainerToView): Availability {

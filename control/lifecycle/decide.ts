@@ -349,7 +349,7 @@ export function isStoppedAsDesired({ state, desiredInstances, pausedOn }: Pick<C
 
 /**
  * Whether a stop that begins now, with nothing open, is to pause the container: only one that is stopped for idleness, is well and of the newest definition.
- * A frozen queue worker would still get tasks from its queue. Any other stop is meant to end it; and so is one that ends WebSockets without use, whose clients would not learn that the other side is paused.
+ * A frozen queue worker would still get tasks from its queue. Any other stop is meant to end it, and so is one with connections that did not end in time: their clients would not learn that the other side is paused.
  */
 function mayPause(row: Container, { pausedMs }: Pick<LifecycleLimits, "pausedMs">): boolean {
   const { desiredInstances, stopFor, fault, adopted, deployed, runningGeneration, generation } = row;

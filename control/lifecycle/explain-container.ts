@@ -2,6 +2,7 @@ import type { Observed } from "../../drivers/driver.ts";
 import type { ContainerAddress } from "../../gateway/contract.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
+import { minutes } from "../model/lifetime.ts";
 import type { HistoryEntry } from "../model/records.ts";
 import { nextWarm } from "../model/warm-hours.ts";
 import type { Store } from "../store/open-store.ts";
@@ -11,7 +12,7 @@ import { type ContainerEngine, isEngineTrouble, linesOfTail } from "./engine.ts"
 import type { Dependencies } from "./dependencies.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { StartSteps } from "./start-steps.ts";
-import { type ExplainContext, explainState, minutes } from "./state-reason.ts";
+import { type ExplainContext, explainState } from "./state-reason.ts";
 
 /** As of one moment, except for the engine's status, which is read a little later. */
 export type ContainerExplanation = {

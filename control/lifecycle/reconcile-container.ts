@@ -62,7 +62,7 @@ async function reconcile(deps: ContainerDeps, id: string, { signal, lane, pendin
     const prepared = begun?.parts;
     const [row, image] = begun ? [begun.moved, begun.parts.image] : await Promise.all([store.containers.find(id), store.images.ofContainer(id)]);
     begun = undefined;
-    if (!row) return finalizeRemoval(deps, id, signal);
+    if (!row) return finalizeRemoved(deps, id, signal);
     if (laneOf(row) !== lane) return queue.add(containerKey(id));
     const ends = deps.ends.count(id);
     const situation = await deps.situationOf(row, "unknown", image);
@@ -79,6 +79,13 @@ async function reconcile(deps: ContainerDeps, id: string, { signal, lane, pendin
     if ("waitMs" in outcome) return queue.addAfter(containerKey(id), outcome.waitMs);
     begun = outcome;
   }
+}
+
+async function finalizeRemoved(deps: ContainerDeps, id: string, signal: AbortSignal): Promise<void> {
+  const drainMs = await finalizeRemoval(deps, id, signal);
+  if (drainMs === undefined) return void deps.draining.delete(id);
+  deps.draining.add(id);
+  deps.queue.addAfter(containerKey(id), drainMs);
 }
 
 /** Without a look before: the transaction that begins the start decides by what it reads. Undefined: something else is to be done. */

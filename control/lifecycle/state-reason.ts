@@ -1,5 +1,6 @@
 import type { StartStatus } from "../../gateway/contract.ts";
 import type { Container } from "../model/entities.ts";
+import { minutes } from "../model/lifetime.ts";
 import type { HistoryEntry } from "../model/records.ts";
 import { type ContainerEvent, type ContainerState, isPassingImage } from "../model/states.ts";
 import type { ContainerSituation, ReadSituation } from "./decide.ts";
@@ -131,10 +132,6 @@ function nextRetry({ row }: ExplainContext): string {
   if (row.desiredInstances === 0) return "berth tries to stop it again.";
   if (isEngineTrouble(row.fault?.code)) return "The container engine failed, not the container: berth tries again.";
   return row.config.onDemand ? "The next request tries again." : "It stays so until a user starts it or it is published again.";
-}
-
-export function minutes(count: number | undefined): string {
-  return count === 1 ? "1 minute" : `${count ?? 0} minutes`;
 }
 
 export type StartStatusDeps = {

@@ -3,16 +3,20 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container, ContainerPatch } from "../model/entities.ts";
 import { serviceName } from "../model/names.ts";
 import type { Store } from "../store/open-store.ts";
+import type { Changes } from "./changes.ts";
 import type { ContainerEngine } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { type Moves, NOT_RUNNING } from "./moves.ts";
+import type { ContainerUsage } from "./usage.ts";
 
 export type StopDeps = {
   store: Pick<Store, "containers" | "tombstones" | "transaction">;
   engine: Pick<ContainerEngine, "call" | "destroy" | "logTail">;
   moves: Pick<Moves, "container" | "update">;
   clock: Pick<Clock, "now">;
-  limits: Pick<LifecycleLimits, "pausedMs">;
+  changes: Pick<Changes, "seqOf" | "forgetRemoved">;
+  usage: Pick<ContainerUsage, "drained">;
+  limits: Pick<LifecycleLimits, "pausedMs" | "userDrainMs">;
   environment: string;
 };
 
@@ -63,10 +67,21 @@ function releasedService({ adopted, name, id }: Container, environment: string):
   return adopted === undefined ? {} : { adopted: undefined, service: serviceName(environment, name, id) };
 }
 
-/** Ends the service of a container that was removed. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
-export async function finalizeRemoval({ store, engine, clock }: StopDeps, id: string, signal: AbortSignal): Promise<void> {
+/**
+ * Ends the service of a container that was removed, once nothing of it is open. Returns how long that may take at most, in milliseconds; undefined: nothing
+ * is left to do. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED.
+ */
+export async function finalizeRemoval(
+  { store, engine, clock, changes, usage, limits }: StopDeps,
+  id: string,
+  signal: AbortSignal,
+): Promise<number | undefined> {
   const tombstone = await store.tombstones.find(id);
-  if (!tombstone || tombstone.clearedOn !== undefined) return;
+  if (!tombstone || tombstone.clearedOn !== undefined) return undefined;
+  const drainMs = Math.min(tombstone.removedOn - clock.now(), 0) + limits.userDrainMs;
+  if (drainMs > 0 && !usage.drained(id, changes.seqOf(id))) return drainMs;
   await engine.destroy(tombstone.service, signal);
   await store.tombstones.clear(id, clock.now());
+  changes.forgetRemoved(id);
+  return undefined;
 }

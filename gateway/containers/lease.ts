@@ -7,7 +7,7 @@ import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarge
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
 import { asleepFault, type RequestHold } from "./hold.ts";
 import { type ContainerPlaces, notePlaceUser, waitForPlace } from "./places.ts";
-import { addLease, type ContainerTally, isRunning, type ListedLease, type OpenExchanges, removeLease } from "./open-exchanges.ts";
+import { addLease, type ContainerTally, isRunning, type ListedLease, oldestLeases, type OpenExchanges, removeLease } from "./open-exchanges.ts";
 
 type LeaseRequest = {
   view: ContainerView;
@@ -96,6 +96,7 @@ class OpenLease implements ContainerLease, ListedLease {
   #bytesIn = 0;
   #bytesOut = 0;
   #holder: LeaseHolder | undefined;
+  #isSocket = false;
   #until: number | undefined;
   #woken: { start: StartTimes | undefined } | undefined;
   /** Of a container with a limit of requests. */
@@ -216,6 +217,15 @@ class OpenLease implements ContainerLease, ListedLease {
 
   settle(): void {
     this.#request = { ...this.#request, request: SETTLED };
+    if (this.#released || this.#request.kind !== "websocket") return;
+    this.#isSocket = true;
+    const { stopReason } = this.currentView();
+    watchStop(this.#context.directory, this.#tally);
+    if (stopReason !== undefined) this.onContainerStop(stopReason);
+  }
+
+  onContainerStop(reason: string): void {
+    if (this.#isSocket) this.#holder?.onContainerStop?.(reason);
   }
 
   revoke(fault: Fault): void {
@@ -228,6 +238,7 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#holder = undefined;
     this.#over?.abort();
     if (this.#place !== undefined) this.#place.places.slots.leave(this.#place.user);
+    if (this.#isSocket) unwatchStop(this.#tally);
     removeLease(this.#tally, this);
     this.#count(-this.#open, -this.#streams);
   }
@@ -317,6 +328,22 @@ class OpenLease implements ContainerLease, ListedLease {
     tally.reportedAt = tally.lastActive;
     this.#context.directory.reportUse(tally, tally.isAwake && this.#isCurrent);
   }
+}
+
+/** One watch for all WebSockets of a container: there may be ten thousand. */
+function watchStop(directory: Directory, tally: ContainerTally): void {
+  tally.sockets++;
+  tally.unwatchStop ??= directory.watch(tally.id, (view) => {
+    const reason = view === undefined ? "The container was removed" : view.stopReason;
+    // Each may leave the list by that.
+    if (reason !== undefined) for (const lease of oldestLeases(tally, tally.size)) lease.onContainerStop(reason);
+  });
+}
+
+function unwatchStop(tally: ContainerTally): void {
+  if (--tally.sockets > 0) return;
+  tally.unwatchStop?.();
+  tally.unwatchStop = undefined;
 }
 
 function reportBusyUntil(deps: Pick<LeaseDeps, "directory" | "clock">, tally: ContainerTally, now: number): void {

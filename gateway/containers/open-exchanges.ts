@@ -7,7 +7,12 @@ import { type ContainerPlaces, placesFor } from "./places.ts";
 export type RevocableLease = LeaseHolder & { readonly caller: Caller; readonly containerId: string };
 
 /** An open lease in the list of its container. */
-export type ListedLease = RevocableLease & { before: ListedLease | undefined; after: ListedLease | undefined; describe(): OpenExchange };
+export type ListedLease = RevocableLease & {
+  before: ListedLease | undefined;
+  after: ListedLease | undefined;
+  describe(): OpenExchange;
+  onContainerStop(reason: string): void;
+};
 
 /** Linked through its members, oldest first: a `Set` would cost a sixth of a request's decision. */
 export type LeaseList<Member extends LeaseListNode<Member>> = { oldest: Member | undefined; newest: Member | undefined; size: number };
@@ -25,6 +30,9 @@ export type ContainerTally = ContainerUse &
     /** The only address of a container that is awake, and no queue worker. */
     onlyAddress: ContainerAddress | undefined;
     reportDue: boolean;
+    /** Its WebSockets: they end before it stops. */
+    sockets: number;
+    unwatchStop: (() => void) | undefined;
     /** Hardly another container has it: they count up to `MAX_TALLIES`, and begin again. */
     number: number;
     reportedAt: number;
@@ -85,6 +93,8 @@ export function createOpenExchanges(): OpenExchanges {
         newest: undefined,
         size: 0,
         reportDue: false,
+        sockets: 0,
+        unwatchStop: undefined,
         ...factsOf(view),
         busyUntil: 0,
         busyReported: false,

@@ -22,7 +22,7 @@ export function closeFrame(code: number, reason: string): Buffer {
 }
 
 /** The close codes that a gateway sends (RFC 6455 §7.4.1 and its registry). */
-export const CLOSE = { protocolError: 1002, policy: 1008, failed: 1011, serviceRestart: 1012, tryLater: 1013 } as const;
+export const CLOSE = { goingAway: 1001, protocolError: 1002, policy: 1008, failed: 1011, serviceRestart: 1012, tryLater: 1013 } as const;
 
 /** A control frame holds 125 bytes; the code takes two. */
 const MAX_REASON_BYTES = 123;

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import type { ByteCounter } from "../access-record.ts";
 import type { Fault } from "../../lib/fault.ts";
-import { CLOSE, closeFor, closeFrame, FrameBoundary } from "./frames.ts";
+import { CLOSE, closeFor, closeFrame, closeReason, FrameBoundary } from "./frames.ts";
 import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
@@ -26,8 +26,8 @@ export type UpgradedPair = {
 
 /**
  * Forwards bytes in both directions until both connections are closed; resolves then. berth sends frames of its own only between two of the container's,
- * and never after its close: 1012 when the gateway drains, 1011 when the container leaves without a close, 1008 when the caller's session was revoked. A
- * WebSocket has no half-open state: when one side ends, the other is closed too.
+ * and never after its close: 1001 when the container is about to stop, 1012 when the gateway drains, 1011 when the container leaves without a close, 1008
+ * when the caller's session was revoked. A WebSocket has no half-open state: when one side ends, the other is closed too.
  */
 export function spliceWebSocket(upgraded: UpgradedPair): Promise<void> {
   return new Promise((resolve) => new WebSocketSplice(upgraded, resolve).begin(upgraded));
@@ -87,10 +87,11 @@ class WebSocketSplice implements LeaseHolder {
     if (container.closed) fromContainer.onClose();
   }
 
-  readonly drain = (): void => {
-    this.leaving ??= { code: CLOSE.serviceRestart, reason: "The gateway restarts" };
-    if (this.boundary.open) this.leave();
-  };
+  readonly drain = (): void => this.#leaveSoon(CLOSE.serviceRestart, "The gateway restarts");
+
+  onContainerStop(reason: string): void {
+    this.#leaveSoon(CLOSE.goingAway, closeReason(reason));
+  }
 
   revoke(fault: Fault): void {
     if (this.revoked) return;
@@ -135,6 +136,11 @@ class WebSocketSplice implements LeaseHolder {
     this.#cancelRevoked();
     this.#draining.delete(this.drain);
     this.#resolve();
+  }
+
+  #leaveSoon(code: number, reason: string): void {
+    this.leaving ??= { code, reason };
+    if (this.boundary.open) this.leave();
   }
 
   #closeSoon(connection: NetConnection): void {

@@ -61,6 +61,26 @@ t.test("a stop waits until every gateway knows of it and nothing is open", async
   await stand.reaches(id, "USER_STOPPED");
 });
 
+t.test("a removed container ends once every gateway has closed what was open, or after a while", async (t) => {
+  const { stand, id, service, use, join } = await started(t);
+  join();
+  await use(0, 1);
+  await stand.lifecycle().remove(id);
+  await stand.clock.advance(100);
+  t.equal(stand.world.left(service).length, 1, "a WebSocket is open");
+  await use(0);
+  await eventually("it is gone", () => stand.world.left(service).length === 0);
+
+  const second = await stand.publish({ name: "second" });
+  await stand.start(second.id);
+  await stand.lifecycle().recordUse({ gateway: GATEWAY, seq: 0, uses: [{ id: second.id, open: 1, streams: 1, lastActive: 0 }] });
+  await stand.lifecycle().remove(second.id);
+  await stand.clock.advance(1_000);
+  t.equal(stand.world.left(second.service).length, 1);
+  await stand.clock.advance(1_001);
+  await eventually("it does not wait for longer", () => stand.world.left(second.service).length === 0);
+});
+
 t.test(
   "a container that says that it is busy does not sleep until then, across a kill of berth too; no other caller has to wait for it",
   async (t) => {

@@ -454,12 +454,57 @@ t.test("a draining gateway closes WebSockets with 1012, waiting or not", async (
   await connected(talking);
   stand.set(ID, { kind: "coming" });
   const waiting = open(stand);
-  await eventually("it waits", () => stand.watchers(ID) === 1);
+  await eventually("it waits", () => stand.watchers(ID) === 2);
   await stand.gateway.drain(2_000);
   await eventually("both are closed", () => talking.closed !== undefined && waiting.closed !== undefined);
   t.equal(talking.closed?.code, 1012);
   t.equal(waiting.closed?.code, 1012);
   await eventually("the container hears the client's own answer", () => closed === 1012);
+});
+
+t.test(
+  "a container that is about to stop closes its WebSockets with 1001 and the reason, of both routes; one that waits goes on waiting",
+  async (t) => {
+    const stand = await openStand(t);
+    const closed: number[] = [];
+    const address = await openEcho(t, (socket) => socket.on("close", (code) => closed.push(code)));
+    stand.set(ID, { kind: "awake", address });
+    const accepted = open(stand);
+    await connected(accepted);
+    const transparent = open(stand, { path: PATH });
+    transparent.socket.on("open", () => transparent.socket.send("hello"));
+    await connected(transparent);
+    t.equal(stand.watchers(ID), 1, "one watch for both");
+    stand.stop(ID, "A user stopped the container");
+    const waiting = open(stand);
+    await eventually("both are closed", () => accepted.closed !== undefined && transparent.closed !== undefined);
+    const goingAway = { code: 1001, reason: "A user stopped the container" };
+    t.same([accepted.closed, transparent.closed], [goingAway, goingAway]);
+    await eventually("the container receives the clients' replies", () => closed.length === 2);
+    t.same(closed, [1001, 1001]);
+    await eventually("a stop need not wait for them", () => stand.uses.get(ID)?.streams === 0);
+    stand.set(ID, { kind: "awake", address });
+    await connected(waiting);
+    stand.remove(ID);
+    await eventually("it is closed", () => waiting.closed !== undefined);
+    t.same(waiting.closed, { code: 1001, reason: "The container was removed" });
+    await eventually("nothing watches", () => stand.watchers(ID) === 0);
+  },
+);
+
+t.test("a WebSocket that connects while its container is about to stop is closed at once", async (t) => {
+  const stand = await openStand(t);
+  const address = await openRawContainer(t, (socket) =>
+    socket.once("data", (handshake: Buffer) => {
+      stand.stop(ID, "The container is replaced by a newer version: connect again");
+      socket.write(switching(handshake));
+    }),
+  );
+  stand.set(ID, { kind: "awake", address });
+  const late = open(stand);
+  await eventually("it is closed", () => late.closed !== undefined);
+  t.equal(late.closed?.code, 1001);
+  t.same(texts(late), ["CONNECTED"]);
 });
 
 t.test("bytes of a WebSocket are activity in both directions", async (t) => {

@@ -1,0 +1,64 @@
+import t, { type Test } from "tap";
+import { WebSocket } from "ws";
+import { eventually } from "../fixtures/eventually.ts";
+import { openStand, type ProgramFixture } from "./contract/stand.ts";
+import { WEBSOCKET_APP } from "./websocket-app.ts";
+
+function appFiles(config: object, version = "1"): Record<string, string> {
+  return {
+    "dockerfiles/live/Dockerfile": 'FROM node\nEXPOSE 8080\nCMD ["node", "server.cjs"]\n',
+    "dockerfiles/live/server.cjs": `// ${version}\n${WEBSOCKET_APP}`,
+    "dockerfiles/live/container.json": JSON.stringify({ on_demand: true, ...config }),
+  };
+}
+
+/** A WebSocket that is connected to the container, by either route. */
+async function openSocket(stand: ProgramFixture, id: string, route: "proxy" | "proxy-ws") {
+  const socket = new WebSocket(`${stand.api.replace(/^http/, "ws")}/docker/containers/${route}/${id}/`, { headers: { authorization: stand.token } });
+  const received: string[] = [];
+  const state: { closed?: { code: number; reason: string } } = {};
+  socket.on("message", (data: Buffer) => received.push(data.toString()));
+  socket.on("close", (code, reason) => (state.closed = { code, reason: reason.toString() }));
+  socket.on("error", () => undefined);
+  socket.on("open", () => socket.send("hello"));
+  await eventually(`the echo over ${route}`, () => received.includes("hello"));
+  return {
+    closed: async () => {
+      await eventually(`the close of ${route}`, () => state.closed !== undefined);
+      return state.closed;
+    },
+  };
+}
+
+/** Many, so that each gateway process has some. */
+async function openSockets(stand: ProgramFixture, id: string) {
+  const routes = Array.from({ length: 8 }, (_, index) => (index % 2 === 0 ? ("proxy-ws" as const) : ("proxy" as const)));
+  return Promise.all(routes.map((route) => openSocket(stand, id, route)));
+}
+
+async function openTwoGateways(t: Test, config: object = {}) {
+  const stand = await openStand(t, { BERTH_WORKERS: "2" });
+  await stand.published("demo", appFiles(config));
+  const { id } = await stand.container("demo-live");
+  return { stand, id };
+}
+
+t.test("a stop by a user, a newer version and a removal close every WebSocket with 1001 and the reason, at each gateway", async (t) => {
+  const { stand, id } = await openTwoGateways(t);
+  let sockets = await openSockets(stand, id);
+  await stand.call(`/docker/containers/${id}/stop?awaitStop=true`);
+  const expect = async (reason: string) => {
+    for (const { closed } of sockets) t.same(await closed(), { code: 1001, reason });
+  };
+  await expect("A user stopped the container");
+  const { lastLogs = "" } = await stand.container("demo-live");
+  t.equal(lastLogs.match(/closed with 1001/g)?.length, 8, "the container received the clients' replies");
+
+  sockets = await openSockets(stand, id);
+  await stand.published("demo", appFiles({}, "2"));
+  await expect("The container is replaced by a newer version: connect again");
+
+  sockets = await openSockets(stand, id);
+  await stand.published("demo", { "dockerfiles/other/Dockerfile": "FROM node\nEXPOSE 8080\n" });
+  await expect("The container was removed");
+});
