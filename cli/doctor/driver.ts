@@ -54,17 +54,18 @@ async function listAll(name: DriverName, { settings, clock }: CheckContext, sign
 
 /** Lists the rights that berth's account lacks. */
 async function checkKubernetes({ settings, clock }: CheckContext, signal: AbortSignal): Promise<CheckResult> {
-  const [{ openCluster }, { deniedRights }] = await Promise.all([
+  const [{ openCluster, RIGHTS, SHELL_RIGHTS }, { deniedRights }] = await Promise.all([
     import("../../drivers/kubernetes/cluster.ts"),
     import("../../drivers/kubernetes/objects.ts"),
   ]);
   const cluster = openCluster(settings.kubernetes, clock);
-  const denied = await deniedRights(cluster, signal);
+  const denied = await deniedRights(cluster, RIGHTS, signal);
+  const lacks = (right: string, file: string) =>
+    failure(`berth's account may not ${right} in the namespace ${cluster.namespace}.`, `Give it the role of conf/kubernetes/${file}.`);
+  const deniedToShells = settings.shell ? await deniedRights(cluster, SHELL_RIGHTS, signal) : [];
   return {
     says: `kubernetes, namespace ${cluster.namespace} at ${cluster.at}, all rights`,
-    problems: denied.map((right) =>
-      failure(`berth's account may not ${right} in the namespace ${cluster.namespace}.`, "Give it the role of conf/kubernetes/rbac.yaml."),
-    ),
+    problems: [...denied.map((right) => lacks(right, "rbac.yaml")), ...deniedToShells.map((right) => lacks(right, "rbac-shell.yaml"))],
   };
 }
 

@@ -1,15 +1,13 @@
-import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import type { Duplex } from "node:stream";
 import type Docker from "dockerode";
 import type { ExecOptions, ExecSession, TerminalSize } from "../driver.ts";
+import { createMark, endMarkedScript, type ExecMark } from "../exec.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault, undefinedOn } from "./faults.ts";
 import { type EngineFrame, readFrames } from "./streams.ts";
 
-/** In the environment of the command and all that it starts, so that they are found when its client has left: the engine would leave them running. */
-const MARK = "BERTH_EXEC";
 /** The engine learns the exit code shortly after it has closed the streams. */
 const EXIT_TRIES = 50;
 const EXIT_RETRY_MS = 100;
@@ -24,12 +22,13 @@ export async function openExec(
   signal: AbortSignal,
 ): Promise<ExecSession | undefined> {
   const doing = `Running a command in ${id}`;
-  const mark = `${MARK}=${randomUUID()}`;
+  const mark = createMark();
+  const variable = `${mark.variable}=${mark.value}`;
   const exec = await undefinedOn([404, 409], () =>
     engine.call({ doing, signal }, (docker, abortSignal) =>
       docker.getContainer(id).exec({
         Cmd: [...command],
-        Env: terminal ? [mark, "TERM=xterm-256color"] : [mark],
+        Env: terminal ? [variable, "TERM=xterm-256color"] : [variable],
         AttachStdin: true,
         AttachStdout: true,
         AttachStderr: true,
@@ -47,7 +46,7 @@ export async function openExec(
   return createSession(engine, { id, exec, stream, mark, terminal });
 }
 
-type OpenedExec = { id: string; exec: Docker.Exec; stream: Duplex; mark: string; terminal: TerminalSize | undefined };
+type OpenedExec = { id: string; exec: Docker.Exec; stream: Duplex; mark: ExecMark; terminal: TerminalSize | undefined };
 
 function createSession(engine: Engine, { id, exec, stream, mark, terminal }: OpenedExec): ExecSession {
   const inspect = (doing: string) => engine.call({ doing }, (_docker, abortSignal) => exec.inspect({ abortSignal }));
@@ -113,11 +112,10 @@ async function hangUp(id: string, pid: number): Promise<boolean> {
   }
 }
 
-/** Sends SIGHUP, as a terminal that is closed does. An image without a shell and `grep` keeps the command until its container stops. */
-async function endMarked(engine: Engine, id: string, mark: string): Promise<void> {
-  const script = `for p in /proc/[0-9]*; do grep -qs ${mark} "$p/environ" && kill -HUP "\${p#/proc/}"; done`;
+/** An image without a shell and `grep` keeps the command until its container stops. */
+async function endMarked(engine: Engine, id: string, mark: ExecMark): Promise<void> {
   await engine.call({ doing: `Ending a command in ${id}`, ms: END_MS }, async (docker, abortSignal) => {
-    const helper = await docker.getContainer(id).exec({ Cmd: ["sh", "-c", script], AttachStdout: true, abortSignal });
+    const helper = await docker.getContainer(id).exec({ Cmd: ["sh", "-c", endMarkedScript(mark)], AttachStdout: true, abortSignal });
     const output = await helper.start({ hijack: false, stdin: false, abortSignal });
     output.resume();
     await once(output, "close", { signal: abortSignal });

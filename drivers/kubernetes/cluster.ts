@@ -3,11 +3,12 @@ import type { IncomingMessage } from "node:http";
 import type { RequestOptions } from "node:https";
 import { join } from "node:path";
 import { KubeConfig } from "@kubernetes/client-node";
+import WebSocket from "ws";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
+import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
 import { unansweredFault } from "../faults.ts";
 import { mayBeCold, mayPass, namesMissingRoles, Refusal, refusalOf, refusedFault, unreachable } from "./faults.ts";
 
@@ -33,8 +34,9 @@ type ClusterCall = {
   verb: KubernetesVerb;
   resource: Resource | ReviewResource;
   name?: string;
-  part?: "log";
-  query?: Record<string, string>;
+  part?: ResourcePart;
+  /** A list is a parameter that is repeated. */
+  query?: Record<string, string | readonly string[]>;
   body?: object;
   /** Undefined for a call whose abort would leave something behind. */
   signal?: AbortSignal | undefined;
@@ -51,7 +53,14 @@ export type KubernetesApi = {
   call<T>(call: ClusterCall): Promise<T>;
   /** The same with a stream as response. The time limit is for its head; the stream ends with the caller's signal. */
   open(call: ClusterCall & { signal: AbortSignal }): Promise<IncomingMessage>;
+  /** The same with a WebSocket of this subprotocol, which its opener closes. The signal ends the call alone. */
+  connect(call: ClusterCall & { signal: AbortSignal; subprotocol: string }): Promise<WebSocket>;
 };
+
+/** What an attempt needs, with berth's credentials. */
+type PreparedCall = { url: URL; headers: Record<string, string>; connection: Omit<RequestOptions, "headers"> };
+/** `read` is the body of a refusal. */
+type Attempted<T> = { status: number; read(): Promise<Pick<HttpReply, "status" | "header" | "text">>; result: T };
 
 /** Opens no connection yet. Faults: SETTINGS_INVALID. */
 export function openCluster(at: ConfigPlace & { namespace?: string | undefined }, clock: Clock): KubernetesApi {
@@ -69,31 +78,37 @@ export function openCluster(at: ConfigPlace & { namespace?: string | undefined }
     // `bounded` translates it.
     toFault: ({ why, cause }) => (cause instanceof Error ? cause : new Error(why)),
   });
-  const attempt = async (call: ClusterCall, signal: AbortSignal): Promise<HttpStream> => {
+  const prepare = async (call: ClusterCall, headers: Record<string, string>): Promise<PreparedCall> => {
     const { server, config } = access;
     const url = new URL(server.pathname.replace(/\/$/, "") + pathOf(namespace, call.resource, call.name, call.part), server);
-    for (const [name, value] of Object.entries(call.query ?? {})) url.searchParams.set(name, value);
+    for (const [name, values] of Object.entries(call.query ?? {})) for (const value of [values].flat()) url.searchParams.append(name, value);
     if (call.verb === "apply" || call.verb === "create") {
       url.searchParams.set("fieldManager", MANAGER);
       url.searchParams.set("fieldValidation", "Strict");
     }
+    const options: RequestOptions & { headers: Record<string, string> } = { headers: { "user-agent": MANAGER, ...headers } };
+    await config.applyToHTTPSOptions(options);
+    const { headers: withCredentials, ...connection } = options;
+    return { url, headers: withCredentials, connection };
+  };
+  const attemptRequest = async (call: ClusterCall, signal: AbortSignal): Promise<Attempted<IncomingMessage>> => {
     // JSON is valid YAML, which this content type requires.
     const type = call.verb === "apply" ? "application/apply-patch+yaml" : "application/json";
     const body = call.body && JSON.stringify(call.body);
-    const options: RequestOptions & { headers: Record<string, string> } = {
-      headers: { accept: "application/json, */*", "user-agent": MANAGER, ...(body === undefined ? {} : { "content-type": type }) },
-    };
-    await config.applyToHTTPSOptions(options);
-    const { headers, ...connection } = options;
-    return http.stream({ method: VERBS[call.verb], url, headers, body, signal, options: connection });
+    const { url, headers, connection } = await prepare(call, {
+      accept: "application/json, */*",
+      ...(body === undefined ? {} : { "content-type": type }),
+    });
+    const response = await http.stream({ method: VERBS[call.verb], url, headers, body, signal, options: connection });
+    return { ...response, result: response.stream };
   };
 
   /** Resolves with a response below 400. */
-  const sendWithRetries = async (call: ClusterCall, signal: AbortSignal): Promise<HttpStream> => {
+  const withRetries = async <T>(call: ClusterCall, signal: AbortSignal, attempt: () => Promise<Attempted<T>>): Promise<Attempted<T>> => {
     const began = clock.monotonic();
     const coldDelays = createBackoff(COLD_RETRY_MS.first, COLD_RETRY_MS.longest);
     for (let tries = 1, reloaded = false; ;) {
-      const response = await attempt(call, signal);
+      const response = await attempt();
       hasAnswered = true;
       if (response.status < 400) return response;
       const refusal = refusalOf(await response.read());
@@ -131,16 +146,58 @@ export function openCluster(at: ConfigPlace & { namespace?: string | undefined }
     namespace,
     inside: access.inside,
     clock,
-    call: <T>(call: ClusterCall) => bounded(call, async (own) => JSON.parse((await (await sendWithRetries(call, own)).read()).text()) as T),
+    call: <T>(call: ClusterCall) =>
+      bounded(call, async (own) => JSON.parse((await (await withRetries(call, own, () => attemptRequest(call, own))).read()).text()) as T),
     open: (call) =>
       bounded(call, async (own) => {
-        const { stream } = await sendWithRetries(call, AbortSignal.any([own, call.signal]));
+        const lasting = AbortSignal.any([own, call.signal]);
+        const { result: stream } = await withRetries(call, lasting, () => attemptRequest(call, lasting));
         stream.once("error", () => {
           if (!call.signal.aborted) brokenOn = clock.monotonic();
         });
         return stream;
       }),
+    connect: (call) =>
+      bounded(call, async (own) => (await withRetries(call, own, async () => attemptUpgrade(await prepare(call, {}), call.subprotocol, own))).result),
   };
+}
+
+/** Above the API server's own messages of 32 KiB. */
+const MAX_MESSAGE_BYTES = 1_048_576;
+const MAX_REFUSAL_BYTES = 65_536;
+
+function attemptUpgrade({ url, headers, connection }: PreparedCall, subprotocol: string, signal: AbortSignal): Promise<Attempted<WebSocket>> {
+  const { promise, resolve, reject } = Promise.withResolvers<Attempted<WebSocket>>();
+  const socket = new WebSocket(url, [subprotocol], { ...connection, headers, perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES });
+  const abort = () => {
+    reject(signal.reason);
+    socket.terminate();
+  };
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort);
+  void promise.catch(() => undefined).finally(() => signal.removeEventListener("abort", abort));
+  socket.once("upgrade", (response) => response.socket.setKeepAlive(true, PROBE_MS));
+  socket.once("open", () => {
+    // Nothing is lost before its owner listens.
+    socket.pause();
+    resolve({ status: 101, read: () => Promise.reject(new Error("an upgrade has no body")), result: socket });
+  });
+  socket.once("unexpected-response", (_request, response) => {
+    const { statusCode: status = 0, headers: ofResponse } = response;
+    const read = async () => {
+      let text = "";
+      for await (const piece of response.setEncoding("utf8") as AsyncIterable<string>) {
+        text += piece;
+        if (text.length > MAX_REFUSAL_BYTES) break;
+      }
+      socket.terminate();
+      return { status, header: (name: string) => [ofResponse[name]].flat().join(",") || undefined, text: () => text };
+    };
+    // Refused or not: without an upgrade there is no WebSocket.
+    resolve({ status: Math.max(status, 400), read, result: socket });
+  });
+  socket.on("error", reject);
+  return promise;
 }
 
 /** The kubelet mounts this into every pod with a service account. */
@@ -234,8 +291,11 @@ const VERBS = {
 
 export type KubernetesVerb = keyof typeof VERBS;
 
+type ResourcePart = "log" | "exec";
+type KubernetesRight = { resource: Resource; part?: ResourcePart; verbs: readonly string[] };
+
 /** The rights that the driver needs in its namespace, as RBAC names them. `conf/kubernetes/rbac.yaml` grants these. */
-export const RIGHTS: readonly { resource: Resource; part?: "log"; verbs: readonly string[] }[] = [
+export const RIGHTS: readonly KubernetesRight[] = [
   { resource: "deployments", verbs: ["get", "list", "create", "deletecollection"] },
   { resource: "replicasets", verbs: ["deletecollection"] },
   { resource: "services", verbs: ["get", "create", "patch", "deletecollection"] },
@@ -244,6 +304,9 @@ export const RIGHTS: readonly { resource: Resource; part?: "log"; verbs: readonl
   { resource: "pods", part: "log", verbs: ["get"] },
   { resource: "podmetrics", verbs: ["list"] },
 ];
+
+/** With `BERTH_SHELL=on`: `conf/kubernetes/rbac-shell.yaml` grants these. Servers demand `get`, and from 1.35 on `create` too. */
+export const SHELL_RIGHTS: readonly KubernetesRight[] = [{ resource: "pods", part: "exec", verbs: ["get", "create"] }];
 
 /** The resource's name in paths and rights. */
 export function resourceName(resource: Resource | ReviewResource): string {

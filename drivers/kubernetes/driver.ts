@@ -9,6 +9,7 @@ import { type KubernetesApi, openCluster } from "./cluster.ts";
 import { destroy, type KubernetesTools } from "./create-destroy.ts";
 import { deploy } from "./deploy.ts";
 import { events } from "./events.ts";
+import { openExec } from "./exec.ts";
 import { logs } from "./logs.ts";
 import { type ExistingServices, inspect, list, usage } from "./observe.ts";
 import { type HostPlacements, placementOf } from "./placement.ts";
@@ -91,6 +92,7 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
       if (isServiceName(service)) yield* logs(cluster, service, options, call);
     },
     usage: async (service, { signal }) => (isServiceName(service) ? usage(cluster, service, signal) : undefined),
+    exec: async (service, options, call) => (isServiceName(service) ? openExec(cluster, service, options, call.signal) : undefined),
     events: (call) => events(cluster, log, call),
     close: async () => {},
   };

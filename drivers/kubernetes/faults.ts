@@ -68,7 +68,7 @@ export function refusedFault(refusal: Refusal, { doing, verb, resource, namespac
   const { status, message } = refusal;
   const row = ANSWERS.find((one) => one.status === status && (one.text === undefined || one.text.test(message)));
   if (status === 403 && row?.code === "ENGINE_ACTION_DENIED") {
-    const sentence = `${doing}: berth may not ${CANNOT.exec(message)?.groups?.["verb"] ?? verb} ${resource} in the namespace ${namespace}; grant it with conf/kubernetes/rbac.yaml. The cluster answered: ${cut(message)}`;
+    const sentence = `${doing}: berth may not ${CANNOT.exec(message)?.groups?.["verb"] ?? verb} ${resource} in the namespace ${namespace}; grant it with conf/kubernetes/${resource === "pods/exec" ? "rbac-shell" : "rbac"}.yaml. The cluster answered: ${cut(message)}`;
     return new Fault("ENGINE_ACTION_DENIED", sentence, { cause: refusal });
   }
   const more = row?.hint === undefined ? "" : ` (${row.hint})`;

@@ -1,5 +1,5 @@
 import type { V1Deployment, V1ObjectMeta, V1OwnerReference, V1Pod, V1Secret, V1Service } from "@kubernetes/client-node";
-import { type KubernetesApi, type Resource, resourceName, RESOURCES, REVIEWS, RIGHTS } from "./cluster.ts";
+import { type KubernetesApi, type Resource, resourceName, RESOURCES, REVIEWS, type RIGHTS } from "./cluster.ts";
 import { readLabels, serviceOf } from "./definition.ts";
 import { answered } from "./faults.ts";
 
@@ -97,9 +97,9 @@ export async function listAll<R extends "deployments" | "pods">(
   }
 }
 
-/** The rights that berth's account lacks, such as `create deployments`, as the cluster reports them. Faults: those of a call. */
-export async function deniedRights(cluster: KubernetesApi, signal: AbortSignal): Promise<string[]> {
-  const rights = RIGHTS.flatMap(({ resource, part, verbs }) => verbs.map((verb) => ({ resource, part, verb })));
+/** Which of these rights berth's account lacks, such as `create deployments`, as the cluster reports them. Faults: those of a call. */
+export async function deniedRights(cluster: KubernetesApi, needed: typeof RIGHTS, signal: AbortSignal): Promise<string[]> {
+  const rights = needed.flatMap(({ resource, part, verbs }) => verbs.map((verb) => ({ resource, part, verb })));
   const { apiVersion, kind } = REVIEWS.selfsubjectaccessreviews;
   const denied = await Promise.all(
     rights.map(async ({ resource, part, verb }) => {

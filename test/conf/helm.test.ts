@@ -85,9 +85,22 @@ t.test("TCP listeners have a Service of their own, whose name is the address tha
   t.match(await render({ grokRegistryProxy: DEFAULT_REGISTRY, tcp: { ports: "20000-29999" } }), { refused: /1 to 250 ports/ });
 });
 
-const rules = parseAllDocuments(readFileSync(join(ROOT, "conf/kubernetes/rbac.yaml"), "utf8"))
-  .map((document) => document.toJS() as { kind: string; rules: unknown })
-  .find(({ kind }) => kind === "Role")?.rules;
+const rulesOf = (file: string) =>
+  parseAllDocuments(readFileSync(join(ROOT, "conf/kubernetes", file), "utf8"))
+    .map((document) => document.toJS() as { kind: string; rules?: object[] })
+    .find(({ kind }) => kind === "Role")?.rules ?? [];
+const rules = rulesOf("rbac.yaml");
+
+t.test("berth may run commands in pods where shells are on, else not", async (t) => {
+  const granted = async (values: object) => {
+    const rendered = await render({ grokRegistryProxy: DEFAULT_REGISTRY, ...values });
+    return ofKind("objects" in rendered ? rendered.objects : [], "Role")[0]?.["rules"];
+  };
+  const withShells = [...rules, ...rulesOf("rbac-shell.yaml")];
+  t.strictSame(await granted({ server: { env: { BERTH_SHELL: "on" } } }), withShells);
+  t.strictSame(await granted({ server: { env: { BERTH_SHELL: "off" } }, control: { env: { BERTH_SHELL: "true" } } }), withShells);
+  t.strictSame(await granted({ server: { env: { BERTH_SHELL: "off" } } }), rules);
+});
 
 for (const [name, { values, roles, ports }] of Object.entries(VALUE_SETS)) {
   t.test(`the chart, ${name}`, async (t) => {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { resourceName, RIGHTS } from "../../../drivers/kubernetes/cluster.ts";
 import { CLUSTER, LOG_GROUP, openStand, REGION } from "../../drivers/ecs/fixture.ts";
-import { NAMESPACE, openWorld, RBAC } from "../../drivers/kubernetes/test-cluster.ts";
+import { NAMESPACE, openWorld, RBAC, SHELL_RBAC } from "../../drivers/kubernetes/test-cluster.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { look } from "./look.ts";
 
@@ -29,9 +29,10 @@ t.test("of ECS and ECR each reading call that the role is denied is named, and n
 });
 
 t.test("of a Kubernetes cluster each right that the account lacks is named, and no other", async (t) => {
-  const check = async (rbac: string) => {
+  const check = async (rbac: string | readonly string[], more: Record<string, string> = {}) => {
     const world = await openWorld(t, { rbac });
-    const env = { BERTH_DRIVER: "kubernetes", GROK_SPAWNER_KUBERNETES__KUBECONFIG: world.kubeconfig, GROK_SPAWNER_KUBERNETES__NAMESPACE: NAMESPACE };
+    const place = { GROK_SPAWNER_KUBERNETES__KUBECONFIG: world.kubeconfig, GROK_SPAWNER_KUBERNETES__NAMESPACE: NAMESPACE };
+    const env = { BERTH_DRIVER: "kubernetes", ...place, ...more };
     return { row: (await look(t, ["driver"], env))["driver"], granted: world.cluster.roles.granted() };
   };
   const well = await check(RBAC);
@@ -45,4 +46,8 @@ t.test("of a Kubernetes cluster each right that the account lacks is named, and 
   const { row } = await check(cut);
   t.equal(row?.state, "wrong");
   t.equal(row?.problems.length, 2, "of Services and Secrets");
+  const shells = { BERTH_SHELL: "on" };
+  t.match((await check([RBAC, SHELL_RBAC], shells)).row, { state: "ok", problems: [] });
+  const withoutShells = (await check(RBAC, shells)).row?.problems ?? [];
+  t.match(withoutShells, [{ what: /get pods\/exec/, todo: /rbac-shell\.yaml/ }, { what: /create pods\/exec/ }]);
 });

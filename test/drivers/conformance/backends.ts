@@ -30,7 +30,6 @@ export const BACKENDS = {
     cannot: {
       ...NO_PAUSE("Kubernetes has no such call"),
       ...NO_HEALTHCHECK(IGNORES),
-      ...NO_EXEC("berth runs no commands in pods yet"),
       listeners: "berth cannot look into a pod without a right to run commands in it",
     },
   },

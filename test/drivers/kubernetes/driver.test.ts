@@ -5,11 +5,11 @@ import { BACKENDS } from "../conformance/backends.ts";
 import { openGate } from "../engine/engine-gate.ts";
 import type { Address } from "../../../drivers/driver.ts";
 import { call, conformance, get, labelsFor, rejectsWith, specOf, text } from "../conformance.ts";
-import { NAMESPACE, openWorld, REGISTRY, applyAs } from "./test-cluster.ts";
+import { NAMESPACE, openWorld, RBAC, REGISTRY, SHELL_RBAC, applyAs } from "./test-cluster.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
-t.test("the kubernetes driver keeps the contract, with the rights of conf/kubernetes/rbac.yaml and all of them", async (t) => {
-  const world = await openWorld(t);
+t.test("the kubernetes driver keeps the contract, with the rights of both files of conf/kubernetes and all of them", async (t) => {
+  const world = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
   await conformance(t, {
     ...world,
     open: () => world.open({ gpuPatienceMs: 500 }),

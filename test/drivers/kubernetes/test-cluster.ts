@@ -16,6 +16,7 @@ import { type TestSource } from "../conformance.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 export const RBAC = join(import.meta.dirname, "../../../conf/kubernetes/rbac.yaml");
+export const SHELL_RBAC = join(import.meta.dirname, "../../../conf/kubernetes/rbac-shell.yaml");
 export const NAMESPACE = "berth";
 /** No registry listens there: its images are known without a query, but not their ports. */
 export const REGISTRY = "127.0.0.1:1";
@@ -23,9 +24,9 @@ export const REGISTRY = "127.0.0.1:1";
 export type KubernetesWorld = Awaited<ReturnType<typeof openWorld>>;
 
 /** A cluster of one node, a registry with the test images in it, and drivers over both. */
-export async function openWorld(t: Test, more: { rbac?: string; metrics?: boolean } = {}) {
+export async function openWorld(t: Test, more: { rbac?: string | readonly string[]; metrics?: boolean } = {}) {
   const folder = tempFolder(t);
-  const images: Map<string, { folder: string } | { refused: string }> = new Map();
+  const images: Map<string, { folder: string; shell?: false } | { refused: string }> = new Map();
   const node: Node = { cpu: 16, memoryMb: 16_384, images };
   const cluster = await openApiServer({ folder, rbac: more.rbac ?? RBAC, namespace: NAMESPACE, node, metrics: more.metrics ?? true });
   t.teardown(() => cluster.close());
@@ -33,11 +34,11 @@ export async function openWorld(t: Test, more: { rbac?: string; metrics?: boolea
   writeFileSync(kubeconfig, cluster.kubeconfig());
 
   const digests = new Map<string, string>();
-  const put = (name: string, held: { folder: string } | { refused: string }): string => {
+  const put = (name: string, stored: { folder: string; shell?: false } | { refused: string }): string => {
     const ref = `${REGISTRY}/berth/${name.toLowerCase()}:1`;
     const digest = `sha256:${createHash("sha256").update(name).digest("hex")}`;
     digests.set(ref, digest);
-    images.set(`${REGISTRY}/berth/${name.toLowerCase()}@${digest}`, held);
+    images.set(`${REGISTRY}/berth/${name.toLowerCase()}@${digest}`, stored);
     return ref;
   };
   const registry: Registry = {
@@ -69,6 +70,11 @@ export async function openWorld(t: Test, more: { rbac?: string; metrics?: boolea
     image: async (name: TestImage): Promise<TestSource> => {
       const at = layOutFolder(join(folder, name), name);
       return { ref: put(name, { folder: at }), port: (await readRecipe({ ref: name, folder: at })).exposed[0] };
+    },
+    /** The same without a shell. */
+    bareImage: async (name: TestImage): Promise<TestSource> => {
+      const at = layOutFolder(join(folder, `bare-${name}`), name);
+      return { ref: put(`bare-${name}`, { folder: at, shell: false }), port: (await readRecipe({ ref: name, folder: at })).exposed[0] };
     },
     /** One that the registry has and the node does not get, for this reason. */
     refused: (name: string, message: string): TestSource => ({ ref: put(name, { refused: message }), port: 8080 }),

@@ -1,0 +1,62 @@
+import t from "tap";
+import type { ExecSession } from "../../../drivers/driver.ts";
+import { call, rejectsWith, specOf } from "../conformance.ts";
+import { openWorld, RBAC, SHELL_RBAC } from "./test-cluster.ts";
+
+const COMMAND = { command: ["node", "-p", "6 * 7"], terminal: undefined };
+
+async function readText(session: ExecSession | undefined): Promise<string> {
+  let text = "";
+  for await (const { bytes } of session?.output ?? []) text += Buffer.from(bytes).toString();
+  return text;
+}
+
+t.test("an image without a shell runs commands too, and one that it does not have says so", async (t) => {
+  const world = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
+  const driver = world.open();
+  await driver.deploy(await specOf(driver, "bare", await world.bareImage("onDemand")), call());
+  const session = await driver.exec?.("bare", COMMAND, call());
+  t.equal(await readText(session), "42\n");
+  t.equal(await session?.exitCode(), 0);
+  await session?.close();
+  const missing = await driver.exec?.("bare", { command: ["/bin/bash-5"], terminal: { columns: 80, rows: 24 } }, call());
+  t.match(await readText(missing), /\/bin\/bash-5: no such file or directory/);
+  t.equal(await missing?.exitCode(), 127);
+  await missing?.close();
+  await driver.destroy("bare", call());
+});
+
+t.test("without the right, and on an old cluster, it says what to do", async (t) => {
+  const world = await openWorld(t);
+  const driver = world.open();
+  await driver.deploy(await specOf(driver, "refused", await world.image("onDemand")), call());
+  const denied = await rejectsWith(t, "ENGINE_ACTION_DENIED", driver.exec?.("refused", COMMAND, call()) ?? Promise.resolve());
+  t.match(denied.message, /may not get pods\/exec .* conf\/kubernetes\/rbac-shell\.yaml/);
+  const permitted = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
+  const other = permitted.open();
+  await other.deploy(await specOf(other, "old", await permitted.image("onDemand")), call());
+  permitted.cluster.takeSubprotocol("v4.channel.k8s.io");
+  const old = await rejectsWith(t, "EXEC_UNAVAILABLE", other.exec?.("old", COMMAND, call()) ?? Promise.resolve());
+  t.match(old.message, /1\.30 or later.*kubectl exec old-/);
+  await Promise.all([driver.destroy("refused", call()), other.destroy("old", call())]);
+});
+
+t.test("a server that breaks off ends the output, and no exit code is invented", async (t) => {
+  const world = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
+  const driver = world.open();
+  await driver.deploy(await specOf(driver, "broken", await world.image("onDemand")), call());
+  const session = await driver.exec?.(
+    "broken",
+    { command: ["node", "-e", "console.log('runs'); setInterval(() => {}, 1000)"], terminal: undefined },
+    call(),
+  );
+  let text = "";
+  for await (const { bytes } of session?.output ?? []) {
+    text += Buffer.from(bytes).toString();
+    if (text.includes("runs")) world.cluster.away();
+  }
+  await rejectsWith(t, "ENGINE_UNREACHABLE", session?.exitCode() ?? Promise.resolve());
+  await session?.close();
+  await world.cluster.back();
+  await driver.destroy("broken", call());
+});
