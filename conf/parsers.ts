@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { isZone } from "../control/model/warm-hours.ts";
 
 /**
  * Parses the text of a variable, or a scalar or list of the settings file, into the type that the program uses.
@@ -225,4 +226,16 @@ function parseJson(value: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** As `keep_warm` has it. */
+export function timeZone(): Parser<string> {
+  return {
+    allowed: "a time zone such as UTC or Europe/Berlin",
+    read: (raw) => {
+      const value = scalar(raw) ?? "";
+      return value !== "" && isZone(value) ? value : undefined;
+    },
+    schema: { type: "string" },
+  };
 }

@@ -6,6 +6,7 @@ import { DEFAULT_SUBNETS } from "../drivers/docker/addresses.ts";
 import { GPU_POLICIES } from "../drivers/gpu.ts";
 import { CAPABILITIES } from "../drivers/kubernetes/security.ts";
 import { SOCKET_SETTINGS } from "../gateway/connections/choose-sockets.ts";
+import { WARM_UP_MODES } from "../control/model/warm-hours.ts";
 import { ENGINE_NAMES } from "../gateway/connections/engine.ts";
 import { LOG_LEVELS } from "../lib/log.ts";
 import { SAMPLER_NAMES } from "../lib/traces/traces.ts";
@@ -24,6 +25,7 @@ import {
   subnet,
   text,
   textMap,
+  timeZone,
   url,
   wholeNumber,
 } from "./parsers.ts";
@@ -502,6 +504,22 @@ export const SETTINGS = {
     0,
     "How long a container that berth stopped by `shutdown_timeout` stays frozen (`docker pause`) with its memory. Until then a request resumes it without a start, if credentials and user are the same. 0: berth ends it at once. Only with Docker; a user's stop always ends it",
   ),
+  warmUp: {
+    mode: setting(
+      "BERTH_WARM_UP",
+      oneOf(...WARM_UP_MODES),
+      "suggest",
+      "`suggest`: berth learns in which hours of the week each container is used, and suggests to keep it warm then. `auto`: it does so by itself, within the bounds below. `off`: it counts nothing",
+    ),
+    zone: setting("BERTH_WARM_UP_ZONE", timeZone(), "UTC", "The time zone of learned hours, such as `Europe/Berlin`"),
+    containers: setting("BERTH_WARM_UP_CONTAINERS", wholeNumber(1, 10_000), 10, "With `auto`: how many containers berth keeps warm by itself"),
+    memoryPercent: setting(
+      "BERTH_WARM_UP_MEMORY_PERCENT",
+      quantity(0.1, 100, "percent"),
+      25,
+      "With `auto`: how much of the machines' memory their limits may take together, if the driver reports it",
+    ),
+  },
   dockerHost: optional(
     "DOCKER_HOST",
     url("unix:///path, tcp://host:port, or http(s)://host:port", "unix", "tcp", "http", "https", "npipe"),

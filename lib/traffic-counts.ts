@@ -1,8 +1,8 @@
 /**
  * Finished requests, those of them with a status 5xx, and how many took how long, by `LATENCY_BOUNDS_MS`. WebSockets and TCP connections count as requests without a
- * latency.
+ * latency. `waits`: requests that waited for their container, and how long together; absent: none, or the gateway is of an older version.
  */
-export type TrafficCounts = { requests: number; errors: number; latency: number[] };
+export type TrafficCounts = { requests: number; errors: number; latency: number[]; waits?: number | undefined; waitMs?: number | undefined };
 
 /** Counts since the last report. */
 export type TrafficSource = {

@@ -22,6 +22,7 @@ import { withPublishedFiles } from "../control/lifecycle/published-files.ts";
 import { withAdoptedServices } from "../control/lifecycle/engine.ts";
 import { CONTAINERS_DISABLED, disableLifecycle, openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { createSeriesRecorder } from "../control/lifecycle/record-series.ts";
+import { createWarmUps } from "../control/lifecycle/warm-up.ts";
 import { traceWakes } from "../control/lifecycle/telemetry.ts";
 import { containerEnvironment } from "../control/packages/credentials/container-environment.ts";
 import { openCredentials } from "../control/packages/credentials/open-credentials.ts";
@@ -141,7 +142,8 @@ export async function openLeadingControl(
     log,
   });
   const lifecycle = disabled ? disableLifecycle(opened, disabled) : opened;
-  const series = createSeriesRecorder({ store, lifecycle: opened, driver, clock, log });
+  const warmUps = createWarmUps({ store, lifecycle: opened, driver, clock, log, options: settings.warmUp });
+  const series = createSeriesRecorder({ store, hours: warmUps.hours, lifecycle: opened, driver, clock, log });
   const traces = await openConfiguredTraces(settings, { version, role: "control" });
   const audit = createAuditLog({ audit: store.audit, keepMs: settings.auditDays * DAY_MS, clock, metrics });
   const feed = await openFeed({
@@ -187,6 +189,7 @@ export async function openLeadingControl(
         store,
         lifecycle,
         lastUse: series.lastUse,
+        warmUps,
         orphans: lifecycle,
         changes: lifecycle,
         gateways: feed,
@@ -250,6 +253,7 @@ export async function openLeadingControl(
     start: async () => {
       await lifecycle.start();
       series.start();
+      void warmUps.learn();
       if (admin.made)
         console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
     },

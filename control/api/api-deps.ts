@@ -7,6 +7,7 @@ import type { ControlIdentity } from "../identity/open-identity.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { SeriesRecorder } from "../lifecycle/record-series.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
+import type { WarmUps } from "../lifecycle/warm-up.ts";
 import type { Credentials } from "../packages/credentials/open-credentials.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
 import type { Importer } from "../packages/import/open-importer.ts";
@@ -28,6 +29,7 @@ export type ApiLifecycle = Pick<
   | "settled"
   | "explain"
   | "setBusy"
+  | "setWarmUp"
   | "recordUse"
   | "listenerOf"
   | "startNote"
@@ -90,6 +92,8 @@ export type ApiDeps = {
   gateways: Pick<GatewayQueries, "openRequests" | "recentRequests" | "loads" | "count">;
   /** What running containers use. */
   lastUse: SeriesRecorder["lastUse"];
+  /** In which hours containers are usually used. */
+  warmUps: Pick<WarmUps, "options" | "adviceOn" | "suggestions">;
   vault: Pick<Vault, "rotate">;
   signingKeys: SigningKeys;
   audit: AuditLog;

@@ -254,10 +254,10 @@ function parseUseReport(body: unknown): UseReport {
 }
 
 function parseTraffic(value: unknown): TrafficCounts {
-  const { requests, errors, latency } = fieldsOf(value);
-  if (!isCount(requests) || !isCount(errors) || !Array.isArray(latency) || !latency.every(isCount))
+  const { requests, errors, latency, waits = 0, waitMs = 0 } = fieldsOf(value);
+  if (!isCount(requests) || !isCount(errors) || !Array.isArray(latency) || !latency.every(isCount) || !isCount(waits) || !isCount(waitMs))
     throw new Fault("REQUEST_INVALID", "The traffic of a use in the report is malformed.");
-  return { requests, errors, latency };
+  return { requests, errors, latency, waits, waitMs };
 }
 
 function isCount(value: unknown): value is number {

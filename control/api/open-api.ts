@@ -29,6 +29,7 @@ import { registryGarbageRoutes } from "./registry-garbage.ts";
 import { imageUsage, lastPushes, registryRoutes, repositoryOwnerRoutes } from "./registry.ts";
 import { addRoutes, type RouteDeps } from "./route.ts";
 import { seriesRoutes } from "./series.ts";
+import { warmUpRoutes } from "./warm-up.ts";
 import { orphanRoutes, serviceRoutes } from "./services.ts";
 import { refuseServerPaths, serverListRoutes } from "./server-lists.ts";
 import { openShells } from "./shells.ts";
@@ -131,6 +132,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => diagnosticsRoutes(routeDeps),
         () => shells.routes,
         () => seriesRoutes(routeDeps),
+        () => warmUpRoutes(routeDeps),
         () => imageRoutes(routeDeps),
         () => serviceRoutes(routeDeps),
         () => auditRoutes(deps),

@@ -172,7 +172,7 @@ export const EXPLANATION = Type.Object({
   }),
   next: Type.Array(
     Type.Object({
-      kind: oneOf(["backOff", "idleStop", "pausedEnd", "warmHours", "startLimit", "drainLimit", "statusLimit"]),
+      kind: oneOf(["backOff", "idleStop", "pausedEnd", "warmHours", "usualHours", "startLimit", "drainLimit", "statusLimit"]),
       time: date,
       says: sentence,
     }),
@@ -180,7 +180,7 @@ export const EXPLANATION = Type.Object({
   ),
   awake: Type.Array(
     Type.Object({
-      kind: oneOf(["neverIdle", "dependents", "requests", "sockets", "unmeasured", "busy", "warmHours", "recentUse"]),
+      kind: oneOf(["neverIdle", "dependents", "requests", "sockets", "unmeasured", "busy", "warmHours", "usualHours", "recentUse"]),
       says: sentence,
     }),
     { description: "what prevents the idle stop" },

@@ -35,10 +35,12 @@ const MOST_FAILED = 200;
 const MOST_OWN = 50;
 /** How long after its end an interval may be stored. */
 const STORED_MS = 30_000;
+const HOUR_MS = 3_600_000;
+const MEBIBYTES = 1_024;
 const FINEST_MS = SERIES_RINGS[0].stepMs;
 
 type SeriesDeps = Pick<RouteDeps, "store" | "clock" | "authorization" | "gateways">;
-type SeriesStore = Pick<RouteDeps["store"], "series">;
+type SeriesStore = Pick<RouteDeps["store"], "series" | "containers">;
 
 /** Measurements over time, and the last requests. */
 export function seriesRoutes({ store, clock, authorization, gateways }: SeriesDeps): Route[] {
@@ -103,9 +105,10 @@ async function overviewOf({ store, clock }: Pick<SeriesDeps, "store" | "clock">,
   const shown = own
     ? top(sums, ({ requests, memoryBytes }) => requests + (memoryBytes ?? 0) / 1e12, MOST_OWN).map(({ series }) => series)
     : [SERVER_SERIES];
-  const series = await readSeries(store, shown, range, now);
+  const series = await readSeries(store, shown, range, now, own && { ids: [...own.keys()], sums });
   const [byMemory, byStart] = [top(sums, ({ memoryBytes }) => memoryBytes ?? 0), top(sums, ({ slowestStartMs }) => slowestStartMs)];
-  const named = await store.containers.some([...new Set([byRequests, byMemory, byStart].flat().map(({ series: id }) => id))]);
+  const byWait = top(sums, ({ waitMs }) => waitMs);
+  const named = await store.containers.some([...new Set([byRequests, byMemory, byStart, byWait].flat().map(({ series: id }) => id))]);
   const names = new Map(named.map(({ id, name }) => [id, name]));
   const sumsToJson = (rows: readonly SeriesSum[]) => rows.flatMap((row) => sumToJson(row, names.get(row.series), ms));
   const failing = [];
@@ -132,6 +135,7 @@ async function overviewOf({ store, clock }: Pick<SeriesDeps, "store" | "clock">,
     most: sumsToJson(byRequests),
     largest: sumsToJson(byMemory),
     slowest: sumsToJson(byStart),
+    waited: sumsToJson(byWait),
   };
 }
 
@@ -169,13 +173,23 @@ function top(sums: readonly SeriesSum[], value: (sum: SeriesSum) => number, most
 
 function sumToJson({ series, cpuMs, memoryBytes, slowestStartMs, ...counts }: SeriesSum, name: string | undefined, ms: number): ContainerSumJson[] {
   if (name === undefined) return [];
-  const { requests, errors, starts, failedStarts } = counts;
+  const { requests, errors, starts, failedStarts, waits, waitMs } = counts;
   const cpu = cpuMs === null ? null : cpuMs / ms;
-  return [{ id: series, name, requests, errors, starts, failedStarts, slowestStart: slowestStartMs, cpu, memory: memoryBytes }];
+  const waited = { waits, waitSeconds: rounded(waitMs / 1_000) };
+  return [{ id: series, name, requests, errors, starts, failedStarts, slowestStart: slowestStartMs, ...waited, cpu, memory: memoryBytes }];
 }
 
-/** The sum of these series until the last interval that was stored, with a point for each interval. */
-async function readSeries(store: SeriesStore, series: readonly string[], range: SeriesRange, now: number): Promise<SeriesJson> {
+/**
+ * The sum of these series until the last interval that was stored, with a point for each interval. `own`: the savings are those of these containers, which are more
+ * than the series.
+ */
+async function readSeries(
+  store: SeriesStore,
+  series: readonly string[],
+  range: SeriesRange,
+  now: number,
+  own?: { ids: readonly string[]; sums: readonly SeriesSum[] },
+): Promise<SeriesJson> {
   const { ms, stepMs } = SERIES_RANGES[range];
   const last = beginOf(now, FINEST_MS);
   // An interval is stored after its end. Without use there is none.
@@ -193,6 +207,8 @@ async function readSeries(store: SeriesStore, series: readonly string[], range: 
   const secondsOf = ({ at }: SeriesPoint) => Math.max(FINEST_MS, Math.min(at + stepMs, to) - at) / 1_000;
   const total = newPoint("", first);
   for (const slot of slots) addInterval(total, slot);
+  const ids = own?.ids ?? (series.includes(SERVER_SERIES) ? undefined : series);
+  const lived = await store.containers.lived({ from: first, to, ids });
   return {
     range,
     from: isoDate(first),
@@ -210,6 +226,8 @@ async function readSeries(store: SeriesStore, series: readonly string[], range: 
     cpuReserved: slots.map(({ reservedMillicores }) => reservedMillicores / 1_000),
     memory: slots.map(({ memoryBytes }) => memoryBytes ?? null),
     memoryReserved: slots.map(({ reservedBytes }) => reservedBytes),
+    waitSeconds: slots.map(({ waitMs }) => rounded(waitMs / 1_000)),
+    savings: savingsOf(lived, own?.sums ?? [total]),
     totals: {
       requests: total.requests,
       errors: total.errors,
@@ -219,7 +237,22 @@ async function readSeries(store: SeriesStore, series: readonly string[], range: 
       failedStarts: total.failedStarts,
       startMedian: startOf(total.startTimes, 0.5),
       startP95: startOf(total.startTimes, 0.95),
+      waits: total.waits,
+      waitSeconds: rounded(total.waitMs / 1_000),
     },
+  };
+}
+
+type RunTime = Pick<SeriesPoint, "runMs" | "runMbSeconds">;
+
+/** `lived`: how long the containers could have run. A removed one ran, and is no longer among them. */
+function savingsOf(lived: { ms: number; mbSeconds: number }, ran: readonly RunTime[]): SeriesJson["savings"] {
+  const runMs = ran.reduce((sum, one) => sum + one.runMs, 0);
+  const runMbSeconds = ran.reduce((sum, one) => sum + one.runMbSeconds, 0);
+  return {
+    runHours: rounded(runMs / HOUR_MS),
+    sleepHours: rounded(Math.max(0, lived.ms - runMs) / HOUR_MS),
+    sleepMemoryHours: rounded(Math.max(0, lived.mbSeconds - runMbSeconds) / MEBIBYTES / (HOUR_MS / 1_000)),
   };
 }
 

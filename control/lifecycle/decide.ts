@@ -207,7 +207,9 @@ function decideStopped(situation: ContainerSituation, limits: LifecycleLimits): 
   if ((fact?.paused || row.pausedOn !== undefined) && !mayStayPaused(row, fact, now, limits)) return { kind: "endPaused" };
   const warmMs = warmInMs(row, now);
   if (warmMs === undefined) return SETTLE;
-  return warmMs > 0 ? wait(warmMs) : move("startWished", { desiredInstances: 1, requestedOn: now, requestedFor: "keepWarm", fault: undefined });
+  if (warmMs > 0) return wait(warmMs);
+  const requestedFor = isKeptWarm(row, now) ? "keepWarm" : "usualHours";
+  return move("startWished", { desiredInstances: 1, requestedOn: now, requestedFor, fault: undefined });
 }
 
 /**
@@ -317,19 +319,30 @@ export function busyMs({ busyUntil }: Pick<Container, "busyUntil">, now: number,
 }
 
 /** How long its warm hours keep it running, in milliseconds. */
-export function warmMs({ config }: Pick<Container, "config">, now: number): number {
-  const until = config.keepWarm && warmUntil(config.keepWarm, now);
+export function warmMs(row: Pick<Container, "config" | "warmUp">, now: number): number {
+  const until = warmUntil(warmHourLines(row), now);
   return until === undefined ? 0 : until - now;
+}
+
+/** Whether `now` is in hours of its container.json, and not only in those that were learned from its use. */
+export function isKeptWarm({ config }: Pick<Container, "config">, now: number): boolean {
+  return config.keepWarm !== undefined && warmUntil(config.keepWarm, now) !== undefined;
+}
+
+/** All hours in which it is kept warm. */
+export function warmHourLines({ config: { keepWarm = [] }, warmUp }: Pick<Container, "config" | "warmUp">): readonly string[] {
+  return warmUp === undefined ? keepWarm : [...keepWarm, ...warmUp.hours];
 }
 
 /**
  * How long until the warm hours of a stopped container begin, in milliseconds; 0: they have. Undefined for one that a user stopped or whose start
  * failed: a user or a request starts it.
  */
-function warmInMs({ config, stopFor }: Container, now: number): number | undefined {
-  if (!config.keepWarm || stopFor !== "system") return undefined;
-  if (warmMs({ config }, now) > 0) return 0;
-  const begin = nextWarm(config.keepWarm, now);
+function warmInMs(row: Container, now: number): number | undefined {
+  const lines = warmHourLines(row);
+  if (lines.length === 0 || row.stopFor !== "system") return undefined;
+  if (warmMs(row, now) > 0) return 0;
+  const begin = nextWarm(lines, now);
   return begin === undefined ? undefined : Math.min(begin - now, LONGEST_WAIT_MS);
 }
 

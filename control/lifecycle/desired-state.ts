@@ -1,7 +1,7 @@
 import type { SessionRef } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { Container, StartReason } from "../model/entities.ts";
+import type { Container, StartReason, WarmUp } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import type { EndCounts, TcpPorts, WatchedAddresses } from "./addresses.ts";
@@ -29,6 +29,8 @@ export type LifecycleRequests = {
   wake(id: string, userId: string | undefined, ref?: SessionRef): Promise<Container>;
   /** The container reports that it is busy for so long from now, within its limit: until then it is not idle. 0 ends that. Faults: CONTAINER_STOPPED for one that does not run. */
   setBusy(id: string, ms: number): Promise<Container>;
+  /** Sets the hours beside its keep_warm in which it is kept warm. False: by `auto`, for one for which a user has decided; or there is no such container. */
+  setWarmUp(id: string, warmUp: WarmUp | undefined, by: WarmUp["by"]): Promise<boolean>;
   /** `since`: when the request was stored, of a publish; a validation that began later counts (epoch ms). Faults: IMAGE_ENTITY_NOT_FOUND. */
   requestValidation(imageId: string, userId?: string, since?: number): Promise<void>;
   /** The definition is new or changed: what runs of an older one is replaced once the image is READY and its open requests have ended. */
@@ -137,6 +139,13 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
         return reconcile((await moves.update(row.id, { busyUntil })) ?? row);
       }),
+    setWarmUp: (id, warmUp, by) =>
+      store.transaction(async () => {
+        const row = await store.containers.find(id);
+        if (!row || (by === "auto" && row.warmUp?.by === "user")) return false;
+        reconcile((await moves.update(id, { warmUp })) ?? row);
+        return true;
+      }),
     requestValidation: (imageId, userId, since = Infinity) =>
       store.transaction(async () => {
         const image = await store.images.find(imageId);
@@ -163,7 +172,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         if (moved) abort(containerKey(id), REPLACED);
         else changes.publish(row);
         // A new one, and one that is stopped, has nothing at the engine: only warm hours may be a reason to start it.
-        if (moved || !isStoppedAsDesired(row) || row.config.keepWarm) reconcile(row);
+        if (moved || !isStoppedAsDesired(row) || row.config.keepWarm || row.warmUp) reconcile(row);
       }),
     remove: (id) =>
       store.transaction(async () => {

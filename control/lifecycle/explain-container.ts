@@ -4,7 +4,7 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import { minutes } from "../model/lifetime.ts";
 import type { HistoryEntry } from "../model/records.ts";
-import { nextWarm } from "../model/warm-hours.ts";
+import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type TcpPorts } from "./addresses.ts";
 import { busyMs, containerTimeLeft, enteredOn, idleInMs, type ReadSituation, warmMs } from "./decide.ts";
@@ -116,7 +116,7 @@ function lastFailure({ row, history }: ExplainContext): LastFailure | undefined 
   return { at: entry.at, ...entry.cause, logs: (logs ?? (isNewest ? linesOfTail(row.lastLogs) : [])).slice(-MOST_LINES) };
 }
 
-const TIMERS = ["backOff", "idleStop", "pausedEnd", "warmHours", "startLimit", "drainLimit", "statusLimit"] as const;
+const TIMERS = ["backOff", "idleStop", "pausedEnd", "warmHours", "usualHours", "startLimit", "drainLimit", "statusLimit"] as const;
 
 /** What happens without a request, and when (epoch ms), as things are. */
 export type Timer = { kind: (typeof TIMERS)[number]; at: number; says: string };
@@ -144,8 +144,11 @@ const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainConte
   },
   warmHours: {
     says: "Its keep_warm hours begin, and it is started.",
-    at: ({ row, now }) =>
-      row.state === "SYSTEM_STOPPED" && row.stopFor === "system" && row.config.keepWarm ? nextWarm(row.config.keepWarm, now) : undefined,
+    at: ({ row, now }) => nextStartBy(row, row.config.keepWarm, now),
+  },
+  usualHours: {
+    says: "Its usual hours begin, and it is started.",
+    at: ({ row, now }) => nextStartBy(row, row.warmUp?.hours, now),
   },
   startLimit: {
     says: "The start fails, unless the container answers or the pull of its image makes progress.",
@@ -167,6 +170,11 @@ const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainConte
   },
 };
 
+/** When hours in which it is kept warm start a container that sleeps. */
+function nextStartBy({ state, stopFor }: Container, hours: readonly string[] | undefined, now: number): number | undefined {
+  return state === "SYSTEM_STOPPED" && stopFor === "system" && hours !== undefined ? nextWarm(hours, now) : undefined;
+}
+
 /** The next one first. */
 function timersOf(context: ExplainContext): Timer[] {
   return TIMERS.flatMap((kind) => {
@@ -176,7 +184,7 @@ function timersOf(context: ExplainContext): Timer[] {
   }).toSorted((one, other) => one.at - other.at);
 }
 
-const KEEPS_AWAKE = ["neverIdle", "dependents", "requests", "sockets", "unmeasured", "busy", "warmHours", "recentUse"] as const;
+const KEEPS_AWAKE = ["neverIdle", "dependents", "requests", "sockets", "unmeasured", "busy", "warmHours", "usualHours", "recentUse"] as const;
 
 /** One thing that prevents a container's stop for idleness. */
 export type KeepsAwake = { kind: (typeof KEEPS_AWAKE)[number]; says: string };
@@ -202,8 +210,12 @@ const AWAKE_REASONS: Record<KeepsAwake["kind"], (context: ExplainContext) => str
   busy: ({ row, now, limits }) =>
     busyMs(row, now, limits) > 0 ? `It has reported that it is busy until ${new Date(row.busyUntil).toISOString()}.` : undefined,
   warmHours: ({ row, now }) => {
-    const leftMs = warmMs(row, now);
-    return leftMs > 0 ? `Its keep_warm hours last until ${new Date(now + leftMs).toISOString()}.` : undefined;
+    const until = warmUntil(row.config.keepWarm ?? [], now);
+    return until === undefined ? undefined : `Its keep_warm hours last until ${new Date(until).toISOString()}.`;
+  },
+  usualHours: ({ row: { warmUp }, now }) => {
+    const until = warmUp && warmUntil(warmUp.hours, now);
+    return until === undefined ? undefined : `Its usual hours (${warmUp?.hours.join("; ")}) last until ${new Date(until).toISOString()}.`;
   },
   recentUse: ({ row, now, usage, limits }) => {
     const minutesIdle = row.config.shutdownTimeoutMinutes;

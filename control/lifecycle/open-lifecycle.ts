@@ -331,6 +331,7 @@ export function disableLifecycle(lifecycle: Lifecycle, fault: Fault): Lifecycle 
     requestStop: refuse,
     wake: refuse,
     setBusy: refuse,
+    setWarmUp: refuse,
     viewOf: ({ id, name }) => ({ id, name, availability }),
     listenerOf: () => undefined,
     start: async () => {},

@@ -10,6 +10,7 @@ import { addHistogram, addSeries, beginOf, newPoint, observeStart, SERIES_RINGS,
 import { type ContainerState, isStarting } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Lifecycle } from "./open-lifecycle.ts";
+import type { UseHours } from "./warm-up.ts";
 
 /** What a running container used: cores on average over the last seconds, and bytes. Undefined: not measured yet, or the driver does not tell it. */
 export type ResourceUse = { cpu: number | undefined; memoryBytes: number | undefined };
@@ -27,6 +28,8 @@ export type SeriesRecorder = {
 
 export type SeriesRecorderDeps = {
   store: Pick<Store, "containers" | "series">;
+  /** What is measured counts for its hour too; undefined: nothing is learned from it. */
+  hours?: UseHours | undefined;
   lifecycle: Pick<Lifecycle, "watch" | "depth" | "connections">;
   driver: Pick<Driver, "usage">;
   clock: Clock;
@@ -48,7 +51,7 @@ const BUSY_DEPTH = 4;
 const MOST_COUNTED = 100_000;
 const MEBIBYTE = 1_048_576;
 
-export function createSeriesRecorder({ store, lifecycle, driver, clock, log }: SeriesRecorderDeps): SeriesRecorder {
+export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, log }: SeriesRecorderDeps): SeriesRecorder {
   const stop = new AbortController();
   let points = new Map<string, SeriesPoint>();
   let samples = new Map<string, ResourceSample>();
@@ -64,7 +67,10 @@ export function createSeriesRecorder({ store, lifecycle, driver, clock, log }: S
     return point;
   };
   const unwatch = watchStarts(lifecycle, {
-    started: (id, ms) => observeStart(pointOf(id), ms),
+    started: (id, ms, isForRequest) => {
+      observeStart(pointOf(id), ms);
+      if (isForRequest) hours?.started(id);
+    },
     failed: (id) => void pointOf(id).failedStarts++,
   });
 
@@ -104,7 +110,9 @@ export function createSeriesRecorder({ store, lifecycle, driver, clock, log }: S
       counted.set(row.id, point);
       addResources(point, row, samples.get(row.id), ms);
       point.connections = lifecycle.connections(row.id);
+      hours?.ran(row.id, ms, end - STEP_MS);
     }
+    await hours?.turn();
     if (counted.size === 0) return;
     const server = newPoint(SERVER_SERIES, 0);
     for (const point of counted.values()) addSeries(server, point);
@@ -130,9 +138,12 @@ export function createSeriesRecorder({ store, lifecycle, driver, clock, log }: S
 
   return {
     countTraffic: (uses) => {
-      for (const { id, traffic } of uses) {
+      for (const { id, lastActive, traffic } of uses) {
+        hours?.used(id, lastActive, traffic?.waitMs ?? 0);
         if (!traffic) continue;
         const point = pointOf(id);
+        point.waits += traffic.waits ?? 0;
+        point.waitMs += traffic.waitMs ?? 0;
         point.requests += traffic.requests;
         point.errors += traffic.errors;
         addHistogram(point.latency, traffic.latency, LATENCY_BOUNDS_MS.length + 1);
@@ -151,17 +162,20 @@ export function createSeriesRecorder({ store, lifecycle, driver, clock, log }: S
       const now = clock.now();
       const begin = beginOf(now, STEP_MS);
       await work(begin + STEP_MS, now - begin);
+      await hours?.close();
     },
   };
 }
 
+type WatchedStarts = { started(id: string, ms: number, isForRequest: boolean): void; failed(id: string): void };
+
 /** Calls `started` with the duration of each start that succeeds, and `failed` after each that fails. */
-function watchStarts({ watch }: Pick<Lifecycle, "watch">, on: { started(id: string, ms: number): void; failed(id: string): void }): () => void {
+function watchStarts({ watch }: Pick<Lifecycle, "watch">, on: WatchedStarts): () => void {
   const starting = new Map<string, ContainerState>();
   return watch((change) => {
     if ("removed" in change) return void starting.delete(change.removed);
     if ("image" in change) return;
-    const { id, state, phases } = change.container;
+    const { id, state, phases, requestedFor } = change.container;
     const was = starting.get(id);
     if (isStarting(state)) return void starting.set(id, state);
     starting.delete(id);
@@ -172,6 +186,7 @@ function watchStarts({ watch }: Pick<Lifecycle, "watch">, on: { started(id: stri
     on.started(
       id,
       Object.values(phases).reduce((sum, ms) => sum + ms, 0),
+      requestedFor === "request",
     );
   });
 }
@@ -188,4 +203,6 @@ function addResources(point: SeriesPoint, { config }: RunningContainer, sample: 
   point.reservedBytes = config.memoryMb * MEBIBYTE;
   if (sample?.cpuShare !== undefined) point.cpuMs = Math.round(sample.cpuShare * ms);
   point.memoryBytes = sample?.memoryBytes;
+  point.runMs = Math.round(ms);
+  point.runMbSeconds = Math.round((config.memoryMb * ms) / 1_000);
 }

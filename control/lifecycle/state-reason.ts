@@ -50,6 +50,7 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   if (begin?.event === "lost") return "It ended while it ran, and is started again.";
   if (begin?.event === "redefined") return "Its definition changed while it started.";
   if (row.requestedFor === "keepWarm") return "Its keep_warm hours have begun.";
+  if (row.requestedFor === "usualHours") return `Its usual hours have begun${usualHoursNote(row)}.`;
   if (row.requestedFor === "dependency") return "A container that depends on it was started.";
   return `${requesterOf(row, nameOf)} requested its start.`;
 }
@@ -83,7 +84,14 @@ function shown({ addresses, deployed }: Container): string {
 
 function startedFor({ row, nameOf }: ExplainContext): string {
   if (row.requestedFor === "dependency") return "for a container that depends on it";
+  if (row.requestedFor === "usualHours") return `for its usual hours${usualHoursNote(row)}`;
   return row.requestedFor === "keepWarm" ? "for its keep_warm hours" : `for ${requesterOf(row, nameOf)}`;
+}
+
+/** They may have ended since the start. */
+function usualHoursNote({ warmUp }: Container): string {
+  if (warmUp === undefined || warmUp.hours.length === 0) return "";
+  return ` (${warmUp.hours.join("; ")}, ${warmUp.by === "auto" ? "by BERTH_WARM_UP=auto" : "chosen by a user"})`;
 }
 
 /** A TCP connection has no user. */

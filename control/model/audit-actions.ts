@@ -16,6 +16,7 @@ export const AUDIT_ACTIONS = [
   "containerStarted",
   "containerStopped",
   "containerRestarted",
+  "warmUpChosen",
   "shellOpened",
   "shellClosed",
   "imageRevalidated",

@@ -77,9 +77,18 @@ export type Image = {
   updatedOn: number;
 };
 
-/** The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, its warm hours, or the start of a container that depends on it. */
-export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm", "dependency"] as const;
+/**
+ * The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, its warm hours of container.json, those learned from its use, or the
+ * start of a container that depends on it.
+ */
+export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm", "usualHours", "dependency"] as const;
 export type StartReason = (typeof START_REASONS)[number];
+
+/**
+ * Hours beside its keep_warm in which a container is kept warm, as lines of keep_warm. `user`: a user chose them; empty: that none is to be chosen. `auto`: berth
+ * did, and may change them.
+ */
+export type WarmUp = { hours: readonly string[]; by: "user" | "auto"; userId?: string | undefined; since: number };
 
 /** An image as a registry knows it: `ref` may be a tag that has moved since. `worker`: it was deployed as a queue worker, which need not listen at its address; at its start it did, or not. `warning`: it is started, but not as it demands. */
 export type DeployedImage = {
@@ -143,6 +152,8 @@ export type Container = {
   phases: StartTimes | undefined;
   /** Since when it is paused at the orchestrator, or is being paused (STOPPING); undefined: it is not. */
   pausedOn: number | undefined;
+  /** Undefined: only its keep_warm counts. */
+  warmUp: WarmUp | undefined;
   /** It has reported that it is busy until then; 0: it has not. */
   busyUntil: number;
   /** Failed starts in a row. */

@@ -26,6 +26,12 @@ export type SeriesPoint = {
   /** The highest reservation: thousandths of a core, and bytes. */
   reservedMillicores: number;
   reservedBytes: number;
+  /** Requests that waited for a start, and how long they did together. */
+  waits: number;
+  waitMs: number;
+  /** How long it ran, and what it reserved in that time. */
+  runMs: number;
+  runMbSeconds: number;
 };
 
 export const SERVER_SERIES = "";
@@ -62,6 +68,10 @@ export function newPoint(series: string, at: number): SeriesPoint {
     memoryBytes: undefined,
     reservedMillicores: 0,
     reservedBytes: 0,
+    waits: 0,
+    waitMs: 0,
+    runMs: 0,
+    runMbSeconds: 0,
   };
 }
 
@@ -88,6 +98,10 @@ function addCounts(sum: SeriesPoint, part: SeriesPoint): void {
   sum.errors += part.errors;
   sum.starts += part.starts;
   sum.failedStarts += part.failedStarts;
+  sum.waits += part.waits;
+  sum.waitMs += part.waitMs;
+  sum.runMs += part.runMs;
+  sum.runMbSeconds += part.runMbSeconds;
   sum.slowestStartMs = Math.max(sum.slowestStartMs, part.slowestStartMs);
   addHistogram(sum.latency, part.latency, LATENCY_BOUNDS_MS.length + 1);
   addHistogram(sum.startTimes, part.startTimes, START_BOUNDS_MS.length + 1);

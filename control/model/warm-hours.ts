@@ -1,6 +1,10 @@
 /** One line of `keep_warm`: on these days, from one time of the day to another, in the time of that zone. */
 export type WarmHours = { days: readonly number[]; from: number; to: number; zone: string };
 
+/** What berth does with the hours in which a container is usually used. */
+export const WARM_UP_MODES = ["off", "suggest", "auto"] as const;
+export type WarmUpMode = (typeof WARM_UP_MODES)[number];
+
 const DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 const SHAPE = /^([a-z,-]+) (\d\d):(\d\d)-(\d\d):(\d\d)(?: (\S+))?$/i;
 const DAY_MINUTES = 24 * 60;
@@ -39,10 +43,16 @@ export function nextWarm(lines: readonly string[], now: number): number | undefi
 
 /** Of each day of each line: how many minutes of the week have passed since it began, and are left of it, at `now`. */
 function spans(lines: readonly string[], now: number) {
+  const minutes = new Map<string, number>();
+  const minuteIn = (zone: string) => {
+    const minute = minutes.get(zone) ?? minuteOfWeek(now, zone);
+    minutes.set(zone, minute);
+    return minute;
+  };
   return lines.flatMap((line) => {
     const hours = readWarmHours(line);
     if (!hours) return [];
-    const minute = minuteOfWeek(now, hours.zone);
+    const minute = minuteIn(hours.zone);
     return hours.days.map((day) => {
       const since = (minute - day * DAY_MINUTES - hours.from + WEEK_MINUTES) % WEEK_MINUTES;
       return { hours, since, left: hours.to - hours.from - since };
@@ -82,7 +92,8 @@ function readTime(hours = "", minutes = ""): number | undefined {
   return Number(minutes) < 60 && minute <= DAY_MINUTES ? minute : undefined;
 }
 
-function isZone(zone: string): boolean {
+/** Whether the runtime knows a time zone of this name. */
+export function isZone(zone: string): boolean {
   try {
     return new Intl.DateTimeFormat("en-US", { timeZone: zone }).format(0) !== "";
   } catch {

@@ -6,6 +6,7 @@ import { causeOf, type History, type Reason, type Wakes } from "./history.ts";
 import { createListings } from "./listing.ts";
 import type { Queries } from "./queries.ts";
 import type { Series } from "./series.ts";
+import type { UseWeeks } from "./use-weeks.ts";
 import { type KeptSession, otherSessions } from "./sessions.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
@@ -36,7 +37,15 @@ export type DecidedOn = Pick<Container, "desiredInstances" | "stopFor" | "genera
 
 export type Containers = ReturnType<typeof createContainers>;
 
-type KeptRecords = { history: Pick<History, "append" | "removeOf">; wakes: Pick<Wakes, "removeOf">; series: Pick<Series, "removeOf"> };
+type KeptRecords = {
+  history: Pick<History, "append" | "removeOf">;
+  wakes: Pick<Wakes, "removeOf">;
+  series: Pick<Series, "removeOf">;
+  useWeeks: Pick<UseWeeks, "removeOf">;
+};
+
+/** What a prediction of its use needs of a container. */
+export type ContainerToWarm = Pick<Container, "id" | "name" | "packageId" | "config" | "state" | "createdOn" | "warmUp">;
 
 export function createContainers(queries: Queries, kept: KeptRecords) {
   const { builder, database, dialect, raw, run, select } = queries;
@@ -120,8 +129,25 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
       .selectFrom("containers")
       .select("id")
       .where("state", "=", sql.lit<ContainerState>("SYSTEM_STOPPED"))
-      .where(dialect.member("config", "keepWarm"), "is not", null),
+      .where(sql<boolean>`(warm_up is not null or ${dialect.member("config", "keepWarm")} is not null)`),
   );
+  const toWarm = table.pick("id", "name", "packageId", "config", "state", "createdOn", "warmUp");
+  const toWarmOf = toWarm.list((query, values: { ids: string }) => query.where("id", "in", dialect.elements(values.ids)).where(LIVE));
+  const lifeOf = ({ from, to }: { from: number; to: number }) => {
+    const begin = sql`(case when created_on > ${from} then created_on else ${from} end)`;
+    const end = sql`(case when state in ('USER_STOPPED', 'ERROR') and since < ${to} then since else ${to} end)`;
+    const ms = sql<number>`(case when ${end} > ${begin} then ${end} - ${begin} else 0 end)`;
+    return builder
+      .selectFrom("containers")
+      .select([
+        sql<number | null>`cast(sum(${ms}) as bigint)`.as("ms"),
+        sql<number | null>`cast(sum(${ms} / 1000.0 * ${dialect.numericMember("config", "memoryMb")}) as bigint)`.as("mbSeconds"),
+      ])
+      .where(LIVE);
+  };
+  const lived = select((values: { from: number; to: number }) => lifeOf(values));
+  const livedOf = select((values: { from: number; to: number; ids: string }) => lifeOf(values).where("id", "in", dialect.elements(values.ids)));
+  const warmed = toWarm.list((query) => query.where("warm_up", "is not", null).where(LIVE));
   const limited = table.list((query) => query.where(dialect.member("config", "maxConcurrency"), "is not", null));
   const atAddress = table.first((query, values: Pick<OwnedAddress, "host" | "port">) =>
     query.where(sql<boolean>`id = (select container_id from container_addresses where host = ${values.host} and port = ${values.port})`),
@@ -267,6 +293,17 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     /** Those at rest of which something may be paused at the orchestrator. */
     paused: () => paused({}),
     /** Those that rest until their warm hours come. */
+    toWarm: (ids: readonly string[]) => toWarmOf({ ids: JSON.stringify(ids) }),
+    /** Those with hours beside their keep_warm. */
+    warmed: () => warmed({}),
+    /**
+     * How long these containers could have run between two times (epoch ms), and what they would have reserved; undefined: all. One that a user stopped, or that failed,
+     * counts until then.
+     */
+    lived: async ({ from, to, ids }: { from: number; to: number; ids?: readonly string[] | undefined }) => {
+      const [sum] = await (ids ? livedOf({ from, to, ids: JSON.stringify(ids) }) : lived({ from, to }));
+      return { ms: Number(sum?.ms ?? 0), mbSeconds: Number(sum?.mbSeconds ?? 0) };
+    },
     keptWarm: async () => (await keptWarm({})).map(({ id }) => id),
     /** Those with a limit of requests. */
     limited: () => limited({}),
@@ -343,7 +380,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     remove: (id: string, now: number): Promise<boolean> =>
       database.transaction(async () => {
         if ((await leaveTombstone({ id, now: Math.trunc(now) })) === 0) return false;
-        for (const records of [kept.history, kept.wakes, kept.series]) await records.removeOf(id);
+        for (const records of [kept.history, kept.wakes, kept.series, kept.useWeeks]) await records.removeOf(id);
         return table.remove(id);
       }),
   };

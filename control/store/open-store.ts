@@ -32,6 +32,7 @@ import { createQueries } from "./queries.ts";
 import { createSharedSecrets, createSharedTexts, type SharedSecrets, type SharedTexts } from "./secrets.ts";
 import { createSeries, type Series } from "./series.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
+import { createUseWeeks, type UseWeeks } from "./use-weeks.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
 import { type Staging, openStaging } from "./staging.ts";
 import { storeFault } from "./store-fault.ts";
@@ -64,6 +65,8 @@ export type Store = {
   wakes: Wakes;
   /** Measurements over time. */
   series: Series;
+  /** What each container did in each hour of the last weeks. */
+  useWeeks: UseWeeks;
   publishedFiles: PublishedFiles;
   sharedSecrets: SharedSecrets;
   sharedTexts: SharedTexts;
@@ -179,6 +182,7 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
   const history = createHistory(queries);
   const wakes = createWakes(queries);
   const series = createSeries(queries);
+  const useWeeks = createUseWeeks(queries);
   const sessions = createSessions(queries);
   const staging = await openStaging(queries, history);
   const isShared = dialect.staging === "shared";
@@ -197,12 +201,13 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
     credentials: createCredentials(queries),
     signingKeys: createSigningKeys(queries),
     images: createImages(queries, history),
-    containers: createContainers(queries, { history, wakes, series }),
+    containers: createContainers(queries, { history, wakes, series, useWeeks }),
     tombstones: createTombstones(queries),
     history,
     audit: createAudit(queries),
     wakes,
     series,
+    useWeeks,
     staging,
     publishedFiles,
     sharedSecrets: createSharedSecrets(queries),

@@ -291,6 +291,16 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE sessions ADD COLUMN created_on INTEGER;
   ALTER TABLE sessions ADD COLUMN address TEXT;
   `,
+  // What each container did in each hour of the last weeks, the hours in which it is kept warm besides its keep_warm, and what cold starts cost.
+  `
+  CREATE TABLE use_weeks (container TEXT NOT NULL, week INTEGER NOT NULL, hours TEXT NOT NULL, PRIMARY KEY (container, week)) STRICT, WITHOUT ROWID;
+  ALTER TABLE containers ADD COLUMN warm_up TEXT;
+  CREATE INDEX containers_warm ON containers (id) WHERE warm_up IS NOT NULL;
+  ALTER TABLE series_points ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE series_points ADD COLUMN wait_ms INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE series_points ADD COLUMN run_ms INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE series_points ADD COLUMN run_mb_seconds INTEGER NOT NULL DEFAULT 0;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

@@ -4,7 +4,10 @@ import { createEntityTable } from "./entity-table.ts";
 import type { Queries } from "./queries.ts";
 
 /** What one container used in a time. */
-export type SeriesSum = Pick<SeriesPoint, "series" | "requests" | "errors" | "starts" | "failedStarts" | "slowestStartMs"> & {
+export type SeriesSum = Pick<
+  SeriesPoint,
+  "series" | "requests" | "errors" | "starts" | "failedStarts" | "slowestStartMs" | "waits" | "waitMs" | "runMs" | "runMbSeconds"
+> & {
   cpuMs: number | null;
   memoryBytes: number | null;
 };
@@ -63,6 +66,10 @@ export function createSeries(queries: Queries) {
         sql<number>`cast(sum(starts) as bigint)`.as("starts"),
         sql<number>`cast(sum(failed_starts) as bigint)`.as("failedStarts"),
         sql<number>`max(slowest_start_ms)`.as("slowestStartMs"),
+        sql<number>`cast(sum(waits) as bigint)`.as("waits"),
+        sql<number>`cast(sum(wait_ms) as bigint)`.as("waitMs"),
+        sql<number>`cast(sum(run_ms) as bigint)`.as("runMs"),
+        sql<number>`cast(sum(run_mb_seconds) as bigint)`.as("runMbSeconds"),
         sql<number | null>`cast(sum(cpu_ms) as bigint)`.as("cpuMs"),
         sql<number | null>`max(memory_bytes)`.as("memoryBytes"),
       ])
@@ -193,6 +200,10 @@ function addSums(one: SeriesSum, other: SeriesSum): SeriesSum {
     starts: one.starts + other.starts,
     failedStarts: one.failedStarts + other.failedStarts,
     slowestStartMs: Math.max(one.slowestStartMs, other.slowestStartMs),
+    waits: one.waits + other.waits,
+    waitMs: one.waitMs + other.waitMs,
+    runMs: one.runMs + other.runMs,
+    runMbSeconds: one.runMbSeconds + other.runMbSeconds,
     cpuMs: add(one.cpuMs, other.cpuMs),
     memoryBytes: one.memoryBytes === null && other.memoryBytes === null ? null : Math.max(one.memoryBytes ?? 0, other.memoryBytes ?? 0),
   };

@@ -16,8 +16,10 @@ import type {
   Tombstone,
   User,
   StartReason,
+  WarmUp,
 } from "../model/entities.ts";
 import type { SeriesPoint } from "../model/series.ts";
+import type { PackedHour, UseWeek } from "../model/usual-hours.ts";
 import type { ContainerState, ImageState } from "../model/states.ts";
 import type {
   AuditEntry,
@@ -219,6 +221,7 @@ export const TABLES = {
     adopted: optional(json<AdoptedInstance>()),
     phases: optional(json<NonNullable<Container["phases"]>>()),
     pausedOn: optional(whole()),
+    warmUp: optional(json<WarmUp>()),
     busyUntil: whole(),
     attempts: whole(),
     notBefore: whole(),
@@ -284,7 +287,12 @@ export const TABLES = {
     memoryBytes: optional(whole()),
     reservedMillicores: whole(),
     reservedBytes: whole(),
+    waits: whole(),
+    waitMs: whole(),
+    runMs: whole(),
+    runMbSeconds: whole(),
   }),
+  use_weeks: columnsOf<UseWeek>()({ container: text(), week: whole(), hours: json<PackedHour[]>() }),
   published_files: columnsOf<{ folder: string; path: string; part: number; mode: number; bytes: Uint8Array }>()({
     folder: text(),
     path: text(),

@@ -66,6 +66,7 @@ type LeaseContext = LeaseDeps & {
   activity: ActivityClock;
 };
 
+const SHORTEST_WAIT_MS = 100;
 /** Interval in which passing bytes are reported as activity; a shutdown timeout counts in minutes. */
 const REPORT_EVERY_MS = 1_000;
 /** `busyUntil` is reported again only if it changes by this much, and at most once in this time: every response may set it, and control stores it. */
@@ -297,7 +298,15 @@ class OpenLease implements ContainerLease, ListedLease {
     const { caller, share, traceparent } = this.#request;
     const until = (this.#until ??= this.#context.clock.monotonic() + this.#context.holdMs);
     this.#setStreams(isRunning(view) ? 1 : 0);
-    const { addresses, held, start } = await this.#context.hold.wait({ view, caller, share, until, signal: this.#waitSignal(), traceparent });
+    const from = this.#context.clock.monotonic();
+    const waiting = this.#context.hold.wait({ view, caller, share, until, signal: this.#waitSignal(), traceparent });
+    const { addresses, held, start } = await waiting.catch((error: unknown) => {
+      const ms = this.#context.clock.monotonic() - from;
+      // A client that gave up has waited too; what is refused at once has not.
+      if (ms >= SHORTEST_WAIT_MS) this.answers?.traffic.waited(ms);
+      throw error;
+    });
+    if (held) this.answers?.traffic.waited(this.#context.clock.monotonic() - from);
     this.#setStreams(1);
     if (held) this.#woken = { start };
     return this.#pick(addresses, refused);

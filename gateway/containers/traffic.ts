@@ -8,6 +8,8 @@ const FAILED = 5;
 export class ContainerTraffic implements TrafficCounts, TrafficSource {
   #requests = 0;
   #errors = 0;
+  #waits = 0;
+  #waitMs = 0;
   readonly #latency: number[] = Array.from({ length: LATENCY_BOUNDS_MS.length + 1 }, () => 0);
 
   get requests(): number {
@@ -32,18 +34,33 @@ export class ContainerTraffic implements TrafficCounts, TrafficSource {
     this.#latency[at] = (this.#latency[at] as number) + 1;
   }
 
+  /** A request has waited so long for the container, whether it started then or not. */
+  waited(ms: number): void {
+    this.#waits++;
+    this.#waitMs += ms;
+  }
+
   /** What was counted, which is then reported. Undefined: nothing. */
   take(): TrafficCounts | undefined {
-    if (this.#requests === 0) return undefined;
-    const taken = { requests: this.#requests, errors: this.#errors, latency: this.#latency.slice(0, this.#latency.findLastIndex((n) => n > 0) + 1) };
+    if (this.#requests === 0 && this.#waits === 0) return undefined;
+    const taken: TrafficCounts = {
+      requests: this.#requests,
+      errors: this.#errors,
+      latency: this.#latency.slice(0, this.#latency.findLastIndex((n) => n > 0) + 1),
+      ...(this.#waits === 0 ? {} : { waits: this.#waits, waitMs: Math.round(this.#waitMs) }),
+    };
     this.#requests = 0;
     this.#errors = 0;
+    this.#waits = 0;
+    this.#waitMs = 0;
     this.#latency.fill(0);
     return taken;
   }
 
   /** The report did not arrive. */
-  putBack({ requests, errors, latency }: TrafficCounts): void {
+  putBack({ requests, errors, latency, waits = 0, waitMs = 0 }: TrafficCounts): void {
+    this.#waits += waits;
+    this.#waitMs += waitMs;
     this.#requests += requests;
     this.#errors += errors;
     for (const [at, count] of latency.entries()) this.#latency[at] = (this.#latency[at] ?? 0) + count;

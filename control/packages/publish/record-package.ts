@@ -248,6 +248,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     tcpPort: undefined,
     phases: undefined,
     pausedOn: undefined,
+    warmUp: undefined,
     busyUntil: 0,
     attempts: 0,
     notBefore: 0,

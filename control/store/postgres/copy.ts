@@ -35,6 +35,7 @@ export const COPIED: readonly CopiedTable[] = [
   { table: "wakes", key: "seq" },
   { table: "audit", key: "seq" },
   { table: "series_points", key: "step, at, series" },
+  { table: "use_weeks", key: "container, week" },
   { table: "shared_secrets", key: "name" },
   { table: "shared_texts", key: "name" },
   { table: "published_files", key: "folder, path, part", rows: 4 },

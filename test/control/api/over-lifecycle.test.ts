@@ -5,6 +5,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openApi } from "../../../control/api/open-api.ts";
 import { addConsole } from "../../../control/console/console-routes.ts";
+import { createWarmUps } from "../../../control/lifecycle/warm-up.ts";
 import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { createSigningKeys } from "../../../control/identity/signing-keys.ts";
 import { openLifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
@@ -94,6 +95,14 @@ async function openControl(t: Test) {
       lifecycle,
       orphans: lifecycle,
       lastUse: () => undefined,
+      warmUps: createWarmUps({
+        store,
+        lifecycle,
+        driver,
+        clock,
+        log,
+        options: { mode: "suggest", zone: "UTC", containers: 1, memoryPercent: 25 },
+      }),
       effectiveSettings: [],
       changes: lifecycle,
       gateways: { openRequests: async () => [], recentRequests: async () => [], loads: async () => [], count: () => 0 },

@@ -215,6 +215,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     tcpPort: undefined,
     phases: undefined,
     pausedOn: undefined,
+    warmUp: undefined,
     busyUntil: 0,
     attempts: 0,
     notBefore: 0,

@@ -102,7 +102,20 @@ for (const kind of storeKinds(t)) {
     t.notOk(sums.some(({ series }) => series === "c49" || series === SERVER_SERIES));
     t.strictSame(
       sums.find(({ series }) => series === "c249"),
-      { series: "c249", requests: 250, errors: 0, starts: 1, failedStarts: 0, slowestStartMs: 30, cpuMs: 1, memoryBytes: null },
+      {
+        series: "c249",
+        requests: 250,
+        errors: 0,
+        starts: 1,
+        failedStarts: 0,
+        slowestStartMs: 30,
+        waits: 0,
+        waitMs: 0,
+        runMs: 0,
+        runMbSeconds: 0,
+        cpuMs: 1,
+        memoryBytes: null,
+      },
     );
   });
 }

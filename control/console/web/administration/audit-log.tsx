@@ -13,6 +13,7 @@ const ACTIONS: Readonly<Record<AuditAction, string>> = {
   containerStarted: "Started container",
   containerStopped: "Stopped container",
   containerRestarted: "Restarted container",
+  warmUpChosen: "Chose warm hours",
   shellOpened: "Opened a shell",
   shellClosed: "Closed a shell",
   containerSaved: "Changed container",

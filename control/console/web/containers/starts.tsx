@@ -71,6 +71,7 @@ function WakeRow({ wake, longest }: { wake: Wake; longest: number }) {
 
 const REASONS: Readonly<Record<string, string>> = {
   keepWarm: "keep_warm hours",
+  usualHours: "usual hours",
   loss: "restart after an end",
   redefinition: "new definition",
   dependency: "start of what depends on it",

@@ -1,0 +1,236 @@
+import type { Driver } from "../../drivers/driver.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { withTimeout } from "../../lib/deadline.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import type { Container, WarmUp } from "../model/entities.ts";
+import {
+  firstLearnedWeek,
+  hourOf,
+  type HourOfUse,
+  isWorthwhile,
+  learnUsualHours,
+  type LocalHour,
+  localHours,
+  MOST_MISSES,
+  type UsualHours,
+} from "../model/usual-hours.ts";
+import type { WarmUpMode } from "../model/warm-hours.ts";
+import type { ContainerToWarm } from "../store/containers.ts";
+import type { Store } from "../store/open-store.ts";
+import type { LifecycleRequests } from "./desired-state.ts";
+
+/** `containers`, `memoryPercent`: how many may be kept warm by `auto`, and with which share of the machines' memory. */
+export type WarmUpOptions = { mode: WarmUpMode; zone: string; containers: number; memoryPercent: number };
+
+/** Counts what containers do, by the hour. */
+export type UseHours = {
+  /** A gateway has reported use, the last of it at `at` (epoch ms), and what requests have waited since its last report. */
+  used(id: string, at: number, waitMs: number): void;
+  /** A cold start for a request has succeeded. */
+  started(id: string): void;
+  /** It ran for `ms` of the time that began at `at` (epoch ms). */
+  ran(id: string, ms: number, at: number): void;
+  /** Stores the hours that have ended, and learns from them. */
+  turn(): Promise<void>;
+  /** Stores the hour in progress. */
+  close(): Promise<void>;
+};
+
+/** What a container's last weeks lead to. */
+export type WarmUpAdvice = { container: ContainerToWarm; learned: UsualHours };
+
+export type WarmUps = {
+  /** Undefined: nothing is counted. */
+  hours: UseHours | undefined;
+  options: WarmUpOptions;
+  /** Learned now. Undefined: there is no such container. */
+  adviceOn(id: string): Promise<WarmUpAdvice | undefined>;
+  /** Those that save the most waiting for their memory, the best first, as of the last hour. */
+  suggestions(): readonly WarmUpAdvice[];
+  /** Learns from what is stored; by `auto`, chooses which containers are kept warm. */
+  learn(): Promise<void>;
+};
+
+export type WarmUpDeps = {
+  store: Pick<Store, "containers" | "useWeeks">;
+  lifecycle: Pick<LifecycleRequests, "setWarmUp">;
+  driver: Pick<Driver, "capacity">;
+  clock: Clock;
+  log: Log;
+  options: WarmUpOptions;
+};
+
+const MOST_SUGGESTIONS = 100;
+/** In one hour. Only containers that exist are stored. */
+const MOST_COUNTED = 100_000;
+const CAPACITY_MS = 5_000;
+const NO_USE = { used: false, starts: 0, waitMs: 0, runMs: 0 } as const;
+
+type UseOfHour = Map<string, Omit<HourOfUse, "hour">>;
+
+export function createWarmUps(deps: WarmUpDeps): WarmUps {
+  const { store, clock, log, options } = deps;
+  let suggestions: readonly WarmUpAdvice[] = [];
+  let hours = new Map<number, UseOfHour>();
+  let learning: Promise<void> | undefined;
+  let isClosed = false;
+  let calendar: readonly LocalHour[] = [];
+
+  const calendarNow = () => {
+    if (calendar.at(-1)?.hour !== hourOf(clock.now())) calendar = localHours(options.zone, clock.now());
+    return calendar;
+  };
+  const useAt = (id: string, at: number): Omit<HourOfUse, "hour"> => {
+    const hour = hourOf(at);
+    const uses: UseOfHour = hours.get(hour) ?? new Map<string, Omit<HourOfUse, "hour">>();
+    hours.set(hour, uses);
+    const use = uses.get(id) ?? { ...NO_USE };
+    if (uses.size < MOST_COUNTED) uses.set(id, use);
+    return use;
+  };
+  const storeHours = async (isDue: (hour: number) => boolean) => {
+    for (const [hour, uses] of hours) {
+      if (!isDue(hour)) continue;
+      hours.delete(hour);
+      await store.useWeeks.add(hour, uses);
+    }
+  };
+
+  /** Calls `each` with what was learned of every container that has hours. Other work gets its turn in between. */
+  const learnEach = async (each: (advice: WarmUpAdvice) => void) => {
+    const from = firstLearnedWeek(clock.now());
+    let ids = await store.useWeeks.containers("");
+    while (ids.length > 0) {
+      if (isClosed) return;
+      const [rows, uses] = [await store.containers.toWarm(ids), await store.useWeeks.of(ids, from)];
+      for (const container of rows) {
+        each({ container, learned: learnOf(container, uses.get(container.id) ?? []) });
+        await new Promise(setImmediate);
+      }
+      ids = await store.useWeeks.containers(ids.at(-1) ?? "");
+    }
+  };
+  const learnOf = ({ createdOn }: ContainerToWarm, use: readonly HourOfUse[]) =>
+    learnUsualHours(use, { calendar: calendarNow(), zone: options.zone, since: createdOn });
+
+  const learnAll = async () => {
+    // What `auto` chose under another setting does not stay.
+    if (options.mode !== "auto")
+      for (const { id, warmUp } of await store.containers.warmed()) if (warmUp?.by === "auto") await deps.lifecycle.setWarmUp(id, undefined, "auto");
+    if (options.mode === "off") return;
+    await store.useWeeks.removeBefore(firstLearnedWeek(clock.now()));
+    let best: WarmUpAdvice[] = [];
+    const warm = new Map<string, WarmUpAdvice>();
+    await learnEach((advice) => {
+      if (advice.container.warmUp?.by === "auto") warm.set(advice.container.id, advice);
+      else if (isSuggested(advice)) best = byBenefit([...best, advice]).slice(0, MOST_SUGGESTIONS);
+    });
+    if (isClosed) return;
+    suggestions = best;
+    if (options.mode === "auto") await choose(deps, warm, best);
+  };
+  const learn = () =>
+    (learning ??= learnAll()
+      .catch((err: unknown) => {
+        if (!isClosed) log.error({ err }, "usual hours not learned");
+      })
+      .finally(() => {
+        learning = undefined;
+      }));
+
+  return {
+    options,
+    suggestions: () => suggestions,
+    adviceOn: async (id) => {
+      const [container] = await store.containers.toWarm([id]);
+      if (!container) return undefined;
+      const use = (await store.useWeeks.of([id], firstLearnedWeek(clock.now()))).get(id) ?? [];
+      return { container, learned: learnOf(container, use) };
+    },
+    learn,
+    hours:
+      options.mode === "off"
+        ? undefined
+        : {
+            used: (id, at, waitMs) => {
+              const now = clock.now();
+              // An open WebSocket without traffic is reported again and again.
+              if (hourOf(at) !== hourOf(now) && waitMs === 0) return;
+              const use = useAt(id, now);
+              use.used = true;
+              use.waitMs += waitMs;
+            },
+            started: (id) => void useAt(id, clock.now()).starts++,
+            ran: (id, ms, at) => {
+              useAt(id, at).runMs += ms;
+            },
+            turn: async () => {
+              const now = hourOf(clock.now());
+              if ([...hours.keys()].every((hour) => hour === now)) return;
+              await storeHours((hour) => hour !== now);
+              void learn();
+            },
+            close: async () => {
+              isClosed = true;
+              await learning;
+              await storeHours(() => true);
+              hours = new Map();
+            },
+          },
+  };
+}
+
+/** Whether to suggest hours to a user: not for one that berth keeps warm already, or for which a user has decided. */
+export function isSuggested({ container, learned }: WarmUpAdvice): boolean {
+  return container.warmUp === undefined && mayBeWarmed(container) && isWorthwhile(learned);
+}
+
+/** Only one that is stopped for idleness has cold starts. */
+function mayBeWarmed({ config }: Pick<Container, "config">): boolean {
+  return config.shutdownTimeoutMinutes !== undefined;
+}
+
+/** The most saved waiting for each hour of memory first. */
+function byBenefit(all: readonly WarmUpAdvice[]): WarmUpAdvice[] {
+  const benefit = ({ container, learned }: WarmUpAdvice) => learned.waitMs / Math.max(1, learned.extraMs * container.config.memoryMb);
+  return all.toSorted((one, other) => benefit(other) - benefit(one));
+}
+
+/**
+ * Chooses which containers `auto` keeps warm: those that it does already, then the best suggestions, within the bounds. One that failed, or was not used in its last usual
+ * periods, is no longer kept warm; the author's own keep_warm counts for more.
+ */
+async function choose(
+  { lifecycle, driver, clock, options, log }: WarmUpDeps,
+  warm: ReadonlyMap<string, WarmUpAdvice>,
+  best: readonly WarmUpAdvice[],
+) {
+  let memoryMb = await memoryBound(driver, clock, options.memoryPercent);
+  let places = options.containers;
+  const chosen = new Set<string>();
+  for (const { container, learned } of [...byBenefit([...warm.values()]), ...best]) {
+    const { id, config, state } = container;
+    const isHabit = learned.hours.length > 0 && learned.misses < MOST_MISSES;
+    if (!isHabit || state === "ERROR" || config.keepWarm || !mayBeWarmed(container) || places === 0 || config.memoryMb > memoryMb) continue;
+    places--;
+    memoryMb -= config.memoryMb;
+    chosen.add(id);
+    if (container.warmUp?.hours.join() === learned.hours.join()) continue;
+    const warmUp: WarmUp = { hours: learned.hours, by: "auto", since: Math.trunc(clock.now()) };
+    if (await lifecycle.setWarmUp(id, warmUp, "auto")) log.info({ container: id, name: container.name, hours: learned.hours }, "usual hours learned");
+  }
+  for (const [id, { container, learned }] of warm) {
+    if (chosen.has(id)) continue;
+    await lifecycle.setWarmUp(id, undefined, "auto");
+    log.info({ container: id, name: container.name, misses: learned.misses }, "usual hours ended");
+  }
+}
+
+/** In MB; without a limit where the driver reports no capacity. */
+async function memoryBound(driver: Pick<Driver, "capacity">, clock: Clock, percent: number): Promise<number> {
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not report its size within ${CAPACITY_MS / 1_000} s.`);
+  const signal = new AbortController().signal;
+  const capacity = await withTimeout({ clock, ms: CAPACITY_MS, overdue, signal }, async (limit) => driver.capacity?.({ signal: limit }));
+  return capacity === undefined ? Number.POSITIVE_INFINITY : (capacity.memoryMb * percent) / 100;
+}
