@@ -5,7 +5,8 @@ import t from "tap";
 import { startBerth } from "../fixtures/berth.ts";
 import { layOutFolder, type TestImage } from "../fixtures/images.ts";
 import { openRegistry } from "../fixtures/registry.ts";
-import { NAMESPACE, openWorld } from "../drivers/kubernetes/test-cluster.ts";
+import { requireShell } from "../control/api/fixtures/shell-client.ts";
+import { NAMESPACE, openWorld, RBAC, SHELL_RBAC } from "../drivers/kubernetes/test-cluster.ts";
 import { freePort } from "../fixtures/server.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -14,7 +15,7 @@ import { eventually } from "../fixtures/eventually.ts";
  * The walk of a plugin's containers over a cluster, seen from outside: publish, wake, use, asleep again, a crash, `kill -9` of berth. The cluster is
  * the double of `fixtures/kubernetes`; the registry, from which images get their digests, answers over HTTP.
  */
-const { cluster, images, kubeconfig, podOf, kill, vanish } = await openWorld(t);
+const { cluster, images, kubeconfig, podOf, kill, vanish } = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
 const registry = await openRegistry();
 t.teardown(() => registry.close());
 const data = tempFolder(t);
@@ -33,6 +34,7 @@ const env = {
   GROK_SPAWNER_ENVIRONMENT: "walk",
   REGISTRY_URL: `http://${registry.host}`,
   BERTH_REGISTRY_PORT: "0",
+  BERTH_SHELL: "on",
   BERTH_TCP_PORTS: `${tcpPort}-${tcpPort}`,
   GROK_PARAMETERS: JSON.stringify({ dockerSettings: { proxyRequestTimeout: 30_000 } }),
 };
@@ -151,6 +153,17 @@ t.test("the first request after an application's own death is served, before the
   const answer = await ask("walk-steady", "/square?number=9");
   t.equal(answer.status, 200, await answer.clone().text());
   t.same(await answer.json(), { result: 81 });
+});
+
+t.test("a user gets a shell in a pod", async (t) => {
+  t.same(await (await ask("walk-steady", "/square?number=4")).json(), { result: 16 });
+  const { id } = await berth.container("walk-steady");
+  const url = `${berth.api.replace("http", "ws")}/docker/containers/${id}/exec?tty=true&columns=90&rows=20`;
+  const shell = await requireShell(t, url, { headers: { authorization: berth.token } });
+  shell.type("echo $((6*7)) $TERM; stty size\n");
+  await shell.expect(/42 xterm-256color\r\n20 90\r\n/);
+  shell.type("exit 5\n");
+  t.strictSame(await shell.ended, { report: { exitCode: 5 }, code: 1000 });
 });
 
 t.test("what was removed by hand is made anew for the next request", async (t) => {

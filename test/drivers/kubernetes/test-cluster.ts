@@ -81,7 +81,10 @@ export async function openWorld(t: Test, more: { rbac?: string | readonly string
     podOf,
     kill: async (service: string) => {
       const pod = podOf(service);
-      if (pod) cluster.kubelet.runsOf(pod).at(-1)?.signal("SIGKILL");
+      const run = pod && cluster.kubelet.runsOf(pod).at(-1);
+      run?.signal("SIGKILL");
+      // Until then its kernel accepts connections, which break later.
+      await run?.ended;
     },
     /** As `kubectl delete deployment` does. */
     vanish: async (service: string) => {
