@@ -3,7 +3,7 @@ import { descriptorLimit, FEW_DESCRIPTORS } from "../lib/connection-limits.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import { findPredecessor, HANDOVER_NAME, type Predecessor, resumeLater, startSuccessor } from "../processes/handover.ts";
-import { calloutSettingsFault, consoleListenerAt, consoleSettingsFault, type ListeningHandle } from "../processes/listeners.ts";
+import { calloutSettingsFault, consoleListenerAt, consoleSettingsFault, type ListeningHandle, oidcSettingsFault } from "../processes/listeners.ts";
 import { notifySystemd, startSystemdWatchdog } from "../processes/notify-systemd.ts";
 import { openParentSocket } from "../processes/parent-socket.ts";
 import { collectStartGarbage, untilSignal } from "../processes/parent.ts";
@@ -169,7 +169,7 @@ export async function startServe(
 ): Promise<Served & { metricsPort: number | undefined; metricsHandle: object | undefined }> {
   if (settings.datagrok.directory === "datagrok")
     throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok is for `berth gateway`, which needs no control plane. Run that, or unset it.");
-  const fault = consoleSettingsFault(settings) ?? calloutSettingsFault(settings);
+  const fault = consoleSettingsFault(settings) ?? calloutSettingsFault(settings) ?? oidcSettingsFault(settings);
   if (fault !== undefined) throw fault;
   const { script, env, clock } = context;
   const counted = await publishProcessMetrics(context, settings, "serve", log, inherited?.listeners.get("metrics"));

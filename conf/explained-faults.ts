@@ -19,6 +19,19 @@ const OTHER_FAULTS = {
     means: "A page of another origin used the browser's cookie.",
     todo: "Add the page's origin to BERTH_ORIGINS, if it is yours.",
   },
+  USER_BLOCKED: { means: "An administrator blocked this user.", todo: "An administrator unblocks the user: `berth users unblock <login>`." },
+  SIGN_IN_FAILED: {
+    means: "A sign-in at the provider did not end with a valid ID token, or was not started in this browser tab; the message says why.",
+    todo: "Sign in again. If it repeats, compare the settings `BERTH_OIDC_*` and the clock with the provider.",
+  },
+  SIGN_IN_REFUSED: {
+    means: "The provider knows the user, and berth's settings do not allow this sign-in; the message says why.",
+    todo: "[Who may sign in](../sign-in.md).",
+  },
+  SIGN_IN_PROVIDER_AWAY: {
+    means: "The sign-in provider did not answer, or not with what OpenID Connect demands.",
+    todo: "Sign in with a developer key, or wait. Check BERTH_OIDC_ISSUER and the provider.",
+  },
   TOO_MANY_ATTEMPTS: {
     means: "Too many wrong developer keys or session tokens came from one address, or wrong keys from all.",
     todo: "Wait for the time in Retry-After. Behind a load balancer set BERTH_TRUSTED_PROXIES, else all clients are one address.",

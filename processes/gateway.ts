@@ -19,7 +19,7 @@ import { ownText } from "../lib/own-files.ts";
 import { privateListeners } from "../lib/refused-addresses.ts";
 import { isSessionToken } from "../lib/sign-in.ts";
 import { openConfiguredConnections } from "./configured-connections.ts";
-import { calloutOptions, configuredLimits, type ListeningHandle, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
+import { calloutOptions, configuredLimits, type ListeningHandle, oidcSettingsFault, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
 import type { StoppableProcess } from "./parent.ts";
 import { openConfiguredAccessLog, openConfiguredTraces } from "./telemetry.ts";
 
@@ -161,6 +161,8 @@ function openDirectory(deps: {
   const { settings, link, version, openExchanges, recentRequests, load, clock, log } = deps;
   const { url, directory, key } = settings.datagrok;
   if (directory === "control") return openFeed({ link, version, isToken: isSessionToken, openExchanges, recentRequests, load, clock, log });
+  const fault = oidcSettingsFault(settings);
+  if (fault) throw fault;
   if (url === undefined) throw new Fault("SETTINGS_INVALID", "BERTH_DIRECTORY=datagrok asks the Datagrok server of DATAGROK_URL: set that too.");
   // It refuses callers, never a gateway.
   const refused = () => new Promise<never>(() => undefined);

@@ -37,6 +37,7 @@ import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { configuredKeys } from "./control-listeners.ts";
+import { openConfiguredOidc } from "./configured-oidc.ts";
 import { openConfiguredRegistry, registryBrowser } from "./configured-registry.ts";
 import { createRegistryGarbage } from "./distribution/maintenance.ts";
 import { type ListeningHandle, portOf, tcpListenerOptions } from "./listeners.ts";
@@ -105,6 +106,7 @@ export async function openLeadingControl(
   await identity.ensureAdmin(admin.key);
   await sharedFolder.push();
   const credentials = openCredentials({ store, vault, clock });
+  const oidc = openConfiguredOidc(settings, { store, identity, vault, sessionMs, clock, log });
   const signingKeys = createSigningKeys({ store, vault, clock, log, longestSeconds: queueTokenSeconds(settings) });
   const driverName = configuredDriver(settings);
   const registry = openConfiguredRegistry(settings, driverName, { clock, log });
@@ -194,6 +196,7 @@ export async function openLeadingControl(
         changes: lifecycle,
         gateways: feed,
         identity,
+        oidc,
         publisher,
         importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
         credentials,
@@ -276,6 +279,7 @@ export async function openLeadingControl(
       isEnding = true;
       await api?.close();
       await ended;
+      oidc?.close();
     },
     close: async () => {
       await driver.close();

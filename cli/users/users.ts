@@ -3,7 +3,15 @@ import { requestVerb } from "../server/server-command.ts";
 import { formatTable } from "../terminal.ts";
 import type { Verbs } from "../command.ts";
 
-type UserOnWire = { login: string; admin: boolean; groups: string[]; keys: number; createdOn: string };
+type UserOnWire = {
+  login: string;
+  admin: boolean;
+  groups: string[];
+  keys: number;
+  createdOn: string;
+  subject: string | null;
+  blockedOn: string | null;
+};
 type DeveloperKeyOnWire = { id: string; label: string; createdOn: string; fromSetting: boolean };
 
 const GROUP = {
@@ -22,7 +30,13 @@ export const verbs: Verbs = {
     format: (users, _words, screen) =>
       formatTable(
         ["LOGIN", "RIGHTS", "GROUPS", "KEYS", "SINCE"],
-        users.map((one) => [one.login, one.admin ? "admin" : "user", one.groups.join(" ") || "-", String(one.keys), day(one.createdOn)]),
+        users.map((one) => [
+          one.login,
+          typeof one.blockedOn === "string" ? "blocked" : one.admin ? "admin" : "user",
+          one.groups.join(" ") || "-",
+          String(one.keys),
+          day(one.createdOn),
+        ]),
         screen,
       ),
   }),
@@ -52,6 +66,34 @@ export const verbs: Verbs = {
     },
     format: ({ admin, groups }, [login = ""]) =>
       `${login} is ${admin ? "an administrator" : "a user"}, in ${groups.length === 0 ? "no group" : groups.join(", ")}.`,
+  }),
+  block: requestVerb({
+    words: "<login>",
+    summary: "block a user: all sessions end, and no key is valid",
+    completes: "users",
+    request: (call, [login = ""]) => call<UserOnWire>("PUT", `${path(login)}/block`),
+    format: (_user, [login = ""]) => `Blocked ${login}. All sessions end within 10 s. To undo: berth users unblock ${login}`,
+  }),
+  unblock: requestVerb({
+    words: "<login>",
+    summary: "unblock a user: the keys are valid again",
+    completes: "users",
+    request: (call, [login = ""]) => call<UserOnWire>("DELETE", `${path(login)}/block`),
+    format: (_user, [login = ""]) => `Unblocked ${login}.`,
+  }),
+  link: requestVerb({
+    words: "<login> <subject>",
+    summary: "let a subject of the sign-in provider sign in as this user",
+    completes: "users",
+    request: (call, [login = "", subject = ""]) => call<UserOnWire>("PUT", `${path(login)}/subject`, { subject }),
+    format: ({ subject }, [login = ""]) => `The subject ${subject} signs in as ${login} from now on.`,
+  }),
+  unlink: requestVerb({
+    words: "<login>",
+    summary: "undo that; the keys stay valid",
+    completes: "users",
+    request: (call, [login = ""]) => call<UserOnWire>("DELETE", `${path(login)}/subject`),
+    format: (_user, [login = ""]) => `No subject of the sign-in provider signs in as ${login} any more.`,
   }),
   rm: requestVerb({
     aliases: ["remove"],

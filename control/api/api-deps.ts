@@ -4,6 +4,7 @@ import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { ControlIdentity } from "../identity/open-identity.ts";
+import type { OidcSignIn } from "../identity/oidc-sign-in.ts";
 import type { SigningKeys } from "../identity/signing-keys.ts";
 import type { SeriesRecorder } from "../lifecycle/record-series.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
@@ -83,6 +84,8 @@ export type ApiDeps = {
   /** Services with berth's labels that belong to no container here. */
   orphans: Pick<Lifecycle, "findOrphans" | "removeOrphan">;
   identity: ControlIdentity;
+  /** Sign-in at a provider; undefined: developer keys alone sign in. */
+  oidc?: OidcSignIn | undefined;
   publisher: Publisher;
   importer: Importer;
   credentials: Credentials;

@@ -16,6 +16,8 @@ export type Authorization = {
   caller(request: FastifyRequest): ApiCaller;
   /** Whether the credential of the request would still be accepted. */
   isStillSignedIn(request: FastifyRequest): Promise<boolean>;
+  /** The user who signed in by the request, although none of its credentials names the user; for the audit log. */
+  recordSignIn(request: FastifyRequest, actor: Actor): void;
   /** The user who makes the request, as far as its credentials are known by now; for the audit log. */
   actor(request: FastifyRequest): Actor | undefined;
   /**
@@ -27,7 +29,8 @@ export type Authorization = {
   withDevKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => Promise<R>): Promise<R>;
 };
 
-export type Actor = Pick<ApiCaller, "userId" | "login" | "by">;
+/** `oidc`: the sign-in provider named the user. */
+export type Actor = Pick<ApiCaller, "userId" | "login"> & { by: ApiCaller["by"] | "oidc" };
 
 type AuthorizationDeps = Pick<ApiDeps, "identity" | "store" | "settings"> & { attempts: SignInAttempts; pages: readonly string[] };
 
@@ -129,6 +132,7 @@ export function createAuthorization({ identity, store, attempts, pages, settings
       if (authorize === "admin") await authorizeAdmin(request);
       if (authorize === "account") await authorizeAccount(request);
     },
+    recordSignIn: (request, actor) => void byKey.set(request, actor),
     actor: (request) => byKey.get(request) ?? callers.get(request),
     caller: (request) => {
       const caller = callers.get(request);

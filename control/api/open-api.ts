@@ -21,6 +21,7 @@ import { addEventRoutes } from "./events.ts";
 import { imageRoutes } from "./images.ts";
 import { lazyCompilers } from "./lazy-compilers.ts";
 import { importRoutes, addPackageRoutes } from "./packages.ts";
+import { oidcRoutes } from "./oidc.ts";
 import { packageVersionRoutes } from "./package-versions.ts";
 import { createSendList } from "./lists.ts";
 import { openLiveStreams } from "./live-streams.ts";
@@ -121,6 +122,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
       const groups = [
         () => serverRoutes(deps),
         () => signInRoutes(routeDeps),
+        () => oidcRoutes(routeDeps),
         () => ownAccountRoutes(routeDeps),
         () => userRoutes(routeDeps),
         () => accountRoutes(routeDeps),

@@ -12,6 +12,12 @@ export function consoleOrigin({ console }: OriginSettings, request: FastifyReque
   return edge && withHost(request, edge.hostname, String(console.port));
 }
 
+/** The origin of the console for a browser that is at the console. */
+export function ownConsoleOrigin({ console }: Pick<ApiSettings, "console">, request: FastifyRequest): string {
+  if (console?.url !== undefined) return new URL(console.url).origin;
+  return `${schemeOf(request)}://${hostOf(request)?.host ?? "localhost"}`;
+}
+
 /** The origin of the edge for a browser at the console; undefined: unknown. */
 export function edgeOrigin({ webRoot, console }: OriginSettings, request: FastifyRequest): string | undefined {
   if (webRoot !== undefined) return new URL(webRoot).origin;

@@ -28,6 +28,8 @@ export const ACCOUNT = Type.Object({
   ...USER.properties,
   groups: groupNames,
   keys: Type.Integer({ description: "how many developer keys" }),
+  subject: nullable(text, { description: "who signs in as this user at the sign-in provider; null: no one" }),
+  blockedOn: nullable(date, { description: "since when no key and no session of the user is valid; null: they are" }),
 });
 export type AccountJson = Static<typeof ACCOUNT>;
 export const ACCOUNT_ROWS = Type.Object({ total: count, rows: Type.Array(ACCOUNT) });

@@ -6,6 +6,7 @@ import type { UserFilter } from "../store/users.ts";
 import { NEW_KEY_BODY, rangeOf } from "./accounts.ts";
 import { clientAddress, parseDevKey } from "./authorization.ts";
 import { isoDate, userToJson } from "./entities.ts";
+import { requireProvider } from "./oidc.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { count, DONE, LIST_QUERY, text } from "./schemas.ts";
@@ -112,7 +113,7 @@ const MOST_USERS = 1_000_000;
 const OF_LOGIN = Type.Object({ login: text });
 
 /** Users, their groups and their developer keys, for administrators; `berth users` does the same at a command line. */
-export function userRoutes({ identity: { users }, authorization }: Pick<RouteDeps, "identity" | "authorization">): Route[] {
+export function userRoutes({ identity: { users }, oidc, authorization }: Pick<RouteDeps, "identity" | "oidc" | "authorization">): Route[] {
   const tags = ["users"];
   const authorize = "admin" as const;
   const target = ({ params: { login } }: { params: { login: string } }) => login;
@@ -186,6 +187,45 @@ export function userRoutes({ identity: { users }, authorization }: Pick<RouteDep
       handle: async ({ params, body }) => accountToJson(await users.change(params.login, body)),
     }),
     route({
+      method: "PUT",
+      path: "/users/:login/block",
+      authorize,
+      audit: { action: "userBlocked", target },
+      schema: { tags, summary: "Blocks a user: all sessions end, and no key is valid", params: OF_LOGIN, response: ACCOUNT },
+      handle: async (request) => accountToJson(await users.block(request.params.login, { id: authorization.caller(request).userId })),
+    }),
+    route({
+      method: "DELETE",
+      path: "/users/:login/block",
+      authorize,
+      audit: { action: "userUnblocked", target },
+      schema: { tags, summary: "Unblocks a user: the keys are valid again", params: OF_LOGIN, response: ACCOUNT },
+      handle: async ({ params }) => accountToJson(await users.unblock(params.login)),
+    }),
+    route({
+      method: "PUT",
+      path: "/users/:login/subject",
+      authorize,
+      audit: { action: "userLinked", target },
+      schema: {
+        tags,
+        summary: "Links a user to a subject of the sign-in provider, who signs in as this user from then on",
+        params: OF_LOGIN,
+        body: Type.Object({ subject: Type.String({ minLength: 1, maxLength: 255 }) }, { additionalProperties: false }),
+        response: ACCOUNT,
+      },
+      handle: async ({ params, body: { subject } }) =>
+        accountToJson(await users.link(params.login, { issuer: requireProvider(oidc).issuer, subject })),
+    }),
+    route({
+      method: "DELETE",
+      path: "/users/:login/subject",
+      authorize,
+      audit: { action: "userUnlinked", target },
+      schema: { tags, summary: "Unlinks a user from the sign-in provider", params: OF_LOGIN, response: ACCOUNT },
+      handle: async ({ params }) => accountToJson(await users.link(params.login, undefined)),
+    }),
+    route({
       method: "DELETE",
       path: "/users/:login",
       authorize,
@@ -247,7 +287,8 @@ function filterOf({ text, group }: { text?: string; group?: string }): UserFilte
 }
 
 function accountToJson({ user, groups, keys }: UserAccount) {
-  return { ...userToJson(user), groups, keys };
+  const { oidcSubject: subject = null, blockedOn } = user;
+  return { ...userToJson(user), groups, keys, subject, blockedOn: blockedOn === undefined ? null : isoDate(blockedOn) };
 }
 
 function keyToJson({ id, label, createdOn, fromSetting }: DevKey) {

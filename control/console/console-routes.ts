@@ -9,15 +9,15 @@ import { ownFile } from "../../lib/own-files.ts";
 import { clientAddress, CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
 import { type ControlListenerOptions, openControlListener } from "../api/control-listener.ts";
 import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
-import { addRoutes, route, type Route } from "../api/route.ts";
+import { addRoutes, route, type Route, type RouteDeps } from "../api/route.ts";
 import { type ConsoleSection, text } from "../api/schemas.ts";
-import { addSessionTransfer, consoleSignInRoutes, type SessionTransferDeps } from "./sign-in.ts";
+import { addSessionTransfer, consoleOidcRoutes, consoleSignInRoutes, OIDC_CALLBACK } from "./sign-in.ts";
 
 /**
  * The console of a server with a control plane: all sections, and its sign-in. It is served at the console's own origin only, since pages of containers share the
  * edge's. The edge redirects browsers there.
  */
-export function addConsole(app: FastifyInstance, deps: SessionTransferDeps): void {
+export function addConsole(app: FastifyInstance, deps: RouteDeps): void {
   const { identity, settings, authorization } = deps;
   app.register(async (console) => {
     console.addHook("onRequest", async (request, reply) => {
@@ -33,7 +33,9 @@ export function addConsole(app: FastifyInstance, deps: SessionTransferDeps): voi
       ...consolePageRoutes({
         sections: ["containers", "images", "registry", "stand"],
         formAction: (request) => edgeOrigin(settings, request),
+        provider: deps.oidc?.name,
       }),
+      ...consoleOidcRoutes(deps),
       ...consoleSignInRoutes({
         cookie: CONSOLE_COOKIE,
         sessionMs: settings.sessionMs,
@@ -123,10 +125,12 @@ export type ConsolePageDeps = {
   sections: readonly ConsoleSection[];
   /** Another origin that the console's forms may post to. */
   formAction?: (request: FastifyRequest) => string | undefined;
+  /** What the sign-in provider is called; undefined: there is none. */
+  provider?: string | undefined;
 };
 
 /** The console's page, its files, and its sections. */
-export function consolePageRoutes({ sections, formAction = () => undefined }: ConsolePageDeps): Route[] {
+export function consolePageRoutes({ sections, formAction = () => undefined, provider }: ConsolePageDeps): Route[] {
   const common = { method: "GET", authorize: "anyone", schema: { hide: true } } as const;
   const files = readConsole();
 
@@ -139,7 +143,8 @@ export function consolePageRoutes({ sections, formAction = () => undefined }: Co
   return [
     route({ ...common, path: "/", exposeHead: true, handle: sendPage }),
     route({ ...common, path: "/console", handle: sendPage }),
-    route({ ...common, path: "/console/rooms", handle: async (request) => ({ rooms: sections, edge: formAction(request) }) }),
+    ...(provider === undefined ? [] : [route({ ...common, path: OIDC_CALLBACK, handle: sendPage })]),
+    route({ ...common, path: "/console/rooms", handle: async (request) => ({ rooms: sections, edge: formAction(request), provider }) }),
     route({
       ...common,
       path: "/console/:file",

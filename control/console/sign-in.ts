@@ -2,8 +2,10 @@ import { randomBytes } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { pageOf } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
-import { headerOf, isAtConsole, parseDevKey } from "../api/authorization.ts";
-import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
+import { Type } from "typebox";
+import { clientAddress, CONSOLE_COOKIE, headerOf, isAtConsole, parseDevKey } from "../api/authorization.ts";
+import { recordOidcSignIn, requireProvider } from "../api/oidc.ts";
+import { consoleOrigin, edgeOrigin, isHttps, ownConsoleOrigin } from "../api/origins.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "../api/route.ts";
 import { tokenDigest } from "../identity/sessions.ts";
 
@@ -103,9 +105,7 @@ export type SignInRouteDeps = {
 /** Signing in and out of the console: the session is in a cookie that no script can read. */
 export function consoleSignInRoutes({ cookie, sessionMs, isSecure, signIn, signOut }: SignInRouteDeps): Route[] {
   const schema = { hide: true };
-  /** `Strict`: the page itself needs no cookie, so a link to the console still finds the user signed in. */
-  const cookieLine = (request: FastifyRequest, token: string, seconds: number) =>
-    `${cookie}=${encodeURIComponent(token)}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Strict${isSecure(request) ? "; Secure" : ""}`;
+  const cookieLine = (request: FastifyRequest, token: string, seconds: number) => sessionCookie(cookie, token, seconds, isSecure(request));
 
   return [
     route({
@@ -134,6 +134,54 @@ export function consoleSignInRoutes({ cookie, sessionMs, isSecure, signIn, signO
       },
     }),
   ];
+}
+
+/** Where the provider sends the browser back to. It is one page of the console, which finishes the sign-in. */
+export const OIDC_CALLBACK = "/console/signed-in";
+const LONGEST_QUERY = 16_384;
+const FINISH_BODY = Type.Object(
+  {
+    sealed: Type.String({ maxLength: LONGEST_QUERY, description: "as the response that began the sign-in" }),
+    search: Type.String({ maxLength: LONGEST_QUERY, description: "the query of the address that the provider sent the browser back to" }),
+  },
+  { additionalProperties: false },
+);
+
+/**
+ * Sign-in at the provider. What finishes a sign-in is kept by the page that began it, in the storage of its origin: a cookie could be replaced by pages of containers,
+ * which share the host name, and a browser would be signed in as a user of their choice.
+ */
+export function consoleOidcRoutes({ oidc, settings, authorization, auditRecorder, clock }: RouteDeps): Route[] {
+  const common = { method: "POST", authorize: "anyone", audit: "none", uncompressed: true } as const;
+  return [
+    route({
+      ...common,
+      path: "/console/sign-in/begin",
+      schema: { hide: true },
+      handle: async (request) => {
+        requireOwnPage(request);
+        return requireProvider(oidc).begin(`${ownConsoleOrigin(settings, request)}${OIDC_CALLBACK}`);
+      },
+    }),
+    route({
+      ...common,
+      path: "/console/sign-in/finish",
+      schema: { hide: true, body: FINISH_BODY },
+      handle: async (request, reply) => {
+        requireOwnPage(request);
+        const session = await requireProvider(oidc).finish(request.body, clientAddress(request));
+        await recordOidcSignIn({ authorization, auditRecorder }, request, session);
+        const seconds = Math.floor((session.expiresOn - clock.now()) / 1_000);
+        reply.header("set-cookie", sessionCookie(CONSOLE_COOKIE, session.token, seconds, isHttps({ webRoot: settings.console?.url }, request)));
+        return { isSuccess: true };
+      },
+    }),
+  ];
+}
+
+/** `Strict`: the page itself needs no cookie, so a link to the console still finds the user signed in. */
+function sessionCookie(name: string, token: string, seconds: number, isSecure: boolean): string {
+  return `${name}=${encodeURIComponent(token)}; Path=/; Max-Age=${seconds}; HttpOnly; SameSite=Strict${isSecure ? "; Secure" : ""}`;
 }
 
 /** No page of another origin may sign a browser in, as a user of its choice. */

@@ -52,7 +52,15 @@ export const PROXY_ATTEMPT_LIMITS: AttemptLimits = { ...ATTEMPT_LIMITS, ofAPeer:
  *
  * All of it is in memory: a restart clears it.
  */
-export function createSignInAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock: Clock; limits?: AttemptLimits }): SignInAttempts {
+export function createSignInAttempts({
+  clock,
+  limits = ATTEMPT_LIMITS,
+  refusal = "Too many wrong developer keys were tried. Wait, then try again.",
+}: {
+  clock: Clock;
+  limits?: AttemptLimits;
+  refusal?: string;
+}): SignInAttempts {
   const marks = new Map<string, number>();
   const knownClients = new Map<string, number>();
   const knownKeys = new Map<string, number>();
@@ -61,7 +69,7 @@ export function createSignInAttempts({ clock, limits = ATTEMPT_LIMITS }: { clock
   const now = () => clock.monotonic();
   const require = (mark: number, { burst, everyMs }: AttemptAllowance) => {
     const retryAfterMs = mark - now() - (burst - 1) * everyMs;
-    if (retryAfterMs > 0) throw new Fault("TOO_MANY_ATTEMPTS", "Too many wrong developer keys were tried. Wait, then try again.", { retryAfterMs });
+    if (retryAfterMs > 0) throw new Fault("TOO_MANY_ATTEMPTS", refusal, { retryAfterMs });
   };
   const moved = (mark: number, { everyMs }: AttemptAllowance) => Math.max(mark, now()) + everyMs;
   /** The last entry of the map is the most recent one. */

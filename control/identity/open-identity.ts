@@ -19,8 +19,8 @@ export type ControlIdentity = {
   refOfDevKey(key: string): SessionRef;
   /** The token of a new session for the holder of a developer key, with which it ends. `address`: the client's. Faults: DEV_KEY_INVALID. */
   signIn(key: string, kind?: SessionKind, address?: string): Promise<string>;
-  /** A new session's token; only its digest is kept. */
-  openSession(userId: string, lifetimeMs?: number, kind?: SessionKind): Promise<string>;
+  /** A new session's token; only its digest is kept. `address`: the client's. */
+  openSession(userId: string, lifetimeMs?: number, kind?: SessionKind, address?: string): Promise<string>;
   /** A plain session's token for the holder of another session, with which it ends. Faults: TOKEN_INVALID. */
   openSessionFrom(token: string): Promise<string>;
   /** Calls `listener` after sessions ended before their time, until the returned function is called. */
@@ -40,7 +40,7 @@ export type ControlIdentity = {
 };
 
 const SESSION_MS = 30 * 24 * 3_600_000;
-/** That one key has open: a script that signs in before each of its calls ends its own oldest ones, rather than filling the store for a month. */
+/** That one key, or one user without a key, has open: a script that signs in before each of its calls ends its own oldest ones, rather than filling the store for a month. */
 export const MOST_SESSIONS_OF_KEY = 1_000;
 /** No key or token of ours is near as long; what is longer is not worth a digest. */
 const LONGEST_SECRET = 4_096;
@@ -67,6 +67,7 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
     const held = key.length > LONGEST_SECRET ? undefined : await store.devKeys.byDigest(tokenDigest(key));
     const user = held && (await store.users.find(held.userId));
     if (!user) throw new Fault("DEV_KEY_INVALID", "The developer key is not valid on this server. Ask an administrator for a new one.");
+    if (user.blockedOn !== undefined) throw blocked(user);
     return { user, keyDigest: held.digest };
   };
 
@@ -79,7 +80,8 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
       await store.sessions.removeExpired(clock.now());
       const times = { createdOn: clock.now(), expiresOn: clock.now() + lifetimeMs };
       await store.sessions.insert({ ...session, ...times, digest: tokenDigest(token), derivedDigest: derived });
-      if (keyDigest !== undefined) await store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
+      if (keyDigest === undefined) await store.sessions.removeOldestKeyless(session.userId, MOST_SESSIONS_OF_KEY);
+      else await store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
     });
     return token;
   };
@@ -132,7 +134,8 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
         const { user, keyDigest } = await holder(key);
         return open({ userId: user.id, lifetimeMs: sessionMs, keyDigest, kind, address: address?.slice(0, LONGEST_ADDRESS) });
       }),
-    openSession: (userId, lifetimeMs = sessionMs, kind = "plain") => open({ userId, lifetimeMs, keyDigest: undefined, kind }),
+    openSession: (userId, lifetimeMs = sessionMs, kind = "plain", address?: string) =>
+      open({ userId, lifetimeMs, keyDigest: undefined, kind, address: address?.slice(0, LONGEST_ADDRESS) }),
     openSessionFrom: (token) =>
       // In one transaction, so that the session does not outlive the one that it comes from.
       store.transaction(async () => {
@@ -155,10 +158,14 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
       const { session, isDerived } = (await sessionOf(token)) ?? {};
       if (session === undefined || (session.kind === "console" && at !== "console")) return undefined;
       const user = await store.users.find(session.userId);
-      if (!user) return undefined;
+      if (!user || user.blockedOn !== undefined) return undefined;
       const admin = user.admin && !isDerived && (session.kind === "administration" || session.kind === "console");
       const derived = session.kind === "console" ? {} : { derivedToken: isDerived ? token : await derivedOf(token, session) };
       return { userId: user.id, login: user.login, admin, ref: refOf(session), ...derived };
     },
   };
+}
+
+export function blocked({ login }: Pick<User, "login">): Fault {
+  return new Fault("USER_BLOCKED", `An administrator blocked ${login} on this server: ask an administrator.`);
 }

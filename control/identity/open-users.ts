@@ -26,6 +26,11 @@ export type UserAccounts = {
   add(login: string, changes: UserAccountChange): Promise<UserAccount>;
   /** Changes what is given; `groups` are then all that the user is in. Faults: REQUEST_INVALID. */
   change(login: string, changes: UserAccountChange): Promise<UserAccount>;
+  /** Ends all sessions of the user; no key of the user is valid until `unblock`. `by`: the administrator. Faults: REQUEST_INVALID. */
+  block(login: string, by: Pick<User, "id">): Promise<UserAccount>;
+  unblock(login: string): Promise<UserAccount>;
+  /** Who at the sign-in provider signs in as this user; undefined: no one. Faults: LOGIN_TAKEN if another user is linked to the subject, REQUEST_INVALID. */
+  link(login: string, provided: { issuer: string; subject: string } | undefined): Promise<UserAccount>;
   /**
    * Ends the user's keys and sessions with the user. The packages of the user become those of `heir`, so every package has
    * an author; the result names them. Faults: REQUEST_INVALID.
@@ -111,6 +116,35 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
       // Rights may be fewer now: cached callers, and those with open requests, are verified again.
       if (groups !== undefined || changes.admin === false) signedOut();
       return changed;
+    },
+    block: async (login, by) => {
+      const account = await store.transaction(async () => {
+        const user = await find(login);
+        if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user cannot be blocked; its key is changed by BERTH_ADMIN_KEY.");
+        if (user.id === by.id) throw new Fault("REQUEST_INVALID", "You cannot block yourself; another administrator can.");
+        // Those of containers too: after an unblock they would be valid again.
+        await store.containers.endStartsOfUser(user.id);
+        await store.sessions.removeByUser(user.id);
+        return person((await store.users.update(user.id, { blockedOn: user.blockedOn ?? clock.now() })) ?? user);
+      });
+      signedOut();
+      return account;
+    },
+    unblock: (login) =>
+      store.transaction(async () => {
+        const user = await find(login);
+        return person((await store.users.update(user.id, { blockedOn: undefined })) ?? user);
+      }),
+    link: async (login, provided) => {
+      const account = await store.transaction(async () => {
+        const user = await find(login);
+        if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user signs in by its key alone: link another administrator.");
+        const holder = provided && (await store.users.bySubject(provided.issuer, provided.subject));
+        if (holder && holder.id !== user.id) throw new Fault("LOGIN_TAKEN", `This subject signs in as ${holder.login}: unlink that user first.`);
+        return person((await store.users.update(user.id, { oidcIssuer: provided?.issuer, oidcSubject: provided?.subject })) ?? user);
+      });
+      signedOut();
+      return account;
     },
     remove: async (login, heir) => {
       const left = await store.transaction(async () => {

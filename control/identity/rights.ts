@@ -92,7 +92,7 @@ export async function mayStillManage(
   packageId: string,
 ): Promise<boolean> {
   const user = await store.users.find(userId);
-  return user !== undefined && mayManagePackage(store, { userId, admin: admin && user.admin }, packageId);
+  return user !== undefined && user.blockedOn === undefined && mayManagePackage(store, { userId, admin: admin && user.admin }, packageId);
 }
 
 type CallerIdentity = { userId: string; admin: boolean };

@@ -55,7 +55,8 @@ export async function containerToken({ store, vault }: { store: Store; vault: Va
   if (requestedBy === undefined) return undefined;
   // One transaction: no key is revoked, and no credential sealed anew, between the look and the write.
   return store.transaction(async () => {
-    if (!(await store.users.find(requestedBy))) return undefined;
+    const user = await store.users.find(requestedBy);
+    if (!user || user.blockedOn !== undefined) return undefined;
     if (requestedKey !== undefined && (await store.devKeys.byDigest(requestedKey))?.userId !== requestedBy) return undefined;
     // Without the key the container still starts; only that a repeated start gives it a second token.
     const before = await store.sessions.byContainer(id);

@@ -170,7 +170,18 @@ export type Container = {
 export type ContainerPatch = Partial<Omit<Container, "id" | "state">>;
 export type ImagePatch = Partial<Omit<Image, "id" | "state">>;
 
-export type User = { id: string; login: string; friendlyName: string; admin: boolean; createdOn: number };
+export type User = {
+  id: string;
+  login: string;
+  friendlyName: string;
+  admin: boolean;
+  createdOn: number;
+  /** The user at the sign-in provider, who alone may sign in there as this one; undefined: no one. */
+  oidcIssuer?: string | undefined;
+  oidcSubject?: string | undefined;
+  /** Since when no key and no session of the user is valid; undefined: they are. */
+  blockedOn?: number | undefined;
+};
 
 /** Tokens and keys are stored as SHA-256 digests only. */
 /** The start that a container's session belongs to. The token is stored sealed, so that a repeated start passes the same one. */

@@ -301,6 +301,13 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE series_points ADD COLUMN run_ms INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE series_points ADD COLUMN run_mb_seconds INTEGER NOT NULL DEFAULT 0;
   `,
+  // Which user at the sign-in provider is which here, and who is blocked.
+  `
+  ALTER TABLE users ADD COLUMN oidc_issuer TEXT;
+  ALTER TABLE users ADD COLUMN oidc_subject TEXT;
+  ALTER TABLE users ADD COLUMN blocked_on INTEGER;
+  CREATE UNIQUE INDEX users_by_subject ON users (oidc_issuer, oidc_subject) WHERE oidc_subject IS NOT NULL;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

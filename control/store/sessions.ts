@@ -69,6 +69,24 @@ export function createSessions(queries: Queries) {
         .offset(values.most),
     ),
   );
+  const removeOldestKeyless = run((values: { userId: string; most: number }) =>
+    builder
+      .deleteFrom("sessions")
+      .where(
+        "digest",
+        "in",
+        builder
+          .selectFrom("sessions")
+          .select("digest")
+          .where("user_id", "=", values.userId)
+          .where("key_digest", "is", null)
+          .where("container_id", "is", null)
+          .orderBy("expires_on", "desc")
+          .orderBy(dialect.insertion, "desc")
+          .limit(Number.MAX_SAFE_INTEGER)
+          .offset(values.most),
+      ),
+  );
   /** Those of containers end with their containers. */
   const matching = ({ now, text, userId }: SessionFilter) => sql`from sessions join users on users.id = sessions.user_id
     left join dev_keys on dev_keys.digest = sessions.key_digest
@@ -122,6 +140,8 @@ export function createSessions(queries: Queries) {
     removeByUser: (userId: string) => removeByUser({ userId }),
     /** Removes all but the newest `most` that a developer key opened; those of containers do not count. */
     removeOldest: (keyDigest: string, most: number) => removeOldest({ keyDigest, most }),
+    /** The same for those that no key opened. */
+    removeOldestKeyless: (userId: string, most: number) => removeOldestKeyless({ userId, most }),
     /** Removes those that ended at `now` (epoch ms) or before; returns how many. */
     removeExpired: (now: number) => removeExpired({ now: Math.trunc(now) }),
   };

@@ -103,7 +103,16 @@ function columnsOf<T>(): <C extends ColumnsOf<T>>(columns: C & Record<Exclude<ke
 
 /** Every column of every table, but for the `seq` of `history` and `wakes`, by which alone they are ordered. */
 export const TABLES = {
-  users: columnsOf<User>()({ id: text(), login: text(), friendlyName: text(), admin: flag(), createdOn: whole() }),
+  users: columnsOf<User>()({
+    id: text(),
+    login: text(),
+    friendlyName: text(),
+    admin: flag(),
+    createdOn: whole(),
+    oidcIssuer: optional(text()),
+    oidcSubject: optional(text()),
+    blockedOn: optional(whole()),
+  }),
   group_members: columnsOf<{ name: string; userId: string }>()({ name: text(), userId: text() }),
   dev_keys: columnsOf<DevKey>()({
     digest: text(),

@@ -35,11 +35,16 @@ export function createUsers(queries: Queries) {
   };
   const table = createEntityTable(queries, "users", "id");
   const byLogin = table.first((query, values: { login: string }) => query.where("login", "=", values.login));
+  const bySubject = table.first((query, values: { issuer: string; subject: string }) =>
+    query.where("oidc_issuer", "=", values.issuer).where("oidc_subject", "=", values.subject),
+  );
   const all = table.list((query) => query.orderBy("login"));
   const some = table.list((query, values: { ids: string }) => query.where("id", "in", queries.dialect.elements(values.ids)));
   return {
     find: table.find,
     byLogin: (login: string) => byLogin({ login }),
+    /** The user that a subject of an issuer signs in as. */
+    bySubject: (issuer: string, subject: string) => bySubject({ issuer, subject }),
     all: () => all({}),
     /** By login. */
     page: (filter: UserFilter, { limit, offset }: StoreRange) =>

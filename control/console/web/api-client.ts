@@ -4,10 +4,12 @@ import type { ConsoleSection } from "./entities.ts";
 /** Why a request failed. `status` is 0 if there was no response. */
 export class RequestError extends Error {
   readonly status: number;
+  readonly path: string;
 
-  constructor(message: string, status: number) {
+  constructor(message: string, status: number, path: string) {
     super(message);
     this.status = status;
+    this.path = path;
   }
 }
 
@@ -40,7 +42,7 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
   const answer = await fetch(path, { ...init, signal })
     .catch((error: unknown) => {
       if (init.signal?.aborted) throw error;
-      throw new RequestError(timeout.signal.aborted ? "berth did not respond within 30 s." : "berth is unreachable.", 0);
+      throw new RequestError(timeout.signal.aborted ? "berth did not respond within 30 s." : "berth is unreachable.", 0, path);
     })
     .finally(() => {
       clearTimeout(timer);
@@ -48,8 +50,8 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
       if (isSlow) dispatchEvent(new Event(SLOW_REQUEST_ENDED));
     });
   dispatchEvent(new Event(REQUEST_ANSWERED));
-  if (answer.status === 401 && path !== "/console/sign-in") dispatchEvent(new Event(SESSION_ENDED));
-  if (!answer.ok) throw new RequestError(await reasonOf(answer), answer.status);
+  if (answer.status === 401 && !path.startsWith("/console/sign-in")) dispatchEvent(new Event(SESSION_ENDED));
+  if (!answer.ok) throw new RequestError(await reasonOf(answer), answer.status, path);
   return answer;
 }
 
@@ -96,8 +98,8 @@ export async function probeServer(): Promise<void> {
   await send("/console/rooms");
 }
 
-/** `edge`: the origin of the edge; undefined: unknown. */
-type ConsoleServer = { sections: readonly ConsoleSection[]; edge: string | undefined };
+/** `edge`: the origin of the edge; undefined: unknown. `provider`: what the sign-in provider is called; undefined: there is none. */
+type ConsoleServer = { sections: readonly ConsoleSection[]; edge: string | undefined; provider: string | undefined };
 
 /** The sections that this server has: a registry without a control plane has no containers. Requested once, before sign-in. */
 export function useServerSections(): { server: ConsoleServer | undefined; error: Error | undefined; reload(): void } {
@@ -107,9 +109,9 @@ export function useServerSections(): { server: ConsoleServer | undefined; error:
   useEffect(() => {
     const gone = new AbortController();
     send("/console/rooms", { signal: gone.signal })
-      .then((answer) => answer.json() as Promise<{ rooms: ConsoleSection[]; edge?: string }>)
+      .then((answer) => answer.json() as Promise<{ rooms: ConsoleSection[]; edge?: string; provider?: string }>)
       .then(
-        (body) => (setServer({ sections: body.rooms, edge: body.edge }), setError(undefined)),
+        (body) => (setServer({ sections: body.rooms, edge: body.edge, provider: body.provider }), setError(undefined)),
         (reason: unknown) => {
           if (!gone.signal.aborted) setError(reason as Error);
         },

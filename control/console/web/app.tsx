@@ -19,7 +19,7 @@ import { NoticeBoard } from "./parts/notices.tsx";
 import { PackageList, PackagePage } from "./packages.tsx";
 import { PageHeader } from "./page-header.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
-import { SignIn, SignInForm } from "./sign-in.tsx";
+import { FinishSignIn, isBackFromProvider, SignIn, SignInForm } from "./sign-in.tsx";
 
 /** The sections of the console: their titles in the navigation, and their pages for the rest of the path. The first one is the start page. */
 const SECTIONS: readonly ConsolePage[] = [
@@ -72,12 +72,18 @@ function App() {
   if (!server) return <Loading />;
   return (
     <EdgeAddress.Provider value={server.edge}>
-      <Console names={server.sections} state={user} />
+      {isBackFromProvider() ? (
+        <FinishSignIn hasOwnUsers provider={server.provider} />
+      ) : (
+        <Console names={server.sections} provider={server.provider} state={user} />
+      )}
     </EdgeAddress.Provider>
   );
 }
 
-function Console({ names, state: { value: user, error, reload } }: { names: readonly ConsoleSection[]; state: RequestState<User> }) {
+type ConsoleProps = { names: readonly ConsoleSection[]; provider: string | undefined; state: RequestState<User> };
+
+function Console({ names, provider, state: { value: user, error, reload } }: ConsoleProps) {
   const [session, setSession] = useState<"signedIn" | "ended" | "signedOut">("signedIn");
   /** Counts sign-ins: each one reads the page again. */
   const [turn, setTurn] = useState(0);
@@ -94,7 +100,7 @@ function Console({ names, state: { value: user, error, reload } }: { names: read
   };
 
   if (session === "signedOut" || (!user && error instanceof RequestError && error.status === 401))
-    return <SignIn hasOwnUsers={withContainers} onSignedIn={onSignedIn} />;
+    return <SignIn hasOwnUsers={withContainers} provider={provider} onSignedIn={onSignedIn} />;
   if (error && !user) return <UnreachablePage error={error} onRetry={reload} />;
   if (!user) return <Loading />;
 
@@ -107,7 +113,7 @@ function Console({ names, state: { value: user, error, reload } }: { names: read
       {withContainers ? <LiveFeed key={turn}>{page}</LiveFeed> : page}
       {session === "ended" ? (
         <Dialog title="Your session has ended">
-          <SignInForm hasOwnUsers={withContainers} onSignedIn={onSignedIn} />
+          <SignInForm hasOwnUsers={withContainers} provider={provider} onSignedIn={onSignedIn} />
         </Dialog>
       ) : null}
     </NoticeBoard>

@@ -1,71 +1,153 @@
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import icon from "./icon.svg";
 import { type RequestError, send } from "./api-client.ts";
 
-/** `hasOwnUsers`: berth has users of its own, and created the first one. */
-type SignInProps = { hasOwnUsers: boolean; onSignedIn(): void };
+/** `hasOwnUsers`: berth has users of its own, and created the first one. `provider`: what the sign-in provider is called; undefined: there is none. */
+type SignInProps = { hasOwnUsers: boolean; provider: string | undefined; onSignedIn(): void };
 
 export function SignIn(props: SignInProps) {
+  return (
+    <SignInPage>
+      <SignInForm {...props} />
+    </SignInPage>
+  );
+}
+
+function SignInPage({ children }: { children: preact.ComponentChildren }) {
   return (
     <main class="sign-in">
       <h1>
         <img src={icon} alt="" width="32" height="32" /> berth
       </h1>
-      <SignInForm {...props} />
+      {children}
     </main>
   );
 }
 
-export function SignInForm({ hasOwnUsers, onSignedIn }: SignInProps) {
+export function SignInForm({ hasOwnUsers, provider, onSignedIn }: SignInProps) {
   const [key, setKey] = useState("");
   const [error, setError] = useState<string>();
-  const [busy, setBusy] = useState(false);
+  const [busy, setBusy] = useState<"key" | "provider">();
 
+  const start = (what: "key" | "provider", work: () => Promise<unknown>) => {
+    setBusy(what);
+    setError(undefined);
+    work()
+      .catch((reason: unknown) => setError(messageOf(reason as RequestError)))
+      .finally(() => setBusy(undefined));
+  };
   const submit = (event: Event) => {
     event.preventDefault();
-    setBusy(true);
-    setError(undefined);
-    send("/console/sign-in", { method: "POST", headers: { authorization: `Dev ${key.trim()}` } })
-      .then(onSignedIn, (reason: unknown) => setError(messageOf(reason as RequestError)))
-      .finally(() => setBusy(false));
+    start("key", async () => {
+      await send("/console/sign-in", { method: "POST", headers: { authorization: `Dev ${key.trim()}` } });
+      onSignedIn();
+    });
   };
   return (
-    <form class="sign-in-form" onSubmit={submit}>
-      <label for="key">Developer key</label>
-      <input
-        id="key"
-        type="password"
-        autocomplete="current-password"
-        required
-        value={key}
-        onInput={(event) => setKey(event.currentTarget.value)}
-        aria-describedby="hint"
-        // oxlint-disable-next-line jsx-a11y/no-autofocus
-        autofocus
-      />
-      <p id="hint" class="quiet">
-        {hasOwnUsers ? (
-          <>
-            Enter the key that <code>grok publish</code> uses. The first user's key is in <code>admin.key</code> in berth's data folder.
-          </>
-        ) : (
-          <>
-            Enter the key of your Datagrok server that <code>grok publish</code> and <code>docker login</code> use.
-          </>
-        )}
-      </p>
-      {error === undefined ? null : (
-        <p class="failure" role="alert">
-          {error}
-        </p>
+    <>
+      {provider === undefined ? null : (
+        <div class="sign-in-provider">
+          <button type="button" class="primary" disabled={busy !== undefined} onClick={() => start("provider", goToProvider)}>
+            {busy === "provider" ? "Signing in…" : `Sign in with ${provider}`}
+          </button>
+          <p class="quiet">or with a developer key:</p>
+        </div>
       )}
-      <button type="submit" class="primary" disabled={busy || key.trim() === ""}>
-        {busy ? "Signing in…" : "Sign in"}
-      </button>
-    </form>
+      <form class="sign-in-form" onSubmit={submit}>
+        <label for="key">Developer key</label>
+        <input
+          id="key"
+          type="password"
+          autocomplete="current-password"
+          required
+          value={key}
+          onInput={(event) => setKey(event.currentTarget.value)}
+          aria-describedby="hint"
+          // oxlint-disable-next-line jsx-a11y/no-autofocus
+          autofocus={provider === undefined}
+        />
+        <p id="hint" class="quiet">
+          {hasOwnUsers ? (
+            <>
+              Enter the key that <code>grok publish</code> uses. The first user's key is in <code>admin.key</code> in berth's data folder.
+            </>
+          ) : (
+            <>
+              Enter the key of your Datagrok server that <code>grok publish</code> and <code>docker login</code> use.
+            </>
+          )}
+        </p>
+        {error === undefined ? null : (
+          <p class="failure" role="alert">
+            {error}
+          </p>
+        )}
+        <button type="submit" class={provider === undefined ? "primary" : ""} disabled={busy !== undefined || key.trim() === ""}>
+          {busy === "key" ? "Signing in…" : "Sign in"}
+        </button>
+      </form>
+    </>
   );
 }
 
-function messageOf({ status, message }: RequestError): string {
-  return status === 401 ? "Unknown key. Ask your administrator." : message;
+function messageOf({ status, message, path }: RequestError): string {
+  return status === 401 && path === "/console/sign-in" ? "Unknown key. Ask your administrator." : message;
+}
+
+/** The address that the provider sends the browser back to. */
+const RETURN_PATH = "/console/signed-in";
+/** In the storage of this tab: what finishes the sign-in that it began, and the page to open then. */
+const BEGUN = "begun sign-in";
+
+type BegunSignIn = { state: string; sealed: string; page: string };
+
+export function isBackFromProvider(): boolean {
+  return location.pathname === RETURN_PATH;
+}
+
+async function goToProvider(): Promise<void> {
+  const answer = await send("/console/sign-in/begin", { method: "POST" });
+  const { url, state, sealed } = (await answer.json()) as { url: string; state: string; sealed: string };
+  const begun: BegunSignIn = { state, sealed, page: isBackFromProvider() ? "" : location.hash };
+  sessionStorage.setItem(BEGUN, JSON.stringify(begun));
+  location.assign(url);
+}
+
+/** Finishes the sign-in that this tab began. Any other is refused: its link may come from another user, who would then be signed in here. */
+async function finishSignIn(): Promise<string> {
+  const stored = sessionStorage.getItem(BEGUN);
+  sessionStorage.removeItem(BEGUN);
+  const begun = stored === null ? undefined : (JSON.parse(stored) as BegunSignIn);
+  const { search } = location;
+  // Its code is for one use; it stays neither in the address nor in the history.
+  history.replaceState(null, "", RETURN_PATH);
+  if (begun === undefined || begun.state !== new URLSearchParams(search).get("state"))
+    throw new Error("This sign-in was not begun in this browser tab. Sign in again.");
+  await send("/console/sign-in/finish", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ sealed: begun.sealed, search }),
+  });
+  return begun.page;
+}
+
+/** The page to which the provider sends the browser back. */
+export function FinishSignIn(props: Omit<SignInProps, "onSignedIn">) {
+  const [error, setError] = useState<string>();
+  const open = (page: string) => location.replace(`/${page}`);
+  useEffect(() => void finishSignIn().then(open, (reason: unknown) => setError((reason as Error).message)), []);
+  return (
+    <SignInPage>
+      {error === undefined ? (
+        <p class="quiet">Signing in…</p>
+      ) : (
+        <>
+          <p class="failure" role="alert">
+            {error}
+          </p>
+          <SignInForm {...props} onSignedIn={() => open("")} />
+        </>
+      )}
+    </SignInPage>
+  );
 }

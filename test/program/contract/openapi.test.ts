@@ -7,6 +7,10 @@ type Sent = { status: number; text: string };
 
 /** What there is none of here is refused. */
 const REFUSED: Record<string, number> = {
+  "get /users/login/oidc": 501,
+  "post /users/login/device": 501,
+  "post /users/login/device/token": 501,
+  "put /users/{login}/subject": 501,
   "delete /admin/orphans": 400,
   "post /admin/control/step-down": 400,
   "delete /users/{login}/sessions/{id}": 404,
@@ -75,6 +79,13 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /public/v1/packages": () => call("GET", "/public/v1/packages?limit=50&page=1"),
     "post /users": () => call("POST", "/users", json, body({ login: "anna" })),
     "patch /users/{login}": () => call("PATCH", "/users/anna", json, body({ friendlyName: "Anna" })),
+    "put /users/{login}/block": () => call("PUT", "/users/anna/block"),
+    "delete /users/{login}/block": () => call("DELETE", "/users/anna/block"),
+    "put /users/{login}/subject": () => call("PUT", "/users/anna/subject", json, body({ subject: "of-anna" })),
+    "delete /users/{login}/subject": () => call("DELETE", "/users/anna/subject"),
+    "get /users/login/oidc": () => call("GET", "/users/login/oidc", {}),
+    "post /users/login/device": () => call("POST", "/users/login/device", {}),
+    "post /users/login/device/token": () => call("POST", "/users/login/device/token", json, body({ handle: "of-no-sign-in" })),
     "post /users/{login}/keys": () => call("POST", "/users/anna/keys", json, body({ label: "laptop" })),
     "get /users/{login}/keys": () => call("GET", "/users/anna/keys"),
     "get /admin/users": () => call("GET", "/admin/users?text=anna&limit=10&page=1"),

@@ -24,6 +24,11 @@ export function sessionsPath(login: string): string {
   return `${userPath(login)}/sessions`;
 }
 
+export function rightsOf({ admin, blockedOn }: AccountJson): string {
+  if (blockedOn !== null) return "blocked";
+  return admin ? "administrator" : "user";
+}
+
 /** Everything about one user. `isOwn`: the signed-in administrator. */
 export function UserPage({ login, isOwn }: { login: string; isOwn: boolean }) {
   const ofLogin = `?login=${encodeURIComponent(login)}`;
@@ -47,7 +52,8 @@ export function UserPage({ login, isOwn }: { login: string; isOwn: boolean }) {
       <Facts
         facts={[
           ["Name", user.friendlyName],
-          ["Rights", user.admin ? "administrator" : "user"],
+          ["Rights", rightsOf(user)],
+          ...(user.subject === null ? [] : [["Subject at the sign-in provider", <code key="subject">{user.subject}</code>] as const]),
           ["Created", <Moment at={user.createdOn} />],
         ]}
       />
@@ -77,7 +83,7 @@ export function UserPage({ login, isOwn }: { login: string; isOwn: boolean }) {
 const FIRST_USER = "admin";
 
 function UserActions({ user, isOwn, onChanged }: { user: AccountJson; isOwn: boolean; onChanged(): void }) {
-  const [dialog, setDialog] = useState<"change" | "remove">();
+  const [dialog, setDialog] = useState<"change" | "remove" | "block">();
   const notices = useNotices();
   const { login } = user;
   const close = () => setDialog(undefined);
@@ -88,16 +94,41 @@ function UserActions({ user, isOwn, onChanged }: { user: AccountJson; isOwn: boo
       location.hash = linkTo("administration", "users");
     }, notices.failed);
   };
+  const setBlocked = (isBlocked: boolean) => {
+    close();
+    request(`${userPath(login)}/block`, { method: isBlocked ? "PUT" : "DELETE" }).then(() => {
+      notices.done(isBlocked ? `${login} is blocked. All sessions end within 10 s.` : `${login} is unblocked.`);
+      onChanged();
+    }, notices.failed);
+  };
   return (
     <div class="tools">
       <button type="button" onClick={() => setDialog("change")}>
         Change…
       </button>
       {isOwn || login === FIRST_USER ? null : (
-        <button type="button" class="danger" onClick={() => setDialog("remove")}>
-          Remove…
-        </button>
+        <>
+          {user.blockedOn === null ? (
+            <button type="button" class="danger" onClick={() => setDialog("block")}>
+              Block…
+            </button>
+          ) : (
+            <button type="button" onClick={() => setBlocked(false)}>
+              Unblock
+            </button>
+          )}
+          <button type="button" class="danger" onClick={() => setDialog("remove")}>
+            Remove…
+          </button>
+        </>
       )}
+      {dialog === "block" ? (
+        <ConfirmDialog title={`Block ${login}?`} verb="Block" onConfirm={() => setBlocked(true)} onClose={close}>
+          <p>
+            All sessions of {login} end, and no key of {login} is valid until you unblock the user. Packages and containers stay.
+          </p>
+        </ConfirmDialog>
+      ) : null}
       {dialog === "change" ? (
         <ChangeUser
           user={user}

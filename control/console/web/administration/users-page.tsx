@@ -7,12 +7,12 @@ import { type Column, Moment } from "../parts/display.tsx";
 import { Toggle } from "../parts/controls.tsx";
 import { PagedTable, useAddressState, usePagedRows } from "../parts/paged-table.tsx";
 import type { AdminPageProps } from "./pages.ts";
-import { UserPage } from "./user-page.tsx";
+import { rightsOf, UserPage } from "./user-page.tsx";
 
 const COLUMNS: readonly Column<AccountJson>[] = [
   { name: "Login", cell: ({ login }) => <a href={linkTo("administration", "users", login)}>{login}</a> },
   { name: "Name", cell: ({ friendlyName }) => friendlyName },
-  { name: "Rights", cell: ({ admin }) => (admin ? "administrator" : "user") },
+  { name: "Rights", cell: (user) => rightsOf(user) },
   { name: "Groups", cell: ({ groups }) => <GroupLinks groups={groups} /> },
   { name: "Keys", isNumber: true, cell: ({ keys }) => keys },
   { name: "Created", cell: ({ createdOn }) => <Moment at={createdOn} /> },

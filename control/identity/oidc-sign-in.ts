@@ -1,0 +1,271 @@
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
+import type { SessionKind, User } from "../model/entities.ts";
+import type { Vault } from "../packages/credentials/open-vault.ts";
+import type { Store } from "../store/open-store.ts";
+import { createSignInAttempts } from "./attempts.ts";
+import type { OidcCodeRequest, OidcProvider, OidcUserClaims } from "./oidc-provider.ts";
+import { blocked, type ControlIdentity } from "./open-identity.ts";
+import { ADMIN_LOGIN, LOGIN, MOST_GROUPS } from "./open-users.ts";
+import { tokenDigest } from "./sessions.ts";
+
+/** Who may sign in, and as what. `*` in a list of groups: all. */
+export type OidcRules = {
+  loginClaim: string;
+  groupsClaim: string;
+  allowedGroups: readonly string[];
+  /** Empty: berth's own administrators decide. */
+  adminGroups: readonly string[];
+  /** Groups of the provider that are groups in berth. Empty: berth's groups are not changed. */
+  groups: readonly string[];
+  createUsers: boolean;
+  linkUsers: boolean;
+  sessionMs: number;
+};
+
+/** `isNew`: the sign-in created the user. */
+export type OidcSession = { token: string; user: User; isNew: boolean; expiresOn: number };
+
+export type OidcDeviceStart = {
+  /** Sealed; only berth can read it. */
+  handle: string;
+  userCode: string;
+  url: string;
+  completeUrl: string | undefined;
+  expiresMs: number;
+  intervalMs: number;
+};
+
+/**
+ * Sign-in at an OpenID Connect provider. What berth must remember of a begun sign-in is sealed and held by the client, so another control process can finish it.
+ * `peer` is the client's address. Faults of all: SIGN_IN_PROVIDER_AWAY, TOO_MANY_ATTEMPTS.
+ */
+export type OidcSignIn = {
+  name: string;
+  issuer: string;
+  /** Where the browser goes, and what finishes the sign-in when it is back at `redirectUri`. */
+  begin(redirectUri: string): Promise<{ url: string; state: string; sealed: string }>;
+  /** Faults: SIGN_IN_FAILED, SIGN_IN_REFUSED, USER_BLOCKED. */
+  finish(request: { sealed: string; search: string }, peer: string | undefined): Promise<OidcSession>;
+  /** Faults: NOT_PROVIDED, SIGN_IN_FAILED. */
+  beginDevice(peer: string | undefined): Promise<OidcDeviceStart>;
+  /** Undefined: the user has not finished yet. Faults: SIGN_IN_FAILED, SIGN_IN_REFUSED, USER_BLOCKED. */
+  finishDevice(handle: string, peer: string | undefined): Promise<OidcSession | undefined>;
+};
+
+export type OidcSignInDeps = {
+  provider: OidcProvider;
+  rules: OidcRules;
+  store: Store;
+  identity: Pick<ControlIdentity, "users" | "sessions" | "openSession">;
+  vault: Pick<Vault, "seal" | "open">;
+  clock: Clock;
+  log: Log;
+};
+
+/** Users read a second factor from a phone, and accept terms. */
+const CODE_MS = 15 * 60_000;
+const CODE_CONTEXT = ["sign-in of a browser"];
+const DEVICE_CONTEXT = ["sign-in of a device"];
+/** Each waits for the provider. */
+const MOST_AT_ONCE = 32;
+const BUSY_MS = 1_000;
+const MOST_POLLED = 1_000;
+const LONGEST_SUBJECT = 255;
+const LONGEST_NAME = 200;
+const MOST_CLAIMED_GROUPS = 5_000;
+
+type SealedCode = Omit<OidcCodeRequest, "url"> & { until: number };
+type SealedDevice = { deviceCode: string; intervalMs: number; until: number };
+
+export function createOidcSignIn({ provider, rules, store, identity, vault, clock, log }: OidcSignInDeps): OidcSignIn {
+  const { name } = provider;
+  /** Each unfinished sign-in costs a request to the provider. */
+  const attempts = createSignInAttempts({ clock, refusal: `Too many sign-ins with ${name} failed from this address. Wait, then try again.` });
+  /** When a device may ask again, by the digest of its handle; the oldest first. */
+  const polls = new Map<string, number>();
+  let running = 0;
+
+  const limited = async <T>(peer: string | undefined, work: () => Promise<T>): Promise<T> => {
+    attempts.check(peer);
+    if (running >= MOST_AT_ONCE) throw new Fault("TOO_MANY_ATTEMPTS", "Too many users sign in at this moment: try again.", { retryAfterMs: BUSY_MS });
+    running++;
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof Fault && error.code === "SIGN_IN_FAILED") attempts.failed(peer);
+      throw error;
+    } finally {
+      running--;
+    }
+  };
+  const seal = async (context: readonly string[], value: object): Promise<string> => {
+    const { keyId, box } = await store.transaction(() => vault.seal(context, JSON.stringify(value)));
+    return `${keyId}.${box}`;
+  };
+  const unseal = <T extends { until: number }>(context: readonly string[], sealed: string): T => {
+    const [keyId = "", box = ""] = sealed.split(".", 2);
+    let value: T | undefined;
+    try {
+      value = JSON.parse(vault.open(context, { keyId, box }, "The sign-in")) as T;
+    } catch {
+      // Of another berth, or changed.
+    }
+    if (value === undefined || value.until <= clock.now())
+      throw new Fault(
+        "SIGN_IN_FAILED",
+        `The sign-in with ${name} was not begun here, or took longer than ${CODE_MS / 60_000} minutes. Sign in again.`,
+      );
+    return value;
+  };
+
+  const openSession = async (claims: OidcUserClaims, kind: SessionKind, peer: string | undefined): Promise<OidcSession> => {
+    const mapped = await mapOrEnd(claims);
+    const { user, isNew } = await store.transaction(() => findOrCreate(mapped));
+    if (user.blockedOn !== undefined) throw blocked(user);
+    const current = await applyRights(user, mapped);
+    const expiresOn = clock.now() + rules.sessionMs;
+    const token = await identity.openSession(user.id, rules.sessionMs, kind, peer);
+    log.info({ login: current.login, isNew }, "signed in at the provider");
+    return { token, user: current, isNew, expiresOn };
+  };
+
+  /** If the provider no longer allows a user, the open sessions end too. */
+  const mapOrEnd = async (claims: OidcUserClaims): Promise<MappedUser> => {
+    try {
+      return mapClaims(rules, name, claims);
+    } catch (error) {
+      const linked = await store.users.bySubject(claims.issuer, claims.subject);
+      if (linked) await identity.sessions.endAll(linked.id, undefined);
+      throw error;
+    }
+  };
+
+  const findOrCreate = async ({ issuer, subject, login, friendlyName }: MappedUser): Promise<{ user: User; isNew: boolean }> => {
+    const linked = await store.users.bySubject(issuer, subject);
+    if (linked) return { user: linked, isNew: false };
+    const link = { oidcIssuer: issuer, oidcSubject: subject };
+    const taken = (await store.users.all()).find((user) => user.login.toLowerCase() === login.toLowerCase());
+    if (taken !== undefined) {
+      if (!rules.linkUsers || taken.oidcSubject !== undefined || taken.admin || taken.login === ADMIN_LOGIN)
+        throw new Fault(
+          "SIGN_IN_REFUSED",
+          `${name} calls you ${login}, and berth has a user ${taken.login} who is not linked to you there. If that is you, an administrator runs: berth users link ${taken.login} ${JSON.stringify(subject)}.`,
+        );
+      return { user: (await store.users.update(taken.id, link)) ?? taken, isNew: false };
+    }
+    if (!rules.createUsers)
+      throw new Fault(
+        "SIGN_IN_REFUSED",
+        `${name} calls you ${login}, and berth has no such user. An administrator adds you with berth users add, and links you.`,
+      );
+    const { user } = await identity.users.add(login, { friendlyName });
+    return { user: (await store.users.update(user.id, link)) ?? user, isNew: true };
+  };
+
+  /** The provider decides at each sign-in what the settings leave to it. */
+  const applyRights = async (user: User, mapped: MappedUser): Promise<User> => {
+    const before = await store.groups.ofUser(user.id);
+    const groups = mapped.groups === undefined ? before : desiredGroups(rules.groups, before, mapped.groups);
+    const admin = user.login === ADMIN_LOGIN ? user.admin : (mapped.admin ?? user.admin);
+    const isSame = admin === user.admin && groups.length === before.length && groups.every((group) => before.includes(group));
+    return isSame ? user : (await identity.users.change(user.login, { admin, groups })).user;
+  };
+
+  return {
+    name,
+    issuer: provider.issuer,
+    begin: async (redirectUri) => {
+      const { url, ...secrets } = await provider.beginCode(redirectUri);
+      return { url, state: secrets.state, sealed: await seal(CODE_CONTEXT, { ...secrets, until: clock.now() + CODE_MS } satisfies SealedCode) };
+    },
+    finish: ({ sealed, search }, peer) =>
+      limited(peer, async () => openSession(await provider.finishCode(unseal<SealedCode>(CODE_CONTEXT, sealed), search), "console", peer)),
+    beginDevice: (peer) =>
+      limited(peer, async () => {
+        // A begun one counts as failed until it succeeds: it is a request to the provider that needs no credential.
+        attempts.failed(peer);
+        const { deviceCode, expiresMs, intervalMs, ...shown } = await provider.beginDevice();
+        const handle = await seal(DEVICE_CONTEXT, { deviceCode, intervalMs, until: clock.now() + expiresMs } satisfies SealedDevice);
+        return { ...shown, handle, expiresMs, intervalMs };
+      }),
+    finishDevice: async (handle, peer) => {
+      const { deviceCode, intervalMs } = unseal<SealedDevice>(DEVICE_CONTEXT, handle);
+      const digest = tokenDigest(handle);
+      if ((polls.get(digest) ?? 0) > clock.monotonic()) return undefined;
+      polls.delete(digest);
+      const [oldest] = polls.size >= MOST_POLLED ? polls.keys() : [];
+      if (oldest !== undefined) polls.delete(oldest);
+      // The client counts the interval from the response.
+      polls.set(digest, clock.monotonic() + intervalMs * 0.8);
+      return limited(undefined, async () => {
+        const claims = await provider.finishDevice(deviceCode);
+        return claims && openSession(claims, "administration", peer);
+      });
+    },
+  };
+}
+
+/** `groups`, `admin` are undefined where berth decides. */
+export type MappedUser = {
+  issuer: string;
+  subject: string;
+  login: string;
+  friendlyName: string;
+  groups: string[] | undefined;
+  admin: boolean | undefined;
+};
+
+/** What berth makes of the claims. Faults: SIGN_IN_REFUSED. */
+export function mapClaims(rules: OidcRules, name: string, { issuer, subject, claims }: OidcUserClaims): MappedUser {
+  const refused = (why: string) => new Fault("SIGN_IN_REFUSED", `The sign-in with ${name} is refused: ${why}.`);
+  const { loginClaim, groupsClaim, allowedGroups, adminGroups } = rules;
+  const groups = groupsOf(claims[groupsClaim]);
+  const isMember = (of: readonly string[]) => of.some((group) => group === "*" || groups.includes(plainGroup(group)));
+  if (!isMember(allowedGroups)) {
+    if (claims[groupsClaim] === undefined)
+      throw refused(`the provider sent no claim ${groupsClaim}, which says who may sign in. An administrator adds it at the provider`);
+    throw refused(`you are in none of the groups that may sign in to this server (${allowedGroups.join(", ")})`);
+  }
+  if (subject.length > LONGEST_SUBJECT) throw refused(`your subject is longer than ${LONGEST_SUBJECT} characters`);
+  const claimed = claims[loginClaim];
+  if (typeof claimed !== "string") throw refused(`the provider sent no claim ${loginClaim}. An administrator sets BERTH_OIDC_LOGIN_CLAIM`);
+  if (loginClaim === "email" && claims["email_verified"] === false) throw refused("the provider has not verified your e-mail address");
+  const [login = ""] = claimed.split("@", 1);
+  if (!new RegExp(LOGIN).test(login))
+    throw refused(
+      `${JSON.stringify(claimed.slice(0, 100))} cannot be a login: letters, digits, ., _ and -, at most 63. BERTH_OIDC_LOGIN_CLAIM names another claim`,
+    );
+  const fullName = claims["name"];
+  return {
+    issuer,
+    subject,
+    login,
+    friendlyName: typeof fullName === "string" && fullName.trim() !== "" ? fullName.trim().slice(0, LONGEST_NAME) : login,
+    groups: rules.groups.length === 0 ? undefined : groups,
+    admin: adminGroups.length === 0 ? undefined : isMember(adminGroups),
+  };
+}
+
+/** Of `before`, those that the provider does not decide, and those that it says. */
+function desiredGroups(decided: readonly string[], before: readonly string[], claimed: readonly string[]): string[] {
+  const isDecided = (group: string) => decided.includes("*") || decided.includes(group);
+  const valid = new RegExp(LOGIN);
+  return [...new Set([...before.filter((group) => !isDecided(group)), ...claimed.filter((group) => isDecided(group) && valid.test(group))])].slice(
+    0,
+    MOST_GROUPS,
+  );
+}
+
+function groupsOf(claim: unknown): string[] {
+  return [claim]
+    .flat()
+    .slice(0, MOST_CLAIMED_GROUPS)
+    .flatMap((group) => (typeof group === "string" ? [plainGroup(group)] : []));
+}
+
+/** Keycloak writes the path of a group: `/team`. */
+function plainGroup(group: string): string {
+  return group.replace(/^\//, "");
+}
