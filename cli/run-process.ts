@@ -12,7 +12,7 @@ import { VERSION } from "./version.ts";
 export async function runControlProcess(context: CommandContext): Promise<void> {
   const { runControl } = await import("../processes/control.ts");
   const loaded = loadSettingsAndLog(context, "control");
-  const deps = { ...(await processDeps(context, "control", loaded)), sources: loaded.sources };
+  const deps = { ...(await processDeps(context, "control", loaded)), sources: loaded.sources, env: context.env };
   const runtime = openRuntime(context, deps.settings);
   await context.parent?.released();
   const at = consoleListenerAt(deps.settings);

@@ -810,6 +810,31 @@ export const SETTINGS = {
       "Hosts to which it may follow, beside the registry's own domain and the stores of well-known registries (for ECR: *.amazonaws.com); this machine and its link only if listed here. On ECS and Kubernetes, also for registries that packages name",
     ),
   },
+  image: {
+    allow: setting(
+      "BERTH_IMAGE_ALLOW",
+      list(text("a pattern such as registry.example/team/*", /^[A-Za-z0-9*][A-Za-z0-9*._:/[\]-]{0,254}$/)),
+      [],
+      "Images that packages may run, by patterns of `registry/repository`: `ghcr.io/acme/**`. `*` is within a part of a name, `**` any number of parts. A pattern without a registry, such as `datagrok/*`, is for images that a package names without one, as what it builds. If empty, all",
+    ),
+    keys: setting(
+      "BERTH_IMAGE_KEYS",
+      list(text("a path")),
+      [],
+      "PEM files of public keys: berth runs only images that one of them has signed with cosign. If empty, berth needs no signatures",
+    ),
+    cosign: setting("BERTH_IMAGE_COSIGN", text("a program's name or path"), "cosign", "The program that verifies signatures for BERTH_IMAGE_KEYS"),
+    maxMb: optional("BERTH_IMAGE_MAX_MB", quantity(1, 10_000_000, "MB"), "Largest image, by the compressed size of its layers; if unset, any"),
+    maxAgeDays: optional(
+      "BERTH_IMAGE_MAX_AGE_DAYS",
+      quantity(0.01, 36_500, "days"),
+      "How long ago an image may have been built; if unset, at any time",
+    ),
+    userCount: optional("BERTH_IMAGE_USER_COUNT", wholeNumber(1, 1_000_000), "Images of all packages of one author; if unset, any number"),
+    userMb: optional("BERTH_IMAGE_USER_MB", quantity(1, 1_000_000_000, "MB"), "Their size in all; if unset, any"),
+    packageCount: optional("BERTH_IMAGE_PACKAGE_COUNT", wholeNumber(1, 1_000_000), "Images of one package; if unset, any number"),
+    packageMb: optional("BERTH_IMAGE_PACKAGE_MB", quantity(1, 1_000_000_000, "MB"), "Their size in all; if unset, any"),
+  },
   awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR, and of ECS with the driver `ecs`"),
 
   spawner: setting("BERTH_SPAWNER", flag(), false, "`berth serve` also opens the spawner API, through which other servers deploy on its engine"),

@@ -49,6 +49,16 @@ export type ResolvedImage = {
   command: string[];
   /** The image's own `HEALTHCHECK`. Undefined if it has none, or if that is unknown. */
   healthcheck?: ImageHealthcheck | undefined;
+} & ImageMeasures;
+
+/** What an image's manifest and configuration say of it; what is unknown is left out. */
+export type ImageMeasures = {
+  /** In a registry the compressed size of its layers; at an engine the size on its disk. */
+  sizeBytes?: number | undefined;
+  /** When it was built, in epoch ms. */
+  createdOn?: number | undefined;
+  /** For what it is built, such as `linux/amd64`, and what would run it. */
+  platform?: { image: string; machine: string } | undefined;
 };
 
 /** As in the image's configuration: `test` is `CMD` and words, or `CMD-SHELL` and a line for the shell. A missing time is the engine's default. */

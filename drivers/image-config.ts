@@ -6,11 +6,11 @@ import { type HttpReply, openHttpClient } from "../lib/http-client.ts";
 import { createRegistryClient, IMAGE_TYPES, MANIFEST_TYPES, type RegistryClient } from "../lib/registry-client/registry-client.ts";
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
-import type { Call, ResolvedImage } from "./driver.ts";
-import { exposedPorts, parseRuntime, type RuntimeConfig } from "./image.ts";
+import type { Call, ImageMeasures, ResolvedImage } from "./driver.ts";
+import { exposedPorts, parseMoment, parseRuntime, platformName, type RuntimeConfig } from "./image.ts";
 
 /** What a registry reports of an image without a pull: https://github.com/opencontainers/distribution-spec, and image-spec's config. */
-export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed" | "command" | "healthcheck">;
+export type ImageConfig = { digest: string | undefined } & Pick<ResolvedImage, "exposed" | "guessed" | "command" | "healthcheck"> & ImageMeasures;
 
 /**
  * `trusted`: the settings name this registry, so it may have any address. A registry that a package's author names follows the rules of redirects: no
@@ -38,8 +38,18 @@ const CONNECT_MS = 5_000;
 const HUB = "docker.io";
 const HUB_API = "registry-1.docker.io";
 
-type Manifest = { manifests?: { digest: string; platform?: { os?: string; architecture?: string } }[]; config?: { digest?: string } };
-type Config = { config?: (RuntimeConfig & { ExposedPorts?: Record<string, unknown> | null }) | null; history?: { created_by?: string }[] | null };
+type Manifest = {
+  manifests?: { digest: string; platform?: { os?: string; architecture?: string } }[];
+  config?: { digest?: string };
+  layers?: { size?: unknown }[] | null;
+};
+type Config = {
+  os?: unknown;
+  architecture?: unknown;
+  created?: unknown;
+  config?: (RuntimeConfig & { ExposedPorts?: Record<string, unknown> | null }) | null;
+  history?: { created_by?: string }[] | null;
+};
 
 /**
  * The ports that an image exposes, its command and its health check, from its manifest and its configuration. Faults: IMAGE_NOT_FOUND, PULL_DENIED, REGISTRY_UNREACHABLE.
@@ -87,16 +97,29 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
     manifest = jsonIn<Manifest>(await get(`manifests/${own.digest}`, IMAGE_TYPES.join(", ")), image);
   }
   const digest = first.header("docker-content-digest");
-  if (manifest.config?.digest === undefined) return { digest, exposed: [], command: [] };
-  const { config, history } = jsonIn<Config>(await get(`blobs/${manifest.config.digest}`, "*/*"), image);
+  const sizeBytes = sizeOf(manifest);
+  const size = sizeBytes === undefined ? {} : { sizeBytes };
+  if (manifest.config?.digest === undefined) return { digest, ...size, exposed: [], command: [] };
+  const { config, history, os, architecture, created } = jsonIn<Config>(await get(`blobs/${manifest.config.digest}`, "*/*"), image);
+  const builtFor = platformName(os, architecture);
+  const createdOn = parseMoment(created);
   return {
     digest,
+    ...size,
+    ...(createdOn === undefined ? {} : { createdOn }),
+    ...(builtFor === undefined ? {} : { platform: { image: builtFor, machine: `${PLATFORM.os}/${PLATFORM.architecture}` } }),
     ...exposedPorts(
       Object.keys(config?.ExposedPorts ?? {}),
       (history ?? []).map(({ created_by }) => created_by ?? ""),
     ),
     ...parseRuntime(config),
   };
+}
+
+/** Undefined for a manifest of schema 1, which has no sizes. Any user who may push writes it. */
+function sizeOf({ layers }: Manifest): number | undefined {
+  if (!Array.isArray(layers)) return undefined;
+  return layers.reduce((sum, layer) => sum + (Number.isSafeInteger(layer?.size) ? Math.max(0, Number(layer.size)) : 0), 0);
 }
 
 /** The registry and the repository of a full name, without tag and digest. */
@@ -153,7 +176,7 @@ function requireFound({ status }: HttpReply, image: RemoteImage): void {
 }
 
 /** As engines do: without TLS only on this machine, and on the usual port of registries without a certificate. */
-function rootOf(host: string): URL {
+export function rootOf(host: string): URL {
   const url = URL.parse(`https://${host}`);
   if (url === null) throw new Fault("REGISTRY_UNREACHABLE", `${host} is no host of a registry.`);
   return isLocal(url.hostname.replace(/^\[|\]$/g, "")) || url.port === "5000" ? new URL(`http://${host}`) : url;

@@ -113,3 +113,15 @@ function words(value: unknown): string[] {
   const list: unknown[] = Array.isArray(value) ? value.slice(0, MAX_WORDS) : [value];
   return list.flatMap((word) => (typeof word === "string" && word !== "" ? [word.slice(0, MAX_WORD)] : []));
 }
+
+/** `linux/amd64`, in the words of Docker and OCI, without a variant; undefined if it is unknown. */
+export function platformName(os: unknown, architecture: unknown): string | undefined {
+  const isWord = (value: unknown): value is string => typeof value === "string" && /^[a-z0-9_]{1,32}$/.test(value);
+  return isWord(os) && isWord(architecture) ? `${os}/${architecture}` : undefined;
+}
+
+/** Of RFC 3339, in epoch ms. Builds that are to be reproducible have 1970 or the year 1. */
+export function parseMoment(value: unknown): number | undefined {
+  const at = typeof value === "string" && value.length <= 64 ? Date.parse(value) : Number.NaN;
+  return Number.isFinite(at) ? at : undefined;
+}

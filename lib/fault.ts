@@ -45,6 +45,7 @@ export const FAULTS = {
   ENTITY_NOT_FOUND: [404, "Entity not found"],
   PACKAGE_INVALID: [400, "Package is not valid"],
   PACKAGE_TOO_LARGE: [413, "Package too large"],
+  PACKAGE_REFUSED: [403, "Package not allowed"],
   LISTS_FULL: [503, "Too many lists at once"],
   UPLOADS_FULL: [503, "Too many packages at once"],
   UPLOAD_TOO_SLOW: [408, "Package sent too slowly"],
@@ -100,6 +101,7 @@ export const FAULTS = {
 
   // Starting a container (reported by an orchestrator)
   IMAGE_NOT_FOUND: [500, "Image not found"],
+  IMAGE_REFUSED: [500, "Image not allowed"],
   IMAGE_REFERENCE_INVALID: [500, "Image reference is not valid"],
   CREDENTIAL_NOT_FOUND: [500, "Credential not found"],
   VARIABLES_TOO_LARGE: [500, "Variables too large"],

@@ -38,6 +38,7 @@ import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { configuredKeys } from "./control-listeners.ts";
 import { openConfiguredOidc } from "./configured-oidc.ts";
+import { openImagePolicy } from "./configured-image-policy.ts";
 import { openConfiguredRegistry, registryBrowser } from "./configured-registry.ts";
 import { createRegistryGarbage } from "./distribution/maintenance.ts";
 import { type ListeningHandle, portOf, tcpListenerOptions } from "./listeners.ts";
@@ -82,6 +83,8 @@ export type LeadingControlOptions = {
   settings: Settings;
   /** Where each setting comes from. */
   sources: ReadSettings["sources"];
+  /** For programs that it starts. */
+  env: NodeJS.ProcessEnv;
   runtime: RuntimeFolder;
   /** The socket of the console's own listener, where it has one. */
   consoleHandle: ListeningHandle | undefined;
@@ -93,7 +96,7 @@ export type LeadingControlOptions = {
 
 /** Desired and observed state, the reconciler, the API and the gateways' feed, on a store. `leader`: undefined if there is no other control process. */
 export async function openLeadingControl(
-  { settings, sources, runtime, consoleHandle, version, metrics, clock, log }: LeadingControlOptions,
+  { settings, sources, env, runtime, consoleHandle, version, metrics, clock, log }: LeadingControlOptions,
   store: Store,
   leader: LeaderPart | undefined,
 ): Promise<LeadingControl> {
@@ -116,6 +119,7 @@ export async function openLeadingControl(
   const chosen = disabled ? disabledDriver(driverName === "ask" ? "docker" : driverName, disabled) : await openChosen();
   const counted = countCalls(driverName === "process" ? withPublishedFiles(chosen, store, settings.data) : chosen, { metrics, clock });
   const driver = withAdoptedServices(leader ? checkBeforeCalls(counted, leader.check) : counted, { store, environment: settings.environment });
+  const imagePolicy = await openImagePolicy(settings, { registry, driver: driverName, env, metrics, clock, log });
   const opened = await openLifecycle({
     store,
     driver,
@@ -137,6 +141,7 @@ export async function openLeadingControl(
       signQueueToken: queueTokens({ settings, signingKeys, clock }),
     }),
     renderEnv: credentials.renderEnv,
+    imagePolicy,
     leaderEpoch: leader?.epoch,
     tcp: tcpListenerOptions(settings),
     metrics,
@@ -178,6 +183,7 @@ export async function openLeadingControl(
     hasTcpListeners: settings.tcp.ports !== undefined,
     keepVersions: settings.keepVersions,
     gpuIsOptional: settings.gpuPolicy === "prefer",
+    imagePolicy,
     maxPackageBytes: settings.maxPackageMb * MEGABYTE,
     limits: ZIP_LIMITS,
     clock,

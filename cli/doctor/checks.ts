@@ -4,6 +4,7 @@ import type { Check } from "./check.ts";
 import { checkContainer } from "./container.ts";
 import { checkDatagrok, checkSleepers } from "./datagrok.ts";
 import { checkDriver } from "./driver.ts";
+import { checkImageRules } from "./image-rules.ts";
 import { checkBackup, checkClock, checkDisk, checkName, checkOpenFiles, checkSockets, checkStore } from "./machine.ts";
 import { checkRegistry } from "./registry.ts";
 import { checkSettings } from "./settings.ts";
@@ -64,6 +65,13 @@ export const CHECKS: readonly Check[] = [
     ms: 60_000,
     check: checkRegistry,
     advice: "Check that the backing registry runs and accepts REGISTRY_USERNAME, and check the developer key: docs/registry.md.",
+  },
+  {
+    name: "image rules",
+    needs: ["settings"],
+    ms: 20_000,
+    check: checkImageRules,
+    advice: "Until then berth refuses every image: docs/image-policy.md.",
   },
   {
     name: "container",

@@ -10,6 +10,7 @@ import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type EndCounts, hasAddress, ownedAddresses } from "./addresses.ts";
 import { enteredOn } from "./decide.ts";
 import { type ContainerEngine, createCallWrites, type InFlightOperations, isEngineTrouble, logTailLines } from "./engine.ts";
+import type { ImagePolicy } from "./image-policy.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { describeTimeout, earlierStarts, expectedPorts, type StartSteps } from "./start-steps.ts";
 import type { WatchListeners } from "./listener-watch.ts";
@@ -60,6 +61,8 @@ export type ContainerDeployDeps = {
   slots: { leave(item: string): void };
   steps: StartSteps;
   source: SpecSource;
+  /** Undefined: any image may run. */
+  imagePolicy?: Pick<ImagePolicy, "requireStart"> | undefined;
   clock: Pick<Clock, "now">;
   epoch: () => number;
   limits: LifecycleLimits;
@@ -75,6 +78,7 @@ export function createDeploy({
   slots,
   steps,
   source,
+  imagePolicy,
   clock,
   epoch,
   limits,
@@ -109,6 +113,7 @@ export function createDeploy({
     };
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.
+      await imagePolicy?.requireStart(image, stop);
       const own = (await source.renderEnv?.(row)) ?? row.env;
       const plan = planReadiness(row.config, image, driver);
       const sized = { ...row, config: { ...row.config, cpu: plan.cpu } };

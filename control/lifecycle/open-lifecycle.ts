@@ -16,6 +16,7 @@ import { createDeploy, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
 import { createContainerEngine, createInFlightOperations, createOutages } from "./engine.ts";
 import { type ContainerExplanation, explainContainer } from "./explain-container.ts";
+import type { ImagePolicy } from "./image-policy.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { createMoves } from "./moves.ts";
 import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, removeOrphan, sweep } from "./observe-engine.ts";
@@ -79,6 +80,8 @@ export type LifecycleOptions = SpecSource & {
   tcp?: TcpListenerOptions | undefined;
   /** It does nothing by itself: for `disableLifecycle`. */
   disabled?: Fault | undefined;
+  /** Undefined: containers may run any image. */
+  imagePolicy?: ImagePolicy | undefined;
   random?: () => number;
   metrics?: Metrics;
 };
@@ -166,6 +169,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     slots,
     steps: startSteps,
     source: options,
+    imagePolicy: options.imagePolicy,
     clock,
     epoch,
     limits,
@@ -185,6 +189,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     driver,
     environment,
     filesFolder,
+    imagePolicy: options.imagePolicy,
     clock,
     epoch,
     limits,

@@ -10,6 +10,7 @@ import type { Store } from "../store/open-store.ts";
 import { imageTimeLeft, isStoppedAsDesired } from "./decide.ts";
 import { planReadiness } from "./deploy.ts";
 import { asFault, type ContainerEngine, createCallWrites, type InFlightOperations, isEngineTrouble, isUnanswered } from "./engine.ts";
+import type { ImagePolicy } from "./image-policy.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
 import { containerKey, imageKey, missingKey, prefetchKey, type WorkQueue } from "./work-queue.ts";
@@ -23,6 +24,8 @@ export type ImageLookupDeps = {
   limits: LifecycleLimits;
   /** What `Image.files` is relative to. */
   filesFolder: string;
+  /** Undefined: any image may be used. */
+  imagePolicy?: ImagePolicy | undefined;
   log: Log;
 };
 
@@ -89,7 +92,7 @@ async function validateTogether(deps: ImageDeps, image: Image, signal: AbortSign
 type ValidateOptions = { ids: readonly string[]; own: AbortSignal; signal: AbortSignal };
 
 async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: ValidateOptions): Promise<void> {
-  const { store, moves, clock, log } = deps;
+  const { store, moves, clock, imagePolicy, log } = deps;
   const inState = (state: ImageState, work: (image: Image) => Promise<unknown>) =>
     inCommits(store, ids, async (now) => {
       // Requested again or published anew meanwhile: this no longer counts for it.
@@ -100,11 +103,15 @@ async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: Val
     await inState("PENDING_VALIDATION", (now) => moves.image(now, "validationBegan", { logs, fault: undefined }));
   }
   try {
+    // Before anything is pulled.
+    imagePolicy?.requireName(image.ref);
     const resolved = await resolve(deps, (await store.images.find(image.id)) ?? image, ids, own);
     const { id: resolvedId, digest, exposed, command, healthcheck } = resolved;
+    await imagePolicy?.requireImage({ ref: image.ref, digest, measures: resolved }, own);
     await inState("VALIDATING", async (now) => {
       const lines = findings(resolved, await notesOf(deps, { ...now, exposed, command, healthcheck }), clock);
-      await moves.image(now, "resolved", { resolvedId, digest, exposed, command, healthcheck, logs: now.logs + lines, fault: undefined });
+      const warnings = withPlatformWarning(now.warnings, resolved);
+      await moves.image(now, "resolved", { resolvedId, digest, exposed, command, healthcheck, warnings, logs: now.logs + lines, fault: undefined });
       if (now.resolvedId === undefined || now.resolvedId === resolvedId) return;
       // A tag that moved is a new definition of what runs from it.
       for (const { id, generation } of await store.containers.byImage(now.id)) await store.containers.update(id, { generation: generation + 1 });
@@ -210,6 +217,19 @@ function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage,
   else if (others.length > 0) lines.push(`warning: several ports are exposed; ${first} is taken, also exposed: ${others.join(", ")}`);
   else lines.push(`exposes port ${first}`);
   return [...lines, ...notes].map((text) => logLine(clock, text)).join("");
+}
+
+const OTHER_PLATFORM = "The image is built for ";
+
+/** Beside the warnings of its publish, in place of the one of an earlier validation. The machine may emulate another processor, so it is not refused. */
+function withPlatformWarning(warnings: readonly string[], { platform }: Pick<ResolvedImage, "platform">): string[] {
+  const others = warnings.filter((warning) => !warning.startsWith(OTHER_PLATFORM));
+  if (platform === undefined || platform.image === platform.machine) return others;
+  const { image, machine } = platform;
+  return [
+    ...others,
+    `${OTHER_PLATFORM}${image}, and containers run on ${machine}: it starts only where that is emulated. Build it with --platform ${machine}.`,
+  ];
 }
 
 function logLine(clock: Pick<Clock, "now">, text: string): string {

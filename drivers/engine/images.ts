@@ -1,9 +1,9 @@
 import type { ImageInspectInfo } from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
 import { jsonLines } from "../../lib/lines.ts";
-import type { Call, DeployCall, Registry, ResolvedImage } from "../driver.ts";
+import type { Call, DeployCall, ImageMeasures, Registry, ResolvedImage } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
-import { exposedPorts, parseReference, parseRuntime, type Reference } from "../image.ts";
+import { exposedPorts, parseMoment, parseReference, parseRuntime, platformName, type Reference } from "../image.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault, undefinedOn } from "./faults.ts";
 
@@ -30,7 +30,26 @@ export async function describeImage(
     ...(digest === undefined ? {} : { digest }),
     ...exposedPorts(configured, configured.length > 1 ? await history(engine, image.Id, signal) : []),
     ...parseRuntime(image.Config),
+    sizeBytes: image.Size,
+    createdOn: parseMoment(image.Created),
+    ...(await platformOf(engine, image, signal)),
   };
+}
+
+const machines = new WeakMap<Engine, string>();
+
+/** An engine's machine stays what it is: one call is enough. */
+async function platformOf(engine: Engine, { Os, Architecture }: ImageInspectInfo, signal: AbortSignal): Promise<Pick<ImageMeasures, "platform">> {
+  const image = platformName(Os, Architecture);
+  if (image === undefined) return {};
+  let machine = machines.get(engine);
+  if (machine === undefined) {
+    const version = await engine.call({ doing: "Reading the engine's platform", signal }, (docker) => docker.version());
+    machine = platformName(version.Os, version.Arch);
+    if (machine === undefined) return {};
+    machines.set(engine, machine);
+  }
+  return { platform: { image, machine } };
 }
 
 /** Whether `name` is of the repository of `ref`, in whatever registry. */

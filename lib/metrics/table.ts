@@ -173,6 +173,11 @@ export const METRICS = {
   // The registry
   pushes: counter("berth_registry_pushes_total", ["outcome"], "Manifests sent to the registry, by the class of the response's status"),
   pulls: counter("berth_registry_pulls_total", ["outcome"], "Manifests requested from it, in the same way"),
+  imageRefusals: counter(
+    "berth_image_refusals_total",
+    ["why"],
+    "Refusals by the rules for images, at publish, validation and start: `name`, `signature`, `size`, `age`, `quota`, or `unchecked`: a rule could not be checked",
+  ),
   tokenRefreshes: counter("berth_upstream_token_refreshes_total", ["outcome"], "Credentials fetched for the backing registry: `done` or `failed`"),
 
   // The program

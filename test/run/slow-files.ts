@@ -19,6 +19,8 @@ export const SLOW_FILES: readonly string[] = [
   "test/conf/callout/caddy.test.ts",
   "test/program/callout.test.ts",
   "test/program/oidc.test.ts",
+  "test/program/image-policy.test.ts",
+  "test/processes/configured-image-policy.test.ts",
   "test/cli/doctor/doctor.test.ts",
   "test/program/main-job.test.ts",
   "test/control/console/every-page.test.ts",

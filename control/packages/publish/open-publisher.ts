@@ -5,8 +5,9 @@ import type { Clock } from "../../../lib/clock.ts";
 import { openDeadline } from "../../../lib/deadline.ts";
 import { createFairSlots } from "../../../lib/fair-queues.ts";
 import { Fault } from "../../../lib/fault.ts";
+import type { ImagePolicy } from "../../lifecycle/image-policy.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
-import type { Container, Package, User } from "../../model/entities.ts";
+import type { Container, Image, Package, User } from "../../model/entities.ts";
 import type { PackageVersion } from "../../model/records.ts";
 import { unscoped } from "../../model/names.ts";
 import type { Store } from "../../store/open-store.ts";
@@ -41,7 +42,7 @@ export type RolledBack = { package: Package; restored: PackageVersion };
 export type Publisher = {
   /**
    * Stores a package, all of it or nothing, and tells the lifecycle.
-   * Faults: PACKAGE_INVALID, PACKAGE_TOO_LARGE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
+   * Faults: PACKAGE_INVALID, PACKAGE_REFUSED, PACKAGE_TOO_LARGE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
    */
   publish(publishing: Publishing): Promise<Published>;
   /**
@@ -79,6 +80,8 @@ export async function openPublisher(parts: {
   hasTcpListeners?: boolean | undefined;
   /** Containers start without GPUs that no machine has. Default: their start fails. */
   gpuIsOptional?: boolean | undefined;
+  /** Undefined: packages may name any image. */
+  imagePolicy?: Pick<ImagePolicy, "requirePackage"> | undefined;
   /** Earlier versions of each package that stay for a rollback. */
   keepVersions?: number | undefined;
   clock: Clock;
@@ -132,6 +135,14 @@ export async function openPublisher(parts: {
     const otherPackage = await findReferenced(store, author);
     const findUnresolved = unresolvedTemplates(json.name, connections, (name) => otherPackage(name) !== undefined);
     await inSlices(definitions, ({ name, container }) => void unresolved.push(...capWarnings(findUnresolved(name, container.env))), 1);
+    await parts.imagePolicy?.requirePackage(
+      {
+        name: json.name,
+        images: definitions.map(({ ref, folder: at }) => ({ ref, at: at === "" ? DOCKERFILES : `${DOCKERFILES}/${at}` })),
+        others: () => imagesOfAuthor(store, author, json.name),
+      },
+      publishing.signal,
+    );
     const staged = await stage(definitions, folder, files.copy);
     const { recorded, kept } = await locked(json.name, publishing.signal, () => place(publishing, json, definitions, connections, staged));
     const unheard = parts.hasTcpListeners ? [] : tcpWarnings(definitions);
@@ -201,6 +212,14 @@ export async function openPublisher(parts: {
     },
     save: (changes) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, changes),
   };
+}
+
+/** Of the author's other packages, without what was removed. */
+async function imagesOfAuthor(store: Store, authorId: string, butOfPackage: string): Promise<Image[]> {
+  const where = [{ columns: ["package_id"], holds: "authoredBy", value: authorId }] as const;
+  const own = (await store.packages.byName(butOfPackage))?.id;
+  const images = await store.images.some(await store.images.ids({ where }));
+  return images.filter(({ state, packageId }) => state !== "DELETED" && packageId !== own);
 }
 
 function tcpWarnings(definitions: readonly Definition[]): string[] {

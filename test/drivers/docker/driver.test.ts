@@ -188,9 +188,12 @@ t.test("berth in a container joins the network and reaches services by name", as
 });
 
 t.test("the first port of the image's history comes first", async (t) => {
-  const { exposed, guessed } = await open().resolve({ ref: images.severalPorts }, call());
+  const { exposed, guessed, platform, sizeBytes = 0, createdOn = 0 } = await open().resolve({ ref: images.severalPorts }, call());
   t.strictSame(exposed, [9000, 8000]);
   t.notOk(guessed);
+  t.equal(platform?.image, platform?.machine);
+  t.match(platform?.machine, /^linux\//);
+  t.ok(sizeBytes > 1_000_000 && createdOn > Date.UTC(2026));
 });
 
 t.test("sizes that the machine does not have are no capacity, and senseless ones are refused", async (t) => {

@@ -29,7 +29,15 @@ t.test("a registry that is not set up is queried directly, also for the ports, w
   t.teardown(() => other.close());
   const digest = other.put("datagrok/thing", "1", "one");
   const driver = open();
-  const pinned = { id: `${other.host}/datagrok/thing@${digest}`, digest, exposed: [8080], command: ["/nothing"] };
+  const machine = "linux/amd64";
+  const pinned = {
+    id: `${other.host}/datagrok/thing@${digest}`,
+    digest,
+    sizeBytes: 10_240,
+    platform: { image: process.arch === "x64" ? machine : `linux/${process.arch}`, machine },
+    exposed: [8080],
+    command: ["/nothing"],
+  };
   t.strictSame(await driver.resolve({ ref: `${other.host}/datagrok/thing:1` }, call()), pinned);
   t.strictSame(await driver.resolve({ ref: pinned.id }, call()), pinned);
   await rejectsWith(t, "IMAGE_NOT_FOUND", driver.resolve({ ref: `${other.host}/datagrok/thing:2` }, call()));

@@ -1,0 +1,265 @@
+import type { ImageMeasures } from "../../drivers/driver.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { createFairSlots } from "../../lib/fair-queues.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { Image } from "../model/entities.ts";
+import { parseReference } from "../model/names.ts";
+
+/** What an administrator allows of images. Undefined or empty: anything. */
+export type ImageRules = {
+  /** Patterns of `registry/repository`; without a registry, of images that a package names without one. `*` is a part of a name, `**` any number of parts. */
+  allow: readonly string[];
+  maxMb: number | undefined;
+  maxAgeDays: number | undefined;
+  /** Of one author, and of one package. */
+  userImages: number | undefined;
+  userMb: number | undefined;
+  packageImages: number | undefined;
+  packageMb: number | undefined;
+};
+
+/** An image in a registry, by its digest. `host` and `repository` are as berth asks for it. */
+export type RegistryImage = ImageMeasures & { host: string; repository: string; digest: string };
+
+export type ImagePolicyDeps = {
+  rules: ImageRules;
+  /**
+   * What a registry has under a reference or, where it is given, a digest in its repository. Undefined if the reference names no registry and no configured one
+   * has it. Faults: those of registries.
+   */
+  read(ref: string, digest: string | undefined, signal: AbortSignal): Promise<RegistryImage | undefined>;
+  /** Whether one of the keys has signed it, and their names for users; undefined: no signature is needed. Faults: PROGRAM_UNUSABLE, REGISTRY_UNREACHABLE. */
+  signatures: { keys: readonly string[]; verify(image: RegistryImage, signal: AbortSignal): Promise<boolean> } | undefined;
+  metrics: Pick<Metrics, "imageRefusals">;
+  clock: Pick<Clock, "now">;
+};
+
+/** An image that is being validated; `measures` are the engine's, for an image that no registry has. */
+export type CheckedImage = Pick<Image, "ref"> & { digest?: string | undefined; measures?: ImageMeasures };
+
+/** A package that is being published. `others`: what else its author has published, for the author's quota. */
+export type CheckedPackage = {
+  name: string;
+  images: readonly { ref: string; /** For messages, such as `dockerfiles/app`. */ at: string }[];
+  others(): Promise<readonly Pick<Image, "ref" | "digest">[]>;
+};
+
+/** The rules for images. Each refusal is one sentence: what is wrong, with which image, and what is allowed. It is fail-closed: what cannot be checked is refused. */
+export type ImagePolicy = {
+  /** Sends no request. Faults: IMAGE_REFUSED. */
+  requireName(ref: string): void;
+  /** Before an image becomes READY. Faults: IMAGE_REFUSED, and those of registries where it could not be checked. */
+  requireImage(image: CheckedImage, signal: AbortSignal): Promise<void>;
+  /** Before a container starts from it: its name and its signature, which are remembered. Faults: as `requireImage`. */
+  requireStart(image: Pick<Image, "ref" | "digest">, signal: AbortSignal): Promise<void>;
+  /** Before a package is stored. What no registry has yet, or a registry does not answer for, is left to `requireImage`. Faults: PACKAGE_REFUSED. */
+  requirePackage(published: CheckedPackage, signal: AbortSignal): Promise<void>;
+};
+
+/** Of digests; some bytes each. */
+const MAX_REMEMBERED = 20_000;
+/** Requests to registries and runs of cosign at the same time. */
+const SLOTS = { slots: 4, slotsPerUser: 4, waiting: 10_000, waitingPerUser: 10_000 };
+const MEGABYTE = 1_000_000;
+const DAY_MS = 24 * 3_600_000;
+/** Of patterns and keys that one message names. */
+const MOST_NAMED = 5;
+
+type RefusalReason = "name" | "signature" | "size" | "age" | "quota" | "unchecked";
+
+export function createImagePolicy({ rules, read, signatures, metrics, clock }: ImagePolicyDeps): ImagePolicy {
+  const patterns = rules.allow.map((pattern) => ({ hasRegistry: registryOf(pattern) !== undefined, expression: expressionOf(pattern) }));
+  const measured = new BoundedMap<string, RegistryImage>(MAX_REMEMBERED);
+  /** Digests that a key has signed. The keys are those of this process, so they are no part of it. */
+  const signed = new BoundedMap<string, true>(MAX_REMEMBERED);
+  const slots = createFairSlots({ ...SLOTS, full: () => new Fault("REGISTRY_UNREACHABLE", "Too many images wait for their check; try again soon.") });
+
+  const refuse = (reason: RefusalReason, message: string) => {
+    metrics.imageRefusals.at(reason).add();
+    return new Fault("IMAGE_REFUSED", message);
+  };
+
+  const requireName = (ref: string) => {
+    if (patterns.length === 0) return;
+    const registry = registryOf(ref);
+    const { name } = parseReference(ref);
+    const isId = /^sha256:[0-9a-f]{64}$/.test(ref);
+    if (!isId && patterns.some(({ hasRegistry, expression }) => hasRegistry === (registry !== undefined) && expression.test(name))) return;
+    throw refuse("name", `The image ${ref} is not allowed on this server: BERTH_IMAGE_ALLOW allows ${listed(rules.allow)}.`);
+  };
+
+  /** What has a digest never changes, so one request is enough. */
+  const readOnce = async (ref: string, digest: string | undefined, signal: AbortSignal): Promise<RegistryImage | undefined> => {
+    const cached = digest === undefined ? undefined : measured.get(`${parseReference(ref).name}@${digest}`);
+    if (cached) return cached;
+    const image = await slots.run("", signal, () => read(ref, digest, signal));
+    if (image) measured.set(`${parseReference(ref).name}@${image.digest}`, image);
+    return image;
+  };
+
+  const requireMeasures = (ref: string, { sizeBytes, createdOn }: ImageMeasures) => {
+    const { maxMb, maxAgeDays } = rules;
+    if (maxMb !== undefined) {
+      if (sizeBytes === undefined)
+        throw refuse("size", `The size of the image ${ref} is unknown; at most ${maxMb} MB are allowed (BERTH_IMAGE_MAX_MB).`);
+      if (sizeBytes > maxMb * MEGABYTE)
+        throw refuse(
+          "size",
+          `The image ${ref} has ${megabytes(sizeBytes)} MB; at most ${maxMb} MB are allowed (BERTH_IMAGE_MAX_MB): make it smaller.`,
+        );
+    }
+    if (maxAgeDays === undefined) return;
+    const allowed = `at most ${maxAgeDays} days are allowed (BERTH_IMAGE_MAX_AGE_DAYS)`;
+    if (createdOn === undefined) throw refuse("age", `When the image ${ref} was built is unknown; ${allowed}.`);
+    if (clock.now() - createdOn <= maxAgeDays * DAY_MS) return;
+    const days = Math.floor((clock.now() - createdOn) / DAY_MS);
+    throw refuse(
+      "age",
+      `The image ${ref} was built ${days} days ago, on ${new Date(createdOn).toISOString().slice(0, 10)}; ${allowed}: build it again.`,
+    );
+  };
+
+  const requireSignature = async (ref: string, digest: string | undefined, image: RegistryImage | undefined, signal: AbortSignal) => {
+    if (!signatures || (digest !== undefined && signed.has(digest))) return;
+    const needed = `BERTH_IMAGE_KEYS needs a signature of ${listed(signatures.keys)}`;
+    if (!image)
+      throw refuse("signature", `The image ${ref} is in no registry, so nothing has signed it; ${needed}: push it to a registry and sign it there.`);
+    if (await slots.run("", signal, () => signatures.verify(image, signal))) return void signed.set(image.digest, true);
+    throw refuse("signature", `The image ${ref} is not signed by an accepted key; ${needed}: sign it (cosign sign --key) and publish again.`);
+  };
+
+  /** A check that fails for other reasons than the image is a refusal too, and says so. */
+  const closed = async <T>(ref: string, signal: AbortSignal, check: () => Promise<T>): Promise<T> => {
+    try {
+      return await check();
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Fault) || error.code === "IMAGE_REFUSED") throw error;
+      metrics.imageRefusals.at("unchecked").add();
+      throw new Fault(error.code, `The image ${ref} is not used, because this server's rules for images could not be checked: ${error.message}`, {
+        cause: error,
+        retryAfterMs: error.retryAfterMs,
+      });
+    }
+  };
+
+  const hasMeasureRules = rules.maxMb !== undefined || rules.maxAgeDays !== undefined;
+  const hasQuota = [rules.userImages, rules.userMb, rules.packageImages, rules.packageMb].some((limit) => limit !== undefined);
+  const hasSizeQuota = rules.userMb !== undefined || rules.packageMb !== undefined;
+
+  const requireQuota = async ({ name, images, others }: CheckedPackage, found: ReadonlyMap<string, RegistryImage>, signal: AbortSignal) => {
+    const own = [...new Set(images.map(({ ref }) => ref))].map((ref) => ({ ref, digest: found.get(ref)?.digest }));
+    const quotas = [
+      { of: `The package ${name} has`, list: async () => own, most: rules.packageImages, mb: rules.packageMb, setting: "BERTH_IMAGE_PACKAGE_" },
+      {
+        of: `With the package ${name}, its author has`,
+        list: async () => [...own, ...(await others())],
+        most: rules.userImages,
+        mb: rules.userMb,
+        setting: "BERTH_IMAGE_USER_",
+      },
+    ];
+    for (const { of, list, most, mb, setting } of quotas) {
+      if (most === undefined && mb === undefined) continue;
+      // Several packages may run one image: it is in the registry once.
+      const distinct = new Map((await list()).map((image) => [image.digest ?? image.ref, image]));
+      if (most !== undefined && distinct.size > most)
+        throw refuse("quota", `${of} ${distinct.size} images; ${most} are allowed (${setting}COUNT): remove some, or unpublish a package.`);
+      if (mb === undefined) continue;
+      let bytes = 0;
+      for (const { ref, digest } of distinct.values()) {
+        // One that cannot be read any more must not keep its author from publishing.
+        const image = found.get(ref) ?? (await readOnce(ref, digest, signal).catch(() => signal.throwIfAborted()));
+        bytes += image?.sizeBytes ?? 0;
+      }
+      if (bytes > mb * MEGABYTE)
+        throw refuse("quota", `${of} images of ${megabytes(bytes)} MB; ${mb} MB are allowed (${setting}MB): remove some, or make them smaller.`);
+    }
+  };
+
+  return {
+    requireName,
+    requireImage: async ({ ref, digest, measures = {} }, signal) => {
+      requireName(ref);
+      if (!signatures && !hasMeasureRules) return;
+      await closed(ref, signal, async () => {
+        const isLocal = digest === undefined;
+        const image = isLocal
+          ? undefined
+          : await readOnce(ref, digest, signal).catch((error: unknown) => {
+              // The engine's answer is enough where only that is needed.
+              if (signatures || signal.aborted || !(error instanceof Fault)) throw error;
+              return undefined;
+            });
+        requireMeasures(ref, image ?? measures);
+        await requireSignature(ref, digest, image, signal);
+      });
+    },
+    requireStart: async ({ ref, digest }, signal) => {
+      requireName(ref);
+      if (!signatures || (digest !== undefined && signed.has(digest))) return;
+      await closed(ref, signal, async () => {
+        const image = digest === undefined ? undefined : await readOnce(ref, digest, signal);
+        await requireSignature(ref, digest, image, signal);
+      });
+    },
+    requirePackage: async (published, signal) => {
+      try {
+        for (const { ref } of published.images) requireName(ref);
+        const measuredImages = new Map<string, RegistryImage>();
+        const needsRegistry = signatures || hasMeasureRules || hasSizeQuota;
+        const refs = needsRegistry ? [...new Set(published.images.map(({ ref }) => ref))] : [];
+        await Promise.all(
+          refs.map(async (ref) => {
+            const image = await readOnce(ref, undefined, signal).catch(laterIfFault(signal));
+            if (!image) return;
+            measuredImages.set(ref, image);
+            requireMeasures(ref, image);
+            await requireSignature(ref, image.digest, image, signal).catch(laterIfFault(signal));
+          }),
+        );
+        if (hasQuota) await requireQuota(published, measuredImages, signal);
+      } catch (error) {
+        if (!(error instanceof Fault) || error.code !== "IMAGE_REFUSED") throw error;
+        const at = published.images.find(({ ref }) => error.message.startsWith(`The image ${ref} `))?.at;
+        throw new Fault("PACKAGE_REFUSED", `${at === undefined ? "" : `${at}: `}${error.message}`, { cause: error });
+      }
+    },
+  };
+}
+
+/** A registry that does not answer now gets another request when the image is validated. */
+function laterIfFault(signal: AbortSignal) {
+  return (error: unknown): undefined => {
+    signal.throwIfAborted();
+    if (!(error instanceof Fault) || REFUSALS.has(error.code)) throw error;
+    return undefined;
+  };
+}
+
+const REFUSALS: ReadonlySet<FaultCode> = new Set(["IMAGE_REFUSED"]);
+
+/** Docker takes the first part for a registry where it has a dot or a colon, or is `localhost`. */
+function registryOf(name: string): string | undefined {
+  const slash = name.indexOf("/");
+  const first = slash < 0 ? "" : name.slice(0, slash);
+  return first === "localhost" || /[.:]/.test(first) ? first : undefined;
+}
+
+/** `*` stands for characters of one part of a name, `**` for any. */
+function expressionOf(pattern: string): RegExp {
+  const pieces = pattern.split(/(\*+)/).map((part) => (part === "*" ? "[^/]*" : part.startsWith("*") ? ".*" : part.replace(/[.:[\]]/g, "\\$&")));
+  return new RegExp(`^${pieces.join("")}$`);
+}
+
+function listed(names: readonly string[]): string {
+  const more = names.length > MOST_NAMED ? ` and ${names.length - MOST_NAMED} more` : "";
+  const shown = names.slice(0, MOST_NAMED);
+  return more === "" && shown.length > 1 ? `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}` : shown.join(", ") + more;
+}
+
+function megabytes(bytes: number): string {
+  return bytes < 10 * MEGABYTE ? (bytes / MEGABYTE).toFixed(2) : String(Math.round(bytes / MEGABYTE));
+}

@@ -1,0 +1,211 @@
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { readSettings } from "../../conf/read-settings.ts";
+import { systemClock } from "../../lib/clock.ts";
+import { type Log, openLog } from "../../lib/log.ts";
+import { openMetrics } from "../../lib/metrics/open-metrics.ts";
+import { openImagePolicy } from "../../processes/configured-image-policy.ts";
+import { openConfiguredRegistry } from "../../processes/configured-registry.ts";
+import { eventually } from "../fixtures/eventually.ts";
+import { createSigner, pushImage } from "../fixtures/signed-images.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
+import { openDistribution } from "../gateway/registry/distribution.ts";
+
+const signal = AbortSignal.timeout(60_000);
+const DAY_MS = 24 * 3_600_000;
+
+/** The rules of these settings, on a real registry. `written`: what it logged. */
+async function openPolicy(t: Test, host: string, env: Record<string, string>, programs: NodeJS.ProcessEnv = { PATH: process.env["PATH"] }) {
+  const { settings } = readSettings({ env: { REGISTRY_URL: host, ...env } });
+  const clock = systemClock();
+  const written: string[] = [];
+  const write: Log["info"] = (fields, sentence) => void written.push(`${sentence}: ${JSON.stringify(fields)}`);
+  const log: Log = { debug: () => {}, info: write, warn: write, error: write, child: () => log };
+  const registry = openConfiguredRegistry(settings, "docker", { clock, log });
+  t.teardown(() => registry?.close());
+  const policy = await openImagePolicy(settings, { registry, driver: "docker", env: programs, metrics: openMetrics(), clock, log });
+  if (!policy) throw new Error("no rules");
+  return { policy, written };
+}
+
+const packageOf = (...refs: string[]) => ({ name: "demo", images: refs.map((ref) => ({ ref, at: "dockerfiles/app" })), others: async () => [] });
+
+t.test("without settings there are no rules", async (t) => {
+  const { settings } = readSettings({ env: {} });
+  const tools = { registry: undefined, env: {}, metrics: openMetrics(), clock: systemClock(), log: openLog({ level: "silent", name: "test" }) };
+  t.equal(await openImagePolicy(settings, { ...tools, driver: "docker" }), undefined);
+});
+
+t.test("only an image that an accepted key has signed is used", async (t) => {
+  const registry = await openDistribution(t);
+  const { host } = registry;
+  const [first, second, other] = [createSigner(t), createSigner(t), createSigner(t)];
+  const digests: Record<string, string> = {};
+  for (const tag of ["first", "second", "other", "none"]) digests[tag] = await pushImage(host, { repository: "datagrok/app", tag });
+  const of = (tag: string) => ({ ref: `datagrok/app:${tag}`, digest: digests[tag] as string });
+  for (const [tag, signer] of [
+    ["first", first],
+    ["second", second],
+    ["other", other],
+  ] as const)
+    signer.sign(host, "datagrok/app", of(tag).digest);
+  const { policy, written } = await openPolicy(t, host, { BERTH_IMAGE_KEYS: `${first.publicKey},${second.publicKey}` });
+  t.same(written, []);
+  for (const tag of ["first", "second"]) {
+    await policy.requirePackage(packageOf(of(tag).ref), signal);
+    await policy.requireImage(of(tag), signal);
+  }
+  for (const tag of ["other", "none"]) {
+    await t.rejects(policy.requirePackage(packageOf(of(tag).ref), signal), {
+      code: "PACKAGE_REFUSED",
+      message: /^dockerfiles\/app: The image datagrok\/app:\w+ is not signed by an accepted key; BERTH_IMAGE_KEYS needs a signature of cosign\.pub/,
+    });
+    await t.rejects(policy.requireImage(of(tag), signal), { code: "IMAGE_REFUSED" });
+    await t.rejects(policy.requireStart(of(tag), signal), { code: "IMAGE_REFUSED" });
+  }
+  await t.rejects(policy.requireImage({ ref: "datagrok/local:1" }, signal), { code: "IMAGE_REFUSED", message: /is in no registry/ });
+
+  // Signed later, it is accepted: a refusal is not remembered.
+  first.sign(host, "datagrok/app", of("none").digest);
+  await policy.requireImage(of("none"), signal);
+
+  // A moved tag is another digest.
+  const moved = await pushImage(host, { repository: "datagrok/app", tag: "first", layerBytes: 2_048 });
+  await t.rejects(policy.requireImage({ ref: of("first").ref, digest: moved }, signal), { code: "IMAGE_REFUSED" });
+
+  // What was verified stays so while the registry is away; what was not is refused.
+  await registry.kill();
+  await policy.requireStart(of("first"), signal);
+  const { policy: restarted } = await openPolicy(t, host, { BERTH_IMAGE_KEYS: first.publicKey });
+  await t.rejects(restarted.requireStart(of("first"), signal), {
+    code: "REGISTRY_UNREACHABLE",
+    message: /^The image datagrok\/app:first is not used, because this server's rules for images could not be checked: /,
+  });
+  await restarted.requirePackage(packageOf(of("first").ref), signal);
+});
+
+t.test("without cosign a server says so once and uses no image", async (t) => {
+  const { host } = await openDistribution(t);
+  const signer = createSigner(t);
+  const digest = await pushImage(host, { repository: "datagrok/app", tag: "1" });
+  signer.sign(host, "datagrok/app", digest);
+  const { policy, written } = await openPolicy(t, host, { BERTH_IMAGE_KEYS: signer.publicKey }, { PATH: tempFolder(t) });
+  t.match(
+    written.join(""),
+    /cosign, which verifies signatures of images, is not installed\. Install cosign, or set BERTH_IMAGE_COSIGN to its path\./,
+  );
+  t.equal(written.length, 1);
+  await t.rejects(policy.requireImage({ ref: "datagrok/app:1", digest }, signal), { code: "PROGRAM_UNUSABLE" });
+});
+
+t.test("cosign gets no secret, is ended with its caller, and leaves nothing", async (t) => {
+  const { host } = await openDistribution(t);
+  const signer = createSigner(t);
+  const digest = await pushImage(host, { repository: "datagrok/app", tag: "1" });
+  const folder = tempFolder(t);
+  const program = join(folder, "cosign");
+  writeFileSync(
+    program,
+    `#!/bin/sh\n[ "$1" = version ] && exit 0\nenv > ${folder}/env\necho "$@" > ${folder}/args.new\necho $$ > ${folder}/pid\nmv ${folder}/args.new ${folder}/args\nexec sleep 600\n`,
+  );
+  chmodSync(program, 0o755);
+  const { policy } = await openPolicy(
+    t,
+    host,
+    { BERTH_IMAGE_KEYS: signer.publicKey, BERTH_IMAGE_COSIGN: program },
+    { PATH: process.env["PATH"], BERTH_ADMIN_KEY: "a-secret", HTTPS_PROXY: "http://proxy.example" },
+  );
+  const stop = new AbortController();
+  const check = policy.requireImage({ ref: "datagrok/app:1", digest }, stop.signal);
+  await eventually("it runs", () => existsSync(join(folder, "args")));
+  const env = readFileSync(join(folder, "env"), "utf8");
+  t.notMatch(env, /a-secret/);
+  t.match(env, /^HTTPS_PROXY=http:\/\/proxy\.example$/m);
+  const home = /^HOME=(.*)$/m.exec(env)?.[1] ?? "";
+  t.ok(existsSync(home));
+  t.match(readFileSync(join(folder, "args"), "utf8"), `${host}/datagrok/app@${digest}`);
+  stop.abort(new Error("no longer needed"));
+  await t.rejects(check, { message: "no longer needed" });
+  const pid = Number(readFileSync(join(folder, "pid"), "utf8"));
+  await eventually("it has ended", () => !existsSync(`/proc/${pid}`) || /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8")));
+  t.notOk(existsSync(home));
+});
+
+t.test("names, sizes, ages and quotas are limited, each with one sentence", async (t) => {
+  const { host } = await openDistribution(t);
+  const old = new Date(Date.now() - 100 * DAY_MS).toISOString();
+  await pushImage(host, { repository: "datagrok/small", tag: "1" });
+  await pushImage(host, { repository: "datagrok/large", tag: "1", layerBytes: 3_000_000 });
+  const agedDigest = await pushImage(host, { repository: "datagrok/aged", tag: "1", created: old });
+  const { policy } = await openPolicy(t, host, {
+    BERTH_IMAGE_ALLOW: "datagrok/*,ghcr.io/acme/**",
+    BERTH_IMAGE_MAX_MB: "2",
+    BERTH_IMAGE_MAX_AGE_DAYS: "90",
+  });
+  const refusal = async (...refs: string[]) =>
+    policy.requirePackage(packageOf(...refs), signal).then(
+      () => "",
+      (error: Error & { code?: string }) => (error.code === "PACKAGE_REFUSED" ? error.message : `${error.code}: ${error.message}`),
+    );
+  t.equal(await refusal("datagrok/small:1"), "");
+  t.equal(
+    await refusal("datagrok/small:1", "quay.io/other/x:1"),
+    "dockerfiles/app: The image quay.io/other/x:1 is not allowed on this server: BERTH_IMAGE_ALLOW allows datagrok/* and ghcr.io/acme/**.",
+  );
+  for (const name of ["nginx", "datagrok/a/b", "evil.example/datagrok/small:1", "ghcr.io/acme", `sha256:${"0".repeat(64)}`])
+    t.match(await refusal(name), /is not allowed on this server/, name);
+  for (const name of ["ghcr.io/acme/x", "ghcr.io/acme/a/b:1", "datagrok/x@sha256:" + "0".repeat(64)])
+    t.doesNotThrow(() => policy.requireName(name), name);
+  t.equal(
+    await refusal("datagrok/large:1"),
+    "dockerfiles/app: The image datagrok/large:1 has 3.00 MB; at most 2 MB are allowed (BERTH_IMAGE_MAX_MB): make it smaller.",
+  );
+  t.equal(
+    await refusal("datagrok/aged:1"),
+    `dockerfiles/app: The image datagrok/aged:1 was built 100 days ago, on ${old.slice(0, 10)}; at most 90 days are allowed (BERTH_IMAGE_MAX_AGE_DAYS): build it again.`,
+  );
+  await t.rejects(policy.requireImage({ ref: "datagrok/aged:1", digest: agedDigest }, signal), { code: "IMAGE_REFUSED" });
+  await policy.requireStart({ ref: "datagrok/aged:1", digest: agedDigest }, signal);
+  // An image of the engine alone: the engine's own answer counts.
+  const measures = { sizeBytes: 1_000, createdOn: Date.now() };
+  await policy.requireImage({ ref: "datagrok/local:1", measures }, signal);
+  await t.rejects(policy.requireImage({ ref: "datagrok/local:1", measures: { ...measures, sizeBytes: 5_000_000 } }, signal), {
+    code: "IMAGE_REFUSED",
+  });
+  await t.rejects(policy.requireImage({ ref: "datagrok/local:1" }, signal), { code: "IMAGE_REFUSED", message: /size .* is unknown/ });
+});
+
+t.test("an author's images are counted with those of other packages, one in several packages once", async (t) => {
+  const { host } = await openDistribution(t);
+  const digest = await pushImage(host, { repository: "datagrok/a", tag: "1", layerBytes: 600_000 });
+  await pushImage(host, { repository: "datagrok/b", tag: "1", layerBytes: 600_000 });
+  const { policy } = await openPolicy(t, host, { BERTH_IMAGE_USER_COUNT: "2", BERTH_IMAGE_USER_MB: "1", BERTH_IMAGE_PACKAGE_COUNT: "3" });
+  const publish = (refs: string[], others: { ref: string; digest: string | undefined }[]) =>
+    policy.requirePackage({ ...packageOf(...refs), others: async () => others }, signal);
+  await publish(["datagrok/a:1"], [{ ref: "datagrok/a:1", digest }]);
+  await t.rejects(publish(["datagrok/b:1"], [{ ref: "datagrok/a:1", digest }]), {
+    code: "PACKAGE_REFUSED",
+    message: "With the package demo, its author has images of 1.20 MB; 1 MB are allowed (BERTH_IMAGE_USER_MB): remove some, or make them smaller.",
+  });
+  await t.rejects(publish(["datagrok/a:1", "x:1"], [{ ref: "y:1", digest: undefined }]), {
+    message: "With the package demo, its author has 3 images; 2 are allowed (BERTH_IMAGE_USER_COUNT): remove some, or unpublish a package.",
+  });
+  await t.rejects(publish(["a:1", "b:1", "c:1", "d:1"], []), {
+    message: /^The package demo has 4 images; 3 are allowed \(BERTH_IMAGE_PACKAGE_COUNT\)/,
+  });
+});
+
+t.test("a key that is none, or a private one, stops the start", async (t) => {
+  const folder = tempFolder(t);
+  const path = join(folder, "key.pem");
+  const { host } = await openDistribution(t);
+  for (const text of ["no key", "-----BEGIN PRIVATE KEY-----\n"]) {
+    writeFileSync(path, text);
+    await t.rejects(openPolicy(t, host, { BERTH_IMAGE_KEYS: path }), {
+      code: "SETTINGS_INVALID",
+      message: /which is no readable PEM file of a public key/,
+    });
+  }
+  await t.rejects(openPolicy(t, host, { BERTH_IMAGE_KEYS: join(folder, "missing.pem") }), { code: "SETTINGS_INVALID" });
+});
