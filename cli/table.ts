@@ -118,6 +118,11 @@ export const COMMANDS: Commands = {
     summary: "manage the keys that sign docker tokens",
     load: async () => ({ verbs: (await import("./users/keys.ts")).SIGNING_KEYS }),
   },
+  webhooks: {
+    section: "users",
+    summary: "manage the addresses that receive events",
+    load: async () => ({ verbs: (await import("./server/webhooks.ts")).WEBHOOKS }),
+  },
   serve: { section: "run", summary: "run berth: one control process and BERTH_WORKERS gateway processes", load: () => import("./serve.ts") },
   demo: { section: "run", summary: "run berth with a demo plugin, as `npm start` does", load: () => import("./demo.ts") },
   control: {

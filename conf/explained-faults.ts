@@ -41,6 +41,7 @@ const OTHER_FAULTS = {
   SESSION_NOT_FOUND: { means: "The session has ended, or is another user's.", todo: "List the sessions again." },
   KEY_NOT_FOUND: { means: "The user has no key with that id.", todo: "`berth users key list <login>`." },
   SIGNING_KEY_NOT_FOUND: { means: "No such key signs docker tokens.", todo: "`berth keys list`." },
+  WEBHOOK_NOT_FOUND: { means: "There is no such webhook, or it has no such delivery.", todo: "`berth webhooks ls`." },
   NAME_TAKEN: {
     means: "A container, image or package of that name belongs to another user or package; the message names it.",
     todo: "Choose another name. [Who owns a name](../identity.md#who-owns-a-name); an administrator can assign a repository.",

@@ -21,6 +21,7 @@ export const FAULTS = {
   KEY_NOT_FOUND: [404, "Developer key not found"],
   SESSION_NOT_FOUND: [404, "Session not found"],
   SIGNING_KEY_NOT_FOUND: [404, "Signing key not found"],
+  WEBHOOK_NOT_FOUND: [404, "Webhook not found"],
   LOGIN_TAKEN: [409, "Login taken"],
   NAME_TAKEN: [409, "Name taken"],
 

@@ -30,6 +30,7 @@ import { openKeyFile, openVault } from "../control/packages/credentials/open-vau
 import { openImporter } from "../control/packages/import/open-importer.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../control/packages/publish/receive-upload.ts";
+import { openWebhookSender } from "../control/webhooks/open-webhook-sender.ts";
 import { createAuditLog } from "../control/store/audit.ts";
 import { noteRollback } from "../control/store/data-folder.ts";
 import type { Clock } from "../lib/clock.ts";
@@ -152,6 +153,7 @@ export async function openLeadingControl(
   const warmUps = createWarmUps({ store, lifecycle: opened, driver, clock, log, options: settings.warmUp });
   const series = createSeriesRecorder({ store, hours: warmUps.hours, lifecycle: opened, driver, clock, log });
   const traces = await openConfiguredTraces(settings, { version, role: "control" });
+  const webhookSender = openWebhookSender({ store, vault, metrics, clock, log });
   const audit = createAuditLog({ audit: store.audit, keepMs: settings.auditDays * DAY_MS, clock, metrics });
   const feed = await openFeed({
     socketPath: runtime.feedSocket,
@@ -208,6 +210,7 @@ export async function openLeadingControl(
         credentials,
         vault,
         signingKeys,
+        webhookSender,
         audit,
         registry: browser,
         garbage: settings.registry.kind === "embedded" ? createRegistryGarbage(runtime.registryAdminSocket, clock) : undefined,
@@ -263,6 +266,7 @@ export async function openLeadingControl(
       await lifecycle.start();
       series.start();
       void warmUps.learn();
+      webhookSender.start();
       if (admin.made)
         console.log(`The first user is "admin". Its developer key, shown this once and kept in ${join(settings.data, "admin.key")}:\n  ${admin.key}`);
     },
@@ -280,7 +284,7 @@ export async function openLeadingControl(
       apiOpened.reject(new Fault("CONTROL_STANDBY", "This control process leads no longer."));
       // First the feeds: then gateways hold what comes for the API until another one leads.
       await feed.close();
-      const ended = Promise.all([lifecycle.close(), series.close()]);
+      const ended = Promise.all([lifecycle.close(), series.close(), webhookSender.close()]);
       if (leader) await clock.sleep(API_ENDS_MS);
       isEnding = true;
       await api?.close();

@@ -19,6 +19,7 @@ const LAYERS: readonly Layer[] = [
   { folder: "control/lifecycle/", imports: [...CONTRACTS, "control/model/", "control/store/"] },
   { folder: "control/packages/", imports: [...CONTRACTS, "control/model/", "control/store/", "control/lifecycle/", "control/identity/"] },
   { folder: "control/identity/", imports: [...CONTRACTS, "control/model/", "control/store/", "control/lifecycle/", "control/packages/"] },
+  { folder: "control/webhooks/", imports: [...CONTRACTS, "control/model/", "control/store/", "control/packages/"] },
   {
     folder: "control/api/",
     imports: [
@@ -28,6 +29,7 @@ const LAYERS: readonly Layer[] = [
       "control/leadership/",
       "control/lifecycle/",
       "control/packages/",
+      "control/webhooks/",
       "control/identity/",
     ],
   },

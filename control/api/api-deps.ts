@@ -15,6 +15,7 @@ import type { Importer } from "../packages/import/open-importer.ts";
 import type { Publisher } from "../packages/publish/open-publisher.ts";
 import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
+import type { WebhookSender } from "../webhooks/open-webhook-sender.ts";
 import type { ControlElection } from "../leadership/open-leadership.ts";
 import type { GatewayQueries } from "./feed-stream.ts";
 import type { EffectiveSettingJson, GarbageJson } from "./schemas.ts";
@@ -97,8 +98,9 @@ export type ApiDeps = {
   lastUse: SeriesRecorder["lastUse"];
   /** In which hours containers are usually used. */
   warmUps: Pick<WarmUps, "options" | "adviceOn" | "suggestions">;
-  vault: Pick<Vault, "rotate">;
+  vault: Pick<Vault, "rotate" | "seal">;
   signingKeys: SigningKeys;
+  webhookSender: Pick<WebhookSender, "test">;
   audit: AuditLog;
   /** Among several control processes; undefined: there is one. */
   election?: ControlElection | undefined;

@@ -30,7 +30,7 @@ export type FeedDeps = {
     Lifecycle,
     "viewOf" | "watch" | "seq" | "wake" | "startStatus" | "setBusy" | "recordUse" | "gatewayJoined" | "gatewayLeft" | "imagePushed"
   >;
-  store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users" | "transaction"> &
+  store: Pick<Store, "containers" | "wakes" | "sessions" | "repositories" | "packages" | "groups" | "users" | "webhooks" | "transaction"> &
     Partial<Pick<Store, "id" | "revision">>;
   /** Called if a gateway has seen a later revision of this store: acknowledged changes are lost. */
   storeWentBack?: (revisions: { seen: number; found: number }) => void;

@@ -17,7 +17,8 @@ import {
 } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { TrafficCounts } from "../../lib/traffic-counts.ts";
-import { claimPushed } from "../identity/rights.ts";
+import { claimPushed, packageOfRepository } from "../identity/rights.ts";
+import { recordPush } from "../store/change-events.ts";
 import { createGatewayQueries, type FeedDeps, type GatewayQueries, type OpenFeeds, streamChanges } from "./feed-stream.ts";
 import { streamLeader } from "./leader-feed.ts";
 import { IMAGE_ACTIONS } from "./record-audit.ts";
@@ -83,6 +84,8 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       if (!deleted) {
         await claimPushed(deps.store, by, pushed.repository, deps.clock.now());
         await deps.lifecycle.imagePushed(pushed);
+        const packageId = await packageOfRepository(deps.store, pushed.repository);
+        await recordPush(deps.store, { ...pushed, by, packageId, at: deps.clock.now() });
       }
       const target = `${pushed.repository}${pushed.reference.includes(":") ? "@" : ":"}${pushed.reference}`.slice(0, 300);
       await deps.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });

@@ -36,6 +36,7 @@ import { refuseServerPaths, serverListRoutes } from "./server-lists.ts";
 import { openShells } from "./shells.ts";
 import { answerUpgrades, isApiUpgrade } from "./upgrades.ts";
 import { signInRoutes, userRoutes } from "./users.ts";
+import { webhookRoutes } from "./webhooks.ts";
 import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { constants, createGzip, gzip } from "node:zlib";
@@ -139,6 +140,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => serviceRoutes(routeDeps),
         () => auditRoutes(deps),
         () => settingsRoutes(deps),
+        () => webhookRoutes(routeDeps),
         () => electionRoutes(deps),
         () => orphanRoutes(deps),
         () => importRoutes(routeDeps),

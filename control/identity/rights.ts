@@ -114,6 +114,12 @@ export async function mayPush(store: PushStore, user: Pick<User, "id" | "admin">
   return image !== undefined && mayUseImage(store, user, image);
 }
 
+/** The package that owns a repository; undefined: a user does, or no one. */
+export async function packageOfRepository(store: Pick<Store, "repositories">, repository: string): Promise<string | undefined> {
+  const image = imageOfRepository(repository);
+  return image === undefined ? undefined : (await store.repositories.find(nameKey(image)))?.packageId;
+}
+
 /** A repository without an owner belongs to the user who pushed to it. */
 export async function claimPushed(store: PushStore, login: string | undefined, repository: string, now: number): Promise<void> {
   const user = login === undefined ? undefined : await store.users.byLogin(login);

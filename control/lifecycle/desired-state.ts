@@ -4,6 +4,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Container, StartReason, WarmUp } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
+import { recordContainerRemoval } from "../store/change-events.ts";
 import type { EndCounts, TcpPorts, WatchedAddresses } from "./addresses.ts";
 import { type Changes, currentView } from "./changes.ts";
 import type { SuspectAddress } from "./check-container.ts";
@@ -40,7 +41,7 @@ export type LifecycleRequests = {
 };
 
 export type DesiredStateDeps = {
-  store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
+  store: Pick<Store, "containers" | "images" | "webhooks" | "transaction" | "afterCommit">;
   moves: Pick<Moves, "container" | "image" | "update">;
   suspect: SuspectAddress;
   changes: Pick<Changes, "publish" | "publishImage" | "publishRemoved">;
@@ -176,8 +177,10 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
       }),
     remove: (id) =>
       store.transaction(async () => {
-        const image = await store.images.find((await store.containers.find(id))?.imageId ?? "");
-        if (await store.containers.remove(id, clock.now())) {
+        const row = await store.containers.find(id);
+        const image = await store.images.find(row?.imageId ?? "");
+        if (row && (await store.containers.remove(id, clock.now()))) {
+          await recordContainerRemoval(store, row, clock.now());
           changes.publishRemoved(id);
           // The folder that left its package removed its image too.
           if (image?.state === "DELETED") changes.publishImage(image);

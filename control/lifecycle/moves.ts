@@ -6,6 +6,7 @@ import type { Container, ContainerPatch, Image, ImagePatch, OwnedAddress } from 
 import { CONTAINER_TABLE, type ContainerEvent, type ContainerState, IMAGE_TABLE, type ImageEvent, isStarting, nextState } from "../model/states.ts";
 import { causeOf } from "../store/history.ts";
 import type { Store } from "../store/open-store.ts";
+import { recordContainerMove, recordImageMove } from "../store/change-events.ts";
 import { type EndCounts, hasAddress } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
 import { cutFaultLogs, cutLogTail } from "./engine.ts";
@@ -80,6 +81,7 @@ export function createMoves({ store, changes, queue, ends, clock, logs, steps }:
         const moved = await store.containers.move(row.id, row.state, to, values, { at, event, byUser }, basis);
         if (!moved) return undefined;
         await recordWake(store, { from: row.state, moved, event, at, reached: steps.takePhases });
+        await recordContainerMove(store, row.state, moved, at);
         const cause = patch.fault ? { fault: patch.fault.code } : {};
         store.afterCommit(() => logs.containers.info({ container: row.id, name: row.name, from: row.state, to, event, ...cause }, "container moved"));
         store.afterCommit(() => publishTaken(taken, moved));
@@ -94,6 +96,7 @@ export function createMoves({ store, changes, queue, ends, clock, logs, steps }:
       return store.transaction(async () => {
         const moved = await store.images.move(image.id, image.state, to, { since: at, ...patch }, { at, event, byUser });
         if (!moved) return undefined;
+        await recordImageMove(store, moved, at);
         const cause = patch.fault ? { fault: patch.fault.code } : {};
         store.afterCommit(() => logs.images.info({ image: image.id, name: image.name, from: image.state, to, event, ...cause }, "image moved"));
         changes.publishImage(moved);
@@ -146,7 +149,7 @@ export function failurePatch(cause: FaultData, attempts: number, notBefore: numb
  * `holders`: as `atAddresses`, read in that transaction.
  */
 async function takeAddresses(
-  store: Pick<Store, "containers" | "wakes">,
+  store: Pick<Store, "containers" | "wakes" | "webhooks">,
   to: string,
   { addresses, holders = [], at }: { addresses: readonly OwnedAddress[]; holders?: readonly Container[] | undefined; at: number },
 ): Promise<Container[]> {
@@ -161,7 +164,10 @@ async function takeAddresses(
       ? await store.containers.move(holder.id, "STARTED", "CHECKING", { since: at, ...patch }, reason)
       : await store.containers.update(holder.id, patch);
     if (!without) continue;
-    if (isElsewhere) await recordWake(store, { ...reason, from: "STARTED", moved: without });
+    if (isElsewhere) {
+      await recordWake(store, { ...reason, from: "STARTED", moved: without });
+      await recordContainerMove(store, "STARTED", without, at);
+    }
     taken.push(without);
   }
   return taken;

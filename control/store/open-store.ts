@@ -36,6 +36,7 @@ import { createUseWeeks, type UseWeeks } from "./use-weeks.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
 import { type Staging, openStaging } from "./staging.ts";
 import { storeFault } from "./store-fault.ts";
+import { createWebhooks, type Webhooks } from "./webhooks.ts";
 import { createDevKeys, createGroups, createUsers, type DevKeys, type Groups, type Users } from "./users.ts";
 
 /** Desired and observed state. Every write is durable when its call resolves, or is not there at all. */
@@ -70,6 +71,8 @@ export type Store = {
   publishedFiles: PublishedFiles;
   sharedSecrets: SharedSecrets;
   sharedTexts: SharedTexts;
+  /** The events of webhooks are written by the moves themselves. */
+  webhooks: Webhooks;
   /** Several processes may have it, on other machines: what lies in a data folder is nowhere else. */
   readonly isShared: boolean;
   transaction: Database["transaction"];
@@ -185,6 +188,7 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
   const useWeeks = createUseWeeks(queries);
   const sessions = createSessions(queries);
   const staging = await openStaging(queries, history);
+  const webhooks = createWebhooks(queries, id);
   const isShared = dialect.staging === "shared";
   const publishedFiles = createPublishedFiles(queries, { dataFolder: folder, isShared });
   return {
@@ -212,11 +216,13 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
     publishedFiles,
     sharedSecrets: createSharedSecrets(queries),
     sharedTexts: createSharedTexts(queries),
+    webhooks,
     isShared,
     transaction: database.transaction,
     afterCommit: database.afterCommit,
     takeOver: async (now) => {
       await migrateAgain?.();
+      await webhooks.takeOver();
       await sessions.removeExpired(now);
       if (isShared) await staging.reset();
       await publishedFiles.removeUnused();

@@ -308,6 +308,20 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE users ADD COLUMN blocked_on INTEGER;
   CREATE UNIQUE INDEX users_by_subject ON users (oidc_issuer, oidc_subject) WHERE oidc_subject IS NOT NULL;
   `,
+  // Webhooks, and the events that wait for them.
+  `
+  CREATE TABLE webhooks (
+    id TEXT PRIMARY KEY, url TEXT NOT NULL, event_types TEXT NOT NULL, package_name TEXT, key_id TEXT NOT NULL, box TEXT NOT NULL,
+    created_on INTEGER NOT NULL, failures INTEGER NOT NULL, dropped INTEGER NOT NULL, stopped_on INTEGER, stop_reason TEXT
+  ) STRICT;
+  CREATE TABLE webhook_deliveries (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, webhook_id TEXT NOT NULL, type TEXT NOT NULL,
+    subject TEXT NOT NULL, event_id TEXT NOT NULL, event TEXT NOT NULL, queued_on INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    not_before INTEGER NOT NULL, ended_on INTEGER, result TEXT, tried_on INTEGER, status INTEGER, ms INTEGER, failure TEXT
+  ) STRICT;
+  CREATE INDEX deliveries_waiting ON webhook_deliveries (webhook_id, subject, seq) WHERE ended_on IS NULL;
+  CREATE INDEX deliveries_of_webhook ON webhook_deliveries (webhook_id, seq);
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

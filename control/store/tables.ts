@@ -34,6 +34,7 @@ import type {
   VersionFolder,
   Wake,
 } from "../model/records.ts";
+import type { Webhook, WebhookDelivery, WebhookStop } from "../model/webhooks.ts";
 
 /** An interval of a ring; `step` is its length in ms. */
 export type StoredPoint = SeriesPoint & { step: number };
@@ -339,6 +340,37 @@ export const TABLES = {
     env: json<Record<string, string>>(),
     imageState: text<ImageState>(),
     containerState: text<ContainerState>(),
+  }),
+  webhooks: columnsOf<Webhook>()({
+    id: text(),
+    url: text(),
+    eventTypes: json<string[]>(),
+    packageName: optional(text()),
+    keyId: text(),
+    box: text(),
+    createdOn: whole(),
+    failures: whole(),
+    dropped: whole(),
+    stoppedOn: optional(whole()),
+    stopReason: optional(text<WebhookStop>()),
+  }),
+  webhook_deliveries: columnsOf<WebhookDelivery>()({
+    seq: whole(),
+    id: text(),
+    webhookId: text(),
+    type: text(),
+    subject: text(),
+    eventId: text(),
+    event: text(),
+    queuedOn: whole(),
+    attempts: whole(),
+    notBefore: whole(),
+    endedOn: optional(whole()),
+    result: optional(text<"delivered" | "failed">()),
+    triedOn: optional(whole()),
+    status: optional(whole()),
+    ms: optional(whole()),
+    failure: optional(text()),
   }),
   store: columnsOf<{ id: string; revision: number }>()({ id: text(), revision: whole() }),
 };

@@ -170,6 +170,12 @@ export const METRICS = {
   storeBytes: gauge("berth_store_bytes", ["part"], "Size of the store's files: `database`, and `log` for the write-ahead log"),
   audited: counter("berth_audited_total", ["action"], "Entries of the audit log"),
 
+  // Webhooks
+  webhookAttempts: counter("berth_webhook_attempts_total", ["outcome"], "Events sent to webhooks: `delivered`, or `failed`, which is tried again"),
+  webhookDropped: counter("berth_webhook_dropped_total", [], "Events that a webhook did not get, because its queue was full or its receiver gone"),
+  webhookQueue: gauge("berth_webhook_queue", ["webhook"], "Events that wait for a webhook, by its id"),
+  webhookOldestSeconds: gauge("berth_webhook_oldest_seconds", ["webhook"], "How long the oldest event of a webhook waits"),
+
   // The registry
   pushes: counter("berth_registry_pushes_total", ["outcome"], "Manifests sent to the registry, by the class of the response's status"),
   pulls: counter("berth_registry_pulls_total", ["outcome"], "Manifests requested from it, in the same way"),

@@ -41,6 +41,11 @@ export function signingKeyContext(kid: string): SealContext {
   return ["signing key", kid];
 }
 
+/** The context of the URL and the secret of a webhook. */
+export function webhookContext(id: string): SealContext {
+  return ["webhook", id];
+}
+
 /** The result of opening or sealing something; undefined while the key for it is missing. */
 export async function unlessKeyMissing<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
@@ -150,6 +155,13 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
       for (const row of await store.sharedSecrets.all()) {
         const context = sharedSecretContext(row.name);
         if (row.keyId !== key.id) await store.sharedSecrets.reseal(row.name, seal(key, context, open(context, row, "Shared secrets")));
+      }
+      for (const row of await store.webhooks.all()) {
+        const context = webhookContext(row.id);
+        const old = row.keyId === key.id ? undefined : find(row.keyId);
+        const opened = old && unseal(old, context, row);
+        // One that cannot be opened fails with a reason that its administrators see.
+        if (opened !== undefined) await store.webhooks.reseal(row.id, seal(key, context, opened));
       }
       return rows.length;
     });

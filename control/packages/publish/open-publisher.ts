@@ -208,7 +208,7 @@ export async function openPublisher(parts: {
       return { package: recorded.package, restored };
     },
     unpublish: async (request) => {
-      await redefine(request, async ({ version }) => ({ json: { version }, definitions: [] }));
+      await redefine(request, async ({ version }) => ({ json: { version, isUnpublished: true }, definitions: [] }));
     },
     save: (changes) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, changes),
   };

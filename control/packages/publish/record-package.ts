@@ -9,6 +9,7 @@ import type { PackageContainer } from "../../store/containers.ts";
 import type { Reason } from "../../store/history.ts";
 import type { PackageImage } from "../../store/images.ts";
 import type { Store } from "../../store/open-store.ts";
+import { recordPackageChange } from "../../store/change-events.ts";
 import type { Definition, PackageJson } from "./definitions.ts";
 import { claimNames, requireFreeNames, requireFreePackageName } from "./require-free-names.ts";
 
@@ -32,7 +33,11 @@ type RecordDeps = { store: Store; environment: string; now: number; keepVersions
 type StagedPackage = { id: string; version: string };
 
 /** `restores`: the number of the earlier version that it repeats. */
-export type RecordedPackage = Pick<PackageJson, "name" | "version"> & Partial<Pick<PackageJson, "description">> & { restores?: number | undefined };
+export type RecordedPackage = Pick<PackageJson, "name" | "version"> &
+  Partial<Pick<PackageJson, "description">> & {
+    restores?: number | undefined;
+    isUnpublished?: boolean;
+  };
 
 /** Faults: NOT_PERMITTED for a package of an author whose packages this user may not manage. */
 export async function refuseForeignAuthor(store: Store, name: string, user: Pick<User, "id" | "admin">): Promise<void> {
@@ -113,6 +118,8 @@ export async function recordPackage(
     removed.map(({ id }) => id),
     now,
   );
+  const { restores, isUnpublished = false } = json;
+  await recordPackageChange(store, owner, { by: user, containers: defined.map(({ name }) => name), restores, isUnpublished, at: now });
   const filesBefore = new Map([...images.values(), ...leaving].map(({ folder, files }) => [folder, files]));
   return { package: owner, folders, followers, removed, filesBefore };
 }

@@ -39,6 +39,8 @@ export const COPIED: readonly CopiedTable[] = [
   { table: "shared_secrets", key: "name" },
   { table: "shared_texts", key: "name" },
   { table: "published_files", key: "folder, path, part", rows: 4 },
+  { table: "webhooks", key: "id" },
+  { table: "webhook_deliveries", key: "seq" },
   { table: "store", key: "id" },
 ];
 

@@ -14,6 +14,8 @@ import { openKeyFile, openVault } from "../../../control/packages/credentials/op
 import { openImporter } from "../../../control/packages/import/open-importer.ts";
 import { openPublisher } from "../../../control/packages/publish/open-publisher.ts";
 import { ZIP_LIMITS } from "../../../control/packages/publish/receive-upload.ts";
+import { openWebhookSender } from "../../../control/webhooks/open-webhook-sender.ts";
+import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { createAuditLog } from "../../../control/store/audit.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import type { Driver, Observed, Spec } from "../../../drivers/driver.ts";
@@ -113,6 +115,7 @@ async function openControl(t: Test) {
       credentials,
       vault,
       signingKeys: createSigningKeys({ store, vault, clock, log }),
+      webhookSender: openWebhookSender({ store, vault, metrics: openMetrics(), clock, log }),
       audit: createAuditLog({ audit: store.audit, keepMs: 86_400_000, clock }),
       driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
       settings: { webRoot: undefined, origins: [], version: "0.1.0", sessionMs: 86_400_000 },

@@ -41,6 +41,8 @@ t.test("each route of openapi.json is called", async (t) => {
   const keyId = async () => (JSON.parse((await call("GET", "/users/anna/keys")).text) as { id: string }[])[0]?.id ?? "";
   const kid = async () => (JSON.parse((await call("GET", "/admin/keys")).text) as { kid: string }[])[0]?.kid ?? "";
 
+  const webhookId = async () => (JSON.parse((await call("GET", "/admin/webhooks")).text) as { id: string }[])[0]?.id ?? "";
+
   /** In the order in which they can follow each other. */
   const calls: Record<string, () => Promise<Sent>> = {
     "get /info/server": () => call("GET", "/info/server", {}),
@@ -64,6 +66,17 @@ t.test("each route of openapi.json is called", async (t) => {
     "post /docker/token": () => call("POST", "/docker/token", FORM, Buffer.from(`grant_type=password&username=any&password=${stand.key}`)),
     "get /docker/keys": () => call("GET", "/docker/keys", {}),
     "get /.well-known/jwks.json": () => call("GET", "/.well-known/jwks.json", {}),
+    "get /admin/webhooks": () => call("GET", "/admin/webhooks"),
+    "post /admin/webhooks": () => call("POST", "/admin/webhooks", json, body({ url: "http://127.0.0.1:9/", events: ["image.ready"] })),
+    "post /admin/webhooks/{id}/test": async () => call("POST", `/admin/webhooks/${await webhookId()}/test`),
+    "get /admin/webhooks/{id}/deliveries": async () => call("GET", `/admin/webhooks/${await webhookId()}/deliveries`),
+    "post /admin/webhooks/{id}/deliveries/{delivery}/redeliver": async () => {
+      const webhook = await webhookId();
+      const [delivery] = JSON.parse((await call("GET", `/admin/webhooks/${webhook}/deliveries`)).text) as { id: string }[];
+      return call("POST", `/admin/webhooks/${webhook}/deliveries/${delivery?.id}/redeliver`);
+    },
+    "post /admin/webhooks/{id}/resume": async () => call("POST", `/admin/webhooks/${await webhookId()}/resume`),
+    "delete /admin/webhooks/{id}": async () => call("DELETE", `/admin/webhooks/${await webhookId()}`),
     "get /admin/keys": () => call("GET", "/admin/keys"),
     "get /admin/images-in-use": () => call("GET", "/admin/images-in-use"),
     "post /admin/keys/rotate": () => call("POST", "/admin/keys/rotate"),
